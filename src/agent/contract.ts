@@ -1,0 +1,49 @@
+/** What was said in a conversation, in the order it was said; plain data, so that a store can keep it. */
+export type Message =
+  | { readonly role: "user"; readonly text: string }
+  | { readonly role: "assistant"; readonly text: string; readonly toolCalls?: readonly ToolCall[] }
+  | {
+      readonly role: "tool";
+      readonly callId: string;
+      readonly name: string;
+      readonly text: string;
+    };
+
+/** A call as the model asked for it; `arguments` is the model's own JSON text, which may be malformed. */
+export interface ToolCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
+}
+
+export interface Usage {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+}
+
+/** One question to answer. */
+export interface Turn {
+  /** The conversation so far, oldest first, without `text`. */
+  readonly history: readonly Message[];
+  /** The user's words; they reach the model unchanged as the content of the last user message. */
+  readonly text: string;
+  /** Who asks: opaque, for the system prompt only. */
+  readonly client: string;
+  /** Aborted at the deadline, by /stop and at shutdown; the turn then ends by throwing `signal.reason`. */
+  readonly signal: AbortSignal;
+}
+
+/** What a turn leaves behind. */
+export interface Turned {
+  /** The messages to append to the conversation: the question first, the answer last. */
+  readonly messages: readonly Message[];
+  /** Absent where no model was asked. */
+  readonly usage?: Usage;
+}
+
+/**
+ * Answers one turn: yields the answer's text as it comes (concatenated it is the answer; no piece is
+ * empty) and returns what to remember. Throws a `Failure` (`model`, `timeout`, `cancelled`,
+ * `internal`), also after text was yielded. Knows no transport and keeps no state between turns.
+ */
+export type Answerer = (turn: Turn) => AsyncGenerator<string, Turned>;

@@ -1,0 +1,106 @@
+import { homedir } from "node:os";
+import process from "node:process";
+
+/** One of the two outgoing streams of the process. */
+export interface Output {
+  readonly isTTY: boolean;
+  /** Width in columns; 80 where it cannot be known. */
+  readonly columns: number;
+  /** Aborted when the reader has gone (`| head -1`): nothing more will be seen, and that is no failure. */
+  readonly closed: AbortSignal;
+  /**
+   * Resolves when the text was handed over to the reader or the reader has gone, so that awaiting it
+   * bounds what is pending. Never rejects on a closed pipe.
+   */
+  write(text: string | Uint8Array): Promise<void>;
+}
+
+export type StopSignal = "SIGINT" | "SIGTERM";
+
+/** The real world, as far as this program touches it: the only reader of the runtime's globals. */
+export interface Host {
+  /** The words after the program's name. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly home: string;
+  readonly cwd: string;
+  readonly pid: number;
+  /** `linux-x64`, as npm spells platforms. */
+  readonly platform: string;
+  /** `bun 1.4.5`, `deno 2.9.6`, `node 24.1.0`. */
+  readonly runtime: string;
+  readonly stdin: { readonly isTTY: boolean; readonly stream: NodeJS.ReadableStream };
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Calls back at every SIGINT and SIGTERM until the returned function is called. */
+  onSignal(listener: (signal: StopSignal) => void): () => void;
+  /** What the process will exit with once nothing keeps it alive. */
+  setExitCode(code: number): void;
+  /** Ends at once, pending output or not: for the second signal alone. */
+  exitNow(code: number): never;
+}
+
+/** The host that this process really runs on. */
+export function createHost(): Host {
+  return {
+    args: process.argv.slice(2),
+    env: process.env,
+    home: homedir(),
+    cwd: process.cwd(),
+    pid: process.pid,
+    platform: `${process.platform}-${process.arch}`,
+    runtime: runtimeName(process.versions),
+    // A getter, because touching stdin can start reading it.
+    get stdin() {
+      return { isTTY: process.stdin.isTTY, stream: process.stdin };
+    },
+    stdout: createOutput(process.stdout),
+    stderr: createOutput(process.stderr),
+    onSignal: listenForSignals,
+    setExitCode: (code) => {
+      process.exitCode = code;
+    },
+    // oxlint-disable-next-line unicorn/no-process-exit
+    exitNow: (code) => process.exit(code),
+  };
+}
+
+function runtimeName(versions: NodeJS.ProcessVersions & { deno?: string }): string {
+  if (versions["bun"] !== undefined) return `bun ${versions["bun"]}`;
+  if (versions.deno !== undefined) return `deno ${versions.deno}`;
+  return `node ${versions.node}`;
+}
+
+function listenForSignals(listener: (signal: StopSignal) => void): () => void {
+  const signals: readonly StopSignal[] = ["SIGINT", "SIGTERM"];
+  const handlers = signals.map((signal) => ({ signal, handler: () => listener(signal) }));
+  for (const { signal, handler } of handlers) process.on(signal, handler);
+  return () => {
+    for (const { signal, handler } of handlers) process.off(signal, handler);
+  };
+}
+
+type Stream = NodeJS.WriteStream;
+
+function createOutput(stream: Stream): Output {
+  const closed = new AbortController();
+  let watched = false;
+  return {
+    isTTY: stream.isTTY,
+    get columns() {
+      return stream.columns || 80;
+    },
+    closed: closed.signal,
+    write(text) {
+      if (closed.signal.aborted) return Promise.resolve();
+      if (!watched) stream.on("error", () => closed.abort());
+      watched = true;
+      return new Promise((resolve) => {
+        stream.write(text, (error) => {
+          if (error) closed.abort();
+          resolve();
+        });
+      });
+    },
+  };
+}

@@ -1,0 +1,140 @@
+import type { Secret } from "../base/secret.ts";
+
+/** The whole configuration, defaults filled in, secrets resolved. Inert data, named as in the file. */
+export interface Config {
+  readonly agents: { readonly defaults: AgentDefaults };
+  readonly model_list: readonly ModelEntry[];
+  /** The enabled channels of type mqtt, in the order of the file. */
+  readonly channels: readonly MqttChannel[];
+  readonly gateway: {
+    readonly host: string;
+    /** 0 takes a free port. */
+    readonly port: number;
+    readonly log_level: "debug" | "info" | "warn" | "error";
+  };
+}
+
+export interface AgentDefaults {
+  /** Absolute path. */
+  readonly workspace: string;
+  readonly provider: string;
+  /** Picks from `model_list`; empty is the first enabled entry, or the offline agent where there is none. */
+  readonly model_name: string;
+  readonly max_tokens: number;
+  readonly temperature?: number;
+  readonly max_tool_iterations: number;
+  /** Turns side by side; 0 is 16. */
+  readonly max_parallel_turns: number;
+  /** Seconds a turn may take, from its start to its last word. */
+  readonly turn_timeout_secs: number;
+  /** Tries after the first for 408, 429, 5xx and network faults. */
+  readonly max_llm_retries: number;
+  /** Seconds; the n-th retry waits n times as long. */
+  readonly llm_retry_backoff_secs: number;
+}
+
+export interface ModelEntry {
+  readonly model_name: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly api_base: string;
+  readonly api_keys: readonly Secret[];
+  readonly enabled: boolean;
+  /** Seconds for one call up to its last byte; 0 is the default of 120. */
+  readonly request_timeout: number;
+  readonly max_tokens_field: string;
+  readonly custom_headers: Readonly<Record<string, string>>;
+  readonly extra_body: Readonly<Record<string, unknown>>;
+  readonly user_agent: string;
+}
+
+export interface MqttChannel {
+  /** Its key in `channel_list`. */
+  readonly name: string;
+  /** Client ids that may ask; empty, or holding `*`, is everyone. */
+  readonly allow_from: readonly string[];
+  readonly settings: MqttSettings;
+}
+
+export interface MqttSettings {
+  readonly broker: string;
+  readonly agent_id: string;
+  /** Without trailing slashes. */
+  readonly topic_prefix: string;
+  readonly username?: Secret;
+  readonly password?: Secret;
+  /** Empty is a generated one, fixed for the life of the process. */
+  readonly client_id: string;
+  /** Seconds. */
+  readonly keep_alive: number;
+  readonly qos: 0 | 1 | 2;
+  readonly protocol_version: "auto" | 5 | 4;
+  readonly tls: TlsSettings;
+  readonly streaming: { readonly enabled: boolean; readonly interval_ms: number };
+  readonly plain_text: boolean;
+  /** Bytes of a whole MQTT packet; 0 is no limit of ours. */
+  readonly max_message_bytes: number;
+  /** Bytes of a request's payload. */
+  readonly max_payload_bytes: number;
+  readonly limits: Limits & { readonly total: Limits };
+}
+
+/** 0 is no limit. */
+export interface Limits {
+  readonly requests_per_minute: number;
+  readonly burst: number;
+  readonly queued: number;
+  readonly tokens_per_day: number;
+  readonly tool_calls_per_turn: number;
+}
+
+export interface TlsSettings {
+  /** Undefined in the file is false without `ca_file` and true with it; here it is decided. */
+  readonly verify: boolean;
+  /** Paths are absolute here; relative ones in the file are relative to the file's folder. */
+  readonly ca_file?: string;
+  readonly cert_file?: string;
+  readonly key_file?: string;
+  readonly server_name?: string;
+}
+
+/** Where a value came from. */
+export type Origin =
+  | { readonly from: "default" }
+  | { readonly from: "file"; readonly file: string; readonly line: number }
+  | { readonly from: "environment"; readonly variable: string }
+  | { readonly from: "flag"; readonly flag: string };
+
+export interface Warning {
+  /** One sentence that names file, line and key. */
+  readonly message: string;
+  readonly remedy?: string;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly warnings: readonly Warning[];
+  /** Absolute paths; `file` may not exist (`found` is then false). */
+  readonly home: string;
+  readonly file: string;
+  readonly found: boolean;
+  /** By dotted path as in the file at version 3: `channel_list.mqtt.settings.broker`, `model_list[0].api_base`. */
+  readonly origins: ReadonlyMap<string, Origin>;
+}
+
+/** Connection flags of the command line, already parsed; they apply to every mqtt channel. */
+export interface ConfigFlags {
+  readonly broker?: string;
+  readonly agent?: string;
+  readonly prefix?: string;
+  readonly user?: string;
+  /** File whose content, trimmed of the last newline, is the password. */
+  readonly passwordFile?: string;
+  readonly cafile?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  /** `tls.verify: false`, said aloud. */
+  readonly insecure?: boolean;
+  /** `protocol_version`. */
+  readonly mqtt?: "auto" | "5" | "4";
+}

@@ -1,0 +1,51 @@
+import type { Failure } from "../base/failure.ts";
+
+/** A piece of an answer on its way to the asker. The last one, and only that, is `done`. */
+export interface Part {
+  readonly text: string;
+  readonly done?: true;
+  /** Only on the last part: the answer ended in this failure; its code is a `WireCode`. */
+  readonly error?: Failure;
+}
+
+/** A question that came in through some channel, with a way back. */
+export interface Request {
+  /** The channel's name in the configuration. */
+  readonly channel: string;
+  /** Who asks: the conversation. Opaque and case-sensitive; never a path, never trimmed. */
+  readonly client: string;
+  readonly text: string;
+  /** The asker's own name for the request, for the log. */
+  readonly id?: string;
+  /** Whether the asker wants parts as they come (true) or one answer (false). */
+  readonly stream: boolean;
+  /** Two requests with equal keys are the same request; absent where the asker named none. */
+  readonly key?: string;
+  /** Hash over topic and payload: together with `redelivered` it names a request that has no key. */
+  readonly fingerprint: string;
+  /** The transport says that this may be a second delivery (MQTT DUP flag). */
+  readonly redelivered: boolean;
+  /** Where the answer goes, opaque: two requests with equal addresses hear the same parts. */
+  readonly address: string;
+  /** Milliseconds since the epoch after which the answer is of no use; absent is never. */
+  readonly expiresAt?: number;
+  /**
+   * Hands one part to the transport, in order: resolves when it was delivered as far as the QoS in
+   * force can tell, waits through a loss of the broker, and rejects with a `Failure` when it can
+   * never be delivered (expired, refused, channel closed).
+   */
+  reply(part: Part): Promise<void>;
+}
+
+/** What the gateway needs of an answerer: structurally the agent's. `M` is a message of the conversation. */
+export type Answerer<M> = (turn: {
+  readonly history: readonly M[];
+  readonly text: string;
+  readonly client: string;
+  readonly signal: AbortSignal;
+}) => AsyncGenerator<string, Turned<M>>;
+
+export interface Turned<M> {
+  readonly messages: readonly M[];
+  readonly usage?: { readonly inputTokens: number; readonly outputTokens: number };
+}
