@@ -11,7 +11,7 @@ export interface Device {
    * `cut_off` (silence of `nextPartMs`, or the broker lost for good, after the first part), `refused`,
    * `unreachable`. An answer that is an error ends normally: its last part carries `error`.
    */
-  ask(question: Question): AsyncGenerator<AnswerPart, void>;
+  readonly ask: (question: Question) => AsyncGenerator<AnswerPart, void>;
   /** Publishes one request at QoS 1 and resolves when the broker has it; for `--no-wait`. */
   tell(question: Pick<Question, "client" | "text" | "id" | "stream" | "signal">): Promise<void>;
   /** Requests and responses as they pass, and the state of the connection; ends with `signal`. No clients: all. */

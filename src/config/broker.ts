@@ -1,0 +1,151 @@
+import { nearestWord } from "../base/spelling.ts";
+
+/** Where a broker listens, as `settings.broker` names it. */
+export type BrokerAddress =
+  | {
+      readonly kind: "tcp" | "tls" | "ws" | "wss";
+      /** A name or an address; an IPv6 address without its brackets. */
+      readonly host: string;
+      readonly port: number;
+      /** With its query; `/` where none is given. MQTT over TCP or TLS makes no use of it. */
+      readonly path: string;
+    }
+  | { readonly kind: "unix"; readonly path: string }
+  /** The built-in broker; port 0 takes a free one. */
+  | { readonly kind: "embedded"; readonly host: string; readonly port: number };
+
+/** Why a text is no broker; the reason never quotes it, since it can hold a password. */
+export interface InvalidBroker {
+  readonly kind: "invalid";
+  readonly reason: string;
+}
+
+export interface BrokerCredentials {
+  /** The text without them. */
+  readonly broker: string;
+  readonly username?: string;
+  readonly password?: string;
+}
+
+type Transport = Exclude<BrokerAddress["kind"], "unix" | "embedded">;
+
+const TRANSPORTS: ReadonlyMap<string, Transport> = new Map<string, Transport>([
+  ["tcp", "tcp"],
+  ["mqtt", "tcp"],
+  ["ssl", "tls"],
+  ["tls", "tls"],
+  ["mqtts", "tls"],
+  ["mqtt+ssl", "tls"],
+  ["tcps", "tls"],
+  ["ws", "ws"],
+  ["wss", "wss"],
+]);
+
+const DEFAULT_PORTS = { tcp: 1883, tls: 8883, ws: 80, wss: 443 } as const;
+const SCHEMES = [...TRANSPORTS.keys(), "unix", "embedded"];
+const LOOPBACK = "127.0.0.1";
+
+/**
+ * The address in a broker URL (`mqtts://broker.lan`, `tcp://[::1]:1883`, `ws://host/mqtt`,
+ * `unix:///run/mosquitto.sock`, `embedded`, `host:port`). Credentials in it are passed over:
+ * `brokerCredentials` reads them. Never throws.
+ */
+export function parseBroker(text: string): BrokerAddress | InvalidBroker {
+  const { scheme, rest } = splitScheme(text);
+  if (text === "embedded") return { kind: "embedded", host: LOOPBACK, port: DEFAULT_PORTS.tcp };
+  if (/[\s\p{Cc}\p{Cs}]/u.test(text)) return invalid("it holds a blank or a control character");
+  if (scheme === "unix") {
+    if (rest.startsWith("/") && !rest.endsWith("/")) return { kind: "unix", path: rest };
+    return invalid("a socket needs its absolute path, as in unix:///run/mosquitto.sock");
+  }
+  const parts = partsOf(brokerCredentials(rest).broker);
+  if ("reason" in parts) return parts;
+  if (scheme === "embedded") return embedded(parts);
+  const kind = TRANSPORTS.get(scheme);
+  if (kind === undefined) return unknownScheme(scheme);
+  if (parts.host === "") return invalid("it names no host");
+  const port = portOf(parts.port, DEFAULT_PORTS[kind], 1);
+  if (port === undefined) return invalid("its port is not a number from 1 to 65535");
+  return { kind, host: parts.host, port, path: parts.path };
+}
+
+/** Takes user name and password (percent-decoded) out of a broker URL, so that it can be shown. */
+export function brokerCredentials(text: string): BrokerCredentials {
+  const { start, rest } = splitScheme(text);
+  const authority = rest.slice(0, rest.search(/[/?#]|$/));
+  const end = authority.lastIndexOf("@");
+  if (end === -1) return { broker: text };
+  const broker = `${start}${rest.slice(end + 1)}`;
+  const [username = "", ...password] = authority.slice(0, end).split(":");
+  const named = username === "" ? {} : { username: decoded(username) };
+  return password.length === 0
+    ? { broker, ...named }
+    : { broker, ...named, password: decoded(password.join(":")) };
+}
+
+interface Parts {
+  readonly host: string;
+  readonly port: string;
+  readonly path: string;
+}
+
+/** Splits `host:port/path`; everything after the host may be missing. */
+function partsOf(text: string): Parts | InvalidBroker {
+  const authority = text.slice(0, text.search(/[/?]|$/));
+  const path = text.slice(authority.length);
+  if (text.includes("#")) return invalid("a # in it must be written as %23");
+  if (path.includes("@"))
+    return invalid("a @ or / in a user name or password must be written as %40 or %2F");
+  const [, bracketed, plain = "", port = ""] =
+    /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(authority) ?? [];
+  const isAddress = bracketed !== undefined && isIPv6(bracketed);
+  const isName = bracketed === undefined && /^[^%\\"<>^`{|}@]*$/.test(plain);
+  if (authority.split(":").length > 2 && bracketed === undefined) {
+    return invalid("an IPv6 address needs brackets, as in tcp://[::1]:1883");
+  }
+  if (!isAddress && !isName) return invalid("its host is neither a name nor an address");
+  return { host: bracketed ?? plain, port, path: path.startsWith("/") ? path : `/${path}` };
+}
+
+function embedded({ host, port, path }: Parts): BrokerAddress | InvalidBroker {
+  const number = portOf(port, DEFAULT_PORTS.tcp, 0);
+  if (number === undefined) return invalid("its port is not a number from 0 to 65535");
+  if (path !== "/")
+    return invalid("the built-in broker has no path, as in embedded://127.0.0.1:1883");
+  return { kind: "embedded", host: host || LOOPBACK, port: number };
+}
+
+function splitScheme(text: string): { scheme: string; start: string; rest: string } {
+  const [start, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text) ?? ["", "tcp"];
+  return { scheme: (scheme ?? "tcp").toLowerCase(), start, rest: text.slice(start.length) };
+}
+
+function portOf(text: string, otherwise: number, least: number): number | undefined {
+  if (text === "") return otherwise;
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  return port >= least && port <= 65_535 ? port : undefined;
+}
+
+/** RFC 4291, with the zone of a link-local address (RFC 4007). */
+function isIPv6(text: string): boolean {
+  const [address = "", ...zone] = text.split("%");
+  return zone.every((word) => /^[\w.-]+$/.test(word)) && URL.canParse(`http://[${address}]`);
+}
+
+function unknownScheme(scheme: string): InvalidBroker {
+  const nearest = nearestWord(scheme, SCHEMES);
+  const meant = nearest === undefined ? "" : ` (${nearest} was meant?)`;
+  return invalid(`its scheme is unknown${meant}; known are ${SCHEMES.join(", ")}`);
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function invalid(reason: string): InvalidBroker {
+  return { kind: "invalid", reason };
+}

@@ -1,0 +1,190 @@
+import { Failure } from "../base/failure.ts";
+import type { AnswerPart, Question } from "./contract.ts";
+import type { DeviceLine, Listener } from "./device.ts";
+import { createInbox, type Inbox } from "./inbox.ts";
+import type { Incoming } from "./message.ts";
+import { createPartTaker } from "./parts.ts";
+import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "./topics.ts";
+import { decodePart, encodeRequest, utf8Of, type WirePart } from "./wire.ts";
+
+/** A gateway that sends neither `id` nor `done` has said all when it is quiet for so long. */
+const QUIET_MS = 2_000;
+/** A status of `offline` can be a moment old: the gateway gets this long to prove it wrong. */
+const OFFLINE_GRACE_MS = 1_500;
+const INBOX_SIZE = 10_000;
+
+type Event =
+  | { readonly type: "part"; readonly part: WirePart; readonly payload: Uint8Array }
+  | { readonly type: "status"; readonly online: boolean }
+  | { readonly type: "lost"; readonly failure: Failure }
+  | { readonly type: "restored" };
+
+type Told = Pick<Question, "client" | "text" | "id" | "stream" | "signal">;
+
+/** See `Device.tell`. */
+export async function tell({ connection, options }: DeviceLine, question: Told): Promise<void> {
+  const { client, text, id, stream } = question;
+  const address = addressOf(options.channel.settings);
+  const session = await connection.ready(question.signal);
+  const topic = requestTopic(address, client);
+  const payload = encodeRequest({ text, id, ...(stream !== undefined && { stream }) });
+  const properties = {
+    correlationData: Buffer.from(id),
+    responseTopic: responseTopic(address, client),
+    contentType: "application/json",
+    payloadFormatIndicator: true,
+  };
+  const message = {
+    topic,
+    payload,
+    qos: 1 as const,
+    ...(session.protocol === 5 && { properties }),
+  };
+  const { unheard } = await connection.publish(message, question.signal);
+  if (unheard)
+    throw unserved(address.agent, "the broker says that nobody subscribes to its requests");
+}
+
+/** See `Device.ask`. */
+export async function* ask(line: DeviceLine, question: Question): AsyncGenerator<AnswerPart, void> {
+  const address = addressOf(line.options.channel.settings);
+  const inbox = createInbox<Event>(INBOX_SIZE);
+  const response = responseTopic(address, question.client);
+  const status = statusTopic(address);
+  const listener = listenerFor(inbox, { response, status, id: question.id });
+  const stop = await line.listen([response, status], listener);
+  try {
+    await tell(line, question);
+    yield* answerOf(line, inbox, question);
+  } finally {
+    stop();
+  }
+}
+
+function addressOf(settings: { topic_prefix: string; agent_id: string }): AgentAddress {
+  return { prefix: settings.topic_prefix, agent: settings.agent_id };
+}
+
+function unserved(agent: string, why: string): Failure {
+  return new Failure("unserved", `nobody serves the agent ${agent}`, {
+    why,
+    remedy: "start it with: picoclaw gateway",
+  });
+}
+
+function listenerFor(
+  inbox: Inbox<Event>,
+  { response, status, id }: { response: string; status: string; id: string },
+): Listener {
+  const message = ({ topic, payload, retain }: Incoming): void => {
+    if (topic === status) {
+      const word = utf8Of(payload);
+      if (word === "online" || word === "offline")
+        inbox.put({ type: "status", online: word === "online" });
+    }
+    if (topic !== response || retain) return;
+    const part = decodePart(payload);
+    if (!part || (part.id !== undefined && part.id !== id)) return;
+    inbox.put({ type: "part", part, payload });
+  };
+  return {
+    message,
+    lost: (failure) => inbox.put({ type: "lost", failure }),
+    restored: () => inbox.put({ type: "restored" }),
+  };
+}
+
+/** What is known while an answer is being collected; times are milliseconds of `performance.now()`. */
+interface Progress {
+  /** A status was seen, so the gateway follows the contract and echoes ids. */
+  modern: boolean;
+  parts: number;
+  /** The parts carry neither id nor seq: a gateway that ends by being quiet. */
+  quietEnds: boolean;
+  deadline: number;
+  offlineUntil: number;
+}
+
+async function* answerOf(
+  line: DeviceLine,
+  inbox: Inbox<Event>,
+  question: Question,
+): AsyncGenerator<AnswerPart, void> {
+  const take = createPartTaker();
+  const progress: Progress = {
+    modern: false,
+    parts: 0,
+    quietEnds: false,
+    deadline: performance.now() + question.firstPartMs,
+    offlineUntil: Number.POSITIVE_INFINITY,
+  };
+  for (;;) {
+    const wait = Math.min(progress.deadline, progress.offlineUntil) - performance.now();
+    const event = await inbox.take(wait, question.signal);
+    if (event === undefined) {
+      if (progress.quietEnds) return;
+      throw silence(line, question, progress);
+    }
+    if (event.type === "part") {
+      if (progress.modern && event.part.id === undefined) continue;
+      const part = take(event.part, event.payload);
+      if (part === "missing" || inbox.dropped() > 0)
+        throw cutOff("a part of the answer went missing");
+      if (part === "ignored") continue;
+      advance(progress, event.part, question);
+      yield part;
+      if (part.done) return;
+    } else await note(line, event, progress, question);
+  }
+}
+
+function advance(progress: Progress, part: WirePart, { nextPartMs }: Question): void {
+  progress.parts += 1;
+  progress.offlineUntil = Number.POSITIVE_INFINITY;
+  progress.quietEnds = part.id === undefined && part.seq === undefined;
+  progress.deadline = performance.now() + (progress.quietEnds ? QUIET_MS : nextPartMs);
+}
+
+async function note(
+  line: DeviceLine,
+  event: Exclude<Event, { type: "part" }>,
+  progress: Progress,
+  question: Question,
+): Promise<void> {
+  switch (event.type) {
+    case "status":
+      progress.modern = true;
+      progress.offlineUntil =
+        event.online || progress.parts > 0
+          ? Number.POSITIVE_INFINITY
+          : performance.now() + OFFLINE_GRACE_MS;
+      return;
+    case "lost":
+      if (event.failure.code === "unreachable") return;
+      throw progress.parts > 0 ? cutOff(event.failure.message) : event.failure;
+    case "restored":
+      // The request may have died with the broker. A gateway that follows the contract knows it by its id.
+      if (progress.modern && progress.parts === 0) await tell(line, question);
+      return;
+  }
+}
+
+function silence(
+  line: DeviceLine,
+  { nextPartMs, firstPartMs }: Question,
+  progress: Progress,
+): Failure {
+  const { agent_id } = line.options.channel.settings;
+  if (performance.now() >= progress.offlineUntil)
+    return unserved(agent_id, "its status is offline");
+  if (progress.parts > 0) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
+  const why = line.connection.problem()?.message ?? "the gateway may be busy, or not running";
+  return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
+    why,
+    remedy: "wait longer with --timeout, or look at the gateway's log",
+  });
+}
+
+function cutOff(why: string): Failure {
+  return new Failure("cut_off", "the answer was cut off", { why, remedy: "ask again" });
+}

@@ -1,0 +1,116 @@
+import type { Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { MqttChannel } from "../config/contract.ts";
+import { dialAddressOf } from "./address.ts";
+import type { ReplyPart } from "./answer.ts";
+import { openConnection, randomClientId, type Connection } from "./connection.ts";
+import { createPresence } from "./presence.ts";
+import { createReceiver } from "./receive.ts";
+import { requestFilter, statusTopic, type AgentAddress } from "./topics.ts";
+
+/** A question that came over MQTT, with a way back. */
+export interface ChannelRequest {
+  readonly channel: string;
+  readonly client: string;
+  readonly text: string;
+  readonly id?: string;
+  readonly stream: boolean;
+  readonly key?: string;
+  readonly fingerprint: string;
+  readonly redelivered: boolean;
+  readonly address: string;
+  readonly expiresAt?: number;
+  reply(part: ReplyPart): Promise<void>;
+}
+
+/** The agent's side of one mqtt channel. */
+export interface Channel {
+  readonly name: string;
+  /** Undefined while connected and subscribed, else why not. */
+  readonly problem: () => Failure | undefined;
+  /** Resolves at the first subscription; rejects when refused for good or aborted. */
+  ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5 }>;
+  /** Resolves with what ended the channel for good, or undefined after `close`. */
+  readonly ended: Promise<Failure | undefined>;
+  /** Says `offline`, disconnects; within seconds, whatever the broker does. */
+  close(): Promise<void>;
+}
+
+export interface ChannelOptions {
+  readonly channel: MqttChannel;
+  readonly connectTimeoutMs: number;
+  /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
+  readonly reconnectMs?: number;
+  /** Goes into the retained `info` topic. */
+  readonly info: { readonly version: string; readonly instance: string };
+  /** Connects and subscribes but says neither `online` nor `info` and has no will: for `--check`. */
+  readonly quiet?: boolean;
+  readonly log: Log;
+  /** Must return quickly: the broker's acknowledgement and every later packet wait for it. */
+  readonly onRequest: (request: ChannelRequest) => void;
+}
+
+const RECONNECT_MS = 5_000;
+/** A broker that speaks MQTT 5 is told not to send packets that are absurdly over the payload limit. */
+const PACKET_SLACK = 4;
+const LEAST_PACKET_BYTES = 1_048_576;
+
+/** Opens a channel: it connects, subscribes and says that it is online, again after each loss. */
+export function openChannel(options: ChannelOptions): Channel {
+  const { channel, log, quiet = false } = options;
+  const { settings } = channel;
+  const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
+  warnOfTrust(channel, log);
+  const receive = createReceiver(options, address, () => connection);
+  const presence = createPresence(options, address);
+  const connection: Connection = openConnection({
+    address: dialAddressOf(settings),
+    settings,
+    clientId: settings.client_id || randomClientId(`picoclaw-mqtt-${settings.agent_id}`),
+    connectTimeoutMs: options.connectTimeoutMs,
+    reconnectMs: options.reconnectMs ?? RECONNECT_MS,
+    maximumPacketBytes: packetLimit(settings.max_payload_bytes),
+    log: taggedLog(log, channel.name),
+    onMessage: receive,
+    async onSession(session) {
+      await session.subscribe([requestFilter(address)], settings.qos);
+      if (!quiet) await presence.online(session);
+      const { protocol } = session;
+      log.info("connected", { channel: channel.name, broker: settings.broker, mqtt: protocol });
+    },
+    onLoss: () => presence.stop(),
+    ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
+  });
+  return {
+    name: channel.name,
+    problem: connection.problem,
+    ready: (signal) => connection.ready(signal),
+    ended: connection.ended,
+    close: () => {
+      presence.stop();
+      return connection.close(quiet ? undefined : presence.offline);
+    },
+  };
+}
+
+function packetLimit(maxPayloadBytes: number): number {
+  return Math.min(Math.max(maxPayloadBytes * PACKET_SLACK, LEAST_PACKET_BYTES), 2 ** 28 - 1);
+}
+
+function taggedLog(log: Log, channel: string): Log {
+  return {
+    debug: (message, fields) => log.debug(message, { channel, ...fields }),
+    info: (message, fields) => log.info(message, { channel, ...fields }),
+    warn: (message, fields) => log.warn(message, { channel, ...fields }),
+    error: (message, fields) => log.error(message, { channel, ...fields }),
+  };
+}
+
+function warnOfTrust({ name, settings }: MqttChannel, log: Log): void {
+  const { kind } = dialAddressOf(settings);
+  if ((kind !== "tls" && kind !== "wss") || settings.tls.verify) return;
+  log.warn("the broker's certificate is not verified: anyone on the way can read and answer", {
+    channel: name,
+    try: "set tls.ca_file or tls.verify",
+  });
+}

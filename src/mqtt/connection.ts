@@ -1,0 +1,244 @@
+import { randomBytes } from "node:crypto";
+import { Store } from "mqtt";
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { MqttSettings } from "../config/contract.ts";
+import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
+import { unreachable, type Refusal } from "./reasons.ts";
+import { ConnectError, connectSession, type Session } from "./session.ts";
+import type { PublishTopic } from "./topics.ts";
+import { prepareTransport, type DialAddress } from "./transport.ts";
+
+/** A connection to one broker that is made anew whenever it is lost, under the same client id. */
+export interface Connection {
+  readonly clientId: string;
+  /** The session in force, ready for use; undefined while there is none. */
+  readonly session: () => Session | undefined;
+  /** Why there is none; undefined while there is one. */
+  readonly problem: () => Failure | undefined;
+  /** The next session that is ready; rejects with the failure that ended the connection, or the signal's reason. */
+  readonly ready: (signal?: AbortSignal) => Promise<Session>;
+  /** Publishes, and after a loss again on the next session; rejects when refused, ended or aborted. */
+  publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
+  /** Resolves once: with the failure that no further try can mend, or undefined after `close`. */
+  readonly ended: Promise<Failure | undefined>;
+  /** Disconnects within two seconds; `farewell` runs first, on the session in force. */
+  close(farewell?: (session: Session) => Promise<void>): Promise<void>;
+}
+
+export interface ConnectionOptions {
+  readonly address: DialAddress;
+  readonly settings: MqttSettings;
+  readonly clientId: string;
+  readonly connectTimeoutMs: number;
+  /** Milliseconds from a loss to the next attempt, and between attempts. */
+  readonly reconnectMs: number;
+  readonly will?: { readonly topic: PublishTopic; readonly payload: string };
+  /** Bytes of the largest packet we take; 0 is any. */
+  readonly maximumPacketBytes: number;
+  readonly log: Log;
+  readonly onMessage: (message: Incoming) => void;
+  /** Makes a new session ready (subscriptions); a `Failure` from it ends the connection for good. */
+  readonly onSession: (session: Session) => Promise<void>;
+  readonly onLoss?: (failure: Failure) => void;
+}
+
+/** The client id of a process: eight random hex digits tell two of one agent apart. */
+export function randomClientId(start: string): string {
+  return `${start}-${randomBytes(4).toString("hex")}`;
+}
+
+/** Starts to connect and goes on until closed or refused for good; never throws. */
+export function openConnection(options: ConnectionOptions): Connection {
+  const stop = new AbortController();
+  const state = createState(options.onLoss);
+  const running = keepConnected(options, stop.signal, state).then((failure) => {
+    state.end(failure);
+    return failure;
+  });
+  const ready = async (signal?: AbortSignal): Promise<Session> => {
+    signal?.throwIfAborted();
+    return state.session() ?? untilAborted(state.next(), signal);
+  };
+  return {
+    clientId: options.clientId,
+    session: state.session,
+    problem: state.problem,
+    ready,
+    ended: running,
+    async publish(message, signal) {
+      for (;;) {
+        const current = await ready(signal);
+        try {
+          return await untilAborted(current.publish(message), signal);
+        } catch (error) {
+          if (!(error instanceof Lost)) throw error;
+          state.leave(current);
+        }
+      }
+    },
+    async close(farewell) {
+      const last = state.session();
+      if (last) await farewell?.(last);
+      stop.abort(closed());
+      await last?.end();
+      await running;
+    },
+  };
+}
+
+interface State {
+  readonly session: () => Session | undefined;
+  readonly problem: () => Failure | undefined;
+  /** Settles with the next session, or rejects with what ended the connection. */
+  readonly next: () => Promise<Session>;
+  readonly up: (session: Session) => void;
+  readonly down: (failure: Failure) => void;
+  /** Somebody found this session dead before its loss was told. */
+  readonly leave: (session: Session) => void;
+  readonly end: (failure: Failure | undefined) => void;
+}
+
+function createState(onLoss: ConnectionOptions["onLoss"]): State {
+  let session: Session | undefined;
+  let problem: Failure | undefined = new Failure("unreachable", "not connected yet");
+  let next = nextSession();
+  return {
+    session: () => session,
+    problem: () => problem,
+    next: () => next.promise,
+    up(up) {
+      session = up;
+      problem = undefined;
+      next.resolve(up);
+      next = nextSession();
+    },
+    down(failure) {
+      session = undefined;
+      problem = failure;
+      onLoss?.(failure);
+    },
+    leave(dead) {
+      if (session === dead) session = undefined;
+    },
+    end(failure) {
+      session = undefined;
+      problem = failure ?? closed();
+      next.reject(problem);
+    },
+  };
+}
+
+function nextSession(): PromiseWithResolvers<Session> {
+  const next = Promise.withResolvers<Session>();
+  next.promise.catch(() => {});
+  return next;
+}
+
+function closed(): Failure {
+  return new Failure("unreachable", "the connection was closed");
+}
+
+/** Session after session; resolves with what ended it for good, or undefined when stopped. */
+async function keepConnected(
+  options: ConnectionOptions,
+  signal: AbortSignal,
+  state: State,
+): Promise<Failure | undefined> {
+  const connect = protocolChooser(options, signal);
+  while (!signal.aborted) {
+    const refusal = await oneSession(options, connect, state);
+    if (signal.aborted) return undefined;
+    if (refusal.verdict !== "later") return refusal.failure;
+    state.down(refusal.failure);
+    const { message, why } = refusal.failure;
+    const again = options.reconnectMs / 1000;
+    options.log.warn(message, { broker: options.settings.broker, why, again_in_s: again });
+    await pause(options.reconnectMs, signal);
+  }
+  return undefined;
+}
+
+type Connect = () => Promise<Session>;
+
+/** Connects, makes the session ready, and waits for its end: never throws, tells what ended it. */
+async function oneSession(
+  { onSession, log }: ConnectionOptions,
+  connect: Connect,
+  state: State,
+): Promise<Refusal> {
+  let session: Session | undefined;
+  try {
+    session = await connect();
+    await onSession(session);
+    state.up(session);
+    return await session.lost;
+  } catch (error) {
+    if (error instanceof ConnectError) return error.refusal;
+    if (session && error instanceof Lost) return await session.lost;
+    await session?.end();
+    if (error instanceof Failure) return { verdict: "final", failure: error };
+    log.error("connecting failed in an unexpected way", { error: asFailure(error).why });
+    return unreachable("the connection failed", asFailure(error).why);
+  }
+}
+
+/**
+ * MQTT 5 first where the configuration leaves it open, 3.1.1 where the broker does not speak 5 (some
+ * say so in a CONNACK, some just hang up); what worked is remembered for the life of the process.
+ */
+function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Connect {
+  const wanted = options.settings.protocol_version;
+  let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
+  const incomingStore = new Store();
+  const connect = async (protocol: 4 | 5): Promise<Session> => {
+    const { settings, address } = options;
+    const transport = await prepareTransport(address, settings.tls);
+    const { keep_alive: keepAlive, username, password } = settings;
+    const secrets = { username: username?.reveal(), password: password?.reveal() };
+    const details = { ...options, ...secrets, transport, protocol, keepAlive, incomingStore };
+    return connectSession(details, signal);
+  };
+  return async () => {
+    if (known) return connect(known);
+    try {
+      const session = await connect(5);
+      known = 5;
+      return session;
+    } catch (error) {
+      if (!(error instanceof ConnectError) || !mayBeOlder(error.refusal)) throw error;
+    }
+    const session = await connect(4);
+    known = 4;
+    options.log.info("the broker speaks MQTT 3.1.1");
+    return session;
+  };
+}
+
+function mayBeOlder({ verdict, hungUp }: Refusal): boolean {
+  return verdict === "older" || hungUp === true;
+}
+
+/** Waits; ends early, without an error, when aborted. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done, { once: true });
+    if (signal.aborted) done();
+  });
+}
+
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(asFailure(signal.reason));
+    signal.addEventListener("abort", abort, { once: true });
+    const settle = (): void => signal.removeEventListener("abort", abort);
+    work.then(resolve, reject).finally(settle);
+  });
+}

@@ -1,0 +1,76 @@
+import type { MqttClient } from "mqtt";
+import { Failure } from "../base/failure.ts";
+import { Lost, type Outgoing, type Published } from "./message.ts";
+import { refusalOf } from "./reasons.ts";
+
+/** Message ids whose PUBACK or PUBREC said reason 16; the library shows it on the packet alone. */
+export function unheardIds(client: MqttClient): Set<number> {
+  const ids = new Set<number>();
+  client.on("packetreceive", (packet) => {
+    if ((packet.cmd === "puback" || packet.cmd === "pubrec") && packet.reasonCode === 16) {
+      ids.add(packet.messageId ?? 0);
+    }
+  });
+  return ids;
+}
+
+/** Publishes; rejects with `Lost`, or with a `Failure` when the broker refused the message. */
+export function publishWith(
+  client: MqttClient,
+  message: Outgoing,
+  unheard: Set<number>,
+): Promise<Published> {
+  const { topic, payload, qos, retain = false, properties } = message;
+  const bytes = typeof payload === "string" ? payload : Buffer.from(payload);
+  return new Promise((resolve, reject) => {
+    let id = 0;
+    const settings = { qos, retain, ...(properties && { properties }) };
+    client.publish(topic, bytes, settings, (error) => {
+      const heardByNone = unheard.delete(id);
+      if (!error) resolve({ unheard: heardByNone });
+      else reject(publishError(error));
+    });
+    if (qos > 0) id = client.getLastMessageId();
+  });
+}
+
+/** A code is the broker's refusal, which another try would only repeat; anything else is the connection. */
+function publishError(error: Error & { code?: unknown }): Error {
+  if (typeof error.code !== "number") return new Lost(error.message);
+  const { failure } = refusalOf(error.code, "the broker refused the message");
+  return new Failure("refused", failure.message, {
+    ...(failure.why !== undefined && { why: failure.why }),
+    ...(failure.remedy !== undefined && { remedy: failure.remedy }),
+  });
+}
+
+/** Subscribes; a refused filter rejects with a `Failure` that says why. */
+export function subscribeWith(
+  client: MqttClient,
+  filters: readonly string[],
+  qos: 0 | 1 | 2,
+): Promise<void> {
+  // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
+  const wanted = Object.fromEntries(
+    filters.map((filter) => [filter, { qos, rh: filter.includes("+") ? 2 : 0 } as const]),
+  );
+  return new Promise((resolve, reject) => {
+    client.subscribe(wanted, (error, granted) => {
+      const refused = granted?.find((grant) => grant.qos >= 0x80)?.qos ?? codeOf(error);
+      if (refused !== undefined) {
+        const { why, remedy } = refusalOf(refused, "").failure;
+        const message = `the broker refused the subscription to ${filters.join(", ")}`;
+        reject(
+          new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
+        );
+      } else if (error) reject(new Lost(error.message));
+      else resolve();
+    });
+  });
+}
+
+const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
+
+function codeOf(error: (Error & { code?: unknown }) | null): number | undefined {
+  return typeof error?.code === "number" ? error.code : undefined;
+}

@@ -1,0 +1,41 @@
+/** A bounded queue between callbacks and one async reader. */
+export interface Inbox<T> {
+  /** Never blocks; a full inbox drops the item and counts it. */
+  put(item: T): void;
+  /** The next item; undefined when `ms` have passed first. Rejects with the signal's reason. */
+  take(ms: number, signal: AbortSignal): Promise<T | undefined>;
+  /** Items dropped since the last call. */
+  dropped(): number;
+}
+
+export function createInbox<T>(size: number): Inbox<T> {
+  const items: T[] = [];
+  let lost = 0;
+  let wake: (() => void) | undefined;
+  return {
+    put(item) {
+      if (items.length >= size) lost += 1;
+      else items.push(item);
+      wake?.();
+    },
+    async take(ms, signal) {
+      signal.throwIfAborted();
+      if (items.length === 0) {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        wake = resolve;
+        const timer = Number.isFinite(ms) ? setTimeout(resolve, Math.max(ms, 0)) : undefined;
+        signal.addEventListener("abort", () => resolve(), { once: true });
+        await promise;
+        clearTimeout(timer);
+        wake = undefined;
+        signal.throwIfAborted();
+      }
+      return items.shift();
+    },
+    dropped() {
+      const count = lost;
+      lost = 0;
+      return count;
+    },
+  };
+}

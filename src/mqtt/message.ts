@@ -1,0 +1,31 @@
+import type { IPublishPacket } from "mqtt";
+import type { PublishTopic } from "./topics.ts";
+
+/** A message on its way out. */
+export interface Outgoing {
+  readonly topic: PublishTopic;
+  readonly payload: string | Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly retain?: boolean;
+  readonly properties?: IPublishPacket["properties"];
+}
+
+export interface Published {
+  /** PUBACK reason 16 (MQTT 5 section 3.4.2.1): nobody was subscribed. */
+  readonly unheard: boolean;
+}
+
+/** A message as it came. */
+export interface Incoming {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly dup: boolean;
+  readonly retain: boolean;
+  readonly properties: IPublishPacket["properties"] | undefined;
+}
+
+/** The connection broke while something waited for it; whoever waits may try again on the next one. */
+export class Lost extends Error {
+  override readonly name = "Lost";
+}

@@ -1,0 +1,95 @@
+import { Failure } from "../base/failure.ts";
+
+/** What a broker's refusal asks of us: give up loudly, speak the older protocol, or try again later. */
+export type Verdict = "final" | "older" | "later";
+
+interface Reason {
+  readonly name: string;
+  readonly verdict: Verdict;
+  readonly remedy?: string;
+}
+
+const CREDENTIALS = "check username and password (.security.yml, or --user and --password-file)";
+const RIGHTS = "ask whoever runs the broker for the rights of this user and client id";
+
+/** CONNACK return codes of MQTT 3.1.1 (section 3.2.2.3). */
+const RETURN_CODES: Readonly<Record<number, Reason>> = {
+  1: { name: "unacceptable protocol version", verdict: "older" },
+  2: { name: "client id rejected", verdict: "final", remedy: "choose another client_id" },
+  3: { name: "server unavailable", verdict: "later" },
+  4: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
+  5: { name: "not authorized", verdict: "final", remedy: CREDENTIALS },
+};
+
+/** Reason codes of MQTT 5 (section 2.4) that a CONNACK, SUBACK, PUBACK or DISCONNECT can carry. */
+const REASON_CODES: Readonly<Record<number, Reason>> = {
+  0x80: { name: "unspecified error", verdict: "later" },
+  0x81: { name: "malformed packet", verdict: "later" },
+  0x82: { name: "protocol error", verdict: "later" },
+  0x83: { name: "implementation specific error", verdict: "later" },
+  0x84: { name: "unsupported protocol version", verdict: "older" },
+  0x85: { name: "client id not valid", verdict: "final", remedy: "choose another client_id" },
+  0x86: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
+  0x87: { name: "not authorized", verdict: "final", remedy: `${CREDENTIALS}, or ${RIGHTS}` },
+  0x88: { name: "server unavailable", verdict: "later" },
+  0x89: { name: "server busy", verdict: "later" },
+  0x8a: { name: "banned", verdict: "final", remedy: RIGHTS },
+  0x8b: { name: "server shutting down", verdict: "later" },
+  0x8c: { name: "bad authentication method", verdict: "final", remedy: CREDENTIALS },
+  0x8d: { name: "keep alive timeout", verdict: "later" },
+  0x8e: {
+    name: "session taken over by another client with the same client id",
+    verdict: "final",
+    remedy: "give each gateway its own client_id, or leave it empty",
+  },
+  0x8f: {
+    name: "topic filter invalid",
+    verdict: "final",
+    remedy: "check topic_prefix and agent_id",
+  },
+  0x90: { name: "topic name invalid", verdict: "final", remedy: "check topic_prefix and agent_id" },
+  0x93: { name: "receive maximum exceeded", verdict: "later" },
+  0x95: { name: "packet too large", verdict: "final", remedy: "lower max_message_bytes" },
+  0x96: { name: "message rate too high", verdict: "later" },
+  0x97: { name: "quota exceeded", verdict: "later" },
+  0x98: { name: "administrative action", verdict: "later" },
+  0x99: { name: "payload format invalid", verdict: "final" },
+  0x9a: {
+    name: "retain not supported",
+    verdict: "final",
+    remedy: "use a broker that keeps retained messages",
+  },
+  0x9b: { name: "QoS not supported", verdict: "final", remedy: "lower qos" },
+  0x9c: { name: "use another server", verdict: "later" },
+  0x9d: { name: "server moved", verdict: "final", remedy: "set broker to the new server" },
+  0x9e: { name: "shared subscriptions not supported", verdict: "final" },
+  0x9f: { name: "connection rate exceeded", verdict: "later" },
+  0xa1: { name: "subscription identifiers not supported", verdict: "final" },
+  0xa2: { name: "wildcard subscriptions not supported", verdict: "final", remedy: RIGHTS },
+};
+
+/** A broker's refusal: what it said and what follows from it. */
+export interface Refusal {
+  readonly verdict: Verdict;
+  readonly failure: Failure;
+  /** The broker closed the connection without a word before its CONNACK, as some do at an unknown protocol. */
+  readonly hungUp?: boolean;
+}
+
+/** A loss without the broker's word: always worth another try. */
+export function unreachable(message: string, why: string | undefined): Refusal {
+  const failure = new Failure("unreachable", message, why === undefined ? {} : { why });
+  return { verdict: "later", failure };
+}
+
+/** What a broker's code means; an unknown code is tried again later. */
+export function refusalOf(code: number, what: string): Refusal {
+  const reason = REASON_CODES[code] ?? RETURN_CODES[code];
+  const said = code < 0x80 ? String(code) : `0x${code.toString(16)}`;
+  const { verdict = "later", remedy, name = "unknown reason" } = reason ?? {};
+  const failure = new Failure(verdict === "final" ? "refused" : "unreachable", `${what}: ${name}`, {
+    why: `the broker answered with reason code ${said}`,
+    ...(remedy !== undefined && { remedy }),
+  });
+  return { verdict, failure };
+}

@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import { createReply, type ReplyAddress } from "./answer.ts";
+import type { ChannelOptions, ChannelRequest } from "./channel.ts";
+import type { Connection } from "./connection.ts";
+import type { Incoming } from "./message.ts";
+import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
+import { decodeRequest } from "./wire.ts";
+
+/** Answers to requests that were not understood, at the same time: a flood of nonsense costs no more. */
+const MAX_REFUSALS = 64;
+
+type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest">;
+
+/** Turns messages into requests; what is not one is answered with an error or, where it must be, ignored. */
+export function createReceiver(
+  options: Receiving,
+  address: AgentAddress,
+  connection: () => Connection,
+): (message: Incoming) => void {
+  const { settings, name } = options.channel;
+  const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
+  const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
+  const refuse = createRefusal(options, (to) => createReply(connection(), to, limits));
+  return (message) => {
+    const client = clientIdOf(address, message.topic, "request");
+    if (client === undefined || message.payload.byteLength === 0) return;
+    if (message.retain) {
+      options.log.debug("a retained request was not run", { channel: name, client });
+      return;
+    }
+    const to = replyAddressOf(address, client, message, options.log);
+    const question = decodeRequest(message.payload, decoding);
+    if (question instanceof Failure) {
+      refuse(client, to, question);
+      return;
+    }
+    const { text, id, stream = settings.streaming.enabled } = question;
+    const named = id === undefined ? to : { ...to, id };
+    options.onRequest({
+      ...identityOf(message, named),
+      channel: name,
+      client,
+      text,
+      stream,
+      ...(id !== undefined && { id }),
+      ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
+      reply: createReply(connection(), named, limits),
+    });
+  };
+}
+
+/** Answers what was not understood, with a bound on how many such answers are under way. */
+function createRefusal(
+  { channel, log }: Receiving,
+  replyTo: (to: ReplyAddress) => ReturnType<typeof createReply>,
+): (client: string, to: ReplyAddress, failure: Failure) => void {
+  let refusals = 0;
+  return (client, to, failure) => {
+    const full = refusals >= MAX_REFUSALS;
+    const { code: outcome, message: reason } = failure;
+    log[full ? "debug" : "warn"]("request", { channel: channel.name, client, outcome, reason });
+    if (full) return;
+    refusals += 1;
+    replyTo(to)({ text: failure.message, error: failure, done: true })
+      .catch((error: unknown) => {
+        log.warn("an error answer was not delivered", { client, error: asFailure(error).message });
+      })
+      .finally(() => {
+        refusals -= 1;
+      });
+  };
+}
+
+function replyAddressOf(
+  address: AgentAddress,
+  client: string,
+  { properties }: Incoming,
+  log: Log,
+): ReplyAddress {
+  const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
+  const honoured = asked === undefined ? undefined : honouredResponseTopic(address, client, asked);
+  if (asked !== undefined && honoured === undefined) {
+    log.warn("a response topic was not honoured", { client, asked });
+  }
+  return {
+    topic: honoured ?? responseTopic(address, client),
+    ...(correlationData && { correlationData }),
+    ...(messageExpiryInterval !== undefined && {
+      expiresAt: Date.now() + messageExpiryInterval * 1000,
+    }),
+  };
+}
+
+/**
+ * What makes two messages the same request: the `id` the asker chose; else Correlation Data together
+ * with the payload, since many clients count it from 0 after each restart.
+ */
+function identityOf(
+  message: Incoming,
+  { topic, id, correlationData }: ReplyAddress,
+): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered" | "address"> {
+  const fingerprint = createHash("sha256")
+    .update(message.topic)
+    .update("\0")
+    .update(message.payload)
+    .digest("base64");
+  const correlation = correlationData && Buffer.from(correlationData).toString("base64");
+  const key =
+    id === undefined
+      ? correlation && `correlation ${correlation} ${fingerprint}`
+      : `id ${message.topic} ${id}`;
+  const address = JSON.stringify([topic, correlation ?? null]);
+  return { fingerprint, redelivered: message.dup, address, ...(key !== undefined && { key }) };
+}

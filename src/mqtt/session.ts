@@ -1,0 +1,238 @@
+import { MqttClient, type IClientOptions, type IPublishPacket, type IStore } from "mqtt";
+import { asFailure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import { publishWith, subscribeWith, unheardIds } from "./exchange.ts";
+import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
+import { refusalOf, unreachable, type Refusal } from "./reasons.ts";
+import type { PublishTopic } from "./topics.ts";
+import type { Transport } from "./transport.ts";
+import { createWindow } from "./window.ts";
+
+/** One network connection to a broker, from CONNACK to its loss. The library's client never leaves this file. */
+export interface Session {
+  readonly protocol: 4 | 5;
+  /** Bytes of the largest packet that the broker takes (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
+  readonly maximumPacketBytes: number;
+  /** Resolves when the connection is over. */
+  readonly lost: Promise<Refusal>;
+  /** Resolves when delivered as far as the QoS tells; rejects with `Lost`, or a `Failure` for a refusal. */
+  publish(message: Outgoing): Promise<Published>;
+  /** Rejects with `Lost`, or a `Failure` that names the broker's reason. */
+  subscribe(filters: readonly string[], qos: 0 | 1 | 2): Promise<void>;
+  /** Says DISCONNECT so that no will is sent; within two seconds. */
+  end(): Promise<void>;
+  /** Cuts the connection as a fault would. */
+  abort(reason: string): void;
+}
+
+export interface SessionOptions {
+  readonly transport: Transport;
+  readonly protocol: 4 | 5;
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  /** Seconds. */
+  readonly keepAlive: number;
+  readonly connectTimeoutMs: number;
+  /** Bytes of the largest packet that we take, told to an MQTT 5 broker; 0 tells nothing. */
+  readonly maximumPacketBytes: number;
+  readonly will?: { readonly topic: PublishTopic; readonly payload: string };
+  /** Outlives a session, so that a QoS 2 request between PUBREC and PUBREL is not lost with it. */
+  readonly incomingStore: IStore;
+  readonly log: Log;
+  onMessage(message: Incoming): void;
+}
+
+/** A refused or failed attempt to connect. */
+export class ConnectError extends Error {
+  override readonly name = "ConnectError";
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.failure.message);
+    this.refusal = refusal;
+  }
+}
+
+/** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
+const WINDOW = 20;
+const ACKNOWLEDGE_MS = 30_000;
+const END_MS = 2_000;
+
+/** Connects once; throws a `ConnectError`. */
+export async function connectSession(
+  options: SessionOptions,
+  signal: AbortSignal,
+): Promise<Session> {
+  const client = createClient(options);
+  const lost = lossOf(client, options);
+  await connected(client, options, { lost, signal });
+  const socket: { setNoDelay?: (on: boolean) => void } = client.stream as object;
+  socket.setNoDelay?.(true);
+  return sessionOf(client, options, lost);
+}
+
+function createClient(options: SessionOptions): MqttClient {
+  const { will } = options;
+  const settings: IClientOptions = {
+    protocolVersion: options.protocol,
+    protocolId: "MQTT",
+    clientId: options.clientId,
+    keepalive: options.keepAlive,
+    connectTimeout: options.connectTimeoutMs,
+    clean: true,
+    manualConnect: true,
+    reconnectPeriod: 0,
+    resubscribe: false,
+    queueQoSZero: false,
+    writeCache: false,
+    incomingStore: options.incomingStore,
+    ...(options.username !== undefined && { username: options.username }),
+    ...(options.password !== undefined && { password: options.password }),
+    ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
+    ...(options.protocol === 5 &&
+      options.maximumPacketBytes > 0 && {
+        properties: { maximumPacketSize: options.maximumPacketBytes },
+      }),
+  };
+  const client = new MqttClient(() => options.transport.open(), settings);
+  // Acknowledgements leave after this callback: a throw here would stop all further delivery.
+  client.handleMessage = (packet, done) => {
+    try {
+      options.onMessage(incomingOf(packet));
+    } catch (error) {
+      const { message, why } = asFailure(error);
+      options.log.error("a message could not be handled", { error: message, why });
+    }
+    done();
+  };
+  return client;
+}
+
+function incomingOf({ topic, payload, qos, dup, retain, properties }: IPublishPacket): Incoming {
+  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+  return { topic, payload: bytes, qos, dup, retain, properties };
+}
+
+const NO_CONNACK = "the broker closed the connection before it answered";
+
+/** Settles when the stream is closed, with the best reason that was heard before. */
+function lossOf(client: MqttClient, options: SessionOptions): Promise<Refusal> {
+  let reason: Refusal | undefined;
+  let up = false;
+  client.once("connect", () => {
+    up = true;
+  });
+  client.on("error", (error) => {
+    reason ??= refusalOfError(error);
+    // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
+    if (client.connected) client.stream.destroy();
+  });
+  client.on("disconnect", ({ reasonCode = 0 }) => {
+    reason ??= refusalOf(reasonCode, "the broker ended the connection");
+  });
+  return new Promise((resolve) => {
+    client.on("close", () => {
+      const error = options.transport.error();
+      const silent = reason === undefined && error === undefined;
+      const fallback = unreachable(
+        up ? "the connection to the broker was lost" : NO_CONNACK,
+        error?.message,
+      );
+      resolve({ ...(reason ?? fallback), hungUp: silent && !up });
+    });
+  });
+}
+
+function refusalOfError(error: Error & { code?: unknown }): Refusal {
+  if (typeof error.code === "number")
+    return refusalOf(error.code, "the broker refused the connection");
+  return unreachable("the connection failed", error.message);
+}
+
+async function connected(
+  client: MqttClient,
+  { connectTimeoutMs }: SessionOptions,
+  { lost, signal }: { lost: Promise<Refusal>; signal: AbortSignal },
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const fail = (refusal: Refusal): void => {
+    client.end(true);
+    reject(new ConnectError(refusal));
+  };
+  const timer = setTimeout(() => fail(timedOut(connectTimeoutMs)), connectTimeoutMs);
+  const abort = (): void => fail(unreachable("the connection was given up", undefined));
+  signal.addEventListener("abort", abort, { once: true });
+  client.once("connect", () => resolve());
+  void lost.then(fail);
+  if (signal.aborted) abort();
+  else client.connect();
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function timedOut(ms: number): Refusal {
+  return unreachable("the broker did not answer", `no CONNACK within ${ms / 1000} s`);
+}
+
+function sessionOf(client: MqttClient, options: SessionOptions, lost: Promise<Refusal>): Session {
+  const properties = client.serverProperties;
+  const receiveMaximum = properties?.receiveMaximum ?? WINDOW;
+  const window = createWindow(Math.min(WINDOW, Math.max(1, receiveMaximum)));
+  const gone = lost.then(() => Promise.reject(new Lost("the connection was lost")));
+  gone.catch(() => {});
+  const abort = (reason: string): void => {
+    options.log.warn("connection given up", { reason });
+    client.stream.destroy();
+  };
+  watch(client, options.keepAlive, abort);
+  const unheard = unheardIds(client);
+  const inTime = <T>(work: Promise<T>, what: string): Promise<T> => {
+    const timer = setTimeout(
+      () => abort(`no ${what} within ${ACKNOWLEDGE_MS / 1000} s`),
+      ACKNOWLEDGE_MS,
+    );
+    return Promise.race([work, gone]).finally(() => clearTimeout(timer));
+  };
+  return {
+    protocol: options.protocol,
+    maximumPacketBytes: properties?.maximumPacketSize ?? 0,
+    lost,
+    publish: async (message) => {
+      const release = await Promise.race([window.enter(), gone]);
+      return inTime(publishWith(client, message, unheard), "acknowledgement").finally(release);
+    },
+    subscribe: (filters, qos) => inTime(subscribeWith(client, filters, qos), "SUBACK"),
+    end: () => endOf(client),
+    abort,
+  };
+}
+
+/** Trap: a client can stop noticing that its broker is gone; twice the keep alive without a packet is too long. */
+function watch(client: MqttClient, keepAlive: number, abort: (reason: string) => void): void {
+  if (keepAlive === 0) return;
+  let last = Date.now();
+  client.on("packetreceive", () => {
+    last = Date.now();
+  });
+  const timer = setInterval(() => {
+    if (Date.now() - last > keepAlive * 2000) abort("nothing heard for twice the keep alive");
+  }, keepAlive * 1000);
+  timer.unref();
+  client.once("close", () => clearInterval(timer));
+}
+
+async function endOf(client: MqttClient): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    client.end(true);
+    resolve();
+  }, END_MS);
+  client.end(false, () => resolve());
+  await promise;
+  clearTimeout(timer);
+}

@@ -1,0 +1,106 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until } from "./until.ts";
+
+/** A real mosquitto on a port of its own that can be killed, frozen and started again. */
+export interface Mosquitto extends AsyncDisposable {
+  readonly port: number;
+  readonly url: string;
+  readonly folder: string;
+  start(): Promise<void>;
+  /** kill -9, or another signal; resolves when the process is gone (at once for SIGSTOP and SIGCONT). */
+  kill(signal?: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<void>;
+  /** What it has logged so far. */
+  log(): string;
+}
+
+export interface MosquittoOptions {
+  /** Lines of mosquitto.conf; `{port}` and `{folder}` are replaced. The default lets everyone in. */
+  readonly lines?: readonly string[];
+  /** Further files in its folder, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+const PLACES = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
+
+/** Where mosquitto is; undefined where it is not installed. */
+export const MOSQUITTO = PLACES.find((place) => existsSync(place));
+
+/** For `it`: without mosquitto a test is left out on somebody's own machine, and fails in CI. */
+export const needsMosquitto = { skip: MOSQUITTO === undefined && !process.env["CI"] };
+
+export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mosquitto> {
+  const folder = await mkdtemp(join(tmpdir(), "picoclaw-mosquitto-"));
+  const port = await freePort();
+  const lines = options.lines ?? ["listener {port} 127.0.0.1", "allow_anonymous true"];
+  const text = ["log_type all", "log_dest stderr", "user root", ...lines].join("\n");
+  await writeFile(join(folder, "mosquitto.conf"), fill(text, port, folder));
+  for (const [name, content] of Object.entries(options.files ?? {})) {
+    await writeFile(join(folder, name), content, { mode: 0o600 });
+  }
+  let child: ChildProcess | undefined;
+  let log = "";
+  const start = async (): Promise<void> => {
+    if (MOSQUITTO === undefined)
+      throw new Error("mosquitto is not installed: apt-get install mosquitto");
+    const started = spawn(MOSQUITTO, ["-c", join(folder, "mosquitto.conf")], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    child = started;
+    started.stderr.on("data", (data) => {
+      log += String(data);
+    });
+    await until(`mosquitto listens on ${port}: ${log}`, () => answers(port));
+  };
+  const kill: Mosquitto["kill"] = async (signal = "SIGKILL") => {
+    const target = child;
+    if (!target?.pid || target.exitCode !== null || target.signalCode !== null) return;
+    const gone = once(target, "exit");
+    process.kill(target.pid, signal);
+    if (signal === "SIGKILL" || signal === "SIGTERM") await gone;
+  };
+  await start();
+  return {
+    port,
+    url: `tcp://127.0.0.1:${port}`,
+    folder,
+    start,
+    kill,
+    log: () => log,
+    async [Symbol.asyncDispose]() {
+      await kill("SIGKILL");
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function fill(text: string, port: number, folder: string): string {
+  return text.replaceAll("{port}", String(port)).replaceAll("{folder}", folder);
+}
+
+/** A port that nothing listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" ? (address?.port ?? 0) : 0;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
