@@ -1,0 +1,100 @@
+import type { Clock } from "./clock.ts";
+import type { Request } from "./contract.ts";
+import { requestNameOf } from "./names.ts";
+
+export interface DedupeOptions {
+  readonly clock: Pick<Clock, "now">;
+  /** How long an answer is remembered after its end. */
+  readonly windowMs: number;
+  /** Bounds of what is remembered of finished requests; the oldest go first. */
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+/** Which requests are the same one: those under way, and for a while those answered. */
+export interface Dedupe<Entry> {
+  running(request: Request): Entry | undefined;
+  finished(request: Request): Entry | undefined;
+  /** The request is under way now. */
+  begin(request: Request, entry: Entry): void;
+  /** The request was answered. */
+  finish(request: Request, entry: Entry, result: Result): void;
+}
+
+/** How a request ended. */
+export interface Result {
+  /** Size of what the entry holds. */
+  readonly bytes: number;
+  readonly failed: boolean;
+}
+
+interface Row<Entry> extends Result {
+  readonly entry: Entry;
+  readonly at: number;
+}
+
+/** What a row costs beside the answer it holds. */
+const ROW_BYTES = 512;
+
+/**
+ * In memory only. A request with a key is the same as an earlier one with that key. Without a key a
+ * second question in the same words is a second question, unless the transport says that it may
+ * have delivered it before.
+ *
+ * An answer that ended in an error is repeated to a second delivery of that very request, since the
+ * turn and its tool calls must not run twice because of a redelivery. The asker who asks again under
+ * the same id wants a new try, and gets it.
+ */
+export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
+  const { clock, windowMs, rows, bytes } = options;
+  const running = new Map<string, Entry>();
+  /** In the order of their ends, so that the front is the first to go. */
+  const finished = new Map<string, Row<Entry>>();
+  let held = 0;
+
+  const drop = (name: string): void => {
+    held -= finished.get(name)?.bytes ?? 0;
+    finished.delete(name);
+  };
+  const dropOld = (): void => {
+    for (const [name, row] of finished) {
+      const fits = finished.size <= rows && held <= bytes;
+      if (fits && clock.now() - row.at < windowMs) return;
+      drop(name);
+    }
+  };
+
+  return {
+    running: (request) => (mayRepeat(request) ? running.get(requestNameOf(request)) : undefined),
+    finished(request) {
+      if (!mayRepeat(request)) return undefined;
+      dropOld();
+      const row = finished.get(requestNameOf(request));
+      return row === undefined || (row.failed && !request.redelivered) ? undefined : row.entry;
+    },
+    begin(request, entry) {
+      const name = requestNameOf(request);
+      drop(name);
+      running.set(name, entry);
+    },
+    finish(request, entry, result) {
+      const name = requestNameOf(request);
+      // Another request in the same words may have taken the name since: the later one keeps it.
+      if (running.get(name) !== entry) return;
+      running.delete(name);
+      const row = {
+        entry,
+        at: clock.now(),
+        failed: result.failed,
+        bytes: result.bytes + ROW_BYTES,
+      };
+      finished.set(name, row);
+      held += row.bytes;
+      dropOld();
+    },
+  };
+}
+
+function mayRepeat(request: Request): boolean {
+  return request.key !== undefined || request.redelivered;
+}

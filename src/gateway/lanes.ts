@@ -1,0 +1,120 @@
+export interface LanesOptions<Job> {
+  /** Turns side by side. */
+  readonly slots: number;
+  /** Whether a job runs a turn; false begins it at once (expired, or cancelled while it waited). */
+  readonly needsSlot: (job: Job) => boolean;
+  /** Begins a job whose time has come. Must not throw, and calls `done` whatever happens. */
+  readonly start: (job: Job, hold: Hold) => void;
+}
+
+/** What a job holds while it is under way; both calls count once. */
+export interface Hold {
+  /** Whether a slot was taken for it: what `needsSlot` said. */
+  readonly tookSlot: boolean;
+  /** The turn is over: its slot is free, the lane is not yet. */
+  turnEnded(): void;
+  /** The answer was delivered: the lane's next job may begin. */
+  done(): void;
+}
+
+/** Jobs of one lane one after another, lanes side by side, and as many turns at once as there are slots. */
+export interface Lanes<Job> {
+  add(lane: string, job: Job): void;
+  /** How many jobs of a lane did not begin. */
+  waiting(lane: string): number;
+  /** The jobs of a lane, the one that began first, then the waiting ones in their order. */
+  jobs(lane: string): readonly Job[];
+  /** Looks again at a lane whose first job may have stopped needing a slot. */
+  stir(lane: string): void;
+  /** Lanes with a job that waits or runs; an idle lane is none. */
+  readonly size: number;
+}
+
+/** Lanes without a job, all slots free. */
+export function createLanes<Job>(options: LanesOptions<Job>): Lanes<Job> {
+  return new RoundRobin(options);
+}
+
+interface Lane<Job> {
+  readonly queue: Job[];
+  current: Job | undefined;
+}
+
+/**
+ * A lane that had its turn stands behind every lane that waits for a slot: however many jobs a lane
+ * holds, another waits for one turn of it at the most. While a lane waits, no slot is free.
+ */
+class RoundRobin<Job> implements Lanes<Job> {
+  readonly #options: LanesOptions<Job>;
+  readonly #lanes = new Map<string, Lane<Job>>();
+  /** Lanes that wait for a slot, in the order of their turns. */
+  readonly #ready = new Set<string>();
+  #free: number;
+
+  constructor(options: LanesOptions<Job>) {
+    this.#options = options;
+    this.#free = options.slots;
+  }
+
+  add(name: string, job: Job): void {
+    const lane = this.#lanes.get(name) ?? { queue: [], current: undefined };
+    this.#lanes.set(name, lane);
+    lane.queue.push(job);
+    this.stir(name);
+  }
+
+  waiting(name: string): number {
+    return this.#lanes.get(name)?.queue.length ?? 0;
+  }
+
+  jobs(name: string): readonly Job[] {
+    const { current, queue = [] } = this.#lanes.get(name) ?? {};
+    return current === undefined ? [...queue] : [current, ...queue];
+  }
+
+  get size(): number {
+    return this.#lanes.size;
+  }
+
+  stir(name: string): void {
+    const lane = this.#lanes.get(name);
+    if (lane === undefined || lane.current !== undefined) return;
+    const [next] = lane.queue;
+    if (next === undefined) {
+      this.#lanes.delete(name);
+      return;
+    }
+    const needsSlot = this.#options.needsSlot(next);
+    if (needsSlot && this.#free === 0) {
+      this.#ready.add(name);
+      return;
+    }
+    this.#ready.delete(name);
+    lane.queue.shift();
+    lane.current = next;
+    this.#options.start(next, this.#holdOf(name, lane, needsSlot));
+  }
+
+  #holdOf(name: string, lane: Lane<Job>, tookSlot: boolean): Hold {
+    let holdsSlot = tookSlot;
+    let holdsLane = true;
+    if (tookSlot) this.#free--;
+    const turnEnded = (): void => {
+      if (!holdsSlot) return;
+      holdsSlot = false;
+      this.#free++;
+      for (const waiting of this.#ready) {
+        if (this.#free === 0) return;
+        this.stir(waiting);
+      }
+    };
+    const done = (): void => {
+      if (!holdsLane) return;
+      holdsLane = false;
+      lane.current = undefined;
+      turnEnded();
+      this.stir(name);
+    };
+    return { tookSlot, turnEnded, done };
+  }
+}

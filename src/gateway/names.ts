@@ -1,0 +1,30 @@
+import { createHash } from "node:crypto";
+import type { Request } from "./contract.ts";
+
+/** Longer names are replaced by their hash, so that a table's rows bound its bytes. */
+const LONGEST = 256;
+
+/** The name of a conversation: one client of one channel. */
+export function laneOf(request: Pick<Request, "channel" | "client">): string {
+  return bounded(joined(request.channel, request.client));
+}
+
+/**
+ * The name under which a request is known again: by its key, or by its fingerprint where it has none.
+ * It holds the conversation too, so that nobody reads another's answer by guessing its key.
+ */
+export function requestNameOf(request: Request): string {
+  const [kind, name] =
+    request.key === undefined ? ["fingerprint", request.fingerprint] : ["key", request.key];
+  return bounded(joined(laneOf(request), joined(kind, name)));
+}
+
+/** With the length in front no two pairs of texts give the same name. */
+function joined(first: string, second: string): string {
+  return `${first.length}:${first}${second}`;
+}
+
+function bounded(name: string): string {
+  if (name.length <= LONGEST) return name;
+  return `#${createHash("sha256").update(Buffer.from(name, "utf16le")).digest("base64")}`;
+}

@@ -1,0 +1,72 @@
+import type { Log, LogFields } from "../../src/base/log.ts";
+import type { Part, Request } from "../../src/gateway/contract.ts";
+
+/** One request with everything that came back for it. */
+export interface Asked {
+  readonly request: Request;
+  readonly parts: Part[];
+  /** Resolves with the done part. */
+  readonly done: Promise<Part>;
+  /** The answer's text. */
+  readonly text: () => string;
+}
+
+/** A request whose replies are delivered at once, unless `reply` says otherwise. */
+export function ask(
+  text: string,
+  facts: Partial<Request> = {},
+  deliver: (part: Part) => Promise<void> = () => Promise.resolve(),
+): Asked {
+  const parts: Part[] = [];
+  let finish: (part: Part) => void;
+  const done = new Promise<Part>((resolve) => {
+    finish = resolve;
+  });
+  const client = facts.client ?? "device";
+  const request: Request = {
+    channel: "mqtt",
+    client,
+    text,
+    stream: true,
+    fingerprint: `${client} ${text}`,
+    redelivered: false,
+    address: `/${client}/response`,
+    ...facts,
+    async reply(part) {
+      parts.push(part);
+      await deliver(part);
+      // The asker's next word takes its time: the gateway knows by then that this was delivered.
+      if (part.done) setImmediate(() => finish(part));
+    },
+  };
+  return { request, parts, done, text: () => parts.map((part) => part.text).join("") };
+}
+
+/** Delivery that waits until it is let go, as while the broker is away. */
+export function createDam(): { deliver: () => Promise<void>; open: () => void } {
+  const gate = new AbortController();
+  const opened = new Promise<void>((resolve) => {
+    gate.signal.addEventListener("abort", () => resolve());
+  });
+  return { deliver: () => opened, open: () => gate.abort() };
+}
+
+export interface Line {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+/** A log whose lines can be read. */
+export function createRecorder(): { log: Log; lines: Line[] } {
+  const lines: Line[] = [];
+  const at =
+    (level: Line["level"]) =>
+    (message: string, fields: LogFields = {}) => {
+      lines.push({ level, message, fields });
+    };
+  return {
+    lines,
+    log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
+  };
+}

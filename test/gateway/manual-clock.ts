@@ -1,0 +1,44 @@
+import type { Clock } from "../../src/gateway/clock.ts";
+
+/** A clock that stands still until it is told to go on. */
+export interface ManualClock extends Clock {
+  /** Lets time pass: every timer that comes due fires at its time, and what it woke gets to run. */
+  advance(ms: number): Promise<void>;
+  /** Timers that are set. */
+  readonly timers: number;
+}
+
+export function createManualClock(): ManualClock {
+  const timers = new Set<{ at: number; run: () => void }>();
+  let now = 0;
+  const nextUntil = (end: number) =>
+    [...timers].filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at)[0];
+  return {
+    now: () => now,
+    epoch: () => 1_800_000_000_000 + now,
+    after(ms, run) {
+      const timer = { at: now + Math.max(ms, 0), run };
+      timers.add(timer);
+      return () => timers.delete(timer);
+    },
+    async advance(ms) {
+      const end = now + ms;
+      await settled();
+      for (let next = nextUntil(end); next !== undefined; next = nextUntil(end)) {
+        now = next.at;
+        timers.delete(next);
+        next.run();
+        await settled();
+      }
+      now = end;
+    },
+    get timers() {
+      return timers.size;
+    },
+  };
+}
+
+/** Resolves when everything that needs no time has happened. */
+export async function settled(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
