@@ -1,0 +1,145 @@
+import type { Failure } from "../base/failure.ts";
+import type { Clock } from "./clock.ts";
+import type { Part } from "./contract.ts";
+
+/** One answer as it grows, for any number of readers, each at its own pace. */
+export interface Answer {
+  /** More text; after the end it is ignored. */
+  push(text: string): void;
+  /** The end: what is left goes into the done part; a failure says its sentence in a part of its own. */
+  finish(failure?: Failure): void;
+  /**
+   * The parts from the first to the done one, as they come (`stream`) or as one. While all readers
+   * are busy with earlier parts, text collects for the next: that is the back-pressure.
+   */
+  read(stream: boolean): AsyncGenerator<Part, void>;
+  /** UTF-16 units that were pushed so far. */
+  readonly length: number;
+  /** What was pushed so far, put together at each look. */
+  readonly text: string;
+}
+
+export interface AnswerOptions {
+  readonly clock: Pick<Clock, "now" | "after">;
+  /** The first part comes this long after its first text, and then at most one each time. */
+  readonly intervalMs: number;
+}
+
+/** An answer without a word so far; it holds a timer only while text waits for its time. */
+export function createAnswer(options: AnswerOptions): Answer {
+  return new GrowingAnswer(options);
+}
+
+interface Reader {
+  readonly stream: boolean;
+  readonly wake: () => void;
+}
+
+class GrowingAnswer implements Answer {
+  readonly #options: AnswerOptions;
+  readonly #parts: Part[] = [];
+  /** Readers that have seen every part. Those of them that stream are the demand that cuts one. */
+  #waiting: Reader[] = [];
+  #length = 0;
+  #pending = "";
+  #since: number | undefined;
+  #ended = false;
+  #callOff: (() => void) | undefined;
+
+  constructor(options: AnswerOptions) {
+    this.#options = options;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get text(): string {
+    const cut = this.#parts.filter(({ error }) => error === undefined);
+    return cut.map(({ text }) => text).join("") + this.#pending;
+  }
+
+  push(text: string): void {
+    if (this.#ended || text === "") return;
+    this.#since ??= this.#options.clock.now();
+    this.#pending += text;
+    this.#length += text.length;
+    this.#cutInTime();
+  }
+
+  finish(failure?: Failure): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const rest = this.#pending;
+    this.#pending = "";
+    this.#add(...lastParts(rest, failure));
+  }
+
+  async *read(stream: boolean): AsyncGenerator<Part, void> {
+    if (stream) yield* this.#asTheyCome();
+    else yield await this.#asOne();
+  }
+
+  async *#asTheyCome(): AsyncGenerator<Part, void> {
+    for (let next = 0; ; next++) {
+      while (this.#parts.length <= next) await this.#more(true);
+      const part = this.#parts[next];
+      if (part !== undefined) yield part;
+      if (part?.done) return;
+    }
+  }
+
+  /** Who wants one answer gets no half of it before an error. */
+  async #asOne(): Promise<Part> {
+    while (!this.#ended) await this.#more(false);
+    const last = this.#parts.at(-1);
+    if (last?.error !== undefined) return last;
+    return { text: this.#parts.map(({ text }) => text).join(""), done: true };
+  }
+
+  #more(stream: boolean): Promise<void> {
+    return new Promise((wake) => {
+      this.#waiting.push({ stream, wake });
+      this.#cutInTime();
+    });
+  }
+
+  #cutInTime(): void {
+    const wanted = this.#waiting.some(({ stream }) => stream);
+    // The text is looked at last and once a part, because looking copies what was collected.
+    if (!wanted || this.#callOff !== undefined || this.#since === undefined) return;
+    if (wholeCharacters(this.#pending) === "") return;
+    const { clock, intervalMs } = this.#options;
+    const rest = this.#since + intervalMs - clock.now();
+    if (rest <= 0) this.#cut();
+    else this.#callOff = clock.after(rest, () => this.#cut());
+  }
+
+  #cut(): void {
+    const text = wholeCharacters(this.#pending);
+    this.#pending = this.#pending.slice(text.length);
+    this.#since = this.#options.clock.now();
+    this.#add({ text });
+  }
+
+  #add(...parts: Part[]): void {
+    this.#callOff?.();
+    this.#callOff = undefined;
+    this.#parts.push(...parts);
+    const woken = this.#waiting;
+    this.#waiting = [];
+    for (const { wake } of woken) wake();
+  }
+}
+
+function lastParts(rest: string, failure: Failure | undefined): Part[] {
+  if (failure === undefined) return [{ text: rest, done: true }];
+  const error: Part = { text: failure.message, done: true, error: failure };
+  return rest === "" ? [error] : [{ text: rest }, error];
+}
+
+/** The text without the first half of a character whose second half is still to come. */
+function wholeCharacters(text: string): string {
+  const last = text.charCodeAt(text.length - 1);
+  return last >= 0xd800 && last <= 0xdbff ? text.slice(0, -1) : text;
+}
