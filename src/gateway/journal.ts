@@ -1,0 +1,104 @@
+import type { Failure, FailureCode } from "../base/failure.ts";
+import type { Log, LogFields } from "../base/log.ts";
+import type { Clock } from "./clock.ts";
+import type { Request, Turned } from "./contract.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Answer } from "./parts.ts";
+
+/** What became of one request. */
+export interface Entry {
+  readonly request: Request;
+  /** On the clock: when it came, and when its turn began. */
+  readonly acceptedAt: number;
+  readonly startedAt?: number | undefined;
+  /** `ok`, the code of the error it was answered with, or that it needed no answer of its own. */
+  readonly outcome: FailureCode | "ok" | "duplicate";
+  /** The request was known already: its answer goes to one more address, or was sent once more. */
+  readonly duplicate?: "ignored" | "joined" | "repeated";
+  /** The failure with all its facts. */
+  readonly failure?: Failure | undefined;
+  /** The turn was told to stop, did not, and was left behind. */
+  readonly abandoned?: boolean | undefined;
+  /** Refusals of this client since the last line about one, of which there was none. */
+  readonly passedOver?: number;
+  readonly usage?: Turned<unknown>["usage"] | undefined;
+  readonly delivery?: Delivery | undefined;
+  /** False where the delivery was still under way when the gateway gave it up. */
+  readonly delivered?: boolean;
+  /** For a log that keeps content. */
+  readonly answer?: Answer;
+}
+
+/** Writes one line a request, and none of what was said unless `logContent`. */
+export function createJournal(
+  log: Log,
+  clock: Pick<Clock, "now">,
+  logContent: boolean,
+): (entry: Entry) => void {
+  return (entry) => {
+    const fields = { ...factsOf(entry, clock.now()), ...(logContent ? contentOf(entry) : {}) };
+    const undelivered = entry.delivered === false || entry.delivery?.failure !== undefined;
+    if (undelivered || (entry.outcome !== "ok" && entry.outcome !== "duplicate")) {
+      log.warn(undelivered ? "answer not delivered" : "request failed", fields);
+    } else log.info(entry.outcome === "ok" ? "answered" : "duplicate", fields);
+    const stack = entry.failure && stackOf(entry.failure);
+    if (stack !== undefined) log.debug("request failed at", { id: fields.id, stack });
+  };
+}
+
+function stackOf(failure: Failure): string | undefined {
+  if (failure.cause instanceof Error) return failure.cause.stack;
+  return failure.code === "internal" ? failure.stack : undefined;
+}
+
+/** Characters of a text in the log: enough to recognise it. */
+const CONTENT = 2000;
+const NAME = 128;
+
+function factsOf(entry: Entry, now: number) {
+  const { request, failure } = entry;
+  return {
+    id: request.id === undefined ? undefined : clipped(request.id, NAME),
+    ...whoOf(request),
+    outcome: entry.outcome,
+    duplicate: entry.duplicate,
+    ...courseOf(entry, now),
+    tokens_in: entry.usage?.inputTokens,
+    tokens_out: entry.usage?.outputTokens,
+    retry_after: failure?.retryAfter,
+    why: failure?.why,
+    remedy: failure?.remedy,
+    abandoned: entry.abandoned || undefined,
+    passed_over: entry.passedOver || undefined,
+  } satisfies LogFields;
+}
+
+/** Who asked, short enough for a line. */
+export function whoOf({ channel, client }: Request): LogFields {
+  return { channel, client: clipped(client, NAME) };
+}
+
+/** Milliseconds are from the request's coming: to its turn, its first part, its last part's delivery. */
+function courseOf({ acceptedAt, startedAt, delivery, delivered }: Entry, now: number): LogFields {
+  const since = (at: number | undefined) =>
+    at === undefined ? undefined : Math.round(at - acceptedAt);
+  return {
+    queued_ms: since(startedAt),
+    first_ms: since(delivery?.firstAt),
+    last_ms: delivery === undefined || delivered === false ? undefined : since(now),
+    parts: delivery?.parts,
+    undelivered: delivery?.failure?.message,
+    undelivered_why: delivery?.failure?.why,
+  };
+}
+
+function contentOf({ request, answer }: Entry): LogFields {
+  return {
+    question: clipped(request.text, CONTENT),
+    answer: answer && clipped(answer.text, CONTENT),
+  };
+}
+
+function clipped(text: string, longest: number): string {
+  return text.length > longest ? `${text.slice(0, longest)}…` : text;
+}

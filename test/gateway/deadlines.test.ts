@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Turned } from "../../src/gateway/contract.ts";
+import { ask, createDam } from "./asker.ts";
+import type { Asked } from "./asker.ts";
+import { settled } from "./manual-clock.ts";
+import { createPuppet, createRig, shout } from "./setup.ts";
+
+const forever = (): Promise<never> => new Promise(() => {});
+
+/** Hears nobody. */
+async function* deaf({ text }: { readonly text: string }): AsyncGenerator<string, Turned<string>> {
+  if (text === "quick") return { messages: [] };
+  yield "thinking ";
+  return forever();
+}
+
+describe("deadlines", () => {
+  it("do not run what expired before it came, or while it waited", async () => {
+    const { answer, began, end } = createPuppet();
+    const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
+    const late = ask("late", { expiresAt: clock.epoch() });
+    gateway.accept(late.request);
+    assert.equal((await late.done).error?.code, "expired");
+    const long = ask("long", { client: "a" });
+    const behind = ask("behind", { client: "a", expiresAt: clock.epoch() });
+    const waiting = ask("waiting", { client: "b", expiresAt: clock.epoch() + 1000 });
+    const next = ask("next", { client: "b", expiresAt: clock.epoch() + 2000 });
+    for (const { request } of [long, behind, waiting, next]) gateway.accept(request);
+    assert.equal((await behind.done).error?.code, "expired");
+    await clock.advance(1000);
+    end();
+    assert.equal((await waiting.done).error?.code, "expired");
+    await settled();
+    end();
+    assert.equal((await next.done).text, "answer to next");
+    assert.deepEqual(began, ["long", "next"]);
+  });
+
+  it("end a turn that takes too long, at its own time or the asker's", async () => {
+    const { answer } = createPuppet();
+    const { gateway, clock } = createRig(answer, { turnTimeoutMs: 10_000 });
+    const patient = ask("a", { client: "a", expiresAt: clock.epoch() + 60_000 });
+    const hasty = ask("b", { client: "b", expiresAt: clock.epoch() + 3000 });
+    gateway.accept(patient.request);
+    gateway.accept(hasty.request);
+    await clock.advance(2999);
+    assert.equal(hasty.parts.length, 0);
+    await clock.advance(1);
+    assert.equal(hasty.parts[0]?.error?.code, "timeout");
+    await clock.advance(6999);
+    assert.equal(patient.parts.length, 0);
+    await clock.advance(1);
+    assert.equal(patient.parts[0]?.error?.code, "timeout");
+  });
+
+  it("leave an answerer behind that does not obey, and go on", async () => {
+    const { gateway, clock, lines } = createRig(deaf, {
+      turnTimeoutMs: 1000,
+      maxParallelTurns: 1,
+    });
+    const stuck = ask("stuck");
+    const next = ask("quick");
+    gateway.accept(stuck.request);
+    gateway.accept(next.request);
+    await clock.advance(5999);
+    assert.equal(stuck.parts.at(-1)?.done, undefined);
+    await clock.advance(1);
+    const last = await stuck.done;
+    assert.deepEqual(
+      stuck.parts.map(({ text }) => text),
+      ["thinking ", "the answer took too long and was given up"],
+    );
+    assert.equal(last.error?.code, "timeout");
+    assert.deepEqual(await next.done, { text: "", done: true });
+    assert.equal(lines[0]?.fields["abandoned"], true);
+    assert.equal(clock.timers, 0);
+  });
+
+  it("ignore what an answerer says after it was told to stop", async () => {
+    const { gateway, clock } = createRig(
+      async function* ({ signal }) {
+        yield "before ";
+        await new Promise<void>((resolve) => {
+          signal.addEventListener("abort", () => resolve());
+        });
+        yield "after";
+        return { messages: ["after"] };
+      },
+      { turnTimeoutMs: 1000 },
+    );
+    const asked = ask("?");
+    gateway.accept(asked.request);
+    await clock.advance(1000);
+    assert.equal((await asked.done).error?.code, "timeout");
+    assert.doesNotMatch(asked.text(), /after/);
+  });
+});
+
+/** The command, asked from elsewhere than the questions. */
+function stop(text: string, facts = {}): Asked {
+  return ask(text, { address: "/stop", ...facts });
+}
+
+describe("a turn that was told to stop", () => {
+  const ways: Record<string, (signal: AbortSignal) => Turned<string>> = {
+    "returns as if nothing were": () => ({ messages: ["kept"] }),
+    "throws something of its own": () => {
+      throw new DOMException("aborted by hand", "AbortError");
+    },
+    "throws the reason": (signal) => {
+      throw signal.reason;
+    },
+  };
+  for (const [way, end] of Object.entries(ways)) {
+    it(`ends as told when the answerer ${way}`, async () => {
+      const histories: (readonly string[])[] = [];
+      const { gateway, clock } = createRig(
+        async function* ({ history, signal }) {
+          histories.push(history);
+          yield "so far ";
+          await new Promise<void>((resolve) => {
+            signal.addEventListener("abort", () => resolve());
+          });
+          return end(signal);
+        },
+        { turnTimeoutMs: 1000 },
+      );
+      for (const asked of [ask("1"), ask("2")]) {
+        gateway.accept(asked.request);
+        await clock.advance(1000);
+        assert.equal((await asked.done).error?.code, "timeout");
+      }
+      assert.deepEqual(histories, [[], []]);
+    });
+  }
+});
+
+describe("/stop", () => {
+  it("overtakes the queue and cancels all that this client asked, in order, and nobody else's", async () => {
+    const { answer, began, running, end } = createPuppet();
+    const { gateway } = createRig(answer);
+    const mine = ["1", "2", "3"].map((text) => ask(text));
+    const other = ask("other", { client: "other" });
+    for (const { request } of [...mine, other]) gateway.accept(request);
+    await settled();
+    const command = stop(" /STOP\n");
+    gateway.accept(command.request);
+    assert.deepEqual(await command.done, { text: "Stopped.", done: true });
+    for (const { done } of mine) assert.equal((await done).error?.code, "cancelled");
+    assert.deepEqual(began, ["1", "other"]);
+    assert.equal(running(), 1);
+    const next = ask("4");
+    gateway.accept(next.request);
+    await settled();
+    end();
+    end();
+    assert.equal((await next.done).text, "answer to 4");
+    assert.equal((await other.done).error, undefined);
+  });
+
+  it("says so when there is nothing to stop, and is a question when it is more than that word", async () => {
+    const { gateway } = createRig(shout);
+    const nothing = stop("!stop");
+    gateway.accept(nothing.request);
+    assert.equal((await nothing.done).text, "Nothing to stop.");
+    for (const text of ["stop", "/stop it", "please /stop", "/ stop"]) {
+      const asked = ask(text);
+      gateway.accept(asked.request);
+      assert.equal((await asked.done).text, text.toUpperCase());
+    }
+  });
+
+  it("needs neither room nor a token, and cancels at once what waits without a slot", async () => {
+    const { answer } = createPuppet();
+    const limits = { requests_per_minute: 1, burst: 1, queued: 1 };
+    const { gateway } = createRig(answer, { maxParallelTurns: 1, policy: { limits } });
+    gateway.accept(ask("long", { client: "other" }).request);
+    const waiting = ask("waiting");
+    gateway.accept(waiting.request);
+    gateway.accept(stop("/stop").request);
+    assert.equal((await waiting.done).error?.code, "cancelled");
+  });
+
+  it("delivered a second time does not stop what was asked after it", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway } = createRig(answer);
+    const first = stop("/stop");
+    gateway.accept(first.request);
+    await first.done;
+    const asked = ask("later");
+    gateway.accept(asked.request);
+    await settled();
+    const second = stop("/stop", { redelivered: true });
+    gateway.accept(second.request);
+    assert.deepEqual(await second.done, await first.done);
+    end();
+    assert.equal((await asked.done).text, "answer to later");
+  });
+
+  it("leaves an answer alone that is only on its way", async () => {
+    const { gateway } = createRig(shout);
+    const dam = createDam();
+    const asked = ask("a", {}, dam.deliver);
+    gateway.accept(asked.request);
+    await settled();
+    const command = stop("/stop");
+    gateway.accept(command.request);
+    assert.equal((await command.done).text, "Nothing to stop.");
+    dam.open();
+    assert.equal((await asked.done).text, "A");
+  });
+});

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { ask, createDam } from "./asker.ts";
+import { settled } from "./manual-clock.ts";
+import { createPuppet, createRig, shout } from "./setup.ts";
+
+describe("drain", () => {
+  it("lets everything end that was accepted, refuses what comes, and is quick about it", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway, clock } = createRig(answer);
+    const asked = ["1", "2"].map((text) => ask(text));
+    for (const { request } of asked) gateway.accept(request);
+    const drained = gateway.drain(60_000);
+    const late = ask("late");
+    gateway.accept(late.request);
+    const refused = await late.done;
+    assert.equal(refused.error?.code, "busy");
+    assert.ok((refused.error?.retryAfter ?? 0) >= 1);
+    for (const { done } of asked) {
+      await settled();
+      end();
+      assert.equal((await done).error, undefined);
+    }
+    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    assert.equal(clock.timers, 0);
+    assert.equal(clock.now(), 0);
+  });
+
+  it("still repeats an answer that was given", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway } = createRig(answer);
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await settled();
+    end();
+    await first.done;
+    await gateway.drain(1000);
+    const again = ask("?", { key: "k", redelivered: true });
+    gateway.accept(again.request);
+    assert.deepEqual(await again.done, await first.done);
+  });
+
+  it("cancels at the deadline what runs and what waits, and tells everyone", async () => {
+    const { answer } = createPuppet();
+    const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
+    const asked = ["a", "a", "b", "c"].map((client) => ask("?", { client }));
+    for (const { request } of asked) gateway.accept(request);
+    const drained = gateway.drain(5000);
+    await clock.advance(4999);
+    assert.ok(asked.every(({ parts }) => parts.length === 0));
+    await clock.advance(1);
+    for (const { done } of asked) assert.equal((await done).error?.code, "cancelled");
+    assert.deepEqual(await drained, { cancelled: 4, undelivered: 0 });
+    assert.equal(clock.now(), 5000);
+    assert.equal(clock.timers, 0);
+  });
+
+  it("ends though an answerer hears nobody and a broker is away, and reports what is left", async () => {
+    const { gateway, clock, lines } = createRig(async function* ({ text }) {
+      if (text === "deaf") await new Promise(() => {});
+      yield "answer";
+      return { messages: [] };
+    });
+    const dam = createDam();
+    const deaf = ask("deaf", { client: "a" });
+    const lost = ask("?", { client: "b" }, dam.deliver);
+    const behind = ask("?", { client: "b" });
+    for (const { request } of [deaf, lost, behind]) gateway.accept(request);
+    const drained = gateway.drain(1000);
+    await clock.advance(1000 + 2000);
+    assert.deepEqual(await drained, { cancelled: 2, undelivered: 2 });
+    assert.equal((await deaf.done).error?.code, "cancelled");
+    assert.equal(clock.timers, 0);
+    assert.equal(lines.length, 3);
+    dam.open();
+    await settled();
+    assert.equal(lines.length, 3, "no second line for an answer that gets through after all");
+  });
+
+  it("is not held up by requests that keep coming", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway, clock } = createRig(answer);
+    gateway.accept(ask("?").request);
+    await settled();
+    const drained = gateway.drain(60_000);
+    const dam = createDam();
+    for (let number = 0; number < 200; number++) {
+      gateway.accept(ask("?", { client: "late" }, dam.deliver).request);
+    }
+    end();
+    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    for (let number = 0; number < 200; number++) {
+      gateway.accept(ask("?", { client: "later" }, dam.deliver).request);
+    }
+    assert.equal(clock.timers, 0);
+  });
+
+  it("leaves no timer behind of what was stopped and not delivered", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway, clock } = createRig(answer);
+    const dam = createDam();
+    gateway.accept(ask("?", {}, dam.deliver).request);
+    gateway.accept(ask("behind").request);
+    await settled();
+    end();
+    const drained = gateway.drain(1000);
+    await clock.advance(1000 + 1999);
+    gateway.accept(ask("/stop", { address: "/stop" }).request);
+    await clock.advance(1);
+    assert.deepEqual(await drained, { cancelled: 1, undelivered: 2 });
+    assert.equal(clock.timers, 0);
+  });
+
+  it("is one drain, however often it is asked for", async () => {
+    const { gateway } = createRig(shout);
+    assert.equal(gateway.drain(1000), gateway.drain(1));
+    assert.deepEqual(await gateway.drain(1), { cancelled: 0, undelivered: 0 });
+  });
+
+  it("still lets a client stop", async () => {
+    const { answer } = createPuppet();
+    const { gateway } = createRig(answer);
+    const asked = ask("?");
+    gateway.accept(asked.request);
+    await settled();
+    const drained = gateway.drain(60_000);
+    gateway.accept(ask("/stop", { address: "/stop" }).request);
+    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    assert.equal((await asked.done).error?.code, "cancelled");
+  });
+});

@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import type { Answerer } from "../../src/gateway/contract.ts";
+import { ask, createDam } from "./asker.ts";
+import { settled } from "./manual-clock.ts";
+import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
+
+/** Counts its turns, and says in each which one it is. */
+function createCounter(): { answer: Answerer<string>; turns: () => number } {
+  let turns = 0;
+  return {
+    turns: () => turns,
+    answer: async function* () {
+      turns++;
+      yield `turn ${turns}`;
+      return { messages: [] };
+    },
+  };
+}
+
+describe("the same request again", () => {
+  it("joins what waits or runs: nothing for the same address, everything for another", async () => {
+    const { answer, began, end } = createPuppet();
+    const { gateway, lines } = createRig(answer);
+    const first = ask("first");
+    const waiting = ask("second", { key: "k" });
+    const same = ask("second", { key: "k" });
+    const elsewhere = ask("second", { key: "k", address: "/device/other" });
+    for (const { request } of [first, waiting, same, elsewhere]) gateway.accept(request);
+    await settled();
+    end();
+    await settled();
+    const whileItRuns = ask("second", { key: "k", address: "/device/third" });
+    gateway.accept(whileItRuns.request);
+    await settled();
+    end();
+    await settled();
+    assert.deepEqual(began, ["first", "second"]);
+    for (const { parts } of [waiting, elsewhere, whileItRuns]) {
+      assert.deepEqual(parts, [{ text: "answer to second", done: true }]);
+    }
+    assert.deepEqual(same.parts, []);
+    const duplicates = lines.map(({ fields }) => fields["duplicate"]);
+    assert.deepEqual(
+      duplicates
+        .filter(Boolean)
+        .map(String)
+        .toSorted((one, other) => one.localeCompare(other)),
+      ["ignored", "joined", "joined"],
+    );
+    assert.equal(lines.length, 5);
+  });
+
+  it("hears the parts so far, then the rest", async () => {
+    const { gateway, clock } = createRig(async function* () {
+      for (const word of ["one ", "two ", "three"]) {
+        yield word;
+        await new Promise<void>((resolve) => {
+          clock.after(300, resolve);
+        });
+      }
+      return { messages: [] };
+    });
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await clock.advance(600);
+    const later = ask("?", { key: "k", address: "/device/other" });
+    gateway.accept(later.request);
+    await clock.advance(600);
+    assert.deepEqual(
+      first.parts.map(({ text }) => text),
+      ["one ", "two ", "three", ""],
+    );
+    assert.deepEqual(later.parts, first.parts);
+  });
+
+  it("is answered with identical parts when it was answered before, to any address", async () => {
+    const { answer, turns } = createCounter();
+    const { gateway, clock } = createRig(answer);
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await first.done;
+    await clock.advance(599_000);
+    for (const address of ["/device/response", "/device/other"]) {
+      const again = ask("?", { key: "k", address });
+      gateway.accept(again.request);
+      await again.done;
+      assert.deepEqual(again.parts, first.parts);
+    }
+    assert.equal(turns(), 1);
+    await clock.advance(1000);
+    const late = ask("?", { key: "k" });
+    gateway.accept(late.request);
+    assert.equal((await late.done).text, "turn 2");
+  });
+
+  it("without a key is the same only where the transport says so", async () => {
+    const { answer, turns } = createCounter();
+    const { gateway } = createRig(answer);
+    for (const [redelivered, text] of [
+      [false, "turn 1"],
+      [false, "turn 2"],
+      [true, "turn 2"],
+    ] as const) {
+      const asked = ask("same words", { redelivered });
+      gateway.accept(asked.request);
+      assert.equal((await asked.done).text, text);
+    }
+    assert.equal(turns(), 2);
+    const unknown = ask("other words", { redelivered: true });
+    gateway.accept(unknown.request);
+    assert.equal((await unknown.done).text, "turn 3");
+  });
+
+  it("is another's request when another client uses the same key", async () => {
+    const { answer } = createCounter();
+    const { gateway } = createRig(answer);
+    for (const [client, text] of [
+      ["a", "turn 1"],
+      ["b", "turn 2"],
+    ] as const) {
+      const asked = ask("?", { client, key: "k" });
+      gateway.accept(asked.request);
+      assert.equal((await asked.done).text, text);
+    }
+  });
+
+  it("runs again after an error, but not because of a redelivery", async () => {
+    let turns = 0;
+    const { gateway } = createRig(async function* () {
+      turns++;
+      yield "so far ";
+      if (turns === 1) throw new Failure("model", "the model failed");
+      return { messages: [] };
+    });
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await first.done;
+    const redelivered = ask("?", { key: "k", redelivered: true });
+    gateway.accept(redelivered.request);
+    await redelivered.done;
+    assert.deepEqual(redelivered.parts, first.parts);
+    assert.equal(turns, 1);
+    const again = ask("?", { key: "k" });
+    gateway.accept(again.request);
+    assert.equal((await again.done).error, undefined);
+    assert.equal(turns, 2);
+  });
+
+  it("finds a new way when the first asker cannot be reached any more", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway, clock } = createRig(async function* (turn) {
+      yield "so far ";
+      yield* answer(turn);
+      return { messages: [] };
+    });
+    const gone = ask("?", { key: "k" }, () => Promise.reject(new Error("session lost")));
+    gateway.accept(gone.request);
+    await clock.advance(1000);
+    const back = ask("?", { key: "k", redelivered: true });
+    gateway.accept(back.request);
+    await clock.advance(1000);
+    end();
+    await settled();
+    assert.equal(back.text(), "so far answer to ?");
+  });
+
+  it("needs no token while it runs, and one when its answer is sent again", async () => {
+    const { answer, end } = createPuppet();
+    const limits = { requests_per_minute: 1, burst: 2, queued: 0 };
+    const { gateway } = createRig(answer, { policy: { limits } });
+    const repeat = () => {
+      const asked = ask("?", { key: "k" });
+      gateway.accept(asked.request);
+      return asked;
+    };
+    const first = repeat();
+    for (let again = 0; again < 10; again++) assert.deepEqual(repeat().parts, []);
+    await settled();
+    end();
+    await first.done;
+    await settled();
+    assert.equal((await repeat().done).error, undefined);
+    assert.equal((await repeat().done).error?.code, "rate_limited");
+  });
+
+  it("needs no room", async () => {
+    const { answer, end } = createPuppet();
+    const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await settled();
+    end();
+    await first.done;
+    for (const text of ["1", "2"]) gateway.accept(ask(text).request);
+    const again = ask("?", { key: "k" });
+    gateway.accept(again.request);
+    assert.deepEqual(await again.done, await first.done);
+  });
+
+  it("is not remembered when it was refused", async () => {
+    const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 1 };
+    const { gateway, clock } = createRig(shout, { policy: { limits } });
+    gateway.accept(ask("x").request);
+    const refused = ask("?", { key: "k" });
+    gateway.accept(refused.request);
+    assert.equal((await refused.done).error?.code, "rate_limited");
+    await clock.advance(1000);
+    const again = ask("ok", { key: "k", redelivered: true });
+    gateway.accept(again.request);
+    assert.equal((await again.done).text, "OK");
+  });
+
+  it("is one reply at a time to one address, however often it comes", async () => {
+    const { gateway } = createRig(shout);
+    const first = ask("?", { key: "k" });
+    gateway.accept(first.request);
+    await first.done;
+    await settled();
+    const dam = createDam();
+    const copies = Array.from({ length: 100 }, () => ask("?", { key: "k" }, dam.deliver));
+    for (const { request } of copies) gateway.accept(request);
+    await settled();
+    assert.equal(copies.filter(({ parts }) => parts.length > 0).length, 1);
+    dam.open();
+  });
+});

@@ -1,0 +1,82 @@
+import type { Answerer, Turned } from "../../src/gateway/contract.ts";
+import type { ChannelPolicy } from "../../src/gateway/limits.ts";
+import { createGateway } from "../../src/gateway/serve.ts";
+import type { Gateway, GatewayOptions } from "../../src/gateway/serve.ts";
+import { createRecorder } from "./asker.ts";
+import type { Line } from "./asker.ts";
+import { createManualClock } from "./manual-clock.ts";
+import type { ManualClock } from "./manual-clock.ts";
+
+export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
+const OPEN_TO_ALL: ChannelPolicy = {
+  allowFrom: [],
+  intervalMs: 250,
+  limits: NO_LIMITS,
+  totalLimits: NO_LIMITS,
+};
+
+export interface Rig {
+  readonly gateway: Gateway;
+  readonly clock: ManualClock;
+  readonly lines: Line[];
+}
+
+/** A whole gateway, its time in the test's hand and its log open. */
+export function createRig(
+  answer: Answerer<string>,
+  options: Partial<GatewayOptions<string>> & { readonly policy?: Partial<ChannelPolicy> } = {},
+): Rig {
+  const clock = createManualClock();
+  const { log, lines } = createRecorder();
+  const policies = new Map([["mqtt", { ...OPEN_TO_ALL, ...options.policy }]]);
+  const defaults = { log, clock, policies, maxParallelTurns: 0, turnTimeoutMs: 60_000 };
+  return { gateway: createGateway({ ...defaults, answer, ...options }), clock, lines };
+}
+
+/** Answers with the question in capitals, and remembers both. */
+export async function* shout({
+  text,
+}: {
+  readonly text: string;
+}): AsyncGenerator<string, Turned<string>> {
+  yield text.toUpperCase();
+  return { messages: [text, text.toUpperCase()] };
+}
+
+/** An answerer whose turns end when the test says so, in the order they began. */
+export interface Puppet {
+  readonly answer: Answerer<string>;
+  /** The texts of the turns that began, and how many run now. */
+  readonly began: string[];
+  readonly running: () => number;
+  /** Ends the oldest turn that runs. */
+  readonly end: () => void;
+}
+
+export function createPuppet(): Puppet {
+  const began: string[] = [];
+  const ends: (() => void)[] = [];
+  let running = 0;
+  return {
+    began,
+    running: () => running,
+    end: () => ends.shift()?.(),
+    answer: async function* ({ text, signal }) {
+      began.push(text);
+      running++;
+      try {
+        await new Promise<void>((resolve, reject) => {
+          ends.push(resolve);
+          signal.addEventListener("abort", () => {
+            ends.splice(ends.indexOf(resolve), 1);
+            reject(signal.reason);
+          });
+        });
+        yield `answer to ${text}`;
+        return { messages: [text] };
+      } finally {
+        running--;
+      }
+    },
+  };
+}
