@@ -1,0 +1,184 @@
+import { createServer } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+
+export type Readiness =
+  | { readonly ready: true }
+  | { readonly ready: false; readonly reason: string };
+
+export interface HealthOptions {
+  /** `localhost` is 127.0.0.1 and, where there is IPv6, ::1; no name server is asked for it. */
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly pid?: number;
+  readonly ready: () => Readiness;
+  readonly log: Log;
+}
+
+/** `GET /health` and `GET /ready` for whoever watches over the process. */
+export interface Health {
+  /** `http://127.0.0.1:18790`: where it listens. */
+  readonly addresses: readonly string[];
+  /** Ends at once, open connections too. */
+  close(): Promise<void>;
+}
+
+/** A probe is one small request: whoever is slower, larger or holds more connections is cut off. */
+const BOUNDS = {
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+  maxHeaderSize: 8192,
+};
+const LONGEST_SILENCE_MS = 10_000;
+const CONNECTIONS = 64;
+/** Tries to find one port that is free on both loopback addresses. */
+const TRIES = 5;
+
+/** Listens, or throws a `Failure` that names the port and the setting it came from. */
+export async function openHealth(options: HealthOptions): Promise<Health> {
+  const handler = createHandler(options);
+  const servers = await listenOn(options, handler);
+  return {
+    addresses: servers.map(addressOf),
+    close: async () => {
+      await Promise.all(servers.map(close));
+    },
+  };
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+interface Reply {
+  readonly status: number;
+  readonly body: Readonly<Record<string, string | number>>;
+}
+
+function createHandler({ pid, ready, log }: HealthOptions): Handler {
+  const startedAt = performance.now();
+  const uptime = (): number => Math.floor((performance.now() - startedAt) / 1000);
+  const health = (): Reply => ({
+    status: 200,
+    body: { status: "ok", uptime: uptime(), ...(pid === undefined ? {} : { pid }) },
+  });
+  const readiness = (): Reply => {
+    const state = readinessOf(ready, log);
+    if (state.ready) return { status: 200, body: { status: "ready", uptime: uptime() } };
+    const body = { status: "not ready", reason: state.reason, uptime: uptime() };
+    return { status: 503, body };
+  };
+  const pages = new Map([
+    ["/health", health],
+    ["/ready", readiness],
+  ]);
+
+  return (request, response) => {
+    const page = pages.get(request.url?.split("?", 1)[0] ?? "");
+    const method = request.method ?? "";
+    if (page === undefined) send(response, method, NOT_FOUND);
+    else if (method === "GET" || method === "HEAD") send(response, method, page());
+    else send(response.setHeader("allow", "GET, HEAD"), method, NOT_ALLOWED);
+  };
+}
+
+const NOT_FOUND: Reply = { status: 404, body: { status: "not found" } };
+const NOT_ALLOWED: Reply = { status: 405, body: { status: "method not allowed" } };
+
+function readinessOf(ready: HealthOptions["ready"], log: Log): Readiness {
+  try {
+    return ready();
+  } catch (thrown) {
+    log.error("cannot tell whether the gateway is ready", { why: asFailure(thrown).why });
+    return { ready: false, reason: "the state is not known" };
+  }
+}
+
+function send(response: ServerResponse, method: string, { status, body }: Reply): void {
+  const text = `${JSON.stringify(body)}\n`;
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(text),
+    "cache-control": "no-store",
+  });
+  response.end(method === "HEAD" ? undefined : text);
+}
+
+async function listenOn(options: HealthOptions, handler: Handler): Promise<Server[]> {
+  const { host, port } = options;
+  if (host !== "localhost") return [await listen(handler, host, port)];
+  for (let left = TRIES; ; left--) {
+    const first = await listen(handler, "127.0.0.1", port);
+    try {
+      return [first, ...(await listenOnIPv6(handler, portOf(first)))];
+    } catch (thrown) {
+      await close(first);
+      // A port that was picked, not asked for, may be taken on the other address: pick another.
+      if (port !== 0 || left === 0) throw thrown;
+    }
+  }
+}
+
+const NO_IPV6: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"]);
+
+async function listenOnIPv6(handler: Handler, port: number): Promise<Server[]> {
+  try {
+    return [await listen(handler, "::1", port)];
+  } catch (thrown) {
+    if (thrown instanceof Failure && NO_IPV6.has(codeOf(thrown.cause))) return [];
+    throw thrown;
+  }
+}
+
+function listen(handler: Handler, host: string, port: number): Promise<Server> {
+  const server = createServer(BOUNDS, handler);
+  server.maxConnections = CONNECTIONS;
+  server.setTimeout(LONGEST_SILENCE_MS);
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(cannotListen(error, host, port)));
+    server.listen(port, host, () => resolve(server));
+  });
+}
+
+function cannotListen(error: Error, host: string, port: number): Failure {
+  const code = codeOf(error);
+  const taken = code === "EADDRINUSE";
+  const why = taken
+    ? `another process listens on port ${port} (setting gateway.port)`
+    : `${error.message} (settings gateway.host and gateway.port)`;
+  return new Failure("failed", `cannot listen on ${host} port ${port}`, {
+    why,
+    remedy: taken
+      ? "stop that process (another picoclaw gateway?), or set PICOCLAW_GATEWAY_PORT to a free port"
+      : "set gateway.host to an address of this machine, and gateway.port to one that may be used",
+    cause: error,
+  });
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+function addressInfoOf(server: Server): AddressInfo | undefined {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address : undefined;
+}
+
+function portOf(server: Server): number {
+  return addressInfoOf(server)?.port ?? 0;
+}
+
+function addressOf(server: Server): string {
+  const { address = "", port = 0 } = addressInfoOf(server) ?? {};
+  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { connect, createServer } from "node:net";
+import { networkInterfaces } from "node:os";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { SILENT } from "../../src/base/log.ts";
+import { openHealth } from "../../src/gateway/health.ts";
+import type { Health, HealthOptions, Readiness } from "../../src/gateway/health.ts";
+import { createRecorder } from "./asker.ts";
+
+const hasIPv6 = Object.values(networkInterfaces()).some((all) =>
+  all?.some(({ address }) => address === "::1"),
+);
+
+const isReady = (): Readiness => ({ ready: true });
+
+async function withHealth(
+  options: Partial<HealthOptions>,
+  use: (url: string, health: Health) => Promise<void>,
+): Promise<void> {
+  const defaults = { host: "127.0.0.1", port: 0, ready: isReady, log: SILENT };
+  const health = await openHealth({ ...defaults, ...options });
+  try {
+    await use(health.addresses[0] ?? assert.fail(), health);
+  } finally {
+    await health.close();
+  }
+}
+
+async function get(url: string, method = "GET") {
+  const response = await fetch(url, { method });
+  return { status: response.status, headers: response.headers, text: await response.text() };
+}
+
+function cannotTell(): never {
+  throw new Error("no state");
+}
+
+/** What a server says to these bytes until it hangs up. */
+async function say(address: string, bytes: string): Promise<string> {
+  const { hostname, port } = new URL(address);
+  const socket = connect(Number(port), hostname);
+  socket.write(bytes);
+  let heard = "";
+  for await (const chunk of socket.setEncoding("utf8")) heard += String(chunk);
+  return heard;
+}
+
+describe("health over HTTP", () => {
+  it("is well as long as the process lives", async () => {
+    await withHealth({ pid: 4711 }, async (url) => {
+      const { status, headers, text } = await get(`${url}/health?probe=1`);
+      assert.equal(status, 200);
+      assert.equal(headers.get("content-type"), "application/json");
+      assert.equal(headers.get("cache-control"), "no-store");
+      assert.deepEqual(JSON.parse(text), { status: "ok", uptime: 0, pid: 4711 });
+    });
+  });
+
+  it("is ready when every channel is, and says why it is not", async () => {
+    let state: Readiness = { ready: false, reason: "mqtt: not connected" };
+    await withHealth({ ready: () => state }, async (url) => {
+      const not = await get(`${url}/ready`);
+      assert.equal(not.status, 503);
+      const body = { status: "not ready", reason: "mqtt: not connected", uptime: 0 };
+      assert.deepEqual(JSON.parse(not.text), body);
+      state = { ready: true };
+      const now = await get(`${url}/ready`);
+      assert.equal(now.status, 200);
+      assert.deepEqual(JSON.parse(now.text), { status: "ready", uptime: 0 });
+    });
+  });
+
+  it("is not ready when it cannot tell, and says so in the log", async () => {
+    const { log, lines } = createRecorder();
+    await withHealth({ log, ready: cannotTell }, async (url) => {
+      assert.equal((await get(`${url}/ready`)).status, 503);
+      assert.deepEqual([lines[0]?.level, lines[0]?.fields["why"]], ["error", "no state"]);
+    });
+  });
+
+  it("answers HEAD without a body, and nothing but GET and HEAD on what there is", async () => {
+    await withHealth({}, async (url) => {
+      const head = await get(`${url}/ready`, "HEAD");
+      assert.deepEqual([head.status, head.text], [200, ""]);
+      const wrongMethod = await get(`${url}/health`, "POST");
+      assert.deepEqual([wrongMethod.status, wrongMethod.headers.get("allow")], [405, "GET, HEAD"]);
+      for (const path of ["/", "/health/", "/HEALTH", "/reload", "/healthy"]) {
+        assert.equal((await get(url + path)).status, 404, path);
+      }
+    });
+  });
+
+  it(
+    "listens as localhost on both loopback addresses, with one port",
+    { skip: !hasIPv6 },
+    async () => {
+      await withHealth({ host: "localhost" }, async (url, { addresses }) => {
+        const { port } = new URL(url);
+        assert.deepEqual(addresses, [`http://127.0.0.1:${port}`, `http://[::1]:${port}`]);
+        for (const address of addresses) assert.equal((await get(`${address}/health`)).status, 200);
+      });
+    },
+  );
+
+  it("names port and setting when the port is taken, on either address", async () => {
+    for (const [host, taken] of [
+      ["127.0.0.1", "127.0.0.1"],
+      ["localhost", "127.0.0.1"],
+      ...(hasIPv6 ? [["localhost", "::1"] as const] : []),
+    ] as const) {
+      const other = createServer();
+      await new Promise<void>((resolve) => {
+        other.listen(0, taken, resolve);
+      });
+      const address = other.address();
+      const port = typeof address === "object" && address !== null ? address.port : 0;
+      await assert.rejects(
+        withHealth({ host, port }, () => Promise.resolve()),
+        (thrown) => {
+          assert.ok(thrown instanceof Failure);
+          assert.equal(thrown.code, "failed");
+          assert.match(thrown.message, new RegExp(`${port}`));
+          assert.match(thrown.why ?? "", /gateway\.port/);
+          assert.match(thrown.remedy ?? "", /PICOCLAW_GATEWAY_PORT/);
+          return true;
+        },
+      );
+      await new Promise((resolve) => {
+        other.close(resolve);
+      });
+      // Nothing of the attempt is left behind.
+      await withHealth({ host, port }, () => Promise.resolve());
+    }
+  });
+
+  it("names the setting when the host is not of this machine", async () => {
+    await assert.rejects(
+      withHealth({ host: "192.0.2.1" }, () => Promise.resolve()),
+      (thrown) => thrown instanceof Failure && /gateway\.host/.test(thrown.why ?? ""),
+    );
+  });
+
+  it("closes at once, though a client holds its connection or never said a word", async () => {
+    await withHealth({}, async (url, health) => {
+      const { hostname, port } = new URL(url);
+      const silent = connect(Number(port), hostname);
+      const kept = connect(Number(port), hostname);
+      kept.write("GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+      await new Promise((resolve) => {
+        kept.once("data", resolve);
+      });
+      const gone = new Promise((resolve) => {
+        kept.once("close", resolve);
+      });
+      const begin = performance.now();
+      await Promise.all([health.close(), gone]);
+      assert.ok(performance.now() - begin < 1000);
+      silent.destroy();
+      await assert.rejects(get(`${url}/health`));
+    });
+  });
+
+  it("cuts off a client that sends too much, or makes no sense", async () => {
+    await withHealth({}, async (url) => {
+      const large = `GET /health HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(20_000)}\r\n\r\n`;
+      assert.match(await say(url, large), /^HTTP\/1\.1 431 /);
+      assert.match(await say(url, "nonsense\r\n\r\n"), /^(HTTP\/1\.1 400 |$)/);
+      assert.equal((await get(`${url}/health`)).status, 200);
+    });
+  });
+});
