@@ -1,5 +1,6 @@
 import { homedir } from "node:os";
 import process from "node:process";
+import type { Readable } from "node:stream";
 
 /** One of the two outgoing streams of the process. */
 export interface Output {
@@ -29,7 +30,7 @@ export interface Host {
   readonly platform: string;
   /** `bun 1.4.5`, `deno 2.9.6`, `node 24.1.0`. */
   readonly runtime: string;
-  readonly stdin: { readonly isTTY: boolean; readonly stream: NodeJS.ReadableStream };
+  readonly stdin: { readonly isTTY: boolean; readonly stream: Readable };
   readonly stdout: Output;
   readonly stderr: Output;
   /** Calls back at every SIGINT and SIGTERM until the returned function is called. */

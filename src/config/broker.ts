@@ -93,18 +93,16 @@ interface Parts {
 function partsOf(text: string): Parts | InvalidBroker {
   const authority = text.slice(0, text.search(/[/?]|$/));
   const path = text.slice(authority.length);
-  if (text.includes("#")) return invalid("a # in it must be written as %23");
-  if (path.includes("@"))
-    return invalid("a @ or / in a user name or password must be written as %40 or %2F");
-  const [, bracketed, plain = "", port = ""] =
-    /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(authority) ?? [];
-  const isAddress = bracketed !== undefined && isIPv6(bracketed);
-  const isName = bracketed === undefined && /^[^%\\"<>^`{|}@]*$/.test(plain);
-  if (authority.split(":").length > 2 && bracketed === undefined) {
-    return invalid("an IPv6 address needs brackets, as in tcp://[::1]:1883");
+  if (/[#@]/.test(path) || authority.includes("#")) {
+    return invalid("a # / or @ in a user name or password must be written as %23, %2F or %40");
   }
-  if (!isAddress && !isName) return invalid("its host is neither a name nor an address");
-  return { host: bracketed ?? plain, port, path: path.startsWith("/") ? path : `/${path}` };
+  const [, address, name, port = ""] =
+    /^(?:\[([^\]]*)\]|([^:[\]%\\"<>^`{|}@]*))(?::([^:]*))?$/.exec(authority) ?? [];
+  if (address === undefined && name === undefined) {
+    return invalid("its host is no name and no address; IPv6 is written as in tcp://[::1]:1883");
+  }
+  if (address !== undefined && !isIPv6(address)) return invalid("its host is no IPv6 address");
+  return { host: address ?? name ?? "", port, path: path.startsWith("/") ? path : `/${path}` };
 }
 
 function embedded({ host, port, path }: Parts): BrokerAddress | InvalidBroker {

@@ -1,0 +1,52 @@
+import type { Log } from "../base/log.ts";
+import type { Config } from "../config/contract.ts";
+import type { Answerer } from "./contract.ts";
+import type { Device } from "./device/contract.ts";
+import type { Fetch } from "./model/contract.ts";
+import { pause } from "./pause.ts";
+import { createDeviceTool } from "./tools/device.ts";
+
+export interface AgentOptions {
+  readonly config: Pick<Config, "agents" | "model_list">;
+  readonly log: Log;
+  /** The runtime's own where it is left out; proxies are its affair. */
+  readonly fetch?: Fetch;
+  /** Under which `proc`, `sys` and `etc` lie: `/` where it is left out. */
+  readonly root?: string;
+}
+
+/**
+ * The agent that the configuration asks for: one with a model, or the offline one where no entry of
+ * `model_list` can be used. Only the code of the one that is needed is loaded, and nothing is sent
+ * before the first turn. Throws a `Failure` of code `config` where a model is named that cannot work.
+ */
+export async function createAgent(options: AgentOptions): Promise<Answerer> {
+  const { config, log } = options;
+  const { defaults } = config.agents;
+  const device: Device = {
+    root: options.root ?? "/",
+    workspace: defaults.workspace,
+    now: () => new Date(),
+    pause,
+  };
+  const tool = createDeviceTool(device);
+  const model = await configuredModel(options);
+  if (model === undefined) {
+    log.info("no model is configured: the offline agent answers questions about this device");
+    const { createOfflineAgent } = await import("./offline.ts");
+    return createOfflineAgent(tool);
+  }
+  const { createModelAgent } = await import("./turn.ts");
+  const { workspace, max_tool_iterations } = defaults;
+  return createModelAgent({ model, tools: [tool], workspace, max_tool_iterations, log });
+}
+
+async function configuredModel({ config, log, fetch = globalThis.fetch }: AgentOptions) {
+  const { defaults } = config.agents;
+  if (config.model_list.length === 0 && defaults.model_name === "") return undefined;
+  const { chooseModel } = await import("./model/choose.ts");
+  const entry = chooseModel(config, log);
+  if (entry === undefined) return undefined;
+  const { openModel } = await import("./model/open.ts");
+  return openModel({ entry, defaults, fetch, log });
+}

@@ -1,0 +1,89 @@
+import { stat, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Device, ReadFact } from "./contract.ts";
+import { cleanName, readTextIfAny } from "./files.ts";
+import { percentText, sizeText } from "./words.ts";
+
+interface Disk {
+  /** Where it is mounted, or the workspace. */
+  readonly name: string;
+  readonly path: string;
+}
+
+interface DiskState {
+  readonly name: string;
+  /** The file system's number; equal ones are the same disk. */
+  readonly number: number;
+  /** Bytes. */
+  readonly used: number;
+  readonly available: number;
+}
+
+/** File systems on storage of this device; not those over a network, which can hang for ever. */
+const LOCAL =
+  /^(ext[234]|xfs|btrfs|f2fs|vfat|msdos|exfat|ntfs3?|fuseblk|zfs|ubifs|jffs2|yaffs2?|bcachefs|jfs|reiserfs|hfsplus|nilfs2)$/;
+const MAX_DISKS = 12;
+
+/** How full the disks are: `/`, each mounted file system on local storage, and the workspace's. */
+export const readDisk: ReadFact = async (device) => {
+  const mounted = await mountedDisks(device);
+  const states = await Promise.all(mounted.map(diskState));
+  const known = states.filter((state) => state !== undefined);
+  const workspace = await workspaceState(device.workspace);
+  if (workspace !== undefined && !known.some(({ number }) => number === workspace.number)) {
+    known.push(workspace);
+  }
+  if (known.length === 0) throw new Error("no file system tells its size");
+  return `Disk usage is ${known.map(diskText).join("; ")}.`;
+};
+
+function diskText({ name, used, available }: DiskState): string {
+  const sizes = `${sizeText(available)} free of ${sizeText(used + available)}`;
+  return `${percentText(used, used + available)} on ${name} (${sizes})`;
+}
+
+/** `/` first, then one place for each source: bind mounts and sub volumes show the same disk again. */
+async function mountedDisks(device: Device): Promise<Disk[]> {
+  const text = (await readTextIfAny(device, "proc/self/mounts")) ?? "";
+  const mounts = text.split("\n").map((line) => line.split(" "));
+  const rootSource = mounts.findLast(([, target]) => target === "/")?.[0];
+  const places = new Map<string, string>();
+  for (const [source = "", target = "", type = ""] of mounts) {
+    if (source === rootSource || !LOCAL.test(type)) continue;
+    const place = withoutEscapes(target);
+    const known = places.get(source);
+    if (known === undefined || place.length < known.length) places.set(source, place);
+  }
+  return ["/", ...places.values()]
+    .slice(0, MAX_DISKS)
+    .map((place) => ({ name: cleanName(place), path: join(device.root, place) }));
+}
+
+/** Blanks in a mount's path stand as `\040` (proc(5), fstab(5)). */
+function withoutEscapes(path: string): string {
+  return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+}
+
+async function diskState({ name, path }: Disk): Promise<DiskState | undefined> {
+  try {
+    const [{ dev }, { bsize, blocks, bfree, bavail }] = await Promise.all([
+      stat(path),
+      statfs(path),
+    ]);
+    if (blocks === 0) return undefined;
+    return { name, number: dev, used: (blocks - bfree) * bsize, available: bavail * bsize };
+  } catch {
+    // Not ours to look at, or gone since the list was read.
+    return undefined;
+  }
+}
+
+/** The workspace may not be there yet: then the nearest folder above it tells. */
+async function workspaceState(workspace: string): Promise<DiskState | undefined> {
+  for (let path = workspace; ; path = dirname(path)) {
+    const state = await diskState({ name: `the workspace ${cleanName(workspace)}`, path });
+    if (state !== undefined || path === dirname(path)) return state;
+  }
+}

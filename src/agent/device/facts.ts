@@ -1,0 +1,71 @@
+import { TimeOver, within } from "../within.ts";
+import type { Device, ReadFact } from "./contract.ts";
+import { readCpu, readLoad, readProcessor } from "./cpu.ts";
+import { readDisk } from "./disk.ts";
+import { readMemory } from "./memory.ts";
+import { readHostname, readNetwork } from "./network.ts";
+import { readTopCpu, readTopMemory } from "./processes.ts";
+import { readSystem } from "./system.ts";
+import { readTemperature } from "./temperature.ts";
+import { readTime, readUptime } from "./time.ts";
+
+/** The facts of a device, by name, in the order in which a person would tell them. */
+export const FACT_NAMES = [
+  "cpu",
+  "memory",
+  "disk",
+  "temperature",
+  "load",
+  "uptime",
+  "network",
+  "hostname",
+  "time",
+  "top_cpu",
+  "top_memory",
+  "processor",
+  "system",
+] as const;
+
+export type FactName = (typeof FACT_NAMES)[number];
+
+interface Fact {
+  /** What it tells, for a model that has to choose. */
+  readonly about: string;
+  readonly read: ReadFact;
+}
+
+/** Every fact: what it tells and how it is read. */
+export const FACTS: Readonly<Record<FactName, Fact>> = {
+  cpu: { about: "how busy the processor is now (measured)", read: readCpu },
+  memory: { about: "memory and swap, used and available", read: readMemory },
+  disk: { about: "space on every disk", read: readDisk },
+  temperature: { about: "what the sensors say", read: readTemperature },
+  load: { about: "load averages", read: readLoad },
+  uptime: { about: "how long it has been up", read: readUptime },
+  network: { about: "addresses of its interfaces", read: readNetwork },
+  hostname: { about: "its name in the network", read: readHostname },
+  time: { about: "local time, date and time zone", read: readTime },
+  top_cpu: { about: "the processes that use the processor most", read: readTopCpu },
+  top_memory: { about: "the processes that hold the most memory", read: readTopMemory },
+  processor: { about: "make, cores and clock of the processor", read: readProcessor },
+  system: { about: "board, operating system and kernel", read: readSystem },
+};
+
+/** Milliseconds; a file system or a sensor that hangs must not take the other facts with it. */
+const FACT_MS = 5_000;
+
+/** One fact as a sentence; where the device does not tell it, the sentence says so. */
+export async function factSentence(
+  name: FactName,
+  device: Device,
+  signal: AbortSignal,
+): Promise<string> {
+  try {
+    return await within(FACT_MS, signal, (limit) => FACTS[name].read(device, limit));
+  } catch (thrown) {
+    signal.throwIfAborted();
+    const why =
+      thrown instanceof TimeOver || thrown instanceof Error ? thrown.message : "no reason";
+    return `The ${name.replace("_", " ")} cannot be read here (${why}).`;
+  }
+}

@@ -1,0 +1,61 @@
+import type { Message, ToolCall, Usage } from "../contract.ts";
+
+/** JSON Schema as plain data, as far as the arguments of tools need it. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** What a model is told about a tool. */
+export interface ToolOutline {
+  readonly name: string;
+  readonly description: string;
+  /** Of the arguments: always an object's schema. */
+  readonly parameters: JsonSchema;
+}
+
+/** A message on its way to a model. `reasoning` lives only within a turn: some providers want it back with the results of its tool calls. */
+export type Utterance = Message & { readonly reasoning?: string };
+
+/** One question to a model: the whole conversation, oldest message first. */
+export interface Question {
+  readonly system: string;
+  readonly messages: readonly Utterance[];
+  readonly tools: readonly ToolOutline[];
+  readonly signal: AbortSignal;
+}
+
+/** The model's whole answer to one question. */
+export interface Reply {
+  /** All pieces that were yielded, in one. */
+  readonly text: string;
+  readonly toolCalls: readonly ToolCall[];
+  /** The limit of output tokens cut the answer off. */
+  readonly cut: boolean;
+  readonly reasoning?: string;
+  readonly usage?: Usage;
+}
+
+/**
+ * Asks a model once: yields the answer's text as it comes (no piece is empty) and returns the whole
+ * reply. Tries again by itself where that is safe. Throws a `Failure` of code `model`, or
+ * `signal.reason` as soon as the signal is aborted; never waits without a deadline.
+ */
+export type Model = (question: Question) => AsyncGenerator<string, Reply>;
+
+/** Global `fetch`, as far as it is used here. */
+export type Fetch = (url: string, init: BunFetchRequestInit) => Promise<Response>;
+
+/** One try to ask: what changes from try to try. */
+export interface Attempt {
+  readonly question: Question;
+  /** Absent where the server wants none. */
+  readonly key: string | undefined;
+  /** Aborted when the question is, and when nothing has moved for too long. */
+  readonly signal: AbortSignal;
+  /** Something moved: the limit counts anew, from now on with `milliseconds` where they are given. */
+  readonly moved: (milliseconds?: number) => void;
+}
+
+/**
+ * One protocol's way to ask a model over HTTP, one request a call. Throws a `ModelFault` for all that
+ * can go wrong outside of this program, and whatever `attempt.signal` was aborted with.
+ */
+export type Protocol = (attempt: Attempt) => AsyncGenerator<string, Reply>;

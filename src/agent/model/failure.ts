@@ -1,0 +1,70 @@
+import { Failure } from "../../base/failure.ts";
+import { visible } from "../../base/visible.ts";
+import { shortened } from "../shorten.ts";
+import type { FaultKind, ModelFault } from "./fault.ts";
+
+const SENTENCES: Readonly<Record<FaultKind, string>> = {
+  unreachable: "the model could not be reached",
+  silent: "the model did not answer in time",
+  refused: "the model's provider refused the question",
+  toolless: "the model's provider refused the question",
+  broken_off: "the model's answer broke off",
+  garbled: "the model's provider sent something that is no answer",
+  oversized: "the model's answer is longer than this agent takes",
+  withheld: "the model's provider held the answer back",
+};
+
+const REMEDIES: Readonly<Record<FaultKind, string>> = {
+  unreachable: "check the network, and api_base",
+  silent: "raise request_timeout, or take a faster model",
+  refused: "check model, extra_body and custom_headers",
+  toolless: "take a model that can call tools",
+  broken_off: "ask again; if it stays so, look at the provider's status page",
+  garbled: "check api_base: it must be the base of an OpenAI-compatible API, often ending in /v1",
+  oversized: "ask for less, or set max_tokens",
+  withheld: "ask in other words",
+};
+
+/** Characters of a provider's words that the operator sees. */
+const MAX_WORDS = 300;
+
+/** A fault as a Failure for everyone: the provider's words are in `why` alone, cleaned of `secrets`. */
+export function failureOf(fault: ModelFault, label: string, secrets: readonly string[]): Failure {
+  return new Failure("model", sentenceOf(fault), {
+    why: `${label}: ${cleanWords(fault.message, secrets)}`,
+    remedy: `${remedyOf(fault)} (${label})`,
+    ...(fault.retryAfter === undefined ? {} : { retryAfter: Math.ceil(fault.retryAfter) }),
+  });
+}
+
+function sentenceOf({ kind, status = 0 }: ModelFault): string {
+  if (kind !== "refused") return SENTENCES[kind];
+  if (status === 401 || status === 403) return "the model's provider refused this agent's key";
+  if (status === 402) return "the model's provider wants to be paid first";
+  if (status === 404) return "the model's provider does not know this model";
+  if (status === 408 || status === 429 || status >= 500) return "the model is overloaded right now";
+  return SENTENCES.refused;
+}
+
+function remedyOf({ kind, status = 0 }: ModelFault): string {
+  if (kind !== "refused") return REMEDIES[kind];
+  if (status === 401 || status === 403) return "check api_keys";
+  if (status === 402) return "check the account with the provider, or add another key to api_keys";
+  if (status === 404) return "check model and api_base";
+  if (status === 429) return "ask less often, or add another key to api_keys";
+  if (status === 408 || status >= 500) return "ask again later";
+  return REMEDIES.refused;
+}
+
+/** A stranger's words as one short printable line in which no secret is left. */
+export function cleanWords(words: string, secrets: readonly string[]): string {
+  let clean = words;
+  // The longest first: one secret may be the beginning of another.
+  for (const secret of secrets.toSorted((left, right) => right.length - left.length)) {
+    clean = clean.replaceAll(secret, "***");
+  }
+  clean = clean
+    .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, "$1 ***")
+    .replace(/\b(?:sk|gsk|pk|key|xai|nvapi|hf|AIza)[-_]?[\w-]{16,}/g, "***");
+  return visible(shortened(clean, MAX_WORDS));
+}

@@ -1,0 +1,148 @@
+import { createParser } from "eventsource-parser";
+import { ModelFault } from "./fault.ts";
+
+/**
+ * One JSON value of an answer's body (`whole` where it was the entire body, because the server did
+ * not stream), or the announced end.
+ */
+export type Chunk = { readonly json: unknown; readonly whole: boolean } | "done";
+
+/** Told of whatever arrives, comments too; with milliseconds where a new limit on silence holds. */
+export type Moved = (milliseconds?: number) => void;
+
+/** Characters of one event. */
+const MAX_EVENT = 1024 * 1024;
+/** Characters of a body that is one JSON document: the longest answer with its escapes. */
+const MAX_DOCUMENT = 4 * 1024 * 1024;
+/** Bytes of a whole stream: the longest answer in single tokens, each in its envelope. */
+const MAX_STREAM = 256 * 1024 * 1024;
+/** After `[DONE]` the body is read to its end, so that the connection can be used again; not for longer. */
+const DRAIN_MS = 100;
+
+/**
+ * The JSON values of a chat answer, whichever way the server sends them: server-sent events (HTML
+ * standard, 9.2.6) in any cuts, or one JSON document. Whether the answer is whole is for the reader
+ * to know. Throws a `ModelFault`, or what the body fails with.
+ */
+export async function* chunksOf(
+  body: ReadableStream<Uint8Array>,
+  moved: Moved,
+): AsyncGenerator<Chunk> {
+  const text = boundedText(body, moved);
+  const first = await firstWords(text);
+  if (first === undefined) return;
+  if (first.startsWith("<")) throw new ModelFault("garbled", "the answer is an HTML page");
+  if (/^[{[]/.test(first)) yield { json: await documentOf(first, text), whole: true };
+  else yield* eventsOf(first, text, moved);
+}
+
+async function* boundedText(
+  body: ReadableStream<Uint8Array>,
+  moved: Moved,
+): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let bytes = 0;
+  for await (const piece of body) {
+    moved();
+    bytes += piece.byteLength;
+    if (bytes > MAX_STREAM) throw new ModelFault("oversized", "the stream does not end");
+    yield decoder.decode(piece, { stream: true });
+  }
+  yield decoder.decode();
+}
+
+/** The beginning up to the first piece in which something can be seen; undefined for a blank body. */
+async function firstWords(text: AsyncGenerator<string>): Promise<string | undefined> {
+  for (;;) {
+    const step = await text.next();
+    if (step.done === true) return undefined;
+    const seen = step.value.trimStart();
+    if (seen !== "") return seen;
+  }
+}
+
+async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<unknown> {
+  const pieces = [first];
+  let length = first.length;
+  for await (const piece of rest) {
+    length += piece.length;
+    if (length > MAX_DOCUMENT) throw new ModelFault("oversized", "the answer is too long");
+    pieces.push(piece);
+  }
+  try {
+    return JSON.parse(pieces.join(""));
+  } catch (cause) {
+    throw new ModelFault("broken_off", "the answer is no whole JSON document", { cause });
+  }
+}
+
+async function* eventsOf(
+  first: string,
+  rest: AsyncGenerator<string>,
+  moved: Moved,
+): AsyncGenerator<Chunk> {
+  const events = createEventReader();
+  for (const data of events.take(first)) {
+    yield chunkOf(data);
+    if (data === DONE) return await drain(rest, moved);
+  }
+  for await (const piece of rest) {
+    for (const data of events.take(piece)) {
+      yield chunkOf(data);
+      if (data === DONE) return await drain(rest, moved);
+    }
+  }
+  // Some servers leave out the blank line after their last event; half an event is no event.
+  for (const data of events.take("\n\n")) if (isJson(data)) yield chunkOf(data);
+  return undefined;
+}
+
+const DONE = "[DONE]";
+
+function createEventReader(): { take(piece: string): string[] } {
+  let found: string[] = [];
+  let overflow = false;
+  const parser = createParser({
+    maxBufferSize: MAX_EVENT,
+    onEvent: ({ data }) => found.push(data.trim()),
+    onError: ({ type }) => {
+      if (type === "max-buffer-size-exceeded") overflow = true;
+    },
+  });
+  return {
+    take(piece) {
+      found = [];
+      parser.feed(piece);
+      if (overflow) throw new ModelFault("oversized", "an event of the stream is too long");
+      return found;
+    },
+  };
+}
+
+function chunkOf(data: string): Chunk {
+  if (data === DONE) return "done";
+  try {
+    return { json: JSON.parse(data), whole: false };
+  } catch (cause) {
+    throw new ModelFault("garbled", "an event of the stream is no JSON", { cause });
+  }
+}
+
+function isJson(data: string): boolean {
+  try {
+    return data === DONE || JSON.parse(data) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** The answer is whole by now: whatever the rest of the body does is of no account. */
+async function drain(rest: AsyncGenerator<string>, moved: Moved): Promise<void> {
+  moved(DRAIN_MS);
+  const deadline = performance.now() + DRAIN_MS;
+  try {
+    for await (const _ of rest) if (performance.now() > deadline) return;
+  } catch {
+    // See above.
+  }
+}

@@ -1,0 +1,65 @@
+import { hostname } from "node:os";
+import { visible } from "../base/visible.ts";
+import type { Answerer, Turned } from "./contract.ts";
+import type { FactName } from "./device/facts.ts";
+import { understand } from "./offline/understand.ts";
+import type { Tool } from "./tools/contract.ts";
+
+/**
+ * The agent where no model is configured: it answers questions about its device, through the tool a
+ * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
+ */
+export function createOfflineAgent(deviceTool: Tool): Answerer {
+  return async function* answer({ text, signal }) {
+    signal.throwIfAborted();
+    const { facts, more } = understand(text);
+    const sentences =
+      facts.length === 0 ? introduction() : factSentences(facts, deviceTool, signal);
+    let said = "";
+    for await (const sentence of sentences) {
+      const piece = said === "" ? sentence : `\n${sentence}`;
+      said += piece;
+      yield piece;
+    }
+    if (facts.length > 0 && more) {
+      said += `\n${REST}`;
+      yield `\n${REST}`;
+    }
+    return turned(text, said);
+  };
+}
+
+const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
+
+/** Measured side by side, told in the order of the question, each as soon as it is there. */
+async function* factSentences(
+  facts: readonly FactName[],
+  deviceTool: Tool,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const readings = facts.map((fact) => deviceTool.run({ facts: [fact] }, signal));
+  // The first that fails is awaited below; the others must not go unheard meanwhile.
+  for (const reading of readings) reading.catch(() => {});
+  for (const reading of readings) yield await reading;
+}
+
+function introduction(): string[] {
+  const snippet = {
+    model_list: [{ model_name: "gpt", model: "openai/gpt-5.4", api_keys: ["…"] }],
+    agents: { defaults: { model_name: "gpt" } },
+  };
+  return [
+    `I am the offline agent of picoclaw on ${visible(hostname())}. No model is configured, so I can only answer questions about this device.`,
+    "Ask for its CPU usage, memory, disk space, temperature, load, uptime, network addresses, time, processes, processor or system, or for its status.",
+    `To add a model, put this into config.json, with your own model and key: ${JSON.stringify(snippet)}`,
+  ];
+}
+
+function turned(question: string, answer: string): Turned {
+  return {
+    messages: [
+      { role: "user", text: question },
+      { role: "assistant", text: answer },
+    ],
+  };
+}

@@ -1,0 +1,33 @@
+import * as v from "valibot";
+import type { Tool } from "./contract.ts";
+import { jsonSchemaOf } from "./schema.ts";
+
+/** A tool whose arguments are stated once, as a valibot object schema. */
+export interface ToolDefinition<Schema extends v.GenericSchema> {
+  readonly name: string;
+  readonly description: string;
+  readonly input: Schema;
+  run(input: v.InferOutput<Schema>, signal: AbortSignal): Promise<string>;
+}
+
+/** Joins schema and work: models see JSON Schema, and what does not fit it is answered with the issues. */
+export function defineTool<Schema extends v.GenericSchema>(
+  definition: ToolDefinition<Schema>,
+): Tool {
+  const { name, description, input } = definition;
+  return {
+    name,
+    description,
+    parameters: jsonSchemaOf(input),
+    async run(value, signal) {
+      const parsed = v.safeParse(input, value);
+      if (parsed.success) return await definition.run(parsed.output, signal);
+      return `error: wrong arguments: ${parsed.issues.slice(0, 5).map(issueText).join("; ")}`;
+    },
+  };
+}
+
+function issueText(issue: v.BaseIssue<unknown>): string {
+  const path = v.getDotPath(issue);
+  return path === null ? issue.message : `${path}: ${issue.message}`;
+}

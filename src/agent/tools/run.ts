@@ -1,0 +1,63 @@
+import type { ToolCall } from "../contract.ts";
+import { beginningOf } from "../shorten.ts";
+import { nearestWord } from "../spelling.ts";
+import { TimeOver, within } from "../within.ts";
+import type { Tool } from "./contract.ts";
+
+export interface RunOptions {
+  readonly tools: readonly Tool[];
+  readonly signal: AbortSignal;
+  /** Milliseconds one call may take; 30 s. */
+  readonly milliseconds?: number;
+}
+
+const CALL_MS = 30_000;
+/** Characters of one result; what is longer would only fill the model's window. */
+const MAX_RESULT = 10_000;
+
+/**
+ * Runs one call of a model and always has an answer for it: unknown tools, malformed arguments,
+ * failures and the deadline are answers too, so that the model can do better. Throws the signal's
+ * reason alone.
+ */
+export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
+  const { tools, signal, milliseconds = CALL_MS } = options;
+  const tool = tools.find(({ name }) => name === call.name);
+  if (tool === undefined) return unknownTool(call.name, tools);
+  const input = parsedArguments(call.arguments);
+  if (typeof input === "string") return input;
+  try {
+    return bounded(await within(milliseconds, signal, (limit) => tool.run(input.value, limit)));
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (thrown instanceof TimeOver) return `error: the tool was ${thrown.message} and was given up`;
+    const words = thrown instanceof Error ? thrown.message : String(thrown);
+    return bounded(`error: the tool failed: ${words}`);
+  }
+}
+
+function unknownTool(name: string, tools: readonly Tool[]): string {
+  const known = tools.map((tool) => tool.name);
+  const nearest = nearestWord(name, known);
+  const hint = nearest === undefined ? "" : `, did you mean ${nearest}?`;
+  return bounded(
+    `error: there is no tool ${JSON.stringify(name)}${hint} Tools are: ${known.join(", ") || "none"}.`,
+  );
+}
+
+function parsedArguments(words: string): { value: unknown } | string {
+  if (words.trim() === "") return { value: {} };
+  try {
+    return { value: JSON.parse(words) };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : "unreadable";
+    return bounded(`error: the arguments are no valid JSON (${why}): ${words.slice(0, 200)}`);
+  }
+}
+
+/** Cut between code points, with a word that it was cut. */
+function bounded(text: string): string {
+  if (text === "") return "(the tool said nothing)";
+  if (text.length <= MAX_RESULT) return text;
+  return `${beginningOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
+}

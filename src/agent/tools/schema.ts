@@ -1,0 +1,60 @@
+import type { JsonSchema } from "../model/contract.ts";
+import { at, listAt, textAt } from "../read.ts";
+
+/**
+ * A valibot schema as JSON Schema (2020-12), so that a tool states its arguments once. Knows the
+ * kinds that tools use and throws for any other, because a schema that is half told misleads models.
+ */
+export function jsonSchemaOf(schema: unknown): JsonSchema {
+  const shape = shapeOf(schema);
+  const facts = listAt(schema, "pipe").slice(1).map(factOf);
+  return Object.assign({}, shape, ...facts);
+}
+
+function shapeOf(schema: unknown): JsonSchema {
+  const type = textAt(schema, "type");
+  switch (type) {
+    case "string":
+    case "number":
+    case "boolean":
+      return { type };
+    case "picklist":
+      return { type: "string", enum: listAt(schema, "options") };
+    case "array":
+      return { type, items: jsonSchemaOf(at(schema, "item")) };
+    case "object":
+    case "strict_object":
+      return objectShapeOf(Object.entries(at(schema, "entries") ?? {}));
+    case "optional":
+      return jsonSchemaOf(at(schema, "wrapped"));
+    default:
+      throw new Error(`no JSON Schema for ${type || "this"}`);
+  }
+}
+
+function objectShapeOf(entries: readonly [string, unknown][]): JsonSchema {
+  const required = entries.filter(([, schema]) => textAt(schema, "type") !== "optional");
+  return {
+    type: "object",
+    properties: Object.fromEntries(entries.map(([key, schema]) => [key, jsonSchemaOf(schema)])),
+    required: required.map(([key]) => key),
+    additionalProperties: false,
+  };
+}
+
+/** What one action of a pipe adds to the shape; checks that have no like in JSON Schema stay ours. */
+function factOf(action: unknown): JsonSchema {
+  const requirement = at(action, "requirement");
+  switch (textAt(action, "type")) {
+    case "description":
+      return { description: textAt(action, "description") };
+    case "integer":
+      return { type: "integer" };
+    case "min_value":
+      return { minimum: requirement };
+    case "max_value":
+      return { maximum: requirement };
+    default:
+      return {};
+  }
+}

@@ -1,0 +1,63 @@
+import { dirname, join, resolve } from "node:path";
+import * as v from "valibot";
+import type { AgentDefaults, Config, ModelEntry } from "./contract.ts";
+import { inputOf } from "./fields.ts";
+import type { Findings } from "./findings.ts";
+import { checkModels, entryNamed, modelEntries } from "./models.ts";
+import { mqttChannels } from "./mqtt-channels.ts";
+import { expandHome } from "./paths.ts";
+import type { ConfigPaths, Surroundings } from "./paths.ts";
+import { ROOT } from "./schema.ts";
+import type { Branch } from "./tree.ts";
+import { unknownKeys } from "./unknown.ts";
+
+/**
+ * The configuration that a tree makes with its defaults; undefined where a value is wrong. All that
+ * is wrong, and all that is odd, goes to the findings.
+ */
+export function assembled(
+  tree: Branch,
+  findings: Findings,
+  place: Surroundings & ConfigPaths,
+): Config | undefined {
+  unknownKeys(tree, findings);
+  checkModels(tree, findings);
+  const bases = { folder: dirname(place.file), userHome: place.userHome };
+  const channels = mqttChannels(tree, findings, bases);
+  const { success, output, issues } = v.safeParse(ROOT, inputOf(tree));
+  findings.issues(issues, []);
+  if (!success) return undefined;
+  const model_list = modelEntries(output.model_list);
+  warnOfNoModel(model_list, findings);
+  const { workspace, model_name, ...rest } = output.agents.defaults;
+  const defaults: AgentDefaults = {
+    ...rest,
+    workspace: workspacePath(workspace, findings, place),
+    model_name: entryNamed(model_name, model_list),
+  };
+  return { agents: { defaults }, gateway: output.gateway, model_list, channels };
+}
+
+/** A relative workspace is relative to the folder of config.json, one of a variable to where we are. */
+function workspacePath(
+  written: string,
+  findings: Findings,
+  { cwd, userHome, home, file }: Surroundings & ConfigPaths,
+): string {
+  if (written.trim() === "") return join(home, "workspace");
+  const { from } = findings.originAt(["agents", "defaults", "workspace"]);
+  return resolve(from === "environment" ? cwd : dirname(file), expandHome(written, userHome));
+}
+
+function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void {
+  if (models.some(({ enabled }) => enabled)) return;
+  const reason =
+    models.length === 0
+      ? "no model is configured"
+      : "no entry of model_list is enabled or has a key";
+  findings.warn(
+    [],
+    `${reason}, so the agent is the offline one: it answers questions about its device`,
+    "add an entry to model_list, with its api_keys in .security.yml",
+  );
+}

@@ -1,0 +1,108 @@
+import { realpath } from "node:fs/promises";
+import { isAbsolute, join, relative, sep } from "node:path";
+import { codeOf, readRegularFile } from "./read.ts";
+
+export interface CredentialSurroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly userHome: string;
+  /** The folder of config.json, in which `file://` stays. */
+  readonly folder: string;
+}
+
+/** Why a reference leads to no secret; never quotes the reference or what it leads to. */
+export interface CredentialFault {
+  readonly fault: string;
+}
+
+/** Bytes; a key that is longer is no key. */
+const MAX_BYTES = 65_536;
+const SALT_BYTES = 16;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const KEY_BYTES = 32;
+
+/**
+ * The secret that a text stands for: `file://name` is a file beside config.json, `enc://…` is
+ * decrypted as Go PicoClaw encrypts, any other text is the secret itself.
+ */
+export async function resolveCredential(
+  text: string,
+  surroundings: CredentialSurroundings,
+): Promise<string | CredentialFault> {
+  if (text.startsWith("file://")) return fileCredential(text.slice(7).trim(), surroundings.folder);
+  if (text.startsWith("enc://")) return decrypted(text.slice(6), surroundings);
+  return text;
+}
+
+/** Symbolic links are followed before it is checked that the file lies inside the folder. */
+async function fileCredential(name: string, folder: string): Promise<string | CredentialFault> {
+  if (name === "") return { fault: "names no file after file://" };
+  try {
+    const base = await realpath(folder);
+    const file = await realpath(join(base, name));
+    const path = relative(base, file);
+    if (isAbsolute(path) || path === ".." || path.startsWith(`..${sep}`)) {
+      return { fault: "names a file outside of the folder of config.json" };
+    }
+    const secret = new TextDecoder().decode(await readRegularFile(file, MAX_BYTES)).trim();
+    return secret === "" ? { fault: "names a file that is empty" } : secret;
+  } catch (error) {
+    return { fault: `names a file that cannot be read (${codeOf(error)})` };
+  }
+}
+
+async function decrypted(
+  encoded: string,
+  surroundings: CredentialSurroundings,
+): Promise<string | CredentialFault> {
+  const passphrase = surroundings.env["PICOCLAW_KEY_PASSPHRASE"];
+  if (!passphrase) return { fault: "is encrypted, and PICOCLAW_KEY_PASSPHRASE is not set" };
+  const base64 = encoded.replace(/[\r\n]/g, "");
+  const blob = Buffer.from(base64, "base64");
+  if (blob.toString("base64") !== base64 || blob.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) {
+    return { fault: "is encrypted, but damaged: it is not the whole base64 text" };
+  }
+  const material = await keyMaterial(passphrase, surroundings);
+  if (!Buffer.isBuffer(material)) return material;
+  const { createDecipheriv, hkdfSync } = await import("node:crypto");
+  const salt = blob.subarray(0, SALT_BYTES);
+  const nonce = blob.subarray(SALT_BYTES, SALT_BYTES + NONCE_BYTES);
+  const key = hkdfSync("sha256", material, salt, "picoclaw-credential-v1", KEY_BYTES);
+  const decipher = createDecipheriv("aes-256-gcm", Buffer.from(key), nonce);
+  decipher.setAuthTag(blob.subarray(-TAG_BYTES));
+  try {
+    const text = decipher.update(blob.subarray(SALT_BYTES + NONCE_BYTES, -TAG_BYTES));
+    return Buffer.concat([text, decipher.final()]).toString("utf8");
+  } catch {
+    return { fault: "cannot be decrypted: the passphrase or the SSH key is another one" };
+  }
+}
+
+/** HMAC of the passphrase under the SSH key's digest, or the passphrase's digest without a key. */
+async function keyMaterial(
+  passphrase: string,
+  surroundings: CredentialSurroundings,
+): Promise<Buffer | CredentialFault> {
+  const { createHash, createHmac } = await import("node:crypto");
+  const digest = (data: string | Uint8Array): Buffer => createHash("sha256").update(data).digest();
+  const { file, required } = sshKeyFile(surroundings);
+  if (file === "") return digest(passphrase);
+  try {
+    return createHmac("sha256", digest(await readRegularFile(file, MAX_BYTES)))
+      .update(passphrase)
+      .digest();
+  } catch (error) {
+    if (!required && codeOf(error) === "ENOENT") return digest(passphrase);
+    return { fault: `is encrypted, and the SSH key ${file} cannot be read (${codeOf(error)})` };
+  }
+}
+
+/** The variable counts where it is set, even where it is empty: no key is then used. */
+function sshKeyFile({ env, userHome }: CredentialSurroundings): {
+  file: string;
+  required: boolean;
+} {
+  const file = env["PICOCLAW_SSH_KEY_PATH"];
+  if (file !== undefined) return { file, required: true };
+  return { file: join(userHome, ".ssh", "picoclaw_ed25519.key"), required: false };
+}

@@ -1,0 +1,211 @@
+import * as v from "valibot";
+import { Secret } from "../base/secret.ts";
+import { quotable } from "./problem.ts";
+import { DEFAULT, leaf } from "./tree.ts";
+import type { Leaf, Tree } from "./tree.ts";
+
+/**
+ * The kinds of values a schema is made of. A schema reads leaves instead of bare values, in arrays
+ * and objects: so text without a type is read as what is wanted, and messages say what was found.
+ */
+
+/** A tree as a schema reads it; its objects have no prototype, so that every key is just a key. */
+export function inputOf(tree: Tree): unknown {
+  if (tree.kind === "leaf") return tree;
+  if (tree.kind === "list") return tree.items.map((item) => inputOf(item));
+  const input: Record<string, unknown> = Object.create(null);
+  for (const [key, child] of tree.entries) input[key] = inputOf(child);
+  return input;
+}
+
+/** A scalar that `read` understands; `allowed` ends the sentence `found …, allowed is …`. */
+export function field<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
+  return v.pipe(
+    v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), allowed)),
+    v.rawTransform<Leaf, T>(({ dataset, addIssue, NEVER }) => {
+      const value = read(dataset.value);
+      if (value !== undefined) return value;
+      addIssue({ message: sentence(shownLeaf(dataset.value), allowed) });
+      return NEVER;
+    }),
+  );
+}
+
+/** Text; `accepts` narrows it down, and `allowed` says to what. */
+export function text(allowed = "text", accepts: (text: string) => boolean = () => true) {
+  return field(allowed, ({ value }) =>
+    typeof value === "string" && accepts(value) ? value : undefined,
+  );
+}
+
+/** Text that can hold a secret: `faultOf` says what is wrong with it, and nothing quotes it. */
+export function unquotedText(faultOf: (text: string) => string | undefined) {
+  return v.pipe(
+    v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), "text")),
+    v.rawTransform<Leaf, string>(({ dataset: { value: found }, addIssue, NEVER }) => {
+      const fault = typeof found.value === "string" ? faultOf(found.value) : "is no text";
+      if (fault === undefined) return found.text;
+      addIssue({ message: fault });
+      return NEVER;
+    }),
+  );
+}
+
+/** A whole number that `read` understands. */
+export function whole<T>(allowed: string, read: (number: number) => T | undefined) {
+  return field(allowed, (found) => {
+    const number = numberOf(found);
+    return Number.isSafeInteger(number) ? read(number) : undefined;
+  });
+}
+
+/** A whole number within bounds. */
+export function integer(least: number, most: number) {
+  return whole(`a whole number from ${least} to ${most}`, (number) => within(number, least, most));
+}
+
+/** A number within bounds. */
+export function decimal(least: number, most: number) {
+  return field(`a number from ${least} to ${most}`, (found) =>
+    within(numberOf(found), least, most),
+  );
+}
+
+/** `true` or `false`; text without a type as Go's strconv.ParseBool reads it. */
+export function flag() {
+  return field("true or false", ({ value, text: written, untyped }) => {
+    if (typeof value === "boolean") return value;
+    const word = untyped ? written.trim() : "";
+    if (/^(?:1|t|true)$/i.test(word)) return true;
+    return /^(?:0|f|false)$/i.test(word) ? false : undefined;
+  });
+}
+
+/** One of a few words; case and blanks around do not count. */
+export function choice<T>(allowed: string, words: ReadonlyMap<string, T>) {
+  return field(allowed, (found) => words.get(found.text.trim().toLowerCase()));
+}
+
+/** Text or a number, by its text. */
+function loose() {
+  return field("text", ({ value, text: written }) =>
+    typeof value === "boolean" ? undefined : written,
+  );
+}
+
+/** A secret: text, or a number by its text. What is wrong with it never tells its value. */
+export function secret() {
+  return v.pipe(
+    v.custom<Leaf>(
+      (input) => isLeaf(input) && typeof input.value !== "boolean",
+      ({ input }) => sentence(`a value of type ${typeOf(input)}`, "text"),
+    ),
+    v.transform((found) => new Secret(found.text)),
+  );
+}
+
+/** Several of what can also be given singly, without a list. */
+export function oneOrMore<T>(item: v.GenericSchema<Leaf, T>) {
+  return v.pipe(
+    v.unknown(),
+    v.transform((input) => (isLeaf(input) ? [input] : input)),
+    v.array(item, ({ input }) => sentence(shapeOf(input), "a list")),
+  );
+}
+
+/** Texts and numbers, in a list or singly, as Go's FlexibleStringSlice. */
+export function texts() {
+  return oneOrMore(loose());
+}
+
+/** An object with these keys; further ones are not looked at. */
+export function section<const T extends v.ObjectEntries>(entries: T) {
+  return v.pipe(v.custom<object>(isSection, notSection), v.object(entries));
+}
+
+/** A list of equal things. */
+export function listOf<const T extends v.GenericSchema>(item: T) {
+  return v.array(item, ({ input }) => sentence(shapeOf(input), "a list"));
+}
+
+/** Any object, as the JSON it was. */
+export function anyObject() {
+  return v.pipe(v.custom<object>(isSection, notSection), v.transform(valuesOf));
+}
+
+/** An object of texts, whose keys and values `accepts` allows; a value can be a secret. */
+export function textTable(allowed: string, accepts: (key: string, text: string) => boolean) {
+  return v.pipe(
+    v.custom<object>(isSection, notSection),
+    v.rawTransform<object, Readonly<Record<string, string>>>(({ dataset, addIssue, NEVER }) => {
+      const entries: [string, string][] = [];
+      for (const [key, found] of Object.entries(dataset.value)) {
+        if (isLeaf(found) && accepts(key, found.text)) entries.push([key, found.text]);
+        else addIssue({ message: `${quotable(key)} is wrong, allowed is ${allowed}` });
+      }
+      return entries.length === Object.keys(dataset.value).length
+        ? Object.fromEntries(entries)
+        : NEVER;
+    }),
+  );
+}
+
+/** A field that may be missing. */
+export function or<T>(schema: v.GenericSchema<Leaf, T>, value: Leaf["value"]) {
+  return v.optional(schema, leaf(value, DEFAULT));
+}
+
+/** A section that may be missing: all its fields have defaults. */
+export function orEmpty<T>(schema: v.GenericSchema<object, T>) {
+  return v.optional(schema, () => ({}));
+}
+
+function sentence(found: string, allowed: string): string {
+  return `found ${found}, allowed is ${allowed}`;
+}
+
+function isLeaf(input: unknown): input is Leaf {
+  return typeof input === "object" && input !== null && "kind" in input && input.kind === "leaf";
+}
+
+function isSection(input: unknown): input is object {
+  return typeof input === "object" && input !== null && !Array.isArray(input) && !isLeaf(input);
+}
+
+function notSection({ input }: { readonly input: unknown }): string {
+  return sentence(shapeOf(input), "an object");
+}
+
+function numberOf({ value, text: written, untyped }: Leaf): number {
+  if (typeof value === "number") return value;
+  const word = untyped ? written.trim() : "";
+  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(word) ? Number(word) : NaN;
+}
+
+function within(number: number, least: number, most: number): number | undefined {
+  return number >= least && number <= most ? number : undefined;
+}
+
+function shownLeaf({ value, text: written }: Leaf): string {
+  return typeof value === "string" ? `"${quotable(written)}"` : quotable(written);
+}
+
+function shapeOf(input: unknown): string {
+  if (isLeaf(input)) return typeof input.value === "string" ? "text" : `a ${typeOf(input)}`;
+  return Array.isArray(input) ? "a list" : "an object";
+}
+
+function typeOf(input: unknown): string {
+  if (isLeaf(input)) return typeof input.value;
+  return Array.isArray(input) ? "list" : "object";
+}
+
+function valuesOf(input: object): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(input).map(([key, found]) => [key, valueOf(found)]));
+}
+
+function valueOf(found: unknown): unknown {
+  if (isLeaf(found)) return found.value;
+  if (Array.isArray(found)) return found.map((item) => valueOf(item));
+  return isSection(found) ? valuesOf(found) : found;
+}

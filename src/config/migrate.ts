@@ -1,0 +1,149 @@
+import { Failure } from "../base/failure.ts";
+import { MQTT_SETTINGS } from "./mqtt-schema.ts";
+import { placeOf } from "./origin.ts";
+import { quotable } from "./problem.ts";
+import {
+  branch,
+  branchAt,
+  childOf,
+  list,
+  merge,
+  textAt,
+  withChild,
+  withDeepChild,
+  withoutChild,
+} from "./tree.ts";
+import type { Branch, Tree } from "./tree.ts";
+
+const CURRENT_VERSION = 3;
+
+/** A Failure where a file says that it has a version which this program cannot read. */
+export function versionFailure(tree: Branch): Failure | undefined {
+  const version = tree.entries.get("version");
+  if (version === undefined || isKnownVersion(version)) return undefined;
+  const place = placeOf(version.origin);
+  const found = version.kind === "leaf" ? quotable(JSON.stringify(version.value)) : version.kind;
+  if (version.kind === "leaf" && typeof version.value === "number" && version.value > 0) {
+    return new Failure("config", `${place}: version ${found} is not known`, {
+      why: `this program reads versions 0 to ${CURRENT_VERSION}`,
+      remedy: "use a newer picoclaw, or restore the file that a newer one had replaced",
+    });
+  }
+  return new Failure("config", `${place}: version is no version`, {
+    why: `found ${found}, allowed is a whole number from 0 to ${CURRENT_VERSION}`,
+    remedy: `write "version": ${CURRENT_VERSION}, or remove the line where the file is older than versions`,
+  });
+}
+
+function isKnownVersion(version: Tree): boolean {
+  const value = version.kind === "leaf" ? version.value : undefined;
+  return (
+    typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= CURRENT_VERSION
+  );
+}
+
+/** Tells the type of a channel from its name and what a layer says of it. */
+export type TypeOf = (name: string, entry: Tree) => string;
+
+/**
+ * A layer as version 3 has it, whatever version it was written for: the older forms are told by
+ * their keys, since files that mix them are about. Where both forms are there, the newer one counts.
+ */
+export function upgraded(tree: Branch, typeOf: TypeOf = channelType): Branch {
+  const current = withChannelList(withoutChild(tree, "bindings"), typeOf);
+  return withModelKeys(withModelName(current));
+}
+
+/** The type of a channel: its `type`, else its name. */
+export function channelType(name: string, entry: Tree | undefined): string {
+  return textAt(entry, "type") || name;
+}
+
+/** `channels` is `channel_list` (V2→3), and its entries are nested. */
+function withChannelList(tree: Branch, typeOf: TypeOf): Branch {
+  const older = tree.entries.get("channels");
+  const newer = tree.entries.get("channel_list");
+  const rest = withoutChild(tree, "channels");
+  if (older === undefined && newer === undefined) return tree;
+  const layers = [older, newer].filter((layer) => layer !== undefined);
+  const channels = layers.map((layer) => nestedAll(layer, typeOf)).reduce(merge);
+  return withChild(rest, "channel_list", channels);
+}
+
+function nestedAll(channels: Tree, typeOf: TypeOf): Tree {
+  if (channels.kind !== "branch") return channels;
+  const entries = [...channels.entries].map(([name, entry]): [string, Tree] => {
+    if (entry.kind !== "branch") return [name, entry];
+    const grouped = withGroupTrigger(entry);
+    return [name, typeOf(name, entry) === "mqtt" ? nested(grouped) : grouped];
+  });
+  return branch(entries, channels.origin);
+}
+
+/** Fields that stand beside `enabled` and belong into `settings` (V2→3). */
+function nested(entry: Branch): Branch {
+  let result = entry;
+  for (const key of Object.keys(MQTT_SETTINGS)) {
+    const flat = entry.entries.get(key);
+    if (flat === undefined) continue;
+    result = withoutChild(result, key);
+    const settings = childOf(result, "settings") ?? branch([], entry.origin);
+    if (settings.kind !== "branch" || settings.entries.has(key)) continue;
+    result = withChild(result, "settings", withChild(settings, key, flat));
+  }
+  return result;
+}
+
+/** `mention_only` (V1→2) and `group_trigger_prefix` (V2→3) went into `group_trigger`. */
+function withGroupTrigger(entry: Branch): Branch {
+  let result = entry;
+  for (const [older, newer] of [
+    ["mention_only", "mention_only"],
+    ["group_trigger_prefix", "prefixes"],
+  ] as const) {
+    const value = entry.entries.get(older);
+    if (value === undefined) continue;
+    result = withoutChild(result, older);
+    const known = childOf(childOf(result, "group_trigger"), newer) !== undefined;
+    if (!known) result = withDeepChild(result, ["group_trigger", newer], value);
+  }
+  return result;
+}
+
+/** `agents.defaults.model` is `model_name` (V0→1). */
+function withModelName(tree: Branch): Branch {
+  const agents = branchAt(tree, "agents");
+  const defaults = branchAt(agents, "defaults");
+  const model = childOf(defaults, "model");
+  if (agents === undefined || defaults === undefined || model === undefined) return tree;
+  const rest = withoutChild(defaults, "model");
+  const named = textAt(defaults, "model_name") !== "";
+  const result = named ? rest : withChild(rest, "model_name", model);
+  return withChild(tree, "agents", withChild(agents, "defaults", result));
+}
+
+/** `api_key` is the first of `api_keys` (V0→1). */
+function withModelKeys(tree: Branch): Branch {
+  const models = tree.entries.get("model_list");
+  if (models === undefined || models.kind === "leaf") return tree;
+  const result =
+    models.kind === "list"
+      ? list(models.items.map(withKeyList), models.origin)
+      : branch(
+          [...models.entries].map(([name, entry]) => [name, withKeyList(entry)]),
+          models.origin,
+        );
+  return withChild(tree, "model_list", result);
+}
+
+function withKeyList(entry: Tree): Tree {
+  const single = childOf(entry, "api_key");
+  if (entry.kind !== "branch" || single === undefined) return entry;
+  const rest = withoutChild(entry, "api_key");
+  const several = childOf(entry, "api_keys");
+  if (several === undefined) return withChild(rest, "api_keys", single);
+  if (single.kind !== "leaf") return rest;
+  const further = several.kind === "list" ? several.items : [several];
+  const others = further.filter((key) => key.kind !== "leaf" || key.text !== single.text);
+  return withChild(rest, "api_keys", list([single, ...others], several.origin));
+}

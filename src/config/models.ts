@@ -1,0 +1,128 @@
+import type * as v from "valibot";
+import { Secret } from "../base/secret.ts";
+import { nearestWord } from "../base/spelling.ts";
+import type { ModelEntry } from "./contract.ts";
+import type { Findings } from "./findings.ts";
+import { quotable } from "./problem.ts";
+import type { ROOT } from "./schema.ts";
+import { branchAt, childOf, textAt } from "./tree.ts";
+import type { Branch, Tree } from "./tree.ts";
+
+type Root = v.InferOutput<typeof ROOT>;
+
+/** Servers of one's own, which want no key. */
+const KEYLESS = new Set(["ollama", "vllm", "lmstudio", "gpt4free", "g4f"]);
+
+/**
+ * Hosts that answer no one without a key: Go PicoClaw writes entries for them into every
+ * configuration, with their address and without a key.
+ */
+const CLOUD_HOSTS = new Set([
+  "api.anthropic.com",
+  "api.avian.io",
+  "api.cerebras.ai",
+  "api.deepseek.com",
+  "api.groq.com",
+  "api.longcat.chat",
+  "api.minimaxi.com",
+  "api.mistral.ai",
+  "api.moonshot.cn",
+  "api.novita.ai",
+  "api.openai.com",
+  "api.shengsuanyun.com",
+  "api.siliconflow.cn",
+  "api.venice.ai",
+  "api.vivgrid.com",
+  "api.xiaomimimo.com",
+  "api.z.ai",
+  "api-inference.modelscope.cn",
+  "ark.cn-beijing.volces.com",
+  "coding-intl.dashscope.aliyuncs.com",
+  "dashscope.aliyuncs.com",
+  "dashscope-intl.aliyuncs.com",
+  "dashscope-us.aliyuncs.com",
+  "generativelanguage.googleapis.com",
+  "integrate.api.nvidia.com",
+  "open.bigmodel.cn",
+  "openrouter.ai",
+  "router.shengsuanyun.com",
+]);
+
+/** Problems and warnings about models that no single value shows. */
+export function checkModels(tree: Branch, findings: Findings): void {
+  const models = tree.entries.get("model_list");
+  const items = models?.kind === "list" ? models.items : [];
+  for (const [index, entry] of items.entries()) {
+    if (entry.kind !== "branch") continue;
+    for (const key of ["model_name", "model"]) {
+      const node = childOf(entry, key);
+      if (node === undefined || (node.kind === "leaf" && node.text.trim() === "")) {
+        findings.problem(["model_list", index], `has no ${key}`);
+      }
+    }
+  }
+  checkModelName(tree, items, findings);
+}
+
+function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings): void {
+  const defaults = branchAt(branchAt(tree, "agents"), "defaults");
+  const name = textAt(defaults, "model_name");
+  const path = ["agents", "defaults", "model_name"];
+  if (name === "") return;
+  if (items.length === 0) {
+    findings.warn(
+      path,
+      `names ${quotable(name)}, and model_list is empty`,
+      "add the model to model_list, with its api_keys in .security.yml",
+    );
+    return;
+  }
+  const named = items.filter((entry) => goesBy(name, entry));
+  if (named.length === 0) {
+    const names = items.map((entry) => textAt(entry, "model_name"));
+    const nearest = nearestWord(name, names);
+    const meant = nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
+    const allowed = "a model_name of model_list, or nothing";
+    findings.problem(path, `found "${quotable(name)}", allowed is ${allowed}${meant}`);
+  } else if (named.every((entry) => textAt(entry, "enabled") === "false")) {
+    findings.warn(
+      path,
+      `names ${quotable(name)}, which is not enabled in model_list`,
+      "remove its `enabled: false`, or name another model",
+    );
+  }
+}
+
+/** By its name or, as Go PicoClaw allows, by its model with or without the protocol before it. */
+function goesBy(name: string, entry: Tree): boolean {
+  return textAt(entry, "model_name") === name || isModelId(name, textAt(entry, "model"));
+}
+
+function isModelId(name: string, model: string): boolean {
+  return model === name || model.endsWith(`/${name}`);
+}
+
+/** The entries as they are used: who has not said whether one is enabled is asked for its means. */
+export function modelEntries(models: Root["model_list"]): ModelEntry[] {
+  return models.map((model) => {
+    const api_keys = model.api_keys.flatMap((key) => {
+      const text = key.reveal().trim();
+      return text === "" ? [] : [new Secret(text)];
+    });
+    return { ...model, api_keys, enabled: model.enabled ?? hasMeans(model, api_keys.length > 0) };
+  });
+}
+
+function hasMeans(model: Root["model_list"][number], hasKey: boolean): boolean {
+  if (hasKey || model.model_name === "local-model") return true;
+  if (model.api_base !== "") return !CLOUD_HOSTS.has(URL.parse(model.api_base)?.hostname ?? "");
+  const protocol = model.provider || (model.model.split("/")[0] ?? "");
+  return KEYLESS.has(protocol.trim().toLowerCase());
+}
+
+/** The `model_name` of the entry that a name means. */
+export function entryNamed(name: string, models: readonly ModelEntry[]): string {
+  const trimmed = name.trim();
+  if (trimmed === "" || models.some(({ model_name }) => model_name === trimmed)) return trimmed;
+  return models.find(({ model }) => isModelId(trimmed, model))?.model_name ?? trimmed;
+}

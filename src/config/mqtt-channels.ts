@@ -1,0 +1,184 @@
+import { resolve } from "node:path";
+import * as v from "valibot";
+import type { Secret } from "../base/secret.ts";
+import { nearestWord } from "../base/spelling.ts";
+import { parseBroker } from "./broker.ts";
+import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
+import { inputOf, section } from "./fields.ts";
+import type { Findings } from "./findings.ts";
+import { OTHER_CHANNEL_TYPES } from "./known.ts";
+import { channelType } from "./migrate.ts";
+import { CHANNEL } from "./mqtt-schema.ts";
+import { expandHome } from "./paths.ts";
+import { quotable } from "./problem.ts";
+import { branchAt, childOf, textAt } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
+import { unknownChannelKeys } from "./unknown.ts";
+
+const SCHEMA = section(CHANNEL);
+
+type Settings = v.InferOutput<typeof SCHEMA>["settings"];
+
+/** What relative paths are relative to, and `~` stands for. */
+export interface PathBases {
+  readonly folder: string;
+  readonly userHome: string;
+}
+
+/** The enabled channels of type mqtt; what is wrong with them goes to the findings. */
+export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases): MqttChannel[] {
+  const channels = tree.entries.get("channel_list");
+  if (channels === undefined) return [];
+  if (channels.kind !== "branch") {
+    findings.issues(v.safeParse(section({}), inputOf(channels)).issues, ["channel_list"]);
+    return [];
+  }
+  const found: MqttChannel[] = [];
+  const others: string[] = [];
+  for (const [name, entry] of channels.entries) {
+    const type = channelType(name, entry);
+    if (type === "mqtt") found.push(...mqttChannel(name, entry, { findings, bases }));
+    else if (OTHER_CHANNEL_TYPES.has(type)) others.push(...(isOff(entry) ? [] : [type]));
+    else if (!/^(?:_|\$|\/\/)/.test(name)) warnOfType(name, type, findings);
+  }
+  warnOfOthers(others, findings);
+  warnOfTwins(found, findings);
+  return found;
+}
+
+interface Reading {
+  readonly findings: Findings;
+  readonly bases: PathBases;
+}
+
+/** None where it is not enabled: what it holds is then nobody's concern. */
+function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): MqttChannel[] {
+  const path: Path = ["channel_list", name];
+  if (entry.kind === "branch") {
+    unknownChannelKeys(entry, path, findings);
+    const enabled = v.safeParse(CHANNEL.enabled, childOf(entry, "enabled"));
+    findings.issues(enabled.issues, [...path, "enabled"]);
+    if (enabled.output !== true) return [];
+    checkSettings(name, branchAt(entry, "settings"), findings);
+  }
+  const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
+  findings.issues(issues, path);
+  if (!success) return [];
+  const allow_from = output.allow_from.filter((client) => client !== "");
+  return [{ name, allow_from, settings: settingsOf(output.settings, bases) }];
+}
+
+const FLAGS = { broker: "--broker", agent_id: "--agent" } as const;
+
+/** What no single value shows. */
+function checkSettings(name: string, settings: Branch | undefined, findings: Findings): void {
+  const path: Path = ["channel_list", name, "settings"];
+  for (const key of ["broker", "agent_id"] as const) {
+    const node = childOf(settings, key);
+    if (node !== undefined && (node.kind !== "leaf" || node.text !== "")) continue;
+    const ways = `settings.${key}, PICOCLAW_CHANNELS_MQTT_${key.toUpperCase()} or ${FLAGS[key]}`;
+    findings.problem([...path, key], `channel ${quotable(name)} has no ${key}: set ${ways}`);
+  }
+  if (childOf(settings, "password") !== undefined && textAt(settings, "username") === "") {
+    const remedy = "set the username, or remove the password";
+    findings.warn([...path, "password"], "is not used without a username", remedy);
+  }
+  checkTls(settings, [...path, "tls"], findings);
+}
+
+function checkTls(settings: Branch | undefined, path: Path, findings: Findings): void {
+  const tls = branchAt(settings, "tls");
+  const [certificate, key] = [textAt(tls, "cert_file"), textAt(tls, "key_file")];
+  if (certificate !== "" && key === "") {
+    findings.problem(
+      [...path, "cert_file"],
+      "needs tls.key_file, the private key that belongs to it",
+    );
+  }
+  if (certificate === "" && key !== "") {
+    findings.problem(
+      [...path, "key_file"],
+      "needs tls.cert_file, the certificate that belongs to it",
+    );
+  }
+  const { kind } = parseBroker(textAt(settings, "broker"));
+  if (tls === undefined || !["tcp", "ws", "unix", "embedded"].includes(kind)) return;
+  if (!["ca_file", "cert_file", "verify"].some((word) => isWish(textAt(tls, word)))) return;
+  const remedy = "begin the broker with mqtts:// or wss://";
+  findings.warn(path, "has no effect, since the broker is not asked over TLS", remedy);
+}
+
+function isWish(word: string): boolean {
+  return word !== "" && word !== "false";
+}
+
+function settingsOf(settings: Settings, bases: PathBases): MqttSettings {
+  const { username, password, tls, ...rest } = settings;
+  return {
+    ...rest,
+    ...(isFilled(username) && { username }),
+    ...(isFilled(password) && { password }),
+    tls: tlsOf(tls, bases),
+  };
+}
+
+function isFilled(secret: Secret | undefined): secret is Secret {
+  return secret !== undefined && secret.reveal() !== "";
+}
+
+function tlsOf(tls: Settings["tls"], { folder, userHome }: PathBases): TlsSettings {
+  const absolute = (file: string): string => resolve(folder, expandHome(file, userHome));
+  return {
+    verify: tls.verify ?? tls.ca_file !== "",
+    ...(tls.ca_file !== "" && { ca_file: absolute(tls.ca_file) }),
+    ...(tls.cert_file !== "" && { cert_file: absolute(tls.cert_file) }),
+    ...(tls.key_file !== "" && { key_file: absolute(tls.key_file) }),
+    ...(tls.server_name !== "" && { server_name: tls.server_name }),
+  };
+}
+
+function isOff(entry: Tree): boolean {
+  return ["", "false"].includes(textAt(entry, "enabled"));
+}
+
+function warnOfOthers(types: readonly string[], findings: Findings): void {
+  const names = [...new Set(types)];
+  if (names.length === 0) return;
+  const which = names.length === 1 ? "is a channel type" : "are channel types";
+  findings.warn(
+    ["channel_list"],
+    `${names.join(", ")} ${which} that this program has not; it serves MQTT alone, and skips the rest`,
+    "disable them here, or run Go PicoClaw for them",
+  );
+}
+
+function warnOfType(name: string, type: string, findings: Findings): void {
+  const nearest = nearestWord(type, ["mqtt", ...OTHER_CHANNEL_TYPES]);
+  const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  findings.warn(
+    ["channel_list", name],
+    `"${quotable(type)}" is not a known channel type, so the channel is skipped${meant}`,
+    `set its type to ${nearest ?? "mqtt"}`,
+  );
+}
+
+/** Two channels that answer the same requests, or that push each other off the broker. */
+function warnOfTwins(channels: readonly MqttChannel[], findings: Findings): void {
+  const twinsBy = (keyOf: (settings: MqttSettings) => string, text: string): void => {
+    const first = new Map<string, string>();
+    for (const { name, settings } of channels) {
+      const key = keyOf(settings);
+      const twin = first.get(key);
+      if (twin === undefined) first.set(key, name);
+      else if (key !== "") findings.warn(["channel_list", name], text.replace("%", quotable(twin)));
+    }
+  };
+  twinsBy(
+    ({ broker, topic_prefix, agent_id }) => JSON.stringify([broker, topic_prefix, agent_id]),
+    "has the broker, topic_prefix and agent_id of channel %: each request would be answered twice",
+  );
+  twinsBy(
+    ({ broker, client_id }) => (client_id === "" ? "" : JSON.stringify([broker, client_id])),
+    "has the broker and client_id of channel %: the broker would let only one of them be connected",
+  );
+}

@@ -1,0 +1,100 @@
+import * as v from "valibot";
+import type { LogLevel } from "../base/log.ts";
+import {
+  anyObject,
+  choice,
+  decimal,
+  flag,
+  integer,
+  listOf,
+  oneOrMore,
+  or,
+  orEmpty,
+  secret,
+  section,
+  text,
+  textTable,
+  whole,
+} from "./fields.ts";
+
+const MANY = 1_000_000_000;
+
+const LOG_LEVELS: ReadonlyMap<string, LogLevel> = new Map([
+  ["trace", "debug"],
+  ["debug", "debug"],
+  ["", "info"],
+  ["info", "info"],
+  ["warn", "warn"],
+  ["warning", "warn"],
+  ["error", "error"],
+  ["fatal", "error"],
+  ["panic", "error"],
+]);
+
+/** `agents.defaults`. An explicit 0 means what it means to Go PicoClaw. */
+export const AGENT_DEFAULTS = {
+  workspace: or(text(), ""),
+  provider: or(text(), ""),
+  model_name: or(text(), ""),
+  max_tokens: or(countOr(8192), 32_768),
+  temperature: v.exactOptional(decimal(0, 2)),
+  max_tool_iterations: or(countOr(20), 50),
+  max_parallel_turns: or(integer(0, 10_000), 0),
+  turn_timeout_secs: or(integer(1, 86_400), 300),
+  max_llm_retries: or(integer(0, 100), 2),
+  llm_retry_backoff_secs: or(decimal(0, 3600), 2),
+};
+
+/** `gateway`; a log level that only Go PicoClaw has is the nearest one here. */
+export const GATEWAY = {
+  host: or(text("a host without blanks", isHost), "localhost"),
+  port: or(integer(0, 65_535), 18_790),
+  log_level: or(choice("debug, info, warn or error", LOG_LEVELS), "info"),
+};
+
+/** An entry of `model_list`. */
+export const MODEL = {
+  model_name: or(text(), ""),
+  provider: or(text(), ""),
+  model: or(text("a model without blanks, leading / or //", isModel), ""),
+  api_base: or(text(), ""),
+  api_keys: v.optional(oneOrMore(secret()), () => []),
+  enabled: v.exactOptional(flag()),
+  request_timeout: or(integer(0, 86_400), 0),
+  max_tokens_field: or(text(), ""),
+  custom_headers: v.optional(textTable("an HTTP header of one line", isHeader), () => ({})),
+  extra_body: v.optional(anyObject(), () => ({})),
+  user_agent: or(text("text of one line", isHeaderText), ""),
+};
+
+/** The configuration at version 3 but for its channels, which are read one by one. */
+export const ROOT = section({
+  agents: orEmpty(section({ defaults: orEmpty(section(AGENT_DEFAULTS)) })),
+  gateway: orEmpty(section(GATEWAY)),
+  model_list: v.optional(listOf(section(MODEL)), () => []),
+});
+
+function countOr(otherwise: number) {
+  return whole(`a whole number from 0 to ${MANY}`, (count) => {
+    if (count < 0 || count > MANY) return undefined;
+    return count === 0 ? otherwise : count;
+  });
+}
+
+function isHost(host: string): boolean {
+  return !/[\s\p{Cc}]/u.test(host);
+}
+
+/** As Go PicoClaw's ValidateModelList has it. */
+function isModel(model: string): boolean {
+  return !/\s|^\/|\/\//.test(model);
+}
+
+/** RFC 9110, section 5. */
+function isHeader(name: string, value: string): boolean {
+  return /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && isHeaderText(value);
+}
+
+function isHeaderText(value: string): boolean {
+  return /^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(value);
+}

@@ -1,0 +1,83 @@
+import { isEnabled, mqttNames } from "./channels.ts";
+import { resolveCredential } from "./credential.ts";
+import type { CredentialSurroundings } from "./credential.ts";
+import type { Problem } from "./problem.ts";
+import { branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
+import type { Branch, List, Path, Tree } from "./tree.ts";
+
+/** The tree with the secrets themselves instead of references to them, and what went wrong. */
+export async function withSecrets(
+  tree: Branch,
+  surroundings: CredentialSurroundings,
+): Promise<{ readonly tree: Branch; readonly problems: readonly Problem[] }> {
+  const problems: Problem[] = [];
+  const resolve: Resolve = (node, path) => resolved(node, path, { surroundings, problems });
+  const withModels = await withModelSecrets(tree, resolve);
+  return { tree: await withChannelSecrets(withModels, resolve), problems };
+}
+
+type Resolve = (node: Tree, path: Path) => Promise<Tree | undefined>;
+
+interface Resolving {
+  readonly surroundings: CredentialSurroundings;
+  readonly problems: Problem[];
+}
+
+/** Undefined for a reference that leads nowhere. What a flag says is meant literally. */
+async function resolved(
+  node: Tree,
+  path: Path,
+  { surroundings, problems }: Resolving,
+): Promise<Tree | undefined> {
+  if (node.kind !== "leaf" || node.origin.from === "flag") return node;
+  const secret = await resolveCredential(node.text, surroundings);
+  if (typeof secret === "string") return secret === node.text ? node : leaf(secret, node.origin);
+  problems.push({ origin: node.origin, path, text: secret.fault });
+  return undefined;
+}
+
+async function withChannelSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
+  let result = tree;
+  for (const name of mqttNames(tree)) {
+    const entry = branchAt(branchAt(tree, "channel_list"), name);
+    if (entry === undefined || !isEnabled(entry)) continue;
+    for (const key of ["username", "password"]) {
+      const path = ["channel_list", name, "settings", key];
+      const node = childOf(branchAt(entry, "settings"), key);
+      const secret = node === undefined ? undefined : await resolve(node, path);
+      if (secret !== undefined) result = withDeepChild(result, path, secret);
+    }
+  }
+  return result;
+}
+
+/** Entries that are not used keep no references: nobody would resolve them. */
+async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
+  const models = tree.entries.get("model_list");
+  if (models?.kind !== "list") return tree;
+  const defaults = branchAt(branchAt(tree, "agents"), "defaults");
+  const wanted = textAt(defaults, "model_name");
+  const items: Tree[] = [];
+  for (const [index, entry] of models.items.entries()) {
+    const isOff = textAt(entry, "enabled") === "false" && textAt(entry, "model_name") !== wanted;
+    items.push(await withKeys(entry, index, isOff ? notResolved : resolve));
+  }
+  return withChild(tree, "model_list", { ...models, items } satisfies List);
+}
+
+async function withKeys(entry: Tree, index: number, resolve: Resolve): Promise<Tree> {
+  const keys = childOf(entry, "api_keys");
+  if (entry.kind !== "branch" || keys === undefined || keys.kind === "branch") return entry;
+  const several = keys.kind === "list" ? keys.items : [keys];
+  const items: Tree[] = [];
+  for (const [position, key] of several.entries()) {
+    const secret = await resolve(key, ["model_list", index, "api_keys", position]);
+    if (secret !== undefined) items.push(secret);
+  }
+  return withChild(entry, "api_keys", list(items, keys.origin));
+}
+
+function notResolved(node: Tree): Promise<Tree | undefined> {
+  const isReference = node.kind === "leaf" && /^(?:file|enc):\/\//.test(node.text);
+  return Promise.resolve(isReference ? undefined : node);
+}

@@ -1,0 +1,146 @@
+import type { Origin } from "./contract.ts";
+
+/**
+ * A value of the configuration that remembers where it came from. Layers (files, environment, flags)
+ * are such trees; migrating and merging them keeps each value's origin.
+ */
+export type Tree = Leaf | Branch | List;
+
+export interface Leaf {
+  readonly kind: "leaf";
+  readonly value: string | number | boolean;
+  /** As it was written: `0123e5` is no number to whoever wanted a password. */
+  readonly text: string;
+  /** Text of a source without types (environment, plain YAML), to be read as the schema wants it. */
+  readonly untyped: boolean;
+  readonly origin: Origin;
+}
+
+export interface Branch {
+  readonly kind: "branch";
+  readonly entries: ReadonlyMap<string, Tree>;
+  readonly origin: Origin;
+}
+
+export interface List {
+  readonly kind: "list";
+  readonly items: readonly Tree[];
+  readonly origin: Origin;
+}
+
+/** Where in a tree: keys of branches, indexes of lists. */
+export type Path = readonly (string | number)[];
+
+export const DEFAULT: Origin = { from: "default" };
+
+/** What Go PicoClaw writes in config.json where a secret was: no value at all. */
+const PLACEHOLDER = "[NOT_HERE]";
+
+export function leaf(value: Leaf["value"], origin: Origin, text = String(value)): Leaf {
+  return { kind: "leaf", value, text, untyped: false, origin };
+}
+
+export function untypedLeaf(text: string, origin: Origin): Leaf {
+  return { kind: "leaf", value: text, text, untyped: true, origin };
+}
+
+export function branch(entries: Iterable<readonly [string, Tree]>, origin: Origin): Branch {
+  return { kind: "branch", entries: new Map(entries), origin };
+}
+
+export function list(items: readonly Tree[], origin: Origin): List {
+  return { kind: "list", items, origin };
+}
+
+/** Whether a value stands for none, so that it must neither count nor cover another layer's. */
+export function isPlaceholder(tree: Tree): boolean {
+  return tree.kind === "leaf" && tree.text === PLACEHOLDER;
+}
+
+export function childOf(tree: Tree | undefined, key: string): Tree | undefined {
+  return tree?.kind === "branch" ? tree.entries.get(key) : undefined;
+}
+
+export function branchAt(tree: Tree | undefined, key: string): Branch | undefined {
+  const child = childOf(tree, key);
+  return child?.kind === "branch" ? child : undefined;
+}
+
+/** The text at a key, where there is a scalar that is not blank. */
+export function textAt(tree: Tree | undefined, key: string): string {
+  const child = childOf(tree, key);
+  return child?.kind === "leaf" ? child.text.trim() : "";
+}
+
+/** The branch with one more value, or with another value in the same place. */
+export function withChild(tree: Branch, key: string, child: Tree): Branch {
+  return { ...tree, entries: new Map(tree.entries).set(key, child) };
+}
+
+export function withoutChild(tree: Branch, key: string): Branch {
+  if (!tree.entries.has(key)) return tree;
+  return branch(
+    [...tree.entries].filter(([name]) => name !== key),
+    tree.origin,
+  );
+}
+
+/** The branch with a value at the end of a path of keys; what is no branch on the way is replaced. */
+export function withDeepChild(tree: Branch, path: readonly string[], child: Tree): Branch {
+  const [key, ...rest] = path;
+  if (key === undefined) return tree;
+  if (rest.length === 0) return withChild(tree, key, child);
+  const inner = branchAt(tree, key) ?? branch([], child.origin);
+  return withChild(tree, key, withDeepChild(inner, rest, child));
+}
+
+/** Both layers in one: branches are joined key by key, of all else the upper one counts. */
+export function merge(lower: Tree, upper: Tree): Tree {
+  if (lower.kind !== "branch" || upper.kind !== "branch") return upper;
+  return mergeBranches(lower, upper);
+}
+
+export function mergeBranches(lower: Branch, upper: Branch): Branch {
+  const entries = new Map(lower.entries);
+  for (const [key, child] of upper.entries) {
+    const below = entries.get(key);
+    entries.set(key, below === undefined ? child : merge(below, child));
+  }
+  return { ...lower, entries };
+}
+
+/** The node at a path, or the deepest one on the way to it. */
+export function nearestTo(tree: Tree, path: Path): Tree {
+  let node = tree;
+  for (const key of path) {
+    const next =
+      node.kind === "list" && typeof key === "number"
+        ? node.items[key]
+        : childOf(node, String(key));
+    if (next === undefined) return node;
+    node = next;
+  }
+  return node;
+}
+
+/** `channel_list.mqtt.settings.qos`, `model_list[0].model`. */
+export function pathText(path: Path): string {
+  return path
+    .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index === 0 ? "" : "."}${key}`))
+    .join("");
+}
+
+/** The origin of every node below the root, by dotted path. */
+export function originsOf(tree: Tree): Map<string, Origin> {
+  const origins = new Map<string, Origin>();
+  const visit = (node: Tree, path: Path): void => {
+    if (path.length > 0) origins.set(pathText(path), node.origin);
+    if (node.kind === "branch") {
+      for (const [key, child] of node.entries) visit(child, [...path, key]);
+    } else if (node.kind === "list") {
+      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
+    }
+  };
+  visit(tree, []);
+  return origins;
+}

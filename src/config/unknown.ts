@@ -1,0 +1,90 @@
+import { nearestWord } from "../base/spelling.ts";
+import type { Findings } from "./findings.ts";
+import { GO_KEYS } from "./known.ts";
+import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
+import { quotable } from "./problem.ts";
+import { AGENT_DEFAULTS, GATEWAY, MODEL } from "./schema.ts";
+import { pathText } from "./tree.ts";
+import type { Path, Tree } from "./tree.ts";
+
+/** The keys of an object, and of the objects in it. */
+interface Shape {
+  readonly keys: readonly string[];
+  readonly inside?: Readonly<Record<string, Shape>>;
+  /** The shape of a list's items. */
+  readonly each?: Shape;
+}
+
+const ROOT_SHAPE: Shape = {
+  keys: ["agents", "gateway", "model_list", "channel_list", ...GO_KEYS.root],
+  inside: {
+    agents: {
+      keys: ["defaults", ...GO_KEYS.agents],
+      inside: { defaults: { keys: [...Object.keys(AGENT_DEFAULTS), ...GO_KEYS.agentDefaults] } },
+    },
+    gateway: { keys: [...Object.keys(GATEWAY), ...GO_KEYS.gateway] },
+    model_list: { keys: [], each: { keys: [...Object.keys(MODEL), ...GO_KEYS.model] } },
+  },
+};
+
+const CHANNEL_SHAPE: Shape = {
+  keys: [...Object.keys(CHANNEL), ...GO_KEYS.channel],
+  inside: {
+    settings: {
+      keys: Object.keys(MQTT_SETTINGS),
+      inside: {
+        tls: { keys: Object.keys(TLS) },
+        streaming: { keys: Object.keys(STREAMING) },
+        limits: {
+          keys: Object.keys(LIMITS),
+          inside: { total: { keys: Object.keys(TOTAL_LIMITS) } },
+        },
+      },
+    },
+  },
+};
+
+/** Warns of keys that nobody knows, outside of `channel_list`. */
+export function unknownKeys(tree: Tree, findings: Findings): void {
+  lookAt(tree, [], { shape: ROOT_SHAPE, findings });
+}
+
+/** Warns of keys that nobody knows in a channel of type mqtt. */
+export function unknownChannelKeys(entry: Tree, path: Path, findings: Findings): void {
+  lookAt(entry, path, { shape: CHANNEL_SHAPE, findings });
+}
+
+interface Look {
+  readonly shape: Shape;
+  readonly findings: Findings;
+}
+
+function lookAt(tree: Tree, path: Path, { shape, findings }: Look): void {
+  if (tree.kind === "list" && shape.each !== undefined) {
+    const each = shape.each;
+    tree.items.forEach((item, index) => lookAt(item, [...path, index], { shape: each, findings }));
+  }
+  if (tree.kind !== "branch") return;
+  for (const [key, child] of tree.entries) {
+    const inner = shape.inside?.[key];
+    if (!shape.keys.includes(key)) warnOf([...path, key], { shape, findings });
+    else if (inner !== undefined) lookAt(child, [...path, key], { shape: inner, findings });
+  }
+}
+
+/** A key that begins with `_`, `$` or `//` is a comment to everyone. */
+function warnOf(path: Path, { shape, findings }: Look): void {
+  const key = String(path.at(-1));
+  if (/^(?:_|\$|\/\/)/.test(key)) return;
+  const nearest = nearestWord(key, shape.keys);
+  if (nearest === undefined) {
+    findings.warn(path, "is not a known key and has no effect");
+    return;
+  }
+  const meant = pathText([...path.slice(0, -1), nearest]);
+  findings.warn(
+    path,
+    `is not a known key and has no effect; did you mean ${nearest}?`,
+    `rename it to ${quotable(meant, 200)}`,
+  );
+}

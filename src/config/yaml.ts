@@ -1,0 +1,155 @@
+import type { Alias, Document, ErrorCode, LineCounter, Node, Pair, Scalar, YAMLMap } from "yaml";
+import { Failure } from "../base/failure.ts";
+import type { Origin } from "./contract.ts";
+import { branch, isPlaceholder, leaf, list, untypedLeaf } from "./tree.ts";
+import type { Branch, Tree } from "./tree.ts";
+
+type Yaml = typeof import("yaml");
+
+interface Source {
+  readonly yaml: Yaml;
+  readonly file: string;
+  readonly document: Document;
+  readonly lineAt: (offset: number) => number;
+  /** Nodes that may still be read: aliases can stand for a whole tree each time they are named. */
+  budget: number;
+}
+
+const MAX_NODES = 20_000;
+/** Nodes that an alias counts for: it is looked for in the whole document. */
+const ALIAS_COST = 200;
+const MAX_DEPTH = 100;
+
+/** A fault at a place of the text; its message never quotes the text, which is made of secrets. */
+class YamlFault extends Error {
+  readonly offset: number;
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+/**
+ * The map that a YAML text holds, each value with its line. Plain scalars stay the text they are
+ * (`0123e5`, `007`, `true`): only the schema knows whether a number is wanted.
+ */
+export async function treeOfYaml(text: string, file: string): Promise<Branch | Failure> {
+  const yaml = await import("yaml");
+  const lines = new yaml.LineCounter();
+  const lineAt = (offset: number): number => lines.linePos(offset).line || 1;
+  try {
+    const document = parsed(yaml, text, lines);
+    const source: Source = { yaml, file, document, lineAt, budget: MAX_NODES };
+    const tree = treeOf(document.contents, source, 0);
+    if (tree === undefined) return branch([], { from: "file", file, line: 1 });
+    if (tree.kind === "branch") return tree;
+    throw new YamlFault("a map (`key: value`) was expected", 0);
+  } catch (error) {
+    if (error instanceof YamlFault)
+      return notYaml(`${file}:${lineAt(error.offset)}`, error.message);
+    if (error instanceof RangeError) return notYaml(file, "it is nested too deeply");
+    throw error;
+  }
+}
+
+/** The first document; as in Go, what follows a `---` in the middle is not looked at. */
+function parsed(yaml: Yaml, text: string, lineCounter: LineCounter): Document {
+  const document = yaml.parseDocument(text, {
+    schema: "failsafe",
+    prettyErrors: false,
+    logLevel: "silent",
+    lineCounter,
+  });
+  const fault = document.errors.find(({ code }) => code !== "MULTIPLE_DOCS");
+  if (fault !== undefined) throw new YamlFault(meaningOf(fault.code), fault.pos[0]);
+  return document;
+}
+
+function treeOf(node: unknown, source: Source, depth: number): Tree | undefined {
+  const { yaml } = source;
+  if (!yaml.isNode(node)) return undefined;
+  source.budget -= yaml.isAlias(node) ? ALIAS_COST : 1;
+  if (depth > MAX_DEPTH || source.budget < 0) {
+    throw new YamlFault("there are too many values, or aliases of aliases", offsetOf(node));
+  }
+  const origin: Origin = { from: "file", file: source.file, line: source.lineAt(offsetOf(node)) };
+  if (yaml.isAlias(node)) return treeOf(targetOf(node, source), source, depth + 1);
+  if (yaml.isMap(node)) return branch(entriesOf(node, source, depth), origin);
+  if (yaml.isScalar(node)) return scalarOf(node, origin);
+  const items = node.items.map((item) => treeOf(item, source, depth + 1));
+  return list(
+    items.flatMap((item) => (item === undefined || isPlaceholder(item) ? [] : [item])),
+    origin,
+  );
+}
+
+function entriesOf(map: YAMLMap, source: Source, depth: number): Map<string, Tree> {
+  const entries = new Map<string, Tree>();
+  const inherited: (readonly [string, Tree])[] = [];
+  for (const pair of map.items) {
+    const key = keyOf(pair, source);
+    const child = treeOf(pair.value, source, depth + 1);
+    if (child === undefined || isPlaceholder(child)) continue;
+    if (key === "<<") inherited.push(...inheritedFrom(child));
+    else entries.set(key, child);
+  }
+  for (const [key, child] of inherited) if (!entries.has(key)) entries.set(key, child);
+  return entries;
+}
+
+/** The entries that a merge key (`<<: *base`, or a list of them) brings in. */
+function inheritedFrom(tree: Tree): readonly (readonly [string, Tree])[] {
+  if (tree.kind === "branch") return [...tree.entries];
+  return tree.kind === "list" ? tree.items.flatMap((item) => inheritedFrom(item)) : [];
+}
+
+function keyOf({ key }: Pair, { yaml }: Source): string {
+  if (yaml.isScalar(key)) return typeof key.value === "string" ? key.value : (key.source ?? "");
+  throw new YamlFault("a key must be a single word", offsetOf(key));
+}
+
+function targetOf(alias: Alias, { document }: Source): Node {
+  const target = alias.resolve(document);
+  if (target !== undefined) return target;
+  throw new YamlFault(
+    "a value that begins with * is an alias, and its anchor is missing",
+    offsetOf(alias),
+  );
+}
+
+/** `null` in its spellings is no value. */
+function scalarOf(scalar: Scalar, origin: Origin): Tree | undefined {
+  const text = typeof scalar.value === "string" ? scalar.value : (scalar.source ?? "");
+  if (scalar.type !== "PLAIN") return leaf(text, origin);
+  return /^(?:|~|null|Null|NULL)$/.test(text) ? undefined : untypedLeaf(text, origin);
+}
+
+function offsetOf(node: unknown): number {
+  const { range } = Object.assign({ range: undefined }, node);
+  return Array.isArray(range) && typeof range[0] === "number" ? range[0] : 0;
+}
+
+const MEANINGS: Readonly<Partial<Record<ErrorCode, string>>> = {
+  BAD_ALIAS: "a value that begins with * is an alias",
+  BAD_DQ_ESCAPE: "a text in double quotes holds a backslash that escapes nothing",
+  BAD_INDENT: "the indentation does not fit, or a bracket is not closed",
+  BAD_SCALAR_START: "a value begins with a reserved character",
+  BLOCK_AS_IMPLICIT_KEY: "a second `: ` stands in one line",
+  DUPLICATE_KEY: "a key is there twice in one map",
+  MISSING_CHAR: "a character such as a closing quote or `:` is missing",
+  MULTILINE_IMPLICIT_KEY: "a key reaches over more than one line, or its `:` is missing",
+  RESOURCE_EXHAUSTION: "it is nested too deeply",
+  TAB_AS_INDENT: "a tab is used as indentation",
+  UNEXPECTED_TOKEN: "something stands where it does not belong",
+};
+
+function meaningOf(code: ErrorCode): string {
+  return MEANINGS[code] ?? `it is not well formed (${code})`;
+}
+
+function notYaml(place: string, why: string): Failure {
+  return new Failure("config", `${place} is not YAML`, {
+    why,
+    remedy: "put a value that holds special characters in single quotes",
+  });
+}

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import * as v from "valibot";
+import { FACT_NAMES } from "../../src/agent/device/facts.ts";
+import { nearestWord, typingErrors } from "../../src/agent/spelling.ts";
+import { createDeviceTool } from "../../src/agent/tools/device.ts";
+import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
+import { TimeOver, within } from "../../src/agent/within.ts";
+import { createDeviceTree } from "../support/device-tree.ts";
+
+describe("the schema of a tool", () => {
+  it("is stated once and told as JSON Schema", () => {
+    const schema = v.object({
+      path: v.pipe(v.string(), v.description("a file")),
+      lines: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9))),
+      mode: v.picklist(["r", "w"]),
+      deep: v.array(v.strictObject({ all: v.boolean() })),
+    });
+    assert.deepEqual(jsonSchemaOf(schema), {
+      type: "object",
+      properties: {
+        path: { type: "string", description: "a file" },
+        lines: { type: "integer", minimum: 1, maximum: 9 },
+        mode: { type: "string", enum: ["r", "w"] },
+        deep: {
+          type: "array",
+          items: {
+            type: "object",
+            properties: { all: { type: "boolean" } },
+            required: ["all"],
+            additionalProperties: false,
+          },
+        },
+      },
+      required: ["path", "mode", "deep"],
+      additionalProperties: false,
+    });
+  });
+
+  it("of a kind that is not known is not half told", () => {
+    assert.throws(() => jsonSchemaOf(v.object({ when: v.date() })), /no JSON Schema for date/);
+  });
+});
+
+describe("the device tool", () => {
+  it("names every fact with what it tells, and refuses others", async () => {
+    const tree = await createDeviceTree({ "proc/uptime": "60.0 1.0\n" });
+    const tool = createDeviceTool(tree.device);
+    const told = JSON.stringify(tool.parameters);
+    for (const name of FACT_NAMES) assert.ok(told.includes(`${name} = `));
+    const signal = new AbortController().signal;
+    assert.match(
+      await tool.run({ facts: ["uptime", "uptime"] }, signal),
+      /^Uptime is 1 minute, .*\.$/,
+    );
+    assert.match(
+      await tool.run({ facts: ["fuel"] }, signal),
+      /^error: wrong arguments: facts\.0: /,
+    );
+    assert.match(await tool.run({ facts: [] }, signal), /at least one/);
+    assert.match(await tool.run("cpu", signal), /^error: wrong arguments/);
+    await tree.remove();
+  });
+});
+
+describe("work within a time", () => {
+  const signal = new AbortController().signal;
+
+  it("gives its result, or its error", async () => {
+    assert.equal(await within(1000, signal, async () => 7), 7);
+    await assert.rejects(
+      within(1000, signal, () => Promise.reject(new Error("no"))),
+      /no/,
+    );
+  });
+
+  it("is given up at its end, even where it does not listen", async () => {
+    await assert.rejects(
+      within(20, signal, () => new Promise(() => {})),
+      TimeOver,
+    );
+  });
+
+  it("hears of its end, and of an abort from above", async () => {
+    const heard = Promise.withResolvers<void>();
+    const work = (limit: AbortSignal) =>
+      new Promise<never>(() => limit.addEventListener("abort", () => heard.resolve()));
+    await assert.rejects(within(20, signal, work), TimeOver);
+    await heard.promise;
+    const reason = new Error("stop");
+    await assert.rejects(within(1000, AbortSignal.abort(reason), work), reason);
+  });
+});
+
+describe("typing errors", () => {
+  it("are counted: letters left out, doubled, wrong, or swapped", () => {
+    for (const written of ["memry", "memmory", "mexory", "memroy"]) {
+      assert.equal(typingErrors(written, "memory", 2), 1);
+    }
+    assert.equal(nearestWord("opnai", ["openai", "ollama"]), "openai");
+    assert.equal(nearestWord("something", ["openai", "ollama"]), undefined);
+  });
+
+  it("are the same in both directions, none for a word itself, and never more than the limit and one", () => {
+    const word = fc.stringMatching(/^[abc]{0,7}$/);
+    fc.assert(
+      fc.property(word, word, fc.nat(4), (left, right, most) => {
+        const errors = typingErrors(left, right, most);
+        assert.equal(errors, typingErrors(right, left, most));
+        assert.equal(errors === 0, left === right);
+        assert.ok(errors <= most + 1);
+      }),
+    );
+  });
+});

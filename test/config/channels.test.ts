@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { Failure } from "../../src/base/failure.ts";
+import { failureFrom, firstChannel, inHome, loadedFrom, mqttConfig, warningText } from "./home.ts";
+
+function entry(settings: object): object {
+  return { type: "mqtt", enabled: true, settings: { broker: "b", agent_id: "a", ...settings } };
+}
+
+function channel(allow_from: unknown): object {
+  const settings = { broker: "b", agent_id: "a" };
+  return { channel_list: { mqtt: { enabled: true, allow_from, settings } } };
+}
+
+describe("channels", () => {
+  it("may be several, with their own names, in the order of the file", async () => {
+    const text = JSON.stringify({
+      channel_list: {
+        z: entry({ agent_id: "1" }),
+        a: entry({ agent_id: "2" }),
+        mqtt: entry({ agent_id: "3" }),
+      },
+    });
+    const { config } = await loadedFrom(text.replace('"a":', '"10":').replace('"mqtt":', '"2":'));
+    assert.deepEqual(
+      config.channels.map(({ name }) => name),
+      ["z", "10", "2"],
+    );
+  });
+
+  it("of type mqtt need no type where they have the name", async () => {
+    const settings = { broker: "b", agent_id: "a" };
+    for (const type of ["", "mqtt", undefined]) {
+      const loaded = await loadedFrom({
+        channel_list: { mqtt: { type, enabled: true, settings } },
+      });
+      assert.equal(firstChannel(loaded).name, "mqtt");
+    }
+  });
+
+  const allowed: readonly [written: unknown, result: string[]][] = [
+    [undefined, []],
+    ["one", ["one"]],
+    [7, ["7"]],
+    [
+      ["one", 2, "*"],
+      ["one", "2", "*"],
+    ],
+    [[""], []],
+    [[12345678901234], ["12345678901234"]],
+  ];
+  for (const [allow_from, result] of allowed) {
+    it(`allow_from ${JSON.stringify(allow_from)} is ${JSON.stringify(result)}`, async () => {
+      const settings = { broker: "b", agent_id: "a" };
+      const loaded = await loadedFrom({
+        channel_list: { mqtt: { enabled: true, allow_from, settings } },
+      });
+      assert.deepEqual(firstChannel(loaded).allow_from, result);
+    });
+  }
+
+  it("allow_from takes no true and no objects", async () => {
+    assert.match((await failureFrom(channel([true]))).message, /allow_from\[0\]: found true/);
+    assert.match(
+      (await failureFrom(channel({}))).message,
+      /allow_from: found an object, allowed is a list/,
+    );
+  });
+
+  it("that answer the same requests are told, and load", async () => {
+    const twins = await loadedFrom({
+      channel_list: { one: entry({}), two: entry({ topic_prefix: "/picoclaw/" }) },
+    });
+    assert.equal(twins.config.channels.length, 2);
+    assert.match(
+      warningText(twins),
+      /channel_list\.two: has the broker, topic_prefix and agent_id of channel one/,
+    );
+    const others = await loadedFrom({
+      channel_list: { one: entry({}), two: entry({ agent_id: "b" }) },
+    });
+    assert.doesNotMatch(warningText(others), /has the broker/);
+    const pushing = await loadedFrom({
+      channel_list: {
+        one: entry({ client_id: "x" }),
+        two: entry({ agent_id: "b", client_id: "x" }),
+      },
+    });
+    assert.match(warningText(pushing), /two: has the broker and client_id of channel one/);
+  });
+
+  it("with a password and no user name are told, without the password", async () => {
+    const warnings = warningText(await loadedFrom(mqttConfig({ password: "hunter2" })));
+    assert.match(warnings, /settings\.password: is not used without a username/);
+    assert.doesNotMatch(warnings, /hunter2/);
+  });
+
+  it("that load keep the number of levels of a topic", async () => {
+    const word = fc.string({
+      unit: fc.constantFrom(..."ab/+#$ \0\u0085ü".split("")),
+      maxLength: 6,
+    });
+    await inHome({}, async (home) => {
+      await fc.assert(
+        fc.asyncProperty(word, word, async (agent, prefix) => {
+          const loaded = await home.load({ flags: { broker: "b", agent, prefix } });
+          if (loaded instanceof Failure) return;
+          const { agent_id, topic_prefix } = firstChannel(loaded).settings;
+          const topic = `${topic_prefix}/${agent_id}`;
+          assert.equal(agent_id, agent);
+          assert.doesNotMatch(topic, /[+#\p{Cc}]|^\$|\/$/u);
+          assert.equal(agent_id.split("/").length, 1);
+          assert.notEqual(agent_id.trim(), "");
+        }),
+      );
+    });
+  });
+});

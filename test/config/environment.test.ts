@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { originText } from "../../src/config/origin.ts";
+import { AGENT_DEFAULTS } from "../../src/config/schema.ts";
+import { failureFrom, firstChannel, loadedFrom, mqttConfig, warningText } from "./home.ts";
+
+const MQTT = "PICOCLAW_CHANNELS_MQTT_";
+const DEFAULTS = "PICOCLAW_AGENTS_DEFAULTS_";
+
+describe("environment variables of channels", () => {
+  const env = {
+    [`${MQTT}BROKER`]: "mqtts://b",
+    [`${MQTT}AGENT_ID`]: "007",
+    [`${MQTT}TOPIC_PREFIX`]: "/p/",
+    [`${MQTT}USERNAME`]: "u",
+    [`${MQTT}PASSWORD`]: "0123e5",
+    [`${MQTT}CLIENT_ID`]: "true",
+    [`${MQTT}KEEP_ALIVE`]: "15",
+    [`${MQTT}QOS`]: "2",
+  };
+
+  it("make an enabled channel mqtt where the file has none", async () => {
+    const loaded = await loadedFrom(
+      { version: 3, channel_list: { telegram: { enabled: false } } },
+      { env },
+    );
+    const { name, settings } = firstChannel(loaded);
+    assert.equal(name, "mqtt");
+    assert.equal(settings.broker, "mqtts://b");
+    assert.equal(settings.agent_id, "007");
+    assert.equal(settings.topic_prefix, "/p");
+    assert.equal(settings.username?.reveal(), "u");
+    assert.equal(settings.password?.reveal(), "0123e5");
+    assert.equal(settings.client_id, "true");
+    assert.equal(settings.keep_alive, 15);
+    assert.equal(settings.qos, 2);
+    assert.equal(originText(loaded, "channel_list.mqtt.enabled"), `environment ${MQTT}BROKER`);
+  });
+
+  it("apply to every channel of type mqtt", async () => {
+    const settings = { broker: "tcp://b", agent_id: "a" };
+    const channel_list = {
+      one: { type: "mqtt", enabled: true, settings },
+      mqtt: { enabled: true, settings: { ...settings, agent_id: "b" } },
+      off: { type: "mqtt", enabled: false },
+    };
+    const { config } = await loadedFrom({ channel_list }, { env: { [`${MQTT}QOS`]: "1" } });
+    assert.deepEqual(
+      config.channels.map(({ name, settings: { qos } }) => [name, qos]),
+      [
+        ["one", 1],
+        ["mqtt", 1],
+      ],
+    );
+  });
+
+  it("do not enable what the file has disabled", async () => {
+    const channel_list = {
+      mqtt: { enabled: false, settings: { broker: "tcp://b", agent_id: "a" } },
+    };
+    assert.deepEqual((await loadedFrom({ channel_list }, { env })).config.channels, []);
+  });
+
+  it("that do not parse are errors that name the variable, once", async () => {
+    const channel_list = {
+      one: { type: "mqtt", enabled: true, settings: { broker: "tcp://b", agent_id: "a" } },
+      two: { type: "mqtt", enabled: true, settings: { broker: "tcp://b", agent_id: "b" } },
+    };
+    const failure = await failureFrom({ channel_list }, { env: { [`${MQTT}QOS`]: "3" } });
+    assert.equal(failure.message, `environment ${MQTT}QOS: found "3", allowed is 0, 1 or 2`);
+    assert.equal(failure.why, undefined);
+  });
+
+  it("that do not parse are errors even where nothing comes to use them", async () => {
+    const channel_list = { mqtt: { enabled: false } };
+    const failure = await failureFrom({ channel_list }, { env: { [`${MQTT}KEEP_ALIVE`]: "soon" } });
+    assert.match(failure.message, /^environment PICOCLAW_CHANNELS_MQTT_KEEP_ALIVE: found "soon"/);
+  });
+
+  it("say what is missing where they make a channel of half the settings", async () => {
+    const failure = await failureFrom({}, { env: { [`${MQTT}BROKER`]: "tcp://b" } });
+    assert.match(
+      failure.message,
+      /channel mqtt has no agent_id: set .*PICOCLAW_CHANNELS_MQTT_AGENT_ID or --agent/,
+    );
+  });
+
+  it("that are unknown are told, with the nearest", async () => {
+    const warnings = warningText(
+      await loadedFrom(mqttConfig(), {
+        env: {
+          [`${MQTT}BROKR`]: "x",
+          [`${MQTT}ENABLED`]: "true",
+          [`${DEFAULTS}MAX_TOKEN`]: "1",
+          [`${DEFAULTS}TOOL_FEEDBACK_ENABLED`]: "true",
+          [`${DEFAULTS}STEERING_MODE`]: "all",
+          [`${MQTT}SECRET`]: "",
+        },
+      }),
+    );
+    assert.match(
+      warnings,
+      /environment PICOCLAW_CHANNELS_MQTT_BROKR is not known.* did you mean PICOCLAW_CHANNELS_MQTT_BROKER\?/,
+    );
+    assert.match(warnings, /MQTT_ENABLED is not known/);
+    assert.match(
+      warnings,
+      /MAX_TOKEN is not known.* did you mean PICOCLAW_AGENTS_DEFAULTS_MAX_TOKENS\?/,
+    );
+    assert.doesNotMatch(warnings, /TOOL_FEEDBACK|STEERING|SECRET/);
+  });
+});
+
+describe("other environment variables", () => {
+  it("set every field of agents.defaults", async () => {
+    const values: Record<keyof typeof AGENT_DEFAULTS, [text: string, value: unknown]> = {
+      workspace: ["/w", "/w"],
+      provider: ["openai", "openai"],
+      model_name: ["m", "m"],
+      max_tokens: ["5", 5],
+      temperature: ["0.5", 0.5],
+      max_tool_iterations: ["7", 7],
+      max_parallel_turns: ["3", 3],
+      turn_timeout_secs: ["60", 60],
+      max_llm_retries: ["0", 0],
+      llm_retry_backoff_secs: ["1.5", 1.5],
+    };
+    const env = Object.fromEntries(
+      Object.entries(values).map(([key, [text]]) => [DEFAULTS + key.toUpperCase(), text]),
+    );
+    const expected = Object.fromEntries(
+      Object.entries(values).map(([key, [, value]]) => [key, value]),
+    );
+    const model_list = [{ model_name: "m", model: "openai/m", api_keys: ["k"] }];
+    const { config } = await loadedFrom({ model_list }, { env });
+    assert.deepEqual(config.agents.defaults, expected);
+  });
+
+  it("set the gateway", async () => {
+    const env = {
+      PICOCLAW_LOG_LEVEL: "DEBUG",
+      PICOCLAW_GATEWAY_HOST: "0.0.0.0",
+      PICOCLAW_GATEWAY_PORT: "8080",
+    };
+    const loaded = await loadedFrom({ gateway: { log_level: "warn", port: 1 } }, { env });
+    assert.deepEqual(loaded.config.gateway, { host: "0.0.0.0", port: 8080, log_level: "debug" });
+    assert.equal(originText(loaded, "gateway.port"), "environment PICOCLAW_GATEWAY_PORT");
+  });
+
+  it("that do not parse are all told at once", async () => {
+    const failure = await failureFrom(
+      { gateway: { host: "a b" } },
+      {
+        env: {
+          PICOCLAW_LOG_LEVEL: "loud",
+          PICOCLAW_GATEWAY_PORT: "http",
+          [`${DEFAULTS}TEMPERATURE`]: "hot",
+        },
+      },
+    );
+    assert.equal(failure.message, "4 values of the configuration are wrong");
+    assert.equal(failure.why?.split("\n").length, 4);
+    assert.match(failure.why ?? "", /config\.json:3: gateway\.host: found "a b"/);
+    assert.match(
+      failure.why ?? "",
+      /PICOCLAW_LOG_LEVEL: found "loud", allowed is debug, info, warn or error/,
+    );
+    assert.match(
+      failure.why ?? "",
+      /PICOCLAW_GATEWAY_PORT: found "http", allowed is a whole number from 0 to 65535/,
+    );
+    assert.match(
+      failure.why ?? "",
+      /DEFAULTS_TEMPERATURE: found "hot", allowed is a number from 0 to 2/,
+    );
+  });
+});

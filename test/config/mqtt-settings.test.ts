@@ -1,0 +1,191 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import {
+  allTextOf,
+  failureFrom,
+  firstChannel,
+  inHome,
+  loadedFrom,
+  mqttConfig,
+  warningText,
+} from "./home.ts";
+
+const verify = async (tls: object) => (await settingsWith({ broker: "mqtts://b", tls })).tls.verify;
+
+const settingsWith = async (settings: object) =>
+  firstChannel(await loadedFrom(mqttConfig(settings))).settings;
+
+describe("settings of a channel of type mqtt", () => {
+  it("have the contract's defaults", async () => {
+    assert.deepEqual(await settingsWith({}), {
+      broker: "tcp://broker.lan:1883",
+      agent_id: "kitchen",
+      topic_prefix: "/picoclaw",
+      client_id: "",
+      keep_alive: 60,
+      qos: 0,
+      protocol_version: "auto",
+      tls: { verify: false },
+      streaming: { enabled: true, interval_ms: 250 },
+      plain_text: false,
+      max_message_bytes: 0,
+      max_payload_bytes: 262_144,
+      limits: {
+        requests_per_minute: 120,
+        burst: 60,
+        queued: 32,
+        tokens_per_day: 0,
+        tool_calls_per_turn: 50,
+        total: {
+          requests_per_minute: 0,
+          burst: 0,
+          queued: 0,
+          tokens_per_day: 0,
+          tool_calls_per_turn: 0,
+        },
+      },
+    });
+  });
+
+  const accepted: readonly [key: string, value: unknown, result: unknown][] = [
+    ["broker", "embedded", "embedded"],
+    ["broker", "broker.lan", "broker.lan"],
+    ["agent_id", "küche 1", "küche 1"],
+    ["topic_prefix", "/a/b//", "/a/b"],
+    ["topic_prefix", "a", "a"],
+    ["topic_prefix", "", "/picoclaw"],
+    ["topic_prefix", "/", "/picoclaw"],
+    ["topic_prefix", "///", "/picoclaw"],
+    ["client_id", "c".repeat(65_535), "c".repeat(65_535)],
+    ["keep_alive", 1, 1],
+    ["keep_alive", 65_535, 65_535],
+    ["keep_alive", 0, 60],
+    ["keep_alive", -5, 60],
+    ["qos", 0, 0],
+    ["qos", 1, 1],
+    ["qos", 2, 2],
+    ["protocol_version", "auto", "auto"],
+    ["protocol_version", 5, 5],
+    ["protocol_version", 4, 4],
+    ["protocol_version", "5", 5],
+    ["protocol_version", "4", 4],
+    ["plain_text", true, true],
+    ["max_message_bytes", 128, 128],
+    ["max_message_bytes", 0, 0],
+    ["max_payload_bytes", 1, 1],
+    ["streaming", { enabled: false }, { enabled: false, interval_ms: 250 }],
+    ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0 }],
+  ];
+  for (const [key, value, result] of accepted) {
+    it(`${key} ${JSON.stringify(value).slice(0, 40)} is taken`, async () => {
+      const settings: Readonly<Record<string, unknown>> = {
+        ...(await settingsWith({ [key]: value })),
+      };
+      assert.deepEqual(settings[key], result);
+    });
+  }
+
+  const refused: readonly [key: string, value: unknown, text: RegExp][] = [
+    ["broker", "", /has no broker/],
+    ["broker", "tcp://h:99999", /broker: is no broker URL: its port/],
+    ["broker", 5, /broker: is no text/],
+    ["agent_id", "", /has no agent_id/],
+    ["agent_id", " ", /one level/],
+    ["agent_id", "a/b", /one level/],
+    ["agent_id", "a+", /one level/],
+    ["agent_id", "#", /one level/],
+    ["agent_id", "$SYS", /one level/],
+    ["agent_id", "a\0", /one level/],
+    ["agent_id", "a\n", /one level/],
+    ["agent_id", "\ud800", /one level/],
+    ["agent_id", 7, /found 7/],
+    ["topic_prefix", "a/+", /topic_prefix/],
+    ["topic_prefix", "a/#", /topic_prefix/],
+    ["topic_prefix", "$share/x", /topic_prefix/],
+    ["topic_prefix", "a\0", /topic_prefix/],
+    ["client_id", "a\0", /65535 bytes without NUL/],
+    ["client_id", "ü".repeat(32_768), /65535 bytes/],
+    ["keep_alive", 65_536, /keep_alive/],
+    ["keep_alive", 1.5, /keep_alive/],
+    ["qos", 3, /0, 1 or 2/],
+    ["qos", 256, /0, 1 or 2/],
+    ["qos", -1, /0, 1 or 2/],
+    ["protocol_version", 3, /"auto", 5 or 4/],
+    ["protocol_version", "3.1.1", /"auto", 5 or 4/],
+    ["max_message_bytes", 127, /from 128/],
+    ["max_message_bytes", -1, /from 128/],
+    ["max_payload_bytes", 0, /from 1/],
+    ["streaming", { interval_ms: -1 }, /interval_ms/],
+    ["streaming", true, /streaming: found a boolean/],
+    ["limits", { burst: -1 }, /limits\.burst/],
+    ["limits", { total: { queued: 0.5 } }, /limits\.total\.queued/],
+  ];
+  for (const [key, value, text] of refused) {
+    it(`${key} ${JSON.stringify(value).slice(0, 40)} is refused`, async () => {
+      assert.match(allTextOf(await failureFrom(mqttConfig({ [key]: value }))), text);
+    });
+  }
+
+  it("without broker and agent_id are told, both at once", async () => {
+    const failure = await failureFrom({ channel_list: { mqtt: { enabled: true } } });
+    assert.match(
+      failure.why ?? "",
+      /config\.json:3: .*channel mqtt has no broker: set settings\.broker, PICOCLAW_CHANNELS_MQTT_BROKER or --broker/,
+    );
+    assert.match(failure.why ?? "", /channel mqtt has no agent_id/);
+  });
+
+  it("are nobody's concern where the channel is disabled", async () => {
+    const channel_list = {
+      mqtt: { enabled: false, settings: { qos: 9 } },
+      other: { type: "mqtt", settings: { broker: 1 } },
+    };
+    assert.deepEqual((await loadedFrom({ channel_list })).config.channels, []);
+  });
+
+  it("limits have each their own default", async () => {
+    const { limits } = await settingsWith({ limits: { burst: 1, total: { queued: 7 } } });
+    assert.equal(limits.requests_per_minute, 120);
+    assert.equal(limits.burst, 1);
+    assert.equal(limits.total.queued, 7);
+    assert.equal(limits.total.burst, 0);
+  });
+});
+
+describe("tls", () => {
+  it("verifies as soon as a CA is given, and else where it is told to", async () => {
+    assert.equal(await verify({}), false);
+    assert.equal(await verify({ ca_file: "ca.pem" }), true);
+    assert.equal(await verify({ ca_file: "ca.pem", verify: false }), false);
+    assert.equal(await verify({ verify: true }), true);
+    assert.equal(await verify({ ca_file: "" }), false);
+  });
+
+  it("has paths relative to the folder of the file", async () => {
+    const tls = { ca_file: "ca.pem", cert_file: "~/c.pem", key_file: "/k.pem", server_name: "n" };
+    await inHome({ "config.json": mqttConfig({ broker: "mqtts://b", tls }) }, async (home) => {
+      assert.deepEqual(firstChannel(await home.loaded()).settings.tls, {
+        verify: true,
+        ca_file: join(home.path, "ca.pem"),
+        cert_file: join(home.user, "c.pem"),
+        key_file: "/k.pem",
+        server_name: "n",
+      });
+    });
+  });
+
+  it("needs certificate and key together", async () => {
+    const failure = await failureFrom(mqttConfig({ broker: "mqtts://b", tls: { cert_file: "c" } }));
+    assert.match(failure.message, /tls\.cert_file: needs tls\.key_file/);
+    const other = await failureFrom(mqttConfig({ broker: "mqtts://b", tls: { key_file: "k" } }));
+    assert.match(other.message, /tls\.key_file: needs tls\.cert_file/);
+  });
+
+  it("is told to have no effect where the broker is not asked over TLS", async () => {
+    const loaded = await loadedFrom(mqttConfig({ tls: { ca_file: "ca" } }));
+    assert.match(warningText(loaded), /settings\.tls: has no effect.*mqtts:/);
+    const quiet = await loadedFrom(mqttConfig({ tls: { verify: false } }));
+    assert.doesNotMatch(warningText(quiet), /tls/);
+  });
+});
