@@ -37,7 +37,7 @@ export interface ChatMessage {
 /** How the server treats one request. */
 export type Behaviour = (request: ReceivedRequest, response: ServerResponse) => Promise<void>;
 
-export interface ModelServer {
+export interface ModelServer extends AsyncDisposable {
   /** What goes into `api_base`: `http://127.0.0.1:<port>/v1`. */
   readonly base: string;
   /** Everything received so far, oldest first. */
@@ -70,6 +70,12 @@ export async function startModelServer(): Promise<ModelServer> {
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
 
+  const close = (): Promise<void> =>
+    new Promise((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+
   return {
     base: `http://127.0.0.1:${port}/v1`,
     requests,
@@ -83,11 +89,8 @@ export async function startModelServer(): Promise<ModelServer> {
         if (request === undefined) waiting.set(index, resolve);
         else resolve(request);
       }),
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -29,7 +29,7 @@ export interface MosquittoOptions {
 const PLACES = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
 
 /** Where mosquitto is; undefined where it is not installed. */
-export const MOSQUITTO = PLACES.find((place) => existsSync(place));
+const MOSQUITTO = PLACES.find((place) => existsSync(place));
 
 /** For `it`: without mosquitto a test is left out on somebody's own machine, and fails in CI. */
 export const needsMosquitto = { skip: MOSQUITTO === undefined && !process.env["CI"] };

@@ -1,0 +1,131 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { until } from "./until.ts";
+
+const root = join(import.meta.dirname, "../..");
+const main = join(root, "src/main.ts");
+
+/** How the program is run: compiled where PICOCLAW_UNDER_TEST says so, else from source. */
+const COMMANDS: Readonly<Record<string, readonly string[]>> = {
+  binary: [join(root, "dist/picoclaw")],
+  // The runtime that runs the tests: the scripts in node_modules/.bin keep signals to themselves.
+  bun: [process.execPath, main],
+  deno: [process.execPath, "run", "-A", "--quiet", main],
+};
+
+export interface PicoclawOptions {
+  /** Its PICOCLAW_HOME. */
+  readonly home: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string | Uint8Array;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Running extends AsyncDisposable {
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Under Deno a second `child.kill` does nothing. */
+  readonly kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL") => void;
+  /** Waits until stderr or stdout holds these words. */
+  said(words: string | RegExp): Promise<void>;
+  readonly ended: Promise<Ended>;
+}
+
+/** A real process of the program under test; killed when disposed. */
+export function startPicoclaw(args: readonly string[], options: PicoclawOptions): Running {
+  const [program = "", ...first] = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
+  if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
+  return started(program, [...first, ...args], options);
+}
+
+/** Any other real client: mosquitto_pub, mosquitto_sub, python3. */
+export function startClient(program: string, args: readonly string[], input?: string): Running {
+  return started(program, args, { home: "", ...(input !== undefined && { input }) });
+}
+
+function started(program: string, args: readonly string[], options: PicoclawOptions): Running {
+  const { PATH = "", HOME = "" } = process.env;
+  const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
+  const child = spawn(program, args, {
+    env: { ...own, ...options.env },
+    stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  child.stdin?.on("error", () => {});
+  child.stdin?.end(options.input);
+  const ended = new Promise<Ended>((resolve) => {
+    child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+  const kill: Running["kill"] = (signal) => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      process.kill(child.pid, signal);
+    }
+  };
+  return {
+    kill,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    said: (words) =>
+      until(`${args.join(" ")} says ${words}: ${stderr}`, () =>
+        typeof words === "string"
+          ? (stdout + stderr).includes(words)
+          : words.test(stdout) || words.test(stderr),
+      ),
+    ended,
+    async [Symbol.asyncDispose]() {
+      kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** Runs to the end. */
+export async function picoclaw(args: readonly string[], options: PicoclawOptions): Promise<Ended> {
+  await using running = startPicoclaw(args, options);
+  return await running.ended;
+}
+
+/** Writes config.json of a home. */
+export async function writeConfig(home: string, config: unknown): Promise<void> {
+  await mkdir(home, { recursive: true });
+  await writeFile(join(home, "config.json"), JSON.stringify(config, null, 2));
+}
+
+/** The configuration of the quick start, with further settings. */
+export function quickConfig(broker: string, settings: object = {}, more: object = {}): object {
+  return {
+    channel_list: {
+      mqtt: {
+        enabled: true,
+        type: "mqtt",
+        settings: { broker, agent_id: "assistant", ...settings },
+      },
+    },
+    ...more,
+  };
+}
+
+/** A gateway that is connected and subscribed. */
+export async function startGateway(
+  options: PicoclawOptions,
+  args: readonly string[] = [],
+): Promise<Running> {
+  const gateway = startPicoclaw(["gateway", ...args], options);
+  await gateway.said('"msg":"connected"');
+  return gateway;
+}
