@@ -48,6 +48,8 @@ export interface ChannelOptions {
   readonly log: Log;
   /** Must return quickly: the broker's acknowledgement and every later packet wait for it. */
   readonly onRequest: (request: ChannelRequest) => void;
+  /** Hears of each failed attempt to connect and of each loss. */
+  readonly onProblem?: (failure: Failure) => void;
 }
 
 const RECONNECT_MS = 5_000;
@@ -78,7 +80,10 @@ export function openChannel(options: ChannelOptions): Channel {
       const { protocol } = session;
       log.info("connected", { channel: channel.name, broker: settings.broker, mqtt: protocol });
     },
-    onLoss: () => presence.stop(),
+    onLoss(failure) {
+      presence.stop();
+      options.onProblem?.(failure);
+    },
     ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
   });
   return {

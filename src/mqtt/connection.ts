@@ -175,7 +175,10 @@ async function oneSession(
     return await session.lost;
   } catch (error) {
     if (error instanceof ConnectError) return error.refusal;
-    if (session && error instanceof Lost) return await session.lost;
+    if (session && error instanceof Lost) {
+      session.abort(error.message);
+      return await session.lost;
+    }
     await session?.end();
     if (error instanceof Failure) return { verdict: "final", failure: error };
     log.error("connecting failed in an unexpected way", { error: asFailure(error).why });

@@ -1,4 +1,4 @@
-import type { MqttClient } from "mqtt";
+import { ErrorWithSubackPacket, type MqttClient } from "mqtt";
 import { Failure } from "../base/failure.ts";
 import { Lost, type Outgoing, type Published } from "./message.ts";
 import { refusalOf } from "./reasons.ts";
@@ -55,22 +55,27 @@ export function subscribeWith(
     filters.map((filter) => [filter, { qos, rh: filter.includes("+") ? 2 : 0 } as const]),
   );
   return new Promise((resolve, reject) => {
-    client.subscribe(wanted, (error, granted) => {
-      const refused = granted?.find((grant) => grant.qos >= 0x80)?.qos ?? codeOf(error);
-      if (refused !== undefined) {
-        const { why, remedy } = refusalOf(refused, "").failure;
-        const message = `the broker refused the subscription to ${filters.join(", ")}`;
-        reject(
-          new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
-        );
-      } else if (error) reject(new Lost(error.message));
-      else resolve();
+    client.subscribe(wanted, (error) => {
+      const refused = refusedCode(error);
+      if (refused === undefined) {
+        if (error) reject(new Lost(error.message));
+        else resolve();
+        return;
+      }
+      const { why, remedy } = refusalOf(refused, "").failure;
+      const message = `the broker refused the subscription to ${filters.join(", ")}`;
+      reject(
+        new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
+      );
     });
   });
 }
 
 const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
 
-function codeOf(error: (Error & { code?: unknown }) | null): number | undefined {
-  return typeof error?.code === "number" ? error.code : undefined;
+/** The library hides a SUBACK's reason codes (MQTT 5 section 3.9.3) in the packet beside its error. */
+function refusedCode(error: Error | null): number | undefined {
+  if (!(error instanceof ErrorWithSubackPacket)) return undefined;
+  const codes = error.packet.granted.map(Number);
+  return codes.find((code) => code >= 0x80);
 }

@@ -229,7 +229,8 @@ function watch(client: MqttClient, keepAlive: number, abort: (reason: string) =>
 async function endOf(client: MqttClient): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(() => {
-    client.end(true);
+    // A second end() is ignored while the first one waits for acknowledgements that will not come.
+    client.stream.destroy();
     resolve();
   }, END_MS);
   client.end(false, () => resolve());
