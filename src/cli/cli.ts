@@ -1,0 +1,97 @@
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Host } from "../base/host.ts";
+import { createPaint, isColoured } from "./colour.ts";
+import type { Run } from "./context.ts";
+import { exitCodeOf } from "./exit.ts";
+import { type CommandLine, parseCommandLine } from "./line/parse.ts";
+import { type Command, commandNamed, type CommandName } from "./line/table.ts";
+import { reportOf } from "./report.ts";
+import { listenForStop } from "./stop.ts";
+
+/** What each command runs, loaded only when it is the one that was asked for. */
+const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
+  try: () => import("./commands/try.ts"),
+  gateway: () => import("./commands/gateway.ts"),
+  send: () => import("./commands/send.ts"),
+  listen: () => import("./commands/listen.ts"),
+  agent: () => import("./commands/agent.ts"),
+  completion: () => import("./commands/completion.ts"),
+  version: () => import("./commands/version.ts"),
+  help: () => import("./commands/help.ts"),
+};
+
+/** Runs one command line in this world and resolves with its exit code. Never rejects. */
+export async function runCommandLine(host: Host): Promise<number> {
+  const line = parseCommandLine(host.args);
+  const stop = listenForStop(host);
+  try {
+    const code = await dispatch(host, line, stop.signal);
+    return host.stdout.closed.aborted ? 0 : code;
+  } catch (thrown) {
+    // Who reads along and then leaves (`| head -1`) has seen enough: that is no failure.
+    if (host.stdout.closed.aborted) return 0;
+    const failure = failureOf(thrown, stop.signal);
+    await report(host, line, failure);
+    return exitCodeOf(failure);
+  } finally {
+    stop.release();
+  }
+}
+
+async function dispatch(host: Host, line: CommandLine, signal: AbortSignal): Promise<number> {
+  const { command, words, flags, failure } = line;
+  const wantsHelp = flags.has("help") || (command === undefined && host.args.length === 0);
+  if (wantsHelp && (command !== undefined || words.length === 0)) return showHelp(host, line);
+  if (failure !== undefined) {
+    await keepPromise(host, line, failure);
+    throw failure;
+  }
+  const named = command ?? (flags.has("version") ? commandNamed("version") : undefined);
+  if (named === undefined) {
+    throw new Failure("usage", "no command was given", { remedy: "picoclaw help" });
+  }
+  const { run } = await LOADERS[named.name]();
+  return run({ host, words, flags, signal });
+}
+
+/** What is not a failure of ours, once a signal came, is how the abort surfaced. */
+function failureOf(thrown: unknown, signal: AbortSignal): Failure {
+  return asFailure(signal.aborted && !(thrown instanceof Failure) ? signal.reason : thrown);
+}
+
+async function showHelp(host: Host, { command, flags }: CommandLine): Promise<number> {
+  const { commandHelp, programHelp } = await import("./help.ts");
+  const paint = createPaint(isColoured(host.stdout, host.env, flags));
+  const options = { paint, columns: host.stdout.columns };
+  await host.stdout.write(
+    command === undefined ? programHelp(options) : commandHelp(command, options),
+  );
+  return 0;
+}
+
+/** A command that promised a result line has one even where it was never started. */
+async function keepPromise(host: Host, line: CommandLine, failure: Failure): Promise<void> {
+  if (!line.command?.endsWithResult || !line.flags.has("json")) return;
+  const { failedResult, resultLine } = await import("./result.ts");
+  await host.stdout.write(resultLine(failedResult(failure)));
+}
+
+async function report(host: Host, line: CommandLine, failure: Failure): Promise<void> {
+  // Whoever pressed Ctrl-C knows what happened.
+  if (failure.code === "interrupted" || failure.code === "terminated") return;
+  const { flags, command } = line;
+  const coloured = isColoured(host.stderr, host.env, flags);
+  const told = withRemedy(failure, command);
+  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug") }));
+}
+
+/** Wrong usage always has a way out: the help of the command. */
+function withRemedy(failure: Failure, command: Command | undefined): Failure {
+  const { code, message, why, remedy } = failure;
+  if (code !== "usage" || remedy !== undefined || command === undefined) return failure;
+  return new Failure(code, message, {
+    remedy: `picoclaw help ${command.name}`,
+    cause: failure.cause,
+    ...(why === undefined ? {} : { why }),
+  });
+}

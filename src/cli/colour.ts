@@ -1,0 +1,31 @@
+import type { Host, Output } from "../base/host.ts";
+
+/** Wraps text in a colour, or leaves it as it is. */
+export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", Painter>>;
+type Painter = (text: string) => string;
+
+/**
+ * Whether this stream gets colours: only a terminal that can show them, and not where the user said
+ * no (https://no-color.org: NO_COLOR set and not empty) or a program reads along (--json).
+ */
+export function isColoured(
+  output: Output,
+  env: Host["env"],
+  flags: { has(name: "json" | "no-color"): boolean },
+): boolean {
+  if (!output.isTTY || flags.has("json") || flags.has("no-color")) return false;
+  return (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb";
+}
+
+/** Colours of the terminal's own palette (ECMA-48 SGR), or none. */
+export function createPaint(coloured: boolean): Paint {
+  const painter = (on: number, off: number): Painter =>
+    coloured ? (text) => `\u001b[${on}m${text}\u001b[${off}m` : (text) => text;
+  return {
+    bold: painter(1, 22),
+    dim: painter(2, 22),
+    red: painter(31, 39),
+    green: painter(32, 39),
+    cyan: painter(36, 39),
+  };
+}

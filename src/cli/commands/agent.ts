@@ -1,0 +1,62 @@
+import { createAgent } from "../../agent/agent.ts";
+import type { Message } from "../../agent/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import { isColoured } from "../colour.ts";
+import { loadOrThrow } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { type Conversation, converse } from "../converse.ts";
+import { createCommandLog } from "../diagnostics.ts";
+import { messageSource, readMessage } from "../message.ts";
+import { openPrompt } from "../prompt.ts";
+import { reportOf } from "../report.ts";
+
+/** Who asks where nobody said so; the Go program's name for it. */
+const DEFAULT_SESSION = "cli:default";
+/** Bytes; more than this from a pipe is not a question. */
+const LONGEST_MESSAGE = 1_048_576;
+
+/** `picoclaw agent`: one question with -m or a pipe, a conversation on a terminal. */
+export async function run(context: Context): Promise<number> {
+  const { host, flags, signal } = context;
+  const message = flags.text("message");
+  const conversational = message === undefined && host.stdin.isTTY;
+  const words = message === undefined ? [] : [message];
+  const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
+  const log = await createCommandLog(host, flags);
+  const { config } = await loadOrThrow(host, log, {});
+  const history: Message[] = [];
+  const conversation: Conversation = {
+    answerer: await createAgent({ config, log }),
+    client: flags.text("session") ?? DEFAULT_SESSION,
+    history,
+    timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
+    stdout: host.stdout,
+    signal,
+  };
+  if (source === undefined) {
+    await talk(conversation, context);
+  } else {
+    await converse(
+      conversation,
+      await readMessage(source, host, { maxBytes: LONGEST_MESSAGE, signal }),
+    );
+  }
+  return 0;
+}
+
+/** Until exit, quit or the end of input; an answer that fails is reported and the talk goes on. */
+async function talk(conversation: Conversation, { host, flags, signal }: Context): Promise<void> {
+  const prompt = openPrompt(host, signal);
+  const coloured = isColoured(host.stderr, host.env, flags);
+  for (;;) {
+    const line = await prompt.next();
+    if (line === undefined || /^\s*(?:exit|quit)\s*$/i.test(line)) return;
+    if (line.trim() === "") continue;
+    try {
+      await converse(conversation, line);
+    } catch (thrown) {
+      if (!(thrown instanceof Failure) || signal.aborted) throw thrown;
+      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug") }));
+    }
+  }
+}

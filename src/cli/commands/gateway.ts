@@ -1,0 +1,105 @@
+import { Failure } from "../../base/failure.ts";
+import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
+import type { LoadedConfig } from "../../config/contract.ts";
+import { loadConfig } from "../../config/load.ts";
+import { openHealth, type Health } from "../../gateway/health.ts";
+import { check } from "../check.ts";
+import { isColoured } from "../colour.ts";
+import { configFlagsOf } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { openServing, type Serving } from "../serving.ts";
+
+/** `picoclaw gateway`: MQTT requests in, the agent's answers out, until a signal comes. */
+export async function run(context: Context): Promise<number> {
+  const { host, flags } = context;
+  const { env, home, cwd } = host;
+  const loaded = await loadConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+  if (loaded instanceof Failure) throw loaded;
+  const { config } = loaded;
+  if (config.channels.length === 0) throw nothingToServe(loaded);
+  const log = await createGatewayLog(context, config.gateway.log_level);
+  for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
+  const serving = {
+    config,
+    channels: config.channels,
+    log,
+    logContent: flags.has("log-content"),
+    connectTimeoutMs: flags.duration("connect-timeout"),
+    pid: host.pid,
+  };
+  if (flags.has("check")) return check(serving, context);
+  return serve(await openServing(serving), context, { loaded, log });
+}
+
+function nothingToServe({ file, found }: LoadedConfig): Failure {
+  return new Failure("config", "there is no channel to serve", {
+    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
+    remedy: "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
+  });
+}
+
+/** On stderr: text for a terminal, JSON for whoever collects logs. */
+function createGatewayLog({ host, flags }: Context, configured: string): Promise<Log> {
+  const { stderr, env } = host;
+  const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
+  return createLog({
+    level: LOG_LEVELS.find((level) => level === wanted) ?? "info",
+    output: stderr,
+    format: stderr.isTTY ? "text" : "json",
+    colour: isColoured(stderr, env, flags),
+  });
+}
+
+interface Running {
+  readonly loaded: LoadedConfig;
+  readonly log: Log;
+}
+
+/** Until the first signal, then drains; a gateway that can serve no channel any more fails. */
+async function serve(
+  serving: Serving,
+  context: Context,
+  { loaded, log }: Running,
+): Promise<number> {
+  const { flags, signal } = context;
+  let health: Health | undefined;
+  try {
+    health = await openHealth(healthOptions(serving, context, { loaded, log }));
+    log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
+    const stopped = aborted(signal);
+    const failure = await Promise.race([serving.over, stopped]);
+    if (failure) throw failure;
+    log.info("stopping: running answers may finish", { drain_ms: flags.duration("drain") });
+    return 0;
+  } finally {
+    const { cancelled, undelivered } = await serving.stop(flags.duration("drain"));
+    await health?.close();
+    const left = cancelled + undelivered;
+    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered });
+  }
+}
+
+function healthOptions(
+  serving: Serving,
+  { host, flags }: Context,
+  { loaded, log }: Running,
+): Parameters<typeof openHealth>[0] {
+  const { gateway } = loaded.config;
+  return {
+    host: flags.text("host") ?? gateway.host,
+    port: gateway.port,
+    pid: host.pid,
+    log,
+    ready() {
+      const reason = serving.problem();
+      return reason === undefined ? { ready: true } : { ready: false, reason };
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+}

@@ -1,0 +1,100 @@
+import { asFailure, Failure } from "../../base/failure.ts";
+import type { Device } from "../../mqtt/contract.ts";
+import { createAnswerPrinter } from "../answer.ts";
+import { ask, type Outcome } from "../ask.ts";
+import { checkedClientId } from "../client.ts";
+import { loadChannel } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { createCommandLog } from "../diagnostics.ts";
+import { type PrintedForm, printedForm } from "../line/flags.ts";
+import { type MessageSource, messageSource, readMessage } from "../message.ts";
+import { failedResult, resultLine } from "../result.ts";
+
+/** The longest id of a request (contract, section 1). */
+const LONGEST_ID = 128;
+/** Silence after which an answer that has begun is given up. */
+const NEXT_PART_MS = 30_000;
+
+/** `picoclaw send <client> [message…]`: one question as that client, and its answer. */
+export async function run(context: Context): Promise<number> {
+  const { host, flags, signal } = context;
+  const id = flags.text("id") ?? crypto.randomUUID();
+  const outcome = await send(context, id).catch((thrown: unknown): Outcome => {
+    const failure = asFailure(signal.aborted ? signal.reason : thrown);
+    return { result: { ...failedResult(failure), id }, failure };
+  });
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result));
+  if (outcome.failure !== undefined) throw outcome.failure;
+  return 0;
+}
+
+async function send(context: Context, id: string): Promise<Outcome> {
+  const { host, flags, signal } = context;
+  const sending = { ...checkedQuestion(context), id };
+  const log = await createCommandLog(host, flags);
+  const channel = await loadChannel(host, log, flags);
+  const text = await readMessage(sending.source, host, {
+    maxBytes: channel.settings.max_payload_bytes,
+    setBy: `max_payload_bytes of channel ${channel.name}`,
+    signal,
+  });
+  const { openDevice } = await import("../../mqtt/device.ts");
+  const device = await openDevice({
+    channel,
+    connectTimeoutMs: flags.duration("connect-timeout"),
+    log,
+    signal,
+  });
+  try {
+    return await exchange(device, { ...sending, text }, context);
+  } finally {
+    await device.close();
+  }
+}
+
+interface CheckedQuestion {
+  readonly client: string;
+  readonly source: MessageSource;
+  readonly form: PrintedForm;
+}
+
+/** All that can be wrong with the words themselves, before anything is read or connected. */
+function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
+  const [client = "", ...message] = words;
+  const checked = checkedClientId(client);
+  const id = flags.text("id") ?? "";
+  if (id.length > LONGEST_ID) {
+    throw new Failure("usage", `--id is longer than ${LONGEST_ID} characters`);
+  }
+  const source = messageSource({ words: message, file: flags.text("file") }, host);
+  return { client: checked, source, form: printedForm(flags) };
+}
+
+interface Sending extends Omit<CheckedQuestion, "source"> {
+  readonly id: string;
+  readonly text: string;
+}
+
+async function exchange(
+  device: Device,
+  { client, text, id, form }: Sending,
+  { host, flags, signal }: Context,
+): Promise<Outcome> {
+  const question = {
+    client,
+    text,
+    id,
+    signal,
+    ...(flags.has("no-stream") ? { stream: false } : {}),
+  };
+  if (flags.has("no-wait")) {
+    await device.tell(question);
+    return { result: { outcome: "ok", exit: 0, id, client } };
+  }
+  return ask({
+    device,
+    question: { ...question, firstPartMs: flags.duration("timeout"), nextPartMs: NEXT_PART_MS },
+    printer: createAnswerPrinter(form, host),
+    now: () => performance.now(),
+  });
+}

@@ -1,0 +1,116 @@
+import { asFailure, Failure } from "../../base/failure.ts";
+import { SILENT } from "../../base/log.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { loadConfig } from "../../config/load.ts";
+import { openDevice } from "../../mqtt/device.ts";
+import { createAnswerPrinter } from "../answer.ts";
+import { ask, type Outcome } from "../ask.ts";
+import type { Context } from "../context.ts";
+import { createCommandLog } from "../diagnostics.ts";
+import { printedForm } from "../line/flags.ts";
+import { failedResult, resultLine } from "../result.ts";
+import { openServing } from "../serving.ts";
+
+const CLIENT = "try";
+const ADDRESS = { topic_prefix: "/picoclaw", agent_id: "assistant" };
+const DEFAULT_QUESTION = "How is this device doing?";
+const CONNECT_TIMEOUT_MS = 5_000;
+const NEXT_PART_MS = 30_000;
+
+/** `picoclaw try`: broker, gateway and asker in one process, over real sockets; nothing on disk. */
+export async function run(context: Context): Promise<number> {
+  const { host, flags, signal } = context;
+  const id = crypto.randomUUID();
+  const outcome = await tryOnce(context, id).catch((thrown: unknown): Outcome => {
+    const failure = asFailure(signal.aborted ? signal.reason : thrown);
+    return { result: { ...failedResult(failure), id }, failure };
+  });
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result));
+  if (outcome.failure !== undefined) throw outcome.failure;
+  return 0;
+}
+
+async function tryOnce(context: Context, id: string): Promise<Outcome> {
+  const { host, flags } = context;
+  const { env, home, cwd } = host;
+  const [loaded, log] = await Promise.all([
+    loadConfig({ env, home, cwd, flags: { broker: "embedded://127.0.0.1:0", agent: "assistant" } }),
+    createCommandLog(host, flags),
+  ]);
+  if (loaded instanceof Failure) throw loaded;
+  const { config } = loaded;
+  const serving = await openServing({
+    config,
+    channels: [channelFor(config)],
+    log: flags.has("debug") ? log : SILENT,
+    logContent: false,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    pid: host.pid,
+  });
+  try {
+    return await exchange(serving.dialled[0], context, id);
+  } finally {
+    await serving.stop(0);
+  }
+}
+
+/** The configured limits and streaming on a broker of our own, where nobody else is. */
+function channelFor({ channels }: Config): MqttChannel {
+  const [configured] = channels;
+  if (configured === undefined) throw new Failure("internal", "there is no channel to try");
+  const { username: _user, password: _word, ...settings } = configured.settings;
+  return {
+    name: "try",
+    allow_from: [],
+    settings: {
+      ...settings,
+      ...ADDRESS,
+      broker: "embedded://127.0.0.1:0",
+      client_id: "",
+      qos: 1,
+      protocol_version: 4,
+      tls: { verify: false },
+    },
+  };
+}
+
+async function exchange(
+  channel: MqttChannel | undefined,
+  { host, words, flags, signal }: Context,
+  id: string,
+): Promise<Outcome> {
+  if (channel === undefined) throw new Failure("internal", "there is no channel to try");
+  const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
+  const device = await openDevice({
+    channel,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    log: SILENT,
+    signal,
+  });
+  try {
+    const form = printedForm(flags);
+    if (form === "text") await host.stderr.write(`${pathOf(channel, text)}\n`);
+    return await ask({
+      device,
+      question: {
+        client: CLIENT,
+        text,
+        id,
+        signal,
+        firstPartMs: flags.duration("timeout"),
+        nextPartMs: NEXT_PART_MS,
+      },
+      printer: createAnswerPrinter(form, host),
+      now: () => performance.now(),
+    });
+  } finally {
+    await device.close();
+  }
+}
+
+/** What a device would do to ask the same. */
+function pathOf({ settings }: MqttChannel, text: string): string {
+  const topic = `${ADDRESS.topic_prefix}/${ADDRESS.agent_id}/${CLIENT}/request`;
+  const broker = settings.broker.replace("embedded://", "");
+  return `broker ${broker} (built in)\n${topic} ${JSON.stringify({ text })}`;
+}

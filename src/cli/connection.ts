@@ -1,0 +1,72 @@
+import { Failure } from "../base/failure.ts";
+import type { Host } from "../base/host.ts";
+import type { Log } from "../base/log.ts";
+import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
+import { loadConfig } from "../config/load.ts";
+import type { Flags } from "./line/flags.ts";
+
+/** The connection flags of a command line, as the configuration takes them. */
+export function configFlagsOf(flags: Flags): ConfigFlags {
+  const texts = {
+    broker: flags.text("broker"),
+    agent: flags.text("agent"),
+    prefix: flags.text("prefix"),
+    user: flags.text("user"),
+    passwordFile: flags.text("password-file"),
+    cafile: flags.text("cafile"),
+    cert: flags.text("cert"),
+    key: flags.text("key"),
+    mqtt: flags.choice("mqtt"),
+  };
+  const given = Object.fromEntries(Object.entries(texts).filter(([, text]) => text !== undefined));
+  return flags.has("insecure") ? { ...given, insecure: true } : given;
+}
+
+/**
+ * Loads the configuration with these flags on top; throws the `Failure` that says what is wrong. What is
+ * only odd is of no interest to who asks a question: it is in the log of --debug.
+ */
+export async function loadOrThrow(host: Host, log: Log, flags: ConfigFlags): Promise<LoadedConfig> {
+  const loaded = await load(host, flags);
+  if (loaded instanceof Failure) throw loaded;
+  for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
+  return loaded;
+}
+
+function load({ env, home, cwd }: Host, flags: ConfigFlags): Promise<LoadedConfig | Failure> {
+  return loadConfig({ env, home, cwd, flags });
+}
+
+/**
+ * The channel that a command is to connect as: the one that --channel names, else the one that serves
+ * the agent id of --agent, else the first. Throws a `Failure` where there is none.
+ */
+export async function loadChannel(host: Host, log: Log, flags: Flags): Promise<MqttChannel> {
+  const { agent, ...others } = configFlagsOf(flags);
+  if (agent !== undefined && flags.text("channel") === undefined) {
+    // --agent overrides the id on every channel, so a channel that has it must be looked for without.
+    const loaded = await load(host, others);
+    const serving =
+      loaded instanceof Failure
+        ? undefined
+        : loaded.config.channels.find(({ settings }) => settings.agent_id === agent);
+    if (serving !== undefined) return serving;
+  }
+  return chooseChannel(await loadOrThrow(host, log, configFlagsOf(flags)), flags.text("channel"));
+}
+
+function chooseChannel({ config, file, found }: LoadedConfig, name?: string): MqttChannel {
+  const { channels } = config;
+  const chosen =
+    name === undefined ? channels[0] : channels.find((channel) => channel.name === name);
+  if (chosen !== undefined) return chosen;
+  if (channels.length > 0) {
+    throw new Failure("usage", `there is no channel "${name}"`, {
+      why: `${file} has ${channels.map((channel) => channel.name).join(", ")}`,
+    });
+  }
+  throw new Failure("config", "no MQTT broker is configured", {
+    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
+    remedy: "adding --broker tcp://localhost:1883 --agent assistant, or picoclaw try",
+  });
+}

@@ -1,0 +1,15 @@
+import type { Host } from "../base/host.ts";
+import type { Flags } from "./line/flags.ts";
+
+/** What a command is given: its checked words and flags, and the world. */
+export interface Context {
+  readonly host: Host;
+  /** The positional arguments, exactly as they were typed. */
+  readonly words: readonly string[];
+  readonly flags: Flags;
+  /** Aborted when the command is to wind down; the reason is the `Failure` to end with. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs a command and resolves with its exit code; a `Failure` that it throws is reported by the caller. */
+export type Run = (context: Context) => Promise<number>;

@@ -1,0 +1,71 @@
+import type { Answerer, Message, Turned } from "../agent/contract.ts";
+import { Failure } from "../base/failure.ts";
+import type { Output } from "../base/host.ts";
+import { visible } from "../base/visible.ts";
+
+export interface Conversation {
+  readonly answerer: Answerer;
+  readonly client: string;
+  /** What was said so far; grows with every answer. */
+  readonly history: Message[];
+  /** How long one answer may take, from the question to its last word. */
+  readonly timeoutMs: number;
+  readonly stdout: Output;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Prints the answer to one question as it comes and remembers both. Throws the answerer's `Failure`,
+ * `no_answer` or `cut_off` when the time is over, and the signal's reason.
+ */
+export async function converse(conversation: Conversation, text: string): Promise<void> {
+  const { answerer, client, history, stdout, signal } = conversation;
+  const deadline = startDeadline(conversation.timeoutMs);
+  const aborted = AbortSignal.any([signal, deadline.signal]);
+  const turn = answerer({ history: [...history], text, client, signal: aborted });
+  let last = "";
+  try {
+    for (;;) {
+      const step = await turn.next();
+      if (step.done) return remember(history, step.value);
+      deadline.begun();
+      last = step.value;
+      await stdout.write(stdout.isTTY ? visible(last, "\n\t") : last);
+    }
+  } catch (thrown) {
+    throw aborted.aborted ? aborted.reason : thrown;
+  } finally {
+    deadline.clear();
+    if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
+  }
+}
+
+function remember(history: Message[], { messages }: Turned): void {
+  history.push(...messages);
+}
+
+interface Deadline {
+  readonly signal: AbortSignal;
+  /** The first part of the answer is there. */
+  begun(): void;
+  clear(): void;
+}
+
+function startDeadline(milliseconds: number): Deadline {
+  const controller = new AbortController();
+  let code: "no_answer" | "cut_off" = "no_answer";
+  const timer = setTimeout(() => {
+    controller.abort(
+      new Failure(code, `the answer took longer than ${milliseconds / 1000} s`, {
+        remedy: "a higher agents.defaults.turn_timeout_secs",
+      }),
+    );
+  }, milliseconds);
+  return {
+    signal: controller.signal,
+    begun() {
+      code = "cut_off";
+    },
+    clear: () => clearTimeout(timer),
+  };
+}

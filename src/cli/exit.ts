@@ -1,0 +1,45 @@
+import type { FailureCode } from "../base/failure.ts";
+
+/** The exit codes and what each of them means to a script; `help exit-codes` prints them. */
+export const EXIT_CODES: ReadonlyMap<number, string> = new Map([
+  [0, "done"],
+  [1, "ran and failed: the agent answered with an error, a check failed"],
+  [2, "wrong usage: an unknown command or flag, a missing argument"],
+  [3, "no answer in time; listen: fewer messages than asked for"],
+  [4, "the broker cannot be reached: name, port, TLS or connect timeout"],
+  [5, "the broker refused: credentials, access rights, subscription"],
+  [6, "nobody serves that agent id"],
+  [7, "the answer was cut off after its first part"],
+  [78, "the configuration is invalid"],
+  [130, "interrupted (Ctrl-C)"],
+  [143, "terminated"],
+]);
+
+const EXITS: Readonly<Record<FailureCode, number>> = {
+  usage: 2,
+  config: 78,
+  unreachable: 4,
+  refused: 5,
+  unserved: 6,
+  no_answer: 3,
+  cut_off: 7,
+  failed: 1,
+  interrupted: 130,
+  terminated: 143,
+  bad_request: 1,
+  too_large: 1,
+  forbidden: 1,
+  rate_limited: 1,
+  budget: 1,
+  busy: 1,
+  expired: 1,
+  timeout: 1,
+  cancelled: 1,
+  model: 1,
+  internal: 1,
+};
+
+/** What the process ends with after this failure. */
+export function exitCodeOf(failure: { readonly code: FailureCode }): number {
+  return EXITS[failure.code];
+}

@@ -1,0 +1,187 @@
+import { Failure } from "../../base/failure.ts";
+import { LOG_LEVELS } from "../../base/log.ts";
+import { parseDuration } from "../duration.ts";
+
+/** One flag of the command line; it means the same on every command that has it. */
+export interface Flag {
+  readonly type: "boolean" | "string" | "file" | "count" | "duration" | "choice";
+  readonly summary: string;
+  readonly letter?: string;
+  /** What stands for the value in help: `URL`. */
+  readonly value?: string;
+  /** Of a choice: all that is allowed. */
+  readonly choices?: readonly string[];
+  /** Milliseconds, of a duration. */
+  readonly default?: number;
+  /** Of a duration: 0 is allowed. */
+  readonly zero?: true;
+  /** Accepted for scripts written for the Go program, and not shown. */
+  readonly hidden?: true;
+}
+
+/** Every flag there is. Whatever the program shows, checks or completes comes from here. */
+export const FLAGS = {
+  broker: {
+    type: "string",
+    value: "URL",
+    summary: "the MQTT broker: tcp, mqtt, ssl, tls, mqtts, ws, wss or unix URL",
+  },
+  agent: { type: "string", value: "ID", summary: "the agent id in the topics" },
+  prefix: { type: "string", value: "PREFIX", summary: "the topic prefix" },
+  user: { type: "string", value: "NAME", summary: "the user name at the broker" },
+  "password-file": {
+    type: "file",
+    value: "FILE",
+    summary: "a file that holds the password at the broker",
+  },
+  cafile: { type: "file", value: "FILE", summary: "certificates to verify the broker with (PEM)" },
+  cert: { type: "file", value: "FILE", summary: "our certificate for the broker (PEM)" },
+  key: { type: "file", value: "FILE", summary: "the key of --cert (PEM)" },
+  insecure: { type: "boolean", summary: "do not verify the broker's certificate" },
+  mqtt: {
+    type: "choice",
+    value: "VERSION",
+    choices: ["auto", "5", "4"],
+    summary: "the protocol: auto tries 5, then 4 (MQTT 3.1.1)",
+  },
+  "connect-timeout": {
+    type: "duration",
+    value: "TIME",
+    default: 10_000,
+    summary: "how long connecting may take",
+  },
+  channel: { type: "string", value: "NAME", summary: "the channel in channel_list to connect as" },
+  timeout: {
+    type: "duration",
+    letter: "t",
+    value: "TIME",
+    default: 120_000,
+    summary: "how long to wait for the first part of the answer",
+  },
+  file: {
+    type: "file",
+    letter: "f",
+    value: "FILE",
+    summary: "read the message from a file; - is standard input",
+  },
+  "no-wait": { type: "boolean", summary: "end when the broker has the message; print no answer" },
+  "no-stream": { type: "boolean", summary: "ask for the answer in one piece" },
+  id: { type: "string", value: "ID", summary: "the id of the request (default: a random one)" },
+  raw: { type: "boolean", summary: "print the payloads as they came, one a line" },
+  count: {
+    type: "count",
+    letter: "n",
+    value: "N",
+    summary: "end after N messages",
+  },
+  for: { type: "duration", value: "TIME", summary: "end after this time" },
+  only: {
+    type: "choice",
+    value: "WHAT",
+    choices: ["requests", "responses"],
+    summary: "show only requests, or only responses",
+  },
+  message: {
+    type: "string",
+    letter: "m",
+    value: "TEXT",
+    summary: "ask this, print the answer and end",
+  },
+  session: {
+    type: "string",
+    letter: "s",
+    value: "NAME",
+    summary: "who asks, as the agent is told (default: cli:default)",
+  },
+  check: {
+    type: "boolean",
+    summary: "check the configuration, connect, subscribe, and end without serving",
+  },
+  drain: {
+    type: "duration",
+    value: "TIME",
+    default: 20_000,
+    zero: true,
+    summary: "how long running answers may take to finish once a signal came",
+  },
+  "log-content": { type: "boolean", summary: "log the text of questions and answers, too" },
+  "log-level": {
+    type: "choice",
+    value: "LEVEL",
+    choices: LOG_LEVELS,
+    summary: "the least level that is logged",
+  },
+  host: { type: "string", value: "HOST", summary: "the address that /health and /ready listen on" },
+  "allow-empty": { type: "boolean", letter: "E", hidden: true, summary: "start without a model" },
+  "no-truncate": { type: "boolean", letter: "T", hidden: true, summary: "whole texts in the log" },
+  json: { type: "boolean", summary: "print JSON Lines" },
+  debug: { type: "boolean", letter: "d", summary: "say what happens inside, and show stacks" },
+  "no-color": { type: "boolean", summary: "no colours" },
+  help: { type: "boolean", letter: "h", summary: "show help and end" },
+  version: { type: "boolean", letter: "v", summary: "show the version and end" },
+} as const satisfies Record<string, Flag>;
+
+export type FlagName = keyof typeof FLAGS;
+
+type NameOf<Kind> = {
+  [Name in FlagName]: (typeof FLAGS)[Name] extends Kind ? Name : never;
+}[FlagName];
+type Choice = { type: "choice" };
+type Duration = { type: "duration" };
+type DefaultName = NameOf<Duration & { default: number }>;
+
+/** The flags of one command line, checked: every value is of its flag's type. */
+export interface Flags {
+  has(name: NameOf<{ type: "boolean" }>): boolean;
+  text(name: NameOf<{ type: "string" | "file" }>): string | undefined;
+  choice<Name extends NameOf<Choice>>(
+    name: Name,
+  ): (typeof FLAGS)[Name]["choices"][number] | undefined;
+  count(name: NameOf<{ type: "count" }>): number | undefined;
+  /** Milliseconds. */
+  duration(name: DefaultName): number;
+  /** Milliseconds, of a flag that has no default. */
+  limit(name: Exclude<NameOf<Duration>, DefaultName>): number | undefined;
+}
+
+/** Typed access to flags as they were written: those that are on, and the last value of the others. */
+export function createFlags(
+  on: ReadonlySet<FlagName>,
+  values: ReadonlyMap<FlagName, string>,
+): Flags {
+  const milliseconds = (name: FlagName) => parseDuration(values.get(name) ?? "");
+  return {
+    has: (name) => on.has(name),
+    text: (name) => values.get(name),
+    choice: (name) => FLAGS[name].choices.find((choice) => choice === values.get(name)),
+    count: (name) => (values.has(name) ? Number(values.get(name)) : undefined),
+    duration: (name) => milliseconds(name) ?? FLAGS[name].default,
+    limit: milliseconds,
+  };
+}
+
+/** How a command prints what came over the network; `--json` and `--raw` exclude each other. */
+export type PrintedForm = "text" | "raw" | "json";
+
+export function printedForm(flags: Flags): PrintedForm {
+  if (flags.has("json") && flags.has("raw")) {
+    throw new Failure("usage", "--json and --raw exclude each other");
+  }
+  if (flags.has("json")) return "json";
+  return flags.has("raw") ? "raw" : "text";
+}
+
+/** The names of all flags, in the order of the table. */
+export function flagNames(): readonly FlagName[] {
+  return Object.keys(FLAGS).filter(isFlagName);
+}
+
+/** Whether a word without its dashes names a flag. */
+export function isFlagName(word: string): word is FlagName {
+  return Object.hasOwn(FLAGS, word);
+}
+
+/** A flag by its name, without the exactness of the table's own type. */
+export function flagNamed(name: FlagName): Flag {
+  return FLAGS[name];
+}

@@ -1,0 +1,77 @@
+import { createInterface } from "node:readline";
+import { Writable } from "node:stream";
+import { Failure } from "../base/failure.ts";
+import type { Host, Output } from "../base/host.ts";
+
+export interface Prompt {
+  /** The next line, or undefined at the end of input. Throws the signal's reason, `interrupted` on Ctrl-C. */
+  next(): Promise<string | undefined>;
+}
+
+const QUESTION = "> ";
+const REMEMBERED_LINES = 200;
+
+/**
+ * Asks for lines on the terminal; what is shown while typing goes to stderr, for stdout carries
+ * answers alone. Between two questions the terminal is in its usual state, so that Ctrl-C reaches the
+ * process while an answer is coming.
+ */
+export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
+  const typed: string[] = [];
+  return {
+    async next() {
+      let line: string | undefined;
+      try {
+        line = await readLine(host, typed, signal);
+      } finally {
+        // What comes next must not stand beside the prompt.
+        if (line === undefined) await host.stderr.write("\n");
+      }
+      if (line?.trim()) typed.unshift(line);
+      typed.splice(REMEMBERED_LINES);
+      return line;
+    },
+  };
+}
+
+type PromptHost = Pick<Host, "stdin" | "stderr">;
+
+function readLine(
+  { stdin, stderr }: PromptHost,
+  history: readonly string[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const lines = createInterface({
+      input: stdin.stream,
+      output: writableTo(stderr),
+      terminal: stderr.isTTY,
+      history: [...history],
+      historySize: REMEMBERED_LINES,
+    });
+    // Settled first: closing says "close", which stands for the end of input.
+    const settle = (settled: () => void) => {
+      signal.removeEventListener("abort", stop);
+      settled();
+      lines.close();
+    };
+    const stop = () => settle(() => reject(signal.reason));
+    signal.addEventListener("abort", stop);
+    lines.on("SIGINT", () => settle(() => reject(new Failure("interrupted", "interrupted"))));
+    lines.on("line", (line) => settle(() => resolve(line)));
+    lines.on("close", () => settle(() => resolve(undefined)));
+    lines.setPrompt(QUESTION);
+    lines.prompt();
+  });
+}
+
+/** A stream of node's for `readline`, which knows no other. */
+function writableTo(output: Output): Writable & { readonly columns: number } {
+  const stream = new Writable({
+    write(chunk: Uint8Array, _encoding, done) {
+      void output.write(chunk).then(() => done());
+    },
+  });
+  return Object.assign(stream, { columns: output.columns });
+}

@@ -1,0 +1,82 @@
+import { Failure } from "../base/failure.ts";
+import type { Output } from "../base/host.ts";
+import type { Device, Watched, WatchedMessage, WatchOptions } from "../mqtt/contract.ts";
+import { writeRaw } from "./answer.ts";
+import type { Paint } from "./colour.ts";
+import { formatDuration } from "./duration.ts";
+import type { PrintedForm } from "./line/flags.ts";
+import { connectionNote, pipedLine, terminalLine, watchedJson } from "./watched.ts";
+
+export interface Watching {
+  readonly device: Pick<Device, "watch">;
+  readonly what: Omit<WatchOptions, "signal">;
+  /** Ends after so many messages. */
+  readonly count: number | undefined;
+  /** Ends after so many milliseconds. */
+  readonly forMs: number | undefined;
+  readonly print: (watched: Watched) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Prints what passes until the count is full, the time is over or the signal comes. Throws `no_answer`
+ * where the time was over before the count was full, and the signal's reason unless it is Ctrl-C.
+ */
+export async function watch(watching: Watching): Promise<void> {
+  const { signal, count = Number.POSITIVE_INFINITY } = watching;
+  const over = new AbortController();
+  const timer =
+    watching.forMs === undefined ? undefined : setTimeout(() => over.abort(), watching.forMs);
+  const progress = { seen: 0 };
+  try {
+    await printAll(watching, AbortSignal.any([signal, over.signal]), progress);
+  } catch (thrown) {
+    if (!signal.aborted && !over.signal.aborted) throw thrown;
+  } finally {
+    clearTimeout(timer);
+  }
+  if (progress.seen < count) checkEnd(watching, over.signal, progress.seen);
+}
+
+async function printAll(
+  { device, what, count, print }: Watching,
+  signal: AbortSignal,
+  progress: { seen: number },
+): Promise<void> {
+  for await (const watched of device.watch({ ...what, signal })) {
+    await print(watched);
+    if (watched.type === "message") progress.seen += 1;
+    if (progress.seen === count) break;
+  }
+}
+
+function checkEnd({ signal, count, forMs = 0 }: Watching, over: AbortSignal, seen: number): void {
+  if (signal.aborted) {
+    if (signal.reason instanceof Failure && signal.reason.code === "interrupted") return;
+    throw signal.reason;
+  }
+  if (!over.aborted) throw new Failure("unreachable", "the connection to the broker has ended");
+  if (count === undefined) return;
+  throw new Failure("no_answer", `${seen} of ${count} messages came in ${formatDuration(forMs)}`);
+}
+
+export interface WatchStreams {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly paint: Paint;
+}
+
+/** Prints messages on stdout in the form that was asked for; what happens to the connection is told on stderr. */
+export function createWatchPrinter(
+  form: PrintedForm,
+  { stdout, stderr, paint }: WatchStreams,
+): Watching["print"] {
+  const line = (message: WatchedMessage) =>
+    stdout.isTTY ? terminalLine(message, paint) : pipedLine(message);
+  return async (watched) => {
+    if (watched.type === "connection") await stderr.write(connectionNote(watched));
+    if (form === "json") await stdout.write(watchedJson(watched));
+    else if (watched.type === "message" && form === "raw") await writeRaw(stdout, watched.payload);
+    else if (watched.type === "message") await stdout.write(line(watched));
+  };
+}

@@ -1,0 +1,79 @@
+import { visible } from "../base/visible.ts";
+import type { Watched, WatchedConnection, WatchedMessage } from "../mqtt/contract.ts";
+import type { Paint } from "./colour.ts";
+import { formatDuration } from "./duration.ts";
+import { jsonLine } from "./json.ts";
+
+/** A message for a script that reads lines: time, client, direction and text, tabs between. */
+export function pipedLine(message: WatchedMessage): string {
+  const { time, client, direction } = message;
+  return `${[time.toISOString(), escaped(client), direction, escaped(textOf(message))].join("\t")}\n`;
+}
+
+/** The same for the eye: laid out in columns, and coloured by direction. */
+export function terminalLine(message: WatchedMessage, paint: Paint): string {
+  const { time, client, direction } = message;
+  const colour = direction === "request" ? paint.cyan : paint.green;
+  const text = escaped(textOf(message));
+  const columns = [
+    paint.dim(time.toISOString()),
+    paint.bold(escaped(client).padEnd(16)),
+    colour(direction.padEnd("response".length)),
+    message.error === undefined ? text : paint.red(text),
+  ];
+  return `${columns.join("  ")}\n`;
+}
+
+/** A message, or a change of the connection, as one line of JSON. */
+export function watchedJson(watched: Watched): string {
+  const { type, time } = watched;
+  const facts = watched.type === "message" ? messageFacts(watched) : connectionFacts(watched);
+  return jsonLine({ v: 1, type, time: time.toISOString(), ...facts });
+}
+
+function messageFacts(message: WatchedMessage): object {
+  const { client, direction, text, id, seq, done, error, retained } = message;
+  return {
+    client,
+    direction,
+    text,
+    id,
+    seq,
+    done,
+    ...(error === undefined ? {} : { error: { code: error.code, retry_after: error.retryAfter } }),
+    retained,
+    ...(text === undefined ? payloadFacts(message.payload) : {}),
+  };
+}
+
+/** A payload that is not what the contract says, in full: as text where it is UTF-8. */
+function payloadFacts(payload: Uint8Array): object {
+  try {
+    return { payload: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload) };
+  } catch {
+    return { payload_base64: Buffer.from(payload).toString("base64") };
+  }
+}
+
+function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
+  return { state, reason, gap_ms: gapMs };
+}
+
+/** What a person is told about the connection. */
+export function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
+  const why = reason === undefined ? "" : ` (${visible(reason)})`;
+  if (state === "connected") return "note: connected; Ctrl-C ends\n";
+  if (state === "lost") return `note: lost the broker${why}; waiting for its return\n`;
+  const unseen =
+    gapMs === undefined ? "" : `; messages of ${formatDuration(gapMs)} may have passed unseen`;
+  return `note: the broker is back${unseen}\n`;
+}
+
+function textOf({ text, payload }: WatchedMessage): string {
+  return text ?? new TextDecoder().decode(payload);
+}
+
+/** One line that can be read back: a backslash stands before whatever is not what it seems. */
+function escaped(text: string): string {
+  return visible(text.replaceAll("\\", "\\\\"));
+}

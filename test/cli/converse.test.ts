@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
+import { Failure } from "../../src/base/failure.ts";
+import { converse } from "../../src/cli/converse.ts";
+import { createMemoryOutput } from "./memory.ts";
+
+/** An answerer that yields these pieces and remembers what it was asked. */
+function createScripted(pieces: readonly string[], turns: Turn[] = []): Answerer {
+  return async function* (turn) {
+    turns.push(turn);
+    for (const piece of pieces) yield await Promise.resolve(piece);
+    return {
+      messages: [
+        { role: "user", text: turn.text },
+        { role: "assistant", text: pieces.join("") },
+      ],
+    };
+  };
+}
+
+/** An answerer that says this and then thinks until it is told to stop. */
+function createStuck(pieces: readonly string[]): Answerer {
+  return async function* ({ signal }) {
+    yield* pieces;
+    await new Promise((_, reject) => {
+      signal.addEventListener("abort", () => reject(new Error("aborted")));
+    });
+    return { messages: [] };
+  };
+}
+
+function createConversation(answerer: Answerer, isTTY = false) {
+  const history: Message[] = [];
+  const stop = new AbortController();
+  const stdout = createMemoryOutput({ isTTY });
+  const conversation = { answerer, client: "cli:test", history, timeoutMs: 60_000, stdout };
+  return { ...conversation, signal: stop.signal, stop };
+}
+
+describe("a conversation", () => {
+  it("prints each answer as one paragraph and hands on what was said before", async () => {
+    const turns: Turn[] = [];
+    const conversation = createConversation(createScripted(["one", " two"], turns));
+    await converse(conversation, "first");
+    await converse(conversation, "second");
+    assert.equal(conversation.stdout.text(), "one two\none two\n");
+    assert.deepEqual(
+      turns.map(({ text }) => text),
+      ["first", "second"],
+    );
+    assert.deepEqual(
+      turns.map(({ client }) => client),
+      ["cli:test", "cli:test"],
+    );
+    assert.deepEqual(
+      turns.map(({ history }) => history.length),
+      [0, 2],
+    );
+  });
+
+  it("shows controls on a terminal only", async () => {
+    const terminal = createConversation(createScripted(["\u001b[2Ja\n"]), true);
+    await converse(terminal, "x");
+    assert.equal(terminal.stdout.text(), "\\x1b[2Ja\n");
+    const pipe = createConversation(createScripted(["\u001b[2Ja\n"]));
+    await converse(pipe, "x");
+    assert.equal(pipe.stdout.text(), "\u001b[2Ja\n");
+  });
+
+  it("ends with no_answer when the time is over before the first word, with cut_off after it", async () => {
+    const cases = [
+      { pieces: [], code: "no_answer" },
+      { pieces: ["well"], code: "cut_off" },
+    ];
+    for (const { pieces, code } of cases) {
+      const conversation = { ...createConversation(createStuck(pieces)), timeoutMs: 5 };
+      await assert.rejects(converse(conversation, "x"), { name: "Failure", code });
+      assert.equal(conversation.stdout.text(), pieces.length === 0 ? "" : "well\n");
+    }
+  });
+
+  it("ends with the signal's reason, however the answerer takes it", async () => {
+    const conversation = createConversation(createStuck(["well"]));
+    const ended = converse(conversation, "x");
+    setImmediate(() => conversation.stop.abort(new Failure("interrupted", "interrupted")));
+    await assert.rejects(ended, { code: "interrupted" });
+    assert.equal(conversation.history.length, 0);
+  });
+
+  it("ends with the answerer's own failure", async () => {
+    const thrown = new Failure("model", "the model could not be reached");
+    // oxlint-disable-next-line require-yield -- it fails before its first word
+    const conversation = createConversation(async function* () {
+      await Promise.resolve();
+      throw thrown;
+    });
+    await assert.rejects(converse(conversation, "x"), thrown);
+  });
+});

@@ -1,0 +1,59 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough, type Readable } from "node:stream";
+import type { Host, StopSignal } from "../../src/base/host.ts";
+import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
+
+export interface FakeHost extends Host {
+  readonly stdout: MemoryOutput;
+  readonly stderr: MemoryOutput;
+  readonly stdin: { readonly isTTY: boolean; readonly stream: Readable };
+  /** Sends a signal to whoever listens. */
+  signal(name: StopSignal): void;
+  /** How many listen for signals. */
+  listeners(): number;
+}
+
+export interface FakeWorld {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly isTTY?: boolean;
+}
+
+/** What `exitNow` throws here: nothing that follows may run. */
+export class ExitedNow extends Error {
+  readonly code: number;
+  constructor(code: number) {
+    super(`exited with ${code}`);
+    this.code = code;
+  }
+}
+
+/** A world in memory, whose standard input stays open until somebody writes to it and ends it. */
+export function createFakeHost(args: readonly string[], world: FakeWorld = {}): FakeHost {
+  const { env = {}, isTTY = false } = world;
+  const listeners = new Set<(signal: StopSignal) => void>();
+  return {
+    args,
+    env,
+    home: join(tmpdir(), "picoclaw-nobody"),
+    cwd: tmpdir(),
+    pid: 42,
+    platform: "linux-x64",
+    runtime: "test 1.0.0",
+    stdin: { isTTY, stream: new PassThrough() },
+    stdout: createMemoryOutput({ isTTY }),
+    stderr: createMemoryOutput({ isTTY }),
+    onSignal(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    setExitCode() {},
+    exitNow(code) {
+      throw new ExitedNow(code);
+    },
+    signal(name) {
+      for (const listener of listeners) listener(name);
+    },
+    listeners: () => listeners.size,
+  };
+}

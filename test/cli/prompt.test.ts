@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { PassThrough } from "node:stream";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { openPrompt } from "../../src/cli/prompt.ts";
+import { createMemoryOutput } from "./memory.ts";
+
+function createTerminal(isTTY: boolean) {
+  const stream = new PassThrough();
+  const stderr = createMemoryOutput({ isTTY });
+  const stop = new AbortController();
+  const prompt = openPrompt({ stdin: { isTTY, stream }, stderr }, stop.signal);
+  return { prompt, stream, stderr, stop };
+}
+
+describe("the prompt", () => {
+  it("asks on stderr and hands on one line after the other", async () => {
+    const { prompt, stream, stderr } = createTerminal(false);
+    for (const line of ["how warm is it?", "", "exit"]) {
+      const next = prompt.next();
+      stream.write(`${line}\n`);
+      assert.equal(await next, line);
+    }
+    assert.equal(stderr.text(), "> > > ");
+  });
+
+  it("ends with the input, on a line of its own", async () => {
+    const { prompt, stream, stderr } = createTerminal(false);
+    const next = prompt.next();
+    stream.end();
+    assert.equal(await next, undefined);
+    assert.equal(stderr.text(), "> \n");
+  });
+
+  it("ends at Ctrl-C and Ctrl-D on a terminal", async () => {
+    const interrupted = createTerminal(true);
+    const first = interrupted.prompt.next();
+    interrupted.stream.write("\u0003");
+    await assert.rejects(first, { code: "interrupted" });
+    const ended = createTerminal(true);
+    const second = ended.prompt.next();
+    ended.stream.write("\u0004");
+    assert.equal(await second, undefined);
+  });
+
+  it("brings back what was typed before with the up key", async () => {
+    const { prompt, stream } = createTerminal(true);
+    const first = prompt.next();
+    stream.write("first\r");
+    assert.equal(await first, "first");
+    const second = prompt.next();
+    stream.write("\u001b[A\r");
+    assert.equal(await second, "first");
+  });
+
+  it("ends with the signal's reason", async () => {
+    const { prompt, stop } = createTerminal(false);
+    const next = prompt.next();
+    stop.abort(new Failure("terminated", "terminated"));
+    await assert.rejects(next, { code: "terminated" });
+    await assert.rejects(prompt.next(), { code: "terminated" });
+  });
+});
