@@ -1,0 +1,74 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+/**
+ * All tests: the whole suite under Bun, the suite again under Deno, and the end-to-end tests against
+ * each way to run the program (compiled, from source under Bun, from source under Deno).
+ */
+const root = join(import.meta.dirname, "..");
+const bin = join(root, "node_modules/.bin");
+
+interface Suite {
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly under?: "binary" | "bun" | "deno";
+}
+
+const SUITES: readonly Suite[] = [
+  {
+    name: "unit and end-to-end tests, Bun, compiled",
+    command: ["bun", "test", "--timeout", "60000"],
+    under: "binary",
+  },
+  {
+    name: "end-to-end tests, Bun, from source",
+    command: ["bun", "test", "--timeout", "60000", "test/e2e"],
+    under: "bun",
+  },
+  {
+    name: "all tests, Deno, from source",
+    command: ["deno", "test", "-A", "--no-check", "--quiet", "test"],
+    under: "deno",
+  },
+];
+
+let passed = 0;
+let failed = 0;
+for (const suite of SUITES) {
+  const output = await run(suite);
+  passed += count(output.text, /(\d+) pass(?:ed)?\b/g);
+  failed += Math.max(count(output.text, /(\d+) fail(?:ed)?\b/g), output.code === 0 ? 0 : 1);
+}
+if (!existsSync("/usr/sbin/mosquitto")) {
+  console.log("mosquitto is not installed: the tests with a real broker were left out");
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
+
+async function run({ name, command, under }: Suite): Promise<{ text: string; code: number }> {
+  const [tool = "", ...rest] = command;
+  console.log(`\n# ${name}`);
+  const child = spawn(join(bin, tool), rest, {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, PICOCLAW_UNDER_TEST: under ?? "bun", NO_COLOR: "1" },
+  });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (data) => {
+      text += String(data);
+    });
+  }
+  const code = await new Promise<number>((resolve) =>
+    child.on("close", (status) => resolve(status ?? 1)),
+  );
+  const shown = code === 0 ? text.trimEnd().split("\n").slice(-6).join("\n") : text;
+  console.log(shown);
+  return { text, code };
+}
+
+/** The last figure that the runner closes with. */
+function count(text: string, pattern: RegExp): number {
+  return Number([...text.matchAll(pattern)].at(-1)?.[1] ?? 0);
+}

@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { it } from "node:test";
+import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import {
+  picoclaw,
+  quickConfig,
+  startClient,
+  startGateway,
+  startPicoclaw,
+  writeConfig,
+  type Running,
+} from "../support/picoclaw.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+
+/** mosquitto's acl_file cannot refuse a subscription; its plugin can. */
+const DYNAMIC_SECURITY = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so";
+const STATUS = "/picoclaw/assistant/status";
+
+async function readiness(gateway: Running): Promise<{ status: number; body: string }> {
+  await gateway.said('"msg":"gateway started"');
+  const address = /"health":"(http:[^ "]+)/.exec(gateway.stderr())?.[1] ?? "";
+  const response = await fetch(`${address}/ready`);
+  return { status: response.status, body: await response.text() };
+}
+
+it("waits for a broker that is down at start, and tells it on /ready", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await broker.kill();
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig(broker.url));
+  await using gateway = startPicoclaw(["gateway"], { home: home.path });
+  await gateway.said("again_in_s");
+  const before = await readiness(gateway);
+  assert.equal(before.status, 503);
+  assert.match(before.body, /mqtt: /);
+  await broker.start();
+  await gateway.said('"msg":"connected"');
+  assert.equal((await readiness(gateway)).status, 200);
+});
+
+it(
+  "is ready again within 8 s of a broker's kill -9 and return, under the same client id",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryFolder();
+    await writeConfig(home.path, quickConfig(broker.url));
+    await using gateway = await startGateway({ home: home.path });
+    await broker.kill();
+    await gateway.said("again_in_s");
+    const begun = performance.now();
+    await broker.start();
+    await until("connected twice", () => gateway.stderr().split('"msg":"connected"').length === 3);
+    const took = performance.now() - begun;
+    assert.ok(took < 8_000, `it took ${took} ms`);
+    const ids = new Set(broker.log().match(/picoclaw-mqtt-assistant-[0-9a-f]{8}/g));
+    assert.equal(ids.size, 1);
+    const sent = await picoclaw(["send", "device1", "uptime"], { home: home.path });
+    assert.equal(sent.code, 0, sent.stderr);
+  },
+);
+
+it(
+  "says online, offline when it ends, and its will says so when it is killed",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryFolder();
+    await writeConfig(home.path, quickConfig(broker.url));
+    await using watcher = startClient("mosquitto_sub", ["-p", String(broker.port), "-t", STATUS]);
+    await until("subscribed", () => broker.log().includes(`${STATUS} (QoS 0)`));
+    await using first = await startGateway({ home: home.path });
+    await until("online", () => watcher.stdout() === "online\n");
+    first.kill("SIGTERM");
+    assert.equal((await first.ended).code, 0);
+    await until("offline", () => watcher.stdout() === "online\noffline\n");
+    await using second = await startGateway({ home: home.path });
+    await until("online again", () => watcher.stdout() === "online\noffline\nonline\n");
+    second.kill("SIGKILL");
+    await until("the will", () => watcher.stdout() === "online\noffline\nonline\noffline\n");
+  },
+);
+
+it(
+  "ends with 5 and the reason when the broker refuses its credentials",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous false"],
+    });
+    await using home = await temporaryFolder();
+    await writeConfig(
+      home.path,
+      quickConfig(broker.url, { username: "ann", password: "hunter2hunter2" }),
+    );
+    await using gateway = startPicoclaw(["gateway"], { home: home.path });
+    const { code, stderr } = await gateway.ended;
+    assert.equal(code, 5, stderr);
+    assert.match(stderr, /not authorized|bad user name or password/);
+    assert.ok(!stderr.includes("hunter2"), "the password is in no output");
+    const checked = await picoclaw(["gateway", "--check"], { home: home.path });
+    assert.equal(checked.code, 5);
+  },
+);
+
+it("ends with 5 when the broker refuses its subscription", needsMosquitto, async () => {
+  await using broker = await startMosquitto({
+    lines: [
+      "listener {port} 127.0.0.1",
+      "allow_anonymous true",
+      `plugin ${DYNAMIC_SECURITY}`,
+      "plugin_opt_config_file {folder}/rights.json",
+    ],
+    files: {
+      "rights.json": JSON.stringify({
+        defaultACLAccess: { publishClientSend: true, publishClientReceive: true, subscribe: false },
+        groups: [{ groupname: "anyone", roles: [] }],
+        anonymousGroup: "anyone",
+      }),
+    },
+  });
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig(broker.url));
+  await using gateway = startPicoclaw(["gateway"], { home: home.path });
+  const { code, stderr } = await gateway.ended;
+  assert.equal(code, 5, stderr);
+  assert.match(stderr, /refused the subscription/);
+});
+
+it(
+  "--check connects, subscribes, prints a line a channel and does not say online",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryFolder();
+    await writeConfig(home.path, quickConfig(broker.url));
+    const good = await picoclaw(["gateway", "--check"], { home: home.path });
+    assert.equal(good.code, 0, good.stderr);
+    assert.match(
+      good.stdout,
+      /^mqtt: connected to tcp:\/\/127\.0\.0\.1:\d+ \(MQTT 5\), subscribed to \/picoclaw\/assistant\/\+\/request\n$/,
+    );
+    assert.ok(!broker.log().includes(`'${STATUS}'`), "the status topic was not touched");
+    await broker.kill();
+    const bad = await picoclaw(["gateway", "--check"], { home: home.path });
+    assert.equal(bad.code, 4, bad.stderr);
+  },
+);
+
+it("a wrong configuration ends with 78 and names file, line and key", async () => {
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig("gopher://x", { qos: 7 }));
+  const { code, stderr, stdout } = await picoclaw(["gateway"], { home: home.path });
+  assert.equal(code, 78);
+  assert.equal(stdout, "");
+  assert.match(stderr, /config\.json:\d+/);
+  assert.match(stderr, /qos/);
+  assert.match(stderr, /broker/);
+});
+
+it("serves two channels on two brokers side by side", needsMosquitto, async () => {
+  await using left = await startMosquitto();
+  await using right = await startMosquitto();
+  await using home = await temporaryFolder();
+  const channel = (broker: string, agent_id: string) => ({
+    enabled: true,
+    type: "mqtt",
+    settings: { broker, agent_id },
+  });
+  await writeConfig(home.path, {
+    channel_list: { mqtt: channel(left.url, "one"), garden: channel(right.url, "two") },
+  });
+  await using gateway = await startGateway({ home: home.path });
+  await until("both connected", () => gateway.stderr().split('"msg":"connected"').length === 3);
+  for (const [broker, agent] of [
+    [left.url, "one"],
+    [right.url, "two"],
+  ] as const) {
+    const sent = await picoclaw(["send", "--broker", broker, "--agent", agent, "d", "uptime"], {
+      home: home.path,
+    });
+    assert.equal(sent.code, 0, sent.stderr);
+  }
+  await right.kill();
+  await until("not ready", async () => (await readiness(gateway)).status === 503);
+  const sent = await picoclaw(["send", "--broker", left.url, "--agent", "one", "d", "uptime"], {
+    home: home.path,
+  });
+  assert.equal(sent.code, 0, sent.stderr);
+});
+
+it("ends in time when the broker is frozen", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig(broker.url, { qos: 1 }));
+  await using gateway = await startGateway({ home: home.path }, ["--drain", "1s"]);
+  await broker.kill("SIGSTOP");
+  const begun = performance.now();
+  gateway.kill("SIGTERM");
+  const { code } = await gateway.ended;
+  await broker.kill("SIGCONT");
+  assert.equal(code, 0);
+  assert.ok(performance.now() - begun < 10_000);
+});
+
+it("a health port that is taken is a named failure", async () => {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => taken.once("listening", resolve));
+  const address = taken.address();
+  const port = typeof address === "object" ? String(address?.port) : "";
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig(`embedded://127.0.0.1:${await freePort()}`));
+  const env = { PICOCLAW_GATEWAY_PORT: port };
+  const { code, stderr } = await picoclaw(["gateway"], { home: home.path, env });
+  taken.close();
+  assert.equal(code, 1);
+  assert.match(stderr, new RegExp(`error: .*${port}`));
+});
