@@ -36,3 +36,38 @@ for (const file of files) {
 it("every folder of src is in the table", () => {
   for (const file of files) assert.ok(folderOf(file) in MAY_IMPORT, `${file} has no row`);
 });
+
+it("--version loads nothing but base", async () => {
+  const loaded = await staticClosureOf("main.ts");
+  assert.deepEqual(
+    loaded.filter((file) => !file.startsWith("base/")),
+    ["main.ts"],
+  );
+});
+
+for (const [command, never] of [
+  ["send", /^(agent|gateway)\//],
+  ["listen", /^(agent|gateway)\//],
+  ["agent", /^(mqtt|gateway)\//],
+  ["help", /^(mqtt|agent|gateway|config)\//],
+] as const) {
+  it(`${command} loads only what it uses`, async () => {
+    const loaded = await staticClosureOf(`cli/commands/${command}.ts`);
+    // Contracts are types and vanish.
+    const wrong = loaded.filter((file) => never.test(file) && !file.endsWith("contract.ts"));
+    assert.deepEqual(wrong, []);
+  });
+}
+
+/** The files that a file loads before it runs: its imports that are no types and no `import()`. */
+async function staticClosureOf(entry: string): Promise<string[]> {
+  const seen = new Set([entry]);
+  for (const file of seen) {
+    const text = await readFile(join(src, file), "utf8");
+    const imports = /^(?:import|export) (?!type )[^;]*?from "(\.[^"]+\.ts)"/gm;
+    for (const [, path] of text.matchAll(imports)) {
+      seen.add(relative(src, join(src, dirname(file), path ?? "")));
+    }
+  }
+  return [...seen].toSorted();
+}

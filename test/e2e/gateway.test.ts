@@ -18,6 +18,12 @@ import { until } from "../support/until.ts";
 const DYNAMIC_SECURITY = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so";
 const STATUS = "/picoclaw/assistant/status";
 
+const channel = (broker: string, agent_id: string) => ({
+  enabled: true,
+  type: "mqtt",
+  settings: { broker, agent_id },
+});
+
 async function readiness(gateway: Running): Promise<{ status: number; body: string }> {
   await gateway.said('"msg":"gateway started"');
   const address = /"health":"(http:[^ "]+)/.exec(gateway.stderr())?.[1] ?? "";
@@ -164,11 +170,6 @@ it("serves two channels on two brokers side by side", needsMosquitto, async () =
   await using left = await startMosquitto();
   await using right = await startMosquitto();
   await using home = await temporaryFolder();
-  const channel = (broker: string, agent_id: string) => ({
-    enabled: true,
-    type: "mqtt",
-    settings: { broker, agent_id },
-  });
   await writeConfig(home.path, {
     channel_list: { mqtt: channel(left.url, "one"), garden: channel(right.url, "two") },
   });

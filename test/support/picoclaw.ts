@@ -20,6 +20,11 @@ export interface PicoclawOptions {
   readonly home: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string | Uint8Array;
+  readonly cwd?: string;
+  /** Nothing is read from stdout before `resume`. */
+  readonly paused?: boolean;
+  /** Closes stdout after so many lines, as `head` does. */
+  readonly readLines?: number;
 }
 
 export interface Ended {
@@ -34,6 +39,7 @@ export interface Running extends AsyncDisposable {
   readonly stderr: () => string;
   /** Under Deno a second `child.kill` does nothing. */
   readonly kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL") => void;
+  readonly resume: () => void;
   /** Waits until stderr or stdout holds these words. */
   said(words: string | RegExp): Promise<void>;
   readonly ended: Promise<Ended>;
@@ -56,13 +62,19 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
   const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
   const child = spawn(program, args, {
     env: { ...own, ...options.env },
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
     stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
   });
   let stdout = "";
   let stderr = "";
-  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-  });
+  const { paused = false, readLines = Number.POSITIVE_INFINITY } = options;
+  const resume = (): void => {
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      if (stdout.split("\n").length > readLines) child.stdout?.destroy();
+    });
+  };
+  if (!paused) resume();
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
   });
@@ -78,6 +90,7 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
   };
   return {
     kill,
+    resume,
     stdout: () => stdout,
     stderr: () => stderr,
     said: (words) =>
