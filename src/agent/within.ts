@@ -23,7 +23,6 @@ export async function within<T>(
     const done = work(controller.signal).then((value) => ({ value }));
     const first = await Promise.race([done, over.promise]);
     if (first !== "over") return first.value;
-    done.catch(() => {});
     parent.throwIfAborted();
     throw new TimeOver(`not done within ${milliseconds / 1000} s`);
   } finally {

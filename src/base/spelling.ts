@@ -1,43 +1,46 @@
 /**
+ * Typing errors between two words: insertions, deletions, substitutions and swaps of neighbours
+ * (optimal string alignment). Stops counting above `most`, which is then exceeded by one.
+ */
+export function typingErrors(left: string, right: string, most: number): number {
+  if (Math.abs(left.length - right.length) > most) return most + 1;
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: right.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= left.length; row += 1) {
+    const current = [row];
+    for (let column = 1; column <= right.length; column += 1) {
+      const same = left[row - 1] === right[column - 1] ? 0 : 1;
+      let best = Math.min(at(last, column) + 1, at(current, column - 1) + 1);
+      best = Math.min(best, at(last, column - 1) + same);
+      if (isSwap(left, right, row, column)) best = Math.min(best, at(beforeLast, column - 2) + 1);
+      current.push(best);
+    }
+    if (Math.min(...current) > most) return most + 1;
+    beforeLast = last;
+    last = current;
+  }
+  return Math.min(at(last, right.length), most + 1);
+}
+
+/**
  * The known word that is nearest to what was written, where one is near enough to have been meant:
- * one typing error (insertion, deletion, substitution, swap of neighbours) in a short word, two in a
- * longer one. Case does not count.
+ * one typing error in a short word, two in a longer one. Case does not count.
  */
 export function nearestWord(written: string, known: Iterable<string>): string | undefined {
   const most = written.length < 5 ? 1 : 2;
-  let best: { readonly word: string; readonly errors: number } | undefined;
+  let best: { word: string; errors: number } | undefined;
   for (const word of known) {
-    if (Math.abs(word.length - written.length) > most) continue;
-    const errors = typingErrors(written.toLowerCase(), word.toLowerCase());
+    const errors = typingErrors(written.toLowerCase(), word.toLowerCase(), most);
     if (errors <= most && errors < (best?.errors ?? Infinity)) best = { word, errors };
   }
   return best?.word;
 }
 
-/** The optimal string alignment distance of two words. */
-function typingErrors(left: string, right: string): number {
-  let beforeLast: readonly number[] = [];
-  let last: readonly number[] = Array.from({ length: right.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= left.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= right.length; column += 1) {
-      const changed = left[row - 1] === right[column - 1] ? 0 : 1;
-      const swapped = left[row - 2] === right[column - 1] && left[row - 1] === right[column - 2];
-      current.push(
-        Math.min(
-          at(last, column) + 1,
-          at(current, column - 1) + 1,
-          at(last, column - 1) + changed,
-          swapped && row > 1 && column > 1 ? at(beforeLast, column - 2) + 1 : Infinity,
-        ),
-      );
-    }
-    beforeLast = last;
-    last = current;
-  }
-  return at(last, right.length);
-}
-
 function at(row: readonly number[], column: number): number {
   return row[column] ?? Infinity;
+}
+
+function isSwap(left: string, right: string, row: number, column: number): boolean {
+  if (row < 2 || column < 2) return false;
+  return left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1];
 }

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { mqttNames, withSettings, withoutUrlCredentials } from "./channels.ts";
+import { mqttNames, withSettings, withoutUrlCredentials } from "./channel-tree.ts";
 import type { Warning } from "./contract.ts";
 import { unknownVariables, withEnvironment } from "./environment.ts";
 import type { ConfigFiles } from "./files.ts";
@@ -19,7 +19,7 @@ export interface Layered {
 
 /** Everything that was set, in one tree: config.json < .security.yml < environment < flags. */
 export async function layered(
-  { config, security }: ConfigFiles,
+  { config, security, found }: ConfigFiles,
   flags: Branch | undefined,
   { env, userHome, file }: Surroundings & ConfigPaths,
 ): Promise<Layered> {
@@ -35,6 +35,13 @@ export async function layered(
   return {
     tree: secrets.tree,
     problems: [...environment.problems, ...secrets.problems],
-    warnings: [...files.warnings, ...unknownVariables(env)],
+    warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(found, env, file)],
   };
+}
+
+/** A file that was named and is not there was meant to be. */
+function missingFile(found: boolean, env: Surroundings["env"], file: string): Warning[] {
+  if (found || !env["PICOCLAW_CONFIG"]) return [];
+  const message = `environment PICOCLAW_CONFIG: there is no file ${file}`;
+  return [{ message, remedy: "correct the path, or unset the variable" }];
 }

@@ -120,8 +120,9 @@ function hasMeans(model: Root["model_list"][number], hasKey: boolean): boolean {
   return KEYLESS.has(protocol.trim().toLowerCase());
 }
 
-/** The `model_name` of the entry that a name means. */
+/** The `model_name` of the entry that a name means; none where there are no entries at all. */
 export function entryNamed(name: string, models: readonly ModelEntry[]): string {
+  if (models.length === 0) return "";
   const trimmed = name.trim();
   if (trimmed === "" || models.some(({ model_name }) => model_name === trimmed)) return trimmed;
   return models.find(({ model }) => isModelId(trimmed, model))?.model_name ?? trimmed;

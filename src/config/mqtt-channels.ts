@@ -58,6 +58,7 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
     unknownChannelKeys(entry, path, findings);
     const enabled = v.safeParse(CHANNEL.enabled, childOf(entry, "enabled"));
     findings.issues(enabled.issues, [...path, "enabled"]);
+    if (!entry.entries.has("enabled")) warnOfSilence(path, findings);
     if (enabled.output !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
@@ -139,6 +140,11 @@ function tlsOf(tls: Settings["tls"], { folder, userHome }: PathBases): TlsSettin
 
 function isOff(entry: Tree): boolean {
   return ["", "false"].includes(textAt(entry, "enabled"));
+}
+
+function warnOfSilence(path: Path, findings: Findings): void {
+  const remedy = 'write "enabled": true, or false to keep it off';
+  findings.warn(path, "does not say whether it is enabled, so it is not", remedy);
 }
 
 function warnOfOthers(types: readonly string[], findings: Findings): void {

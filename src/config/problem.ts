@@ -14,18 +14,18 @@ export interface Problem {
   readonly text: string;
 }
 
-const REMEDY = "correct it; `picoclaw config validate` checks again";
+const CHECK = "`picoclaw config validate` checks again";
 
 /** All problems as one failure: the single one by itself, several with one line each in `why`. */
 export function failureOf(problems: readonly Problem[], file: string): Failure {
   const lines = [...new Set(problems.toSorted(byPlace).map(lineOf))];
   const [first = ""] = lines;
-  if (lines.length === 1) return new Failure("config", first, { remedy: REMEDY });
+  if (lines.length === 1) return new Failure("config", first, { remedy: `correct it; ${CHECK}` });
   const inFile = problems.every(({ origin }) => origin.from === "file" && origin.file === file);
   const where = inFile ? `in ${file}` : "of the configuration";
   return new Failure("config", `${lines.length} values ${where} are wrong`, {
     why: lines.join("\n"),
-    remedy: REMEDY.replace("it", "them"),
+    remedy: `correct them; ${CHECK}`,
   });
 }
 

@@ -1,9 +1,9 @@
-import { isEnabled, mqttNames } from "./channels.ts";
+import { isEnabled, mqttNames } from "./channel-tree.ts";
 import { resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
 import type { Problem } from "./problem.ts";
 import { branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
-import type { Branch, List, Path, Tree } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
 
 /** The tree with the secrets themselves instead of references to them, and what went wrong. */
 export async function withSecrets(
@@ -62,7 +62,7 @@ async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch>
     const isOff = textAt(entry, "enabled") === "false" && textAt(entry, "model_name") !== wanted;
     items.push(await withKeys(entry, index, isOff ? notResolved : resolve));
   }
-  return withChild(tree, "model_list", { ...models, items } satisfies List);
+  return withChild(tree, "model_list", { ...models, items });
 }
 
 async function withKeys(entry: Tree, index: number, resolve: Resolve): Promise<Tree> {

@@ -85,19 +85,25 @@ export function withoutChild(tree: Branch, key: string): Branch {
   );
 }
 
-/** The branch with a value at the end of a path of keys; what is no branch on the way is replaced. */
+/**
+ * The branch with a value at the end of a path of keys; unchanged where something else than a branch
+ * stands in the way, so that it is found to be wrong and not covered.
+ */
 export function withDeepChild(tree: Branch, path: readonly string[], child: Tree): Branch {
   const [key, ...rest] = path;
   if (key === undefined) return tree;
   if (rest.length === 0) return withChild(tree, key, child);
-  const inner = branchAt(tree, key) ?? branch([], child.origin);
-  return withChild(tree, key, withDeepChild(inner, rest, child));
+  const inner = tree.entries.get(key) ?? branch([], child.origin);
+  return inner.kind === "branch" ? withChild(tree, key, withDeepChild(inner, rest, child)) : tree;
 }
 
-/** Both layers in one: branches are joined key by key, of all else the upper one counts. */
+/**
+ * Both layers in one: branches are joined key by key, of all else the upper one counts. Only what
+ * should have been a branch below stays, to be found wrong.
+ */
 export function merge(lower: Tree, upper: Tree): Tree {
-  if (lower.kind !== "branch" || upper.kind !== "branch") return upper;
-  return mergeBranches(lower, upper);
+  if (upper.kind !== "branch") return upper;
+  return lower.kind === "branch" ? mergeBranches(lower, upper) : lower;
 }
 
 export function mergeBranches(lower: Branch, upper: Branch): Branch {

@@ -5,7 +5,7 @@ import { openModel } from "../../src/agent/model/open.ts";
 import { createCallCollector } from "../../src/agent/model/openai/calls.ts";
 import { createThoughtFilter } from "../../src/agent/model/openai/thoughts.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry } from "../support/agent-config.ts";
+import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
 import { streamEvents } from "../support/model-server.ts";
 
 const question = {
@@ -47,6 +47,20 @@ it("any text in any deltas and any cuts of bytes comes out as it went in", async
     }),
     { numRuns: 200 },
   );
+});
+
+it("a body without end is bounded, whatever it holds", async () => {
+  const entry = modelEntry({ api_base: "http://model.test/v1" });
+  const piece = new TextEncoder().encode(`: ${"x".repeat(1024 * 1024)}\n`);
+  const endless = () => new ReadableStream<Uint8Array>({ pull: (body) => body.enqueue(piece) });
+  for (const [status, sentence] of [
+    [200, /longer/],
+    [400, /refused/],
+  ] as const) {
+    const fetch = async () => new Response(endless(), { status });
+    const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+    assert.match((await modelFailureOf(collect(model(question)))).message, sentence);
+  }
 });
 
 it("thinking is taken off in the same way however the answer is cut", () => {

@@ -149,11 +149,14 @@ describe("a fault that stays", () => {
 
   it("tells the operator the provider's words, cleaned and short, and nobody else", async () => {
     const key = "sk-live-AAAABBBBCCCCDDDD";
-    const words = `Incorrect key ${key} \u001b[31m at https://x.test ${"x".repeat(5000)}`;
+    const words = `Incorrect key ${key} \u001b[31m at Bearer abc.d-e ${"x".repeat(5000)}`;
     server.script(refuses(401, { error: { message: words } }));
     const { model, log } = createModel({ entry: { api_keys: [key] } });
     const failure = await modelFailureOf(collect(model(questionOf())));
-    assert.match(failure.why ?? "", /HTTP 401: Incorrect key \*\*\* \\x1b\[31m at/);
+    assert.match(
+      failure.why ?? "",
+      /HTTP 401: Incorrect key \*\*\* \\x1b\[31m at Bearer \*\*\* xxx/,
+    );
     assert.ok((failure.why ?? "").length < 400);
     assert.doesNotMatch(failure.message, /Incorrect|http/);
     assert.ok(!inspect([failure, log.lines], { depth: 9 }).includes(key));

@@ -92,6 +92,26 @@ describe("without a model", () => {
     assert.equal(text, "A fact.\nA fact.");
   });
 
+  it("a reading that fails while another is told does not end the process", async () => {
+    const unheard: unknown[] = [];
+    const listen = (reason: unknown): void => void unheard.push(reason);
+    process.on("unhandledRejection", listen);
+    const failing: Tool = {
+      ...createDeviceTool({ root: "/", workspace: "/", now: () => new Date(), pause }),
+      run: () => Promise.reject(new Error("no")),
+    };
+    const turn = createOfflineAgent(failing)({
+      history: [],
+      text: "cpu and disk and memory",
+      client: "c",
+      signal: NEVER,
+    });
+    await assert.rejects(collect(turn), /no/);
+    await pause(20, NEVER);
+    process.off("unhandledRejection", listen);
+    assert.deepEqual(unheard, []);
+  });
+
   it("it ends with the reason of its signal", async () => {
     const reason = new Failure("cancelled", "stopped");
     const controller = new AbortController();

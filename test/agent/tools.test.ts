@@ -3,10 +3,12 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
 import { FACT_NAMES } from "../../src/agent/device/facts.ts";
-import { nearestWord, typingErrors } from "../../src/agent/spelling.ts";
+import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
+import { runTool } from "../../src/agent/tools/run.ts";
 import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
 import { TimeOver, within } from "../../src/agent/within.ts";
+import { nearestWord, typingErrors } from "../../src/base/spelling.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
 
 describe("the schema of a tool", () => {
@@ -61,6 +63,27 @@ describe("the device tool", () => {
     assert.match(await tool.run({ facts: [] }, signal), /at least one/);
     assert.match(await tool.run("cpu", signal), /^error: wrong arguments/);
     await tree.remove();
+  });
+});
+
+describe("a call of a tool", () => {
+  it("that is aborted has no result", async () => {
+    const reason = new Error("stop");
+    const controller = new AbortController();
+    const tool: Tool = {
+      name: "slow",
+      description: "",
+      parameters: {},
+      run: async () => {
+        controller.abort(reason);
+        throw new Error("cannot go on");
+      },
+    };
+    const call = { id: "1", name: "slow", arguments: "{}" };
+    await assert.rejects(
+      runTool(call, { tools: [tool], signal: controller.signal }),
+      (thrown) => thrown === reason,
+    );
   });
 });
 

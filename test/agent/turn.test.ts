@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as v from "valibot";
-import { createAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import { openModel } from "../../src/agent/model/open.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
@@ -9,20 +9,17 @@ import { defineTool } from "../../src/agent/tools/define.ts";
 import { createModelAgent } from "../../src/agent/turn.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import {
-  agentConfig,
-  agentDefaults,
-  collect,
-  modelEntry,
-  modelFailureOf,
-} from "../support/agent-config.ts";
+import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
 import {
   answers,
   calls,
   echoes,
+  event,
   hangs,
   resets,
+  sends,
   startModelServer,
+  streamEvents,
   streams,
   textEvent,
 } from "../support/model-server.ts";
@@ -216,10 +213,40 @@ describe("a turn", () => {
     assert.equal(server.requests.length, 3);
   });
 
+  it("does not keep what was only thought", async () => {
+    const thought = event({ choices: [{ delta: { reasoning_content: "hm" } }] });
+    server.script(sends(thought + streamEvents({ text: "yes" }).join("")));
+    const { result } = await ask();
+    assert.deepEqual(result.messages[1], { role: "assistant", text: "yes" });
+  });
+
+  it("leaves nothing behind on its signal", async () => {
+    const controller = new AbortController();
+    server.script(calls({ name: "silent", arguments: "{}" }), answers("yes"));
+    await ask({ tools: [silent], signal: controller.signal });
+    assert.equal(getEventListeners(controller.signal, "abort").length, 0);
+  });
+
   it("that breaks off after its first words ends in a failure", async () => {
     server.script(resets(textEvent("ha")));
     const { message } = await modelFailureOf(ask());
     assert.match(message, /broke off/);
+  });
+
+  it("aborted at its last word has not ended well", async () => {
+    server.script(streams({ text: ["yes"] }));
+    const reason = new Failure("cancelled", "stopped");
+    const controller = new AbortController();
+    const turn = createTestAgent()({
+      text: "?",
+      history: [],
+      client: "c",
+      signal: controller.signal,
+    });
+    const heard = async () => {
+      for await (const _ of turn) controller.abort(reason);
+    };
+    await assert.rejects(heard, (thrown) => thrown === reason);
   });
 
   it("ends with the reason of its signal, in a model's call and in a tool's", async () => {
@@ -234,27 +261,5 @@ describe("a turn", () => {
       controller.abort(reason);
       await assert.rejects(turn, (thrown) => thrown === reason);
     }
-  });
-});
-
-describe("the agent of a configuration", () => {
-  it("with a model asks it, and offers the device's facts", async () => {
-    server.script(
-      calls({ name: "device", arguments: '{"facts":["hostname","time"]}' }),
-      answers("That is it."),
-    );
-    const config = agentConfig([modelEntry({ api_base: server.base })]);
-    const agent = await createAgent({ config, log: SILENT });
-    const { text } = await collect(agent({ history: [], text: "?", client: "c", signal: NEVER }));
-    assert.equal(text, "That is it.");
-    assert.match(resultsTold()[0] ?? "", /^The hostname is .+\.\nThe time is .+\.$/);
-  });
-
-  it("with a model that cannot work is a failure at start", async () => {
-    const config = agentConfig([modelEntry({ model: "gemini/x" })], { model_name: "test" });
-    await assert.rejects(
-      createAgent({ config, log: SILENT }),
-      (thrown) => thrown instanceof Failure && thrown.code === "config",
-    );
   });
 });

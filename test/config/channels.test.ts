@@ -90,6 +90,12 @@ describe("channels", () => {
     assert.match(warningText(pushing), /two: has the broker and client_id of channel one/);
   });
 
+  it("that do not say whether they are enabled are told, and are not", async () => {
+    const loaded = await loadedFrom({ channel_list: { mqtt: { settings: { broker: "b" } } } });
+    assert.deepEqual(loaded.config.channels, []);
+    assert.match(warningText(loaded), /channel_list\.mqtt: does not say whether it is enabled/);
+  });
+
   it("with a password and no user name are told, without the password", async () => {
     const warnings = warningText(await loadedFrom(mqttConfig({ password: "hunter2" })));
     assert.match(warnings, /settings\.password: is not used without a username/);

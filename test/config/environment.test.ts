@@ -77,6 +77,15 @@ describe("environment variables of channels", () => {
     assert.match(failure.message, /^environment PICOCLAW_CHANNELS_MQTT_KEEP_ALIVE: found "soon"/);
   });
 
+  it("do not cover what is wrong in a file", async () => {
+    const variables = { [`${MQTT}BROKER`]: "tcp://b", [`${DEFAULTS}PROVIDER`]: "x" };
+    const config = { channel_list: { mqtt: { enabled: true, settings: "x" } }, agents: [] };
+    const security = "channels: {mqtt: {password: p}}";
+    const failure = await failureFrom(config, { env: variables, security });
+    assert.match(failure.why ?? "", /mqtt\.settings: found text, allowed is an object/);
+    assert.match(failure.why ?? "", /agents: found a list, allowed is an object/);
+  });
+
   it("say what is missing where they make a channel of half the settings", async () => {
     const failure = await failureFrom({}, { env: { [`${MQTT}BROKER`]: "tcp://b" } });
     assert.match(

@@ -103,6 +103,14 @@ describe("the place of the configuration", () => {
     });
   });
 
+  it("is told to be missing where $PICOCLAW_CONFIG names it", async () => {
+    await inHome({}, async (home) => {
+      const loaded = await home.loaded({ env: { PICOCLAW_CONFIG: "gone.json" } });
+      assert.equal(loaded.found, false);
+      assert.match(warningText(loaded), /PICOCLAW_CONFIG: there is no file .*gone\.json/);
+    });
+  });
+
   it("does not make an empty variable a path", async () => {
     await inHome({ "config.json": mqttConfig() }, async (home) => {
       const loaded = await home.loaded({ env: { PICOCLAW_HOME: "", PICOCLAW_CONFIG: "" } });
@@ -225,6 +233,11 @@ describe("whatever the bytes of the files are", () => {
       });
     });
   }
+
+  it("what is nested deeper than any configuration is refused on every runtime alike", async () => {
+    const failure = await failureFrom(`{"a": ${"[".repeat(120)}${"]".repeat(120)}}`);
+    assert.match(failure.message, /nested more than 100 levels deep/);
+  });
 
   it("aliases of aliases of aliases end", async () => {
     const lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"];

@@ -144,6 +144,7 @@ describe("agents.defaults.model_name", () => {
 
   it("beside an empty model_list is a warning, and the agent the offline one", async () => {
     const loaded = await loadedFrom({ agents: { defaults: { model_name: "big" } } });
+    assert.equal(loaded.config.agents.defaults.model_name, "");
     assert.match(warningText(loaded), /names big, and model_list is empty/);
     assert.match(warningText(loaded), /no model is configured, so the agent is the offline one/);
   });

@@ -1,7 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { nearestWord } from "../../base/spelling.ts";
 import type { Config, ModelEntry } from "../../config/contract.ts";
-import { nearestWord } from "../spelling.ts";
 import { isUsable } from "./endpoint.ts";
 
 /**

@@ -50,7 +50,7 @@ export interface Attempt {
   readonly key: string | undefined;
   /** Aborted when the question is, and when nothing has moved for too long. */
   readonly signal: AbortSignal;
-  /** Something moved: the limit counts anew, from now on with `milliseconds` where they are given. */
+  /** Something moved: the limit counts anew, and is from now on no longer than `milliseconds`. */
   readonly moved: (milliseconds?: number) => void;
 }
 

@@ -3,7 +3,7 @@ import { ModelFault } from "./fault.ts";
 /** A limit on silence: `signal` is aborted when nothing moved for that long, or when its parent is. */
 export interface Deadline {
   readonly signal: AbortSignal;
-  /** The limit counts anew from now, with a new length where one is given. */
+  /** The limit counts anew from now, and is shorter from now on where less is given. */
   readonly renew: (milliseconds?: number) => void;
   /** Ends the timer and aborts what still runs under the signal. */
   close(): void;
@@ -33,7 +33,7 @@ export function startDeadline(parent: AbortSignal, milliseconds: number): Deadli
     signal: controller.signal,
     renew(shorter) {
       movedAt = performance.now();
-      if (shorter === undefined) return;
+      if (shorter === undefined || shorter >= limit) return;
       limit = shorter;
       clearTimeout(timer);
       sleep();

@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
+import { nearestWord } from "../../base/spelling.ts";
 import type { ModelEntry } from "../../config/contract.ts";
-import { nearestWord } from "../spelling.ts";
 import { PROTOCOLS, protocolNamed, protocolWords } from "./protocols.ts";
 import type { ProtocolFacts } from "./protocols.ts";
 

@@ -7,7 +7,7 @@ import { ModelFault } from "./fault.ts";
  */
 export type Chunk = { readonly json: unknown; readonly whole: boolean } | "done";
 
-/** Told of whatever arrives, comments too; with milliseconds where a new limit on silence holds. */
+/** Told of whatever arrives, comments too; with milliseconds where a shorter limit on silence holds. */
 export type Moved = (milliseconds?: number) => void;
 
 /** Characters of one event. */

@@ -1,4 +1,4 @@
-import { typingErrors } from "../spelling.ts";
+import { typingErrors } from "../../base/spelling.ts";
 import { KNOWN_WORDS, LOOKALIKES, meaningsOf } from "./vocabulary.ts";
 import type { Meaning } from "./vocabulary.ts";
 

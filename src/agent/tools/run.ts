@@ -1,6 +1,6 @@
+import { nearestWord } from "../../base/spelling.ts";
 import type { ToolCall } from "../contract.ts";
 import { beginningOf } from "../shorten.ts";
-import { nearestWord } from "../spelling.ts";
 import { TimeOver, within } from "../within.ts";
 import type { Tool } from "./contract.ts";
 
