@@ -74,6 +74,7 @@ function deadline(
   const grace = part.error ? GRACE_MS : 0;
   const left = Math.min(Math.max(expiresAt + grace - Date.now(), 0), 2 ** 31 - 1);
   const expired = new Failure("expired", "The answer came too late to be of use.");
+  if (left === 0) controller.abort(expired);
   const timer = setTimeout(() => controller.abort(expired), left);
   return { signal: controller.signal, stop: () => clearTimeout(timer) };
 }

@@ -3,7 +3,7 @@ import type { AnswerPart, Question } from "./contract.ts";
 import type { DeviceLine, Listener } from "./device.ts";
 import { createInbox, type Inbox } from "./inbox.ts";
 import type { Incoming } from "./message.ts";
-import { createPartTaker } from "./parts.ts";
+import { createPartTaker, type Taken } from "./parts.ts";
 import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "./topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "./wire.ts";
 
@@ -11,7 +11,11 @@ import { decodePart, encodeRequest, utf8Of, type WirePart } from "./wire.ts";
 const QUIET_MS = 2_000;
 /** A status of `offline` can be a moment old: the gateway gets this long to prove it wrong. */
 const OFFLINE_GRACE_MS = 1_500;
+/** After a loss of the broker a gateway begins to come back 5 s later. */
+const RETURN_MS = 10_000;
 const INBOX_SIZE = 10_000;
+
+const UNHEARD = "the broker says that nobody subscribes to its requests";
 
 type Event =
   | { readonly type: "part"; readonly part: WirePart; readonly payload: Uint8Array }
@@ -41,8 +45,7 @@ export async function tell({ connection, options }: DeviceLine, question: Told):
     ...(session.protocol === 5 && { properties }),
   };
   const { unheard } = await connection.publish(message, question.signal);
-  if (unheard)
-    throw unserved(address.agent, "the broker says that nobody subscribes to its requests");
+  if (unheard) throw unserved(address.agent, UNHEARD);
 }
 
 /** See `Device.ask`. */
@@ -76,22 +79,24 @@ function listenerFor(
   inbox: Inbox<Event>,
   { response, status, id }: { response: string; status: string; id: string },
 ): Listener {
-  const message = ({ topic, payload, retain }: Incoming): void => {
-    if (topic === status) {
-      const word = utf8Of(payload);
-      if (word === "online" || word === "offline")
-        inbox.put({ type: "status", online: word === "online" });
-    }
+  const message = ({ topic, payload, retain, properties }: Incoming): void => {
+    if (topic === status) putStatus(inbox, utf8Of(payload));
     if (topic !== response || retain) return;
     const part = decodePart(payload);
-    if (!part || (part.id !== undefined && part.id !== id)) return;
-    inbox.put({ type: "part", part, payload });
+    const names = [part?.id ?? id, properties?.correlationData?.toString() ?? id];
+    if (part && names.every((name) => name === id)) inbox.put({ type: "part", part, payload });
   };
   return {
     message,
     lost: (failure) => inbox.put({ type: "lost", failure }),
     restored: () => inbox.put({ type: "restored" }),
   };
+}
+
+function putStatus(inbox: Inbox<Event>, word: string | undefined): void {
+  if (word === "online" || word === "offline") {
+    inbox.put({ type: "status", online: word === "online" });
+  }
 }
 
 /** What is known while an answer is being collected; times are milliseconds of `performance.now()`. */
@@ -103,6 +108,10 @@ interface Progress {
   quietEnds: boolean;
   deadline: number;
   offlineUntil: number;
+  /** The broker was lost before the first part: the request may have been lost with it. */
+  doubtful: boolean;
+  /** At the last try the broker said that nobody heard the request. */
+  unheard: boolean;
 }
 
 async function* answerOf(
@@ -117,6 +126,8 @@ async function* answerOf(
     quietEnds: false,
     deadline: performance.now() + question.firstPartMs,
     offlineUntil: Number.POSITIVE_INFINITY,
+    doubtful: false,
+    unheard: false,
   };
   for (;;) {
     const wait = Math.min(progress.deadline, progress.offlineUntil) - performance.now();
@@ -125,22 +136,35 @@ async function* answerOf(
       if (progress.quietEnds) return;
       throw silence(line, question, progress);
     }
-    if (event.type === "part") {
-      if (progress.modern && event.part.id === undefined) continue;
-      const part = take(event.part, event.payload);
-      if (part === "missing" || inbox.dropped() > 0)
-        throw cutOff("a part of the answer went missing");
-      if (part === "ignored") continue;
+    if (event.type !== "part") await note(line, event, progress, question);
+    else if (isOurs(event.part, progress)) {
+      const part = taken(take(event.part, event.payload), inbox);
+      if (part === undefined) continue;
       advance(progress, event.part, question);
       yield part;
       if (part.done) return;
-    } else await note(line, event, progress, question);
+    }
   }
+}
+
+function taken(part: Taken, inbox: Inbox<Event>): AnswerPart | undefined {
+  if (part === "missing" || inbox.dropped() > 0) throw cutOff("a part of the answer went missing");
+  return part === "ignored" ? undefined : part;
+}
+
+/**
+ * A gateway that follows the contract sends our id with every part; only what it did not understand is
+ * answered without one, since the id could not be read either.
+ */
+function isOurs({ id, error }: WirePart, { modern }: Progress): boolean {
+  const misunderstood = error?.code === "bad_request" || error?.code === "too_large";
+  return !modern || id !== undefined || misunderstood;
 }
 
 function advance(progress: Progress, part: WirePart, { nextPartMs }: Question): void {
   progress.parts += 1;
   progress.offlineUntil = Number.POSITIVE_INFINITY;
+  progress.doubtful = false;
   progress.quietEnds = part.id === undefined && part.seq === undefined;
   progress.deadline = performance.now() + (progress.quietEnds ? QUIET_MS : nextPartMs);
 }
@@ -153,19 +177,39 @@ async function note(
 ): Promise<void> {
   switch (event.type) {
     case "status":
-      progress.modern = true;
-      progress.offlineUntil =
-        event.online || progress.parts > 0
-          ? Number.POSITIVE_INFINITY
-          : performance.now() + OFFLINE_GRACE_MS;
+      noteStatus(progress, event.online);
+      if (event.online && progress.doubtful) await tellAgain(line, progress, question);
       return;
     case "lost":
-      if (event.failure.code === "unreachable") return;
-      throw progress.parts > 0 ? cutOff(event.failure.message) : event.failure;
-    case "restored":
-      // The request may have died with the broker. A gateway that follows the contract knows it by its id.
-      if (progress.modern && progress.parts === 0) await tell(line, question);
+      if (event.failure.code !== "unreachable") {
+        throw progress.parts > 0 ? cutOff(event.failure.message) : event.failure;
+      }
+      progress.doubtful = progress.parts === 0;
       return;
+    case "restored":
+      if (progress.modern && progress.doubtful) await tellAgain(line, progress, question);
+      return;
+  }
+}
+
+function noteStatus(progress: Progress, online: boolean): void {
+  const grace = progress.doubtful ? RETURN_MS : OFFLINE_GRACE_MS;
+  const waits = online || progress.parts > 0;
+  progress.modern = true;
+  progress.offlineUntil = waits ? Number.POSITIVE_INFINITY : performance.now() + grace;
+}
+
+/**
+ * Says once more what may have died with the broker; a gateway that follows the contract knows it by its
+ * id. Nobody may hear it yet, because the gateway comes back later than we do: its `online` tells us.
+ */
+async function tellAgain(line: DeviceLine, progress: Progress, question: Question): Promise<void> {
+  try {
+    await tell(line, question);
+    progress.unheard = false;
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== "unserved") throw error;
+    progress.unheard = true;
   }
 }
 
@@ -175,8 +219,8 @@ function silence(
   progress: Progress,
 ): Failure {
   const { agent_id } = line.options.channel.settings;
-  if (performance.now() >= progress.offlineUntil)
-    return unserved(agent_id, "its status is offline");
+  if (progress.offlineUntil < progress.deadline) return unserved(agent_id, "its status is offline");
+  if (progress.unheard) return unserved(agent_id, UNHEARD);
   if (progress.parts > 0) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
   const why = line.connection.problem()?.message ?? "the gateway may be busy, or not running";
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {

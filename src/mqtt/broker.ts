@@ -27,7 +27,7 @@ export async function openBroker(settings: BrokerSettings): Promise<Broker> {
   if (address.kind !== "embedded")
     throw new Failure("config", "the broker is not the built-in one");
   const { host, port } = address;
-  if (!isLoopback(host) && (!settings.username || !settings.password)) {
+  if (!isLoopback(host) && !hasCredentials(settings)) {
     throw new Failure("config", `the built-in broker will not listen on ${host} for everyone`, {
       why: "beyond the loopback anyone could ask and answer",
       remedy: "set username and password of the channel, or use broker: embedded",
@@ -48,6 +48,10 @@ export async function openBroker(settings: BrokerSettings): Promise<Broker> {
   aedes.on("connectionError", () => {});
   await listening(server, host, port);
   return { host, port: portOf(server), close: () => closeAll(aedes, server, sockets) };
+}
+
+function hasCredentials({ username, password }: BrokerSettings): boolean {
+  return Boolean(username?.reveal()) && Boolean(password?.reveal());
 }
 
 function isLoopback(host: string): boolean {

@@ -1,6 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { MqttChannel } from "../config/contract.ts";
+import type { MqttChannel, MqttSettings } from "../config/contract.ts";
 import { dialAddressOf } from "./address.ts";
 import type { ReplyPart } from "./answer.ts";
 import { openConnection, randomClientId, type Connection } from "./connection.ts";
@@ -53,6 +53,8 @@ export interface ChannelOptions {
 }
 
 const RECONNECT_MS = 5_000;
+/** From QoS 1 on the broker keeps requests that come while we are away, for an hour. */
+const AWAY_S = 3_600;
 /** A broker that speaks MQTT 5 is told not to send packets that are absurdly over the payload limit. */
 const PACKET_SLACK = 4;
 const LEAST_PACKET_BYTES = 1_048_576;
@@ -68,7 +70,8 @@ export function openChannel(options: ChannelOptions): Channel {
   const connection: Connection = openConnection({
     address: dialAddressOf(settings),
     settings,
-    clientId: settings.client_id || randomClientId(`picoclaw-mqtt-${settings.agent_id}`),
+    clientId: clientIdFor(settings, quiet),
+    ...(settings.qos > 0 && !quiet && { away: { seconds: AWAY_S, anew: !settings.client_id } }),
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
@@ -96,6 +99,12 @@ export function openChannel(options: ChannelOptions): Channel {
       return connection.close(quiet ? undefined : presence.offline);
     },
   };
+}
+
+/** A mere check never takes the id of a gateway that may be running: the broker would throw that one out. */
+function clientIdFor({ client_id, agent_id }: MqttSettings, quiet: boolean): string {
+  if (client_id && !quiet) return client_id;
+  return randomClientId(client_id || `picoclaw-mqtt-${agent_id}`);
 }
 
 function packetLimit(maxPayloadBytes: number): number {

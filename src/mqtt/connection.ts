@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { Store } from "mqtt";
+import { DefaultMessageIdProvider, Store } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttSettings } from "../config/contract.ts";
@@ -34,6 +34,8 @@ export interface ConnectionOptions {
   /** Milliseconds from a loss to the next attempt, and between attempts. */
   readonly reconnectMs: number;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
+  /** How long the broker keeps messages for us while we are away; `anew` forgets what a former process left. */
+  readonly away?: { readonly seconds: number; readonly anew: boolean };
   /** Bytes of the largest packet we take; 0 is any. */
   readonly maximumPacketBytes: number;
   readonly log: Log;
@@ -119,7 +121,10 @@ function createState(onLoss: ConnectionOptions["onLoss"]): State {
       onLoss?.(failure);
     },
     leave(dead) {
-      if (session === dead) session = undefined;
+      if (session !== dead) return;
+      session = undefined;
+      problem = new Failure("unreachable", "the connection to the broker was lost");
+      dead.abort("a message could not be sent");
     },
     end(failure) {
       session = undefined;
@@ -147,7 +152,7 @@ async function keepConnected(
 ): Promise<Failure | undefined> {
   const connect = protocolChooser(options, signal);
   while (!signal.aborted) {
-    const refusal = await oneSession(options, connect, state);
+    const refusal = await oneSession(options, connect, { state, signal });
     if (signal.aborted) return undefined;
     if (refusal.verdict !== "later") return refusal.failure;
     state.down(refusal.failure);
@@ -165,12 +170,13 @@ type Connect = () => Promise<Session>;
 async function oneSession(
   { onSession, log }: ConnectionOptions,
   connect: Connect,
-  state: State,
+  { state, signal }: { state: State; signal: AbortSignal },
 ): Promise<Refusal> {
   let session: Session | undefined;
   try {
     session = await connect();
-    await onSession(session);
+    await untilAborted(onSession(session), signal);
+    signal.throwIfAborted();
     state.up(session);
     return await session.lost;
   } catch (error) {
@@ -193,23 +199,39 @@ async function oneSession(
 function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Connect {
   const wanted = options.settings.protocol_version;
   let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
-  const incomingStore = new Store();
+  // Each client closes the store that it was given; without `clean: false` the next one finds it destroyed.
+  const incomingStore = new Store({ clean: false });
+  const messageIdProvider = new DefaultMessageIdProvider();
+  let fresh = options.away?.anew ?? true;
   const connect = async (protocol: 4 | 5): Promise<Session> => {
     const { settings, address } = options;
     const transport = await prepareTransport(address, settings.tls);
     const { keep_alive: keepAlive, username, password } = settings;
     const secrets = { username: username?.reveal(), password: password?.reveal() };
-    const details = { ...options, ...secrets, transport, protocol, keepAlive, incomingStore };
-    return connectSession(details, signal);
+    // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.
+    const keeps = options.away && (protocol === 5 || !options.away.anew);
+    const keep = keeps && { keep: { seconds: options.away.seconds, fresh } };
+    const stores = { incomingStore, messageIdProvider };
+    const details = { ...options, ...secrets, ...stores, transport, protocol, keepAlive };
+    const session = await connectSession({ ...details, ...keep }, signal);
+    fresh = false;
+    return session;
   };
   return async () => {
-    if (known) return connect(known);
+    if (known) {
+      return connect(known).catch((error: unknown) => {
+        // Another broker may have taken this one's place: find out anew what it speaks.
+        if (wanted !== "auto" || !isOlder(error)) throw error;
+        known = undefined;
+        throw new ConnectError({ ...error.refusal, verdict: "later" });
+      });
+    }
     try {
       const session = await connect(5);
       known = 5;
       return session;
     } catch (error) {
-      if (!(error instanceof ConnectError) || !mayBeOlder(error.refusal)) throw error;
+      if (!isOlder(error)) throw error;
     }
     const session = await connect(4);
     known = 4;
@@ -218,8 +240,12 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
   };
 }
 
-function mayBeOlder({ verdict, hungUp }: Refusal): boolean {
-  return verdict === "older" || hungUp === true;
+/** The broker may speak 3.1.1 alone: it said so, or hung up at the sight of MQTT 5. */
+function isOlder(error: unknown): error is ConnectError {
+  return (
+    error instanceof ConnectError &&
+    (error.refusal.verdict === "older" || error.refusal.hungUp === true)
+  );
 }
 
 /** Waits; ends early, without an error, when aborted. */
@@ -241,6 +267,7 @@ function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Pro
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(asFailure(signal.reason));
     signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
     const settle = (): void => signal.removeEventListener("abort", abort);
     work.then(resolve, reject).finally(settle);
   });

@@ -4,7 +4,8 @@ import { dialAddressOf } from "./address.ts";
 import { ask, tell } from "./ask.ts";
 import { openConnection, randomClientId } from "./connection.ts";
 import type { Device, DeviceOptions } from "./contract.ts";
-import type { Incoming } from "./message.ts";
+import { Lost, type Incoming } from "./message.ts";
+import type { Session } from "./session.ts";
 import { watch } from "./watch.ts";
 
 /** What asking and watching need of the connection. */
@@ -78,10 +79,23 @@ function openLine(options: DeviceOptions): Line {
     async listen(filters, listener) {
       const session = await connection.ready(options.signal);
       listeners.set(listener, filters);
-      await session.subscribe(filters, 1);
-      return () => listeners.delete(listener);
+      const stop = (): void => void listeners.delete(listener);
+      await subscribeNow(session, filters).catch((error: unknown) => {
+        stop();
+        throw error;
+      });
+      return stop;
     },
   };
+}
+
+/** Subscribes, or leaves it to the next session, which does so for every listener before it is ready. */
+async function subscribeNow(session: Session, filters: readonly string[]): Promise<void> {
+  try {
+    await session.subscribe(filters, 1);
+  } catch (error) {
+    if (!(error instanceof Lost)) throw error;
+  }
 }
 
 /** Losses are the caller's to tell: with `listen` they are lines of its own. */

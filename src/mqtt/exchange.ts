@@ -1,4 +1,4 @@
-import { ErrorWithSubackPacket, type MqttClient } from "mqtt";
+import type { MqttClient } from "mqtt";
 import { Failure } from "../base/failure.ts";
 import { Lost, type Outgoing, type Published } from "./message.ts";
 import { refusalOf } from "./reasons.ts";
@@ -55,27 +55,19 @@ export function subscribeWith(
     filters.map((filter) => [filter, { qos, rh: filter.includes("+") ? 2 : 0 } as const]),
   );
   return new Promise((resolve, reject) => {
-    client.subscribe(wanted, (error) => {
-      const refused = refusedCode(error);
-      if (refused === undefined) {
-        if (error) reject(new Lost(error.message));
-        else resolve();
-        return;
-      }
-      const { why, remedy } = refusalOf(refused, "").failure;
-      const message = `the broker refused the subscription to ${filters.join(", ")}`;
-      reject(
-        new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
-      );
+    client.subscribe(wanted, (error, _wanted, packet) => {
+      // The library's error names the reason in words alone; the code is on the packet.
+      const refused = packet?.granted.find((code) => typeof code === "number" && code >= 0x80);
+      if (typeof refused === "number") {
+        const { why, remedy } = refusalOf(refused, "").failure;
+        const message = `the broker refused the subscription to ${filters.join(", ")}`;
+        reject(
+          new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
+        );
+      } else if (error) reject(new Lost(error.message));
+      else resolve();
     });
   });
 }
 
 const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
-
-/** The library hides a SUBACK's reason codes (MQTT 5 section 3.9.3) in the packet beside its error. */
-function refusedCode(error: Error | null): number | undefined {
-  if (!(error instanceof ErrorWithSubackPacket)) return undefined;
-  const codes = error.packet.granted.map(Number);
-  return codes.find((code) => code >= 0x80);
-}

@@ -1,3 +1,6 @@
+/** The longest time that a timer can count: a longer one would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A bounded queue between callbacks and one async reader. */
 export interface Inbox<T> {
   /** Never blocks; a full inbox drops the item and counts it. */
@@ -23,10 +26,13 @@ export function createInbox<T>(size: number): Inbox<T> {
       if (items.length === 0) {
         const { promise, resolve } = Promise.withResolvers<void>();
         wake = resolve;
-        const timer = Number.isFinite(ms) ? setTimeout(resolve, Math.max(ms, 0)) : undefined;
-        signal.addEventListener("abort", () => resolve(), { once: true });
+        const abort = (): void => resolve();
+        const bounded = Math.min(Math.max(ms, 0), MAX_TIMER_MS);
+        const timer = Number.isFinite(ms) ? setTimeout(resolve, bounded) : undefined;
+        signal.addEventListener("abort", abort, { once: true });
         await promise;
         clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
         wake = undefined;
         signal.throwIfAborted();
       }

@@ -10,11 +10,12 @@ interface Reason {
 }
 
 const CREDENTIALS = "check username and password (.security.yml, or --user and --password-file)";
+const AUTO = 'set protocol_version to "auto"';
 const RIGHTS = "ask whoever runs the broker for the rights of this user and client id";
 
 /** CONNACK return codes of MQTT 3.1.1 (section 3.2.2.3). */
 const RETURN_CODES: Readonly<Record<number, Reason>> = {
-  1: { name: "unacceptable protocol version", verdict: "older" },
+  1: { name: "unacceptable protocol version", verdict: "older", remedy: AUTO },
   2: { name: "client id rejected", verdict: "final", remedy: "choose another client_id" },
   3: { name: "server unavailable", verdict: "later" },
   4: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
@@ -27,7 +28,7 @@ const REASON_CODES: Readonly<Record<number, Reason>> = {
   0x81: { name: "malformed packet", verdict: "later" },
   0x82: { name: "protocol error", verdict: "later" },
   0x83: { name: "implementation specific error", verdict: "later" },
-  0x84: { name: "unsupported protocol version", verdict: "older" },
+  0x84: { name: "unsupported protocol version", verdict: "older", remedy: AUTO },
   0x85: { name: "client id not valid", verdict: "final", remedy: "choose another client_id" },
   0x86: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
   0x87: { name: "not authorized", verdict: "final", remedy: `${CREDENTIALS}, or ${RIGHTS}` },

@@ -2,7 +2,8 @@ import { MqttClient, type IClientOptions, type IPublishPacket, type IStore } fro
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { publishWith, subscribeWith, unheardIds } from "./exchange.ts";
-import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
+import { createLossGuard } from "./loss.ts";
+import type { Incoming, Outgoing, Published } from "./message.ts";
 import { refusalOf, unreachable, type Refusal } from "./reasons.ts";
 import type { PublishTopic } from "./topics.ts";
 import type { Transport } from "./transport.ts";
@@ -37,6 +38,10 @@ export interface SessionOptions {
   /** Bytes of the largest packet that we take, told to an MQTT 5 broker; 0 tells nothing. */
   readonly maximumPacketBytes: number;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
+  /** The broker keeps what comes while we are away; undefined is a session that ends with its connection. */
+  readonly keep?: { readonly seconds: number; readonly fresh: boolean };
+  /** Outlives a session, so that no packet id is used again while the broker still holds it. */
+  readonly messageIdProvider: NonNullable<IClientOptions["messageIdProvider"]>;
   /** Outlives a session, so that a QoS 2 request between PUBREC and PUBREL is not lost with it. */
   readonly incomingStore: IStore;
   readonly log: Log;
@@ -80,7 +85,8 @@ function createClient(options: SessionOptions): MqttClient {
     clientId: options.clientId,
     keepalive: options.keepAlive,
     connectTimeout: options.connectTimeoutMs,
-    clean: true,
+    clean: options.keep?.fresh ?? true,
+    messageIdProvider: options.messageIdProvider,
     manualConnect: true,
     reconnectPeriod: 0,
     resubscribe: false,
@@ -90,10 +96,7 @@ function createClient(options: SessionOptions): MqttClient {
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
-    ...(options.protocol === 5 &&
-      options.maximumPacketBytes > 0 && {
-        properties: { maximumPacketSize: options.maximumPacketBytes },
-      }),
+    ...(options.protocol === 5 && { properties: connectProperties(options) }),
   };
   const client = new MqttClient(() => options.transport.open(), settings);
   // Acknowledgements leave after this callback: a throw here would stop all further delivery.
@@ -107,6 +110,14 @@ function createClient(options: SessionOptions): MqttClient {
     done();
   };
   return client;
+}
+
+/** MQTT 5 section 3.1.2.11. */
+function connectProperties({ maximumPacketBytes, keep }: SessionOptions) {
+  return {
+    ...(maximumPacketBytes > 0 && { maximumPacketSize: maximumPacketBytes }),
+    ...(keep && { sessionExpiryInterval: keep.seconds }),
+  };
 }
 
 function incomingOf({ topic, payload, qos, dup, retain, properties }: IPublishPacket): Incoming {
@@ -134,14 +145,19 @@ function lossOf(client: MqttClient, options: SessionOptions): Promise<Refusal> {
   return new Promise((resolve) => {
     client.on("close", () => {
       const error = options.transport.error();
-      const silent = reason === undefined && error === undefined;
+      const wordless = (reason === undefined && error === undefined) || isReset(error);
       const fallback = unreachable(
         up ? "the connection to the broker was lost" : NO_CONNACK,
         error?.message,
       );
-      resolve({ ...(reason ?? fallback), hungUp: silent && !up });
+      resolve({ ...(reason ?? fallback), hungUp: wordless && !up });
     });
   });
+}
+
+/** A peer that closes a socket with our CONNECT still unread in it sends a reset instead of an end. */
+function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
+  return error?.code === "ECONNRESET" || error?.code === "EPIPE";
 }
 
 function refusalOfError(error: Error & { code?: unknown }): Refusal {
@@ -165,9 +181,9 @@ async function connected(
   signal.addEventListener("abort", abort, { once: true });
   client.once("connect", () => resolve());
   void lost.then(fail);
-  if (signal.aborted) abort();
-  else client.connect();
   try {
+    if (signal.aborted) abort();
+    else client.connect();
     await promise;
   } finally {
     clearTimeout(timer);
@@ -183,10 +199,9 @@ function sessionOf(client: MqttClient, options: SessionOptions, lost: Promise<Re
   const properties = client.serverProperties;
   const receiveMaximum = properties?.receiveMaximum ?? WINDOW;
   const window = createWindow(Math.min(WINDOW, Math.max(1, receiveMaximum)));
-  const gone = lost.then(() => Promise.reject(new Lost("the connection was lost")));
-  gone.catch(() => {});
+  const { isLost, orLost } = createLossGuard(lost);
   const abort = (reason: string): void => {
-    options.log.warn("connection given up", { reason });
+    if (!isLost()) options.log.warn("connection given up", { reason });
     client.stream.destroy();
   };
   watch(client, options.keepAlive, abort);
@@ -196,14 +211,14 @@ function sessionOf(client: MqttClient, options: SessionOptions, lost: Promise<Re
       () => abort(`no ${what} within ${ACKNOWLEDGE_MS / 1000} s`),
       ACKNOWLEDGE_MS,
     );
-    return Promise.race([work, gone]).finally(() => clearTimeout(timer));
+    return orLost(work).finally(() => clearTimeout(timer));
   };
   return {
     protocol: options.protocol,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     lost,
     publish: async (message) => {
-      const release = await Promise.race([window.enter(), gone]);
+      const release = await orLost(window.enter());
       return inTime(publishWith(client, message, unheard), "acknowledgement").finally(release);
     },
     subscribe: (filters, qos) => inTime(subscribeWith(client, filters, qos), "SUBACK"),
@@ -228,12 +243,10 @@ function watch(client: MqttClient, keepAlive: number, abort: (reason: string) =>
 
 async function endOf(client: MqttClient): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    // A second end() is ignored while the first one waits for acknowledgements that will not come.
-    client.stream.destroy();
-    resolve();
-  }, END_MS);
+  const timer = setTimeout(resolve, END_MS);
   client.end(false, () => resolve());
   await promise;
   clearTimeout(timer);
+  // A second end() would do nothing, and a broker that hangs never closes its side.
+  client.stream.destroy();
 }

@@ -86,6 +86,9 @@ function serverName(tls: TlsSettings, host: string): { servername?: string } {
   return isIP(host) === 0 ? { servername: host } : {};
 }
 
+/** RFC 5246 appendix E. */
+const TLS_1_2 = 0x03_03;
+
 async function webSocketDialler(
   { kind, host, port, path }: Exclude<DialAddress, { kind: "unix" }>,
   tls: TlsOptions & { servername?: string },
@@ -94,8 +97,8 @@ async function webSocketDialler(
   const authority = host.includes(":") ? `[${host}]` : host;
   const url = `${kind}://${authority}:${port}${path}`;
   return () => {
-    // Bun's own WebSocket takes TLS options in `tls`, the package in its options.
-    const settings = kind === "wss" ? { ...tls, tls } : {};
+    // Bun's own WebSocket takes TLS options in `tls` and versions by number, the package in its options.
+    const settings = kind === "wss" ? { ...tls, tls: { ...tls, minVersion: TLS_1_2 } } : {};
     const socket = new WebSocket(url, ["mqtt"], settings);
     const stream = createWebSocketStream(socket);
     socket.on("close", () => stream.destroy());

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { describe, it } from "node:test";
+import { openTestChannel, openTestDevice } from "../support/channel.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { until } from "../support/until.ts";
+
+const question = (text: string): string => JSON.stringify({ text });
+
+/** A way to a broker that can be cut and mended while the broker itself goes on. */
+async function openWay(port: number) {
+  const sockets = new Set<Socket>();
+  let open = true;
+  const server = createServer((near) => {
+    if (!open) {
+      near.destroy();
+      return;
+    }
+    const far = connect(port, "127.0.0.1");
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one);
+      one.on("error", () => {});
+      one.once("close", () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  return {
+    url: `tcp://127.0.0.1:${typeof address === "object" ? address?.port : 0}`,
+    cut(): void {
+      open = false;
+      for (const socket of sockets) socket.destroy();
+    },
+    mend(): void {
+      open = true;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+describe("what is asked while the gateway is away", () => {
+  const cases = [
+    { protocol_version: 5, client_id: "" },
+    { protocol_version: 5, client_id: "fixed" },
+    { protocol_version: 4, client_id: "fixed" },
+  ] as const;
+  for (const settings of cases) {
+    for (const qos of [1, 2] as const) {
+      const name = `comes at its return: MQTT ${settings.protocol_version}, QoS ${qos}, client id ${settings.client_id || "generated"}`;
+      it(name, needsMosquitto, async () => {
+        await using broker = await startMosquitto();
+        await using way = await openWay(broker.port);
+        await using asked = openTestChannel(way.url, {
+          settings: { ...settings, qos },
+          reconnectMs: 100,
+        });
+        await asked.ready();
+        await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
+        for (const round of ["first", "second"]) {
+          way.cut();
+          await until("noticed", () => asked.channel.problem() !== undefined);
+          await device.client.publishAsync("/picoclaw/edge/c1/request", question(round), { qos });
+          way.mend();
+          const request = await asked.request(round === "first" ? 0 : 1);
+          assert.equal(request.text, round);
+          await request.reply({ text: round, done: true });
+        }
+        await device.message(1);
+        assert.equal(asked.requests.length, 2);
+      });
+    }
+  }
+
+  it("comes to the next process, where the client id is the same", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const settings = { client_id: "fixed", qos: 1 } as const;
+    const first = openTestChannel(broker.url, { settings });
+    await first.ready();
+    await first.channel.close();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
+    await device.client.publishAsync("/picoclaw/edge/c1/request", question("hi"), { qos: 1 });
+    await using second = openTestChannel(broker.url, { settings });
+    assert.equal((await second.request()).text, "hi");
+  });
+
+  it("is lost at QoS 0, as documented: nothing old is run", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const settings = { client_id: "fixed" } as const;
+    const first = openTestChannel(broker.url, { settings });
+    await first.ready();
+    await first.channel.close();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
+    await device.client.publishAsync("/picoclaw/edge/c1/request", question("old"), { qos: 1 });
+    await using second = openTestChannel(broker.url, { settings });
+    await second.ready();
+    await device.client.publishAsync("/picoclaw/edge/c1/request", question("new"), { qos: 1 });
+    assert.equal((await second.request()).text, "new");
+  });
+});
+
+it(
+  "a mere check never throws out the gateway that runs under the same client id",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    const settings = { client_id: "fixed", qos: 1 } as const;
+    await using running = openTestChannel(broker.url, { settings });
+    await running.ready();
+    await using check = openTestChannel(broker.url, { settings, quiet: true });
+    await check.ready();
+    assert.ok(!broker.log().includes("already connected"));
+    assert.equal(running.channel.problem(), undefined);
+  },
+);

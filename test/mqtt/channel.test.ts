@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { decodePart } from "../../src/mqtt/wire.ts";
+import { answering, follow, openTestChannel, openTestDevice, run } from "../support/channel.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { until } from "../support/until.ts";
+
+const REQUEST = "/picoclaw/edge/c1/request";
+const RESPONSE = "/picoclaw/edge/c1/response";
+const question = (text: string, more: object = {}): string => JSON.stringify({ text, ...more });
+
+describe("a channel on MQTT 5", () => {
+  it(
+    "answers with correlation, content type, payload format and what is left of the expiry",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { settings: { qos: 1 } });
+      assert.equal((await asked.ready()).protocol, 5);
+      await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/#");
+      const own = "/picoclaw/edge/c1/answers/7";
+      const properties = {
+        correlationData: Buffer.from([0, 255, 7]),
+        responseTopic: own,
+        messageExpiryInterval: 40,
+      };
+      await device.client.publishAsync(REQUEST, question("hi", { id: "r-1" }), {
+        qos: 1,
+        properties,
+      });
+      const request = await asked.request();
+      assert.deepEqual(
+        [request.client, request.text, request.id, request.stream],
+        ["c1", "hi", "r-1", true],
+      );
+      assert.ok(Math.abs((request.expiresAt ?? 0) - Date.now() - 40_000) < 3_000);
+      await request.reply({ text: "a" });
+      await request.reply({ text: "b", done: true });
+      await until("three messages", () => device.messages.length === 3);
+      const answers = device.messages.filter(({ topic }) => topic === own);
+      assert.deepEqual(
+        answers.map(({ payload }) => String(payload)),
+        ['{"text":"a","id":"r-1","seq":0}', '{"text":"b","id":"r-1","seq":1,"done":true}'],
+      );
+      for (const { properties: seen, retain } of answers) {
+        assert.deepEqual(Buffer.from(seen?.correlationData ?? []), properties.correlationData);
+        assert.equal(seen?.contentType, "application/json");
+        assert.equal(Number(seen?.payloadFormatIndicator), 1);
+        const left = seen?.messageExpiryInterval ?? 0;
+        assert.ok(left > 30 && left <= 40, String(left));
+        assert.equal(retain, false);
+      }
+    },
+  );
+
+  it(
+    "answers on its own topic where the response topic asked for is not the asker's",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, "#");
+      const wanted = ["/picoclaw/edge/c2/response", "/elsewhere", "/picoclaw/edge/c1/request"];
+      for (const responseTopic of wanted) {
+        await device.client.publishAsync(REQUEST, question("hi"), {
+          properties: { responseTopic },
+        });
+      }
+      const answers = () =>
+        device.messages.filter(({ payload }) => String(payload).includes('"ok"'));
+      await until("three answers", () => answers().length === 3);
+      assert.deepEqual(
+        answers().map(({ topic }) => topic),
+        [RESPONSE, RESPONSE, RESPONSE],
+      );
+      assert.equal(
+        asked.log.lines.filter(({ message }) => message.includes("not honoured")).length,
+        3,
+      );
+    },
+  );
+
+  it(
+    "survives a response topic with wildcards, which mosquitto 2.0.11 lets through",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
+      await asked.ready();
+      await using evil = await openTestDevice(broker.url, RESPONSE);
+      await evil.client.publishAsync(REQUEST, question("hi"), {
+        properties: { responseTopic: "/picoclaw/edge/c1/+" },
+      });
+      const done = await evil.message();
+      assert.equal(done.topic, RESPONSE);
+      assert.ok(!asked.log.text().includes("given up"));
+      assert.equal(asked.channel.problem(), undefined);
+    },
+  );
+
+  it("does not send an answer that has expired, but says so", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    await using device = await openTestDevice(broker.url, RESPONSE);
+    await device.client.publishAsync(REQUEST, question("hi"), {
+      properties: { messageExpiryInterval: 1 },
+    });
+    const request = await asked.request();
+    await until("it has expired", () => Date.now() > (request.expiresAt ?? 0));
+    await assert.rejects(request.reply({ text: "late", done: true }), { code: "expired" });
+    await request.reply({ text: "too late", error: new Failure("expired", "x"), done: true });
+    const { payload } = await device.message();
+    assert.deepEqual(decodePart(Buffer.from(payload)), {
+      text: "too late",
+      seq: 0,
+      done: true,
+      error: { code: "expired" },
+    });
+    assert.equal(device.messages.length, 1);
+  });
+
+  it("is understood by mosquitto_rr", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
+    await asked.ready();
+    const output = await run(
+      "mosquitto_rr",
+      "-V",
+      "5",
+      "-p",
+      `${broker.port}`,
+      "-t",
+      REQUEST,
+      "-e",
+      RESPONSE,
+      "-m",
+      question("hi"),
+    );
+    assert.equal(output.trim(), '{"text":"ok","seq":0,"done":true}');
+  });
+
+  it(
+    "tells two requests apart by id, by correlation with payload, and not at all without",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url);
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, RESPONSE);
+      const send = (payload: string, correlationData?: Buffer) =>
+        device.client.publishAsync(REQUEST, payload, {
+          qos: 1,
+          ...(correlationData && { properties: { correlationData } }),
+        });
+      await send(question("a", { id: "1" }));
+      await send(question("other words", { id: "1" }));
+      await send(question("a", { id: "2" }));
+      await send(question("a"), Buffer.from([1]));
+      await send(question("b"), Buffer.from([1]));
+      await send(question("a"));
+      await asked.request(5);
+      const [one, same, two, first, second, bare] = asked.requests.map(({ key }) => key);
+      assert.equal(one, same);
+      assert.equal(new Set([one, two, first, second]).size, 4);
+      assert.equal(bare, undefined);
+      assert.equal(asked.requests[5]?.fingerprint, asked.requests[3]?.fingerprint);
+      assert.equal(asked.requests[5]?.redelivered, false);
+    },
+  );
+});
+
+describe("a channel on MQTT 3.1.1", () => {
+  it("answers mosquitto_pub and mosquitto_sub at QoS 0", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { onRequest: answering("12", " %") });
+    await asked.ready();
+    const port = `${broker.port}`;
+    await using heard = follow("mosquitto_sub", "-V", "311", "-p", port, "-t", RESPONSE);
+    await until("mosquitto_sub has subscribed", () => broker.log().includes(`${RESPONSE} (QoS 0)`));
+    await run("mosquitto_pub", "-V", "311", "-p", port, "-t", REQUEST, "-m", question("CPU?"));
+    await until("two lines", () => heard.lines().length === 2);
+    assert.deepEqual(heard.lines(), ['{"text":"12","seq":0}', '{"text":" %","seq":1,"done":true}']);
+  });
+
+  it("answers paho", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, {
+      settings: { protocol_version: 4 },
+      onRequest: answering("ok"),
+    });
+    assert.equal((await asked.ready()).protocol, 4);
+    const script = `
+import paho.mqtt.client as mqtt
+c = mqtt.Client("paho", protocol=mqtt.MQTTv311)
+c.on_subscribe = lambda *a: c.publish("${REQUEST}", '{"text": "hi"}')
+def heard(c, u, m):
+    print(m.payload.decode())
+    c.disconnect()
+c.on_message = heard
+c.connect("127.0.0.1", ${broker.port})
+c.subscribe("${RESPONSE}")
+c.loop_forever()
+`;
+    assert.equal(
+      (await run("/usr/bin/python3", "-c", script)).trim(),
+      '{"text":"ok","seq":0,"done":true}',
+    );
+  });
+});

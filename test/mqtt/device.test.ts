@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { answering, openTestChannel, openTestDevice, type TestDevice } from "../support/channel.ts";
+import { answerOf, collect, openTestAsker, questionOf } from "../support/device.ts";
+import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { until } from "../support/until.ts";
+
+const REQUEST = "/picoclaw/edge/c1/request";
+const RESPONSE = "/picoclaw/edge/c1/response";
+/** Bun ends a test after 5 s unless told otherwise. */
+const slow = { ...needsMosquitto, timeout: 30_000 };
+
+/** A gateway of a few lines: says these payloads to every request. */
+async function gatewayThatSays(
+  broker: string,
+  ...payloads: readonly string[]
+): Promise<TestDevice> {
+  const gateway = await openTestDevice(broker, "/picoclaw/edge/+/request");
+  gateway.client.on("message", (topic) => {
+    for (const payload of payloads) {
+      gateway.client.publish(topic.replace(/request$/, "response"), payload, { qos: 1 });
+    }
+  });
+  return gateway;
+}
+
+describe("asking", () => {
+  it("gets the parts of the answer, on either version", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { onRequest: answering("CPU ", "12 %", "") });
+    await asked.ready();
+    for (const protocol_version of [5, 4] as const) {
+      await using device = await openTestAsker(broker.url, { protocol_version });
+      assert.equal(device.protocol, protocol_version);
+      const parts = await collect(
+        device,
+        questionOf({ id: `r-${protocol_version}`, stream: false }),
+      );
+      assert.deepEqual(
+        parts.map(({ text, seq, done, restart }) => [text, seq, done, restart]),
+        [
+          ["CPU ", 0, false, true],
+          ["12 %", 1, false, false],
+          ["", 2, true, false],
+        ],
+      );
+    }
+    assert.deepEqual(
+      asked.requests.map(({ id, stream }) => [id, stream]),
+      [
+        ["r-5", false],
+        ["r-4", false],
+      ],
+    );
+  });
+
+  it("ends normally with an answer that is an error", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, {
+      onRequest(request) {
+        const error = new Failure("busy", "too much to do", { retryAfter: 30 });
+        void request.reply({ text: "Too much to do.", error, done: true });
+      },
+    });
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    const [part] = await collect(device, questionOf());
+    assert.deepEqual(
+      [part?.text, part?.done, part?.error],
+      ["Too much to do.", true, { code: "busy", retryAfter: 30 }],
+    );
+  });
+
+  it(
+    "hears that it was not understood, although such an answer has no id",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { settings: { max_payload_bytes: 100 } });
+      await asked.ready();
+      for (const protocol_version of [5, 4] as const) {
+        await using device = await openTestAsker(broker.url, { protocol_version });
+        const [part] = await collect(device, questionOf({ text: "x".repeat(200) }));
+        assert.equal(part?.error?.code, "too_large");
+      }
+    },
+  );
+
+  it(
+    "takes neither retained messages nor another request's for its answer",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using gateway = await gatewayThatSays(
+        broker.url,
+        '{"text":"another","id":"r-0","seq":0,"done":true}',
+        "no JSON at all",
+        '{"text":"mine","id":"r-1","seq":0,"done":true}',
+      );
+      await gateway.client.publishAsync(RESPONSE, '{"text":"old","id":"r-1","seq":0,"done":true}', {
+        retain: true,
+        qos: 1,
+      });
+      await using device = await openTestAsker(broker.url);
+      assert.equal(await answerOf(device), "mine");
+    },
+  );
+
+  it(
+    "forgets what came before a part 0, and passes over a part that comes twice",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using gateway = await gatewayThatSays(
+        broker.url,
+        '{"text":"lost ","id":"r-1","seq":0}',
+        '{"text":"words","id":"r-1","seq":1}',
+        '{"text":"whole ","id":"r-1","seq":0}',
+        '{"text":"whole ","id":"r-1","seq":0}',
+        '{"text":"answer","id":"r-1","seq":1,"done":true}',
+      );
+      await using device = await openTestAsker(broker.url);
+      assert.equal(await answerOf(device), "whole answer");
+      assert.equal(gateway.messages.length, 1);
+    },
+  );
+
+  it("a gateway that sends text alone has said all after 2 s of quiet", slow, async () => {
+    await using broker = await startMosquitto();
+    await using gateway = await gatewayThatSays(broker.url, '{"text":"Hello."}');
+    await using device = await openTestAsker(broker.url, { protocol_version: 4 });
+    const begin = performance.now();
+    const parts = await collect(device, questionOf());
+    assert.deepEqual(
+      parts.map(({ text, restart }) => [text, restart]),
+      [["Hello.", true]],
+    );
+    const took = performance.now() - begin;
+    assert.ok(took > 1_900 && took < 3_500, String(took));
+    assert.equal(gateway.messages.length, 1);
+  });
+});
+
+describe("an answer that does not come", () => {
+  it(
+    "is unserved where nobody subscribes, by the broker's word on MQTT 5",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using device = await openTestAsker(broker.url);
+      await assert.rejects(answerOf(device), { code: "unserved" });
+      await assert.rejects(device.tell(questionOf()), { code: "unserved" });
+    },
+  );
+
+  it("is unserved by the status offline on 3.1.1", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const asked = openTestChannel(broker.url);
+    await asked.ready();
+    await asked.channel.close();
+    await using device = await openTestAsker(broker.url, { protocol_version: 4 });
+    const begin = performance.now();
+    await assert.rejects(answerOf(device), { code: "unserved", why: /status is offline/ });
+    assert.ok(performance.now() - begin < 2_500);
+  });
+
+  it("is no_answer after the time for the first part", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    await assert.rejects(answerOf(device, questionOf({ firstPartMs: 200 })), { code: "no_answer" });
+  });
+
+  it("is cut_off by silence after the first part, and by a hole", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using gateway = await gatewayThatSays(broker.url, '{"text":"a","id":"r-1","seq":0}');
+    await using device = await openTestAsker(broker.url);
+    await assert.rejects(answerOf(device, questionOf({ nextPartMs: 200 })), { code: "cut_off" });
+    await using other = await gatewayThatSays(broker.url, '{"text":"c","id":"r-1","seq":2}');
+    await assert.rejects(answerOf(device), { code: "cut_off", why: /missing/ });
+    assert.deepEqual([gateway.messages.length, other.messages.length], [2, 1]);
+  });
+
+  it("ends with the signal of who asked", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    const stop = new AbortController();
+    const waiting = answerOf(device, questionOf({ signal: stop.signal }));
+    await asked.request();
+    stop.abort(new Failure("interrupted", "enough"));
+    await assert.rejects(waiting, { code: "interrupted" });
+  });
+});
+
+describe("a broker killed while somebody waits", () => {
+  for (const protocol_version of [5, 4] as const) {
+    it(`and started again still brings the answer, on ${protocol_version}`, slow, async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { settings: { qos: 1 }, reconnectMs: 3_000 });
+      await asked.ready();
+      await using device = await openTestAsker(broker.url, { protocol_version });
+      const waiting = answerOf(device, questionOf({ firstPartMs: 15_000 }));
+      await asked.request();
+      await broker.kill();
+      await broker.start();
+      // The asker is back first, when nobody serves yet; the request comes again when the gateway is.
+      const again = await asked.request(1);
+      assert.equal(again.key, asked.requests[0]?.key);
+      await again.reply({ text: "after all", done: true });
+      assert.equal(await waiting, "after all");
+    });
+  }
+
+  it("in the middle of an answer loses nothing of it", slow, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { settings: { qos: 1 }, reconnectMs: 2_500 });
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    const waiting = answerOf(device, questionOf({ nextPartMs: 8_000 }));
+    const request = await asked.request();
+    await request.reply({ text: "one " });
+    await until("the first part is there", () =>
+      broker.log().includes("Received PUBACK from picoclaw-cli"),
+    );
+    await broker.kill();
+    await broker.start();
+    await until("noticed", () => asked.channel.problem() !== undefined);
+    await request.reply({ text: "two", done: true });
+    assert.equal(await waiting, "one two");
+  });
+});
+
+describe("connecting to ask", () => {
+  it("fails as unreachable, at once, where nothing listens", async () => {
+    const port = await freePort();
+    const begin = performance.now();
+    await assert.rejects(openTestAsker(`tcp://127.0.0.1:${port}`), {
+      code: "unreachable",
+      message: new RegExp(`${port}`),
+    });
+    assert.ok(performance.now() - begin < 1_500);
+  });
+
+  it("fails as unreachable in time where nobody answers", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await broker.kill("SIGSTOP");
+    await assert.rejects(openTestAsker(broker.url), { code: "unreachable", why: /no CONNACK/ });
+  });
+
+  it("tells without waiting for the answer", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    await device.tell(questionOf({ text: "switch it off" }));
+    assert.equal((await asked.request()).text, "switch it off");
+    assert.ok(broker.log().includes(`q1, r0, m`) && broker.log().includes(`'${REQUEST}'`));
+  });
+});

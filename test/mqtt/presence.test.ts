@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { dialAddressOf } from "../../src/mqtt/address.ts";
+import { openConnection } from "../../src/mqtt/connection.ts";
+import { statusTopic } from "../../src/mqtt/topics.ts";
+import { channelFor, openTestChannel, openTestDevice, readableLog } from "../support/channel.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { until } from "../support/until.ts";
+
+describe("what others see", () => {
+  it("is online, info, and offline at the end", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+    const asked = openTestChannel(broker.url);
+    await asked.ready();
+    assert.equal(String((await device.message(0)).payload), "online");
+    await using late = await openTestDevice(broker.url, "/picoclaw/edge/+");
+    await late.message(1);
+    assert.ok(late.messages.every(({ retain }) => retain));
+    const info: unknown = JSON.parse(late.texts().find((text) => text.startsWith("{")) ?? "");
+    assert.deepEqual(Object.keys(info ?? {}), [
+      "version",
+      "instance",
+      "since",
+      "protocol",
+      "limits",
+    ]);
+    await asked.channel.close();
+    assert.equal(String((await device.message(1)).payload), "offline");
+    assert.equal(await asked.channel.ended, undefined);
+    await until("a clean good-bye", () =>
+      broker.log().includes("Received DISCONNECT from picoclaw-mqtt-edge-"),
+    );
+    assert.deepEqual(device.texts(), ["online", "offline"]);
+  });
+
+  it("is offline by the will when the connection is cut", needsMosquitto, async () => {
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous true"],
+    });
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+    const { settings } = channelFor(broker.url);
+    const connection = openConnection({
+      address: dialAddressOf(settings),
+      settings,
+      clientId: "cut",
+      connectTimeoutMs: 2_000,
+      reconnectMs: 100,
+      will: { topic: statusTopic({ prefix: "/picoclaw", agent: "edge" }), payload: "offline" },
+      maximumPacketBytes: 0,
+      log: readableLog(),
+      onMessage: () => {},
+      onSession: () => Promise.resolve(),
+    });
+    const first = await connection.ready();
+    first.abort("cut by the test");
+    const { payload, retain } = await device.message();
+    assert.deepEqual([String(payload), retain], ["offline", false]);
+    await until("another session", () => (connection.session() ?? first) !== first);
+    await connection.close();
+  });
+
+  it("is nothing at all with quiet", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/+");
+    const asked = openTestChannel(broker.url, { quiet: true });
+    await asked.ready();
+    await asked.channel.close();
+    await device.client.publishAsync("/picoclaw/edge/end", "", { qos: 1 });
+    assert.equal((await device.message()).topic, "/picoclaw/edge/end");
+  });
+
+  it("is online again at every connect, whatever the broker forgot", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { reconnectMs: 100 });
+    await asked.ready();
+    await broker.kill();
+    await until("noticed", () => asked.channel.problem() !== undefined);
+    await broker.start();
+    await asked.ready();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+    const { payload, retain } = await device.message();
+    assert.deepEqual([String(payload), retain], ["online", true]);
+  });
+
+  it("is put right after the late will of a predecessor", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { settings: { keep_alive: 1 } });
+    await asked.ready();
+    await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+    await device.client.publishAsync("/picoclaw/edge/status", "offline", { qos: 1, retain: true });
+    await device.message(2);
+    assert.deepEqual(device.texts(), ["online", "offline", "online"]);
+  });
+});

@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { Failure } from "../../src/base/failure.ts";
+import {
+  clientIdOf,
+  honouredResponseTopic,
+  infoTopic,
+  isDeviceClient,
+  publishTopic,
+  requestFilter,
+  requestTopic,
+  responseTopic,
+  statusTopic,
+} from "../../src/mqtt/topics.ts";
+
+const address = { prefix: "/picoclaw", agent: "edge" };
+const anyText = fc.string({ unit: "binary", maxLength: 40 });
+const nearlyTopic = fc
+  .array(fc.constantFrom("/", "+", "#", "\0", "$", "a", "é", "\u{1F600}", "\uFFFD", "\uD800"))
+  .map((letters) => letters.join(""));
+
+const honoured = (asked: string): string | undefined => honouredResponseTopic(address, "c1", asked);
+
+describe("topics", () => {
+  it("any client id survives the way into a topic and back, or is refused", () => {
+    fc.assert(
+      fc.property(fc.oneof(anyText, nearlyTopic), (client) => {
+        for (const [build, direction] of [
+          [requestTopic, "request"],
+          [responseTopic, "response"],
+        ] as const) {
+          let topic: string;
+          try {
+            topic = build(address, client);
+          } catch (error) {
+            assert.ok(error instanceof Failure && error.code === "bad_request");
+            assert.match(client, /[+#\0]|\p{Cs}/u);
+            continue;
+          }
+          const opaque = client !== "" && !/[/\uFFFD]/.test(client);
+          assert.equal(clientIdOf(address, topic, direction), opaque ? client : undefined);
+        }
+      }),
+    );
+  });
+
+  it("a topic with other levels, an empty client or another agent is no request", () => {
+    for (const topic of [
+      "/picoclaw/edge//request",
+      "/picoclaw/edge/request",
+      "/picoclaw/edge/a/b/request",
+      "/picoclaw/edge/a/request/",
+      "/picoclaw/edge/a/response",
+      "/picoclaw/edgy/a/request",
+      "picoclaw/edge/a/request",
+      "/picoclaw/edge/a\uFFFD/request",
+    ]) {
+      assert.equal(clientIdOf(address, topic, "request"), undefined, topic);
+    }
+    assert.equal(clientIdOf(address, "/picoclaw/edge/request/request", "request"), "request");
+  });
+
+  it("a response topic is honoured under the asker's own level alone", () => {
+    for (const asked of ["/picoclaw/edge/c1/response", "/picoclaw/edge/c1/r/17"]) {
+      assert.equal(honoured(asked), asked);
+    }
+    for (const asked of [
+      "$SYS/broker",
+      "$share/g/picoclaw/edge/c1/x",
+      "/picoclaw/edge/c1/+",
+      "/picoclaw/edge/c1/#",
+      "/picoclaw/edge/c1/a\0b",
+      "/picoclaw/edge/c1/request",
+      "/picoclaw/edge/c1/",
+      "/picoclaw/edge/c1",
+      "/picoclaw/edge/c2/response",
+      "/picoclaw/edge/c10/response",
+      "/picoclaw/edge/status",
+      "/picoclaw/edge/c1/\uFFFD",
+      "/picoclaw/edge/c1/\uD800",
+      `/picoclaw/edge/c1/${"x".repeat(65_535)}`,
+      "",
+    ]) {
+      assert.equal(honoured(asked), undefined, JSON.stringify(asked.slice(0, 60)));
+    }
+    const dollar = { prefix: "$SYS", agent: "edge" };
+    assert.equal(honouredResponseTopic(dollar, "c1", "$SYS/edge/c1/r"), undefined);
+  });
+
+  it("whatever is asked, an honoured topic is publishable and the asker's own", () => {
+    fc.assert(
+      fc.property(fc.oneof(anyText, nearlyTopic), nearlyTopic, (client, rest) => {
+        const own = `/picoclaw/edge/${client}/`;
+        const topic = honouredResponseTopic(address, client, own + rest);
+        if (topic === undefined) return;
+        assert.equal(publishTopic(topic), topic);
+        assert.ok(topic.startsWith(own));
+        assert.equal(clientIdOf(address, topic, "request"), undefined);
+      }),
+    );
+  });
+
+  it("what would make the broker hang up cannot be published to", () => {
+    for (const topic of ["", "a/+", "a/#", "a\0", "$SYS/a", "\uDC00", "é".repeat(32_768)]) {
+      assert.throws(() => publishTopic(topic), { code: "bad_request" });
+    }
+    assert.equal(publishTopic("é".repeat(32_767)).length, 32_767);
+  });
+
+  it("an agent's own topics stand beside its clients'", () => {
+    assert.equal(requestFilter(address), "/picoclaw/edge/+/request");
+    assert.equal(statusTopic(address), "/picoclaw/edge/status");
+    assert.equal(infoTopic(address), "/picoclaw/edge/info");
+  });
+
+  it("send and listen take the safe part of client ids", () => {
+    for (const client of ["a", "Lamp_1.b:c@d-e", "...", "x".repeat(128)]) {
+      assert.equal(isDeviceClient(client), true, client);
+    }
+    for (const client of ["", ".", "..", "a/b", "+", "#", "a b", "é", "a\n", "x".repeat(129)]) {
+      assert.equal(isDeviceClient(client), false, JSON.stringify(client));
+    }
+  });
+});

@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { Failure } from "../../src/base/failure.ts";
+import { decodePart, decodeRequest, encodePart, encodeRequest } from "../../src/mqtt/wire.ts";
+
+const limits = { plainText: false, maxPayloadBytes: 1_000 };
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+const decode = (value: unknown, plainText = false) =>
+  decodeRequest(bytes(typeof value === "string" ? value : JSON.stringify(value)), {
+    ...limits,
+    plainText,
+  });
+const refusal = (value: unknown, plainText = false): string => {
+  const failure = decode(value, plainText);
+  assert.ok(failure instanceof Failure, JSON.stringify(value));
+  return `${failure.code}: ${failure.message}`;
+};
+
+describe("a request's payload", () => {
+  it("any JSON is a question or one failure that a device may see", () => {
+    const nearly = fc.record(
+      {
+        text: fc.oneof(fc.string(), fc.jsonValue()),
+        id: fc.oneof(fc.string({ maxLength: 200 }), fc.jsonValue()),
+        stream: fc.oneof(fc.boolean(), fc.jsonValue()),
+        TEXT: fc.string(),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), nearly), fc.boolean(), (value, plainText) => {
+        const question = decode(value, plainText);
+        if (question instanceof Failure) {
+          assert.match(question.code, /^(bad_request|too_large)$/);
+          return;
+        }
+        assert.notEqual(question.text.trim(), "");
+        assert.ok((question.id ?? "").length <= 128);
+        assert.ok(["boolean", "undefined"].includes(typeof question.stream));
+      }),
+    );
+  });
+
+  it("any bytes are a question or one failure", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), fc.boolean(), (payload, plainText) => {
+        const question = decodeRequest(payload, { ...limits, plainText });
+        if (!plainText) assert.ok(question instanceof Failure);
+        else if (!(question instanceof Failure)) {
+          assert.equal(Buffer.from(question.text).includes(Buffer.from(payload.slice(3))), true);
+        }
+      }),
+    );
+  });
+
+  it("what the asking side encodes is what the agent's side reads", () => {
+    const question = fc.record(
+      {
+        text: fc.string({ unit: "binary" }).filter((text) => text.trim() !== ""),
+        id: fc.string({ unit: "binary", maxLength: 64 }),
+        stream: fc.boolean(),
+      },
+      { requiredKeys: ["text"] },
+    );
+    fc.assert(
+      fc.property(question, (asked) => {
+        assert.deepEqual(decode(encodeRequest(asked)), { ...asked });
+      }),
+    );
+  });
+
+  it("keys are matched exactly first, then without case", () => {
+    assert.deepEqual(decode({ Text: "a", ID: "r", Stream: true }), {
+      text: "a",
+      id: "r",
+      stream: true,
+    });
+    assert.deepEqual(decode({ TEXT: "shout", text: "exact" }), { text: "exact" });
+    assert.deepEqual(decode({ text: "a", id: null, stream: null, more: [1] }), { text: "a" });
+  });
+
+  it("what is wrong is said", () => {
+    assert.match(refusal({}), /bad_request: .* no "text"/);
+    assert.match(refusal({ text: 7 }), /no "text"/);
+    assert.match(refusal({ text: " \n" }), /blank/);
+    assert.match(refusal({ text: "a", id: 7 }), /"id"/);
+    assert.match(refusal({ text: "a", id: "x".repeat(129) }), /"id"/);
+    assert.match(refusal({ text: "a", stream: "yes" }), /"stream"/);
+    assert.match(refusal("[1]"), /not a JSON object/);
+    assert.match(refusal('{"text": '), /not a JSON object/);
+    assert.match(refusal({ text: "x".repeat(1_000) }), /^too_large: .*1000 bytes/);
+    assert.ok(!(decode({ text: "a", id: "x".repeat(128) }) instanceof Failure));
+  });
+
+  it("the limit is in bytes, and the limit itself fits", () => {
+    const payload = bytes(JSON.stringify({ text: "é".repeat(100) }));
+    const at = (maxPayloadBytes: number) => decodeRequest(payload, { ...limits, maxPayloadBytes });
+    assert.ok(!(at(payload.byteLength) instanceof Failure));
+    assert.ok(at(payload.byteLength - 1) instanceof Failure);
+  });
+
+  it("with plain_text what is no JSON object is the text itself, unchanged", () => {
+    for (const text of ["hello ", "[1]", "12", '"quoted"', '{"text": ']) {
+      assert.deepEqual(decode(text, true), { text });
+    }
+    assert.deepEqual(decode({ text: "a" }, true), { text: "a" });
+    assert.match(refusal({ no: "text" }, true), /no "text"/);
+    assert.match(refusal(" \n", true), /blank/);
+    const invalid = decodeRequest(Uint8Array.of(0xff, 0x41), { ...limits, plainText: true });
+    assert.ok(invalid instanceof Failure);
+  });
+});
+
+describe("a part's payload", () => {
+  it("survives the way", () => {
+    const part = fc.record(
+      {
+        text: fc.string({ unit: "binary" }),
+        id: fc.string({ unit: "binary" }),
+        seq: fc.nat(),
+        done: fc.constant(true),
+        error: fc.record(
+          { code: fc.string(), retryAfter: fc.nat() },
+          { requiredKeys: ["code"], noNullPrototype: true },
+        ),
+      },
+      { requiredKeys: ["text"], noNullPrototype: true },
+    );
+    fc.assert(
+      fc.property(part, (value) => assert.deepEqual(decodePart(bytes(encodePart(value))), value)),
+    );
+  });
+
+  it("is written with the contract's keys alone", () => {
+    assert.equal(encodePart({ text: "a", seq: 0, done: true }), '{"text":"a","seq":0,"done":true}');
+    assert.equal(encodePart({ text: "a", seq: 1, done: false }), '{"text":"a","seq":1}');
+    assert.equal(
+      encodePart({
+        text: "a",
+        id: "r",
+        seq: 2,
+        done: true,
+        error: { code: "busy", retryAfter: 3 },
+      }),
+      '{"text":"a","id":"r","error":{"code":"busy","retry_after":3},"seq":2,"done":true}',
+    );
+  });
+
+  it("from anywhere is a part or nothing", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const part = decodePart(bytes(JSON.stringify(value)));
+        if (part !== undefined) assert.equal(typeof part.text, "string");
+      }),
+    );
+    for (const text of ["", "{}", "[]", "null", '{"text":1}', "hello"]) {
+      assert.equal(decodePart(bytes(text)), undefined);
+    }
+    assert.equal(decodePart(Uint8Array.of(0xff)), undefined);
+    const odd = { text: "a", id: 1, seq: -1, done: "yes", error: { code: 1 } };
+    assert.deepEqual(decodePart(bytes(JSON.stringify(odd))), { text: "a" });
+  });
+});

@@ -1,0 +1,191 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { promisify } from "node:util";
+import { connectAsync, type IClientOptions, type IPublishPacket, type MqttClient } from "mqtt";
+import type { Log, LogFields } from "../../src/base/log.ts";
+import type { MqttChannel, MqttSettings } from "../../src/config/contract.ts";
+import {
+  openChannel,
+  type Channel,
+  type ChannelOptions,
+  type ChannelRequest,
+} from "../../src/mqtt/channel.ts";
+import { until } from "./until.ts";
+
+const NO_LIMITS = {
+  requests_per_minute: 0,
+  burst: 0,
+  queued: 0,
+  tokens_per_day: 0,
+  tool_calls_per_turn: 0,
+};
+
+/** A channel's configuration as the loader would fill it in, but for what is said here. */
+export function channelFor(broker: string, settings: Partial<MqttSettings> = {}): MqttChannel {
+  return {
+    name: "mqtt",
+    allow_from: [],
+    settings: {
+      broker,
+      agent_id: "edge",
+      topic_prefix: "/picoclaw",
+      client_id: "",
+      keep_alive: 60,
+      qos: 0,
+      protocol_version: "auto",
+      tls: { verify: false },
+      streaming: { enabled: true, interval_ms: 250 },
+      plain_text: false,
+      max_message_bytes: 0,
+      max_payload_bytes: 262_144,
+      limits: { ...NO_LIMITS, total: NO_LIMITS },
+      ...settings,
+    },
+  };
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+/** A log that can be read: as lines, and as one text. */
+export function readableLog(): Log & { readonly lines: readonly LogLine[]; text(): string } {
+  const lines: LogLine[] = [];
+  const at =
+    (level: string) =>
+    (message: string, fields: LogFields = {}) => {
+      lines.push({ level, message, fields });
+    };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    lines,
+    text: () =>
+      lines
+        .map((line) => `${line.level} ${line.message} ${JSON.stringify(line.fields)}`)
+        .join("\n"),
+  };
+}
+
+export interface TestChannel extends AsyncDisposable {
+  readonly channel: Channel;
+  readonly requests: readonly ChannelRequest[];
+  readonly log: ReturnType<typeof readableLog>;
+  ready(): Promise<{ readonly protocol: 4 | 5 }>;
+  /** The n-th request from 0 on, once it is there. */
+  request(index?: number): Promise<ChannelRequest>;
+}
+
+type TestChannelOptions = Partial<Omit<ChannelOptions, "channel" | "log">> & {
+  readonly settings?: Partial<MqttSettings>;
+};
+
+/** A channel that keeps its requests, or, where told, does what it is told with them. */
+export function openTestChannel(broker: string, options: TestChannelOptions = {}): TestChannel {
+  const requests: ChannelRequest[] = [];
+  const log = readableLog();
+  const { settings, ...rest } = options;
+  const channel = openChannel({
+    connectTimeoutMs: 5_000,
+    info: { version: "0.0.0-test", instance: "here" },
+    ...rest,
+    channel: channelFor(broker, settings),
+    log,
+    onRequest(request) {
+      requests.push(request);
+      options.onRequest?.(request);
+    },
+  });
+  return {
+    channel,
+    requests,
+    log,
+    ready: () => channel.ready(AbortSignal.timeout(10_000)),
+    async request(index = 0) {
+      await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
+      const request = requests[index];
+      if (!request) throw new Error(`no request ${index}`);
+      return request;
+    },
+    [Symbol.asyncDispose]: () => channel.close(),
+  };
+}
+
+/** Answers every request with these words, part by part. */
+export function answering(...words: readonly string[]): (request: ChannelRequest) => void {
+  return (request) => {
+    void (async () => {
+      for (const [index, text] of words.entries()) {
+        await request.reply({ text, ...(index === words.length - 1 && { done: true }) });
+      }
+    })().catch(() => {});
+  };
+}
+
+export interface TestDevice extends AsyncDisposable {
+  readonly client: MqttClient;
+  readonly messages: readonly IPublishPacket[];
+  readonly texts: () => string[];
+  /** The n-th message from 0 on, once it is there. */
+  message(index?: number): Promise<IPublishPacket>;
+}
+
+/** Somebody else's MQTT client, subscribed to `filter`. */
+export async function openTestDevice(
+  broker: string,
+  filter: string,
+  options: IClientOptions = {},
+): Promise<TestDevice> {
+  const messages: IPublishPacket[] = [];
+  const client = await connectAsync(broker, {
+    protocolVersion: 5,
+    reconnectPeriod: 200,
+    ...options,
+  });
+  client.on("error", () => {});
+  client.on("message", (_topic, _payload, packet) => messages.push(packet));
+  await client.subscribeAsync(filter, { qos: 1 });
+  return {
+    client,
+    messages,
+    texts: () => messages.map(({ payload }) => String(payload)),
+    async message(index = 0) {
+      await until(`message ${index} arrives on ${filter}`, () => messages.length > index);
+      const message = messages[index];
+      if (!message) throw new Error(`no message ${index}`);
+      return message;
+    },
+    async [Symbol.asyncDispose]() {
+      await client.endAsync(true);
+    },
+  };
+}
+
+const execute = promisify(execFile);
+
+/** Runs a program to its end and gives what it printed. */
+export async function run(program: string, ...words: readonly string[]): Promise<string> {
+  const { stdout } = await execute(program, [...words], { timeout: 20_000 });
+  return stdout;
+}
+
+/** A line-printing program in the background, such as mosquitto_sub. */
+export function follow(program: string, ...words: readonly string[]) {
+  const child = spawn(program, [...words], { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.on("data", (data) => {
+    output += String(data);
+  });
+  return {
+    lines: () => output.split("\n").filter((line) => line !== ""),
+    async [Symbol.asyncDispose]() {
+      const gone = once(child, "exit");
+      child.kill("SIGKILL");
+      if (child.exitCode === null && child.signalCode === null) await gone;
+    },
+  };
+}

@@ -1,0 +1,61 @@
+import type { MqttSettings } from "../../src/config/contract.ts";
+import type { AnswerPart, Device, Question, Watched } from "../../src/mqtt/contract.ts";
+import { openDevice } from "../../src/mqtt/device.ts";
+import { channelFor, readableLog } from "./channel.ts";
+
+/** The asking side of the program, connected. */
+export async function openTestAsker(
+  broker: string,
+  settings: Partial<MqttSettings> = {},
+): Promise<Device & AsyncDisposable> {
+  const device = await openDevice({
+    channel: channelFor(broker, settings),
+    connectTimeoutMs: 2_000,
+    log: readableLog(),
+    signal: new AbortController().signal,
+  });
+  return { ...device, [Symbol.asyncDispose]: () => device.close() };
+}
+
+export function questionOf(more: Partial<Question> = {}): Question {
+  return {
+    client: "c1",
+    text: "hi",
+    id: "r-1",
+    firstPartMs: 3_000,
+    nextPartMs: 1_000,
+    signal: new AbortController().signal,
+    ...more,
+  };
+}
+
+/** Asks and collects the parts as a person would: a restart forgets what came before. */
+export async function collect(device: Device, question: Question): Promise<AnswerPart[]> {
+  const parts: AnswerPart[] = [];
+  for await (const part of device.ask(question)) {
+    if (part.restart) parts.length = 0;
+    parts.push(part);
+  }
+  return parts;
+}
+
+export async function answerOf(device: Device, question = questionOf()): Promise<string> {
+  return (await collect(device, question)).map(({ text }) => text).join("");
+}
+
+/** What a watch has seen so far, while it goes on. */
+export function watchAll(device: Device, clients: readonly string[] = []) {
+  const seen: Watched[] = [];
+  const stop = new AbortController();
+  const done = (async () => {
+    const what = { clients, requests: true, responses: true, signal: stop.signal };
+    for await (const one of device.watch(what)) seen.push(one);
+  })();
+  return {
+    seen,
+    async end(): Promise<void> {
+      stop.abort();
+      await done;
+    },
+  };
+}
