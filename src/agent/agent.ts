@@ -32,7 +32,6 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
   const tool = createDeviceTool(device);
   const model = await configuredModel(options);
   if (model === undefined) {
-    log.info("no model is configured: the offline agent answers questions about this device");
     const { createOfflineAgent } = await import("./offline.ts");
     return createOfflineAgent(tool);
   }

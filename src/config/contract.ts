@@ -40,7 +40,7 @@ export interface ModelEntry {
   readonly api_base: string;
   readonly api_keys: readonly Secret[];
   readonly enabled: boolean;
-  /** Seconds for one call up to its last byte; 0 is the default of 120. */
+  /** Seconds of silence that a call may take, before its headers and between its bytes; 0 is 120. */
   readonly request_timeout: number;
   readonly max_tokens_field: string;
   readonly custom_headers: Readonly<Record<string, string>>;

@@ -53,7 +53,9 @@ it("watching tells the loss and the return of the broker, with the gap", slow, a
   await broker.kill();
   await until("the loss is told", () => watched.seen.length === 2);
   await broker.start();
-  await until("the return is told", () => watched.seen.length === 3);
+  await until("the return is told", () => watched.seen.length >= 3).catch((error: unknown) => {
+    throw new Error(`${JSON.stringify(watched.seen)} ${broker.log()}`, { cause: error });
+  });
   const [connected, lost, restored] = watched.seen;
   assert.ok(connected?.type === "connection" && connected.state === "connected");
   assert.ok(lost?.type === "connection" && lost.state === "lost" && lost.reason);

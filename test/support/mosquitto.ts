@@ -55,7 +55,11 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
     started.stderr.on("data", (data) => {
       log += String(data);
     });
-    await until(`mosquitto listens on ${port}: ${log}`, () => answers(port));
+    await until(`mosquitto listens on ${port}`, () => {
+      // Somebody else may have taken the port meanwhile, and would answer in its place.
+      if (started.exitCode !== null) throw new Error(`mosquitto did not start: ${log}`);
+      return answers(port);
+    });
   };
   const kill: Mosquitto["kill"] = async (signal = "SIGKILL") => {
     const target = child;
@@ -83,15 +87,21 @@ function fill(text: string, port: number, folder: string): string {
   return text.replaceAll("{port}", String(port)).replaceAll("{folder}", folder);
 }
 
-/** A port that nothing listens on now. */
+/**
+ * A port that nothing listens on now, below the range that outgoing connections take theirs from: a client
+ * that dials a dead local port of that range again and again can meet itself and keep the port.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const port = typeof address === "object" ? (address?.port ?? 0) : 0;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    await new Promise((resolve) => server.close(resolve));
+    if (free) return port;
+  }
 }
 
 function answers(port: number): Promise<boolean> {
