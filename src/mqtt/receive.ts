@@ -6,7 +6,7 @@ import type { ChannelOptions, ChannelRequest } from "./channel.ts";
 import type { Connection } from "./connection.ts";
 import type { Incoming } from "./message.ts";
 import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
-import { decodeRequest } from "./wire.ts";
+import { decodeRequest, readableId } from "./wire.ts";
 
 /** Answers to requests that were not understood, at the same time: a flood of nonsense costs no more. */
 const MAX_REFUSALS = 64;
@@ -33,7 +33,8 @@ export function createReceiver(
     const to = replyAddressOf(address, client, message, options.log);
     const question = decodeRequest(message.payload, decoding);
     if (question instanceof Failure) {
-      refuse(client, to, question);
+      const id = question.code === "bad_request" ? readableId(message.payload) : undefined;
+      refuse(client, id === undefined ? to : { ...to, id }, question);
       return;
     }
     const { text, id, stream = settings.streaming.enabled } = question;
@@ -60,7 +61,12 @@ function createRefusal(
   return (client, to, failure) => {
     const full = refusals >= MAX_REFUSALS;
     const { code: outcome, message: reason } = failure;
-    log[full ? "debug" : "warn"]("request", { channel: channel.name, client, outcome, reason });
+    log[full ? "debug" : "warn"]("request failed", {
+      channel: channel.name,
+      client,
+      outcome,
+      reason,
+    });
     if (full) return;
     refusals += 1;
     replyTo(to)({ text: failure.message, error: failure, done: true })

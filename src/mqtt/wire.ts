@@ -63,6 +63,16 @@ function questionOf(value: Record<string, unknown>): AskedQuestion | Failure {
   return { text, ...(id !== undefined && { id }), ...(stream !== undefined && { stream }) };
 }
 
+/**
+ * The `id` of a request that was not understood, where at least that can be read: the error that answers
+ * it is then known by its name.
+ */
+export function readableId(payload: Uint8Array): string | undefined {
+  const value = jsonOf(utf8Of(payload) ?? "");
+  const id = isObject(value) ? fieldOf(value, "id") : undefined;
+  return typeof id === "string" && id.length <= MAX_ID_LENGTH ? id : undefined;
+}
+
 /** Field names are matched exactly first, then without case, as clients of the Go program may rely on. */
 function fieldOf(value: Record<string, unknown>, name: string): unknown {
   if (Object.hasOwn(value, name)) return value[name] ?? undefined;

@@ -197,10 +197,11 @@ it(
     };
     await publish("-n");
     await publish("-m", "not json");
-    await publish("-m", '{"text":"  "}');
+    await publish("-m", '{"text":"  ","id":"r-9"}');
     await publish("-m", JSON.stringify({ text: "x".repeat(200) }));
     const { stdout } = await watcher.ended;
     const codes = [...stdout.matchAll(/"error":\{"code":"(\w+)"\}/g)].map(([, code]) => code);
     assert.deepEqual(codes, ["bad_request", "bad_request", "too_large"]);
+    assert.equal(stdout.split("\n")[1]?.includes('"id":"r-9"'), true, stdout);
   },
 );

@@ -112,7 +112,8 @@ describe("what is no request", () => {
     });
     await using asked = openTestChannel(broker.url, { settings: { protocol_version: 4, qos: 1 } });
     const told = (level: string): number =>
-      asked.log.lines.filter((line) => line.message === "request" && line.level === level).length;
+      asked.log.lines.filter((line) => line.message === "request failed" && line.level === level)
+        .length;
     await until("all have come", () => told("warn") + told("debug") === 100);
     assert.deepEqual([told("warn"), told("debug")], [64, 36]);
     const acknowledged = setInterval(() => held.shift()?.(), 1);
