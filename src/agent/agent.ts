@@ -1,9 +1,9 @@
 import type { Log } from "../base/log.ts";
+import { pause } from "../base/pause.ts";
 import type { Config } from "../config/contract.ts";
 import type { Answerer } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { Fetch } from "./model/contract.ts";
-import { pause } from "./pause.ts";
 import { createDeviceTool } from "./tools/device.ts";
 
 export interface AgentOptions {

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { DefaultMessageIdProvider, Store } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { pause } from "../base/pause.ts";
 import type { MqttSettings } from "../config/contract.ts";
 import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
 import { unreachable, type Refusal } from "./reasons.ts";
@@ -159,7 +160,8 @@ async function keepConnected(
     const { message, why } = refusal.failure;
     const again = options.reconnectMs / 1000;
     options.log.warn(message, { broker: options.settings.broker, why, again_in_s: again });
-    await pause(options.reconnectMs, signal);
+    // Stopped while it waits: the loop's own condition ends it.
+    await pause(options.reconnectMs, signal).catch(() => {});
   }
   return undefined;
 }
@@ -246,20 +248,6 @@ function isOlder(error: unknown): error is ConnectError {
     error instanceof ConnectError &&
     (error.refusal.verdict === "older" || error.refusal.hungUp === true)
   );
-}
-
-/** Waits; ends early, without an error, when aborted. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }
 
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

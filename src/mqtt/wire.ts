@@ -22,7 +22,7 @@ export interface WireError {
 }
 
 /** In UTF-16 units. */
-const MAX_ID_LENGTH = 128;
+export const MAX_ID_LENGTH = 128;
 
 export interface DecodeLimits {
   readonly plainText: boolean;

@@ -7,11 +7,11 @@ import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { createAgent } from "../../src/agent/agent.ts";
 import { createOfflineAgent } from "../../src/agent/offline.ts";
-import { pause } from "../../src/agent/pause.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
+import { pause } from "../../src/base/pause.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 
 const NEVER = new AbortController().signal;

@@ -1,6 +1,6 @@
 import type { Log } from "../../base/log.ts";
+import { pause } from "../../base/pause.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
-import { pause } from "../pause.ts";
 import type { Model, Protocol, Question, Reply } from "./contract.ts";
 import { startDeadline } from "./deadline.ts";
 import { cleanWords, failureOf } from "./failure.ts";

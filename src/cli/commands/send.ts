@@ -1,5 +1,6 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Device } from "../../mqtt/contract.ts";
+import { MAX_ID_LENGTH } from "../../mqtt/wire.ts";
 import { createAnswerPrinter } from "../answer.ts";
 import { ask, type Outcome } from "../ask.ts";
 import { checkedClientId } from "../client.ts";
@@ -10,8 +11,6 @@ import { type PrintedForm, printedForm } from "../line/flags.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
 import { failedResult, resultLine } from "../result.ts";
 
-/** The longest id of a request (contract, section 1). */
-const LONGEST_ID = 128;
 /** Silence after which an answer that has begun is given up. */
 const NEXT_PART_MS = 30_000;
 
@@ -63,8 +62,8 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
   const [client = "", ...message] = words;
   const checked = checkedClientId(client);
   const id = flags.text("id") ?? "";
-  if (id.length > LONGEST_ID) {
-    throw new Failure("usage", `--id is longer than ${LONGEST_ID} characters`);
+  if (id.length > MAX_ID_LENGTH) {
+    throw new Failure("usage", `--id is longer than ${MAX_ID_LENGTH} characters`);
   }
   const source = messageSource({ words: message, file: flags.text("file") }, host);
   return { client: checked, source, form: printedForm(flags) };
