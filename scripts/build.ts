@@ -1,10 +1,14 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
-/** Makes dist/picoclaw: one file, commands in chunks of their own, so that each loads what it uses. */
+/**
+ * Makes dist/picoclaw: one file, commands in chunks of their own, so that each loads what it uses.
+ * With --faults it makes dist/picoclaw-faults, which tests can let die at named points.
+ */
 const root = join(import.meta.dirname, "..");
-const target = join(root, "dist/picoclaw");
+const faults = process.argv.includes("--faults");
+const target = join(root, faults ? "dist/picoclaw-faults" : "dist/picoclaw");
 mkdirSync(join(root, "dist"), { recursive: true });
 
 const flags = [
@@ -16,6 +20,7 @@ const flags = [
   // A binary must not obey files of the folder that it happens to be started in.
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-bunfig",
+  ...(faults ? ["--define", "PICOCLAW_FAULTS=true"] : []),
 ];
 const { status } = spawnSync(
   process.execPath,
@@ -23,4 +28,4 @@ const { status } = spawnSync(
   { stdio: ["ignore", "ignore", "inherit"], cwd: root },
 );
 if (status !== 0) process.exit(status ?? 1);
-console.log(`dist/picoclaw, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);
+console.log(`${relative(root, target)}, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);

@@ -105,3 +105,13 @@ function createOutput(stream: Stream): Output {
     },
   };
 }
+
+/** One variable of the environment, for what cannot be handed a host. */
+export function variable(name: string): string | undefined {
+  return process.env[name];
+}
+
+/** Ends this process as kill -9 does: for tests of what survives it. */
+export function killNow(): void {
+  process.kill(process.pid, "SIGKILL");
+}
