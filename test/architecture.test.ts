@@ -9,8 +9,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   config: ["base"],
   mqtt: ["base", "config"],
   agent: ["base", "config"],
-  gateway: ["base"],
-  cli: ["base", "config", "mqtt", "agent", "gateway"],
+  store: ["base"],
+  gateway: ["base", "store"],
+  cli: ["base", "config", "store", "mqtt", "agent", "gateway"],
   "main.ts": ["base", "cli"],
 };
 

@@ -1,0 +1,134 @@
+/**
+ * What survives a crash: requests, their answers, and the conversations they belong to.
+ *
+ * One process writes under one owner's name. A request is held under a claim: its owner and the number
+ * of the attempt. Whoever writes shows its claim, and a claim that is not the one in force (another
+ * owner took the request over, or a later attempt began) writes nothing: that is the fencing which lets
+ * several gateways share one store.
+ *
+ * Every call is a promise because a store may be on another machine. Calls take effect in the order in
+ * which they were made, and what a call wrote is as durable as the store can make it when it resolves.
+ * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
+ * store unreachable): then nothing of it was, and it may be made again.
+ */
+export interface Store<M> {
+  /** Takes a request, unless it is one that the store knows already. */
+  accept(ticket: Ticket): Promise<Acceptance<M>>;
+  /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
+  begin(claim: Claim): Promise<Claim | undefined>;
+  /** Keeps one message of a turn that runs (a tool call, a tool's result) for an attempt after a crash. */
+  record(claim: Claim, message: M): Promise<boolean>;
+  /** Keeps the answer and, in the same transaction, what the turn adds to the conversation. */
+  answered(claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean>;
+  /** Ends a request that never ran (expired, stopped while it waited) with an answer of its own. */
+  expire(claim: Claim, answer: StoredAnswer): Promise<boolean>;
+  /** The last part was delivered, or never can be: the answer is kept for duplicates only. */
+  delivered(claim: Claim): Promise<boolean>;
+  /** The attempt was broken off on purpose (shutdown): it does not count, and the request is left to the next owner. */
+  release(claim: Claim): Promise<boolean>;
+  /** The latest whole turns of a conversation, the oldest message first, within the store's bounds. */
+  history(lane: string): Promise<readonly M[]>;
+  /** Adds a whole turn to a conversation, for a request that this store does not hold. */
+  append(lane: string, messages: readonly M[]): Promise<void>;
+  /**
+   * Every request without a delivered answer that nobody holds any more, in the order of acceptance,
+   * now held by this owner. At the start that is what is left after a restart.
+   */
+  takeOver(): Promise<readonly Held<M>[]>;
+  /** Delivered requests within the window, the oldest end first: to know duplicates again after a restart. */
+  finished(): Promise<readonly Finished[]>;
+  /** Extends the leases of all that this owner holds. */
+  renew(): Promise<void>;
+  /** Forgets what is older than the window or beyond the bounds; never a request without a delivered answer. */
+  purge(): Promise<void>;
+  /** Writes what was asked for so far and closes; calls after it reject. */
+  close(): Promise<void>;
+}
+
+/** A request as it is accepted; plain data. Times are milliseconds since the epoch. */
+export interface Ticket {
+  /** Under which it is known again; bounded in length. */
+  readonly name: string;
+  /** Its conversation; bounded in length. */
+  readonly lane: string;
+  readonly channel: string;
+  readonly client: string;
+  readonly text: string;
+  readonly id?: string;
+  readonly stream: boolean;
+  /** What the channel needs to answer it later; opaque. */
+  readonly address: string;
+  readonly acceptedAt: number;
+  readonly expiresAt?: number;
+  /** Whether an earlier request of this name is this one; false makes a new one of it in any case. */
+  readonly mayRepeat: boolean;
+  /** Whether an earlier one that ended in a failure is tried anew (asked again) rather than repeated (delivered again). */
+  readonly retriesFailed: boolean;
+}
+
+/** Who may write about a request: the fencing token. */
+export interface Claim {
+  /** Names the request in this store and grows with each acceptance. */
+  readonly seq: number;
+  readonly owner: string;
+  /** 0 before the first. */
+  readonly attempt: number;
+}
+
+export type Acceptance<M> =
+  | { readonly is: "new"; readonly claim: Claim }
+  /** Known: `held.answer` is there if it was answered. The claim is that of whoever holds it. */
+  | { readonly is: "known"; readonly held: Held<M> };
+
+/** An answer, byte for byte: its texts in the parts in which they were cut. */
+export interface StoredAnswer {
+  readonly parts: readonly string[];
+  /** The answer ended in this failure, whose sentence is not among the parts. */
+  readonly failure?: StoredFailure;
+}
+
+export interface StoredFailure {
+  readonly code: string;
+  readonly message: string;
+  /** Seconds. */
+  readonly retryAfter?: number;
+}
+
+/** A request in the store. */
+export interface Held<M> {
+  readonly claim: Claim;
+  readonly ticket: Omit<Ticket, "mayRepeat" | "retriesFailed">;
+  /** What the attempts so far recorded, in order. */
+  readonly progress: readonly M[];
+  readonly answer?: StoredAnswer;
+}
+
+/** A request whose answer was delivered. */
+export interface Finished {
+  readonly name: string;
+  readonly answer: StoredAnswer;
+  /** When its answer was delivered, milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export interface StoreOptions {
+  /** Unique to this process. */
+  readonly owner: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly bounds: StoreBounds;
+  /** Nobody else has this store open (its home is locked): every other owner is dead. */
+  readonly sole?: boolean;
+}
+
+export interface StoreBounds {
+  /** Milliseconds after which a claim that was not renewed is nobody's. */
+  readonly leaseMs: number;
+  /** How long a delivered answer is remembered for duplicates, and how many, and how many bytes of them; the oldest go first. */
+  readonly windowMs: number;
+  readonly rows: number;
+  readonly bytes: number;
+  /** Messages and characters (of their JSON) of one conversation that `history` gives; whole turns, at least the last one. */
+  readonly messages: number;
+  readonly characters: number;
+}

@@ -1,0 +1,85 @@
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import { migrate } from "./schema.ts";
+
+/** Reading a whole larger file at every start would cost more than it finds. */
+const CHECKED_BYTES = 64 * 2 ** 20;
+/** SQLITE_CORRUPT and SQLITE_NOTADB, in SQLite's words: Deno does not give the code with every call. */
+const CORRUPT = /malformed|not a database/;
+
+/**
+ * Opens the database of one process, in the newest version; nobody else may read it. A file that is
+ * corrupt is set aside under another name, loudly, and never deleted. Throws a `Failure` (`config`) when
+ * the file is of a newer version or cannot be had. The SQLite is the one that Bun, Deno and Node carry.
+ */
+export async function openDatabase(file: string, log: Log): Promise<DatabaseSync> {
+  const { DatabaseSync: Database } = await import("node:sqlite");
+  const open = (): DatabaseSync => prepared(new Database(file), file);
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    closeSync(openSync(file, "a", 0o600));
+    try {
+      return open();
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+      setAside(file, log);
+      closeSync(openSync(file, "a", 0o600));
+      return open();
+    }
+  } catch (error) {
+    throw error instanceof Failure ? error : unusable(file, error);
+  }
+}
+
+function prepared(db: DatabaseSync, file: string): DatabaseSync {
+  try {
+    // WAL with FULL: a commit is on the disk when it returns, for one fsync. The cache is in KiB.
+    db.exec(
+      "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512; PRAGMA journal_size_limit = 4194304",
+    );
+    if (statSync(file).size <= CHECKED_BYTES) check(db);
+    migrate(db, file);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+class Corrupt extends Error {
+  override readonly name = "Corrupt";
+}
+
+function check(db: DatabaseSync): void {
+  const found = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+  if (found !== "ok") throw new Corrupt(String(found));
+}
+
+function isCorrupt(error: unknown): boolean {
+  if (error instanceof Corrupt) return true;
+  return error instanceof Error && CORRUPT.test(error.message);
+}
+
+/** The database itself last: if this is cut off, the next start finds it corrupt again and goes on. */
+function setAside(file: string, log: Log): void {
+  const aside = `${file}.corrupt-${new Date().toISOString().replaceAll(/[-:]/g, "")}`;
+  for (const end of ["-wal", "-shm", ""]) {
+    if (existsSync(file + end)) renameSync(file + end, aside + end);
+  }
+  log.error("the stored state is corrupt and was set aside: what it held is not resumed", {
+    file: aside,
+    try: "keep that file for a repair with the sqlite3 program, and look after the disk",
+  });
+}
+
+function unusable(file: string, error: unknown): Failure {
+  return new Failure("config", "the stored state cannot be opened", {
+    why: `${file}: ${asFailure(error).why ?? String(error)}`,
+    remedy:
+      "make that folder writable for this user, or set agents.defaults.workspace to one that is",
+    cause: error,
+  });
+}

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { openHome } from "../../src/store/home.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { createRecorder } from "../gateway/asker.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { BOUNDS } from "./contract.ts";
+
+const holder = join(import.meta.dirname, "holder.ts");
+const RUN = "Deno" in globalThis ? ["run", "-A", "--quiet", "--no-check"] : [];
+
+/** A process that holds a place in the folder; killed when disposed. */
+function startHolder(folder: string, what = "hold") {
+  const child = spawn(process.execPath, [...RUN, holder, folder, what], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const gone = once(child, "exit");
+  let output = "";
+  child.stdout.on("data", (data) => {
+    output += String(data);
+  });
+  return {
+    lines: () => output.split("\n").slice(0, -1),
+    async said(words: RegExp): Promise<string> {
+      await until(`the holder says ${words}: ${output}`, () => words.test(output));
+      return words.exec(output)?.[1] ?? "";
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await gone;
+    },
+  };
+}
+
+describe("the state folder", () => {
+  it("gives each living process a place and an id of its own, and a killed one's to the next", async () => {
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, "state");
+    let first: string;
+    {
+      await using one = startHolder(path);
+      first = await one.said(/slot 1 (.*)/);
+      await using two = startHolder(path);
+      const second = await two.said(/slot 2 (.*)/);
+      assert.notEqual(second, first);
+      const own = await openHome(path, { log: SILENT });
+      assert.equal(own.slot, 3);
+      own.close();
+    }
+    const home = await openHome(path, { log: SILENT });
+    assert.equal(home.slot, 1);
+    assert.equal(
+      home.clientId("mqtt", () => "another"),
+      first,
+    );
+    assert.equal(
+      home.clientId("other", () => "another"),
+      "another",
+    );
+    home.close();
+  });
+
+  it("sets a broken file of ids aside", async () => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "client-ids.json");
+    await writeFile(file, '{"mqtt": "a');
+    const { log, lines } = createRecorder();
+    const home = await openHome(folder.path, { log });
+    assert.equal(
+      home.clientId("mqtt", () => "new"),
+      "new",
+    );
+    assert.match(lines[0]?.message ?? "", /broken/);
+    assert.equal(await readFile(String(lines[0]?.fields["file"]), "utf8"), '{"mqtt": "a');
+    assert.deepEqual(JSON.parse(await readFile(file, "utf8")), { mqtt: "new" });
+    home.close();
+  });
+
+  it("that cannot be made is refused with its path and a way out", async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, "state"), "");
+    const opened = openHome(join(folder.path, "state"), { log: SILENT });
+    await assert.rejects(opened, { code: "config", why: /state/, remedy: /workspace/ });
+    await mkdir(join(folder.path, "else"));
+    await chmod(join(folder.path, "else"), 0o700);
+  });
+});
+
+describe("a process that is killed while it writes", () => {
+  for (const after of [1, 40, 200]) {
+    it(`after about ${after} writes, leaves all that it was told is durable, whole`, async () => {
+      await using folder = await temporaryFolder();
+      const lines: string[] = [];
+      {
+        await using writer = startHolder(folder.path, "write");
+        await until("it has written", () => writer.lines().length > after);
+        lines.push(...writer.lines());
+      }
+      const options = {
+        owner: "next",
+        now: () => Date.now(),
+        bounds: BOUNDS,
+        sole: true,
+        log: SILENT,
+      };
+      const store = await openSqliteStore<string>(join(folder.path, "picoclaw.db"), options);
+      const left = await store.takeOver();
+      const found = new Map(left.map(({ ticket, answer }) => [ticket.text, answer]));
+      for (const line of lines) {
+        const [, what, text = ""] = /^(accepted|answered) (.*)$/.exec(line) ?? [];
+        if (what === "accepted") assert.ok(found.has(text), line);
+        if (what === "answered") assert.deepEqual(found.get(text)?.parts, [text], line);
+      }
+      const answered = left.flatMap(({ ticket: { text }, answer }) => (answer ? [text] : []));
+      const expected = answered.flatMap((text) => [`question ${text}`, `answer ${text}`]);
+      assert.deepEqual(await store.history("lane"), expected.slice(-BOUNDS.messages));
+      await store.close();
+    });
+  }
+});

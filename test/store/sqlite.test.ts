@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { chmod, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { createCommits } from "../../src/store/commits.ts";
+import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
+import { createRecorder } from "../gateway/asker.ts";
+import { accepted, done, restartContract, storeContract, ticket } from "./contract.ts";
+import { sqliteHome } from "./sqlite-home.ts";
+
+storeContract("SQLite", sqliteHome);
+restartContract("SQLite", sqliteHome);
+
+describe("the database", () => {
+  it("writes what comes in one go with one commit, in order", async () => {
+    await using home = await sqliteHome();
+    const commits: number[] = [];
+    const store = await home.open({ onCommit: (calls) => commits.push(calls) });
+    const texts = Array.from({ length: 300 }, (_, index) => `${index}`);
+    const claims = await Promise.all(texts.map((text) => accepted(store, ticket(text))));
+    assert.deepEqual(commits, [300]);
+    assert.deepEqual(
+      claims.map(({ seq }) => seq),
+      texts.map((_, index) => index + 1),
+    );
+  });
+
+  it("is for its owner's eyes alone", async () => {
+    await using home = await sqliteHome();
+    await done(await home.open(), ticket("?"));
+    for (const name of await readdir(dirname(home.file))) {
+      const { mode } = await stat(`${dirname(home.file)}/${name}`);
+      assert.equal(mode & 0o077, 0, name);
+    }
+    assert.equal((await stat(dirname(home.file))).mode & 0o077, 0);
+  });
+
+  it("that is full refuses with busy, writes nothing, and goes on when there is room", async () => {
+    const db = new DatabaseSync(":memory:");
+    db.exec("CREATE TABLE t (a TEXT); PRAGMA max_page_count = 8");
+    const commits = createCommits(db, "the file");
+    const insert = db.prepare("INSERT INTO t VALUES (?)");
+    const results = await Promise.allSettled([
+      commits.run(() => insert.run("small")),
+      commits.run(() => insert.run("x".repeat(100_000))),
+    ]);
+    for (const result of results) {
+      assert.ok(result.status === "rejected" && result.reason instanceof Failure);
+      assert.equal(result.reason.code, "busy");
+      assert.equal(result.reason.retryAfter, 30);
+      assert.match(result.reason.why ?? "", /the file: .*full/);
+    }
+    assert.equal(db.prepare("SELECT count(*) AS n FROM t").get()?.["n"], 0);
+    db.exec("PRAGMA max_page_count = 1000");
+    await commits.run(() => insert.run("x".repeat(100_000)));
+    commits.close();
+    await assert.rejects(
+      commits.run(() => 1),
+      { code: "busy" },
+    );
+    db.close();
+  });
+
+  it("of a newer version is refused and left as it is", async () => {
+    await using home = await sqliteHome();
+    await (await home.open()).close();
+    const db = new DatabaseSync(home.file);
+    db.exec("PRAGMA user_version = 999");
+    db.close();
+    const before = await readFile(home.file);
+    await assert.rejects(home.open(), { code: "config", why: /version 999/ });
+    assert.ok(before.equals(await readFile(home.file)));
+  });
+
+  it("that is corrupt is set aside with all it holds, loudly, and a new one is begun", async () => {
+    for (const damage of ["header", "middle"] as const) {
+      await using home = await sqliteHome();
+      const first = await home.open();
+      for (let index = 0; index < 50; index += 1) {
+        await done(first, ticket(`${index}`), ["x".repeat(2000)]);
+      }
+      await first.close();
+      const bytes = await readFile(home.file);
+      bytes.fill(0xa5, damage === "header" ? 0 : 5000, damage === "header" ? 100 : bytes.length);
+      await writeFile(home.file, bytes);
+      const { log, lines } = createRecorder();
+      const store = await home.open({ log });
+      assert.deepEqual(await store.takeOver(), []);
+      await done(store, ticket("new"));
+      assert.deepEqual(
+        lines.map(({ level }) => level),
+        ["error"],
+      );
+      const aside = String(lines[0]?.fields["file"]);
+      const kept = await readFile(aside);
+      const differs = bytes.findIndex((byte, at) => byte !== kept[at]);
+      assert.deepEqual([kept.length, differs], [bytes.length, -1], damage);
+    }
+  });
+
+  it("that cannot be had is refused with its path and a way out", async () => {
+    await using home = await sqliteHome();
+    await writeFile(`${home.folder}/state`, "a file where the folder should be");
+    await assert.rejects(home.open(), { code: "config", why: /state/, remedy: /workspace/ });
+    await chmod(home.folder, 0o700);
+  });
+
+  it("goes forward through every step it has not seen, or through none", () => {
+    const db = new DatabaseSync(":memory:");
+    const versionOf = () => db.prepare("PRAGMA user_version").get()?.["user_version"];
+    migrate(db, "file", MIGRATIONS);
+    assert.equal(versionOf(), MIGRATIONS.length);
+    const more = [...MIGRATIONS, "CREATE TABLE one (a)", "INSERT INTO one VALUES (1)"];
+    assert.throws(() => migrate(db, "file", [...more, "no SQL"]));
+    assert.equal(versionOf(), MIGRATIONS.length);
+    assert.throws(() => db.prepare("SELECT * FROM one"));
+    migrate(db, "file", more);
+    migrate(db, "file", more);
+    assert.equal(versionOf(), MIGRATIONS.length + 2);
+    assert.equal(db.prepare("SELECT count(*) AS n FROM one").get()?.["n"], 1);
+  });
+});
