@@ -31,6 +31,16 @@ export interface Turn {
   readonly client: string;
   /** Aborted at the deadline, by /stop and at shutdown; the turn then ends by throwing `signal.reason`. */
   readonly signal: AbortSignal;
+  /**
+   * What an earlier attempt at this turn had done when the program was cut off: the assistant's messages
+   * with their tool calls, and the results that were there. Absent on a first attempt.
+   */
+  readonly resumed?: readonly Message[];
+  /**
+   * Keeps one message of the turn (a message with tool calls before they run, each tool's result when it
+   * is there) for an attempt after a crash; resolves when it is durable. Absent where nothing is kept.
+   */
+  readonly record?: (message: Message) => Promise<void>;
 }
 
 /** What a turn leaves behind. */

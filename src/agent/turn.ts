@@ -1,8 +1,10 @@
 import { Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
-import type { Answerer, Message, ToolCall, Usage } from "./contract.ts";
+import type { Answerer, Message, ToolCall, Turn, Usage } from "./contract.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { systemPrompt } from "./prompt.ts";
+import { completed } from "./resumed.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
 
@@ -24,9 +26,11 @@ const GAP = "\n\n";
 /** An agent with a model: asks it, runs the tools it calls, and asks again until it calls none. */
 export function createModelAgent(options: ModelAgentOptions): Answerer {
   const { model, tools, workspace, log } = options;
-  return async function* answer({ history, text, client, signal }) {
-    const system = systemPrompt({ client, workspace, now: new Date() });
-    const said: Utterance[] = [{ role: "user", text }];
+  return async function* answer(turn) {
+    const { history, text, client, signal } = turn;
+    const isResumed = turn.resumed !== undefined;
+    const system = systemPrompt({ client, workspace, now: new Date(), isResumed });
+    const said: Utterance[] = [{ role: "user", text }, ...completed(turn.resumed ?? [])];
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < options.max_tool_iterations) {
       asked += 1;
@@ -37,7 +41,9 @@ export function createModelAgent(options: ModelAgentOptions): Answerer {
       if (reply.cut) log.warn("the model's answer was cut at its limit of output tokens");
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
-        said.push(asUtterance(reply), ...(await resultsOf(reply.toolCalls, options, signal)));
+        const call = asUtterance(reply);
+        await turn.record?.(withoutReasoning(call));
+        said.push(call, ...(await resultsOf(reply.toolCalls, options, turn)));
       } else if (reply.text.trim() !== "") {
         said.push(asUtterance(reply));
         return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
@@ -71,7 +77,7 @@ function withoutReasoning(said: Utterance): Message {
 async function resultsOf(
   calls: readonly ToolCall[],
   { tools, log, toolMilliseconds }: ModelAgentOptions,
-  signal: AbortSignal,
+  { signal, record }: Pick<Turn, "signal" | "record">,
 ): Promise<Utterance[]> {
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   return await Promise.all(
@@ -80,7 +86,11 @@ async function resultsOf(
       const text = await runTool(call, { tools, signal, ...limit });
       const ms = Math.round(performance.now() - startedAt);
       log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
-      return { role: "tool", callId: call.id, name: call.name, text };
+      faultPoint("tool_ran");
+      const result = { role: "tool", callId: call.id, name: call.name, text } as const;
+      await record?.(result);
+      faultPoint("tool_stored");
+      return result;
     }),
   );
 }

@@ -44,7 +44,7 @@ async function checkChannel(
     info: { version: VERSION, instance: String(pid) },
     quiet: true,
     log: { ...log, warn: () => {}, info: () => {} },
-    onRequest: () => {},
+    onRequest: () => new Promise(() => {}),
     onProblem: first.resolve,
   });
   try {

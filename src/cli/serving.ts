@@ -1,12 +1,17 @@
 import { createAgent } from "../agent/agent.ts";
+import type { Message } from "../agent/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import { createGateway, type DrainResult } from "../gateway/serve.ts";
+import type { Part } from "../gateway/contract.ts";
+import type { DrainResult } from "../gateway/drain.ts";
+import type { Asker } from "../gateway/resume.ts";
+import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
 import { openChannel, type Channel } from "../mqtt/channel.ts";
+import { openState, temporaryState, type State } from "./state.ts";
 
 /** Everything that serves requests: brokers of our own, channels, the gateway behind them. */
 export interface Serving {
@@ -27,40 +32,92 @@ export interface ServingOptions {
   readonly logContent: boolean;
   readonly connectTimeoutMs: number;
   readonly pid: number;
+  /** Whether requests and conversations outlive the process. */
+  readonly keeps: boolean;
 }
 
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
 export async function openServing(options: ServingOptions): Promise<Serving> {
   const { config, log, logContent } = options;
   const { defaults } = config.agents;
-  const gateway = createGateway({
-    answer: await createAgent({ config, log }),
+  const answer = await createAgent({ config, log });
+  const state = options.keeps ? await openState(options) : temporaryState(config);
+  const opened = Promise.withResolvers<readonly Channel[]>();
+  const gateway = createGateway<Message>({
+    answer,
+    store: state.store,
+    dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
+    replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),
     log,
     logContent,
     maxParallelTurns: defaults.max_parallel_turns,
     turnTimeoutMs: defaults.turn_timeout_secs * 1000,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
-  const { channels: dialled, brokers } = await withBrokers(options.channels, log);
-  const channels = dialled.map((channel) =>
-    openChannel({
-      channel,
-      connectTimeoutMs: options.connectTimeoutMs,
-      info: { version: VERSION, instance: String(options.pid) },
-      log,
-      onRequest: (request) => gateway.accept(request),
-    }),
+  const { channels: dialled, brokers } = await withBrokers(options.channels, log).catch(
+    async (thrown: unknown) => {
+      await state.close();
+      throw thrown;
+    },
   );
+  await gateway.resume();
+  const channels = openChannels(dialled, options, { state, gateway });
+  opened.resolve(channels);
   return {
     dialled,
-    problem: () => problemOf(channels),
+    problem: () => problemOf(channels) ?? gateway.problem(),
     over: allEnded(channels, log),
     async stop(drainMs) {
       const drained = await gateway.drain(drainMs);
       await Promise.all(channels.map((channel) => channel.close()));
       await Promise.all(brokers.map((broker) => broker.close()));
+      await state.close();
       return drained;
     },
+  };
+}
+
+interface Behind {
+  readonly state: State;
+  readonly gateway: Gateway;
+}
+
+function openChannels(
+  dialled: readonly MqttChannel[],
+  { connectTimeoutMs, pid, log }: ServingOptions,
+  { state, gateway }: Behind,
+): readonly Channel[] {
+  return dialled.map((channel) => {
+    const clientId = state.clientId(channel);
+    return openChannel({
+      channel,
+      connectTimeoutMs,
+      info: { version: VERSION, instance: String(pid) },
+      log,
+      onRequest: (request) => gateway.accept(request),
+      ...(clientId !== undefined && { clientId }),
+    });
+  });
+}
+
+/** The way back to the asker of a request of a former process: known as soon as the channels are open. */
+function replyTo(
+  channels: Promise<readonly Channel[]>,
+  name: string,
+  asker: Asker,
+): (part: Part) => Promise<void> {
+  let reply: Promise<(part: Part) => Promise<void>> | undefined;
+  const find = async (): Promise<(part: Part) => Promise<void>> => {
+    const channel = (await channels).find((each) => each.name === name);
+    const found = channel?.replyTo(asker);
+    if (found !== undefined) return found;
+    throw new Failure("failed", "the way back to the asker is not known any more");
+  };
+  return async (part) => {
+    reply ??= find();
+    await (
+      await reply
+    )(part);
   };
 }
 

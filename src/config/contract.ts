@@ -11,6 +11,8 @@ export interface Config {
     /** 0 takes a free port. */
     readonly port: number;
     readonly log_level: "debug" | "info" | "warn" | "error";
+    /** Seconds in which the same request, come again, gets the answer that was given. */
+    readonly dedupe_window_secs: number;
   };
 }
 
@@ -76,6 +78,8 @@ export interface MqttSettings {
   readonly max_message_bytes: number;
   /** Bytes of a request's payload. */
   readonly max_payload_bytes: number;
+  /** Seconds for which the broker keeps requests while we are away, from QoS 1 on. */
+  readonly session_expiry_secs: number;
   readonly limits: Limits & { readonly total: Limits };
 }
 

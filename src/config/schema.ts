@@ -50,6 +50,8 @@ export const GATEWAY = {
   host: or(text("a host without blanks", isHost), "localhost"),
   port: or(integer(0, 65_535), 18_790),
   log_level: or(choice("debug, info, warn or error", LOG_LEVELS), "info"),
+  /** How long an answer is remembered for a request that comes again. */
+  dedupe_window_secs: or(integer(1, 86_400), 600),
 };
 
 /** An entry of `model_list`. */

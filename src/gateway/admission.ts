@@ -14,7 +14,7 @@ export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly rates: Rates;
   readonly dedupe: Dedupe<Known>;
-  readonly work: Pick<Work, "hasRoom" | "secondsUntilRoom">;
+  readonly work: Pick<Work<never>, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   /** Whether the gateway still takes requests. */
   readonly isOpen: () => boolean;
@@ -27,7 +27,9 @@ export type Decision =
   /** The same request is under way, or was answered a while ago. */
   | { readonly to: "join" | "repeat"; readonly known: Known }
   /** The request is the command to stop; without a token it is obeyed, but not remembered. */
-  | { readonly to: "stop"; readonly remember: boolean };
+  | { readonly to: "stop"; readonly remember: boolean }
+  /** Not taken and not acknowledged: the transport holds it for the next start. */
+  | { readonly to: "leave" };
 
 /** Seconds until a gateway that shuts down may be back. */
 const RESTART_SECONDS = 5;
@@ -58,7 +60,9 @@ export function createAdmission(options: AdmissionOptions): (request: Request) =
       return { to: "stop", remember: secondsToWait(request, policy) === 0 };
     }
 
-    if (!options.isOpen()) return refuse(shuttingDown("busy", RESTART_SECONDS));
+    if (!options.isOpen()) {
+      return request.durable ? { to: "leave" } : refuse(shuttingDown("busy", RESTART_SECONDS));
+    }
     if (isExpired(request, clock)) return refuse(failureOf("expired"));
     if (!work.hasRoom(request, policy)) return refuse(failureOf("busy", work.secondsUntilRoom()));
     return charge(request, policy, { to: "run", policy });

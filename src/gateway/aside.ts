@@ -25,21 +25,26 @@ export interface AsideOptions {
 
 /** What is answered at once, beside the lanes. */
 export interface Aside {
-  refuse(request: Request, failure: Failure): void;
-  /** One more asker hears an answer that grows or was given, unless one at the same address does. */
-  share(request: Request, known: Known, how: "joined" | "repeated"): void;
-  /** One sentence, whole. */
+  /** What the client hears of a refusal, delivered when `stored` resolves; undefined where it is told nothing. */
+  refuse(request: Request, failure: Failure): Known | undefined;
+  /**
+   * One more asker hears an answer that grows or was given, unless one at the same address does.
+   * Resolves when that asker may be told that its request arrived.
+   */
+  share(request: Request, known: Known, how: "joined" | "repeated"): Promise<void>;
+  /** One sentence, whole; delivered when `stored` resolves. */
   say(request: Request, text: string): Known;
 }
 
+type Heard = Omit<Known, "stored">;
 type Facts = Pick<Entry, "duplicate" | "failure" | "passedOver">;
 
 export function createAside({ clock, log, ...options }: AsideOptions): Aside {
   const { replies, forbidden, tally, write } = options;
 
-  const send = (request: Request, known: Known, facts: Facts): void => {
+  const send = (request: Request, known: Heard, facts: Facts): Promise<void> => {
     const acceptedAt = clock.now();
-    replies.send(laneOf(request), async () => {
+    const reply = async (): Promise<void> => {
       const end = tally.begin();
       known.addresses.add(request.address);
       const delivery = deliver(request, known.answer, clock);
@@ -49,35 +54,34 @@ export function createAside({ clock, log, ...options }: AsideOptions): Aside {
       const outcome = failure?.code ?? "ok";
       write({ request, acceptedAt, outcome, failure, delivery, answer, ...facts });
       end();
-    });
+    };
+    return replies.send(laneOf(request), reply, request.durable);
   };
-  const knownOf = (text: string, failure?: Failure): Known => {
+  const sendNew = (request: Request, text: string, facts: Facts): Known => {
     const answer = createAnswer({ clock, intervalMs: 0 });
+    const failure = facts.failure && wireFailureOf(facts.failure);
     answer.push(text);
     answer.finish(failure);
-    return { answer, addresses: new Set(), failure };
+    const heard: Heard = { answer, addresses: new Set([request.address]), failure };
+    return { ...heard, stored: send(request, heard, facts) };
   };
 
   return {
     refuse(request, failure) {
       const passedOver = failure.code === "forbidden" ? forbidden.due(laneOf(request)) : 0;
-      if (passedOver !== undefined) {
-        send(request, knownOf("", wireFailureOf(failure)), { failure, passedOver });
-        return;
-      }
+      if (passedOver !== undefined) return sendNew(request, "", { failure, passedOver });
       log.debug("refused without a word, as lately", whoOf(request));
+      return undefined;
     },
     share(request, known, duplicate) {
       if (!known.addresses.has(request.address)) {
-        send(request, known, { duplicate });
-        return;
+        const sent = send(request, known, { duplicate });
+        // Who joins a turn is told with it; waiting for its end would hold up every request behind.
+        return duplicate === "joined" ? known.stored : sent;
       }
       write({ request, acceptedAt: clock.now(), outcome: "duplicate", duplicate: "ignored" });
+      return known.stored;
     },
-    say(request, text) {
-      const known = knownOf(text);
-      send(request, known, {});
-      return known;
-    },
+    say: (request, text) => sendNew(request, text, {}),
   };
 }

@@ -23,10 +23,17 @@ export interface Request {
   readonly key?: string;
   /** Hash over topic and payload: together with `redelivered` it names a request that has no key. */
   readonly fingerprint: string;
+  /** What a former process called it; then neither `key` nor `fingerprint` names it. */
+  readonly name?: string;
   /** The transport says that this may be a second delivery (MQTT DUP flag). */
   readonly redelivered: boolean;
-  /** Where the answer goes, opaque: two requests with equal addresses hear the same parts. */
+  /**
+   * Where the answer goes, opaque: two requests with equal addresses hear the same parts, and a later
+   * process finds the way back from it (`GatewayOptions.replyTo`).
+   */
   readonly address: string;
+  /** From QoS 1 on: once the transport acknowledged it, it survives a crash. */
+  readonly durable: boolean;
   /** Milliseconds since the epoch after which the answer is of no use; absent is never. */
   readonly expiresAt?: number;
   /**
@@ -43,6 +50,10 @@ export type Answerer<M> = (turn: {
   readonly text: string;
   readonly client: string;
   readonly signal: AbortSignal;
+  /** What an attempt that a crash cut had done, in order; absent on a first attempt. */
+  readonly resumed?: readonly M[];
+  /** Keeps a step of the turn for an attempt after a crash: resolves when it is durable. */
+  readonly record: (message: M) => Promise<void>;
 }) => AsyncGenerator<string, Turned<M>>;
 
 export interface Turned<M> {

@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
-import { requestNameOf } from "./names.ts";
+import { mayRepeat, requestNameOf } from "./names.ts";
 
 export interface DedupeOptions {
   readonly clock: Pick<Clock, "now">;
@@ -19,6 +19,10 @@ export interface Dedupe<Entry> {
   begin(request: Request, entry: Entry): void;
   /** The request was answered. */
   finish(request: Request, entry: Entry, result: Result): void;
+  /** The request is not under way any more and was not answered: it may come anew. */
+  forget(request: Request, entry: Entry): void;
+  /** A request that a former process answered, so long ago. */
+  restore(name: string, entry: Entry, result: Result & { readonly agoMs: number }): void;
 }
 
 /** How a request ended. */
@@ -33,11 +37,13 @@ interface Row<Entry> extends Result {
   readonly at: number;
 }
 
+type Ended = Result & { readonly agoMs?: number };
+
 /** What a row costs beside the answer it holds. */
 const ROW_BYTES = 512;
 
 /**
- * In memory only. A request with a key is the same as an earlier one with that key. Without a key a
+ * A request with a key is the same as an earlier one with that key. Without a key a
  * second question in the same words is a second question, unless the transport says that it may
  * have delivered it before.
  *
@@ -46,12 +52,45 @@ const ROW_BYTES = 512;
  * the same id wants a new try, and gets it.
  */
 export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
-  const { clock, windowMs, rows, bytes } = options;
   const running = new Map<string, Entry>();
+  const finished = createFinished<Entry>(options);
+  return {
+    running: (request) => (mayRepeat(request) ? running.get(requestNameOf(request)) : undefined),
+    finished(request) {
+      if (!mayRepeat(request)) return undefined;
+      const row = finished.get(requestNameOf(request));
+      return row === undefined || (row.failed && !request.redelivered) ? undefined : row.entry;
+    },
+    begin(request, entry) {
+      const name = requestNameOf(request);
+      finished.drop(name);
+      running.set(name, entry);
+    },
+    finish(request, entry, result) {
+      const name = requestNameOf(request);
+      // Another request in the same words may have taken the name since: the later one keeps it.
+      if (running.get(name) !== entry) return;
+      running.delete(name);
+      finished.keep(name, entry, result);
+    },
+    forget(request, entry) {
+      const name = requestNameOf(request);
+      if (running.get(name) === entry) running.delete(name);
+    },
+    restore: finished.keep,
+  };
+}
+
+interface Finished<Entry> {
+  readonly get: (name: string) => Row<Entry> | undefined;
+  readonly drop: (name: string) => void;
+  readonly keep: (name: string, entry: Entry, ended: Ended) => void;
+}
+
+function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions): Finished<Entry> {
   /** In the order of their ends, so that the front is the first to go. */
   const finished = new Map<string, Row<Entry>>();
   let held = 0;
-
   const drop = (name: string): void => {
     held -= finished.get(name)?.bytes ?? 0;
     finished.delete(name);
@@ -63,38 +102,18 @@ export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
       drop(name);
     }
   };
-
   return {
-    running: (request) => (mayRepeat(request) ? running.get(requestNameOf(request)) : undefined),
-    finished(request) {
-      if (!mayRepeat(request)) return undefined;
+    drop,
+    get(name) {
       dropOld();
-      const row = finished.get(requestNameOf(request));
-      return row === undefined || (row.failed && !request.redelivered) ? undefined : row.entry;
+      return finished.get(name);
     },
-    begin(request, entry) {
-      const name = requestNameOf(request);
+    keep(name, entry, { bytes: weight, failed, agoMs = 0 }) {
       drop(name);
-      running.set(name, entry);
-    },
-    finish(request, entry, result) {
-      const name = requestNameOf(request);
-      // Another request in the same words may have taken the name since: the later one keeps it.
-      if (running.get(name) !== entry) return;
-      running.delete(name);
-      const row = {
-        entry,
-        at: clock.now(),
-        failed: result.failed,
-        bytes: result.bytes + ROW_BYTES,
-      };
+      const row = { entry, at: clock.now() - agoMs, failed, bytes: weight + ROW_BYTES };
       finished.set(name, row);
       held += row.bytes;
       dropOld();
     },
   };
-}
-
-function mayRepeat(request: Request): boolean {
-  return request.key !== undefined || request.redelivered;
 }

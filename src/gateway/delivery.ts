@@ -1,5 +1,6 @@
 import { asFailure } from "../base/failure.ts";
 import type { Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Answer } from "./parts.ts";
@@ -18,7 +19,7 @@ export interface Delivery {
 
 /** Hands an answer's parts to the asker, each when the one before was delivered. */
 export function deliver(
-  request: Pick<Request, "stream" | "reply">,
+  request: Pick<Request, "stream" | "reply" | "durable">,
   answer: Answer,
   clock: Pick<Clock, "now">,
 ): Delivery {
@@ -32,6 +33,7 @@ export function deliver(
         firstAt ??= clock.now();
         parts++;
         await request.reply(part);
+        if (request.durable) faultPoint(part.done ? "published" : "streaming");
       }
     } catch (thrown) {
       // A part that is lost leaves a hole that no later part can fill: the rest is not sent.

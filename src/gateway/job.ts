@@ -1,31 +1,45 @@
-import { asFailure } from "../base/failure.ts";
-import type { Failure } from "../base/failure.ts";
+import { asFailure, Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
+import type { Claim, Held } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import type { Answerer, Request, Turned } from "./contract.ts";
-import type { Conversations } from "./conversations.ts";
 import { deliver } from "./delivery.ts";
 import type { Delivery } from "./delivery.ts";
-import { wireFailureOf } from "./failures.ts";
+import { failureOf, wireFailureOf } from "./failures.ts";
 import type { Entry } from "./journal.ts";
+import { restoredKnown } from "./known.ts";
 import type { Known } from "./known.ts";
-import { createLeash } from "./leash.ts";
+import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";
+import type { Ledger } from "./ledger.ts";
 import { laneOf } from "./names.ts";
 import { createAnswer } from "./parts.ts";
 import { runTurn } from "./turn.ts";
 import type { Outcome } from "./turn.ts";
 
 /** One accepted request, from its place in the queue to the delivery of its answer. */
-export interface Job {
+export interface Job<M> {
   readonly request: Request;
   readonly lane: string;
   readonly known: Known;
   readonly leash: Leash;
   readonly acceptedAt: number;
+  /** Resolves when it is decided whether the store has it; it may begin then. */
+  readonly settled: PromiseWithResolvers<void>;
+  /** What attempts that a crash cut had done. */
+  readonly resumed: readonly M[];
+  /** Under which the store holds it; undefined for a request that is not durable. */
+  claim: Claim | undefined;
+  /** Its answer was there before its turn in this process: it only has to be delivered. */
+  isAnswered: boolean;
+  /** It is the store's or another owner's to answer, not this process's. */
+  isLeft: boolean;
+  /** The gateway shuts down: unless its turn ends by itself, it is left. */
+  isLeaving: boolean;
   /** When it came to the head of its lane and a slot was free. */
   startedAt: number | undefined;
   delivery: Delivery | undefined;
-  outcome: Outcome<unknown> | undefined;
+  outcome: Outcome<M> | undefined;
 }
 
 /** Whether the time has passed after which the answer is of no use. */
@@ -33,14 +47,61 @@ export function isExpired(request: Request, clock: Pick<Clock, "epoch">): boolea
   return request.expiresAt !== undefined && request.expiresAt <= clock.epoch();
 }
 
-export function createJob(request: Request, intervalMs: number, clock: Clock): Job {
-  const answer = createAnswer({ clock, intervalMs });
+/** A request that came; the second promise is when it may be acknowledged. */
+export function createJob<M>(
+  request: Request,
+  intervalMs: number,
+  clock: Clock,
+): { readonly job: Job<M>; readonly stored: PromiseWithResolvers<void> } {
+  const stored = Promise.withResolvers<void>();
+  const known: Known = {
+    answer: createAnswer({ clock, intervalMs }),
+    addresses: new Set([request.address]),
+    stored: stored.promise,
+    failure: undefined,
+  };
+  return { job: jobOf<M>(request, known, clock), stored };
+}
+
+/** A request that a former process accepted. */
+export function createResumedJob<M>(
+  request: Request,
+  held: Held<M>,
+  { intervalMs, clock }: { readonly intervalMs: number; readonly clock: Clock },
+): Job<M> {
+  const known: Known =
+    held.answer === undefined
+      ? {
+          answer: createAnswer({ clock, intervalMs }),
+          addresses: new Set(),
+          stored: Promise.resolve(),
+          failure: undefined,
+        }
+      : restoredKnown(held.answer, clock);
+  known.addresses.add(request.address);
+  const job = jobOf<M>(request, known, clock);
+  job.settled.resolve();
+  return {
+    ...job,
+    claim: held.claim,
+    resumed: held.progress,
+    isAnswered: held.answer !== undefined,
+  };
+}
+
+function jobOf<M>(request: Request, known: Known, clock: Clock): Job<M> {
   return {
     request,
     lane: laneOf(request),
-    known: { answer, addresses: new Set([request.address]), failure: undefined },
+    known,
     leash: createLeash(clock),
     acceptedAt: clock.now(),
+    settled: Promise.withResolvers<void>(),
+    resumed: [],
+    claim: undefined,
+    isAnswered: false,
+    isLeft: false,
+    isLeaving: false,
     startedAt: undefined,
     delivery: undefined,
     outcome: undefined,
@@ -48,7 +109,7 @@ export function createJob(request: Request, intervalMs: number, clock: Clock): J
 }
 
 /** Begins to deliver the answer, before there is any. */
-export function beginDelivery(job: Job, clock: Clock): Delivery {
+export function beginDelivery<M>(job: Job<M>, clock: Clock): Delivery {
   const { request, known } = job;
   const delivery = deliver(request, known.answer, clock);
   job.startedAt = clock.now();
@@ -61,62 +122,138 @@ export function beginDelivery(job: Job, clock: Clock): Delivery {
 export interface TurnOfJobOptions<M> {
   readonly answerer: Answerer<M>;
   readonly turnTimeoutMs: number;
-  readonly conversations: Conversations<M>;
+  readonly ledger: Ledger<M>;
   readonly clock: Clock;
 }
 
-/** Runs the job's turn unless it was cancelled before, and ends its answer. Never throws. */
-export async function answerJob<M>(job: Job, options: TurnOfJobOptions<M>): Promise<void> {
+/**
+ * Runs the job's turn unless it was cancelled before, stores its answer, and only then ends it for its
+ * readers; or leaves the job to the next start. Never throws.
+ */
+export async function answerJob<M>(job: Job<M>, options: TurnOfJobOptions<M>): Promise<void> {
+  const { known, leash } = job;
   const outcome = await outcomeOf(job, options);
+  leash.release();
   job.outcome = outcome;
-  job.known.failure = "failure" in outcome ? outcome.failure : undefined;
-  job.known.answer.finish(job.known.failure);
+  if (job.isLeft || (job.isLeaving && "failure" in outcome)) {
+    await leave(job, options.ledger);
+    return;
+  }
+  known.failure = "failure" in outcome ? outcome.failure : undefined;
+  if (await isKept(job, outcome, options.ledger)) known.answer.release();
+  else await leave(job, options.ledger);
 }
 
-async function outcomeOf<M>(job: Job, options: TurnOfJobOptions<M>): Promise<Outcome<M>> {
-  const { request, lane, known, leash } = job;
-  const { answerer, turnTimeoutMs, conversations, clock } = options;
+async function leave<M>(job: Job<M>, ledger: Ledger<M>): Promise<void> {
+  job.isLeft = true;
+  job.known.answer.abandon();
+  if (job.claim !== undefined) await ledger.release(job.claim);
+}
+
+/** Stores the closed answer with what the turn adds to the conversation; false where it is another owner's. */
+async function isKept<M>(job: Job<M>, outcome: Outcome<M>, ledger: Ledger<M>): Promise<boolean> {
+  const { known, claim, lane } = job;
+  const { failure } = known;
+  const parts = known.answer.close(failure);
+  const messages = "turned" in outcome ? outcome.turned.messages : [];
+  if (claim === undefined) {
+    if (messages.length > 0) void ledger.append(lane, messages);
+    return true;
+  }
+  faultPoint("turned");
+  const stored = failure && {
+    code: failure.code,
+    message: failure.message,
+    ...(failure.retryAfter !== undefined && { retryAfter: failure.retryAfter }),
+  };
+  return ledger.answered(claim, { parts, ...(stored && { failure: stored }) }, messages);
+}
+
+/** Attempts at one turn: what ended the process as often as that would end it for ever. */
+const ATTEMPTS = 3;
+
+async function outcomeOf<M>(job: Job<M>, options: TurnOfJobOptions<M>): Promise<Outcome<M>> {
+  const { leash } = job;
+  const { turnTimeoutMs, clock } = options;
+  // The store's first write may have to wait for a disk; the turn's own time begins after it.
+  const callOff = clock.after(turnTimeoutMs, () => leash.pull(failureOf("timeout"), GRACE_MS));
   try {
     if (leash.failure !== undefined) throw leash.failure;
-    const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
-    const outcome = await runTurn({
-      answerer,
-      history: conversations.history(lane),
-      text: request.text,
-      client: request.client,
-      answer: known.answer,
-      leash,
-      timeoutMs: Math.min(turnTimeoutMs, left),
-      clock,
-    });
-    if ("turned" in outcome) conversations.append(lane, outcome.turned.messages);
-    return outcome;
+    if (job.claim !== undefined) await begin(job, job.claim, options.ledger);
+    const history = await options.ledger.history(job.lane);
+    callOff();
+    return await turnOf(job, history, options);
   } catch (thrown) {
     return { failure: wireFailureOf(thrown), thrown, abandoned: false };
   } finally {
-    leash.release();
+    callOff();
   }
 }
 
+async function begin<M>(job: Job<M>, claim: Claim, ledger: Ledger<M>): Promise<void> {
+  if (claim.attempt >= ATTEMPTS) throw givenUp();
+  const begun = await ledger.begin(claim, job.leash.signal);
+  if (begun !== undefined) job.claim = begun;
+  if (job.leash.failure !== undefined) throw job.leash.failure;
+  if (begun !== undefined) return;
+  job.isLeft = true;
+  job.claim = undefined;
+  throw new Failure("internal", "another gateway has this request");
+}
+
+function givenUp(): Failure {
+  return new Failure("internal", "the question could not be answered and was given up", {
+    why: `the program ended during its turn ${ATTEMPTS} times`,
+    remedy: "look at the log before each start, and ask in other words",
+  });
+}
+
+function turnOf<M>(
+  job: Job<M>,
+  history: readonly M[],
+  { answerer, turnTimeoutMs, ledger, clock }: TurnOfJobOptions<M>,
+): Promise<Outcome<M>> {
+  const { request, known, leash, claim, resumed } = job;
+  const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
+  return runTurn({
+    turn: {
+      history,
+      text: request.text,
+      client: request.client,
+      signal: leash.signal,
+      ...((claim?.attempt ?? 0) > 1 && { resumed }),
+      record: async (message) => {
+        if (claim !== undefined) await ledger.record(claim, message);
+      },
+    },
+    answerer,
+    answer: known.answer,
+    leash,
+    timeoutMs: Math.min(turnTimeoutMs, left),
+    clock,
+  });
+}
+
 /** What the log says of the job; `delivered` is false where that was given up. */
-export function entryOf(job: Job, delivered: boolean): Entry {
+export function entryOf<M>(job: Job<M>, delivered: boolean): Entry {
   const { known, outcome } = job;
   return {
     request: job.request,
     acceptedAt: job.acceptedAt,
     startedAt: job.startedAt,
-    outcome: known.failure?.code ?? "ok",
+    outcome: job.isLeft ? "kept" : (known.failure?.code ?? "ok"),
+    attempt: job.claim?.attempt,
     delivery: job.delivery,
-    delivered,
+    delivered: delivered && !job.isLeft,
     answer: known.answer,
-    ...(outcome === undefined ? {} : factsOf(outcome)),
+    ...(outcome === undefined || job.isLeft ? {} : factsOf(outcome)),
   };
 }
 
-function factsOf(outcome: Outcome<unknown>): {
+function factsOf<M>(outcome: Outcome<M>): {
   failure?: Failure;
   abandoned?: boolean;
-  usage?: Turned<unknown>["usage"];
+  usage?: Turned<M>["usage"];
 } {
   if ("turned" in outcome) return { usage: outcome.turned.usage };
   return { failure: asFailure(outcome.thrown), abandoned: outcome.abandoned };

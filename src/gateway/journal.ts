@@ -12,7 +12,9 @@ export interface Entry {
   readonly acceptedAt: number;
   readonly startedAt?: number | undefined;
   /** `ok`, the code of the error it was answered with, or that it needed no answer of its own. */
-  readonly outcome: FailureCode | "ok" | "duplicate";
+  readonly outcome: FailureCode | "ok" | "duplicate" | "kept";
+  /** Which attempt at the turn it was, where more than one can be. */
+  readonly attempt?: number | undefined;
   /** The request was known already: its answer goes to one more address, or was sent once more. */
   readonly duplicate?: "ignored" | "joined" | "repeated";
   /** The failure with all its facts. */
@@ -37,6 +39,10 @@ export function createJournal(
 ): (entry: Entry) => void {
   return (entry) => {
     const fields = { ...factsOf(entry, clock.now()), ...(logContent ? contentOf(entry) : {}) };
+    if (entry.outcome === "kept") {
+      log.info("kept for the next start", fields);
+      return;
+    }
     const undelivered = entry.delivered === false || entry.delivery?.failure !== undefined;
     if (undelivered || (entry.outcome !== "ok" && entry.outcome !== "duplicate")) {
       log.warn(undelivered ? "answer not delivered" : "request failed", fields);
@@ -62,6 +68,7 @@ function factsOf(entry: Entry, now: number) {
     ...whoOf(request),
     outcome: entry.outcome,
     duplicate: entry.duplicate,
+    attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,
     ...courseOf(entry, now),
     tokens_in: entry.usage?.inputTokens,
     tokens_out: entry.usage?.outputTokens,

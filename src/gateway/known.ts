@@ -1,5 +1,8 @@
-import type { Failure } from "../base/failure.ts";
+import { Failure, isWireCode } from "../base/failure.ts";
+import type { StoredAnswer, StoredFailure } from "../store/contract.ts";
+import type { Clock } from "./clock.ts";
 import type { Result } from "./dedupe.ts";
+import { restoredAnswer } from "./parts.ts";
 import type { Answer } from "./parts.ts";
 
 /** What is kept of a request as long as it may be asked again: no more than its answer needs. */
@@ -7,6 +10,8 @@ export interface Known {
   readonly answer: Answer;
   /** Where the answer goes while it is under way. */
   readonly addresses: Set<string>;
+  /** Resolves when the request is as durable as it will be: a duplicate may be acknowledged then. */
+  readonly stored: Promise<void>;
   /** Set when it ended so. */
   failure: Failure | undefined;
 }
@@ -14,4 +19,23 @@ export interface Known {
 /** What it costs to keep an answer that has ended, and whether it ended well. */
 export function weigh({ answer, failure }: Known): Result {
   return { bytes: 2 * answer.length, failed: failure !== undefined };
+}
+
+/** An answer that the store kept, as it was given. */
+export function restoredKnown({ parts, failure }: StoredAnswer, clock: Clock): Known {
+  const failed = failure && storedFailure(failure);
+  return {
+    answer: restoredAnswer(clock, parts, failed),
+    addresses: new Set(),
+    stored: Promise.resolve(),
+    failure: failed,
+  };
+}
+
+function storedFailure({ code, message, retryAfter }: StoredFailure): Failure {
+  return new Failure(
+    isWireCode(code) ? code : "internal",
+    message,
+    retryAfter === undefined ? {} : { retryAfter },
+  );
 }

@@ -14,6 +14,7 @@ export function laneOf(request: Pick<Request, "channel" | "client">): string {
  * It holds the conversation too, so that nobody reads another's answer by guessing its key.
  */
 export function requestNameOf(request: Request): string {
+  if (request.name !== undefined) return request.name;
   const [kind, name] =
     request.key === undefined ? ["fingerprint", request.fingerprint] : ["key", request.key];
   return bounded(joined(laneOf(request), joined(kind, name)));
@@ -27,4 +28,9 @@ function joined(first: string, second: string): string {
 function bounded(name: string): string {
   if (name.length <= LONGEST) return name;
   return `#${createHash("sha256").update(Buffer.from(name, "utf16le")).digest("base64")}`;
+}
+
+/** Whether an earlier request of the same name is this one. */
+export function mayRepeat(request: Pick<Request, "key" | "name" | "redelivered">): boolean {
+  return request.key !== undefined || request.name !== undefined || request.redelivered;
 }

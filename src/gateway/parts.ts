@@ -6,8 +6,18 @@ import type { Part } from "./contract.ts";
 export interface Answer {
   /** More text; after the end it is ignored. */
   push(text: string): void;
-  /** The end: what is left goes into the done part; a failure says its sentence in a part of its own. */
+  /**
+   * No more text: what is left goes into the last part, and a failure says its sentence in a part of its
+   * own. Gives the texts of the whole answer as they are cut, without that sentence; readers see the
+   * end at `release`, so that it can be stored before anybody hears it.
+   */
+  close(failure?: Failure): readonly string[];
+  /** Readers see the end of a closed answer. */
+  release(): void;
+  /** Closes and releases. */
   finish(failure?: Failure): void;
+  /** The answer will have no end in this process: its readers stop where they are. */
+  abandon(): void;
   /**
    * The parts from the first to the done one, as they come (`stream`) or as one. While all readers
    * are busy with earlier parts, text collects for the next: that is the back-pressure.
@@ -23,6 +33,17 @@ export interface AnswerOptions {
   readonly clock: Pick<Clock, "now" | "after">;
   /** The first part comes this long after its first text, and then at most one each time. */
   readonly intervalMs: number;
+}
+
+/** An answer that was given before, in the parts in which it was cut then. */
+export function restoredAnswer(
+  clock: AnswerOptions["clock"],
+  texts: readonly string[],
+  failure: Failure | undefined,
+): Answer {
+  const answer = new GrowingAnswer({ clock, intervalMs: 0 });
+  answer.restore(texts, failure);
+  return answer;
 }
 
 /** An answer without a word so far; it holds a timer only while text waits for its time. */
@@ -43,7 +64,11 @@ class GrowingAnswer implements Answer {
   #length = 0;
   #pending = "";
   #since: number | undefined;
-  #ended = false;
+  #closed = false;
+  /** The parts that stand behind the end, until readers may see it. */
+  #ending: Part[] = [];
+  #released = false;
+  #abandoned = false;
   #callOff: (() => void) | undefined;
 
   constructor(options: AnswerOptions) {
@@ -55,34 +80,63 @@ class GrowingAnswer implements Answer {
   }
 
   get text(): string {
-    const cut = this.#parts.filter(({ error }) => error === undefined);
+    const cut = this.#parts.filter(isText);
     return cut.map(({ text }) => text).join("") + this.#pending;
   }
 
   push(text: string): void {
-    if (this.#ended || text === "") return;
+    if (this.#closed || text === "") return;
     this.#since ??= this.#options.clock.now();
     this.#pending += text;
     this.#length += text.length;
     this.#cutInTime();
   }
 
+  close(failure?: Failure): readonly string[] {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#ending = lastParts(this.#pending, failure);
+      this.#pending = "";
+    }
+    return [...this.#parts, ...this.#ending].filter(isText).map(({ text }) => text);
+  }
+
+  release(): void {
+    if (!this.#closed || this.#released) return;
+    this.#released = true;
+    this.#add(...this.#ending);
+  }
+
   finish(failure?: Failure): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    const rest = this.#pending;
-    this.#pending = "";
-    this.#add(...lastParts(rest, failure));
+    this.close(failure);
+    this.release();
+  }
+
+  abandon(): void {
+    this.#closed = true;
+    this.#abandoned = true;
+    this.#add();
+  }
+
+  restore(texts: readonly string[], failure: Failure | undefined): void {
+    const rest = texts.at(-1) ?? "";
+    this.#parts.push(...texts.slice(0, -1).map((text) => ({ text })));
+    this.#length = texts.reduce((sum, text) => sum + text.length, 0);
+    this.#pending = rest;
+    this.finish(failure);
   }
 
   async *read(stream: boolean): AsyncGenerator<Part, void> {
     if (stream) yield* this.#asTheyCome();
-    else yield await this.#asOne();
+    else yield* this.#asOne();
   }
 
   async *#asTheyCome(): AsyncGenerator<Part, void> {
     for (let next = 0; ; next++) {
-      while (this.#parts.length <= next) await this.#more(true);
+      while (this.#parts.length <= next) {
+        if (this.#abandoned) return;
+        await this.#more(true);
+      }
       const part = this.#parts[next];
       if (part !== undefined) yield part;
       if (part?.done) return;
@@ -90,11 +144,14 @@ class GrowingAnswer implements Answer {
   }
 
   /** Who wants one answer gets no half of it before an error. */
-  async #asOne(): Promise<Part> {
-    while (!this.#ended) await this.#more(false);
+  async *#asOne(): AsyncGenerator<Part, void> {
+    while (!this.#released) {
+      if (this.#abandoned) return;
+      await this.#more(false);
+    }
     const last = this.#parts.at(-1);
-    if (last?.error !== undefined) return last;
-    return { text: this.#parts.map(({ text }) => text).join(""), done: true };
+    if (last?.error !== undefined) yield last;
+    else yield { text: this.#parts.map(({ text }) => text).join(""), done: true };
   }
 
   #more(stream: boolean): Promise<void> {
@@ -130,6 +187,10 @@ class GrowingAnswer implements Answer {
     this.#waiting = [];
     for (const { wake } of woken) wake();
   }
+}
+
+function isText({ error }: Part): boolean {
+  return error === undefined;
 }
 
 function lastParts(rest: string, failure: Failure | undefined): Part[] {

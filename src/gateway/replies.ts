@@ -11,10 +11,18 @@ export interface RepliesOptions {
 
 /** Replies outside the lanes: refusals and repeated answers. A flood of them costs bounded memory. */
 export interface Replies {
-  /** Sends unless too many are on their way. `reply` must not reject. */
-  send(lane: string, reply: () => Promise<void>): void;
+  /**
+   * Resolves when the reply was sent. While too many are on their way one that has `patience` waits for
+   * its turn (whoever asked is not acknowledged before that), any other is dropped. `reply` must not reject.
+   */
+  send(lane: string, reply: () => Promise<void>, patience: boolean): Promise<void>;
   /** Tells what was not sent so far; no timer stays. */
   close(): void;
+}
+
+interface Patient {
+  readonly lane: string;
+  readonly begin: () => void;
 }
 
 const TELL_EVERY_MS = 60_000;
@@ -25,6 +33,9 @@ export function createReplies({ clock, log, perLane, inAll }: RepliesOptions): R
   let dropped = 0;
   let closed = false;
   let callOff: (() => void) | undefined;
+  /** In the order in which they came. */
+  const patient: Patient[] = [];
+  const hasRoom = (lane: string): boolean => total < inAll && (underWay.get(lane) ?? 0) < perLane;
 
   const tell = (): void => {
     callOff?.();
@@ -45,13 +56,20 @@ export function createReplies({ clock, log, perLane, inAll }: RepliesOptions): R
     const left = (underWay.get(lane) ?? 0) - 1;
     if (left > 0) underWay.set(lane, left);
     else underWay.delete(lane);
+    const next = patient.findIndex((each) => hasRoom(each.lane));
+    if (next !== -1 && !closed) patient.splice(next, 1)[0]?.begin();
   };
 
   return {
-    send(lane, reply) {
-      const room = total < inAll && (underWay.get(lane) ?? 0) < perLane;
-      if (room) void track(lane, reply);
-      else drop();
+    send(lane, reply, patience) {
+      if (hasRoom(lane)) return track(lane, reply);
+      if (patience) {
+        return new Promise((resolve) => {
+          patient.push({ lane, begin: () => void track(lane, reply).then(resolve) });
+        });
+      }
+      drop();
+      return Promise.resolve();
     },
     close() {
       closed = true;

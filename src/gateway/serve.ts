@@ -1,5 +1,7 @@
 import { asFailure } from "../base/failure.ts";
+import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import type { Store } from "../store/contract.ts";
 import { createAdmission } from "./admission.ts";
 import type { Decision } from "./admission.ts";
 import { createAside } from "./aside.ts";
@@ -7,20 +9,23 @@ import type { Aside } from "./aside.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import type { Answerer, Request } from "./contract.ts";
-import { createConversations } from "./conversations.ts";
 import { createDedupe } from "./dedupe.ts";
 import type { Dedupe } from "./dedupe.ts";
+import { drain } from "./drain.ts";
+import type { DrainResult } from "./drain.ts";
+import { keepHouse } from "./house.ts";
 import { createJournal } from "./journal.ts";
 import { weigh } from "./known.ts";
 import type { Known } from "./known.ts";
+import { createLedger } from "./ledger.ts";
 import { createRates } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
 import { laneOf } from "./names.ts";
 import { createNotices } from "./notices.ts";
 import { createReplies } from "./replies.ts";
-import type { Replies } from "./replies.ts";
+import { resume } from "./resume.ts";
+import type { Asker } from "./resume.ts";
 import { createTally } from "./tally.ts";
-import type { Tally } from "./tally.ts";
 import { createWork } from "./work.ts";
 import type { Work } from "./work.ts";
 
@@ -34,13 +39,30 @@ export interface GatewayOptions<M> {
   readonly turnTimeoutMs: number;
   /** By the channel's name. */
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  /** Keeps durable requests, and all conversations. The gateway's owner closes it, after the drain. */
+  readonly store: Store<M>;
+  /** How long answers are remembered for duplicates; ten minutes. */
+  readonly dedupeWindowMs?: number;
+  /** The way back to the asker of a request that a former process accepted. */
+  readonly replyTo?: (channel: string, asker: Asker) => Request["reply"];
   readonly clock?: Clock;
 }
 
 /** Any stream of requests × any answerer. */
 export interface Gateway {
-  /** Takes a request over: whatever becomes of it, it is answered. Never throws, never waits. */
-  accept(request: Request): void;
+  /**
+   * Takes a request over: whatever becomes of it, it is answered. Resolves when the transport may
+   * acknowledge it: it is stored, or its refusal was delivered. Never rejects; never resolves where the
+   * transport has to hold it for the next start.
+   */
+  accept(request: Request): Promise<void>;
+  /**
+   * Takes up what a former process left, before the first request of this one. Rejects with a `Failure`
+   * when the store cannot be read. Says how many requests that are.
+   */
+  resume(): Promise<number>;
+  /** Why requests cannot be stored at the moment; undefined while they can. */
+  readonly problem: () => string | undefined;
   /**
    * Takes no more requests, lets those it has end within `deadlineMs`, then cancels what is left and
    * gives the answers a last moment. Resolves at the latest a few seconds after the deadline; no timer
@@ -49,107 +71,115 @@ export interface Gateway {
   drain(deadlineMs: number): Promise<DrainResult>;
 }
 
-export interface DrainResult {
-  /** Requests that were cancelled at the deadline. */
-  readonly cancelled: number;
-  /** Answers that were still not delivered at the very end. */
-  readonly undelivered: number;
-}
-
 const DEFAULT_TURNS = 16;
-const REMEMBERED = { windowMs: 10 * 60_000, rows: 4096, bytes: 8 * 2 ** 20 };
-const KEPT = {
-  messages: 100,
-  conversations: 1000,
-  characters: 8 * 2 ** 20,
-  idleMs: 24 * 60 * 60_000,
-};
+const WINDOW_MS = 10 * 60_000;
+const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const FORBIDDEN = { everyMs: 60_000, rows: 1024 };
-const REPLIES = { perLane: 64, inAll: 4096 };
+/** Fewer for one client than the transport has under way at once: refusals of a flood leave room for answers. */
+const REPLIES = { perLane: 16, inAll: 4096 };
 const RATED_CLIENTS = 4096;
-/** Milliseconds that answers have to leave after the deadline of a drain. */
-const FLUSH_MS = 2000;
-
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
-  const { clock = SYSTEM_CLOCK, log, policies } = options;
+  const { clock = SYSTEM_CLOCK, log, policies, store } = options;
   let isOpen = true;
   const tally = createTally(clock);
   const write = createJournal(log, clock, options.logContent ?? false);
-  const dedupe = createDedupe<Known>({ clock, ...REMEMBERED });
-  const conversations = createConversations<M>({ clock, ...KEPT });
+  const { dedupeWindowMs: windowMs = WINDOW_MS } = options;
+  const dedupe = createDedupe<Known>({ clock, windowMs, ...REMEMBERED });
+  const ledger = createLedger<M>({ store, clock, log });
+  const replies = createReplies({ clock, log, ...REPLIES });
+  const forbidden = createNotices({ clock, ...FORBIDDEN });
+  const aside = createAside({ clock, log, replies, forbidden, tally, write });
   const work = createWork<M>({
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,
     turnTimeoutMs: options.turnTimeoutMs,
     clock,
-    conversations,
+    ledger,
     dedupe,
     tally,
     write,
+    troubled: (request, failure) => void aside.refuse(request, failure),
   });
-  const replies = createReplies({ clock, log, ...REPLIES });
-  const forbidden = createNotices({ clock, ...FORBIDDEN });
-  const aside = createAside({ clock, log, replies, forbidden, tally, write });
   const rates = createRates(clock, RATED_CLIENTS);
   const decide = createAdmission({ policies, rates, dedupe, work, clock, isOpen: () => isOpen });
+  const hands = { work, aside, dedupe };
+  const house = keepHouse({ store, clock, log });
   let drained: Promise<DrainResult> | undefined;
 
   return {
+    problem: ledger.problem,
     accept(request) {
       try {
-        carryOut(decide(request), request, { work, aside, dedupe });
+        return carryOut(decide(request), request, hands);
       } catch (thrown) {
-        aside.refuse(request, asFailure(thrown));
+        return refuse(request, asFailure(thrown), hands);
       }
+    },
+    resume() {
+      house.begin();
+      return resume({ ...options, clock, work, dedupe });
     },
     drain(deadlineMs) {
       isOpen = false;
-      drained ??= drain(deadlineMs, { work, tally, replies });
+      house.end();
+      drained ??= drain(deadlineMs, { work, tally, replies, ledger });
       return drained;
     },
   };
 }
 
-interface Hands {
-  readonly work: Work;
+interface Hands<M> {
+  readonly work: Work<M>;
   readonly aside: Aside;
   readonly dedupe: Dedupe<Known>;
 }
 
-function carryOut(decision: Decision, request: Request, { work, aside, dedupe }: Hands): void {
+function carryOut<M>(
+  decision: Decision,
+  request: Request,
+  { work, aside, dedupe }: Hands<M>,
+): Promise<void> {
   switch (decision.to) {
     case "run":
       return work.add(request, decision.policy);
     case "refuse":
-      return aside.refuse(request, decision.failure);
+      return refuse(request, decision.failure, { aside, dedupe });
     case "join":
       return aside.share(request, decision.known, "joined");
     case "repeat":
       return aside.share(request, decision.known, "repeated");
-    case "stop": {
-      const stopped = work.stop(laneOf(request));
-      const known = aside.say(request, stopped ? "Stopped." : "Nothing to stop.");
-      // A second delivery of this command must not stop what was asked after it.
-      if (!decision.remember) return;
-      dedupe.begin(request, known);
-      dedupe.finish(request, known, weigh(known));
-    }
+    case "leave":
+      return new Promise(() => {});
+    case "stop":
+      return stop(decision.remember, request, { work, aside, dedupe });
   }
+  return decision satisfies never;
 }
 
-interface Draining {
-  readonly work: Work;
-  readonly tally: Tally;
-  readonly replies: Replies;
+function stop<M>(
+  remember: boolean,
+  request: Request,
+  { work, aside, dedupe }: Hands<M>,
+): Promise<void> {
+  const stopped = work.stop(laneOf(request));
+  const known = aside.say(request, stopped ? "Stopped." : "Nothing to stop.");
+  // A second delivery of this command must not stop what was asked after it.
+  if (remember) {
+    dedupe.begin(request, known);
+    dedupe.finish(request, known, weigh(known));
+  }
+  return known.stored;
 }
 
-async function drain(deadlineMs: number, { work, tally, replies }: Draining): Promise<DrainResult> {
-  tally.close();
-  let cancelled = 0;
-  if (!(await tally.empty(deadlineMs))) {
-    cancelled = work.stopAll();
-    await tally.empty(FLUSH_MS);
-  }
-  replies.close();
-  return { cancelled, undelivered: work.giveUp() };
+/** While a refusal is on its way, a second delivery of the same request is refused with it, not taken. */
+async function refuse<M>(
+  request: Request,
+  failure: Failure,
+  { aside, dedupe }: Pick<Hands<M>, "aside" | "dedupe">,
+): Promise<void> {
+  const known = aside.refuse(request, failure);
+  if (known === undefined) return;
+  if (request.durable) dedupe.begin(request, known);
+  await known.stored;
+  dedupe.forget(request, known);
 }

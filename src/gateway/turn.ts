@@ -11,9 +11,7 @@ const LONGEST_ANSWER = 2 ** 20;
 
 export interface TurnOptions<M> {
   readonly answerer: Answerer<M>;
-  readonly history: readonly M[];
-  readonly text: string;
-  readonly client: string;
+  readonly turn: Parameters<Answerer<M>>[0];
   readonly answer: Answer;
   readonly leash: Leash;
   readonly timeoutMs: number;
@@ -47,9 +45,9 @@ export async function runTurn<M>(options: TurnOptions<M>): Promise<Outcome<M>> {
 }
 
 async function consume<M>(options: TurnOptions<M>): Promise<Turned<M>> {
-  const { answerer, history, text, client, answer, leash } = options;
+  const { answerer, answer, leash } = options;
   const { signal } = leash;
-  const turn = answerer({ history, text, client, signal });
+  const turn = answerer(options.turn);
   for (;;) {
     const step = await turn.next();
     if (!signal.aborted && step.done) return step.value;

@@ -56,6 +56,8 @@ export function createReply(
         await connection.publish(message, timer.signal);
         seq += 1;
       }
+      // Whatever is said after an end (an answer after `busy`) begins anew.
+      if (part.done) seq = 0;
     } finally {
       timer.stop();
     }

@@ -1,11 +1,16 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { MqttChannel, MqttSettings } from "../config/contract.ts";
+import type { MqttChannel } from "../config/contract.ts";
 import { dialAddressOf } from "./address.ts";
-import type { ReplyPart } from "./answer.ts";
-import { openConnection, randomClientId, type Connection } from "./connection.ts";
+import { createReply, type ReplyPart } from "./answer.ts";
+import {
+  openConnection,
+  randomClientId,
+  type Connection,
+  type ConnectionOptions,
+} from "./connection.ts";
 import { createPresence } from "./presence.ts";
-import { createReceiver } from "./receive.ts";
+import { createReceiver, replyAddressAgain } from "./receive.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "./topics.ts";
 
 /** A question that came over MQTT, with a way back. */
@@ -19,9 +24,14 @@ export interface ChannelRequest {
   readonly fingerprint: string;
   readonly redelivered: boolean;
   readonly address: string;
+  /** It came with QoS 1 or 2: it is acknowledged when `onRequest` resolves. */
+  readonly durable: boolean;
   readonly expiresAt?: number;
   reply(part: ReplyPart): Promise<void>;
 }
+
+/** Whom a request came from, and where its answer goes. */
+export type Asker = Pick<ChannelRequest, "client" | "address" | "id" | "expiresAt">;
 
 /** The agent's side of one mqtt channel. */
 export interface Channel {
@@ -32,6 +42,11 @@ export interface Channel {
   ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5 }>;
   /** Resolves with what ended the channel for good, or undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
+  /**
+   * The way back to the asker of a request that a former process received, from its opaque `address`;
+   * undefined where that cannot be read. Parts are numbered from 0 again.
+   */
+  replyTo(asker: Asker): ((part: ReplyPart) => Promise<void>) | undefined;
   /** Says `offline`, disconnects; within seconds, whatever the broker does. */
   close(): Promise<void>;
 }
@@ -46,15 +61,21 @@ export interface ChannelOptions {
   /** Connects and subscribes but says neither `online` nor `info` and has no will: for `--check`. */
   readonly quiet?: boolean;
   readonly log: Log;
-  /** Must return quickly: the broker's acknowledgement and every later packet wait for it. */
-  readonly onRequest: (request: ChannelRequest) => void;
+  /**
+   * The client id where the configuration names none; it is the same at each start, so that the broker
+   * keeps requests from one start to the next.
+   */
+  readonly clientId?: string;
+  /**
+   * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. While it
+   * does not resolve the broker holds the request, and later ones are handed over all the same.
+   */
+  readonly onRequest: (request: ChannelRequest) => Promise<void>;
   /** Hears of each failed attempt to connect and of each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }
 
 const RECONNECT_MS = 5_000;
-/** From QoS 1 on the broker keeps requests that come while we are away, for an hour. */
-const AWAY_S = 3_600;
 /** A broker that speaks MQTT 5 is told not to send packets that are absurdly over the payload limit. */
 const PACKET_SLACK = 4;
 const LEAST_PACKET_BYTES = 1_048_576;
@@ -70,8 +91,8 @@ export function openChannel(options: ChannelOptions): Channel {
   const connection: Connection = openConnection({
     address: dialAddressOf(settings),
     settings,
-    clientId: clientIdFor(settings, quiet),
-    ...(settings.qos > 0 && !quiet && { away: { seconds: AWAY_S, anew: !settings.client_id } }),
+    clientId: clientIdFor(options, quiet),
+    ...(settings.qos > 0 && !quiet && { away: awayFor(options) }),
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
@@ -94,6 +115,11 @@ export function openChannel(options: ChannelOptions): Channel {
     problem: connection.problem,
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
+    replyTo(asker) {
+      const to = replyAddressAgain(address, asker);
+      const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
+      return to && createReply(connection, to, limits);
+    },
     close: () => {
       presence.stop();
       return connection.close(quiet ? undefined : presence.offline);
@@ -102,9 +128,17 @@ export function openChannel(options: ChannelOptions): Channel {
 }
 
 /** A mere check never takes the id of a gateway that may be running: the broker would throw that one out. */
-function clientIdFor({ client_id, agent_id }: MqttSettings, quiet: boolean): string {
-  if (client_id && !quiet) return client_id;
+function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): string {
+  const { client_id, agent_id } = channel.settings;
+  const own = client_id || clientId;
+  if (own && !quiet) return own;
   return randomClientId(client_id || `picoclaw-mqtt-${agent_id}`);
+}
+
+/** From QoS 1 on the broker keeps requests that come while we are away. */
+function awayFor({ channel, clientId }: ChannelOptions): ConnectionOptions["away"] & object {
+  const { client_id, session_expiry_secs } = channel.settings;
+  return { seconds: session_expiry_secs, anew: !client_id && clientId === undefined };
 }
 
 function packetLimit(maxPayloadBytes: number): number {

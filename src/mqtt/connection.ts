@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { DefaultMessageIdProvider, Store } from "mqtt";
+import { DefaultMessageIdProvider } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
@@ -9,6 +9,7 @@ import { unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
 import type { PublishTopic } from "./topics.ts";
 import { prepareTransport, type DialAddress } from "./transport.ts";
+import type { Unreleased } from "./unreleased.ts";
 
 /** A connection to one broker that is made anew whenever it is lost, under the same client id. */
 export interface Connection {
@@ -40,7 +41,8 @@ export interface ConnectionOptions {
   /** Bytes of the largest packet we take; 0 is any. */
   readonly maximumPacketBytes: number;
   readonly log: Log;
-  readonly onMessage: (message: Incoming) => void;
+  /** Says when the message may be acknowledged; undefined is at once. */
+  readonly onMessage: (message: Incoming) => Promise<void> | undefined;
   /** Makes a new session ready (subscriptions); a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
   readonly onLoss?: (failure: Failure) => void;
@@ -201,10 +203,10 @@ async function oneSession(
 function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Connect {
   const wanted = options.settings.protocol_version;
   let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
-  // Each client closes the store that it was given; without `clean: false` the next one finds it destroyed.
-  const incomingStore = new Store({ clean: false });
+  const unreleased: Unreleased = new Map();
   const messageIdProvider = new DefaultMessageIdProvider();
   let fresh = options.away?.anew ?? true;
+  let isKnown = false;
   const connect = async (protocol: 4 | 5): Promise<Session> => {
     const { settings, address } = options;
     const transport = await prepareTransport(address, settings.tls);
@@ -213,9 +215,13 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
     // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.
     const keeps = options.away && (protocol === 5 || !options.away.anew);
     const keep = keeps && { keep: { seconds: options.away.seconds, fresh } };
-    const stores = { incomingStore, messageIdProvider };
+    const stores = { unreleased, messageIdProvider };
     const details = { ...options, ...secrets, ...stores, transport, protocol, keepAlive };
     const session = await connectSession({ ...details, ...keep }, signal);
+    if (keeps && isKnown && !session.resumed) {
+      options.log.warn("the broker did not keep our session: requests of the meantime may be lost");
+    }
+    isKnown = true;
     fresh = false;
     return session;
   };

@@ -56,6 +56,7 @@ function openLine(options: DeviceOptions): Line {
     log: quietLog(log),
     onMessage(message) {
       for (const listener of listeners.keys()) listener.message(message);
+      return undefined;
     },
     async onSession(session) {
       sessions += 1;

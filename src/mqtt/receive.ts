@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
+import * as v from "valibot";
 import { asFailure, Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import { createReply, type ReplyAddress } from "./answer.ts";
-import type { ChannelOptions, ChannelRequest } from "./channel.ts";
+import type { Asker, ChannelOptions, ChannelRequest } from "./channel.ts";
 import type { Connection } from "./connection.ts";
 import type { Incoming } from "./message.ts";
 import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
@@ -18,33 +20,34 @@ export function createReceiver(
   options: Receiving,
   address: AgentAddress,
   connection: () => Connection,
-): (message: Incoming) => void {
+): (message: Incoming) => Promise<void> | undefined {
   const { settings, name } = options.channel;
   const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
   const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
   const refuse = createRefusal(options, (to) => createReply(connection(), to, limits));
   return (message) => {
     const client = clientIdOf(address, message.topic, "request");
-    if (client === undefined || message.payload.byteLength === 0) return;
+    if (client === undefined || message.payload.byteLength === 0) return undefined;
     if (message.retain) {
       options.log.debug("a retained request was not run", { channel: name, client });
-      return;
+      return undefined;
     }
     const to = replyAddressOf(address, client, message, options.log);
     const question = decodeRequest(message.payload, decoding);
     if (question instanceof Failure) {
       const id = question.code === "bad_request" ? readableId(message.payload) : undefined;
-      refuse(client, id === undefined ? to : { ...to, id }, question);
-      return;
+      return refuse(client, id === undefined ? to : { ...to, id }, question);
     }
     const { text, id, stream = settings.streaming.enabled } = question;
     const named = id === undefined ? to : { ...to, id };
-    options.onRequest({
+    if (message.qos > 0) faultPoint("received");
+    return options.onRequest({
       ...identityOf(message, named),
       channel: name,
       client,
       text,
       stream,
+      durable: message.qos > 0,
       ...(id !== undefined && { id }),
       ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
       reply: createReply(connection(), named, limits),
@@ -56,7 +59,7 @@ export function createReceiver(
 function createRefusal(
   { channel, log }: Receiving,
   replyTo: (to: ReplyAddress) => ReturnType<typeof createReply>,
-): (client: string, to: ReplyAddress, failure: Failure) => void {
+): (client: string, to: ReplyAddress, failure: Failure) => Promise<void> | undefined {
   let refusals = 0;
   return (client, to, failure) => {
     const full = refusals >= MAX_REFUSALS;
@@ -67,9 +70,9 @@ function createRefusal(
       outcome,
       reason,
     });
-    if (full) return;
+    if (full) return undefined;
     refusals += 1;
-    replyTo(to)({ text: failure.message, error: failure, done: true })
+    return replyTo(to)({ text: failure.message, error: failure, done: true })
       .catch((error: unknown) => {
         log.warn("an error answer was not delivered", { client, error: asFailure(error).message });
       })
@@ -119,4 +122,22 @@ function identityOf(
       : `id ${message.topic} ${id}`;
   const address = JSON.stringify([topic, correlation ?? null]);
   return { fingerprint, redelivered: message.dup, address, ...(key !== undefined && { key }) };
+}
+
+const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
+
+/** The address of a request of a former process; it may have been written under another configuration. */
+export function replyAddressAgain(
+  agent: AgentAddress,
+  { client, address, id, expiresAt }: Asker,
+): ReplyAddress | undefined {
+  const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
+  if (!read.success) return undefined;
+  const [topic, correlation] = read.output;
+  return {
+    topic: honouredResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
+    ...(correlation !== null && { correlationData: Buffer.from(correlation, "base64") }),
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
 }

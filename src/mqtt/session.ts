@@ -1,17 +1,21 @@
-import { MqttClient, type IClientOptions, type IPublishPacket, type IStore } from "mqtt";
+import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { holdAcknowledgements } from "./acknowledge.ts";
 import { publishWith, subscribeWith, unheardIds } from "./exchange.ts";
 import { createLossGuard } from "./loss.ts";
 import type { Incoming, Outgoing, Published } from "./message.ts";
 import { refusalOf, unreachable, type Refusal } from "./reasons.ts";
 import type { PublishTopic } from "./topics.ts";
 import type { Transport } from "./transport.ts";
+import { createIncomingStore, type Unreleased } from "./unreleased.ts";
 import { createWindow } from "./window.ts";
 
 /** One network connection to a broker, from CONNACK to its loss. The library's client never leaves this file. */
 export interface Session {
   readonly protocol: 4 | 5;
+  /** The broker had kept our session (Session Present, MQTT 5 section 3.2.2.1.1). */
+  readonly resumed: boolean;
   /** Bytes of the largest packet that the broker takes (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
   readonly maximumPacketBytes: number;
   /** Resolves when the connection is over. */
@@ -42,10 +46,11 @@ export interface SessionOptions {
   readonly keep?: { readonly seconds: number; readonly fresh: boolean };
   /** Outlives a session, so that no packet id is used again while the broker still holds it. */
   readonly messageIdProvider: NonNullable<IClientOptions["messageIdProvider"]>;
-  /** Outlives a session, so that a QoS 2 request between PUBREC and PUBREL is not lost with it. */
-  readonly incomingStore: IStore;
+  /** Outlives a session as the broker's memory of it does. */
+  readonly unreleased: Unreleased;
   readonly log: Log;
-  onMessage(message: Incoming): void;
+  /** Says when the message may be acknowledged; undefined is at once. Reading goes on meanwhile. */
+  onMessage(message: Incoming): Promise<void> | undefined;
 }
 
 /** A refused or failed attempt to connect. */
@@ -61,6 +66,8 @@ export class ConnectError extends Error {
 
 /** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
 const WINDOW = 20;
+/** Messages that an MQTT 5 broker leaves unacknowledged: those that one group of writes may hold. */
+const RECEIVE_MAXIMUM = 64;
 const ACKNOWLEDGE_MS = 30_000;
 const END_MS = 2_000;
 
@@ -71,14 +78,20 @@ export async function connectSession(
 ): Promise<Session> {
   const client = createClient(options);
   const lost = lossOf(client, options);
+  let resumed = false;
+  client.once("connect", ({ sessionPresent }) => {
+    resumed = sessionPresent;
+  });
   await connected(client, options, { lost, signal });
   const socket: { setNoDelay?: (on: boolean) => void } = client.stream as object;
   socket.setNoDelay?.(true);
-  return sessionOf(client, options, lost);
+  return { ...sessionOf(client, options, lost), resumed };
 }
 
 function createClient(options: SessionOptions): MqttClient {
   const { will } = options;
+  const handOver = (packet: IPublishPacket): Promise<void> =>
+    handledBy(options, packet) ?? Promise.resolve();
   const settings: IClientOptions = {
     protocolVersion: options.protocol,
     protocolId: "MQTT",
@@ -92,29 +105,46 @@ function createClient(options: SessionOptions): MqttClient {
     resubscribe: false,
     queueQoSZero: false,
     writeCache: false,
-    incomingStore: options.incomingStore,
+    incomingStore: createIncomingStore(options.unreleased, handOver, (id, until) =>
+      acknowledgements.wait(id, until),
+    ),
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     ...(options.protocol === 5 && { properties: connectProperties(options) }),
   };
   const client = new MqttClient(() => options.transport.open(), settings);
-  // Acknowledgements leave after this callback: a throw here would stop all further delivery.
+  const acknowledgements = holdAcknowledgements(client, () => {
+    options.log.error("too many requests wait to be stored: the broker is to hold them");
+    client.stream.destroy();
+  });
   client.handleMessage = (packet, done) => {
-    try {
-      options.onMessage(incomingOf(packet));
-    } catch (error) {
-      const { message, why } = asFailure(error);
-      options.log.error("a message could not be handled", { error: message, why });
-    }
+    // A message of QoS 2 was handed over when it came.
+    const until = packet.qos === 2 ? undefined : handledBy(options, packet);
+    if (until !== undefined) acknowledgements.wait(packet.messageId ?? 0, until);
     done();
   };
+  client.once("connect", ({ sessionPresent }) => {
+    if (!sessionPresent) options.unreleased.clear();
+  });
   return client;
+}
+
+/** A throw here would stop all further delivery. */
+function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<void> | undefined {
+  try {
+    return options.onMessage(incomingOf(packet));
+  } catch (error) {
+    const { message, why } = asFailure(error);
+    options.log.error("a message could not be handled", { error: message, why });
+    return undefined;
+  }
 }
 
 /** MQTT 5 section 3.1.2.11. */
 function connectProperties({ maximumPacketBytes, keep }: SessionOptions) {
   return {
+    receiveMaximum: RECEIVE_MAXIMUM,
     ...(maximumPacketBytes > 0 && { maximumPacketSize: maximumPacketBytes }),
     ...(keep && { sessionExpiryInterval: keep.seconds }),
   };
@@ -195,7 +225,11 @@ function timedOut(ms: number): Refusal {
   return unreachable("the broker did not answer", `no CONNACK within ${ms / 1000} s`);
 }
 
-function sessionOf(client: MqttClient, options: SessionOptions, lost: Promise<Refusal>): Session {
+function sessionOf(
+  client: MqttClient,
+  options: SessionOptions,
+  lost: Promise<Refusal>,
+): Omit<Session, "resumed"> {
   const properties = client.serverProperties;
   const receiveMaximum = properties?.receiveMaximum ?? WINDOW;
   const window = createWindow(Math.min(WINDOW, Math.max(1, receiveMaximum)));

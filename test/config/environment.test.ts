@@ -152,7 +152,12 @@ describe("other environment variables", () => {
       PICOCLAW_GATEWAY_PORT: "8080",
     };
     const loaded = await loadedFrom({ gateway: { log_level: "warn", port: 1 } }, { env });
-    assert.deepEqual(loaded.config.gateway, { host: "0.0.0.0", port: 8080, log_level: "debug" });
+    assert.deepEqual(loaded.config.gateway, {
+      host: "0.0.0.0",
+      port: 8080,
+      log_level: "debug",
+      dedupe_window_secs: 600,
+    });
     assert.equal(originText(loaded, "gateway.port"), "environment PICOCLAW_GATEWAY_PORT");
   });
 

@@ -46,7 +46,12 @@ describe("a configuration that is not there", () => {
             llm_retry_backoff_secs: 2,
           },
         },
-        gateway: { host: "localhost", port: 18_790, log_level: "info" },
+        gateway: {
+          host: "localhost",
+          port: 18_790,
+          log_level: "info",
+          dedupe_window_secs: 600,
+        },
         model_list: [],
         channels: [],
       });

@@ -31,6 +31,7 @@ describe("settings of a channel of type mqtt", () => {
       plain_text: false,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
+      session_expiry_secs: 3600,
       limits: {
         requests_per_minute: 120,
         burst: 60,
@@ -74,6 +75,8 @@ describe("settings of a channel of type mqtt", () => {
     ["max_message_bytes", 128, 128],
     ["max_message_bytes", 0, 0],
     ["max_payload_bytes", 1, 1],
+    ["session_expiry_secs", 0, 0],
+    ["session_expiry_secs", 4_294_967_295, 4_294_967_295],
     ["streaming", { enabled: false }, { enabled: false, interval_ms: 250 }],
     ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0 }],
   ];
@@ -116,6 +119,8 @@ describe("settings of a channel of type mqtt", () => {
     ["max_message_bytes", 127, /from 128/],
     ["max_message_bytes", -1, /from 128/],
     ["max_payload_bytes", 0, /from 1/],
+    ["session_expiry_secs", 4_294_967_296, /up to|to 4294967295/],
+    ["session_expiry_secs", -1, /from 0/],
     ["streaming", { interval_ms: -1 }, /interval_ms/],
     ["streaming", true, /streaming: found a boolean/],
     ["limits", { burst: -1 }, /limits\.burst/],

@@ -30,6 +30,7 @@ export function ask(
     stream: true,
     fingerprint: `${client} ${text}`,
     redelivered: false,
+    durable: false,
     address: `/${client}/response`,
     ...facts,
     async reply(part) {

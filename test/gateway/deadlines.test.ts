@@ -20,13 +20,13 @@ describe("deadlines", () => {
     const { answer, began, end } = createPuppet();
     const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
     const late = ask("late", { expiresAt: clock.epoch() });
-    gateway.accept(late.request);
+    void gateway.accept(late.request);
     assert.equal((await late.done).error?.code, "expired");
     const long = ask("long", { client: "a" });
     const behind = ask("behind", { client: "a", expiresAt: clock.epoch() });
     const waiting = ask("waiting", { client: "b", expiresAt: clock.epoch() + 1000 });
     const next = ask("next", { client: "b", expiresAt: clock.epoch() + 2000 });
-    for (const { request } of [long, behind, waiting, next]) gateway.accept(request);
+    for (const { request } of [long, behind, waiting, next]) void gateway.accept(request);
     assert.equal((await behind.done).error?.code, "expired");
     await clock.advance(1000);
     end();
@@ -42,8 +42,8 @@ describe("deadlines", () => {
     const { gateway, clock } = createRig(answer, { turnTimeoutMs: 10_000 });
     const patient = ask("a", { client: "a", expiresAt: clock.epoch() + 60_000 });
     const hasty = ask("b", { client: "b", expiresAt: clock.epoch() + 3000 });
-    gateway.accept(patient.request);
-    gateway.accept(hasty.request);
+    void gateway.accept(patient.request);
+    void gateway.accept(hasty.request);
     await clock.advance(2999);
     assert.equal(hasty.parts.length, 0);
     await clock.advance(1);
@@ -61,8 +61,8 @@ describe("deadlines", () => {
     });
     const stuck = ask("stuck");
     const next = ask("quick");
-    gateway.accept(stuck.request);
-    gateway.accept(next.request);
+    void gateway.accept(stuck.request);
+    void gateway.accept(next.request);
     await clock.advance(5999);
     assert.equal(stuck.parts.at(-1)?.done, undefined);
     await clock.advance(1);
@@ -90,7 +90,7 @@ describe("deadlines", () => {
       { turnTimeoutMs: 1000 },
     );
     const asked = ask("?");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     await clock.advance(1000);
     assert.equal((await asked.done).error?.code, "timeout");
     assert.doesNotMatch(asked.text(), /after/);
@@ -127,7 +127,7 @@ describe("a turn that was told to stop", () => {
         { turnTimeoutMs: 1000 },
       );
       for (const asked of [ask("1"), ask("2")]) {
-        gateway.accept(asked.request);
+        void gateway.accept(asked.request);
         await clock.advance(1000);
         assert.equal((await asked.done).error?.code, "timeout");
       }
@@ -142,16 +142,16 @@ describe("/stop", () => {
     const { gateway } = createRig(answer);
     const mine = ["1", "2", "3"].map((text) => ask(text));
     const other = ask("other", { client: "other" });
-    for (const { request } of [...mine, other]) gateway.accept(request);
+    for (const { request } of [...mine, other]) void gateway.accept(request);
     await settled();
     const command = stop(" /STOP\n");
-    gateway.accept(command.request);
+    void gateway.accept(command.request);
     assert.deepEqual(await command.done, { text: "Stopped.", done: true });
     for (const { done } of mine) assert.equal((await done).error?.code, "cancelled");
     assert.deepEqual(began, ["1", "other"]);
     assert.equal(running(), 1);
     const next = ask("4");
-    gateway.accept(next.request);
+    void gateway.accept(next.request);
     await settled();
     end();
     end();
@@ -162,11 +162,11 @@ describe("/stop", () => {
   it("says so when there is nothing to stop, and is a question when it is more than that word", async () => {
     const { gateway } = createRig(shout);
     const nothing = stop("!stop");
-    gateway.accept(nothing.request);
+    void gateway.accept(nothing.request);
     assert.equal((await nothing.done).text, "Nothing to stop.");
     for (const text of ["stop", "/stop it", "please /stop", "/ stop"]) {
       const asked = ask(text);
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       assert.equal((await asked.done).text, text.toUpperCase());
     }
   });
@@ -175,10 +175,10 @@ describe("/stop", () => {
     const { answer } = createPuppet();
     const limits = { requests_per_minute: 1, burst: 1, queued: 1 };
     const { gateway } = createRig(answer, { maxParallelTurns: 1, policy: { limits } });
-    gateway.accept(ask("long", { client: "other" }).request);
+    void gateway.accept(ask("long", { client: "other" }).request);
     const waiting = ask("waiting");
-    gateway.accept(waiting.request);
-    gateway.accept(stop("/stop").request);
+    void gateway.accept(waiting.request);
+    void gateway.accept(stop("/stop").request);
     assert.equal((await waiting.done).error?.code, "cancelled");
   });
 
@@ -186,13 +186,13 @@ describe("/stop", () => {
     const { answer, end } = createPuppet();
     const { gateway } = createRig(answer);
     const first = stop("/stop");
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await first.done;
     const asked = ask("later");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     await settled();
     const second = stop("/stop", { redelivered: true });
-    gateway.accept(second.request);
+    void gateway.accept(second.request);
     assert.deepEqual(await second.done, await first.done);
     end();
     assert.equal((await asked.done).text, "answer to later");
@@ -202,10 +202,10 @@ describe("/stop", () => {
     const { gateway } = createRig(shout);
     const dam = createDam();
     const asked = ask("a", {}, dam.deliver);
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     await settled();
     const command = stop("/stop");
-    gateway.accept(command.request);
+    void gateway.accept(command.request);
     assert.equal((await command.done).text, "Nothing to stop.");
     dam.open();
     assert.equal((await asked.done).text, "A");

@@ -9,10 +9,10 @@ describe("drain", () => {
     const { answer, end } = createPuppet();
     const { gateway, clock } = createRig(answer);
     const asked = ["1", "2"].map((text) => ask(text));
-    for (const { request } of asked) gateway.accept(request);
+    for (const { request } of asked) void gateway.accept(request);
     const drained = gateway.drain(60_000);
     const late = ask("late");
-    gateway.accept(late.request);
+    void gateway.accept(late.request);
     const refused = await late.done;
     assert.equal(refused.error?.code, "busy");
     assert.ok((refused.error?.retryAfter ?? 0) >= 1);
@@ -21,7 +21,7 @@ describe("drain", () => {
       end();
       assert.equal((await done).error, undefined);
     }
-    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
     assert.equal(clock.timers, 0);
     assert.equal(clock.now(), 0);
   });
@@ -30,13 +30,13 @@ describe("drain", () => {
     const { answer, end } = createPuppet();
     const { gateway } = createRig(answer);
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await settled();
     end();
     await first.done;
     await gateway.drain(1000);
     const again = ask("?", { key: "k", redelivered: true });
-    gateway.accept(again.request);
+    void gateway.accept(again.request);
     assert.deepEqual(await again.done, await first.done);
   });
 
@@ -44,13 +44,13 @@ describe("drain", () => {
     const { answer } = createPuppet();
     const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
     const asked = ["a", "a", "b", "c"].map((client) => ask("?", { client }));
-    for (const { request } of asked) gateway.accept(request);
+    for (const { request } of asked) void gateway.accept(request);
     const drained = gateway.drain(5000);
     await clock.advance(4999);
     assert.ok(asked.every(({ parts }) => parts.length === 0));
     await clock.advance(1);
     for (const { done } of asked) assert.equal((await done).error?.code, "cancelled");
-    assert.deepEqual(await drained, { cancelled: 4, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 4, kept: 0, undelivered: 0 });
     assert.equal(clock.now(), 5000);
     assert.equal(clock.timers, 0);
   });
@@ -65,10 +65,10 @@ describe("drain", () => {
     const deaf = ask("deaf", { client: "a" });
     const lost = ask("?", { client: "b" }, dam.deliver);
     const behind = ask("?", { client: "b" });
-    for (const { request } of [deaf, lost, behind]) gateway.accept(request);
+    for (const { request } of [deaf, lost, behind]) void gateway.accept(request);
     const drained = gateway.drain(1000);
     await clock.advance(1000 + 2000);
-    assert.deepEqual(await drained, { cancelled: 2, undelivered: 2 });
+    assert.deepEqual(await drained, { cancelled: 2, kept: 0, undelivered: 2 });
     assert.equal((await deaf.done).error?.code, "cancelled");
     assert.equal(clock.timers, 0);
     assert.equal(lines.length, 3);
@@ -80,17 +80,17 @@ describe("drain", () => {
   it("is not held up by requests that keep coming", async () => {
     const { answer, end } = createPuppet();
     const { gateway, clock } = createRig(answer);
-    gateway.accept(ask("?").request);
+    void gateway.accept(ask("?").request);
     await settled();
     const drained = gateway.drain(60_000);
     const dam = createDam();
     for (let number = 0; number < 200; number++) {
-      gateway.accept(ask("?", { client: "late" }, dam.deliver).request);
+      void gateway.accept(ask("?", { client: "late" }, dam.deliver).request);
     }
     end();
-    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
     for (let number = 0; number < 200; number++) {
-      gateway.accept(ask("?", { client: "later" }, dam.deliver).request);
+      void gateway.accept(ask("?", { client: "later" }, dam.deliver).request);
     }
     assert.equal(clock.timers, 0);
   });
@@ -99,33 +99,33 @@ describe("drain", () => {
     const { answer, end } = createPuppet();
     const { gateway, clock } = createRig(answer);
     const dam = createDam();
-    gateway.accept(ask("?", {}, dam.deliver).request);
-    gateway.accept(ask("behind").request);
+    void gateway.accept(ask("?", {}, dam.deliver).request);
+    void gateway.accept(ask("behind").request);
     await settled();
     end();
     const drained = gateway.drain(1000);
     await clock.advance(1000 + 1999);
-    gateway.accept(ask("/stop", { address: "/stop" }).request);
+    void gateway.accept(ask("/stop", { address: "/stop" }).request);
     await clock.advance(1);
-    assert.deepEqual(await drained, { cancelled: 1, undelivered: 2 });
+    assert.deepEqual(await drained, { cancelled: 1, kept: 0, undelivered: 2 });
     assert.equal(clock.timers, 0);
   });
 
   it("is one drain, however often it is asked for", async () => {
     const { gateway } = createRig(shout);
     assert.equal(gateway.drain(1000), gateway.drain(1));
-    assert.deepEqual(await gateway.drain(1), { cancelled: 0, undelivered: 0 });
+    assert.deepEqual(await gateway.drain(1), { cancelled: 0, kept: 0, undelivered: 0 });
   });
 
   it("still lets a client stop", async () => {
     const { answer } = createPuppet();
     const { gateway } = createRig(answer);
     const asked = ask("?");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     await settled();
     const drained = gateway.drain(60_000);
-    gateway.accept(ask("/stop", { address: "/stop" }).request);
-    assert.deepEqual(await drained, { cancelled: 0, undelivered: 0 });
+    void gateway.accept(ask("/stop", { address: "/stop" }).request);
+    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
     assert.equal((await asked.done).error?.code, "cancelled");
   });
 });

@@ -27,12 +27,12 @@ describe("the same request again", () => {
     const waiting = ask("second", { key: "k" });
     const same = ask("second", { key: "k" });
     const elsewhere = ask("second", { key: "k", address: "/device/other" });
-    for (const { request } of [first, waiting, same, elsewhere]) gateway.accept(request);
+    for (const { request } of [first, waiting, same, elsewhere]) void gateway.accept(request);
     await settled();
     end();
     await settled();
     const whileItRuns = ask("second", { key: "k", address: "/device/third" });
-    gateway.accept(whileItRuns.request);
+    void gateway.accept(whileItRuns.request);
     await settled();
     end();
     await settled();
@@ -63,10 +63,10 @@ describe("the same request again", () => {
       return { messages: [] };
     });
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await clock.advance(600);
     const later = ask("?", { key: "k", address: "/device/other" });
-    gateway.accept(later.request);
+    void gateway.accept(later.request);
     await clock.advance(600);
     assert.deepEqual(
       first.parts.map(({ text }) => text),
@@ -79,19 +79,19 @@ describe("the same request again", () => {
     const { answer, turns } = createCounter();
     const { gateway, clock } = createRig(answer);
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await first.done;
     await clock.advance(599_000);
     for (const address of ["/device/response", "/device/other"]) {
       const again = ask("?", { key: "k", address });
-      gateway.accept(again.request);
+      void gateway.accept(again.request);
       await again.done;
       assert.deepEqual(again.parts, first.parts);
     }
     assert.equal(turns(), 1);
     await clock.advance(1000);
     const late = ask("?", { key: "k" });
-    gateway.accept(late.request);
+    void gateway.accept(late.request);
     assert.equal((await late.done).text, "turn 2");
   });
 
@@ -104,12 +104,12 @@ describe("the same request again", () => {
       [true, "turn 2"],
     ] as const) {
       const asked = ask("same words", { redelivered });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       assert.equal((await asked.done).text, text);
     }
     assert.equal(turns(), 2);
     const unknown = ask("other words", { redelivered: true });
-    gateway.accept(unknown.request);
+    void gateway.accept(unknown.request);
     assert.equal((await unknown.done).text, "turn 3");
   });
 
@@ -121,7 +121,7 @@ describe("the same request again", () => {
       ["b", "turn 2"],
     ] as const) {
       const asked = ask("?", { client, key: "k" });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       assert.equal((await asked.done).text, text);
     }
   });
@@ -135,15 +135,15 @@ describe("the same request again", () => {
       return { messages: [] };
     });
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await first.done;
     const redelivered = ask("?", { key: "k", redelivered: true });
-    gateway.accept(redelivered.request);
+    void gateway.accept(redelivered.request);
     await redelivered.done;
     assert.deepEqual(redelivered.parts, first.parts);
     assert.equal(turns, 1);
     const again = ask("?", { key: "k" });
-    gateway.accept(again.request);
+    void gateway.accept(again.request);
     assert.equal((await again.done).error, undefined);
     assert.equal(turns, 2);
   });
@@ -156,10 +156,10 @@ describe("the same request again", () => {
       return { messages: [] };
     });
     const gone = ask("?", { key: "k" }, () => Promise.reject(new Error("session lost")));
-    gateway.accept(gone.request);
+    void gateway.accept(gone.request);
     await clock.advance(1000);
     const back = ask("?", { key: "k", redelivered: true });
-    gateway.accept(back.request);
+    void gateway.accept(back.request);
     await clock.advance(1000);
     end();
     await settled();
@@ -172,7 +172,7 @@ describe("the same request again", () => {
     const { gateway } = createRig(answer, { policy: { limits } });
     const repeat = () => {
       const asked = ask("?", { key: "k" });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       return asked;
     };
     const first = repeat();
@@ -189,38 +189,38 @@ describe("the same request again", () => {
     const { answer, end } = createPuppet();
     const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await settled();
     end();
     await first.done;
-    for (const text of ["1", "2"]) gateway.accept(ask(text).request);
+    for (const text of ["1", "2"]) void gateway.accept(ask(text).request);
     const again = ask("?", { key: "k" });
-    gateway.accept(again.request);
+    void gateway.accept(again.request);
     assert.deepEqual(await again.done, await first.done);
   });
 
   it("is not remembered when it was refused", async () => {
     const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 1 };
     const { gateway, clock } = createRig(shout, { policy: { limits } });
-    gateway.accept(ask("x").request);
+    void gateway.accept(ask("x").request);
     const refused = ask("?", { key: "k" });
-    gateway.accept(refused.request);
+    void gateway.accept(refused.request);
     assert.equal((await refused.done).error?.code, "rate_limited");
     await clock.advance(1000);
     const again = ask("ok", { key: "k", redelivered: true });
-    gateway.accept(again.request);
+    void gateway.accept(again.request);
     assert.equal((await again.done).text, "OK");
   });
 
   it("is one reply at a time to one address, however often it comes", async () => {
     const { gateway } = createRig(shout);
     const first = ask("?", { key: "k" });
-    gateway.accept(first.request);
+    void gateway.accept(first.request);
     await first.done;
     await settled();
     const dam = createDam();
     const copies = Array.from({ length: 100 }, () => ask("?", { key: "k" }, dam.deliver));
-    for (const { request } of copies) gateway.accept(request);
+    for (const { request } of copies) void gateway.accept(request);
     await settled();
     assert.equal(copies.filter(({ parts }) => parts.length > 0).length, 1);
     dam.open();

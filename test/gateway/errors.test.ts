@@ -17,7 +17,7 @@ describe("a turn that fails", () => {
       });
     });
     const asked = ask("?", { id: "r-1" });
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     const { error, ...last } = await asked.done;
     assert.deepEqual(asked.parts.slice(0, -1), [{ text: "It is " }]);
     assert.deepEqual(last, { text: "the model is overloaded", done: true });
@@ -42,7 +42,7 @@ describe("a turn that fails", () => {
         throw what;
       });
       const asked = ask("?");
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       const last = await asked.done;
       assert.equal(last.error?.code, "internal");
       assert.equal(last.text, "something went wrong inside picoclaw");
@@ -51,7 +51,7 @@ describe("a turn that fails", () => {
       throw new Failure("refused", "the key was refused");
     });
     const asked = ask("?");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     assert.equal((await asked.done).error?.code, "internal");
   });
 
@@ -63,7 +63,7 @@ describe("a turn that fails", () => {
         throw fault;
       });
       const asked = ask("?");
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       await asked.done;
       assert.match(String(lines[1]?.fields["stack"]), /errors\.test/);
     }
@@ -80,7 +80,7 @@ describe("a turn that fails", () => {
       return { messages: [] };
     });
     const asked = ask("?");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     const last = await asked.done;
     assert.equal(last.error?.code, "model");
     assert.ok(told);

@@ -15,8 +15,8 @@ describe("the log", () => {
       yield "!";
       return { messages: [], usage: { inputTokens: 11, outputTokens: 22 } };
     });
-    gateway.accept(ask("secret words", { id: "r-1" }).request);
-    gateway.accept(ask("more secret words").request);
+    void gateway.accept(ask("secret words", { id: "r-1" }).request);
+    void gateway.accept(ask("more secret words").request);
     await clock.advance(1000);
     assert.equal(lines.length, 2);
     const [line] = lines;
@@ -41,7 +41,7 @@ describe("the log", () => {
   it("logs what was said when it is told to", async () => {
     const { gateway, lines } = createRig(shout, { logContent: true });
     const asked = ask("words");
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     await asked.done;
     await settled();
     assert.equal(lines[0]?.fields["question"], "words");
@@ -54,8 +54,8 @@ describe("the log", () => {
       throw new Failure("expired", "the answer came too late");
     });
     const next = ask("two");
-    gateway.accept(lost.request);
-    gateway.accept(next.request);
+    void gateway.accept(lost.request);
+    void gateway.accept(next.request);
     await next.done;
     await settled();
     assert.equal(lines[0]?.level, "warn");

@@ -40,5 +40,5 @@ export function createManualClock(): ManualClock {
 
 /** Resolves when everything that needs no time has happened. */
 export async function settled(): Promise<void> {
-  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -24,7 +24,7 @@ function listen(answer: Answer, clock: ManualClock, { stream = true, deliveryMs 
       clock.after(deliveryMs, resolve);
     });
   };
-  const delivery = deliver({ stream, reply }, answer, clock);
+  const delivery = deliver({ stream, durable: false, reply }, answer, clock);
   return { heard, delivery, texts: () => heard.map(({ part }) => part.text) };
 }
 
@@ -167,7 +167,7 @@ describe("an answer in parts", () => {
   it("goes on for one asker when another cannot be reached any more", async () => {
     const { clock, answer } = start();
     const gone = deliver(
-      { stream: true, reply: () => Promise.reject(new Error("gone")) },
+      { stream: true, durable: false, reply: () => Promise.reject(new Error("gone")) },
       answer,
       clock,
     );

@@ -9,13 +9,13 @@ describe("what is refused", () => {
     const { answer, end, began } = createPuppet();
     const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 2 } } });
     const asked = [1, 2, 3, 4].map((number) => ask(`${number}`, { key: `k${number}` }));
-    for (const { request } of asked) gateway.accept(request);
+    for (const { request } of asked) void gateway.accept(request);
     const refused = await (asked[3]?.done ?? assert.fail());
     assert.equal(refused.error?.code, "busy");
     assert.ok((refused.error?.retryAfter ?? 0) >= 1);
     assert.equal(asked[0]?.parts.length, 0);
     const other = ask("other", { client: "other" });
-    gateway.accept(other.request);
+    void gateway.accept(other.request);
     await settled();
     assert.deepEqual(began, ["1", "other"]);
     for (let turn = 0; turn < 4; turn++) {
@@ -23,7 +23,7 @@ describe("what is refused", () => {
       await settled();
     }
     const again = ask("4", { key: "k4" });
-    gateway.accept(again.request);
+    void gateway.accept(again.request);
     await settled();
     end();
     assert.equal((await again.done).text, "answer to 4");
@@ -33,14 +33,14 @@ describe("what is refused", () => {
     const { answer } = createPuppet();
     const all = createRig(answer, { maxParallelTurns: 1 });
     const crowd = Array.from({ length: 1100 }, (_, client) => ask("?", { client: `c${client}` }));
-    for (const { request } of crowd) all.gateway.accept(request);
+    for (const { request } of crowd) void all.gateway.accept(request);
     await settled();
     assert.equal(crowd.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 1100 - 1025);
 
     const totalLimits = { ...NO_LIMITS, queued: 10 };
     const some = createRig(answer, { maxParallelTurns: 1, policy: { totalLimits } });
     const few = Array.from({ length: 20 }, (_, client) => ask("?", { client: `c${client}` }));
-    for (const { request } of few) some.gateway.accept(request);
+    for (const { request } of few) void some.gateway.accept(request);
     await settled();
     assert.equal(few.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 9);
   });
@@ -50,7 +50,7 @@ describe("what is refused", () => {
     const { gateway } = createRig(answer, { maxParallelTurns: 1 });
     const text = "x".repeat(262_144);
     const large = Array.from({ length: 40 }, (_, client) => ask(text, { client: `c${client}` }));
-    for (const { request } of large) gateway.accept(request);
+    for (const { request } of large) void gateway.accept(request);
     await settled();
     assert.equal(large.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 7);
   });
@@ -62,18 +62,18 @@ describe("what is refused", () => {
       ask("?", { client: `c${client}` }, dam.deliver),
     );
     for (const { request } of lost) {
-      gateway.accept(request);
+      void gateway.accept(request);
       await Promise.resolve();
     }
     await settled();
     assert.ok(lost.every(({ parts }) => parts.length === 1 && !parts[0]?.error));
     const refused = ask("?", { client: "one more" });
-    gateway.accept(refused.request);
+    void gateway.accept(refused.request);
     assert.equal((await refused.done).error?.code, "busy");
     dam.open();
     await settled();
     const served = ask("a", { client: "one more" });
-    gateway.accept(served.request);
+    void gateway.accept(served.request);
     assert.equal((await served.done).text, "A");
   });
 
@@ -81,7 +81,7 @@ describe("what is refused", () => {
     const { gateway } = createRig(shout, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
     for (let round = 0; round < 3000; round++) {
       const asked = ask("a", { client: `${round % 7}` });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       assert.equal((await asked.done).text, "A");
     }
   });
@@ -91,7 +91,7 @@ describe("what is refused", () => {
     const { gateway, clock } = createRig(shout, { policy: { limits } });
     const askOnce = async (client: string) => {
       const asked = ask("a", { client, key: "k" });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       return (await asked.done).error;
     };
     assert.equal(await askOnce("a"), undefined);
@@ -107,7 +107,7 @@ describe("what is refused", () => {
     const totalLimits = { requests_per_minute: 60, burst: 3, queued: 0 };
     const { gateway } = createRig(shout, { policy: { totalLimits } });
     const asked = Array.from({ length: 5 }, (_, client) => ask("a", { client: `${client}` }));
-    for (const { request } of asked) gateway.accept(request);
+    for (const { request } of asked) void gateway.accept(request);
     await settled();
     const codes = asked.map(({ parts }) => parts.at(-1)?.error?.code);
     assert.deepEqual(codes, [undefined, undefined, undefined, "rate_limited", "rate_limited"]);
@@ -116,9 +116,9 @@ describe("what is refused", () => {
   it("is forbidden to who is not on the list, who is told once a minute", async () => {
     const { gateway, clock, lines } = createRig(shout, { policy: { allowFrom: ["friend"] } });
     const tries = Array.from({ length: 5 }, () => ask("/stop", { client: "stranger" }));
-    for (const { request } of tries) gateway.accept(request);
+    for (const { request } of tries) void gateway.accept(request);
     const friend = ask("hello", { client: "friend" });
-    gateway.accept(friend.request);
+    void gateway.accept(friend.request);
     assert.equal((await friend.done).text, "HELLO");
     await settled();
     assert.deepEqual(
@@ -128,7 +128,7 @@ describe("what is refused", () => {
     assert.equal(tries[0]?.parts[0]?.error?.code, "forbidden");
     await clock.advance(60_000);
     const later = ask("?", { client: "stranger" });
-    gateway.accept(later.request);
+    void gateway.accept(later.request);
     await later.done;
     await settled();
     const warnings = lines.filter(({ level }) => level === "warn");
@@ -152,28 +152,28 @@ describe("what is refused", () => {
           replies++;
           return dam.deliver();
         });
-        gateway.accept(request);
+        void gateway.accept(request);
       }
     };
     flood("flood");
     await settled();
-    assert.equal(replies, 64);
+    assert.equal(replies, 16);
     const other = ask("b", { client: "b" });
-    gateway.accept(other.request);
-    gateway.accept(ask("b", { client: "b" }).request);
+    void gateway.accept(other.request);
+    void gateway.accept(ask("b", { client: "b" }).request);
     const refused = ask("b", { client: "b" });
-    gateway.accept(refused.request);
+    void gateway.accept(refused.request);
     assert.equal((await refused.done).error?.code, "busy");
     await clock.advance(60_000);
     const counted = lines.filter(({ message }) => message.startsWith("replies not sent"));
     assert.deepEqual(
       counted.map(({ fields }) => fields["count"]),
-      [998 - 64],
+      [998 - 16],
     );
     dam.open();
     await settled();
     const after = ask("?", { client: "flood" });
-    gateway.accept(after.request);
+    void gateway.accept(after.request);
     await settled();
     assert.equal(after.parts[0]?.error, undefined);
   });

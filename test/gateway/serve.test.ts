@@ -21,7 +21,7 @@ describe("the gateway", () => {
       ["three", "b"],
     ] as const) {
       const asked = ask(text, { client });
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       assert.deepEqual(await asked.done, { text: text.toUpperCase(), done: true });
     }
     assert.deepEqual(histories, [[], ["one", "ONE"], []]);
@@ -37,7 +37,7 @@ describe("the gateway", () => {
     });
     for (const text of ["one", "bad", "two"]) {
       const asked = ask(text);
-      gateway.accept(asked.request);
+      void gateway.accept(asked.request);
       await asked.done;
     }
     assert.deepEqual(histories, [[], ["one"], ["one"]]);
@@ -55,8 +55,8 @@ describe("the gateway", () => {
     });
     const streamed = ask("?", { client: "a" });
     const whole = ask("?", { client: "b", stream: false });
-    gateway.accept(streamed.request);
-    gateway.accept(whole.request);
+    void gateway.accept(streamed.request);
+    void gateway.accept(whole.request);
     await clock.advance(2000);
     assert.deepEqual(streamed.parts, [
       { text: "CPU usage " },
@@ -70,7 +70,8 @@ describe("the gateway", () => {
     const { answer, began, running, end } = createPuppet();
     const { gateway } = createRig(answer, { maxParallelTurns: 2 });
     for (const client of ["a", "b", "c"]) {
-      for (const number of [1, 2]) gateway.accept(ask(`${client}${number}`, { client }).request);
+      for (const number of [1, 2])
+        void gateway.accept(ask(`${client}${number}`, { client }).request);
     }
     await settled();
     assert.deepEqual(began, ["a1", "b1"]);
@@ -88,11 +89,11 @@ describe("the gateway", () => {
     const waits: number[] = [];
     for (let round = 0; round < 20; round++) {
       for (let number = 0; number < 50; number++) {
-        gateway.accept(ask(`flood ${number}`, { client: "flood" }).request);
+        void gateway.accept(ask(`flood ${number}`, { client: "flood" }).request);
       }
       await settled();
       const before = began.length;
-      gateway.accept(ask("quiet", { client: "quiet" }).request);
+      void gateway.accept(ask("quiet", { client: "quiet" }).request);
       await settled();
       while (began.at(-1) !== "quiet") {
         end();
@@ -114,9 +115,9 @@ describe("the gateway", () => {
     const { gateway } = createRig(answer, { maxParallelTurns: 1 });
     const dam = createDam();
     const stuck = ask("a1", { client: "a" }, dam.deliver);
-    gateway.accept(stuck.request);
-    gateway.accept(ask("a2", { client: "a" }).request);
-    gateway.accept(ask("b1", { client: "b" }).request);
+    void gateway.accept(stuck.request);
+    void gateway.accept(ask("a2", { client: "a" }).request);
+    void gateway.accept(ask("b1", { client: "b" }).request);
     await settled();
     end();
     await settled();
@@ -133,7 +134,7 @@ describe("the gateway", () => {
   it("refuses a channel that it was given no policy for, and does not throw", async () => {
     const { gateway, lines } = createRig(shout);
     const asked = ask("?", { channel: "other" });
-    gateway.accept(asked.request);
+    void gateway.accept(asked.request);
     const { error } = await asked.done;
     assert.deepEqual([error?.code, error?.why], ["internal", undefined]);
     await settled();
@@ -184,7 +185,7 @@ describe("the gateway", () => {
         );
         for (const [number, { waitMs }] of all.entries()) {
           const { request } = asked[number] ?? assert.fail();
-          gateway.accept(request);
+          void gateway.accept(request);
           await clock.advance(waitMs);
         }
         await clock.advance(200_000);

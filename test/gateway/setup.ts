@@ -1,7 +1,10 @@
+import type { Clock } from "../../src/gateway/clock.ts";
 import type { Answerer, Turned } from "../../src/gateway/contract.ts";
 import type { ChannelPolicy } from "../../src/gateway/limits.ts";
 import { createGateway } from "../../src/gateway/serve.ts";
 import type { Gateway, GatewayOptions } from "../../src/gateway/serve.ts";
+import type { Store, StoreOptions } from "../../src/store/contract.ts";
+import { createMemoryStore } from "../../src/store/memory.ts";
 import { createRecorder } from "./asker.ts";
 import type { Line } from "./asker.ts";
 import { createManualClock } from "./manual-clock.ts";
@@ -29,8 +32,26 @@ export function createRig(
   const clock = createManualClock();
   const { log, lines } = createRecorder();
   const policies = new Map([["mqtt", { ...OPEN_TO_ALL, ...options.policy }]]);
-  const defaults = { log, clock, policies, maxParallelTurns: 0, turnTimeoutMs: 60_000 };
+  const store = options.store ?? createTestStore(clock);
+  const defaults = { log, clock, policies, store, maxParallelTurns: 0, turnTimeoutMs: 60_000 };
   return { gateway: createGateway({ ...defaults, answer, ...options }), clock, lines };
+}
+
+/** What a store is opened with, its time in the test's hand. */
+export function storeFacts(clock: Clock, owner: string): StoreOptions {
+  const bounds = {
+    leaseMs: 60_000,
+    windowMs: 600_000,
+    rows: 4096,
+    bytes: 8 * 2 ** 20,
+    messages: 100,
+    characters: 2 ** 20,
+  };
+  return { owner, now: () => clock.epoch(), bounds };
+}
+
+export function createTestStore(clock: Clock): Store<string> {
+  return createMemoryStore<string>(storeFacts(clock, "test"));
 }
 
 /** Answers with the question in capitals, and remembers both. */

@@ -1,51 +1,11 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import { openTestChannel, openTestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
 
 const question = (text: string): string => JSON.stringify({ text });
-
-/** A way to a broker that can be cut and mended while the broker itself goes on. */
-async function openWay(port: number) {
-  const sockets = new Set<Socket>();
-  let open = true;
-  const server = createServer((near) => {
-    if (!open) {
-      near.destroy();
-      return;
-    }
-    const far = connect(port, "127.0.0.1");
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one);
-      one.on("error", () => {});
-      one.once("close", () => other.destroy());
-      one.pipe(other);
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  return {
-    url: `tcp://127.0.0.1:${typeof address === "object" ? address?.port : 0}`,
-    cut(): void {
-      open = false;
-      for (const socket of sockets) socket.destroy();
-    },
-    mend(): void {
-      open = true;
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
-}
 
 describe("what is asked while the gateway is away", () => {
   const cases = [
@@ -58,7 +18,7 @@ describe("what is asked while the gateway is away", () => {
       const name = `comes at its return: MQTT ${settings.protocol_version}, QoS ${qos}, client id ${settings.client_id || "generated"}`;
       it(name, needsMosquitto, async () => {
         await using broker = await startMosquitto();
-        await using way = await openWay(broker.port);
+        await using way = await startProxy(broker.port);
         await using asked = openTestChannel(way.url, {
           settings: { ...settings, qos },
           reconnectMs: 100,
@@ -66,10 +26,11 @@ describe("what is asked while the gateway is away", () => {
         await asked.ready();
         await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
         for (const round of ["first", "second"]) {
-          way.cut();
+          way.refuse(true);
+          way.reset();
           await until("noticed", () => asked.channel.problem() !== undefined);
           await device.client.publishAsync("/picoclaw/edge/c1/request", question(round), { qos });
-          way.mend();
+          way.refuse(false);
           const request = await asked.request(round === "first" ? 0 : 1);
           assert.equal(request.text, round);
           await request.reply({ text: round, done: true });

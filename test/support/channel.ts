@@ -38,6 +38,7 @@ export function channelFor(broker: string, settings: Partial<MqttSettings> = {})
       plain_text: false,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
+      session_expiry_secs: 3600,
       limits: { ...NO_LIMITS, total: NO_LIMITS },
       ...settings,
     },
@@ -80,7 +81,8 @@ export interface TestChannel extends AsyncDisposable {
   request(index?: number): Promise<ChannelRequest>;
 }
 
-type TestChannelOptions = Partial<Omit<ChannelOptions, "channel" | "log">> & {
+type TestChannelOptions = Partial<Omit<ChannelOptions, "channel" | "log" | "onRequest">> & {
+  readonly onRequest?: (request: ChannelRequest) => Promise<void> | void;
   readonly settings?: Partial<MqttSettings>;
 };
 
@@ -97,7 +99,7 @@ export function openTestChannel(broker: string, options: TestChannelOptions = {}
     log,
     onRequest(request) {
       requests.push(request);
-      options.onRequest?.(request);
+      return options.onRequest?.(request) ?? Promise.resolve();
     },
   });
   return {

@@ -64,9 +64,10 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
   const kill: Mosquitto["kill"] = async (signal = "SIGKILL") => {
     const target = child;
     if (!target?.pid || target.exitCode !== null || target.signalCode !== null) return;
-    const gone = once(target, "exit");
+    const ends = signal === "SIGKILL" || signal === "SIGTERM";
+    const gone = ends ? once(target, "exit") : undefined;
     process.kill(target.pid, signal);
-    if (signal === "SIGKILL" || signal === "SIGTERM") await gone;
+    await gone;
   };
   await start();
   return {

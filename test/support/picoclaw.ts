@@ -10,6 +10,7 @@ const main = join(root, "src/main.ts");
 /** How the program is run: compiled where PICOCLAW_UNDER_TEST says so, else from source. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   binary: [join(root, "dist/picoclaw")],
+  faults: [join(root, "dist/picoclaw-faults")],
   // The runtime that runs the tests: the scripts in node_modules/.bin keep signals to themselves.
   bun: [process.execPath, main],
   deno: [process.execPath, "run", "-A", "--quiet", main],
@@ -35,10 +36,11 @@ export interface Ended {
 }
 
 export interface Running extends AsyncDisposable {
+  readonly pid: number;
   readonly stdout: () => string;
   readonly stderr: () => string;
   /** Under Deno a second `child.kill` does nothing. */
-  readonly kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL") => void;
+  readonly kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGSTOP" | "SIGCONT") => void;
   readonly resume: () => void;
   /** Waits until stderr or stdout holds these words. */
   said(words: string | RegExp): Promise<void>;
@@ -89,6 +91,7 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
     }
   };
   return {
+    pid: child.pid ?? 0,
     kill,
     resume,
     stdout: () => stdout,

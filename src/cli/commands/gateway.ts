@@ -26,6 +26,7 @@ export async function run(context: Context): Promise<number> {
     logContent: flags.has("log-content"),
     connectTimeoutMs: flags.duration("connect-timeout"),
     pid: host.pid,
+    keeps: true,
   };
   if (flags.has("check")) return check(serving, context);
   return serve(await openServing(serving), context, { loaded, log });
@@ -72,10 +73,10 @@ async function serve(
     log.info("stopping: running answers may finish", { drain_ms: flags.duration("drain") });
     return 0;
   } finally {
-    const { cancelled, undelivered } = await serving.stop(flags.duration("drain"));
+    const { cancelled, undelivered, kept } = await serving.stop(flags.duration("drain"));
     await health?.close();
     const left = cancelled + undelivered;
-    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered });
+    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, kept });
   }
 }
 

@@ -46,6 +46,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     pid: host.pid,
+    keeps: false,
   });
   try {
     return await exchange(serving.dialled[0], context, id);

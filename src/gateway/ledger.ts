@@ -1,0 +1,121 @@
+import type { Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
+import type { Log } from "../base/log.ts";
+import type { Acceptance, Claim, Store, StoredAnswer, Ticket } from "../store/contract.ts";
+import type { Clock } from "./clock.ts";
+import type { Request } from "./contract.ts";
+import { createPersistence } from "./insist.ts";
+import { laneOf, mayRepeat, requestNameOf } from "./names.ts";
+
+export interface LedgerOptions<M> {
+  readonly store: Store<M>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * The store as the gateway uses it: what cannot be written now is tried again until it can, as long as
+ * the gateway is open. The trouble is told in the log and in `problem`.
+ */
+export interface Ledger<M> {
+  /** Why nothing can be written at the moment; undefined while it can. */
+  readonly problem: () => string | undefined;
+  /**
+   * Resolves when the request is durable, rejects when the gateway closes before that; `troubled` hears
+   * of each try that failed.
+   */
+  accept(request: Request, troubled: (failure: Failure) => void): Promise<Acceptance<M>>;
+  /** The claim of the attempt that begins, or undefined: another owner has the request, or the signal aborted. */
+  begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
+  /** One try: a step that is not kept costs a later attempt no more than doing it again. */
+  record(claim: Claim, message: M): Promise<void>;
+  /**
+   * False where another owner has the request: its answer counts, this one is not given. True also when
+   * it could not be written in time: then the answer is not held back longer, and is written when that can be.
+   */
+  answered(claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean>;
+  delivered(claim: Claim): Promise<void>;
+  release(claim: Claim): Promise<void>;
+  /** Empty where the conversation cannot be read: an answer without a memory is better than none. */
+  history(lane: string): Promise<readonly M[]>;
+  append(lane: string, messages: readonly M[]): Promise<void>;
+  /** Nothing is tried again from now on. */
+  readonly close: () => void;
+}
+
+const ANSWER_WAITS_MS = 5000;
+
+export function createLedger<M>({ store, clock, log }: LedgerOptions<M>): Ledger<M> {
+  const { insist, once, tell, problem, close } = createPersistence(clock, log);
+  /** Answers that were given before they could be written. */
+  const writing = new Map<number, Promise<boolean>>();
+
+  const write = (claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean> => {
+    const written = insist(() =>
+      claim.attempt === 0 ? store.expire(claim, answer) : store.answered(claim, answer, messages),
+    ).catch(() => true);
+    writing.set(claim.seq, written);
+    return written.finally(() => writing.delete(claim.seq));
+  };
+
+  return {
+    problem,
+    close,
+    async accept(request, troubled) {
+      const acceptance = await insist(() => store.accept(ticketOf(request, clock)), { troubled });
+      faultPoint("accepted");
+      return acceptance;
+    },
+    async begin(claim, signal) {
+      const begun = await insist(() => store.begin(claim), { signal }).catch(() => undefined);
+      faultPoint("begun");
+      return begun;
+    },
+    record: (claim, message) => once(store.record(claim, message)),
+    async answered(claim, answer, messages) {
+      const kept = await inTime(write(claim, answer, messages), clock);
+      faultPoint("answered");
+      return kept;
+    },
+    async delivered(claim) {
+      await writing.get(claim.seq);
+      await insist(() => store.delivered(claim)).catch(() => {});
+      faultPoint("delivered");
+    },
+    release: (claim) => once(store.release(claim)),
+    append: (lane, messages) => once(store.append(lane, messages)),
+    history: (lane) =>
+      store.history(lane).catch((thrown: unknown) => {
+        tell(thrown);
+        return [];
+      }),
+  };
+}
+
+function inTime(written: Promise<boolean>, clock: Pick<Clock, "after">): Promise<boolean> {
+  return new Promise((resolve) => {
+    const callOff = clock.after(ANSWER_WAITS_MS, () => resolve(true));
+    void written.then((kept) => {
+      callOff();
+      resolve(kept);
+    });
+  });
+}
+
+function ticketOf(request: Request, clock: Pick<Clock, "epoch">): Ticket {
+  const { channel, client, text, id, stream, address, expiresAt } = request;
+  return {
+    name: requestNameOf(request),
+    lane: laneOf(request),
+    channel,
+    client,
+    text,
+    stream,
+    address,
+    acceptedAt: clock.epoch(),
+    mayRepeat: mayRepeat(request),
+    retriesFailed: !request.redelivered,
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+}

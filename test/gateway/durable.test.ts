@@ -1,0 +1,379 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { SILENT } from "../../src/base/log.ts";
+import type { Part, Request } from "../../src/gateway/contract.ts";
+import type { Asker } from "../../src/gateway/resume.ts";
+import type { Store } from "../../src/store/contract.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { ask, createDam } from "./asker.ts";
+import type { Asked } from "./asker.ts";
+import { createManualClock, settled } from "./manual-clock.ts";
+import { createPuppet, createRig, createTestStore, shout, storeFacts } from "./setup.ts";
+
+/** A process that is gone does not notice that its turn takes too long. */
+const LONG_MS = 3_600_000;
+const DURABLE = { durable: true } as const;
+
+/** Whether a promise has resolved by now. */
+async function isResolved(promise: Promise<unknown>): Promise<boolean> {
+  let resolved = false;
+  void promise.then(() => {
+    resolved = true;
+  });
+  await settled();
+  return resolved;
+}
+
+/** What later processes answer, by client. */
+function createReplies(): {
+  replyTo: (channel: string, asker: Asker) => Request["reply"];
+  parts: (client: string) => readonly Part[];
+} {
+  const heard = new Map<string, Part[]>();
+  const parts = (client: string): Part[] => {
+    const own = heard.get(client) ?? [];
+    heard.set(client, own);
+    return own;
+  };
+  return {
+    parts,
+    replyTo:
+      (_channel, { client }) =>
+      (part) => {
+        parts(client).push(part);
+        return Promise.resolve();
+      },
+  };
+}
+
+const FULL = new Failure("busy", "the agent cannot store requests at the moment", {
+  why: "disk full",
+  retryAfter: 30,
+});
+
+/** A store whose disk is full until it is freed. */
+function createFullStore(store: Store<string>): { store: Store<string>; free: () => void } {
+  let full = true;
+  const orFull =
+    <Fact, Result>(write: (fact: Fact) => Promise<Result>) =>
+    (fact: Fact): Promise<Result> =>
+      full ? Promise.reject(FULL) : write(fact);
+  return {
+    free: () => {
+      full = false;
+    },
+    store: {
+      ...store,
+      accept: orFull((ticket) => store.accept(ticket)),
+      begin: orFull((claim) => store.begin(claim)),
+      delivered: orFull((claim) => store.delivered(claim)),
+    },
+  };
+}
+
+describe("a durable request", () => {
+  it("may be acknowledged when the store has it, long before its turn ends", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const gate = createDam();
+    const slow: Store<string> = {
+      ...store,
+      accept: async (ticket) => {
+        await gate.deliver();
+        return store.accept(ticket);
+      },
+    };
+    const { answer, began } = createPuppet();
+    const { gateway } = createRig(answer, { clock, store: slow });
+    const accepted = gateway.accept(ask("?", DURABLE).request);
+    assert.equal(await isResolved(accepted), false);
+    assert.deepEqual(began, []);
+    gate.open();
+    assert.equal(await isResolved(accepted), true);
+    assert.deepEqual(began, ["?"]);
+  });
+
+  it("that is refused may be acknowledged when the refusal was delivered", async () => {
+    const dam = createDam();
+    const { gateway } = createRig(shout, {
+      policy: { limits: { requests_per_minute: 1, burst: 1, queued: 0 } },
+    });
+    await gateway.accept(ask("1", DURABLE).request);
+    const refused = ask("2", { ...DURABLE, key: "2" }, dam.deliver);
+    const accepted = gateway.accept(refused.request);
+    assert.equal(await isResolved(accepted), false);
+    assert.equal(refused.parts[0]?.error?.code, "rate_limited");
+
+    const again = ask("2", { ...DURABLE, key: "2", redelivered: true });
+    const acceptedAgain = gateway.accept(again.request);
+    assert.equal(await isResolved(acceptedAgain), false);
+    dam.open();
+    assert.equal(await isResolved(accepted), true);
+    assert.equal(await isResolved(acceptedAgain), true);
+    assert.deepEqual(again.parts, []);
+  });
+
+  it("is not answered before the store has the answer", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const gate = createDam();
+    const slow: Store<string> = {
+      ...store,
+      answered: async (...facts) => {
+        await gate.deliver();
+        return store.answered(...facts);
+      },
+    };
+    const { gateway } = createRig(shout, { clock, store: slow });
+    const asked = ask("hi", DURABLE);
+    await gateway.accept(asked.request);
+    await settled();
+    assert.deepEqual(asked.parts, []);
+    gate.open();
+    assert.equal((await asked.done).text, "HI");
+  });
+
+  it("hears busy while the disk is full, is not acknowledged, and is answered when there is room", async () => {
+    const clock = createManualClock();
+    const { store, free } = createFullStore(createTestStore(clock));
+    const { gateway, lines } = createRig(shout, { clock, store });
+    const asked = ask("hi", DURABLE);
+    const accepted = gateway.accept(asked.request);
+    await clock.advance(5000);
+    assert.equal(await isResolved(accepted), false);
+    assert.deepEqual(
+      asked.parts.map(({ error }) => [error?.code, error?.retryAfter]),
+      [["busy", 30]],
+    );
+    assert.equal(gateway.problem(), "requests cannot be stored");
+    assert.equal(lines.filter(({ level }) => level === "error").length, 1);
+
+    free();
+    await clock.advance(1000);
+    assert.equal(await isResolved(accepted), true);
+    assert.equal(asked.parts.at(-1)?.text, "HI");
+    assert.equal(gateway.problem(), undefined);
+  });
+
+  it("gets its answer though the disk became full meanwhile, and the store gets it later", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const { answer, end } = createPuppet();
+    let full = false;
+    const filling: Store<string> = {
+      ...store,
+      answered: (...facts) => (full ? Promise.reject(FULL) : store.answered(...facts)),
+    };
+    const { gateway } = createRig(answer, { clock, store: filling });
+    const asked = ask("?", { ...DURABLE, key: "k" });
+    await gateway.accept(asked.request);
+    await settled();
+    full = true;
+    end();
+    await clock.advance(5000);
+    assert.equal((await asked.done).text, "answer to ?");
+    assert.deepEqual(await store.finished(), []);
+    full = false;
+    await clock.advance(1000);
+    await settled();
+    const [finished] = await store.finished();
+    assert.deepEqual(finished?.answer.parts, ["answer to ?"]);
+  });
+
+  it("that comes while the gateway shuts down is left to the broker", async () => {
+    const { gateway } = createRig(shout);
+    await gateway.drain(0);
+    const asked = ask("?", DURABLE);
+    assert.equal(await isResolved(gateway.accept(asked.request)), false);
+    assert.deepEqual(asked.parts, []);
+  });
+});
+
+/** What processes find one after the other: each opens the same file as its own. */
+async function createHome() {
+  const clock = createManualClock();
+  const folder = await temporaryFolder();
+  const opened: Store<string>[] = [];
+  return {
+    clock,
+    async open(): Promise<Store<string>> {
+      const facts = { ...storeFacts(clock, `owner ${opened.length}`), sole: true, log: SILENT };
+      const store = await openSqliteStore<string>(join(folder.path, "state.db"), facts);
+      opened.push(store);
+      return store;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const store of opened) await store.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe("the next start", () => {
+  it("runs what was accepted and not answered, in order, and remembers the conversation", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const puppet = createPuppet();
+    const first = createRig(puppet.answer, { clock, store, turnTimeoutMs: LONG_MS });
+    const asked = ["1", "2", "3"].map((text) => ask(text, { ...DURABLE, key: text }));
+    for (const { request } of asked) await first.gateway.accept(request);
+    await settled();
+    assert.deepEqual(puppet.began, ["1"]);
+
+    const { replyTo, parts } = createReplies();
+    const later = await home.open();
+    const histories: (readonly string[])[] = [];
+    const second = createRig(
+      async function* ({ text, history }) {
+        histories.push(history);
+        yield text;
+        return { messages: [text] };
+      },
+      { clock, store: later, replyTo },
+    );
+    assert.equal(await second.gateway.resume(), 3);
+    await settled();
+    assert.deepEqual(
+      parts("device").map(({ text }) => text),
+      ["1", "2", "3"],
+    );
+    assert.deepEqual(histories, [[], ["1"], ["1", "2"]]);
+  });
+
+  it("delivers an answer that was stored and not delivered, byte for byte, without a turn", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const never = new Promise<never>(() => {});
+    const first = createRig(shout, { clock, store });
+    const asked = ask("hi", DURABLE, () => never);
+    await first.gateway.accept(asked.request);
+    await settled();
+    assert.equal(asked.parts.at(-1)?.done, true);
+
+    const { replyTo, parts } = createReplies();
+    const later = await home.open();
+    const second = createRig(
+      () => {
+        throw new Error("no turn is run");
+      },
+      { clock, store: later, replyTo },
+    );
+    await second.gateway.resume();
+    await settled();
+    assert.deepEqual(parts("device"), asked.parts);
+    assert.deepEqual(await (await home.open()).takeOver(), []);
+  });
+
+  it("knows what was answered before: a second delivery gets the same bytes and no turn", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const first = createRig(shout, { clock, store });
+    const asked = ask("hi", { ...DURABLE, key: "k" });
+    await first.gateway.accept(asked.request);
+    await asked.done;
+    await first.gateway.drain(0);
+
+    const second = createRig(
+      () => {
+        throw new Error("no turn is run");
+      },
+      { clock, store: await home.open() },
+    );
+    await second.gateway.resume();
+    const again = ask("hi", { ...DURABLE, key: "k", redelivered: true });
+    await second.gateway.accept(again.request);
+    await again.done;
+    assert.deepEqual(again.parts, asked.parts);
+  });
+
+  it("tells the model what a turn had done that was cut, and gives up after three attempts", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const seen: (readonly string[] | undefined)[] = [];
+    const { replyTo, parts } = createReplies();
+    const start = async () =>
+      createRig(
+        async function* ({ resumed, record }) {
+          seen.push(resumed);
+          await record(`step ${seen.length}`);
+          await new Promise(() => {});
+          yield "never";
+          return { messages: [] };
+        },
+        { clock, store: await home.open(), replyTo, turnTimeoutMs: LONG_MS },
+      ).gateway;
+    const request = ask("?", DURABLE).request;
+    await (await start()).accept(request);
+    for (let again = 0; again < 3; again++) {
+      await settled();
+      await (await start()).resume();
+    }
+    await settled();
+    assert.deepEqual(seen, [undefined, ["step 1"], ["step 1", "step 2"]]);
+    assert.deepEqual(
+      parts("device").map(({ error }) => error?.code),
+      ["internal"],
+    );
+  });
+
+  it("finds what a shutdown broke off, not counted as an attempt and not told cancelled", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const puppet = createPuppet();
+    const first = createRig(puppet.answer, { clock, store, turnTimeoutMs: LONG_MS });
+    const asked: Asked[] = ["1", "2"].map((text) => ask(text, DURABLE));
+    for (const { request } of asked) await first.gateway.accept(request);
+    await settled();
+    const drained = first.gateway.drain(1000);
+    await clock.advance(1000);
+    assert.deepEqual(await drained, { cancelled: 0, kept: 2, undelivered: 0 });
+    assert.deepEqual(
+      asked.flatMap(({ parts }) => parts),
+      [],
+    );
+    assert.equal(clock.timers, 0);
+
+    const held = await (await home.open()).takeOver();
+    assert.deepEqual(
+      held.map(({ ticket, claim }) => [ticket.text, claim.attempt]),
+      [
+        ["1", 0],
+        ["2", 0],
+      ],
+    );
+  });
+
+  it("answers expired where the deadline passed meanwhile, and runs nothing", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const puppet = createPuppet();
+    const first = createRig(puppet.answer, {
+      clock,
+      store,
+      turnTimeoutMs: LONG_MS,
+      maxParallelTurns: 1,
+    });
+    await first.gateway.accept(ask("1", DURABLE).request);
+    await first.gateway.accept(
+      ask("2", { ...DURABLE, expiresAt: clock.epoch() + 30_000, client: "other" }).request,
+    );
+    await clock.advance(31_000);
+    const { replyTo, parts } = createReplies();
+    const later = await home.open();
+    const second = createRig(shout, { clock, store: later, replyTo });
+    await second.gateway.resume();
+    await settled();
+    assert.deepEqual(
+      parts("other").map(({ error }) => error?.code),
+      ["expired"],
+    );
+  });
+});
