@@ -12,7 +12,7 @@ const bin = join(root, "node_modules/.bin");
 interface Suite {
   readonly name: string;
   readonly command: readonly string[];
-  readonly under?: "binary" | "bun" | "deno";
+  readonly under?: "binary" | "bun" | "deno" | "faults";
 }
 
 const SUITES: readonly Suite[] = [
@@ -25,6 +25,11 @@ const SUITES: readonly Suite[] = [
     name: "end-to-end tests, Bun, from source",
     command: ["bun", "test", "--timeout", "60000", "test/e2e"],
     under: "bun",
+  },
+  {
+    name: "faults, a binary that can be told to die",
+    command: ["bun", "test", "--timeout", "90000", "test/faults"],
+    under: "faults",
   },
   {
     name: "all tests, Deno, from source",

@@ -1,0 +1,154 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hangs, startModelServer } from "../test/support/model-server.ts";
+import { startMosquitto } from "../test/support/mosquitto.ts";
+import { fakeBroker, polite, readPackets } from "../test/support/packets.ts";
+import { quickConfig, startGateway, writeConfig } from "../test/support/picoclaw.ts";
+
+/**
+ * Requests that the gateway acknowledges in a second, each on the disk by then, as a ratio to what
+ * mosquitto acknowledges of QoS 1 publishes with its persistence on, on the same disk.
+ */
+const MESSAGES = 1000;
+const WINDOW = 20;
+const RUNS = Number(process.argv[2] ?? 5);
+process.env["PICOCLAW_UNDER_TEST"] = "binary";
+
+const SAVED_AT_EXIT = ["persistence true"];
+const SAVED_ON_CHANGES = ["persistence true", "autosave_on_changes true", "autosave_interval 1"];
+
+const rates = { gateway: [] as number[], lazy: [] as number[], saving: [] as number[] };
+for (let run = 0; run < RUNS; run += 1) {
+  rates.gateway.push(await gatewayRate());
+  rates.lazy.push(await mosquittoRate(SAVED_AT_EXIT));
+  rates.saving.push(await mosquittoRate(SAVED_ON_CHANGES));
+}
+const ours = median(rates.gateway);
+console.log(
+  `picoclaw, every request on disk before its PUBACK: ${ours.toFixed(0)} a second, ${WINDOW} in flight`,
+);
+for (const [name, rate] of [
+  ["mosquitto, persistence on (saved now and then, no fsync a message)", median(rates.lazy)],
+  ["mosquitto, persistence on, saved on every change", median(rates.saving)],
+] as const) {
+  console.log(`${name}: ${rate.toFixed(0)} a second, ratio ${(ours / rate).toFixed(2)}`);
+}
+
+/** The broker's side of a gateway whose model never answers: PUBLISH out, PUBACK back. */
+async function gatewayRate(): Promise<number> {
+  const home = await mkdtemp(join(tmpdir(), "picoclaw-bench-"));
+  await using model = await startModelServer();
+  model.otherwise(hangs());
+  const done = Promise.withResolvers<number>();
+  const pump = createPump(done.resolve);
+  await using broker = await fakeBroker((packet, socket) => {
+    polite(packet, socket);
+    if (packet.type === 8) pump.start(socket);
+    if (packet.type === 4) pump.acknowledged();
+  });
+  await writeConfig(home, configFor(broker.url, model.base, home));
+  const gateway = await startGateway({ home });
+  try {
+    return await done.promise;
+  } finally {
+    await gateway[Symbol.asyncDispose]();
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+function configFor(broker: string, api_base: string, home: string): object {
+  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
+  const settings = { qos: 1, protocol_version: 4, limits, client_id: "bench" };
+  const model = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-bench"] };
+  const defaults = { workspace: join(home, "workspace"), model_name: "m" };
+  return quickConfig(broker, settings, { agents: { defaults }, model_list: [model] });
+}
+
+/** Publishes to a mosquitto that keeps every message for a subscriber that is away. */
+async function mosquittoRate(persistence: readonly string[]): Promise<number> {
+  await using broker = await startMosquitto({
+    lines: [
+      "listener {port} 127.0.0.1",
+      "allow_anonymous true",
+      "persistence_location {folder}/",
+      "max_queued_messages 0",
+      ...persistence,
+    ],
+  });
+  await subscribeAndLeave(broker.port);
+  const done = Promise.withResolvers<number>();
+  const pump = createPump(done.resolve);
+  const socket = connect(broker.port, "127.0.0.1");
+  socket.setNoDelay(true);
+  readPackets(socket, ({ type }) => {
+    if (type === 2) pump.start(socket);
+    if (type === 4) pump.acknowledged();
+  });
+  socket.write(connectPacket("publisher", true));
+  const rate = await done.promise;
+  socket.destroy();
+  return rate;
+}
+
+async function subscribeAndLeave(port: number): Promise<void> {
+  const socket = connect(port, "127.0.0.1");
+  const subscribed = Promise.withResolvers<void>();
+  readPackets(socket, ({ type }) => {
+    if (type === 2) socket.write(Buffer.from([0x82, 6, 0, 1, 0, 1, 0x23, 1]));
+    if (type === 9) subscribed.resolve();
+  });
+  socket.write(connectPacket("away", false));
+  await subscribed.promise;
+  socket.destroy();
+}
+
+interface Pump {
+  start(socket: Socket): void;
+  acknowledged(): void;
+}
+
+/** Keeps so many publishes unacknowledged until all are acknowledged; tells how many a second that were. */
+function createPump(finish: (perSecond: number) => void): Pump {
+  let sent = 0;
+  let acknowledged = 0;
+  let begun = 0;
+  let to: Socket | undefined;
+  const fill = (): void => {
+    while (sent < MESSAGES && sent - acknowledged < WINDOW) {
+      sent += 1;
+      to?.write(publishPacket(sent));
+    }
+  };
+  return {
+    start(socket) {
+      to = socket;
+      begun = performance.now();
+      fill();
+    },
+    acknowledged() {
+      acknowledged += 1;
+      if (acknowledged === MESSAGES) finish((MESSAGES * 1000) / (performance.now() - begun));
+      else fill();
+    },
+  };
+}
+
+/** MQTT 3.1.1 section 3.1. */
+function connectPacket(clientId: string, clean: boolean): Buffer {
+  const body = [0, 4, ...Buffer.from("MQTT"), 4, clean ? 2 : 0, 0, 60, 0, clientId.length];
+  return Buffer.from([0x10, body.length + clientId.length, ...body, ...Buffer.from(clientId)]);
+}
+
+/** MQTT 3.1.1 section 3.3, QoS 1: each of 50 devices asks in its turn. */
+function publishPacket(id: number): Buffer {
+  const topic = Buffer.from(`/picoclaw/assistant/device-${10 + (id % 50)}/request`);
+  const payload = Buffer.from(JSON.stringify({ text: "How warm is it?", id: `r-${id}` }));
+  const head = Buffer.from([0x32, topic.length + payload.length + 4, 0, topic.length]);
+  return Buffer.concat([head, topic, Buffer.from([id >> 8, id & 255]), payload]);
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}

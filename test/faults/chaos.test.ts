@@ -1,0 +1,19 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { rideOut } from "./storm.ts";
+import { withFaults } from "./world.ts";
+
+const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 75);
+const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+
+describe("a storm of faults", () => {
+  it(
+    `leaves every promise kept (${SECONDS} s, seed ${seed})`,
+    { ...withFaults, timeout: 240_000 },
+    async () => {
+      const { violations, ...figures } = await rideOut({ seed, seconds: SECONDS, tell: () => {} });
+      assert.deepEqual(violations, [], `seed ${seed}: ${JSON.stringify(figures)}`);
+      assert.ok(figures.requests > SECONDS, `only ${figures.requests} requests were made`);
+    },
+  );
+});

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { until } from "../support/until.ts";
+import { openWorld, withFaults, type World } from "./world.ts";
+
+const LIBRARY = ["x86_64", "aarch64"]
+  .map((machine) => `/usr/lib/${machine}-linux-gnu/faketime/libfaketime.so.1`)
+  .find((file) => existsSync(file));
+const DAY_MS = 86_400_000;
+/** Left out on somebody's own machine that has no libfaketime; CI installs it. */
+const withClock = { skip: withFaults.skip || (LIBRARY === undefined && !process.env["CI"]) };
+
+/** Gateways of this world read their wall clock through a file; timers go on as they are. */
+async function bendTime(world: World): Promise<(offset: string) => Promise<void>> {
+  const file = join(world.home, "time");
+  Object.assign(world.env, {
+    LD_PRELOAD: LIBRARY,
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_NO_CACHE: "1",
+    FAKETIME_DONT_FAKE_MONOTONIC: "1",
+  });
+  const set = (offset: string): Promise<void> => writeFile(file, offset);
+  await set("+0s");
+  return set;
+}
+
+describe("a wall clock that jumps", () => {
+  for (const [first, second] of [
+    ["+30d", "-30d"],
+    ["-30d", "+30d"],
+  ] as const) {
+    it(
+      `${first}, then ${second}, while requests wait, run and are resumed, loses nothing`,
+      withClock,
+      async () => {
+        await using world = await openWorld({ clients: ["a", "b"] });
+        const setTime = await bendTime(world);
+        const ask = (): void => ["a", "b", "a", "b"].forEach((client) => world.devices.ask(client));
+        await world.start();
+        ask();
+        await until("turns run", () => world.model.turns.length >= 2);
+        await setTime(first);
+        ask();
+        await until("more turns run", () => world.model.turns.length >= 5);
+        await world.kill();
+        await setTime(second);
+        await world.start();
+        ask();
+        assert.deepEqual(await world.outcome(), []);
+        const [, told = ""] = /"time":"([^"]+)"/.exec(world.gateway().stderr()) ?? [];
+        assert.ok(Math.abs(Date.parse(told) - Date.now()) > 29 * DAY_MS, `the clock said ${told}`);
+      },
+    );
+  }
+});

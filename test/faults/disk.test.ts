@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { openWorld, withFaults } from "./world.ts";
+
+/** A disk of its own that can be filled; undefined where this machine lets nobody mount one. */
+async function smallDisk(
+  kibibytes: number,
+): Promise<({ path: string } & AsyncDisposable) | undefined> {
+  const folder = await temporaryFolder();
+  const path = join(folder.path, "workspace");
+  await mkdir(path);
+  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", path]);
+  if (status !== 0) {
+    await folder[Symbol.asyncDispose]();
+    return undefined;
+  }
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      spawnSync("umount", ["-l", path]);
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe("a disk that is full", () => {
+  it(
+    "is told, the asker hears busy, and what the broker held is answered when there is room",
+    withFaults,
+    async (test) => {
+      await using disk = await smallDisk(1024);
+      if (disk === undefined) {
+        test.skip("no tmpfs can be mounted here");
+        return;
+      }
+      await using world = await openWorld({ clients: ["a", "b"], workspace: disk.path });
+      await world.start();
+      world.devices.ask("a");
+      assert.deepEqual(await world.outcome(), []);
+
+      const ballast = join(disk.path, "ballast");
+      await fill(ballast);
+      world.devices.ask("a");
+      world.devices.ask("b");
+      const { heard } = world.devices;
+      await until(
+        "both hear busy",
+        () => heard.filter(({ error }) => error === "busy").length === 2,
+      );
+      const error = /"level":"error","msg":"requests cannot be stored"/;
+      assert.match(world.gateway().stderr(), error);
+      assert.equal(world.model.turns.length, 1);
+
+      await rm(ballast);
+      assert.deepEqual(await world.outcome(), []);
+      assert.match(world.gateway().stderr(), /requests can be stored again/);
+    },
+  );
+
+  it(
+    "that stays full at a restart leaves everything with the broker until there is room",
+    withFaults,
+    async (test) => {
+      await using disk = await smallDisk(1024);
+      if (disk === undefined) {
+        test.skip("no tmpfs can be mounted here");
+        return;
+      }
+      await using world = await openWorld({ clients: ["a"], workspace: disk.path });
+      await world.start();
+      const ballast = join(disk.path, "ballast");
+      await fill(ballast);
+      world.devices.ask("a");
+      await until("busy is heard", () => world.devices.heard.length > 0);
+      await world.kill();
+      await rm(ballast);
+      await world.start();
+      assert.deepEqual(await world.outcome(), []);
+      assert.equal(world.model.turns.length, 1);
+    },
+  );
+});
+
+/** To the last byte. */
+async function fill(file: string): Promise<void> {
+  for (let size = 2 ** 20; size > 0; size = Math.floor(size / 2)) {
+    for (;;) {
+      const isWritten = await writeFile(file, Buffer.alloc(size), { flag: "a" }).then(
+        () => true,
+        () => false,
+      );
+      if (!isWritten) break;
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import type { FaultPoint } from "../../src/base/faults.ts";
+import { startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { quickConfig, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
+import { startProxy, type Proxy } from "../support/proxy.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { openDevices, type Devices } from "./devices.ts";
+import { violations } from "./invariants.ts";
+import { startRecordingModel, type RecordingModel } from "./model.ts";
+
+/** For `it`: these tests need the binary that can be told to die. */
+export const withFaults = { skip: process.env["PICOCLAW_UNDER_TEST"] !== "faults" };
+
+/** Where a gateway can be told to die, but for those that need a tool call. */
+export const POINTS: readonly FaultPoint[] = [
+  "received",
+  "accepted",
+  "acknowledged",
+  "begun",
+  "streaming",
+  "turned",
+  "answered",
+  "published",
+  "delivered",
+];
+
+export interface WorldOptions {
+  readonly clients: readonly string[];
+  readonly settings?: object;
+  readonly defaults?: object;
+  /** Where the workspace is; a folder of its own where it is left out. */
+  readonly workspace?: string;
+}
+
+/** A broker that keeps what it took, a way to it, a model, a gateway on a home of its own, and devices. */
+export interface World extends AsyncDisposable {
+  readonly broker: Mosquitto;
+  readonly proxy: Proxy;
+  readonly model: RecordingModel;
+  readonly devices: Devices;
+  readonly home: string;
+  readonly kills: number[];
+  /** The gateway that was started last. */
+  gateway(): Running;
+  /** Starts a gateway; it dies at that fail point. Resolves when it is subscribed, or has died before that. */
+  start(failAt?: string): Promise<Running>;
+  /** Variables of every gateway that is started. */
+  readonly env: Record<string, string>;
+  /** kill -9 of the gateway. */
+  kill(): Promise<void>;
+  /** SIGSTOP, and SIGCONT after that time. */
+  freeze(milliseconds: number): Promise<void>;
+  /**
+   * kill -9 of the broker, and a new one. mosquitto acknowledges a message a moment before it saves it,
+   * and what is lost in that moment is nobody else's: the gateway is cut off before, and devices that
+   * publish meanwhile are the caller's to avoid.
+   */
+  killBroker(): Promise<void>;
+  /** Waits until every request is acknowledged and answered, then gives what was broken. */
+  outcome(withinMs?: number): Promise<string[]>;
+}
+
+const PERSISTENT = [
+  "listener {port} 127.0.0.1",
+  "allow_anonymous true",
+  "persistence true",
+  "persistence_location {folder}/",
+  "autosave_on_changes true",
+  "autosave_interval 1",
+  "max_queued_messages 20000",
+];
+const LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
+
+export async function openWorld(options: WorldOptions): Promise<World> {
+  const stack = new AsyncDisposableStack();
+  const folder = stack.use(await temporaryFolder());
+  const broker = stack.use(await startMosquitto({ lines: PERSISTENT }));
+  const proxy = stack.use(await startProxy(broker.port));
+  const model = stack.use(await startRecordingModel());
+  const devices = stack.use(await openDevices(`mqtt://127.0.0.1:${broker.port}`, options.clients));
+  const kills: number[] = [];
+  const freezes: { from: number; to: number }[] = [];
+  const env: Record<string, string> = {};
+  let gateway: Running | undefined;
+  stack.defer(async () => gateway?.[Symbol.asyncDispose]());
+  await writeConfig(folder.path, configOf(options, { folder: folder.path, proxy, model }));
+  const running = (): Running => gateway ?? fail();
+
+  return {
+    broker,
+    proxy,
+    model,
+    devices,
+    home: folder.path,
+    kills,
+    env,
+    gateway: running,
+    async start(failAt) {
+      const all = failAt === undefined ? env : { ...env, PICOCLAW_FAIL_AT: failAt };
+      const started = startPicoclaw(["gateway", "--drain", "0s"], { home: folder.path, env: all });
+      gateway = started;
+      let isOver = false;
+      void started.ended.then(({ signal }) => {
+        isOver = true;
+        if (signal === "SIGKILL") kills.push(performance.now());
+      });
+      await until(`the gateway is subscribed: ${started.stderr()}`, () => {
+        return isOver || started.stderr().includes('"msg":"connected"');
+      });
+      return started;
+    },
+    async kill() {
+      running().kill("SIGKILL");
+      await running().ended;
+    },
+    async freeze(milliseconds) {
+      const from = performance.now();
+      running().kill("SIGSTOP");
+      await pause(milliseconds);
+      running().kill("SIGCONT");
+      freezes.push({ from, to: performance.now() });
+    },
+    async killBroker() {
+      proxy.blackhole(true);
+      await until("mosquitto has saved all that it acknowledged", () => isSaved(broker.log()));
+      await broker.kill("SIGKILL");
+      proxy.blackhole(false);
+      proxy.reset();
+      await broker.start();
+    },
+    async outcome(withinMs = 60_000) {
+      const isQuiet = (): boolean => devices.unacknowledged() === 0 && devices.open().length === 0;
+      await until("everything is answered", isQuiet, withinMs).catch(() => {});
+      const { asked, heard } = devices;
+      const unheard = asked.filter(({ isAcknowledged }) => !isAcknowledged);
+      return [
+        ...unheard.map(({ client, id }) => `${client} ${id}: never acknowledged`),
+        ...violations({ asked, heard, turns: model.turns, kills, freezes }),
+      ];
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Nothing that has to be kept came after it saved last. */
+function isSaved(log: string): boolean {
+  return !/Received PUBLISH/.test(log.slice(log.lastIndexOf("Saving in-memory database")));
+}
+
+function fail(): never {
+  throw new Error("no gateway was started");
+}
+
+interface Parts {
+  readonly folder: string;
+  readonly proxy: Proxy;
+  readonly model: RecordingModel;
+}
+
+function configOf(
+  { settings, defaults, workspace }: WorldOptions,
+  { folder, proxy, model }: Parts,
+) {
+  const entry = {
+    model_name: "m",
+    provider: "openai",
+    model: "m-1",
+    api_base: model.server.base,
+    api_key: "sk-fault",
+  };
+  return quickConfig(
+    proxy.url,
+    {
+      qos: 1,
+      keep_alive: 2,
+      limits: LIMITS,
+      streaming: { enabled: true, interval_ms: 20 },
+      ...settings,
+    },
+    {
+      agents: {
+        defaults: {
+          workspace: workspace ?? join(folder, "workspace"),
+          model_name: "m",
+          ...defaults,
+        },
+      },
+      model_list: [entry],
+    },
+  );
+}
