@@ -49,6 +49,14 @@ describe("the invariants", () => {
         kills: [4200],
       },
     ],
+    [
+      "a turn that two kills and a stop cut",
+      {
+        turns: [0, 5000, 10_000, 15_000].map((at) => turn("1", at, at + 50)),
+        kills: [10, 5010],
+        stops: [10_010],
+      },
+    ],
     ["busy, and the answer later", { heard: [part("1", { text: "", error: "busy" }), part("1")] }],
     [
       "a request that nobody acknowledged",

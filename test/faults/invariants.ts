@@ -6,6 +6,8 @@ export interface History {
   readonly turns: readonly Turn[];
   /** When the gateway was killed or killed itself. */
   readonly kills: readonly number[];
+  /** When it was told to stop: what that breaks off runs again, and does not count as an attempt. */
+  readonly stops?: readonly number[];
   /** While it was frozen: what the model had sent was not read yet. */
   readonly freezes?: readonly { readonly from: number; readonly to: number }[];
 }
@@ -115,15 +117,20 @@ function orderViolations({ asked, heard }: History): string[] {
 const NOTICED_MS = 1500;
 const ATTEMPTS = 3;
 
-function repeatViolations({ turns, kills, freezes = [] }: History): string[] {
+function repeatViolations({ turns, kills, stops = [], freezes = [] }: History): string[] {
   const runs = Map.groupBy(turns, ({ client, id }) => `${client} ${id}`);
   const readBy = (at: number): number =>
     freezes.reduce((end, { from, to }) => (from <= end + NOTICED_MS && to > end ? to : end), at);
-  const wasCut = ({ from, to }: Turn): boolean =>
-    kills.some((kill) => kill >= from && kill <= readBy(to) + NOTICED_MS);
+  const wasCutBy =
+    (ends: readonly number[]) =>
+    ({ from, to }: Turn): boolean =>
+      ends.some((end) => end >= from && end <= readBy(to) + NOTICED_MS);
   return [...runs].flatMap(([name, all]) => {
-    if (all.length > ATTEMPTS) return [`${name}: run ${all.length} times`];
-    return all.slice(0, -1).every(wasCut) ? [] : [`${name}: run again though no kill had cut it`];
+    const most = ATTEMPTS + all.filter(wasCutBy(stops)).length;
+    if (all.length > most) return [`${name}: run ${all.length} times`];
+    return all.slice(0, -1).every(wasCutBy([...kills, ...stops]))
+      ? []
+      : [`${name}: run again though no kill had cut it`];
   });
 }
 

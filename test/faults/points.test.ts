@@ -129,8 +129,7 @@ describe("a gateway that is told to stop", () => {
       const first = await world.start();
       for (const client of ["a", "b", "a"]) world.devices.ask(client);
       await until("two turns run", () => world.model.turns.length === 2);
-      // Cut as by a kill, as far as the invariants go: the turns may run once more.
-      world.kills.push(performance.now());
+      world.stops.push(performance.now());
       first.kill("SIGTERM");
       assert.equal((await first.ended).code, 0);
       world.devices.ask("b");

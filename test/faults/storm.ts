@@ -116,8 +116,7 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     await world.start();
   },
   async "gateway stopped"(world) {
-    // Its turns are cut and run once more, as after a kill.
-    world.kills.push(performance.now());
+    world.stops.push(performance.now());
     world.gateway().kill("SIGTERM");
     await world.gateway().ended;
     await world.start();

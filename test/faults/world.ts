@@ -42,6 +42,7 @@ export interface World extends AsyncDisposable {
   readonly devices: Devices;
   readonly home: string;
   readonly kills: number[];
+  readonly stops: number[];
   /** The gateway that was started last. */
   gateway(): Running;
   /** Starts a gateway; it dies at that fail point. Resolves when it is subscribed, or has died before that. */
@@ -81,6 +82,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const model = stack.use(await startRecordingModel());
   const devices = stack.use(await openDevices(`mqtt://127.0.0.1:${broker.port}`, options.clients));
   const kills: number[] = [];
+  const stops: number[] = [];
   const freezes: { from: number; to: number }[] = [];
   const env: Record<string, string> = {};
   let gateway: Running | undefined;
@@ -95,6 +97,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     devices,
     home: folder.path,
     kills,
+    stops,
     env,
     gateway: running,
     async start(failAt) {
@@ -137,7 +140,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       const unheard = asked.filter(({ isAcknowledged }) => !isAcknowledged);
       return [
         ...unheard.map(({ client, id }) => `${client} ${id}: never acknowledged`),
-        ...violations({ asked, heard, turns: model.turns, kills, freezes }),
+        ...violations({ asked, heard, turns: model.turns, kills, stops, freezes }),
       ];
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
