@@ -119,6 +119,8 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     world.stops.push(performance.now());
     world.gateway().kill("SIGTERM");
     await world.gateway().ended;
+    // A turn may have begun before the signal was heard.
+    world.stops.push(performance.now());
     await world.start();
   },
   async "gateway frozen"(world, random) {
