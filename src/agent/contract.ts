@@ -1,5 +1,7 @@
 /** What was said in a conversation, in the order it was said; plain data, so that a store can keep it. */
 export type Message =
+  /** What was said before, in short; only as the first of a history. */
+  | { readonly role: "summary"; readonly text: string }
   | { readonly role: "user"; readonly text: string }
   | { readonly role: "assistant"; readonly text: string; readonly toolCalls?: readonly ToolCall[] }
   | {
@@ -29,6 +31,10 @@ export interface Turn {
   readonly text: string;
   /** Who asks: opaque, for the system prompt only. */
   readonly client: string;
+  /** The question came over a channel, not from someone at this machine; false where it is left out. */
+  readonly isRemote?: boolean;
+  /** Who asks may change things for everyone. */
+  readonly isAdmin?: boolean;
   /** Aborted at the deadline, by /stop and at shutdown; the turn then ends by throwing `signal.reason`. */
   readonly signal: AbortSignal;
   /**
@@ -49,6 +55,8 @@ export interface Turned {
   readonly messages: readonly Message[];
   /** Absent where no model was asked. */
   readonly usage?: Usage;
+  /** The conversation begins anew: what was said before is not shown to the model any more. */
+  readonly forget?: true;
 }
 
 /**

@@ -3,18 +3,20 @@ import { visible } from "../base/visible.ts";
 import type { Answerer, Turned } from "./contract.ts";
 import type { FactName } from "./device/facts.ts";
 import { understand } from "./offline/understand.ts";
-import type { Tool } from "./tools/contract.ts";
+import type { CallFacts, Tool } from "./tools/contract.ts";
 
 /**
  * The agent where no model is configured: it answers questions about its device, through the tool a
  * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
  */
 export function createOfflineAgent(deviceTool: Tool): Answerer {
-  return async function* answer({ text, signal }) {
+  return async function* answer({ text, client, isRemote = false, signal }) {
     signal.throwIfAborted();
     const { facts, more } = understand(text);
     const sentences =
-      facts.length === 0 ? introduction() : factSentences(facts, deviceTool, signal);
+      facts.length === 0
+        ? introduction()
+        : factSentences(facts, deviceTool, { signal, client, isRemote });
     let said = "";
     for await (const sentence of sentences) {
       const piece = said === "" ? sentence : `\n${sentence}`;
@@ -35,9 +37,9 @@ const REST = "The rest I cannot answer: I am an offline agent, no model is confi
 async function* factSentences(
   facts: readonly FactName[],
   deviceTool: Tool,
-  signal: AbortSignal,
+  call: CallFacts,
 ): AsyncGenerator<string> {
-  const readings = facts.map((fact) => deviceTool.run({ facts: [fact] }, signal));
+  const readings = facts.map((fact) => deviceTool.run({ facts: [fact] }, call));
   // The first that fails is awaited below; the others must not go unheard meanwhile.
   for (const reading of readings) reading.catch(() => {});
   for (const reading of readings) yield await reading;

@@ -27,10 +27,14 @@ const GAP = "\n\n";
 export function createModelAgent(options: ModelAgentOptions): Answerer {
   const { model, tools, workspace, log } = options;
   return async function* answer(turn) {
-    const { history, text, client, signal } = turn;
+    const { text, client, signal } = turn;
+    const history = turn.history.filter(isUtterance);
     const isResumed = turn.resumed !== undefined;
     const system = systemPrompt({ client, workspace, now: new Date(), isResumed });
-    const said: Utterance[] = [{ role: "user", text }, ...completed(turn.resumed ?? [])];
+    const said: Utterance[] = [
+      { role: "user", text },
+      ...completed(turn.resumed ?? []).filter(isUtterance),
+    ];
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < options.max_tool_iterations) {
       asked += 1;
@@ -67,6 +71,10 @@ function asUtterance({ text, toolCalls, reasoning }: Reply): Utterance {
   };
 }
 
+function isUtterance(message: Message): message is Utterance {
+  return message.role !== "summary";
+}
+
 /** A store keeps what was said, not what was thought. */
 function withoutReasoning(said: Utterance): Message {
   const { reasoning, ...message } = said;
@@ -77,13 +85,13 @@ function withoutReasoning(said: Utterance): Message {
 async function resultsOf(
   calls: readonly ToolCall[],
   { tools, log, toolMilliseconds }: ModelAgentOptions,
-  { signal, record }: Pick<Turn, "signal" | "record">,
+  { signal, record, client, isRemote = false }: Turn,
 ): Promise<Utterance[]> {
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   return await Promise.all(
     calls.map(async (call): Promise<Utterance> => {
       const startedAt = performance.now();
-      const text = await runTool(call, { tools, signal, ...limit });
+      const text = await runTool(call, { tools, signal, client, isRemote, ...limit });
       const ms = Math.round(performance.now() - startedAt);
       log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
       faultPoint("tool_ran");

@@ -8,6 +8,7 @@ import { mqttChannels } from "./mqtt-channels.ts";
 import { expandHome } from "./paths.ts";
 import type { ConfigPaths, Surroundings } from "./paths.ts";
 import { ROOT } from "./schema.ts";
+import { toolSettings } from "./tools-schema.ts";
 import type { Branch } from "./tree.ts";
 import { unknownKeys } from "./unknown.ts";
 
@@ -35,7 +36,15 @@ export function assembled(
     workspace: workspacePath(workspace, findings, place),
     model_name: entryNamed(model_name, model_list),
   };
-  return { agents: { defaults }, gateway: output.gateway, model_list, channels };
+  const { dimensions, dm_scope } = output.session;
+  return {
+    agents: { defaults },
+    gateway: output.gateway,
+    model_list,
+    channels,
+    tools: toolSettings(output.tools),
+    session: { dimensions: dimensions ?? dm_scope },
+  };
 }
 
 /** A relative workspace is relative to the folder of config.json, one of a variable to where we are. */

@@ -6,6 +6,8 @@ export interface Config {
   readonly model_list: readonly ModelEntry[];
   /** The enabled channels of type mqtt, in the order of the file. */
   readonly channels: readonly MqttChannel[];
+  readonly tools: ToolSettings;
+  readonly session: SessionSettings;
   readonly gateway: {
     readonly host: string;
     /** 0 takes a free port. */
@@ -33,6 +35,94 @@ export interface AgentDefaults {
   readonly max_llm_retries: number;
   /** Seconds; the n-th retry waits n times as long. */
   readonly llm_retry_backoff_secs: number;
+  /** Tokens that the model can read; 0 is four times `max_tokens`. */
+  readonly context_window: number;
+  /** Messages of a conversation beyond which it is summarized; 0 is never. */
+  readonly summarize_message_threshold: number;
+  /** Percent of the context window beyond which a conversation is summarized; 0 is never. */
+  readonly summarize_token_percent: number;
+  /** Names of `model_list` to ask, in order, when the model fails. */
+  readonly model_fallbacks: readonly string[];
+  readonly routing: RoutingSettings;
+  /** Whether the file tools stay within the workspace. */
+  readonly restrict_to_workspace: boolean;
+  /** Whether they may read outside of it all the same. */
+  readonly allow_read_outside_workspace: boolean;
+}
+
+/** Light questions go to a smaller model. */
+export interface RoutingSettings {
+  readonly enabled: boolean;
+  /** A name of `model_list`; empty is none. */
+  readonly light_model: string;
+  /** Questions that score below it (0 to 1) are light. */
+  readonly threshold: number;
+}
+
+/** How conversations are told apart. */
+export interface SessionSettings {
+  /** With neither `chat` nor `sender` in it all clients share one conversation. */
+  readonly dimensions: readonly ("space" | "chat" | "topic" | "sender")[];
+}
+
+/** `tools`: which tools there are, and their bounds. */
+export interface ToolSettings {
+  /** Names of tools that are switched off. */
+  readonly off: ReadonlySet<string>;
+  /** Regular expressions: paths outside of the workspace that may be read, and written. */
+  readonly allow_read_paths: readonly string[];
+  readonly allow_write_paths: readonly string[];
+  readonly filter_sensitive_data: boolean;
+  /** Characters of a tool's result from which on secrets are looked for in it. */
+  readonly filter_min_length: number;
+  readonly exec: ExecSettings;
+  readonly read_file: ReadFileSettings;
+  readonly web: WebSettings;
+}
+
+export interface ExecSettings {
+  readonly enable_deny_patterns: boolean;
+  /** Whether clients of MQTT may run commands, or only who talks to the agent on this machine. */
+  readonly allow_remote: boolean;
+  /** Regular expressions, matched against the lower-cased command. */
+  readonly custom_deny_patterns: readonly string[];
+  readonly custom_allow_patterns: readonly string[];
+  /** Seconds a command may take; 0 is no limit but the turn's. */
+  readonly timeout_seconds: number;
+}
+
+export interface ReadFileSettings {
+  readonly mode: "bytes" | "lines";
+  /** Bytes of one read. */
+  readonly max_read_file_size: number;
+}
+
+export interface WebSettings {
+  /** Which search is asked; `auto` is the first that is enabled and has what it needs. */
+  readonly provider: "auto" | SearchName;
+  readonly searxng: {
+    readonly enabled: boolean;
+    readonly base_url: string;
+    readonly max_results: number;
+  };
+  readonly brave: KeyedSearch;
+  readonly tavily: KeyedSearch & { readonly base_url: string };
+  readonly duckduckgo: { readonly enabled: boolean; readonly max_results: number };
+  /** URL of a proxy for searches and fetches; empty is none. */
+  readonly proxy: string;
+  /** Bytes of a page that are read. */
+  readonly fetch_limit_bytes: number;
+  readonly format: "plaintext" | "markdown";
+  /** Hosts, addresses and networks of one's own that may be fetched all the same. */
+  readonly private_host_whitelist: readonly string[];
+}
+
+export type SearchName = "searxng" | "brave" | "tavily" | "duckduckgo";
+
+export interface KeyedSearch {
+  readonly enabled: boolean;
+  readonly api_keys: readonly Secret[];
+  readonly max_results: number;
 }
 
 export interface ModelEntry {
@@ -48,6 +138,16 @@ export interface ModelEntry {
   readonly custom_headers: Readonly<Record<string, string>>;
   readonly extra_body: Readonly<Record<string, unknown>>;
   readonly user_agent: string;
+  /** URL of an HTTP proxy; empty is the environment's. */
+  readonly proxy: string;
+  /** Names of `model_list` to ask, in order, when this one fails; before `agents.defaults.model_fallbacks`. */
+  readonly fallbacks: readonly string[];
+  /** Questions a minute; 0 is no limit. */
+  readonly rpm: number;
+  /** How much the model thinks before it answers; empty is the provider's own choice. */
+  readonly thinking_level: "" | "off" | "low" | "medium" | "high" | "xhigh" | "adaptive";
+  /** `simple` tells the model of tools in the plainest JSON Schema. */
+  readonly tool_schema_transform: "" | "simple";
 }
 
 export interface MqttChannel {
@@ -55,6 +155,8 @@ export interface MqttChannel {
   readonly name: string;
   /** Client ids that may ask; empty, or holding `*`, is everyone. */
   readonly allow_from: readonly string[];
+  /** Client ids that may change things for everyone; empty is nobody. */
+  readonly admin_from: readonly string[];
   readonly settings: MqttSettings;
 }
 

@@ -65,8 +65,11 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
   const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
   findings.issues(issues, path);
   if (!success) return [];
-  const allow_from = output.allow_from.filter((client) => client !== "");
-  return [{ name, allow_from, settings: settingsOf(output.settings, bases) }];
+  const [allow_from, admin_from] = [output.allow_from, output.admin_from].map((clients) =>
+    clients.filter((client) => client !== ""),
+  );
+  const settings = settingsOf(output.settings, bases);
+  return [{ name, allow_from: allow_from ?? [], admin_from: admin_from ?? [], settings }];
 }
 
 const FLAGS = { broker: "--broker", agent_id: "--agent" } as const;

@@ -78,6 +78,7 @@ export const CHANNEL = {
   enabled: or(flag(), false),
   type: or(text(), ""),
   allow_from: v.optional(texts(), () => []),
+  admin_from: v.optional(texts(), () => []),
   settings: orEmpty(section(MQTT_SETTINGS)),
 };
 

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { LogLevel } from "../base/log.ts";
+import type { ModelEntry } from "./contract.ts";
 import {
   anyObject,
   choice,
@@ -13,9 +14,11 @@ import {
   secret,
   section,
   text,
+  texts,
   textTable,
   whole,
 } from "./fields.ts";
+import { TOOLS } from "./tools-schema.ts";
 
 const MANY = 1_000_000_000;
 
@@ -31,6 +34,39 @@ const LOG_LEVELS: ReadonlyMap<string, LogLevel> = new Map([
   ["panic", "error"],
 ]);
 
+type Dimension = "space" | "chat" | "topic" | "sender";
+
+const DIMENSIONS: ReadonlyMap<string, Dimension> = new Map([
+  ["space", "space"],
+  ["chat", "chat"],
+  ["topic", "topic"],
+  ["sender", "sender"],
+]);
+
+/** What Go PicoClaw makes of the older setting. */
+const DM_SCOPES: ReadonlyMap<string, readonly Dimension[]> = new Map([
+  ["", ["chat"]],
+  ["per-channel-peer", ["chat", "sender"]],
+  ["per-channel", ["chat"]],
+  ["per-peer", ["sender"]],
+  ["global", []],
+]);
+
+const THINKING_LEVELS: ReadonlyMap<string, ModelEntry["thinking_level"]> = new Map([
+  ["", ""],
+  ["off", "off"],
+  ["low", "low"],
+  ["medium", "medium"],
+  ["high", "high"],
+  ["xhigh", "xhigh"],
+  ["adaptive", "adaptive"],
+]);
+
+const TRANSFORMS: ReadonlyMap<string, ModelEntry["tool_schema_transform"]> = new Map([
+  ["", ""],
+  ["simple", "simple"],
+]);
+
 /** `agents.defaults`. An explicit 0 means what it means to Go PicoClaw. */
 export const AGENT_DEFAULTS = {
   workspace: or(text(), ""),
@@ -43,6 +79,30 @@ export const AGENT_DEFAULTS = {
   turn_timeout_secs: or(integer(1, 86_400), 300),
   max_llm_retries: or(integer(0, 100), 2),
   llm_retry_backoff_secs: or(decimal(0, 3600), 2),
+  context_window: or(integer(0, MANY), 0),
+  summarize_message_threshold: or(integer(0, MANY), 20),
+  summarize_token_percent: or(integer(0, 100), 75),
+  restrict_to_workspace: or(flag(), true),
+  allow_read_outside_workspace: or(flag(), false),
+};
+
+/** Light questions to a smaller model. */
+export const ROUTING = {
+  enabled: or(flag(), false),
+  light_model: or(text(), ""),
+  threshold: or(decimal(0, 1), 0.35),
+};
+
+/** Parts of `agents.defaults` that no single variable can hold. */
+export const AGENT_PARTS = {
+  model_fallbacks: v.optional(texts(), () => []),
+  routing: orEmpty(section(ROUTING)),
+};
+
+/** `session`. */
+export const SESSION = {
+  dimensions: v.exactOptional(listOf(choice("space, chat, topic or sender", DIMENSIONS))),
+  dm_scope: or(choice("per-channel-peer, per-channel, per-peer or global", DM_SCOPES), ""),
 };
 
 /** `gateway`; a log level that only Go PicoClaw has is the nearest one here. */
@@ -67,13 +127,20 @@ export const MODEL = {
   custom_headers: v.optional(textTable("an HTTP header of one line", isHeader), () => ({})),
   extra_body: v.optional(anyObject(), () => ({})),
   user_agent: or(text("text of one line", isHeaderText), ""),
+  proxy: or(text("an http, https or socks5 URL", isProxy), ""),
+  fallbacks: v.optional(texts(), () => []),
+  rpm: or(integer(0, MANY), 0),
+  thinking_level: or(choice("off, low, medium, high, xhigh or adaptive", THINKING_LEVELS), ""),
+  tool_schema_transform: or(choice('"simple" or nothing', TRANSFORMS), ""),
 };
 
 /** The configuration at version 3 but for its channels, which are read one by one. */
 export const ROOT = section({
-  agents: orEmpty(section({ defaults: orEmpty(section(AGENT_DEFAULTS)) })),
+  agents: orEmpty(section({ defaults: orEmpty(section({ ...AGENT_DEFAULTS, ...AGENT_PARTS })) })),
   gateway: orEmpty(section(GATEWAY)),
   model_list: v.optional(listOf(section(MODEL)), () => []),
+  session: orEmpty(section(SESSION)),
+  tools: orEmpty(section(TOOLS)),
 });
 
 function countOr(otherwise: number) {
@@ -81,6 +148,10 @@ function countOr(otherwise: number) {
     if (count < 0 || count > MANY) return undefined;
     return count === 0 ? otherwise : count;
   });
+}
+
+function isProxy(written: string): boolean {
+  return written === "" || /^(?:https?|socks5h?):$/.test(URL.parse(written)?.protocol ?? "");
 }
 
 function isHost(host: string): boolean {

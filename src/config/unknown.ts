@@ -3,7 +3,8 @@ import type { Findings } from "./findings.ts";
 import { GO_KEYS } from "./known.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
-import { AGENT_DEFAULTS, GATEWAY, MODEL } from "./schema.ts";
+import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, ROUTING, SESSION } from "./schema.ts";
+import { EXEC, READ_FILE, TOOLS, WEB } from "./tools-schema.ts";
 import { pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
 
@@ -16,13 +17,31 @@ interface Shape {
 }
 
 const ROOT_SHAPE: Shape = {
-  keys: ["agents", "gateway", "model_list", "channel_list", ...GO_KEYS.root],
+  keys: ["agents", "gateway", "model_list", "channel_list", "session", "tools", ...GO_KEYS.root],
   inside: {
     agents: {
       keys: ["defaults", ...GO_KEYS.agents],
-      inside: { defaults: { keys: [...Object.keys(AGENT_DEFAULTS), ...GO_KEYS.agentDefaults] } },
+      inside: {
+        defaults: {
+          keys: [
+            ...Object.keys(AGENT_DEFAULTS),
+            ...Object.keys(AGENT_PARTS),
+            ...GO_KEYS.agentDefaults,
+          ],
+          inside: { routing: { keys: Object.keys(ROUTING) } },
+        },
+      },
     },
     gateway: { keys: [...Object.keys(GATEWAY), ...GO_KEYS.gateway] },
+    session: { keys: [...Object.keys(SESSION), ...GO_KEYS.session] },
+    tools: {
+      keys: [...Object.keys(TOOLS), ...GO_KEYS.tools],
+      inside: {
+        exec: { keys: Object.keys(EXEC) },
+        read_file: { keys: Object.keys(READ_FILE) },
+        web: { keys: [...Object.keys(WEB), ...GO_KEYS.web] },
+      },
+    },
     model_list: { keys: [], each: { keys: [...Object.keys(MODEL), ...GO_KEYS.model] } },
   },
 };

@@ -9,6 +9,7 @@ import { runTool } from "../../src/agent/tools/run.ts";
 import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
 import { TimeOver, within } from "../../src/agent/within.ts";
 import { nearestWord, typingErrors } from "../../src/base/spelling.ts";
+import { callFacts } from "../support/agent-config.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
 
 describe("the schema of a tool", () => {
@@ -51,17 +52,14 @@ describe("the device tool", () => {
     const tool = createDeviceTool(tree.device);
     const told = JSON.stringify(tool.parameters);
     for (const name of FACT_NAMES) assert.ok(told.includes(`${name} = `));
-    const signal = new AbortController().signal;
+    const call = callFacts();
     assert.match(
-      await tool.run({ facts: ["uptime", "uptime"] }, signal),
+      await tool.run({ facts: ["uptime", "uptime"] }, call),
       /^Uptime is 1 minute, .*\.$/,
     );
-    assert.match(
-      await tool.run({ facts: ["fuel"] }, signal),
-      /^error: wrong arguments: facts\.0: /,
-    );
-    assert.match(await tool.run({ facts: [] }, signal), /at least one/);
-    assert.match(await tool.run("cpu", signal), /^error: wrong arguments/);
+    assert.match(await tool.run({ facts: ["fuel"] }, call), /^error: wrong arguments: facts\.0: /);
+    assert.match(await tool.run({ facts: [] }, call), /at least one/);
+    assert.match(await tool.run("cpu", call), /^error: wrong arguments/);
     await tree.remove();
   });
 });
@@ -81,7 +79,7 @@ describe("a call of a tool", () => {
     };
     const call = { id: "1", name: "slow", arguments: "{}" };
     await assert.rejects(
-      runTool(call, { tools: [tool], signal: controller.signal }),
+      runTool(call, { tools: [tool], ...callFacts(controller.signal) }),
       (thrown) => thrown === reason,
     );
   });

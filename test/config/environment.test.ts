@@ -133,6 +133,11 @@ describe("other environment variables", () => {
       turn_timeout_secs: ["60", 60],
       max_llm_retries: ["0", 0],
       llm_retry_backoff_secs: ["1.5", 1.5],
+      context_window: ["9000", 9000],
+      summarize_message_threshold: ["30", 30],
+      summarize_token_percent: ["50", 50],
+      restrict_to_workspace: ["false", false],
+      allow_read_outside_workspace: ["true", true],
     };
     const env = Object.fromEntries(
       Object.entries(values).map(([key, [text]]) => [DEFAULTS + key.toUpperCase(), text]),
@@ -142,7 +147,10 @@ describe("other environment variables", () => {
     );
     const model_list = [{ model_name: "m", model: "openai/m", api_keys: ["k"] }];
     const { config } = await loadedFrom({ model_list }, { env });
-    assert.deepEqual(config.agents.defaults, expected);
+    const { model_fallbacks, routing, ...defaults } = config.agents.defaults;
+    assert.deepEqual(defaults, expected);
+    assert.deepEqual(model_fallbacks, []);
+    assert.deepEqual(routing, { enabled: false, light_model: "", threshold: 0.35 });
   });
 
   it("set the gateway", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
+import { toolSettings } from "../support/agent-config.ts";
 import {
   allTextOf,
   failureFrom,
@@ -44,8 +45,17 @@ describe("a configuration that is not there", () => {
             turn_timeout_secs: 300,
             max_llm_retries: 2,
             llm_retry_backoff_secs: 2,
+            context_window: 0,
+            summarize_message_threshold: 20,
+            summarize_token_percent: 75,
+            model_fallbacks: [],
+            routing: { enabled: false, light_model: "", threshold: 0.35 },
+            restrict_to_workspace: true,
+            allow_read_outside_workspace: false,
           },
         },
+        session: { dimensions: ["chat"] },
+        tools: toolSettings(),
         gateway: {
           host: "localhost",
           port: 18_790,

@@ -23,6 +23,11 @@ describe("an entry of model_list", () => {
       custom_headers: {},
       extra_body: {},
       user_agent: "",
+      proxy: "",
+      fallbacks: [],
+      rpm: 0,
+      thinking_level: "",
+      tool_schema_transform: "",
     });
   });
 
@@ -37,6 +42,11 @@ describe("an entry of model_list", () => {
       custom_headers: { "X-Team": "a b", "X-Number": 7 },
       extra_body: { a: [1, { b: null, c: true }], d: "x" },
       user_agent: "ua/1",
+      proxy: "socks5://10.0.0.2:1080",
+      fallbacks: ["other"],
+      rpm: 30,
+      thinking_level: "high",
+      tool_schema_transform: "simple",
       enabled: true,
     };
     const { config } = await loadedFrom({ model_list: [entry] });

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import type { Question } from "../../src/agent/model/contract.ts";
+import type { CallFacts } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import type { LogFields, Log } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
-import type { AgentDefaults, Config, ModelEntry } from "../../src/config/contract.ts";
+import type { AgentDefaults, Config, ModelEntry, ToolSettings } from "../../src/config/contract.ts";
 
 /** An entry of `model_list` with its defaults filled in. */
 export function modelEntry(
@@ -22,6 +23,11 @@ export function modelEntry(
     custom_headers: {},
     extra_body: {},
     user_agent: "",
+    proxy: "",
+    fallbacks: [],
+    rpm: 0,
+    thinking_level: "",
+    tool_schema_transform: "",
     ...rest,
     api_keys: api_keys.map((key) => new Secret(key)),
   };
@@ -39,7 +45,46 @@ export function agentDefaults(defaults: Partial<AgentDefaults> = {}): AgentDefau
     turn_timeout_secs: 60,
     max_llm_retries: 2,
     llm_retry_backoff_secs: 0.01,
+    context_window: 0,
+    summarize_message_threshold: 20,
+    summarize_token_percent: 75,
+    model_fallbacks: [],
+    routing: { enabled: false, light_model: "", threshold: 0.35 },
+    restrict_to_workspace: true,
+    allow_read_outside_workspace: false,
     ...defaults,
+  };
+}
+
+/** `tools` as it is where the file says nothing. */
+export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings {
+  const search = { enabled: false, max_results: 5 };
+  return {
+    off: new Set(),
+    allow_read_paths: [],
+    allow_write_paths: [],
+    filter_sensitive_data: true,
+    filter_min_length: 8,
+    exec: {
+      enable_deny_patterns: true,
+      allow_remote: true,
+      custom_deny_patterns: [],
+      custom_allow_patterns: [],
+      timeout_seconds: 60,
+    },
+    read_file: { mode: "bytes", max_read_file_size: 65_536 },
+    web: {
+      provider: "auto",
+      searxng: { ...search, base_url: "" },
+      brave: { ...search, api_keys: [] },
+      tavily: { ...search, api_keys: [], base_url: "" },
+      duckduckgo: search,
+      proxy: "",
+      fetch_limit_bytes: 10_485_760,
+      format: "plaintext",
+      private_host_whitelist: [],
+    },
+    ...settings,
   };
 }
 
@@ -47,8 +92,17 @@ export function agentDefaults(defaults: Partial<AgentDefaults> = {}): AgentDefau
 export function agentConfig(
   entries: readonly ModelEntry[],
   defaults: Partial<AgentDefaults> = {},
-): Pick<Config, "agents" | "model_list"> {
-  return { agents: { defaults: agentDefaults(defaults) }, model_list: entries };
+): Pick<Config, "agents" | "model_list" | "tools"> {
+  return {
+    agents: { defaults: agentDefaults(defaults) },
+    model_list: entries,
+    tools: toolSettings(),
+  };
+}
+
+/** What a tool is told of a call, from a client named `tester` on this machine. */
+export function callFacts(signal = new AbortController().signal): CallFacts {
+  return { signal, client: "tester", isRemote: false };
 }
 
 /** All that a generator yields, and what it returns. */

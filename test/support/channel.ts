@@ -25,6 +25,7 @@ export function channelFor(broker: string, settings: Partial<MqttSettings> = {})
   return {
     name: "mqtt",
     allow_from: [],
+    admin_from: [],
     settings: {
       broker,
       agent_id: "edge",

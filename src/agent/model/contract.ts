@@ -12,7 +12,9 @@ export interface ToolOutline {
 }
 
 /** A message on its way to a model. `reasoning` lives only within a turn: some providers want it back with the results of its tool calls. */
-export type Utterance = Message & { readonly reasoning?: string };
+export type Utterance = Exclude<Message, { readonly role: "summary" }> & {
+  readonly reasoning?: string;
+};
 
 /** One question to a model: the whole conversation, oldest message first. */
 export interface Question {

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Tool } from "./contract.ts";
+import type { CallFacts, Tool } from "./contract.ts";
 import { jsonSchemaOf } from "./schema.ts";
 
 /** A tool whose arguments are stated once, as a valibot object schema. */
@@ -7,21 +7,23 @@ export interface ToolDefinition<Schema extends v.GenericSchema> {
   readonly name: string;
   readonly description: string;
   readonly input: Schema;
-  run(input: v.InferOutput<Schema>, signal: AbortSignal): Promise<string>;
+  readonly alone?: true;
+  readonly milliseconds?: number;
+  readonly characters?: number;
+  run(input: v.InferOutput<Schema>, call: CallFacts): Promise<string>;
 }
 
 /** Joins schema and work: models see JSON Schema, and what does not fit it is answered with the issues. */
 export function defineTool<Schema extends v.GenericSchema>(
   definition: ToolDefinition<Schema>,
 ): Tool {
-  const { name, description, input } = definition;
+  const { input, ...rest } = definition;
   return {
-    name,
-    description,
+    ...rest,
     parameters: jsonSchemaOf(input),
-    async run(value, signal) {
+    async run(value, call) {
       const parsed = v.safeParse(input, value);
-      if (parsed.success) return await definition.run(parsed.output, signal);
+      if (parsed.success) return await definition.run(parsed.output, call);
       return `error: wrong arguments: ${parsed.issues.slice(0, 5).map(issueText).join("; ")}`;
     },
   };

@@ -21,7 +21,7 @@ export function createDeviceTool(device: Device): Tool {
     description:
       "Measures the device this agent runs on, right now. Ask for all the facts you need in one call.",
     input,
-    async run({ facts }, signal) {
+    async run({ facts }, { signal }) {
       const names = [...new Set(facts)];
       const sentences = names.map((name) => factSentence(name, device, signal));
       return (await Promise.all(sentences)).join("\n");

@@ -2,12 +2,11 @@ import { nearestWord } from "../../base/spelling.ts";
 import type { ToolCall } from "../contract.ts";
 import { beginningOf } from "../shorten.ts";
 import { TimeOver, within } from "../within.ts";
-import type { Tool } from "./contract.ts";
+import type { CallFacts, Tool } from "./contract.ts";
 
-export interface RunOptions {
+export interface RunOptions extends CallFacts {
   readonly tools: readonly Tool[];
-  readonly signal: AbortSignal;
-  /** Milliseconds one call may take; 30 s. */
+  /** Milliseconds one call of a tool that names none of its own may take; 30 s. */
   readonly milliseconds?: number;
 }
 
@@ -21,13 +20,17 @@ const MAX_RESULT = 10_000;
  * reason alone.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
-  const { tools, signal, milliseconds = CALL_MS } = options;
+  const { tools, signal, client, isRemote } = options;
   const tool = tools.find(({ name }) => name === call.name);
   if (tool === undefined) return unknownTool(call.name, tools);
   const input = parsedArguments(call.arguments);
   if (typeof input === "string") return input;
+  const { milliseconds = options.milliseconds ?? CALL_MS, characters = MAX_RESULT } = tool;
   try {
-    return bounded(await within(milliseconds, signal, (limit) => tool.run(input.value, limit)));
+    const text = await within(milliseconds, signal, (limit) =>
+      tool.run(input.value, { signal: limit, client, isRemote }),
+    );
+    return bounded(text, characters);
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof TimeOver) return `error: the tool was ${thrown.message} and was given up`;
@@ -56,8 +59,8 @@ function parsedArguments(words: string): { value: unknown } | string {
 }
 
 /** Cut between code points, with a word that it was cut. */
-function bounded(text: string): string {
+function bounded(text: string, most = MAX_RESULT): string {
   if (text === "") return "(the tool said nothing)";
-  if (text.length <= MAX_RESULT) return text;
-  return `${beginningOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
+  if (text.length <= most) return text;
+  return `${beginningOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;
 }

@@ -1,0 +1,152 @@
+import * as v from "valibot";
+import type { ToolSettings, WebSettings } from "./contract.ts";
+import {
+  choice,
+  flag,
+  integer,
+  oneOrMore,
+  or,
+  orEmpty,
+  secret,
+  section,
+  text,
+  texts,
+} from "./fields.ts";
+
+const GIB = 2 ** 30;
+
+/** Tools that have nothing but a switch, as Go PicoClaw names them. */
+const SWITCHED = [
+  "append_file",
+  "device",
+  "edit_file",
+  "list_dir",
+  "memory",
+  "skills",
+  "spawn",
+  "spawn_status",
+  "subagent",
+  "web_fetch",
+  "write_file",
+] as const;
+
+const PROVIDERS: ReadonlyMap<string, WebSettings["provider"]> = new Map([
+  ["", "auto"],
+  ["auto", "auto"],
+  ["searxng", "searxng"],
+  ["brave", "brave"],
+  ["tavily", "tavily"],
+  ["duckduckgo", "duckduckgo"],
+  // Searches of Go PicoClaw that this program lacks: the first that can be asked takes their place.
+  ...["sogou", "kagi", "perplexity", "gemini", "glm_search", "baidu_search"].map(
+    (name): [string, "auto"] => [name, "auto"],
+  ),
+]);
+
+const FORMATS: ReadonlyMap<string, WebSettings["format"]> = new Map([
+  ["", "plaintext"],
+  ["plaintext", "plaintext"],
+  ["text", "plaintext"],
+  ["markdown", "markdown"],
+]);
+
+const MODES: ReadonlyMap<string, ToolSettings["read_file"]["mode"]> = new Map([
+  ["", "bytes"],
+  ["bytes", "bytes"],
+  ["lines", "lines"],
+]);
+
+const search = { enabled: or(flag(), false), max_results: or(integer(0, 100), 5) };
+const keyed = { ...search, api_keys: v.optional(oneOrMore(secret()), () => []) };
+const pattern = () => oneOrMore(text("a regular expression", isPattern));
+
+/** `tools.web`. */
+export const WEB = {
+  enabled: or(flag(), true),
+  provider: or(choice("auto, searxng, brave, tavily or duckduckgo", PROVIDERS), "auto"),
+  searxng: orEmpty(section({ ...search, base_url: or(text("an http or https URL", isUrl), "") })),
+  brave: orEmpty(section(keyed)),
+  tavily: orEmpty(section({ ...keyed, base_url: or(text("an http or https URL", isUrl), "") })),
+  duckduckgo: orEmpty(section(search)),
+  proxy: or(text(), ""),
+  fetch_limit_bytes: or(integer(0, GIB), 10_485_760),
+  format: or(choice("plaintext or markdown", FORMATS), "plaintext"),
+  private_host_whitelist: v.optional(texts(), () => []),
+};
+
+/** `tools.exec`. */
+export const EXEC = {
+  enabled: or(flag(), true),
+  enable_deny_patterns: or(flag(), true),
+  allow_remote: or(flag(), true),
+  custom_deny_patterns: v.optional(pattern(), () => []),
+  custom_allow_patterns: v.optional(pattern(), () => []),
+  timeout_seconds: or(integer(0, 86_400), 60),
+};
+
+/** `tools.read_file`. */
+export const READ_FILE = {
+  enabled: or(flag(), true),
+  mode: or(choice("bytes or lines", MODES), "bytes"),
+  max_read_file_size: or(integer(0, GIB), 65_536),
+};
+
+const SWITCH = orEmpty(section({ enabled: or(flag(), true) }));
+
+/** `tools`. */
+export const TOOLS = {
+  allow_read_paths: v.optional(pattern(), () => []),
+  allow_write_paths: v.optional(pattern(), () => []),
+  filter_sensitive_data: or(flag(), true),
+  filter_min_length: or(integer(0, GIB), 8),
+  exec: orEmpty(section(EXEC)),
+  read_file: orEmpty(section(READ_FILE)),
+  web: orEmpty(section(WEB)),
+  append_file: SWITCH,
+  device: SWITCH,
+  edit_file: SWITCH,
+  list_dir: SWITCH,
+  memory: SWITCH,
+  skills: SWITCH,
+  spawn: SWITCH,
+  spawn_status: SWITCH,
+  subagent: SWITCH,
+  web_fetch: SWITCH,
+  write_file: SWITCH,
+};
+
+const SECTION = section(TOOLS);
+
+/** What the tools need to know. */
+export function toolSettings(tools: v.InferOutput<typeof SECTION>): ToolSettings {
+  const { allow_read_paths, allow_write_paths, filter_sensitive_data, filter_min_length } = tools;
+  const { enabled: runs, ...exec } = tools.exec;
+  const { enabled: reads, ...read_file } = tools.read_file;
+  const { enabled: searches, ...web } = tools.web;
+  const off = new Set<string>(SWITCHED.filter((name) => !tools[name].enabled));
+  if (!runs) off.add("exec");
+  if (!reads) off.add("read_file");
+  if (!searches) off.add("web_search");
+  return {
+    off,
+    allow_read_paths,
+    allow_write_paths,
+    filter_sensitive_data,
+    filter_min_length,
+    exec,
+    read_file,
+    web,
+  };
+}
+
+function isUrl(written: string): boolean {
+  return written === "" || /^https?:$/.test(URL.parse(written)?.protocol ?? "");
+}
+
+function isPattern(written: string): boolean {
+  try {
+    return new RegExp(written) instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
