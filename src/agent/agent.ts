@@ -4,6 +4,7 @@ import type { Config } from "../config/contract.ts";
 import type { Answerer } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { Fetch } from "./model/contract.ts";
+import { systemPrompt } from "./prompt.ts";
 import { createDeviceTool } from "./tools/device.ts";
 
 export interface AgentOptions {
@@ -37,7 +38,14 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
   }
   const { createModelAgent } = await import("./turn.ts");
   const { workspace, max_tool_iterations } = defaults;
-  return createModelAgent({ model, tools: [tool], workspace, max_tool_iterations, log });
+  return createModelAgent({
+    modelFor: () => model,
+    toolsFor: () => [tool],
+    systemFor: async ({ client, resumed }) =>
+      systemPrompt({ client, workspace, now: new Date(), isResumed: resumed !== undefined }),
+    max_tool_iterations,
+    log,
+  });
 }
 
 async function configuredModel({ config, log, fetch = globalThis.fetch }: AgentOptions) {

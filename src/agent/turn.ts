@@ -3,20 +3,22 @@ import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Answerer, Message, ToolCall, Turn, Usage } from "./contract.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
-import { systemPrompt } from "./prompt.ts";
 import { completed } from "./resumed.ts";
+import { runCalls } from "./tools/batch.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
 
 export interface ModelAgentOptions {
-  readonly model: Model;
-  readonly tools: readonly Tool[];
-  /** Absolute path. */
-  readonly workspace: string;
+  /** The model that answers this turn, in all of its rounds. */
+  readonly modelFor: (turn: Pick<Turn, "history" | "text">) => Model;
+  /** What this turn may call. */
+  readonly toolsFor: (turn: Turn) => readonly Tool[];
+  /** The system prompt of this turn. */
+  readonly systemFor: (turn: Turn, tools: readonly Tool[]) => Promise<string>;
   /** Questions to the model in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
-  /** Milliseconds one tool call may take; 30 s. */
+  /** Milliseconds one tool call may take where its tool says nothing; 30 s. */
   readonly toolMilliseconds?: number;
 }
 
@@ -25,12 +27,13 @@ const GAP = "\n\n";
 
 /** An agent with a model: asks it, runs the tools it calls, and asks again until it calls none. */
 export function createModelAgent(options: ModelAgentOptions): Answerer {
-  const { model, tools, workspace, log } = options;
+  const { log } = options;
   return async function* answer(turn) {
-    const { text, client, signal } = turn;
+    const { text, signal } = turn;
+    const model = options.modelFor(turn);
+    const tools = options.toolsFor(turn);
+    const system = await options.systemFor(turn, tools);
     const history = turn.history.filter(isUtterance);
-    const isResumed = turn.resumed !== undefined;
-    const system = systemPrompt({ client, workspace, now: new Date(), isResumed });
     const said: Utterance[] = [
       { role: "user", text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
@@ -47,7 +50,7 @@ export function createModelAgent(options: ModelAgentOptions): Answerer {
         if (reply.text.trim() !== "") yield GAP;
         const call = asUtterance(reply);
         await turn.record?.(withoutReasoning(call));
-        said.push(call, ...(await resultsOf(reply.toolCalls, options, turn)));
+        said.push(call, ...(await resultsOf(reply.toolCalls, { turn, tools, options })));
       } else if (reply.text.trim() !== "") {
         said.push(asUtterance(reply));
         return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
@@ -81,26 +84,31 @@ function withoutReasoning(said: Utterance): Message {
   return reasoning === undefined ? said : message;
 }
 
-/** The calls run side by side; their results stand in the order of the calls. */
+interface Running {
+  readonly turn: Turn;
+  readonly tools: readonly Tool[];
+  readonly options: ModelAgentOptions;
+}
+
+/** What each call gave, in the order of the calls. */
 async function resultsOf(
   calls: readonly ToolCall[],
-  { tools, log, toolMilliseconds }: ModelAgentOptions,
-  { signal, record, client, isRemote = false }: Turn,
+  { turn, tools, options }: Running,
 ): Promise<Utterance[]> {
+  const { signal, client, isRemote = false } = turn;
+  const { log, toolMilliseconds } = options;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
-  return await Promise.all(
-    calls.map(async (call): Promise<Utterance> => {
-      const startedAt = performance.now();
-      const text = await runTool(call, { tools, signal, client, isRemote, ...limit });
-      const ms = Math.round(performance.now() - startedAt);
-      log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
-      faultPoint("tool_ran");
-      const result = { role: "tool", callId: call.id, name: call.name, text } as const;
-      await record?.(result);
-      faultPoint("tool_stored");
-      return result;
-    }),
-  );
+  return await runCalls(calls, tools, async (call): Promise<Utterance> => {
+    const startedAt = performance.now();
+    const text = await runTool(call, { tools, signal, client, isRemote, ...limit });
+    const ms = Math.round(performance.now() - startedAt);
+    log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
+    faultPoint("tool_ran");
+    const result = { role: "tool", callId: call.id, name: call.name, text } as const;
+    await turn.record?.(result);
+    faultPoint("tool_stored");
+    return result;
+  });
 }
 
 function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {

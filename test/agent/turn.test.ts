@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import * as v from "valibot";
 import type { Message } from "../../src/agent/contract.ts";
 import { openModel } from "../../src/agent/model/open.ts";
+import { systemPrompt } from "../../src/agent/prompt.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { defineTool } from "../../src/agent/tools/define.ts";
 import { createModelAgent } from "../../src/agent/turn.ts";
@@ -67,10 +68,12 @@ interface Setup {
 function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
   const entry = modelEntry({ api_base: server.base });
   const defaults = agentDefaults({ max_llm_retries: 0 });
+  const model = openModel({ entry, defaults, fetch, log: SILENT });
   return createModelAgent({
-    model: openModel({ entry, defaults, fetch, log: SILENT }),
-    tools,
-    workspace: "/srv/claw",
+    modelFor: () => model,
+    toolsFor: () => tools,
+    systemFor: async ({ client }) =>
+      systemPrompt({ client, workspace: "/srv/claw", now: new Date() }),
     max_tool_iterations: rounds,
     log: SILENT,
     toolMilliseconds: 100,
@@ -160,6 +163,39 @@ describe("a turn", () => {
       text: "result a",
     });
     assert.deepEqual(result.usage, { inputTokens: 22, outputTokens: 6 });
+  });
+
+  it("runs a call that must be alone after those before it and before those behind it", async () => {
+    const seen: string[] = [];
+    const reader: Tool = {
+      ...broken,
+      name: "reader",
+      run: async () => {
+        seen.push("read begins");
+        await Promise.resolve();
+        seen.push("read ends");
+        return "read";
+      },
+    };
+    const writer: Tool = {
+      ...broken,
+      name: "writer",
+      alone: true,
+      run: async () => {
+        seen.push("write begins");
+        await new Promise((resolve) => setImmediate(resolve));
+        seen.push("write ends");
+        return "written";
+      },
+    };
+    const names = ["reader", "reader", "writer", "writer", "reader"];
+    server.script(calls(...names.map((name) => ({ name, arguments: "{}" }))), answers("ok"));
+    await ask({ tools: [reader, writer] });
+    const read = ["read begins", "read ends"];
+    const write = ["write begins", "write ends"];
+    const both = ["read begins", "read begins", "read ends", "read ends"];
+    assert.deepEqual(seen, [...both, ...write, ...write, ...read]);
+    assert.deepEqual(resultsTold(), ["read", "read", "written", "written", "read"]);
   });
 
   it("answers calls that cannot be run, so that the model can do better", async () => {
