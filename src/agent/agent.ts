@@ -36,9 +36,12 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
     const { createOfflineAgent } = await import("./offline.ts");
     return createOfflineAgent(tool);
   }
-  const { createModelAgent } = await import("./turn.ts");
+  const [{ createModelAgent }, { createStandby }] = await Promise.all([
+    import("./turn.ts"),
+    import("./standby.ts"),
+  ]);
   const { workspace, max_tool_iterations } = defaults;
-  return createModelAgent({
+  const agent = createModelAgent({
     modelFor: () => model,
     toolsFor: () => [tool],
     systemFor: async ({ client, resumed }) =>
@@ -46,6 +49,7 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
     max_tool_iterations,
     log,
   });
+  return createStandby({ agent, deviceTool: tool, log });
 }
 
 async function configuredModel({ config, log, fetch = globalThis.fetch }: AgentOptions) {

@@ -5,11 +5,21 @@ import type { FactName } from "./device/facts.ts";
 import { understand } from "./offline/understand.ts";
 import type { CallFacts, Tool } from "./tools/contract.ts";
 
+const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
+
+export interface OfflineWords {
+  /** Said at the end of an answer to a question of which a part is about something else. */
+  readonly rest: string;
+}
+
 /**
  * The agent where no model is configured: it answers questions about its device, through the tool a
  * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
  */
-export function createOfflineAgent(deviceTool: Tool): Answerer {
+export function createOfflineAgent(
+  deviceTool: Tool,
+  { rest }: OfflineWords = { rest: REST },
+): Answerer {
   return async function* answer({ text, client, isRemote = false, signal }) {
     signal.throwIfAborted();
     const { facts, more } = understand(text);
@@ -24,14 +34,12 @@ export function createOfflineAgent(deviceTool: Tool): Answerer {
       yield piece;
     }
     if (facts.length > 0 && more) {
-      said += `\n${REST}`;
-      yield `\n${REST}`;
+      said += `\n${rest}`;
+      yield `\n${rest}`;
     }
     return turned(text, said);
   };
 }
-
-const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
 
 /** Measured side by side, told in the order of the question, each as soon as it is there. */
 async function* factSentences(

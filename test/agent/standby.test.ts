@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createAgent } from "../../src/agent/agent.ts";
+import { MARK } from "../../src/agent/standby.ts";
+import {
+  agentConfig,
+  collect,
+  createMemoryLog,
+  modelEntry,
+  modelFailureOf,
+} from "../support/agent-config.ts";
+import { createDeviceTree } from "../support/device-tree.ts";
+import { answers, refuses, resets, startModelServer, textEvent } from "../support/model-server.ts";
+import type { Behaviour } from "../support/model-server.ts";
+
+/** Asks an agent whose model behaves so. */
+async function ask(text: string, ...behaviours: readonly Behaviour[]) {
+  await using server = await startModelServer();
+  server.script(...behaviours);
+  const tree = await createDeviceTree({ "proc/uptime": "7200.0 1.0\n" });
+  const log = createMemoryLog();
+  const config = agentConfig([modelEntry({ api_base: server.base })], { max_llm_retries: 0 });
+  const agent = await createAgent({ config, log, root: tree.device.root });
+  const signal = new AbortController().signal;
+  try {
+    const { text: answer, result } = await collect(
+      agent({ text, history: [], client: "c", signal }),
+    );
+    return { answer, result, lines: log.lines };
+  } finally {
+    await tree.remove();
+  }
+}
+
+describe("while the model cannot be reached", () => {
+  it("a question about the device is answered from the device, marked as such", async () => {
+    const { answer, result, lines } = await ask("What is the uptime?", refuses(503));
+    assert.ok(answer.startsWith(MARK), answer);
+    assert.match(answer, /Uptime is 2 hours/);
+    assert.deepEqual(result.messages, [
+      { role: "user", text: "What is the uptime?" },
+      { role: "assistant", text: answer },
+    ]);
+    assert.ok(lines.some(({ message }) => message.includes("answers for itself")));
+  });
+
+  it("of a question of which a part is about the device, the rest is left open", async () => {
+    const { answer } = await ask("What is the uptime, and who was Ada Lovelace?", resets());
+    assert.match(answer, /Uptime is 2 hours/);
+    assert.match(answer, /rest has to wait/);
+    assert.doesNotMatch(answer, /no model is configured/);
+  });
+
+  it("any other question ends in the model's failure", async () => {
+    const { message } = await modelFailureOf(ask("Who was Ada Lovelace?", refuses(503)));
+    assert.match(message, /overloaded/);
+  });
+
+  it("an answer that had begun is not begun anew", async () => {
+    await modelFailureOf(ask("What is the uptime?", resets(textEvent("It is"))));
+  });
+});
+
+describe("while the model can be reached", () => {
+  it("it alone answers", async () => {
+    const { answer } = await ask("What is the uptime?", answers("Long."));
+    assert.equal(answer, "Long.");
+  });
+});
