@@ -23,7 +23,7 @@ export async function openDevices(url: string, clients: readonly string[]): Prom
     connections.set(
       client,
       await connect(url, client, (part) => {
-        heard.push(part);
+        heard.push({ ...part, when: performance.now() });
         if (part.done && part.error !== "busy") answered.add(`${part.client} ${part.id}`);
       }),
     );
@@ -34,7 +34,8 @@ export async function openDevices(url: string, clients: readonly string[]): Prom
     ask(client) {
       const id = `r${asked.length}`;
       const text = `${client} ${id}`;
-      const request = { client, id, expected: answerTo(text), isAcknowledged: false };
+      const [from, expected] = [performance.now(), answerTo(text)];
+      const request = { client, id, expected, isAcknowledged: false, from };
       asked.push(request);
       const payload = JSON.stringify({ text, id });
       connections.get(client)?.publish(topicOf(client, "request"), payload, { qos: 1 }, (error) => {

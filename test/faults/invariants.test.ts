@@ -57,6 +57,14 @@ describe("the invariants", () => {
         stops: [10_010],
       },
     ],
+    [
+      "a request that three kills cut and that was given up",
+      {
+        heard: [part("1", { text: "", error: "internal", when: 20_000 })],
+        turns: [0, 5000].map((at) => turn("1", at, at + 50)),
+        kills: [10, 5010, 10_000],
+      },
+    ],
     ["busy, and the answer later", { heard: [part("1", { text: "", error: "busy" }), part("1")] }],
     [
       "a request that nobody acknowledged",
