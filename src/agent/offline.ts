@@ -2,6 +2,8 @@ import { hostname } from "node:os";
 import { visible } from "../base/visible.ts";
 import type { Answerer, Turned } from "./contract.ts";
 import type { FactName } from "./device/facts.ts";
+import type { Past } from "./device/past.ts";
+import { understandPast } from "./offline/past.ts";
 import { understand } from "./offline/understand.ts";
 import type { CallFacts, Tool } from "./tools/contract.ts";
 
@@ -22,11 +24,15 @@ export function createOfflineAgent(
 ): Answerer {
   return async function* answer({ text, client, isRemote = false, signal }) {
     signal.throwIfAborted();
+    const call = { signal, client, isRemote };
+    const past = understandPast(text, new Date());
+    if (past !== undefined) {
+      const sentence = await pastSentence(past, deviceTool, call);
+      yield sentence;
+      return turned(text, sentence);
+    }
     const { facts, more } = understand(text);
-    const sentences =
-      facts.length === 0
-        ? introduction()
-        : factSentences(facts, deviceTool, { signal, client, isRemote });
+    const sentences = facts.length === 0 ? introduction() : factSentences(facts, deviceTool, call);
     let said = "";
     for await (const sentence of sentences) {
       const piece = said === "" ? sentence : `\n${sentence}`;
@@ -53,6 +59,15 @@ async function* factSentences(
   for (const reading of readings) yield await reading;
 }
 
+async function pastSentence(
+  { fact, from, to }: Past,
+  deviceTool: Tool,
+  call: CallFacts,
+): Promise<string> {
+  const history = { fact, hours_back_from: from, hours_back_to: to };
+  return await deviceTool.run({ history }, call);
+}
+
 function introduction(): string[] {
   const snippet = {
     model_list: [{ model_name: "gpt", model: "openai/gpt-5.4", api_keys: ["…"] }],
@@ -60,7 +75,7 @@ function introduction(): string[] {
   };
   return [
     `I am the offline agent of picoclaw on ${visible(hostname())}. No model is configured, so I can only answer questions about this device.`,
-    "Ask for its CPU usage, memory, disk space, temperature, load, uptime, network addresses, time, processes, processor or system, or for its status.",
+    "Ask for its CPU usage, memory, disk space, temperature, load, uptime, network addresses, time, processes, processor or system, for its status, or how hot or busy it was last night.",
     `To add a model, put this into config.json, with your own model and key: ${JSON.stringify(snippet)}`,
   ];
 }

@@ -47,8 +47,11 @@ export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answe
 
 /** Its code is loaded when it is needed: most gateways never do. */
 async function isAboutDevice(text: string): Promise<boolean> {
-  const { understand } = await import("./offline/understand.ts");
-  return understand(text).facts.length > 0;
+  const [{ understand }, { understandPast }] = await Promise.all([
+    import("./offline/understand.ts"),
+    import("./offline/past.ts"),
+  ]);
+  return understand(text).facts.length > 0 || understandPast(text, new Date()) !== undefined;
 }
 
 /** The conversation remembers what was said, the mark too. */

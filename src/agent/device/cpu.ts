@@ -5,7 +5,7 @@ import { cleanName, readNumberIfAny, readTextIfAny } from "./files.ts";
 import { countText, percentText } from "./words.ts";
 
 /** Time since the start of the device, in ticks or milliseconds: only differences mean anything. */
-interface CpuTimes {
+export interface CpuTimes {
   readonly busy: number;
   readonly total: number;
   readonly cores: number;
@@ -50,7 +50,8 @@ export const readProcessor: ReadFact = async (device) => {
   return `The processor is ${known ? `${name} with` : "of unknown make with"} ${cores}${speed}.`;
 };
 
-async function cpuTimes(device: Device): Promise<CpuTimes> {
+/** How the processor has spent its time so far. */
+export async function cpuTimes(device: Device): Promise<CpuTimes> {
   const stat = await readTextIfAny(device, "proc/stat");
   return (stat === undefined ? undefined : kernelTimes(stat)) ?? systemTimes();
 }
@@ -73,7 +74,8 @@ function systemTimes(): CpuTimes {
   return { busy: total - idle, total, cores: Math.max(1, all.length) };
 }
 
-async function loadAverages(device: Device): Promise<number[] | undefined> {
+/** Over 1, 5 and 15 minutes; undefined where the system keeps none. */
+export async function loadAverages(device: Device): Promise<number[] | undefined> {
   const text = await readTextIfAny(device, "proc/loadavg", 128);
   const averages = text === undefined ? loadavg() : text.split(" ").slice(0, 3).map(Number);
   // Windows has none and says 0 to all.

@@ -37,6 +37,12 @@ export const readDisk: ReadFact = async (device) => {
   return `Disk usage is ${known.map(diskText).join("; ")}.`;
 };
 
+/** The share of the workspace's disk that is used, 0 to 1; undefined where no file system tells. */
+export async function workspaceDiskShare(device: Device): Promise<number | undefined> {
+  const state = await workspaceState(device.workspace);
+  return state && state.used / (state.used + state.available);
+}
+
 function diskText({ name, used, available }: DiskState): string {
   const sizes = `${sizeText(available)} free of ${sizeText(used + available)}`;
   return `${percentText(used, used + available)} on ${name} (${sizes})`;

@@ -32,6 +32,14 @@ export const readMemory: ReadFact = async (device) => {
   return `Memory usage is ${percentText(used, state.total)} (${sizes}; ${swapText(state)}).`;
 };
 
+/** The share of the memory that is used, 0 to 1; of a container's limit where that is lower. */
+export async function memoryShare(device: Device): Promise<number> {
+  const state = await memoryState(device);
+  const group = await groupState(device);
+  if (group !== undefined && group.limit < state.total) return group.used / group.limit;
+  return (state.total - state.available) / state.total;
+}
+
 function swapText({ swapTotal, swapFree }: MemoryState): string {
   if (swapTotal === 0) return "no swap";
   return `swap ${sizeText(swapTotal - swapFree)} of ${sizeText(swapTotal)}`;

@@ -20,6 +20,11 @@ export const readTemperature: ReadFact = async (device) => {
   return `Temperature is ${texts.slice(0, MAX_READINGS).join(", ")}${more}.`;
 };
 
+/** Degrees Celsius of the sensor that tells most of the processor; undefined where there is none. */
+export async function mainTemperature(device: Device): Promise<number | undefined> {
+  return (await readingsOf(device))[0]?.degrees;
+}
+
 async function readingsOf(device: Device): Promise<Reading[]> {
   const all = [...(await thermalZones(device)), ...(await hardwareMonitors(device))];
   const known = new Map<string, Reading>();

@@ -1,30 +1,66 @@
 import * as v from "valibot";
 import type { Device } from "../device/contract.ts";
 import { FACT_NAMES, FACTS, factSentence } from "../device/facts.ts";
+import type { DeviceHistory } from "../device/history.ts";
+import { pastText } from "../device/past.ts";
+import { SAMPLED } from "../device/sample.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
-const input = v.object({
-  facts: v.pipe(
-    v.array(v.picklist(FACT_NAMES)),
-    v.minLength(1, "name at least one fact"),
-    v.description(
-      `Which facts: ${FACT_NAMES.map((name) => `${name} = ${FACTS[name].about}`).join("; ")}.`,
-    ),
+const facts = v.pipe(
+  v.array(v.picklist(FACT_NAMES)),
+  v.minLength(1, "name at least one fact"),
+  v.description(
+    `Which facts, now: ${FACT_NAMES.map((name) => `${name} = ${FACTS[name].about}`).join("; ")}.`,
   ),
-});
+);
 
-/** Tells facts of the device: one line a fact, in the order asked for, gathered side by side. */
-export function createDeviceTool(device: Device): Tool {
+const hoursBack = (words: string) =>
+  v.pipe(v.number(), v.minValue(0), v.maxValue(48), v.description(words));
+
+const history = v.pipe(
+  v.object({
+    fact: v.pipe(v.picklist(SAMPLED), v.description("disk is the one of the workspace")),
+    hours_back_from: hoursBack("begin: so many hours before now"),
+    hours_back_to: v.optional(hoursBack("end: so many hours before now; 0 where left out")),
+  }),
+  v.description("What one fact was like in the last two days: one sample a minute was kept."),
+);
+
+const input = v.pipe(
+  v.object({ facts: v.optional(facts), history: v.optional(history) }),
+  v.check(
+    (asked) => asked.facts !== undefined || asked.history !== undefined,
+    "give facts, or history",
+  ),
+);
+
+/**
+ * Tells facts of the device: one line a fact, in the order asked for, gathered side by side; and what
+ * they were like before, where a history is kept.
+ */
+export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
   return defineTool({
     name: "device",
     description:
-      "Measures the device this agent runs on, right now. Ask for all the facts you need in one call.",
+      "Measures the device this agent runs on, right now, or tells what it measured in the last two days. Ask for all the facts you need in one call.",
     input,
-    async run({ facts }, { signal }) {
-      const names = [...new Set(facts)];
+    async run(asked, { signal }) {
+      const names = [...new Set(asked.facts)];
       const sentences = names.map((name) => factSentence(name, device, signal));
-      return (await Promise.all(sentences)).join("\n");
+      const known = asked.history === undefined ? [] : [pastOf(asked.history, device, past)];
+      return [...(await Promise.all(sentences)), ...known].join("\n");
     },
   });
+}
+
+function pastOf(
+  asked: v.InferOutput<typeof history>,
+  device: Device,
+  past: DeviceHistory | undefined,
+): string {
+  if (past === undefined) return "No history of this device is kept here.";
+  const { fact, hours_back_from: one, hours_back_to: other = 0 } = asked;
+  const [from, to] = [Math.max(one, other), Math.min(one, other)];
+  return pastText({ fact, from, to }, past, device.now().getTime());
 }

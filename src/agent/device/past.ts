@@ -1,0 +1,90 @@
+import type { DeviceHistory } from "./history.ts";
+import { MINUTE_MS } from "./history.ts";
+import type { Measured } from "./ring.ts";
+import type { SampledFact } from "./sample.ts";
+
+/** A stretch of time that was asked for, in hours back from now. */
+export interface Past {
+  readonly fact: SampledFact;
+  /** The earlier end: more hours back. */
+  readonly from: number;
+  readonly to: number;
+}
+
+const NAMES: Readonly<Record<SampledFact, string>> = {
+  cpu: "CPU usage",
+  memory: "Memory usage",
+  temperature: "Temperature",
+  load: "Load",
+  disk: "Disk usage",
+};
+const UNITS: Readonly<Record<SampledFact, string>> = {
+  cpu: " %",
+  memory: " %",
+  temperature: " °C",
+  load: "",
+  disk: " %",
+};
+const HOUR_MS = 60 * MINUTE_MS;
+
+/** What a fact was like in that time: lowest, highest and mean with local times, then each hour. */
+export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: number): string {
+  const [start, end] = [now - from * HOUR_MS, now - to * HOUR_MS];
+  const measured = history.between(fact, start, end);
+  const when = `from ${clock(start, now)} to ${clock(end, now)}`;
+  const [first] = measured;
+  if (first === undefined) {
+    return `No samples of the ${NAMES[fact].replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())} ${when}: the program was not running, or the device does not tell.`;
+  }
+  const lowest = measured.reduce((least, each) => (each.value < least.value ? each : least), first);
+  const highest = measured.reduce((most, each) => (each.value > most.value ? each : most), first);
+  const show = (value: number): string => shown(value, fact);
+  const at = ({ value, minute }: Measured): string =>
+    `${show(value)} at ${clock(minute * MINUTE_MS, now)}`;
+  const asked = Math.round((end - start) / MINUTE_MS) + 1;
+  const gaps =
+    measured.length < asked * 0.9 ? `, ${measured.length} of ${asked} minutes known` : "";
+  const whole = `${NAMES[fact]} ${when}: highest ${at(highest)}, lowest ${at(lowest)}, mean ${show(mean(measured))}${gaps}.`;
+  return [whole, ...hourLines(measured, show, now)].join("\n");
+}
+
+/** One line an hour, where the time is longer than two of them. */
+function hourLines(
+  measured: readonly Measured[],
+  show: (value: number) => string,
+  now: number,
+): string[] {
+  const hours = new Map<number, Measured[]>();
+  for (const each of measured) {
+    // By the clock on the wall: zones can be half an hour off.
+    const hour = new Date(each.minute * MINUTE_MS).setMinutes(0, 0, 0);
+    const known = hours.get(hour);
+    if (known === undefined) hours.set(hour, [each]);
+    else known.push(each);
+  }
+  if (hours.size <= 2) return [];
+  return [...hours].map(([hour, some]) => {
+    const values = some.map(({ value }) => value);
+    return `${clock(hour, now)}: ${show(Math.min(...values))} to ${show(Math.max(...values))}, mean ${show(mean(some))}`;
+  });
+}
+
+function mean(measured: readonly Measured[]): number {
+  return measured.reduce((sum, { value }) => sum + value, 0) / measured.length;
+}
+
+function shown(value: number, fact: SampledFact): string {
+  return `${value.toFixed(fact === "load" ? 2 : 1)}${UNITS[fact]}`;
+}
+
+/** The local time, with its day where that is not today. */
+function clock(milliseconds: number, now: number): string {
+  const date = new Date(milliseconds);
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
+  if (date.toDateString() === new Date(now).toDateString()) return time;
+  return `${time} on ${new Intl.DateTimeFormat("en", { weekday: "long" }).format(date)}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
+}

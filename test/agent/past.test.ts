@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import type { Device } from "../../src/agent/device/contract.ts";
+import { MINUTE_MS, openDeviceHistory } from "../../src/agent/device/history.ts";
+import { pastText } from "../../src/agent/device/past.ts";
+import { createRing, KEPT_MINUTES } from "../../src/agent/device/ring.ts";
+import { createOfflineAgent } from "../../src/agent/offline.ts";
+import { understandPast } from "../../src/agent/offline/past.ts";
+import { createDeviceTool } from "../../src/agent/tools/device.ts";
+import { SILENT } from "../../src/base/log.ts";
+import { callFacts, collect, createMemoryLog } from "../support/agent-config.ts";
+import { createDeviceTree } from "../support/device-tree.ts";
+
+const NOON = new Date(2026, 6, 1, 12, 0, 0);
+const sample = (temperature: number) => ({
+  cpu: 10,
+  memory: Number.NaN,
+  temperature,
+  load: 1,
+  disk: 50,
+});
+
+/** A device whose clock and temperature the test sets. */
+async function deviceAt(start: Date) {
+  const tree = await createDeviceTree();
+  let now = start.getTime();
+  const device: Device = { ...tree.device, now: () => new Date(now) };
+  const heat = (degrees: number) =>
+    tree.write({
+      "sys/class/thermal/thermal_zone0/temp": `${degrees * 1000}\n`,
+      "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    });
+  const pass = (minutes: number): void => {
+    now += minutes * MINUTE_MS;
+  };
+  return { tree, device, heat, pass };
+}
+
+describe("the ring of samples", () => {
+  it("keeps what is not older than two days, whatever was added before and however the clock jumped", () => {
+    const minutes = fc.array(fc.integer({ min: 1_000_000, max: 1_010_000 }), { maxLength: 50 });
+    fc.assert(
+      fc.property(minutes, fc.integer({ min: 1_000_000, max: 1_010_000 }), (added, from) => {
+        const ring = createRing();
+        const last = new Map<number, number>();
+        for (const [value, minute] of added.entries()) {
+          ring.add(minute, sample(value));
+          last.set(minute % KEPT_MINUTES, minute);
+        }
+        const to = from + 5000;
+        const expected = [...last.values()]
+          .filter((minute) => minute >= Math.max(from, to - KEPT_MINUTES) && minute < to)
+          .toSorted((a, b) => a - b);
+        const found = ring.between("temperature", from, to);
+        assert.deepEqual(
+          found.map(({ minute }) => minute),
+          expected,
+        );
+        for (const { minute, value } of found) assert.equal(value, added.lastIndexOf(minute));
+        assert.deepEqual(ring.between("memory", from, to), []);
+      }),
+    );
+  });
+
+  it("is the same after it was written and read, and refuses what is no ring", () => {
+    const ring = createRing();
+    ring.add(5_000_000, sample(41.5));
+    const bytes = ring.bytes();
+    assert.ok(bytes.length < 100_000);
+    const again = createRing(bytes);
+    assert.deepEqual(again?.between("temperature", 5_000_000, 5_000_001), [
+      { minute: 5_000_000, value: 41.5 },
+    ]);
+    assert.equal(createRing(bytes.subarray(1)), undefined);
+    assert.equal(createRing(bytes.map((byte, at) => (at < 4 ? byte ^ 1 : byte))), undefined);
+  });
+});
+
+describe("the history of a device", () => {
+  it("outlives the process, with a gap while it was off", async () => {
+    const { tree, device, heat, pass } = await deviceAt(NOON);
+    const file = join(device.workspace, "state", "device-history");
+    const first = await openDeviceHistory({ device, file, log: SILENT });
+    await heat(40);
+    await first.take();
+    await first.take();
+    await first.close();
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    pass(30);
+    await heat(60);
+    const second = await openDeviceHistory({ device, file, log: SILENT });
+    await second.take();
+    await second.take();
+    const kept = second.between("temperature", 0, device.now().getTime());
+    assert.deepEqual(
+      kept.map(({ value }) => value),
+      [40, 60],
+    );
+    assert.equal((kept[1]?.minute ?? 0) - (kept[0]?.minute ?? 0), 30);
+    await second.close();
+    await tree.remove();
+  });
+
+  it("begins anew where its file is unreadable, and says so", async () => {
+    const { tree, device } = await deviceAt(NOON);
+    const file = join(device.workspace, "device-history");
+    await mkdir(device.workspace, { recursive: true });
+    await writeFile(file, "nonsense");
+    const log = createMemoryLog();
+    const history = await openDeviceHistory({ device, file, log });
+    await history.take();
+    assert.ok(log.lines.some(({ message }) => message.includes("begins anew")));
+    await history.close();
+    assert.notEqual((await readFile(file)).length, 8);
+    await tree.remove();
+  });
+
+  it("goes on where its file cannot be written", async () => {
+    const { tree, device } = await deviceAt(NOON);
+    await mkdir(device.workspace, { recursive: true });
+    await writeFile(join(device.workspace, "file"), "");
+    const log = createMemoryLog();
+    const file = join(device.workspace, "file", "device-history");
+    const history = await openDeviceHistory({ device, file, log });
+    await history.take();
+    await history.close();
+    assert.ok(log.lines.some(({ message }) => message.includes("cannot be written")));
+    await rm(device.root, { recursive: true });
+    await tree.remove().catch(() => {});
+  });
+});
+
+describe("the device tool", () => {
+  it("tells what a fact was like, with its highest, its lowest and each hour", async () => {
+    const { tree, device, heat, pass } = await deviceAt(new Date(2026, 6, 1, 8, 0, 0));
+    const history = await openDeviceHistory({ device, log: SILENT });
+    for (const degrees of [40, 50, 62, 44]) {
+      await history.take();
+      await heat(degrees);
+      await history.take();
+      pass(60);
+    }
+    const tool = createDeviceTool(device, history);
+    const asked = { history: { fact: "temperature", hours_back_from: 4.1 } };
+    const text = await tool.run(asked, callFacts());
+    assert.match(
+      text,
+      /^Temperature from 07:54 to 12:00: highest 62\.0 °C at 10:00, lowest 40\.0 °C at 08:00, mean 49\.0 °C, 4 of 247 minutes known\.$/m,
+    );
+    assert.match(text, /^10:00: 62\.0 °C to 62\.0 °C, mean 62\.0 °C$/m);
+    assert.equal(text.split("\n").length, 5);
+    const both = { facts: ["hostname"], history: { fact: "load", hours_back_from: 0.5 } };
+    assert.match(await tool.run(both, callFacts()), /^.*\nNo samples of the load|Load from/);
+    assert.match(await tool.run({}, callFacts()), /give facts, or history/);
+    await history.close();
+    await tree.remove();
+  });
+
+  it("says where there are no samples", () => {
+    const none = {
+      between: () => [],
+      take: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+    };
+    const text = pastText({ fact: "cpu", from: 14, to: 6 }, none, NOON.getTime());
+    assert.match(text, /^No samples of the CPU usage from 22:00 on Tuesday to 06:00/);
+  });
+});
+
+describe("a question about the past", () => {
+  const asked: readonly (readonly [string, string, number, number])[] = [
+    ["Was it hot last night?", "temperature", 14, 6],
+    ["was it warm overnight", "temperature", 14, 6],
+    ["How high was the CPU usage in the last 3 hours?", "cpu", 3, 0],
+    ["max temperature today", "temperature", 12, 0],
+    ["What was the highest load in the past 30 minutes?", "load", 0.5, 0],
+    ["How full was the disk yesterday?", "disk", 36, 12],
+    ["average memory usage in the last two days", "memory", 48, 0],
+    ["peak cpu this morning", "cpu", 6, 0],
+    ["War es letzte Nacht heiß?", "temperature", 14, 6],
+    ["Wie hoch war die CPU in den letzten 6 Stunden?", "cpu", 6, 0],
+    ["Höchste Temperatur heute?", "temperature", 12, 0],
+  ];
+  for (const [text, fact, from, to] of asked) {
+    it(`${JSON.stringify(text)} is ${fact} from ${from} to ${to} hours ago`, () => {
+      assert.deepEqual(understandPast(text, NOON), { fact, from, to });
+    });
+  }
+
+  for (const text of [
+    "How hot is it?",
+    "Was it hot?",
+    "What is the temperature today?",
+    "Was it hot in Berlin last night?",
+    "Was the coffee hot this morning?",
+    "What happened last night?",
+    "Was the weather hot yesterday?",
+    "last night",
+    `Was it hot last night? ${"really ".repeat(30)}`,
+  ]) {
+    it(`${JSON.stringify(text.slice(0, 40))} is none`, () => {
+      assert.equal(understandPast(text, NOON), undefined);
+    });
+  }
+
+  it("is answered by the offline agent from the samples", async () => {
+    const { tree, device, heat } = await deviceAt(new Date());
+    const history = await openDeviceHistory({ device, log: SILENT });
+    await history.take();
+    await heat(57);
+    await history.take();
+    const agent = createOfflineAgent(createDeviceTool(device, history));
+    const text = "How hot was it in the last 2 hours?";
+    const signal = new AbortController().signal;
+    const { text: answer, result } = await collect(
+      agent({ text, history: [], client: "c", signal }),
+    );
+    assert.match(answer, /^Temperature from .* highest 57\.0 °C/);
+    assert.equal(result.messages[1]?.text, answer);
+    await history.close();
+    await tree.remove();
+  });
+});
