@@ -1,0 +1,195 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { variable } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import { beginningOf } from "../shorten.ts";
+import { within } from "../within.ts";
+import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
+import { createFileCache, readWithin } from "./files.ts";
+import type { Reading } from "./files.ts";
+import { documentOf, lineField, listField } from "./frontmatter.ts";
+import type { MarkdownDocument } from "./frontmatter.ts";
+import { createCatalogue } from "./skills.ts";
+
+export interface WorkspaceOptions {
+  /** Absolute path; need not be there. */
+  readonly folder: string;
+  /** The program's own folder (`~/.picoclaw`): skills for every workspace lie there. */
+  readonly home: string;
+  readonly now: () => Date;
+  readonly log: Log;
+  /** Folder of the skills that come with the program; `PICOCLAW_BUILTIN_SKILLS` where it is left out. */
+  readonly builtin?: string;
+}
+
+/** Bytes of one file and characters of all together that reach a prompt. */
+const MAX_FILE = 64 * 1024;
+const MAX_ALL = 256 * 1024;
+const MAX_DAYS = 3;
+/** Milliseconds for all files: a disk that hangs must not hold a turn. */
+const READ_MS = 5_000;
+
+const NOTHING: WorkspaceTexts = {
+  agent: "",
+  settings: {},
+  soul: "",
+  user: "",
+  memory: "",
+  days: [],
+  skills: [],
+};
+
+/** The agent's folder, read again at every turn as far as it changed. Makes and writes nothing. */
+export function openWorkspace(options: WorkspaceOptions): Workspace {
+  const { folder, home, log, builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "" } = options;
+  const catalogue = createCatalogue({
+    places: [
+      { folder: join(folder, "skills"), root: folder },
+      { folder: join(home, "skills"), root: home },
+      ...(builtin === "" ? [] : [{ folder: builtin, root: builtin }]),
+    ],
+    now: options.now,
+    log,
+  });
+  const files = createTexts(options);
+  let last = NOTHING;
+
+  const readAll = async (): Promise<WorkspaceTexts> => {
+    const [agent, soul, user, memory, days, skills] = await Promise.all([
+      agentDocument(files.document),
+      files.text("SOUL.md"),
+      files.text("USER.md"),
+      files.text("memory/MEMORY.md"),
+      files.days(),
+      catalogue(),
+    ]);
+    const settings = settingsOf(agent);
+    return bounded({ agent: agent.body, settings, soul, user, memory, days, skills });
+  };
+
+  return {
+    folder,
+    async read() {
+      try {
+        last = await within(READ_MS, new AbortController().signal, readAll);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        log.warn("the workspace cannot be read: the turn goes on with what was read before", {
+          why,
+        });
+      }
+      return last;
+    },
+  };
+}
+
+interface Texts {
+  /** Undefined where there is no such file. */
+  readonly document: (name: string) => Promise<MarkdownDocument | undefined>;
+  readonly text: (name: string) => Promise<string>;
+  readonly days: () => Promise<DayNotes[]>;
+}
+
+function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
+  const texts = createFileCache<string>({
+    load: (path) => textOf(folder, path),
+    nothing: "",
+    now,
+    log,
+  });
+  const documents = createFileCache<MarkdownDocument>({
+    load: (path) => documentAt(folder, path),
+    nothing: { fields: new Map(), body: "" },
+    now,
+    log,
+  });
+  const folders = createFileCache<readonly string[]>({
+    load: async (path) => ({ value: (await readdir(path)).toSorted() }),
+    nothing: [],
+    now,
+    log,
+  });
+  const memory = join(folder, "memory");
+  return {
+    document: (name) => documents.get(join(folder, name)),
+    text: async (name) => ((await texts.get(join(folder, name))) ?? "").trim(),
+    async days() {
+      const found: DayNotes[] = [];
+      const months = ((await folders.get(memory)) ?? []).filter((name) => /^\d{6}$/.test(name));
+      for (const month of months.toReversed()) {
+        const names = (await folders.get(join(memory, month))) ?? [];
+        for (const name of names.filter((file) => isDay(file, month)).toReversed()) {
+          const text = ((await texts.get(join(memory, month, name))) ?? "").trim();
+          if (text !== "") found.unshift({ date: dateOf(name), text });
+          if (found.length === MAX_DAYS) return found;
+        }
+      }
+      return found;
+    },
+  };
+}
+
+function isDay(name: string, month: string): boolean {
+  return /^\d{8}\.md$/.test(name) && name.startsWith(month);
+}
+
+function dateOf(name: string): string {
+  return `${name.slice(0, 4)}-${name.slice(4, 6)}-${name.slice(6, 8)}`;
+}
+
+async function textOf(root: string, path: string): Promise<Reading<string>> {
+  const { text, bytes } = await readWithin(root, path, MAX_FILE);
+  if (bytes <= MAX_FILE) return { value: text };
+  const fault = `it is longer than ${MAX_FILE} bytes, and only its beginning is read`;
+  return { value: `${text}\n… (cut here: the file has ${bytes} bytes)`, fault };
+}
+
+async function documentAt(root: string, path: string): Promise<Reading<MarkdownDocument>> {
+  const { value: text, fault } = await textOf(root, path);
+  const value = await documentOf(text);
+  const why = fault ?? value.fault;
+  return why === undefined ? { value } : { value, fault: why };
+}
+
+/** AGENT.md; where there is none, what its older form says in two files. */
+async function agentDocument(document: Texts["document"]): Promise<MarkdownDocument> {
+  const agent = await document("AGENT.md");
+  if (agent !== undefined) return agent;
+  const older = await Promise.all([document("AGENTS.md"), document("IDENTITY.md")]);
+  const bodies = older.map((found) => found?.body ?? "").filter((body) => body !== "");
+  return { fields: new Map(), body: bodies.join("\n\n") };
+}
+
+function settingsOf(document: MarkdownDocument): AgentSettings {
+  const name = lineField(document, "name", 100);
+  const description = lineField(document, "description", 1024);
+  const tools = listField(document, "tools");
+  const model = lineField(document, "model", 200);
+  const maxTurns = Number(lineField(document, "maxTurns", 20));
+  const skills = listField(document, "skills");
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(description === undefined ? {} : { description }),
+    ...(tools === undefined ? {} : { tools }),
+    ...(model === undefined ? {} : { model }),
+    ...(Number.isInteger(maxTurns) && maxTurns > 0 ? { maxTurns } : {}),
+    ...(skills === undefined ? {} : { skills }),
+  };
+}
+
+/** The whole within its bound: who the agent is comes before what it remembers, and newer before older. */
+function bounded(texts: WorkspaceTexts): WorkspaceTexts {
+  let left = MAX_ALL;
+  const fit = (text: string): string => {
+    const kept =
+      text.length <= left
+        ? text
+        : `${beginningOf(text, left)}\n… (cut here: the texts of the workspace are too long)`;
+    left = Math.max(0, left - text.length);
+    return kept;
+  };
+  const [agent, soul, user] = [fit(texts.agent), fit(texts.soul), fit(texts.user)];
+  const memory = fit(texts.memory);
+  const days = texts.days.toReversed().map(({ date, text }) => ({ date, text: fit(text) }));
+  return { ...texts, agent, soul, user, memory, days: days.toReversed() };
+}
