@@ -13,22 +13,21 @@ import { temporaryFolder } from "../support/temporary.ts";
 
 type Files = Readonly<Record<string, string>>;
 
-/** A home with a workspace in it, as the files say; an hour ago, so that everything has settled. */
-async function createHome(files: Files) {
+/** A home with a workspace in it, as the files say. */
+async function createHome(files: Files, now = () => new Date()) {
   const folder = await temporaryFolder();
   const log = createMemoryLog();
   const write = async (path: string, text: string): Promise<void> => {
     const file = join(folder.path, path);
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, text);
-    await utimes(file, 1_000_000, 1_000_000);
   };
   for (const [path, text] of Object.entries(files)) await write(path, text);
   const workspace = openWorkspace({
     folder: join(folder.path, "workspace"),
     home: folder.path,
     builtin: join(folder.path, "builtin"),
-    now: () => new Date(),
+    now,
     log,
   });
   return {
@@ -122,12 +121,23 @@ describe("the workspace", () => {
     assert.equal(await soul(), "mild");
     // Same size, same time stamp, as fast as it goes.
     for (const word of ["loud", "slow", "fast", "cold"]) {
-      await writeFile(join(home.path, "workspace/SOUL.md"), word);
+      await home.write("workspace/SOUL.md", word);
+      await utimes(join(home.path, "workspace/SOUL.md"), 1_000_000, 1_000_000);
       assert.equal(await soul(), word);
     }
     await rm(join(home.path, "workspace/SOUL.md"));
     assert.equal(await soul(), "");
     assert.deepEqual(home.log.lines, []);
+  });
+
+  it("is not read again while nothing changes", async () => {
+    const inAnHour = () => new Date(Date.now() + 3_600_000);
+    const files = { "workspace/skills/a/SKILL.md": skill("a", "first") };
+    await using home = await createHome(files, inAnHour);
+    const [first] = (await home.workspace.read()).skills;
+    assert.equal((await home.workspace.read()).skills[0], first);
+    await home.write("workspace/skills/a/SKILL.md", skill("a", "another"));
+    assert.equal((await home.workspace.read()).skills[0]?.description, "another");
   });
 
   it("cuts what is too long, says so, and logs it once", async () => {

@@ -79,7 +79,8 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
       const key = `${facts.dev}:${facts.ino}:${facts.size}:${facts.mtimeMs}:${facts.ctimeMs}`;
       const before = entries.get(path);
       if (before?.key === key) return before.value;
-      const isSettled = now().getTime() - facts.mtimeMs > SETTLED_MS;
+      const changedAt = Math.max(facts.mtimeMs, facts.ctimeMs || 0);
+      const isSettled = now().getTime() - changedAt > SETTLED_MS;
       return keep(path, await made(path, isSettled ? key : ""));
     },
   };

@@ -25,7 +25,7 @@ export async function documentOf(text: string): Promise<MarkdownDocument> {
     const parsed: unknown = parse(head, {
       schema: "failsafe",
       uniqueKeys: false,
-      logLevel: "silent",
+      logLevel: "error",
     });
     return { fields: fieldsOf(parsed), body };
   } catch {
