@@ -71,14 +71,6 @@ export async function openSkill({ name, folder, file, root }: Skill): Promise<Op
   return { name, folder, body: bytes > BODY_BYTES ? `${body}${cut}` : body, files };
 }
 
-/** A skill as a model reads it. */
-export function skillText({ name, folder, body, files }: OpenSkill): string {
-  const beside = files.length === 0 ? "none" : files.join(", ");
-  return [`Skill: ${name}`, `Folder: ${visible(folder)}`, `Files beside: ${beside}`, "", body].join(
-    "\n",
-  );
-}
-
 async function namesOf(folder: string): Promise<{ value: string[] }> {
   const names = await readdir(folder);
   const shown = names.filter((name) => !name.startsWith("."));
