@@ -39,6 +39,8 @@ async function createHome(files: Files, now = () => new Date()) {
   };
 }
 
+const inAnHour = (): Date => new Date(Date.now() + 3_600_000);
+
 const skill = (name: string, description: string): string =>
   `---\nname: ${name}\ndescription: ${description}\n---\n# ${name}\n`;
 
@@ -131,7 +133,6 @@ describe("the workspace", () => {
   });
 
   it("is not read again while nothing changes", async () => {
-    const inAnHour = () => new Date(Date.now() + 3_600_000);
     const files = { "workspace/skills/a/SKILL.md": skill("a", "first") };
     await using home = await createHome(files, inAnHour);
     const [first] = (await home.workspace.read()).skills;

@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import type { Stats } from "node:fs";
-import { open, realpath, stat } from "node:fs/promises";
-import { sep } from "node:path";
+import { open, readdir, realpath, stat } from "node:fs/promises";
+import { join, sep } from "node:path";
 import type { Log } from "../../base/log.ts";
 
 /** What was read of a file, and in words what was not as it should be. */
@@ -124,6 +124,15 @@ export async function realPathWithin(root: string, path: string): Promise<string
   const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
   if (isInside(realRoot, real)) return real;
   throw new Error(`it is a link that leaves ${root}`);
+}
+
+/** The names in a folder inside `root`, in order; none where there is no such folder or it leads out. */
+export async function namesWithin(root: string, path: string): Promise<string[]> {
+  try {
+    return (await readdir(await realPathWithin(root, join(root, path)))).toSorted();
+  } catch {
+    return [];
+  }
 }
 
 /** Whether a path is the folder or lies in it; both absolute, without links. */

@@ -5,6 +5,7 @@ import type { Log } from "../../base/log.ts";
 import { beginningOf } from "../shorten.ts";
 import { within } from "../within.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
+import { dayOf, isMonth } from "./days.ts";
 import { createFileCache, readWithin } from "./files.ts";
 import type { Reading } from "./files.ts";
 import { documentOf, lineField, listField } from "./frontmatter.ts";
@@ -115,26 +116,19 @@ function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
     text: async (name) => ((await texts.get(join(folder, name))) ?? "").trim(),
     async days() {
       const found: DayNotes[] = [];
-      const months = ((await folders.get(memory)) ?? []).filter((name) => /^\d{6}$/.test(name));
+      const months = ((await folders.get(memory)) ?? []).filter(isMonth);
       for (const month of months.toReversed()) {
-        const names = (await folders.get(join(memory, month))) ?? [];
-        for (const name of names.filter((file) => isDay(file, month)).toReversed()) {
+        for (const name of ((await folders.get(join(memory, month))) ?? []).toReversed()) {
+          const date = dayOf(month, name);
+          if (date === undefined) continue;
           const text = ((await texts.get(join(memory, month, name))) ?? "").trim();
-          if (text !== "") found.unshift({ date: dateOf(name), text });
+          if (text !== "") found.unshift({ date, text });
           if (found.length === MAX_DAYS) return found;
         }
       }
       return found;
     },
   };
-}
-
-function isDay(name: string, month: string): boolean {
-  return /^\d{8}\.md$/.test(name) && name.startsWith(month);
-}
-
-function dateOf(name: string): string {
-  return `${name.slice(0, 4)}-${name.slice(4, 6)}-${name.slice(6, 8)}`;
 }
 
 async function textOf(root: string, path: string): Promise<Reading<string>> {

@@ -1,0 +1,166 @@
+import * as v from "valibot";
+import { shortened } from "../shorten.ts";
+import type { Workspace } from "../workspace/contract.ts";
+import { dayFile, dayOf, isMonth, localClock, localDay } from "../workspace/days.ts";
+import { namesWithin } from "../workspace/files.ts";
+import { inTurn, readNote, writeNote } from "../workspace/notes.ts";
+import type { Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+
+const MEMORY = "memory/MEMORY.md";
+const TITLE = "# Memory\n";
+/** Bytes of MEMORY.md, which is part of every prompt, and of the notes of one day. */
+const MAX_MEMORY = 32 * 1024;
+const MAX_DAY = 64 * 1024;
+/** Characters of one entry. */
+const MAX_ENTRY = 2_000;
+const MAX_DAYS_READ = 7;
+/** Days that are told of where one is asked for that has no notes. */
+const MAX_DAYS_TOLD = 31;
+
+const input = v.object({
+  action: v.pipe(
+    v.picklist(["remember", "note", "read", "forget"]),
+    v.description(
+      "remember = keep a lasting fact; note = write into today's diary; read = show the memory and the days asked for; forget = remove the entries of the memory that contain the text.",
+    ),
+  ),
+  text: v.optional(
+    v.pipe(
+      v.string(),
+      v.description("For remember and note: the entry, one line. For forget: words of the entry."),
+    ),
+  ),
+  days: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^\d{4}-\d{2}-\d{2}$/, "write days as YYYY-MM-DD"))),
+      v.maxLength(MAX_DAYS_READ, `at most ${MAX_DAYS_READ} days at once`),
+      v.description("For read: days as YYYY-MM-DD whose notes to show."),
+    ),
+  ),
+});
+
+export interface MemoryOptions {
+  readonly workspace: Pick<Workspace, "folder">;
+  readonly now: () => Date;
+}
+
+/** What the agent keeps beyond a conversation: MEMORY.md and a file of notes a day, for all clients. */
+export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
+  const { folder } = workspace;
+  return defineTool({
+    name: "memory",
+    description:
+      "Your memory beyond this conversation. The memory and the notes of the last days already stand in your instructions. Never keep secrets such as passwords in it.",
+    input,
+    alone: true,
+    characters: MAX_MEMORY + 4 * 1024,
+    async run({ action, text = "", days = [] }) {
+      if (action === "read") return await inTurn(() => read(folder, days));
+      const line = oneLine(text);
+      if (line === "") return `error: ${action} needs a text`;
+      if (line.length > MAX_ENTRY) {
+        return `error: the text has ${line.length} characters, and an entry may have ${MAX_ENTRY}`;
+      }
+      if (action === "remember") return await inTurn(() => remember(folder, line));
+      if (action === "note") return await inTurn(() => note(folder, line, now()));
+      return await inTurn(() => forget(folder, line));
+    },
+  });
+}
+
+async function remember(folder: string, line: string): Promise<string> {
+  const before = await readNote(folder, MEMORY);
+  const wanted = line.toLowerCase();
+  if (before.split("\n").some((known) => entryOf(known)?.toLowerCase() === wanted)) {
+    return "That is in the memory already.";
+  }
+  const after = withLine(before === "" ? TITLE : before, `- ${line}`);
+  if (sizeOf(after) > MAX_MEMORY) return fullText(before);
+  await writeNote(folder, MEMORY, after);
+  return "Remembered.";
+}
+
+function fullText(memory: string): string {
+  const room = `${sizeOf(memory)} of ${MAX_MEMORY} bytes are used`;
+  return `error: the memory is full (${room}). Forget what is not needed any more, or several entries and remember them in one shorter one. It holds:\n${shortened(memory, MAX_MEMORY)}`;
+}
+
+async function note(folder: string, line: string, now: Date): Promise<string> {
+  const date = localDay(now);
+  const path = dayFile(date);
+  const before = await readNote(folder, path);
+  const after = withLine(before === "" ? `# ${date}\n` : before, `- ${localClock(now)} ${line}`);
+  if (sizeOf(after) > MAX_DAY) return `error: the notes of ${date} are full (${MAX_DAY} bytes)`;
+  await writeNote(folder, path, after);
+  return `Noted for ${date}.`;
+}
+
+async function forget(folder: string, line: string): Promise<string> {
+  const before = await readNote(folder, MEMORY);
+  const words = line.toLowerCase();
+  const kept: string[] = [];
+  const gone: string[] = [];
+  let isGone = false;
+  for (const row of before.split("\n")) {
+    const entry = entryOf(row);
+    if (entry !== undefined) isGone = entry.toLowerCase().includes(words);
+    // An entry goes on in the rows below that are moved to the right.
+    else if (!/^[ \t]+\S/.test(row)) isGone = false;
+    if (isGone && entry !== undefined) gone.push(entry);
+    if (!isGone) kept.push(row);
+  }
+  if (gone.length === 0) return "error: no entry of the memory contains that text";
+  await writeNote(folder, MEMORY, kept.join("\n"));
+  const told = gone.map((entry) => `- ${shortened(entry, 200)}`).join("\n");
+  return shortened(`Forgotten:\n${told}`, 4_000);
+}
+
+async function read(folder: string, days: readonly string[]): Promise<string> {
+  const memory = await readNote(folder, MEMORY);
+  const parts = [memory.trim() === "" ? "The memory is empty." : memory.trim()];
+  let isMissing = false;
+  for (const date of days) {
+    const text = (await readNote(folder, dayFile(date))).trim();
+    isMissing ||= text === "";
+    parts.push(text === "" ? `There are no notes of ${date}.` : `Notes of ${date}:\n${text}`);
+  }
+  if (isMissing) parts.push(`Days with notes: ${(await knownDays(folder)).join(", ") || "none"}.`);
+  return parts.join("\n\n");
+}
+
+/** The newest days with notes, newest first. */
+async function knownDays(folder: string): Promise<string[]> {
+  const days: string[] = [];
+  const months = await namesWithin(folder, "memory");
+  for (const month of months.filter(isMonth).toReversed()) {
+    const names = await namesWithin(folder, `memory/${month}`);
+    const found = names.map((name) => dayOf(month, name)).filter((day) => day !== undefined);
+    days.push(...found.toReversed());
+    if (days.length >= MAX_DAYS_TOLD) break;
+  }
+  return days.slice(0, MAX_DAYS_TOLD);
+}
+
+/** The words of a bullet; undefined for any other row. */
+function entryOf(row: string): string | undefined {
+  return /^[ \t]*[-*+][ \t]+(.*)$/.exec(row)?.[1]?.trim();
+}
+
+/** Without control characters and those that hide or turn text, and without a bullet of its own. */
+function oneLine(text: string): string {
+  return text
+    .toWellFormed()
+    .replace(/\s+/g, " ")
+    .replace(/[\p{Cc}\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/gu, "")
+    .trim()
+    .replace(/^(?:[-*+] +)+/, "");
+}
+
+function withLine(text: string, line: string): string {
+  return `${text}${text.endsWith("\n") ? "" : "\n"}${line}\n`;
+}
+
+function sizeOf(text: string): number {
+  return Buffer.byteLength(text);
+}

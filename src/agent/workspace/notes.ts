@@ -1,0 +1,93 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { isInside, isMissing, realPathWithin } from "./files.ts";
+
+/** Bytes of a file that is changed; what is longer is somebody else's work. */
+const MAX_CHANGED = 1024 * 1024;
+
+/** One after the other in this process, so that none writes over what another has just written. */
+let last: Promise<unknown> = Promise.resolve();
+
+/** Runs when all that came before has ended. */
+export async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const before = last;
+  const done = before.then(work);
+  // The next one waits for the end, whatever it was; who asked hears of it.
+  last = done.catch(() => {});
+  return await done;
+}
+
+/** The whole text of a file in a workspace, "" where there is none. Throws for links that leave it. */
+export async function readNote(root: string, path: string): Promise<string> {
+  const file = join(root, path);
+  try {
+    const real = await realPathWithin(root, file);
+    const facts = await stat(real);
+    if (!facts.isFile()) throw new Error(`${path} is no regular file`);
+    if (facts.size > MAX_CHANGED) throw new Error(`${path} has more than ${MAX_CHANGED} bytes`);
+    const handle = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      return utf8Of(await handle.readFile(), path);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (isMissing(error)) return "";
+    throw error;
+  }
+}
+
+/** Writes a file of a workspace whole or not at all, and makes its folders; both for this user alone. */
+export async function writeNote(root: string, path: string, text: string): Promise<void> {
+  const file = await writablePath(root, path);
+  const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}`);
+  try {
+    const handle = await open(fresh, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(fresh, file);
+  } catch (error) {
+    await rm(fresh, { force: true });
+    throw error;
+  }
+}
+
+/** Where the file really lies; its folders are made. */
+async function writablePath(root: string, path: string): Promise<string> {
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  const realRoot = await realpath(root);
+  let folder = realRoot;
+  for (const name of dirname(path).split("/")) {
+    const below = join(folder, name);
+    await mkdir(below, { mode: 0o700 }).catch(rejectUnlessThere);
+    folder = await realpath(below);
+    if (!isInside(realRoot, folder)) throw new Error(`${name} is a link that leaves the workspace`);
+  }
+  const file = join(folder, basename(path));
+  try {
+    return await realPathWithin(realRoot, file);
+  } catch (error) {
+    if (isMissing(error)) return file;
+    throw error;
+  }
+}
+
+function rejectUnlessThere(error: unknown): void {
+  if (error instanceof Error && "code" in error && error.code === "EEXIST") return;
+  throw error;
+}
+
+/** Strictly: bytes that are no text would not survive being written back. */
+function utf8Of(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error(`${path} is no UTF-8 text`);
+  }
+}
