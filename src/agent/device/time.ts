@@ -32,7 +32,7 @@ function two(value: number): string {
 }
 
 /** The two largest units that say something: `3 days and 4 hours`, `12 seconds`. */
-function durationText(seconds: number): string {
+export function durationText(seconds: number): string {
   const units: [string, number][] = [
     ["day", 86_400],
     ["hour", 3600],

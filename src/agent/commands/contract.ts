@@ -1,0 +1,77 @@
+import type { Message, Turn, Turned } from "../contract.ts";
+import type { BackgroundTask } from "../subagents.ts";
+import type { OpenSkill, Workspace } from "../workspace/contract.ts";
+
+/** What the commands look at and change; whoever composes the agent wires it. */
+export interface CommandContext {
+  readonly models: ModelChoice;
+  /** The tools that the client of this turn is offered. */
+  readonly tools: (
+    turn: Turn,
+  ) => readonly { readonly name: string; readonly description: string }[];
+  /** Names of the enabled channels. */
+  readonly channels: () => readonly string[];
+  readonly workspace: Workspace;
+  /** How the device is, in a line or a few. */
+  readonly device: (signal: AbortSignal) => Promise<string>;
+  /** Seconds since the program began. */
+  readonly uptime: () => number;
+  /** Tokens that the model can read. */
+  readonly window: () => number;
+  /** About how many tokens the messages are. */
+  readonly tokens: (messages: readonly Message[]) => number;
+  /** Background tasks of a client. */
+  readonly tasks: (client: string) => readonly BackgroundTask[];
+  /** Reads the configuration again and says what came of it; absent where that cannot be done. */
+  readonly reload?: () => Promise<string>;
+  /** Answers with a model; absent where none is configured. */
+  readonly answer?: AnswerWith;
+}
+
+/** An `Answerer` that works by the given skills in this turn: they belong into its system prompt. */
+export type AnswerWith = (
+  turn: Turn,
+  skills?: readonly OpenSkill[],
+) => AsyncGenerator<string, Turned>;
+
+export interface ModelChoice {
+  /** None for the offline agent. */
+  readonly list: () => readonly ModelOutline[];
+  readonly current: () => ModelOutline | undefined;
+  /** For every client, from the next turn on; takes only names of the list. May throw a `Failure`. */
+  readonly switchTo: (name: string) => Promise<void>;
+}
+
+export interface ModelOutline {
+  /** Its `model_name`. */
+  readonly name: string;
+  readonly provider: string;
+}
+
+/** A command as it was written. */
+export interface Asked {
+  /** What follows the command's name, without blanks around. */
+  readonly words: string;
+  readonly turn: Turn;
+}
+
+/** What a command answers: a text that is not remembered, or a turn of the model. */
+export type Outcome = string | { readonly text: string; readonly forget: true } | ModelTurn;
+
+/** A turn that is still to run. */
+export interface ModelTurn {
+  readonly run: () => AsyncGenerator<string, Turned>;
+}
+
+export interface Command {
+  /** Without its slash, in lower case. */
+  readonly name: string;
+  /** What may follow the name, for `Usage:`; absent where nothing may. */
+  readonly options?: string;
+  readonly about: string;
+  /** Only for who may change things for everyone. */
+  readonly isForAdmins?: true;
+  readonly run: (asked: Asked, context: CommandContext) => Outcome | Promise<Outcome>;
+}
+
+export const NO_MODEL = "No model is configured.";

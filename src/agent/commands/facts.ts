@@ -1,0 +1,185 @@
+import type { Turn } from "../contract.ts";
+import { durationText } from "../device/time.ts";
+import { countText, percentText } from "../device/words.ts";
+import { shortened } from "../shorten.ts";
+import { NO_MODEL } from "./contract.ts";
+import type { Command, CommandContext, ModelOutline } from "./contract.ts";
+import { firstWord, listing, shown, usageText } from "./words.ts";
+
+const status: Command = {
+  name: "status",
+  about: "how the device, the model and this conversation are",
+  async run({ turn }, context) {
+    const { messages, tokens, share } = conversation(turn, context);
+    return [
+      await context.device(turn.signal),
+      currentModel(context),
+      `Conversation: ${countText(messages, "message")}, about ${countText(tokens, "token")} (${share})`,
+      `Running for ${durationText(context.uptime())}`,
+    ].join("\n");
+  },
+};
+
+const model: Command = {
+  name: "model",
+  about: "the model that answers",
+  run: (_, context) => currentModel(context),
+};
+
+const tools: Command = {
+  name: "tools",
+  about: "the tools that the model can call",
+  run({ turn }, context) {
+    const found = context.tools(turn);
+    if (found.length === 0) return "No tools are available.";
+    const lines = found.map(({ name, description }) => `${name}: ${firstSentence(description)}`);
+    return listing("Available Tools:", lines);
+  },
+};
+
+const contextCommand: Command = {
+  name: "context",
+  about: "how much of the model's window this conversation fills",
+  run({ turn }, context) {
+    const { messages, tokens, share, hasSummary } = conversation(turn, context);
+    return [
+      `Messages: ${messages}`,
+      `Estimated tokens: ${tokens} (${share})`,
+      `Summary: ${hasSummary ? "yes" : "no"}`,
+    ].join("\n");
+  },
+};
+
+const memory: Command = {
+  name: "memory",
+  about: "what is remembered beyond conversations",
+  async run(_, { workspace }) {
+    return (await workspace.read()).memory || "The memory is empty.";
+  },
+};
+
+const show: Command = {
+  name: "show",
+  options: "[model|channel|agents]",
+  about: "one setting",
+  run({ words, turn }, context) {
+    switch (words.toLowerCase()) {
+      case "model":
+        return currentModel(context);
+      case "channel":
+        return `Current Channel: ${turn.isRemote === true ? "mqtt" : "cli"}`;
+      case "agents":
+        return agents(context);
+      default:
+        return usageText(show, words);
+    }
+  },
+};
+
+const list: Command = {
+  name: "list",
+  options: "[models|channels|agents|skills]",
+  about: "all of a kind",
+  run({ words }, context) {
+    switch (words.toLowerCase()) {
+      case "models":
+        return models(context);
+      case "channels":
+        return channels(context);
+      case "agents":
+        return agents(context);
+      case "skills":
+        return skills(context);
+      default:
+        return usageText(list, words);
+    }
+  },
+};
+
+const check: Command = {
+  name: "check",
+  options: "channel <name>",
+  about: "whether a channel is enabled",
+  run({ words }, context) {
+    const { word, rest } = firstWord(words);
+    if (word !== "channel") return usageText(check, words);
+    if (rest === "") return usageText(check, "");
+    const isEnabled = context.channels().includes(rest);
+    return `Channel '${shown(rest)}' is ${isEnabled ? "available and enabled" : "not enabled"}`;
+  },
+};
+
+const subagents: Command = {
+  name: "subagents",
+  about: "your tasks that run in the background",
+  run({ turn }, context) {
+    const tasks = context.tasks(turn.client);
+    const active = tasks.filter(({ state }) => state === "waiting" || state === "running");
+    if (active.length === 0) return "No active tasks running in this session.";
+    const lines = active.map(
+      ({ id, label, state, seconds }) => `${id} (${state}, ${Math.round(seconds)} s): ${label}`,
+    );
+    return listing("Active Tasks:", lines);
+  },
+};
+
+/** Commands that look and change nothing. */
+export const FACT_COMMANDS: readonly Command[] = [
+  status,
+  model,
+  tools,
+  contextCommand,
+  memory,
+  show,
+  list,
+  check,
+  subagents,
+];
+
+function currentModel({ models: { current } }: CommandContext): string {
+  const now = current();
+  return now === undefined ? NO_MODEL : `Current Model: ${modelText(now)}`;
+}
+
+function modelText({ name, provider }: ModelOutline): string {
+  return `${name} (Provider: ${provider})`;
+}
+
+function models({ models: { list: all, current } }: CommandContext): string {
+  const now = current()?.name;
+  const lines = all().map((one) => `${modelText(one)}${one.name === now ? ", current" : ""}`);
+  return lines.length === 0 ? NO_MODEL : listing("Available Models:", lines);
+}
+
+function channels(context: CommandContext): string {
+  const names = context.channels();
+  return names.length === 0 ? "No channels enabled" : listing("Enabled Channels:", names);
+}
+
+async function agents({ workspace }: CommandContext): Promise<string> {
+  const { name } = (await workspace.read()).settings;
+  return listing("Agents:", [name === undefined ? "main" : `main (${shown(name)})`]);
+}
+
+async function skills({ workspace }: CommandContext): Promise<string> {
+  const found = (await workspace.read()).skills;
+  if (found.length === 0) return "No skills are installed.";
+  const lines = found.map(({ name, description }) => `${name}: ${shortened(description, 200)}`);
+  return listing("Available Skills:", lines);
+}
+
+function conversation({ history }: Turn, context: CommandContext) {
+  const tokens = Math.round(context.tokens(history));
+  const hasSummary = history[0]?.role === "summary";
+  const messages = history.length - (hasSummary ? 1 : 0);
+  return {
+    messages,
+    tokens,
+    hasSummary,
+    share: `${percentText(tokens, context.window())} of the window`,
+  };
+}
+
+function firstSentence(text: string): string {
+  return /^[\s\S]*?[.!?](?=\s|$)/.exec(text)?.[0] ?? text;
+}
