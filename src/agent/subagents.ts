@@ -1,8 +1,180 @@
-/** A task in the background, as its client may see it. */
-export interface BackgroundTask {
-  readonly id: string;
-  readonly label: string;
-  readonly state: "waiting" | "running" | "done" | "failed";
-  /** Since it was asked for, until now or until it ended. */
-  readonly seconds: number;
+import { Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import { beginningOf } from "./shorten.ts";
+import { createSlots } from "./slots.ts";
+import { createTaskList } from "./tasks.ts";
+import type { BackgroundTask, Ended, FinishedTask, TaskList } from "./tasks.ts";
+import type { CallFacts, Tool } from "./tools/contract.ts";
+import { createSpawnStatusTool } from "./tools/spawn-status.ts";
+import { createSpawnTool } from "./tools/spawn.ts";
+import { createSubagentTool } from "./tools/subagent.ts";
+import { TimeOver, within } from "./within.ts";
+
+/** One task for a turn of its own. */
+export interface SubagentTask {
+  readonly text: string;
+  readonly client: string;
+  readonly isRemote: boolean;
+  readonly signal: AbortSignal;
+  /** 1 for a task of the conversation, 2 for a task of that task, at most 3. */
+  readonly depth: number;
+}
+
+export interface SubagentOptions {
+  /** Runs a turn with an empty history and the tools of `tools(depth)`, and returns its whole answer. */
+  readonly run: (task: SubagentTask) => Promise<string>;
+  readonly log: Log;
+  readonly now: () => Date;
+  /** Milliseconds a task waits for a place, 30 s, and may take, 5 min. */
+  readonly slotMilliseconds?: number;
+  readonly taskMilliseconds?: number;
+}
+
+export interface Subagents {
+  /** What a turn of this depth (0 for the conversation itself) can call; none where it is deep enough. */
+  tools(depth: number): readonly Tool[];
+  /** Background tasks of a client: those under way, and those that ended within the last hour. */
+  list(client: string): readonly BackgroundTask[];
+  /** Results in the background that the client's model has not seen; each is given once. */
+  unseen(client: string): readonly FinishedTask[];
+  /** Ends all that runs. Nothing begins afterwards. */
+  close(): void;
+}
+
+/** What the tools ask of whoever runs the tasks. */
+export interface TaskRunner {
+  /** Runs a task to its end, and ends with its call; what went wrong is an answer too. */
+  readonly runNow: (text: string, call: CallFacts) => Promise<string>;
+  /** Begins a task and returns its id, or in words why it does not begin. */
+  readonly begin: (
+    text: string,
+    label: string,
+    call: CallFacts,
+  ) => string | { readonly id: string };
+  readonly tasks: TaskList;
+}
+
+const MAX_DEPTH = 3;
+const SIDE_BY_SIDE = 5;
+const SLOT_MS = 30_000;
+const TASK_MS = 300_000;
+/** Milliseconds by which a call outlives its task, so that the task's own words are heard. */
+const SLACK_MS = 5_000;
+/** Characters of a result. */
+const MAX_RESULT = 10_000;
+/** Tasks of one client that wait or run in the background. */
+const MAX_ACTIVE = 10;
+
+/** Turns within turns: for a part of a question, and for work that goes on after the answer. */
+export function createSubagents(options: SubagentOptions): Subagents {
+  const { slotMilliseconds = SLOT_MS, taskMilliseconds = TASK_MS } = options;
+  const tasks = createTaskList(options.now);
+  const closing = new AbortController();
+  const slots = createSlots(SIDE_BY_SIDE);
+  const house: House = {
+    ...options,
+    tasks,
+    closing: closing.signal,
+    async runTask(task) {
+      const giveBack = await slots.take(slotMilliseconds, task.signal);
+      try {
+        return bounded(
+          await within(taskMilliseconds, task.signal, (signal) => options.run({ ...task, signal })),
+        );
+      } finally {
+        giveBack();
+      }
+    },
+  };
+  return {
+    tools(depth) {
+      if (depth >= MAX_DEPTH) return [];
+      const runner = createRunner(house, depth + 1);
+      const milliseconds = slotMilliseconds + taskMilliseconds + SLACK_MS;
+      return [
+        createSubagentTool(runner, milliseconds),
+        createSpawnTool(runner),
+        createSpawnStatusTool(runner),
+      ];
+    },
+    list: (client) => tasks.list(client),
+    unseen: (client) => tasks.unseen(client),
+    close: () => closing.abort(new Failure("cancelled", "the program is ending")),
+  };
+}
+
+interface House {
+  readonly tasks: TaskList;
+  readonly log: Log;
+  /** Aborted when nothing may run any more. */
+  readonly closing: AbortSignal;
+  /** Takes a place and runs the task. Throws `TimeOver`, what the run throws, and the signal's reason. */
+  readonly runTask: (task: SubagentTask) => Promise<string>;
+}
+
+/** What the tools of one depth run their tasks with. */
+function createRunner({ tasks, log, closing, runTask }: House, depth: number): TaskRunner {
+  return {
+    tasks,
+    async runNow(text, { client, isRemote, signal }) {
+      const { state, text: result } = await ended(() =>
+        withEither([signal, closing], (either) =>
+          runTask({ text, client, isRemote, signal: either, depth }),
+        ),
+      );
+      signal.throwIfAborted();
+      log.debug("a subagent ended", { depth, state });
+      return result;
+    },
+    begin(text, label, { client, isRemote }) {
+      if (closing.aborted) return "the program is ending";
+      if (tasks.active(client) >= MAX_ACTIVE) {
+        return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
+      }
+      const task = tasks.add(client, label);
+      const facts = { text, client, isRemote, signal: closing, depth };
+      void ended(() => runTask(facts)).then((end) => {
+        task.end(end);
+        log.debug("a background task ended", { task: task.id, depth, state: end.state });
+      });
+      return { id: task.id };
+    },
+  };
+}
+
+/** Runs with a signal that is aborted with the first of several, and lets go of them afterwards. */
+async function withEither<T>(
+  signals: readonly AbortSignal[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const either = new AbortController();
+  const onAbort = (): void => either.abort(signals.find(({ aborted }) => aborted)?.reason);
+  if (signals.some(({ aborted }) => aborted)) onAbort();
+  for (const signal of signals) signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await work(either.signal);
+  } finally {
+    for (const signal of signals) signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** How a task ended, as the model reads it; nobody waits for it, so nothing may be thrown. */
+async function ended(work: () => Promise<string>): Promise<Ended> {
+  try {
+    return { state: "done", text: await work() };
+  } catch (error) {
+    return { state: "failed", text: `error: ${reasonText(error)}` };
+  }
+}
+
+/** Why a task has no answer. */
+function reasonText(error: unknown): string {
+  if (error instanceof TimeOver) return `the task was given up: ${error.message}`;
+  return `the task failed: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+function bounded(text: string): string {
+  if (text.trim() === "") return "(the task ended without a word)";
+  if (text.length <= MAX_RESULT) return text;
+  return `${beginningOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
 }

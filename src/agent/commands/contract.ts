@@ -1,5 +1,5 @@
 import type { Message, Turn, Turned } from "../contract.ts";
-import type { BackgroundTask } from "../subagents.ts";
+import type { BackgroundTask } from "../tasks.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 
 /** What the commands look at and change; whoever composes the agent wires it. */

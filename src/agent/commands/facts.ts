@@ -114,7 +114,7 @@ const subagents: Command = {
   about: "your tasks that run in the background",
   run({ turn }, context) {
     const tasks = context.tasks(turn.client);
-    const active = tasks.filter(({ state }) => state === "waiting" || state === "running");
+    const active = tasks.filter(({ state }) => state === "running");
     if (active.length === 0) return "No active tasks running in this session.";
     const lines = active.map(
       ({ id, label, state, seconds }) => `${id} (${state}, ${Math.round(seconds)} s): ${label}`,
@@ -181,5 +181,5 @@ function conversation({ history }: Turn, context: CommandContext) {
 }
 
 function firstSentence(text: string): string {
-  return /^[\s\S]*?[.!?](?=\s|$)/.exec(text)?.[0] ?? text;
+  return shortened(/^[\s\S]*?[.!?](?=\s+\p{Lu}|$)/u.exec(text)?.[0] ?? text, 200);
 }

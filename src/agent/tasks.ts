@@ -1,0 +1,117 @@
+/** A task in the background, as its client may see it. */
+export interface BackgroundTask {
+  readonly id: string;
+  readonly label: string;
+  /** It may still wait for its place where it is said to run. */
+  readonly state: "running" | Ended["state"];
+  /** Since it was asked for, until now or until it ended. */
+  readonly seconds: number;
+}
+
+export interface Ended {
+  readonly state: "done" | "failed";
+  /** The result, or in words why there is none. */
+  readonly text: string;
+}
+
+export interface FinishedTask {
+  readonly id: string;
+  readonly label: string;
+  readonly text: string;
+}
+
+/** The background tasks of all clients; what belongs to one is never told to another. */
+export interface TaskList {
+  readonly add: (client: string, label: string) => StartedTask;
+  /** How many of a client have not ended. */
+  readonly active: (client: string) => number;
+  /** Oldest first. */
+  readonly list: (client: string) => readonly BackgroundTask[];
+  /** The result of one that has ended, which counts as seen then; undefined where there is none. */
+  readonly result: (client: string, id: string) => string | undefined;
+  /** Results that were neither given here nor by `result`. */
+  readonly unseen: (client: string) => readonly FinishedTask[];
+}
+
+export interface StartedTask {
+  readonly id: string;
+  readonly end: (end: Ended) => void;
+}
+
+interface Entry {
+  readonly id: string;
+  readonly client: string;
+  readonly label: string;
+  readonly beganAt: number;
+  ended?: Ended & { readonly at: number };
+  isSeen: boolean;
+}
+
+/** Finished tasks that are kept: of one client, of all, and for how many milliseconds. */
+const MAX_FINISHED = 20;
+const MAX_FINISHED_OF_ALL = 200;
+const KEPT_MS = 3_600_000;
+
+/** Kept in memory alone: a task ends with the program. */
+export function createTaskList(now: () => Date): TaskList {
+  let entries: Entry[] = [];
+  let count = 0;
+
+  const of = (client: string): Entry[] => entries.filter((entry) => entry.client === client);
+  const forgetOld = (): void => {
+    const perClient = new Map<string, number>();
+    let all = 0;
+    const kept = entries.toReversed().filter(({ client, ended }) => {
+      if (ended === undefined) return true;
+      const sofar = (perClient.get(client) ?? 0) + 1;
+      perClient.set(client, sofar);
+      all += 1;
+      const isYoung = now().getTime() - ended.at < KEPT_MS;
+      return isYoung && sofar <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
+    });
+    entries = kept.toReversed();
+  };
+
+  return {
+    add(client, label) {
+      count += 1;
+      const entry: Entry = {
+        id: `task-${count}`,
+        client,
+        label,
+        beganAt: now().getTime(),
+        isSeen: false,
+      };
+      entries.push(entry);
+      const end = (ended: Ended): void => {
+        entry.ended = { ...ended, at: now().getTime() };
+        forgetOld();
+      };
+      return { id: entry.id, end };
+    },
+    active: (client) => of(client).filter(({ ended }) => ended === undefined).length,
+    list(client) {
+      forgetOld();
+      return of(client).map(({ id, label, beganAt, ended }) => ({
+        id,
+        label,
+        state: ended?.state ?? "running",
+        seconds: Math.max(0, (ended?.at ?? now().getTime()) - beganAt) / 1000,
+      }));
+    },
+    result(client, id) {
+      const entry = of(client).find((one) => one.id === id);
+      if (entry?.ended === undefined) return undefined;
+      entry.isSeen = true;
+      return entry.ended.text;
+    },
+    unseen(client) {
+      forgetOld();
+      return of(client).flatMap((entry) => {
+        if (entry.ended === undefined || entry.isSeen) return [];
+        entry.isSeen = true;
+        return [{ id: entry.id, label: entry.label, text: entry.ended.text }];
+      });
+    },
+  };
+}
