@@ -59,17 +59,7 @@ export function createTaskList(now: () => Date): TaskList {
 
   const of = (client: string): Entry[] => entries.filter((entry) => entry.client === client);
   const forgetOld = (): void => {
-    const perClient = new Map<string, number>();
-    let all = 0;
-    const kept = entries.toReversed().filter(({ client, ended }) => {
-      if (ended === undefined) return true;
-      const sofar = (perClient.get(client) ?? 0) + 1;
-      perClient.set(client, sofar);
-      all += 1;
-      const isYoung = now().getTime() - ended.at < KEPT_MS;
-      return isYoung && sofar <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
-    });
-    entries = kept.toReversed();
+    entries = worthKeeping(entries, now().getTime());
   };
 
   return {
@@ -114,4 +104,18 @@ export function createTaskList(now: () => Date): TaskList {
       });
     },
   };
+}
+
+/** All that run, and the newest of those that ended, in the same order. */
+function worthKeeping(entries: readonly Entry[], now: number): Entry[] {
+  const perClient = new Map<string, number>();
+  let all = 0;
+  const kept = entries.toReversed().filter(({ client, ended }) => {
+    if (ended === undefined) return true;
+    const ofClient = (perClient.get(client) ?? 0) + 1;
+    perClient.set(client, ofClient);
+    all += 1;
+    return now - ended.at < KEPT_MS && ofClient <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
+  });
+  return kept.toReversed();
 }

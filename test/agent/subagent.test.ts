@@ -32,7 +32,7 @@ function createHouse(options: Partial<SubagentOptions> = {}) {
     seen,
     later: (milliseconds: number) => void (time += milliseconds),
     async finish(text: string, answer = `done: ${text}`): Promise<void> {
-      await until(() => running.has(text));
+      await until("the task runs", () => running.has(text));
       running.get(text)?.(answer);
     },
   };
@@ -84,7 +84,7 @@ describe("a subagent", () => {
     const house = createHouse();
     const controller = new AbortController();
     const answer = call(house.subagents, "subagent", { task: "x" }, { signal: controller.signal });
-    await until(() => house.seen.length === 1);
+    await until("the tasks run", () => house.seen.length === 1);
     controller.abort(new Error("stopped"));
     await assert.rejects(answer, /stopped/);
     assert.equal(house.seen[0]?.signal.aborted, true);
@@ -114,7 +114,7 @@ describe("a subagent", () => {
     const house = createHouse({ slotMilliseconds: 50 });
     const ask = (task: string) => call(house.subagents, "subagent", { task });
     const five = ["1", "2", "3", "4", "5"].map(ask);
-    await until(() => house.seen.length === 5);
+    await until("the tasks run", () => house.seen.length === 5);
     assert.match(await ask("6"), /^error: the task was given up: no place got free within 0\.05 s/);
     const seventh = ask("7");
     await house.finish("1");
@@ -144,7 +144,7 @@ describe("a task in the background", () => {
     ]);
     assert.deepEqual(house.subagents.unseen("tester"), []);
     await house.finish("look\nround", "all dry");
-    await until(() => house.subagents.list("tester")[0]?.state === "done");
+    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "done");
     const told = [{ id: "task-1", label: "look round", text: "all dry" }];
     assert.deepEqual(house.subagents.unseen("other"), []);
     assert.deepEqual(house.subagents.unseen("tester"), told);
@@ -160,7 +160,7 @@ describe("a task in the background", () => {
     const status = (input: object) => call(house.subagents, "spawn_status", input);
     assert.equal(await status({}), "There are no tasks.");
     await call(house.subagents, "spawn", { task: "fail", label: "try" });
-    await until(() => house.subagents.list("tester")[0]?.state === "failed");
+    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "failed");
     assert.equal(await status({}), "task-1 (try): failed, 0 s");
     assert.match(await status({ task_id: "task-1" }), /\nerror: the task failed: no such fuel$/);
     assert.deepEqual(house.subagents.unseen("tester"), []);
@@ -170,7 +170,7 @@ describe("a task in the background", () => {
     const house = createHouse();
     await call(house.subagents, "spawn", { task: "a" }, { client: "one" });
     await house.finish("a", "secret");
-    await until(() => house.subagents.list("one")[0]?.state === "done");
+    await until("the task has ended", () => house.subagents.list("one")[0]?.state === "done");
     assert.equal(
       await call(house.subagents, "spawn_status", { task_id: "task-1" }, { client: "two" }),
       'error: there is no task "task-1". Tasks are: none.',
@@ -181,7 +181,10 @@ describe("a task in the background", () => {
     const house = createHouse({ run: async ({ text }) => text });
     for (let index = 1; index <= 25; index += 1) {
       await call(house.subagents, "spawn", { task: `task ${index}` });
-      await until(() => house.subagents.list("tester").at(-1)?.state === "done");
+      await until(
+        "the task has ended",
+        () => house.subagents.list("tester").at(-1)?.state === "done",
+      );
     }
     const ids = house.subagents.list("tester").map(({ id }) => id);
     assert.deepEqual([ids.length, ids[0], ids.at(-1)], [20, "task-6", "task-25"]);
@@ -202,10 +205,10 @@ describe("a task in the background", () => {
     const house = createHouse();
     await call(house.subagents, "spawn", { task: "a" });
     const inFront = call(house.subagents, "subagent", { task: "b" });
-    await until(() => house.seen.length === 2);
+    await until("the tasks run", () => house.seen.length === 2);
     house.subagents.close();
     assert.equal(await inFront, "error: the task failed: the program is ending");
-    await until(() => house.subagents.list("tester")[0]?.state === "failed");
+    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "failed");
     assert.ok(house.seen.every(({ signal }) => signal.aborted));
     assert.equal(
       await call(house.subagents, "spawn", { task: "c" }),
