@@ -82,12 +82,7 @@ export function createTaskList(now: () => Date): TaskList {
     active: (client) => of(client).filter(({ ended }) => ended === undefined).length,
     list(client) {
       forgetOld();
-      return of(client).map(({ id, label, beganAt, ended }) => ({
-        id,
-        label,
-        state: ended?.state ?? "running",
-        seconds: Math.max(0, (ended?.at ?? now().getTime()) - beganAt) / 1000,
-      }));
+      return of(client).map((entry) => outlineOf(entry, now().getTime()));
     },
     result(client, id) {
       const entry = of(client).find((one) => one.id === id);
@@ -104,6 +99,11 @@ export function createTaskList(now: () => Date): TaskList {
       });
     },
   };
+}
+
+function outlineOf({ id, label, beganAt, ended }: Entry, now: number): BackgroundTask {
+  const seconds = Math.max(0, (ended?.at ?? now) - beganAt) / 1000;
+  return { id, label, state: ended?.state ?? "running", seconds };
 }
 
 /** All that run, and the newest of those that ended, in the same order. */
