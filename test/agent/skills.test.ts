@@ -76,6 +76,14 @@ describe("the tool use_skill", () => {
     assert.equal(hasSkills(await home.workspace.read()), false);
   });
 
+  it("says so when a skill is gone since it was listed", async () => {
+    await using home = await createHome({ "workspace/skills/pump/SKILL.md": PUMP });
+    const texts = await home.workspace.read();
+    await rm(join(home.folder, "skills/pump"), { recursive: true });
+    const stale = { folder: home.folder, read: async () => texts };
+    assert.equal(await useSkill(stale, "pump"), "the skill pump cannot be read");
+  });
+
   it("never makes a path of a name", async () => {
     await using home = await createHome({
       "workspace/skills/pump/SKILL.md": PUMP,

@@ -37,7 +37,10 @@ export function createSkillTool(workspace: Workspace): Tool {
 export async function useSkill(workspace: Workspace, name: string): Promise<OpenSkill | string> {
   const { skills } = await workspace.read();
   const skill = skillNamed(skills, name);
-  if (skill !== undefined) return await openSkill(skill);
+  if (skill !== undefined) {
+    // Gone or locked since it was listed; the system's words would tell paths.
+    return await openSkill(skill).catch(() => `the skill ${skill.name} cannot be read`);
+  }
   const names = skills.map((known) => known.name);
   const nearest = nearestWord(name, names);
   const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
