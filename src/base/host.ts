@@ -115,3 +115,28 @@ export function variable(name: string): string | undefined {
 export function killNow(): void {
   process.kill(process.pid, "SIGKILL");
 }
+
+/**
+ * What this runtime's `fetch` takes in its options so that a request goes through a proxy; a sentence
+ * where it cannot. An unknown option is not refused but ignored, so nobody else may guess at it.
+ */
+export function proxyOptions(proxy: URL): object | string {
+  const scheme = proxy.protocol.slice(0, -1);
+  const name = runtimeName(process.versions).split(" ")[0] ?? "";
+  const known = PROXY_SCHEMES[name] ?? [];
+  if (known.length === 0) return `${name} cannot send a request through a proxy of its own`;
+  if (!known.includes(scheme)) {
+    return `${name} speaks to proxies over ${known.join(", ")}, not over ${scheme}`;
+  }
+  // A proxy that is asked for by name holds for the hosts in NO_PROXY, too.
+  if (name === "bun") return { proxy: { url: proxy.href, respectNoProxy: false } };
+  const deno: unknown = Reflect.get(globalThis, "Deno");
+  const create: unknown = Object(deno).createHttpClient;
+  if (typeof create !== "function") return "this deno has no createHttpClient";
+  return { client: create({ proxy: { url: proxy.href } }) };
+}
+
+const PROXY_SCHEMES: Readonly<Record<string, readonly string[]>> = {
+  bun: ["http", "https"],
+  deno: ["http", "https", "socks5", "socks5h"],
+};

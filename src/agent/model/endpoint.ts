@@ -99,11 +99,20 @@ function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[
   });
 }
 
+/** Where the models of a protocol that is not spoken can be had in one that is. */
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  bedrock: "reach its models over a gateway such as litellm, or with their makers' own APIs",
+  "github-copilot": "take an entry of openai, anthropic or gemini with a key of your own",
+  antigravity: "take the protocol gemini with an API key",
+  "claude-cli": "take the protocol anthropic with an API key",
+  "codex-cli": "take the protocol openai with an API key",
+  elevenlabs: "name it where speech is set up; an agent needs a model that writes text",
+};
+
 function unspoken(protocol: string, label: string): Failure {
-  return new Failure("config", `${label} uses the protocol ${protocol}, which is not spoken yet`, {
-    why: "this version speaks OpenAI-compatible chat completions only",
-    remedy:
-      "choose an entry with an OpenAI-compatible server, such as openai, openrouter or ollama",
+  return new Failure("config", `${label} uses the protocol ${protocol}, which is not spoken here`, {
+    why: "spoken are OpenAI-compatible chat completions, and what Anthropic, Gemini and Azure have of their own",
+    remedy: WAYS_OUT[protocol] ?? "choose an entry such as openai, openrouter or ollama",
   });
 }
 

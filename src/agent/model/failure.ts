@@ -1,4 +1,5 @@
 import { Failure } from "../../base/failure.ts";
+import type { FailureFacts } from "../../base/failure.ts";
 import { visible } from "../../base/visible.ts";
 import { shortened } from "../shorten.ts";
 import type { FaultKind, ModelFault } from "./fault.ts";
@@ -8,6 +9,7 @@ const SENTENCES: Readonly<Record<FaultKind, string>> = {
   silent: "the model did not answer in time",
   refused: "the model's provider refused the question",
   toolless: "the model's provider refused the question",
+  overflow: "the conversation is longer than the model can read",
   broken_off: "the model's answer broke off",
   garbled: "the model's provider sent something that is no answer",
   oversized: "the model's answer is longer than this agent takes",
@@ -19,8 +21,10 @@ const REMEDIES: Readonly<Record<FaultKind, string>> = {
   silent: "raise request_timeout, or take a faster model",
   refused: "check model, extra_body and custom_headers",
   toolless: "take a model that can call tools",
+  overflow: "begin a new conversation with /clear, or take a model that reads more",
   broken_off: "ask again; if it stays so, look at the provider's status page",
-  garbled: "check api_base: it must be the base of an OpenAI-compatible API, often ending in /v1",
+  garbled:
+    "check api_base: it must be the base of the API that provider names, often ending in /v1",
   oversized: "ask for less, or set max_tokens",
   withheld: "ask in other words",
 };
@@ -28,9 +32,28 @@ const REMEDIES: Readonly<Record<FaultKind, string>> = {
 /** Characters of a provider's words that the operator sees. */
 const MAX_WORDS = 300;
 
+/** The failure of a question to a model, which still knows what kind of fault it was. */
+export class ModelFailure extends Failure {
+  readonly kind: FaultKind;
+
+  constructor(kind: FaultKind, message: string, facts: FailureFacts) {
+    super("model", message, facts);
+    this.kind = kind;
+  }
+}
+
+/** Whether something failed because the conversation is longer than the model can read. */
+export function isOverflow(thrown: unknown): boolean {
+  return thrown instanceof ModelFailure && thrown.kind === "overflow";
+}
+
 /** A fault as a Failure for everyone: the provider's words are in `why` alone, cleaned of `secrets`. */
-export function failureOf(fault: ModelFault, label: string, secrets: readonly string[]): Failure {
-  return new Failure("model", sentenceOf(fault), {
+export function failureOf(
+  fault: ModelFault,
+  label: string,
+  secrets: readonly string[],
+): ModelFailure {
+  return new ModelFailure(fault.kind, sentenceOf(fault), {
     why: `${label}: ${cleanWords(fault.message, secrets)}`,
     remedy: `${remedyOf(fault)} (${label})`,
     ...(fault.retryAfter === undefined ? {} : { retryAfter: Math.ceil(fault.retryAfter) }),

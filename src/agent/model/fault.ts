@@ -8,6 +8,8 @@ export type FaultKind =
   | "refused"
   /** The provider answered that this model takes no tools. */
   | "toolless"
+  /** The conversation is longer than the model can read; the same question can never succeed. */
+  | "overflow"
   /** The answer ended before it was whole. */
   | "broken_off"
   /** What came is no answer of this protocol. */

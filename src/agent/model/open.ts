@@ -2,10 +2,11 @@ import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
 import type { Fetch, Model } from "./contract.ts";
+import { createProtocol } from "./dialects.ts";
 import { endpointOf } from "./endpoint.ts";
+import { requestHeaders } from "./http/settings.ts";
 import { createModel } from "./model.ts";
-import { createChatProtocol } from "./openai/chat.ts";
-import { chatHeaders } from "./openai/request.ts";
+import { proxySecrets, throughProxy } from "./proxy.ts";
 
 export interface OpenModelOptions {
   readonly entry: ModelEntry;
@@ -27,7 +28,11 @@ export function openModel({ entry, defaults, fetch, log }: OpenModelOptions): Mo
     protocol: endpoint.protocol,
   });
   return createModel({
-    protocol: createChatProtocol({ endpoint, entry, defaults }, fetch),
+    protocol: createProtocol({
+      settings: { endpoint, entry, defaults },
+      fetch: throughProxy(fetch, entry.proxy, label),
+      log,
+    }),
     label,
     keys,
     secrets: secretsIn(entry, endpoint.base),
@@ -40,7 +45,7 @@ export function openModel({ entry, defaults, fetch, log }: OpenModelOptions): Mo
 /** Said at start and without the value: some runtimes print a whole header that they refuse. */
 function checkHeaders(entry: ModelEntry, label: string): void {
   try {
-    chatHeaders(entry, undefined);
+    requestHeaders(entry);
   } catch {
     throw new Failure("config", `${label} has a header that cannot be sent`, {
       why: "a name or a value in custom_headers, or user_agent, holds what no header may hold",
@@ -54,5 +59,6 @@ const SECRET = /auth|key|token|secret|cookie|sig/i;
 /** Values that are secrets by what they are called, in headers and in the query of the base. */
 function secretsIn(entry: ModelEntry, base: string): string[] {
   const pairs = [...Object.entries(entry.custom_headers), ...new URL(base).searchParams];
-  return pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
+  const named = pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
+  return [...named, ...proxySecrets(entry.proxy)];
 }

@@ -1,14 +1,7 @@
-import { VERSION } from "../../../base/version.ts";
-import type { AgentDefaults, ModelEntry } from "../../../config/contract.ts";
 import type { Question, Utterance } from "../contract.ts";
-import type { Endpoint } from "../endpoint.ts";
-
-/** What of the configuration goes into a request. */
-export interface RequestSettings {
-  readonly endpoint: Endpoint;
-  readonly entry: ModelEntry;
-  readonly defaults: Pick<AgentDefaults, "max_tokens" | "temperature">;
-}
+import { isPacked } from "../http/carrier.ts";
+import type { RequestSettings } from "../http/settings.ts";
+import { thinkingFields } from "../thinking.ts";
 
 /** The URL of chat completions under a base, whether or not the base names it already. */
 export function chatUrl(base: string): string {
@@ -18,23 +11,15 @@ export function chatUrl(base: string): string {
   return url.href;
 }
 
-/** The headers of one request; those of `custom_headers` win. */
-export function chatHeaders(entry: ModelEntry, key: string | undefined): Headers {
-  const headers = new Headers({
-    "content-type": "application/json",
-    accept: "text/event-stream, application/json",
-    "user-agent": entry.user_agent || `PicoClaw/${VERSION}`,
-  });
-  if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
-  for (const [name, value] of Object.entries(entry.custom_headers)) headers.set(name, value);
-  return headers;
-}
-
 /** The body of one request; what `extra_body` holds wins. */
 export function chatBody(settings: RequestSettings, question: Question): Record<string, unknown> {
   const { endpoint, entry, defaults } = settings;
   const { model, facts } = endpoint;
   const replays = facts.replaysReasoning === true;
+  const maxTokens = defaults.max_tokens;
+  const field = entry.max_tokens_field || facts.maxTokensField || maxTokensField(model);
+  const manner = facts.thinking ?? "effort-to-high";
+  const thinking = thinkingFields(manner, { level: entry.thinking_level, model, maxTokens });
   return {
     model,
     messages: [
@@ -44,18 +29,20 @@ export function chatBody(settings: RequestSettings, question: Question): Record<
     stream: true,
     ...(facts.noStreamOptions === true ? {} : { stream_options: { include_usage: true } }),
     ...toolFields(question),
-    ...(defaults.max_tokens > 0
-      ? { [entry.max_tokens_field || maxTokensField(model)]: defaults.max_tokens }
-      : {}),
-    ...temperatureField(model, defaults.temperature),
+    ...(maxTokens > 0 ? { [field]: maxTokens } : {}),
+    ...(thinking.withoutTemperature ? {} : temperatureField(model, defaults.temperature)),
     ...facts.body,
+    ...thinking.fields,
     ...entry.extra_body,
   };
 }
 
 function toolFields({ tools }: Question): Record<string, unknown> {
   if (tools.length === 0) return {};
-  const listed = tools.map((tool) => ({ type: "function", function: tool }));
+  const listed = tools.map(({ name, description, parameters }) => ({
+    type: "function",
+    function: { name, description, parameters },
+  }));
   return { tools: listed, tool_choice: "auto" };
 }
 
@@ -76,6 +63,7 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
   }
   const { text, toolCalls = [], reasoning } = message;
   if (toolCalls.length === 0) return { role: "assistant", content: text };
+  const isReplayed = replays && reasoning !== undefined && !isPacked(reasoning);
   return {
     role: "assistant",
     content: text === "" ? null : text,
@@ -84,7 +72,7 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
       type: "function",
       function: { name, arguments: isObjectText(words) ? words : "{}" },
     })),
-    ...(replays && reasoning !== undefined ? { reasoning_content: reasoning } : {}),
+    ...(isReplayed ? { reasoning_content: reasoning } : {}),
   };
 }
 

@@ -1,5 +1,5 @@
 import { createParser } from "eventsource-parser";
-import { ModelFault } from "./fault.ts";
+import { ModelFault } from "../fault.ts";
 
 /**
  * One JSON value of an answer's body (`whole` where it was the entire body, because the server did
@@ -16,24 +16,26 @@ const MAX_EVENT = 1024 * 1024;
 const MAX_DOCUMENT = 4 * 1024 * 1024;
 /** Bytes of a whole stream: the longest answer in single tokens, each in its envelope. */
 const MAX_STREAM = 256 * 1024 * 1024;
-/** After `[DONE]` the body is read to its end, so that the connection can be used again; not for longer. */
+/** After the last event the body is read to its end, so that the connection can be used again; not for longer. */
 const DRAIN_MS = 100;
 
 /**
- * The JSON values of a chat answer, whichever way the server sends them: server-sent events (HTML
+ * The JSON values of an answer, whichever way the server sends them: server-sent events (HTML
  * standard, 9.2.6) in any cuts, or one JSON document. Whether the answer is whole is for the reader
- * to know. Throws a `ModelFault`, or what the body fails with.
+ * to know; once `isEnded` says so nothing more is yielded, as after `[DONE]`. Throws a `ModelFault`, or
+ * what the body fails with.
  */
 export async function* chunksOf(
   body: ReadableStream<Uint8Array>,
   moved: Moved,
+  isEnded: () => boolean,
 ): AsyncGenerator<Chunk> {
   const text = boundedText(body, moved);
   const first = await firstWords(text);
   if (first === undefined) return;
   if (first.startsWith("<")) throw new ModelFault("garbled", "the answer is an HTML page");
   if (/^[{[]/.test(first)) yield { json: await documentOf(first, text), whole: true };
-  else yield* eventsOf(first, text, moved);
+  else yield* eventsOf(first, text, { moved, isEnded });
 }
 
 async function* boundedText(
@@ -76,20 +78,25 @@ async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<
   }
 }
 
+interface Reading {
+  readonly moved: Moved;
+  readonly isEnded: () => boolean;
+}
+
 async function* eventsOf(
   first: string,
   rest: AsyncGenerator<string>,
-  moved: Moved,
+  { moved, isEnded }: Reading,
 ): AsyncGenerator<Chunk> {
   const events = createEventReader();
   for (const data of events.take(first)) {
     yield chunkOf(data);
-    if (data === DONE) return await drain(rest, moved);
+    if (data === DONE || isEnded()) return await drain(rest, moved);
   }
   for await (const piece of rest) {
     for (const data of events.take(piece)) {
       yield chunkOf(data);
-      if (data === DONE) return await drain(rest, moved);
+      if (data === DONE || isEnded()) return await drain(rest, moved);
     }
   }
   // Some servers leave out the blank line after their last event; half an event is no event.

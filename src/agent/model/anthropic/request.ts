@@ -1,0 +1,149 @@
+import { listAt } from "../../read.ts";
+import type { Question, ToolOutline, Utterance } from "../contract.ts";
+import type { Endpoint } from "../endpoint.ts";
+import { argumentsOf } from "../http/calls.ts";
+import { unpacked } from "../http/carrier.ts";
+import type { RequestSettings } from "../http/settings.ts";
+import { thinkingFields } from "../thinking.ts";
+import type { ThinkingFields } from "../thinking.ts";
+
+/** The protocol refuses a request without a limit. */
+export const DEFAULT_MAX_TOKENS = 8192;
+
+type Block = Readonly<Record<string, unknown>>;
+
+interface MessageTurn {
+  readonly role: "user" | "assistant";
+  readonly content: Block[];
+}
+
+/** The URL of messages under a base, which may name the version or messages already. */
+export function messagesUrl(base: string): string {
+  const url = new URL(base);
+  const path = url.pathname.replace(/\/+$/, "");
+  if (path.endsWith("/messages")) url.pathname = path;
+  else url.pathname = /\/v\d+$/.test(path) ? `${path}/messages` : `${path}/v1/messages`;
+  return url.href;
+}
+
+export function messagesHeaders(key: string | undefined): Record<string, string> {
+  const version = { "anthropic-version": "2023-06-01" };
+  return key === undefined ? version : { "x-api-key": key, ...version };
+}
+
+/** Whose thinking a carrier holds: its signatures are of no use to any other model. */
+export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
+  return `${protocol}/${model}`;
+}
+
+/** The body of one request; what `extra_body` holds wins. */
+export function messagesBody(
+  { endpoint, entry, defaults }: RequestSettings,
+  { system, messages, tools }: Question,
+): Record<string, unknown> {
+  const { model } = endpoint;
+  const by = carrierName(endpoint);
+  const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
+  const wish = { level: entry.thinking_level, model, maxTokens };
+  const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);
+  const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
+  return {
+    model,
+    [entry.max_tokens_field || "max_tokens"]: maxTokens,
+    ...(system === "" ? {} : { system }),
+    messages: turnsOf(messages, by),
+    ...(tools.length === 0 ? {} : { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
+    ...(hasTemperature ? { temperature: defaults.temperature } : {}),
+    ...thinking.fields,
+    stream: true,
+    ...endpoint.facts.body,
+    ...entry.extra_body,
+  };
+}
+
+/**
+ * With a budget, a round of tools must begin with its signed thinking. A round that another model
+ * asked for, or one from before a crash, has none: the rest of that turn goes on without thinking.
+ */
+function thinkingHere(
+  thinking: ThinkingFields,
+  messages: readonly Utterance[],
+  by: string,
+): ThinkingFields {
+  const isBudgeted = JSON.stringify(thinking.fields["thinking"] ?? "").includes("budget_tokens");
+  if (!isBudgeted) return thinking;
+  const turn = messages.slice(messages.findLastIndex(({ role }) => role === "user") + 1);
+  const isUnsigned = turn.some(
+    (message) => message.role === "assistant" && unpacked(by, message.reasoning) === undefined,
+  );
+  return isUnsigned ? { fields: {}, withoutTemperature: false } : thinking;
+}
+
+function toolOf({ name, description, parameters }: ToolOutline): Block {
+  return { name, description, input_schema: { type: "object", ...parameters } };
+}
+
+/** The conversation as turns that take turns: user first, neighbours of one role in one. */
+function turnsOf(messages: readonly Utterance[], by: string): MessageTurn[] {
+  const turns: MessageTurn[] = [];
+  for (const message of messages) {
+    const role = message.role === "assistant" ? "assistant" : "user";
+    const blocks = blocksOf(message, by);
+    const last = turns.at(-1);
+    if (blocks.length === 0) continue;
+    if (last?.role === role) last.content.push(...blocks);
+    else turns.push({ role, content: [...blocks] });
+  }
+  if (turns[0]?.role === "assistant") {
+    turns.unshift({ role: "user", content: [textBlock("(The conversation goes on.)")] });
+  }
+  return turns.map(withResultsFirst);
+}
+
+/** Results must come before the words of the turn that they are in. */
+function withResultsFirst({ role, content }: MessageTurn): MessageTurn {
+  if (role === "assistant") return { role, content };
+  const isResult = ({ type }: Block): boolean => type === "tool_result";
+  const words = content.filter((block) => !isResult(block));
+  return { role, content: [...content.filter(isResult), ...words] };
+}
+
+function blocksOf(message: Utterance, by: string): readonly Block[] {
+  if (message.role === "user") return [textBlock(message.text === "" ? " " : message.text)];
+  if (message.role === "tool") {
+    const isError = message.text.startsWith("error: ");
+    const result = {
+      type: "tool_result",
+      tool_use_id: idOf(message.callId),
+      content: message.text,
+    };
+    return [isError ? { ...result, is_error: true } : result];
+  }
+  const kept = blocksIn(unpacked(by, message.reasoning));
+  if (kept.length > 0) return kept;
+  const { text, toolCalls = [] } = message;
+  return [
+    // A block of nothing but blanks is refused.
+    ...(text.trim() === "" ? [] : [textBlock(text)]),
+    ...toolCalls.map(({ id, name, arguments: words }) => callBlock(id, name, words)),
+  ];
+}
+
+function blocksIn(kept: unknown): readonly Block[] {
+  return listAt({ kept }, "kept").filter(
+    (block): block is Block => typeof block === "object" && block !== null,
+  );
+}
+
+export function textBlock(text: string): Block {
+  return { type: "text", text };
+}
+
+export function callBlock(id: string, name: string, words: string): Block {
+  return { type: "tool_use", id: idOf(id), name, input: argumentsOf(words) };
+}
+
+/** Ids that other providers gave may hold what this protocol refuses. */
+function idOf(id: string): string {
+  return id.replaceAll(/[^\w-]/g, "_");
+}

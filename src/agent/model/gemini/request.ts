@@ -1,0 +1,134 @@
+import { at, textAt } from "../../read.ts";
+import type { Question, ToolOutline, Utterance } from "../contract.ts";
+import type { Endpoint } from "../endpoint.ts";
+import { argumentsOf } from "../http/calls.ts";
+import { unpacked } from "../http/carrier.ts";
+import type { RequestSettings } from "../http/settings.ts";
+import { isGemini3, thinkingFields } from "../thinking.ts";
+import { geminiSchema } from "./schema.ts";
+
+type Part = Readonly<Record<string, unknown>>;
+
+interface Content {
+  readonly role: "user" | "model";
+  readonly parts: readonly Part[];
+}
+
+/** The URL that streams a model's answers; a model may come with its collection (`tunedModels/mine`). */
+export function generateUrl({ base, model }: Pick<Endpoint, "base" | "model">): string {
+  const url = new URL(base);
+  const path = url.pathname.replace(/\/+$/, "").replace(/\/models$/, "");
+  const named = /^(?:models|tunedModels)\//.test(model) ? model : `models/${model}`;
+  const written = named.split("/").map(encodeURIComponent).join("/");
+  url.pathname = `${path}/${written}:streamGenerateContent`;
+  url.searchParams.set("alt", "sse");
+  return url.href;
+}
+
+export function generateHeaders(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { "x-goog-api-key": key };
+}
+
+/** Whose signatures a carrier holds: they are of no use to any other model. */
+export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
+  return `${protocol}/${model}`;
+}
+
+/** The body of one request; what `extra_body` holds wins, within `generationConfig` too. */
+export function generateBody(
+  { endpoint, entry, defaults }: RequestSettings,
+  { system, messages, tools }: Question,
+): Record<string, unknown> {
+  const { model } = endpoint;
+  const { max_tokens: maxTokens, temperature } = defaults;
+  const thinking = thinkingFields("gemini", { level: entry.thinking_level, model, maxTokens });
+  const generationConfig = {
+    ...(maxTokens > 0 ? { [entry.max_tokens_field || "maxOutputTokens"]: maxTokens } : {}),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...thinking.fields,
+    ...Object(at(entry.extra_body, "generationConfig")),
+  };
+  return {
+    ...(system === "" ? {} : { systemInstruction: { parts: [{ text: system }] } }),
+    contents: contentsOf(messages, { by: carrierName(endpoint), signs: isGemini3(model) }),
+    ...(tools.length === 0 ? {} : { tools: [{ functionDeclarations: tools.map(declarationOf) }] }),
+    ...endpoint.facts.body,
+    ...entry.extra_body,
+    ...(Object.keys(generationConfig).length === 0 ? {} : { generationConfig }),
+  };
+}
+
+function declarationOf({ name, description, parameters }: ToolOutline): Part {
+  const schema = geminiSchema(parameters);
+  // An object without properties is refused; a function without parameters is not.
+  return { name, description, ...("properties" in schema ? { parameters: schema } : {}) };
+}
+
+interface Sender {
+  /** Whose carriers are sent back. */
+  readonly by: string;
+  /** The model refuses calls without a signature. */
+  readonly signs: boolean;
+}
+
+function contentsOf(messages: readonly Utterance[], sender: Sender): Content[] {
+  const contents: Content[] = [];
+  const ids = new Set(messages.flatMap((message) => givenIds(message, sender.by)));
+  let results: Part[] = [];
+  for (const message of messages) {
+    if (message.role === "tool") {
+      // The answers to the calls of one content stand in one content.
+      if (results.length === 0) contents.push({ role: "user", parts: results });
+      results.push(resultPart(message, ids));
+      continue;
+    }
+    results = [];
+    const parts = message.role === "user" ? [{ text: message.text }] : modelParts(message, sender);
+    const role = message.role === "user" ? "user" : "model";
+    if (parts.length > 0) contents.push({ role, parts });
+  }
+  if (contents[0]?.role === "model") {
+    contents.unshift({ role: "user", parts: [{ text: "(The conversation goes on.)" }] });
+  }
+  return contents;
+}
+
+type Said = Extract<Utterance, { readonly role: "assistant" }>;
+type Result = Extract<Utterance, { readonly role: "tool" }>;
+
+/** Ids that the provider gave itself and so wants to see again; ours say nothing to it. */
+function givenIds(message: Utterance, by: string): string[] {
+  if (message.role !== "assistant") return [];
+  const kept = unpacked(by, message.reasoning);
+  return (message.toolCalls ?? [])
+    .map(({ id }) => id)
+    .filter((id) => at(at(kept, id), "given") === true);
+}
+
+function resultPart({ callId, name, text }: Result, ids: ReadonlySet<string>): Part {
+  const isError = text.startsWith("error: ");
+  const response = isError ? { error: text.slice("error: ".length) } : { result: text };
+  return { functionResponse: { ...(ids.has(callId) ? { id: callId } : {}), name, response } };
+}
+
+/**
+ * Stands for the signature of a call that has none, because another model made it or it is from a
+ * history that keeps no thoughts: Google documents it for that
+ * (ai.google.dev/gemini-api/docs/thought-signatures).
+ */
+const NO_SIGNATURE = "skip_thought_signature_validator";
+
+function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Sender): Part[] {
+  const kept = unpacked(by, reasoning);
+  const calls = toolCalls.map(({ id, name, arguments: words }, index) => {
+    const given = at(at(kept, id), "given") === true ? { id } : {};
+    // Of calls side by side only the first is signed.
+    const standIn = signs && index === 0 ? NO_SIGNATURE : "";
+    const thoughtSignature = textAt(at(kept, id), "signature") || standIn;
+    return {
+      functionCall: { ...given, name, args: argumentsOf(words) },
+      ...(thoughtSignature === "" ? {} : { thoughtSignature }),
+    };
+  });
+  return text === "" ? calls : [{ text }, ...calls];
+}

@@ -1,0 +1,121 @@
+import { at, listAt, textAt } from "../../read.ts";
+import type { JsonSchema } from "../contract.ts";
+import {
+  choicesOf,
+  MAX_DEPTH,
+  propertiesOf,
+  resolved,
+  typesOf,
+  valuesOf,
+} from "../schema/resolve.ts";
+
+/** Keywords that mean the same on both sides. */
+const KEPT = [
+  "title",
+  "description",
+  "minimum",
+  "maximum",
+  "minItems",
+  "maxItems",
+  "minLength",
+  "maxLength",
+  "pattern",
+] as const;
+
+/** Gemini refuses all others. */
+const FORMATS: ReadonlySet<string> = new Set([
+  "date-time",
+  "enum",
+  "float",
+  "double",
+  "int32",
+  "int64",
+]);
+
+/**
+ * A JSON Schema in the subset of OpenAPI's that Gemini takes (ai.google.dev/api/caching#Schema): it
+ * refuses a request for any keyword beside it, such as additionalProperties, const or $ref.
+ */
+export function geminiSchema(schema: JsonSchema): JsonSchema {
+  return converted(schema, schema, 0);
+}
+
+function converted(written: unknown, root: unknown, depth: number): JsonSchema {
+  if (depth > MAX_DEPTH) return { type: "object" };
+  const schema = resolved(written, root);
+  const types = typesOf(schema);
+  const choices = choicesOf(schema).map((choice) => resolved(choice, root));
+  const isNull = (choice: unknown): boolean => textAt(choice, "type") === "null";
+  const named = types.filter((name) => name !== "null");
+  const open = [
+    ...choices.filter((choice) => !isNull(choice)),
+    ...(named.length > 1 ? named.map((type) => ({ ...Object(schema), type })) : []),
+  ];
+  const nullable = types.includes("null") || choices.some(isNull) ? { nullable: true } : {};
+  const [only] = open;
+  if (open.length > 1) {
+    const anyOf = open.map((choice) => converted(choice, root, depth + 1));
+    return { ...described(schema), anyOf, ...nullable };
+  }
+  if (only !== undefined) {
+    return { ...converted(only, root, depth + 1), ...described(schema), ...nullable };
+  }
+  return { ...oneType(schema, root, depth), ...nullable };
+}
+
+function described(schema: unknown): JsonSchema {
+  const description = textAt(schema, "description");
+  return description === "" ? {} : { description };
+}
+
+/** A schema that names one type, or lets it be guessed. */
+function oneType(schema: unknown, root: unknown, depth: number): JsonSchema {
+  const values = valuesOf(schema);
+  const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema);
+  const kept = KEPT.filter((word) => at(schema, word) !== undefined);
+  const format = textAt(schema, "format");
+  return {
+    type,
+    ...Object.fromEntries(kept.map((word) => [word, at(schema, word)])),
+    ...(FORMATS.has(format) ? { format } : {}),
+    ...valueFields(schema, type, values),
+    ...(type === "object" ? objectFields(schema, root, depth) : {}),
+    ...(type === "array" ? { items: itemsOf(schema, root, depth) } : {}),
+  };
+}
+
+function typeFor(schema: unknown): string {
+  if (at(schema, "properties") !== undefined) return "object";
+  return at(schema, "items") === undefined ? "string" : "array";
+}
+
+/** Only texts can be listed; of others the description tells. */
+function valueFields(schema: unknown, type: string, values: readonly unknown[]): JsonSchema {
+  if (values.length === 0) return {};
+  const texts = values.filter((value) => typeof value === "string");
+  if (type === "string" && texts.length > 0) return { enum: texts };
+  const told = values.map((value) => JSON.stringify(value)).join(", ");
+  return { description: `${textAt(schema, "description")} One of ${told}.`.trim() };
+}
+
+function objectFields(schema: unknown, root: unknown, depth: number): JsonSchema {
+  const properties = propertiesOf(schema);
+  if (properties.length === 0) return {};
+  const names = new Set(properties.map(([name]) => name));
+  const told = properties.map(([name, value]) => [name, converted(value, root, depth + 1)]);
+  const required = listAt(schema, "required").filter(
+    (name) => typeof name === "string" && names.has(name),
+  );
+  return {
+    properties: Object.fromEntries(told),
+    ...(required.length === 0 ? {} : { required }),
+  };
+}
+
+/** What a list holds must be said. */
+function itemsOf(schema: unknown, root: unknown, depth: number): JsonSchema {
+  const items = at(schema, "items");
+  return typeof items === "object" && items !== null && !Array.isArray(items)
+    ? converted(items, root, depth + 1)
+    : { type: "string" };
+}

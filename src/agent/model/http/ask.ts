@@ -1,0 +1,106 @@
+import type { ModelEntry } from "../../../config/contract.ts";
+import type { Attempt, Fetch, Protocol, Question } from "../contract.ts";
+import { ModelFault } from "../fault.ts";
+import type { FaultKind } from "../fault.ts";
+import { plainTool } from "../schema/plain.ts";
+import type { AnswerBuilder } from "./answer.ts";
+import { refusalOf } from "./refusal.ts";
+import { requestHeaders } from "./settings.ts";
+import { chunksOf } from "./stream.ts";
+
+/** Once the server said why the answer ends, only the usage and the mark of its end can follow. */
+const ENDING_MS = 5_000;
+/** The status says enough: an error's body is not waited for as long as an answer. */
+const REFUSAL_MS = 5_000;
+
+/** What one dialect puts into a request and makes of its answer; all else is the same for all of them. */
+export interface Exchange {
+  readonly url: string;
+  /** The headers that only this dialect sends, the key among them. */
+  readonly headers: (key: string | undefined) => Readonly<Record<string, string>>;
+  /** The body of one request; what `extra_body` holds is in it and wins. */
+  readonly body: (question: Question) => Readonly<Record<string, unknown>>;
+  readonly answer: () => AnswerBuilder;
+}
+
+/** One POST a question, answered by a stream of server-sent events or by one JSON document. */
+export function createHttpProtocol(exchange: Exchange, entry: ModelEntry, fetch: Fetch): Protocol {
+  return async function* ask(attempt) {
+    const response = await post(attempt, { exchange, entry, fetch });
+    if (!response.ok) {
+      attempt.moved(REFUSAL_MS);
+      throw await refusalOf(response);
+    }
+    const answer = exchange.answer();
+    const whole = response.body === null ? false : yield* textOf(response.body, answer, attempt);
+    if (!whole) throw new ModelFault("broken_off", "the stream ended before the answer did");
+    const rest = answer.rest();
+    if (rest !== "") yield rest;
+    return answer.reply();
+  };
+}
+
+interface Post {
+  readonly exchange: Exchange;
+  readonly entry: ModelEntry;
+  readonly fetch: Fetch;
+}
+
+async function post(attempt: Attempt, { exchange, entry, fetch }: Post): Promise<Response> {
+  const body = JSON.stringify(exchange.body(toldPlainly(attempt.question, entry)));
+  const headers = requestHeaders(entry, exchange.headers(attempt.key));
+  try {
+    return await fetch(exchange.url, {
+      method: "POST",
+      headers,
+      body,
+      signal: attempt.signal,
+      // A redirected POST would lose its body, or carry the key to another host.
+      redirect: "manual",
+      // Bun's own limit of 5 minutes; the signal holds the one that is configured.
+      timeout: false,
+    });
+  } catch (thrown) {
+    throw faultOf(thrown, "unreachable", attempt.signal);
+  } finally {
+    attempt.moved();
+  }
+}
+
+function toldPlainly(question: Question, entry: ModelEntry): Question {
+  if (entry.tool_schema_transform !== "simple") return question;
+  return { ...question, tools: question.tools.map(plainTool) };
+}
+
+/** Yields the text of a body; returns whether the server said that it is whole. */
+async function* textOf(
+  body: ReadableStream<Uint8Array>,
+  answer: AnswerBuilder,
+  attempt: Attempt,
+): AsyncGenerator<string, boolean> {
+  let announced = false;
+  try {
+    for await (const chunk of chunksOf(body, attempt.moved, () => answer.ended)) {
+      if (chunk === "done") {
+        announced = true;
+        continue;
+      }
+      const text = answer.take(chunk.json);
+      if (text !== "") yield text;
+      if (chunk.whole) announced = true;
+      else if (answer.finished) attempt.moved(ENDING_MS);
+    }
+  } catch (thrown) {
+    const isOurs = thrown instanceof ModelFault && thrown.kind !== "silent";
+    if (isOurs || !answer.finished) throw faultOf(thrown, "broken_off", attempt.signal);
+  }
+  return announced || answer.finished;
+}
+
+/** What the network did, as a fault; a fault, or the reason of an abort, stays what it is. */
+function faultOf(thrown: unknown, kind: FaultKind, signal: AbortSignal): unknown {
+  if (thrown instanceof ModelFault) return thrown;
+  if (signal.aborted) return signal.reason;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new ModelFault(kind, message, { cause: thrown });
+}

@@ -1,0 +1,68 @@
+import { randomUUID } from "node:crypto";
+import type { ToolCall } from "../../contract.ts";
+import { ModelFault } from "../fault.ts";
+
+/** One tool call while it comes in. */
+export interface CallDraft {
+  id: string;
+  name: string;
+  /** Adds a piece of the arguments' JSON text, within the bound that all calls share. */
+  add(words: string): void;
+}
+
+/** The tool calls of one answer, in the order in which they began. */
+export interface CallDrafts {
+  begin(id: string, name: string): CallDraft;
+  /** Those that have a name, each with an id of its own. */
+  end(): ToolCall[];
+}
+
+const MAX_CALLS = 64;
+/** Characters of the arguments of all calls together. */
+const MAX_ARGUMENTS = 1024 * 1024;
+
+export function createCallDrafts(): CallDrafts {
+  const drafts: (CallDraft & { readonly pieces: string[] })[] = [];
+  let characters = 0;
+  return {
+    begin(id, name) {
+      if (drafts.length >= MAX_CALLS) throw new ModelFault("oversized", "too many tool calls");
+      const pieces: string[] = [];
+      const add = (words: string): void => {
+        characters += words.length;
+        if (characters > MAX_ARGUMENTS) {
+          throw new ModelFault("oversized", "the arguments of the tool calls are too long");
+        }
+        if (words !== "") pieces.push(words);
+      };
+      const draft = { id, name, add, pieces };
+      drafts.push(draft);
+      return draft;
+    },
+    end() {
+      const taken = new Set<string>();
+      return drafts
+        .filter(({ name }) => name !== "")
+        .map(({ id, name, pieces }) => {
+          const own = id !== "" && !taken.has(id) ? id : ownId();
+          taken.add(own);
+          return { id: own, name, arguments: pieces.join("") };
+        });
+    },
+  };
+}
+
+/** Unlike every other of a conversation, because some providers refuse one that holds an id twice. */
+function ownId(): string {
+  return `call_${randomUUID().replaceAll("-", "").slice(0, 20)}`;
+}
+
+/** The arguments of an earlier call as an object; malformed ones, as models send them, as an empty one. */
+export function argumentsOf(words: string): object {
+  try {
+    const value: unknown = JSON.parse(words);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+  } catch {
+    return {};
+  }
+}

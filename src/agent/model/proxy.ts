@@ -1,0 +1,46 @@
+import { Failure } from "../../base/failure.ts";
+import { proxyOptions } from "../../base/host.ts";
+import type { Fetch } from "./contract.ts";
+
+/**
+ * A `fetch` that goes through a proxy; an empty one leaves it to the environment. Throws a `Failure` of
+ * code `config` for a proxy that this runtime cannot use: it would connect directly and say nothing.
+ */
+export function throughProxy(fetch: Fetch, proxy: string, label: string): Fetch {
+  const written = proxy.trim();
+  if (written === "") return fetch;
+  const url = URL.parse(written);
+  if (url === null || url.hostname === "") {
+    throw new Failure("config", `${label} has a proxy that is no URL`, {
+      remedy: "set its key proxy, as in http://host:3128",
+    });
+  }
+  const options = proxyOptions(url);
+  if (typeof options === "string") {
+    throw new Failure("config", `${label} has a proxy that cannot be used here`, {
+      why: options,
+      remedy: "set its key proxy to an HTTP proxy, as in http://host:3128, or leave it empty",
+    });
+  }
+  return (address, init) => fetch(address, { ...init, ...options });
+}
+
+/** User name and password of a proxy, which nobody may see. */
+export function proxySecrets(proxy: string): string[] {
+  const url = URL.parse(proxy.trim());
+  if (url === null) return [];
+  const written = [
+    url.password,
+    decoded(url.password),
+    url.username && url.password && url.username,
+  ];
+  return written.filter((secret) => secret !== "");
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

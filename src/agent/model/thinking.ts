@@ -1,0 +1,138 @@
+import type { ModelEntry } from "../../config/contract.ts";
+import type { JsonSchema } from "./contract.ts";
+
+export type ThinkingLevel = Exclude<ModelEntry["thinking_level"], "">;
+
+/** How a provider is told how much its model shall think. */
+export type ThinkingManner =
+  /** `reasoning_effort`, up to `xhigh`. */
+  | "effort"
+  /** `reasoning_effort`, up to `high`. */
+  | "effort-to-high"
+  /** `reasoning: {effort}`, as OpenRouter has it. */
+  | "reasoning"
+  /** `thinking: {type}`: on or off, as DeepSeek, Volcengine and Zhipu have it. */
+  | "switch"
+  /** `enable_thinking` and `thinking_budget`, as Qwen's servers have it. */
+  | "enable"
+  | "anthropic"
+  | "gemini";
+
+export interface ThinkingWish {
+  /** Empty sends nothing. */
+  readonly level: ModelEntry["thinking_level"];
+  readonly model: string;
+  /** What the whole answer may take, its thinking included; 0 is no limit. */
+  readonly maxTokens: number;
+}
+
+export interface ThinkingFields {
+  readonly fields: JsonSchema;
+  /** The model thinks at its own temperature and refuses any other. */
+  readonly withoutTemperature: boolean;
+}
+
+interface LevelFacts {
+  /** Absent where the model decides. */
+  readonly effort?: string;
+  /** Tokens; -1 where the model decides. */
+  readonly budget: number;
+}
+
+/** What each level means, in the two currencies of the providers. */
+const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
+  off: { effort: "none", budget: 0 },
+  low: { effort: "low", budget: 2048 },
+  medium: { effort: "medium", budget: 8192 },
+  high: { effort: "high", budget: 16_384 },
+  xhigh: { effort: "xhigh", budget: 32_768 },
+  adaptive: { budget: -1 },
+};
+
+type Tell = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingWish) => JsonSchema;
+
+const MANNERS: Readonly<Record<ThinkingManner, Tell>> = {
+  effort: (_, { effort }) => (effort === undefined ? {} : { reasoning_effort: effort }),
+  "effort-to-high": (_, { effort }) =>
+    effort === undefined ? {} : { reasoning_effort: effort === "xhigh" ? "high" : effort },
+  reasoning: (_, { effort }) => ({
+    reasoning: effort === undefined ? { enabled: true } : { effort },
+  }),
+  switch: (level) => ({ thinking: { type: level === "off" ? "disabled" : "enabled" } }),
+  enable: (level, { budget }) =>
+    budget > 0
+      ? { enable_thinking: true, thinking_budget: budget }
+      : { enable_thinking: level !== "off" },
+  anthropic: anthropicFields,
+  gemini: (level, facts, wish) => ({ thinkingConfig: geminiConfig(level, facts, wish) }),
+};
+
+/** The fields of a request that ask for a level of thinking; none where the level is empty. */
+export function thinkingFields(manner: ThinkingManner, wish: ThinkingWish): ThinkingFields {
+  const { level, model } = wish;
+  const fields = level === "" ? {} : MANNERS[manner](level, LEVELS[level], wish);
+  const isClaude = manner === "anthropic";
+  const thinks = "thinking" in fields && level !== "off";
+  return { fields, withoutTemperature: isClaude && (thinks || isSelfTempered(model)) };
+}
+
+/** Whether a level that was asked for cannot be told: its least budget leaves no room for an answer. */
+export function isThinkingLost(manner: ThinkingManner, wish: ThinkingWish): boolean {
+  if (wish.level === "" || wish.level === "adaptive" || wish.level === "off") return false;
+  return Object.keys(thinkingFields(manner, wish).fields).length === 0;
+}
+
+/** Tokens that Claude must be given to think at all. */
+const LEAST_BUDGET = 1024;
+
+/** A budget below the limit on the whole answer, of which a quarter stays for its words. */
+function anthropicFields(
+  level: ThinkingLevel,
+  { effort, budget }: LevelFacts,
+  { model, maxTokens }: ThinkingWish,
+): JsonSchema {
+  if (level === "off") return { thinking: { type: "disabled" } };
+  if (level === "adaptive") return { thinking: { type: "adaptive" } };
+  if (isSelfTempered(model)) return { thinking: { type: "adaptive" }, output_config: { effort } };
+  const most = maxTokens > 0 ? Math.floor((maxTokens * 3) / 4) : budget;
+  if (most < LEAST_BUDGET) return {};
+  return { thinking: { type: "enabled", budget_tokens: Math.min(budget, most) } };
+}
+
+/** Claude from 4.7 on takes no budget and no temperature: it is told an effort. */
+function isSelfTempered(model: string): boolean {
+  const found = /claude-(?:[a-z]+-)(\d+)(?:[-.](\d{1,2}))?(?!\d)/i.exec(model);
+  if (found === null) return false;
+  const [major, minor] = [Number(found[1]), Number(found[2] ?? 0)];
+  return major > 4 || (major === 4 && minor >= 7);
+}
+
+/** Tokens that every thinking model before Gemini 3 may be given. */
+const MOST_GEMINI_BUDGET = 24_576;
+/** Gemini 2.5 Pro cannot do without. */
+const LEAST_GEMINI_PRO_BUDGET = 128;
+
+/** Gemini 3 and later are told a level, those before a budget; both at once are refused. */
+function geminiConfig(
+  level: ThinkingLevel,
+  { effort, budget }: LevelFacts,
+  { model }: ThinkingWish,
+): JsonSchema {
+  // Summaries of the thoughts are never shown; that they come keeps a long silence from looking like one.
+  const includeThoughts = level !== "off";
+  const isPro = /pro/i.test(model);
+  if (isGemini3(model)) {
+    if (level === "adaptive") return { includeThoughts };
+    const least = isPro ? "low" : "minimal";
+    const told = level === "off" ? least : effort === "xhigh" ? "high" : effort;
+    return { thinkingLevel: told, includeThoughts };
+  }
+  const least = isPro ? LEAST_GEMINI_PRO_BUDGET : 0;
+  const thinkingBudget = level === "off" ? least : Math.min(budget, MOST_GEMINI_BUDGET);
+  return { thinkingBudget, includeThoughts };
+}
+
+/** Gemini 3 and whatever comes after it: they also want the signatures of their calls back. */
+export function isGemini3(model: string): boolean {
+  return /gemini-(?:[3-9]|\d{2,})/i.test(model);
+}
