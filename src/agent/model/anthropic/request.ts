@@ -103,9 +103,12 @@ function turnsOf(messages: readonly Utterance[], by: string): MessageTurn[] {
 /** Results must come before the words of the turn that they are in. */
 function withResultsFirst({ role, content }: MessageTurn): MessageTurn {
   if (role === "assistant") return { role, content };
-  const isResult = ({ type }: Block): boolean => type === "tool_result";
   const words = content.filter((block) => !isResult(block));
   return { role, content: [...content.filter(isResult), ...words] };
+}
+
+function isResult({ type }: Block): boolean {
+  return type === "tool_result";
 }
 
 function blocksOf(message: Utterance, by: string): readonly Block[] {

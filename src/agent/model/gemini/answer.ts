@@ -1,52 +1,29 @@
-import type { ToolCall, Usage } from "../../contract.ts";
+import type { Usage } from "../../contract.ts";
 import { at, listAt, textAt } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
-import { countOf, createTextKeeper, MAX_TEXT } from "../http/answer.ts";
+import { countOf, createTextKeeper } from "../http/answer.ts";
 import type { AnswerBuilder } from "../http/answer.ts";
-import { createCallDrafts } from "../http/calls.ts";
-import type { CallDraft } from "../http/calls.ts";
-import { packed } from "../http/carrier.ts";
 import { errorIn } from "../http/refusal.ts";
-
-/** What of a call must be sent back with it. */
-interface Signed {
-  readonly draft: CallDraft;
-  /** "" where the provider gave none. */
-  readonly id: string;
-  readonly signature: string;
-}
+import { createSignedCalls } from "./calls.ts";
 
 /** Builds one reply from the chunks of generated content; `by` is whose signatures it holds. */
 export function createContentAnswer(by: string): AnswerBuilder {
   const { keep, text } = createTextKeeper();
-  const calls = createCallDrafts();
-  const signed: Signed[] = [];
-  let [finish, signatures] = ["", 0];
+  const calls = createSignedCalls(by);
+  let finish = "";
   let usage: Usage | undefined;
 
-  const takePart = (part: unknown): string => {
-    const call = at(part, "functionCall");
-    if (call !== undefined) {
-      const [id, name] = [textAt(call, "id"), textAt(call, "name")];
-      const signature = textAt(part, "thoughtSignature");
-      signatures += signature.length;
-      if (signatures > MAX_TEXT) throw new ModelFault("oversized", "the signatures are too long");
-      const draft = calls.begin(id, name);
-      draft.add(JSON.stringify(at(call, "args") ?? {}));
-      signed.push({ draft, id, signature });
-    }
-    return at(part, "thought") === true ? "" : textAt(part, "text");
-  };
   const takeChunk = (chunk: unknown): string => {
     const error = errorIn(chunk) ?? blockedIn(chunk);
     if (error !== undefined) throw error;
     usage = usageIn(chunk) ?? usage;
     const candidate = listAt(chunk, "candidates")[0];
-    const said = listAt(at(candidate, "content"), "parts").map(takePart).join("");
+    const parts = listAt(at(candidate, "content"), "parts");
+    for (const part of parts) calls.take(part);
     finish = textAt(candidate, "finishReason") || finish;
     const fault = faultOf(finish, textAt(candidate, "finishMessage"));
     if (fault !== undefined) throw fault;
-    return keep(said);
+    return keep(parts.map(textOf).join(""));
   };
 
   return {
@@ -58,18 +35,17 @@ export function createContentAnswer(by: string): AnswerBuilder {
     // Without events the chunks are the items of one list.
     take: (chunk) => (Array.isArray(chunk) ? chunk.map(takeChunk).join("") : takeChunk(chunk)),
     rest: () => "",
-    reply() {
-      const toolCalls = calls.end();
-      const reasoning = carrierOf(signed, toolCalls, by);
-      return {
-        text: text(),
-        toolCalls,
-        cut: finish === "MAX_TOKENS",
-        ...(reasoning === undefined ? {} : { reasoning }),
-        ...(usage === undefined ? {} : { usage }),
-      };
-    },
+    reply: () => ({
+      text: text(),
+      ...calls.end(),
+      cut: finish === "MAX_TOKENS",
+      ...(usage === undefined ? {} : { usage }),
+    }),
   };
+}
+
+function textOf(part: unknown): string {
+  return at(part, "thought") === true ? "" : textAt(part, "text");
 }
 
 /** The provider's filter refused the question itself. */
@@ -102,20 +78,4 @@ function usageIn(chunk: unknown): Usage | undefined {
     inputTokens: count("promptTokenCount") + count("toolUsePromptTokenCount"),
     outputTokens: count("candidatesTokenCount") + count("thoughtsTokenCount"),
   };
-}
-
-/** What to send back with the calls, by their ids; undefined where that is nothing. */
-function carrierOf(
-  signed: readonly Signed[],
-  toolCalls: readonly ToolCall[],
-  by: string,
-): string | undefined {
-  const named = signed.filter(({ draft }) => draft.name !== "");
-  const facts = toolCalls.flatMap(({ id }, index): [string, Record<string, unknown>][] => {
-    const { id: own = "", signature = "" } = named[index] ?? {};
-    const given = own !== "" && own === id ? { given: true } : {};
-    const fact = { ...given, ...(signature === "" ? {} : { signature }) };
-    return Object.keys(fact).length === 0 ? [] : [[id, fact]];
-  });
-  return facts.length === 0 ? undefined : packed(by, Object.fromEntries(facts));
 }

@@ -45,11 +45,10 @@ function converted(written: unknown, root: unknown, depth: number): JsonSchema {
   const schema = resolved(written, root);
   const types = typesOf(schema);
   const choices = choicesOf(schema).map((choice) => resolved(choice, root));
-  const isNull = (choice: unknown): boolean => textAt(choice, "type") === "null";
   const named = types.filter((name) => name !== "null");
   const open = [
     ...choices.filter((choice) => !isNull(choice)),
-    ...(named.length > 1 ? named.map((type) => ({ ...Object(schema), type })) : []),
+    ...(named.length > 1 ? named.map((type) => Object.assign({}, schema, { type })) : []),
   ];
   const nullable = types.includes("null") || choices.some(isNull) ? { nullable: true } : {};
   const [only] = open;
@@ -61,6 +60,10 @@ function converted(written: unknown, root: unknown, depth: number): JsonSchema {
     return { ...converted(only, root, depth + 1), ...described(schema), ...nullable };
   }
   return { ...oneType(schema, root, depth), ...nullable };
+}
+
+function isNull(schema: unknown): boolean {
+  return textAt(schema, "type") === "null";
 }
 
 function described(schema: unknown): JsonSchema {
