@@ -14,7 +14,7 @@ export interface ReceivedRequest {
   readonly gone: AbortSignal;
 }
 
-/** The fields of a chat completion's request that tests look at. */
+/** The fields of a chat completion's request that tests look at; those of other protocols by name. */
 export interface ChatRequest {
   readonly model: string;
   readonly stream?: boolean;
@@ -52,7 +52,7 @@ export interface ModelServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A server that speaks OpenAI's chat completions over real HTTP, on a free port of the loopback. */
+/** A server over real HTTP, on a free port of the loopback; its behaviours say which protocol it speaks. */
 export async function startModelServer(): Promise<ModelServer> {
   const requests: ReceivedRequest[] = [];
   const waiting = new Map<number, (request: ReceivedRequest) => void>();
@@ -137,9 +137,15 @@ export interface ScriptedCall {
 
 /** Streams an answer as OpenAI does: deltas, the reason of the end, the usage, `[DONE]`. */
 export function streams(options: StreamOptions): Behaviour {
-  const { milliseconds = 0, cut } = options;
+  return sendsEvents(streamEvents(options), options);
+}
+
+/** Streams events in cuts of bytes, or one by one over a time. */
+export function sendsEvents(
+  events: readonly string[],
+  { milliseconds = 0, cut }: Pick<StreamOptions, "milliseconds" | "cut"> = {},
+): Behaviour {
   return async (request, response) => {
-    const events = streamEvents(options);
     beginStream(response);
     if (milliseconds === 0) {
       await sendCut(response, Buffer.from(events.join("")), cut);

@@ -3,6 +3,7 @@ import { ModelFault } from "../fault.ts";
 import type { AnswerBuilder } from "../http/answer.ts";
 import { errorIn } from "../http/refusal.ts";
 import { createBlockCollector } from "./blocks.ts";
+import type { BlockCollector } from "./blocks.ts";
 import { createUsageCount } from "./usage.ts";
 
 /** Stop reasons that mean: there was no room left. */
@@ -18,12 +19,6 @@ export function createMessageAnswer(by: string): AnswerBuilder {
     stopReason = reason || stopReason;
     if (reason === "refusal") throw new ModelFault("withheld", "stop_reason refusal");
   };
-  const takeMessage = (message: unknown): string => {
-    usage.take(at(message, "usage"));
-    const said = listAt(message, "content").map((block, index) => blocks.begin(index, block));
-    stop(textAt(message, "stop_reason"));
-    return said.join("");
-  };
 
   return {
     get finished() {
@@ -35,26 +30,15 @@ export function createMessageAnswer(by: string): AnswerBuilder {
     take(event) {
       const error = errorIn(event);
       if (error !== undefined) throw error;
-      switch (textAt(event, "type")) {
-        case "message":
-          return takeMessage(event);
-        case "message_start":
-          return takeMessage(at(event, "message"));
-        case "content_block_start":
-          return blocks.begin(at(event, "index"), at(event, "content_block"));
-        case "content_block_delta":
-          return blocks.grow(at(event, "index"), at(event, "delta"));
-        case "message_delta":
-          usage.take(at(event, "usage"));
-          stop(textAt(at(event, "delta"), "stop_reason"));
-          return "";
-        case "message_stop":
-          ended = true;
-          return "";
-        default:
-          // `ping`, `content_block_stop`, and whatever will be added: clients are told to ignore it.
-          return "";
-      }
+      const type = textAt(event, "type");
+      // What an answer without events is in one, `message_start` begins.
+      const message = type === "message" ? event : at(event, "message");
+      usage.take(at(message, "usage"));
+      usage.take(at(event, "usage"));
+      const text = textOf(type, event, blocks);
+      stop(textAt(message, "stop_reason") || textAt(at(event, "delta"), "stop_reason"));
+      ended ||= type === "message_stop";
+      return text;
     },
     rest: () => "",
     reply() {
@@ -67,4 +51,21 @@ export function createMessageAnswer(by: string): AnswerBuilder {
       };
     },
   };
+}
+
+function textOf(type: string, event: unknown, blocks: BlockCollector): string {
+  switch (type) {
+    case "message":
+    case "message_start": {
+      const whole = listAt(type === "message" ? event : at(event, "message"), "content");
+      return whole.map((block, index) => blocks.begin(index, block)).join("");
+    }
+    case "content_block_start":
+      return blocks.begin(at(event, "index"), at(event, "content_block"));
+    case "content_block_delta":
+      return blocks.grow(at(event, "index"), at(event, "delta"));
+    default:
+      // `ping`, `content_block_stop`, and whatever will be added: clients are told to ignore it.
+      return "";
+  }
 }
