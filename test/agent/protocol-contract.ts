@@ -45,8 +45,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
     });
     after(() => server.close());
 
-    const answers = (answer: ScriptedAnswer, options = {}): Behaviour =>
-      sendsEvents(dialect.events(answer), options);
+    const answers = answersIn.bind(undefined, dialect);
 
     interface Setup {
       readonly entry?: Parameters<typeof modelEntry>[0];
@@ -377,6 +376,10 @@ export function describeProtocol(dialect: SpokenDialect): void {
       }
     });
   });
+}
+
+function answersIn(dialect: SpokenDialect, answer: ScriptedAnswer, options = {}): Behaviour {
+  return sendsEvents(dialect.events(answer), options);
 }
 
 /** The next question of a turn: the calls with their results. */

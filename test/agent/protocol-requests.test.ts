@@ -11,7 +11,7 @@ type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 async function sent(entry: Entry, messages: readonly Utterance[] = CONVERSATION, defaults = {}) {
   const seen: { url: string; body: unknown }[] = [];
   const look: Fetch = async (url, { body }) => {
-    seen.push({ url, body: JSON.parse(String(body)) });
+    seen.push({ url, body: JSON.parse(typeof body === "string" ? body : "") });
     throw new Error("seen");
   };
   const all = agentDefaults({ max_llm_retries: 0, temperature: 0.5, ...defaults });

@@ -23,7 +23,7 @@ interface Asked {
 async function askedOf(model: string, { level, max_tokens = 20_000, messages }: Asked) {
   const bodies: Record<string, unknown>[] = [];
   const look: Fetch = async (_, { body }) => {
-    bodies.push(JSON.parse(String(body)));
+    bodies.push(JSON.parse(typeof body === "string" ? body : ""));
     throw new Error("seen");
   };
   const entry = modelEntry({ model, thinking_level: level, api_base: "http://model.test/v1" });
@@ -52,6 +52,10 @@ async function askedOf(model: string, { level, max_tokens = 20_000, messages }: 
   };
 }
 
+async function temperatureOf(model: string, level: Level): Promise<unknown> {
+  return (await askedOf(model, { level })).temperature;
+}
+
 const LEVELS = ["off", "low", "medium", "high", "xhigh", "adaptive"] as const;
 
 const effort = (name: string) => ({ reasoning_effort: name });
@@ -62,7 +66,7 @@ const told = (name: string) => ({
   output_config: { effort: name },
 });
 const qwen = (thinking_budget: number) => ({ enable_thinking: true, thinking_budget });
-const level = (thinkingLevel: string, includeThoughts = true) => ({
+const graded = (thinkingLevel: string, includeThoughts = true) => ({
   thinkingLevel,
   includeThoughts,
 });
@@ -156,19 +160,19 @@ const TABLE: Record<string, readonly unknown[]> = {
     tokens(-1),
   ],
   "gemini/gemini-3-flash-preview": [
-    level("minimal", false),
-    level("low"),
-    level("medium"),
-    level("high"),
-    level("high"),
+    graded("minimal", false),
+    graded("low"),
+    graded("medium"),
+    graded("high"),
+    graded("high"),
     { includeThoughts: true },
   ],
   "gemini/gemini-3.1-pro": [
-    level("low", false),
-    level("low"),
-    level("medium"),
-    level("high"),
-    level("high"),
+    graded("low", false),
+    graded("low"),
+    graded("medium"),
+    graded("high"),
+    graded("high"),
     { includeThoughts: true },
   ],
 };
@@ -185,14 +189,15 @@ describe("thinking_level", () => {
   }
 
   it("leaves the temperature out where Claude thinks, or takes none", async () => {
-    const of = async (model: string, name: Level) =>
-      (await askedOf(model, { level: name })).temperature;
-    assert.equal(await of("anthropic-messages/claude-sonnet-4-5", "low"), undefined);
-    assert.equal(await of("anthropic-messages/claude-sonnet-4-5", "adaptive"), undefined);
-    assert.equal(await of("anthropic-messages/claude-sonnet-4-5", "off"), 0.5);
-    assert.equal(await of("anthropic-messages/claude-sonnet-4-20250514", ""), 0.5);
-    assert.equal(await of("anthropic/claude-opus-4-7", ""), undefined);
-    assert.equal(await of("gemini/gemini-3-flash", "high"), 0.5);
+    assert.equal(await temperatureOf("anthropic-messages/claude-sonnet-4-5", "low"), undefined);
+    assert.equal(
+      await temperatureOf("anthropic-messages/claude-sonnet-4-5", "adaptive"),
+      undefined,
+    );
+    assert.equal(await temperatureOf("anthropic-messages/claude-sonnet-4-5", "off"), 0.5);
+    assert.equal(await temperatureOf("anthropic-messages/claude-sonnet-4-20250514", ""), 0.5);
+    assert.equal(await temperatureOf("anthropic/claude-opus-4-7", ""), undefined);
+    assert.equal(await temperatureOf("gemini/gemini-3-flash", "high"), 0.5);
   });
 
   it("is said to be lost where max_tokens leaves no room for it", async () => {

@@ -89,6 +89,14 @@ describe("a tool's schema", () => {
     }
   });
 
+  it("that names billions in a few words is bounded", () => {
+    const twenty = Array.from({ length: 20 }, (_, index) => [`p${index}`, { $ref: "#" }]);
+    const laughs = { type: "object", properties: Object.fromEntries(twenty) };
+    for (const told of [geminiSchema(laughs), plain(laughs)]) {
+      assert.ok(JSON.stringify(told).length < 1_000_000);
+    }
+  });
+
   it("of any shape is told in the allowed keywords", () => {
     const allowed = new Set(["type", "properties", "required", "description", "enum", "items"]);
     const keywords = [

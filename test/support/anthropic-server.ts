@@ -36,21 +36,23 @@ const CACHED = { input_tokens: 4, cache_creation_input_tokens: 2, cache_read_inp
 const START = { id: "msg_1", type: "message", role: "assistant", model: "claude-test" };
 
 /** The events of a whole stream, with the names that Anthropic gives them. */
-export function messageEvents(answer: ScriptedAnswer): string[] {
+function messageEvents(answer: ScriptedAnswer): string[] {
   const { newline = "\n", comments = false } = answer;
   const usage = { ...CACHED, output_tokens: 1 };
   const message = { ...START, content: [], stop_reason: null, usage };
   const events = [
     { type: "message_start", message },
-    ...blocksOf(answer).flatMap(({ empty, deltas }, index) => [
-      { type: "content_block_start", index, content_block: empty },
-      ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
-      { type: "content_block_stop", index },
-    ]),
+    ...blocksOf(answer).flatMap(blockEvents),
     ...endEvents(answer),
   ];
   const ping = comments ? namedEvent("ping", { type: "ping" }, newline) : "";
   return events.map((event) => ping + namedEvent(event.type, event, newline));
+}
+
+function blockEvents({ empty, deltas }: SentBlock, index: number): { readonly type: string }[] {
+  const start = { type: "content_block_start", index, content_block: empty };
+  const grown = deltas.map((delta) => ({ type: "content_block_delta", index, delta }));
+  return [start, ...grown, { type: "content_block_stop", index }];
 }
 
 function endEvents(answer: ScriptedAnswer): { readonly type: string }[] {

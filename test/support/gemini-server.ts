@@ -2,6 +2,7 @@ import { at, listAt, textAt } from "../../src/agent/read.ts";
 import { piecesOf } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, SpokenDialect } from "./dialects.ts";
 import { event } from "./model-server.ts";
+import type { ScriptedCall } from "./model-server.ts";
 
 const SIGNATURE = "signed-by-gemini";
 const REASONS = { stop: "STOP", length: "MAX_TOKENS", filter: "SAFETY" };
@@ -28,25 +29,33 @@ export const GEMINI: SpokenDialect = {
 };
 
 /** The events of a whole stream. */
-export function contentEvents(answer: ScriptedAnswer): string[] {
+function contentEvents(answer: ScriptedAnswer): string[] {
   const { newline = "\n", comments = false } = answer;
   const comment = comments ? `: keep-alive${newline}${newline}` : "";
-  return contentChunks(answer).map((chunk) => comment + event(chunk, newline));
+  return contentChunks(answer).map((json) => comment + event(json, newline));
 }
 
 function contentChunks(answer: ScriptedAnswer): unknown[] {
   const { thought, toolCalls = [], finish = "stop" } = answer;
-  const calls = toolCalls.map(({ id, name, arguments: words }, index) => ({
-    functionCall: { ...(id === undefined ? {} : { id }), name, args: JSON.parse(words || "{}") },
+  const calls = toolCalls.map((call, index) =>
     // Of calls side by side only the first is signed.
-    ...(index === 0 && thought !== undefined ? { thoughtSignature: SIGNATURE } : {}),
-  }));
+    callPart(call, index === 0 && thought !== undefined ? SIGNATURE : undefined),
+  );
   return [
     ...(thought === undefined ? [] : [chunk([{ text: thought, thought: true }])]),
     ...piecesOf(answer).map((text) => chunk([{ text }])),
     ...(calls.length === 0 ? [] : [chunk(calls)]),
     ...(finish === null ? [] : [chunk([], REASONS[finish])]),
   ];
+}
+
+function callPart({ id, name, arguments: words }: ScriptedCall, thoughtSignature?: string) {
+  const functionCall = {
+    name,
+    args: JSON.parse(words || "{}"),
+    ...(id === undefined ? {} : { id }),
+  };
+  return thoughtSignature === undefined ? { functionCall } : { functionCall, thoughtSignature };
 }
 
 /** Every chunk tells the tokens so far, thinking apart. */

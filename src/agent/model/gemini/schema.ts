@@ -2,12 +2,13 @@ import { at, listAt, textAt } from "../../read.ts";
 import type { JsonSchema } from "../contract.ts";
 import {
   choicesOf,
-  MAX_DEPTH,
+  isBeyond,
   propertiesOf,
   resolved,
   typesOf,
   valuesOf,
 } from "../schema/resolve.ts";
+import type { Source } from "../schema/resolve.ts";
 
 /** Keywords that mean the same on both sides. */
 const KEPT = [
@@ -37,14 +38,14 @@ const FORMATS: ReadonlySet<string> = new Set([
  * refuses a request for any keyword beside it, such as additionalProperties, const or $ref.
  */
 export function geminiSchema(schema: JsonSchema): JsonSchema {
-  return converted(schema, schema, 0);
+  return converted(schema, { root: schema, told: 0 }, 0);
 }
 
-function converted(written: unknown, root: unknown, depth: number): JsonSchema {
-  if (depth > MAX_DEPTH) return { type: "object" };
-  const schema = resolved(written, root);
+function converted(written: unknown, source: Source, depth: number): JsonSchema {
+  if (isBeyond(source, depth)) return { type: "object" };
+  const schema = resolved(written, source);
   const types = typesOf(schema);
-  const choices = choicesOf(schema).map((choice) => resolved(choice, root));
+  const choices = choicesOf(schema).map((choice) => resolved(choice, source));
   const named = types.filter((name) => name !== "null");
   const open = [
     ...choices.filter((choice) => !isNull(choice)),
@@ -53,13 +54,13 @@ function converted(written: unknown, root: unknown, depth: number): JsonSchema {
   const nullable = types.includes("null") || choices.some(isNull) ? { nullable: true } : {};
   const [only] = open;
   if (open.length > 1) {
-    const anyOf = open.map((choice) => converted(choice, root, depth + 1));
+    const anyOf = open.map((choice) => converted(choice, source, depth + 1));
     return { ...described(schema), anyOf, ...nullable };
   }
   if (only !== undefined) {
-    return { ...converted(only, root, depth + 1), ...described(schema), ...nullable };
+    return { ...converted(only, source, depth + 1), ...described(schema), ...nullable };
   }
-  return { ...oneType(schema, root, depth), ...nullable };
+  return { ...oneType(schema, source, depth), ...nullable };
 }
 
 function isNull(schema: unknown): boolean {
@@ -72,7 +73,7 @@ function described(schema: unknown): JsonSchema {
 }
 
 /** A schema that names one type, or lets it be guessed. */
-function oneType(schema: unknown, root: unknown, depth: number): JsonSchema {
+function oneType(schema: unknown, source: Source, depth: number): JsonSchema {
   const values = valuesOf(schema);
   const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema);
   const kept = KEPT.filter((word) => at(schema, word) !== undefined);
@@ -82,8 +83,8 @@ function oneType(schema: unknown, root: unknown, depth: number): JsonSchema {
     ...Object.fromEntries(kept.map((word) => [word, at(schema, word)])),
     ...(FORMATS.has(format) ? { format } : {}),
     ...valueFields(schema, type, values),
-    ...(type === "object" ? objectFields(schema, root, depth) : {}),
-    ...(type === "array" ? { items: itemsOf(schema, root, depth) } : {}),
+    ...(type === "object" ? objectFields(schema, source, depth) : {}),
+    ...(type === "array" ? { items: itemsOf(schema, source, depth) } : {}),
   };
 }
 
@@ -101,11 +102,11 @@ function valueFields(schema: unknown, type: string, values: readonly unknown[]):
   return { description: `${textAt(schema, "description")} One of ${told}.`.trim() };
 }
 
-function objectFields(schema: unknown, root: unknown, depth: number): JsonSchema {
+function objectFields(schema: unknown, source: Source, depth: number): JsonSchema {
   const properties = propertiesOf(schema);
   if (properties.length === 0) return {};
   const names = new Set(properties.map(([name]) => name));
-  const told = properties.map(([name, value]) => [name, converted(value, root, depth + 1)]);
+  const told = properties.map(([name, value]) => [name, converted(value, source, depth + 1)]);
   const required = listAt(schema, "required").filter(
     (name) => typeof name === "string" && names.has(name),
   );
@@ -116,9 +117,9 @@ function objectFields(schema: unknown, root: unknown, depth: number): JsonSchema
 }
 
 /** What a list holds must be said. */
-function itemsOf(schema: unknown, root: unknown, depth: number): JsonSchema {
+function itemsOf(schema: unknown, source: Source, depth: number): JsonSchema {
   const items = at(schema, "items");
   return typeof items === "object" && items !== null && !Array.isArray(items)
-    ? converted(items, root, depth + 1)
+    ? converted(items, source, depth + 1)
     : { type: "string" };
 }

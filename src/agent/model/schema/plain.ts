@@ -1,18 +1,23 @@
 import { at, listAt, textAt } from "../../read.ts";
 import type { JsonSchema, ToolOutline } from "../contract.ts";
-import { choicesOf, MAX_DEPTH, propertiesOf, resolved, typesOf, valuesOf } from "./resolve.ts";
+import { choicesOf, isBeyond, propertiesOf, resolved, typesOf, valuesOf } from "./resolve.ts";
+import type { Source } from "./resolve.ts";
 
 /**
  * A tool told in the plainest JSON Schema, for servers that stumble over more: only type, properties,
  * required, description, enum and items are left, and of a choice of schemas its first.
  */
 export function plainTool({ name, description, parameters }: ToolOutline): ToolOutline {
-  return { name, description, parameters: plainSchema(parameters, parameters, 0) };
+  return {
+    name,
+    description,
+    parameters: plainSchema(parameters, { root: parameters, told: 0 }, 0),
+  };
 }
 
-function plainSchema(written: unknown, root: unknown, depth: number): JsonSchema {
-  if (depth > MAX_DEPTH) return { type: "object" };
-  const schema = chosen(resolved(written, root), root);
+function plainSchema(written: unknown, source: Source, depth: number): JsonSchema {
+  if (isBeyond(source, depth)) return { type: "object" };
+  const schema = chosen(resolved(written, source), source);
   const description = textAt(written, "description") || textAt(schema, "description");
   const values = valuesOf(schema);
   const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema, values);
@@ -20,14 +25,14 @@ function plainSchema(written: unknown, root: unknown, depth: number): JsonSchema
     type,
     ...(description === "" ? {} : { description }),
     ...(values.length === 0 ? {} : { enum: values }),
-    ...(type === "object" ? objectFields(schema, root, depth) : {}),
-    ...(type === "array" ? { items: plainSchema(at(schema, "items"), root, depth + 1) } : {}),
+    ...(type === "object" ? objectFields(schema, source, depth) : {}),
+    ...(type === "array" ? { items: plainSchema(at(schema, "items"), source, depth + 1) } : {}),
   };
 }
 
 /** The first of a choice that is not null, since null only says that a value may be left out. */
-function chosen(schema: unknown, root: unknown): unknown {
-  const choices = choicesOf(schema).map((choice) => resolved(choice, root));
+function chosen(schema: unknown, source: Source): unknown {
+  const choices = choicesOf(schema).map((choice) => resolved(choice, source));
   return choices.find((choice) => textAt(choice, "type") !== "null") ?? schema;
 }
 
@@ -40,10 +45,10 @@ function typeFor(schema: unknown, values: readonly unknown[]): string {
     : "string";
 }
 
-function objectFields(schema: unknown, root: unknown, depth: number): JsonSchema {
+function objectFields(schema: unknown, source: Source, depth: number): JsonSchema {
   const properties = propertiesOf(schema);
   const names = new Set(properties.map(([name]) => name));
-  const told = properties.map(([name, value]) => [name, plainSchema(value, root, depth + 1)]);
+  const told = properties.map(([name, value]) => [name, plainSchema(value, source, depth + 1)]);
   const required = listAt(schema, "required").filter(
     (name) => typeof name === "string" && names.has(name),
   );

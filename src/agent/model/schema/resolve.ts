@@ -1,10 +1,24 @@
 import { at, textAt } from "../../read.ts";
 
 /** How deep a schema is followed: what lies deeper (or refers to itself) is told as an object of any kind. */
-export const MAX_DEPTH = 12;
+const MAX_DEPTH = 12;
+/** Schemas that one tool's schema is told in; a few references to each other could name billions. */
+const MAX_SCHEMAS = 2000;
+
+/** The schema that is being told: references are relative to it. */
+export interface Source {
+  readonly root: unknown;
+  told: number;
+}
+
+/** Counts one more schema of a source; whether it is one too many. */
+export function isBeyond(source: Source, depth: number): boolean {
+  source.told += 1;
+  return depth > MAX_DEPTH || source.told > MAX_SCHEMAS;
+}
 
 /** What a local reference (`#/$defs/name`) stands for, beside its own description; else the schema itself. */
-export function resolved(schema: unknown, root: unknown): unknown {
+export function resolved(schema: unknown, { root }: Source): unknown {
   const reference = textAt(schema, "$ref");
   if (!reference.startsWith("#/")) return schema;
   const steps = reference.slice(2).split("/").map(unescaped);
@@ -42,7 +56,7 @@ export function valuesOf(schema: unknown): readonly unknown[] {
   return only === undefined ? [] : [only];
 }
 
-/** The properties of an object's schema, those of its `allOf` too. */
+/** The properties of an object's schema. */
 export function propertiesOf(schema: unknown): readonly [string, unknown][] {
   return Object.entries(at(schema, "properties") ?? {});
 }
