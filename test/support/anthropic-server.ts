@@ -49,7 +49,7 @@ function messageEvents(answer: ScriptedAnswer): string[] {
   return events.map((event) => ping + namedEvent(event.type, event, newline));
 }
 
-function blockEvents({ empty, deltas }: SentBlock, index: number): { readonly type: string }[] {
+function blockEvents({ empty, deltas }: SentBlock, index: number) {
   const start = { type: "content_block_start", index, content_block: empty };
   const grown = deltas.map((delta) => ({ type: "content_block_delta", index, delta }));
   return [start, ...grown, { type: "content_block_stop", index }];
