@@ -22,14 +22,17 @@ function faultIn(answer: AnswerBuilder, chunks: readonly unknown[]): ModelFault 
   return assert.fail("no fault");
 }
 
+const take = (...events: readonly unknown[]) => heard(createMessageAnswer("me"), events);
+const start = (index: number, content_block: unknown) => ({
+  type: "content_block_start",
+  index,
+  content_block,
+});
+const grow = (index: number, delta: unknown) => ({ type: "content_block_delta", index, delta });
+const faultOf = (chunk: unknown) => faultIn(createContentAnswer("me"), [chunk]);
+const ended = (finishReason: string) => ({ candidates: [{ finishReason }] });
+
 describe("a message of Anthropic", () => {
-  const take = (...events: readonly unknown[]) => heard(createMessageAnswer("me"), events);
-  const start = (index: number, content_block: unknown) => ({
-    type: "content_block_start",
-    index,
-    content_block,
-  });
-  const grow = (index: number, delta: unknown) => ({ type: "content_block_delta", index, delta });
   const call = start(9, { type: "tool_use", id: "toolu_1", name: "device", input: {} });
   const end = [
     { type: "message_delta", delta: { stop_reason: "tool_use" } },
@@ -104,9 +107,6 @@ describe("a message of Anthropic", () => {
 });
 
 describe("content of Gemini", () => {
-  const faultOf = (chunk: unknown) => faultIn(createContentAnswer("me"), [chunk]);
-  const ended = (finishReason: string) => ({ candidates: [{ finishReason }] });
-
   for (const [reason, kind] of [
     ["SAFETY", "withheld"],
     ["RECITATION", "withheld"],
