@@ -30,7 +30,7 @@ const start = (index: number, content_block: unknown) => ({
 });
 const grow = (index: number, delta: unknown) => ({ type: "content_block_delta", index, delta });
 const faultOf = (chunk: unknown) => faultIn(createContentAnswer("me"), [chunk]);
-const ended = (finishReason: string) => ({ candidates: [{ finishReason }] });
+const finishedBy = (finishReason: string) => ({ candidates: [{ finishReason }] });
 
 describe("a message of Anthropic", () => {
   const call = start(9, { type: "tool_use", id: "toolu_1", name: "device", input: {} });
@@ -119,7 +119,7 @@ describe("content of Gemini", () => {
     ["MISSING_THOUGHT_SIGNATURE", "refused"],
   ] as const) {
     it(`that ends with ${reason} is ${kind}`, () => {
-      assert.equal(faultOf(ended(reason)).kind, kind);
+      assert.equal(faultOf(finishedBy(reason)).kind, kind);
     });
   }
 

@@ -147,6 +147,15 @@ export function describeProtocol(dialect: SpokenDialect): void {
       assert.deepEqual(result.usage, SCRIPTED_USAGE);
     });
 
+    if (dialect.marksEnd) {
+      it("ends with its last event where the server keeps the connection open", async () => {
+        const body = dialect.events({ text: "whole" }).join("");
+        const startedAt = performance.now();
+        assert.equal((await ask(hangs(body), { entry: { request_timeout: 9 } })).text, "whole");
+        assert.ok(performance.now() - startedAt < 3000);
+      });
+    }
+
     it("needs one connection for two questions", async () => {
       const first = server.requests.length;
       for (const text of ["one", "two"]) await ask(answers({ text }));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
+import { packed } from "../../src/agent/model/http/carrier.ts";
 import { openModel } from "../../src/agent/model/open.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, modelEntry, modelFailureOf, collect } from "../support/agent-config.ts";
@@ -197,6 +198,24 @@ describe("one conversation", () => {
       assert.match(JSON.stringify(body), /"enum":\["cpu","disk"\]/);
       assert.doesNotMatch(JSON.stringify(body), /additionalProperties/);
     }
+  });
+
+  it("holds no other model's signed thinking, even for those who want reasoning back", async () => {
+    const [question, call] = CONVERSATION;
+    if (question === undefined || call?.role !== "assistant") assert.fail();
+    const round = (reasoning: string): Utterance[] => [question, { ...call, reasoning }];
+    const own = await sent({ model: "deepseek/x" }, round("hm"));
+    assert.match(JSON.stringify(own.body), /"reasoning_content":"hm"/);
+    const other = await sent({ model: "deepseek/x" }, round(packed("gemini/x", { b: "sig" })));
+    assert.doesNotMatch(JSON.stringify(other.body), /reasoning_content|sig/);
+  });
+
+  it("has the results before the words that were said in between, for Anthropic", async () => {
+    const [question, call, first, second] = CONVERSATION;
+    const odd = [question, call, { role: "user", text: "Hurry!" } as const, first, second];
+    const messages = odd.filter((message) => message !== undefined);
+    const { body } = await sent({ model: "anthropic-messages/x" }, messages);
+    assert.match(JSON.stringify(body), /tool_result.*tool_result.*Hurry!/);
   });
 
   it("that begins with the model, or holds an empty message, is mended for the strict", async () => {

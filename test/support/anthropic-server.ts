@@ -12,6 +12,7 @@ export const ANTHROPIC: SpokenDialect = {
   path: "/v1/messages",
   keyOf: (headers) => headers["x-api-key"]?.toString(),
   signs: true,
+  marksEnd: true,
   events: messageEvents,
   whole(answer) {
     const content = blocksOf(answer).map(({ block }) => block);

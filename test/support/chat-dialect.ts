@@ -12,6 +12,7 @@ export const CHAT: SpokenDialect = {
   path: "/v1/chat/completions",
   keyOf: (headers) => headers.authorization?.replace("Bearer ", ""),
   signs: false,
+  marksEnd: true,
   events: chatEvents,
   whole(answer) {
     const message = {

@@ -37,6 +37,8 @@ export interface SpokenDialect {
   readonly keyOf: (headers: ReceivedRequest["headers"]) => string | undefined;
   /** Whether the thinking of a tool round must come back. */
   readonly signs: boolean;
+  /** Whether the last event says that nothing follows. */
+  readonly marksEnd: boolean;
   readonly events: (answer: ScriptedAnswer) => string[];
   /** The same as one JSON document. */
   readonly whole: (answer: ScriptedAnswer) => unknown;

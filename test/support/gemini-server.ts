@@ -14,6 +14,7 @@ export const GEMINI: SpokenDialect = {
   path: "/v1/models/gemini-3-test:streamGenerateContent?alt=sse",
   keyOf: (headers) => headers["x-goog-api-key"]?.toString(),
   signs: true,
+  marksEnd: false,
   events: contentEvents,
   // As without `alt=sse`: a list of chunks.
   whole: contentChunks,
