@@ -31,8 +31,8 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
     pause,
   };
   const tool = createDeviceTool(device);
-  const model = await configuredModel(options);
-  if (model === undefined) {
+  const models = await configuredModels(options);
+  if (models === undefined) {
     const { createOfflineAgent } = await import("./offline.ts");
     return createOfflineAgent(tool);
   }
@@ -42,7 +42,7 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
   ]);
   const { workspace, max_tool_iterations } = defaults;
   const agent = createModelAgent({
-    modelFor: () => model,
+    modelFor: models.forTurn,
     toolsFor: () => [tool],
     systemFor: async ({ client, resumed }) =>
       systemPrompt({ client, workspace, now: new Date(), isResumed: resumed !== undefined }),
@@ -52,12 +52,8 @@ export async function createAgent(options: AgentOptions): Promise<Answerer> {
   return createStandby({ agent, deviceTool: tool, log });
 }
 
-async function configuredModel({ config, log, fetch = globalThis.fetch }: AgentOptions) {
-  const { defaults } = config.agents;
-  if (config.model_list.length === 0 && defaults.model_name === "") return undefined;
-  const { chooseModel } = await import("./model/choose.ts");
-  const entry = chooseModel(config, log);
-  if (entry === undefined) return undefined;
-  const { openModel } = await import("./model/open.ts");
-  return openModel({ entry, defaults, fetch, log });
+async function configuredModels({ config, log, fetch = globalThis.fetch }: AgentOptions) {
+  if (config.model_list.length === 0 && config.agents.defaults.model_name === "") return undefined;
+  const { openModels } = await import("./model/models.ts");
+  return openModels({ config, fetch, log });
 }

@@ -32,17 +32,6 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
 }
 
-/** Whether an entry has what its protocol needs, so that it can be chosen without having been named. */
-export function isUsable(entry: ModelEntry): boolean {
-  try {
-    endpointOf(entry);
-    return true;
-  } catch (error) {
-    if (error instanceof Failure && error.code === "config") return false;
-    throw error;
-  }
-}
-
 function protocolOf(entry: ModelEntry, label: string): { protocol: string; model: string } {
   const model = entry.model.trim();
   if (model === "") {

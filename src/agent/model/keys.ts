@@ -1,30 +1,41 @@
-import type { ModelFault } from "./fault.ts";
+import { createCooldown } from "./cooldown.ts";
+import type { FaultClass } from "./fault-class.ts";
 
-/** The keys of one model: each call begins with the next one, and those that were refused come last. */
+/** A key as it is sent; undefined where the server wants none. */
+export type Key = string | undefined;
+
+/** The keys of one endpoint: each question begins with the next one, and those that failed rest. */
 export interface Keyring {
-  /** All keys in the order to try them now; `[undefined]` where there is none to send. */
-  order(): (string | undefined)[];
-  /** A call with this key failed in a way that concerns the key. */
-  refused(key: string | undefined, fault: ModelFault): void;
+  /**
+   * The keys to try now, in order, never none: those that do not cool down; as a last resort, or
+   * where all do, also the others, the one first whose cooldown ends first.
+   */
+  readonly order: (isLastResort: boolean) => readonly Key[];
+  readonly failed: (key: Key, how: FaultClass, retryAfter?: number) => void;
+  readonly succeeded: (key: Key) => void;
+  /** No key cools down any more. */
+  readonly forgive: () => void;
+  /** When the first key can be asked again; in the past where one can be now. */
+  readonly endsAt: () => number;
 }
 
-/** A key that was refused for good is still tried again: the provider may have been mended. */
-const AWAY_MS = 10 * 60_000;
-
 export function createKeyring(keys: readonly string[], now: () => number): Keyring {
-  const awayUntil = new Map<string, number>();
+  const all: readonly Key[] = keys.length === 0 ? [undefined] : [...new Set(keys)];
+  const cooldowns = new Map(all.map((key) => [key, createCooldown(now)]));
+  const endOf = (key: Key): number => cooldowns.get(key)?.endsAt() ?? 0;
   let next = 0;
-  const isAway = (key: string): boolean => (awayUntil.get(key) ?? 0) > now();
   return {
-    order() {
-      if (keys.length === 0) return [undefined];
-      const rotated = [...keys.slice(next), ...keys.slice(0, next)];
-      next = (next + 1) % keys.length;
-      return [...rotated.filter((key) => !isAway(key)), ...rotated.filter(isAway)];
+    order(isLastResort) {
+      const rotated = [...all.slice(next), ...all.slice(0, next)];
+      next = (next + 1) % all.length;
+      const ready = rotated.filter((key) => endOf(key) <= now());
+      if (ready.length > 0 && !isLastResort) return ready;
+      const cooling = rotated.filter((key) => endOf(key) > now());
+      return [...ready, ...cooling.toSorted((left, right) => endOf(left) - endOf(right))];
     },
-    refused(key, { status, retryAfter = 0 }) {
-      if (key === undefined) return;
-      awayUntil.set(key, now() + (status === 429 ? retryAfter * 1000 : AWAY_MS));
-    },
+    failed: (key, how, retryAfter) => cooldowns.get(key)?.failed(how, retryAfter),
+    succeeded: (key) => cooldowns.get(key)?.succeeded(),
+    forgive: () => cooldowns.forEach((cooldown) => cooldown.succeeded()),
+    endsAt: () => Math.min(...all.map(endOf)),
   };
 }

@@ -1,43 +1,56 @@
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import type { pause } from "../../base/pause.ts";
 import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
-import type { Fetch, Model } from "./contract.ts";
+import { createCandidate } from "./candidate.ts";
+import type { Candidate } from "./candidate.ts";
+import type { Fetch } from "./contract.ts";
 import { createProtocol } from "./dialects.ts";
 import { endpointOf } from "./endpoint.ts";
 import { requestHeaders } from "./http/settings.ts";
-import { createModel } from "./model.ts";
 import { proxySecrets, throughProxy } from "./proxy.ts";
+import { createRate } from "./rate.ts";
 
-export interface OpenModelOptions {
-  readonly entry: ModelEntry;
+export interface OpenOptions {
   readonly defaults: AgentDefaults;
   readonly fetch: Fetch;
   readonly log: Log;
+  /** Milliseconds. */
+  readonly now: () => number;
+  readonly pause: typeof pause;
 }
 
 /**
- * The model of one entry of `model_list`, ready to be asked; nothing is sent yet. Throws a `Failure`
- * of code `config` where the entry can never work.
+ * One entry of `model_list`, ready to be asked; nothing is sent yet. `twin` tells entries of one name
+ * apart, as `.security.yml` does. Throws a `Failure` of code `config` where it can never work.
  */
-export function openModel({ entry, defaults, fetch, log }: OpenModelOptions): Model {
+export function openCandidate(
+  entry: ModelEntry,
+  twin: number | undefined,
+  { defaults, fetch, log, now, pause }: OpenOptions,
+): Candidate {
   const endpoint = endpointOf(entry);
   checkHeaders(entry, endpoint.label);
-  const { label, keys } = endpoint;
-  log.info("the agent answers with a model", {
-    model: entry.model_name,
-    protocol: endpoint.protocol,
-  });
-  return createModel({
+  const { keys, protocol: provider, model } = endpoint;
+  const label =
+    twin === undefined
+      ? endpoint.label
+      : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
+  const patience = defaults.turn_timeout_secs * 1000;
+  return createCandidate({
+    name: { name: entry.model_name, provider, model },
+    label,
     protocol: createProtocol({
       settings: { endpoint, entry, defaults },
       fetch: throughProxy(fetch, entry.proxy, label),
       log,
     }),
-    label,
     keys,
     secrets: secretsIn(entry, endpoint.base),
+    fallbacks: entry.fallbacks,
+    rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
     request_timeout: entry.request_timeout,
-    defaults,
+    now,
     log,
   });
 }

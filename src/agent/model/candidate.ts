@@ -1,0 +1,171 @@
+import type { Log } from "../../base/log.ts";
+import type { Protocol, Question, Reply } from "./contract.ts";
+import { createCooldown } from "./cooldown.ts";
+import { startDeadline } from "./deadline.ts";
+import { classOf } from "./fault-class.ts";
+import { concernsKey, isPassing, ModelFault } from "./fault.ts";
+import { createKeyring } from "./keys.ts";
+import type { Key } from "./keys.ts";
+import type { Rate } from "./rate.ts";
+
+/** A model by its names. */
+export interface ModelName {
+  /** Its `model_name`. */
+  readonly name: string;
+  /** The protocol's name. */
+  readonly provider: string;
+  /** As its server wants to read it. */
+  readonly model: string;
+}
+
+/** A question that failed with one candidate. */
+export interface Failed {
+  readonly fault: ModelFault;
+  /** Text was yielded already: another try would say it twice. */
+  readonly spoken: boolean;
+}
+
+/** One entry of `model_list` that can be asked, with what is remembered of how it fares. */
+export interface Candidate {
+  readonly name: ModelName;
+  /** For the log and for failures: `model_list "gpt"`. */
+  readonly label: string;
+  /** What must not be seen of a provider's words. */
+  readonly secrets: readonly string[];
+  /** Names of `model_list` to ask, in order, when this one fails. */
+  readonly fallbacks: readonly string[];
+  readonly rate: Rate;
+  /** When it can be asked again by the clock of its options; in the past where it can be now. */
+  readonly endsAt: () => number;
+  /** Nothing cools down any more. */
+  readonly forgive: () => void;
+  /**
+   * Asks once, within its deadline, with one key after the other for as long as it is the key that
+   * is refused; as a last resort also with those that cool down. The caller has taken a place in
+   * `rate`. Throws what is no fault of the provider: the reason of an abort, and what `rate` throws.
+   */
+  readonly ask: (
+    question: Question,
+    isLastResort: boolean,
+  ) => AsyncGenerator<string, Reply | Failed>;
+}
+
+export interface CandidateOptions {
+  readonly name: ModelName;
+  readonly label: string;
+  readonly protocol: Protocol;
+  readonly keys: readonly string[];
+  /** What must not be seen beside the keys: the values of secret headers. */
+  readonly secrets: readonly string[];
+  readonly fallbacks: readonly string[];
+  readonly rate: Rate;
+  /** Seconds of silence, before the answer begins and within it; 0 is the default. */
+  readonly request_timeout: number;
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+const DEFAULT_TIMEOUT = 120;
+
+export function createCandidate(options: CandidateOptions): Candidate {
+  const { name, label, fallbacks, rate, now } = options;
+  const keyring = createKeyring(options.keys, now);
+  const cooldown = createCooldown(now);
+  const askWithKey = createAsking(options);
+
+  /** Keys cool down for what concerns keys, the endpoint for all else. */
+  const remember = (key: Key, outcome: Reply | Failed): void => {
+    if (!("fault" in outcome)) {
+      cooldown.succeeded();
+      keyring.succeeded(key);
+      return;
+    }
+    const { fault } = outcome;
+    if (concernsKey(fault)) keyring.failed(key, classOf(fault), fault.retryAfter);
+    else cooldown.failed(classOf(fault), fault.retryAfter);
+  };
+
+  return {
+    name,
+    label,
+    secrets: [...options.keys, ...options.secrets].filter((secret) => secret.length > 3),
+    fallbacks,
+    rate,
+    endsAt: () => Math.max(cooldown.endsAt(), keyring.endsAt()),
+    forgive() {
+      cooldown.succeeded();
+      keyring.forgive();
+    },
+    async *ask(question, isLastResort) {
+      const failed: Failed[] = [];
+      for (const key of keyring.order(isLastResort)) {
+        if (failed.length > 0) await rate.take(question.signal);
+        const outcome = yield* askWithKey(question, key);
+        remember(key, outcome);
+        if (!("fault" in outcome)) return outcome;
+        failed.push(outcome);
+        if (outcome.spoken || !concernsKey(outcome.fault)) return outcome;
+      }
+      return mostHopeful(failed);
+    },
+  };
+}
+
+/** One key that may work again soon says more than another that never will. */
+function mostHopeful(failed: readonly Failed[]): Failed {
+  const passing = failed.find(({ fault }) => isPassing(fault)) ?? failed[0];
+  return passing ?? { fault: new ModelFault("unreachable", "no key to ask with"), spoken: false };
+}
+
+type Asking = (question: Question, key: Key) => AsyncGenerator<string, Reply | Failed>;
+
+/** Asks with one key; again, and from then on, without tools where the model takes none. */
+function createAsking(options: CandidateOptions): Asking {
+  let takesTools = true;
+  return async function* askWithKey(question, key) {
+    const asked = takesTools ? question : withoutTools(question);
+    const outcome = yield* askOnce(asked, key, options);
+    const isToolless = "fault" in outcome && outcome.fault.kind === "toolless";
+    if (!isToolless || asked.tools.length === 0) return outcome;
+    options.log.warn("the model takes no tools; it is asked without them", {
+      model: options.label,
+    });
+    takesTools = false;
+    await options.rate.take(question.signal);
+    return yield* askOnce(withoutTools(question), key, options);
+  };
+}
+
+/** Small models, as they run on boards, often cannot call tools; they must not make results up then. */
+function withoutTools(question: Question): Question {
+  const note = "You have no tools in this conversation: say so instead of inventing measurements.";
+  return { ...question, tools: [], system: `${question.system}\n${note}` };
+}
+
+async function* askOnce(
+  question: Question,
+  key: Key,
+  options: CandidateOptions,
+): AsyncGenerator<string, Reply | Failed> {
+  question.signal.throwIfAborted();
+  const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
+  const deadline = startDeadline(question.signal, seconds * 1000);
+  let spoken = false;
+  try {
+    const { signal, renew: moved } = deadline;
+    const pieces = options.protocol({ question, key, signal, moved });
+    for (;;) {
+      const step = await pieces.next();
+      if (step.done === true) return step.value;
+      spoken = true;
+      yield step.value;
+    }
+  } catch (thrown) {
+    question.signal.throwIfAborted();
+    if (thrown instanceof ModelFault) return { fault: thrown, spoken };
+    throw thrown;
+  } finally {
+    // Also where the reader leaves in the middle: this ends the request.
+    deadline.close();
+  }
+}

@@ -1,0 +1,54 @@
+import type { FaultClass } from "./fault-class.ts";
+
+/** How long something that failed is not asked while something else can be; kept in memory only. */
+export interface Cooldown {
+  /** By the clock it was made with; in the past where nothing cools down. */
+  readonly endsAt: () => number;
+  /** `retryAfter`: seconds that the provider asked to wait. */
+  readonly failed: (how: FaultClass, retryAfter?: number) => void;
+  readonly succeeded: () => void;
+}
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+/** Milliseconds after the first failure, the second … in a row; the last holds for all later ones. */
+const SHORT = [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR];
+const LONG = [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR];
+
+const STEPS: Readonly<Record<FaultClass, readonly number[]>> = {
+  passing: SHORT,
+  rate_limit: SHORT,
+  auth: LONG,
+  billing: LONG,
+  final: [],
+};
+
+/** Whatever a provider asks for. */
+const LONGEST = 24 * HOUR;
+
+/**
+ * Failures in a row lengthen it; those of one outage count once, however many turns or tries met it:
+ * a failure while it cools down already is no further one.
+ */
+export function createCooldown(now: () => number): Cooldown {
+  let [endsAt, failures]: [number, number] = [Number.NEGATIVE_INFINITY, 0];
+  let steps: readonly number[] = [];
+  return {
+    endsAt: () => endsAt,
+    failed(how, retryAfter = 0) {
+      const found = STEPS[how];
+      if (found.length === 0) return;
+      const isSame = found === steps;
+      const isKnown = isSame && now() < endsAt;
+      if (!isKnown) failures = isSame ? failures + 1 : 1;
+      steps = found;
+      const step = isKnown ? 0 : (found[Math.min(failures, found.length) - 1] ?? 0);
+      const wanted = Math.min(retryAfter * 1000, LONGEST);
+      endsAt = Math.max(endsAt, now() + Math.max(step, wanted));
+    },
+    succeeded() {
+      [endsAt, failures] = [Number.NEGATIVE_INFINITY, 0];
+    },
+  };
+}

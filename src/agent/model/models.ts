@@ -1,0 +1,157 @@
+import { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { pause } from "../../base/pause.ts";
+import type { Config, ModelEntry } from "../../config/contract.ts";
+import { createBalance } from "./balance.ts";
+import type { Candidate, ModelName } from "./candidate.ts";
+import { createChain } from "./chain.ts";
+import type { Fetch, Model } from "./contract.ts";
+import { entriesNamed, unknownModel, unusableModel, usable } from "./names.ts";
+import type { OpenedEntry } from "./names.ts";
+import { openCandidate } from "./open.ts";
+import type { OpenOptions } from "./open.ts";
+import { isLight } from "./routing.ts";
+import type { RoutedTurn } from "./routing.ts";
+import { warnOfUnusable } from "./warn.ts";
+
+/** The models of a configuration, and which of them answers. */
+export interface Models {
+  /** The model for one turn: picked once, so that all rounds of it go to the same one unless it fails. */
+  readonly forTurn: (turn: RoutedTurn) => Model;
+  /** For what is no turn (summaries, subagents): picked for each question, never the light one. */
+  readonly main: Model;
+  /** The one that answers now. */
+  readonly current: () => ModelName;
+  /** All that can be switched to, in the order of `model_list`. */
+  readonly list: () => readonly ModelName[];
+  /**
+   * Lets another model answer, everyone and from the next turn on, until the program starts anew.
+   * Throws a `Failure` of code `usage` for a name that cannot be used.
+   */
+  readonly switchTo: (name: string) => { readonly from: ModelName; readonly to: ModelName };
+}
+
+export interface ModelsOptions {
+  readonly config: Pick<Config, "agents" | "model_list">;
+  readonly fetch: Fetch;
+  readonly log: Log;
+  /** Milliseconds, of whatever beginning; a clock that only goes forward. */
+  readonly now?: () => number;
+  readonly pause?: typeof pause;
+}
+
+/** Entries of one name, which share the questions. */
+type Group = readonly [Candidate, ...Candidate[]];
+
+/**
+ * Opens the models of `model_list`; nothing is sent yet. Undefined where none can be used. Throws a
+ * `Failure` of code `config` where `agents.defaults.model_name` names one that cannot work.
+ */
+export function openModels(options: ModelsOptions): Models | undefined {
+  const { config, log } = options;
+  const { defaults } = config.agents;
+  const settings = {
+    ...options,
+    defaults,
+    now: options.now ?? (() => performance.now()),
+    pause: options.pause ?? pause,
+  };
+  const entries = openEntries(config.model_list, settings);
+  const first = firstGroup(defaults.model_name, entries, log);
+  if (first === undefined) return undefined;
+  const { name, provider } = first[0].name;
+  log.info("the agent answers with a model", { model: name, protocol: provider });
+  warnOfUnusable(name, entries, settings);
+  return modelsOf(first, entries, settings);
+}
+
+function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenOptions): Models {
+  const { routing } = settings.defaults;
+  const light = routing.enabled ? usable(entriesNamed(routing.light_model, entries)) : [];
+  const openTurn = createTurnOpener(entries, settings);
+  let group = first;
+  const list = (): readonly ModelName[] => namesOf([...usable(entries), ...group]);
+  return {
+    forTurn: (turn) => openTurn(group, isLight(turn, routing.threshold) ? light : []),
+    main: (question) => openTurn(group, [])(question),
+    current: () => group[0].name,
+    list,
+    switchTo(name) {
+      const found = groupOf(usable(entriesNamed(name, entries)));
+      if (found === undefined) throw unusableModel(name, entries, list());
+      const from = group[0].name;
+      group = found;
+      // Whoever switches has a reason to believe that it works.
+      for (const candidate of found) candidate.forgive();
+      return { from, to: group[0].name };
+    },
+  };
+}
+
+/** Lines up whom a turn can ask: the light ones, those that answer now, their fallbacks, everyone's. */
+function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions) {
+  const balance = createBalance();
+  return (group: Group, light: readonly Candidate[]): Model => {
+    const main = balance.ordered(group);
+    const { model_fallbacks } = settings.defaults;
+    const fallbacks = [...main.flatMap((candidate) => candidate.fallbacks), ...model_fallbacks];
+    const behind = fallbacks.map((name) => usable(entriesNamed(name, entries)));
+    const candidates = [...balance.ordered(light), ...main, ...behind.flatMap(balance.ordered)];
+    const head = candidates[0] ?? group[0];
+    balance.picked(head);
+    return createChain({
+      ...settings,
+      candidates: [...new Set(candidates)],
+      light: new Set(light.filter((candidate) => !main.includes(candidate))),
+      onMove: balance.picked,
+    });
+  };
+}
+
+/** Each name once: entries of one name are one model to whoever chooses. */
+function namesOf(candidates: readonly Candidate[]): ModelName[] {
+  const names = new Map<string, ModelName>();
+  for (const { name } of candidates) if (!names.has(name.name)) names.set(name.name, name);
+  return [...names.values()];
+}
+
+function openEntries(entries: readonly ModelEntry[], options: OpenOptions): OpenedEntry[] {
+  return entries.map((entry) => {
+    const twins = entries.filter(({ model_name }) => model_name === entry.model_name);
+    const twin = twins.length > 1 ? twins.indexOf(entry) : undefined;
+    try {
+      return { entry, opened: openCandidate(entry, twin, options) };
+    } catch (thrown) {
+      if (thrown instanceof Failure && thrown.code === "config") return { entry, opened: thrown };
+      throw thrown;
+    }
+  });
+}
+
+/** The entries that answer at first: the named ones, or the first of all that can work. */
+function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Group | undefined {
+  if (name !== "") return namedGroup(name, entries);
+  const [first] = usable(entries);
+  if (first !== undefined) return groupOf(usable(entriesNamed(first.name.name, entries)));
+  const enabled = entries.filter(({ entry }) => entry.enabled);
+  if (enabled.length > 0) {
+    const names = enabled.map(({ entry }) => entry.model_name).join(", ");
+    log.warn("no entry of model_list can be used: each lacks a key or its protocol", { names });
+  }
+  return undefined;
+}
+
+/** Whoever names an entry means it, also where it is switched off. */
+function namedGroup(name: string, entries: readonly OpenedEntry[]): Group {
+  const named = entriesNamed(name, entries);
+  const group = groupOf(usable(named));
+  if (group !== undefined) return group;
+  const chosen = named.find(({ entry }) => entry.enabled) ?? named[0];
+  if (chosen === undefined) throw unknownModel(name, entries);
+  if (chosen.opened instanceof Failure) throw chosen.opened;
+  return [chosen.opened];
+}
+
+function groupOf([first, ...others]: readonly Candidate[]): Group | undefined {
+  return first === undefined ? undefined : [first, ...others];
+}
