@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openModel } from "../../src/agent/model/open.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, questionOf } from "../support/agent-config.ts";
@@ -12,6 +11,7 @@ import {
   textEvent,
 } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 let server: ModelServer;
 beforeEach(async () => {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import * as fc from "fast-check";
-import { openModel } from "../../src/agent/model/open.ts";
 import { createCallCollector } from "../../src/agent/model/openai/calls.ts";
 import { createThoughtFilter } from "../../src/agent/model/openai/thoughts.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
 import { streamEvents } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 const question = {
   system: "",

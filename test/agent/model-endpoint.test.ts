@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { chooseModel } from "../../src/agent/model/choose.ts";
 import { endpointOf } from "../../src/agent/model/endpoint.ts";
-import { openModel } from "../../src/agent/model/open.ts";
+import { openModels } from "../../src/agent/model/models.ts";
 import { PROTOCOLS } from "../../src/agent/model/protocols.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -12,6 +11,7 @@ import {
   createMemoryLog,
   modelEntry,
 } from "../support/agent-config.ts";
+import { openModel } from "../support/model.ts";
 
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 
@@ -134,15 +134,22 @@ describe("the choice of an entry", () => {
     modelEntry({ model_name: "twin", enabled: false, model: "openai/two" }),
     modelEntry({ model_name: "twin", model: "openai/three" }),
   ];
-  const chosen = (model_name: string) => chooseModel(agentConfig(entries, { model_name }), SILENT);
+  const chosen = (model_name: string) =>
+    openModels({ config: agentConfig(entries, { model_name }), fetch, log: SILENT })?.current();
 
   it("without a name is the first enabled one that can work", () => {
-    assert.equal(chosen("")?.model_name, "good");
+    assert.deepEqual(chosen(""), { name: "good", provider: "openai", model: "one" });
   });
   it("with a name is that one, enabled ones first", () => {
-    assert.equal(chosen("off")?.model_name, "off");
-    assert.equal(chosen("twin")?.model, "openai/three");
-    assert.equal(chosen("openai/one")?.model_name, "good");
+    assert.equal(chosen("off")?.name, "off");
+    assert.equal(chosen("twin")?.model, "three");
+    assert.equal(chosen("openai/one")?.name, "good");
+  });
+  it("with the name of one that cannot work is a failure", () => {
+    assert.throws(
+      () => chosen("keyless"),
+      (thrown) => thrown instanceof Failure && thrown.message === 'model_list "keyless" has no key',
+    );
   });
   it("with an unknown name is a failure that knows better", () => {
     assert.throws(
@@ -150,13 +157,14 @@ describe("the choice of an entry", () => {
       (thrown) => thrown instanceof Failure && thrown.remedy === "did you mean good?",
     );
     assert.throws(
-      () => chooseModel(agentConfig([], { model_name: "gpt" }), SILENT),
+      () => openModels({ config: agentConfig([], { model_name: "gpt" }), fetch, log: SILENT }),
       (thrown) => thrown instanceof Failure && /empty/.test(thrown.why ?? ""),
     );
   });
   it("among none that can work is none, with a warning", () => {
     const log = createMemoryLog();
-    assert.equal(chooseModel(agentConfig([modelEntry({ api_keys: [] })]), log), undefined);
+    const config = agentConfig([modelEntry({ api_keys: [] })]);
+    assert.equal(openModels({ config, fetch, log }), undefined);
     assert.equal(log.lines[0]?.level, "warn");
   });
 });

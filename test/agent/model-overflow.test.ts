@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { isOverflow } from "../../src/agent/model/failure.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {
   agentDefaults,
@@ -12,6 +11,7 @@ import {
 } from "../support/agent-config.ts";
 import { refuses, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 /** What providers answer with, by who says it. */
 const TOO_LONG: Record<string, [number, Record<string, unknown>]> = {

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createServer, request as send } from "node:http";
 import { after, before, describe, it } from "node:test";
 import { inspect } from "node:util";
-import { openModel } from "../../src/agent/model/open.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { createHost } from "../../src/base/host.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -15,6 +14,7 @@ import {
 } from "../support/agent-config.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 const runtime = createHost().runtime.split(" ")[0];
 

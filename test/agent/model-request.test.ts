@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Utterance } from "../../src/agent/model/contract.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { VERSION } from "../../src/base/version.ts";
 import { agentDefaults, collect, modelEntry, questionOf } from "../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../support/model-server.ts";
 import type { ModelServer, ReceivedRequest } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 

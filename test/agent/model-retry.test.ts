@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
-import { openModel } from "../../src/agent/model/open.ts";
 import type { Config, ModelEntry } from "../../src/config/contract.ts";
 import {
   agentDefaults,
@@ -21,6 +20,7 @@ import {
   textEvent,
 } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 let server: ModelServer;
 beforeEach(async () => {

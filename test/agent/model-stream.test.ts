@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openModel } from "../../src/agent/model/open.ts";
 import type { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {
@@ -26,6 +25,7 @@ import {
   tokenTexts,
 } from "../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 const NEVER = new AbortController().signal;
 const CONTENT = 'Grüße, 世界 👋🏽! “Quoted”\n\tand\r\nlines, \u2028 and \\n "escapes".';

@@ -3,7 +3,6 @@ import { after, before, describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Question, Reply, Utterance } from "../../src/agent/model/contract.ts";
 import { isOverflow } from "../../src/agent/model/failure.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {
@@ -24,6 +23,7 @@ import {
   startModelServer,
 } from "../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 const CONTENT = 'Grüße, 世界 👋🏽! “Quoted”\n\tand\r\nlines, \u2028 and \\n "escapes".';
 const KEY = "sk-test-key-0123456789";

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
 import { packed } from "../../src/agent/model/http/carrier.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, modelEntry, modelFailureOf, collect } from "../support/agent-config.ts";
+import { openModel } from "../support/model.ts";
 
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 

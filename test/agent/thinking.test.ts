@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
 import {
   agentDefaults,
@@ -11,6 +10,7 @@ import {
   modelFailureOf,
   questionOf,
 } from "../support/agent-config.ts";
+import { openModel } from "../support/model.ts";
 
 type Level = ModelEntry["thinking_level"];
 

@@ -3,7 +3,6 @@ import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as v from "valibot";
 import type { Message } from "../../src/agent/contract.ts";
-import { openModel } from "../../src/agent/model/open.ts";
 import { systemPrompt } from "../../src/agent/prompt.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { defineTool } from "../../src/agent/tools/define.ts";
@@ -25,6 +24,7 @@ import {
   textEvent,
 } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
+import { openModel } from "../support/model.ts";
 
 let server: ModelServer;
 beforeEach(async () => {
