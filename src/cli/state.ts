@@ -29,6 +29,9 @@ const BOUNDS = {
   bytes: 8 * 2 ** 20,
   messages: 100,
   characters: 2 ** 21,
+  hiddenMs: 90 * 24 * 60 * 60_000,
+  hiddenTurns: 10_000,
+  hiddenBytes: 256 * 2 ** 20,
 };
 
 /** State that ends with the process. */

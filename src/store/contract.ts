@@ -11,25 +11,29 @@
  * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
  * store unreachable): then nothing of it was, and it may be made again.
  */
-export interface Store<M> {
+export interface Store<M> extends ConversationStore<M> {
   /** Takes a request, unless it is one that the store knows already. */
   accept(ticket: Ticket): Promise<Acceptance<M>>;
   /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
   begin(claim: Claim): Promise<Claim | undefined>;
   /** Keeps one message of a turn that runs (a tool call, a tool's result) for an attempt after a crash. */
   record(claim: Claim, message: M): Promise<boolean>;
-  /** Keeps the answer and, in the same transaction, what the turn adds to the conversation. */
-  answered(claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean>;
+  /**
+   * Keeps the answer and, in the same transaction, what the turn adds to the conversation; where it
+   * `forgets`, the conversation begins anew behind it.
+   */
+  answered(
+    claim: Claim,
+    answer: StoredAnswer,
+    messages: readonly M[],
+    forgets?: boolean,
+  ): Promise<boolean>;
   /** Ends a request that never ran (expired, stopped while it waited) with an answer of its own. */
   expire(claim: Claim, answer: StoredAnswer): Promise<boolean>;
   /** The last part was delivered, or never can be: the answer is kept for duplicates only. */
   delivered(claim: Claim): Promise<boolean>;
   /** The attempt was broken off on purpose (shutdown): it does not count, and the request is left to the next owner. */
   release(claim: Claim): Promise<boolean>;
-  /** The latest whole turns of a conversation, the oldest message first, within the store's bounds. */
-  history(lane: string): Promise<readonly M[]>;
-  /** Adds a whole turn to a conversation, for a request that this store does not hold. */
-  append(lane: string, messages: readonly M[]): Promise<void>;
   /**
    * Every request without a delivered answer that nobody holds any more, in the order of acceptance,
    * now held by this owner. At the start that is what is left after a restart.
@@ -39,18 +43,87 @@ export interface Store<M> {
   finished(): Promise<readonly Finished[]>;
   /** Extends the leases of all that this owner holds. */
   renew(): Promise<void>;
-  /** Forgets what is older than the window or beyond the bounds; never a request without a delivered answer. */
+  /**
+   * Forgets what is older than the window or beyond the bounds; never a request without a delivered
+   * answer, and never a turn that stands behind the cut of its conversation. Looks at the turns at most
+   * once an hour.
+   */
   purge(): Promise<void>;
+}
+
+/**
+ * What was said, each conversation under a name of its own (its lane): a list of whole turns. A cut
+ * says from where on it is still shown, and what stands for all that was said before.
+ */
+export interface ConversationStore<M> {
+  /** The summary of the cut in force and the latest whole turns behind it, oldest message first, within the store's bounds. */
+  history(lane: string): Promise<readonly M[]>;
+  /** What history is made of: all turns behind the cut, the oldest first, as far as `WHOLE` goes. */
+  conversation(lane: string): Promise<Conversation<M>>;
+  /**
+   * Adds a whole turn to a conversation, for a request that this store does not hold; where it
+   * `forgets`, the conversation begins anew behind it.
+   */
+  append(lane: string, messages: readonly M[], forgets?: boolean): Promise<void>;
+  /**
+   * From now on the conversation is shown from behind the turn `through`, with the summary in front.
+   * False, and nothing done, where that turn is not behind the cut in force: it was cut meanwhile.
+   */
+  cut(lane: string, through: number, summary?: M): Promise<boolean>;
+  /**
+   * Begins a conversation with what was said elsewhere, as a whole. False where the store knows the
+   * conversation, even if only that it was deleted.
+   */
+  adopt(lane: string, said: Adopted<M>): Promise<boolean>;
+  /** Every conversation, the one used last first, at most `SESSIONS`. */
+  sessions(): Promise<readonly Session[]>;
+  /** Every turn of a conversation, the oldest first, cut or not; a part of them is in memory at a time. */
+  transcript(lane: string): AsyncIterable<StoredTurn<M>>;
+  /** Deletes a conversation for good; says how many turns it had. */
+  erase(lane: string): Promise<number>;
   /** Writes what was asked for so far and closes; calls after it reject. */
   close(): Promise<void>;
+}
+
+export interface Conversation<M> {
+  readonly summary?: M;
+  /** Ids grow from turn to turn. */
+  readonly turns: readonly { readonly id: number; readonly messages: readonly M[] }[];
+}
+
+/** A conversation from elsewhere: what was said before in short, and whole turns. */
+export interface Adopted<M> {
+  readonly summary?: M;
+  /** `at` is now where it is left out. */
+  readonly turns: readonly { readonly messages: readonly M[]; readonly at?: number }[];
+}
+
+/** One conversation among all. Times are milliseconds since the epoch. */
+export interface Session {
+  readonly lane: string;
+  readonly turns: number;
+  readonly messages: number;
+  /** Of the messages' JSON. */
+  readonly bytes: number;
+  readonly firstAt: number;
+  readonly lastAt: number;
+  readonly summarized: boolean;
+}
+
+export interface StoredTurn<M> {
+  readonly id: number;
+  readonly at: number;
+  readonly messages: readonly M[];
 }
 
 /** A request as it is accepted; plain data. Times are milliseconds since the epoch. */
 export interface Ticket {
   /** Under which it is known again; bounded in length. */
   readonly name: string;
-  /** Its conversation; bounded in length. */
+  /** Whose it is: requests of one lane are answered in order; bounded in length. */
   readonly lane: string;
+  /** Its conversation, where that is not the lane's own; bounded in length. */
+  readonly conversation?: string;
   readonly channel: string;
   readonly client: string;
   readonly text: string;
@@ -131,4 +204,11 @@ export interface StoreBounds {
   /** Messages and characters (of their JSON) of one conversation that `history` gives; whole turns, at least the last one. */
   readonly messages: number;
   readonly characters: number;
+  /**
+   * Turns that a cut hides are kept so long (milliseconds), as long as they are among so many of their
+   * conversation and all turns of all conversations after them hold fewer bytes.
+   */
+  readonly hiddenMs: number;
+  readonly hiddenTurns: number;
+  readonly hiddenBytes: number;
 }

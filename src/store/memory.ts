@@ -10,12 +10,14 @@ import type {
   Ticket,
 } from "./contract.ts";
 import { createConversations } from "./conversations.ts";
+import { WHOLE } from "./room.ts";
+import { createTranscript } from "./transcript.ts";
 
 /** A store that ends with its process. */
 export function createMemoryStore<M>(options: StoreOptions): Store<M> {
   const { now, bounds } = options;
   const requests = new MemoryRequests<M>(options);
-  const conversations = createConversations<M>({ now, ...KEPT, messages: bounds.messages });
+  const conversations = createConversations<M>({ now, bounds, ...KEPT });
   let isClosed = false;
   /** As a store elsewhere would: later, in the order of the calls, and never by throwing. */
   const run = <T>(work: () => T): Promise<T> =>
@@ -27,10 +29,10 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
     accept: (ticket) => run(() => requests.accept(ticket)),
     begin: (claim) => run(() => requests.begin(claim)),
     record: (claim, message) => run(() => requests.record(claim, message)),
-    answered: (claim, answer, messages) =>
+    answered: (claim, answer, messages, forgets) =>
       run(() => {
         const lane = claim.attempt === 0 ? undefined : requests.answered(claim, answer);
-        if (lane !== undefined && messages.length > 0) conversations.append(lane, messages);
+        if (lane !== undefined) conversations.append(lane, messages, forgets);
         return lane !== undefined;
       }),
     expire: (claim, answer) =>
@@ -38,11 +40,21 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     history: (lane) => run(() => conversations.history(lane)),
-    append: (lane, messages) => run(() => conversations.append(lane, messages)),
+    conversation: (lane) => run(() => conversations.conversation(lane)),
+    append: (lane, messages, forgets) => run(() => conversations.append(lane, messages, forgets)),
+    cut: (lane, through, summary) => run(() => conversations.cut(lane, through, summary)),
+    adopt: (lane, said) => run(() => conversations.adopt(lane, said)),
+    sessions: () => run(() => conversations.sessions()),
+    transcript: (lane) => createTranscript((after) => run(() => conversations.page(lane, after))),
+    erase: (lane) => run(() => conversations.erase(lane)),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),
-    purge: () => run(() => requests.purge()),
+    purge: () =>
+      run(() => {
+        requests.purge();
+        conversations.purge();
+      }),
     close() {
       isClosed = true;
       return Promise.resolve();
@@ -51,7 +63,12 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
 }
 
 /** Bounds of all conversations together; an idle one leaves memory after a day. */
-const KEPT = { conversations: 1000, characters: 8 * 2 ** 20, idleMs: 24 * 60 * 60_000 };
+const KEPT = {
+  conversations: 1000,
+  characters: 8 * 2 ** 20,
+  messages: WHOLE.messages,
+  idleMs: 24 * 60 * 60_000,
+};
 
 interface Row<M> {
   claim: Claim;
@@ -110,11 +127,11 @@ class MemoryRequests<M> {
     return row !== undefined;
   }
 
-  /** The lane of the request, where the claim is in force. */
+  /** The conversation of the request, where the claim is in force. */
   answered(claim: Claim, answer: StoredAnswer): string | undefined {
     const row = this.#accepted(claim);
     if (row !== undefined) row.answer = answer;
-    return row?.ticket.lane;
+    return row?.ticket.conversation ?? row?.ticket.lane;
   }
 
   delivered(claim: Claim): boolean {

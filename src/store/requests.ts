@@ -16,7 +16,7 @@ export interface Requests<M> {
   accept(ticket: Ticket): Acceptance<M>;
   begin(claim: Claim): Claim | undefined;
   record(claim: Claim, message: string): boolean;
-  /** The lane of the request, where the claim is in force. */
+  /** The conversation of the request, where the claim is in force. */
   answered(claim: Claim, answer: StoredAnswer): string | undefined;
   delivered(claim: Claim): boolean;
   release(claim: Claim): boolean;
@@ -77,7 +77,9 @@ class SqliteRequests<M> implements Requests<M> {
     const failed = answer.failure === undefined ? 0 : 1;
     const { answer: write } = this.#sql;
     const row = write.get(text, failed, text.length, seq, owner, attempt, ACCEPTED);
-    return row && parsed<Kept>(row["ticket"]).lane;
+    if (row === undefined) return undefined;
+    const { conversation, lane } = parsed<Kept>(row["ticket"]);
+    return conversation ?? lane;
   }
 
   delivered({ seq, owner, attempt }: Claim): boolean {

@@ -38,6 +38,19 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX turns_by_lane ON turns (lane, id);
   `,
+  // The new index holds all that lists and bounds need: the messages are read where they are shown.
+  `
+  CREATE TABLE cuts (
+    lane TEXT PRIMARY KEY,
+    through INTEGER NOT NULL,
+    summary TEXT,
+    at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  ALTER TABLE turns ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE turns SET bytes = length(CAST(messages AS BLOB));
+  DROP INDEX turns_by_lane;
+  CREATE INDEX turns_by_lane ON turns (lane, id, count, bytes, at);
+  `,
 ];
 
 /** Where a request is on its way: what the column `state` holds. */
@@ -51,11 +64,11 @@ export function migrate(
   file: string,
   migrations: readonly string[] = MIGRATIONS,
 ): void {
-  const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
-  if (version > migrations.length) throw newer(file, version, migrations.length);
-  if (version === migrations.length) return;
+  if (checkedVersion(db, file, migrations) === migrations.length) return;
   db.exec("BEGIN IMMEDIATE");
   try {
+    // Another process may have been at it meanwhile.
+    const version = checkedVersion(db, file, migrations);
     for (const step of migrations.slice(version)) db.exec(step);
     db.exec(`PRAGMA user_version = ${migrations.length}`);
     db.exec("COMMIT");
@@ -63,6 +76,17 @@ export function migrate(
     db.exec("ROLLBACK");
     throw error;
   }
+}
+
+/** How many steps the file has seen; throws where those are more than there are. */
+export function checkedVersion(
+  db: DatabaseSync,
+  file: string,
+  migrations: readonly string[] = MIGRATIONS,
+): number {
+  const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
+  if (version > migrations.length) throw newer(file, version, migrations.length);
+  return version;
 }
 
 function newer(file: string, version: number, known: number): Failure {

@@ -1,10 +1,10 @@
-import type { DatabaseSync } from "node:sqlite";
 import type { Log } from "../base/log.ts";
 import { createCommits } from "./commits.ts";
-import type { Store, StoreBounds, StoreOptions } from "./contract.ts";
+import type { Store, StoreOptions } from "./contract.ts";
 import { openDatabase } from "./database.ts";
-import { parsed } from "./parsed.ts";
 import { createRequests } from "./requests.ts";
+import { createTranscript } from "./transcript.ts";
+import { createTurns } from "./turns.ts";
 
 export interface SqliteStoreOptions extends StoreOptions {
   readonly log: Log;
@@ -31,10 +31,10 @@ export async function openSqliteStore<M>(
       const text = JSON.stringify(message);
       return run(() => requests.record(claim, text));
     },
-    answered(claim, answer, messages) {
+    answered(claim, answer, messages, forgets) {
       return run(() => {
         const lane = claim.attempt === 0 ? undefined : requests.answered(claim, answer);
-        if (lane !== undefined && messages.length > 0) turns.append(lane, messages);
+        if (lane !== undefined) turns.append(lane, messages, forgets);
         return lane !== undefined;
       });
     },
@@ -42,49 +42,26 @@ export async function openSqliteStore<M>(
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    history: (lane) => run(() => turns.latest(lane)),
-    append: (lane, messages) => run(() => turns.append(lane, messages)),
+    history: (lane) => run(() => turns.history(lane)),
+    conversation: (lane) => run(() => turns.conversation(lane)),
+    append: (lane, messages, forgets) => run(() => turns.append(lane, messages, forgets)),
+    cut: (lane, through, summary) => run(() => turns.cut(lane, through, summary)),
+    adopt: (lane, said) => run(() => turns.adopt(lane, said)),
+    sessions: () => run(() => turns.sessions()),
+    transcript: (lane) => createTranscript((after) => run(() => turns.page(lane, after))),
+    erase: (lane) => run(() => turns.erase(lane)),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),
-    purge: () => run(() => requests.purge()),
+    purge: () =>
+      run(() => {
+        requests.purge();
+        turns.purge();
+      }),
     close() {
       close();
       if (db.isOpen) db.close();
       return Promise.resolve();
-    },
-  };
-}
-
-interface Turns<M> {
-  readonly append: (lane: string, messages: readonly M[]) => void;
-  /** Whole turns, at least the last one. */
-  readonly latest: (lane: string) => readonly M[];
-}
-
-function createTurns<M>(
-  db: DatabaseSync,
-  { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
-): Turns<M> {
-  const add = db.prepare("INSERT INTO turns (lane, messages, count, at) VALUES (?, ?, ?, ?)");
-  const newestFirst = db.prepare(
-    "SELECT messages, count FROM turns WHERE lane = ? ORDER BY id DESC",
-  );
-  return {
-    append(lane, messages) {
-      add.run(lane, JSON.stringify(messages), messages.length, now());
-    },
-    latest(lane) {
-      const texts: string[] = [];
-      let { messages, characters }: Pick<StoreBounds, "messages" | "characters"> = bounds;
-      for (const row of newestFirst.iterate(lane)) {
-        const text = String(row["messages"]);
-        messages -= Number(row["count"]);
-        characters -= text.length;
-        if (texts.length > 0 && (messages < 0 || characters < 0)) break;
-        texts.push(text);
-      }
-      return texts.toReversed().flatMap((text) => parsed<M[]>(text));
     },
   };
 }

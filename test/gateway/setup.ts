@@ -46,6 +46,9 @@ export function storeFacts(clock: Clock, owner: string): StoreOptions {
     bytes: 8 * 2 ** 20,
     messages: 100,
     characters: 2 ** 20,
+    hiddenMs: 90 * 24 * 60 * 60_000,
+    hiddenTurns: 10_000,
+    hiddenBytes: 2 ** 28,
   };
   return { owner, now: () => clock.epoch(), bounds };
 }

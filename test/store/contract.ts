@@ -18,6 +18,9 @@ export const BOUNDS = {
   bytes: 1_000_000,
   messages: 6,
   characters: 10_000,
+  hiddenMs: 90 * 24 * 60 * 60_000,
+  hiddenTurns: 20,
+  hiddenBytes: 100_000,
 };
 
 export function ticket(text: string, facts: Partial<Ticket> = {}): Ticket {
@@ -203,6 +206,177 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.equal((await store.history("b")).length, 9);
     });
   });
+  conversationContract(name, create);
+}
+
+/** Milliseconds between two looks at what is too old. */
+const HOUR_MS = 60 * 60_000;
+
+async function append(store: Store<string>, lane: string, ...turns: string[]): Promise<void> {
+  for (const turn of turns) await store.append(lane, [`q${turn}`, `a${turn}`]);
+}
+
+async function transcriptOf(store: Store<string>, lane: string): Promise<string[]> {
+  const said: string[] = [];
+  for await (const { messages } of store.transcript(lane)) said.push(...messages);
+  return said;
+}
+
+/** What every store promises of conversations that are cut. */
+function conversationContract(name: string, create: () => Promise<StoreUnderTest>): void {
+  describe(`${name}: a conversation`, () => {
+    it("is shown from behind its cut, the summary first, and read in full all the same", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "a", "1", "2", "3");
+      const { turns, summary } = await store.conversation("a");
+      assert.equal(summary, undefined);
+      assert.deepEqual(
+        turns.map(({ messages }) => messages),
+        [
+          ["q1", "a1"],
+          ["q2", "a2"],
+          ["q3", "a3"],
+        ],
+      );
+      assert.ok(await store.cut("a", turns[1]?.id ?? 0, "1 and 2 in short"));
+      assert.deepEqual(await store.history("a"), ["1 and 2 in short", "q3", "a3"]);
+      assert.deepEqual(await store.conversation("a"), {
+        summary: "1 and 2 in short",
+        turns: [turns[2]],
+      });
+      assert.deepEqual(await transcriptOf(store, "a"), ["q1", "a1", "q2", "a2", "q3", "a3"]);
+      await append(store, "a", "4", "5", "6");
+      const shown = ["1 and 2 in short", "q4", "a4", "q5", "a5", "q6", "a6"];
+      assert.deepEqual(await store.history("a"), shown);
+    });
+
+    it("is not cut at a turn that an earlier cut hides, that it lacks, or that is another's", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "a", "1", "2", "3");
+      await append(store, "b", "1");
+      const [first, second] = (await store.conversation("a")).turns;
+      const [other] = (await store.conversation("b")).turns;
+      assert.ok(first && second && other);
+      assert.ok(await store.cut("a", second.id));
+      for (const through of [first.id, second.id, other.id, 999]) {
+        assert.equal(await store.cut("a", through, "late"), false);
+      }
+      assert.equal(await store.cut("nobody", first.id, "late"), false);
+      assert.deepEqual(await store.history("a"), ["q3", "a3"]);
+    });
+
+    it("that is forgotten shows nothing, not even its summary, until somebody speaks again", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "a", "1", "2");
+      const [first] = (await store.conversation("a")).turns;
+      assert.ok(await store.cut("a", first?.id ?? 0, "summary"));
+      await store.append("a", ["/clear", "cleared"], true);
+      assert.deepEqual(await store.history("a"), []);
+      assert.deepEqual(await store.conversation("a"), { turns: [] });
+      await append(store, "a", "3");
+      assert.deepEqual(await store.history("a"), ["q3", "a3"]);
+      assert.equal((await transcriptOf(store, "a")).length, 8);
+    });
+
+    it("is forgotten together with the answer that says so", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "lane", "1");
+      const claim = await store.begin(await accepted(store, ticket("/clear")));
+      assert.ok(claim);
+      assert.ok(await store.answered(claim, { parts: ["done"] }, ["/clear", "done"], true));
+      assert.deepEqual(await store.history("lane"), []);
+      assert.deepEqual(await transcriptOf(store, "lane"), ["q1", "a1", "/clear", "done"]);
+    });
+
+    it("of several lanes is kept under its own name", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const asked = ticket("?", { conversation: "everyone" });
+      const claim = await store.begin(await accepted(store, asked));
+      assert.ok(claim && (await store.answered(claim, { parts: ["!"] }, ["?", "!"])));
+      assert.deepEqual(await store.history("lane"), []);
+      assert.deepEqual(await store.history("everyone"), ["?", "!"]);
+    });
+
+    it("begins with what was said elsewhere, once, and never where it was known", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const said = { summary: "before", turns: [{ messages: ["q", "a"], at: 1000 }] };
+      assert.equal(await store.adopt("a", said), true);
+      assert.equal(await store.adopt("a", said), false);
+      assert.deepEqual(await store.history("a"), ["before", "q", "a"]);
+      const [turn] = (await store.conversation("a")).turns;
+      assert.ok(await store.cut("a", turn?.id ?? 0, "all"));
+      assert.deepEqual(await store.history("a"), ["all"]);
+      assert.deepEqual((await store.sessions())[0]?.firstAt, 1000);
+      await append(store, "b", "1");
+      assert.equal(await store.adopt("b", said), false);
+      await store.erase("b");
+      assert.equal(await store.adopt("b", said), false);
+    });
+
+    it("is listed with its size and its times, the one used last first, until it is deleted", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "a", "1");
+      home.pass(5);
+      await append(store, "b", "1", "é");
+      home.pass(5);
+      await append(store, "a", "2");
+      const [a, b, ...more] = await store.sessions();
+      assert.deepEqual(more, []);
+      assert.ok(a && b);
+      assert.deepEqual([a.lane, a.turns, a.messages, a.bytes], ["a", 2, 4, 22]);
+      assert.deepEqual([a.lastAt - a.firstAt, b.firstAt - a.firstAt, a.summarized], [10, 5, false]);
+      assert.deepEqual([b.lane, b.turns, b.bytes], ["b", 2, 24]);
+      const [first] = (await store.conversation("b")).turns;
+      assert.ok(await store.cut("b", first?.id ?? 0, "é"));
+      assert.equal((await store.sessions())[1]?.summarized, true);
+      assert.equal(await store.erase("b"), 2);
+      assert.equal(await store.erase("b"), 0);
+      assert.equal(await store.cut("b", 999, "late"), false);
+      assert.deepEqual(await store.history("b"), []);
+      assert.deepEqual(await transcriptOf(store, "b"), []);
+      assert.deepEqual(
+        (await store.sessions()).map(({ lane }) => lane),
+        ["a"],
+      );
+    });
+
+    it("loses what is hidden and too old, too much for it or for all, and nothing that is shown", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const turns = Array.from({ length: 30 }, (_, index) => `${index}`);
+      await append(store, "a", ...turns);
+      await append(store, "b", "1", "2");
+      await store.purge();
+      assert.equal((await transcriptOf(store, "a")).length, 60);
+      const shown = (await store.conversation("a")).turns;
+      assert.ok(await store.cut("a", shown[24]?.id ?? 0));
+      home.pass(HOUR_MS);
+      await store.purge();
+      assert.deepEqual((await transcriptOf(store, "a"))[0], "q10");
+      assert.equal((await transcriptOf(store, "b")).length, 4);
+      home.pass(BOUNDS.hiddenMs - HOUR_MS);
+      await store.purge();
+      assert.deepEqual((await transcriptOf(store, "a"))[0], "q25");
+      assert.equal((await transcriptOf(store, "b")).length, 4);
+
+      const tight = await home.open({ bounds: { ...BOUNDS, hiddenBytes: 50 } });
+      await append(tight, "c", "1", "2", "3", "4", "5", "6", "7", "8", "9");
+      const [, , , , fifth, sixth] = (await tight.conversation("c")).turns;
+      assert.ok(fifth && sixth && (await tight.cut("c", fifth.id)));
+      await append(tight, "d", "1");
+      await tight.purge();
+      assert.deepEqual((await transcriptOf(tight, "c"))[0], "q6");
+      assert.equal((await tight.history("c")).length, BOUNDS.messages);
+      assert.equal((await transcriptOf(tight, "d")).length, 2);
+    });
+  });
 }
 
 /** What a store promises to the process after the one that died. */
@@ -274,6 +448,20 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
       const second = await home.open();
       assert.deepEqual(await second.history("lane"), ["hi", "Hello"]);
       assert.deepEqual((await second.finished())[0]?.answer.parts, ["Hello"]);
+    });
+
+    it("cuts are there, and what was deleted is not", async () => {
+      await using home = await create();
+      const first = await home.open();
+      await append(first, "a", "1", "2");
+      await append(first, "b", "1");
+      const [turn] = (await first.conversation("a")).turns;
+      assert.ok(turn && (await first.cut("a", turn.id, "in short")));
+      await first.erase("b");
+      const second = await home.open();
+      assert.deepEqual(await second.history("a"), ["in short", "q2", "a2"]);
+      assert.deepEqual(await second.history("b"), []);
+      assert.equal(await second.adopt("b", { turns: [{ messages: ["old"] }] }), false);
     });
   });
 }

@@ -3,12 +3,13 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createConversations } from "../../src/store/conversations.ts";
 import { createManualClock, type ManualClock } from "../gateway/manual-clock.ts";
+import { BOUNDS } from "./contract.ts";
 
 const nowOf =
   (clock: ManualClock): (() => number) =>
   () =>
     clock.now();
-const ROOMY = { messages: 100, conversations: 100, characters: 1e9, idleMs: 1000 };
+const ROOMY = { messages: 100, conversations: 100, characters: 1e9, idleMs: 1000, bounds: BOUNDS };
 
 describe("conversations", () => {
   it("keep the last whole turns that fit, and the last one always", () => {
@@ -18,7 +19,8 @@ describe("conversations", () => {
         const kept = createConversations<string>({
           ...ROOMY,
           now: nowOf(createManualClock()),
-          messages,
+          bounds: { ...BOUNDS, messages },
+          messages: 300,
         });
         const all = sizes.map((size, turn) =>
           Array.from({ length: size }, (_, index) => `${turn}.${index}`),
@@ -33,6 +35,14 @@ describe("conversations", () => {
         assert.ok(before === undefined || history.length + before.length > messages);
       }),
     );
+  });
+
+  it("keep more of one than they show, and no more than they have room for", () => {
+    const kept = createConversations<string>({ ...ROOMY, now: nowOf(createManualClock()) });
+    for (let turn = 1; turn <= 60; turn++) kept.append("a", [`q${turn}`, `a${turn}`]);
+    assert.equal(kept.history("a").length, BOUNDS.messages);
+    assert.equal(kept.conversation("a").turns.length, 50);
+    assert.deepEqual(kept.page("a", 0)[0]?.messages, ["q11", "a11"]);
   });
 
   it("forget the ones longest without a turn when they are too many", () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
@@ -120,5 +120,34 @@ describe("the database", () => {
     migrate(db, "file", more);
     assert.equal(versionOf(), MIGRATIONS.length + 2);
     assert.equal(db.prepare("SELECT count(*) AS n FROM one").get()?.["n"], 1);
+  });
+
+  it("of version 1 keeps its conversations, and can be cut from then on", async () => {
+    await using home = await sqliteHome();
+    await mkdir(dirname(home.file), { recursive: true });
+    const db = new DatabaseSync(home.file);
+    migrate(db, home.file, MIGRATIONS.slice(0, 1));
+    const add = db.prepare("INSERT INTO turns (lane, messages, count, at) VALUES ('a', ?, 2, 5)");
+    for (const turn of ["1", "2"]) add.run(JSON.stringify([`q${turn}`, `é${turn}`]));
+    db.close();
+    const store = await home.open();
+    assert.deepEqual(await store.history("a"), ["q1", "é1", "q2", "é2"]);
+    assert.equal((await store.sessions())[0]?.bytes, 2 * Buffer.byteLength('["q1","é1"]'));
+    assert.ok(await store.cut("a", 1, "in short"));
+    assert.deepEqual(await store.history("a"), ["in short", "q2", "é2"]);
+  });
+
+  it("reads a conversation by its index alone, however many others there are", async () => {
+    await using home = await sqliteHome();
+    await (await home.open()).close();
+    const db = new DatabaseSync(home.file);
+    const plan = db
+      .prepare(
+        "EXPLAIN QUERY PLAN SELECT messages FROM turns WHERE lane = ? AND id > ? ORDER BY id DESC",
+      )
+      .all("a", 0)
+      .map((row) => String(row["detail"]));
+    db.close();
+    assert.deepEqual(plan, ["SEARCH turns USING INDEX turns_by_lane (lane=? AND id>?)"]);
   });
 });

@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import type { Store, StoredTurn } from "../../src/store/contract.ts";
+import { createMemoryStore } from "../../src/store/memory.ts";
+import { BOUNDS } from "./contract.ts";
+import { sqliteHome } from "./sqlite-home.ts";
+
+type Act = (store: Store<string>, number: number) => Promise<unknown>;
+
+const lane = fc.constantFrom("a", "b");
+
+/** One thing that is done to a store; what it says must not depend on the store. */
+const act: fc.Arbitrary<Act> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc
+      .tuple(lane, fc.integer({ min: 0, max: 9 }), fc.boolean())
+      .map(([name, size, forgets]): Act => {
+        return (store, number) => {
+          const messages = Array.from({ length: size }, (_, index) => `${number}.${index}é`);
+          return store.append(name, messages, forgets && number % 5 === 0);
+        };
+      }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc
+      .tuple(lane, fc.integer({ min: 0, max: 40 }), fc.boolean())
+      .map(([name, through, isSummarized]): Act => {
+        return (store, number) =>
+          store.cut(name, through, isSummarized ? `summary ${number}` : undefined);
+      }),
+  },
+  lane.map(
+    (name): Act =>
+      (store) =>
+        store.erase(name),
+  ),
+  fc.tuple(lane, fc.boolean()).map(([name, isSummarized]): Act => {
+    return (store, number) =>
+      store.adopt(name, {
+        turns: [{ messages: [`adopted ${number}`], at: number }],
+        ...(isSummarized && { summary: `adopted summary ${number}` }),
+      });
+  }),
+  fc.constant((store: Store<string>) => store.purge()),
+);
+
+async function stateOf(store: Store<string>): Promise<unknown> {
+  const state: unknown[] = [await store.sessions()];
+  for (const name of ["a", "b"]) {
+    const transcript: StoredTurn<string>[] = [];
+    for await (const turn of store.transcript(name)) transcript.push(turn);
+    state.push(await store.history(name), await store.conversation(name), transcript);
+  }
+  return state;
+}
+
+describe("conversations in memory and in SQLite", () => {
+  it("agree after any sequence of turns, cuts, deletions and adoptions", async () => {
+    const property = fc.asyncProperty(fc.array(act, { maxLength: 40 }), async (acts) => {
+      await using home = await sqliteHome();
+      let time = 1_800_000_000_000;
+      const now = (): number => time;
+      const bounds = { ...BOUNDS, hiddenTurns: 3 };
+      const memory = createMemoryStore<string>({ owner: "one", now, bounds });
+      const sqlite = await home.open({ now, bounds });
+      for (const [number, each] of acts.entries()) {
+        // More than an hour: purge looks at the turns again.
+        time += 4_000_000;
+        assert.deepEqual(await each(memory, number), await each(sqlite, number));
+      }
+      assert.deepEqual(await stateOf(memory), await stateOf(sqlite));
+    });
+    await fc.assert(property, { numRuns: 60 });
+  });
+});
