@@ -18,7 +18,9 @@ interface Known {
 /** The store as a plain list; time passes only by `pass`, and stays within the window. */
 interface Model {
   readonly requests: Known[];
+  /** What no cut hides. */
   readonly conversation: string[];
+  summary: string | undefined;
   /** Every claim that was ever given: most of them are stale. */
   readonly claims: Claim[];
   owner: string;
@@ -153,7 +155,31 @@ const takeOver: Step = step("take over", async (model, { store }) => {
 });
 
 const remember: Step = step("history", async (model, { store }) => {
-  assert.deepEqual(await store.history("lane"), model.conversation.slice(-BOUNDS.messages));
+  const summary = model.summary === undefined ? [] : [model.summary];
+  const shown = [...summary, ...model.conversation.slice(-BOUNDS.messages)];
+  assert.deepEqual(await store.history("lane"), shown);
+});
+
+const cut = (pick: number): Step =>
+  step(`cut ${pick}`, async (model, { store }) => {
+    const { turns } = await store.conversation("lane");
+    assert.deepEqual(
+      turns.flatMap(({ messages }) => messages),
+      model.conversation,
+    );
+    const index = pick % Math.max(1, turns.length);
+    const through = turns[index]?.id;
+    if (through === undefined) return;
+    assert.equal(await store.cut("lane", through, `summary ${pick}`), true);
+    assert.equal(await store.cut("lane", through, "again"), false);
+    model.summary = `summary ${pick}`;
+    model.conversation.splice(0, 2 * (index + 1));
+  });
+
+const forget: Step = step("forget", async (model, { store }) => {
+  await store.append("lane", [], true);
+  model.summary = undefined;
+  model.conversation.length = 0;
 });
 
 const restart = (again: number): Step =>
@@ -176,6 +202,8 @@ const commands = (more: readonly fc.Arbitrary<Step>[]) =>
       fc.constantFrom(1, LEASE_MS).map(pass),
       fc.constant(takeOver),
       fc.constant(remember),
+      pick.map(cut),
+      fc.constant(forget),
       ...more,
     ],
     { maxCommands: 60 },
@@ -185,7 +213,8 @@ async function holds(home: StoreUnderTest, steps: Iterable<Step>): Promise<void>
   await using used = home;
   const owner = "first owner";
   const store = await used.open({ owner });
-  const model = { requests: [], conversation: [], claims: [], owner, now: 1_800_000_000_000 };
+  const now = 1_800_000_000_000;
+  const model = { requests: [], conversation: [], summary: undefined, claims: [], owner, now };
   await fc.asyncModelRun(() => ({ model, real: { home: used, store } }), steps);
 }
 
