@@ -5,8 +5,10 @@ import type { Log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
+import type { Condense } from "../gateway/condense.ts";
 import type { Part } from "../gateway/contract.ts";
 import type { DrainResult } from "../gateway/drain.ts";
+import { SHARED_CONVERSATION } from "../gateway/names.ts";
 import type { Asker } from "../gateway/resume.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
@@ -34,6 +36,8 @@ export interface ServingOptions {
   readonly pid: number;
   /** Whether requests and conversations outlive the process. */
   readonly keeps: boolean;
+  /** Makes long conversations shorter; they are left as they are where it is absent. */
+  readonly condense?: Condense<Message>;
 }
 
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
@@ -48,6 +52,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     store: state.store,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),
+    ...(options.condense && { condense: options.condense }),
     log,
     logContent,
     maxParallelTurns: defaults.max_parallel_turns,
@@ -84,9 +89,10 @@ interface Behind {
 
 function openChannels(
   dialled: readonly MqttChannel[],
-  { connectTimeoutMs, pid, log }: ServingOptions,
+  { config, connectTimeoutMs, pid, log }: ServingOptions,
   { state, gateway }: Behind,
 ): readonly Channel[] {
+  const shared = isShared(config) ? { conversation: SHARED_CONVERSATION } : {};
   return dialled.map((channel) => {
     const clientId = state.clientId(channel);
     return openChannel({
@@ -94,10 +100,15 @@ function openChannels(
       connectTimeoutMs,
       info: { version: VERSION, instance: String(pid) },
       log,
-      onRequest: (request) => gateway.accept(request),
+      onRequest: (request) => gateway.accept({ ...request, ...shared }),
       ...(clientId !== undefined && { clientId }),
     });
   });
+}
+
+/** Whether all clients share one conversation. */
+function isShared({ session: { dimensions } }: Config): boolean {
+  return !dimensions.includes("chat") && !dimensions.includes("sender");
 }
 
 /** The way back to the asker of a request of a former process: known as soon as the channels are open. */
@@ -121,9 +132,10 @@ function replyTo(
   };
 }
 
-function policyOf({ allow_from, settings }: MqttChannel) {
+function policyOf({ allow_from, admin_from, settings }: MqttChannel) {
   return {
     allowFrom: allow_from,
+    adminFrom: admin_from,
     intervalMs: settings.streaming.interval_ms,
     limits: settings.limits,
     totalLimits: settings.limits.total,

@@ -12,8 +12,10 @@ export interface Part {
 export interface Request {
   /** The channel's name in the configuration. */
   readonly channel: string;
-  /** Who asks: the conversation. Opaque and case-sensitive; never a path, never trimmed. */
+  /** Who asks. Opaque and case-sensitive; never a path, never trimmed. */
   readonly client: string;
+  /** The name of the conversation that it belongs to, bounded in length; the client's own where it is left out. */
+  readonly conversation?: string;
   readonly text: string;
   /** The asker's own name for the request, for the log. */
   readonly id?: string;
@@ -49,6 +51,9 @@ export type Answerer<M> = (turn: {
   readonly history: readonly M[];
   readonly text: string;
   readonly client: string;
+  readonly isRemote: true;
+  /** Who asks may change things for everyone. */
+  readonly isAdmin: boolean;
   readonly signal: AbortSignal;
   /** What an attempt that a crash cut had done, in order; absent on a first attempt. */
   readonly resumed?: readonly M[];
@@ -59,4 +64,6 @@ export type Answerer<M> = (turn: {
 export interface Turned<M> {
   readonly messages: readonly M[];
   readonly usage?: { readonly inputTokens: number; readonly outputTokens: number };
+  /** What was said up to and with this turn is not shown any more. */
+  readonly forget?: true;
 }

@@ -1,3 +1,4 @@
+import type { Condensing } from "./condense.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Replies } from "./replies.ts";
 import type { Tally } from "./tally.ts";
@@ -20,14 +21,16 @@ interface Draining<M> {
   readonly tally: Tally;
   readonly replies: Replies;
   readonly ledger: Ledger<M>;
+  readonly condensing: Pick<Condensing, "close">;
 }
 
 /** Waits for what is under way, then leaves to the next start what it can and cancels the rest. */
 export async function drain<M>(
   deadlineMs: number,
-  { work, tally, replies, ledger }: Draining<M>,
+  { work, tally, replies, ledger, condensing }: Draining<M>,
 ): Promise<DrainResult> {
   tally.close();
+  const condensed = condensing.close();
   let ended = { cancelled: 0, kept: 0 };
   if (!(await tally.empty(deadlineMs))) {
     ended = work.stopAll();
@@ -36,6 +39,7 @@ export async function drain<M>(
   }
   ledger.close();
   replies.close();
+  await condensed;
   const { undelivered, kept } = work.giveUp();
   return { cancelled: ended.cancelled, undelivered, kept: ended.kept + kept };
 }

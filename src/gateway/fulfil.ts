@@ -12,6 +12,8 @@ import type { Pace } from "./pace.ts";
 
 export interface FulfilOptions<M> extends TurnOfJobOptions<M> {
   readonly dedupe: Dedupe<Known>;
+  /** Hears of a turn that was added to a conversation, after its answer was delivered. */
+  readonly grew: (conversation: string) => void;
   /** Tells the asker that its request cannot be stored at the moment. */
   readonly troubled: (request: Request, failure: Failure) => void;
 }
@@ -76,7 +78,9 @@ export async function fulfil<M>(
   else dedupe.finish(request, known, weigh(known));
   backlog.leave(request);
   hold.done();
-  if (!job.isLeft) await noteDelivered(job, options);
+  if (job.isLeft) return;
+  await noteDelivered(job, options);
+  if (job.outcome !== undefined && "turned" in job.outcome) options.grew(job.conversation);
 }
 
 /** An answer that was not delivered because the channel was closed stays for the next start. */

@@ -12,7 +12,9 @@ import type { Known } from "./known.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";
 import type { Ledger } from "./ledger.ts";
-import { laneOf } from "./names.ts";
+import { isAdmin } from "./limits.ts";
+import type { ChannelPolicy } from "./limits.ts";
+import { conversationOf, laneOf } from "./names.ts";
 import { createAnswer } from "./parts.ts";
 import { runTurn } from "./turn.ts";
 import type { Outcome } from "./turn.ts";
@@ -21,6 +23,10 @@ import type { Outcome } from "./turn.ts";
 export interface Job<M> {
   readonly request: Request;
   readonly lane: string;
+  /** The name of its conversation. */
+  readonly conversation: string;
+  /** Who asks may change things for everyone. */
+  readonly isAdmin: boolean;
   readonly known: Known;
   readonly leash: Leash;
   readonly acceptedAt: number;
@@ -50,36 +56,36 @@ export function isExpired(request: Request, clock: Pick<Clock, "epoch">): boolea
 /** A request that came; the second promise is when it may be acknowledged. */
 export function createJob<M>(
   request: Request,
-  intervalMs: number,
+  policy: ChannelPolicy,
   clock: Clock,
 ): { readonly job: Job<M>; readonly stored: PromiseWithResolvers<void> } {
   const stored = Promise.withResolvers<void>();
   const known: Known = {
-    answer: createAnswer({ clock, intervalMs }),
+    answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
     addresses: new Set([request.address]),
     stored: stored.promise,
     failure: undefined,
   };
-  return { job: jobOf<M>(request, known, clock), stored };
+  return { job: jobOf<M>(request, known, { policy, clock }), stored };
 }
 
 /** A request that a former process accepted. */
 export function createResumedJob<M>(
   request: Request,
   held: Held<M>,
-  { intervalMs, clock }: { readonly intervalMs: number; readonly clock: Clock },
+  { policy, clock }: Behind,
 ): Job<M> {
   const known: Known =
     held.answer === undefined
       ? {
-          answer: createAnswer({ clock, intervalMs }),
+          answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
           addresses: new Set(),
           stored: Promise.resolve(),
           failure: undefined,
         }
       : restoredKnown(held.answer, clock);
   known.addresses.add(request.address);
-  const job = jobOf<M>(request, known, clock);
+  const job = jobOf<M>(request, known, { policy, clock });
   job.settled.resolve();
   return {
     ...job,
@@ -89,10 +95,18 @@ export function createResumedJob<M>(
   };
 }
 
-function jobOf<M>(request: Request, known: Known, clock: Clock): Job<M> {
+/** What a job is made with, beside its request. */
+interface Behind {
+  readonly policy: ChannelPolicy;
+  readonly clock: Clock;
+}
+
+function jobOf<M>(request: Request, known: Known, { policy, clock }: Behind): Job<M> {
   return {
     request,
     lane: laneOf(request),
+    conversation: conversationOf(request),
+    isAdmin: isAdmin(policy, request.client),
     known,
     leash: createLeash(clock),
     acceptedAt: clock.now(),
@@ -152,12 +166,12 @@ async function leave<M>(job: Job<M>, ledger: Ledger<M>): Promise<void> {
 
 /** Stores the closed answer with what the turn adds to the conversation; false where it is another owner's. */
 async function isKept<M>(job: Job<M>, outcome: Outcome<M>, ledger: Ledger<M>): Promise<boolean> {
-  const { known, claim, lane } = job;
+  const { known, claim, conversation } = job;
   const { failure } = known;
   const parts = known.answer.close(failure);
-  const messages = "turned" in outcome ? outcome.turned.messages : [];
+  const said = "turned" in outcome ? outcome.turned : { messages: [] };
   if (claim === undefined) {
-    if (messages.length > 0) void ledger.append(lane, messages);
+    if (said.messages.length > 0 || said.forget) void ledger.append(conversation, said);
     return true;
   }
   faultPoint("turned");
@@ -166,7 +180,7 @@ async function isKept<M>(job: Job<M>, outcome: Outcome<M>, ledger: Ledger<M>): P
     message: failure.message,
     ...(failure.retryAfter !== undefined && { retryAfter: failure.retryAfter }),
   };
-  return ledger.answered(claim, { parts, ...(stored && { failure: stored }) }, messages);
+  return ledger.answered(claim, { parts, ...(stored && { failure: stored }) }, said);
 }
 
 /** Attempts at one turn: what ended the process as often as that would end it for ever. */
@@ -180,7 +194,7 @@ async function outcomeOf<M>(job: Job<M>, options: TurnOfJobOptions<M>): Promise<
   try {
     if (leash.failure !== undefined) throw leash.failure;
     if (job.claim !== undefined) await begin(job, job.claim, options.ledger);
-    const history = await options.ledger.history(job.lane);
+    const history = await options.ledger.history(job.conversation);
     callOff();
     return await turnOf(job, history, options);
   } catch (thrown) {
@@ -220,6 +234,8 @@ function turnOf<M>(
       history,
       text: request.text,
       client: request.client,
+      isRemote: true,
+      isAdmin: job.isAdmin,
       signal: leash.signal,
       ...((claim?.attempt ?? 0) > 1 && { resumed }),
       record: async (message) => {

@@ -3,7 +3,7 @@ import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Acceptance, Claim, Store, StoredAnswer, Ticket } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
-import type { Request } from "./contract.ts";
+import type { Request, Turned } from "./contract.ts";
 import { createPersistence } from "./insist.ts";
 import { laneOf, mayRepeat, requestNameOf } from "./names.ts";
 
@@ -33,15 +33,18 @@ export interface Ledger<M> {
    * False where another owner has the request: its answer counts, this one is not given. True also when
    * it could not be written in time: then the answer is not held back longer, and is written when that can be.
    */
-  answered(claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean>;
+  answered(claim: Claim, answer: StoredAnswer, said: Said<M>): Promise<boolean>;
   delivered(claim: Claim): Promise<void>;
   release(claim: Claim): Promise<void>;
   /** Empty where the conversation cannot be read: an answer without a memory is better than none. */
   history(lane: string): Promise<readonly M[]>;
-  append(lane: string, messages: readonly M[]): Promise<void>;
+  append(lane: string, said: Said<M>): Promise<void>;
   /** Nothing is tried again from now on. */
   readonly close: () => void;
 }
+
+/** What a turn adds to its conversation, and whether that begins anew behind it. */
+export type Said<M> = Pick<Turned<M>, "messages" | "forget">;
 
 const ANSWER_WAITS_MS = 5000;
 
@@ -50,9 +53,12 @@ export function createLedger<M>({ store, clock, log }: LedgerOptions<M>): Ledger
   /** Answers that were given before they could be written. */
   const writing = new Map<number, Promise<boolean>>();
 
-  const write = (claim: Claim, answer: StoredAnswer, messages: readonly M[]): Promise<boolean> => {
+  const write = (claim: Claim, answer: StoredAnswer, said: Said<M>): Promise<boolean> => {
+    const { messages, forget = false } = said;
     const written = insist(() =>
-      claim.attempt === 0 ? store.expire(claim, answer) : store.answered(claim, answer, messages),
+      claim.attempt === 0
+        ? store.expire(claim, answer)
+        : store.answered(claim, answer, messages, forget),
     ).catch(() => true);
     writing.set(claim.seq, written);
     return written.finally(() => writing.delete(claim.seq));
@@ -72,8 +78,8 @@ export function createLedger<M>({ store, clock, log }: LedgerOptions<M>): Ledger
       return begun;
     },
     record: (claim, message) => once(store.record(claim, message)),
-    async answered(claim, answer, messages) {
-      const kept = await inTime(write(claim, answer, messages), clock);
+    async answered(claim, answer, said) {
+      const kept = await inTime(write(claim, answer, said), clock);
       faultPoint("answered");
       return kept;
     },
@@ -83,7 +89,7 @@ export function createLedger<M>({ store, clock, log }: LedgerOptions<M>): Ledger
       faultPoint("delivered");
     },
     release: (claim) => once(store.release(claim)),
-    append: (lane, messages) => once(store.append(lane, messages)),
+    append: (lane, { messages, forget }) => once(store.append(lane, messages, forget)),
     history: (lane) =>
       store.history(lane).catch((thrown: unknown) => {
         tell(thrown);
@@ -103,7 +109,7 @@ function inTime(written: Promise<boolean>, clock: Pick<Clock, "after">): Promise
 }
 
 function ticketOf(request: Request, clock: Pick<Clock, "epoch">): Ticket {
-  const { channel, client, text, id, stream, address, expiresAt } = request;
+  const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
   return {
     name: requestNameOf(request),
     lane: laneOf(request),
@@ -115,6 +121,7 @@ function ticketOf(request: Request, clock: Pick<Clock, "epoch">): Ticket {
     acceptedAt: clock.epoch(),
     mayRepeat: mayRepeat(request),
     retriesFailed: !request.redelivered,
+    ...(conversation !== undefined && { conversation }),
     ...(id !== undefined && { id }),
     ...(expiresAt !== undefined && { expiresAt }),
   };

@@ -13,6 +13,8 @@ export interface Limits {
 export interface ChannelPolicy {
   /** Client ids that may ask; empty, or holding `*`, is everyone. */
   readonly allowFrom: readonly string[];
+  /** Client ids that may change things for everyone; empty is nobody, `*` is everyone. */
+  readonly adminFrom: readonly string[];
   /** Milliseconds between the parts of a streamed answer. */
   readonly intervalMs: number;
   /** For each client. */
@@ -25,6 +27,11 @@ export interface ChannelPolicy {
 export function isAllowed(policy: ChannelPolicy, client: string): boolean {
   const { allowFrom } = policy;
   return allowFrom.length === 0 || allowFrom.includes("*") || allowFrom.includes(client);
+}
+
+/** Whether that client may change things for everyone; exact, too. */
+export function isAdmin({ adminFrom }: ChannelPolicy, client: string): boolean {
+  return adminFrom.includes("*") || adminFrom.includes(client);
 }
 
 /** Who asked how often lately. */

@@ -4,9 +4,27 @@ import type { Request } from "./contract.ts";
 /** Longer names are replaced by their hash, so that a table's rows bound its bytes. */
 const LONGEST = 256;
 
-/** The name of a conversation: one client of one channel. */
+/** Whose requests are answered in order: one client of one channel. */
 export function laneOf(request: Pick<Request, "channel" | "client">): string {
   return bounded(joined(request.channel, request.client));
+}
+
+/** The conversation of all clients, where they share one; no lane has this name. */
+export const SHARED_CONVERSATION = "shared";
+
+/** The name of the conversation that a request belongs to. */
+export function conversationOf(
+  request: Pick<Request, "channel" | "client" | "conversation">,
+): string {
+  return request.conversation ?? laneOf(request);
+}
+
+/** The client and its channel that a lane is named after; undefined where the name does not say. */
+export function clientOf(lane: string): Pick<Request, "channel" | "client"> | undefined {
+  const digits = /^(\d{1,3}):/.exec(lane)?.[1];
+  if (digits === undefined) return undefined;
+  const names = lane.slice(digits.length + 1);
+  return { channel: names.slice(0, Number(digits)), client: names.slice(Number(digits)) };
 }
 
 /**

@@ -39,7 +39,7 @@ async function remember<M>({ store, dedupe, clock }: ResumeOptions<M>): Promise<
 }
 
 function takeUp<M>(held: Held<M>, { policies, replyTo, log, work, clock }: ResumeOptions<M>): void {
-  const { name, channel, client, text, id, stream, address, expiresAt } = held.ticket;
+  const { name, channel, client, conversation, text, id, stream, address, expiresAt } = held.ticket;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
     log.warn("a request waits for a channel that is not enabled any more", { channel, client });
@@ -61,6 +61,7 @@ function takeUp<M>(held: Held<M>, { policies, replyTo, log, work, clock }: Resum
   });
   const request: Request = {
     ...asker,
+    ...(conversation !== undefined && { conversation }),
     name,
     channel,
     text,

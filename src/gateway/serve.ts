@@ -8,6 +8,8 @@ import { createAside } from "./aside.ts";
 import type { Aside } from "./aside.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
 import type { Clock } from "./clock.ts";
+import { createCondensing } from "./condense.ts";
+import type { Condense } from "./condense.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { createDedupe } from "./dedupe.ts";
 import type { Dedupe } from "./dedupe.ts";
@@ -45,6 +47,8 @@ export interface GatewayOptions<M> {
   readonly dedupeWindowMs?: number;
   /** The way back to the asker of a request that a former process accepted. */
   readonly replyTo?: (channel: string, asker: Asker) => Request["reply"];
+  /** Makes long conversations shorter, beside the turns and never in their way. */
+  readonly condense?: Condense<M>;
   readonly clock?: Clock;
 }
 
@@ -89,6 +93,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const replies = createReplies({ clock, log, ...REPLIES });
   const forbidden = createNotices({ clock, ...FORBIDDEN });
   const aside = createAside({ clock, log, replies, forbidden, tally, write });
+  const condensing = createCondensing<M>({ condense: options.condense, store, clock, log });
   const work = createWork<M>({
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,
@@ -98,6 +103,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     dedupe,
     tally,
     write,
+    grew: condensing.grew,
     troubled: (request, failure) => void aside.refuse(request, failure),
   });
   const rates = createRates(clock, RATED_CLIENTS);
@@ -122,7 +128,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     drain(deadlineMs) {
       isOpen = false;
       house.end();
-      drained ??= drain(deadlineMs, { work, tally, replies, ledger });
+      drained ??= drain(deadlineMs, { work, tally, replies, ledger, condensing });
       return drained;
     },
   };

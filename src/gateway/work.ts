@@ -65,7 +65,7 @@ export function createWork<M>(options: WorkOptions<M>): Work<M> {
     hasRoom: (request, policy) => backlog.hasRoom(request, policy, lanes.waiting(laneOf(request))),
     secondsUntilRoom: () => pace.secondsFor(lanes.size),
     add(request, policy) {
-      const { job, stored } = createJob<M>(request, policy.intervalMs, clock);
+      const { job, stored } = createJob<M>(request, policy, clock);
       enter(job);
       void store(job, options).then((isStored) => {
         if (isStored) stored.resolve();
@@ -73,8 +73,8 @@ export function createWork<M>(options: WorkOptions<M>): Work<M> {
       });
       return stored.promise;
     },
-    resume(request, left, { intervalMs }) {
-      enter(createResumedJob(request, left, { intervalMs, clock }));
+    resume(request, left, policy) {
+      enter(createResumedJob(request, left, { policy, clock }));
     },
     stop(lane) {
       return cancel(lanes.jobs(lane), lanes, failureOf("cancelled"), GRACE_MS) > 0;

@@ -12,6 +12,7 @@ const limitsOf = (requests_per_minute: number, burst: number): Limits => ({
 });
 const policyOf = (allowFrom: readonly string[]) => ({
   allowFrom,
+  adminFrom: [],
   intervalMs: 0,
   limits: limitsOf(0, 0),
   totalLimits: limitsOf(0, 0),

@@ -1,0 +1,101 @@
+import { asFailure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { Conversation, Store } from "../store/contract.ts";
+import type { Clock } from "./clock.ts";
+import { failureOf, shuttingDown } from "./failures.ts";
+import { createLeash, GRACE_MS } from "./leash.ts";
+import type { Leash } from "./leash.ts";
+
+/**
+ * Makes a conversation shorter: from now on the summary stands for all up to the turn `through`.
+ * Undefined where it is short enough. The signal is aborted at the deadline and at shutdown; what it
+ * has by then may still be returned.
+ */
+export type Condense<M> = (
+  conversation: Conversation<M>,
+  signal: AbortSignal,
+) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
+
+export interface CondensingOptions<M> {
+  /** Absent: conversations are left as they are. */
+  readonly condense: Condense<M> | undefined;
+  readonly store: Pick<Store<M>, "conversation" | "cut">;
+  readonly clock: Pick<Clock, "after" | "now">;
+  readonly log: Log;
+}
+
+export interface Condensing {
+  /** A turn was added to that conversation: it may have become too long. */
+  readonly grew: (conversation: string) => void;
+  /** Breaks off what runs; resolves when it has ended, or after a moment. */
+  readonly close: () => Promise<void>;
+}
+
+const DEADLINE_MS = 120_000;
+/** What a shutdown waits for it. */
+const MOMENT_MS = 250;
+/** Conversations that wait; one that finds no place is looked at after its next turn. */
+const WAITING = 1024;
+
+/**
+ * Condenses conversations beside their turns: one at a time in all, because a board has one model to
+ * ask and little memory. A failure is in the log; it is tried again after that conversation's next turn.
+ */
+export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
+  const { condense, clock, log } = options;
+  const waiting = new Set<string>();
+  let running: { readonly leash: Leash; readonly ended: Promise<void> } | undefined;
+  let isOpen = true;
+
+  const next = (): void => {
+    running = undefined;
+    const [conversation] = waiting;
+    if (condense === undefined || conversation === undefined) return;
+    waiting.delete(conversation);
+    const leash = createLeash(clock);
+    const callOff = clock.after(DEADLINE_MS, () => leash.pull(failureOf("timeout"), GRACE_MS));
+    const ended = condenseOne(conversation, leash, { ...options, condense })
+      .catch((thrown: unknown) => {
+        const { message, why } = asFailure(leash.failure ?? thrown);
+        const level = isOpen ? "warn" : "debug";
+        log[level]("a conversation could not be summarized", { error: message, why });
+      })
+      .finally(() => {
+        callOff();
+        leash.release();
+        if (isOpen) next();
+      });
+    running = { leash, ended };
+  };
+
+  return {
+    grew(conversation) {
+      if (condense === undefined || !isOpen || waiting.size >= WAITING) return;
+      waiting.add(conversation);
+      if (running === undefined) next();
+    },
+    async close() {
+      isOpen = false;
+      waiting.clear();
+      running?.leash.pull(shuttingDown("cancelled"), MOMENT_MS);
+      await running?.ended;
+    },
+  };
+}
+
+/** Never waits longer than the leash: what does not obey is left behind. */
+async function condenseOne<M>(
+  name: string,
+  leash: Leash,
+  { condense, store, clock, log }: CondensingOptions<M> & { readonly condense: Condense<M> },
+): Promise<void> {
+  const startedAt = clock.now();
+  const conversation = await Promise.race([store.conversation(name), leash.givenUp]);
+  if (conversation.turns.length === 0) return;
+  const result = await Promise.race([condense(conversation, leash.signal), leash.givenUp]);
+  if (result === undefined) return;
+  const isCut = await store.cut(name, result.through, result.summary);
+  const ms = Math.round(clock.now() - startedAt);
+  if (isCut) log.info("a conversation was summarized", { ms });
+  else log.debug("a summary came too late: the conversation began anew meanwhile", { ms });
+}
