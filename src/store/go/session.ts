@@ -1,0 +1,173 @@
+import { createReadStream } from "node:fs";
+import { lstat, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { StoreBounds } from "../contract.ts";
+import { fileNameOf } from "./keys.ts";
+import type { GoKey } from "./keys.ts";
+import { readLine, turnsOf } from "./messages.ts";
+import type { GoLine, GoMessage, GoTurn } from "./messages.ts";
+
+/** A conversation as Go PicoClaw left it. */
+export interface GoSession {
+  readonly summary?: Extract<GoMessage, { readonly role: "summary" }>;
+  readonly turns: readonly GoTurn[];
+}
+
+export interface GoSessionOptions {
+  /** `<workspace>/sessions`. */
+  readonly folder: string;
+  readonly bounds: Pick<StoreBounds, "messages" | "characters">;
+  readonly log: Log;
+}
+
+/** Bytes of a line; a longer one was not written by Go PicoClaw. */
+const LONGEST_LINE = 10 * 2 ** 20;
+/** Bytes of a file: it is read from its beginning while somebody waits for an answer. */
+const LARGEST_FILE = 256 * 2 ** 20;
+const LARGEST_META = 2 ** 20;
+
+/**
+ * The first session of these keys that says something, its latest whole turns within the bounds; undefined
+ * where there is none. The files are only read. Never throws: what cannot be read is told in the log.
+ */
+export async function readGoSession(
+  keys: readonly GoKey[],
+  options: GoSessionOptions,
+): Promise<GoSession | undefined> {
+  for (const key of keys) {
+    try {
+      const session = await readSession(key, options);
+      if (session !== undefined) return session;
+    } catch (error) {
+      const { why } = asFailure(error);
+      options.log.warn("a former conversation could not be read", { why });
+    }
+  }
+  return undefined;
+}
+
+async function readSession(
+  key: GoKey,
+  { folder, bounds, log }: GoSessionOptions,
+): Promise<GoSession | undefined> {
+  const name = fileNameOf(key);
+  const file = join(folder, `${name}.jsonl`);
+  const size = await sizeOf(file);
+  if (size === undefined) return undefined;
+  const meta = await readMeta(join(folder, `${name}.meta.json`), log);
+  if (key.isAmbiguous && !isOf(key, meta)) return undefined;
+  if (size > LARGEST_FILE) {
+    log.warn("a former conversation is too large to be taken over", { file });
+    return undefined;
+  }
+  const { lines, corrupt } = await readLines(file, meta?.skip ?? 0, bounds);
+  if (corrupt > 0) log.warn("lines of a former conversation are corrupt", { file, lines: corrupt });
+  const turns = turnsOf(lines);
+  const text = meta?.summary ?? "";
+  if (turns.length === 0 && text === "") return undefined;
+  return { turns, ...(text !== "" && { summary: { role: "summary", text } as const }) };
+}
+
+/** Undefined where there is no such file; a link leads elsewhere, and is none. */
+async function sizeOf(file: string): Promise<number | undefined> {
+  try {
+    const found = await lstat(file);
+    return found.isFile() ? found.size : undefined;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && isAbsence(error.code)) return undefined;
+    throw error;
+  }
+}
+
+function isAbsence(code: unknown): boolean {
+  return code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG";
+}
+
+const META = v.object({
+  key: v.optional(v.string(), ""),
+  summary: v.optional(v.string(), ""),
+  skip: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+  aliases: v.optional(v.nullable(v.array(v.string()))),
+});
+
+type Meta = v.InferOutput<typeof META>;
+
+async function readMeta(file: string, log: Log): Promise<Meta | undefined> {
+  const size = await sizeOf(file);
+  if (size === undefined) return undefined;
+  try {
+    if (size > LARGEST_META) throw new Error("it is too large");
+    return v.parse(META, JSON.parse(await readFile(file, "utf8")));
+  } catch (error) {
+    const { why } = asFailure(error);
+    log.warn("what is known of a former conversation is corrupt", { file, why });
+    return undefined;
+  }
+}
+
+function isOf({ key }: GoKey, meta: Meta | undefined): boolean {
+  const keys = [meta?.key ?? "", ...(meta?.aliases ?? [])];
+  return keys.some((each) => each.toLowerCase() === key);
+}
+
+interface Lines {
+  /** The latest ones that fit. */
+  readonly lines: readonly GoLine[];
+  /** How many were none. */
+  readonly corrupt: number;
+}
+
+/** The lines after the skipped ones; the empty ones do not count. */
+async function readLines(
+  file: string,
+  skip: number,
+  bounds: GoSessionOptions["bounds"],
+): Promise<Lines> {
+  const lines: { readonly line: GoLine; readonly characters: number }[] = [];
+  let [number, corrupt, characters] = [0, 0, 0];
+  for await (const text of linesOf(file)) {
+    if (text === "") continue;
+    number += 1;
+    if (number <= skip) continue;
+    const line = text === undefined ? undefined : readLine(text);
+    if (text === undefined || line === undefined) {
+      corrupt += 1;
+      continue;
+    }
+    lines.push({ line, characters: text.length });
+    characters += text.length;
+    while (lines.length > bounds.messages || characters > bounds.characters) {
+      characters -= lines.shift()?.characters ?? 0;
+    }
+  }
+  return { lines: lines.map(({ line }) => line), corrupt };
+}
+
+/** Each line of a file, undefined for one that is too long; a line of it is in memory at a time. */
+async function* linesOf(file: string): AsyncGenerator<string | undefined> {
+  let pieces: Buffer[] = [];
+  let length = 0;
+  const add = (piece: Buffer): void => {
+    length += piece.length;
+    if (length <= LONGEST_LINE) pieces.push(piece);
+    else pieces = [];
+  };
+  const take = (): string | undefined => {
+    const text = length > LONGEST_LINE ? undefined : Buffer.concat(pieces).toString("utf8").trim();
+    [pieces, length] = [[], 0];
+    return text;
+  };
+  for await (const chunk of createReadStream(file)) {
+    let rest = Buffer.from(chunk);
+    for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10)) {
+      add(rest.subarray(0, end));
+      yield take();
+      rest = rest.subarray(end + 1);
+    }
+    add(rest);
+  }
+  if (length > 0) yield take();
+}
