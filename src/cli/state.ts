@@ -1,12 +1,11 @@
-import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { randomClientId } from "../mqtt/connection.ts";
-import type { Store, StoreOptions } from "../store/contract.ts";
+import type { Store } from "../store/contract.ts";
 import { createMemoryStore } from "../store/memory.ts";
+import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
 /** What outlives the process, or is made as if it did. */
 export interface State {
@@ -21,18 +20,6 @@ export interface StateOptions {
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
 }
-
-const LEASE_MS = 60_000;
-const BOUNDS = {
-  leaseMs: LEASE_MS,
-  rows: 4096,
-  bytes: 8 * 2 ** 20,
-  messages: 100,
-  characters: 2 ** 21,
-  hiddenMs: 90 * 24 * 60 * 60_000,
-  hiddenTurns: 10_000,
-  hiddenBytes: 256 * 2 ** 20,
-};
 
 /** State that ends with the process. */
 export function temporaryState(config: Config): State {
@@ -56,7 +43,8 @@ export async function openState(options: StateOptions): Promise<State> {
       why,
       try: remedy,
     });
-    return temporaryState(options.config);
+    const state = temporaryState(options.config);
+    return { ...state, store: withGoSessions(state.store, options.config, options.log) };
   }
 }
 
@@ -65,7 +53,7 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     import("../store/home.ts"),
     import("../store/sqlite.ts"),
   ]);
-  const home = await openHome(join(config.agents.defaults.workspace, "state"), { log });
+  const home = await openHome(stateFolderOf(config), { log });
   if (home.slot > 1) {
     log.warn("another gateway of this home is running: this one keeps a state of its own", {
       slot: home.slot,
@@ -75,7 +63,7 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     const settings = { ...storeOptions(config), sole: true, log };
     const store = await openSqliteStore<Message>(home.databaseFile, settings);
     return {
-      store,
+      store: withGoSessions(store, config, log),
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);
@@ -90,9 +78,4 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     home.close();
     throw thrown;
   }
-}
-
-function storeOptions(config: Config): StoreOptions {
-  const windowMs = config.gateway.dedupe_window_secs * 1000;
-  return { owner: randomUUID(), now: () => Date.now(), bounds: { ...BOUNDS, windowMs } };
 }

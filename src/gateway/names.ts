@@ -12,6 +12,19 @@ export function laneOf(request: Pick<Request, "channel" | "client">): string {
 /** The conversation of all clients, where they share one; no lane has this name. */
 export const SHARED_CONVERSATION = "shared";
 
+/** What the lanes of those who ask at this machine begin with; no channel's lane does. */
+const LOCAL = "cli:";
+
+/** Whose requests are answered in order: one session of who asks at this machine. */
+export function localLaneOf(session: string): string {
+  return bounded(LOCAL + session);
+}
+
+/** Whether the lane is that of somebody at this machine. */
+export function isLocal(lane: string): boolean {
+  return lane.startsWith(LOCAL);
+}
+
 /** The name of the conversation that a request belongs to. */
 export function conversationOf(
   request: Pick<Request, "channel" | "client" | "conversation">,
@@ -21,6 +34,7 @@ export function conversationOf(
 
 /** The client and its channel that a lane is named after; undefined where the name does not say. */
 export function clientOf(lane: string): Pick<Request, "channel" | "client"> | undefined {
+  if (isLocal(lane)) return { channel: "cli", client: lane.slice(LOCAL.length) };
   const digits = /^(\d{1,3}):/.exec(lane)?.[1];
   if (digits === undefined) return undefined;
   const names = lane.slice(digits.length + 1);

@@ -1,6 +1,7 @@
 import type { Adopted, Conversation, Session, StoreBounds, StoredTurn } from "./contract.ts";
 import { createRoom, SESSIONS, WHOLE } from "./room.ts";
 import type { Room } from "./room.ts";
+import type { Turns } from "./spoken.ts";
 
 export interface ConversationsOptions extends Room {
   /** Milliseconds. */
@@ -13,19 +14,6 @@ export interface ConversationsOptions extends Room {
   /** Conversations; the one longest without a turn goes first. */
   readonly conversations: number;
   readonly idleMs: number;
-}
-
-/** What was said with each client, as long as it is worth the memory. `M` is plain data. */
-export interface Conversations<M> {
-  readonly history: (lane: string) => readonly M[];
-  readonly conversation: (lane: string) => Conversation<M>;
-  readonly append: (lane: string, messages: readonly M[], forgets?: boolean) => void;
-  readonly cut: (lane: string, through: number, summary?: M) => boolean;
-  readonly adopt: (lane: string, said: Adopted<M>) => boolean;
-  readonly sessions: () => readonly Session[];
-  readonly page: (lane: string, after: number) => readonly StoredTurn<M>[];
-  readonly erase: (lane: string) => number;
-  readonly purge: () => void;
 }
 
 interface Turn<M> extends StoredTurn<M> {
@@ -46,14 +34,14 @@ interface Kept<M> {
 const SHARE = 4;
 
 /**
- * Conversations in memory, which together take `characters` of their JSON; one has `messages` at most,
- * and its last turn always stays. The idle ones go when the next request comes: no timer is needed.
+ * What was said with each client, as long as it is worth the memory: the JSON of all together has
+ * `characters` at most, one has `messages` at most, and its last turn always stays. The idle ones go when the next request comes: no timer is needed.
  */
-export function createConversations<M>(options: ConversationsOptions): Conversations<M> {
+export function createConversations<M>(options: ConversationsOptions): Turns<M> {
   return new MemoryConversations(options);
 }
 
-class MemoryConversations<M> implements Conversations<M> {
+class MemoryConversations<M> implements Turns<M> {
   readonly #options: ConversationsOptions;
   /** In the order of their last turns, so that the front is the first to go. */
   readonly #kept = new Map<string, Kept<M>>();

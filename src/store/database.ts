@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { migrate } from "./schema.ts";
+import { checkedVersion, migrate, MIGRATIONS } from "./schema.ts";
 
 /** Reading a whole larger file at every start would cost more than it finds. */
 const CHECKED_BYTES = 64 * 2 ** 20;
@@ -19,8 +19,7 @@ export async function openDatabase(file: string, log: Log): Promise<DatabaseSync
   const { DatabaseSync: Database } = await import("node:sqlite");
   const open = (): DatabaseSync => prepared(new Database(file), file);
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    closeSync(openSync(file, "a", 0o600));
+    make(file);
     try {
       return open();
     } catch (error) {
@@ -34,12 +33,66 @@ export async function openDatabase(file: string, log: Log): Promise<DatabaseSync
   }
 }
 
+/**
+ * Opens a database beside the process whose it is: nothing is checked or set aside. To be read only, it
+ * must be there; otherwise it is made where there is none. It is brought to the newest version in any
+ * case. Throws a `Failure` (`config`) when it cannot be had.
+ */
+export async function openDatabaseBeside(
+  file: string,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<DatabaseSync> {
+  const { DatabaseSync: Database } = await import("node:sqlite");
+  try {
+    if (!readOnly) make(file);
+    if (!readOnly || isOld(new Database(file, { readOnly: true }), file)) {
+      const db = broughtForward(new Database(file), file);
+      if (!readOnly) return db;
+      db.close();
+    }
+    const db = new Database(file, { readOnly: true });
+    db.exec(LIMITS);
+    return db;
+  } catch (error) {
+    throw error instanceof Failure ? error : unusable(file, error);
+  }
+}
+
+function isOld(db: DatabaseSync, file: string): boolean {
+  try {
+    db.exec(LIMITS);
+    return checkedVersion(db, file) < MIGRATIONS.length;
+  } finally {
+    db.close();
+  }
+}
+
+function broughtForward(db: DatabaseSync, file: string): DatabaseSync {
+  try {
+    db.exec(`${LIMITS}; ${DURABLE}`);
+    migrate(db, file);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** For its owner's eyes alone. */
+function make(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  closeSync(openSync(file, "a", 0o600));
+}
+
+/** Milliseconds to wait for another's transaction; KiB of the cache. */
+const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
+/** WAL with FULL: a commit is on the disk when it returns, for one fsync. */
+const DURABLE =
+  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304";
+
 function prepared(db: DatabaseSync, file: string): DatabaseSync {
   try {
-    // WAL with FULL: a commit is on the disk when it returns, for one fsync. The cache is in KiB.
-    db.exec(
-      "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512; PRAGMA journal_size_limit = 4194304",
-    );
+    db.exec(`${LIMITS}; ${DURABLE}`);
     if (statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
     return db;

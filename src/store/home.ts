@@ -1,8 +1,10 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   writeSync,
@@ -53,6 +55,13 @@ export async function openHome(folder: string, { log }: { readonly log: Log }): 
     throw unusable(folder, error);
   }
   throw new Failure("config", `${SLOTS} processes use this state folder already`, { why: folder });
+}
+
+/** The databases of all processes that ever had a place in the folder; none where there is no folder. */
+export function databaseFilesIn(folder: string): readonly string[] {
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => /^picoclaw(?:-\d+)?\.db$/.test(name));
+  return names.toSorted().map((name) => join(folder, name));
 }
 
 /** SQLITE_BUSY in SQLite's words: Deno does not give the code with every call. */

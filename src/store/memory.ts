@@ -11,7 +11,7 @@ import type {
 } from "./contract.ts";
 import { createConversations } from "./conversations.ts";
 import { WHOLE } from "./room.ts";
-import { createTranscript } from "./transcript.ts";
+import { conversationsOf } from "./spoken.ts";
 
 /** A store that ends with its process. */
 export function createMemoryStore<M>(options: StoreOptions): Store<M> {
@@ -39,14 +39,7 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    history: (lane) => run(() => conversations.history(lane)),
-    conversation: (lane) => run(() => conversations.conversation(lane)),
-    append: (lane, messages, forgets) => run(() => conversations.append(lane, messages, forgets)),
-    cut: (lane, through, summary) => run(() => conversations.cut(lane, through, summary)),
-    adopt: (lane, said) => run(() => conversations.adopt(lane, said)),
-    sessions: () => run(() => conversations.sessions()),
-    transcript: (lane) => createTranscript((after) => run(() => conversations.page(lane, after))),
-    erase: (lane) => run(() => conversations.erase(lane)),
+    ...conversationsOf(conversations, run),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),

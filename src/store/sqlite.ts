@@ -3,7 +3,7 @@ import { createCommits } from "./commits.ts";
 import type { Store, StoreOptions } from "./contract.ts";
 import { openDatabase } from "./database.ts";
 import { createRequests } from "./requests.ts";
-import { createTranscript } from "./transcript.ts";
+import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
 export interface SqliteStoreOptions extends StoreOptions {
@@ -42,14 +42,7 @@ export async function openSqliteStore<M>(
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    history: (lane) => run(() => turns.history(lane)),
-    conversation: (lane) => run(() => turns.conversation(lane)),
-    append: (lane, messages, forgets) => run(() => turns.append(lane, messages, forgets)),
-    cut: (lane, through, summary) => run(() => turns.cut(lane, through, summary)),
-    adopt: (lane, said) => run(() => turns.adopt(lane, said)),
-    sessions: () => run(() => turns.sessions()),
-    transcript: (lane) => createTranscript((after) => run(() => turns.page(lane, after))),
-    erase: (lane) => run(() => turns.erase(lane)),
+    ...conversationsOf(turns, run),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),

@@ -1,28 +1,8 @@
 import type { DatabaseSync } from "node:sqlite";
-import type {
-  Adopted,
-  Conversation,
-  Session,
-  StoreBounds,
-  StoredTurn,
-  StoreOptions,
-} from "./contract.ts";
+import type { Session, StoreBounds, StoreOptions } from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { createRoom, SESSIONS, WHOLE } from "./room.ts";
-
-/** The conversations of a database; every call is work inside a transaction. */
-export interface Turns<M> {
-  readonly history: (lane: string) => readonly M[];
-  readonly conversation: (lane: string) => Conversation<M>;
-  readonly append: (lane: string, messages: readonly M[], forgets?: boolean) => void;
-  readonly cut: (lane: string, through: number, summary?: M) => boolean;
-  readonly adopt: (lane: string, said: Adopted<M>) => boolean;
-  readonly sessions: () => readonly Session[];
-  /** The turns after one of them, as many as are worth one reading; none at the end. */
-  readonly page: (lane: string, after: number) => readonly StoredTurn<M>[];
-  readonly erase: (lane: string) => number;
-  readonly purge: () => void;
-}
+import type { Turns } from "./spoken.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -32,6 +12,7 @@ const SWEEP_MS = 60 * 60_000;
 /** Turns deleted in one transaction: the event loop waits for it. */
 const SWEPT_AT_ONCE = 500;
 
+/** The conversations of a database; every call is work inside a transaction. */
 export function createTurns<M>(
   db: DatabaseSync,
   { now, bounds }: Pick<StoreOptions, "now" | "bounds">,

@@ -1,0 +1,64 @@
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import type { Message } from "../agent/contract.ts";
+import type { Log } from "../base/log.ts";
+import type { Config } from "../config/contract.ts";
+import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/names.ts";
+import { adopting } from "../store/adopting.ts";
+import type { ConversationStore, StoreOptions } from "../store/contract.ts";
+import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";
+
+const DAY_MS = 24 * 60 * 60_000;
+const BOUNDS = {
+  leaseMs: 60_000,
+  rows: 4096,
+  bytes: 8 * 2 ** 20,
+  messages: 100,
+  characters: 2 ** 21,
+  hiddenMs: 90 * DAY_MS,
+  hiddenTurns: 10_000,
+  hiddenBytes: 256 * 2 ** 20,
+};
+
+/** What every store of this program is opened with. */
+export function storeOptions(config: Config): StoreOptions {
+  const windowMs = config.gateway.dedupe_window_secs * 1000;
+  return { owner: randomUUID(), now: () => Date.now(), bounds: { ...BOUNDS, windowMs } };
+}
+
+/** Where the databases are. */
+export function stateFolderOf(config: Config): string {
+  return join(config.agents.defaults.workspace, "state");
+}
+
+/** Whose a conversation is, for people: its client, and the channel it came through. */
+export interface Speaker {
+  readonly client: string;
+  readonly channel: string;
+}
+
+export function speakerOf(lane: string): Speaker {
+  if (lane === SHARED_CONVERSATION) return { client: lane, channel: "*" };
+  // The longest names are kept as their hash.
+  return clientOf(lane) ?? { client: lane, channel: "?" };
+}
+
+/** A store that begins each conversation with what was said before to Go PicoClaw in this workspace. */
+export function withGoSessions<S extends ConversationStore<Message>>(
+  store: S,
+  config: Config,
+  log: Log,
+): S {
+  const folder = join(config.agents.defaults.workspace, "sessions");
+  return adopting<Message, S>(store, async (lane) => {
+    const { readGoSession } = await import("../store/go/session.ts");
+    return readGoSession(goKeysOf(lane), { folder, bounds: BOUNDS, log });
+  });
+}
+
+function goKeysOf(lane: string): readonly GoKey[] {
+  if (lane === SHARED_CONVERSATION) return SHARED_KEYS;
+  const client = clientOf(lane)?.client;
+  if (client === undefined) return [];
+  return isLocal(lane) ? keysOfSession(client) : keysOfClient(client);
+}

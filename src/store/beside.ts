@@ -1,0 +1,43 @@
+import { createCommits } from "./commits.ts";
+import type { ConversationStore, StoreOptions } from "./contract.ts";
+import { openDatabaseBeside } from "./database.ts";
+import { conversationsOf } from "./spoken.ts";
+import { createTurns } from "./turns.ts";
+
+export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
+  /** Nothing is written; the file must be there. */
+  readonly readOnly: boolean;
+}
+
+/**
+ * The conversations in a database that may be another process's, in short transactions of their own: a
+ * gateway that runs is not disturbed. Throws a `Failure` (`config`) when they cannot be had.
+ */
+export async function openConversations<M>(
+  file: string,
+  options: BesideOptions,
+): Promise<ConversationStore<M>> {
+  const db = await openDatabaseBeside(file, options);
+  const turns = createTurns<M>(db, options);
+  if (options.readOnly) {
+    const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work);
+    return {
+      ...conversationsOf(turns, read),
+      close() {
+        db.close();
+        return Promise.resolve();
+      },
+    };
+  }
+  // What is deleted is overwritten: nobody finds it in the file.
+  db.exec("PRAGMA secure_delete = ON");
+  const { run, close } = createCommits(db, file);
+  return {
+    ...conversationsOf(turns, run),
+    close() {
+      close();
+      if (db.isOpen) db.close();
+      return Promise.resolve();
+    },
+  };
+}

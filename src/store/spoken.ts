@@ -1,0 +1,45 @@
+import type { Adopted, Conversation, ConversationStore, Session, StoredTurn } from "./contract.ts";
+
+/** The conversations of a store, as work that takes no time; `M` is plain data. */
+export interface Turns<M> {
+  readonly history: (lane: string) => readonly M[];
+  readonly conversation: (lane: string) => Conversation<M>;
+  readonly append: (lane: string, messages: readonly M[], forgets?: boolean) => void;
+  readonly cut: (lane: string, through: number, summary?: M) => boolean;
+  readonly adopt: (lane: string, said: Adopted<M>) => boolean;
+  readonly sessions: () => readonly Session[];
+  /** The turns after one of them, as many as are worth one reading; none at the end. */
+  readonly page: (lane: string, after: number) => readonly StoredTurn<M>[];
+  readonly erase: (lane: string) => number;
+  readonly purge: () => void;
+}
+
+/** Turns as promises; `run` does each piece of work in a transaction of the store's. */
+export function conversationsOf<M>(
+  turns: Omit<Turns<M>, "purge">,
+  run: <T>(work: () => T) => Promise<T>,
+): Omit<ConversationStore<M>, "close"> {
+  return {
+    history: (lane) => run(() => turns.history(lane)),
+    conversation: (lane) => run(() => turns.conversation(lane)),
+    append: (lane, messages, forgets) => run(() => turns.append(lane, messages, forgets)),
+    cut: (lane, through, summary) => run(() => turns.cut(lane, through, summary)),
+    adopt: (lane, said) => run(() => turns.adopt(lane, said)),
+    sessions: () => run(() => turns.sessions()),
+    transcript: (lane) => createTranscript((after) => run(() => turns.page(lane, after))),
+    erase: (lane) => run(() => turns.erase(lane)),
+  };
+}
+
+/** All turns of a conversation, page by page; a page is what follows the turn of that id. */
+async function* createTranscript<M>(
+  page: (after: number) => Promise<readonly StoredTurn<M>[]>,
+): AsyncGenerator<StoredTurn<M>, void, undefined> {
+  for (let after = 0; ;) {
+    const turns = await page(after);
+    const last = turns.at(-1);
+    if (last === undefined) return;
+    yield* turns;
+    after = last.id;
+  }
+}
