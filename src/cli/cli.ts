@@ -15,6 +15,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   send: () => import("./commands/send.ts"),
   listen: () => import("./commands/listen.ts"),
   agent: () => import("./commands/agent.ts"),
+  sessions: () => import("./commands/sessions.ts"),
   completion: () => import("./commands/completion.ts"),
   version: () => import("./commands/version.ts"),
   help: () => import("./commands/help.ts"),

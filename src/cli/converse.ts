@@ -6,8 +6,9 @@ import { visible } from "../base/visible.ts";
 export interface Conversation {
   readonly answerer: Answerer;
   readonly client: string;
-  /** What was said so far; grows with every answer. */
-  readonly history: Message[];
+  /** What was said so far, and where every answer is added to it; neither rejects. */
+  readonly history: () => Promise<readonly Message[]>;
+  readonly keep: (turned: Turned) => Promise<void>;
   /** How long one answer may take, from the question to its last word. */
   readonly timeoutMs: number;
   readonly stdout: Output;
@@ -19,15 +20,17 @@ export interface Conversation {
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
 export async function converse(conversation: Conversation, text: string): Promise<void> {
-  const { answerer, client, history, stdout, signal } = conversation;
+  const { answerer, client, stdout, signal } = conversation;
+  const history = await conversation.history();
   const deadline = startDeadline(conversation.timeoutMs);
   const aborted = AbortSignal.any([signal, deadline.signal]);
-  const turn = answerer({ history: [...history], text, client, signal: aborted });
+  const who = { client, isRemote: false, isAdmin: true };
+  const turn = answerer({ history, text, ...who, signal: aborted });
   let last = "";
   try {
     for (;;) {
       const step = await turn.next();
-      if (step.done) return remember(history, step.value);
+      if (step.done) return await conversation.keep(step.value);
       deadline.begun();
       last = step.value;
       await stdout.write(stdout.isTTY ? visible(last, "\n\t") : last);
@@ -38,10 +41,6 @@ export async function converse(conversation: Conversation, text: string): Promis
     deadline.clear();
     if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
   }
-}
-
-function remember(history: Message[], { messages }: Turned): void {
-  history.push(...messages);
 }
 
 interface Deadline {

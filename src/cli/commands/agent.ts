@@ -1,5 +1,4 @@
 import { createAgent } from "../../agent/agent.ts";
-import type { Message } from "../../agent/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
@@ -24,22 +23,27 @@ export async function run(context: Context): Promise<number> {
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const log = await createCommandLog(host, flags);
   const { config } = await loadOrThrow(host, log, {});
-  const history: Message[] = [];
+  const client = flags.text("session") ?? DEFAULT_SESSION;
+  const answerer = await createAgent({ config, log });
+  const { openSession } = await import("../session.ts");
+  const session = await openSession(client, config, log);
   const conversation: Conversation = {
-    answerer: await createAgent({ config, log }),
-    client: flags.text("session") ?? DEFAULT_SESSION,
-    history,
+    answerer,
+    client,
+    history: session.history,
+    keep: session.keep,
     timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
     stdout: host.stdout,
     signal,
   };
-  if (source === undefined) {
-    await talk(conversation, context);
-  } else {
-    await converse(
-      conversation,
-      await readMessage(source, host, { maxBytes: LONGEST_MESSAGE, signal }),
-    );
+  try {
+    if (source === undefined) await talk(conversation, context);
+    else {
+      const text = await readMessage(source, host, { maxBytes: LONGEST_MESSAGE, signal });
+      await converse(conversation, text);
+    }
+  } finally {
+    await session.close();
   }
   return 0;
 }

@@ -50,7 +50,7 @@ export const FLAGS = {
     default: 10_000,
     summary: "how long connecting may take",
   },
-  channel: { type: "string", value: "NAME", summary: "the channel in channel_list to connect as" },
+  channel: { type: "string", value: "NAME", summary: "the channel, by its name in channel_list" },
   timeout: {
     type: "duration",
     letter: "t",
@@ -91,7 +91,7 @@ export const FLAGS = {
     type: "string",
     letter: "s",
     value: "NAME",
-    summary: "who asks, as the agent is told (default: cli:default)",
+    summary: "the conversation to go on with (default: cli:default)",
   },
   check: {
     type: "boolean",

@@ -6,6 +6,7 @@ export type CommandName =
   | "send"
   | "listen"
   | "agent"
+  | "sessions"
   | "completion"
   | "version"
   | "help";
@@ -160,12 +161,35 @@ const AGENT: Command = {
   flags: ["message", "session"],
   detail: [
     "Without -m it takes what is piped in; on a terminal it is a conversation, which exit, quit or Ctrl-D ends.",
+    "What was said is kept under the name of the session, and the next call goes on there.",
   ],
   examples: [
     { line: "picoclaw agent", does: "a conversation" },
     { line: 'picoclaw agent -m "how full is the disk?"', does: "one question" },
   ],
   exits: [3, 7, 78, 130, 143],
+};
+
+const SESSIONS: Command = {
+  name: "sessions",
+  summary: "conversations: list, read, export or delete them",
+  arguments: [
+    { name: "what", required: true, choices: ["list", "show", "export", "delete"] },
+    { name: "client" },
+  ],
+  flags: ["channel", "json"],
+  detail: [
+    "A conversation is named by its client id, one of the agent command by its session. Where a client has one in several channels, --channel says which; cli is that of the agent command.",
+    "list prints client, channel, turns, time of the last one (UTC) and bytes, the latest first. show prints all that was said, with times, for the eye; export prints it as Markdown. --json makes both JSON Lines, one message a line.",
+    "delete asks nothing and cannot be undone. It works while a gateway runs; a turn that runs then begins the conversation anew.",
+  ],
+  examples: [
+    { line: "picoclaw sessions list", does: "every conversation that is kept" },
+    { line: "picoclaw sessions show kitchen", does: "what was said with that client" },
+    { line: "picoclaw sessions export cli:default --json", does: "for a script" },
+    { line: "picoclaw sessions delete kitchen --channel mqtt", does: "for good" },
+  ],
+  exits: [78, 130, 143],
 };
 
 const VERSION_COMMAND: Command = {
@@ -219,6 +243,7 @@ export const COMMANDS: readonly Command[] = [
   SEND,
   LISTEN,
   AGENT,
+  SESSIONS,
   COMPLETION,
   VERSION_COMMAND,
   HELP,

@@ -1,0 +1,91 @@
+import type { Message } from "../agent/contract.ts";
+import type { Config } from "../config/contract.ts";
+import { openConversations } from "../store/beside.ts";
+import type { ConversationStore, Session, StoredTurn } from "../store/contract.ts";
+import { databaseFilesIn } from "../store/home.ts";
+import { type Speaker, speakerOf, stateFolderOf, storeOptions } from "./conversations.ts";
+
+/** A conversation of this home, whichever of its processes kept it. */
+export type Kept = Session & Speaker;
+
+/** The conversations of a home: what all processes that ever ran in it kept. */
+export interface Archive {
+  /** The one used last first. */
+  readonly sessions: () => Promise<readonly Kept[]>;
+  /** Every turn, in the order of their times. */
+  readonly transcript: (lane: string) => AsyncGenerator<StoredTurn<Message>, void, undefined>;
+  /** Deletes a conversation for good; says how many turns it had. */
+  readonly erase: (lane: string) => Promise<number>;
+  readonly close: () => Promise<void>;
+}
+
+/** Nothing is locked and, unless it is to be written, nothing is changed. Throws a `Failure` (`config`). */
+export async function openArchive(
+  config: Config,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<Archive> {
+  const stores: ConversationStore<Message>[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(stores.map((store) => store.close()));
+  };
+  try {
+    for (const file of databaseFilesIn(stateFolderOf(config))) {
+      stores.push(await openConversations(file, { ...storeOptions(config), readOnly }));
+    }
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+  return {
+    async sessions() {
+      const found = await Promise.all(stores.map((store) => store.sessions()));
+      return merged(found.flat()).map((session) => ({ ...session, ...speakerOf(session.lane) }));
+    },
+    transcript: (lane) => inOrder(stores.map((store) => store.transcript(lane))),
+    async erase(lane) {
+      const turns = await Promise.all(stores.map((store) => store.erase(lane)));
+      return turns.reduce((total, count) => total + count, 0);
+    },
+    close,
+  };
+}
+
+/** Sessions of one lane as one. */
+function merged(sessions: readonly Session[]): readonly Session[] {
+  const byLane = new Map<string, Session>();
+  for (const session of sessions) {
+    const known = byLane.get(session.lane);
+    byLane.set(session.lane, known === undefined ? session : sum(known, session));
+  }
+  return [...byLane.values()].toSorted((a, b) => b.lastAt - a.lastAt);
+}
+
+function sum(left: Session, right: Session): Session {
+  return {
+    lane: left.lane,
+    turns: left.turns + right.turns,
+    messages: left.messages + right.messages,
+    bytes: left.bytes + right.bytes,
+    firstAt: Math.min(left.firstAt, right.firstAt),
+    lastAt: Math.max(left.lastAt, right.lastAt),
+    summarized: left.summarized || right.summarized,
+  };
+}
+
+/** Several transcripts as one: of their next turns always the earliest. */
+async function* inOrder(
+  transcripts: readonly AsyncIterable<StoredTurn<Message>>[],
+): AsyncGenerator<StoredTurn<Message>, void, undefined> {
+  const sources = transcripts.map((transcript) => transcript[Symbol.asyncIterator]());
+  const heads = await Promise.all(sources.map((source) => source.next()));
+  for (;;) {
+    let [earliest, at] = [-1, Number.POSITIVE_INFINITY];
+    for (const [index, head] of heads.entries()) {
+      if (head.done !== true && head.value.at < at) [earliest, at] = [index, head.value.at];
+    }
+    const [head, source] = [heads[earliest], sources[earliest]];
+    if (head === undefined || head.done === true || source === undefined) return;
+    yield head.value;
+    heads[earliest] = await source.next();
+  }
+}

@@ -1,0 +1,149 @@
+import { Failure } from "../../base/failure.ts";
+import type { Host } from "../../base/host.ts";
+import { visible } from "../../base/visible.ts";
+import type { Archive, Kept } from "../archive.ts";
+import { openArchive } from "../archive.ts";
+import { createPaint, isColoured } from "../colour.ts";
+import { loadOrThrow } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { createCommandLog } from "../diagnostics.ts";
+import { jsonLine } from "../json.ts";
+import { nearest } from "../line/nearest.ts";
+import {
+  jsonTurn,
+  markdownTitle,
+  markdownTurn,
+  type PrintTurn,
+  readableTurn,
+  timeOf,
+} from "../transcript.ts";
+
+/** `picoclaw sessions list|show|export|delete [client]`. */
+export async function run(context: Context): Promise<number> {
+  const { host, words, flags } = context;
+  const [what = "list", client] = words;
+  if (what === "list" && client !== undefined) {
+    throw new Failure("usage", `sessions list does not take "${client}"`);
+  }
+  if (what !== "list" && client === undefined) {
+    throw new Failure("usage", `sessions ${what} needs <client>`);
+  }
+  const log = await createCommandLog(host, flags);
+  const { config } = await loadOrThrow(host, log, {});
+  const archive = await openArchive(config, { readOnly: what !== "delete" });
+  try {
+    const channel = flags.text("channel");
+    const sessions = (await archive.sessions()).filter(
+      (session) => channel === undefined || session.channel === channel,
+    );
+    if (client === undefined) await list(sessions, context);
+    else if (what === "delete") await erase(chosen(sessions, client), archive, context);
+    else await print(chosen(sessions, client), archive, context);
+  } finally {
+    await archive.close();
+  }
+  return 0;
+}
+
+/** The session of that client; `cli:` may stand before the name of one of the agent command. */
+function chosen(sessions: readonly Kept[], name: string): Kept {
+  const named = sessions.filter(({ client }) => client === name);
+  const local = sessions.filter(
+    ({ client, channel }) => channel === "cli" && `cli:${client}` === name,
+  );
+  const found = named.length > 0 ? named : local;
+  const [session] = found;
+  if (session === undefined) throw unknown(sessions, name);
+  const channels = [...new Set(found.map(({ channel }) => channel))];
+  if (channels.length === 1) return session;
+  throw new Failure("usage", `${name} has conversations in several channels`, {
+    why: channels.join(", "),
+    remedy: `--channel ${channels[0]}`,
+  });
+}
+
+function unknown(sessions: readonly Kept[], name: string): Failure {
+  const guess = nearest(
+    name,
+    sessions.map(({ client }) => client),
+  );
+  return new Failure("failed", `there is no conversation with ${name}`, {
+    remedy: guess === undefined ? "picoclaw sessions list" : `picoclaw sessions show ${guess}`,
+  });
+}
+
+async function list(
+  sessions: readonly Kept[],
+  { host: { stdout }, flags }: Context,
+): Promise<void> {
+  if (flags.has("json")) {
+    for (const session of sessions) await stdout.write(jsonLine({ v: 1, ...factsOf(session) }));
+    return;
+  }
+  const rows = sessions.map(({ client, channel, turns, lastAt, bytes }) => [
+    visible(client),
+    visible(channel),
+    `${turns}`,
+    timeOf(lastAt),
+    `${bytes}`,
+  ]);
+  await stdout.write(
+    stdout.isTTY ? table(rows) : rows.map((row) => `${row.join("\t")}\n`).join(""),
+  );
+}
+
+const HEAD = ["client", "channel", "turns", "last used", "bytes"];
+
+function table(rows: readonly (readonly string[])[]): string {
+  const all = [HEAD, ...rows];
+  const widths = HEAD.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all
+    .map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "))
+    .map((line) => `${line.trimEnd()}\n`)
+    .join("");
+}
+
+function factsOf({ client, channel, turns, messages, bytes, ...session }: Kept): object {
+  const { firstAt, lastAt, summarized } = session;
+  const times = { first_at: timeOf(firstAt), last_at: timeOf(lastAt) };
+  return { type: "session", client, channel, turns, messages, bytes, ...times, summarized };
+}
+
+/** Turn by turn, as fast as it is read; a reader that leaves has seen enough. */
+async function print(session: Kept, archive: Archive, context: Context): Promise<void> {
+  const { host, words, flags, signal } = context;
+  const { stdout } = host;
+  const isMarkdown = words[0] === "export" && !flags.has("json");
+  if (isMarkdown) await stdout.write(markdownTitle(session.client, session.channel));
+  const printed = printerOf(session, context, isMarkdown);
+  for await (const turn of archive.transcript(session.lane)) {
+    signal.throwIfAborted();
+    if (stdout.closed.aborted) return;
+    await stdout.write(safe(printed(turn), host, isMarkdown));
+  }
+}
+
+function printerOf(
+  { client }: Kept,
+  { host: { stdout, env }, flags }: Context,
+  isMarkdown: boolean,
+): PrintTurn {
+  if (flags.has("json")) return jsonTurn();
+  if (isMarkdown) return markdownTurn(client);
+  return readableTurn(client, createPaint(isColoured(stdout, env, flags)));
+}
+
+/** Markdown keeps what was said as it was; a terminal must not obey it. */
+function safe(text: string, { stdout }: Host, isMarkdown: boolean): string {
+  return isMarkdown && stdout.isTTY ? visible(text, "\n\t") : text;
+}
+
+async function erase(session: Kept, archive: Archive, { host, flags }: Context): Promise<void> {
+  const { client, channel, lane } = session;
+  const turns = await archive.erase(lane);
+  await host.stdout.write(
+    flags.has("json")
+      ? jsonLine({ v: 1, type: "deleted", client, channel, turns })
+      : `deleted the conversation with ${visible(client)} (${visible(channel)}): ${turns} ${turns === 1 ? "turn" : "turns"}\n`,
+  );
+}

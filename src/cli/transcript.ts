@@ -1,0 +1,92 @@
+import type { Message } from "../agent/contract.ts";
+import { visible } from "../base/visible.ts";
+import type { StoredTurn } from "../store/contract.ts";
+import type { Paint } from "./colour.ts";
+import { jsonLine } from "./json.ts";
+
+/** One turn of a conversation, as it is printed. */
+export type PrintTurn = (turn: StoredTurn<Message>) => string;
+
+/** For the eye: no control is obeyed, and no text can pass for another's line. */
+export function readableTurn(client: string, paint: Paint): PrintTurn {
+  return ({ at, messages }) => {
+    const lines = messages.flatMap((message) => {
+      const said = labelled(message, client).map(
+        ({ who, text }) => `${paint.bold(visible(who))}: ${indented(text)}`,
+      );
+      return said;
+    });
+    return `${paint.dim(timeOf(at))}\n${lines.join("\n")}\n\n`;
+  };
+}
+
+/** A section a turn, what was said as quotations. */
+export function markdownTurn(client: string): PrintTurn {
+  return ({ at, messages }) => {
+    const blocks = messages
+      .flatMap((message) => labelled(message, client))
+      .map(({ who, text }) => `**${escapedMarkdown(who)}:**\n\n${quoted(text)}\n`);
+    return `## ${timeOf(at)}\n\n${blocks.join("\n")}\n`;
+  };
+}
+
+export function markdownTitle(client: string, channel: string): string {
+  return `# Conversation with ${escapedMarkdown(client)} (${escapedMarkdown(channel)})\n\n`;
+}
+
+/** A line a message; `turn` tells which belong together. */
+export function jsonTurn(): PrintTurn {
+  return ({ id, at, messages }) =>
+    messages
+      .map((message) =>
+        jsonLine({ v: 1, type: "message", turn: id, at: timeOf(at), ...factsOf(message) }),
+      )
+      .join("");
+}
+
+function factsOf(message: Message): object {
+  const { role, text } = message;
+  if (message.role === "tool") {
+    return { role, call_id: message.callId, name: message.name, text };
+  }
+  if (message.role !== "assistant" || message.toolCalls === undefined) return { role, text };
+  return { role, text, tool_calls: message.toolCalls };
+}
+
+/** In UTC, as the log and `listen` have it. */
+export function timeOf(at: number): string {
+  return new Date(at).toISOString();
+}
+
+interface Said {
+  readonly who: string;
+  readonly text: string;
+}
+
+/** Who said it: the client, the agent, the agent to a tool, or a tool to the agent. */
+function labelled(message: Message, client: string): readonly Said[] {
+  if (message.role === "summary") return [{ who: "summary", text: message.text }];
+  if (message.role === "user") return [{ who: client, text: message.text }];
+  if (message.role === "tool") return [{ who: `${message.name} to picoclaw`, text: message.text }];
+  const calls = (message.toolCalls ?? []).map(({ name, arguments: text }) => ({
+    who: `picoclaw to ${name}`,
+    text,
+  }));
+  return message.text === "" ? calls : [{ who: "picoclaw", text: message.text }, ...calls];
+}
+
+function indented(text: string): string {
+  return visible(text, "\n\t").trimEnd().replaceAll("\n", "\n  ");
+}
+
+/** Each line behind its mark: whatever it says, the quotation goes on. */
+function quoted(text: string): string {
+  return text
+    .split(/\r\n?|\n/)
+    .map((line) => `> ${line}`)
+    .join("\n");
+}
+
+function escapedMarkdown(text: string): string {
+  return visible(text).replaceAll(/[\\`*_[\]<>#]/g, "\\$&");
+}
