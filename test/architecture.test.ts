@@ -50,6 +50,7 @@ for (const [command, never] of [
   ["send", /^(agent|gateway)\//],
   ["listen", /^(agent|gateway)\//],
   ["agent", /^(mqtt|gateway)\//],
+  ["sessions", /^(mqtt|agent|gateway\/(?!names))/],
   ["help", /^(mqtt|agent|gateway|config)\//],
 ] as const) {
   it(`${command} loads only what it uses`, async () => {

@@ -59,7 +59,7 @@ for (const shell of shells) {
 
 describe("bash offers", () => {
   it("commands first", async () => {
-    assert.deepEqual(await offered("s"), ["send"]);
+    assert.deepEqual(await offered("s"), ["send", "sessions"]);
     assert.equal((await offered("")).length, COMMANDS.length);
     assert.deepEqual(await offered("--debug", "ga"), ["gateway"]);
   });
@@ -84,6 +84,7 @@ describe("bash offers", () => {
 
   it("shells and topics as arguments, and nothing after --", async () => {
     assert.deepEqual(await offered("completion", ""), ["bash", "zsh", "fish"]);
+    assert.deepEqual(await offered("sessions", ""), ["list", "show", "export", "delete"]);
     assert.deepEqual(await offered("help", "exit"), ["exit-codes"]);
     assert.deepEqual(await offered("send", "c", "--", "--no"), []);
   });

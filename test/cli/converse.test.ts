@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
+import type { Answerer, Message, Turn, Turned } from "../../src/agent/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { converse } from "../../src/cli/converse.ts";
 import { createMemoryOutput } from "./memory.ts";
@@ -31,11 +31,16 @@ function createStuck(pieces: readonly string[]): Answerer {
 }
 
 function createConversation(answerer: Answerer, isTTY = false) {
-  const history: Message[] = [];
+  const said: Message[] = [];
   const stop = new AbortController();
   const stdout = createMemoryOutput({ isTTY });
-  const conversation = { answerer, client: "cli:test", history, timeoutMs: 60_000, stdout };
-  return { ...conversation, signal: stop.signal, stop };
+  const history = () => Promise.resolve([...said]);
+  const keep = ({ messages }: Turned) => {
+    said.push(...messages);
+    return Promise.resolve();
+  };
+  const facts = { answerer, client: "cli:test", timeoutMs: 60_000, stdout, signal: stop.signal };
+  return { ...facts, history, keep, said, stop };
 }
 
 describe("a conversation", () => {
@@ -54,8 +59,11 @@ describe("a conversation", () => {
       ["cli:test", "cli:test"],
     );
     assert.deepEqual(
-      turns.map(({ history }) => history.length),
-      [0, 2],
+      turns.map(({ history, isRemote, isAdmin }) => [history.length, isRemote, isAdmin]),
+      [
+        [0, false, true],
+        [2, false, true],
+      ],
     );
   });
 
@@ -85,7 +93,7 @@ describe("a conversation", () => {
     const ended = converse(conversation, "x");
     setImmediate(() => conversation.stop.abort(new Failure("interrupted", "interrupted")));
     await assert.rejects(ended, { code: "interrupted" });
-    assert.equal(conversation.history.length, 0);
+    assert.equal(conversation.said.length, 0);
   });
 
   it("ends with the answerer's own failure", async () => {

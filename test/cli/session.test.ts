@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import type { Message } from "../../src/agent/contract.ts";
+import { SILENT } from "../../src/base/log.ts";
+import { runCommandLine } from "../../src/cli/cli.ts";
+import { openState } from "../../src/cli/state.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { laneOf } from "../../src/gateway/names.ts";
+import { openHome } from "../../src/store/home.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { BOUNDS } from "../store/contract.ts";
+import { answers, startModelServer } from "../support/model-server.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { createFakeHost } from "./host.ts";
+
+/** A home with a model that answers, and what that model was shown. */
+async function modelHome() {
+  const folder = await temporaryFolder();
+  const server = await startModelServer();
+  const model_list = [{ model_name: "m", model: "openai/m", api_base: server.base }];
+  const config = { version: 3, agents: { defaults: { model_name: "m" } }, model_list };
+  await writeFile(join(folder.path, "config.json"), JSON.stringify(config));
+  const ask = async (text: string, ...flags: readonly string[]) => {
+    server.script(answers(`re ${text}`));
+    const env = { PICOCLAW_HOME: folder.path };
+    const host = createFakeHost(["agent", "-m", text, ...flags], { env });
+    const code = await runCommandLine(host);
+    const shown = server.requests.at(-1)?.body.messages ?? [];
+    const said = shown.filter(({ role }) => role !== "system").map(({ content }) => content);
+    return { code, stdout: host.stdout.text(), stderr: host.stderr.text(), said };
+  };
+  return {
+    path: folder.path,
+    state: join(folder.path, "workspace", "state"),
+    sessions: join(folder.path, "workspace", "sessions"),
+    ask,
+    async [Symbol.asyncDispose]() {
+      await server.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A session's file as Go PicoClaw writes it. */
+async function writeGoSession(folder: string, key: string, question: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const lines = [
+    { role: "user", content: question },
+    { role: "assistant", content: "long ago" },
+  ];
+  const file = join(folder, key.replaceAll(":", "_"));
+  await writeFile(`${file}.jsonl`, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  await writeFile(`${file}.meta.json`, JSON.stringify({ key, summary: "", skip: 0 }));
+}
+
+describe("a session of the agent command", () => {
+  it("goes on where its last call ended, each under its own name, beside a gateway that runs", async () => {
+    await using home = await modelHome();
+    const gateway = await openHome(home.state, { log: SILENT });
+    const facts = { owner: "gateway", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
+    const store = await openSqliteStore<Message>(gateway.databaseFile, facts);
+    await home.ask("1");
+    await home.ask("2", "-s", "work");
+    const { code, stdout, stderr, said } = await home.ask("3");
+    assert.deepEqual([code, stdout, stderr], [0, "re 3\n", ""]);
+    assert.deepEqual(said, ["1", "re 1", "3"]);
+    assert.deepEqual((await home.ask("4", "--session=work")).said, ["2", "re 2", "4"]);
+    await store.close();
+    gateway.close();
+    assert.deepEqual((await home.ask("5")).said, ["1", "re 1", "3", "re 3", "5"]);
+  });
+
+  it("says so where it cannot be kept, and answers all the same", async () => {
+    await using home = await modelHome();
+    await writeFile(join(home.path, "workspace"), "a file where the folder should be");
+    const { code, stdout, stderr } = await home.ask("1");
+    assert.deepEqual([code, stdout], [0, "re 1\n"]);
+    assert.match(stderr, /this conversation ends with the program/);
+  });
+
+  it("begins with what was said in it to Go PicoClaw, once", async () => {
+    await using home = await modelHome();
+    await writeGoSession(home.sessions, "cli:default", "then");
+    assert.deepEqual((await home.ask("1")).said, ["then", "long ago", "1"]);
+    assert.deepEqual((await home.ask("2")).said, ["then", "long ago", "1", "re 1", "2"]);
+    assert.deepEqual((await home.ask("3", "-s", "work")).said, ["3"]);
+  });
+});
+
+describe("the state of a gateway", () => {
+  it("begins a client's conversation with what it said to Go PicoClaw, and not again once it was deleted", async () => {
+    await using home = await modelHome();
+    await writeGoSession(home.sessions, "agent:main:mqtt:direct:kitchen", "then");
+    const world = { env: { PICOCLAW_HOME: home.path }, home: home.path, cwd: home.path, flags: {} };
+    const loaded = await loadConfig(world);
+    assert.ok("config" in loaded);
+    const kitchen = laneOf({ channel: "mqtt", client: "kitchen" });
+    const open = () => openState({ config: loaded.config, channels: [], log: SILENT });
+    const first = await open();
+    const histories = await Promise.all([
+      first.store.history(kitchen),
+      first.store.history(kitchen),
+      first.store.history(laneOf({ channel: "cli", client: "agent:main:mqtt:direct:kitchen" })),
+    ]);
+    const then = [
+      { role: "user", text: "then" },
+      { role: "assistant", text: "long ago" },
+    ];
+    assert.deepEqual(histories, [then, then, []]);
+    assert.equal((await first.store.conversation(kitchen)).turns.length, 1);
+    await first.store.erase(kitchen);
+    await first.close();
+    const second = await open();
+    assert.deepEqual(await second.store.history(kitchen), []);
+    await second.close();
+  });
+});
