@@ -39,7 +39,9 @@ export async function openArchive(
   return {
     async sessions() {
       const found = await Promise.all(stores.map((store) => store.sessions()));
-      return merged(found.flat()).map((session) => ({ ...session, ...speakerOf(session.lane) }));
+      return merged(found.flat()).map((session) =>
+        Object.assign({}, session, speakerOf(session.lane)),
+      );
     },
     transcript: (lane) => inOrder(stores.map((store) => store.transcript(lane))),
     async erase(lane) {

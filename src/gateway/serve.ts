@@ -87,8 +87,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   let isOpen = true;
   const tally = createTally(clock);
   const write = createJournal(log, clock, options.logContent ?? false);
-  const { dedupeWindowMs: windowMs = WINDOW_MS } = options;
-  const dedupe = createDedupe<Known>({ clock, windowMs, ...REMEMBERED });
+  const dedupe = createRemembered(options.dedupeWindowMs, clock);
   const ledger = createLedger<M>({ store, clock, log });
   const replies = createReplies({ clock, log, ...REPLIES });
   const forbidden = createNotices({ clock, ...FORBIDDEN });
@@ -132,6 +131,10 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
       return drained;
     },
   };
+}
+
+function createRemembered(windowMs = WINDOW_MS, clock: Clock): Dedupe<Known> {
+  return createDedupe<Known>({ clock, windowMs, ...REMEMBERED });
 }
 
 interface Hands<M> {

@@ -9,6 +9,11 @@ export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
   readonly readOnly: boolean;
 }
 
+/** Later, as other stores do, and without a transaction. */
+function read<T>(work: () => T): Promise<T> {
+  return Promise.resolve().then(work);
+}
+
 /**
  * The conversations in a database that may be another process's, in short transactions of their own: a
  * gateway that runs is not disturbed. Throws a `Failure` (`config`) when they cannot be had.
@@ -20,7 +25,6 @@ export async function openConversations<M>(
   const db = await openDatabaseBeside(file, options);
   const turns = createTurns<M>(db, options);
   if (options.readOnly) {
-    const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work);
     return {
       ...conversationsOf(turns, read),
       close() {

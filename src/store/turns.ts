@@ -1,7 +1,15 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { Session, StoreBounds, StoreOptions } from "./contract.ts";
+import type {
+  Adopted,
+  Conversation,
+  Session,
+  StoreBounds,
+  StoredTurn,
+  StoreOptions,
+} from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { createRoom, SESSIONS, WHOLE } from "./room.ts";
+import type { Room } from "./room.ts";
 import type { Turns } from "./spoken.ts";
 
 type Row = Readonly<Record<string, unknown>>;
@@ -15,82 +23,111 @@ const SWEPT_AT_ONCE = 500;
 /** The conversations of a database; every call is work inside a transaction. */
 export function createTurns<M>(
   db: DatabaseSync,
-  { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
+  options: Pick<StoreOptions, "now" | "bounds">,
 ): Turns<M> {
-  const sql = statements(db);
-  let sweptAt = Number.NEGATIVE_INFINITY;
+  return new SqliteTurns(db, options);
+}
 
-  const add = (lane: string, messages: readonly M[], at: number): void => {
-    const text = JSON.stringify(messages);
-    sql.add.run(lane, text, messages.length, Buffer.byteLength(text), at);
+interface Cut<M> {
+  readonly through: number;
+  readonly summary: M | undefined;
+}
+
+class SqliteTurns<M> implements Turns<M> {
+  readonly #sql: ReturnType<typeof statements>;
+  readonly #now: () => number;
+  readonly #bounds: StoreBounds;
+  #sweptAt = Number.NEGATIVE_INFINITY;
+
+  constructor(db: DatabaseSync, { now, bounds }: Pick<StoreOptions, "now" | "bounds">) {
+    this.#sql = statements(db);
+    this.#now = now;
+    this.#bounds = bounds;
+  }
+
+  readonly history = (lane: string): readonly M[] => {
+    const { through, summary } = this.#cutOf(lane);
+    const rows = taken(this.#sql.newestFirst.iterate(lane, through), this.#bounds);
+    const said = rows.toReversed().flatMap((row) => parsed<M[]>(textOf(row)));
+    return summary === undefined ? said : [summary, ...said];
   };
-  const cutOf = (lane: string): { through: number; summary: M | undefined } => {
-    const row = sql.cutOf.get(lane);
+
+  readonly conversation = (lane: string): Conversation<M> => {
+    const { through, summary } = this.#cutOf(lane);
+    const turns = this.#after(lane, through, WHOLE).map(({ id, messages }) => ({ id, messages }));
+    return { turns, ...(summary !== undefined && { summary }) };
+  };
+
+  readonly append = (lane: string, messages: readonly M[], forgets = false): void => {
+    if (messages.length > 0) this.#add(lane, messages, this.#now());
+    if (forgets) this.#sql.forget.run(lane, lane, this.#now());
+  };
+
+  readonly cut = (lane: string, through: number, summary?: M): boolean => {
+    if (through <= this.#cutOf(lane).through) return false;
+    if (this.#sql.exists.get(lane, through) === undefined) return false;
+    this.#sql.cut.run(lane, through, textOrNull(summary), this.#now());
+    return true;
+  };
+
+  readonly adopt = (lane: string, { turns, summary }: Adopted<M>): boolean => {
+    if (this.#sql.known.get(lane, lane) !== undefined) return false;
+    const now = this.#now();
+    if (summary !== undefined) this.#sql.cut.run(lane, 0, textOrNull(summary), now);
+    for (const { messages, at = now } of turns) this.#add(lane, messages, at);
+    return true;
+  };
+
+  readonly sessions = (): readonly Session[] => this.#sql.sessions.all(SESSIONS).map(sessionOf);
+
+  readonly page = (lane: string, after: number): readonly StoredTurn<M>[] =>
+    this.#after(lane, after, PAGE);
+
+  readonly erase = (lane: string): number => {
+    // What is left says that it was deleted, so that it is not taken over from elsewhere again.
+    this.#sql.forget.run(lane, lane, this.#now());
+    return Number(this.#sql.erase.run(lane).changes);
+  };
+
+  readonly purge = (): void => {
+    const now = this.#now();
+    if (now - this.#sweptAt < SWEEP_MS) return;
+    const { hiddenMs, hiddenTurns, hiddenBytes } = this.#bounds;
+    const bounds = [now - hiddenMs, hiddenTurns, hiddenBytes] as const;
+    const { changes } = this.#sql.sweep.run(...bounds, SWEPT_AT_ONCE);
+    // What is left after a full load goes with the next purge.
+    if (Number(changes) < SWEPT_AT_ONCE) this.#sweptAt = now;
+  };
+
+  #add(lane: string, messages: readonly M[], at: number): void {
+    const text = JSON.stringify(messages);
+    this.#sql.add.run(lane, text, messages.length, Buffer.byteLength(text), at);
+  }
+
+  #cutOf(lane: string): Cut<M> {
+    const row = this.#sql.cutOf.get(lane);
     const text = row?.["summary"] ?? undefined;
     return {
       through: Number(row?.["through"] ?? 0),
       summary: text === undefined ? undefined : parsed<M>(text),
     };
-  };
-  const sweep = (): void => {
-    const { hiddenMs, hiddenTurns, hiddenBytes } = bounds;
-    const old = now() - hiddenMs;
-    const { changes } = sql.sweep.run(old, hiddenTurns, hiddenBytes, SWEPT_AT_ONCE);
-    // What is left after a full load goes with the next purge.
-    if (Number(changes) < SWEPT_AT_ONCE) sweptAt = now();
-  };
+  }
 
-  return {
-    history(lane) {
-      const { through, summary } = cutOf(lane);
-      const texts = taken(sql.newestFirst.iterate(lane, through), bounds).map(textOf).toReversed();
-      const said = texts.flatMap((text) => parsed<M[]>(text));
-      return summary === undefined ? said : [summary, ...said];
-    },
-    conversation(lane) {
-      const { through, summary } = cutOf(lane);
-      const turns = taken(sql.oldestFirst.iterate(lane, through), WHOLE).map((row) => ({
-        id: Number(row["id"]),
-        messages: parsed<M[]>(textOf(row)),
-      }));
-      return { turns, ...(summary !== undefined && { summary }) };
-    },
-    append(lane, messages, forgets = false) {
-      if (messages.length > 0) add(lane, messages, now());
-      if (forgets) sql.forget.run(lane, lane, now());
-    },
-    cut(lane, through, summary) {
-      if (through <= cutOf(lane).through || sql.exists.get(lane, through) === undefined)
-        return false;
-      sql.cut.run(lane, through, summary === undefined ? null : JSON.stringify(summary), now());
-      return true;
-    },
-    adopt(lane, { turns, summary }) {
-      if (sql.known.get(lane, lane) !== undefined) return false;
-      if (summary !== undefined) sql.cut.run(lane, 0, JSON.stringify(summary), now());
-      for (const { messages, at = now() } of turns) add(lane, messages, at);
-      return true;
-    },
-    sessions: () => sql.sessions.all(SESSIONS).map(sessionOf),
-    page: (lane, after) =>
-      taken(sql.oldestFirst.iterate(lane, after), PAGE).map((row) => ({
-        id: Number(row["id"]),
-        at: Number(row["at"]),
-        messages: parsed<M[]>(textOf(row)),
-      })),
-    erase(lane) {
-      // What is left says that it was deleted, so that it is not taken over from elsewhere again.
-      sql.forget.run(lane, lane, now());
-      return Number(sql.erase.run(lane).changes);
-    },
-    purge() {
-      if (now() - sweptAt >= SWEEP_MS) sweep();
-    },
-  };
+  #after(lane: string, id: number, room: Room): readonly StoredTurn<M>[] {
+    return taken(this.#sql.oldestFirst.iterate(lane, id), room).map((row) => ({
+      id: Number(row["id"]),
+      at: Number(row["at"]),
+      messages: parsed<M[]>(textOf(row)),
+    }));
+  }
+}
+
+function textOrNull(message: unknown): string | null {
+  return message === undefined ? null : JSON.stringify(message);
 }
 
 /** Rows as long as there is room; reading ends there. */
-function taken(rows: Iterable<Row>, room: Pick<StoreBounds, "messages" | "characters">): Row[] {
+function taken(rows: Iterable<Row>, room: Room): Row[] {
   const found: Row[] = [];
   const fits = createRoom(room);
   for (const row of rows) {

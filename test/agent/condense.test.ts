@@ -118,7 +118,7 @@ describe("a condenser", () => {
     );
     const whole = fc
       .tuple(text, fc.array(message, { maxLength: 12, size: "max" }))
-      .map(([said, more]): Message[] => [{ role: "user", text: said }, ...more]);
+      .map(([said, more]) => more.toSpliced(0, 0, { role: "user", text: said }));
     const property = fc.asyncProperty(
       fc.array(whole, { minLength: 3, maxLength: 20, size: "max" }),
       async (said) => {

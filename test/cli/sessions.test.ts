@@ -245,7 +245,7 @@ describe("sessions export", () => {
     const facts = { v: 1, type: "message", turn: 1, at: "2026-01-02T03:04:05.000Z" };
     assert.deepEqual(
       lines,
-      said.map((message) => ({ ...facts, ...message })),
+      said.map((message) => Object.assign({}, facts, message)),
     );
   });
 });

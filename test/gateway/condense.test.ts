@@ -20,6 +20,12 @@ const recall: Answerer<string> = async function* ({ history, text }) {
   return { messages: [text, `re ${text}`], ...(text === "/clear" && { forget: true as const }) };
 };
 
+/** Answers with who asks. */
+const tell: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
+  yield `${client} ${isRemote} ${isAdmin}`;
+  return { messages: [] };
+};
+
 /** Leaves the last turn as it is. */
 const condenseAllButLast: Condense<string> = ({ summary = "", turns }) => {
   const through = turns.at(-2)?.id;
@@ -159,7 +165,7 @@ describe("condensing", () => {
     const told = lines.filter(({ level }) => level === "warn");
     assert.deepEqual(
       told.map(({ fields }) => [fields["error"], fields["why"]]),
-      Array(2).fill(["the model is away", "status 503"]),
+      Array.from({ length: 2 }, () => ["the model is away", "status 503"]),
     );
     assert.equal(clock.timers, 0);
   });
@@ -248,10 +254,6 @@ describe("one conversation of all clients", () => {
 
 describe("an answerer is told", () => {
   it("that the question came from elsewhere, and whether who asks may change things for everyone", async () => {
-    const tell: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
-      yield `${client} ${isRemote} ${isAdmin}`;
-      return { messages: [] };
-    };
     const cases = [
       { adminFrom: [], client: "a", isAdmin: false },
       { adminFrom: ["a"], client: "a", isAdmin: true },

@@ -69,7 +69,8 @@ export function turnsOf(lines: readonly GoLine[]): readonly GoTurn[] {
   }
   return turns.map((turn) => {
     const at = Date.parse(turn[0]?.created_at ?? "");
-    return { messages: messagesOf(turn), ...(at > 0 && { at }) };
+    const messages = messagesOf(turn);
+    return at > 0 ? { messages, at } : { messages };
   });
 }
 

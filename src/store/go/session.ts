@@ -63,12 +63,12 @@ async function readSession(
     log.warn("a former conversation is too large to be taken over", { file });
     return undefined;
   }
-  const { lines, corrupt } = await readLines(file, meta?.skip ?? 0, bounds);
+  const { summary: text, skip } = meta ?? { summary: "", skip: 0 };
+  const { lines, corrupt } = await readLines(file, skip, bounds);
   if (corrupt > 0) log.warn("lines of a former conversation are corrupt", { file, lines: corrupt });
   const turns = turnsOf(lines);
-  const text = meta?.summary ?? "";
-  if (turns.length === 0 && text === "") return undefined;
-  return { turns, ...(text !== "" && { summary: { role: "summary", text } as const }) };
+  if (text !== "") return { turns, summary: { role: "summary", text } };
+  return turns.length === 0 ? undefined : { turns };
 }
 
 /** Undefined where there is no such file; a link leads elsewhere, and is none. */
