@@ -7,7 +7,14 @@ import type { Message } from "../../src/agent/contract.ts";
 import type { Model, Question } from "../../src/agent/model/contract.ts";
 import { estimatedTokens } from "../../src/agent/tokens.ts";
 import { Failure } from "../../src/base/failure.ts";
+import { laneOf } from "../../src/gateway/names.ts";
+import { createGateway } from "../../src/gateway/serve.ts";
+import { createMemoryStore } from "../../src/store/memory.ts";
+import { ask } from "../gateway/asker.ts";
+import { createManualClock } from "../gateway/manual-clock.ts";
+import { OPEN_TO_ALL, storeFacts } from "../gateway/setup.ts";
 import { agentDefaults, createMemoryLog } from "../support/agent-config.ts";
+import { until } from "../support/until.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -201,5 +208,41 @@ describe("a condenser", () => {
       else assert.equal((await ended)?.through, 4);
       assert.equal(asked, after);
     }
+  });
+
+  it("is what a gateway condenses with", async () => {
+    const { model, questions } = createScriptedModel();
+    const { condense } = createTestCondenser(model, SIX);
+    const clock = createManualClock();
+    const store = createMemoryStore<Message>(storeFacts(clock, "one"));
+    const gateway = createGateway<Message>({
+      answer: async function* ({ text }) {
+        yield text;
+        return {
+          messages: [
+            { role: "user", text },
+            { role: "assistant", text },
+          ],
+        };
+      },
+      condense,
+      store,
+      clock,
+      log: createMemoryLog(),
+      maxParallelTurns: 0,
+      turnTimeoutMs: 60_000,
+      policies: new Map([["mqtt", OPEN_TO_ALL]]),
+    });
+    for (const text of ["1", "2", "3", "4"]) {
+      const asked = ask(text);
+      await gateway.accept(asked.request);
+      await asked.done;
+    }
+    const lane = laneOf({ channel: "mqtt", client: "device" });
+    const first = async () => (await store.history(lane))[0]?.role;
+    await until("it is condensed", async () => (await first()) === "summary");
+    assert.equal(questions.length, 1);
+    assert.equal((await store.history(lane)).length, 5);
+    await gateway.drain(0);
   });
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { listenForStop } from "../../src/cli/stop.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost, ExitedNow } from "./host.ts";
 
 const env = {
@@ -118,7 +119,9 @@ describe("agent", () => {
   });
 
   it("answers -m on stdout and ends with 0", async () => {
-    const host = createFakeHost(["agent", "-m", "what time is it?"]);
+    await using home = await temporaryFolder();
+    const world = { env: { PICOCLAW_HOME: home.path } };
+    const host = createFakeHost(["agent", "-m", "what time is it?"], world);
     assert.equal(await runCommandLine(host), 0);
     assert.match(host.stdout.text(), /^.+\n$/s);
   });

@@ -11,7 +11,7 @@ import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
 export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
-const OPEN_TO_ALL: ChannelPolicy = {
+export const OPEN_TO_ALL: ChannelPolicy = {
   allowFrom: [],
   adminFrom: [],
   intervalMs: 250,

@@ -1,0 +1,110 @@
+import { spawnSync } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SILENT } from "../src/base/log.ts";
+import { openSqliteStore } from "../src/store/sqlite.ts";
+
+/**
+ * What it costs to open a store of many conversations: the time until it answers, and the memory of the
+ * process then, for 1,000 conversations of 50 messages and for 10. Ends with 1 where the larger one takes
+ * more than 300 ms, or 20 MB more than the smaller one. Each is opened in processes of their own.
+ */
+const SIZES = [10, 1000] as const;
+const MESSAGES = 50;
+const RUNS = 5;
+const MOST_MS = 300;
+const MOST_MORE_MB = 20;
+
+interface Opened {
+  readonly ms: number;
+  /** Resident set. */
+  readonly mb: number;
+}
+
+const OPTIONS = {
+  owner: "bench",
+  now: () => Date.now(),
+  sole: true,
+  log: SILENT,
+  bounds: {
+    leaseMs: 60_000,
+    windowMs: 600_000,
+    rows: 4096,
+    bytes: 8 * 2 ** 20,
+    messages: 100,
+    characters: 2 ** 21,
+    hiddenMs: 90 * 86_400_000,
+    hiddenTurns: 10_000,
+    hiddenBytes: 256 * 2 ** 20,
+  },
+};
+
+const [file] = process.argv.slice(2);
+if (file === undefined) await compare();
+else await open(file);
+
+async function compare(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "picoclaw-bench-"));
+  try {
+    const results: Opened[] = [];
+    for (const conversations of SIZES) {
+      const path = join(folder, `${conversations}.db`);
+      await fill(path, conversations);
+      const opened = median(Array.from({ length: RUNS }, () => openElsewhere(path)));
+      results.push(opened);
+      console.log(
+        `${conversations} conversations of ${MESSAGES} messages: opened in ${opened.ms.toFixed(1)} ms, ${opened.mb.toFixed(1)} MB`,
+      );
+    }
+    const [few, many] = results;
+    if (few === undefined || many === undefined) throw new Error("nothing was measured");
+    const more = many.mb - few.mb;
+    console.log(
+      `ratio: ${(many.ms / few.ms).toFixed(2)} in time, ${(many.mb / few.mb).toFixed(2)} in memory (${more.toFixed(1)} MB more)`,
+    );
+    process.exitCode = many.ms <= MOST_MS && more <= MOST_MORE_MB ? 0 : 1;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function fill(path: string, conversations: number): Promise<void> {
+  const store = await openSqliteStore<{ role: string; text: string }>(path, OPTIONS);
+  for (let turn = 0; turn < MESSAGES / 2; turn += 1) {
+    const texts = [
+      { role: "user", text: `How warm is it, ${turn}? ${"please ".repeat(10)}` },
+      { role: "assistant", text: `It is ${turn} degrees. ${"That is fine. ".repeat(20)}` },
+    ];
+    const lanes = Array.from({ length: conversations }, (_, index) => `4:mqttdevice-${index}`);
+    await Promise.all(lanes.map((lane) => store.append(lane, texts)));
+  }
+  await store.close();
+}
+
+/** In the process that is measured: opened, and asked once for one conversation. */
+async function open(path: string): Promise<void> {
+  const begun = performance.now();
+  const store = await openSqliteStore<unknown>(path, OPTIONS);
+  const { length } = await store.history("4:mqttdevice-7");
+  const ms = performance.now() - begun;
+  if (length !== MESSAGES) throw new Error(`${length} messages are there`);
+  await store.purge();
+  console.log(JSON.stringify({ ms, mb: process.memoryUsage.rss() / 2 ** 20 }));
+  await store.close();
+}
+
+function openElsewhere(path: string): Opened {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [import.meta.filename, path], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(stderr);
+  const { ms, mb }: Record<string, unknown> = JSON.parse(stdout);
+  return { ms: Number(ms), mb: Number(mb) };
+}
+
+function median(all: readonly Opened[]): Opened {
+  const middle = Math.floor(all.length / 2);
+  const of = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[middle] ?? 0;
+  return { ms: of(all.map(({ ms }) => ms)), mb: of(all.map(({ mb }) => mb)) };
+}
