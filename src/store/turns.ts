@@ -93,10 +93,17 @@ class SqliteTurns<M> implements Turns<M> {
     const now = this.#now();
     if (now - this.#sweptAt < SWEEP_MS) return;
     const { hiddenMs, hiddenTurns, hiddenBytes } = this.#bounds;
-    const bounds = [now - hiddenMs, hiddenTurns, hiddenBytes] as const;
-    const { changes } = this.#sql.sweep.run(...bounds, SWEPT_AT_ONCE);
+    const { dropOld, total, dropMany, dropLarge } = this.#sql;
+    const dropped = [
+      dropOld.run(now - hiddenMs, SWEPT_AT_ONCE),
+      dropMany.run(hiddenTurns, hiddenTurns, SWEPT_AT_ONCE),
+    ];
+    // To find what is beyond the bytes costs the most, and is seldom needed.
+    if (Number(total.get()?.["bytes"] ?? 0) > hiddenBytes) {
+      dropped.push(dropLarge.run(hiddenBytes, SWEPT_AT_ONCE));
+    }
     // What is left after a full load goes with the next purge.
-    if (Number(changes) < SWEPT_AT_ONCE) this.#sweptAt = now;
+    if (dropped.every(({ changes }) => Number(changes) < SWEPT_AT_ONCE)) this.#sweptAt = now;
   };
 
   #add(lane: string, messages: readonly M[], at: number): void {
@@ -182,15 +189,25 @@ function statements(db: DatabaseSync) {
        WHERE summary IS NOT NULL AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.lane = cuts.lane)
        ORDER BY last_at DESC, lane LIMIT ?`,
     ),
-    // Newest first, each turn has its place in its conversation and holds what all from it on hold.
-    sweep: db.prepare(
-      `DELETE FROM turns WHERE id IN (
-         SELECT id FROM (
-           SELECT id, lane, at AS said_at, row_number() OVER (PARTITION BY lane ORDER BY id DESC) AS place,
-             sum(bytes) OVER (ORDER BY id DESC) AS held
-           FROM turns
-         ) JOIN cuts USING (lane)
-         WHERE id <= through AND (said_at <= ? OR place > ? OR held > ?) ORDER BY id LIMIT ?)`,
+    dropOld: db.prepare(`${dropHidden("SELECT id, lane FROM turns WHERE at <= ?")} LIMIT ?)`),
+    // Newest first, each turn has its place in its conversation.
+    dropMany: db.prepare(
+      `${dropHidden(
+        `SELECT id, lane, row_number() OVER (PARTITION BY lane ORDER BY id DESC) AS place FROM turns
+         WHERE lane IN (SELECT lane FROM turns GROUP BY lane HAVING count(*) > ?)`,
+      )} AND place > ? LIMIT ?)`,
+    ),
+    total: db.prepare("SELECT sum(bytes) AS bytes FROM turns"),
+    // Newest first, each turn holds what all from it on hold.
+    dropLarge: db.prepare(
+      `${dropHidden("SELECT id, lane, sum(bytes) OVER (ORDER BY id DESC) AS held FROM turns")}
+       AND held > ? ORDER BY id LIMIT ?)`,
     ),
   };
+}
+
+/** The turns among these that a cut hides; conditions may follow, and the parenthesis. */
+function dropHidden(turns: string): string {
+  return `DELETE FROM turns WHERE id IN (
+    SELECT id FROM (${turns}) JOIN cuts USING (lane) WHERE id <= through`;
 }
