@@ -140,3 +140,7 @@ const PROXY_SCHEMES: Readonly<Record<string, readonly string[]>> = {
   bun: ["http", "https"],
   deno: ["http", "https", "socks5", "socks5h"],
 };
+/** Whether this runtime's `fetch` understands Bun's own options, `proxy` and `decompress`. */
+export function fetchTakesProxy(): boolean {
+  return process.versions["bun"] !== undefined;
+}

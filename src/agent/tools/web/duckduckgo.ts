@@ -1,0 +1,76 @@
+import { VERSION } from "../../../base/version.ts";
+import type { Token } from "./html/tokens.ts";
+import { tokensOf } from "./html/tokens.ts";
+import { SearchFault } from "./search.ts";
+import type { Hit, Search } from "./search.ts";
+
+const DUCKDUCKGO = "https://html.duckduckgo.com/html/";
+
+/** Searches with DuckDuckGo's page for browsers without scripts; it needs no key, and refuses at will. */
+export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
+  return async ({ query, count, range }, ask) => {
+    const url = new URL(base);
+    url.search = new URLSearchParams({
+      q: query,
+      ...(range !== undefined && { df: range }),
+    }).toString();
+    const headers = {
+      Accept: "text/html",
+      "User-Agent": `Mozilla/5.0 (compatible; picoclaw/${VERSION})`,
+    };
+    const html = await ask(url.href, { headers }).catch((error: unknown) => {
+      // 202 comes with a puzzle for people.
+      if (!(error instanceof SearchFault) || error.status !== 202) throw error;
+      throw new SearchFault("it takes us for a robot and wants to see a person; try later", 202);
+    });
+    const hits = hitsIn(html, count);
+    if (hits.length === 0 && /anomaly|challenge-form/i.test(html)) {
+      throw new SearchFault("it takes us for a robot and wants to see a person; try later");
+    }
+    return hits;
+  };
+}
+
+interface Reading {
+  readonly hits: { title: string; url: string; snippet: string }[];
+  /** What the text that comes is, and the element at whose end it ends. */
+  part: { readonly key: "title" | "snippet"; readonly name: string } | undefined;
+}
+
+/** Each result has a link of class `result__a`, and below it an element of class `result__snippet`. */
+function hitsIn(html: string, count: number): readonly Hit[] {
+  const reading: Reading = { hits: [], part: undefined };
+  for (const token of tokensOf(html)) {
+    if (token.kind === "start") take(token, reading);
+    else if (token.kind === "end" && token.name === reading.part?.name) {
+      reading.part = undefined;
+      if (reading.hits.length > count) break;
+    } else if (token.kind === "text" && reading.part !== undefined) {
+      const hit = reading.hits.at(-1);
+      if (hit !== undefined) hit[reading.part.key] += token.text;
+    }
+  }
+  return reading.hits.filter(({ url }) => url !== "").slice(0, count);
+}
+
+function take(token: Extract<Token, { kind: "start" }>, reading: Reading): void {
+  const classes = token.attributes.get("class")?.split(/\s+/) ?? [];
+  if (classes.includes("result__a")) {
+    const url = targetOf(token.attributes.get("href") ?? "");
+    // Advertisements lead through a script of their own: they have no place among the results.
+    if (url === "") return void (reading.part = undefined);
+    reading.hits.push({ title: "", url, snippet: "" });
+    reading.part = { key: "title", name: token.name };
+  } else if (classes.includes("result__snippet") && reading.hits.length > 0) {
+    const hit = reading.hits.at(-1);
+    if (hit?.snippet === "") reading.part = { key: "snippet", name: token.name };
+  }
+}
+
+/** `//duckduckgo.com/l/?uddg=https%3A%2F%2F…` leads to what it names. */
+function targetOf(link: string): string {
+  const url = URL.parse(link, DUCKDUCKGO);
+  if (url === null) return "";
+  const isOwn = /(?:^|\.)duckduckgo\.com$/.test(url.hostname);
+  return isOwn ? (url.searchParams.get("uddg") ?? "") : url.href;
+}

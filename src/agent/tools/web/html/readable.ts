@@ -1,0 +1,128 @@
+import { setImmediate } from "node:timers/promises";
+import { tokensOf } from "./tokens.ts";
+import type { Attributes, Token } from "./tokens.ts";
+import { createWriter } from "./writer.ts";
+import type { Writer } from "./writer.ts";
+
+/** A page as text. */
+export interface Readable {
+  /** "" where it has none. */
+  readonly title: string;
+  readonly text: string;
+}
+
+export interface ReadableOptions {
+  readonly format: "plaintext" | "markdown";
+  /** What relative links are relative to. */
+  readonly base: URL;
+  /** Characters after which enough was read. */
+  readonly most: number;
+}
+
+/** Elements that hold nothing to read. */
+const UNREADABLE: ReadonlySet<string> = new Set(
+  "script style template svg canvas iframe object noembed noframes math select textarea audio video dialog".split(
+    " ",
+  ),
+);
+
+/** Elements around what one came to read; kept where a page has nothing else. */
+const AROUND: ReadonlySet<string> = new Set("nav footer aside form button menu".split(" "));
+
+/** Tokens between two breaths: a page of 10 MB must not hold up everything else. */
+const BREATH = 5_000;
+
+/** What a person would read of a page: its headings, paragraphs, lists and tables as plain lines. */
+export async function readableOf(html: string, options: ReadableOptions): Promise<Readable> {
+  const page = await read(html, options, AROUND);
+  return page.text === "" ? await read(html, options, new Set()) : page;
+}
+
+interface State {
+  readonly writer: Writer;
+  readonly around: ReadonlySet<string>;
+  /** The element whose content is left out at present, and how often it stands within itself. */
+  dropped?: { readonly name: string; depth: number } | undefined;
+  inTitle: boolean;
+  /** Only the first title is the page's: drawings have titles of their own. */
+  titles: number;
+  title: string;
+}
+
+async function read(
+  html: string,
+  options: ReadableOptions,
+  around: ReadonlySet<string>,
+): Promise<Readable> {
+  const writer = createWriter(options);
+  const state: State = { writer, around, inTitle: false, titles: 0, title: "" };
+  let count = 0;
+  for (const token of tokensOf(html)) {
+    take(token, state);
+    if (writer.length() > options.most) break;
+    count += 1;
+    if (count % BREATH === 0) await setImmediate();
+  }
+  return { title: plainLine(state.title), text: writer.text() };
+}
+
+function take(token: Token, state: State): void {
+  if (token.kind === "text") return takeText(token.text, state);
+  if (token.name === "title") {
+    state.inTitle = token.kind === "start";
+    if (state.inTitle && state.dropped === undefined) state.titles += 1;
+    return;
+  }
+  if (state.dropped !== undefined) return within(state.dropped, token, state);
+  if (token.kind === "end") return state.writer.end(token.name);
+  if (isDropped(token.name, token.attributes, state.around)) {
+    state.dropped = { name: token.name, depth: 1 };
+    return;
+  }
+  state.writer.start(token.name, token.attributes);
+}
+
+function takeText(text: string, state: State): void {
+  if (state.dropped !== undefined) return;
+  if (!state.inTitle) state.writer.say(text);
+  else if (state.titles === 1) state.title = `${state.title}${text}`.slice(0, 1000);
+}
+
+function within(
+  dropped: { readonly name: string; depth: number },
+  token: Exclude<Token, { readonly kind: "text" }>,
+  state: State,
+): void {
+  if (token.name !== dropped.name) return;
+  dropped.depth += token.kind === "start" ? 1 : -1;
+  if (dropped.depth === 0) state.dropped = undefined;
+}
+
+/** Elements that are never closed, or need not be: they cannot be left out up to their end. */
+const OPEN =
+  /^(?:area|base|body|br|col|dd|dt|embed|head|hr|html|img|input|li|link|meta|option|p|source|tbody|td|tfoot|th|thead|tr|track|wbr)$/;
+
+function isDropped(name: string, attributes: Attributes, around: ReadonlySet<string>): boolean {
+  if (UNREADABLE.has(name) || around.has(name)) return true;
+  const isHidden =
+    attributes.has("hidden") ||
+    attributes.get("aria-hidden") === "true" ||
+    /display\s*:\s*none/i.test(attributes.get("style") ?? "");
+  return isHidden && !OPEN.test(name);
+}
+
+/** Any HTML as one line of text: a title, a snippet. */
+export function lineOf(html: string): string {
+  let text = "";
+  let isRaw = false;
+  for (const token of tokensOf(html.slice(0, 20_000))) {
+    if (token.kind === "text") text += isRaw ? "" : token.text;
+    else if (UNREADABLE.has(token.name)) isRaw = token.kind === "start";
+    else if (/^(?:br|p|div|li|td)$/.test(token.name)) text += " ";
+  }
+  return plainLine(text);
+}
+
+function plainLine(text: string): string {
+  return text.replaceAll(/\s+/g, " ").trim();
+}

@@ -1,0 +1,95 @@
+import { readBody } from "./body.ts";
+import type { Body } from "./body.ts";
+import { startLimit } from "./deadline.ts";
+import { Refusal, request } from "./request.ts";
+import type { Answer, RequestOptions } from "./request.ts";
+
+/** A page as it was found. */
+export interface Page {
+  /** Where the redirects led. */
+  readonly url: URL;
+  readonly status: number;
+  /** Its content type as the server says it; "" where it does not. */
+  readonly type: string;
+  /** Absent where the type is not one of text. */
+  readonly body?: Body;
+  /** Bytes, as the server says it; "" where it does not. */
+  readonly length: string;
+}
+
+export interface PageOptions extends RequestOptions {
+  /** Bytes of a body that are read. */
+  readonly most: number;
+  /** In all, from the first name to resolve to the last byte. */
+  readonly milliseconds: number;
+}
+
+const MAX_REDIRECTS = 5;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/**
+ * Fetches a page, following redirects: each of them is checked like the first address. Throws a
+ * `Refusal` for what may not be fetched, an error in words for what cannot be, and the signal's reason.
+ */
+export async function fetchPage(start: URL, options: PageOptions): Promise<Page> {
+  const limit = startLimit(options.milliseconds, options.signal);
+  try {
+    return await followed(start, { ...options, signal: limit.signal });
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (!limit.isOver()) throw error;
+    throw new Error(`nothing came within ${options.milliseconds / 1000} s`, { cause: error });
+  } finally {
+    limit.close();
+  }
+}
+
+async function followed(start: URL, options: PageOptions): Promise<Page> {
+  let url = start;
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+    if (url.protocol !== "http:" && url.protocol !== "https:") {
+      throw new Refusal("only http and https addresses can be fetched");
+    }
+    const answer = await request(url, options);
+    try {
+      const next = REDIRECTS.has(answer.status) ? answer.header("location") : "";
+      if (next === "") return await pageOf(url, answer, options);
+      url = nextUrl(next, url);
+    } finally {
+      answer.close();
+    }
+  }
+  throw new Error(`it redirects more than ${MAX_REDIRECTS} times`);
+}
+
+function nextUrl(location: string, base: URL): URL {
+  const url = URL.parse(location, base.href);
+  if (url === null) throw new Error("it redirects to what is no address");
+  if (url.hash === "") url.hash = base.hash;
+  return url;
+}
+
+async function pageOf(url: URL, answer: Answer, { most, signal }: PageOptions): Promise<Page> {
+  const { status, header } = answer;
+  const page = {
+    url,
+    status,
+    type: header("content-type").trim().slice(0, 200),
+    length: header("content-length"),
+  };
+  if (!isText(page.type)) return page;
+  return { ...page, body: await readBody(answer, most, signal) };
+}
+
+/** Types whose bodies are text; no type may be text, too. */
+function isText(type: string): boolean {
+  const name = type.split(";")[0]?.trim().toLowerCase() ?? "";
+  return (
+    name === "" ||
+    name.startsWith("text/") ||
+    /^application\/(?:.*\+)?(?:json|xml|yaml|x-yaml|toml|javascript|ecmascript|x-javascript|x-ndjson|ndjson|jsonl|sql|x-sh|graphql|x-www-form-urlencoded|rtf|x-tex|xhtml)$/.test(
+      name,
+    ) ||
+    name === "image/svg+xml"
+  );
+}

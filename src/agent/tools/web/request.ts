@@ -1,0 +1,159 @@
+import { lookup as lookupAll } from "node:dns/promises";
+import { isIP } from "node:net";
+import { VERSION } from "../../../base/version.ts";
+import type { Fetch } from "../../model/contract.ts";
+import type { IsAllowed } from "./addresses.ts";
+import { plainHost } from "./addresses.ts";
+import { startLimit, unlessAborted } from "./deadline.ts";
+
+/** All addresses of a name. */
+export type Lookup = (host: string) => Promise<readonly { readonly address: string }[]>;
+
+/** An answer whose body has not been read yet. */
+export interface Answer {
+  readonly status: number;
+  /** "" where there is none. */
+  readonly header: (name: string) => string;
+  /** As they came, still compressed. Throws where the connection breaks off. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Ends the connection, read or not. */
+  close(): void;
+}
+
+/** What a request may not do; its message is for a model. */
+export class Refusal extends Error {}
+
+export interface RequestOptions {
+  readonly isAllowed: IsAllowed;
+  readonly lookup?: Lookup;
+  /** The URL of a proxy; empty is none. */
+  readonly proxy: string;
+  /** Asks where there is a proxy: a runtime's own, which must understand Bun's `proxy` option. */
+  readonly fetch: Fetch;
+  readonly signal: AbortSignal;
+}
+
+const HEADERS = {
+  "User-Agent": `Mozilla/5.0 (compatible; picoclaw/${VERSION})`,
+  Accept: "text/html,application/xhtml+xml,application/json,text/*;q=0.9,*/*;q=0.5",
+  "Accept-Encoding": "gzip, br",
+};
+
+/** Addresses of one name that are tried, one after the other, and milliseconds for each but the last. */
+const MAX_ADDRESSES = 4;
+const CONNECT_MS = 8_000;
+/** Milliseconds that a name may take to resolve where a proxy will resolve it anyway. */
+const LOOKUP_MS = 3_000;
+
+/**
+ * Asks for a page once, without following redirects. The name is resolved first, its addresses are
+ * checked, and the connection goes to an address that was: no second answer of a resolver can lead it
+ * elsewhere. Throws a `Refusal` where no address is allowed.
+ */
+export async function request(url: URL, options: RequestOptions): Promise<Answer> {
+  if (options.proxy !== "") return await requestThroughProxy(url, options);
+  const addresses = await allowedAddresses(url, options);
+  for (const [index, address] of addresses.entries()) {
+    const isLast = index === addresses.length - 1;
+    try {
+      return await requestAt(address, url, { ...options, isLast });
+    } catch (error) {
+      options.signal.throwIfAborted();
+      if (isLast) throw error;
+    }
+  }
+  throw new Error("the host has no address");
+}
+
+async function allowedAddresses(url: URL, options: RequestOptions): Promise<string[]> {
+  const host = plainHost(url.hostname);
+  const all = isIP(host) === 0 ? await resolved(host, options) : [host];
+  const allowed = all.filter((address) => options.isAllowed(address, host));
+  if (allowed.length === 0 && all.length > 0) {
+    throw new Refusal("its address is not a public one, and is not on private_host_whitelist");
+  }
+  return allowed.slice(0, MAX_ADDRESSES);
+}
+
+async function resolved(host: string, { lookup, signal }: RequestOptions): Promise<string[]> {
+  const look = lookup ?? ((name: string) => lookupAll(name, { all: true }));
+  const found = await unlessAborted(look(host), signal);
+  return [...new Set(found.map(({ address }) => address))];
+}
+
+async function requestAt(
+  address: string,
+  url: URL,
+  { signal, isLast }: RequestOptions & { readonly isLast: boolean },
+): Promise<Answer> {
+  const host = plainHost(url.hostname);
+  const isSecure = url.protocol === "https:";
+  const { request: send } = await (isSecure ? import("node:https") : import("node:http"));
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const sent = send({
+    host: address,
+    port: url.port === "" ? (isSecure ? 443 : 80) : Number(url.port),
+    path: `${url.pathname}${url.search}`,
+    // A connection of its own: a pool knows connections by name and could hand out an older one.
+    agent: false,
+    headers: { Host: url.host, ...HEADERS },
+    // The certificate must be that of the name; where there is no name the address is checked.
+    ...(isIP(host) === 0 && { servername: host }),
+  });
+  const onAbort = (): void => void sent.destroy(new Error("broken off"));
+  const timer = isLast ? undefined : setTimeout(onAbort, CONNECT_MS);
+  signal.addEventListener("abort", onAbort, { once: true });
+  sent.on("error", reject);
+  sent.on("response", (response) => {
+    clearTimeout(timer);
+    // Whoever reads the body hears of it too; where nobody does, it is no matter.
+    response.on("error", () => {});
+    resolve({
+      status: response.statusCode ?? 0,
+      header: (name) => [response.headers[name] ?? []].flat().join(", "),
+      body: response,
+      close() {
+        signal.removeEventListener("abort", onAbort);
+        sent.destroy();
+      },
+    });
+  });
+  sent.end();
+  try {
+    return await promise;
+  } catch (error) {
+    signal.removeEventListener("abort", onAbort);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What cannot be resolved here is the proxy's affair; what can, and is not allowed, stays refused. */
+async function requestThroughProxy(url: URL, options: RequestOptions): Promise<Answer> {
+  const limit = startLimit(LOOKUP_MS, options.signal);
+  try {
+    await allowedAddresses(url, { ...options, signal: limit.signal });
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (error instanceof Refusal) throw error;
+  } finally {
+    limit.close();
+  }
+  const { fetch, proxy, signal } = options;
+  const address = `${url.origin}${url.pathname}${url.search}`;
+  const response = await fetch(address, {
+    proxy,
+    signal,
+    redirect: "manual",
+    headers: HEADERS,
+    // Bun's own: the body stays compressed, so that its bound is ours.
+    decompress: false,
+  });
+  return {
+    status: response.status,
+    header: (name) => response.headers.get(name) ?? "",
+    body: response.body ?? new ReadableStream<Uint8Array>(),
+    close: () => void response.body?.cancel().catch(() => {}),
+  };
+}
