@@ -27,6 +27,11 @@ export function isEnabled(entry: Branch): boolean {
   return v.safeParse(flag(), childOf(entry, "enabled")).output === true;
 }
 
+/** Whether an entry says that it is switched off; to say nothing is another thing. */
+export function isDisabled(entry: Branch): boolean {
+  return v.safeParse(flag(), childOf(entry, "enabled")).output === false;
+}
+
 /** The tree with settings for every enabled channel of type mqtt, or for a new one where none is. */
 export function withSettings(tree: Branch, settings: Branch): Branch {
   const enabled = mqttNames(tree).filter((name) => isEnabled(channelAt(tree, name)));

@@ -6,6 +6,7 @@ import { MQTT_SETTINGS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 import { AGENT_DEFAULTS, GATEWAY } from "./schema.ts";
+import { EXEC, SWITCHED, TOOLS } from "./tools-schema.ts";
 import { leaf, untypedLeaf, withDeepChild } from "./tree.ts";
 import type { Branch, Leaf } from "./tree.ts";
 
@@ -20,6 +21,7 @@ interface Setting {
 
 const CHANNEL_PREFIX = "PICOCLAW_CHANNELS_MQTT_";
 const DEFAULTS_PREFIX = "PICOCLAW_AGENTS_DEFAULTS_";
+const TOOLS_PREFIX = "PICOCLAW_TOOLS_";
 
 /** The settings of a channel of type mqtt that have a variable (contract section 2). */
 const CHANNEL_SETTINGS: readonly Setting[] = (
@@ -39,6 +41,24 @@ const CHANNEL_SETTINGS: readonly Setting[] = (
   schema: MQTT_SETTINGS[key],
 }));
 
+/** The switch of every tool, and what can be set of them beside. */
+const TOOL_SETTINGS: readonly Setting[] = [
+  ...["exec", "read_file", "web", ...SWITCHED].map((name) =>
+    toolSetting([name, "enabled"], EXEC.enabled),
+  ),
+  ...(["enable_deny_patterns", "allow_remote", "timeout_seconds"] as const).map((key) =>
+    toolSetting(["exec", key], EXEC[key]),
+  ),
+  ...(["filter_sensitive_data", "filter_min_length"] as const).map((key) =>
+    toolSetting([key], TOOLS[key]),
+  ),
+];
+
+function toolSetting(path: readonly string[], schema: v.GenericSchema): Setting {
+  const variable = TOOLS_PREFIX + path.join("_").toUpperCase();
+  return { variable, path: ["tools", ...path], schema };
+}
+
 const OTHER_SETTINGS: readonly Setting[] = [
   ...Object.entries(AGENT_DEFAULTS).map(([key, schema]) => ({
     variable: DEFAULTS_PREFIX + key.toUpperCase(),
@@ -52,10 +72,18 @@ const OTHER_SETTINGS: readonly Setting[] = [
   },
   { variable: "PICOCLAW_GATEWAY_HOST", path: ["gateway", "host"], schema: GATEWAY.host },
   { variable: "PICOCLAW_GATEWAY_PORT", path: ["gateway", "port"], schema: GATEWAY.port },
+  ...TOOL_SETTINGS,
 ];
 
 /** Variables with which Go PicoClaw sets what this program does not use. */
-const GO_VARIABLES = GO_KEYS.agentDefaults.map((key) => DEFAULTS_PREFIX + key.toUpperCase());
+const GO_VARIABLES = [
+  ...GO_KEYS.agentDefaults.map((key) => DEFAULTS_PREFIX + key.toUpperCase()),
+  ...GO_KEYS.tools.map((key) => TOOLS_PREFIX + key.toUpperCase()),
+  ...GO_KEYS.web.map((key) => `${TOOLS_PREFIX}WEB_${key.toUpperCase()}`),
+];
+
+/** What the names of settings begin with. */
+const PREFIXES = [CHANNEL_PREFIX, DEFAULTS_PREFIX, TOOLS_PREFIX];
 
 /** The channels of type mqtt that variables are to change. */
 export interface EnvironmentTarget {
@@ -108,7 +136,7 @@ export function unknownVariables(env: Environment): Warning[] {
   const known = [...CHANNEL_SETTINGS, ...OTHER_SETTINGS].map(({ variable }) => variable);
   const words = [...known, ...GO_VARIABLES];
   return Object.keys(env).flatMap((name) => {
-    const isOurs = name.startsWith(CHANNEL_PREFIX) || name.startsWith(DEFAULTS_PREFIX);
+    const isOurs = PREFIXES.some((prefix) => name.startsWith(prefix));
     if (!isOurs || !env[name] || words.includes(name)) return [];
     if (GO_VARIABLES.some((variable) => name.startsWith(`${variable}_`))) return [];
     const nearest = nearestWord(name, words);

@@ -1,4 +1,4 @@
-import { isEnabled, mqttNames } from "./channel-tree.ts";
+import { isDisabled, isEnabled, mqttNames } from "./channel-tree.ts";
 import { resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
 import type { Problem } from "./problem.ts";
@@ -13,7 +13,8 @@ export async function withSecrets(
   const problems: Problem[] = [];
   const resolve: Resolve = (node, path) => resolved(node, path, { surroundings, problems });
   const withModels = await withModelSecrets(tree, resolve);
-  return { tree: await withChannelSecrets(withModels, resolve), problems };
+  const withSearches = await withSearchSecrets(withModels, resolve);
+  return { tree: await withChannelSecrets(withSearches, resolve), problems };
 }
 
 type Resolve = (node: Tree, path: Path) => Promise<Tree | undefined>;
@@ -60,18 +61,37 @@ async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch>
   const items: Tree[] = [];
   for (const [index, entry] of models.items.entries()) {
     const isOff = textAt(entry, "enabled") === "false" && textAt(entry, "model_name") !== wanted;
-    items.push(await withKeys(entry, index, isOff ? notResolved : resolve));
+    items.push(await withKeys(entry, ["model_list", index], isOff ? notResolved : resolve));
   }
   return withChild(tree, "model_list", { ...models, items });
 }
 
-async function withKeys(entry: Tree, index: number, resolve: Resolve): Promise<Tree> {
+/** The keys of searches that are switched on; of others no reference is followed. */
+async function withSearchSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
+  const web = branchAt(branchAt(tree, "tools"), "web");
+  if (web === undefined) return tree;
+  let result = tree;
+  for (const name of ["brave", "tavily"]) {
+    const search = branchAt(web, name);
+    if (search === undefined) continue;
+    const isAsked = isEnabled(search) && !isDisabled(web);
+    const path = ["tools", "web", name];
+    result = withDeepChild(
+      result,
+      path,
+      await withKeys(search, path, isAsked ? resolve : notResolved),
+    );
+  }
+  return result;
+}
+
+async function withKeys(entry: Tree, path: Path, resolve: Resolve): Promise<Tree> {
   const keys = childOf(entry, "api_keys");
   if (entry.kind !== "branch" || keys === undefined || keys.kind === "branch") return entry;
   const several = keys.kind === "list" ? keys.items : [keys];
   const items: Tree[] = [];
   for (const [position, key] of several.entries()) {
-    const secret = await resolve(key, ["model_list", index, "api_keys", position]);
+    const secret = await resolve(key, [...path, "api_keys", position]);
     if (secret !== undefined) items.push(secret);
   }
   return withChild(entry, "api_keys", list(items, keys.origin));

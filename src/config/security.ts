@@ -3,7 +3,17 @@ import type { Warning } from "./contract.ts";
 import { channelType, upgraded } from "./migrate.ts";
 import { lineOf, quotable } from "./problem.ts";
 import { withProvidersAsModels } from "./providers.ts";
-import { branchAt, childOf, list, mergeBranches, textAt, withChild, withoutChild } from "./tree.ts";
+import {
+  branch,
+  branchAt,
+  childOf,
+  list,
+  mergeBranches,
+  textAt,
+  withChild,
+  withDeepChild,
+  withoutChild,
+} from "./tree.ts";
 import type { Branch, List, Tree } from "./tree.ts";
 
 /**
@@ -19,7 +29,7 @@ export function withSecurity(
   const upper = upgraded(security, (name, entry) =>
     channelType(name, childOf(channels, name) ?? entry),
   );
-  const others = withoutChild(withoutChild(upper, "model_list"), "version");
+  const others = withSearches(withoutChild(withoutChild(upper, "model_list"), "version"));
   const tree = withProvidersAsModels(mergeBranches(lower, others));
   const keys = upper.entries.get("model_list");
   const models = tree.entries.get("model_list") ?? list([], tree.origin);
@@ -28,6 +38,21 @@ export function withSecurity(
     return { tree, warnings: [warningOf("", keys, "is no map of names")] };
   const { items, warnings } = withKeys(models, keys);
   return { tree: withChild(tree, "model_list", { ...models, items }), warnings };
+}
+
+/** `web` is `tools.web`: of both `tools.web` counts, and a search without keys takes none away. */
+function withSearches(security: Branch): Branch {
+  const web = branchAt(security, "web");
+  const tools = branchAt(security, "tools");
+  const inner = branchAt(tools, "web");
+  const both = web === undefined ? inner : inner === undefined ? web : mergeBranches(web, inner);
+  if (both === undefined) return security;
+  const entries = [...both.entries].map(([name, entry]): [string, Tree] => [
+    name,
+    entry.kind === "branch" ? withoutEmptyKeys(entry) : entry,
+  ]);
+  const searches = branch(entries, both.origin);
+  return withDeepChild(withoutChild(security, "web"), ["tools", "web"], searches);
 }
 
 /** Each entry with what stands under its `name:index`, counted among equal names, or its `name`. */

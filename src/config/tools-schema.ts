@@ -16,7 +16,7 @@ import {
 const GIB = 2 ** 30;
 
 /** Tools that have nothing but a switch, as Go PicoClaw names them. */
-const SWITCHED = [
+export const SWITCHED = [
   "append_file",
   "device",
   "edit_file",

@@ -153,6 +153,59 @@ describe("other environment variables", () => {
     assert.deepEqual(routing, { enabled: false, light_model: "", threshold: 0.35 });
   });
 
+  it("switch tools off and on, and set their bounds", async () => {
+    const names =
+      `exec read_file write_file edit_file append_file list_dir web_fetch web subagent spawn
+      spawn_status device memory skills`.split(/\s+/);
+    const env = {
+      ...Object.fromEntries(
+        names.map((name) => [`PICOCLAW_TOOLS_${name.toUpperCase()}_ENABLED`, "0"]),
+      ),
+      PICOCLAW_TOOLS_EXEC_ENABLE_DENY_PATTERNS: "false",
+      PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: "F",
+      PICOCLAW_TOOLS_EXEC_TIMEOUT_SECONDS: "7",
+      PICOCLAW_TOOLS_FILTER_SENSITIVE_DATA: "false",
+      PICOCLAW_TOOLS_FILTER_MIN_LENGTH: "20",
+    };
+    const loaded = await loadedFrom({ tools: { exec: { allow_remote: true } } }, { env });
+    const { off, exec, filter_sensitive_data, filter_min_length } = loaded.config.tools;
+    const expected = names.map((name) => (name === "web" ? "web_search" : name));
+    assert.deepEqual([...off].toSorted(), expected.toSorted());
+    assert.deepEqual(
+      [exec.enable_deny_patterns, exec.allow_remote, exec.timeout_seconds],
+      [false, false, 7],
+    );
+    assert.deepEqual([filter_sensitive_data, filter_min_length], [false, 20]);
+    assert.equal(warningText(loaded).includes("PICOCLAW_TOOLS"), false);
+    const on = { PICOCLAW_TOOLS_EXEC_ENABLED: "true", PICOCLAW_TOOLS_SPAWN_ENABLED: "" };
+    const tools = { exec: { enabled: false }, spawn: { enabled: false } };
+    const { config } = await loadedFrom({ tools }, { env: on });
+    assert.deepEqual([...config.tools.off], ["spawn"]);
+  });
+
+  it("of tools that are wrong or unknown are told", async () => {
+    const wrong = { PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: "no" };
+    const failure = await failureFrom({}, { env: wrong });
+    assert.equal(
+      failure.message,
+      'environment PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: found "no", allowed is true or false',
+    );
+    const env = {
+      PICOCLAW_TOOLS_EXECC_ENABLED: "false",
+      PICOCLAW_TOOLS_EXEC_CUSTOM_DENY_PATTERNS: "x",
+      PICOCLAW_TOOLS_CRON_ALLOW_COMMAND: "true",
+      PICOCLAW_TOOLS_MCP_ENABLED: "true",
+      PICOCLAW_TOOLS_WEB_KAGI_ENABLED: "true",
+    };
+    const warnings = warningText(await loadedFrom({}, { env }));
+    assert.match(
+      warnings,
+      /EXECC_ENABLED is not known.*did you mean PICOCLAW_TOOLS_EXEC_ENABLED\?/,
+    );
+    assert.match(warnings, /CUSTOM_DENY_PATTERNS is not known/);
+    assert.doesNotMatch(warnings, /CRON|MCP|KAGI/);
+  });
+
   it("set the gateway", async () => {
     const env = {
       PICOCLAW_LOG_LEVEL: "DEBUG",

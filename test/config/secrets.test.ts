@@ -15,6 +15,10 @@ const keyConfig = (key: unknown, more: object = {}) => ({
 const keyOf = (loaded: Awaited<ReturnType<typeof loadedFrom>>) =>
   loaded.config.model_list[0]?.api_keys[0]?.reveal();
 
+const searchWithKey = (enabled: boolean) => ({ enabled, api_keys: ["file://missing"] });
+
+const webFiles = (web: object) => ({ "config.json": { version: 3, tools: { web } }, key: "k" });
+
 describe("file:// secrets", () => {
   it("are read beside config.json, trimmed, wherever a secret may stand", async () => {
     const files = {
@@ -36,6 +40,36 @@ describe("file:// secrets", () => {
       assert.equal(firstChannel(loaded).settings.password?.reveal(), "p w");
       const keys = loaded.config.model_list[0]?.api_keys.map((key) => key.reveal());
       assert.deepEqual(keys, ["k1", "k2"]);
+    });
+  });
+
+  it("of searches are read where the search is switched on, and only there", async () => {
+    await inHome(webFiles({ brave: { enabled: true } }), async (home) => {
+      assert.deepEqual((await home.loaded()).config.tools.web.brave.api_keys, []);
+    });
+    const security = { ".security.yml": "web: {brave: {api_keys: [file://key, plain]}}" };
+    await inHome({ ...webFiles({ brave: { enabled: true } }), ...security }, async (home) => {
+      const { brave } = (await home.loaded()).config.tools.web;
+      assert.deepEqual(
+        brave.api_keys.map((key) => key.reveal()),
+        ["k", "plain"],
+      );
+    });
+    for (const web of [
+      { brave: searchWithKey(false) },
+      { enabled: false, tavily: searchWithKey(true) },
+    ]) {
+      await inHome(webFiles(web), async (home) => {
+        const { brave, tavily } = (await home.loaded()).config.tools.web;
+        assert.deepEqual([brave.api_keys, tavily.api_keys], [[], []]);
+      });
+    }
+    await inHome(webFiles({ tavily: searchWithKey(true) }), async (home) => {
+      const failure = await home.failed();
+      assert.match(
+        failure.message,
+        /tools\.web\.tavily\.api_keys\[0\]: .*cannot be read \(ENOENT\)/,
+      );
     });
   });
 

@@ -156,6 +156,52 @@ describe("models in .security.yml", () => {
   });
 });
 
+describe("searches in .security.yml", () => {
+  const tools = {
+    web: {
+      brave: { enabled: true, api_keys: ["old"] },
+      tavily: { enabled: true, base_url: "https://t.test" },
+    },
+  };
+  for (const [what, security, brave, tavily] of [
+    [
+      "under web",
+      "web: {brave: {api_keys: [b1, 007]}, tavily: {api_keys: t}}",
+      ["b1", "007"],
+      ["t"],
+    ],
+    [
+      "under tools.web",
+      "tools: {web: {brave: {api_keys: [b1]}, tavily: {api_keys: [t]}}}",
+      ["b1"],
+      ["t"],
+    ],
+    [
+      "under both, tools.web first",
+      "web: {brave: {api_keys: [b1]}, tavily: {api_keys: [t]}}\ntools: {web: {brave: {api_keys: [b2]}}}",
+      ["b2"],
+      ["t"],
+    ],
+    ["not at all", "web: {brave: {api_keys: []}, kagi: {api_keys: [k]}}", ["old"], []],
+    ["in another shape", "web: x", ["old"], []],
+  ] as const) {
+    it(`have their keys ${what}`, async () => {
+      const loaded = await loadedFrom({ version: 3, tools }, { security });
+      const { web } = loaded.config.tools;
+      assert.deepEqual(
+        web.brave.api_keys.map((key) => key.reveal()),
+        brave,
+      );
+      assert.deepEqual(
+        web.tavily.api_keys.map((key) => key.reveal()),
+        tavily,
+      );
+      assert.equal(web.tavily.base_url, "https://t.test");
+      assert.doesNotMatch(warningText(loaded), /web/);
+    });
+  }
+});
+
 it("what .security.yml holds for other parts of Go PicoClaw is no reason to warn", async () => {
   const security =
     "web: {brave: {api_keys: [k]}}\nskills: {github: {token: t}}\nchannels: {telegram: {token: t}}\n";
