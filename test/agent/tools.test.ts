@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import * as v from "valibot";
 import { FACT_NAMES } from "../../src/agent/device/facts.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
+import { defineTool } from "../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
@@ -37,6 +38,21 @@ describe("the schema of a tool", () => {
         },
       },
       required: ["path", "mode", "deep"],
+      additionalProperties: false,
+    });
+  });
+
+  it("tells what may be null as what may be left out", () => {
+    const tool = defineTool({
+      name: "wait",
+      description: "",
+      input: v.object({ seconds: v.nullish(v.pipe(v.number(), v.description("how long"))) }),
+      run: async ({ seconds }) => String(seconds ?? 1),
+    });
+    assert.deepEqual(tool.parameters, {
+      type: "object",
+      properties: { seconds: { type: "number", description: "how long" } },
+      required: [],
       additionalProperties: false,
     });
   });

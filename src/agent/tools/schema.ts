@@ -11,6 +11,9 @@ export function jsonSchemaOf(schema: unknown): JsonSchema {
   return Object.assign({}, shape, ...facts);
 }
 
+/** `nullish` is told as optional: some models write null for what they leave out, none need to know. */
+const MAY_BE_LEFT_OUT: ReadonlySet<string> = new Set(["optional", "nullish"]);
+
 function shapeOf(schema: unknown): JsonSchema {
   const type = textAt(schema, "type");
   switch (type) {
@@ -26,6 +29,7 @@ function shapeOf(schema: unknown): JsonSchema {
     case "strict_object":
       return objectShapeOf(Object.entries(at(schema, "entries") ?? {}));
     case "optional":
+    case "nullish":
       return jsonSchemaOf(at(schema, "wrapped"));
     default:
       throw new Error(`no JSON Schema for ${type || "this"}`);
@@ -33,7 +37,7 @@ function shapeOf(schema: unknown): JsonSchema {
 }
 
 function objectShapeOf(entries: readonly [string, unknown][]): JsonSchema {
-  const required = entries.filter(([, schema]) => textAt(schema, "type") !== "optional");
+  const required = entries.filter(([, schema]) => !MAY_BE_LEFT_OUT.has(textAt(schema, "type")));
   return {
     type: "object",
     properties: Object.fromEntries(entries.map(([key, schema]) => [key, jsonSchemaOf(schema)])),

@@ -1,0 +1,48 @@
+import { Buffer } from "node:buffer";
+import { constants } from "node:fs";
+import * as v from "valibot";
+import type { Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import type { Bounds } from "./files/bounds.ts";
+import { FileFault, inWords, shownPath } from "./files/fault.ts";
+import { withFileToWrite } from "./files/reach.ts";
+import { openRegular } from "./files/regular.ts";
+
+const input = v.object({
+  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
+  content: v.pipe(
+    v.string(),
+    v.description("What is added at the file's end, as it is: begin or end it with a line break."),
+  ),
+});
+
+/** Adds to the end of a file. */
+export function createAppendFile(bounds: Bounds): Tool {
+  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+  return defineTool({
+    name: "append_file",
+    description: "Adds text to the end of a file, which is made where it is missing.",
+    input,
+    alone: true,
+    run: ({ path, content }) =>
+      inWords(path, () =>
+        withFileToWrite(path, bounds, async (pin, name) => {
+          const { handle, stats } = await openRegular(pin, name, O_WRONLY | O_APPEND | O_CREAT);
+          try {
+            // Its other name may lie outside of the workspace, and it is written in place.
+            if (stats.nlink > 1) {
+              throw new FileFault(
+                `${shownPath(path)} has more than one name and cannot be added to`,
+              );
+            }
+            await handle.writeFile(content);
+            await handle.sync();
+          } finally {
+            await handle.close();
+          }
+          const bytes = Buffer.byteLength(content);
+          return `added ${bytes} bytes to ${shownPath(path)}, which has ${stats.size + bytes} now`;
+        }),
+      ),
+  });
+}

@@ -1,0 +1,102 @@
+import { constants } from "node:fs";
+import * as v from "valibot";
+import type { Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import type { Bounds } from "./files/bounds.ts";
+import { FileFault, inWords, shownPath } from "./files/fault.ts";
+import { nearestLine } from "./files/nearest-line.ts";
+import type { Pin } from "./files/pin.ts";
+import { withFileToWrite } from "./files/reach.ts";
+import { openRegular, readBytes } from "./files/regular.ts";
+import { replaceFile } from "./files/replace.ts";
+
+const input = v.object({
+  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
+  old_text: v.pipe(
+    v.string(),
+    v.minLength(1, "the text to replace is empty"),
+    v.description("The text to replace, as it stands in the file; it must be there exactly once."),
+  ),
+  new_text: v.pipe(v.string(), v.description("What takes its place.")),
+});
+
+/** Bytes of a file that is held in memory to be changed. */
+const MAX_SIZE = 10 * 1024 * 1024;
+
+/** Replaces one passage of a file. */
+export function createEditFile(bounds: Bounds): Tool {
+  return defineTool({
+    name: "edit_file",
+    description:
+      "Replaces one passage of a text file. Take enough of the lines around it that it is found only once.",
+    input,
+    alone: true,
+    run: ({ path, old_text, new_text }) =>
+      inWords(path, () =>
+        withFileToWrite(path, bounds, async (pin, name) => {
+          const text = await wholeText(path, pin, name);
+          const place = onlyPlace(path, text, old_text);
+          const after = text.slice(place + old_text.length);
+          await replaceFile(pin, name, text.slice(0, place) + new_text + after);
+          return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
+        }),
+      ),
+  });
+}
+
+async function wholeText(path: string, pin: Pin, name: string): Promise<string> {
+  const { handle, stats } = await openRegular(pin, name, constants.O_RDONLY);
+  try {
+    if (stats.size > MAX_SIZE) {
+      throw new FileFault(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
+    }
+    const bytes = await readBytes(handle, 0, stats.size);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    // All other bytes would be lost with the first change.
+    if (error instanceof TypeError) {
+      throw new FileFault(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
+    }
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+function onlyPlace(path: string, text: string, old: string): number {
+  const places = placesOf(text, old);
+  const [place] = places;
+  if (place === undefined) throw new FileFault(`${shownPath(path)} ${whyNowhere(text, old)}`);
+  if (places.length === 1) return place;
+  const lines = places.slice(0, 10).map((found) => lineAt(text, found));
+  throw new FileFault(
+    `that text is in ${shownPath(path)} ${places.length} times (lines ${lines.join(", ")}${places.length > 10 ? " …" : ""}); take more of the text around it`,
+  );
+}
+
+/** Where a text begins, places that overlap too: either of them could have been meant. */
+function placesOf(text: string, wanted: string): number[] {
+  const places: number[] = [];
+  for (let at = text.indexOf(wanted); at !== -1; at = text.indexOf(wanted, at + 1)) {
+    places.push(at);
+  }
+  return places;
+}
+
+function whyNowhere(text: string, old: string): string {
+  const none = "does not hold that text";
+  if (old.includes("\n") && text.replaceAll("\r\n", "\n").includes(old)) {
+    return `${none}: its lines end with \\r\\n`;
+  }
+  const nearest = nearestLine(text, old);
+  if (nearest === undefined) return none;
+  return `${none}; the nearest is line ${nearest.number}: ${nearest.line}`;
+}
+
+function lineAt(text: string, place: number): number {
+  let line = 1;
+  for (let at = text.indexOf("\n"); at !== -1 && at < place; at = text.indexOf("\n", at + 1)) {
+    line += 1;
+  }
+  return line;
+}

@@ -1,0 +1,65 @@
+import { isAbsolute, relative, sep } from "node:path";
+
+/** Where the file tools may read and write; patterns are matched against real paths. */
+export interface Bounds {
+  readonly workspace: string;
+  /** Whether reading and writing stay inside the workspace. */
+  readonly restrict: boolean;
+  /** Whether reading may leave it all the same. */
+  readonly readOutside: boolean;
+  readonly allowRead: readonly RegExp[];
+  readonly allowWrite: readonly RegExp[];
+}
+
+export type Use = "read" | "write";
+
+/** Files of this program that hold keys, wherever they lie. */
+const SECRET_NAMES: ReadonlySet<string> = new Set([".security.yml", "config.json"]);
+/** The folder of this program's database in the workspace. */
+const STATE = "state";
+/** Memory, environment and open files of processes; the kernel's memory and log. */
+const KERNEL_SECRETS = /^\/proc\/(\d+|self|thread-self|kcore|kmsg|kpage\w*|keys|key-users)(\/|$)/;
+const DEVICES = /^\/dev(\/|$)/;
+const KERNEL = /^\/(proc|sys|dev)(\/|$)/;
+
+/**
+ * Why a real path may not be used so, as the end of a sentence about it; undefined where it may. The
+ * workspace must be a real path, too.
+ */
+export function refusalOf(real: string, use: Use, bounds: Bounds): string | undefined {
+  if (isKept(real, bounds.workspace)) return "holds this program's own state or keys";
+  if (isInside(real, bounds.workspace)) return undefined;
+  if (KERNEL_SECRETS.test(real) || DEVICES.test(real) || (use === "write" && KERNEL.test(real))) {
+    return "belongs to the system's devices and processes";
+  }
+  const patterns = use === "read" ? bounds.allowRead : bounds.allowWrite;
+  if (!bounds.restrict || (use === "read" && bounds.readOutside)) return undefined;
+  return patterns.some((pattern) => pattern.test(real)) ? undefined : "is outside of the workspace";
+}
+
+/** Whether a real path is a folder or lies in it. */
+export function isInside(real: string, folder: string): boolean {
+  const way = relative(folder, real);
+  return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}
+
+/** Whether a real path is one of this program's secrets, or in the folder of its state. */
+export function isKept(real: string, workspace: string): boolean {
+  if (real.split(sep).some((name) => SECRET_NAMES.has(folded(name)))) return true;
+  if (!isInside(real, workspace)) return false;
+  const [first = ""] = relative(workspace, real).split(sep);
+  return folded(first) === STATE;
+}
+
+/**
+ * A name as the most forgiving file system compares it: without case, Unicode forms, characters of no
+ * width (HFS+), trailing dots and blanks, streams (NTFS).
+ */
+function folded(name: string): string {
+  return name
+    .normalize("NFKC")
+    .replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g, "")
+    .toLowerCase()
+    .replace(/:.*$/s, "")
+    .replace(/[. ]+$/, "");
+}

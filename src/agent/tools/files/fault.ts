@@ -1,0 +1,52 @@
+import { visible } from "../../../base/visible.ts";
+import { shortened } from "../../shorten.ts";
+
+/** Why a file tool does not do what it was asked, in a sentence for the model. */
+export class FileFault extends Error {
+  override readonly name = "FileFault";
+}
+
+/** Characters of a path that an answer repeats. */
+const MAX_SHOWN = 200;
+
+/** What errors of the system mean for who asked; `%` stands for the path. */
+const WORDS: Readonly<Record<string, string>> = {
+  ENOENT: "% does not exist",
+  ENOTDIR: "a part of % is a file, not a folder",
+  EISDIR: "% is a folder",
+  EEXIST: "% exists already",
+  ELOOP: "% is or became a symbolic link that leads nowhere",
+  EACCES: "% is not open to this program's user",
+  EPERM: "% is not open to this program's user",
+  EROFS: "% is on a file system that cannot be written",
+  ENAMETOOLONG: "that path or a name in it is too long",
+  ENOSPC: "the disk is full, nothing was changed",
+  EDQUOT: "the disk is full, nothing was changed",
+  EMFILE: "too many files are open, try again",
+  ENFILE: "too many files are open, try again",
+  ENXIO: "% is a pipe, a socket or a device, not a file",
+  ENODEV: "% is a pipe, a socket or a device, not a file",
+  ETXTBSY: "% is a program that runs",
+};
+
+/** A path from a model as one short printable word. */
+export function shownPath(path: string): string {
+  return visible(shortened(path, MAX_SHOWN));
+}
+
+/** Runs a tool's work; what keeps it from its end becomes its answer. */
+export async function inWords(path: string, work: () => Promise<string>): Promise<string> {
+  try {
+    return await work();
+  } catch (thrown) {
+    if (thrown instanceof FileFault) return `error: ${thrown.message}`;
+    const words = WORDS[codeOf(thrown)];
+    if (words === undefined) throw thrown;
+    return `error: ${words.replace("%", () => shownPath(path))}`;
+  }
+}
+
+/** The system's name of an error, "" where it has none. */
+export function codeOf(thrown: unknown): string {
+  return thrown instanceof Error && "code" in thrown ? String(thrown.code) : "";
+}

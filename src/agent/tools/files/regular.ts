@@ -1,0 +1,72 @@
+import type { Stats } from "node:fs";
+import { constants } from "node:fs";
+import { lstat, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { codeOf, FileFault } from "./fault.ts";
+import type { Pin } from "./pin.ts";
+
+/** Mode of files that are made here: only this program's user reads them. */
+export const FILE_MODE = 0o600;
+
+export interface OpenFile {
+  readonly handle: FileHandle;
+  readonly stats: Stats;
+}
+
+/**
+ * Opens a file of a pinned folder and nothing else: no link, folder, pipe, socket or device. Never
+ * hangs, because a pipe without a writer is opened without waiting, and devices are not even opened.
+ */
+export async function openRegular(pin: Pin, name: string, flags: number): Promise<OpenFile> {
+  const path = pin.at(name);
+  const before = await statsIfAny(path);
+  if (before !== undefined) assertRegular(before);
+  // Windows has neither of these two: undefined counts as 0.
+  const { O_NOFOLLOW, O_NONBLOCK } = constants;
+  const handle = await open(path, flags | O_NOFOLLOW | O_NONBLOCK, FILE_MODE);
+  try {
+    await pin.check();
+    const stats = await handle.stat();
+    assertRegular(stats);
+    return { handle, stats };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** What is known of a path that is not followed; undefined where nothing is there. */
+export async function statsIfAny(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Throws a `FileFault` for all that is no file. */
+export function assertRegular(stats: Stats): void {
+  if (stats.isFile()) return;
+  if (stats.isDirectory()) throw new FileFault("that is a folder: list_dir shows what is in it");
+  if (stats.isSymbolicLink()) {
+    throw new FileFault("that became a symbolic link in this moment, nothing was done");
+  }
+  throw new FileFault("that is a pipe, a socket or a device, not a file");
+}
+
+/** At most `most` bytes from a place on; fewer at the end of the file. */
+export async function readBytes(
+  handle: FileHandle,
+  from: number,
+  most: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const { bytesRead } = await handle.read(bytes, length, most - length, from + length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return bytes.subarray(0, length);
+}

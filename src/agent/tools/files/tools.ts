@@ -1,0 +1,36 @@
+import type { ToolSettings } from "../../../config/contract.ts";
+import { createAppendFile } from "../append-file.ts";
+import type { Tool } from "../contract.ts";
+import { createEditFile } from "../edit-file.ts";
+import { createListDir } from "../list-dir.ts";
+import { createReadFile } from "../read-file.ts";
+import { createWriteFile } from "../write-file.ts";
+import type { Bounds } from "./bounds.ts";
+
+export interface FileToolOptions {
+  readonly workspace: string;
+  readonly settings: Pick<ToolSettings, "read_file" | "allow_read_paths" | "allow_write_paths">;
+  /** `restrict_to_workspace`. */
+  readonly restrict: boolean;
+  /** `allow_read_outside_workspace`. */
+  readonly readOutside: boolean;
+}
+
+/** The tools that read and write files, within the bounds of the settings. */
+export function createFileTools(options: FileToolOptions): readonly Tool[] {
+  const { workspace, settings, restrict, readOutside } = options;
+  const bounds: Bounds = {
+    workspace,
+    restrict,
+    readOutside,
+    allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
+    allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
+  };
+  return [
+    createReadFile(bounds, settings.read_file),
+    createWriteFile(bounds),
+    createListDir(bounds),
+    createEditFile(bounds),
+    createAppendFile(bounds),
+  ];
+}

@@ -1,0 +1,75 @@
+import type { Dirent } from "node:fs";
+import { opendir } from "node:fs/promises";
+import * as v from "valibot";
+import { visible } from "../../base/visible.ts";
+import type { Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import type { Bounds } from "./files/bounds.ts";
+import { inWords, shownPath } from "./files/fault.ts";
+import type { Pin } from "./files/pin.ts";
+import { withFolderToRead } from "./files/reach.ts";
+import { statsIfAny } from "./files/regular.ts";
+
+const input = v.object({
+  path: v.nullish(
+    v.pipe(
+      v.string(),
+      v.description("The folder; relative to the workspace, which it is where left out."),
+    ),
+  ),
+});
+
+/** Names that are told. */
+const MAX_SHOWN = 200;
+/** Names that are read, so that they can be sorted; a folder may have millions. */
+const MAX_READ = 50_000;
+
+/** Lists folders: a line for each name, folders with a slash, files with their size. */
+export function createListDir(bounds: Bounds): Tool {
+  return defineTool({
+    name: "list_dir",
+    description: "Lists what is in a folder: a line each with kind, name and size.",
+    input,
+    // Names have 255 bytes at most.
+    characters: MAX_SHOWN * 300,
+    run: ({ path }, { signal }) => {
+      const folder = path || ".";
+      return inWords(folder, () =>
+        withFolderToRead(folder, bounds, async (pin) => {
+          const { entries, isAll } = await entriesOf(pin, signal);
+          if (entries.length === 0) return `[${shownPath(folder)} is empty]`;
+          const lines: string[] = [];
+          for (const entry of entries.slice(0, MAX_SHOWN)) lines.push(await lineOf(pin, entry));
+          const left = entries.length - lines.length;
+          if (left > 0) lines.push(`… (${isAll ? "" : "more than "}${left} more left out)`);
+          return lines.join("\n");
+        }),
+      );
+    },
+  });
+}
+
+async function entriesOf(
+  pin: Pin,
+  signal: AbortSignal,
+): Promise<{ entries: Dirent[]; isAll: boolean }> {
+  const entries: Dirent[] = [];
+  // Left early, the folder is closed all the same.
+  for await (const entry of await opendir(pin.at())) {
+    signal.throwIfAborted();
+    entries.push(entry);
+    if (entries.length > MAX_READ) break;
+  }
+  await pin.check();
+  const sorted = entries.toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  return { entries: sorted, isAll: entries.length <= MAX_READ };
+}
+
+async function lineOf(pin: Pin, entry: Dirent): Promise<string> {
+  const name = visible(entry.name);
+  const stats = await statsIfAny(pin.at(entry.name));
+  if (stats === undefined) return `gone    ${name}`;
+  if (stats.isDirectory()) return `folder  ${name}/`;
+  if (stats.isFile()) return `file    ${name}  ${stats.size} bytes`;
+  return stats.isSymbolicLink() ? `link    ${name}` : `other   ${name}`;
+}

@@ -1,0 +1,137 @@
+import { constants } from "node:fs";
+import * as v from "valibot";
+import type { ReadFileSettings } from "../../config/contract.ts";
+import type { Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import type { Bounds } from "./files/bounds.ts";
+import { FileFault, inWords, shownPath } from "./files/fault.ts";
+import { readLines } from "./files/lines.ts";
+import type { Lines } from "./files/lines.ts";
+import { withFileToRead } from "./files/reach.ts";
+import { openRegular, readBytes } from "./files/regular.ts";
+import type { OpenFile } from "./files/regular.ts";
+import { isText, textOf, wholeCharacters } from "./files/text.ts";
+
+/** Bytes of one call where the settings say 0. */
+const DEFAULT_SIZE = 65_536;
+/** Every character fits, so that each call gets on. */
+const LEAST_BYTES = 4;
+/** Characters of a result beside the file's own. */
+const MAX_HEAD = 1000;
+
+const path = v.pipe(v.string(), v.description("The file; relative to the workspace."));
+const whole = (least: number, about: string) =>
+  v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least), v.description(about)));
+
+const byBytes = v.object({
+  path,
+  offset: whole(0, "The byte to begin at; 0 where left out."),
+  length: whole(1, "The most bytes to read; as many as may be read at once where left out."),
+});
+
+const byLines = v.object({
+  path,
+  start_line: whole(1, "The line to begin at; 1, the first, where left out."),
+  max_lines: whole(1, "The most lines to read; as many as may be read at once where left out."),
+});
+
+/** Reads text files in pieces, by bytes or by lines as the settings say. */
+export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool {
+  const most = Math.max(LEAST_BYTES, settings.max_read_file_size || DEFAULT_SIZE);
+  const name = "read_file";
+  const characters = most + MAX_HEAD;
+  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result tells what was read and how to read on.`;
+  if (settings.mode === "lines") {
+    return defineTool({
+      name,
+      description: `${about} Counts in lines.`,
+      input: byLines,
+      characters,
+      run: ({ path: file, start_line, max_lines }, { signal }) =>
+        reading(file, bounds, async (open) => {
+          const wanted = { start: start_line ?? 1, most: max_lines ?? Infinity, mostBytes: most };
+          return linesAnswer(file, wanted.start, await readLines(open, { ...wanted, signal }));
+        }),
+    });
+  }
+  return defineTool({
+    name,
+    description: `${about} Counts in bytes.`,
+    input: byBytes,
+    characters,
+    run: ({ path: file, offset, length }) =>
+      reading(file, bounds, (open) =>
+        bytesAnswer(file, open, {
+          from: offset ?? 0,
+          most: Math.min(most, Math.max(LEAST_BYTES, length ?? most)),
+        }),
+      ),
+  });
+}
+
+async function reading(
+  file: string,
+  bounds: Bounds,
+  read: (open: OpenFile) => Promise<string>,
+): Promise<string> {
+  return await inWords(file, () =>
+    withFileToRead(file, bounds, async (pin, name) => {
+      const open = await openRegular(pin, name, constants.O_RDONLY);
+      try {
+        return await read(open);
+      } finally {
+        await open.handle.close();
+      }
+    }),
+  );
+}
+
+async function bytesAnswer(
+  file: string,
+  { handle, stats }: OpenFile,
+  { from, most }: { readonly from: number; readonly most: number },
+): Promise<string> {
+  const read = await readBytes(handle, from, most);
+  // Files of the kernel say they have no bytes.
+  const size = Math.max(stats.size, from + read.length);
+  if (read.length === 0) return nothingThere(file, from, stats.size);
+  const isWhole = read.length < most || from + read.length === stats.size;
+  const piece = wholeCharacters(read, { before: from > 0, after: !isWhole });
+  assertText(file, piece.bytes, size);
+  const first = from + piece.skipped;
+  const next = first + piece.bytes.length;
+  const on = isWhole ? "its end" : `read on with offset ${next}`;
+  const place = first === 0 && isWhole ? `all ${size} bytes` : `bytes ${first} to ${next - 1}`;
+  const of = first === 0 && isWhole ? "" : ` of ${size}; ${on}`;
+  return `[${shownPath(file)}: ${place}${of}]\n${textOf(piece.bytes)}`;
+}
+
+function nothingThere(file: string, from: number, size: number): string {
+  if (from === 0) return `[${shownPath(file)} is empty]`;
+  return `error: ${shownPath(file)} has ${size} bytes, there is nothing from byte ${from} on`;
+}
+
+function linesAnswer(file: string, start: number, lines: Lines): string {
+  const total = `${lines.isAllCounted ? "" : "more than "}${lines.total}`;
+  if (lines.bytes.length === 0) {
+    if (lines.total === 0) return `[${shownPath(file)} is empty]`;
+    return `error: ${shownPath(file)} has ${total} lines, there is no line ${start}`;
+  }
+  const { bytes } = wholeCharacters(lines.bytes, { before: false, after: lines.isCut });
+  assertText(file, bytes, undefined);
+  if (lines.isCut) {
+    const next = `line ${start} of ${total} is too long, only its beginning is shown`;
+    return `[${shownPath(file)}: ${next}; go on with start_line ${start + 1}]\n${textOf(bytes)}`;
+  }
+  const last = start + lines.count - 1;
+  const isEnd = lines.isAllCounted && last >= lines.total;
+  const on = isEnd ? "its end" : `read on with start_line ${last + 1}`;
+  const head = `lines ${start} to ${last} of ${total}; ${on}`;
+  return `[${shownPath(file)}: ${head}]\n${textOf(bytes)}`;
+}
+
+function assertText(file: string, bytes: Uint8Array, size: number | undefined): void {
+  if (isText(bytes)) return;
+  const of = size === undefined ? "" : ` of ${size} bytes`;
+  throw new FileFault(`${shownPath(file)} is a binary file${of}, no text`);
+}
