@@ -1,0 +1,45 @@
+import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Tool } from "../../src/agent/tools/contract.ts";
+import { createFileTools } from "../../src/agent/tools/files/tools.ts";
+import type { FileToolOptions } from "../../src/agent/tools/files/tools.ts";
+import { runTool } from "../../src/agent/tools/run.ts";
+import { callFacts, toolSettings } from "./agent-config.ts";
+
+/** A workspace beside a folder that is none of the tools' business. */
+export interface Grounds extends AsyncDisposable {
+  /** Real paths. */
+  readonly workspace: string;
+  readonly outside: string;
+  tools(options?: Partial<FileToolOptions>): readonly Tool[];
+}
+
+export async function createGrounds(): Promise<Grounds> {
+  const root = await realpath(await mkdtemp(join(tmpdir(), "picoclaw-files-")));
+  const [workspace, outside] = [join(root, "workspace"), join(root, "outside")];
+  await Promise.all([mkdir(workspace), mkdir(outside)]);
+  return {
+    workspace,
+    outside,
+    tools: (options = {}) =>
+      createFileTools({
+        workspace,
+        settings: toolSettings(),
+        restrict: true,
+        readOutside: false,
+        ...options,
+      }),
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
+  };
+}
+
+/** What a model gets for a call. */
+export async function called(
+  tools: readonly Tool[],
+  name: string,
+  input: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const call = { id: "1", name, arguments: JSON.stringify(input) };
+  return await runTool(call, { tools, ...callFacts() });
+}
