@@ -111,6 +111,23 @@ export function variable(name: string): string | undefined {
   return process.env[name];
 }
 
+/**
+ * Sends a signal to every process of a group (the one that a detached child leads); 0 only asks whether
+ * there is one. False where the group is gone or is not ours.
+ */
+export function signalGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
+  return signalProcess(-leader, signal);
+}
+
+/** The same for one process. */
+export function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}
+
 /** Ends this process as kill -9 does: for tests of what survives it. */
 export function killNow(): void {
   process.kill(process.pid, "SIGKILL");

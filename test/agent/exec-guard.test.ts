@@ -173,6 +173,11 @@ type ..\x
 cat /w/space/../x
 `;
 
+const withSettings = (settings: Partial<GuardOptions["settings"]>): GuardOptions => ({
+  ...GUARD,
+  settings: { ...GUARD.settings, ...settings },
+});
+
 const linesOf = (text: string): string[] => text.split("\n").filter((line) => line !== "");
 
 describe("the guard of exec", () => {
@@ -200,7 +205,7 @@ describe("the guard of exec", () => {
     assert.match(blockedBy("r\\\nm -rf x", GUARD) ?? "", /dangerous/);
     assert.match(blockedBy("ls\nrm -rf x", GUARD) ?? "", /dangerous/);
     assert.match(blockedBy("ls\n. ./x", GUARD) ?? "", /dangerous/);
-    assert.match(blockedBy(`echo $${"{HOME}"} \`ls\``, GUARD) ?? "", /dangerous/);
+    assert.match(blockedBy(["echo $", "{HOME}"].join(""), GUARD) ?? "", /dangerous/);
     assert.match(blockedBy("ls\ncat /etc/passwd", GUARD) ?? "", /outside/);
   });
 
@@ -211,11 +216,7 @@ describe("the guard of exec", () => {
   });
 
   it("follows the patterns of the operator, on the lower-cased command", () => {
-    const of = (settings: Partial<GuardOptions["settings"]>): GuardOptions => ({
-      ...GUARD,
-      settings: { ...GUARD.settings, ...settings },
-    });
-    const allowing = of({
+    const allowing = withSettings({
       custom_allow_patterns: ["^git push origin"],
       custom_deny_patterns: ["origin"],
     });
@@ -223,10 +224,10 @@ describe("the guard of exec", () => {
     assert.match(blockedBy("git push", allowing) ?? "", /dangerous/);
     assert.match(blockedBy("git push origin /etc", allowing) ?? "", /outside/);
     assert.match(
-      blockedBy("echo FORBIDDEN", of({ custom_deny_patterns: ["forbidden"] })) ?? "",
+      blockedBy("echo FORBIDDEN", withSettings({ custom_deny_patterns: ["forbidden"] })) ?? "",
       /dangerous/,
     );
-    assert.equal(blockedBy("rm -rf x", of({ enable_deny_patterns: false })), undefined);
+    assert.equal(blockedBy("rm -rf x", withSettings({ enable_deny_patterns: false })), undefined);
   });
 
   it("never takes long, and never throws", () => {

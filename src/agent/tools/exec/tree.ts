@@ -1,0 +1,89 @@
+import { execFile } from "node:child_process";
+import { readdir, readFile } from "node:fs/promises";
+import { platform } from "node:os";
+import { signalGroup, signalProcess } from "../../../base/host.ts";
+
+/** All that a command started. */
+export interface Tree {
+  /** The process that leads the command's group. */
+  readonly leader: number;
+  /** In the environment of each of its processes: finds those that left the group, too. */
+  readonly mark: string;
+}
+
+/** The variable that holds the mark. */
+export const MARK = "COMMAND_ID";
+
+/** Milliseconds between the asking and the killing. */
+const PATIENCE_MS = 2000;
+/** Milliseconds in which the killed must be gone; a process that hangs in the kernel never is. */
+const KILL_MS = 800;
+
+/**
+ * Ends what is left of a command: asks, waits two seconds, kills. Resolves when nothing is left, or
+ * nothing more can be done; false where nothing was left to begin with.
+ */
+export async function endTree(tree: Tree): Promise<boolean> {
+  if (!(await isAnythingLeft(tree))) return false;
+  if (platform() === "win32") return await endOnWindows(tree);
+  await signalTree(tree, "SIGTERM");
+  if (await isGoneWithin(PATIENCE_MS, tree)) return true;
+  const end = performance.now() + KILL_MS;
+  // Again and again: what forks faster than the list is read is in the next one.
+  do await signalTree(tree, "SIGKILL");
+  while (!(await isGoneWithin(50, tree)) && performance.now() < end);
+  return true;
+}
+
+async function isGoneWithin(milliseconds: number, tree: Tree): Promise<boolean> {
+  const end = performance.now() + milliseconds;
+  for (let wait = 10; ; wait = Math.min(100, wait * 2)) {
+    if (!(await isAnythingLeft(tree))) return true;
+    const left = end - performance.now();
+    if (left <= 0) return false;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(wait, left)));
+  }
+}
+
+async function signalTree(tree: Tree, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+  signalGroup(tree.leader, signal);
+  for (const pid of (await processesOf(tree)) ?? []) signalProcess(pid, signal);
+}
+
+async function isAnythingLeft(tree: Tree): Promise<boolean> {
+  const pids = await processesOf(tree);
+  if (pids !== undefined) return pids.length > 0;
+  return platform() === "win32" ? signalProcess(tree.leader, 0) : signalGroup(tree.leader, 0);
+}
+
+/** The living processes of a tree; undefined where the system does not tell. */
+async function processesOf(tree: Tree): Promise<number[] | undefined> {
+  if (platform() !== "linux") return undefined;
+  const names = await readdir("/proc").catch(() => []);
+  const pids = names.filter((name) => /^\d+$/.test(name));
+  if (pids.length === 0) return undefined;
+  const found = await Promise.all(pids.map((pid) => isOf(tree, pid)));
+  return pids.filter((_, index) => found[index]).map(Number);
+}
+
+async function isOf({ leader, mark }: Tree, pid: string): Promise<boolean> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+    // After the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
+    const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // The dead wait for somebody to ask how they died, who may never do so.
+    if (state === "Z" || state === "X") return false;
+    if (Number(group) === leader) return true;
+    return (await readFile(`/proc/${pid}/environ`)).includes(`${MARK}=${mark}`);
+  } catch {
+    // Gone in this moment, or another user's.
+    return false;
+  }
+}
+
+async function endOnWindows({ leader }: Tree): Promise<boolean> {
+  await new Promise<void>((resolve) => {
+    execFile("taskkill", ["/T", "/F", "/PID", String(leader)], () => resolve());
+  });
+  return true;
+}
