@@ -57,9 +57,10 @@ export function startCommand(start: Start): Running {
   const natural = async (): Promise<Ending> => {
     const ending = await exit;
     if (ending.fault !== undefined) return ending;
-    // After a stop all are gone already.
-    const leftSome = stopping === undefined && (await endTree(tree));
-    return { ...ending, leftSome };
+    if (stopping === undefined) return { ...ending, leftSome: await endTree(tree) };
+    // It may have ended before those that it started.
+    await stopping;
+    return ending;
   };
   return {
     ended: Promise.race([natural(), given.promise]).finally(() => release(child)),

@@ -1,0 +1,109 @@
+import { variable } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import type { ExecSettings } from "../../config/contract.ts";
+import type { CallFacts, Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import { commandEnvironment } from "./exec/environment.ts";
+import { runToEnd } from "./exec/foreground.ts";
+import { EXEC_INPUT } from "./exec/input.ts";
+import type { ExecInput } from "./exec/input.ts";
+import { prepared } from "./exec/prepare.ts";
+import type { Rules } from "./exec/prepare.ts";
+import { createSessions } from "./exec/sessions.ts";
+import type { SessionStart } from "./exec/sessions.ts";
+import type { Running } from "./exec/start.ts";
+import { steer } from "./exec/steer.ts";
+import { sessionText } from "./exec/words.ts";
+import { FileFault, inWords } from "./files/fault.ts";
+
+export interface ExecOptions {
+  readonly workspace: string;
+  readonly settings: ExecSettings;
+  /** Whether commands are kept to the workspace, as far as the guard can tell. */
+  readonly restrict: boolean;
+  /** Milliseconds. */
+  readonly now: () => number;
+  readonly log: Log;
+  /** Reads the environment; the process's own where left out. */
+  readonly variable?: (name: string) => string | undefined;
+}
+
+/** The tool, and the end of all commands that still run. */
+export interface Exec {
+  readonly tool: Tool;
+  close(): Promise<void>;
+}
+
+/** Milliseconds that ending a command and collecting its output may take beyond its time. */
+const ENDING_MS = 10_000;
+/** The longest that a timer can be set to. */
+const NO_LIMIT_MS = 2 ** 31 - 1;
+
+/** Runs shell commands, to their end or in the background. */
+export function createExec(options: ExecOptions): Exec {
+  const { settings, now, log } = options;
+  const rules: Rules = { ...options, env: commandEnvironment(options.variable ?? variable) };
+  const sessions = createSessions(now);
+  const foreground = new Set<Running>();
+  let isClosed = false;
+
+  const run = async (input: ExecInput, { client, signal }: CallFacts): Promise<string> => {
+    const start = await prepared(input, rules);
+    // It may have been closed, or the call given up, while the folder was looked at.
+    if (isClosed) throw new FileFault("no more commands are run");
+    if (input.background === true) return inBackground(client, start);
+    const began = now();
+    const seconds = secondsOf(input, settings);
+    const text = await runToEnd(start, { signal, seconds, all: foreground });
+    log.debug("a command ran", { client, ms: now() - began });
+    return text;
+  };
+
+  const inBackground = (client: string, start: SessionStart): string => {
+    const session = sessions.open(client, start);
+    if (typeof session === "string") throw new FileFault(session);
+    log.debug("a command runs in the background", { client, session: session.id });
+    return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
+  };
+
+  const act = async (input: ExecInput, call: CallFacts): Promise<string> => {
+    const { action } = input;
+    if (action === undefined || action === null || action === "run") return await run(input, call);
+    const known = sessions.of(call.client);
+    if (action === "list") {
+      return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
+    }
+    const session = known.find(({ id }) => id === input.sessionId);
+    if (session === undefined) throw new FileFault("there is no session of that sessionId");
+    return await steer(session, { ...input, action }, rules, now());
+  };
+
+  const tool = defineTool({
+    name: "exec",
+    description:
+      "Runs a shell command in the workspace and tells its output and exit code. Its input is empty. What takes long or needs input: background.",
+    input: EXEC_INPUT,
+    alone: true,
+    milliseconds:
+      settings.timeout_seconds === 0 ? NO_LIMIT_MS : settings.timeout_seconds * 1000 + ENDING_MS,
+    async run(input, call) {
+      if (call.isRemote && !settings.allow_remote) {
+        return "error: commands are run only for who talks to the agent on its own machine";
+      }
+      return await inWords(input.cwd ?? "cwd", () => act(input, call));
+    },
+  });
+
+  return {
+    tool,
+    async close() {
+      isClosed = true;
+      await Promise.all([sessions.close(), ...[...foreground].map((running) => running.stop())]);
+    },
+  };
+}
+
+/** The shorter of what the model asks for and what the settings allow. */
+function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
+  return Math.min(timeout || Infinity, settings.timeout_seconds || Infinity, NO_LIMIT_MS / 1000);
+}

@@ -1,0 +1,51 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ExecSettings } from "../../../config/contract.ts";
+import { FileFault } from "../files/fault.ts";
+import { locate, realWorkspace } from "../files/locate.ts";
+import { blockedBy } from "./guard.ts";
+import type { ExecInput } from "./input.ts";
+import type { SessionStart } from "./sessions.ts";
+import { terminalWords } from "./terminal.ts";
+
+/** Under which rules commands run. */
+export interface Rules {
+  readonly workspace: string;
+  readonly settings: ExecSettings;
+  readonly restrict: boolean;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** All that a command needs to start. Throws a `FileFault` in words for the model where it must not. */
+export async function prepared(input: ExecInput, rules: Rules): Promise<SessionStart> {
+  const command = input.command ?? "";
+  if (command.trim() === "") throw new FileFault("there is no command to run");
+  if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
+  const workspace = await realWorkspace(rules.workspace);
+  const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
+  assertAllowed(command, { ...rules, workspace }, cwd);
+  const start = { command, cwd, env: rules.env };
+  if (input.pty !== true) return start;
+  const terminal = await terminalWords(rules.env);
+  if (terminal === undefined) {
+    throw new FileFault("there is no terminal: the program script is not installed here");
+  }
+  // `script` would take the user's own shell.
+  return { ...start, terminal, env: { ...rules.env, SHELL: "/bin/sh" } };
+}
+
+/** Throws a `FileFault` where the guard blocks a text for a shell. */
+export function assertAllowed(text: string, rules: Rules, cwd: string): void {
+  const blocked = blockedBy(text, { ...rules, cwd });
+  if (blocked !== undefined) throw new FileFault(blocked);
+}
+
+async function folderOf(path: string, { workspace, restrict }: Rules): Promise<string> {
+  const bounds = { workspace, restrict, readOutside: false, allowRead: [], allowWrite: [] };
+  const { folder, names, exists } = await locate(path, "read", bounds);
+  const real = join(folder, ...names);
+  if (!exists || !(await stat(real)).isDirectory()) {
+    throw new FileFault("cwd is no folder that is there");
+  }
+  return real;
+}

@@ -1,0 +1,102 @@
+import { randomUUID } from "node:crypto";
+import { createRing } from "./ring.ts";
+import type { Ring } from "./ring.ts";
+import type { Ending, Running, Start } from "./start.ts";
+import { startCommand } from "./start.ts";
+
+/** A command that runs on after the call that started it. */
+export interface Session {
+  readonly id: string;
+  readonly client: string;
+  readonly command: string;
+  readonly hasTerminal: boolean;
+  readonly cwd: string;
+  readonly running: Running;
+  /** What it wrote and nobody has read yet. */
+  readonly output: Ring;
+  /** Milliseconds, as `now` tells them. */
+  readonly startedAt: number;
+  ended?: { readonly at: number; readonly how: Ending };
+  /** What was written to it since the last line break: a line may be written in pieces. */
+  line: string;
+}
+
+/** The commands in the background, of all clients. */
+export interface Sessions {
+  /** Starts one; in words why it cannot be. */
+  open(client: string, start: SessionStart): Session | string;
+  /** The client's own; nobody else's. */
+  of(client: string): readonly Session[];
+  close(): Promise<void>;
+}
+
+export type SessionStart = Omit<Start, "onOutput" | "hasInput">;
+
+const PER_CLIENT = 8;
+const IN_ALL = 32;
+/** Bytes of output that wait to be read. */
+const KEPT = 1024 * 1024;
+/** Milliseconds after its end in which a session can be asked for. */
+const REMEMBERED_MS = 30 * 60_000;
+
+/** No sessions yet; `close` ends all that run by then. */
+export function createSessions(now: () => number): Sessions {
+  const sessions = new Map<string, Session>();
+  const forget = (): void => {
+    for (const { id, ended } of sessions.values()) {
+      if (ended !== undefined && now() - ended.at >= REMEMBERED_MS) sessions.delete(id);
+    }
+  };
+  const of = (client: string): Session[] => {
+    forget();
+    return [...sessions.values()].filter((session) => session.client === client);
+  };
+  /** Whether there is room for one more, where need be in the place of the one that ended first. */
+  const hasRoom = (known: readonly Session[], most: number): boolean => {
+    if (known.length < most) return true;
+    const [oldest] = known
+      .filter(({ ended }) => ended !== undefined)
+      .toSorted((left, right) => (left.ended?.at ?? 0) - (right.ended?.at ?? 0));
+    return oldest !== undefined && sessions.delete(oldest.id);
+  };
+  return {
+    open(client, start) {
+      if (!hasRoom(of(client), PER_CLIENT)) {
+        return `${PER_CLIENT} sessions of yours run already; kill one of them first`;
+      }
+      if (!hasRoom([...sessions.values()], IN_ALL)) {
+        return `${IN_ALL} sessions run already, which is all there can be; try again later`;
+      }
+      const session = opened(client, start, now);
+      sessions.set(session.id, session);
+      return session;
+    },
+    of,
+    async close() {
+      await Promise.all([...sessions.values()].map(({ running }) => running.stop()));
+      sessions.clear();
+    },
+  };
+}
+
+function opened(client: string, start: SessionStart, now: () => number): Session {
+  const output = createRing(KEPT);
+  const running = startCommand({
+    ...start,
+    hasInput: true,
+    onOutput: (bytes) => output.push(bytes),
+  });
+  const session: Session = {
+    id: randomUUID().slice(0, 8),
+    client,
+    command: start.command,
+    hasTerminal: start.terminal !== undefined,
+    cwd: start.cwd,
+    running,
+    output,
+    startedAt: now(),
+    line: "",
+  };
+  void running.ended.then((how) => (session.ended = { at: now(), how }));
+  return session;
+}
