@@ -31,26 +31,51 @@ export interface ExecOptions {
 /** The tool, and the end of all commands that still run. */
 export interface Exec {
   readonly tool: Tool;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Milliseconds that ending a command and collecting its output may take beyond its time. */
 const ENDING_MS = 10_000;
-/** The longest that a timer can be set to. */
-const NO_LIMIT_MS = 2 ** 31 - 1;
+/** Where there is no limit: the call's signal ends a command, and a timer cannot be set to more than 24 days. */
+const NO_LIMIT_SECONDS = 2_000_000;
 
 /** Runs shell commands, to their end or in the background. */
 export function createExec(options: ExecOptions): Exec {
+  const { settings } = options;
+  const { act, close } = createActions(options);
+  const tool = defineTool({
+    name: "exec",
+    description:
+      "Runs a shell command in the workspace and tells its output and exit code. Its input is empty. What takes long or needs input: background.",
+    input: EXEC_INPUT,
+    alone: true,
+    milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
+    async run(input, call) {
+      if (call.isRemote && !settings.allow_remote) {
+        return "error: commands are run only for who talks to the agent on its own machine";
+      }
+      return await inWords(input.cwd || "cwd", () => act(input, call));
+    },
+  });
+  return { tool, close };
+}
+
+interface Actions {
+  readonly act: (input: ExecInput, call: CallFacts) => Promise<string>;
+  readonly close: () => Promise<void>;
+}
+
+function createActions(options: ExecOptions): Actions {
   const { settings, now, log } = options;
   const rules: Rules = { ...options, env: commandEnvironment(options.variable ?? variable) };
   const sessions = createSessions(now);
   const foreground = new Set<Running>();
-  let isClosed = false;
+  const closed = new AbortController();
 
   const run = async (input: ExecInput, { client, signal }: CallFacts): Promise<string> => {
     const start = await prepared(input, rules);
-    // It may have been closed, or the call given up, while the folder was looked at.
-    if (isClosed) throw new FileFault("no more commands are run");
+    // It may have been closed while the folder was looked at.
+    if (closed.signal.aborted) throw new FileFault("no more commands are run");
     if (input.background === true) return inBackground(client, start);
     const began = now();
     const seconds = secondsOf(input, settings);
@@ -66,38 +91,20 @@ export function createExec(options: ExecOptions): Exec {
     return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
   };
 
-  const act = async (input: ExecInput, call: CallFacts): Promise<string> => {
-    const { action } = input;
-    if (action === undefined || action === null || action === "run") return await run(input, call);
-    const known = sessions.of(call.client);
-    if (action === "list") {
-      return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
-    }
-    const session = known.find(({ id }) => id === input.sessionId);
-    if (session === undefined) throw new FileFault("there is no session of that sessionId");
-    return await steer(session, { ...input, action }, rules, now());
-  };
-
-  const tool = defineTool({
-    name: "exec",
-    description:
-      "Runs a shell command in the workspace and tells its output and exit code. Its input is empty. What takes long or needs input: background.",
-    input: EXEC_INPUT,
-    alone: true,
-    milliseconds:
-      settings.timeout_seconds === 0 ? NO_LIMIT_MS : settings.timeout_seconds * 1000 + ENDING_MS,
-    async run(input, call) {
-      if (call.isRemote && !settings.allow_remote) {
-        return "error: commands are run only for who talks to the agent on its own machine";
-      }
-      return await inWords(input.cwd ?? "cwd", () => act(input, call));
-    },
-  });
-
   return {
-    tool,
+    async act(input, call) {
+      const action = input.action ?? "run";
+      if (action === "run") return await run(input, call);
+      const known = sessions.of(call.client);
+      if (action === "list") {
+        return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
+      }
+      const session = known.find(({ id }) => id === input.sessionId);
+      if (session === undefined) throw new FileFault("there is no session of that sessionId");
+      return await steer(session, { ...input, action }, rules, now());
+    },
     async close() {
-      isClosed = true;
+      closed.abort();
       await Promise.all([sessions.close(), ...[...foreground].map((running) => running.stop())]);
     },
   };
@@ -105,5 +112,5 @@ export function createExec(options: ExecOptions): Exec {
 
 /** The shorter of what the model asks for and what the settings allow. */
 function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
-  return Math.min(timeout || Infinity, settings.timeout_seconds || Infinity, NO_LIMIT_MS / 1000);
+  return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
 }

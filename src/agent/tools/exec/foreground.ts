@@ -18,7 +18,11 @@ export async function runToEnd(start: SessionStart, options: ForegroundOptions):
   const { signal, seconds, all } = options;
   signal.throwIfAborted();
   const excerpt = createExcerpt();
-  const running = startCommand({ ...start, hasInput: false, onOutput: excerpt.push });
+  const running = startCommand({
+    ...start,
+    hasInput: false,
+    onOutput: (bytes) => excerpt.push(bytes),
+  });
   all.add(running);
   let isLate = false;
   const stop = (): void => void running.stop();

@@ -45,26 +45,25 @@ export function startCommand(start: Start): Running {
   const tree = { leader: child.pid ?? 0, mark };
   for (const output of [child.stdout, child.stderr]) output?.on("data", start.onOutput);
   const exit = exitOf(child);
-  const given = Promise.withResolvers<Ending>();
-  let stopping: Promise<void> | undefined;
-  const stop = async (): Promise<void> => {
-    if (child.pid === undefined) return;
-    await endTree(tree);
+  /** Resolves after a stop, also where the command lives on. */
+  const stuck = Promise.withResolvers<void>();
+  let stopping: Promise<Ending> | undefined;
+  const stopped = async (): Promise<Ending> => {
+    if (child.pid !== undefined) await endTree(tree);
     // What cannot even be killed is not waited for.
-    await Promise.race([exit, wait(LAST_WORDS_MS)]);
-    given.resolve({ code: null, signal: "SIGKILL" });
+    return (await Promise.race([exit, wait(LAST_WORDS_MS)])) ?? { code: null, signal: "SIGKILL" };
   };
+  const stop = (): Promise<Ending> => (stopping ??= stopped().finally(stuck.resolve));
   const natural = async (): Promise<Ending> => {
-    const ending = await exit;
-    if (ending.fault !== undefined) return ending;
-    if (stopping === undefined) return { ...ending, leftSome: await endTree(tree) };
+    await Promise.race([exit, stuck.promise]);
     // It may have ended before those that it started.
-    await stopping;
-    return ending;
+    if (stopping !== undefined) return await stopping;
+    const ending = await exit;
+    return ending.fault === undefined ? { ...ending, leftSome: await endTree(tree) } : ending;
   };
   return {
-    ended: Promise.race([natural(), given.promise]).finally(() => release(child)),
-    stop: () => (stopping ??= stop()),
+    ended: natural().finally(() => release(child)),
+    stop: async () => void (await stop()),
     write: (text) => written(child, text),
   };
 }

@@ -29,9 +29,15 @@ export async function steer(
     case "send-keys":
       return await write(session, keysText(input.keys ?? ""), rules);
     case "kill":
-      await session.running.stop();
-      return `${session.id} is done ${endingText(await session.running.ended)}`;
+      return await kill(session);
+    default:
+      return input.action satisfies never;
   }
+}
+
+async function kill({ id, running }: Session): Promise<string> {
+  await running.stop();
+  return `${id} is done ${endingText(await running.ended)}`;
 }
 
 function keysText(names: string): string {
