@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
+import { drain } from "./drain.ts";
 import { endTree, MARK } from "./tree.ts";
 
 export interface Start {
@@ -35,32 +36,42 @@ export interface Running {
   write(text: string): Promise<boolean>;
 }
 
-/** Milliseconds in which output must arrive after the end: others may hold the pipe open. */
-const LAST_WORDS_MS = 200;
+/** Milliseconds that others, to whom the command gave its output, may write on after its end. */
+const SHORT_MS = 200;
+/** Milliseconds in which output must have arrived once nobody is left to write any. */
+const LAST_WORDS_MS = 500;
 
 /** Starts a shell command, in a process group of its own. */
 export function startCommand(start: Start): Running {
   const mark = randomUUID();
   const child = spawned(start, mark);
   const tree = { leader: child.pid ?? 0, mark };
-  for (const output of [child.stdout, child.stderr]) output?.on("data", start.onOutput);
-  const exit = exitOf(child);
+  for (const output of [child.stdout, child.stderr]) {
+    if (output !== null) drain(output, start.onOutput);
+  }
+  const { exited, closed } = endsOf(child);
   /** Resolves after a stop, also where the command lives on. */
   const stuck = Promise.withResolvers<void>();
   let stopping: Promise<Ending> | undefined;
   const stopped = async (): Promise<Ending> => {
     if (child.pid !== undefined) await endTree(tree);
+    await closedWithin(LAST_WORDS_MS);
     // What cannot even be killed is not waited for.
-    return (await Promise.race([exit, wait(LAST_WORDS_MS)])) ?? { code: null, signal: "SIGKILL" };
+    return (await Promise.race([exited, wait(0)])) ?? { code: null, signal: "SIGKILL" };
   };
   const stop = (): Promise<Ending> => (stopping ??= stopped().finally(stuck.resolve));
   const natural = async (): Promise<Ending> => {
-    await Promise.race([exit, stuck.promise]);
+    await Promise.race([exited.then(() => closedWithin(SHORT_MS)), stuck.promise]);
     // It may have ended before those that it started.
     if (stopping !== undefined) return await stopping;
-    const ending = await exit;
-    return ending.fault === undefined ? { ...ending, leftSome: await endTree(tree) } : ending;
+    const ending = await exited;
+    if (ending.fault !== undefined) return ending;
+    const leftSome = await endTree(tree);
+    await closedWithin(LAST_WORDS_MS);
+    return { ...ending, leftSome };
   };
+  const closedWithin = (milliseconds: number): Promise<void> =>
+    Promise.race([closed, wait(milliseconds)]);
   return {
     ended: natural().finally(() => release(child)),
     stop: async () => void (await stop()),
@@ -85,18 +96,26 @@ function spawned({ command, cwd, env, terminal, hasInput }: Start, mark: string)
   });
 }
 
-/** Resolves when it has exited and its output has arrived. */
-function exitOf(child: ChildProcess): Promise<Ending> {
-  const { promise, resolve } = Promise.withResolvers<Ending>();
-  child.once("error", (error) => resolve({ code: null, signal: null, fault: error.message }));
+interface Ends {
+  /** How it ended, or why it never began. */
+  readonly exited: Promise<Ending>;
+  /** Resolves when all of its output has arrived. */
+  readonly closed: Promise<void>;
+}
+
+function endsOf(child: ChildProcess): Ends {
+  const exited = Promise.withResolvers<Ending>();
+  const closed = Promise.withResolvers<void>();
+  child.once("error", (error) => {
+    exited.resolve({ code: null, signal: null, fault: error.message });
+    closed.resolve();
+  });
+  child.once("exit", (code, signal) => exited.resolve({ code, signal }));
+  child.once("close", () => closed.resolve());
   child.stdin?.on("error", () => {
     // It reads no more; `write` says so.
   });
-  child.once("close", (code, signal) => resolve({ code, signal }));
-  child.once("exit", (code, signal) => {
-    void wait(LAST_WORDS_MS).then(() => resolve({ code, signal }));
-  });
-  return promise;
+  return { exited: exited.promise, closed: closed.promise };
 }
 
 function release(child: ChildProcess): void {
