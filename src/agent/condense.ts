@@ -10,10 +10,9 @@ import { estimatedTokens } from "./tokens.ts";
 
 export interface CondenserOptions {
   readonly model: Model;
-  readonly defaults: Pick<
-    AgentDefaults,
-    "context_window" | "max_tokens" | "summarize_message_threshold" | "summarize_token_percent"
-  >;
+  readonly defaults: Pick<AgentDefaults, "summarize_message_threshold" | "summarize_token_percent">;
+  /** Tokens that the model can read. */
+  readonly window: () => number;
   readonly log: Log;
 }
 
@@ -54,12 +53,13 @@ const LONGEST_RESULT = 1000;
 /** Characters of a summary: a model that does not stop must not fill the window with it. */
 const LONGEST_SUMMARY = 16_000;
 
-export function createCondenser({ model, defaults, log }: CondenserOptions): Condenser {
-  const window = defaults.context_window || 4 * defaults.max_tokens;
-  /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
-  const room = Math.max(1, Math.floor(window / 2));
+export function createCondenser(options: CondenserOptions): Condenser {
+  const { model, defaults, log } = options;
   return async (conversation, signal) => {
+    const window = options.window();
     if (!isTooLong(conversation, window, defaults)) return undefined;
+    /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
+    const room = Math.max(1, Math.floor(window / 2));
     const older = olderTurns(conversation.turns);
     let { summary } = conversation;
     let through: number | undefined;

@@ -1,68 +1,114 @@
 import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
-import type { Answerer, Message, ToolCall, Turn, Usage } from "./contract.ts";
+import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
+import { isOverflow } from "./model/failure.ts";
 import { completed } from "./resumed.ts";
+import { shrunk } from "./shrink.ts";
 import { runCalls } from "./tools/batch.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
 
-export interface ModelAgentOptions {
-  /** The model that answers this turn, in all of its rounds. */
-  readonly modelFor: (turn: Pick<Turn, "history" | "text">) => Model;
-  /** What this turn may call. */
-  readonly toolsFor: (turn: Turn) => readonly Tool[];
-  /** The system prompt of this turn. */
-  readonly systemFor: (turn: Turn, tools: readonly Tool[]) => Promise<string>;
+/** What one turn works with, from its first question to its last. */
+export interface Equipment {
+  readonly model: Model;
+  readonly tools: readonly Tool[];
+  readonly system: string;
+  /** Questions to the model; `max_tool_iterations` where it is left out. */
+  readonly rounds?: number;
+}
+
+export interface TurnOptions {
+  /** Asked once, when the turn begins. */
+  readonly equip: (turn: Turn) => Promise<Equipment>;
   /** Questions to the model in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
   /** Milliseconds one tool call may take where its tool says nothing; 30 s. */
   readonly toolMilliseconds?: number;
+  /** Hears that a conversation was too long for the model. */
+  readonly onOverflow?: (messages: readonly Message[]) => void;
 }
 
 /** What stands between the words before a tool call and the words after it. */
 const GAP = "\n\n";
 
-/** An agent with a model: asks it, runs the tools it calls, and asks again until it calls none. */
-export function createModelAgent(options: ModelAgentOptions): Answerer {
-  const { log } = options;
+/** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
+export function createTurns(options: TurnOptions): Answerer {
   return async function* answer(turn) {
-    const { text, signal } = turn;
-    const model = options.modelFor(turn);
-    const tools = options.toolsFor(turn);
-    const system = await options.systemFor(turn, tools);
-    const history = turn.history.filter(isUtterance);
+    const equipment = await options.equip(turn);
+    const { rounds = options.max_tool_iterations } = equipment;
     const said: Utterance[] = [
-      { role: "user", text },
+      { role: "user", text: turn.text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
     ];
+    const talk: Talk = { ...equipment, turn, said, history: turn.history, isShrunk: false };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
-    while (asked < options.max_tool_iterations) {
+    while (asked < rounds) {
       asked += 1;
-      const messages = [...history, ...said];
-      const reply = yield* model({ system, messages, tools, signal });
-      signal.throwIfAborted();
+      const reply = yield* replyOf(talk, options);
+      turn.signal.throwIfAborted();
       usage = sum(usage, reply.usage);
-      if (reply.cut) log.warn("the model's answer was cut at its limit of output tokens");
+      if (reply.cut) options.log.warn("the model's answer was cut at its limit of output tokens");
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
         const call = asUtterance(reply);
         await turn.record?.(withoutReasoning(call));
-        said.push(call, ...(await resultsOf(reply.toolCalls, { turn, tools, options })));
+        said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
       } else if (reply.text.trim() !== "") {
         said.push(asUtterance(reply));
-        return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
+        return turnedOf(said, usage);
       } else if (repeated) {
         throw emptyAnswer();
       } else {
-        log.warn("the model's answer is empty; it is asked once more");
+        options.log.warn("the model's answer is empty; it is asked once more");
         repeated = true;
       }
     }
-    throw tooManyRounds(options.max_tool_iterations);
+    throw tooManyRounds(rounds);
   };
+}
+
+/** A turn under way. */
+interface Talk extends Equipment {
+  readonly turn: Turn;
+  /** The question, and what the model and its tools have said since. */
+  readonly said: readonly Utterance[];
+  history: readonly Message[];
+  isShrunk: boolean;
+}
+
+/** Asks once; a conversation that is too long for the model is shortened, once a turn. */
+async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string, Reply> {
+  try {
+    return yield* ask(talk);
+  } catch (thrown) {
+    if (talk.isShrunk || !isOverflow(thrown)) throw thrown;
+    talk.isShrunk = true;
+    options.onOverflow?.([...talk.history, ...talk.said]);
+    const shorter = shrunk(talk.history);
+    // Nothing is gained by asking the same again: the question itself is too long.
+    if (shorter.length === talk.history.length) throw thrown;
+    options.log.warn(
+      "the conversation is too long for the model; it is asked with the later half",
+      {
+        messages: talk.history.length,
+        kept: shorter.length,
+      },
+    );
+    talk.history = shorter;
+  }
+  return yield* ask(talk);
+}
+
+function ask({ model, system, tools, turn, history, said }: Talk): AsyncGenerator<string, Reply> {
+  const messages = [...history.filter(isUtterance), ...said];
+  return model({ system, messages, tools, signal: turn.signal });
+}
+
+function turnedOf(said: readonly Utterance[], usage: Usage | undefined): Turned {
+  return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
 }
 
 function asUtterance({ text, toolCalls, reasoning }: Reply): Utterance {
@@ -84,19 +130,13 @@ function withoutReasoning(said: Utterance): Message {
   return reasoning === undefined ? said : message;
 }
 
-interface Running {
-  readonly turn: Turn;
-  readonly tools: readonly Tool[];
-  readonly options: ModelAgentOptions;
-}
-
 /** What each call gave, in the order of the calls. */
 async function resultsOf(
   calls: readonly ToolCall[],
-  { turn, tools, options }: Running,
+  { turn, tools }: Talk,
+  { log, toolMilliseconds }: TurnOptions,
 ): Promise<Utterance[]> {
   const { signal, client, isRemote = false } = turn;
-  const { log, toolMilliseconds } = options;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   return await runCalls(calls, tools, async (call): Promise<Utterance> => {
     const startedAt = performance.now();

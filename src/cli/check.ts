@@ -1,4 +1,4 @@
-import { createAgent } from "../agent/agent.ts";
+import { openAgent } from "../agent/agent.ts";
 import { Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
 import type { MqttChannel } from "../config/contract.ts";
@@ -12,7 +12,7 @@ import { withBrokers, type ServingOptions } from "./serving.ts";
  */
 export async function check(options: ServingOptions, context: Context): Promise<number> {
   const { config, log } = options;
-  await createAgent({ config, log });
+  await (await openAgent({ config, log })).close();
   const { channels, brokers } = await withBrokers(options.channels, log);
   const failures: Failure[] = [];
   try {

@@ -1,11 +1,9 @@
-import { createAgent } from "../agent/agent.ts";
 import type { Message } from "../agent/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import type { Condense } from "../gateway/condense.ts";
 import type { Part } from "../gateway/contract.ts";
 import type { DrainResult } from "../gateway/drain.ts";
 import { SHARED_CONVERSATION } from "../gateway/names.ts";
@@ -13,6 +11,8 @@ import type { Asker } from "../gateway/resume.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
 import { openChannel, type Channel } from "../mqtt/channel.ts";
+import { openAnswering } from "./answering.ts";
+import { furnish } from "./furnish.ts";
 import { openState, temporaryState, type State } from "./state.ts";
 
 /** Everything that serves requests: brokers of our own, channels, the gateway behind them. */
@@ -36,34 +36,37 @@ export interface ServingOptions {
   readonly pid: number;
   /** Whether requests and conversations outlive the process. */
   readonly keeps: boolean;
-  /** Makes long conversations shorter; they are left as they are where it is absent. */
-  readonly condense?: Condense<Message>;
+  /** The program's own folder. */
+  readonly home?: string;
+  /** Reads the configuration anew, for `/reload`. */
+  readonly load?: () => Promise<Config>;
 }
 
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
 export async function openServing(options: ServingOptions): Promise<Serving> {
   const { config, log, logContent } = options;
   const { defaults } = config.agents;
-  const answer = await createAgent({ config, log });
+  if (options.keeps) await furnish(config, log);
   const state = options.keeps ? await openState(options) : temporaryState(config);
+  const closing = [() => state.close()];
+  const agent = await closingOnFailure(closing, openAnswering({ ...options, ...state.files }));
+  closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const gateway = createGateway<Message>({
-    answer,
+    answer: agent.answer,
+    ...(agent.condense && { condense: agent.condense }),
     store: state.store,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),
-    ...(options.condense && { condense: options.condense }),
     log,
     logContent,
     maxParallelTurns: defaults.max_parallel_turns,
     turnTimeoutMs: defaults.turn_timeout_secs * 1000,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
-  const { channels: dialled, brokers } = await withBrokers(options.channels, log).catch(
-    async (thrown: unknown) => {
-      await state.close();
-      throw thrown;
-    },
+  const { channels: dialled, brokers } = await closingOnFailure(
+    closing,
+    withBrokers(options.channels, log),
   );
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });
@@ -76,10 +79,22 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
       const drained = await gateway.drain(drainMs);
       await Promise.all(channels.map((channel) => channel.close()));
       await Promise.all(brokers.map((broker) => broker.close()));
-      await state.close();
+      for (const close of closing) await close();
       return drained;
     },
   };
+}
+
+async function closingOnFailure<T>(
+  closing: readonly (() => Promise<void>)[],
+  opening: Promise<T>,
+): Promise<T> {
+  try {
+    return await opening;
+  } catch (thrown) {
+    for (const close of closing) await close();
+    throw thrown;
+  }
 }
 
 interface Behind {

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
@@ -10,6 +11,8 @@ import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts"
 /** What outlives the process, or is made as if it did. */
 export interface State {
   readonly store: Store<Message>;
+  /** Further files that outlive the process. */
+  readonly files: { readonly historyFile?: string };
   /** The client id that the channel keeps from start to start; undefined where it needs none. */
   clientId(channel: MqttChannel): string | undefined;
   close(): Promise<void>;
@@ -24,7 +27,7 @@ export interface StateOptions {
 /** State that ends with the process. */
 export function temporaryState(config: Config): State {
   const store = createMemoryStore<Message>(storeOptions(config));
-  return { store, clientId: () => undefined, close: () => store.close() };
+  return { store, files: {}, clientId: () => undefined, close: () => store.close() };
 }
 
 /**
@@ -53,7 +56,8 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     import("../store/home.ts"),
     import("../store/sqlite.ts"),
   ]);
-  const home = await openHome(stateFolderOf(config), { log });
+  const folder = stateFolderOf(config);
+  const home = await openHome(folder, { log });
   if (home.slot > 1) {
     log.warn("another gateway of this home is running: this one keeps a state of its own", {
       slot: home.slot,
@@ -64,6 +68,8 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     const store = await openSqliteStore<Message>(home.databaseFile, settings);
     return {
       store: withGoSessions(store, config, log),
+      // A second gateway of this home measures the same device.
+      files: home.slot === 1 ? { historyFile: join(folder, "device-history") } : {},
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);

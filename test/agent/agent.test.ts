@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createAgent } from "../../src/agent/agent.ts";
+import { openAgent } from "../../src/agent/agent.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
@@ -22,7 +22,7 @@ describe("the agent of a configuration", () => {
       answers("That is it."),
     );
     const config = agentConfig([modelEntry({ api_base: server.base })]);
-    const agent = await createAgent({ config, log: SILENT });
+    const { answer: agent } = await openAgent({ config, log: SILENT });
     const { text } = await collect(agent({ history: [], text: "?", client: "c", signal: NEVER }));
     assert.equal(text, "That is it.");
     assert.match(
@@ -34,7 +34,7 @@ describe("the agent of a configuration", () => {
   it("with a model that cannot work is a failure at start", async () => {
     const config = agentConfig([modelEntry({ model: "bedrock/x" })], { model_name: "test" });
     await assert.rejects(
-      createAgent({ config, log: SILENT }),
+      openAgent({ config, log: SILENT }),
       (thrown) => thrown instanceof Failure && thrown.code === "config",
     );
   });

@@ -44,7 +44,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
       current: () => list.find(({ name }) => name === current),
       switchTo: async (name) => void (current = name),
     },
-    tools: () => [
+    tools: async () => [
       { name: "device", description: "Measures the device, e.g. its disk. More words." },
       { name: "exec", description: "runs" },
     ],
@@ -88,7 +88,7 @@ function offline(): CommandContext {
   const { answer, reload, ...context } = contextOf({}, "empty");
   assert.ok(answer !== undefined && reload !== undefined);
   const models = { list: () => [], current: () => undefined, switchTo: async () => {} };
-  return { ...context, models, tools: () => [], channels: () => [] };
+  return { ...context, models, tools: async () => [], channels: () => [] };
 }
 
 function turnOf(text: string, facts: Partial<Turn> = {}): Turn {

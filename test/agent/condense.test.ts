@@ -34,7 +34,9 @@ function createScriptedModel(...script: readonly (string | Error)[]) {
 
 function createTestCondenser(model: Model, defaults: Partial<ReturnType<typeof agentDefaults>>) {
   const log = createMemoryLog();
-  return { condense: createCondenser({ model, defaults: agentDefaults(defaults), log }), log };
+  const { context_window, max_tokens, ...rest } = agentDefaults(defaults);
+  const window = (): number => context_window || 4 * max_tokens;
+  return { condense: createCondenser({ model, defaults: rest, window, log }), log };
 }
 
 const turn = (id: number, words = ""): Condensable["turns"][number] => ({

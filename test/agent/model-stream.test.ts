@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {
+  agentConfig,
   agentDefaults,
   collect,
   createMemoryLog,
@@ -250,12 +251,9 @@ describe("a stream that is no answer", () => {
 it("an answer cut at its limit is a warning in the log", async () => {
   const log = createMemoryLog();
   server.script(streams({ text: "half", finish: "length" }));
-  const { createAgent } = await import("../../src/agent/agent.ts");
-  const config = {
-    agents: { defaults: agentDefaults() },
-    model_list: [modelEntry({ api_base: server.base })],
-  };
-  const answer = await createAgent({ config, log });
+  const { openAgent } = await import("../../src/agent/agent.ts");
+  const config = agentConfig([modelEntry({ api_base: server.base })]);
+  const { answer } = await openAgent({ config, log });
   const { text } = await collect(answer({ history: [], text: "?", client: "c", signal: NEVER }));
   assert.equal(text, "half");
   assert.equal(log.lines.filter(({ level }) => level === "warn").length, 1);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
-import { createAgent } from "../../src/agent/agent.ts";
+import { openAgent } from "../../src/agent/agent.ts";
 import { createOfflineAgent } from "../../src/agent/offline.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
@@ -17,7 +17,7 @@ import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 const NEVER = new AbortController().signal;
 
 async function ask(text: string, signal = NEVER) {
-  const agent = await createAgent({ config: agentConfig([]), log: SILENT });
+  const { answer: agent } = await openAgent({ config: agentConfig([]), log: SILENT });
   return await collect(agent({ history: [], text, client: "sensor-1", signal }));
 }
 
@@ -123,7 +123,7 @@ describe("without a model", () => {
 
   it("entries that cannot be used are as good as none", async () => {
     const config = agentConfig([modelEntry({ api_keys: [] }), modelEntry({ enabled: false })]);
-    const agent = await createAgent({ config, log: SILENT });
+    const { answer: agent } = await openAgent({ config, log: SILENT });
     const { text } = await collect(agent({ history: [], text: "hi", client: "c", signal: NEVER }));
     assert.match(text, /offline agent/);
   });
@@ -136,10 +136,10 @@ describe("loading", () => {
   /** The files of ours and of packages that a fresh process has loaded for such an agent. */
   async function loadedFor(entries: string): Promise<string> {
     const script = `
-      import { createAgent } from ${JSON.stringify(agent)};
+      import { openAgent } from ${JSON.stringify(agent)};
       import { agentConfig, modelEntry } from ${JSON.stringify(support)};
       const log = { debug() {}, info() {}, warn() {}, error() {} };
-      await createAgent({ config: agentConfig(${entries}), log });
+      await openAgent({ config: agentConfig(${entries}), log });
       console.log(Object.keys(require.cache).join("\\n"));`;
     const args = ["--eval", script];
     const { stdout } = await promisify(execFile)(process.execPath, args, { encoding: "utf8" });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createAgent } from "../../src/agent/agent.ts";
+import { openAgent } from "../../src/agent/agent.ts";
 import { MARK } from "../../src/agent/standby.ts";
 import {
   agentConfig,
@@ -20,7 +20,7 @@ async function ask(text: string, ...behaviours: readonly Behaviour[]) {
   const tree = await createDeviceTree({ "proc/uptime": "7200.0 1.0\n" });
   const log = createMemoryLog();
   const config = agentConfig([modelEntry({ api_base: server.base })], { max_llm_retries: 0 });
-  const agent = await createAgent({ config, log, root: tree.device.root });
+  const { answer: agent } = await openAgent({ config, log, root: tree.device.root });
   const signal = new AbortController().signal;
   try {
     const { text: answer, result } = await collect(

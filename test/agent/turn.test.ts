@@ -6,7 +6,7 @@ import type { Message } from "../../src/agent/contract.ts";
 import { systemPrompt } from "../../src/agent/prompt.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { defineTool } from "../../src/agent/tools/define.ts";
-import { createModelAgent } from "../../src/agent/turn.ts";
+import { createTurns } from "../../src/agent/turn.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
@@ -69,11 +69,11 @@ function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
   const entry = modelEntry({ api_base: server.base });
   const defaults = agentDefaults({ max_llm_retries: 0 });
   const model = openModel({ entry, defaults, fetch, log: SILENT });
-  return createModelAgent({
-    modelFor: () => model,
-    toolsFor: () => tools,
-    systemFor: async ({ client }) =>
-      systemPrompt({ client, workspace: "/srv/claw", now: new Date() }),
+  return createTurns({
+    equip: async ({ client }) => {
+      const system = systemPrompt({ client, workspace: "/srv/claw", now: new Date() });
+      return { model, tools, system };
+    },
     max_tool_iterations: rounds,
     log: SILENT,
     toolMilliseconds: 100,

@@ -92,11 +92,12 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
 export function agentConfig(
   entries: readonly ModelEntry[],
   defaults: Partial<AgentDefaults> = {},
-): Pick<Config, "agents" | "model_list" | "tools"> {
+): Pick<Config, "agents" | "model_list" | "tools" | "channels"> {
   return {
     agents: { defaults: agentDefaults(defaults) },
     model_list: entries,
     tools: toolSettings(),
+    channels: [],
   };
 }
 

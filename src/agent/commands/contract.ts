@@ -8,7 +8,7 @@ export interface CommandContext {
   /** The tools that the client of this turn is offered. */
   readonly tools: (
     turn: Turn,
-  ) => readonly { readonly name: string; readonly description: string }[];
+  ) => Promise<readonly { readonly name: string; readonly description: string }[]>;
   /** Names of the enabled channels. */
   readonly channels: () => readonly string[];
   readonly workspace: Workspace;

@@ -29,8 +29,8 @@ const model: Command = {
 const tools: Command = {
   name: "tools",
   about: "the tools that the model can call",
-  run({ turn }, context) {
-    const found = context.tools(turn);
+  async run({ turn }, context) {
+    const found = await context.tools(turn);
     if (found.length === 0) return "No tools are available.";
     const lines = found.map(({ name, description }) => `${name}: ${firstSentence(description)}`);
     return listing("Available Tools:", lines);

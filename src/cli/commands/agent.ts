@@ -1,4 +1,4 @@
-import { createAgent } from "../../agent/agent.ts";
+import { openAgent } from "../../agent/agent.ts";
 import { Failure } from "../../base/failure.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
@@ -22,13 +22,13 @@ export async function run(context: Context): Promise<number> {
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const log = await createCommandLog(host, flags);
-  const { config } = await loadOrThrow(host, log, {});
+  const { config, home } = await loadOrThrow(host, log, {});
   const client = flags.text("session") ?? DEFAULT_SESSION;
-  const answerer = await createAgent({ config, log });
+  const agent = await openAgent({ config, log, home });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, config, log);
   const conversation: Conversation = {
-    answerer,
+    answerer: agent.answer,
     client,
     history: session.history,
     keep: session.keep,
@@ -44,6 +44,7 @@ export async function run(context: Context): Promise<number> {
     }
   } finally {
     await session.close();
+    await agent.close();
   }
   return 0;
 }

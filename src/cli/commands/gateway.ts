@@ -13,8 +13,12 @@ import { openServing, type Serving } from "../serving.ts";
 export async function run(context: Context): Promise<number> {
   const { host, flags } = context;
   const { env, home, cwd } = host;
-  const loaded = await loadConfig({ env, home, cwd, flags: configFlagsOf(flags) });
-  if (loaded instanceof Failure) throw loaded;
+  const load = async (): Promise<LoadedConfig> => {
+    const read = await loadConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+    if (read instanceof Failure) throw read;
+    return read;
+  };
+  const loaded = await load();
   const { config } = loaded;
   if (config.channels.length === 0) throw nothingToServe(loaded);
   const log = await createGatewayLog(context, config.gateway.log_level);
@@ -27,6 +31,8 @@ export async function run(context: Context): Promise<number> {
     connectTimeoutMs: flags.duration("connect-timeout"),
     pid: host.pid,
     keeps: true,
+    home: loaded.home,
+    load: async () => (await load()).config,
   };
   if (flags.has("check")) return check(serving, context);
   return serve(await openServing(serving), context, { loaded, log });

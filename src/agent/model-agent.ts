@@ -1,0 +1,134 @@
+import type { Log } from "../base/log.ts";
+import type { Config } from "../config/contract.ts";
+import type { AnswerWith } from "./commands/contract.ts";
+import { createCondenser } from "./condense.ts";
+import type { Condenser } from "./condense.ts";
+import type { Message, Turn } from "./contract.ts";
+import type { Fetch } from "./model/contract.ts";
+import type { Models } from "./model/models.ts";
+import { systemPrompt } from "./prompt.ts";
+import { createStandby } from "./standby.ts";
+import { createSubagents } from "./subagents.ts";
+import type { Subagents, SubagentTask } from "./subagents.ts";
+import { estimatedTokens } from "./tokens.ts";
+import { createToolbox } from "./toolbox.ts";
+import type { Toolbox } from "./toolbox.ts";
+import type { Tool } from "./tools/contract.ts";
+import { createTurns } from "./turn.ts";
+import type { Equipment } from "./turn.ts";
+import type { OpenSkill, Workspace } from "./workspace/contract.ts";
+
+export interface ModelAgentOptions {
+  readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
+  readonly models: Models;
+  readonly workspace: Workspace;
+  readonly deviceTool: Tool;
+  readonly fetch: Fetch;
+  readonly log: Log;
+}
+
+/** An agent with a model, as its commands and its conversations need it. */
+export interface ModelAgent {
+  readonly answer: AnswerWith;
+  readonly condense: Condenser;
+  readonly tools: () => Promise<readonly Tool[]>;
+  readonly subagents: Subagents;
+  /** Tokens that the model can read, as far as it is known. */
+  readonly window: () => number;
+  close(): Promise<void>;
+}
+
+/** Joins model, tools and workspace; nothing is sent before the first turn. */
+export function openModelAgent(options: ModelAgentOptions): ModelAgent {
+  const { config, models, deviceTool, log } = options;
+  const { defaults } = config.agents;
+  const toolbox = createToolbox(options);
+  const window = createWindow(defaults.context_window || 4 * defaults.max_tokens);
+  const crew: Crew = { ...options, toolbox, subagents: undefined };
+  const turnsOf = (place: Place) =>
+    createTurns({
+      equip: (turn) => equipped(turn, place, crew),
+      max_tool_iterations: defaults.max_tool_iterations,
+      log,
+      onOverflow: window.exceeded,
+    });
+  const subagents = createSubagents({
+    run: (task) => taskAnswer(task, turnsOf({ depth: task.depth, skills: [] })),
+    log,
+    now: () => new Date(),
+  });
+  crew.subagents = subagents;
+  return {
+    answer: (turn, skills = []) =>
+      createStandby({ agent: turnsOf({ depth: 0, skills }), deviceTool, log })(turn),
+    condense: createCondenser({ model: models.main, defaults, log, window: window.tokens }),
+    tools: async () => toolbox.tools(await options.workspace.read(), subagents.tools(0)),
+    subagents,
+    window: window.tokens,
+    async close() {
+      subagents.close();
+      await toolbox.close();
+    },
+  };
+}
+
+interface Crew extends ModelAgentOptions {
+  readonly toolbox: Toolbox;
+  subagents: Subagents | undefined;
+}
+
+/** Where a turn stands: 0 is the conversation, 1 and more are tasks of it. */
+interface Place {
+  readonly depth: number;
+  readonly skills: readonly OpenSkill[];
+}
+
+async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
+  const { models, workspace, toolbox, subagents } = crew;
+  const texts = await workspace.read();
+  const tools = toolbox.tools(texts, subagents?.tools(place.depth) ?? []);
+  const summary = turn.history.find(({ role }) => role === "summary")?.text;
+  const finished = place.depth === 0 ? subagents?.unseen(turn.client) : undefined;
+  const system = systemPrompt({
+    client: turn.client,
+    workspace: workspace.folder,
+    now: new Date(),
+    isResumed: turn.resumed !== undefined,
+    isRemote: turn.isRemote ?? false,
+    isAdmin: turn.isAdmin ?? false,
+    texts,
+    activeSkills: place.skills,
+    tools: tools.map(({ name }) => name),
+    ...(summary !== undefined && { summary }),
+    ...(finished !== undefined && { finished }),
+  });
+  // A task is work: it is not weighed whether it is light.
+  const model = place.depth === 0 ? models.forTurn(turn) : models.main;
+  const { maxTurns: rounds } = texts.settings;
+  return { model, tools, system, ...(rounds !== undefined && { rounds }) };
+}
+
+async function taskAnswer(
+  { text, client, isRemote, signal }: SubagentTask,
+  answer: ReturnType<typeof createTurns>,
+): Promise<string> {
+  let said = "";
+  for await (const piece of answer({ history: [], text, client, isRemote, signal })) said += piece;
+  return said;
+}
+
+interface Window {
+  readonly tokens: () => number;
+  readonly exceeded: (messages: readonly Message[]) => void;
+}
+
+/** What the model can read: as configured, until a conversation turns out to be too long for it. */
+function createWindow(configured: number): Window {
+  let tokens = configured;
+  return {
+    tokens: () => tokens,
+    exceeded(messages) {
+      tokens = Math.max(1, Math.min(tokens, Math.floor(estimatedTokens(messages) * 0.75)));
+    },
+  };
+}

@@ -1,0 +1,32 @@
+import { readdir } from "node:fs/promises";
+import { asFailure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { Config } from "../config/contract.ts";
+
+/**
+ * Gives a workspace that nobody has begun (not there, or empty) the files with which one can begin;
+ * only where there is a model to read them. What cannot be written is a warning: the agent works
+ * without.
+ */
+export async function furnish({ agents, model_list }: Config, log: Log): Promise<void> {
+  const { workspace } = agents.defaults;
+  if (!model_list.some(({ enabled }) => enabled) || !(await isNew(workspace))) return;
+  const { plantTemplates } = await import("../agent/workspace/templates.ts");
+  try {
+    const files = await plantTemplates(workspace);
+    log.info("a workspace was begun: its files say who the agent is", {
+      workspace,
+      files: files.join(", "),
+    });
+  } catch (thrown) {
+    log.warn("the workspace cannot be begun", { workspace, why: asFailure(thrown).why });
+  }
+}
+
+async function isNew(folder: string): Promise<boolean> {
+  try {
+    return (await readdir(folder)).length === 0;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "ENOENT";
+  }
+}
