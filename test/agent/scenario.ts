@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import * as v from "valibot";
+import { parse } from "yaml";
+
+const words = v.union([v.string(), v.number()]);
+const oneOrMore = v.pipe(
+  v.union([words, v.array(words)]),
+  v.transform((value) => [value].flat().map(String)),
+);
+const call = v.strictObject({
+  tool: v.string(),
+  with: v.optional(v.record(v.string(), v.unknown()), {}),
+});
+
+/** What the model does with one question: what it must have read, and its answer. */
+const MODEL_STEP = v.strictObject({
+  /** The model that has to be asked, by its name in `models`. */
+  named: v.optional(v.string()),
+  /** All that stands behind the model's last words: results of tools, or the question. */
+  reads: v.optional(oneOrMore, []),
+  /** What the system prompt holds, and the whole request. */
+  knows: v.optional(oneOrMore, []),
+  remembers: v.optional(oneOrMore, []),
+  /** What the whole request does not hold. */
+  lacks: v.optional(oneOrMore, []),
+  says: v.optional(v.string(), ""),
+  calls: v.optional(v.array(call)),
+  /** Arguments as a model may write them that cannot write JSON. */
+  mumbles: v.optional(v.strictObject({ tool: v.string(), arguments: v.string() })),
+  answers: v.optional(v.string()),
+  /** A status, or `gone` for a connection that is cut, or `overflow` for too long a conversation. */
+  fails: v.optional(v.union([v.number(), v.picklist(["gone", "overflow"])])),
+  /** The answer is a summary, made beside the conversation. */
+  summarizes: v.optional(v.string()),
+});
+export type ModelStep = v.InferOutput<typeof MODEL_STEP>;
+
+const ASKING = v.strictObject({
+  client: v.optional(v.string(), "kitchen"),
+  /** Someone in `admin_from`. */
+  admin: v.optional(v.boolean(), false),
+  asks: v.string(),
+  model: v.optional(v.array(MODEL_STEP), []),
+  hears: v.optional(oneOrMore, []),
+  not: v.optional(oneOrMore, []),
+  /** The code of the error in which the answer ends. */
+  error: v.optional(v.string()),
+});
+export type Asking = v.InferOutput<typeof ASKING>;
+
+const STEP = v.union([
+  ASKING,
+  /** The program ends and is started again. */
+  v.strictObject({ restart: v.literal(true) }),
+  /** Files of the workspace and what they hold; `null` is a file that is not there. */
+  v.strictObject({ finds: v.record(v.string(), v.nullable(oneOrMore)) }),
+  /** Someone changes a file of the workspace by hand. */
+  v.strictObject({ writes: v.record(v.string(), v.string()) }),
+]);
+
+const SCENARIO = v.strictObject({
+  title: v.string(),
+  /** Files as a kernel shows them. */
+  device: v.optional(v.record(v.string(), v.string()), {}),
+  workspace: v.optional(v.record(v.string(), v.string()), {}),
+  /** What is said about the agent in the configuration. */
+  defaults: v.optional(v.record(v.string(), v.unknown()), {}),
+  tools: v.optional(v.record(v.string(), v.unknown()), {}),
+  /** Entries of model_list beside the one called `main`. */
+  models: v.optional(v.array(v.record(v.string(), v.unknown())), []),
+  main: v.optional(v.record(v.string(), v.unknown()), {}),
+  /** Pages of a web server in this house, by path. */
+  web: v.optional(v.record(v.string(), v.string()), {}),
+  day: v.array(STEP),
+});
+export type Scenario = v.InferOutput<typeof SCENARIO>;
+
+/** Reads one scenario; `{{web}}` in it is the address of the web server. */
+export async function readScenario(file: string, web: string): Promise<Scenario> {
+  const text = (await readFile(file, "utf8")).replaceAll("{{web}}", web);
+  const { success, output, issues } = v.safeParse(SCENARIO, parse(text));
+  if (success) return output;
+  return assert.fail(
+    `${file}: ${issues.map((issue) => `${v.getDotPath(issue)}: ${issue.message}`).join("; ")}`,
+  );
+}
+
+/** Whether a text holds what a scenario says: a part of it, or `/a regular expression/`. */
+export function holds(text: string, expected: string): boolean {
+  const pattern = /^\/(.*)\/$/s.exec(expected)?.[1];
+  return pattern === undefined ? text.includes(expected) : new RegExp(pattern, "s").test(text);
+}
+
+/** Fails unless the text holds all of it. */
+export function assertHolds(text: string, expected: readonly string[], what: string): void {
+  for (const each of expected) assert.ok(holds(text, each), `${what} lacks ${each}:\n${text}`);
+}
+
+/** Writes files below a folder. */
+export async function plant(
+  folder: string,
+  files: Readonly<Record<string, string>>,
+): Promise<void> {
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), text);
+  }
+}

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { openHouse, openPages } from "./house.ts";
+import type { House } from "./house.ts";
+import { assertHolds, plant, readScenario } from "./scenario.ts";
+import type { Scenario } from "./scenario.ts";
+
+const folder = join(import.meta.dirname, "scenarios");
+const files = (await readdir(folder)).filter((file) => file.endsWith(".yaml")).toSorted();
+
+describe("a device's day", () => {
+  it("has at least twenty scenarios", () => assert.ok(files.length >= 20, String(files.length)));
+
+  for (const file of files) {
+    it(file.replace(/^\d+-|\.yaml$/g, "").replaceAll("-", " "), async () => {
+      const path = join(folder, file);
+      const { web } = await readScenario(path, "http://127.0.0.1");
+      await using pages = await openPages(web);
+      const scenario = await readScenario(path, pages.base);
+      await using house = await openHouse(scenario);
+      for (const step of scenario.day) await live(step, house);
+    });
+  }
+});
+
+async function live(step: Scenario["day"][number], house: House): Promise<void> {
+  if ("asks" in step) await house.ask(step);
+  else if ("restart" in step) await house.restart();
+  else if ("writes" in step) await plant(house.workspace, step.writes);
+  else await look(step.finds, house.workspace);
+}
+
+async function look(finds: Readonly<Record<string, readonly string[] | null>>, workspace: string) {
+  for (const [path, expected] of Object.entries(finds)) {
+    const file = join(workspace, path);
+    if (expected === null) {
+      assert.equal(await stat(file).catch(() => undefined), undefined, `${path} is there`);
+    } else {
+      assertHolds(await readFile(file, "utf8"), expected, path);
+    }
+  }
+}
