@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 
 /**
- * Gives a workspace that nobody has begun (not there, or empty) the files with which one can begin;
+ * Gives a workspace that nobody has begun the files with which one can begin;
  * only where there is a model to read them. What cannot be written is a warning: the agent works
  * without.
  */
@@ -25,7 +25,8 @@ export async function furnish({ agents, model_list }: Config, log: Log): Promise
 
 async function isNew(folder: string): Promise<boolean> {
   try {
-    return (await readdir(folder)).length === 0;
+    // The program's own folder in it says nothing about whether somebody has begun.
+    return (await readdir(folder)).every((name) => name === "state");
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "ENOENT";
   }

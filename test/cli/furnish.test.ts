@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { furnish } from "../../src/cli/furnish.ts";
+import type { Config } from "../../src/config/contract.ts";
+import { agentConfig, createMemoryLog, modelEntry } from "../support/agent-config.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+function configFor(workspace: string, models = [modelEntry()]): Config {
+  const gateway = { host: "", port: 0, log_level: "info", dedupe_window_secs: 600 } as const;
+  return { ...agentConfig(models, { workspace }), gateway, session: { dimensions: ["chat"] } };
+}
+
+describe("a workspace that nobody has begun", () => {
+  it("gets files to begin with, once", async () => {
+    await using folder = await temporaryFolder();
+    const workspace = join(folder.path, "workspace");
+    await mkdir(join(workspace, "state"), { recursive: true });
+    const log = createMemoryLog();
+    await furnish(configFor(workspace), log);
+    const files = await readdir(workspace);
+    for (const file of ["AGENT.md", "SOUL.md", "USER.md", "skills"]) {
+      assert.ok(files.includes(file), file);
+    }
+    assert.equal(log.lines.length, 1);
+    await rm(join(workspace, "SOUL.md"));
+    await furnish(configFor(workspace), log);
+    assert.ok(!(await readdir(workspace)).includes("SOUL.md"));
+  });
+
+  it("stays as it is without a model", async () => {
+    await using folder = await temporaryFolder();
+    const log = createMemoryLog();
+    await furnish(configFor(folder.path, []), log);
+    assert.deepEqual(await readdir(folder.path), []);
+  });
+
+  it("that has a file of somebody's stays as it is", async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, "AGENT.md"), "mine");
+    await furnish(configFor(folder.path), createMemoryLog());
+    assert.deepEqual(await readdir(folder.path), ["AGENT.md"]);
+    assert.equal(await readFile(join(folder.path, "AGENT.md"), "utf8"), "mine");
+  });
+
+  it("below a file is left to the state, which says why it cannot be had", async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, "file"), "");
+    const log = createMemoryLog();
+    await furnish(configFor(join(folder.path, "file", "workspace")), log);
+    assert.deepEqual(
+      log.lines.map(({ level }) => level),
+      [],
+    );
+  });
+});
