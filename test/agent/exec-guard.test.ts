@@ -232,33 +232,19 @@ describe("the guard of exec", () => {
 
   it("never takes long, and never throws", () => {
     const words = [
-      "rm ",
-      "-",
-      "env ",
-      "|",
-      "a",
-      " ",
-      "(",
-      "()",
-      "{",
-      "/",
-      "'",
-      "\\",
-      "cd ",
-      "apt ",
-      ":",
-      "<<",
-      "..",
+      ..."rm git curl find chmod apt docker tee env cd dd npm systemctl sh push".split(" "),
+      ..."a x - -- / // . .. ~ $ ( () (){ { } | & ; < << ' \\ : :// = 0 +".split(" "),
+      ...[" ", " ", " ", "\n", "rm ", "git -", "a.", "|/"],
     ];
-    const piece = fc.array(fc.constantFrom(...words), { minLength: 1, maxLength: 4 });
+    const piece = fc.array(fc.constantFrom(...words), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(piece, (pieces) => {
         const text = pieces.join("").repeat(10_000).slice(0, 10_000);
         const start = performance.now();
         blockedBy(text, GUARD);
-        assert.ok(performance.now() - start < 2000, JSON.stringify(pieces));
+        assert.ok(performance.now() - start < 1000, JSON.stringify(pieces));
       }),
-      { numRuns: 60 },
+      { numRuns: 300 },
     );
   });
 });

@@ -1,5 +1,5 @@
-import { isAbsolute, relative, sep } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
+import { isInside } from "../files/bounds.ts";
 
 export interface GuardOptions {
   readonly settings: Pick<
@@ -15,13 +15,15 @@ export interface GuardOptions {
 
 const BLOCKED = "Command blocked by safety guard";
 
+/** The folder of a program. All repetitions have a bound where two of them could take the same text. */
+const PATH = String.raw`(?:[\w./-]{0,200}/)?`;
 const END = String.raw`(?=$|[\s;&|)}<>])`;
 /** A program by its name or path, wherever a word can begin: it may follow `xargs` or `timeout 5`. */
 const program = (names: string, rest = END): RegExp =>
-  new RegExp(String.raw`(?:^|[\s;&|({!])(?:[\w./-]*/)?(?:${names})${rest}`);
+  new RegExp(String.raw`(?:^|[\s;&|({!])${PATH}(?:${names})${rest}`);
 /** The same for names that are everyday words, too: only where a command begins. */
 const first = (names: string, rest = END): RegExp =>
-  new RegExp(String.raw`(?:^|[;&|({!\n])\s*(?:[\w./-]*/)?(?:${names})${rest}`);
+  new RegExp(String.raw`(?:^|[;&|({!\n])[^\S\n]*${PATH}(?:${names})${rest}`);
 
 /** What commands must not hold, each matched against the lower-cased command. */
 const DENIED: readonly RegExp[] = [
@@ -40,7 +42,7 @@ const DENIED: readonly RegExp[] = [
   program("init", String.raw`\s+[06]\b`),
   program("systemctl", String.raw`\s[^;&|]*(?:poweroff|reboot|halt|kexec|suspend|hibernate)`),
   // A function that calls itself twice.
-  /([^\s(){}|&;]{1,100})\s*\(\)\s*\{[^}]*\1\s*\|\s*\1\s*&/,
+  /(?:^|[\s;&|(){}])([^\s(){}|&;]{1,20})\s*\(\)\s*\{[^}]{0,200}\1\s*\|\s*\1\s*&/,
   // What the shell would put in that nobody has read.
   /\$\(/,
   /\$\{/,
@@ -48,8 +50,12 @@ const DENIED: readonly RegExp[] = [
   /[<>]\(/,
   /<<-?\s*["']?[a-z_]/,
   // Text that becomes a command.
-  /\|&?\s*(?:\S*\/)?(?:env\s+(?:\S+\s+)*)?(?:sudo\s+)?(?:\S*\/)?(?:ba|da|z|k|fi|tc|c|a)?sh(?=$|[\s;&|)<>])/,
-  /(?:curl|wget)\s[^;]*\|\s*(?:\S*\/)?(?:python\d?|perl|ruby|node|bun|deno|php)\b/,
+  new RegExp(
+    String.raw`\|&?\s*${PATH}(?:env\s+(?:[^\s|;&]{1,200}\s+){0,9})?(?:sudo\s+)?${PATH}(?:ba|da|z|k|fi|tc|c|a)?sh${END}`,
+  ),
+  new RegExp(
+    String.raw`(?:curl|wget)\s[^;]{0,1000}\|\s*${PATH}(?:python\d?|perl|ruby|node|bun|deno|php)\b`,
+  ),
   program("eval"),
   first("source|\\.", String.raw`\s+\S`),
   // Other users and their rights.
@@ -113,14 +119,14 @@ function climbs(form: string): boolean {
 
 /** Whether it may name something outside: an absolute path, or what the shell makes one of. */
 function leaves(form: string, { workspace, cwd }: GuardOptions): boolean {
-  const text = form.replace(/\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>|;&]*/gi, (url) =>
+  const text = form.replace(/\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s"'<>|;&]*/gi, (url) =>
     /^file:/i.test(url) ? url.slice("file:/".length) : "",
   );
   if (/(?:^|[\s"'=:,(<>|;&])~/.test(text) || /\$(?:home|oldpwd)\b/i.test(text)) return true;
   // Without a folder it goes home, with a dash back.
   if (/(?:^|[\s;&|({])cd\s*(?:$|[;&|)}]|-(?:$|[\s;&|]))/m.test(text)) return true;
   return absolutePathsIn(text).some(
-    (path) => !PSEUDO.test(path) && ![workspace, cwd].some((folder) => lies(path, folder)),
+    (path) => !PSEUDO.test(path) && ![workspace, cwd].some((folder) => isInside(path, folder)),
   );
 }
 
@@ -131,9 +137,4 @@ function absolutePathsIn(text: string): string[] {
   );
   const windows = text.matchAll(/(?<![\w/])[A-Za-z]:\\[^\s"'<>|;&]*/g);
   return [...posix, ...windows].map(([path]) => path.replace(/^\/+/, "/"));
-}
-
-function lies(path: string, folder: string): boolean {
-  const way = relative(folder, path);
-  return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
