@@ -234,7 +234,7 @@ describe("the guard of exec", () => {
     const words = [
       ..."rm git curl find chmod apt docker tee env cd dd npm systemctl sh push".split(" "),
       ..."a x - -- / // . .. ~ $ ( () (){ { } | & ; < << ' \\ : :// = 0 +".split(" "),
-      ...[" ", " ", " ", "\n", "rm ", "git -", "a.", "|/"],
+      ..." | | |\n|rm |git -|a.|//".split("|"),
     ];
     const piece = fc.array(fc.constantFrom(...words), { minLength: 1, maxLength: 5 });
     fc.assert(
