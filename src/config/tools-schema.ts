@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { ToolSettings, WebSettings } from "./contract.ts";
 import {
   choice,
+  field,
   flag,
   integer,
   oneOrMore,
@@ -12,6 +13,7 @@ import {
   text,
   texts,
 } from "./fields.ts";
+import type { Leaf } from "./tree.ts";
 
 const GIB = 2 ** 30;
 
@@ -58,7 +60,7 @@ const MODES: ReadonlyMap<string, ToolSettings["read_file"]["mode"]> = new Map([
 
 const search = { enabled: or(flag(), false), max_results: or(integer(0, 100), 5) };
 const keyed = { ...search, api_keys: v.optional(oneOrMore(secret()), () => []) };
-const pattern = () => oneOrMore(text("a regular expression", isPattern));
+const pattern = () => oneOrMore(field("a regular expression", readPattern));
 
 /** `tools.web`. */
 export const WEB = {
@@ -143,10 +145,15 @@ function isUrl(written: string): boolean {
   return written === "" || /^https?:$/.test(URL.parse(written)?.protocol ?? "");
 }
 
-function isPattern(written: string): boolean {
+/** As Go writes it, with flags in front and `(?P<name>`, in the words of this language. */
+function readPattern({ value }: Leaf): string | undefined {
+  if (typeof value !== "string") return undefined;
+  const pattern = value
+    .replaceAll("(?P<", "(?<")
+    .replace(/^\(\?([ims]+)\)(.*)$/s, (_, flags: string, rest: string) => `(?${flags}:${rest})`);
   try {
-    return new RegExp(written) instanceof RegExp;
+    return new RegExp(pattern).source;
   } catch {
-    return false;
+    return undefined;
   }
 }

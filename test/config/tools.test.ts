@@ -41,6 +41,17 @@ describe("tools", () => {
     });
   });
 
+  it("take regular expressions as Go writes them", async () => {
+    const { config } = await loadedFrom({
+      tools: { exec: { custom_deny_patterns: ["(?i)\\bmount\\b|umount", "(?P<word>a)", "x$"] } },
+    });
+    const [mount = "", named = "", plain = ""] = config.tools.exec.custom_deny_patterns;
+    assert.ok(new RegExp(mount).test("sudo MOUNT /dev/sda"));
+    assert.ok(new RegExp(mount).test("UMOUNT"));
+    assert.equal(new RegExp(named).exec("a")?.groups?.["word"], "a");
+    assert.equal(plain, "x$");
+  });
+
   it("with wrong values are told with what is allowed", async () => {
     const failure = await failureFrom({
       tools: { exec: { custom_deny_patterns: ["("] }, web: { searxng: { base_url: "ftp://x" } } },
