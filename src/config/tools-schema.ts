@@ -148,11 +148,12 @@ function isUrl(written: string): boolean {
 /** As Go writes it, with flags in front and `(?P<name>`, in the words of this language. */
 function readPattern({ value }: Leaf): string | undefined {
   if (typeof value !== "string") return undefined;
-  const pattern = value
+  const written = value
     .replaceAll("(?P<", "(?<")
     .replace(/^\(\?([ims]+)\)(.*)$/s, (_, flags: string, rest: string) => `(?${flags}:${rest})`);
   try {
-    return new RegExp(pattern).source;
+    void new RegExp(written);
+    return written;
   } catch {
     return undefined;
   }

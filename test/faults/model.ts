@@ -19,6 +19,11 @@ export async function startRecordingModel(): Promise<RecordingModel> {
   const turns: { client: string; id: string; from: number; to: number }[] = [];
   let milliseconds = 100;
   server.otherwise(async (request, response) => {
+    // A question without tools is no turn: a conversation that grew long is summarized.
+    if ((request.body.tools ?? []).length === 0) {
+      await streams({ text: "They said a lot.", milliseconds })(request, response);
+      return;
+    }
     const text = request.body.messages.findLast(({ role }) => role === "user")?.content ?? "";
     const [client = "", id = ""] = text.split(" ");
     const turn = { client, id, from: performance.now(), to: Number.POSITIVE_INFINITY };

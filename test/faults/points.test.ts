@@ -40,7 +40,9 @@ describe("a gateway that dies", () => {
       world.model.slow(50);
       await world.start();
       world.devices.ask("a");
-      assert.deepEqual(await world.outcome(), ["a r0: answered with the error internal"]);
+      assert.deepEqual(await world.outcome(), []);
+      const errors = world.devices.heard.flatMap(({ id, error }) => (error ? [[id, error]] : []));
+      assert.deepEqual(errors, [["r0", "internal"]]);
       assert.equal(world.model.turns.length, 4);
     },
   );

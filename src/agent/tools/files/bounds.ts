@@ -38,7 +38,7 @@ export function refusalOf(real: string, use: Use, bounds: Bounds): string | unde
 }
 
 /** Whether a real path is a folder or lies in it. */
-function isInside(real: string, folder: string): boolean {
+export function isInside(real: string, folder: string): boolean {
   const way = relative(folder, real);
   return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
