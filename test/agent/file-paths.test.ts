@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { isKept, refusalOf } from "../../src/agent/tools/files/bounds.ts";
+import { signalGroup } from "../../src/base/host.ts";
 import { toolSettings } from "../support/agent-config.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 import type { Grounds } from "../support/file-tools.ts";
@@ -290,7 +291,9 @@ describe("a race", () => {
     const racer = spawn("sh", ["-c", RACER, "sh", grounds.outside], {
       cwd: grounds.workspace,
       stdio: "ignore",
+      detached: true,
     });
+    const group = racer.pid ?? assert.fail("the racer did not start");
     const tools = grounds.tools();
     const seen = new Set<string>();
     try {
@@ -304,8 +307,8 @@ describe("a race", () => {
         seen.add(result.startsWith("error: ") ? (refusal ?? "") : name);
       }
     } finally {
-      racer.kill("SIGKILL");
-      await until("the racer is gone", () => racer.exitCode !== null || racer.signalCode !== null);
+      signalGroup(group, "SIGKILL");
+      await until("the racer is gone with its children", () => !signalGroup(group, 0));
     }
     assert.equal(await printOf(grounds.outside), before);
     // Both sides of the race were met, or it was none.
