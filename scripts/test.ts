@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -14,6 +14,12 @@ interface Suite {
   readonly command: readonly string[];
   readonly under?: "binary" | "bun" | "deno" | "faults";
 }
+
+const DENO_TEST = ["deno", "test", "-A", "--no-check", "--quiet"];
+/** Everything but what needs the machine for itself. */
+const UNITS = readdirSync(join(root, "test"))
+  .filter((name) => !["e2e", "faults", "support"].includes(name))
+  .map((name) => `test/${name}`);
 
 const SUITES: readonly Suite[] = [
   {
@@ -32,8 +38,13 @@ const SUITES: readonly Suite[] = [
     under: "faults",
   },
   {
-    name: "all tests, Deno, from source",
-    command: ["deno", "test", "-A", "--no-check", "--quiet", "test"],
+    name: "unit tests, Deno, from source",
+    command: [...DENO_TEST, "--parallel", ...UNITS],
+    under: "deno",
+  },
+  {
+    name: "end-to-end tests, Deno, from source",
+    command: [...DENO_TEST, "test/e2e"],
     under: "deno",
   },
 ];
