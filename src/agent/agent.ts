@@ -1,21 +1,15 @@
-import { dirname } from "node:path";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import type { Config } from "../config/contract.ts";
-import { createCommands } from "./commands.ts";
-import type { CommandContext, ModelChoice } from "./commands/contract.ts";
+import type { Commands } from "./commands.ts";
 import type { Condenser } from "./condense.ts";
-import type { Answerer } from "./contract.ts";
+import type { Answerer, Turn } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
-import type { Models } from "./model/models.ts";
-import { estimatedTokens } from "./tokens.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
-import type { Workspace } from "./workspace/contract.ts";
-import { openWorkspace } from "./workspace/workspace.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
@@ -46,28 +40,38 @@ export interface Agent {
  * before the first turn. Throws a `Failure` of code `config` where a model is named that cannot work.
  */
 export async function openAgent(options: AgentOptions): Promise<Agent> {
-  const { config, log } = options;
-  const { workspace: folder } = config.agents.defaults;
-  const models = await configuredModels(options);
+  const { config } = options;
   const device: Device = {
     root: options.root ?? "/",
-    workspace: folder,
+    workspace: config.agents.defaults.workspace,
     now: () => new Date(),
     pause,
   };
   const deviceTool = createDeviceTool(device, options.history);
-  const home = options.home ?? dirname(folder);
-  const workspace = openWorkspace({ folder, home, now: () => new Date(), log });
-  const parts = { ...options, fetch: options.fetch ?? globalThis.fetch, workspace, deviceTool };
-  const agent = models && (await loadModelAgent({ ...parts, models }));
+  const models = await configuredModels(options);
+  const fetch = options.fetch ?? globalThis.fetch;
+  const agent = models && (await loadModelAgent({ ...options, fetch, models, deviceTool }));
   const body = agent?.answer ?? (await loadOffline(deviceTool));
-  const commands = createCommands(commandContext({ ...parts, models, agent }));
+  const answer = withCommands(body, async () => {
+    const { openCommands } = await import("./commands/open.ts");
+    return openCommands({ ...options, deviceTool, models, agent });
+  });
   return {
-    answer: (turn) => commands.answer(turn) ?? body(turn),
+    answer,
     ...(agent && { condense: agent.condense }),
     async close() {
       await agent?.close();
     },
+  };
+}
+
+/** Commands come first; their code is loaded with the first of them. */
+function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
+  let loading: Promise<Commands> | undefined;
+  return async function* answer(turn: Turn) {
+    if (/^\s*[/!]/.test(turn.text)) loading ??= load();
+    const commands = await loading;
+    return yield* commands?.answer(turn) ?? body(turn);
   };
 }
 
@@ -77,49 +81,17 @@ async function configuredModels({ config, log, fetch = globalThis.fetch }: Agent
   return openModels({ config, fetch, log });
 }
 
-async function loadModelAgent(options: ModelAgentOptions): Promise<ModelAgent> {
-  const { openModelAgent } = await import("./model-agent.ts");
-  return openModelAgent(options);
+async function loadModelAgent(
+  options: Omit<ModelAgentOptions, "workspace"> & Pick<AgentOptions, "home">,
+): Promise<ModelAgent> {
+  const [{ openModelAgent }, { workspaceOf }] = await Promise.all([
+    import("./model-agent.ts"),
+    import("./workspace/workspace.ts"),
+  ]);
+  return openModelAgent({ ...options, workspace: workspaceOf(options) });
 }
 
 async function loadOffline(deviceTool: Tool): Promise<Answerer> {
   const { createOfflineAgent } = await import("./offline.ts");
   return createOfflineAgent(deviceTool);
-}
-
-interface Parts extends AgentOptions {
-  readonly workspace: Workspace;
-  readonly deviceTool: Tool;
-  readonly models: Models | undefined;
-  readonly agent: ModelAgent | undefined;
-}
-
-function commandContext(parts: Parts): CommandContext {
-  const { config, workspace, deviceTool, models, agent, reload } = parts;
-  const startedAt = performance.now();
-  return {
-    models: modelChoice(models),
-    tools: async () => (agent === undefined ? [deviceTool] : await agent.tools()),
-    channels: () => config.channels.map(({ name }) => name),
-    workspace,
-    device: (signal) => deviceTool.run({ facts: STATUS }, { signal, client: "", isRemote: false }),
-    uptime: () => (performance.now() - startedAt) / 1000,
-    window: () => agent?.window() ?? 0,
-    tokens: estimatedTokens,
-    tasks: (client) => agent?.subagents.list(client) ?? [],
-    ...(reload && { reload }),
-    ...(agent && { answer: agent.answer }),
-  };
-}
-
-const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
-
-function modelChoice(models: Models | undefined): ModelChoice {
-  return {
-    list: () => models?.list() ?? [],
-    current: () => models?.current(),
-    async switchTo(name) {
-      models?.switchTo(name);
-    },
-  };
 }

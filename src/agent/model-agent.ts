@@ -33,6 +33,7 @@ export interface ModelAgent {
   readonly condense: Condenser;
   readonly tools: () => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
+  readonly workspace: Workspace;
   /** Tokens that the model can read, as far as it is known. */
   readonly window: () => number;
   close(): Promise<void>;
@@ -64,6 +65,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     condense: createCondenser({ model: models.main, defaults, log, window: window.tokens }),
     tools: async () => toolbox.tools(await options.workspace.read(), subagents.tools(0)),
     subagents,
+    workspace: options.workspace,
     window: window.tokens,
     async close() {
       subagents.close();

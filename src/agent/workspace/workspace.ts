@@ -1,7 +1,8 @@
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
 import { beginningOf } from "../shorten.ts";
 import { within } from "../within.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
@@ -21,6 +22,21 @@ export interface WorkspaceOptions {
   readonly log: Log;
   /** Folder of the skills that come with the program; `PICOCLAW_BUILTIN_SKILLS` where it is left out. */
   readonly builtin?: string;
+}
+
+/** The workspace of a configuration. */
+export function workspaceOf({
+  config,
+  home,
+  log,
+}: {
+  readonly config: Pick<Config, "agents">;
+  /** The folder above the workspace where it is left out. */
+  readonly home?: string;
+  readonly log: Log;
+}): Workspace {
+  const { workspace: folder } = config.agents.defaults;
+  return openWorkspace({ folder, home: home ?? dirname(folder), now: () => new Date(), log });
 }
 
 /** Bytes of one file and characters of all together that reach a prompt. */

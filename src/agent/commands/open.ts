@@ -1,0 +1,48 @@
+import type { AgentOptions } from "../agent.ts";
+import { createCommands } from "../commands.ts";
+import type { Commands } from "../commands.ts";
+import type { ModelAgent } from "../model-agent.ts";
+import type { Models } from "../model/models.ts";
+import { estimatedTokens } from "../tokens.ts";
+import type { Tool } from "../tools/contract.ts";
+import { workspaceOf } from "../workspace/workspace.ts";
+import type { ModelChoice } from "./contract.ts";
+
+export interface CommandsOptions extends AgentOptions {
+  readonly deviceTool: Tool;
+  readonly models: Models | undefined;
+  /** Absent for the offline agent. */
+  readonly agent: ModelAgent | undefined;
+}
+
+/** What `/status` measures. */
+const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
+
+/** The commands of an agent, over what it is made of. */
+export function openCommands(options: CommandsOptions): Commands {
+  const { config, deviceTool, models, agent, reload } = options;
+  return createCommands({
+    models: modelChoice(models),
+    tools: async () => (agent === undefined ? [deviceTool] : await agent.tools()),
+    channels: () => config.channels.map(({ name }) => name),
+    workspace: agent?.workspace ?? workspaceOf(options),
+    device: (signal) => deviceTool.run({ facts: STATUS }, { signal, client: "", isRemote: false }),
+    // Of the process: the agent may be the second one of it, after a reload.
+    uptime: () => performance.now() / 1000,
+    window: () => agent?.window() ?? 0,
+    tokens: estimatedTokens,
+    tasks: (client) => agent?.subagents.list(client) ?? [],
+    ...(reload && { reload }),
+    ...(agent && { answer: agent.answer }),
+  });
+}
+
+function modelChoice(models: Models | undefined): ModelChoice {
+  return {
+    list: () => models?.list() ?? [],
+    current: () => models?.current(),
+    async switchTo(name) {
+      models?.switchTo(name);
+    },
+  };
+}
