@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { rideOut } from "./storm.ts";
 import { withFaults } from "./world.ts";
 
-const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 75);
+const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 45);
 const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 
 describe("a storm of faults", () => {
