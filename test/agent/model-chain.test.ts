@@ -75,9 +75,10 @@ const counts = (): number[] => [first, second, third].map((server) => server.req
 
 describe("a fault of one model", () => {
   const passing: [string, Behaviour][] = [
-    ...[401, 402, 403, 408, 429, 500, 502, 503, 521, 524, 529].map(
+    ...[401, 402, 403, 404, 408, 410, 429, 500, 502, 503, 521, 524, 529].map(
       (status): [string, Behaviour] => [`HTTP ${status}`, refuses(status)],
     ),
+    ["a model that is gone, in words", refuses(400, { error: { code: "model_decommissioned" } })],
     ["a lost connection", resets(": hello\n\n")],
     ["silence", hangs()],
     ["a stream that ends before its first word", streams({ finish: null, done: false })],
@@ -95,7 +96,7 @@ describe("a fault of one model", () => {
     });
   }
 
-  for (const status of [307, 400, 404, 422]) {
+  for (const status of [307, 400, 422]) {
     it(`(HTTP ${status}) that every model would have is told at once`, async () => {
       first.script(refuses(status, { error: { message: "not so" } }));
       const { ask } = setUp();
@@ -211,6 +212,7 @@ describe("a cooldown", () => {
   const rows: [string, number, number[]][] = [
     ["of a passing fault", 503, [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR, HOUR]],
     ["of asking too often", 429, [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR, HOUR]],
+    ["of a model that is gone", 404, [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR, HOUR]],
     ["of a refused key", 401, [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR, 24 * HOUR]],
     ["of an empty account", 402, [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR, 24 * HOUR]],
   ];

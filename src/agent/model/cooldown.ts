@@ -21,6 +21,7 @@ const STEPS: Readonly<Record<FaultClass, readonly number[]>> = {
   rate_limit: SHORT,
   auth: LONG,
   billing: LONG,
+  absent: SHORT,
   final: [],
 };
 

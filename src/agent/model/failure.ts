@@ -64,7 +64,7 @@ function sentenceOf({ kind, status = 0 }: ModelFault): string {
   if (kind !== "refused") return SENTENCES[kind];
   if (status === 401 || status === 403) return "the model's provider refused this agent's key";
   if (status === 402) return "the model's provider wants to be paid first";
-  if (status === 404) return "the model's provider does not know this model";
+  if (status === 404 || status === 410) return "the model's provider does not know this model";
   if (status === 408 || status === 429 || status >= 500) return "the model is overloaded right now";
   return SENTENCES.refused;
 }
@@ -73,7 +73,7 @@ function remedyOf({ kind, status = 0 }: ModelFault): string {
   if (kind !== "refused") return REMEDIES[kind];
   if (status === 401 || status === 403) return "check api_keys";
   if (status === 402) return "check the account with the provider, or add another key to api_keys";
-  if (status === 404) return "check model and api_base";
+  if (status === 404 || status === 410) return "check model and api_base";
   if (status === 429) return "ask less often, or add another key to api_keys";
   if (status === 408 || status >= 500) return "ask again later";
   return REMEDIES.refused;

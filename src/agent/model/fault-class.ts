@@ -11,6 +11,8 @@ export type FaultClass =
   | "auth"
   /** The account is empty. */
   | "billing"
+  /** The model is not there (any more), or not under this address: another one can be. */
+  | "absent"
   /** The question, or how this agent is set up for it: nobody else is asked in its place. */
   | "final";
 
@@ -22,6 +24,7 @@ export function classOf(fault: ModelFault): FaultClass {
   if (fault.kind === "refused") {
     if (fault.status === 401 || fault.status === 403) return "auth";
     if (fault.status === 402) return "billing";
+    if (fault.status === 404 || fault.status === 410) return "absent";
     if (fault.status === 429) return "rate_limit";
   }
   return isPassing(fault) ? "passing" : "final";

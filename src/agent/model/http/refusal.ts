@@ -13,6 +13,9 @@ const TOOLLESS =
 /** Gemini answers a wrong key with a 400. */
 const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
 
+/** Groq, Mistral and Qwen among others answer so to a model that is not there (any more), with a 400. */
+const WRONG_MODEL = /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist/i;
+
 /** Any answer but 200, as the fault that it tells of. Reads the body within its bound. */
 export async function refusalOf(response: Response): Promise<ModelFault> {
   const { status } = response;
@@ -51,9 +54,15 @@ interface Told {
 }
 
 function faultOf(told: number, message: string, { words, retryAfter }: Told): ModelFault {
-  const status = told === 400 && WRONG_KEY.test(words) ? 401 : told;
+  const status = told === 400 ? meantBy(words) : told;
   const facts: FaultFacts = { status, ...(retryAfter === undefined ? {} : { retryAfter }) };
   return new ModelFault(kindOf(status, words), message, facts);
+}
+
+/** What a 400 is where its words say it better. */
+function meantBy(words: string): number {
+  if (WRONG_KEY.test(words)) return 401;
+  return WRONG_MODEL.test(words) ? 404 : 400;
 }
 
 function kindOf(status: number, words: string): FaultKind {
