@@ -44,7 +44,8 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, deviceTool, log } = options;
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
-  const window = createWindow(defaults.context_window || 4 * defaults.max_tokens);
+  const configured = defaults.context_window || 4 * defaults.max_tokens;
+  const window = createWindow(configured, () => models.current().name);
   const crew: Crew = { ...options, toolbox, subagents: undefined };
   const turnsOf = (place: Place) =>
     createTurns({
@@ -121,16 +122,24 @@ async function taskAnswer(
 
 interface Window {
   readonly tokens: () => number;
-  readonly exceeded: (messages: readonly Message[]) => void;
+  readonly exceeded: (messages: readonly Message[], model: string) => void;
 }
 
-/** What the model can read: as configured, until a conversation turns out to be too long for it. */
-function createWindow(configured: number): Window {
-  let tokens = configured;
+/** Tokens that a window is not believed to be below: what is too long then is not the conversation. */
+const LEAST_WINDOW = 2048;
+
+/**
+ * What the model that answers now can read: as configured, until a conversation turns out to be too long
+ * for it. Each model has its own: a small one that stands in says nothing of a large one.
+ */
+function createWindow(configured: number, current: () => string): Window {
+  const learned = new Map<string, number>();
+  const least = Math.min(configured, LEAST_WINDOW);
   return {
-    tokens: () => tokens,
-    exceeded(messages) {
-      tokens = Math.max(1, Math.min(tokens, Math.floor(estimatedTokens(messages) * 0.75)));
+    tokens: () => learned.get(current()) ?? configured,
+    exceeded(messages, model) {
+      const tokens = Math.floor(estimatedTokens(messages) * 0.75);
+      learned.set(model, Math.max(least, Math.min(learned.get(model) ?? configured, tokens)));
     },
   };
 }

@@ -1,6 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Answerer } from "./contract.ts";
+import { overheard } from "./overheard.ts";
 import type { Tool } from "./tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
@@ -24,13 +25,7 @@ export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answe
   return async function* answer(turn) {
     let isSpoken = false;
     try {
-      const pieces = agent(turn);
-      for (;;) {
-        const step = await pieces.next();
-        if (step.done === true) return step.value;
-        isSpoken = true;
-        yield step.value;
-      }
+      return yield* overheard(agent(turn), () => (isSpoken = true));
     } catch (thrown) {
       const isModels = thrown instanceof Failure && thrown.code === "model";
       if (!isModels || isSpoken || turn.signal.aborted || !(await isAboutDevice(turn.text)))

@@ -4,8 +4,9 @@ import type { Log } from "../base/log.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { isOverflow } from "./model/failure.ts";
+import { overheard } from "./overheard.ts";
 import { completed } from "./resumed.ts";
-import { shrunk } from "./shrink.ts";
+import { lighter } from "./shrink.ts";
 import { runCalls } from "./tools/batch.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
@@ -27,8 +28,8 @@ export interface TurnOptions {
   readonly log: Log;
   /** Milliseconds one tool call may take where its tool says nothing; 30 s. */
   readonly toolMilliseconds?: number;
-  /** Hears that a conversation was too long for the model. */
-  readonly onOverflow?: (messages: readonly Message[]) => void;
+  /** Hears that a conversation was too long for the model of that `model_name`. */
+  readonly onOverflow?: (messages: readonly Message[], model: string) => void;
 }
 
 /** What stands between the words before a tool call and the words after it. */
@@ -43,7 +44,7 @@ export function createTurns(options: TurnOptions): Answerer {
       { role: "user", text: turn.text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
     ];
-    const talk: Talk = { ...equipment, turn, said, history: turn.history, isShrunk: false };
+    const talk: Talk = { ...equipment, turn, said, history: turn.history };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < rounds) {
       asked += 1;
@@ -55,10 +56,9 @@ export function createTurns(options: TurnOptions): Answerer {
         if (reply.text.trim() !== "") yield GAP;
         const call = asUtterance(reply);
         await turn.record?.(withoutReasoning(call));
-        said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
+        talk.said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
       } else if (reply.text.trim() !== "") {
-        said.push(asUtterance(reply));
-        return turnedOf(said, usage);
+        return turnedOf([...talk.said, asUtterance(reply)], usage);
       } else if (repeated) {
         throw emptyAnswer();
       } else {
@@ -74,32 +74,34 @@ export function createTurns(options: TurnOptions): Answerer {
 interface Talk extends Equipment {
   readonly turn: Turn;
   /** The question, and what the model and its tools have said since. */
-  readonly said: readonly Utterance[];
+  said: Utterance[];
   history: readonly Message[];
-  isShrunk: boolean;
 }
 
-/** Asks once; a conversation that is too long for the model is shortened, once a turn. */
+/** How often one question is asked again with less: of a conversation that is 16 times too long enough is left out. */
+const MAX_LIGHTER = 4;
+
+/** Asks until there is an answer; a conversation that is too long for the model gets shorter each time. */
 async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string, Reply> {
-  try {
-    return yield* ask(talk);
-  } catch (thrown) {
-    if (talk.isShrunk || !isOverflow(thrown)) throw thrown;
-    talk.isShrunk = true;
-    options.onOverflow?.([...talk.history, ...talk.said]);
-    const shorter = shrunk(talk.history);
-    // Nothing is gained by asking the same again: the question itself is too long.
-    if (shorter.length === talk.history.length) throw thrown;
-    options.log.warn(
-      "the conversation is too long for the model; it is asked with the later half",
-      {
-        messages: talk.history.length,
-        kept: shorter.length,
-      },
-    );
-    talk.history = shorter;
+  for (let times = 0; ; times += 1) {
+    let isSpoken = false;
+    try {
+      return yield* overheard(ask(talk), () => (isSpoken = true));
+    } catch (thrown) {
+      // What was said already would be said twice.
+      if (isSpoken || !isOverflow(thrown)) throw thrown;
+      options.onOverflow?.([...talk.history, ...talk.said], thrown.model);
+      const less = times < MAX_LIGHTER ? lighter(talk) : undefined;
+      if (less === undefined) throw thrown;
+      const kept = less.history.length;
+      const messages = talk.history.length;
+      options.log.warn("the conversation is too long for the model; it is asked with less of it", {
+        messages,
+        kept,
+      });
+      [talk.history, talk.said] = [less.history, [...less.said]];
+    }
   }
-  return yield* ask(talk);
 }
 
 function ask({ model, system, tools, turn, history, said }: Talk): AsyncGenerator<string, Reply> {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import { MARK } from "../../src/agent/standby.ts";
@@ -10,8 +11,16 @@ import {
   modelFailureOf,
 } from "../support/agent-config.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
-import { answers, refuses, resets, startModelServer, textEvent } from "../support/model-server.ts";
+import {
+  answers,
+  hangs,
+  refuses,
+  resets,
+  startModelServer,
+  textEvent,
+} from "../support/model-server.ts";
 import type { Behaviour } from "../support/model-server.ts";
+import { until } from "../support/until.ts";
 
 /** Asks an agent whose model behaves so. */
 async function ask(text: string, ...behaviours: readonly Behaviour[]) {
@@ -62,6 +71,20 @@ describe("while the model cannot be reached", () => {
 });
 
 describe("while the model can be reached", () => {
+  it("its request ends as soon as nobody listens any more", async () => {
+    await using server = await startModelServer();
+    server.script(hangs(textEvent("It is")));
+    const config = agentConfig([modelEntry({ api_base: server.base, request_timeout: 60 })]);
+    const { answer: agent } = await openAgent({ config, log: createMemoryLog() });
+    const signal = new AbortController().signal;
+    const turn = agent({ text: "What is the uptime?", history: [], client: "c", signal });
+    await turn.next();
+    const { gone } = await server.received(0);
+    await turn.return({ messages: [] });
+    await until("the request is given up", () => gone.aborted);
+    assert.equal(getEventListeners(signal, "abort").length, 0);
+  });
+
   it("it alone answers", async () => {
     const { answer } = await ask("What is the uptime?", answers("Long."));
     assert.equal(answer, "Long.");

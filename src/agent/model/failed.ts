@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { Candidate, Failed } from "./candidate.ts";
-import { cleanWords, failureOf, ModelFailure } from "./failure.ts";
+import { cleanWords, ModelFailure, wordsOf } from "./failure.ts";
 import { ModelFault } from "./fault.ts";
 
 /** What one candidate failed with. */
@@ -10,16 +10,17 @@ export interface FailedCandidate extends Failed {
 
 /** The failure that is told of `told`, where `others` more candidates failed on the same question. */
 export function toldFailure({ candidate, fault }: FailedCandidate, others: number): ModelFailure {
-  const { label, secrets } = candidate;
-  const { message, why = "", remedy, retryAfter } = failureOf(fault, label, secrets);
+  const { label, secrets, name } = candidate;
+  const { message, why, ...words } = wordsOf(fault, label, secrets);
   const cleaned = cleanWords(fault.message, secrets);
-  return new ModelFailure(fault.kind, message, {
+  return new ModelFailure(message, {
+    ...words,
+    kind: fault.kind,
+    model: name.name,
     why:
       others === 0 ? why : `${why} (${others} more ${others === 1 ? "was" : "were"} tried in vain)`,
     // A copy: the fault itself holds a stranger's words as they came.
     cause: new ModelFault(fault.kind, cleaned, factsOf(fault)),
-    ...(remedy === undefined ? {} : { remedy }),
-    ...(retryAfter === undefined ? {} : { retryAfter }),
   });
 }
 

@@ -32,32 +32,37 @@ const REMEDIES: Readonly<Record<FaultKind, string>> = {
 /** Characters of a provider's words that the operator sees. */
 const MAX_WORDS = 300;
 
-/** The failure of a question to a model, which still knows what kind of fault it was. */
+export interface ModelFailureFacts extends FailureFacts {
+  readonly kind: FaultKind;
+  /** The `model_name` of the entry that failed. */
+  readonly model: string;
+}
+
+/** The failure of a question to a model, which still knows what kind of fault it was, and whose. */
 export class ModelFailure extends Failure {
   readonly kind: FaultKind;
+  readonly model: string;
 
-  constructor(kind: FaultKind, message: string, facts: FailureFacts) {
+  constructor(message: string, { kind, model, ...facts }: ModelFailureFacts) {
     super("model", message, facts);
     this.kind = kind;
+    this.model = model;
   }
 }
 
 /** Whether something failed because the conversation is longer than the model can read. */
-export function isOverflow(thrown: unknown): boolean {
+export function isOverflow(thrown: unknown): thrown is ModelFailure {
   return thrown instanceof ModelFailure && thrown.kind === "overflow";
 }
 
-/** A fault as a Failure for everyone: the provider's words are in `why` alone, cleaned of `secrets`. */
-export function failureOf(
-  fault: ModelFault,
-  label: string,
-  secrets: readonly string[],
-): ModelFailure {
-  return new ModelFailure(fault.kind, sentenceOf(fault), {
+/** A fault in the words of a Failure: the provider's own are in `why` alone, cleaned of `secrets`. */
+export function wordsOf(fault: ModelFault, label: string, secrets: readonly string[]) {
+  return {
+    message: sentenceOf(fault),
     why: `${label}: ${cleanWords(fault.message, secrets)}`,
     remedy: `${remedyOf(fault)} (${label})`,
     ...(fault.retryAfter === undefined ? {} : { retryAfter: Math.ceil(fault.retryAfter) }),
-  });
+  };
 }
 
 function sentenceOf({ kind, status = 0 }: ModelFault): string {
