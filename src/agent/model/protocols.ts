@@ -16,6 +16,8 @@ export interface ProtocolFacts {
   readonly ownPrefix?: true;
   /** Refuses `stream_options` with a 422, and sends the usage unasked. */
   readonly noStreamOptions?: true;
+  /** What the id of a call must look like, whoever gave it. */
+  readonly callIds?: RegExp;
   /** Wants the reasoning of a tool round back with the results. */
   readonly replaysReasoning?: true;
   /** How `thinking_level` is told; `effort-to-high` where it is left out. */
@@ -56,7 +58,7 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     thinking: "switch",
   },
   groq: { base: "https://api.groq.com/openai/v1", ownPrefix: true },
-  mistral: { base: "https://api.mistral.ai/v1", noStreamOptions: true },
+  mistral: { base: "https://api.mistral.ai/v1", noStreamOptions: true, callIds: /^[a-z\d]{9}$/i },
   nvidia: { base: "https://integrate.api.nvidia.com/v1", ownPrefix: true },
   cerebras: { base: "https://api.cerebras.ai/v1" },
   venice: { base: "https://api.venice.ai/api/v1" },

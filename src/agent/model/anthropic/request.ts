@@ -3,6 +3,7 @@ import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/calls.ts";
 import { unpacked } from "../http/carrier.ts";
+import { presentable, presentableName } from "../http/presentable.ts";
 import type { RequestSettings } from "../http/settings.ts";
 import { thinkingFields } from "../thinking.ts";
 import type { ThinkingFields } from "../thinking.ts";
@@ -36,6 +37,8 @@ export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "mo
   return `${protocol}/${model}`;
 }
 
+const CALL_IDS = /^\S{1,64}$/;
+
 /** The body of one request; what `extra_body` holds wins. */
 export function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
@@ -46,12 +49,13 @@ export function messagesBody(
   const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
   const wish = { level: entry.thinking_level, model, maxTokens };
   const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);
+  const keeps = ({ reasoning }: Utterance): boolean => unpacked(by, reasoning) !== undefined;
   const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
   return {
     model,
     [entry.max_tokens_field || "max_tokens"]: maxTokens,
     ...(system === "" ? {} : { system }),
-    messages: turnsOf(messages, by),
+    messages: turnsOf(presentable(messages, { ids: CALL_IDS, keeps }), by),
     ...(tools.length === 0 ? {} : { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
     ...(hasTemperature ? { temperature: defaults.temperature } : {}),
     ...thinking.fields,
@@ -111,8 +115,12 @@ function isResult({ type }: Block): boolean {
   return type === "tool_result";
 }
 
+/** A block of nothing but blanks is refused. */
+const NOTHING = "(nothing was said)";
+
 function blocksOf(message: Utterance, by: string): readonly Block[] {
-  if (message.role === "user") return [textBlock(message.text === "" ? " " : message.text)];
+  if (message.role === "user")
+    return [textBlock(message.text.trim() === "" ? NOTHING : message.text)];
   if (message.role === "tool") {
     const isError = message.text.startsWith("error: ");
     const result = {
@@ -126,7 +134,6 @@ function blocksOf(message: Utterance, by: string): readonly Block[] {
   if (kept.length > 0) return kept;
   const { text, toolCalls = [] } = message;
   return [
-    // A block of nothing but blanks is refused.
     ...(text.trim() === "" ? [] : [textBlock(text)]),
     ...toolCalls.map(({ id, name, arguments: words }) => callBlock(id, name, words)),
   ];
@@ -143,7 +150,7 @@ export function textBlock(text: string): Block {
 }
 
 export function callBlock(id: string, name: string, words: string): Block {
-  return { type: "tool_use", id: idOf(id), name, input: argumentsOf(words) };
+  return { type: "tool_use", id: idOf(id), name: presentableName(name), input: argumentsOf(words) };
 }
 
 /** Ids that other providers gave may hold what this protocol refuses. */

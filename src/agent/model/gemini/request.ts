@@ -3,6 +3,7 @@ import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/calls.ts";
 import { unpacked } from "../http/carrier.ts";
+import { presentableName } from "../http/presentable.ts";
 import type { RequestSettings } from "../http/settings.ts";
 import { isGemini3, thinkingFields } from "../thinking.ts";
 import { geminiSchema } from "./schema.ts";
@@ -11,7 +12,7 @@ type Part = Readonly<Record<string, unknown>>;
 
 interface Content {
   readonly role: "user" | "model";
-  readonly parts: readonly Part[];
+  readonly parts: Part[];
 }
 
 /** The URL that streams a model's answers; a model may come with its collection (`tunedModels/mine`). */
@@ -71,6 +72,9 @@ interface Sender {
   readonly signs: boolean;
 }
 
+/** A part of nothing is refused. */
+const NOTHING = "(nothing was said)";
+
 function contentsOf(messages: readonly Utterance[], sender: Sender): Content[] {
   const contents: Content[] = [];
   const ids = new Set(messages.flatMap((message) => givenIds(message, sender.by)));
@@ -83,9 +87,13 @@ function contentsOf(messages: readonly Utterance[], sender: Sender): Content[] {
       continue;
     }
     results = [];
-    const parts = message.role === "user" ? [{ text: message.text }] : modelParts(message, sender);
+    const parts =
+      message.role === "user" ? [{ text: message.text || NOTHING }] : modelParts(message, sender);
     const role = message.role === "user" ? "user" : "model";
-    if (parts.length > 0) contents.push({ role, parts });
+    const last = contents.at(-1);
+    // A call must follow a question or results, not another answer.
+    if (role === "model" && last?.role === role) last.parts.push(...parts);
+    else if (parts.length > 0) contents.push({ role, parts: [...parts] });
   }
   if (contents[0]?.role === "model") {
     contents.unshift({ role: "user", parts: [{ text: "(The conversation goes on.)" }] });
@@ -108,7 +116,13 @@ function givenIds(message: Utterance, by: string): string[] {
 function resultPart({ callId, name, text }: Result, ids: ReadonlySet<string>): Part {
   const isError = text.startsWith("error: ");
   const response = isError ? { error: text.slice("error: ".length) } : { result: text };
-  return { functionResponse: { ...(ids.has(callId) ? { id: callId } : {}), name, response } };
+  return {
+    functionResponse: {
+      ...(ids.has(callId) ? { id: callId } : {}),
+      name: presentableName(name),
+      response,
+    },
+  };
 }
 
 /**
@@ -126,7 +140,7 @@ function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Se
     const standIn = signs && index === 0 ? NO_SIGNATURE : "";
     const thoughtSignature = textAt(at(kept, id), "signature") || standIn;
     return {
-      functionCall: { ...given, name, args: argumentsOf(words) },
+      functionCall: { ...given, name: presentableName(name), args: argumentsOf(words) },
       ...(thoughtSignature === "" ? {} : { thoughtSignature }),
     };
   });

@@ -4,6 +4,7 @@ import { ModelFault } from "../fault.ts";
 import type { FaultKind } from "../fault.ts";
 import { plainTool } from "../schema/plain.ts";
 import type { AnswerBuilder } from "./answer.ts";
+import { presentableJson } from "./presentable.ts";
 import { refusalOf } from "./refusal.ts";
 import { requestHeaders } from "./settings.ts";
 import { chunksOf } from "./stream.ts";
@@ -47,7 +48,7 @@ interface Post {
 }
 
 async function post(attempt: Attempt, { exchange, entry, fetch }: Post): Promise<Response> {
-  const body = JSON.stringify(exchange.body(toldPlainly(attempt.question, entry)));
+  const body = presentableJson(exchange.body(toldPlainly(attempt.question, entry)));
   const headers = requestHeaders(entry, exchange.headers(attempt.key));
   try {
     return await fetch(exchange.url, {

@@ -1,5 +1,6 @@
 import type { Question, Utterance } from "../contract.ts";
 import { isPacked } from "../http/carrier.ts";
+import { presentable, presentableName } from "../http/presentable.ts";
 import type { RequestSettings } from "../http/settings.ts";
 import { thinkingFields } from "../thinking.ts";
 
@@ -10,6 +11,9 @@ export function chatUrl(base: string): string {
   url.pathname = path.endsWith("/chat/completions") ? path : `${path}/chat/completions`;
   return url.href;
 }
+
+/** OpenAI takes no longer ones; vLLM gives some. */
+const CALL_IDS = /^\S{1,40}$/;
 
 /** The body of one request; what `extra_body` holds wins. */
 export function chatBody(settings: RequestSettings, question: Question): Record<string, unknown> {
@@ -24,7 +28,9 @@ export function chatBody(settings: RequestSettings, question: Question): Record<
     model,
     messages: [
       { role: "system", content: question.system },
-      ...question.messages.map((message) => chatMessage(message, replays)),
+      ...presentable(question.messages, { ids: facts.callIds ?? CALL_IDS }).map((message) =>
+        chatMessage(message, replays),
+      ),
     ],
     stream: true,
     ...(facts.noStreamOptions === true ? {} : { stream_options: { include_usage: true } }),
@@ -70,7 +76,7 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
     tool_calls: toolCalls.map(({ id, name, arguments: words }) => ({
       id,
       type: "function",
-      function: { name, arguments: isObjectText(words) ? words : "{}" },
+      function: { name: presentableName(name), arguments: isObjectText(words) ? words : "{}" },
     })),
     ...(isReplayed ? { reasoning_content: reasoning } : {}),
   };

@@ -1,0 +1,73 @@
+import { createHash } from "node:crypto";
+import type { ToolCall } from "../../contract.ts";
+import type { Utterance } from "../contract.ts";
+
+export interface Presenting {
+  /** What the id of a call must look like. */
+  readonly ids: RegExp;
+  /** The message goes back as the server itself gave it: its ids are known there. */
+  readonly keeps?: (message: Utterance) => boolean;
+}
+
+/**
+ * A conversation as a strict server takes it, whoever answered its turns so far: each call has an id of
+ * its own, and one that this server allows. The new ids are the same in every request, so that what a
+ * provider has in its cache stays of use.
+ */
+export function presentable(
+  messages: readonly Utterance[],
+  { ids, keeps = () => false }: Presenting,
+): readonly Utterance[] {
+  const taken = new Set(messages.filter(keeps).flatMap((message) => callsOf(message).map(idOf)));
+  let renamed = new Map<string, string[]>();
+  return messages.map((message) => {
+    if (message.role === "tool") {
+      const callId = renamed.get(message.callId)?.shift() ?? message.callId;
+      return callId === message.callId ? message : { ...message, callId };
+    }
+    renamed = new Map();
+    if (message.role !== "assistant" || message.toolCalls === undefined || keeps(message)) {
+      return message;
+    }
+    const toolCalls = message.toolCalls.map((call) => {
+      const id = ids.test(call.id) && !taken.has(call.id) ? call.id : ownId(call, taken);
+      taken.add(id);
+      renamed.set(call.id, [...(renamed.get(call.id) ?? []), id]);
+      return id === call.id ? call : { ...call, id };
+    });
+    return { ...message, toolCalls };
+  });
+}
+
+function callsOf(message: Utterance): readonly ToolCall[] {
+  return message.role === "assistant" ? (message.toolCalls ?? []) : [];
+}
+
+function idOf({ id }: ToolCall): string {
+  return id;
+}
+
+/** Nine letters and digits: Mistral takes no others, and everyone takes these. */
+const LENGTH = 9;
+
+function ownId(call: ToolCall, taken: ReadonlySet<string>): string {
+  for (let times = 0; ; times += 1) {
+    const words = JSON.stringify([call.id, call.name, call.arguments, times]);
+    const id = createHash("sha256").update(words).digest("hex").slice(0, LENGTH);
+    if (!taken.has(id)) return id;
+  }
+}
+
+/** The name of a tool as a model wrote it, where servers refuse a request for any other sign in it. */
+export function presentableName(name: string): string {
+  return name.replaceAll(/[^\w-]/g, "_").slice(0, 64) || "_";
+}
+
+/**
+ * A request's body as JSON that everyone can read: half a character, as cut texts and models have them,
+ * is refused by some, and once in a conversation would be in every later request.
+ */
+export function presentableJson(body: unknown): string {
+  // What is whole stands in JSON as itself; only halves are escaped.
+  return JSON.stringify(body).replaceAll(/(?<!\\)((?:\\\\)*)\\ud[89a-f][\da-f]{2}/g, "$1\ufffd");
+}
