@@ -3,13 +3,14 @@ import type { Config } from "../config/contract.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
-import type { Message, Turn } from "./contract.ts";
+import type { Answerer, Message, Turn } from "./contract.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import { systemPrompt } from "./prompt.ts";
 import { createStandby } from "./standby.ts";
 import { createSubagents } from "./subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents.ts";
+import type { FinishedTask } from "./tasks.ts";
 import { estimatedTokens } from "./tokens.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { Toolbox } from "./toolbox.ts";
@@ -55,14 +56,27 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
       onOverflow: window.exceeded,
     });
   const subagents = createSubagents({
-    run: (task) => taskAnswer(task, turnsOf({ depth: task.depth, skills: [] })),
+    run: (task) => taskAnswer(task, turnsOf({ depth: task.depth, skills: [], finished: [] })),
     log,
     now: () => new Date(),
   });
   crew.subagents = subagents;
+  /** A turn that fails has told nobody of the tasks that have ended. */
+  const conversation = (skills: readonly OpenSkill[]): Answerer =>
+    async function* answer(turn) {
+      const finished = subagents.unseen(turn.client);
+      let isTold = false;
+      try {
+        const turned = yield* turnsOf({ depth: 0, skills, finished })(turn);
+        isTold = true;
+        return turned;
+      } finally {
+        if (!isTold) subagents.untold(finished);
+      }
+    };
   return {
     answer: (turn, skills = []) =>
-      createStandby({ agent: turnsOf({ depth: 0, skills }), deviceTool, log })(turn),
+      createStandby({ agent: conversation(skills), deviceTool, log })(turn),
     condense: createCondenser({ model: models.main, defaults, log, window: window.tokens }),
     tools: async () => toolbox.tools(await options.workspace.read(), subagents.tools(0)),
     subagents,
@@ -84,6 +98,8 @@ interface Crew extends ModelAgentOptions {
 interface Place {
   readonly depth: number;
   readonly skills: readonly OpenSkill[];
+  /** Background tasks that nobody was told of. */
+  readonly finished: readonly FinishedTask[];
 }
 
 async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
@@ -91,7 +107,6 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
   const texts = await workspace.read();
   const tools = toolbox.tools(texts, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text;
-  const finished = place.depth === 0 ? subagents?.unseen(turn.client) : undefined;
   const system = systemPrompt({
     client: turn.client,
     workspace: workspace.folder,
@@ -103,7 +118,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     activeSkills: place.skills,
     tools: tools.map(({ name }) => name),
     ...(summary !== undefined && { summary }),
-    ...(finished !== undefined && { finished }),
+    finished: place.finished,
   });
   // A task is work: it is not weighed whether it is light.
   const model = place.depth === 0 ? models.forTurn(turn) : models.main;

@@ -37,6 +37,8 @@ export interface Subagents {
   list(client: string): readonly BackgroundTask[];
   /** Results in the background that the client's model has not seen; each is given once. */
   unseen(client: string): readonly FinishedTask[];
+  /** The model could not be told of these: they are given again. */
+  untold(tasks: readonly FinishedTask[]): void;
   /** Ends all that runs. Nothing begins afterwards. */
   close(): void;
 }
@@ -99,6 +101,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
     },
     list: (client) => tasks.list(client),
     unseen: (client) => tasks.unseen(client),
+    untold: (finished) => tasks.untold(finished),
     close: () => closing.abort(new Failure("cancelled", "the program is ending")),
   };
 }

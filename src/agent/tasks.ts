@@ -31,6 +31,8 @@ export interface TaskList {
   readonly result: (client: string, id: string) => string | undefined;
   /** Results that were neither given here nor by `result`. */
   readonly unseen: (client: string) => readonly FinishedTask[];
+  /** Whoever was given these could not use them: they are given again. */
+  readonly untold: (tasks: readonly FinishedTask[]) => void;
 }
 
 export interface StartedTask {
@@ -98,7 +100,13 @@ export function createTaskList(now: () => Date): TaskList {
         return [{ id: entry.id, label: entry.label, text: entry.ended.text }];
       });
     },
+    untold: (tasks) => makeUnseen(entries, tasks),
   };
+}
+
+function makeUnseen(entries: readonly Entry[], tasks: readonly FinishedTask[]): void {
+  const ids = new Set(tasks.map(({ id }) => id));
+  for (const entry of entries) if (ids.has(entry.id)) entry.isSeen = false;
 }
 
 function outlineOf({ id, label, beganAt, ended }: Entry, now: number): BackgroundTask {

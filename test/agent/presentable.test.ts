@@ -28,6 +28,8 @@ const round = (id: string, name = "device", words = "{}"): Utterance[] => [
   { role: "tool", callId: id, name, text: `of ${words}` },
   { role: "assistant", text: "Done." },
 ];
+const callA = (words: string) => ({ id: "a", name: "device", arguments: words });
+const resultA = (text: string): Utterance => ({ role: "tool", callId: "a", name: "device", text });
 const VLLM_ID = `chatcmpl-tool-${"0".repeat(32)}`;
 
 /** What several models said before: two that number their calls anew each time, and vLLM. */
@@ -73,16 +75,9 @@ describe("a conversation that several models had", () => {
   }
 
   it("keeps two calls of one id in one answer apart", () => {
-    const call = (words: string) => ({ id: "a", name: "device", arguments: words });
-    const result = (text: string): Utterance => ({
-      role: "tool",
-      callId: "a",
-      name: "device",
-      text,
-    });
-    const toolCalls = [call("1"), call("2")];
+    const toolCalls = [callA("1"), callA("2")];
     const shown = presentable(
-      [{ role: "assistant", text: "", toolCalls }, result("one"), result("two")],
+      [{ role: "assistant", text: "", toolCalls }, resultA("one"), resultA("two")],
       { ids: /./ },
     );
     const ids = listAt(shown[0], "toolCalls").map((each) => textAt(each, "id"));

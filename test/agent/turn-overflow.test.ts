@@ -1,20 +1,12 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
-import { openModelAgent } from "../../src/agent/model-agent.ts";
-import { openModels } from "../../src/agent/model/models.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
-import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
-import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
-import {
-  agentConfig,
-  agentDefaults,
-  collect,
-  modelEntry,
-  modelFailureOf,
-} from "../support/agent-config.ts";
+import type { ModelEntry } from "../../src/config/contract.ts";
+import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
+import { openTestAgent } from "../support/model-agent.ts";
 import {
   answers,
   calls,
@@ -129,28 +121,12 @@ describe("a conversation that is too long for the model", () => {
   });
 });
 
-describe("the window of a model", () => {
-  function openTestAgent(entries: readonly ModelEntry[], defaults: Partial<AgentDefaults>) {
-    const config = agentConfig(entries, { max_llm_retries: 0, ...defaults });
-    const models = openModels({ config, fetch, log: SILENT });
-    assert.ok(models !== undefined);
-    const folder = config.agents.defaults.workspace;
-    const workspace = openWorkspace({ folder, home: folder, now: () => new Date(), log: SILENT });
-    const agent = openModelAgent({
-      config,
-      models,
-      workspace,
-      deviceTool: log,
-      fetch,
-      log: SILENT,
-    });
-    return { models, agent };
-  }
-  const large = (): ModelEntry => modelEntry({ model_name: "large", api_base: server.base });
-  const small = (): ModelEntry =>
-    modelEntry({ model_name: "small", model: "openai/small", api_base: server.base });
-  const long = (): Message[] => historyOf(8, 4000);
+const large = (): ModelEntry => modelEntry({ model_name: "large", api_base: server.base });
+const small = (): ModelEntry =>
+  modelEntry({ model_name: "small", model: "openai/small", api_base: server.base });
+const long = (): Message[] => historyOf(8, 4000);
 
+describe("the window of a model", () => {
   it("is learned from a conversation that was too long, and is that model's own", async () => {
     server.script(refuses(400, TOO_LONG), answers("Yes."));
     const { agent, models } = openTestAgent([large(), small()], { context_window: 100_000 });

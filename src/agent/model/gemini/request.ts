@@ -87,18 +87,21 @@ function contentsOf(messages: readonly Utterance[], sender: Sender): Content[] {
       continue;
     }
     results = [];
-    const parts =
-      message.role === "user" ? [{ text: message.text || NOTHING }] : modelParts(message, sender);
-    const role = message.role === "user" ? "user" : "model";
-    const last = contents.at(-1);
-    // A call must follow a question or results, not another answer.
-    if (role === "model" && last?.role === role) last.parts.push(...parts);
-    else if (parts.length > 0) contents.push({ role, parts: [...parts] });
+    if (message.role === "user") {
+      contents.push({ role: "user", parts: [{ text: message.text || NOTHING }] });
+    } else addAnswer(contents, modelParts(message, sender));
   }
   if (contents[0]?.role === "model") {
     contents.unshift({ role: "user", parts: [{ text: "(The conversation goes on.)" }] });
   }
   return contents;
+}
+
+/** A call must follow a question or results: what follows an answer belongs to it. */
+function addAnswer(contents: Content[], parts: readonly Part[]): void {
+  const last = contents.at(-1);
+  if (last?.role === "model") last.parts.push(...parts);
+  else if (parts.length > 0) contents.push({ role: "model", parts: [...parts] });
 }
 
 type Said = Extract<Utterance, { readonly role: "assistant" }>;

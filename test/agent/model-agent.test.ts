@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
+import { openTestAgent } from "../support/model-agent.ts";
+import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
+import type { ModelServer } from "../support/model-server.ts";
+import { until } from "../support/until.ts";
+
+let server: ModelServer;
+beforeEach(async () => {
+  server = await startModelServer();
+});
+afterEach(() => server.close());
+
+const signal = new AbortController().signal;
+const systemOf = (index: number): string =>
+  server.requests.at(index)?.body.messages[0]?.content ?? "";
+
+describe("an agent with a model", () => {
+  it("tells of a background task again after a turn that failed", async () => {
+    const { agent } = openTestAgent([modelEntry({ api_base: server.base })]);
+    const ask = (text: string) => collect(agent.answer({ text, history: [], client: "c", signal }));
+    // The task and the conversation ask at the same time: each gets the same sentence.
+    server.script(calls({ name: "spawn", arguments: '{"task":"count the pumps"}' }));
+    server.otherwise(answers("seven pumps"));
+    await ask("Count.");
+    await until("the task has ended", () => {
+      return agent.subagents.list("c").every(({ state }) => state === "done");
+    });
+    server.otherwise(refuses(400));
+    await modelFailureOf(ask("And?"));
+    assert.match(systemOf(-1), /seven pumps/);
+    server.otherwise(answers("Seven."));
+    await ask("And?");
+    assert.match(systemOf(-1), /seven pumps/);
+    await ask("Thanks.");
+    assert.doesNotMatch(systemOf(-1), /seven pumps/);
+    await agent.close();
+  });
+});
