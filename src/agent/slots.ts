@@ -35,7 +35,11 @@ export function createSlots(count: number): Slots {
         return once();
       }
       const { promise, resolve } = Promise.withResolvers<boolean>();
-      const giveUp = (): void => resolve(false);
+      // At once, so that no place is given to who has left.
+      const giveUp = (): void => {
+        waiting.delete(next);
+        resolve(false);
+      };
       const next = (): void => {
         waiting.delete(next);
         resolve(true);
@@ -46,7 +50,6 @@ export function createSlots(count: number): Slots {
       const isTaken = await promise;
       clearTimeout(timer);
       signal.removeEventListener("abort", giveUp);
-      waiting.delete(next);
       if (isTaken) return once();
       signal.throwIfAborted();
       throw new TimeOver(`no place got free within ${milliseconds / 1000} s`);

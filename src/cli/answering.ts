@@ -1,6 +1,7 @@
 import { type Agent, openAgent } from "../agent/agent.ts";
 import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
+import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import type { Config } from "../config/contract.ts";
@@ -24,15 +25,26 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
   const history = await openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
   const open = (settings: Config): Promise<Staffed> =>
     openStaffed(settings, { ...options, history, ...(load && { reload }) });
+  /** The one that answers, and those before it whose last turns have not ended. */
+  const staff = new Set<Staffed>();
   let current: Staffed;
+  let isClosed = false;
 
-  const reload = async (): Promise<string> => {
-    if (load === undefined) return "";
-    const [next, former] = [await open(await load()), current];
+  const reloadNow = async (read: () => Promise<Config>): Promise<string> => {
+    const [next, former] = [await open(await read()), current];
+    if (isClosed) {
+      await next.close();
+      throw new Failure("cancelled", "the program is ending");
+    }
+    staff.add(next);
     current = next;
-    void former.dismiss();
-    return "From now on the agent answers by it; changes of channels and of the gateway need a restart.";
+    void former.dismiss().then(() => staff.delete(former));
+    return RELOADED;
   };
+  const inTurn = createOrder();
+  // So that the configuration that was read last is the one that stays.
+  const reload = async (): Promise<string> =>
+    load === undefined ? "" : await inTurn(() => reloadNow(load));
 
   try {
     current = await open(config);
@@ -40,21 +52,43 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     await history.close();
     throw thrown;
   }
+  staff.add(current);
   return {
-    answer: (turn) => current.answer(turn),
+    async *answer(turn) {
+      return yield* current.answer(turn);
+    },
     condense: async (conversation, signal) => current.agent.condense?.(conversation, signal),
     async close() {
-      await current.agent.close();
+      isClosed = true;
+      await Promise.all([...staff].map((one) => one.close()));
       await history.close();
     },
   };
 }
 
+/** Does one piece of work after the other. */
+function createOrder() {
+  let last: Promise<unknown> = Promise.resolve();
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
+  };
+}
+
+const RELOADED = [
+  "From now on the agent answers by it; changes of channels and of the gateway need a restart.",
+  "What ran in the background for the agent before ends with its last answer.",
+].join("\n");
+
 /** An agent that is closed only when its last turn has ended. */
 interface Staffed {
   readonly agent: Agent;
   readonly answer: Agent["answer"];
+  /** Closes it after its last turn. */
   readonly dismiss: () => Promise<void>;
+  /** Closes it now; what fails thereby is told in the log. */
+  readonly close: () => Promise<void>;
 }
 
 interface StaffedOptions extends AnsweringOptions {
@@ -80,6 +114,15 @@ async function openStaffed(config: Config, options: StaffedOptions): Promise<Sta
     }
   }
 
+  async function close(): Promise<void> {
+    try {
+      await agent.close();
+    } catch (thrown) {
+      const { message, why } = asFailure(thrown);
+      options.log.warn("an agent did not end well", { error: message, why });
+    }
+  }
+
   return {
     agent,
     answer,
@@ -87,7 +130,8 @@ async function openStaffed(config: Config, options: StaffedOptions): Promise<Sta
       isDismissed = true;
       ended();
       await idle.promise;
-      await agent.close();
+      await close();
     },
+    close,
   };
 }

@@ -240,3 +240,14 @@ it("places are given in the order they were asked for, and each is given back on
   assert.deepEqual(order, ["second", "third"]);
   assert.equal(getEventListeners(never.signal, "abort").length, 0);
 });
+
+it("a place that gets free as somebody stops waiting for it is not lost", async () => {
+  const slots = createSlots(1);
+  const giveBack = await slots.take(1_000, new AbortController().signal);
+  const stopped = new AbortController();
+  const gone = slots.take(1_000, stopped.signal);
+  stopped.abort(new Error("stopped"));
+  giveBack();
+  await assert.rejects(gone, /stopped/);
+  (await slots.take(1_000, new AbortController().signal))();
+});
