@@ -1,6 +1,8 @@
-import { Failure } from "../base/failure.ts";
+import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Answerer } from "./contract.ts";
+import type { Answerer, Message } from "./contract.ts";
+import { modelFaultOf } from "./model/failed.ts";
+import type { FaultKind } from "./model/fault.ts";
 import { overheard } from "./overheard.ts";
 import type { Tool } from "./tools/contract.ts";
 
@@ -16,21 +18,27 @@ export interface StandbyOptions {
   readonly log: Log;
 }
 
+/** Faults of a model that was there and heard the question. */
+const HEARD: ReadonlySet<FaultKind> = new Set(["overflow", "toolless", "oversized", "withheld"]);
+
 /**
  * An agent with a model that the offline agent stands in for: a question about the device that the
- * model failed on before its first word is answered from the device, marked as such; any other ends
- * in the model's failure.
+ * model could not be reached for, before its first word and before it changed anything, is answered from
+ * the device, marked as such; any other ends in the model's failure.
  */
 export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answerer {
   return async function* answer(turn) {
-    let isSpoken = false;
+    let hasBegun = hasActed(turn.resumed ?? []);
+    const record = async (message: Message): Promise<void> => {
+      hasBegun ||= hasActed([message]);
+      await turn.record?.(message);
+    };
     try {
-      return yield* overheard(agent(turn), () => (isSpoken = true));
+      return yield* overheard(agent({ ...turn, record }), () => (hasBegun = true));
     } catch (thrown) {
-      const isModels = thrown instanceof Failure && thrown.code === "model";
-      if (!isModels || isSpoken || turn.signal.aborted || !(await isAboutDevice(turn.text)))
-        throw thrown;
-      const { message, why } = thrown;
+      if (!isUnreached(thrown) || hasBegun || turn.signal.aborted) throw thrown;
+      if (!(await isAboutDevice(turn.text))) throw thrown;
+      const { message, why } = asFailure(thrown);
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
     yield MARK;
@@ -38,6 +46,19 @@ export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answe
     const turned = yield* createOfflineAgent(deviceTool, { rest: REST })(turn);
     return { ...turned, messages: turned.messages.map(marked) };
   };
+}
+
+function isUnreached(thrown: unknown): boolean {
+  const fault = modelFaultOf(thrown);
+  return fault !== undefined && !HEARD.has(fault.kind);
+}
+
+/** Whether a model called a tool that may have changed something: its traces must not be lost. */
+function hasActed(messages: readonly Message[]): boolean {
+  return messages.some(
+    (message) =>
+      message.role === "assistant" && message.toolCalls?.some(({ name }) => name !== "device"),
+  );
 }
 
 /** Its code is loaded when it is needed: most gateways never do. */

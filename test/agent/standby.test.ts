@@ -13,10 +13,12 @@ import {
 import { createDeviceTree } from "../support/device-tree.ts";
 import {
   answers,
+  calls,
   hangs,
   refuses,
   resets,
   startModelServer,
+  streams,
   textEvent,
 } from "../support/model-server.ts";
 import type { Behaviour } from "../support/model-server.ts";
@@ -65,12 +67,39 @@ describe("while the model cannot be reached", () => {
     assert.match(message, /overloaded/);
   });
 
+  it("what tools had measured before is no reason not to answer", async () => {
+    const { answer } = await ask(
+      "What is the uptime?",
+      calls({ name: "device", arguments: '{"facts":["uptime"]}' }),
+      refuses(503),
+    );
+    assert.ok(answer.startsWith(MARK), answer);
+  });
+
+  it("what tools had changed before is not covered up by another answer", async () => {
+    const look = calls({ name: "list_dir", arguments: "{}" });
+    await modelFailureOf(ask("Look at the uptime, and tidy up.", look, refuses(503)));
+  });
+
   it("an answer that had begun is not begun anew", async () => {
     await modelFailureOf(ask("What is the uptime?", resets(textEvent("It is"))));
   });
 });
 
 describe("while the model can be reached", () => {
+  it("what it said is told as it is, not that nobody could be reached", async () => {
+    const tooLong = refuses(400, { error: { code: "context_length_exceeded" } });
+    const failures: [RegExp, Behaviour[]][] = [
+      [/longer than the model can read/, [tooLong]],
+      [/answer is empty/, [answers(""), answers("")]],
+      [/held the answer back/, [streams({ finish: "content_filter" })]],
+    ];
+    for (const [told, behaviours] of failures) {
+      const { message } = await modelFailureOf(ask("What is the uptime?", ...behaviours));
+      assert.match(message, told);
+    }
+  });
+
   it("its request ends as soon as nobody listens any more", async () => {
     await using server = await startModelServer();
     server.script(hangs(textEvent("It is")));
