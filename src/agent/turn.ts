@@ -10,6 +10,7 @@ import { lighter } from "./shrink.ts";
 import { runCalls } from "./tools/batch.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** What one turn works with, from its first question to its last. */
 export interface Equipment {
@@ -38,13 +39,13 @@ const GAP = "\n\n";
 /** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
   return async function* answer(turn) {
-    const equipment = await options.equip(turn);
+    const equipment = await unlessAborted(options.equip(turn), turn.signal);
     const { rounds = options.max_tool_iterations } = equipment;
     const said: Utterance[] = [
       { role: "user", text: turn.text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
     ];
-    const talk: Talk = { ...equipment, turn, said, history: turn.history };
+    const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < rounds) {
       asked += 1;
@@ -55,7 +56,7 @@ export function createTurns(options: TurnOptions): Answerer {
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
         const call = asUtterance(reply);
-        await turn.record?.(withoutReasoning(call));
+        await recorded(turn, withoutReasoning(call));
         talk.said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
       } else if (reply.text.trim() !== "") {
         return turnedOf([...talk.said, asUtterance(reply)], usage);
@@ -75,6 +76,8 @@ interface Talk extends Equipment {
   readonly turn: Turn;
   /** The question, and what the model and its tools have said since. */
   said: Utterance[];
+  /** Characters of all that tools have answered. */
+  results: number;
   history: readonly Message[];
 }
 
@@ -135,22 +138,37 @@ function withoutReasoning(said: Utterance): Message {
 /** What each call gave, in the order of the calls. */
 async function resultsOf(
   calls: readonly ToolCall[],
-  { turn, tools }: Talk,
+  talk: Talk,
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<Utterance[]> {
+  const { turn, tools } = talk;
   const { signal, client, isRemote = false } = turn;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   return await runCalls(calls, tools, async (call): Promise<Utterance> => {
     const startedAt = performance.now();
-    const text = await runTool(call, { tools, signal, client, isRemote, ...limit });
+    const text = bounded(await runTool(call, { tools, signal, client, isRemote, ...limit }), talk);
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     faultPoint("tool_ran");
     const result = { role: "tool", callId: call.id, name: call.name, text } as const;
-    await turn.record?.(result);
+    await recorded(turn, result);
     faultPoint("tool_stored");
     return result;
   });
+}
+
+/** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
+const MAX_RESULTS = 2 ** 20;
+
+function bounded(text: string, talk: Talk): string {
+  talk.results += text.length;
+  if (talk.results <= MAX_RESULTS) return text;
+  return "error: this answer has read as much as one answer may: give it now, with what is known";
+}
+
+/** A disk may take its time; whoever stops the turn does not wait for it. */
+async function recorded(turn: Turn, message: Message): Promise<void> {
+  if (turn.record !== undefined) await unlessAborted(turn.record(message), turn.signal);
 }
 
 function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {

@@ -1,5 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { pause } from "../../base/pause.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 import { ModelFault } from "./fault.ts";
 
 /** A limit on questions a minute, kept over the last 60 seconds at every moment. */
@@ -72,15 +73,6 @@ export function createRate(options: RateOptions): Rate {
       else await waitInLine(signal);
     },
   };
-}
-
-async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, resolve } = Promise.withResolvers<void>();
-  const onAbort = (): void => resolve();
-  signal.addEventListener("abort", onAbort, { once: true });
-  await Promise.race([work, aborted]);
-  signal.removeEventListener("abort", onAbort);
-  signal.throwIfAborted();
 }
 
 function fullFailure({ rpm, label }: RateOptions, wait: number): Failure {
