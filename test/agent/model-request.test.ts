@@ -158,10 +158,18 @@ describe("a request", () => {
   });
 
   it("gives the reasoning of a tool round back to those who want it", async () => {
-    for (const model of ["deepseek/reasoner", "mimo/v2"]) {
+    for (const model of ["deepseek/reasoner", "mimo/v2", "moonshot/kimi"]) {
       const { body } = await requestOf({ messages, entry: { model } });
       assert.equal(body.messages[2]?.reasoning_content, "hm");
     }
+  });
+
+  it("has a thought before each call for those who refuse calls without one", async () => {
+    const forgotten = messages.map((message) => ({ ...message, reasoning: "" }));
+    const entry = { model: "deepseek/reasoner" };
+    const { body } = await requestOf({ messages: forgotten, entry });
+    assert.match(body.messages[2]?.reasoning_content ?? "", /device.*cpu/);
+    assert.equal(body.messages.filter((message) => "reasoning_content" in message).length, 1);
   });
 
   it("is made again without tools, and so from then on, where the model takes none", async () => {

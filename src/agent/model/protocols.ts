@@ -18,7 +18,7 @@ export interface ProtocolFacts {
   readonly noStreamOptions?: true;
   /** What the id of a call must look like, whoever gave it. */
   readonly callIds?: RegExp;
-  /** Wants the reasoning of a tool round back with the results. */
+  /** Wants the reasoning before the calls of tools back, and refuses calls without one. */
   readonly replaysReasoning?: true;
   /** How `thinking_level` is told; `effort-to-high` where it is left out. */
   readonly thinking?: ThinkingManner;
@@ -49,7 +49,11 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     base: "https://dashscope-us.aliyuncs.com/compatible-mode/v1",
     thinking: "enable",
   },
-  moonshot: { base: "https://api.moonshot.cn/v1", thinking: "switch" },
+  moonshot: {
+    base: "https://api.moonshot.cn/v1",
+    replaysReasoning: true,
+    thinking: "switch",
+  },
   volcengine: { base: "https://ark.cn-beijing.volces.com/api/v3", thinking: "switch" },
   zhipu: { aliases: ["glm"], base: "https://open.bigmodel.cn/api/paas/v4", thinking: "switch" },
   zai: {

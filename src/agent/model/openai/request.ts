@@ -1,3 +1,5 @@
+import type { ToolCall } from "../../contract.ts";
+import { shortened } from "../../shorten.ts";
 import type { Question, Utterance } from "../contract.ts";
 import { isPacked } from "../http/carrier.ts";
 import { presentable, presentableName } from "../http/presentable.ts";
@@ -69,7 +71,6 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
   }
   const { text, toolCalls = [], reasoning } = message;
   if (toolCalls.length === 0) return { role: "assistant", content: text };
-  const isReplayed = replays && reasoning !== undefined && !isPacked(reasoning);
   return {
     role: "assistant",
     content: text === "" ? null : text,
@@ -78,8 +79,19 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
       type: "function",
       function: { name: presentableName(name), arguments: isObjectText(words) ? words : "{}" },
     })),
-    ...(isReplayed ? { reasoning_content: reasoning } : {}),
+    ...(replays ? { reasoning_content: thoughtBefore(toolCalls, reasoning) } : {}),
   };
+}
+
+/**
+ * What a model thought before these calls. Some refuse a conversation in which a call has none, but no
+ * thought outlives its turn, and another model's is of no use: calls tell themselves then. They tell it
+ * each in its own words, because a model takes to repeating a sentence that it finds everywhere.
+ */
+function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
+  if (reasoning !== undefined && reasoning !== "" && !isPacked(reasoning)) return reasoning;
+  const told = toolCalls.map((call) => `${call.name} ${shortened(call.arguments, 200)}`.trim());
+  return `This needs ${told.join(", and ")}.`;
 }
 
 /** Strict servers parse the arguments of earlier calls; malformed ones would spoil every later request. */
