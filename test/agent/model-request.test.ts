@@ -165,7 +165,7 @@ describe("a request", () => {
   });
 
   it("has a thought before each call for those who refuse calls without one", async () => {
-    const forgotten = messages.map((message) => ({ ...message, reasoning: "" }));
+    const forgotten = messages.map((message) => Object.assign({}, message, { reasoning: "" }));
     const entry = { model: "deepseek/reasoner" };
     const { body } = await requestOf({ messages: forgotten, entry });
     assert.match(body.messages[2]?.reasoning_content ?? "", /device.*cpu/);
