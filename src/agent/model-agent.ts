@@ -120,8 +120,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     ...(summary !== undefined && { summary }),
     finished: place.finished,
   });
-  // A task is work: it is not weighed whether it is light.
-  const model = place.depth === 0 ? models.forTurn(turn) : models.main;
+  const model = place.depth === 0 ? models.forTurn(turn) : models.forTask();
   const { maxTurns: rounds } = texts.settings;
   return { model, tools, system, ...(rounds !== undefined && { rounds }) };
 }

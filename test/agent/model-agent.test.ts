@@ -17,6 +17,21 @@ const systemOf = (index: number): string =>
   server.requests.at(index)?.body.messages[0]?.content ?? "";
 
 describe("an agent with a model", () => {
+  it("asks one of several models of a name in all rounds of a task, as of a conversation", async () => {
+    const names = ["one", "two"];
+    const twins = names.map((id) => modelEntry({ model: `openai/${id}`, api_base: server.base }));
+    const { agent } = openTestAgent(twins);
+    const look = calls({ name: "device", arguments: "{}" });
+    const task = calls({ name: "subagent", arguments: '{"task":"look"}' });
+    server.script(task, look, look, look, answers("61 °C"), answers("It is warm."));
+    await collect(agent.answer({ text: "?", history: [], client: "c", signal }));
+    assert.deepEqual(
+      server.requests.map(({ body }) => body.model),
+      ["one", "two", "two", "two", "two", "one"],
+    );
+    await agent.close();
+  });
+
   it("tells of a background task again after a turn that failed", async () => {
     const { agent } = openTestAgent([modelEntry({ api_base: server.base })]);
     const ask = (text: string) => collect(agent.answer({ text, history: [], client: "c", signal }));

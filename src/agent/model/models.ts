@@ -18,7 +18,9 @@ import { warnOfUnusable } from "./warn.ts";
 export interface Models {
   /** The model for one turn: picked once, so that all rounds of it go to the same one unless it fails. */
   readonly forTurn: (turn: RoutedTurn) => Model;
-  /** For what is no turn (summaries, subagents): picked for each question, never the light one. */
+  /** The same for a task, which is work: never the light one. */
+  readonly forTask: () => Model;
+  /** For what is no turn (summaries): picked for each question, never the light one. */
   readonly main: Model;
   /** The one that answers now. */
   readonly current: () => ModelName;
@@ -73,6 +75,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
   const list = (): readonly ModelName[] => namesOf([...usable(entries), ...group]);
   return {
     forTurn: (turn) => openTurn(group, isLight(turn, routing.threshold) ? light : []),
+    forTask: () => openTurn(group, []),
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
     list,
