@@ -78,7 +78,7 @@ describe("while the model cannot be reached", () => {
 
   it("what tools had changed before is not covered up by another answer", async () => {
     const look = calls({ name: "list_dir", arguments: "{}" });
-    await modelFailureOf(ask("Look at the uptime, and tidy up.", look, refuses(503)));
+    await modelFailureOf(ask("What is the uptime?", look, refuses(503)));
   });
 
   it("an answer that had begun is not begun anew", async () => {
