@@ -68,8 +68,17 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
 /** Commands come first; their code is loaded with the first of them. */
 function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
   let loading: Promise<Commands> | undefined;
+  const loadOnce = async (): Promise<Commands> => {
+    try {
+      return await load();
+    } catch (thrown) {
+      // The next command tries again.
+      loading = undefined;
+      throw thrown;
+    }
+  };
   return async function* answer(turn: Turn) {
-    if (/^\s*[/!]/.test(turn.text)) loading ??= load();
+    if (/^\s*[/!]/.test(turn.text)) loading ??= loadOnce();
     const commands = await loading;
     return yield* commands?.answer(turn) ?? body(turn);
   };
