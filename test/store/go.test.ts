@@ -56,7 +56,6 @@ describe("the keys of Go PicoClaw", () => {
     const names = keysOfClient("device1").map(fileNameOf);
     assert.ok(names.includes("agent_main_mqtt_default_direct_device1"));
     assert.deepEqual(keysOfSession("cli:default").map(fileNameOf)[1], "cli_default");
-    assert.equal(SHARED_KEYS.map(fileNameOf)[1], "agent_main_main");
   });
 
   it("never name a file outside of the folder", () => {
@@ -160,21 +159,41 @@ describe("a session of Go PicoClaw", () => {
       "agent_main_mqtt_direct_hall_1.meta.json": JSON.stringify({
         key: "agent:main:mqtt:direct:hall_1",
       }),
-      "agent_main_direct_attic_1.jsonl": said,
-      "agent_main_direct_attic_1.meta.json": JSON.stringify({
-        key: "agent:main:direct:attic:1",
-      }),
-      "agent_main_main.jsonl": said,
+      "agent_main_direct_mqtt_attic.jsonl": said,
     });
     assert.deepEqual(texts(await folder.read("kitchen")), ["1", "one"]);
     assert.deepEqual(texts(await folder.read("hall_1")), ["1", "one"]);
-    assert.deepEqual(texts(await folder.read("attic:1")), ["1", "one"]);
+    assert.deepEqual(texts(await folder.read("attic")), ["1", "one"]);
     for (const client of ["living:room", "living_room", "hall:1", "attic_1", "main"]) {
       assert.equal(await folder.read(client), undefined, client);
     }
+  });
+
+  it("is nobody's who only calls itself like another, or like one of another channel", async () => {
+    const keys = [
+      "agent:main:direct:7",
+      "agent:main:direct:telegram:7",
+      "agent:main:mqtt:direct:kitchen",
+      "agent:main:main",
+    ];
+    const files = keys.flatMap((key) => {
+      const name = key.replaceAll(":", "_");
+      return [
+        [`${name}.jsonl`, [user("1"), assistant("one")]],
+        [`${name}.meta.json`, JSON.stringify({ key, aliases: [key] })],
+      ] as const;
+    });
+    await using folder = await sessionsFolder(Object.fromEntries(files));
+    for (const client of ["7", "telegram:7", "mqtt:kitchen", "direct:kitchen", "main"]) {
+      assert.equal(await folder.read(client), undefined, client);
+    }
     const { path, log } = folder;
-    const shared = await readGoSession(SHARED_KEYS, { folder: path, bounds: BOUNDS, log });
-    assert.deepEqual(texts(shared), ["1", "one"]);
+    assert.equal(
+      await readGoSession(SHARED_KEYS, { folder: path, bounds: BOUNDS, log }),
+      undefined,
+    );
+    // This scope is that of somebody who is told apart by the sender, too.
+    assert.deepEqual(keysOfClient("kitchen|sender=mqtt:kitchen"), []);
   });
 
   it("is no link and no folder, and nothing where there is no folder of sessions", async () => {

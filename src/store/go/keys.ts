@@ -10,14 +10,25 @@ export interface GoKey {
 /** What may stand in a file name here; a client id is anybody's text. */
 const SAFE = /^[\w.:@-]{1,128}$/;
 
-/** The keys of a client of MQTT, the likeliest first. Case does not count there. */
+/**
+ * The keys of a client of MQTT, the likeliest first. Case does not count there. A client id is what
+ * somebody calls itself: each of these keys holds it in a way in which nobody else's conversation, and
+ * none of another channel, can be meant.
+ */
 export function keysOfClient(client: string): readonly GoKey[] {
-  const peers = [client, `mqtt:${client}`];
-  const older = ["agent:main:mqtt:default:direct", "agent:main:mqtt:direct", "agent:main:direct"];
-  return [
-    hashed(`channel=mqtt|account=default|chat=direct:mqtt:${client}`),
-    ...older.flatMap((begin) => peers.flatMap((peer) => named(client, `${begin}:${peer}`))),
+  // Behind a bar more of the scope begins.
+  if (client.includes("|")) return [];
+  const scope = `channel=mqtt|account=default|chat=direct:mqtt:${client}`;
+  // With a colon `telegram:7` would be the peer of another channel.
+  if (client.includes(":")) return [hashed(scope)];
+  const older = [
+    "agent:main:mqtt:default:direct:",
+    "agent:main:mqtt:default:direct:mqtt:",
+    "agent:main:mqtt:direct:",
+    "agent:main:mqtt:direct:mqtt:",
+    "agent:main:direct:mqtt:",
   ];
+  return [hashed(scope), ...older.flatMap((begin) => named(client, begin + client))];
 }
 
 /** The keys of a session of the command `agent`. */
@@ -29,11 +40,8 @@ export function keysOfSession(name: string): readonly GoKey[] {
   ];
 }
 
-/** The keys of the conversation that all clients shared. */
-export const SHARED_KEYS: readonly GoKey[] = [
-  hashed("channel=mqtt|account=default"),
-  { key: "agent:main:main", isAmbiguous: false },
-];
+/** The keys of the conversation that all clients shared; `agent:main:main` may hold any channel's words. */
+export const SHARED_KEYS: readonly GoKey[] = [hashed("channel=mqtt|account=default")];
 
 /** The name of a key's files, without their ends; never a path. */
 export function fileNameOf({ key }: GoKey): string {
