@@ -35,11 +35,13 @@ export interface Condensed {
 
 /**
  * Summarizes the older turns of a conversation once it is too long; undefined where it is not, where
- * nothing can go, and where the model does not manage it.
+ * nothing can go, and where the model does not manage it. Each question to the model waits for
+ * `giveWay`: whoever waits for an answer goes first.
  */
 export type Condenser = (
   conversation: Condensable,
   signal: AbortSignal,
+  giveWay?: () => Promise<void>,
 ) => Promise<Condensed | undefined>;
 
 /** Messages at the end of a conversation that stay as they are; whole turns of them. */
@@ -55,7 +57,7 @@ const LONGEST_SUMMARY = 16_000;
 
 export function createCondenser(options: CondenserOptions): Condenser {
   const { model, defaults, log } = options;
-  return async (conversation, signal) => {
+  return async (conversation, signal, giveWay = async () => {}) => {
     const window = options.window();
     if (!isTooLong(conversation, window, defaults)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
@@ -65,7 +67,7 @@ export function createCondenser(options: CondenserOptions): Condenser {
     let through: number | undefined;
     try {
       for (const portion of portionsOf(older, room)) {
-        const text = await summarize(portion, summary, { model, room, signal, log });
+        const text = await summarize(portion, summary, { model, room, signal, giveWay, log });
         if (text === undefined) break;
         summary = { role: "summary", text };
         through = portion.at(-1)?.id;
@@ -123,6 +125,7 @@ interface Summarizing {
   /** Tokens. */
   readonly room: number;
   readonly signal: AbortSignal;
+  readonly giveWay: () => Promise<void>;
   readonly log: Log;
 }
 
@@ -130,13 +133,14 @@ interface Summarizing {
 async function summarize(
   turns: readonly CondensableTurn[],
   summary: Message | undefined,
-  { model, room, signal, log }: Summarizing,
+  { model, room, signal, giveWay, log }: Summarizing,
 ): Promise<string | undefined> {
   const said = turns.flatMap(({ messages }) => messages);
   const longest = Math.min(LONGEST_SUMMARY, room);
   const before = summary && shortened(summary.text, longest);
   const text = question(before, toldOf(said, room));
   for (let tried = 1; tried <= TRIES; tried += 1) {
+    await giveWay();
     signal.throwIfAborted();
     try {
       const reply = await asked(model, text, signal);

@@ -57,7 +57,7 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     async *answer(turn) {
       return yield* current.answer(turn);
     },
-    condense: async (conversation, signal) => current.agent.condense?.(conversation, signal),
+    condense: async (...asked) => current.agent.condense?.(...asked),
     async close() {
       isClosed = true;
       await Promise.all([...staff].map((one) => one.close()));

@@ -5,15 +5,18 @@ import type { Clock } from "./clock.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";
+import { createRightOfWay } from "./right-of-way.ts";
 
 /**
  * Makes a conversation shorter: from now on the summary stands for all up to the turn `through`.
  * Undefined where it is short enough. The signal is aborted at the deadline and at shutdown; what it
- * has by then may still be returned.
+ * has by then may still be returned. Before each piece of its work it waits for `giveWay`: turns that
+ * run go first, and the deadline does not count that.
  */
 export type Condense<M> = (
   conversation: Conversation<M>,
   signal: AbortSignal,
+  giveWay: () => Promise<void>,
 ) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
 
 export interface CondensingOptions<M> {
@@ -25,6 +28,8 @@ export interface CondensingOptions<M> {
 }
 
 export interface Condensing {
+  /** A turn begins, which goes first; the returned function says that it ended. */
+  readonly enterTurn: () => () => void;
   /** A turn was added to that conversation: it may have become too long. */
   readonly grew: (conversation: string) => void;
   /** Breaks off what runs; resolves when it has ended, or after a moment. */
@@ -43,6 +48,7 @@ const WAITING = 1024;
  */
 export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   const { condense, clock, log } = options;
+  const rightOfWay = createRightOfWay(clock);
   const waiting = new Set<string>();
   let running: { readonly leash: Leash; readonly ended: Promise<void> } | undefined;
   let isOpen = true;
@@ -53,15 +59,16 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
     if (condense === undefined || conversation === undefined) return;
     waiting.delete(conversation);
     const leash = createLeash(clock);
-    const callOff = clock.after(DEADLINE_MS, () => leash.pull(failureOf("timeout"), GRACE_MS));
-    const ended = condenseOne(conversation, leash, { ...options, condense })
+    const deadline = startDeadline(clock, () => leash.pull(failureOf("timeout"), GRACE_MS));
+    const giveWay = (): Promise<void> => deadline.without(rightOfWay.given(leash.signal));
+    const ended = condenseOne(conversation, { leash, giveWay }, { ...options, condense })
       .catch((thrown: unknown) => {
         const { message, why } = asFailure(leash.failure ?? thrown);
         const level = isOpen ? "warn" : "debug";
         log[level]("a conversation could not be summarized", { error: message, why });
       })
       .finally(() => {
-        callOff();
+        deadline.end();
         leash.release();
         if (isOpen) next();
       });
@@ -69,6 +76,7 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   };
 
   return {
+    enterTurn: rightOfWay.enter,
     grew(conversation) {
       if (condense === undefined || !isOpen || waiting.size >= WAITING) return;
       waiting.add(conversation);
@@ -83,16 +91,45 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   };
 }
 
+interface Deadline {
+  /** Waits without the deadline coming nearer. */
+  readonly without: (waiting: Promise<void>) => Promise<void>;
+  readonly end: () => void;
+}
+
+function startDeadline(clock: Pick<Clock, "after" | "now">, over: () => void): Deadline {
+  let [left, since, isEnded] = [DEADLINE_MS, clock.now(), false];
+  let callOff = clock.after(left, over);
+  return {
+    async without(waiting) {
+      callOff();
+      left -= clock.now() - since;
+      await waiting;
+      since = clock.now();
+      if (!isEnded) callOff = clock.after(Math.max(0, left), over);
+    },
+    end() {
+      isEnded = true;
+      callOff();
+    },
+  };
+}
+
+interface Bounds {
+  readonly leash: Leash;
+  readonly giveWay: () => Promise<void>;
+}
+
 /** Never waits longer than the leash: what does not obey is left behind. */
 async function condenseOne<M>(
   name: string,
-  leash: Leash,
+  { leash, giveWay }: Bounds,
   { condense, store, clock, log }: CondensingOptions<M> & { readonly condense: Condense<M> },
 ): Promise<void> {
   const startedAt = clock.now();
   const conversation = await Promise.race([store.conversation(name), leash.givenUp]);
   if (conversation.turns.length === 0) return;
-  const result = await Promise.race([condense(conversation, leash.signal), leash.givenUp]);
+  const result = await Promise.race([condense(conversation, leash.signal, giveWay), leash.givenUp]);
   if (result === undefined) return;
   const isCut = await store.cut(name, result.through, result.summary);
   const ms = Math.round(clock.now() - startedAt);

@@ -1,6 +1,7 @@
 import type { Failure } from "../base/failure.ts";
 import type { Acceptance } from "../store/contract.ts";
 import type { Backlog } from "./backlog.ts";
+import type { Condensing } from "./condense.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
 import { answerJob, beginDelivery } from "./job.ts";
@@ -12,8 +13,8 @@ import type { Pace } from "./pace.ts";
 
 export interface FulfilOptions<M> extends TurnOfJobOptions<M> {
   readonly dedupe: Dedupe<Known>;
-  /** Hears of a turn that was added to a conversation, after its answer was delivered. */
-  readonly grew: (conversation: string) => void;
+  /** Hears of every turn, and of one that was added to a conversation when its answer was delivered. */
+  readonly condensing: Pick<Condensing, "enterTurn" | "grew">;
   /** Tells the asker that its request cannot be stored at the moment. */
   readonly troubled: (request: Request, failure: Failure) => void;
 }
@@ -67,7 +68,10 @@ export async function fulfil<M>(
   const delivery = beginDelivery(job, clock);
   const from = clock.now();
   if (job.isLeft) known.answer.abandon();
-  else if (!job.isAnswered) await answerJob(job, options);
+  else if (!job.isAnswered) {
+    const turnEnded = options.condensing.enterTurn();
+    await answerJob(job, options).finally(turnEnded);
+  }
   if (hold.tookSlot) {
     pace.add(clock.now() - from);
     backlog.enter(request);
@@ -80,7 +84,8 @@ export async function fulfil<M>(
   hold.done();
   if (job.isLeft) return;
   await noteDelivered(job, options);
-  if (job.outcome !== undefined && "turned" in job.outcome) options.grew(job.conversation);
+  if (job.outcome !== undefined && "turned" in job.outcome)
+    options.condensing.grew(job.conversation);
 }
 
 /** An answer that was not delivered because the channel was closed stays for the next start. */

@@ -102,7 +102,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     dedupe,
     tally,
     write,
-    grew: condensing.grew,
+    condensing,
     troubled: (request, failure) => void aside.refuse(request, failure),
   });
   const rates = createRates(clock, RATED_CLIENTS);

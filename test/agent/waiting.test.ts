@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { it } from "node:test";
+import { describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -10,7 +10,7 @@ import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { ask } from "../gateway/asker.ts";
 import { OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";
-import { answers, startModelServer } from "../support/model-server.ts";
+import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -28,7 +28,12 @@ const BOUNDS = {
   hiddenBytes: 2 ** 28,
 };
 
-/** What the model was asked, in the order in which it took the questions: `summary`, or the question. */
+const ROUNDS = 3;
+
+/**
+ * What the model was asked, in the order in which it took the questions: `summary`, or the words of who
+ * asked. Whoever asks for work has it call tools in three rounds before it answers.
+ */
 function answerOneByOne(server: ModelServer, milliseconds: number): string[] {
   const begun: string[] = [];
   let last: Promise<void> = Promise.resolve();
@@ -37,18 +42,27 @@ function answerOneByOne(server: ModelServer, milliseconds: number): string[] {
     const { promise, resolve } = Promise.withResolvers<void>();
     last = promise;
     await before;
-    const isSummary = (request.body.tools ?? []).length === 0;
-    begun.push(isSummary ? "summary" : (request.body.messages.at(-1)?.content ?? ""));
-    await new Promise((done) => setTimeout(done, milliseconds));
-    await answers(isSummary ? "They talked a lot." : "Yes.")(request, response);
+    const { tools = [], messages } = request.body;
+    const asked = messages.findLast(({ role }) => role === "user")?.content ?? "";
+    const done = messages.slice(messages.findLastIndex(({ role }) => role === "user") + 1);
+    begun.push(tools.length === 0 ? "summary" : asked);
+    await new Promise((end) => setTimeout(end, milliseconds));
+    const isWork = asked.startsWith("work") && done.length < 2 * ROUNDS;
+    const call = calls({
+      id: `c${done.length}`,
+      name: "device",
+      arguments: '{"facts":["uptime"]}',
+    });
+    await (isWork ? call : answers("As it was said."))(request, response);
     resolve();
   });
   return begun;
 }
 
-it("a request that comes while 500 messages are summarized waits for one question to the model at most", async () => {
-  await using folder = await temporaryFolder();
-  await using server = await startModelServer();
+/** A gateway whose client `talker` has said 500 messages, in front of a model that takes one question at a time. */
+async function openTalk() {
+  const folder = await temporaryFolder();
+  const server = await startModelServer();
   const begun = answerOneByOne(server, 60);
   // A window so small that 500 messages are many portions.
   const config = agentConfig([modelEntry({ api_base: server.base })], {
@@ -79,36 +93,64 @@ it("a request that comes while 500 messages are summarized waits for one questio
     turnTimeoutMs: 60_000,
     policies: new Map([["mqtt", OPEN_TO_ALL]]),
   });
-  const say = (client: string, text: string) => {
-    const asked = ask(text, { client, fingerprint: `${client} ${text}` });
-    void gateway.accept(asked.request);
-    return asked;
+  return {
+    store,
+    lane,
+    begun,
+    summaries: () => begun.filter((what) => what === "summary").length,
+    say(client: string, text: string) {
+      const asked = ask(text, { client, fingerprint: `${client} ${text}` });
+      void gateway.accept(asked.request);
+      return asked;
+    },
+    async [Symbol.asyncDispose]() {
+      await gateway.drain(0);
+      await agent.close();
+      await store.close();
+      await server.close();
+      await folder[Symbol.asyncDispose]();
+    },
   };
-  await say("talker", "the first").done;
-  await until("a summary is under way", () => begun.includes("summary"));
+}
 
-  for (const [client, text] of [
-    ["talker", "from the same client"],
-    ["other", "from another client"],
-  ] as const) {
-    const summaries = begun.filter((what) => what === "summary").length;
+describe("while 500 messages are summarized", () => {
+  it("a request waits for the one question to the model that is under way", async () => {
+    await using talk = await openTalk();
+    const { store, lane, begun, summaries } = talk;
+    await talk.say("talker", "the first").done;
+    await until("a summary is under way", () => summaries() > 0);
+    for (const [client, text] of [
+      ["talker", "from the same client"],
+      ["other", "from another client"],
+    ] as const) {
+      const before = summaries();
+      const from = begun.length;
+      await talk.say(client, text).done;
+      assert.equal(begun.indexOf(text), from, `${text}: ${begun.join(", ")}`);
+      await until("the next summary is under way", () => summaries() > before);
+    }
+    await until(
+      "it is summarized",
+      async () => (await store.conversation(lane)).summary !== undefined,
+    );
+    assert.ok(summaries() >= 4, `only ${summaries()} portions`);
+    assert.ok((await store.history(lane)).length < 20);
+  });
+
+  it("a request that asks the model several times waits no longer than that", async () => {
+    await using talk = await openTalk();
+    const { begun, summaries } = talk;
+    await talk.say("talker", "the first").done;
+    await until("a summary is under way", () => summaries() > 0);
     const from = begun.length;
-    await say(client, text).done;
-    const own = begun.indexOf(text);
-    // The one that was under way when it came is the only one that it waits for.
-    assert.equal(own, from, `${text}: ${begun.join(", ")}`);
-    await until("the next summary is under way", () => {
-      return begun.filter((what) => what === "summary").length > summaries;
-    });
-  }
-  await until(
-    "it is summarized",
-    async () => (await store.conversation(lane)).summary !== undefined,
-  );
-  const summaries = begun.filter((what) => what === "summary").length;
-  assert.ok(summaries >= 4, `only ${summaries} portions`);
-  assert.ok((await store.history(lane)).length < 20);
-  await gateway.drain(0);
-  await agent.close();
-  await store.close();
+    const both = [talk.say("talker", "work for one"), talk.say("other", "work for another")];
+    await Promise.all(both.map(({ done }) => done));
+    const asked = begun.slice(from);
+    assert.equal(asked.filter((what) => what === "work for one").length, ROUNDS + 1);
+    assert.equal(asked.filter((what) => what === "work for another").length, ROUNDS + 1);
+    const last = Math.max(...both.map(({ request }) => asked.lastIndexOf(request.text)));
+    const between = asked.slice(0, last).filter((what) => what === "summary");
+    assert.deepEqual(between, [], asked.join(", "));
+    await until("the next summary is under way", () => summaries() > 1);
+  });
 });

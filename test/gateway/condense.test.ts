@@ -12,7 +12,7 @@ import { until } from "../support/until.ts";
 import { ask } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
-import { createRig, createTestStore, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, createTestStore, storeFacts } from "./setup.ts";
 
 /** Answers with what it was shown. */
 const recall: Answerer<string> = async function* ({ history, text }) {
@@ -186,6 +186,48 @@ describe("condensing", () => {
     await clock.advance(5000);
     assert.equal(calls.length, 2);
     assert.match(lines.at(-1)?.message ?? "", /could not be summarized/);
+  });
+
+  it("gives way to the turns that run, a minute at most, and its two minutes wait meanwhile", async () => {
+    const steps: string[] = [];
+    const condense: Condense<string> = async (_, signal, giveWay) => {
+      for (const step of ["first", "second"]) {
+        await giveWay();
+        steps.push(step);
+      }
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => {
+          steps.push("over");
+          reject(signal.reason);
+        });
+      });
+    };
+    const puppet = createPuppet();
+    const { gateway, clock } = createRig(puppet.answer, { condense, turnTimeoutMs: 600_000 });
+    const begin = async (client: string) => {
+      const asked = ask(client, { client });
+      await gateway.accept(asked.request);
+      await settled();
+      return asked;
+    };
+    const short = await begin("short");
+    const long = await begin("long");
+    puppet.end();
+    await short.done;
+    await settled();
+    assert.deepEqual(steps, []);
+    // Who comes later does not make it wait longer.
+    await begin("hangs");
+    puppet.end();
+    await long.done;
+    await settled();
+    assert.deepEqual(steps, ["first"]);
+    await clock.advance(60_000);
+    assert.deepEqual(steps, ["first", "second"]);
+    await clock.advance(119_999);
+    assert.deepEqual(steps, ["first", "second"]);
+    await clock.advance(1);
+    assert.deepEqual(steps, ["first", "second", "over"]);
   });
 
   it("ends at once when the gateway drains, and is not waited for", async () => {
