@@ -37,6 +37,10 @@ const OPTIONS = {
     hiddenMs: 90 * 86_400_000,
     hiddenTurns: 10_000,
     hiddenBytes: 256 * 2 ** 20,
+    conversations: 20_000,
+    conversationBytes: 2 ** 28,
+    usedMs: 86_400_000,
+    turns: 20_000,
   },
 };
 

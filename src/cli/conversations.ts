@@ -18,6 +18,10 @@ const BOUNDS = {
   hiddenMs: 90 * DAY_MS,
   hiddenTurns: 10_000,
   hiddenBytes: 256 * 2 ** 20,
+  conversations: 20_000,
+  conversationBytes: 256 * 2 ** 20,
+  usedMs: DAY_MS,
+  turns: 20_000,
 };
 
 /** What every store of this program is opened with. */

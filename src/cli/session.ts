@@ -3,6 +3,9 @@ import type { Message, Turned } from "../agent/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
+import { SYSTEM_CLOCK } from "../gateway/clock.ts";
+import { createCondensing } from "../gateway/condense.ts";
+import type { Condense, CondensingOptions } from "../gateway/condense.ts";
 import { localLaneOf } from "../gateway/names.ts";
 import { openConversations } from "../store/beside.ts";
 import type { ConversationStore } from "../store/contract.ts";
@@ -13,27 +16,69 @@ import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts"
 export interface Session {
   readonly history: () => Promise<readonly Message[]>;
   readonly keep: (turned: Turned) => Promise<void>;
-  readonly close: () => Promise<void>;
+  /** A summary that is under way is broken off at once, or when the signal is aborted. */
+  readonly close: (over?: AbortSignal) => Promise<void>;
+}
+
+export interface SessionOptions {
+  readonly config: Config;
+  readonly log: Log;
+  /** Makes it shorter where it grew too long, beside the answers. */
+  readonly condense: Condense<Message> | undefined;
 }
 
 /**
  * The session of that name, as the last call of the program left it; a gateway that runs is not in the
  * way. Where nothing can be kept it says so, and the session ends with the program.
  */
-export async function openSession(name: string, config: Config, log: Log): Promise<Session> {
+export async function openSession(
+  name: string,
+  { config, log, condense }: SessionOptions,
+): Promise<Session> {
   const lane = localLaneOf(name);
   const store = withGoSessions(await openLasting(config, log), config, log);
+  const condensing = createCondensing<Message>({
+    condense,
+    store: sweeping(store),
+    clock: SYSTEM_CLOCK,
+    log,
+  });
+  let turnEnded: (() => void) | undefined;
   return {
-    history: () =>
-      store.history(lane).catch((thrown: unknown) => {
+    history() {
+      turnEnded?.();
+      turnEnded = condensing.enterTurn();
+      return store.history(lane).catch((thrown: unknown) => {
         log.warn("what was said before cannot be read", { why: asFailure(thrown).why });
         return [];
-      }),
-    keep: ({ messages, forget }) =>
-      store.append(lane, messages, forget).catch((thrown: unknown) => {
+      });
+    },
+    async keep({ messages, forget }) {
+      try {
+        await store.append(lane, messages, forget);
+        turnEnded?.();
+        condensing.grew(lane);
+      } catch (thrown) {
         log.warn("what was said cannot be kept", { why: asFailure(thrown).why });
-      }),
-    close: () => store.close(),
+      }
+    },
+    async close(over) {
+      turnEnded?.();
+      await condensing.close(over);
+      await store.close();
+    },
+  };
+}
+
+/** Where there is no gateway, nobody else forgets what is too much: it is looked for with each cut. */
+function sweeping(store: ConversationStore<Message>): CondensingOptions<Message>["store"] {
+  return {
+    conversation: (lane) => store.conversation(lane),
+    async cut(...what) {
+      const isCut = await store.cut(...what);
+      if (isCut) await store.purge();
+      return isCut;
+    },
   };
 }
 

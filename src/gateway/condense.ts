@@ -32,8 +32,8 @@ export interface Condensing {
   readonly enterTurn: () => () => void;
   /** A turn was added to that conversation: it may have become too long. */
   readonly grew: (conversation: string) => void;
-  /** Breaks off what runs; resolves when it has ended, or after a moment. */
-  readonly close: () => Promise<void>;
+  /** Breaks off what runs, at once or when the signal is aborted; resolves when it has ended, or a moment later. */
+  readonly close: (over?: AbortSignal) => Promise<void>;
 }
 
 const DEADLINE_MS = 120_000;
@@ -82,11 +82,15 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
       waiting.add(conversation);
       if (running === undefined) next();
     },
-    async close() {
+    async close(over) {
       isOpen = false;
       waiting.clear();
-      running?.leash.pull(shuttingDown("cancelled"), MOMENT_MS);
-      await running?.ended;
+      if (running === undefined) return;
+      const { leash, ended } = running;
+      const pull = (): unknown => leash.pull(shuttingDown("cancelled"), MOMENT_MS);
+      if (over === undefined || over.aborted) pull();
+      else over.addEventListener("abort", pull, { once: true });
+      await ended;
     },
   };
 }

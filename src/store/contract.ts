@@ -45,8 +45,7 @@ export interface Store<M> extends ConversationStore<M> {
   renew(): Promise<void>;
   /**
    * Forgets what is older than the window or beyond the bounds; never a request without a delivered
-   * answer, and never a turn that stands behind the cut of its conversation. Looks at the turns at most
-   * once an hour.
+   * answer. Looks at the turns at most once an hour.
    */
   purge(): Promise<void>;
 }
@@ -81,6 +80,8 @@ export interface ConversationStore<M> {
   transcript(lane: string): AsyncIterable<StoredTurn<M>>;
   /** Deletes a conversation for good; says how many turns it had. */
   erase(lane: string): Promise<number>;
+  /** Forgets of the conversations what is older than they are kept, or beyond the bounds; looks at most once an hour. */
+  purge(): Promise<void>;
   /** Writes what was asked for so far and closes; calls after it reject. */
   close(): Promise<void>;
 }
@@ -211,4 +212,13 @@ export interface StoreBounds {
   readonly hiddenMs: number;
   readonly hiddenTurns: number;
   readonly hiddenBytes: number;
+  /**
+   * Conversations, and bytes of all of them: beyond either the ones longest unused are forgotten, but
+   * none that was used within so many milliseconds. A store in memory keeps less.
+   */
+  readonly conversations: number;
+  readonly conversationBytes: number;
+  readonly usedMs: number;
+  /** Turns of one conversation, shown or not: beyond them the oldest are forgotten. */
+  readonly turns: number;
 }

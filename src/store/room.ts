@@ -8,7 +8,7 @@ export interface Room {
 export const WHOLE: Room = { messages: 2000, characters: 8 * 2 ** 20 };
 
 /** Conversations that `sessions` tells of. */
-export const SESSIONS = 10_000;
+export const SESSIONS = 20_000;
 
 /** Takes turns one after another as long as they fit, and the first one always. */
 export function createRoom({ messages, characters }: Room): (turn: Room) => boolean {

@@ -16,7 +16,7 @@ export interface Turns<M> {
 
 /** Turns as promises; `run` does each piece of work in a transaction of the store's. */
 export function conversationsOf<M>(
-  turns: Omit<Turns<M>, "purge">,
+  turns: Turns<M>,
   run: <T>(work: () => T) => Promise<T>,
 ): Omit<ConversationStore<M>, "close"> {
   return {
@@ -28,6 +28,7 @@ export function conversationsOf<M>(
     sessions: () => run(() => turns.sessions()),
     transcript: (lane) => createTranscript((after) => run(() => turns.page(lane, after))),
     erase: (lane) => run(() => turns.erase(lane)),
+    purge: () => run(() => turns.purge()),
   };
 }
 

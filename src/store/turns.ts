@@ -11,14 +11,12 @@ import { parsed } from "./parsed.ts";
 import { createRoom, SESSIONS, WHOLE } from "./room.ts";
 import type { Room } from "./room.ts";
 import type { Turns } from "./spoken.ts";
+import { createSweep } from "./sweep.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
 /** One reading of a transcript. */
 const PAGE = { messages: 200, characters: 2 ** 20 };
-const SWEEP_MS = 60 * 60_000;
-/** Turns deleted in one transaction: the event loop waits for it. */
-const SWEPT_AT_ONCE = 500;
 
 /** The conversations of a database; every call is work inside a transaction. */
 export function createTurns<M>(
@@ -37,12 +35,13 @@ class SqliteTurns<M> implements Turns<M> {
   readonly #sql: ReturnType<typeof statements>;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
-  #sweptAt = Number.NEGATIVE_INFINITY;
+  readonly purge: () => void;
 
   constructor(db: DatabaseSync, { now, bounds }: Pick<StoreOptions, "now" | "bounds">) {
     this.#sql = statements(db);
     this.#now = now;
     this.#bounds = bounds;
+    this.purge = createSweep(db, { now, bounds });
   }
 
   readonly history = (lane: string): readonly M[] => {
@@ -87,23 +86,6 @@ class SqliteTurns<M> implements Turns<M> {
     // What is left says that it was deleted, so that it is not taken over from elsewhere again.
     this.#sql.forget.run(lane, lane, this.#now());
     return Number(this.#sql.erase.run(lane).changes);
-  };
-
-  readonly purge = (): void => {
-    const now = this.#now();
-    if (now - this.#sweptAt < SWEEP_MS) return;
-    const { hiddenMs, hiddenTurns, hiddenBytes } = this.#bounds;
-    const { dropOld, total, dropMany, dropLarge } = this.#sql;
-    const dropped = [
-      dropOld.run(now - hiddenMs, SWEPT_AT_ONCE),
-      dropMany.run(hiddenTurns, hiddenTurns, SWEPT_AT_ONCE),
-    ];
-    // To find what is beyond the bytes costs the most, and is seldom needed.
-    if (Number(total.get()?.["bytes"] ?? 0) > hiddenBytes) {
-      dropped.push(dropLarge.run(hiddenBytes, SWEPT_AT_ONCE));
-    }
-    // What is left after a full load goes with the next purge.
-    if (dropped.every(({ changes }) => Number(changes) < SWEPT_AT_ONCE)) this.#sweptAt = now;
   };
 
   #add(lane: string, messages: readonly M[], at: number): void {
@@ -189,25 +171,5 @@ function statements(db: DatabaseSync) {
        WHERE summary IS NOT NULL AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.lane = cuts.lane)
        ORDER BY last_at DESC, lane LIMIT ?`,
     ),
-    dropOld: db.prepare(`${dropHidden("SELECT id, lane FROM turns WHERE at <= ?")} LIMIT ?)`),
-    // Newest first, each turn has its place in its conversation.
-    dropMany: db.prepare(
-      `${dropHidden(
-        `SELECT id, lane, row_number() OVER (PARTITION BY lane ORDER BY id DESC) AS place FROM turns
-         WHERE lane IN (SELECT lane FROM turns GROUP BY lane HAVING count(*) > ?)`,
-      )} AND place > ? LIMIT ?)`,
-    ),
-    total: db.prepare("SELECT sum(bytes) AS bytes FROM turns"),
-    // Newest first, each turn holds what all from it on hold.
-    dropLarge: db.prepare(
-      `${dropHidden("SELECT id, lane, sum(bytes) OVER (ORDER BY id DESC) AS held FROM turns")}
-       AND held > ? ORDER BY id LIMIT ?)`,
-    ),
   };
-}
-
-/** The turns among these that a cut hides; conditions may follow, and the parenthesis. */
-function dropHidden(turns: string): string {
-  return `DELETE FROM turns WHERE id IN (
-    SELECT id FROM (${turns}) JOIN cuts USING (lane) WHERE id <= through`;
 }

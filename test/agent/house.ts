@@ -48,6 +48,10 @@ const BOUNDS = {
   hiddenMs: 90 * 24 * 60 * 60_000,
   hiddenTurns: 10_000,
   hiddenBytes: 256 * 2 ** 20,
+  conversations: 20_000,
+  conversationBytes: 2 ** 28,
+  usedMs: 86_400_000,
+  turns: 20_000,
 };
 
 export async function openHouse(scenario: Scenario): Promise<House> {

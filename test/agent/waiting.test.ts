@@ -26,6 +26,10 @@ const BOUNDS = {
   hiddenMs: 90 * DAY_MS,
   hiddenTurns: 10_000,
   hiddenBytes: 2 ** 28,
+  conversations: 20_000,
+  conversationBytes: 2 ** 28,
+  usedMs: 86_400_000,
+  turns: 20_000,
 };
 
 const ROUNDS = 3;

@@ -11,16 +11,17 @@ import { laneOf } from "../../src/gateway/names.ts";
 import { openHome } from "../../src/store/home.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS } from "../store/contract.ts";
-import { answers, startModelServer } from "../support/model-server.ts";
+import { answers, hangs, startModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 import { createFakeHost } from "./host.ts";
 
 /** A home with a model that answers, and what that model was shown. */
-async function modelHome() {
+async function modelHome(defaults: Readonly<Record<string, unknown>> = {}) {
   const folder = await temporaryFolder();
   const server = await startModelServer();
   const model_list = [{ model_name: "m", model: "openai/m", api_base: server.base }];
-  const config = { version: 3, agents: { defaults: { model_name: "m" } }, model_list };
+  const config = { version: 3, agents: { defaults: { model_name: "m", ...defaults } }, model_list };
   await writeFile(join(folder.path, "config.json"), JSON.stringify(config));
   const ask = async (text: string, ...flags: readonly string[]) => {
     server.script(answers(`re ${text}`));
@@ -33,6 +34,7 @@ async function modelHome() {
   };
   return {
     path: folder.path,
+    server,
     state: join(folder.path, "workspace", "state"),
     sessions: join(folder.path, "workspace", "sessions"),
     ask,
@@ -70,6 +72,61 @@ describe("a session of the agent command", () => {
     await store.close();
     gateway.close();
     assert.deepEqual((await home.ask("5")).said, ["1", "re 1", "3", "re 3", "5"]);
+  });
+
+  it("stays short and keeps what it learned, whether somebody talks or a script asks", async () => {
+    await using home = await modelHome({ summarize_message_threshold: 6 });
+    const { server } = home;
+    let summaries = 0;
+    server.otherwise(async (request, response) => {
+      const isSummary = (request.body.tools ?? []).length === 0;
+      if (isSummary) summaries += 1;
+      await answers(isSummary ? "Ada has a dog" : "fine")(request, response);
+    });
+    const shown = () => server.requests.findLast(({ body }) => (body.tools ?? []).length > 0)?.body;
+    const env = { PICOCLAW_HOME: home.path };
+    for (let index = 0; index < 5; index += 1) {
+      assert.equal(await runCommandLine(createFakeHost(["agent", "-m", `${index}`], { env })), 0);
+    }
+    assert.equal(summaries, 1);
+    assert.match(shown()?.messages[0]?.content ?? "", /Ada has a dog/);
+    assert.deepEqual(
+      shown()
+        ?.messages.slice(1)
+        .map(({ content }) => content),
+      ["2", "fine", "3", "fine", "4"],
+    );
+
+    const talker = createFakeHost(["agent"], { env, isTTY: true });
+    const talk = runCommandLine(talker);
+    for (const line of ["5", "6"]) {
+      const asked = server.requests.length;
+      talker.stdin.stream.push(`${line}\n`);
+      await until("it is answered", () => server.requests.length > asked);
+    }
+    await until("it is summarized while the talk goes on", () => summaries === 2);
+    talker.stdin.stream.push("exit\n");
+    assert.equal(await talk, 0);
+  });
+
+  it("leaves a summary that takes long to the next talk", async () => {
+    await using home = await modelHome({ summarize_message_threshold: 4 });
+    home.server.otherwise(hangs());
+    for (const text of ["1", "2"]) await home.ask(text);
+    const env = { PICOCLAW_HOME: home.path };
+    home.server.script(answers("re 3"));
+    const host = createFakeHost(["agent", "-m", "3"], { env });
+    const ended = runCommandLine(host);
+    const { gone } = await home.server.received(3);
+    assert.equal(host.stdout.text(), "re 3\n");
+    host.signal("SIGINT");
+    await ended;
+    await until("nobody waits for it any more", () => gone.aborted);
+    assert.equal(host.stderr.text(), "");
+    home.server.otherwise(answers("in short"));
+    await home.ask("4");
+    assert.equal(home.server.requests[4]?.body.messages.length, 1 + 6 + 1);
+    assert.equal(home.server.requests[5]?.body.tools, undefined);
   });
 
   it("says so where it cannot be kept, and answers all the same", async () => {

@@ -50,6 +50,10 @@ export function storeFacts(clock: Clock, owner: string): StoreOptions {
     hiddenMs: 90 * 24 * 60 * 60_000,
     hiddenTurns: 10_000,
     hiddenBytes: 2 ** 28,
+    conversations: 20_000,
+    conversationBytes: 2 ** 28,
+    usedMs: 86_400_000,
+    turns: 20_000,
   };
   return { owner, now: () => clock.epoch(), bounds };
 }

@@ -21,6 +21,10 @@ export const BOUNDS = {
   hiddenMs: 90 * 24 * 60 * 60_000,
   hiddenTurns: 20,
   hiddenBytes: 100_000,
+  conversations: 20_000,
+  conversationBytes: 2 ** 28,
+  usedMs: 86_400_000,
+  turns: 20_000,
 };
 
 export function ticket(text: string, facts: Partial<Ticket> = {}): Ticket {

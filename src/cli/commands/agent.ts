@@ -11,6 +11,8 @@ import { reportOf } from "../report.ts";
 
 /** Who asks where nobody said so; the Go program's name for it. */
 const DEFAULT_SESSION = "cli:default";
+/** What a summary has after a single answer; where it takes longer, a talk makes it. */
+const LAST_SUMMARY_MS = 5000;
 /** Bytes; more than this from a pipe is not a question. */
 const LONGEST_MESSAGE = 1_048_576;
 
@@ -26,7 +28,7 @@ export async function run(context: Context): Promise<number> {
   const client = flags.text("session") ?? DEFAULT_SESSION;
   const agent = await openAgent({ config, log, home });
   const { openSession } = await import("../session.ts");
-  const session = await openSession(client, config, log);
+  const session = await openSession(client, { config, log, condense: agent.condense });
   const conversation: Conversation = {
     answerer: agent.answer,
     client,
@@ -43,7 +45,9 @@ export async function run(context: Context): Promise<number> {
       await converse(conversation, text);
     }
   } finally {
-    await session.close();
+    // Whoever talked has the summary made beside the talk; a script waits for its end.
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(LAST_SUMMARY_MS)]);
+    await session.close(conversational ? undefined : patience);
     await agent.close();
   }
   return 0;
