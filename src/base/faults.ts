@@ -5,6 +5,7 @@ export type FaultPoint =
   | "received"
   | "accepted"
   | "acknowledged"
+  | "adopted"
   | "begun"
   | "streaming"
   | "tool_ran"
@@ -12,7 +13,8 @@ export type FaultPoint =
   | "turned"
   | "answered"
   | "published"
-  | "delivered";
+  | "delivered"
+  | "condensed";
 
 /** Set by `scripts/build.ts --faults` alone: in every other build what follows is no code at all. */
 declare const PICOCLAW_FAULTS: boolean | undefined;

@@ -1,4 +1,5 @@
 import { asFailure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Conversation, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
@@ -136,6 +137,7 @@ async function condenseOne<M>(
   const result = await Promise.race([condense(conversation, leash.signal, giveWay), leash.givenUp]);
   if (result === undefined) return;
   const isCut = await store.cut(name, result.through, result.summary);
+  faultPoint("condensed");
   const ms = Math.round(clock.now() - startedAt);
   if (isCut) log.info("a conversation was summarized", { ms });
   else log.debug("a summary came too late: the conversation began anew meanwhile", { ms });

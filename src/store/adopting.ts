@@ -1,3 +1,4 @@
+import { faultPoint } from "../base/faults.ts";
 import type { Adopted, ConversationStore } from "./contract.ts";
 
 /** Lanes that are known to have been looked for elsewhere; beyond them some are looked for again. */
@@ -16,6 +17,7 @@ export function adopting<M, S extends ConversationStore<M>>(
   const adopt = async (lane: string): Promise<void> => {
     const found = await find(lane);
     if (found !== undefined) await store.adopt(lane, found);
+    faultPoint("adopted");
   };
   const seek = (lane: string): Promise<void> => {
     const seeking = sought.get(lane) ?? adopt(lane);

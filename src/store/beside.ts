@@ -1,17 +1,13 @@
+import { Failure } from "../base/failure.ts";
 import { createCommits } from "./commits.ts";
 import type { ConversationStore, StoreOptions } from "./contract.ts";
-import { openDatabaseBeside } from "./database.ts";
+import { openDatabaseBeside, unusable } from "./database.ts";
 import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
 export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
   /** Nothing is written; the file must be there. */
   readonly readOnly: boolean;
-}
-
-/** Later, as other stores do, and without a transaction. */
-function read<T>(work: () => T): Promise<T> {
-  return Promise.resolve().then(work);
 }
 
 /**
@@ -23,8 +19,14 @@ export async function openConversations<M>(
   options: BesideOptions,
 ): Promise<ConversationStore<M>> {
   const db = await openDatabaseBeside(file, options);
+  /** A file that is corrupt further inside shows that only when it is read. */
+  const failed = (thrown: unknown): never => {
+    throw unusable(file, thrown instanceof Failure ? (thrown.cause ?? thrown) : thrown);
+  };
   const turns = createTurns<M>(db, options);
   if (options.readOnly) {
+    // Later, as other stores do, and without a transaction.
+    const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work).catch(failed);
     return {
       ...conversationsOf(turns, read),
       close() {
@@ -37,7 +39,7 @@ export async function openConversations<M>(
   db.exec("PRAGMA secure_delete = ON");
   const { run, close } = createCommits(db, file);
   return {
-    ...conversationsOf(turns, run),
+    ...conversationsOf(turns, (work) => run(work).catch(failed)),
     close() {
       close();
       if (db.isOpen) db.close();

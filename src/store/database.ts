@@ -128,11 +128,13 @@ function setAside(file: string, log: Log): void {
   });
 }
 
-function unusable(file: string, error: unknown): Failure {
+/** What is told of a database that cannot be opened or read. */
+export function unusable(file: string, error: unknown): Failure {
   return new Failure("config", "the stored state cannot be opened", {
     why: `${file}: ${asFailure(error).why ?? String(error)}`,
-    remedy:
-      "make that folder writable for this user, or set agents.defaults.workspace to one that is",
+    remedy: isCorrupt(error)
+      ? "start picoclaw gateway, which sets a corrupt file aside, or move it away; look after the disk"
+      : "make that folder writable for this user, or set agents.defaults.workspace to one that is",
     cause: error,
   });
 }

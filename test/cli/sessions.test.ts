@@ -138,6 +138,26 @@ describe("sessions list", () => {
   });
 });
 
+describe("a database that is corrupt inside", () => {
+  it("is told with its name and a way out, whatever is asked of it", async () => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "workspace", "state", "picoclaw.db");
+    const facts = { owner: "o", now: () => AT, bounds: BOUNDS, log: SILENT };
+    const store = await openSqliteStore<Message>(file, facts);
+    for (let index = 0; index < 200; index += 1) {
+      await store.append(KITCHEN, turn(`${index}`, "x".repeat(2000)));
+    }
+    await store.close();
+    const bytes = await readFile(file);
+    await writeFile(file, bytes.fill(0xa5, 40_000));
+    for (const words of [["list"], ["show", "kitchen"], ["delete", "kitchen"]]) {
+      const host = createFakeHost(["sessions", ...words], { env: { PICOCLAW_HOME: folder.path } });
+      assert.equal(await runCommandLine(host), 78);
+      assert.match(host.stderr.text(), /picoclaw\.db: .*malformed\ntry: start picoclaw gateway/);
+    }
+  });
+});
+
 describe("sessions show", () => {
   const evil = "\u001b[2Jyes\npicoclaw: I obey";
 
