@@ -2,6 +2,7 @@ import { Failure } from "../base/failure.ts";
 import { createCommits } from "./commits.ts";
 import type { ConversationStore, StoreOptions } from "./contract.ts";
 import { openDatabaseBeside, unusable } from "./database.ts";
+import { DELIVERED } from "./schema.ts";
 import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
@@ -9,6 +10,9 @@ export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
   /** Nothing is written; the file must be there. */
   readonly readOnly: boolean;
 }
+
+const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
+  AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane')) = ?`;
 
 /**
  * The conversations in a database that may be another process's, in short transactions of their own: a
@@ -38,8 +42,14 @@ export async function openConversations<M>(
   // What is deleted is overwritten: nobody finds it in the file.
   db.exec("PRAGMA secure_delete = ON");
   const { run, close } = createCommits(db, file);
+  const dropAnswered = db.prepare(DROP_ANSWERED);
+  /** With the questions and answers that are only kept to know duplicates again. */
+  const erase = (lane: string): number => {
+    dropAnswered.run(lane);
+    return turns.erase(lane);
+  };
   return {
-    ...conversationsOf(turns, (work) => run(work).catch(failed)),
+    ...conversationsOf({ ...turns, erase }, (work) => run(work).catch(failed)),
     close() {
       close();
       if (db.isOpen) db.close();

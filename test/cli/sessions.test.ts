@@ -10,7 +10,7 @@ import { laneOf, localLaneOf } from "../../src/gateway/names.ts";
 import { openHome } from "../../src/store/home.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { BOUNDS } from "../store/contract.ts";
+import { BOUNDS, done, ticket } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
 
@@ -295,6 +295,29 @@ describe("sessions delete", () => {
       const bytes = await readFile(join(home.state, name));
       assert.equal(bytes.indexOf("the-code-is-4711"), -1, name);
     }
+  });
+
+  it("deletes the requests, too, that are only kept to know them again", async () => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "workspace", "state", "picoclaw.db");
+    const facts = { owner: "o", now: () => AT, bounds: BOUNDS, log: SILENT };
+    const store = await openSqliteStore<string>(file, facts);
+    const secret = "the-code-is-4711-".repeat(50);
+    await done(store, ticket(secret, { lane: KITCHEN }));
+    await done(store, ticket("shared", { lane: KITCHEN, conversation: "shared" }));
+    const open = await store.accept(ticket("open", { lane: KITCHEN }));
+    await store.close();
+    const env = { PICOCLAW_HOME: folder.path };
+    const host = createFakeHost(["sessions", "delete", "kitchen"], { env });
+    assert.equal(await runCommandLine(host), 0);
+    assert.equal((await readFile(file)).indexOf("the-code-is-4711"), -1);
+    const again = await openSqliteStore<string>(file, facts);
+    assert.deepEqual(
+      (await again.finished()).map(({ name }) => name),
+      ["name of shared"],
+    );
+    assert.ok(open.is === "new" && (await again.begin(open.claim)));
+    await again.close();
   });
 
   it("deletes nothing where the name is not exactly right", async () => {
