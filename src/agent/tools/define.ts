@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { CallFacts, Tool } from "./contract.ts";
+import { meantArguments } from "./meant.ts";
 import { jsonSchemaOf } from "./schema.ts";
 
 /** A tool whose arguments are stated once, as a valibot object schema. */
@@ -13,7 +14,10 @@ export interface ToolDefinition<Schema extends v.GenericSchema> {
   run(input: v.InferOutput<Schema>, call: CallFacts): Promise<string>;
 }
 
-/** Joins schema and work: models see JSON Schema, and what does not fit it is answered with the issues. */
+/**
+ * Joins schema and work: models see JSON Schema, slips whose meaning is clear are taken, and what does
+ * not fit is answered with the issues.
+ */
 export function defineTool<Schema extends v.GenericSchema>(
   definition: ToolDefinition<Schema>,
 ): Tool {
@@ -22,7 +26,7 @@ export function defineTool<Schema extends v.GenericSchema>(
     ...rest,
     parameters: jsonSchemaOf(input),
     async run(value, call) {
-      const parsed = v.safeParse(input, value);
+      const parsed = v.safeParse(input, meantArguments(input, value));
       if (parsed.success) return await definition.run(parsed.output, call);
       return `error: wrong arguments: ${parsed.issues.slice(0, 5).map(issueText).join("; ")}`;
     },

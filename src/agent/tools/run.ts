@@ -42,7 +42,7 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
 function unknownTool(name: string, tools: readonly Tool[]): string {
   const known = tools.map((tool) => tool.name);
   const nearest = nearestWord(name, known);
-  const hint = nearest === undefined ? "" : `, did you mean ${nearest}?`;
+  const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
   return bounded(
     `error: there is no tool ${JSON.stringify(name)}${hint} Tools are: ${known.join(", ") || "none"}.`,
   );
