@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Device } from "../../src/agent/device/contract.ts";
 import { MINUTE_MS, openDeviceHistory } from "../../src/agent/device/history.ts";
+import type { DeviceHistory } from "../../src/agent/device/history.ts";
 import { pastText } from "../../src/agent/device/past.ts";
 import { createRing, KEPT_MINUTES } from "../../src/agent/device/ring.ts";
+import type { Measured } from "../../src/agent/device/ring.ts";
 import { createOfflineAgent } from "../../src/agent/offline.ts";
 import { understandPast } from "../../src/agent/offline/past.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
@@ -38,6 +41,25 @@ async function deviceAt(start: Date) {
   };
   return { tree, device, heat, pass };
 }
+
+/** Runs with the clock on the wall of a place. */
+function inZone(zone: string, work: () => void): void {
+  // Its name: Deno does not see that the variable is gone.
+  const before = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  process.env["TZ"] = zone;
+  try {
+    work();
+  } finally {
+    process.env["TZ"] = before;
+  }
+}
+
+/** A history that measured these, and nothing else. */
+const historyOf = (measured: readonly Measured[]): DeviceHistory => ({
+  between: () => measured,
+  take: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+});
 
 describe("the ring of samples", () => {
   it("keeps what is not older than two days, whatever was added before and however the clock jumped", () => {
@@ -76,6 +98,19 @@ describe("the ring of samples", () => {
     ]);
     assert.equal(createRing(bytes.subarray(1)), undefined);
     assert.equal(createRing(bytes.map((byte, at) => (at < 4 ? byte ^ 1 : byte))), undefined);
+  });
+
+  it("is refused where any bit of it has flipped", () => {
+    const ring = createRing();
+    for (let minute = 5_000_000; minute < 5_000_100; minute += 1) ring.add(minute, sample(41.5));
+    const bytes = ring.bytes();
+    const places = fc.record({ at: fc.nat(bytes.length - 1), bit: fc.nat(7) });
+    fc.assert(
+      fc.property(places, ({ at, bit }) => {
+        const flipped = bytes.map((byte, place) => (place === at ? byte ^ (1 << bit) : byte));
+        assert.equal(createRing(flipped), undefined);
+      }),
+    );
   });
 });
 
@@ -160,13 +195,51 @@ describe("the device tool", () => {
   });
 
   it("says where there are no samples", () => {
-    const none = {
-      between: () => [],
-      take: () => Promise.resolve(),
-      close: () => Promise.resolve(),
-    };
-    const text = pastText({ fact: "cpu", from: 14, to: 6 }, none, NOON.getTime());
+    const text = pastText({ fact: "cpu", from: 14, to: 6 }, historyOf([]), NOON.getTime());
     assert.match(text, /^No samples of the CPU usage from 22:00 on Tuesday to 06:00/);
+  });
+
+  it("tells of the full hour that was asked for, whatever fraction of hours it is back", () => {
+    for (let second = 0; second < 3600; second += 7) {
+      const now = NOON.getTime() + second * 1000 + 1;
+      const from = (now - new Date(2026, 5, 30, 22).getTime()) / 3_600_000;
+      assert.match(pastText({ fact: "cpu", from, to: 6 }, historyOf([]), now), /from 22:00 on/);
+    }
+  });
+
+  it("keeps the hour apart that comes twice when the clocks go back", () => {
+    inZone("Europe/Berlin", () => {
+      const start = new Date(2026, 9, 25).getTime() / MINUTE_MS;
+      const measured = Array.from({ length: 300 }, (_, minute) => {
+        return { minute: start + minute, value: minute };
+      });
+      const past = { fact: "load", from: 5, to: 0 } as const;
+      const text = pastText(past, historyOf(measured), (start + 300) * MINUTE_MS);
+      const hours = text.split("\n").slice(1);
+      assert.deepEqual(
+        hours.map((line) => line.slice(0, line.indexOf(","))),
+        [
+          "00:00: 0.00 to 59.00",
+          "01:00: 60.00 to 119.00",
+          "02:00: 120.00 to 179.00",
+          "02:00: 180.00 to 239.00",
+          "03:00: 240.00 to 299.00",
+        ],
+      );
+    });
+  });
+
+  it("knows a night in which the clocks change, and the day before it", () => {
+    inZone("Europe/Berlin", () => {
+      const autumn = new Date(2026, 9, 25, 12);
+      const spring = new Date(2026, 2, 29, 12);
+      const night = "Was it hot last night?";
+      assert.deepEqual(understandPast(night, autumn), { fact: "temperature", from: 15, to: 6 });
+      assert.deepEqual(understandPast(night, spring), { fact: "temperature", from: 13, to: 6 });
+      const day = "Was it hot yesterday?";
+      assert.deepEqual(understandPast(day, autumn), { fact: "temperature", from: 37, to: 13 });
+      assert.deepEqual(understandPast(day, spring), { fact: "temperature", from: 35, to: 11 });
+    });
   });
 });
 
@@ -183,6 +256,10 @@ describe("a question about the past", () => {
     ["War es letzte Nacht heiß?", "temperature", 14, 6],
     ["Wie hoch war die CPU in den letzten 6 Stunden?", "cpu", 6, 0],
     ["Höchste Temperatur heute?", "temperature", 12, 0],
+    ["Hallo, wie heiß war der Prozessor heute früh?", "temperature", 6, 0],
+    ["Show me the highest temperature of my board in the last 24h, please", "temperature", 24, 0],
+    ["hottest temperature in the past day", "temperature", 24, 0],
+    ["What's the CPU's peak today?", "cpu", 12, 0],
   ];
   for (const [text, fact, from, to] of asked) {
     it(`${JSON.stringify(text)} is ${fact} from ${from} to ${to} hours ago`, () => {
@@ -199,6 +276,16 @@ describe("a question about the past", () => {
     "What happened last night?",
     "Was the weather hot yesterday?",
     "last night",
+    "Was it hot in the car last night?",
+    "Was the car hot last night?",
+    "How hot was my soup yesterday?",
+    "Was the baby's temperature high last night?",
+    "Was the restaurant busy yesterday?",
+    "How busy was I yesterday?",
+    "What used the most memory yesterday?",
+    "How busy was the network yesterday?",
+    "War die Heizung gestern warm?",
+    "What was the load on the bridge today?",
     `Was it hot last night? ${"really ".repeat(30)}`,
   ]) {
     it(`${JSON.stringify(text.slice(0, 40))} is none`, () => {

@@ -164,6 +164,7 @@ const OTHERS = `
     what is the kernel of truth | is there life in space | what's the host of the show |
     the process of photosynthesis | how many people are running | are you running for president | what is up |
     what are you up to | who is the president | open the drive | turn on the light | is the light on |
+    how was your day | how has your year been | your time is up | what time did you get up |
     switch off the device | what is the address of the white house | what day is christmas |
     how many days until christmas | how many hours in a day | how many minutes are in an hour |
     is the cpu an invention | tell me a story about a cpu | tell me a joke | write a poem about memory | sing |

@@ -29,7 +29,9 @@ const HOUR_MS = 60 * MINUTE_MS;
 
 /** What a fact was like in that time: lowest, highest and mean with local times, then each hour. */
 export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: number): string {
-  const [start, end] = [now - from * HOUR_MS, now - to * HOUR_MS];
+  // To the second: hours are fractions, and 22:00 must not become 21:59.
+  const timeBack = (hours: number): number => Math.round((now - hours * HOUR_MS) / 1000) * 1000;
+  const [start, end] = [timeBack(from), timeBack(to)];
   const measured = history.between(fact, start, end);
   const when = `from ${clock(start, now)} to ${clock(end, now)}`;
   const [first] = measured;
@@ -56,8 +58,9 @@ function hourLines(
 ): string[] {
   const hours = new Map<number, Measured[]>();
   for (const each of measured) {
-    // By the clock on the wall: zones can be half an hour off.
-    const hour = new Date(each.minute * MINUTE_MS).setMinutes(0, 0, 0);
+    // By the clock on the wall: zones can be half an hour off. An hour that comes twice is two.
+    const time = each.minute * MINUTE_MS;
+    const hour = time - new Date(time).getMinutes() * MINUTE_MS;
     const known = hours.get(hour);
     if (known === undefined) hours.set(hour, [each]);
     else known.push(each);

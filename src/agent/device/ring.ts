@@ -10,7 +10,7 @@ export interface Ring {
   add(minute: number, sample: Sample): void;
   /** What was measured from one minute to another (not with it), oldest first; gaps are left out. */
   between(fact: SampledFact, from: number, to: number): readonly Measured[];
-  /** All of it, to be written to a file; `ringOf` reads it. */
+  /** All of it, to be written to a file; `createRing` reads it. */
   bytes(): Uint8Array;
 }
 
@@ -20,8 +20,9 @@ export interface Measured {
   readonly value: number;
 }
 
-const MAGIC = 0x50_43_48_31;
-const HEAD_BYTES = 8;
+const MAGIC = 0x50_43_48_32;
+/** What it is, how many columns it has, and the sum of the rest. */
+const HEAD_BYTES = 12;
 const BYTES = HEAD_BYTES + KEPT_MINUTES * 4 * (1 + SAMPLED.length);
 
 /** An empty ring, or one with what `bytes` of another gave; undefined where those are not such. */
@@ -29,11 +30,13 @@ export function createRing(): Ring;
 export function createRing(written: Uint8Array): Ring | undefined;
 export function createRing(written?: Uint8Array): Ring | undefined {
   const buffer = new ArrayBuffer(BYTES);
-  const head = new Uint32Array(buffer, 0, 2);
+  const head = new Uint32Array(buffer, 0, 3);
   if (written !== undefined) {
     if (written.length !== BYTES) return undefined;
     new Uint8Array(buffer).set(written);
-    if (head[0] !== MAGIC || head[1] !== SAMPLED.length) return undefined;
+    if (head[0] !== MAGIC || head[1] !== SAMPLED.length || head[2] !== sumOf(buffer)) {
+      return undefined;
+    }
   }
   head.set([MAGIC, SAMPLED.length]);
   const minutes = new Uint32Array(buffer, HEAD_BYTES, KEPT_MINUTES);
@@ -59,6 +62,17 @@ export function createRing(written?: Uint8Array): Ring | undefined {
       }
       return found;
     },
-    bytes: () => new Uint8Array(buffer).slice(),
+    bytes() {
+      head[2] = sumOf(buffer);
+      return new Uint8Array(buffer).slice();
+    },
   };
+}
+
+/** FNV-1a over words instead of bytes: any one word that differs makes another sum. */
+function sumOf(buffer: ArrayBuffer): number {
+  let sum = 0x81_1c_9d_c5;
+  for (const word of new Uint32Array(buffer, HEAD_BYTES))
+    sum = Math.imul(sum ^ word, 0x01_00_01_93);
+  return sum >>> 0;
 }

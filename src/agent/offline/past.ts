@@ -1,5 +1,7 @@
 import type { Past } from "../device/past.ts";
 import type { SampledFact } from "../device/sample.ts";
+import { meaningsOf } from "./vocabulary.ts";
+import type { Meaning } from "./vocabulary.ts";
 
 /** A longer text is no question about a device. */
 const MAX_WORDS = 20;
@@ -18,9 +20,41 @@ const FACTS: readonly (readonly [SampledFact, RegExp])[] = [
 const WAS =
   /\b(was|were|did|been|max\w*|min\w*|highest|lowest|peak|average|mean|history|hottest|warmest|coldest|war|wurde|höchst\w*|niedrigst\w*|durchschnitt\w*|verlauf)\b/;
 
-/** Clauses about something else make the question somebody else's. */
+/** Words beside those of questions about the present; any other one makes the question somebody else's. */
+const KNOWN_WORDS = new Set(
+  [
+    "hour hr hrs h minute min mins max maximum minimum mean lowest hottest warmest coldest coolest",
+    "warmer colder cooler peak peaks history yesterday night tonight overnight midnight noon far during",
+    "between past went go one two three four six twelve",
+    "wie war waren wurde wurden hat hatte gewesen es was ist in im am um von bei seit über während der die",
+    "das den dem des ein eine und so sehr viel bitte hallo danke zeig zeige sag mir dir du gerät geräts",
+    "gerätes rechner rechners prozessor prozessors auslastung ausgelastet belegt voll speicher arbeitsspeicher",
+    "speicherplatz festplatte platte temperatur temperaturen verlauf durchschnitt hoch niedrig tief kühl",
+    "letzte letzten letzter vergangene vergangenen vergangener nacht nachts gestern heute morgen früh mitternacht",
+    "stunde stunden tag tage tagen minuten zwei drei vier sechs zwölf",
+  ].flatMap((line) => line.split(" ")),
+);
+const KNOWN_FORMS =
+  /^(\d{1,4}h?|temp\w*|höchst\w*|niedrigst\w*|durchschnittlich\w*|maximal\w*|minimal\w*|mittler\w*|heiss\w*|warm\w*|wärm\w*|kalt\w*|kält\w*)$/;
+/** What the samples say nothing about. */
+const NOT_SAMPLED: readonly Meaning[] = [
+  "network",
+  "address",
+  "hostname",
+  "name",
+  "process",
+  "hog",
+  "uses",
+  "boot",
+  "uptime",
+  "speed",
+  "make",
+  "swap",
+  "spec",
+];
+/** Known words that ask for something else: who did it, people, the air around. */
 const FOREIGN =
-  /\b(weather|outside|outdoors?|coffee|tea|food|water|pool|wetter|draussen|wasser|oven|in (?!here\b|the (last|past|night|morning|evening|afternoon)\b|den\b|der\b)\w+)\b/;
+  /\b(what|who|which)( \w+)? (used|consumed)\b|\b(was|were|did|had) (i|we)\b|\bin there\b/;
 
 /**
  * The stretch of the device's past that a text asks for: `was it hot last night?`, `highest CPU usage
@@ -34,7 +68,7 @@ export function understandPast(text: string, now: Date): Past | undefined {
     .replaceAll("ß", "ss")
     .replaceAll(/\s+/g, " ")
     .trim();
-  if (words.split(" ").length > MAX_WORDS || FOREIGN.test(words)) return undefined;
+  if (words.split(" ").length > MAX_WORDS || isForeign(words)) return undefined;
   const fact = FACTS.find(([, pattern]) => pattern.test(words))?.[0];
   if (fact === undefined || !WAS.test(words)) return undefined;
   const span = spanOf(words, now);
@@ -43,13 +77,24 @@ export function understandPast(text: string, now: Date): Past | undefined {
   return from === undefined || to === undefined || from <= to ? undefined : { fact, from, to };
 }
 
+function isForeign(words: string): boolean {
+  const each = words.replaceAll(/['’]s\b/g, "").match(/[\p{L}\p{N}]+/gu) ?? [];
+  return FOREIGN.test(words) || each.some((word) => !isKnown(word));
+}
+
+function isKnown(word: string): boolean {
+  if (KNOWN_WORDS.has(word) || KNOWN_FORMS.test(word)) return true;
+  const meanings = meaningsOf(word);
+  return meanings !== undefined && !NOT_SAMPLED.some((meaning) => meanings.has(meaning));
+}
+
 /** Hours back from now, the earlier end first. */
 function spanOf(words: string, now: Date): readonly [number, number] | undefined {
   return countedSpan(words) ?? namedSpan(words, now);
 }
 
 const COUNTED =
-  /\b(?:last|past|letzten|vergangenen) (?:(\d{1,4}|one|two|three|four|six|twelve|zwei|drei|vier|sechs|zwölf) )?(minutes?|mins?|hours?|hrs?|h|days?|minuten?|stunden?|tagen?)\b/;
+  /\b(?:last|past|letzten|vergangenen) (?:(\d{1,4}|one|two|three|four|six|twelve|zwei|drei|vier|sechs|zwölf) ?)?(minutes?|mins?|hours?|hrs?|h|days?|minuten?|stunden?|tagen?)\b/;
 const NUMBERS: Readonly<Record<string, number>> = {
   one: 1,
   two: 2,

@@ -16,8 +16,10 @@ export function asksUptime({ text }: Clause): boolean {
 export function asksTime({ text }: Clause): boolean {
   return [
     /^(time|date|clock|timezone|day|weekday)( now| please| today)?$/,
-    /\b(what|which) (time|date|day|weekday|month|year|timezone)\b/,
-    /\b(current|local|system|exact|actual|present|device|host|your) (time|date|clock|timezone|day|weekday|month|year)\b/,
+    /\b(what|which) (time|date|day|weekday|month|year|timezone)\b(?! (did|does|will|would|should|were|are you(?! in))\b)/,
+    /\b(current|local|system|exact|actual|present|device|host) (time|date|clock|timezone|day|weekday|month|year)\b/,
+    // `How was your day` is small talk, and `your time is up` no question.
+    /\byour (time|date|clock|timezone)\b(?! (is )?(up|off|free)\b)/,
     /\b(the|todays) (time|date|clock|timezone|weekday|day of)\b(?! (of(?! day)|to|left|for|remaining|i|we|you)\b)/,
     /\btime (is it|it is|now)\b/,
     /\btodays? (time|date|day)\b|\b(date|day) (and|or) (the )?time\b|\btime (and|or) (the )?(date|day)\b/,
