@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -136,6 +137,23 @@ describe("the history of a device", () => {
     );
     assert.equal((kept[1]?.minute ?? 0) - (kept[0]?.minute ?? 0), 30);
     await second.close();
+    await tree.remove();
+  });
+
+  it("is written to its end when it is closed", async () => {
+    const { tree, device } = await deviceAt(NOON);
+    const file = join(device.workspace, "state", "device-history");
+    const history = await openDeviceHistory({ device, file, log: SILENT });
+    for (let count = 0; count < 14; count += 1) await history.take();
+    // The fifteenth is written; it is closed in the midst of that.
+    const underWay = history.take();
+    while (![`${file}.new`, file].some((each) => existsSync(each))) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await history.close();
+    const written = createRing(await readFile(file));
+    assert.equal(written?.between("disk", 0, device.now().getTime() / MINUTE_MS + 1).length, 1);
+    await underWay;
     await tree.remove();
   });
 

@@ -36,16 +36,21 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
   const sample = createSampler(device);
   let taking: Promise<void> | undefined;
   let unwritten = 0;
+  let isClosed = false;
+  let last = Promise.resolve();
 
-  const write = async (): Promise<void> => {
+  const writeOnce = async (): Promise<void> => {
     if (file === undefined || unwritten === 0) return;
     unwritten = 0;
     await writeWhole(file, ring).catch((thrown: unknown) => {
       log.warn("the device's history cannot be written", { file, why: asFailure(thrown).why });
     });
   };
+  /** One after the other: two at once would write into the same file. */
+  const write = (): Promise<void> => (last = last.then(writeOnce));
   const takeOne = async (): Promise<void> => {
     const measured = await sample();
+    if (isClosed) return;
     ring.add(minuteOf(device.now().getTime()), measured);
     unwritten += 1;
     if (unwritten >= WRITE_EVERY) await write();
@@ -65,6 +70,7 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
     between: (fact, from, to) => ring.between(fact, minuteOf(from), minuteOf(to) + 1),
     async close() {
       clearInterval(timer);
+      isClosed = true;
       await write();
     },
   };
