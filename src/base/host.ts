@@ -157,7 +157,11 @@ const PROXY_SCHEMES: Readonly<Record<string, readonly string[]>> = {
   bun: ["http", "https"],
   deno: ["http", "https", "socks5", "socks5h"],
 };
-/** Whether this runtime's `fetch` understands Bun's own options, `proxy` and `decompress`. */
-export function fetchTakesProxy(): boolean {
-  return process.versions["bun"] !== undefined;
+
+/**
+ * The option of this runtime's `fetch` that leaves a body compressed, so that its reader bounds it;
+ * undefined where there is none: the body is then decompressed as it is read, whatever its headers say.
+ */
+export function compressedOption(): object | undefined {
+  return process.versions["bun"] === undefined ? undefined : { decompress: false };
 }

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
-import process from "node:process";
 import { describe, it } from "node:test";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { at } from "../../src/agent/read.ts";
 import { createWebFetch } from "../../src/agent/tools/web-fetch.ts";
 import type { WebFetchOptions } from "../../src/agent/tools/web-fetch.ts";
+import { createHost } from "../../src/base/host.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { WebSettings } from "../../src/config/contract.ts";
 import { callFacts, toolSettings } from "../support/agent-config.ts";
@@ -190,10 +190,10 @@ const lookup = (name: string) =>
     : Promise.reject(new Error("no such name here"));
 
 describe("a proxy", () => {
-  const isBun = process.versions["bun"] !== undefined;
+  const isNode = createHost().runtime.startsWith("node");
   it(
     "fetches what has a name that only it knows, and nothing private",
-    { skip: !isBun },
+    { skip: isNode },
     async () => {
       const headers = { "content-encoding": "gzip" };
       await using proxy = await openWebServer(
@@ -208,8 +208,12 @@ describe("a proxy", () => {
     },
   );
 
-  it("that this runtime cannot use is said to be so", { skip: isBun }, async () => {
-    const fetchIt = fetcher({ proxy: "http://127.0.0.1:9" }, { lookup });
-    assert.match(await fetchIt("http://site.test/"), /^error: .*cannot use a proxy/);
+  it("that this runtime cannot use is said to be so, and nothing is fetched directly", async () => {
+    await using server = await openWebServer(answerWith("text/plain", "direct"));
+    for (const proxy of ["gopher://127.0.0.1:9", "nonsense"]) {
+      const fetchIt = fetcher({ proxy }, { lookup });
+      assert.match(await fetchIt(`${server.base}/`), /^error: tools\.web has a proxy that /);
+    }
+    assert.deepEqual(server.seen, []);
   });
 });

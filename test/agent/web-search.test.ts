@@ -193,6 +193,49 @@ describe("the search that is asked", () => {
   }
 });
 
+describe("where the settings leave the choice, a search that fails", () => {
+  const brave = { ...on, api_keys: secrets("k") };
+
+  it("gives way to the next, and the operator hears of it", async () => {
+    await using server = await openWebServer((request, response) => {
+      if (request.url?.startsWith("/html/") === true)
+        response.end(result("https://a.test/", "A", ""));
+      else response.writeHead(429).end();
+    });
+    const { search, log } = searcher({ provider: "auto", brave, duckduckgo: on }, server);
+    assert.match(await search({ query: "x" }), /^Results for "x" \(duckduckgo\):\n1\. A\n/);
+    assert.deepEqual(
+      log.lines.map(({ message, fields }) => [message, fields["search"], fields["why"]]),
+      [["a search failed", "brave", "gave no results: it answers 429"]],
+    );
+  });
+
+  it("gives way in time where it says nothing", async () => {
+    await using server = await openWebServer((request, response) => {
+      if (request.url?.startsWith("/html/") === true)
+        response.end(result("https://a.test/", "A", ""));
+    });
+    const settings = { provider: "auto", brave, duckduckgo: on } as const;
+    const { search } = searcher(settings, server, { milliseconds: 1000 });
+    assert.match(await search({ query: "x" }), /^Results for "x" \(duckduckgo\)/);
+  });
+
+  it("is told of with all the others that failed", async () => {
+    const { search } = searcher({ provider: "auto", brave, duckduckgo: on });
+    assert.match(
+      await search({ query: "x" }),
+      /^error: brave gave no results: it cannot be reached.*; duckduckgo gave no results: it cannot/,
+    );
+  });
+
+  it("does not give way where it is the one that is named", async () => {
+    await using server = await openWebServer((_, response) => response.writeHead(500).end());
+    const { search } = searcher({ provider: "brave", brave, duckduckgo: on }, server);
+    assert.equal(await search({ query: "x" }), "error: brave gave no results: it answers 500");
+    assert.equal(server.seen.length, 1);
+  });
+});
+
 describe("a search that does not end well", () => {
   it("is given up at the deadline, or when nobody waits", async () => {
     await using silent = await openWebServer(() => controller.abort(reason));

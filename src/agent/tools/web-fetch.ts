@@ -10,7 +10,7 @@ import type { Body } from "./web/body.ts";
 import { textOf } from "./web/charset.ts";
 import { fetchPage } from "./web/page.ts";
 import type { Page } from "./web/page.ts";
-import { proxyFault } from "./web/proxy.ts";
+import { proxiedFetch } from "./web/proxy.ts";
 import { Refusal } from "./web/request.ts";
 import type { Lookup } from "./web/request.ts";
 
@@ -46,7 +46,9 @@ const input = v.object({
 
 /** Fetches one page of the public web and tells its text; never reaches into private networks. */
 export function createWebFetch(options: WebFetchOptions): Tool {
-  const { settings, fetch, log, lookup, milliseconds = FETCH_MS } = options;
+  const { settings, log, lookup, milliseconds = FETCH_MS } = options;
+  const hasProxy = settings.proxy.trim() !== "";
+  const fetch = proxiedFetch(options.fetch, settings.proxy);
   const isAllowed = createAllowance(settings.private_host_whitelist);
   return defineTool({
     name: "web_fetch",
@@ -59,13 +61,12 @@ export function createWebFetch(options: WebFetchOptions): Tool {
     async run({ url: written, maxChars = MAX_CHARACTERS }, { signal }) {
       const url = URL.parse(written.trim().slice(0, MAX_URL));
       if (url === null) return "error: this is no address; give it whole, as in https://host/path";
-      const fault = proxyFault(settings.proxy);
-      if (fault !== undefined) return fault;
+      if (typeof fetch === "string") return fetch;
       const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
-      const { proxy } = settings;
+      const asked = { isAllowed, signal, most, milliseconds };
+      const ways = { ...(hasProxy && { proxied: fetch }), ...(lookup && { lookup }) };
       try {
-        const asked = { isAllowed, proxy, fetch, signal, most, milliseconds };
-        const page = await fetchPage(url, lookup === undefined ? asked : { ...asked, lookup });
+        const page = await fetchPage(url, { ...asked, ...ways });
         return await told(page, Math.min(maxChars, MAX_CHARACTERS), settings);
       } catch (error) {
         signal.throwIfAborted();

@@ -7,13 +7,11 @@ const MAX_BYTES = 2 * 2 ** 20;
 
 export interface AskOptions {
   readonly fetch: Fetch;
-  /** Empty is none. */
-  readonly proxy: string;
   readonly signal: AbortSignal;
 }
 
 /** Sends requests to a search. Redirects are not followed: a key must not travel to another host. */
-export function createAsk({ fetch, proxy, signal }: AskOptions): Ask {
+export function createAsk({ fetch, signal }: AskOptions): Ask {
   return async (url, { method = "GET", headers = {}, body } = {}) => {
     const response = await fetch(url, {
       method,
@@ -21,7 +19,6 @@ export function createAsk({ fetch, proxy, signal }: AskOptions): Ask {
       signal,
       redirect: "manual",
       ...(body !== undefined && { body }),
-      ...(proxy !== "" && { proxy }),
     }).catch((error: unknown) => {
       signal.throwIfAborted();
       throw new SearchFault(wordsFor(error));

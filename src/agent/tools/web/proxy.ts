@@ -1,7 +1,14 @@
-import { fetchTakesProxy } from "../../../base/host.ts";
+import { Failure } from "../../../base/failure.ts";
+import type { Fetch } from "../../model/contract.ts";
+import { throughProxy } from "../../model/proxy.ts";
 
-/** What to tell where a proxy is wanted and this runtime has none to offer; undefined elsewhere. */
-export function proxyFault(proxy: string): string | undefined {
-  if (proxy === "" || fetchTakesProxy()) return undefined;
-  return "error: tools.web.proxy is set, and this runtime cannot use a proxy; picoclaw as a binary can";
+/** What asks through `tools.web.proxy`; where this runtime cannot, what to tell the model of it. */
+export function proxiedFetch(fetch: Fetch, proxy: string): Fetch | string {
+  try {
+    return throughProxy(fetch, proxy, "tools.web");
+  } catch (thrown) {
+    if (!(thrown instanceof Failure)) throw thrown;
+    const { message, why } = thrown;
+    return `error: ${message}${why === undefined ? "" : `: ${why}`}`;
+  }
 }

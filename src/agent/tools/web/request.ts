@@ -1,5 +1,6 @@
 import { lookup as lookupAll } from "node:dns/promises";
 import { isIP } from "node:net";
+import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { IsAllowed } from "./addresses.ts";
@@ -26,10 +27,8 @@ export class Refusal extends Error {}
 export interface RequestOptions {
   readonly isAllowed: IsAllowed;
   readonly lookup?: Lookup;
-  /** The URL of a proxy; empty is none. */
-  readonly proxy: string;
-  /** Asks where there is a proxy: a runtime's own, which must understand Bun's `proxy` option. */
-  readonly fetch: Fetch;
+  /** Asks through a proxy, where there is one. */
+  readonly proxied?: Fetch;
   readonly signal: AbortSignal;
 }
 
@@ -51,7 +50,8 @@ const LOOKUP_MS = 3_000;
  * elsewhere. Throws a `Refusal` where no address is allowed.
  */
 export async function request(url: URL, options: RequestOptions): Promise<Answer> {
-  if (options.proxy !== "") return await requestThroughProxy(url, options);
+  const { proxied } = options;
+  if (proxied !== undefined) return await requestThroughProxy(url, proxied, options);
   const addresses = await allowedAddresses(url, options);
   for (const [index, address] of addresses.entries()) {
     const isLast = index === addresses.length - 1;
@@ -130,7 +130,11 @@ async function requestAt(
 }
 
 /** What cannot be resolved here is the proxy's affair; what can, and is not allowed, stays refused. */
-async function requestThroughProxy(url: URL, options: RequestOptions): Promise<Answer> {
+async function requestThroughProxy(
+  url: URL,
+  proxied: Fetch,
+  options: RequestOptions,
+): Promise<Answer> {
   const limit = startLimit(LOOKUP_MS, options.signal);
   try {
     await allowedAddresses(url, { ...options, signal: limit.signal });
@@ -140,19 +144,20 @@ async function requestThroughProxy(url: URL, options: RequestOptions): Promise<A
   } finally {
     limit.close();
   }
-  const { fetch, proxy, signal } = options;
+  const { signal } = options;
+  const compressed = compressedOption();
   const address = `${url.origin}${url.pathname}${url.search}`;
-  const response = await fetch(address, {
-    proxy,
+  const response = await proxied(address, {
     signal,
     redirect: "manual",
     headers: HEADERS,
-    // Bun's own: the body stays compressed, so that its bound is ours.
-    decompress: false,
+    ...compressed,
   });
+  const isDecompressed = compressed === undefined;
   return {
     status: response.status,
-    header: (name) => response.headers.get(name) ?? "",
+    header: (name) =>
+      isDecompressed && name === "content-encoding" ? "" : (response.headers.get(name) ?? ""),
     body: response.body ?? new ReadableStream<Uint8Array>(),
     close: () => void response.body?.cancel().catch(() => {}),
   };
