@@ -146,6 +146,36 @@ describe("a command in the background", () => {
     assert.match(last, /xend\n\[exit code 0\]$/);
   });
 
+  it("is read without a character, a line or a secret cut in two", async () => {
+    await using commands = await createCommands();
+    const { call } = commands;
+    const long = `i=0; while [ $i -lt 9000 ]; do printf 'zü€😀'; i=$((i+1)); done`;
+    const lines = `i=0; while [ $i -lt 4000 ]; do echo "€ line $i"; i=$((i+1)); done`;
+    const sessionId = await started(commands, { command: `${long}; echo; ${lines}` });
+    const pieces: string[] = [];
+    await until("the end of it", async () => {
+      const read = await call({ action: "read", sessionId });
+      pieces.push(
+        read.replace(/^\(nothing new\)|\n(?:\[\d+ bytes more: read again\]\n)?\[[^\]]*\]$/g, ""),
+      );
+      return read.endsWith("[exit code 0]") && !read.includes("more: read again");
+    });
+    assert.ok(pieces.length > 5);
+    const expected = Array.from({ length: 4000 }, (_, index) => `€ line ${index}\n`).join("");
+    assert.equal(pieces.join(""), `${"zü€😀".repeat(9000)}\n${expected}`);
+  });
+
+  it("is read but for the beginning of a character, until its rest has come", async () => {
+    await using commands = await createCommands();
+    const { call } = commands;
+    const sessionId = await started(commands, {
+      command: String.raw`printf 'a\342\202'; read x; printf '\254b'`,
+    });
+    assert.equal(await readUntil(commands, sessionId, /a/), "a\n[running]");
+    await call({ action: "write", sessionId, data: "\n" });
+    assert.match(await readUntil(commands, sessionId, /exit code/), /^€b\n/);
+  });
+
   it("ends with the tool", async () => {
     await using commands = await createCommands();
     await started(commands, { command: "trap '' TERM; echo $$ > a; while :; do sleep 1; done" });

@@ -1,8 +1,14 @@
 /** The last bytes of a stream that is not read as fast as it is written. */
 export interface Ring {
   push(bytes: Uint8Array): void;
-  /** Takes the oldest bytes out; `lost` were overwritten before them since the last time. */
-  take(most: number): { readonly bytes: Uint8Array; readonly lost: number };
+  /**
+   * Takes the oldest bytes out, of `most` as many as `endOf` says; `lost` were overwritten before them
+   * since the last time.
+   */
+  take(
+    most: number,
+    endOf?: (bytes: Uint8Array) => number,
+  ): { readonly bytes: Uint8Array; readonly lost: number };
   /** Bytes that wait. */
   size(): number;
 }
@@ -48,8 +54,9 @@ export function createRing(capacity: number): Ring {
       buffer.set(bytes.subarray(first.length), 0);
       size += bytes.length;
     },
-    take(most) {
-      const bytes = copied(Math.min(most, size));
+    take(most, endOf = ({ length }) => length) {
+      const oldest = copied(Math.min(most, size));
+      const bytes = oldest.subarray(0, endOf(oldest));
       const before = lost;
       drop(bytes.length);
       lost = 0;

@@ -1,9 +1,11 @@
 import { visible } from "../../../base/visible.ts";
 import { shortened } from "../../shorten.ts";
+import { lastWholeEnd } from "../files/text.ts";
 import { MAX_SHOWN, readable } from "./output.ts";
 import type { Session } from "./sessions.ts";
 import type { Ending } from "./start.ts";
 
+const NEW_LINE = 0x0a;
 /** Characters of a command that a list repeats. */
 const MAX_COMMAND = 100;
 
@@ -25,10 +27,21 @@ export function sessionText(session: Session, now: number): string {
 
 /** What a session wrote since it was last read, and how to go on. */
 export function unreadText({ output, ended }: Session): string {
-  const { bytes, lost } = output.take(MAX_SHOWN);
+  const isMore = output.size() > MAX_SHOWN;
+  const { bytes, lost } = output.take(MAX_SHOWN, (some) => {
+    if (isMore) return lineEnd(some);
+    // What is still to come may be the rest of a character.
+    return ended === undefined ? lastWholeEnd(some) : some.length;
+  });
   const before = lost > 0 ? `(${lost} bytes before were not read in time)\n` : "";
   const text = bytes.length === 0 ? "(nothing new)" : readable(bytes);
   const state = ended === undefined ? "[running]" : endingText(ended.how);
-  const more = output.size() > 0 ? `[${output.size()} bytes more: read again]\n` : "";
+  const more = isMore ? `[${output.size()} bytes more: read again]\n` : "";
   return `${before}${text}\n${more}${state}`;
+}
+
+/** After the last line that is whole; where a line is too long for that, after its last character. */
+function lineEnd(bytes: Uint8Array): number {
+  const end = bytes.lastIndexOf(NEW_LINE) + 1;
+  return end > bytes.length / 2 ? end : lastWholeEnd(bytes) || bytes.length;
 }

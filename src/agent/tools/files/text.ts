@@ -33,10 +33,15 @@ export function wholeCharacters(
 }
 
 function wholeEnd(bytes: Uint8Array, start: number): number {
+  const end = lastWholeEnd(bytes.subarray(start));
+  return end === 0 ? bytes.length : start + end;
+}
+
+/** Where the last character ends that is whole; 0 where there is but the beginning of one. */
+export function lastWholeEnd(bytes: Uint8Array): number {
   let lead = bytes.length - 1;
-  while (lead > start && bytes.length - lead < 4 && isContinuation(bytes[lead])) lead -= 1;
-  const length = lengthOf(bytes[lead] ?? 0);
-  return lead > start && lead + length > bytes.length ? lead : bytes.length;
+  while (lead > 0 && bytes.length - lead < 4 && isContinuation(bytes[lead])) lead -= 1;
+  return lead + lengthOf(bytes[lead] ?? 0) > bytes.length ? lead : bytes.length;
 }
 
 function isContinuation(byte = 0): boolean {
