@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import * as v from "valibot";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
@@ -35,8 +36,7 @@ export function createAppendFile(bounds: Bounds): Tool {
                 `${shownPath(path)} has more than one name and cannot be added to`,
               );
             }
-            await handle.writeFile(content);
-            await handle.sync();
+            await addWhole(handle, content, stats.size);
           } finally {
             await handle.close();
           }
@@ -45,4 +45,17 @@ export function createAppendFile(bounds: Bounds): Tool {
         }),
       ),
   });
+}
+
+/** All of it or nothing: a full disk takes the beginning of what does not fit. */
+async function addWhole(handle: FileHandle, content: string, size: number): Promise<void> {
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } catch (error) {
+    await handle.truncate(size).catch(() => {
+      throw new FileFault("only a part of it could be added");
+    });
+    throw error;
+  }
 }

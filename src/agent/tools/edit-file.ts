@@ -1,4 +1,5 @@
 import { constants } from "node:fs";
+import type { Stats } from "node:fs";
 import * as v from "valibot";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
@@ -34,24 +35,29 @@ export function createEditFile(bounds: Bounds): Tool {
     run: ({ path, old_text, new_text }) =>
       inWords(path, () =>
         withFileToWrite(path, bounds, async (pin, name) => {
-          const text = await wholeText(path, pin, name);
+          const { text, stats } = await wholeText(path, pin, name);
           const place = onlyPlace(path, text, old_text);
-          const after = text.slice(place + old_text.length);
-          await replaceFile(pin, name, text.slice(0, place) + new_text + after);
+          const content = text.slice(0, place) + new_text + text.slice(place + old_text.length);
+          await replaceFile(pin, name, { content, madeOf: stats });
           return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
         }),
       ),
   });
 }
 
-async function wholeText(path: string, pin: Pin, name: string): Promise<string> {
+async function wholeText(
+  path: string,
+  pin: Pin,
+  name: string,
+): Promise<{ readonly text: string; readonly stats: Stats }> {
   const { handle, stats } = await openRegular(pin, name, constants.O_RDONLY);
   try {
     if (stats.size > MAX_SIZE) {
       throw new FileFault(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
     }
     const bytes = await readBytes(handle, 0, stats.size);
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return { text, stats };
   } catch (error) {
     // All other bytes would be lost with the first change.
     if (error instanceof TypeError) {

@@ -37,7 +37,7 @@ export function createWriteFile(bounds: Bounds): Tool {
               `${shownPath(path)} exists already (${old.size} bytes) and was left as it is; set overwrite to true to replace it`,
             );
           }
-          await replaceFile(pin, name, content);
+          await replaceFile(pin, name, { content });
           const did = old === undefined ? "wrote" : "replaced";
           return `${did} ${shownPath(path)} (${Buffer.byteLength(content)} bytes)`;
         }),
