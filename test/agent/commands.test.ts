@@ -257,6 +257,9 @@ describe("a skill that is chosen", () => {
     await ask("/use pump");
     await ask("/use clear");
     assert.equal(await ask("go"), undefined);
+    for (let number = 0; number <= 100; number += 1) await ask("/use pump", `client-${number}`);
+    assert.equal(await ask("go", "client-0"), undefined);
+    assert.equal(await ask("go", "client-1"), "by pump after 3");
   });
 });
 

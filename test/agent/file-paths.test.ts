@@ -237,6 +237,7 @@ describe("what is the program's own", () => {
       "state",
       "STATE/a",
       "state./a",
+      "Sessions/sk_v1_61e7.jsonl",
       "config.json",
       "a/Config.JSON",
       "x/.security.yml ",
@@ -248,6 +249,7 @@ describe("what is the program's own", () => {
     }
     for (const name of [
       "a/state",
+      "a/sessions",
       "states",
       "config.json5",
       "security.yml",

@@ -29,10 +29,11 @@ describe("secrets of the configuration", () => {
             Accept: "text/html",
           },
           proxy: "http://me:p%40ss@proxy.test:8080",
+          api_base: "https://user:base-word@models.test/v1",
         }),
       ],
       channels: [
-        channelFor("mqtt://127.0.0.1:1883", {
+        channelFor("mqtt://me:broker-word@127.0.0.1:1883", {
           username: new Secret("username"),
           password: new Secret("hunter22"),
         }),
@@ -41,6 +42,7 @@ describe("secrets of the configuration", () => {
         web: {
           ...toolSettings().web,
           brave: { enabled: false, max_results: 5, api_keys: [new Secret("brave-key")] },
+          searxng: { enabled: false, max_results: 5, base_url: "http://me:find-word@find.test" },
           tavily: {
             enabled: false,
             max_results: 5,
@@ -57,6 +59,7 @@ describe("secrets of the configuration", () => {
     ["X-Api-Key: header-key", "X-Api-Key: [FILTERED]"],
     ["Authorization: Bearer abcd1234 abcd1234", "Authorization: [FILTERED] [FILTERED]"],
     ["password hunter22 of username", "password [FILTERED] of username"],
+    ["base-word broker-word find-word", "[FILTERED] [FILTERED] [FILTERED]"],
     ["proxy p@ss, p%40ss", "proxy [FILTERED], [FILTERED]"],
     ["brave-key tvly-key text/html", "[FILTERED] [FILTERED] text/html"],
     ["sk-", "sk-"],

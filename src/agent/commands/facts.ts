@@ -52,7 +52,7 @@ const contextCommand: Command = {
 
 const memory: Command = {
   name: "memory",
-  about: "what is remembered beyond conversations",
+  about: "what is remembered beyond conversations, for all clients",
   async run(_, { workspace }) {
     return (await workspace.read()).memory || "The memory is empty.";
   },

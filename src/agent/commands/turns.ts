@@ -5,8 +5,8 @@ import { NO_MODEL } from "./contract.ts";
 import type { AnswerWith, Asked, Command, CommandContext, Outcome } from "./contract.ts";
 import { firstWord, usageText } from "./words.ts";
 
-/** Clients that have a skill in store; the one that waits longest loses it. */
-const MAX_ARMED = 1_000;
+/** Clients that have a skill in store (up to 32 KB each); the one that waits longest loses it. */
+const MAX_ARMED = 100;
 
 /** The skill that a client wants for its next message. */
 export interface ArmedSkills {

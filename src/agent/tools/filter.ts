@@ -18,7 +18,7 @@ const SECRET_NAME = /auth|key|token|secret|cookie|sig|pass/i;
 
 /**
  * A filter for the secrets of a configuration: keys of models and searches, headers that hold
- * credentials, passwords of brokers and proxies; as they are, and in base64, URL encoding and JSON.
+ * credentials, passwords of brokers, proxies and other addresses; as they are, and in base64, URL encoding and JSON.
  * Leaves all as it is where the settings say so.
  */
 export function createSecretFilter({ config }: SecretFilterOptions): SecretFilter {
@@ -75,13 +75,18 @@ function placesOf(form: string, text: string): Place[] {
 }
 
 function secretsIn({ model_list, channels, tools }: SecretFilterOptions["config"]): string[] {
-  const { brave, tavily, proxy } = tools.web;
+  const { brave, tavily, searxng, proxy } = tools.web;
   const keys = [...model_list, brave, tavily].flatMap(({ api_keys }) => api_keys);
   const passwords = channels.flatMap(({ settings: { password } }) => password ?? []);
+  const urls = [
+    ...[proxy, searxng.base_url, tavily.base_url],
+    ...model_list.flatMap((entry) => [entry.proxy, entry.api_base]),
+    ...channels.map(({ settings }) => settings.broker),
+  ];
   return [
     ...[...keys, ...passwords].map((secret) => secret.reveal()),
     ...model_list.flatMap(({ custom_headers }) => headerSecrets(custom_headers)),
-    ...[...model_list, { proxy }].flatMap((entry) => passwordIn(entry.proxy)),
+    ...urls.flatMap(passwordIn),
   ].map((secret) => secret.trim());
 }
 

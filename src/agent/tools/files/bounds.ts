@@ -15,8 +15,8 @@ export type Use = "read" | "write";
 
 /** Files of this program that hold keys, wherever they lie. */
 const SECRET_NAMES: ReadonlySet<string> = new Set([".security.yml", "config.json"]);
-/** The folder of this program's database in the workspace. */
-const STATE = "state";
+/** Folders of the workspace that hold all clients' conversations: this program's, and the Go program's. */
+const STATE: ReadonlySet<string> = new Set(["state", "sessions"]);
 /** Memory, environment and open files of processes; the kernel's memory and log. */
 const KERNEL_SECRETS = /^\/proc\/(\d+|self|thread-self|kcore|kmsg|kpage\w*|keys|key-users)(\/|$)/;
 const DEVICES = /^\/dev(\/|$)/;
@@ -48,7 +48,7 @@ export function isKept(real: string, workspace: string): boolean {
   if (real.split(sep).some((name) => SECRET_NAMES.has(folded(name)))) return true;
   if (!isInside(real, workspace)) return false;
   const [first = ""] = relative(workspace, real).split(sep);
-  return folded(first) === STATE;
+  return STATE.has(folded(first));
 }
 
 /**
