@@ -4,8 +4,9 @@ import { openAgent } from "../../src/agent/agent.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
-import { answers, calls, startModelServer } from "../support/model-server.ts";
-import type { ModelServer } from "../support/model-server.ts";
+import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
+import type { Behaviour, ModelServer } from "../support/model-server.ts";
+import { until } from "../support/until.ts";
 
 let server: ModelServer;
 beforeEach(async () => {
@@ -37,5 +38,42 @@ describe("the agent of a configuration", () => {
       openAgent({ config, log: SILENT }),
       (thrown) => thrown instanceof Failure && thrown.code === "config",
     );
+  });
+
+  it("tells what a background task found until a turn has ended well, and lets it do no more than its client", async () => {
+    server.otherwise(async (request, response) => {
+      const { messages } = request.body;
+      const asked = messages.findLast(({ role }) => role === "user")?.content;
+      const result = messages.findLast(({ role }) => role === "tool")?.content;
+      const played = (): Behaviour => {
+        if (asked === "fail") return refuses(400);
+        if (result !== undefined && result !== null) return answers(`found: ${result}`);
+        if (asked === "begin") return calls({ name: "spawn", arguments: '{"task":"look"}' });
+        if (asked === "look") return calls({ name: "exec", arguments: '{"command":"echo hi"}' });
+        return answers("fine");
+      };
+      await played()(request, response);
+    });
+    const { tools, ...config } = agentConfig([modelEntry({ api_base: server.base })]);
+    const exec = { ...tools.exec, allow_remote: false };
+    const agent = await openAgent({
+      config: { ...config, tools: { ...tools, exec } },
+      log: SILENT,
+    });
+    const facts = { history: [], client: "c", isRemote: true, signal: NEVER };
+    const say = (text: string) => collect(agent.answer({ ...facts, text }));
+    const lastPrompt = () => server.requests.at(-1)?.body.messages[0]?.content ?? "";
+    await say("begin");
+    await until("the task has ended", async () => {
+      return (await say("/subagents")).text.startsWith("No active");
+    });
+    const told = /task-1, "look", has ended .*found: error: commands are run only for who/;
+    await assert.rejects(say("fail"), Failure);
+    assert.match(lastPrompt(), told);
+    await say("hello");
+    assert.match(lastPrompt(), told);
+    await say("hello again");
+    assert.doesNotMatch(lastPrompt(), told);
+    await agent.close();
   });
 });

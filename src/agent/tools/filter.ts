@@ -79,7 +79,9 @@ function secretsIn({ model_list, channels, tools }: SecretFilterOptions["config"
   const keys = [...model_list, brave, tavily].flatMap(({ api_keys }) => api_keys);
   const passwords = channels.flatMap(({ settings: { password } }) => password ?? []);
   const urls = [
-    ...[proxy, searxng.base_url, tavily.base_url],
+    proxy,
+    searxng.base_url,
+    tavily.base_url,
     ...model_list.flatMap((entry) => [entry.proxy, entry.api_base]),
     ...channels.map(({ settings }) => settings.broker),
   ];
