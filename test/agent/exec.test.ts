@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdir, readFile, realpath, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, realpath, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createExcerpt, readable } from "../../src/agent/tools/exec/output.ts";
@@ -188,6 +189,23 @@ describe("the end of a command", () => {
     assert.match(await result, /\[ended by SIGKILL\]/);
     assert.ok(await allGone(pids));
     assert.ok(performance.now() - began < 3000);
+  });
+
+  it("leaves no dead behind, however many commands there were", async () => {
+    await using commands = await createCommands();
+    for (let count = 0; count < 50; count += 1) {
+      await commands.call({ command: count % 10 === 0 ? "sleep 30 & true" : "true" });
+    }
+    const stats = await Promise.all(
+      (await readdir("/proc"))
+        .filter((name) => /^\d+$/.test(name))
+        .map((name) => readFile(`/proc/${name}/stat`, "utf8").catch(() => "")),
+    );
+    const dead = stats.filter((stat) => {
+      const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return state === "Z" && Number(parent) === process.pid;
+    });
+    assert.deepEqual(dead, []);
   });
 
   it("comes with the close of the tool, after which none is run", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createMemoryTool } from "../../src/agent/tools/memory.ts";
@@ -114,6 +115,17 @@ describe("the memory tool", () => {
     await symlink("../notes/real.md", join(inside.folder, "memory/MEMORY.md"));
     await inside.ask("remember", { text: "new" });
     assert.equal(await inside.text("notes/real.md"), "- old\n- new\n");
+  });
+
+  it("leaves a file to who wrote it by hand", { skip: process.getuid?.() !== 0 }, async () => {
+    await using memory = await createMemory({ "memory/MEMORY.md": "- old\n" });
+    const file = join(memory.folder, "memory/MEMORY.md");
+    await chown(file, 1234, 2345);
+    await chmod(file, 0o664);
+    await memory.ask("remember", { text: "new" });
+    const { uid, gid, mode } = await stat(file);
+    assert.deepEqual([uid, gid, mode & 0o777], [1234, 2345, 0o664]);
+    assert.equal(await memory.text(), "- old\n- new\n");
   });
 
   it("does not write back what it could not read", async () => {

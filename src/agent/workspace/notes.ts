@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { isInside, isMissing, realPathWithin } from "./files.ts";
+import { codeOf, isInside, isMissing, realPathWithin } from "./files.ts";
 
 /** Bytes of a file that is changed; what is longer is somebody else's work. */
 const MAX_CHANGED = 1024 * 1024;
@@ -39,7 +40,10 @@ export async function readNote(root: string, path: string): Promise<string> {
   }
 }
 
-/** Writes a file of a workspace whole or not at all, and makes its folders; both for this user alone. */
+/**
+ * Writes a file of a workspace whole or not at all, and makes its folders; both for this user alone,
+ * but a file that is there stays whose it is.
+ */
 export async function writeNote(root: string, path: string, text: string): Promise<void> {
   const file = await writablePath(root, path);
   const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}`);
@@ -47,6 +51,7 @@ export async function writeNote(root: string, path: string, text: string): Promi
     const handle = await open(fresh, "wx", 0o600);
     try {
       await handle.writeFile(text);
+      await keepAccess(handle, file);
       await handle.sync();
     } finally {
       await handle.close();
@@ -55,6 +60,19 @@ export async function writeNote(root: string, path: string, text: string): Promi
   } catch (error) {
     await rm(fresh, { force: true });
     throw error;
+  }
+}
+
+/** Who could read and change the file by hand still can: a gateway that runs as root takes nothing away. */
+async function keepAccess(handle: FileHandle, file: string): Promise<void> {
+  try {
+    const { uid, gid, mode } = await stat(file);
+    const own = await handle.stat();
+    await handle.chmod(mode & 0o777);
+    if (own.uid !== uid || own.gid !== gid) await handle.chown(uid, gid);
+  } catch (error) {
+    // Missing: it is new. Not permitted: it is another user's, and becomes this one's own.
+    if (!isMissing(error) && codeOf(error) !== "EPERM") throw error;
   }
 }
 
