@@ -16,6 +16,8 @@ export interface AgentOptions {
   readonly log: Log;
   /** The program's own folder, where skills for every workspace lie; the workspace's parent where it is left out. */
   readonly home?: string;
+  /** The configuration's file: no tool reads it. */
+  readonly configFile?: string;
   /** What the device was like before; its owner closes it. */
   readonly history?: DeviceHistory;
   /** Reads the configuration again, for `/reload`, and says what came of it. */

@@ -24,6 +24,7 @@ export interface ModelAgentOptions {
   readonly models: Models;
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
+  readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
 }

@@ -15,6 +15,8 @@ export interface ToolboxOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
+  /** The configuration's file, which no tool may read. */
+  readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
 }
@@ -47,7 +49,13 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),
-    ...createFileTools({ workspace: folder, settings, restrict, readOutside }),
+    ...createFileTools({
+      workspace: folder,
+      settings,
+      restrict,
+      readOutside,
+      ...(options.configFile !== undefined && { configFile: options.configFile }),
+    }),
     exec.tool,
     createWebFetch({ settings: settings.web, fetch, log }),
     ...(search === undefined ? [] : [search]),

@@ -11,6 +11,7 @@ export interface AnsweringOptions {
   readonly log: Log;
   /** The program's own folder. */
   readonly home?: string;
+  readonly configFile?: string;
   /** Where the device's history outlives the process; in memory alone where it is left out. */
   readonly historyFile?: string;
   /** Reads the configuration anew, for `/reload`; without it there is none. */

@@ -38,6 +38,7 @@ export interface ServingOptions {
   readonly keeps: boolean;
   /** The program's own folder. */
   readonly home?: string;
+  readonly configFile?: string;
   /** Reads the configuration anew, for `/reload`. */
   readonly load?: () => Promise<Config>;
 }

@@ -231,6 +231,8 @@ describe("the file tools, kept to their workspace", () => {
   });
 });
 
+const OURS_AT = { workspace: "/w", keyFiles: ["/w/keys/mine.json"] };
+
 describe("what is the program's own", () => {
   it("is known by every spelling that some file system takes for the same", () => {
     for (const name of [
@@ -239,25 +241,48 @@ describe("what is the program's own", () => {
       "state./a",
       "Sessions/sk_v1_61e7.jsonl",
       "config.json",
-      "a/Config.JSON",
+      ".picoclaw/Config.JSON",
+      "keys/Mine.json",
       "x/.security.yml ",
       "config.json::$DATA",
       "\u200b.security.yml",
       "\uff43onfig.json",
     ]) {
-      assert.equal(isKept(`/w/${name}`, "/w"), true, name);
+      assert.equal(isKept(`/w/${name}`, OURS_AT), true, name);
     }
     for (const name of [
       "a/state",
       "a/sessions",
       "states",
       "config.json5",
+      "project/config.json",
+      "keys/mine.json5",
       "security.yml",
       "my.config.json",
       ".picoclaw",
     ]) {
-      assert.equal(isKept(`/w/${name}`, "/w"), false, name);
+      assert.equal(isKept(`/w/${name}`, OURS_AT), false, name);
     }
+  });
+
+  it("is the configuration that was loaded, under whatever name and through whatever link", async () => {
+    await using grounds = await createGrounds();
+    const file = join(grounds.outside, "mine.json");
+    await writeFile(file, THEIRS);
+    await symlink(file, join(grounds.outside, "link.json"));
+    const tools = grounds.tools({
+      readOutside: true,
+      configFile: join(grounds.outside, "link.json"),
+    });
+    for (const path of ["../outside/mine.json", "../outside/link.json"]) {
+      assert.match(await called(tools, "read_file", { path }), /own state or keys/);
+    }
+    await mkdir(join(grounds.workspace, "project"));
+    const path = "project/config.json";
+    assert.match(
+      await called(tools, "write_file", { path, content: "{}" }),
+      /^wrote|^Wrote|written/,
+    );
   });
 
   it("is no matter of how a path begins", () => {
@@ -267,6 +292,7 @@ describe("what is the program's own", () => {
       readOutside: false,
       allowRead: [],
       allowWrite: [],
+      keyFiles: [],
     };
     for (const real of ["/w2/a", "/", "/w/../x", "/v"])
       assert.ok(refusalOf(real, "read", bounds), real);

@@ -24,9 +24,9 @@ export async function run(context: Context): Promise<number> {
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const log = await createCommandLog(host, flags);
-  const { config, home } = await loadOrThrow(host, log, {});
+  const { config, home, file } = await loadOrThrow(host, log, {});
   const client = flags.text("session") ?? DEFAULT_SESSION;
-  const agent = await openAgent({ config, log, home });
+  const agent = await openAgent({ config, log, home, configFile: file });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, { config, log, condense: agent.condense });
   const conversation: Conversation = {

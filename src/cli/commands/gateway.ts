@@ -32,6 +32,7 @@ export async function run(context: Context): Promise<number> {
     pid: host.pid,
     keeps: true,
     home: loaded.home,
+    configFile: loaded.file,
     load: async () => (await load()).config,
   };
   if (flags.has("check")) return check(serving, context);

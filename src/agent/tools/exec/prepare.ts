@@ -41,7 +41,8 @@ export function assertAllowed(text: string, rules: Rules, cwd: string): void {
 }
 
 async function folderOf(path: string, { workspace, restrict }: Rules): Promise<string> {
-  const bounds = { workspace, restrict, readOutside: false, allowRead: [], allowWrite: [] };
+  const none = { allowRead: [], allowWrite: [], keyFiles: [] };
+  const bounds = { workspace, restrict, readOutside: false, ...none };
   const { folder, names, exists } = await locate(path, "read", bounds);
   const real = join(folder, ...names);
   if (!exists || !(await stat(real)).isDirectory()) {

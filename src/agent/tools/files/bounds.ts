@@ -9,12 +9,16 @@ export interface Bounds {
   readonly readOutside: boolean;
   readonly allowRead: readonly RegExp[];
   readonly allowWrite: readonly RegExp[];
+  /** Real paths of the files that hold this program's keys, whatever they are called. */
+  readonly keyFiles: readonly string[];
 }
 
 export type Use = "read" | "write";
 
-/** Files of this program that hold keys, wherever they lie. */
-const SECRET_NAMES: ReadonlySet<string> = new Set([".security.yml", "config.json"]);
+/** What a program of this kind keeps its keys in; further down in a workspace the second is a project's own. */
+const SECURITY = ".security.yml";
+const CONFIG = "config.json";
+const HOME = ".picoclaw";
 /** Folders of the workspace that hold all clients' conversations: this program's, and the Go program's. */
 const STATE: ReadonlySet<string> = new Set(["state", "sessions"]);
 /** Memory, environment and open files of processes; the kernel's memory and log. */
@@ -27,7 +31,7 @@ const KERNEL = /^\/(proc|sys|dev)(\/|$)/;
  * workspace must be a real path, too.
  */
 export function refusalOf(real: string, use: Use, bounds: Bounds): string | undefined {
-  if (isKept(real, bounds.workspace)) return "holds this program's own state or keys";
+  if (isKept(real, bounds)) return "holds this program's own state or keys";
   if (isInside(real, bounds.workspace)) return undefined;
   if (KERNEL_SECRETS.test(real) || DEVICES.test(real) || (use === "write" && KERNEL.test(real))) {
     return "belongs to the system's devices and processes";
@@ -44,11 +48,19 @@ export function isInside(real: string, folder: string): boolean {
 }
 
 /** Whether a real path is one of this program's secrets, or in the folder of its state. */
-export function isKept(real: string, workspace: string): boolean {
-  if (real.split(sep).some((name) => SECRET_NAMES.has(folded(name)))) return true;
-  if (!isInside(real, workspace)) return false;
-  const [first = ""] = relative(workspace, real).split(sep);
-  return STATE.has(folded(first));
+export function isKept(
+  real: string,
+  { workspace, keyFiles }: Pick<Bounds, "workspace" | "keyFiles">,
+): boolean {
+  const names = real.split(sep).map(folded);
+  if (names.includes(SECURITY)) return true;
+  if (keyFiles.some((file) => file.split(sep).map(folded).join(sep) === names.join(sep)))
+    return true;
+  const isInWorkspace = isInside(real, workspace);
+  const [first = "", ...deeper] = relative(workspace, real).split(sep).map(folded);
+  if (isInWorkspace && STATE.has(first)) return true;
+  if (!names.includes(CONFIG)) return false;
+  return !isInWorkspace || deeper.length === 0 || first === CONFIG || names.includes(HOME);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import type { ToolSettings } from "../../../config/contract.ts";
 import { createAppendFile } from "../append-file.ts";
 import type { Tool } from "../contract.ts";
@@ -14,6 +15,8 @@ export interface FileToolOptions {
   readonly restrict: boolean;
   /** `allow_read_outside_workspace`. */
   readonly readOutside: boolean;
+  /** The configuration's file. */
+  readonly configFile?: string;
 }
 
 /** The tools that read and write files, within the bounds of the settings. */
@@ -25,6 +28,7 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     readOutside,
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
+    keyFiles: options.configFile === undefined ? [] : spellingsOf(options.configFile),
   };
   return [
     createReadFile(bounds, settings.read_file),
@@ -33,4 +37,13 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
+}
+
+/** As it is named, and where that leads. */
+function spellingsOf(file: string): readonly string[] {
+  try {
+    return [file, realpathSync(file)];
+  } catch {
+    return [file];
+  }
 }
