@@ -21,40 +21,50 @@ const UNITS = readdirSync(join(root, "test"))
   .filter((name) => !["e2e", "faults", "support"].includes(name))
   .map((name) => `test/${name}`);
 
-const SUITES: readonly Suite[] = [
-  {
-    name: "unit and end-to-end tests, Bun, compiled",
-    command: ["bun", "test", "--timeout", "60000"],
-    under: "binary",
-  },
-  {
-    name: "end-to-end tests, Bun, from source",
-    command: ["bun", "test", "--timeout", "60000", "test/e2e"],
-    under: "bun",
-  },
-  {
-    name: "faults, a binary that can be told to die",
-    command: ["bun", "test", "--timeout", "90000", "test/faults"],
-    under: "faults",
-  },
-  {
-    name: "unit tests, Deno, from source",
-    command: [...DENO_TEST, "--parallel", ...UNITS],
-    under: "deno",
-  },
-  {
-    name: "end-to-end tests, Deno, from source",
-    command: [...DENO_TEST, "test/e2e"],
-    under: "deno",
-  },
+/** One after the other; those of one row side by side, because they mostly wait. */
+const ROWS: readonly (readonly Suite[])[] = [
+  [
+    {
+      name: "unit and end-to-end tests, Bun, compiled",
+      command: ["bun", "test", "--timeout", "60000"],
+      under: "binary",
+    },
+  ],
+  [
+    {
+      name: "faults, a binary that can be told to die",
+      command: ["bun", "test", "--timeout", "90000", "test/faults"],
+      under: "faults",
+    },
+  ],
+  [
+    {
+      name: "unit tests, Deno, from source",
+      command: [...DENO_TEST, "--parallel", ...UNITS],
+      under: "deno",
+    },
+  ],
+  [
+    {
+      name: "end-to-end tests, Bun, from source",
+      command: ["bun", "test", "--timeout", "60000", "test/e2e"],
+      under: "bun",
+    },
+    {
+      name: "end-to-end tests, Deno, from source",
+      command: [...DENO_TEST, "test/e2e"],
+      under: "deno",
+    },
+  ],
 ];
 
 let passed = 0;
 let failed = 0;
-for (const suite of SUITES) {
-  const output = await run(suite);
-  passed += count(output.text, /(\d+) pass(?:ed)?\b/g);
-  failed += Math.max(count(output.text, /(\d+) fail(?:ed)?\b/g), output.code === 0 ? 0 : 1);
+for (const row of ROWS) {
+  for (const output of await Promise.all(row.map(run))) {
+    passed += count(output.text, /(\d+) pass(?:ed)?\b/g);
+    failed += Math.max(count(output.text, /(\d+) fail(?:ed)?\b/g), output.code === 0 ? 0 : 1);
+  }
 }
 if (!existsSync("/usr/sbin/mosquitto")) {
   console.log("mosquitto is not installed: the tests with a real broker were left out");
@@ -64,7 +74,6 @@ process.exitCode = failed === 0 ? 0 : 1;
 
 async function run({ name, command, under }: Suite): Promise<{ text: string; code: number }> {
   const [tool = "", ...rest] = command;
-  console.log(`\n# ${name}`);
   const child = spawn(join(bin, tool), rest, {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
@@ -80,7 +89,7 @@ async function run({ name, command, under }: Suite): Promise<{ text: string; cod
     child.on("close", (status) => resolve(status ?? 1)),
   );
   const shown = code === 0 ? text.trimEnd().split("\n").slice(-6).join("\n") : text;
-  console.log(shown);
+  console.log(`\n# ${name}\n${shown}`);
   return { text, code };
 }
 
