@@ -19,6 +19,7 @@ export function presentable(
   { ids, keeps = () => false }: Presenting,
 ): readonly Utterance[] {
   const taken = new Set(messages.filter(keeps).flatMap((message) => callsOf(message).map(idOf)));
+  const seen = new Map<string, number>();
   let renamed = new Map<string, string[]>();
   return messages.map((message) => {
     if (message.role === "tool") {
@@ -30,7 +31,7 @@ export function presentable(
       return message;
     }
     const toolCalls = message.toolCalls.map((call) => {
-      const id = ids.test(call.id) && !taken.has(call.id) ? call.id : ownId(call, taken);
+      const id = ids.test(call.id) && !taken.has(call.id) ? call.id : ownId(call, taken, seen);
       taken.add(id);
       renamed.set(call.id, [...(renamed.get(call.id) ?? []), id]);
       return id === call.id ? call : { ...call, id };
@@ -50,11 +51,19 @@ function idOf({ id }: ToolCall): string {
 /** Nine letters and digits: Mistral takes no others, and everyone takes these. */
 const LENGTH = 9;
 
-function ownId(call: ToolCall, taken: ReadonlySet<string>): string {
-  for (let times = 0; ; times += 1) {
-    const words = JSON.stringify([call.id, call.name, call.arguments, times]);
-    const id = createHash("sha256").update(words).digest("hex").slice(0, LENGTH);
-    if (!taken.has(id)) return id;
+/** `seen` says how often such a call was named before: a device is asked the same thing again and again. */
+function ownId(
+  { id: given, name, arguments: words }: ToolCall,
+  taken: ReadonlySet<string>,
+  seen: Map<string, number>,
+): string {
+  const key = JSON.stringify([given, name, words]);
+  for (let times = seen.get(key) ?? 0; ; times += 1) {
+    const text = JSON.stringify([given, name, words, times]);
+    const id = createHash("sha256").update(text).digest("hex").slice(0, LENGTH);
+    if (taken.has(id)) continue;
+    seen.set(key, times + 1);
+    return id;
   }
 }
 
@@ -68,6 +77,8 @@ export function presentableName(name: string): string {
  * is refused by some, and once in a conversation would be in every later request.
  */
 export function presentableJson(body: unknown): string {
+  const text = JSON.stringify(body);
   // What is whole stands in JSON as itself; only halves are escaped.
-  return JSON.stringify(body).replaceAll(/(?<!\\)((?:\\\\)*)\\ud[89a-f][\da-f]{2}/g, "$1\ufffd");
+  if (!text.includes("\\ud")) return text;
+  return text.replaceAll(/(?<!\\)((?:\\\\)*)\\ud[89a-f][\da-f]{2}/g, "$1\ufffd");
 }
