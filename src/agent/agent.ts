@@ -31,7 +31,7 @@ export interface AgentOptions {
 export interface Agent {
   readonly answer: Answerer;
   /** Summarizes a conversation that grew too long; absent where no model could. */
-  readonly condense?: Condenser;
+  readonly condense?: Condenser | undefined;
   /** Ends what runs beside the turns: commands, tasks. */
   close(): Promise<void>;
 }
@@ -60,7 +60,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   });
   return {
     answer,
-    ...(agent && { condense: agent.condense }),
+    condense: agent?.condense,
     async close() {
       await agent?.close();
     },

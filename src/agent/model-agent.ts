@@ -1,5 +1,5 @@
 import type { Log } from "../base/log.ts";
-import type { Config } from "../config/contract.ts";
+import type { AgentDefaults, Config } from "../config/contract.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
@@ -32,7 +32,8 @@ export interface ModelAgentOptions {
 /** An agent with a model, as its commands and its conversations need it. */
 export interface ModelAgent {
   readonly answer: AnswerWith;
-  readonly condense: Condenser;
+  /** Absent where no conversation is ever too long. */
+  readonly condense: Condenser | undefined;
   readonly tools: () => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
@@ -78,7 +79,9 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   return {
     answer: (turn, skills = []) =>
       createStandby({ agent: conversation(skills), deviceTool, log })(turn),
-    condense: createCondenser({ model: models.main, defaults, log, window: window.tokens }),
+    condense: isEverTooLong(defaults)
+      ? createCondenser({ model: models.main, defaults, log, window: window.tokens })
+      : undefined,
     tools: async () => toolbox.tools(await options.workspace.read(), subagents.tools(0)),
     subagents,
     workspace: options.workspace,
@@ -157,4 +160,8 @@ function createWindow(configured: number, current: () => string): Window {
       learned.set(model, Math.max(least, Math.min(learned.get(model) ?? configured, tokens)));
     },
   };
+}
+
+function isEverTooLong(defaults: AgentDefaults): boolean {
+  return defaults.summarize_message_threshold > 0 || defaults.summarize_token_percent > 0;
 }

@@ -58,7 +58,9 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     async *answer(turn) {
       return yield* current.answer(turn);
     },
-    condense: async (...asked) => current.agent.condense?.(...asked),
+    get condense() {
+      return current.agent.condense;
+    },
     async close() {
       isClosed = true;
       await Promise.all([...staff].map((one) => one.close()));

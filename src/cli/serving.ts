@@ -55,7 +55,10 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
   const opened = Promise.withResolvers<readonly Channel[]>();
   const gateway = createGateway<Message>({
     answer: agent.answer,
-    ...(agent.condense && { condense: agent.condense }),
+    // Another one after a reload.
+    get condense() {
+      return agent.condense;
+    },
     store: state.store,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),

@@ -38,7 +38,7 @@ export async function openSession(
   const lane = localLaneOf(name);
   const store = withGoSessions(await openLasting(config, log), config, log);
   const condensing = createCondensing<Message>({
-    condense,
+    condenser: () => condense,
     store: sweeping(store),
     clock: SYSTEM_CLOCK,
     log,

@@ -21,8 +21,8 @@ export type Condense<M> = (
 ) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
 
 export interface CondensingOptions<M> {
-  /** Absent: conversations are left as they are. */
-  readonly condense: Condense<M> | undefined;
+  /** Asked each time; without one conversations are left as they are, and are not even read. */
+  readonly condenser: () => Condense<M> | undefined;
   readonly store: Pick<Store<M>, "conversation" | "cut">;
   readonly clock: Pick<Clock, "after" | "now">;
   readonly log: Log;
@@ -48,7 +48,7 @@ const WAITING = 1024;
  * ask and little memory. A failure is in the log; it is tried again after that conversation's next turn.
  */
 export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
-  const { condense, clock, log } = options;
+  const { condenser, clock, log } = options;
   const rightOfWay = createRightOfWay(clock);
   const waiting = new Set<string>();
   let running: { readonly leash: Leash; readonly ended: Promise<void> } | undefined;
@@ -57,6 +57,7 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   const next = (): void => {
     running = undefined;
     const [conversation] = waiting;
+    const condense = condenser();
     if (condense === undefined || conversation === undefined) return;
     waiting.delete(conversation);
     const leash = createLeash(clock);
@@ -79,7 +80,7 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   return {
     enterTurn: rightOfWay.enter,
     grew(conversation) {
-      if (condense === undefined || !isOpen || waiting.size >= WAITING) return;
+      if (condenser() === undefined || !isOpen || waiting.size >= WAITING) return;
       waiting.add(conversation);
       if (running === undefined) next();
     },

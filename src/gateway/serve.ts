@@ -48,7 +48,7 @@ export interface GatewayOptions<M> {
   /** The way back to the asker of a request that a former process accepted. */
   readonly replyTo?: (channel: string, asker: Asker) => Request["reply"];
   /** Makes long conversations shorter, beside the turns and never in their way. */
-  readonly condense?: Condense<M>;
+  readonly condense?: Condense<M> | undefined;
   readonly clock?: Clock;
 }
 
@@ -92,7 +92,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const replies = createReplies({ clock, log, ...REPLIES });
   const forbidden = createNotices({ clock, ...FORBIDDEN });
   const aside = createAside({ clock, log, replies, forbidden, tally, write });
-  const condensing = createCondensing<M>({ condense: options.condense, store, clock, log });
+  const condensing = createCondensing<M>({ condenser: () => options.condense, store, clock, log });
   const work = createWork<M>({
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,

@@ -5,6 +5,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { Condense } from "../../src/gateway/condense.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
+import { createGateway } from "../../src/gateway/serve.ts";
 import type { Conversation, Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -12,7 +13,7 @@ import { until } from "../support/until.ts";
 import { ask } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
-import { createPuppet, createRig, createTestStore, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, createTestStore, OPEN_TO_ALL, storeFacts } from "./setup.ts";
 
 /** Answers with what it was shown. */
 const recall: Answerer<string> = async function* ({ history, text }) {
@@ -309,5 +310,45 @@ describe("an answerer is told", () => {
       await gateway.accept(asked.request);
       assert.equal((await asked.done).text, `${client} true ${isAdmin}`);
     }
+  });
+});
+
+describe("a conversation that nobody can summarize", () => {
+  it("is not even read after its turns, until there is somebody who can", async () => {
+    const clock = createManualClock();
+    let reads = 0;
+    const store = createTestStore(clock);
+    const counting: Store<string> = {
+      ...store,
+      conversation(lane) {
+        reads += 1;
+        return store.conversation(lane);
+      },
+    };
+    let condense: Condense<string> | undefined;
+    const gateway = createGateway<string>({
+      answer: recall,
+      store: counting,
+      clock,
+      log: SILENT,
+      policies: new Map([["mqtt", OPEN_TO_ALL]]),
+      maxParallelTurns: 0,
+      turnTimeoutMs: 60_000,
+      get condense() {
+        return condense;
+      },
+    });
+    const say = async (text: string): Promise<void> => {
+      const asked = ask(text);
+      await gateway.accept(asked.request);
+      await asked.done;
+      await settled();
+    };
+    await say("one");
+    await say("two");
+    assert.equal(reads, 0);
+    condense = condenseAllButLast;
+    await say("three");
+    await until("it is read", () => reads === 1);
   });
 });
