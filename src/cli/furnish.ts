@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { codeOf } from "../base/code.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
@@ -28,6 +29,6 @@ async function isNew(folder: string): Promise<boolean> {
     // The program's own folder in it says nothing about whether somebody has begun.
     return (await readdir(folder)).every((name) => name === "state");
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "ENOENT";
+    return codeOf(error) === "ENOENT";
   }
 }

@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { codeOf } from "../base/code.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
@@ -122,7 +123,7 @@ async function listenOn(options: HealthOptions, handler: Handler): Promise<Serve
   }
 }
 
-const NO_IPV6: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"]);
+const NO_IPV6: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"]);
 
 async function listenOnIPv6(handler: Handler, port: number): Promise<Server[]> {
   try {
@@ -156,10 +157,6 @@ function cannotListen(error: Error, host: string, port: number): Failure {
       : "set gateway.host to an address of this machine, and gateway.port to one that may be used",
     cause: error,
   });
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : undefined;
 }
 
 function addressInfoOf(server: Server): AddressInfo | undefined {

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
+import { codeOf } from "../base/code.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
@@ -103,7 +104,7 @@ function read(file: string, log: Log): Map<string, string> {
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return new Map();
+    if (codeOf(error) === "ENOENT") return new Map();
     throw error;
   }
   try {

@@ -2,6 +2,7 @@ import type { DeviceHistory } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
 import type { Measured } from "./ring.ts";
 import type { SampledFact } from "./sample.ts";
+import { two } from "./words.ts";
 
 /** A stretch of time that was asked for, in hours back from now. */
 export interface Past {
@@ -86,8 +87,4 @@ function clock(milliseconds: number, now: number): string {
   const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
   if (date.toDateString() === new Date(now).toDateString()) return time;
   return `${time} on ${new Intl.DateTimeFormat("en", { weekday: "long" }).format(date)}`;
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
 }

@@ -1,7 +1,7 @@
 import { uptime } from "node:os";
 import type { ReadFact } from "./contract.ts";
 import { readTextIfAny } from "./files.ts";
-import { countText, listText } from "./words.ts";
+import { countText, listText, two } from "./words.ts";
 
 /** The local time with its zone. */
 export const readTime: ReadFact = async ({ now }) => `The time is ${localTime(now())}.`;
@@ -25,10 +25,6 @@ export function localTime(date: Date): string {
   const calendar = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   const place = zone === "UTC" ? zone : `${zone}, UTC${offset}`;
   return `${clock} on ${day}, ${calendar} (${place})`;
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
 }
 
 /** The two largest units that say something: `3 days and 4 hours`, `12 seconds`. */

@@ -27,3 +27,8 @@ export function listText(items: readonly string[]): string {
   if (items.length < 2) return items.join("");
   return `${items.slice(0, -1).join(", ")} and ${items.at(-1) ?? ""}`;
 }
+
+/** `07`: the digits of a clock or a calendar. */
+export function two(value: number): string {
+  return String(value).padStart(2, "0");
+}

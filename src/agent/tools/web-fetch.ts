@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { codeOf } from "../../base/code.ts";
 import type { Log } from "../../base/log.ts";
 import type { WebSettings } from "../../config/contract.ts";
 import type { Fetch } from "../model/contract.ts";
@@ -92,9 +93,7 @@ const CODES: Readonly<Record<string, string>> = {
 
 function wordsFor(error: unknown): string {
   if (!(error instanceof Error)) return "no reason";
-  const code: unknown = "code" in error ? error.code : undefined;
-  const known = typeof code === "string" ? CODES[code] : undefined;
-  return known ?? (error.message.slice(0, 300) || "no reason");
+  return CODES[codeOf(error)] ?? (error.message.slice(0, 300) || "no reason");
 }
 
 const CUTS = {

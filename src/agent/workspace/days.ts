@@ -1,3 +1,5 @@
+import { two } from "../device/words.ts";
+
 /** Where the notes of a day (`2026-07-01`) stand in a workspace. */
 export function dayFile(date: string): string {
   const digits = date.replaceAll("-", "");
@@ -23,8 +25,4 @@ export function localDay(date: Date): string {
 /** The local time, `09:05`. */
 export function localClock(date: Date): string {
   return [date.getHours(), date.getMinutes()].map(two).join(":");
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
 }

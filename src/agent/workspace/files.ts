@@ -1,8 +1,10 @@
 import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, readdir, realpath, stat } from "node:fs/promises";
-import { join, sep } from "node:path";
+import { join } from "node:path";
+import { codeOf } from "../../base/code.ts";
 import type { Log } from "../../base/log.ts";
+import { isInside } from "../inside.ts";
 
 /** What was read of a file, and in words what was not as it should be. */
 export interface Reading<T> {
@@ -122,7 +124,7 @@ export async function readWithin(root: string, path: string, most: number): Prom
 /** Where a path really lies. Throws where that is not inside `root`. */
 export async function realPathWithin(root: string, path: string): Promise<string> {
   const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
-  if (isInside(realRoot, real)) return real;
+  if (isInside(real, realRoot)) return real;
   throw new Error(`it is a link that leaves ${root}`);
 }
 
@@ -135,20 +137,9 @@ export async function namesWithin(root: string, path: string): Promise<string[]>
   }
 }
 
-/** Whether a path is the folder or lies in it; both absolute, without links. */
-export function isInside(folder: string, path: string): boolean {
-  return path === folder || path.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`);
-}
-
 /** Whether a file is simply not there. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR";
-}
-
-/** The system's name of an error, such as `ENOENT`; "" where it has none. */
-export function codeOf(error: unknown): string {
-  const isCoded = error instanceof Error && "code" in error && typeof error.code === "string";
-  return isCoded ? String(error.code) : "";
 }
 
 function faultText(error: unknown): string {

@@ -3,7 +3,9 @@ import { constants } from "node:fs";
 import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { codeOf, isInside, isMissing, realPathWithin } from "./files.ts";
+import { codeOf } from "../../base/code.ts";
+import { isInside } from "../inside.ts";
+import { isMissing, realPathWithin } from "./files.ts";
 
 /** Bytes of a file that is changed; what is longer is somebody else's work. */
 const MAX_CHANGED = 1024 * 1024;
@@ -85,7 +87,7 @@ async function writablePath(root: string, path: string): Promise<string> {
     const below = join(folder, name);
     await mkdir(below, { mode: 0o700 }).catch(rejectUnlessThere);
     folder = await realpath(below);
-    if (!isInside(realRoot, folder)) throw new Error(`${name} is a link that leaves the workspace`);
+    if (!isInside(folder, realRoot)) throw new Error(`${name} is a link that leaves the workspace`);
   }
   const file = join(folder, basename(path));
   try {
@@ -97,7 +99,7 @@ async function writablePath(root: string, path: string): Promise<string> {
 }
 
 function rejectUnlessThere(error: unknown): void {
-  if (error instanceof Error && "code" in error && error.code === "EEXIST") return;
+  if (codeOf(error) === "EEXIST") return;
   throw error;
 }
 

@@ -1,6 +1,6 @@
 import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { codeOf } from "./files.ts";
+import { codeOf } from "../../base/code.ts";
 
 const AGENT = `---
 name: picoclaw

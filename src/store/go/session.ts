@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { lstat, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
+import { codeOf } from "../../base/code.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { StoreBounds } from "../contract.ts";
@@ -77,12 +78,12 @@ async function sizeOf(file: string): Promise<number | undefined> {
     const found = await lstat(file);
     return found.isFile() ? found.size : undefined;
   } catch (error) {
-    if (error instanceof Error && "code" in error && isAbsence(error.code)) return undefined;
+    if (isAbsence(codeOf(error))) return undefined;
     throw error;
   }
 }
 
-function isAbsence(code: unknown): boolean {
+function isAbsence(code: string): boolean {
   return code === "ENOENT" || code === "ENOTDIR" || code === "ENAMETOOLONG";
 }
 

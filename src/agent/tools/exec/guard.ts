@@ -1,5 +1,5 @@
 import type { ExecSettings } from "../../../config/contract.ts";
-import { isInside } from "../files/bounds.ts";
+import { isInside } from "../../inside.ts";
 
 export interface GuardOptions {
   readonly settings: Pick<

@@ -1,4 +1,5 @@
-import { isAbsolute, relative, sep } from "node:path";
+import { relative, sep } from "node:path";
+import { isInside } from "../../inside.ts";
 
 /** Where the file tools may read and write; patterns are matched against real paths. */
 export interface Bounds {
@@ -39,12 +40,6 @@ export function refusalOf(real: string, use: Use, bounds: Bounds): string | unde
   const patterns = use === "read" ? bounds.allowRead : bounds.allowWrite;
   if (!bounds.restrict || (use === "read" && bounds.readOutside)) return undefined;
   return patterns.some((pattern) => pattern.test(real)) ? undefined : "is outside of the workspace";
-}
-
-/** Whether a real path is a folder or lies in it. */
-export function isInside(real: string, folder: string): boolean {
-  const way = relative(folder, real);
-  return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
 /** Whether a real path is one of this program's secrets, or in the folder of its state. */

@@ -1,3 +1,4 @@
+import { codeOf } from "../../../base/code.ts";
 import { visible } from "../../../base/visible.ts";
 import { shortened } from "../../shorten.ts";
 
@@ -44,9 +45,4 @@ export async function inWords(path: string, work: () => Promise<string>): Promis
     if (words === undefined) throw thrown;
     return `error: ${words.replace("%", () => shownPath(path))}`;
   }
-}
-
-/** The system's name of an error, "" where it has none. */
-export function codeOf(thrown: unknown): string {
-  return thrown instanceof Error && "code" in thrown ? String(thrown.code) : "";
 }

@@ -1,8 +1,9 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { codeOf } from "../../../base/code.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
-import { codeOf, FileFault, shownPath } from "./fault.ts";
+import { FileFault, shownPath } from "./fault.ts";
 
 /** A path that may be used: a real folder that is there, and the names from it on that may not be. */
 export interface Location {

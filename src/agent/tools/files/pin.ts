@@ -3,7 +3,8 @@ import { lstat, mkdir, open, readlink, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
-import { codeOf, FileFault } from "./fault.ts";
+import { codeOf } from "../../../base/code.ts";
+import { FileFault } from "./fault.ts";
 
 /**
  * A folder that is held fast: names in it mean this very folder, whatever its path has come to mean

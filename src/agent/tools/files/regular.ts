@@ -2,7 +2,8 @@ import type { Stats } from "node:fs";
 import { constants } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { codeOf, FileFault } from "./fault.ts";
+import { codeOf } from "../../../base/code.ts";
+import { FileFault } from "./fault.ts";
 import type { Pin } from "./pin.ts";
 
 /** Mode of files that are made here: only this program's user reads them. */

@@ -3,7 +3,8 @@ import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { codeOf, FileFault } from "./fault.ts";
+import { codeOf } from "../../../base/code.ts";
+import { FileFault } from "./fault.ts";
 import type { Pin } from "./pin.ts";
 import { assertRegular, FILE_MODE, statsIfAny } from "./regular.ts";
 

@@ -1,3 +1,4 @@
+import { codeOf } from "../../../base/code.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { Ask } from "./search.ts";
 import { SearchFault } from "./search.ts";
@@ -60,7 +61,7 @@ async function textOf(response: Response, signal: AbortSignal): Promise<string> 
 
 /** The runtimes' own words tell addresses; their codes do not. */
 function wordsFor(error: unknown): string {
-  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
-  const named = typeof code === "string" && /^\w{3,40}$/.test(code) ? ` (${code})` : "";
+  const code = codeOf(error);
+  const named = /^\w{3,40}$/.test(code) ? ` (${code})` : "";
   return `it cannot be reached${named}`;
 }

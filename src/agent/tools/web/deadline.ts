@@ -29,16 +29,3 @@ export function startLimit(milliseconds: number, parent: AbortSignal): Limit {
     },
   };
 }
-
-/** A result, or the signal's reason as soon as it is aborted: for work that cannot be stopped itself. */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}

@@ -3,9 +3,10 @@ import { isIP } from "node:net";
 import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { Fetch } from "../../model/contract.ts";
+import { unlessAborted } from "../../unless-aborted.ts";
 import type { IsAllowed } from "./addresses.ts";
 import { plainHost } from "./addresses.ts";
-import { startLimit, unlessAborted } from "./deadline.ts";
+import { startLimit } from "./deadline.ts";
 
 /** All addresses of a name. */
 export type Lookup = (host: string) => Promise<readonly { readonly address: string }[]>;
