@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SILENT } from "../src/base/log.ts";
+import { BOUNDS } from "../src/cli/conversations.ts";
 import { openSqliteStore } from "../src/store/sqlite.ts";
 import { startMosquitto } from "../test/support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../test/support/picoclaw.ts";
@@ -29,21 +30,7 @@ const OPTIONS = {
   now: () => Date.now(),
   sole: true,
   log: SILENT,
-  bounds: {
-    leaseMs: 60_000,
-    windowMs: 600_000,
-    rows: 4096,
-    bytes: 8 * 2 ** 20,
-    messages: 100,
-    characters: 2 ** 21,
-    hiddenMs: 90 * 86_400_000,
-    hiddenTurns: 10_000,
-    hiddenBytes: 256 * 2 ** 20,
-    conversations: 20_000,
-    conversationBytes: 2 ** 28,
-    usedMs: 86_400_000,
-    turns: 20_000,
-  },
+  bounds: { ...BOUNDS, windowMs: 600_000 },
 };
 
 const [file] = process.argv.slice(2);

@@ -9,7 +9,8 @@ import type { ConversationStore, StoreOptions } from "../store/contract.ts";
 import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
-const BOUNDS = {
+/** What one home keeps, but for the window of duplicates, which is configured. */
+export const BOUNDS = {
   leaseMs: 60_000,
   rows: 4096,
   bytes: 8 * 2 ** 20,

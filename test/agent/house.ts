@@ -8,6 +8,7 @@ import { openDeviceHistory } from "../../src/agent/device/history.ts";
 import type { DeviceHistory } from "../../src/agent/device/history.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { pause } from "../../src/base/pause.ts";
+import { BOUNDS } from "../../src/cli/conversations.ts";
 import { createGateway } from "../../src/gateway/serve.ts";
 import type { Gateway } from "../../src/gateway/serve.ts";
 import type { Store } from "../../src/store/contract.ts";
@@ -37,22 +38,6 @@ interface Program {
   readonly store: Store<Message>;
   readonly gateway: Gateway;
 }
-
-const BOUNDS = {
-  leaseMs: 60_000,
-  windowMs: 600_000,
-  rows: 4096,
-  bytes: 8 * 2 ** 20,
-  messages: 100,
-  characters: 2 ** 21,
-  hiddenMs: 90 * 24 * 60 * 60_000,
-  hiddenTurns: 10_000,
-  hiddenBytes: 256 * 2 ** 20,
-  conversations: 20_000,
-  conversationBytes: 2 ** 28,
-  usedMs: 86_400_000,
-  turns: 20_000,
-};
 
 export async function openHouse(scenario: Scenario): Promise<House> {
   const folder = await temporaryFolder();
@@ -92,7 +77,7 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
   const store = await openSqliteStore<Message>(join(workspace, "state", "picoclaw.db"), {
     owner: crypto.randomUUID(),
     now: () => Date.now(),
-    bounds: BOUNDS,
+    bounds: { ...BOUNDS, windowMs: 600_000 },
     log: SILENT,
     sole: true,
   });

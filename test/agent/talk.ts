@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { openAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
+import { BOUNDS } from "../../src/cli/conversations.ts";
 import { laneOf } from "../../src/gateway/names.ts";
 import { createGateway } from "../../src/gateway/serve.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
@@ -11,23 +12,6 @@ import { agentConfig, modelEntry } from "../support/agent-config.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-
-const DAY_MS = 24 * 60 * 60_000;
-const BOUNDS = {
-  leaseMs: 60_000,
-  windowMs: 600_000,
-  rows: 4096,
-  bytes: 2 ** 23,
-  messages: 100,
-  characters: 2 ** 21,
-  hiddenMs: 90 * DAY_MS,
-  hiddenTurns: 10_000,
-  hiddenBytes: 2 ** 28,
-  conversations: 20_000,
-  conversationBytes: 2 ** 28,
-  usedMs: 86_400_000,
-  turns: 20_000,
-};
 
 /** Rounds of tools that a question which begins with `work` takes. */
 export const ROUNDS = 3;
@@ -75,7 +59,7 @@ export async function openTalk(milliseconds: number) {
   const store = await openSqliteStore<Message>(join(folder.path, "state", "picoclaw.db"), {
     owner: "test",
     now: () => Date.now(),
-    bounds: BOUNDS,
+    bounds: { ...BOUNDS, windowMs: 600_000 },
     log: SILENT,
     sole: true,
   });
