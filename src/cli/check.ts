@@ -3,12 +3,13 @@ import { Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
 import type { MqttChannel } from "../config/contract.ts";
 import { openChannel } from "../mqtt/channel.ts";
+import { checkLine, checkUp } from "./checks.ts";
 import type { Context } from "./context.ts";
 import { withBrokers, type ServingOptions } from "./serving.ts";
 
 /**
  * Would it run? Validates, connects and subscribes every channel without serving or saying `online`;
- * one line a channel on stdout, and the first failure thrown at the end.
+ * one line a channel and one for each further look on stdout, and the first failure thrown at the end.
  */
 export async function check(options: ServingOptions, context: Context): Promise<number> {
   const { config, log } = options;
@@ -22,6 +23,10 @@ export async function check(options: ServingOptions, context: Context): Promise<
       if (outcome instanceof Failure) failures.push(outcome);
       const told = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
       await context.host.stdout.write(`${channel.name}: ${told}\n`);
+    }
+    for (const found of checkUp({ channels })) {
+      await context.host.stdout.write(checkLine(found));
+      if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }
   } finally {
     await Promise.all(brokers.map((broker) => broker.close()));

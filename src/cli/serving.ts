@@ -12,6 +12,7 @@ import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
 import { openChannel, type Channel } from "../mqtt/channel.ts";
 import { openAnswering } from "./answering.ts";
+import { checkUp, logChecks } from "./checks.ts";
 import { furnish } from "./furnish.ts";
 import { openState, temporaryState, type State } from "./state.ts";
 
@@ -72,6 +73,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     closing,
     withBrokers(options.channels, log),
   );
+  logChecks(checkUp({ channels: dialled }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });
   opened.resolve(channels);

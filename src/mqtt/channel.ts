@@ -85,7 +85,6 @@ export function openChannel(options: ChannelOptions): Channel {
   const { channel, log, quiet = false } = options;
   const { settings } = channel;
   const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
-  warnOfTrust(channel, log);
   const receive = createReceiver(options, address, () => connection);
   const presence = createPresence(options, address);
   const connection: Connection = openConnection({
@@ -152,13 +151,4 @@ function taggedLog(log: Log, channel: string): Log {
     warn: (message, fields) => log.warn(message, { channel, ...fields }),
     error: (message, fields) => log.error(message, { channel, ...fields }),
   };
-}
-
-function warnOfTrust({ name, settings }: MqttChannel, log: Log): void {
-  const { kind } = dialAddressOf(settings);
-  if ((kind !== "tls" && kind !== "wss") || settings.tls.verify) return;
-  log.warn("the broker's certificate is not verified: anyone on the way can read and answer", {
-    channel: name,
-    try: "set tls.ca_file or tls.verify",
-  });
 }

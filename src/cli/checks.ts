@@ -1,0 +1,29 @@
+import type { Check } from "../base/check.ts";
+import type { Log } from "../base/log.ts";
+import type { MqttChannel } from "../config/contract.ts";
+import { trustCheck } from "../mqtt/trust.ts";
+
+export interface CheckUp {
+  /** As they are dialled: a built-in broker's with its port. */
+  readonly channels: readonly MqttChannel[];
+}
+
+/** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
+export function checkUp({ channels }: CheckUp): readonly Check[] {
+  const found = channels.map(trustCheck);
+  return found.filter((check) => check !== undefined);
+}
+
+/** What a start says of them: nothing of what is well. */
+export function logChecks(checks: readonly Check[], log: Log): void {
+  for (const { name, result, message, remedy } of checks) {
+    if (result === "ok") continue;
+    log[result === "fail" ? "error" : "warn"](message, { about: name, try: remedy });
+  }
+}
+
+/** One line: `warn  TLS of mqtt: the broker's … (try: …)`. */
+export function checkLine({ name, result, message, remedy }: Check): string {
+  const way = remedy === undefined ? "" : ` (try: ${remedy})`;
+  return `${result.padEnd(4)}  ${name}: ${message}${way}\n`;
+}
