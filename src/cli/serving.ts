@@ -153,9 +153,10 @@ function replyTo(
   };
 }
 
-function policyOf({ allow_from, admin_from, settings }: MqttChannel) {
+function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel) {
   return {
     allowFrom: allow_from,
+    denyFrom: deny_from,
     adminFrom: admin_from,
     intervalMs: settings.streaming.interval_ms,
     limits: settings.limits,

@@ -15,6 +15,8 @@ export interface Config {
     readonly log_level: "debug" | "info" | "warn" | "error";
     /** Seconds in which the same request, come again, gets the answer that was given. */
     readonly dedupe_window_secs: number;
+    /** For all channels together. */
+    readonly limits: Limits;
   };
 }
 
@@ -148,6 +150,14 @@ export interface ModelEntry {
   readonly thinking_level: "" | "off" | "low" | "medium" | "high" | "xhigh" | "adaptive";
   /** `simple` tells the model of tools in the plainest JSON Schema. */
   readonly tool_schema_transform: "" | "simple";
+  /** What it costs; without it, it costs nothing that is counted. */
+  readonly prices?: Prices;
+}
+
+/** In units of one's money for a million tokens. */
+export interface Prices {
+  readonly input: number;
+  readonly output: number;
 }
 
 export interface MqttChannel {
@@ -155,6 +165,8 @@ export interface MqttChannel {
   readonly name: string;
   /** Client ids that may ask; empty, or holding `*`, is everyone. */
   readonly allow_from: readonly string[];
+  /** Client ids that may not, whatever `allow_from` says; `*` is everyone. */
+  readonly deny_from: readonly string[];
   /** Client ids that may change things for everyone; empty is nobody. */
   readonly admin_from: readonly string[];
   readonly settings: MqttSettings;
@@ -190,7 +202,10 @@ export interface Limits {
   readonly requests_per_minute: number;
   readonly burst: number;
   readonly queued: number;
+  /** Of questions to models and of their answers, by the device's local calendar day. */
   readonly tokens_per_day: number;
+  /** In the units of `model_list[].prices`. */
+  readonly cost_per_day: number;
   readonly tool_calls_per_turn: number;
 }
 

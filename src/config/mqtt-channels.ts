@@ -65,11 +65,20 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
   const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
   findings.issues(issues, path);
   if (!success) return [];
-  const [allow_from, admin_from] = [output.allow_from, output.admin_from].map((clients) =>
-    clients.filter((client) => client !== ""),
-  );
   const settings = settingsOf(output.settings, bases);
-  return [{ name, allow_from: allow_from ?? [], admin_from: admin_from ?? [], settings }];
+  return [
+    {
+      name,
+      allow_from: named(output.allow_from),
+      deny_from: named(output.deny_from),
+      admin_from: named(output.admin_from),
+      settings,
+    },
+  ];
+}
+
+function named(clients: readonly string[]): readonly string[] {
+  return clients.filter((client) => client !== "");
 }
 
 const FLAGS = { broker: "--broker", agent_id: "--agent" } as const;

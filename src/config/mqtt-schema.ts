@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { parseBroker } from "./broker.ts";
 import {
   choice,
+  decimal,
   field,
   flag,
   integer,
@@ -40,7 +41,7 @@ export const STREAMING = {
   interval_ms: or(integer(0, 60_000), 250),
 };
 
-/** Limits of the whole channel. */
+/** Limits of the whole channel, and of the whole gateway. */
 export const TOTAL_LIMITS = limits(0, 0, 0, 0);
 
 /** Limits of each client. */
@@ -78,6 +79,7 @@ export const CHANNEL = {
   enabled: or(flag(), false),
   type: or(text(), ""),
   allow_from: v.optional(texts(), () => []),
+  deny_from: v.optional(texts(), () => []),
   admin_from: v.optional(texts(), () => []),
   settings: orEmpty(section(MQTT_SETTINGS)),
 };
@@ -88,6 +90,7 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
     burst: or(integer(0, MANY), burst),
     queued: or(integer(0, MANY), queued),
     tokens_per_day: or(integer(0, Number.MAX_SAFE_INTEGER), 0),
+    cost_per_day: or(decimal(0, MANY), 0),
     tool_calls_per_turn: or(integer(0, MANY), toolCalls),
   };
 }

@@ -18,6 +18,7 @@ import {
   textTable,
   whole,
 } from "./fields.ts";
+import { TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { TOOLS } from "./tools-schema.ts";
 
 const MANY = 1_000_000_000;
@@ -112,6 +113,13 @@ export const GATEWAY = {
   log_level: or(choice("debug, info, warn or error", LOG_LEVELS), "info"),
   /** How long an answer is remembered for a request that comes again. */
   dedupe_window_secs: or(integer(1, 86_400), 600),
+  limits: orEmpty(section(TOTAL_LIMITS)),
+};
+
+/** What an entry of `model_list` costs, for a million tokens. */
+export const PRICES = {
+  input: or(decimal(0, MANY), 0),
+  output: or(decimal(0, MANY), 0),
 };
 
 /** An entry of `model_list`. */
@@ -132,6 +140,7 @@ export const MODEL = {
   rpm: or(integer(0, MANY), 0),
   thinking_level: or(choice("off, low, medium, high, xhigh or adaptive", THINKING_LEVELS), ""),
   tool_schema_transform: or(choice('"simple" or nothing', TRANSFORMS), ""),
+  prices: v.exactOptional(section(PRICES)),
 };
 
 /** The configuration at version 3 but for its channels, which are read one by one. */

@@ -3,7 +3,7 @@ import type { Findings } from "./findings.ts";
 import { GO_KEYS } from "./known.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
-import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, ROUTING, SESSION } from "./schema.ts";
+import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, PRICES, ROUTING, SESSION } from "./schema.ts";
 import { EXEC, READ_FILE, TOOLS, WEB } from "./tools-schema.ts";
 import { pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
@@ -32,7 +32,10 @@ const ROOT_SHAPE: Shape = {
         },
       },
     },
-    gateway: { keys: [...Object.keys(GATEWAY), ...GO_KEYS.gateway] },
+    gateway: {
+      keys: [...Object.keys(GATEWAY), ...GO_KEYS.gateway],
+      inside: { limits: { keys: Object.keys(TOTAL_LIMITS) } },
+    },
     session: { keys: [...Object.keys(SESSION), ...GO_KEYS.session] },
     tools: {
       keys: [...Object.keys(TOOLS), ...GO_KEYS.tools],
@@ -42,7 +45,13 @@ const ROOT_SHAPE: Shape = {
         web: { keys: [...Object.keys(WEB), ...GO_KEYS.web] },
       },
     },
-    model_list: { keys: [], each: { keys: [...Object.keys(MODEL), ...GO_KEYS.model] } },
+    model_list: {
+      keys: [],
+      each: {
+        keys: [...Object.keys(MODEL), ...GO_KEYS.model],
+        inside: { prices: { keys: Object.keys(PRICES) } },
+      },
+    },
   },
 };
 

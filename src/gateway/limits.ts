@@ -13,6 +13,8 @@ export interface Limits {
 export interface ChannelPolicy {
   /** Client ids that may ask; empty, or holding `*`, is everyone. */
   readonly allowFrom: readonly string[];
+  /** Client ids that may not, whatever `allowFrom` says; `*` is everyone. */
+  readonly denyFrom: readonly string[];
   /** Client ids that may change things for everyone; empty is nobody, `*` is everyone. */
   readonly adminFrom: readonly string[];
   /** Milliseconds between the parts of a streamed answer. */
@@ -24,8 +26,8 @@ export interface ChannelPolicy {
 }
 
 /** Whether the channel serves that client. Exact: no folding, no trimming, no patterns. */
-export function isAllowed(policy: ChannelPolicy, client: string): boolean {
-  const { allowFrom } = policy;
+export function isAllowed({ allowFrom, denyFrom }: ChannelPolicy, client: string): boolean {
+  if (denyFrom.includes("*") || denyFrom.includes(client)) return false;
   return allowFrom.length === 0 || allowFrom.includes("*") || allowFrom.includes(client);
 }
 

@@ -12,6 +12,7 @@ import type { Entry } from "./journal.ts";
 import { createLanes } from "./lanes.ts";
 import type { Lanes } from "./lanes.ts";
 import { GRACE_MS } from "./leash.ts";
+import { isAllowed } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
 import { laneOf } from "./names.ts";
 import { createPace } from "./pace.ts";
@@ -31,7 +32,10 @@ export interface Work<M> {
   secondsUntilRoom(): number;
   /** Resolves when the request is stored, or at once where it need not be; never if that became impossible. */
   add(request: Request, policy: ChannelPolicy): Promise<void>;
-  /** Takes up what a former process left: its turn, or only the delivery of its answer. */
+  /**
+   * Takes up what a former process left: its turn, or only the delivery of its answer. Who may not ask
+   * any more gets no turn.
+   */
   resume(request: Request, held: Held<M>, policy: ChannelPolicy): void;
   /**
    * Cancels all that the client asked so far and that has no answer yet, what runs and what waits: a
@@ -74,7 +78,11 @@ export function createWork<M>(options: WorkOptions<M>): Work<M> {
       return stored.promise;
     },
     resume(request, left, policy) {
-      enter(createResumedJob(request, left, { policy, clock }));
+      const job = createResumedJob(request, left, { policy, clock });
+      if (!job.isAnswered && !isAllowed(policy, request.client)) {
+        job.leash.pull(failureOf("forbidden"), 0);
+      }
+      enter(job);
     },
     stop(lane) {
       return cancel(lanes.jobs(lane), lanes, failureOf("cancelled"), GRACE_MS) > 0;

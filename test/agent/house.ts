@@ -83,6 +83,7 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
   });
   const policy = {
     allowFrom: [],
+    denyFrom: [],
     adminFrom: ["admin"],
     intervalMs: 0,
     limits: NO_LIMITS,

@@ -7,6 +7,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { openAnswering } from "../../src/cli/answering.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
+import { NO_LIMITS } from "../support/channel.ts";
 import { answers, calls, hangs, startModelServer, textEvent } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -29,7 +30,13 @@ function configOf(server: ModelServer): Config {
   return {
     ...agentConfig([entry], { workspace: join(folder.path, "workspace"), max_llm_retries: 0 }),
     session: { dimensions: ["chat"] },
-    gateway: { host: "localhost", port: 0, log_level: "warn", dedupe_window_secs: 1 },
+    gateway: {
+      host: "localhost",
+      port: 0,
+      log_level: "warn",
+      dedupe_window_secs: 1,
+      limits: NO_LIMITS,
+    },
   };
 }
 

@@ -5,10 +5,17 @@ import { describe, it } from "node:test";
 import { furnish } from "../../src/cli/furnish.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, createMemoryLog, modelEntry } from "../support/agent-config.ts";
+import { NO_LIMITS } from "../support/channel.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 function configFor(workspace: string, models = [modelEntry()]): Config {
-  const gateway = { host: "", port: 0, log_level: "info", dedupe_window_secs: 600 } as const;
+  const gateway = {
+    host: "",
+    port: 0,
+    log_level: "info",
+    dedupe_window_secs: 600,
+    limits: NO_LIMITS,
+  } as const;
   return { ...agentConfig(models, { workspace }), gateway, session: { dimensions: ["chat"] } };
 }
 

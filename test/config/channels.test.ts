@@ -60,6 +60,16 @@ describe("channels", () => {
     });
   }
 
+  it("deny_from is a list of the same kind", async () => {
+    const settings = { broker: "b", agent_id: "a" };
+    const lists = { allow_from: "*", deny_from: ["", "thief", 7, "a*"] };
+    const loaded = await loadedFrom({
+      channel_list: { mqtt: { enabled: true, ...lists, settings } },
+    });
+    const { allow_from, deny_from } = firstChannel(loaded);
+    assert.deepEqual([allow_from, deny_from], [["*"], ["thief", "7", "a*"]]);
+  });
+
   it("allow_from takes no true and no objects", async () => {
     assert.match((await failureFrom(channel([true]))).message, /allow_from\[0\]: found true/);
     assert.match(

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { originText } from "../../src/config/origin.ts";
 import { AGENT_DEFAULTS } from "../../src/config/schema.ts";
+import { NO_LIMITS } from "../support/channel.ts";
 import { failureFrom, firstChannel, loadedFrom, mqttConfig, warningText } from "./home.ts";
 
 const MQTT = "PICOCLAW_CHANNELS_MQTT_";
@@ -218,6 +219,7 @@ describe("other environment variables", () => {
       port: 8080,
       log_level: "debug",
       dedupe_window_secs: 600,
+      limits: NO_LIMITS,
     });
     assert.equal(originText(loaded, "gateway.port"), "environment PICOCLAW_GATEWAY_PORT");
   });

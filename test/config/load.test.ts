@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
 import { toolSettings } from "../support/agent-config.ts";
+import { NO_LIMITS } from "../support/channel.ts";
 import {
   allTextOf,
   failureFrom,
@@ -61,6 +62,7 @@ describe("a configuration that is not there", () => {
           port: 18_790,
           log_level: "info",
           dedupe_window_secs: 600,
+          limits: NO_LIMITS,
         },
         model_list: [],
         channels: [],

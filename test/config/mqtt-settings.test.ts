@@ -37,12 +37,14 @@ describe("settings of a channel of type mqtt", () => {
         burst: 60,
         queued: 32,
         tokens_per_day: 0,
+        cost_per_day: 0,
         tool_calls_per_turn: 50,
         total: {
           requests_per_minute: 0,
           burst: 0,
           queued: 0,
           tokens_per_day: 0,
+          cost_per_day: 0,
           tool_calls_per_turn: 0,
         },
       },
@@ -155,6 +157,43 @@ describe("settings of a channel of type mqtt", () => {
     assert.equal(limits.burst, 1);
     assert.equal(limits.total.queued, 7);
     assert.equal(limits.total.burst, 0);
+  });
+
+  it("limits of the whole gateway stand under gateway, and prices with each model", async () => {
+    const model = { model_name: "m", model: "openai/m", api_keys: ["k"] };
+    const { config, warnings } = await loadedFrom({
+      ...mqttConfig({ limits: { cost_per_day: 0.5 } }),
+      gateway: { limits: { tokens_per_day: 1000, requests_per_minute: 9 } },
+      model_list: [{ ...model, prices: { input: 0.15, output: 0.6 } }, model],
+    });
+    assert.equal(config.channels[0]?.settings.limits.cost_per_day, 0.5);
+    const { tokens_per_day, requests_per_minute, cost_per_day } = config.gateway.limits;
+    assert.deepEqual([tokens_per_day, requests_per_minute, cost_per_day], [1000, 9, 0]);
+    assert.deepEqual(config.model_list[0]?.prices, { input: 0.15, output: 0.6 });
+    assert.equal(config.model_list[1]?.prices, undefined);
+    assert.deepEqual(warnings, []);
+  });
+
+  it("limits and prices are checked, and unknown keys in them told", async () => {
+    const { why = "" } = await failureFrom({
+      ...mqttConfig({ limits: { cost_per_day: -1 } }),
+      gateway: { limits: { tokens_per_day: "many" } },
+      model_list: [{ model_name: "m", model: "openai/m", prices: { input: true } }],
+    });
+    for (const path of [
+      /settings\.limits\.cost_per_day: found -1/,
+      /gateway\.limits\.tokens_per_day: found "many"/,
+      /model_list\[0\]\.prices\.input: found true/,
+    ]) {
+      assert.match(why, path);
+    }
+    const odd = await loadedFrom({
+      ...mqttConfig({}),
+      gateway: { limits: { token_per_day: 1 } },
+      model_list: [{ model_name: "m", model: "openai/m", api_keys: ["k"], prices: { inputs: 1 } }],
+    });
+    assert.match(warningText(odd), /did you mean tokens_per_day/);
+    assert.match(warningText(odd), /did you mean input/);
   });
 });
 

@@ -244,6 +244,42 @@ describe("the next start", () => {
     assert.deepEqual(histories, [[], ["1"], ["1", "2"]]);
   });
 
+  it("runs nothing of a client that was denied meanwhile, which hears that; others go on", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const puppet = createPuppet();
+    const first = createRig(puppet.answer, {
+      clock,
+      store: await home.open(),
+      turnTimeoutMs: LONG_MS,
+    });
+    for (const client of ["thief", "thief", "friend"]) {
+      await first.gateway.accept(ask("?", { ...DURABLE, client, key: `${Math.random()}` }).request);
+    }
+    await settled();
+    assert.equal(puppet.began.length, 2);
+
+    const { replyTo, parts } = createReplies();
+    const ran: string[] = [];
+    const second = createRig(
+      async function* ({ client }) {
+        ran.push(client);
+        yield "!";
+        return { messages: [] };
+      },
+      { clock, store: await home.open(), replyTo, policy: { denyFrom: ["thief"] } },
+    );
+    await second.gateway.resume();
+    await settled();
+    assert.deepEqual(ran, ["friend"]);
+    assert.deepEqual(
+      parts("thief").map(({ error }) => error?.code),
+      ["forbidden", "forbidden"],
+    );
+    assert.equal(parts("friend").at(-1)?.done, true);
+    assert.deepEqual(await (await home.open()).takeOver(), []);
+  });
+
   it("delivers an answer that was stored and not delivered, byte for byte, without a turn", async () => {
     await using home = await createHome();
     const { clock } = home;

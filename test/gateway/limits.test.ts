@@ -10,8 +10,9 @@ const limitsOf = (requests_per_minute: number, burst: number): Limits => ({
   burst,
   queued: 0,
 });
-const policyOf = (allowFrom: readonly string[]) => ({
+const policyOf = (allowFrom: readonly string[], denyFrom: readonly string[] = []) => ({
   allowFrom,
+  denyFrom,
   adminFrom: [],
   intervalMs: 0,
   limits: limitsOf(0, 0),
@@ -106,5 +107,31 @@ describe("allow_from", () => {
     ]) {
       assert.equal(isAllowed(policy, client), false, client);
     }
+  });
+
+  it("has no patterns: a star within a name is a star", () => {
+    const policy = policyOf(["dev*", "a?"]);
+    assert.ok(isAllowed(policy, "dev*"));
+    for (const client of ["dev", "device", "dev.", "ab"]) {
+      assert.equal(isAllowed(policy, client), false, client);
+    }
+  });
+});
+
+describe("deny_from", () => {
+  it("wins over allow_from, named or for all", () => {
+    assert.equal(isAllowed(policyOf(["thief"], ["thief"]), "thief"), false);
+    assert.equal(isAllowed(policyOf(["*"], ["thief"]), "thief"), false);
+    assert.ok(isAllowed(policyOf(["*"], ["thief"]), "friend"));
+    assert.equal(isAllowed(policyOf(["friend"], ["*"]), "friend"), false);
+    assert.equal(isAllowed(policyOf([], ["thief"]), "thief"), false);
+  });
+
+  it("is exact, too: it means nobody but who is named", () => {
+    const policy = policyOf([], ["thief", "ro*"]);
+    for (const client of ["Thief", " thief", "thief|x", "x|thief", "@thief", "robot", "thie"]) {
+      assert.ok(isAllowed(policy, client), client);
+    }
+    assert.equal(isAllowed(policy, "ro*"), false);
   });
 });

@@ -139,6 +139,22 @@ describe("what is refused", () => {
     assert.equal(lines.filter(({ level }) => level === "debug").length, 4);
   });
 
+  it("lets nobody who is denied stop a turn, in whatever case the name is written", async () => {
+    const { answer, running } = createPuppet();
+    const { gateway } = createRig(answer, { policy: { denyFrom: ["thief"] } });
+    for (const client of ["owner", "Thief"]) void gateway.accept(ask("work", { client }).request);
+    await settled();
+    assert.equal(running(), 2);
+    const tries = ["/stop", "!STOP", " /stop "].map((text) => ask(text, { client: "thief" }));
+    for (const { request } of tries) void gateway.accept(request);
+    await settled();
+    assert.equal(running(), 2);
+    assert.deepEqual(
+      tries.flatMap(({ parts }) => parts.map(({ error }) => error?.code)),
+      ["forbidden"],
+    );
+  });
+
   it("costs little in a flood: replies on their way are bounded, the rest is counted once a minute", async () => {
     const { answer } = createPuppet();
     const { gateway, clock, lines } = createRig(answer, {

@@ -13,6 +13,7 @@ import type { ManualClock } from "./manual-clock.ts";
 export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
 export const OPEN_TO_ALL: ChannelPolicy = {
   allowFrom: [],
+  denyFrom: [],
   adminFrom: [],
   intervalMs: 250,
   limits: NO_LIMITS,

@@ -12,11 +12,13 @@ import {
 } from "../../src/mqtt/channel.ts";
 import { until } from "./until.ts";
 
-const NO_LIMITS = {
+/** Limits that are none. */
+export const NO_LIMITS = {
   requests_per_minute: 0,
   burst: 0,
   queued: 0,
   tokens_per_day: 0,
+  cost_per_day: 0,
   tool_calls_per_turn: 0,
 };
 
@@ -25,6 +27,7 @@ export function channelFor(broker: string, settings: Partial<MqttSettings> = {})
   return {
     name: "mqtt",
     allow_from: [],
+    deny_from: [],
     admin_from: [],
     settings: {
       broker,

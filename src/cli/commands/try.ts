@@ -63,6 +63,7 @@ function channelFor({ channels }: Config): MqttChannel {
   return {
     name: "try",
     allow_from: [],
+    deny_from: [],
     admin_from: [],
     settings: {
       ...settings,
