@@ -4,6 +4,7 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import type { AgentDefaults } from "../config/contract.ts";
 import type { Message } from "./contract.ts";
+import { harmless } from "./framing/frame.ts";
 import type { Model } from "./model/contract.ts";
 import { shortened } from "./shorten.ts";
 import { estimatedTokens } from "./tokens.ts";
@@ -205,6 +206,7 @@ function linesOf(messages: readonly Message[], longest: number): string {
     .join("\n");
 }
 
+/** Without what a model could take for the end of data. */
 function lineOf(fields: Readonly<Record<string, unknown>>): string {
-  return JSON.stringify(fields);
+  return harmless(JSON.stringify(fields));
 }

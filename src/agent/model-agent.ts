@@ -4,6 +4,7 @@ import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
 import type { Answerer, Message, Turn } from "./contract.ts";
+import { opening, tidings } from "./framing/conversation.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import { systemPrompt } from "./prompt.ts";
@@ -17,7 +18,8 @@ import type { Toolbox } from "./toolbox.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createTurns } from "./turn.ts";
 import type { Equipment } from "./turn.ts";
-import type { OpenSkill, Workspace } from "./workspace/contract.ts";
+import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
+import { said } from "./workspace/said.ts";
 
 export interface ModelAgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
@@ -110,7 +112,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
   const { models, workspace, toolbox, subagents } = crew;
   const texts = await workspace.read();
   const tools = toolbox.tools(texts, subagents?.tools(place.depth) ?? []);
-  const summary = turn.history.find(({ role }) => role === "summary")?.text;
+  const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     client: turn.client,
     workspace: workspace.folder,
@@ -118,24 +120,38 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     isResumed: turn.resumed !== undefined,
     isRemote: turn.isRemote ?? false,
     isAdmin: turn.isAdmin ?? false,
+    isTask: place.depth > 0,
     texts,
     activeSkills: place.skills,
     tools: tools.map(({ name }) => name),
-    ...(summary !== undefined && { summary }),
-    finished: place.finished,
   });
   const model = place.depth === 0 ? models.forTurn(turn) : models.forTask();
   const { maxTurns: rounds } = texts.settings;
-  return { model, tools, system, ...(rounds !== undefined && { rounds }) };
+  return {
+    model,
+    tools,
+    system,
+    opening: opening({ notes: notesIn(texts), summary }),
+    tidings: tidings(place.finished),
+    ...(rounds !== undefined && { rounds }),
+  };
+}
+
+/** What the agent has noted: its memory, and the newest days. */
+function notesIn({ memory, days }: WorkspaceTexts): { source: string; text: string }[] {
+  return [
+    { source: "memory/MEMORY.md", text: said(memory) },
+    ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: said(text) })),
+  ];
 }
 
 async function taskAnswer(
   { text, client, isRemote, signal }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
-  let said = "";
-  for await (const piece of answer({ history: [], text, client, isRemote, signal })) said += piece;
-  return said;
+  let whole = "";
+  for await (const piece of answer({ history: [], text, client, isRemote, signal })) whole += piece;
+  return whole;
 }
 
 interface Window {

@@ -2,6 +2,8 @@ import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
+import { createFraming } from "./framing/conversation.ts";
+import type { Framing } from "./framing/conversation.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { isOverflow } from "./model/failure.ts";
 import { overheard } from "./overheard.ts";
@@ -17,6 +19,9 @@ export interface Equipment {
   readonly model: Model;
   readonly tools: readonly Tool[];
   readonly system: string;
+  /** Stands before the history, and before the question; both take turns and end with the assistant. */
+  readonly opening?: readonly Utterance[];
+  readonly tidings?: readonly Utterance[];
   /** Questions to the model; `max_tool_iterations` where it is left out. */
   readonly rounds?: number;
 }
@@ -45,7 +50,8 @@ export function createTurns(options: TurnOptions): Answerer {
       { role: "user", text: turn.text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
     ];
-    const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history };
+    const frame = createFraming();
+    const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history, frame };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < rounds) {
       asked += 1;
@@ -74,6 +80,7 @@ export function createTurns(options: TurnOptions): Answerer {
 /** A turn under way. */
 interface Talk extends Equipment {
   readonly turn: Turn;
+  readonly frame: Framing;
   /** The question, and what the model and its tools have said since. */
   said: Utterance[];
   /** Characters of all that tools have answered. */
@@ -107,9 +114,11 @@ async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string
   }
 }
 
-function ask({ model, system, tools, turn, history, said }: Talk): AsyncGenerator<string, Reply> {
-  const messages = [...history.filter(isUtterance), ...said];
-  return model({ system, messages, tools, signal: turn.signal });
+/** The conversation grows at its end, so that a provider knows most of it from the question before. */
+function ask(talk: Talk): AsyncGenerator<string, Reply> {
+  const { model, system, tools, turn, history, said, opening = [], tidings = [] } = talk;
+  const messages = [...opening, ...history.filter(isUtterance), ...tidings, ...said];
+  return model({ system, messages: talk.frame(messages), tools, signal: turn.signal });
 }
 
 function turnedOf(said: readonly Utterance[], usage: Usage | undefined): Turned {

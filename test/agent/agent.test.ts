@@ -28,7 +28,7 @@ describe("the agent of a configuration", () => {
     assert.equal(text, "That is it.");
     assert.match(
       server.requests[1]?.body.messages.at(-1)?.content ?? "",
-      /^The hostname is .+\.\nThe time is .+\.$/,
+      /^<data_only from="device hostname, time">\nThe hostname is .+\.\nThe time is .+\.\n<\/data_only>$/,
     );
   });
 
@@ -62,18 +62,19 @@ describe("the agent of a configuration", () => {
     });
     const facts = { history: [], client: "c", isRemote: true, signal: NEVER };
     const say = (text: string) => collect(agent.answer({ ...facts, text }));
-    const lastPrompt = () => server.requests.at(-1)?.body.messages[0]?.content ?? "";
+    const lastAsked = () => JSON.stringify(server.requests.at(-1)?.body.messages);
     await say("begin");
     await until("the task has ended", async () => {
       return (await say("/subagents")).text.startsWith("No active");
     });
-    const told = /task-1, "look", has ended .*found: error: commands are run only for who/;
+    const told =
+      /from=\\"background task task-1 look\\">\\nfound: .*error: commands are run only for who/;
     await assert.rejects(say("fail"), Failure);
-    assert.match(lastPrompt(), told);
+    assert.match(lastAsked(), told);
     await say("hello");
-    assert.match(lastPrompt(), told);
+    assert.match(lastAsked(), told);
     await say("hello again");
-    assert.doesNotMatch(lastPrompt(), told);
+    assert.doesNotMatch(lastAsked(), told);
     await agent.close();
   });
 });

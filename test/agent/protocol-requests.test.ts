@@ -46,7 +46,7 @@ const CONVERSATION: readonly Utterance[] = [
     ],
   },
   { role: "tool", callId: "functions.device:0", name: "device", text: "61 °C" },
-  { role: "tool", callId: "b", name: "device", text: "error: no JSON" },
+  { role: "tool", callId: "b", name: "device", text: "error: no JSON", failed: true },
   { role: "assistant", text: "61 °C." },
   { role: "user", text: "And now?" },
 ];
@@ -129,7 +129,7 @@ const GEMINI_BODY = {
       role: "user",
       parts: [
         { functionResponse: { name: "device", response: { result: "61 °C" } } },
-        { functionResponse: { name: "device", response: { error: "no JSON" } } },
+        { functionResponse: { name: "device", response: { error: "error: no JSON" } } },
       ],
     },
     { role: "model", parts: [{ text: "61 °C." }] },

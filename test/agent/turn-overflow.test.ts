@@ -6,6 +6,7 @@ import { createTurns } from "../../src/agent/turn.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
+import { frameOf } from "../support/frames.ts";
 import { openTestAgent } from "../support/model-agent.ts";
 import {
   answers,
@@ -83,7 +84,7 @@ describe("a conversation that is too long for the model", () => {
     const results = told.filter(({ role }) => role === "tool").map(({ content }) => content ?? "");
     assert.equal(results.length, 3);
     for (const each of results) {
-      assert.match(each, /^line\n/);
+      assert.match(frameOf(each).text, /^line\n/);
       assert.match(each, /cut here/);
     }
     // The history was not what was too long; and it remembers what the model read.
@@ -91,7 +92,7 @@ describe("a conversation that is too long for the model", () => {
     const kept = result.messages.filter(({ role }) => role === "tool");
     assert.deepEqual(
       kept.map((message) => message.text),
-      results,
+      results.map((each) => frameOf(each).text),
     );
   });
 

@@ -10,6 +10,7 @@ import { createTurns } from "../../src/agent/turn.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
+import { frameOf } from "../support/frames.ts";
 import {
   answers,
   calls,
@@ -92,9 +93,10 @@ function ask({ text = "hello", history = [], client = "c", signal = NEVER, ...se
 }
 
 /** The results that the model was told in the last request. */
-function resultsTold(): (string | null)[] {
+function resultsTold(): string[] {
   const { messages } = server.requests.at(-1)?.body ?? { messages: [] };
-  return messages.filter(({ role }) => role === "tool").map(({ content }) => content);
+  const results = messages.filter(({ role }) => role === "tool");
+  return results.map(({ content }) => frameOf(content).text);
 }
 
 describe("a turn", () => {

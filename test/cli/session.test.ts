@@ -89,10 +89,10 @@ describe("a session of the agent command", () => {
       assert.equal(await runCommandLine(createFakeHost(["agent", "-m", `${index}`], { env })), 0);
     }
     assert.equal(summaries, 1);
-    assert.match(shown()?.messages[0]?.content ?? "", /Ada has a dog/);
+    assert.match(shown()?.messages[1]?.content ?? "", /in short">\nAda has a dog\n<\/data_only>$/);
     assert.deepEqual(
       shown()
-        ?.messages.slice(1)
+        ?.messages.slice(3)
         .map(({ content }) => content),
       ["2", "fine", "3", "fine", "4"],
     );

@@ -11,9 +11,12 @@ export interface ToolOutline {
   readonly parameters: JsonSchema;
 }
 
-/** A message on its way to a model. `reasoning` lives only within a turn: some providers want it back with the results of its tool calls. */
+/** A message on its way to a model. */
 export type Utterance = Exclude<Message, { readonly role: "summary" }> & {
+  /** Lives only within a turn: some providers want it back with the results of its tool calls. */
   readonly reasoning?: string;
+  /** Of a tool's result: it is in words why there is none. */
+  readonly failed?: true;
 };
 
 /** One question to a model: the whole conversation, oldest message first. */

@@ -51,7 +51,7 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
   return defineTool({
     name: "memory",
     description:
-      "Your memory beyond this conversation. The memory and the notes of the last days already stand in your instructions. Never keep secrets such as passwords in it.",
+      "Your memory beyond this conversation. The memory and the notes of the last days already stand at the beginning of the conversation. Never keep secrets such as passwords in it.",
     input,
     alone: true,
     characters: MAX_MEMORY + 4 * 1024,

@@ -122,13 +122,12 @@ function blocksOf(message: Utterance, by: string): readonly Block[] {
   if (message.role === "user")
     return [textBlock(message.text.trim() === "" ? NOTHING : message.text)];
   if (message.role === "tool") {
-    const isError = message.text.startsWith("error: ");
     const result = {
       type: "tool_result",
       tool_use_id: idOf(message.callId),
       content: message.text,
     };
-    return [isError ? { ...result, is_error: true } : result];
+    return [message.failed ? { ...result, is_error: true } : result];
   }
   const kept = blocksIn(unpacked(by, message.reasoning));
   if (kept.length > 0) return kept;

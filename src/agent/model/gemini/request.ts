@@ -116,9 +116,8 @@ function givenIds(message: Utterance, by: string): string[] {
     .filter((id) => at(at(kept, id), "given") === true);
 }
 
-function resultPart({ callId, name, text }: Result, ids: ReadonlySet<string>): Part {
-  const isError = text.startsWith("error: ");
-  const response = isError ? { error: text.slice("error: ".length) } : { result: text };
+function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<string>): Part {
+  const response = failed ? { error: text } : { result: text };
   return {
     functionResponse: {
       ...(ids.has(callId) ? { id: callId } : {}),
