@@ -1,6 +1,9 @@
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
+import { createVeil } from "../base/veil.ts";
+import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
+import { secretsIn } from "../config/secrets-in.ts";
 import type { Commands } from "./commands.ts";
 import type { Condenser } from "./condense.ts";
 import type { Answerer, Turn } from "./contract.ts";
@@ -10,10 +13,13 @@ import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
+import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
   readonly log: Log;
+  /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
+  readonly veil?: Veil;
   /** The program's own folder, where skills for every workspace lie; the workspace's parent where it is left out. */
   readonly home?: string;
   /** The configuration's file: no tool reads it. */
@@ -52,15 +58,16 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const deviceTool = createDeviceTool(device, options.history);
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
-  const agent = models && (await loadModelAgent({ ...options, fetch, models, deviceTool }));
+  const veil = options.veil ?? createVeil(secretsIn(config));
+  const agent = models && (await loadModelAgent({ ...options, fetch, models, deviceTool, veil }));
   const body = agent?.answer ?? (await loadOffline(deviceTool));
   const answer = withCommands(body, async () => {
     const { openCommands } = await import("./commands/open.ts");
     return openCommands({ ...options, deviceTool, models, agent });
   });
   return {
-    answer,
-    condense: agent?.condense,
+    answer: veiledAnswerer(answer, veil),
+    condense: agent?.condense && veiledCondenser(agent.condense, veil),
     async close() {
       await agent?.close();
     },

@@ -1,4 +1,5 @@
 import type { Log } from "../base/log.ts";
+import type { Veil } from "../base/veil.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
@@ -29,6 +30,7 @@ export interface ModelAgentOptions {
   readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
+  readonly veil: Veil;
 }
 
 /** An agent with a model, as its commands and its conversations need it. */

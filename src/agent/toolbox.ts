@@ -1,4 +1,5 @@
 import type { Log } from "../base/log.ts";
+import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Tool } from "./tools/contract.ts";
@@ -19,6 +20,8 @@ export interface ToolboxOptions {
   readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
+  /** Over what tools tell the model. */
+  readonly veil: Veil;
 }
 
 /** All tools that the configuration leaves on. */
@@ -44,7 +47,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   });
   const search = createWebSearch({ settings: settings.web, fetch, log });
   const skills = createSkillTool(workspace);
-  const filter = createSecretFilter({ config });
+  const filter = createSecretFilter(options.veil, settings);
   const isOn = ({ name }: Tool): boolean => !settings.off.has(nameInSettings(name));
   const always = [
     deviceTool,

@@ -35,9 +35,14 @@ export interface Host {
   readonly stderr: Output;
   /** Calls back at every SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
+  /**
+   * Calls back with what was thrown and is caught nowhere, and with what a promise was rejected with
+   * that nobody waits for, from now on; the runtime then prints nothing and goes on.
+   */
+  onCrash(listener: (thrown: unknown) => void): void;
   /** What the process will exit with once nothing keeps it alive. */
   setExitCode(code: number): void;
-  /** Ends at once, pending output or not: for the second signal alone. */
+  /** Ends at once, pending output or not: for the second signal, and after a crash. */
   exitNow(code: number): never;
 }
 
@@ -58,6 +63,10 @@ export function createHost(): Host {
     stdout: createOutput(process.stdout),
     stderr: createOutput(process.stderr),
     onSignal: listenForSignals,
+    onCrash(listener) {
+      process.on("uncaughtException", listener);
+      process.on("unhandledRejection", listener);
+    },
     setExitCode: (code) => {
       process.exitCode = code;
     },

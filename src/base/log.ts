@@ -1,4 +1,6 @@
 import type { Output } from "./host.ts";
+import { jsonLine } from "./json.ts";
+import type { Veil } from "./veil.ts";
 import { visible } from "./visible.ts";
 
 /** From the most talkative to the least. */
@@ -22,11 +24,13 @@ export interface LogOptions {
   /** Text for the eye, or one JSON object a line for a collector. */
   readonly format: "text" | "json";
   readonly colour: boolean;
+  /** Over messages and fields. */
+  readonly veil: Pick<Veil, "text">;
 }
 
 /** A log on the given stream; the text writer is loaded only where it is asked for. */
 export async function createLog(options: LogOptions): Promise<Log> {
-  const write = options.format === "json" ? jsonWriter(options.output) : await textWriter(options);
+  const write = options.format === "json" ? jsonWriter(options) : await textWriter(options);
   const least = LOG_LEVELS.indexOf(options.level);
   const at = (level: LogLevel) =>
     LOG_LEVELS.indexOf(level) < least
@@ -40,16 +44,20 @@ export const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, er
 
 type Writer = (level: LogLevel, message: string, fields: LogFields) => void;
 
-function jsonWriter(output: Output): Writer {
+function jsonWriter({ output, veil }: LogOptions): Writer {
   return (level, message, fields) => {
-    const line = JSON.stringify({ time: new Date().toISOString(), level, msg: message, ...fields });
-    void output.write(`${line}\n`);
+    const facts = Object.entries({ msg: message, ...fields }).map(([key, value]) => [
+      key,
+      typeof value === "string" ? veil.text(value) : value,
+    ]);
+    const time = new Date().toISOString();
+    void output.write(jsonLine({ time, level, ...Object.fromEntries(facts) }));
   };
 }
 
 const plain = (text: string): string => text;
 
-async function textWriter({ output, colour }: LogOptions): Promise<Writer> {
+async function textWriter({ output, colour, veil }: LogOptions): Promise<Writer> {
   const [{ createConsola }, { colors }] = await Promise.all([
     import("consola/core"),
     import("consola/utils"),
@@ -62,15 +70,16 @@ async function textWriter({ output, colour }: LogOptions): Promise<Writer> {
   });
   return (level, message, fields) => {
     const label = (colour ? paint[level] : plain)(level.padEnd(5));
-    const tail = (colour ? colors.dim : plain)(textOf(fields));
-    consola[level](new Date().toTimeString().slice(0, 8), label, visible(message), tail);
+    const tail = (colour ? colors.dim : plain)(textOf(fields, veil));
+    const said = visible(veil.text(message));
+    consola[level](new Date().toTimeString().slice(0, 8), label, said, tail);
   };
 }
 
-function textOf(fields: LogFields): string {
+function textOf(fields: LogFields, veil: LogOptions["veil"]): string {
   return Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${quoted(visible(String(value)))}`)
+    .map(([key, value]) => `${key}=${quoted(visible(veil.text(String(value))))}`)
     .join(" ");
 }
 

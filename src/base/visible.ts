@@ -1,10 +1,23 @@
 /**
- * C0 and C1 controls, DEL, line separators, and the characters that change the direction or the
- * visibility of text (Unicode UAX #9): what a device could use to forge a terminal's lines.
+ * What a device could use to forge a terminal's lines, or to hide words in what a person reads: C0 and
+ * C1 controls, line separators, all that changes direction (Unicode UAX #9) or is not to be seen
+ * (Default_Ignorable_Code_Point of UAX #44: soft hyphens, fillers, tags, variation selectors),
+ * interlinear annotation, halves of surrogate pairs.
+ *
+ * Two kinds of them are also letters' own business and stay where they can be that. Joiners (U+200C and
+ * U+200D) between characters beyond ASCII make emoji of several people and the words of Persian and
+ * Indic scripts. A variation selector (U+FE00 to U+FE0F) makes a symbol an emoji: one is a look, a row of
+ * them is a message. At the edge of a text the neighbour may be in the next part.
  */
-const UNSAFE =
-  // oxlint-disable-next-line no-control-regex
-  /[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const UNSAFE = new RegExp(
+  [
+    String.raw`(?![\u200c\u200d\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]`,
+    String.raw`(?<=[\p{ASCII}[\p{Default_Ignorable_Code_Point}--\ufe0f]])[\u200c\u200d]`,
+    String.raw`[\u200c\u200d](?=[\p{ASCII}\p{Default_Ignorable_Code_Point}])`,
+    String.raw`(?<=\p{Default_Ignorable_Code_Point})[\ufe00-\ufe0f]`,
+  ].join("|"),
+  "gv",
+);
 
 const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
@@ -15,10 +28,12 @@ const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t"
 export function visible(text: string, keep = ""): string {
   return text.replace(UNSAFE, (character) => {
     if (keep.includes(character)) return character;
-    const hex = character.charCodeAt(0).toString(16);
-    return (
-      SHORT[character] ??
-      (hex.length > 2 ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`)
-    );
+    return SHORT[character] ?? character.split("").map(escapeOf).join("");
   });
+}
+
+/** Of a character beyond U+FFFF both halves, as JSON writes them, so that all can be read back. */
+function escapeOf(unit: string): string {
+  const hex = unit.charCodeAt(0).toString(16);
+  return hex.length > 2 ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`;
 }

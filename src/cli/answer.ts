@@ -1,8 +1,8 @@
 import type { Output } from "../base/host.ts";
+import { jsonLine } from "../base/json.ts";
 import { visible } from "../base/visible.ts";
 import type { AnswerPart } from "../mqtt/contract.ts";
 import type { AnswerPrinter } from "./ask.ts";
-import { jsonLine } from "./json.ts";
 import type { PrintedForm } from "./line/flags.ts";
 
 export interface AnswerStreams {

@@ -4,11 +4,14 @@ import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.t
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
+import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 
 export interface AnsweringOptions {
   readonly config: Config;
   readonly log: Log;
+  /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
+  readonly veil?: Veil;
   /** The program's own folder. */
   readonly home?: string;
   readonly configFile?: string;

@@ -1,6 +1,7 @@
 import { openAgent } from "../agent/agent.ts";
 import { Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
+import { visible } from "../base/visible.ts";
 import type { MqttChannel } from "../config/contract.ts";
 import { openChannel } from "../mqtt/channel.ts";
 import { checkLine, checkUp } from "./checks.ts";
@@ -12,8 +13,8 @@ import { withBrokers, type ServingOptions } from "./serving.ts";
  * one line a channel and one for each further look on stdout, and the first failure thrown at the end.
  */
 export async function check(options: ServingOptions, context: Context): Promise<number> {
-  const { config, log } = options;
-  await (await openAgent({ config, log })).close();
+  const { config, log, veil } = options;
+  await (await openAgent({ config, log, veil })).close();
   const { channels, brokers } = await withBrokers(options.channels, log);
   const failures: Failure[] = [];
   try {
@@ -22,7 +23,7 @@ export async function check(options: ServingOptions, context: Context): Promise<
       context.signal.throwIfAborted();
       if (outcome instanceof Failure) failures.push(outcome);
       const told = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
-      await context.host.stdout.write(`${channel.name}: ${told}\n`);
+      await context.host.stdout.write(`${visible(veil.text(`${channel.name}: ${told}`))}\n`);
     }
     for (const found of checkUp({ channels })) {
       await context.host.stdout.write(checkLine(found));

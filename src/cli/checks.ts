@@ -1,5 +1,6 @@
 import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
+import { visible } from "../base/visible.ts";
 import type { MqttChannel } from "../config/contract.ts";
 import { trustCheck } from "../mqtt/trust.ts";
 
@@ -25,5 +26,5 @@ export function logChecks(checks: readonly Check[], log: Log): void {
 /** One line: `warn  TLS of mqtt: the broker's … (try: …)`. */
 export function checkLine({ name, result, message, remedy }: Check): string {
   const way = remedy === undefined ? "" : ` (try: ${remedy})`;
-  return `${result.padEnd(4)}  ${name}: ${message}${way}\n`;
+  return `${result.padEnd(4)}  ${visible(`${name}: ${message}${way}`)}\n`;
 }

@@ -1,5 +1,7 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
+import { createVeil } from "../base/veil.ts";
+import type { Veil } from "../base/veil.ts";
 import { createPaint, isColoured } from "./colour.ts";
 import type { Run } from "./context.ts";
 import { exitCodeOf } from "./exit.ts";
@@ -24,27 +26,56 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
 /** Runs one command line in this world and resolves with its exit code. Never rejects. */
 export async function runCommandLine(host: Host): Promise<number> {
   const line = parseCommandLine(host.args);
+  const veil = createVeil([host.env["PICOCLAW_KEY_PASSPHRASE"] ?? ""]);
+  const call: Call = { host, line, veil };
+  reportCrashes(call);
   const stop = listenForStop(host);
   try {
-    const code = await dispatch(host, line, stop.signal);
+    const code = await dispatch(call, stop.signal);
     return host.stdout.closed.aborted ? 0 : code;
   } catch (thrown) {
     // Who reads along and then leaves (`| head -1`) has seen enough: that is no failure.
     if (host.stdout.closed.aborted) return 0;
     const failure = failureOf(thrown, stop.signal);
-    await report(host, line, failure);
+    await report(call, failure);
     return exitCodeOf(failure);
   } finally {
     stop.release();
   }
 }
 
-async function dispatch(host: Host, line: CommandLine, signal: AbortSignal): Promise<number> {
+interface Call {
+  readonly host: Host;
+  readonly line: CommandLine;
+  readonly veil: Veil;
+}
+
+/** How long a reader that is stuck may keep a process that has crashed. */
+const LAST_WORDS_MS = 1000;
+
+/**
+ * What nobody caught, wherever it was thrown, ends the process with one report as any failure has, and
+ * not with what the runtime would print, which can hold anything.
+ */
+function reportCrashes(call: Call): void {
+  const { host } = call;
+  let isEnding = false;
+  host.onCrash((thrown) => {
+    if (isEnding) return;
+    isEnding = true;
+    const failure = asFailure(thrown);
+    const end = (): never => host.exitNow(exitCodeOf(failure));
+    setTimeout(end, LAST_WORDS_MS);
+    void Promise.all([report(call, failure), host.stdout.write("")]).then(end, end);
+  });
+}
+
+async function dispatch({ host, line, veil }: Call, signal: AbortSignal): Promise<number> {
   const { command, words, flags, failure } = line;
   const wantsHelp = flags.has("help") || (command === undefined && host.args.length === 0);
   if (wantsHelp && (command !== undefined || words.length === 0)) return showHelp(host, line);
   if (failure !== undefined) {
-    await keepPromise(host, line, failure);
+    await keepPromise({ host, line, veil }, failure);
     throw failure;
   }
   const named = command ?? (flags.has("version") ? commandNamed("version") : undefined);
@@ -52,7 +83,7 @@ async function dispatch(host: Host, line: CommandLine, signal: AbortSignal): Pro
     throw new Failure("usage", "no command was given", { remedy: "picoclaw help" });
   }
   const { run } = await LOADERS[named.name]();
-  return run({ host, words, flags, signal });
+  return run({ host, words, flags, signal, veil });
 }
 
 /** What is not a failure of ours, once a signal came, is how the abort surfaced. */
@@ -71,19 +102,19 @@ async function showHelp(host: Host, { command, flags }: CommandLine): Promise<nu
 }
 
 /** A command that promised a result line has one even where it was never started. */
-async function keepPromise(host: Host, line: CommandLine, failure: Failure): Promise<void> {
+async function keepPromise({ host, line, veil }: Call, failure: Failure): Promise<void> {
   if (!line.command?.endsWithResult || !line.flags.has("json")) return;
   const { failedResult, resultLine } = await import("./result.ts");
-  await host.stdout.write(resultLine(failedResult(failure)));
+  await host.stdout.write(resultLine(failedResult(failure), veil));
 }
 
-async function report(host: Host, line: CommandLine, failure: Failure): Promise<void> {
+async function report({ host, line, veil }: Call, failure: Failure): Promise<void> {
   // Whoever pressed Ctrl-C knows what happened.
   if (failure.code === "interrupted" || failure.code === "terminated") return;
   const { flags, command } = line;
   const coloured = isColoured(host.stderr, host.env, flags);
   const told = withRemedy(failure, command);
-  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug") }));
+  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug"), veil }));
 }
 
 /** Wrong usage always has a way out: the help of the command. */

@@ -1,8 +1,10 @@
 import { Failure } from "../base/failure.ts";
-import type { Host } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
+import { passphraseOf } from "../config/credential.ts";
 import { loadConfig } from "../config/load.ts";
+import { secretsIn } from "../config/secrets-in.ts";
+import type { Context } from "./context.ts";
 import type { Flags } from "./line/flags.ts";
 
 /** The connection flags of a command line, as the configuration takes them. */
@@ -22,37 +24,55 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 
-/**
- * Loads the configuration with these flags on top; throws the `Failure` that says what is wrong. What is
- * only odd is of no interest to who asks a question: it is in the log of --debug.
- */
-export async function loadOrThrow(host: Host, log: Log, flags: ConfigFlags): Promise<LoadedConfig> {
-  const loaded = await load(host, flags);
-  if (loaded instanceof Failure) throw loaded;
-  for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
+type World = Pick<Context, "host" | "veil">;
+
+/** Loads the configuration with these flags on top, and lets the veil learn its secrets. */
+export async function load(
+  { host, veil }: World,
+  flags: ConfigFlags,
+): Promise<LoadedConfig | Failure> {
+  const { env, home, cwd } = host;
+  const loaded = await loadConfig({ env, home, cwd, flags });
+  if (loaded instanceof Failure) return loaded;
+  const passphrase = await passphraseOf(env);
+  veil.learn(secretsIn(loaded.config));
+  if (typeof passphrase === "string") veil.learn([passphrase]);
   return loaded;
 }
 
-function load({ env, home, cwd }: Host, flags: ConfigFlags): Promise<LoadedConfig | Failure> {
-  return loadConfig({ env, home, cwd, flags });
+/**
+ * The same; throws the `Failure` that says what is wrong. What is only odd is of no interest to who asks
+ * a question: it is in the log of --debug.
+ */
+export async function loadOrThrow(
+  world: World,
+  log: Log,
+  flags: ConfigFlags,
+): Promise<LoadedConfig> {
+  const loaded = await load(world, flags);
+  if (loaded instanceof Failure) throw loaded;
+  for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
+  return loaded;
 }
 
 /**
  * The channel that a command is to connect as: the one that --channel names, else the one that serves
  * the agent id of --agent, else the first. Throws a `Failure` where there is none.
  */
-export async function loadChannel(host: Host, log: Log, flags: Flags): Promise<MqttChannel> {
+export async function loadChannel(context: Context, log: Log): Promise<MqttChannel> {
+  const { flags } = context;
   const { agent, ...others } = configFlagsOf(flags);
   if (agent !== undefined && flags.text("channel") === undefined) {
     // --agent overrides the id on every channel, so a channel that has it must be looked for without.
-    const loaded = await load(host, others);
+    const loaded = await load(context, others);
     const serving =
       loaded instanceof Failure
         ? undefined
         : loaded.config.channels.find(({ settings }) => settings.agent_id === agent);
     if (serving !== undefined) return serving;
   }
-  return chooseChannel(await loadOrThrow(host, log, configFlagsOf(flags)), flags.text("channel"));
+  const loaded = await loadOrThrow(context, log, configFlagsOf(flags));
+  return chooseChannel(loaded, flags.text("channel"));
 }
 
 function chooseChannel({ config, file, found }: LoadedConfig, name?: string): MqttChannel {

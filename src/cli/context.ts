@@ -1,4 +1,5 @@
 import type { Host } from "../base/host.ts";
+import type { Veil } from "../base/veil.ts";
 import type { Flags } from "./line/flags.ts";
 
 /** What a command is given: its checked words and flags, and the world. */
@@ -9,6 +10,8 @@ export interface Context {
   readonly flags: Flags;
   /** Aborted when the command is to wind down; the reason is the `Failure` to end with. */
   readonly signal: AbortSignal;
+  /** Over all that leaves the process; it learns the secrets of every configuration that is loaded. */
+  readonly veil: Veil;
 }
 
 /** Runs a command and resolves with its exit code; a `Failure` that it throws is reported by the caller. */

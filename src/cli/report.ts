@@ -1,4 +1,5 @@
 import type { Failure } from "../base/failure.ts";
+import type { Veil } from "../base/veil.ts";
 import { visible } from "../base/visible.ts";
 import { createPaint } from "./colour.ts";
 
@@ -11,29 +12,31 @@ export interface ReportOptions {
   readonly coloured: boolean;
   /** Adds the stacks of the failure and of what caused it. */
   readonly debug: boolean;
+  readonly veil: Pick<Veil, "text">;
 }
 
 /**
  * A failure as a person reads it on stderr: what happened, why, what to try; at most four lines, but
  * for a configuration, whose faults are all told in one go, and for --debug.
  */
-export function reportOf(failure: Failure, { coloured, debug }: ReportOptions): string {
+export function reportOf(failure: Failure, { coloured, debug, veil }: ReportOptions): string {
   const paint = createPaint(coloured);
-  const why = failure.why?.split("\n").filter((line) => line.trim() !== "") ?? [];
-  const shown = failure.code === "config" ? why : why.slice(0, WHY_LINES);
+  const oneLine = (text: string): string => bounded(visible(veil.text(text).trimEnd()));
+  const why = veil.text(failure.why ?? "").split("\n");
+  const told = why.filter((line) => line.trim() !== "");
+  const shown = failure.code === "config" ? told : told.slice(0, WHY_LINES);
   const lines = [
     `${paint.bold(paint.red("error:"))} ${oneLine(failure.message)}`,
     ...shown.map((line) => `  ${oneLine(line)}`),
     ...(failure.remedy === undefined
       ? []
       : [`${paint.bold(paint.green("try:"))} ${oneLine(failure.remedy)}`]),
-    ...(debug ? stacksOf(failure) : []),
+    ...(debug ? stacksOf(failure).map((stack) => visible(veil.text(stack), "\n")) : []),
   ];
   return `${lines.join("\n")}\n`;
 }
 
-function oneLine(text: string): string {
-  const line = visible(text.trimEnd());
+function bounded(line: string): string {
   return line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}…` : line;
 }
 
@@ -41,7 +44,7 @@ function stacksOf(failure: Failure): string[] {
   const stacks: string[] = [];
   let error: unknown = failure;
   while (error instanceof Error && stacks.length < 5) {
-    stacks.push(visible(error.stack ?? String(error), "\n"));
+    stacks.push(error.stack ?? String(error));
     error = error.cause;
   }
   return stacks;

@@ -1,6 +1,7 @@
 import type { Failure } from "../base/failure.ts";
+import { jsonLine } from "../base/json.ts";
+import type { Veil } from "../base/veil.ts";
 import { exitCodeOf } from "./exit.ts";
-import { jsonLine } from "./json.ts";
 
 /** How a request ended, for a script: the last line of `--json`. */
 export interface Result {
@@ -30,12 +31,13 @@ export function failedResult(failure: Failure): Result {
   };
 }
 
-export function resultLine(result: Result): string {
-  const { retryAfter, msFirst, msLast, ...facts } = result;
+export function resultLine(result: Result, veil: Pick<Veil, "text">): string {
+  const { retryAfter, msFirst, msLast, message, ...facts } = result;
   return jsonLine({
     v: 1,
     type: "result",
     ...facts,
+    message: message && veil.text(message),
     retry_after: retryAfter,
     ms_first: msFirst,
     ms_last: msLast,

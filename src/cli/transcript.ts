@@ -1,8 +1,8 @@
 import type { Message } from "../agent/contract.ts";
+import { jsonLine } from "../base/json.ts";
 import { visible } from "../base/visible.ts";
 import type { StoredTurn } from "../store/contract.ts";
 import type { Paint } from "./colour.ts";
-import { jsonLine } from "./json.ts";
 
 /** One turn of a conversation, as it is printed. */
 export type PrintTurn = (turn: StoredTurn<Message>) => string;

@@ -1,8 +1,8 @@
+import { jsonLine } from "../base/json.ts";
 import { visible } from "../base/visible.ts";
 import type { Watched, WatchedConnection, WatchedMessage } from "../mqtt/contract.ts";
 import type { Paint } from "./colour.ts";
 import { formatDuration } from "./duration.ts";
-import { jsonLine } from "./json.ts";
 
 /** A message for a script that reads lines: time, client, direction and text, tabs between. */
 export function pipedLine(message: WatchedMessage): string {

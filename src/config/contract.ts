@@ -137,7 +137,8 @@ export interface ModelEntry {
   /** Seconds of silence that a call may take, before its headers and between its bytes; 0 is 120. */
   readonly request_timeout: number;
   readonly max_tokens_field: string;
-  readonly custom_headers: Readonly<Record<string, string>>;
+  /** Any of them can hold a credential. */
+  readonly custom_headers: Readonly<Record<string, Secret>>;
   readonly extra_body: Readonly<Record<string, unknown>>;
   readonly user_agent: string;
   /** URL of an HTTP proxy; empty is the environment's. */

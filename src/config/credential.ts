@@ -14,24 +14,35 @@ export interface CredentialFault {
   readonly fault: string;
 }
 
+/** The credential that the passphrase may be, where no variable holds it. */
+const PASSPHRASE_CREDENTIAL = "picoclaw-key-passphrase";
+
 /** Bytes; a key that is longer is no key. */
 const MAX_BYTES = 65_536;
+const NO_PASSPHRASE = `is encrypted, and PICOCLAW_KEY_PASSPHRASE is not set, nor is there a systemd credential ${PASSPHRASE_CREDENTIAL} (LoadCredential=)`;
 const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const KEY_BYTES = 32;
 
 /**
- * The secret that a text stands for: `file://name` is a file beside config.json, `enc://…` is
- * decrypted as Go PicoClaw encrypts, any other text is the secret itself.
+ * The secret that a text stands for: `file://name` is a file beside config.json, `cred://name` a
+ * credential of the systemd service, `enc://…` is decrypted as Go PicoClaw encrypts, any other text is
+ * the secret itself.
  */
 export async function resolveCredential(
   text: string,
   surroundings: CredentialSurroundings,
 ): Promise<string | CredentialFault> {
   if (text.startsWith("file://")) return fileCredential(text.slice(7).trim(), surroundings.folder);
+  if (text.startsWith("cred://")) return systemCredential(text.slice(7).trim(), surroundings.env);
   if (text.startsWith("enc://")) return decrypted(text.slice(6), surroundings);
   return text;
+}
+
+/** Whether a text stands for a secret, and is none itself. */
+export function isReference(text: string): boolean {
+  return /^(?:file|cred|enc):\/\//.test(text);
 }
 
 /** Symbolic links are followed before it is checked that the file lies inside the folder. */
@@ -44,10 +55,61 @@ async function fileCredential(name: string, folder: string): Promise<string | Cr
     if (isAbsolute(path) || path === ".." || path.startsWith(`..${sep}`)) {
       return { fault: "names a file outside of the folder of config.json" };
     }
-    const secret = new TextDecoder().decode(await readRegularFile(file, MAX_BYTES)).trim();
+    const secret = await textOf(file);
     return secret === "" ? { fault: "names a file that is empty" } : secret;
   } catch (error) {
     return { fault: `names a file that cannot be read (${codeOf(error)})` };
+  }
+}
+
+/**
+ * What systemd keeps for this service alone (systemd.exec(5), LoadCredential=): a file in the folder that
+ * CREDENTIALS_DIRECTORY names.
+ */
+async function systemCredential(
+  name: string,
+  env: CredentialSurroundings["env"],
+): Promise<string | CredentialFault> {
+  if (!isCredentialName(name))
+    return { fault: "names no credential: one word without / is wanted" };
+  const folder = env["CREDENTIALS_DIRECTORY"];
+  const remedy = `LoadCredential=${name}:/path/of/the/file in the [Service] section of its unit`;
+  if (!folder) return { fault: `is a credential, and CREDENTIALS_DIRECTORY is not set: ${remedy}` };
+  try {
+    const secret = await textOf(join(folder, name));
+    return secret === "" ? { fault: `names the credential ${name}, which is empty` } : secret;
+  } catch (error) {
+    const code = codeOf(error);
+    return { fault: `names the credential ${name}, which cannot be read (${code}): ${remedy}` };
+  }
+}
+
+async function textOf(file: string): Promise<string> {
+  return new TextDecoder().decode(await readRegularFile(file, MAX_BYTES)).trim();
+}
+
+/** As systemd takes them: at most 255 characters, no path. */
+function isCredentialName(name: string): boolean {
+  return /^[!-.0-~]{1,255}$/.test(name) && name !== "." && name !== "..";
+}
+
+/**
+ * The passphrase of `enc://` values: PICOCLAW_KEY_PASSPHRASE, or the credential
+ * `picoclaw-key-passphrase`; undefined where there is neither.
+ */
+export async function passphraseOf(
+  env: CredentialSurroundings["env"],
+): Promise<string | CredentialFault | undefined> {
+  const variable = env["PICOCLAW_KEY_PASSPHRASE"];
+  if (variable) return variable;
+  const folder = env["CREDENTIALS_DIRECTORY"];
+  if (!folder) return undefined;
+  try {
+    return (await textOf(join(folder, PASSPHRASE_CREDENTIAL))) || undefined;
+  } catch (error) {
+    // A service that was given other credentials alone has none of this name.
+    if (codeOf(error) === "ENOENT") return undefined;
+    return { fault: `the credential ${PASSPHRASE_CREDENTIAL} cannot be read (${codeOf(error)})` };
   }
 }
 
@@ -55,8 +117,9 @@ async function decrypted(
   encoded: string,
   surroundings: CredentialSurroundings,
 ): Promise<string | CredentialFault> {
-  const passphrase = surroundings.env["PICOCLAW_KEY_PASSPHRASE"];
-  if (!passphrase) return { fault: "is encrypted, and PICOCLAW_KEY_PASSPHRASE is not set" };
+  const passphrase = await passphraseOf(surroundings.env);
+  if (passphrase === undefined) return { fault: NO_PASSPHRASE };
+  if (typeof passphrase !== "string") return { fault: `is encrypted, and ${passphrase.fault}` };
   const base64 = encoded.replace(/[\r\n]/g, "");
   const blob = Buffer.from(base64, "base64");
   if (blob.toString("base64") !== base64 || blob.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) {

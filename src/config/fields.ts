@@ -133,14 +133,14 @@ export function anyObject() {
   return v.pipe(v.custom<object>(isSection, notSection), v.transform(valuesOf));
 }
 
-/** An object of texts, whose keys and values `accepts` allows; a value can be a secret. */
-export function textTable(allowed: string, accepts: (key: string, text: string) => boolean) {
+/** An object of secrets, whose keys and values `accepts` allows. */
+export function secretTable(allowed: string, accepts: (key: string, text: string) => boolean) {
   return v.pipe(
     v.custom<object>(isSection, notSection),
-    v.rawTransform<object, Readonly<Record<string, string>>>(({ dataset, addIssue, NEVER }) => {
-      const entries: [string, string][] = [];
+    v.rawTransform<object, Readonly<Record<string, Secret>>>(({ dataset, addIssue, NEVER }) => {
+      const entries: [string, Secret][] = [];
       for (const [key, found] of Object.entries(dataset.value)) {
-        if (isLeaf(found) && accepts(key, found.text)) entries.push([key, found.text]);
+        if (isLeaf(found) && accepts(key, found.text)) entries.push([key, new Secret(found.text)]);
         else addIssue({ message: `${quotable(key)} is wrong, allowed is ${allowed}` });
       }
       return entries.length === Object.keys(dataset.value).length

@@ -12,10 +12,10 @@ import {
   or,
   orEmpty,
   secret,
+  secretTable,
   section,
   text,
   texts,
-  textTable,
   whole,
 } from "./fields.ts";
 import { TOTAL_LIMITS } from "./mqtt-schema.ts";
@@ -132,7 +132,7 @@ export const MODEL = {
   enabled: v.exactOptional(flag()),
   request_timeout: or(integer(0, 86_400), 0),
   max_tokens_field: or(text(), ""),
-  custom_headers: v.optional(textTable("an HTTP header of one line", isHeader), () => ({})),
+  custom_headers: v.optional(secretTable("an HTTP header of one line", isHeader), () => ({})),
   extra_body: v.optional(anyObject(), () => ({})),
   user_agent: or(text("text of one line", isHeaderText), ""),
   proxy: or(text("an http, https or socks5 URL", isProxy), ""),

@@ -1,8 +1,8 @@
 import { isDisabled, isEnabled, mqttNames } from "./channel-tree.ts";
-import { resolveCredential } from "./credential.ts";
+import { isReference, resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
 import type { Problem } from "./problem.ts";
-import { branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
+import { branch, branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 
 /** The tree with the secrets themselves instead of references to them, and what went wrong. */
@@ -61,7 +61,9 @@ async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch>
   const items: Tree[] = [];
   for (const [index, entry] of models.items.entries()) {
     const isOff = textAt(entry, "enabled") === "false" && textAt(entry, "model_name") !== wanted;
-    items.push(await withKeys(entry, ["model_list", index], isOff ? notResolved : resolve));
+    const how = isOff ? notResolved : resolve;
+    const keyed = await withKeys(entry, ["model_list", index], how);
+    items.push(await withHeaders(keyed, ["model_list", index], how));
   }
   return withChild(tree, "model_list", { ...models, items });
 }
@@ -97,7 +99,17 @@ async function withKeys(entry: Tree, path: Path, resolve: Resolve): Promise<Tree
   return withChild(entry, "api_keys", list(items, keys.origin));
 }
 
+async function withHeaders(entry: Tree, path: Path, resolve: Resolve): Promise<Tree> {
+  const headers = branchAt(entry, "custom_headers");
+  if (entry.kind !== "branch" || headers === undefined) return entry;
+  const entries: [string, Tree][] = [];
+  for (const [name, value] of headers.entries) {
+    const secret = await resolve(value, [...path, "custom_headers", name]);
+    if (secret !== undefined) entries.push([name, secret]);
+  }
+  return withChild(entry, "custom_headers", branch(entries, headers.origin));
+}
+
 function notResolved(node: Tree): Promise<Tree | undefined> {
-  const isReference = node.kind === "leaf" && /^(?:file|enc):\/\//.test(node.text);
-  return Promise.resolve(isReference ? undefined : node);
+  return Promise.resolve(node.kind === "leaf" && isReference(node.text) ? undefined : node);
 }

@@ -155,7 +155,7 @@ describe("a fault that stays", () => {
     const failure = await modelFailureOf(collect(model(questionOf())));
     assert.match(
       failure.why ?? "",
-      /HTTP 401: Incorrect key \*\*\* \\x1b\[31m at Bearer \*\*\* xxx/,
+      /HTTP 401: Incorrect key \[FILTERED\] \\x1b\[31m at Bearer \*\*\* xxx/,
     );
     assert.ok((failure.why ?? "").length < 400);
     assert.doesNotMatch(failure.message, /Incorrect|http/);

@@ -10,6 +10,8 @@ export interface FakeHost extends Host {
   readonly stdin: { readonly isTTY: boolean; readonly stream: Readable };
   /** Sends a signal to whoever listens. */
   signal(name: StopSignal): void;
+  /** Hands over what nobody caught. */
+  crash(thrown: unknown): void;
   /** How many listen for signals. */
   listeners(): number;
 }
@@ -32,6 +34,7 @@ export class ExitedNow extends Error {
 export function createFakeHost(args: readonly string[], world: FakeWorld = {}): FakeHost {
   const { env = {}, isTTY = false } = world;
   const listeners = new Set<(signal: StopSignal) => void>();
+  const onCrash: ((thrown: unknown) => void)[] = [];
   return {
     args,
     env,
@@ -47,12 +50,16 @@ export function createFakeHost(args: readonly string[], world: FakeWorld = {}): 
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onCrash: (listener) => void onCrash.push(listener),
     setExitCode() {},
     exitNow(code) {
       throw new ExitedNow(code);
     },
     signal(name) {
       for (const listener of listeners) listener(name);
+    },
+    crash(thrown) {
+      for (const listener of onCrash) listener(thrown);
     },
     listeners: () => listeners.size,
   };

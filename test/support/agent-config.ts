@@ -9,9 +9,13 @@ import type { AgentDefaults, Config, ModelEntry, ToolSettings } from "../../src/
 
 /** An entry of `model_list` with its defaults filled in. */
 export function modelEntry(
-  entry: Partial<Omit<ModelEntry, "api_keys">> & { readonly api_keys?: readonly string[] } = {},
+  entry: Partial<Omit<ModelEntry, "api_keys" | "custom_headers">> & {
+    readonly api_keys?: readonly string[];
+    readonly custom_headers?: Readonly<Record<string, string>>;
+  } = {},
 ): ModelEntry {
-  const { api_keys = ["sk-test-key-0123456789"], ...rest } = entry;
+  const { api_keys = ["sk-test-key-0123456789"], custom_headers = {}, ...rest } = entry;
+  const headers = Object.entries(custom_headers);
   return {
     model_name: "test",
     provider: "",
@@ -20,7 +24,7 @@ export function modelEntry(
     enabled: true,
     request_timeout: 5,
     max_tokens_field: "",
-    custom_headers: {},
+    custom_headers: Object.fromEntries(headers.map(([name, text]) => [name, new Secret(text)])),
     extra_body: {},
     user_agent: "",
     proxy: "",

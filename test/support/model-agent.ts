@@ -3,7 +3,9 @@ import { openModels } from "../../src/agent/model/models.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
+import { createVeil } from "../../src/base/veil.ts";
 import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
+import { secretsIn } from "../../src/config/secrets-in.ts";
 import { agentConfig } from "./agent-config.ts";
 
 const device: Tool = {
@@ -23,6 +25,7 @@ export function openTestAgent(
   if (models === undefined) throw new Error("no entry can be used");
   const folder = config.agents.defaults.workspace;
   const workspace = openWorkspace({ folder, home: folder, now: () => new Date(), log: SILENT });
-  const parts = { config, models, workspace, deviceTool: device, fetch, log: SILENT };
+  const veil = createVeil(secretsIn(config));
+  const parts = { config, models, workspace, deviceTool: device, fetch, log: SILENT, veil };
   return { models, agent: openModelAgent(parts) };
 }

@@ -1,5 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { FailureFacts } from "../../base/failure.ts";
+import { createVeil } from "../../base/veil.ts";
 import { visible } from "../../base/visible.ts";
 import { shortened } from "../shorten.ts";
 import type { FaultKind, ModelFault } from "./fault.ts";
@@ -86,12 +87,8 @@ function remedyOf({ kind, status = 0 }: ModelFault): string {
 
 /** A stranger's words as one short printable line in which no secret is left. */
 export function cleanWords(words: string, secrets: readonly string[]): string {
-  let clean = words;
-  // The longest first: one secret may be the beginning of another.
-  for (const secret of secrets.toSorted((left, right) => right.length - left.length)) {
-    clean = clean.replaceAll(secret, "***");
-  }
-  clean = clean
+  const clean = createVeil(secrets)
+    .text(words)
     .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, "$1 ***")
     .replace(/\b(?:sk|gsk|pk|key|xai|nvapi|hf|AIza)[-_]?[\w-]{16,}/g, "***");
   return visible(shortened(clean, MAX_WORDS));

@@ -71,7 +71,11 @@ const SECRET = /auth|key|token|secret|cookie|sig/i;
 
 /** Values that are secrets by what they are called, in headers and in the query of the base. */
 function secretsIn(entry: ModelEntry, base: string): string[] {
-  const pairs = [...Object.entries(entry.custom_headers), ...new URL(base).searchParams];
+  const headers = Object.entries(entry.custom_headers);
+  const pairs = [
+    ...headers.map(([name, value]) => [name, value.reveal()] as const),
+    ...new URL(base).searchParams,
+  ];
   const named = pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
   return [...named, ...proxySecrets(entry.proxy)];
 }

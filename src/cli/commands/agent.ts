@@ -18,15 +18,15 @@ const LONGEST_MESSAGE = 1_048_576;
 
 /** `picoclaw agent`: one question with -m or a pipe, a conversation on a terminal. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, signal } = context;
+  const { host, flags, signal, veil } = context;
   const message = flags.text("message");
   const conversational = message === undefined && host.stdin.isTTY;
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
-  const log = await createCommandLog(host, flags);
-  const { config, home, file } = await loadOrThrow(host, log, {});
+  const log = await createCommandLog(context);
+  const { config, home, file } = await loadOrThrow(context, log, {});
   const client = flags.text("session") ?? DEFAULT_SESSION;
-  const agent = await openAgent({ config, log, home, configFile: file });
+  const agent = await openAgent({ config, log, home, configFile: file, veil });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, { config, log, condense: agent.condense });
   const conversation: Conversation = {
@@ -54,7 +54,8 @@ export async function run(context: Context): Promise<number> {
 }
 
 /** Until exit, quit or the end of input; an answer that fails is reported and the talk goes on. */
-async function talk(conversation: Conversation, { host, flags, signal }: Context): Promise<void> {
+async function talk(conversation: Conversation, context: Context): Promise<void> {
+  const { host, flags, signal, veil } = context;
   const prompt = openPrompt(host, signal);
   const coloured = isColoured(host.stderr, host.env, flags);
   for (;;) {
@@ -65,7 +66,7 @@ async function talk(conversation: Conversation, { host, flags, signal }: Context
       await converse(conversation, line);
     } catch (thrown) {
       if (!(thrown instanceof Failure) || signal.aborted) throw thrown;
-      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug") }));
+      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug"), veil }));
     }
   }
 }

@@ -1,20 +1,18 @@
 import { Failure } from "../../base/failure.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
-import { loadConfig } from "../../config/load.ts";
 import { openHealth, type Health } from "../../gateway/health.ts";
 import { check } from "../check.ts";
 import { isColoured } from "../colour.ts";
-import { configFlagsOf } from "../connection.ts";
+import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { openServing, type Serving } from "../serving.ts";
 
 /** `picoclaw gateway`: MQTT requests in, the agent's answers out, until a signal comes. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags } = context;
-  const { env, home, cwd } = host;
+  const { host, flags, veil } = context;
   const load = async (): Promise<LoadedConfig> => {
-    const read = await loadConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+    const read = await loadWith(context, configFlagsOf(flags));
     if (read instanceof Failure) throw read;
     return read;
   };
@@ -27,6 +25,7 @@ export async function run(context: Context): Promise<number> {
     config,
     channels: config.channels,
     log,
+    veil,
     logContent: flags.has("log-content"),
     connectTimeoutMs: flags.duration("connect-timeout"),
     pid: host.pid,
@@ -47,7 +46,7 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
 }
 
 /** On stderr: text for a terminal, JSON for whoever collects logs. */
-function createGatewayLog({ host, flags }: Context, configured: string): Promise<Log> {
+function createGatewayLog({ host, flags, veil }: Context, configured: string): Promise<Log> {
   const { stderr, env } = host;
   const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({
@@ -55,6 +54,7 @@ function createGatewayLog({ host, flags }: Context, configured: string): Promise
     output: stderr,
     format: stderr.isTTY ? "text" : "json",
     colour: isColoured(stderr, env, flags),
+    veil,
   });
 }
 
@@ -89,7 +89,7 @@ async function serve(
 
 function healthOptions(
   serving: Serving,
-  { host, flags }: Context,
+  { host, flags, veil }: Context,
   { loaded, log }: Running,
 ): Parameters<typeof openHealth>[0] {
   const { gateway } = loaded.config;
@@ -100,7 +100,7 @@ function healthOptions(
     log,
     ready() {
       const reason = serving.problem();
-      return reason === undefined ? { ready: true } : { ready: false, reason };
+      return reason === undefined ? { ready: true } : { ready: false, reason: veil.text(reason) };
     },
   };
 }

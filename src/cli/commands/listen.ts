@@ -7,7 +7,8 @@ import { printedForm } from "../line/flags.ts";
 import { createWatchPrinter, watch } from "../watch.ts";
 
 /** `picoclaw listen [client…]`: requests and responses as they pass. */
-export async function run({ host, words, flags, signal }: Context): Promise<number> {
+export async function run(context: Context): Promise<number> {
+  const { host, words, flags, signal } = context;
   const form = printedForm(flags);
   const only = flags.choice("only");
   const what = {
@@ -15,8 +16,8 @@ export async function run({ host, words, flags, signal }: Context): Promise<numb
     requests: only !== "responses",
     responses: only !== "requests",
   };
-  const log = await createCommandLog(host, flags);
-  const channel = await loadChannel(host, log, flags);
+  const log = await createCommandLog(context);
+  const channel = await loadChannel(context, log);
   const { openDevice } = await import("../../mqtt/device.ts");
   const device = await openDevice({
     channel,

@@ -22,7 +22,7 @@ export async function run(context: Context): Promise<number> {
     const failure = asFailure(signal.aborted ? signal.reason : thrown);
     return { result: { ...failedResult(failure), id }, failure };
   });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result));
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.veil));
   if (outcome.failure !== undefined) throw outcome.failure;
   return 0;
 }
@@ -30,8 +30,8 @@ export async function run(context: Context): Promise<number> {
 async function send(context: Context, id: string): Promise<Outcome> {
   const { host, flags, signal } = context;
   const sending = { ...checkedQuestion(context), id };
-  const log = await createCommandLog(host, flags);
-  const channel = await loadChannel(host, log, flags);
+  const log = await createCommandLog(context);
+  const channel = await loadChannel(context, log);
   const text = await readMessage(sending.source, host, {
     maxBytes: channel.settings.max_payload_bytes,
     setBy: `max_payload_bytes of channel ${channel.name}`,

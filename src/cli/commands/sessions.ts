@@ -1,5 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
+import { jsonLine } from "../../base/json.ts";
 import { visible } from "../../base/visible.ts";
 import type { Archive, Kept } from "../archive.ts";
 import { openArchive } from "../archive.ts";
@@ -7,7 +8,6 @@ import { createPaint, isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../diagnostics.ts";
-import { jsonLine } from "../json.ts";
 import { nearest } from "../line/nearest.ts";
 import {
   jsonTurn,
@@ -20,7 +20,7 @@ import {
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {
-  const { host, words, flags } = context;
+  const { words, flags } = context;
   const [what = "list", client] = words;
   if (what === "list" && client !== undefined) {
     throw new Failure("usage", `sessions list does not take "${client}"`);
@@ -28,8 +28,8 @@ export async function run(context: Context): Promise<number> {
   if (what !== "list" && client === undefined) {
     throw new Failure("usage", `sessions ${what} needs <client>`);
   }
-  const log = await createCommandLog(host, flags);
-  const { config } = await loadOrThrow(host, log, {});
+  const log = await createCommandLog(context);
+  const { config } = await loadOrThrow(context, log, {});
   const archive = await openArchive(config, { readOnly: what !== "delete" });
   try {
     const channel = flags.text("channel");

@@ -1,10 +1,10 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { loadConfig } from "../../config/load.ts";
 import { openDevice } from "../../mqtt/device.ts";
 import { createAnswerPrinter } from "../answer.ts";
 import { ask, type Outcome } from "../ask.ts";
+import { load } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../diagnostics.ts";
 import { printedForm } from "../line/flags.ts";
@@ -25,17 +25,16 @@ export async function run(context: Context): Promise<number> {
     const failure = asFailure(signal.aborted ? signal.reason : thrown);
     return { result: { ...failedResult(failure), id }, failure };
   });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result));
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.veil));
   if (outcome.failure !== undefined) throw outcome.failure;
   return 0;
 }
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
-  const { host, flags } = context;
-  const { env, home, cwd } = host;
+  const { host, flags, veil } = context;
   const [loaded, log] = await Promise.all([
-    loadConfig({ env, home, cwd, flags: { broker: "embedded://127.0.0.1:0", agent: "assistant" } }),
-    createCommandLog(host, flags),
+    load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" }),
+    createCommandLog(context),
   ]);
   if (loaded instanceof Failure) throw loaded;
   const { config } = loaded;
@@ -43,6 +42,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     config,
     channels: [channelFor(config)],
     log: flags.has("debug") ? log : SILENT,
+    veil,
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     pid: host.pid,

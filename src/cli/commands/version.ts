@@ -1,6 +1,6 @@
+import { jsonLine } from "../../base/json.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Context } from "../context.ts";
-import { jsonLine } from "../json.ts";
 
 /** `picoclaw version`: which program this is and what it runs on. */
 export async function run({ host, flags }: Context): Promise<number> {

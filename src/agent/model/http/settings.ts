@@ -20,6 +20,7 @@ export function requestHeaders(
     "user-agent": entry.user_agent || `PicoClaw/${VERSION}`,
     ...own,
   });
-  for (const [name, value] of Object.entries(entry.custom_headers)) headers.set(name, value);
+  for (const [name, value] of Object.entries(entry.custom_headers))
+    headers.set(name, value.reveal());
   return headers;
 }

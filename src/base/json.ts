@@ -1,5 +1,5 @@
 /** Controls, invisible and direction-changing characters, and line separators: what JSON lets pass. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 /**
  * One line of JSON. What a terminal could obey or hide is written as `\u…`, which every parser reads

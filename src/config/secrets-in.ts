@@ -1,0 +1,54 @@
+import type { Config } from "./contract.ts";
+
+/** Names of headers and of parts of a query whose values are secrets. */
+const SECRET_NAME = /auth|key|token|secret|cookie|sig|pass/i;
+
+/**
+ * Every secret of a configuration, for a veil: keys of models and searches, headers and parts of
+ * addresses that hold credentials, passwords of brokers, proxies and other addresses.
+ */
+export function secretsIn({
+  model_list,
+  channels,
+  tools,
+}: Pick<Config, "model_list" | "channels" | "tools">): readonly string[] {
+  const { brave, tavily, searxng, proxy } = tools.web;
+  const keys = [...model_list, brave, tavily].flatMap(({ api_keys }) => api_keys);
+  const passwords = channels.flatMap(({ settings: { password } }) => password ?? []);
+  const urls = [
+    proxy,
+    searxng.base_url,
+    tavily.base_url,
+    ...model_list.flatMap((entry) => [entry.proxy, entry.api_base]),
+    ...channels.map(({ settings }) => settings.broker),
+  ];
+  return [
+    ...[...keys, ...passwords].map((secret) => secret.reveal()),
+    ...model_list.flatMap(({ custom_headers }) => headerSecrets(custom_headers)),
+    ...urls.flatMap(urlSecrets),
+  ];
+}
+
+/** Of `Bearer sk-…` both the whole and the key count. */
+function headerSecrets(headers: Config["model_list"][number]["custom_headers"]): string[] {
+  const secret = Object.entries(headers).filter(([name]) => SECRET_NAME.test(name));
+  const values = secret.map(([, value]) => value.reveal());
+  return values.flatMap((value) => [value, value.replace(/^\w+\s+/, "")]);
+}
+
+/** The password before the host, as it is written and as it is meant, and `?api_key=…`. */
+function urlSecrets(text: string): string[] {
+  const url = URL.parse(text.trim());
+  if (url === null) return [];
+  const { password, searchParams } = url;
+  const named = [...searchParams].filter(([name]) => SECRET_NAME.test(name));
+  return [password, decoded(password), ...named.map(([, value]) => value)];
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

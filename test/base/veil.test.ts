@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { Failure } from "../../src/base/failure.ts";
+import { createVeil, veiledFailure } from "../../src/base/veil.ts";
+import type { Veil } from "../../src/base/veil.ts";
+
+/** What comes out for these pieces, piece by piece, with what the end gives as the last. */
+function streamed(veil: Veil, pieces: readonly string[]): string[] {
+  const stream = veil.stream();
+  return [...pieces.map((piece) => stream.push(piece)), stream.end()];
+}
+
+/** A text cut at these places. */
+function cut(text: string, places: readonly number[]): string[] {
+  const at = [0, ...places.map((place) => place % (text.length + 1)), text.length];
+  const sorted = at.toSorted((left, right) => left - right);
+  return sorted.slice(1).map((end, index) => text.slice(sorted[index], end));
+}
+
+const SPELLINGS: readonly [name: string, spell: (secret: string) => string][] = [
+  ["as it is", (secret) => secret],
+  ["in JSON", (secret) => JSON.stringify(secret)],
+  ["in JSON within JSON", (secret) => JSON.stringify(JSON.stringify({ a: secret }))],
+  ["in URL encoding", encodeURIComponent],
+  [
+    "in URL encoding with small letters",
+    (secret) => encodeURIComponent(secret).replaceAll(/%../g, (code) => code.toLowerCase()),
+  ],
+  ["in a form", (secret) => new URLSearchParams({ key: secret }).toString()],
+  ["in base64", (secret) => Buffer.from(secret).toString("base64")],
+  ["in base64url", (secret) => Buffer.from(secret).toString("base64url")],
+  ["in hexadecimal", (secret) => Buffer.from(secret).toString("hex")],
+  ["in hexadecimal with capitals", (secret) => Buffer.from(secret).toString("hex").toUpperCase()],
+];
+
+const anySecret = fc
+  .string({ unit: "grapheme", minLength: 4, maxLength: 40 })
+  .filter((text) => text === text.trim() && !"[FILTERED]".includes(text));
+
+describe("a veil", () => {
+  it("masks any secret in all of its spellings, however the text is cut", () => {
+    const places = fc.array(fc.nat(400), { maxLength: 12 });
+    const around = fc.stringMatching(/^[<> ]{0,5}$/);
+    const secrets = fc.array(anySecret, { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(secrets, around, places, (known, gap, cuts) => {
+        const veil = createVeil(known);
+        for (const [name, spell] of SPELLINGS) {
+          for (const secret of known) {
+            const text = `${gap}${spell(secret)}${gap}`;
+            const whole = veil.text(text);
+            assert.ok(whole.includes("[FILTERED]"), `${name}: ${whole}`);
+            assert.ok(!whole.includes(spell(secret)));
+            assert.equal(streamed(veil, cut(text, cuts)).join(""), whole);
+          }
+        }
+      }),
+    );
+  });
+
+  it("masks a secret in base64 wherever it stands in what was encoded", () => {
+    const veil = createVeil(["hunter22??>"]);
+    for (const before of ["", "a", "ab", "user:"]) {
+      for (const encoding of ["base64", "base64url"] as const) {
+        const text = Buffer.from(`${before}hunter22??>and more`).toString(encoding);
+        assert.match(veil.text(`x ${text}`), /\[FILTERED\]/);
+        assert.ok(!streamed(veil, text.split("")).join("").includes(text.slice(8, 16)));
+      }
+    }
+  });
+
+  it("leaves a text without secrets as it is, however it is cut", () => {
+    const veil = createVeil(["SK-0123456789-ABC", "PASSWORD#1"]);
+    const words = fc.stringMatching(/^[a-z .]{0,200}$/);
+    fc.assert(
+      fc.property(words, fc.array(fc.nat(200)), (text, cuts) => {
+        assert.equal(veil.text(text), text);
+        assert.equal(streamed(veil, cut(text, cuts)).join(""), text);
+      }),
+    );
+  });
+
+  it("holds back no more than what may still become a secret, and lets go of it when it does not", () => {
+    const veil = createVeil(["sk-secret-1"]);
+    assert.deepEqual(streamed(veil, ["the key is sk-sec", "ond hand. s", "k-s", "ecret-1!"]), [
+      "the key is ",
+      "sk-second hand. ",
+      "",
+      "[FILTERED]!",
+      "",
+    ]);
+    assert.deepEqual(streamed(veil, ["sk-secret-"]), ["", "sk-secret-"]);
+  });
+
+  it("masks secrets that overlap, touch or hold one another together", () => {
+    for (const [secrets, text, expected] of [
+      [["abcdef", "defghi"], "1abcdefghi2", "1[FILTERED]2"],
+      [["abcd", "abcdef"], "abcdef abcd abcde", "[FILTERED] [FILTERED] [FILTERED]e"],
+      [["aaaa"], "aaaaaa", "[FILTERED]"],
+      [["abcd", "wxyz"], "abcdwxyz-wxyz", "[FILTERED]-[FILTERED]"],
+      [["xbcdy", "bcde"], "xbcde", "x[FILTERED]"],
+    ] as const) {
+      const veil = createVeil(secrets);
+      assert.equal(veil.text(text), expected);
+      assert.equal(streamed(veil, text.split("")).join(""), expected);
+    }
+  });
+
+  it("never gives an end of a secret away that another secret begins with", () => {
+    const veil = createVeil(["abcdef", "defghi"]);
+    assert.deepEqual(streamed(veil, ["abcdef", "gh", "x"]), ["[FILTERED]", "", "ghx", ""]);
+  });
+
+  it("knows what it learned, also in the middle of a stream, and forgets nothing", () => {
+    const veil = createVeil(["first-secret"]);
+    const stream = veil.stream();
+    const before = stream.push("first-sec");
+    veil.learn(["second-secret"]);
+    const after = stream.push("ret second-secret");
+    assert.equal(before + after + stream.end(), "[FILTERED] [FILTERED]");
+    assert.equal(veil.text("first-secret"), "[FILTERED]");
+  });
+
+  it("passes over values of fewer than four characters, and blanks around one", () => {
+    assert.equal(createVeil(["abc", "", " "]).text("abc"), "abc");
+    assert.equal(createVeil([" abcd\n"]).text("abcd"), "[FILTERED]");
+  });
+
+  it("takes as long for many secrets as for one, and no longer for small pieces late in a stream", () => {
+    const secrets = Array.from({ length: 200 }, (_, index) => `sk-${index}-0123456789abcdef`);
+    const veil = createVeil(secrets);
+    const piece = "sk-1-0123456789abcde ";
+    const timeOf = (pieces: number): number => {
+      const stream = veil.stream();
+      const from = performance.now();
+      for (let count = 0; count < pieces; count += 1) stream.push(piece);
+      return performance.now() - from;
+    };
+    timeOf(2000);
+    const few = timeOf(5000);
+    // Eight times the pieces: quadratic work would take 64 times as long.
+    assert.ok(timeOf(40_000) < Math.max(few * 24, 200), "time grows with the pieces alone");
+  });
+});
+
+describe("a failure behind a veil", () => {
+  const veil = createVeil(["hunter22"]);
+
+  it("says the same without secrets, with its code and what it carries", () => {
+    const cause = new Error("because");
+    const failure = new Failure("busy", "no hunter22", {
+      why: "aHVudGVyMjI=",
+      remedy: "not hunter22",
+      retryAfter: 3,
+      cause,
+    });
+    const veiled = veiledFailure(failure, veil);
+    assert.ok(veiled instanceof Failure);
+    const { code, message, why, remedy, retryAfter } = veiled;
+    assert.deepEqual(
+      [code, message, why, remedy, retryAfter, veiled.cause],
+      ["busy", "no [FILTERED]", "[FILTERED]=", "not [FILTERED]", 3, cause],
+    );
+  });
+
+  it("is itself where it holds none, and so is whatever else was thrown", () => {
+    const failure = new Failure("busy", "wait");
+    assert.equal(veiledFailure(failure, veil), failure);
+    assert.equal(veiledFailure("text", veil), "text");
+  });
+});
