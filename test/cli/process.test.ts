@@ -92,6 +92,29 @@ describe("picoclaw as a process", () => {
     });
   }
 
+  it("version --licenses lists what it is made of, and then every text", async () => {
+    const { code, stdout, stderr } = await picoclaw(["version", "--licenses"]);
+    assert.deepEqual([code, stderr], [0, ""]);
+    const [list = "", ...texts] = stdout.split(`\n\n${"-".repeat(78)}\n\n`);
+    const titles = list.split("\n").map((line) => line.replace(/ {2,}/, ": "));
+    assert.match(titles[0] ?? "", new RegExp(`^picoclaw ${VERSION}: MIT$`));
+    assert.ok(titles.some((title) => /^mqtt \d+\.\d+\.\d+: MIT$/.test(title)));
+    assert.deepEqual(
+      texts.map((text) => text.split("\n")[0]),
+      titles,
+    );
+    assert.ok(texts.every((text) => text.length > 80));
+  });
+
+  it("version --licenses --json is one line a package", async () => {
+    const { stdout } = await picoclaw(["version", "--licenses", "--json"]);
+    for (const line of stdout.trimEnd().split("\n")) {
+      const said: unknown = JSON.parse(line);
+      assert.ok(typeof said === "object" && said !== null);
+      assert.deepEqual(Object.keys(said), ["v", "type", "name", "version", "license", "text"]);
+    }
+  });
+
   it("a closed pipe ends it quietly with 0", async () => {
     const { code, stderr } = await picoclaw(["help", "send"], { leaveAfterFirstLine: true });
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });

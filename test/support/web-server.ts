@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { at } from "../../src/agent/read.ts";
 
-type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
+export type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
 /** A real HTTP server on loopback that remembers what it was asked for. */
 export interface WebServer extends AsyncDisposable {

@@ -114,6 +114,10 @@ export const FLAGS = {
   host: { type: "string", value: "HOST", summary: "the address that /health and /ready listen on" },
   "allow-empty": { type: "boolean", letter: "E", hidden: true, summary: "start without a model" },
   "no-truncate": { type: "boolean", letter: "T", hidden: true, summary: "whole texts in the log" },
+  licenses: {
+    type: "boolean",
+    summary: "show the licences of all that the program is made of, with their texts",
+  },
   json: { type: "boolean", summary: "print JSON Lines" },
   debug: { type: "boolean", letter: "d", summary: "say what happens inside, and show stacks" },
   "no-color": { type: "boolean", summary: "no colours" },

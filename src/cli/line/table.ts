@@ -197,10 +197,11 @@ const VERSION_COMMAND: Command = {
   aliases: ["v"],
   summary: "show the version",
   arguments: [],
-  flags: ["json"],
+  flags: ["licenses", "json"],
   examples: [
     { line: "picoclaw version", does: "the version, the runtime and the platform" },
     { line: "picoclaw --version", does: "the version alone" },
+    { line: "picoclaw version --licenses", does: "whose work it is made of, on what terms" },
   ],
 };
 
