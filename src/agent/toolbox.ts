@@ -1,6 +1,7 @@
 import type { Log } from "../base/log.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
+import { secretsIn } from "../config/secrets-in.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createExec } from "./tools/exec.ts";
@@ -10,6 +11,7 @@ import { createMemoryTool } from "./tools/memory.ts";
 import { createSkillTool, hasSkills } from "./tools/skills.ts";
 import { createWebFetch } from "./tools/web-fetch.ts";
 import { createWebSearch } from "./tools/web-search.ts";
+import { createLeakWatch } from "./tools/web/leak.ts";
 import type { Workspace, WorkspaceTexts } from "./workspace/contract.ts";
 
 export interface ToolboxOptions {
@@ -45,7 +47,8 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     now: () => Date.now(),
     log,
   });
-  const search = createWebSearch({ settings: settings.web, fetch, log });
+  const holdsSecret = createLeakWatch(secretsIn(config));
+  const search = createWebSearch({ settings: settings.web, fetch, log, holdsSecret });
   const skills = createSkillTool(workspace);
   const filter = createSecretFilter(options.veil, settings);
   const isOn = ({ name }: Tool): boolean => !settings.off.has(nameInSettings(name));
@@ -60,7 +63,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       ...(options.configFile !== undefined && { configFile: options.configFile }),
     }),
     exec.tool,
-    createWebFetch({ settings: settings.web, fetch, log }),
+    createWebFetch({ settings: settings.web, fetch, log, holdsSecret }),
     ...(search === undefined ? [] : [search]),
   ].filter(isOn);
   return {

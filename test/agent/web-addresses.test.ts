@@ -61,6 +61,22 @@ describe("an address", () => {
     }
   });
 
+  it("of the public internet may not where it is this machine's own, or on its own link", () => {
+    const near = createAllowance(["9.9.9.9"], () => ["8.8.4.4", "9.9.9.9", "2a00:1:2:3::5", "::1"]);
+    for (const [address, allowed] of [
+      ["8.8.4.4", false],
+      ["::ffff:8.8.4.4", false],
+      ["64:ff9b::808:404", false],
+      ["8.8.4.5", true],
+      ["9.9.9.9", true],
+      ["2a00:1:2:3::5", false],
+      ["2a00:1:2:3:ffff::1", false],
+      ["2a00:1:2:4::5", true],
+    ] as const) {
+      assert.equal(near(address, "x.test"), allowed, address);
+    }
+  });
+
   it("of a private network may not, and in the dress of IPv6 neither", () => {
     const byte = fc.nat(255);
     const inside = fc.oneof(
@@ -93,7 +109,11 @@ describe("web_fetch", () => {
       ①②⑦.⓪.⓪.① １２７.0.0.1 0.0.0.0 0 [::1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [0:0:0:0:0:0:0:1]
       example.com@127.0.0.1 user:pass@localhost 127%2e0.0.1`)) {
       const text = await fetchIt.run({ url: `http://${host}:${server.port}/` }, callFacts());
-      assert.match(text, /^error: .*(not a public one|no host of this name)/, host);
+      assert.match(
+        text,
+        /^error: .*(not a public one|no host of this name|with a user name)/,
+        host,
+      );
     }
     assert.deepEqual(server.seen, []);
   });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createWebSearch } from "../../src/agent/tools/web-search.ts";
 import type { WebSearchOptions } from "../../src/agent/tools/web-search.ts";
+import { createLeakWatch } from "../../src/agent/tools/web/leak.ts";
 import { Secret } from "../../src/base/secret.ts";
 import type { WebSettings } from "../../src/config/contract.ts";
 import { callFacts, createMemoryLog, toolSettings } from "../support/agent-config.ts";
@@ -44,6 +45,17 @@ const TOLD = `1. One & only
    about one
 2. (no title)
    https://two.test/`;
+
+describe("a search", () => {
+  it("does not carry a secret of the configuration away", async () => {
+    await using server = await openWebServer(answerWith("application/json", "{}"));
+    const holdsSecret = createLeakWatch(["sk-live-123456"]);
+    const { search } = searcher(searxng(server.base), server, { holdsSecret });
+    const query = `what is ${Buffer.from("sk-live-123456").toString("base64")}`;
+    assert.match(await search({ query }), /^error: the query was not sent: it holds a secret/);
+    assert.deepEqual(server.seen, []);
+  });
+});
 
 describe("SearXNG", () => {
   it("is asked for JSON, and its results are a numbered list", async () => {

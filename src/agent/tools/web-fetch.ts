@@ -9,6 +9,8 @@ import { defineTool } from "./define.ts";
 import { createAllowance } from "./web/addresses.ts";
 import type { Body } from "./web/body.ts";
 import { textOf } from "./web/charset.ts";
+import { HELD_BACK } from "./web/leak.ts";
+import type { HoldsSecret } from "./web/leak.ts";
 import { fetchPage } from "./web/page.ts";
 import type { Page } from "./web/page.ts";
 import { proxiedFetch } from "./web/proxy.ts";
@@ -20,6 +22,8 @@ export interface WebFetchOptions {
   /** Used where there is a proxy alone: else connections go to addresses that were checked. */
   readonly fetch: Fetch;
   readonly log: Log;
+  /** Whether an address would carry a secret of the configuration away. */
+  readonly holdsSecret?: HoldsSecret;
   /** The system's resolver where it is left out. */
   readonly lookup?: Lookup;
   /** For one call, in all; 60 s. */
@@ -47,10 +51,9 @@ const input = v.object({
 
 /** Fetches one page of the public web and tells its text; never reaches into private networks. */
 export function createWebFetch(options: WebFetchOptions): Tool {
-  const { settings, log, lookup, milliseconds = FETCH_MS } = options;
-  const hasProxy = settings.proxy.trim() !== "";
+  const { settings, log, holdsSecret, milliseconds = FETCH_MS } = options;
   const fetch = proxiedFetch(options.fetch, settings.proxy);
-  const isAllowed = createAllowance(settings.private_host_whitelist);
+  const load = createLoad(options);
   return defineTool({
     name: "web_fetch",
     description:
@@ -63,11 +66,9 @@ export function createWebFetch(options: WebFetchOptions): Tool {
       const url = URL.parse(written.trim().slice(0, MAX_URL));
       if (url === null) return "error: this is no address; give it whole, as in https://host/path";
       if (typeof fetch === "string") return fetch;
-      const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
-      const asked = { isAllowed, signal, most, milliseconds };
-      const ways = { ...(hasProxy && { proxied: fetch }), ...(lookup && { lookup }) };
+      if (holdsSecret?.(written) || holdsSecret?.(url.href)) return heldBack(log);
       try {
-        const page = await fetchPage(url, { ...asked, ...ways });
+        const page = await load(url, fetch, signal);
         return await told(page, Math.min(maxChars, MAX_CHARACTERS), settings);
       } catch (error) {
         signal.throwIfAborted();
@@ -78,6 +79,22 @@ export function createWebFetch(options: WebFetchOptions): Tool {
       }
     },
   });
+}
+
+/** Fetches as the settings say; `proxied` is used where they name a proxy. */
+function createLoad({ settings, lookup, milliseconds = FETCH_MS }: WebFetchOptions) {
+  const hasProxy = settings.proxy.trim() !== "";
+  const isAllowed = createAllowance(settings.private_host_whitelist);
+  const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
+  return (url: URL, proxied: Fetch, signal: AbortSignal): Promise<Page> => {
+    const ways = { ...(hasProxy && { proxied }), ...(lookup && { lookup }) };
+    return fetchPage(url, { isAllowed, signal, most, milliseconds, ...ways });
+  };
+}
+
+function heldBack(log: Log): string {
+  log.warn("a page was not fetched", { why: HELD_BACK });
+  return `error: this address was not fetched: ${HELD_BACK}`;
 }
 
 /** Errors that a model can understand without knowing this program. */

@@ -11,6 +11,8 @@ import { createBraveSearch } from "./web/brave.ts";
 import { startLimit } from "./web/deadline.ts";
 import { createDuckduckgoSearch } from "./web/duckduckgo.ts";
 import { lineOf } from "./web/html/readable.ts";
+import { HELD_BACK } from "./web/leak.ts";
+import type { HoldsSecret } from "./web/leak.ts";
 import { proxiedFetch } from "./web/proxy.ts";
 import type { Hit, Search, Wanted } from "./web/search.ts";
 import { SearchFault } from "./web/search.ts";
@@ -21,6 +23,8 @@ export interface WebSearchOptions {
   readonly settings: WebSettings;
   readonly fetch: Fetch;
   readonly log: Log;
+  /** Whether a query would carry a secret of the configuration away. */
+  readonly holdsSecret?: HoldsSecret;
   /** Addresses instead of the searches' own. */
   readonly bases?: Partial<Record<"brave" | "tavily" | "duckduckgo", string>>;
   /** For one call; 30 s. */
@@ -57,7 +61,7 @@ const input = v.object({
  * that gives an answer. Undefined where none can be asked.
  */
 export function createWebSearch(options: WebSearchOptions): Tool | undefined {
-  const { settings, log, milliseconds = SEARCH_MS } = options;
+  const { settings, log, holdsSecret, milliseconds = SEARCH_MS } = options;
   const searches = chosenSearches(settings, log).map((name): Named => {
     return { name, search: searchNamed(name, options), usual: usualCount(settings[name]) };
   });
@@ -72,6 +76,7 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
     async run({ query: written, count, range }, { signal }) {
       if (typeof fetch === "string") return fetch;
       const query = written.trim().slice(0, MAX_QUERY);
+      if (holdsSecret?.(query)) return `error: the query was not sent: ${HELD_BACK}`;
       const wanted = { query, ...(count && { count }), ...(range && { range }) };
       const end = performance.now() + milliseconds;
       const faults: string[] = [];

@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { networkInterfaces } from "node:os";
 
 /** An address or a network, as bits: 4 bytes of IPv4 or 16 of IPv6. */
 interface Network {
@@ -30,9 +31,11 @@ export type IsAllowed = (address: string, host: string) => boolean;
 
 /**
  * Allows the public internet, and what the list names: hosts, addresses, networks as `10.0.0.0/8`. A
- * host on the list may lead anywhere.
+ * host on the list may lead anywhere. What is public and yet this machine's own is refused as well:
+ * `own` tells its addresses, and with one of IPv6 goes the network around it, whose neighbours may trust
+ * it.
  */
-export function createAllowance(list: readonly string[]): IsAllowed {
+export function createAllowance(list: readonly string[], own = ownAddresses): IsAllowed {
   const words = list.map((word) => word.trim().toLowerCase()).filter((word) => word !== "");
   const networks = words.map(networkOf).filter((network) => network !== undefined);
   const hosts = new Set(words.filter((word) => networkOf(word) === undefined).map(plainHost));
@@ -41,8 +44,24 @@ export function createAllowance(list: readonly string[]): IsAllowed {
     const bytes = bytesOf(address);
     if (bytes === undefined) return false;
     const plain = DRESSED.some((network) => isIn(bytes, network)) ? bytes.slice(12) : bytes;
-    return isPublic(plain) || networks.some((one) => isIn(bytes, one) || isIn(plain, one));
+    if (networks.some((one) => isIn(bytes, one) || isIn(plain, one))) return true;
+    return isPublic(plain) && !own().some((near) => isIn(plain, aroundOf(near)));
   };
+}
+
+/** Of all interfaces as they are now: a board changes its network. */
+function ownAddresses(): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((all) =>
+    (all ?? []).map(({ address }) => address),
+  );
+}
+
+/** Bits of the network that an IPv6 host shares with its neighbours (RFC 4291 section 2.5.4). */
+const LINK_BITS = 64;
+
+function aroundOf(address: string): Network {
+  const bytes = bytesOf(address) ?? [];
+  return { bytes, bits: bytes.length === 16 ? LINK_BITS : 32 };
 }
 
 function isPublic(bytes: readonly number[]): boolean {

@@ -1,7 +1,8 @@
 import { readBody } from "./body.ts";
 import type { Body } from "./body.ts";
 import { startLimit } from "./deadline.ts";
-import { Refusal, request } from "./request.ts";
+import { assertFetchable } from "./fetchable.ts";
+import { request } from "./request.ts";
 import type { Answer, RequestOptions } from "./request.ts";
 
 /** A page as it was found. */
@@ -47,9 +48,7 @@ export async function fetchPage(start: URL, options: PageOptions): Promise<Page>
 async function followed(start: URL, options: PageOptions): Promise<Page> {
   let url = start;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-    if (url.protocol !== "http:" && url.protocol !== "https:") {
-      throw new Refusal("only http and https addresses can be fetched");
-    }
+    assertFetchable(url);
     const answer = await request(url, options);
     try {
       const next = REDIRECTS.has(answer.status) ? answer.header("location") : "";
