@@ -46,6 +46,8 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     restrict,
     now: () => Date.now(),
     log,
+    secretFiles: config.channels.map(({ settings: { tls } }) => tls.key_file ?? ""),
+    ...(options.configFile !== undefined && { configFile: options.configFile }),
   });
   const holdsSecret = createLeakWatch(secretsIn(config));
   const search = createWebSearch({ settings: settings.web, fetch, log, holdsSecret });

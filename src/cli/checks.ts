@@ -1,17 +1,19 @@
+import { commandCheck } from "../agent/tools/exec/cage/check.ts";
 import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
 import { visible } from "../base/visible.ts";
-import type { MqttChannel } from "../config/contract.ts";
+import type { Config, MqttChannel } from "../config/contract.ts";
 import { trustCheck } from "../mqtt/trust.ts";
 
 export interface CheckUp {
   /** As they are dialled: a built-in broker's with its port. */
   readonly channels: readonly MqttChannel[];
+  readonly config: Pick<Config, "agents" | "tools">;
 }
 
 /** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
-export function checkUp({ channels }: CheckUp): readonly Check[] {
-  const found = channels.map(trustCheck);
+export async function checkUp({ channels, config }: CheckUp): Promise<readonly Check[]> {
+  const found = [...channels.map(trustCheck), await commandCheck(config)];
   return found.filter((check) => check !== undefined);
 }
 

@@ -75,7 +75,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     closing,
     withBrokers(options.channels, log),
   );
-  logChecks(checkUp({ channels: dialled }), log);
+  logChecks(await checkUp({ channels: dialled, config }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });
   opened.resolve(channels);

@@ -46,9 +46,9 @@ const TOOL_SETTINGS: readonly Setting[] = [
   ...["exec", "read_file", "web", ...SWITCHED].map((name) =>
     toolSetting([name, "enabled"], EXEC.enabled),
   ),
-  ...(["enable_deny_patterns", "allow_remote", "timeout_seconds"] as const).map((key) =>
-    toolSetting(["exec", key], EXEC[key]),
-  ),
+  ...(
+    ["enable_deny_patterns", "allow_remote", "timeout_seconds", "sandbox", "allow_network"] as const
+  ).map((key) => toolSetting(["exec", key], EXEC[key])),
   ...(["filter_sensitive_data", "filter_min_length"] as const).map((key) =>
     toolSetting([key], TOOLS[key]),
   ),

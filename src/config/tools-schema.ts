@@ -58,6 +58,13 @@ const MODES: ReadonlyMap<string, ToolSettings["read_file"]["mode"]> = new Map([
   ["lines", "lines"],
 ]);
 
+const SANDBOXES: ReadonlyMap<string, ToolSettings["exec"]["sandbox"]> = new Map([
+  ["", "auto"],
+  ["auto", "auto"],
+  ["bwrap", "bwrap"],
+  ["none", "none"],
+]);
+
 const search = { enabled: or(flag(), false), max_results: or(integer(0, 100), 5) };
 const keyed = { ...search, api_keys: v.optional(oneOrMore(secret()), () => []) };
 const pattern = () => oneOrMore(field("a regular expression", readPattern));
@@ -84,6 +91,8 @@ export const EXEC = {
   custom_deny_patterns: v.optional(pattern(), () => []),
   custom_allow_patterns: v.optional(pattern(), () => []),
   timeout_seconds: or(integer(0, 86_400), 60),
+  sandbox: or(choice("auto, bwrap or none", SANDBOXES), "auto"),
+  allow_network: or(flag(), false),
 };
 
 /** `tools.read_file`. */

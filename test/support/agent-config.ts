@@ -75,6 +75,8 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
       custom_deny_patterns: [],
       custom_allow_patterns: [],
       timeout_seconds: 60,
+      sandbox: "auto",
+      allow_network: false,
     },
     read_file: { mode: "bytes", max_read_file_size: 65_536 },
     web: {

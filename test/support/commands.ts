@@ -21,7 +21,7 @@ export async function createCommands(
   const folder = await temporaryFolder();
   const exec = createExec({
     workspace: folder.path,
-    settings: { ...toolSettings().exec, enable_deny_patterns: false, ...settings },
+    settings: { ...toolSettings().exec, enable_deny_patterns: false, sandbox: "none", ...settings },
     restrict: false,
     now: () => performance.now(),
     log: SILENT,

@@ -24,6 +24,10 @@ export interface ExecOptions {
   /** Milliseconds. */
   readonly now: () => number;
   readonly log: Log;
+  /** The configuration's file, which no command may see. */
+  readonly configFile?: string;
+  /** Other files with keys, such as those of certificates. */
+  readonly secretFiles?: readonly string[];
   /** Reads the environment; the process's own where left out. */
   readonly variable?: (name: string) => string | undefined;
 }
@@ -67,7 +71,7 @@ interface Actions {
 
 function createActions(options: ExecOptions): Actions {
   const { settings, now, log } = options;
-  const rules: Rules = { ...options, env: commandEnvironment(options.variable ?? variable) };
+  const rules = rulesOf(options);
   const sessions = createSessions(now);
   const foreground = new Set<Running>();
   const closed = new AbortController();
@@ -113,4 +117,13 @@ function createActions(options: ExecOptions): Actions {
 /** The shorter of what the model asks for and what the settings allow. */
 function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
   return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
+}
+
+function rulesOf({ variable: read = variable, secretFiles = [], ...options }: ExecOptions): Rules {
+  const credentials = read("CREDENTIALS_DIRECTORY") ?? "";
+  return {
+    ...options,
+    env: commandEnvironment(read, options.workspace),
+    secretFiles: [...secretFiles, credentials].filter((path) => path !== ""),
+  };
 }

@@ -1,3 +1,7 @@
+import { platform } from "node:os";
+import { isAbsolute } from "node:path";
+import { isInside } from "../../inside.ts";
+
 /** What commands may know of this program's environment: how to run, never a key or a setting of ours. */
 const ALLOWED = [
   ..."PATH HOME USER LOGNAME SHELL TMPDIR TZ".split(" "),
@@ -10,11 +14,23 @@ const ALLOWED = [
 
 const USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The environment of commands: a few names of ours, and a terminal that can do nothing. */
+/**
+ * The environment of commands: a few names of ours, and a terminal that can do nothing. Programs are
+ * looked for in no folder of the workspace, where a command could have put its own `ls`.
+ */
 export function commandEnvironment(
   variable: (name: string) => string | undefined,
+  workspace: string,
 ): Readonly<Record<string, string>> {
   const known = ALLOWED.map((name) => [name, variable(name)] as const);
   const set = known.filter((pair): pair is readonly [string, string] => pair[1] !== undefined);
-  return { PATH: USUAL_PATH, ...Object.fromEntries(set), TERM: "dumb" };
+  const { PATH = USUAL_PATH, ...others } = Object.fromEntries(set);
+  return { ...others, PATH: trustedPath(PATH, workspace) || USUAL_PATH, TERM: "dumb" };
+}
+
+function trustedPath(path: string, workspace: string): string {
+  // On Windows a colon belongs to the drive.
+  if (platform() === "win32") return path;
+  const folders = path.split(":");
+  return folders.filter((folder) => isAbsolute(folder) && !isInside(folder, workspace)).join(":");
 }

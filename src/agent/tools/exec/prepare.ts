@@ -3,8 +3,10 @@ import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
 import { FileFault } from "../files/fault.ts";
 import { locate, realWorkspace } from "../files/locate.ts";
+import { cageOf } from "./cage/cage.ts";
 import { blockedBy } from "./guard.ts";
 import type { ExecInput } from "./input.ts";
+import { limitWords } from "./limits.ts";
 import type { SessionStart } from "./sessions.ts";
 import { terminalWords } from "./terminal.ts";
 
@@ -14,6 +16,10 @@ export interface Rules {
   readonly settings: ExecSettings;
   readonly restrict: boolean;
   readonly env: Readonly<Record<string, string>>;
+  /** The configuration's file, which no command may see. */
+  readonly configFile?: string;
+  /** Other files and folders with keys. */
+  readonly secretFiles: readonly string[];
 }
 
 /** All that a command needs to start. Throws a `FileFault` in words for the model where it must not. */
@@ -24,14 +30,17 @@ export async function prepared(input: ExecInput, rules: Rules): Promise<SessionS
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
   assertAllowed(command, { ...rules, workspace }, cwd);
-  const start = { command, cwd, env: rules.env };
+  const cage = await cageOf({ ...rules, workspace, path: rules.env["PATH"] ?? "", writable: [] });
+  const limits = await limitWords(cwd);
+  const env = cage === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
+  const start = { command, cwd, env, limits, ...(cage !== undefined && { cage }) };
   if (input.pty !== true) return start;
   const terminal = await terminalWords(rules.env);
   if (terminal === undefined) {
     throw new FileFault("there is no terminal: the program script is not installed here");
   }
   // `script` would take the user's own shell.
-  return { ...start, terminal, env: { ...rules.env, SHELL: "/bin/sh" } };
+  return { ...start, terminal, env: { ...env, SHELL: "/bin/sh" } };
 }
 
 /** Throws a `FileFault` where the guard blocks a text for a shell. */

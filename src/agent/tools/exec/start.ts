@@ -9,12 +9,23 @@ export interface Start {
   readonly command: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Words before the command that put it into a cage; none is none. */
+  readonly cage?: Cage;
+  /** Words before the command that bound what it can take. */
+  readonly limits: readonly string[];
   /** Words before the command that give it a terminal; none is none. */
   readonly terminal?: readonly string[];
   /** Whether something can be written to it; else its input is empty. */
   readonly hasInput: boolean;
   /** Gets both of its outputs in the order in which they arrive. */
   readonly onOutput: (bytes: Uint8Array) => void;
+}
+
+/** What keeps a command from the rest of the machine. */
+export interface Cage {
+  readonly words: readonly string[];
+  /** What it does not let through, for a model that wonders why its command failed. */
+  readonly note: string;
 }
 
 /** How a command ended. */
@@ -25,6 +36,8 @@ export interface Ending {
   readonly fault?: string;
   /** It left processes running, which were ended. */
   readonly leftSome?: boolean;
+  /** What its cage does not let through, where it had one. */
+  readonly note?: string;
 }
 
 export interface Running {
@@ -45,7 +58,7 @@ const LAST_WORDS_MS = 500;
 export function startCommand(start: Start): Running {
   const mark = randomUUID();
   const child = spawned(start, mark);
-  const tree = { leader: child.pid ?? 0, mark };
+  const tree = { leader: child.pid ?? 0, mark, isCaged: start.cage !== undefined };
   for (const output of [child.stdout, child.stderr]) {
     if (output !== null) drain(output, start.onOutput);
   }
@@ -68,7 +81,7 @@ export function startCommand(start: Start): Running {
     if (ending.fault !== undefined) return ending;
     const leftSome = await endTree(tree);
     await closedWithin(LAST_WORDS_MS);
-    return { ...ending, leftSome };
+    return { ...ending, leftSome, ...(start.cage !== undefined && { note: start.cage.note }) };
   };
   const closedWithin = (milliseconds: number): Promise<void> =>
     Promise.race([closed, wait(milliseconds)]);
@@ -79,21 +92,28 @@ export function startCommand(start: Start): Running {
   };
 }
 
-function spawned({ command, cwd, env, terminal, hasInput }: Start, mark: string): ChildProcess {
+function spawned(start: Start, mark: string): ChildProcess {
+  const { command, cwd, env, cage, hasInput } = start;
   const isWindows = platform() === "win32";
   const [file, ...words] = isWindows
     ? ["cmd.exe", "/d", "/s", "/c", `"${command}"`]
-    : terminal === undefined
-      ? ["/bin/sh", "-c", command]
-      : [...terminal, command, "/dev/null"];
+    : wordsOf(start, mark);
   return spawn(file ?? "", words, {
     cwd,
-    env: { ...env, [MARK]: mark },
+    env: cage === undefined ? { ...env, [MARK]: mark } : env,
     detached: !isWindows,
     stdio: [hasInput ? "pipe" : "ignore", "pipe", "pipe"],
     windowsHide: true,
     windowsVerbatimArguments: isWindows,
   });
+}
+
+function wordsOf({ command, cage, limits, terminal }: Start, mark: string): readonly string[] {
+  // The cage's own processes have no mark: asking them to end would kill what is in it.
+  const around = cage === undefined ? [] : [...cage.words, "--setenv", MARK, mark, "--"];
+  const shell =
+    terminal === undefined ? ["/bin/sh", "-c", command] : [...terminal, command, "/dev/null"];
+  return [...around, ...limits, ...shell];
 }
 
 interface Ends {

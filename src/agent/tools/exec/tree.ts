@@ -9,6 +9,8 @@ export interface Tree {
   readonly leader: number;
   /** In the environment of each of its processes: finds those that left the group, too. */
   readonly mark: string;
+  /** Its leader is a cage, which takes all that is in it along when it is ended. */
+  readonly isCaged: boolean;
 }
 
 /** The variable that holds the mark. */
@@ -46,8 +48,12 @@ async function isGoneWithin(milliseconds: number, tree: Tree): Promise<boolean> 
 }
 
 async function signalTree(tree: Tree, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
-  signalGroup(tree.leader, signal);
-  for (const pid of (await processesOf(tree)) ?? []) signalProcess(pid, signal);
+  // A cage that is asked to end would not wait for what is in it.
+  const isSpared = tree.isCaged && signal === "SIGTERM";
+  if (!isSpared) signalGroup(tree.leader, signal);
+  for (const { pid, isCage } of (await processesOf(tree)) ?? []) {
+    if (!isCage || !isSpared) signalProcess(pid, signal);
+  }
 }
 
 async function isAnythingLeft(tree: Tree): Promise<boolean> {
@@ -56,28 +62,35 @@ async function isAnythingLeft(tree: Tree): Promise<boolean> {
   return platform() === "win32" ? signalProcess(tree.leader, 0) : signalGroup(tree.leader, 0);
 }
 
+interface Member {
+  readonly pid: number;
+  /** It is not of the command, but around it. */
+  readonly isCage: boolean;
+}
+
 /** The living processes of a tree; undefined where the system does not tell. */
-async function processesOf(tree: Tree): Promise<number[] | undefined> {
+async function processesOf(tree: Tree): Promise<readonly Member[] | undefined> {
   if (platform() !== "linux") return undefined;
   const names = await readdir("/proc").catch(() => []);
   const pids = names.filter((name) => /^\d+$/.test(name));
   if (pids.length === 0) return undefined;
-  const found = await Promise.all(pids.map((pid) => isOf(tree, pid)));
-  return pids.filter((_, index) => found[index]).map(Number);
+  const found = await Promise.all(pids.map((pid) => memberOf(tree, pid)));
+  return found.filter((member) => member !== undefined);
 }
 
-async function isOf({ leader, mark }: Tree, pid: string): Promise<boolean> {
+async function memberOf({ leader, mark, isCaged }: Tree, pid: string): Promise<Member | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
     // After the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
     const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     // The dead wait for somebody to ask how they died, who may never do so.
-    if (state === "Z" || state === "X") return false;
-    if (Number(group) === leader) return true;
-    return (await readFile(`/proc/${pid}/environ`)).includes(`${MARK}=${mark}`);
+    if (state === "Z" || state === "X") return undefined;
+    if (Number(group) === leader) return { pid: Number(pid), isCage: isCaged };
+    const isMarked = (await readFile(`/proc/${pid}/environ`)).includes(`${MARK}=${mark}`);
+    return isMarked ? { pid: Number(pid), isCage: false } : undefined;
   } catch {
     // Gone in this moment, or another user's.
-    return false;
+    return undefined;
   }
 }
 

@@ -10,11 +10,12 @@ const NEW_LINE = 0x0a;
 const MAX_COMMAND = 100;
 
 /** How a command ended, as a line below its output. */
-export function endingText({ code, signal, fault, leftSome }: Ending): string {
+export function endingText({ code, signal, fault, leftSome, note }: Ending): string {
   if (fault !== undefined) return `[could not be started: ${fault}]`;
   const how = signal === null ? `exit code ${code ?? "unknown"}` : `ended by ${signal}`;
   const left = "; processes that it left running were ended, use background for those";
-  return `[${how}${leftSome === true ? left : ""}]`;
+  const why = code !== 0 && note !== undefined ? `; ${note}` : "";
+  return `[${how}${leftSome === true ? left : ""}${why}]`;
 }
 
 /** A session in a line: what it is and how it is. */

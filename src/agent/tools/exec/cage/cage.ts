@@ -1,0 +1,75 @@
+import { homedir, userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import type { ExecSettings } from "../../../../config/contract.ts";
+import { FileFault } from "../../files/fault.ts";
+import type { Cage } from "../start.ts";
+import { cageWords, findBubblewrap } from "./bubblewrap.ts";
+import type { Bubblewrap } from "./bubblewrap.ts";
+import { mountsOf } from "./mounts.ts";
+
+export interface CageOptions {
+  /** Real path. */
+  readonly workspace: string;
+  readonly settings: Pick<ExecSettings, "sandbox" | "allow_network">;
+  /** The configuration's file: the folder around it is not seen. */
+  readonly configFile?: string;
+  /** Other files and folders with keys. */
+  readonly secretFiles: readonly string[];
+  readonly path: string;
+  /** Real paths outside of the workspace that may be written. */
+  readonly writable: readonly string[];
+}
+
+/**
+ * The words before a command that put it into a cage; undefined where it runs without one. Throws a
+ * `FileFault` where it must have one and cannot.
+ */
+export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
+  const { workspace, settings, configFile, path, writable } = options;
+  const bubblewrap = await cageIn(settings, path);
+  if (bubblewrap === undefined) return undefined;
+  const network = settings.allow_network;
+  const mounts = await mountsOf({
+    workspace,
+    homes: homesHere(),
+    secrets: secretsOf(options),
+    path,
+    readable: configFile === undefined ? [] : [join(dirname(configFile), "skills")],
+    writable,
+    network,
+  });
+  const note = `it ran in a sandbox: only the workspace and /tmp can be written${network ? "" : ", there is no network"}, homes and services are out of reach`;
+  return { words: cageWords(bubblewrap, mounts, network), note };
+}
+
+/** The cage that the settings ask for and the machine has. */
+async function cageIn(
+  { sandbox }: CageOptions["settings"],
+  path: string,
+): Promise<Bubblewrap | undefined> {
+  if (sandbox === "none") return undefined;
+  const found = await findBubblewrap(path);
+  if ("program" in found) return found;
+  if (sandbox === "auto") return undefined;
+  throw new FileFault(
+    `no command is run: tools.exec.sandbox is bwrap, and ${found.why}; the owner can install bubblewrap or set tools.exec.sandbox`,
+  );
+}
+
+function homesHere(): readonly string[] {
+  // The variable HOME may name another than the list of users.
+  try {
+    return [...new Set([homedir(), userInfo().homedir])];
+  } catch {
+    return [homedir()];
+  }
+}
+
+/** The folder of the configuration, unless it is the system's or the workspace; and the file itself. */
+function secretsOf({ configFile, secretFiles, workspace }: CageOptions): readonly string[] {
+  if (configFile === undefined) return secretFiles;
+  const folder = dirname(configFile);
+  const isOwn = !/^\/(?:etc|opt|srv|usr|var)?$/.test(folder) && folder !== workspace;
+  const files = [...secretFiles, configFile, join(folder, ".security.yml")];
+  return isOwn ? [folder, ...files] : files;
+}

@@ -1,0 +1,122 @@
+import { realpath, stat } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { isInside } from "../../../inside.ts";
+import { HIDDEN, KEPT_FOLDERS, KEPT_IF_THERE, PRIVATE } from "./hidden.ts";
+
+/** What is peculiar to this machine and this command. */
+export interface Grounds {
+  /** Real path. */
+  readonly workspace: string;
+  /** Folders of the program's user: nothing in them is seen, what is written there is gone afterwards. */
+  readonly homes: readonly string[];
+  /** Files and folders that hold keys: of the configuration, of systemd. */
+  readonly secrets: readonly string[];
+  /** The variable PATH. */
+  readonly path: string;
+  /** Real paths in what is hidden that may be read all the same, and others that may be written. */
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
+  readonly network: boolean;
+}
+
+/** One thing that the cage puts on a path. */
+export interface Mount {
+  readonly path: string;
+  /** `blank`: nothing is there; `private`: nothing at first; `seen` and `writable`: the machine's own. */
+  readonly as: "system" | "blank" | "nothing" | "private" | "seen" | "writable";
+  /** Where what is seen really lies, where that is elsewhere. */
+  readonly from?: string;
+}
+
+/** Of two things on one path the later counts. */
+const ORDER: readonly Mount["as"][] = ["system", "blank", "nothing", "private", "seen", "writable"];
+
+/**
+ * What a cage shows: the machine's files to be read, a workspace to be written, no secrets. In the
+ * order in which it is to be mounted: what lies in a folder comes after the folder.
+ */
+export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
+  const { workspace, homes, secrets, readable, writable } = grounds;
+  const keptIfThere = KEPT_IF_THERE.map((name) => join(workspace, name));
+  const hidden = await existing([...HIDDEN, ...secrets, ...keptIfThere].map(blankOf));
+  const emptied = await existing([...PRIVATE, ...homes].map(privateOf));
+  const kept = KEPT_FOLDERS.map(async (name): Promise<Mount> => {
+    const path = join(workspace, name);
+    return { path: (await realOrNone(path)) ?? path, as: "blank" };
+  });
+  const all: Mount[] = [
+    { path: "/dev", as: "system" },
+    { path: "/proc", as: "system" },
+    ...hidden,
+    ...emptied,
+    ...(await seenOf(grounds, [...hidden, ...emptied])),
+    ...(await existing(readable.map((path) => openOf(path, "seen")))),
+    ...(await existing(writable.map((path) => openOf(path, "writable")))),
+    { path: workspace, as: "writable" },
+    ...(await Promise.all(kept)),
+  ];
+  const sorted = all.toSorted(
+    (left, right) =>
+      depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
+  );
+  const lasting = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
+  return lasting.filter((mount) => !isHiddenAlready(mount, lasting));
+}
+
+/** What nobody sees need not be hidden. */
+function isHiddenAlready({ path, as }: Mount, all: readonly Mount[]): boolean {
+  if (as !== "blank" && as !== "nothing") return false;
+  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
+  return around?.as === "blank" || around?.as === "private";
+}
+
+/** What is hidden for the most part, and needed: where programs are, and the names of the network. */
+async function seenOf(
+  { path, network, homes }: Grounds,
+  hidden: readonly Mount[],
+): Promise<readonly Mount[]> {
+  const folders = path.split(":").filter((folder) => isAbsolute(folder));
+  const libraries = folders
+    .filter((folder) => basename(folder) === "bin")
+    .map((folder) => join(dirname(folder), "lib"));
+  const names = network ? ["/etc/resolv.conf"] : [];
+  const isHidden = (one: string): boolean =>
+    hidden.some((mount) => one !== mount.path && isInside(one, mount.path)) &&
+    !homes.some((home) => isInside(home, one));
+  const mounts = [...folders, ...libraries, ...names].map(async (name): Promise<Mount[]> => {
+    const real = await realOrNone(name);
+    if (real === undefined) return [];
+    // A folder of links may lie in what is hidden, and what they lead to elsewhere.
+    const seen = [...new Set([real, resolve(name)])].filter(isHidden);
+    return seen.map((one) => ({ path: one, as: "seen", from: real }));
+  });
+  return (await Promise.all(mounts)).flat();
+}
+
+async function existing(mounts: readonly Promise<Mount | undefined>[]): Promise<readonly Mount[]> {
+  return (await Promise.all(mounts)).filter((mount) => mount !== undefined);
+}
+
+async function openOf(path: string, as: "seen" | "writable"): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  return real === undefined ? undefined : { path: real, as };
+}
+
+async function blankOf(path: string): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  if (real === undefined || real === "/") return undefined;
+  return { path: real, as: (await stat(real)).isDirectory() ? "blank" : "nothing" };
+}
+
+async function privateOf(path: string): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  return real === undefined || real === "/" ? undefined : { path: real, as: "private" };
+}
+
+async function realOrNone(path: string): Promise<string | undefined> {
+  return await realpath(path).catch(() => undefined);
+}
+
+function depthOf(path: string): number {
+  return path.split("/").filter((name) => name !== "").length;
+}

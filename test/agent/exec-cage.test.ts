@@ -1,0 +1,267 @@
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { chmod, chown, mkdir, readdir, readFile, realpath, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { cageOf } from "../../src/agent/tools/exec/cage/cage.ts";
+import { commandCheck } from "../../src/agent/tools/exec/cage/check.ts";
+import { limitWords } from "../../src/agent/tools/exec/limits.ts";
+import type { ExecSettings } from "../../src/config/contract.ts";
+import { agentDefaults, toolSettings } from "../support/agent-config.ts";
+import { withBubblewrap } from "../support/cages.ts";
+import { createCommands, isAlive } from "../support/commands.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { answerWith, openWebServer } from "../support/web-server.ts";
+
+const CAGE = { sandbox: "bwrap" } as const;
+const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
+const isRoot = process.getuid?.() === 0;
+
+/** The processes of the whole machine whose command line holds, or is, some words. */
+async function processesWith(words: string, isAll = false): Promise<number[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+  );
+  const isWanted = (line = ""): boolean => {
+    const text = line.replaceAll("\0", " ").trim();
+    return isAll ? text === words : text.includes(words);
+  };
+  return pids.filter((_, index) => isWanted(lines[index])).map(Number);
+}
+
+const check = (settings: Partial<ExecSettings>, path: string) =>
+  commandCheck(
+    {
+      agents: { defaults: agentDefaults() },
+      tools: toolSettings({ exec: { ...toolSettings().exec, ...settings } }),
+    },
+    (name) => (name === "PATH" ? path : undefined),
+  );
+
+describe("a command in a cage", await withBubblewrap(), () => {
+  it("works in the workspace as it would outside of one", async () => {
+    await using commands = await createCommands(CAGE);
+    const { call, workspace } = commands;
+    await mkdir(join(workspace, "sub"));
+    const real = await realpath(workspace);
+    assert.equal(await call({ command: "pwd", cwd: "sub" }), `${real}/sub\n[exit code 0]`);
+    const text = await call({
+      command:
+        "echo a > a; for f in *; do [ -f $f ] && wc -c < $f; done; df -h . > /dev/null; date +%s > /dev/null; git --version > /dev/null; mktemp > /dev/null && echo ok",
+    });
+    assert.equal(text, "2\nok\n[exit code 0]");
+    assert.equal(await readFile(join(workspace, "a"), "utf8"), "a\n");
+    assert.match(
+      await call({ command: "exit 3" }),
+      /^\(no output\)\n\[exit code 3; .*sandbox.*\]$/,
+    );
+  });
+
+  it("reads no configuration, no keys, no home and no conversation", async () => {
+    await using folder = await temporaryFolder();
+    const workspace = join(folder.path, "workspace");
+    const hidden = ["config.json", ".security.yml", "workspace/state/picoclaw.db"];
+    hidden.push("workspace/sessions/a.jsonl", "workspace/memory/clients/kitchen.md");
+    await Promise.all(
+      ["state", "sessions", "memory/clients"].map((name) =>
+        mkdir(join(workspace, name), { recursive: true }),
+      ),
+    );
+    await Promise.all(hidden.map((name) => writeFile(join(folder.path, name), "the secret")));
+    const key = join(folder.path, "key.pem");
+    await writeFile(key, "the secret");
+    const configFile = join(folder.path, "config.json");
+    await using commands = await createCommands(CAGE, {
+      workspace,
+      configFile,
+      secretFiles: [key],
+    });
+    for (const name of [...hidden, "key.pem"]) {
+      const text = await commands.call({ command: `cat ${join(folder.path, name)}; true` });
+      assert.match(text, /No such file|Permission denied/, name);
+      assert.doesNotMatch(text, /the secret/, name);
+    }
+    const around = await commands.call({
+      command: "ls -A ~ | grep -v -e cargo -e pyenv -e local; ls -A /run /home; true",
+    });
+    assert.doesNotMatch(around, /ssh|bash|docker|dbus|user/);
+    if (isRoot) {
+      const shadow = await commands.call({ command: "cat /etc/shadow" });
+      assert.match(shadow, /Permission denied/);
+    }
+  });
+
+  it("writes nowhere but in the workspace, and forges no conversation there", async () => {
+    await using commands = await createCommands(CAGE);
+    const places = "/x /etc/x /usr/bin/x /var/x /dev/x /sys/x /home/x state/x sessions/x";
+    const text = await commands.call({
+      command: `for f in ${places}; do echo x > $f && echo "wrote $f"; done 2> /dev/null; rm -rf state sessions 2> /dev/null; mv state other 2> /dev/null; ls -d state sessions; true`,
+    });
+    assert.equal(text, "sessions\nstate\n[exit code 0]");
+    assert.equal(
+      await commands.call({ command: "echo a > /tmp/mine && echo b > ~/mine && cat /tmp/mine" }),
+      "a\n[exit code 0]",
+    );
+    assert.match(await commands.call({ command: "cat /tmp/mine ~/mine" }), /No such file/);
+  });
+
+  it("reaches no network and no service of this machine unless that is allowed", async () => {
+    await using neighbour = await openWebServer(answerWith("text/plain", "hello"));
+    const command = `curl -s --max-time 5 ${neighbour.base}/`;
+    await using closed = await createCommands(CAGE);
+    assert.match(await closed.call({ command }), /^\(no output\)\n\[exit code 7; .*no network/);
+    await using open = await createCommands({ ...CAGE, allow_network: true });
+    assert.match(await open.call({ command }), /^hello\n\[exit code 0\]$/);
+  });
+
+  it("sees and can signal its own processes alone, and has no rights left to gain", async () => {
+    await using commands = await createCommands(CAGE);
+    const text = await commands.call({
+      command: `ls /proc | grep -c '^[0-9]'; kill -0 ${process.pid} 2>&1; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; unshare -Ur true 2>&1 | grep -c .; cat /proc/1/environ | tr '\\0' '\\n' | grep -c COMMAND_ID`,
+    });
+    const [processes, kill, ...rights] = text.split("\n").filter((line) => line !== "");
+    assert.ok(Number(processes) < 8, text);
+    assert.match(kill ?? "", /No such process/);
+    const none = "0000000000000000";
+    assert.deepEqual(
+      rights.slice(0, 5).map((line) => line.replace(/\s+/g, " ")),
+      [`CapEff: ${none}`, `CapBnd: ${none}`, "NoNewPrivs: 1", "1", "0"],
+    );
+  });
+
+  it("has a terminal where it wants one, that leads to nobody else's", async () => {
+    await using commands = await createCommands(CAGE);
+    const started = await commands.call({ command: "tty; echo $0", background: true, pty: true });
+    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    await until("it ended", async () => {
+      return (await commands.call({ action: "poll", sessionId })).includes("exit code 0");
+    });
+    assert.match(await commands.call({ action: "read", sessionId }), /^\/dev\/pts\/0\n/);
+  });
+
+  it("is asked to end, then ended with all that left its group and its environment", async () => {
+    await using commands = await createCommands(CAGE);
+    const { workspace, call } = commands;
+    const name = `7${process.pid % 10_000}`;
+    const started = await call({
+      command: `trap 'echo bye > bye; exit' TERM; (env -i setsid sleep 600.${name} &) ; nohup sleep 601.${name} > /dev/null 2>&1 & echo up > up; while :; do sleep 0.05; done`,
+      background: true,
+    });
+    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    await until(
+      "both run",
+      async () => (await processesWith(`sleep 601.${name}`, true)).length > 0,
+    );
+    await call({ action: "kill", sessionId });
+    assert.equal(await readFile(join(workspace, "bye"), "utf8"), "bye\n");
+    assert.deepEqual(await processesWith(`.${name}`), []);
+    await call({ command: `(env -i setsid sleep 602.${name} > /dev/null 2>&1 &); true` });
+    await until("it is gone", async () => (await processesWith(`.${name}`)).length === 0);
+  });
+
+  it("does not outlive the gateway, not even one that was killed", async () => {
+    await using folder = await temporaryFolder();
+    const name = `8${process.pid % 10_000}`;
+    const command = `(env -i setsid sleep 600.${name} &); exec sleep 601.${name}`;
+    const holder = join(import.meta.dirname, "exec-holder.ts");
+    const child = spawn(process.execPath, [...RUN, holder, folder.path, command], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    // Not what holds the command in its words, but what runs.
+    const pids = async (): Promise<number[]> => [
+      ...(await processesWith(`sleep 600.${name}`, true)),
+      ...(await processesWith(`sleep 601.${name}`, true)),
+    ];
+    await until("it runs", async () => (await pids()).length === 2);
+    const before = await pids();
+    child.kill("SIGKILL");
+    await until("all of it is gone", async () => {
+      const alive = await Promise.all(before.map(isAlive));
+      return alive.every((one) => !one);
+    });
+  });
+
+  it(
+    "is the same for an ordinary user",
+    { skip: isRoot ? false : "only root can be another" },
+    async () => {
+      await using folder = await temporaryFolder();
+      await chown(folder.path, 65_534, 65_534);
+      await chmod(folder.path, 0o700);
+      const cage = await cageOf({
+        workspace: await realpath(folder.path),
+        settings: { sandbox: "bwrap", allow_network: false },
+        secretFiles: [],
+        path: "/usr/bin:/bin",
+        writable: [],
+      });
+      assert.ok(cage !== undefined);
+      const words = [
+        ..."--reuid=65534 --regid=65534 --clear-groups --".split(" "),
+        ...cage.words,
+        "--",
+        ...(await limitWords(await realpath(folder.path))),
+        "/bin/sh",
+        "-c",
+        // A fork bomb ends at its bound, and what could be started still ends.
+        "id -u; echo a > a; ls /home; echo x > /x; bomb() { bomb | bomb & }; bomb 2> /dev/null; cat a",
+      ];
+      const options = { cwd: folder.path, timeout: 20_000 };
+      const text = await new Promise<string>((resolve) => {
+        execFile("setpriv", words, options, (_, stdout, stderr) => resolve(`${stdout}${stderr}`));
+      });
+      assert.match(text, /^65534\n(a\n)?[^]*Read-only file system/);
+    },
+  );
+});
+
+describe("without bubblewrap", () => {
+  it("a command runs without a cage, which is told, or not at all where it must have one", async () => {
+    await using folder = await temporaryFolder();
+    const path = `${folder.path}:/usr/nowhere`;
+    const variable = (name: string) => (name === "PATH" ? path : undefined);
+    await using free = await createCommands({ sandbox: "auto" }, { variable });
+    assert.equal(await free.call({ command: "echo $0" }), "/bin/sh\n[exit code 0]");
+    await using strict = await createCommands(CAGE, { variable });
+    const refused = await strict.call({ command: "echo a > a" });
+    assert.match(
+      refused,
+      /^error: no command is run: tools\.exec\.sandbox is bwrap, and .*not installed/,
+    );
+    assert.deepEqual(await readdir(strict.workspace), []);
+    const [warned, failed] = [await check({ sandbox: "auto" }, path), await check(CAGE, path)];
+    assert.deepEqual(
+      [warned?.result, warned?.remedy, failed?.result],
+      ["warn", "apt-get install bubblewrap", "fail"],
+    );
+  });
+
+  it("that works, none is pretended", async () => {
+    await using folder = await temporaryFolder();
+    const program = join(folder.path, "bwrap");
+    await writeFile(program, "#!/bin/sh\necho setting up uid map: Permission denied >&2; exit 1\n");
+    await chmod(program, 0o755);
+    const found = await check(CAGE, `${folder.path}:/usr/bin`);
+    assert.equal(found?.result, "fail");
+    assert.match(found?.message ?? "", /does not work here: setting up uid map: Permission denied/);
+    const lax = await check({ sandbox: "auto" }, `${folder.path}:/usr/bin`);
+    assert.equal(lax?.result, "warn");
+  });
+
+  it("the owner's will not to have one is told where others, or root, gain from it", async () => {
+    const open = await check({ sandbox: "none", allow_remote: true }, "/usr/bin");
+    assert.deepEqual([open?.result, open?.remedy], ["warn", "set tools.exec.sandbox to auto"]);
+    const own = await check({ sandbox: "none", allow_remote: false }, "/usr/bin");
+    assert.equal(own?.result, isRoot ? "warn" : "ok");
+    assert.equal(
+      await commandCheck({
+        agents: { defaults: agentDefaults() },
+        tools: toolSettings({ off: new Set(["exec"]) }),
+      }),
+      undefined,
+    );
+  });
+});
