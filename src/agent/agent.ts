@@ -11,6 +11,8 @@ import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
+import { createRights } from "./rights.ts";
+import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
@@ -56,14 +58,16 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     pause,
   };
   const deviceTool = createDeviceTool(device, options.history);
+  const rightsOf = createRights({ tools: config.tools, workspace: device.workspace });
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
   const veil = options.veil ?? createVeil(secretsIn(config));
-  const agent = models && (await loadModelAgent({ ...options, fetch, models, deviceTool, veil }));
-  const body = agent?.answer ?? (await loadOffline(deviceTool));
+  const parts = { ...options, fetch, models, deviceTool, rightsOf, veil };
+  const agent = models && (await loadModelAgent({ ...parts, models }));
+  const body = agent?.answer ?? (await loadOffline(deviceTool, rightsOf));
   const answer = withCommands(body, async () => {
     const { openCommands } = await import("./commands/open.ts");
-    return openCommands({ ...options, deviceTool, models, agent });
+    return openCommands({ ...options, deviceTool, rightsOf, models, agent });
   });
   return {
     answer: veiledAnswerer(answer, veil),
@@ -109,7 +113,7 @@ async function loadModelAgent(
   return openModelAgent({ ...options, workspace: workspaceOf(options) });
 }
 
-async function loadOffline(deviceTool: Tool): Promise<Answerer> {
+async function loadOffline(deviceTool: Tool, rightsOf: RightsOf): Promise<Answerer> {
   const { createOfflineAgent } = await import("./offline.ts");
-  return createOfflineAgent(deviceTool);
+  return createOfflineAgent({ deviceTool, rightsOf });
 }

@@ -4,6 +4,7 @@ import { FACT_COMMANDS } from "./commands/facts.ts";
 import { createArmedSkills, turnCommands } from "./commands/turns.ts";
 import { listing, usageOf, usageText } from "./commands/words.ts";
 import type { Turn, Turned } from "./contract.ts";
+import { ownerOf } from "./rights.ts";
 
 export interface Commands {
   /**
@@ -48,7 +49,7 @@ export function createCommands(context: CommandContext): Commands {
       const [, word = "", words = ""] = /^\s*[/!]([a-z]+)(?:\s+([\s\S]*))?$/i.exec(turn.text) ?? [];
       const command = table.find(({ name }) => name === word.toLowerCase());
       if (command !== undefined) return answered(command, { words: words.trim(), turn }, context);
-      const skill = context.answer === undefined ? undefined : armed.take(turn.client);
+      const skill = context.answer === undefined ? undefined : armed.take(ownerOf(turn));
       return skill === undefined ? undefined : context.answer?.(turn, [skill]);
     },
   };

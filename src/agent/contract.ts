@@ -29,8 +29,10 @@ export interface Turn {
   readonly history: readonly Message[];
   /** The user's words; they reach the model unchanged as the content of the last user message. */
   readonly text: string;
-  /** Who asks: opaque, for the system prompt only. */
+  /** Who asks: opaque; what is kept for somebody is kept for channel and client together. */
   readonly client: string;
+  /** The name of the channel that the question came over. */
+  readonly channel?: string;
   /** The question came over a channel, not from someone at this machine; false where it is left out. */
   readonly isRemote?: boolean;
   /** Who asks may change things for everyone. */

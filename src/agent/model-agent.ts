@@ -9,6 +9,8 @@ import { opening, tidings } from "./framing/conversation.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import { systemPrompt } from "./prompt.ts";
+import { ownerOf } from "./rights.ts";
+import type { Asker, RightsOf } from "./rights.ts";
 import { createStandby } from "./standby.ts";
 import { createSubagents } from "./subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents.ts";
@@ -27,6 +29,7 @@ export interface ModelAgentOptions {
   readonly models: Models;
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
+  readonly rightsOf: RightsOf;
   readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
@@ -38,7 +41,8 @@ export interface ModelAgent {
   readonly answer: AnswerWith;
   /** Absent where no conversation is ever too long. */
   readonly condense: Condenser | undefined;
-  readonly tools: () => Promise<readonly Tool[]>;
+  /** What is offered to a model for somebody. */
+  readonly tools: (asker: Asker) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
   /** Tokens that the model can read, as far as it is known. */
@@ -48,7 +52,7 @@ export interface ModelAgent {
 
 /** Joins model, tools and workspace; nothing is sent before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
-  const { config, models, deviceTool, log } = options;
+  const { config, models, deviceTool, rightsOf, log } = options;
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
@@ -70,7 +74,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   /** A turn that fails has told nobody of the tasks that have ended. */
   const conversation = (skills: readonly OpenSkill[]): Answerer =>
     async function* answer(turn) {
-      const finished = subagents.unseen(turn.client);
+      const finished = subagents.unseen(ownerOf(turn));
       let isTold = false;
       try {
         const turned = yield* turnsOf({ depth: 0, skills, finished })(turn);
@@ -82,11 +86,12 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     };
   return {
     answer: (turn, skills = []) =>
-      createStandby({ agent: conversation(skills), deviceTool, log })(turn),
+      createStandby({ agent: conversation(skills), deviceTool, rightsOf, log })(turn),
     condense: isEverTooLong(defaults)
       ? createCondenser({ model: models.main, defaults, log, window: window.tokens })
       : undefined,
-    tools: async () => toolbox.tools(await options.workspace.read(), subagents.tools(0)),
+    tools: async (asker) =>
+      toolbox.tools(await options.workspace.read(), rightsOf(asker), subagents.tools(0)),
     subagents,
     workspace: options.workspace,
     window: window.tokens,
@@ -113,7 +118,8 @@ interface Place {
 async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
   const { models, workspace, toolbox, subagents } = crew;
   const texts = await workspace.read();
-  const tools = toolbox.tools(texts, subagents?.tools(place.depth) ?? []);
+  const rights = crew.rightsOf(turn);
+  const tools = toolbox.tools(texts, rights, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     client: turn.client,
@@ -132,6 +138,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
   return {
     model,
     tools,
+    rights,
     system,
     opening: opening({ notes: notesIn(texts), summary }),
     tidings: tidings(place.finished),
@@ -147,12 +154,13 @@ function notesIn({ memory, days }: WorkspaceTexts): { source: string; text: stri
   ];
 }
 
+/** A turn of who asked for it: with the same rights, and nobody else's. */
 async function taskAnswer(
-  { text, client, isRemote, signal }: SubagentTask,
+  { text, asker, signal }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
   let whole = "";
-  for await (const piece of answer({ history: [], text, client, isRemote, signal })) whole += piece;
+  for await (const piece of answer({ history: [], text, ...asker, signal })) whole += piece;
   return whole;
 }
 

@@ -5,26 +5,39 @@ import type { FactName } from "./device/facts.ts";
 import type { Past } from "./device/past.ts";
 import { understandPast } from "./offline/past.ts";
 import { understand } from "./offline/understand.ts";
+import type { RightsOf } from "./rights.ts";
+import { callFactsOf } from "./tools/call.ts";
 import type { CallFacts, Tool } from "./tools/contract.ts";
 
 const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
 
-export interface OfflineWords {
+/** For whoever may not even use the one tool that there is. */
+const NOT_FOR_YOU =
+  "I am an offline agent, no model is configured, and this client may not ask for facts of the device.";
+
+export interface OfflineOptions {
+  /** The tool that a model would call. */
+  readonly deviceTool: Tool;
+  readonly rightsOf: RightsOf;
   /** Said at the end of an answer to a question of which a part is about something else. */
-  readonly rest: string;
+  readonly rest?: string;
 }
 
 /**
  * The agent where no model is configured: it answers questions about its device, through the tool a
  * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
  */
-export function createOfflineAgent(
-  deviceTool: Tool,
-  { rest }: OfflineWords = { rest: REST },
-): Answerer {
-  return async function* answer({ text, client, isRemote = false, signal }) {
+export function createOfflineAgent(options: OfflineOptions): Answerer {
+  const { deviceTool, rightsOf, rest = REST } = options;
+  return async function* answer(turn) {
+    const { text, signal } = turn;
     signal.throwIfAborted();
-    const call = { signal, client, isRemote };
+    const rights = rightsOf(turn);
+    if (!rights.allows(deviceTool.name)) {
+      yield NOT_FOR_YOU;
+      return turned(text, NOT_FOR_YOU);
+    }
+    const call = callFactsOf(turn, rights);
     const past = understandPast(text, new Date());
     if (past !== undefined) {
       const sentence = await pastSentence(past, deviceTool, call);

@@ -52,7 +52,7 @@ export function systemPrompt(facts: PromptFacts): string {
   return [
     rules(facts),
     texts === undefined ? "" : agentText(texts),
-    texts === undefined ? "" : catalogue(texts.skills, facts.tools ?? []),
+    texts === undefined ? "" : catalogue(texts.skills, facts.tools),
     ...activeSkills.map((skill) => section("Work by this skill now", skillText(skill))),
     present(facts),
   ]
@@ -89,8 +89,10 @@ function agentText({ agent, soul, user }: WorkspaceTexts): string {
     .join("\n\n");
 }
 
-function catalogue(skills: readonly Skill[], tools: readonly string[]): string {
+/** Nothing for who could not read one. */
+function catalogue(skills: readonly Skill[], tools: readonly string[] = ["read_file"]): string {
   if (skills.length === 0) return "";
+  if (!tools.includes("use_skill") && !tools.includes("read_file")) return "";
   const how = tools.includes("use_skill") ? "call use_skill with its name" : "read its file";
   const entries = skills.map(({ name, description, file }) =>
     [

@@ -4,6 +4,7 @@ import type { Answerer, Message } from "./contract.ts";
 import { modelFaultOf } from "./model/failed.ts";
 import type { FaultKind } from "./model/fault.ts";
 import { overheard } from "./overheard.ts";
+import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
@@ -15,6 +16,7 @@ export interface StandbyOptions {
   /** The agent with a model. */
   readonly agent: Answerer;
   readonly deviceTool: Tool;
+  readonly rightsOf: RightsOf;
   readonly log: Log;
 }
 
@@ -26,7 +28,8 @@ const HEARD: ReadonlySet<FaultKind> = new Set(["overflow", "toolless", "oversize
  * model could not be reached for, before its first word and before it changed anything, is answered from
  * the device, marked as such; any other ends in the model's failure.
  */
-export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answerer {
+export function createStandby(options: StandbyOptions): Answerer {
+  const { agent, deviceTool, rightsOf, log } = options;
   return async function* answer(turn) {
     let hasBegun = hasActed(turn.resumed ?? []);
     const record = async (message: Message): Promise<void> => {
@@ -37,13 +40,14 @@ export function createStandby({ agent, deviceTool, log }: StandbyOptions): Answe
       return yield* overheard(agent({ ...turn, record }), () => (hasBegun = true));
     } catch (thrown) {
       if (!isUnreached(thrown) || hasBegun || turn.signal.aborted) throw thrown;
+      if (!rightsOf(turn).allows(deviceTool.name)) throw thrown;
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
     yield MARK;
     const { createOfflineAgent } = await import("./offline.ts");
-    const turned = yield* createOfflineAgent(deviceTool, { rest: REST })(turn);
+    const turned = yield* createOfflineAgent({ deviceTool, rightsOf, rest: REST })(turn);
     return { ...turned, messages: turned.messages.map(marked) };
   };
 }

@@ -1,5 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { ownerOf } from "./rights.ts";
+import type { Asker } from "./rights.ts";
 import { beginningOf } from "./shorten.ts";
 import { createSlots } from "./slots.ts";
 import { createTaskList } from "./tasks.ts";
@@ -13,8 +15,8 @@ import { TimeOver, within } from "./within.ts";
 /** One task for a turn of its own. */
 export interface SubagentTask {
   readonly text: string;
-  readonly client: string;
-  readonly isRemote: boolean;
+  /** Whose task it is: it is done with their rights. */
+  readonly asker: Asker;
   readonly signal: AbortSignal;
   /** 1 for a task of the conversation, 2 for a task of that task, at most 3. */
   readonly depth: number;
@@ -33,10 +35,10 @@ export interface SubagentOptions {
 export interface Subagents {
   /** What a turn of this depth (0 for the conversation itself) can call; none where it is deep enough. */
   tools(depth: number): readonly Tool[];
-  /** Background tasks of a client: those under way, and those that ended within the last hour. */
-  list(client: string): readonly BackgroundTask[];
-  /** Results in the background that the client's model has not seen; each is given once. */
-  unseen(client: string): readonly FinishedTask[];
+  /** Background tasks of an owner: those under way, and those that ended within the last hour. */
+  list(owner: string): readonly BackgroundTask[];
+  /** Results in the background that the owner's model has not seen; each is given once. */
+  unseen(owner: string): readonly FinishedTask[];
   /** The model could not be told of these: they are given again. */
   untold(tasks: readonly FinishedTask[]): void;
   /** Ends all that runs. Nothing begins afterwards. */
@@ -99,8 +101,8 @@ export function createSubagents(options: SubagentOptions): Subagents {
         createSpawnStatusTool(runner),
       ];
     },
-    list: (client) => tasks.list(client),
-    unseen: (client) => tasks.unseen(client),
+    list: (owner) => tasks.list(owner),
+    unseen: (owner) => tasks.unseen(owner),
     untold: (finished) => tasks.untold(finished),
     close: () => closing.abort(new Failure("cancelled", "the program is ending")),
   };
@@ -119,23 +121,25 @@ interface House {
 function createRunner({ tasks, log, closing, runTask }: House, depth: number): TaskRunner {
   return {
     tasks,
-    async runNow(text, { client, isRemote, signal }) {
+    async runNow(text, { signal, ...call }) {
       const { state, text: result } = await ended(() =>
         withEither([signal, closing], (either) =>
-          runTask({ text, client, isRemote, signal: either, depth }),
+          runTask({ text, asker: askerOf(call), signal: either, depth }),
         ),
       );
       signal.throwIfAborted();
       log.debug("a subagent ended", { depth, state });
       return result;
     },
-    begin(text, label, { client, isRemote }) {
+    begin(text, label, call) {
       if (closing.aborted) return "the program is ending";
-      if (tasks.active(client) >= MAX_ACTIVE) {
+      const asker = askerOf(call);
+      const owner = ownerOf(asker);
+      if (tasks.active(owner) >= MAX_ACTIVE) {
         return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
       }
-      const task = tasks.add(client, label);
-      const facts = { text, client, isRemote, signal: closing, depth };
+      const task = tasks.add(owner, label);
+      const facts = { text, asker, signal: closing, depth };
       void ended(() => runTask(facts)).then((end) => {
         task.end(end);
         log.debug("a background task ended", { task: task.id, depth, state: end.state });
@@ -143,6 +147,10 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
       return { id: task.id };
     },
   };
+}
+
+function askerOf({ client, channel, isRemote = false }: Asker): Asker {
+  return { client, ...(channel !== undefined && { channel }), isRemote };
 }
 
 /** Runs with a signal that is aborted with the first of several, and lets go of them afterwards. */

@@ -1,4 +1,4 @@
-/** A task in the background, as its client may see it. */
+/** A task in the background, as its owner may see it. */
 export interface BackgroundTask {
   readonly id: string;
   readonly label: string;
@@ -22,15 +22,15 @@ export interface FinishedTask {
 
 /** The background tasks of all clients; what belongs to one is never told to another. */
 export interface TaskList {
-  readonly add: (client: string, label: string) => StartedTask;
-  /** How many of a client have not ended. */
-  readonly active: (client: string) => number;
+  readonly add: (owner: string, label: string) => StartedTask;
+  /** How many of a owner have not ended. */
+  readonly active: (owner: string) => number;
   /** Oldest first. */
-  readonly list: (client: string) => readonly BackgroundTask[];
+  readonly list: (owner: string) => readonly BackgroundTask[];
   /** The result of one that has ended, which counts as seen then; undefined where there is none. */
-  readonly result: (client: string, id: string) => string | undefined;
+  readonly result: (owner: string, id: string) => string | undefined;
   /** Results that were neither given here nor by `result`. */
-  readonly unseen: (client: string) => readonly FinishedTask[];
+  readonly unseen: (owner: string) => readonly FinishedTask[];
   /** Whoever was given these could not use them: they are given again. */
   readonly untold: (tasks: readonly FinishedTask[]) => void;
 }
@@ -42,14 +42,14 @@ export interface StartedTask {
 
 interface Entry {
   readonly id: string;
-  readonly client: string;
+  readonly owner: string;
   readonly label: string;
   readonly beganAt: number;
   ended?: Ended & { readonly at: number };
   isSeen: boolean;
 }
 
-/** Finished tasks that are kept: of one client, of all, and for how many milliseconds. */
+/** Finished tasks that are kept: of one owner, of all, and for how many milliseconds. */
 const MAX_FINISHED = 20;
 const MAX_FINISHED_OF_ALL = 200;
 const KEPT_MS = 3_600_000;
@@ -59,17 +59,17 @@ export function createTaskList(now: () => Date): TaskList {
   let entries: Entry[] = [];
   let count = 0;
 
-  const of = (client: string): Entry[] => entries.filter((entry) => entry.client === client);
+  const of = (owner: string): Entry[] => entries.filter((entry) => entry.owner === owner);
   const forgetOld = (): void => {
     entries = worthKeeping(entries, now().getTime());
   };
 
   return {
-    add(client, label) {
+    add(owner, label) {
       count += 1;
       const entry: Entry = {
         id: `task-${count}`,
-        client,
+        owner,
         label,
         beganAt: now().getTime(),
         isSeen: false,
@@ -81,20 +81,20 @@ export function createTaskList(now: () => Date): TaskList {
       };
       return { id: entry.id, end };
     },
-    active: (client) => of(client).filter(({ ended }) => ended === undefined).length,
-    list(client) {
+    active: (owner) => of(owner).filter(({ ended }) => ended === undefined).length,
+    list(owner) {
       forgetOld();
-      return of(client).map((entry) => outlineOf(entry, now().getTime()));
+      return of(owner).map((entry) => outlineOf(entry, now().getTime()));
     },
-    result(client, id) {
-      const entry = of(client).find((one) => one.id === id);
+    result(owner, id) {
+      const entry = of(owner).find((one) => one.id === id);
       if (entry?.ended === undefined) return undefined;
       entry.isSeen = true;
       return entry.ended.text;
     },
-    unseen(client) {
+    unseen(owner) {
       forgetOld();
-      return of(client).flatMap((entry) => {
+      return of(owner).flatMap((entry) => {
         if (entry.ended === undefined || entry.isSeen) return [];
         entry.isSeen = true;
         return [{ id: entry.id, label: entry.label, text: entry.ended.text }];
@@ -116,14 +116,14 @@ function outlineOf({ id, label, beganAt, ended }: Entry, now: number): Backgroun
 
 /** All that run, and the newest of those that ended, in the same order. */
 function worthKeeping(entries: readonly Entry[], now: number): Entry[] {
-  const perClient = new Map<string, number>();
+  const perOwner = new Map<string, number>();
   let all = 0;
-  const kept = entries.toReversed().filter(({ client, ended }) => {
+  const kept = entries.toReversed().filter(({ owner, ended }) => {
     if (ended === undefined) return true;
-    const ofClient = (perClient.get(client) ?? 0) + 1;
-    perClient.set(client, ofClient);
+    const ofOwner = (perOwner.get(owner) ?? 0) + 1;
+    perOwner.set(owner, ofOwner);
     all += 1;
-    return now - ended.at < KEPT_MS && ofClient <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
+    return now - ended.at < KEPT_MS && ofOwner <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
   });
   return kept.toReversed();
 }

@@ -3,6 +3,7 @@ import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
 import type { Fetch } from "./model/contract.ts";
+import type { Rights } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createExec } from "./tools/exec.ts";
 import { createFileTools } from "./tools/files/tools.ts";
@@ -28,8 +29,12 @@ export interface ToolboxOptions {
 
 /** All tools that the configuration leaves on. */
 export interface Toolbox {
-  /** For one turn; `more` are tools that belong to it alone. */
-  readonly tools: (texts: WorkspaceTexts, more?: readonly Tool[]) => readonly Tool[];
+  /** For one turn of somebody with these rights; `more` are tools that belong to it alone. */
+  readonly tools: (
+    texts: WorkspaceTexts,
+    rights: Rights,
+    more?: readonly Tool[],
+  ) => readonly Tool[];
   /** Ends whatever the tools left running. */
   close(): Promise<void>;
 }
@@ -37,8 +42,7 @@ export interface Toolbox {
 export function createToolbox(options: ToolboxOptions): Toolbox {
   const { config, workspace, deviceTool, fetch, log } = options;
   const { tools: settings } = config;
-  const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
-    config.agents.defaults;
+  const { restrict_to_workspace: restrict } = config.agents.defaults;
   const { folder } = workspace;
   const exec = createExec({
     workspace: folder,
@@ -57,25 +61,43 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),
-    ...createFileTools({
-      workspace: folder,
-      settings,
-      restrict,
-      readOutside,
-      ...(options.configFile !== undefined && { configFile: options.configFile }),
-    }),
     exec.tool,
     createWebFetch({ settings: settings.web, fetch, log, holdsSecret }),
     ...(search === undefined ? [] : [search]),
-  ].filter(isOn);
+  ];
+  const filesFor = createFilesFor(options);
   return {
-    tools(texts, more = []) {
-      const all = [...always, ...(hasSkills(texts) ? [skills] : []), ...more].filter(isOn);
+    tools(texts, rights, more = []) {
       const { tools: chosen } = texts.settings;
-      const wanted = chosen === undefined ? all : all.filter(({ name }) => chosen.includes(name));
+      const all = [...always, ...filesFor(rights), ...(hasSkills(texts) ? [skills] : []), ...more];
+      const wanted = all.filter((tool) => {
+        const isChosen = chosen === undefined || chosen.includes(tool.name);
+        return isChosen && isOn(tool) && rights.allows(tool.name);
+      });
       return wanted.map((tool) => withFilter(tool, filter));
     },
     close: () => exec.close(),
+  };
+}
+
+/** The file tools for somebody's rights; made once for each of the few rights that there are. */
+function createFilesFor({ config, workspace, configFile }: ToolboxOptions) {
+  const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
+    config.agents.defaults;
+  const made = new Map<Rights["files"], readonly Tool[]>();
+  return ({ files }: Rights): readonly Tool[] => {
+    const known = made.get(files);
+    if (known !== undefined) return known;
+    const tools = createFileTools({
+      workspace: workspace.folder,
+      settings: config.tools,
+      restrict,
+      readOutside,
+      ...(files !== undefined && { rights: files }),
+      ...(configFile !== undefined && { configFile }),
+    });
+    made.set(files, tools);
+    return tools;
   };
 }
 

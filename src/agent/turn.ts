@@ -8,8 +8,10 @@ import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { isOverflow } from "./model/failure.ts";
 import { overheard } from "./overheard.ts";
 import { completed } from "./resumed.ts";
+import type { Rights } from "./rights.ts";
 import { lighter } from "./shrink.ts";
 import { runCalls } from "./tools/batch.ts";
+import { callFactsOf } from "./tools/call.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
 import { unlessAborted } from "./unless-aborted.ts";
@@ -18,6 +20,8 @@ import { unlessAborted } from "./unless-aborted.ts";
 export interface Equipment {
   readonly model: Model;
   readonly tools: readonly Tool[];
+  /** Looked at again when a tool is called. */
+  readonly rights: Rights;
   readonly system: string;
   /** Stands before the history, and before the question; both take turns and end with the assistant. */
   readonly opening?: readonly Utterance[];
@@ -151,11 +155,11 @@ async function resultsOf(
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<Utterance[]> {
   const { turn, tools } = talk;
-  const { signal, client, isRemote = false } = turn;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
+  const facts = { tools, ...callFactsOf(turn, talk.rights), ...limit };
   return await runCalls(calls, tools, async (call): Promise<Utterance> => {
     const startedAt = performance.now();
-    const text = bounded(await runTool(call, { tools, signal, client, isRemote, ...limit }), talk);
+    const text = bounded(await runTool(call, facts), talk);
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     faultPoint("tool_ran");

@@ -1,3 +1,4 @@
+import { rightsChecks } from "../agent/rights-check.ts";
 import { commandCheck } from "../agent/tools/exec/cage/check.ts";
 import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
@@ -13,7 +14,12 @@ export interface CheckUp {
 
 /** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
 export async function checkUp({ channels, config }: CheckUp): Promise<readonly Check[]> {
-  const found = [...channels.map(trustCheck), await commandCheck(config)];
+  const { tools, agents } = config;
+  const found = [
+    ...channels.map(trustCheck),
+    ...rightsChecks({ tools, workspace: agents.defaults.workspace }),
+    await commandCheck(config),
+  ];
   return found.filter((check) => check !== undefined);
 }
 

@@ -8,6 +8,7 @@ import { mqttChannels } from "./mqtt-channels.ts";
 import { expandHome } from "./paths.ts";
 import type { ConfigPaths, Surroundings } from "./paths.ts";
 import { ROOT } from "./schema.ts";
+import { toolProfiles } from "./tool-profiles.ts";
 import { toolSettings } from "./tools-schema.ts";
 import type { Branch } from "./tree.ts";
 import { unknownKeys } from "./unknown.ts";
@@ -27,13 +28,16 @@ export function assembled(
   const channels = mqttChannels(tree, findings, bases);
   const { success, output, issues } = v.safeParse(ROOT, inputOf(tree));
   findings.issues(issues, []);
+  const written = success ? output.agents.defaults.workspace : "";
+  const folder = workspacePath(written, findings, place);
+  const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
   if (!success) return undefined;
   const model_list = modelEntries(output.model_list);
   warnOfNoModel(model_list, findings);
-  const { workspace, model_name, ...rest } = output.agents.defaults;
+  const { model_name, ...rest } = output.agents.defaults;
   const defaults: AgentDefaults = {
     ...rest,
-    workspace: workspacePath(workspace, findings, place),
+    workspace: folder,
     model_name: entryNamed(model_name, model_list),
   };
   const { dimensions, dm_scope } = output.session;
@@ -42,7 +46,7 @@ export function assembled(
     gateway: output.gateway,
     model_list,
     channels,
-    tools: toolSettings(output.tools),
+    tools: toolSettings(output.tools, profiles),
     session: { dimensions: dimensions ?? dm_scope },
   };
 }

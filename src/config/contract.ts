@@ -77,15 +77,33 @@ export interface ToolSettings {
   readonly filter_sensitive_data: boolean;
   /** Characters of a tool's result from which on secrets are looked for in it. */
   readonly filter_min_length: number;
+  /** What clients of MQTT may do, in the order of the file: the first whose pattern means the client counts. */
+  readonly profiles: readonly ToolProfile[];
   readonly exec: ExecSettings;
   readonly read_file: ReadFileSettings;
   readonly web: WebSettings;
 }
 
+/** What clients may do; what is left out is not allowed. */
+export interface ToolProfile {
+  /** Client ids: `*` is any run of characters, `?` is one. */
+  readonly pattern: string;
+  /** Names of tools; `*` is every tool. */
+  readonly tools: readonly string[];
+  /** Absolute paths of files and folders, with all that is below them. */
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  /** MQTT topic filters. */
+  readonly topics: { readonly read: readonly string[]; readonly publish: readonly string[] };
+}
+
 export interface ExecSettings {
   readonly enable_deny_patterns: boolean;
-  /** Whether clients of MQTT may run commands, or only who talks to the agent on this machine. */
-  readonly allow_remote: boolean;
+  /**
+   * True: clients of MQTT without a profile may use every tool. False: none of them may run commands,
+   * whatever its profile says. Absent where nobody said either.
+   */
+  readonly allow_remote?: boolean;
   /** Regular expressions, matched against the lower-cased command. */
   readonly custom_deny_patterns: readonly string[];
   readonly custom_allow_patterns: readonly string[];

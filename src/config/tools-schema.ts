@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { ToolSettings, WebSettings } from "./contract.ts";
+import type { ToolProfile, ToolSettings, WebSettings } from "./contract.ts";
 import {
   choice,
   field,
@@ -24,6 +24,7 @@ export const SWITCHED = [
   "edit_file",
   "list_dir",
   "memory",
+  "mqtt",
   "skills",
   "spawn",
   "spawn_status",
@@ -87,7 +88,7 @@ export const WEB = {
 export const EXEC = {
   enabled: or(flag(), true),
   enable_deny_patterns: or(flag(), true),
-  allow_remote: or(flag(), true),
+  allow_remote: v.exactOptional(flag()),
   custom_deny_patterns: v.optional(pattern(), () => []),
   custom_allow_patterns: v.optional(pattern(), () => []),
   timeout_seconds: or(integer(0, 86_400), 60),
@@ -118,6 +119,7 @@ export const TOOLS = {
   edit_file: SWITCH,
   list_dir: SWITCH,
   memory: SWITCH,
+  mqtt: SWITCH,
   skills: SWITCH,
   spawn: SWITCH,
   spawn_status: SWITCH,
@@ -129,7 +131,10 @@ export const TOOLS = {
 const SECTION = section(TOOLS);
 
 /** What the tools need to know. */
-export function toolSettings(tools: v.InferOutput<typeof SECTION>): ToolSettings {
+export function toolSettings(
+  tools: v.InferOutput<typeof SECTION>,
+  profiles: readonly ToolProfile[],
+): ToolSettings {
   const { allow_read_paths, allow_write_paths, filter_sensitive_data, filter_min_length } = tools;
   const { enabled: runs, ...exec } = tools.exec;
   const { enabled: reads, ...read_file } = tools.read_file;
@@ -144,6 +149,7 @@ export function toolSettings(tools: v.InferOutput<typeof SECTION>): ToolSettings
     allow_write_paths,
     filter_sensitive_data,
     filter_min_length,
+    profiles,
     exec,
     read_file,
     web,

@@ -4,6 +4,7 @@ import { GO_KEYS } from "./known.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
 import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, PRICES, ROUTING, SESSION } from "./schema.ts";
+import { PROFILE, PROFILE_TOPICS } from "./tool-profile-schema.ts";
 import { EXEC, READ_FILE, TOOLS, WEB } from "./tools-schema.ts";
 import { pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
@@ -38,7 +39,7 @@ const ROOT_SHAPE: Shape = {
     },
     session: { keys: [...Object.keys(SESSION), ...GO_KEYS.session] },
     tools: {
-      keys: [...Object.keys(TOOLS), ...GO_KEYS.tools],
+      keys: [...Object.keys(TOOLS), "profiles", ...GO_KEYS.tools],
       inside: {
         exec: { keys: Object.keys(EXEC) },
         read_file: { keys: Object.keys(READ_FILE) },
@@ -72,6 +73,11 @@ const CHANNEL_SHAPE: Shape = {
   },
 };
 
+const PROFILE_SHAPE: Shape = {
+  keys: Object.keys(PROFILE),
+  inside: { topics: { keys: Object.keys(PROFILE_TOPICS) } },
+};
+
 /** Warns of keys that nobody knows, outside of `channel_list`. */
 export function unknownKeys(tree: Tree, findings: Findings): void {
   lookAt(tree, [], { shape: ROOT_SHAPE, findings });
@@ -80,6 +86,11 @@ export function unknownKeys(tree: Tree, findings: Findings): void {
 /** Warns of keys that nobody knows in a channel of type mqtt. */
 export function unknownChannelKeys(entry: Tree, path: Path, findings: Findings): void {
   lookAt(entry, path, { shape: CHANNEL_SHAPE, findings });
+}
+
+/** Warns of keys that nobody knows in a profile of tools. */
+export function unknownProfileKeys(entry: Tree, path: Path, findings: Findings): void {
+  lookAt(entry, path, { shape: PROFILE_SHAPE, findings });
 }
 
 interface Look {

@@ -51,6 +51,7 @@ export type Answerer<M> = (turn: {
   readonly history: readonly M[];
   readonly text: string;
   readonly client: string;
+  readonly channel: string;
   readonly isRemote: true;
   /** Who asks may change things for everyone. */
   readonly isAdmin: boolean;

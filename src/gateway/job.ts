@@ -234,6 +234,7 @@ function turnOf<M>(
       history,
       text: request.text,
       client: request.client,
+      channel: request.channel,
       isRemote: true,
       isAdmin: job.isAdmin,
       signal: leash.signal,

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
+import { agentConfig, toolProfile, collect, modelEntry } from "../support/agent-config.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../support/model-server.ts";
 import { until } from "../support/until.ts";
@@ -55,9 +55,9 @@ describe("the agent of a configuration", () => {
       await played()(request, response);
     });
     const { tools, ...config } = agentConfig([modelEntry({ api_base: server.base })]);
-    const exec = { ...tools.exec, allow_remote: false };
+    const profiles = [toolProfile({ pattern: "c", tools: ["spawn"] })];
     const agent = await openAgent({
-      config: { ...config, tools: { ...tools, exec } },
+      config: { ...config, tools: { ...tools, profiles } },
       log: SILENT,
     });
     const facts = { history: [], client: "c", isRemote: true, signal: NEVER };
@@ -68,7 +68,7 @@ describe("the agent of a configuration", () => {
       return (await say("/subagents")).text.startsWith("No active");
     });
     const told =
-      /from=\\"background task task-1 look\\">\\nfound: .*error: commands are run only for who/;
+      /from=\\"background task task-1 look\\">\\nfound: .*error: there is no tool .{1,6}exec/;
     await assert.rejects(say("fail"), Failure);
     assert.match(lastAsked(), told);
     await say("hello");

@@ -48,6 +48,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
       { name: "device", description: "Measures the device, e.g. its disk. More words." },
       { name: "exec", description: "runs" },
     ],
+    allows: () => true,
     channels: () => ["mqtt", "second"],
     workspace: openWorkspace({
       folder: join(home.path, folder),
@@ -60,7 +61,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
     uptime: () => 7_200,
     window: () => 1_000,
     tokens: (messages) => messages.length * 10,
-    tasks: (client) =>
+    tasks: ({ client }) =>
       client === "busy"
         ? [
             { id: "task-1", label: "look", state: "running", seconds: 12.3 },

@@ -109,11 +109,23 @@ async function end({ agent, history, store, gateway }: Program): Promise<void> {
   await store.close();
 }
 
-function configOf({ defaults, tools, models, main }: Scenario, workspace: string, base: string) {
+function configOf(
+  { defaults, tools, profiles, models, main }: Scenario,
+  workspace: string,
+  base: string,
+) {
   const entry = (fields: object) => modelEntry({ api_base: base, ...fields });
   const entries = [{ model_name: "main", model: "openai/main", ...main }, ...models].map(entry);
   const config = agentConfig(entries, { workspace, max_llm_retries: 0, ...defaults });
-  return { ...config, tools: { ...config.tools, ...tools } };
+  const absolute = (path: string): string => join(workspace, path);
+  const known = Object.entries(profiles).map(([pattern, { tools: names, read, write }]) => ({
+    pattern,
+    tools: names,
+    read: read.map(absolute),
+    write: write.map(absolute),
+    topics: { read: [], publish: [] },
+  }));
+  return { ...config, tools: { ...config.tools, ...tools, profiles: known } };
 }
 
 async function askIn(program: Program, asking: Asking, server: ModelServer): Promise<void> {

@@ -39,7 +39,7 @@ describe("an agent with a model", () => {
     server.otherwise(answers("seven pumps"));
     await ask("Count.");
     await until("the task has ended", () => {
-      return agent.subagents.list("c").every(({ state }) => state === "done");
+      return agent.subagents.list("here:c").every(({ state }) => state === "done");
     });
     server.otherwise(refuses(400));
     await modelFailureOf(ask("And?"));

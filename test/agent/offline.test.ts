@@ -7,6 +7,7 @@ import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { openAgent } from "../../src/agent/agent.ts";
 import { createOfflineAgent } from "../../src/agent/offline.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { Failure } from "../../src/base/failure.ts";
@@ -84,7 +85,7 @@ describe("without a model", () => {
         return "A fact.";
       },
     };
-    const agent = createOfflineAgent(tool);
+    const agent = createOfflineAgent({ deviceTool: tool, rightsOf: () => EVERYTHING });
     const { text } = await collect(
       agent({ history: [], text: "cpu and disk", client: "c", signal: NEVER }),
     );
@@ -100,7 +101,7 @@ describe("without a model", () => {
       ...createDeviceTool({ root: "/", workspace: "/", now: () => new Date(), pause }),
       run: () => Promise.reject(new Error("no")),
     };
-    const turn = createOfflineAgent(failing)({
+    const turn = createOfflineAgent({ deviceTool: failing, rightsOf: () => EVERYTHING })({
       history: [],
       text: "cpu and disk and memory",
       client: "c",

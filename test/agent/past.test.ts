@@ -13,6 +13,7 @@ import { createRing, KEPT_MINUTES } from "../../src/agent/device/ring.ts";
 import type { Measured } from "../../src/agent/device/ring.ts";
 import { createOfflineAgent } from "../../src/agent/offline.ts";
 import { understandPast } from "../../src/agent/offline/past.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { callFacts, collect, createMemoryLog } from "../support/agent-config.ts";
@@ -268,7 +269,10 @@ describe("the offline agent", () => {
     await history.take();
     await heat(57);
     await history.take();
-    const agent = createOfflineAgent(createDeviceTool(device, history));
+    const agent = createOfflineAgent({
+      deviceTool: createDeviceTool(device, history),
+      rightsOf: () => EVERYTHING,
+    });
     const text = "How hot was it in the last 2 hours?";
     const signal = new AbortController().signal;
     const { text: answer, result } = await collect(

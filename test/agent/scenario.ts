@@ -68,6 +68,18 @@ const SCENARIO = v.strictObject({
   /** What is said about the agent in the configuration. */
   defaults: v.optional(v.record(v.string(), v.unknown()), {}),
   tools: v.optional(v.record(v.string(), v.unknown()), {}),
+  /** By pattern of clients; paths are relative to the workspace. */
+  profiles: v.optional(
+    v.record(
+      v.string(),
+      v.strictObject({
+        tools: v.array(v.string()),
+        read: v.optional(v.array(v.string()), []),
+        write: v.optional(v.array(v.string()), []),
+      }),
+    ),
+    {},
+  ),
   /** Entries of model_list beside the one called `main`. */
   models: v.optional(v.array(v.record(v.string(), v.unknown())), []),
   main: v.optional(v.record(v.string(), v.unknown()), {}),

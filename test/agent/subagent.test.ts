@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
+import { ownerOf } from "../../src/agent/rights.ts";
 import { createSlots } from "../../src/agent/slots.ts";
 import { createSubagents } from "../../src/agent/subagents.ts";
 import type { SubagentOptions, Subagents, SubagentTask } from "../../src/agent/subagents.ts";
@@ -47,7 +48,8 @@ async function call(
   const { depth = 0, ...rest } = facts;
   const tool = subagents.tools(depth).find((one) => one.name === name);
   assert.ok(tool !== undefined, `no tool ${name}`);
-  return await tool.run(input, { ...callFacts(), ...rest });
+  const who = { ...callFacts(), ...rest };
+  return await tool.run(input, { ...who, owner: ownerOf(who) });
 }
 
 describe("a subagent", () => {
@@ -57,17 +59,17 @@ describe("a subagent", () => {
       house.subagents,
       "subagent",
       { task: "look" },
-      { client: "c", isRemote: true, depth: 1 },
+      { client: "c", channel: "mqtt", isRemote: true, depth: 1 },
     );
     await house.finish("look", "all dry");
     assert.equal(await answer, "all dry");
     const [task] = house.seen;
     assert.deepEqual(
-      [task?.text, task?.client, task?.isRemote, task?.depth],
-      ["look", "c", true, 2],
+      [task?.text, task?.asker, task?.depth],
+      ["look", { client: "c", channel: "mqtt", isRemote: true }, 2],
     );
     assert.equal(task?.signal.aborted, true, "what it left behind is told to end");
-    assert.deepEqual(house.subagents.list("c"), []);
+    assert.deepEqual(house.subagents.list("4:mqttc"), []);
   });
 
   it("is not offered deeper than three", () => {
@@ -139,16 +141,19 @@ describe("a task in the background", () => {
     assert.match(begun, /^Task task-1 \(look round\) has begun/);
     turn.abort(new Error("the turn is over"));
     house.later(3_000);
-    assert.deepEqual(house.subagents.list("tester"), [
+    assert.deepEqual(house.subagents.list("here:tester"), [
       { id: "task-1", label: "look round", state: "running", seconds: 3 },
     ]);
-    assert.deepEqual(house.subagents.unseen("tester"), []);
+    assert.deepEqual(house.subagents.unseen("here:tester"), []);
     await house.finish("look\nround", "all dry");
-    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "done");
+    await until(
+      "the task has ended",
+      () => house.subagents.list("here:tester")[0]?.state === "done",
+    );
     const told = [{ id: "task-1", label: "look round", text: "all dry" }];
-    assert.deepEqual(house.subagents.unseen("other"), []);
-    assert.deepEqual(house.subagents.unseen("tester"), told);
-    assert.deepEqual(house.subagents.unseen("tester"), []);
+    assert.deepEqual(house.subagents.unseen("here:other"), []);
+    assert.deepEqual(house.subagents.unseen("here:tester"), told);
+    assert.deepEqual(house.subagents.unseen("here:tester"), []);
     assert.equal(
       await call(house.subagents, "spawn_status", { task_id: "task-1" }),
       "task-1 (look round): done, 3 s\nall dry",
@@ -160,17 +165,20 @@ describe("a task in the background", () => {
     const status = (input: object) => call(house.subagents, "spawn_status", input);
     assert.equal(await status({}), "There are no tasks.");
     await call(house.subagents, "spawn", { task: "fail", label: "try" });
-    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "failed");
+    await until(
+      "the task has ended",
+      () => house.subagents.list("here:tester")[0]?.state === "failed",
+    );
     assert.equal(await status({}), "task-1 (try): failed, 0 s");
     assert.match(await status({ task_id: "task-1" }), /\nerror: the task failed: no such fuel$/);
-    assert.deepEqual(house.subagents.unseen("tester"), []);
+    assert.deepEqual(house.subagents.unseen("here:tester"), []);
   });
 
   it("belongs to its client", async () => {
     const house = createHouse();
     await call(house.subagents, "spawn", { task: "a" }, { client: "one" });
     await house.finish("a", "secret");
-    await until("the task has ended", () => house.subagents.list("one")[0]?.state === "done");
+    await until("the task has ended", () => house.subagents.list("here:one")[0]?.state === "done");
     assert.equal(
       await call(house.subagents, "spawn_status", { task_id: "task-1" }, { client: "two" }),
       'error: there is no task "task-1". Tasks are: none.',
@@ -183,13 +191,13 @@ describe("a task in the background", () => {
       await call(house.subagents, "spawn", { task: `task ${index}` });
       await until(
         "the task has ended",
-        () => house.subagents.list("tester").at(-1)?.state === "done",
+        () => house.subagents.list("here:tester").at(-1)?.state === "done",
       );
     }
-    const ids = house.subagents.list("tester").map(({ id }) => id);
+    const ids = house.subagents.list("here:tester").map(({ id }) => id);
     assert.deepEqual([ids.length, ids[0], ids.at(-1)], [20, "task-6", "task-25"]);
     house.later(3_600_000);
-    assert.deepEqual(house.subagents.list("tester"), []);
+    assert.deepEqual(house.subagents.list("here:tester"), []);
   });
 
   it("is refused where ten of the client are under way", async () => {
@@ -208,7 +216,10 @@ describe("a task in the background", () => {
     await until("the tasks run", () => house.seen.length === 2);
     house.subagents.close();
     assert.equal(await inFront, "error: the task failed: the program is ending");
-    await until("the task has ended", () => house.subagents.list("tester")[0]?.state === "failed");
+    await until(
+      "the task has ended",
+      () => house.subagents.list("here:tester")[0]?.state === "failed",
+    );
     assert.ok(house.seen.every(({ signal }) => signal.aborted));
     assert.equal(
       await call(house.subagents, "spawn", { task: "c" }),

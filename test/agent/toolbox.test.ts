@@ -21,7 +21,9 @@ describe("what every question carries", () => {
     server.otherwise(answers("yes"));
     const config = agentConfig([modelEntry({ api_base: server.base })], { workspace: folder.path });
     const duckduckgo = { enabled: true, max_results: 5 };
-    const tools = { ...config.tools, web: { ...config.tools.web, duckduckgo } };
+    const web = { ...config.tools.web, duckduckgo };
+    const exec = { ...config.tools.exec, allow_remote: true };
+    const tools = { ...config.tools, web, exec };
     const agent = await openAgent({ config: { ...config, tools }, log: SILENT });
     const signal = new AbortController().signal;
     const said = { text: "one", client: "kitchen", isRemote: true, signal };

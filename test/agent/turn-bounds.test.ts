@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Turn } from "../../src/agent/contract.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
 import type { Equipment, TurnOptions } from "../../src/agent/turn.ts";
@@ -31,7 +32,7 @@ const book: Tool = {
 function equipment(): Equipment {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
-  return { model, tools: [book], system: "" };
+  return { model, tools: [book], rights: EVERYTHING, system: "" };
 }
 
 function ask(equip: TurnOptions["equip"], turn: Pick<Turn, "signal" | "record">) {

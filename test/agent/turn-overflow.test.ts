@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -49,7 +50,7 @@ function createTestTurns() {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
   return createTurns({
-    equip: async () => ({ model, tools: [log], system: "be short" }),
+    equip: async () => ({ model, tools: [log], rights: EVERYTHING, system: "be short" }),
     max_tool_iterations: 5,
     log: SILENT,
   });

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import * as v from "valibot";
 import type { Message } from "../../src/agent/contract.ts";
 import { systemPrompt } from "../../src/agent/prompt.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { defineTool } from "../../src/agent/tools/define.ts";
 import { createTurns } from "../../src/agent/turn.ts";
@@ -73,7 +74,7 @@ function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
   return createTurns({
     equip: async ({ client }) => {
       const system = systemPrompt({ client, workspace: "/srv/claw", now: new Date() });
-      return { model, tools, system };
+      return { model, tools, rights: EVERYTHING, system };
     },
     max_tool_iterations: rounds,
     log: SILENT,

@@ -80,7 +80,7 @@ async function asked(dialect: SpokenDialect, planted: Planted): Promise<Received
   const facts = { client: "device1", isRemote: true, signal };
   await collect(agent.answer({ ...facts, text: "begin", history: [] }));
   await until("the task has ended", () => {
-    return agent.subagents.list("device1").every(({ state }) => state === "done");
+    return agent.subagents.list("0:device1").every(({ state }) => state === "done");
   });
   await until("the task has asked", () => server.requests.length >= 3);
   const history: Message[] = [

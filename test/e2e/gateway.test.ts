@@ -146,7 +146,7 @@ it(
     assert.equal(good.code, 0, good.stderr);
     assert.match(
       good.stdout,
-      /^mqtt: connected to tcp:\/\/127\.0\.0\.1:\d+ \(MQTT 5\), subscribed to \/picoclaw\/assistant\/\+\/request\n$/,
+      /^mqtt: connected to tcp:\/\/127\.0\.0\.1:\d+ \(MQTT 5\), subscribed to \/picoclaw\/assistant\/\+\/request\n(?:(?:ok|warn) +.+: .+\n)+$/,
     );
     assert.ok(!broker.log().includes(`'${STATUS}'`), "the status topic was not touched");
     await broker.kill();

@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import type { Question } from "../../src/agent/model/contract.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { CallFacts } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import type { LogFields, Log } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
-import type { AgentDefaults, Config, ModelEntry, ToolSettings } from "../../src/config/contract.ts";
+import type {
+  AgentDefaults,
+  Config,
+  ModelEntry,
+  ToolProfile,
+  ToolSettings,
+} from "../../src/config/contract.ts";
 
 /** An entry of `model_list` with its defaults filled in. */
 export function modelEntry(
@@ -69,9 +76,9 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
     allow_write_paths: [],
     filter_sensitive_data: true,
     filter_min_length: 8,
+    profiles: [],
     exec: {
       enable_deny_patterns: true,
-      allow_remote: true,
       custom_deny_patterns: [],
       custom_allow_patterns: [],
       timeout_seconds: 60,
@@ -94,6 +101,12 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
   };
 }
 
+/** A profile of everyone, who may do nothing but what is said here. */
+export function toolProfile(profile: Partial<ToolProfile>): ToolProfile {
+  const topics = { read: [], publish: [] };
+  return { pattern: "*", tools: [], read: [], write: [], topics, ...profile };
+}
+
 /** What the agent needs of a configuration. */
 export function agentConfig(
   entries: readonly ModelEntry[],
@@ -109,7 +122,7 @@ export function agentConfig(
 
 /** What a tool is told of a call, from a client named `tester` on this machine. */
 export function callFacts(signal = new AbortController().signal): CallFacts {
-  return { signal, client: "tester", isRemote: false };
+  return { signal, client: "tester", isRemote: false, owner: "tester", rights: EVERYTHING };
 }
 
 /** All that a generator yields, and what it returns. */

@@ -32,7 +32,7 @@ export async function createCommands(
     workspace: folder.path,
     call: (input, client = "tester") => {
       const call = { id: "1", name: "exec", arguments: JSON.stringify(input) };
-      return runTool(call, { tools: [exec.tool], ...callFacts(), client });
+      return runTool(call, { tools: [exec.tool], ...callFacts(), client, owner: client });
     },
     async [Symbol.asyncDispose]() {
       await exec.close();

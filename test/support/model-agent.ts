@@ -1,5 +1,6 @@
 import { openModelAgent } from "../../src/agent/model-agent.ts";
 import { openModels } from "../../src/agent/model/models.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -15,6 +16,8 @@ const device: Tool = {
   run: async () => "61 °C",
 };
 
+const rightsOf = () => EVERYTHING;
+
 /** An agent with the models of these entries and nothing in its workspace. */
 export function openTestAgent(
   entries: readonly ModelEntry[],
@@ -26,6 +29,7 @@ export function openTestAgent(
   const folder = config.agents.defaults.workspace;
   const workspace = openWorkspace({ folder, home: folder, now: () => new Date(), log: SILENT });
   const veil = createVeil(secretsIn(config));
-  const parts = { config, models, workspace, deviceTool: device, fetch, log: SILENT, veil };
+  const shared = { config, models, workspace, rightsOf, veil };
+  const parts = { ...shared, deviceTool: device, fetch, log: SILENT };
   return { models, agent: openModelAgent(parts) };
 }

@@ -9,19 +9,21 @@ export interface CommandContext {
   readonly tools: (
     turn: Turn,
   ) => Promise<readonly { readonly name: string; readonly description: string }[]>;
+  /** Whether who asks may use the tool. */
+  readonly allows: (turn: Turn, tool: string) => boolean;
   /** Names of the enabled channels. */
   readonly channels: () => readonly string[];
   readonly workspace: Workspace;
   /** How the device is, in a line or a few. */
-  readonly device: (signal: AbortSignal) => Promise<string>;
+  readonly device: (turn: Turn) => Promise<string>;
   /** Seconds since the program began. */
   readonly uptime: () => number;
   /** Tokens that the model can read. */
   readonly window: () => number;
   /** About how many tokens the messages are. */
   readonly tokens: (messages: readonly Message[]) => number;
-  /** Background tasks of a client. */
-  readonly tasks: (client: string) => readonly BackgroundTask[];
+  /** Background tasks of who asks. */
+  readonly tasks: (turn: Turn) => readonly BackgroundTask[];
   /** Reads the configuration again and says what came of it; absent where that cannot be done. */
   readonly reload?: () => Promise<string>;
   /** Answers with a model; absent where none is configured. */
@@ -75,3 +77,6 @@ export interface Command {
 }
 
 export const NO_MODEL = "No model is configured.";
+
+/** For who may not use skills. */
+export const NO_SKILLS = "Skills are not for this client.";

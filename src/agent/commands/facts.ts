@@ -2,7 +2,7 @@ import type { Turn } from "../contract.ts";
 import { durationText } from "../device/time.ts";
 import { countText, percentText } from "../device/words.ts";
 import { shortened } from "../shorten.ts";
-import { NO_MODEL } from "./contract.ts";
+import { NO_MODEL, NO_SKILLS } from "./contract.ts";
 import type { Command, CommandContext, ModelOutline } from "./contract.ts";
 import { firstWord, listing, shown, usageText } from "./words.ts";
 
@@ -12,7 +12,7 @@ const status: Command = {
   async run({ turn }, context) {
     const { messages, tokens, share } = conversation(turn, context);
     return [
-      await context.device(turn.signal),
+      ...(context.allows(turn, "device") ? [await context.device(turn)] : []),
       currentModel(context),
       `Conversation: ${countText(messages, "message")}, about ${countText(tokens, "token")} (${share})`,
       `Running for ${durationText(context.uptime())}`,
@@ -80,7 +80,7 @@ const list: Command = {
   name: "list",
   options: "[models|channels|agents|skills]",
   about: "all of a kind",
-  run({ words }, context) {
+  run({ words, turn }, context) {
     switch (words.toLowerCase()) {
       case "models":
         return models(context);
@@ -89,7 +89,7 @@ const list: Command = {
       case "agents":
         return agents(context);
       case "skills":
-        return skills(context);
+        return context.allows(turn, "use_skill") ? skills(context) : NO_SKILLS;
       default:
         return usageText(list, words);
     }
@@ -113,7 +113,7 @@ const subagents: Command = {
   name: "subagents",
   about: "your tasks that run in the background",
   run({ turn }, context) {
-    const tasks = context.tasks(turn.client);
+    const tasks = context.tasks(turn);
     const active = tasks.filter(({ state }) => state === "running");
     if (active.length === 0) return "No active tasks running in this session.";
     const lines = active.map(

@@ -3,13 +3,17 @@ import { createCommands } from "../commands.ts";
 import type { Commands } from "../commands.ts";
 import type { ModelAgent } from "../model-agent.ts";
 import type { Models } from "../model/models.ts";
+import { ownerOf } from "../rights.ts";
+import type { RightsOf } from "../rights.ts";
 import { estimatedTokens } from "../tokens.ts";
+import { callFactsOf } from "../tools/call.ts";
 import type { Tool } from "../tools/contract.ts";
 import { workspaceOf } from "../workspace/workspace.ts";
 import type { ModelChoice } from "./contract.ts";
 
 export interface CommandsOptions extends AgentOptions {
   readonly deviceTool: Tool;
+  readonly rightsOf: RightsOf;
   readonly models: Models | undefined;
   /** Absent for the offline agent. */
   readonly agent: ModelAgent | undefined;
@@ -20,18 +24,22 @@ const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
 
 /** The commands of an agent, over what it is made of. */
 export function openCommands(options: CommandsOptions): Commands {
-  const { config, deviceTool, models, agent, reload } = options;
+  const { config, deviceTool, rightsOf, models, agent, reload } = options;
   return createCommands({
     models: modelChoice(models),
-    tools: async () => (agent === undefined ? [deviceTool] : await agent.tools()),
+    tools: async (turn) =>
+      agent === undefined
+        ? [deviceTool].filter(({ name }) => rightsOf(turn).allows(name))
+        : await agent.tools(turn),
+    allows: (turn, tool) => rightsOf(turn).allows(tool),
     channels: () => config.channels.map(({ name }) => name),
     workspace: agent?.workspace ?? workspaceOf(options),
-    device: (signal) => deviceTool.run({ facts: STATUS }, { signal, client: "", isRemote: false }),
+    device: (turn) => deviceTool.run({ facts: STATUS }, callFactsOf(turn, rightsOf(turn))),
     // Of the process: the agent may be the second one of it, after a reload.
     uptime: () => performance.now() / 1000,
     window: () => agent?.window() ?? 0,
     tokens: estimatedTokens,
-    tasks: (client) => agent?.subagents.list(client) ?? [],
+    tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     ...(reload && { reload }),
     ...(agent && { answer: agent.answer }),
   });

@@ -1,7 +1,8 @@
 import type { Turned } from "../contract.ts";
+import { ownerOf } from "../rights.ts";
 import { useSkill } from "../tools/skills.ts";
 import type { OpenSkill } from "../workspace/contract.ts";
-import { NO_MODEL } from "./contract.ts";
+import { NO_MODEL, NO_SKILLS } from "./contract.ts";
 import type { AnswerWith, Asked, Command, CommandContext, Outcome } from "./contract.ts";
 import { firstWord, usageText } from "./words.ts";
 
@@ -11,23 +12,23 @@ const MAX_ARMED = 100;
 /** The skill that a client wants for its next message. */
 export interface ArmedSkills {
   /** Takes it: it is for one message. */
-  readonly take: (client: string) => OpenSkill | undefined;
-  readonly arm: (client: string, skill: OpenSkill) => void;
+  readonly take: (owner: string) => OpenSkill | undefined;
+  readonly arm: (owner: string, skill: OpenSkill) => void;
 }
 
 /** Kept in memory alone: after a restart the client asks again. */
 export function createArmedSkills(): ArmedSkills {
   const armed = new Map<string, OpenSkill>();
-  const take = (client: string): OpenSkill | undefined => {
-    const skill = armed.get(client);
-    armed.delete(client);
+  const take = (owner: string): OpenSkill | undefined => {
+    const skill = armed.get(owner);
+    armed.delete(owner);
     return skill;
   };
   return {
     take,
-    arm(client, skill) {
-      armed.delete(client);
-      armed.set(client, skill);
+    arm(owner, skill) {
+      armed.delete(owner);
+      armed.set(owner, skill);
       const [oldest] = armed.keys();
       if (armed.size > MAX_ARMED && oldest !== undefined) armed.delete(oldest);
     },
@@ -44,7 +45,7 @@ export function turnCommands(armed: ArmedSkills): readonly Command[] {
       const { word, rest } = firstWord(words);
       if (word === "") return usageText(use, "");
       if (word === "clear" && rest === "") {
-        const skill = armed.take(turn.client);
+        const skill = armed.take(ownerOf(turn));
         return skill === undefined ? "No skill was chosen." : `Skill ${skill.name} is put away.`;
       }
       return await used({ word, rest, turn }, context, armed);
@@ -70,14 +71,15 @@ interface Use extends Pick<Asked, "turn"> {
 
 async function used(
   { word, rest, turn }: Use,
-  { answer, workspace }: CommandContext,
+  { answer, workspace, allows }: CommandContext,
   armed: ArmedSkills,
 ): Promise<Outcome> {
   if (answer === undefined) return NO_MODEL;
+  if (!allows(turn, "use_skill")) return NO_SKILLS;
   const skill = await useSkill(workspace, word);
   if (typeof skill === "string") return `${skill.charAt(0).toUpperCase()}${skill.slice(1)}`;
   if (rest !== "") return { run: () => answer({ ...turn, text: rest }, [skill]) };
-  armed.arm(turn.client, skill);
+  armed.arm(ownerOf(turn), skill);
   return `Skill ${skill.name} will be used for your next message. To change your mind: /use clear`;
 }
 

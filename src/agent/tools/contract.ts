@@ -1,13 +1,16 @@
 import type { ToolOutline } from "../model/contract.ts";
+import type { Asker, Rights } from "../rights.ts";
 
 /** What a tool is told about the call beside its arguments. */
-export interface CallFacts {
+export interface CallFacts extends Asker {
   /** Aborted at the call's deadline, by /stop and at shutdown. */
   readonly signal: AbortSignal;
-  /** Who asks: opaque. What a tool keeps between calls it keeps for each client apart. */
-  readonly client: string;
   /** The question came over a channel, not from someone at this machine. */
   readonly isRemote: boolean;
+  /** Who asks, in one opaque word: what a tool keeps between calls it keeps for each owner apart. */
+  readonly owner: string;
+  /** What who asks may do; a tool looks at what is about itself. */
+  readonly rights: Rights;
 }
 
 /** Something a model can call. Its text is data for the model: the result, or in words why there is none. */

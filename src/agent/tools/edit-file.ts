@@ -32,16 +32,16 @@ export function createEditFile(bounds: Bounds): Tool {
       "Replaces one passage of a text file. Take enough of the lines around it that it is found only once.",
     input,
     alone: true,
-    run: ({ path, old_text, new_text }) =>
-      inWords(path, () =>
-        withFileToWrite(path, bounds, async (pin, name) => {
-          const { text, stats } = await wholeText(path, pin, name);
-          const place = onlyPlace(path, text, old_text);
-          const content = text.slice(0, place) + new_text + text.slice(place + old_text.length);
-          await replaceFile(pin, name, { content, madeOf: stats });
-          return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
-        }),
-      ),
+    run: ({ path, old_text, new_text }) => {
+      const change = async (pin: Pin, name: string): Promise<string> => {
+        const { text, stats } = await wholeText(path, pin, name);
+        const place = onlyPlace(path, text, old_text);
+        const content = text.slice(0, place) + new_text + text.slice(place + old_text.length);
+        await replaceFile(pin, name, { content, madeOf: stats });
+        return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
+      };
+      return inWords(path, () => withFileToWrite(path, bounds, change, "edit"));
+    },
   });
 }
 

@@ -55,7 +55,7 @@ export function createExec(options: ExecOptions): Exec {
     alone: true,
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
-      if (call.isRemote && !settings.allow_remote) {
+      if (call.isRemote && settings.allow_remote === false) {
         return "error: commands are run only for who talks to the agent on its own machine";
       }
       return await inWords(input.cwd || "cwd", () => act(input, call));
@@ -76,11 +76,11 @@ function createActions(options: ExecOptions): Actions {
   const foreground = new Set<Running>();
   const closed = new AbortController();
 
-  const run = async (input: ExecInput, { client, signal }: CallFacts): Promise<string> => {
+  const run = async (input: ExecInput, { client, owner, signal }: CallFacts): Promise<string> => {
     const start = await prepared(input, rules);
     // It may have been closed while the folder was looked at.
     if (closed.signal.aborted) throw new FileFault("no more commands are run");
-    if (input.background === true) return inBackground(client, start);
+    if (input.background === true) return inBackground({ client, owner }, start);
     const began = now();
     const seconds = secondsOf(input, settings);
     const text = await runToEnd(start, { signal, seconds, all: foreground });
@@ -88,8 +88,11 @@ function createActions(options: ExecOptions): Actions {
     return text;
   };
 
-  const inBackground = (client: string, start: SessionStart): string => {
-    const session = sessions.open(client, start);
+  const inBackground = (
+    { client, owner }: Pick<CallFacts, "client" | "owner">,
+    start: SessionStart,
+  ): string => {
+    const session = sessions.open(owner, start);
     if (typeof session === "string") throw new FileFault(session);
     log.debug("a command runs in the background", { client, session: session.id });
     return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
@@ -99,7 +102,7 @@ function createActions(options: ExecOptions): Actions {
     async act(input, call) {
       const action = input.action ?? "run";
       if (action === "run") return await run(input, call);
-      const known = sessions.of(call.client);
+      const known = sessions.of(call.owner);
       if (action === "list") {
         return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
       }

@@ -20,15 +20,18 @@ const MAX_RESULT = 10_000;
  * reason alone.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
-  const { tools, signal, client, isRemote } = options;
+  const { tools, milliseconds: usual = CALL_MS, ...facts } = options;
+  const { signal, rights } = facts;
   const tool = tools.find(({ name }) => name === call.name);
   if (tool === undefined) return unknownTool(call.name, tools);
+  // It was not even offered then, whatever the model was talked into.
+  if (!rights.allows(tool.name)) return `error: this client may not use ${tool.name}`;
   const input = parsedArguments(call.arguments);
   if (typeof input === "string") return input;
-  const { milliseconds = options.milliseconds ?? CALL_MS, characters = MAX_RESULT } = tool;
+  const { milliseconds = usual, characters = MAX_RESULT } = tool;
   try {
     const text = await within(milliseconds, signal, (limit) =>
-      tool.run(input.value, { signal: limit, client, isRemote }),
+      tool.run(input.value, { ...facts, signal: limit }),
     );
     return bounded(text, characters);
   } catch (thrown) {

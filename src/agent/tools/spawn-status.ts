@@ -17,15 +17,15 @@ export function createSpawnStatusTool({ tasks }: TaskRunner): Tool {
     description: "Tells the state of background tasks, and the result of one that has ended.",
     input,
     characters: 11_000,
-    async run({ task_id: id = "" }, { client }) {
-      const known = tasks.list(client);
+    async run({ task_id: id = "" }, { owner }) {
+      const known = tasks.list(owner);
       if (id === "") return known.map(stateText).join("\n") || "There are no tasks.";
       const task = known.find((one) => one.id === id);
       if (task === undefined) {
         const ids = known.map((one) => one.id).join(", ") || "none";
         return `error: there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`;
       }
-      const result = tasks.result(client, id);
+      const result = tasks.result(owner, id);
       return result === undefined ? stateText(task) : `${stateText(task)}\n${result}`;
     },
   });

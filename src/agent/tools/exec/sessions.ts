@@ -7,7 +7,8 @@ import { startCommand } from "./start.ts";
 /** A command that runs on after the call that started it. */
 export interface Session {
   readonly id: string;
-  readonly client: string;
+  /** Who started it, as `CallFacts` names them. */
+  readonly owner: string;
   readonly command: string;
   readonly hasTerminal: boolean;
   readonly cwd: string;
@@ -24,9 +25,9 @@ export interface Session {
 /** The commands in the background, of all clients. */
 export interface Sessions {
   /** Starts one; in words why it cannot be. */
-  open(client: string, start: SessionStart): Session | string;
-  /** The client's own; nobody else's. */
-  of(client: string): readonly Session[];
+  open(owner: string, start: SessionStart): Session | string;
+  /** The owner's own; nobody else's. */
+  of(owner: string): readonly Session[];
   close(): Promise<void>;
 }
 
@@ -47,9 +48,9 @@ export function createSessions(now: () => number): Sessions {
       if (ended !== undefined && now() - ended.at >= REMEMBERED_MS) sessions.delete(id);
     }
   };
-  const of = (client: string): Session[] => {
+  const of = (owner: string): Session[] => {
     forget();
-    return [...sessions.values()].filter((session) => session.client === client);
+    return [...sessions.values()].filter((session) => session.owner === owner);
   };
   /** Whether there is room for one more, where need be in the place of the one that ended first. */
   const hasRoom = (known: readonly Session[], most: number): boolean => {
@@ -60,14 +61,14 @@ export function createSessions(now: () => number): Sessions {
     return oldest !== undefined && sessions.delete(oldest.id);
   };
   return {
-    open(client, start) {
-      if (!hasRoom(of(client), PER_CLIENT)) {
+    open(owner, start) {
+      if (!hasRoom(of(owner), PER_CLIENT)) {
         return `${PER_CLIENT} sessions of yours run already; kill one of them first`;
       }
       if (!hasRoom([...sessions.values()], IN_ALL)) {
         return `${IN_ALL} sessions run already, which is all there can be; try again later`;
       }
-      const session = opened(client, start, now);
+      const session = opened(owner, start, now);
       sessions.set(session.id, session);
       return session;
     },
@@ -79,7 +80,7 @@ export function createSessions(now: () => number): Sessions {
   };
 }
 
-function opened(client: string, start: SessionStart, now: () => number): Session {
+function opened(owner: string, start: SessionStart, now: () => number): Session {
   const output = createRing(KEPT);
   const running = startCommand({
     ...start,
@@ -88,7 +89,7 @@ function opened(client: string, start: SessionStart, now: () => number): Session
   });
   const session: Session = {
     id: randomUUID().slice(0, 8),
-    client,
+    owner,
     command: start.command,
     hasTerminal: start.terminal !== undefined,
     cwd: start.cwd,

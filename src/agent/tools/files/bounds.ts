@@ -1,5 +1,6 @@
 import { relative, sep } from "node:path";
 import { isInside } from "../../inside.ts";
+import type { FileRights } from "../../rights.ts";
 
 /** Where the file tools may read and write; patterns are matched against real paths. */
 export interface Bounds {
@@ -12,9 +13,12 @@ export interface Bounds {
   readonly allowWrite: readonly RegExp[];
   /** Real paths of the files that hold this program's keys, whatever they are called. */
   readonly keyFiles: readonly string[];
+  /** To what who asks is kept beside all of that; absent is to nothing more. */
+  readonly rights?: FileRights;
 }
 
-export type Use = "read" | "write";
+/** To change a passage is to read it, too. */
+export type Use = "read" | "write" | "edit";
 
 /** What a program of this kind keeps its keys in; further down in a workspace the second is a project's own. */
 const SECURITY = ".security.yml";
@@ -22,6 +26,8 @@ const CONFIG = "config.json";
 const HOME = ".picoclaw";
 /** Folders of the workspace that hold all clients' conversations: this program's, and the Go program's. */
 const STATE: ReadonlySet<string> = new Set(["state", "sessions"]);
+/** What single clients have had remembered; each of them reads its own alone. */
+const MEMORIES = ["memory", "clients"] as const;
 /** Memory, environment and open files of processes; the kernel's memory and log. */
 const KERNEL_SECRETS = /^\/proc\/(\d+|self|thread-self|kcore|kmsg|kpage\w*|keys|key-users)(\/|$)/;
 const DEVICES = /^\/dev(\/|$)/;
@@ -29,17 +35,33 @@ const KERNEL = /^\/(proc|sys|dev)(\/|$)/;
 
 /**
  * Why a real path may not be used so, as the end of a sentence about it; undefined where it may. The
- * workspace must be a real path, too.
+ * workspace and the paths of the rights must be real paths, too. What the rights name outside of the
+ * workspace was named by the owner, and needs no other permission.
  */
 export function refusalOf(real: string, use: Use, bounds: Bounds): string | undefined {
   if (isKept(real, bounds)) return "holds this program's own state or keys";
+  const isGranted = bounds.rights !== undefined && isWithin(real, use, bounds.rights);
+  if (bounds.rights !== undefined && !isGranted) return "is not open to this client";
   if (isInside(real, bounds.workspace)) return undefined;
-  if (KERNEL_SECRETS.test(real) || DEVICES.test(real) || (use === "write" && KERNEL.test(real))) {
-    return "belongs to the system's devices and processes";
-  }
+  if (isOfSystem(real, use)) return "belongs to the system's devices and processes";
+  if (isGranted || isAllowedOutside(real, use, bounds)) return undefined;
+  return "is outside of the workspace";
+}
+
+function isOfSystem(real: string, use: Use): boolean {
+  if (KERNEL_SECRETS.test(real) || DEVICES.test(real)) return true;
+  return use !== "read" && KERNEL.test(real);
+}
+
+function isAllowedOutside(real: string, use: Use, bounds: Bounds): boolean {
+  if (!bounds.restrict || (use === "read" && bounds.readOutside)) return true;
   const patterns = use === "read" ? bounds.allowRead : bounds.allowWrite;
-  if (!bounds.restrict || (use === "read" && bounds.readOutside)) return undefined;
-  return patterns.some((pattern) => pattern.test(real)) ? undefined : "is outside of the workspace";
+  return patterns.some((pattern) => pattern.test(real));
+}
+
+function isWithin(real: string, use: Use, rights: FileRights): boolean {
+  const uses = use === "edit" ? (["read", "write"] as const) : [use];
+  return uses.every((one) => rights[one].some((folder) => isInside(real, folder)));
 }
 
 /** Whether a real path is one of this program's secrets, or in the folder of its state. */
@@ -51,11 +73,11 @@ export function isKept(
   if (names.includes(SECURITY)) return true;
   if (keyFiles.some((file) => file.split(sep).map(folded).join(sep) === names.join(sep)))
     return true;
-  const isInWorkspace = isInside(real, workspace);
+  if (!isInside(real, workspace)) return names.includes(CONFIG);
   const [first = "", ...deeper] = relative(workspace, real).split(sep).map(folded);
-  if (isInWorkspace && STATE.has(first)) return true;
+  if (STATE.has(first) || (first === MEMORIES[0] && deeper[0] === MEMORIES[1])) return true;
   if (!names.includes(CONFIG)) return false;
-  return !isInWorkspace || deeper.length === 0 || first === CONFIG || names.includes(HOME);
+  return deeper.length === 0 || first === CONFIG || names.includes(HOME);
 }
 
 /**

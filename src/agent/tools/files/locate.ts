@@ -1,6 +1,8 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { codeOf } from "../../../base/code.ts";
+import { isInside } from "../../inside.ts";
+import type { FileRights } from "../../rights.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
 import { FileFault, shownPath } from "./fault.ts";
@@ -31,7 +33,8 @@ export async function locate(path: string, use: Use, bounds: Bounds): Promise<Lo
   const workspace = await realWorkspace(bounds.workspace);
   const found = await followed(resolve(workspace, path));
   const real = join(found.base, ...found.missing);
-  const refusal = refusalOf(real, use, { ...bounds, workspace });
+  const rights = bounds.rights && (await realRights(bounds.rights, bounds.workspace, workspace));
+  const refusal = refusalOf(real, use, { ...bounds, workspace, ...(rights && { rights }) });
   if (refusal !== undefined) throw new FileFault(`${shownPath(path)} ${refusal}`);
   if (found.fault !== undefined) throw found.fault;
   if (found.missing.length > 0) {
@@ -50,6 +53,27 @@ export async function realWorkspace(workspace: string): Promise<string> {
     await mkdir(workspace, { recursive: true, mode: 0o700 });
     return await realpath(workspace);
   }
+}
+
+/**
+ * Where the paths of somebody's rights really lie. A link on the way to a folder of the workspace is not
+ * followed: whoever can write there could make it lead anywhere. Outside it is the owner's.
+ */
+async function realRights(
+  { read, write }: FileRights,
+  workspace: string,
+  realFolder: string,
+): Promise<FileRights> {
+  const real = async (path: string): Promise<string> => {
+    const from = [workspace, realFolder].find((folder) => isInside(path, folder));
+    if (from !== undefined) return join(realFolder, relative(from, path));
+    const { base, missing } = await followed(path);
+    return join(base, ...missing);
+  };
+  return {
+    read: await Promise.all(read.map(real)),
+    write: await Promise.all(write.map(real)),
+  };
 }
 
 interface Followed {

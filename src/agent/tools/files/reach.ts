@@ -1,4 +1,4 @@
-import type { Bounds } from "./bounds.ts";
+import type { Bounds, Use } from "./bounds.ts";
 import { FileFault, shownPath } from "./fault.ts";
 import { locate } from "./locate.ts";
 import { pinBelow } from "./pin.ts";
@@ -22,8 +22,9 @@ export async function withFileToWrite<T>(
   path: string,
   bounds: Bounds,
   work: (pin: Pin, name: string) => Promise<T>,
+  use: Use = "write",
 ): Promise<T> {
-  const { folder, names } = await locate(path, "write", bounds);
+  const { folder, names } = await locate(path, use, bounds);
   const name = names.at(-1);
   if (name === undefined) throw new FileFault("that is a folder");
   return await withPin(pinBelow(folder, names.slice(0, -1), true), (pin) => work(pin, name));

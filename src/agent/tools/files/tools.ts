@@ -1,5 +1,9 @@
 import { realpathSync } from "node:fs";
+import { relative } from "node:path";
 import type { ToolSettings } from "../../../config/contract.ts";
+import { isInside } from "../../inside.ts";
+import type { FileRights } from "../../rights.ts";
+import { shortened } from "../../shorten.ts";
 import { createAppendFile } from "../append-file.ts";
 import type { Tool } from "../contract.ts";
 import { createEditFile } from "../edit-file.ts";
@@ -17,6 +21,8 @@ export interface FileToolOptions {
   readonly readOutside: boolean;
   /** The configuration's file. */
   readonly configFile?: string;
+  /** To what they are kept for who asks, beside all of that. */
+  readonly rights?: FileRights;
 }
 
 /** The tools that read and write files, within the bounds of the settings. */
@@ -29,14 +35,30 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
     keyFiles: options.configFile === undefined ? [] : spellingsOf(options.configFile),
+    ...(options.rights && { rights: options.rights }),
   };
-  return [
+  const tools = [
     createReadFile(bounds, settings.read_file),
     createWriteFile(bounds),
     createListDir(bounds),
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
+  return options.rights === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
+}
+
+/** Characters of the places that a description names. */
+const MAX_PLACES = 300;
+
+/** So that a model need not guess where it may look. */
+function withPlaces(tool: Tool, { workspace, rights }: Bounds): Tool {
+  const isReading = tool.name === "read_file" || tool.name === "list_dir";
+  const paths = (isReading ? rights?.read : rights?.write) ?? [];
+  const shown = paths.map((path) =>
+    isInside(path, workspace) ? relative(workspace, path) || "." : path,
+  );
+  const places = shortened(shown.join(", "), MAX_PLACES);
+  return { ...tool, description: `${tool.description} Only for these, with all below: ${places}.` };
 }
 
 /** As it is named, and where that leads. */

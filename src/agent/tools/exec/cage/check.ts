@@ -14,9 +14,10 @@ export async function commandCheck(
   read = variable,
 ): Promise<Check | undefined> {
   if (tools.off.has("exec")) return undefined;
-  const { sandbox, allow_network, allow_remote } = tools.exec;
-  const who = allow_remote ? "clients of MQTT may run commands" : "commands are for this machine";
-  if (sandbox === "none") return uncaged(who, allow_remote);
+  const { sandbox, allow_network } = tools.exec;
+  const isRemote = mayClientsRun(tools);
+  const who = isRemote ? "clients of MQTT may run commands" : "commands are for this machine";
+  if (sandbox === "none") return uncaged(who, isRemote);
   const { PATH = "" } = commandEnvironment(read, agents.defaults.workspace);
   const found = await findBubblewrap(PATH);
   if ("program" in found) {
@@ -34,6 +35,11 @@ export async function commandCheck(
       ? "let this user have user namespaces, or set tools.exec.enabled to false"
       : INSTALL,
   };
+}
+
+function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
+  if (exec.allow_remote !== undefined) return exec.allow_remote;
+  return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
 }
 
 /** The owner wants none: it is told where others, or root, gain from it. */

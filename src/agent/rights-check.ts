@@ -1,0 +1,133 @@
+import type { Check } from "../base/check.ts";
+import { coversPattern, isEveryone } from "../base/client-pattern.ts";
+import type { ToolProfile, ToolSettings } from "../config/contract.ts";
+import { isInside } from "./inside.ts";
+import { uselessTools } from "./rights.ts";
+
+export interface RightsCheckOptions {
+  readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
+  /** Absolute path. */
+  readonly workspace: string;
+}
+
+const NAME = "tools of clients";
+
+/** Where clients may do more than their owner can have meant, or less; one line for all that is well. */
+export function rightsChecks({ tools, workspace }: RightsCheckOptions): readonly Check[] {
+  const { profiles, exec } = tools;
+  const found = [
+    ...(exec.allow_remote === true ? [allowRemote(profiles)] : []),
+    ...profiles.flatMap((profile, index) => {
+      const about = { profile, before: profiles.slice(0, index), workspace, tools };
+      return LOOKS.flatMap((look) => checkOf(profile, look(about)));
+    }),
+  ];
+  if (found.length > 0) return found;
+  const message = "no client may do more than it was given by name";
+  return [{ name: NAME, result: "ok", message }];
+}
+
+interface About {
+  readonly profile: ToolProfile;
+  /** Those that are looked at before it. */
+  readonly before: readonly ToolProfile[];
+  readonly workspace: string;
+  readonly tools: RightsCheckOptions["tools"];
+}
+
+interface Fault {
+  readonly message: string;
+  readonly remedy: string;
+}
+
+const LOOKS: readonly ((about: About) => Fault | undefined)[] = [
+  neverReached,
+  everyoneMayAct,
+  publishesAnywhere,
+  reachesAll,
+  namesWhatIsOff,
+];
+
+function checkOf({ pattern }: ToolProfile, fault: Fault | undefined): Check[] {
+  if (fault === undefined) return [];
+  return [{ name: `tools.profiles ${JSON.stringify(pattern)}`, result: "warn", ...fault }];
+}
+
+function allowRemote(profiles: readonly ToolProfile[]): Check {
+  const who = profiles.length === 0 ? "every client" : "every client without a profile";
+  return {
+    name: NAME,
+    result: "warn",
+    message: `${who} may run commands, change files and publish, because tools.exec.allow_remote is true`,
+    remedy: "remove allow_remote, and give the clients that need it a profile in tools.profiles",
+  };
+}
+
+function neverReached({ profile: { pattern }, before }: About): Fault | undefined {
+  const earlier = before.find((other) => coversPattern(other.pattern, pattern));
+  if (earlier === undefined) return undefined;
+  return {
+    message: `is never used: ${JSON.stringify(earlier.pattern)} before it means the same clients`,
+    remedy: "move the profile of the fewer clients to the front",
+  };
+}
+
+function everyoneMayAct({ profile, workspace }: About): Fault | undefined {
+  const { pattern, tools, write } = profile;
+  if (!isEveryone(pattern)) return undefined;
+  const reasons = [
+    ...(tools.includes("*") ? ["use every tool"] : []),
+    ...(tools.includes("exec") ? ["run commands"] : []),
+    ...(write.some((folder) => !isInside(folder, workspace))
+      ? ["write outside the workspace"]
+      : []),
+  ];
+  if (reasons.length === 0) return undefined;
+  return {
+    message: `everyone whom the broker lets in may ${reasons.join(" and ")}`,
+    remedy: "name the clients that need it instead of *",
+  };
+}
+
+function publishesAnywhere({ profile: { topics } }: About): Fault | undefined {
+  const wide = topics.publish.find((filter) => /^(?:\+\/)*#$/.test(filter));
+  if (wide === undefined) return undefined;
+  return {
+    message: `publishes to any topic: topics.publish holds ${wide}`,
+    remedy: "name the topics, such as home/+/light/set",
+  };
+}
+
+function reachesAll({ profile, workspace }: About): Fault | undefined {
+  const all = [...profile.read, ...profile.write].find((folder) => {
+    return folder !== workspace && isInside(workspace, folder);
+  });
+  if (all === undefined) return undefined;
+  return {
+    message: `reaches all of ${all}, which is more than the workspace in it`,
+    remedy: "name the folders that are needed",
+  };
+}
+
+function namesWhatIsOff({ profile, tools: { off, exec } }: About): Fault | undefined {
+  const { tools: names } = profile;
+  const useless = new Set(uselessTools(profile));
+  const isOff = (name: string): boolean =>
+    off.has(name === "use_skill" ? "skills" : name) ||
+    (name === "exec" && exec.allow_remote === false);
+  const switched = names.filter(isOff);
+  const empty = names.filter((name) => useless.has(name));
+  if (switched.length > 0) {
+    return {
+      message: `names what is switched off: ${switched.join(", ")}`,
+      remedy: switched.includes("exec")
+        ? "remove the name, or tools.exec.allow_remote: false"
+        : `remove the name, or set tools.${switched[0]}.enabled to true`,
+    };
+  }
+  if (empty.length === 0) return undefined;
+  return {
+    message: `names tools that can do nothing: ${empty.join(", ")}`,
+    remedy: "say in read, write or topics what they are for",
+  };
+}

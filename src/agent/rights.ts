@@ -1,0 +1,120 @@
+import { join } from "node:path";
+import { matchesPattern } from "../base/client-pattern.ts";
+import type { ToolProfile, ToolSettings } from "../config/contract.ts";
+import { isInside } from "./inside.ts";
+
+/** Who asks. */
+export interface Asker {
+  /** Opaque; only together with the channel it names somebody. */
+  readonly client: string;
+  /** The channel's name in the configuration; absent for who is at this machine. */
+  readonly channel?: string;
+  /** The question came over a channel, not from someone at this machine; false where it is left out. */
+  readonly isRemote?: boolean;
+}
+
+/** What somebody may do through the agent. */
+export interface Rights {
+  /** Whether a tool may be offered and run. */
+  readonly allows: (tool: string) => boolean;
+  /** Absolute paths with all below them, as they are written; absent: what the settings allow everyone. */
+  readonly files?: FileRights;
+  readonly topics: TopicRights;
+  /** Whether the memory of all may be changed, or one of its own alone. */
+  readonly memory: "shared" | "own";
+}
+
+export interface FileRights {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+}
+
+/** MQTT topic filters. */
+export interface TopicRights {
+  readonly read: readonly string[];
+  readonly publish: readonly string[];
+}
+
+/** What there is to do, but for the agent's own topics. */
+export const EVERYTHING: Rights = {
+  allows: () => true,
+  topics: { read: ["#", "$SYS/#"], publish: ["#"] },
+  memory: "shared",
+};
+
+/**
+ * What whoever is remote may use without a profile: facts of the device, pages, and what it said itself.
+ * Skills are among it because their list is part of every prompt, and they only tell what their owner
+ * wrote; subagents are not, because all clients share few places for them.
+ */
+const DEFAULT_TOOLS: ReadonlySet<string> = new Set(["device", "memory", "use_skill", "web_fetch"]);
+
+const DEFAULT: Rights = {
+  allows: (tool) => DEFAULT_TOOLS.has(tool),
+  files: { read: [], write: [] },
+  topics: { read: [], publish: [] },
+  memory: "own",
+};
+
+export interface RightsSettings {
+  readonly tools: Pick<ToolSettings, "profiles" | "exec">;
+  /** Absolute path. */
+  readonly workspace: string;
+}
+
+/** Tells what somebody may do; one object for each profile, however many clients it is of. */
+export type RightsOf = (asker: Asker) => Rights;
+
+/**
+ * The rights that a configuration gives: everything to who is at this machine; to all others what the
+ * first profile says whose pattern means the client. Without one: everything where `tools.exec.allow_remote`
+ * is said to be true, else next to nothing.
+ */
+export function createRights({ tools, workspace }: RightsSettings): RightsOf {
+  const { profiles, exec } = tools;
+  const canRun = exec.allow_remote !== false;
+  const known = profiles.map((profile) => ({
+    pattern: profile.pattern,
+    rights: rightsOfProfile(profile, { workspace, canRun }),
+  }));
+  const otherwise = exec.allow_remote === true ? EVERYTHING : DEFAULT;
+  return ({ client, isRemote = false }) => {
+    if (!isRemote) return EVERYTHING;
+    return known.find(({ pattern }) => matchesPattern(pattern, client))?.rights ?? otherwise;
+  };
+}
+
+/** Under what something is kept for somebody: no two askers have the same, whatever their names hold. */
+export function ownerOf({ client, channel = "", isRemote = false }: Asker): string {
+  return isRemote ? `${channel.length}:${channel}${client}` : `here:${client}`;
+}
+
+interface Place {
+  readonly workspace: string;
+  readonly canRun: boolean;
+}
+
+function rightsOfProfile(profile: ToolProfile, { workspace, canRun }: Place): Rights {
+  const { tools, read, write, topics } = profile;
+  const names = new Set(tools);
+  const useless = new Set(uselessTools(profile));
+  if (!canRun) useless.add("exec");
+  const memory = join(workspace, "memory");
+  return {
+    allows: (tool) => (names.has(tool) || names.has("*")) && !useless.has(tool),
+    files: { read, write },
+    topics,
+    memory: write.some((folder) => isInside(memory, folder)) ? "shared" : "own",
+  };
+}
+
+/** Tools that could do nothing with what a profile allows. */
+export function uselessTools({ read, write, topics }: Omit<ToolProfile, "pattern" | "tools">) {
+  const [cannotRead, cannotWrite] = [read.length === 0, write.length === 0];
+  return [
+    ...(cannotRead ? ["read_file", "list_dir"] : []),
+    ...(cannotWrite ? ["write_file", "append_file"] : []),
+    ...(cannotRead || cannotWrite ? ["edit_file"] : []),
+    ...(topics.read.length + topics.publish.length === 0 ? ["mqtt"] : []),
+  ];
+}

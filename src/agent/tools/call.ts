@@ -1,0 +1,12 @@
+import { ownerOf } from "../rights.ts";
+import type { Asker, Rights } from "../rights.ts";
+import type { CallFacts } from "./contract.ts";
+
+/** What tools are told of who asks. */
+export function callFactsOf(
+  { client, channel, isRemote = false, signal }: Asker & Pick<CallFacts, "signal">,
+  rights: Rights,
+): CallFacts {
+  const asker = { client, ...(channel !== undefined && { channel }), isRemote };
+  return { ...asker, owner: ownerOf(asker), rights, signal };
+}

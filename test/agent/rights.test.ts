@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createRights, EVERYTHING, ownerOf } from "../../src/agent/rights.ts";
+import type { ExecSettings, ToolProfile } from "../../src/config/contract.ts";
+import { toolProfile, toolSettings } from "../support/agent-config.ts";
+
+const TOOLS =
+  "append_file device edit_file exec list_dir memory mqtt read_file spawn spawn_status subagent use_skill web_fetch web_search write_file".split(
+    " ",
+  );
+
+function rightsFor(profiles: readonly ToolProfile[], exec: Partial<ExecSettings> = {}) {
+  const settings = toolSettings({ profiles });
+  const tools = { profiles, exec: { ...settings.exec, ...exec } };
+  return createRights({ tools, workspace: "/w" });
+}
+
+function toolsOf(
+  profiles: readonly ToolProfile[],
+  client: string,
+  exec: Partial<ExecSettings> = {},
+): string[] {
+  const rights = rightsFor(profiles, exec)({ client, channel: "mqtt", isRemote: true });
+  return TOOLS.filter((name) => rights.allows(name));
+}
+
+function memoryOf(write: readonly string[]): string {
+  return rightsFor([toolProfile({ write })])({ client: "c", isRemote: true }).memory;
+}
+
+const LITTLE = ["device", "memory", "use_skill", "web_fetch"];
+
+describe("what somebody may do", () => {
+  it("is everything for who is at this machine, whatever the profiles say", () => {
+    const nothing = [toolProfile({ pattern: "*" })];
+    assert.equal(rightsFor(nothing, { allow_remote: false })({ client: "me" }), EVERYTHING);
+  });
+
+  it("is next to nothing for a client without a profile", () => {
+    assert.deepEqual(toolsOf([], "kitchen"), LITTLE);
+    const rights = rightsFor([])({ client: "kitchen", isRemote: true });
+    assert.deepEqual(rights.files, { read: [], write: [] });
+    assert.deepEqual(rights.topics, { read: [], publish: [] });
+    assert.equal(rights.memory, "own");
+  });
+
+  it("is everything for a client without a profile once allow_remote was said", () => {
+    assert.deepEqual(toolsOf([], "kitchen", { allow_remote: true }), TOOLS);
+  });
+
+  it("is what the profile says also where allow_remote was said", () => {
+    const profiles = [toolProfile({ pattern: "kitchen", tools: ["device"] })];
+    assert.deepEqual(toolsOf(profiles, "kitchen", { allow_remote: true }), ["device"]);
+    assert.deepEqual(toolsOf(profiles, "cellar", { allow_remote: true }), TOOLS);
+  });
+
+  it("never holds exec where allow_remote was said to be false", () => {
+    const profiles = [toolProfile({ tools: ["*"] })];
+    assert.ok(!toolsOf(profiles, "kitchen", { allow_remote: false }).includes("exec"));
+  });
+
+  it("is nothing that a profile leaves out", () => {
+    assert.deepEqual(toolsOf([toolProfile({})], "kitchen"), []);
+    const names = toolsOf([toolProfile({ tools: ["*"] })], "kitchen");
+    assert.deepEqual(
+      TOOLS.filter((name) => !names.includes(name)),
+      ["append_file", "edit_file", "list_dir", "mqtt", "read_file", "write_file"],
+    );
+    const reading = toolProfile({ tools: ["*"], read: ["/w"] });
+    assert.ok(!toolsOf([reading], "kitchen").includes("edit_file"));
+  });
+
+  it("comes from the first profile that means the client", () => {
+    const profiles = [
+      toolProfile({ pattern: "42", tools: ["device"] }),
+      toolProfile({ pattern: "4*", tools: ["exec"] }),
+      toolProfile({ pattern: "*", tools: ["memory"] }),
+    ];
+    assert.deepEqual(toolsOf(profiles, "42"), ["device"]);
+    assert.deepEqual(toolsOf(profiles, "43"), ["exec"]);
+    assert.deepEqual(toolsOf(profiles, "7"), ["memory"]);
+  });
+
+  it("lets only who may write the folder memory change the memory of all", () => {
+    assert.equal(memoryOf(["/w"]), "shared");
+    assert.equal(memoryOf(["/w/memory"]), "shared");
+    assert.equal(memoryOf(["/w/data", "/w/memory/202611"]), "own");
+    assert.equal(memoryOf(["/w/memory-of-others"]), "own");
+  });
+});
+
+describe("the attack on the rights of another", () => {
+  const profiles = [toolProfile({ pattern: "boss", tools: ["exec"] })];
+  for (const [what, client] of [
+    ["a pattern", "*"],
+    ["the beginning and a pattern", "bos?"],
+    ["another case", "Boss"],
+    ["another case in full width", "ｂｏｓｓ"],
+    ["the name with more behind it", "boss2"],
+    ["the name with a blank", "boss "],
+    ["the name with a line break", "boss\n"],
+    ["the name with a NUL", "boss\0"],
+    ["the name with a character of no width", "boss\u200b"],
+    ["a list of names", "boss,kitchen"],
+    ["an alternative", "kitchen|boss"],
+    ["a way through folders", "kitchen/../boss"],
+    ["the channel in front", "mqtt:boss"],
+  ] as const) {
+    it(`by ${what} as its client id gives nothing more`, () => {
+      assert.deepEqual(toolsOf(profiles, client), LITTLE);
+    });
+  }
+
+  it("by saying that it is at this machine is none that a request can make: the channel decides", () => {
+    assert.deepEqual(toolsOf(profiles, "cli:default"), LITTLE);
+  });
+
+  it("by the same id on another channel finds nothing that is kept for the first", () => {
+    const owners = [
+      { client: "c", channel: "mqtt", isRemote: true },
+      { client: "c", channel: "mqtt2", isRemote: true },
+      { client: "2c", channel: "mqtt", isRemote: true },
+      { client: "tc", channel: "mqt", isRemote: true },
+      { client: "mqttc", channel: "", isRemote: true },
+      { client: "c" },
+      { client: "here:c", channel: "", isRemote: true },
+      { client: "4:mqttc" },
+    ].map(ownerOf);
+    assert.equal(new Set(owners).size, owners.length);
+  });
+});
