@@ -120,6 +120,11 @@ export function variable(name: string): string | undefined {
   return process.env[name];
 }
 
+/** The number of the user that the process acts as; undefined where files have no such owner (Windows). */
+export function userId(): number | undefined {
+  return process.platform === "win32" ? undefined : process.geteuid?.();
+}
+
 /**
  * Sends a signal to every process of a group (the one that a detached child leads); 0 only asks whether
  * there is one. False where the group is gone or is not ours.

@@ -25,7 +25,8 @@ export async function check(options: ServingOptions, context: Context): Promise<
       const told = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
       await context.host.stdout.write(`${visible(veil.text(`${channel.name}: ${told}`))}\n`);
     }
-    for (const found of await checkUp({ channels, config })) {
+    const { secretFiles = [] } = options;
+    for (const found of await checkUp({ channels, config, secretFiles })) {
       await context.host.stdout.write(checkLine(found));
       if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }

@@ -4,21 +4,29 @@ import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
 import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
+import { modeChecks } from "../config/modes.ts";
 import { trustCheck } from "../mqtt/trust.ts";
 
 export interface CheckUp {
   /** As they are dialled: a built-in broker's with its port. */
   readonly channels: readonly MqttChannel[];
   readonly config: Pick<Config, "agents" | "tools">;
+  /** Files that nobody else should read. */
+  readonly secretFiles: readonly string[];
 }
 
 /** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
-export async function checkUp({ channels, config }: CheckUp): Promise<readonly Check[]> {
+export async function checkUp({
+  channels,
+  config,
+  secretFiles,
+}: CheckUp): Promise<readonly Check[]> {
   const { tools, agents } = config;
   const found = [
     ...channels.map(trustCheck),
     ...rightsChecks({ tools, workspace: agents.defaults.workspace }),
     await commandCheck(config),
+    ...(await modeChecks(secretFiles)),
   ];
   return found.filter((check) => check !== undefined);
 }

@@ -18,6 +18,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   listen: () => import("./commands/listen.ts"),
   agent: () => import("./commands/agent.ts"),
   sessions: () => import("./commands/sessions.ts"),
+  config: () => import("./commands/config.ts"),
   completion: () => import("./commands/completion.ts"),
   version: () => import("./commands/version.ts"),
   help: () => import("./commands/help.ts"),

@@ -34,6 +34,24 @@ export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
   };
 }
 
+/**
+ * Asks for one line that nobody may read over a shoulder: nothing of it is shown. "" at the end of input;
+ * throws `interrupted` on Ctrl-C, and the signal's reason.
+ */
+export async function askHidden(
+  { stdin, stderr }: PromptHost,
+  question: string,
+  signal: AbortSignal,
+): Promise<string> {
+  await stderr.write(question);
+  const unseen: Output = { ...stderr, isTTY: true, write: () => Promise.resolve() };
+  try {
+    return (await readLine({ stdin, stderr: unseen }, [], signal)) ?? "";
+  } finally {
+    await stderr.write("\n");
+  }
+}
+
 type PromptHost = Pick<Host, "stdin" | "stderr">;
 
 function readLine(

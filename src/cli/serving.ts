@@ -42,6 +42,8 @@ export interface ServingOptions {
   /** The program's own folder. */
   readonly home?: string;
   readonly configFile?: string;
+  /** Files that nobody else should read. */
+  readonly secretFiles?: readonly string[];
   /** Reads the configuration anew, for `/reload`. */
   readonly load?: () => Promise<Config>;
 }
@@ -75,7 +77,8 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     closing,
     withBrokers(options.channels, log),
   );
-  logChecks(await checkUp({ channels: dialled, config }), log);
+  const { secretFiles = [] } = options;
+  logChecks(await checkUp({ channels: dialled, config, secretFiles }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });
   opened.resolve(channels);

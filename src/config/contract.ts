@@ -262,6 +262,8 @@ export interface LoadedConfig {
   readonly home: string;
   readonly file: string;
   readonly found: boolean;
+  /** Files that hold secrets, some of which may not be there: nobody but their owner should read them. */
+  readonly secretFiles: readonly string[];
   /** By dotted path as in the file at version 3: `channel_list.mqtt.settings.broker`, `model_list[0].api_base`. */
   readonly origins: ReadonlyMap<string, Origin>;
 }

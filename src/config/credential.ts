@@ -9,6 +9,12 @@ export interface CredentialSurroundings {
   readonly folder: string;
 }
 
+/** The file beside config.json that a reference leads to, and the key that `enc://` needs beside the passphrase. */
+export function fileOf(text: string, surroundings: CredentialSurroundings): string | undefined {
+  if (text.startsWith("file://")) return join(surroundings.folder, text.slice(7).trim());
+  return text.startsWith("enc://") ? sshKeyFile(surroundings).file || undefined : undefined;
+}
+
 /** Why a reference leads to no secret; never quotes the reference or what it leads to. */
 export interface CredentialFault {
   readonly fault: string;
@@ -127,11 +133,10 @@ async function decrypted(
   }
   const material = await keyMaterial(passphrase, surroundings);
   if (!Buffer.isBuffer(material)) return material;
-  const { createDecipheriv, hkdfSync } = await import("node:crypto");
+  const { createDecipheriv } = await import("node:crypto");
   const salt = blob.subarray(0, SALT_BYTES);
   const nonce = blob.subarray(SALT_BYTES, SALT_BYTES + NONCE_BYTES);
-  const key = hkdfSync("sha256", material, salt, "picoclaw-credential-v1", KEY_BYTES);
-  const decipher = createDecipheriv("aes-256-gcm", Buffer.from(key), nonce);
+  const decipher = createDecipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
   decipher.setAuthTag(blob.subarray(-TAG_BYTES));
   try {
     const text = decipher.update(blob.subarray(SALT_BYTES + NONCE_BYTES, -TAG_BYTES));
@@ -139,6 +144,29 @@ async function decrypted(
   } catch {
     return { fault: "cannot be decrypted: the passphrase or the SSH key is another one" };
   }
+}
+
+/**
+ * A secret as `enc://…`, as Go PicoClaw encrypts: base64 of salt, nonce, AES-256-GCM text and tag. Each
+ * call makes another one.
+ */
+export async function sealed(
+  secret: string,
+  passphrase: string,
+  surroundings: CredentialSurroundings,
+): Promise<string | CredentialFault> {
+  const material = await keyMaterial(passphrase, surroundings);
+  if (!Buffer.isBuffer(material)) return material;
+  const { createCipheriv, randomBytes } = await import("node:crypto");
+  const [salt, nonce] = [randomBytes(SALT_BYTES), randomBytes(NONCE_BYTES)];
+  const cipher = createCipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
+  const text = Buffer.concat([cipher.update(secret, "utf8"), cipher.final()]);
+  return `enc://${Buffer.concat([salt, nonce, text, cipher.getAuthTag()]).toString("base64")}`;
+}
+
+async function keyOf(material: Buffer, salt: Buffer): Promise<Buffer> {
+  const { hkdfSync } = await import("node:crypto");
+  return Buffer.from(hkdfSync("sha256", material, salt, "picoclaw-credential-v1", KEY_BYTES));
 }
 
 /** HMAC of the passphrase under the SSH key's digest, or the passphrase's digest without a key. */

@@ -17,6 +17,9 @@ export interface ConfigFiles {
   readonly warnings: readonly Warning[];
 }
 
+/** The file of secrets beside config.json. */
+export const SECURITY = ".security.yml";
+
 const NOTHING: Branch = branch([], DEFAULT);
 
 /** Reads config.json and the .security.yml beside it; a file that is missing holds nothing. */
@@ -27,7 +30,7 @@ export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
   if (read instanceof Failure) return read;
   const failure = versionFailure(read.tree);
   if (failure !== undefined) return failure;
-  const security = await readSecurity(join(dirname(file), ".security.yml"));
+  const security = await readSecurity(join(dirname(file), SECURITY));
   if (security instanceof Failure) return security;
   return { config: read.tree, security, found: text !== undefined, warnings: read.warnings };
 }

@@ -15,6 +15,8 @@ export interface Layered {
   readonly tree: Branch;
   readonly problems: readonly Problem[];
   readonly warnings: readonly Warning[];
+  /** Files that hold secrets. */
+  readonly secretFiles: ReadonlySet<string>;
 }
 
 /** Everything that was set, in one tree: config.json < .security.yml < environment < flags. */
@@ -35,6 +37,7 @@ export async function layered(
   return {
     tree: secrets.tree,
     problems: [...environment.problems, ...secrets.problems],
+    secretFiles: secrets.files,
     warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(found, env, file)],
   };
 }

@@ -1,7 +1,8 @@
+import { dirname, join } from "node:path";
 import { Failure } from "../base/failure.ts";
 import { assembled } from "./assemble.ts";
-import type { ConfigFlags, LoadedConfig } from "./contract.ts";
-import { readFiles } from "./files.ts";
+import type { Config, ConfigFlags, LoadedConfig } from "./contract.ts";
+import { readFiles, SECURITY } from "./files.ts";
 import { createFindings } from "./findings.ts";
 import { flagSettings } from "./flags.ts";
 import { layered } from "./layers.ts";
@@ -37,6 +38,16 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   const config = assembled(layers.tree, findings, { ...surroundings, ...paths });
   const problems = [...layers.problems, ...findings.problems];
   if (config === undefined || problems.length > 0) return failureOf(problems, paths.file);
+  const secretFiles = [
+    ...layers.secretFiles,
+    join(dirname(paths.file), SECURITY),
+    ...keyFiles(config),
+  ];
   const warnings = [...files.warnings, ...layers.warnings, ...findings.warnings];
-  return { config, warnings, ...paths, found: files.found, origins: originsOf(layers.tree) };
+  const origins = originsOf(layers.tree);
+  return { config, warnings, ...paths, found: files.found, secretFiles, origins };
+}
+
+function keyFiles({ channels }: Config): string[] {
+  return channels.flatMap(({ settings }) => settings.tls.key_file ?? []);
 }

@@ -1,7 +1,9 @@
 import type { Config } from "./contract.ts";
 
-/** Names of headers and of parts of a query whose values are secrets. */
-const SECRET_NAME = /auth|key|token|secret|cookie|sig|pass/i;
+/** Whether the value of a header, or of a part of a query, is a secret by what it is called. */
+export function isSecretName(name: string): boolean {
+  return /auth|key|token|secret|cookie|sig|pass/i.test(name);
+}
 
 /**
  * Every secret of a configuration, for a veil: keys of models and searches, headers and parts of
@@ -31,7 +33,7 @@ export function secretsIn({
 
 /** Of `Bearer sk-…` both the whole and the key count. */
 function headerSecrets(headers: Config["model_list"][number]["custom_headers"]): string[] {
-  const secret = Object.entries(headers).filter(([name]) => SECRET_NAME.test(name));
+  const secret = Object.entries(headers).filter(([name]) => isSecretName(name));
   const values = secret.map(([, value]) => value.reveal());
   return values.flatMap((value) => [value, value.replace(/^\w+\s+/, "")]);
 }
@@ -41,7 +43,7 @@ function urlSecrets(text: string): string[] {
   const url = URL.parse(text.trim());
   if (url === null) return [];
   const { password, searchParams } = url;
-  const named = [...searchParams].filter(([name]) => SECRET_NAME.test(name));
+  const named = [...searchParams].filter(([name]) => isSecretName(name));
   return [password, decoded(password), ...named.map(([, value]) => value)];
 }
 

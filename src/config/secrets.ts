@@ -1,20 +1,46 @@
 import { isDisabled, isEnabled, mqttNames } from "./channel-tree.ts";
-import { isReference, resolveCredential } from "./credential.ts";
+import { fileOf, isReference, resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
 import type { Problem } from "./problem.ts";
+import { isSecretName } from "./secrets-in.ts";
 import { branch, branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
+
+export interface WithSecrets {
+  readonly tree: Branch;
+  readonly problems: readonly Problem[];
+  /** Files that hold secrets: those in which one stands in plain, and those that references lead to. */
+  readonly files: ReadonlySet<string>;
+}
 
 /** The tree with the secrets themselves instead of references to them, and what went wrong. */
 export async function withSecrets(
   tree: Branch,
   surroundings: CredentialSurroundings,
-): Promise<{ readonly tree: Branch; readonly problems: readonly Problem[] }> {
+): Promise<WithSecrets> {
   const problems: Problem[] = [];
-  const resolve: Resolve = (node, path) => resolved(node, path, { surroundings, problems });
+  const files = new Set<string>();
+  const resolve: Resolve = (node, path) => {
+    const file = fileOfSecret(node, path, surroundings);
+    if (file !== undefined) files.add(file);
+    return resolved(node, path, { surroundings, problems });
+  };
   const withModels = await withModelSecrets(tree, resolve);
   const withSearches = await withSearchSecrets(withModels, resolve);
-  return { tree: await withChannelSecrets(withSearches, resolve), problems };
+  return { tree: await withChannelSecrets(withSearches, resolve), problems, files };
+}
+
+/** User names, and headers such as Accept, are resolved as secrets are and are none. */
+function fileOfSecret(
+  node: Tree,
+  path: Path,
+  surroundings: CredentialSurroundings,
+): string | undefined {
+  const isHeader = path.at(-2) === "custom_headers";
+  const isNone = isHeader ? !isSecretName(String(path.at(-1))) : path.at(-1) === "username";
+  if (node.kind !== "leaf" || node.text === "" || isNone) return undefined;
+  if (isReference(node.text)) return fileOf(node.text, surroundings);
+  return node.origin.from === "file" ? node.origin.file : undefined;
 }
 
 type Resolve = (node: Tree, path: Path) => Promise<Tree | undefined>;

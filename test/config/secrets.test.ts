@@ -15,6 +15,10 @@ const keyConfig = (key: unknown, more: object = {}) => ({
 const keyOf = (loaded: Awaited<ReturnType<typeof loadedFrom>>) =>
   loaded.config.model_list[0]?.api_keys[0]?.reveal();
 
+const credentials = (home: { readonly user: string }) => ({
+  CREDENTIALS_DIRECTORY: join(home.user, "credentials"),
+});
+
 const searchWithKey = (enabled: boolean) => ({ enabled, api_keys: ["file://missing"] });
 
 const webFiles = (web: object) => ({ "config.json": { version: 3, tools: { web } }, key: "k" });
@@ -134,6 +138,90 @@ describe("file:// secrets", () => {
       agents: { defaults: { model_name: "m" } },
     };
     assert.match((await failureFrom(config)).message, /ENOENT/);
+  });
+});
+
+describe("cred:// secrets", () => {
+  it("are read where systemd keeps them, wherever a file:// may stand", async () => {
+    const model = { model_name: "m", model: "openai/m", api_keys: ["cred://key"] };
+    const custom_headers = { "X-Key": "cred://header", Accept: "text/html" };
+    const files = {
+      "config.json": {
+        ...mqttConfig({ username: "cred://user", password: "cred:// pass " }),
+        model_list: [{ ...model, custom_headers }],
+        tools: { web: { brave: { enabled: true, api_keys: ["cred://brave"] } } },
+      },
+      "../credentials/user": "u\n",
+      "../credentials/pass": " p w \n",
+      "../credentials/key": "k",
+      "../credentials/header": "h",
+      "../credentials/brave": "b",
+    };
+    await inHome(files, async (home) => {
+      const loaded = await home.loaded({ env: credentials(home) });
+      const { settings } = firstChannel(loaded);
+      const headers = loaded.config.model_list[0]?.custom_headers ?? {};
+      assert.deepEqual(
+        [
+          settings.username,
+          settings.password,
+          loaded.config.model_list[0]?.api_keys[0],
+          headers["X-Key"],
+          headers["Accept"],
+          loaded.config.tools.web.brave.api_keys[0],
+        ].map((secret) => secret?.reveal()),
+        ["u", "p w", "k", "h", "text/html", "b"],
+      );
+    });
+  });
+
+  it("can be the passphrase, where no variable holds one", async () => {
+    const files = {
+      "config.json": keyConfig(encrypted("sk-1", "from systemd")),
+      "../credentials/picoclaw-key-passphrase": "from systemd\n",
+    };
+    await inHome(files, async (home) => {
+      const env = { ...credentials(home), PICOCLAW_SSH_KEY_PATH: "" };
+      assert.equal(keyOf(await home.loaded({ env })), "sk-1");
+      const failure = await home.failed({ env: { ...env, PICOCLAW_KEY_PASSPHRASE: "other" } });
+      assert.match(failure.message, /cannot be decrypted/);
+      const elsewhere = { ...env, CREDENTIALS_DIRECTORY: join(home.user, "others") };
+      const missing = await home.failed({ env: elsewhere });
+      assert.match(missing.message, /PICOCLAW_KEY_PASSPHRASE is not set.*LoadCredential=/);
+    });
+  });
+
+  const faults: readonly [reference: string, fault: RegExp][] = [
+    ["cred://", /names no credential/],
+    ["cred://../outside", /names no credential: one word without \//],
+    ["cred://a/b", /one word without \//],
+    ["cred://..", /names no credential/],
+    [
+      "cred://missing",
+      /credential missing, which cannot be read \(ENOENT\): LoadCredential=missing:/,
+    ],
+    ["cred://empty", /credential empty, which is empty/],
+    ["cred://large", /credential large, which cannot be read \(EFBIG\)/],
+  ];
+  for (const [reference, fault] of faults) {
+    it(`${reference} is refused by file, line and key`, async () => {
+      const files = {
+        "config.json": keyConfig(reference),
+        "../credentials/empty": " ",
+        "../credentials/large": "x".repeat(70_000),
+        "../outside": "s",
+      };
+      await inHome(files, async (home) => {
+        const failure = await home.failed({ env: credentials(home) });
+        assert.match(failure.message, /config\.json:8: model_list\[0\]\.api_keys\[0\]: /);
+        assert.match(failure.message, fault);
+      });
+    });
+  }
+
+  it("outside of a service say what is missing there", async () => {
+    const { message } = await failureFrom(keyConfig("cred://key"));
+    assert.match(message, /CREDENTIALS_DIRECTORY is not set: LoadCredential=key:\/path/);
   });
 });
 

@@ -1,3 +1,4 @@
+import { resolve as absolute } from "node:path";
 import { Failure } from "../../base/failure.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
@@ -32,10 +33,16 @@ export async function run(context: Context): Promise<number> {
     keeps: true,
     home: loaded.home,
     configFile: loaded.file,
+    secretFiles: secretFilesOf(loaded, context),
     load: async () => (await load()).config,
   };
   if (flags.has("check")) return check(serving, context);
   return serve(await openServing(serving), context, { loaded, log });
+}
+
+function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
+  const password = flags.text("password-file");
+  return [...secretFiles, ...(password === undefined ? [] : [absolute(host.cwd, password)])];
 }
 
 function nothingToServe({ file, found }: LoadedConfig): Failure {

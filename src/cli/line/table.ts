@@ -7,6 +7,7 @@ export type CommandName =
   | "listen"
   | "agent"
   | "sessions"
+  | "config"
   | "completion"
   | "version"
   | "help";
@@ -192,6 +193,27 @@ const SESSIONS: Command = {
   exits: [78, 130, 143],
 };
 
+const CONFIG: Command = {
+  name: "config",
+  summary: "the configuration: encrypt its secrets",
+  arguments: [{ name: "what", required: true, choices: ["encrypt"] }],
+  flags: ["to", "dry-run", "rewrite-config", "json"],
+  detail: [
+    "encrypt puts a reference in the place of every secret that stands in plain in .security.yml: an enc:// value, or with --to file a file beside config.json that it moves the secret to. All else in the file stays as it is, and what is a reference already, too.",
+    "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase, else it is asked for; the gateway needs the same at each start. Whoever loses it has to enter all secrets anew.",
+    "Secrets in config.json are only told of, unless --rewrite-config says that it may be written.",
+  ],
+  examples: [
+    {
+      line: "picoclaw config encrypt --dry-run",
+      does: "what would be encrypted? Keys, never values",
+    },
+    { line: "picoclaw config encrypt", does: "encrypt .security.yml" },
+    { line: "picoclaw config encrypt --to file", does: "move each secret to a file of its own" },
+  ],
+  exits: [78, 130, 143],
+};
+
 const VERSION_COMMAND: Command = {
   name: "version",
   aliases: ["v"],
@@ -245,6 +267,7 @@ export const COMMANDS: readonly Command[] = [
   LISTEN,
   AGENT,
   SESSIONS,
+  CONFIG,
   COMPLETION,
   VERSION_COMMAND,
   HELP,

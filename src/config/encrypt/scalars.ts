@@ -1,0 +1,70 @@
+import type { ValueNode } from "@humanwhocodes/momoa";
+import type { Node } from "yaml";
+import { Failure } from "../../base/failure.ts";
+import { treeOfJson } from "../json.ts";
+import type { Path } from "../tree.ts";
+import { treeOfYaml } from "../yaml.ts";
+
+/** A text of a file with its place, so that it alone can be replaced and all else stays as it is. */
+export interface PlacedText {
+  readonly path: Path;
+  readonly text: string;
+  /** Where it is written: UTF-16 units of the file's text. */
+  readonly start: number;
+  readonly end: number;
+  readonly line: number;
+}
+
+/** Every text and number of a YAML file. A Failure of code `config` where it is none. */
+export async function textsOfYaml(source: string, file: string): Promise<PlacedText[] | Failure> {
+  // Whoever reads the file in earnest says best what is wrong with it.
+  const tree = await treeOfYaml(source, file);
+  if (tree instanceof Failure) return tree;
+  const yaml = await import("yaml");
+  const lines = new yaml.LineCounter();
+  const options = { schema: "failsafe", logLevel: "silent", lineCounter: lines } as const;
+  const { contents } = yaml.parseDocument(source, options);
+  const found: PlacedText[] = [];
+  const visit = (node: unknown, path: Path): void => {
+    if (yaml.isMap<Node, Node>(node)) {
+      for (const { key, value } of node.items) visit(value, [...path, wordOf(key)]);
+    } else if (yaml.isSeq(node)) {
+      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
+    } else if (yaml.isScalar(node) && node.range) {
+      const [start, end] = node.range;
+      const text = typeof node.value === "string" ? node.value : (node.source ?? "");
+      const isNull = node.type === "PLAIN" && /^(?:~|null|Null|NULL)$/.test(text);
+      if (!isNull) found.push({ path, text, start, end, line: lines.linePos(start).line });
+    }
+  };
+  visit(contents, []);
+  return found;
+}
+
+function wordOf(key: Node): string {
+  return String(Object.assign({ value: undefined }, key).value);
+}
+
+/** The same of a JSON file with comments. */
+export async function textsOfJson(source: string, file: string): Promise<PlacedText[] | Failure> {
+  const read = await treeOfJson(source, file);
+  if (read instanceof Failure) return read;
+  const { parse } = await import("@humanwhocodes/momoa");
+  const { body } = parse(source, { mode: "jsonc", allowTrailingCommas: true, ranges: true });
+  const found: PlacedText[] = [];
+  const visit = (node: ValueNode, path: Path): void => {
+    if (node.type === "Object") {
+      for (const { name, value } of node.members) {
+        visit(value, [...path, name.type === "String" ? name.value : name.name]);
+      }
+    } else if (node.type === "Array") {
+      for (const [index, { value }] of node.elements.entries()) visit(value, [...path, index]);
+    } else if ((node.type === "String" || node.type === "Number") && node.range) {
+      const [start, end] = node.range;
+      const text = node.type === "String" ? node.value : source.slice(start, end);
+      found.push({ path, text, start, end, line: node.loc.start.line });
+    }
+  };
+  visit(body, []);
+  return found;
+}
