@@ -117,8 +117,11 @@ interface Place {
 
 async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
   const { models, workspace, toolbox, subagents } = crew;
-  const texts = await workspace.read();
   const rights = crew.rightsOf(turn);
+  const [texts, own] = await Promise.all([
+    workspace.read(),
+    rights.memory === "own" ? workspace.own(ownerOf(turn)) : "",
+  ]);
   const tools = toolbox.tools(texts, rights, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
@@ -127,6 +130,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     now: new Date(),
     isResumed: turn.resumed !== undefined,
     isRemote: turn.isRemote ?? false,
+    memory: rights.memory,
     isAdmin: turn.isAdmin ?? false,
     isTask: place.depth > 0,
     texts,
@@ -140,17 +144,21 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     tools,
     rights,
     system,
-    opening: opening({ notes: notesIn(texts), summary }),
+    opening: opening({ notes: notesIn(texts, own), summary }),
     tidings: tidings(place.finished),
     ...(rounds !== undefined && { rounds }),
   };
 }
 
-/** What the agent has noted: its memory, and the newest days. */
-function notesIn({ memory, days }: WorkspaceTexts): { source: string; text: string }[] {
+/** What the agent has noted: its memory, and the newest days; and what this client alone is remembered by. */
+function notesIn(
+  { memory, days }: WorkspaceTexts,
+  own: string,
+): { source: string; text: string }[] {
   return [
     { source: "memory/MEMORY.md", text: said(memory) },
     ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: said(text) })),
+    { source: "memory of this client", text: said(own) },
   ];
 }
 

@@ -22,6 +22,8 @@ export interface PromptFacts {
   readonly isRemote?: boolean;
   /** Who asks may change things for everyone. */
   readonly isAdmin?: boolean;
+  /** Whether it may change the memory of all, or has one of its own. */
+  readonly memory?: "shared" | "own";
   /** The question is a part of the work on another, and a model's words. */
   readonly isTask?: boolean;
   /** What the files of the workspace say; notes and memory are not read here. */
@@ -60,7 +62,7 @@ export function systemPrompt(facts: PromptFacts): string {
     .join(BETWEEN);
 }
 
-function rules({ workspace, texts, tools = [] }: PromptFacts): string {
+function rules({ workspace, texts, tools = [], memory }: PromptFacts): string {
   const name = texts?.settings.name;
   return [
     "You are picoclaw, an AI agent. You run on the device whose facts your tools read; you are not in a chat window on a website.",
@@ -70,7 +72,7 @@ function rules({ workspace, texts, tools = [] }: PromptFacts): string {
     "For anything about this device (CPU, memory, disks, processes, network, temperature …) call a tool instead of guessing; facts from earlier in the conversation may be old. If a tool fails, say so.",
     ...(tools.includes("memory")
       ? [
-          "What should be known in later conversations too, keep with the tool memory; what is in it is known to every client.",
+          `What should be known in later conversations too, keep with the tool memory; ${memory === "own" ? "what you keep for this client is told to no other" : "what is in it is known to every client"}.`,
         ]
       : []),
     FRAME_RULE,

@@ -57,6 +57,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
       now: () => new Date(),
       log: SILENT,
     }),
+    memory: async () => (folder === "full" ? "- GPIO 4" : "The memory is empty."),
     device: async () => "CPU usage is 3 %.",
     uptime: () => 7_200,
     window: () => 1_000,

@@ -14,6 +14,8 @@ export interface CommandContext {
   /** Names of the enabled channels. */
   readonly channels: () => readonly string[];
   readonly workspace: Workspace;
+  /** What the model is told that it has remembered, for who asks. */
+  readonly memory: (turn: Turn) => Promise<string>;
   /** How the device is, in a line or a few. */
   readonly device: (turn: Turn) => Promise<string>;
   /** Seconds since the program began. */

@@ -52,10 +52,8 @@ const contextCommand: Command = {
 
 const memory: Command = {
   name: "memory",
-  about: "what is remembered beyond conversations, for all clients",
-  async run(_, { workspace }) {
-    return (await workspace.read()).memory || "The memory is empty.";
-  },
+  about: "what is remembered for you beyond this conversation",
+  run: ({ turn }, context) => context.memory(turn),
 };
 
 const show: Command = {

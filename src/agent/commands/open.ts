@@ -8,6 +8,7 @@ import type { RightsOf } from "../rights.ts";
 import { estimatedTokens } from "../tokens.ts";
 import { callFactsOf } from "../tools/call.ts";
 import type { Tool } from "../tools/contract.ts";
+import { bothMemories } from "../workspace/own-memory.ts";
 import { workspaceOf } from "../workspace/workspace.ts";
 import type { ModelChoice } from "./contract.ts";
 
@@ -25,6 +26,7 @@ const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
 /** The commands of an agent, over what it is made of. */
 export function openCommands(options: CommandsOptions): Commands {
   const { config, deviceTool, rightsOf, models, agent, reload } = options;
+  const workspace = agent?.workspace ?? workspaceOf(options);
   return createCommands({
     models: modelChoice(models),
     tools: async (turn) =>
@@ -33,7 +35,14 @@ export function openCommands(options: CommandsOptions): Commands {
         : await agent.tools(turn),
     allows: (turn, tool) => rightsOf(turn).allows(tool),
     channels: () => config.channels.map(({ name }) => name),
-    workspace: agent?.workspace ?? workspaceOf(options),
+    workspace,
+    async memory(turn) {
+      const [{ memory }, own] = await Promise.all([
+        workspace.read(),
+        rightsOf(turn).memory === "own" ? workspace.own(ownerOf(turn)) : "",
+      ]);
+      return bothMemories(own, memory);
+    },
     device: (turn) => deviceTool.run({ facts: STATUS }, callFactsOf(turn, rightsOf(turn))),
     // Of the process: the agent may be the second one of it, after a reload.
     uptime: () => performance.now() / 1000,

@@ -4,10 +4,10 @@ import type { Workspace } from "../workspace/contract.ts";
 import { dayFile, dayOf, isMonth, localClock, localDay } from "../workspace/days.ts";
 import { namesWithin } from "../workspace/files.ts";
 import { inTurn, readNote, writeNote } from "../workspace/notes.ts";
+import { bothMemories, hasRoom, MAX_OWN, ownMemoryFile } from "../workspace/own-memory.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
-const MEMORY = "memory/MEMORY.md";
 const TITLE = "# Memory\n";
 /** Bytes of MEMORY.md, which is part of every prompt, and of the notes of one day. */
 const MAX_MEMORY = 32 * 1024;
@@ -22,7 +22,7 @@ const input = v.object({
   action: v.pipe(
     v.picklist(["remember", "note", "read", "forget"]),
     v.description(
-      "remember = keep a lasting fact; note = write into today's diary; read = show the memory and the days asked for; forget = remove the entries of the memory that contain the text.",
+      "remember = keep a lasting fact; note = write down what happened today; read = show the memory and the days asked for; forget = remove the entries of the memory that contain the text.",
     ),
   ),
   text: v.optional(
@@ -45,7 +45,21 @@ export interface MemoryOptions {
   readonly now: () => Date;
 }
 
-/** What the agent keeps beyond a conversation: MEMORY.md and a file of notes a day, for all clients. */
+/** A file of entries. */
+interface Book {
+  /** In the workspace. */
+  readonly path: string;
+  /** Bytes. */
+  readonly most: number;
+}
+
+/** What all clients have in common. */
+const SHARED: Book = { path: "memory/MEMORY.md", most: MAX_MEMORY };
+
+/**
+ * What the agent keeps beyond a conversation: MEMORY.md and a file of notes a day, for all clients. Who
+ * has no right to change those has a memory of its own, which is nobody else's, and reads them.
+ */
 export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
   const { folder } = workspace;
   return defineTool({
@@ -55,34 +69,42 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
     input,
     alone: true,
     characters: MAX_MEMORY + 4 * 1024,
-    async run({ action, text = "", days = [] }) {
-      if (action === "read") return await inTurn(() => read(folder, days));
+    async run({ action, text = "", days = [] }, { rights, owner }) {
+      const isOwn = rights.memory === "own";
+      const book = isOwn ? { path: ownMemoryFile(owner), most: MAX_OWN } : SHARED;
+      if (action === "read") return await inTurn(() => read(folder, book, days));
       const line = oneLine(text);
       if (line === "") return `error: ${action} needs a text`;
       if (line.length > MAX_ENTRY) {
         return `error: the text has ${line.length} characters, and an entry may have ${MAX_ENTRY}`;
       }
-      if (action === "remember") return await inTurn(() => remember(folder, line));
-      if (action === "note") return await inTurn(() => note(folder, line, now()));
-      return await inTurn(() => forget(folder, line));
+      if (action === "forget") return await inTurn(() => forget(folder, book, line));
+      if (isOwn && !(await inTurn(() => hasRoom(folder, owner, now())))) return NO_ROOM;
+      if (action === "remember") return await inTurn(() => remember(folder, book, line));
+      if (!isOwn) return await inTurn(() => note(folder, line, now()));
+      const at = `${localDay(now())} ${localClock(now())}`;
+      return await inTurn(() => remember(folder, book, `${at} ${line}`));
     },
   });
 }
 
-async function remember(folder: string, line: string): Promise<string> {
-  const before = await readNote(folder, MEMORY);
+const NO_ROOM =
+  "error: something is remembered for as many clients as there can be; the owner can remove files in memory/clients";
+
+async function remember(folder: string, { path, most }: Book, line: string): Promise<string> {
+  const before = await readNote(folder, path);
   const wanted = line.toLowerCase();
   if (before.split("\n").some((known) => entryOf(known)?.toLowerCase() === wanted)) {
     return "That is in the memory already.";
   }
   const after = withLine(before === "" ? TITLE : before, `- ${line}`);
-  if (sizeOf(after) > MAX_MEMORY) return fullText(before);
-  await writeNote(folder, MEMORY, after);
+  if (sizeOf(after) > most) return fullText(before, most);
+  await writeNote(folder, path, after);
   return "Remembered.";
 }
 
-function fullText(memory: string): string {
-  const room = `${sizeOf(memory)} of ${MAX_MEMORY} bytes are used`;
+function fullText(memory: string, most: number): string {
+  const room = `${sizeOf(memory)} of ${most} bytes are used`;
   return `error: the memory is full (${room}). Forget what is not needed any more, or several entries and remember them in one shorter one. It holds:\n${shortened(memory, MAX_MEMORY)}`;
 }
 
@@ -96,8 +118,8 @@ async function note(folder: string, line: string, now: Date): Promise<string> {
   return `Noted for ${date}.`;
 }
 
-async function forget(folder: string, line: string): Promise<string> {
-  const before = await readNote(folder, MEMORY);
+async function forget(folder: string, { path }: Book, line: string): Promise<string> {
+  const before = await readNote(folder, path);
   const words = line.toLowerCase();
   const kept: string[] = [];
   const gone: string[] = [];
@@ -111,14 +133,15 @@ async function forget(folder: string, line: string): Promise<string> {
     if (!isGone) kept.push(row);
   }
   if (gone.length === 0) return "error: no entry of the memory contains that text";
-  await writeNote(folder, MEMORY, kept.join("\n"));
+  await writeNote(folder, path, kept.join("\n"));
   const told = gone.map((entry) => `- ${shortened(entry, 200)}`).join("\n");
   return shortened(`Forgotten:\n${told}`, 4_000);
 }
 
-async function read(folder: string, days: readonly string[]): Promise<string> {
-  const memory = await readNote(folder, MEMORY);
-  const parts = [memory.trim() === "" ? "The memory is empty." : memory.trim()];
+async function read(folder: string, book: Book, days: readonly string[]): Promise<string> {
+  const shared = (await readNote(folder, SHARED.path)).trim();
+  const own = book === SHARED ? "" : (await readNote(folder, book.path)).trim();
+  const parts = [bothMemories(own, shared)];
   let isMissing = false;
   for (const date of days) {
     const text = (await readNote(folder, dayFile(date))).trim();

@@ -19,7 +19,7 @@ export function hasSkills({ skills }: Pick<WorkspaceTexts, "skills">): boolean {
 }
 
 /** Gives a model the instructions of a skill when it needs them. */
-export function createSkillTool(workspace: Workspace): Tool {
+export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {
   return defineTool({
     name: "use_skill",
     description:
@@ -34,7 +34,10 @@ export function createSkillTool(workspace: Workspace): Tool {
 }
 
 /** Opens the skill of a name, whatever its case; where there is none, says so in words. */
-export async function useSkill(workspace: Workspace, name: string): Promise<OpenSkill | string> {
+export async function useSkill(
+  workspace: Pick<Workspace, "read">,
+  name: string,
+): Promise<OpenSkill | string> {
   const { skills } = await workspace.read();
   const skill = skillNamed(skills, name);
   if (skill !== undefined) {

@@ -4,6 +4,8 @@ export interface Workspace {
   readonly folder: string;
   /** All its texts as they are now. Never throws: what cannot be read is left out and logged once. */
   read(): Promise<WorkspaceTexts>;
+  /** What one owner has had remembered for itself alone; "" where that is nothing or cannot be read. */
+  own(owner: string): Promise<string>;
 }
 
 /** What the workspace's files say; "" and [] where there are none. */

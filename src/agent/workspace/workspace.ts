@@ -11,6 +11,7 @@ import { createFileCache, readWithin } from "./files.ts";
 import type { Reading } from "./files.ts";
 import { documentOf, lineField, listField } from "./frontmatter.ts";
 import type { MarkdownDocument } from "./frontmatter.ts";
+import { readOwnMemory } from "./own-memory.ts";
 import { createCatalogue } from "./skills.ts";
 
 export interface WorkspaceOptions {
@@ -97,7 +98,20 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       }
       return last;
     },
+    own: (owner) => ownOf(owner, options),
   };
+}
+
+async function ownOf(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
+  try {
+    return await within(READ_MS, new AbortController().signal, () =>
+      readOwnMemory(folder, owner, now()),
+    );
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    log.warn("what a client had remembered cannot be read", { why });
+    return "";
+  }
 }
 
 interface Texts {
