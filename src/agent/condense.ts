@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { asFailure } from "../base/failure.ts";
+import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import type { AgentDefaults } from "../config/contract.ts";
-import type { Message } from "./contract.ts";
+import type { Allowance, Message } from "./contract.ts";
 import { harmless } from "./framing/frame.ts";
 import type { Model } from "./model/contract.ts";
 import { shortened } from "./shorten.ts";
@@ -37,12 +37,13 @@ export interface Condensed {
 /**
  * Summarizes the older turns of a conversation once it is too long; undefined where it is not, where
  * nothing can go, and where the model does not manage it. Each question to the model waits for
- * `giveWay`: whoever waits for an answer goes first.
+ * `giveWay`: whoever waits for an answer goes first. It counts against the allowance of who spoke last.
  */
 export type Condenser = (
   conversation: Condensable,
   signal: AbortSignal,
   giveWay?: () => Promise<void>,
+  allowance?: Allowance,
 ) => Promise<Condensed | undefined>;
 
 /** Messages at the end of a conversation that stay as they are; whole turns of them. */
@@ -58,17 +59,18 @@ const LONGEST_SUMMARY = 16_000;
 
 export function createCondenser(options: CondenserOptions): Condenser {
   const { model, defaults, log } = options;
-  return async (conversation, signal, giveWay = async () => {}) => {
+  return async (conversation, signal, giveWay = async () => {}, allowance) => {
     const window = options.window();
     if (!isTooLong(conversation, window, defaults)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
     const room = Math.max(1, Math.floor(window / 2));
+    const asking = { model, room, signal, giveWay, allowance, log };
     const older = olderTurns(conversation.turns);
     let { summary } = conversation;
     let through: number | undefined;
     try {
       for (const portion of portionsOf(older, room)) {
-        const text = await summarize(portion, summary, { model, room, signal, giveWay, log });
+        const text = await summarize(portion, summary, asking);
         if (text === undefined) break;
         summary = { role: "summary", text };
         through = portion.at(-1)?.id;
@@ -127,6 +129,7 @@ interface Summarizing {
   readonly room: number;
   readonly signal: AbortSignal;
   readonly giveWay: () => Promise<void>;
+  readonly allowance: Allowance | undefined;
   readonly log: Log;
 }
 
@@ -134,8 +137,9 @@ interface Summarizing {
 async function summarize(
   turns: readonly CondensableTurn[],
   summary: Message | undefined,
-  { model, room, signal, giveWay, log }: Summarizing,
+  asking: Summarizing,
 ): Promise<string | undefined> {
+  const { room, signal, giveWay, log } = asking;
   const said = turns.flatMap(({ messages }) => messages);
   const longest = Math.min(LONGEST_SUMMARY, room);
   const before = summary && shortened(summary.text, longest);
@@ -144,11 +148,12 @@ async function summarize(
     await giveWay();
     signal.throwIfAborted();
     try {
-      const reply = await asked(model, text, signal);
+      const reply = await asked(text, asking);
       if (reply !== "") return shortened(reply, longest);
       log.debug("the model's summary is empty", { tried });
     } catch (thrown) {
       signal.throwIfAborted();
+      if (thrown instanceof Failure && thrown.code === "budget") throw thrown;
       const { message, why } = asFailure(thrown);
       log.debug("the model gave no summary", { tried, error: message, why });
     }
@@ -157,8 +162,9 @@ async function summarize(
   return undefined;
 }
 
-async function asked(model: Model, text: string, signal: AbortSignal): Promise<string> {
-  const reply = model({ system: SYSTEM, messages: [{ role: "user", text }], tools: [], signal });
+async function asked(text: string, { model, signal, allowance }: Summarizing): Promise<string> {
+  const messages = [{ role: "user", text }] as const;
+  const reply = model({ system: SYSTEM, messages, tools: [], signal, allowance });
   for (;;) {
     const step = await reply.next();
     if (step.done === true) return step.value.text.trim();

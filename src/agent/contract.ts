@@ -23,6 +23,38 @@ export interface Usage {
   readonly outputTokens: number;
 }
 
+/** Tokens, and what they cost in the units of the models' prices. */
+export interface Spent extends Usage {
+  readonly cost: number;
+}
+
+/** What who asks may still use; shared by all that a turn begins, and valid after its end. */
+export interface Allowance {
+  /**
+   * Counts what a question to a model is expected to use, before it is asked; the returned function counts
+   * what comes on top of that, or less than nothing where it was less. Throws a `Failure` of code `budget`
+   * where the day's budget is used up.
+   */
+  readonly begin: (expected: Spent) => (more: Spent) => void;
+  /** Counts one call of a tool; false where the turn may make no more. */
+  readonly takeCall: () => boolean;
+  /** For who asks. */
+  readonly standing: () => Standing;
+}
+
+/** The limits of who asks and what was used of them; a limit of 0 is none. */
+export interface Standing {
+  readonly tokensToday: number;
+  readonly tokensPerDay: number;
+  readonly costToday: number;
+  readonly costPerDay: number;
+  readonly requestsPerMinute: number;
+  readonly burst: number;
+  readonly toolCallsPerTurn: number;
+  /** Until the next day begins. */
+  readonly secondsLeft: number;
+}
+
 /** One question to answer. */
 export interface Turn {
   /** The conversation so far, oldest first, without `text`. */
@@ -37,6 +69,8 @@ export interface Turn {
   readonly isRemote?: boolean;
   /** Who asks may change things for everyone. */
   readonly isAdmin?: boolean;
+  /** No limit where it is left out. */
+  readonly allowance?: Allowance | undefined;
   /** Aborted at the deadline, by /stop and at shutdown; the turn then ends by throwing `signal.reason`. */
   readonly signal: AbortSignal;
   /**
@@ -63,7 +97,7 @@ export interface Turned {
 
 /**
  * Answers one turn: yields the answer's text as it comes (concatenated it is the answer; no piece is
- * empty) and returns what to remember. Throws a `Failure` (`model`, `timeout`, `cancelled`,
+ * empty) and returns what to remember. Throws a `Failure` (`model`, `budget`, `timeout`, `cancelled`,
  * `internal`), also after text was yielded. Knows no transport and keeps no state between turns.
  */
 export type Answerer = (turn: Turn) => AsyncGenerator<string, Turned>;

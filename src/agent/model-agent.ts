@@ -164,11 +164,12 @@ function notesIn(
 
 /** A turn of who asked for it: with the same rights, and nobody else's. */
 async function taskAnswer(
-  { text, asker, signal }: SubagentTask,
+  { text, asker, signal, allowance }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
+  const turn = { history: [], text, ...asker, signal, allowance };
   let whole = "";
-  for await (const piece of answer({ history: [], text, ...asker, signal })) whole += piece;
+  for await (const piece of answer(turn)) whole += piece;
   return whole;
 }
 

@@ -1,5 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import type { Allowance } from "./contract.ts";
 import { ownerOf } from "./rights.ts";
 import type { Asker } from "./rights.ts";
 import { beginningOf } from "./shorten.ts";
@@ -18,6 +19,8 @@ export interface SubagentTask {
   /** Whose task it is: it is done with their rights. */
   readonly asker: Asker;
   readonly signal: AbortSignal;
+  /** That of the turn which began it, shared with that turn. */
+  readonly allowance?: Allowance | undefined;
   /** 1 for a task of the conversation, 2 for a task of that task, at most 3. */
   readonly depth: number;
 }
@@ -121,10 +124,10 @@ interface House {
 function createRunner({ tasks, log, closing, runTask }: House, depth: number): TaskRunner {
   return {
     tasks,
-    async runNow(text, { signal, ...call }) {
+    async runNow(text, { signal, allowance, ...call }) {
       const { state, text: result } = await ended(() =>
         withEither([signal, closing], (either) =>
-          runTask({ text, asker: askerOf(call), signal: either, depth }),
+          runTask({ text, asker: askerOf(call), signal: either, allowance, depth }),
         ),
       );
       signal.throwIfAborted();
@@ -139,7 +142,8 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
         return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
       }
       const task = tasks.add(owner, label);
-      const facts = { text, asker, signal: closing, depth };
+      const { allowance } = call;
+      const facts = { text, asker, signal: closing, allowance, depth };
       void ended(() => runTask(facts)).then((end) => {
         task.end(end);
         log.debug("a background task ended", { task: task.id, depth, state: end.state });

@@ -5,9 +5,14 @@ const PER_CHARACTER = 2 / 5;
 /** What a message costs beside its words. */
 const PER_MESSAGE = 4;
 
+/** About how many tokens so many characters are. */
+export function roughTokens(characters: number): number {
+  return Math.ceil(characters * PER_CHARACTER);
+}
+
 /** About how many tokens a text or some messages are to a model; never exact, cheap to ask. */
 export function estimatedTokens(said: string | readonly Message[]): number {
-  if (typeof said === "string") return Math.ceil(charactersOf(said) * PER_CHARACTER);
+  if (typeof said === "string") return roughTokens(charactersOf(said));
   return said.reduce(
     (total, message) => total + estimatedTokens(wordsOf(message)) + PER_MESSAGE,
     0,

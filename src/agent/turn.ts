@@ -54,6 +54,8 @@ export function createTurns(options: TurnOptions): Answerer {
       { role: "user", text: turn.text },
       ...completed(turn.resumed ?? []).filter(isUtterance),
     ];
+    // A crash forgives no calls.
+    for (const { role } of said) if (role === "tool") turn.allowance?.takeCall();
     const frame = createFraming();
     const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history, frame };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
@@ -122,7 +124,8 @@ async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string
 function ask(talk: Talk): AsyncGenerator<string, Reply> {
   const { model, system, tools, turn, history, said, opening = [], tidings = [] } = talk;
   const messages = [...opening, ...history.filter(isUtterance), ...tidings, ...said];
-  return model({ system, messages: talk.frame(messages), tools, signal: turn.signal });
+  const { signal, allowance } = turn;
+  return model({ system, messages: talk.frame(messages), tools, signal, allowance });
 }
 
 function turnedOf(said: readonly Utterance[], usage: Usage | undefined): Turned {
@@ -159,7 +162,8 @@ async function resultsOf(
   const facts = { tools, ...callFactsOf(turn, talk.rights), ...limit };
   return await runCalls(calls, tools, async (call): Promise<Utterance> => {
     const startedAt = performance.now();
-    const text = bounded(await runTool(call, facts), talk);
+    const mayRun = turn.allowance?.takeCall() ?? true;
+    const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     faultPoint("tool_ran");
@@ -169,6 +173,9 @@ async function resultsOf(
     return result;
   });
 }
+
+const NO_MORE_CALLS =
+  "error: this answer has called as many tools as it may: give it now, with what is known";
 
 /** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
 const MAX_RESULTS = 2 ** 20;

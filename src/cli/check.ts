@@ -7,6 +7,7 @@ import { openChannel } from "../mqtt/channel.ts";
 import { checkLine, checkUp } from "./checks.ts";
 import type { Context } from "./context.ts";
 import { withBrokers, type ServingOptions } from "./serving.ts";
+import { usageChecks } from "./usage.ts";
 
 /**
  * Would it run? Validates, connects and subscribes every channel without serving or saying `online`;
@@ -26,7 +27,8 @@ export async function check(options: ServingOptions, context: Context): Promise<
       await context.host.stdout.write(`${visible(veil.text(`${channel.name}: ${told}`))}\n`);
     }
     const { secretFiles = [] } = options;
-    for (const found of await checkUp({ channels, config, secretFiles })) {
+    const looks = await checkUp({ channels, config, secretFiles });
+    for (const found of [...looks, ...(await usageChecks(config))]) {
       await context.host.stdout.write(checkLine(found));
       if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }

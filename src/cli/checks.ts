@@ -6,11 +6,12 @@ import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { modeChecks } from "../config/modes.ts";
 import { trustCheck } from "../mqtt/trust.ts";
+import { limitChecks } from "./limits-check.ts";
 
 export interface CheckUp {
   /** As they are dialled: a built-in broker's with its port. */
   readonly channels: readonly MqttChannel[];
-  readonly config: Pick<Config, "agents" | "tools">;
+  readonly config: Pick<Config, "agents" | "tools" | "channels" | "gateway" | "model_list">;
   /** Files that nobody else should read. */
   readonly secretFiles: readonly string[];
 }
@@ -24,6 +25,7 @@ export async function checkUp({
   const { tools, agents } = config;
   const found = [
     ...channels.map(trustCheck),
+    ...limitChecks(config),
     ...rightsChecks({ tools, workspace: agents.defaults.workspace }),
     await commandCheck(config),
     ...(await modeChecks(secretFiles)),

@@ -71,6 +71,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     logContent,
     maxParallelTurns: defaults.max_parallel_turns,
     turnTimeoutMs: defaults.turn_timeout_secs * 1000,
+    limits: config.gateway.limits,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
   const { channels: dialled, brokers } = await closingOnFailure(

@@ -1,4 +1,5 @@
 import { Failure } from "../base/failure.ts";
+import type { Accounting } from "./accounts/accounting.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
@@ -6,13 +7,12 @@ import { failureOf, shuttingDown } from "./failures.ts";
 import { isExpired } from "./job.ts";
 import type { Known } from "./known.ts";
 import { isAllowed } from "./limits.ts";
-import type { ChannelPolicy, Rates } from "./limits.ts";
-import { laneOf } from "./names.ts";
+import type { ChannelPolicy } from "./limits.ts";
 import type { Work } from "./work.ts";
 
 export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  readonly rates: Rates;
+  readonly accounting: Pick<Accounting, "charge" | "overdrawn">;
   readonly dedupe: Dedupe<Known>;
   readonly work: Pick<Work<never>, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
@@ -37,15 +37,14 @@ const RESTART_SECONDS = 5;
 /**
  * Decides, in this order: who is not allowed hears nothing else; a request that is known needs
  * neither room nor, while it runs, a token, so that a retry never ends in an error what is going
- * well; to stop is always allowed; and a refusal for want of room costs no token.
+ * well; to stop is always allowed; and a refusal for want of room or of budget costs no token. A command
+ * is for the agent to answer, whatever was spent: most ask no model, and the others are told then.
  */
 export function createAdmission(options: AdmissionOptions): (request: Request) => Decision {
-  const { policies, dedupe, work, clock } = options;
-  const secondsToWait = (request: Request, policy: ChannelPolicy): number =>
-    options.rates.take(chargesOf(request, policy));
+  const { policies, dedupe, work, clock, accounting } = options;
   const charge = (request: Request, policy: ChannelPolicy, decision: Decision): Decision => {
-    const seconds = secondsToWait(request, policy);
-    return seconds > 0 ? refuse(failureOf("rate_limited", seconds)) : decision;
+    const failure = accounting.charge(request, policy);
+    return failure === undefined ? decision : refuse(failure);
   };
   return (request) => {
     const policy = policies.get(request.channel);
@@ -57,13 +56,15 @@ export function createAdmission(options: AdmissionOptions): (request: Request) =
     const finished = dedupe.finished(request);
     if (finished !== undefined) return charge(request, policy, { to: "repeat", known: finished });
     if (isStop(request.text)) {
-      return { to: "stop", remember: secondsToWait(request, policy) === 0 };
+      return { to: "stop", remember: accounting.charge(request, policy) === undefined };
     }
 
     if (!options.isOpen()) {
       return request.durable ? { to: "leave" } : refuse(shuttingDown("busy", RESTART_SECONDS));
     }
     if (isExpired(request, clock)) return refuse(failureOf("expired"));
+    const overdrawn = isCommand(request.text) ? undefined : accounting.overdrawn(request, policy);
+    if (overdrawn !== undefined) return refuse(overdrawn);
     if (!work.hasRoom(request, policy)) return refuse(failureOf("busy", work.secondsUntilRoom()));
     return charge(request, policy, { to: "run", policy });
   };
@@ -73,15 +74,12 @@ function refuse(failure: Failure): Decision {
   return { to: "refuse", failure };
 }
 
-function chargesOf(request: Request, { limits, totalLimits }: ChannelPolicy) {
-  return [
-    { name: laneOf(request), limits },
-    { name: `total ${request.channel}`, limits: totalLimits },
-  ];
-}
-
 function isStop(text: string): boolean {
   return /^[/!]stop$/i.test(text.trim());
+}
+
+function isCommand(text: string): boolean {
+  return /^\s*[/!][a-z]/i.test(text);
 }
 
 function unknownChannel(channel: string): Failure {

@@ -14,7 +14,8 @@ const REQUESTS = 1024;
 /** Characters of their texts together: 1024 texts of the largest payload would not fit on a small board. */
 const CHARACTERS = 8 * 2 ** 20;
 
-export function createBacklog(): Backlog {
+/** `queued` is how many the configuration allows in all; 0 is no limit but the program's own. */
+export function createBacklog(queued: number): Backlog {
   const byChannel = new Map<string, number>();
   let requests = 0;
   let characters = 0;
@@ -31,6 +32,7 @@ export function createBacklog(): Backlog {
     hasRoom(request, policy, waiting) {
       return (
         requests < REQUESTS &&
+        isBelow(requests, queued) &&
         characters + request.text.length <= CHARACTERS &&
         isBelow(waiting, policy.limits.queued) &&
         isBelow(byChannel.get(request.channel) ?? 0, policy.totalLimits.queued)

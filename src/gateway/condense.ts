@@ -3,6 +3,7 @@ import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Conversation, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
+import type { Allowance } from "./contract.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";
@@ -12,12 +13,13 @@ import { createRightOfWay } from "./right-of-way.ts";
  * Makes a conversation shorter: from now on the summary stands for all up to the turn `through`.
  * Undefined where it is short enough. The signal is aborted at the deadline and at shutdown; what it
  * has by then may still be returned. Before each piece of its work it waits for `giveWay`: turns that
- * run go first, and the deadline does not count that.
+ * run go first, and the deadline does not count that. What it asks a model counts against the allowance.
  */
 export type Condense<M> = (
   conversation: Conversation<M>,
   signal: AbortSignal,
   giveWay: () => Promise<void>,
+  allowance?: Allowance,
 ) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
 
 export interface CondensingOptions<M> {
@@ -31,8 +33,8 @@ export interface CondensingOptions<M> {
 export interface Condensing {
   /** A turn begins, which goes first; the returned function says that it ended. */
   readonly enterTurn: () => () => void;
-  /** A turn was added to that conversation: it may have become too long. */
-  readonly grew: (conversation: string) => void;
+  /** A turn was added to that conversation, which may have become too long, by who has that allowance. */
+  readonly grew: (conversation: string, allowance?: Allowance) => void;
   /** Breaks off what runs, at once or when the signal is aborted; resolves when it has ended, or a moment later. */
   readonly close: (over?: AbortSignal) => Promise<void>;
 }
@@ -50,20 +52,21 @@ const WAITING = 1024;
 export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
   const { condenser, clock, log } = options;
   const rightOfWay = createRightOfWay(clock);
-  const waiting = new Set<string>();
+  const waiting = new Map<string, Allowance | undefined>();
   let running: { readonly leash: Leash; readonly ended: Promise<void> } | undefined;
   let isOpen = true;
 
   const next = (): void => {
     running = undefined;
-    const [conversation] = waiting;
+    const [first] = waiting;
     const condense = condenser();
-    if (condense === undefined || conversation === undefined) return;
+    if (condense === undefined || first === undefined) return;
+    const [conversation, allowance] = first;
     waiting.delete(conversation);
     const leash = createLeash(clock);
     const deadline = startDeadline(clock, () => leash.pull(failureOf("timeout"), GRACE_MS));
     const giveWay = (): Promise<void> => deadline.without(rightOfWay.given(leash.signal));
-    const ended = condenseOne(conversation, { leash, giveWay }, { ...options, condense })
+    const ended = condenseOne(conversation, { leash, giveWay, allowance }, { ...options, condense })
       .catch((thrown: unknown) => {
         const { message, why } = asFailure(leash.failure ?? thrown);
         const level = isOpen ? "warn" : "debug";
@@ -79,9 +82,9 @@ export function createCondensing<M>(options: CondensingOptions<M>): Condensing {
 
   return {
     enterTurn: rightOfWay.enter,
-    grew(conversation) {
+    grew(conversation, allowance) {
       if (condenser() === undefined || !isOpen || waiting.size >= WAITING) return;
-      waiting.add(conversation);
+      waiting.set(conversation, allowance);
       if (running === undefined) next();
     },
     async close(over) {
@@ -124,18 +127,22 @@ function startDeadline(clock: Pick<Clock, "after" | "now">, over: () => void): D
 interface Bounds {
   readonly leash: Leash;
   readonly giveWay: () => Promise<void>;
+  readonly allowance: Allowance | undefined;
 }
 
 /** Never waits longer than the leash: what does not obey is left behind. */
 async function condenseOne<M>(
   name: string,
-  { leash, giveWay }: Bounds,
+  { leash, giveWay, allowance }: Bounds,
   { condense, store, clock, log }: CondensingOptions<M> & { readonly condense: Condense<M> },
 ): Promise<void> {
   const startedAt = clock.now();
   const conversation = await Promise.race([store.conversation(name), leash.givenUp]);
   if (conversation.turns.length === 0) return;
-  const result = await Promise.race([condense(conversation, leash.signal, giveWay), leash.givenUp]);
+  const result = await Promise.race([
+    condense(conversation, leash.signal, giveWay, allowance),
+    leash.givenUp,
+  ]);
   if (result === undefined) return;
   const isCut = await store.cut(name, result.through, result.summary);
   faultPoint("condensed");

@@ -55,12 +55,48 @@ export type Answerer<M> = (turn: {
   readonly isRemote: true;
   /** Who asks may change things for everyone. */
   readonly isAdmin: boolean;
+  /** What who asks may still use, with all that the turn begins. */
+  readonly allowance: Allowance;
   readonly signal: AbortSignal;
   /** What an attempt that a crash cut had done, in order; absent on a first attempt. */
   readonly resumed?: readonly M[];
   /** Keeps a step of the turn for an attempt after a crash: resolves when it is durable. */
   readonly record: (message: M) => Promise<void>;
 }) => AsyncGenerator<string, Turned<M>>;
+
+/** What may still be used; it outlives its turn for what that began. */
+export interface Allowance {
+  /**
+   * Counts what a question to a model is expected to use, before it is asked; the returned function counts
+   * what comes on top of that, or less than nothing where it was less. Throws a `Failure` of code `budget`
+   * where the day's budget is used up.
+   */
+  begin(expected: Spent): (more: Spent) => void;
+  /** Counts one call of a tool; false where the turn may make no more. */
+  takeCall(): boolean;
+  /** For who asks. */
+  standing(): Standing;
+}
+
+/** Tokens, and what they cost in the units of the models' prices. */
+export interface Spent {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cost: number;
+}
+
+/** The limits of who asks and what was used of them; a limit of 0 is none. */
+export interface Standing {
+  readonly tokensToday: number;
+  readonly tokensPerDay: number;
+  readonly costToday: number;
+  readonly costPerDay: number;
+  readonly requestsPerMinute: number;
+  readonly burst: number;
+  readonly toolCallsPerTurn: number;
+  /** Until the next day begins. */
+  readonly secondsLeft: number;
+}
 
 export interface Turned<M> {
   readonly messages: readonly M[];

@@ -5,6 +5,7 @@ import type { WireCode } from "../base/failure.ts";
 const SENTENCES = {
   forbidden: "this client may not ask here",
   rate_limited: "too many requests, please wait",
+  budget: "today's budget is used up, please ask again tomorrow",
   busy: "too many requests are waiting, please ask again later",
   expired: "the request came too late to be answered",
   timeout: "the answer took too long and was given up",

@@ -85,7 +85,7 @@ export async function fulfil<M>(
   if (job.isLeft) return;
   await noteDelivered(job, options);
   if (job.outcome !== undefined && "turned" in job.outcome)
-    options.condensing.grew(job.conversation);
+    options.condensing.grew(job.conversation, job.allowance);
 }
 
 /** An answer that was not delivered because the channel was closed stays for the next start. */

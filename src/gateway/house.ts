@@ -7,13 +7,15 @@ export interface HouseOptions<M> {
   readonly store: Pick<Store<M>, "renew" | "purge">;
   readonly clock: Pick<Clock, "after">;
   readonly log: Log;
+  /** Asks the store to keep what was counted and is worth no write of its own. */
+  readonly keepCounts: () => void;
 }
 
 /** Twice in the shortest sensible lease. */
 const EVERY_MS = 20_000;
 
 /** Renews what the gateway holds in the store and lets the store forget what is old, until `end`. */
-export function keepHouse<M>({ store, clock, log }: HouseOptions<M>): {
+export function keepHouse<M>({ store, clock, log, keepCounts }: HouseOptions<M>): {
   begin(): void;
   end(): void;
 } {
@@ -21,6 +23,7 @@ export function keepHouse<M>({ store, clock, log }: HouseOptions<M>): {
   let ended = false;
   const tidy = async (): Promise<void> => {
     try {
+      keepCounts();
       await store.renew();
       await store.purge();
     } catch (thrown) {

@@ -1,8 +1,9 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Claim, Held } from "../store/contract.ts";
+import type { Accounting } from "./accounts/accounting.ts";
 import type { Clock } from "./clock.ts";
-import type { Answerer, Request, Turned } from "./contract.ts";
+import type { Answerer, Request } from "./contract.ts";
 import { deliver } from "./delivery.ts";
 import type { Delivery } from "./delivery.ts";
 import { failureOf, wireFailureOf } from "./failures.ts";
@@ -27,6 +28,8 @@ export interface Job<M> {
   readonly conversation: string;
   /** Who asks may change things for everyone. */
   readonly isAdmin: boolean;
+  /** What its turn may use, and has used. */
+  readonly allowance: ReturnType<Accounting["allowanceOf"]>;
   readonly known: Known;
   readonly leash: Leash;
   readonly acceptedAt: number;
@@ -56,25 +59,21 @@ export function isExpired(request: Request, clock: Pick<Clock, "epoch">): boolea
 /** A request that came; the second promise is when it may be acknowledged. */
 export function createJob<M>(
   request: Request,
-  policy: ChannelPolicy,
-  clock: Clock,
+  behind: Behind,
 ): { readonly job: Job<M>; readonly stored: PromiseWithResolvers<void> } {
   const stored = Promise.withResolvers<void>();
   const known: Known = {
-    answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
+    answer: createAnswer({ clock: behind.clock, intervalMs: behind.policy.intervalMs }),
     addresses: new Set([request.address]),
     stored: stored.promise,
     failure: undefined,
   };
-  return { job: jobOf<M>(request, known, { policy, clock }), stored };
+  return { job: jobOf<M>(request, known, behind), stored };
 }
 
 /** A request that a former process accepted. */
-export function createResumedJob<M>(
-  request: Request,
-  held: Held<M>,
-  { policy, clock }: Behind,
-): Job<M> {
+export function createResumedJob<M>(request: Request, held: Held<M>, behind: Behind): Job<M> {
+  const { policy, clock } = behind;
   const known: Known =
     held.answer === undefined
       ? {
@@ -85,7 +84,7 @@ export function createResumedJob<M>(
         }
       : restoredKnown(held.answer, clock);
   known.addresses.add(request.address);
-  const job = jobOf<M>(request, known, { policy, clock });
+  const job = jobOf<M>(request, known, behind);
   job.settled.resolve();
   return {
     ...job,
@@ -99,14 +98,16 @@ export function createResumedJob<M>(
 interface Behind {
   readonly policy: ChannelPolicy;
   readonly clock: Clock;
+  readonly allowanceOf: Accounting["allowanceOf"];
 }
 
-function jobOf<M>(request: Request, known: Known, { policy, clock }: Behind): Job<M> {
+function jobOf<M>(request: Request, known: Known, { policy, clock, allowanceOf }: Behind): Job<M> {
   return {
     request,
     lane: laneOf(request),
     conversation: conversationOf(request),
     isAdmin: isAdmin(policy, request.client),
+    allowance: allowanceOf(request, policy),
     known,
     leash: createLeash(clock),
     acceptedAt: clock.now(),
@@ -237,6 +238,7 @@ function turnOf<M>(
       channel: request.channel,
       isRemote: true,
       isAdmin: job.isAdmin,
+      allowance: job.allowance,
       signal: leash.signal,
       ...((claim?.attempt ?? 0) > 1 && { resumed }),
       record: async (message) => {
@@ -263,15 +265,17 @@ export function entryOf<M>(job: Job<M>, delivered: boolean): Entry {
     delivery: job.delivery,
     delivered: delivered && !job.isLeft,
     answer: known.answer,
-    ...(outcome === undefined || job.isLeft ? {} : factsOf(outcome)),
+    ...(outcome === undefined || job.isLeft ? {} : { ...factsOf(outcome), usage: usageOf(job) }),
   };
 }
 
-function factsOf<M>(outcome: Outcome<M>): {
-  failure?: Failure;
-  abandoned?: boolean;
-  usage?: Turned<M>["usage"];
-} {
-  if ("turned" in outcome) return { usage: outcome.turned.usage };
+function factsOf<M>(outcome: Outcome<M>): { failure?: Failure; abandoned?: boolean } {
+  if ("turned" in outcome) return {};
   return { failure: asFailure(outcome.thrown), abandoned: outcome.abandoned };
+}
+
+/** Of all that the turn began, as far as it has ended; undefined where no model was asked. */
+function usageOf<M>({ allowance: { spent }, outcome }: Job<M>): Entry["usage"] {
+  if (spent.inputTokens + spent.outputTokens > 0) return spent;
+  return outcome !== undefined && "turned" in outcome ? outcome.turned.usage : undefined;
 }

@@ -1,5 +1,6 @@
 import type { Failure, FailureCode } from "../base/failure.ts";
 import type { Log, LogFields } from "../base/log.ts";
+import { clipped } from "./clipped.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
 import type { Delivery } from "./delivery.ts";
@@ -23,7 +24,7 @@ export interface Entry {
   readonly abandoned?: boolean | undefined;
   /** Refusals of this client since the last line about one, of which there was none. */
   readonly passedOver?: number;
-  readonly usage?: Turned<unknown>["usage"] | undefined;
+  readonly usage?: (Turned<unknown>["usage"] & { readonly cost?: number }) | undefined;
   readonly delivery?: Delivery | undefined;
   /** False where the delivery was still under way when the gateway gave it up. */
   readonly delivered?: boolean;
@@ -72,12 +73,18 @@ function factsOf(entry: Entry, now: number) {
     ...courseOf(entry, now),
     tokens_in: entry.usage?.inputTokens,
     tokens_out: entry.usage?.outputTokens,
+    cost: rounded(entry.usage?.cost),
     retry_after: failure?.retryAfter,
     why: failure?.why,
     remedy: failure?.remedy,
     abandoned: entry.abandoned || undefined,
     passed_over: entry.passedOver || undefined,
   } satisfies LogFields;
+}
+
+/** Money to six digits after the point; undefined where there was none to pay. */
+function rounded(cost = 0): number | undefined {
+  return Number(cost.toFixed(6)) || undefined;
 }
 
 /** Who asked, short enough for a line. */
@@ -104,8 +111,4 @@ function contentOf({ request, answer }: Entry): LogFields {
     question: clipped(request.text, CONTENT),
     answer: answer && clipped(answer.text, CONTENT),
   };
-}
-
-function clipped(text: string, longest: number): string {
-  return text.length > longest ? `${text.slice(0, longest)}…` : text;
 }

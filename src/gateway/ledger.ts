@@ -1,16 +1,15 @@
 import type { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
-import type { Log } from "../base/log.ts";
 import type { Acceptance, Claim, Store, StoredAnswer, Ticket } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
-import { createPersistence } from "./insist.ts";
+import type { Persistence } from "./insist.ts";
 import { laneOf, mayRepeat, requestNameOf } from "./names.ts";
 
 export interface LedgerOptions<M> {
   readonly store: Store<M>;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly persistence: Persistence;
 }
 
 /**
@@ -48,8 +47,8 @@ export type Said<M> = Pick<Turned<M>, "messages" | "forget">;
 
 const ANSWER_WAITS_MS = 5000;
 
-export function createLedger<M>({ store, clock, log }: LedgerOptions<M>): Ledger<M> {
-  const { insist, once, tell, problem, close } = createPersistence(clock, log);
+export function createLedger<M>({ store, clock, persistence }: LedgerOptions<M>): Ledger<M> {
+  const { insist, once, tell, problem, close } = persistence;
   /** Answers that were given before they could be written. */
   const writing = new Map<number, Promise<boolean>>();
 

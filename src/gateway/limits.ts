@@ -1,5 +1,3 @@
-import type { Clock } from "./clock.ts";
-
 /** How much may be asked; 0 is no limit. */
 export interface Limits {
   readonly requests_per_minute: number;
@@ -7,7 +5,23 @@ export interface Limits {
   readonly burst: number;
   /** Requests that wait behind the one under way. */
   readonly queued: number;
+  /** Tokens of questions to models and of their answers, on one calendar day. */
+  readonly tokens_per_day: number;
+  /** What those cost, in the units of the models' prices. */
+  readonly cost_per_day: number;
+  /** Calls of tools that one turn, with all it begins, may make. */
+  readonly tool_calls_per_turn: number;
 }
+
+/** No limit at all. */
+export const UNLIMITED: Limits = {
+  requests_per_minute: 0,
+  burst: 0,
+  queued: 0,
+  tokens_per_day: 0,
+  cost_per_day: 0,
+  tool_calls_per_turn: 0,
+};
 
 /** What a channel allows, named as in the configuration. */
 export interface ChannelPolicy {
@@ -34,71 +48,4 @@ export function isAllowed({ allowFrom, denyFrom }: ChannelPolicy, client: string
 /** Whether that client may change things for everyone; exact, too. */
 export function isAdmin({ adminFrom }: ChannelPolicy, client: string): boolean {
   return adminFrom.includes("*") || adminFrom.includes(client);
-}
-
-/** Who asked how often lately. */
-export interface Rates {
-  /**
-   * Counts one request against every one of these limits, or against none: then the result is the
-   * seconds, at least 1, after which it would be counted. 0 is: counted.
-   */
-  take(charges: readonly Charge[]): number;
-}
-
-interface Charge {
-  /** Whose limit it is. */
-  readonly name: string;
-  readonly limits: Limits;
-}
-
-interface Bucket {
-  tokens: number;
-  at: number;
-}
-
-interface Filled extends Charge {
-  readonly capacity: number;
-  readonly perMs: number;
-  readonly tokens: number;
-}
-
-/** Tokens are fractions: the last rounding must not cost the asker a second. */
-const ROUNDING = 1e-6;
-
-/**
- * Token buckets. A bucket that nobody touched for long is full, which is as good as none: with more
- * than `rows` names the ones longest untouched are forgotten.
- */
-export function createRates(clock: Pick<Clock, "now">, rows: number): Rates {
-  const buckets = new Map<string, Bucket>();
-
-  const filled = ({ name, limits }: Charge): Filled => {
-    const capacity = Math.max(1, limits.burst);
-    const perMs = limits.requests_per_minute / 60_000;
-    const bucket = buckets.get(name);
-    const grown = bucket && bucket.tokens + (clock.now() - bucket.at) * perMs;
-    return { name, limits, capacity, perMs, tokens: Math.min(capacity, grown ?? capacity) };
-  };
-  const put = (name: string, tokens: number): void => {
-    buckets.delete(name);
-    buckets.set(name, { tokens, at: clock.now() });
-  };
-  const forget = (): void => {
-    for (const name of buckets.keys()) {
-      if (buckets.size <= rows) return;
-      buckets.delete(name);
-    }
-  };
-
-  return {
-    take(charges) {
-      const limited = charges.filter(({ limits }) => limits.requests_per_minute > 0).map(filled);
-      const lacking = limited.filter(({ tokens }) => tokens < 1 - ROUNDING);
-      const price = lacking.length === 0 ? 1 : 0;
-      for (const { name, tokens } of limited) put(name, Math.max(0, tokens - price));
-      forget();
-      const waits = lacking.map(({ tokens, perMs }) => Math.ceil((1 - tokens) / perMs / 1000));
-      return Math.max(0, ...waits);
-    },
-  };
 }

@@ -2,6 +2,8 @@ import { asFailure } from "../base/failure.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Store } from "../store/contract.ts";
+import { createAccounting } from "./accounts/accounting.ts";
+import type { Accounting } from "./accounts/accounting.ts";
 import { createAdmission } from "./admission.ts";
 import type { Decision } from "./admission.ts";
 import { createAside } from "./aside.ts";
@@ -16,12 +18,13 @@ import type { Dedupe } from "./dedupe.ts";
 import { drain } from "./drain.ts";
 import type { DrainResult } from "./drain.ts";
 import { keepHouse } from "./house.ts";
+import { createPersistence } from "./insist.ts";
 import { createJournal } from "./journal.ts";
 import { weigh } from "./known.ts";
 import type { Known } from "./known.ts";
 import { createLedger } from "./ledger.ts";
-import { createRates } from "./limits.ts";
-import type { ChannelPolicy } from "./limits.ts";
+import { UNLIMITED } from "./limits.ts";
+import type { ChannelPolicy, Limits } from "./limits.ts";
 import { laneOf } from "./names.ts";
 import { createNotices } from "./notices.ts";
 import { createReplies } from "./replies.ts";
@@ -41,6 +44,8 @@ export interface GatewayOptions<M> {
   readonly turnTimeoutMs: number;
   /** By the channel's name. */
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  /** For all channels together; none where they are left out. */
+  readonly limits?: Limits;
   /** Keeps durable requests, and all conversations. The gateway's owner closes it, after the drain. */
   readonly store: Store<M>;
   /** How long answers are remembered for duplicates; ten minutes. */
@@ -81,14 +86,55 @@ const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const FORBIDDEN = { everyMs: 60_000, rows: 1024 };
 /** Fewer for one client than the transport has under way at once: refusals of a flood leave room for answers. */
 const REPLIES = { perLane: 16, inAll: 4096 };
-const RATED_CLIENTS = 4096;
+const ACCOUNTS = 4096;
+
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, policies, store } = options;
   let isOpen = true;
+  const parts = createParts(options, clock);
+  const { accounting, ledger, dedupe, work } = parts;
+  const decide = createAdmission({ ...parts, policies, clock, isOpen: () => isOpen });
+  const house = keepHouse({ store, clock, log, keepCounts: accounting.keep });
+  let drained: Promise<DrainResult> | undefined;
+
+  return {
+    problem: ledger.problem,
+    accept(request) {
+      try {
+        return carryOut(decide(request), request, parts);
+      } catch (thrown) {
+        return refuse(request, asFailure(thrown), parts);
+      }
+    },
+    async resume() {
+      await accounting.load();
+      house.begin();
+      return await resume({ ...options, clock, work, dedupe });
+    },
+    drain(deadlineMs) {
+      isOpen = false;
+      house.end();
+      drained ??= drain(deadlineMs, parts).finally(accounting.keep);
+      return drained;
+    },
+  };
+}
+
+function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
+  const { log, policies, store, limits = UNLIMITED } = options;
+  const persistence = createPersistence(clock, log);
+  const accounting = createAccounting({
+    policies,
+    limits,
+    store,
+    clock,
+    rows: ACCOUNTS,
+    tell: persistence.tell,
+  });
+  const ledger = createLedger<M>({ store: charging(store, accounting), clock, persistence });
   const tally = createTally(clock);
   const write = createJournal(log, clock, options.logContent ?? false);
   const dedupe = createRemembered(options.dedupeWindowMs, clock);
-  const ledger = createLedger<M>({ store, clock, log });
   const replies = createReplies({ clock, log, ...REPLIES });
   const forbidden = createNotices({ clock, ...FORBIDDEN });
   const aside = createAside({ clock, log, replies, forbidden, tally, write });
@@ -96,6 +142,8 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const work = createWork<M>({
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,
+    queued: limits.queued,
+    allowanceOf: accounting.allowanceOf,
     turnTimeoutMs: options.turnTimeoutMs,
     clock,
     ledger,
@@ -105,30 +153,16 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     condensing,
     troubled: (request, failure) => void aside.refuse(request, failure),
   });
-  const rates = createRates(clock, RATED_CLIENTS);
-  const decide = createAdmission({ policies, rates, dedupe, work, clock, isOpen: () => isOpen });
-  const hands = { work, aside, dedupe };
-  const house = keepHouse({ store, clock, log });
-  let drained: Promise<DrainResult> | undefined;
+  return { accounting, ledger, tally, dedupe, replies, aside, condensing, work };
+}
 
+/** Keeps what a request is charged before the request itself: in one transaction, where they come in one go. */
+function charging<M>(store: Store<M>, { keep }: Pick<Accounting, "keep">): Store<M> {
   return {
-    problem: ledger.problem,
-    accept(request) {
-      try {
-        return carryOut(decide(request), request, hands);
-      } catch (thrown) {
-        return refuse(request, asFailure(thrown), hands);
-      }
-    },
-    resume() {
-      house.begin();
-      return resume({ ...options, clock, work, dedupe });
-    },
-    drain(deadlineMs) {
-      isOpen = false;
-      house.end();
-      drained ??= drain(deadlineMs, { work, tally, replies, ledger, condensing });
-      return drained;
+    ...store,
+    accept(ticket) {
+      keep();
+      return store.accept(ticket);
     },
   };
 }
@@ -141,18 +175,16 @@ interface Hands<M> {
   readonly work: Work<M>;
   readonly aside: Aside;
   readonly dedupe: Dedupe<Known>;
+  readonly accounting: Pick<Accounting, "refused">;
 }
 
-function carryOut<M>(
-  decision: Decision,
-  request: Request,
-  { work, aside, dedupe }: Hands<M>,
-): Promise<void> {
+function carryOut<M>(decision: Decision, request: Request, hands: Hands<M>): Promise<void> {
+  const { work, aside } = hands;
   switch (decision.to) {
     case "run":
       return work.add(request, decision.policy);
     case "refuse":
-      return refuse(request, decision.failure, { aside, dedupe });
+      return refuse(request, decision.failure, hands);
     case "join":
       return aside.share(request, decision.known, "joined");
     case "repeat":
@@ -160,7 +192,7 @@ function carryOut<M>(
     case "leave":
       return new Promise(() => {});
     case "stop":
-      return stop(decision.remember, request, { work, aside, dedupe });
+      return stop(decision.remember, request, hands);
   }
   return decision satisfies never;
 }
@@ -184,8 +216,9 @@ function stop<M>(
 async function refuse<M>(
   request: Request,
   failure: Failure,
-  { aside, dedupe }: Pick<Hands<M>, "aside" | "dedupe">,
+  { aside, dedupe, accounting }: Omit<Hands<M>, "work">,
 ): Promise<void> {
+  accounting.refused(request, failure.code);
   const known = aside.refuse(request, failure);
   if (known === undefined) return;
   if (request.durable) dedupe.begin(request, known);

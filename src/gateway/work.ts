@@ -1,5 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Held } from "../store/contract.ts";
+import type { Accounting } from "./accounts/accounting.ts";
 import { createBacklog } from "./backlog.ts";
 import type { Backlog } from "./backlog.ts";
 import type { Request } from "./contract.ts";
@@ -21,6 +22,10 @@ import type { Tally } from "./tally.ts";
 
 export interface WorkOptions<M> extends FulfilOptions<M> {
   readonly slots: number;
+  /** Requests that may wait in all; 0 is no limit but the program's own. */
+  readonly queued: number;
+  /** What the turn of a request may use. */
+  readonly allowanceOf: Accounting["allowanceOf"];
   readonly tally: Tally;
   readonly write: (entry: Entry) => void;
 }
@@ -53,9 +58,9 @@ export interface Work<M> {
 const SHUTDOWN_GRACE_MS = 500;
 
 export function createWork<M>(options: WorkOptions<M>): Work<M> {
-  const { clock, slots } = options;
+  const { slots } = options;
   const { held, report } = createHeld(options);
-  const backlog = createBacklog();
+  const backlog = createBacklog(options.queued);
   const pace = createPace(slots);
   const lanes = createJobLanes({ options, backlog, pace, report });
   const enter = (job: Job<M>): void => {
@@ -69,7 +74,7 @@ export function createWork<M>(options: WorkOptions<M>): Work<M> {
     hasRoom: (request, policy) => backlog.hasRoom(request, policy, lanes.waiting(laneOf(request))),
     secondsUntilRoom: () => pace.secondsFor(lanes.size),
     add(request, policy) {
-      const { job, stored } = createJob<M>(request, policy, clock);
+      const { job, stored } = createJob<M>(request, { ...options, policy });
       enter(job);
       void store(job, options).then((isStored) => {
         if (isStored) stored.resolve();
@@ -78,7 +83,7 @@ export function createWork<M>(options: WorkOptions<M>): Work<M> {
       return stored.promise;
     },
     resume(request, left, policy) {
-      const job = createResumedJob(request, left, { policy, clock });
+      const job = createResumedJob(request, left, { ...options, policy });
       if (!job.isAnswered && !isAllowed(policy, request.client)) {
         job.leash.pull(failureOf("forbidden"), 0);
       }

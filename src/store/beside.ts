@@ -1,10 +1,26 @@
 import { Failure } from "../base/failure.ts";
 import { createCommits } from "./commits.ts";
-import type { ConversationStore, StoreOptions } from "./contract.ts";
+import type { ConversationStore, Meter, StoreOptions } from "./contract.ts";
 import { openDatabaseBeside, unusable } from "./database.ts";
+import { createMeters } from "./meters.ts";
 import { DELIVERED } from "./schema.ts";
 import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
+
+/**
+ * What a database holds of meters; the process whose it is may be at work. Throws a `Failure` (`config`)
+ * when it cannot be read.
+ */
+export async function readMeters(file: string): Promise<readonly Meter[]> {
+  const db = await openDatabaseBeside(file, { readOnly: true });
+  try {
+    return createMeters(db).all();
+  } catch (thrown) {
+    throw unusable(file, thrown);
+  } finally {
+    db.close();
+  }
+}
 
 export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
   /** Nothing is written; the file must be there. */

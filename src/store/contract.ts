@@ -11,7 +11,7 @@
  * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
  * store unreachable): then nothing of it was, and it may be made again.
  */
-export interface Store<M> extends ConversationStore<M> {
+export interface Store<M> extends ConversationStore<M>, MeterStore {
   /** Takes a request, unless it is one that the store knows already. */
   accept(ticket: Ticket): Promise<Acceptance<M>>;
   /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
@@ -48,6 +48,32 @@ export interface Store<M> extends ConversationStore<M> {
    * answer. Looks at the turns at most once an hour.
    */
   purge(): Promise<void>;
+}
+
+/** What was counted, under names; how many there are is for their owner to bound. */
+export interface MeterStore {
+  /** Every meter as it was kept last, in no order. */
+  meters(): Promise<readonly Meter[]>;
+  /**
+   * Keeps what `take` gives. It is called, and must not throw, when the transaction begins in which this
+   * is written, so that what changes meanwhile is written once; calls that are made in one go share a
+   * transaction, or the earlier ones are written before the later ones. Where this rejects, nothing that
+   * was taken is kept.
+   */
+  keepMeters(take: () => MeterChanges): Promise<void>;
+}
+
+/** One thing that is counted. */
+export interface Meter {
+  readonly name: string;
+  /** Plain data, its owner's alone to read. */
+  readonly state: unknown;
+}
+
+export interface MeterChanges {
+  readonly put: readonly Meter[];
+  /** Names that are not kept any more. */
+  readonly drop: readonly string[];
 }
 
 /**

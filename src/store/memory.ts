@@ -4,6 +4,7 @@ import type {
   Claim,
   Finished,
   Held,
+  Meter,
   Store,
   StoredAnswer,
   StoreOptions,
@@ -18,6 +19,7 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
   const { now, bounds } = options;
   const requests = new MemoryRequests<M>(options);
   const conversations = createConversations<M>({ now, bounds, ...KEPT });
+  const meters = new Map<string, Meter>();
   let isClosed = false;
   /** As a store elsewhere would: later, in the order of the calls, and never by throwing. */
   const run = <T>(work: () => T): Promise<T> =>
@@ -40,6 +42,13 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     ...conversationsOf(conversations, run),
+    meters: () => run(() => [...meters.values()]),
+    keepMeters: (take) =>
+      run(() => {
+        const { put, drop } = take();
+        for (const name of drop) meters.delete(name);
+        for (const meter of put) meters.set(meter.name, meter);
+      }),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),

@@ -10,6 +10,7 @@ import type {
 } from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { ACCEPTED, ANSWERED, DELIVERED } from "./schema.ts";
+import { storable } from "./storable.ts";
 
 /** The requests of a database; every call is work inside a transaction. */
 export interface Requests<M> {
@@ -187,11 +188,6 @@ function statements(db: DatabaseSync) {
       `DELETE FROM requests WHERE seq IN (SELECT seq FROM (${newest}) WHERE place > ? OR held > ?)`,
     ),
   };
-}
-
-/** A text that is no Unicode would be changed on its way into the database, and not be found again. */
-function storable(text: string): string {
-  return text.isWellFormed() ? text : JSON.stringify(text);
 }
 
 function claimOf(row: Row): Claim {

@@ -51,6 +51,12 @@ export const MIGRATIONS: readonly string[] = [
   DROP INDEX turns_by_lane;
   CREATE INDEX turns_by_lane ON turns (lane, id, count, bytes, at);
   `,
+  `
+  CREATE TABLE meters (
+    name TEXT PRIMARY KEY,
+    meter TEXT NOT NULL
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Where a request is on its way: what the column `state` holds. */

@@ -2,6 +2,7 @@ import type { Log } from "../base/log.ts";
 import { createCommits } from "./commits.ts";
 import type { Store, StoreOptions } from "./contract.ts";
 import { openDatabase } from "./database.ts";
+import { createMeters } from "./meters.ts";
 import { createRequests } from "./requests.ts";
 import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
@@ -24,6 +25,7 @@ export async function openSqliteStore<M>(
   const { run, close } = createCommits(db, file, options.onCommit);
   const requests = createRequests<M>(db, options);
   const turns = createTurns<M>(db, options);
+  const meters = createMeters(db);
   return {
     accept: (ticket) => run(() => requests.accept(ticket)),
     begin: (claim) => run(() => requests.begin(claim)),
@@ -43,6 +45,8 @@ export async function openSqliteStore<M>(
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     ...conversationsOf(turns, run),
+    meters: () => run(() => meters.all()),
+    keepMeters: (take) => run(() => meters.change(take())),
     takeOver: () => run(() => requests.takeOver()),
     finished: () => run(() => requests.finished()),
     renew: () => run(() => requests.renew()),

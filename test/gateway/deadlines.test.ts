@@ -4,7 +4,7 @@ import type { Turned } from "../../src/gateway/contract.ts";
 import { ask, createDam } from "./asker.ts";
 import type { Asked } from "./asker.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, shout } from "./setup.ts";
+import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
 
 const forever = (): Promise<never> => new Promise(() => {});
 
@@ -173,7 +173,7 @@ describe("/stop", () => {
 
   it("needs neither room nor a token, and cancels at once what waits without a slot", async () => {
     const { answer } = createPuppet();
-    const limits = { requests_per_minute: 1, burst: 1, queued: 1 };
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1, queued: 1 };
     const { gateway } = createRig(answer, { maxParallelTurns: 1, policy: { limits } });
     void gateway.accept(ask("long", { client: "other" }).request);
     const waiting = ask("waiting");

@@ -168,7 +168,7 @@ describe("the same request again", () => {
 
   it("needs no token while it runs, and one when its answer is sent again", async () => {
     const { answer, end } = createPuppet();
-    const limits = { requests_per_minute: 1, burst: 2, queued: 0 };
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 2, queued: 0 };
     const { gateway } = createRig(answer, { policy: { limits } });
     const repeat = () => {
       const asked = ask("?", { key: "k" });

@@ -11,7 +11,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { ask, createDam } from "./asker.ts";
 import type { Asked } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createPuppet, createRig, createTestStore, shout, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, createTestStore, NO_LIMITS, shout, storeFacts } from "./setup.ts";
 
 /** A process that is gone does not notice that its turn takes too long. */
 const LONG_MS = 3_600_000;
@@ -99,7 +99,7 @@ describe("a durable request", () => {
   it("that is refused may be acknowledged when the refusal was delivered", async () => {
     const dam = createDam();
     const { gateway } = createRig(shout, {
-      policy: { limits: { requests_per_minute: 1, burst: 1, queued: 0 } },
+      policy: { limits: { ...NO_LIMITS, requests_per_minute: 1, burst: 1, queued: 0 } },
     });
     await gateway.accept(ask("1", DURABLE).request);
     const refused = ask("2", { ...DURABLE, key: "2" }, dam.deliver);

@@ -87,7 +87,7 @@ describe("what is refused", () => {
   });
 
   it("is rate_limited when the client asks too often, until the time that it is told", async () => {
-    const limits = { requests_per_minute: 60, burst: 2, queued: 0 };
+    const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 2, queued: 0 };
     const { gateway, clock } = createRig(shout, { policy: { limits } });
     const askOnce = async (client: string) => {
       const asked = ask("a", { client, key: "k" });
@@ -104,7 +104,7 @@ describe("what is refused", () => {
   });
 
   it("is rate_limited when the channel as a whole is asked too often", async () => {
-    const totalLimits = { requests_per_minute: 60, burst: 3, queued: 0 };
+    const totalLimits = { ...NO_LIMITS, requests_per_minute: 60, burst: 3, queued: 0 };
     const { gateway } = createRig(shout, { policy: { totalLimits } });
     const asked = Array.from({ length: 5 }, (_, client) => ask("a", { client: `${client}` }));
     for (const { request } of asked) void gateway.accept(request);

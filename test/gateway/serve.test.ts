@@ -4,9 +4,9 @@ import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
 import { ask, createDam } from "./asker.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, shout } from "./setup.ts";
+import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
 
-const LIMITED = { requests_per_minute: 0, burst: 0, queued: 32 };
+const LIMITED = { ...NO_LIMITS, requests_per_minute: 0, burst: 0, queued: 32 };
 
 describe("the gateway", () => {
   it("answers, and hands the conversation on to the next turn of that client alone", async () => {

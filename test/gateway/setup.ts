@@ -1,5 +1,6 @@
 import type { Clock } from "../../src/gateway/clock.ts";
 import type { Answerer, Turned } from "../../src/gateway/contract.ts";
+import { UNLIMITED } from "../../src/gateway/limits.ts";
 import type { ChannelPolicy } from "../../src/gateway/limits.ts";
 import { createGateway } from "../../src/gateway/serve.ts";
 import type { Gateway, GatewayOptions } from "../../src/gateway/serve.ts";
@@ -10,7 +11,7 @@ import type { Line } from "./asker.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
-export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
+export const NO_LIMITS = UNLIMITED;
 export const OPEN_TO_ALL: ChannelPolicy = {
   allowFrom: [],
   denyFrom: [],

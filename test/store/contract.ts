@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Claim, Store, StoreOptions, Ticket } from "../../src/store/contract.ts";
+import type {
+  Claim,
+  Meter,
+  MeterChanges,
+  Store,
+  StoreOptions,
+  Ticket,
+} from "../../src/store/contract.ts";
 
 /** A store under test: opened again it is what the next process finds; its time stands still until told. */
 export interface StoreUnderTest extends AsyncDisposable {
@@ -211,6 +218,69 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     });
   });
   conversationContract(name, create);
+  meterContract(name, create);
+}
+
+async function inOrder(store: Store<string>): Promise<readonly Meter[]> {
+  return (await store.meters()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function put(...meters: readonly Meter[]): MeterChanges {
+  return { put: meters, drop: [] };
+}
+
+/** What every store promises of what is counted. */
+function meterContract(name: string, create: () => Promise<StoreUnderTest>): void {
+  describe(`${name}: meters`, () => {
+    it("are kept as they were last, under any name, for the next process", async () => {
+      await using home = await create();
+      const store = await home.open();
+      assert.deepEqual(await store.meters(), []);
+      const odd = { name: "\ud83d and\u0000nul", state: { list: [1, [2.5]], text: "\ud83d" } };
+      await store.keepMeters(() => put({ name: "a", state: 1 }, { name: "b", state: 2 }, odd));
+      await store.keepMeters(() => ({ put: [{ name: "a", state: { n: 3 } }], drop: ["b", "c"] }));
+      const kept = [{ name: "a", state: { n: 3 } }, odd];
+      assert.deepEqual(await inOrder(store), kept);
+      assert.deepEqual(await inOrder(await home.open()), kept);
+      await store.keepMeters(() => ({ put: [], drop: [odd.name] }));
+      assert.deepEqual(await store.meters(), [kept[0]]);
+    });
+
+    it("are taken when they are written: what changes in one go is written once", async () => {
+      await using home = await create();
+      const store = await home.open();
+      let [count, takes] = [0, 0];
+      const kept = store.keepMeters(() => {
+        takes += 1;
+        return put({ name: "count", state: count });
+      });
+      count = 5;
+      await kept;
+      assert.equal(takes, 1);
+      assert.deepEqual(await store.meters(), [{ name: "count", state: 5 }]);
+    });
+
+    it("are written before what was asked for after them", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const written: string[] = [];
+      const keeping = store
+        .keepMeters(() => put({ name: "charge", state: 1 }))
+        .then(() => written.push("charge"));
+      const accepting = store.accept(ticket("?")).then(() => written.push("request"));
+      await Promise.all([keeping, accepting]);
+      assert.deepEqual(written, ["charge", "request"]);
+    });
+
+    it("are left alone by a purge", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await store.keepMeters(() => put({ name: "a", state: 1 }));
+      home.pass(400 * 24 * HOUR_MS);
+      await store.purge();
+      assert.equal((await store.meters()).length, 1);
+    });
+  });
 }
 
 /** Milliseconds between two looks at what is too old. */

@@ -14,6 +14,7 @@ const status: Command = {
     return [
       ...(context.allows(turn, "device") ? [await context.device(turn)] : []),
       currentModel(context),
+      ...allowanceLines(turn),
       `Conversation: ${countText(messages, "message")}, about ${countText(tokens, "token")} (${share})`,
       `Running for ${durationText(context.uptime())}`,
     ].join("\n");
@@ -164,6 +165,37 @@ async function skills({ workspace }: CommandContext): Promise<string> {
   if (found.length === 0) return "No skills are installed.";
   const lines = found.map(({ name, description }) => `${name}: ${shortened(description, 200)}`);
   return listing("Available Skills:", lines);
+}
+
+/** What who asks has used today, and may; nothing where nobody counts. */
+function allowanceLines({ allowance }: Turn): readonly string[] {
+  if (allowance === undefined) return [];
+  const standing = allowance.standing();
+  const { tokensToday, tokensPerDay, costToday, costPerDay, toolCallsPerTurn } = standing;
+  const hasCost = costToday > 0 || costPerDay > 0;
+  const used = [
+    countText(tokensToday, "token") + ofLimit(tokensPerDay, String(tokensPerDay)),
+    ...(hasCost ? [`cost ${moneyText(costToday)}${ofLimit(costPerDay, String(costPerDay))}`] : []),
+  ];
+  const { requestsPerMinute, burst, secondsLeft } = standing;
+  const limits = [
+    ...(requestsPerMinute > 0
+      ? [`${requestsPerMinute} requests a minute, ${Math.max(1, burst)} at once`]
+      : []),
+    ...(toolCallsPerTurn > 0 ? [`${toolCallsPerTurn} tool calls an answer`] : []),
+  ];
+  return [
+    `Used today: ${used.join(", ")} (the next day begins in ${durationText(secondsLeft)})`,
+    ...(limits.length > 0 ? [`Your limits: ${limits.join("; ")}`] : []),
+  ];
+}
+
+function ofLimit(limit: number, text: string): string {
+  return limit > 0 ? ` of ${text}` : "";
+}
+
+function moneyText(cost: number): string {
+  return String(Number(cost.toFixed(4)));
 }
 
 function conversation({ history }: Turn, context: CommandContext) {

@@ -1,4 +1,5 @@
 import type { Log } from "../../base/log.ts";
+import type { Prices } from "../../config/contract.ts";
 import type { Protocol, Question, Reply } from "./contract.ts";
 import { createCooldown } from "./cooldown.ts";
 import { startDeadline } from "./deadline.ts";
@@ -7,6 +8,7 @@ import { concernsKey, isPassing, ModelFault } from "./fault.ts";
 import { createKeyring } from "./keys.ts";
 import type { Key } from "./keys.ts";
 import type { Rate } from "./rate.ts";
+import { beginSpending } from "./spending.ts";
 
 /** A model by its names. */
 export interface ModelName {
@@ -59,6 +61,8 @@ export interface CandidateOptions {
   readonly secrets: readonly string[];
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
+  /** Absent where nothing is counted. */
+  readonly prices?: Prices | undefined;
   /** Seconds of silence, before the answer begins and within it; 0 is the default. */
   readonly request_timeout: number;
   readonly now: () => number;
@@ -148,23 +152,34 @@ async function* askOnce(
   options: CandidateOptions,
 ): AsyncGenerator<string, Reply | Failed> {
   question.signal.throwIfAborted();
+  const spending = beginSpending(question, options.prices);
   const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
   const deadline = startDeadline(question.signal, seconds * 1000);
   let spoken = false;
   try {
-    const { signal, renew: moved } = deadline;
+    const { signal } = deadline;
+    const moved = (milliseconds?: number): void => {
+      spending.moved();
+      deadline.renew(milliseconds);
+    };
     const pieces = options.protocol({ question, key, signal, moved });
     for (;;) {
       const step = await pieces.next();
-      if (step.done === true) return step.value;
+      if (step.done === true) {
+        spending.replied(step.value);
+        return step.value;
+      }
       spoken = true;
+      spending.heard(step.value);
       yield step.value;
     }
   } catch (thrown) {
     question.signal.throwIfAborted();
-    if (thrown instanceof ModelFault) return { fault: thrown, spoken };
-    throw thrown;
+    if (!(thrown instanceof ModelFault)) throw thrown;
+    spending.failed(thrown);
+    return { fault: thrown, spoken };
   } finally {
+    spending.end();
     // Also where the reader leaves in the middle: this ends the request.
     deadline.close();
   }

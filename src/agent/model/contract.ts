@@ -1,4 +1,4 @@
-import type { Message, ToolCall, Usage } from "../contract.ts";
+import type { Allowance, Message, ToolCall, Usage } from "../contract.ts";
 
 /** JSON Schema as plain data, as far as the arguments of tools need it. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -25,6 +25,8 @@ export interface Question {
   readonly messages: readonly Utterance[];
   readonly tools: readonly ToolOutline[];
   readonly signal: AbortSignal;
+  /** Against which it counts. */
+  readonly allowance?: Allowance | undefined;
 }
 
 /** The model's whole answer to one question. */
@@ -40,8 +42,8 @@ export interface Reply {
 
 /**
  * Asks a model once: yields the answer's text as it comes (no piece is empty) and returns the whole
- * reply. Tries again by itself where that is safe. Throws a `Failure` of code `model`, or
- * `signal.reason` as soon as the signal is aborted; never waits without a deadline.
+ * reply. Tries again by itself where that is safe. Throws a `Failure` of code `model`, or of code `budget`
+ * where the allowance is used up, or `signal.reason` as soon as the signal is aborted; never waits without a deadline.
  */
 export type Model = (question: Question) => AsyncGenerator<string, Reply>;
 

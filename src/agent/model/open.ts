@@ -49,6 +49,7 @@ export function openCandidate(
     secrets: secretsIn(entry, endpoint.base),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
+    prices: entry.prices,
     request_timeout: entry.request_timeout,
     now,
     log,

@@ -1,3 +1,4 @@
+import type { Allowance } from "../contract.ts";
 import type { ToolOutline } from "../model/contract.ts";
 import type { Asker, Rights } from "../rights.ts";
 
@@ -11,6 +12,8 @@ export interface CallFacts extends Asker {
   readonly owner: string;
   /** What who asks may do; a tool looks at what is about itself. */
   readonly rights: Rights;
+  /** What the call may use where it asks a model; no limit where it is left out. */
+  readonly allowance?: Allowance | undefined;
 }
 
 /** Something a model can call. Its text is data for the model: the result, or in words why there is none. */

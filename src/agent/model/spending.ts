@@ -1,0 +1,120 @@
+import type { Prices } from "../../config/contract.ts";
+import type { Spent, Usage } from "../contract.ts";
+import { roughTokens } from "../tokens.ts";
+import type { Question, Reply, ToolOutline } from "./contract.ts";
+import type { FaultKind, ModelFault } from "./fault.ts";
+
+/**
+ * Counts one question against the allowance of who asks. It is counted from the moment in which it is
+ * asked: by its texts, until its provider tells better. So what is broken off, by whomever, was counted
+ * as far as it went.
+ */
+export interface Spending {
+  /** A piece of the answer came. */
+  heard(piece: string): void;
+  /** Something came, be it only a thought. */
+  moved(): void;
+  replied(reply: Reply): void;
+  failed(fault: ModelFault): void;
+  /** Nothing more comes: what was not counted yet is. */
+  end(): void;
+}
+
+/** Tokens of an answer that are counted in one go while it comes. */
+const STEP = 1024;
+/** Faults before an answer, of which providers make no bill. */
+const FREE: ReadonlySet<FaultKind> = new Set(["unreachable", "refused", "toolless", "overflow"]);
+const MILLION = 1_000_000;
+
+/** Throws a `Failure` of code `budget` where nothing may be asked any more. */
+export function beginSpending(question: Question, prices: Prices | undefined): Spending {
+  const { allowance } = question;
+  if (allowance === undefined) return UNCOUNTED;
+  const inputTokens = tokensIn(question);
+  let counted = { inputTokens, outputTokens: 0 };
+  let [characters, pieces, isSettled] = [0, 0, false];
+  const count = allowance.begin(priced(counted, prices));
+
+  const settle = (usage: Usage): void => {
+    const { inputTokens: read, outputTokens: written } = counted;
+    const more = {
+      inputTokens: usage.inputTokens - read,
+      outputTokens: usage.outputTokens - written,
+    };
+    if (more.inputTokens !== 0 || more.outputTokens !== 0) count(priced(more, prices));
+    counted = { ...usage };
+  };
+  /** Each piece is a token at least: thoughts are paid for, too, and nobody hears them. */
+  const soFar = (): Usage => ({
+    inputTokens,
+    outputTokens: Math.max(roughTokens(characters), pieces),
+  });
+
+  return {
+    heard(piece) {
+      characters += piece.length;
+    },
+    moved() {
+      pieces += 1;
+      const usage = soFar();
+      if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
+    },
+    replied(reply) {
+      isSettled = true;
+      settle(reply.usage ?? { inputTokens, outputTokens: roughTokens(charactersOf(reply)) });
+    },
+    failed({ kind }) {
+      if (characters > 0 || !FREE.has(kind)) return;
+      isSettled = true;
+      settle({ inputTokens: 0, outputTokens: 0 });
+    },
+    end() {
+      if (!isSettled) settle(soFar());
+    },
+  };
+}
+
+const UNCOUNTED: Spending = {
+  heard: () => {},
+  moved: () => {},
+  replied: () => {},
+  failed: () => {},
+  end: () => {},
+};
+
+function priced(usage: Usage, prices: Prices | undefined): Spent {
+  const { input = 0, output = 0 } = prices ?? {};
+  return { ...usage, cost: (usage.inputTokens * input + usage.outputTokens * output) / MILLION };
+}
+
+function charactersOf({ text, toolCalls, reasoning = "" }: Reply): number {
+  return toolCalls.reduce(
+    (total, call) => total + call.name.length + call.arguments.length,
+    text.length + reasoning.length,
+  );
+}
+
+/** Tokens that a message costs beside its words. */
+const PER_MESSAGE = 4;
+
+function tokensIn({ system, messages, tools }: Question): number {
+  let characters = system.length;
+  for (const tool of tools) characters += sizeOf(tool);
+  for (const message of messages) {
+    characters += message.text.length + (message.reasoning?.length ?? 0);
+    if (message.role !== "assistant") continue;
+    for (const call of message.toolCalls ?? []) {
+      characters += call.name.length + call.arguments.length;
+    }
+  }
+  return roughTokens(characters) + PER_MESSAGE * messages.length;
+}
+
+/** Tools are the same from question to question. */
+const sizes = new WeakMap<object, number>();
+
+function sizeOf({ name, description, parameters }: ToolOutline): number {
+  const size = sizes.get(parameters) ?? JSON.stringify(parameters).length;
+  sizes.set(parameters, size);
+  return size + name.length + description.length;
+}

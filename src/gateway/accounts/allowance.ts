@@ -1,0 +1,85 @@
+import type { Allowance, Spent, Standing } from "../contract.ts";
+import { tokensOf } from "./account.ts";
+import { countOf, lookedUp, secondsLeftOf } from "./day.ts";
+import type { DayName, Today } from "./day.ts";
+import { overdrawn } from "./party.ts";
+import type { Party } from "./party.ts";
+import type { Table } from "./table.ts";
+
+export interface AllowanceOptions {
+  /** The first is who asks. */
+  readonly parties: readonly [Party, ...Party[]];
+  readonly table: Table;
+  readonly at: () => { readonly today: Today; readonly epoch: number };
+  readonly keep: () => void;
+}
+
+/**
+ * What one turn and all that it begins may use. A question that begins while there is budget is asked to
+ * its end, so that a turn goes beyond it by the questions that run at that moment at the most.
+ */
+export function createAllowance(options: AllowanceOptions): Allowance & { readonly spent: Spent } {
+  const { parties, table, at } = options;
+  const mostCalls = fewestCalls(parties);
+  const spent = { inputTokens: 0, outputTokens: 0, cost: 0 };
+  let calls = 0;
+
+  const count = (day: DayName, more: Spent): void => {
+    add(spent, more);
+    for (const { name, holder } of parties) {
+      const account = table.open(name, holder);
+      if (account === undefined) continue;
+      add(countOf(account.days, day), more);
+      table.changed(name);
+    }
+    options.keep();
+  };
+
+  return {
+    spent,
+    begin(expected) {
+      const failure = overdrawn(parties, table, at());
+      if (failure !== undefined) throw failure;
+      // What turns out later belongs to the day of the question.
+      const { day } = at().today;
+      count(day, expected);
+      return (more) => count(day, more);
+    },
+    takeCall() {
+      if (mostCalls > 0 && calls >= mostCalls) return false;
+      calls += 1;
+      return true;
+    },
+    standing: () => standingOf(options, mostCalls),
+  };
+}
+
+/** Never below nothing, whatever rounding makes of it. */
+function add(to: { -readonly [Key in keyof Spent]: number }, more: Spent): void {
+  to.inputTokens = Math.max(0, to.inputTokens + more.inputTokens);
+  to.outputTokens = Math.max(0, to.outputTokens + more.outputTokens);
+  to.cost = Math.max(0, to.cost + more.cost);
+}
+
+function fewestCalls(parties: readonly Party[]): number {
+  const limits = parties
+    .map((party) => party.limits.tool_calls_per_turn)
+    .filter((most) => most > 0);
+  return limits.length === 0 ? 0 : Math.min(...limits);
+}
+
+function standingOf({ parties, table, at }: AllowanceOptions, mostCalls: number): Standing {
+  const { today, epoch } = at();
+  const [{ name, limits }] = parties;
+  const used = lookedUp(table.find(name)?.days ?? [], today.day);
+  return {
+    tokensToday: tokensOf(used),
+    tokensPerDay: limits.tokens_per_day,
+    costToday: used.cost,
+    costPerDay: limits.cost_per_day,
+    requestsPerMinute: limits.requests_per_minute,
+    burst: limits.burst,
+    toolCallsPerTurn: mostCalls,
+    secondsLeft: secondsLeftOf(today, epoch),
+  };
+}

@@ -1,0 +1,40 @@
+import type { Limits } from "../limits.ts";
+
+/** Requests that may be asked at once, as they were at a moment; fractions grow into whole ones. */
+export interface Bucket {
+  readonly left: number;
+  /** On the clock that never jumps. */
+  readonly at: number;
+}
+
+type Rate = Pick<Limits, "requests_per_minute" | "burst">;
+
+/** The last rounding of a fraction must not cost the asker a second. */
+const ROUNDING = 1e-6;
+
+/** Whether requests are counted out at all. */
+export function isRated({ requests_per_minute: perMinute }: Rate): boolean {
+  return perMinute > 0;
+}
+
+export function capacityOf({ burst }: Rate): number {
+  return Math.max(1, burst);
+}
+
+/** The bucket at `now`: what grew since, never beyond its capacity; one that nobody touched yet is full. */
+export function filled(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
+  const capacity = capacityOf(rate);
+  if (bucket === undefined) return { left: capacity, at: now };
+  const grown = bucket.left + (Math.max(0, now - bucket.at) * rate.requests_per_minute) / 60_000;
+  return { left: Math.min(capacity, grown), at: now };
+}
+
+/** Whole seconds, at least 1, until a filled bucket has room for one request; 0 where it has. */
+export function secondsUntilRoom({ left }: Bucket, rate: Rate): number {
+  if (left >= 1 - ROUNDING) return 0;
+  return Math.ceil(((1 - left) * 60) / rate.requests_per_minute);
+}
+
+export function takenFrom({ left, at }: Bucket): Bucket {
+  return { left: Math.max(0, left - 1), at };
+}

@@ -1,0 +1,61 @@
+import type { Failure } from "../../base/failure.ts";
+import { clipped } from "../clipped.ts";
+import type { Request } from "../contract.ts";
+import { failureOf } from "../failures.ts";
+import type { ChannelPolicy, Limits } from "../limits.ts";
+import { laneOf } from "../names.ts";
+import { tokensOf } from "./account.ts";
+import type { Holder } from "./account.ts";
+import { lookedUp, secondsLeftOf } from "./day.ts";
+import type { Today } from "./day.ts";
+import type { Table } from "./table.ts";
+
+/** Of whom something is counted, and within which limits. */
+export interface Party {
+  readonly name: string;
+  readonly holder: Holder;
+  readonly limits: Limits;
+}
+
+/** The name of the gateway's account. */
+export const GATEWAY = "gateway";
+
+/** The name of a channel's account; no lane is called so. */
+export function nameOfChannel(channel: string): string {
+  return `total ${channel}`;
+}
+
+const LONGEST_CLIENT = 128;
+
+export function holderOf({ channel, client }: Pick<Request, "channel" | "client">): Holder {
+  return { channel, client: clipped(client, LONGEST_CLIENT) };
+}
+
+/** Whose limits a request counts against: its client's, its channel's, and the gateway's. */
+export function partiesOf(
+  request: Request,
+  { limits, totalLimits }: ChannelPolicy,
+  gateway: Limits,
+): readonly [Party, ...Party[]] {
+  const { channel } = request;
+  return [
+    { name: laneOf(request), holder: holderOf(request), limits },
+    { name: nameOfChannel(channel), holder: { channel }, limits: totalLimits },
+    { name: GATEWAY, holder: {}, limits: gateway },
+  ];
+}
+
+/** What to refuse with where one of these has used up a budget of today. */
+export function overdrawn(
+  parties: readonly Party[],
+  table: Pick<Table, "find">,
+  { today, epoch }: { readonly today: Today; readonly epoch: number },
+): Failure | undefined {
+  const isOver = ({ name, limits }: Party): boolean => {
+    const { tokens_per_day: tokens, cost_per_day: cost } = limits;
+    if (tokens === 0 && cost === 0) return false;
+    const used = lookedUp(table.find(name)?.days ?? [], today.day);
+    return (tokens > 0 && tokensOf(used) >= tokens) || (cost > 0 && used.cost >= cost);
+  };
+  return parties.some(isOver) ? failureOf("budget", secondsLeftOf(today, epoch)) : undefined;
+}
