@@ -15,6 +15,7 @@ import { createRights } from "./rights.ts";
 import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
+import type { Topics } from "./tools/mqtt/contract.ts";
 import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
 
 export interface AgentOptions {
@@ -26,6 +27,8 @@ export interface AgentOptions {
   readonly home?: string;
   /** The configuration's file: no tool reads it. */
   readonly configFile?: string;
+  /** The topics of the brokers of its channels, where it has any. */
+  readonly topics?: Topics;
   /** What the device was like before; its owner closes it. */
   readonly history?: DeviceHistory;
   /** Reads the configuration again, for `/reload`, and says what came of it. */

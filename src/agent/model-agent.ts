@@ -19,6 +19,7 @@ import { estimatedTokens } from "./tokens.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { Toolbox } from "./toolbox.ts";
 import type { Tool } from "./tools/contract.ts";
+import type { Topics } from "./tools/mqtt/contract.ts";
 import { createTurns } from "./turn.ts";
 import type { Equipment } from "./turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
@@ -30,6 +31,7 @@ export interface ModelAgentOptions {
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
   readonly rightsOf: RightsOf;
+  readonly topics?: Topics;
   readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Check } from "../base/check.ts";
 import { coversPattern, isEveryone } from "../base/client-pattern.ts";
 import type { ToolProfile, ToolSettings } from "../config/contract.ts";
@@ -80,6 +81,9 @@ function everyoneMayAct({ profile, workspace }: About): Fault | undefined {
     ...(tools.includes("exec") ? ["run commands"] : []),
     ...(write.some((folder) => !isInside(folder, workspace))
       ? ["write outside the workspace"]
+      : []),
+    ...(write.some((folder) => isInside(join(workspace, "AGENT.md"), folder))
+      ? ["change what the agent is told to be"]
       : []),
   ];
   if (reasons.length === 0) return undefined;

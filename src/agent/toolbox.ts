@@ -9,6 +9,8 @@ import { createExec } from "./tools/exec.ts";
 import { createFileTools } from "./tools/files/tools.ts";
 import { createSecretFilter, withFilter } from "./tools/filter.ts";
 import { createMemoryTool } from "./tools/memory.ts";
+import { createMqttTool } from "./tools/mqtt.ts";
+import type { Topics } from "./tools/mqtt/contract.ts";
 import { createSkillTool, hasSkills } from "./tools/skills.ts";
 import { createWebFetch } from "./tools/web-fetch.ts";
 import { createWebSearch } from "./tools/web-search.ts";
@@ -23,6 +25,8 @@ export interface ToolboxOptions {
   readonly configFile?: string;
   readonly fetch: Fetch;
   readonly log: Log;
+  /** Where there is a broker. */
+  readonly topics?: Topics;
   /** Over what tools tell the model. */
   readonly veil: Veil;
 }
@@ -40,7 +44,7 @@ export interface Toolbox {
 }
 
 export function createToolbox(options: ToolboxOptions): Toolbox {
-  const { config, workspace, deviceTool, fetch, log } = options;
+  const { config, workspace, deviceTool, fetch, log, topics } = options;
   const { tools: settings } = config;
   const { restrict_to_workspace: restrict } = config.agents.defaults;
   const { folder } = workspace;
@@ -65,11 +69,18 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     createWebFetch({ settings: settings.web, fetch, log, holdsSecret }),
     ...(search === undefined ? [] : [search]),
   ];
+  const mqtt = topics && createMqttTool(topics);
   const filesFor = createFilesFor(options);
   return {
     tools(texts, rights, more = []) {
       const { tools: chosen } = texts.settings;
-      const all = [...always, ...filesFor(rights), ...(hasSkills(texts) ? [skills] : []), ...more];
+      const all = [
+        ...always,
+        ...filesFor(rights),
+        ...(hasSkills(texts) ? [skills] : []),
+        ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
+        ...more,
+      ];
       const wanted = all.filter((tool) => {
         const isChosen = chosen === undefined || chosen.includes(tool.name);
         return isChosen && isOn(tool) && rights.allows(tool.name);

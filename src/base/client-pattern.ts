@@ -17,9 +17,9 @@ export function coversPattern(outer: string, inner: string): boolean {
   return takesAll(tokensOf(outer), tokensOf(inner));
 }
 
-/** Whether a pattern means everyone. */
+/** Whether a pattern asks nothing of an id but to be there. */
 export function isEveryone(pattern: string): boolean {
-  return /^\*+$/.test(pattern);
+  return /^\?*\*[*?]*$/.test(pattern);
 }
 
 function tokensOf(pattern: string): Token[] {

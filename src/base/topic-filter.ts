@@ -17,7 +17,59 @@ export function isTopicFilter(filter: string): boolean {
   });
 }
 
+/** Whether a text is a topic that a message can have (MQTT 5 section 3.3.2.1). */
+export function isTopicName(topic: string): boolean {
+  return isTopicText(topic) && !/[+#]/.test(topic);
+}
+
 function isTopicText(text: string): boolean {
   const isPlain = text !== "" && !text.includes("\0") && text.isWellFormed();
   return isPlain && Buffer.byteLength(text) <= MAX_BYTES;
+}
+
+/** Whether a message of that topic comes through a subscription to the filter. */
+export function matchesFilter(filter: string, topic: string): boolean {
+  return coversFilter(filter, topic);
+}
+
+/** Whether every topic that the inner filter matches is matched by the outer one, too. */
+export function coversFilter(outer: string, inner: string): boolean {
+  const [wide, narrow] = [outer.split("/"), inner.split("/")];
+  if (isSystem(narrow) && isWild(wide)) return false;
+  // The only one that covers all topics without being it.
+  if (inner === "#") return outer === "#" || outer === "+/#";
+  for (const [index, level] of wide.entries()) {
+    if (level === "#") return true;
+    const other = narrow[index];
+    if (other === undefined || other === "#") return false;
+    if (level !== "+" && level !== other) return false;
+  }
+  return wide.length === narrow.length;
+}
+
+/** Whether there is a topic that both filters match. */
+export function filtersOverlap(one: string, other: string): boolean {
+  const [left, right] = [one.split("/"), other.split("/")];
+  if ((isSystem(left) && isWild(right)) || (isSystem(right) && isWild(left))) return false;
+  const length = Math.max(left.length, right.length);
+  for (let index = 0; index < length; index += 1) {
+    const [first, second] = [left[index], right[index]];
+    if (first === "#" || second === "#") return true;
+    if (!canBeEqual(first, second)) return false;
+  }
+  return true;
+}
+
+function canBeEqual(first: string | undefined, second: string | undefined): boolean {
+  if (first === undefined || second === undefined) return false;
+  return first === second || first === "+" || second === "+";
+}
+
+/** MQTT 5 section 4.7.2: a wildcard at the beginning does not match topics that begin with `$`. */
+function isSystem([first = ""]: readonly string[]): boolean {
+  return first.startsWith("$");
+}
+
+function isWild([first]: readonly string[]): boolean {
+  return first === "#" || first === "+";
 }

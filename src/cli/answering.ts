@@ -1,6 +1,7 @@
 import { type Agent, openAgent } from "../agent/agent.ts";
 import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
+import type { Topics } from "../agent/tools/mqtt/contract.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
@@ -12,6 +13,8 @@ export interface AnsweringOptions {
   readonly log: Log;
   /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
   readonly veil?: Veil;
+  /** The topics of the brokers. */
+  readonly topics?: Topics;
   /** The program's own folder. */
   readonly home?: string;
   readonly configFile?: string;

@@ -16,6 +16,7 @@ import { openAnswering } from "./answering.ts";
 import { checkUp, logChecks } from "./checks.ts";
 import { furnish } from "./furnish.ts";
 import { openState, temporaryState, type State } from "./state.ts";
+import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: brokers of our own, channels, the gateway behind them. */
 export interface Serving {
@@ -50,12 +51,15 @@ export interface ServingOptions {
 
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
 export async function openServing(options: ServingOptions): Promise<Serving> {
-  const { config, log, logContent } = options;
+  const { config, log, logContent, secretFiles = [] } = options;
   const { defaults } = config.agents;
   if (options.keeps) await furnish(config, log);
   const state = options.keeps ? await openState(options) : temporaryState(config);
   const closing = [() => state.close()];
-  const agent = await closingOnFailure(closing, openAnswering({ ...options, ...state.files }));
+  let dialled: readonly MqttChannel[] = [];
+  const topics = createTopics({ ...options, channels: () => dialled });
+  const answering = openAnswering({ ...options, ...state.files, topics });
+  const agent = await closingOnFailure(closing, answering);
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const gateway = createGateway<Message>({
@@ -74,11 +78,11 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     limits: config.gateway.limits,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
-  const { channels: dialled, brokers } = await closingOnFailure(
+  const { channels: open, brokers } = await closingOnFailure(
     closing,
     withBrokers(options.channels, log),
   );
-  const { secretFiles = [] } = options;
+  dialled = open;
   logChecks(await checkUp({ channels: dialled, config, secretFiles }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });

@@ -1,10 +1,10 @@
 import { asFailure, Failure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
 import { dialAddressOf } from "./address.ts";
 import { ask, tell } from "./ask.ts";
 import { openConnection, randomClientId } from "./connection.ts";
 import type { Device, DeviceOptions } from "./contract.ts";
 import { Lost, type Incoming } from "./message.ts";
+import { quietLog } from "./quiet-log.ts";
 import type { Session } from "./session.ts";
 import { watch } from "./watch.ts";
 
@@ -97,12 +97,6 @@ async function subscribeNow(session: Session, filters: readonly string[]): Promi
   } catch (error) {
     if (!(error instanceof Lost)) throw error;
   }
-}
-
-/** Losses are the caller's to tell: with `listen` they are lines of its own. */
-function quietLog(log: Log): Log {
-  const debug: Log["debug"] = (message, fields) => log.debug(message, fields);
-  return { ...log, debug, info: debug, warn: debug };
 }
 
 async function firstSession({ connection, failed }: Line, options: DeviceOptions) {

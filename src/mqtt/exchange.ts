@@ -44,15 +44,25 @@ function publishError(error: Error & { code?: unknown }): Error {
   });
 }
 
+export interface SubscriptionWish {
+  /** Whether messages that the broker keeps are wanted; else only of filters without `+`. */
+  readonly retained?: boolean;
+}
+
+interface Subscription extends SubscriptionWish {
+  readonly filters: readonly string[];
+  readonly qos: 0 | 1 | 2;
+}
+
 /** Subscribes; a refused filter rejects with a `Failure` that says why. */
 export function subscribeWith(
   client: MqttClient,
-  filters: readonly string[],
-  qos: 0 | 1 | 2,
+  { filters, qos, retained }: Subscription,
 ): Promise<void> {
   // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
+  const handling = (filter: string): 0 | 2 => ((retained ?? !filter.includes("+")) ? 0 : 2);
   const wanted = Object.fromEntries(
-    filters.map((filter) => [filter, { qos, rh: filter.includes("+") ? 2 : 0 } as const]),
+    filters.map((filter) => [filter, { qos, rh: handling(filter) } as const]),
   );
   return new Promise((resolve, reject) => {
     client.subscribe(wanted, (error, _wanted, packet) => {

@@ -2,7 +2,7 @@ import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { holdAcknowledgements } from "./acknowledge.ts";
-import { publishWith, subscribeWith, unheardIds } from "./exchange.ts";
+import { publishWith, subscribeWith, unheardIds, type SubscriptionWish } from "./exchange.ts";
 import { createLossGuard } from "./loss.ts";
 import type { Incoming, Outgoing, Published } from "./message.ts";
 import { refusalOf, unreachable, type Refusal } from "./reasons.ts";
@@ -23,7 +23,7 @@ export interface Session {
   /** Resolves when delivered as far as the QoS tells; rejects with `Lost`, or a `Failure` for a refusal. */
   publish(message: Outgoing): Promise<Published>;
   /** Rejects with `Lost`, or a `Failure` that names the broker's reason. */
-  subscribe(filters: readonly string[], qos: 0 | 1 | 2): Promise<void>;
+  subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscriptionWish): Promise<void>;
   /** Says DISCONNECT so that no will is sent; within two seconds. */
   end(): Promise<void>;
   /** Cuts the connection as a fault would. */
@@ -255,7 +255,8 @@ function sessionOf(
       const release = await orLost(window.enter());
       return inTime(publishWith(client, message, unheard), "acknowledgement").finally(release);
     },
-    subscribe: (filters, qos) => inTime(subscribeWith(client, filters, qos), "SUBACK"),
+    subscribe: (filters, qos, wish) =>
+      inTime(subscribeWith(client, { filters, qos, ...wish }), "SUBACK"),
     end: () => endOf(client),
     abort,
   };

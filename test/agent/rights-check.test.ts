@@ -44,6 +44,7 @@ describe("a look at what clients may do", () => {
     assert.match(wide({ tools: ["exec"] }), /warn .*everyone .* run commands/);
     assert.match(wide({ pattern: "**", tools: ["*"] }), /everyone .* use every tool/);
     assert.match(wide({ write: ["/srv"] }), /everyone .* write outside the workspace/);
+    assert.match(wide({ write: ["/w/claw"] }), /everyone .* change what the agent is told to be/);
     assert.doesNotMatch(wide({ write: ["/w/claw/data"] }), /warn/);
   });
 

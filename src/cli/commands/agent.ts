@@ -8,11 +8,14 @@ import { createCommandLog } from "../diagnostics.ts";
 import { messageSource, readMessage } from "../message.ts";
 import { openPrompt } from "../prompt.ts";
 import { reportOf } from "../report.ts";
+import { createTopics } from "../topics.ts";
 
 /** Who asks where nobody said so; the Go program's name for it. */
 const DEFAULT_SESSION = "cli:default";
 /** What a summary has after a single answer; where it takes longer, a talk makes it. */
 const LAST_SUMMARY_MS = 5000;
+/** Where the agent asks for topics. */
+const CONNECT_TIMEOUT_MS = 5_000;
 /** Bytes; more than this from a pipe is not a question. */
 const LONGEST_MESSAGE = 1_048_576;
 
@@ -26,7 +29,9 @@ export async function run(context: Context): Promise<number> {
   const log = await createCommandLog(context);
   const { config, home, file } = await loadOrThrow(context, log, {});
   const client = flags.text("session") ?? DEFAULT_SESSION;
-  const agent = await openAgent({ config, log, home, configFile: file, veil });
+  const channels = (): typeof config.channels => config.channels;
+  const topics = createTopics({ channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log });
+  const agent = await openAgent({ config, log, home, configFile: file, topics, veil });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, { config, log, condense: agent.condense });
   const conversation: Conversation = {

@@ -1,0 +1,145 @@
+import * as v from "valibot";
+import { Failure } from "../../base/failure.ts";
+import { visible } from "../../base/visible.ts";
+import { shortened } from "../shorten.ts";
+import { createSlots } from "../slots.ts";
+import { TimeOver } from "../within.ts";
+import type { CallFacts, Tool } from "./contract.ts";
+import { defineTool } from "./define.ts";
+import { isText, textOf } from "./files/text.ts";
+import type { TopicMessage, Topics } from "./mqtt/contract.ts";
+import { refusalOfPublishing, refusalOfReading, shown } from "./mqtt/refusal.ts";
+
+const MAX_SECONDS = 10;
+const SECONDS = 2;
+const MAX_MESSAGES = 50;
+const MESSAGES = 20;
+/** Bytes of all payloads of one read, and of one that is published. */
+const MAX_READ = 64 * 1024;
+const MAX_PAYLOAD = 64 * 1024;
+/** Characters of one payload that are told. */
+const MAX_SHOWN = 2_000;
+/** Calls at the same time, of all clients: each is a connection to a broker. */
+const SIDE_BY_SIDE = 4;
+const SLOT_MS = 5_000;
+
+const input = v.object({
+  action: v.picklist(["read", "publish"]),
+  topic: v.pipe(
+    v.string(),
+    v.description(
+      "For read: a filter, where + is one level and a last # all below. For publish: a topic.",
+    ),
+  ),
+  payload: v.optional(
+    v.pipe(
+      v.string(),
+      v.maxLength(MAX_PAYLOAD, `a payload has at most ${MAX_PAYLOAD} characters`),
+      v.description("For publish: the message."),
+    ),
+  ),
+  retain: v.optional(
+    v.pipe(
+      v.boolean(),
+      v.description("For publish: the broker keeps it as the topic's state; false."),
+    ),
+  ),
+  qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish; 1."))),
+  seconds: v.optional(
+    v.pipe(
+      v.number(),
+      v.minValue(1),
+      v.maxValue(MAX_SECONDS),
+      v.description(
+        `For read: how long to wait for new messages beside the retained ones; ${SECONDS}.`,
+      ),
+    ),
+  ),
+  count: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(MAX_MESSAGES),
+      v.description(`For read: ends with that many messages; ${MESSAGES}.`),
+    ),
+  ),
+});
+
+type Input = v.InferOutput<typeof input>;
+
+/** Reads and publishes on the broker that the question came through, within the rights of who asks. */
+export function createMqttTool(topics: Topics): Tool {
+  const slots = createSlots(SIDE_BY_SIDE);
+  return defineTool({
+    name: "mqtt",
+    description:
+      "Reads messages of MQTT topics (retained ones, and what comes within some seconds), or publishes one: sensors and actuators of the house.",
+    input,
+    alone: true,
+    characters: MAX_MESSAGES * (MAX_SHOWN + 300),
+    async run(wanted, call) {
+      const bounds = { rights: call.rights.topics, trees: topics.trees() };
+      const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
+      const refusal = refuse(wanted.topic, bounds);
+      if (refusal !== undefined) return `error: ${refusal}`;
+      let giveBack: (() => void) | undefined;
+      try {
+        giveBack = await slots.take(SLOT_MS, call.signal);
+        return await (wanted.action === "read" ? read : publish)(topics, wanted, call);
+      } catch (thrown) {
+        call.signal.throwIfAborted();
+        if (thrown instanceof Failure) return `error: ${thrown.message}`;
+        if (thrown instanceof TimeOver)
+          return "error: too many topics are asked for now, try later";
+        throw thrown;
+      } finally {
+        giveBack?.();
+      }
+    },
+  });
+}
+
+async function read(
+  topics: Topics,
+  { topic, seconds = SECONDS, count = MESSAGES }: Input,
+  { channel, signal }: CallFacts,
+): Promise<string> {
+  const { messages, isCut } = await topics.read({
+    ...(channel !== undefined && { channel }),
+    filter: topic,
+    milliseconds: seconds * 1000,
+    most: count,
+    mostBytes: MAX_READ,
+    signal,
+  });
+  if (messages.length === 0) return `[nothing came to ${shown(topic)} within ${seconds} s]`;
+  const lines = messages.map(lineOf);
+  return [...lines, ...(isCut ? ["… (there were more)"] : [])].join("\n");
+}
+
+/** On one line, so that no payload can pass for the message of another topic. */
+function lineOf({ topic, payload, retained }: TopicMessage): string {
+  const mark = retained ? " (retained)" : "";
+  if (!isText(payload)) return `${shown(topic)}${mark}: [${payload.length} bytes, no text]`;
+  return `${shown(topic)}${mark}: ${visible(shortened(textOf(payload), MAX_SHOWN))}`;
+}
+
+async function publish(
+  topics: Topics,
+  { topic, payload = "", retain = false, qos = 1 }: Input,
+  { channel, signal }: CallFacts,
+): Promise<string> {
+  const size = Buffer.byteLength(payload);
+  if (size > MAX_PAYLOAD) return `error: the payload has ${size} bytes, at most are ${MAX_PAYLOAD}`;
+  const { unheard } = await topics.publish({
+    ...(channel !== undefined && { channel }),
+    topic,
+    payload,
+    retain,
+    qos,
+    signal,
+  });
+  const heard = unheard && !retain ? "; nobody was subscribed to it" : "";
+  return `Published ${size} bytes to ${shown(topic)}${heard}.`;
+}

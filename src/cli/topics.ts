@@ -1,0 +1,34 @@
+import type { Topics } from "../agent/tools/mqtt/contract.ts";
+import { Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { MqttChannel } from "../config/contract.ts";
+import type { TopicLine } from "../mqtt/topic-access.ts";
+
+export interface TopicsOptions {
+  /** As they are dialled; none yet while brokers of our own start. */
+  readonly channels: () => readonly MqttChannel[];
+  readonly connectTimeoutMs: number;
+  readonly log: Log;
+}
+
+/** The topics of the channels' brokers for the agent; its code is loaded with the first call. */
+export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions): Topics {
+  const trees = (): readonly string[] =>
+    channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
+  const lineTo = (name: string | undefined, signal: AbortSignal): TopicLine => {
+    const found = channels().find((channel) => name === undefined || channel.name === name);
+    if (found === undefined) throw new Failure("failed", "there is no broker to ask");
+    return { settings: found.settings, connectTimeoutMs, closed: trees(), log, signal };
+  };
+  return {
+    trees,
+    async read({ channel, signal, ...wanted }) {
+      const { readTopics } = await import("../mqtt/topic-access.ts");
+      return await readTopics(lineTo(channel, signal), wanted);
+    },
+    async publish({ channel, signal, ...message }) {
+      const { publishTo } = await import("../mqtt/topic-access.ts");
+      return await publishTo(lineTo(channel, signal), message);
+    },
+  };
+}
