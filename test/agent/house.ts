@@ -16,6 +16,7 @@ import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { ask } from "../gateway/asker.ts";
 import { NO_LIMITS } from "../gateway/setup.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";
+import { frameOf } from "../support/frames.ts";
 import { calls, refuses, resets, startModelServer, streams } from "../support/model-server.ts";
 import type { Behaviour, ChatRequest, ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -155,7 +156,7 @@ async function isSummarized(store: Store<Message>): Promise<boolean> {
 }
 
 /** One answer of the model, which looks at the question first. */
-function played(step: ModelStep, faults: unknown[]): Behaviour {
+export function played(step: ModelStep, faults: unknown[]): Behaviour {
   return async (request, response) => {
     try {
       checkQuestion(step, request.body);
@@ -177,6 +178,28 @@ function checkQuestion(step: ModelStep, body: ChatRequest): void {
   for (const word of step.lacks) {
     assert.ok(!holds(all.join("\n"), word), `the model must not read ${word}`);
   }
+  for (const word of step.knowsNot) {
+    assert.ok(!holds(all[0] ?? "", word), `the system prompt must not hold ${word}`);
+  }
+  const [ran, refused] = outcomes(messages);
+  if (step.ran !== undefined) assert.deepEqual(ran, step.ran, `what ran: ${all.at(-1)}`);
+  if (step.refused !== undefined) assert.deepEqual(refused, step.refused, `refused: ${all.at(-1)}`);
+}
+
+/** The tools of the last round, by what they say of themselves: results, and why there is none. */
+function outcomes(messages: ChatRequest["messages"]): [string[], string[]] {
+  const asked = messages.findLastIndex(({ tool_calls: made }) => made !== undefined);
+  const results = asked === -1 ? [] : messages.slice(asked + 1);
+  const names = new Map(
+    messages[asked]?.tool_calls?.map((call) => [call.id, call.function.name] as const),
+  );
+  const [ran, refused]: [string[], string[]] = [[], []];
+  for (const { role, content, tool_call_id: id = "" } of results) {
+    if (role !== "tool") continue;
+    const isRefusal = frameOf(content).text.startsWith("error: ");
+    (isRefusal ? refused : ran).push(names.get(id) ?? "");
+  }
+  return [ran, refused];
 }
 
 const TOO_LONG = {

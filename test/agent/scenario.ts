@@ -5,7 +5,8 @@ import * as v from "valibot";
 import { parse } from "yaml";
 
 const words = v.union([v.string(), v.number()]);
-const oneOrMore = v.pipe(
+/** A text, or several. */
+export const oneOrMore = v.pipe(
   v.union([words, v.array(words)]),
   v.transform((value) => [value].flat().map(String)),
 );
@@ -15,7 +16,7 @@ const call = v.strictObject({
 });
 
 /** What the model does with one question: what it must have read, and its answer. */
-const MODEL_STEP = v.strictObject({
+export const MODEL_STEP = v.strictObject({
   /** The model that has to be asked, by its name in `models`. */
   named: v.optional(v.string()),
   /** All that stands behind the model's last words: results of tools, or the question. */
@@ -23,8 +24,13 @@ const MODEL_STEP = v.strictObject({
   /** What the system prompt holds, and the whole request. */
   knows: v.optional(oneOrMore, []),
   remembers: v.optional(oneOrMore, []),
+  /** What the system prompt does not hold. */
+  knowsNot: v.optional(oneOrMore, []),
   /** What the whole request does not hold. */
   lacks: v.optional(oneOrMore, []),
+  /** The tools whose results it reads: those that did something, and those that refused, in order. */
+  ran: v.optional(oneOrMore),
+  refused: v.optional(oneOrMore),
   says: v.optional(v.string(), ""),
   calls: v.optional(v.array(call)),
   /** Arguments as a model may write them that cannot write JSON. */

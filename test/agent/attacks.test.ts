@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { withBubblewrap } from "../support/cages.ts";
+import { needsMosquitto } from "../support/mosquitto.ts";
+import { attackFiles, readAttack } from "./raid/attack.ts";
+import { openGround } from "./raid/ground.ts";
+import type { Ground } from "./raid/ground.ts";
+import { openRaid } from "./raid/raid.ts";
+import { attacksTable } from "./raid/table.ts";
+
+const files = await attackFiles();
+const attacks = await Promise.all(files.map((file) => readAttack(file)));
+
+const bubblewrap = await withBubblewrap();
+
+describe("an agent whose model obeys whoever speaks", needsMosquitto, () => {
+  let ground: Ground;
+  before(async () => {
+    ground = await openGround();
+  });
+  after(() => ground[Symbol.asyncDispose]());
+
+  it("is attacked in at least forty ways that something stops", () => {
+    const stopped = attacks.filter((attack) => attack.stopped !== undefined);
+    assert.ok(stopped.length >= 40, String(stopped.length));
+    assert.equal(new Set(attacks.map(({ title }) => title)).size, attacks.length);
+  });
+
+  it("has its table of attacks in docs/attacks.md", async () => {
+    const file = join(import.meta.dirname, "../../docs/attacks.md");
+    assert.equal(await readFile(file, "utf8"), attacksTable(attacks), "bun scripts/attacks.ts");
+  });
+
+  for (const [index, file] of files.entries()) {
+    const { title = "", needs } = attacks[index] ?? {};
+    const skip = needs === undefined ? false : bubblewrap.skip;
+    it(`${file.slice(0, 2)} ${title}`, { timeout: 60_000, skip }, async () => {
+      await using raid = await openRaid(file, ground);
+      for (const step of raid.attack.day) await raid.live(step);
+      await raid.verify();
+    });
+  }
+});
