@@ -4,18 +4,23 @@ import type { Clock } from "../../src/gateway/clock.ts";
 export interface ManualClock extends Clock {
   /** Lets time pass: every timer that comes due fires at its time, and what it woke gets to run. */
   advance(ms: number): Promise<void>;
+  /** Somebody sets the clock of the epoch, forward or back; no time passes. */
+  jump(ms: number): void;
   /** Timers that are set. */
   readonly timers: number;
 }
 
 export function createManualClock(): ManualClock {
   const timers = new Set<{ at: number; run: () => void }>();
-  let now = 0;
+  let [now, jumped] = [0, 0];
   const nextUntil = (end: number) =>
     [...timers].filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at)[0];
   return {
     now: () => now,
-    epoch: () => 1_800_000_000_000 + now,
+    epoch: () => 1_800_000_000_000 + now + jumped,
+    jump(ms) {
+      jumped += ms;
+    },
     after(ms, run) {
       const timer = { at: now + Math.max(ms, 0), run };
       timers.add(timer);

@@ -157,12 +157,9 @@ async function* askOnce(
   const deadline = startDeadline(question.signal, seconds * 1000);
   let spoken = false;
   try {
-    const { signal } = deadline;
-    const moved = (milliseconds?: number): void => {
-      spending.moved();
-      deadline.renew(milliseconds);
-    };
-    const pieces = options.protocol({ question, key, signal, moved });
+    const { signal, renew: moved } = deadline;
+    const { heardPiece } = spending;
+    const pieces = options.protocol({ question, key, signal, moved, heardPiece });
     for (;;) {
       const step = await pieces.next();
       if (step.done === true) {
@@ -170,7 +167,7 @@ async function* askOnce(
         return step.value;
       }
       spoken = true;
-      spending.heard(step.value);
+      spending.heardText(step.value);
       yield step.value;
     }
   } catch (thrown) {

@@ -59,6 +59,8 @@ export interface Attempt {
   readonly signal: AbortSignal;
   /** Something moved: the limit counts anew, and is from now on no longer than `milliseconds`. */
   readonly moved: (milliseconds?: number) => void;
+  /** A piece of the answer came: of its text, of a thought, of a call. */
+  readonly heardPiece: () => void;
 }
 
 /**

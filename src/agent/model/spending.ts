@@ -10,10 +10,9 @@ import type { FaultKind, ModelFault } from "./fault.ts";
  * as far as it went.
  */
 export interface Spending {
-  /** A piece of the answer came. */
-  heard(piece: string): void;
-  /** Something came, be it only a thought. */
-  moved(): void;
+  heardText(text: string): void;
+  /** A piece of the answer came, be it of a thought that nobody hears. */
+  readonly heardPiece: () => void;
   replied(reply: Reply): void;
   failed(fault: ModelFault): void;
   /** Nothing more comes: what was not counted yet is. */
@@ -44,17 +43,17 @@ export function beginSpending(question: Question, prices: Prices | undefined): S
     if (more.inputTokens !== 0 || more.outputTokens !== 0) count(priced(more, prices));
     counted = { ...usage };
   };
-  /** Each piece is a token at least: thoughts are paid for, too, and nobody hears them. */
+  /** Each piece is a token at least: thoughts are paid for, too. */
   const soFar = (): Usage => ({
     inputTokens,
     outputTokens: Math.max(roughTokens(characters), pieces),
   });
 
   return {
-    heard(piece) {
-      characters += piece.length;
+    heardText(text) {
+      characters += text.length;
     },
-    moved() {
+    heardPiece() {
       pieces += 1;
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
@@ -75,8 +74,8 @@ export function beginSpending(question: Question, prices: Prices | undefined): S
 }
 
 const UNCOUNTED: Spending = {
-  heard: () => {},
-  moved: () => {},
+  heardText: () => {},
+  heardPiece: () => {},
   replied: () => {},
   failed: () => {},
   end: () => {},

@@ -66,5 +66,7 @@ function refusedOn(day: DayName, meters: readonly Meter[]): readonly RefusedClie
   const meter = meters.find(({ name }) => name === REFUSALS);
   const kept = meter && refusedIn(meter);
   if (kept?.day !== day) return [];
-  return kept.clients.toSorted((a, b) => b.count - a.count);
+  return kept.clients
+    .map(({ name: _name, ...client }) => client)
+    .toSorted((a, b) => b.count - a.count);
 }

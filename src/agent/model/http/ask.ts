@@ -86,6 +86,7 @@ async function* textOf(
         announced = true;
         continue;
       }
+      attempt.heardPiece();
       const text = answer.take(chunk.json);
       if (text !== "") yield text;
       if (chunk.whole) announced = true;

@@ -1,0 +1,390 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { Failure } from "../../src/base/failure.ts";
+import { createAccounting } from "../../src/gateway/accounts/accounting.ts";
+import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/accounts/day.ts";
+import { usageIn } from "../../src/gateway/accounts/usage.ts";
+import type { ChannelPolicy, Limits } from "../../src/gateway/limits.ts";
+import type { MeterStore } from "../../src/store/contract.ts";
+import { createMemoryStore } from "../../src/store/memory.ts";
+import { ask } from "./asker.ts";
+import { createManualClock, settled } from "./manual-clock.ts";
+import { NO_LIMITS, OPEN_TO_ALL, storeFacts } from "./setup.ts";
+
+const DAY_MS = 86_400_000;
+
+interface Facts {
+  readonly limits?: Partial<Limits>;
+  readonly total?: Partial<Limits>;
+  readonly gateway?: Partial<Limits>;
+  readonly rows?: number;
+}
+
+const of = (client: string) => ask("?", { client }).request;
+
+/** What is counted, over one store from process to process. */
+function createBooks({ limits = {}, total = {}, gateway = {}, rows = 4096 }: Facts = {}) {
+  const clock = createManualClock();
+  const store = createMemoryStore<string>(storeFacts(clock, "one"));
+  const policy: ChannelPolicy = {
+    ...OPEN_TO_ALL,
+    limits: { ...NO_LIMITS, ...limits },
+    totalLimits: { ...NO_LIMITS, ...total },
+  };
+  let writes = 0;
+  const counting: MeterStore = {
+    ...store,
+    keepMeters(take) {
+      writes += 1;
+      return store.keepMeters(take);
+    },
+  };
+  const open = () =>
+    createAccounting({
+      policies: new Map([["mqtt", policy]]),
+      limits: { ...NO_LIMITS, ...gateway },
+      store: counting,
+      clock,
+      rows,
+      tell: (thrown) => assert.fail(String(thrown)),
+    });
+  let books = open();
+  return {
+    clock,
+    store,
+    writes: () => writes,
+    /** Seconds to wait; 0 is: may ask. */
+    take: (client: string): number => books.charge(of(client), policy)?.retryAfter ?? 0,
+    overdrawn: (client: string) => books.overdrawn(of(client), policy),
+    allowance: (client: string) => books.allowanceOf(of(client), policy),
+    refused: (client: string) => books.refused(of(client), "forbidden"),
+    keep: () => books.keep(),
+    usage: async () => usageIn(await store.meters(), { epoch: clock.epoch(), heaviest: 5 }),
+    /** The process dies; the next one finds what was kept. */
+    async restart() {
+      await settled();
+      books = open();
+      await books.load();
+    },
+  };
+}
+
+const spend = (books: ReturnType<typeof createBooks>, client: string, tokens: number): string => {
+  try {
+    books.allowance(client).begin({ inputTokens: tokens, outputTokens: 0, cost: 0 });
+    return "ok";
+  } catch (thrown) {
+    assert.ok(thrown instanceof Failure);
+    return thrown.code;
+  }
+};
+
+describe("rates", () => {
+  it("let through no more than the burst and what grew since, and no less, over restarts and while somebody sets the clock", async () => {
+    const step = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ wait: fc.nat(5000) }) },
+      { weight: 1, arbitrary: fc.constant("restart" as const) },
+      { weight: 1, arbitrary: fc.record({ jump: fc.integer({ min: -DAY_MS, max: DAY_MS }) }) },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 600 }),
+        fc.integer({ min: 0, max: 20 }),
+        fc.array(step, { minLength: 1, maxLength: 60 }),
+        async (perMinute, burst, steps) => {
+          const books = createBooks({ limits: { requests_per_minute: perMinute, burst } });
+          const capacity = Math.max(burst, 1);
+          let [taken, most] = [0, capacity];
+          let jumped = false;
+          for (const one of steps) {
+            if (one === "restart") {
+              await books.restart();
+              // A clock that was set between two processes can fill a bucket once, and never more.
+              if (jumped) most = Math.max(most, taken + capacity);
+              jumped = false;
+            } else if ("jump" in one) {
+              books.clock.jump(one.jump);
+              jumped = true;
+            } else {
+              await books.clock.advance(one.wait);
+              most += (one.wait * perMinute) / 60_000;
+            }
+            const seconds = books.take("a");
+            if (seconds === 0) taken += 1;
+            else assert.ok(Number.isInteger(seconds) && seconds >= 1);
+            assert.ok(taken <= most + 1e-3, `${taken} of ${most}`);
+          }
+          // Who waits as long as it was told is let through, and a second less was not enough.
+          let seconds = books.take("a");
+          while (seconds === 0) seconds = books.take("a");
+          await books.clock.advance(Math.max(0, (seconds - 1) * 1000 - 1));
+          const early = books.take("a");
+          assert.ok(early > 0);
+          await books.clock.advance(early * 1000);
+          assert.equal(books.take("a"), 0);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it("are no fresher after a restart: what was asked before it counts, and what grew meanwhile", async () => {
+    const books = createBooks({ limits: { requests_per_minute: 60, burst: 3 } });
+    for (let asked = 0; asked < 3; asked += 1) assert.equal(books.take("a"), 0);
+    for (let restarts = 0; restarts < 5; restarts += 1) {
+      await books.restart();
+      assert.equal(books.take("a"), 1);
+    }
+    await books.clock.advance(2000);
+    await books.restart();
+    assert.deepEqual([books.take("a"), books.take("a"), books.take("a")], [0, 0, 1]);
+  });
+
+  it("charge nobody when one of the limits says no", () => {
+    const books = createBooks({
+      limits: { requests_per_minute: 60, burst: 2 },
+      total: { requests_per_minute: 60, burst: 3 },
+    });
+    assert.deepEqual([books.take("flood"), books.take("flood"), books.take("flood")], [0, 0, 1]);
+    for (let asked = 0; asked < 100; asked += 1) assert.equal(books.take("flood"), 1);
+    assert.equal(books.take("quiet"), 0);
+    assert.equal(books.take("quiet"), 1);
+  });
+
+  it("hold for the gateway as a whole, beyond every channel's own", () => {
+    const books = createBooks({ gateway: { requests_per_minute: 60, burst: 2 } });
+    assert.deepEqual([books.take("a"), books.take("b"), books.take("c")], [0, 0, 1]);
+  });
+
+  it("are none where the limit is 0", () => {
+    const books = createBooks();
+    for (let asked = 0; asked < 1000; asked += 1) assert.equal(books.take("a"), 0);
+  });
+
+  it("cost the disk nothing where they refuse", async () => {
+    const books = createBooks({ limits: { requests_per_minute: 1, burst: 1 } });
+    assert.equal(books.take("a"), 0);
+    await settled();
+    assert.equal(books.writes(), 1);
+    for (let asked = 0; asked < 1000; asked += 1) assert.equal(books.take("a"), 60);
+    for (let asked = 0; asked < 1000; asked += 1) books.refused(`invented ${asked}`);
+    await settled();
+    assert.equal(books.writes(), 1);
+  });
+});
+
+describe("a day's budget", () => {
+  it("is one for each calendar day, however the clock goes to and fro, and over restarts", async () => {
+    const LIMIT = 1000;
+    const step = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ tokens: fc.integer({ min: 1, max: 400 }) }) },
+      { weight: 2, arbitrary: fc.record({ days: fc.integer({ min: -3, max: 3 }) }) },
+      { weight: 1, arbitrary: fc.constant("restart" as const) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        const books = createBooks({ limits: { tokens_per_day: LIMIT } });
+        /** The plain model: what was spent on which day, for ever. */
+        const spent = new Map<number, number>();
+        let day = 0;
+        for (const one of steps) {
+          if (one === "restart") await books.restart();
+          else if ("days" in one) {
+            // Never more days than are remembered.
+            const next = Math.min(3, Math.max(0, day + one.days));
+            books.clock.jump((next - day) * DAY_MS);
+            day = next;
+          } else {
+            const before = spent.get(day) ?? 0;
+            const isOver = before >= LIMIT;
+            assert.equal(books.overdrawn("a") !== undefined, isOver);
+            assert.equal(spend(books, "a", one.tokens), isOver ? "budget" : "ok");
+            if (!isOver) spent.set(day, before + one.tokens);
+          }
+          assert.equal(books.allowance("a").standing().tokensToday, spent.get(day) ?? 0);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("tells the seconds until the next day begins, and is there again then", async () => {
+    const books = createBooks({ limits: { cost_per_day: 1 } });
+    const allowance = books.allowance("a");
+    allowance.begin({ inputTokens: 5, outputTokens: 5, cost: 1 });
+    const seconds = books.overdrawn("a")?.retryAfter ?? 0;
+    const { end } = todayAt(books.clock.epoch());
+    assert.equal(seconds, (end - books.clock.epoch()) / 1000);
+    await books.clock.advance(seconds * 1000 - 1);
+    assert.equal(books.overdrawn("a")?.retryAfter, 1);
+    await books.clock.advance(1);
+    assert.equal(books.overdrawn("a"), undefined);
+    allowance.begin({ inputTokens: 5, outputTokens: 5, cost: 0.5 });
+    assert.equal(allowance.standing().costToday, 0.5);
+  });
+
+  it("counts an answer that goes on over midnight for the day on which it was asked", async () => {
+    const books = createBooks({ limits: { tokens_per_day: 100 } });
+    const more = books.allowance("a").begin({ inputTokens: 50, outputTokens: 0, cost: 0 });
+    await books.clock.advance((books.allowance("a").standing().secondsLeft + 1) * 1000);
+    more({ inputTokens: -20, outputTokens: 500, cost: 0 });
+    assert.equal(books.allowance("a").standing().tokensToday, 0);
+    books.clock.jump(-DAY_MS);
+    assert.equal(books.allowance("a").standing().tokensToday, 530);
+  });
+
+  it("holds for the channel and for the gateway as a whole, whoever spent it", () => {
+    for (const whole of ["total", "gateway"] as const) {
+      const books = createBooks({ [whole]: { tokens_per_day: 100 } });
+      assert.equal(spend(books, "a", 99), "ok");
+      assert.equal(spend(books, "b", 99), "ok");
+      for (const client of ["a", "b", "fresh"]) {
+        assert.equal(books.overdrawn(client)?.code, "budget", whole);
+        assert.equal(spend(books, client, 1), "budget", whole);
+      }
+    }
+  });
+
+  it("is of exactly one client: another case, a blank, a mark is another client", () => {
+    const books = createBooks({ limits: { tokens_per_day: 10 } });
+    assert.equal(spend(books, "a", 10), "ok");
+    for (const client of ["A", "a ", "@a", "a|b"]) {
+      assert.equal(books.overdrawn(client), undefined, client);
+    }
+    assert.equal(books.overdrawn("a")?.code, "budget");
+  });
+});
+
+describe("calls of tools", () => {
+  it("are as many in one turn as the strictest limit says", () => {
+    const books = createBooks({
+      limits: { tool_calls_per_turn: 5 },
+      total: { tool_calls_per_turn: 0 },
+      gateway: { tool_calls_per_turn: 3 },
+    });
+    const turn = books.allowance("a");
+    const taken = Array.from({ length: 5 }, () => turn.takeCall());
+    assert.deepEqual(taken, [true, true, true, false, false]);
+    assert.equal(books.allowance("a").takeCall(), true);
+  });
+});
+
+describe("names that are invented", () => {
+  it("do not make what somebody spent be forgotten, neither of a day nor of a minute", async () => {
+    const books = createBooks({
+      limits: { tokens_per_day: 1000, requests_per_minute: 1, burst: 1 },
+      rows: 100,
+    });
+    assert.equal(spend(books, "spender", 1000), "ok");
+    assert.equal(spend(books, "half", 500), "ok");
+    for (let client = 0; client < 10_000; client += 1) {
+      const name = `invented ${client}`;
+      books.take(name);
+      if (client < 50) spend(books, name, 10);
+      assert.equal(books.overdrawn("spender")?.code, "budget");
+      await (client % 1000 === 0 ? settled() : undefined);
+    }
+    await books.restart();
+    assert.equal(books.overdrawn("spender")?.code, "budget");
+    assert.ok((await books.store.meters()).length <= 101);
+  });
+
+  it("that all have used up a limit leave no room for one more, which is told to wait", async () => {
+    const books = createBooks({
+      limits: { requests_per_minute: 1, burst: 1, tokens_per_day: 10 },
+      rows: 10,
+    });
+    for (let client = 0; client < 8; client += 1) {
+      assert.equal(books.take(`${client}`), 0);
+      assert.equal(spend(books, `${client}`, 10), "ok");
+    }
+    assert.equal(books.take("one more"), 60);
+    for (let client = 0; client < 8; client += 1) {
+      assert.equal(books.overdrawn(`${client}`)?.code, "budget");
+    }
+    await books.clock.advance(DAY_MS);
+    assert.equal(books.take("one more"), 0);
+  });
+
+  it("cost a few megabytes at the most, on the disk and in memory, ten thousand at once", async () => {
+    const books = createBooks({ limits: { requests_per_minute: 60, burst: 5 } });
+    const before = process.memoryUsage().heapUsed;
+    for (let client = 0; client < 10_000; client += 1) {
+      books.take(`invented ${client} ${"x".repeat(200)}`);
+      books.refused(`invented ${client} ${"x".repeat(200)}`);
+    }
+    await settled();
+    const grown = process.memoryUsage().heapUsed - before;
+    const meters = await books.store.meters();
+    assert.ok(meters.length <= 4097, `${meters.length} rows`);
+    assert.ok(JSON.stringify(meters).length < 4 * 2 ** 20);
+    assert.ok(grown < 20 * 2 ** 20, `grew by ${grown}`);
+  });
+
+  it("are counted in their channel, and the ones refused most by name", async () => {
+    const books = createBooks();
+    for (let round = 0; round < 50; round += 1) {
+      books.refused("stubborn");
+      for (let client = 0; client < 20; client += 1) books.refused(`invented ${round} ${client}`);
+    }
+    books.keep();
+    await settled();
+    const usage = await books.usage();
+    assert.deepEqual(usage.channels.get("mqtt")?.refused, { forbidden: 50 * 21 });
+    assert.deepEqual(usage.refused[0], { channel: "mqtt", client: "stubborn", count: 50 });
+    await books.restart();
+    books.refused("stubborn");
+    books.keep();
+    await settled();
+    const [first] = (await books.usage()).refused;
+    assert.equal(first?.count, 51);
+  });
+});
+
+describe("what was used today", () => {
+  it("is told of the gateway, of each channel and of the clients that used most", async () => {
+    const books = createBooks();
+    for (const [client, tokens] of [
+      ["light", 10],
+      ["heavy", 1000],
+      ["middling", 100],
+    ] as const) {
+      books.take(client);
+      spend(books, client, tokens);
+    }
+    await settled();
+    const usage = await books.usage();
+    assert.equal(usage.gateway.requests, 3);
+    assert.equal(usage.gateway.tokens, 1110);
+    assert.equal(usage.channels.get("mqtt")?.tokens, 1110);
+    assert.deepEqual(
+      usage.clients.map(({ client, tokens }) => [client, tokens]),
+      [
+        ["heavy", 1000],
+        ["middling", 100],
+        ["light", 10],
+      ],
+    );
+    books.clock.jump(DAY_MS);
+    const tomorrow = await books.usage();
+    assert.deepEqual([tomorrow.gateway.tokens, tomorrow.clients], [0, []]);
+  });
+});
+
+describe("a calendar day", () => {
+  it("ends at the next local midnight, also where the clocks change", () => {
+    const calendar = createCalendar();
+    let day = new Date(2026, 0, 1, 13, 30);
+    for (let index = 0; index < 400; index += 1) {
+      const { day: name, end } = calendar(day.getTime());
+      const next = new Date(day.getFullYear(), day.getMonth(), day.getDate() + 1);
+      assert.equal(end, next.getTime());
+      assert.equal(name, Number(day.toLocaleDateString("sv-SE").replaceAll("-", "")));
+      assert.equal(todayAt(end - 1).day, name);
+      assert.notEqual(todayAt(end).day, name);
+      assert.equal(secondsLeftOf({ day: name, end }, end - 1), 1);
+      day = new Date(next.getTime() + 13.5 * 3_600_000);
+    }
+  });
+});
