@@ -94,7 +94,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const parts = createParts(options, clock);
   const { accounting, ledger, dedupe, work } = parts;
   const decide = createAdmission({ ...parts, policies, clock, isOpen: () => isOpen });
-  const house = keepHouse({ store, clock, log, keepCounts: accounting.keep });
+  const house = keepHouse({ store, clock, log, keepCounts: accounting.keepAll });
   let drained: Promise<DrainResult> | undefined;
 
   return {
@@ -114,7 +114,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     drain(deadlineMs) {
       isOpen = false;
       house.end();
-      drained ??= drain(deadlineMs, parts).finally(accounting.keep);
+      drained ??= drain(deadlineMs, parts).finally(accounting.keepAll);
       return drained;
     },
   };

@@ -32,12 +32,14 @@ export interface Accounting {
     request: Request,
     policy: ChannelPolicy,
   ) => Allowance & { readonly spent: Spent };
-  /** Counts a refusal; it is kept with what is kept next. */
+  /** Counts a refusal; no limit hangs on it, and it is kept with the next `keepAll`. */
   readonly refused: (request: Request, code: string) => void;
   /** Takes over what was kept; rejects with a `Failure` when the store cannot be read. */
   readonly load: () => Promise<void>;
-  /** Asks the store to keep what changed, before whatever it is asked for next. */
+  /** Asks the store to keep what changed and has a limit hanging on it, before whatever it is asked for next. */
   readonly keep: () => void;
+  /** Asks it to keep all that changed. */
+  readonly keepAll: () => void;
 }
 
 export interface AccountingOptions {
@@ -67,6 +69,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
 
   return {
     keep,
+    keepAll: keeper.keepAll,
     charge(request, policy) {
       const {
         now,
@@ -86,7 +89,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
       if (account === undefined) return;
       const { refused } = countOf(account.days, day);
       refused[code] = (refused[code] ?? 0) + 1;
-      table.changed(name);
+      table.changed(name, false);
       refusals.add(laneOf(request), holderOf(request), day);
       keeper.refusalsChanged();
     },
@@ -147,7 +150,7 @@ function charged(
     if (account === undefined) continue;
     if (bucket !== undefined) account.bucket = takenFrom(bucket);
     countOf(account.days, day).requests += 1;
-    table.changed(name);
+    table.changed(name, bucket !== undefined);
   }
   return undefined;
 }

@@ -2,7 +2,7 @@ import type { Allowance, Spent, Standing } from "../contract.ts";
 import { tokensOf } from "./account.ts";
 import { countOf, lookedUp, secondsLeftOf } from "./day.ts";
 import type { DayName, Today } from "./day.ts";
-import { overdrawn } from "./party.ts";
+import { hasBudget, overdrawn } from "./party.ts";
 import type { Party } from "./party.ts";
 import type { Table } from "./table.ts";
 
@@ -26,11 +26,11 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
 
   const count = (day: DayName, more: Spent): void => {
     add(spent, more);
-    for (const { name, holder } of parties) {
+    for (const { name, holder, limits } of parties) {
       const account = table.open(name, holder);
       if (account === undefined) continue;
       add(countOf(account.days, day), more);
-      table.changed(name);
+      table.changed(name, hasBudget(limits));
     }
     options.keep();
   };

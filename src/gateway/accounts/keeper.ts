@@ -4,9 +4,13 @@ import type { Table } from "./table.ts";
 
 /** Writes what changed. */
 export interface Keeper {
-  /** Asks the store once for all that changes until it writes; not at all where nothing did. */
+  /**
+   * Asks the store once for all that changes until it writes and has a limit hanging on it; not at all
+   * where nothing does.
+   */
   readonly keep: () => void;
-  /** The refusals are to be kept with what is kept next. */
+  /** The same for all that changed, and for the refusals. */
+  readonly keepAll: () => void;
   readonly refusalsChanged: () => void;
 }
 
@@ -22,32 +26,39 @@ export function createKeeper({ table, refusals, store, tell }: KeeperOptions): K
   let isAsked = false;
   let areRefusalsNew = false;
 
-  const take = (): MeterChanges => {
-    isAsked = false;
-    const { put, drop } = table.changes();
-    const more = areRefusalsNew ? [refusals()] : [];
+  const take = (which: "all" | "limited"): MeterChanges => {
+    const { put, drop } = table.changes(which);
+    if (which === "limited" || !areRefusalsNew) return { put, drop };
     areRefusalsNew = false;
-    return { put: [...put, ...more], drop };
+    return { put: [...put, refusals()], drop };
   };
   const untake = ({ put, drop }: MeterChanges): void => {
     const accounts = put.filter(({ name }) => name !== REFUSALS);
     areRefusalsNew ||= accounts.length < put.length;
     table.unkept({ put: accounts, drop });
   };
+  const write = (which: "all" | "limited"): void => {
+    let taken: MeterChanges | undefined;
+    const begin = (): MeterChanges => {
+      if (which === "limited") isAsked = false;
+      return (taken = take(which));
+    };
+    store.keepMeters(begin).catch((thrown: unknown) => {
+      isAsked = false;
+      if (taken !== undefined) untake(taken);
+      tell(thrown);
+    });
+  };
 
   return {
     refusalsChanged: () => void (areRefusalsNew = true),
     keep() {
-      if (isAsked || !table.hasChanges) return;
+      if (isAsked || !table.hasChanges("limited")) return;
       isAsked = true;
-      let taken: MeterChanges | undefined;
-      store
-        .keepMeters(() => (taken = take()))
-        .catch((thrown: unknown) => {
-          isAsked = false;
-          if (taken !== undefined) untake(taken);
-          tell(thrown);
-        });
+      write("limited");
+    },
+    keepAll() {
+      if (table.hasChanges("all") || areRefusalsNew) write("all");
     },
   };
 }

@@ -45,6 +45,11 @@ export function partiesOf(
   ];
 }
 
+/** Whether a day has an end before its end. */
+export function hasBudget({ tokens_per_day: tokens, cost_per_day: cost }: Limits): boolean {
+  return tokens > 0 || cost > 0;
+}
+
 /** What to refuse with where one of these has used up a budget of today. */
 export function overdrawn(
   parties: readonly Party[],
@@ -53,7 +58,7 @@ export function overdrawn(
 ): Failure | undefined {
   const isOver = ({ name, limits }: Party): boolean => {
     const { tokens_per_day: tokens, cost_per_day: cost } = limits;
-    if (tokens === 0 && cost === 0) return false;
+    if (!hasBudget(limits)) return false;
     const used = lookedUp(table.find(name)?.days ?? [], today.day);
     return (tokens > 0 && tokensOf(used) >= tokens) || (cost > 0 && used.cost >= cost);
   };

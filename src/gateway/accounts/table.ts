@@ -1,6 +1,7 @@
 import type { Meter, MeterChanges } from "../../store/contract.ts";
 import { accountIn, meterOf } from "./account.ts";
 import type { Account, Holder, Moment } from "./account.ts";
+import { createPending } from "./pending.ts";
 
 export interface TableOptions {
   /** Accounts at a time. */
@@ -19,11 +20,11 @@ export interface Table {
    * never make what somebody spent be forgotten.
    */
   open(name: string, holder: Holder): Account | undefined;
-  /** The account is not what was kept of it any more. */
-  changed(name: string): void;
-  readonly hasChanges: boolean;
-  /** What changed since this was asked last. */
-  changes(): MeterChanges;
+  /** The account is not what was kept of it any more; `limited` says whether a limit hangs on that. */
+  readonly changed: (name: string, limited: boolean) => void;
+  /** What changed since this was asked last, or that on which limits hang, with little else. */
+  changes(which: "all" | "limited"): MeterChanges;
+  readonly hasChanges: (which: "all" | "limited") => boolean;
   /** These could not be kept. */
   unkept(changes: MeterChanges): void;
   /** Takes over what was kept. */
@@ -39,8 +40,8 @@ export function createTable(options: TableOptions): Table {
   const { rows, moment } = options;
   /** The one opened longest ago is the first. */
   const accounts = new Map<string, Account>();
-  const dirty = new Set<string>();
-  const forgetSome = createForgetting(accounts, dirty, options);
+  const pending = createPending();
+  const forgetSome = createForgetting(accounts, options, pending.forgotten);
 
   return {
     find: (name) => accounts.get(name),
@@ -52,28 +53,28 @@ export function createTable(options: TableOptions): Table {
       accounts.set(name, account);
       return account;
     },
-    changed: (name) => void dirty.add(name),
-    get hasChanges() {
-      return dirty.size > 0;
-    },
-    changes() {
+    changed: pending.changed,
+    hasChanges: pending.has,
+    changes(which) {
       const [put, drop]: [Meter[], string[]] = [[], []];
-      for (const name of dirty) {
+      const at = moment();
+      for (const name of pending.take(which)) {
         const account = accounts.get(name);
         if (account === undefined) drop.push(name);
-        else put.push(meterOf(name, account, moment()));
+        else put.push(meterOf(name, account, at));
       }
-      dirty.clear();
+      for (const { name } of put) pending.isKept(name);
       return { put, drop };
     },
     unkept({ put, drop }) {
-      for (const name of [...put.map((meter) => meter.name), ...drop]) dirty.add(name);
+      for (const name of [...put.map((meter) => meter.name), ...drop]) pending.changed(name, true);
     },
     load(meters) {
       for (const meter of meters) {
+        pending.isKept(meter.name);
         const account = accountIn(meter, moment());
         if (account !== undefined) accounts.set(meter.name, account);
-        else dirty.add(meter.name);
+        else pending.forgotten(meter.name);
       }
       // Fewer rows than the former program had.
       while (accounts.size > rows && forgetSome()) continue;
@@ -84,8 +85,8 @@ export function createTable(options: TableOptions): Table {
 /** Forgets those that used the least of their limits; false where every one has used one up. */
 function createForgetting(
   accounts: Map<string, Account>,
-  dirty: Set<string>,
   { rows, moment, debtOf }: TableOptions,
+  forgot: (name: string) => void,
 ): () => boolean {
   let lookAgainAt = Number.NEGATIVE_INFINITY;
   return () => {
@@ -96,7 +97,7 @@ function createForgetting(
     const forgotten = light.slice(0, Math.max(1, Math.floor(rows * AT_ONCE)));
     for (const { name } of forgotten) {
       accounts.delete(name);
-      dirty.add(name);
+      forgot(name);
     }
     if (forgotten.length === 0) lookAgainAt = now + PAUSE_MS;
     return forgotten.length > 0;

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, it } from "node:test";
+import { usageIn } from "../../src/gateway/accounts/usage.ts";
+import { readMeters } from "../../src/store/beside.ts";
+import type { Meter } from "../../src/store/contract.ts";
+import { openWorld, POINTS, withFaults } from "./world.ts";
+
+describe("a gateway that dies", () => {
+  for (const point of POINTS) {
+    it(
+      `at the point ${point} has counted every request that it had accepted`,
+      withFaults,
+      async () => {
+        await using world = await openWorld({
+          clients: ["a", "b"],
+          settings: {
+            limits: { requests_per_minute: 6000, burst: 1000, tokens_per_day: 1_000_000 },
+          },
+        });
+        const first = await world.start(`${point}:2`);
+        for (const client of ["a", "b", "a", "b"]) world.devices.ask(client);
+        assert.equal((await first.ended).signal, "SIGKILL");
+        const file = join(world.home, "workspace", "state", "picoclaw.db");
+        const accepted = requestsIn(file);
+        const counted = requestsOf(await readMeters(file));
+        assert.ok(counted >= accepted, `${counted} counted of ${accepted}`);
+        await world.start();
+        assert.deepEqual(await world.outcome(), []);
+        assert.ok(requestsOf(await readMeters(file)) >= 4);
+      },
+    );
+  }
+});
+
+function requestsOf(meters: readonly Meter[]): number {
+  const { clients } = usageIn(meters, { epoch: Date.now(), heaviest: 9 });
+  return clients.reduce((sum, { requests }) => sum + requests, 0);
+}
+
+function requestsIn(file: string): number {
+  const db = new DatabaseSync(file, { readOnly: true });
+  try {
+    return Number(db.prepare("SELECT count(*) AS n FROM requests").get()?.["n"]);
+  } finally {
+    db.close();
+  }
+}
