@@ -71,7 +71,10 @@ describe("a command", () => {
     await using commands = await createCommands({ enable_deny_patterns: true }, { restrict: true });
     const { call, workspace } = commands;
     const blocked = "error: Command blocked by safety guard";
-    assert.equal(await call({ command: "rm -rf x" }), `${blocked} (dangerous pattern detected)`);
+    assert.equal(
+      await call({ command: "rm -rf x" }),
+      `${blocked} (dangerous pattern detected): rm: it deletes trees, or without asking`,
+    );
     assert.equal(await call({ command: "cat ../x" }), `${blocked} (path traversal detected)`);
     assert.equal(
       await call({ command: "cat /etc/passwd" }),

@@ -4,7 +4,8 @@ import type { ExecSettings } from "../../../config/contract.ts";
 import { FileFault } from "../files/fault.ts";
 import { locate, realWorkspace } from "../files/locate.ts";
 import { cageOf } from "./cage/cage.ts";
-import { blockedBy } from "./guard.ts";
+import { blockedBy } from "./guard/guard.ts";
+import type { GuardOptions } from "./guard/guard.ts";
 import type { ExecInput } from "./input.ts";
 import { limitWords } from "./limits.ts";
 import type { SessionStart } from "./sessions.ts";
@@ -29,7 +30,7 @@ export async function prepared(input: ExecInput, rules: Rules): Promise<SessionS
   if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
-  assertAllowed(command, { ...rules, workspace }, cwd);
+  await assertAllowed(command, { ...rules, workspace, cwd });
   const cage = await cageOf({ ...rules, workspace, path: rules.env["PATH"] ?? "", writable: [] });
   const limits = await limitWords(cwd);
   const env = cage === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
@@ -44,8 +45,8 @@ export async function prepared(input: ExecInput, rules: Rules): Promise<SessionS
 }
 
 /** Throws a `FileFault` where the guard blocks a text for a shell. */
-export function assertAllowed(text: string, rules: Rules, cwd: string): void {
-  const blocked = blockedBy(text, { ...rules, cwd });
+export async function assertAllowed(text: string, options: GuardOptions): Promise<void> {
+  const blocked = await blockedBy(text, options);
   if (blocked !== undefined) throw new FileFault(blocked);
 }
 

@@ -56,7 +56,7 @@ async function write(session: Session, text: string, rules: Rules): Promise<stri
   if (session.ended !== undefined) throw new FileFault(`${session.id} has ended already`);
   const line = session.line + text;
   const workspace = await realWorkspace(rules.workspace);
-  assertAllowed(line, { ...rules, workspace }, session.cwd);
+  await assertAllowed(line, { ...rules, workspace, cwd: session.cwd, isInput: true });
   session.line = line.slice(Math.max(line.lastIndexOf("\n"), line.lastIndexOf("\r")) + 1);
   session.line = session.line.slice(-MAX_LINE);
   if (!(await session.running.write(text))) throw new FileFault(`${session.id} reads no input`);

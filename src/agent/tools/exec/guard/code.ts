@@ -1,0 +1,81 @@
+/** Words with which a language starts programs, deletes trees, or hides what it does. */
+const RUNNING =
+  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket)/i;
+const CALLED = /\b(?:system|exec[lv]?[pe]?|spawn|fork|eval|unlink|qx|chr|backticks)\s*[("'{[/|!]/i;
+const CALLED_BARE = /\b(?:system|exec|eval)\s+["'$@\w]/i;
+const WRITTEN_OTHERWISE = /`|\\x[0-9a-f]{2}|\\u\{?0*[0-9a-f]{2}|\\[0-7]{3}/i;
+
+/** Whether a program's text given on the command line does more than compute, as far as words can tell. */
+export function codeRuns(code: string): boolean {
+  return [RUNNING, CALLED, CALLED_BARE, WRITTEN_OTHERWISE].some((words) => words.test(code));
+}
+
+/** Whether a program for awk runs others. */
+export function awkRuns(code: string): boolean {
+  return (
+    /\bsystem\s*\(|\bgetline\b|@(?:load|include|[a-z_]\w*\s*\()|\|&/.test(code) ||
+    /(?<!\|)\|\s*(?:["(]|[A-Za-z_]\w*\s*(?:["[;}\n]|$))/.test(code)
+  );
+}
+
+/** What awk takes for names of files and texts. */
+export function stringsIn(code: string): readonly string[] {
+  return [...code.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text = ""]) => text);
+}
+
+/** Whether a script for sed runs programs, or reads and writes files outside. */
+export function sedRuns(script: string): boolean {
+  let at = 0;
+  while (at < script.length) {
+    at = afterAddress(script, at);
+    const command = script[at] ?? "";
+    at += 1;
+    if (command === "e" || opensOutside(command, script, at)) return true;
+    if (command === "s" || command === "y") {
+      at = afterSubstitution(script, at);
+      const flags = /^[a-zA-Z0-9]*/.exec(script.slice(at, at + 40))?.[0] ?? "";
+      if (/[ew]/.test(flags)) return true;
+      at += flags.length;
+    } else if (/[aicrRwW#:btT]/.test(command)) {
+      at = endOf(script, at, command === "b" ? /[;}\n]/ : /\n/);
+    }
+  }
+  return false;
+}
+
+function opensOutside(command: string, script: string, at: number): boolean {
+  if (!/[rRwW]/.test(command)) return false;
+  return /^\s*(?:\/(?!dev\/std)|~|\.\.)/.test(script.slice(at, at + 20));
+}
+
+/** After numbers, `$`, `/…/`, blanks and what stands between commands. */
+function afterAddress(script: string, from: number): number {
+  let at = from;
+  for (;;) {
+    const character = script[at] ?? "";
+    if (/[\s\d$,!;{}~+]/.test(character)) at += 1;
+    else if (character === "/") at = afterDelimited(script, at + 1, "/");
+    else if (character === "\\") at = afterDelimited(script, at + 2, script[at + 1] ?? "/");
+    else return at;
+    // Modifiers of an address.
+    if (character === "/" || character === "\\") while (/[IM]/.test(script[at] ?? "")) at += 1;
+  }
+}
+
+function afterSubstitution(script: string, from: number): number {
+  const delimiter = script[from] ?? "/";
+  return afterDelimited(script, afterDelimited(script, from + 1, delimiter), delimiter);
+}
+
+function afterDelimited(script: string, from: number, delimiter: string): number {
+  for (let at = from; at < script.length; at += 1) {
+    if (script[at] === "\\") at += 1;
+    else if (script[at] === delimiter) return at + 1;
+  }
+  return script.length;
+}
+
+function endOf(script: string, from: number, end: RegExp): number {
+  const length = script.slice(from).search(end);
+  return length < 0 ? script.length : from + length;
+}

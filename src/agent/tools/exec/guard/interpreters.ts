@@ -1,0 +1,125 @@
+import { awkRuns, codeRuns, sedRuns, stringsIn } from "./code.ts";
+import type { Field } from "./field.ts";
+import type { Call, Input, Judging } from "./findings.ts";
+import { codeOption, isShell, programOf } from "./languages.ts";
+import { judgePath } from "./words.ts";
+
+/** What is said of a text that a program would run and nobody can know. */
+export const UNKNOWN = "what it runs is not known; write it out";
+
+/** How shells and languages are judged; undefined for what is none. */
+export function interpreterOf(name: string): ((call: Call, judging: Judging) => void) | undefined {
+  if (isShell(name)) return judgeShell;
+  if (codeOption(name) !== undefined) return judgeLanguage;
+  if (/^(?:[gmn]|original-)?awk$/.test(name)) return judgeAwk;
+  return /^g?sed$/.test(name) ? judgeSed : undefined;
+}
+
+function judgeShell(call: Call, judging: Judging): void {
+  const { name, args, input } = call;
+  const { refusals } = judging.findings;
+  const { code, operands, readsInput } = programOf(name, args);
+  if (code !== undefined) {
+    if (!code.isKnown) refusals.push(`${name}: ${UNKNOWN}`);
+    else if (code.text.includes("{}"))
+      refusals.push(`${name}: {} becomes a part of what it runs; hand it on as "$1"`);
+    else judging.script(code.text);
+    judging.mask(code, "_");
+    const [first, ...rest] = operands.slice(1);
+    if (first !== undefined && /\$[@*1-9{]/.test(code.text)) {
+      judging.named(first, { ...call, args: rest, depth: call.depth + 1 });
+    } else for (const field of operands) judgePath(field, judging);
+    return;
+  }
+  for (const field of args) judgePath(field, judging);
+  judgeFile(name, operands[0], judging);
+  if (readsInput) judgeInput(name, input, judging, (text) => judging.script(text));
+}
+
+/** A file that is run: not one that only now gets its text. */
+function judgeFile(name: string, file: Field | undefined, { findings }: Judging): void {
+  if (file === undefined) return;
+  const isMade = file.isProcess || /^\/(?:dev|proc)\//.test(file.text);
+  if (isMade || (!file.isKnown && file.lead === "")) {
+    findings.refusals.push(`${name}: ${UNKNOWN}`);
+  }
+}
+
+function judgeInput(
+  name: string,
+  input: Input,
+  { findings }: Judging,
+  judgeText: (text: string) => void,
+): void {
+  if (typeof input === "object") judgeText(input.text);
+  else if (input !== "nothing") findings.refusals.push(`${name}: it runs what it reads`);
+}
+
+function judgeLanguage(call: Call, judging: Judging): void {
+  const { name, args, input } = call;
+  const { refusals } = judging.findings;
+  const { code, operands, readsInput } = programOf(name, args);
+  const judgeText = (text: string): void => {
+    if (codeRuns(text)) {
+      refusals.push(`${name}: its text starts programs, deletes, or hides what it does`);
+    }
+  };
+  if (code?.isKnown === false) refusals.push(`${name}: ${UNKNOWN}`);
+  else if (code !== undefined) judgeText(code.text);
+  else {
+    judgeFile(name, operands[0], judging);
+    if (readsInput) judgeInput(name, input, judging, judgeText);
+  }
+  const module = args.findIndex(({ text }) => text === "-m");
+  const [first, ...rest] = module < 0 ? [] : args.slice(module + 1);
+  if (first !== undefined) judging.named(first, { ...call, args: rest, depth: call.depth + 1 });
+  for (const field of args) judgePath(field, judging);
+}
+
+function judgeAwk({ name, args }: Call, judging: Judging): void {
+  const isFromFile = args.some(({ text }) => /^(?:-f|--file|-E|--exec|-i|--include)/.test(text));
+  const at = args.findIndex(
+    ({ text }, index) => !text.startsWith("-") && !/^-[Fv]$/.test(args[index - 1]?.text ?? ""),
+  );
+  const program = isFromFile ? undefined : args[at];
+  if (program?.isKnown === false) {
+    judging.findings.unknownPrograms.push(
+      `${name}: ${program.word.text} is not known; write it out`,
+    );
+  }
+  if (program !== undefined && awkRuns(program.text)) {
+    judging.findings.refusals.push(`${name}: its text starts programs or reads files`);
+  }
+  for (const field of args) {
+    if (field !== program) judgePath(field, judging);
+    else {
+      judging.findings.paths.push(...stringsIn(field.text));
+      judging.mask(field, "_");
+    }
+  }
+}
+
+function judgeSed({ name, args }: Call, judging: Judging): void {
+  const scripts = args.filter(
+    ({ text }, index) =>
+      /^(?:-[a-z]*e|--expression)$/.test(args[index - 1]?.text ?? "") ||
+      text.startsWith("--expression="),
+  );
+  const isGiven = args.some(({ text }) => /^(?:-[a-zA-Z]*[ef]|--expression|--file)/.test(text));
+  const first = args.find(({ text }) => !text.startsWith("-"));
+  if (!isGiven && first !== undefined) scripts.push(first);
+  for (const field of args) {
+    if (!scripts.includes(field)) judgePath(field, judging);
+    else {
+      judging.mask(field, "_");
+      if (sedRuns(field.text.replace(/^--expression=/, ""))) {
+        judging.findings.refusals.push(`${name}: its script runs programs or writes files`);
+      }
+      if (!field.isKnown) {
+        judging.findings.unknownPrograms.push(
+          `${name}: ${field.word.text} is not known; write it out`,
+        );
+      }
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import { isInside } from "../../../inside.ts";
+
+/** Real paths between which commands stay. */
+export interface Ground {
+  readonly workspace: string;
+  readonly cwd: string;
+}
+
+/** Files that the kernel makes up and that harm nobody. */
+const PSEUDO = /^\/dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)$/;
+
+/** `..` as a whole name of a path. */
+export function climbs(form: string): boolean {
+  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@])\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(form);
+}
+
+/** Whether a command may name something outside: an absolute path, or what the shell makes one of. */
+export function leaves(form: string, ground: Ground): boolean {
+  if (/\$\{?(?:home|oldpwd)\b/i.test(form)) return true;
+  // Without a folder it goes home, with a dash back.
+  if (/(?:^|[\s;&|({])cd\s*(?:$|[;&|)}]|-(?:$|[\s;&|]))/m.test(form)) return true;
+  return leavesWord(form, ground);
+}
+
+/** The same for a word as a program gets it. */
+export function leavesWord(word: string, { workspace, cwd }: Ground): boolean {
+  const text = word.replace(/\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s"'<>|;&]*/gi, (url) =>
+    /^file:/i.test(url) ? url.slice("file:/".length) : "",
+  );
+  if (/(?:^|[\s"'=:,(<>|;&])~/.test(text)) return true;
+  return absolutePathsIn(text).some(
+    (path) => !PSEUDO.test(path) && ![workspace, cwd].some((folder) => isInside(path, folder)),
+  );
+}
+
+/** Words that begin with a slash, or with a drive; not the slash within `a/b`, nor `-x/y`'s, but its path. */
+function absolutePathsIn(text: string): string[] {
+  const posix = text.matchAll(
+    /(?:(?<![\w.\-~@+%/*?\]})^$#])|(?<=(?<!\S)-[A-Za-z])|(?<=(?<![\w.-])@))\/[^\s"'`<>|;&()]*/g,
+  );
+  const windows = text.matchAll(/(?<![\w/])[A-Za-z]:\\[^\s"'<>|;&]*/g);
+  return [...posix, ...windows].map(([path]) => path.replace(/^\/+/, "/"));
+}
+
+/** Whether a word names the workspace's own state: everyone's conversations. */
+export function isKept(word: string): boolean {
+  return /^(?:\.\/)*(?:state|sessions)\/./i.test(word) || /(?:^|\/)\.security\.yml$/i.test(word);
+}
