@@ -14,14 +14,23 @@ const HELD = 8192;
  * Lets acknowledgements wait while reading goes on. MQTT.js acknowledges where it hands a message over and
  * reads nothing more until it has, PINGRESP too; so what it sends is held back here, at the one method
  * through which it sends. They leave in the order of receipt (MQTT 5 section 4.6). What is held when the
- * connection ends is forgotten: the broker delivers those messages again. `overflow` is called when too
- * many are held.
+ * connection ends is forgotten: the broker delivers those messages again. `giveUp` is called with why the
+ * connection must end: too many are held, or a packet came without the id that it must have (MQTT 5
+ * section 2.2.1), which MQTT.js would answer all the same, and throw.
  */
-export function holdAcknowledgements(client: MqttClient, overflow: () => void): Acknowledgements {
+export function holdAcknowledgements(
+  client: MqttClient,
+  giveUp: (why: string) => void,
+): Acknowledgements {
   const due = new Map<number, Promise<void>>();
   const held: Held[] = [];
   const send = takeSending(client, (packet, sent) => {
     const id = packet.messageId ?? 0;
+    if (id < 1) {
+      giveUp("the broker sent a packet without its id");
+      return true;
+    }
+    if (!WAITING.has(packet.cmd)) return false;
     const until = due.get(id);
     due.delete(id);
     if (until === undefined && held.length === 0) return false;
@@ -32,7 +41,9 @@ export function holdAcknowledgements(client: MqttClient, overflow: () => void): 
       flush();
     };
     until?.then(ready, ready);
-    if (held.length > HELD) overflow();
+    if (held.length > HELD) {
+      giveUp("too many requests wait to be stored: the broker is to hold them");
+    }
     sent();
     return true;
   });
@@ -53,9 +64,13 @@ interface Held {
   isReady: boolean;
 }
 
+/** What answers a packet of the broker's by its id; the first two tell it that a message is stored. */
+const ANSWERS: ReadonlySet<string> = new Set(["puback", "pubrec", "pubrel", "pubcomp"]);
+const WAITING: ReadonlySet<string> = new Set(["puback", "pubrec"]);
+
 type Send = (packet: Packet, sent?: () => void, ...rest: readonly unknown[]) => void;
 
-/** Offers each acknowledgement to `take` before it is sent; gives the way to send it after all. */
+/** Offers each answer to `take` before it is sent; gives the way to send it after all. */
 function takeSending(
   client: MqttClient,
   take: (packet: Packet, sent: () => void) => boolean,
@@ -64,8 +79,7 @@ function takeSending(
   if (!isSend(own)) throw new Error("this version of MQTT.js sends in another way");
   const send: Send = own.bind(client);
   const instead: Send = (packet, sent, ...rest) => {
-    const isAcknowledgement = packet.cmd === "puback" || packet.cmd === "pubrec";
-    if (isAcknowledgement && take(packet, sent ?? (() => {}))) return;
+    if (ANSWERS.has(packet.cmd) && take(packet, sent ?? (() => {}))) return;
     send(packet, sent, ...rest);
   };
   Reflect.set(client, "_sendPacket", instead);

@@ -114,8 +114,8 @@ function createClient(options: SessionOptions): MqttClient {
     ...(options.protocol === 5 && { properties: connectProperties(options) }),
   };
   const client = new MqttClient(() => options.transport.open(), settings);
-  const acknowledgements = holdAcknowledgements(client, () => {
-    options.log.error("too many requests wait to be stored: the broker is to hold them");
+  const acknowledgements = holdAcknowledgements(client, (why) => {
+    options.log.error(why);
     client.stream.destroy();
   });
   client.handleMessage = (packet, done) => {

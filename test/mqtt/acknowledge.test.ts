@@ -21,6 +21,10 @@ function publish(id: number, qos: 1 | 2, dup = false): Buffer {
   return Buffer.concat([head, topic, Buffer.from([id >> 8, id & 255]), payload]);
 }
 
+/** A PUBLISH to the topic `a` with what is left of its packet; MQTT.js reads an id that is missing as -1. */
+const cut = (first: number, ...rest: readonly number[]): Buffer =>
+  Buffer.from([first, rest.length + 3, 0, 1, 0x61, ...rest]);
+
 const pubrel = (id: number): Buffer => Buffer.from([0x62, 2, id >> 8, id & 255]);
 
 /** A broker that sends requests, a channel whose requests may be acknowledged when the test says so. */
@@ -46,6 +50,7 @@ async function openScene(settings: object = {}) {
   return {
     asked,
     send: (...bytes: readonly Buffer[]) => socket?.write(Buffer.concat(bytes)),
+    connects: () => broker.connections(),
     cut: () => socket?.destroy(),
     allow: (index: number) => gates[index]?.resolve(),
     acknowledged: (type: number) =>
@@ -185,6 +190,25 @@ describe("a client id that the caller keeps", () => {
     await device.client.publishAsync(TOPIC, JSON.stringify({ text: "heard" }), { qos: 1 });
     assert.equal((await second.request()).text, "heard");
   });
+});
+
+describe("a broker that leaves out the id of a packet", () => {
+  for (const [name, bytes] of [
+    ["a PUBLISH of QoS 1 that ends behind its topic", cut(0x32)],
+    ["a PUBLISH of QoS 2 that ends behind its topic", cut(0x34)],
+    ["a PUBLISH of QoS 2 that ends within its id", cut(0x34, 0)],
+    ["a PUBLISH whose id is 0", cut(0x34, 0, 0)],
+    ["a PUBREL whose id is 0", Buffer.from([0x62, 2, 0, 0])],
+  ] as const) {
+    it(`loses the connection and no more: ${name}`, async () => {
+      await using scene = await openScene();
+      const before = scene.connects();
+      scene.send(bytes);
+      await until("it connects anew", () => scene.connects() > before);
+      await scene.asked.ready();
+      assert.equal(scene.asked.channel.problem(), undefined);
+    });
+  }
 });
 
 describe("the way back to the asker of a former process", () => {
