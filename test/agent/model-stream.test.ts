@@ -56,6 +56,12 @@ describe("a streamed answer", () => {
     assert.equal(result.cut, false);
   });
 
+  it("has a usage that can be counted, whatever the server says it is", async () => {
+    const usage = { prompt_tokens: 1e300, completion_tokens: -7 };
+    const { result } = await ask(streams({ text: "x", usage }));
+    assert.deepEqual(result.usage, { inputTokens: 1_000_000_000, outputTokens: 0 });
+  });
+
   it("is there word by word while the server still writes", async () => {
     server.script(streamsSlowly(4, 400));
     const entry = modelEntry({ api_base: server.base });

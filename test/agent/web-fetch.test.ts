@@ -50,6 +50,25 @@ describe("a page that is fetched", () => {
     assert.match(await fetcher()(server.base), /\n\n\{"a": "<b>"\}\n\[1m$/);
   });
 
+  it("is told without control characters in what the server says of it", async () => {
+    const headers = [
+      "HTTP/1.1 200 OK",
+      "content-type: text/plain;\u0089",
+      "content-encoding: \u009b",
+    ];
+    for (const lines of [headers.slice(0, 2), headers]) {
+      const odd = createServer((socket) => {
+        socket.on("error", () => {});
+        socket.once("data", () => socket.end(`${lines.join("\r\n")}\r\n\r\nx`, "latin1"));
+      });
+      await new Promise<void>((resolve) => odd.listen(0, "127.0.0.1", resolve));
+      const text = await fetcher()(`http://127.0.0.1:${Number(at(odd.address(), "port"))}/`);
+      odd.close();
+      assert.match(text, lines === headers ? /its encoding "" is not known/ : /\n\nx$/);
+      assert.doesNotMatch(text, /[\u0080-\u009f]/);
+    }
+  });
+
   it("is named only where it is no text", async () => {
     await using server = await openWebServer(answerWith("image/png", new Uint8Array(70)));
     assert.match(

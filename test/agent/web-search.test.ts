@@ -248,6 +248,21 @@ describe("where the settings leave the choice, a search that fails", () => {
   });
 });
 
+describe("a result with control characters", () => {
+  it("is told without them", async () => {
+    const hit = {
+      title: "a\u001b[2Jb\u0085",
+      url: "https://a.test/",
+      content: "c\u0000\u009bd",
+    };
+    const json = JSON.stringify({ results: [hit] });
+    await using server = await openWebServer(answerWith("application/json", json));
+    const { search } = searcher(searxng(server.base));
+    const told = "1. a [2Jb\n   https://a.test/\n   c d";
+    assert.equal(await search({ query: "x" }), `Results for "x" (searxng):\n${told}`);
+  });
+});
+
 describe("a search that does not end well", () => {
   it("is given up at the deadline, or when nobody waits", async () => {
     await using silent = await openWebServer(() => controller.abort(reason));

@@ -75,7 +75,7 @@ export function createWebFetch(options: WebFetchOptions): Tool {
         if (error instanceof Refusal) {
           log.warn("a page was not fetched", { host: url.hostname, why: error.message });
         }
-        return `error: ${url.host || "this address"} was not fetched: ${wordsFor(error)}`;
+        return `error: ${url.host || "this address"} was not fetched: ${withoutControls(wordsFor(error))}`;
       }
     },
   });
@@ -123,7 +123,10 @@ async function told(page: Page, maxChars: number, settings: WebSettings): Promis
   const { url, status, type, body, length } = page;
   const isOk = status >= 200 && status < 300;
   const error = isOk ? [] : [`error: the server answers ${status}`];
-  const facts = [`URL: ${url.href.slice(0, MAX_URL / 4)}`, `Content type: ${type || "not told"}`];
+  const facts = [
+    `URL: ${url.href.slice(0, MAX_URL / 4)}`,
+    `Content type: ${withoutControls(type) || "not told"}`,
+  ];
   if (body === undefined || isBinary(body.bytes)) {
     const size = length === "" ? "" : ` (${length.slice(0, 20)} bytes)`;
     return [...error, ...facts, `It is no text${size}, so there is nothing to read.`].join("\n");

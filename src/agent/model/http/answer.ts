@@ -40,7 +40,11 @@ export function createTextKeeper(): TextKeeper {
   };
 }
 
+/** No answer has more tokens; sums of what is bounded so stay whole numbers. */
+const MOST_TOKENS = 1_000_000_000;
+
 /** A count of tokens as a provider tells it; 0 for what is none. */
 export function countOf(value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value) && value > 0 ? Math.round(value) : 0;
+  const isCount = typeof value === "number" && Number.isFinite(value) && value > 0;
+  return isCount ? Math.min(Math.round(value), MOST_TOKENS) : 0;
 }

@@ -123,6 +123,7 @@ export function lineOf(html: string): string {
   return plainLine(text);
 }
 
+/** Controls are no part of a line, and blanks are one. */
 function plainLine(text: string): string {
-  return text.replaceAll(/\s+/g, " ").trim();
+  return text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
 }
