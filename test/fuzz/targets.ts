@@ -1,0 +1,38 @@
+import type { Target } from "./target.ts";
+import { ADDRESSES } from "./targets/addresses.ts";
+import { BROKER } from "./targets/broker.ts";
+import { CONFIG } from "./targets/config.ts";
+import { CUTS } from "./targets/cuts.ts";
+import { DEVICE, GO_SESSION, STORE } from "./targets/files.ts";
+import { DURATION, LINE } from "./targets/line.ts";
+import { GUARDED } from "./targets/shell.ts";
+import { STREAM } from "./targets/stream.ts";
+import { FRAME, FRONTMATTER, VEIL, VISIBLE } from "./targets/texts.ts";
+import { TOPICS } from "./targets/topics.ts";
+import { HTML, PAGE, SEARCH } from "./targets/web.ts";
+import { PARTS, REQUEST } from "./targets/wire.ts";
+
+/** Everything that reads what comes from outside. */
+export const TARGETS: readonly Target[] = [
+  REQUEST,
+  PARTS,
+  CUTS,
+  TOPICS,
+  BROKER,
+  CONFIG,
+  STREAM,
+  PAGE,
+  HTML,
+  SEARCH,
+  ADDRESSES,
+  GUARDED,
+  VEIL,
+  FRAME,
+  VISIBLE,
+  FRONTMATTER,
+  GO_SESSION,
+  DEVICE,
+  STORE,
+  LINE,
+  DURATION,
+];

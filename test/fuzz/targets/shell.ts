@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { blockedBy } from "../../../src/agent/tools/exec/guard.ts";
+import { toolSettings } from "../../support/agent-config.ts";
+import { textOf } from "../target.ts";
+import type { Target } from "../target.ts";
+
+const GUARD = { settings: toolSettings().exec, workspace: "/w/space", cwd: "/w/space/sub" };
+
+/** Ways to write the same command that a shell sees no difference in. */
+const DISGUISES: readonly ((command: string) => string)[] = [
+  (command) => `${command}\n`,
+  (command) => ` ${command}`,
+  (command) => `true; ${command}`,
+  (command) => `(${command})`,
+];
+
+function run(input: Uint8Array): string {
+  const command = textOf(input);
+  const outcomes: string[] = [];
+  for (const restrict of [false, true]) {
+    const blocked = blockedBy(command, { ...GUARD, restrict });
+    if (blocked !== undefined) {
+      assert.match(blocked, /^Command blocked by safety guard \([\w ,'-]{1,200}\)$/);
+    }
+    outcomes.push(blocked?.slice(33, 60) ?? "runs");
+  }
+  // What is blocked for anyone is blocked for those who must stay in their folder, too.
+  if (outcomes[0] !== "runs") assert.notEqual(outcomes[1], "runs");
+  if (outcomes[0] !== "runs" && /^[\w /.-]+$/.test(command)) {
+    for (const disguise of DISGUISES) {
+      const blocked = blockedBy(disguise(command), { ...GUARD, restrict: false });
+      assert.notEqual(blocked, undefined, `it runs as ${JSON.stringify(disguise(command))}`);
+    }
+  }
+  return `${outcomes.join("|")} ${new Set(command.match(/[|&;<>()$`"'\\{}\n]/g)).size}`;
+}
+
+export const GUARDED: Target = {
+  name: "guard",
+  about:
+    "the guard of exec has an answer to every command, in time that grows with its length alone",
+  material: {
+    lines: true,
+    // What exec takes at most.
+    most: 10_000,
+    words:
+      "rm -rf / sudo $( ) ${ } ` ' \" \\ | || && ; & > >> < << <<< <( (( )) [[ ]] { } # ! if then fi for in do done while case esac ;; function () $'\\x72m' $IFS $@ $* $0 eval source . exec command env xargs bash -c sh ~ .. /etc/passwd /dev/null 2>&1 \\\n \t \r * ? [a-z] {a,b} =".split(
+        " ",
+      ),
+  },
+  async open() {
+    return { run };
+  },
+};
