@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cp, mkdtemp, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  cp,
+  mkdtemp,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -196,23 +206,23 @@ describe("what the build says of its binary", () => {
     "is the same, byte for byte, when it is built again in another folder",
     { skip: process.versions["deno"] !== undefined && "it is built by Bun in any case" },
     async () => {
-      const places = ["a", "some/where/else"].map((place) => join(folder, place));
-      for (const place of places) {
-        await copyOfSource(place);
-        await rm(join(place, "node_modules"));
-        for (const { name, type } of bom.components) {
-          if (type !== "library") continue;
-          const path = join("node_modules", name);
-          await cp(join(root, path), join(place, path), { recursive: true, dereference: true });
-        }
-        const { status, stderr } = build(place, join(place, "dist"));
+      const [first, second] = [join(folder, "a"), join(folder, "another")];
+      await copyOfSource(first);
+      await rm(join(first, "node_modules"));
+      for (const { name, type } of bom.components) {
+        if (type !== "library") continue;
+        const path = join("node_modules", name);
+        await cp(join(root, path), join(first, path), { recursive: true, dereference: true });
+      }
+      const texts: string[] = [];
+      for (const place of [first, second]) {
+        if (place === second) await rename(first, second);
+        const { status, stderr } = build(place, join(folder, "dist"));
         assert.equal(status, 0, stderr);
+        texts.push(await readFile(join(folder, "dist/picoclaw.cdx.json"), "utf8"));
       }
       // With the digest of the binary in it.
-      const [first, second] = await Promise.all(
-        places.map((place) => readFile(join(place, "dist/picoclaw.cdx.json"), "utf8")),
-      );
-      assert.ok(first === second);
+      assert.ok(texts[0] === texts[1]);
     },
   );
 });
