@@ -29,6 +29,33 @@ describe("a page as plain text", () => {
     ["comments", "a<!-- <p>no</p> --><!doctype html><?php no ?><!-->b", "ab"],
     ["what is around", "<nav>n<nav>m</nav>n</nav>a<footer>f</footer><aside>x</aside>", "a"],
     ["what is hidden", "a<div hidden>no<div>no</div></div><b style='display: none'>no</b>b", "ab"],
+    [
+      "what its own style hides",
+      [
+        "visibility:hidden",
+        "color:red; opacity: 0",
+        "font-size:0",
+        "font-size: 0px !important",
+        "FONT-SIZE:.0em;",
+        "position:absolute;left:-9999px",
+        "text-indent:-100%",
+        "transform: scale(0)",
+        "clip-path: inset(50%)",
+      ]
+        .map((style) => `<span style="${style}">no</span>`)
+        .join(""),
+      "",
+    ],
+    [
+      "what looks like that and is not",
+      "<b style='opacity:0.9'>a</b><b style='font-size:0.8em'>b</b><b style='left:-20px'>c</b><b style='max-opacity:0'>d</b>",
+      "abcd",
+    ],
+    [
+      "hidden paragraphs, which nobody needs to close",
+      "<p hidden>no<b>no</b><p>a<p style='font-size:0'>no</p>b<div><p hidden>no</div>c<ul><li>d<p hidden>no<li>e</ul>",
+      "a\n\nb\n\nc\n\n- d\n- e",
+    ],
     ["what is not closed", "<p>a <b>b<p>c", "a b\n\nc"],
     ["odd signs", "1 < 2 && 3 > 2 <3 </ > x", "1 < 2 && 3 > 2 <3 x"],
     ["an endless tag", `a<b ${"x ".repeat(30_000)}`, "a"],

@@ -73,10 +73,13 @@ function take(token: Token, state: State): void {
     if (state.inTitle && state.dropped === undefined) state.titles += 1;
     return;
   }
+  if (state.dropped?.name === "p" && endsParagraph(token)) state.dropped = undefined;
   if (state.dropped !== undefined) return within(state.dropped, token, state);
   if (token.kind === "end") return state.writer.end(token.name);
   if (isDropped(token.name, token.attributes, state.around)) {
     state.dropped = { name: token.name, depth: 1 };
+    // What follows a paragraph is another one.
+    if (token.name === "p") state.writer.end(token.name);
     return;
   }
   state.writer.start(token.name, token.attributes);
@@ -104,12 +107,33 @@ const OPEN =
 
 function isDropped(name: string, attributes: Attributes, around: ReadonlySet<string>): boolean {
   if (UNREADABLE.has(name) || around.has(name)) return true;
-  const isHidden =
+  return isHidden(attributes) && (!OPEN.test(name) || name === "p");
+}
+
+/**
+ * Ways of an element's own style to keep its words from people. Words in the colour of their ground, and
+ * whatever a style sheet hides, are not known here.
+ */
+const UNSEEN =
+  /(?:^|[;\s])(?:display\s*:\s*none|(?:content-)?visibility\s*:\s*(?:hidden|collapse)|(?:opacity|font-size|zoom)\s*:\s*(?:0|0?\.0+|0\.)(?:px|r?em|ex|pt|%|v[hw])?\s*(?:!important\s*)?(?:;|$)|(?:left|right|top|text-indent)\s*:\s*-(?:\d{4,}|\d{3,}(?:r?em|v[hw]|%))|transform\s*:\s*scale\(\s*0\s*\)|clip\s*:\s*rect\(\s*0|clip-path\s*:\s*inset\(\s*(?:50|100)%)/i;
+/** Characters of a style that are looked at. */
+const MAX_STYLE = 1000;
+
+function isHidden(attributes: Attributes): boolean {
+  return (
     attributes.has("hidden") ||
     attributes.get("aria-hidden") === "true" ||
-    /display\s*:\s*none/i.test(attributes.get("style") ?? "");
-  return isHidden && !OPEN.test(name);
+    UNSEEN.test((attributes.get("style") ?? "").slice(0, MAX_STYLE))
+  );
 }
+
+/** A paragraph need not be closed: it ends where another block begins, or the one around it ends. */
+function endsParagraph(token: Exclude<Token, { readonly kind: "text" }>): boolean {
+  return BLOCK.test(token.name) && !(token.kind === "end" && token.name === "p");
+}
+
+const BLOCK =
+  /^(?:address|article|aside|blockquote|body|dd|details|div|dl|dt|fieldset|figure|footer|form|h[1-6]|header|hr|li|main|menu|nav|ol|p|pre|section|table|td|th|ul)$/;
 
 /** Any HTML as one line of text: a title, a snippet. */
 export function lineOf(html: string): string {
