@@ -1,6 +1,7 @@
 import { relative, sep } from "node:path";
 import { isInside } from "../../inside.ts";
 import type { FileRights } from "../../rights.ts";
+import { OWNER_FILES } from "../../workspace/owner-files.ts";
 
 /** Where the file tools may read and write; patterns are matched against real paths. */
 export interface Bounds {
@@ -42,6 +43,9 @@ export function refusalOf(real: string, use: Use, bounds: Bounds): string | unde
   if (isKept(real, bounds)) return "holds this program's own state or keys";
   const isGranted = bounds.rights !== undefined && isWithin(real, use, bounds.rights);
   if (bounds.rights !== undefined && !isGranted) return "is not open to this client";
+  if (isGranted && use !== "read" && !isNamed(real, bounds)) {
+    return "is the owner's word to the agent, and no profile names it for this client";
+  }
   if (isInside(real, bounds.workspace)) return undefined;
   if (isOfSystem(real, use)) return "belongs to the system's devices and processes";
   if (isGranted || isAllowedOutside(real, use, bounds)) return undefined;
@@ -57,6 +61,20 @@ function isAllowedOutside(real: string, use: Use, bounds: Bounds): boolean {
   if (!bounds.restrict || (use === "read" && bounds.readOutside)) return true;
   const patterns = use === "read" ? bounds.allowRead : bounds.allowWrite;
   return patterns.some((pattern) => pattern.test(real));
+}
+
+const OWNERS: ReadonlySet<string> = new Set(OWNER_FILES.map(folded));
+
+/** Whether what is the owner's own is named by the rights as such, and not only the folder around it. */
+function isNamed(real: string, { workspace, rights }: Bounds): boolean {
+  const ownerOf = (path: string): string | undefined => {
+    if (!isInside(path, workspace)) return undefined;
+    const [first = ""] = relative(workspace, path).split(sep).map(folded);
+    return OWNERS.has(first) ? first : undefined;
+  };
+  const owner = ownerOf(real);
+  if (owner === undefined || rights === undefined) return true;
+  return rights.write.some((path) => isInside(real, path) && ownerOf(path) === owner);
 }
 
 function isWithin(real: string, use: Use, rights: FileRights): boolean {
