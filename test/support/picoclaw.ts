@@ -26,6 +26,8 @@ export interface PicoclawOptions {
   readonly paused?: boolean;
   /** Closes stdout after so many lines, as `head` does. */
   readonly readLines?: number;
+  /** A file that runs in the process before the program does. */
+  readonly preload?: string;
 }
 
 export interface Ended {
@@ -51,7 +53,15 @@ export interface Running extends AsyncDisposable {
 export function startPicoclaw(args: readonly string[], options: PicoclawOptions): Running {
   const [program = "", ...first] = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
   if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
-  return started(program, [...first, ...args], options);
+  const { preload } = options;
+  if (preload === undefined) return started(program, [...first, ...args], options);
+  // A compiled program takes it from the environment, a runtime before the program's own file.
+  if (first.length === 0) {
+    const env = { ...options.env, BUN_OPTIONS: `--preload ${preload}` };
+    return started(program, args, { ...options, env });
+  }
+  const words = [...first.slice(0, -1), "--preload", preload, main, ...args];
+  return started(program, words, options);
 }
 
 /** Any other real client: mosquitto_pub, mosquitto_sub, python3. */
