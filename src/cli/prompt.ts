@@ -43,10 +43,12 @@ export async function askHidden(
   question: string,
   signal: AbortSignal,
 ): Promise<string> {
-  await stderr.write(question);
   const unseen: Output = { ...stderr, isTTY: true, write: () => Promise.resolve() };
   try {
-    return (await readLine({ stdin, stderr: unseen }, [], signal)) ?? "";
+    const line = readLine({ stdin, stderr: unseen }, [], signal);
+    // Asked when the terminal has stopped to show what is typed.
+    await stderr.write(question);
+    return (await line) ?? "";
   } finally {
     await stderr.write("\n");
   }

@@ -1,11 +1,29 @@
 import type { Message } from "../agent/contract.ts";
 import { jsonLine } from "../base/json.ts";
+import type { Veil } from "../base/veil.ts";
 import { visible } from "../base/visible.ts";
 import type { StoredTurn } from "../store/contract.ts";
 import type { Paint } from "./colour.ts";
 
 /** One turn of a conversation, as it is printed. */
 export type PrintTurn = (turn: StoredTurn<Message>) => string;
+
+/** A turn without secrets, of which one that was kept long ago may hold some. */
+export function veiledTurn(
+  turn: StoredTurn<Message>,
+  veil: Pick<Veil, "text">,
+): StoredTurn<Message> {
+  const messages = turn.messages.map((message): Message => {
+    const text = veil.text(message.text);
+    if (message.role !== "assistant" || message.toolCalls === undefined)
+      return { ...message, text };
+    const toolCalls = message.toolCalls.map((call) =>
+      Object.assign({}, call, { arguments: veil.text(call.arguments) }),
+    );
+    return { ...message, text, toolCalls };
+  });
+  return { ...turn, messages };
+}
 
 /** For the eye: no control is obeyed, and no text can pass for another's line. */
 export function readableTurn(client: string, paint: Paint): PrintTurn {

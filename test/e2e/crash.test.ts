@@ -25,7 +25,10 @@ for (const [name, thrown] of Object.entries(FAULTS)) {
       const broker = `tcp://127.0.0.1:${await freePort()}`;
       const model = { model_name: "m", model: "openai/m", api_keys: [KEY] };
       const more = { version: 3, model_list: [model] };
-      await writeConfig(home.path, quickConfig(broker, { username: "me", password: "hunter22" }, more));
+      await writeConfig(
+        home.path,
+        quickConfig(broker, { username: "me", password: "hunter22" }, more),
+      );
       const preload = join(home.path, "fault.mjs");
       await writeFile(preload, crashing(thrown));
       const env = { PICOCLAW_KEY_PASSPHRASE: PASSPHRASE };

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -26,6 +27,8 @@ export interface PicoclawOptions {
   readonly paused?: boolean;
   /** Closes stdout after so many lines, as `head` does. */
   readonly readLines?: number;
+  /** Standard input stays open for what is written later. */
+  readonly typed?: true;
   /** A file that runs in the process before the program does. */
   readonly preload?: string;
 }
@@ -44,6 +47,8 @@ export interface Running extends AsyncDisposable {
   /** Under Deno a second `child.kill` does nothing. */
   readonly kill: (signal: "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGSTOP" | "SIGCONT") => void;
   readonly resume: () => void;
+  /** Types, where `typed` was asked for. */
+  readonly type: (text: string) => void;
   /** Waits until stderr or stdout holds these words. */
   said(words: string | RegExp): Promise<void>;
   readonly ended: Promise<Ended>;
@@ -64,19 +69,20 @@ export function startPicoclaw(args: readonly string[], options: PicoclawOptions)
   return started(program, words, options);
 }
 
+/** The same on a terminal of its own, where stdout and stderr are one. */
+export function startOnTerminal(args: readonly string[], options: PicoclawOptions): Running {
+  const words = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
+  const line = [...words, ...args].map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`);
+  return started("script", ["-qefc", line.join(" "), "/dev/null"], { ...options, typed: true });
+}
+
 /** Any other real client: mosquitto_pub, mosquitto_sub, python3. */
 export function startClient(program: string, args: readonly string[], input?: string): Running {
   return started(program, args, { home: "", ...(input !== undefined && { input }) });
 }
 
 function started(program: string, args: readonly string[], options: PicoclawOptions): Running {
-  const { PATH = "", HOME = "" } = process.env;
-  const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
-  const child = spawn(program, args, {
-    env: { ...own, ...options.env },
-    ...(options.cwd !== undefined && { cwd: options.cwd }),
-    stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
-  });
+  const child = spawned(program, args, options);
   let stdout = "";
   let stderr = "";
   const { paused = false, readLines = Number.POSITIVE_INFINITY } = options;
@@ -91,19 +97,16 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
     stderr += text;
   });
   child.stdin?.on("error", () => {});
-  child.stdin?.end(options.input);
+  if (!options.typed) child.stdin?.end(options.input);
   const ended = new Promise<Ended>((resolve) => {
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
   });
-  const kill: Running["kill"] = (signal) => {
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-      process.kill(child.pid, signal);
-    }
-  };
+  const kill = killing(child);
   return {
     pid: child.pid ?? 0,
     kill,
     resume,
+    type: (text) => void child.stdin?.write(text),
     stdout: () => stdout,
     stderr: () => stderr,
     said: (words) =>
@@ -117,6 +120,24 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
       kill("SIGKILL");
       await ended;
     },
+  };
+}
+
+function spawned(program: string, args: readonly string[], options: PicoclawOptions): ChildProcess {
+  const { PATH = "", HOME = "" } = process.env;
+  const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
+  return spawn(program, args, {
+    env: { ...own, ...options.env },
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+    stdio: [options.input === undefined && !options.typed ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+}
+
+function killing(child: ChildProcess): Running["kill"] {
+  return (signal) => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      process.kill(child.pid, signal);
+    }
   };
 }
 

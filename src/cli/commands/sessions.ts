@@ -16,6 +16,7 @@ import {
   type PrintTurn,
   readableTurn,
   timeOf,
+  veiledTurn,
 } from "../transcript.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
@@ -111,7 +112,7 @@ function factsOf({ client, channel, turns, messages, bytes, ...session }: Kept):
 
 /** Turn by turn, as fast as it is read; a reader that leaves has seen enough. */
 async function print(session: Kept, archive: Archive, context: Context): Promise<void> {
-  const { host, words, flags, signal } = context;
+  const { host, words, flags, signal, veil } = context;
   const { stdout } = host;
   const isMarkdown = words[0] === "export" && !flags.has("json");
   if (isMarkdown) await stdout.write(markdownTitle(session.client, session.channel));
@@ -119,7 +120,7 @@ async function print(session: Kept, archive: Archive, context: Context): Promise
   for await (const turn of archive.transcript(session.lane)) {
     signal.throwIfAborted();
     if (stdout.closed.aborted) return;
-    await stdout.write(safe(printed(turn), host, isMarkdown));
+    await stdout.write(safe(printed(veiledTurn(turn, veil)), host, isMarkdown));
   }
 }
 
