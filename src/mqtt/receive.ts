@@ -82,6 +82,9 @@ function createRefusal(
   };
 }
 
+/** Characters of a device's own words in the log: enough to find them again, not to fill a disk. */
+const LONGEST_SHOWN = 200;
+
 function replyAddressOf(
   address: AgentAddress,
   client: string,
@@ -91,7 +94,10 @@ function replyAddressOf(
   const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
   const honoured = asked === undefined ? undefined : honouredResponseTopic(address, client, asked);
   if (asked !== undefined && honoured === undefined) {
-    log.warn("a response topic was not honoured", { client, asked });
+    log.warn("a response topic was not honoured", {
+      client: client.slice(0, LONGEST_SHOWN),
+      asked: asked.slice(0, LONGEST_SHOWN),
+    });
   }
   return {
     topic: honoured ?? responseTopic(address, client),

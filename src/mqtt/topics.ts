@@ -40,8 +40,8 @@ export function infoTopic(address: AgentAddress): PublishTopic {
 
 /**
  * The client that a topic belongs to, or undefined where the topic is no such one: other level count,
- * an empty client level, or U+FFFD in it, which stands for bytes that were no UTF-8 and cannot be
- * turned back into the asker's own topic.
+ * an empty client level, U+FFFD in it, which stands for bytes that were no UTF-8 and cannot be turned
+ * back into the asker's own topic, or characters that no answer could be published with.
  */
 export function clientIdOf(
   address: AgentAddress,
@@ -53,13 +53,16 @@ export function clientIdOf(
   if (!topic.startsWith(start) || !topic.endsWith(end)) return undefined;
   const client = topic.slice(start.length, topic.length - end.length);
   if (topic.length < start.length + end.length + 1) return undefined;
-  return client.includes("/") || client.includes("\uFFFD") ? undefined : client;
+  const isOther = client.includes("/") || client.includes("\uFFFD") || REFUSED.test(client);
+  return isOther ? undefined : client;
 }
 
 /**
  * The response topic that a request asked for (MQTT 5 section 4.10), or undefined where it must not be
  * honoured: it has to lie under the asking client's own level, because the gateway may publish where
- * the device may not, and it must not be the client's request topic, where an answer would be a request.
+ * the device may not. It must not be a request topic, where an answer would be a request, be it of an
+ * agent whose prefix is this client's level; and it has no level that another system, to which a broker
+ * hands messages on, could take for a way up.
  */
 export function honouredResponseTopic(
   address: AgentAddress,
@@ -69,26 +72,33 @@ export function honouredResponseTopic(
   const own = `${address.prefix}/${address.agent}/${client}/`;
   if (!asked.startsWith(own) || asked.startsWith("$")) return undefined;
   const rest = asked.slice(own.length);
-  if (rest === "" || rest === "request" || asked.includes("\uFFFD")) return undefined;
+  const levels = rest.split("/");
+  if (rest === "" || levels.at(-1) === "request" || asked.includes("\uFFFD")) return undefined;
+  if (levels.includes(".") || levels.includes("..")) return undefined;
   return isPublishable(asked) ? asked : undefined;
 }
 
 /**
- * THE validating function: every topic that this program publishes to passes it. A wildcard or NUL in
- * a topic makes the broker close the connection (MQTT 5 sections 3.3.2.1 and 4.7), and the client
- * library would send it again after each reconnect.
+ * What makes a broker close the connection: wildcards and NUL have to (MQTT 5 sections 3.3.2.1 and 4.7),
+ * other control characters and noncharacters may (section 1.5.4).
+ */
+const REFUSED = /[+#\p{Cc}\p{Noncharacter_Code_Point}]/u;
+
+/**
+ * THE validating function: every topic that this program publishes to passes it. The client library looks
+ * at none, and would send one that the broker refuses again after each reconnect.
  */
 export function publishTopic(topic: string): PublishTopic {
   if (isPublishable(topic)) return topic;
   throw new Failure("bad_request", "the topic cannot be published to", {
-    why: "an MQTT topic name is 1 to 65,535 bytes without +, # or NUL, and does not start with $",
+    why: "an MQTT topic name is 1 to 65,535 bytes without +, # or control characters, and does not start with $",
   });
 }
 
 function isPublishable(topic: string): topic is PublishTopic {
   return (
     topic !== "" &&
-    !/[+#\0]/.test(topic) &&
+    !REFUSED.test(topic) &&
     !topic.startsWith("$") &&
     topic.isWellFormed() &&
     Buffer.byteLength(topic) <= MAX_TOPIC_BYTES
