@@ -13,11 +13,15 @@ export async function readCorpus(target: string): Promise<readonly Uint8Array[]>
   return Promise.all(names.map((name) => readFile(join(folder, name))));
 }
 
-/** Adds what a run has found, each under a name that its content makes. */
+/** Bytes; what is longer is seldom worth its place. */
+const KEPT = 4096;
+
+/** Adds what a run has found and is not long, each under a name that its content makes. */
 export async function keep(target: string, found: readonly Uint8Array[]): Promise<void> {
   const folder = join(CORPUS, target);
   await mkdir(folder, { recursive: true });
-  for (const input of found) await writeFile(join(folder, nameOf(input)), input);
+  const short = found.filter(({ length }) => length <= KEPT);
+  for (const input of short) await writeFile(join(folder, nameOf(input)), input);
 }
 
 /** Writes an input that broke something; returns where. */

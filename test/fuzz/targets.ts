@@ -5,6 +5,7 @@ import { CONFIG } from "./targets/config.ts";
 import { CUTS } from "./targets/cuts.ts";
 import { DEVICE, GO_SESSION, STORE } from "./targets/files.ts";
 import { DURATION, LINE } from "./targets/line.ts";
+import { FILTERS, PATTERNS } from "./targets/rights.ts";
 import { GUARDED } from "./targets/shell.ts";
 import { STREAM } from "./targets/stream.ts";
 import { FRAME, FRONTMATTER, VEIL, VISIBLE } from "./targets/texts.ts";
@@ -18,6 +19,8 @@ export const TARGETS: readonly Target[] = [
   PARTS,
   CUTS,
   TOPICS,
+  FILTERS,
+  PATTERNS,
   BROKER,
   CONFIG,
   STREAM,

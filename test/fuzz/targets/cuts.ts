@@ -68,7 +68,7 @@ function run(input: Uint8Array): string {
     checkSize(payloads[index] ?? "", one.text, frame);
   }
   if (text.isWellFormed()) assert.ok(parts.every((one) => one.text.isWellFormed()));
-  return `${sizeOf(payloads.length)} ${frame.qos} ${frame.properties !== undefined} ${sizeOf(text.length)}`;
+  return `${sizeOf(payloads.length)} ${frame.properties !== undefined} ${text.isWellFormed()}`;
 }
 
 function readBack(payload: string): WirePart {

@@ -79,7 +79,7 @@ function honoured(address: (typeof ADDRESSES)[number], client: string, asked: st
     "it lies under another level",
   );
   assert.ok(levels.length > own.length + 1 || levels.at(-1) !== "request", "it is a request");
-  return `honoured ${levels.length - own.length}`;
+  return `honoured ${levels.length > own.length + 1}`;
 }
 
 export const TOPICS: Target = {

@@ -117,7 +117,7 @@ function runParts(input: Uint8Array): string {
     }
     outcomes.push(typeof taken === "string" ? taken : Object.keys(part).join(""));
   }
-  return outcomes.slice(0, 6).join(" ");
+  return [...new Set(outcomes)].join(" ");
 }
 
 export const PARTS: Target = {
