@@ -4,11 +4,13 @@ import { chmod, chown, mkdir, readdir, readFile, realpath, writeFile } from "nod
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
+import { EVERYTHING } from "../../src/agent/rights.ts";
+import type { FileRights } from "../../src/agent/rights.ts";
 import { cageOf } from "../../src/agent/tools/exec/cage/cage.ts";
 import { commandCheck } from "../../src/agent/tools/exec/cage/check.ts";
 import { limitWords } from "../../src/agent/tools/exec/limits.ts";
 import type { ExecSettings } from "../../src/config/contract.ts";
-import { agentDefaults, toolSettings } from "../support/agent-config.ts";
+import { agentDefaults, callFacts, toolSettings } from "../support/agent-config.ts";
 import { withBubblewrap } from "../support/cages.ts";
 import { createCommands, isAlive } from "../support/commands.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -108,6 +110,34 @@ describe("a command in a cage", await withBubblewrap(), () => {
     assert.match(await commands.call({ command: "cat /tmp/mine ~/mine" }), /No such file/);
   });
 
+  it("reaches beside the workspace what a profile opens, and changes no instructions without it", async () => {
+    await using beside = await temporaryFolder();
+    const [read, write] = [join(beside.path, "read"), join(beside.path, "write")];
+    await using commands = await createCommands(
+      { ...CAGE, enable_deny_patterns: true },
+      { restrict: true },
+    );
+    const { tool, workspace } = commands;
+    await Promise.all([mkdir(read), mkdir(write), mkdir(join(workspace, "memory"))]);
+    await writeFile(join(read, "a"), "of the profile\n");
+    await writeFile(join(workspace, "AGENT.md"), "the owner's words\n");
+    const as = (files: FileRights) => (command: string) =>
+      tool.run({ command }, { ...callFacts(), rights: { ...EVERYTHING, files } });
+    const guest = as({ read: [read], write: [write, join(workspace, "state")] });
+    assert.equal(await guest(`cat ${read}/a`), "of the profile\n[exit code 0]");
+    assert.match(await guest(`echo a > ${read}/b`), /Read-only file system/);
+    assert.match(await guest(`echo a > ${write}/b && cat ${write}/b`), /^a\n/);
+    assert.match(await guest("echo obey me > AGENT.md"), /Read-only file system/);
+    assert.match(await guest("mv AGENT.md x"), /busy/);
+    assert.match(await guest("echo obey me > memory/MEMORY.md"), /Read-only file system/);
+    assert.match(await guest("ls > state/x"), /own state/);
+    assert.match(await guest("s=sta; ls > ${s}te/x"), /own state/);
+    assert.match(await guest("cd sta*; ls > x"), /Permission denied/);
+    assert.match(await guest(`ls ${beside.path}`), /path outside working dir/);
+    const owner = as({ read: [], write: [workspace] });
+    assert.match(await owner("echo mine > AGENT.md"), /exit code 0/);
+  });
+
   it("reaches no network and no service of this machine unless that is allowed", async () => {
     await using neighbour = await openWebServer(answerWith("text/plain", "hello"));
     const command = `curl -s --max-time 5 ${neighbour.base}/`;
@@ -196,7 +226,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
         settings: { sandbox: "bwrap", allow_network: false },
         secretFiles: [],
         path: "/usr/bin:/bin",
-        writable: [],
+        extent: { readable: [], writable: [], fixed: [] },
       });
       assert.ok(cage !== undefined);
       const words = [

@@ -76,8 +76,11 @@ function createActions(options: ExecOptions): Actions {
   const foreground = new Set<Running>();
   const closed = new AbortController();
 
-  const run = async (input: ExecInput, { client, owner, signal }: CallFacts): Promise<string> => {
-    const start = await prepared(input, rules);
+  const run = async (
+    input: ExecInput,
+    { client, owner, rights, signal }: CallFacts,
+  ): Promise<string> => {
+    const start = await prepared(input, rules, rights);
     // It may have been closed while the folder was looked at.
     if (closed.signal.aborted) throw new FileFault("no more commands are run");
     if (input.background === true) return inBackground({ client, owner }, start);

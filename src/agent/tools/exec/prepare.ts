@@ -1,9 +1,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
+import type { Rights } from "../../rights.ts";
 import { FileFault } from "../files/fault.ts";
 import { locate, realWorkspace } from "../files/locate.ts";
 import { cageOf } from "./cage/cage.ts";
+import { extentOf } from "./cage/extent.ts";
 import { blockedBy } from "./guard/guard.ts";
 import type { GuardOptions } from "./guard/guard.ts";
 import type { ExecInput } from "./input.ts";
@@ -24,14 +26,21 @@ export interface Rules {
 }
 
 /** All that a command needs to start. Throws a `FileFault` in words for the model where it must not. */
-export async function prepared(input: ExecInput, rules: Rules): Promise<SessionStart> {
+export async function prepared(
+  input: ExecInput,
+  rules: Rules,
+  rights: Pick<Rights, "files">,
+): Promise<SessionStart> {
   const command = input.command ?? "";
   if (command.trim() === "") throw new FileFault("there is no command to run");
   if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
-  await assertAllowed(command, { ...rules, workspace, cwd });
-  const cage = await cageOf({ ...rules, workspace, path: rules.env["PATH"] ?? "", writable: [] });
+  const extent = extentOf(rights, workspace);
+  const cage = await cageOf({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
+  // Without a cage what may be read could be written, too.
+  const beside = [...extent.writable, ...(cage === undefined ? [] : extent.readable)];
+  await assertAllowed(command, { ...rules, workspace, cwd, beside });
   const limits = await limitWords(cwd);
   const env = cage === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
   const start = { command, cwd, env, limits, ...(cage !== undefined && { cage }) };

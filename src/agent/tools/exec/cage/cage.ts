@@ -5,6 +5,7 @@ import { FileFault } from "../../files/fault.ts";
 import type { Cage } from "../start.ts";
 import { cageWords, findBubblewrap } from "./bubblewrap.ts";
 import type { Bubblewrap } from "./bubblewrap.ts";
+import type { Extent } from "./extent.ts";
 import { mountsOf } from "./mounts.ts";
 
 export interface CageOptions {
@@ -16,8 +17,8 @@ export interface CageOptions {
   /** Other files and folders with keys. */
   readonly secretFiles: readonly string[];
   readonly path: string;
-  /** Real paths outside of the workspace that may be written. */
-  readonly writable: readonly string[];
+  /** What who asks may reach beside, and not change. */
+  readonly extent: Extent;
 }
 
 /**
@@ -25,7 +26,7 @@ export interface CageOptions {
  * `FileFault` where it must have one and cannot.
  */
 export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
-  const { workspace, settings, configFile, path, writable } = options;
+  const { workspace, settings, configFile, path, extent } = options;
   const bubblewrap = await cageIn(settings, path);
   if (bubblewrap === undefined) return undefined;
   const network = settings.allow_network;
@@ -34,8 +35,11 @@ export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
     homes: homesHere(),
     secrets: secretsOf(options),
     path,
-    readable: configFile === undefined ? [] : [join(dirname(configFile), "skills")],
-    writable,
+    ...extent,
+    readable: [
+      ...extent.readable,
+      ...(configFile === undefined ? [] : [join(dirname(configFile), "skills")]),
+    ],
     network,
   });
   const note = `it ran in a sandbox: only the workspace and /tmp can be written${network ? "" : ", there is no network"}, homes and services are out of reach`;

@@ -13,9 +13,11 @@ export interface Grounds {
   readonly secrets: readonly string[];
   /** The variable PATH. */
   readonly path: string;
-  /** Real paths in what is hidden that may be read all the same, and others that may be written. */
+  /** Absolute paths that may be read although they lie in what is hidden, and others that may be written. */
   readonly readable: readonly string[];
   readonly writable: readonly string[];
+  /** Absolute paths in the workspace that may only be read. */
+  readonly fixed: readonly string[];
   readonly network: boolean;
 }
 
@@ -28,15 +30,15 @@ export interface Mount {
   readonly from?: string;
 }
 
-/** Of two things on one path the later counts. */
-const ORDER: readonly Mount["as"][] = ["system", "blank", "nothing", "private", "seen", "writable"];
+/** Of two things on one path the later counts: a file with keys is never open. */
+const ORDER: readonly Mount["as"][] = ["system", "blank", "private", "seen", "writable", "nothing"];
 
 /**
  * What a cage shows: the machine's files to be read, a workspace to be written, no secrets. In the
  * order in which it is to be mounted: what lies in a folder comes after the folder.
  */
 export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
-  const { workspace, homes, secrets, readable, writable } = grounds;
+  const { workspace, homes, secrets, readable, writable, fixed } = grounds;
   const keptIfThere = KEPT_IF_THERE.map((name) => join(workspace, name));
   const hidden = await existing([...HIDDEN, ...secrets, ...keptIfThere].map(blankOf));
   const emptied = await existing([...PRIVATE, ...homes].map(privateOf));
@@ -50,11 +52,15 @@ export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
     ...hidden,
     ...emptied,
     ...(await seenOf(grounds, [...hidden, ...emptied])),
-    ...(await existing(readable.map((path) => openOf(path, "seen")))),
-    ...(await existing(writable.map((path) => openOf(path, "writable")))),
     { path: workspace, as: "writable" },
     ...(await Promise.all(kept)),
   ];
+  const opened = await existing([
+    ...[...readable, ...fixed].map((path) => openOf(path, "seen")),
+    ...writable.map((path) => openOf(path, "writable")),
+  ]);
+  const closed = [...KEPT_FOLDERS.map((name) => join(workspace, name)), ...keptIfThere];
+  all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
   const sorted = all.toSorted(
     (left, right) =>
       depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),

@@ -15,6 +15,8 @@ export interface GuardOptions {
   /** Real paths. */
   readonly workspace: string;
   readonly cwd: string;
+  /** Absolute paths beside that may be named, too. */
+  readonly beside?: readonly string[];
   /** It goes to the input of whatever runs there, which need not be a shell. */
   readonly isInput?: boolean;
 }

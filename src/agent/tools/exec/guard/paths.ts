@@ -4,6 +4,7 @@ import { isInside } from "../../../inside.ts";
 export interface Ground {
   readonly workspace: string;
   readonly cwd: string;
+  readonly beside?: readonly string[];
 }
 
 /** Files that the kernel makes up and that harm nobody. */
@@ -23,13 +24,14 @@ export function leaves(form: string, ground: Ground): boolean {
 }
 
 /** The same for a word as a program gets it. */
-export function leavesWord(word: string, { workspace, cwd }: Ground): boolean {
+export function leavesWord(word: string, { workspace, cwd, beside = [] }: Ground): boolean {
   const text = word.replace(/\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s"'<>|;&]*/gi, (url) =>
     /^file:/i.test(url) ? url.slice("file:/".length) : "",
   );
   if (/(?:^|[\s"'=:,(<>|;&])~/.test(text)) return true;
   return absolutePathsIn(text).some(
-    (path) => !PSEUDO.test(path) && ![workspace, cwd].some((folder) => isInside(path, folder)),
+    (path) =>
+      !PSEUDO.test(path) && ![workspace, cwd, ...beside].some((folder) => isInside(path, folder)),
   );
 }
 
