@@ -12,11 +12,14 @@ import {
 } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { withBubblewrap } from "../support/cages.ts";
 import { createCommands } from "../support/commands.ts";
+import { running } from "../support/processes.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 
 /** What programs do at their start because a variable says so. */
 const POISON: Readonly<Record<string, string>> = {
@@ -147,6 +150,7 @@ for (const sandbox of ["none", "bwrap"] as const) {
       assert.ok(bound("data size") >= 2 ** 26);
       assert.ok(bound("processes") >= 256);
       assert.match(limits, /^500$/m);
+      assert.match(limits, /^0?[0-7][2367][2367]$/m);
       const large = await call({ command: "truncate -s 1073741825 large; echo $?" });
       assert.doesNotMatch(large, /^0$/m);
       const core = await call({
@@ -154,6 +158,15 @@ for (const sandbox of ["none", "bwrap"] as const) {
       });
       assert.doesNotMatch(core, /core/);
       await assert.rejects(readFile(join(workspace, "core")), /ENOENT/);
+    });
+
+    it("leaves nothing running, however it left its group and its parent", async () => {
+      await using commands = await createCommands({ sandbox });
+      const seconds = `60${sandbox.length}.${process.pid}`;
+      await commands.call({
+        command: `nohup sleep ${seconds} > /dev/null 2>&1 & setsid sleep ${seconds} & (setsid sh -c '(sleep ${seconds} &) &' &); sh -c '(trap "" HUP TERM; exec sleep ${seconds}) & exec 1>&- 2>&-' & sleep 0.1`,
+      });
+      await until("none sleeps", async () => (await running(`sleep ${seconds}`)) === 0);
     });
 
     it("runs in the folder that was looked at, however fast that is replaced", async () => {

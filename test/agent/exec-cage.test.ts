@@ -13,6 +13,7 @@ import type { ExecSettings } from "../../src/config/contract.ts";
 import { agentDefaults, callFacts, toolSettings } from "../support/agent-config.ts";
 import { withBubblewrap } from "../support/cages.ts";
 import { createCommands, isAlive } from "../support/commands.ts";
+import { processesRunning } from "../support/processes.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { answerWith, openWebServer } from "../support/web-server.ts";
@@ -21,17 +22,10 @@ const CAGE = { sandbox: "bwrap" } as const;
 const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
 const isRoot = process.getuid?.() === 0;
 
-/** The processes of the whole machine whose command line holds, or is, some words. */
-async function processesWith(words: string, isAll = false): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(
-    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
-  );
-  const isWanted = (line = ""): boolean => {
-    const text = line.replaceAll("\0", " ").trim();
-    return isAll ? text === words : text.includes(words);
-  };
-  return pids.filter((_, index) => isWanted(lines[index])).map(Number);
+/** All processes that sleep under one of two names. */
+async function sleepers(name: string): Promise<number[]> {
+  const words = [`sleep 600.${name}`, `sleep 601.${name}`];
+  return (await Promise.all(words.map(processesRunning))).flat();
 }
 
 const check = (settings: Partial<ExecSettings>, path: string) =>
@@ -181,15 +175,12 @@ describe("a command in a cage", await withBubblewrap(), () => {
       background: true,
     });
     const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
-    await until(
-      "both run",
-      async () => (await processesWith(`sleep 601.${name}`, true)).length > 0,
-    );
+    await until("both run", async () => (await sleepers(name)).length === 2);
     await call({ action: "kill", sessionId });
     assert.equal(await readFile(join(workspace, "bye"), "utf8"), "bye\n");
-    assert.deepEqual(await processesWith(`.${name}`), []);
-    await call({ command: `(env -i setsid sleep 602.${name} > /dev/null 2>&1 &); true` });
-    await until("it is gone", async () => (await processesWith(`.${name}`)).length === 0);
+    assert.deepEqual(await sleepers(name), []);
+    await call({ command: `(env -i setsid sleep 600.${name} > /dev/null 2>&1 &); true` });
+    await until("it is gone", async () => (await sleepers(name)).length === 0);
   });
 
   it("does not outlive the gateway, not even one that was killed", async () => {
@@ -200,13 +191,8 @@ describe("a command in a cage", await withBubblewrap(), () => {
     const child = spawn(process.execPath, [...RUN, holder, folder.path, command], {
       stdio: ["ignore", "ignore", "inherit"],
     });
-    // Not what holds the command in its words, but what runs.
-    const pids = async (): Promise<number[]> => [
-      ...(await processesWith(`sleep 600.${name}`, true)),
-      ...(await processesWith(`sleep 601.${name}`, true)),
-    ];
-    await until("it runs", async () => (await pids()).length === 2);
-    const before = await pids();
+    await until("it runs", async () => (await sleepers(name)).length === 2);
+    const before = await sleepers(name);
     child.kill("SIGKILL");
     await until("all of it is gone", async () => {
       const alive = await Promise.all(before.map(isAlive));
