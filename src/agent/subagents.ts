@@ -3,8 +3,8 @@ import type { Log } from "../base/log.ts";
 import type { Allowance } from "./contract.ts";
 import { ownerOf } from "./rights.ts";
 import type { Asker } from "./rights.ts";
+import { createShares } from "./shares.ts";
 import { beginningOf } from "./shorten.ts";
-import { createSlots } from "./slots.ts";
 import { createTaskList } from "./tasks.ts";
 import type { BackgroundTask, Ended, FinishedTask, TaskList } from "./tasks.ts";
 import type { CallFacts, Tool } from "./tools/contract.ts";
@@ -62,7 +62,9 @@ export interface TaskRunner {
 }
 
 const MAX_DEPTH = 3;
+/** Tasks that run at the same time, and those of one client among them. */
 const SIDE_BY_SIDE = 5;
+const OF_ONE = 4;
 const SLOT_MS = 30_000;
 const TASK_MS = 300_000;
 /** Milliseconds by which a call outlives its task, so that the task's own words are heard. */
@@ -71,19 +73,21 @@ const SLACK_MS = 5_000;
 const MAX_RESULT = 10_000;
 /** Tasks of one client that wait or run in the background. */
 const MAX_ACTIVE = 10;
+/** The same of all clients together. */
+const MAX_ACTIVE_OF_ALL = 50;
 
 /** Turns within turns: for a part of a question, and for work that goes on after the answer. */
 export function createSubagents(options: SubagentOptions): Subagents {
   const { slotMilliseconds = SLOT_MS, taskMilliseconds = TASK_MS } = options;
   const tasks = createTaskList(options.now);
   const closing = new AbortController();
-  const slots = createSlots(SIDE_BY_SIDE);
+  const places = createShares(SIDE_BY_SIDE, OF_ONE);
   const house: House = {
     ...options,
     tasks,
     closing: closing.signal,
     async runTask(task) {
-      const giveBack = await slots.take(slotMilliseconds, task.signal);
+      const giveBack = await places.take(ownerOf(task.asker), slotMilliseconds, task.signal);
       try {
         return bounded(
           await within(taskMilliseconds, task.signal, (signal) => options.run({ ...task, signal })),
@@ -97,7 +101,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
     tools(depth) {
       if (depth >= MAX_DEPTH) return [];
       const runner = createRunner(house, depth + 1);
-      const milliseconds = slotMilliseconds + taskMilliseconds + SLACK_MS;
+      const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
       return [
         createSubagentTool(runner, milliseconds),
         createSpawnTool(runner),
@@ -140,6 +144,9 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
       const owner = ownerOf(asker);
       if (tasks.active(owner) >= MAX_ACTIVE) {
         return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
+      }
+      if (tasks.activeInAll() >= MAX_ACTIVE_OF_ALL) {
+        return `${MAX_ACTIVE_OF_ALL} tasks are under way; try again later`;
       }
       const task = tasks.add(owner, label);
       const { allowance } = call;

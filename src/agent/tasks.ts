@@ -25,6 +25,8 @@ export interface TaskList {
   readonly add: (owner: string, label: string) => StartedTask;
   /** How many of a owner have not ended. */
   readonly active: (owner: string) => number;
+  /** The same of all clients. */
+  readonly activeInAll: () => number;
   /** Oldest first. */
   readonly list: (owner: string) => readonly BackgroundTask[];
   /** The result of one that has ended, which counts as seen then; undefined where there is none. */
@@ -81,7 +83,8 @@ export function createTaskList(now: () => Date): TaskList {
       };
       return { id: entry.id, end };
     },
-    active: (owner) => of(owner).filter(({ ended }) => ended === undefined).length,
+    active: (owner) => of(owner).filter(isActive).length,
+    activeInAll: () => entries.filter(isActive).length,
     list(owner) {
       forgetOld();
       return of(owner).map((entry) => outlineOf(entry, now().getTime()));
@@ -102,6 +105,10 @@ export function createTaskList(now: () => Date): TaskList {
     },
     untold: (tasks) => makeUnseen(entries, tasks),
   };
+}
+
+function isActive({ ended }: Entry): boolean {
+  return ended === undefined;
 }
 
 function makeUnseen(entries: readonly Entry[], tasks: readonly FinishedTask[]): void {

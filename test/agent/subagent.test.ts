@@ -114,8 +114,10 @@ describe("a subagent", () => {
 
   it("waits while five run, and gives up when none ends", async () => {
     const house = createHouse({ slotMilliseconds: 50 });
-    const ask = (task: string) => call(house.subagents, "subagent", { task });
-    const five = ["1", "2", "3", "4", "5"].map(ask);
+    const ask = (task: string, client = "one") =>
+      call(house.subagents, "subagent", { task }, { client });
+    const five = ["1", "2", "3", "4"].map((task) => ask(task));
+    five.push(ask("5", "two"));
     await until("the tasks run", () => house.seen.length === 5);
     assert.match(await ask("6"), /^error: the task was given up: no place got free within 0\.05 s/);
     const seventh = ask("7");
@@ -125,6 +127,24 @@ describe("a subagent", () => {
     assert.equal(house.seen.length, 6);
     for (const task of ["2", "3", "4", "5"]) await house.finish(task);
     assert.equal((await Promise.all(five)).length, 5);
+  });
+
+  it("finds a place however many another client asks for", async () => {
+    const house = createHouse({ slotMilliseconds: 50 });
+    const ask = (task: string, client: string) =>
+      call(house.subagents, "subagent", { task }, { client });
+    const greedy = ["1", "2", "3", "4", "5", "6"].map((task) => ask(task, "greedy"));
+    await until("its share runs", () => house.seen.length === 4);
+    const modest = ask("mine", "modest");
+    await house.finish("mine");
+    assert.equal(await modest, "done: mine");
+    const given = await Promise.all(greedy.slice(4));
+    for (const text of given) assert.match(text, /no place got free/);
+    for (const task of ["1", "2", "3", "4"]) await house.finish(task);
+    await Promise.all(greedy);
+    const again = ask("again", "greedy");
+    await house.finish("again");
+    assert.equal(await again, "done: again");
   });
 });
 
@@ -206,6 +226,16 @@ describe("a task in the background", () => {
     for (let index = 0; index < 10; index += 1) await spawn("one");
     assert.match(await spawn("one"), /^error: 10 tasks of this client are under way/);
     assert.match(await spawn("two"), /has begun/);
+    house.subagents.close();
+  });
+
+  it("is refused where fifty are under way, whatever names the clients invent", async () => {
+    const house = createHouse();
+    const spawn = (client: string) => call(house.subagents, "spawn", { task: "x" }, { client });
+    for (let index = 0; index < 50; index += 1) {
+      assert.match(await spawn(`invented ${index}`), /has begun/);
+    }
+    assert.match(await spawn("one more"), /^error: 50 tasks are under way/);
     house.subagents.close();
   });
 

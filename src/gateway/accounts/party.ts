@@ -1,4 +1,4 @@
-import type { Failure } from "../../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
 import { clipped } from "../clipped.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../failures.ts";
@@ -7,7 +7,7 @@ import { laneOf } from "../names.ts";
 import { tokensOf } from "./account.ts";
 import type { Holder } from "./account.ts";
 import { lookedUp, secondsLeftOf } from "./day.ts";
-import type { Today } from "./day.ts";
+import type { DayCount, Today } from "./day.ts";
 import type { Table } from "./table.ts";
 
 /** Of whom something is counted, and within which limits. */
@@ -56,11 +56,25 @@ export function overdrawn(
   table: Pick<Table, "find">,
   { today, epoch }: { readonly today: Today; readonly epoch: number },
 ): Failure | undefined {
-  const isOver = ({ name, limits }: Party): boolean => {
-    const { tokens_per_day: tokens, cost_per_day: cost } = limits;
-    if (!hasBudget(limits)) return false;
-    const used = lookedUp(table.find(name)?.days ?? [], today.day);
-    return (tokens > 0 && tokensOf(used) >= tokens) || (cost > 0 && used.cost >= cost);
-  };
-  return parties.some(isOver) ? failureOf("budget", secondsLeftOf(today, epoch)) : undefined;
+  for (const { name, holder, limits } of parties) {
+    if (!hasBudget(limits)) continue;
+    const why = usedUp(lookedUp(table.find(name)?.days ?? [], today.day), limits);
+    if (why === undefined) continue;
+    const { code, message } = failureOf("budget");
+    const retryAfter = secondsLeftOf(today, epoch);
+    return new Failure(code, message, { retryAfter, why: `${why} of ${wholeOf(holder)}` });
+  }
+  return undefined;
+}
+
+/** Which budget of a day is used up, for the operator. */
+function usedUp(used: DayCount, limits: Limits): string | undefined {
+  const { tokens_per_day: tokens, cost_per_day: cost } = limits;
+  if (tokens > 0 && tokensOf(used) >= tokens) return `tokens_per_day (${tokens})`;
+  return cost > 0 && used.cost >= cost ? `cost_per_day (${cost})` : undefined;
+}
+
+function wholeOf({ channel, client }: Holder): string {
+  if (channel === undefined) return "the whole gateway";
+  return client === undefined ? "the whole channel" : "the client";
 }

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { atMost, heldBytes } from "../support/memory.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { ask } from "./asker.ts";
+import { createManualClock, settled } from "./manual-clock.ts";
+import { createRig, NO_LIMITS, shout, storeFacts } from "./setup.ts";
+
+const LIMITS = { ...NO_LIMITS, requests_per_minute: 60, burst: 5, queued: 32 };
+
+describe("a flood", () => {
+  it("of ten thousand invented clients at once ends at the channel's limit, and costs a few megabytes", async () => {
+    await using folder = await temporaryFolder();
+    const clock = createManualClock();
+    const facts = { ...storeFacts(clock, "one"), sole: true, log: SILENT };
+    let calls = 0;
+    await using store = Object.assign(
+      await openSqliteStore<string>(join(folder.path, "state.db"), {
+        ...facts,
+        onCommit: (count) => (calls += count),
+      }),
+      { [Symbol.asyncDispose]: () => store.close() },
+    );
+    const totalLimits = { ...NO_LIMITS, requests_per_minute: 600, burst: 100 };
+    const { gateway } = createRig(shout, { clock, store, policy: { limits: LIMITS, totalLimits } });
+    await gateway.resume();
+    const before = heldBytes();
+    const outcomes = new Map<string, number>();
+    for (let client = 0; client < 10_000; client += 1) {
+      const asked = ask("?", { client: `invented ${client}` });
+      void gateway.accept(asked.request);
+      void asked.done.then(({ error }) => {
+        const code = error?.code ?? "ok";
+        outcomes.set(code, (outcomes.get(code) ?? 0) + 1);
+      });
+    }
+    await settled();
+    const friend = ask("hello", { client: "friend" });
+    await clock.advance(1000);
+    void gateway.accept(friend.request);
+    assert.equal((await friend.done).text, "HELLO");
+    await settled();
+    assert.equal(outcomes.get("ok"), 100);
+    assert.ok((outcomes.get("rate_limited") ?? 0) > 0);
+    const grown = heldBytes() - before;
+    assert.ok(grown < atMost(8), `grew by ${grown}`);
+    // What was refused was not written: the store was asked for what 101 requests need.
+    assert.ok(calls < 101 * 6, `${calls} calls`);
+    assert.ok((await store.meters()).length <= 103);
+    await gateway.drain(0);
+  });
+
+  it("of one client at ten times its rate leaves every other client its own", async () => {
+    const { gateway, clock } = createRig(shout, { policy: { limits: LIMITS } });
+    const codes = { flood: [] as (string | undefined)[], calm: [] as (string | undefined)[] };
+    const askAs = (client: "flood" | "calm"): void => {
+      const asked = ask("?", { client });
+      void gateway.accept(asked.request);
+      void asked.done.then(({ error }) => codes[client].push(error?.code));
+    };
+    for (let second = 0; second < 60; second += 1) {
+      for (let times = 0; times < 10; times += 1) askAs("flood");
+      askAs("calm");
+      await clock.advance(1000);
+    }
+    await settled();
+    assert.deepEqual(new Set(codes.calm), new Set([undefined]));
+    assert.equal(codes.calm.length, 60);
+    const served = codes.flood.filter((code) => code === undefined).length;
+    assert.ok(served >= 60 && served <= 65, `${served} served`);
+    assert.deepEqual(new Set(codes.flood), new Set([undefined, "rate_limited"]));
+  });
+
+  it("of one request under one id costs its asker a token each, and one turn in all", async () => {
+    let turns = 0;
+    const { gateway } = createRig(
+      async function* (turn) {
+        turns += 1;
+        return yield* shout(turn);
+      },
+      { policy: { limits: LIMITS } },
+    );
+    const codes: (string | undefined)[] = [];
+    for (let times = 0; times < 10; times += 1) {
+      const asked = ask("?", { key: "the same" });
+      void gateway.accept(asked.request);
+      codes.push((await asked.done).error?.code);
+    }
+    assert.equal(turns, 1);
+    assert.deepEqual(codes.slice(0, 5), Array.from({ length: 5 }));
+    assert.deepEqual(new Set(codes.slice(5)), new Set(["rate_limited"]));
+  });
+
+  it("of names in another case is one client each, and the channel's limit is what they share", async () => {
+    const totalLimits = { ...NO_LIMITS, requests_per_minute: 60, burst: 3 };
+    const { gateway } = createRig(shout, { policy: { limits: LIMITS, totalLimits } });
+    const codes: (string | undefined)[] = [];
+    for (const client of ["dev", "DEV", "Dev", "dEv"]) {
+      const asked = ask("?", { client });
+      void gateway.accept(asked.request);
+      codes.push((await asked.done).error?.code);
+    }
+    assert.deepEqual(codes, [undefined, undefined, undefined, "rate_limited"]);
+  });
+
+  it("over several channels ends at the gateway's limit on what waits", async () => {
+    const { gateway } = createRig(() => hang(), {
+      maxParallelTurns: 1,
+      limits: { ...NO_LIMITS, queued: 3 },
+    });
+    const asked = Array.from({ length: 6 }, (_, client) => ask("?", { client: `c${client}` }));
+    for (const { request } of asked) void gateway.accept(request);
+    await settled();
+    const codes = asked.map(({ parts }) => parts[0]?.error?.code);
+    assert.deepEqual(codes, [undefined, undefined, undefined, undefined, "busy", "busy"]);
+  });
+});
+
+async function* hang(): AsyncGenerator<string, never> {
+  await new Promise(() => {});
+  yield "never";
+  throw new Error("never");
+}
