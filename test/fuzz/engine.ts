@@ -98,13 +98,14 @@ export async function attempt(
   trial: Trial,
   input: Uint8Array,
 ): Promise<string | Broken> {
-  const stray: unknown[] = [];
-  const onStray = (thrown: unknown): void => void stray.push(thrown);
-  process.on("unhandledRejection", onStray);
+  const stray = Promise.withResolvers<never>();
+  stray.promise.catch(() => {});
+  const strays = ["unhandledRejection", "uncaughtException"] as const;
+  for (const event of strays) process.on(event, stray.reject);
   const before = process.cpuUsage();
   try {
-    const outcome = await inTime(trial.run(input), target.patience ?? PATIENCE);
-    if (stray.length > 0) throw stray[0];
+    const patience = target.patience ?? PATIENCE;
+    const outcome = await inTime(trial.run(input), stray.promise, patience);
     const { user, system } = process.cpuUsage(before);
     const work = (user + system) / 1000;
     if (work > MOST_WORK && (await isSlowAgain(trial, input))) {
@@ -115,7 +116,7 @@ export async function attempt(
     const { message, stack = "" } = thrown instanceof Error ? thrown : new Error(String(thrown));
     return { input, message, stack };
   } finally {
-    process.off("unhandledRejection", onStray);
+    for (const event of strays) process.off(event, stray.reject);
   }
 }
 
@@ -126,7 +127,12 @@ async function isSlowAgain(trial: Trial, input: Uint8Array): Promise<boolean> {
   return (user + system) / 1000 > MOST_WORK;
 }
 
-async function inTime(work: string | Promise<string>, milliseconds: number): Promise<string> {
+/** What is thrown where nobody catches it (`stray`) counts as thrown by the input. */
+async function inTime(
+  work: string | Promise<string>,
+  stray: Promise<never>,
+  milliseconds: number,
+): Promise<string> {
   if (typeof work === "string") return work;
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -134,7 +140,7 @@ async function inTime(work: string | Promise<string>, milliseconds: number): Pro
     milliseconds,
   );
   try {
-    return await Promise.race([work, promise]);
+    return await Promise.race([work, promise, stray]);
   } finally {
     clearTimeout(timer);
   }
