@@ -4,9 +4,12 @@ import { coversPattern, isEveryone } from "../base/client-pattern.ts";
 import type { ToolProfile, ToolSettings } from "../config/contract.ts";
 import { isInside } from "./inside.ts";
 import { uselessTools } from "./rights.ts";
+import { OWNER_FILES } from "./workspace/owner-files.ts";
 
 export interface RightsCheckOptions {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
+  /** All clients have one conversation. */
+  readonly isShared?: boolean;
   /** Absolute path. */
   readonly workspace: string;
 }
@@ -14,9 +17,11 @@ export interface RightsCheckOptions {
 const NAME = "tools of clients";
 
 /** Where clients may do more than their owner can have meant, or less; one line for all that is well. */
-export function rightsChecks({ tools, workspace }: RightsCheckOptions): readonly Check[] {
+export function rightsChecks(options: RightsCheckOptions): readonly Check[] {
+  const { tools, workspace, isShared = false } = options;
   const { profiles, exec } = tools;
   const found = [
+    ...(isShared && (profiles.length > 0 || exec.allow_remote === true) ? [SHARED] : []),
     ...(exec.allow_remote === true ? [allowRemote(profiles)] : []),
     ...profiles.flatMap((profile, index) => {
       const about = { profile, before: profiles.slice(0, index), workspace, tools };
@@ -64,6 +69,15 @@ function allowRemote(profiles: readonly ToolProfile[]): Check {
   };
 }
 
+/** Words of one client are read, as something said before, with the rights of another. */
+const SHARED: Check = {
+  name: NAME,
+  result: "warn",
+  message:
+    "all clients share one conversation: what one of them says is read in the turns of those who may do more",
+  remedy: 'set session.dimensions to ["chat"]',
+};
+
 function neverReached({ profile: { pattern }, before }: About): Fault | undefined {
   const earlier = before.find((other) => coversPattern(other.pattern, pattern));
   if (earlier === undefined) return undefined;
@@ -82,7 +96,7 @@ function everyoneMayAct({ profile, workspace }: About): Fault | undefined {
     ...(write.some((folder) => !isInside(folder, workspace))
       ? ["write outside the workspace"]
       : []),
-    ...(write.some((folder) => isInside(join(workspace, "AGENT.md"), folder))
+    ...(write.some((path) => OWNER_FILES.some((name) => isInside(path, join(workspace, name))))
       ? ["change what the agent is told to be"]
       : []),
   ];

@@ -6,12 +6,16 @@ import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { modeChecks } from "../config/modes.ts";
 import { trustCheck } from "../mqtt/trust.ts";
+import { isShared } from "./conversations.ts";
 import { limitChecks } from "./limits-check.ts";
 
 export interface CheckUp {
   /** As they are dialled: a built-in broker's with its port. */
   readonly channels: readonly MqttChannel[];
-  readonly config: Pick<Config, "agents" | "tools" | "channels" | "gateway" | "model_list">;
+  readonly config: Pick<
+    Config,
+    "agents" | "tools" | "session" | "channels" | "gateway" | "model_list"
+  >;
   /** Files that nobody else should read. */
   readonly secretFiles: readonly string[];
 }
@@ -26,7 +30,11 @@ export async function checkUp({
   const found = [
     ...channels.map(trustCheck),
     ...limitChecks(config),
-    ...rightsChecks({ tools, workspace: agents.defaults.workspace }),
+    ...rightsChecks({
+      tools,
+      workspace: agents.defaults.workspace,
+      isShared: isShared(config.session),
+    }),
     await commandCheck(config),
     ...(await modeChecks(secretFiles)),
   ];

@@ -67,3 +67,8 @@ function goKeysOf(lane: string): readonly GoKey[] {
   if (client === undefined) return [];
   return isLocal(lane) ? keysOfSession(client) : keysOfClient(client);
 }
+
+/** Whether all clients share one conversation. */
+export function isShared({ dimensions }: Config["session"]): boolean {
+  return !dimensions.includes("chat") && !dimensions.includes("sender");
+}

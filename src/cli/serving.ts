@@ -14,6 +14,7 @@ import type { Broker } from "../mqtt/broker.ts";
 import { openChannel, type Channel } from "../mqtt/channel.ts";
 import { openAnswering } from "./answering.ts";
 import { checkUp, logChecks } from "./checks.ts";
+import { isShared } from "./conversations.ts";
 import { furnish } from "./furnish.ts";
 import { openState, temporaryState, type State } from "./state.ts";
 import { createTopics } from "./topics.ts";
@@ -123,7 +124,7 @@ function openChannels(
   { config, connectTimeoutMs, pid, log }: ServingOptions,
   { state, gateway }: Behind,
 ): readonly Channel[] {
-  const shared = isShared(config) ? { conversation: SHARED_CONVERSATION } : {};
+  const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
   return dialled.map((channel) => {
     const clientId = state.clientId(channel);
     return openChannel({
@@ -135,11 +136,6 @@ function openChannels(
       ...(clientId !== undefined && { clientId }),
     });
   });
-}
-
-/** Whether all clients share one conversation. */
-function isShared({ session: { dimensions } }: Config): boolean {
-  return !dimensions.includes("chat") && !dimensions.includes("sender");
 }
 
 /** The way back to the asker of a request of a former process: known as soon as the channels are open. */

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { chmod, chown, mkdir, readdir, readFile, realpath, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  realpath,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
@@ -130,6 +139,25 @@ describe("a command in a cage", await withBubblewrap(), () => {
     assert.match(await guest(`ls ${beside.path}`), /path outside working dir/);
     const owner = as({ read: [], write: [workspace] });
     assert.match(await owner("echo mine > AGENT.md"), /exit code 0/);
+  });
+
+  it("opens nothing by a link in a workspace that is reached by a link itself", async () => {
+    await using home = await temporaryFolder();
+    const [real, linked, disk] = ["real", "linked", "disk"].map((name) => join(home.path, name));
+    assert.ok(real !== undefined && linked !== undefined && disk !== undefined);
+    await Promise.all([mkdir(real), mkdir(disk)]);
+    await symlink(real, linked);
+    await symlink(disk, join(real, "jobs"));
+    await writeFile(join(real, "AGENT.md"), "the owner's words\n");
+    await using commands = await createCommands(CAGE, { workspace: linked });
+    const as = (write: readonly string[]) => {
+      const files = { read: [], write: write.map((name) => join(linked, name)) };
+      const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
+      return (command: string) => commands.tool.run({ command }, who);
+    };
+    assert.match(await as(["jobs"])(`echo a > ${disk}/a`), /Read-only|nonexistent/);
+    assert.deepEqual(await readdir(disk), []);
+    assert.match(await as(["."])("echo mine > AGENT.md"), /exit code 0/);
   });
 
   it("reaches no network and no service of this machine unless that is allowed", async () => {

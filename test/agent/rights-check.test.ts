@@ -20,6 +20,13 @@ function wide(profile: Partial<ToolProfile>): string {
   return lines([toolProfile(profile)]).join();
 }
 
+/** Of those who have one conversation. */
+function look(profiles: readonly ToolProfile[]): string {
+  return rightsChecks({ tools: toolSettings({ profiles }), workspace: "/w", isShared: true })
+    .map(({ message }) => message)
+    .join();
+}
+
 describe("a look at what clients may do", () => {
   it("finds nothing where nothing was said, and where profiles are narrow", () => {
     const profiles = [
@@ -44,8 +51,13 @@ describe("a look at what clients may do", () => {
     assert.match(wide({ tools: ["exec"] }), /warn .*everyone .* run commands/);
     assert.match(wide({ pattern: "**", tools: ["*"] }), /everyone .* use every tool/);
     assert.match(wide({ write: ["/srv"] }), /everyone .* write outside the workspace/);
-    assert.match(wide({ write: ["/w/claw"] }), /everyone .* change what the agent is told to be/);
-    assert.doesNotMatch(wide({ write: ["/w/claw/data"] }), /warn/);
+    assert.match(
+      wide({ write: ["/w/claw/skills/x"] }),
+      /everyone .* change what the agent is told to be/,
+    );
+    for (const write of ["/w/claw", "/w/claw/data"]) {
+      assert.doesNotMatch(wide({ write: [write] }), /warn/);
+    }
   });
 
   it("warns of publishing anywhere, and of folders above the workspace", () => {
@@ -60,6 +72,14 @@ describe("a look at what clients may do", () => {
       lines([toolProfile({ pattern: "a", write: ["/w"] })]).join(),
       /reaches all of \/w/,
     );
+  });
+
+  it("warns of one conversation for clients of different rights", () => {
+    assert.match(
+      look([toolProfile({ pattern: "a", tools: ["device"] })]),
+      /share one conversation/,
+    );
+    assert.doesNotMatch(look([]), /share/);
   });
 
   it("warns of a profile that nobody ever gets", () => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
 import type { Rights } from "../../rights.ts";
 import { FileFault } from "../files/fault.ts";
-import { locate, realWorkspace } from "../files/locate.ts";
+import { locate, realRights, realWorkspace } from "../files/locate.ts";
 import { cageOf } from "./cage/cage.ts";
 import { extentOf } from "./cage/extent.ts";
 import { blockedBy } from "./guard/guard.ts";
@@ -36,7 +36,7 @@ export async function prepared(
   if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
-  const extent = extentOf(rights, workspace);
+  const extent = extentOf(await realOf(rights, rules.workspace, workspace), workspace);
   const cage = await cageOf({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
   // Without a cage what may be read could be written, too.
   const beside = [...extent.writable, ...(cage === undefined ? [] : extent.readable)];
@@ -57,6 +57,15 @@ export async function prepared(
 export async function assertAllowed(text: string, options: GuardOptions): Promise<void> {
   const blocked = await blockedBy(text, options);
   if (blocked !== undefined) throw new FileFault(blocked);
+}
+
+/** Where the paths of a profile really lie; a workspace may be reached by a link. */
+async function realOf(
+  { files }: Pick<Rights, "files">,
+  workspace: string,
+  real: string,
+): Promise<Pick<Rights, "files">> {
+  return files === undefined ? {} : { files: await realRights(files, workspace, real) };
 }
 
 async function folderOf(path: string, { workspace, restrict }: Rules): Promise<string> {

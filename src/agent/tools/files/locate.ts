@@ -59,7 +59,7 @@ export async function realWorkspace(workspace: string): Promise<string> {
  * Where the paths of somebody's rights really lie. A link on the way to a folder of the workspace is not
  * followed: whoever can write there could make it lead anywhere. Outside it is the owner's.
  */
-async function realRights(
+export async function realRights(
   { read, write }: FileRights,
   workspace: string,
   realFolder: string,
