@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly home?: string;
   /** The configuration's file: no tool reads it. */
   readonly configFile?: string;
+  /** Further files that hold secrets: no tool reads them, either. */
+  readonly secretFiles?: readonly string[];
   /** The topics of the brokers of its channels, where it has any. */
   readonly topics?: Topics;
   /** What the device was like before; its owner closes it. */

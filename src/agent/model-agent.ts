@@ -33,6 +33,8 @@ export interface ModelAgentOptions {
   readonly rightsOf: RightsOf;
   readonly topics?: Topics;
   readonly configFile?: string;
+  /** Further files that hold secrets: no tool reads them, either. */
+  readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
   readonly log: Log;
   readonly veil: Veil;

@@ -23,6 +23,8 @@ export interface ToolboxOptions {
   readonly deviceTool: Tool;
   /** The configuration's file, which no tool may read. */
   readonly configFile?: string;
+  /** Further files that hold secrets: no tool reads them, either. */
+  readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
   readonly log: Log;
   /** Where there is a broker. */
@@ -54,7 +56,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     restrict,
     now: () => Date.now(),
     log,
-    secretFiles: config.channels.map(({ settings: { tls } }) => tls.key_file ?? ""),
+    secretFiles: secretFilesOf(options),
     ...(options.configFile !== undefined && { configFile: options.configFile }),
   });
   const holdsSecret = createLeakWatch(secretsIn(config));
@@ -92,7 +94,8 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
 }
 
 /** The file tools for somebody's rights; made once for each of the few rights that there are. */
-function createFilesFor({ config, workspace, configFile }: ToolboxOptions) {
+function createFilesFor(options: ToolboxOptions) {
+  const { config, workspace, configFile } = options;
   const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
     config.agents.defaults;
   const made = new Map<Rights["files"], readonly Tool[]>();
@@ -104,12 +107,19 @@ function createFilesFor({ config, workspace, configFile }: ToolboxOptions) {
       settings: config.tools,
       restrict,
       readOutside,
+      secretFiles: secretFilesOf(options),
       ...(files !== undefined && { rights: files }),
       ...(configFile !== undefined && { configFile }),
     });
     made.set(files, tools);
     return tools;
   };
+}
+
+/** Of a configuration that was read anew its keys count, too. */
+function secretFilesOf({ config, secretFiles = [] }: ToolboxOptions): readonly string[] {
+  const keys = config.channels.flatMap(({ settings: { tls } }) => tls.key_file ?? []);
+  return [...new Set([...secretFiles, ...keys])];
 }
 
 /** `tools.skills` switches the tool that reads them. */

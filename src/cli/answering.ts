@@ -18,6 +18,8 @@ export interface AnsweringOptions {
   /** The program's own folder. */
   readonly home?: string;
   readonly configFile?: string;
+  /** Further files that hold secrets: no tool reads them, either. */
+  readonly secretFiles?: readonly string[];
   /** Where the device's history outlives the process; in memory alone where it is left out. */
   readonly historyFile?: string;
   /** Reads the configuration anew, for `/reload`; without it there is none. */

@@ -285,6 +285,17 @@ describe("what is the program's own", () => {
     );
   });
 
+  it("is every file that a secret of the configuration lies in", async () => {
+    await using grounds = await createGrounds();
+    const file = join(grounds.outside, "broker-password");
+    await writeFile(file, THEIRS);
+    const tools = grounds.tools({ readOutside: true, secretFiles: [file] });
+    const path = "../outside/broker-password";
+    assert.match(await called(tools, "read_file", { path }), /own state or keys/);
+    const without = grounds.tools({ readOutside: true });
+    assert.match(await called(without, "read_file", { path }), new RegExp(THEIRS));
+  });
+
   it("is no matter of how a path begins", () => {
     const bounds = {
       workspace: "/w",

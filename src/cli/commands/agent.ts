@@ -27,11 +27,19 @@ export async function run(context: Context): Promise<number> {
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const log = await createCommandLog(context);
-  const { config, home, file } = await loadOrThrow(context, log, {});
+  const { config, home, file, secretFiles } = await loadOrThrow(context, log, {});
   const client = flags.text("session") ?? DEFAULT_SESSION;
   const channels = (): typeof config.channels => config.channels;
   const topics = createTopics({ channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log });
-  const agent = await openAgent({ config, log, home, configFile: file, topics, veil });
+  const agent = await openAgent({
+    config,
+    log,
+    home,
+    configFile: file,
+    secretFiles,
+    topics,
+    veil,
+  });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, { config, log, condense: agent.condense });
   const conversation: Conversation = {

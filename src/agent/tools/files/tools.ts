@@ -21,20 +21,23 @@ export interface FileToolOptions {
   readonly readOutside: boolean;
   /** The configuration's file. */
   readonly configFile?: string;
+  /** Further files that hold secrets. */
+  readonly secretFiles?: readonly string[];
   /** To what they are kept for who asks, beside all of that. */
   readonly rights?: FileRights;
 }
 
 /** The tools that read and write files, within the bounds of the settings. */
 export function createFileTools(options: FileToolOptions): readonly Tool[] {
-  const { workspace, settings, restrict, readOutside } = options;
+  const { workspace, settings, restrict, readOutside, configFile, secretFiles = [] } = options;
+  const keyFiles = configFile === undefined ? secretFiles : [configFile, ...secretFiles];
   const bounds: Bounds = {
     workspace,
     restrict,
     readOutside,
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
-    keyFiles: options.configFile === undefined ? [] : spellingsOf(options.configFile),
+    keyFiles: keyFiles.flatMap(spellingsOf),
     ...(options.rights && { rights: options.rights }),
   };
   const tools = [
