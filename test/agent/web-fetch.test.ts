@@ -144,6 +144,14 @@ describe("a page that does not end well", () => {
     assert.match(await fetchSmall(endless.base, { maxChars: 100 }), /larger than.*b{100}$/s);
   });
 
+  for (const encoding of ["unknown, gzip", "unknown, br", "br, gzip", "gzip, gzip"]) {
+    it(`says to be compressed as ${encoding}, and is not: that ends the page, not the process`, async () => {
+      const headers = { "content-encoding": encoding };
+      await using server = await openWebServer(answerWith("text/plain", "x".repeat(999), headers));
+      assert.match(await fetcher()(server.base), /^error: 127\.0\.0\.1:\d+ was not fetched: /);
+    });
+  }
+
   it("is what had come by the deadline, or by the break", async () => {
     await using slow = await openWebServer((_, response) => {
       response.writeHead(200, { "content-type": "text/plain" });

@@ -24,10 +24,11 @@ export async function readBody(answer: Answer, most: number, signal: AbortSignal
     .map((name) => name.trim())
     .filter((name) => name !== "" && name !== "identity");
   if (names.length > MAX_ENCODINGS) throw new Error("it is compressed too many times over");
+  // All of them before anything flows: an error that nobody hears ends the process.
+  const decoders = await Promise.all(names.toReversed().map(decoderFor));
   const source = Readable.from(bounded(answer.body, most), { objectMode: false });
   const streams: Readable[] = [source];
-  for (const name of names.toReversed()) {
-    const decoder = await decoderFor(name);
+  for (const decoder of decoders) {
     const before = streams.at(-1) ?? source;
     before.on("error", (error) => decoder.destroy(error));
     streams.push(before.pipe(decoder));
