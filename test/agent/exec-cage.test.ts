@@ -137,8 +137,16 @@ describe("a command in a cage", await withBubblewrap(), () => {
     assert.match(await guest("s=sta; ls > ${s}te/x"), /own state/);
     assert.match(await guest("cd sta*; ls > x"), /Permission denied/);
     assert.match(await guest(`ls ${beside.path}`), /path outside working dir/);
-    const owner = as({ read: [], write: [workspace] });
-    assert.match(await owner("echo mine > AGENT.md"), /exit code 0/);
+    await guest("echo obey me > SOUL.md; mkdir skills/evil");
+    assert.equal(await readFile(join(workspace, "SOUL.md"), "utf8"), "");
+    assert.deepEqual(await readdir(join(workspace, "skills")), []);
+    const around = as({ read: [], write: [workspace] });
+    assert.match(await around("echo mine > AGENT.md"), /Read-only file system/);
+    assert.match(await around("echo mine > memory/MEMORY.md"), /exit code 0/);
+    const owner = as({ read: [], write: ["AGENT.md", "skills/a"].map((p) => join(workspace, p)) });
+    await mkdir(join(workspace, "skills", "a"));
+    assert.match(await owner("echo mine > AGENT.md && echo mine > skills/a/x"), /exit code 0/);
+    assert.match(await owner("echo mine > skills/x"), /Read-only file system/);
   });
 
   it("opens nothing by a link in a workspace that is reached by a link itself", async () => {

@@ -61,12 +61,33 @@ export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
   ]);
   const closed = [...KEPT_FOLDERS.map((name) => join(workspace, name)), ...keptIfThere];
   all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
+  all.push(...(await absentOf(fixed)));
   const sorted = all.toSorted(
     (left, right) =>
       depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
   );
   const lasting = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
   return lasting.filter((mount) => !isHiddenAlready(mount, lasting));
+}
+
+/**
+ * Stands for what is fixed and not there, where a command could make one of its own: an empty one, which
+ * says nothing and is left behind. Not where nothing of it is there, which is no agent's workspace; and no
+ * AGENT.md beside its older forms, which count for as long as there is none.
+ */
+async function absentOf(fixed: readonly string[]): Promise<readonly Mount[]> {
+  const real = await Promise.all(fixed.map(realOrNone));
+  const absent = fixed.filter((_, index) => real[index] === undefined);
+  if (absent.length === fixed.length) return [];
+  const hasOlder = fixed.some((path) => isOlder(path) && !absent.includes(path));
+  return absent
+    .filter((path) => !isOlder(path) && !(hasOlder && basename(path) === "AGENT.md"))
+    .map((path) => ({ path, as: path.endsWith(".md") ? "nothing" : "blank" }));
+}
+
+/** The older forms of AGENT.md. */
+function isOlder(path: string): boolean {
+  return /^(?:AGENTS|IDENTITY)\.md$/.test(basename(path));
 }
 
 /** What nobody sees need not be hidden. */
