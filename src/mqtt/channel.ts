@@ -71,6 +71,11 @@ export interface ChannelOptions {
    * does not resolve the broker holds the request, and later ones are handed over all the same.
    */
   readonly onRequest: (request: ChannelRequest) => Promise<void>;
+  /**
+   * Whether a client may ask at all; everyone where it is left out. Of who may not, messages that are no
+   * requests are handed over as requests, too: what they hear is decided in one place.
+   */
+  readonly isServed?: (client: string) => boolean;
   /** Hears of each failed attempt to connect and of each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }

@@ -9,11 +9,12 @@ import type { Connection } from "./connection.ts";
 import type { Incoming } from "./message.ts";
 import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
 import { decodeRequest, readableId } from "./wire.ts";
+import type { AskedQuestion } from "./wire.ts";
 
 /** Answers to requests that were not understood, at the same time: a flood of nonsense costs no more. */
 const MAX_REFUSALS = 64;
 
-type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest">;
+type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "isServed">;
 
 /** Turns messages into requests; what is not one is answered with an error or, where it must be, ignored. */
 export function createReceiver(
@@ -33,7 +34,7 @@ export function createReceiver(
       return undefined;
     }
     const to = replyAddressOf(address, client, message, options.log);
-    const question = decodeRequest(message.payload, decoding);
+    const question = orNothing(decodeRequest(message.payload, decoding), client, options);
     if (question instanceof Failure) {
       const id = question.code === "bad_request" ? readableId(message.payload) : undefined;
       return refuse(client, id === undefined ? to : { ...to, id }, question);
@@ -53,6 +54,15 @@ export function createReceiver(
       reply: createReply(connection(), named, limits),
     });
   };
+}
+
+/** What is no request is one without words where it is of who may not ask. */
+function orNothing(
+  question: AskedQuestion | Failure,
+  client: string,
+  { isServed = () => true }: Receiving,
+): AskedQuestion | Failure {
+  return question instanceof Failure && !isServed(client) ? { text: "" } : question;
 }
 
 /** Answers what was not understood, with a bound on how many such answers are under way. */

@@ -141,3 +141,38 @@ it(
     assert.match(later.stdout, /^ok +client device1 of mqtt: was refused 1 times today$/m);
   },
 );
+
+it(
+  "who is denied hears forbidden once, whatever it sends, and cannot tell how it was understood",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryFolder();
+    const config = {
+      channel_list: {
+        mqtt: {
+          enabled: true,
+          type: "mqtt",
+          deny_from: ["device1"],
+          settings: { broker: broker.url, agent_id: "assistant" },
+        },
+      },
+    };
+    await writeConfig(home.path, config);
+    await using denied = await openTestDevice(broker.url, RESPONSE);
+    await using friend = await openTestDevice(broker.url, RESPONSE.replace("device1", "device2"));
+    await using gateway = await startGateway({ home: home.path });
+    const nonsense = ["{", "[1]", '{"text":""}', "x".repeat(300_000), '{"text":"/stop"}', "\u0000"];
+    for (let round = 0; round < 20; round += 1) {
+      for (const payload of nonsense) await denied.client.publishAsync(REQUEST, payload);
+    }
+    await friend.client.publishAsync(REQUEST.replace("device1", "device2"), '{"text":"/help"}');
+    await friend.message();
+    const heard = denied.texts().map((text) => JSON.parse(text).error.code);
+    assert.deepEqual(heard, ["forbidden"]);
+    gateway.kill("SIGTERM");
+    await gateway.ended;
+    const { stdout } = await picoclaw(["gateway", "--check"], { home: home.path });
+    assert.match(stdout, /^ok +mqtt today: 1 requests, 0 tokens, refused 120 forbidden$/m);
+  },
+);

@@ -83,6 +83,20 @@ describe("what is no request", () => {
     assert.equal(asked.requests.length, 0);
   });
 
+  it(
+    "is handed over as a request without words where it came from who may not ask",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, { isServed: () => false });
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, RESPONSE);
+      await device.client.publishAsync(REQUEST, "hello", { qos: 1 });
+      const { text, client } = await asked.request();
+      assert.deepEqual([text, client, device.messages.length], ["", "c1", 0]);
+    },
+  );
+
   it("is the text itself with plain_text", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, {
