@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
+import { veiledAnswerer, veiledCondenser } from "../../src/agent/veiled.ts";
+import { Failure } from "../../src/base/failure.ts";
+import { createVeil } from "../../src/base/veil.ts";
+import { collect } from "../support/agent-config.ts";
+
+const SECRET = "sk-secret-0123";
+const veil = createVeil([SECRET]);
+
+function turnOf(turn: Partial<Turn> = {}): Turn {
+  return { history: [], text: "?", client: "c", signal: new AbortController().signal, ...turn };
+}
+
+describe("an answer behind the veil", () => {
+  it("is streamed as it is remembered, whatever the pieces are", async () => {
+    const text = `the key: ${SECRET}, sk-sec`;
+    const said: Message[] = [
+      { role: "user", text: `is it ${SECRET}?` },
+      {
+        role: "assistant",
+        text,
+        toolCalls: [{ id: "1", name: "t", arguments: `{"k":"${SECRET}"}` }],
+      },
+      { role: "tool", callId: "1", name: "t", text: SECRET },
+    ];
+    const answer = veiledAnswerer(async function* (turn) {
+      for (const message of said) await turn.record?.(message);
+      for (const letter of text.split("")) yield letter;
+      return { messages: said, usage: { inputTokens: 1, outputTokens: 2 } };
+    }, veil);
+    const recorded: Message[] = [];
+    const record = async (message: Message): Promise<void> => void recorded.push(message);
+    const { pieces, result } = await collect(answer(turnOf({ record })));
+    const expected: Message[] = [
+      { role: "user", text: `is it ${SECRET}?` },
+      {
+        role: "assistant",
+        text: "the key: [FILTERED], sk-sec",
+        toolCalls: [{ id: "1", name: "t", arguments: '{"k":"[FILTERED]"}' }],
+      },
+      { role: "tool", callId: "1", name: "t", text: "[FILTERED]" },
+    ];
+    assert.equal(pieces.join(""), "the key: [FILTERED], sk-sec");
+    assert.ok(!pieces.includes(""), "no piece is empty");
+    assert.deepEqual(result, { messages: expected, usage: { inputTokens: 1, outputTokens: 2 } });
+    assert.deepEqual(recorded, expected);
+  });
+
+  it("that fails says so without secrets, after all that it had said", async () => {
+    const answer = veiledAnswerer(async function* () {
+      yield "so far sk-";
+      throw new Failure("model", `no ${SECRET}`, { why: SECRET, retryAfter: 3 });
+    }, veil);
+    const turn = answer(turnOf());
+    assert.deepEqual(await turn.next(), { value: "so far ", done: false });
+    assert.deepEqual(await turn.next(), { value: "sk-", done: false });
+    await assert.rejects(turn.next(), (thrown) => {
+      assert.ok(thrown instanceof Failure);
+      const { code, message, why, retryAfter } = thrown;
+      assert.deepEqual(
+        [code, message, why, retryAfter],
+        ["model", "no [FILTERED]", "[FILTERED]", 3],
+      );
+      return true;
+    });
+  });
+
+  it("says nothing more once it is aborted", async () => {
+    const stop = new AbortController();
+    const answer = veiledAnswerer(async function* (turn) {
+      yield "so far sk-";
+      stop.abort(new Failure("cancelled", "stopped"));
+      turn.signal.throwIfAborted();
+      return { messages: [] };
+    }, veil);
+    const turn = answer(turnOf({ signal: stop.signal }));
+    assert.equal((await turn.next()).value, "so far ");
+    await assert.rejects(turn.next(), { code: "cancelled" });
+  });
+
+  it("ends what it comes from when its reader leaves, or throws into it", async () => {
+    let ended = 0;
+    const endless: Answerer = async function* () {
+      try {
+        for (;;) yield "word ";
+      } finally {
+        ended += 1;
+      }
+    };
+    const answer = veiledAnswerer(endless, veil);
+    for await (const _piece of answer(turnOf())) break;
+    const turn = answer(turnOf());
+    await turn.next();
+    const reason = new Error("enough");
+    await assert.rejects(turn.throw(reason), (thrown) => thrown === reason);
+    assert.equal(ended, 2);
+  });
+});
+
+it("a summary behind the veil holds no secret", async () => {
+  const condense = veiledCondenser(
+    async () => ({ through: 3, summary: { role: "summary", text: `it was ${SECRET}` } }),
+    veil,
+  );
+  const condensed = await condense({ turns: [] }, new AbortController().signal);
+  assert.deepEqual(condensed, {
+    through: 3,
+    summary: { role: "summary", text: "it was [FILTERED]" },
+  });
+  const nothing = veiledCondenser(async () => undefined, veil);
+  assert.equal(await nothing({ turns: [] }, new AbortController().signal), undefined);
+});
