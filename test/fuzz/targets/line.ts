@@ -4,7 +4,7 @@ import { flagNames } from "../../../src/cli/line/flags.ts";
 import type { Flags } from "../../../src/cli/line/flags.ts";
 import { parseCommandLine } from "../../../src/cli/line/parse.ts";
 import { COMMANDS, namesOf } from "../../../src/cli/line/table.ts";
-import { kindOf, textOf } from "../target.ts";
+import { textOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
 /** One argument a line. */
@@ -27,10 +27,13 @@ function run(input: Uint8Array): string {
   return failure === undefined ? `runs ${line.command?.name}` : plainKind(failure.message);
 }
 
+const KINDS =
+  /unknown command|unknown flag|needs a value|is expected|does not take|needs <\w+>|takes no value|no command/;
+
 /** Without what somebody wrote. */
 function plainKind(message: string): string {
-  const words = kindOf(message).split(" ");
-  return `${words[0]} ${words.at(-2)} ${words.at(-1)}`.slice(0, 60);
+  const flag = flagNames().find((name) => message.startsWith(`--${name} `)) ?? "";
+  return `${flag} ${KINDS.exec(message)?.[0] ?? "other"}`;
 }
 
 const TEXTS = [
