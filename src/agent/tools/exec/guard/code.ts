@@ -1,13 +1,17 @@
 /** Words with which a language starts programs, deletes trees, or hides what it does. */
 const RUNNING =
-  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket)/i;
+  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket|mainmodule|constructor|worker_threads)|\bFunction\b|%x\W|\bvm\.|\bopen\b[^;\n]{0,200}\|/i;
+/** A module whose name is put together. */
+const IMPORTED = /\brequire\s*\((?!\s*['"][^'"+]*['"]\s*\))|\bimport\s*\(/;
 const CALLED = /\b(?:system|exec[lv]?[pe]?|spawn|fork|eval|unlink|qx|chr|backticks)\s*[("'{[/|!]/i;
 const CALLED_BARE = /\b(?:system|exec|eval)\s+["'$@\w]/i;
 const WRITTEN_OTHERWISE = /`|\\x[0-9a-f]{2}|\\u\{?0*[0-9a-f]{2}|\\[0-7]{3}/i;
 
 /** Whether a program's text given on the command line does more than compute, as far as words can tell. */
 export function codeRuns(code: string): boolean {
-  return [RUNNING, CALLED, CALLED_BARE, WRITTEN_OTHERWISE].some((words) => words.test(code));
+  return [RUNNING, CALLED, CALLED_BARE, WRITTEN_OTHERWISE, IMPORTED].some((words) =>
+    words.test(code),
+  );
 }
 
 /** Whether a program for awk runs others. */

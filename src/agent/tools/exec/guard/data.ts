@@ -11,7 +11,7 @@ export function dataOf(name: string, args: readonly Field[]): ReadonlySet<Field>
       return new Set(patternOf(args));
     case "jq":
     case "yq":
-      return new Set(args.filter(({ text }) => !text.startsWith("-")).slice(0, 1));
+      return new Set(filterOf(args));
     case "git":
     case "hg":
       return new Set(messagesOf(args));
@@ -29,6 +29,12 @@ function patternOf(args: readonly Field[]): readonly Field[] {
   if (args.some(({ text }) => /^-[a-zA-Z]*[ef]|^--(?:regexp|file|fi|re)/.test(text))) {
     return following(args, /^-e$/);
   }
+  return args.filter(({ text }) => !text.startsWith("-")).slice(0, 1);
+}
+
+/** A filter may come from a file, too. */
+function filterOf(args: readonly Field[]): readonly Field[] {
+  if (args.some(({ text }) => /^-[a-zA-Z]*[fL]|^--(?:from|slurp|raw)/.test(text))) return [];
   return args.filter(({ text }) => !text.startsWith("-")).slice(0, 1);
 }
 

@@ -31,6 +31,9 @@ function judgeShell(call: Call, judging: Judging): void {
     } else for (const field of operands) judgePath(field, judging);
     return;
   }
+  if (args.some(({ text }) => /^--(?:init-)?command|^-[a-z]*C/.test(text))) {
+    refusals.push(`${name}: ${UNKNOWN}`);
+  }
   for (const field of args) judgePath(field, judging);
   judgeFile(name, operands[0], judging);
   if (readsInput) judgeInput(name, input, judging, (text) => judging.script(text));
@@ -64,12 +67,13 @@ function judgeLanguage(call: Call, judging: Judging): void {
       refusals.push(`${name}: its text starts programs, deletes, or hides what it does`);
     }
   };
-  if (code?.isKnown === false) refusals.push(`${name}: ${UNKNOWN}`);
-  else if (code !== undefined) judgeText(code.text);
+  // One option of code may follow another.
+  if (code !== undefined) judgeText([code, ...operands].map(({ text }) => text).join("\n"));
   else {
     judgeFile(name, operands[0], judging);
     if (readsInput) judgeInput(name, input, judging, judgeText);
   }
+  if (code?.isKnown === false) refusals.push(`${name}: ${UNKNOWN}`);
   const module = args.findIndex(({ text }) => text === "-m");
   const [first, ...rest] = module < 0 ? [] : args.slice(module + 1);
   if (first !== undefined) judging.named(first, { ...call, args: rest, depth: call.depth + 1 });
@@ -87,7 +91,7 @@ function judgeAwk({ name, args }: Call, judging: Judging): void {
       `${name}: ${program.word.text} is not known; write it out`,
     );
   }
-  if (program !== undefined && awkRuns(program.text)) {
+  if (args.some(({ text }) => awkRuns(text))) {
     judging.findings.refusals.push(`${name}: its text starts programs or reads files`);
   }
   for (const field of args) {
@@ -99,20 +103,22 @@ function judgeAwk({ name, args }: Call, judging: Judging): void {
   }
 }
 
+/** `-e` and its script in one word. */
+const GLUED_SCRIPT = /^(?:-[a-zA-Z]*e(?=.)|--e[a-z]*=)/;
+
 function judgeSed({ name, args }: Call, judging: Judging): void {
   const scripts = args.filter(
     ({ text }, index) =>
-      /^(?:-[a-z]*e|--expression)$/.test(args[index - 1]?.text ?? "") ||
-      text.startsWith("--expression="),
+      /^(?:-[a-zA-Z]*e|--e[a-z]*)$/.test(args[index - 1]?.text ?? "") || GLUED_SCRIPT.test(text),
   );
-  const isGiven = args.some(({ text }) => /^(?:-[a-zA-Z]*[ef]|--expression|--file)/.test(text));
+  const isGiven = args.some(({ text }) => /^(?:-[a-zA-Z]*[ef]|--[ef])/.test(text));
   const first = args.find(({ text }) => !text.startsWith("-"));
   if (!isGiven && first !== undefined) scripts.push(first);
   for (const field of args) {
     if (!scripts.includes(field)) judgePath(field, judging);
     else {
       judging.mask(field, "_");
-      if (sedRuns(field.text.replace(/^--expression=/, ""))) {
+      if (sedRuns(field.text.replace(GLUED_SCRIPT, ""))) {
         judging.findings.refusals.push(`${name}: its script runs programs or writes files`);
       }
       if (!field.isKnown) {

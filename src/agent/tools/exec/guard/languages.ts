@@ -24,7 +24,6 @@ const CODE_OPTIONS: readonly (readonly [RegExp, RegExp])[] = [
     /^(?:rscript|julia|elixir|tclsh|osascript|guile|racket|sbcl|ghc|scala|groovy)$/,
     /^(?:-[eE]|--eval)/,
   ],
-  [/^(?:pwsh|powershell)(?:\.exe)?$/, /^-/],
 ];
 
 export function isShell(name: string): boolean {

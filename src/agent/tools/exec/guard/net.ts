@@ -14,19 +14,19 @@ const HIDDEN: readonly RegExp[] = [/\$\(/, /\$\{/, /`/, /[<>]\(/, /<<-?\s*["']?[
 /** What commands must not hold, each matched against the lower-cased command. */
 const DENIED: readonly RegExp[] = [
   // Deleting without asking, or whole trees.
-  program("rm", String.raw`\s(?:[^;&|]*\s)?-(?:[a-z]*[rf]|-recursive|-force)`),
-  program("find", String.raw`\s[^;&|]*\s-delete`),
+  program("rm", String.raw`\s(?:[^;&|]{0,500}\s)?-(?:[a-z]*[rf]|-recursive|-force)`),
+  program("find", String.raw`\s[^;&|]{0,500}\s-delete`),
   program("del|erase", String.raw`\s+/[fqs]`),
   program("rmdir|rd", String.raw`\s+/s`),
   // Disks and file systems.
   program("format", String.raw`\s+[a-z]:`),
   program(String.raw`mkfs(?:\.\w+)?|mke2fs|mkswap|diskpart|fdisk|parted|wipefs|blkdiscard`),
-  program("dd", String.raw`\s(?:[^;&|]*\s)?if=`),
+  program("dd", String.raw`\s(?:[^;&|]{0,500}\s)?if=`),
   /(?:>|\bof=|\btee\s(?:-\w+\s+)*)\s*\/dev\/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|loop|md|dm-|mapper|mtd|mem|kmem|port)/,
   // The machine.
   program("shutdown|reboot|poweroff|halt|telinit"),
   program("init", String.raw`\s+[06]\b`),
-  program("systemctl", String.raw`\s[^;&|]*(?:poweroff|reboot|halt|kexec|suspend|hibernate)`),
+  program("systemctl", String.raw`\s[^;&|]{0,500}(?:poweroff|reboot|halt|kexec|suspend|hibernate)`),
   // A function that calls itself twice.
   /(?:^|[\s;&|(){}])([^\s(){}|&;]{1,20})\s*\(\)\s*\{[^}]{0,200}\1\s*\|\s*\1\s*&/,
   // Text that becomes a command.
@@ -41,20 +41,20 @@ const DENIED: readonly RegExp[] = [
   // Other users and their rights.
   program("sudo|doas|pkexec|runuser"),
   first("su"),
-  program("chmod", String.raw`\s(?:[^;&|]*\s)?(?:[0-7]{3,4}|[augo]*\+[rwxt]*s)(?=$|\s)`),
+  program("chmod", String.raw`\s(?:[^;&|]{0,500}\s)?(?:[0-7]{3,4}|[augo]*\+[rwxt]*s)(?=$|\s)`),
   program("chown|chgrp"),
   program("kill|pkill|killall|taskkill"),
   // Software of the whole system.
-  program("npm", String.raw`\s[^;&|]*(?:\s-g|--global)\b`),
-  program("pip[0-9.]*", String.raw`\s[^;&|]*--user\b`),
+  program("npm", String.raw`\s[^;&|]{0,500}(?:\s-g|--global)\b`),
+  program("pip[0-9.]*", String.raw`\s[^;&|]{0,500}--user\b`),
   program(
     "apt|apt-get|aptitude|yum|dnf|zypper|apk|pacman|dpkg|rpm|snap",
-    String.raw`\s[^;&|]*\b(?:install|remove|purge|upgrade|update|add|del|dist-upgrade|-s\w*|-i|-u|-e)(?=$|[\s;&|])`,
+    String.raw`\s[^;&|]{0,500}\b(?:install|remove|purge|upgrade|update|add|del|dist-upgrade|-s\w*|-i|-u|-e)(?=$|[\s;&|])`,
   ),
-  program("docker|podman", String.raw`\s[^;&|]*\b(?:run|exec)\b`),
+  program("docker|podman", String.raw`\s[^;&|]{0,500}\b(?:run|exec)\b`),
   // Elsewhere.
   program("git", String.raw`(?:\s+-\S+(?:\s+[^-\s]\S*)?)*\s+push`),
-  program("git", String.raw`\s[^;&|]*\s--force`),
+  program("git", String.raw`\s[^;&|]{0,500}\s--force`),
   first("ssh|scp|sftp"),
 ];
 

@@ -3,7 +3,7 @@ import { refusalOfGit } from "./git.ts";
 
 /** A block device, or the memory of the machine. */
 export const DEVICE =
-  /\/dev\/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|loop|md|dm-|mapper|mtd|ubi|mem|kmem|port|sg\d|tcp\/|udp\/)/;
+  /\/dev\/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|loop|md|dm-|mapper|mtd|ubi|mem|kmem|port|sg\d|tcp\/|udp\/)|^\/proc\/sysrq/;
 
 interface Rule {
   readonly programs: ReadonlySet<string>;
@@ -37,7 +37,7 @@ const RULES: readonly Rule[] = [
   rule("init", /^[06]$/, "it stops the machine"),
   rule(
     "systemctl loginctl busctl",
-    /poweroff|reboot|halt|kexec|suspend|hibernate|^call$|^set-property$/,
+    /poweroff|reboot|halt|kexec|suspend|hibernate|^isolate$|rescue|emergency|runlevel|^call$|^set-property$/,
     "it stops the machine",
   ),
   rule("chmod", /^[0-7]{3,4}$|^[augo]*\+[rwxt]*s/, "it changes who may do what"),

@@ -39,6 +39,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ],
   ["dbus-send gdbus", "it asks services of the machine"],
   ["gdb expect ed ex", "it runs commands of its own"],
+  ["pwsh powershell wscript cscript mshta", "its text cannot be judged"],
   ["fc bind enable", "it runs what is not written here"],
 ];
 

@@ -1,5 +1,13 @@
 import { forEachChild } from "unbash";
-import type { Command, CommandNode, For, Select, SyntaxNode, Word } from "unbash";
+import type {
+  Command,
+  CommandNode,
+  For,
+  ParameterExpansionPart,
+  Select,
+  SyntaxNode,
+  Word,
+} from "unbash";
 import { areNames } from "./programs.ts";
 
 /** Part of a command that runs from top to bottom; nodes are numbered in their order. */
@@ -54,6 +62,11 @@ export function settingsIn(root: SyntaxNode): Settings {
     const within = node.type === "For" && words.length > 0 ? own : undefined;
     add(node.name.value, { values: words.length > 0 ? words : "anything", from, within });
   };
+  /** `${x:=value}`. */
+  const setByDefault = ({ parameter, operation }: ParameterExpansionPart, from: number): void => {
+    if (operation?.type !== "Default" || !operation.operator.endsWith("=")) return;
+    add(parameter, { values: [operation.operand], from, within: undefined });
+  };
   const visit = (node: SyntaxNode, { list, fed }: Visit): void => {
     const from = numbers.size;
     numbers.set(node, from);
@@ -68,6 +81,7 @@ export function settingsIn(root: SyntaxNode): Settings {
     });
     own.end = numbers.size;
     if (node.type === "For" || node.type === "Select") setByLoop(node, own, from);
+    if (node.type === "ParameterExpansion") setByDefault(node, from);
   };
   visit(root, { list: undefined, fed: undefined });
   return { of: settings, numbers, hasArguments };
