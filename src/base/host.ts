@@ -142,6 +142,26 @@ export function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean 
   }
 }
 
+/**
+ * Lets go of garbage now: left to themselves the runtimes let it grow to several times what is in use.
+ * Takes some 10 ms.
+ */
+export function collectGarbage(): void {
+  collector ??= createCollector();
+  collector();
+}
+
+let collector: (() => void) | undefined;
+
+function createCollector(): () => void {
+  const { Bun: bun }: { Bun?: { gc(force: boolean): void } } = globalThis;
+  if (bun !== undefined) return () => bun.gc(true);
+  // V8 hands its collector only to a context that is made after it was told to.
+  process.getBuiltinModule("node:v8").setFlagsFromString("--expose-gc");
+  const found: unknown = process.getBuiltinModule("node:vm").runInNewContext("gc");
+  return typeof found === "function" ? () => void found() : () => {};
+}
+
 /** Ends this process as kill -9 does: for tests of what survives it. */
 export function killNow(): void {
   process.kill(process.pid, "SIGKILL");

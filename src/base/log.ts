@@ -1,5 +1,6 @@
 import type { Output } from "./host.ts";
 import { jsonLine } from "./json.ts";
+import { createThinning } from "./thin.ts";
 import type { Veil } from "./veil.ts";
 import { visible } from "./visible.ts";
 
@@ -32,10 +33,17 @@ export interface LogOptions {
 export async function createLog(options: LogOptions): Promise<Log> {
   const write = options.format === "json" ? jsonWriter(options) : await textWriter(options);
   const least = LOG_LEVELS.indexOf(options.level);
+  const thin = createThinning();
   const at = (level: LogLevel) =>
     LOG_LEVELS.indexOf(level) < least
       ? () => {}
-      : (message: string, fields: LogFields = {}) => write(level, message, fields);
+      : (message: string, fields: LogFields = {}) => {
+          // What is of level info happens as often as the program works, and not as others like.
+          const kept = level === "info" ? { leftOut: 0 } : thin(message);
+          if (kept === undefined) return;
+          const more = kept.leftOut > 0 ? { left_out: kept.leftOut } : {};
+          write(level, message, { ...fields, ...more });
+        };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 

@@ -85,7 +85,7 @@ const WINDOW_MS = 10 * 60_000;
 const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const FORBIDDEN = { everyMs: 60_000, rows: 1024 };
 /** Fewer for one client than the transport has under way at once: refusals of a flood leave room for answers. */
-const REPLIES = { perLane: 16, inAll: 4096 };
+const REPLIES = { perLane: 16, inAll: 1024 };
 const ACCOUNTS = 4096;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {

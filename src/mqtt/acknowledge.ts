@@ -3,12 +3,18 @@ import { faultPoint } from "../base/faults.ts";
 
 /** The acknowledgements of one network connection: PUBACK for QoS 1, PUBREC for QoS 2. */
 export interface Acknowledgements {
-  /** The acknowledgement of that message leaves when this resolves, and not before those of earlier ones. */
-  wait(messageId: number, until: Promise<void>): void;
+  /**
+   * The acknowledgement of that message leaves when this resolves, and not before those of earlier ones.
+   * `bytes` are those of its payload, which somebody holds until then.
+   */
+  wait(messageId: number, until: Promise<void>, bytes: number): void;
 }
 
 /** Messages whose acknowledgement waits: some brokers send far more than the Receive Maximum they were told. */
-const HELD = 8192;
+const HELD = { 4: 4096, 5: 2048 } as const;
+/** More than this many of them must not have more than so many bytes together. */
+const FEW = 64;
+const HELD_BYTES = 16_777_216;
 
 /**
  * Lets acknowledgements wait while reading goes on. MQTT.js acknowledges where it hands a message over and
@@ -22,8 +28,10 @@ export function holdAcknowledgements(
   client: MqttClient,
   giveUp: (why: string) => void,
 ): Acknowledgements {
-  const due = new Map<number, Promise<void>>();
+  const most = HELD[client.options.protocolVersion === 5 ? 5 : 4];
+  const due = new Map<number, { readonly until: Promise<void>; readonly bytes: number }>();
   const held: Held[] = [];
+  const isTooMuch = createBound(most);
   const send = takeSending(client, (packet, sent) => {
     const id = packet.messageId ?? 0;
     if (id < 1) {
@@ -31,36 +39,69 @@ export function holdAcknowledgements(
       return true;
     }
     if (!WAITING.has(packet.cmd)) return false;
-    const until = due.get(id);
+    const { until, bytes = 0 } = due.get(id) ?? {};
     due.delete(id);
     if (until === undefined && held.length === 0) return false;
-    const one: Held = { packet, isReady: until === undefined, isRequest: until !== undefined };
+    const isRequest = until !== undefined;
+    const one: Held = { packet, bytes, isReady: !isRequest, isRequest };
     held.push(one);
     const ready = (): void => {
       one.isReady = true;
       flush();
     };
     until?.then(ready, ready);
-    if (held.length > HELD) {
+    if (isTooMuch(held.length, bytes)) {
       giveUp("too many requests wait to be stored: the broker is to hold them");
     }
     sent();
     return true;
   });
+  const flush = createFlush(client, () => {
+    if (held[0]?.isReady !== true) return false;
+    const one = held.shift();
+    isTooMuch(held.length, -(one?.bytes ?? 0));
+    if (one === undefined || !client.connected) return true;
+    send(one.packet);
+    if (one.isRequest) faultPoint("acknowledged");
+    return true;
+  });
+  return { wait: (messageId, until, bytes) => void due.set(messageId, { until, bytes }) };
+}
+
+/**
+ * Sends one after the other while there are any and the connection takes them: a broker that sends and does
+ * not read must not make us keep what we say in return.
+ */
+function createFlush(client: MqttClient, sendNext: () => boolean): () => void {
+  let waits = false;
   const flush = (): void => {
-    while (held[0]?.isReady === true) {
-      const one = held.shift();
-      if (one === undefined || !client.connected) continue;
-      send(one.packet);
-      if (one.isRequest) faultPoint("acknowledged");
-    }
+    while (!client.connected || !client.stream.writableNeedDrain) if (!sendNext()) return;
+    if (waits) return;
+    waits = true;
+    client.stream.once("drain", () => {
+      waits = false;
+      flush();
+    });
   };
-  return { wait: (messageId, until) => void due.set(messageId, until) };
+  return flush;
+}
+
+/** Says once that what is held is too much; is told of each change. */
+function createBound(most: number): (count: number, change: number) => boolean {
+  let bytes = 0;
+  let isOver = false;
+  return (count, change) => {
+    bytes += change;
+    const wasOver = isOver;
+    isOver ||= count > most || (count > FEW && bytes > HELD_BYTES);
+    return isOver && !wasOver;
+  };
 }
 
 interface Held {
   readonly packet: Packet;
   readonly isRequest: boolean;
+  readonly bytes: number;
   isReady: boolean;
 }
 

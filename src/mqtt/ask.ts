@@ -1,7 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import type { AnswerPart, Question } from "./contract.ts";
 import type { DeviceLine, Listener } from "./device.ts";
-import { createInbox, type Inbox } from "./inbox.ts";
+import { createInbox, MAX_TIMER_MS, type Inbox } from "./inbox.ts";
 import type { Incoming } from "./message.ts";
 import { createPartTaker, type Taken } from "./parts.ts";
 import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "./topics.ts";
@@ -23,10 +23,31 @@ type Event =
   | { readonly type: "lost"; readonly failure: Failure }
   | { readonly type: "restored" };
 
-type Told = Pick<Question, "client" | "text" | "id" | "stream" | "signal">;
+type Told = Pick<Question, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">;
 
 /** See `Device.tell`. */
-export async function tell({ connection, options }: DeviceLine, question: Told): Promise<void> {
+export async function tell(line: DeviceLine, question: Told): Promise<void> {
+  const { firstPartMs, signal } = question;
+  const late = new AbortController();
+  const timer = setTimeout(
+    () => late.abort(untaken(firstPartMs)),
+    Math.min(firstPartMs, MAX_TIMER_MS),
+  );
+  try {
+    await tellNow(line, { ...question, signal: AbortSignal.any([signal, late.signal]) });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function untaken(ms: number): Failure {
+  return new Failure("no_answer", `no answer within ${ms / 1000} s`, {
+    why: "the broker did not acknowledge the request",
+    remedy: "look at the broker's log, or wait longer with --timeout",
+  });
+}
+
+async function tellNow({ connection, options }: DeviceLine, question: Told): Promise<void> {
   const { client, text, id, stream } = question;
   const address = addressOf(options.channel.settings);
   const session = await connection.ready(question.signal);

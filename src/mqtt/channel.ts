@@ -1,5 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { isTold } from "../base/thin.ts";
 import type { MqttChannel } from "../config/contract.ts";
 import { dialAddressOf } from "./address.ts";
 import { createReply, type ReplyPart } from "./answer.ts";
@@ -81,7 +82,7 @@ export interface ChannelOptions {
 }
 
 const RECONNECT_MS = 5_000;
-/** A broker that speaks MQTT 5 is told not to send packets that are absurdly over the payload limit. */
+/** No packet that is absurdly over the payload limit is taken; a broker that speaks MQTT 5 is told so. */
 const PACKET_SLACK = 4;
 const LEAST_PACKET_BYTES = 1_048_576;
 
@@ -92,6 +93,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
   const receive = createReceiver(options, address, () => connection);
   const presence = createPresence(options, address);
+  const rises = createRises();
   const connection: Connection = openConnection({
     address: dialAddressOf(settings),
     settings,
@@ -100,13 +102,18 @@ export function openChannel(options: ChannelOptions): Channel {
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
+    shortens: true,
     log: taggedLog(log, channel.name),
     onMessage: receive,
     async onSession(session) {
       await session.subscribe([requestFilter(address)], settings.qos);
       if (!quiet) await presence.online(session);
       const { protocol } = session;
-      log.info("connected", { channel: channel.name, broker: settings.broker, mqtt: protocol });
+      log[rises() ? "info" : "debug"]("connected", {
+        channel: channel.name,
+        broker: settings.broker,
+        mqtt: protocol,
+      });
     },
     onLoss(failure) {
       presence.stop();
@@ -143,6 +150,20 @@ function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): str
 function awayFor({ channel, clientId }: ChannelOptions): ConnectionOptions["away"] & object {
   const { client_id, session_expiry_secs } = channel.settings;
   return { seconds: session_expiry_secs, anew: !client_id && clientId === undefined };
+}
+
+const CALM_MS = 60_000;
+
+/** Whether another connection is worth a line: not where they come and go all the time. */
+function createRises(): () => boolean {
+  let last = Number.NEGATIVE_INFINITY;
+  let times = 0;
+  return () => {
+    const now = performance.now();
+    times = now - last > CALM_MS ? 1 : times + 1;
+    last = now;
+    return isTold(times);
+  };
 }
 
 function packetLimit(maxPayloadBytes: number): number {

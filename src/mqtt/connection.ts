@@ -3,6 +3,7 @@ import { DefaultMessageIdProvider } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
+import { isTold } from "../base/thin.ts";
 import type { MqttSettings } from "../config/contract.ts";
 import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
 import { unreachable, type Refusal } from "./reasons.ts";
@@ -38,8 +39,10 @@ export interface ConnectionOptions {
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
   /** How long the broker keeps messages for us while we are away; `anew` forgets what a former process left. */
   readonly away?: { readonly seconds: number; readonly anew: boolean };
-  /** Bytes of the largest packet we take; 0 is any. */
+  /** Bytes of the largest packet we take. */
   readonly maximumPacketBytes: number;
+  /** Of an MQTT 3.1.1 broker a larger message is taken cut short, instead of cutting the connection. */
+  readonly shortens?: boolean;
   readonly log: Log;
   /** Says when the message may be acknowledged; undefined is at once. */
   readonly onMessage: (message: Incoming) => Promise<void> | undefined;
@@ -154,18 +157,39 @@ async function keepConnected(
   state: State,
 ): Promise<Failure | undefined> {
   const connect = protocolChooser(options, signal);
+  const tell = createTelling(options);
   while (!signal.aborted) {
     const refusal = await oneSession(options, connect, { state, signal });
     if (signal.aborted) return undefined;
     if (refusal.verdict !== "later") return refusal.failure;
     state.down(refusal.failure);
-    const { message, why } = refusal.failure;
-    const again = options.reconnectMs / 1000;
-    options.log.warn(message, { broker: options.settings.broker, why, again_in_s: again });
+    tell(refusal.failure);
     // Stopped while it waits: the loop's own condition ends it.
     await pause(options.reconnectMs, signal).catch(() => {});
   }
   return undefined;
+}
+
+/** A connection that stood for so long was well: what happens to it then is a new trouble. */
+const CALM_MS = 60_000;
+/** Failures of one trouble that are told apart. */
+const MOST_FAILURES = 16;
+
+/** Tells each failure, and the same one ever less often: a broker that is away for a week fills no disk. */
+function createTelling({ settings, reconnectMs, log }: ConnectionOptions) {
+  const told = new Map<string, number>();
+  let last = Number.NEGATIVE_INFINITY;
+  return ({ message, why, remedy }: Failure): void => {
+    const now = performance.now();
+    if (now - last > CALM_MS + reconnectMs || told.size > MOST_FAILURES) told.clear();
+    last = now;
+    const key = `${message}: ${why}`;
+    const times = (told.get(key) ?? 0) + 1;
+    told.set(key, times);
+    const again = { again_in_s: reconnectMs / 1000, ...(times > 1 && { times }) };
+    const fields = { broker: settings.broker, why, try: remedy, ...again };
+    log[isTold(times) ? "warn" : "debug"](message, fields);
+  };
 }
 
 type Connect = () => Promise<Session>;

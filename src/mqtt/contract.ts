@@ -12,8 +12,13 @@ export interface Device {
    * `unreachable`. An answer that is an error ends normally: its last part carries `error`.
    */
   readonly ask: (question: Question) => AsyncGenerator<AnswerPart, void>;
-  /** Publishes one request at QoS 1 and resolves when the broker has it; for `--no-wait`. */
-  tell(question: Pick<Question, "client" | "text" | "id" | "stream" | "signal">): Promise<void>;
+  /**
+   * Publishes one request at QoS 1 and resolves when the broker has it; for `--no-wait`. Throws a `Failure`
+   * of code `no_answer` where that takes longer than `firstPartMs`.
+   */
+  tell(
+    question: Pick<Question, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">,
+  ): Promise<void>;
   /** Requests and responses as they pass, and the state of the connection; ends with `signal`. No clients: all. */
   watch(options: WatchOptions): AsyncGenerator<Watched, void>;
   close(): Promise<void>;

@@ -24,6 +24,8 @@ export interface Listener {
 
 /** Milliseconds between attempts after a loss: somebody waits in front of a screen. */
 const RECONNECT_MS = 1_000;
+/** Far more than any answer has; what is larger is an attack on our memory. */
+const MAXIMUM_PACKET_BYTES = 16_777_216;
 
 /** Connects to the channel's broker as a stranger; throws `unreachable`, `refused` or `config`. */
 export async function openDevice(options: DeviceOptions): Promise<Device> {
@@ -52,7 +54,7 @@ function openLine(options: DeviceOptions): Line {
     clientId: randomClientId("picoclaw-cli"),
     connectTimeoutMs,
     reconnectMs: RECONNECT_MS,
-    maximumPacketBytes: 0,
+    maximumPacketBytes: MAXIMUM_PACKET_BYTES,
     log: quietLog(log),
     onMessage(message) {
       for (const listener of listeners.keys()) listener.message(message);

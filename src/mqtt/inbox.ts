@@ -1,5 +1,5 @@
 /** The longest time that a timer can count: a longer one would fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A bounded queue between callbacks and one async reader. */
 export interface Inbox<T> {

@@ -1,4 +1,8 @@
+import type { MqttClient } from "mqtt";
+import { ProtocolFault } from "./guard.ts";
 import { Lost } from "./message.ts";
+import { protocolBroken, refusalOf, unreachable, type Refusal } from "./reasons.ts";
+import type { Transport } from "./transport.ts";
 
 /** Lets work be given up as soon as the connection that it waits for is lost. */
 export interface LossGuard {
@@ -25,4 +29,57 @@ export function createLossGuard(lost: Promise<unknown>): LossGuard {
         work.then(resolve, reject).finally(() => waiting.delete(reject));
       }),
   };
+}
+
+const NO_CONNACK = "the broker closed the connection before it answered";
+
+/** Settles when the stream is closed, with the best reason that was heard before. */
+export function lossOf(client: MqttClient, transport: Transport): Promise<Refusal> {
+  let reason: Refusal | undefined;
+  let up = false;
+  client.once("connect", () => {
+    up = true;
+  });
+  client.on("error", (error) => {
+    reason ??= refusalOfError(error);
+    // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
+    client.stream.destroy();
+  });
+  client.on("disconnect", ({ reasonCode = 0 }) => {
+    reason ??= endedWith(reasonCode);
+    // MQTT 5 section 4.13: whoever says DISCONNECT closes, and some do not.
+    client.stream.destroy();
+  });
+  return new Promise((resolve) => {
+    client.on("close", () => {
+      const error = transport.error();
+      if (error instanceof ProtocolFault) {
+        resolve(protocolBroken(error.message));
+        return;
+      }
+      const wordless = (reason === undefined && error === undefined) || isReset(error);
+      const fallback = unreachable(
+        up ? "the connection to the broker was lost" : NO_CONNACK,
+        error?.message,
+      );
+      resolve({ ...(reason ?? fallback), hungUp: wordless && !up });
+    });
+  });
+}
+
+/** MQTT 5 section 3.14.2.1; below 0x80 it is no refusal, whatever a CONNACK of 3.1.1 means by such a number. */
+function endedWith(code: number): Refusal {
+  const what = "the broker ended the connection";
+  return code < 0x80 ? unreachable(what, `with reason code ${code}`) : refusalOf(code, what);
+}
+
+/** A peer that closes a socket with our CONNECT still unread in it sends a reset instead of an end. */
+function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
+  return error?.code === "ECONNRESET" || error?.code === "EPIPE";
+}
+
+function refusalOfError(error: Error & { code?: unknown }): Refusal {
+  if (typeof error.code === "number")
+    return refusalOf(error.code, "the broker refused the connection");
+  return unreachable("the connection failed", error.message);
 }

@@ -22,7 +22,15 @@ export interface Incoming {
   readonly qos: 0 | 1 | 2;
   readonly dup: boolean;
   readonly retain: boolean;
-  readonly properties: IPublishPacket["properties"] | undefined;
+  readonly properties: IncomingProperties | undefined;
+}
+
+/** What a request may carry beside its payload (MQTT 5 section 3.3.2.3). */
+export interface IncomingProperties {
+  readonly responseTopic?: string;
+  readonly correlationData?: Buffer;
+  /** Seconds. */
+  readonly messageExpiryInterval?: number;
 }
 
 /** The connection broke while something waited for it; whoever waits may try again on the next one. */

@@ -83,6 +83,15 @@ export function unreachable(message: string, why: string | undefined): Refusal {
   return { verdict: "later", failure };
 }
 
+/** The broker sent what MQTT does not allow; it may be none, or another one next time. */
+export function protocolBroken(what: string): Refusal {
+  const failure = new Failure("unreachable", "the broker broke the MQTT protocol", {
+    why: `it sent ${what}; the connection was cut`,
+    remedy: "check that the address is a broker's, and what stands between",
+  });
+  return { verdict: "later", failure };
+}
+
 /** What a broker's code means; an unknown code is tried again later. */
 export function refusalOf(code: number, what: string): Refusal {
   const reason = REASON_CODES[code] ?? RETURN_CODES[code];

@@ -1,11 +1,13 @@
+import type { Duplex } from "node:stream";
 import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { holdAcknowledgements } from "./acknowledge.ts";
 import { publishWith, subscribeWith, unheardIds, type SubscriptionWish } from "./exchange.ts";
-import { createLossGuard } from "./loss.ts";
-import type { Incoming, Outgoing, Published } from "./message.ts";
-import { refusalOf, unreachable, type Refusal } from "./reasons.ts";
+import { guardIncoming } from "./guard.ts";
+import { createLossGuard, lossOf } from "./loss.ts";
+import type { Incoming, IncomingProperties, Outgoing, Published } from "./message.ts";
+import { unreachable, type Refusal } from "./reasons.ts";
 import type { PublishTopic } from "./topics.ts";
 import type { Transport } from "./transport.ts";
 import { createIncomingStore, type Unreleased } from "./unreleased.ts";
@@ -39,8 +41,10 @@ export interface SessionOptions {
   /** Seconds. */
   readonly keepAlive: number;
   readonly connectTimeoutMs: number;
-  /** Bytes of the largest packet that we take, told to an MQTT 5 broker; 0 tells nothing. */
+  /** Bytes of the largest packet that we take, told to an MQTT 5 broker; a larger one cuts the connection. */
   readonly maximumPacketBytes: number;
+  /** Of an MQTT 3.1.1 broker, which cannot be told, a larger message is taken cut short instead. */
+  readonly shortens?: boolean;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
   /** The broker keeps what comes while we are away; undefined is a session that ends with its connection. */
   readonly keep?: { readonly seconds: number; readonly fresh: boolean };
@@ -77,7 +81,7 @@ export async function connectSession(
   signal: AbortSignal,
 ): Promise<Session> {
   const client = createClient(options);
-  const lost = lossOf(client, options);
+  const lost = lossOf(client, options.transport);
   let resumed = false;
   client.once("connect", ({ sessionPresent }) => {
     resumed = sessionPresent;
@@ -105,15 +109,15 @@ function createClient(options: SessionOptions): MqttClient {
     resubscribe: false,
     queueQoSZero: false,
     writeCache: false,
-    incomingStore: createIncomingStore(options.unreleased, handOver, (id, until) =>
-      acknowledgements.wait(id, until),
+    incomingStore: createIncomingStore(options.unreleased, handOver, (id, until, bytes) =>
+      acknowledgements.wait(id, until, bytes),
     ),
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     ...(options.protocol === 5 && { properties: connectProperties(options) }),
   };
-  const client = new MqttClient(() => options.transport.open(), settings);
+  const client = new MqttClient(() => guarded(options), settings);
   const acknowledgements = holdAcknowledgements(client, (why) => {
     options.log.error(why);
     client.stream.destroy();
@@ -121,13 +125,21 @@ function createClient(options: SessionOptions): MqttClient {
   client.handleMessage = (packet, done) => {
     // A message of QoS 2 was handed over when it came.
     const until = packet.qos === 2 ? undefined : handledBy(options, packet);
-    if (until !== undefined) acknowledgements.wait(packet.messageId ?? 0, until);
+    if (until !== undefined) {
+      acknowledgements.wait(packet.messageId ?? 0, until, packet.payload.length);
+    }
     done();
   };
   client.once("connect", ({ sessionPresent }) => {
     if (!sessionPresent) options.unreleased.clear();
   });
   return client;
+}
+
+function guarded({ transport, protocol, maximumPacketBytes, shortens }: SessionOptions): Duplex {
+  const isShortened = protocol === 4 && shortens === true;
+  const rules = { sender: "server", protocol, maximumPacketBytes, shortens: isShortened } as const;
+  return guardIncoming(transport.open(), rules);
 }
 
 /** A throw here would stop all further delivery. */
@@ -145,55 +157,30 @@ function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<voi
 function connectProperties({ maximumPacketBytes, keep }: SessionOptions) {
   return {
     receiveMaximum: RECEIVE_MAXIMUM,
-    ...(maximumPacketBytes > 0 && { maximumPacketSize: maximumPacketBytes }),
+    maximumPacketSize: maximumPacketBytes,
     ...(keep && { sessionExpiryInterval: keep.seconds }),
+  };
+}
+
+/**
+ * The properties that are read, each of its own type: the library makes a list of one that comes twice,
+ * which MQTT 5 section 3.3.2.3 forbids, and null of one that is cut off.
+ */
+function plainOf({
+  responseTopic,
+  correlationData,
+  messageExpiryInterval,
+}: NonNullable<IPublishPacket["properties"]>): IncomingProperties {
+  return {
+    ...(typeof responseTopic === "string" && { responseTopic }),
+    ...(Buffer.isBuffer(correlationData) && { correlationData }),
+    ...(typeof messageExpiryInterval === "number" && { messageExpiryInterval }),
   };
 }
 
 function incomingOf({ topic, payload, qos, dup, retain, properties }: IPublishPacket): Incoming {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-  return { topic, payload: bytes, qos, dup, retain, properties };
-}
-
-const NO_CONNACK = "the broker closed the connection before it answered";
-
-/** Settles when the stream is closed, with the best reason that was heard before. */
-function lossOf(client: MqttClient, options: SessionOptions): Promise<Refusal> {
-  let reason: Refusal | undefined;
-  let up = false;
-  client.once("connect", () => {
-    up = true;
-  });
-  client.on("error", (error) => {
-    reason ??= refusalOfError(error);
-    // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
-    if (client.connected) client.stream.destroy();
-  });
-  client.on("disconnect", ({ reasonCode = 0 }) => {
-    reason ??= refusalOf(reasonCode, "the broker ended the connection");
-  });
-  return new Promise((resolve) => {
-    client.on("close", () => {
-      const error = options.transport.error();
-      const wordless = (reason === undefined && error === undefined) || isReset(error);
-      const fallback = unreachable(
-        up ? "the connection to the broker was lost" : NO_CONNACK,
-        error?.message,
-      );
-      resolve({ ...(reason ?? fallback), hungUp: wordless && !up });
-    });
-  });
-}
-
-/** A peer that closes a socket with our CONNECT still unread in it sends a reset instead of an end. */
-function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
-  return error?.code === "ECONNRESET" || error?.code === "EPIPE";
-}
-
-function refusalOfError(error: Error & { code?: unknown }): Refusal {
-  if (typeof error.code === "number")
-    return refusalOf(error.code, "the broker refused the connection");
-  return unreachable("the connection failed", error.message);
+  return { topic, payload: bytes, qos, dup, retain, properties: properties && plainOf(properties) };
 }
 
 async function connected(

@@ -14,7 +14,7 @@ export type Unreleased = Map<number, Promise<void>>;
 export function createIncomingStore(
   unreleased: Unreleased,
   handOver: (packet: IPublishPacket) => Promise<void>,
-  wait: (messageId: number, until: Promise<void>) => void,
+  wait: (messageId: number, until: Promise<void>, bytes: number) => void,
 ): IStore {
   const nothing = new Store();
   const store: IStore = {
@@ -23,7 +23,7 @@ export function createIncomingStore(
         const known = packet.dup ? unreleased.get(packet.messageId) : undefined;
         const until = known ?? handOver(packet);
         unreleased.set(packet.messageId, until);
-        wait(packet.messageId, until);
+        wait(packet.messageId, until, packet.payload.length);
       }
       done();
       return store;

@@ -47,7 +47,7 @@ describe("what others see", () => {
       connectTimeoutMs: 2_000,
       reconnectMs: 100,
       will: { topic: statusTopic({ prefix: "/picoclaw", agent: "edge" }), payload: "offline" },
-      maximumPacketBytes: 0,
+      maximumPacketBytes: 1_048_576,
       log: readableLog(),
       onMessage: () => {},
       onSession: () => Promise.resolve(),

@@ -84,6 +84,7 @@ async function exchange(
     text,
     id,
     signal,
+    firstPartMs: flags.duration("timeout"),
     ...(flags.has("no-stream") ? { stream: false } : {}),
   };
   if (flags.has("no-wait")) {
@@ -92,7 +93,7 @@ async function exchange(
   }
   return ask({
     device,
-    question: { ...question, firstPartMs: flags.duration("timeout"), nextPartMs: NEXT_PART_MS },
+    question: { ...question, nextPartMs: NEXT_PART_MS },
     printer: createAnswerPrinter(form, host),
     now: () => performance.now(),
   });

@@ -1,0 +1,160 @@
+import type { Duplex, Writable } from "node:stream";
+import { createFrames, type OpenPacket } from "./frames.ts";
+import { createPace } from "./pace.ts";
+import type { PacketRules } from "./packet-rules.ts";
+
+/** The other side broke the protocol, and the connection was cut for it. */
+export class ProtocolFault extends Error {
+  override readonly name = "ProtocolFault";
+}
+
+export type GuardOptions = PacketRules & {
+  /** Milliseconds in which a packet must be whole once it has begun, beside those that its size allows. */
+  readonly packetMs?: number;
+};
+
+const PACKET_MS = 60_000;
+/** Acknowledgements in a second: each answers something of ours, and we never send so much. */
+const MOST_SMALL = 20_000;
+/** A link that carries less than this for so long is none that a packet gets through on. */
+const LEAST_BYTES_PER_MS = 4;
+
+/**
+ * Stands between a connection and the library that reads it, which buffers every packet whole, however
+ * large, before anything looks at it, and throws at some that are malformed. What must not come cuts the
+ * connection: its stream fails with a `ProtocolFault`.
+ */
+export function guardIncoming(stream: Duplex, options: GuardOptions): Duplex {
+  const cut = (reason: string): void => void stream.destroy(new ProtocolFault(reason));
+  const watch = watchPackets(options, cut);
+  stream.once("close", watch.stop);
+  const pipe = <Destination extends Writable>(destination: Destination): Destination => {
+    const feed = createFeed(stream, destination, cut);
+    stream.on("data", (chunk: Buffer) => watch.take(chunk, feed));
+    stream.once("end", () => destination.end());
+    return destination;
+  };
+  // The library reads through pipe() alone; a stream of its own in between would cost more than all the rest.
+  Reflect.set(stream, "pipe", pipe);
+  return stream;
+}
+
+/**
+ * Hands piece after piece to the destination, the next when the one before was taken in, and lets others
+ * have their turn in between: a flood must not keep signals and timers waiting.
+ */
+function createFeed(
+  stream: Duplex,
+  destination: Writable,
+  cut: (reason: string) => void,
+): PacketTaker {
+  const queue: Buffer[] = [];
+  const pace = createPace();
+  /** The cost of a piece, on average of those that came together. */
+  let each = 0;
+  let isBusy = false;
+  const next = (): void => {
+    if (isBusy || stream.destroyed) return;
+    const piece = queue.shift();
+    if (piece === undefined) return;
+    isBusy = true;
+    try {
+      destination.write(piece, taken);
+    } catch (error) {
+      cut(
+        `a packet that cannot be read (${error instanceof Error ? error.message : String(error)})`,
+      );
+    }
+  };
+  const taken = (): void => {
+    isBusy = false;
+    const wait = pace(each);
+    if (wait > 0) {
+      isBusy = true;
+      stream.pause();
+      setTimeout(goOn, wait);
+    } else goOn();
+  };
+  const goOn = (): void => {
+    isBusy = false;
+    if (queue.length > 0) setImmediate(next);
+    else if (stream.isPaused()) stream.resume();
+  };
+  return (pieces, cost) => {
+    each = cost / Math.max(pieces.length, 1);
+    queue.push(...pieces);
+    // What was left out altogether costs its time all the same.
+    if (!isBusy && pieces.length === 0) taken();
+    else next();
+    if (isBusy && queue.length > 0) stream.pause();
+  };
+}
+
+function createFloodGauge(): (small: number) => boolean {
+  let counted = 0;
+  let since = performance.now();
+  return (small) => {
+    const now = performance.now();
+    if (now - since > 1000) {
+      counted = 0;
+      since = now;
+    }
+    counted += small;
+    return counted > MOST_SMALL;
+  };
+}
+
+type PacketTaker = (pieces: readonly Buffer[], cost: number) => void;
+
+interface PacketWatch {
+  /** Hands on what may be handed on, and cuts the connection for the rest; nothing is handed on after that. */
+  take(chunk: Buffer, handOn: PacketTaker): void;
+  /** Bytes of a packet that is not whole yet, which its reader holds. */
+  readonly held: () => number;
+  readonly stop: () => void;
+}
+
+/** Follows the packets of one connection; `cut` is called once, at the first that must not come. */
+function watchPackets(
+  { packetMs = PACKET_MS, ...rules }: GuardOptions,
+  cut: (reason: string) => void,
+): PacketWatch {
+  const frames = createFrames(rules);
+  let isCut = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timed = 0;
+  const stop = (): void => {
+    clearTimeout(timer);
+    timed = 0;
+  };
+  const cutNow = (reason: string): void => {
+    if (isCut) return;
+    isCut = true;
+    stop();
+    cut(reason);
+  };
+  const time = (open: OpenPacket | undefined): void => {
+    if (open === undefined) {
+      if (timed > 0) stop();
+    } else if (open.number + 1 !== timed) {
+      stop();
+      timed = open.number + 1;
+      const ms = packetMs + open.size / LEAST_BYTES_PER_MS;
+      timer = setTimeout(() => cutNow(`a packet that was not whole after ${ms / 1000} s`), ms);
+      timer.unref();
+    }
+  };
+  const isFlood = createFloodGauge();
+  return {
+    take(chunk, handOn) {
+      if (isCut) return;
+      const { pieces, cost, small, fault } = frames.take(chunk);
+      if (isFlood(small)) cutNow(`more than ${MOST_SMALL} acknowledgements in a second`);
+      else handOn(pieces, cost);
+      if (fault === undefined) time(frames.open());
+      else cutNow(fault);
+    },
+    held: () => frames.open()?.held ?? 0,
+    stop,
+  };
+}

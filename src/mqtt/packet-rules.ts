@@ -1,0 +1,123 @@
+/** What may stand in the fixed header of a packet (MQTT 5 section 2.1). */
+export interface PacketRules {
+  readonly sender: "server" | "client";
+  readonly protocol: 4 | 5;
+  /** Bytes of the largest whole packet. */
+  readonly maximumPacketBytes: number;
+  /** Bytes of the largest first packet, while nobody knows who sends it. */
+  readonly maximumFirstBytes?: number;
+  /**
+   * A PUBLISH over the limit is handed on as if it ended there, and not held against the sender: an MQTT
+   * 3.1.1 broker cannot be told a limit, and a mere device could have the connection cut again and again.
+   */
+  readonly shortens?: boolean;
+}
+
+/** The fixed header of one packet, and its place in the stream. */
+export interface PacketHead {
+  /** The first byte: type and flags. */
+  readonly first: number;
+  /** Remaining Length. */
+  readonly length: number;
+  /** Bytes of the whole packet. */
+  readonly size: number;
+  readonly isFirst: boolean;
+}
+
+interface Bounds {
+  readonly least: number;
+  readonly most: number;
+}
+
+type Table = ReadonlyMap<number, Bounds>;
+
+const exactly = (bytes: number): Bounds => ({ least: bytes, most: bytes });
+const from = (bytes: number): Bounds => ({ least: bytes, most: Number.POSITIVE_INFINITY });
+
+const CONNECT = 1;
+const CONNACK = 2;
+export const PUBLISH = 3;
+const PUBACK = 4;
+const PUBREC = 5;
+const PUBREL = 6;
+const PUBCOMP = 7;
+const SUBSCRIBE = 8;
+const SUBACK = 9;
+const UNSUBSCRIBE = 10;
+const UNSUBACK = 11;
+const PINGREQ = 12;
+const PINGRESP = 13;
+const DISCONNECT = 14;
+
+/** Names by type (MQTT 5 section 2.1.2). */
+const NAMES = [
+  "packet of the reserved type 0",
+  ..."CONNECT CONNACK PUBLISH PUBACK PUBREC PUBREL PUBCOMP SUBSCRIBE SUBACK".split(" "),
+  ..."UNSUBSCRIBE UNSUBACK PINGREQ PINGRESP DISCONNECT AUTH".split(" "),
+];
+
+function acknowledgements(bounds: Bounds): [number, Bounds][] {
+  return [PUBACK, PUBREC, PUBREL, PUBCOMP].map((type) => [type, bounds]);
+}
+
+/** Remaining Length of what a server may send. AUTH is for those who asked for it, and we never do. */
+const FROM_SERVER: Readonly<Record<4 | 5, Table>> = {
+  4: new Map([
+    [CONNACK, exactly(2)],
+    [PUBLISH, from(2)],
+    ...acknowledgements(exactly(2)),
+    [SUBACK, from(3)],
+    [UNSUBACK, exactly(2)],
+    [PINGRESP, exactly(0)],
+  ]),
+  5: new Map([
+    // Two bytes are how a server that speaks 3.1.1 alone refuses MQTT 5.
+    [CONNACK, from(2)],
+    [PUBLISH, from(3)],
+    ...acknowledgements(from(2)),
+    [SUBACK, from(4)],
+    [UNSUBACK, from(4)],
+    [PINGRESP, exactly(0)],
+    [DISCONNECT, from(0)],
+  ]),
+};
+
+const FROM_CLIENT: Table = new Map([
+  [CONNECT, from(10)],
+  [PUBLISH, from(2)],
+  ...acknowledgements(exactly(2)),
+  [SUBSCRIBE, from(5)],
+  [UNSUBSCRIBE, from(4)],
+  [PINGREQ, exactly(0)],
+  [DISCONNECT, exactly(0)],
+]);
+
+/** Why a packet with this head must not come, or undefined where it may. */
+export function headFault(rules: PacketRules, head: PacketHead): string | undefined {
+  const type = head.first >> 4;
+  const name = NAMES[type] ?? "";
+  const bounds = (rules.sender === "server" ? FROM_SERVER[rules.protocol] : FROM_CLIENT).get(type);
+  const opening = rules.sender === "server" ? CONNACK : CONNECT;
+  if (head.isFirst && type !== opening) return `${name} before ${NAMES[opening]}`;
+  if (!head.isFirst && type === opening) return `a second ${name}`;
+  if (bounds === undefined) return `${name}, which a ${rules.sender} must not send`;
+  if (hasWrongFlags(head.first)) return `${name} with wrong flags`;
+  const { length } = head;
+  if (length < bounds.least || length > bounds.most) return `${name} of a wrong length (${length})`;
+  return undefined;
+}
+
+/** Why it is too large, or undefined where it is not. */
+export function sizeFault(rules: PacketRules, { size, isFirst }: PacketHead): string | undefined {
+  const first = rules.maximumFirstBytes ?? rules.maximumPacketBytes;
+  const most = isFirst ? Math.min(first, rules.maximumPacketBytes) : rules.maximumPacketBytes;
+  return size > most ? `a packet of ${size} bytes, where ${most} are the limit` : undefined;
+}
+
+/** MQTT 5 section 2.1.3: flags are reserved but for those of PUBLISH, where QoS 3 does not exist. */
+function hasWrongFlags(first: number): boolean {
+  const type = first >> 4;
+  if (type === PUBLISH) return (first & 0b0110) === 0b0110;
+  const wanted = type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE ? 0b0010 : 0;
+  return (first & 0b1111) !== wanted;
+}

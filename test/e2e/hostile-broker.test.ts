@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, describe, it } from "node:test";
+import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import {
+  FLOODS,
+  MISDEEDS,
+  startHostileBroker,
+  type HostileBroker,
+  type Misdeed,
+} from "../support/hostile-broker.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { picoclaw, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+
+/** MB of memory that the process has, or has had at most. */
+function memoryOf(pid: number, what: "VmRSS" | "VmHWM"): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(new RegExp(`^${what}:\\s+(\\d+)`, "m").exec(status)?.[1]) / 1024;
+}
+
+/** What a hostile broker may cost, in MB. */
+const GROWTH = 50;
+const onLinux = process.platform === "linux";
+
+/** A gateway with a channel at each hostile broker, and one at a good broker that it has to serve meanwhile. */
+interface Siege extends AsyncDisposable {
+  readonly gateway: Running;
+  readonly brokers: readonly HostileBroker[];
+  /** Asks through the good broker and waits for the answer; how many milliseconds that took. */
+  readonly ask: (agent: string, ms?: number) => Promise<number>;
+}
+
+const mqtt = (broker: string, agent_id: string) => ({
+  enabled: true,
+  type: "mqtt",
+  settings: { broker, agent_id },
+});
+
+async function besiege(
+  good: Mosquitto,
+  misdeeds: readonly Misdeed[],
+  first: "good" | "bad",
+): Promise<Siege> {
+  const home = await temporaryFolder();
+  const brokers = await Promise.all(
+    misdeeds.map((misdeed, index) => startHostileBroker(misdeed, `hall${index}`, good.port)),
+  );
+  for (const broker of brokers) broker.turn(first);
+  const channels = brokers.map(({ url }, index) => [`m${index}`, mqtt(url, `hall${index}`)]);
+  await writeConfig(home.path, {
+    channel_list: { ...Object.fromEntries(channels), good: mqtt(good.url, "good") },
+  });
+  const gateway = startPicoclaw(["gateway", "--drain", "1s", "--connect-timeout", "2s"], {
+    home: home.path,
+  });
+  const device = await openTestDevice(good.url, "/picoclaw/+/device/response");
+  await gateway.said('"channel":"good"');
+  let asked = 0;
+  return {
+    gateway,
+    brokers,
+    async ask(agent, ms = 20_000) {
+      const id = `q${(asked += 1)}`;
+      const begin = performance.now();
+      await until(
+        `${agent} answers ${id}: ${gateway
+          .stderr()
+          .split("\n")
+          .filter((line) => line.includes(`"${agent.replace("hall", "m")}"`))
+          .join("\n")}`,
+        async () => {
+          if (isAnswered(device, id)) return true;
+          await device.client.publishAsync(
+            `/picoclaw/${agent}/device/request`,
+            `{"text":"uptime","id":"${id}"}`,
+          );
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          return isAnswered(device, id);
+        },
+        ms,
+      );
+      return performance.now() - begin;
+    },
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]();
+      await device[Symbol.asyncDispose]();
+      for (const broker of brokers) await broker[Symbol.asyncDispose]();
+      await home[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Honest work, as a yardstick: a thousand clients that ask at once, and are answered. */
+async function work(broker: string): Promise<void> {
+  await using device = await openTestDevice(broker, "/picoclaw/good/+/response");
+  const ask = (index: number): Promise<unknown> => {
+    const topic = `/picoclaw/good/busy${index}/request`;
+    return device.client.publishAsync(topic, `{"text":"uptime","id":"b${index}"}`, { qos: 1 });
+  };
+  await Promise.all(Array.from({ length: 1000 }, (_, index) => ask(index)));
+  const done = (): number => device.texts().filter((text) => text.includes('"done":true')).length;
+  await until("a thousand answers", () => done() >= 1000);
+}
+
+function isAnswered(device: TestDevice, id: string): boolean {
+  return device
+    .texts()
+    .some((text) => text.includes(`"id":"${id}"`) && text.includes('"done":true'));
+}
+
+async function endsInTime(gateway: Running): Promise<void> {
+  const begin = performance.now();
+  gateway.kill("SIGTERM");
+  const { code, signal, stderr } = await gateway.ended;
+  assert.equal(code, 0, `${signal}: ${stderr.slice(-3000)}`);
+  assert.ok(performance.now() - begin < 8_000, `it took ${performance.now() - begin} ms to end`);
+}
+
+describe("a hostile broker", needsMosquitto, () => {
+  let good: Mosquitto;
+  before(async () => {
+    good = await startMosquitto();
+  });
+  after(() => good[Symbol.asyncDispose]());
+
+  it(`cannot crash the gateway, in ${MISDEEDS.length} ways at once, nor be in the way when a good one takes its place`, async () => {
+    await using siege = await besiege(good, MISDEEDS, "bad");
+    const { gateway, brokers, ask } = siege;
+    await ask("good");
+    const rested = onLinux ? memoryOf(gateway.pid, "VmRSS") : 0;
+    await until(
+      "each has done it, and most of them twice",
+      () =>
+        brokers.every((broker) => broker.struck() > 0) &&
+        brokers.filter((broker) => broker.connections() > 1).length > brokers.length / 2,
+    );
+    await ask("good", 2_000);
+    if (onLinux) {
+      const grown = memoryOf(gateway.pid, "VmHWM") - rested;
+      assert.ok(grown < GROWTH, `it grew by ${grown} MB`);
+    }
+    for (const broker of brokers) broker.turn("good");
+    await Promise.all(brokers.map((_, index) => ask(`hall${index}`)));
+    const log = gateway.stderr();
+    assert.ok(!log.includes("unexpected"), log);
+    for (const words of ["a second CONNACK", "more than four bytes", "268435460 bytes", "AUTH"]) {
+      assert.ok(log.includes(words), `the log names ${words}`);
+    }
+    await endsInTime(gateway);
+  });
+
+  it(`cannot make it grow by ${GROWTH} MB with ${FLOODS.length} floods, one after the other`, async () => {
+    await using siege = await besiege(good, FLOODS, "good");
+    const { gateway, brokers, ask } = siege;
+    await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
+    await work(good.url);
+    const rested = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+    for (const broker of brokers) broker.turn("armed");
+    await until("all are connected", () => brokers.every((broker) => broker.waiting() > 0), 30_000);
+    for (const [index, broker] of brokers.entries()) {
+      const atFirst = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+      broker.strike();
+      const waited = await ask("good", 5_000);
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      broker.turn("good");
+      const growth = onLinux ? memoryOf(gateway.pid, "VmHWM") - atFirst : 0;
+      const said = `${growth.toFixed(0)} MB more, another waited ${waited.toFixed(0)} ms: ${FLOODS[index]?.name}`;
+      assert.ok(growth < GROWTH, said);
+    }
+    await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
+    if (onLinux) {
+      // One after the other adds up a little, because a runtime gives memory back late.
+      const grown = memoryOf(gateway.pid, "VmHWM") - rested;
+      assert.ok(grown < 2 * GROWTH, `all together cost ${grown} MB`);
+    }
+    assert.ok(gateway.stderr().length < 1_000_000, "the log stays small");
+    await endsInTime(gateway);
+  });
+
+  it("is named by send and listen, which end", async () => {
+    await using home = await temporaryFolder();
+    const some = [...MISDEEDS, ...FLOODS].filter(({ name }) =>
+      /HTTP|noise|empty CONNACK|never ends|256 MB$|second CONNACK|says nothing at all/.test(name),
+    );
+    await Promise.all(
+      some.map(async (misdeed) => {
+        await using broker = await startHostileBroker(misdeed, "hall", good.port);
+        const flags = ["--broker", broker.url, "--agent", "hall", "--connect-timeout", "1s"];
+        const sent = await picoclaw(["send", ...flags, "-t", "2s", "c1", "hi"], {
+          home: home.path,
+        });
+        assert.ok([3, 4].includes(sent.code ?? -1), `${misdeed.name}: ${sent.code} ${sent.stderr}`);
+        assert.match(sent.stderr, /^error: .+/, misdeed.name);
+        const heard = await picoclaw(["listen", ...flags, "-n", "5", "--for", "2s"], {
+          home: home.path,
+        });
+        assert.ok(
+          [3, 4].includes(heard.code ?? -1),
+          `${misdeed.name}: ${heard.code} ${heard.stderr}`,
+        );
+      }),
+    );
+  });
+});

@@ -1,0 +1,234 @@
+import assert from "node:assert/strict";
+import { PassThrough, Writable } from "node:stream";
+import { describe, it } from "node:test";
+import { array, assert as check, constantFrom, integer, nat, oneof, property } from "fast-check";
+import { createFrames } from "../../src/mqtt/frames.ts";
+import { guardIncoming, ProtocolFault } from "../../src/mqtt/guard.ts";
+import type { PacketRules } from "../../src/mqtt/packet-rules.ts";
+import { digits, packet, publish } from "../support/hostile-broker.ts";
+import { until } from "../support/until.ts";
+
+const LIMIT = 1000;
+const ON_5: PacketRules = { sender: "server", protocol: 5, maximumPacketBytes: LIMIT };
+const ON_4: PacketRules = { ...ON_5, protocol: 4 };
+const CONNACK = { 4: packet(0x20, [0, 0]), 5: packet(0x20, [0, 0, 0]) };
+
+/** What is handed on of these bytes when they come in pieces of such sizes, and the fault, if any. */
+function through(rules: PacketRules, bytes: Buffer, sizes: readonly number[] = []) {
+  const frames = createFrames(rules);
+  const handedOn: Buffer[] = [];
+  let at = 0;
+  for (const size of [...sizes, bytes.length]) {
+    const taken = frames.take(bytes.subarray(at, at + size));
+    handedOn.push(...taken.pieces);
+    if (taken.fault !== undefined) return { fault: taken.fault, bytes: Buffer.concat(handedOn) };
+    at = Math.min(at + size, bytes.length);
+  }
+  return { bytes: Buffer.concat(handedOn), open: frames.open() };
+}
+
+const payload = (length: number): string => "x".repeat(length);
+
+describe("the frames of a stream", () => {
+  it("are handed on byte for byte, wherever the network cuts them", () => {
+    const one = oneof(
+      nat(LIMIT - 20).map((length) => publish(5, { topic: "a/b", payload: payload(length) })),
+      constantFrom(packet(0x40, [0, 1]), Buffer.from([0xd0, 0]), packet(0x62, [0, 1])),
+    );
+    const sizes = array(integer({ min: 1, max: 300 }), { maxLength: 30 });
+    check(
+      property(array(one, { maxLength: 200 }), sizes, (packets, cuts) => {
+        const bytes = Buffer.concat([CONNACK[5], ...packets]);
+        const { fault, bytes: handedOn, open } = through(ON_5, bytes, cuts);
+        assert.equal(fault, undefined);
+        assert.ok(handedOn.equals(bytes));
+        assert.equal(open, undefined);
+      }),
+    );
+  });
+
+  it("are not copied", () => {
+    const bytes = Buffer.concat([CONNACK[5], publish(5, { topic: "t" })]);
+    assert.equal(createFrames(ON_5).take(bytes).pieces[0], bytes);
+  });
+
+  it("come in pieces that a reader can take in one after the other", () => {
+    const many = Buffer.concat(
+      [CONNACK[5], ...Array.from({ length: 1000 }, () => [0xd0, 0])].map((some) =>
+        Buffer.from(some),
+      ),
+    );
+    const { pieces, cost } = createFrames(ON_5).take(many);
+    assert.ok(Buffer.concat(pieces).equals(many));
+    assert.ok(pieces.length >= 1000 / 64 && Math.max(...pieces.map(({ length }) => length)) <= 140);
+    assert.ok(cost >= 250);
+  });
+
+  it("over the limit are a fault on MQTT 5, and what came before is handed on", () => {
+    const size = LIMIT - 3 - 4;
+    const fits = publish(5, { topic: "a", payload: payload(size) });
+    assert.equal(fits.length, LIMIT);
+    const bytes = Buffer.concat([
+      CONNACK[5],
+      fits,
+      publish(5, { topic: "a", payload: payload(size + 1) }),
+    ]);
+    const { fault, bytes: handedOn } = through(ON_5, bytes);
+    assert.equal(fault, "a packet of 1001 bytes, where 1000 are the limit");
+    assert.equal(handedOn.length, 5 + LIMIT);
+  });
+
+  it("over the limit are cut short on 3.1.1, so that a device cannot have the connection cut", () => {
+    const rules = { ...ON_4, shortens: true };
+    const large = publish(4, { topic: "a", payload: payload(5000), qos: 1, id: 7 });
+    const bytes = Buffer.concat([CONNACK[4], large, packet(0x40, [0, 9])]);
+    for (const size of [1, 2, 3, 7, 500, 997, 5000, 6000]) {
+      const cuts = Array.from({ length: Math.ceil(bytes.length / size) }, () => size);
+      const { fault, bytes: handedOn } = through(rules, bytes, cuts);
+      assert.equal(fault, undefined);
+      const kept = handedOn.subarray(4, -4);
+      assert.ok(kept.length <= LIMIT && kept.length > LIMIT - 5, String(kept.length));
+      assert.ok(
+        kept.subarray(3, 8).equals(large.subarray(3, 8)),
+        "topic and id are those it came with",
+      );
+      assert.deepEqual([...handedOn.subarray(-4)], [0x40, 2, 0, 9]);
+    }
+    const suback = packet(0x90, [0, 1], Buffer.alloc(2000));
+    assert.match(through(rules, Buffer.concat([CONNACK[4], suback])).fault ?? "", /2005 bytes/);
+  });
+
+  it("are not whole, nor acknowledged, before all of them has come", () => {
+    const frames = createFrames({ ...ON_4, shortens: true });
+    const large = publish(4, { topic: "a", payload: payload(5000), qos: 1 });
+    const early = frames.take(Buffer.concat([CONNACK[4], large.subarray(0, -1)]));
+    const rest = frames.take(large.subarray(-1));
+    assert.equal(frames.open(), undefined);
+    assert.equal(
+      Buffer.concat(early.pieces).length + Buffer.concat(rest.pieces).length,
+      4 + 3 + LIMIT - 5,
+    );
+    assert.equal(Buffer.concat(rest.pieces).length, 1);
+  });
+
+  const faults: readonly (readonly [string, PacketRules, Buffer | readonly number[], RegExp])[] = [
+    ["a length of five bytes", ON_5, [0x20, 0xff, 0xff, 0xff, 0xff, 1], /more than four bytes/],
+    ["a PUBLISH before CONNACK", ON_5, publish(5, { topic: "a" }), /PUBLISH before CONNACK/],
+    ["a second CONNACK", ON_5, Buffer.concat([CONNACK[5], CONNACK[5]]), /second CONNACK/],
+    ["type 0", ON_5, Buffer.concat([CONNACK[5], Buffer.alloc(2)]), /reserved type 0/],
+    ["AUTH", ON_5, Buffer.concat([CONNACK[5], packet(0xf0, [0x18])]), /AUTH.*must not send/],
+    ["DISCONNECT on 3.1.1", ON_4, Buffer.concat([CONNACK[4], packet(0xe0)]), /DISCONNECT/],
+    ["QoS 3", ON_5, Buffer.concat([CONNACK[5], packet(0x36, [0, 1, 97, 0])]), /wrong flags/],
+    [
+      "an empty PUBACK",
+      ON_5,
+      Buffer.concat([CONNACK[5], packet(0x40)]),
+      /PUBACK of a wrong length/,
+    ],
+    [
+      "a long PUBACK on 3.1.1",
+      ON_4,
+      Buffer.concat([CONNACK[4], packet(0x40, [0, 1, 0])]),
+      /length/,
+    ],
+    ["a PINGRESP with a body", ON_5, Buffer.concat([CONNACK[5], packet(0xd0, [0])]), /PINGRESP/],
+    [
+      "a large first packet of a stranger",
+      { sender: "client", protocol: 4, maximumPacketBytes: LIMIT, maximumFirstBytes: 50 },
+      packet(0x10, Buffer.alloc(100)),
+      /102 bytes, where 50/,
+    ],
+    [
+      "a client that plays the server",
+      { sender: "client", protocol: 4, maximumPacketBytes: LIMIT },
+      Buffer.concat([packet(0x10, Buffer.alloc(20)), packet(0x90, [0, 1, 0])]),
+      /SUBACK, which a client/,
+    ],
+  ];
+  for (const [name, rules, bytes, fault] of faults) {
+    it(`is named: ${name}`, () => {
+      assert.match(through(rules, Buffer.from(bytes)).fault ?? "", fault);
+      const singly = Array.from({ length: bytes.length }, () => 1);
+      assert.match(through(rules, Buffer.from(bytes), singly).fault ?? "", fault);
+    });
+  }
+});
+
+/** A guarded stream whose reader takes one piece at a time, when it is told to. */
+function guarded(rules: PacketRules & { packetMs?: number }) {
+  const stream = new PassThrough();
+  const read: Buffer[] = [];
+  const waiting: (() => void)[] = [];
+  let failure: unknown;
+  stream.on("error", (error) => {
+    failure = error;
+  });
+  const slow = { on: false };
+  guardIncoming(stream, rules).pipe(
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        read.push(chunk);
+        if (slow.on) waiting.push(done);
+        else done();
+      },
+    }),
+  );
+  return { stream, slow, waiting, bytes: () => Buffer.concat(read), failure: () => failure };
+}
+
+describe("the guard in front of the client library", () => {
+  it("cuts a packet that is not whole in time, however it drips", async () => {
+    const { stream, failure } = guarded({ ...ON_5, packetMs: 60 });
+    stream.write(CONNACK[5]);
+    stream.write(Buffer.concat([Buffer.from([0x30]), digits(100)]));
+    const timer = setInterval(() => stream.write("x"), 10);
+    await until("it is cut", () => failure() !== undefined);
+    clearInterval(timer);
+    assert.ok(failure() instanceof ProtocolFault);
+    assert.match(String(failure()), /not whole after/);
+  });
+
+  it("does not count the time between packets", async () => {
+    const { stream, failure, bytes } = guarded({ ...ON_5, packetMs: 30 });
+    stream.write(CONNACK[5]);
+    await new Promise((resolve) => setTimeout(resolve, 90));
+    stream.write(Buffer.from([0xd0, 0]));
+    await until("it is read", () => bytes().length === 7);
+    assert.equal(failure(), undefined);
+  });
+
+  it("lets a slow reader have one piece at a time, all of them in order", async () => {
+    const { stream, slow, waiting, bytes } = guarded(ON_5);
+    slow.on = true;
+    const sent = Buffer.concat([
+      CONNACK[5],
+      ...Array.from({ length: 500 }, (_, index) => publish(5, { topic: "t", payload: `${index}` })),
+    ]);
+    for (let at = 0; at < sent.length; at += 777) stream.write(sent.subarray(at, at + 777));
+    await until("the first piece", () => waiting.length === 1);
+    assert.ok(bytes().length < sent.length / 2);
+    await until("all of it", () => {
+      assert.ok(waiting.length <= 1);
+      waiting.shift()?.();
+      return bytes().length === sent.length;
+    });
+    assert.ok(bytes().equals(sent));
+  });
+
+  it("survives a reader that throws, and cuts the connection", async () => {
+    const stream = new PassThrough();
+    let failure: unknown;
+    stream.on("error", (error) => {
+      failure = error;
+    });
+    const reader = new Writable({
+      write() {
+        throw new RangeError("out of bounds");
+      },
+    });
+    guardIncoming(stream, ON_5).pipe(reader);
+    stream.write(CONNACK[5]);
+    await until("it is cut", () => failure !== undefined);
+    assert.match(String(failure), /cannot be read \(out of bounds\)/);
+  });
+});
