@@ -2,8 +2,8 @@ import { VERSION } from "../base/version.ts";
 import type { Paint } from "./colour.ts";
 import { formatDuration } from "./duration.ts";
 import { EXIT_CODES } from "./exit.ts";
-import { type Flag, flagNamed, type FlagName } from "./line/flags.ts";
-import { type Command, COMMANDS, CONNECTION_FLAGS, GLOBAL_FLAGS } from "./line/table.ts";
+import { CONNECTION_FLAGS, type Flag, flagNamed, type FlagName } from "./line/flags.ts";
+import { type Command, COMMANDS, GLOBAL_FLAGS } from "./line/table.ts";
 
 export interface HelpOptions {
   readonly paint: Paint;

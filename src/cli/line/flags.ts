@@ -81,6 +81,12 @@ export const FLAGS = {
     choices: ["requests", "responses"],
     summary: "show only requests, or only responses",
   },
+  by: {
+    type: "choice",
+    value: "IDENTITY",
+    choices: ["user", "client"],
+    summary: "what the broker knows a device by: its user name (default) or its client id",
+  },
   message: {
     type: "string",
     letter: "m",
@@ -134,6 +140,21 @@ export const FLAGS = {
 } as const satisfies Record<string, Flag>;
 
 export type FlagName = keyof typeof FLAGS;
+
+/** Flags that override the configuration of a connection. */
+export const CONNECTION_FLAGS: readonly FlagName[] = [
+  "broker",
+  "agent",
+  "prefix",
+  "user",
+  "password-file",
+  "cafile",
+  "cert",
+  "key",
+  "insecure",
+  "mqtt",
+  "connect-timeout",
+];
 
 type NameOf<Kind> = {
   [Name in FlagName]: (typeof FLAGS)[Name] extends Kind ? Name : never;

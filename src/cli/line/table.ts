@@ -1,4 +1,5 @@
-import type { FlagName } from "./flags.ts";
+import { ACL } from "./acl.ts";
+import { CONNECTION_FLAGS, type FlagName } from "./flags.ts";
 
 export type CommandName =
   | "try"
@@ -7,6 +8,7 @@ export type CommandName =
   | "listen"
   | "agent"
   | "sessions"
+  | "acl"
   | "config"
   | "completion"
   | "version"
@@ -45,21 +47,6 @@ export interface Example {
 
 /** Flags that every command has. */
 export const GLOBAL_FLAGS: readonly FlagName[] = ["debug", "no-color", "help"];
-
-/** Flags that override the configuration of a connection. */
-export const CONNECTION_FLAGS: readonly FlagName[] = [
-  "broker",
-  "agent",
-  "prefix",
-  "user",
-  "password-file",
-  "cafile",
-  "cert",
-  "key",
-  "insecure",
-  "mqtt",
-  "connect-timeout",
-];
 
 const CLIENT_ARGUMENT = "A client id has 1 to 128 characters out of A-Z a-z 0-9 _ . : @ -";
 
@@ -267,6 +254,7 @@ export const COMMANDS: readonly Command[] = [
   LISTEN,
   AGENT,
   SESSIONS,
+  ACL,
   CONFIG,
   COMPLETION,
   VERSION_COMMAND,

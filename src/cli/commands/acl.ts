@@ -1,0 +1,22 @@
+import { accessList, ACL_BROKERS } from "../../mqtt/acl.ts";
+import { loadChannel } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { createCommandLog } from "../diagnostics.ts";
+
+/** The name of the gateway's user at the broker, where the configuration has none yet. */
+const GATEWAY = "picoclaw";
+
+/** `picoclaw acl mosquitto|emqx|hivemq|vernemq`: what the broker must enforce, as a file for it. */
+export async function run(context: Context): Promise<number> {
+  const { host, words, flags } = context;
+  const { settings } = await loadChannel(context, await createCommandLog(context));
+  const broker = ACL_BROKERS.find((name) => name === words[0]) ?? "mosquitto";
+  const list = accessList(broker, {
+    prefix: settings.topic_prefix,
+    agent: settings.agent_id,
+    gateway: settings.username?.reveal() || GATEWAY,
+    by: flags.choice("by") ?? "user",
+  });
+  await host.stdout.write(list);
+  return 0;
+}
