@@ -3,6 +3,7 @@ import { Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
 import { visible } from "../base/visible.ts";
 import type { MqttChannel } from "../config/contract.ts";
+import { certificateChecks } from "../mqtt/certificates.ts";
 import { openChannel } from "../mqtt/channel.ts";
 import { checkLine, checkUp } from "./checks.ts";
 import type { Context } from "./context.ts";
@@ -28,7 +29,8 @@ export async function check(options: ServingOptions, context: Context): Promise<
     }
     const { secretFiles = [] } = options;
     const looks = await checkUp({ channels, config, secretFiles });
-    for (const found of [...looks, ...(await usageChecks(config))]) {
+    const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
+    for (const found of [...looks, ...terms.flat(), ...(await usageChecks(config))]) {
       await context.host.stdout.write(checkLine(found));
       if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }

@@ -5,7 +5,7 @@ import type { Log } from "../base/log.ts";
 import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { modeChecks } from "../config/modes.ts";
-import { trustCheck } from "../mqtt/trust.ts";
+import { identityCheck, trustCheck } from "../mqtt/trust.ts";
 import { isShared } from "./conversations.ts";
 import { limitChecks } from "./limits-check.ts";
 
@@ -28,7 +28,7 @@ export async function checkUp({
 }: CheckUp): Promise<readonly Check[]> {
   const { tools, agents } = config;
   const found = [
-    ...channels.map(trustCheck),
+    ...channels.flatMap((channel) => [trustCheck(channel), identityCheck(channel)]),
     ...limitChecks(config),
     ...rightsChecks({
       tools,

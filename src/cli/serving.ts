@@ -12,6 +12,7 @@ import { SHARED_CONVERSATION } from "../gateway/names.ts";
 import type { Asker } from "../gateway/resume.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
+import { watchCertificates } from "../mqtt/certificates.ts";
 import { openChannel, type Channel } from "../mqtt/channel.ts";
 import { openAnswering } from "./answering.ts";
 import { checkUp, logChecks } from "./checks.ts";
@@ -54,7 +55,6 @@ export interface ServingOptions {
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
 export async function openServing(options: ServingOptions): Promise<Serving> {
   const { config, log, logContent, secretFiles = [] } = options;
-  const { defaults } = config.agents;
   if (options.keeps) await furnish(config, log);
   const state = options.keeps ? await openState(options) : temporaryState(config);
   const closing = [() => state.close()];
@@ -75,8 +75,8 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),
     log,
     logContent,
-    maxParallelTurns: defaults.max_parallel_turns,
-    turnTimeoutMs: defaults.turn_timeout_secs * 1000,
+    maxParallelTurns: config.agents.defaults.max_parallel_turns,
+    turnTimeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
     limits: config.gateway.limits,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
@@ -89,6 +89,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway });
   opened.resolve(channels);
+  closing.unshift(watchCertificates(dialled, log));
   return {
     dialled,
     problem: () => problemOf(channels) ?? gateway.problem(),

@@ -52,7 +52,8 @@ interface TlsOptions {
   readonly key?: Buffer;
 }
 
-async function tlsOptions(tls: TlsSettings): Promise<TlsOptions> {
+/** What a handshake takes; rejects with a `Failure` of code `config` for a file that cannot be read. */
+export async function tlsOptions(tls: TlsSettings): Promise<TlsOptions> {
   const [ca, cert, key] = await Promise.all([
     pemOf(tls.ca_file, "ca_file"),
     pemOf(tls.cert_file, "cert_file"),
@@ -81,7 +82,7 @@ async function pemOf(file: string | undefined, key: string): Promise<Buffer | un
 }
 
 /** Server Name Indication (RFC 6066 section 3) takes names, never addresses. */
-function serverName(tls: TlsSettings, host: string): { servername?: string } {
+export function serverName(tls: TlsSettings, host: string): { servername?: string } {
   if (tls.server_name !== undefined) return { servername: tls.server_name };
   return isIP(host) === 0 ? { servername: host } : {};
 }
