@@ -34,7 +34,8 @@ export function matchesFilter(filter: string, topic: string): boolean {
 
 /** Whether every topic that the inner filter matches is matched by the outer one, too. */
 export function coversFilter(outer: string, inner: string): boolean {
-  const [wide, narrow] = [outer.split("/"), inner.split("/")];
+  // The topic above `/#` would be empty, which none is.
+  const [wide, narrow] = [outer.split("/"), (inner === "/#" ? "/+/#" : inner).split("/")];
   if (isSystem(narrow) && isWild(wide)) return false;
   // The only one that covers all topics without being it.
   if (inner === "#") return outer === "#" || outer === "+/#";
