@@ -14,7 +14,7 @@ export interface Problem {
   readonly text: string;
 }
 
-const CHECK = "`picoclaw config validate` checks again";
+const CHECK = "`picoclaw gateway --check` checks again";
 
 /** All problems as one failure: the single one by itself, several with one line each in `why`. */
 export function failureOf(problems: readonly Problem[], file: string): Failure {
