@@ -11,7 +11,7 @@ const DAY_MS = 86_400_000;
 /** Time enough to renew. */
 const SOON_MS = 30 * DAY_MS;
 const HANDSHAKE_MS = 5_000;
-/** Before this the clock of a device was never set: it starts at 1970 without a battery. */
+/** Before this a clock has not been set: without a battery it starts at 1970. */
 const CLOCK_MS = Date.UTC(2024, 0, 1);
 
 /** From when to when something is valid, in milliseconds since the epoch. */
