@@ -157,6 +157,11 @@ describe("a frame", () => {
       "a\u200b",
       "<\u200d",
       "%3C",
+      "«",
+      "＜",
+      "⟪ ",
+      "❮-",
+      "<中",
     ];
     for (const piece of slow) {
       const text = piece.repeat(300_000 / piece.length) + " ".repeat(300_000);

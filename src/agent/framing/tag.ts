@@ -5,11 +5,17 @@ export const TAG = "data_only";
 export const BLUNT = "‹";
 
 /** Brackets that open a tag, or look like it, or are written as entities or escapes. */
-const OPENING =
-  /[<＜﹤〈〈⟨˂ᐸ❮❬⟪«≺≪⋖]|&(?:amp;)*(?:lt|LT|#0*60|#[xX]0*3[cC]);?|%3[cC]|\\u(?:003[cC]|\{0*3[cC]\})|\\x3[cC]/g;
+const BRACKETS = "<＜﹤〈〈⟨˂ᐸ❮❬⟪«≺≪⋖";
+const OPENING = new RegExp(
+  String.raw`[${BRACKETS}]|&(?:amp;)*(?:lt|LT|#0*60|#[xX]0*3[cC]);?|%3[cC]|\\u(?:003[cC]|\{0*3[cC]\})|\\x3[cC]`,
+  "g",
+);
 
-/** What may stand between a bracket and the name that it opens. */
-const BETWEEN = /[^\p{L}\p{N}@<＜&]*/uy;
+/**
+ * What may stand between a bracket and the name that it opens: no further bracket, which is looked at by
+ * itself, so that a row of them takes no longer than other texts.
+ */
+const BETWEEN = new RegExp(`[^\\p{L}\\p{N}@&${BRACKETS}]*`, "uy");
 /** Characters behind a bracket that are looked at: the name, written wide and with marks. */
 const WINDOW = 64;
 const NAME = TAG.replaceAll(/[^a-z]/g, "");
@@ -38,14 +44,22 @@ export function withoutTags(text: string): string {
 function isTag(text: string, from: number): boolean {
   BETWEEN.lastIndex = from;
   const start = from + (BETWEEN.exec(text)?.[0].length ?? 0);
-  // Almost no bracket gets further than this.
-  if (/[\0-\u007f]/.test(text.charAt(start)) && !/d/i.test(text.charAt(start))) return false;
-  return plainLetters(text.slice(start, start + WINDOW)).startsWith(NAME);
+  let found = 0;
+  // Almost no bracket gets further than the first letter.
+  for (const character of text.slice(start, start + WINDOW)) {
+    if (found === 0 && BRACKETS.includes(character)) return false;
+    for (const letter of plainLetters(character)) {
+      if (letter !== NAME[found]) return false;
+      found += 1;
+      if (found === NAME.length) return true;
+    }
+  }
+  return false;
 }
 
-/** Small Latin letters, whatever they are dressed as, and nothing between them. */
-function plainLetters(text: string): string {
-  const plain = text.normalize("NFKD").toLowerCase();
+/** Small Latin letters, whatever they are dressed as; "" for what is none. */
+function plainLetters(character: string): string {
+  const plain = character.normalize("NFKD").toLowerCase();
   const letters = Array.from(plain, (letter) => LOOKALIKES[letter] ?? letter);
   return letters.join("").replaceAll(/[^a-z]/g, "");
 }
