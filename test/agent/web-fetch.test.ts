@@ -87,6 +87,12 @@ describe("a page that is fetched", () => {
     assert.match(await fetcher()(server.base, { maxChars: 0 }), /^error: wrong arguments/);
   });
 
+  it("is looked through no further than for a few times of that, be it all blanks", async () => {
+    const body = `${"\r".repeat(200_000)}words`;
+    await using server = await openWebServer(answerWith("text/plain", body));
+    assert.match(await fetcher()(server.base), /only the first 50000 characters.\n\n\(no text\)$/);
+  });
+
   it("is read in its own encoding", async () => {
     const bytes = Uint8Array.from([0xcf, 0xf0, 0xe8, 0xe2, 0xe5, 0xf2]);
     await using server = await openWebServer(answerWith("text/plain; charset=windows-1251", bytes));

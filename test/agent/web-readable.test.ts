@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import { decodeEntities } from "../../src/agent/tools/web/html/entities.ts";
 import { lineOf, readableOf } from "../../src/agent/tools/web/html/readable.ts";
+import { tokensOf } from "../../src/agent/tools/web/html/tokens.ts";
 
 const base = new URL("https://site.test/a/b");
 const plain = async (html: string, most = 50_000): Promise<string> =>
@@ -147,6 +149,19 @@ describe("any page", () => {
   it("is read no further than is wanted", async () => {
     const text = await plain("<p>0123456789".repeat(100_000), 1000);
     assert.ok(text.length < 1100);
+  });
+
+  it("that is one text of megabytes comes in pieces, none of which holds up the rest, and says the same", () => {
+    const piece = "a&amp;b&#x1F600;😀&CounterClockwiseContourIntegral;&hellip;";
+    const html = piece.repeat(50_000);
+    for (const whole of [html, `<title>${html}</title>`, `x${html}`, `😀${html}`]) {
+      const texts = [...tokensOf(whole)].flatMap((token) =>
+        token.kind === "text" ? [token.text] : [],
+      );
+      assert.ok(texts.every((text) => text.length <= 16_384));
+      const words = whole.replaceAll(/<.*?>/g, "");
+      assert.ok(texts.join("") === decodeEntities(words), whole.slice(0, 10));
+    }
   });
 });
 

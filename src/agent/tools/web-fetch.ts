@@ -32,6 +32,8 @@ export interface WebFetchOptions {
 
 const FETCH_MS = 60_000;
 const MAX_CHARACTERS = 50_000;
+/** Characters of a page that is no HTML in which those are looked for: it may be all blanks and controls. */
+const LOOKED_AT = 4 * MAX_CHARACTERS;
 /** Room for what stands above the text, and for the word that it was cut. */
 const HEADER_CHARACTERS = 5_000;
 const DEFAULT_BYTES = 10_485_760;
@@ -134,9 +136,10 @@ async function told(page: Page, maxChars: number, settings: WebSettings): Promis
   const { title, text } = await readText(page, body, { maxChars, settings });
   const titles = title === "" ? [] : [`Title: ${title.slice(0, 300)}`];
   if (body.cut !== undefined) facts.push(`Note: ${CUTS[body.cut]}.`);
-  const plain = withoutControls(text).trim();
+  const plain = withoutControls(text.slice(0, LOOKED_AT)).trim();
   const shown = beginningOf(plain, maxChars);
-  if (shown.length < plain.length) facts.push(`Note: only the first ${maxChars} characters.`);
+  if (shown.length < plain.length || text.length > LOOKED_AT)
+    facts.push(`Note: only the first ${maxChars} characters.`);
   return `${[...error, ...titles, ...facts].join("\n")}\n\n${shown || "(no text)"}`;
 }
 

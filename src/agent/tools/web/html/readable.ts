@@ -29,8 +29,8 @@ const UNREADABLE: ReadonlySet<string> = new Set(
 /** Elements around what one came to read; kept where a page has nothing else. */
 const AROUND: ReadonlySet<string> = new Set("nav footer aside form button menu".split(" "));
 
-/** Tokens between two breaths: a page of 10 MB must not hold up everything else. */
-const BREATH = 5_000;
+/** Milliseconds between two breaths: a page of 10 MB must not hold up everything else. */
+const BREATH_MS = 8;
 
 /** What a person would read of a page: its headings, paragraphs, lists and tables as plain lines. */
 export async function readableOf(html: string, options: ReadableOptions): Promise<Readable> {
@@ -56,12 +56,13 @@ async function read(
 ): Promise<Readable> {
   const writer = createWriter(options);
   const state: State = { writer, around, inTitle: false, titles: 0, title: "" };
-  let count = 0;
+  let breathedAt = performance.now();
   for (const token of tokensOf(html)) {
     take(token, state);
     if (writer.length() > options.most) break;
-    count += 1;
-    if (count % BREATH === 0) await setImmediate();
+    if (performance.now() - breathedAt < BREATH_MS) continue;
+    await setImmediate();
+    breathedAt = performance.now();
   }
   return { title: plainLine(state.title), text: writer.text() };
 }

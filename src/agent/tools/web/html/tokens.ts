@@ -23,6 +23,10 @@ const RAW: ReadonlySet<string> = new Set([
 /** Raw elements in whose text entities count all the same. */
 const WITH_ENTITIES: ReadonlySet<string> = new Set(["title", "textarea"]);
 
+/** Characters of one text: a page that is nothing else comes in pieces, between which there is time. */
+const MAX_TEXT = 16_384;
+/** Characters of the longest entity that is known. */
+const MAX_ENTITY = 12;
 /** Characters of one tag; what is longer is cut there, so that a page cannot be one endless tag. */
 const MAX_TAG = 20_000;
 const MAX_ATTRIBUTES = 50;
@@ -33,7 +37,7 @@ export function* tokensOf(html: string): Generator<Token> {
   while (at < html.length) {
     const open = html.indexOf("<", at);
     const end = open === -1 ? html.length : open;
-    if (end > at) yield { kind: "text", text: decodeEntities(html.slice(at, end)) };
+    yield* textsOf(html, at, end, decodeEntities);
     if (open === -1) return;
     const tag = tagAt(html, open);
     if (tag.token !== undefined) yield tag.token;
@@ -41,13 +45,34 @@ export function* tokensOf(html: string): Generator<Token> {
     if (tag.token?.kind !== "start" || !RAW.has(tag.token.name)) continue;
     const { name } = tag.token;
     const close = endOfRaw(html, at, name);
-    const text = html.slice(at, close);
-    if (text !== "") {
-      yield { kind: "text", text: WITH_ENTITIES.has(name) ? decodeEntities(text) : text };
-    }
+    yield* textsOf(html, at, close, WITH_ENTITIES.has(name) ? decodeEntities : asItIs);
     yield { kind: "end", name };
     at = close;
   }
+}
+
+function* textsOf(
+  html: string,
+  start: number,
+  end: number,
+  decode: (text: string) => string,
+): Generator<Token> {
+  for (let at = start; at < end;) {
+    const to = at + MAX_TEXT < end ? wholeEnd(html, at + MAX_TEXT) : end;
+    yield { kind: "text", text: decode(html.slice(at, to)) };
+    at = to;
+  }
+}
+
+function asItIs(text: string): string {
+  return text;
+}
+
+/** At most there, and neither in an entity nor between the halves of a character. */
+function wholeEnd(html: string, end: number): number {
+  const entity = html.lastIndexOf("&", end - 1);
+  if (entity > end - MAX_ENTITY) return entity;
+  return /[\ud800-\udbff]/.test(html.charAt(end - 1)) ? end - 1 : end;
 }
 
 interface Tag {
