@@ -57,15 +57,17 @@ export function withGoSessions<S extends ConversationStore<Message>>(
   const folder = join(config.agents.defaults.workspace, "sessions");
   return adopting<Message, S>(store, async (lane) => {
     const { readGoSession } = await import("../store/go/session.ts");
-    return readGoSession(goKeysOf(lane), { folder, bounds: BOUNDS, log });
+    return readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
   });
 }
 
-function goKeysOf(lane: string): readonly GoKey[] {
-  if (lane === SHARED_CONVERSATION) return SHARED_KEYS;
+/** A session of that program does not say through which channel of MQTT its words came: among several it is nobody's. */
+function goKeysOf(lane: string, { channels }: Config): readonly GoKey[] {
   const client = clientOf(lane)?.client;
-  if (client === undefined) return [];
-  return isLocal(lane) ? keysOfSession(client) : keysOfClient(client);
+  if (client !== undefined && isLocal(lane)) return keysOfSession(client);
+  if (channels.length > 1) return [];
+  if (lane === SHARED_CONVERSATION) return SHARED_KEYS;
+  return client === undefined ? [] : keysOfClient(client);
 }
 
 /** Whether all clients share one conversation. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
@@ -172,5 +172,27 @@ describe("the state of a gateway", () => {
     const second = await open();
     assert.deepEqual(await second.store.history(kitchen), []);
     await second.close();
+  });
+
+  it("gives nobody the words of a client of another broker who calls itself the same", async () => {
+    await using home = await modelHome();
+    await writeGoSession(home.sessions, "agent:main:mqtt:direct:kitchen", "then");
+    const file = join(home.path, "config.json");
+    const former: unknown = JSON.parse(await readFile(file, "utf8"));
+    const settings = { broker: "tcp://127.0.0.1:1883", agent_id: "a" };
+    const channel = { type: "mqtt", enabled: true, settings };
+    const channel_list = { mqtt: channel, public: channel };
+    await writeFile(file, JSON.stringify({ ...Object(former), channel_list }));
+    const world = { env: { PICOCLAW_HOME: home.path }, home: home.path, cwd: home.path, flags: {} };
+    const loaded = await loadConfig(world);
+    assert.ok("config" in loaded);
+    const { config } = loaded;
+    assert.deepEqual(config.channels.map(({ name }) => name).toSorted(), ["mqtt", "public"]);
+    const state = await openState({ config, channels: config.channels, log: SILENT });
+    for (const { name } of config.channels) {
+      const lane = laneOf({ channel: name, client: "kitchen" });
+      assert.deepEqual(await state.store.history(lane), []);
+    }
+    await state.close();
   });
 });
