@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
+import { hangs, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   picoclaw,
@@ -112,6 +113,34 @@ it("try answers over the built-in broker and writes nothing", async () => {
   assert.match(tried.stdout, /^CPU usage is /);
   await assert.rejects(readFile(missing), { code: "ENOENT" });
 });
+
+it(
+  "try lets no other user of the machine ask meanwhile, in whosever name",
+  needsMosquitto,
+  async () => {
+    await using home = await temporaryFolder();
+    await using model = await startModelServer();
+    model.otherwise(hangs());
+    const model_list = [{ model_name: "m", model: "openai/m", api_base: model.base }];
+    const more = {
+      agents: { defaults: { model_name: "m" } },
+      model_list,
+      tools: { profiles: { workshop: { tools: ["*"] } } },
+    };
+    await writeConfig(home.path, quickConfig("embedded", {}, more));
+    await using tried = startPicoclaw(["try", "Wait"], { home: home.path });
+    await model.received(0);
+    const port = /^broker 127\.0\.0\.1:(\d+) /m.exec(tried.stderr())?.[1] ?? "";
+    for (const credentials of [[], ["-u", "try"], ["-u", "try", "-P", "try"]]) {
+      const topic = ["-t", "/picoclaw/assistant/workshop/request", "-m", "hello"];
+      await using other = startClient("mosquitto_pub", ["-p", port, ...credentials, ...topic]);
+      const { code, stderr } = await other.ended;
+      assert.notEqual(code, 0);
+      assert.match(stderr, /not authori[sz]ed/i);
+    }
+    assert.equal(model.requests.length, 1);
+  },
+);
 
 it("serves devices through the built-in broker", needsMosquitto, async () => {
   await using home = await temporaryFolder();

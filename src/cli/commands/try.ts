@@ -1,5 +1,6 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
+import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { openDevice } from "../../mqtt/device.ts";
 import { createAnswerPrinter } from "../answer.ts";
@@ -37,7 +38,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     createCommandLog(context),
   ]);
   if (loaded instanceof Failure) throw loaded;
-  const { config } = loaded;
+  const { config, home, file, secretFiles } = loaded;
   const serving = await openServing({
     config,
     channels: [channelFor(config)],
@@ -47,6 +48,9 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     pid: host.pid,
     keeps: false,
+    home,
+    configFile: file,
+    secretFiles,
   });
   try {
     return await exchange(serving.dialled[0], context, id);
@@ -55,19 +59,23 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
   }
 }
 
-/** The configured limits and streaming on a broker of our own, where nobody else is. */
+/**
+ * The configured limits and streaming on a broker of our own, where nobody else is: a password that is
+ * told to none keeps out the machine's other users, who could ask as a client that may run commands.
+ */
 function channelFor({ channels }: Config): MqttChannel {
   const [configured] = channels;
   if (configured === undefined) throw new Failure("internal", "there is no channel to try");
-  const { username: _user, password: _word, ...settings } = configured.settings;
   return {
     name: "try",
     allow_from: [],
     deny_from: [],
     admin_from: [],
     settings: {
-      ...settings,
+      ...configured.settings,
       ...ADDRESS,
+      username: new Secret(CLIENT),
+      password: new Secret(crypto.randomUUID()),
       broker: "embedded://127.0.0.1:0",
       client_id: "",
       qos: 1,
