@@ -51,6 +51,11 @@ export function unquotedText(faultOf: (text: string) => string | undefined) {
   );
 }
 
+/** A URL, which can hold a password, also where it is none by a slip. */
+export function address(allowed: string, accepts: (text: string) => boolean) {
+  return unquotedText((written) => (accepts(written) ? undefined : `allowed is ${allowed}`));
+}
+
 /** A whole number that `read` understands. */
 export function whole<T>(allowed: string, read: (number: number) => T | undefined) {
   return field(allowed, (found) => {

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { LogLevel } from "../base/log.ts";
 import type { ModelEntry } from "./contract.ts";
 import {
+  address,
   anyObject,
   choice,
   decimal,
@@ -135,7 +136,7 @@ export const MODEL = {
   custom_headers: v.optional(secretTable("an HTTP header of one line", isHeader), () => ({})),
   extra_body: v.optional(anyObject(), () => ({})),
   user_agent: or(text("text of one line", isHeaderText), ""),
-  proxy: or(text("an http, https or socks5 URL", isProxy), ""),
+  proxy: or(address("an http, https or socks5 URL", isProxy), ""),
   fallbacks: v.optional(texts(), () => []),
   rpm: or(integer(0, MANY), 0),
   thinking_level: or(choice("off, low, medium, high, xhigh or adaptive", THINKING_LEVELS), ""),

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { ToolProfile, ToolSettings, WebSettings } from "./contract.ts";
 import {
+  address,
   choice,
   field,
   flag,
@@ -74,9 +75,11 @@ const pattern = () => oneOrMore(field("a regular expression", readPattern));
 export const WEB = {
   enabled: or(flag(), true),
   provider: or(choice("auto, searxng, brave, tavily or duckduckgo", PROVIDERS), "auto"),
-  searxng: orEmpty(section({ ...search, base_url: or(text("an http or https URL", isUrl), "") })),
+  searxng: orEmpty(
+    section({ ...search, base_url: or(address("an http or https URL", isUrl), "") }),
+  ),
   brave: orEmpty(section(keyed)),
-  tavily: orEmpty(section({ ...keyed, base_url: or(text("an http or https URL", isUrl), "") })),
+  tavily: orEmpty(section({ ...keyed, base_url: or(address("an http or https URL", isUrl), "") })),
   duckduckgo: orEmpty(section(search)),
   proxy: or(text(), ""),
   fetch_limit_bytes: or(integer(0, GIB), 10_485_760),

@@ -67,6 +67,15 @@ describe("no secret is seen", () => {
       ([one, other]) => [mqttConfig({ broker: `u:${one}@:70000`, password: { x: other } }), ""],
       ([one, other]) => [{ model_list: [{ api_keys: [one, { x: other }] }] }, ""],
       ([one, other]) => [
+        {
+          model_list: [{ proxy: `u:${one}@b` }],
+          tools: {
+            web: { searxng: { base_url: `u:${other}@b` }, tavily: { base_url: `x ${one}` } },
+          },
+        },
+        "",
+      ],
+      ([one, other]) => [
         keyConfig(`file://${one}`),
         `model_list: {x: {api_keys: [${JSON.stringify(other)}]}}`,
       ],
