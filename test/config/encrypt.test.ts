@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { createDecipheriv, createHash, createHmac, hkdfSync } from "node:crypto";
 import {
+  chmod,
+  chown,
   lstat,
   mkdir,
   readdir,
@@ -137,6 +139,36 @@ describe("config encrypt", () => {
     assert.equal(await place.read(".security.yml"), SECURITY);
     assert.equal((await stat(join(place.path, ".security.yml"))).mode & 0o777, 0o644);
   });
+
+  it("reads back as it was behind a byte order mark, which stays", async () => {
+    await using place = await placeWith(`\ufeff${SECURITY}`);
+    const before = await place.secrets();
+    const done = await place.encrypt();
+    assert.ok(done.every(({ did }) => did === "encrypted"));
+    assert.deepEqual(await place.secrets(), before);
+    assert.ok((await place.read(".security.yml")).startsWith("\ufeff# whose"));
+  });
+
+  it(
+    "leaves a file of root's to the group of the one service that reads it",
+    { skip: process.getuid?.() !== 0 },
+    async () => {
+      await using place = await placeWith(SECURITY);
+      const file = join(place.path, ".security.yml");
+      await chown(file, 0, 12_345);
+      for (const [former, mode] of [
+        [0o640, 0o640],
+        [0o660, 0o600],
+        [0o644, 0o600],
+      ] as const) {
+        await writeFile(file, SECURITY);
+        await chmod(file, former);
+        await place.encrypt();
+        const { mode: now, gid } = await stat(file);
+        assert.deepEqual([now & 0o777, gid], [mode, 12_345]);
+      }
+    },
+  );
 
   it("moves secrets to files of their own with --to file, and overwrites none", async () => {
     await using place = await placeWith(SECURITY);

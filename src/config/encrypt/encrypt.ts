@@ -6,7 +6,7 @@ import type { CredentialSurroundings } from "../credential.ts";
 import { SECURITY } from "../files.ts";
 import { readText } from "../read.ts";
 import { pathText } from "../tree.ts";
-import { createPrivateFile, PRIVATE, replaceFile } from "./replace.ts";
+import { createPrivateFile, replaceFile } from "./replace.ts";
 import { textsOfJson, textsOfYaml } from "./scalars.ts";
 import type { PlacedText } from "./scalars.ts";
 import { secretTexts } from "./secret-texts.ts";
@@ -187,7 +187,7 @@ async function write(sheet: Sheet, edits: ReadonlyMap<PlacedText, string>): Prom
   const { file, source: former } = sheet;
   const text = await edited(sheet, edits);
   try {
-    await replaceFile(file, { former, text, mode: PRIVATE });
+    await replaceFile(file, { former, text });
   } catch (error) {
     throw unwritable(file, error);
   }
