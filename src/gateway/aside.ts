@@ -32,12 +32,14 @@ export interface Aside {
    * Resolves when that asker may be told that its request arrived.
    */
   share(request: Request, known: Known, how: "joined" | "repeated"): Promise<void>;
-  /** One sentence, whole; delivered when `stored` resolves. */
-  say(request: Request, text: string): Known;
+  /** One sentence, whole; delivered when `stored` resolves. `unlimited` where it cost the asker no token. */
+  say(request: Request, text: string, unlimited: boolean): Known;
 }
 
+const IGNORED = { outcome: "duplicate", duplicate: "ignored", unlimited: true } as const;
+
 type Heard = Omit<Known, "stored">;
-type Facts = Pick<Entry, "duplicate" | "failure" | "passedOver">;
+type Facts = Pick<Entry, "duplicate" | "failure" | "passedOver" | "unlimited">;
 
 export function createAside({ clock, log, ...options }: AsideOptions): Aside {
   const { replies, forbidden, tally, write } = options;
@@ -75,13 +77,13 @@ export function createAside({ clock, log, ...options }: AsideOptions): Aside {
     },
     share(request, known, duplicate) {
       if (!known.addresses.has(request.address)) {
-        const sent = send(request, known, { duplicate });
+        const sent = send(request, known, { duplicate, unlimited: duplicate === "joined" });
         // Who joins a turn is told with it; waiting for its end would hold up every request behind.
         return duplicate === "joined" ? known.stored : sent;
       }
-      write({ request, acceptedAt: clock.now(), outcome: "duplicate", duplicate: "ignored" });
+      write({ request, acceptedAt: clock.now(), ...IGNORED });
       return known.stored;
     },
-    say: (request, text) => sendNew(request, text, {}),
+    say: (request, text, unlimited) => sendNew(request, text, { unlimited }),
   };
 }

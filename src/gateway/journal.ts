@@ -18,6 +18,8 @@ export interface Entry {
   readonly attempt?: number | undefined;
   /** The request was known already: its answer goes to one more address, or was sent once more. */
   readonly duplicate?: "ignored" | "joined" | "repeated";
+  /** No limit holds how often this happens: it is told at the level whose lines are thinned. */
+  readonly unlimited?: boolean;
   /** The failure with all its facts. */
   readonly failure?: Failure | undefined;
   /** The turn was told to stop, did not, and was left behind. */
@@ -47,10 +49,14 @@ export function createJournal(
     const undelivered = entry.delivered === false || entry.delivery?.failure !== undefined;
     if (undelivered || (entry.outcome !== "ok" && entry.outcome !== "duplicate")) {
       log.warn(undelivered ? "answer not delivered" : "request failed", fields);
-    } else log.info(entry.outcome === "ok" ? "answered" : "duplicate", fields);
+    } else log[levelOf(entry)](entry.outcome === "ok" ? "answered" : "duplicate", fields);
     const stack = entry.failure && stackOf(entry.failure);
     if (stack !== undefined) log.debug("request failed at", { id: fields.id, stack });
   };
+}
+
+function levelOf({ unlimited = false }: Entry): "debug" | "info" {
+  return unlimited ? "debug" : "info";
 }
 
 function stackOf(failure: Failure): string | undefined {

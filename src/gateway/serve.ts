@@ -203,7 +203,7 @@ function stop<M>(
   { work, aside, dedupe }: Hands<M>,
 ): Promise<void> {
   const stopped = work.stop(laneOf(request));
-  const known = aside.say(request, stopped ? "Stopped." : "Nothing to stop.");
+  const known = aside.say(request, stopped ? "Stopped." : "Nothing to stop.", !remember);
   // A second delivery of this command must not stop what was asked after it.
   if (remember) {
     dedupe.begin(request, known);

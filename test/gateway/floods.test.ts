@@ -7,7 +7,7 @@ import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createRig, NO_LIMITS, shout, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, NO_LIMITS, shout, storeFacts } from "./setup.ts";
 
 const LIMITS = { ...NO_LIMITS, requests_per_minute: 60, burst: 5, queued: 32 };
 
@@ -51,6 +51,32 @@ describe("a flood", () => {
     assert.ok(calls < 101 * 6, `${calls} calls`);
     assert.ok((await store.meters()).length <= 103);
     await gateway.drain(0);
+  });
+
+  it("of /stop, or of one request again and again, which costs no token, fills no disk with the log", async () => {
+    const puppet = createPuppet();
+    const policy = { limits: { ...LIMITS, requests_per_minute: 1 } };
+    const { gateway, lines } = createRig(puppet.answer, { policy });
+    const flood = async (texts: readonly string[], facts = {}): Promise<void> => {
+      for (const text of texts) {
+        void gateway.accept(ask(text, facts).request);
+        await settled();
+      }
+    };
+    await flood(
+      Array.from({ length: 100 }, () => "one"),
+      { key: "k" },
+    );
+    await flood(
+      Array.from({ length: 100 }, () => "one"),
+      { key: "k", address: "/device/2" },
+    );
+    await flood(Array.from({ length: 100 }, () => "/stop"));
+    assert.deepEqual(puppet.began, ["one"]);
+    const thinned = lines.filter(({ level }) => level !== "info").length;
+    assert.ok(thinned > 200, `${thinned} lines`);
+    // What was paid for: four requests of the burst of five beside the one that ran.
+    assert.ok(lines.length - thinned <= 5, `${lines.length - thinned} lines`);
   });
 
   it("of one client at ten times its rate leaves every other client its own", async () => {
