@@ -42,12 +42,19 @@ function veiledTurned(turned: Turned, veil: Veil): Turned {
   return { ...turned, messages: turned.messages.map((message) => veiledMessage(message, veil)) };
 }
 
+/** A model chooses the names and the ids of calls, too. */
 function veiledMessage(message: Message, veil: Veil): Message {
   if (message.role === "user") return message;
   const text = veil.text(message.text);
+  if (message.role === "tool") {
+    return { ...message, text, name: veil.text(message.name), callId: veil.text(message.callId) };
+  }
   if (message.role !== "assistant" || message.toolCalls === undefined) return { ...message, text };
-  const toolCalls = message.toolCalls.map((call) =>
-    Object.assign({}, call, { arguments: veil.text(call.arguments) }),
-  );
+  const toolCalls = message.toolCalls.map((call) => ({
+    ...call,
+    id: veil.text(call.id),
+    name: veil.text(call.name),
+    arguments: veil.text(call.arguments),
+  }));
   return { ...message, text, toolCalls };
 }

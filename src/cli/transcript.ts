@@ -13,16 +13,17 @@ export function veiledTurn(
   turn: StoredTurn<Message>,
   veil: Pick<Veil, "text">,
 ): StoredTurn<Message> {
-  const messages = turn.messages.map((message): Message => {
-    const text = veil.text(message.text);
-    if (message.role !== "assistant" || message.toolCalls === undefined)
-      return { ...message, text };
-    const toolCalls = message.toolCalls.map((call) =>
-      Object.assign({}, call, { arguments: veil.text(call.arguments) }),
-    );
-    return { ...message, text, toolCalls };
-  });
-  return { ...turn, messages };
+  return { ...turn, messages: turn.messages.map((message) => veiledMessage(message, veil)) };
+}
+
+function veiledMessage(message: Message, veil: Pick<Veil, "text">): Message {
+  const text = veil.text(message.text);
+  if (message.role === "tool") return { ...message, text, name: veil.text(message.name) };
+  if (message.role !== "assistant" || message.toolCalls === undefined) return { ...message, text };
+  const toolCalls = message.toolCalls.map((call) =>
+    Object.assign({}, call, { name: veil.text(call.name), arguments: veil.text(call.arguments) }),
+  );
+  return { ...message, text, toolCalls };
 }
 
 /** For the eye: no control is obeyed, and no text can pass for another's line. */

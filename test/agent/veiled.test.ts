@@ -21,9 +21,13 @@ describe("an answer behind the veil", () => {
       {
         role: "assistant",
         text,
-        toolCalls: [{ id: "1", name: "t", arguments: `{"k":"${SECRET}"}` }],
+        toolCalls: [
+          { id: "1", name: "t", arguments: `{"k":"${SECRET}"}` },
+          { id: SECRET, name: `no ${SECRET}`, arguments: "" },
+        ],
       },
       { role: "tool", callId: "1", name: "t", text: SECRET },
+      { role: "tool", callId: SECRET, name: `no ${SECRET}`, text: "" },
     ];
     const answer = veiledAnswerer(async function* (turn) {
       for (const message of said) await turn.record?.(message);
@@ -38,9 +42,13 @@ describe("an answer behind the veil", () => {
       {
         role: "assistant",
         text: "the key: [FILTERED], sk-sec",
-        toolCalls: [{ id: "1", name: "t", arguments: '{"k":"[FILTERED]"}' }],
+        toolCalls: [
+          { id: "1", name: "t", arguments: '{"k":"[FILTERED]"}' },
+          { id: "[FILTERED]", name: "no [FILTERED]", arguments: "" },
+        ],
       },
       { role: "tool", callId: "1", name: "t", text: "[FILTERED]" },
+      { role: "tool", callId: "[FILTERED]", name: "no [FILTERED]", text: "" },
     ];
     assert.equal(pieces.join(""), "the key: [FILTERED], sk-sec");
     assert.ok(!pieces.includes(""), "no piece is empty");
