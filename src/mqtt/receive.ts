@@ -76,7 +76,7 @@ function createRefusal(
     const { code: outcome, message: reason } = failure;
     log[full ? "debug" : "warn"]("request failed", {
       channel: channel.name,
-      client,
+      client: client.slice(0, LONGEST_SHOWN),
       outcome,
       reason,
     });
@@ -84,7 +84,10 @@ function createRefusal(
     refusals += 1;
     return replyTo(to)({ text: failure.message, error: failure, done: true })
       .catch((error: unknown) => {
-        log.warn("an error answer was not delivered", { client, error: asFailure(error).message });
+        log.warn("an error answer was not delivered", {
+          client: client.slice(0, LONGEST_SHOWN),
+          error: asFailure(error).message,
+        });
       })
       .finally(() => {
         refusals -= 1;
