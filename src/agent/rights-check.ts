@@ -3,7 +3,7 @@ import type { Check } from "../base/check.ts";
 import { coversPattern, isEveryone } from "../base/client-pattern.ts";
 import type { ToolProfile, ToolSettings } from "../config/contract.ts";
 import { isInside } from "./inside.ts";
-import { uselessTools } from "./rights.ts";
+import { isSwitchedOff, uselessTools } from "./rights.ts";
 import { OWNER_FILES } from "./workspace/owner-files.ts";
 
 export interface RightsCheckOptions {
@@ -131,8 +131,7 @@ function namesWhatIsOff({ profile, tools: { off, exec } }: About): Fault | undef
   const { tools: names } = profile;
   const useless = new Set(uselessTools(profile));
   const isOff = (name: string): boolean =>
-    off.has(name === "use_skill" ? "skills" : name) ||
-    (name === "exec" && exec.allow_remote === false);
+    isSwitchedOff(name, off) || (name === "exec" && exec.allow_remote === false);
   const switched = names.filter(isOff);
   const empty = names.filter((name) => useless.has(name));
   if (switched.length > 0) {

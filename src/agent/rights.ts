@@ -57,7 +57,7 @@ const DEFAULT: Rights = {
 };
 
 export interface RightsSettings {
-  readonly tools: Pick<ToolSettings, "profiles" | "exec">;
+  readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
   /** Absolute path. */
   readonly workspace: string;
 }
@@ -68,20 +68,31 @@ export type RightsOf = (asker: Asker) => Rights;
 /**
  * The rights that a configuration gives: everything to who is at this machine; to all others what the
  * first profile says whose pattern means the client. Without one: everything where `tools.exec.allow_remote`
- * is said to be true, else next to nothing.
+ * is said to be true, else next to nothing. What is switched off is nobody's, be it asked for in a command.
  */
 export function createRights({ tools, workspace }: RightsSettings): RightsOf {
-  const { profiles, exec } = tools;
+  const { profiles, exec, off } = tools;
   const canRun = exec.allow_remote !== false;
   const known = profiles.map((profile) => ({
     pattern: profile.pattern,
-    rights: rightsOfProfile(profile, { workspace, canRun }),
+    rights: without(off, rightsOfProfile(profile, { workspace, canRun })),
   }));
-  const otherwise = exec.allow_remote === true ? EVERYTHING : DEFAULT;
+  const everything = without(off, EVERYTHING);
+  const otherwise = exec.allow_remote === true ? everything : without(off, DEFAULT);
   return ({ client, isRemote = false }) => {
-    if (!isRemote) return EVERYTHING;
+    if (!isRemote) return everything;
     return known.find(({ pattern }) => matchesPattern(pattern, client))?.rights ?? otherwise;
   };
+}
+
+function without(off: ReadonlySet<string>, rights: Rights): Rights {
+  if (off.size === 0) return rights;
+  return { ...rights, allows: (tool) => !isSwitchedOff(tool, off) && rights.allows(tool) };
+}
+
+/** Whether the settings switch a tool off; what models call `use_skill` is `tools.skills` there. */
+export function isSwitchedOff(tool: string, off: ReadonlySet<string>): boolean {
+  return off.has(tool === "use_skill" ? "skills" : tool);
 }
 
 /** Under what something is kept for somebody: no two askers have the same, whatever their names hold. */

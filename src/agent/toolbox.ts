@@ -3,6 +3,7 @@ import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
 import type { Fetch } from "./model/contract.ts";
+import { isSwitchedOff } from "./rights.ts";
 import type { Rights } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createExec } from "./tools/exec.ts";
@@ -63,7 +64,6 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const search = createWebSearch({ settings: settings.web, fetch, log, holdsSecret });
   const skills = createSkillTool(workspace);
   const filter = createSecretFilter(options.veil, settings);
-  const isOn = ({ name }: Tool): boolean => !settings.off.has(nameInSettings(name));
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),
@@ -85,7 +85,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       ];
       const wanted = all.filter((tool) => {
         const isChosen = chosen === undefined || chosen.includes(tool.name);
-        return isChosen && isOn(tool) && rights.allows(tool.name);
+        return isChosen && !isSwitchedOff(tool.name, settings.off) && rights.allows(tool.name);
       });
       return wanted.map((tool) => withFilter(tool, filter));
     },
@@ -120,9 +120,4 @@ function createFilesFor(options: ToolboxOptions) {
 function secretFilesOf({ config, secretFiles = [] }: ToolboxOptions): readonly string[] {
   const keys = config.channels.flatMap(({ settings: { tls } }) => tls.key_file ?? []);
   return [...new Set([...secretFiles, ...keys])];
-}
-
-/** `tools.skills` switches the tool that reads them. */
-function nameInSettings(name: string): string {
-  return name === "use_skill" ? "skills" : name;
 }

@@ -9,9 +9,13 @@ const TOOLS =
     " ",
   );
 
-function rightsFor(profiles: readonly ToolProfile[], exec: Partial<ExecSettings> = {}) {
+function rightsFor(
+  profiles: readonly ToolProfile[],
+  exec: Partial<ExecSettings> = {},
+  off: readonly string[] = [],
+) {
   const settings = toolSettings({ profiles });
-  const tools = { profiles, exec: { ...settings.exec, ...exec } };
+  const tools = { profiles, exec: { ...settings.exec, ...exec }, off: new Set(off) };
   return createRights({ tools, workspace: "/w" });
 }
 
@@ -34,6 +38,20 @@ describe("what somebody may do", () => {
   it("is everything for who is at this machine, whatever the profiles say", () => {
     const nothing = [toolProfile({ pattern: "*" })];
     assert.equal(rightsFor(nothing, { allow_remote: false })({ client: "me" }), EVERYTHING);
+  });
+
+  it("is nothing that is switched off, for nobody", () => {
+    const all = [toolProfile({ pattern: "workshop", tools: ["*"] })];
+    const rightsOf = rightsFor(all, { allow_remote: true }, ["device", "skills"]);
+    for (const asker of [
+      { client: "me" },
+      { client: "workshop", isRemote: true },
+      { client: "kitchen", isRemote: true },
+    ]) {
+      const { allows } = rightsOf(asker);
+      const answers = ["device", "use_skill", "memory"].map((tool) => allows(tool));
+      assert.deepEqual(answers, [false, false, true]);
+    }
   });
 
   it("is next to nothing for a client without a profile", () => {
