@@ -53,8 +53,9 @@ export const PRIVATE: readonly string[] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /** Names in the workspace that are everyone's conversations and memories, and what keeps keys there. */
 export const KEPT_FOLDERS: readonly string[] = ["state", "sessions"];
+export const MEMORIES = ["memory", "clients"] as const;
 export const KEPT_IF_THERE: readonly string[] = [
-  "memory/clients",
+  MEMORIES.join("/"),
   "config.json",
   ".security.yml",
   ".picoclaw",

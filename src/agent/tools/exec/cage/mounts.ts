@@ -1,7 +1,8 @@
-import { realpath, stat } from "node:fs/promises";
+import { lstat, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isInside } from "../../../inside.ts";
-import { HIDDEN, KEPT_FOLDERS, KEPT_IF_THERE, PRIVATE } from "./hidden.ts";
+import { closedToOthers, socketsHere } from "./closed.ts";
+import { HIDDEN, KEPT_FOLDERS, KEPT_IF_THERE, MEMORIES, PRIVATE } from "./hidden.ts";
 
 /** What is peculiar to this machine and this command. */
 export interface Grounds {
@@ -39,8 +40,12 @@ const ORDER: readonly Mount["as"][] = ["system", "blank", "private", "seen", "wr
  */
 export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
   const { workspace, homes, secrets, readable, writable, fixed } = grounds;
+  const absent = await absentOf(fixed);
+  await makeMemories(workspace);
   const keptIfThere = KEPT_IF_THERE.map((name) => join(workspace, name));
-  const hidden = await existing([...HIDDEN, ...secrets, ...keptIfThere].map(blankOf));
+  const hidden = await existing(
+    [...HIDDEN, ...(await closedHere(grounds)), ...secrets, ...keptIfThere].map(blankOf),
+  );
   const emptied = await existing([...PRIVATE, ...homes].map(privateOf));
   const kept = KEPT_FOLDERS.map(async (name): Promise<Mount> => {
     const path = join(workspace, name);
@@ -61,13 +66,53 @@ export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
   ]);
   const closed = [...KEPT_FOLDERS.map((name) => join(workspace, name)), ...keptIfThere];
   all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
-  all.push(...(await absentOf(fixed)));
+  all.push(...absent);
   const sorted = all.toSorted(
     (left, right) =>
       depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
   );
   const lasting = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
-  return lasting.filter((mount) => !isHiddenAlready(mount, lasting));
+  const needed = lasting.filter((mount) => !isHiddenAlready(mount, lasting));
+  return needed.flatMap((mount) => pinsOf(mount, needed).concat(mount));
+}
+
+/**
+ * The folders from what can be written down to something in it with rules of its own, each put on itself: a
+ * command can move a folder with all that was put below it, but not a folder that something was put on.
+ * Moved away, what was hidden in it would lie open for the next command, and a link could stand in its place.
+ */
+function pinsOf({ path }: Mount, all: readonly Mount[]): readonly Mount[] {
+  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
+  if (around?.as !== "writable") return [];
+  const pins: Mount[] = [];
+  for (let folder = dirname(path); folder !== around.path; folder = dirname(folder)) {
+    pins.unshift({ path: folder, as: "writable" });
+  }
+  return pins;
+}
+
+/**
+ * Memories of clients are hidden by what is put on their folder: a command that began before there was one
+ * would see those that come while it runs.
+ */
+async function makeMemories(workspace: string): Promise<void> {
+  const [around, name] = MEMORIES;
+  const isLink = await lstat(join(workspace, around)).then(
+    (one) => one.isSymbolicLink(),
+    () => false,
+  );
+  if (isLink) return;
+  // A workspace in which this program may not write gets no memories either.
+  await mkdir(join(workspace, around, name), { recursive: true, mode: 0o711 }).catch(
+    () => undefined,
+  );
+}
+
+/** What others may not read, and services that answer, but for what the command was given. */
+async function closedHere(grounds: Grounds): Promise<readonly string[]> {
+  const given = [grounds.workspace, ...grounds.readable, ...grounds.writable];
+  const closed = await Promise.all([closedToOthers(), socketsHere()]);
+  return closed.flat().filter((path) => !given.some((folder) => isInside(path, folder)));
 }
 
 /**

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import process from "node:process";
+import { describe, it } from "node:test";
+import { EVERYTHING } from "../../src/agent/rights.ts";
+import type { FileRights } from "../../src/agent/rights.ts";
+import { callFacts } from "../support/agent-config.ts";
+import { withBubblewrap } from "../support/cages.ts";
+import { createCommands } from "../support/commands.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+
+const CAGE = { sandbox: "bwrap" } as const;
+const isRoot = process.getuid?.() === 0;
+
+/** A folder that the cage does not hide anyway, as temporary ones are. */
+async function openFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp("/srv/picoclaw-test-");
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
+
+describe("a command in a cage", await withBubblewrap(), () => {
+  it("moves no folder away to find what was hidden in it", async () => {
+    await using folder = await temporaryFolder();
+    const { path: workspace } = folder;
+    await mkdir(join(workspace, "memory/clients"), { recursive: true });
+    await mkdir(join(workspace, "a/b/keys"), { recursive: true });
+    await writeFile(join(workspace, "memory/clients/kitchen.md"), "the secret");
+    await writeFile(join(workspace, "a/b/keys/key.pem"), "the secret");
+    const secretFiles = [join(workspace, "a/b/keys/key.pem")];
+    await using commands = await createCommands(CAGE, { workspace, secretFiles });
+    for (const name of ["memory", "a", "a/b", "a/b/keys"]) {
+      // Where it can be read, it is copied, without what is hidden.
+      await commands.call({ command: `mv -T ${name} other` });
+    }
+    const text = await commands.call({ command: "grep -r secret . 2>&1; ls -R; true" });
+    assert.doesNotMatch(text, /the secret/);
+    for (const file of [secretFiles[0] ?? "", join(workspace, "memory/clients/kitchen.md")]) {
+      assert.equal(await readFile(file, "utf8"), "the secret");
+    }
+  });
+
+  it("puts no link in the place of what a profile opens in what it opens", async () => {
+    await using folder = await temporaryFolder();
+    const [outer, prey] = [join(folder.path, "outer"), join(folder.path, "prey")];
+    const inner = join(outer, "a/b");
+    await Promise.all([mkdir(inner, { recursive: true }), mkdir(prey)]);
+    await using commands = await createCommands(CAGE);
+    const files: FileRights = { read: [], write: [outer, inner] };
+    const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
+    const run = (command: string) => commands.tool.run({ command }, who);
+    const made = await run(
+      `mv ${outer}/a ${outer}/c && mkdir ${outer}/a && ln -s ${prey} ${inner}`,
+    );
+    assert.match(made, /busy/);
+    await run(`echo a > ${prey}/a`);
+    assert.deepEqual(await readdir(prey), []);
+    assert.match(await run(`echo a > ${inner}/a && cat ${inner}/a`), /^a\n/);
+  });
+
+  it("that began before there was a memory of somebody sees none that comes", async () => {
+    await using commands = await createCommands(CAGE);
+    const { workspace, call } = commands;
+    const command = "echo > up; until [ -e go ]; do sleep 0.05; done; grep -r secret memory; true";
+    const started = await call({ command, background: true });
+    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    await until("it runs", async () => existsSync(join(workspace, "up")));
+    await mkdir(join(workspace, "memory/clients"), { recursive: true });
+    await writeFile(join(workspace, "memory/clients/kitchen.md"), "the secret");
+    await writeFile(join(workspace, "go"), "");
+    await until("it ended", async () => {
+      return (await call({ action: "poll", sessionId })).includes("exit code 0");
+    });
+    assert.doesNotMatch(await call({ action: "read", sessionId }), /the secret/);
+  });
+
+  it(
+    "finds no service by a socket, wherever that lies",
+    { skip: isRoot ? false : "only root can put one there" },
+    async () => {
+      await using folder = await openFolder();
+      await chmod(folder.path, 0o755);
+      const path = join(folder.path, "service.sock");
+      const server = createServer((socket) => socket.end("hello"));
+      await new Promise<void>((resolve) => server.listen(path, resolve));
+      await chmod(path, 0o777);
+      try {
+        await using commands = await createCommands(CAGE);
+        const command = `curl -sS --max-time 5 --unix-socket ${path} http://a/`;
+        assert.match(await commands.call({ command }), /exit code 7/);
+      } finally {
+        server.close();
+      }
+    },
+  );
+
+  it(
+    "reads nothing that only root reads, though it is root",
+    { skip: isRoot ? false : "only root could" },
+    async () => {
+      await using commands = await createCommands(CAGE);
+      const text = await commands.call({
+        command:
+          "find /etc /opt /srv /var/log -maxdepth 2 ! -perm -004 -type f -size +0 -exec head -c1 {} + 2> /dev/null | wc -c",
+      });
+      assert.match(text, /^0\n/);
+    },
+  );
+});
