@@ -199,7 +199,7 @@ async function withBroker(
   let broker = open.get(settings.broker);
   if (!broker) {
     const { openBroker } = await import("../mqtt/broker.ts");
-    broker = await openBroker(settings);
+    broker = await openBroker(settings, log);
     open.set(settings.broker, broker);
     log.info("built-in broker listens", { host: broker.host, port: broker.port });
   }

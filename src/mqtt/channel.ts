@@ -10,6 +10,7 @@ import {
   type Connection,
   type ConnectionOptions,
 } from "./connection.ts";
+import { packetLimit } from "./packet-rules.ts";
 import { createPresence } from "./presence.ts";
 import { createReceiver, replyAddressAgain } from "./receive.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "./topics.ts";
@@ -82,9 +83,6 @@ export interface ChannelOptions {
 }
 
 const RECONNECT_MS = 5_000;
-/** No packet that is absurdly over the payload limit is taken; a broker that speaks MQTT 5 is told so. */
-const PACKET_SLACK = 4;
-const LEAST_PACKET_BYTES = 1_048_576;
 
 /** Opens a channel: it connects, subscribes and says that it is online, again after each loss. */
 export function openChannel(options: ChannelOptions): Channel {
@@ -164,10 +162,6 @@ function createRises(): () => boolean {
     last = now;
     return isTold(times);
   };
-}
-
-function packetLimit(maxPayloadBytes: number): number {
-  return Math.min(Math.max(maxPayloadBytes * PACKET_SLACK, LEAST_PACKET_BYTES), 2 ** 28 - 1);
 }
 
 function taggedLog(log: Log, channel: string): Log {

@@ -11,6 +11,8 @@ export class ProtocolFault extends Error {
 export type GuardOptions = PacketRules & {
   /** Milliseconds in which a packet must be whole once it has begun, beside those that its size allows. */
   readonly packetMs?: number;
+  /** Is told how many bytes there are of a packet that is not whole yet, which its reader holds. */
+  readonly onHeld?: (bytes: number) => void;
 };
 
 const PACKET_MS = 60_000;
@@ -30,8 +32,8 @@ export function guardIncoming(stream: Duplex, options: GuardOptions): Duplex {
   stream.once("close", watch.stop);
   const pipe = <Destination extends Writable>(destination: Destination): Destination => {
     const feed = createFeed(stream, destination, cut);
-    stream.on("data", (chunk: Buffer) => watch.take(chunk, feed));
-    stream.once("end", () => destination.end());
+    stream.on("data", (chunk: Buffer) => watch.take(chunk, feed.take));
+    stream.once("end", feed.end);
     return destination;
   };
   // The library reads through pipe() alone; a stream of its own in between would cost more than all the rest.
@@ -39,17 +41,20 @@ export function guardIncoming(stream: Duplex, options: GuardOptions): Duplex {
   return stream;
 }
 
+interface Feed {
+  readonly take: PacketTaker;
+  /** Nothing more comes; the destination hears of it when it has the rest. */
+  readonly end: () => void;
+}
+
 /**
  * Hands piece after piece to the destination, the next when the one before was taken in, and lets others
  * have their turn in between: a flood must not keep signals and timers waiting.
  */
-function createFeed(
-  stream: Duplex,
-  destination: Writable,
-  cut: (reason: string) => void,
-): PacketTaker {
+function createFeed(stream: Duplex, destination: Writable, cut: (reason: string) => void): Feed {
   const queue: Buffer[] = [];
   const pace = createPace();
+  let isEnding = false;
   /** The cost of a piece, on average of those that came together. */
   let each = 0;
   let isBusy = false;
@@ -58,13 +63,8 @@ function createFeed(
     const piece = queue.shift();
     if (piece === undefined) return;
     isBusy = true;
-    try {
-      destination.write(piece, taken);
-    } catch (error) {
-      cut(
-        `a packet that cannot be read (${error instanceof Error ? error.message : String(error)})`,
-      );
-    }
+    const fault = faultOfWriting(destination, piece, taken);
+    if (fault !== undefined) cut(fault);
   };
   const taken = (): void => {
     isBusy = false;
@@ -78,16 +78,40 @@ function createFeed(
   const goOn = (): void => {
     isBusy = false;
     if (queue.length > 0) setImmediate(next);
+    else if (isEnding) endIfDone();
     else if (stream.isPaused()) stream.resume();
   };
-  return (pieces, cost) => {
-    each = cost / Math.max(pieces.length, 1);
-    queue.push(...pieces);
-    // What was left out altogether costs its time all the same.
-    if (!isBusy && pieces.length === 0) taken();
-    else next();
-    if (isBusy && queue.length > 0) stream.pause();
+  const endIfDone = (): void => {
+    if (isEnding && !isBusy && queue.length === 0) destination.end();
   };
+  return {
+    take(pieces, cost) {
+      each = cost / Math.max(pieces.length, 1);
+      queue.push(...pieces);
+      // What was left out altogether costs its time all the same.
+      if (!isBusy && pieces.length === 0) taken();
+      else next();
+      if (isBusy && queue.length > 0) stream.pause();
+    },
+    end() {
+      isEnding = true;
+      endIfDone();
+    },
+  };
+}
+
+function faultOfWriting(
+  destination: Writable,
+  piece: Buffer,
+  taken: () => void,
+): string | undefined {
+  try {
+    destination.write(piece, taken);
+    return undefined;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return `a packet that cannot be read (${why})`;
+  }
 }
 
 function createFloodGauge(): (small: number) => boolean {
@@ -109,14 +133,12 @@ type PacketTaker = (pieces: readonly Buffer[], cost: number) => void;
 interface PacketWatch {
   /** Hands on what may be handed on, and cuts the connection for the rest; nothing is handed on after that. */
   take(chunk: Buffer, handOn: PacketTaker): void;
-  /** Bytes of a packet that is not whole yet, which its reader holds. */
-  readonly held: () => number;
   readonly stop: () => void;
 }
 
 /** Follows the packets of one connection; `cut` is called once, at the first that must not come. */
 function watchPackets(
-  { packetMs = PACKET_MS, ...rules }: GuardOptions,
+  { packetMs = PACKET_MS, onHeld, ...rules }: GuardOptions,
   cut: (reason: string) => void,
 ): PacketWatch {
   const frames = createFrames(rules);
@@ -151,10 +173,11 @@ function watchPackets(
       const { pieces, cost, small, fault } = frames.take(chunk);
       if (isFlood(small)) cutNow(`more than ${MOST_SMALL} acknowledgements in a second`);
       else handOn(pieces, cost);
-      if (fault === undefined) time(frames.open());
-      else cutNow(fault);
+      if (fault !== undefined) return cutNow(fault);
+      const open = frames.open();
+      time(open);
+      onHeld?.(open?.held ?? 0);
     },
-    held: () => frames.open()?.held ?? 0,
     stop,
   };
 }

@@ -6,6 +6,8 @@ export interface PacketRules {
   readonly maximumPacketBytes: number;
   /** Bytes of the largest first packet, while nobody knows who sends it. */
   readonly maximumFirstBytes?: number;
+  /** Bytes of the largest packet that carries no message: a list of filters is worked on one by one. */
+  readonly maximumOtherBytes?: number;
   /**
    * A PUBLISH over the limit is handed on as if it ended there, and not held against the sender: an MQTT
    * 3.1.1 broker cannot be told a limit, and a mere device could have the connection cut again and again.
@@ -92,6 +94,15 @@ const FROM_CLIENT: Table = new Map([
   [DISCONNECT, exactly(0)],
 ]);
 
+/** No packet that is absurdly over the payload limit is taken; a broker that speaks MQTT 5 is told so. */
+const PACKET_SLACK = 4;
+const LEAST_PACKET_BYTES = 1_048_576;
+
+/** Bytes of the largest packet where payloads have this limit. */
+export function packetLimit(maxPayloadBytes: number): number {
+  return Math.min(Math.max(maxPayloadBytes * PACKET_SLACK, LEAST_PACKET_BYTES), 2 ** 28 - 1);
+}
+
 /** Why a packet with this head must not come, or undefined where it may. */
 export function headFault(rules: PacketRules, head: PacketHead): string | undefined {
   const type = head.first >> 4;
@@ -108,10 +119,15 @@ export function headFault(rules: PacketRules, head: PacketHead): string | undefi
 }
 
 /** Why it is too large, or undefined where it is not. */
-export function sizeFault(rules: PacketRules, { size, isFirst }: PacketHead): string | undefined {
-  const first = rules.maximumFirstBytes ?? rules.maximumPacketBytes;
-  const most = isFirst ? Math.min(first, rules.maximumPacketBytes) : rules.maximumPacketBytes;
+export function sizeFault(rules: PacketRules, head: PacketHead): string | undefined {
+  const { size } = head;
+  const most = Math.min(rules.maximumPacketBytes, ownLimit(rules, head) ?? size);
   return size > most ? `a packet of ${size} bytes, where ${most} are the limit` : undefined;
+}
+
+function ownLimit(rules: PacketRules, { first, isFirst }: PacketHead): number | undefined {
+  if (isFirst) return rules.maximumFirstBytes;
+  return first >> 4 === PUBLISH ? undefined : rules.maximumOtherBytes;
 }
 
 /** MQTT 5 section 2.1.3: flags are reserved but for those of PUBLISH, where QoS 3 does not exist. */

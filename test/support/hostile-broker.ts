@@ -23,7 +23,7 @@ export interface Misdeed {
 }
 
 /** Bytes of a text with its two bytes of length (MQTT 5 section 1.5.4). */
-function field(text: string | Uint8Array): Buffer {
+export function field(text: string | Uint8Array): Buffer {
   const bytes = Buffer.from(text);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]);
 }
