@@ -10,8 +10,11 @@ export interface Acknowledgements {
   wait(messageId: number, until: Promise<void>, bytes: number): void;
 }
 
-/** Messages whose acknowledgement waits: some brokers send far more than the Receive Maximum they were told. */
-const HELD = { 4: 4096, 5: 2048 } as const;
+/**
+ * Messages whose acknowledgement waits: mosquitto 2.0.11 was seen to send 2,548 at once against a Receive
+ * Maximum of 64, and must not be cut off for it.
+ */
+const HELD = 4096;
 /** More than this many of them must not have more than so many bytes together. */
 const FEW = 64;
 const HELD_BYTES = 16_777_216;
@@ -28,10 +31,9 @@ export function holdAcknowledgements(
   client: MqttClient,
   giveUp: (why: string) => void,
 ): Acknowledgements {
-  const most = HELD[client.options.protocolVersion === 5 ? 5 : 4];
   const due = new Map<number, { readonly until: Promise<void>; readonly bytes: number }>();
   const held: Held[] = [];
-  const isTooMuch = createBound(most);
+  const isTooMuch = createBound();
   const send = takeSending(client, (packet, sent) => {
     const id = packet.messageId ?? 0;
     if (id < 1) {
@@ -87,13 +89,13 @@ function createFlush(client: MqttClient, sendNext: () => boolean): () => void {
 }
 
 /** Says once that what is held is too much; is told of each change. */
-function createBound(most: number): (count: number, change: number) => boolean {
+function createBound(): (count: number, change: number) => boolean {
   let bytes = 0;
   let isOver = false;
   return (count, change) => {
     bytes += change;
     const wasOver = isOver;
-    isOver ||= count > most || (count > FEW && bytes > HELD_BYTES);
+    isOver ||= count > HELD || (count > FEW && bytes > HELD_BYTES);
     return isOver && !wasOver;
   };
 }
