@@ -1,8 +1,8 @@
 import { parse } from "unbash";
 import type { Assignment, Command, Redirection, Script, SyntaxNode } from "unbash";
 import { fieldsOf } from "./field.ts";
-import type { Expander, Field } from "./field.ts";
-import type { Findings, Judging } from "./findings.ts";
+import type { Expander } from "./field.ts";
+import type { Findings, Judging, Span } from "./findings.ts";
 import { judgeNamed } from "./judge.ts";
 import { descend, inputOf, keepsOutput, outputOf, TOP } from "./place.ts";
 import type { Place } from "./place.ts";
@@ -33,7 +33,7 @@ interface Analysis {
 }
 
 interface Mask {
-  readonly field: Field;
+  readonly field: { readonly word: Span };
   readonly shown: string;
 }
 

@@ -1,15 +1,18 @@
 /** Words with which a language starts programs, deletes trees, or hides what it does. */
 const RUNNING =
-  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket|mainmodule|constructor|worker_threads)|\bFunction\b|%x\W|\bvm\.|\bopen\b[^;\n]{0,200}\|/i;
+  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket|mainmodule|constructor|worker_threads|create_subprocess\w*|runpy|__builtins__|__dict__|__subclasses__|sys\.modules|getbuiltinmodule|fileutils|rm_rf?)|\bFunction\b|%x\W|\bvm\.|\bopen\b[^;\n]{0,200}\|/i;
 /** A module whose name is put together. */
 const IMPORTED = /\brequire\s*\((?!\s*['"][^'"+]*['"]\s*\))|\bimport\s*\(/;
 const CALLED = /\b(?:system|exec[lv]?[pe]?|spawn|fork|eval|unlink|qx|chr|backticks)\s*[("'{[/|!]/i;
-const CALLED_BARE = /\b(?:system|exec|eval)\s+["'$@\w]/i;
+const CALLED_BARE = /\b(?:system|exec|eval)\s+["'$@\w]|\bunlink\s+(?:["'$@<]|glob\b)/i;
+/** A function whose name is put together, or taken out of what it belongs to. */
+const CALLED_BY_NAME =
+  /\$\w+\(|\[\s*["'][^"'\]]*["']\s*\+|\.(?:public_)?send\s*[( ]\s*:|\brm\s*\(|\{[^}\n]{0,200}\brm\b[^}\n]{0,200}\}\s*=/;
 const WRITTEN_OTHERWISE = /`|\\x[0-9a-f]{2}|\\u\{?0*[0-9a-f]{2}|\\[0-7]{3}/i;
 
 /** Whether a program's text given on the command line does more than compute, as far as words can tell. */
 export function codeRuns(code: string): boolean {
-  return [RUNNING, CALLED, CALLED_BARE, WRITTEN_OTHERWISE, IMPORTED].some((words) =>
+  return [RUNNING, CALLED, CALLED_BARE, CALLED_BY_NAME, WRITTEN_OTHERWISE, IMPORTED].some((words) =>
     words.test(code),
   );
 }
@@ -36,7 +39,7 @@ export function sedRuns(script: string): boolean {
     at += 1;
     if (command === "e" || opensOutside(command, script, at)) return true;
     if (command === "s" || command === "y") {
-      at = afterSubstitution(script, at);
+      at = afterSubstitution(script, at, command === "s");
       const flags = /^[a-zA-Z0-9]*/.exec(script.slice(at, at + 40))?.[0] ?? "";
       if (/[ew]/.test(flags)) return true;
       at += flags.length;
@@ -58,17 +61,21 @@ function afterAddress(script: string, from: number): number {
   for (;;) {
     const character = script[at] ?? "";
     if (/[\s\d$,!;{}~+]/.test(character)) at += 1;
-    else if (character === "/") at = afterDelimited(script, at + 1, "/");
-    else if (character === "\\") at = afterDelimited(script, at + 2, script[at + 1] ?? "/");
+    else if (character === "/") at = afterPattern(script, at + 1, "/");
+    else if (character === "\\") at = afterPattern(script, at + 2, script[at + 1] ?? "/");
     else return at;
     // Modifiers of an address.
     if (character === "/" || character === "\\") while (/[IM]/.test(script[at] ?? "")) at += 1;
   }
 }
 
-function afterSubstitution(script: string, from: number): number {
+/** Only a pattern has brackets, in which its delimiter is a character as any other. */
+function afterSubstitution(script: string, from: number, isPattern: boolean): number {
   const delimiter = script[from] ?? "/";
-  return afterDelimited(script, afterDelimited(script, from + 1, delimiter), delimiter);
+  const at = isPattern
+    ? afterPattern(script, from + 1, delimiter)
+    : afterDelimited(script, from + 1, delimiter);
+  return afterDelimited(script, at, delimiter);
 }
 
 function afterDelimited(script: string, from: number, delimiter: string): number {
@@ -77,6 +84,28 @@ function afterDelimited(script: string, from: number, delimiter: string): number
     else if (script[at] === delimiter) return at + 1;
   }
   return script.length;
+}
+
+function afterPattern(script: string, from: number, delimiter: string): number {
+  let at = from;
+  while (at < script.length) {
+    if (script[at] === delimiter) return at + 1;
+    if (script[at] === "\\") at += 2;
+    else at = script[at] === "[" ? afterBrackets(script, at + 1) : at + 1;
+  }
+  return script.length;
+}
+
+/** A closing bracket that comes first is one of the characters, and there are classes of them. */
+function afterBrackets(script: string, from: number): number {
+  let at = script[from] === "^" ? from + 1 : from;
+  if (script[at] === "]") at += 1;
+  while (at < script.length && script[at] !== "]") {
+    const kind = script[at] === "[" ? (script[at + 1] ?? "") : "";
+    const end = /^[:.=]$/.test(kind) ? script.indexOf(`${kind}]`, at + 2) : -1;
+    at = end < 0 ? at + 1 : end + 2;
+  }
+  return at + 1;
 }
 
 function endOf(script: string, from: number, end: RegExp): number {

@@ -32,10 +32,11 @@ function patternOf(args: readonly Field[]): readonly Field[] {
   return args.filter(({ text }) => !text.startsWith("-")).slice(0, 1);
 }
 
-/** A filter may come from a file, too. */
+/** A filter may come from a file, too, and name files. */
 function filterOf(args: readonly Field[]): readonly Field[] {
   if (args.some(({ text }) => /^-[a-zA-Z]*[fL]|^--(?:from|slurp|raw)/.test(text))) return [];
-  return args.filter(({ text }) => !text.startsWith("-")).slice(0, 1);
+  const filters = args.filter(({ text }) => !text.startsWith("-")).slice(0, 1);
+  return filters.filter(({ text }) => !/\b(?:import|include|load\w*)\b/.test(text));
 }
 
 function messagesOf(args: readonly Field[]): readonly Field[] {

@@ -1,4 +1,4 @@
-import type { CommandNode } from "unbash";
+import type { CommandNode, Word } from "unbash";
 import type { Field } from "./field.ts";
 
 /** What was found out about a command by taking it apart. */
@@ -15,7 +15,17 @@ export interface Findings {
 }
 
 /** What a command reads. */
-export type Input = { readonly text: string } | "nothing" | "pipe" | "file" | "unknown";
+export type Input = Reading | "nothing" | "pipe" | "file" | "unknown";
+
+/** What is read stands in the command itself. */
+export interface Reading {
+  readonly text: string;
+  /** Where, if it does so by itself. */
+  readonly word?: Span;
+}
+
+/** From where to where in the command's text. */
+export type Span = Pick<Word, "pos" | "end">;
 
 /** A simple command where it stands. */
 export interface Call {
@@ -40,5 +50,5 @@ export interface Judging {
   /** A text that a shell runs. */
   script(text: string): void;
   /** A word that is looked at as `shown` in the command's text: data is nothing. */
-  mask(field: Field, shown: string): void;
+  mask(field: { readonly word: Span }, shown: string): void;
 }

@@ -12,13 +12,20 @@ const GIT_RULES: Readonly<Record<string, RegExp>> = {
   difftool: /^-x|^--ext/,
   mergetool: /^-x|^--ext/,
   config: RUNNING,
-  archive: /^--exec/,
-  clone: /^-u|^--upload|^-[a-z]*c|^--config|^ext::/,
-  fetch: /^--upload|^ext::/,
-  pull: /^--upload|^ext::/,
-  "ls-remote": /^--upload|^ext::/,
-  remote: /ext::/,
+  archive: /^--exec|ext::/,
+  clone: /^-u|^--upload|^-[a-z]*c|^--config|^--template/,
+  init: /^--template/,
+  fetch: /^--upload/,
+  pull: /^--upload/,
+  "ls-remote": /^--upload/,
+  "fetch-pack": /^--(?:exec|upload)/,
+  diff: /^--ext-/,
+  help: /^-w|^--web/,
 };
+/** Commands of git that run others, or serve them. */
+const RUNNERS = new Set(
+  "filter-branch send-email svn daemon web--browse instaweb remote-ext remote-fd".split(" "),
+);
 
 /** Why git must not run with these arguments. */
 export function refusalOfGit(args: readonly Field[]): string | undefined {
@@ -28,9 +35,10 @@ export function refusalOfGit(args: readonly Field[]): string | undefined {
     return RUNS;
   const command = args[at]?.text ?? "";
   const others = args.slice(at + 1);
-  if (command === "push") return "it changes what others have";
-  if (others.some(({ text }) => text.startsWith("--force"))) return "it overwrites by force";
-  if (command === "filter-branch" || command === "send-email") return RUNS;
+  if (/^(?:push|send-pack)$/.test(command)) return "it changes what others have";
+  const force = command === "clean" ? /^-[a-z]*f|^--force/ : /^--force/;
+  if (others.some(({ text }) => force.test(text))) return "it overwrites or deletes by force";
+  if (RUNNERS.has(command) || others.some(({ text }) => text.startsWith("ext::"))) return RUNS;
   const argument = Object.hasOwn(GIT_RULES, command) ? GIT_RULES[command] : undefined;
   return argument !== undefined && others.some(({ text }) => argument.test(text))
     ? RUNS

@@ -1,6 +1,6 @@
 import { awkRuns, codeRuns, sedRuns, stringsIn } from "./code.ts";
 import type { Field } from "./field.ts";
-import type { Call, Input, Judging } from "./findings.ts";
+import type { Call, Input, Judging, Reading } from "./findings.ts";
 import { codeOption, isShell, programOf } from "./languages.ts";
 import { judgePath } from "./words.ts";
 
@@ -58,6 +58,9 @@ function judgeInput(
   else if (input !== "nothing") findings.refusals.push(`${name}: it runs what it reads`);
 }
 
+/** Modules of python that run their arguments. */
+const CODE_MODULES = /^(?:timeit|profile|cProfile|trace|pdb)$/;
+
 function judgeLanguage(call: Call, judging: Judging): void {
   const { name, args, input } = call;
   const { refusals } = judging.findings;
@@ -72,12 +75,33 @@ function judgeLanguage(call: Call, judging: Judging): void {
   else {
     judgeFile(name, operands[0], judging);
     if (readsInput) judgeInput(name, input, judging, judgeText);
+    if (readsInput && typeof input === "object") maskRead(input, judging);
   }
   if (code?.isKnown === false) refusals.push(`${name}: ${UNKNOWN}`);
-  const module = args.findIndex(({ text }) => text === "-m");
-  const [first, ...rest] = module < 0 ? [] : args.slice(module + 1);
-  if (first !== undefined) judging.named(first, { ...call, args: rest, depth: call.depth + 1 });
-  for (const field of args) judgePath(field, judging);
+  else if (code !== undefined) judging.mask(code, withoutDivisions(code.text));
+  judgeModule(call, judging, judgeText);
+  for (const field of args) {
+    const isCode = field.word === code?.word;
+    judgePath(isCode ? { ...field, text: withoutDivisions(field.text) } : field, judging);
+  }
+}
+
+/** `python -m`: a program as others are, or one that runs its arguments. */
+function judgeModule(call: Call, judging: Judging, judgeText: (text: string) => void): void {
+  const at = call.args.findIndex(({ text }) => text === "-m");
+  const [first, ...args] = at < 0 ? [] : call.args.slice(at + 1);
+  if (first === undefined) return;
+  if (CODE_MODULES.test(first.text)) judgeText(args.map(({ text }) => text).join("\n"));
+  judging.named(first, { ...call, args, depth: call.depth + 1 });
+}
+
+function maskRead({ text, word }: Reading, judging: Judging): void {
+  if (word !== undefined) judging.mask({ word }, withoutDivisions(text));
+}
+
+/** In code a slash between blanks is no path. */
+function withoutDivisions(code: string): string {
+  return code.replace(/(?<=[\w)\]]\s)\/{1,2}(?=\s[\w(])/g, "_");
 }
 
 function judgeAwk({ name, args }: Call, judging: Judging): void {
@@ -95,9 +119,13 @@ function judgeAwk({ name, args }: Call, judging: Judging): void {
     judging.findings.refusals.push(`${name}: its text starts programs or reads files`);
   }
   for (const field of args) {
-    if (field !== program) judgePath(field, judging);
+    const isSeparator = /^-F.$/.test(field.text);
+    if (isSeparator) judging.mask(field, "_");
+    else if (field !== program) judgePath(field, judging);
     else {
-      judging.findings.paths.push(...stringsIn(field.text));
+      const mayOpen = /ARGV|>/.test(field.text);
+      const strings = stringsIn(field.text).filter((text) => mayOpen || text !== "/");
+      judging.findings.paths.push(...strings);
       judging.mask(field, "_");
     }
   }
@@ -105,6 +133,15 @@ function judgeAwk({ name, args }: Call, judging: Judging): void {
 
 /** `-e` and its script in one word. */
 const GLUED_SCRIPT = /^(?:-[a-zA-Z]*e(?=.)|--e[a-z]*=)/;
+
+/** `-f -`, and the kernel's names for what is read. */
+function readsScript(args: readonly Field[]): boolean {
+  return args.some(
+    ({ text }, index) =>
+      /^(?:-|\/dev\/.*)$/.test(text) &&
+      /^(?:-[a-zA-Z]*f|--f[a-z]*)$/.test(args[index - 1]?.text ?? ""),
+  );
+}
 
 function judgeSed({ name, args }: Call, judging: Judging): void {
   const scripts = args.filter(
@@ -114,6 +151,12 @@ function judgeSed({ name, args }: Call, judging: Judging): void {
   const isGiven = args.some(({ text }) => /^(?:-[a-zA-Z]*[ef]|--[ef])/.test(text));
   const first = args.find(({ text }) => !text.startsWith("-"));
   if (!isGiven && first !== undefined) scripts.push(first);
+  if (
+    args.some(({ text }) => /^(?:-[a-zA-Z]*f|--f[a-z]*=)(?:-|\/dev\/)/.test(text)) ||
+    readsScript(args)
+  ) {
+    judging.findings.refusals.push(`${name}: ${UNKNOWN}`);
+  }
   for (const field of args) {
     if (!scripts.includes(field)) judgePath(field, judging);
     else {

@@ -2,7 +2,7 @@ import { dataOf } from "./data.ts";
 import type { Field } from "./field.ts";
 import type { Call, Judging } from "./findings.ts";
 import { interpreterOf, UNKNOWN } from "./interpreters.ts";
-import { refusalOfArguments, unknownOption } from "./options.ts";
+import { refusalOfArguments, refusalOfLines, unknownOption } from "./options.ts";
 import {
   areNames,
   baseName,
@@ -46,7 +46,10 @@ export function judgeNamed(name: Field, call: Omit<Call, "name">, judging: Judgi
 function judgeCall(call: Call, judging: Judging): void {
   const { name, args } = call;
   const { refusals } = judging.findings;
-  const refusal = refusalOfProgram(name) ?? refusalOfArguments(name, args);
+  const refusal =
+    refusalOfProgram(name) ??
+    refusalOfArguments(name, args) ??
+    refusalOfLines(name, linesFor(call));
   if (refusal !== undefined) refusals.push(`${name}: ${refusal}`);
   const unknown = unknownOption(name, args);
   if (unknown !== undefined) {
@@ -57,6 +60,15 @@ function judgeCall(call: Call, judging: Judging): void {
   if (inner !== undefined) judgeInner(call, inner, judging);
   else if (interpreter !== undefined) interpreter(call, judging);
   else judgeWords(call, judging);
+}
+
+/** What it reads, as far as that is written here. */
+function linesFor({ input, before }: Call): readonly string[] {
+  if (typeof input === "object") return input.text.split("\n");
+  if (input !== "pipe") return [];
+  return before
+    .flatMap((one) => (one.type === "Command" ? one.args : []))
+    .map(({ text }) => text.replace(/^["']/, ""));
 }
 
 function judgeInner(call: Call, inner: Inner, judging: Judging): void {
@@ -103,12 +115,19 @@ function judgeWords(call: Call, judging: Judging): void {
   const speaks = SPEAKING.has(name);
   const isSaid = speaks && !isKept && after.every(isListener);
   const isHarmless = HARMLESS.has(name) && !speaks;
+  if (!HARMLESS.has(name)) judgeExpanded(args, judging);
   if (/^(?:cd|pushd|chdir)$/.test(name)) judgeFolder(args, judging);
   for (const field of args) {
     const isData = isSaid || data.has(field);
     if (isData || isHarmless) judging.mask(field, "_");
     if (!isData || field.isPattern) judgePath(field, judging);
   }
+}
+
+/** A program that nobody knows may be one that runs what its words become. */
+function judgeExpanded(args: readonly Field[], { findings }: Judging): void {
+  const isWritten = args.every(({ text, word }) => word.text.includes(text));
+  if (!isWritten) findings.texts.push(args.map(({ text }) => text).join(" "));
 }
 
 /** Where `cd` goes: home without a word. */

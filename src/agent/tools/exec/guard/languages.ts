@@ -21,8 +21,8 @@ const CODE_OPTIONS: readonly (readonly [RegExp, RegExp])[] = [
   [/^php[\d.]*$/, /^-[rRBE]/],
   [/^lua[\d.]*$|^luajit$/, /^-e/],
   [
-    /^(?:rscript|julia|elixir|tclsh|osascript|guile|racket|sbcl|ghc|scala|groovy)$/,
-    /^(?:-[eE]|--eval)/,
+    /^(?:r|rscript|julia|octave|gnuplot|maxima|elixir|tclsh|osascript|guile|racket|sbcl|ghc|scala|groovy)$/,
+    /^(?:-[eE]|--eval|--batch-string|--execute)/,
   ],
 ];
 

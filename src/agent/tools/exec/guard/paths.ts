@@ -8,11 +8,41 @@ export interface Ground {
 }
 
 /** Files that the kernel makes up and that harm nobody. */
-const PSEUDO = /^\/dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)$/;
+const PSEUDO =
+  /^\/(?:dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
 
 /** `..` as a whole name of a path. */
 export function climbs(form: string): boolean {
   return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@])\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(form);
+}
+
+/** Characters of a pattern for one name of a path; longer ones take long to be looked at. */
+const LONGEST_PATTERN = 100;
+
+/** Whether a pattern may stand for `..`: shells differ in that, dash finds it. */
+export function mayClimb(pattern: string): boolean {
+  return pattern
+    .split("/")
+    .some((name) => /^[.{@+?]/.test(name) && /[*?[{(]/.test(name) && matches(name));
+}
+
+/** Whether a name of a path is `..`, as far as a shell's pattern says; what cannot be read may be. */
+function matches(name: string): boolean {
+  if (name.length > LONGEST_PATTERN) return true;
+  const source = name
+    .replace(/\[:\w+:\]/g, ".")
+    .replace(/[\\^$.|+]/g, String.raw`\$&`)
+    .replace(/\[[!^]?/g, (opened) => (opened.length > 1 ? "[^" : "["))
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".")
+    .replaceAll("{", "(?:")
+    .replaceAll("}", ")")
+    .replaceAll(",", "|");
+  try {
+    return new RegExp(`^(?:${source})$`).test("..");
+  } catch {
+    return true;
+  }
 }
 
 /** Whether a command may name something outside: an absolute path, or what the shell makes one of. */

@@ -99,7 +99,7 @@ function readBy(redirect: Redirection, expander: Expander | undefined): Input | 
   if (redirect.type === "HereDoc") {
     const { parts, text } = redirect.body;
     const isPlain = parts === undefined || parts.every(({ type }) => type === "Literal");
-    return isPlain ? { text } : "unknown";
+    return isPlain ? { text, word: redirect.body } : "unknown";
   }
   if (redirect.type === "HereString") return stringIn(redirect.target, expander);
   if (!redirect.operator.startsWith("<")) return undefined;

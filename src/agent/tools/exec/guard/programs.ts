@@ -2,21 +2,28 @@ import type { CommandNode } from "unbash";
 
 /** The name of a program without its folder, as everyone writes it. */
 export function baseName(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1).toLowerCase();
+  // Before a name zsh puts its folder for an equals sign.
+  return path
+    .slice(path.lastIndexOf("/") + 1)
+    .replace(/^=/, "")
+    .toLowerCase();
 }
 
 const set = (words: string): ReadonlySet<string> => new Set(words.trim().split(/\s+/));
 
 /** Programs that are not run, whatever their arguments, and why. */
 const REFUSED: readonly (readonly [string, string])[] = [
-  ["sudo doas pkexec runuser su setpriv capsh", "it takes another user's rights"],
+  [
+    "sudo sudoedit sudo-rs run0 doas dzdo calife ksu gosu su-exec pkexec runuser su sg newgrp login setpriv capsh",
+    "it takes another user's rights",
+  ],
   ["chown chgrp setcap setfacl", "it changes who may do what"],
   [
     "kill pkill killall killall5 taskkill xkill fuser",
     "it ends processes; kill a session of exec instead",
   ],
   [
-    "mke2fs mkswap swapoff diskpart fdisk sfdisk cfdisk gdisk sgdisk parted wipefs blkdiscard hdparm losetup cryptsetup lvremove vgremove pvremove mdadm flashcp flash_erase",
+    "mke2fs mkswap swapoff diskpart fdisk sfdisk cfdisk gdisk sgdisk parted wipefs blkdiscard hdparm losetup cryptsetup lvremove vgremove pvremove mdadm flashcp flash_erase flashrom fsck e2fsck tune2fs resize2fs debugfs swapon",
     "it changes disks",
   ],
   ["shred srm", "it destroys files"],
@@ -27,18 +34,21 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["shutdown reboot poweroff halt telinit kexec", "it stops the machine"],
   ["insmod modprobe rmmod", "it changes the kernel"],
   [
-    "passwd chpasswd useradd userdel usermod groupadd adduser deluser visudo vipw",
+    "passwd chpasswd useradd userdel usermod groupadd groupdel groupmod gpasswd chsh chfn newusers adduser deluser visudo vipw",
     "it changes users",
   ],
-  ["ssh scp sftp sshpass telnet rsh rlogin mosh", "it reaches other machines"],
+  [
+    "ssh slogin autossh ssh-copy-id scp sftp sshpass dbclient telnet rsh rlogin mosh ftp tftp lftp rclone smbclient nsupdate",
+    "it reaches other machines",
+  ],
   ["eval source .", "what it runs cannot be judged; write the commands out"],
   ["alias", "aliases are not followed; write the command out"],
   [
-    "tmux screen dtach at batch systemd-run start-stop-daemon",
+    "tmux screen byobu zellij dtach abduco daemonize tsp at batch systemd-run start-stop-daemon",
     "what it starts outlives the command; use background",
   ],
   ["dbus-send gdbus", "it asks services of the machine"],
-  ["gdb expect ed ex", "it runs commands of its own"],
+  ["gdb gcore reptyr expect ed ex vipe vidir run-mailcap", "it runs commands of its own"],
   ["pwsh powershell wscript cscript mshta", "its text cannot be judged"],
   ["fc bind enable", "it runs what is not written here"],
 ];

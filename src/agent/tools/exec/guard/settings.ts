@@ -116,10 +116,12 @@ function settingsOf(
   fed: List | undefined,
 ): readonly (readonly [string, Setting["values"]])[] {
   const all = [...prefix, ...args];
+  // It stands for another variable, or is computed: `declare -n`, `-i`, `-l`.
+  const isDeclared = args.some((arg) => arg.type === "Word" && /^[-+]\w*[nilu]/.test(arg.value));
   const assigned = all.flatMap((one) => {
     if (one.type !== "Assignment") return [];
     const { value, append, index } = one;
-    const isPlain = value.type === "Word" && append !== true && index === undefined;
+    const isPlain = value.type === "Word" && append !== true && index === undefined && !isDeclared;
     return [[one.name, isPlain ? [value] : "anything"] as const];
   });
   if (!SETTERS.has(name?.value ?? "")) return assigned;
