@@ -7,6 +7,7 @@ import type { Bounds } from "./files/bounds.ts";
 import { FileFault, inWords, shownPath } from "./files/fault.ts";
 import { nearestLine } from "./files/nearest-line.ts";
 import type { Pin } from "./files/pin.ts";
+import { placesOf } from "./files/places.ts";
 import { withFileToWrite } from "./files/reach.ts";
 import { openRegular, readBytes } from "./files/regular.ts";
 import { replaceFile } from "./files/replace.ts";
@@ -69,29 +70,24 @@ async function wholeText(
   }
 }
 
-function onlyPlace(path: string, text: string, old: string): number {
-  const places = placesOf(text, old);
-  const [place] = places;
-  if (place === undefined) throw new FileFault(`${shownPath(path)} ${whyNowhere(text, old)}`);
-  if (places.length === 1) return place;
-  const lines = places.slice(0, 10).map((found) => lineAt(text, found));
-  throw new FileFault(
-    `that text is in ${shownPath(path)} ${places.length} times (lines ${lines.join(", ")}${places.length > 10 ? " …" : ""}); take more of the text around it`,
-  );
-}
+/** Lines that are named where a text is in more places than one. */
+const MAX_NAMED = 10;
 
-/** Where a text begins, places that overlap too: either of them could have been meant. */
-function placesOf(text: string, wanted: string): number[] {
-  const places: number[] = [];
-  for (let at = text.indexOf(wanted); at !== -1; at = text.indexOf(wanted, at + 1)) {
-    places.push(at);
-  }
-  return places;
+function onlyPlace(path: string, text: string, old: string): number {
+  const { first, count } = placesOf(text, old, MAX_NAMED);
+  const [place] = first;
+  // Either of several could have been meant, be it that they overlap.
+  if (place === undefined) throw new FileFault(`${shownPath(path)} ${whyNowhere(text, old)}`);
+  if (count === 1) return place;
+  const lines = first.map((found) => lineAt(text, found)).join(", ");
+  throw new FileFault(
+    `that text is in ${shownPath(path)} ${count} times (lines ${lines}${count > MAX_NAMED ? " …" : ""}); take more of the text around it`,
+  );
 }
 
 function whyNowhere(text: string, old: string): string {
   const none = "does not hold that text";
-  if (old.includes("\n") && text.replaceAll("\r\n", "\n").includes(old)) {
+  if (old.includes("\n") && placesOf(text.replaceAll("\r\n", "\n"), old, 1).count > 0) {
     return `${none}: its lines end with \\r\\n`;
   }
   const nearest = nearestLine(text, old);

@@ -2,6 +2,8 @@ import { visible } from "../../../base/visible.ts";
 import { shortened } from "../../shorten.ts";
 
 const MAX_LINES = 20_000;
+/** Characters of all lines that are compared: all else waits meanwhile. */
+const MAX_COMPARED = 2 ** 20;
 /** Characters of a line that are compared and shown. */
 const MAX_LINE = 300;
 /** Share of what two lines have in common from which on one may have been meant for the other. */
@@ -16,7 +18,10 @@ export function nearestLine(
   if (first === undefined) return undefined;
   const pairs = pairsOf(first);
   let best: { number: number; line: string; likeness: number } | undefined;
+  let left = MAX_COMPARED;
   for (const [index, line] of text.split("\n", MAX_LINES).entries()) {
+    left -= Math.min(line.length, MAX_LINE);
+    if (left < 0) break;
     const likeness = likenessOf(pairs, pairsOf(line));
     if (likeness >= LEAST && likeness > (best?.likeness ?? 0)) {
       best = { number: index + 1, line: visible(shortened(line, MAX_LINE), "\t"), likeness };
