@@ -7,6 +7,7 @@ import type { TopicMessage, Topics } from "../../src/agent/tools/mqtt/contract.t
 import { runTool } from "../../src/agent/tools/run.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { callFacts } from "../support/agent-config.ts";
+import { until } from "../support/until.ts";
 
 /** A broker of a few words, which knows who asked it for what. */
 function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
@@ -50,6 +51,32 @@ describe("the tool mqtt", () => {
     assert.deepEqual(broker.asked, [
       { channel: "second", filter: "home/+/temp", milliseconds: 2000, most: 20, mostBytes: 65_536 },
     ]);
+  });
+
+  it("is not kept from others by a client whose tasks all read at the same time", async () => {
+    const { topics } = createBroker();
+    const over = Promise.withResolvers<void>();
+    const begun: (string | undefined)[] = [];
+    const tool = createMqttTool({
+      ...topics,
+      async read({ channel }) {
+        begun.push(channel);
+        await over.promise;
+        return { messages: [], isCut: false };
+      },
+    });
+    const call = {
+      id: "1",
+      name: "mqtt",
+      arguments: '{"action":"read","topic":"home/a/temp","seconds":10}',
+    };
+    const ask = (owner: string) =>
+      runTool(call, { tools: [tool], ...callFacts(), owner, channel: owner, rights: EVERYTHING });
+    const asked = [...Array.from({ length: 5 }, () => ask("greedy")), ask("other")];
+    await until("the other one reads", () => begun.includes("other"));
+    assert.deepEqual(begun, ["greedy", "greedy", "other"]);
+    over.resolve();
+    await Promise.all(asked);
   });
 
   it("says when nothing came, and when there was more", async () => {

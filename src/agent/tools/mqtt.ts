@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { Failure } from "../../base/failure.ts";
 import { visible } from "../../base/visible.ts";
+import { createShares } from "../shares.ts";
 import { shortened } from "../shorten.ts";
-import { createSlots } from "../slots.ts";
 import { TimeOver } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
@@ -19,8 +19,9 @@ const MAX_READ = 64 * 1024;
 const MAX_PAYLOAD = 64 * 1024;
 /** Characters of one payload that are told. */
 const MAX_SHOWN = 2_000;
-/** Calls at the same time, of all clients: each is a connection to a broker. */
+/** Calls at the same time, of all clients and of one: each is a connection to a broker. */
 const SIDE_BY_SIDE = 4;
+const OF_ONE = 2;
 const SLOT_MS = 5_000;
 
 const input = v.object({
@@ -70,7 +71,7 @@ type Input = v.InferOutput<typeof input>;
 
 /** Reads and publishes on the broker that the question came through, within the rights of who asks. */
 export function createMqttTool(topics: Topics): Tool {
-  const slots = createSlots(SIDE_BY_SIDE);
+  const places = createShares(SIDE_BY_SIDE, OF_ONE);
   return defineTool({
     name: "mqtt",
     description:
@@ -85,7 +86,7 @@ export function createMqttTool(topics: Topics): Tool {
       if (refusal !== undefined) return `error: ${refusal}`;
       let giveBack: (() => void) | undefined;
       try {
-        giveBack = await slots.take(SLOT_MS, call.signal);
+        giveBack = await places.take(call.owner, SLOT_MS, call.signal);
         return await (wanted.action === "read" ? read : publish)(topics, wanted, call);
       } catch (thrown) {
         call.signal.throwIfAborted();
