@@ -9,14 +9,21 @@ export function spellingsOf(secret: string): readonly string[] {
   return [...new Set([...all, hex.toUpperCase()])];
 }
 
-/** In a JSON string (RFC 8259 section 7), in one within one, and with ASCII alone as some write it. */
+/**
+ * In a JSON string (RFC 8259 section 7), in one within one, and as some write it: with ASCII alone, without
+ * what HTML would read, with each slash escaped.
+ */
 function jsonOf(secret: string): string[] {
   const once = jsonTextOf(secret);
   const twice = jsonTextOf(once);
-  const ascii = once.replaceAll(/[^ -~]/g, (unit) => {
-    return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  });
-  return [once, twice, ascii, jsonTextOf(ascii)];
+  const ascii = once.replaceAll(/[^ -~]/g, escapeOf);
+  const html = once.replaceAll(/[<>&\u2028\u2029]/g, escapeOf);
+  const slashed = once.replaceAll("/", String.raw`\/`);
+  return [once, twice, ascii, jsonTextOf(ascii), html, slashed];
+}
+
+function escapeOf(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 function jsonTextOf(text: string): string {

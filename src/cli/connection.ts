@@ -3,7 +3,7 @@ import type { Log } from "../base/log.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
 import { passphraseOf } from "../config/credential.ts";
 import { loadConfig } from "../config/load.ts";
-import { secretsIn } from "../config/secrets-in.ts";
+import { proxySecretsIn, secretsIn } from "../config/secrets-in.ts";
 import type { Context } from "./context.ts";
 import type { Flags } from "./line/flags.ts";
 
@@ -35,7 +35,7 @@ export async function load(
   const loaded = await loadConfig({ env, home, cwd, flags });
   if (loaded instanceof Failure) return loaded;
   const passphrase = await passphraseOf(env);
-  veil.learn(secretsIn(loaded.config));
+  veil.learn([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
   if (typeof passphrase === "string") veil.learn([passphrase]);
   return loaded;
 }

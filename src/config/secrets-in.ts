@@ -27,8 +27,23 @@ export function secretsIn({
   return [
     ...[...keys, ...passwords].map((secret) => secret.reveal()),
     ...model_list.flatMap(({ custom_headers }) => headerSecrets(custom_headers)),
+    ...model_list.flatMap(({ extra_body }) => bodySecrets(extra_body)),
     ...urls.flatMap(urlSecrets),
   ];
+}
+
+/** Texts of what goes along with each question that are secrets by what they are called. */
+function bodySecrets(body: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(body).flatMap(([name, value]): string[] => {
+    if (typeof value === "string") return isSecretName(name) ? [value] : [];
+    return typeof value === "object" && value !== null ? bodySecrets({ ...value }) : [];
+  });
+}
+
+/** Passwords of the proxies that an environment names, as all programs read them. */
+export function proxySecretsIn(env: Readonly<Record<string, string | undefined>>): string[] {
+  const proxies = Object.entries(env).filter(([name]) => /^(?:https?|all)_proxy$/i.test(name));
+  return proxies.flatMap(([, text = ""]) => urlSecrets(text));
 }
 
 /** Of `Bearer sk-…` both the whole and the key count. */

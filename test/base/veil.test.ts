@@ -22,6 +22,15 @@ const SPELLINGS: readonly [name: string, spell: (secret: string) => string][] = 
   ["as it is", (secret) => secret],
   ["in JSON", (secret) => JSON.stringify(secret)],
   ["in JSON within JSON", (secret) => JSON.stringify(JSON.stringify({ a: secret }))],
+  [
+    "in JSON as Go writes it",
+    (secret) =>
+      JSON.stringify(secret).replaceAll(
+        /[<>&]/g,
+        (mark) => `\\u00${mark.charCodeAt(0).toString(16)}`,
+      ),
+  ],
+  ["in JSON as PHP writes it", (secret) => JSON.stringify(secret).replaceAll("/", "\\/")],
   ["in URL encoding", encodeURIComponent],
   [
     "in URL encoding with small letters",

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { proxySecretsIn, secretsIn } from "../../src/config/secrets-in.ts";
+import { modelEntry, toolSettings } from "../support/agent-config.ts";
+
+describe("secrets to be veiled", () => {
+  it("are those that go along in the body of each question, by what they are called", () => {
+    const extra_body = {
+      api_key: "sk-body",
+      max_tokens: 100,
+      metadata: [{ session_token: "deep-one", user: "device" }],
+      reasoning: { effort: "high" },
+    };
+    const model_list = [modelEntry({ extra_body })];
+    const found = secretsIn({ model_list, channels: [], tools: toolSettings() });
+    for (const secret of ["sk-body", "deep-one"]) assert.ok(found.includes(secret), secret);
+    for (const other of ["device", "high"]) assert.ok(!found.includes(other), other);
+  });
+
+  it("are the passwords of the environment's proxies, as they are written and as they are meant", () => {
+    const env = {
+      https_proxy: "http://me:p%40ss-one@proxy.test:3128",
+      HTTP_PROXY: "http://me:word-two@proxy.test:3128",
+      ALL_PROXY: "proxy.test:3128",
+      no_proxy: "http://me:no-word@local.test",
+    };
+    const found = proxySecretsIn(env).filter((secret) => secret !== "");
+    assert.deepEqual(new Set(found), new Set(["p%40ss-one", "p@ss-one", "word-two"]));
+  });
+});
