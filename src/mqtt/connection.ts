@@ -233,7 +233,7 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
   let isKnown = false;
   const connect = async (protocol: 4 | 5): Promise<Session> => {
     const { settings, address } = options;
-    const transport = await prepareTransport(address, settings.tls);
+    const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
     const { keep_alive: keepAlive, username, password } = settings;
     const secrets = { username: username?.reveal(), password: password?.reveal() };
     // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.

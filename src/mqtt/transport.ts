@@ -5,6 +5,7 @@ import { connect as connectTls } from "node:tls";
 import { Failure } from "../base/failure.ts";
 import type { BrokerAddress } from "../config/broker.ts";
 import type { TlsSettings } from "../config/contract.ts";
+import { ProtocolFault } from "./guard.ts";
 
 /** A way to the broker, ready to be opened once. */
 export interface Transport {
@@ -18,10 +19,14 @@ export type DialAddress = Exclude<BrokerAddress, { kind: "embedded" }>;
 
 /**
  * Reads what the way needs (certificates anew at each attempt, so that renewed ones count); throws a
- * `Failure` of code `config` for a file that cannot be read.
+ * `Failure` of code `config` for a file that cannot be read. Packets of more bytes need not come through.
  */
-export async function prepareTransport(address: DialAddress, tls: TlsSettings): Promise<Transport> {
-  const dial = await dialler(address, tls);
+export async function prepareTransport(
+  address: DialAddress,
+  tls: TlsSettings,
+  maximumPacketBytes: number,
+): Promise<Transport> {
+  const dial = await dialler(address, tls, maximumPacketBytes);
   let failure: Error | undefined;
   return {
     open() {
@@ -35,13 +40,17 @@ export async function prepareTransport(address: DialAddress, tls: TlsSettings): 
   };
 }
 
-async function dialler(address: DialAddress, tls: TlsSettings): Promise<() => Duplex> {
+async function dialler(
+  address: DialAddress,
+  tls: TlsSettings,
+  maximumPacketBytes: number,
+): Promise<() => Duplex> {
   if (address.kind === "unix") return () => connectTcp({ path: address.path });
   const { host, port, kind } = address;
   if (kind === "tcp") return () => connectTcp({ host, port, noDelay: true });
   const settings = { ...(await tlsOptions(tls)), ...serverName(tls, host) };
   if (kind === "tls") return () => connectTls({ host, port, ...settings });
-  return webSocketDialler(address, settings);
+  return webSocketDialler(address, settings, maximumPacketBytes);
 }
 
 interface TlsOptions {
@@ -87,22 +96,42 @@ export function serverName(tls: TlsSettings, host: string): { servername?: strin
   return isIP(host) === 0 ? { servername: host } : {};
 }
 
+/**
+ * Of a WebSocket message, which is held until it is whole: a broker puts a packet into one, which may be
+ * larger than those that we take, and is then cut short and not held against the sender.
+ */
+const MOST_MESSAGE_BYTES = 16_777_216;
+
 /** RFC 5246 appendix E. */
 const TLS_1_2 = 0x03_03;
 
 async function webSocketDialler(
   { kind, host, port, path }: Exclude<DialAddress, { kind: "unix" }>,
   tls: TlsOptions & { servername?: string },
+  maximumPacketBytes: number,
 ): Promise<() => Duplex> {
   const { default: WebSocket, createWebSocketStream } = await import("ws");
   const authority = host.includes(":") ? `[${host}]` : host;
   const url = `${kind}://${authority}:${port}${path}`;
+  const maxPayload = Math.max(MOST_MESSAGE_BYTES, maximumPacketBytes);
   return () => {
     // Bun's own WebSocket takes TLS options in `tls` and versions by number, the package in its options.
-    const settings = kind === "wss" ? { ...tls, tls: { ...tls, minVersion: TLS_1_2 } } : {};
-    const socket = new WebSocket(url, ["mqtt"], settings);
+    const secure = kind === "wss" ? { ...tls, tls: { ...tls, minVersion: TLS_1_2 } } : {};
+    const bounded = { perMessageDeflate: false, maxPayload };
+    const socket = new WebSocket(url, ["mqtt"], { ...secure, ...bounded });
+    // Ahead of the stream's own, which would wait for the other side to agree to the end.
+    socket.on("error", (error) => {
+      stream.destroy(faultOf(error));
+      socket.terminate();
+    });
     const stream = createWebSocketStream(socket);
     socket.on("close", () => stream.destroy());
     return stream;
   };
+}
+
+function faultOf(error: Error): Error {
+  return /max payload|fragments|extension/i.test(error.message)
+    ? new ProtocolFault(`a WebSocket message that is not taken (${error.message})`)
+    : error;
 }
