@@ -64,6 +64,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
   it("that began before there was a memory of somebody sees none that comes", async () => {
     await using commands = await createCommands(CAGE);
     const { workspace, call } = commands;
+    await mkdir(join(workspace, "memory"));
     const command = "echo > up; until [ -e go ]; do sleep 0.05; done; grep -r secret memory; true";
     const started = await call({ command, background: true });
     const sessionId = /sessionId: (\w+)/.exec(started)?.[1];

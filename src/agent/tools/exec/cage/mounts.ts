@@ -40,7 +40,6 @@ const ORDER: readonly Mount["as"][] = ["system", "blank", "private", "seen", "wr
  */
 export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
   const { workspace, homes, secrets, readable, writable, fixed } = grounds;
-  const absent = await absentOf(fixed);
   await makeMemories(workspace);
   const keptIfThere = KEPT_IF_THERE.map((name) => join(workspace, name));
   const hidden = await existing(
@@ -66,7 +65,7 @@ export async function mountsOf(grounds: Grounds): Promise<readonly Mount[]> {
   ]);
   const closed = [...KEPT_FOLDERS.map((name) => join(workspace, name)), ...keptIfThere];
   all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
-  all.push(...absent);
+  all.push(...(await absentOf(fixed)));
   const sorted = all.toSorted(
     (left, right) =>
       depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
@@ -93,19 +92,16 @@ function pinsOf({ path }: Mount, all: readonly Mount[]): readonly Mount[] {
 
 /**
  * Memories of clients are hidden by what is put on their folder: a command that began before there was one
- * would see those that come while it runs.
+ * would see those that come while it runs. Not where there is no memory, which is no agent's workspace.
  */
 async function makeMemories(workspace: string): Promise<void> {
   const [around, name] = MEMORIES;
-  const isLink = await lstat(join(workspace, around)).then(
-    (one) => one.isSymbolicLink(),
+  const isFolder = await lstat(join(workspace, around)).then(
+    (one) => one.isDirectory(),
     () => false,
   );
-  if (isLink) return;
-  // A workspace in which this program may not write gets no memories either.
-  await mkdir(join(workspace, around, name), { recursive: true, mode: 0o711 }).catch(
-    () => undefined,
-  );
+  // It may be there already; where this program may not write, no memory comes either.
+  if (isFolder) await mkdir(join(workspace, around, name), { mode: 0o711 }).catch(() => undefined);
 }
 
 /** What others may not read, and services that answer, but for what the command was given. */
