@@ -149,6 +149,21 @@ describe("config encrypt", () => {
     assert.ok((await place.read(".security.yml")).startsWith("\ufeff# whose"));
   });
 
+  it("leaves a file to whoever changed it meanwhile, and says to run it again", async () => {
+    await using place = await placeWith(SECURITY);
+    const other = `${SECURITY}# and more\n`;
+    const passphrase = async (): Promise<string> => {
+      await writeFile(join(place.path, ".security.yml"), other);
+      return PASSPHRASE;
+    };
+    await assert.rejects(
+      place.encrypt({ passphrase }),
+      (thrown) => thrown instanceof Failure && thrown.remedy === "run it again",
+    );
+    assert.equal(await place.read(".security.yml"), other);
+    assert.deepEqual(await readdir(place.path), [".security.yml", "config.json"]);
+  });
+
   it(
     "leaves a file of root's to the group of the one service that reads it",
     { skip: process.getuid?.() !== 0 },

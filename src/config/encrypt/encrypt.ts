@@ -226,7 +226,12 @@ function unwritable(file: string, error: unknown): Failure {
   const why = error instanceof Error ? error.message : String(error);
   return new Failure("failed", `${file} cannot be written`, {
     why,
-    remedy: "run it as the user that owns the file",
+    remedy: WAYS_OUT[codeOf(error)] ?? "run it as the user that owns the file",
     cause: error,
   });
 }
+
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  CHANGED: "run it again",
+  ENOSPC: "make room on that disk and run it again",
+};

@@ -10,11 +10,16 @@ const GROUP_READS = 0o040;
 /** A byte order mark, which nobody reads as a part of the text. */
 const MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
+class ChangedMeanwhile extends Error {
+  override readonly message = "it was changed meanwhile";
+  readonly code = "CHANGED";
+}
+
 /**
  * Puts another text in the place of a file's, whole or not at all, also where the power fails: written
  * beside it, synced, renamed. A link stays one, a byte order mark too, and the owner the same; so does a
- * group of one service that may read a file of root's. Throws where the text is not `former` any more,
- * and what the file system says.
+ * group of one service that may read a file of root's. Throws `CHANGED` where the text is not `former`
+ * any more, and what the file system says.
  */
 export async function replaceFile(
   file: string,
@@ -25,7 +30,7 @@ export async function replaceFile(
   const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
   try {
     const bytes = await readFile(target);
-    if (new TextDecoder().decode(bytes) !== former) throw new Error("it was changed meanwhile");
+    if (new TextDecoder().decode(bytes) !== former) throw new ChangedMeanwhile();
     const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
     const handle = await open(temporary, "wx", PRIVATE);
     try {
@@ -37,7 +42,7 @@ export async function replaceFile(
     } finally {
       await handle.close();
     }
-    if (!(await readFile(target)).equals(bytes)) throw new Error("it was changed meanwhile");
+    if (!(await readFile(target)).equals(bytes)) throw new ChangedMeanwhile();
     await rename(temporary, target);
   } catch (error) {
     await unlink(temporary).catch(() => {});
@@ -51,13 +56,16 @@ function privateMode({ mode, uid, gid }: Stats): number {
   return isOfService ? PRIVATE | GROUP_READS : PRIVATE;
 }
 
-/** Writes a file for its owner alone that was not there; throws `EEXIST` where it was. */
+/** Writes a file for its owner alone that was not there, or none; throws `EEXIST` where it was. */
 export async function createPrivateFile(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const handle = await open(file, "wx", PRIVATE);
   try {
     await handle.writeFile(text);
     await handle.sync();
+  } catch (error) {
+    await unlink(file).catch(() => {});
+    throw error;
   } finally {
     await handle.close();
   }
