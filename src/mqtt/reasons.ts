@@ -77,9 +77,38 @@ export interface Refusal {
   readonly hungUp?: boolean;
 }
 
+/** Why a handshake came to nothing, as the runtimes and their TLS libraries say it, and what mends it. */
+const HANDSHAKES: readonly { said: RegExp; name: string; remedy: string }[] = [
+  {
+    said: /protocol[ _]?version|unsupported protocol/i,
+    name: "the broker does not speak TLS 1.2 or later",
+    remedy: "let the broker offer TLS 1.2 (mosquitto: tls_version tlsv1.2), or replace it",
+  },
+  {
+    said: /certificate has expired|CERT_HAS_EXPIRED/i,
+    name: "the broker's certificate has expired",
+    remedy: "renew it at the broker; and look at this device's clock",
+  },
+  {
+    said: /altnames|NotValidForName/i,
+    name: "the broker's certificate is for another name",
+    remedy: "use the name that it is for in the URL, or set tls.server_name to it",
+  },
+  {
+    said: /self.signed|verify the first certificate|UnknownIssuer|issuer certificate/i,
+    name: "the broker's certificate is of no authority that is trusted",
+    remedy:
+      "set tls.ca_file to the PEM of the authority that signed it (gateway --check tells its term)",
+  },
+];
+
 /** A loss without the broker's word: always worth another try. */
 export function unreachable(message: string, why: string | undefined): Refusal {
-  const failure = new Failure("unreachable", message, why === undefined ? {} : { why });
+  const handshake = HANDSHAKES.find(({ said }) => said.test(why ?? ""));
+  const failure = new Failure("unreachable", handshake?.name ?? message, {
+    ...(why !== undefined && { why }),
+    ...(handshake && { remedy: handshake.remedy }),
+  });
   return { verdict: "later", failure };
 }
 
