@@ -32,10 +32,14 @@ export function secretsIn({
   ];
 }
 
+/** Named so, a field of a body is a credential; `tokenizer` and `prompt_cache_key` are none. */
+const CREDENTIAL =
+  /^(?:.*[_-])?(?:api_?key|access_?key|secret_?key|token|secret|password|authorization)$/i;
+
 /** Texts of what goes along with each question that are secrets by what they are called. */
 function bodySecrets(body: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(body).flatMap(([name, value]): string[] => {
-    if (typeof value === "string") return isSecretName(name) ? [value] : [];
+    if (typeof value === "string") return CREDENTIAL.test(name) ? [value] : [];
     return typeof value === "object" && value !== null ? bodySecrets({ ...value }) : [];
   });
 }

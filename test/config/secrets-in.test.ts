@@ -10,11 +10,14 @@ describe("secrets to be veiled", () => {
       max_tokens: 100,
       metadata: [{ session_token: "deep-one", user: "device" }],
       reasoning: { effort: "high" },
+      tokenizer: "llama",
+      prompt_cache_key: "picoclaw",
     };
     const model_list = [modelEntry({ extra_body })];
     const found = secretsIn({ model_list, channels: [], tools: toolSettings() });
     for (const secret of ["sk-body", "deep-one"]) assert.ok(found.includes(secret), secret);
-    for (const other of ["device", "high"]) assert.ok(!found.includes(other), other);
+    for (const other of ["device", "high", "llama", "picoclaw"])
+      assert.ok(!found.includes(other), other);
   });
 
   it("are the passwords of the environment's proxies, as they are written and as they are meant", () => {
