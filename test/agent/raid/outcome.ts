@@ -11,6 +11,12 @@ import { askOver } from "./steps.ts";
 /** What the program keeps for itself: conversations, requests, and that it runs. */
 const OWN = /^home\/(?:workspace\/(?:state|sessions)|\.picoclaw\.pid|logs)(?:\/|$)/;
 
+/**
+ * Folders that the program makes where they are not there, before a command in a sandbox: whether there is
+ * one is the machine's business. What lies in them is looked at.
+ */
+const MEMORIES = /^home\/workspace\/memory(?:\/clients)?$/;
+
 /** All that lies on the device. */
 export const look = (root: string): Promise<TreeState> => treeState(root, (path) => OWN.test(path));
 
@@ -26,7 +32,8 @@ export async function assertOthersServed(scene: Scene): Promise<void> {
 /** Nothing on the device is other than it was, but for what the attack names. */
 export async function assertUnchanged({ root, attack }: Scene, before: TreeState): Promise<void> {
   const changed = changedBetween(before, await look(root));
-  assertAre(changed, attack.changes, "what changed on the device");
+  const others = changed.filter((path) => before.has(path) || !MEMORIES.test(path));
+  assertAre(others, attack.changes, "what changed on the device");
 }
 
 /** What left the machine, by the web and by the broker; and no secret with it. */
