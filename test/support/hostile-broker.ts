@@ -198,6 +198,12 @@ const MALFORMED: readonly Misdeed[] = [
     publish(victim.version, { topic: Buffer.from(at(victim, "\u00ff"), "latin1") }),
   ),
   afterwards("sends a topic longer than its packet", () => [0x30, 4, 255, 255, 97, 98]),
+  afterwards("sends a client id of control characters", (victim) =>
+    publish(victim.version, { topic: at(victim, "\u001b]0;evil\u0007\u009b2J\r\n\u202e") }),
+  ),
+  afterwards("sends a client id of 65,000 bytes", (victim) =>
+    publish(victim.version, { topic: at(victim, "a".repeat(65_000)) }),
+  ),
   afterwards("sends an empty topic", ({ version }) => publish(version, { topic: "" })),
   afterwards("sends an empty topic with an alias nobody knows", () =>
     publish(5, { topic: "", properties: [0x23, 0, 7] }),
