@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { checkedVersion, migrate, MIGRATIONS } from "./schema.ts";
+import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
 /** Reading a whole larger file at every start would cost more than it finds. */
 const CHECKED_BYTES = 64 * 2 ** 20;
@@ -95,10 +95,20 @@ function prepared(db: DatabaseSync, file: string): DatabaseSync {
     db.exec(`${LIMITS}; ${DURABLE}`);
     if (statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
+    checkShape(db);
     return db;
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+/** What `quick_check` does not see: the text of the schema itself can be damaged. */
+function checkShape(db: DatabaseSync): void {
+  try {
+    for (const [table, columns] of SHAPE) db.prepare(`SELECT ${columns} FROM ${table} LIMIT 0`);
+  } catch (error) {
+    throw new Corrupt(asFailure(error).why ?? String(error));
   }
 }
 

@@ -59,6 +59,18 @@ export const MIGRATIONS: readonly string[] = [
   `,
 ];
 
+/** The tables and their columns after all steps. */
+export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
+  [
+    "requests",
+    "seq, name, ticket, state, owner, attempt, lease_until, answer, failed, bytes, delivered_at",
+  ],
+  ["steps", "id, seq, message"],
+  ["turns", "id, lane, messages, count, bytes, at"],
+  ["cuts", "lane, through, summary, at"],
+  ["meters", "name, meter"],
+];
+
 /** Where a request is on its way: what the column `state` holds. */
 export const ACCEPTED = 0;
 export const ANSWERED = 1;
