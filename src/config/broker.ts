@@ -1,3 +1,4 @@
+import { decoded } from "../base/decoded.ts";
 import { nearestWord } from "../base/spelling.ts";
 
 /** Where a broker listens, as `settings.broker` names it. */
@@ -134,14 +135,6 @@ function unknownScheme(scheme: string): InvalidBroker {
   const nearest = nearestWord(scheme, SCHEMES);
   const meant = nearest === undefined ? "" : ` (${nearest} was meant?)`;
   return invalid(`its scheme is unknown${meant}; known are ${SCHEMES.join(", ")}`);
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 function invalid(reason: string): InvalidBroker {

@@ -1,3 +1,4 @@
+import { decoded } from "../base/decoded.ts";
 import type { Config } from "./contract.ts";
 
 /** Whether the value of a header, or of a part of a query, is a secret by what it is called. */
@@ -64,12 +65,4 @@ function urlSecrets(text: string): string[] {
   const { password, searchParams } = url;
   const named = [...searchParams].filter(([name]) => isSecretName(name));
   return [password, decoded(password), ...named.map(([, value]) => value)];
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }

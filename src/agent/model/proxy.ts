@@ -1,3 +1,4 @@
+import { decoded } from "../../base/decoded.ts";
 import { Failure } from "../../base/failure.ts";
 import { proxyOptions } from "../../base/host.ts";
 import type { Fetch } from "./contract.ts";
@@ -35,12 +36,4 @@ export function proxySecrets(proxy: string): string[] {
     url.username && url.password && url.username,
   ];
   return written.filter((secret) => secret !== "");
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
