@@ -10,6 +10,7 @@ export type FailureCode =
   | "unserved"
   | "no_answer"
   | "cut_off"
+  | "no_subscriber"
   | "failed"
   | "interrupted"
   | "terminated"

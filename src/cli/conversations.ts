@@ -12,8 +12,11 @@ const DAY_MS = 24 * 60 * 60_000;
 /** What one home keeps, but for the window of duplicates, which is configured. */
 export const BOUNDS = {
   leaseMs: 60_000,
-  rows: 4096,
-  bytes: 8 * 2 ** 20,
+  rows: 1_000_000,
+  bytes: 512 * 2 ** 20,
+  laneRows: 4096,
+  laneBytes: 16 * 2 ** 20,
+  rejections: 65_536,
   messages: 100,
   characters: 2 ** 21,
   hiddenMs: 90 * DAY_MS,

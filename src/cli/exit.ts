@@ -23,6 +23,7 @@ const EXITS: Readonly<Record<FailureCode, number>> = {
   unserved: 6,
   no_answer: 3,
   cut_off: 7,
+  no_subscriber: 1,
   failed: 1,
   interrupted: 130,
   terminated: 143,

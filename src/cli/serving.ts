@@ -9,7 +9,7 @@ import type { Part } from "../gateway/contract.ts";
 import type { DrainResult } from "../gateway/drain.ts";
 import { isAllowed } from "../gateway/limits.ts";
 import { SHARED_CONVERSATION } from "../gateway/names.ts";
-import type { Asker } from "../gateway/resume.ts";
+import type { Asker } from "../gateway/recovery.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
 import type { Broker } from "../mqtt/broker.ts";
 import { watchCertificates } from "../mqtt/certificates.ts";

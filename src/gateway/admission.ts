@@ -4,74 +4,86 @@ import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
-import { isExpired } from "./job.ts";
 import type { Known } from "./known.ts";
 import { isAllowed } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
-import type { Work } from "./work.ts";
+import { isExpired } from "./pending-request.ts";
+import type { RequestQueue } from "./request-queue.ts";
 
 export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly accounting: Pick<Accounting, "charge" | "overdrawn">;
   readonly dedupe: Dedupe<Known>;
-  readonly work: Pick<Work<never>, "hasRoom" | "secondsUntilRoom">;
+  readonly queue: Pick<RequestQueue<never>, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   /** Whether the gateway still takes requests. */
   readonly isOpen: () => boolean;
 }
 
-/** What is to be done with a request. */
-export type Decision =
-  | { readonly to: "run"; readonly policy: ChannelPolicy }
-  | { readonly to: "refuse"; readonly failure: Failure }
-  /** The same request is under way, or was answered a while ago. */
-  | { readonly to: "join" | "repeat"; readonly known: Known }
-  /** The request is the command to stop; without a token it is obeyed, but not remembered. */
-  | { readonly to: "stop"; readonly remember: boolean }
+/** What is known of a request before anything is looked up or charged. */
+export type Triage =
+  /** The same request waits, runs or is being delivered in this process. */
+  | { readonly to: "join"; readonly known: Known }
   /** Not taken and not acknowledged: the transport holds it for the next start. */
-  | { readonly to: "leave" };
+  | { readonly to: "hold" }
+  | { readonly to: "reject"; readonly failure: Failure }
+  | { readonly to: "decide"; readonly policy: ChannelPolicy };
+
+/** What becomes of a new request. */
+export type Verdict =
+  | { readonly to: "run" }
+  | { readonly to: "reject"; readonly failure: Failure }
+  /** It is the command to stop; without a token it is obeyed, but not remembered. */
+  | { readonly to: "stop"; readonly remember: boolean };
+
+export interface Admission {
+  /** Order: 1 allow list, 2 duplicates of what is under way, 3 shutdown. */
+  triage(request: Request): Triage;
+  /**
+   * Order: 1 malformed, 2 /stop, 3 shutdown and expiry, 4 budget and queue, 5 rate limit. A rejection at
+   * step 4 costs no token. Charges what it admits. `hasRoom` is false where the store is full.
+   */
+  decide(request: Request, policy: ChannelPolicy, hasRoom: boolean): Verdict;
+  /** Charges a second delivery of a finished answer; the failure to reject it with, if any. */
+  repeat(request: Request, policy: ChannelPolicy): Failure | undefined;
+}
 
 /** Seconds until a gateway that shuts down may be back. */
 const RESTART_SECONDS = 5;
 
-/**
- * Decides, in this order: who is not allowed hears nothing else; a request that is known needs
- * neither room nor, while it runs, a token, so that a retry never ends in an error what is going
- * well; to stop is always allowed; and a refusal for want of room or of budget costs no token. A command
- * is for the agent to answer, whatever was spent: most ask no model, and the others are told then.
- */
-export function createAdmission(options: AdmissionOptions): (request: Request) => Decision {
-  const { policies, dedupe, work, clock, accounting } = options;
-  const charge = (request: Request, policy: ChannelPolicy, decision: Decision): Decision => {
-    const failure = accounting.charge(request, policy);
-    return failure === undefined ? decision : refuse(failure);
-  };
-  return (request) => {
-    const policy = policies.get(request.channel);
-    if (policy === undefined) return refuse(unknownChannel(request.channel));
-    if (!isAllowed(policy, request.client)) return refuse(failureOf("forbidden"));
-
-    const running = dedupe.running(request);
-    if (running !== undefined) return { to: "join", known: running };
-    const finished = dedupe.finished(request);
-    if (finished !== undefined) return charge(request, policy, { to: "repeat", known: finished });
-    if (isStop(request.text)) {
-      return { to: "stop", remember: accounting.charge(request, policy) === undefined };
-    }
-
-    if (!options.isOpen()) {
-      return request.durable ? { to: "leave" } : refuse(shuttingDown("busy", RESTART_SECONDS));
-    }
-    if (isExpired(request, clock)) return refuse(failureOf("expired"));
-    const overdrawn = isCommand(request.text) ? undefined : accounting.overdrawn(request, policy);
-    if (overdrawn !== undefined) return refuse(overdrawn);
-    if (!work.hasRoom(request, policy)) return refuse(failureOf("busy", work.secondsUntilRoom()));
-    return charge(request, policy, { to: "run", policy });
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { policies, dedupe, queue, clock, accounting, isOpen } = options;
+  return {
+    triage(request) {
+      const policy = policies.get(request.channel);
+      if (policy === undefined) return reject(unknownChannel(request.channel));
+      if (!isAllowed(policy, request.client)) return reject(failureOf("forbidden"));
+      const running = dedupe.running(request);
+      if (running !== undefined) return { to: "join", known: running };
+      if (!isOpen() && request.durable && !isStop(request.text)) return { to: "hold" };
+      return { to: "decide", policy };
+    },
+    decide(request, policy, hasRoom) {
+      if (request.rejected !== undefined) return reject(request.rejected);
+      if (isStop(request.text)) {
+        return { to: "stop", remember: accounting.charge(request, policy) === undefined };
+      }
+      if (!isOpen()) return reject(shuttingDown("busy", RESTART_SECONDS));
+      if (isExpired(request, clock)) return reject(failureOf("expired"));
+      const overdrawn = isCommand(request.text) ? undefined : accounting.overdrawn(request, policy);
+      if (overdrawn !== undefined) return reject(overdrawn);
+      if (!hasRoom || !queue.hasRoom(request, policy)) {
+        return reject(failureOf("busy", queue.secondsUntilRoom()));
+      }
+      const limited = accounting.charge(request, policy);
+      return limited === undefined ? { to: "run" } : reject(limited);
+    },
+    repeat: accounting.charge,
   };
 }
 
-function refuse(failure: Failure): Decision {
-  return { to: "refuse", failure };
+function reject(failure: Failure): { readonly to: "reject"; readonly failure: Failure } {
+  return { to: "reject", failure };
 }
 
 function isStop(text: string): boolean {

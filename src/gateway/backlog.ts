@@ -9,31 +9,36 @@ export interface Backlog {
   hasRoom(request: Request, policy: ChannelPolicy, waiting: number): boolean;
 }
 
-/** Requests in all, whatever the configuration says. */
-const REQUESTS = 1024;
-/** Characters of their texts together: 1024 texts of the largest payload would not fit on a small board. */
+/** Requests that only this process holds, and the characters of their texts, whatever the configuration says. */
+const IN_MEMORY = 1024;
 const CHARACTERS = 8 * 2 ** 20;
+/** Requests whose texts the store holds: about a kilobyte of memory each. */
+const IN_STORE = 65_536;
 
 /** `queued` is how many the configuration allows in all; 0 is no limit but the program's own. */
 export function createBacklog(queued: number): Backlog {
   const byChannel = new Map<string, number>();
-  let requests = 0;
+  const stored = { requests: 0 };
+  const held = { requests: 0 };
   let characters = 0;
 
   const change = (request: Request, by: 1 | -1): void => {
-    requests += by;
-    characters += by * request.text.length;
+    (request.durable ? stored : held).requests += by;
+    if (!request.durable) characters += by * request.text.length;
     byChannel.set(request.channel, (byChannel.get(request.channel) ?? 0) + by);
   };
+  const fits = ({ durable, text }: Request): boolean =>
+    durable
+      ? stored.requests < IN_STORE
+      : held.requests < IN_MEMORY && characters + text.length <= CHARACTERS;
 
   return {
     enter: (request) => change(request, 1),
     leave: (request) => change(request, -1),
     hasRoom(request, policy, waiting) {
       return (
-        requests < REQUESTS &&
-        isBelow(requests, queued) &&
-        characters + request.text.length <= CHARACTERS &&
+        fits(request) &&
+        isBelow(stored.requests + held.requests, queued) &&
         isBelow(waiting, policy.limits.queued) &&
         isBelow(byChannel.get(request.channel) ?? 0, policy.totalLimits.queued)
       );

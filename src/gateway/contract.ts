@@ -38,10 +38,13 @@ export interface Request {
   readonly durable: boolean;
   /** Milliseconds since the epoch after which the answer is of no use; absent is never. */
   readonly expiresAt?: number;
+  /** It was not understood, or is too large: this is its answer. */
+  readonly rejected?: Failure;
   /**
    * Hands one part to the transport, in order: resolves when it was delivered as far as the QoS in
    * force can tell, waits through a loss of the broker, and rejects with a `Failure` when it can
-   * never be delivered (expired, refused, channel closed).
+   * never be delivered (expired, refused, channel closed), or of code `no_subscriber` when nobody was
+   * there to hear it: then the answer may be given again from its first part.
    */
   reply(part: Part): Promise<void>;
 }

@@ -1,8 +1,8 @@
 import type { Condensing } from "./condense.ts";
+import type { DirectReplies } from "./direct-replies.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Replies } from "./replies.ts";
+import type { RequestQueue } from "./request-queue.ts";
 import type { Tally } from "./tally.ts";
-import type { Work } from "./work.ts";
 
 export interface DrainResult {
   /** Requests that were cancelled at the deadline. */
@@ -17,9 +17,9 @@ export interface DrainResult {
 const FLUSH_MS = 2000;
 
 interface Draining<M> {
-  readonly work: Work<M>;
+  readonly queue: RequestQueue<M>;
   readonly tally: Tally;
-  readonly replies: Replies;
+  readonly direct: DirectReplies;
   readonly ledger: Ledger<M>;
   readonly condensing: Pick<Condensing, "close">;
 }
@@ -27,19 +27,19 @@ interface Draining<M> {
 /** Waits for what is under way, then leaves to the next start what it can and cancels the rest. */
 export async function drain<M>(
   deadlineMs: number,
-  { work, tally, replies, ledger, condensing }: Draining<M>,
+  { queue, tally, direct, ledger, condensing }: Draining<M>,
 ): Promise<DrainResult> {
   tally.close();
   const condensed = condensing.close();
   let ended = { cancelled: 0, kept: 0 };
   if (!(await tally.empty(deadlineMs))) {
-    ended = work.stopAll();
+    ended = queue.stopAll();
     ledger.close();
     await tally.empty(FLUSH_MS);
   }
   ledger.close();
-  replies.close();
+  direct.close();
   await condensed;
-  const { undelivered, kept } = work.giveUp();
+  const { undelivered, kept } = queue.abandonUndelivered();
   return { cancelled: ended.cancelled, undelivered, kept: ended.kept + kept };
 }

@@ -46,17 +46,24 @@ export function createJournal(
       log.info("kept for the next start", fields);
       return;
     }
-    const undelivered = entry.delivered === false || entry.delivery?.failure !== undefined;
-    if (undelivered || (entry.outcome !== "ok" && entry.outcome !== "duplicate")) {
-      log.warn(undelivered ? "answer not delivered" : "request failed", fields);
-    } else log[levelOf(entry)](entry.outcome === "ok" ? "answered" : "duplicate", fields);
+    const { level, message } = lineOf(entry);
+    log[level](message, fields);
     const stack = entry.failure && stackOf(entry.failure);
     if (stack !== undefined) log.debug("request failed at", { id: fields.id, stack });
   };
 }
 
-function levelOf({ unlimited = false }: Entry): "debug" | "info" {
-  return unlimited ? "debug" : "info";
+function lineOf({ outcome, delivered, delivery, unlimited = false }: Entry): {
+  readonly level: "debug" | "info" | "warn";
+  readonly message: string;
+} {
+  const level = unlimited ? "debug" : undefined;
+  if (delivered === false || delivery?.failure !== undefined) {
+    return { level: level ?? "warn", message: "answer not delivered" };
+  }
+  if (outcome === "ok") return { level: level ?? "info", message: "answered" };
+  if (outcome === "duplicate") return { level: level ?? "info", message: "duplicate" };
+  return { level: level ?? "warn", message: "request failed" };
 }
 
 function stackOf(failure: Failure): string | undefined {

@@ -32,6 +32,16 @@ export function restoredKnown({ parts, failure }: StoredAnswer, clock: Clock): K
   };
 }
 
+/** An answer as the store keeps it. */
+export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
+  if (failure === undefined) return { parts };
+  const { code, message, retryAfter } = failure;
+  return {
+    parts,
+    failure: { code, message, ...(retryAfter !== undefined && { retryAfter }) },
+  };
+}
+
 function storedFailure({ code, message, retryAfter }: StoredFailure): Failure {
   return new Failure(
     isWireCode(code) ? code : "internal",

@@ -22,6 +22,8 @@ export interface Lanes<Job> {
   add(lane: string, job: Job): void;
   /** How many jobs of a lane did not begin. */
   waiting(lane: string): number;
+  /** Nothing of the lane waits or runs. */
+  isIdle(lane: string): boolean;
   /** The jobs of a lane, the one that began first, then the waiting ones in their order. */
   jobs(lane: string): readonly Job[];
   /** Looks again at a lane whose first job may have stopped needing a slot. */
@@ -65,6 +67,10 @@ class RoundRobin<Job> implements Lanes<Job> {
 
   waiting(name: string): number {
     return this.#lanes.get(name)?.queue.length ?? 0;
+  }
+
+  isIdle(name: string): boolean {
+    return !this.#lanes.has(name);
   }
 
   jobs(name: string): readonly Job[] {

@@ -1,6 +1,14 @@
 import type { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
-import type { Acceptance, Claim, Store, StoredAnswer, Ticket } from "../store/contract.ts";
+import type {
+  Acceptance,
+  Admission,
+  Claim,
+  Held,
+  Store,
+  StoredAnswer,
+  Ticket,
+} from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
 import type { Persistence } from "./insist.ts";
@@ -20,10 +28,19 @@ export interface Ledger<M> {
   /** Why nothing can be written at the moment; undefined while it can. */
   readonly problem: () => string | undefined;
   /**
-   * Resolves when the request is durable, rejects when the gateway closes before that; `troubled` hears
-   * of each try that failed.
+   * Resolves when the request, or the answer that `admission` gives in its place, is durable; rejects
+   * when the gateway closes before that. `admission` is asked again with each try, of which `onWriteError`
+   * hears of those that failed.
    */
-  accept(request: Request, troubled: (failure: Failure) => void): Promise<Acceptance<M>>;
+  accept(
+    request: Request,
+    admission: Admission,
+    onWriteError: (failure: Failure) => void,
+  ): Promise<Acceptance<M>>;
+  /** The whole request, or undefined where another owner has it. Rejects where it cannot be read. */
+  load(claim: Claim): Promise<Held<M> | undefined>;
+  /** Stored rejections that are not delivered, from behind that one. */
+  rejections(after: number, most: number): Promise<readonly Held<M>[]>;
   /** The claim of the attempt that begins, or undefined: another owner has the request, or the signal aborted. */
   begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
   /** One try: a step that is not kept costs a later attempt no more than doing it again. */
@@ -66,8 +83,13 @@ export function createLedger<M>({ store, clock, persistence }: LedgerOptions<M>)
   return {
     problem,
     close,
-    async accept(request, troubled) {
-      const acceptance = await insist(() => store.accept(ticketOf(request, clock)), { troubled });
+    load: (claim) => store.load(claim),
+    rejections: (after, most) => store.rejections(after, most),
+    async accept(request, admission, onWriteError) {
+      const ticket = ticketOf(request, clock);
+      const acceptance = await insist(() => store.accept(ticket, admission), {
+        troubled: onWriteError,
+      });
       faultPoint("accepted");
       return acceptance;
     },

@@ -8,6 +8,8 @@ export interface Commits {
    * `Failure` of code `busy` when nothing could be written; then nothing of it was.
    */
   readonly run: <T>(work: () => T) => Promise<T>;
+  /** Does the work at once, without a transaction: it must only read, and sees what is durable. */
+  readonly read: <T>(work: () => T) => Promise<T>;
   /** Does what was asked for so far; what is asked for later rejects. */
   readonly close: () => void;
 }
@@ -33,12 +35,21 @@ export function createCommits(
   let closed = false;
 
   const flush = (): void => {
-    timer = undefined;
-    const batch = waiting.slice(0, AT_ONCE);
-    waiting = waiting.slice(AT_ONCE);
+    const batch: Waiting[] = [];
+    // What work asks for while it is done belongs to the same transaction.
+    const next = (): Waiting | undefined => {
+      const one = batch.length < AT_ONCE ? waiting[batch.length] : undefined;
+      if (one !== undefined) batch.push(one);
+      return one;
+    };
+    const failure = commit(db, file, next);
+    waiting = waiting.slice(batch.length);
     // The next ones come after what the event loop has to do meanwhile.
-    if (waiting.length > 0) timer = setImmediate(flush);
-    settle(db, file, batch);
+    timer = waiting.length > 0 ? setImmediate(flush) : undefined;
+    for (const { resolve, reject } of batch) {
+      if (failure === undefined) resolve();
+      else reject(failure);
+    }
     onCommit?.(batch.length);
   };
 
@@ -55,35 +66,42 @@ export function createCommits(
         timer ??= setImmediate(flush);
       });
     },
+    read: <T>(work: () => T): Promise<T> => {
+      if (closed) return Promise.reject(storeClosed());
+      try {
+        return Promise.resolve(work());
+      } catch (error) {
+        return Promise.reject(unwritable(file, error));
+      }
+    },
     close: () => {
       closed = true;
       while (waiting.length > 0) {
         clearImmediate(timer);
         flush();
       }
+      clearImmediate(timer);
     },
   };
 }
 
-function settle(db: DatabaseSync, file: string, batch: readonly Waiting[]): void {
+/** Everything that `next` gives in one transaction; why nothing of it could be written, where that is so. */
+function commit(
+  db: DatabaseSync,
+  file: string,
+  next: () => Waiting | undefined,
+): Failure | undefined {
+  let one = next();
   try {
-    commit(db, batch);
-  } catch (error) {
-    const failure = unwritable(file, error);
-    for (const { reject } of batch) reject(failure);
-    return;
-  }
-  for (const { resolve } of batch) resolve();
-}
-
-function commit(db: DatabaseSync, batch: readonly Waiting[]): void {
-  db.exec("BEGIN IMMEDIATE");
-  try {
-    for (const { work } of batch) work();
+    db.exec("BEGIN IMMEDIATE");
+    for (; one !== undefined; one = next()) one.work();
     db.exec("COMMIT");
+    return undefined;
   } catch (error) {
     rollBack(db);
-    throw error;
+    // What waited with it would meet the same, one after the other.
+    while (next() !== undefined) continue;
+    return unwritable(file, error);
   }
 }
 

@@ -12,8 +12,13 @@
  * store unreachable): then nothing of it was, and it may be made again.
  */
 export interface Store<M> extends ConversationStore<M>, MeterStore {
-  /** Takes a request, unless it is one that the store knows already. */
-  accept(ticket: Ticket): Promise<Acceptance<M>>;
+  /**
+   * Takes a request, unless the store knows it already. What `admission` decides is part of the same
+   * transaction; without it every new request is taken and a known one is left as it is.
+   */
+  accept(ticket: Ticket, admission?: Admission): Promise<Acceptance<M>>;
+  /** The whole request, as long as the claim is in force; undefined where it is stale. */
+  load(claim: Claim): Promise<Held<M> | undefined>;
   /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
   begin(claim: Claim): Promise<Claim | undefined>;
   /** Keeps one message of a turn that runs (a tool call, a tool's result) for an attempt after a crash. */
@@ -35,19 +40,35 @@ export interface Store<M> extends ConversationStore<M>, MeterStore {
   /** The attempt was broken off on purpose (shutdown): it does not count, and the request is left to the next owner. */
   release(claim: Claim): Promise<boolean>;
   /**
-   * Every request without a delivered answer that nobody holds any more, in the order of acceptance,
-   * now held by this owner. At the start that is what is left after a restart.
+   * Takes every request without a delivered answer that nobody holds any more. At the start that is what
+   * is left after a restart. Returns them in the order of acceptance, without their texts and without
+   * rejections, of which there may be very many: `rejections` reads those.
    */
-  takeOver(): Promise<readonly Held<M>[]>;
-  /** Delivered requests within the window, the oldest end first: to know duplicates again after a restart. */
-  finished(): Promise<readonly Finished[]>;
+  takeOver(): Promise<readonly Left[]>;
+  /** Rejections that this owner holds and that are not delivered, from behind `after` (a `Claim.seq`), oldest first. */
+  rejections(after: number, most: number): Promise<readonly Held<M>[]>;
   /** Extends the leases of all that this owner holds. */
   renew(): Promise<void>;
   /**
-   * Forgets what is older than the window or beyond the bounds; never a request without a delivered
-   * answer. Looks at the turns at most once an hour.
+   * Forgets requests that were delivered before the window; never one without a delivered answer. Looks
+   * at the turns at most once an hour.
    */
   purge(): Promise<void>;
+}
+
+/** Decides about a request inside of the transaction that takes it. Must not throw. */
+export interface Admission {
+  /**
+   * Called once for a request that the store does not know. Returns the answer to store in place of a
+   * turn (a rejection), or undefined to take the request. `hasRoom` is false where the store's bounds are
+   * reached: to take it all the same is a fault of the caller's.
+   */
+  readonly admit: (hasRoom: boolean) => StoredAnswer | undefined;
+  /**
+   * Called once for a request whose answer was delivered. Returns the answer to store in place of
+   * delivering that one again, or undefined to deliver it again: it is undelivered from now on.
+   */
+  readonly repeat: () => StoredAnswer | undefined;
 }
 
 /** What was counted, under names; how many there are is for their owner to bound. */
@@ -177,8 +198,12 @@ export interface Claim {
 
 export type Acceptance<M> =
   | { readonly is: "new"; readonly claim: Claim }
+  /** The answer that `admission` gave is stored and has to be delivered. */
+  | { readonly is: "answered"; readonly claim: Claim; readonly answer: StoredAnswer }
   /** Known: `held.answer` is there if it was answered. The claim is that of whoever holds it. */
-  | { readonly is: "known"; readonly held: Held<M> };
+  | { readonly is: "known"; readonly held: Held<M> }
+  /** Known and delivered before: `held.answer` has to be delivered again, under this owner's claim. */
+  | { readonly is: "repeated"; readonly held: Held<M> };
 
 /** An answer, byte for byte: its texts in the parts in which they were cut. */
 export interface StoredAnswer {
@@ -203,12 +228,12 @@ export interface Held<M> {
   readonly answer?: StoredAnswer;
 }
 
-/** A request whose answer was delivered. */
-export interface Finished {
-  readonly name: string;
-  readonly answer: StoredAnswer;
-  /** When its answer was delivered, milliseconds since the epoch. */
-  readonly at: number;
+/** A request that a former owner left behind. */
+export interface Left {
+  readonly claim: Claim;
+  readonly ticket: Omit<Held<never>["ticket"], "text">;
+  /** Its answer is stored and not delivered. */
+  readonly isAnswered: boolean;
 }
 
 export interface StoreOptions {
@@ -224,10 +249,16 @@ export interface StoreOptions {
 export interface StoreBounds {
   /** Milliseconds after which a claim that was not renewed is nobody's. */
   readonly leaseMs: number;
-  /** How long a delivered answer is remembered for duplicates, and how many, and how many bytes of them; the oldest go first. */
+  /** How long a delivered answer is remembered for duplicates. */
   readonly windowMs: number;
+  /** Requests and their bytes, waiting or remembered, beyond which there is no room for another. */
   readonly rows: number;
   readonly bytes: number;
+  /** The same of one lane. */
+  readonly laneRows: number;
+  readonly laneBytes: number;
+  /** Delivered rejections that are remembered; the oldest go first. */
+  readonly rejections: number;
   /** Messages and characters (of their JSON) of one conversation that `history` gives; whole turns, at least the last one. */
   readonly messages: number;
   readonly characters: number;

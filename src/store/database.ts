@@ -88,7 +88,7 @@ function make(file: string): void {
 const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
 /** WAL with FULL: a commit is on the disk when it returns, for one fsync. */
 const DURABLE =
-  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304";
+  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
 
 function prepared(db: DatabaseSync, file: string): DatabaseSync {
   try {

@@ -1,9 +1,10 @@
 import { Failure } from "../base/failure.ts";
 import type {
   Acceptance,
+  Admission,
   Claim,
-  Finished,
   Held,
+  Left,
   Meter,
   Store,
   StoredAnswer,
@@ -28,7 +29,8 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
       return work();
     });
   return {
-    accept: (ticket) => run(() => requests.accept(ticket)),
+    accept: (ticket, admission) => run(() => requests.accept(ticket, admission)),
+    load: (claim) => run(() => requests.load(claim)),
     begin: (claim) => run(() => requests.begin(claim)),
     record: (claim, message) => run(() => requests.record(claim, message)),
     answered: (claim, answer, messages, forgets) =>
@@ -50,7 +52,7 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
         for (const meter of put) meters.set(meter.name, meter);
       }),
     takeOver: () => run(() => requests.takeOver()),
-    finished: () => run(() => requests.finished()),
+    rejections: (after, most) => run(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
     purge: () =>
       run(() => {
@@ -74,7 +76,8 @@ const KEPT = {
 
 interface Row<M> {
   claim: Claim;
-  readonly ticket: Held<M>["ticket"];
+  ticket: Held<M>["ticket"];
+  readonly isRejected: boolean;
   readonly progress: M[];
   leaseUntil: number;
   answer: StoredAnswer | undefined;
@@ -89,30 +92,38 @@ class MemoryRequests<M> {
   readonly #rows = new Map<number, Row<M>>();
   /** The latest request of each name. */
   readonly #byName = new Map<string, Row<M>>();
+  /** What counts against the bounds, of all and of each lane. */
+  readonly #held = { rows: 0, bytes: 0 };
+  readonly #lanes = new Map<string, { rows: number; bytes: number }>();
   #last = 0;
 
   constructor(options: StoreOptions) {
     this.#options = options;
   }
 
-  accept({ mayRepeat, retriesFailed, ...ticket }: Ticket): Acceptance<M> {
-    const known = mayRepeat ? this.#byName.get(ticket.name) : undefined;
-    if (known !== undefined && !this.#isOver(known, retriesFailed)) {
-      return { is: "known", held: heldOf(known) };
+  accept(ticket: Ticket, admission?: Admission): Acceptance<M> {
+    const known = ticket.mayRepeat ? this.#byName.get(ticket.name) : undefined;
+    if (known !== undefined && !this.#isOver(known, ticket.retriesFailed)) {
+      if (known.deliveredAt === undefined || admission === undefined) {
+        return { is: "known", held: heldOf(known) };
+      }
+      const instead = admission.repeat();
+      if (instead !== undefined) {
+        return this.#reject({ ...ticket, name: `again ${ticket.name}` }, instead);
+      }
+      known.deliveredAt = undefined;
+      known.claim = { ...known.claim, owner: this.#options.owner };
+      known.ticket = { ...known.ticket, address: ticket.address };
+      return { is: "repeated", held: heldOf(known) };
     }
-    this.#last += 1;
-    const claim = { seq: this.#last, owner: this.#options.owner, attempt: 0 };
-    const row: Row<M> = {
-      claim,
-      ticket,
-      progress: [],
-      leaseUntil: this.#leaseUntil(),
-      answer: undefined,
-      deliveredAt: undefined,
-    };
-    this.#rows.set(claim.seq, row);
-    this.#byName.set(ticket.name, row);
-    return { is: "new", claim };
+    const answer = admission?.admit(this.#hasRoom(ticket));
+    if (answer !== undefined) return this.#reject(ticket, answer);
+    return { is: "new", claim: this.#add(ticket).claim };
+  }
+
+  load(claim: Claim): Held<M> | undefined {
+    const row = this.#inForce(claim);
+    return row && heldOf(row);
   }
 
   begin(claim: Claim): Claim | undefined {
@@ -132,7 +143,7 @@ class MemoryRequests<M> {
   /** The conversation of the request, where the claim is in force. */
   answered(claim: Claim, answer: StoredAnswer): string | undefined {
     const row = this.#accepted(claim);
-    if (row !== undefined) row.answer = answer;
+    if (row !== undefined) this.#change(row, { answer });
     return row?.ticket.conversation ?? row?.ticket.lane;
   }
 
@@ -141,6 +152,7 @@ class MemoryRequests<M> {
     if (row?.answer === undefined || row.deliveredAt !== undefined) return false;
     row.deliveredAt = this.#options.now();
     row.progress.length = 0;
+    this.#change(row, { ticket: { ...row.ticket, text: "" } });
     return true;
   }
 
@@ -152,7 +164,7 @@ class MemoryRequests<M> {
     return true;
   }
 
-  takeOver(): readonly Held<M>[] {
+  takeOver(): readonly Left[] {
     const { owner, now, sole = false } = this.#options;
     const left = [...this.#rows.values()].filter(
       (row) =>
@@ -160,20 +172,24 @@ class MemoryRequests<M> {
         row.claim.owner !== owner &&
         (sole || row.claim.owner === "" || row.leaseUntil <= now()),
     );
-    return left.map((row) => {
+    for (const row of left) {
       row.claim = { ...row.claim, owner };
       row.leaseUntil = this.#leaseUntil();
-      return heldOf(row);
-    });
+    }
+    return left.filter(({ isRejected }) => !isRejected).map(leftOf);
   }
 
-  finished(): readonly Finished[] {
-    const { now, bounds } = this.#options;
-    const since = now() - bounds.windowMs;
-    return this.#newest()
-      .filter(({ at }) => at > since)
-      .map(({ row: { ticket }, answer, at }) => ({ name: ticket.name, answer, at }))
-      .toReversed();
+  rejections(after: number, most: number): readonly Held<M>[] {
+    return [...this.#rows.values()]
+      .filter(
+        ({ claim, isRejected, deliveredAt }) =>
+          isRejected &&
+          deliveredAt === undefined &&
+          claim.seq > after &&
+          claim.owner === this.#options.owner,
+      )
+      .slice(0, most)
+      .map(heldOf);
   }
 
   renew(): void {
@@ -185,27 +201,67 @@ class MemoryRequests<M> {
   purge(): void {
     const { now, bounds } = this.#options;
     const since = now() - bounds.windowMs;
-    const kept = new Set(this.#newest().map(({ row }) => row));
-    for (const row of this.#rows.values()) {
+    let rejections = 0;
+    for (const row of [...this.#rows.values()].toReversed()) {
       if (row.deliveredAt === undefined) continue;
-      if (row.deliveredAt > since && kept.has(row)) continue;
+      if (row.isRejected) rejections += 1;
+      if (row.deliveredAt > since && rejections <= bounds.rejections) continue;
       this.#rows.delete(row.claim.seq);
+      if (!row.isRejected) this.#count(row, -1, -bytesOf(row));
       if (this.#byName.get(row.ticket.name) === row) this.#byName.delete(row.ticket.name);
     }
   }
 
-  /** Delivered requests within the bounds of rows and bytes, the latest first. */
-  #newest(): { readonly row: Row<M>; readonly answer: StoredAnswer; readonly at: number }[] {
-    const { bounds } = this.#options;
-    let held = 0;
-    return [...this.#rows.values()]
-      .flatMap((row) => {
-        const { answer, deliveredAt: at } = row;
-        return answer === undefined || at === undefined ? [] : [{ row, answer, at }];
-      })
-      .toSorted((a, b) => b.at - a.at || b.row.claim.seq - a.row.claim.seq)
-      .slice(0, bounds.rows)
-      .filter(({ row }) => (held += bytesOf(row)) <= bounds.bytes);
+  #add({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket): Row<M> {
+    const row = this.#row(ticket, undefined);
+    this.#count(row, 1, bytesOf(row));
+    return row;
+  }
+
+  /** Its text is not kept: nobody runs it. */
+  #reject({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket, answer: StoredAnswer) {
+    const { claim } = this.#row({ ...ticket, text: "" }, answer);
+    return { is: "answered", claim, answer } as const;
+  }
+
+  #row(ticket: Held<M>["ticket"], answer: StoredAnswer | undefined): Row<M> {
+    this.#last += 1;
+    const row: Row<M> = {
+      claim: { seq: this.#last, owner: this.#options.owner, attempt: 0 },
+      ticket,
+      isRejected: answer !== undefined,
+      progress: [],
+      leaseUntil: this.#leaseUntil(),
+      answer,
+      deliveredAt: undefined,
+    };
+    this.#rows.set(this.#last, row);
+    this.#byName.set(ticket.name, row);
+    return row;
+  }
+
+  #hasRoom({ lane, text }: Ticket): boolean {
+    const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
+    const more = text.length + ROW_BYTES;
+    const own = this.#lanes.get(lane) ?? { rows: 0, bytes: 0 };
+    if (this.#held.rows >= rows || this.#held.bytes + more > bytes) return false;
+    return own.rows < laneRows && own.bytes + more <= laneBytes;
+  }
+
+  #change(row: Row<M>, change: Partial<Pick<Row<M>, "answer" | "ticket">>): void {
+    const before = bytesOf(row);
+    Object.assign(row, change);
+    if (!row.isRejected) this.#count(row, 0, bytesOf(row) - before);
+  }
+
+  #count({ ticket: { lane } }: Row<M>, rows: number, bytes: number): void {
+    const own = this.#lanes.get(lane) ?? { rows: 0, bytes: 0 };
+    for (const held of [own, this.#held]) {
+      held.rows += rows;
+      held.bytes += bytes;
+    }
+    if (own.rows > 0) this.#lanes.set(lane, own);
+    else this.#lanes.delete(lane);
   }
 
   #leaseUntil(): number {
@@ -234,7 +290,12 @@ function heldOf<M>({ claim, ticket, progress, answer }: Row<M>): Held<M> {
   return { claim, ticket, progress: [...progress], ...(answer && { answer }) };
 }
 
+function leftOf<M>({ claim, ticket: { text: _text, ...ticket }, answer }: Row<M>): Left {
+  return { claim, ticket, isAnswered: answer !== undefined };
+}
+
 /** As the store on disk counts them: their JSON. */
 function bytesOf<M>({ ticket, answer }: Row<M>): number {
-  return JSON.stringify(ticket).length + JSON.stringify(answer).length + ROW_BYTES;
+  const said = answer === undefined ? 0 : JSON.stringify(answer).length;
+  return JSON.stringify(ticket).length + said + ROW_BYTES;
 }

@@ -1,28 +1,30 @@
 import type { DatabaseSync } from "node:sqlite";
 import type {
   Acceptance,
+  Admission,
   Claim,
-  Finished,
   Held,
+  Left,
   StoredAnswer,
   StoreOptions,
   Ticket,
 } from "./contract.ts";
 import { parsed } from "./parsed.ts";
-import { ACCEPTED, ANSWERED, DELIVERED } from "./schema.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
 import { storable } from "./storable.ts";
 
 /** The requests of a database; every call is work inside a transaction. */
 export interface Requests<M> {
-  accept(ticket: Ticket): Acceptance<M>;
+  accept(ticket: Ticket, admission?: Admission): Acceptance<M>;
+  load(claim: Claim): Held<M> | undefined;
   begin(claim: Claim): Claim | undefined;
   record(claim: Claim, message: string): boolean;
   /** The conversation of the request, where the claim is in force. */
   answered(claim: Claim, answer: StoredAnswer): string | undefined;
   delivered(claim: Claim): boolean;
   release(claim: Claim): boolean;
-  takeOver(): readonly Held<M>[];
-  finished(): readonly Finished[];
+  takeOver(): readonly Left[];
+  rejections(after: number, most: number): readonly Held<M>[];
   renew(): void;
   purge(): void;
 }
@@ -32,6 +34,8 @@ type Kept = Held<unknown>["ticket"];
 
 /** What a row costs beside its texts. */
 const ROW_BYTES = 512;
+/** Rejections between two looks at how many of them are remembered. */
+const LOOK_EVERY = 1024;
 /** The claim is in force: same owner, same attempt, and the request is where it was. */
 const IN_FORCE = "seq = ? AND owner = ? AND attempt = ? AND state = ?";
 const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, delivered_at";
@@ -44,22 +48,33 @@ export function createRequests<M>(db: DatabaseSync, options: StoreOptions): Requ
 class SqliteRequests<M> implements Requests<M> {
   readonly #sql: ReturnType<typeof statements>;
   readonly #options: StoreOptions;
+  /** Rows and bytes that count against the bounds; read again with each purge. */
+  #held: { rows: number; bytes: number } | undefined;
+  #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
     this.#sql = statements(db);
     this.#options = options;
   }
 
-  accept(ticket: Ticket): Acceptance<M> {
+  accept(ticket: Ticket, admission?: Admission): Acceptance<M> {
     const known = this.#earlier(ticket);
-    if (known !== undefined) return { is: "known", held: this.#heldOf(known) };
-    const { owner } = this.#options;
-    const { mayRepeat: _repeat, retriesFailed: _retry, ...kept } = ticket;
-    const text = JSON.stringify(kept);
-    const name = storable(ticket.name);
-    const bytes = text.length + ROW_BYTES;
-    const { lastInsertRowid } = this.#sql.insert.run(name, text, owner, this.#leaseUntil(), bytes);
-    return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 } };
+    if (known !== undefined) {
+      if (known["state"] !== DELIVERED || admission === undefined) {
+        return { is: "known", held: this.#heldOf(known) };
+      }
+      const instead = admission.repeat();
+      return instead === undefined
+        ? { is: "repeated", held: this.#again(known, ticket.address) }
+        : this.#reject({ ...ticket, name: `again ${ticket.name}` }, instead);
+    }
+    const answer = admission?.admit(this.#hasRoom(ticket));
+    return answer === undefined ? this.#take(ticket) : this.#reject(ticket, answer);
+  }
+
+  load({ seq, owner, attempt }: Claim): Held<M> | undefined {
+    const row = this.#sql.load.get(seq, owner, attempt);
+    return row && this.#heldOf(row);
   }
 
   begin({ seq, owner, attempt }: Claim): Claim | undefined {
@@ -75,10 +90,11 @@ class SqliteRequests<M> implements Requests<M> {
 
   answered({ seq, owner, attempt }: Claim, answer: StoredAnswer): string | undefined {
     const text = JSON.stringify(answer);
-    const failed = answer.failure === undefined ? 0 : 1;
+    const failed = answer.failure === undefined ? 0 : FAILED;
     const { answer: write } = this.#sql;
     const row = write.get(text, failed, text.length, seq, owner, attempt, ACCEPTED);
     if (row === undefined) return undefined;
+    this.#count(0, text.length);
     const { conversation, lane } = parsed<Kept>(row["ticket"]);
     return conversation ?? lane;
   }
@@ -94,18 +110,17 @@ class SqliteRequests<M> implements Requests<M> {
     return Number(this.#sql.release.run(seq, owner, attempt, ACCEPTED).changes) > 0;
   }
 
-  takeOver(): readonly Held<M>[] {
+  takeOver(): readonly Left[] {
     const { owner, now, sole = false } = this.#options;
-    return this.#sql.open.all(owner, sole ? 1 : 0, now()).map((row) => {
-      this.#sql.take.run(owner, this.#leaseUntil(), Number(row["seq"]));
-      return this.#heldOf({ ...row, owner });
-    });
+    const which = [owner, sole ? 1 : 0, now()] as const;
+    const left = this.#sql.open.all(...which).map((row) => leftOf({ ...row, owner }));
+    this.#sql.take.run(owner, this.#leaseUntil(), ...which);
+    return left;
   }
 
-  finished(): readonly Finished[] {
-    const { now, bounds } = this.#options;
-    const since = now() - bounds.windowMs;
-    return this.#sql.finished.all(since, bounds.rows, bounds.bytes).map(finishedOf);
+  rejections(after: number, most: number): readonly Held<M>[] {
+    const rows = this.#sql.rejections.all(ANSWERED, after, this.#options.owner, most);
+    return rows.map((row) => this.#heldOf(row));
   }
 
   renew(): void {
@@ -116,7 +131,60 @@ class SqliteRequests<M> implements Requests<M> {
   purge(): void {
     const { now, bounds } = this.#options;
     this.#sql.dropOld.run(now() - bounds.windowMs);
-    this.#sql.dropMany.run(bounds.rows, bounds.bytes);
+    this.#dropRejections();
+    this.#held = undefined;
+  }
+
+  #take(ticket: Ticket): Acceptance<M> {
+    const { owner } = this.#options;
+    const text = JSON.stringify(keptOf(ticket));
+    const { insert } = this.#sql;
+    const bytes = text.length + ROW_BYTES;
+    const [name, lane] = [storable(ticket.name), storable(ticket.lane)];
+    const { lastInsertRowid } = insert.run(name, text, owner, this.#leaseUntil(), bytes, lane);
+    this.#count(1, bytes);
+    return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 } };
+  }
+
+  /** Its text is not kept: nobody runs it. */
+  #reject(ticket: Ticket, answer: StoredAnswer): Acceptance<M> {
+    const { owner } = this.#options;
+    const [name, lane] = [storable(ticket.name), storable(ticket.lane)];
+    const [text, said] = [JSON.stringify({ ...keptOf(ticket), text: "" }), JSON.stringify(answer)];
+    const bytes = text.length + said.length + ROW_BYTES;
+    const { reject } = this.#sql;
+    const until = this.#leaseUntil();
+    const { lastInsertRowid } = reject.run(name, text, owner, until, bytes, lane, said);
+    this.#rejected += 1;
+    if (this.#rejected % LOOK_EVERY === 0) this.#dropRejections();
+    return { is: "answered", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 }, answer };
+  }
+
+  /** A delivered request is undelivered again, with another address. */
+  #again(row: Row, address: string): Held<M> {
+    const { owner } = this.#options;
+    const kept = JSON.stringify({ ...parsed<Kept>(row["ticket"]), address });
+    this.#sql.again.run(owner, this.#leaseUntil(), kept, Number(row["seq"]));
+    return this.#heldOf({ ...row, owner, ticket: kept });
+  }
+
+  #dropRejections(): void {
+    this.#sql.dropRejections.run(DELIVERED, this.#options.bounds.rejections);
+  }
+
+  #hasRoom({ lane, text }: Ticket): boolean {
+    const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
+    const more = text.length + ROW_BYTES;
+    this.#held ??= sizeOf(this.#sql.held.get());
+    if (this.#held.rows >= rows || this.#held.bytes + more > bytes) return false;
+    const own = sizeOf(this.#sql.heldOfLane.get(storable(lane)));
+    return own.rows < laneRows && own.bytes + more <= laneBytes;
+  }
+
+  #count(rows: number, bytes: number): void {
+    if (this.#held === undefined) return;
+    this.#held.rows += rows;
+    this.#held.bytes += bytes;
   }
 
   #leaseUntil(): number {
@@ -124,10 +192,10 @@ class SqliteRequests<M> implements Requests<M> {
   }
 
   #heldOf(row: Row): Held<M> {
-    const steps = this.#sql.steps.all(Number(row["seq"]));
+    const steps = row["state"] === ACCEPTED ? this.#sql.steps.all(Number(row["seq"])) : [];
     return {
       claim: claimOf(row),
-      ticket: parsed<Kept>(row["ticket"]),
+      ticket: { ...parsed<Kept>(row["ticket"]) },
       progress: steps.map(({ message }) => parsed<M>(message)),
       ...answerOf(row),
     };
@@ -139,19 +207,29 @@ class SqliteRequests<M> implements Requests<M> {
     if (row === undefined || row["state"] !== DELIVERED) return row;
     const { now, bounds } = this.#options;
     const isOld = Number(row["delivered_at"]) <= now() - bounds.windowMs;
-    return isOld || (row["failed"] === 1 && retriesFailed) ? undefined : row;
+    return isOld || (row["failed"] !== 0 && retriesFailed) ? undefined : row;
   }
 }
 
 function statements(db: DatabaseSync) {
-  const newest = `SELECT ${COLUMNS}, row_number() OVER latest AS place, sum(bytes) OVER latest AS held
-    FROM requests WHERE state = ${DELIVERED}
-    WINDOW latest AS (ORDER BY delivered_at DESC, seq DESC)`;
+  return { ...statementsOfOne(db), ...statementsOfMany(db) };
+}
+
+function statementsOfOne(db: DatabaseSync) {
   return {
     byName: db.prepare(`SELECT ${COLUMNS} FROM requests WHERE name = ? ORDER BY seq DESC LIMIT 1`),
+    load: db.prepare(`SELECT ${COLUMNS} FROM requests WHERE seq = ? AND owner = ? AND attempt = ?`),
     insert: db.prepare(
-      `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes)
-       VALUES (?, ?, ${ACCEPTED}, ?, 0, ?, ?)`,
+      `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane)
+       VALUES (?, ?, ${ACCEPTED}, ?, 0, ?, ?, ?)`,
+    ),
+    reject: db.prepare(
+      `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane, answer, failed)
+       VALUES (?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
+    ),
+    again: db.prepare(
+      `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?, delivered_at = NULL
+       WHERE seq = ?`,
     ),
     begin: db.prepare(
       `UPDATE requests SET attempt = attempt + 1, lease_until = ? WHERE ${IN_FORCE}`,
@@ -164,44 +242,67 @@ function statements(db: DatabaseSync) {
       `UPDATE requests SET state = ${ANSWERED}, answer = ?, failed = ?, bytes = bytes + ?
        WHERE ${IN_FORCE} RETURNING ticket`,
     ),
+    // The question is not needed any more: only the answer is given again.
     deliver: db.prepare(
-      `UPDATE requests SET state = ${DELIVERED}, delivered_at = ? WHERE ${IN_FORCE}`,
+      `UPDATE requests SET state = ${DELIVERED}, delivered_at = ?,
+         ticket = json_set(ticket, '$.text', ''),
+         bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '')) + length(answer)
+       WHERE ${IN_FORCE}`,
     ),
     release: db.prepare(
       `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
     ),
-    open: db.prepare(
-      `SELECT ${COLUMNS} FROM requests WHERE state < ${DELIVERED} AND owner <> ?
-       AND (? = 1 OR owner = '' OR lease_until <= ?) ORDER BY seq`,
+  };
+}
+
+function statementsOfMany(db: DatabaseSync) {
+  const left = `state < ${DELIVERED} AND owner <> ? AND (? = 1 OR owner = '' OR lease_until <= ?)`;
+  return {
+    held: db.prepare(
+      "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests WHERE failed < 2",
     ),
-    take: db.prepare("UPDATE requests SET owner = ?, lease_until = ? WHERE seq = ?"),
-    finished: db.prepare(
-      `SELECT * FROM (${newest}) WHERE delivered_at > ? AND place <= ? AND held <= ?
-       ORDER BY delivered_at, seq`,
+    heldOfLane: db.prepare(
+      "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests WHERE lane = ? AND failed < 2",
+    ),
+    open: db.prepare(
+      `SELECT seq, json_remove(ticket, '$.text') AS ticket, state, attempt FROM requests
+       WHERE ${left} AND failed < ${REJECTED} ORDER BY seq`,
+    ),
+    take: db.prepare(`UPDATE requests SET owner = ?, lease_until = ? WHERE ${left}`),
+    rejections: db.prepare(
+      `SELECT ${COLUMNS} FROM requests
+       WHERE failed = ${REJECTED} AND state = ? AND seq > ? AND owner = ? ORDER BY seq LIMIT ?`,
     ),
     renew: db.prepare(
       `UPDATE requests SET lease_until = ? WHERE state < ${DELIVERED} AND owner = ?`,
     ),
     dropOld: db.prepare(`DELETE FROM requests WHERE state = ${DELIVERED} AND delivered_at <= ?`),
-    dropMany: db.prepare(
-      `DELETE FROM requests WHERE seq IN (SELECT seq FROM (${newest}) WHERE place > ? OR held > ?)`,
+    dropRejections: db.prepare(
+      `DELETE FROM requests WHERE seq IN (
+         SELECT seq FROM requests WHERE failed = ${REJECTED} AND state = ?
+         ORDER BY seq DESC LIMIT -1 OFFSET ?)`,
     ),
   };
+}
+
+function keptOf({ mayRepeat: _repeat, retriesFailed: _retry, ...kept }: Ticket): Kept {
+  return kept;
+}
+
+function sizeOf(row: Row | undefined): { rows: number; bytes: number } {
+  return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
 }
 
 function claimOf(row: Row): Claim {
   return { seq: Number(row["seq"]), owner: String(row["owner"]), attempt: Number(row["attempt"]) };
 }
 
-function answerOf(row: Row): { readonly answer?: StoredAnswer } {
-  return row["answer"] === null ? {} : { answer: parsed<StoredAnswer>(row["answer"]) };
+function leftOf(row: Row): Left {
+  const ticket = parsed<Left["ticket"]>(row["ticket"]);
+  return { claim: claimOf(row), ticket, isAnswered: row["state"] === ANSWERED };
 }
 
-function finishedOf(row: Row): Finished {
-  return {
-    name: parsed<Kept>(row["ticket"]).name,
-    answer: parsed<StoredAnswer>(row["answer"]),
-    at: Number(row["delivered_at"]),
-  };
+function answerOf(row: Row): { readonly answer?: StoredAnswer } {
+  return row["answer"] === null ? {} : { answer: parsed<StoredAnswer>(row["answer"]) };
 }

@@ -57,13 +57,20 @@ export const MIGRATIONS: readonly string[] = [
     meter TEXT NOT NULL
   ) WITHOUT ROWID;
   `,
+  // The index by lane holds all that the bounds of a lane and of all lanes need.
+  `
+  ALTER TABLE requests ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+  UPDATE requests SET lane = coalesce(json_extract(ticket, '$.lane'), '');
+  CREATE INDEX requests_by_lane ON requests (lane, bytes) WHERE failed < 2;
+  CREATE INDEX requests_rejected ON requests (state, seq) WHERE failed = 2;
+  `,
 ];
 
 /** The tables and their columns after all steps. */
 export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   [
     "requests",
-    "seq, name, ticket, state, owner, attempt, lease_until, answer, failed, bytes, delivered_at",
+    "seq, name, ticket, state, owner, attempt, lease_until, answer, failed, bytes, delivered_at, lane",
   ],
   ["steps", "id, seq, message"],
   ["turns", "id, lane, messages, count, bytes, at"],
@@ -75,6 +82,11 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
 export const ACCEPTED = 0;
 export const ANSWERED = 1;
 export const DELIVERED = 2;
+
+/** How a request ended: what the column `failed` holds, beside 0 for one that did not fail. */
+export const FAILED = 1;
+/** It never ran: its answer was decided when it came. */
+export const REJECTED = 2;
 
 /** Brings a file forward, all steps in one transaction; a file of a newer version is refused, untouched. */
 export function migrate(

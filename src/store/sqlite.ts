@@ -22,12 +22,13 @@ export async function openSqliteStore<M>(
   options: SqliteStoreOptions,
 ): Promise<Store<M>> {
   const db = await openDatabase(file, options.log);
-  const { run, close } = createCommits(db, file, options.onCommit);
+  const { run, read, close } = createCommits(db, file, options.onCommit);
   const requests = createRequests<M>(db, options);
   const turns = createTurns<M>(db, options);
   const meters = createMeters(db);
   return {
-    accept: (ticket) => run(() => requests.accept(ticket)),
+    accept: (ticket, admission) => run(() => requests.accept(ticket, admission)),
+    load: (claim) => read(() => requests.load(claim)),
     begin: (claim) => run(() => requests.begin(claim)),
     record(claim, message) {
       const text = JSON.stringify(message);
@@ -48,7 +49,7 @@ export async function openSqliteStore<M>(
     meters: () => run(() => meters.all()),
     keepMeters: (take) => run(() => meters.change(take())),
     takeOver: () => run(() => requests.takeOver()),
-    finished: () => run(() => requests.finished()),
+    rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
     purge: () =>
       run(() => {

@@ -10,7 +10,7 @@ import { laneOf, localLaneOf } from "../../src/gateway/names.ts";
 import { openHome } from "../../src/store/home.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { BOUNDS, done, ticket } from "../store/contract.ts";
+import { BOUNDS, done, remembered, ticket } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
 
@@ -312,10 +312,8 @@ describe("sessions delete", () => {
     assert.equal(await runCommandLine(host), 0);
     assert.equal((await readFile(file)).indexOf("the-code-is-4711"), -1);
     const again = await openSqliteStore<string>(file, facts);
-    assert.deepEqual(
-      (await again.finished()).map(({ name }) => name),
-      ["name of shared"],
-    );
+    assert.equal(await remembered(again, secret), undefined);
+    assert.notEqual(await remembered(again, "shared"), undefined);
     assert.ok(open.is === "new" && (await again.begin(open.claim)));
     await again.close();
   });

@@ -4,9 +4,11 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { Part, Request } from "../../src/gateway/contract.ts";
-import type { Asker } from "../../src/gateway/resume.ts";
+import type { Asker } from "../../src/gateway/recovery.ts";
+import type { Gateway } from "../../src/gateway/serve.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { takenOver } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask, createDam } from "./asker.ts";
 import type { Asked } from "./asker.ts";
@@ -49,6 +51,19 @@ function createReplies(): {
   };
 }
 
+/** Asks each as a request of its own, durable. */
+async function askAll(gateway: Gateway, texts: readonly string[]): Promise<readonly Asked[]> {
+  const asked = texts.map((text) => ask(text, { ...DURABLE, key: text }));
+  for (const { request } of asked) await gateway.accept(request);
+  await settled();
+  return asked;
+}
+
+/** Nobody is subscribed. */
+function gone(): Promise<never> {
+  return Promise.reject(new Failure("no_subscriber", "nobody"));
+}
+
 const FULL = new Failure("busy", "the agent cannot store requests at the moment", {
   why: "disk full",
   retryAfter: 30,
@@ -67,7 +82,7 @@ function createFullStore(store: Store<string>): { store: Store<string>; free: ()
     },
     store: {
       ...store,
-      accept: orFull((ticket) => store.accept(ticket)),
+      accept: (...facts) => (full ? Promise.reject(FULL) : store.accept(...facts)),
       begin: orFull((claim) => store.begin(claim)),
       delivered: orFull((claim) => store.delivered(claim)),
     },
@@ -81,9 +96,9 @@ describe("a durable request", () => {
     const gate = createDam();
     const slow: Store<string> = {
       ...store,
-      accept: async (ticket) => {
+      accept: async (...facts) => {
         await gate.deliver();
-        return store.accept(ticket);
+        return store.accept(...facts);
       },
     };
     const { answer, began } = createPuppet();
@@ -96,24 +111,146 @@ describe("a durable request", () => {
     assert.deepEqual(began, ["?"]);
   });
 
-  it("that is refused may be acknowledged when the refusal was delivered", async () => {
+  it("that is rejected may be acknowledged when the rejection is stored, long before it is delivered", async () => {
     const dam = createDam();
+    const clock = createManualClock();
+    const store = createTestStore(clock);
     const { gateway } = createRig(shout, {
+      clock,
+      store,
       policy: { limits: { ...NO_LIMITS, requests_per_minute: 1, burst: 1, queued: 0 } },
     });
     await gateway.accept(ask("1", DURABLE).request);
     const refused = ask("2", { ...DURABLE, key: "2" }, dam.deliver);
-    const accepted = gateway.accept(refused.request);
-    assert.equal(await isResolved(accepted), false);
+    assert.equal(await isResolved(gateway.accept(refused.request)), true);
     assert.equal(refused.parts[0]?.error?.code, "rate_limited");
+    assert.equal((await store.rejections(0, 10)).length, 1);
 
     const again = ask("2", { ...DURABLE, key: "2", redelivered: true });
-    const acceptedAgain = gateway.accept(again.request);
-    assert.equal(await isResolved(acceptedAgain), false);
+    assert.equal(await isResolved(gateway.accept(again.request)), true);
     dam.open();
-    assert.equal(await isResolved(accepted), true);
-    assert.equal(await isResolved(acceptedAgain), true);
+    await settled();
     assert.deepEqual(again.parts, []);
+    assert.deepEqual(await store.rejections(0, 10), []);
+  });
+
+  it("that was rejected once hears nothing else when it is delivered again, also after a restart", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const { answer, end } = createPuppet();
+    const policy = { limits: { ...NO_LIMITS, queued: 1 } };
+    const first = createRig(answer, { clock, store: await home.open(), policy });
+    const [, , third] = await askAll(first.gateway, ["1", "2", "3"]);
+    assert.equal((await third?.done)?.error?.code, "busy");
+
+    const redelivered = ask("3", { ...DURABLE, key: "3", redelivered: true });
+    await first.gateway.accept(redelivered.request);
+    assert.equal((await redelivered.done).error?.code, "busy");
+    for (const _turn of ["1", "2"]) {
+      await settled();
+      end();
+    }
+    await settled();
+    const second = createRig(shout, { clock, store: await home.open() });
+    await second.gateway.resume();
+    const later = ask("3", { ...DURABLE, key: "3", redelivered: true });
+    await second.gateway.accept(later.request);
+    assert.equal((await later.done).error?.code, "busy");
+    const askedAgain = ask("3", { ...DURABLE, key: "3" });
+    await second.gateway.accept(askedAgain.request);
+    assert.equal((await askedAgain.done).text, "3");
+  });
+
+  it("that was rejected and not told is told by the next process, once", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+    const never = new Promise<never>(() => {});
+    const first = createRig(shout, { clock, store: await home.open(), policy: { limits } });
+    for (let number = 0; number < 700; number += 1) {
+      const { request } = ask(`${number}`, { ...DURABLE, key: `${number}` }, () => never);
+      await first.gateway.accept(request);
+    }
+    const { replyTo, parts } = createReplies();
+    const second = createRig(shout, { clock, store: await home.open(), replyTo });
+    await second.gateway.resume();
+    for (let round = 0; round < 20; round += 1) await settled();
+    const codes = parts("device").map(({ error }) => error?.code);
+    assert.equal(codes.filter((code) => code === "rate_limited").length, 699);
+    const third = await home.open();
+    assert.deepEqual([await third.takeOver(), await third.rejections(0, 10)], [[], []]);
+  });
+
+  it("waits without its text: what waits is on the disk", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const { answer, began, end } = createPuppet();
+    const { gateway } = createRig(answer, { clock, store, maxParallelTurns: 1 });
+    const texts = Array.from({ length: 5000 }, (_, number) => `${number} ${"x".repeat(2000)}`);
+    const accepted = texts.map((text, number) =>
+      gateway.accept(ask(text, { ...DURABLE, client: `c${number}`, key: text }).request),
+    );
+    await Promise.all(accepted);
+    for (let number = 0; number < 3; number += 1) {
+      await settled();
+      end();
+    }
+    await settled();
+    assert.deepEqual(began, texts.slice(0, 4));
+  });
+
+  it("is answered again when nobody was subscribed, until somebody hears it", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isThere = false;
+    const deliver = (): Promise<void> => (isThere ? Promise.resolve() : gone());
+    const { gateway, lines } = createRig(shout, { clock, store });
+    const asked = ["a", "b"].map((text) => ask(text, { ...DURABLE, key: text }, deliver));
+    for (const { request } of asked) await gateway.accept(request);
+    await clock.advance(60_000);
+    const tries = asked.map(({ parts }) => parts.length);
+    assert.ok((tries[0] ?? 0) >= 7 && (tries[0] ?? 0) <= 12, tries.join());
+    assert.equal(tries[1], 1);
+    isThere = true;
+    await clock.advance(10_000);
+    assert.deepEqual(
+      asked.map(({ parts }) => parts.at(-1)),
+      [
+        { text: "A", done: true },
+        { text: "B", done: true },
+      ],
+    );
+    assert.equal(asked[1]?.parts.length, 2);
+    await settled();
+    assert.equal(lines.filter(({ message }) => message === "answered").length, 2);
+    await gateway.drain(0);
+    assert.equal(clock.timers, 0);
+  });
+
+  it("is answered again as soon as its asker asks something else, and given up after ten minutes", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const { gateway, lines } = createRig(shout, { clock, store });
+    let isThere = false;
+    const late = ask("late", { ...DURABLE, key: "late" }, () =>
+      isThere ? Promise.resolve() : gone(),
+    );
+    await gateway.accept(late.request);
+    await gateway.accept(ask("x", { ...DURABLE, key: "x", client: "never" }, gone).request);
+    await clock.advance(30_100);
+    isThere = true;
+    await gateway.accept(ask("more", { ...DURABLE, key: "more" }).request);
+    await settled();
+    assert.equal(late.parts.at(-1)?.text, "LATE");
+    await clock.advance(600_000);
+    const given = lines.filter(({ message }) => message.includes("nobody subscribed"));
+    assert.deepEqual(
+      given.map(({ fields }) => fields["client"]),
+      ["never"],
+    );
+    assert.deepEqual(await (await home.open()).takeOver(), []);
   });
 
   it("is not answered before the store has the answer", async () => {
@@ -161,7 +298,7 @@ describe("a durable request", () => {
   it("gets its answer though the disk became full meanwhile, and the store gets it later", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const { answer, end } = createPuppet();
+    const { answer, end, began } = createPuppet();
     let full = false;
     const filling: Store<string> = {
       ...store,
@@ -175,12 +312,13 @@ describe("a durable request", () => {
     end();
     await clock.advance(5000);
     assert.equal((await asked.done).text, "answer to ?");
-    assert.deepEqual(await store.finished(), []);
     full = false;
     await clock.advance(1000);
     await settled();
-    const [finished] = await store.finished();
-    assert.deepEqual(finished?.answer.parts, ["answer to ?"]);
+    const again = ask("?", { ...DURABLE, key: "k" });
+    await gateway.accept(again.request);
+    assert.equal((await again.done).text, "answer to ?");
+    assert.deepEqual(began, ["?"]);
   });
 
   it("that comes while the gateway shuts down is left to the broker", async () => {
@@ -376,7 +514,7 @@ describe("the next start", () => {
     );
     assert.equal(clock.timers, 0);
 
-    const held = await (await home.open()).takeOver();
+    const held = await takenOver(await home.open());
     assert.deepEqual(
       held.map(({ ticket, claim }) => [ticket.text, claim.attempt]),
       [

@@ -155,6 +155,14 @@ describe("what is refused", () => {
     );
   });
 
+  it("is told to everyone of a thousand at once, of one client, at QoS 0", async () => {
+    const { answer } = createPuppet();
+    const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
+    const asked = Array.from({ length: 1000 }, (_, number) => ask(`${number}`));
+    for (const { request } of asked) void gateway.accept(request);
+    for (const { done } of asked.slice(2)) assert.equal((await done).error?.code, "busy");
+  });
+
   it("costs little in a flood: replies on their way are bounded, the rest is counted once a minute", async () => {
     const { answer } = createPuppet();
     const { gateway, clock, lines } = createRig(answer, {
@@ -163,7 +171,7 @@ describe("what is refused", () => {
     const dam = createDam();
     let replies = 0;
     const flood = (client: string) => {
-      for (let number = 0; number < 1000; number++) {
+      for (let number = 0; number < 3000; number++) {
         const { request } = ask(`${number}`, { client }, () => {
           replies++;
           return dam.deliver();
@@ -181,10 +189,10 @@ describe("what is refused", () => {
     void gateway.accept(refused.request);
     assert.equal((await refused.done).error?.code, "busy");
     await clock.advance(60_000);
-    const counted = lines.filter(({ message }) => message.startsWith("replies not sent"));
+    const counted = lines.filter(({ message }) => message.startsWith("dropped replies"));
     assert.deepEqual(
       counted.map(({ fields }) => fields["count"]),
-      [998 - 16],
+      [2998 - 16 - 1024],
     );
     dam.open();
     await settled();

@@ -45,8 +45,11 @@ export function storeFacts(clock: Clock, owner: string): StoreOptions {
   const bounds = {
     leaseMs: 60_000,
     windowMs: 600_000,
-    rows: 4096,
-    bytes: 8 * 2 ** 20,
+    rows: 100_000,
+    bytes: 64 * 2 ** 20,
+    laneRows: 4096,
+    laneBytes: 16 * 2 ** 20,
+    rejections: 65_536,
     messages: 100,
     characters: 2 ** 20,
     hiddenMs: 90 * 24 * 60 * 60_000,

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type {
+  Acceptance,
+  Admission,
   Claim,
+  Held,
   Meter,
   MeterChanges,
   Store,
@@ -23,6 +26,9 @@ export const BOUNDS = {
   windowMs: WINDOW_MS,
   rows: 100,
   bytes: 1_000_000,
+  laneRows: 100,
+  laneBytes: 1_000_000,
+  rejections: 10,
   messages: 6,
   characters: 10_000,
   hiddenMs: 90 * 24 * 60 * 60_000,
@@ -69,7 +75,69 @@ export async function done(
   assert.ok(await store.delivered(claim));
 }
 
+/** Everything that is left, as a whole. */
+export async function takenOver(store: Store<string>): Promise<Held<string>[]> {
+  const left: Held<string>[] = [];
+  for (const { claim, ticket: taken, isAnswered } of await store.takeOver()) {
+    const held = await store.load(claim);
+    assert.ok(held);
+    const { text: _text, ...rest } = held.ticket;
+    assert.deepEqual([rest, held.answer !== undefined], [taken, isAnswered]);
+    left.push(held);
+  }
+  return left;
+}
+
+/** What is known under the name of that text; undefined where a request of it would be new, which is not left there. */
+export async function remembered(
+  store: Store<string>,
+  text: string,
+  facts: Partial<Ticket> = {},
+): Promise<Held<string> | undefined> {
+  const unknown = Symbol("unknown");
+  const admission: Admission = {
+    admit: () => ({ parts: [], failure: { code: "busy", message: String(unknown) } }),
+    repeat: () => undefined,
+  };
+  const acceptance = await store.accept(ticket(text, facts), admission);
+  if (acceptance.is === "answered") {
+    await store.delivered(acceptance.claim);
+    return undefined;
+  }
+  assert.ok(acceptance.is !== "new");
+  if (acceptance.is === "repeated") assert.ok(await store.delivered(acceptance.held.claim));
+  return acceptance.held;
+}
+
 const FAILED = { parts: [], failure: { code: "model", message: "it failed", retryAfter: 3 } };
+
+/** Rejects every new request with this answer. */
+function always(answer: typeof FAILED): Admission {
+  return { admit: () => answer, repeat: () => undefined };
+}
+
+/** Is never asked. */
+function never(): Admission {
+  return { admit: () => assert.fail("it is known"), repeat: () => assert.fail("it runs") };
+}
+
+/** Whether there is room for one more request in each of these lanes; none is taken. */
+async function roomsOf(
+  store: Store<string>,
+  lanes: readonly string[],
+  text = "one more",
+): Promise<readonly boolean[]> {
+  const rooms: boolean[] = [];
+  for (const lane of lanes) {
+    const admit: Admission["admit"] = (hasRoom) => {
+      rooms.push(hasRoom);
+      return FAILED;
+    };
+    const asked = ticket(text, { lane, mayRepeat: false });
+    assert.equal((await store.accept(asked, { admit, repeat: () => undefined })).is, "answered");
+  }
+  return rooms;
+}
 
 /** What every store promises. */
 export function storeContract(name: string, create: () => Promise<StoreUnderTest>): void {
@@ -116,37 +184,49 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open();
       await done(store, ticket("1"));
+      await done(store, ticket("2"));
       home.pass(WINDOW_MS - 1);
-      assert.equal((await store.finished()).length, 1);
+      await store.purge();
       assert.equal((await store.accept(ticket("1"))).is, "known");
       home.pass(1);
-      assert.deepEqual(await store.finished(), []);
       await accepted(store, ticket("1"));
       await store.purge();
+      await accepted(store, ticket("2"));
     });
 
-    it("beyond the bounds of rows and bytes are forgotten, the oldest first; none that is open", async () => {
+    it("find no room beyond the bounds of all and of their lane; none within the window is forgotten", async () => {
       await using home = await create();
-      const store = await home.open({ bounds: { ...BOUNDS, rows: 3 } });
+      const store = await home.open({ bounds: { ...BOUNDS, rows: 5, laneRows: 3 } });
       const open = await accepted(store, ticket("open"));
+      for (const text of ["1", "2"]) await done(store, ticket(text));
+      assert.deepEqual(await roomsOf(store, ["lane", "other"]), [false, true]);
+      for (const text of ["3", "4"]) await done(store, ticket(text, { lane: "other" }));
+      assert.deepEqual(await roomsOf(store, ["lane", "other", "third"]), [false, false, false]);
+      await store.purge();
       for (const text of ["1", "2", "3", "4"]) {
-        await done(store, ticket(text));
-        home.pass(1);
+        assert.equal((await store.accept(ticket(text))).is, "known");
+      }
+      home.pass(WINDOW_MS);
+      await store.purge();
+      assert.deepEqual(await roomsOf(store, ["lane", "other"]), [true, true]);
+      assert.ok(await store.begin(open));
+    });
+
+    it("find no room where the texts are too large, and have it again when they were answered", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, bytes: 9000, laneBytes: 6000 } });
+      const large = "x".repeat(2000);
+      const claim = await accepted(store, ticket(large));
+      assert.deepEqual(await roomsOf(store, ["lane", "other"], large), [false, true]);
+      const other = await accepted(store, ticket("y".repeat(2000), { lane: "other" }));
+      assert.deepEqual(await roomsOf(store, ["third"], large), [false]);
+      for (const each of [claim, other]) {
+        const begun = await store.begin(each);
+        assert.ok(begun && (await store.answered(begun, { parts: ["!"] }, [])));
+        assert.ok(await store.delivered(begun));
       }
       await store.purge();
-      const names = (await store.finished()).map(({ name: found }) => found);
-      assert.deepEqual(
-        names,
-        ["2", "3", "4"].map((text) => `name of ${text}`),
-      );
-      assert.ok(await store.begin(open));
-
-      const later = await home.open({ bounds: { ...BOUNDS, bytes: 4000 }, sole: true });
-      await done(later, ticket("large"), ["x".repeat(2000)]);
-      await later.purge();
-      const kept = (await later.finished()).map(({ name: found }) => found);
-      assert.equal(kept.at(-1), "name of large");
-      assert.ok(kept.length < 4, kept.join());
+      assert.deepEqual(await roomsOf(store, ["lane", "other", "third"], large), [true, true, true]);
     });
 
     it("keep every byte of an answer", async () => {
@@ -154,8 +234,102 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       const store = await home.open();
       const parts = ["", "a\u0000b", "😀", "\ud83d", "\n\u2028", "x".repeat(100_000)];
       await done(store, ticket("?"), parts);
-      const [kept] = await (await home.open()).finished();
-      assert.deepEqual(kept?.answer.parts, parts);
+      const kept = await remembered(await home.open(), "?");
+      assert.deepEqual(kept?.answer?.parts, parts);
+    });
+
+    it("are loaded as a whole by the claim in force, and by no other", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const claim = await accepted(store, ticket("?", { id: "r-1", expiresAt: 5 }));
+      const { mayRepeat: _repeat, retriesFailed: _retry, ...kept } = ticket("?");
+      const whole = { claim, ticket: { ...kept, id: "r-1", expiresAt: 5 }, progress: [] };
+      assert.deepEqual(await store.load(claim), whole);
+      const begun = await store.begin(claim);
+      assert.ok(begun && (await store.record(begun, "step")));
+      assert.deepEqual(await store.load(begun), { ...whole, claim: begun, progress: ["step"] });
+      for (const stale of [claim, { ...begun, owner: "else" }, { ...begun, seq: 99 }]) {
+        assert.equal(await store.load(stale), undefined);
+      }
+    });
+
+    it("are rejected with an answer that is kept, delivered and known like any other", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const rejected = await store.accept(ticket("?"), always(FAILED));
+      assert.ok(rejected.is === "answered");
+      assert.deepEqual(rejected.answer, FAILED);
+      const again = await store.accept(ticket("?"), never());
+      assert.ok(again.is === "known");
+      assert.deepEqual([again.held.claim, again.held.answer], [rejected.claim, FAILED]);
+      assert.equal(again.held.ticket.text, "");
+      assert.equal(await store.begin(rejected.claim), undefined);
+      assert.deepEqual(await store.rejections(0, 10), [again.held]);
+      assert.ok(await store.delivered(rejected.claim));
+      assert.deepEqual(await store.rejections(0, 10), []);
+      const redelivered = await store.accept(ticket("?"), { ...never(), repeat: () => undefined });
+      assert.ok(redelivered.is === "repeated");
+      assert.deepEqual(redelivered.held.answer, FAILED);
+      assert.ok(await store.delivered(redelivered.held.claim));
+      // The asker who asks again wants a new try.
+      await accepted(store, ticket("?", { retriesFailed: true }));
+    });
+
+    it("that were rejected are read in order, page by page, and take no room from others", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, rows: 2 } });
+      for (const text of ["1", "2", "3", "4"]) await store.accept(ticket(text), always(FAILED));
+      const first = await store.rejections(0, 3);
+      const rest = await store.rejections(first.at(-1)?.claim.seq ?? 0, 3);
+      assert.deepEqual(
+        [...first, ...rest].map(({ ticket: { name: found } }) => found),
+        ["1", "2", "3", "4"].map((text) => `name of ${text}`),
+      );
+      assert.deepEqual(await roomsOf(store, ["lane"]), [true]);
+    });
+
+    it("that were rejected and delivered are remembered up to a bound, the latest", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, rejections: 2 } });
+      for (const text of ["1", "2", "3", "4"]) {
+        const rejected = await store.accept(ticket(text), always(FAILED));
+        assert.ok(rejected.is === "answered" && (await store.delivered(rejected.claim)));
+      }
+      await store.purge();
+      const kinds: Acceptance<string>["is"][] = [];
+      for (const text of ["1", "2", "3", "4"]) {
+        kinds.push((await store.accept(ticket(text))).is);
+      }
+      assert.deepEqual(kinds, ["new", "new", "known", "known"]);
+    });
+
+    it("that were answered are undelivered again when they are repeated, to another address", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await done(store, ticket("?"), ["a", "b"]);
+      const repeat = { ...never(), repeat: () => undefined };
+      const repeated = await store.accept(ticket("?", { address: "elsewhere" }), repeat);
+      assert.ok(repeated.is === "repeated");
+      const { claim, answer, ticket: kept } = repeated.held;
+      assert.deepEqual([answer?.parts, kept.address], [["a", "b"], "elsewhere"]);
+      assert.equal((await store.accept(ticket("?"), never())).is, "known");
+      const [left, ...more] = await takenOver(await home.open({ sole: true, owner: "next" }));
+      if (left !== undefined) {
+        assert.deepEqual(
+          [more, left.answer?.parts, left.ticket.address],
+          [[], ["a", "b"], "elsewhere"],
+        );
+      } else assert.ok(await store.delivered(claim));
+    });
+
+    it("that may not be repeated get another answer, and are known as before", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await done(store, ticket("?"), ["a"]);
+      const refused = await store.accept(ticket("?"), { ...never(), repeat: () => FAILED });
+      assert.ok(refused.is === "answered");
+      assert.ok(await store.delivered(refused.claim));
+      assert.deepEqual((await remembered(store, "?"))?.answer?.parts, ["a"]);
     });
   });
 
@@ -469,7 +643,7 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
       await first.answered(answered, { parts: ["42"] }, ["q", "42"]);
 
       const second = await home.open({ sole: true });
-      const left = await second.takeOver();
+      const left = await takenOver(second);
       assert.deepEqual(
         left.map(({ ticket: { text }, claim, progress, answer }) => [
           text,
@@ -521,7 +695,7 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
       await done(await home.open(), ticket("hi"), ["Hello"]);
       const second = await home.open();
       assert.deepEqual(await second.history("lane"), ["hi", "Hello"]);
-      assert.deepEqual((await second.finished())[0]?.answer.parts, ["Hello"]);
+      assert.deepEqual((await remembered(second, "hi"))?.answer?.parts, ["Hello"]);
     });
 
     it("cuts are there, and what was deleted is not", async () => {

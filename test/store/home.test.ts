@@ -10,7 +10,7 @@ import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "../gateway/asker.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-import { BOUNDS } from "./contract.ts";
+import { BOUNDS, takenOver } from "./contract.ts";
 
 const holder = join(import.meta.dirname, "holder.ts");
 const RUN = "Deno" in globalThis ? ["run", "-A", "--quiet", "--no-check"] : [];
@@ -110,7 +110,7 @@ describe("a process that is killed while it writes", () => {
         log: SILENT,
       };
       const store = await openSqliteStore<string>(join(folder.path, "picoclaw.db"), options);
-      const left = await store.takeOver();
+      const left = await takenOver(store);
       const found = new Map(left.map(({ ticket, answer }) => [ticket.text, answer]));
       for (const line of lines) {
         const [, what, text = ""] = /^(accepted|answered) (.*)$/.exec(line) ?? [];

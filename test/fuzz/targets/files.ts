@@ -198,7 +198,7 @@ async function usedAgain(
   if (store instanceof Failure) return kindOf(store.message);
   const outcomes = [
     await failing(() => store.takeOver()),
-    await failing(() => store.finished()),
+    await failing(() => store.rejections(0, 10)),
     await failing(() => store.history("lane 1")),
     await failing(() => store.sessions()),
     await failing(() => store.accept(ticket("another"))),

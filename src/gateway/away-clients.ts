@@ -1,0 +1,149 @@
+import type { Log } from "../base/log.ts";
+import type { Claim } from "../store/contract.ts";
+import type { Clock } from "./clock.ts";
+import type { Request } from "./contract.ts";
+import { whoOf } from "./journal.ts";
+import { laneOf } from "./names.ts";
+
+/** A stored answer that nobody was subscribed to hear. */
+export interface UnheardAnswer {
+  readonly request: Request;
+  readonly claim: Claim;
+  /** On the clock: when it is of no use any more; decided when it is first kept. */
+  readonly until?: number;
+}
+
+export interface AwayClientsOptions {
+  readonly clock: Pick<Clock, "now" | "epoch" | "after">;
+  readonly log: Log;
+  /** Delivers the answer; `keep` or `tried` is what follows. */
+  readonly give: (unheard: UnheardAnswer) => void;
+  /** The answer can never be delivered. */
+  readonly giveUp: (claim: Claim) => void;
+}
+
+/** Stored answers for clients that were not subscribed when they were published. */
+export interface AwayClients {
+  /** Nobody heard it. False where it is of no use any more, or too many of that client are kept. */
+  keep(unheard: UnheardAnswer): boolean;
+  /** Something was given to the client: where it heard that, the rest follows. */
+  tried(lane: string, isHeard: boolean): void;
+  /** The client asked something: it may have subscribed. */
+  seen(lane: string): void;
+  close(): void;
+}
+
+/** What is kept for a client that never comes back. */
+const LONGEST_MS = 10 * 60_000;
+const MOST_OF_ONE = 2048;
+/** How long after a try the next one follows: the first soon, later ones every few seconds. */
+const FIRST_MS = 1000;
+const LATER_MS = 8000;
+
+type Kept = Required<UnheardAnswer>;
+
+interface AwayClient {
+  /** In the order of acceptance. */
+  kept: Kept[];
+  tryAt: number;
+  waitMs: number;
+  isTrying: boolean;
+}
+
+/**
+ * Tries the oldest answer of each such client again and again, less often with each try; when it is heard
+ * the others follow. A device that comes back hears everything within a few seconds.
+ */
+export function createAwayClients(options: AwayClientsOptions): AwayClients {
+  return new RetriedClients(options);
+}
+
+class RetriedClients implements AwayClients {
+  readonly #options: AwayClientsOptions;
+  readonly #clients = new Map<string, AwayClient>();
+  #callOff: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(options: AwayClientsOptions) {
+    this.#options = options;
+  }
+
+  keep({ request, claim, until = this.#untilOf(request) }: UnheardAnswer): boolean {
+    if (this.#isClosed) return true;
+    const now = this.#options.clock.now();
+    const lane = laneOf(request);
+    const client = this.#clients.get(lane) ?? newClient(now);
+    client.isTrying = false;
+    if (until <= now || client.kept.length >= MOST_OF_ONE) return false;
+    this.#clients.set(lane, client);
+    const at = client.kept.findIndex((other) => other.claim.seq > claim.seq);
+    const one = { request: { ...request, text: "" }, claim, until };
+    client.kept.splice(at === -1 ? client.kept.length : at, 0, one);
+    this.#schedule();
+    return true;
+  }
+
+  tried(lane: string, isHeard: boolean): void {
+    const client = this.#clients.get(lane);
+    if (client === undefined) return;
+    client.isTrying = false;
+    if (!isHeard) return;
+    this.#clients.delete(lane);
+    for (const one of client.kept) this.#options.give(one);
+  }
+
+  seen(lane: string): void {
+    const client = this.#clients.get(lane);
+    if (client !== undefined) this.#try(lane, client);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#callOff?.();
+  }
+
+  #untilOf({ expiresAt = Number.POSITIVE_INFINITY }: Request): number {
+    const { clock } = this.#options;
+    return clock.now() + Math.min(LONGEST_MS, expiresAt - clock.epoch());
+  }
+
+  #schedule(): void {
+    if (this.#isClosed || this.#callOff !== undefined || this.#clients.size === 0) return;
+    const { clock } = this.#options;
+    this.#callOff = clock.after(FIRST_MS, () => {
+      this.#callOff = undefined;
+      for (const [lane, client] of this.#clients) {
+        if (client.tryAt <= clock.now()) this.#try(lane, client);
+      }
+      this.#schedule();
+    });
+  }
+
+  #try(lane: string, client: AwayClient): void {
+    if (client.isTrying) return;
+    this.#dropExpired(client);
+    const first = client.kept.shift();
+    if (first === undefined) {
+      this.#clients.delete(lane);
+      return;
+    }
+    client.isTrying = true;
+    client.waitMs = Math.min(client.waitMs * 2, LATER_MS);
+    client.tryAt = this.#options.clock.now() + client.waitMs;
+    this.#options.give(first);
+  }
+
+  #dropExpired(client: AwayClient): void {
+    const { clock, log, giveUp } = this.#options;
+    const over = client.kept.filter(({ until }) => until <= clock.now());
+    if (over.length > 0) client.kept = client.kept.filter(({ until }) => until > clock.now());
+    for (const { request, claim } of over) {
+      log.warn("answer not delivered: nobody subscribed", { id: request.id, ...whoOf(request) });
+      giveUp(claim);
+    }
+  }
+}
+
+function newClient(now: number): AwayClient {
+  return { kept: [], tryAt: now + FIRST_MS, waitMs: FIRST_MS, isTrying: false };
+}

@@ -1,0 +1,267 @@
+import { asFailure } from "../base/failure.ts";
+import type { Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { Claim, Held } from "../store/contract.ts";
+import { createAwayClients } from "./away-clients.ts";
+import type { AwayClients } from "./away-clients.ts";
+import type { Clock } from "./clock.ts";
+import type { Request } from "./contract.ts";
+import { deliver } from "./delivery.ts";
+import type { Entry } from "./journal.ts";
+import { restoredKnown } from "./known.ts";
+import type { Known } from "./known.ts";
+import type { Ledger } from "./ledger.ts";
+import { laneOf } from "./names.ts";
+import { createReplyLanes } from "./reply-lanes.ts";
+import type { ReplyLanes } from "./reply-lanes.ts";
+import type { Tally } from "./tally.ts";
+
+type Facts = Pick<Entry, "duplicate" | "failure" | "passedOver" | "unlimited">;
+
+/** An answer that is given outside of the lanes: a rejection, a repeated answer, one that nobody heard before. */
+export interface DirectReply extends Facts {
+  readonly request: Request;
+  /** What is said; read from the store where it is left out. */
+  readonly known?: Pick<Known, "answer" | "addresses" | "failure">;
+  /** Under which the store holds it; it is delivered once, whatever ends the process. */
+  readonly claim?: Claim;
+  /** On the clock: how long it is tried, where nobody was subscribed before. */
+  readonly until?: number;
+}
+
+export interface DirectRepliesOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ledger: Pick<Ledger<unknown>, "load" | "delivered" | "rejections">;
+  readonly tally: Tally;
+  readonly write: (entry: Entry) => void;
+  /** The way back to the asker of a request that only the store knows any more. */
+  readonly restore?: ((held: Held<unknown>) => Request | undefined) | undefined;
+  /** Counts one that found no room. */
+  readonly dropped: (request: Request) => void;
+}
+
+/** Answers outside of the lanes. A flood of them costs bounded memory and holds up nobody else's. */
+export interface DirectReplies {
+  /** Gives it when its turn comes; one that only this process has is dropped, and counted, beyond the bounds. */
+  send(reply: DirectReply): void;
+  /** A stored rejection; beyond the bounds of memory it is read from the store again when there is room. */
+  sendRejection(reply: DirectReply & { readonly claim: Claim }): void;
+  /** Nobody was subscribed to hear a stored answer: it is given again until it is heard or of no use. */
+  keep(request: Request, claim: Claim): void;
+  /** The client is there: what was kept for it is given now. */
+  seen(request: Pick<Request, "channel" | "client">): void;
+  /** Gives the stored rejections that a former process left. */
+  resume(): void;
+  /** Nothing is begun any more but what may be begun at once; no timer stays. */
+  close(): void;
+}
+
+/** Rejections in memory; the rest waits in the store. */
+const IN_MEMORY = 4096;
+const PAGE = 512;
+/** Replies that only this process has, of one client and of all. */
+const WAITING = { perLane: 1024, inAll: 8192 };
+/** Fewer for one client than the transport has under way at once: rejections of a flood leave room for answers. */
+const UNDER_WAY = { perLane: 16, inAll: 256 };
+const TELL_EVERY_MS = 60_000;
+
+export function createDirectReplies(options: DirectRepliesOptions): DirectReplies {
+  return new BoundedReplies(options);
+}
+
+class BoundedReplies implements DirectReplies {
+  readonly #options: DirectRepliesOptions;
+  readonly #lanes: ReplyLanes<DirectReply>;
+  readonly #away: AwayClients;
+  readonly #spilled: Spilled;
+  readonly #dropped: ReturnType<typeof createDropped>;
+
+  constructor(options: DirectRepliesOptions) {
+    const { clock, log, ledger } = options;
+    this.#options = options;
+    this.#dropped = createDropped(options);
+    this.#lanes = createReplyLanes({
+      ...UNDER_WAY,
+      give: (reply) => this.#give(reply),
+      onRoom: () => this.#spilled.refill(),
+    });
+    this.#away = createAwayClients({
+      clock,
+      log,
+      give: (unheard) => this.#lanes.add(laneOf(unheard.request), unheard),
+      giveUp: (claim) => void ledger.delivered(claim),
+    });
+    this.#spilled = createSpilled(options, {
+      hasRoom: () => this.#lanes.size < IN_MEMORY / 4,
+      add: (reply) => this.#lanes.add(laneOf(reply.request), reply),
+    });
+  }
+
+  send(reply: DirectReply): void {
+    const lane = laneOf(reply.request);
+    const fits = this.#lanes.waiting(lane) < WAITING.perLane && this.#lanes.size < WAITING.inAll;
+    if (reply.claim !== undefined || fits) {
+      this.#lanes.add(lane, reply);
+      return;
+    }
+    reply.known?.addresses.delete(reply.request.address);
+    this.#dropped.add(reply.request);
+  }
+
+  sendRejection(reply: DirectReply & { readonly claim: Claim }): void {
+    if (this.#spilled.takes(reply.claim, this.#lanes.size >= IN_MEMORY)) return;
+    this.#lanes.add(laneOf(reply.request), reply);
+  }
+
+  keep(request: Request, claim: Claim): void {
+    this.#away.keep({ request, claim });
+  }
+
+  seen(request: Pick<Request, "channel" | "client">): void {
+    this.#away.seen(laneOf(request));
+  }
+
+  resume(): void {
+    this.#spilled.begin();
+  }
+
+  close(): void {
+    this.#spilled.close();
+    this.#away.close();
+    this.#lanes.close();
+    this.#dropped.close();
+  }
+
+  #give(reply: DirectReply): Promise<void> {
+    const { tally, log } = this.#options;
+    const ended = tally.begin();
+    return this.#giveOne(reply)
+      .catch((thrown: unknown) => {
+        const { message, why } = asFailure(thrown);
+        log.warn("a stored answer could not be read", { error: message, why });
+      })
+      .finally(ended);
+  }
+
+  async #giveOne(reply: DirectReply): Promise<void> {
+    const { clock, write, ledger } = this.#options;
+    const acceptedAt = clock.now();
+    const { request, claim, known = await this.#load(claim), until: _until, ...facts } = reply;
+    if (known === undefined) return;
+    const { failure, answer, addresses } = known;
+    addresses.add(request.address);
+    const delivery = deliver(request, answer, clock);
+    await delivery.finished;
+    addresses.delete(request.address);
+    if (this.#isKept(reply, delivery.failure)) return;
+    const outcome = failure?.code ?? "ok";
+    write({ request, acceptedAt, failure, delivery, answer, ...facts, outcome });
+    this.#away.tried(laneOf(request), delivery.failure === undefined);
+    if (claim !== undefined && delivery.failure?.code !== "unreachable") {
+      await ledger.delivered(claim);
+    }
+  }
+
+  /** Whoever asked is not subscribed at the moment: the answer is kept. */
+  #isKept({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
+    if (claim === undefined || failure?.code !== "no_subscriber") return false;
+    return this.#away.keep({ request, claim, ...(until !== undefined && { until }) });
+  }
+
+  async #load(claim: Claim | undefined): Promise<Known | undefined> {
+    const { ledger, clock } = this.#options;
+    const answer = claim && (await ledger.load(claim))?.answer;
+    return answer && restoredKnown(answer, clock);
+  }
+}
+
+/** Counts replies that found no room, in the log at most once a minute. */
+function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
+  add(request: Request): void;
+  close(): void;
+} {
+  let count = 0;
+  let closed = false;
+  let callOff: (() => void) | undefined;
+  const tell = (): void => {
+    callOff?.();
+    callOff = undefined;
+    if (count > 0) log.warn("dropped replies: queue full", { count });
+    count = 0;
+  };
+  return {
+    add(request) {
+      count += 1;
+      dropped(request);
+      if (!closed) callOff ??= clock.after(TELL_EVERY_MS, tell);
+    },
+    close() {
+      closed = true;
+      tell();
+    },
+  };
+}
+
+interface Spilled {
+  /** Whether it is left in the store: memory is full, or others before it were left there. */
+  takes(claim: Claim, isFull: boolean): boolean;
+  /** Reads from the first on. */
+  begin(): void;
+  readonly refill: () => void;
+  close(): void;
+}
+
+/** Rejections that wait in the store alone, in their order. */
+function createSpilled(
+  { ledger, restore, log }: DirectRepliesOptions,
+  memory: { hasRoom: () => boolean; add: (reply: DirectReply) => void },
+): Spilled {
+  /** The last one that was read; undefined while none is left in the store. */
+  let readTo: number | undefined;
+  let newest = 0;
+  let isReading = false;
+  let isClosed = restore === undefined;
+
+  const take = (held: Held<unknown>): void => {
+    const request = restore?.(held);
+    if (request !== undefined) memory.add({ request, claim: held.claim });
+  };
+  const read = async (after: number): Promise<void> => {
+    const page = await ledger.rejections(after, PAGE);
+    if (isClosed) return;
+    for (const held of page) take(held);
+    readTo = page.at(-1)?.claim.seq ?? after;
+    if (page.length < PAGE && readTo >= newest) readTo = undefined;
+  };
+  const refill = (): void => {
+    if (readTo === undefined || isReading || isClosed || !memory.hasRoom()) return;
+    isReading = true;
+    const failed = (thrown: unknown): void => {
+      log.warn("rejections could not be read from the store", { why: String(thrown) });
+      readTo = undefined;
+    };
+    void read(readTo)
+      .catch(failed)
+      .finally(() => {
+        isReading = false;
+        refill();
+      });
+  };
+  return {
+    refill,
+    takes({ seq }, isFull) {
+      if (isClosed || (readTo === undefined && !isFull)) return false;
+      // A page that was read meanwhile may have had it already.
+      if (readTo !== undefined && seq <= readTo) return true;
+      readTo ??= seq - 1;
+      newest = seq;
+      return true;
+    },
+    begin() {
+      readTo = 0;
+      refill();
+    },
+    close: () => void (isClosed = true),
+  };
+}

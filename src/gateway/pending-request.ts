@@ -1,0 +1,294 @@
+import { asFailure, Failure } from "../base/failure.ts";
+import { faultPoint } from "../base/faults.ts";
+import type { Claim } from "../store/contract.ts";
+import type { Accounting } from "./accounts/accounting.ts";
+import type { Clock } from "./clock.ts";
+import type { Answerer, Request } from "./contract.ts";
+import { deliver } from "./delivery.ts";
+import type { Delivery } from "./delivery.ts";
+import { failureOf, wireFailureOf } from "./failures.ts";
+import type { Entry } from "./journal.ts";
+import { storedAnswerOf } from "./known.ts";
+import type { Known } from "./known.ts";
+import { createLeash, GRACE_MS } from "./leash.ts";
+import type { Leash } from "./leash.ts";
+import type { Ledger } from "./ledger.ts";
+import { isAdmin } from "./limits.ts";
+import type { ChannelPolicy } from "./limits.ts";
+import { conversationOf, laneOf } from "./names.ts";
+import { createAnswer } from "./parts.ts";
+import { runTurn } from "./turn.ts";
+import type { Outcome } from "./turn.ts";
+
+/** One accepted request, from its place in the queue to the delivery of its answer. */
+export interface PendingRequest<M> {
+  /** Without its text while it waits and the store has it. */
+  request: Request;
+  readonly policy: ChannelPolicy;
+  readonly lane: string;
+  readonly known: Known;
+  readonly acceptedAt: number;
+  /** Ends its turn before its time; made when it is first asked for, as the next one. */
+  readonly leash: Leash;
+  /** What its turn may use, and has used. */
+  readonly allowance: ReturnType<Accounting["allowanceOf"]>;
+  /** Why it was told to end; undefined while it was not. */
+  readonly cancelledWith: Failure | undefined;
+  /** Under which the store holds it; undefined for a request that is not durable. */
+  claim: Claim | undefined;
+  /** It is the store's or another owner's to answer, not this process's. */
+  isReleased: boolean;
+  /** The gateway shuts down: unless its turn ends by itself, it is released. */
+  isDraining: boolean;
+  /** When it came to the head of its lane and a slot was free. */
+  startedAt: number | undefined;
+  delivery: Delivery | undefined;
+  outcome: Outcome<M> | undefined;
+}
+
+/** What a pending request is made with, beside its request. */
+export interface PendingOptions {
+  readonly policy: ChannelPolicy;
+  readonly clock: Clock;
+  readonly allowanceOf: Accounting["allowanceOf"];
+}
+
+/** Whether the time has passed after which the answer is of no use. */
+export function isExpired(
+  { expiresAt }: Pick<Request, "expiresAt">,
+  clock: Pick<Clock, "epoch">,
+): boolean {
+  return expiresAt !== undefined && expiresAt <= clock.epoch();
+}
+
+/** A request that came; `stored` is when it may be acknowledged. */
+export function createPending<M>(
+  request: Request,
+  stored: Promise<void>,
+  options: PendingOptions,
+): PendingRequest<M> {
+  const { clock, policy } = options;
+  const known: Known = {
+    answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
+    addresses: new Set([request.address]),
+    stored,
+    failure: undefined,
+  };
+  return new Pending(request, known, options);
+}
+
+/** Thousands of these wait in a flood: what only its turn needs is made when its turn comes. */
+class Pending<M> implements PendingRequest<M> {
+  request: Request;
+  readonly policy: ChannelPolicy;
+  readonly lane: string;
+  readonly known: Known;
+  readonly acceptedAt: number;
+  claim: Claim | undefined;
+  isReleased = false;
+  isDraining = false;
+  startedAt: number | undefined;
+  delivery: Delivery | undefined;
+  outcome: Outcome<M> | undefined;
+  readonly #options: PendingOptions;
+  #leash: Leash | undefined;
+  #allowance: PendingRequest<M>["allowance"] | undefined;
+
+  constructor(request: Request, known: Known, options: PendingOptions) {
+    this.request = request;
+    this.policy = options.policy;
+    this.lane = laneOf(request);
+    this.known = known;
+    this.acceptedAt = options.clock.now();
+    this.#options = options;
+  }
+
+  get leash(): Leash {
+    return (this.#leash ??= createLeash(this.#options.clock));
+  }
+
+  get allowance(): PendingRequest<M>["allowance"] {
+    return (this.#allowance ??= this.#options.allowanceOf(this.request, this.policy));
+  }
+
+  get cancelledWith(): Failure | undefined {
+    return this.#leash?.failure;
+  }
+}
+
+/** Begins to deliver the answer, before there is any. */
+export function beginDelivery<M>(pending: PendingRequest<M>, clock: Clock): Delivery {
+  const { request, known } = pending;
+  const delivery = deliver(request, known.answer, clock);
+  pending.startedAt = clock.now();
+  pending.delivery = delivery;
+  // When the asker cannot be reached any more, the same request may come anew and join.
+  void delivery.finished.then(() => known.addresses.delete(request.address));
+  return delivery;
+}
+
+export interface TurnOptions<M> {
+  readonly answerer: Answerer<M>;
+  readonly turnTimeoutMs: number;
+  readonly ledger: Ledger<M>;
+  readonly clock: Clock;
+}
+
+/**
+ * Runs the turn unless the request was cancelled before, stores the answer, and only then ends it for its
+ * readers; or releases the request to the next start. Never throws.
+ */
+export async function answerPending<M>(
+  pending: PendingRequest<M>,
+  options: TurnOptions<M>,
+): Promise<void> {
+  const { known, leash } = pending;
+  const outcome = await outcomeOf(pending, options);
+  leash.release();
+  pending.outcome = outcome;
+  if (pending.isReleased || (pending.isDraining && "failure" in outcome)) {
+    await release(pending, options.ledger);
+    return;
+  }
+  known.failure = "failure" in outcome ? outcome.failure : undefined;
+  if (await isKept(pending, outcome, options.ledger)) known.answer.release();
+  else await release(pending, options.ledger);
+}
+
+async function release<M>(pending: PendingRequest<M>, ledger: Ledger<M>): Promise<void> {
+  pending.isReleased = true;
+  pending.known.answer.abandon();
+  if (pending.claim !== undefined) await ledger.release(pending.claim);
+}
+
+/** Stores the closed answer with what the turn adds to the conversation; false where it is another owner's. */
+async function isKept<M>(
+  { known, claim, request }: PendingRequest<M>,
+  outcome: Outcome<M>,
+  ledger: Ledger<M>,
+): Promise<boolean> {
+  const parts = known.answer.close(known.failure);
+  const said = "turned" in outcome ? outcome.turned : { messages: [] };
+  if (claim === undefined) {
+    if (said.messages.length > 0 || said.forget) void ledger.append(conversationOf(request), said);
+    return true;
+  }
+  faultPoint("turned");
+  return ledger.answered(claim, storedAnswerOf(parts, known.failure), said);
+}
+
+/** Attempts at one turn: what ended the process as often as that would end it for ever. */
+const ATTEMPTS = 3;
+
+async function outcomeOf<M>(
+  pending: PendingRequest<M>,
+  options: TurnOptions<M>,
+): Promise<Outcome<M>> {
+  const { leash } = pending;
+  const { turnTimeoutMs, clock, ledger } = options;
+  // The store's first write may have to wait for a disk; the turn's own time begins after it.
+  const callOff = clock.after(turnTimeoutMs, () => leash.pull(failureOf("timeout"), GRACE_MS));
+  try {
+    if (leash.failure !== undefined) throw leash.failure;
+    const resumed = pending.claim === undefined ? [] : await begin(pending, pending.claim, ledger);
+    const history = await ledger.history(conversationOf(pending.request));
+    callOff();
+    return await turnOf(pending, { history, resumed }, options);
+  } catch (thrown) {
+    return { failure: wireFailureOf(thrown), thrown, abandoned: false };
+  } finally {
+    callOff();
+  }
+}
+
+/** Begins an attempt and reads the question; what earlier attempts had done. */
+async function begin<M>(
+  pending: PendingRequest<M>,
+  claim: Claim,
+  ledger: Ledger<M>,
+): Promise<readonly M[]> {
+  if (claim.attempt >= ATTEMPTS) throw attemptsExhausted();
+  const begun = await ledger.begin(claim, pending.leash.signal);
+  if (begun !== undefined) pending.claim = begun;
+  if (pending.leash.failure !== undefined) throw pending.leash.failure;
+  const held = begun && (await ledger.load(begun));
+  if (held === undefined) {
+    pending.isReleased = true;
+    pending.claim = undefined;
+    throw new Failure("internal", "another gateway has this request");
+  }
+  pending.request = { ...pending.request, text: held.ticket.text };
+  return held.progress;
+}
+
+function attemptsExhausted(): Failure {
+  return new Failure("internal", "the question could not be answered and was given up", {
+    why: `the program ended during its turn ${ATTEMPTS} times`,
+    remedy: "look at the log before each start, and ask in other words",
+  });
+}
+
+interface Past<M> {
+  readonly history: readonly M[];
+  /** What attempts that a crash cut had done. */
+  readonly resumed: readonly M[];
+}
+
+function turnOf<M>(
+  pending: PendingRequest<M>,
+  { history, resumed }: Past<M>,
+  { answerer, turnTimeoutMs, ledger, clock }: TurnOptions<M>,
+): Promise<Outcome<M>> {
+  const { request, known, leash, claim, policy } = pending;
+  const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
+  return runTurn({
+    turn: {
+      history,
+      text: request.text,
+      client: request.client,
+      channel: request.channel,
+      isRemote: true,
+      isAdmin: isAdmin(policy, request.client),
+      allowance: pending.allowance,
+      signal: leash.signal,
+      ...((claim?.attempt ?? 0) > 1 && { resumed }),
+      record: async (message) => {
+        if (claim !== undefined) await ledger.record(claim, message);
+      },
+    },
+    answerer,
+    answer: known.answer,
+    leash,
+    timeoutMs: Math.min(turnTimeoutMs, left),
+    clock,
+  });
+}
+
+/** What the log says of the request; `delivered` is false where that was given up. */
+export function entryOf<M>(pending: PendingRequest<M>, delivered: boolean): Entry {
+  const { known, outcome, isReleased } = pending;
+  return {
+    request: pending.request,
+    acceptedAt: pending.acceptedAt,
+    startedAt: pending.startedAt,
+    outcome: isReleased ? "kept" : (known.failure?.code ?? "ok"),
+    attempt: pending.claim?.attempt,
+    delivery: pending.delivery,
+    delivered: delivered && !isReleased,
+    answer: known.answer,
+    ...(outcome === undefined || isReleased
+      ? {}
+      : { ...factsOf(outcome), usage: usageOf(pending) }),
+  };
+}
+
+function factsOf<M>(outcome: Outcome<M>): { failure?: Failure; abandoned?: boolean } {
+  if ("turned" in outcome) return {};
+  return { failure: asFailure(outcome.thrown), abandoned: outcome.abandoned };
+}
+
+/** Of all that the turn began, as far as it has ended; undefined where no model was asked. */
+function usageOf<M>({ allowance: { spent }, outcome }: PendingRequest<M>): Entry["usage"] {
+  if (spent.inputTokens + spent.outputTokens > 0) return spent;
+  return outcome !== undefined && "turned" in outcome ? outcome.turned.usage : undefined;
+}

@@ -1,0 +1,85 @@
+import type { Log } from "../base/log.ts";
+import type { Held, Left, Store } from "../store/contract.ts";
+import type { Clock } from "./clock.ts";
+import type { Request } from "./contract.ts";
+import type { DirectReplies } from "./direct-replies.ts";
+import type { ChannelPolicy } from "./limits.ts";
+import type { RequestQueue } from "./request-queue.ts";
+
+/** Whom a request of a former process came from, and where its answer goes. */
+export type Asker = Pick<Request, "client" | "address" | "id" | "expiresAt">;
+
+/** The way back to the asker of a request that only the store knows. */
+export type ReplyTo = (channel: string, asker: Asker) => Request["reply"];
+
+export interface RecoveryOptions<M> {
+  readonly store: Pick<Store<M>, "takeOver">;
+  readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  readonly replyTo?: ReplyTo | undefined;
+  readonly log: Log;
+  readonly clock: Pick<Clock, "epoch">;
+  readonly queue: Pick<RequestQueue<M>, "resume">;
+  readonly direct: Pick<DirectReplies, "send" | "resume">;
+}
+
+/** Takes up what a former process left in the store; says how many requests that are, without rejections. */
+export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
+  const left = await options.store.takeOver();
+  for (const each of left) takeUp(each, options);
+  options.direct.resume();
+  return left.length;
+}
+
+function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions<M>): void {
+  const { policies, replyTo, log, clock, queue, direct } = options;
+  const { channel, client, id, acceptedAt } = ticket;
+  const policy = policies.get(channel);
+  if (policy === undefined || replyTo === undefined) {
+    log.warn("a request waits for a channel that is not enabled any more", { channel, client });
+    return;
+  }
+  log.info(isAnswered ? "answer resumed" : "request resumed", {
+    id,
+    channel,
+    client,
+    attempts: claim.attempt,
+    waited_ms: clock.epoch() - acceptedAt,
+  });
+  const request = restoredRequest(ticket, replyTo);
+  if (isAnswered) direct.send({ request, claim });
+  else queue.resume(request, claim, policy);
+}
+
+/** A request as the store kept it; its text stays there. */
+export function restoredRequest(
+  {
+    name,
+    channel,
+    client,
+    conversation,
+    id,
+    stream,
+    address,
+    expiresAt,
+  }: Omit<Held<never>["ticket"], "text">,
+  replyTo: ReplyTo,
+): Request {
+  const asker = {
+    client,
+    address,
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+  return {
+    ...asker,
+    ...(conversation !== undefined && { conversation }),
+    name,
+    channel,
+    text: "",
+    stream,
+    fingerprint: "",
+    redelivered: true,
+    durable: true,
+    reply: replyTo(channel, asker),
+  };
+}
