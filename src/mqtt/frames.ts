@@ -1,4 +1,5 @@
 import { headFault, PUBLISH, sizeFault, type PacketRules } from "./packet-rules.ts";
+import { createPublishHead, type PublishHead } from "./publish-head.ts";
 
 /** What follows from some bytes: those of them to be handed on, and what is wrong with what comes next. */
 export interface Taken {
@@ -40,13 +41,22 @@ interface Body {
   readonly pass: number;
   readonly drop: number;
   readonly tail: number;
-  /** The fixed header to hand on. */
+  /** What to hand on before it: the fixed header, and what of the body was read already. */
   readonly head: Buffer;
+}
+
+/** A packet that is to be shortened and has properties, which must stay whole. */
+interface Oversized {
+  readonly first: number;
+  readonly length: number;
+  readonly head: PublishHead;
 }
 
 interface State {
   /** A fixed header that is not whole yet. */
   head: number[];
+  /** Its end is not decided on yet. */
+  oversized: Oversized | undefined;
   pass: number;
   drop: number;
   tail: number;
@@ -60,6 +70,7 @@ interface State {
 export function createFrames(rules: PacketRules): Frames {
   const state: State = {
     head: [],
+    oversized: undefined,
     pass: 0,
     drop: 0,
     tail: 0,
@@ -71,8 +82,8 @@ export function createFrames(rules: PacketRules): Frames {
   };
   return {
     open() {
-      const { size, held, head, packets: number } = state;
-      if (restOf(state) > 0) return { number, size, held };
+      const { size, held, head, oversized, packets: number } = state;
+      if (restOf(state) > 0 || oversized) return { number, size, held };
       return head.length > 0 ? { number, size: head.length, held: 0 } : undefined;
     },
     take(chunk) {
@@ -83,7 +94,11 @@ export function createFrames(rules: PacketRules): Frames {
       while (at < chunk.length && fault === undefined) {
         const begin = at;
         if (restOf(state) > 0) at = readBody(state, cutter, chunk.length, at);
-        else {
+        else if (state.oversized) {
+          at = state.oversized.head.take(chunk, begin);
+          cutter.leaveOut(begin, at);
+          fault = shortenBody(state, state.oversized, rules, cutter);
+        } else {
           at = readHead(state.head, chunk, begin);
           fault = beginBody(state, rules, cutter, { begin, at });
         }
@@ -132,19 +147,52 @@ function beginBody(
     return body;
   }
   if (state.packets % PACKETS_A_PIECE === 0) cutter.leaveOut(begin, begin);
-  const isAsItCame = head.length === at - begin && body.drop === 0;
-  if (!isAsItCame) cutter.leaveOut(begin, at, body.head);
-  const { pass, drop, tail } = body;
-  const size = head.length + pass + drop + tail;
-  const packets = state.packets + 1;
   const isMessage = (head[0] ?? 0) >> 4 === PUBLISH;
   state.cost += isMessage ? PUBLISH_COST : SMALL_COST;
   if (!isMessage) state.small += 1;
-  Object.assign(state, { pass, drop, tail, size, held: head.length, packets, head: [] });
+  Object.assign(state, { held: head.length, packets: state.packets + 1, head: [] });
+  if ("length" in body) {
+    cutter.leaveOut(begin, at);
+    state.oversized = body;
+    state.size = head.length + body.length;
+    return undefined;
+  }
+  const isAsItCame = head.length === at - begin && body.drop === 0;
+  if (!isAsItCame) cutter.leaveOut(begin, at, body.head);
+  const { pass, drop, tail } = body;
+  Object.assign(state, { pass, drop, tail, size: head.length + pass + drop + tail });
   return undefined;
 }
 
-function bodyOf(bytes: readonly number[], rules: PacketRules, isFirst: boolean): Body | string {
+/** Decides where the body ends once its head is there; gives the fault of one that cannot be shortened. */
+function shortenBody(
+  state: State,
+  oversized: Oversized,
+  rules: PacketRules,
+  cutter: Cutter,
+): string | undefined {
+  const { first, length, head } = oversized;
+  if (head.bytes().length >= length) return "a PUBLISH that ends within its head";
+  if (!head.isWhole()) return undefined;
+  const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
+  const end = head.bytes().length + (head.propertyBytes() ?? Number.POSITIVE_INFINITY);
+  // Without its properties the rest of the packet is a payload that is too large whatever it holds.
+  const start = end < kept ? head.bytes() : head.bare();
+  if (start.length >= kept) return `a PUBLISH whose topic has ${start.length} bytes`;
+  const rest = length - head.bytes().length;
+  const pass = Math.min(kept - start.length, rest) - 1;
+  const digits = digitsOf(start.length + pass + 1);
+  cutter.insert(Buffer.concat([Buffer.from([first, ...digits]), start]));
+  state.held += start.length;
+  Object.assign(state, { oversized: undefined, pass, drop: rest - pass - 1, tail: 1 });
+  return undefined;
+}
+
+function bodyOf(
+  bytes: readonly number[],
+  rules: PacketRules,
+  isFirst: boolean,
+): Body | Oversized | string {
   const [first = 0, ...digits] = bytes;
   const length = digits.reduce((sum, digit, index) => sum + (digit & 127) * 128 ** index, 0);
   const found = { first, length, size: bytes.length + length, isFirst };
@@ -153,6 +201,7 @@ function bodyOf(bytes: readonly number[], rules: PacketRules, isFirst: boolean):
   if (fault !== undefined) return fault;
   if (tooLarge === undefined) return { pass: length, drop: 0, tail: 0, head: Buffer.from(bytes) };
   if (rules.shortens !== true || first >> 4 !== PUBLISH) return tooLarge;
+  if (rules.protocol === 5) return { first, length, head: createPublishHead((first >> 1) & 3) };
   const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const head = Buffer.from([first, ...digitsOf(kept)]);
   // The last byte makes it whole, so that it is acknowledged when all of it has come, and not before.
@@ -182,6 +231,8 @@ function readBody(state: State, cutter: Cutter, end: number, begin: number): num
 interface Cutter {
   /** Not to be handed on from here to there; `instead` is, in its place. */
   leaveOut(begin: number, end: number, instead?: Buffer): void;
+  /** To be handed on behind what was left out last. */
+  insert(bytes: Buffer): void;
   pieces(): readonly Buffer[];
 }
 
@@ -197,6 +248,7 @@ function createCutter(chunk: Buffer): Cutter {
       if (instead !== undefined) pieces.push(instead);
       start = end;
     },
+    insert: (bytes) => void pieces.push(bytes),
     pieces() {
       handOn(chunk.length);
       start = chunk.length;

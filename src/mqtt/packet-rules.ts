@@ -9,8 +9,9 @@ export interface PacketRules {
   /** Bytes of the largest packet that carries no message: a list of filters is worked on one by one. */
   readonly maximumOtherBytes?: number;
   /**
-   * A PUBLISH over the limit is handed on as if it ended there, and not held against the sender: an MQTT
-   * 3.1.1 broker cannot be told a limit, and a mere device could have the connection cut again and again.
+   * A PUBLISH over the limit is handed on as if it ended there, and not held against the sender: a device
+   * that sends too much hears so, and cannot have the connection cut. Properties (MQTT 5) are handed on whole
+   * or not at all.
    */
   readonly shortens?: boolean;
 }
@@ -94,7 +95,7 @@ const FROM_CLIENT: Table = new Map([
   [DISCONNECT, exactly(0)],
 ]);
 
-/** No packet that is absurdly over the payload limit is taken; a broker that speaks MQTT 5 is told so. */
+/** No packet that is absurdly over the payload limit is taken whole. */
 const PACKET_SLACK = 4;
 const LEAST_PACKET_BYTES = 1_048_576;
 

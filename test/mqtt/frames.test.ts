@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { PassThrough, Writable } from "node:stream";
 import { describe, it } from "node:test";
-import { array, assert as check, constantFrom, integer, nat, oneof, property } from "fast-check";
+import {
+  array,
+  assert as check,
+  constantFrom,
+  integer,
+  nat,
+  oneof,
+  property,
+  record,
+} from "fast-check";
 import { createFrames } from "../../src/mqtt/frames.ts";
 import { guardIncoming, ProtocolFault } from "../../src/mqtt/guard.ts";
 import type { PacketRules } from "../../src/mqtt/packet-rules.ts";
@@ -25,6 +34,31 @@ function through(rules: PacketRules, bytes: Buffer, sizes: readonly number[] = [
     at = Math.min(at + size, bytes.length);
   }
   return { bytes: Buffer.concat(handedOn), open: frames.open() };
+}
+
+/** What a reader makes of the one PUBLISH of MQTT 5 that these bytes are. */
+function publishOf(bytes: Buffer) {
+  const number = (at: number): { value: number; next: number } => {
+    let value = 0;
+    for (let index = 0; ; index += 1) {
+      const digit = bytes[at + index] ?? 0;
+      value += (digit & 127) * 128 ** index;
+      if (digit < 128) return { value, next: at + index + 1 };
+    }
+  };
+  const { value: length, next: body } = number(1);
+  assert.equal(body + length, bytes.length, "it is as long as it says");
+  const topicEnd = body + 2 + bytes.readUInt16BE(body);
+  const hasId = ((bytes[0] ?? 0) & 0b0110) > 0;
+  const idEnd = topicEnd + (hasId ? 2 : 0);
+  const { value: propertyBytes, next: begin } = number(idEnd);
+  assert.ok(begin + propertyBytes <= bytes.length, "its properties are whole");
+  return {
+    topic: bytes.toString("utf8", body + 2, topicEnd),
+    id: hasId ? bytes.readUInt16BE(topicEnd) : 0,
+    properties: bytes.subarray(begin, begin + propertyBytes),
+    payload: bytes.subarray(begin + propertyBytes),
+  };
 }
 
 const payload = (length: number): string => "x".repeat(length);
@@ -96,6 +130,78 @@ describe("the frames of a stream", () => {
     }
     const suback = packet(0x90, [0, 1], Buffer.alloc(2000));
     assert.match(through(rules, Buffer.concat([CONNACK[4], suback])).fault ?? "", /2005 bytes/);
+  });
+
+  it("over the limit are cut short on MQTT 5 behind whole properties, or lose them", () => {
+    const rules = { ...ON_5, shortens: true };
+    const oversized = record({
+      topicBytes: integer({ min: 1, max: 900 }),
+      propertyBytes: oneof(nat(300), integer({ min: 80, max: 3000 })),
+      payloadBytes: nat(3000),
+      qos: nat(2),
+    });
+    const sizes = array(oneof(integer({ min: 1, max: 3 }), nat(900)), { maxLength: 60 });
+    check(
+      property(oversized, sizes, ({ topicBytes, propertyBytes, payloadBytes, qos }, cuts) => {
+        const properties = Buffer.alloc(propertyBytes, "p");
+        const topic = payload(topicBytes);
+        const sent = publish(5, {
+          topic,
+          qos,
+          id: 258,
+          properties,
+          payload: payload(payloadBytes),
+        });
+        const puback = packet(0x40, [0, 9]);
+        const { fault, bytes, open } = through(
+          rules,
+          Buffer.concat([CONNACK[5], sent, puback]),
+          cuts,
+        );
+        assert.equal(fault, undefined);
+        assert.equal(open, undefined);
+        assert.ok(bytes.subarray(-4).equals(puback));
+        const kept = bytes.subarray(5, -4);
+        if (sent.length <= LIMIT) return assert.ok(kept.equals(sent));
+        const got = publishOf(kept);
+        const fits = topicBytes + propertyBytes + 20 < LIMIT;
+        assert.deepEqual([got.topic, got.id], [topic, qos > 0 ? 258 : 0]);
+        if (fits) assert.ok(got.properties.equals(properties));
+        else assert.ok(got.properties.length === 0 || got.properties.equals(properties));
+        assert.ok(kept.length <= LIMIT);
+        const left = Math.min(LIMIT - topicBytes - 20, sent.length - topicBytes - 20);
+        assert.ok(
+          got.properties.length + got.payload.length >= left,
+          "as much as there is room for",
+        );
+        assert.ok(got.properties.length > 0 || got.payload.length > 0);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("over the limit survive properties whose length is nonsense", () => {
+    const rules = { ...ON_5, shortens: true };
+    for (const nonsense of [
+      [255, 255, 255, 255],
+      [255, 255, 255, 127],
+      [128, 128, 128, 0],
+    ]) {
+      const sent = packet(0x32, [0, 1, 97, 0, 7], nonsense, Buffer.alloc(3000));
+      const { fault, bytes } = through(rules, Buffer.concat([CONNACK[5], sent]));
+      assert.equal(fault, undefined);
+      const got = publishOf(bytes.subarray(5));
+      assert.deepEqual([got.topic, got.id, got.properties.length], ["a", 7, 0]);
+    }
+    for (const topic of [Buffer.alloc(1500), Buffer.alloc(LIMIT - 6)]) {
+      const sent = publish(5, { topic, payload: payload(3000) });
+      assert.match(through(rules, Buffer.concat([CONNACK[5], sent])).fault ?? "", /topic has/);
+    }
+    const endless = packet(0x30, [255, 255], Buffer.alloc(3000));
+    assert.match(
+      through(rules, Buffer.concat([CONNACK[5], endless])).fault ?? "",
+      /within its head/,
+    );
   });
 
   it("are not whole, nor acknowledged, before all of them has come", () => {
