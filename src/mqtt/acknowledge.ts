@@ -3,71 +3,101 @@ import { faultPoint } from "../base/faults.ts";
 
 /** The acknowledgements of one network connection: PUBACK for QoS 1, PUBREC for QoS 2. */
 export interface Acknowledgements {
-  /**
-   * The acknowledgement of that message leaves when this resolves, and not before those of earlier ones.
-   * `bytes` are those of its payload, which somebody holds until then.
-   */
-  wait(messageId: number, until: Promise<void>, bytes: number): void;
+  /** The next acknowledgement leaves when this resolves, and not before those of earlier messages. */
+  wait(until: Promise<void>): void;
+  /** The next acknowledgement never leaves. */
+  withhold(): void;
 }
 
-/**
- * Messages whose acknowledgement waits: mosquitto 2.0.11 was seen to send 2,548 at once against a Receive
- * Maximum of 64, and must not be cut off for it.
- */
-const HELD = 4096;
-/** More than this many of them must not have more than so many bytes together. */
-const FEW = 64;
-const HELD_BYTES = 16_777_216;
+/** There are no more packet ids (MQTT 5 section 2.2.1), so no broker may have more messages in flight. */
+const MOST_IN_FLIGHT = 65_535;
+
+/** An acknowledgement that waits; of the message nothing is held but its packet id. */
+interface Held {
+  readonly packet: Packet;
+  readonly isRequest: boolean;
+  isReady: boolean;
+  next: Held | undefined;
+}
 
 /**
  * Lets acknowledgements wait while reading goes on. MQTT.js acknowledges where it hands a message over and
  * reads nothing more until it has, PINGRESP too; so what it sends is held back here, at the one method
  * through which it sends. They leave in the order of receipt (MQTT 5 section 4.6). What is held when the
  * connection ends is forgotten: the broker delivers those messages again. `giveUp` is called with why the
- * connection must end: too many are held, or a packet came without the id that it must have (MQTT 5
- * section 2.2.1), which MQTT.js would answer all the same, and throw.
+ * connection must end: a packet came without the id that it must have (MQTT 5 section 2.2.1), which MQTT.js
+ * would answer all the same, and throw; or an id was used again before it was acknowledged.
  */
-export function holdAcknowledgements(
-  client: MqttClient,
-  giveUp: (why: string) => void,
-): Acknowledgements {
-  const due = new Map<number, { readonly until: Promise<void>; readonly bytes: number }>();
-  const held: Held[] = [];
-  const isTooMuch = createBound();
+export function deferAcks(client: MqttClient, giveUp: (why: string) => void): Acknowledgements {
+  const queue = createQueue();
+  // MQTT.js acknowledges a message as soon as it was handed over, before it looks at the next.
+  let due: Promise<void> | "never" | undefined;
   const send = takeSending(client, (packet, sent) => {
-    const id = packet.messageId ?? 0;
-    if (id < 1) {
+    if ((packet.messageId ?? 0) < 1) {
       giveUp("the broker sent a packet without its id");
       return true;
     }
     if (!WAITING.has(packet.cmd)) return false;
-    const { until, bytes = 0 } = due.get(id) ?? {};
-    due.delete(id);
-    if (until === undefined && held.length === 0) return false;
-    const isRequest = until !== undefined;
-    const one: Held = { packet, bytes, isReady: !isRequest, isRequest };
-    held.push(one);
-    const ready = (): void => {
-      one.isReady = true;
-      flush();
-    };
-    until?.then(ready, ready);
-    if (isTooMuch(held.length, bytes)) {
-      giveUp("too many requests wait to be stored: the broker is to hold them");
-    }
+    const until = due;
+    due = undefined;
+    if (until === undefined && queue.first() === undefined) return false;
+    if (until !== "never") hold(packet, until);
     sent();
     return true;
   });
+  const hold = (packet: Packet, until: Promise<void> | undefined): void => {
+    const isRequest = until !== undefined;
+    const held: Held = { packet, isRequest, isReady: !isRequest, next: undefined };
+    if (queue.add(held) > MOST_IN_FLIGHT) giveUp("the broker sent a packet id twice");
+    else if (until !== undefined) whenSettled(until, held, flush);
+  };
   const flush = createFlush(client, () => {
-    if (held[0]?.isReady !== true) return false;
-    const one = held.shift();
-    isTooMuch(held.length, -(one?.bytes ?? 0));
-    if (one === undefined || !client.connected) return true;
-    send(one.packet);
-    if (one.isRequest) faultPoint("acknowledged");
+    const first = queue.first();
+    if (first?.isReady !== true) return false;
+    queue.remove();
+    if (!client.connected) return true;
+    send(first.packet);
+    if (first.isRequest) faultPoint("acknowledged");
     return true;
   });
-  return { wait: (messageId, until, bytes) => void due.set(messageId, { until, bytes }) };
+  return {
+    wait(until) {
+      due = until;
+    },
+    withhold() {
+      due = "never";
+    },
+  };
+}
+
+function whenSettled(until: Promise<void>, held: Held, flush: () => void): void {
+  const ready = (): void => {
+    held.isReady = true;
+    flush();
+  };
+  until.then(ready, ready);
+}
+
+/** First in, first out, each in constant time. */
+function createQueue() {
+  let first: Held | undefined;
+  let last: Held | undefined;
+  let length = 0;
+  return {
+    first: () => first,
+    /** How many there are with this one. */
+    add(held: Held): number {
+      if (last === undefined) first = held;
+      else last.next = held;
+      last = held;
+      return (length += 1);
+    },
+    remove(): void {
+      first = first?.next;
+      if (first === undefined) last = undefined;
+      length -= 1;
+    },
+  };
 }
 
 /**
@@ -86,25 +116,6 @@ function createFlush(client: MqttClient, sendNext: () => boolean): () => void {
     });
   };
   return flush;
-}
-
-/** Says once that what is held is too much; is told of each change. */
-function createBound(): (count: number, change: number) => boolean {
-  let bytes = 0;
-  let isOver = false;
-  return (count, change) => {
-    bytes += change;
-    const wasOver = isOver;
-    isOver ||= count > HELD || (count > FEW && bytes > HELD_BYTES);
-    return isOver && !wasOver;
-  };
-}
-
-interface Held {
-  readonly packet: Packet;
-  readonly isRequest: boolean;
-  readonly bytes: number;
-  isReady: boolean;
 }
 
 /** What answers a packet of the broker's by its id; the first two tell it that a message is stored. */

@@ -5,6 +5,7 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import { isTold } from "../base/thin.ts";
 import type { MqttSettings } from "../config/contract.ts";
+import { createBacklog } from "./backlog.ts";
 import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
 import { unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
@@ -229,6 +230,7 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
   let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
   const unreleased: Unreleased = new Map();
   const messageIdProvider = new DefaultMessageIdProvider();
+  const backlog = createBacklog();
   let fresh = options.away?.anew ?? true;
   let isKnown = false;
   const connect = async (protocol: 4 | 5): Promise<Session> => {
@@ -239,7 +241,7 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
     // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.
     const keeps = options.away && (protocol === 5 || !options.away.anew);
     const keep = keeps && { keep: { seconds: options.away.seconds, fresh } };
-    const stores = { unreleased, messageIdProvider };
+    const stores = { unreleased, messageIdProvider, backlog };
     const details = { ...options, ...secrets, ...stores, transport, protocol, keepAlive };
     const session = await connectSession({ ...details, ...keep }, signal);
     if (keeps && isKnown && !session.resumed) {

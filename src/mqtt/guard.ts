@@ -1,4 +1,5 @@
 import type { Duplex, Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createFrames, type OpenPacket } from "./frames.ts";
 import { createPace } from "./pace.ts";
 import type { PacketRules } from "./packet-rules.ts";
@@ -13,6 +14,8 @@ export type GuardOptions = PacketRules & {
   readonly packetMs?: number;
   /** Is told how many bytes there are of a packet that is not whole yet, which its reader holds. */
   readonly onHeld?: (bytes: number) => void;
+  /** Is asked after each piece; the next is handed on when it resolves, undefined is at once. */
+  readonly ready?: () => Promise<void> | undefined;
 };
 
 const PACKET_MS = 60_000;
@@ -31,7 +34,7 @@ export function guardIncoming(stream: Duplex, options: GuardOptions): Duplex {
   const watch = watchPackets(options, cut);
   stream.once("close", watch.stop);
   const pipe = <Destination extends Writable>(destination: Destination): Destination => {
-    const feed = createFeed(stream, destination, cut);
+    const feed = createFeed(stream, destination, { ...options, cut });
     stream.on("data", (chunk: Buffer) => watch.take(chunk, feed.take));
     stream.once("end", feed.end);
     return destination;
@@ -51,9 +54,13 @@ interface Feed {
  * Hands piece after piece to the destination, the next when the one before was taken in, and lets others
  * have their turn in between: a flood must not keep signals and timers waiting.
  */
-function createFeed(stream: Duplex, destination: Writable, cut: (reason: string) => void): Feed {
+function createFeed(
+  stream: Duplex,
+  destination: Writable,
+  { cut, ready }: Pick<GuardOptions, "ready"> & { readonly cut: (reason: string) => void },
+): Feed {
   const queue: Buffer[] = [];
-  const pace = createPace();
+  const pauseAfter = createPauses(ready);
   let isEnding = false;
   /** The cost of a piece, on average of those that came together. */
   let each = 0;
@@ -67,22 +74,19 @@ function createFeed(stream: Duplex, destination: Writable, cut: (reason: string)
     if (fault !== undefined) cut(fault);
   };
   const taken = (): void => {
-    isBusy = false;
-    const wait = pace(each);
-    if (wait > 0) {
+    const pause = pauseAfter(each);
+    if (pause === undefined) goOn();
+    else {
       isBusy = true;
       stream.pause();
-      setTimeout(goOn, wait);
-    } else goOn();
+      void pause.then(goOn);
+    }
   };
   const goOn = (): void => {
     isBusy = false;
     if (queue.length > 0) setImmediate(next);
-    else if (isEnding) endIfDone();
+    else if (isEnding) destination.end();
     else if (stream.isPaused()) stream.resume();
-  };
-  const endIfDone = (): void => {
-    if (isEnding && !isBusy && queue.length === 0) destination.end();
   };
   return {
     take(pieces, cost) {
@@ -95,8 +99,17 @@ function createFeed(stream: Duplex, destination: Writable, cut: (reason: string)
     },
     end() {
       isEnding = true;
-      endIfDone();
+      if (!isBusy && queue.length === 0) destination.end();
     },
+  };
+}
+
+/** When to go on behind a piece of that cost; undefined is at once. */
+function createPauses(ready: GuardOptions["ready"]): (cost: number) => Promise<void> | undefined {
+  const pace = createPace();
+  return (cost) => {
+    const wait = pace(cost);
+    return wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
   };
 }
 

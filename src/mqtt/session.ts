@@ -2,8 +2,10 @@ import type { Duplex } from "node:stream";
 import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { holdAcknowledgements } from "./acknowledge.ts";
+import { deferAcks } from "./acknowledge.ts";
+import type { Backlog } from "./backlog.ts";
 import { publishWith, subscribeWith, unheardIds, type SubscriptionWish } from "./exchange.ts";
+import { controlFlow, type FlowControl } from "./flow-control.ts";
 import { guardIncoming } from "./guard.ts";
 import { createLossGuard, lossOf } from "./loss.ts";
 import type { Incoming, IncomingProperties, Outgoing, Published } from "./message.ts";
@@ -52,6 +54,8 @@ export interface SessionOptions {
   readonly messageIdProvider: NonNullable<IClientOptions["messageIdProvider"]>;
   /** Outlives a session as the broker's memory of it does. */
   readonly unreleased: Unreleased;
+  /** Of the channel, whatever connection its messages came on. */
+  readonly backlog: Backlog;
   readonly log: Log;
   /** Says when the message may be acknowledged; undefined is at once. Reading goes on meanwhile. */
   onMessage(message: Incoming): Promise<void> | undefined;
@@ -70,8 +74,6 @@ export class ConnectError extends Error {
 
 /** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
 const WINDOW = 20;
-/** Messages that an MQTT 5 broker leaves unacknowledged: those that one group of writes may hold. */
-const RECEIVE_MAXIMUM = 64;
 const ACKNOWLEDGE_MS = 30_000;
 const END_MS = 2_000;
 
@@ -94,8 +96,6 @@ export async function connectSession(
 
 function createClient(options: SessionOptions): MqttClient {
   const { will } = options;
-  const handOver = (packet: IPublishPacket): Promise<void> =>
-    handledBy(options, packet) ?? Promise.resolve();
   const settings: IClientOptions = {
     protocolVersion: options.protocol,
     protocolId: "MQTT",
@@ -109,25 +109,32 @@ function createClient(options: SessionOptions): MqttClient {
     resubscribe: false,
     queueQoSZero: false,
     writeCache: false,
-    incomingStore: createIncomingStore(options.unreleased, handOver, (id, until, bytes) =>
-      acknowledgements.wait(id, until, bytes),
-    ),
+    incomingStore: createIncomingStore(options.unreleased, {
+      handOver: (packet) => handledBy(options, packet) ?? Promise.resolve(),
+      wait: (until) => acks.wait(until),
+      sheds: () => sheds(),
+    }),
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     ...(options.protocol === 5 && { properties: connectProperties(options) }),
   };
-  const client = new MqttClient(() => guarded(options), settings);
-  const acknowledgements = holdAcknowledgements(client, (why) => {
+  const client = new MqttClient(() => guarded(options, flow), settings);
+  const flow = controlFlow(client, options);
+  const acks = deferAcks(client, (why) => {
     options.log.error(why);
     client.stream.destroy();
   });
+  const sheds = (): boolean => {
+    const isShed = flow.sheds();
+    if (isShed) acks.withhold();
+    return isShed;
+  };
   client.handleMessage = (packet, done) => {
     // A message of QoS 2 was handed over when it came.
-    const until = packet.qos === 2 ? undefined : handledBy(options, packet);
-    if (until !== undefined) {
-      acknowledgements.wait(packet.messageId ?? 0, until, packet.payload.length);
-    }
+    const isLeft = packet.qos === 2 || (packet.qos === 1 && sheds());
+    const until = isLeft ? undefined : handledBy(options, packet);
+    if (until !== undefined && packet.qos === 1) acks.wait(until);
     done();
   };
   client.once("connect", ({ sessionPresent }) => {
@@ -136,16 +143,20 @@ function createClient(options: SessionOptions): MqttClient {
   return client;
 }
 
-function guarded({ transport, protocol, maximumPacketBytes, shortens }: SessionOptions): Duplex {
-  const isShortened = protocol === 4 && shortens === true;
-  const rules = { sender: "server", protocol, maximumPacketBytes, shortens: isShortened } as const;
-  return guardIncoming(transport.open(), rules);
+function guarded(
+  { transport, protocol, maximumPacketBytes, shortens = false }: SessionOptions,
+  { ready }: FlowControl,
+): Duplex {
+  const rules = { sender: "server", protocol, maximumPacketBytes, shortens } as const;
+  return guardIncoming(transport.open(), { ...rules, ready });
 }
 
 /** A throw here would stop all further delivery. */
 function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<void> | undefined {
   try {
-    return options.onMessage(incomingOf(packet));
+    const stored = options.onMessage(incomingOf(packet));
+    if (stored !== undefined) options.backlog.add(stored, packet.payload.length);
+    return stored;
   } catch (error) {
     const { message, why } = asFailure(error);
     options.log.error("a message could not be handled", { error: message, why });
@@ -153,11 +164,13 @@ function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<voi
   }
 }
 
-/** MQTT 5 section 3.1.2.11. */
-function connectProperties({ maximumPacketBytes, keep }: SessionOptions) {
+/**
+ * MQTT 5 section 3.1.2.11. No Receive Maximum: all that a broker may have in flight is taken. No Maximum
+ * Packet Size where a larger message is cut short: its sender would hear nothing of a broker that drops it.
+ */
+function connectProperties({ maximumPacketBytes, shortens, keep }: SessionOptions) {
   return {
-    receiveMaximum: RECEIVE_MAXIMUM,
-    maximumPacketSize: maximumPacketBytes,
+    ...(shortens !== true && { maximumPacketSize: maximumPacketBytes }),
     ...(keep && { sessionExpiryInterval: keep.seconds }),
   };
 }

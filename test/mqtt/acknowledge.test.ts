@@ -141,16 +141,18 @@ describe("a request of QoS 2", () => {
 });
 
 describe("a broker that speaks MQTT 5", () => {
-  it("is told how many requests may wait for their acknowledgement", async () => {
+  it("is told of no bound but those that are kept: all may be in flight, whatever its size", async () => {
     let connect: RawPacket | undefined;
     await using broker = await fakeBroker((packet, socket) => {
       if (packet.type === 1) connect = packet;
       politeOn5(packet, socket);
     });
-    await using asked = openTestChannel(broker.url, { settings: { qos: 1 } });
+    await using asked = openTestChannel(broker.url, {
+      settings: { qos: 1, session_expiry_secs: 7 },
+    });
     await asked.ready();
-    // MQTT 5 section 3.1.2.11.3: the property 0x21 with two bytes.
-    assert.ok(connect?.bytes.includes(Buffer.from([0x21, 0, 64])));
+    // MQTT 5 section 3.1.2.11: behind the keep alive of 60 s the Session Expiry Interval alone.
+    assert.ok(connect?.bytes.includes(Buffer.from([0, 60, 5, 0x11, 0, 0, 0, 7])));
   });
 });
 
