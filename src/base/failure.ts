@@ -9,6 +9,7 @@ export type FailureCode =
   | "refused"
   | "unserved"
   | "no_answer"
+  | "no_subscriber"
   | "cut_off"
   | "no_subscriber"
   | "failed"

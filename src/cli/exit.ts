@@ -22,6 +22,7 @@ const EXITS: Readonly<Record<FailureCode, number>> = {
   refused: 5,
   unserved: 6,
   no_answer: 3,
+  no_subscriber: 6,
   cut_off: 7,
   no_subscriber: 1,
   failed: 1,

@@ -7,7 +7,6 @@ import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import type { Part } from "../gateway/contract.ts";
 import type { DrainResult } from "../gateway/drain.ts";
-import { isAllowed } from "../gateway/limits.ts";
 import { SHARED_CONVERSATION } from "../gateway/names.ts";
 import type { Asker } from "../gateway/recovery.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
@@ -135,7 +134,6 @@ function openChannels(
       info: { version: VERSION, instance: String(pid) },
       log,
       onRequest: (request) => gateway.accept({ ...request, ...shared }),
-      isServed: (client) => isAllowed(policyOf(channel), client),
       ...(clientId !== undefined && { clientId }),
     });
   });

@@ -1,8 +1,9 @@
 import { Failure } from "../base/failure.ts";
 import type { Connection } from "./connection.ts";
-import { cutIntoPayloads, type AnswerProperties } from "./packet.ts";
+import { cutIntoPayloads, type AnswerProperties, type PacketFrame } from "./packet.ts";
 import type { Session } from "./session.ts";
 import type { PublishTopic } from "./topics.ts";
+import type { WirePart } from "./wire.ts";
 
 /** A piece of an answer, as the gateway hands it over. */
 export interface ReplyPart {
@@ -29,39 +30,55 @@ export interface ReplyLimits {
 /**
  * The writer of one answer: numbers its parts from 0 and publishes them in order. Each call resolves
  * when its part is delivered, waits through a loss of the broker, and rejects with a `Failure` once
- * the answer can never be delivered.
+ * the answer can never be delivered. A `Failure` of code `no_subscriber` means that nobody would have heard
+ * the part: the answer may be said again later, from its start; its parts count from 0 again.
  */
 export function createReply(
   connection: Connection,
   address: ReplyAddress,
   limits: ReplyLimits,
 ): (part: ReplyPart) => Promise<void> {
-  const { topic, id, expiresAt } = address;
   let seq = 0;
+  const publish = async (payload: string, session: Session, signal?: AbortSignal) => {
+    const properties = propertiesOf(connection.session() ?? session, address);
+    const message = { topic: address.topic, payload, qos: limits.qos };
+    const sent = { ...message, ...(properties && { properties }) };
+    const { unheard } = await connection.publish(sent, signal);
+    if (unheard && limits.qos > 0) throw noSubscriber();
+    seq += 1;
+  };
   return async (part) => {
-    const timer = deadline(expiresAt, part);
+    const timer = deadline(address.expiresAt, part);
     try {
       const session = await connection.ready(timer.signal);
-      const { error } = part;
-      const shown = error && {
-        code: error.code,
-        ...(error.retryAfter !== undefined && { retryAfter: error.retryAfter }),
-      };
       const frame = frameOf(session, address, limits);
-      const named = { text: part.text, seq, ...(id !== undefined && { id }) };
-      const ending = { ...(shown && { error: shown }), ...(part.done && { done: true }) };
-      for (const payload of cutIntoPayloads({ ...named, ...ending }, frame)) {
-        const properties = propertiesOf(connection.session() ?? session, address);
-        const message = { topic, payload, qos: limits.qos, ...(properties && { properties }) };
-        await connection.publish(message, timer.signal);
-        seq += 1;
-      }
+      const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
+      for (const payload of payloads) await publish(payload, session, timer.signal);
       // Whatever is said after an end (an answer after `busy`) begins anew.
       if (part.done) seq = 0;
+    } catch (error) {
+      if (error instanceof Failure && error.code === "no_subscriber") seq = 0;
+      throw error;
     } finally {
       timer.stop();
     }
   };
+}
+
+function wirePartOf({ text, error, done }: ReplyPart, { id }: ReplyAddress): WirePart {
+  const { code, retryAfter } = error ?? {};
+  const shown = code && { code, ...(retryAfter !== undefined && { retryAfter }) };
+  return {
+    text,
+    ...(id !== undefined && { id }),
+    ...(shown && { error: shown }),
+    ...(done && { done }),
+  };
+}
+
+/** The broker has acknowledged a part with reason 16 (MQTT 5 section 3.4.2.1). */
+function noSubscriber(): Failure {
+  return new Failure("no_subscriber", "nobody subscribes to the answer's topic");
 }
 
 /** An answer that has expired is not sent; the word that it has expired still is, for a little while. */
@@ -81,14 +98,22 @@ function deadline(
   return { signal: controller.signal, stop: () => clearTimeout(timer) };
 }
 
-function frameOf(
-  session: Session,
-  address: ReplyAddress,
-  { qos, maxMessageBytes }: ReplyLimits,
-): Parameters<typeof cutIntoPayloads>[1] {
-  const known = [maxMessageBytes, session.maximumPacketBytes].filter((bytes) => bytes > 0);
-  const maxBytes = known.length === 0 ? 0 : Math.min(...known);
-  return { topic: address.topic, qos, properties: propertiesOf(session, address), maxBytes };
+/** Bytes that a whole packet may have by our own limit and the broker's; 0 is no limit. */
+export function packetBytesOf(
+  session: Session | undefined,
+  { maxMessageBytes }: ReplyLimits,
+): number {
+  const known = [maxMessageBytes, session?.maximumPacketBytes ?? 0].filter((bytes) => bytes > 0);
+  return known.length === 0 ? 0 : Math.min(...known);
+}
+
+function frameOf(session: Session, address: ReplyAddress, limits: ReplyLimits): PacketFrame {
+  return {
+    topic: address.topic,
+    qos: limits.qos,
+    properties: propertiesOf(session, address),
+    maxBytes: packetBytesOf(session, limits),
+  };
 }
 
 /** MQTT 5 section 3.3.2.3; what is left of the request's expiry travels with the answer. */

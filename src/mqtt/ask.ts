@@ -53,9 +53,9 @@ async function tellNow({ connection, options }: DeviceLine, question: Told): Pro
   const session = await connection.ready(question.signal);
   const topic = requestTopic(address, client);
   const payload = encodeRequest({ text, id, ...(stream !== undefined && { stream }) });
+  // No Response Topic: the answer comes on the usual one anyway, and in one message where that is asked for.
   const properties = {
     correlationData: Buffer.from(id),
-    responseTopic: responseTopic(address, client),
     contentType: "application/json",
     payloadFormatIndicator: true,
   };

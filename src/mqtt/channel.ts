@@ -29,6 +29,8 @@ export interface ChannelRequest {
   /** It came with QoS 1 or 2: it is acknowledged when `onRequest` resolves. */
   readonly durable: boolean;
   readonly expiresAt?: number;
+  /** Why it is not to be run, where it is no request (`bad_request`, `too_large`); it has no text then. */
+  readonly rejected?: Failure;
   reply(part: ReplyPart): Promise<void>;
 }
 
@@ -73,11 +75,6 @@ export interface ChannelOptions {
    * does not resolve the broker holds the request, and later ones are handed over all the same.
    */
   readonly onRequest: (request: ChannelRequest) => Promise<void>;
-  /**
-   * Whether a client may ask at all; everyone where it is left out. Of who may not, messages that are no
-   * requests are handed over as requests, too: what they hear is decided in one place.
-   */
-  readonly isServed?: (client: string) => boolean;
   /** Hears of each failed attempt to connect and of each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }

@@ -22,28 +22,42 @@ export interface PacketFrame {
 const LEAST_ROOM = 16;
 
 /**
- * One part as the payloads that carry it, each whole packet within `maxBytes`, cut between code points.
- * `seq` is the number of the first; `error` and `done` stand on the last alone.
+ * One part as the payloads that carry it, each whole packet within `maxBytes`, cut between code points as
+ * they are asked for. `seq` is the number of the first; `error` and `done` stand on the last alone.
  */
-export function cutIntoPayloads(
+export function* cutIntoPayloads(
   part: WirePart & { readonly seq: number },
   frame: PacketFrame,
-): string[] {
+): Generator<string, void> {
   const room = roomFor(frame);
-  const { id } = part;
-  const payloads: string[] = [];
-  let rest = part.text;
+  const { id, text } = part;
+  let begin = 0;
   for (let seq = part.seq; ; seq += 1) {
     const last = room - Buffer.byteLength(encodePart({ ...part, text: "", seq }));
-    if (endOfPrefix(rest, last) === rest.length) {
-      payloads.push(encodePart({ ...part, text: rest, seq }));
-      return payloads;
+    if (endWithin(text, begin, last) === text.length) {
+      yield encodePart({ ...part, text: text.slice(begin), seq });
+      return;
     }
     const empty = Buffer.byteLength(encodePart({ text: "", seq, ...(id !== undefined && { id }) }));
-    const end = endOfPrefix(rest, Math.max(room - empty, LEAST_ROOM)) || firstCodePoint(rest);
-    payloads.push(encodePart({ text: rest.slice(0, end), seq, ...(id !== undefined && { id }) }));
-    rest = rest.slice(end);
+    const end = endWithin(text, begin, Math.max(room - empty, LEAST_ROOM));
+    yield encodePart({ text: text.slice(begin, end), seq, ...(id !== undefined && { id }) });
+    begin = end;
   }
+}
+
+/** Whether what an asker chose takes at most half of each packet of its answer; a limit of 0 is none. */
+export function leavesRoom(
+  chosen: {
+    readonly topic: string;
+    readonly id?: string;
+    readonly correlationData?: Buffer;
+  },
+  maxBytes: number,
+): boolean {
+  const { topic, id, correlationData } = chosen;
+  const ofId = id === undefined ? 0 : Buffer.byteLength(JSON.stringify(id));
+  const taken = Buffer.byteLength(topic) + ofId + (correlationData?.byteLength ?? 0);
+  return maxBytes === 0 || taken <= maxBytes / 2;
 }
 
 /** Bytes that a payload may have so that its PUBLISH packet (MQTT 5 section 3.3) fits. */
@@ -72,20 +86,33 @@ function lengthBytes(value: number): number {
   return value < 2_097_152 ? 3 : 4;
 }
 
-/** The end of the longest prefix of whole code points whose JSON text has at most `room` bytes. */
-function endOfPrefix(text: string, room: number): number {
+/**
+ * The end of the longest run of whole code points from there whose JSON text has at most `room` bytes. Looks
+ * at no more of the text than that.
+ */
+function endWithin(text: string, begin: number, room: number): number {
   // Most answers fit by far: no UTF-16 unit takes more than the six bytes of \u0000.
-  if (text.length * 6 <= room) return text.length;
+  if ((text.length - begin) * 6 <= room) return text.length;
   let bytes = 0;
-  let end = 0;
-  for (const character of text) {
-    bytes += Buffer.byteLength(JSON.stringify(character)) - 2;
+  let end = begin;
+  while (end < text.length) {
+    const point = text.codePointAt(end) ?? 0;
+    bytes += jsonBytes(point);
     if (bytes > room) return end;
-    end += character.length;
+    end += point > 0xff_ff ? 2 : 1;
   }
   return end;
 }
 
-function firstCodePoint(text: string): number {
-  return String.fromCodePoint(text.codePointAt(0) ?? 0).length;
+/** Two characters that JSON writes with a backslash, and those that it has short names for. */
+const SHORT_ESCAPES: ReadonlySet<number> = new Set([34, 92, 8, 9, 10, 12, 13]);
+
+/** Bytes of a code point in a JSON text (RFC 8259 section 7), as `JSON.stringify` writes it. */
+function jsonBytes(point: number): number {
+  if (SHORT_ESCAPES.has(point)) return 2;
+  if (point < 0x20) return 6;
+  if (point < 0x80) return 1;
+  if (point < 0x8_00) return 2;
+  if (point >= 0xd8_00 && point <= 0xdf_ff) return 6;
+  return point > 0xff_ff ? 4 : 3;
 }

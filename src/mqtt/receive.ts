@@ -1,22 +1,19 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { asFailure, Failure } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
-import { createReply, type ReplyAddress } from "./answer.ts";
+import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from "./answer.ts";
 import type { Asker, ChannelOptions, ChannelRequest } from "./channel.ts";
 import type { Connection } from "./connection.ts";
 import type { Incoming } from "./message.ts";
+import { leavesRoom } from "./packet.ts";
 import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
-import { decodeRequest, readableId } from "./wire.ts";
-import type { AskedQuestion } from "./wire.ts";
+import { decodeRequest, readableId, type AskedQuestion } from "./wire.ts";
 
-/** Answers to requests that were not understood, at the same time: a flood of nonsense costs no more. */
-const MAX_REFUSALS = 64;
+type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest">;
 
-type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "isServed">;
-
-/** Turns messages into requests; what is not one is answered with an error or, where it must be, ignored. */
+/** Turns messages into requests, rejected ones too; what does not come from a client is ignored. */
 export function createReceiver(
   options: Receiving,
   address: AgentAddress,
@@ -25,7 +22,6 @@ export function createReceiver(
   const { settings, name } = options.channel;
   const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
   const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
-  const refuse = createRefusal(options, (to) => createReply(connection(), to, limits));
   return (message) => {
     const client = clientIdOf(address, message.topic, "request");
     if (client === undefined || message.payload.byteLength === 0) return undefined;
@@ -33,92 +29,108 @@ export function createReceiver(
       options.log.debug("a retained request was not run", { channel: name, client });
       return undefined;
     }
-    const to = replyAddressOf(address, client, message, options.log);
-    const question = orNothing(decodeRequest(message.payload, decoding), client, options);
-    if (question instanceof Failure) {
-      const id = question.code === "bad_request" ? readableId(message.payload) : undefined;
-      return refuse(client, id === undefined ? to : { ...to, id }, question);
-    }
-    const { text, id, stream = settings.streaming.enabled } = question;
-    const named = id === undefined ? to : { ...to, id };
+    const wish = wishOf(address, client, message, options.log);
+    const question = decodeRequest(message.payload, decoding);
+    const id = question instanceof Failure ? idOf(question, message) : question.id;
+    const wanted = { ...wish.address, ...(id !== undefined && { id }) };
+    const to = publishable(wanted, responseTopic(address, client), connection(), limits);
+    const usual = wish.isRpc ? false : settings.streaming.enabled;
     if (message.qos > 0) faultPoint("received");
     return options.onRequest({
-      ...identityOf(message, named),
+      ...identityOf(message, wanted),
+      ...questionOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),
+      address: addressOf(to),
       channel: name,
       client,
-      text,
-      stream,
       durable: message.qos > 0,
-      ...(id !== undefined && { id }),
+      ...(to.id !== undefined && { id: to.id }),
       ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-      reply: createReply(connection(), named, limits),
+      reply: createReply(connection(), to, limits),
     });
   };
 }
 
-/** What is no request is one without words where it is of who may not ask. */
-function orNothing(
+/** Of a request that is too large nothing is read. */
+function idOf({ code }: Failure, { payload }: Incoming): string | undefined {
+  return code === "bad_request" ? readableId(payload) : undefined;
+}
+
+/** What is asked, or why it is not run; `usual` is whether to stream where the asker does not say. */
+function questionOrRejection(
   question: AskedQuestion | Failure,
-  client: string,
-  { isServed = () => true }: Receiving,
-): AskedQuestion | Failure {
-  return question instanceof Failure && !isServed(client) ? { text: "" } : question;
+  refusal: Failure | undefined,
+  usual: boolean,
+): Pick<ChannelRequest, "text" | "stream" | "rejected"> {
+  if (question instanceof Failure) return { text: "", stream: usual, rejected: question };
+  const { text, stream = usual } = question;
+  if (refusal !== undefined) return { text: "", stream, rejected: refusal };
+  return { text, stream };
 }
 
-/** Answers what was not understood, with a bound on how many such answers are under way. */
-function createRefusal(
-  { channel, log }: Receiving,
-  replyTo: (to: ReplyAddress) => ReturnType<typeof createReply>,
-): (client: string, to: ReplyAddress, failure: Failure) => Promise<void> | undefined {
-  let refusals = 0;
-  return (client, to, failure) => {
-    const full = refusals >= MAX_REFUSALS;
-    const { code: outcome, message: reason } = failure;
-    log[full ? "debug" : "warn"]("request failed", {
-      channel: channel.name,
-      client: client.slice(0, LONGEST_SHOWN),
-      outcome,
-      reason,
-    });
-    if (full) return undefined;
-    refusals += 1;
-    return replyTo(to)({ text: failure.message, error: failure, done: true })
-      .catch((error: unknown) => {
-        log.warn("an error answer was not delivered", {
-          client: client.slice(0, LONGEST_SHOWN),
-          error: asFailure(error).message,
-        });
-      })
-      .finally(() => {
-        refusals -= 1;
-      });
-  };
+function refusalOfRoom(hasRoom: boolean): Failure | undefined {
+  if (hasRoom) return undefined;
+  return new Failure(
+    "bad_request",
+    "The topic, the id and the correlation data leave too little room for an answer in one message.",
+  );
+}
+
+/**
+ * The address itself where its parts leave room for an answer, else as much of it as does: an error must
+ * be publishable.
+ */
+function publishable(
+  wanted: ReplyAddress,
+  topic: ReplyAddress["topic"],
+  connection: Connection,
+  limits: ReplyLimits,
+): ReplyAddress {
+  const maxBytes = packetBytesOf(connection.session(), limits);
+  const { id: _, ...nameless } = wanted;
+  const { correlationData: __, ...bare } = nameless;
+  const ways = [wanted, { ...wanted, topic }, { ...nameless, topic }, { ...bare, topic }];
+  return ways.find((way) => leavesRoom(way, maxBytes)) ?? { ...bare, topic };
 }
 
 /** Characters of a device's own words in the log: enough to find them again, not to fill a disk. */
 const LONGEST_SHOWN = 200;
 
-function replyAddressOf(
-  address: AgentAddress,
-  client: string,
-  { properties }: Incoming,
-  log: Log,
-): ReplyAddress {
+interface Wish {
+  readonly address: Omit<ReplyAddress, "id">;
+  /** Request/response as in MQTT 5 section 4.10: such clients take the first message for the whole answer. */
+  readonly isRpc: boolean;
+  /** The response topic is not allowed. */
+  readonly refusal?: Failure;
+}
+
+function wishOf(address: AgentAddress, client: string, { properties }: Incoming, log: Log): Wish {
   const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
   const honoured = asked === undefined ? undefined : honouredResponseTopic(address, client, asked);
-  if (asked !== undefined && honoured === undefined) {
+  const isRefused = asked !== undefined && honoured === undefined;
+  if (isRefused) {
     log.warn("a response topic was not honoured", {
       client: client.slice(0, LONGEST_SHOWN),
       asked: asked.slice(0, LONGEST_SHOWN),
     });
   }
+  const expiresAt = messageExpiryInterval && Date.now() + messageExpiryInterval * 1000;
   return {
-    topic: honoured ?? responseTopic(address, client),
-    ...(correlationData && { correlationData }),
-    ...(messageExpiryInterval !== undefined && {
-      expiresAt: Date.now() + messageExpiryInterval * 1000,
-    }),
+    address: {
+      topic: honoured ?? responseTopic(address, client),
+      ...(correlationData && { correlationData }),
+      ...(expiresAt !== undefined && { expiresAt }),
+    },
+    isRpc: honoured !== undefined && correlationData !== undefined,
+    ...(isRefused && { refusal: topicRefusal(address, client) }),
   };
+}
+
+function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure {
+  const own = `${prefix}/${agent}/${client.slice(0, LONGEST_SHOWN)}/`;
+  return new Failure(
+    "bad_request",
+    `The response topic is not allowed: it must lie under ${own} and not end in /request.`,
+  );
 }
 
 /**
@@ -127,20 +139,28 @@ function replyAddressOf(
  */
 function identityOf(
   message: Incoming,
-  { topic, id, correlationData }: ReplyAddress,
-): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered" | "address"> {
+  { id, correlationData }: ReplyAddress,
+): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered"> {
   const fingerprint = createHash("sha256")
     .update(message.topic)
     .update("\0")
     .update(message.payload)
     .digest("base64");
-  const correlation = correlationData && Buffer.from(correlationData).toString("base64");
+  const correlation = base64Of(correlationData);
   const key =
     id === undefined
       ? correlation && `correlation ${correlation} ${fingerprint}`
       : `id ${message.topic} ${id}`;
-  const address = JSON.stringify([topic, correlation ?? null]);
-  return { fingerprint, redelivered: message.dup, address, ...(key !== undefined && { key }) };
+  return { fingerprint, redelivered: message.dup, ...(key !== undefined && { key }) };
+}
+
+/** See `replyAddressAgain`. */
+function addressOf({ topic, correlationData }: ReplyAddress): string {
+  return JSON.stringify([topic, base64Of(correlationData) ?? null]);
+}
+
+function base64Of(bytes: Buffer | undefined): string | undefined {
+  return bytes && Buffer.from(bytes).toString("base64");
 }
 
 const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);

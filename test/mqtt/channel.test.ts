@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { decodePart } from "../../src/mqtt/wire.ts";
-import { answering, follow, openTestChannel, openTestDevice, run } from "../support/channel.ts";
+import {
+  answering,
+  follow,
+  openTestChannel,
+  openTestDevice,
+  reject,
+  run,
+} from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
 
@@ -32,7 +39,7 @@ describe("a channel on MQTT 5", () => {
       const request = await asked.request();
       assert.deepEqual(
         [request.client, request.text, request.id, request.stream],
-        ["c1", "hi", "r-1", true],
+        ["c1", "hi", "r-1", false],
       );
       assert.ok(Math.abs((request.expiresAt ?? 0) - Date.now() - 40_000) < 3_000);
       await request.reply({ text: "a" });
@@ -54,51 +61,61 @@ describe("a channel on MQTT 5", () => {
     },
   );
 
-  it(
-    "answers on its own topic where the response topic asked for is not the asker's",
-    needsMosquitto,
-    async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, "#");
-      const wanted = ["/picoclaw/edge/c2/response", "/elsewhere", "/picoclaw/edge/c1/request"];
-      for (const responseTopic of wanted) {
-        await device.client.publishAsync(REQUEST, question("hi"), {
-          properties: { responseTopic },
+  const foreign = ["c2/response", "../elsewhere", "c1/request", "c1/+"];
+  for (const [index, levels] of foreign.entries()) {
+    it(
+      `tells who asks for a response topic that is not allowed: ${levels}`,
+      needsMosquitto,
+      async () => {
+        await using broker = await startMosquitto();
+        await using asked = openTestChannel(broker.url);
+        await asked.ready();
+        await using device = await openTestDevice(broker.url, "#");
+        // mosquitto 2.0.11 lets wildcards through.
+        const responseTopic = index === 1 ? "/elsewhere" : `/picoclaw/edge/${levels}`;
+        await device.client.publishAsync(REQUEST, question("hi", { id: "r-1" }), {
+          qos: 1,
+          properties: { responseTopic, correlationData: Buffer.from("7") },
         });
-      }
-      const answers = () =>
-        device.messages.filter(({ payload }) => String(payload).includes('"ok"'));
-      await until("three answers", () => answers().length === 3);
-      assert.deepEqual(
-        answers().map(({ topic }) => topic),
-        [RESPONSE, RESPONSE, RESPONSE],
-      );
-      assert.equal(
-        asked.log.lines.filter(({ message }) => message.includes("not honoured")).length,
-        3,
-      );
-    },
-  );
+        const request = await asked.request();
+        assert.deepEqual([request.text, request.rejected?.code], ["", "bad_request"]);
+        await reject(request);
+        const heard = (): (typeof device.messages)[number] | undefined =>
+          device.messages.find(({ topic }) => topic !== REQUEST && topic.includes("/c"));
+        await until("it is told", () => heard() !== undefined);
+        assert.equal(heard()?.topic, RESPONSE);
+        assert.equal(String(heard()?.properties?.correlationData), "7");
+        assert.deepEqual(JSON.parse(String(heard()?.payload)), {
+          text: "The response topic is not allowed: it must lie under /picoclaw/edge/c1/ and not end in /request.",
+          id: "r-1",
+          error: { code: "bad_request" },
+          seq: 0,
+          done: true,
+        });
+        const told = asked.log.lines.filter(({ message }) => message.includes("not honoured"));
+        assert.equal(told.length, 1);
+        assert.equal(asked.channel.problem(), undefined);
+      },
+    );
+  }
 
-  it(
-    "survives a response topic with wildcards, which mosquitto 2.0.11 lets through",
-    needsMosquitto,
-    async () => {
+  const rpc = { responseTopic: "/picoclaw/edge/c1/rpc", correlationData: Buffer.from("1") };
+  const cases: readonly (readonly [string, object, object, boolean])[] = [
+    ["a response topic and correlation data is answered in one message", rpc, {}, false],
+    ["the two and the wish to stream is streamed", rpc, { stream: true }, true],
+    ["a response topic alone is streamed", { responseTopic: rpc.responseTopic }, {}, true],
+    ["correlation data alone is streamed", { correlationData: rpc.correlationData }, {}, true],
+  ];
+  for (const [name, properties, more, stream] of cases) {
+    it(`a request with ${name}`, needsMosquitto, async () => {
       await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
+      await using asked = openTestChannel(broker.url);
       await asked.ready();
-      await using evil = await openTestDevice(broker.url, RESPONSE);
-      await evil.client.publishAsync(REQUEST, question("hi"), {
-        properties: { responseTopic: "/picoclaw/edge/c1/+" },
-      });
-      const done = await evil.message();
-      assert.equal(done.topic, RESPONSE);
-      assert.ok(!asked.log.text().includes("given up"));
-      assert.equal(asked.channel.problem(), undefined);
-    },
-  );
+      await using device = await openTestDevice(broker.url, RESPONSE);
+      await device.client.publishAsync(REQUEST, question("hi", more), { qos: 1, properties });
+      assert.equal((await asked.request()).stream, stream);
+    });
+  }
 
   it("does not send an answer that has expired, but says so", needsMosquitto, async () => {
     await using broker = await startMosquitto();

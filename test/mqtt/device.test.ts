@@ -77,7 +77,10 @@ describe("asking", () => {
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, { settings: { max_payload_bytes: 100 } });
+      await using asked = openTestChannel(broker.url, {
+        settings: { max_payload_bytes: 100 },
+        onRequest: answering("never"),
+      });
       await asked.ready();
       for (const protocol_version of [5, 4] as const) {
         await using device = await openTestAsker(broker.url, { protocol_version });

@@ -55,7 +55,9 @@ describe("a part cut into payloads", () => {
     fc.assert(
       fc.property(part, frame, (value, { maxBytes, qos }) => {
         const whole = partOf(value);
-        const payloads = cutIntoPayloads(whole, { topic, qos, properties: undefined, maxBytes });
+        const payloads = [
+          ...cutIntoPayloads(whole, { topic, qos, properties: undefined, maxBytes }),
+        ];
         const parts = payloads.map((payload) => decodePart(Buffer.from(payload)));
         assert.equal(parts.map((one) => one?.text).join(""), whole.text);
         const { id, done, error } = whole;
@@ -75,15 +77,29 @@ describe("a part cut into payloads", () => {
 
   it("without a limit it is one message, whatever its size", () => {
     const free = { topic, qos: 0 as const, properties: undefined, maxBytes: 0 };
-    const payloads = cutIntoPayloads({ text: "x".repeat(100_000), seq: 0, done: true }, free);
+    const payloads = [...cutIntoPayloads({ text: "x".repeat(100_000), seq: 0, done: true }, free)];
     assert.equal(payloads.length, 1);
     assert.equal(roomFor(free), Number.POSITIVE_INFINITY);
+  });
+
+  it("is cut as it is asked for, in a time that grows with its length alone", () => {
+    const tight = { topic, qos: 1 as const, properties: undefined, maxBytes: 256 };
+    const cutting = cutIntoPayloads({ text: "\u0001".repeat(2 ** 21), seq: 0, done: true }, tight);
+    const begin = performance.now();
+    assert.equal(cutting.next().done, false);
+    const first = performance.now() - begin;
+    const rest = [...cutting].length;
+    const each = (performance.now() - begin - first) / rest;
+    assert.ok(rest > 60_000);
+    assert.ok(first < 100 && each < 0.1, `${first} ms, then ${each} ms each`);
   });
 
   it("still comes through where the topic alone is over the limit", () => {
     const long = publishTopic(`/picoclaw/edge/${"c".repeat(300)}/response`);
     const tight = { topic: long, qos: 0 as const, properties: undefined, maxBytes: 128 };
-    const payloads = cutIntoPayloads({ text: "\u{1F600}".repeat(40), seq: 0, done: true }, tight);
+    const payloads = [
+      ...cutIntoPayloads({ text: "\u{1F600}".repeat(40), seq: 0, done: true }, tight),
+    ];
     const parts = payloads.map((payload) => decodePart(Buffer.from(payload)));
     assert.equal(parts.map((one) => one?.text).join(""), "\u{1F600}".repeat(40));
     assert.equal(parts.at(-1)?.done, true);
@@ -101,7 +117,7 @@ describe("a part cut into payloads", () => {
           // The properties of MQTT 5 alone take 47 bytes of a packet.
           const maxBytes = modern ? least + 64 : least;
           const whole = partOf(value);
-          const payloads = cutIntoPayloads(whole, { topic, qos, properties: used, maxBytes });
+          const payloads = [...cutIntoPayloads(whole, { topic, qos, properties: used, maxBytes })];
           for (const [index, payload] of payloads.entries()) {
             const length = await wire.lengthOf(modern ? 5 : 4, payload, { qos, used });
             assert.ok(length <= maxBytes, `${length} > ${maxBytes}: ${payload}`);

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decodePart } from "../../src/mqtt/wire.ts";
-import { openTestChannel, openTestDevice, run } from "../support/channel.ts";
+import { openTestChannel, openTestDevice, reject, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { fakeBroker, polite } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const REQUEST = "/picoclaw/edge/c1/request";
@@ -58,42 +57,44 @@ describe("what is no request", () => {
     },
   );
 
-  it("gets one error answer where it came from a client", needsMosquitto, async () => {
-    await using broker = await startMosquitto();
-    await using asked = openTestChannel(broker.url, { settings: { max_payload_bytes: 100 } });
-    await asked.ready();
-    await using device = await openTestDevice(broker.url, RESPONSE);
-    const payloads = ["hello", '{"text": 1}', question("x".repeat(100))];
-    for (const [index, payload] of payloads.entries()) {
-      await device.client.publishAsync(REQUEST, payload, {
-        properties: { correlationData: Buffer.from([index]) },
-      });
-    }
-    await device.message(2);
-    const parts = device.messages.map(({ payload }) => decodePart(Buffer.from(payload)));
-    assert.deepEqual(
-      parts.map((part) => part?.error?.code),
-      ["bad_request", "bad_request", "too_large"],
-    );
-    assert.ok(parts.every((part) => part?.done === true && part.seq === 0));
-    assert.deepEqual(
-      device.messages.map(({ properties }) => properties?.correlationData?.[0]),
-      [0, 1, 2],
-    );
-    assert.equal(asked.requests.length, 0);
-  });
-
   it(
-    "is handed over as a request without words where it came from who may not ask",
+    "is handed over with why it is rejected where it came from a client",
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, { isServed: () => false });
+      await using asked = openTestChannel(broker.url, {
+        settings: { max_payload_bytes: 100, qos: 1 },
+      });
       await asked.ready();
       await using device = await openTestDevice(broker.url, RESPONSE);
-      await device.client.publishAsync(REQUEST, "hello", { qos: 1 });
-      const { text, client } = await asked.request();
-      assert.deepEqual([text, client, device.messages.length], ["", "c1", 0]);
+      const payloads = ["hello", '{"text": 1, "id": "r1"}', question("x".repeat(100))];
+      for (const [index, payload] of payloads.entries()) {
+        await device.client.publishAsync(REQUEST, payload, {
+          qos: 1,
+          properties: { correlationData: Buffer.from([index]) },
+        });
+      }
+      await asked.request(2);
+      for (const request of asked.requests) await reject(request);
+      await device.message(2);
+      const parts = device.messages.map(({ payload }) => decodePart(Buffer.from(payload)));
+      assert.deepEqual(
+        parts.map((part) => [part?.error?.code, part?.id]),
+        [
+          ["bad_request", undefined],
+          ["bad_request", "r1"],
+          ["too_large", undefined],
+        ],
+      );
+      assert.ok(parts.every((part) => part?.done === true && part.seq === 0));
+      assert.deepEqual(
+        device.messages.map(({ properties }) => properties?.correlationData?.[0]),
+        [0, 1, 2],
+      );
+      for (const { text, client, durable, key, fingerprint } of asked.requests) {
+        assert.deepEqual([text, client, durable], ["", "c1", true]);
+        assert.ok(key !== undefined && fingerprint !== "");
+      }
     },
   );
 
@@ -107,33 +108,49 @@ describe("what is no request", () => {
     const { text, stream } = await asked.request();
     assert.deepEqual([text, stream], ["how warm?", false]);
   });
+});
 
-  it("does not pile up answers: 64 are under way at most, the rest of a flood is passed over", async () => {
-    const nonsense = Buffer.concat([
-      Buffer.from([0x30, 2 + REQUEST.length + 2, 0, REQUEST.length]),
-      Buffer.from(`${REQUEST}{}`),
-    ]);
-    const held: (() => void)[] = [];
-    let answers = 0;
-    await using broker = await fakeBroker((packet, socket) => {
-      if (packet.topic === RESPONSE) {
-        answers += 1;
-        held.push(() => polite(packet, socket));
-      } else polite(packet, socket);
-      if (packet.type === 3 && packet.topic.endsWith("/info")) {
-        for (let index = 0; index < 100; index += 1) socket.write(nonsense);
+describe("a request whose answer would be all envelope", () => {
+  const cases: readonly (readonly [string, object, object, string | undefined, number])[] = [
+    ["an id of control characters", { id: "\u0001".repeat(128) }, {}, undefined, 1],
+    ["a long response topic", { id: "r1" }, { responseTopic: longTopic() }, "r1", 1],
+    ["long correlation data", { id: "r1" }, { correlationData: Buffer.alloc(200) }, undefined, 0],
+  ];
+  for (const [name, more, properties, id, kept] of cases) {
+    it(`is rejected, in an error that can be published: ${name}`, needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, {
+        settings: { max_message_bytes: 256, qos: 1 },
+      });
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, RESPONSE);
+      const correlationData = Buffer.from("c");
+      await device.client.publishAsync(REQUEST, JSON.stringify({ text: "hi", ...more }), {
+        qos: 1,
+        properties: { correlationData, ...properties },
+      });
+      const request = await asked.request();
+      assert.deepEqual([request.text, request.rejected?.code], ["", "bad_request"]);
+      await reject(request);
+      await until("its end", () => device.texts().at(-1)?.includes('"done":true') === true);
+      assert.ok(device.messages.length <= 2);
+      for (const { payload, properties: seen } of device.messages) {
+        assert.equal(decodePart(Buffer.from(payload))?.id, id);
+        assert.equal(seen?.correlationData?.length ?? 0, kept);
       }
     });
-    await using asked = openTestChannel(broker.url, { settings: { protocol_version: 4, qos: 1 } });
-    const told = (level: string): number =>
-      asked.log.lines.filter((line) => line.message === "request failed" && line.level === level)
-        .length;
-    await until("all have come", () => told("warn") + told("debug") === 100);
-    assert.deepEqual([told("warn"), told("debug")], [64, 36]);
-    const acknowledged = setInterval(() => held.shift()?.(), 1);
-    await until("64 answers", () => answers === 64);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    clearInterval(acknowledged);
-    assert.equal(answers, 64);
+  }
+
+  it("is taken where no limit is in force", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    const payload = JSON.stringify({ text: "hi", id: "\u0001".repeat(128) });
+    await run("mosquitto_pub", "-p", `${broker.port}`, "-t", REQUEST, "-m", payload);
+    assert.equal((await asked.request()).rejected, undefined);
   });
 });
+
+function longTopic(): string {
+  return `/picoclaw/edge/c1/${"x".repeat(60_000)}`;
+}

@@ -121,9 +121,20 @@ export function openTestChannel(broker: string, options: TestChannelOptions = {}
   };
 }
 
+/** Answers a rejected request with its error, as a gateway does. */
+export async function reject(request: ChannelRequest): Promise<void> {
+  const { rejected } = request;
+  if (rejected === undefined) return;
+  await request.reply({ text: rejected.message, error: rejected, done: true });
+}
+
 /** Answers every request with these words, part by part. */
 export function answering(...words: readonly string[]): (request: ChannelRequest) => void {
   return (request) => {
+    if (request.rejected !== undefined) {
+      void reject(request).catch(() => {});
+      return;
+    }
     void (async () => {
       for (const [index, text] of words.entries()) {
         await request.reply({ text, ...(index === words.length - 1 && { done: true }) });

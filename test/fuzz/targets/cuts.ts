@@ -56,7 +56,7 @@ function run(input: Uint8Array): string {
   // Halves of characters, as a model's JSON may hold them.
   const text = halves & 1 ? `${written}\ud83d${written.slice(0, 20)}` : written;
   const part = partOf(shape, text);
-  const payloads = cutIntoPayloads(part, frame);
+  const payloads = [...cutIntoPayloads(part, frame)];
   const parts = payloads.map(readBack);
   assert.equal(parts.map((one) => one.text).join(""), text, "the texts are not the text");
   for (const [index, one] of parts.entries()) {
