@@ -11,7 +11,6 @@ export type FailureCode =
   | "no_answer"
   | "no_subscriber"
   | "cut_off"
-  | "no_subscriber"
   | "failed"
   | "interrupted"
   | "terminated"

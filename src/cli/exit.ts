@@ -24,7 +24,6 @@ const EXITS: Readonly<Record<FailureCode, number>> = {
   no_answer: 3,
   no_subscriber: 6,
   cut_off: 7,
-  no_subscriber: 1,
   failed: 1,
   interrupted: 130,
   terminated: 143,
