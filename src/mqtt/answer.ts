@@ -43,8 +43,8 @@ export function createReply(
     const properties = propertiesOf(connection.session() ?? session, address);
     const message = { topic: address.topic, payload, qos: limits.qos };
     const sent = { ...message, ...(properties && { properties }) };
-    const { unheard } = await connection.publish(sent, signal);
-    if (unheard && limits.qos > 0) throw noSubscriber();
+    const { noMatchingSubscribers } = await connection.publish(sent, signal);
+    if (noMatchingSubscribers && limits.qos > 0) throw noSubscriber();
     seq += 1;
   };
   return async (part) => {

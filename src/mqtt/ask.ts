@@ -65,8 +65,8 @@ async function tellNow({ connection, options }: DeviceLine, question: Told): Pro
     qos: 1 as const,
     ...(session.protocol === 5 && { properties }),
   };
-  const { unheard } = await connection.publish(message, question.signal);
-  if (unheard) throw unserved(address.agent, UNHEARD);
+  const { noMatchingSubscribers } = await connection.publish(message, question.signal);
+  if (noMatchingSubscribers) throw unserved(address.agent, UNHEARD);
 }
 
 /** See `Device.ask`. */

@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { DefaultMessageIdProvider } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import { isTold } from "../base/thin.ts";
 import type { MqttSettings } from "../config/contract.ts";
 import { createBacklog } from "./backlog.ts";
-import { Lost, type Incoming, type Outgoing, type Published } from "./message.ts";
+import { ConnectionLost, type Incoming, type Outgoing, type Published } from "./message.ts";
+import { createOutbound, type Outbound } from "./outbound.ts";
+import { createProtocolChooser } from "./protocol.ts";
 import { unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
 import type { PublishTopic } from "./topics.ts";
@@ -22,7 +23,10 @@ export interface Connection {
   readonly problem: () => Failure | undefined;
   /** The next session that is ready; rejects with the failure that ended the connection, or the signal's reason. */
   readonly ready: (signal?: AbortSignal) => Promise<Session>;
-  /** Publishes, and after a loss again on the next session; rejects when refused, ended or aborted. */
+  /**
+   * Publishes as soon as a connection stands, and after a loss again on the next; rejects when refused, ended
+   * or aborted.
+   */
   publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
   /** Resolves once: with the failure that no further try can mend, or undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
@@ -61,31 +65,28 @@ export function randomClientId(start: string): string {
 export function openConnection(options: ConnectionOptions): Connection {
   const stop = new AbortController();
   const state = createState(options.onLoss);
-  const running = keepConnected(options, stop.signal, state).then((failure) => {
-    state.end(failure);
-    return failure;
+  const outbound = createOutbound(options.settings.qos === 2);
+  const connect = createProtocolChooser({
+    ...options,
+    wanted: options.settings.protocol_version,
+    connect: createConnector(options, outbound, stop.signal),
   });
-  const ready = async (signal?: AbortSignal): Promise<Session> => {
-    signal?.throwIfAborted();
-    return state.session() ?? untilAborted(state.next(), signal);
-  };
+  const running = keepConnected(options, connect, { state, signal: stop.signal }).then(
+    (failure) => {
+      outbound.end(state.end(failure));
+      return failure;
+    },
+  );
   return {
     clientId: options.clientId,
     session: state.session,
     problem: state.problem,
-    ready,
-    ended: running,
-    async publish(message, signal) {
-      for (;;) {
-        const current = await ready(signal);
-        try {
-          return await untilAborted(current.publish(message), signal);
-        } catch (error) {
-          if (!(error instanceof Lost)) throw error;
-          state.leave(current);
-        }
-      }
+    ready: async (signal) => {
+      signal?.throwIfAborted();
+      return state.session() ?? untilAborted(state.next(), signal);
     },
+    ended: running,
+    publish: (message, signal) => outbound.publish(message, signal),
     async close(farewell) {
       const last = state.session();
       if (last) await farewell?.(last);
@@ -103,9 +104,8 @@ interface State {
   readonly next: () => Promise<Session>;
   readonly up: (session: Session) => void;
   readonly down: (failure: Failure) => void;
-  /** Somebody found this session dead before its loss was told. */
-  readonly leave: (session: Session) => void;
-  readonly end: (failure: Failure | undefined) => void;
+  /** Gives what those hear who still wait. */
+  readonly end: (failure: Failure | undefined) => Failure;
 }
 
 function createState(onLoss: ConnectionOptions["onLoss"]): State {
@@ -127,16 +127,11 @@ function createState(onLoss: ConnectionOptions["onLoss"]): State {
       problem = failure;
       onLoss?.(failure);
     },
-    leave(dead) {
-      if (session !== dead) return;
-      session = undefined;
-      problem = new Failure("unreachable", "the connection to the broker was lost");
-      dead.abort("a message could not be sent");
-    },
     end(failure) {
       session = undefined;
       problem = failure ?? closed();
       next.reject(problem);
+      return problem;
     },
   };
 }
@@ -154,10 +149,9 @@ function closed(): Failure {
 /** Session after session; resolves with what ended it for good, or undefined when stopped. */
 async function keepConnected(
   options: ConnectionOptions,
-  signal: AbortSignal,
-  state: State,
+  connect: Connect,
+  { state, signal }: { state: State; signal: AbortSignal },
 ): Promise<Failure | undefined> {
-  const connect = protocolChooser(options, signal);
   const tell = createTelling(options);
   while (!signal.aborted) {
     const refusal = await oneSession(options, connect, { state, signal });
@@ -210,7 +204,7 @@ async function oneSession(
     return await session.lost;
   } catch (error) {
     if (error instanceof ConnectError) return error.refusal;
-    if (session && error instanceof Lost) {
+    if (session && error instanceof ConnectionLost) {
       session.abort(error.message);
       return await session.lost;
     }
@@ -221,19 +215,18 @@ async function oneSession(
   }
 }
 
-/**
- * MQTT 5 first where the configuration leaves it open, 3.1.1 where the broker does not speak 5 (some
- * say so in a CONNACK, some just hang up); what worked is remembered for the life of the process.
- */
-function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Connect {
-  const wanted = options.settings.protocol_version;
-  let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
+/** Connects once, with what outlives a network connection. */
+function createConnector(
+  options: ConnectionOptions,
+  outbound: Outbound,
+  signal: AbortSignal,
+): (protocol: 4 | 5) => Promise<Session> {
   const unreleased: Unreleased = new Map();
-  const messageIdProvider = new DefaultMessageIdProvider();
+  const { messageIds: messageIdProvider } = outbound;
   const backlog = createBacklog();
   let fresh = options.away?.anew ?? true;
   let isKnown = false;
-  const connect = async (protocol: 4 | 5): Promise<Session> => {
+  return async (protocol) => {
     const { settings, address } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
     const { keep_alive: keepAlive, username, password } = settings;
@@ -241,7 +234,7 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
     // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.
     const keeps = options.away && (protocol === 5 || !options.away.anew);
     const keep = keeps && { keep: { seconds: options.away.seconds, fresh } };
-    const stores = { unreleased, messageIdProvider, backlog };
+    const stores = { unreleased, messageIdProvider, outbound, backlog };
     const details = { ...options, ...secrets, ...stores, transport, protocol, keepAlive };
     const session = await connectSession({ ...details, ...keep }, signal);
     if (keeps && isKnown && !session.resumed) {
@@ -251,35 +244,6 @@ function protocolChooser(options: ConnectionOptions, signal: AbortSignal): Conne
     fresh = false;
     return session;
   };
-  return async () => {
-    if (known) {
-      return connect(known).catch((error: unknown) => {
-        // Another broker may have taken this one's place: find out anew what it speaks.
-        if (wanted !== "auto" || !isOlder(error)) throw error;
-        known = undefined;
-        throw new ConnectError({ ...error.refusal, verdict: "later" });
-      });
-    }
-    try {
-      const session = await connect(5);
-      known = 5;
-      return session;
-    } catch (error) {
-      if (!isOlder(error)) throw error;
-    }
-    const session = await connect(4);
-    known = 4;
-    options.log.info("the broker speaks MQTT 3.1.1");
-    return session;
-  };
-}
-
-/** The broker may speak 3.1.1 alone: it said so, or hung up at the sight of MQTT 5. */
-function isOlder(error: unknown): error is ConnectError {
-  return (
-    error instanceof ConnectError &&
-    (error.refusal.verdict === "older" || error.refusal.hungUp === true)
-  );
 }
 
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

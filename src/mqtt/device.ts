@@ -3,7 +3,7 @@ import { dialAddressOf } from "./address.ts";
 import { ask, tell } from "./ask.ts";
 import { openConnection, randomClientId } from "./connection.ts";
 import type { Device, DeviceOptions } from "./contract.ts";
-import { Lost, type Incoming } from "./message.ts";
+import { ConnectionLost, type Incoming } from "./message.ts";
 import { quietLog } from "./quiet-log.ts";
 import type { Session } from "./session.ts";
 import { watch } from "./watch.ts";
@@ -97,7 +97,7 @@ async function subscribeNow(session: Session, filters: readonly string[]): Promi
   try {
     await session.subscribe(filters, 1);
   } catch (error) {
-    if (!(error instanceof Lost)) throw error;
+    if (!(error instanceof ConnectionLost)) throw error;
   }
 }
 

@@ -11,8 +11,8 @@ export interface Outgoing {
 }
 
 export interface Published {
-  /** PUBACK reason 16 (MQTT 5 section 3.4.2.1): nobody was subscribed. */
-  readonly unheard: boolean;
+  /** PUBACK or PUBREC reason 16 (MQTT 5 section 3.4.2.1): nobody was subscribed. */
+  readonly noMatchingSubscribers: boolean;
 }
 
 /** A message as it came. */
@@ -34,6 +34,6 @@ export interface IncomingProperties {
 }
 
 /** The connection broke while something waited for it; whoever waits may try again on the next one. */
-export class Lost extends Error {
-  override readonly name = "Lost";
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
 }

@@ -62,7 +62,7 @@ const REASON_CODES: Readonly<Record<number, Reason>> = {
   },
   0x9b: { name: "QoS not supported", verdict: "final", remedy: "lower qos" },
   0x9c: { name: "use another server", verdict: "later" },
-  0x9d: { name: "server moved", verdict: "final", remedy: "set broker to the new server" },
+  0x9d: { name: "server moved", verdict: "later", remedy: "set broker to the new server" },
   0x9e: { name: "shared subscriptions not supported", verdict: "final" },
   0x9f: { name: "connection rate exceeded", verdict: "later" },
   0xa1: { name: "subscription identifiers not supported", verdict: "final" },
@@ -75,6 +75,8 @@ export interface Refusal {
   readonly failure: Failure;
   /** The broker closed the connection without a word before its CONNACK, as some do at an unknown protocol. */
   readonly hungUp?: boolean;
+  /** The broker took the connection and left the CONNECT unanswered, as some do with MQTT 5. */
+  readonly unanswered?: boolean;
 }
 
 /** Why a handshake came to nothing, as the runtimes and their TLS libraries say it, and what mends it. */
@@ -101,6 +103,30 @@ const HANDSHAKES: readonly { said: RegExp; name: string; remedy: string }[] = [
       "set tls.ca_file to the PEM of the authority that signed it (gateway --check tells its term)",
   },
 ];
+
+/** Receive Maximum exceeded, quota exceeded: of PUBACK and PUBREC a trouble with the connection, no refusal. */
+export function isLossCode(code: number): boolean {
+  return code === 0x93 || code === 0x97;
+}
+
+/** The broker closed the connection without a word before its CONNACK. */
+export function hungUp(why: string | undefined): Refusal {
+  const failure = new Failure(
+    "unreachable",
+    "the broker closed the connection before it answered",
+    {
+      ...(why !== undefined && { why }),
+      remedy: `${CREDENTIALS}: some brokers hang up on those that they refuse`,
+    },
+  );
+  return { verdict: "later", failure, hungUp: true };
+}
+
+/** Nothing came from a broker in time; `where` says to what. */
+export function unanswered(milliseconds: number, where = ""): Refusal {
+  const why = `no CONNACK within ${milliseconds / 1000} s${where}`;
+  return { ...unreachable("the broker did not answer", why), unanswered: true };
+}
 
 /** A loss without the broker's word: always worth another try. */
 export function unreachable(message: string, why: string | undefined): Refusal {

@@ -1,19 +1,26 @@
 import type { Duplex } from "node:stream";
-import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
+import { MqttClient, type IClientOptions, type IPublishPacket, type Packet } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { deferAcks } from "./acknowledge.ts";
 import type { Backlog } from "./backlog.ts";
-import { publishWith, subscribeWith, unheardIds, type SubscriptionWish } from "./exchange.ts";
 import { controlFlow, type FlowControl } from "./flow-control.ts";
 import { guardIncoming } from "./guard.ts";
+import { createDeadlines, createReadingClock, watchKeepAlive } from "./liveness.ts";
 import { createLossGuard, lossOf } from "./loss.ts";
-import type { Incoming, IncomingProperties, Outgoing, Published } from "./message.ts";
-import { unreachable, type Refusal } from "./reasons.ts";
+import {
+  ConnectionLost,
+  type Incoming,
+  type IncomingProperties,
+  type Outgoing,
+  type Published,
+} from "./message.ts";
+import type { Outbound } from "./outbound.ts";
+import { unanswered, unreachable, type Refusal } from "./reasons.ts";
+import { subscribeWith, type SubscriptionWish } from "./subscribe.ts";
 import type { PublishTopic } from "./topics.ts";
 import type { Transport } from "./transport.ts";
 import { createIncomingStore, type Unreleased } from "./unreleased.ts";
-import { createWindow } from "./window.ts";
 
 /** One network connection to a broker, from CONNACK to its loss. The library's client never leaves this file. */
 export interface Session {
@@ -24,11 +31,13 @@ export interface Session {
   readonly maximumPacketBytes: number;
   /** Resolves when the connection is over. */
   readonly lost: Promise<Refusal>;
-  /** Resolves when delivered as far as the QoS tells; rejects with `Lost`, or a `Failure` for a refusal. */
+  /** Resolves when delivered as far as the QoS tells; rejects with `ConnectionLost`, or a `Failure` for a refusal. */
   publish(message: Outgoing): Promise<Published>;
-  /** Rejects with `Lost`, or a `Failure` that names the broker's reason. */
+  /** Rejects with `ConnectionLost`, or a `Failure` that names the broker's reason. */
   subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscriptionWish): Promise<void>;
-  /** Says DISCONNECT so that no will is sent; within two seconds. */
+  /** Milliseconds for which this connection was read from: not those in which it was held up by a flood. */
+  readonly readingTime: () => number;
+  /** Says DISCONNECT so that no will is sent; within two seconds, in which acknowledgements are awaited. */
   end(): Promise<void>;
   /** Cuts the connection as a fault would. */
   abort(reason: string): void;
@@ -50,8 +59,10 @@ export interface SessionOptions {
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
   /** The broker keeps what comes while we are away; undefined is a session that ends with its connection. */
   readonly keep?: { readonly seconds: number; readonly fresh: boolean };
-  /** Outlives a session, so that no packet id is used again while the broker still holds it. */
+  /** Of `outbound`, for the library. */
   readonly messageIdProvider: NonNullable<IClientOptions["messageIdProvider"]>;
+  /** Outlives a session: what was not acknowledged on one is sent again on the next. */
+  readonly outbound: Outbound;
   /** Outlives a session as the broker's memory of it does. */
   readonly unreleased: Unreleased;
   /** Of the channel, whatever connection its messages came on. */
@@ -72,9 +83,6 @@ export class ConnectError extends Error {
   }
 }
 
-/** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
-const WINDOW = 20;
-const ACKNOWLEDGE_MS = 30_000;
 const END_MS = 2_000;
 
 /** Connects once; throws a `ConnectError`. */
@@ -91,7 +99,7 @@ export async function connectSession(
   await connected(client, options, { lost, signal });
   const socket: { setNoDelay?: (on: boolean) => void } = client.stream as object;
   socket.setNoDelay?.(true);
-  return { ...sessionOf(client, options, lost), resumed };
+  return sessionOf(client, options, { lost, resumed });
 }
 
 function createClient(options: SessionOptions): MqttClient {
@@ -206,7 +214,12 @@ async function connected(
     client.end(true);
     reject(new ConnectError(refusal));
   };
-  const timer = setTimeout(() => fail(timedOut(connectTimeoutMs)), connectTimeoutMs);
+  const late = (): void => {
+    // Where no connection stands nobody left the CONNECT unanswered.
+    const isDialling = Reflect.get(client.stream, "connecting") === true;
+    fail({ ...unanswered(connectTimeoutMs), unanswered: !isDialling });
+  };
+  const timer = setTimeout(late, connectTimeoutMs);
   const abort = (): void => fail(unreachable("the connection was given up", undefined));
   signal.addEventListener("abort", abort, { once: true });
   client.once("connect", () => resolve());
@@ -221,65 +234,73 @@ async function connected(
   }
 }
 
-function timedOut(ms: number): Refusal {
-  return unreachable("the broker did not answer", `no CONNACK within ${ms / 1000} s`);
-}
-
 function sessionOf(
   client: MqttClient,
   options: SessionOptions,
-  lost: Promise<Refusal>,
-): Omit<Session, "resumed"> {
+  { lost, resumed }: { lost: Promise<Refusal>; resumed: boolean },
+): Session {
+  const { protocol, outbound } = options;
   const properties = client.serverProperties;
-  const receiveMaximum = properties?.receiveMaximum ?? WINDOW;
-  const window = createWindow(Math.min(WINDOW, Math.max(1, receiveMaximum)));
   const { isLost, orLost } = createLossGuard(lost);
+  const gone = new AbortController();
+  let isAborted = false;
   const abort = (reason: string): void => {
-    if (!isLost()) options.log.warn("connection given up", { reason });
+    if (!isLost() && !isAborted) options.log.warn("connection given up", { reason });
+    isAborted = true;
     client.stream.destroy();
   };
-  watch(client, options.keepAlive, abort);
-  const unheard = unheardIds(client);
-  const inTime = <T>(work: Promise<T>, what: string): Promise<T> => {
-    const timer = setTimeout(
-      () => abort(`no ${what} within ${ACKNOWLEDGE_MS / 1000} s`),
-      ACKNOWLEDGE_MS,
-    );
-    return orLost(work).finally(() => clearTimeout(timer));
-  };
+  const readingTime = createReadingClock(client.stream);
+  watchKeepAlive(client, options.keepAlive, { abort, readingTime });
+  const expect = createDeadlines({ abort, readingTime });
+  const linked = outbound.attach({
+    protocol,
+    resumed,
+    receiveMaximum: Math.max(1, properties?.receiveMaximum ?? Number.POSITIVE_INFINITY),
+    write: writerOf(client),
+    expect,
+    abort,
+  });
+  client.on("packetreceive", (packet) => linked.take(packet));
+  void lost.then(() => {
+    linked.detach();
+    gone.abort(new ConnectionLost("the connection was lost"));
+  });
   return {
-    protocol: options.protocol,
+    protocol,
+    resumed,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     lost,
-    publish: async (message) => {
-      const release = await orLost(window.enter());
-      return inTime(publishWith(client, message, unheard), "acknowledgement").finally(release);
+    publish: (message) => outbound.publish(message, gone.signal),
+    subscribe: (filters, qos, wish) => {
+      const stop = expect("SUBACK");
+      return orLost(subscribeWith(client, { filters, qos, ...wish })).finally(stop);
     },
-    subscribe: (filters, qos, wish) =>
-      inTime(subscribeWith(client, { filters, qos, ...wish }), "SUBACK"),
-    end: () => endOf(client),
+    readingTime,
+    end: () => endOf(client, outbound.idle()),
     abort,
   };
 }
 
-/** Trap: a client can stop noticing that its broker is gone; twice the keep alive without a packet is too long. */
-function watch(client: MqttClient, keepAlive: number, abort: (reason: string) => void): void {
-  if (keepAlive === 0) return;
-  let last = Date.now();
-  client.on("packetreceive", () => {
-    last = Date.now();
-  });
-  const timer = setInterval(() => {
-    if (Date.now() - last > keepAlive * 2000) abort("nothing heard for twice the keep alive");
-  }, keepAlive * 1000);
-  timer.unref();
-  client.once("close", () => clearInterval(timer));
+type Send = (packet: Packet, sent?: () => void, stored?: () => void, noStore?: boolean) => void;
+
+/** The library's way to send one packet, past its own store. */
+function writerOf(client: MqttClient): (packet: Packet, written?: () => void) => void {
+  const found: unknown = Reflect.get(client, "_sendPacket");
+  if (!isSend(found)) throw new Error("this version of MQTT.js sends in another way");
+  const send: Send = found.bind(client);
+  return (packet, written) => {
+    if (client.connected) send(packet, written, undefined, true);
+  };
 }
 
-async function endOf(client: MqttClient): Promise<void> {
+function isSend(found: unknown): found is Send {
+  return typeof found === "function";
+}
+
+async function endOf(client: MqttClient, idle: Promise<void>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, END_MS);
-  client.end(false, () => resolve());
+  void idle.then(() => client.end(false, () => resolve()));
   await promise;
   clearTimeout(timer);
   // A second end() would do nothing, and a broker that hangs never closes its side.

@@ -4,7 +4,7 @@ import { matchesFilter } from "../base/topic-filter.ts";
 import type { MqttSettings } from "../config/contract.ts";
 import { dialAddressOf } from "./address.ts";
 import { openConnection, randomClientId } from "./connection.ts";
-import { Lost, type Incoming } from "./message.ts";
+import { ConnectionLost, type Incoming } from "./message.ts";
 import { quietLog } from "./quiet-log.ts";
 import type { Session } from "./session.ts";
 import { publishTopic } from "./topics.ts";
@@ -66,7 +66,7 @@ export async function publishTo(
     readonly retain: boolean;
     readonly qos: 0 | 1;
   },
-): Promise<{ readonly unheard: boolean }> {
+): Promise<{ readonly noMatchingSubscribers: boolean }> {
   const topic = publishTopic(message.topic);
   if (isClosed(topic, line)) {
     throw new Failure("bad_request", "only the agent itself publishes to its topics");
@@ -133,7 +133,8 @@ async function withSession<T>(
     return await Promise.race([work(session, failed.promise), failed.promise]);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof Lost) throw new Failure("unreachable", "the broker was lost meanwhile");
+    if (error instanceof ConnectionLost)
+      throw new Failure("unreachable", "the broker was lost meanwhile");
     throw asFailure(error);
   } finally {
     await connection.close().catch(() => {});

@@ -20,7 +20,7 @@ function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
     },
     async publish({ channel, topic, payload, retain, qos }) {
       asked.push({ channel, topic, payload, retain, qos });
-      return { unheard: topic === "nobody" };
+      return { noMatchingSubscribers: topic === "nobody" };
     },
   };
   const tool = createMqttTool(topics);

@@ -4,7 +4,6 @@ import * as fc from "fast-check";
 import { createInbox } from "../../src/mqtt/inbox.ts";
 import { createPartTaker } from "../../src/mqtt/parts.ts";
 import { refusalOf } from "../../src/mqtt/reasons.ts";
-import { createWindow } from "../../src/mqtt/window.ts";
 import { encodePart, type WirePart } from "../../src/mqtt/wire.ts";
 
 const never = new AbortController().signal;
@@ -121,34 +120,6 @@ describe("an inbox", () => {
       await waiting;
     }
     assert.equal(listening, 0);
-  });
-});
-
-describe("a window", () => {
-  it("never lets in more than its size, and everyone in the order they came", async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 5 }), fc.nat(30), async (size, count) => {
-        const window = createWindow(size);
-        const order: number[] = [];
-        let inside = 0;
-        await Promise.all(
-          Array.from({ length: count }, async (_, index) => {
-            const leave = await window.enter();
-            order.push(index);
-            inside += 1;
-            assert.ok(inside <= size);
-            await Promise.resolve();
-            inside -= 1;
-            leave();
-          }),
-        );
-        assert.deepEqual(
-          order,
-          order.toSorted((left, right) => left - right),
-        );
-        assert.equal(order.length, count);
-      }),
-    );
   });
 });
 

@@ -146,9 +146,11 @@ describe("publishing to a topic", () => {
     await using lamp = await openTestDevice(broker.url, "home/light/set");
     const message = { topic: "home/light/set", payload: "on", retain: false, qos: 1 } as const;
     const line = lineTo(broker.url, { protocol_version: 5 });
-    assert.deepEqual(await publishTo(line, message), { unheard: false });
+    assert.deepEqual(await publishTo(line, message), { noMatchingSubscribers: false });
     assert.equal(String((await lamp.message()).payload), "on");
-    assert.deepEqual(await publishTo(line, { ...message, topic: "x" }), { unheard: true });
+    assert.deepEqual(await publishTo(line, { ...message, topic: "x" }), {
+      noMatchingSubscribers: true,
+    });
     await publishTo(line, { ...message, topic: "kept", retain: true, qos: 0 });
     const { messages } = await readTopics(line, { ...WANTED, filter: "#", milliseconds: 500 });
     assert.deepEqual(

@@ -12,6 +12,8 @@ export interface RawPacket {
   readonly length: { readonly bytes: number; readonly qos: number };
   readonly topic: string;
   readonly bytes: Buffer;
+  /** With its fixed header. */
+  readonly whole: Buffer;
 }
 
 /** Calls back with each whole packet that arrives on a socket: just enough MQTT to play the other side. */
@@ -54,6 +56,7 @@ function packetOf(bytes: Buffer, head: number): RawPacket {
     length: { bytes: bytes.length, qos },
     topic: body.toString("utf8", 2, Math.max(topicEnd, 2)),
     bytes: body,
+    whole: bytes,
   };
 }
 

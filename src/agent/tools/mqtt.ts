@@ -133,7 +133,7 @@ async function publish(
 ): Promise<string> {
   const size = Buffer.byteLength(payload);
   if (size > MAX_PAYLOAD) return `error: the payload has ${size} bytes, at most are ${MAX_PAYLOAD}`;
-  const { unheard } = await topics.publish({
+  const { noMatchingSubscribers } = await topics.publish({
     ...(channel !== undefined && { channel }),
     topic,
     payload,
@@ -141,6 +141,6 @@ async function publish(
     qos,
     signal,
   });
-  const heard = unheard && !retain ? "; nobody was subscribed to it" : "";
+  const heard = noMatchingSubscribers && !retain ? "; nobody was subscribed to it" : "";
   return `Published ${size} bytes to ${shown(topic)}${heard}.`;
 }

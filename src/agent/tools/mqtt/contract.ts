@@ -8,7 +8,7 @@ export interface Topics {
    */
   read(wanted: TopicReading): Promise<TopicMessages>;
   /** Resolves when the broker has it, as far as the QoS tells. Throws as `read` does. */
-  publish(message: TopicPublication): Promise<{ readonly unheard: boolean }>;
+  publish(message: TopicPublication): Promise<{ readonly noMatchingSubscribers: boolean }>;
 }
 
 interface Place {
