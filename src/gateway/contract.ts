@@ -65,6 +65,11 @@ export type Answerer<M> = (turn: {
   readonly resumed?: readonly M[];
   /** Keeps a step of the turn for an attempt after a crash: resolves when it is durable. */
   readonly record: (message: M) => Promise<void>;
+  /**
+   * Runs work without the turn's slot: others may use it meanwhile. Settles as the work does, when the
+   * turn has a slot again.
+   */
+  readonly whileWaiting: <T>(work: () => Promise<T>) => Promise<T>;
 }) => AsyncGenerator<string, Turned<M>>;
 
 /** What may still be used; it outlives its turn for what that began. */

@@ -1,16 +1,23 @@
-export interface LanesOptions<Job> {
-  /** Turns side by side. */
-  readonly slots: number;
+import { Slots } from "./slots.ts";
+import type { SlotsOptions } from "./slots.ts";
+
+export interface LanesOptions<Job> extends Omit<SlotsOptions, "onFree"> {
   /** Whether a job runs a turn; false begins it at once (expired, or cancelled while it waited). */
   readonly needsSlot: (job: Job) => boolean;
   /** Begins a job whose time has come. Must not throw, and calls `done` whatever happens. */
   readonly start: (job: Job, hold: Hold) => void;
 }
 
-/** What a job holds while it is under way; both calls count once. */
+/** What a job holds while it is under way; `turnEnded` and `done` count once. */
 export interface Hold {
   /** Whether a slot was taken for it: what `needsSlot` said. */
   readonly tookSlot: boolean;
+  /**
+   * Runs work without the slot where it takes longer than a moment: others use the slot meanwhile. Settles
+   * as the work does, once the turn has a slot again; without one where the signal is aborted or the turn
+   * is over. Work that begins while other work of the turn waits, or where no slot is held, simply runs.
+   */
+  whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
   /** The turn is over: its slot is free, the lane is not yet. */
   turnEnded(): void;
   /** The answer was delivered: the lane's next job may begin. */
@@ -51,11 +58,11 @@ class RoundRobin<Job> implements Lanes<Job> {
   readonly #lanes = new Map<string, Lane<Job>>();
   /** Lanes that wait for a slot, in the order of their turns. */
   readonly #ready = new Set<string>();
-  #free: number;
+  readonly #slots: Slots;
 
   constructor(options: LanesOptions<Job>) {
     this.#options = options;
-    this.#free = options.slots;
+    this.#slots = new Slots({ ...options, onFree: () => this.#startReady() });
   }
 
   add(name: string, job: Job): void {
@@ -91,7 +98,7 @@ class RoundRobin<Job> implements Lanes<Job> {
       return;
     }
     const needsSlot = this.#options.needsSlot(next);
-    if (needsSlot && this.#free === 0) {
+    if (needsSlot && this.#slots.free === 0) {
       this.#ready.add(name);
       return;
     }
@@ -101,19 +108,17 @@ class RoundRobin<Job> implements Lanes<Job> {
     this.#options.start(next, this.#holdOf(name, lane, needsSlot));
   }
 
+  #startReady(): void {
+    for (const waiting of this.#ready) {
+      if (this.#slots.free === 0) return;
+      this.stir(waiting);
+    }
+  }
+
   #holdOf(name: string, lane: Lane<Job>, tookSlot: boolean): Hold {
-    let holdsSlot = tookSlot;
+    const slot = tookSlot ? this.#slots.take() : undefined;
     let holdsLane = true;
-    if (tookSlot) this.#free--;
-    const turnEnded = (): void => {
-      if (!holdsSlot) return;
-      holdsSlot = false;
-      this.#free++;
-      for (const waiting of this.#ready) {
-        if (this.#free === 0) return;
-        this.stir(waiting);
-      }
-    };
+    const turnEnded = (): void => slot?.end();
     const done = (): void => {
       if (!holdsLane) return;
       holdsLane = false;
@@ -121,6 +126,11 @@ class RoundRobin<Job> implements Lanes<Job> {
       turnEnded();
       this.stir(name);
     };
-    return { tookSlot, turnEnded, done };
+    return {
+      tookSlot,
+      whileWaiting: (work, signal) => slot?.whileWaiting(work, signal) ?? work(),
+      turnEnded,
+      done,
+    };
   }
 }

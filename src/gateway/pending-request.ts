@@ -10,6 +10,7 @@ import { failureOf, wireFailureOf } from "./failures.ts";
 import type { Entry } from "./journal.ts";
 import { storedAnswerOf } from "./known.ts";
 import type { Known } from "./known.ts";
+import type { Hold } from "./lanes.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";
 import type { Ledger } from "./ledger.ts";
@@ -132,6 +133,7 @@ export interface TurnOptions<M> {
   readonly turnTimeoutMs: number;
   readonly ledger: Ledger<M>;
   readonly clock: Clock;
+  readonly hold: Pick<Hold, "whileWaiting">;
 }
 
 /**
@@ -237,7 +239,7 @@ interface Past<M> {
 function turnOf<M>(
   pending: PendingRequest<M>,
   { history, resumed }: Past<M>,
-  { answerer, turnTimeoutMs, ledger, clock }: TurnOptions<M>,
+  { answerer, turnTimeoutMs, ledger, clock, hold }: TurnOptions<M>,
 ): Promise<Outcome<M>> {
   const { request, known, leash, claim, policy } = pending;
   const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
@@ -255,6 +257,7 @@ function turnOf<M>(
       record: async (message) => {
         if (claim !== undefined) await ledger.record(claim, message);
       },
+      whileWaiting: (work) => hold.whileWaiting(work, leash.signal),
     },
     answerer,
     answer: known.answer,

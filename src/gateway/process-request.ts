@@ -10,7 +10,7 @@ import type { Pace } from "./pace.ts";
 import { answerPending, beginDelivery } from "./pending-request.ts";
 import type { PendingRequest, TurnOptions } from "./pending-request.ts";
 
-export interface ProcessOptions<M> extends TurnOptions<M> {
+export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
   readonly dedupe: Dedupe<Known>;
   /** Hears of every turn, and of one that was added to a conversation when its answer was delivered. */
   readonly condensing: Pick<Condensing, "enterTurn" | "grew">;
@@ -35,7 +35,7 @@ export async function processRequest<M>(
   const delivery = beginDelivery(pending, clock);
   const from = clock.now();
   const turnEnded = condensing.enterTurn();
-  await answerPending(pending, options).finally(turnEnded);
+  await answerPending(pending, { ...options, hold }).finally(turnEnded);
   if (hold.tookSlot) {
     pace.add(clock.now() - from);
     backlog.enter(pending.request);

@@ -207,6 +207,7 @@ function createRequestLanes<M>({
 }: LaneOptions<M>): Lanes<PendingRequest<M>> {
   return createLanes<PendingRequest<M>>({
     slots: options.slots,
+    clock: options.clock,
     needsSlot(pending) {
       if (isExpired(pending.request, options.clock)) pending.leash.pull(failureOf("expired"), 0);
       return pending.cancelledWith === undefined;

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createLanes } from "../../src/gateway/lanes.ts";
 import type { Hold, Lanes } from "../../src/gateway/lanes.ts";
+import { createManualClock } from "./manual-clock.ts";
 
 interface Job {
   readonly lane: string;
@@ -39,6 +40,7 @@ function createReal(slots: number): Real {
   const order: Job[] = [];
   const lanes = createLanes<Job>({
     slots,
+    clock: createManualClock(),
     needsSlot: (job) => !job.cancelled,
     start(job, hold) {
       assert.equal(open.has(job.lane), false, "one job of a lane at a time");
