@@ -83,6 +83,11 @@ export interface Turn {
    * is there) for an attempt after a crash; resolves when it is durable. Absent where nothing is kept.
    */
   readonly record?: (message: Message) => Promise<void>;
+  /**
+   * Runs work without the turn's slot: others may use it meanwhile. Settles as the work does, when the
+   * turn has a slot again. Absent where turns have no slots: the work simply runs.
+   */
+  readonly whileWaiting?: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /** What a turn leaves behind. */

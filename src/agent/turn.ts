@@ -151,7 +151,7 @@ function withoutReasoning(said: Utterance): Message {
   return reasoning === undefined ? said : message;
 }
 
-/** What each call gave, in the order of the calls. */
+/** What each call gave, in the order of the calls. Others may use the turn's slot meanwhile. */
 async function resultsOf(
   calls: readonly ToolCall[],
   talk: Talk,
@@ -160,18 +160,20 @@ async function resultsOf(
   const { turn, tools } = talk;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   const facts = { tools, ...callFactsOf(turn, talk.rights), ...limit };
-  return await runCalls(calls, tools, async (call): Promise<Utterance> => {
+  const result = async (call: ToolCall): Promise<Utterance> => {
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;
     const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     faultPoint("tool_ran");
-    const result = { role: "tool", callId: call.id, name: call.name, text } as const;
-    await recorded(turn, result);
+    const message = { role: "tool", callId: call.id, name: call.name, text } as const;
+    await recorded(turn, message);
     faultPoint("tool_stored");
-    return result;
-  });
+    return message;
+  };
+  const run = () => runCalls(calls, tools, result);
+  return await (turn.whileWaiting?.(run) ?? run());
 }
 
 const NO_MORE_CALLS =
