@@ -11,17 +11,20 @@ export interface Proxy extends AsyncDisposable {
   refuse(on: boolean): void;
   /** Whether everything that is sent vanishes, both ways, with all connections open. */
   blackhole(on: boolean): void;
+  /** Whether what the server sends vanishes, with all connections open: its acknowledgements, too. */
+  mute(on: boolean): void;
 }
 
 export async function startProxy(target: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let isRefusing = false;
   let isSilent = false;
-  const join = (from: Socket, to: Socket): void => {
+  let isMute = false;
+  const join = (from: Socket, to: Socket, isServer: boolean): void => {
     sockets.add(from);
     from.on("error", () => {});
     from.on("data", (data) => {
-      if (!isSilent) to.write(data);
+      if (!isSilent && !(isMute && isServer)) to.write(data);
     });
     from.once("close", () => {
       sockets.delete(from);
@@ -35,8 +38,8 @@ export async function startProxy(target: number): Promise<Proxy> {
     }
     const far = connect(target, "127.0.0.1");
     for (const socket of [near, far]) socket.setNoDelay(true);
-    join(near, far);
-    join(far, near);
+    join(near, far, false);
+    join(far, near, true);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -54,6 +57,9 @@ export async function startProxy(target: number): Promise<Proxy> {
     },
     blackhole(on) {
       isSilent = on;
+    },
+    mute(on) {
+      isMute = on;
     },
     async [Symbol.asyncDispose]() {
       reset();
