@@ -82,7 +82,13 @@ const width = Math.max(...chosen.map(([name]) => name.length));
 console.log(["case".padEnd(width), ...CELLS].join(" | "));
 let silent = 0;
 for (const [name, run] of chosen) {
-  const figures = await run();
+  const figures = await run().catch((error: unknown) => {
+    console.log(`${name}: ${String(error)}`);
+  });
+  if (figures === undefined) {
+    silent += 1;
+    continue;
+  }
   silent += figures.asked - figures.done;
   console.log([name.padEnd(width), ...cellsOf(figures)].join(" | "));
   if (values.log) console.log(notable(figures.log));

@@ -153,12 +153,12 @@ export async function runLarge(stallMs: number): Promise<FaultFigures> {
 
 /** All that a broker may send unacknowledged, while another client asks at QoS 0. */
 export async function runUnacknowledged(
-  options: FloodingOptions,
+  options: FloodingOptions & { readonly settings?: object },
   stallMs: number,
 ): Promise<FloodFigures & { readonly unacknowledged: number }> {
   await using broker = await startFloodingBroker(options);
   await using home = await temporaryFolder();
-  const settings = { qos: 1, protocol_version: options.version };
+  const settings = { qos: 1, protocol_version: options.version, ...options.settings };
   const more = { agents: { defaults: { workspace: `${home.path}/workspace` } } };
   await writeConfig(home.path, quickConfig(broker.url, settings, more));
   await using gateway = await startGateway({ home: home.path });

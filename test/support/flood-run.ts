@@ -10,7 +10,7 @@ import {
   type BystanderFigures,
 } from "./flood.ts";
 import { freePort, startMosquitto, type Mosquitto } from "./mosquitto.ts";
-import { quickConfig, startGateway, writeConfig, type Running } from "./picoclaw.ts";
+import { quickConfig, startPicoclaw, writeConfig, type Running } from "./picoclaw.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 /** One flood against a real gateway behind a real broker. */
@@ -76,7 +76,7 @@ export async function runFlood(flood: FloodCase, stallMs: number): Promise<Flood
   });
   if (away) {
     await taken;
-    gateway = await place.start();
+    gateway = await place.start("gateway started");
     bystander = await bystanders();
   }
   await endsOf(asker, count, stallMs);
@@ -126,7 +126,8 @@ export interface Place extends AsyncDisposable {
   readonly url: string;
   readonly home: string;
   readonly mosquitto: Mosquitto | undefined;
-  start(): Promise<Running>;
+  /** Starts a gateway; resolves when it says `connected`, or another of its messages. */
+  start(message?: string): Promise<Running>;
   /** Connections of gateways that ended before their gateway did. */
   lost(): number;
 }
@@ -165,9 +166,10 @@ export async function openPlace(options: PlaceOptions): Promise<Place> {
     url,
     home,
     mosquitto,
-    async start() {
-      const gateway = await startGateway({ home });
+    async start(message = "connected") {
+      const gateway = startPicoclaw(["gateway"], { home });
       gateways.push(gateway);
+      await gateway.said(`"msg":"${message}"`);
       return gateway;
     },
     lost: () =>

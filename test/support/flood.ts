@@ -27,7 +27,7 @@ export interface AskerOptions {
 /** mosquitto 2.0.11 grants a client of MQTT 5 so many of QoS 2 at once. */
 const WINDOW = 15;
 
-export const topicOf = (client: string, level: "request" | "response"): string =>
+const topicOf = (client: string, level: "request" | "response"): string =>
   `/picoclaw/assistant/${client}/${level}`;
 
 /** The payload of a request; the text fills it up to that many bytes. */
@@ -113,7 +113,7 @@ export function tallyOf({ ends }: Pick<Asker, "ends">): Record<string, number> {
 }
 
 export interface Bystander {
-  /** Ends it; what waits for its answer then has waited until then. */
+  /** Ends it with the answer that it waits for, or without one after ten seconds. */
   stop(): Promise<BystanderFigures>;
 }
 
@@ -146,7 +146,7 @@ export function watchBystander({ ends, ask }: Questioning): Bystander {
       ask(NAMES[asked % NAMES.length] ?? "", id);
       asked += 1;
       const waited = (): number => performance.now() - begun;
-      while (!ends.has(id) && !over.signal.aborted && waited() < MISSED_MS) await pause(5);
+      while (!ends.has(id) && waited() < MISSED_MS) await pause(5);
       longestMs = Math.max(longestMs, waited());
       await pause(ASK_MS, undefined, { signal: over.signal }).catch(() => {});
     }
