@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runUnacknowledged } from "../support/flood-faults.ts";
+import { isRepeated } from "../support/picoclaw.ts";
 
 /** What Deno holds is not what the program's own binary holds. */
 const MEBIBYTES = process.env["PICOCLAW_UNDER_TEST"] === "deno" ? 400 : 150;
@@ -12,17 +13,21 @@ describe("a broker that sends 65,535 unacknowledged requests, whatever Receive M
     [1, 5],
     [1000, 4],
   ] as const) {
-    it(`of ${clients} clients on MQTT ${version === 5 ? "5" : "3.1.1"} hears of each`, async () => {
-      const flood = { count: 65_535, clients, version, settings: { limits } };
-      const { log, ...figures } = await runUnacknowledged(flood, 8_000);
-      const all = `${JSON.stringify(figures)}\n${log.slice(-2000)}`;
-      assert.equal(figures.done, 65_535, all);
-      assert.equal(figures.unacknowledged, 0, all);
-      const twice = Object.keys(figures.ends).filter((end) => end.includes("+"));
-      assert.deepEqual(twice, [], all);
-      assert.equal(figures.lost, 0, all);
-      assert.equal(figures.bystander.answered, figures.bystander.asked, all);
-      assert.ok(figures.grownMiB < MEBIBYTES, all);
-    });
+    it(
+      `of ${clients} clients on MQTT ${version === 5 ? "5" : "3.1.1"} hears of each`,
+      { skip: isRepeated },
+      async () => {
+        const flood = { count: 65_535, clients, version, settings: { limits } };
+        const { log, ...figures } = await runUnacknowledged(flood, 8_000);
+        const all = `${JSON.stringify(figures)}\n${log.slice(-2000)}`;
+        assert.equal(figures.done, 65_535, all);
+        assert.equal(figures.unacknowledged, 0, all);
+        const twice = Object.keys(figures.ends).filter((end) => end.includes("+"));
+        assert.deepEqual(twice, [], all);
+        assert.equal(figures.lost, 0, all);
+        assert.equal(figures.bystander.answered, figures.bystander.asked, all);
+        assert.ok(figures.grownMiB < MEBIBYTES, all);
+      },
+    );
   }
 });

@@ -22,6 +22,8 @@ export interface AskerOptions {
   readonly version: 4 | 5;
   /** Its answers are subscribed to so long after each connect, and lost with the connection. */
   readonly subscribesAfterMs?: number;
+  /** The broker keeps what this one misses, by its client id. */
+  readonly clientId?: string;
 }
 
 /** mosquitto 2.0.11 grants a client of MQTT 5 so many of QoS 2 at once. */
@@ -37,7 +39,7 @@ export function requestOf(id: string, text = "What time is it?", bytes = 0): str
 }
 
 export async function openAsker(url: string, options: AskerOptions): Promise<Asker> {
-  const { client: name, qos, version, subscribesAfterMs } = options;
+  const { client: name, qos, version, subscribesAfterMs, clientId } = options;
   const ends = new Map<string, string[]>();
   const texts = new Map<string, string>();
   const asking = new Set<Promise<unknown>>();
@@ -47,6 +49,7 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
     protocolVersion: version,
     reconnectPeriod: 200,
     resubscribe: subscribesAfterMs === undefined,
+    ...(clientId !== undefined && { clientId, clean: false }),
   });
   client.on("error", () => {});
   client.on("close", () => (lost += 1));

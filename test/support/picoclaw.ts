@@ -17,6 +17,10 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   deno: [process.execPath, "run", "-A", "--quiet", main],
 };
 
+/** Whether CI runs the same tests compiled, too: what takes long and hangs on no runtime is run there alone. */
+export const isRepeated =
+  process.env["CI"] !== undefined && process.env["PICOCLAW_UNDER_TEST"] !== "binary";
+
 export interface PicoclawOptions {
   /** Its PICOCLAW_HOME. */
   readonly home: string;
