@@ -26,6 +26,9 @@ export const BOUNDS = {
   conversationBytes: 256 * 2 ** 20,
   usedMs: DAY_MS,
   turns: 20_000,
+  turnBytes: 16 * 2 ** 20,
+  turnBytesPerDay: 4 * 2 ** 20,
+  meters: 100_000,
 };
 
 /** What every store of this program is opened with. */

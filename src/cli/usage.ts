@@ -21,7 +21,8 @@ export async function usageChecks(config: Config): Promise<readonly Check[]> {
   const files = databaseFilesIn(stateFolderOf(config));
   const checks: Check[] = [];
   for (const file of files) {
-    const usage = usageIn(await readMeters(file), { epoch: Date.now(), heaviest: HEAVIEST });
+    const at = { epoch: Date.now(), heaviest: HEAVIEST };
+    const usage = await readMeters(file, (meters) => usageIn(meters, at));
     const where = files.length > 1 ? ` (${basename(file)})` : "";
     for (const check of usageOf(config, usage)) {
       checks.push({ ...check, name: check.name + where });

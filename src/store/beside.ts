@@ -2,19 +2,22 @@ import { Failure } from "../base/failure.ts";
 import { createCommits } from "./commits.ts";
 import type { ConversationStore, Meter, StoreOptions } from "./contract.ts";
 import { openDatabaseBeside, unusable } from "./database.ts";
-import { createMeters } from "./meters.ts";
+import { eachMeter } from "./meters.ts";
 import { DELIVERED } from "./schema.ts";
 import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
 /**
- * What a database holds of meters; the process whose it is may be at work. Throws a `Failure` (`config`)
- * when it cannot be read.
+ * What `read` makes of the meters in a database; the process whose it is may be at work. Throws a `Failure`
+ * (`config`) when it cannot be read.
  */
-export async function readMeters(file: string): Promise<readonly Meter[]> {
+export async function readMeters<T>(
+  file: string,
+  read: (meters: Iterable<Meter>) => T,
+): Promise<T> {
   const db = await openDatabaseBeside(file, { readOnly: true });
   try {
-    return createMeters(db).all();
+    return read(eachMeter(db));
   } catch (thrown) {
     throw unusable(file, thrown);
   } finally {

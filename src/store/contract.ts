@@ -71,10 +71,15 @@ export interface Admission {
   readonly repeat: () => StoredAnswer | undefined;
 }
 
-/** What was counted, under names; how many there are is for their owner to bound. */
+/**
+ * What was counted, under names. Those that count until some time are dropped a day after it, and before
+ * that where there are more of them than the bound: the ones first that count for nothing soonest.
+ */
 export interface MeterStore {
-  /** Every meter as it was kept last, in no order. */
-  meters(): Promise<readonly Meter[]>;
+  /** The meters as they were kept last, in no order: every one, or `most` of them. */
+  meters(most?: number): Promise<readonly Meter[]>;
+  /** One of them; undefined where there is none of that name. */
+  meter(name: string): Promise<Meter | undefined>;
   /**
    * Keeps what `take` gives. It is called, and must not throw, when the transaction begins in which this
    * is written, so that what changes meanwhile is written once; calls that are made in one go share a
@@ -89,6 +94,8 @@ export interface Meter {
   readonly name: string;
   /** Plain data, its owner's alone to read. */
   readonly state: unknown;
+  /** Milliseconds since the epoch after which it counts for nothing; never, where it is left out. */
+  readonly until?: number;
 }
 
 export interface MeterChanges {
@@ -278,4 +285,12 @@ export interface StoreBounds {
   readonly usedMs: number;
   /** Turns of one conversation, shown or not: beyond them the oldest are forgotten. */
   readonly turns: number;
+  /**
+   * Bytes of one conversation's turns, shown or not, and of those of the last 24 hours. When a turn is
+   * added beyond either, the oldest of them are forgotten until an eighth is free; the last turn stays.
+   */
+  readonly turnBytes: number;
+  readonly turnBytesPerDay: number;
+  /** Meters that count until some time. */
+  readonly meters: number;
 }

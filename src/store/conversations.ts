@@ -1,5 +1,5 @@
 import type { Adopted, Conversation, Session, StoreBounds, StoredTurn } from "./contract.ts";
-import { createRoom, SESSIONS, WHOLE } from "./room.ts";
+import { createRoom, SESSIONS, turnsBeyond, WHOLE } from "./room.ts";
 import type { Room } from "./room.ts";
 import type { Turns } from "./spoken.ts";
 
@@ -9,7 +9,13 @@ export interface ConversationsOptions extends Room {
   /** What `history` gives of one, and how long what a cut hides is kept. */
   readonly bounds: Pick<
     StoreBounds,
-    "messages" | "characters" | "hiddenMs" | "hiddenTurns" | "hiddenBytes"
+    | "messages"
+    | "characters"
+    | "hiddenMs"
+    | "hiddenTurns"
+    | "hiddenBytes"
+    | "turnBytes"
+    | "turnBytesPerDay"
   >;
   /** Conversations; the one longest without a turn goes first. */
   readonly conversations: number;
@@ -72,7 +78,7 @@ class MemoryConversations<M> implements Turns<M> {
     const at = this.#options.now();
     const kept = this.#kept.get(lane) ?? EMPTY;
     const turns = messages.length === 0 ? [] : [this.#turn(messages, at)];
-    this.#keep(lane, { ...kept, turns: [...kept.turns, ...turns], at });
+    this.#keep(lane, { ...kept, turns: this.#bounded([...kept.turns, ...turns]), at });
     if (forgets) this.#forget(lane);
   };
 
@@ -87,7 +93,10 @@ class MemoryConversations<M> implements Turns<M> {
   readonly adopt = (lane: string, { turns, summary }: Adopted<M>): boolean => {
     if (this.#kept.has(lane)) return false;
     const now = this.#options.now();
-    const adopted = turns.map(({ messages, at = now }) => this.#turn(messages, at));
+    let adopted: readonly Turn<M>[] = [];
+    for (const { messages, at = now } of turns) {
+      adopted = this.#bounded([...adopted, this.#turn(messages, at)]);
+    }
     this.#keep(lane, { turns: adopted, through: 0, summary, at: now });
     return true;
   };
@@ -137,6 +146,12 @@ class MemoryConversations<M> implements Turns<M> {
     const text = JSON.stringify(messages);
     const bytes = Buffer.byteLength(text);
     return { id: this.#last, at, messages, characters: text.length, bytes };
+  }
+
+  #bounded(turns: readonly Turn<M>[]): readonly Turn<M>[] {
+    const { bounds, now } = this.#options;
+    const beyond = turnsBeyond(turns, bounds, now());
+    return beyond.size === 0 ? turns : turns.filter(({ id }) => !beyond.has(id));
   }
 
   /** What a cut left to show. */

@@ -1,4 +1,12 @@
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { asFailure, Failure } from "../base/failure.ts";
@@ -7,6 +15,8 @@ import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
 /** Reading a whole larger file at every start would cost more than it finds. */
 const CHECKED_BYTES = 64 * 2 ** 20;
+/** Bytes of the disk that a rewrite of a file leaves to others. */
+const SPARE_BYTES = 16 * 2 ** 20;
 /** SQLITE_CORRUPT and SQLITE_NOTADB, in SQLite's words: Deno does not give the code with every call. */
 const CORRUPT = /malformed|not a database/;
 
@@ -69,7 +79,9 @@ function isOld(db: DatabaseSync, file: string): boolean {
 
 function broughtForward(db: DatabaseSync, file: string): DatabaseSync {
   try {
-    db.exec(`${LIMITS}; ${DURABLE}`);
+    db.exec(LIMITS);
+    if (statSync(file).size === 0) db.exec(SHRINKS);
+    db.exec(DURABLE);
     migrate(db, file);
     return db;
   } catch (error) {
@@ -86,16 +98,21 @@ function make(file: string): void {
 
 /** Milliseconds to wait for another's transaction; KiB of the cache. */
 const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
+/** That a file can give room back has to be said before anything is written to it. */
+const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
 /** WAL with FULL: a commit is on the disk when it returns, for one fsync. */
 const DURABLE =
   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
 
 function prepared(db: DatabaseSync, file: string): DatabaseSync {
   try {
-    db.exec(`${LIMITS}; ${DURABLE}`);
+    db.exec(LIMITS);
+    if (statSync(file).size === 0) db.exec(SHRINKS);
+    db.exec(DURABLE);
     if (statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
     checkShape(db);
+    rebuild(db, file);
     return db;
   } catch (error) {
     db.close();
@@ -109,6 +126,45 @@ function checkShape(db: DatabaseSync): void {
     for (const [table, columns] of SHAPE) db.prepare(`SELECT ${columns} FROM ${table} LIMIT 0`);
   } catch (error) {
     throw new Corrupt(asFailure(error).why ?? String(error));
+  }
+}
+
+/** What `PRAGMA auto_vacuum` says of a file that can give room back. */
+const INCREMENTAL = 2;
+/** Free pages that stay, for what is written next: 1 MiB of the usual pages. */
+const SPARE_PAGES = 256;
+/** Pages given back in one call: the event loop waits for it. */
+const PAGES_AT_ONCE = 256;
+
+/** Gives some of the free pages of the file back to the disk; work inside a transaction. */
+export function createShrink(db: DatabaseSync): () => void {
+  const free = db.prepare("PRAGMA freelist_count");
+  const giveBack = db.prepare(`PRAGMA incremental_vacuum(${PAGES_AT_ONCE})`);
+  return () => {
+    if (numberOf(free) >= SPARE_PAGES + PAGES_AT_ONCE) giveBack.all();
+  };
+}
+
+function numberOf(pragma: ReturnType<DatabaseSync["prepare"]>): number {
+  return Number(Object.values(pragma.get() ?? {})[0] ?? 0);
+}
+
+/**
+ * Writes a file of an earlier program anew, so that it can give room back from then on, once, where that
+ * takes little time and there is room for it. Otherwise it stays as it is, and its free pages are used again.
+ */
+function rebuild(db: DatabaseSync, file: string): void {
+  if (numberOf(db.prepare("PRAGMA auto_vacuum")) === INCREMENTAL) return;
+  try {
+    const { bavail, bsize } = statfsSync(dirname(file));
+    const { size } = statSync(file);
+    // The copy is written to a temporary file and then, as a whole, to the write-ahead log.
+    if (size > CHECKED_BYTES || bavail * bsize < 3 * size + SPARE_BYTES) return;
+    db.exec(`PRAGMA busy_timeout = 0; ${SHRINKS}; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)`);
+  } catch {
+    // Another process uses the file, or the disk is full: the next start tries again.
+  } finally {
+    db.exec(LIMITS);
   }
 }
 

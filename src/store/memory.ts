@@ -12,6 +12,7 @@ import type {
   Ticket,
 } from "./contract.ts";
 import { createConversations } from "./conversations.ts";
+import { METER_GRACE_MS } from "./meters.ts";
 import { WHOLE } from "./room.ts";
 import { conversationsOf } from "./spoken.ts";
 
@@ -44,7 +45,8 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     ...conversationsOf(conversations, run),
-    meters: () => run(() => [...meters.values()]),
+    meters: (most) => run(() => [...meters.values()].slice(0, most)),
+    meter: (name) => run(() => meters.get(name)),
     keepMeters: (take) =>
       run(() => {
         const { put, drop } = take();
@@ -58,6 +60,7 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
       run(() => {
         requests.purge();
         conversations.purge();
+        purgeMeters(meters, options);
       }),
     close() {
       isClosed = true;
@@ -72,7 +75,21 @@ const KEPT = {
   characters: 8 * 2 ** 20,
   messages: WHOLE.messages,
   idleMs: 24 * 60 * 60_000,
+  meters: 16_384,
 };
+
+/** Drops the meters that count for nothing for long, and those that do soonest where there are too many. */
+function purgeMeters(meters: Map<string, Meter>, { now, bounds }: StoreOptions): void {
+  const before = now() - METER_GRACE_MS;
+  const counted = [...meters.values()].flatMap(({ name, until }) =>
+    until === undefined ? [] : [{ name, until }],
+  );
+  const excess = counted.length - Math.min(bounds.meters, KEPT.meters);
+  for (const [index, { name, until }] of counted.toSorted((a, b) => a.until - b.until).entries()) {
+    if (until > before && index >= excess) return;
+    meters.delete(name);
+  }
+}
 
 interface Row<M> {
   claim: Claim;

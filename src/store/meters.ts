@@ -1,25 +1,83 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { Meter, MeterChanges } from "./contract.ts";
+import type { Meter, MeterChanges, StoreOptions } from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { storable } from "./storable.ts";
 
-/** The meters of a database; `change` is work inside a transaction. */
+/** The meters of a database; `change` and `purge` are work inside a transaction. */
 export interface Meters {
-  all(): readonly Meter[];
+  all(most?: number): readonly Meter[];
+  one(name: string): Meter | undefined;
   change(changes: MeterChanges): void;
+  purge(): void;
 }
 
-export function createMeters(db: DatabaseSync): Meters {
-  const all = db.prepare("SELECT meter FROM meters");
-  const put = db.prepare("INSERT OR REPLACE INTO meters (name, meter) VALUES (?, ?)");
-  const drop = db.prepare("DELETE FROM meters WHERE name = ?");
+/** A meter that counts for nothing stays so long: for reports on a day, and for clocks that are set back. */
+export const METER_GRACE_MS = 24 * 60 * 60_000;
+/** Meters that are looked at in one call of `purge`: the event loop waits for it. */
+const AT_ONCE = 2000;
+/** The part of the bound that is made free when it is reached. */
+const FREE = 1 / 16;
+
+/** All meters of a database, one in memory at a time. */
+export function* eachMeter(db: DatabaseSync): Iterable<Meter> {
+  const rows = db.prepare("SELECT meter FROM meters").iterate();
+  for (const row of rows) yield parsed<Meter>(row["meter"]);
+}
+
+export function createMeters(
+  db: DatabaseSync,
+  { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
+): Meters {
+  const sql = statements(db);
+  /** At least as many meters as there are; undefined before they were counted. */
+  let most: number | undefined;
+  /** The names up to this one were looked at in this round. */
+  let looked = "";
+
+  const count = (): number => Number(sql.count.get()?.["meters"] ?? 0);
+  const dropOld = (): void => {
+    const rows = sql.next.all(looked, AT_ONCE);
+    looked = rows.length < AT_ONCE ? "" : String(rows.at(-1)?.["name"]);
+    const before = now() - METER_GRACE_MS;
+    const isOld = (until: unknown): boolean => typeof until === "number" && until <= before;
+    for (const { name, until } of rows) if (isOld(until)) sql.drop.run(String(name));
+  };
+
   return {
-    all: () => all.all().map((row) => parsed<Meter>(row["meter"])),
-    change(changes) {
-      for (const name of changes.drop) drop.run(storable(name));
-      for (const { name, state } of changes.put) {
-        put.run(storable(name), JSON.stringify({ name, state }));
-      }
+    all: (limit = -1) => sql.some.all(limit).map((row) => parsed<Meter>(row["meter"])),
+    one(name) {
+      const row = sql.one.get(storable(name));
+      return row && parsed<Meter>(row["meter"]);
     },
+    change({ put, drop }) {
+      for (const name of drop) sql.drop.run(storable(name));
+      for (const meter of put) {
+        sql.put.run(storable(meter.name), JSON.stringify(meter), meter.until ?? null);
+      }
+      if (most !== undefined) most += put.length;
+    },
+    purge() {
+      dropOld();
+      if (most !== undefined && most <= bounds.meters) return;
+      most = count();
+      if (most <= bounds.meters) return;
+      sql.dropSoonest.run(most - Math.floor(bounds.meters * (1 - FREE)));
+      most = count();
+    },
+  };
+}
+
+function statements(db: DatabaseSync) {
+  return {
+    some: db.prepare("SELECT meter FROM meters LIMIT ?"),
+    one: db.prepare("SELECT meter FROM meters WHERE name = ?"),
+    put: db.prepare("INSERT OR REPLACE INTO meters (name, meter, until) VALUES (?, ?, ?)"),
+    drop: db.prepare("DELETE FROM meters WHERE name = ?"),
+    count: db.prepare("SELECT count(*) AS meters FROM meters WHERE until IS NOT NULL"),
+    next: db.prepare("SELECT name, until FROM meters WHERE name > ? ORDER BY name LIMIT ?"),
+    dropSoonest: db.prepare(
+      `DELETE FROM meters WHERE name IN (
+         SELECT name FROM meters WHERE until IS NOT NULL ORDER BY until, name LIMIT ?)`,
+    ),
   };
 }

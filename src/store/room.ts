@@ -1,3 +1,5 @@
+import type { StoreBounds } from "./contract.ts";
+
 /** Room for turns; the characters are those of their JSON. */
 export interface Room {
   readonly messages: number;
@@ -21,4 +23,52 @@ export function createRoom({ messages, characters }: Room): (turn: Room) => bool
     isFirst = false;
     return fits;
   };
+}
+
+/** Of what a conversation may hold, so much is free after its oldest turns were forgotten. */
+const FREE = 1 / 8;
+const DAY_MS = 24 * 60 * 60_000;
+
+/** From when on turns count as those of the last 24 hours. */
+export function dayBefore(now: number): number {
+  return now - DAY_MS;
+}
+
+/** One turn as bounds see it. */
+export interface Sized {
+  readonly id: number;
+  readonly bytes: number;
+  readonly at: number;
+}
+
+/**
+ * Which turns of a conversation, the oldest first, are beyond `most` bytes in all: none, or as many of the
+ * oldest as leave an eighth free; never the last one.
+ */
+function oldestBeyond(turns: readonly Sized[], most: number): readonly Sized[] {
+  let held = turns.reduce((total, { bytes }) => total + bytes, 0);
+  if (held <= most) return [];
+  const end = turns.findIndex(({ bytes }) => {
+    if (held <= most * (1 - FREE)) return true;
+    held -= bytes;
+    return false;
+  });
+  return turns.slice(0, end === -1 ? -1 : Math.min(end, turns.length - 1));
+}
+
+/** Which turns of a conversation, the oldest first, are beyond its bytes or those of the last 24 hours. */
+export function turnsBeyond(
+  turns: readonly Sized[],
+  { turnBytes, turnBytesPerDay }: Pick<StoreBounds, "turnBytes" | "turnBytesPerDay">,
+  now: number,
+): ReadonlySet<number> {
+  const since = dayBefore(now);
+  const ofDay = oldestBeyond(
+    turns.filter(({ at }) => at > since),
+    turnBytesPerDay,
+  );
+  const gone = new Set(ofDay.map(({ id }) => id));
+  const rest = turns.filter(({ id }) => !gone.has(id));
+  for (const { id } of oldestBeyond(rest, turnBytes)) gone.add(id);
+  return gone;
 }

@@ -64,6 +64,7 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX requests_by_lane ON requests (lane, bytes) WHERE failed < 2;
   CREATE INDEX requests_rejected ON requests (state, seq) WHERE failed = 2;
   `,
+  "ALTER TABLE meters ADD COLUMN until INTEGER;",
 ];
 
 /** The tables and their columns after all steps. */
@@ -75,7 +76,7 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["steps", "id, seq, message"],
   ["turns", "id, lane, messages, count, bytes, at"],
   ["cuts", "lane, through, summary, at"],
-  ["meters", "name, meter"],
+  ["meters", "name, meter, until"],
 ];
 
 /** Where a request is on its way: what the column `state` holds. */

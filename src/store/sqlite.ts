@@ -25,7 +25,7 @@ export async function openSqliteStore<M>(
   const { run, read, close } = createCommits(db, file, options.onCommit);
   const requests = createRequests<M>(db, options);
   const turns = createTurns<M>(db, options);
-  const meters = createMeters(db);
+  const meters = createMeters(db, options);
   return {
     accept: (ticket, admission) => run(() => requests.accept(ticket, admission)),
     load: (claim) => read(() => requests.load(claim)),
@@ -46,7 +46,8 @@ export async function openSqliteStore<M>(
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     ...conversationsOf(turns, run),
-    meters: () => run(() => meters.all()),
+    meters: (most) => run(() => meters.all(most)),
+    meter: (name) => run(() => meters.one(name)),
     keepMeters: (take) => run(() => meters.change(take())),
     takeOver: () => run(() => requests.takeOver()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
@@ -55,6 +56,7 @@ export async function openSqliteStore<M>(
       run(() => {
         requests.purge();
         turns.purge();
+        meters.purge();
       }),
     close() {
       close();

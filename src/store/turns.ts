@@ -7,9 +7,10 @@ import type {
   StoredTurn,
   StoreOptions,
 } from "./contract.ts";
+import { createShrink } from "./database.ts";
 import { parsed } from "./parsed.ts";
-import { createRoom, SESSIONS, WHOLE } from "./room.ts";
-import type { Room } from "./room.ts";
+import { createRoom, dayBefore, SESSIONS, turnsBeyond, WHOLE } from "./room.ts";
+import type { Room, Sized } from "./room.ts";
 import type { Turns } from "./spoken.ts";
 import { createSweep } from "./sweep.ts";
 
@@ -26,6 +27,15 @@ export function createTurns<M>(
   return new SqliteTurns(db, options);
 }
 
+/** Bytes of a conversation's turns, and of those of the last 24 hours. */
+interface Held {
+  readonly all: number;
+  readonly day: number;
+}
+
+/** Conversations whose bytes are in memory; of others they are added up with each turn. */
+const COUNTED = 4096;
+
 interface Cut<M> {
   readonly through: number;
   readonly summary: M | undefined;
@@ -35,13 +45,20 @@ class SqliteTurns<M> implements Turns<M> {
   readonly #sql: ReturnType<typeof statements>;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
+  /** At least what the conversations hold that were added to last, the one longest ago first. */
+  readonly #held = new Map<string, Held>();
   readonly purge: () => void;
 
   constructor(db: DatabaseSync, { now, bounds }: Pick<StoreOptions, "now" | "bounds">) {
     this.#sql = statements(db);
     this.#now = now;
     this.#bounds = bounds;
-    this.purge = createSweep(db, { now, bounds });
+    const sweep = createSweep(db, { now, bounds });
+    const shrink = createShrink(db);
+    this.purge = () => {
+      sweep();
+      shrink();
+    };
   }
 
   readonly history = (lane: string): readonly M[] => {
@@ -58,7 +75,7 @@ class SqliteTurns<M> implements Turns<M> {
   };
 
   readonly append = (lane: string, messages: readonly M[], forgets = false): void => {
-    if (messages.length > 0) this.#add(lane, messages, this.#now());
+    if (messages.length > 0) this.#bound(lane, this.#add(lane, messages, this.#now()));
     if (forgets) this.#sql.forget.run(lane, lane, this.#now());
   };
 
@@ -73,7 +90,7 @@ class SqliteTurns<M> implements Turns<M> {
     if (this.#sql.known.get(lane, lane) !== undefined) return false;
     const now = this.#now();
     if (summary !== undefined) this.#sql.cut.run(lane, 0, textOrNull(summary), now);
-    for (const { messages, at = now } of turns) this.#add(lane, messages, at);
+    for (const { messages, at = now } of turns) this.#bound(lane, this.#add(lane, messages, at));
     return true;
   };
 
@@ -88,9 +105,35 @@ class SqliteTurns<M> implements Turns<M> {
     return Number(this.#sql.erase.run(lane).changes);
   };
 
-  #add(lane: string, messages: readonly M[], at: number): void {
+  #add(lane: string, messages: readonly M[], at: number): number {
     const text = JSON.stringify(messages);
-    this.#sql.add.run(lane, text, messages.length, Buffer.byteLength(text), at);
+    const bytes = Buffer.byteLength(text);
+    this.#sql.add.run(lane, text, messages.length, bytes, at);
+    return bytes;
+  }
+
+  /** Forgets what is beyond the bounds with a turn of so many bytes, which was added. */
+  #bound(lane: string, bytes: number): void {
+    const { turnBytes, turnBytesPerDay } = this.#bounds;
+    const fits = ({ all, day }: Held): boolean => all <= turnBytes && day <= turnBytesPerDay;
+    const known = this.#held.get(lane);
+    let held = known && { all: known.all + bytes, day: known.day + bytes };
+    if (held === undefined || !fits(held)) held = this.#heldBy(lane);
+    if (!fits(held)) {
+      const turns = this.#sql.sizes.all(lane).map(sizedOf);
+      const beyond = turnsBeyond(turns, this.#bounds, this.#now());
+      for (const id of beyond) this.#sql.drop.run(id);
+      held = this.#heldBy(lane);
+    }
+    this.#held.delete(lane);
+    this.#held.set(lane, held);
+    const [oldest] = this.#held.keys();
+    if (oldest !== undefined && this.#held.size > COUNTED) this.#held.delete(oldest);
+  }
+
+  #heldBy(lane: string): Held {
+    const row = this.#sql.held.get(dayBefore(this.#now()), lane);
+    return { all: Number(row?.["bytes"] ?? 0), day: Number(row?.["day"] ?? 0) };
   }
 
   #cutOf(lane: string): Cut<M> {
@@ -130,6 +173,10 @@ function textOf(row: Row): string {
   return String(row["messages"]);
 }
 
+function sizedOf(row: Row): Sized {
+  return { id: Number(row["id"]), bytes: Number(row["bytes"]), at: Number(row["at"]) };
+}
+
 function sessionOf(row: Row): Session {
   return {
     lane: String(row["lane"]),
@@ -146,6 +193,12 @@ function statements(db: DatabaseSync) {
   const after = "SELECT id, messages, count, at FROM turns WHERE lane = ? AND id > ?";
   return {
     add: db.prepare("INSERT INTO turns (lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?)"),
+    held: db.prepare(
+      `SELECT sum(bytes) AS bytes, sum(CASE WHEN at > ? THEN bytes ELSE 0 END) AS day
+       FROM turns WHERE lane = ?`,
+    ),
+    sizes: db.prepare("SELECT id, bytes, at FROM turns WHERE lane = ? ORDER BY id"),
+    drop: db.prepare("DELETE FROM turns WHERE id = ?"),
     cutOf: db.prepare("SELECT through, summary FROM cuts WHERE lane = ?"),
     newestFirst: db.prepare(`${after} ORDER BY id DESC`),
     oldestFirst: db.prepare(`${after} ORDER BY id`),

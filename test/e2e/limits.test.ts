@@ -100,7 +100,9 @@ for (const qos of [0, 1] as const) {
         await until("it speaks", () => place.heard() > 0);
         gateway.kill("SIGKILL");
         await gateway.ended;
-        const usage = usageIn(await readMeters(place.file), { epoch: Date.now(), heaviest: 1 });
+        const usage = await readMeters(place.file, (meters) =>
+          usageIn(meters, { epoch: Date.now(), heaviest: 1 }),
+        );
         assert.ok(usage.gateway.tokens > 500, `${usage.gateway.tokens} tokens`);
         assert.ok(usage.gateway.cost > 0.5);
         assert.equal(usage.clients[0]?.client, "device1");

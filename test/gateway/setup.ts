@@ -59,6 +59,9 @@ export function storeFacts(clock: Clock, owner: string): StoreOptions {
     conversationBytes: 2 ** 28,
     usedMs: 86_400_000,
     turns: 20_000,
+    turnBytes: 2 ** 24,
+    turnBytesPerDay: 2 ** 22,
+    meters: 100_000,
   };
   return { owner, now: () => clock.epoch(), bounds };
 }

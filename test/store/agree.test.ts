@@ -59,11 +59,14 @@ async function stateOf(store: Store<string>): Promise<unknown> {
 
 describe("conversations in memory and in SQLite", () => {
   it("agree after any sequence of turns, cuts, deletions and adoptions", async () => {
-    const property = fc.asyncProperty(fc.array(act, { maxLength: 22 }), async (acts) => {
+    const size = fc.integer({ min: 60, max: 400 });
+    const sizes = fc.record({ turnBytes: size, turnBytesPerDay: size });
+    const anyActs = fc.array(act, { maxLength: 22 });
+    const property = fc.asyncProperty(anyActs, sizes, async (acts, bytes) => {
       await using home = await sqliteHome();
       let time = 1_800_000_000_000;
       const now = (): number => time;
-      const bounds = { ...BOUNDS, hiddenTurns: 3 };
+      const bounds = { ...BOUNDS, hiddenTurns: 3, ...bytes };
       const memory = createMemoryStore<string>({ owner: "one", now, bounds });
       const sqlite = await home.open({ now, bounds });
       for (const [number, each] of acts.entries()) {

@@ -69,6 +69,66 @@ describe("the conversations of a database", () => {
     assert.equal((await store.conversation("b")).turns.length, 4);
   });
 
+  it("lose the oldest turns of one that holds too much as soon as one is added, whatever others hold", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open({ bounds: { ...BOUNDS, turnBytes: 8000 } });
+    await store.append("b", ["x".repeat(7000)]);
+    for (let index = 0; index < 50; index += 1) {
+      await store.append("a", [`${index}`.padEnd(996)]);
+      const [a] = await store.sessions();
+      assert.ok(a && a.bytes <= 8000);
+    }
+    const { turns } = await store.conversation("a");
+    assert.equal(turns.at(-1)?.messages[0]?.trim(), "49");
+    assert.ok(turns.length === 7 || turns.length === 8);
+    await store.append("a", ["y".repeat(20_000)]);
+    assert.deepEqual(await store.history("a"), ["y".repeat(20_000)]);
+    await store.append("a", ["the last one stays"]);
+    assert.deepEqual(await store.history("a"), ["the last one stays"]);
+    assert.equal((await store.history("b")).length, 1);
+  });
+
+  it("keep what was said on other days where too much is said on one", async () => {
+    await using home = await sqliteHome();
+    const bounds = { ...BOUNDS, turnBytes: 100_000, turnBytesPerDay: 4000 };
+    const store = await home.open({ bounds });
+    await store.append("a", ["long ago"]);
+    home.pass(DAY_MS);
+    for (let index = 0; index < 30; index += 1) await store.append("a", [`${index}`.padEnd(496)]);
+    const said = (await store.conversation("a")).turns.map(({ messages }) => messages[0]?.trim());
+    assert.deepEqual([said[0], said.at(-1)], ["long ago", "29"]);
+    assert.ok(said.length === 8 || said.length === 9, `${said.length}`);
+    // The next day has its own, in the next process, too.
+    home.pass(DAY_MS);
+    const again = await home.open({ bounds });
+    for (let index = 0; index < 7; index += 1) await again.append("a", [`${index}`.padEnd(496)]);
+    assert.equal((await again.conversation("a")).turns.length, said.length + 7);
+  });
+
+  it("know how much one holds after a turn that could not be written, and after it was deleted elsewhere", async () => {
+    await using home = await sqliteHome();
+    const bounds = { ...BOUNDS, turnBytes: 8000 };
+    const store = await home.open({ bounds });
+    for (let index = 0; index < 7; index += 1) await store.append("a", [`${index}`.padEnd(996)]);
+    for (let tries = 0; tries < 20; tries += 1) {
+      const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
+      const results = await Promise.allSettled([
+        store.append("a", ["z".repeat(900)]),
+        store.keepMeters(() => failed),
+      ]);
+      assert.deepEqual(
+        results.map(({ status }) => status),
+        ["rejected", "rejected"],
+      );
+    }
+    await store.append("a", ["7".padEnd(900)]);
+    assert.equal((await store.conversation("a")).turns.length, 8);
+    const beside = await home.open({ bounds });
+    await beside.erase("a");
+    for (let index = 0; index < 7; index += 1) await store.append("a", [`${index}`.padEnd(996)]);
+    assert.equal((await store.conversation("a")).turns.length, 7);
+  });
+
   it("that were deleted are remembered as such, but not all of them for ever", async () => {
     await using home = await sqliteHome();
     const store = await home.open({ bounds: { ...BOUNDS, conversations: 2 } });

@@ -38,6 +38,9 @@ export const BOUNDS = {
   conversationBytes: 2 ** 28,
   usedMs: 86_400_000,
   turns: 20_000,
+  turnBytes: 100_000,
+  turnBytesPerDay: 100_000,
+  meters: 1000,
 };
 
 export function ticket(text: string, facts: Partial<Ticket> = {}): Ticket {
@@ -446,17 +449,67 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       assert.deepEqual(written, ["charge", "request"]);
     });
 
-    it("are left alone by a purge", async () => {
+    it("are looked up one by one, as they are after what was asked for before", async () => {
       await using home = await create();
       const store = await home.open();
-      await store.keepMeters(() => put({ name: "a", state: 1 }));
+      const odd = { name: "\ud83d and\u0000nul", state: 5, until: 7 };
+      assert.equal(await store.meter("a"), undefined);
+      const keeping = store.keepMeters(() => put({ name: "a", state: 1 }, odd));
+      assert.deepEqual(await store.meter("a"), { name: "a", state: 1 });
+      await keeping;
+      void store.keepMeters(() => ({ put: [{ name: "a", state: 2 }], drop: [odd.name] }));
+      assert.deepEqual(await store.meter("a"), { name: "a", state: 2 });
+      assert.equal(await store.meter(odd.name), undefined);
+      await store.keepMeters(() => put({ name: "b", state: 1 }, { name: "c", state: 1 }));
+      assert.deepEqual([(await store.meters(2)).length, (await store.meters(9)).length], [2, 3]);
+    });
+
+    it("stay for a day after they counted last, and for ever where no end was named", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const until = START + HOUR_MS;
+      await store.keepMeters(() =>
+        put(
+          { name: "a", state: 1 },
+          { name: "b", state: 1, until },
+          { name: "c", state: 1, until },
+        ),
+      );
+      await store.keepMeters(() => put({ name: "c", state: 2, until: until + 1 }));
+      home.pass(25 * HOUR_MS - 1);
+      await store.purge();
+      assert.equal((await store.meters()).length, 3);
+      home.pass(1);
+      await store.purge();
+      assert.deepEqual(
+        (await inOrder(store)).map(({ name: left }) => left),
+        ["a", "c"],
+      );
       home.pass(400 * 24 * HOUR_MS);
       await store.purge();
-      assert.equal((await store.meters()).length, 1);
+      assert.deepEqual(await store.meters(), [{ name: "a", state: 1 }]);
+    });
+
+    it("beyond their bound go in the order in which they count for nothing, and none that has no end", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, meters: 32 } });
+      const until = (index: number): number => START + ((index * 7) % 40) * HOUR_MS;
+      const names = Array.from({ length: 40 }, (_, index) => `${index}`);
+      await store.keepMeters(() =>
+        put(...names.map((each, index) => ({ name: each, state: 1, until: until(index) }))),
+      );
+      await store.keepMeters(() => put({ name: "total", state: 1 }));
+      await store.purge();
+      const left = (await store.meters()).map((meter) => meter.until ?? Number.POSITIVE_INFINITY);
+      assert.ok(left.length >= 29 && left.length <= 33, `${left.length}`);
+      assert.ok(Math.min(...left) >= until(0) + (40 - 32) * HOUR_MS);
+      assert.ok(left.includes(Number.POSITIVE_INFINITY));
     });
   });
 }
 
+/** When the time of a store under test begins. */
+const START = 1_800_000_000_000;
 /** Milliseconds between two looks at what is too old. */
 const HOUR_MS = 60 * 60_000;
 

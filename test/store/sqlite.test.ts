@@ -7,7 +7,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { createCommits } from "../../src/store/commits.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { createRecorder } from "../gateway/asker.ts";
-import { accepted, done, restartContract, storeContract, ticket } from "./contract.ts";
+import { accepted, BOUNDS, done, restartContract, storeContract, ticket } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 storeContract("SQLite", sqliteHome);
@@ -152,5 +152,90 @@ describe("the database", () => {
       .map((row) => String(row["detail"]));
     db.close();
     assert.deepEqual(plan, ["SEARCH turns USING INDEX turns_by_lane (lane=? AND id>?)"]);
+  });
+});
+
+const MIB = 2 ** 20;
+/** The bounds of a home. */
+const HOME = { ...BOUNDS, turnBytes: 16 * MIB, turnBytesPerDay: 4 * MIB };
+
+async function sizeOf(file: string): Promise<number> {
+  const sizes = ["", "-wal"].map((end) => stat(file + end).catch(() => ({ size: 0 })));
+  return (await Promise.all(sizes)).reduce((total, { size }) => total + size, 0);
+}
+
+describe("the file", () => {
+  it("stays within bounds, whatever one client says for hours", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open({ bounds: HOME });
+    let largest = 0;
+    // 64 MiB in two hours, and 4 MiB on each of the following days.
+    for (let turn = 0; turn < 640; turn += 1) {
+      await store.append("a", ["x".repeat(100_000)]);
+      home.pass(turn < 600 ? 12_000 : 12_000 * 180);
+      if (turn % 20 === 0) await store.purge();
+      largest = Math.max(largest, await sizeOf(home.file));
+    }
+    assert.ok(largest < 4 * MIB * 1.25 + 5 * MIB, `${largest / MIB} MiB`);
+    const [session] = await store.sessions();
+    assert.ok(session && session.bytes <= 16 * MIB);
+  });
+
+  it("gives back the room of what was forgotten, a part with each purge", async () => {
+    await using home = await sqliteHome();
+    const roomy = { ...BOUNDS, turnBytes: 99 * MIB, turnBytesPerDay: 99 * MIB };
+    const store = await home.open({ bounds: roomy });
+    for (let turn = 0; turn < 200; turn += 1) void store.append("a", ["x".repeat(100_000)]);
+    await store.append("b", ["stays"]);
+    assert.ok((await stat(home.file)).size > 18 * MIB);
+    await store.erase("a");
+    for (let purges = 0; purges < 24; purges += 1) {
+      const before = process.hrtime.bigint();
+      await store.purge();
+      assert.ok(process.hrtime.bigint() - before < 1_000_000_000n, "nobody waits for it");
+    }
+    await store.close();
+    assert.ok((await stat(home.file)).size < 3 * MIB, `${(await stat(home.file)).size} bytes`);
+    assert.deepEqual(await (await home.open()).history("b"), ["stays"]);
+  });
+
+  it("of an earlier program is written anew once, and can give room back from then on", async () => {
+    await using home = await sqliteHome();
+    await mkdir(dirname(home.file), { recursive: true });
+    const db = new DatabaseSync(home.file);
+    db.exec("PRAGMA journal_mode = WAL");
+    migrate(db, home.file);
+    const add = db.prepare(
+      "INSERT INTO turns (lane, messages, count, bytes, at) VALUES (?,?,1,?,5)",
+    );
+    for (let turn = 0; turn < 50; turn += 1) add.run("a", JSON.stringify(["x".repeat(1e5)]), 1e5);
+    add.run("b", '["stays"]', 9);
+    db.exec("DELETE FROM turns WHERE lane = 'a'");
+    db.close();
+    assert.ok((await stat(home.file)).size > 4 * MIB);
+    const store = await home.open();
+    assert.ok((await stat(home.file)).size < MIB);
+    assert.deepEqual(await store.history("b"), ["stays"]);
+    const again = new DatabaseSync(home.file, { readOnly: true });
+    assert.equal(again.prepare("PRAGMA auto_vacuum").get()?.["auto_vacuum"], 2);
+    again.close();
+  });
+
+  it("of an earlier program that somebody reads is served as it is", async () => {
+    await using home = await sqliteHome();
+    await mkdir(dirname(home.file), { recursive: true });
+    const db = new DatabaseSync(home.file);
+    db.exec("PRAGMA journal_mode = WAL");
+    migrate(db, home.file);
+    db.exec(
+      "INSERT INTO turns (lane, messages, count, bytes, at) VALUES ('a', '[\"1\"]', 1, 5, 5)",
+    );
+    db.exec("BEGIN; SELECT * FROM turns");
+    const store = await home.open();
+    assert.deepEqual(await store.history("a"), ["1"]);
+    await store.append("a", ["2"]);
+    db.exec("COMMIT");
+    db.close();
+    assert.deepEqual(await store.history("a"), ["1", "2"]);
   });
 });

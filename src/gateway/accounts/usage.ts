@@ -27,33 +27,43 @@ export interface Usage {
 
 const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
 
+/** Clients that are compared at a time: of all meters a part is in memory. */
+const COMPARED = 1000;
+
 /** `epoch` is now, `heaviest` how many clients are told of. */
 export function usageIn(
-  meters: readonly Meter[],
+  meters: Iterable<Meter>,
   { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
 ): Usage {
   const { day } = todayAt(epoch);
-  const accounts = meters
-    .filter(({ name }) => name !== REFUSALS)
-    .map((meter) => accountIn(meter, { now: 0, epoch }))
-    .filter((account) => account !== undefined);
-  const counted = (account: Account): Counted => countedOn(day, account);
-  const [gateway] = accounts.filter(({ holder }) => holder.channel === undefined).map(counted);
-  const channels = accounts.flatMap((account): [string, Counted][] => {
+  let gateway = NOTHING;
+  let refused: readonly RefusedClient[] = [];
+  const channels = new Map<string, Counted>();
+  let clients: (Holder & Counted)[] = [];
+  for (const meter of meters) {
+    if (meter.name === REFUSALS) refused = refusedOn(day, meter);
+    const account = meter.name === REFUSALS ? undefined : accountIn(meter, { now: 0, epoch });
+    if (account === undefined) continue;
     const { channel, client } = account.holder;
-    return channel === undefined || client !== undefined ? [] : [[channel, counted(account)]];
-  });
-  const clients = accounts
-    .filter(({ holder }) => holder.client !== undefined)
-    .map((account) => Object.assign(counted(account), account.holder))
-    .filter(({ requests, tokens }) => requests + tokens > 0)
-    .toSorted((a, b) => b.cost - a.cost || b.tokens - a.tokens || b.requests - a.requests);
+    const counted = countedOn(day, account);
+    if (channel === undefined) gateway = counted;
+    else if (client === undefined) channels.set(channel, counted);
+    if (client !== undefined) clients.push({ ...counted, ...account.holder });
+    if (clients.length > COMPARED) clients = heaviestOf(clients, heaviest);
+  }
   return {
-    gateway: gateway ?? NOTHING,
-    channels: new Map(channels),
-    clients: clients.slice(0, heaviest),
-    refused: refusedOn(day, meters).slice(0, heaviest),
+    gateway,
+    channels,
+    clients: heaviestOf(clients, heaviest),
+    refused: refused.slice(0, heaviest),
   };
+}
+
+function heaviestOf(clients: (Holder & Counted)[], most: number): (Holder & Counted)[] {
+  return clients
+    .filter(({ requests, tokens }) => requests + tokens > 0)
+    .toSorted((a, b) => b.cost - a.cost || b.tokens - a.tokens || b.requests - a.requests)
+    .slice(0, most);
 }
 
 function countedOn(day: DayName, { days }: Account): Counted {
@@ -62,10 +72,9 @@ function countedOn(day: DayName, { days }: Account): Counted {
   return { requests, tokens: tokensOf(count), cost, refused };
 }
 
-function refusedOn(day: DayName, meters: readonly Meter[]): readonly RefusedClient[] {
-  const meter = meters.find(({ name }) => name === REFUSALS);
-  const kept = meter && refusedIn(meter);
-  if (kept?.day !== day) return [];
+function refusedOn(day: DayName, meter: Meter): readonly RefusedClient[] {
+  const kept = refusedIn(meter);
+  if (kept.day !== day) return [];
   return kept.clients
     .map(({ name: _name, ...client }) => client)
     .toSorted((a, b) => b.count - a.count);
