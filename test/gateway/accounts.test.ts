@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
+import { SILENT } from "../../src/base/log.ts";
 import { createAccounting } from "../../src/gateway/accounts/accounting.ts";
 import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/accounts/day.ts";
 import { usageIn } from "../../src/gateway/accounts/usage.ts";
 import type { ChannelPolicy, Limits } from "../../src/gateway/limits.ts";
-import type { MeterStore } from "../../src/store/contract.ts";
+import type { MeterStore, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { NO_LIMITS, OPEN_TO_ALL, storeFacts } from "./setup.ts";
@@ -20,14 +24,18 @@ interface Facts {
   readonly total?: Partial<Limits>;
   readonly gateway?: Partial<Limits>;
   readonly rows?: number;
+  /** What the accounts are kept in; a store in memory where it is left out. */
+  readonly store?: Store<string>;
+  /** Hears what the store refused. */
+  readonly tell?: (thrown: unknown) => void;
 }
 
 const of = (client: string) => ask("?", { client }).request;
 
 /** What is counted, over one store from process to process. */
-function createBooks({ limits = {}, total = {}, gateway = {}, rows = 4096 }: Facts = {}) {
-  const clock = createManualClock();
-  const store = createMemoryStore<string>(storeFacts(clock, "one"));
+function createBooks(facts: Facts = {}, clock = createManualClock()) {
+  const { limits = {}, total = {}, gateway = {}, rows = 4096 } = facts;
+  const { store = createMemoryStore<string>(storeFacts(clock, "one")) } = facts;
   const policy: ChannelPolicy = {
     ...OPEN_TO_ALL,
     limits: { ...NO_LIMITS, ...limits },
@@ -48,13 +56,18 @@ function createBooks({ limits = {}, total = {}, gateway = {}, rows = 4096 }: Fac
       store: counting,
       clock,
       rows,
-      tell: (thrown) => assert.fail(String(thrown)),
+      tell: facts.tell ?? ((thrown) => assert.fail(String(thrown))),
     });
   let books = open();
   return {
     clock,
     store,
     writes: () => writes,
+    prepare: (client: string) => books.prepare(of(client)),
+    async prepareAll(clients: readonly string[]): Promise<void> {
+      await Promise.all(clients.map(async (client) => await books.prepare(of(client))));
+    },
+    charge: (client: string) => books.charge(of(client), policy),
     /** Seconds to wait; 0 is: may ask. */
     take: (client: string): number => books.charge(of(client), policy)?.retryAfter ?? 0,
     overdrawn: (client: string) => books.overdrawn(of(client), policy),
@@ -69,6 +82,10 @@ function createBooks({ limits = {}, total = {}, gateway = {}, rows = 4096 }: Fac
       await books.load();
     },
   };
+}
+
+function closing<S extends Store<string>>(store: S): S & AsyncDisposable {
+  return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() });
 }
 
 const spend = (books: ReturnType<typeof createBooks>, client: string, tokens: number): string => {
@@ -272,40 +289,63 @@ describe("calls of tools", () => {
 });
 
 describe("names that are invented", () => {
-  it("do not make what somebody spent be forgotten, neither of a day nor of a minute", async () => {
-    const books = createBooks({
-      limits: { tokens_per_day: 1000, requests_per_minute: 1, burst: 1 },
-      rows: 100,
-    });
+  it("do not make what somebody spent be forgotten, neither of a day nor of a minute, nor over a restart", async () => {
+    await using folder = await temporaryFolder();
+    const clock = createManualClock();
+    const options = { ...storeFacts(clock, "one"), sole: true, log: SILENT };
+    await using store = closing(await openSqliteStore<string>(join(folder.path, "db"), options));
+    const limits = { tokens_per_day: 1000, requests_per_minute: 1, burst: 1 };
+    const books = createBooks({ limits, rows: 100, store }, clock);
+    assert.equal(books.take("hasty"), 0);
     assert.equal(spend(books, "spender", 1000), "ok");
     assert.equal(spend(books, "half", 500), "ok");
-    for (let client = 0; client < 10_000; client += 1) {
-      const name = `invented ${client}`;
-      books.take(name);
-      if (client < 50) spend(books, name, 10);
+    for (let round = 0; round < 100; round += 1) {
+      const names = Array.from({ length: 100 }, (_, client) => `invented ${round} ${client}`);
+      await books.prepareAll(names);
+      for (const name of names) assert.equal(books.take(name), 0);
+      if (round === 0) for (const name of names.slice(50)) spend(books, name, 10);
+      if (round % 10 !== 9) continue;
+      assert.ok(books.prepare("spender"), "it was evicted");
+      await books.prepare("spender");
       assert.equal(books.overdrawn("spender")?.code, "budget");
-      await (client % 1000 === 0 ? settled() : undefined);
     }
-    await books.restart();
-    assert.equal(books.overdrawn("spender")?.code, "budget");
-    assert.ok((await books.store.meters()).length <= 101);
+    await settled();
+    for (const restarts of [0, 1]) {
+      if (restarts > 0) await books.restart();
+      await books.prepareAll(["spender", "half", "hasty"]);
+      assert.equal(books.overdrawn("spender")?.code, "budget");
+      assert.equal(books.allowance("half").standing().tokensToday, 500);
+      assert.equal(books.take("hasty"), 60);
+    }
+    assert.equal((await store.meters()).length, 10_005);
+    // Their minute and a day are over: what stays is what was spent.
+    await clock.advance(DAY_MS + 60_001);
+    for (let purges = 0; purges < 6; purges += 1) await store.purge();
+    const left = (await store.meters()).length;
+    assert.ok(left >= 52 && left <= 54, `${left} meters`);
   });
 
-  it("that all have used up a limit leave no room for one more, which is told to wait", async () => {
+  it("leave a newcomer its room, whatever thousands of others have used up", async () => {
     const books = createBooks({
       limits: { requests_per_minute: 1, burst: 1, tokens_per_day: 10 },
-      rows: 10,
     });
-    for (let client = 0; client < 8; client += 1) {
-      assert.equal(books.take(`${client}`), 0);
-      assert.equal(spend(books, `${client}`, 10), "ok");
+    const names = Array.from({ length: 5000 }, (_, client) => `used up ${client}`);
+    for (const name of names) {
+      await books.prepare(name);
+      assert.equal(books.take(name), 0);
+      assert.equal(spend(books, name, 10), "ok");
     }
-    assert.equal(books.take("one more"), 60);
-    for (let client = 0; client < 8; client += 1) {
-      assert.equal(books.overdrawn(`${client}`)?.code, "budget");
-    }
-    await books.clock.advance(DAY_MS);
+    await books.prepare("one more");
     assert.equal(books.take("one more"), 0);
+    assert.equal(spend(books, "one more", 9), "ok");
+    assert.equal(books.overdrawn("one more"), undefined);
+    for (const name of names) {
+      await books.prepare(name);
+      assert.equal(books.overdrawn(name)?.code, "budget");
+    }
+    // All at once: what was prepared is known until it is decided.
+    await books.prepareAll(names);
+    assert.ok(names.every((name) => books.overdrawn(name)?.code === "budget"));
   });
 
   it("cost a few megabytes at the most, on the disk and in memory, ten thousand at once", async () => {
@@ -318,9 +358,10 @@ describe("names that are invented", () => {
     await settled();
     const grown = heldBytes() - before;
     const meters = await books.store.meters();
-    assert.ok(meters.length <= 4098, `${meters.length} rows`);
-    assert.ok(JSON.stringify(meters).length < 4 * 2 ** 20);
-    assert.ok(grown < atMost(8), `grew by ${grown}`);
+    // What they took counts for a second; the rows, a hundred bytes of each name, go after a day.
+    assert.ok(meters.length <= 10_002, `${meters.length} rows`);
+    assert.ok(JSON.stringify(meters).length < 6 * 2 ** 20);
+    assert.ok(grown < atMost(12), `grew by ${grown}`);
   });
 
   it("are counted in their channel, and the ones refused most by name", async () => {
@@ -340,6 +381,131 @@ describe("names that are invented", () => {
     await settled();
     const [first] = (await books.usage()).refused;
     assert.equal(first?.count, 51);
+  });
+});
+
+/** Others ask until what was in memory is not. */
+const crowd = async (books: ReturnType<typeof createBooks>): Promise<void> => {
+  for (let client = 0; client < 50; client += 1) {
+    await books.prepare(`crowd ${client}`);
+    books.take(`crowd ${client}`);
+  }
+  await settled();
+};
+
+const refuse = (): Promise<void> => Promise.reject(new Error("disk full"));
+
+describe("an account that is not in memory", () => {
+  const limits = { requests_per_minute: 1, burst: 1, tokens_per_day: 1000 };
+  it("is nobody's where the store has no other: the usual case asks it nothing", async () => {
+    const books = createBooks({ limits });
+    for (let client = 0; client < 4000; client += 1) books.take(`${client}`);
+    await books.restart();
+    assert.equal(books.prepare("17"), undefined);
+    assert.equal(books.prepare("a newcomer"), undefined);
+    assert.deepEqual([books.take("17"), books.take("a newcomer")], [60, 0]);
+  });
+
+  it("is not read as it was before it was written", async () => {
+    const books = createBooks({ limits, rows: 10 });
+    books.take("a");
+    await settled();
+    await books.clock.advance(60_000);
+    await books.prepare("a");
+    assert.equal(books.take("a"), 0);
+    for (let client = 0; client < 30; client += 1) books.take(`${client}`);
+    assert.equal(books.prepare("a"), undefined, "its write is under way");
+    assert.equal(books.take("a"), 60);
+    await crowd(books);
+    assert.ok(books.prepare("a"));
+    await books.prepare("a");
+    assert.equal(books.take("a"), 60);
+  });
+
+  it("adds what its turns use to what was counted before", async () => {
+    const books = createBooks({ limits, rows: 10 });
+    const allowance = books.allowance("a");
+    const more = allowance.begin({ inputTokens: 500, outputTokens: 0, cost: 0 });
+    await crowd(books);
+    assert.ok(books.prepare("a"));
+    await crowd(books);
+    allowance.begin({ inputTokens: 300, outputTokens: 0, cost: 0 });
+    more({ inputTokens: -100, outputTokens: 50, cost: 0 });
+    await settled();
+    assert.equal(allowance.standing().tokensToday, 750);
+    await crowd(books);
+    await books.restart();
+    await books.prepare("a");
+    assert.equal(books.allowance("a").standing().tokensToday, 750);
+  });
+
+  it("that cannot be read is asked for again later, and what it uses meanwhile counts", async () => {
+    const clock = createManualClock();
+    const plain = createMemoryStore<string>(storeFacts(clock, "one"));
+    const told: string[] = [];
+    let isBroken = false;
+    const store: Store<string> = {
+      ...plain,
+      meter: (name) => (isBroken ? Promise.reject(new Error("no disk")) : plain.meter(name)),
+    };
+    const books = createBooks(
+      { limits, rows: 10, store, tell: (thrown) => told.push(String(thrown)) },
+      clock,
+    );
+    const allowance = books.allowance("a");
+    allowance.begin({ inputTokens: 400, outputTokens: 0, cost: 0 });
+    await crowd(books);
+    isBroken = true;
+    await books.prepare("a");
+    assert.deepEqual(told, ["Error: no disk"]);
+    const failure = books.charge("a");
+    assert.deepEqual([failure?.code, failure?.retryAfter], ["busy", 1]);
+    assert.equal(books.overdrawn("a")?.code, "busy");
+    allowance.begin({ inputTokens: 100, outputTokens: 0, cost: 0 });
+    await settled();
+    isBroken = false;
+    books.keepAll();
+    await settled();
+    assert.equal(books.allowance("a").standing().tokensToday, 500);
+  });
+
+  it("and cannot be written either is not forgotten where it is used up: a newcomer is told when there is room", async () => {
+    const clock = createManualClock();
+    const plain = createMemoryStore<string>(storeFacts(clock, "one"));
+    const store: Store<string> = { ...plain, keepMeters: refuse };
+    const rate = { requests_per_minute: 1, burst: 1 };
+    const books = createBooks({ limits: rate, rows: 10, store, tell: () => {} }, clock);
+    let client = 0;
+    const served = async (name: string): Promise<number> => {
+      await books.prepare(name);
+      return books.take(name);
+    };
+    while (client < 1000 && (await served(`${client}`)) === 0) client += 1;
+    assert.ok(client >= 10 && client < 200, `${client} served`);
+    await clock.advance(30_000);
+    assert.equal(await served("a newcomer"), 30);
+    for (let each = 0; each < client; each += 1) assert.equal(await served(`${each}`), 30);
+    await clock.advance(30_000);
+    assert.equal(await served("a newcomer"), 0);
+  });
+
+  it("is one of ten thousand at a start that reads none of them but the ones of all", async () => {
+    await using folder = await temporaryFolder();
+    const clock = createManualClock();
+    const options = { ...storeFacts(clock, "one"), sole: true, log: SILENT };
+    await using store = closing(await openSqliteStore<string>(join(folder.path, "db"), options));
+    const books = createBooks({ limits, total: { tokens_per_day: 1e9 }, store }, clock);
+    for (let round = 0; round < 100; round += 1) {
+      const names = Array.from({ length: 100 }, (_, client) => `${round * 100 + client}`);
+      await books.prepareAll(names);
+      for (const name of names) spend(books, name, 1);
+    }
+    await books.restart();
+    assert.equal(books.allowance("x").standing().tokensToday, 0);
+    const usage = await books.usage();
+    assert.deepEqual([usage.channels.get("mqtt")?.tokens, usage.clients.length], [10_000, 5]);
+    await books.prepare("9999");
+    assert.equal(books.allowance("9999").standing().tokensToday, 1);
   });
 });
 

@@ -1,9 +1,9 @@
 import type { Meter } from "../../store/contract.ts";
 import type { Limits } from "../limits.ts";
-import { capacityOf, filled, isRated } from "./bucket.ts";
+import { filled, isRated, msUntilFull, secondsUntilRoom } from "./bucket.ts";
 import type { Bucket } from "./bucket.ts";
-import { lookedUp } from "./day.ts";
-import type { DayCount, DayName } from "./day.ts";
+import { endOf, lookedUp, secondsLeftOf } from "./day.ts";
+import type { DayCount, Today } from "./day.ts";
 
 /** Whose account it is: a client of a channel, a channel as a whole, or, with neither, the gateway. */
 export interface Holder {
@@ -26,22 +26,31 @@ export interface Moment {
   readonly epoch: number;
 }
 
+/** A budget of a day that is over is kept so much longer, for a clock that is set back. */
+const GRACE_DAYS = 3;
+
 /**
- * How much of its limits an account has used, from 0 (as good as new) to 1 and more (one of them is
- * used up).
+ * Until when something of the account counts, in milliseconds since the epoch: its bucket is not full, or
+ * tokens or cost stand on one of its days.
  */
-export function debtOf(account: Account, limits: Limits, { now, day }: Debt): number {
-  const { tokens_per_day: tokens, cost_per_day: cost } = limits;
-  const used = lookedUp(account.days, day);
-  const rate = isRated(limits)
-    ? 1 - filled(account.bucket, limits, now).left / capacityOf(limits)
-    : 0;
-  return Math.max(rate, tokens > 0 ? tokensOf(used) / tokens : 0, cost > 0 ? used.cost / cost : 0);
+export function countsUntil({ bucket, days }: Account, limits: Limits, moment: Moment): number {
+  const spent = days.filter((day) => tokensOf(day) > 0 || day.cost > 0);
+  const ends = spent.map(({ day }) => endOf(day, GRACE_DAYS));
+  const refill = isRated(limits) ? msUntilFull(bucket, limits, moment.now) : 0;
+  return Math.max(refill > 0 ? moment.epoch + refill : 0, ...ends);
 }
 
-interface Debt {
-  readonly now: number;
-  readonly day: DayName;
+/** Seconds until the account has room for one more request of each limit; 0 where it has. */
+export function secondsUntilFree(
+  { bucket, days }: Account,
+  limits: Limits,
+  { now, epoch, today }: Moment & { readonly today: Today },
+): number {
+  const { tokens_per_day: tokens, cost_per_day: cost } = limits;
+  const used = lookedUp(days, today.day);
+  const isSpent = (tokens > 0 && tokensOf(used) >= tokens) || (cost > 0 && used.cost >= cost);
+  const wait = isRated(limits) ? secondsUntilRoom(filled(bucket, limits, now), limits) : 0;
+  return Math.max(wait, isSpent ? secondsLeftOf(today, epoch) : 0);
 }
 
 export function tokensOf({ inputTokens, outputTokens }: Tokens): number {

@@ -1,28 +1,33 @@
 import type { Failure } from "../../base/failure.ts";
-import type { MeterStore } from "../../store/contract.ts";
+import type { Meter, MeterStore } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Allowance, Request, Spent } from "../contract.ts";
 import { failureOf } from "../failures.ts";
 import type { ChannelPolicy, Limits } from "../limits.ts";
 import { laneOf } from "../names.ts";
-import { debtOf } from "./account.ts";
-import type { Account } from "./account.ts";
+import { createAccountCache } from "./account-cache.ts";
+import type { AccountCache } from "./account-cache.ts";
+import { countsUntil, secondsUntilFree } from "./account.ts";
+import type { Account, Moment } from "./account.ts";
 import { createAllowance } from "./allowance.ts";
 import { filled, isRated, secondsUntilRoom, takenFrom } from "./bucket.ts";
 import { countOf, createCalendar } from "./day.ts";
-import type { DayName } from "./day.ts";
+import type { Today } from "./day.ts";
 import { createKeeper } from "./keeper.ts";
-import { GATEWAY, holderOf, nameOfChannel, overdrawn, partiesOf } from "./party.ts";
+import { GATEWAY, hasBudget, holderOf, nameOfChannel, overdrawn, partiesOf } from "./party.ts";
 import type { Party } from "./party.ts";
 import { createRefusals, REFUSALS } from "./refusals.ts";
-import { createTable } from "./table.ts";
-import type { Table } from "./table.ts";
 
 /** What was asked, refused and spent, by client, by channel and in all, and what may be. */
 export interface Accounting {
   /**
-   * Counts one request against every limit on how often may be asked, or against none: then the result
-   * is what to refuse it with.
+   * Makes known what the store has of who asks, before `charge` and `overdrawn` are asked of it, within
+   * 5 s. Undefined, the usual case, where it is known. Never rejects.
+   */
+  readonly prepare: (request: Request) => Promise<void> | undefined;
+  /**
+   * Takes a token from every rate limit, or from none; then the result is what to refuse the request with.
+   * That is `busy` where an account is not known, because nothing prepared it or it could not be read.
    */
   readonly charge: (request: Request, policy: ChannelPolicy) => Failure | undefined;
   /** What to refuse a request with that would ask a model: a budget of today is used up. */
@@ -48,58 +53,95 @@ export interface AccountingOptions {
   readonly limits: Limits;
   readonly store: MeterStore;
   readonly clock: Pick<Clock, "epoch" | "now">;
-  /** Accounts at a time. */
+  /** Accounts in memory; the store has more. */
   readonly rows: number;
   /** Hears why something could not be kept; it is tried again with what is kept next. */
   readonly tell: (thrown: unknown) => void;
 }
 
 export function createAccounting(options: AccountingOptions): Accounting {
-  const { limits, clock, store, tell, rows } = options;
+  const { limits, clock, store, tell } = options;
   const today = createCalendar();
   const at = () => ({ today: today(clock.epoch()), epoch: clock.epoch(), now: clock.now() });
-  const table = createTable({
-    rows,
-    moment: at,
-    debtOf: (account) => debtIn(account, options, { now: clock.now(), day: at().today.day }),
-  });
+  const keep = (): void => keeper.keep();
+  const cache = openCache(options, at, keep);
   const refusals = createRefusals();
-  const keeper = createKeeper({ table, refusals: refusals.meter, store, tell });
-  const { keep } = keeper;
+  const keeper = createKeeper({ cache, refusals: refusals.meter, store, tell });
 
   return {
     keep,
     keepAll: keeper.keepAll,
+    prepare: (request) => cache.prepare(laneOf(request), holderOf(request)),
     charge(request, policy) {
-      const {
-        now,
-        today: { day },
-      } = at();
-      const failure = charged(partiesOf(request, policy, limits), table, { now, day });
+      const failure = charged(partiesOf(request, policy, limits), cache, at());
       if (failure === undefined) keep();
       return failure;
     },
-    overdrawn: (request, policy) => overdrawn(partiesOf(request, policy, limits), table, at()),
+    overdrawn(request, policy) {
+      const parties = partiesOf(request, policy, limits);
+      const isUnknown = parties.some(
+        (party) => hasBudget(party.limits) && !cache.isKnown(party.name),
+      );
+      return isUnknown ? crowded(cache) : overdrawn(parties, cache, at());
+    },
     allowanceOf: (request, policy) =>
-      createAllowance({ parties: partiesOf(request, policy, limits), table, at, keep }),
+      createAllowance({ parties: partiesOf(request, policy, limits), cache, at, keep }),
     refused(request, code) {
       const { day } = at().today;
       const { name, holder } = chargedForRefusal(request, options);
-      const account = table.open(name, holder);
+      const account = cache.open(name, holder);
       if (account === undefined) return;
       const { refused } = countOf(account.days, day);
       refused[code] = (refused[code] ?? 0) + 1;
-      table.changed(name, false);
+      cache.changed(name, false);
       refusals.add(laneOf(request), holderOf(request), day);
       keeper.refusalsChanged();
     },
     async load() {
-      const meters = await store.meters();
-      table.load(meters.filter(({ name }) => name !== REFUSALS));
+      const { meters, isAll } = await readAtStart(options);
+      const accounts = meters.filter(({ name }) => name !== REFUSALS);
+      cache.load(accounts, !isAll);
       const refused = meters.find(({ name }) => name === REFUSALS);
       if (refused !== undefined) refusals.load(refused);
     },
   };
+}
+
+/** All meters where they fit into memory, and else the ones that count for all. */
+async function readAtStart({ rows, policies, store }: AccountingOptions): Promise<{
+  readonly meters: readonly Meter[];
+  readonly isAll: boolean;
+}> {
+  const some = await store.meters(rows + 1);
+  if (some.length <= rows) return { meters: some, isAll: true };
+  const names = [REFUSALS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
+  const meters = await Promise.all(names.map((name) => store.meter(name)));
+  return { meters: meters.filter((meter) => meter !== undefined), isAll: false };
+}
+
+/** With the accounts that are always in memory: channels that are served, and the gateway. */
+function openCache(
+  options: AccountingOptions,
+  at: () => Moment & { readonly today: Today },
+  updated: () => void,
+): AccountCache {
+  const { policies, limits, rows, store, tell } = options;
+  const limitsOf = ({ holder: { channel } }: Account): Limits =>
+    (channel === undefined ? undefined : policies.get(channel)?.limits) ?? limits;
+  const cache = createAccountCache({
+    rows,
+    store,
+    tell,
+    updated,
+    moment: at,
+    isPermanent: ({ channel, client }) =>
+      client === undefined && (channel === undefined || policies.has(channel)),
+    countsUntil: (account) => countsUntil(account, limitsOf(account), at()),
+    secondsUntilFree: (account) => secondsUntilFree(account, limitsOf(account), at()),
+  });
+  cache.open(GATEWAY, {});
+  for (const channel of policies.keys()) cache.open(nameOfChannel(channel), { channel });
+  return cache;
 }
 
 /** Refusals are the channel's, or the gateway's where that channel is none: of clients there is no end. */
@@ -111,31 +153,19 @@ function chargedForRefusal(
   return { name: nameOfChannel(channel), holder: { channel } };
 }
 
-/** Channels that are served, and the gateway, are never forgotten. */
-function debtIn(
-  account: Account,
-  { policies, limits }: Pick<AccountingOptions, "policies" | "limits">,
-  at: Parameters<typeof debtOf>[2],
-): number {
-  const { channel, client } = account.holder;
-  const policy = channel === undefined ? undefined : policies.get(channel);
-  if (client === undefined && (channel === undefined || policy !== undefined)) {
-    return Number.POSITIVE_INFINITY;
-  }
-  return debtOf(account, policy?.limits ?? limits, at);
+function crowded(cache: AccountCache): Failure {
+  return failureOf("busy", cache.secondsUntilRoom());
 }
-
-/** Seconds after which somebody may find a row who finds none now. */
-const CROWDED_SECONDS = 60;
 
 /** Takes one request out of every bucket, or, where one is empty, out of none; says what to refuse it with. */
 function charged(
   parties: readonly Party[],
-  table: Table,
-  { now, day }: { readonly now: number; readonly day: DayName },
+  cache: AccountCache,
+  { now, today: { day } }: Moment & { readonly today: Today },
 ): Failure | undefined {
+  if (!parties.every(({ name }) => cache.isKnown(name))) return crowded(cache);
   const buckets = parties.map(({ name, limits }) =>
-    isRated(limits) ? filled(table.find(name)?.bucket, limits, now) : undefined,
+    isRated(limits) ? filled(cache.find(name)?.bucket, limits, now) : undefined,
   );
   const waits = parties.map(({ limits }, index) => {
     const bucket = buckets[index];
@@ -143,14 +173,14 @@ function charged(
   });
   const seconds = Math.max(0, ...waits);
   if (seconds > 0) return failureOf("rate_limited", seconds);
-  const accounts = parties.map(({ name, holder }) => table.open(name, holder));
-  if (accounts.includes(undefined)) return failureOf("rate_limited", CROWDED_SECONDS);
+  const accounts = parties.map(({ name, holder }) => cache.open(name, holder));
+  if (accounts.includes(undefined)) return crowded(cache);
   for (const [index, { name }] of parties.entries()) {
     const [account, bucket] = [accounts[index], buckets[index]];
     if (account === undefined) continue;
     if (bucket !== undefined) account.bucket = takenFrom(bucket);
     countOf(account.days, day).requests += 1;
-    table.changed(name, bucket !== undefined);
+    cache.changed(name, bucket !== undefined);
   }
   return undefined;
 }

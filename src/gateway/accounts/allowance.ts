@@ -1,15 +1,16 @@
 import type { Allowance, Spent, Standing } from "../contract.ts";
+import type { AccountCache } from "./account-cache.ts";
 import { tokensOf } from "./account.ts";
+import type { Account } from "./account.ts";
 import { countOf, lookedUp, secondsLeftOf } from "./day.ts";
 import type { DayName, Today } from "./day.ts";
 import { hasBudget, overdrawn } from "./party.ts";
 import type { Party } from "./party.ts";
-import type { Table } from "./table.ts";
 
 export interface AllowanceOptions {
   /** The first is who asks. */
   readonly parties: readonly [Party, ...Party[]];
-  readonly table: Table;
+  readonly cache: Pick<AccountCache, "find" | "update">;
   readonly at: () => { readonly today: Today; readonly epoch: number };
   readonly keep: () => void;
 }
@@ -19,7 +20,7 @@ export interface AllowanceOptions {
  * its end, so that a turn goes beyond it by the questions that run at that moment at the most.
  */
 export function createAllowance(options: AllowanceOptions): Allowance & { readonly spent: Spent } {
-  const { parties, table, at } = options;
+  const { parties, cache, at } = options;
   const mostCalls = fewestCalls(parties);
   const spent = { inputTokens: 0, outputTokens: 0, cost: 0 };
   let calls = 0;
@@ -27,10 +28,8 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
   const count = (day: DayName, more: Spent): void => {
     add(spent, more);
     for (const { name, holder, limits } of parties) {
-      const account = table.open(name, holder);
-      if (account === undefined) continue;
-      add(countOf(account.days, day), more);
-      table.changed(name, hasBudget(limits));
+      const apply = (account: Account): void => add(countOf(account.days, day), more);
+      cache.update(name, holder, { apply, limited: hasBudget(limits) });
     }
     options.keep();
   };
@@ -38,7 +37,7 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
   return {
     spent,
     begin(expected) {
-      const failure = overdrawn(parties, table, at());
+      const failure = overdrawn(parties, cache, at());
       if (failure !== undefined) throw failure;
       // What turns out later belongs to the day of the question.
       const { day } = at().today;
@@ -68,10 +67,10 @@ function fewestCalls(parties: readonly Party[]): number {
   return limits.length === 0 ? 0 : Math.min(...limits);
 }
 
-function standingOf({ parties, table, at }: AllowanceOptions, mostCalls: number): Standing {
+function standingOf({ parties, cache, at }: AllowanceOptions, mostCalls: number): Standing {
   const { today, epoch } = at();
   const [{ name, limits }] = parties;
-  const used = lookedUp(table.find(name)?.days ?? [], today.day);
+  const used = lookedUp(cache.find(name)?.days ?? [], today.day);
   return {
     tokensToday: tokensOf(used),
     tokensPerDay: limits.tokens_per_day,

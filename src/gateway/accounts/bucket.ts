@@ -17,7 +17,7 @@ export function isRated({ requests_per_minute: perMinute }: Rate): boolean {
   return perMinute > 0;
 }
 
-export function capacityOf({ burst }: Rate): number {
+function capacityOf({ burst }: Rate): number {
   return Math.max(1, burst);
 }
 
@@ -33,6 +33,12 @@ export function filled(bucket: Bucket | undefined, rate: Rate, now: number): Buc
 export function secondsUntilRoom({ left }: Bucket, rate: Rate): number {
   if (left >= 1 - ROUNDING) return 0;
   return Math.ceil(((1 - left) * 60) / rate.requests_per_minute);
+}
+
+/** Milliseconds until the bucket is as one that nobody touched; 0 where it is. */
+export function msUntilFull(bucket: Bucket | undefined, rate: Rate, now: number): number {
+  const missing = capacityOf(rate) - filled(bucket, rate, now).left;
+  return (missing * 60_000) / rate.requests_per_minute;
 }
 
 export function takenFrom({ left, at }: Bucket): Bucket {

@@ -15,6 +15,13 @@ export function todayAt(epoch: number): Today {
   return { day: year * 10_000 + (month + 1) * 100 + day, end };
 }
 
+/** When the day ends and so many more have passed, in milliseconds since the epoch; 0 for a number that is no day. */
+export function endOf(day: DayName, more: number): number {
+  const [year, month, date] = [Math.floor(day / 10_000), Math.floor(day / 100) % 100, day % 100];
+  const end = new Date(year, month - 1, date + 1 + more).getTime();
+  return Number.isFinite(end) ? end : 0;
+}
+
 /** The same for one moment after another: the calendar is asked once a day, and when the clock goes back. */
 export function createCalendar(): (epoch: number) => Today {
   let known: (Today & { readonly from: number }) | undefined;

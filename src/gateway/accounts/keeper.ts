@@ -1,6 +1,6 @@
 import type { Meter, MeterChanges, MeterStore } from "../../store/contract.ts";
+import type { AccountCache } from "./account-cache.ts";
 import { REFUSALS } from "./refusals.ts";
-import type { Table } from "./table.ts";
 
 /** Writes what changed. */
 export interface Keeper {
@@ -15,19 +15,19 @@ export interface Keeper {
 }
 
 export interface KeeperOptions {
-  readonly table: Table;
+  readonly cache: AccountCache;
   readonly refusals: () => Meter;
   readonly store: MeterStore;
   /** Hears why something could not be kept; it is tried again with what is kept next. */
   readonly tell: (thrown: unknown) => void;
 }
 
-export function createKeeper({ table, refusals, store, tell }: KeeperOptions): Keeper {
+export function createKeeper({ cache, refusals, store, tell }: KeeperOptions): Keeper {
   let isAsked = false;
   let areRefusalsNew = false;
 
   const take = (which: "all" | "limited"): MeterChanges => {
-    const { put, drop } = table.changes(which);
+    const { put, drop } = cache.changes(which);
     if (which === "limited" || !areRefusalsNew) return { put, drop };
     areRefusalsNew = false;
     return { put: [...put, refusals()], drop };
@@ -35,7 +35,7 @@ export function createKeeper({ table, refusals, store, tell }: KeeperOptions): K
   const untake = ({ put, drop }: MeterChanges): void => {
     const accounts = put.filter(({ name }) => name !== REFUSALS);
     areRefusalsNew ||= accounts.length < put.length;
-    table.unkept({ put: accounts, drop });
+    cache.unsaved({ put: accounts, drop });
   };
   const write = (which: "all" | "limited"): void => {
     let taken: MeterChanges | undefined;
@@ -43,22 +43,26 @@ export function createKeeper({ table, refusals, store, tell }: KeeperOptions): K
       if (which === "limited") isAsked = false;
       return (taken = take(which));
     };
-    store.keepMeters(begin).catch((thrown: unknown) => {
-      isAsked = false;
-      if (taken !== undefined) untake(taken);
-      tell(thrown);
-    });
+    store.keepMeters(begin).then(
+      () => taken && cache.saved(taken),
+      (thrown: unknown) => {
+        isAsked = false;
+        if (taken !== undefined) untake(taken);
+        tell(thrown);
+      },
+    );
   };
 
   return {
     refusalsChanged: () => void (areRefusalsNew = true),
     keep() {
-      if (isAsked || !table.hasChanges("limited")) return;
+      if (isAsked || !cache.hasChanges("limited")) return;
       isAsked = true;
       write("limited");
     },
     keepAll() {
-      if (table.hasChanges("all") || areRefusalsNew) write("all");
+      cache.retry();
+      if (cache.hasChanges("all") || areRefusalsNew) write("all");
     },
   };
 }

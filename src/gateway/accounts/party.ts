@@ -4,11 +4,11 @@ import type { Request } from "../contract.ts";
 import { failureOf } from "../failures.ts";
 import type { ChannelPolicy, Limits } from "../limits.ts";
 import { laneOf } from "../names.ts";
+import type { AccountCache } from "./account-cache.ts";
 import { tokensOf } from "./account.ts";
 import type { Holder } from "./account.ts";
 import { lookedUp, secondsLeftOf } from "./day.ts";
 import type { DayCount, Today } from "./day.ts";
-import type { Table } from "./table.ts";
 
 /** Of whom something is counted, and within which limits. */
 export interface Party {
@@ -53,12 +53,12 @@ export function hasBudget({ tokens_per_day: tokens, cost_per_day: cost }: Limits
 /** What to refuse with where one of these has used up a budget of today. */
 export function overdrawn(
   parties: readonly Party[],
-  table: Pick<Table, "find">,
+  accounts: Pick<AccountCache, "find">,
   { today, epoch }: { readonly today: Today; readonly epoch: number },
 ): Failure | undefined {
   for (const { name, holder, limits } of parties) {
     if (!hasBudget(limits)) continue;
-    const why = usedUp(lookedUp(table.find(name)?.days ?? [], today.day), limits);
+    const why = usedUp(lookedUp(accounts.find(name)?.days ?? [], today.day), limits);
     if (why === undefined) continue;
     const { code, message } = failureOf("budget");
     const retryAfter = secondsLeftOf(today, epoch);

@@ -6,6 +6,9 @@ export interface Pending {
   readonly forgotten: (name: string) => void;
   /** The store has it. */
   readonly isKept: (name: string) => void;
+  /** It is the store's alone from now on. */
+  readonly left: (name: string) => void;
+  readonly isPending: (name: string) => boolean;
   /** The names to write, all of them or those that cannot wait with little else; none is pending then. */
   readonly take: (which: "all" | "limited") => readonly string[];
   readonly has: (which: "all" | "limited") => boolean;
@@ -27,6 +30,8 @@ export function createPending(): Pending {
       else urgent.delete(name);
     },
     isKept: (name) => void kept.add(name),
+    left: (name) => void kept.delete(name),
+    isPending: (name) => urgent.has(name) || patient.has(name),
     take(which) {
       const isAll = which === "all" || patient.size <= FEW;
       const names = [...new Set([...urgent, ...(isAll ? patient : [])])];
