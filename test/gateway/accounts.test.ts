@@ -408,18 +408,57 @@ describe("an account that is not in memory", () => {
 
   it("is not read as it was before it was written", async () => {
     const books = createBooks({ limits, rows: 10 });
-    books.take("a");
-    await settled();
-    await books.clock.advance(60_000);
-    await books.prepare("a");
-    assert.equal(books.take("a"), 0);
-    for (let client = 0; client < 30; client += 1) books.take(`${client}`);
+    assert.equal(spend(books, "a", 400), "ok");
+    for (let client = 0; client < 30; client += 1) void books.prepare(`${client}`);
     assert.equal(books.prepare("a"), undefined, "its write is under way");
-    assert.equal(books.take("a"), 60);
+    assert.equal(books.allowance("a").standing().tokensToday, 400);
     await crowd(books);
+    assert.ok(books.prepare("a"), "it is the store's alone");
+    await books.prepare("a");
+    assert.equal(books.allowance("a").standing().tokensToday, 400);
+  });
+
+  it("is written with what is written next where its write failed", async () => {
+    const clock = createManualClock();
+    const plain = createMemoryStore<string>(storeFacts(clock, "one"));
+    let isFull = true;
+    const store: Store<string> = {
+      ...plain,
+      async keepMeters(take) {
+        const changes = take();
+        await settled();
+        return await (isFull ? refuse() : plain.keepMeters(() => changes));
+      },
+    };
+    const books = createBooks({ limits, rows: 10, store, tell: () => {} }, clock);
+    assert.equal(spend(books, "a", 400), "ok");
+    for (let client = 0; client < 30; client += 1) void books.prepare(`${client}`);
+    await settled();
+    await settled();
+    isFull = false;
+    assert.equal(spend(books, "b", 1), "ok");
+    await settled();
+    await crowd(books);
+    await books.restart();
     assert.ok(books.prepare("a"));
     await books.prepare("a");
-    assert.equal(books.take("a"), 60);
+    assert.equal(books.allowance("a").standing().tokensToday, 400);
+  });
+
+  it("is dropped from the store when it was read again and counts for nothing", async () => {
+    const books = createBooks({ limits, rows: 10 });
+    const isStored = async (): Promise<boolean> =>
+      (await books.store.meters()).some(({ name }) => name.endsWith("mqtta"));
+    books.take("a");
+    await crowd(books);
+    await books.clock.advance(60_001);
+    assert.ok(books.prepare("a"));
+    await books.prepare("a");
+    assert.ok(await isStored());
+    await crowd(books);
+    assert.equal(await isStored(), false);
+    await books.prepare("a");
+    assert.equal(books.take("a"), 0);
   });
 
   it("adds what its turns use to what was counted before", async () => {
@@ -487,6 +526,51 @@ describe("an account that is not in memory", () => {
     for (let each = 0; each < client; each += 1) assert.equal(await served(`${each}`), 30);
     await clock.advance(30_000);
     assert.equal(await served("a newcomer"), 0);
+  });
+
+  it("decides as if it were: a few in memory and all of them are one to who asks", async () => {
+    const client = fc.integer({ min: 0, max: 40 }).map(String);
+    const step = fc.oneof(
+      {
+        weight: 8,
+        arbitrary: fc.record({ ask: fc.array(client, { minLength: 1, maxLength: 8 }) }),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.record({ spend: client, tokens: fc.integer({ min: 1, max: 600 }) }),
+      },
+      { weight: 3, arbitrary: fc.record({ crowd: fc.integer({ min: 10, max: 60 }) }) },
+      { weight: 2, arbitrary: fc.record({ wait: fc.integer({ min: 1, max: 40_000 }) }) },
+      { weight: 1, arbitrary: fc.constantFrom("restart" as const, "keep" as const) },
+    );
+    const property = fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const clock = createManualClock();
+      const rates = { requests_per_minute: 2, burst: 3, tokens_per_day: 1000 };
+      const [few, all] = [4, 1e6].map((rows) => createBooks({ limits: rates, rows }, clock));
+      assert.ok(few && all);
+      const same = async (asking: readonly string[]): Promise<void> => {
+        await few.prepareAll(asking);
+        for (const each of asking) {
+          assert.equal(few.overdrawn(each)?.code, all.overdrawn(each)?.code);
+          assert.equal(few.take(each), all.take(each));
+          assert.deepEqual(few.allowance(each).standing(), all.allowance(each).standing());
+        }
+      };
+      for (const one of steps) {
+        if (one === "restart") for (const books of [few, all]) await books.restart();
+        else if (one === "keep") for (const books of [few, all]) books.keepAll();
+        else if ("ask" in one) await same(one.ask);
+        else if ("wait" in one) await clock.advance(one.wait);
+        else if ("crowd" in one) {
+          for (let other = 0; other < one.crowd; other += 1) await same([`crowd ${other}`]);
+        } else {
+          await few.prepare(one.spend);
+          assert.equal(spend(few, one.spend, one.tokens), spend(all, one.spend, one.tokens));
+        }
+      }
+      for (let each = 0; each <= 40; each += 1) await same([`${each}`]);
+    });
+    await fc.assert(property, { numRuns: 100 });
   });
 
   it("is one of ten thousand at a start that reads none of them but the ones of all", async () => {

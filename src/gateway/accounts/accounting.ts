@@ -62,7 +62,10 @@ export interface AccountingOptions {
 export function createAccounting(options: AccountingOptions): Accounting {
   const { limits, clock, store, tell } = options;
   const today = createCalendar();
-  const at = () => ({ today: today(clock.epoch()), epoch: clock.epoch(), now: clock.now() });
+  const at = () => {
+    const epoch = clock.epoch();
+    return { today: today(epoch), epoch, now: clock.now() };
+  };
   const keep = (): void => keeper.keep();
   const cache = openCache(options, at, keep);
   const refusals = createRefusals();
