@@ -27,7 +27,7 @@ const CORRUPT = /malformed|not a database/;
  */
 export async function openDatabase(file: string, log: Log): Promise<DatabaseSync> {
   const { DatabaseSync: Database } = await import("node:sqlite");
-  const open = (): DatabaseSync => prepared(new Database(file), file);
+  const open = (): DatabaseSync => prepared(new Database(file), file, log);
   try {
     make(file);
     try {
@@ -104,7 +104,7 @@ const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
 const DURABLE =
   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
 
-function prepared(db: DatabaseSync, file: string): DatabaseSync {
+function prepared(db: DatabaseSync, file: string, log: Log): DatabaseSync {
   try {
     db.exec(LIMITS);
     if (statSync(file).size === 0) db.exec(SHRINKS);
@@ -112,7 +112,7 @@ function prepared(db: DatabaseSync, file: string): DatabaseSync {
     if (statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
     checkShape(db);
-    rebuild(db, file);
+    rebuild(db, file, log);
     return db;
   } catch (error) {
     db.close();
@@ -153,13 +153,14 @@ function numberOf(pragma: ReturnType<DatabaseSync["prepare"]>): number {
  * Writes a file of an earlier program anew, so that it can give room back from then on, once, where that
  * takes little time and there is room for it. Otherwise it stays as it is, and its free pages are used again.
  */
-function rebuild(db: DatabaseSync, file: string): void {
+function rebuild(db: DatabaseSync, file: string, log: Log): void {
   if (numberOf(db.prepare("PRAGMA auto_vacuum")) === INCREMENTAL) return;
   try {
     const { bavail, bsize } = statfsSync(dirname(file));
     const { size } = statSync(file);
     // The copy is written to a temporary file and then, as a whole, to the write-ahead log.
     if (size > CHECKED_BYTES || bavail * bsize < 3 * size + SPARE_BYTES) return;
+    log.info("the database is written anew once, so that it can give room back", { file, size });
     db.exec(`PRAGMA busy_timeout = 0; ${SHRINKS}; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)`);
   } catch {
     // Another process uses the file, or the disk is full: the next start tries again.

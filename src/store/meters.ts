@@ -29,18 +29,24 @@ export function createMeters(
   { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
 ): Meters {
   const sql = statements(db);
-  /** At least as many meters as there are; undefined before they were counted. */
-  let most: number | undefined;
-  /** The names up to this one were looked at in this round. */
-  let looked = "";
+  /** At least as many as there are with an end; 0 until all were looked at once. */
+  let most = 0;
+  /** Of this round: the name up to which it came, meters with an end, and those written meanwhile. */
+  let round = { name: "", counted: 0, written: 0 };
 
-  const count = (): number => Number(sql.count.get()?.["meters"] ?? 0);
-  const dropOld = (): void => {
-    const rows = sql.next.all(looked, AT_ONCE);
-    looked = rows.length < AT_ONCE ? "" : String(rows.at(-1)?.["name"]);
+  /** Looks at some more, so that a long table keeps nobody waiting, and drops what is old. */
+  const look = (): void => {
+    const rows = sql.next.all(round.name, AT_ONCE);
     const before = now() - METER_GRACE_MS;
-    const isOld = (until: unknown): boolean => typeof until === "number" && until <= before;
-    for (const { name, until } of rows) if (isOld(until)) sql.drop.run(String(name));
+    for (const { name, until } of rows) {
+      if (typeof until !== "number") continue;
+      if (until <= before) sql.drop.run(String(name));
+      else round.counted += 1;
+    }
+    round.name = String(rows.at(-1)?.["name"] ?? "");
+    if (rows.length === AT_ONCE) return;
+    most = round.counted + round.written;
+    round = { name: "", counted: 0, written: 0 };
   };
 
   return {
@@ -54,15 +60,17 @@ export function createMeters(
       for (const meter of put) {
         sql.put.run(storable(meter.name), JSON.stringify(meter), meter.until ?? null);
       }
-      if (most !== undefined) most += put.length;
+      most += put.length;
+      round.written += put.length;
     },
     purge() {
-      dropOld();
-      if (most !== undefined && most <= bounds.meters) return;
-      most = count();
+      look();
       if (most <= bounds.meters) return;
-      sql.dropSoonest.run(most - Math.floor(bounds.meters * (1 - FREE)));
-      most = count();
+      most = Number(sql.count.get()?.["meters"] ?? 0);
+      if (most <= bounds.meters) return;
+      const left = Math.floor(bounds.meters * (1 - FREE));
+      sql.dropSoonest.run(most - left);
+      most = left;
     },
   };
 }

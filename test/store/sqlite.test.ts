@@ -213,8 +213,10 @@ describe("the file", () => {
     db.exec("DELETE FROM turns WHERE lane = 'a'");
     db.close();
     assert.ok((await stat(home.file)).size > 4 * MIB);
-    const store = await home.open();
+    const { log, lines } = createRecorder();
+    const store = await home.open({ log });
     assert.ok((await stat(home.file)).size < MIB);
+    assert.deepEqual([lines.length, lines[0]?.level], [1, "info"]);
     assert.deepEqual(await store.history("b"), ["stays"]);
     const again = new DatabaseSync(home.file, { readOnly: true });
     assert.equal(again.prepare("PRAGMA auto_vacuum").get()?.["auto_vacuum"], 2);
