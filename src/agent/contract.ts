@@ -53,6 +53,8 @@ export interface Standing {
   readonly toolCallsPerTurn: number;
   /** Until the next day begins. */
   readonly secondsLeft: number;
+  /** Replies of the channel and the gateway that found no room today: those who asked heard nothing. */
+  readonly droppedToday: number;
 }
 
 /** One question to answer. */

@@ -2,7 +2,7 @@ import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Acceptance, Admission as StoreAdmission, StoredAnswer } from "../store/contract.ts";
 import type { Accounting } from "./accounts/accounting.ts";
-import type { Admission, Verdict } from "./admission.ts";
+import type { Admission, Triage, Verdict } from "./admission.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
@@ -26,7 +26,7 @@ export interface AcceptOptions<M> {
   readonly direct: DirectReplies;
   readonly dedupe: Dedupe<Known>;
   readonly ledger: Pick<Ledger<M>, "accept">;
-  readonly accounting: Pick<Accounting, "refused">;
+  readonly accounting: Pick<Accounting, "refused" | "prepare">;
   readonly clock: Clock;
   readonly log: Log;
   readonly write: (entry: Entry) => void;
@@ -47,14 +47,12 @@ const NOTHING = "Nothing to stop.";
 export function createAcceptance<M>(
   options: AcceptOptions<M>,
 ): (request: Request) => Promise<void> {
-  const { admission, direct } = options;
+  const { admission, direct, accounting } = options;
   const reject = createRejecting(options);
   const inMemory = createMemoryAcceptance(options, reject);
   const inStore = createStoreAcceptance(options, reject);
   const join = createJoin(options);
-  return async (request) => {
-    direct.seen(request);
-    const triage = admission.triage(request);
+  const handle = (request: Request, triage: Triage): Promise<void> | void => {
     switch (triage.to) {
       case "join":
         return join(request, triage.known);
@@ -63,9 +61,18 @@ export function createAcceptance<M>(
       case "reject":
         return reject.stranger(request, triage.failure);
       case "decide":
-        return request.durable ? inStore(request, triage.policy) : inMemory(request, triage.policy);
+        return (request.durable ? inStore : inMemory)(request, triage.policy);
     }
     return triage satisfies never;
+  };
+  return async (request) => {
+    direct.seen(request);
+    const triage = admission.triage(request);
+    const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
+    if (ready === undefined) return handle(request, triage);
+    // What its client has used is read first; meanwhile the same request may have come once more.
+    await ready;
+    return handle(request, admission.triage(request));
   };
 }
 

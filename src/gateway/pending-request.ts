@@ -134,6 +134,8 @@ export interface TurnOptions<M> {
   readonly ledger: Ledger<M>;
   readonly clock: Clock;
   readonly hold: Pick<Hold, "whileWaiting">;
+  /** Reads what the client has used, where that is not known. */
+  readonly prepare: Accounting["prepare"];
 }
 
 /**
@@ -192,6 +194,8 @@ async function outcomeOf<M>(
   const callOff = clock.after(turnTimeoutMs, () => leash.pull(failureOf("timeout"), GRACE_MS));
   try {
     if (leash.failure !== undefined) throw leash.failure;
+    const ready = options.prepare(pending.request);
+    if (ready !== undefined) await ready;
     const resumed = pending.claim === undefined ? [] : await begin(pending, pending.claim, ledger);
     const history = await ledger.history(conversationOf(pending.request));
     callOff();

@@ -137,6 +137,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     slots: options.maxParallelTurns || DEFAULT_TURNS,
     queued: limits.queued,
     allowanceOf: accounting.allowanceOf,
+    prepare: accounting.prepare,
     turnTimeoutMs: options.turnTimeoutMs,
     clock,
     ledger,

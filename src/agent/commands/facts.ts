@@ -187,6 +187,9 @@ function allowanceLines({ allowance }: Turn): readonly string[] {
   return [
     `Used today: ${used.join(", ")} (the next day begins in ${durationText(secondsLeft)})`,
     ...(limits.length > 0 ? [`Your limits: ${limits.join("; ")}`] : []),
+    ...(standing.droppedToday > 0
+      ? [`Dropped today: ${countText(standing.droppedToday, "reply")} that found no room`]
+      : []),
   ];
 }
 

@@ -80,5 +80,8 @@ function standingOf({ parties, cache, at }: AllowanceOptions, mostCalls: number)
     burst: limits.burst,
     toolCallsPerTurn: mostCalls,
     secondsLeft: secondsLeftOf(today, epoch),
+    droppedToday: parties
+      .map((party) => lookedUp(cache.find(party.name)?.days ?? [], today.day))
+      .reduce((sum, { refused }) => sum + (refused["dropped"] ?? 0), 0),
   };
 }
