@@ -137,6 +137,24 @@ describe("a fooled model that fetches", () => {
     }
   });
 
+  it("is not kept busy by a server that announces its answer without end", async () => {
+    await using server = await openRawServer((socket) =>
+      flood(socket, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000)),
+    );
+    const startedAt = performance.now();
+    assert.match(await fetcher().get(server.base), /^error: .*announces an answer again and again/);
+    assert.ok(performance.now() - startedAt < 5_000);
+  });
+
+  it("takes an answer that was announced as usual", async () => {
+    const announced = ["100 Continue", "102 Processing", "103 Early Hints", "103 Early Hints"];
+    const interim = announced.map((status) => `HTTP/1.1 ${status}\r\n\r\n`).join("");
+    await using server = await openRawServer((socket) => {
+      socket.end(`${interim}HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nhere it is`);
+    });
+    assert.match(await fetcher().get(server.base), /\n\nhere it is$/);
+  });
+
   it("cannot put lines of its own into a request", async () => {
     await using server = await openRawServer((socket) => {
       socket.end("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok");

@@ -1,4 +1,5 @@
 import { lookup as lookupAll } from "node:dns/promises";
+import type { ClientRequest } from "node:http";
 import { isIP } from "node:net";
 import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
@@ -42,6 +43,8 @@ const HEADERS = {
 /** Addresses of one name that are tried, one after the other, and milliseconds for each but the last. */
 const MAX_ADDRESSES = 4;
 const CONNECT_MS = 8_000;
+/** Answers of status 1xx before the one that counts (RFC 9110, 15.2); some servers send them without end. */
+const MAX_INTERIM = 16;
 /** Milliseconds that a name may take to resolve where a proxy will resolve it anyway. */
 const LOOKUP_MS = 3_000;
 
@@ -105,6 +108,7 @@ async function requestAt(
   const timer = isLast ? undefined : setTimeout(onAbort, CONNECT_MS);
   signal.addEventListener("abort", onAbort, { once: true });
   sent.on("error", reject);
+  boundInterim(sent);
   sent.on("response", (response) => {
     clearTimeout(timer);
     // Whoever reads the body hears of it too; where nobody does, it is no matter.
@@ -128,6 +132,14 @@ async function requestAt(
   } finally {
     clearTimeout(timer);
   }
+}
+
+function boundInterim(sent: ClientRequest): void {
+  let count = 0;
+  sent.on("information", () => {
+    count += 1;
+    if (count > MAX_INTERIM) sent.destroy(new Error("it announces an answer again and again"));
+  });
 }
 
 /** What cannot be resolved here is the proxy's affair; what can, and is not allowed, stays refused. */
