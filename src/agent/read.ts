@@ -16,3 +16,25 @@ export function listAt(value: unknown, key: string): readonly unknown[] {
   const found = at(value, key);
   return Array.isArray(found) ? found : [];
 }
+
+/** Levels of JSON from outside: what is nested deeper takes more than the stack to be written again. */
+const MAX_DEPTH = 1000;
+
+/** The value of a JSON text from outside. Throws where it is none, or is nested deeper than 1000 levels. */
+export function fromJson(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  // Each level takes two characters at the least.
+  if (text.length > 2 * MAX_DEPTH && isTooDeep(value)) throw new Error("it is nested too deeply");
+  return value;
+}
+
+function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= MAX_DEPTH; depth += 1) {
+    level = level.flatMap((one) =>
+      typeof one === "object" && one !== null ? Object.values(one) : [],
+    );
+    if (level.length === 0) return false;
+  }
+  return true;
+}

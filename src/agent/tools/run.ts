@@ -1,5 +1,6 @@
 import { nearestWord } from "../../base/spelling.ts";
 import type { ToolCall } from "../contract.ts";
+import { fromJson } from "../read.ts";
 import { beginningOf } from "../shorten.ts";
 import { TimeOver, within } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
@@ -54,7 +55,7 @@ function unknownTool(name: string, tools: readonly Tool[]): string {
 function parsedArguments(words: string): { value: unknown } | string {
   if (words.trim() === "") return { value: {} };
   try {
-    return { value: JSON.parse(words) };
+    return { value: fromJson(words) };
   } catch (error) {
     const why = error instanceof Error ? error.message : "unreadable";
     return bounded(`error: the arguments are no valid JSON (${why}): ${words.slice(0, 200)}`);

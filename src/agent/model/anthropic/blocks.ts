@@ -26,6 +26,9 @@ export interface BlockCollector {
   end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
 }
 
+/** Blocks of one answer: an empty one takes memory, too. */
+const MAX_BLOCKS = 1024;
+
 /** `by` is whose thinking the carrier holds. */
 export function createBlockCollector(by: string): BlockCollector {
   const { keep, text } = createTextKeeper();
@@ -44,6 +47,7 @@ export function createBlockCollector(by: string): BlockCollector {
       const draft = draftOf(block, (id, name) => calls.begin(id, name));
       if (draft === undefined) return "";
       drafts.set(index, draft);
+      if (drafts.size > MAX_BLOCKS) throw new ModelFault("oversized", "too many blocks");
       if (draft.type === "thinking") think(draft.thinking + draft.signature);
       if (draft.type === "redacted_thinking") think(draft.data);
       return draft.type === "text" ? keep(draft.text) : "";

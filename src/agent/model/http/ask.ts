@@ -79,9 +79,10 @@ async function* textOf(
   answer: AnswerBuilder,
   attempt: Attempt,
 ): AsyncGenerator<string, boolean> {
+  const { signal, moved } = attempt;
   let announced = false;
   try {
-    for await (const chunk of chunksOf(body, attempt.moved, () => answer.ended)) {
+    for await (const chunk of chunksOf(body, { signal, moved, isEnded: () => answer.ended })) {
       if (chunk === "done") {
         announced = true;
         continue;
@@ -90,11 +91,11 @@ async function* textOf(
       const text = answer.take(chunk.json);
       if (text !== "") yield text;
       if (chunk.whole) announced = true;
-      else if (answer.finished) attempt.moved(ENDING_MS);
+      else if (answer.finished) moved(ENDING_MS);
     }
   } catch (thrown) {
     const isOurs = thrown instanceof ModelFault && thrown.kind !== "silent";
-    if (isOurs || !answer.finished) throw faultOf(thrown, "broken_off", attempt.signal);
+    if (isOurs || !answer.finished) throw faultOf(thrown, "broken_off", signal);
   }
   return announced || answer.finished;
 }

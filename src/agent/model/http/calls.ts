@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { ToolCall } from "../../contract.ts";
+import { fromJson } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
 
 /** One tool call while it comes in. */
 export interface CallDraft {
-  id: string;
-  name: string;
-  /** Adds a piece of the arguments' JSON text, within the bound that all calls share. */
+  readonly id: string;
+  readonly name: string;
+  /** Sets what of these is not known yet, within the bound that all calls share. */
+  identify(id: string, name: string): void;
+  /** Adds a piece of the arguments' JSON text, within the same bound. */
   add(words: string): void;
 }
 
@@ -18,24 +21,34 @@ export interface CallDrafts {
 }
 
 const MAX_CALLS = 64;
-/** Characters of the arguments of all calls together. */
-const MAX_ARGUMENTS = 1024 * 1024;
+/** Characters of all calls together: their arguments, ids and names. */
+const MAX_CHARACTERS = 1024 * 1024;
 
 export function createCallDrafts(): CallDrafts {
   const drafts: (CallDraft & { readonly pieces: string[] })[] = [];
   let characters = 0;
+  const count = (words: string): string => {
+    characters += words.length;
+    if (characters <= MAX_CHARACTERS) return words;
+    throw new ModelFault("oversized", "the tool calls are too long");
+  };
   return {
     begin(id, name) {
       if (drafts.length >= MAX_CALLS) throw new ModelFault("oversized", "too many tool calls");
       const pieces: string[] = [];
-      const add = (words: string): void => {
-        characters += words.length;
-        if (characters > MAX_ARGUMENTS) {
-          throw new ModelFault("oversized", "the arguments of the tool calls are too long");
-        }
-        if (words !== "") pieces.push(words);
+      const draft = {
+        id: "",
+        name: "",
+        pieces,
+        identify(itsId: string, itsName: string) {
+          if (draft.id === "") draft.id = count(itsId);
+          if (draft.name === "") draft.name = count(itsName);
+        },
+        add(words: string) {
+          if (words !== "") pieces.push(count(words));
+        },
       };
-      const draft = { id, name, add, pieces };
+      draft.identify(id, name);
       drafts.push(draft);
       return draft;
     },
@@ -60,7 +73,7 @@ function ownId(): string {
 /** The arguments of an earlier call as an object; malformed ones, as models send them, as an empty one. */
 export function argumentsOf(words: string): object {
   try {
-    const value: unknown = JSON.parse(words);
+    const value = fromJson(words);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
   } catch {
     return {};

@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../read.ts";
+import { at, fromJson, listAt, textAt } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
 import type { FaultFacts, FaultKind } from "../fault.ts";
 import { isOverflow } from "./overflow.ts";
@@ -88,7 +88,7 @@ async function bodyOf(response: Response): Promise<string> {
 
 function jsonOf(words: string): unknown {
   try {
-    return JSON.parse(words);
+    return fromJson(words);
   } catch {
     return undefined;
   }

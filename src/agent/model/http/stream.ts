@@ -1,4 +1,6 @@
+import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
+import { fromJson } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
 
 /**
@@ -9,6 +11,13 @@ export type Chunk = { readonly json: unknown; readonly whole: boolean } | "done"
 
 /** Told of whatever arrives, comments too; with milliseconds where a shorter limit on silence holds. */
 export type Moved = (milliseconds?: number) => void;
+
+export interface ReadingOptions {
+  /** Ends the reading with its reason, also of a body that does not hear of it. */
+  readonly signal: AbortSignal;
+  readonly moved: Moved;
+  readonly isEnded: () => boolean;
+}
 
 /** Characters of one event. */
 const MAX_EVENT = 1024 * 1024;
@@ -27,25 +36,27 @@ const DRAIN_MS = 100;
  */
 export async function* chunksOf(
   body: ReadableStream<Uint8Array>,
-  moved: Moved,
-  isEnded: () => boolean,
+  { signal, moved, isEnded }: ReadingOptions,
 ): AsyncGenerator<Chunk> {
-  const text = boundedText(body, moved);
+  const breathe = createBreathing(signal);
+  const text = boundedText(body, moved, breathe);
   const first = await firstWords(text);
   if (first === undefined) return;
   if (first.startsWith("<")) throw new ModelFault("garbled", "the answer is an HTML page");
   if (/^[{[]/.test(first)) yield { json: await documentOf(first, text), whole: true };
-  else yield* eventsOf(first, text, { moved, isEnded });
+  else yield* eventsOf(first, text, { moved, isEnded, breathe });
 }
 
 async function* boundedText(
   body: ReadableStream<Uint8Array>,
   moved: Moved,
+  breathe: () => Promise<void>,
 ): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let bytes = 0;
   for await (const piece of body) {
     moved();
+    await breathe();
     bytes += piece.byteLength;
     if (bytes > MAX_STREAM) throw new ModelFault("oversized", "the stream does not end");
     yield decoder.decode(piece, { stream: true });
@@ -72,29 +83,47 @@ async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<
     pieces.push(piece);
   }
   try {
-    return JSON.parse(pieces.join(""));
+    return fromJson(pieces.join(""));
   } catch (cause) {
     throw new ModelFault("broken_off", "the answer is no whole JSON document", { cause });
   }
 }
 
-interface Reading {
-  readonly moved: Moved;
-  readonly isEnded: () => boolean;
+/** Milliseconds of work after which all else of the program has its turn. */
+const BREATH_MS = 10;
+
+/**
+ * Lets the event loop go on from time to time, and looks at the signal then: a server that sends faster than its events are taken
+ * leaves no gap in which anybody else would be heard.
+ */
+function createBreathing(signal: AbortSignal): () => Promise<void> {
+  let since = performance.now();
+  return async () => {
+    if (performance.now() - since < BREATH_MS) return;
+    await setImmediate();
+    signal.throwIfAborted();
+    since = performance.now();
+  };
+}
+
+interface Reading extends Omit<ReadingOptions, "signal"> {
+  readonly breathe: () => Promise<void>;
 }
 
 async function* eventsOf(
   first: string,
   rest: AsyncGenerator<string>,
-  { moved, isEnded }: Reading,
+  { moved, isEnded, breathe }: Reading,
 ): AsyncGenerator<Chunk> {
   const events = createEventReader();
   for (const data of events.take(first)) {
+    await breathe();
     yield chunkOf(data);
     if (data === DONE || isEnded()) return await drain(rest, moved);
   }
   for await (const piece of rest) {
     for (const data of events.take(piece)) {
+      await breathe();
       yield chunkOf(data);
       if (data === DONE || isEnded()) return await drain(rest, moved);
     }
@@ -129,7 +158,7 @@ function createEventReader(): { take(piece: string): string[] } {
 function chunkOf(data: string): Chunk {
   if (data === DONE) return "done";
   try {
-    return { json: JSON.parse(data), whole: false };
+    return { json: fromJson(data), whole: false };
   } catch (cause) {
     throw new ModelFault("garbled", "an event of the stream is no JSON", { cause });
   }

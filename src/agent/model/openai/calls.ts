@@ -33,8 +33,7 @@ export function createCallCollector(): CallCollector {
     take(delta) {
       for (const piece of listAt(delta, "tool_calls")) {
         const draft = draftFor(piece);
-        draft.id ||= textAt(piece, "id");
-        draft.name ||= textAt(at(piece, "function"), "name");
+        draft.identify(textAt(piece, "id"), textAt(at(piece, "function"), "name"));
         draft.add(argumentsOf(at(at(piece, "function"), "arguments")));
       }
     },

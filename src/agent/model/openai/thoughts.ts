@@ -11,24 +11,31 @@ const TAGS = [
   { open: "<thinking>", close: "</thinking>" },
 ];
 
+/** Blanks in front of an answer beyond which no tag is looked for: they are an answer of blanks. */
+const MAX_BLANKS = 4096;
+
 /**
  * Takes `<think>…</think>` (and `<thinking>`) off the beginning of an answer, in whatever pieces it
  * comes, with the blanks around it. A tag later in the text is the model's own words and stays.
  */
 export function createThoughtFilter(): ThoughtFilter {
   let take = begin;
-  let held = "";
+  /** What is held back: blanks, and behind them what may become a tag. */
+  let [blanks, held] = ["", ""];
   let close = "";
-  return { take: (piece) => take(piece), end: () => (take === begin ? held : "") };
+  return { take: (piece) => take(piece), end: () => (take === begin ? blanks + held : "") };
 
+  /** Looks at each blank once: nothing says that anything else will come. */
   function begin(piece: string): string {
-    held += piece;
-    const start = held.trimStart();
-    if (TAGS.some(({ open }) => open.startsWith(start))) return "";
+    const start = held === "" ? piece.trimStart() : held + piece;
+    if (held === "") blanks += piece.slice(0, piece.length - start.length);
+    held = start;
+    const isOpen = TAGS.some(({ open }) => open.startsWith(start));
+    if (isOpen && blanks.length <= MAX_BLANKS) return "";
     const tag = TAGS.find(({ open }) => start.startsWith(open));
-    if (tag === undefined) {
+    if (tag === undefined || blanks.length > MAX_BLANKS) {
       take = pass;
-      return held;
+      return blanks + start;
     }
     take = think;
     close = tag.close;
