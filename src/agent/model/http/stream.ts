@@ -90,7 +90,7 @@ async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<
 }
 
 /** Milliseconds of work after which all else of the program has its turn. */
-const BREATH_MS = 10;
+const BREATH_MS = 2;
 
 /**
  * Lets the event loop go on from time to time, and looks at the signal then: a server that sends faster than its events are taken
