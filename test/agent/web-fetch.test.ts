@@ -5,6 +5,7 @@ import { brotliCompressSync, gzipSync } from "node:zlib";
 import { at } from "../../src/agent/read.ts";
 import { createWebFetch } from "../../src/agent/tools/web-fetch.ts";
 import type { WebFetchOptions } from "../../src/agent/tools/web-fetch.ts";
+import { createByteBudget, readBody } from "../../src/agent/tools/web/body.ts";
 import { createHost } from "../../src/base/host.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { WebSettings } from "../../src/config/contract.ts";
@@ -25,6 +26,11 @@ function fetcher(
   });
   return (url: string, more: object = {}, signal = new AbortController().signal) =>
     tool.run({ url, ...more }, callFacts(signal));
+}
+
+async function* thirtyBytes() {
+  yield new Uint8Array(15);
+  yield new Uint8Array(15);
 }
 
 describe("a page that is fetched", () => {
@@ -170,6 +176,30 @@ describe("a page that does not end well", () => {
       response.write("some words", () => setTimeout(() => response.destroy(), 50));
     });
     assert.match(await fetcher()(broken.base), /broke off.*some words$/s);
+  });
+
+  it("is cut where all that are read meanwhile take too much, and whole when those are through", async () => {
+    const budget = createByteBudget(100);
+    const { signal } = new AbortController();
+    const rest = Promise.withResolvers<void>();
+    const read = (body: AsyncIterable<Uint8Array>) => {
+      const answer = { status: 200, header: () => "", body, close: () => {} };
+      return readBody(answer, { most: 1000, budget, signal });
+    };
+    const begun = Promise.withResolvers<void>();
+    async function* slow() {
+      yield new Uint8Array(80);
+      begun.resolve();
+      await rest.promise;
+    }
+    const first = read(slow());
+    await begun.promise;
+    const second = await read(thirtyBytes());
+    assert.deepEqual([second.bytes.length, second.cut], [15, "crowded"]);
+    rest.resolve();
+    assert.equal((await first).bytes.length, 80);
+    const third = await read(thirtyBytes());
+    assert.deepEqual([third.bytes.length, third.cut], [30, undefined]);
   });
 
   it("has no headers in time, or none at all", async () => {

@@ -7,6 +7,7 @@ import { beginningOf } from "../shorten.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { createAllowance } from "./web/addresses.ts";
+import { createByteBudget } from "./web/body.ts";
 import type { Body } from "./web/body.ts";
 import { textOf } from "./web/charset.ts";
 import { HELD_BACK } from "./web/leak.ts";
@@ -37,6 +38,8 @@ const LOOKED_AT = 4 * MAX_CHARACTERS;
 /** Room for what stands above the text, and for the word that it was cut. */
 const HEADER_CHARACTERS = 5_000;
 const DEFAULT_BYTES = 10_485_760;
+/** Bytes of all pages that are read at the same time, where one alone may not be larger. */
+const BYTES_OF_ALL = 64 * 2 ** 20;
 const MAX_URL = 8_000;
 
 const input = v.object({
@@ -88,9 +91,10 @@ function createLoad({ settings, lookup, milliseconds = FETCH_MS }: WebFetchOptio
   const hasProxy = settings.proxy.trim() !== "";
   const isAllowed = createAllowance(settings.private_host_whitelist);
   const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
+  const budget = createByteBudget(Math.max(BYTES_OF_ALL, 2 * most));
   return (url: URL, proxied: Fetch, signal: AbortSignal): Promise<Page> => {
     const ways = { ...(hasProxy && { proxied }), ...(lookup && { lookup }) };
-    return fetchPage(url, { isAllowed, signal, most, milliseconds, ...ways });
+    return fetchPage(url, { isAllowed, signal, most, budget, milliseconds, ...ways });
   };
 }
 
@@ -117,6 +121,7 @@ function wordsFor(error: unknown): string {
 
 const CUTS = {
   "too large": "the page is larger than what is read of one, and was cut",
+  crowded: "too many pages are read at the moment for more of this one",
   slow: "the page came too slowly, and this is what came",
   "broken off": "the connection broke off, and this is what came",
 } as const;

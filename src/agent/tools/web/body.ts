@@ -6,17 +6,46 @@ import type { Answer } from "./request.ts";
 export interface Body {
   readonly bytes: Uint8Array;
   /** Why it is not whole. */
-  readonly cut?: "too large" | "slow" | "broken off";
+  readonly cut?: "too large" | "crowded" | "slow" | "broken off";
+}
+
+/** Bytes that all bodies may take together while they are read. */
+export interface ByteBudget {
+  /** Whether so many more are left; then they are taken. */
+  take(bytes: number): boolean;
+  giveBack(bytes: number): void;
+}
+
+export interface ReadOptions {
+  /** Bytes of one body. */
+  readonly most: number;
+  readonly budget: ByteBudget;
+  readonly signal: AbortSignal;
+}
+
+export function createByteBudget(most: number): ByteBudget {
+  let taken = 0;
+  return {
+    take(bytes) {
+      if (taken + bytes > most) return false;
+      taken += bytes;
+      return true;
+    },
+    giveBack(bytes) {
+      taken -= bytes;
+    },
+  };
 }
 
 /** Encodings one over another that are undone; more is nothing but a trap. */
 const MAX_ENCODINGS = 2;
 
 /**
- * Reads a body as it comes, decompressed, up to `most` bytes; where the signal is aborted, or the
- * connection breaks off, what had come. Throws for an encoding that is not known.
+ * Reads a body as it comes, decompressed, up to `most` bytes; where the budget is used up, the signal is
+ * aborted, or the connection breaks off, what had come. Throws for an encoding that is not known.
  */
-export async function readBody(answer: Answer, most: number, signal: AbortSignal): Promise<Body> {
+export async function readBody(answer: Answer, options: ReadOptions): Promise<Body> {
+  const { most, signal } = options;
   const names = answer
     .header("content-encoding")
     .toLowerCase()
@@ -36,7 +65,7 @@ export async function readBody(answer: Answer, most: number, signal: AbortSignal
   const onAbort = (): void => void streams.at(-1)?.destroy();
   signal.addEventListener("abort", onAbort, { once: true });
   try {
-    return await collected(streams.at(-1) ?? source, most, signal);
+    return await collected(streams.at(-1) ?? source, options);
   } finally {
     signal.removeEventListener("abort", onAbort);
     for (const stream of streams) stream.on("error", () => {}).destroy();
@@ -53,14 +82,19 @@ async function* bounded(body: AsyncIterable<Uint8Array>, most: number) {
   }
 }
 
-async function collected(stream: Readable, most: number, signal: AbortSignal): Promise<Body> {
+async function collected(stream: Readable, { most, budget, signal }: ReadOptions): Promise<Body> {
   const chunks: Uint8Array[] = [];
-  let length = 0;
+  let [length, taken] = [0, 0];
   let cut: Body["cut"];
   try {
     for await (const chunk of stream) {
       const bytes: unknown = chunk;
       if (!(bytes instanceof Uint8Array)) continue;
+      if (!budget.take(bytes.length)) {
+        cut = "crowded";
+        break;
+      }
+      taken += bytes.length;
       chunks.push(bytes.subarray(0, most - length));
       length += bytes.length;
       if (length > most) {
@@ -71,6 +105,8 @@ async function collected(stream: Readable, most: number, signal: AbortSignal): P
   } catch (error) {
     if (chunks.length === 0 && !signal.aborted) throw error;
     cut = "broken off";
+  } finally {
+    budget.giveBack(taken);
   }
   if (signal.aborted) cut = "slow";
   const bytes = Buffer.concat(chunks);

@@ -1,5 +1,5 @@
 import { readBody } from "./body.ts";
-import type { Body } from "./body.ts";
+import type { Body, ByteBudget } from "./body.ts";
 import { startLimit } from "./deadline.ts";
 import { assertFetchable } from "./fetchable.ts";
 import { request } from "./request.ts";
@@ -21,6 +21,8 @@ export interface Page {
 export interface PageOptions extends RequestOptions {
   /** Bytes of a body that are read. */
   readonly most: number;
+  /** Of this body and all others that are read meanwhile. */
+  readonly budget: ByteBudget;
   /** In all, from the first name to resolve to the last byte. */
   readonly milliseconds: number;
 }
@@ -68,7 +70,7 @@ function nextUrl(location: string, base: URL): URL {
   return url;
 }
 
-async function pageOf(url: URL, answer: Answer, { most, signal }: PageOptions): Promise<Page> {
+async function pageOf(url: URL, answer: Answer, options: PageOptions): Promise<Page> {
   const { status, header } = answer;
   const page = {
     url,
@@ -77,7 +79,7 @@ async function pageOf(url: URL, answer: Answer, { most, signal }: PageOptions): 
     length: header("content-length"),
   };
   if (!isText(page.type)) return page;
-  return { ...page, body: await readBody(answer, most, signal) };
+  return { ...page, body: await readBody(answer, options) };
 }
 
 /** Types whose bodies are text; no type may be text, too. */
