@@ -42,6 +42,7 @@ export function createProtocolChooser({ wanted, connect, ...rest }: ProtocolChoi
       const session = await connect(5);
       known = 5;
       spoke5 = true;
+      isGuess = false;
       return session;
     } catch (error) {
       isGuess = isUnanswered(error) && !spoke5;

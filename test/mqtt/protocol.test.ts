@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { openBroker } from "../../src/mqtt/broker.ts";
 import { answering, openTestChannel, openTestDevice } from "../support/channel.ts";
-import { fakeBroker, polite } from "../support/packets.ts";
+import { field } from "../support/hostile-broker.ts";
+import { fakeBroker, polite, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const REQUEST = "/picoclaw/edge/c1/request";
@@ -48,5 +49,91 @@ describe("the protocol `auto`", () => {
     await until("a third connection", () => broker.connections() === 3);
     await until("ready again", () => asked.channel.problem() === undefined);
     assert.deepEqual(versions, [5, 4, 4]);
+  });
+
+  it("falls back where a broker leaves MQTT 5 unanswered", async () => {
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type !== 1 || packet.version !== 5) polite(packet, socket);
+    });
+    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 100 });
+    assert.equal((await asked.ready()).protocol, 4);
+    assert.equal(broker.connections(), 2);
+  });
+
+  it("tells of a broker that answers neither, and remembers nothing of it", async () => {
+    const versions: number[] = [];
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type === 1) versions.push(packet.version);
+      if (versions.length > 4) politeOn5(packet, socket);
+    });
+    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 100, reconnectMs: 20 });
+    await until(
+      "it is told",
+      () => asked.channel.problem()?.message === "the broker did not answer",
+    );
+    assert.match(asked.channel.problem()?.why ?? "", /0\.1 s, neither on MQTT 5 nor on 3\.1\.1/);
+    assert.equal((await asked.ready()).protocol, 5);
+    assert.deepEqual(versions, [5, 4, 5, 4, 5]);
+  });
+
+  it("asks for MQTT 5 anew after a guess, once an attempt fails: the network may have been slow", async () => {
+    const versions: number[] = [];
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type === 1) versions.push(packet.version);
+      const [, , third] = versions;
+      if (versions.length === 1 || (versions.length === 3 && packet.type === 1)) return;
+      if (packet.version === 5 || third !== undefined) politeOn5(packet, socket);
+      else polite(packet, socket);
+      if (packet.type === 8 && third === undefined) setTimeout(() => socket.destroy(), 20);
+    });
+    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 100, reconnectMs: 20 });
+    await until("MQTT 5 after all", () => versions.length === 4);
+    await until("ready", () => asked.channel.problem() === undefined);
+    assert.deepEqual(versions, [5, 4, 4, 5]);
+  });
+
+  it("does not fall back on a broker that spoke MQTT 5 before and is silent for a while", async () => {
+    const versions: number[] = [];
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type === 1) versions.push(packet.version);
+      if (versions.length === 2) return;
+      politeOn5(packet, socket);
+      if (packet.type === 8 && versions.length === 1) setTimeout(() => socket.destroy(), 20);
+    });
+    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 100, reconnectMs: 20 });
+    await until("connected again", () => versions.length === 3);
+    await asked.ready();
+    assert.deepEqual(versions, [5, 5, 5]);
+  });
+});
+
+describe("a connection that comes to nothing", () => {
+  for (const protocol_version of ["auto", 5, 4] as const) {
+    it(`because the broker hangs up without a word names the credentials, on ${protocol_version}`, async () => {
+      await using broker = await fakeBroker((packet, socket) => {
+        if (packet.type === 1) socket.end();
+      });
+      const settings = { protocol_version };
+      await using asked = openTestChannel(broker.url, { settings, reconnectMs: 20 });
+      await until("told", () => asked.log.text().includes("again_in_s"));
+      const problem = asked.channel.problem();
+      assert.match(problem?.message ?? "", /closed the connection before it answered/);
+      assert.match(problem?.remedy ?? "", /username and password/);
+    });
+  }
+
+  it("because of what the client library does not take is no word of the broker's", async () => {
+    await using broker = await fakeBroker((packet, socket) => {
+      politeOn5(packet, socket);
+      // A PUBLISH with Topic Alias 1, where none was allowed (MQTT 5 section 3.3.2.3.4).
+      if (packet.type === 8) {
+        const body = Buffer.concat([field("a"), Buffer.from([3, 0x23, 0, 1]), Buffer.from("x")]);
+        socket.write(Buffer.concat([Buffer.from([0x30, body.length]), body]));
+      }
+    });
+    await using asked = openTestChannel(broker.url, { reconnectMs: 20 });
+    await until("told", () => asked.log.text().includes("again_in_s"));
+    assert.match(asked.log.text(), /the broker broke the MQTT protocol/);
+    assert.doesNotMatch(asked.log.text(), /reason code|refused/);
   });
 });
