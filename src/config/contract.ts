@@ -217,6 +217,8 @@ export interface MqttSettings {
   readonly max_payload_bytes: number;
   /** Seconds for which the broker keeps requests while we are away, from QoS 1 on. */
   readonly session_expiry_secs: number;
+  /** Seconds between two looks whether the broker delivers what it acknowledges; 0 is none. */
+  readonly probe_secs: number;
   readonly limits: Limits & { readonly total: Limits };
 }
 

@@ -71,6 +71,7 @@ export const MQTT_SETTINGS = {
   max_payload_bytes: or(integer(1, MAX_PACKET), 262_144),
   /** MQTT 5 section 3.1.2.11.2: four bytes, of which the largest means for ever. */
   session_expiry_secs: or(integer(0, 4_294_967_295), 3600),
+  probe_secs: or(integer(0, 86_400), 60),
   limits: orEmpty(section(LIMITS)),
 };
 

@@ -20,7 +20,7 @@ const UNSAFE = /[\s\p{C}"'`\\%$&<>{}#+,;]/u;
 
 /**
  * An access list for the broker: a device may publish its own requests and read its own responses, the
- * gateway's user does the reverse for all, everyone may read status and info, and nothing else is allowed.
+ * gateway's user does the reverse for all, everyone, the gateway too, may read status and info, and nothing else is allowed.
  * The gateway knows a client by its topic alone, so the broker must hold the two together. Throws a
  * `Failure` of code `config` for names that the broker's format could misread.
  */
@@ -181,6 +181,7 @@ ${head.map((text) => `  ${text}`).join("\n")}
     permission(`${root}/+/request`, "SUBSCRIBE", "ALL"),
     permission(`${root}/+/response`, "PUBLISH", "NOT_RETAINED"),
     ...seen.map((topic) => permission(topic, "PUBLISH", "RETAINED")),
+    permission(`${root}/status`, "SUBSCRIBE", "ALL"),
   )}${role(
     "picoclaw-device",
     permission(`${own}/request`, "PUBLISH", "NOT_RETAINED"),

@@ -12,6 +12,7 @@ import {
 } from "./connection.ts";
 import { packetLimit } from "./packet-rules.ts";
 import { createPresence } from "./presence.ts";
+import { createProbe } from "./probe.ts";
 import { createReceiver, replyAddressAgain } from "./receive.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "./topics.ts";
 
@@ -40,7 +41,7 @@ export type Asker = Pick<ChannelRequest, "client" | "address" | "id" | "expiresA
 /** The agent's side of one mqtt channel. */
 export interface Channel {
   readonly name: string;
-  /** Undefined while connected and subscribed, else why not. */
+  /** Undefined while connected, subscribed and known to deliver, else why not. */
   readonly problem: () => Failure | undefined;
   /** Resolves at the first subscription; rejects when refused for good or aborted. */
   ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5 }>;
@@ -88,48 +89,59 @@ export function openChannel(options: ChannelOptions): Channel {
   const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
   const receive = createReceiver(options, address, () => connection);
   const presence = createPresence(options, address);
-  const rises = createRises();
+  const tagged = taggedLog(log, channel.name);
+  const { qos, max_message_bytes: maxMessageBytes } = settings;
+  const seconds = quiet ? 0 : settings.probe_secs;
+  const probe = createProbe({ topic: statusTopic(address), qos, seconds, log: tagged });
+  const tellConnected = createConnectedLog(tagged, settings.broker);
   const connection: Connection = openConnection({
-    address: dialAddressOf(settings),
-    settings,
-    clientId: clientIdFor(options, quiet),
-    ...(settings.qos > 0 && !quiet && { away: awayFor(options) }),
-    connectTimeoutMs: options.connectTimeoutMs,
-    reconnectMs: options.reconnectMs ?? RECONNECT_MS,
-    maximumPacketBytes: packetLimit(settings.max_payload_bytes),
-    shortens: true,
-    log: taggedLog(log, channel.name),
-    onMessage: receive,
+    ...lineOf(options, address, quiet),
+    log: tagged,
+    onMessage(message) {
+      const until = receive(message);
+      probe.heard(message, until);
+      return until;
+    },
     async onSession(session) {
-      await session.subscribe([requestFilter(address)], settings.qos);
+      await session.subscribe([requestFilter(address)], qos);
       if (!quiet) await presence.online(session);
-      const { protocol } = session;
-      log[rises() ? "info" : "debug"]("connected", {
-        channel: channel.name,
-        broker: settings.broker,
-        mqtt: protocol,
-      });
+      tellConnected(session.protocol);
+      probe.watch(session);
     },
     onLoss(failure) {
       presence.stop();
       options.onProblem?.(failure);
     },
-    ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
   });
   return {
     name: channel.name,
-    problem: connection.problem,
+    problem: () => connection.problem() ?? probe.problem(),
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
     replyTo(asker) {
       const to = replyAddressAgain(address, asker);
-      const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
-      return to && createReply(connection, to, limits);
+      return to && createReply(connection, to, { qos, maxMessageBytes });
     },
     close: () => {
       presence.stop();
       return connection.close(quiet ? undefined : presence.offline);
     },
+  };
+}
+
+/** What stays the same from connection to connection. */
+function lineOf(options: ChannelOptions, address: AgentAddress, quiet: boolean) {
+  const { settings } = options.channel;
+  return {
+    address: dialAddressOf(settings),
+    settings,
+    clientId: clientIdFor(options, quiet),
+    connectTimeoutMs: options.connectTimeoutMs,
+    reconnectMs: options.reconnectMs ?? RECONNECT_MS,
+    maximumPacketBytes: packetLimit(settings.max_payload_bytes),
+    shortens: true,
+    ...(settings.qos > 0 && !quiet && { away: awayFor(options) }),
+    ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
   };
 }
 
@@ -149,15 +161,15 @@ function awayFor({ channel, clientId }: ChannelOptions): ConnectionOptions["away
 
 const CALM_MS = 60_000;
 
-/** Whether another connection is worth a line: not where they come and go all the time. */
-function createRises(): () => boolean {
+/** Another connection is not worth a line where they come and go all the time. */
+function createConnectedLog(log: Log, broker: string): (mqtt: 4 | 5) => void {
   let last = Number.NEGATIVE_INFINITY;
   let times = 0;
-  return () => {
+  return (mqtt) => {
     const now = performance.now();
     times = now - last > CALM_MS ? 1 : times + 1;
     last = now;
-    return isTold(times);
+    log[isTold(times) ? "info" : "debug"]("connected", { broker, mqtt });
   };
 }
 

@@ -32,6 +32,7 @@ describe("settings of a channel of type mqtt", () => {
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,
+      probe_secs: 60,
       limits: {
         requests_per_minute: 120,
         burst: 60,
@@ -79,6 +80,8 @@ describe("settings of a channel of type mqtt", () => {
     ["max_payload_bytes", 1, 1],
     ["session_expiry_secs", 0, 0],
     ["session_expiry_secs", 4_294_967_295, 4_294_967_295],
+    ["probe_secs", 0, 0],
+    ["probe_secs", 86_400, 86_400],
     ["streaming", { enabled: false }, { enabled: false, interval_ms: 250 }],
     ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0 }],
   ];
@@ -123,6 +126,8 @@ describe("settings of a channel of type mqtt", () => {
     ["max_payload_bytes", 0, /from 1/],
     ["session_expiry_secs", 4_294_967_296, /up to|to 4294967295/],
     ["session_expiry_secs", -1, /from 0/],
+    ["probe_secs", 86_401, /to 86400/],
+    ["probe_secs", -1, /from 0/],
     ["streaming", { interval_ms: -1 }, /interval_ms/],
     ["streaming", true, /streaming: found a boolean/],
     ["limits", { burst: -1 }, /limits\.burst/],

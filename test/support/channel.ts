@@ -43,6 +43,7 @@ export function channelFor(broker: string, settings: Partial<MqttSettings> = {})
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,
+      probe_secs: 0,
       limits: { ...NO_LIMITS, total: NO_LIMITS },
       ...settings,
     },
