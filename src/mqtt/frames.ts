@@ -176,8 +176,8 @@ function shortenBody(
   if (!head.isWhole()) return undefined;
   const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const end = head.bytes().length + (head.propertyBytes() ?? Number.POSITIVE_INFINITY);
-  // Without its properties the rest of the packet is a payload that is too large whatever it holds.
-  const start = end < kept ? head.bytes() : head.bare();
+  // What is left of the payload must still be too large for a request. So is the rest without properties.
+  const start = end <= kept / 2 ? head.bytes() : head.bare();
   if (start.length >= kept) return `a PUBLISH whose topic has ${start.length} bytes`;
   const rest = length - head.bytes().length;
   const pass = Math.min(kept - start.length, rest) - 1;

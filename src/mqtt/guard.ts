@@ -19,8 +19,10 @@ export type GuardOptions = PacketRules & {
 };
 
 const PACKET_MS = 60_000;
-/** Acknowledgements in a second: each answers something of ours, and we never send so much. */
+/** Acknowledgements in a second: each answers something of ours, and we never send so much in the long run. */
 const MOST_SMALL = 20_000;
+/** What may come at once: PUBREL or PUBCOMP for all that can be in flight (MQTT 5 section 2.2.1). */
+const SMALL_AT_ONCE = 65_535;
 /** A link that carries less than this for so long is none that a packet gets through on. */
 const LEAST_BYTES_PER_MS = 4;
 
@@ -132,12 +134,9 @@ function createFloodGauge(): (small: number) => boolean {
   let since = performance.now();
   return (small) => {
     const now = performance.now();
-    if (now - since > 1000) {
-      counted = 0;
-      since = now;
-    }
-    counted += small;
-    return counted > MOST_SMALL;
+    counted = Math.max(0, counted - ((now - since) / 1000) * MOST_SMALL) + small;
+    since = now;
+    return counted > MOST_SMALL + SMALL_AT_ONCE;
   };
 }
 

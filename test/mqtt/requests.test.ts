@@ -110,6 +110,39 @@ describe("what is no request", () => {
   });
 });
 
+describe("a request of more than a mebibyte", () => {
+  const huge = "x".repeat(1_500_000);
+  const rpc = {
+    correlationData: Buffer.from("7"),
+    responseTopic: "/picoclaw/edge/c1/rpc",
+  };
+  const userProperties = { of: Array.from({ length: 90 }, () => "v".repeat(20_000)) };
+  const cases: readonly (readonly [string, 4 | 5, string, object, string])[] = [
+    ["on MQTT 3.1.1", 4, huge, {}, RESPONSE],
+    ["on MQTT 5", 5, huge, rpc, rpc.responseTopic],
+    ["whose user properties alone are more", 5, "hi", { ...rpc, userProperties }, RESPONSE],
+    ["of ten", 5, huge.repeat(7), rpc, rpc.responseTopic],
+  ];
+  for (const [name, protocol_version, text, properties, topic] of cases) {
+    it(`hears that it is too large: ${name}`, needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, {
+        settings: { qos: 1, protocol_version, plain_text: true },
+        onRequest: reject,
+      });
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, topic);
+      await device.client.publishAsync(REQUEST, text, { qos: 1, properties });
+      const { payload } = await device.message();
+      assert.equal(decodePart(Buffer.from(payload))?.error?.code, "too_large");
+      await device.client.publishAsync(REQUEST, "a small one", { qos: 1 });
+      assert.equal((await asked.request(1)).text, "a small one");
+      assert.equal(asked.requests.length, 2);
+      assert.equal(broker.log().split("New client connected").length - 1, 2);
+    });
+  }
+});
+
 describe("a request whose answer would be all envelope", () => {
   const cases: readonly (readonly [string, object, object, string | undefined, number])[] = [
     ["an id of control characters", { id: "\u0001".repeat(128) }, {}, undefined, 1],

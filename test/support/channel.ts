@@ -89,13 +89,15 @@ export interface TestChannel extends AsyncDisposable {
 type TestChannelOptions = Partial<Omit<ChannelOptions, "channel" | "log" | "onRequest">> & {
   readonly onRequest?: (request: ChannelRequest) => Promise<void> | void;
   readonly settings?: Partial<MqttSettings>;
+  /** Keeps no requests. */
+  readonly discards?: boolean;
 };
 
 /** A channel that keeps its requests, or, where told, does what it is told with them. */
 export function openTestChannel(broker: string, options: TestChannelOptions = {}): TestChannel {
   const requests: ChannelRequest[] = [];
   const log = readableLog();
-  const { settings, ...rest } = options;
+  const { settings, discards = false, ...rest } = options;
   const channel = openChannel({
     connectTimeoutMs: 5_000,
     info: { version: "0.0.0-test", instance: "here" },
@@ -103,7 +105,7 @@ export function openTestChannel(broker: string, options: TestChannelOptions = {}
     channel: channelFor(broker, settings),
     log,
     onRequest(request) {
-      requests.push(request);
+      if (!discards) requests.push(request);
       return options.onRequest?.(request) ?? Promise.resolve();
     },
   });
