@@ -17,12 +17,12 @@ spawnSync(process.execPath, [build, "--faults"], { stdio: "inherit" });
 process.env["PICOCLAW_UNDER_TEST"] = "faults";
 
 console.log(`seed ${seed}, ${values.minutes} minutes`);
-const { violations, requests, turns, faults } = await rideOut({
+const { violations, requests, rejected, turns, faults } = await rideOut({
   seed,
   seconds,
   tell: (line) => console.log(`${new Date().toTimeString().slice(0, 8)} ${line}`),
 });
-console.log(`${requests} requests, ${turns} turns`);
+console.log(`${requests} requests, ${rejected} rejected, ${turns} turns`);
 for (const [name, count] of Object.entries(faults)) console.log(`${count} × ${name}`);
 for (const violation of violations) console.log(`BROKEN ${violation}`);
 console.log(`${violations.length} promises broken (seed ${seed})`);

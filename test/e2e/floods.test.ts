@@ -36,7 +36,7 @@ const FLOODS: readonly (readonly [name: string, flood: FloodCase, mebibytes: num
   ["200 at QoS 0", { count: 200, qos: 0, version: 5, broker: "default" }, 40],
   ["200 at QoS 0", { count: 200, qos: 0, version: 4, broker: "default" }, 40],
   ["300 at QoS 1", { count: 300, qos: 1, version: 4, broker: "embedded" }, 60],
-  ["100 at QoS 2", { count: 100, qos: 2, version: 4, broker: "embedded" }, 60],
+  ["600 at QoS 2", { count: 600, qos: 2, version: 4, broker: "embedded" }, 60],
 ];
 
 describe("a flood of one client ends, request by request, and nobody else waits for it", () => {

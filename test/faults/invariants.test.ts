@@ -67,6 +67,36 @@ describe("the invariants", () => {
     ],
     ["busy, and the answer later", { heard: [part("1", { text: "", error: "busy" }), part("1")] }],
     [
+      "busy alone, where it may end a request",
+      { mayBeRejected: true, heard: [part("1", { text: "", error: "busy" })], turns: [] },
+    ],
+    [
+      "a rejection for good, again after a loss",
+      {
+        mayBeRejected: true,
+        heard: [1, 2].map(() => part("1", { text: "", error: "rate_limited", isForGood: true })),
+        turns: [],
+      },
+    ],
+    [
+      "an answer behind one that was rejected first and came later",
+      {
+        asked: [asked("1"), asked("2")],
+        heard: [part("1", { text: "", error: "busy" }), part("2"), part("1")],
+      },
+    ],
+    [
+      "an answer whose middle a device missed while it was away, and that came again",
+      {
+        absences: [{ client: "a", from: 5, to: 20 }],
+        heard: [
+          part("1", { text: "to ", done: false, when: 1 }),
+          part("1", { text: "1", seq: 2, when: 21 }),
+          part("1", { when: 22 }),
+        ],
+      },
+    ],
+    [
       "a request that nobody acknowledged",
       { asked: [{ ...asked("1"), isAcknowledged: false }], heard: [] },
     ],
@@ -89,6 +119,31 @@ describe("the invariants", () => {
   const bad: [string, Partial<History>, RegExp][] = [
     ["a request without an answer", { heard: [] }, /no final answer/],
     ["busy alone", { heard: [part("1", { text: "", error: "busy" })] }, /no final answer/],
+    [
+      "busy, and the answer all the same where it was for good",
+      {
+        mayBeRejected: true,
+        heard: [part("1", { text: "", error: "busy", isForGood: true }), part("1")],
+      },
+      /2 different answers/,
+    ],
+    [
+      "a rejection of what was run",
+      { mayBeRejected: true, heard: [part("1", { text: "", error: "busy" })] },
+      /no final answer/,
+    ],
+    ["silence where rejections are allowed", { mayBeRejected: true, heard: [] }, /no final answer/],
+    [
+      "an answer that a device missed the middle of, and that did not come again",
+      {
+        absences: [{ client: "a", from: 5, to: 20 }],
+        heard: [
+          part("1", { text: "to ", done: false, when: 1 }),
+          part("1", { text: "1", seq: 2, when: 21 }),
+        ],
+      },
+      /no final answer/,
+    ],
     ["an answer without an end", { heard: [part("1", { done: false })] }, /no final answer/],
     [
       "two different answers",

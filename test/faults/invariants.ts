@@ -10,6 +10,16 @@ export interface History {
   readonly stops?: readonly number[];
   /** While it was frozen: what the model had sent was not read yet. */
   readonly freezes?: readonly { readonly from: number; readonly to: number }[];
+  /** While a client had no subscription: what it missed of a stream then is its own. */
+  readonly absences?: readonly Absence[];
+  /** Whether a rejection ends a request, as limits make it; else every request has to be answered. */
+  readonly mayBeRejected?: boolean;
+}
+
+export interface Absence {
+  readonly client: string;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** One request, in the order in which its client published them. */
@@ -31,6 +41,8 @@ export interface Heard {
   readonly text: string;
   readonly done: boolean;
   readonly error?: string;
+  /** Whether the error leaves no answer to be waited for: it does not say when to ask again. */
+  readonly isForGood?: boolean;
   readonly when?: number;
 }
 
@@ -63,71 +75,112 @@ interface Answer {
 
 /** What cuts a turn as often makes the gateway give it up, with the error `internal`. */
 const ATTEMPTS = 3;
-/** Told instead of an answer, which may still come. */
-const NOT_YET = new Set(["busy", "rate_limited"]);
+/** Told instead of an answer, which may still come unless it is for good. */
+const REJECTIONS = new Set(["busy", "rate_limited"]);
 
-function answerViolations({ asked, heard, kills }: History): string[] {
+function answerViolations(history: History): string[] {
+  const { asked, turns } = history;
+  const hearing = hearingOf(history);
+  const ran = new Set(turns.map(nameOf));
   return asked
     .filter(({ isAcknowledged }) => isAcknowledged)
     .flatMap((request) => {
-      const { answers, broken } = answersTo(request, heard);
-      return broken
-        .concat(wrongIn(answers, request, kills))
-        .map((what) => `${nameOf(request)}: ${what}`);
+      const { answers, rejections, broken } = hearing(request);
+      const isRejected = answers.every(({ error }) => isRejection(error)) && rejections > 0;
+      if (history.mayBeRejected && isRejected && !ran.has(nameOf(request))) return broken;
+      return broken.concat(wrongIn(answers, request, history.kills));
     });
 }
 
-function nameOf({ client, id }: Asked): string {
+const isRejection = (error?: string): boolean => REJECTIONS.has(error ?? "");
+
+function nameOf({ client, id }: { readonly client: string; readonly id: string }): string {
   return `${client} ${id}`;
 }
 
-function wrongIn(
-  answers: readonly Answer[],
-  { expected, from = 0 }: Asked,
-  kills: readonly number[],
-): string[] {
+function wrongIn(answers: readonly Answer[], request: Asked, kills: readonly number[]): string[] {
+  const { expected, from = 0 } = request;
+  const tell = (what: string): string[] => [`${nameOf(request)}: ${what}`];
   const [first] = answers;
-  if (first === undefined) return ["no final answer"];
+  if (first === undefined) return tell("no final answer");
   const others = answers.filter(({ text, error }) => text !== first.text || error !== first.error);
-  if (others.length > 0) return [`${others.length + 1} different answers`];
+  if (others.length > 0) return tell(`${others.length + 1} different answers`);
   const { when = 0 } = first;
   const cuts = kills.filter((at) => at >= from && at <= when).length;
   if (first.error === "internal" && cuts >= ATTEMPTS) return [];
-  if (first.error !== undefined) return [`answered with the error ${first.error}`];
-  return first.text === expected ? [] : [`the answer is ${JSON.stringify(first.text)}`];
+  if (first.error !== undefined) return tell(`answered with the error ${first.error}`);
+  return first.text === expected ? [] : tell(`the answer is ${JSON.stringify(first.text)}`);
 }
 
-/** The complete answers to one request, and what does not fit together. */
-function answersTo({ client, id }: Asked, heard: readonly Heard[]) {
+interface Hearing {
+  /** The complete answers, and what rejects for good. */
+  readonly answers: readonly Answer[];
+  /** How often it was rejected, for good or not. */
+  readonly rejections: number;
+  /** What does not fit together. */
+  readonly broken: readonly string[];
+  /** Whether its client had no subscription for a while between the request and then. */
+  readonly wasAwayBy: (when?: number) => boolean;
+}
+
+/** What was heard of one request. */
+function hearingOf({ heard, absences = [] }: History): (request: Asked) => Hearing {
+  const all = Map.groupBy(
+    heard.map((part, at) => ({ ...part, at })),
+    nameOf,
+  );
+  return (request) => {
+    const parts = all.get(nameOf(request)) ?? [];
+    const { from = 0 } = request;
+    const away = absences.filter(({ client, to }) => client === request.client && to >= from);
+    const wasAwayBy = (when = 0): boolean => away.some((absence) => absence.from <= when);
+    const rejections = parts.filter(({ done, error }) => done && isRejection(error)).length;
+    return { ...collected(parts, wasAwayBy), rejections, wasAwayBy };
+  };
+}
+
+type Placed = Heard & { readonly at: number };
+
+function collected(all: readonly Placed[], wasAwayBy: (when?: number) => boolean) {
   const answers: Answer[] = [];
   const broken: string[] = [];
   let parts: string[] = [];
-  for (const [at, part] of heard.entries()) {
-    if (part.client !== client || part.id !== id) continue;
-    if (part.seq === 0) parts = [];
-    if (part.seq < parts.length) continue;
-    if (part.seq > parts.length) broken.push(`part ${part.seq} came too early`);
+  let isTorn = false;
+  for (const part of all) {
+    if (part.seq === 0) [parts, isTorn] = [[], false];
+    if (part.seq < parts.length || mayBeFollowed(part)) continue;
+    if (part.seq > parts.length && !isTorn) {
+      isTorn = wasAwayBy(part.when);
+      if (!isTorn) broken.push(`${nameOf(part)}: part ${part.seq} came too early`);
+    }
     parts.push(part.text);
-    const isFinal = part.done && !NOT_YET.has(part.error ?? "");
-    if (isFinal)
-      answers.push({
-        text: parts.join(""),
-        at,
-        ...(part.error && { error: part.error }),
-        ...(part.when !== undefined && { when: part.when }),
-      });
+    if (part.done && !isTorn) answers.push(answerOf(part, parts.join("")));
   }
   return { answers, broken };
 }
 
-function orderViolations({ asked, heard }: History): string[] {
+function mayBeFollowed({ done, error, isForGood = false }: Heard): boolean {
+  return done && isRejection(error) && !isForGood;
+}
+
+function answerOf({ at, error, when }: Placed, text: string): Answer {
+  return { text, at, ...(error && { error }), ...(when !== undefined && { when }) };
+}
+
+/**
+ * What was rejected before is answered whenever the broker gives the request back, and what a device was
+ * away for whenever it is tried again.
+ */
+function orderViolations(history: History): string[] {
+  const hearing = hearingOf(history);
   const last = new Map<string, number>();
-  return asked.flatMap((request) => {
-    const [first] = answersTo(request, heard).answers;
-    if (first === undefined) return [];
+  return history.asked.flatMap((request) => {
+    const { answers, rejections, wasAwayBy } = hearing(request);
+    const [first] = answers;
+    if (first === undefined || rejections > 0 || wasAwayBy(first.when)) return [];
     const before = last.get(request.client) ?? -1;
     last.set(request.client, Math.max(before, first.at));
-    return first.at < before ? [`${request.client} ${request.id}: answered out of order`] : [];
+    return first.at < before ? [`${nameOf(request)}: answered out of order`] : [];
   });
 }
 

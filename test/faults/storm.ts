@@ -12,6 +12,8 @@ export interface Aftermath {
   readonly violations: readonly string[];
   readonly requests: number;
   readonly turns: number;
+  /** Requests that heard a rejection. */
+  readonly rejected: number;
   readonly faults: Readonly<Record<string, number>>;
 }
 
@@ -19,21 +21,32 @@ const CLIENTS = ["a", "b", "c", "d"];
 /** Longest pauses between two requests and between two faults, milliseconds. */
 const ASK_MS = 120;
 const FAULT_MS = 2500;
+/** How often a client asks much at once instead of once, and how much. */
+const FLOOD_SHARE = 0.01;
+const FLOOD = { least: 100, most: 500 };
+/** How long a device is away at the most, milliseconds: less than its answers are kept. */
+const AWAY_MS = 6000;
+/** So many of a flood are answered, and the rest is rejected. */
+const LIMITS = { requests_per_minute: 600, burst: 100, queued: 32 };
 const TELL_MS = 60_000;
 
 /**
- * Devices ask while the gateway and the broker are killed, frozen and cut off from each other, one fault
+ * Devices ask, now and then in floods, and go away and come back, while the gateway and the broker are killed, frozen and cut off from each other, one fault
  * after another as the seed says; then everything is mended and has to come to rest.
  */
 export async function rideOut({ seed, seconds, tell }: StormOptions): Promise<Aftermath> {
   const random = createRandom(seed);
-  await using world = await openWorld({ clients: CLIENTS });
+  await using world = await openWorld({
+    clients: CLIENTS,
+    settings: { limits: LIMITS },
+    mayBeRejected: true,
+  });
   await world.start();
   const end = performance.now() + seconds * 1000;
   const faults: Record<string, number> = {};
   const asking: Asking = { isPaused: false };
   await Promise.all([
-    askUntil(end, world, { random, asking }),
+    askUntil(end, world, { random, faults, asking }),
     strikeUntil(end, world, { random, faults, asking }),
     tellUntil(end, world, tell),
   ]);
@@ -43,8 +56,16 @@ export async function rideOut({ seed, seconds, tell }: StormOptions): Promise<Af
     violations,
     faults,
     requests: world.devices.asked.length,
+    rejected: rejectedIn(world),
     turns: world.model.turns.length,
   };
+}
+
+function rejectedIn({ devices }: World): number {
+  const rejected = devices.heard.filter(
+    ({ error }) => error === "busy" || error === "rate_limited",
+  );
+  return new Set(rejected.map(({ client, id }) => `${client} ${id}`)).size;
 }
 
 /** Mulberry32: the same numbers for the same seed everywhere. */
@@ -71,12 +92,17 @@ interface Asking {
 async function askUntil(
   end: number,
   { devices }: World,
-  { random, asking }: Pick<Striking, "random" | "asking">,
+  { random, faults, asking }: Striking,
 ): Promise<void> {
   while (performance.now() < end) {
-    // Who has much waiting would be told that it is busy.
+    const client = pick(CLIENTS, random);
+    // Who asks steadily leaves its answers behind; floods do not care.
     const isFull = devices.open().length + devices.unacknowledged() >= 24;
-    if (!isFull && !asking.isPaused) devices.ask(pick(CLIENTS, random));
+    if (!asking.isPaused && random() < FLOOD_SHARE) {
+      faults["flood"] = (faults["flood"] ?? 0) + 1;
+      const count = FLOOD.least + Math.floor(random() * (FLOOD.most - FLOOD.least));
+      for (let index = 0; index < count; index += 1) devices.ask(client);
+    } else if (!isFull && !asking.isPaused) devices.ask(client);
     await pause(random() * ASK_MS);
   }
 }
@@ -127,10 +153,22 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     await world.freeze(random() * 4000);
   },
   async "broker killed"(world, _random, asking) {
-    asking.isPaused = true;
-    await until("what was asked is acknowledged", () => world.devices.unacknowledged() === 0);
-    await world.killBroker();
-    asking.isPaused = false;
+    await killBroker(world, asking);
+  },
+  async "device away"({ devices }, random) {
+    const client = pick(CLIENTS, random);
+    await devices.leave(client);
+    await pause(random() * AWAY_MS);
+    await devices.comeBack(client);
+  },
+  async "both killed, and a device comes back late"(world, random, asking) {
+    const client = pick(CLIENTS, random);
+    await world.devices.leave(client);
+    await world.kill();
+    await killBroker(world, asking);
+    await world.start();
+    await pause(1000 + random() * AWAY_MS);
+    await world.devices.comeBack(client);
   },
   async "broker frozen"({ broker }, random) {
     await broker.kill("SIGSTOP");
@@ -154,6 +192,13 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     proxy.reset();
   },
 };
+
+async function killBroker(world: World, asking: Asking): Promise<void> {
+  asking.isPaused = true;
+  await until("what was asked is acknowledged", () => world.devices.unacknowledged() === 0);
+  await world.killBroker();
+  asking.isPaused = false;
+}
 
 async function tellUntil(end: number, world: World, tell: (line: string) => void): Promise<void> {
   while (performance.now() < end) {

@@ -32,6 +32,8 @@ export interface WorldOptions {
   readonly defaults?: object;
   /** Where the workspace is; a folder of its own where it is left out. */
   readonly workspace?: string;
+  /** Whether limits reject requests, which ends them; else each has to be answered. */
+  readonly mayBeRejected?: boolean;
 }
 
 /** A broker that keeps what it took, a way to it, a model, a gateway on a home of its own, and devices. */
@@ -80,7 +82,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const broker = stack.use(await startMosquitto({ lines: PERSISTENT }));
   const proxy = stack.use(await startProxy(broker.port));
   const model = stack.use(await startRecordingModel());
-  const devices = stack.use(await openDevices(`mqtt://127.0.0.1:${broker.port}`, options.clients));
+  const { clients, mayBeRejected = false } = options;
+  const devices = stack.use(
+    await openDevices(`mqtt://127.0.0.1:${broker.port}`, { clients, mayBeRejected }),
+  );
   const kills: number[] = [];
   const stops: number[] = [];
   const freezes: { from: number; to: number }[] = [];
@@ -136,15 +141,28 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     async outcome(withinMs = 60_000) {
       const isQuiet = (): boolean => devices.unacknowledged() === 0 && devices.open().length === 0;
       await until("everything is answered", isQuiet, withinMs).catch(() => {});
-      const { asked, heard } = devices;
+      if (mayBeRejected) await calm(devices);
+      const { asked, heard, absences } = devices;
+      const history = { turns: model.turns, kills, stops, freezes };
       const unheard = asked.filter(({ isAcknowledged }) => !isAcknowledged);
       return [
         ...unheard.map(({ client, id }) => `${client} ${id}: never acknowledged`),
-        ...violations({ asked, heard, turns: model.turns, kills, stops, freezes }),
+        ...violations(Object.assign(history, { asked, heard, absences, mayBeRejected })),
       ];
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+const CALM_MS = 1500;
+
+/** Waits until nothing more is heard: what was rejected may be answered all the same. */
+async function calm({ heard }: Devices): Promise<void> {
+  let before = -1;
+  while (heard.length !== before) {
+    before = heard.length;
+    await pause(CALM_MS);
+  }
 }
 
 /** Nothing that has to be kept came after it saved last. */

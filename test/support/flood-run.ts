@@ -65,7 +65,9 @@ export async function runFlood(flood: FloodCase, stallMs: number): Promise<Flood
   } else await forgetPeak(gateway.pid);
 
   const client = clients === 1 ? "flood" : "+";
-  await using asker = await openAsker(place.url, { client, qos, version });
+  // The built-in broker has to bear a client that waits for nothing.
+  const patience = flood.broker === "embedded" ? { atOnce: count } : {};
+  await using asker = await openAsker(place.url, { client, qos, version, ...patience });
   const bystanders = () => startBystander(place.url, { version, qos: qos === 0 ? 0 : 1 });
   let bystander = away ? undefined : await bystanders();
   const begun = performance.now();

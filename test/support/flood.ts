@@ -22,6 +22,8 @@ export interface AskerOptions {
   readonly version: 4 | 5;
   /** Its answers are subscribed to so long after each connect, and lost with the connection. */
   readonly subscribesAfterMs?: number;
+  /** How many requests may be unacknowledged; with QoS 2 what mosquitto grants, where it is left out. */
+  readonly atOnce?: number;
   /** The broker keeps what this one misses, by its client id. */
   readonly clientId?: string;
 }
@@ -43,7 +45,7 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
   const ends = new Map<string, string[]>();
   const texts = new Map<string, string>();
   const asking = new Set<Promise<unknown>>();
-  const atOnce = qos === 2 ? WINDOW : Number.POSITIVE_INFINITY;
+  const { atOnce = qos === 2 ? WINDOW : Number.POSITIVE_INFINITY } = options;
   let lost = 0;
   const client = await connectAsync(url.replace("tcp:", "mqtt:"), {
     protocolVersion: version,
