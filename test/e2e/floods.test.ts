@@ -7,6 +7,8 @@ import { needsMosquitto } from "../support/mosquitto.ts";
 const STALL_MS = 8_000;
 /** A bystander's request waits behind what the broker had queued before it, on a machine that is shared. */
 const BYSTANDER_MS = 5_000;
+/** What is not compiled compiles while it runs: it holds as much more. */
+const FROM_SOURCE = process.env["PICOCLAW_UNDER_TEST"] === "binary" ? 1 : 2.5;
 
 function assertHeld({ log, ...figures }: FloodFigures, mebibytes: number): void {
   const { asked, done, ends, bystander, lost, grownMiB } = figures;
@@ -18,7 +20,7 @@ function assertHeld({ log, ...figures }: FloodFigures, mebibytes: number): void 
   assert.equal(bystander.answered, bystander.asked, `a bystander heard nothing: ${all}`);
   assert.ok(bystander.longestMs < BYSTANDER_MS, `a bystander waited: ${all}`);
   assert.equal(lost, 0, `a connection was lost: ${all}`);
-  assert.ok(grownMiB < mebibytes, `memory grew: ${all}`);
+  assert.ok(grownMiB < mebibytes * FROM_SOURCE, `memory grew: ${all}`);
 }
 
 const LARGE = { count: 110, bytes: 250 * 1024, qos: 1 } as const;

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { connectAsync, type IPublishPacket, type MqttClient } from "mqtt";
+import { connectAsync, type MqttClient } from "mqtt";
 
 /** A device, or a whole fleet on one connection, that asks much at once and counts how each request ended. */
 export interface Asker extends AsyncDisposable {
@@ -44,6 +44,7 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
   const { client: name, qos, version, subscribesAfterMs, clientId } = options;
   const ends = new Map<string, string[]>();
   const texts = new Map<string, string>();
+  const asked = new Set<string>();
   const asking = new Set<Promise<unknown>>();
   const { atOnce = qos === 2 ? WINDOW : Number.POSITIVE_INFINITY } = options;
   let lost = 0;
@@ -55,7 +56,11 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
   });
   client.on("error", () => {});
   client.on("close", () => (lost += 1));
-  client.on("message", (_topic, _payload, packet) => hear(packet, ends, texts));
+  client.on("message", (_topic, payload) => {
+    const part = JSON.parse(String(payload));
+    // Who listens for all hears what others asked, too.
+    if (asked.has(part.id)) hear(part, ends, texts);
+  });
   const subscribe = (): Promise<unknown> =>
     client.subscribeAsync(topicOf(name, "response"), { qos: qos === 0 ? 0 : 1 });
   await subscribe();
@@ -70,6 +75,7 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
     texts,
     lost: () => lost,
     async ask(asker, id, payload = requestOf(id)) {
+      asked.add(id);
       while (asking.size >= atOnce) await Promise.race(asking);
       const taken = client.publishAsync(topicOf(asker, "request"), payload, { qos });
       asking.add(taken);
@@ -79,12 +85,19 @@ export async function openAsker(url: string, options: AskerOptions): Promise<Ask
   };
 }
 
+interface Part {
+  readonly id: string;
+  readonly seq: number;
+  readonly text: string;
+  readonly done?: boolean;
+  readonly error?: { readonly code: string };
+}
+
 function hear(
-  { payload }: IPublishPacket,
+  { id, seq, text, done, error }: Part,
   ends: Map<string, string[]>,
   texts: Map<string, string>,
 ): void {
-  const { id, seq, text, done, error } = JSON.parse(String(payload));
   texts.set(id, (seq === 0 ? "" : (texts.get(id) ?? "")) + text);
   if (done !== true) return;
   const all = ends.get(id) ?? [];

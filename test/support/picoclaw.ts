@@ -177,6 +177,9 @@ export async function startGateway(
   args: readonly string[] = [],
 ): Promise<Running> {
   const gateway = startPicoclaw(["gateway", ...args], options);
-  await gateway.said('"msg":"connected"');
+  await gateway.said('"msg":"connected"').catch(async (error: unknown) => {
+    await gateway[Symbol.asyncDispose]();
+    throw error;
+  });
   return gateway;
 }
