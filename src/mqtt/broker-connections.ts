@@ -8,7 +8,7 @@ export interface ConnectionLimits {
   readonly packetBytes: number;
   /** What lies ready for one client that does not read; more is left out, and nothing more read from it. */
   readonly unreadBytes: number;
-  /** What lies ready for all, and of packets that are not whole; beyond it the largest holder is cut. */
+  /** What lies ready for all, of packets that are not whole, and what else is held; beyond it the largest holder is cut. */
   readonly heldBytes: number;
   /** Milliseconds in which a client must read something of what lies ready. */
   readonly unreadMs: number;
@@ -18,17 +18,22 @@ export interface ConnectionLimits {
 export interface Connections {
   /** The stream that the broker reads and writes in the socket's place. */
   accept(socket: Socket): Duplex;
-  /** Whether so many bytes may still be laid ready for the client behind the stream. */
-  hasRoom(stream: Duplex, bytes: number): boolean;
+  /** Whether so many bytes may still be laid ready for the client behind the stream, after those ahead of them. */
+  hasRoom(stream: Duplex, bytes: number, ahead?: number): boolean;
+  /** Adds to what is held for the client behind the stream. */
+  hold(stream: Duplex, bytes: number): void;
   destroy(): void;
 }
 
-/** One connection's share; `change` adds to what lies ready for its client. */
+/** One connection's share, in bytes. */
 interface Account {
   unread: number;
   partial: number;
+  other: number;
   readonly socket: Socket;
 }
+
+type Kind = "unread" | "partial" | "other";
 
 /** While nobody knows who sends it: a client id, credentials and a will. */
 const FIRST_BYTES = 16_384;
@@ -38,29 +43,34 @@ const PIECE_BYTES = 16_384;
 /** The broker must never wait for one client to read: it would keep the messages of all. */
 const NEVER_FULL = 2 ** 30;
 
-export function createConnections(limits: ConnectionLimits): Connections {
+/** `onRead` is told of each stream whose client has read something of what lies ready. */
+export function createConnections(
+  limits: ConnectionLimits,
+  onRead: (stream: Duplex) => void = () => {},
+): Connections {
   const accounts = new Map<Duplex, Account>();
   let held = 0;
-  const change = (account: Account, unread: number, partial: number): void => {
-    held += unread + partial;
-    account.unread += unread;
-    account.partial += partial;
+  const change = (account: Account, of: Kind, bytes: number): void => {
+    held += bytes;
+    account[of] += bytes;
     if (held > limits.heldBytes) fullestOf(accounts.values())?.socket.destroy();
   };
   return {
     accept(socket) {
-      const account: Account = { unread: 0, partial: 0, socket };
-      const outflow = createOutflow(account, limits.unreadMs, (bytes) => change(account, bytes, 0));
+      const account: Account = { unread: 0, partial: 0, other: 0, socket };
+      const outflow = createOutflow(account, limits.unreadMs, (bytes) =>
+        change(account, "unread", bytes),
+      );
       const isFull = (): boolean => account.unread > limits.unreadBytes;
-      const stream = streamOf(socket, outflow, isFull);
+      const stream = streamOf(socket, outflow, isFull, () => onRead(stream));
       accounts.set(stream, account);
       socket.once("close", () => {
         outflow.stop();
         accounts.delete(stream);
-        held -= account.unread + account.partial;
+        held -= sumOf(account);
         stream.destroy();
       });
-      const onHeld = (bytes: number): void => change(account, 0, bytes - account.partial);
+      const onHeld = (bytes: number): void => change(account, "partial", bytes - account.partial);
       guardIncoming(socket, {
         sender: "client",
         protocol: 4,
@@ -71,9 +81,13 @@ export function createConnections(limits: ConnectionLimits): Connections {
       }).pipe(stream.inflow);
       return stream;
     },
-    hasRoom(stream, bytes) {
-      const unread = accounts.get(stream)?.unread ?? 0;
-      return unread === 0 || unread + bytes <= limits.unreadBytes;
+    hasRoom(stream, bytes, ahead = 0) {
+      const before = (accounts.get(stream)?.unread ?? 0) + ahead;
+      return before === 0 || before + bytes <= limits.unreadBytes;
+    },
+    hold(stream, bytes) {
+      const account = accounts.get(stream);
+      if (account) change(account, "other", bytes);
     },
     destroy() {
       for (const { socket } of accounts.values()) socket.destroy();
@@ -84,11 +98,14 @@ export function createConnections(limits: ConnectionLimits): Connections {
 function fullestOf(accounts: Iterable<Account>): Account | undefined {
   let fullest: Account | undefined;
   for (const account of accounts) {
-    const isFuller =
-      fullest === undefined || account.unread + account.partial > fullest.unread + fullest.partial;
+    const isFuller = fullest === undefined || sumOf(account) > sumOf(fullest);
     if (isFuller && !account.socket.destroyed) fullest = account;
   }
   return fullest;
+}
+
+function sumOf({ unread, partial, other }: Account): number {
+  return unread + partial + other;
 }
 
 interface Outflow {
@@ -137,6 +154,7 @@ function streamOf(
   socket: Socket,
   outflow: Outflow,
   isFull: () => boolean,
+  onRead: () => void,
 ): Duplex & { readonly inflow: Writable } {
   let taken: (() => void) | undefined;
   let isWanted = true;
@@ -146,7 +164,10 @@ function streamOf(
     taken = undefined;
     done();
   };
-  outflow.onRead = goOn;
+  outflow.onRead = () => {
+    goOn();
+    onRead();
+  };
   const stream = new Duplex({
     readableHighWaterMark: PIECE_BYTES,
     writableHighWaterMark: NEVER_FULL,
@@ -167,18 +188,28 @@ function streamOf(
       done(null);
     },
   });
-  const inflow = new Writable({
+  const inflow = createInflow(stream, (isMoreWanted, done) => {
+    isWanted = isMoreWanted;
+    taken = done;
+    goOn();
+  });
+  return Object.assign(stream, { inflow });
+}
+
+/** Hands what came to the reader of the stream; `onTaken` says when more may come. */
+function createInflow(
+  stream: Duplex,
+  onTaken: (isMoreWanted: boolean, done: () => void) => void,
+): Writable {
+  return new Writable({
     write(chunk: Buffer, _encoding, done) {
-      isWanted = stream.push(chunk);
-      taken = done;
-      goOn();
+      onTaken(stream.push(chunk), done);
     },
     final(done) {
       stream.push(null);
       done();
     },
   });
-  return Object.assign(stream, { inflow });
 }
 
 /** A large payload is one and the same for all whom it goes to, until it is sent. */

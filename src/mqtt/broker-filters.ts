@@ -1,5 +1,6 @@
 import type { Client } from "aedes";
 import { isTopicFilter } from "../base/topic-filter.ts";
+import { createFilterTree } from "./filter-tree.ts";
 
 export interface FilterLimits {
   /** Filters of one client, and of all. */
@@ -14,6 +15,8 @@ export interface Grants {
   ask(client: Client, topic: string, answer: (isGranted: boolean) => void): void;
   has(client: Client, topic: string): boolean;
   drop(client: Client, topics: readonly string[]): void;
+  /** Whether a client has a filter that matches. */
+  match(topic: string): boolean;
 }
 
 interface Granted {
@@ -24,15 +27,21 @@ interface Granted {
 
 export function createGrants(limits: FilterLimits, onFull: (what: string) => void): Grants {
   const clients = new WeakMap<Client, Granted>();
+  const tree = createFilterTree<Client>();
   const inTurn = createTurns();
   let total = 0;
+  const remove = (client: Client, topic: string): void => {
+    if (clients.get(client)?.topics.delete(topic) !== true) return;
+    tree.remove(topic, client);
+    total -= 1;
+  };
   const grantedTo = (client: Client): Granted => {
     const known = clients.get(client);
     if (known) return known;
     const granted = { topics: new Set<string>(), waiting: 0 };
     clients.set(client, granted);
     client.conn.once("close", () => {
-      total -= granted.topics.size;
+      for (const topic of granted.topics) remove(client, topic);
       clients.delete(client);
     });
     return granted;
@@ -42,9 +51,7 @@ export function createGrants(limits: FilterLimits, onFull: (what: string) => voi
   return {
     ask(client, topic, answer) {
       const granted = grantedTo(client);
-      if (!isTopicFilter(topic) || Buffer.byteLength(topic) > limits.filterBytes) {
-        return answer(false);
-      }
+      if (!isAllowed(topic, limits.filterBytes)) return answer(false);
       if (granted.waiting >= limits.filters || !mayHave(granted, topic)) {
         onFull("subscriptions");
         return answer(false);
@@ -55,6 +62,7 @@ export function createGrants(limits: FilterLimits, onFull: (what: string) => voi
         const isGranted = !client.closed && mayHave(granted, topic);
         if (isGranted && !granted.topics.has(topic)) {
           granted.topics.add(topic);
+          tree.add(topic, client);
           total += 1;
         }
         answer(isGranted);
@@ -62,10 +70,14 @@ export function createGrants(limits: FilterLimits, onFull: (what: string) => voi
     },
     has: (client, topic) => clients.get(client)?.topics.has(topic) === true,
     drop(client, topics) {
-      const granted = clients.get(client);
-      for (const topic of topics) if (granted?.topics.delete(topic) === true) total -= 1;
+      for (const topic of topics) remove(client, topic);
     },
+    match: (topic) => tree.match(topic).size > 0,
   };
+}
+
+function isAllowed(topic: string, most: number): boolean {
+  return isTopicFilter(topic) && Buffer.byteLength(topic) <= most;
 }
 
 /** One after another, with all else in between: what a filter leads to costs far more than its bytes. */

@@ -1,4 +1,5 @@
 import { Readable } from "node:stream";
+import type { Client } from "aedes";
 
 /** Whom the broker keeps something for. */
 export interface Owner {
@@ -7,11 +8,13 @@ export interface Owner {
 
 /** What the broker library makes of a message, or of a PUBREL. */
 export interface BrokerPacket {
-  readonly brokerId?: string;
+  brokerId?: string | undefined;
   readonly brokerCounter?: number;
   messageId?: number | undefined;
   readonly topic?: string;
   readonly payload?: Uint8Array | string;
+  readonly qos?: 0 | 1 | 2;
+  readonly dup?: boolean;
 }
 
 export interface QueueLimits {
@@ -19,86 +22,254 @@ export interface QueueLimits {
   readonly queued: number;
   /** Bytes of those that wait for all. */
   readonly queuedBytes: number;
+  /** Requests that wait for one gateway, and bytes of those that wait for all: more is held back from the clients. */
+  readonly requests: number;
+  readonly requestBytes: number;
+  /** Messages that one client may leave unacknowledged; what follows waits. */
+  readonly inflight: number;
 }
 
-/** Ids of QoS 2 messages, by client, that are remembered until they are released. */
-const MOST_UNRELEASED = 1_000;
+export interface QueueOptions {
+  readonly limits: QueueLimits;
+  /** Is told what was left out. */
+  readonly onFull: (what: string) => void;
+  /** Whether the message is a request, and the session that of a gateway. */
+  readonly isRequest: (id: string, topic: string) => boolean;
+  /** Whether so many bytes may be laid ready for the client. */
+  readonly hasRoom: (client: Client, bytes: number, ahead: number) => boolean;
+  /** The session's queue has become shorter. */
+  readonly onShorter: (id: string) => void;
+}
+
+interface Message {
+  packet: BrokerPacket;
+  /** The broker's number of when it came: what waits is sent in this order. */
+  readonly order: number;
+  readonly bytes: number;
+  readonly isRequest: boolean;
+}
+
+/** What a session's client has not acknowledged yet. */
+interface Queue {
+  readonly waiting: Map<number, Message>;
+  /** Handed to the library to be sent, by the broker's new number. */
+  readonly released: Map<number, Message>;
+  /** Sent, by packet id; a PUBREL takes the place of its message. */
+  readonly inflight: Map<number, Message>;
+  /** While it is connected. */
+  client?: Client | undefined;
+}
+
+/** Beside topic and payload. */
+const MESSAGE_BYTES = 400;
+/** Requests beyond their bound that are kept all the same: that many may be past the gate when it is reached. */
+const OVERSHOOT = 10_000;
+const MOST_RELEASED = 64;
+const PACKET_IDS = 65_535;
 
 /**
- * What a client that left a session behind has not acknowledged yet, as the persistence of aedes has it.
- * What goes beyond the limits is left out and told.
+ * The messages of QoS 1 and 2 for sessions that outlive their connections, as the persistence of aedes has
+ * them. They are sent through the session's queue alone, in order, and no more than the client takes: what
+ * waits is neither sent nor forgotten. What goes beyond the limits is left out and told.
  */
-export function createOutgoing(limits: QueueLimits, onFull: (what: string) => void) {
-  const queues = createQueues(limits, onFull);
+export function createOutgoing(options: QueueOptions) {
+  const queues = new Map<string, Queue>();
+  const budget = createBudget(options.limits);
+  let releasing: Message | undefined;
+  const release = (id = ""): void => {
+    const queue = queues.get(id);
+    if (queue?.client === undefined) return;
+    const before = queue.waiting.size;
+    for (const [order, message] of queue.waiting) {
+      if (!mayRelease(queue, queue.client, message, options)) break;
+      queue.waiting.delete(order);
+      releasing = message;
+      queue.client.publish(publication(message.packet), ignore);
+      releasing = undefined;
+    }
+    if (queue.waiting.size < before) options.onShorter(id);
+  };
+  const add = (id: string, packet: BrokerPacket): void => {
+    const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""));
+    const queue = queueOf(queues, id);
+    if (!budget.mayAdd(queue, message)) return options.onFull("messages that wait for a client");
+    budget.count(message, 1);
+    queue.waiting.set(message.order, message);
+    release(id);
+  };
   return {
-    clear: queues.clear,
+    ...createSessions({ queues, budget, release, onShorter: options.onShorter }),
+    ...createAcknowledgements({ queues, budget, release }),
+    /** The library asks for it while a message is released, and sends that then. */
     async outgoingEnqueue({ clientId }: { clientId: string }, packet: BrokerPacket): Promise<void> {
-      queues.add(clientId, ownCopyOf(packet));
+      if (releasing === undefined) return add(clientId, ownCopyOf(packet));
+      // The library leaves out what is numbered lower than what it sent before.
+      packet.brokerId = undefined;
+      queues.get(clientId)?.released.set(packet.brokerCounter ?? 0, releasing);
     },
     async outgoingEnqueueCombi(
       subscribers: readonly { clientId: string }[],
       packet: BrokerPacket,
     ): Promise<void> {
       const copy = ownCopyOf(packet);
-      for (const { clientId } of subscribers) queues.add(clientId, { ...copy });
+      for (const { clientId } of subscribers) add(clientId, copy);
     },
-    /** Also of a message that was left out: it is sent once all the same. */
-    async outgoingUpdate({ id }: Owner, packet: BrokerPacket): Promise<void> {
-      const at = queues.of(id).findIndex((one) => isSame(one, packet));
-      const found = queues.of(id)[at];
-      if (found === undefined) return;
-      if (found.brokerId === packet.brokerId) found.messageId = packet.messageId;
-      else queues.change(id, at, [packet]);
-    },
-    outgoingClearMessageId: async ({ id }: Owner, { messageId }: BrokerPacket) =>
-      queues.change(
-        id,
-        queues.of(id).findIndex((one) => one.messageId === messageId),
-        [],
-      ),
-    outgoingStream: ({ id }: Owner) => Readable.from([...queues.of(id)]),
   };
 }
 
-function createQueues(limits: QueueLimits, onFull: (what: string) => void) {
-  const queues = new Map<string, BrokerPacket[]>();
-  let held = 0;
-  const of = (id: string): readonly BrokerPacket[] => queues.get(id) ?? [];
+interface Parts {
+  readonly queues: Map<string, Queue>;
+  readonly budget: ReturnType<typeof createBudget>;
+  readonly release: (id?: string) => void;
+}
+
+/** The coming and going of those whom the queues are for. */
+function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
+  const { queues, budget, release } = parts;
   return {
-    of,
-    add: (id: string, packet: BrokerPacket): void => {
-      const bytes = bytesOf(packet);
-      if (of(id).length >= limits.queued || held + bytes > limits.queuedBytes) {
-        return onFull("messages that wait for a client");
-      }
-      held += bytes;
-      queues
-        .set(id, queues.get(id) ?? [])
-        .get(id)
-        ?.push(packet);
+    release,
+    online: (client: Client): void => {
+      queueOf(queues, client.id).client = client;
+      release(client.id);
     },
-    /** Puts others in the place of the one there, and gives it; nothing at -1. */
-    change: (id: string, at: number, others: readonly BrokerPacket[]): BrokerPacket | undefined => {
+    offline: ({ id }: Owner): void => {
       const queue = queues.get(id);
-      if (queue === undefined || at < 0) return undefined;
-      const [found] = queue.splice(at, 1, ...others);
-      held -= found === undefined ? 0 : bytesOf(found);
-      for (const other of others) held += bytesOf(other);
-      if (queue.length === 0) queues.delete(id);
-      return found;
+      if (queue === undefined) return;
+      const { waiting, released } = queue;
+      queue.client = undefined;
+      const unsent = [...released.values(), ...waiting.values()];
+      released.clear();
+      waiting.clear();
+      unsent.sort((one, other) => one.order - other.order);
+      for (const message of unsent) waiting.set(message.order, message);
+      if (unsent.length + queue.inflight.size === 0) queues.delete(id);
     },
     clear: (id: string): void => {
-      for (const packet of of(id)) held -= bytesOf(packet);
+      const queue = queues.get(id);
+      if (queue === undefined) return;
+      for (const message of messagesOf(queue)) budget.count(message, -1);
       queues.delete(id);
+      parts.onShorter(id);
+    },
+    /** Whether the gateway's queue takes more requests. */
+    takesRequests: (id: string): boolean => budget.takesRequests(queues.get(id)),
+    /** Whether it comes out of the queue. */
+    isReleased: (id: string, { brokerCounter = 0, messageId }: BrokerPacket): boolean => {
+      const queue = queues.get(id);
+      return messageId === undefined
+        ? queue?.released.has(brokerCounter) === true
+        : queue?.inflight.has(messageId) === true;
     },
   };
 }
 
-/** A PUBREL, which has no number of the broker's, takes the place of its message. */
-function isSame(one: BrokerPacket, packet: BrokerPacket): boolean {
-  return one.brokerId === packet.brokerId
-    ? one.brokerCounter === packet.brokerCounter
-    : one.messageId === packet.messageId;
+/** What becomes of a message once the library has it. */
+function createAcknowledgements({ queues, budget, release }: Parts) {
+  return {
+    /** Gives a packet its id, or puts the PUBREL in the place of its message. */
+    async outgoingUpdate({ id }: Owner, packet: BrokerPacket): Promise<void> {
+      const queue = queues.get(id);
+      const { brokerCounter = 0, messageId = 0 } = packet;
+      const message = queue?.released.get(brokerCounter);
+      if (message === undefined || queue === undefined) {
+        const released =
+          packet.brokerCounter === undefined ? queue?.inflight.get(messageId) : undefined;
+        if (released) released.packet = { ...packet };
+        return;
+      }
+      queue.released.delete(brokerCounter);
+      packet.messageId = freeId(queue.inflight, messageId);
+      message.packet = { ...message.packet, messageId: packet.messageId };
+      queue.inflight.set(packet.messageId, message);
+    },
+    async outgoingClearMessageId({ id }: Owner, { messageId }: BrokerPacket) {
+      const queue = queues.get(id);
+      const message = messageId === undefined ? undefined : queue?.inflight.get(messageId);
+      if (queue === undefined || message === undefined || messageId === undefined) return undefined;
+      queue.inflight.delete(messageId);
+      budget.count(message, -1);
+      release(id);
+      return message.packet;
+    },
+    /** What was sent and is not acknowledged; what waits follows when the client is online. */
+    outgoingStream: ({ id }: Owner) =>
+      Readable.from(
+        [...(queues.get(id)?.inflight.values() ?? [])].map(({ packet }) => again(packet)),
+      ),
+  };
+}
+
+function createBudget(limits: QueueLimits) {
+  const held = { requests: 0, others: 0 };
+  return {
+    count({ isRequest, bytes }: Message, sign: 1 | -1): void {
+      held[isRequest ? "requests" : "others"] += sign * bytes;
+    },
+    mayAdd({ waiting }: Queue, { isRequest, bytes }: Message): boolean {
+      if (!isRequest) {
+        return waiting.size < limits.queued && held.others + bytes <= limits.queuedBytes;
+      }
+      const most = limits.requestBytes * 2;
+      return waiting.size < limits.requests + OVERSHOOT && held.requests + bytes <= most;
+    },
+    takesRequests: (queue: Queue | undefined): boolean =>
+      (queue?.waiting.size ?? 0) < limits.requests && held.requests < limits.requestBytes,
+  };
+}
+
+function queueOf(queues: Map<string, Queue>, id: string): Queue {
+  const known = queues.get(id);
+  if (known) return known;
+  const queue = { waiting: new Map(), released: new Map(), inflight: new Map() };
+  queues.set(id, queue);
+  return queue;
+}
+
+function messagesOf({ waiting, released, inflight }: Queue): readonly Message[] {
+  return [...waiting.values(), ...released.values(), ...inflight.values()];
+}
+
+function mayRelease(
+  { released, inflight }: Queue,
+  client: Client,
+  { bytes }: Message,
+  { limits, hasRoom }: QueueOptions,
+): boolean {
+  if (released.size >= MOST_RELEASED || released.size + inflight.size >= limits.inflight)
+    return false;
+  const ahead = [...released.values()].reduce((sum, one) => sum + one.bytes, 0);
+  return hasRoom(client, bytes, ahead);
+}
+
+/** Without the broker's numbers, so that it gets new ones; RETAIN is for those who subscribe later. */
+function publication({ topic = "", payload = "", qos = 1, ...rest }: BrokerPacket) {
+  const { brokerId: _id, brokerCounter: _counter, messageId: _message, ...more } = rest;
+  const bytes = typeof payload === "string" ? payload : asBuffer(payload);
+  return {
+    ...more,
+    cmd: "publish" as const,
+    topic,
+    payload: bytes,
+    qos,
+    dup: false,
+    retain: false,
+  };
+}
+
+/** MQTT 5 section 3.3.1.1: DUP is for messages; a PUBREL has no topic. */
+function again(packet: BrokerPacket): BrokerPacket {
+  return packet.topic === undefined ? { ...packet } : { ...packet, dup: true };
+}
+
+function freeId(taken: ReadonlyMap<number, unknown>, wanted: number): number {
+  let id = wanted;
+  while (taken.has(id)) id = (id % PACKET_IDS) + 1;
+  return id;
+}
+
+function messageOf(packet: BrokerPacket, isRequest: boolean): Message {
+  const { brokerCounter: order = 0 } = packet;
+  return { packet, order, isRequest, bytes: bytesOf(packet) + MESSAGE_BYTES };
 }
 
 /** Its payload is a piece of what came through the socket, and would hold all of that. */
@@ -106,39 +277,16 @@ export function ownCopyOf(packet: BrokerPacket): BrokerPacket {
   const { payload } = packet;
   if (payload === undefined || typeof payload === "string")
     return { ...packet, messageId: undefined };
-  return { ...packet, messageId: undefined, payload: Buffer.from(payload) };
+  const own = payload.byteLength < payload.buffer.byteLength ? new Uint8Array(payload) : payload;
+  return { ...packet, messageId: undefined, payload: own };
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 export function bytesOf({ topic = "", payload = "" }: BrokerPacket): number {
   return Buffer.byteLength(topic) + payload.length;
 }
 
-/** Which messages of QoS 2 have come and are not released yet: their ids are all that the library asks for. */
-export function createIncoming() {
-  const unreleased = new Map<string, Set<number>>();
-  const find = ({ id }: Owner, { messageId = 0 }: BrokerPacket): Set<number> => {
-    const ids = unreleased.get(id);
-    if (ids?.has(messageId) !== true) throw new Error("no such packet");
-    return ids;
-  };
-  return {
-    async incomingStorePacket({ id }: Owner, { messageId = 0 }: BrokerPacket): Promise<void> {
-      const ids = unreleased.get(id) ?? new Set();
-      unreleased.set(id, ids.add(messageId));
-      const [oldest] = ids;
-      if (ids.size > MOST_UNRELEASED && oldest !== undefined) ids.delete(oldest);
-    },
-    async incomingGetPacket(client: Owner, packet: BrokerPacket): Promise<BrokerPacket> {
-      find(client, packet);
-      return packet;
-    },
-    async incomingDelPacket(client: Owner, packet: BrokerPacket): Promise<void> {
-      const ids = find(client, packet);
-      ids.delete(packet.messageId ?? 0);
-      if (ids.size === 0) unreleased.delete(client.id);
-    },
-    async cleanIncoming({ id }: Owner): Promise<void> {
-      unreleased.delete(id);
-    },
-  };
-}
+function ignore(): void {}

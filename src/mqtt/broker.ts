@@ -1,17 +1,20 @@
-import { timingSafeEqual, createHash } from "node:crypto";
 import { createServer, type AddressInfo, type Server } from "node:net";
-import { Aedes, type AedesOptions, type Client } from "aedes";
+import type { Duplex } from "node:stream";
+import { Aedes, type Client } from "aedes";
 import { Failure } from "../base/failure.ts";
 import { SILENT, type Log } from "../base/log.ts";
 import { isTold } from "../base/thin.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { MqttSettings } from "../config/contract.ts";
+import { createBackpressure, type Backpressure } from "./broker-backpressure.ts";
 import {
   createConnections,
   type ConnectionLimits,
   type Connections,
 } from "./broker-connections.ts";
+import { authenticator, hasCredentials } from "./broker-credentials.ts";
 import { createGrants, type FilterLimits, type Grants } from "./broker-filters.ts";
+import type { BrokerPacket } from "./broker-queues.ts";
 import {
   createBrokerStore,
   type BrokerStore,
@@ -24,6 +27,11 @@ import { packetLimit } from "./packet-rules.ts";
 export interface Broker {
   readonly host: string;
   readonly port: number;
+  /**
+   * Whether anybody gets a message of that topic that is published now at QoS 1: a client that is connected
+   * and subscribed, or one with a session that is kept and a subscription of QoS 1 or 2.
+   */
+  hasSubscriber(topic: string): boolean;
   close(): Promise<void>;
 }
 
@@ -38,17 +46,17 @@ export type BrokerLimits = Omit<ConnectionLimits, "packetBytes"> &
     /** Milliseconds in which a CONNECT must be whole. */
     readonly connectMs: number;
     readonly clientIdBytes: number;
-    /** Messages of QoS 2 that one client may leave unreleased. */
-    readonly unreleased: number;
     readonly topicLevels: number;
+    /** Milliseconds without progress after which no client waits for a gateway whose queue is full. */
+    readonly patienceMs: number;
   };
 
 export const BROKER_LIMITS: BrokerLimits = {
   connections: 1_000,
   connectMs: 10_000,
   clientIdBytes: 256,
-  unreleased: 100,
   topicLevels: 32,
+  patienceMs: 60_000,
   unreadBytes: 4_194_304,
   unreadMs: 20_000,
   heldBytes: 33_554_432,
@@ -57,8 +65,11 @@ export const BROKER_LIMITS: BrokerLimits = {
   filterBytes: 1_024,
   retained: 1_000,
   retainedBytes: 4_194_304,
-  queued: 100,
+  queued: 1_000,
   queuedBytes: 8_388_608,
+  requests: 10_000,
+  requestBytes: 33_554_432,
+  inflight: 1_000,
   sessions: 100,
 };
 
@@ -86,8 +97,9 @@ export async function openBroker(
     });
   }
   const packetBytes = packetLimit(settings.max_payload_bytes ?? DEFAULT_PAYLOAD_BYTES);
-  const connections = createConnections({ ...limits, packetBytes });
-  const aedes = await createAedes(settings, limits, { connections, onFull: createTelling(log) });
+  const parts = createParts({ ...limits, packetBytes }, createTelling(log));
+  const { connections, store, grants } = parts;
+  const aedes = await createAedes(settings, limits, parts);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.setNoDelay(true);
     socket.on("error", () => socket.destroy());
@@ -95,34 +107,89 @@ export async function openBroker(
   });
   server.maxConnections = limits.connections;
   await listening(server, host, port);
-  return { host, port: portOf(server), close: () => closeAll(aedes, server, connections) };
+  return {
+    host,
+    port: portOf(server),
+    hasSubscriber: (topic) => grants.match(topic) || store.hasSession(topic),
+    close: () => closeAll(aedes, server, connections),
+  };
 }
 
 type OnFull = (what: string) => void;
 
+interface Parts {
+  readonly connections: Connections;
+  readonly store: BrokerStore;
+  readonly grants: Grants;
+  readonly backpressure: Backpressure;
+  /** Whose the streams are whose client is online. */
+  readonly sessions: WeakMap<Duplex, string>;
+  readonly onFull: OnFull;
+}
+
+function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnFull): Parts {
+  const sessions = new WeakMap<Duplex, string>();
+  const connections = createConnections(limits, (stream) => store.release(sessions.get(stream)));
+  const store: BrokerStore = createBrokerStore({
+    limits,
+    onFull,
+    onShorter: (session) => backpressure.onShorter(session),
+    hasRoom: ({ conn }, bytes, ahead) => connections.hasRoom(conn, bytes, ahead),
+  });
+  const backpressure = createBackpressure({
+    ...store,
+    hold: ({ conn }, bytes) => connections.hold(conn, bytes),
+    patienceMs: limits.patienceMs,
+  });
+  return {
+    connections,
+    store,
+    grants: createGrants(limits, onFull),
+    backpressure,
+    sessions,
+    onFull,
+  };
+}
+
 async function createAedes(
   settings: BrokerSettings,
   limits: BrokerLimits,
-  { connections, onFull }: { connections: Connections; onFull: OnFull },
+  { connections, store, grants, backpressure, sessions, onFull }: Parts,
 ): Promise<Aedes> {
-  const store = createBrokerStore(limits, onFull);
-  const grants = createGrants(limits, onFull);
   const aedes = await Aedes.createBroker({
-    persistence: withGrants(store, grants),
+    persistence: withAccounts({ store, grants, connections }),
     connectTimeout: limits.connectMs,
-    maxInflightInbound: limits.unreleased,
+    // Ids are all that is kept of them, and counted with what is held for the client.
+    maxInflightInbound: 0,
     maxTopicLevels: limits.topicLevels,
     authenticate: authenticator(settings, limits.clientIdBytes),
+    authorizePublish(sender, { topic, payload, qos }, done) {
+      if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
+      if (sender === null || sender.closed || qos === 0) return done(null);
+      backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
+    },
     authorizeSubscribe: (client, filter, done) =>
       grants.ask(client, filter.topic, (isGranted) => done(null, isGranted ? filter : null)),
     authorizeForward(client, packet) {
+      // What is retained comes once, to a new subscription, and goes past the queue.
+      if (packet.qos > 0 && !packet.retain && !client.clean) {
+        return store.isQueued(client, packet) ? null : packet;
+      }
       if (connections.hasRoom(client.conn, packet.payload.length)) return packet;
       onFull("messages for a client that does not read");
       return null;
     },
   });
   aedes.on("client", store.arrived);
-  aedes.on("clientDisconnect", store.left);
+  aedes.on("clientReady", (client) => {
+    if (client.clean) return;
+    sessions.set(client.conn, client.id);
+    store.online(client);
+  });
+  aedes.on("clientDisconnect", (client) => {
+    store.left(client);
+    backpressure.left(client);
+  });
   aedes.on("unsubscribe", (topics, client) => grants.drop(client, topics));
   // A client that misbehaves is disconnected by the broker itself; nothing else follows from it.
   aedes.on("clientError", () => {});
@@ -130,15 +197,31 @@ async function createAedes(
   return aedes;
 }
 
-/** The library keeps all filters of a SUBSCRIBE, also those that were refused. */
-function withGrants(store: BrokerStore, grants: Grants) {
+/** What an id costs in the library and here, of a message of QoS 2 that is not released. */
+const UNRELEASED_BYTES = 64;
+
+function withAccounts({
+  store,
+  grants,
+  connections,
+}: Pick<Parts, "store" | "grants" | "connections">) {
+  const { persistence } = store;
   return {
-    ...store,
+    ...persistence,
+    /** The library keeps all filters of a SUBSCRIBE, also those that were refused. */
     addSubscriptions: (client: Client, filters: readonly Filter[]) =>
-      store.addSubscriptions(
+      persistence.addSubscriptions(
         client,
         filters.filter(({ topic }) => grants.has(client, topic)),
       ),
+    async incomingStorePacket(client: Client, packet: BrokerPacket): Promise<void> {
+      await persistence.incomingStorePacket(client, packet);
+      connections.hold(client.conn, UNRELEASED_BYTES);
+    },
+    async incomingDelPacket(client: Client, packet: BrokerPacket): Promise<void> {
+      await persistence.incomingDelPacket(client, packet);
+      connections.hold(client.conn, -UNRELEASED_BYTES);
+    },
   };
 }
 
@@ -151,37 +234,8 @@ function createTelling(log: Log): OnFull {
   };
 }
 
-function hasCredentials({ username, password }: BrokerSettings): boolean {
-  return Boolean(username?.reveal()) && Boolean(password?.reveal());
-}
-
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
-function authenticator(
-  { username, password }: BrokerSettings,
-  clientIdBytes: number,
-): NonNullable<AedesOptions["authenticate"]> {
-  return ({ id }, name, word, done) => {
-    if (Buffer.byteLength(id) > clientIdBytes) {
-      return done(Object.assign(new Error("client id too long"), { returnCode: 2 }), false);
-    }
-    const known =
-      username === undefined ||
-      (same(name ?? "", username.reveal()) && same(word ?? "", password?.reveal() ?? ""));
-    // Without an error aedes answers a refusal with return code 5, not authorized.
-    done(null, known);
-  };
-}
-
-/** In a time that does not depend on where the two differ. */
-function same(left: string | Uint8Array, right: string): boolean {
-  return timingSafeEqual(digestOf(left), digestOf(right));
-}
-
-function digestOf(text: string | Uint8Array): Buffer {
-  return createHash("sha256").update(text).digest();
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

@@ -1,85 +1,8 @@
 import assert from "node:assert/strict";
-import { connect, type Socket } from "node:net";
 import { describe, it } from "node:test";
-import { connectAsync, type IClientOptions, type MqttClient } from "mqtt";
-import { BROKER_LIMITS, openBroker, type BrokerLimits } from "../../src/mqtt/broker.ts";
-import { readableLog } from "../support/channel.ts";
+import { attacked, hello, subscribe } from "../support/attacked-broker.ts";
 import { digits, field, packet, publish } from "../support/hostile-broker.ts";
 import { until } from "../support/until.ts";
-
-/** A built-in broker with limits of its own, and a client that behaves. */
-async function attacked(limits: Partial<BrokerLimits> = {}) {
-  const log = readableLog();
-  const broker = await openBroker({ broker: "embedded://127.0.0.1:0" }, log, {
-    ...BROKER_LIMITS,
-    ...limits,
-  });
-  const opened: (MqttClient | Socket)[] = [];
-  const enter = async (options: IClientOptions = {}): Promise<MqttClient> => {
-    const url = `mqtt://127.0.0.1:${broker.port}`;
-    const client = await connectAsync(url, { reconnectPeriod: 0, ...options }, false);
-    client.on("error", () => {});
-    opened.push(client);
-    return client;
-  };
-  const raw = () => {
-    const socket = connect({ host: "127.0.0.1", port: broker.port });
-    socket.on("error", () => {});
-    opened.push(socket);
-    const attacker = { socket, got: Buffer.alloc(0), isCut: false };
-    socket.on("data", (chunk: Buffer) => {
-      attacker.got = Buffer.concat([attacker.got, chunk]);
-    });
-    socket.once("close", () => {
-      attacker.isCut = true;
-    });
-    return attacker;
-  };
-  return {
-    log,
-    enter,
-    raw,
-    /** A raw connection whose CONNECT was taken. */
-    async rawEntered(id: string, more: { flags?: number; rest?: readonly Buffer[] } = {}) {
-      const attacker = raw();
-      attacker.socket.write(hello(id, more));
-      await until("CONNACK", () => attacker.got.length >= 4);
-      assert.deepEqual([...attacker.got.subarray(0, 4)], [0x20, 2, attacker.got[2] ?? 0, 0]);
-      const isKnown = attacker.got[2] === 1;
-      attacker.got = attacker.got.subarray(4);
-      return Object.assign(attacker, { isKnown });
-    },
-    /** The broker serves whoever comes now. */
-    async stillServes(): Promise<void> {
-      const client = await enter();
-      await client.subscribeAsync("alive");
-      const { promise: heard, resolve } = Promise.withResolvers<void>();
-      client.once("message", () => resolve());
-      await client.publishAsync("alive", "yes", { qos: 1 });
-      await heard;
-    },
-    async [Symbol.asyncDispose](): Promise<void> {
-      for (const one of opened) {
-        if ("end" in one && "endAsync" in one) await one.endAsync(true);
-        else one.destroy();
-      }
-      await broker.close();
-    },
-  };
-}
-
-/** A CONNECT of MQTT 3.1.1; the flags are Clean Session alone, where nothing else is said. */
-function hello(
-  id: string | Buffer,
-  { flags = 2, rest = [] }: { flags?: number; rest?: readonly Buffer[] } = {},
-): Buffer {
-  return packet(0x10, field("MQTT"), [4, flags, 0, 0], field(id), ...rest);
-}
-
-function subscribe(id: number, filters: readonly string[], qos = 0): Buffer {
-  const asked = filters.map((filter) => Buffer.concat([field(filter), Buffer.from([qos])]));
-  return packet(0x82, [id >> 8, id & 255], ...asked);
-}
 
 /** The head of a packet of which nothing follows. */
 function announced(first: number, length: number): Buffer {
@@ -133,7 +56,7 @@ describe("the built-in broker cuts a client that", () => {
   });
 
   it("leaves message after message of QoS 2 unreleased", async () => {
-    await using broker = await attacked();
+    await using broker = await attacked({ heldBytes: 10_000 });
     const attacker = await broker.rawEntered("attacker");
     for (let id = 1; id <= 300; id += 1) {
       attacker.socket.write(publish(4, { topic: "t", qos: 2, id }));

@@ -149,6 +149,11 @@ describe("every way out of the program", () => {
       if (/as (?:any|unknown as|never)\b/.test(text) && file.startsWith("mqtt/"))
         found.push(`casts: ${file}`);
     }
-    assert.deepEqual(found.toSorted(), ["checks: mqtt/topics.ts", "publishes: mqtt/outbound.ts"]);
+    assert.deepEqual(found.toSorted(), [
+      "checks: mqtt/topics.ts",
+      // The built-in broker hands on what came through its own checks.
+      "publishes: mqtt/broker-queues.ts",
+      "publishes: mqtt/outbound.ts",
+    ]);
   });
 });

@@ -5,6 +5,7 @@ import { createServer, type Socket } from "node:net";
 export interface RawPacket {
   /** MQTT 5 section 2.1.2: 1 is CONNECT, 3 PUBLISH, 8 SUBSCRIBE. */
   readonly type: number;
+  readonly flags: number;
   /** Of a CONNECT: the protocol level. */
   readonly version: number;
   /** Of what has one, else 0. */
@@ -32,6 +33,18 @@ export function readPackets(socket: Socket, take: (packet: RawPacket) => void): 
   });
 }
 
+/** The whole packets that the bytes begin with. */
+export function packetsIn(bytes: Buffer): RawPacket[] {
+  const found: RawPacket[] = [];
+  let rest = bytes;
+  for (;;) {
+    const size = sizeOf(rest);
+    if (size === undefined || rest.length < size.whole) return found;
+    found.push(packetOf(rest.subarray(0, size.whole), size.head));
+    rest = rest.subarray(size.whole);
+  }
+}
+
 function sizeOf(bytes: Buffer): { head: number; whole: number } | undefined {
   let length = 0;
   for (let index = 1; index <= 4 && index < bytes.length; index += 1) {
@@ -51,6 +64,7 @@ function packetOf(bytes: Buffer, head: number): RawPacket {
   const hasId = type === 3 ? qos > 0 : type !== 1 && body.length >= 2;
   return {
     type,
+    flags: first & 15,
     version: type === 1 ? (body[2 + body.readUInt16BE(0)] ?? 0) : 0,
     id: hasId ? body.readUInt16BE(topicEnd) : 0,
     length: { bytes: bytes.length, qos },

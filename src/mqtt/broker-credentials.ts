@@ -1,0 +1,35 @@
+import { timingSafeEqual, createHash } from "node:crypto";
+import type { AedesOptions } from "aedes";
+import type { MqttSettings } from "../config/contract.ts";
+
+type Credentials = Pick<MqttSettings, "username" | "password">;
+
+export function hasCredentials({ username, password }: Credentials): boolean {
+  return Boolean(username?.reveal()) && Boolean(password?.reveal());
+}
+
+/** Lets in with the credentials of the settings, or anyone where there are none. */
+export function authenticator(
+  { username, password }: Credentials,
+  clientIdBytes: number,
+): NonNullable<AedesOptions["authenticate"]> {
+  return ({ id }, name, word, done) => {
+    if (Buffer.byteLength(id) > clientIdBytes) {
+      return done(Object.assign(new Error("client id too long"), { returnCode: 2 }), false);
+    }
+    const known =
+      username === undefined ||
+      (same(name ?? "", username.reveal()) && same(word ?? "", password?.reveal() ?? ""));
+    // Without an error aedes answers a refusal with return code 5, not authorized.
+    done(null, known);
+  };
+}
+
+/** In a time that does not depend on where the two differ. */
+function same(left: string | Uint8Array, right: string): boolean {
+  return timingSafeEqual(digestOf(left), digestOf(right));
+}
+
+function digestOf(text: string | Uint8Array): Buffer {
+  return createHash("sha256").update(text).digest();
+}
