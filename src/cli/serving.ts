@@ -79,14 +79,15 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     limits: config.gateway.limits,
     policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
-  const { channels: open, brokers } = await closingOnFailure(
-    closing,
-    withBrokers(options.channels, log),
-  );
+  const {
+    channels: open,
+    brokers,
+    brokerOf,
+  } = await closingOnFailure(closing, withBrokers(options.channels, log));
   dialled = open;
   logChecks(await checkUp({ channels: dialled, config, secretFiles }), log);
   await gateway.resume();
-  const channels = openChannels(dialled, options, { state, gateway });
+  const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
   closing.unshift(watchCertificates(dialled, log));
   return {
@@ -118,16 +119,19 @@ async function closingOnFailure<T>(
 interface Behind {
   readonly state: State;
   readonly gateway: Gateway;
+  /** The built-in broker of a channel, by its name. */
+  readonly brokerOf: ReadonlyMap<string, Broker>;
 }
 
 function openChannels(
   dialled: readonly MqttChannel[],
   { config, connectTimeoutMs, pid, log }: ServingOptions,
-  { state, gateway }: Behind,
+  { state, gateway, brokerOf }: Behind,
 ): readonly Channel[] {
   const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
   return dialled.map((channel) => {
     const clientId = state.clientId(channel);
+    const broker = brokerOf.get(channel.name);
     return openChannel({
       channel,
       connectTimeoutMs,
@@ -135,6 +139,7 @@ function openChannels(
       log,
       onRequest: (request) => gateway.accept({ ...request, ...shared }),
       ...(clientId !== undefined && { clientId }),
+      ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });
   });
 }
@@ -175,16 +180,25 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel) 
 export async function withBrokers(
   channels: readonly MqttChannel[],
   log: Log,
-): Promise<{ channels: readonly MqttChannel[]; brokers: readonly Broker[] }> {
+): Promise<{
+  channels: readonly MqttChannel[];
+  brokers: readonly Broker[];
+  brokerOf: ReadonlyMap<string, Broker>;
+}> {
   const open = new Map<string, Broker>();
+  const brokerOf = new Map<string, Broker>();
   const dialled: MqttChannel[] = [];
   try {
-    for (const channel of channels) dialled.push(await withBroker(channel, open, log));
+    for (const channel of channels) {
+      dialled.push(await withBroker(channel, open, log));
+      const broker = open.get(channel.settings.broker);
+      if (broker !== undefined) brokerOf.set(channel.name, broker);
+    }
   } catch (error) {
     await Promise.all([...open.values()].map((broker) => broker.close()));
     throw error;
   }
-  return { channels: dialled, brokers: [...open.values()] };
+  return { channels: dialled, brokers: [...open.values()], brokerOf };
 }
 
 async function withBroker(

@@ -25,6 +25,8 @@ export interface ReplyLimits {
   readonly qos: 0 | 1 | 2;
   /** Bytes of a whole packet; 0 is no limit of ours. */
   readonly maxMessageBytes: number;
+  /** Whether anybody would hear a message of that topic, where the broker can be asked. */
+  readonly hasSubscriber?: ((topic: string) => boolean) | undefined;
 }
 
 /**
@@ -39,7 +41,10 @@ export function createReply(
   limits: ReplyLimits,
 ): (part: ReplyPart) => Promise<void> {
   let seq = 0;
+  const isUnheard = (): boolean =>
+    limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
   const publish = async (payload: string, session: Session, signal?: AbortSignal) => {
+    if (isUnheard()) throw noSubscriber();
     const properties = propertiesOf(connection.session() ?? session, address);
     const message = { topic: address.topic, payload, qos: limits.qos };
     const sent = { ...message, ...(properties && { properties }) };

@@ -13,7 +13,7 @@ import {
 import { packetLimit } from "./packet-rules.ts";
 import { createPresence } from "./presence.ts";
 import { createProbe } from "./probe.ts";
-import { createReceiver, replyAddressAgain } from "./receive.ts";
+import { createReceiver, replyAddressAgain, replyLimitsOf } from "./receive.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "./topics.ts";
 
 /** A question that came over MQTT, with a way back. */
@@ -76,6 +76,11 @@ export interface ChannelOptions {
    * does not resolve the broker holds the request, and later ones are handed over all the same.
    */
   readonly onRequest: (request: ChannelRequest) => Promise<void>;
+  /**
+   * Whether anybody would hear a message of that topic, where the broker can be asked. MQTT 5 brokers say so
+   * themselves (PUBACK reason 16).
+   */
+  readonly hasSubscriber?: (topic: string) => boolean;
   /** Hears of each failed attempt to connect and of each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }
@@ -90,7 +95,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const receive = createReceiver(options, address, () => connection);
   const presence = createPresence(options, address);
   const tagged = taggedLog(log, channel.name);
-  const { qos, max_message_bytes: maxMessageBytes } = settings;
+  const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
   const probe = createProbe({ topic: statusTopic(address), qos, seconds, log: tagged });
   const tellConnected = createConnectedLog(tagged, settings.broker);
@@ -120,7 +125,7 @@ export function openChannel(options: ChannelOptions): Channel {
     ended: connection.ended,
     replyTo(asker) {
       const to = replyAddressAgain(address, asker);
-      return to && createReply(connection, to, { qos, maxMessageBytes });
+      return to && createReply(connection, to, replyLimitsOf(options));
     },
     close: () => {
       presence.stop();

@@ -52,8 +52,8 @@ export interface Outbound {
 /** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
 const IN_FLIGHT = 20;
 const MAX_ID = 65_535;
-/** The lowest free id is taken, so those of a former process are among so many: publishes and subscriptions. */
-const FORMER_IDS = 24;
+/** The lowest free id is taken, so those of a former process are among so many. */
+const FORMER_IDS = IN_FLIGHT;
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 
 interface Publication {
@@ -297,13 +297,17 @@ function lowestFree(isTaken: (id: number) => boolean): number {
   throw new Error("all packet ids are in use");
 }
 
-/** Of the library's ids none outlives its connection: a SUBSCRIBE is not sent again. */
+/**
+ * Of the library's ids none outlives its connection: a SUBSCRIBE is not sent again. The highest free one is
+ * taken: the library takes a PUBCOMP for what a former process left unreleased for an answer to its own.
+ */
 function createMessageIds(isInFlight: (id: number) => boolean): MessageIdProvider {
   const taken = new Set<number>();
   let last = 0;
   return {
     allocate() {
-      last = lowestFree((id) => taken.has(id) || isInFlight(id));
+      last = MAX_ID;
+      while (taken.has(last) || isInFlight(last)) last -= 1;
       taken.add(last);
       return last;
     },

@@ -11,7 +11,7 @@ import { leavesRoom } from "./packet.ts";
 import { clientIdOf, honouredResponseTopic, responseTopic, type AgentAddress } from "./topics.ts";
 import { decodeRequest, readableId, type AskedQuestion } from "./wire.ts";
 
-type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest">;
+type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "hasSubscriber">;
 
 /** Turns messages into requests, rejected ones too; what does not come from a client is ignored. */
 export function createReceiver(
@@ -20,7 +20,7 @@ export function createReceiver(
   connection: () => Connection,
 ): (message: Incoming) => Promise<void> | undefined {
   const { settings, name } = options.channel;
-  const limits = { qos: settings.qos, maxMessageBytes: settings.max_message_bytes };
+  const limits = replyLimitsOf(options);
   const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
   return (message) => {
     const client = clientIdOf(address, message.topic, "request");
@@ -48,6 +48,14 @@ export function createReceiver(
       reply: createReply(connection(), to, limits),
     });
   };
+}
+
+/** How the requests of a channel are answered. */
+export function replyLimitsOf({
+  channel: { settings },
+  hasSubscriber,
+}: Pick<ChannelOptions, "channel" | "hasSubscriber">): ReplyLimits {
+  return { qos: settings.qos, maxMessageBytes: settings.max_message_bytes, hasSubscriber };
 }
 
 /** Of a request that is too large nothing is read. */
@@ -117,7 +125,8 @@ function wishOf(address: AgentAddress, client: string, { properties }: Incoming,
   return {
     address: {
       topic: honoured ?? responseTopic(address, client),
-      ...(correlationData && { correlationData }),
+      // What came is a piece of what was read from the socket, and would hold all of that.
+      ...(correlationData && { correlationData: Buffer.from(correlationData) }),
       ...(expiresAt !== undefined && { expiresAt }),
     },
     isRpc: honoured !== undefined && correlationData !== undefined,
