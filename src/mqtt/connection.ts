@@ -24,7 +24,7 @@ export interface Connection {
   /** The next session that is ready; rejects with the failure that ended the connection, or the signal's reason. */
   readonly ready: (signal?: AbortSignal) => Promise<Session>;
   /**
-   * Publishes as soon as a connection stands, and after a loss again on the next; rejects when refused, ended
+   * Publishes as soon as a session is ready, and after a loss again on the next; rejects when refused, ended
    * or aborted.
    */
   publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
@@ -201,6 +201,7 @@ async function oneSession(
     await untilAborted(onSession(session), signal);
     signal.throwIfAborted();
     state.up(session);
+    session.open();
     return await session.lost;
   } catch (error) {
     if (error instanceof ConnectError) return error.refusal;

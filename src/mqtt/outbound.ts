@@ -1,9 +1,8 @@
-import type { IClientOptions, Packet } from "mqtt";
+import type { Packet } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
+import { createMessageIds, lowestFreeId, type MessageIdProvider } from "./message-ids.ts";
 import { ConnectionLost, type Outgoing, type Published } from "./message.ts";
 import { isLossCode, refusalOf } from "./reasons.ts";
-
-type MessageIdProvider = NonNullable<IClientOptions["messageIdProvider"]>;
 
 /** One network connection from its CONNACK on, as publishing needs it. */
 export interface OutboundLink {
@@ -22,6 +21,8 @@ export interface OutboundLink {
 export interface LinkedOutbound {
   /** A packet came: acknowledgements of publishes are taken from here, all else is ignored. */
   readonly take: (packet: Packet) => void;
+  /** Our subscriptions stand: on a session that the broker did not keep nothing else is sent before. */
+  readonly open: () => void;
   /** The connection is over; what is unacknowledged waits for the next one. */
   readonly detach: () => void;
 }
@@ -38,12 +39,13 @@ export interface Outbound {
   /**
    * Resolves when delivered as far as the QoS tells: at PUBACK, PUBCOMP, or for QoS 0 when written. Rejects
    * with a `Failure` when the broker refused the message or `end` was called, and with the signal's reason;
-   * a message that was sent by then keeps its packet id until it is acknowledged.
+   * a message that was sent by then keeps its packet id until it is acknowledged. `isEarly` does not wait for
+   * our subscriptions.
    */
-  publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
+  publish(message: Outgoing, signal?: AbortSignal, isEarly?: boolean): Promise<Published>;
   /** Sends on this connection from now on. */
   attach(link: OutboundLink): LinkedOutbound;
-  /** Resolves when nothing is left that was to be sent or acknowledged. */
+  /** Resolves when all that can be sent is sent and acknowledged. */
   idle(): Promise<void>;
   /** Rejects all that waits and all that is published later. */
   end(failure: Failure): void;
@@ -51,13 +53,13 @@ export interface Outbound {
 
 /** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
 const IN_FLIGHT = 20;
-const MAX_ID = 65_535;
-/** The lowest free id is taken, so those of a former process are among so many. */
-const FORMER_IDS = IN_FLIGHT;
+/** The lowest free id is taken, so those of a former process are among so many: publishes and subscriptions. */
+const FORMER_IDS = 24;
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 
 interface Publication {
   readonly message: Outgoing;
+  readonly isEarly: boolean;
   /** Undefined once nobody waits for it any more. */
   waiter: PromiseWithResolvers<Published> | undefined;
   /** 0 until it is sent for the first time, and for QoS 0. */
@@ -84,6 +86,7 @@ class OutgoingMessages implements Outbound {
   readonly #open = new Set<Publication>();
   #waiting = new Set<Publication>();
   #link: OutboundLink | undefined;
+  #isOpen = false;
   #failure: Failure | undefined;
   #releases: boolean;
   #isPumping = false;
@@ -94,12 +97,13 @@ class OutgoingMessages implements Outbound {
     this.messageIds = createMessageIds((id) => this.#inFlight.has(id));
   }
 
-  publish(message: Outgoing, signal?: AbortSignal): Promise<Published> {
+  publish(message: Outgoing, signal?: AbortSignal, isEarly = false): Promise<Published> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (signal?.aborted) return Promise.reject(reasonOf(signal));
     const waiter = Promise.withResolvers<Published>();
     const publication: Publication = {
       message,
+      isEarly,
       waiter,
       id: 0,
       state: "publish",
@@ -121,6 +125,7 @@ class OutgoingMessages implements Outbound {
   attach(link: OutboundLink): LinkedOutbound {
     this.#detach();
     this.#link = link;
+    this.#isOpen = link.resumed;
     if (!link.resumed) this.#forgetSession();
     for (const publication of this.#inFlight.values()) this.#unsent.add(publication);
     if (this.#releases && link.resumed) {
@@ -131,6 +136,11 @@ class OutgoingMessages implements Outbound {
     return {
       take: (packet) => {
         if (this.#link === link) this.#take(packet, link);
+      },
+      open: () => {
+        if (this.#link !== link) return;
+        this.#isOpen = true;
+        this.#pump();
       },
       detach: () => {
         if (this.#link === link) this.#detach();
@@ -192,6 +202,7 @@ class OutgoingMessages implements Outbound {
     const [unsent] = this.#unsent;
     if (unsent?.state === "pubrel") return unsent;
     if (this.#open.size >= Math.min(IN_FLIGHT, receiveMaximum)) return undefined;
+    if (!this.#isOpen) return this.#waiting.values().find(({ isEarly }) => isEarly);
     const [waiting] = this.#waiting;
     return unsent ?? waiting;
   }
@@ -208,7 +219,9 @@ class OutgoingMessages implements Outbound {
       return;
     }
     if (publication.id === 0) {
-      publication.id = lowestFree((id) => this.#inFlight.has(id) || !this.messageIds.register(id));
+      publication.id = lowestFreeId(
+        (id) => this.#inFlight.has(id) || !this.messageIds.register(id),
+      );
       this.#inFlight.set(publication.id, publication);
     }
     publication.stopDeadline = link.expect("acknowledgement");
@@ -265,7 +278,8 @@ class OutgoingMessages implements Outbound {
   }
 
   #tellIdle(): void {
-    if (this.#open.size + this.#unsent.size + this.#waiting.size > 0) return;
+    const next = this.#link && this.#next(this.#link);
+    if (this.#open.size > 0 || next !== undefined) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 }
@@ -290,31 +304,4 @@ function publishPacket({ message, id, wasSent }: Publication, protocol: 4 | 5): 
 
 function pubrel(messageId: number): Packet {
   return { cmd: "pubrel", messageId };
-}
-
-function lowestFree(isTaken: (id: number) => boolean): number {
-  for (let id = 1; id <= MAX_ID; id += 1) if (!isTaken(id)) return id;
-  throw new Error("all packet ids are in use");
-}
-
-/**
- * Of the library's ids none outlives its connection: a SUBSCRIBE is not sent again. The highest free one is
- * taken: the library takes a PUBCOMP for what a former process left unreleased for an answer to its own.
- */
-function createMessageIds(isInFlight: (id: number) => boolean): MessageIdProvider {
-  const taken = new Set<number>();
-  let last = 0;
-  return {
-    allocate() {
-      last = MAX_ID;
-      while (taken.has(last) || isInFlight(last)) last -= 1;
-      taken.add(last);
-      return last;
-    },
-    getLastAllocated: () => last,
-    register: (id) => !taken.has(id),
-    deallocate: (id) => void taken.delete(id),
-    // The library calls it at each CONNACK.
-    clear: () => taken.clear(),
-  };
 }

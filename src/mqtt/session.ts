@@ -35,6 +35,8 @@ export interface Session {
   publish(message: Outgoing): Promise<Published>;
   /** Rejects with `ConnectionLost`, or a `Failure` that names the broker's reason. */
   subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscriptionWish): Promise<void>;
+  /** Our subscriptions stand: what others publish, and published on the last connection, may be sent. */
+  readonly open: () => void;
   /** Milliseconds for which this connection was read from: not those in which it was held up by a flood. */
   readonly readingTime: () => number;
   /** Says DISCONNECT so that no will is sent; within two seconds, in which acknowledgements are awaited. */
@@ -270,7 +272,8 @@ function sessionOf(
     resumed,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     lost,
-    publish: (message) => outbound.publish(message, gone.signal),
+    publish: (message) => outbound.publish(message, gone.signal, true),
+    open: linked.open,
     subscribe: (filters, qos, wish) => {
       const stop = expect("SUBACK");
       return orLost(subscribeWith(client, { filters, qos, ...wish })).finally(stop);
@@ -289,7 +292,7 @@ function writerOf(client: MqttClient): (packet: Packet, written?: () => void) =>
   if (!isSend(found)) throw new Error("this version of MQTT.js sends in another way");
   const send: Send = found.bind(client);
   return (packet, written) => {
-    if (client.connected) send(packet, written, undefined, true);
+    if (client.connected && !client.disconnecting) send(packet, written, undefined, true);
   };
 }
 

@@ -99,6 +99,7 @@ describe("publishes that are not acknowledged", () => {
     linked.detach();
     const second = openLink({ resumed: false });
     const again = outbound.attach(second.link);
+    again.open();
     assert.deepEqual(short(second.written), ["a 1", "b 2"]);
     // Of the connection before: no answer to what was sent on this one.
     linked.take(pubrec(1));
@@ -107,6 +108,25 @@ describe("publishes that are not acknowledged", () => {
     for (const id of [1, 2]) again.take(pubrec(id));
     for (const id of [1, 2]) again.take(pubcomp(id));
     await Promise.all(all);
+  });
+
+  it("wait for our subscriptions on a new session, but for what is published meanwhile to be early", async () => {
+    const outbound = createOutbound(false);
+    outbound.attach(openLink().link);
+    const said = outbound.publish(message("a", 1));
+    const second = openLink({ resumed: false });
+    const linked = outbound.attach(second.link);
+    const later = outbound.publish(message("b", 0));
+    const early = outbound.publish(message("online", 1), undefined, true);
+    assert.deepEqual(short(second.written), ["online 2"]);
+    linked.take(puback(2));
+    await early;
+    await outbound.idle();
+    assert.equal(await isSettled(later), false);
+    linked.open();
+    assert.deepEqual(short(second.written), ["online 2", "a 1", "b 0"]);
+    linked.take(puback(1));
+    await Promise.all([said, later]);
   });
 
   it("keep their id when nobody waits any more, and are forgotten with the broker's session", async () => {
@@ -126,6 +146,7 @@ describe("publishes that are not acknowledged", () => {
     assert.deepEqual(short(second.written), ["1 1 dup", "other 2"]);
     const third = openLink({ resumed: false });
     const last = outbound.attach(third.link);
+    last.open();
     assert.deepEqual(short(third.written), ["other 2"]);
     last.take(puback(2));
     await other;
@@ -143,7 +164,7 @@ describe("publishes that are not acknowledged", () => {
     await all[0];
     assert.equal(written.length, 21);
     const open = openLink({ resumed: false });
-    outbound.attach(open.link);
+    outbound.attach(open.link).open();
     await Promise.all(all);
     assert.deepEqual(
       open.written.map((packet) => packet.cmd === "publish" && String(packet.payload)),
@@ -259,7 +280,7 @@ describe("packet ids", () => {
       const outbound = createOutbound(true);
       void outbound.publish(message("a", 2));
       const first = openLink({ resumed });
-      outbound.attach(first.link);
+      outbound.attach(first.link).open();
       const sent = short(first.written);
       assert.equal(sent.at(-1), "a 1");
       assert.deepEqual(
@@ -333,6 +354,7 @@ class BookBroker {
       this.#sent.push(packet);
     };
     const linked = this.outbound.attach(openLink({ resumed, receiveMaximum, write }).link);
+    linked.open();
     const take = (packet: Packet): void => {
       if (packet.cmd !== "pubrec") underWay = Math.max(underWay - 1, 0);
       linked.take(packet);

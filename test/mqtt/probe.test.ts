@@ -259,6 +259,7 @@ function fakeSession() {
       subscriptions += 1;
       return Promise.resolve();
     },
+    open: () => {},
     readingTime: () => reading,
     end: () => Promise.resolve(),
     abort: (reason) => void aborts.push(reason),
