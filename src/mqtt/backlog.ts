@@ -47,8 +47,8 @@ export function createBacklog(): Backlog {
           resolve(hasRoom);
         };
         const wake = (): void => end(true);
-        const timer = Number.isFinite(ms) ? setTimeout(end, ms, false) : undefined;
-        timer?.unref();
+        const timer = setTimeout(end, ms, false);
+        timer.unref();
         waiting.add(wake);
       });
     },

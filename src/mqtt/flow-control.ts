@@ -22,6 +22,8 @@ const STALL_MS = 5_000;
 /** Nothing else is read either meanwhile: PINGRESP, SUBACK and the acknowledgements of what we publish. */
 const LONGEST_PAUSE_MS = 15_000;
 
+/** How often a connection that sheds looks whether it is still one. */
+const RECOVERY_MS = 1_000;
 /** A broker that reads nothing gets no acknowledgement either; the rest has this long to leave. */
 const FLUSH_MS = 2_000;
 
@@ -40,7 +42,7 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
   });
   keepAliveWhile(client, keepAliveMs, () => state.isPaused);
   const recover = async (): Promise<void> => {
-    await backlog.room(Number.POSITIVE_INFINITY);
+    while (!(await backlog.room(RECOVERY_MS))) if (state.isOver) return;
     if (state.isOver) return;
     state.isShedding = state.shed > 0;
     if (!state.isShedding) return;

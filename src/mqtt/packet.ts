@@ -54,10 +54,11 @@ export function leavesRoom(
   },
   maxBytes: number,
 ): boolean {
+  if (maxBytes === 0) return true;
   const { topic, id, correlationData } = chosen;
   const ofId = id === undefined ? 0 : Buffer.byteLength(JSON.stringify(id));
   const taken = Buffer.byteLength(topic) + ofId + (correlationData?.byteLength ?? 0);
-  return maxBytes === 0 || taken <= maxBytes / 2;
+  return taken <= maxBytes / 2;
 }
 
 /** Bytes that a payload may have so that its PUBLISH packet (MQTT 5 section 3.3) fits. */

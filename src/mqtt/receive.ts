@@ -121,13 +121,14 @@ function wishOf(address: AgentAddress, client: string, { properties }: Incoming,
       asked: asked.slice(0, LONGEST_SHOWN),
     });
   }
-  const expiresAt = messageExpiryInterval && Date.now() + messageExpiryInterval * 1000;
   return {
     address: {
       topic: honoured ?? responseTopic(address, client),
       // What came is a piece of what was read from the socket, and would hold all of that.
       ...(correlationData && { correlationData: Buffer.from(correlationData) }),
-      ...(expiresAt !== undefined && { expiresAt }),
+      ...(messageExpiryInterval !== undefined && {
+        expiresAt: Date.now() + messageExpiryInterval * 1000,
+      }),
     },
     isRpc: honoured !== undefined && correlationData !== undefined,
     ...(isRefused && { refusal: topicRefusal(address, client) }),

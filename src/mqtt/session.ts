@@ -176,11 +176,13 @@ function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<voi
 
 /**
  * MQTT 5 section 3.1.2.11. No Receive Maximum: all that a broker may have in flight is taken. No Maximum
- * Packet Size where a larger message is cut short: its sender would hear nothing of a broker that drops it.
+ * Packet Size where a larger message is cut short, but what the way itself has: its sender would hear
+ * nothing of a broker that drops it.
  */
-function connectProperties({ maximumPacketBytes, shortens, keep }: SessionOptions) {
+function connectProperties({ transport, maximumPacketBytes, shortens, keep }: SessionOptions) {
+  const bytes = shortens === true ? transport.maximumPacketBytes : maximumPacketBytes;
   return {
-    ...(shortens !== true && { maximumPacketSize: maximumPacketBytes }),
+    ...(bytes !== undefined && { maximumPacketSize: bytes }),
     ...(keep && { sessionExpiryInterval: keep.seconds }),
   };
 }

@@ -10,6 +10,8 @@ import { ProtocolFault } from "./guard.ts";
 /** A way to the broker, ready to be opened once. */
 export interface Transport {
   open(): Duplex;
+  /** Bytes of the largest packet that comes through; undefined is any. */
+  readonly maximumPacketBytes: number | undefined;
   /** What the stream failed with, where it failed: refused, unknown host, an untrusted certificate. */
   error(): Error | undefined;
 }
@@ -27,8 +29,10 @@ export async function prepareTransport(
   maximumPacketBytes: number,
 ): Promise<Transport> {
   const dial = await dialler(address, tls, maximumPacketBytes);
+  const isWebSocket = address.kind === "ws" || address.kind === "wss";
   let failure: Error | undefined;
   return {
+    maximumPacketBytes: isWebSocket ? webSocketBytes(maximumPacketBytes) : undefined,
     open() {
       const stream = dial();
       stream.on("error", (error: Error) => {
@@ -102,6 +106,10 @@ export function serverName(tls: TlsSettings, host: string): { servername?: strin
  */
 const MOST_MESSAGE_BYTES = 16_777_216;
 
+function webSocketBytes(maximumPacketBytes: number): number {
+  return Math.max(MOST_MESSAGE_BYTES, maximumPacketBytes);
+}
+
 /** RFC 5246 appendix E. */
 const TLS_1_2 = 0x03_03;
 
@@ -113,7 +121,7 @@ async function webSocketDialler(
   const { default: WebSocket, createWebSocketStream } = await import("ws");
   const authority = host.includes(":") ? `[${host}]` : host;
   const url = `${kind}://${authority}:${port}${path}`;
-  const maxPayload = Math.max(MOST_MESSAGE_BYTES, maximumPacketBytes);
+  const maxPayload = webSocketBytes(maximumPacketBytes);
   return () => {
     // Bun's own WebSocket takes TLS options in `tls` and versions by number, the package in its options.
     const secure = kind === "wss" ? { ...tls, tls: { ...tls, minVersion: TLS_1_2 } } : {};

@@ -10,7 +10,9 @@ import {
   reject,
   run,
 } from "../support/channel.ts";
+import { publish } from "../support/hostile-broker.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const REQUEST = "/picoclaw/edge/c1/request";
@@ -137,6 +139,22 @@ describe("a channel on MQTT 5", () => {
       error: { code: "expired" },
     });
     assert.equal(device.messages.length, 1);
+  });
+
+  it("says so where there was no time at all, which mosquitto does not pass on", async () => {
+    const answers: string[] = [];
+    await using broker = await fakeBroker((received, socket) => {
+      politeOn5(received, socket);
+      // Message Expiry Interval (MQTT 5 section 3.3.2.3.3) 0.
+      const properties = [2, 0, 0, 0, 0];
+      if (received.type === 8) socket.write(publish(5, { topic: REQUEST, properties }));
+      if (received.type === 3) answers.push(received.topic);
+    });
+    await using asked = openTestChannel(broker.url);
+    const request = await asked.request();
+    assert.ok(Math.abs((request.expiresAt ?? 0) - Date.now()) < 5_000);
+    await request.reply({ text: "too late", error: new Failure("expired", "x"), done: true });
+    await until("it is told", () => answers.includes(RESPONSE));
   });
 
   it("is understood by mosquitto_rr", needsMosquitto, async () => {

@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import type { Duplex } from "node:stream";
 import { describe, it } from "node:test";
 import { deflateRawSync } from "node:zlib";
+import { WebSocketServer } from "ws";
 import { openTestChannel } from "../support/channel.ts";
 import { until } from "../support/until.ts";
 
@@ -108,4 +109,23 @@ describe("over WebSockets the connection is cut, and why is said, when the other
       assert.match(asked.channel.problem()?.message ?? "", /broke the MQTT protocol/);
     });
   }
+});
+
+it("tells an MQTT 5 broker the largest message that comes through a WebSocket", async () => {
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await once(server, "listening");
+  const address = server.address();
+  let sent = Buffer.alloc(0);
+  server.on("connection", (socket) => {
+    socket.on("message", (data) => {
+      if (Buffer.isBuffer(data)) sent = Buffer.concat([sent, data]);
+    });
+  });
+  const url = `ws://127.0.0.1:${typeof address === "object" ? address?.port : 0}`;
+  {
+    await using _ = openTestChannel(url, { settings: { qos: 1, protocol_version: 5 } });
+    // MQTT 5 section 3.1.2.11.4: Maximum Packet Size, 16 MiB.
+    await until("CONNECT says so", () => sent.includes(Buffer.from([0x27, 1, 0, 0, 0])));
+  }
+  server.close();
 });

@@ -92,9 +92,10 @@ async function open(): Promise<Trial> {
 type Requests = ReturnType<typeof openTestChannel>["requests"];
 
 function check(requests: Requests, heard: readonly RawPacket[]): void {
-  for (const { client, text, id = "" } of requests) {
+  for (const { client, text, id = "", rejected } of requests) {
     assert.ok(client !== "" && !client.includes("/"), "a client that is no level of a topic");
-    assert.ok(text.trim() !== "" && text.length <= 1000 && id.length <= 128);
+    assert.ok((text.trim() === "") === (rejected !== undefined), "text, or why there is none");
+    assert.ok(text.length <= 1000 && id.length <= 128);
   }
   for (const { type, topic } of heard) {
     assert.ok(OF_CLIENTS.has(type), `a client sent a packet of type ${type}`);
