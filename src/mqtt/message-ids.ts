@@ -4,21 +4,17 @@ export type MessageIdProvider = NonNullable<IClientOptions["messageIdProvider"]>
 
 const MAX_ID = 65_535;
 
-/** Throws where all are taken. */
-export function lowestFreeId(isTaken: (id: number) => boolean): number {
-  for (let id = 1; id <= MAX_ID; id += 1) if (!isTaken(id)) return id;
-  throw new Error("all packet ids are in use");
-}
-
 /**
- * Packet ids for what the library sends, beside those that a publish holds. Of the library's ids none outlives its connection: a SUBSCRIBE is not sent again.
+ * Packet ids for what the library sends, from the top, where no publish takes its own: an acknowledgement
+ * that comes late or twice is then never one of something else. None of the library's outlives its
+ * connection: a SUBSCRIBE is not sent again.
  */
-export function createMessageIds(isInFlight: (id: number) => boolean): MessageIdProvider {
+export function createMessageIds(): MessageIdProvider {
   const taken = new Set<number>();
   let last = 0;
   return {
     allocate() {
-      last = lowestFreeId((id) => taken.has(id) || isInFlight(id));
+      for (last = MAX_ID; taken.has(last); last -= 1);
       taken.add(last);
       return last;
     },

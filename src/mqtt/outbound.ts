@@ -1,6 +1,6 @@
 import type { Packet } from "mqtt";
 import { asFailure, Failure } from "../base/failure.ts";
-import { createMessageIds, lowestFreeId, type MessageIdProvider } from "./message-ids.ts";
+import { createMessageIds, type MessageIdProvider } from "./message-ids.ts";
 import { ConnectionLost, type Outgoing, type Published } from "./message.ts";
 import { isLossCode, refusalOf } from "./reasons.ts";
 
@@ -51,10 +51,8 @@ export interface Outbound {
   end(failure: Failure): void;
 }
 
-/** Our own bound on unacknowledged publishes; the broker's Receive Maximum lowers it. */
+/** Our own bound on unacknowledged publishes, and so the highest packet id; the broker's Receive Maximum lowers it. */
 const IN_FLIGHT = 20;
-/** The lowest free id is taken, so those of a former process are among so many: publishes and subscriptions. */
-const FORMER_IDS = 24;
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 
 interface Publication {
@@ -77,7 +75,7 @@ export function createOutbound(releases: boolean): Outbound {
 }
 
 class OutgoingMessages implements Outbound {
-  readonly messageIds: MessageIdProvider;
+  readonly messageIds = createMessageIds();
   /** QoS 1 and 2 from the first PUBLISH to the last acknowledgement, by packet id, in the order of sending. */
   readonly #inFlight = new Map<number, Publication>();
   /** Those in flight that were not sent on this connection yet. */
@@ -94,7 +92,6 @@ class OutgoingMessages implements Outbound {
 
   constructor(releases: boolean) {
     this.#releases = releases;
-    this.messageIds = createMessageIds((id) => this.#inFlight.has(id));
   }
 
   publish(message: Outgoing, signal?: AbortSignal, isEarly = false): Promise<Published> {
@@ -129,7 +126,7 @@ class OutgoingMessages implements Outbound {
     if (!link.resumed) this.#forgetSession();
     for (const publication of this.#inFlight.values()) this.#unsent.add(publication);
     if (this.#releases && link.resumed) {
-      for (let id = 1; id <= FORMER_IDS; id += 1) link.write(pubrel(id));
+      for (let id = 1; id <= IN_FLIGHT; id += 1) link.write(pubrel(id));
     }
     this.#releases = false;
     this.#pump();
@@ -219,15 +216,20 @@ class OutgoingMessages implements Outbound {
       return;
     }
     if (publication.id === 0) {
-      publication.id = lowestFreeId(
-        (id) => this.#inFlight.has(id) || !this.messageIds.register(id),
-      );
+      publication.id = this.#lowestFreeId();
       this.#inFlight.set(publication.id, publication);
     }
     publication.stopDeadline = link.expect("acknowledgement");
     const isRelease = publication.state === "pubrel";
     link.write(isRelease ? pubrel(publication.id) : publishPacket(publication, link.protocol));
     publication.wasSent = true;
+  }
+
+  /** Of a range that is known beforehand: the next process releases what this one leaves. */
+  #lowestFreeId(): number {
+    let id = 1;
+    while (this.#inFlight.has(id)) id += 1;
+    return id;
   }
 
   #take(packet: Packet, link: OutboundLink): void {
