@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { Duplex, Writable } from "node:stream";
 import { guardIncoming } from "./guard.ts";
+import type { PacketRules } from "./packet-rules.ts";
 
 /** What the built-in broker's clients may take of the memory together and each, in bytes. */
 export interface ConnectionLimits {
@@ -20,6 +21,8 @@ export interface Connections {
   accept(socket: Socket): Duplex;
   /** Whether so many bytes may still be laid ready for the client behind the stream, after those ahead of them. */
   hasRoom(stream: Duplex, bytes: number, ahead?: number): boolean;
+  /** Passes all that is written to the stream through the function. */
+  translate(stream: Duplex, change: (bytes: Buffer) => Buffer): void;
   /** Adds to what is held for the client behind the stream. */
   hold(stream: Duplex, bytes: number): void;
   destroy(): void;
@@ -30,6 +33,7 @@ interface Account {
   unread: number;
   partial: number;
   other: number;
+  translate?: (bytes: Buffer) => Buffer;
   readonly socket: Socket;
 }
 
@@ -71,19 +75,16 @@ export function createConnections(
         stream.destroy();
       });
       const onHeld = (bytes: number): void => change(account, "partial", bytes - account.partial);
-      guardIncoming(socket, {
-        sender: "client",
-        protocol: 4,
-        maximumPacketBytes: limits.packetBytes,
-        maximumFirstBytes: FIRST_BYTES,
-        maximumOtherBytes: FILTERS_BYTES,
-        onHeld,
-      }).pipe(stream.inflow);
+      guardIncoming(socket, { ...rulesFor(limits), onHeld }).pipe(stream.inflow);
       return stream;
     },
     hasRoom(stream, bytes, ahead = 0) {
       const before = (accounts.get(stream)?.unread ?? 0) + ahead;
       return before === 0 || before + bytes <= limits.unreadBytes;
+    },
+    translate(stream, translation) {
+      const account = accounts.get(stream);
+      if (account) account.translate = translation;
     },
     hold(stream, bytes) {
       const account = accounts.get(stream);
@@ -92,6 +93,16 @@ export function createConnections(
     destroy() {
       for (const { socket } of accounts.values()) socket.destroy();
     },
+  };
+}
+
+function rulesFor(limits: ConnectionLimits): PacketRules {
+  return {
+    sender: "client",
+    protocol: 4,
+    maximumPacketBytes: limits.packetBytes,
+    maximumFirstBytes: FIRST_BYTES,
+    maximumOtherBytes: FILTERS_BYTES,
   };
 }
 
@@ -126,8 +137,9 @@ function createOutflow(
   let isOver = false;
   const outflow: Outflow = {
     onRead: () => {},
-    write(chunk) {
+    write(bytes) {
       if (isOver || socket.destroyed) return;
+      const chunk = account.translate?.(bytes) ?? bytes;
       change(chunk.length);
       timer ??= setTimeout(() => socket.destroy(), unreadMs);
       socket.write(chunk, () => {

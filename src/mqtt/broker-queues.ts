@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
+import type { Properties } from "./broker-properties.ts";
 
 /** Whom the broker keeps something for. */
 export interface Owner {
@@ -15,6 +16,9 @@ export interface BrokerPacket {
   readonly payload?: Uint8Array | string;
   readonly qos?: 0 | 1 | 2;
   readonly dup?: boolean;
+  readonly properties?: Properties;
+  /** When it expires, in milliseconds since 1970. */
+  readonly messageExpiry?: number;
 }
 
 export interface QueueLimits {
@@ -37,6 +41,10 @@ export interface QueueOptions {
   readonly isRequest: (id: string, topic: string) => boolean;
   /** Whether so many bytes may be laid ready for the client. */
   readonly hasRoom: (client: Client, bytes: number, ahead: number) => boolean;
+  /** How many messages the client may leave unacknowledged. */
+  readonly windowOf: (client: Client) => number;
+  /** Whether the client is still to have it: it has not expired, and is not too large. */
+  readonly isWanted: (client: Client, packet: BrokerPacket) => boolean;
   /** The session's queue has become shorter. */
   readonly onShorter: (id: string) => void;
 }
@@ -81,6 +89,11 @@ export function createOutgoing(options: QueueOptions) {
     if (queue?.client === undefined) return;
     const before = queue.waiting.size;
     for (const [order, message] of queue.waiting) {
+      if (!options.isWanted(queue.client, message.packet)) {
+        queue.waiting.delete(order);
+        budget.count(message, -1);
+        continue;
+      }
       if (!mayRelease(queue, queue.client, message, options)) break;
       queue.waiting.delete(order);
       releasing = message;
@@ -233,9 +246,9 @@ function mayRelease(
   { released, inflight }: Queue,
   client: Client,
   { bytes }: Message,
-  { limits, hasRoom }: QueueOptions,
+  { windowOf, hasRoom }: QueueOptions,
 ): boolean {
-  if (released.size >= MOST_RELEASED || released.size + inflight.size >= limits.inflight)
+  if (released.size >= MOST_RELEASED || released.size + inflight.size >= windowOf(client))
     return false;
   const ahead = [...released.values()].reduce((sum, one) => sum + one.bytes, 0);
   return hasRoom(client, bytes, ahead);

@@ -29,7 +29,7 @@ export interface StoreLimits extends QueueLimits {
 
 export type BrokerStore = ReturnType<typeof createBrokerStore>;
 
-type StoreOptions = Pick<QueueOptions, "onFull" | "onShorter" | "hasRoom"> & {
+type StoreOptions = Omit<QueueOptions, "limits" | "isRequest"> & {
   readonly limits: StoreLimits;
 };
 
@@ -50,13 +50,11 @@ export function createBrokerStore(options: StoreOptions) {
       ...options,
       isRequest: (id, topic) => gatewaysOf(topic).has(id),
     });
-  const away = new Set<string>();
-  const forget = (id: string): void => {
-    away.delete(id);
+  const away = createAway(limits.sessions, (id) => {
     clear(id);
     void incoming.cleanIncoming({ id });
     void filters.cleanSubscriptions({ id });
-  };
+  });
   return {
     persistence: {
       async setup(): Promise<void> {},
@@ -74,20 +72,62 @@ export function createBrokerStore(options: StoreOptions) {
     /** Whether the message, of QoS 1 or 2, goes through the client's queue, and may not be sent past it. */
     isQueued: ({ id }: Owner, packet: BrokerPacket): boolean =>
       keeps(id, packet.topic ?? "") && !isReleased(id, packet),
+    isReleased,
     release,
-    arrived: ({ id, clean }: Client): void => {
-      away.delete(id);
-      if (clean) clear(id);
+    forget: away.forget,
+    entering: away.entering,
+    arrived: (client: Client): void => {
+      away.arrived(client);
+      if (client.clean) clear(client.id);
     },
     online,
-    left: ({ id, clean }: Client): void => {
-      offline({ id });
-      if (clean) return forget(id);
-      away.add(id);
-      const [first] = away;
-      if (away.size <= limits.sessions || first === undefined) return;
+    /** Keeps the session for so many seconds. */
+    left: (client: Client, keptSecs: number): void => {
+      offline(client);
+      if (away.left(client, keptSecs)) onFull("sessions of clients that are away");
+    },
+  };
+}
+
+const MOST_TIMER_SECS = 2_147_483;
+
+/** Whose sessions are kept while they are away: no more than so many, and none for longer than its time. */
+function createAway(most: number, end: (id: string) => void) {
+  const away = new Map<string, ReturnType<typeof setTimeout> | undefined>();
+  const next = new Map<string, Client>();
+  const forget = (id: string): void => {
+    clearTimeout(away.get(id));
+    away.delete(id);
+    end(id);
+  };
+  return {
+    forget,
+    /** The client takes the session over. */
+    entering: (client: Client): void => {
+      next.set(client.id, client);
+      client.conn.once("close", () => {
+        if (next.get(client.id) === client) next.delete(client.id);
+      });
+    },
+    arrived: ({ id }: Owner): void => {
+      clearTimeout(away.get(id));
+      away.delete(id);
+      next.delete(id);
+    },
+    /** Whether there were too many, and the one that left first is forgotten. */
+    left: ({ id, clean }: Client, keptSecs: number): boolean => {
+      if (clean || (keptSecs <= 0 && !next.has(id))) {
+        forget(id);
+        return false;
+      }
+      const timer =
+        keptSecs <= MOST_TIMER_SECS ? setTimeout(() => forget(id), keptSecs * 1000) : undefined;
+      timer?.unref();
+      away.set(id, timer);
+      const [first] = away.keys();
+      if (away.size <= most || first === undefined) return false;
       forget(first);
-      onFull("sessions of clients that are away");
+      return true;
     },
   };
 }

@@ -1,29 +1,31 @@
 import { createServer, type AddressInfo, type Server } from "node:net";
 import type { Duplex } from "node:stream";
-import { Aedes, type Client } from "aedes";
+import type { Aedes } from "aedes";
 import { Failure } from "../base/failure.ts";
 import { SILENT, type Log } from "../base/log.ts";
 import { isTold } from "../base/thin.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { MqttSettings } from "../config/contract.ts";
-import { createBackpressure, type Backpressure } from "./broker-backpressure.ts";
+import {
+  createAedes,
+  hasSubscriber,
+  type AedesLimits,
+  type OnFull,
+  type Parts,
+} from "./broker-aedes.ts";
+import { createBackpressure } from "./broker-backpressure.ts";
 import {
   createConnections,
   type ConnectionLimits,
   type Connections,
 } from "./broker-connections.ts";
-import { authenticator, hasCredentials } from "./broker-credentials.ts";
-import { createGrants, type FilterLimits, type Grants } from "./broker-filters.ts";
-import type { BrokerPacket } from "./broker-queues.ts";
-import {
-  createBrokerStore,
-  type BrokerStore,
-  type Filter,
-  type StoreLimits,
-} from "./broker-store.ts";
+import { hasCredentials } from "./broker-credentials.ts";
+import { createGrants, type FilterLimits } from "./broker-filters.ts";
+import { createMqtt5 } from "./broker-mqtt5.ts";
+import { createBrokerStore, type BrokerStore, type StoreLimits } from "./broker-store.ts";
 import { packetLimit } from "./packet-rules.ts";
 
-/** The built-in broker while it listens. It speaks MQTT 3.1.1 and keeps nothing on disk. */
+/** The built-in broker while it listens. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */
 export interface Broker {
   readonly host: string;
   readonly port: number;
@@ -40,13 +42,10 @@ type BrokerSettings = Pick<MqttSettings, "broker" | "username" | "password"> &
 
 /** What clients may take of the memory: more than any board serves, less than it has. */
 export type BrokerLimits = Omit<ConnectionLimits, "packetBytes"> &
+  AedesLimits &
   FilterLimits &
   StoreLimits & {
     readonly connections: number;
-    /** Milliseconds in which a CONNECT must be whole. */
-    readonly connectMs: number;
-    readonly clientIdBytes: number;
-    readonly topicLevels: number;
     /** Milliseconds without progress after which no client waits for a gateway whose queue is full. */
     readonly patienceMs: number;
   };
@@ -98,33 +97,20 @@ export async function openBroker(
   }
   const packetBytes = packetLimit(settings.max_payload_bytes ?? DEFAULT_PAYLOAD_BYTES);
   const parts = createParts({ ...limits, packetBytes }, createTelling(log));
-  const { connections, store, grants } = parts;
   const aedes = await createAedes(settings, limits, parts);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.setNoDelay(true);
     socket.on("error", () => socket.destroy());
-    aedes.handle(connections.accept(socket));
+    aedes.handle(parts.connections.accept(socket));
   });
   server.maxConnections = limits.connections;
   await listening(server, host, port);
   return {
     host,
     port: portOf(server),
-    hasSubscriber: (topic) => grants.match(topic) || store.hasSession(topic),
-    close: () => closeAll(aedes, server, connections),
+    hasSubscriber: (topic) => hasSubscriber(parts, topic),
+    close: () => closeAll(aedes, server, parts.connections),
   };
-}
-
-type OnFull = (what: string) => void;
-
-interface Parts {
-  readonly connections: Connections;
-  readonly store: BrokerStore;
-  readonly grants: Grants;
-  readonly backpressure: Backpressure;
-  /** Whose the streams are whose client is online. */
-  readonly sessions: WeakMap<Duplex, string>;
-  readonly onFull: OnFull;
 }
 
 function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnFull): Parts {
@@ -135,6 +121,13 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     onFull,
     onShorter: (session) => backpressure.onShorter(session),
     hasRoom: ({ conn }, bytes, ahead) => connections.hasRoom(conn, bytes, ahead),
+    windowOf: (client) =>
+      Math.min(limits.inflight, mqtt5.sessionOf(client)?.receiveMaximum ?? limits.inflight),
+    isWanted: (client, packet) => mqtt5.isWanted(client, packet),
+  });
+  const mqtt5 = createMqtt5({
+    packetBytes: limits.packetBytes,
+    translate: (stream, change) => connections.translate(stream, change),
   });
   const backpressure = createBackpressure({
     ...store,
@@ -146,82 +139,9 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     store,
     grants: createGrants(limits, onFull),
     backpressure,
+    mqtt5,
     sessions,
     onFull,
-  };
-}
-
-async function createAedes(
-  settings: BrokerSettings,
-  limits: BrokerLimits,
-  { connections, store, grants, backpressure, sessions, onFull }: Parts,
-): Promise<Aedes> {
-  const aedes = await Aedes.createBroker({
-    persistence: withAccounts({ store, grants, connections }),
-    connectTimeout: limits.connectMs,
-    // Ids are all that is kept of them, and counted with what is held for the client.
-    maxInflightInbound: 0,
-    maxTopicLevels: limits.topicLevels,
-    authenticate: authenticator(settings, limits.clientIdBytes),
-    authorizePublish(sender, { topic, payload, qos }, done) {
-      if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
-      if (sender === null || sender.closed || qos === 0) return done(null);
-      backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
-    },
-    authorizeSubscribe: (client, filter, done) =>
-      grants.ask(client, filter.topic, (isGranted) => done(null, isGranted ? filter : null)),
-    authorizeForward(client, packet) {
-      // What is retained comes once, to a new subscription, and goes past the queue.
-      if (packet.qos > 0 && !packet.retain && !client.clean) {
-        return store.isQueued(client, packet) ? null : packet;
-      }
-      if (connections.hasRoom(client.conn, packet.payload.length)) return packet;
-      onFull("messages for a client that does not read");
-      return null;
-    },
-  });
-  aedes.on("client", store.arrived);
-  aedes.on("clientReady", (client) => {
-    if (client.clean) return;
-    sessions.set(client.conn, client.id);
-    store.online(client);
-  });
-  aedes.on("clientDisconnect", (client) => {
-    store.left(client);
-    backpressure.left(client);
-  });
-  aedes.on("unsubscribe", (topics, client) => grants.drop(client, topics));
-  // A client that misbehaves is disconnected by the broker itself; nothing else follows from it.
-  aedes.on("clientError", () => {});
-  aedes.on("connectionError", () => {});
-  return aedes;
-}
-
-/** What an id costs in the library and here, of a message of QoS 2 that is not released. */
-const UNRELEASED_BYTES = 64;
-
-function withAccounts({
-  store,
-  grants,
-  connections,
-}: Pick<Parts, "store" | "grants" | "connections">) {
-  const { persistence } = store;
-  return {
-    ...persistence,
-    /** The library keeps all filters of a SUBSCRIBE, also those that were refused. */
-    addSubscriptions: (client: Client, filters: readonly Filter[]) =>
-      persistence.addSubscriptions(
-        client,
-        filters.filter(({ topic }) => grants.has(client, topic)),
-      ),
-    async incomingStorePacket(client: Client, packet: BrokerPacket): Promise<void> {
-      await persistence.incomingStorePacket(client, packet);
-      connections.hold(client.conn, UNRELEASED_BYTES);
-    },
-    async incomingDelPacket(client: Client, packet: BrokerPacket): Promise<void> {
-      await persistence.incomingDelPacket(client, packet);
-      connections.hold(client.conn, -UNRELEASED_BYTES);
-    },
   };
 }
 

@@ -85,14 +85,15 @@ const FROM_SERVER: Readonly<Record<4 | 5, Table>> = {
   ]),
 };
 
+/** The same of what a client may send, in either protocol: which one it speaks its first packet says. */
 const FROM_CLIENT: Table = new Map([
   [CONNECT, from(10)],
   [PUBLISH, from(2)],
-  ...acknowledgements(exactly(2)),
+  ...acknowledgements(from(2)),
   [SUBSCRIBE, from(5)],
   [UNSUBSCRIBE, from(4)],
   [PINGREQ, exactly(0)],
-  [DISCONNECT, exactly(0)],
+  [DISCONNECT, from(0)],
 ]);
 
 /** No packet that is absurdly over the payload limit is taken whole. */

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { createServer } from "node:net";
 import { describe, it } from "node:test";
+import { Aedes } from "aedes";
 import { openBroker } from "../../src/mqtt/broker.ts";
 import { answering, openTestChannel, openTestDevice } from "../support/channel.ts";
 import { field } from "../support/hostile-broker.ts";
@@ -10,19 +12,46 @@ const REQUEST = "/picoclaw/edge/c1/request";
 const RESPONSE = "/picoclaw/edge/c1/response";
 const HI = '{"text":"hi"}';
 
+async function assertAnswered(
+  url: string,
+  qos: 0 | 1 | 2,
+  expected: 4 | 5,
+  setting: "auto" | 4 | 5 = "auto",
+): Promise<void> {
+  const settings = { qos, protocol_version: setting };
+  await using asked = openTestChannel(url, { settings, onRequest: answering("ok") });
+  assert.equal((await asked.ready()).protocol, expected);
+  for (const protocolVersion of expected === 4 ? ([4] as const) : ([4, 5] as const)) {
+    await using device = await openTestDevice(url, RESPONSE, { protocolVersion });
+    await device.client.publishAsync(REQUEST, HI, { qos });
+    assert.equal(String((await device.message()).payload), '{"text":"ok","seq":0,"done":true}');
+  }
+}
+
 describe("the protocol `auto`", () => {
-  it("falls back to 3.1.1 against the built-in broker, for each QoS", async () => {
-    for (const qos of [0, 1, 2] as const) {
+  it("falls back to 3.1.1 against a broker that speaks nothing else, for each QoS", async () => {
+    const aedes = await Aedes.createBroker();
+    const server = createServer((socket) => void aedes.handle(socket));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const url = `tcp://127.0.0.1:${typeof address === "object" ? address?.port : 0}`;
+    for (const qos of [0, 1, 2] as const) await assertAnswered(url, qos, 4);
+    await new Promise<void>((resolve) => aedes.close(resolve));
+    server.close();
+  });
+
+  for (const [setting, expected] of [
+    ["auto", 5],
+    [5, 5],
+    [4, 4],
+  ] as const) {
+    it(`is ${expected} with the built-in broker, where the setting is ${setting}, for each QoS`, async () => {
       const broker = await openBroker({ broker: "embedded://127.0.0.1:0" });
       const url = `tcp://127.0.0.1:${broker.port}`;
-      await using asked = openTestChannel(url, { settings: { qos }, onRequest: answering("ok") });
-      assert.equal((await asked.ready()).protocol, 4);
-      await using device = await openTestDevice(url, RESPONSE, { protocolVersion: 4 });
-      await device.client.publishAsync(REQUEST, HI, { qos });
-      assert.equal(String((await device.message()).payload), '{"text":"ok","seq":0,"done":true}');
+      for (const qos of [0, 1, 2] as const) await assertAnswered(url, qos, expected, setting);
       await broker.close();
-    }
-  });
+    });
+  }
 
   for (const how of ["end", "resetAndDestroy"] as const) {
     it(`falls back where a broker hangs up on MQTT 5 without a word (${how})`, async () => {

@@ -1,22 +1,38 @@
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
-import { connect as connectMqtt, type IClientOptions, type MqttClient } from "mqtt";
+import {
+  connect as connectMqtt,
+  type IClientOptions,
+  type IPublishPacket,
+  type MqttClient,
+} from "mqtt";
+import { Secret } from "../../src/base/secret.ts";
 import { BROKER_LIMITS, openBroker, type BrokerLimits } from "../../src/mqtt/broker.ts";
 import { readableLog } from "./channel.ts";
 import { field, packet } from "./hostile-broker.ts";
 import { until } from "./until.ts";
 
 /** A built-in broker with limits of its own, and a client that behaves. */
-export async function attacked(limits: Partial<BrokerLimits> = {}) {
+export async function attacked(
+  limits: Partial<BrokerLimits> = {},
+  credentials?: { readonly username: string; readonly password: string },
+) {
   const log = readableLog();
-  const broker = await openBroker({ broker: "embedded://127.0.0.1:0" }, log, {
+  const settings = {
+    broker: "embedded://127.0.0.1:0",
+    ...(credentials && {
+      username: new Secret(credentials.username),
+      password: new Secret(credentials.password),
+    }),
+  };
+  const broker = await openBroker(settings, log, {
     ...BROKER_LIMITS,
     ...limits,
   });
   const opened: (MqttClient | Socket)[] = [];
   const enter = async (
     options: IClientOptions = {},
-    onMessage: (topic: string, payload: Buffer) => void = () => {},
+    onMessage: (topic: string, payload: Buffer, packet: IPublishPacket) => void = () => {},
   ): Promise<MqttClient> => {
     const url = `mqtt://127.0.0.1:${broker.port}`;
     const client = connectMqtt(url, { reconnectPeriod: 0, ...options });
@@ -44,6 +60,7 @@ export async function attacked(limits: Partial<BrokerLimits> = {}) {
   };
   return {
     log,
+    port: broker.port,
     hasSubscriber: (topic: string) => broker.hasSubscriber(topic),
     enter,
     raw,
