@@ -3,7 +3,9 @@ import { describe, it } from "node:test";
 import { runLarge } from "../support/flood-faults.ts";
 import { runFlood, type FloodCase, type FloodFigures } from "../support/flood-run.ts";
 import { needsMosquitto } from "../support/mosquitto.ts";
+import { oncePerRuntimeInCi } from "../support/picoclaw.ts";
 
+const inTurns = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };
 const STALL_MS = 8_000;
 /** A bystander's request waits behind what the broker had queued before it, on a machine that is shared. */
 const BYSTANDER_MS = 5_000;
@@ -47,24 +49,20 @@ describe("a flood of one client ends, request by request, and nobody else waits 
     const when = away ? "while the gateway is away" : "while it runs";
     it(
       `${name} on ${version === 5 ? "MQTT 5" : "MQTT 3.1.1"}, broker ${broker}, ${when}`,
-      needsMosquitto,
+      inTurns,
       async () => assertHeld(await runFlood(flood, STALL_MS), mebibytes),
     );
   }
 });
 
-it("a fleet of 1,000 clients that ask once each hear one answer each", needsMosquitto, async () => {
+it("a fleet of 1,000 clients that ask once each hear one answer each", inTurns, async () => {
   const fleet = { count: 1000, clients: 1000, qos: 1, version: 5, broker: "raised" } as const;
   const figures = await runFlood(fleet, STALL_MS);
   assertHeld(figures, 60);
   assert.deepEqual(figures.ends, { ok: 1000 });
 });
 
-it(
-  "a request is told that it is too large up to what the broker takes",
-  needsMosquitto,
-  async () => {
-    const { asked, done, ends } = await runLarge(STALL_MS);
-    assert.equal(done, asked, JSON.stringify(ends));
-  },
-);
+it("a request is told that it is too large up to what the broker takes", inTurns, async () => {
+  const { asked, done, ends } = await runLarge(STALL_MS);
+  assert.equal(done, asked, JSON.stringify(ends));
+});

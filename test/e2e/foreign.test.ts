@@ -7,7 +7,7 @@ import { startModelServer, streamsSlowly, tokenTexts } from "../support/model-se
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { needsNodeRed, startNodeRed } from "../support/node-red.ts";
 import {
-  isRepeated,
+  onceInCi,
   quickConfig,
   startClient,
   startGateway,
@@ -26,7 +26,7 @@ const MQTT_CLI = join(import.meta.dirname, "../../node_modules/.bin/mqtt");
 const needs = (program: string): { readonly skip: boolean } => {
   const isMissing = !process.env["CI"] && !existsSync(program);
   if (isMissing) process.stderr.write(`${program} is not installed: tests with it are left out\n`);
-  return { skip: isMissing || needsMosquitto.skip || isRepeated };
+  return { skip: isMissing || needsMosquitto.skip || onceInCi.skip };
 };
 
 /** A broker and a gateway whose model streams its answer over most of a second. */

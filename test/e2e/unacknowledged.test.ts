@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runUnacknowledged } from "../support/flood-faults.ts";
-import { isRepeated } from "../support/picoclaw.ts";
+import { onceInCi } from "../support/picoclaw.ts";
 
 /** What is not compiled compiles while it runs: it holds more. */
 const MEBIBYTES = process.env["PICOCLAW_UNDER_TEST"] === "binary" ? 150 : 400;
@@ -15,7 +15,7 @@ describe("a broker that sends 65,535 unacknowledged requests, whatever Receive M
   ] as const) {
     it(
       `of ${clients} clients on MQTT ${version === 5 ? "5" : "3.1.1"} hears of each`,
-      { skip: isRepeated },
+      onceInCi,
       async () => {
         const flood = { count: 65_535, clients, version, settings: { limits } };
         const { log, ...figures } = await runUnacknowledged(flood, 8_000);

@@ -105,7 +105,8 @@ export async function freePort(): Promise<number> {
   }
 }
 
-function answers(port: number): Promise<boolean> {
+/** Whether something accepts connections there. */
+export function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     socket.once("connect", () => {

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isRepeated, startClient, type Running } from "./picoclaw.ts";
+import { onceInCi, startClient, type Running } from "./picoclaw.ts";
 import { until } from "./until.ts";
 
 /** Where `.ci/run` installs it: 280 packages that are nothing to the program. */
@@ -10,7 +10,7 @@ const MAIN = join(FOLDER, "node_modules/node-red/red.js");
 
 /** For `it`: without Node-RED a test is left out on somebody's own machine, and fails in CI. */
 const isMissing = !existsSync(MAIN) && !process.env["CI"];
-export const needsNodeRed = { skip: isMissing || isRepeated };
+export const needsNodeRed = { skip: isMissing || onceInCi.skip };
 if (isMissing) {
   process.stderr.write(`Node-RED is not in ${FOLDER}: tests with it are left out\n`);
 }

@@ -17,9 +17,11 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   deno: [process.execPath, "run", "-A", "--quiet", main],
 };
 
-/** Whether CI runs the same tests compiled, too: what takes long and hangs on no runtime is run there alone. */
-export const isRepeated =
-  process.env["CI"] !== undefined && process.env["PICOCLAW_UNDER_TEST"] !== "binary";
+const under = process.env["CI"] ? process.env["PICOCLAW_UNDER_TEST"] : "binary";
+/** For `it`: what takes long and hangs on no runtime is run once in CI, compiled. */
+export const onceInCi = { skip: under !== "binary" };
+/** For `it`: what takes long is run in CI once with Bun, compiled, and once with Deno. */
+export const oncePerRuntimeInCi = { skip: under === "bun" };
 
 export interface PicoclawOptions {
   /** Its PICOCLAW_HOME. */

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { freePort } from "./mosquitto.ts";
-import { isRepeated } from "./picoclaw.ts";
+import { answers, freePort } from "./mosquitto.ts";
+import { onceInCi } from "./picoclaw.ts";
 import { temporaryFolder } from "./temporary.ts";
 import { until } from "./until.ts";
 
@@ -30,7 +30,7 @@ function serverIn(folder: string): string | undefined {
 
 /** For `it`: without RabbitMQ a test is left out on somebody's own machine, and fails in CI. */
 const isMissing = SERVER === undefined && !process.env["CI"];
-export const needsRabbitmq = { skip: isMissing || isRepeated };
+export const needsRabbitmq = { skip: isMissing || onceInCi.skip };
 if (isMissing) {
   process.stderr.write("rabbitmq-server is not installed: tests with it are left out\n");
 }
@@ -50,6 +50,7 @@ export async function startRabbitmq(): Promise<Rabbitmq> {
     stdio: "ignore",
   });
   stack.defer(() => end(registry));
+  await until("epmd answers", () => answers(names));
   let log = "";
   let server: ChildProcess | undefined;
   const kill = async (): Promise<void> => {

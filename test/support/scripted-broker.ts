@@ -5,7 +5,7 @@ import { fakeBroker, polite, politeOn5, type RawPacket } from "./packets.ts";
 export interface FloodingBroker extends AsyncDisposable {
   readonly url: string;
   readonly connections: () => number;
-  /** Sends all; what is unacknowledged goes again after each SUBSCRIBE from now on. */
+  /** Sends all; what is unacknowledged goes again over each new connection. */
   flood(): void;
   /** Requests that the gateway has not acknowledged. */
   readonly unacknowledged: () => number;
@@ -44,7 +44,8 @@ export async function startFloodingBroker(options: FloodingOptions): Promise<Flo
     else nice(packet, socket);
     if (packet.type === 3) hear(packet, version, packet.topic.includes("/flood") ? ends : others);
     if (packet.type === 4) open.delete(packet.id);
-    if (packet.type !== 8) return;
+    // Only the first SUBSCRIBE of a connection is for requests.
+    if (packet.type !== 8 || current === socket) return;
     current = socket;
     if (isFlooding) flood();
   });
