@@ -11,20 +11,21 @@ import { wireFailureOf } from "./failures.ts";
 import { whoOf } from "./journal.ts";
 import type { Entry } from "./journal.ts";
 import { restoredKnown, storedAnswerOf, weigh } from "./known.ts";
-import type { Known } from "./known.ts";
+import type { Known, Storing } from "./known.ts";
 import type { Ledger } from "./ledger.ts";
 import type { ChannelPolicy } from "./limits.ts";
 import { laneOf } from "./names.ts";
 import { createNotices } from "./notices.ts";
 import { createAnswer } from "./parts.ts";
-import type { PendingRequest } from "./pending-request.ts";
 import type { RequestQueue } from "./request-queue.ts";
+import type { Tally } from "./tally.ts";
 
 export interface AcceptOptions<M> {
   readonly admission: Admission;
-  readonly queue: RequestQueue<M>;
+  readonly queue: RequestQueue;
   readonly direct: DirectReplies;
-  readonly dedupe: Dedupe<Known>;
+  readonly dedupe: Dedupe<Known | Storing>;
+  readonly tally: Tally;
   readonly ledger: Pick<Ledger<M>, "accept">;
   readonly accounting: Pick<Accounting, "refused" | "prepare">;
   readonly clock: Clock;
@@ -47,7 +48,7 @@ const NOTHING = "Nothing to stop.";
 export function createAcceptance<M>(
   options: AcceptOptions<M>,
 ): (request: Request) => Promise<void> {
-  const { admission, direct, accounting } = options;
+  const { admission, direct, accounting, clock, write } = options;
   const reject = createRejecting(options);
   const inMemory = createMemoryAcceptance(options, reject);
   const inStore = createStoreAcceptance(options, reject);
@@ -56,6 +57,8 @@ export function createAcceptance<M>(
     switch (triage.to) {
       case "join":
         return join(request, triage.known);
+      case "await":
+        return again(request, triage.storing);
       case "hold":
         return new Promise(() => {});
       case "reject":
@@ -65,7 +68,14 @@ export function createAcceptance<M>(
     }
     return triage satisfies never;
   };
-  return async (request) => {
+  /** The same request is being stored: what it is to this one turns out then. */
+  const again = async (request: Request, { address, stored }: Storing): Promise<void> => {
+    await stored;
+    if (address !== request.address) return accept(request);
+    const acceptedAt = clock.now();
+    write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
+  };
+  const accept = async (request: Request): Promise<void> => {
     direct.seen(request);
     const triage = admission.triage(request);
     const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
@@ -74,6 +84,7 @@ export function createAcceptance<M>(
     await ready;
     return handle(request, admission.triage(request));
   };
+  return accept;
 }
 
 interface Rejecting {
@@ -170,13 +181,11 @@ function createMemoryAcceptance<M>(
   };
   return (request, policy) => {
     const finished = dedupe.finished(request);
-    if (finished !== undefined) return repeat(request, finished, policy);
+    if (finished !== undefined && "answer" in finished) return repeat(request, finished, policy);
     const verdict = admission.decide(request, policy, true);
     if (verdict.to === "reject") return reject.now(request, verdict.failure);
     if (verdict.to === "stop") return stop(request, verdict.remember);
-    const pending = queue.open(request, policy, Promise.resolve());
-    queue.reserve(pending);
-    queue.enqueue(pending);
+    queue.add(request, policy);
   };
 }
 
@@ -185,30 +194,29 @@ function createStoreAcceptance<M>(
   options: AcceptOptions<M>,
   reject: Rejecting,
 ): (request: Request, policy: ChannelPolicy) => Promise<void> {
-  const { queue, ledger } = options;
+  const { queue, ledger, dedupe, tally } = options;
   return async (request, policy) => {
     const stored = Promise.withResolvers<void>();
-    const pending = queue.open(request, policy, stored.promise);
+    const storing: Storing = { address: request.address, stored: stored.promise };
     const decided: Decided = {};
     let isTold = false;
     const onWriteError = (failure: Failure): void => {
       if (!isTold) reject.now(request, failure);
       isTold = true;
     };
+    const ended = tally.begin();
+    dedupe.begin(request, storing);
     const acceptance = await ledger
-      .accept(request, storeAdmission(pending, decided, options), onWriteError)
-      .catch(() => undefined);
-    if (acceptance === undefined) {
-      // The gateway closes: the transport holds the request for the next start.
-      queue.drop(pending, decided.verdict?.to === "run");
-      return new Promise(() => {});
-    }
-    if (acceptance.is === "new") {
-      pending.claim = acceptance.claim;
-      queue.enqueue(pending);
-    } else {
-      queue.drop(pending, decided.verdict?.to === "run");
-      if (decided.verdict?.to === "stop") queue.stop(pending.lane);
+      .accept(request, storeAdmission(request, policy, decided, options), onWriteError)
+      .catch(() => undefined)
+      .finally(ended);
+    dedupe.forget(request, storing);
+    if (acceptance?.is === "new") queue.addStored(request, acceptance.claim);
+    else if (decided.verdict?.to === "run") queue.unreserve(request);
+    // The gateway closes: the transport holds the request for the next start.
+    if (acceptance === undefined) return new Promise(() => {});
+    if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
+    if (acceptance.is !== "new") {
       reply({ ...request, text: "" }, acceptance, decided.failure, { ...options, reject });
     }
     stored.resolve();
@@ -217,19 +225,19 @@ function createStoreAcceptance<M>(
 
 /** Decides inside of the store's transaction; where that fails and is tried again, what was decided stays. */
 function storeAdmission<M>(
-  pending: PendingRequest<M>,
+  request: Request,
+  policy: ChannelPolicy,
   decided: Decided,
   { admission, queue }: AcceptOptions<M>,
 ): StoreAdmission {
-  const { request, policy, lane } = pending;
   return {
     admit(hasRoom) {
       if (decided.verdict === undefined) {
         decided.verdict = admission.decide(request, policy, hasRoom);
-        if (decided.verdict.to === "run") queue.reserve(pending);
+        if (decided.verdict.to === "run") queue.reserve(request);
         if (decided.verdict.to === "reject") decided.failure = decided.verdict.failure;
       }
-      return answerOf(decided.verdict, queue.hasWork(lane));
+      return answerOf(decided.verdict, queue.hasWork(laneOf(request)));
     },
     repeat() {
       decided.failure ??= admission.repeat(request, policy);
@@ -243,7 +251,7 @@ function reply<M>(
   request: Request,
   acceptance: Exclude<Acceptance<M>, { is: "new" }>,
   failure: Failure | undefined,
-  { direct, clock, write, reject }: AcceptOptions<M> & { readonly reject: Rejecting },
+  { direct, queue, clock, write, reject }: AcceptOptions<M> & { readonly reject: Rejecting },
 ): void {
   if (acceptance.is === "answered") {
     const { claim, answer } = acceptance;
@@ -253,9 +261,10 @@ function reply<M>(
   }
   const { claim, ticket, answer } = acceptance.held;
   if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
-  else if (answer !== undefined && ticket.address !== request.address) {
-    const known = restoredKnown(answer, clock);
-    direct.send({ request, known, duplicate: "joined", unlimited: true });
+  else if (ticket.address !== request.address) {
+    const known = answer && restoredKnown(answer, clock);
+    if (known === undefined) queue.attach(claim, request);
+    else direct.send({ request, known, duplicate: "joined", unlimited: true });
   } else {
     const acceptedAt = clock.now();
     write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });

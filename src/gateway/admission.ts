@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
-import type { Known } from "./known.ts";
+import type { Known, Storing } from "./known.ts";
 import { isAllowed } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
 import { isExpired } from "./pending-request.ts";
@@ -13,8 +13,8 @@ import type { RequestQueue } from "./request-queue.ts";
 export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly accounting: Pick<Accounting, "charge" | "overdrawn">;
-  readonly dedupe: Dedupe<Known>;
-  readonly queue: Pick<RequestQueue<never>, "hasRoom" | "secondsUntilRoom">;
+  readonly dedupe: Dedupe<Known | Storing>;
+  readonly queue: Pick<RequestQueue, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   /** Whether the gateway still takes requests. */
   readonly isOpen: () => boolean;
@@ -22,8 +22,10 @@ export interface AdmissionOptions {
 
 /** What is known of a request before anything is looked up or charged. */
 export type Triage =
-  /** The same request waits, runs or is being delivered in this process. */
+  /** The same request runs or is being delivered in this process, or waits in its memory. */
   | { readonly to: "join"; readonly known: Known }
+  /** The same request is being stored. */
+  | { readonly to: "await"; readonly storing: Storing }
   /** Not taken and not acknowledged: the transport holds it for the next start. */
   | { readonly to: "hold" }
   | { readonly to: "reject"; readonly failure: Failure }
@@ -59,7 +61,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (policy === undefined) return reject(unknownChannel(request.channel));
       if (!isAllowed(policy, request.client)) return reject(failureOf("forbidden"));
       const running = dedupe.running(request);
-      if (running !== undefined) return { to: "join", known: running };
+      if (running !== undefined) {
+        return "answer" in running
+          ? { to: "join", known: running }
+          : { to: "await", storing: running };
+      }
       if (!isOpen() && request.durable && !isStop(request.text)) return { to: "hold" };
       return { to: "decide", policy };
     },

@@ -36,7 +36,7 @@ export interface DirectRepliesOptions {
   readonly tally: Tally;
   readonly write: (entry: Entry) => void;
   /** The way back to the asker of a request that only the store knows any more. */
-  readonly restore?: ((held: Held<unknown>) => Request | undefined) | undefined;
+  readonly restore?: ((held: Held<unknown>) => Request) | undefined;
   /** Counts one that found no room. */
   readonly dropped: (request: Request) => void;
 }

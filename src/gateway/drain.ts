@@ -17,7 +17,7 @@ export interface DrainResult {
 const FLUSH_MS = 2000;
 
 interface Draining<M> {
-  readonly queue: RequestQueue<M>;
+  readonly queue: RequestQueue;
   readonly tally: Tally;
   readonly direct: DirectReplies;
   readonly ledger: Ledger<M>;

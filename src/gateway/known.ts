@@ -16,6 +16,13 @@ export interface Known {
   failure: Failure | undefined;
 }
 
+/** A request that is being stored: whether it is new, and where its answer is, turns out then. */
+export interface Storing {
+  readonly address: string;
+  /** Resolves when it is stored. */
+  readonly stored: Promise<void>;
+}
+
 /** What it costs to keep an answer that has ended, and whether it ended well. */
 export function weigh({ answer, failure }: Known): Result {
   return { bytes: 2 * answer.length, failed: failure !== undefined };

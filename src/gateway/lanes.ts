@@ -33,6 +33,8 @@ export interface Lanes<Job> {
   isIdle(lane: string): boolean;
   /** The jobs of a lane, the one that began first, then the waiting ones in their order. */
   jobs(lane: string): readonly Job[];
+  /** The jobs of every lane, each lane's in the same order. */
+  all(): readonly Job[];
   /** Looks again at a lane whose first job may have stopped needing a slot. */
   stir(lane: string): void;
   /** Lanes with a job that waits or runs; an idle lane is none. */
@@ -83,6 +85,10 @@ class RoundRobin<Job> implements Lanes<Job> {
   jobs(name: string): readonly Job[] {
     const { current, queue = [] } = this.#lanes.get(name) ?? {};
     return current === undefined ? [...queue] : [current, ...queue];
+  }
+
+  all(): readonly Job[] {
+    return [...this.#lanes.keys()].flatMap((name) => this.jobs(name));
   }
 
   get size(): number {

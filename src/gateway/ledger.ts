@@ -37,7 +37,7 @@ export interface Ledger<M> {
     admission: Admission,
     onWriteError: (failure: Failure) => void,
   ): Promise<Acceptance<M>>;
-  /** The whole request, or undefined where another owner has it. Rejects where it cannot be read. */
+  /** The whole request, or undefined where another owner has it. Rejects when the gateway closes before it can be read. */
   load(claim: Claim): Promise<Held<M> | undefined>;
   /** Stored rejections that are not delivered, from behind that one. */
   rejections(after: number, most: number): Promise<readonly Held<M>[]>;
@@ -83,7 +83,7 @@ export function createLedger<M>({ store, clock, persistence }: LedgerOptions<M>)
   return {
     problem,
     close,
-    load: (claim) => store.load(claim),
+    load: (claim) => insist(() => store.load(claim)),
     rejections: (after, most) => store.rejections(after, most),
     async accept(request, admission, onWriteError) {
       const ticket = ticketOf(request, clock);

@@ -1,6 +1,6 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
-import type { Claim } from "../store/contract.ts";
+import type { Claim, Held } from "../store/contract.ts";
 import type { Accounting } from "./accounts/accounting.ts";
 import type { Clock } from "./clock.ts";
 import type { Answerer, Request } from "./contract.ts";
@@ -16,25 +16,23 @@ import type { Leash } from "./leash.ts";
 import type { Ledger } from "./ledger.ts";
 import { isAdmin } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
-import { conversationOf, laneOf } from "./names.ts";
+import { conversationOf } from "./names.ts";
 import { createAnswer } from "./parts.ts";
 import { runTurn } from "./turn.ts";
 import type { Outcome } from "./turn.ts";
 
-/** One accepted request, from its place in the queue to the delivery of its answer. */
+/** One accepted request, from its turn to the delivery of its answer. */
 export interface PendingRequest<M> {
-  /** Without its text while it waits and the store has it. */
-  request: Request;
+  readonly request: Request;
   readonly policy: ChannelPolicy;
-  readonly lane: string;
   readonly known: Known;
-  readonly acceptedAt: number;
-  /** Ends its turn before its time; made when it is first asked for, as the next one. */
+  /** Ends its turn before its time. */
   readonly leash: Leash;
   /** What its turn may use, and has used. */
   readonly allowance: ReturnType<Accounting["allowanceOf"]>;
-  /** Why it was told to end; undefined while it was not. */
-  readonly cancelledWith: Failure | undefined;
+  readonly acceptedAt: number;
+  /** What attempts that a crash cut had done. */
+  readonly progress: readonly M[];
   /** Under which the store holds it; undefined for a request that is not durable. */
   claim: Claim | undefined;
   /** It is the store's or another owner's to answer, not this process's. */
@@ -48,10 +46,14 @@ export interface PendingRequest<M> {
 }
 
 /** What a pending request is made with, beside its request. */
-export interface PendingOptions {
+export interface PendingOptions<M> {
   readonly policy: ChannelPolicy;
   readonly clock: Clock;
   readonly allowanceOf: Accounting["allowanceOf"];
+  /** When it was accepted, on the clock. */
+  readonly acceptedAt: number;
+  /** What the store has of it. */
+  readonly held?: Pick<Held<M>, "claim" | "progress">;
 }
 
 /** Whether the time has passed after which the answer is of no use. */
@@ -62,59 +64,31 @@ export function isExpired(
   return expiresAt !== undefined && expiresAt <= clock.epoch();
 }
 
-/** A request that came; `stored` is when it may be acknowledged. */
+/** A request whose turn comes, or that waits for it in memory. */
 export function createPending<M>(
   request: Request,
-  stored: Promise<void>,
-  options: PendingOptions,
+  { policy, clock, allowanceOf, acceptedAt, held }: PendingOptions<M>,
 ): PendingRequest<M> {
-  const { clock, policy } = options;
-  const known: Known = {
-    answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
-    addresses: new Set([request.address]),
-    stored,
-    failure: undefined,
+  return {
+    request,
+    policy,
+    known: {
+      answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
+      addresses: new Set([request.address]),
+      stored: Promise.resolve(),
+      failure: undefined,
+    },
+    leash: createLeash(clock),
+    allowance: allowanceOf(request, policy),
+    acceptedAt,
+    progress: held?.progress ?? [],
+    claim: held?.claim,
+    isReleased: false,
+    isDraining: false,
+    startedAt: undefined,
+    delivery: undefined,
+    outcome: undefined,
   };
-  return new Pending(request, known, options);
-}
-
-/** Thousands of these wait in a flood: what only its turn needs is made when its turn comes. */
-class Pending<M> implements PendingRequest<M> {
-  request: Request;
-  readonly policy: ChannelPolicy;
-  readonly lane: string;
-  readonly known: Known;
-  readonly acceptedAt: number;
-  claim: Claim | undefined;
-  isReleased = false;
-  isDraining = false;
-  startedAt: number | undefined;
-  delivery: Delivery | undefined;
-  outcome: Outcome<M> | undefined;
-  readonly #options: PendingOptions;
-  #leash: Leash | undefined;
-  #allowance: PendingRequest<M>["allowance"] | undefined;
-
-  constructor(request: Request, known: Known, options: PendingOptions) {
-    this.request = request;
-    this.policy = options.policy;
-    this.lane = laneOf(request);
-    this.known = known;
-    this.acceptedAt = options.clock.now();
-    this.#options = options;
-  }
-
-  get leash(): Leash {
-    return (this.#leash ??= createLeash(this.#options.clock));
-  }
-
-  get allowance(): PendingRequest<M>["allowance"] {
-    return (this.#allowance ??= this.#options.allowanceOf(this.request, this.policy));
-  }
-
-  get cancelledWith(): Failure | undefined {
-    return this.#leash?.failure;
-  }
 }
 
 /** Begins to deliver the answer, before there is any. */
@@ -196,10 +170,10 @@ async function outcomeOf<M>(
     if (leash.failure !== undefined) throw leash.failure;
     const ready = options.prepare(pending.request);
     if (ready !== undefined) await ready;
-    const resumed = pending.claim === undefined ? [] : await begin(pending, pending.claim, ledger);
+    if (pending.claim !== undefined) await begin(pending, pending.claim, ledger);
     const history = await ledger.history(conversationOf(pending.request));
     callOff();
-    return await turnOf(pending, { history, resumed }, options);
+    return await turnOf(pending, history, options);
   } catch (thrown) {
     return { failure: wireFailureOf(thrown), thrown, abandoned: false };
   } finally {
@@ -207,24 +181,19 @@ async function outcomeOf<M>(
   }
 }
 
-/** Begins an attempt and reads the question; what earlier attempts had done. */
 async function begin<M>(
   pending: PendingRequest<M>,
   claim: Claim,
   ledger: Ledger<M>,
-): Promise<readonly M[]> {
+): Promise<void> {
   if (claim.attempt >= ATTEMPTS) throw attemptsExhausted();
   const begun = await ledger.begin(claim, pending.leash.signal);
   if (begun !== undefined) pending.claim = begun;
   if (pending.leash.failure !== undefined) throw pending.leash.failure;
-  const held = begun && (await ledger.load(begun));
-  if (held === undefined) {
-    pending.isReleased = true;
-    pending.claim = undefined;
-    throw new Failure("internal", "another gateway has this request");
-  }
-  pending.request = { ...pending.request, text: held.ticket.text };
-  return held.progress;
+  if (begun !== undefined) return;
+  pending.isReleased = true;
+  pending.claim = undefined;
+  throw new Failure("internal", "another gateway has this request");
 }
 
 function attemptsExhausted(): Failure {
@@ -234,18 +203,12 @@ function attemptsExhausted(): Failure {
   });
 }
 
-interface Past<M> {
-  readonly history: readonly M[];
-  /** What attempts that a crash cut had done. */
-  readonly resumed: readonly M[];
-}
-
 function turnOf<M>(
   pending: PendingRequest<M>,
-  { history, resumed }: Past<M>,
+  history: readonly M[],
   { answerer, turnTimeoutMs, ledger, clock, hold }: TurnOptions<M>,
 ): Promise<Outcome<M>> {
-  const { request, known, leash, claim, policy } = pending;
+  const { request, known, leash, claim, policy, progress } = pending;
   const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
   return runTurn({
     turn: {
@@ -257,7 +220,7 @@ function turnOf<M>(
       isAdmin: isAdmin(policy, request.client),
       allowance: pending.allowance,
       signal: leash.signal,
-      ...((claim?.attempt ?? 0) > 1 && { resumed }),
+      ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
       record: async (message) => {
         if (claim !== undefined) await ledger.record(claim, message);
       },

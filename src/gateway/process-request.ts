@@ -3,7 +3,7 @@ import type { Condensing } from "./condense.ts";
 import type { Dedupe } from "./dedupe.ts";
 import type { DirectReplies } from "./direct-replies.ts";
 import { weigh } from "./known.ts";
-import type { Known } from "./known.ts";
+import type { Known, Storing } from "./known.ts";
 import type { Hold } from "./lanes.ts";
 import { conversationOf } from "./names.ts";
 import type { Pace } from "./pace.ts";
@@ -11,7 +11,7 @@ import { answerPending, beginDelivery } from "./pending-request.ts";
 import type { PendingRequest, TurnOptions } from "./pending-request.ts";
 
 export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
-  readonly dedupe: Dedupe<Known>;
+  readonly dedupe: Dedupe<Known | Storing>;
   /** Hears of every turn, and of one that was added to a conversation when its answer was delivered. */
   readonly condensing: Pick<Condensing, "enterTurn" | "grew">;
   /** Delivers later what nobody heard. */

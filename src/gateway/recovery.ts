@@ -18,7 +18,7 @@ export interface RecoveryOptions<M> {
   readonly replyTo?: ReplyTo | undefined;
   readonly log: Log;
   readonly clock: Pick<Clock, "epoch">;
-  readonly queue: Pick<RequestQueue<M>, "resume">;
+  readonly queue: Pick<RequestQueue, "reserve" | "addStored">;
   readonly direct: Pick<DirectReplies, "send" | "resume">;
 }
 
@@ -47,7 +47,10 @@ function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions
   });
   const request = restoredRequest(ticket, replyTo);
   if (isAnswered) direct.send({ request, claim });
-  else queue.resume(request, claim, policy);
+  else {
+    queue.reserve(request);
+    queue.addStored(request, claim);
+  }
 }
 
 /** A request as the store kept it; its text stays there. */

@@ -1,13 +1,14 @@
 import type { Failure } from "../base/failure.ts";
-import type { Claim } from "../store/contract.ts";
+import type { Claim, Held } from "../store/contract.ts";
 import type { Accounting } from "./accounts/accounting.ts";
 import { createBacklog } from "./backlog.ts";
-import type { Backlog } from "./backlog.ts";
+import type { Backlog, Counted } from "./backlog.ts";
 import type { Request } from "./contract.ts";
+import type { DirectReplies } from "./direct-replies.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
 import type { Entry } from "./journal.ts";
 import { createLanes } from "./lanes.ts";
-import type { Lanes } from "./lanes.ts";
+import type { Hold, Lanes } from "./lanes.ts";
 import { GRACE_MS } from "./leash.ts";
 import { isAllowed } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
@@ -24,27 +25,31 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly slots: number;
   /** Requests that may wait in all; 0 is no limit but the program's own. */
   readonly queued: number;
+  readonly policies: ReadonlyMap<string, ChannelPolicy>;
   /** What the turn of a request may use. */
   readonly allowanceOf: Accounting["allowanceOf"];
   readonly tally: Tally;
   readonly write: (entry: Entry) => void;
+  readonly direct: Pick<DirectReplies, "keep" | "seen" | "send">;
+  /** A request as the store has it, with the way back; without it the way back stays in memory. */
+  readonly restore?: ((held: Held<unknown>) => Request) | undefined;
 }
 
 /** The requests that were accepted, from their places in the queue to the delivery of their answers. */
-export interface RequestQueue<M> {
+export interface RequestQueue {
   hasRoom(request: Request, policy: ChannelPolicy): boolean;
   /** Seconds after which there may be. */
   secondsUntilRoom(): number;
-  /** A request that is about to be decided on: from now on it is under way, and a second one joins it. */
-  open(request: Request, policy: ChannelPolicy, stored: Promise<void>): PendingRequest<M>;
-  /** It takes its room before it is stored, so that those stored together do not take more than there is. */
-  reserve(pending: PendingRequest<M>): void;
-  /** It has its room, and is stored if it has to be: it runs when its turn comes. */
-  enqueue(pending: PendingRequest<M>): void;
-  /** It does not run; `hadRoom` where it was reserved for it. */
-  drop(pending: PendingRequest<M>, hadRoom: boolean): void;
-  /** Takes up what a former process left. Who may not ask any more gets no turn. */
-  resume(request: Request, claim: Claim, policy: ChannelPolicy): void;
+  /** Takes room before the request is stored, so that those stored together do not take more than there is. */
+  reserve(request: Request): void;
+  /** It is not stored after all. */
+  unreserve(request: Request): void;
+  /** The store has a request that has room: it runs when its turn comes, and costs little memory until then. */
+  addStored(request: Request, claim: Claim): void;
+  /** A request that only this process has. */
+  add(request: Request, policy: ChannelPolicy): void;
+  /** One more asker hears the answer of a stored request that waits or runs here. */
+  attach(claim: Claim, asker: Request): void;
   /** Whether `stop` would find something. */
   hasWork(lane: string): boolean;
   /**
@@ -62,27 +67,49 @@ export interface RequestQueue<M> {
 /** The grace at shutdown: less than what answers have to leave afterwards. */
 const SHUTDOWN_GRACE_MS = 500;
 
-export function createRequestQueue<M>(options: RequestQueueOptions<M>): RequestQueue<M> {
+/** A request in its lane. Thousands of stored ones wait in a flood: the rest of them is read when their turn comes. */
+interface Queued<M> {
+  readonly lane: string;
+  readonly channel: string;
+  readonly acceptedAt: number;
+  readonly expiresAt: number | undefined;
+  readonly claim: Claim | undefined;
+  /** Of a stored one where the store cannot say the way back. */
+  readonly request: Request | undefined;
+  readonly counts: boolean;
+  /** From its turn on; of one that only this process has from the beginning. */
+  pending: PendingRequest<M> | undefined;
+  /** It was cancelled while it waited in the store. */
+  failure: Failure | undefined;
+  /** The store keeps it for the next start. */
+  isReleased: boolean;
+}
+
+export function createRequestQueue<M>(options: RequestQueueOptions<M>): RequestQueue {
   return new LanedQueue(options);
 }
 
-class LanedQueue<M> implements RequestQueue<M> {
+class LanedQueue<M> implements RequestQueue {
   readonly #options: RequestQueueOptions<M>;
-  readonly #held: HeldRequests<M>;
   readonly #backlog: Backlog;
   readonly #pace: Pace;
-  readonly #lanes: Lanes<PendingRequest<M>>;
+  readonly #lanes: Lanes<Queued<M>>;
   /** Requests of a lane that have room and are not stored yet. */
   readonly #reserved = createCount();
+  /** What has or had its turn, or waits in memory, and is not reported. */
+  readonly #open = new Set<PendingRequest<M>>();
+  readonly #askers = createAskers();
 
   constructor(options: RequestQueueOptions<M>) {
     this.#options = options;
-    this.#held = createHeld(options);
     this.#backlog = createBacklog(options.queued);
     this.#pace = createPace(options.slots);
-    const { report } = this.#held;
-    const [backlog, pace] = [this.#backlog, this.#pace];
-    this.#lanes = createRequestLanes({ options, backlog, pace, report });
+    this.#lanes = createLanes<Queued<M>>({
+      slots: options.slots,
+      clock: options.clock,
+      needsSlot: (queued) => this.#needsSlot(queued),
+      start: (queued, hold) => this.#start(queued, hold),
+    });
   }
 
   hasRoom(request: Request, policy: ChannelPolicy): boolean {
@@ -97,41 +124,41 @@ class LanedQueue<M> implements RequestQueue<M> {
     return this.#pace.secondsFor(this.#lanes.size);
   }
 
-  open(request: Request, policy: ChannelPolicy, stored: Promise<void>): PendingRequest<M> {
-    const { tally, dedupe } = this.#options;
-    const pending = createPending<M>(request, stored, { ...this.#options, policy });
-    this.#held.all.set(pending, tally.begin());
+  reserve(request: Request): void {
+    this.#reserved.add(laneOf(request), 1);
+    this.#backlog.enter(request);
+  }
+
+  unreserve(request: Request): void {
+    this.#reserved.add(laneOf(request), -1);
+    this.#backlog.leave(request);
+  }
+
+  addStored(request: Request, claim: Claim): void {
+    this.#reserved.add(laneOf(request), -1);
+    const { restore } = this.#options;
+    this.#enqueue(request, { claim, ...(!restore && { request: { ...request, text: "" } }) });
+  }
+
+  add(request: Request, policy: ChannelPolicy): void {
+    const { clock, dedupe } = this.#options;
+    const pending = createPending<M>(request, {
+      ...this.#options,
+      policy,
+      acceptedAt: clock.now(),
+    });
+    this.#open.add(pending);
     dedupe.begin(request, pending.known);
-    return pending;
+    this.#backlog.enter(request);
+    this.#enqueue(request, { pending });
   }
 
-  reserve(pending: PendingRequest<M>): void {
-    this.#reserved.add(pending.lane, 1);
-    this.#backlog.enter(pending.request);
-  }
-
-  enqueue(pending: PendingRequest<M>): void {
-    this.#reserved.add(pending.lane, -1);
-    if (pending.claim !== undefined) pending.request = { ...pending.request, text: "" };
-    this.#lanes.add(pending.lane, pending);
-  }
-
-  drop(pending: PendingRequest<M>, hadRoom: boolean): void {
-    this.#options.dedupe.forget(pending.request, pending.known);
-    if (hadRoom) {
-      this.#reserved.add(pending.lane, -1);
-      this.#backlog.leave(pending.request);
-    }
-    this.#held.all.get(pending)?.();
-    this.#held.all.delete(pending);
-  }
-
-  resume(request: Request, claim: Claim, policy: ChannelPolicy): void {
-    const pending = this.open(request, policy, Promise.resolve());
-    pending.claim = claim;
-    if (!isAllowed(policy, request.client)) pending.leash.pull(failureOf("forbidden"), 0);
-    this.reserve(pending);
-    this.enqueue(pending);
+  attach({ seq }: Claim, asker: Request): void {
+    const { dedupe, direct } = this.#options;
+    const running = dedupe.running(asker);
+    if (running !== undefined && "answer" in running) {
+      direct.send({ request: asker, known: running, duplicate: "joined", unlimited: true });
+    } else this.#askers.add(seq, asker);
   }
 
   hasWork(lane: string): boolean {
@@ -139,23 +166,140 @@ class LanedQueue<M> implements RequestQueue<M> {
   }
 
   stop(lane: string): void {
-    cancel(this.#lanes.jobs(lane), this.#lanes, failureOf("cancelled"), GRACE_MS);
+    for (const queued of this.#lanes.jobs(lane)) {
+      this.#cancel(queued, failureOf("cancelled"), GRACE_MS);
+    }
   }
 
   stopAll(): { readonly cancelled: number; readonly kept: number } {
-    return stopAll([...this.#held.all.keys()], this.#lanes);
+    const count = { cancelled: 0, kept: 0 };
+    // Those that wait behind first: none of them begins when the one before it ends.
+    for (const queued of this.#lanes.all().toReversed()) {
+      const { pending, claim } = queued;
+      const isKept = claim !== undefined && queued.failure === undefined && !pending?.leash.failure;
+      if (pending === undefined && isKept) queued.isReleased = true;
+      if (pending !== undefined) pending.isDraining = isKept;
+      const isEnded = this.#cancel(queued, shuttingDown("cancelled"), SHUTDOWN_GRACE_MS);
+      if (isEnded) count[isKept ? "kept" : "cancelled"] += 1;
+    }
+    return count;
   }
 
   abandonUndelivered(): { readonly undelivered: number; readonly kept: number } {
-    const left = [...this.#held.all.keys()];
-    for (const pending of left) this.#held.report(pending, false);
+    const left = [...this.#open];
+    for (const pending of left) this.#report(pending, false);
     const kept = left.filter(({ claim }) => claim !== undefined).length;
     return { undelivered: left.length - kept, kept };
   }
+
+  #enqueue(
+    { channel, client, expiresAt }: Request,
+    facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending">>,
+  ): void {
+    const lane = laneOf({ channel, client });
+    this.#lanes.add(lane, {
+      lane,
+      channel,
+      acceptedAt: this.#options.clock.now(),
+      expiresAt,
+      claim: facts.claim,
+      request: facts.request,
+      counts: this.#options.tally.enter(),
+      pending: facts.pending,
+      failure: undefined,
+      isReleased: false,
+    });
+  }
+
+  #needsSlot({ pending, expiresAt, failure, isReleased }: Queued<M>): boolean {
+    const isOver = expiresAt !== undefined && isExpired({ expiresAt }, this.#options.clock);
+    if (isOver) pending?.leash.pull(failureOf("expired"), 0);
+    return !isOver && !isReleased && failure === undefined && pending?.leash.failure === undefined;
+  }
+
+  #start(queued: Queued<M>, hold: Hold): void {
+    if (hold.tookSlot) this.#backlog.leave(countedOf(queued));
+    // The answerer's first steps are not taken inside the transport's callback.
+    queueMicrotask(() => void this.#run(queued, hold));
+  }
+
+  /** From its turn to its delivery. Never rejects. */
+  async #run(queued: Queued<M>, hold: Hold): Promise<void> {
+    const pending = queued.pending ?? (await this.#load(queued));
+    if (pending === undefined) {
+      if (!hold.tookSlot) this.#backlog.leave(countedOf(queued));
+      hold.done();
+    } else {
+      const [backlog, pace] = [this.#backlog, this.#pace];
+      await processRequest(pending, hold, { options: this.#options, backlog, pace });
+      this.#report(pending, true);
+    }
+    this.#options.tally.leave(queued.counts);
+  }
+
+  /** Reads a stored request whose turn has come; undefined where the store keeps it, or another has it. */
+  async #load(queued: Queued<M>): Promise<PendingRequest<M> | undefined> {
+    const { ledger, restore, dedupe, direct } = this.#options;
+    const { claim } = queued;
+    if (claim === undefined || queued.isReleased) return undefined;
+    const held = await ledger.load(claim).catch(() => undefined);
+    if (held === undefined || queued.isReleased) return undefined;
+    const known = queued.request ?? restore?.(held);
+    if (known === undefined) return undefined;
+    const pending = this.#pendingOf(queued, { ...known, text: held.ticket.text }, held);
+    if (pending === undefined) return undefined;
+    queued.pending = pending;
+    this.#open.add(pending);
+    dedupe.begin(pending.request, pending.known);
+    for (const asker of this.#askers.take(claim.seq)) {
+      const facts = { duplicate: "joined", unlimited: true } as const;
+      direct.send({ request: asker, known: pending.known, ...facts });
+    }
+    return pending;
+  }
+
+  /** It gets no turn where it was cancelled or expired while it waited, or its client may not ask any more. */
+  #pendingOf(
+    { channel, acceptedAt, failure }: Queued<M>,
+    request: Request,
+    held: Held<M>,
+  ): PendingRequest<M> | undefined {
+    const { clock, policies } = this.#options;
+    const policy = policies.get(channel);
+    if (policy === undefined) return undefined;
+    const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt, held });
+    const ended = [
+      failure,
+      isExpired(request, clock) ? failureOf("expired") : undefined,
+      isAllowed(policy, request.client) ? undefined : failureOf("forbidden"),
+    ].find((each) => each !== undefined);
+    if (ended !== undefined) pending.leash.pull(ended, 0);
+    return pending;
+  }
+
+  /** Says whether there was something to cancel. */
+  #cancel(queued: Queued<M>, failure: Failure, graceMs: number): boolean {
+    const { pending } = queued;
+    const isCancelled = pending?.leash.pull(failure, graceMs) ?? queued.failure === undefined;
+    if (pending === undefined) queued.failure ??= failure;
+    if (isCancelled) this.#lanes.stir(queued.lane);
+    return isCancelled;
+  }
+
+  #report(pending: PendingRequest<M>, delivered: boolean): void {
+    if (!this.#open.delete(pending)) return;
+    pending.leash.release();
+    this.#options.write(entryOf(pending, delivered));
+  }
 }
 
-function mayBeCancelled<M>({ outcome, cancelledWith }: PendingRequest<M>): boolean {
-  return outcome === undefined && cancelledWith === undefined;
+function mayBeCancelled<M>({ pending, failure }: Queued<M>): boolean {
+  if (pending === undefined) return failure === undefined;
+  return pending.outcome === undefined && pending.leash.failure === undefined;
+}
+
+function countedOf<M>({ channel, pending }: Queued<M>): Counted {
+  return pending?.request ?? { channel, durable: true, text: "" };
 }
 
 /** How many there are of each name; none is held at 0. */
@@ -171,81 +315,27 @@ function createCount(): { of(name: string): number; add(name: string, more: numb
   };
 }
 
-interface HeldRequests<M> {
-  /** Everything accepted and not yet reported, with what ends its count in the tally. */
-  readonly all: Map<PendingRequest<M>, () => void>;
-  readonly report: (pending: PendingRequest<M>, delivered: boolean) => void;
-}
+/** Requests with further askers, and askers of one; those beyond ask again later. */
+const MOST_ASKED = 1024;
+const MOST_ASKERS = 8;
 
-function createHeld<M>({ write }: Pick<RequestQueueOptions<M>, "write">): HeldRequests<M> {
-  const all = new Map<PendingRequest<M>, () => void>();
+/** Who else hears the answer of a request that waits in the store. */
+function createAskers(): {
+  add(seq: number, asker: Request): void;
+  take(seq: number): readonly Request[];
+} {
+  const bySeq = new Map<number, Request[]>();
   return {
-    all,
-    report(pending, delivered) {
-      const end = all.get(pending);
-      if (end === undefined) return;
-      all.delete(pending);
-      pending.leash.release();
-      write(entryOf(pending, delivered));
-      end();
+    add(seq, asker) {
+      const askers = bySeq.get(seq) ?? [];
+      const isKnown = askers.some(({ address }) => address === asker.address);
+      if (isKnown || askers.length >= MOST_ASKERS || bySeq.size >= MOST_ASKED) return;
+      bySeq.set(seq, [...askers, asker]);
+    },
+    take(seq) {
+      const askers = bySeq.get(seq) ?? [];
+      bySeq.delete(seq);
+      return askers;
     },
   };
-}
-
-interface LaneOptions<M> {
-  readonly options: RequestQueueOptions<M>;
-  readonly backlog: Backlog;
-  readonly pace: Pace;
-  readonly report: HeldRequests<M>["report"];
-}
-
-function createRequestLanes<M>({
-  options,
-  backlog,
-  pace,
-  report,
-}: LaneOptions<M>): Lanes<PendingRequest<M>> {
-  return createLanes<PendingRequest<M>>({
-    slots: options.slots,
-    clock: options.clock,
-    needsSlot(pending) {
-      if (isExpired(pending.request, options.clock)) pending.leash.pull(failureOf("expired"), 0);
-      return pending.cancelledWith === undefined;
-    },
-    start(pending, hold) {
-      if (hold.tookSlot) backlog.leave(pending.request);
-      // The answerer's first steps are not taken inside the transport's callback.
-      queueMicrotask(() => {
-        void processRequest(pending, hold, { options, backlog, pace }).then(() =>
-          report(pending, true),
-        );
-      });
-    },
-  });
-}
-
-function stopAll<M>(
-  all: readonly PendingRequest<M>[],
-  lanes: Lanes<PendingRequest<M>>,
-): { readonly cancelled: number; readonly kept: number } {
-  for (const pending of all) {
-    pending.isDraining = pending.request.durable && pending.cancelledWith === undefined;
-  }
-  const end = (some: readonly PendingRequest<M>[]): number =>
-    cancel(some, lanes, shuttingDown("cancelled"), SHUTDOWN_GRACE_MS);
-  return {
-    cancelled: end(all.filter(({ isDraining }) => !isDraining)),
-    kept: end(all.filter(({ isDraining }) => isDraining)),
-  };
-}
-
-function cancel<M>(
-  some: readonly PendingRequest<M>[],
-  lanes: Lanes<PendingRequest<M>>,
-  failure: Failure,
-  graceMs: number,
-): number {
-  const cancelled = some.filter(({ leash }) => leash.pull(failure, graceMs));
-  for (const { lane } of cancelled) lanes.stir(lane);
-  return cancelled.length;
 }

@@ -16,7 +16,7 @@ import type { DrainResult } from "./drain.ts";
 import { keepHouse } from "./house.ts";
 import { createPersistence } from "./insist.ts";
 import { createJournal } from "./journal.ts";
-import type { Known } from "./known.ts";
+import type { Known, Storing } from "./known.ts";
 import { createLedger } from "./ledger.ts";
 import { UNLIMITED } from "./limits.ts";
 import type { ChannelPolicy, Limits } from "./limits.ts";
@@ -121,14 +121,16 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
   const tally = createTally(clock);
   const write = createJournal(log, clock, options.logContent ?? false);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
-  const dedupe = createDedupe<Known>({ clock, windowMs, ...REMEMBERED });
+  const dedupe = createDedupe<Known | Storing>({ clock, windowMs, ...REMEMBERED });
+  const restore =
+    replyTo && (({ ticket }: Held<unknown>): Request => restoredRequest(ticket, replyTo));
   const direct = createDirectReplies({
     clock,
     log,
     ledger,
     tally,
     write,
-    restore: replyTo && (({ ticket }: Held<unknown>) => restoredRequest(ticket, replyTo)),
+    restore,
     dropped: (request: Request) => accounting.refused(request, "dropped"),
   });
   const condensing = createCondensing<M>({ condenser: () => options.condense, store, clock, log });
@@ -146,6 +148,8 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     write,
     condensing,
     direct,
+    policies,
+    restore,
   });
   const admission = createAdmission({ policies, accounting, dedupe, queue, clock, isOpen });
   const accept = createAcceptance<M>({
@@ -155,6 +159,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     dedupe,
     ledger,
     accounting,
+    tally,
     clock,
     log,
     write,

@@ -4,6 +4,9 @@ import type { Clock } from "./clock.ts";
 export interface Tally {
   /** Something begins; the returned function, which counts once, says that it ended. */
   begin(): () => void;
+  /** The same for things of which there are very many: says whether it counts, for `leave`. */
+  enter(): boolean;
+  leave(counts: boolean): void;
   /** What begins from now on is not waited for, so that a flood cannot hold a shutdown up. */
   close(): void;
   /** Resolves with true when nothing is under way, with false when that took longer. */
@@ -11,23 +14,32 @@ export interface Tally {
 }
 
 export function createTally(clock: Pick<Clock, "after">): Tally {
-  const open = new Set<symbol>();
   const waiting = new Set<() => void>();
+  let open = 0;
   let closed = false;
+  const leave = (counts: boolean): void => {
+    if (counts) open -= 1;
+    if (open === 0) for (const wake of waiting) wake();
+  };
+  const enter = (): boolean => {
+    if (!closed) open += 1;
+    return !closed;
+  };
   return {
+    enter,
+    leave,
     begin() {
-      const one = Symbol("under way");
-      if (!closed) open.add(one);
+      let counts = enter();
       return () => {
-        open.delete(one);
-        if (open.size === 0) for (const wake of waiting) wake();
+        leave(counts);
+        counts = false;
       };
     },
     close() {
       closed = true;
     },
     empty(withinMs) {
-      if (open.size === 0) return Promise.resolve(true);
+      if (open === 0) return Promise.resolve(true);
       return new Promise((resolve) => {
         const end = (empty: boolean) => {
           callOff();
