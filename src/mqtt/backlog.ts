@@ -4,6 +4,8 @@ export interface Backlog {
   add(stored: Promise<void>, bytes: number): void;
   /** Whether no more messages should be read. */
   readonly isFull: () => boolean;
+  /** Whether there are twice as many. */
+  readonly isOverfull: () => boolean;
   /** `performance.now()` when a message of it was stored last, or when it became full, whichever is later. */
   readonly movedAt: () => number;
   /** Resolves with true as soon as it is less than half full, with false after `ms`. */
@@ -37,6 +39,7 @@ export function createBacklog(): Backlog {
       stored.then(settled, settled);
     },
     isFull: () => isBeyond(1),
+    isOverfull: () => isBeyond(2),
     movedAt: () => movedAt,
     room(ms) {
       if (!isBeyond(0.5)) return Promise.resolve(true);

@@ -28,7 +28,8 @@ const RECOVERY_MS = 1_000;
 const FLUSH_MS = 2_000;
 
 /**
- * Reads nothing while the backlog is full. If it stays full, reading goes on and messages are shed: the
+ * Reads nothing while the backlog is full, or a little where that takes long. If the backlog does not get
+ * smaller, or grows to twice as much nevertheless, reading goes on and messages are shed: the
  * broker holds them, and sends them again on the next connection (MQTT 5 section 4.4), which is made as soon
  * as the backlog has drained. None is handed over behind one that was shed, so that acknowledgements keep
  * the order of receipt (section 4.6).
@@ -53,9 +54,9 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
   };
   const wait = async (): Promise<void> => {
     state.isPaused = true;
-    await pauseUntilRoom(backlog, keepAliveMs);
+    const isStalled = await pauseUntilRoom(backlog, keepAliveMs);
     state.isPaused = false;
-    if (state.isOver || !backlog.isFull()) return;
+    if (state.isOver || !(isStalled ? backlog.isFull() : backlog.isOverfull())) return;
     state.isShedding = true;
     log.warn("requests wait too long to be stored: further ones are left with the broker");
     void recover();
@@ -69,13 +70,14 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
   };
 }
 
-/** Resolves when there is room, or when waiting longer is of no use. */
-async function pauseUntilRoom(backlog: Backlog, keepAliveMs: number): Promise<void> {
+/** Resolves when there is room or waiting longer is of no use; says whether the store takes nothing. */
+async function pauseUntilRoom(backlog: Backlog, keepAliveMs: number): Promise<boolean> {
   const end = performance.now() + Math.min(LONGEST_PAUSE_MS, keepAliveMs);
   for (;;) {
+    const now = performance.now();
     const stalled = backlog.movedAt() + Math.min(STALL_MS, keepAliveMs);
-    const left = Math.min(end, stalled) - performance.now();
-    if (left <= 0 || (await backlog.room(left))) return;
+    if (now >= stalled || now >= end) return now >= stalled;
+    if (await backlog.room(Math.min(end, stalled) - now)) return false;
   }
 }
 

@@ -10,14 +10,14 @@ import { until } from "../support/until.ts";
 const LONG_MS = 120_000;
 const slow = { timeout: LONG_MS };
 
-/** What a store does that writes in groups: all that wait are stored at once, every few milliseconds. */
-function openStore(everyMs: number) {
-  let waiting: (() => void)[] = [];
+/** A store that writes in groups: those that wait are stored at once, so many every few milliseconds. */
+function openStore(everyMs: number, atOnce = Number.POSITIVE_INFINITY) {
+  const waiting: (() => void)[] = [];
   let blocked = false;
   let most = 0;
   const commit = setInterval(() => {
     if (blocked) return;
-    for (const stored of waiting.splice(0)) stored();
+    for (const stored of waiting.splice(0, atOnce)) stored();
   }, everyMs);
   return {
     take: () =>
@@ -192,6 +192,23 @@ describe("a store that cannot write for a while", () => {
     await until("pings go on", () => broker.pings() > 5, 30_000);
     assert.equal(broker.connections(), 1);
     assert.ok(!asked.log.text().includes("given up"));
+  });
+});
+
+describe("a slow store", () => {
+  it("is waited for, and the connection lives on", slow, async () => {
+    const flood = { version: 5, qos: 1 } as const;
+    await using broker = await startFloodBroker({ ...flood, count: 900 });
+    using store = openStore(250, 25);
+    await using asked = openTestChannel(broker.url, {
+      settings: { qos: 1, protocol_version: 5, keep_alive: 1 },
+      discards: true,
+      onRequest: store.take,
+    });
+    await until(`all are done; ${asked.log.text()}`, () => broker.done() === 900, 30_000);
+    assert.equal(broker.connections(), 1);
+    assert.ok(!asked.log.text().includes("left with the broker"));
+    assert.ok(store.most() < 1_100, `${store.most()} waited at the store`);
   });
 });
 
