@@ -6,7 +6,8 @@ import type { Connections } from "./broker-connections.ts";
 import { authenticator } from "./broker-credentials.ts";
 import type { Grants } from "./broker-filters.ts";
 import type { Mqtt5 } from "./broker-mqtt5.ts";
-import type { BrokerPacket } from "./broker-queues.ts";
+import type { BrokerPacket } from "./broker-packets.ts";
+import type { Receipts } from "./broker-receipts.ts";
 import type { BrokerStore, Filter } from "./broker-store.ts";
 
 export interface AedesLimits {
@@ -26,6 +27,7 @@ export interface Parts {
   readonly grants: Grants;
   readonly backpressure: Backpressure;
   readonly mqtt5: Mqtt5;
+  readonly receipts: Receipts;
   /** Whose the streams are whose client is online. */
   readonly sessions: WeakMap<Duplex, string>;
   readonly onFull: OnFull;
@@ -74,13 +76,14 @@ export async function createAedes(
 }
 
 function publishing(parts: Parts): NonNullable<AedesOptions["authorizePublish"]> {
-  const { backpressure, mqtt5 } = parts;
+  const { backpressure, mqtt5, receipts, store } = parts;
   return (sender, packet, done) => {
     const { topic, payload, qos } = packet;
     if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
     if (sender === null) return done(null);
     mqtt5.published(sender, packet, () => hasSubscriber(parts, topic));
     if (sender.closed || qos === 0) return done(null);
+    if (store.gatewaysOf(topic).size > 0) receipts.expect(sender, packet);
     backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
   };
 }

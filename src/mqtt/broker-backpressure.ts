@@ -42,14 +42,13 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   const givenUp = new Set<string>();
   const isWaitedFor = (session: string): boolean =>
     !givenUp.has(session) && !takesRequests(session);
+  const takes = (session: string): boolean => !lines.has(session) && !isWaitedFor(session);
   const admit = (session: string): void => {
     const line = lines.get(session);
+    const [first] = line?.waiting ?? [];
     if (line === undefined || line.isAdmitting) return;
-    const [first] = line.waiting;
-    if (first === undefined) {
-      clearTimeout(line.timer);
-      lines.delete(session);
-    } else if (!isWaitedFor(session)) {
+    if (first === undefined) closeLine(lines, session);
+    else if (!isWaitedFor(session)) {
       hold(first.sender, -first.bytes);
       // The next one when this is in the queue.
       admitFirst(line, first, () => admit(session));
@@ -67,8 +66,9 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   };
   return {
     take(request, goOn) {
-      const session = [...gatewaysOf(request.topic)].find((id) => lines.has(id) || isWaitedFor(id));
-      if (session === undefined) return goOn();
+      const [session, ...others] = gatewaysOf(request.topic);
+      // One gateway that takes it is enough.
+      if (session === undefined || [session, ...others].some(takes)) return goOn();
       lineOf(session).waiting.add({ ...request, goOn });
       hold(request.sender, request.bytes);
     },
@@ -90,6 +90,11 @@ function openLine(patienceMs: number, giveUp: () => void): Line {
   const timer = setTimeout(giveUp, patienceMs);
   timer.unref();
   return { waiting: new Set(), timer, isAdmitting: false };
+}
+
+function closeLine(lines: Map<string, Line>, session: string): void {
+  clearTimeout(lines.get(session)?.timer);
+  lines.delete(session);
 }
 
 function admitFirst(line: Line, first: Waiting, then: () => void): void {

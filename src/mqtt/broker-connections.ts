@@ -23,6 +23,8 @@ export interface Connections {
   hasRoom(stream: Duplex, bytes: number, ahead?: number): boolean;
   /** Passes all that is written to the stream through the function. */
   translate(stream: Duplex, change: (bytes: Buffer) => Buffer): void;
+  /** Writes whole packets past that function. */
+  send(stream: Duplex, bytes: Buffer): void;
   /** Adds to what is held for the client behind the stream. */
   hold(stream: Duplex, bytes: number): void;
   destroy(): void;
@@ -34,6 +36,7 @@ interface Account {
   partial: number;
   other: number;
   translate?: (bytes: Buffer) => Buffer;
+  outflow?: Outflow;
   readonly socket: Socket;
 }
 
@@ -62,11 +65,13 @@ export function createConnections(
   return {
     accept(socket) {
       const account: Account = { unread: 0, partial: 0, other: 0, socket };
-      const outflow = createOutflow(account, limits.unreadMs, (bytes) =>
-        change(account, "unread", bytes),
-      );
-      const isFull = (): boolean => account.unread > limits.unreadBytes;
-      const stream = streamOf(socket, outflow, isFull, () => onRead(stream));
+      const outflow = createOutflow(account, limits.unreadMs, (n) => change(account, "unread", n));
+      account.outflow = outflow;
+      const stream = streamOf(socket, outflow, {
+        isFull: () => account.unread > limits.unreadBytes,
+        onRead: () => onRead(stream),
+        translate: (bytes) => account.translate?.(bytes) ?? bytes,
+      });
       accounts.set(stream, account);
       socket.once("close", () => {
         outflow.stop();
@@ -86,6 +91,7 @@ export function createConnections(
       const account = accounts.get(stream);
       if (account) account.translate = translation;
     },
+    send: (stream, bytes) => accounts.get(stream)?.outflow?.write(bytes),
     hold(stream, bytes) {
       const account = accounts.get(stream);
       if (account) change(account, "other", bytes);
@@ -137,9 +143,8 @@ function createOutflow(
   let isOver = false;
   const outflow: Outflow = {
     onRead: () => {},
-    write(bytes) {
-      if (isOver || socket.destroyed) return;
-      const chunk = account.translate?.(bytes) ?? bytes;
+    write(chunk) {
+      if (isOver || socket.destroyed || chunk.length === 0) return;
       change(chunk.length);
       timer ??= setTimeout(() => socket.destroy(), unreadMs);
       socket.write(chunk, () => {
@@ -161,12 +166,17 @@ function createOutflow(
   return outflow;
 }
 
+interface StreamOptions {
+  readonly isFull: () => boolean;
+  readonly onRead: () => void;
+  readonly translate: (bytes: Buffer) => Buffer;
+}
+
 /** What the broker reads and writes; `inflow` takes what came. */
 function streamOf(
   socket: Socket,
   outflow: Outflow,
-  isFull: () => boolean,
-  onRead: () => void,
+  { isFull, onRead, translate }: StreamOptions,
 ): Duplex & { readonly inflow: Writable } {
   let taken: (() => void) | undefined;
   let isWanted = true;
@@ -188,11 +198,11 @@ function streamOf(
       goOn();
     },
     write(chunk: Buffer, _encoding, done) {
-      outflow.write(chunk);
+      outflow.write(translate(chunk));
       done();
     },
     writev(chunks, done) {
-      for (const piece of joinedIfSmall(chunks)) outflow.write(piece);
+      for (const piece of joinedIfSmall(chunks)) outflow.write(translate(piece));
       done();
     },
     destroy(_error, done) {

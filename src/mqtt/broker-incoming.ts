@@ -1,4 +1,4 @@
-import type { BrokerPacket, Owner } from "./broker-queues.ts";
+import type { BrokerPacket, Owner } from "./broker-packets.ts";
 
 const PACKET_IDS = 65_536;
 

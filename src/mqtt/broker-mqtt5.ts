@@ -28,6 +28,8 @@ export interface Mqtt5Options {
   readonly packetBytes: number;
   /** Passes all that goes to the client through the function. */
   readonly translate: (stream: Duplex, change: (bytes: Buffer) => Buffer) => void;
+  /** Whether a PUBACK or PUBREC is not to be sent now. */
+  readonly keepsBack: (stream: Duplex, id: number, acknowledgement: Buffer) => boolean;
 }
 
 /**
@@ -65,7 +67,7 @@ const UNSUPPORTED_VERSION = 0x84;
 const PROTOCOL_ERROR = 0x82;
 const BAD_AUTHENTICATION_METHOD = 0x8c;
 
-export function createMqtt5({ packetBytes, translate }: Mqtt5Options): Mqtt5 {
+export function createMqtt5(options: Mqtt5Options): Mqtt5 {
   const sessions = new WeakMap<object, Mqtt5Session>();
   const sessionOf = ({ conn }: Client): Mqtt5Session | undefined => sessions.get(conn);
   const isWanted = (client: Client, packet: Message): boolean => {
@@ -78,7 +80,10 @@ export function createMqtt5({ packetBytes, translate }: Mqtt5Options): Mqtt5 {
   };
   return {
     preConnect(client, packet, done) {
-      if (packet.protocolVersion !== 5) return done(null, true);
+      if (packet.protocolVersion !== 5) {
+        outgoing(client.conn, asItIs, options);
+        return done(null, true);
+      }
       const reason = faultOf(packet) ?? (parseAsMqtt5(client, packet) ? 0 : UNSUPPORTED_VERSION);
       if (reason !== 0) {
         const refuse = (): void => done(new Error(`refused with reason ${reason}`), false);
@@ -86,7 +91,7 @@ export function createMqtt5({ packetBytes, translate }: Mqtt5Options): Mqtt5 {
       }
       const session = sessionFor(packet);
       sessions.set(client.conn, session);
-      translate(client.conn, createTranslation(session, packetBytes));
+      outgoing(client.conn, (first, body) => changed(first, body, session, options), options);
       // A session of 3.1.1 that is kept, so that all that it is sent goes through its queue.
       Object.assign(packet, { protocolVersion: 4, clean: false });
       if (session.assignedId !== undefined) packet.clientId = session.assignedId;
@@ -154,8 +159,25 @@ const SUBACK = 9;
 const UNSUBACK = 11;
 const CHANGED = new Set([CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK]);
 
+type Change = (first: number, body: Buffer) => Buffer;
+
+/** Has what goes to the client pass the change, and those who keep acknowledgements back. */
+function outgoing(stream: Duplex, change: Change, { translate, keepsBack }: Mqtt5Options): void {
+  translate(
+    stream,
+    createTranslation((first, body) => {
+      const packet = change(first, body);
+      const isAcknowledgement = first >> 4 === PUBACK || first >> 4 === PUBREC;
+      const isKept = isAcknowledgement && keepsBack(stream, body.readUInt16BE(0), packet);
+      return isKept ? Buffer.alloc(0) : packet;
+    }),
+  );
+}
+
+const asItIs: Change = (first, body) => Buffer.concat([Buffer.from([first]), withLength(body)]);
+
 /** Makes of packets of 3.1.1 such of MQTT 5; a PUBLISH comes with its properties already. */
-function createTranslation(session: Mqtt5Session, packetBytes: number): (bytes: Buffer) => Buffer {
+function createTranslation(change: Change): (bytes: Buffer) => Buffer {
   let held: Buffer = Buffer.alloc(0);
   /** Bytes of a packet that goes on as it is. */
   let passing = 0;
@@ -171,7 +193,7 @@ function createTranslation(session: Mqtt5Session, packetBytes: number): (bytes: 
         else if (held.length < size.whole) break;
         else {
           const body = held.subarray(size.head, size.whole);
-          out.push(changed(held[0] ?? 0, body, session, packetBytes));
+          out.push(change(held[0] ?? 0, body));
           held = held.subarray(size.whole);
         }
       }
@@ -194,7 +216,12 @@ function sizeOf(bytes: Buffer): { head: number; whole: number } | undefined {
   return undefined;
 }
 
-function changed(first: number, body: Buffer, session: Mqtt5Session, packetBytes: number): Buffer {
+function changed(
+  first: number,
+  body: Buffer,
+  session: Mqtt5Session,
+  { packetBytes }: Mqtt5Options,
+): Buffer {
   const type = first >> 4;
   if (type === CONNACK) return connack(body, session, packetBytes);
   const id = body.readUInt16BE(0);

@@ -1,25 +1,14 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
-import type { Properties } from "./broker-properties.ts";
-
-/** Whom the broker keeps something for. */
-export interface Owner {
-  readonly id: string;
-}
-
-/** What the broker library makes of a message, or of a PUBREL. */
-export interface BrokerPacket {
-  brokerId?: string | undefined;
-  readonly brokerCounter?: number;
-  messageId?: number | undefined;
-  readonly topic?: string;
-  readonly payload?: Uint8Array | string;
-  readonly qos?: 0 | 1 | 2;
-  readonly dup?: boolean;
-  readonly properties?: Properties;
-  /** When it expires, in milliseconds since 1970. */
-  readonly messageExpiry?: number;
-}
+import {
+  again,
+  bytesOf,
+  ownCopyOf,
+  publication,
+  type BrokerPacket,
+  type Owner,
+} from "./broker-packets.ts";
+import type { Receipt } from "./broker-receipts.ts";
 
 export interface QueueLimits {
   /** Messages that wait for one client. */
@@ -45,6 +34,8 @@ export interface QueueOptions {
   readonly windowOf: (client: Client) => number;
   /** Whether the client is still to have it: it has not expired, and is not too large. */
   readonly isWanted: (client: Client, packet: BrokerPacket) => boolean;
+  /** What waits for the message to be acknowledged by those who get it. */
+  readonly receiptOf: (payload: unknown) => Receipt | undefined;
   /** The session's queue has become shorter. */
   readonly onShorter: (id: string) => void;
 }
@@ -55,6 +46,7 @@ interface Message {
   readonly order: number;
   readonly bytes: number;
   readonly isRequest: boolean;
+  readonly receipt?: Receipt | undefined;
 }
 
 /** What a session's client has not acknowledged yet. */
@@ -89,24 +81,22 @@ export function createOutgoing(options: QueueOptions) {
     if (queue?.client === undefined) return;
     const before = queue.waiting.size;
     for (const [order, message] of queue.waiting) {
-      if (!options.isWanted(queue.client, message.packet)) {
-        queue.waiting.delete(order);
-        budget.count(message, -1);
-        continue;
-      }
-      if (!mayRelease(queue, queue.client, message, options)) break;
+      const isWanted = options.isWanted(queue.client, message.packet);
+      if (isWanted && !mayRelease(queue, queue.client, message, options)) break;
       queue.waiting.delete(order);
-      releasing = message;
-      queue.client.publish(publication(message.packet), ignore);
-      releasing = undefined;
+      if (isWanted) {
+        releasing = message;
+        queue.client.publish(publication(message.packet), ignore);
+        releasing = undefined;
+      } else budget.drop(id, message);
     }
     if (queue.waiting.size < before) options.onShorter(id);
   };
-  const add = (id: string, packet: BrokerPacket): void => {
-    const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""));
+  const add = (id: string, packet: BrokerPacket, receipt?: Receipt): void => {
+    const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""), receipt);
     const queue = queueOf(queues, id);
     if (!budget.mayAdd(queue, message)) return options.onFull("messages that wait for a client");
-    budget.count(message, 1);
+    budget.take(id, message);
     queue.waiting.set(message.order, message);
     release(id);
   };
@@ -125,7 +115,9 @@ export function createOutgoing(options: QueueOptions) {
       packet: BrokerPacket,
     ): Promise<void> {
       const copy = ownCopyOf(packet);
-      for (const { clientId } of subscribers) add(clientId, copy);
+      const receipt = options.receiptOf(packet.payload);
+      for (const { clientId } of subscribers) add(clientId, copy, receipt);
+      receipt?.ready();
     },
   };
 }
@@ -160,8 +152,8 @@ function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
     clear: (id: string): void => {
       const queue = queues.get(id);
       if (queue === undefined) return;
-      for (const message of messagesOf(queue)) budget.count(message, -1);
       queues.delete(id);
+      for (const message of messagesOf(queue)) budget.drop(id, message);
       parts.onShorter(id);
     },
     /** Whether the gateway's queue takes more requests. */
@@ -188,6 +180,8 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
         const released =
           packet.brokerCounter === undefined ? queue?.inflight.get(messageId) : undefined;
         if (released) released.packet = { ...packet };
+        // PUBREC: from now on it is the client's.
+        released?.receipt?.settled(id, true);
         return;
       }
       queue.released.delete(brokerCounter);
@@ -200,7 +194,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
       const message = messageId === undefined ? undefined : queue?.inflight.get(messageId);
       if (queue === undefined || message === undefined || messageId === undefined) return undefined;
       queue.inflight.delete(messageId);
-      budget.count(message, -1);
+      budget.drop(id, message, true);
       release(id);
       return message.packet;
     },
@@ -215,8 +209,13 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
 function createBudget(limits: QueueLimits) {
   const held = { requests: 0, others: 0 };
   return {
-    count({ isRequest, bytes }: Message, sign: 1 | -1): void {
-      held[isRequest ? "requests" : "others"] += sign * bytes;
+    take(id: string, { isRequest, bytes, receipt }: Message): void {
+      held[isRequest ? "requests" : "others"] += bytes;
+      receipt?.wait(id);
+    },
+    drop(id: string, { isRequest, bytes, receipt }: Message, isAcknowledged = false): void {
+      held[isRequest ? "requests" : "others"] -= bytes;
+      receipt?.settled(id, isAcknowledged);
     },
     mayAdd({ waiting }: Queue, { isRequest, bytes }: Message): boolean {
       if (!isRequest) {
@@ -254,52 +253,16 @@ function mayRelease(
   return hasRoom(client, bytes, ahead);
 }
 
-/** Without the broker's numbers, so that it gets new ones; RETAIN is for those who subscribe later. */
-function publication({ topic = "", payload = "", qos = 1, ...rest }: BrokerPacket) {
-  const { brokerId: _id, brokerCounter: _counter, messageId: _message, ...more } = rest;
-  const bytes = typeof payload === "string" ? payload : asBuffer(payload);
-  return {
-    ...more,
-    cmd: "publish" as const,
-    topic,
-    payload: bytes,
-    qos,
-    dup: false,
-    retain: false,
-  };
-}
-
-/** MQTT 5 section 3.3.1.1: DUP is for messages; a PUBREL has no topic. */
-function again(packet: BrokerPacket): BrokerPacket {
-  return packet.topic === undefined ? { ...packet } : { ...packet, dup: true };
-}
-
 function freeId(taken: ReadonlyMap<number, unknown>, wanted: number): number {
   let id = wanted;
   while (taken.has(id)) id = (id % PACKET_IDS) + 1;
   return id;
 }
 
-function messageOf(packet: BrokerPacket, isRequest: boolean): Message {
+function messageOf(packet: BrokerPacket, isRequest: boolean, receipt?: Receipt): Message {
   const { brokerCounter: order = 0 } = packet;
-  return { packet, order, isRequest, bytes: bytesOf(packet) + MESSAGE_BYTES };
-}
-
-/** Its payload is a piece of what came through the socket, and would hold all of that. */
-export function ownCopyOf(packet: BrokerPacket): BrokerPacket {
-  const { payload } = packet;
-  if (payload === undefined || typeof payload === "string")
-    return { ...packet, messageId: undefined };
-  const own = payload.byteLength < payload.buffer.byteLength ? new Uint8Array(payload) : payload;
-  return { ...packet, messageId: undefined, payload: own };
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-export function bytesOf({ topic = "", payload = "" }: BrokerPacket): number {
-  return Buffer.byteLength(topic) + payload.length;
+  const own = isRequest ? receipt : undefined;
+  return { packet, order, isRequest, receipt: own, bytes: bytesOf(packet) + MESSAGE_BYTES };
 }
 
 function ignore(): void {}

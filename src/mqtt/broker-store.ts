@@ -2,15 +2,8 @@ import { Readable } from "node:stream";
 import type { Client } from "aedes";
 import { matchesFilter } from "../base/topic-filter.ts";
 import { createIncoming } from "./broker-incoming.ts";
-import {
-  bytesOf,
-  createOutgoing,
-  ownCopyOf,
-  type BrokerPacket,
-  type Owner,
-  type QueueLimits,
-  type QueueOptions,
-} from "./broker-queues.ts";
+import { bytesOf, ownCopyOf, type BrokerPacket, type Owner } from "./broker-packets.ts";
+import { createOutgoing, type QueueLimits, type QueueOptions } from "./broker-queues.ts";
 import { createFilterTree } from "./filter-tree.ts";
 
 /** A subscription as the broker library gives it, and wants it back. */

@@ -22,6 +22,7 @@ import {
 import { hasCredentials } from "./broker-credentials.ts";
 import { createGrants, type FilterLimits } from "./broker-filters.ts";
 import { createMqtt5 } from "./broker-mqtt5.ts";
+import { createReceipts } from "./broker-receipts.ts";
 import { createBrokerStore, type BrokerStore, type StoreLimits } from "./broker-store.ts";
 import { packetLimit } from "./packet-rules.ts";
 
@@ -123,11 +124,17 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     hasRoom: ({ conn }, bytes, ahead) => connections.hasRoom(conn, bytes, ahead),
     windowOf: (client) =>
       Math.min(limits.inflight, mqtt5.sessionOf(client)?.receiveMaximum ?? limits.inflight),
+    receiptOf: (payload) => receipts.of(payload),
     isWanted: (client, packet) => mqtt5.isWanted(client, packet),
+  });
+  const receipts = createReceipts({
+    send: (stream, bytes) => connections.send(stream, bytes),
+    patienceMs: limits.patienceMs,
   });
   const mqtt5 = createMqtt5({
     packetBytes: limits.packetBytes,
     translate: (stream, change) => connections.translate(stream, change),
+    keepsBack: (stream, id, bytes) => receipts.keepsBack(stream, id, bytes),
   });
   const backpressure = createBackpressure({
     ...store,
@@ -140,6 +147,7 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     grants: createGrants(limits, onFull),
     backpressure,
     mqtt5,
+    receipts,
     sessions,
     onFull,
   };
