@@ -19,8 +19,17 @@ export interface BrokerPacket {
   readonly messageExpiry?: number;
 }
 
-/** Without the broker's numbers, so that it gets new ones; RETAIN is for those who subscribe later. */
-export function publication({ topic = "", payload = "", qos = 1, ...rest }: BrokerPacket) {
+/**
+ * Without the broker's numbers, so that it gets new ones; RETAIN is for those who subscribe later. The
+ * sender's DUP stays: a gateway knows by it that a request without a name came before.
+ */
+export function publication({
+  topic = "",
+  payload = "",
+  qos = 1,
+  dup = false,
+  ...rest
+}: BrokerPacket) {
   const { brokerId: _id, brokerCounter: _counter, messageId: _message, ...more } = rest;
   const bytes = typeof payload === "string" ? payload : asBuffer(payload);
   return {
@@ -29,7 +38,7 @@ export function publication({ topic = "", payload = "", qos = 1, ...rest }: Brok
     topic,
     payload: bytes,
     qos,
-    dup: false,
+    dup,
     retain: false,
   };
 }

@@ -252,6 +252,28 @@ describe("the built-in broker acknowledges a request", () => {
     }
   }
 
+  it("that the sender, having heard nothing, sends again with DUP; the gateway is told", async () => {
+    await using broker = await attacked();
+    const slow = await rawGateway(broker);
+    slow.raw.socket.write(subscribe(1, [FILTER], 1));
+    await until("SUBACK", () => slow.packets().length === 1);
+    const first = await broker.rawEntered("device", { flags: 0 });
+    const request = publish(4, { topic: TOPIC, payload: "once", qos: 1, id: 7 });
+    first.socket.write(request);
+    await until("it has come", () => slow.published().length === 1);
+    first.socket.destroy();
+    const second = await broker.rawEntered("device", { flags: 0 });
+    request[0] = (request[0] ?? 0) | 8;
+    second.socket.write(request);
+    await until("it has come again", () => slow.published().length === 2);
+    assert.deepEqual(
+      slow.published().map(({ flags }) => flags & 8),
+      [0, 8],
+    );
+    for (const id of slow.ids()) slow.raw.socket.write(acknowledge(0x40, id));
+    await until("PUBACK", () => second.got.equals(acknowledge(0x40, 7)));
+  });
+
   it("at once where no session of a gateway is kept", async () => {
     await using broker = await attacked();
     const device = await broker.enter();
