@@ -174,27 +174,29 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
     /** Gives a packet its id, or puts the PUBREL in the place of its message. */
     async outgoingUpdate({ id }: Owner, packet: BrokerPacket): Promise<void> {
       const queue = queues.get(id);
-      const { brokerCounter = 0, messageId = 0 } = packet;
-      const message = queue?.released.get(brokerCounter);
-      if (message === undefined || queue === undefined) {
-        const released =
-          packet.brokerCounter === undefined ? queue?.inflight.get(messageId) : undefined;
-        if (released) released.packet = { ...packet };
-        // PUBREC: from now on it is the client's.
-        released?.receipt?.settled(id, true);
-        return;
+      if (packet.brokerCounter === undefined) return takePubrel(queue, id, packet);
+      const message = queue?.released.get(packet.brokerCounter);
+      if (message === undefined || queue === undefined) return;
+      queue.released.delete(packet.brokerCounter);
+      if (packet.qos === 0) {
+        // Another filter of the client's has it sent so, and nobody acknowledges it.
+        budget.drop(id, message, true);
+        return release(id);
       }
-      queue.released.delete(brokerCounter);
-      packet.messageId = freeId(queue.inflight, messageId);
+      packet.messageId = freeId(queue.inflight, packet.messageId ?? 1);
       message.packet = { ...message.packet, messageId: packet.messageId };
       queue.inflight.set(packet.messageId, message);
     },
-    async outgoingClearMessageId({ id }: Owner, { messageId }: BrokerPacket) {
+    async outgoingClearMessageId({ id }: Owner, packet: BrokerPacket) {
+      const { messageId, brokerCounter = 0 } = packet;
       const queue = queues.get(id);
-      const message = messageId === undefined ? undefined : queue?.inflight.get(messageId);
-      if (queue === undefined || message === undefined || messageId === undefined) return undefined;
-      queue.inflight.delete(messageId);
-      budget.drop(id, message, true);
+      // Without an id it was released and is not sent: it has just expired.
+      const list = messageId === undefined ? queue?.released : queue?.inflight;
+      const key = messageId ?? brokerCounter;
+      const message = list?.get(key);
+      if (message === undefined) return undefined;
+      list?.delete(key);
+      budget.drop(id, message, messageId !== undefined);
       release(id);
       return message.packet;
     },
@@ -204,6 +206,14 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
         [...(queues.get(id)?.inflight.values() ?? [])].map(({ packet }) => again(packet)),
       ),
   };
+}
+
+/** PUBREL takes the place of its message, which is the client's from PUBREC on. */
+function takePubrel(queue: Queue | undefined, id: string, pubrel: BrokerPacket): void {
+  const message = queue?.inflight.get(pubrel.messageId ?? 0);
+  if (message === undefined) return;
+  message.packet = { ...pubrel };
+  message.receipt?.settled(id, true);
 }
 
 function createBudget(limits: QueueLimits) {

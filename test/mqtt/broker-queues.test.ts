@@ -157,6 +157,19 @@ describe("the built-in broker loses nothing, QoS 1 and 2:", () => {
     assert.deepEqual(came, [[6, 2, one], [6, 2, two], ...rest.map((id) => [3, 0b1100, id])]);
   });
 
+  it("nor stops where another filter of the client's has them sent at QoS 0", async () => {
+    await using broker = await attacked({ inflight: 5 });
+    const heard: string[] = [];
+    const client = await broker.enter({ clientId: "both", clean: false }, (_topic, payload) => {
+      heard.push(payload.toString());
+    });
+    await client.subscribeAsync("news", { qos: 0 });
+    await client.subscribeAsync("#", { qos: 1 });
+    const sender = await broker.enter();
+    for (const text of numbered(20)) await sender.publishAsync("news", text, { qos: 1 });
+    await until("all are heard", () => new Set(heard).size === 20);
+  });
+
   it("messages of QoS 0 in between come as well", async () => {
     await using broker = await attacked();
     const heard: string[] = [];
