@@ -1,9 +1,10 @@
 import type { Duplex } from "node:stream";
-import { MqttClient, type IClientOptions, type IPublishPacket, type Packet } from "mqtt";
+import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { deferAcks } from "./acknowledge.ts";
 import type { Backlog } from "./backlog.ts";
+import { endClient, packetWriter } from "./client.ts";
 import { controlFlow, type FlowControl } from "./flow-control.ts";
 import { guardIncoming } from "./guard.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./liveness.ts";
@@ -84,8 +85,6 @@ export class ConnectError extends Error {
     this.refusal = refusal;
   }
 }
-
-const END_MS = 2_000;
 
 /** Connects once; throws a `ConnectError`. */
 export async function connectSession(
@@ -260,7 +259,7 @@ function sessionOf(
     protocol,
     resumed,
     receiveMaximum: Math.max(1, properties?.receiveMaximum ?? Number.POSITIVE_INFINITY),
-    write: writerOf(client),
+    write: packetWriter(client),
     expect,
     abort,
   });
@@ -281,33 +280,7 @@ function sessionOf(
       return orLost(subscribeWith(client, { filters, qos, ...wish })).finally(stop);
     },
     readingTime,
-    end: () => endOf(client, outbound.idle()),
+    end: () => endClient(client, outbound.idle()),
     abort,
   };
-}
-
-type Send = (packet: Packet, sent?: () => void, stored?: () => void, noStore?: boolean) => void;
-
-/** The library's way to send one packet, past its own store. */
-function writerOf(client: MqttClient): (packet: Packet, written?: () => void) => void {
-  const found: unknown = Reflect.get(client, "_sendPacket");
-  if (!isSend(found)) throw new Error("this version of MQTT.js sends in another way");
-  const send: Send = found.bind(client);
-  return (packet, written) => {
-    if (client.connected && !client.disconnecting) send(packet, written, undefined, true);
-  };
-}
-
-function isSend(found: unknown): found is Send {
-  return typeof found === "function";
-}
-
-async function endOf(client: MqttClient, idle: Promise<void>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, END_MS);
-  void idle.then(() => client.end(false, () => resolve()));
-  await promise;
-  clearTimeout(timer);
-  // A second end() would do nothing, and a broker that hangs never closes its side.
-  client.stream.destroy();
 }
