@@ -3,9 +3,11 @@ import { collectGarbage } from "../base/host.ts";
 /** Cost in so many milliseconds: several times what a gateway can serve. */
 const MOST_COST = 1_250;
 const PACE_MS = 62;
+/** As much in so long is no flood that has to wait, but leaves as much to collect. */
+const BUSY_MS = 1_000;
 /** What was taken in during a flood is worked on, and thrown away, for a while after it. */
 const AFTERMATH_MS = 10_000;
-const COLLECT_MS = 500;
+const COLLECT_MS = 100;
 
 /**
  * How many milliseconds are to pass before more is taken in: none, but in a flood. What a flood leaves is
@@ -18,13 +20,13 @@ export function createPace(): (cost: number) => number {
     counted += cost;
     if (counted < MOST_COST) return 0;
     const now = performance.now();
-    const left = PACE_MS - (now - since);
+    const took = now - since;
     counted = 0;
     since = Math.max(now, since + PACE_MS);
-    if (left <= 0) return 0;
+    if (took > BUSY_MS) return 0;
     collectGarbage();
     collectForAWhile(now + AFTERMATH_MS);
-    return left;
+    return Math.max(0, PACE_MS - took);
   };
 }
 
