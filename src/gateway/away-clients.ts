@@ -26,10 +26,15 @@ export interface AwayClientsOptions {
 export interface AwayClients {
   /** Nobody heard it. False where it is of no use any more, or too many of that client are kept. */
   keep(unheard: UnheardAnswer): boolean;
-  /** Something was given to the client: where it heard that, the rest follows. */
-  tried(lane: string, isHeard: boolean): void;
-  /** The client asked something: it may have subscribed. */
+  /** What `give` gave was delivered, or never can be: the next one follows. */
+  tried(lane: string): void;
+  /** The client asked something, or heard something else: it may have subscribed. */
   seen(lane: string): void;
+  /**
+   * Tries at once what is kept for the client, so that what comes after it stays behind it. Resolves when all
+   * of it was given, or the next one was not heard either; undefined where nothing is kept.
+   */
+  caughtUp(lane: string): Promise<void> | undefined;
   close(): void;
 }
 
@@ -48,11 +53,12 @@ interface AwayClient {
   tryAt: number;
   waitMs: number;
   isTrying: boolean;
+  waiting: (() => void)[];
 }
 
 /**
  * Tries the oldest answer of each such client again and again, less often with each try; when it is heard
- * the others follow. A device that comes back hears everything within a few seconds.
+ * the others follow, one after the other. A device that comes back hears everything within a few seconds.
  */
 export function createAwayClients(options: AwayClientsOptions): AwayClients {
   return new RetriedClients(options);
@@ -74,6 +80,7 @@ class RetriedClients implements AwayClients {
     const lane = laneOf(request);
     const client = this.#clients.get(lane) ?? newClient(now);
     client.isTrying = false;
+    wake(client);
     if (until <= now || client.kept.length >= MOST_OF_ONE) return false;
     this.#clients.set(lane, client);
     const at = client.kept.findIndex((other) => other.claim.seq > claim.seq);
@@ -83,13 +90,12 @@ class RetriedClients implements AwayClients {
     return true;
   }
 
-  tried(lane: string, isHeard: boolean): void {
+  tried(lane: string): void {
     const client = this.#clients.get(lane);
     if (client === undefined) return;
     client.isTrying = false;
-    if (!isHeard) return;
-    this.#clients.delete(lane);
-    for (const one of client.kept) this.#options.give(one);
+    client.waitMs = FIRST_MS;
+    this.#try(lane, client);
   }
 
   seen(lane: string): void {
@@ -97,9 +103,19 @@ class RetriedClients implements AwayClients {
     if (client !== undefined) this.#try(lane, client);
   }
 
+  caughtUp(lane: string): Promise<void> | undefined {
+    const client = this.#clients.get(lane);
+    if (client === undefined || this.#isClosed) return undefined;
+    return new Promise((resolve) => {
+      client.waiting.push(resolve);
+      this.#try(lane, client);
+    });
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#callOff?.();
+    for (const client of this.#clients.values()) wake(client);
   }
 
   #untilOf({ expiresAt = Number.POSITIVE_INFINITY }: Request): number {
@@ -125,6 +141,7 @@ class RetriedClients implements AwayClients {
     const first = client.kept.shift();
     if (first === undefined) {
       this.#clients.delete(lane);
+      wake(client);
       return;
     }
     client.isTrying = true;
@@ -145,5 +162,9 @@ class RetriedClients implements AwayClients {
 }
 
 function newClient(now: number): AwayClient {
-  return { kept: [], tryAt: now + FIRST_MS, waitMs: FIRST_MS, isTrying: false };
+  return { kept: [], tryAt: now + FIRST_MS, waitMs: FIRST_MS, isTrying: false, waiting: [] };
+}
+
+function wake(client: AwayClient): void {
+  for (const resolve of client.waiting.splice(0)) resolve();
 }

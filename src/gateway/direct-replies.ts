@@ -51,6 +51,8 @@ export interface DirectReplies {
   keep(request: Request, claim: Claim): void;
   /** The client is there: what was kept for it is given now. */
   seen(request: Pick<Request, "channel" | "client">): void;
+  /** What is kept for the client goes first: undefined where nothing is, else when it was tried. */
+  caughtUp(request: Pick<Request, "channel" | "client">): Promise<void> | undefined;
   /** Gives the stored rejections that a former process left. */
   resume(): void;
   /** Nothing is begun any more but what may be begun at once; no timer stays. */
@@ -122,6 +124,10 @@ class BoundedReplies implements DirectReplies {
     this.#away.seen(laneOf(request));
   }
 
+  caughtUp(request: Pick<Request, "channel" | "client">): Promise<void> | undefined {
+    return this.#away.caughtUp(laneOf(request));
+  }
+
   resume(): void {
     this.#spilled.begin();
   }
@@ -157,7 +163,8 @@ class BoundedReplies implements DirectReplies {
     if (this.#isKept(reply, delivery.failure)) return;
     const outcome = failure?.code ?? "ok";
     write({ request, acceptedAt, failure, delivery, answer, ...facts, outcome });
-    this.#away.tried(laneOf(request), delivery.failure === undefined);
+    if (reply.until !== undefined) this.#away.tried(laneOf(request));
+    else if (delivery.failure === undefined) this.#away.seen(laneOf(request));
     if (claim !== undefined && delivery.failure?.code !== "unreachable") {
       await ledger.delivered(claim);
     }

@@ -6,9 +6,10 @@ import type { Clock } from "./clock.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { deliver } from "./delivery.ts";
 import type { Delivery } from "./delivery.ts";
+import type { DirectReplies } from "./direct-replies.ts";
 import { failureOf, wireFailureOf } from "./failures.ts";
 import type { Entry } from "./journal.ts";
-import { storedAnswerOf } from "./known.ts";
+import { restoredKnown, storedAnswerOf } from "./known.ts";
 import type { Known } from "./known.ts";
 import type { Hold } from "./lanes.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
@@ -33,6 +34,8 @@ export interface PendingRequest<M> {
   readonly acceptedAt: number;
   /** What attempts that a crash cut had done. */
   readonly progress: readonly M[];
+  /** Its answer was there before its turn in this process: it only has to be delivered. */
+  readonly isAnswered: boolean;
   /** Under which the store holds it; undefined for a request that is not durable. */
   claim: Claim | undefined;
   /** It is the store's or another owner's to answer, not this process's. */
@@ -53,7 +56,7 @@ export interface PendingOptions<M> {
   /** When it was accepted, on the clock. */
   readonly acceptedAt: number;
   /** What the store has of it. */
-  readonly held?: Pick<Held<M>, "claim" | "progress">;
+  readonly held?: Pick<Held<M>, "claim" | "progress" | "answer">;
 }
 
 /** Whether the time has passed after which the answer is of no use. */
@@ -69,15 +72,21 @@ export function createPending<M>(
   request: Request,
   { policy, clock, allowanceOf, acceptedAt, held }: PendingOptions<M>,
 ): PendingRequest<M> {
+  const known: Known =
+    held?.answer === undefined
+      ? {
+          answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
+          addresses: new Set(),
+          stored: Promise.resolve(),
+          failure: undefined,
+        }
+      : restoredKnown(held.answer, clock);
+  known.addresses.add(request.address);
   return {
     request,
     policy,
-    known: {
-      answer: createAnswer({ clock, intervalMs: policy.intervalMs }),
-      addresses: new Set([request.address]),
-      stored: Promise.resolve(),
-      failure: undefined,
-    },
+    known,
+    isAnswered: held?.answer !== undefined,
     leash: createLeash(clock),
     allowance: allowanceOf(request, policy),
     acceptedAt,
@@ -91,10 +100,20 @@ export function createPending<M>(
   };
 }
 
-/** Begins to deliver the answer, before there is any. */
-export function beginDelivery<M>(pending: PendingRequest<M>, clock: Clock): Delivery {
+/** Begins to deliver the answer, before there is any, and behind those that are kept for the client. */
+export function beginDelivery<M>(
+  pending: PendingRequest<M>,
+  { clock, direct }: { readonly clock: Clock; readonly direct: Pick<DirectReplies, "caughtUp"> },
+): Delivery {
   const { request, known } = pending;
-  const delivery = deliver(request, known.answer, clock);
+  const { stream, durable } = request;
+  let isFirst = true;
+  const reply: Request["reply"] = async (part) => {
+    if (isFirst) await direct.caughtUp(request);
+    isFirst = false;
+    await request.reply(part);
+  };
+  const delivery = deliver({ stream, durable, reply }, known.answer, clock);
   pending.startedAt = clock.now();
   pending.delivery = delivery;
   // When the asker cannot be reached any more, the same request may come anew and join.

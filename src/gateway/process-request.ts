@@ -15,7 +15,7 @@ export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
   /** Hears of every turn, and of one that was added to a conversation when its answer was delivered. */
   readonly condensing: Pick<Condensing, "enterTurn" | "grew">;
   /** Delivers later what nobody heard. */
-  readonly direct: Pick<DirectReplies, "keep" | "seen">;
+  readonly direct: Pick<DirectReplies, "keep" | "seen" | "caughtUp">;
 }
 
 interface Tools<M> {
@@ -32,10 +32,12 @@ export async function processRequest<M>(
 ): Promise<void> {
   const { known } = pending;
   const { clock, dedupe, condensing } = options;
-  const delivery = beginDelivery(pending, clock);
+  const delivery = beginDelivery(pending, options);
   const from = clock.now();
-  const turnEnded = condensing.enterTurn();
-  await answerPending(pending, { ...options, hold }).finally(turnEnded);
+  if (!pending.isAnswered) {
+    const turnEnded = condensing.enterTurn();
+    await answerPending(pending, { ...options, hold }).finally(turnEnded);
+  }
   if (hold.tookSlot) {
     pace.add(clock.now() - from);
     backlog.enter(pending.request);

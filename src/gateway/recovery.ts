@@ -19,7 +19,7 @@ export interface RecoveryOptions<M> {
   readonly log: Log;
   readonly clock: Pick<Clock, "epoch">;
   readonly queue: Pick<RequestQueue, "reserve" | "addStored">;
-  readonly direct: Pick<DirectReplies, "send" | "resume">;
+  readonly direct: Pick<DirectReplies, "resume">;
 }
 
 /** Takes up what a former process left in the store; says how many requests that are, without rejections. */
@@ -31,7 +31,7 @@ export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
 }
 
 function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions<M>): void {
-  const { policies, replyTo, log, clock, queue, direct } = options;
+  const { policies, replyTo, log, clock, queue } = options;
   const { channel, client, id, acceptedAt } = ticket;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
@@ -46,11 +46,8 @@ function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions
     waited_ms: clock.epoch() - acceptedAt,
   });
   const request = restoredRequest(ticket, replyTo);
-  if (isAnswered) direct.send({ request, claim });
-  else {
-    queue.reserve(request);
-    queue.addStored(request, claim);
-  }
+  queue.reserve(request);
+  queue.addStored(request, claim, isAnswered);
 }
 
 /** A request as the store kept it; its text stays there. */

@@ -30,7 +30,7 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly allowanceOf: Accounting["allowanceOf"];
   readonly tally: Tally;
   readonly write: (entry: Entry) => void;
-  readonly direct: Pick<DirectReplies, "keep" | "seen" | "send">;
+  readonly direct: Pick<DirectReplies, "keep" | "seen" | "caughtUp" | "send">;
   /** A request as the store has it, with the way back; without it the way back stays in memory. */
   readonly restore?: ((held: Held<unknown>) => Request) | undefined;
 }
@@ -44,8 +44,11 @@ export interface RequestQueue {
   reserve(request: Request): void;
   /** It is not stored after all. */
   unreserve(request: Request): void;
-  /** The store has a request that has room: it runs when its turn comes, and costs little memory until then. */
-  addStored(request: Request, claim: Claim): void;
+  /**
+   * The store has a request that has room: it runs when its turn comes, and costs little memory until then.
+   * One that is answered already is only delivered.
+   */
+  addStored(request: Request, claim: Claim, isAnswered?: boolean): void;
   /** A request that only this process has. */
   add(request: Request, policy: ChannelPolicy): void;
   /** One more asker hears the answer of a stored request that waits or runs here. */
@@ -77,6 +80,8 @@ interface Queued<M> {
   /** Of a stored one where the store cannot say the way back. */
   readonly request: Request | undefined;
   readonly counts: boolean;
+  /** It needs no turn. */
+  readonly isAnswered: boolean;
   /** From its turn on; of one that only this process has from the beginning. */
   pending: PendingRequest<M> | undefined;
   /** It was cancelled while it waited in the store. */
@@ -134,10 +139,10 @@ class LanedQueue<M> implements RequestQueue {
     this.#backlog.leave(request);
   }
 
-  addStored(request: Request, claim: Claim): void {
+  addStored(request: Request, claim: Claim, isAnswered = false): void {
     this.#reserved.add(laneOf(request), -1);
-    const { restore } = this.#options;
-    this.#enqueue(request, { claim, ...(!restore && { request: { ...request, text: "" } }) });
+    const kept = this.#options.restore ? {} : { request: { ...request, text: "" } };
+    this.#enqueue(request, { claim, isAnswered, ...kept });
   }
 
   add(request: Request, policy: ChannelPolicy): void {
@@ -194,7 +199,7 @@ class LanedQueue<M> implements RequestQueue {
 
   #enqueue(
     { channel, client, expiresAt }: Request,
-    facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending">>,
+    facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending" | "isAnswered">>,
   ): void {
     const lane = laneOf({ channel, client });
     this.#lanes.add(lane, {
@@ -205,16 +210,18 @@ class LanedQueue<M> implements RequestQueue {
       claim: facts.claim,
       request: facts.request,
       counts: this.#options.tally.enter(),
+      isAnswered: facts.isAnswered ?? false,
       pending: facts.pending,
       failure: undefined,
       isReleased: false,
     });
   }
 
-  #needsSlot({ pending, expiresAt, failure, isReleased }: Queued<M>): boolean {
+  #needsSlot({ pending, expiresAt, failure, isReleased, isAnswered }: Queued<M>): boolean {
+    if (isReleased || isAnswered) return false;
     const isOver = expiresAt !== undefined && isExpired({ expiresAt }, this.#options.clock);
     if (isOver) pending?.leash.pull(failureOf("expired"), 0);
-    return !isOver && !isReleased && failure === undefined && pending?.leash.failure === undefined;
+    return !isOver && failure === undefined && pending?.leash.failure === undefined;
   }
 
   #start(queued: Queued<M>, hold: Hold): void {
@@ -273,7 +280,7 @@ class LanedQueue<M> implements RequestQueue {
       isExpired(request, clock) ? failureOf("expired") : undefined,
       isAllowed(policy, request.client) ? undefined : failureOf("forbidden"),
     ].find((each) => each !== undefined);
-    if (ended !== undefined) pending.leash.pull(ended, 0);
+    if (ended !== undefined && !pending.isAnswered) pending.leash.pull(ended, 0);
     return pending;
   }
 
@@ -293,7 +300,8 @@ class LanedQueue<M> implements RequestQueue {
   }
 }
 
-function mayBeCancelled<M>({ pending, failure }: Queued<M>): boolean {
+function mayBeCancelled<M>({ pending, failure, isAnswered }: Queued<M>): boolean {
+  if (isAnswered) return false;
   if (pending === undefined) return failure === undefined;
   return pending.outcome === undefined && pending.leash.failure === undefined;
 }

@@ -228,6 +228,38 @@ describe("a durable request", () => {
     assert.equal(clock.timers, 0);
   });
 
+  it("is answered before what its asker asked later, though nobody was there for either", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isThere = false;
+    const heard: string[] = [];
+    const deliver = (part: Part): Promise<void> => {
+      if (!isThere) return gone();
+      heard.push(`${part.text}${part.done ? "." : ""}`);
+      return Promise.resolve();
+    };
+    const { gateway } = createRig(
+      async function* ({ text }) {
+        yield `${text} begins`;
+        await new Promise<void>((resolve) => {
+          clock.after(500, resolve);
+        });
+        yield `${text} ends`;
+        return { messages: [] };
+      },
+      { clock, store },
+    );
+    const askOne = (text: string): Promise<void> =>
+      gateway.accept(ask(text, { ...DURABLE, key: text }, deliver).request);
+    for (const text of ["1", "2"]) await askOne(text);
+    await clock.advance(20_000);
+    isThere = true;
+    await askOne("3");
+    await clock.advance(1000);
+    const texts = heard.join("").replaceAll(/\D/g, "");
+    assert.equal(texts, "112233", heard.join());
+  });
+
   it("is answered again as soon as its asker asks something else, and given up after ten minutes", async () => {
     await using home = await createHome();
     const { clock } = home;
