@@ -74,13 +74,17 @@ class RetriedClients implements AwayClients {
     this.#options = options;
   }
 
-  keep({ request, claim, until = this.#untilOf(request) }: UnheardAnswer): boolean {
+  keep({ request, claim, until: before }: UnheardAnswer): boolean {
     if (this.#isClosed) return true;
     const now = this.#options.clock.now();
     const lane = laneOf(request);
     const client = this.#clients.get(lane) ?? newClient(now);
-    client.isTrying = false;
-    wake(client);
+    const until = before ?? this.#untilOf(request);
+    if (before !== undefined) {
+      // It is the one that was tried; others that are unheard for the first time change nothing about it.
+      client.isTrying = false;
+      wake(client);
+    }
     if (until <= now || client.kept.length >= MOST_OF_ONE) return false;
     this.#clients.set(lane, client);
     const at = client.kept.findIndex((other) => other.claim.seq > claim.seq);
@@ -154,10 +158,12 @@ class RetriedClients implements AwayClients {
     const { clock, log, giveUp } = this.#options;
     const over = client.kept.filter(({ until }) => until <= clock.now());
     if (over.length > 0) client.kept = client.kept.filter(({ until }) => until > clock.now());
-    for (const { request, claim } of over) {
-      log.warn("answer not delivered: nobody subscribed", { id: request.id, ...whoOf(request) });
-      giveUp(claim);
-    }
+    for (const { claim } of over) giveUp(claim);
+    const [first] = over;
+    if (first === undefined) return;
+    const { id } = first.request;
+    const fields = { id, ...whoOf(first.request), answers: over.length };
+    log.warn("answers not delivered: nobody subscribed", fields);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Claim, Held } from "../store/contract.ts";
 import { createAwayClients } from "./away-clients.ts";
-import type { AwayClients } from "./away-clients.ts";
+import type { AwayClients, UnheardAnswer } from "./away-clients.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import { deliver } from "./delivery.ts";
@@ -117,7 +117,7 @@ class BoundedReplies implements DirectReplies {
   }
 
   keep(request: Request, claim: Claim): void {
-    this.#away.keep({ request, claim });
+    this.#keep({ request, claim });
   }
 
   seen(request: Pick<Request, "channel" | "client">): void {
@@ -151,23 +151,49 @@ class BoundedReplies implements DirectReplies {
   }
 
   async #giveOne(reply: DirectReply): Promise<void> {
-    const { clock, write, ledger } = this.#options;
+    const { clock, ledger } = this.#options;
     const acceptedAt = clock.now();
-    const { request, claim, known = await this.#load(claim), until: _until, ...facts } = reply;
-    if (known === undefined) return;
-    const { failure, answer, addresses } = known;
-    addresses.add(request.address);
-    const delivery = deliver(request, answer, clock);
+    const { request, claim, known = await this.#load(claim), until } = reply;
+    if (known === undefined) {
+      // It was given before it could be written, and may be written later.
+      if (claim !== undefined && until !== undefined) this.#keep({ request, claim, until });
+      return;
+    }
+    known.addresses.add(request.address);
+    const delivery = deliver(request, known.answer, clock);
     await delivery.finished;
-    addresses.delete(request.address);
+    known.addresses.delete(request.address);
     if (this.#isKept(reply, delivery.failure)) return;
-    const outcome = failure?.code ?? "ok";
-    write({ request, acceptedAt, failure, delivery, answer, ...facts, outcome });
-    if (reply.until !== undefined) this.#away.tried(laneOf(request));
+    this.#tell(reply, { ...known, acceptedAt, delivery });
+    if (until !== undefined) this.#away.tried(laneOf(request));
     else if (delivery.failure === undefined) this.#away.seen(laneOf(request));
     if (claim !== undefined && delivery.failure?.code !== "unreachable") {
       await ledger.delivered(claim);
     }
+  }
+
+  #tell(
+    { request, known, duplicate, failure, passedOver, unlimited }: DirectReply,
+    given: Pick<Entry, "acceptedAt" | "delivery"> & Pick<Known, "answer" | "failure">,
+  ): void {
+    const { acceptedAt, delivery, answer } = given;
+    // A failure that is read from the store had its line when it came.
+    const isTold = known === undefined && given.failure !== undefined;
+    this.#options.write({
+      request,
+      acceptedAt,
+      delivery,
+      answer,
+      failure: failure ?? given.failure,
+      outcome: given.failure?.code ?? "ok",
+      ...(duplicate !== undefined && { duplicate }),
+      ...(passedOver !== undefined && { passedOver }),
+      ...((unlimited === true || isTold) && { unlimited: true }),
+    });
+  }
+
+  #keep(unheard: UnheardAnswer): void {
+    if (!this.#away.keep(unheard)) void this.#options.ledger.delivered(unheard.claim);
   }
 
   /** Whoever asked is not subscribed at the moment: the answer is kept. */

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import type { Store } from "../../src/store/contract.ts";
+import { until } from "../support/until.ts";
+import { ask, createDam } from "./asker.ts";
+import { createManualClock, settled } from "./manual-clock.ts";
+import { createRig, createTestStore, NO_LIMITS, shout } from "./setup.ts";
+
+const DURABLE = { durable: true } as const;
+const FULL = new Failure("busy", "requests cannot be stored", { why: "disk full" });
+
+/** Nobody is subscribed. */
+function gone(): Promise<never> {
+  return Promise.reject(new Failure("no_subscriber", "nobody"));
+}
+
+describe("an answer that nobody heard", () => {
+  it("and that the store could not write yet holds up no later answer", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isFull = true;
+    const filling: Store<string> = {
+      ...store,
+      answered: (...facts) => (isFull ? Promise.reject(FULL) : store.answered(...facts)),
+    };
+    let isThere = false;
+    const deliver = (): Promise<void> => (isThere ? Promise.resolve() : gone());
+    const { gateway } = createRig(shout, { clock, store: filling });
+    const first = ask("first", { ...DURABLE, key: "first" }, deliver);
+    await gateway.accept(first.request);
+    await clock.advance(20_000);
+    isThere = true;
+    const second = ask("second", { ...DURABLE, key: "second" }, deliver);
+    await gateway.accept(second.request);
+    await clock.advance(10_000);
+    assert.equal(second.parts.at(-1)?.text, "SECOND");
+    isFull = false;
+    await clock.advance(20_000);
+    assert.equal(first.parts.at(-1)?.text, "FIRST");
+    await settled();
+    await gateway.drain(0);
+    assert.equal(clock.timers, 0);
+  });
+
+  it("is given up, and takes no room in the store, where its time is over or its client has too many", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const given: number[] = [];
+    const watched: Store<string> = {
+      ...store,
+      delivered: (claim) => {
+        given.push(claim.seq);
+        return store.delivered(claim);
+      },
+    };
+    const { gateway } = createRig(shout, { clock, store: watched });
+    const expiresAt = clock.epoch() + 1000;
+    const late = ask("late", { ...DURABLE, key: "late", expiresAt }, async () => {
+      await clock.advance(1000);
+      return gone();
+    });
+    await gateway.accept(late.request);
+    await until("it is given up", () => given.length === 1);
+    for (let index = 0; index < 2050; index += 1) {
+      const one = ask("?", { ...DURABLE, key: `${index}`, client: "never" }, gone);
+      await gateway.accept(one.request);
+    }
+    await until("two more are given up", () => given.length >= 3);
+    assert.equal(given.length, 3);
+  });
+});
+
+describe("a flood of rejections", () => {
+  it("fills no disk with the log, though most wait in the store", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const dam = createDam();
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+    const replyTo = () => () => dam.deliver();
+    const { gateway, lines } = createRig(shout, { clock, store, policy: { limits }, replyTo });
+    await gateway.resume();
+    const many = Array.from({ length: 6000 }, (_, index) =>
+      gateway.accept(ask("?", { ...DURABLE, key: `${index}` }, dam.deliver).request),
+    );
+    await Promise.all(many);
+    dam.open();
+    await until("all are delivered", async () => {
+      await settled();
+      return (await store.rejections(0, 1)).length === 0;
+    });
+    const loud = lines.filter(({ level }) => level !== "debug");
+    assert.ok(loud.length < 20, `${loud.length}`);
+  });
+});
