@@ -19,6 +19,8 @@ export interface Persistence {
 
 interface Insisting {
   readonly signal?: AbortSignal;
+  /** It only reads, which works on a full disk: that it succeeds does not end the trouble. */
+  readonly isRead?: boolean;
   /** Hears of each try that failed. */
   readonly troubled?: (failure: Failure) => void;
 }
@@ -31,11 +33,11 @@ export function createPersistence(clock: Clock, log: Log): Persistence {
   const closing = new AbortController();
   return {
     problem: trouble.problem,
-    insist: async (write, { signal, troubled } = {}) => {
+    insist: async (write, { signal, troubled, isRead = false } = {}) => {
       for (;;) {
         try {
           const result = await write();
-          trouble.over();
+          if (!isRead) trouble.over();
           return result;
         } catch (thrown) {
           const failure = trouble.tell(thrown);

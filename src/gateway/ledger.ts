@@ -83,7 +83,7 @@ export function createLedger<M>({ store, clock, persistence }: LedgerOptions<M>)
   return {
     problem,
     close,
-    load: (claim) => insist(() => store.load(claim)),
+    load: (claim) => insist(() => store.load(claim), { isRead: true }),
     rejections: (after, most) => store.rejections(after, most),
     async accept(request, admission, onWriteError) {
       const ticket = ticketOf(request, clock);

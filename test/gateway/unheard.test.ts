@@ -71,6 +71,29 @@ describe("an answer that nobody heard", () => {
   });
 });
 
+describe("a full disk", () => {
+  it("is told once a minute and in `problem` all the time, though what is stored can be read", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isFull = false;
+    const filling: Store<string> = {
+      ...store,
+      accept: (...facts) => (isFull ? Promise.reject(FULL) : store.accept(...facts)),
+    };
+    const { gateway, lines } = createRig(shout, { clock, store: filling });
+    await gateway.accept(ask("x", { ...DURABLE, key: "x", client: "away" }, gone).request);
+    await settled();
+    isFull = true;
+    void gateway.accept(ask("y", { ...DURABLE, key: "y" }).request);
+    for (let second = 0; second < 50; second += 1) {
+      await clock.advance(1000);
+      assert.equal(gateway.problem(), "requests cannot be stored");
+    }
+    const told = lines.filter(({ message }) => message.startsWith("requests can"));
+    assert.equal(told.length, 1, `${told.length}`);
+  });
+});
+
 describe("a flood of rejections", () => {
   it("fills no disk with the log, though most wait in the store", async () => {
     const clock = createManualClock();
