@@ -99,6 +99,8 @@ interface Row<M> {
   leaseUntil: number;
   answer: StoredAnswer | undefined;
   deliveredAt: number | undefined;
+  /** When it was delivered for the first time: its window begins then. */
+  firstDeliveredAt?: number;
 }
 
 /** What a row costs beside its texts. */
@@ -167,7 +169,8 @@ class MemoryRequests<M> {
   delivered(claim: Claim): boolean {
     const row = this.#inForce(claim);
     if (row?.answer === undefined || row.deliveredAt !== undefined) return false;
-    row.deliveredAt = this.#options.now();
+    row.firstDeliveredAt ??= this.#options.now();
+    row.deliveredAt = row.firstDeliveredAt;
     row.progress.length = 0;
     this.#change(row, { ticket: { ...row.ticket, text: "" } });
     return true;

@@ -160,7 +160,7 @@ class SqliteRequests<M> implements Requests<M> {
     return { is: "answered", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 }, answer };
   }
 
-  /** A delivered request is undelivered again, with another address. */
+  /** A delivered request is undelivered again, with another address; its window goes on. */
   #again(row: Row, address: string): Held<M> {
     const { owner } = this.#options;
     const kept = JSON.stringify({ ...parsed<Kept>(row["ticket"]), address });
@@ -228,7 +228,7 @@ function statementsOfOne(db: DatabaseSync) {
        VALUES (?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
     ),
     again: db.prepare(
-      `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?, delivered_at = NULL
+      `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?
        WHERE seq = ?`,
     ),
     begin: db.prepare(
@@ -244,7 +244,7 @@ function statementsOfOne(db: DatabaseSync) {
     ),
     // The question is not needed any more: only the answer is given again.
     deliver: db.prepare(
-      `UPDATE requests SET state = ${DELIVERED}, delivered_at = ?,
+      `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
          ticket = json_set(ticket, '$.text', ''),
          bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '')) + length(answer)
        WHERE ${IN_FORCE}`,

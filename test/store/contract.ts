@@ -325,6 +325,21 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       } else assert.ok(await store.delivered(claim));
     });
 
+    it("are forgotten after the window, however often they were repeated within it", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await done(store, ticket("?"));
+      const repeat = { ...never(), repeat: () => undefined };
+      for (let time = 1; time <= 3; time += 1) {
+        home.pass(WINDOW_MS / 4);
+        const repeated = await store.accept(ticket("?"), repeat);
+        assert.ok(repeated.is === "repeated");
+        assert.ok(await store.delivered(repeated.held.claim));
+      }
+      home.pass(WINDOW_MS / 4);
+      await accepted(store, ticket("?"));
+    });
+
     it("that may not be repeated get another answer, and are known as before", async () => {
       await using home = await create();
       const store = await home.open();
