@@ -48,8 +48,10 @@ export function createRequests<M>(db: DatabaseSync, options: StoreOptions): Requ
 class SqliteRequests<M> implements Requests<M> {
   readonly #sql: ReturnType<typeof statements>;
   readonly #options: StoreOptions;
-  /** Rows and bytes that count against the bounds; read again with each purge. */
-  #held: { rows: number; bytes: number } | undefined;
+  /** Rows and bytes that count against the bounds, at least; read again with each purge. */
+  #held: Size | undefined;
+  /** What was counted since may not have been written, or is not held any more. */
+  #isEstimate = false;
   #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
@@ -175,14 +177,22 @@ class SqliteRequests<M> implements Requests<M> {
   #hasRoom({ lane, text }: Ticket): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const more = text.length + ROW_BYTES;
-    this.#held ??= sizeOf(this.#sql.held.get());
-    if (this.#held.rows >= rows || this.#held.bytes + more > bytes) return false;
+    const fits = (held: Size): boolean => held.rows < rows && held.bytes + more <= bytes;
+    this.#held ??= this.#counted();
+    if (!fits(this.#held) && this.#isEstimate) this.#held = this.#counted();
+    if (!fits(this.#held)) return false;
     const own = sizeOf(this.#sql.heldOfLane.get(storable(lane)));
     return own.rows < laneRows && own.bytes + more <= laneBytes;
   }
 
+  #counted(): Size {
+    this.#isEstimate = false;
+    return sizeOf(this.#sql.held.get());
+  }
+
   #count(rows: number, bytes: number): void {
     if (this.#held === undefined) return;
+    this.#isEstimate = true;
     this.#held.rows += rows;
     this.#held.bytes += bytes;
   }
@@ -290,7 +300,12 @@ function keptOf({ mayRepeat: _repeat, retriesFailed: _retry, ...kept }: Ticket):
   return kept;
 }
 
-function sizeOf(row: Row | undefined): { rows: number; bytes: number } {
+interface Size {
+  rows: number;
+  bytes: number;
+}
+
+function sizeOf(row: Row | undefined): Size {
   return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import type { Store } from "../../src/store/contract.ts";
-import { BOUNDS } from "./contract.ts";
+import { BOUNDS, ticket } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 const HOUR_MS = 60 * 60_000;
@@ -143,5 +143,32 @@ describe("the conversations of a database", () => {
     home.pass(DAY_MS);
     await store.purge();
     assert.deepEqual(await Promise.all(["a", "b", "c"].map(adopts)), [true, false, false]);
+  });
+});
+
+describe("the requests of a database", () => {
+  it("that could not be written take no room", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open({ bounds: { ...BOUNDS, rows: 5 } });
+    const rooms: boolean[] = [];
+    const admission = {
+      admit(hasRoom: boolean) {
+        rooms.push(hasRoom);
+        return undefined;
+      },
+      repeat: () => undefined,
+    };
+    for (let tries = 0; tries < 10; tries += 1) {
+      const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
+      await Promise.allSettled([
+        store.accept(ticket("?"), admission),
+        store.keepMeters(() => failed),
+      ]);
+    }
+    await store.accept(ticket("?"), admission);
+    assert.deepEqual(
+      rooms,
+      Array.from({ length: 11 }, () => true),
+    );
   });
 });
