@@ -22,15 +22,24 @@ export interface RecoveryOptions<M> {
   readonly direct: Pick<DirectReplies, "resume">;
 }
 
+/** Requests that are resumed with a line each: after a power cut there may be ten thousands. */
+const TOLD = 100;
+
 /** Takes up what a former process left in the store; says how many requests that are, without rejections. */
 export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
   const left = await options.store.takeOver();
-  for (const each of left) takeUp(each, options);
+  for (const [index, each] of left.entries())
+    takeUp(each, options, index < TOLD ? "info" : "debug");
+  if (left.length > TOLD) options.log.info("requests resumed", { requests: left.length });
   options.direct.resume();
   return left.length;
 }
 
-function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions<M>): void {
+function takeUp<M>(
+  { claim, ticket, isAnswered }: Left,
+  options: RecoveryOptions<M>,
+  level: "info" | "debug",
+): void {
   const { policies, replyTo, log, clock, queue } = options;
   const { channel, client, id, acceptedAt } = ticket;
   const policy = policies.get(channel);
@@ -38,7 +47,7 @@ function takeUp<M>({ claim, ticket, isAnswered }: Left, options: RecoveryOptions
     log.warn("a request waits for a channel that is not enabled any more", { channel, client });
     return;
   }
-  log.info(isAnswered ? "answer resumed" : "request resumed", {
+  log[level](isAnswered ? "answer resumed" : "request resumed", {
     id,
     channel,
     client,

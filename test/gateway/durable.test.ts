@@ -414,6 +414,23 @@ describe("the next start", () => {
     assert.deepEqual(histories, [[], ["1"], ["1", "2"]]);
   });
 
+  it("tells of each request that it goes on with, and of their number where they are many", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const first = createRig(createPuppet().answer, { clock, store, turnTimeoutMs: LONG_MS });
+    await askAll(
+      first.gateway,
+      Array.from({ length: 300 }, (_, index) => `${index}`),
+    );
+    const { replyTo } = createReplies();
+    const { gateway, lines } = createRig(shout, { clock, store: await home.open(), replyTo });
+    assert.equal(await gateway.resume(), 300);
+    const told = lines.filter(({ level, message }) => level === "info" && /resumed/.test(message));
+    assert.equal(told.length, 101);
+    assert.deepEqual(told.at(-1)?.fields, { requests: 300 });
+  });
+
   it("runs nothing of a client that was denied meanwhile, which hears that; others go on", async () => {
     await using home = await createHome();
     const { clock } = home;
