@@ -34,6 +34,8 @@ type Kept = Held<unknown>["ticket"];
 
 /** What a row costs beside its texts. */
 const ROW_BYTES = 512;
+/** Old requests that one purge drops, so that the end of a flood's window holds nobody up for long. */
+const DROPPED_AT_ONCE = 20_000;
 /** Rejections between two looks at how many of them are remembered. */
 const LOOK_EVERY = 1024;
 /** The claim is in force: same owner, same attempt, and the request is where it was. */
@@ -132,7 +134,7 @@ class SqliteRequests<M> implements Requests<M> {
 
   purge(): void {
     const { now, bounds } = this.#options;
-    this.#sql.dropOld.run(now() - bounds.windowMs);
+    this.#sql.dropOld.run(now() - bounds.windowMs, DROPPED_AT_ONCE);
     this.#dropRejections();
     this.#held = undefined;
   }
@@ -287,7 +289,11 @@ function statementsOfMany(db: DatabaseSync) {
     renew: db.prepare(
       `UPDATE requests SET lease_until = ? WHERE state < ${DELIVERED} AND owner = ?`,
     ),
-    dropOld: db.prepare(`DELETE FROM requests WHERE state = ${DELIVERED} AND delivered_at <= ?`),
+    dropOld: db.prepare(
+      `DELETE FROM requests WHERE seq IN (
+         SELECT seq FROM requests WHERE state = ${DELIVERED} AND delivered_at <= ?
+         ORDER BY delivered_at LIMIT ?)`,
+    ),
     dropRejections: db.prepare(
       `DELETE FROM requests WHERE seq IN (
          SELECT seq FROM requests WHERE failed = ${REJECTED} AND state = ?
