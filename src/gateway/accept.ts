@@ -237,10 +237,11 @@ function storeAdmission<M>(
         if (decided.verdict.to === "run") queue.reserve(request);
         if (decided.verdict.to === "reject") decided.failure = decided.verdict.failure;
       }
-      return answerOf(decided.verdict, queue.hasWork(laneOf(request)));
+      return answerOf(decided.verdict, () => queue.hasWork(laneOf(request)));
     },
     repeat() {
-      decided.failure ??= admission.repeat(request, policy);
+      if (decided.isRepeat !== true) decided.failure = admission.repeat(request, policy);
+      decided.isRepeat = true;
       return decided.failure && storedAnswerOf([], wireFailureOf(decided.failure));
     },
   };
@@ -272,14 +273,16 @@ function reply<M>(
 }
 
 interface Decided {
+  /** It was charged for a finished answer. */
+  isRepeat?: boolean;
   verdict?: Verdict;
   /** Why it does not run, or why a finished answer is not given again. */
   failure?: Failure | undefined;
 }
 
 /** What is stored in place of a turn; undefined where it runs. */
-function answerOf(verdict: Verdict, hasWork: boolean): StoredAnswer | undefined {
+function answerOf(verdict: Verdict, hasWork: () => boolean): StoredAnswer | undefined {
   if (verdict.to === "run") return undefined;
-  if (verdict.to === "stop") return storedAnswerOf([hasWork ? STOPPED : NOTHING]);
+  if (verdict.to === "stop") return storedAnswerOf([hasWork() ? STOPPED : NOTHING]);
   return storedAnswerOf([], wireFailureOf(verdict.failure));
 }

@@ -92,6 +92,33 @@ describe("a full disk", () => {
     const told = lines.filter(({ message }) => message.startsWith("requests can"));
     assert.equal(told.length, 1, `${told.length}`);
   });
+
+  it("costs who asks again for a finished answer one token, however long it is full", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isFull = false;
+    // As a disk that is full shows itself: when what was decided is written.
+    const filling: Store<string> = {
+      ...store,
+      accept: async (ticket, admission) => {
+        if (!isFull) return store.accept(ticket, admission);
+        admission?.repeat();
+        throw FULL;
+      },
+    };
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 3 };
+    const { gateway } = createRig(shout, { clock, store: filling, policy: { limits } });
+    const first = ask("x", { ...DURABLE, key: "x" });
+    await gateway.accept(first.request);
+    await first.done;
+    isFull = true;
+    const again = ask("x", { ...DURABLE, key: "x" });
+    void gateway.accept(again.request);
+    await clock.advance(10_000);
+    isFull = false;
+    await clock.advance(1000);
+    assert.equal(again.parts.at(-1)?.text, "X");
+  });
 });
 
 describe("a flood of rejections", () => {
