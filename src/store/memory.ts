@@ -172,7 +172,7 @@ class MemoryRequests<M> {
     row.firstDeliveredAt ??= this.#options.now();
     row.deliveredAt = row.firstDeliveredAt;
     row.progress.length = 0;
-    this.#change(row, { ticket: { ...row.ticket, text: "" } });
+    this.#change(row, { ticket: { ...row.ticket, text: "", address: "" } });
     return true;
   }
 

@@ -254,11 +254,11 @@ function statementsOfOne(db: DatabaseSync) {
       `UPDATE requests SET state = ${ANSWERED}, answer = ?, failed = ?, bytes = bytes + ?
        WHERE ${IN_FORCE} RETURNING ticket`,
     ),
-    // The question is not needed any more: only the answer is given again.
+    // The question is not needed any more: only the answer is given again, to who asks then.
     deliver: db.prepare(
       `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
-         ticket = json_set(ticket, '$.text', ''),
-         bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '')) + length(answer)
+         ticket = json_set(ticket, '$.text', '', '$.address', ''),
+         bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '', '$.address', '')) + length(answer)
        WHERE ${IN_FORCE}`,
     ),
     release: db.prepare(

@@ -232,6 +232,13 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.deepEqual(await roomsOf(store, ["lane", "other", "third"], large), [true, true, true]);
     });
 
+    it("take no room for the way back once they were delivered", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 6000 } });
+      await done(store, ticket("?", { address: "x".repeat(5000) }));
+      assert.deepEqual(await roomsOf(store, ["lane"], "y".repeat(2000)), [true]);
+    });
+
     it("keep every byte of an answer", async () => {
       await using home = await create();
       const store = await home.open();
