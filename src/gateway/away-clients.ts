@@ -3,7 +3,7 @@ import type { Claim } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import { whoOf } from "./journal.ts";
-import { laneOf } from "./names.ts";
+import { laneOf, placesOf } from "./names.ts";
 
 /** A stored answer that nobody was subscribed to hear. */
 export interface UnheardAnswer {
@@ -38,7 +38,7 @@ export interface AwayClients {
   close(): void;
 }
 
-/** What is kept for a client that never comes back. */
+/** What is kept for a client that never comes back; its answers are counted by their places. */
 const LONGEST_MS = 10 * 60_000;
 const MOST_OF_ONE = 2048;
 /** How long after a try the next one follows: the first soon, later ones every few seconds. */
@@ -85,7 +85,7 @@ class RetriedClients implements AwayClients {
       client.isTrying = false;
       wake(client);
     }
-    if (until <= now || client.kept.length >= MOST_OF_ONE) return false;
+    if (until <= now || placesIn(client) >= MOST_OF_ONE) return false;
     this.#clients.set(lane, client);
     const at = client.kept.findIndex((other) => other.claim.seq > claim.seq);
     const one = { request: { ...request, text: "" }, claim, until };
@@ -169,6 +169,10 @@ class RetriedClients implements AwayClients {
 
 function newClient(now: number): AwayClient {
   return { kept: [], tryAt: now + FIRST_MS, waitMs: FIRST_MS, isTrying: false, waiting: [] };
+}
+
+function placesIn({ kept }: AwayClient): number {
+  return kept.reduce((places, { request }) => places + placesOf(request), 0);
 }
 
 function wake(client: AwayClient): void {

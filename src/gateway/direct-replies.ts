@@ -11,7 +11,7 @@ import type { Entry } from "./journal.ts";
 import { restoredKnown } from "./known.ts";
 import type { Known } from "./known.ts";
 import type { Ledger } from "./ledger.ts";
-import { laneOf } from "./names.ts";
+import { laneOf, placesOf } from "./names.ts";
 import { createReplyLanes } from "./reply-lanes.ts";
 import type { ReplyLanes } from "./reply-lanes.ts";
 import type { Tally } from "./tally.ts";
@@ -59,10 +59,10 @@ export interface DirectReplies {
   close(): void;
 }
 
-/** Rejections in memory; the rest waits in the store. */
+/** Places of rejections in memory; the rest waits in the store. */
 const IN_MEMORY = 4096;
-const PAGE = 512;
-/** Replies that only this process has, of one client and of all. */
+const PAGE = 128;
+/** Places of replies that only this process has, of one client and of all. */
 const WAITING = { perLane: 1024, inAll: 8192 };
 /** Fewer for one client than the transport has under way at once: rejections of a flood leave room for answers. */
 const UNDER_WAY = { perLane: 16, inAll: 256 };
@@ -85,6 +85,7 @@ class BoundedReplies implements DirectReplies {
     this.#dropped = createDropped(options);
     this.#lanes = createReplyLanes({
       ...UNDER_WAY,
+      placesOf: ({ request }) => placesOf(request),
       give: (reply) => this.#give(reply),
       onRoom: () => this.#spilled.refill(),
     });

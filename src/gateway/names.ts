@@ -66,3 +66,11 @@ function bounded(name: string): string {
 export function mayRepeat(request: Pick<Request, "key" | "name" | "redelivered">): boolean {
   return request.key !== undefined || request.name !== undefined || request.redelivered;
 }
+
+/** Characters of an address and a client that take one place where the number of requests is bounded. */
+const ONE_PLACE = 512;
+
+/** How many places the way back to an asker takes: both can be as long as a whole topic. */
+export function placesOf({ address, client }: Pick<Request, "address" | "client">): number {
+  return 1 + Math.floor((address.length + client.length) / ONE_PLACE);
+}

@@ -2,6 +2,8 @@ export interface ReplyLanesOptions<Reply> {
   /** Replies under way to one client, and to all. */
   readonly perLane: number;
   readonly inAll: number;
+  /** How many places one takes while it waits. */
+  readonly placesOf: (reply: Reply) => number;
   /** Must not reject. */
   readonly give: (reply: Reply) => Promise<void>;
   /** Is called when one has ended. */
@@ -11,9 +13,9 @@ export interface ReplyLanesOptions<Reply> {
 /** Replies outside of the request lanes: several at a time to one client, and clients in turn. */
 export interface ReplyLanes<Reply> {
   add(lane: string, reply: Reply): void;
-  /** How many of a lane did not begin. */
+  /** Places of those of a lane that did not begin. */
   waiting(lane: string): number;
-  /** How many did not begin, of all. */
+  /** Places of those that did not begin, of all. */
   readonly size: number;
   /** What waits is not begun any more; what comes and may begin at once still is. */
   close(): void;
@@ -21,6 +23,8 @@ export interface ReplyLanes<Reply> {
 
 interface Lane<Reply> {
   readonly queue: Reply[];
+  /** Of those in the queue. */
+  places: number;
   underWay: number;
 }
 
@@ -43,25 +47,33 @@ class RoundRobinReplies<Reply> implements ReplyLanes<Reply> {
   }
 
   add(name: string, reply: Reply): void {
-    const lane = this.#lanes.get(name) ?? { queue: [], underWay: 0 };
+    const lane = this.#lanes.get(name) ?? { queue: [], places: 0, underWay: 0 };
     const isFree = lane.queue.length === 0 && lane.underWay < this.#options.perLane;
     if (this.#isClosed && !(isFree && this.#underWay < this.#options.inAll)) return;
     this.#lanes.set(name, lane);
     lane.queue.push(reply);
-    this.size += 1;
+    this.#take(lane, this.#options.placesOf(reply));
     this.#look(name, lane);
     this.#pump();
   }
 
   waiting(name: string): number {
-    return this.#lanes.get(name)?.queue.length ?? 0;
+    return this.#lanes.get(name)?.places ?? 0;
   }
 
   close(): void {
     this.#isClosed = true;
     this.size = 0;
     this.#ready.clear();
-    for (const { queue } of this.#lanes.values()) queue.length = 0;
+    for (const lane of this.#lanes.values()) {
+      lane.queue.length = 0;
+      lane.places = 0;
+    }
+  }
+
+  #take(lane: Lane<Reply>, places: number): void {
+    lane.places += places;
+    this.size += places;
   }
 
   #look(name: string, lane: Lane<Reply>): void {
@@ -77,7 +89,7 @@ class RoundRobinReplies<Reply> implements ReplyLanes<Reply> {
       const lane = this.#lanes.get(name);
       const reply = lane?.queue.shift();
       if (lane === undefined || reply === undefined) continue;
-      this.size -= 1;
+      this.#take(lane, -this.#options.placesOf(reply));
       lane.underWay += 1;
       this.#underWay += 1;
       this.#look(name, lane);

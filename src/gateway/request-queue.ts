@@ -12,7 +12,7 @@ import type { Hold, Lanes } from "./lanes.ts";
 import { GRACE_MS } from "./leash.ts";
 import { isAllowed } from "./limits.ts";
 import type { ChannelPolicy } from "./limits.ts";
-import { laneOf } from "./names.ts";
+import { laneOf, placesOf } from "./names.ts";
 import { createPace } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import { createPending, entryOf, isExpired } from "./pending-request.ts";
@@ -323,8 +323,8 @@ function createCount(): { of(name: string): number; add(name: string, more: numb
   };
 }
 
-/** Requests with further askers, and askers of one; those beyond ask again later. */
-const MOST_ASKED = 1024;
+/** Places of further askers, and askers of one request; those beyond ask again later. */
+const MOST_PLACES = 8192;
 const MOST_ASKERS = 8;
 
 /** Who else hears the answer of a request that waits in the store. */
@@ -333,16 +333,19 @@ function createAskers(): {
   take(seq: number): readonly Request[];
 } {
   const bySeq = new Map<number, Request[]>();
+  let places = 0;
   return {
     add(seq, asker) {
       const askers = bySeq.get(seq) ?? [];
       const isKnown = askers.some(({ address }) => address === asker.address);
-      if (isKnown || askers.length >= MOST_ASKERS || bySeq.size >= MOST_ASKED) return;
+      if (isKnown || askers.length >= MOST_ASKERS || places >= MOST_PLACES) return;
       bySeq.set(seq, [...askers, asker]);
+      places += placesOf(asker);
     },
     take(seq) {
       const askers = bySeq.get(seq) ?? [];
       bySeq.delete(seq);
+      for (const asker of askers) places -= placesOf(asker);
       return askers;
     },
   };

@@ -10,6 +10,10 @@ import { createRig, createTestStore, NO_LIMITS, shout } from "./setup.ts";
 const DURABLE = { durable: true } as const;
 const FULL = new Failure("busy", "requests cannot be stored", { why: "disk full" });
 
+function long(index: number): string {
+  return `${index} ${"x".repeat(60_000)}`;
+}
+
 /** Nobody is subscribed. */
 function gone(): Promise<never> {
   return Promise.reject(new Failure("no_subscriber", "nobody"));
@@ -141,5 +145,39 @@ describe("a flood of rejections", () => {
     });
     const loud = lines.filter(({ level }) => level !== "debug");
     assert.ok(loud.length < 20, `${loud.length}`);
+  });
+});
+
+describe("what comes with an address as long as a topic can be", () => {
+  it("takes the room of many: of one client few wait in memory, and the rest is counted", async () => {
+    const dam = createDam();
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+    const { gateway, clock, lines } = createRig(shout, { policy: { limits } });
+    for (let index = 0; index < 100; index += 1) {
+      await gateway.accept(ask("?", { address: long(index) }, dam.deliver).request);
+    }
+    await clock.advance(60_000);
+    const dropped = lines.find(({ message }) => message.startsWith("dropped replies"));
+    assert.ok(Number(dropped?.fields["count"]) > 50, `${dropped?.fields["count"]}`);
+    dam.open();
+  });
+
+  it("is kept for a client that is away as long as it is not too much", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let given = 0;
+    const watched: Store<string> = {
+      ...store,
+      delivered: (claim) => {
+        given += 1;
+        return store.delivered(claim);
+      },
+    };
+    const { gateway } = createRig(shout, { clock, store: watched });
+    for (let index = 0; index < 100; index += 1) {
+      const facts = { ...DURABLE, key: `${index}`, address: long(index) };
+      await gateway.accept(ask("?", facts, gone).request);
+    }
+    await until("most are given up", () => given >= 80);
   });
 });
