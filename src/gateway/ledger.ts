@@ -39,7 +39,7 @@ export interface Ledger<M> {
   ): Promise<Acceptance<M>>;
   /** The whole request, or undefined where another owner has it. Rejects when the gateway closes before it can be read. */
   load(claim: Claim): Promise<Held<M> | undefined>;
-  /** Stored rejections that are not delivered, from behind that one. */
+  /** Stored rejections that are not delivered, from behind that one. Rejects when the gateway closes before they can be read. */
   rejections(after: number, most: number): Promise<readonly Held<M>[]>;
   /** The claim of the attempt that begins, or undefined: another owner has the request, or the signal aborted. */
   begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
@@ -84,7 +84,7 @@ export function createLedger<M>({ store, clock, persistence }: LedgerOptions<M>)
     problem,
     close,
     load: (claim) => insist(() => store.load(claim), { isRead: true }),
-    rejections: (after, most) => store.rejections(after, most),
+    rejections: (after, most) => insist(() => store.rejections(after, most), { isRead: true }),
     async accept(request, admission, onWriteError) {
       const ticket = ticketOf(request, clock);
       const acceptance = await insist(() => store.accept(ticket, admission), {

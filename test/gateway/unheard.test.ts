@@ -148,6 +148,36 @@ describe("a flood of rejections", () => {
   });
 });
 
+describe("rejections that wait in the store", () => {
+  it("are told though the store could not be read for a while", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let tries = 0;
+    const failing: Store<string> = {
+      ...store,
+      rejections: (...facts) => {
+        tries += 1;
+        return tries < 3 ? Promise.reject(FULL) : store.rejections(...facts);
+      },
+    };
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+    const facts = { store, clock, policy: { limits } };
+    const former = createRig(shout, facts);
+    for (const key of ["1", "2"]) {
+      await former.gateway.accept(ask(key, { ...DURABLE, key }, createDam().deliver).request);
+    }
+    const heard: string[] = [];
+    const replyTo = () => (part: { readonly text: string }) => {
+      heard.push(part.text);
+      return Promise.resolve();
+    };
+    const { gateway } = createRig(shout, { ...facts, store: failing, replyTo });
+    await gateway.resume();
+    await clock.advance(5000);
+    assert.deepEqual(heard, ["too many requests, please wait"]);
+  });
+});
+
 describe("what comes with an address as long as a topic can be", () => {
   it("takes the room of many: of one client few wait in memory, and the rest is counted", async () => {
     const dam = createDam();
