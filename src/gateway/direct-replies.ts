@@ -30,6 +30,8 @@ export interface DirectReply extends Facts {
 }
 
 export interface DirectRepliesOptions {
+  /** Whose they are: rejections of others in the store are left to those. */
+  readonly channel: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly ledger: Pick<Ledger<unknown>, "load" | "delivered" | "rejections">;
@@ -248,7 +250,7 @@ interface Spilled {
 
 /** Rejections that wait in the store alone, in their order. */
 function createSpilled(
-  { ledger, restore, log }: DirectRepliesOptions,
+  { ledger, restore, log, channel }: DirectRepliesOptions,
   memory: { hasRoom: () => boolean; add: (reply: DirectReply) => void },
 ): Spilled {
   /** The last one that was read; undefined while none is left in the store. */
@@ -258,7 +260,7 @@ function createSpilled(
   let isClosed = restore === undefined;
 
   const take = (held: Held<unknown>): void => {
-    const request = restore?.(held);
+    const request = held.ticket.channel === channel ? restore?.(held) : undefined;
     if (request !== undefined) memory.add({ request, claim: held.claim });
   };
   const read = async (after: number): Promise<void> => {

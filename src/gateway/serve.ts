@@ -4,13 +4,13 @@ import type { Held, Store } from "../store/contract.ts";
 import { createAcceptance } from "./accept.ts";
 import { createAccounting } from "./accounts/accounting.ts";
 import { createAdmission } from "./admission.ts";
+import { createChannelReplies } from "./channel-replies.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import { createCondensing } from "./condense.ts";
 import type { Condense } from "./condense.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { createDedupe } from "./dedupe.ts";
-import { createDirectReplies } from "./direct-replies.ts";
 import { drain } from "./drain.ts";
 import type { DrainResult } from "./drain.ts";
 import { keepHouse } from "./house.ts";
@@ -124,15 +124,11 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
   const dedupe = createDedupe<Known | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
     replyTo && (({ ticket }: Held<unknown>): Request => restoredRequest(ticket, replyTo));
-  const direct = createDirectReplies({
-    clock,
-    log,
-    ledger,
-    tally,
-    write,
-    restore,
-    dropped: (request: Request) => accounting.refused(request, "dropped"),
-  });
+  const dropped = (request: Request): void => accounting.refused(request, "dropped");
+  const direct = createChannelReplies(
+    { clock, log, ledger, tally, write, restore, dropped },
+    policies.keys(),
+  );
   const condensing = createCondensing<M>({ condenser: () => options.condense, store, clock, log });
   const queue = createRequestQueue<M>({
     answerer: options.answer,

@@ -5,7 +5,7 @@ import type { Store } from "../../src/store/contract.ts";
 import { until } from "../support/until.ts";
 import { ask, createDam } from "./asker.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createRig, createTestStore, NO_LIMITS, shout } from "./setup.ts";
+import { createRig, createTestStore, NO_LIMITS, OPEN_TO_ALL, shout } from "./setup.ts";
 
 const DURABLE = { durable: true } as const;
 const FULL = new Failure("busy", "requests cannot be stored", { why: "disk full" });
@@ -210,4 +210,26 @@ describe("what comes with an address as long as a topic can be", () => {
     }
     await until("most are given up", () => given >= 80);
   });
+});
+
+describe("a channel whose broker is away", () => {
+  for (const durable of [false, true]) {
+    it(`holds up no rejection of another channel (${durable ? "stored" : "in memory"})`, async () => {
+      const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+      const policies = new Map(["down", "up"].map((name) => [name, { ...OPEN_TO_ALL, limits }]));
+      const dam = createDam();
+      const { gateway } = createRig(shout, { policies, replyTo: () => dam.deliver });
+      await gateway.resume();
+      const many = Array.from({ length: 6000 }, (_, index) => {
+        const facts = { durable, channel: "down", client: `${index % 40}`, key: `${index}` };
+        return gateway.accept(ask("?", facts, dam.deliver).request);
+      });
+      await Promise.all(many);
+      const asked = ["1", "2"].map((key) => ask("?", { durable, channel: "up", key }));
+      for (const { request } of asked) await gateway.accept(request);
+      await settled();
+      assert.equal(asked[1]?.parts.at(-1)?.error?.code, "rate_limited");
+      dam.open();
+    });
+  }
 });
