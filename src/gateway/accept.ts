@@ -48,7 +48,7 @@ const NOTHING = "Nothing to stop.";
 export function createAcceptance<M>(
   options: AcceptOptions<M>,
 ): (request: Request) => Promise<void> {
-  const { admission, direct, accounting, clock, write } = options;
+  const { admission, direct, dedupe, accounting, clock, write } = options;
   const reject = createRejecting(options);
   const inMemory = createMemoryAcceptance(options, reject);
   const inStore = createStoreAcceptance(options, reject);
@@ -64,7 +64,11 @@ export function createAcceptance<M>(
       case "reject":
         return reject.stranger(request, triage.failure);
       case "decide":
-        return (request.durable ? inStore : inMemory)(request, triage.policy);
+        // What was answered at QoS 0 is known here alone.
+        return (request.durable && dedupe.finished(request) === undefined ? inStore : inMemory)(
+          request,
+          triage.policy,
+        );
     }
     return triage satisfies never;
   };

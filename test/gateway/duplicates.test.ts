@@ -113,6 +113,20 @@ describe("the same request again", () => {
     assert.equal((await unknown.done).text, "turn 3");
   });
 
+  it("is the same though it comes at QoS 1 after it was answered at QoS 0", async () => {
+    const { answer, began, end } = createPuppet();
+    const { gateway } = createRig(answer);
+    const first = ask("?", { key: "k" });
+    await gateway.accept(first.request);
+    await settled();
+    end();
+    await first.done;
+    const again = ask("?", { key: "k", durable: true });
+    await gateway.accept(again.request);
+    assert.equal((await again.done).text, "answer to ?");
+    assert.deepEqual(began, ["?"]);
+  });
+
   it("is another's request when another client uses the same key", async () => {
     const { answer } = createCounter();
     const { gateway } = createRig(answer);
