@@ -45,6 +45,9 @@ export function* cutIntoPayloads(
   }
 }
 
+/** What is kept of each request until its answer is of no use any more: Correlation Data may have so many bytes. */
+const MOST_CORRELATION_BYTES = 8192;
+
 /** Whether what an asker chose takes at most half of each packet of its answer; a limit of 0 is none. */
 export function leavesRoom(
   chosen: {
@@ -54,11 +57,12 @@ export function leavesRoom(
   },
   maxBytes: number,
 ): boolean {
-  if (maxBytes === 0) return true;
   const { topic, id, correlationData } = chosen;
+  const correlation = correlationData?.byteLength ?? 0;
+  if (correlation > MOST_CORRELATION_BYTES) return false;
+  if (maxBytes === 0) return true;
   const ofId = id === undefined ? 0 : Buffer.byteLength(JSON.stringify(id));
-  const taken = Buffer.byteLength(topic) + ofId + (correlationData?.byteLength ?? 0);
-  return taken <= maxBytes / 2;
+  return Buffer.byteLength(topic) + ofId + correlation <= maxBytes / 2;
 }
 
 /** Bytes that a payload may have so that its PUBLISH packet (MQTT 5 section 3.3) fits. */

@@ -174,6 +174,26 @@ describe("a request whose answer would be all envelope", () => {
     });
   }
 
+  it(
+    "is rejected for Correlation Data of more than 8 KiB, whatever the limit",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url);
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, RESPONSE);
+      for (const bytes of [8192, 8193]) {
+        const properties = { correlationData: Buffer.alloc(bytes) };
+        await device.client.publishAsync(REQUEST, '{"text":"hi"}', { qos: 0, properties });
+      }
+      await until("both have come", () => asked.requests.length === 2);
+      assert.deepEqual(
+        asked.requests.map(({ rejected }) => rejected?.code),
+        [undefined, "bad_request"],
+      );
+    },
+  );
+
   it("is taken where no limit is in force", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
