@@ -1,12 +1,54 @@
-/** Bytes; of a shorter secret base64 is looked for as a whole alone: a part of it would be too common. */
+import { octetText, unescaped } from "./escapes.ts";
+import { INVISIBLE, kindsOf, lowered } from "./symbols.ts";
+
+/**
+ * Bytes or characters; a shorter secret is looked for exactly as `spellingsOf` spells it, and of its base64
+ * as a whole alone: anything else would be too common.
+ */
 const LEAST_WITHIN = 8;
+/** What a secret means where it looks like escapes itself. */
+const LEAST_PLAIN = 6;
 
 /** All that a secret can look like: as it is, and in JSON, base64, hexadecimal and URL encoding. */
 export function spellingsOf(secret: string): readonly string[] {
   const bytes = Buffer.from(secret);
   const hex = bytes.toString("hex");
-  const all = [secret, ...jsonOf(secret), ...urlOf(secret), ...base64Of(bytes), hex];
-  return [...new Set([...all, hex.toUpperCase()])];
+  const base64 = base64Of(bytes).flatMap((text) => [text, urlSafe(text)]);
+  const all = [secret, ...jsonOf(secret), ...urlOf(secret), ...base64, hex, hex.toUpperCase()];
+  return [...new Set(all)];
+}
+
+/**
+ * The secret as a reader sees it that takes escapes for what they mean, passes over what nobody sees and
+ * knows small letters alone; that of its UTF-8 bytes, too, which is how URL encoding escapes it.
+ */
+export function plainSpellingsOf(secret: string): readonly string[] {
+  if (secret.length < LEAST_WITHIN) return [];
+  const octets = Array.from(Buffer.from(secret), octetText).join("");
+  const all = [secret, unescaped(secret), octets].map(plain);
+  return [...new Set(all)].filter(({ length }) => length >= LEAST_PLAIN);
+}
+
+function plain(text: string): string {
+  const units = Array.from({ length: text.length }, (_, index) => text.charCodeAt(index));
+  const seen = units.filter((unit) => (kindsOf(unit) & INVISIBLE) === 0);
+  return seen.map((unit) => String.fromCharCode(lowered(unit))).join("");
+}
+
+/** What base64 makes of the secret, wherever it stands in what was encoded. */
+export function base64SpellingsOf(secret: string): readonly string[] {
+  const bytes = Buffer.from(secret);
+  return bytes.length < LEAST_WITHIN ? [] : base64Of(bytes);
+}
+
+/** Its bytes in hexadecimal, and in words of two bytes, the lower first, as `hexdump` and `od -x` have them. */
+export function hexSpellingsOf(secret: string): readonly string[] {
+  const bytes = Buffer.from(secret);
+  if (bytes.length < LEAST_WITHIN) return [];
+  const swapped = [bytes, bytes.subarray(1)].map((part) =>
+    Buffer.from(part.subarray(0, part.length - (part.length % 2))).swap16(),
+  );
+  return [bytes, ...swapped].map((part) => part.toString("hex"));
 }
 
 /**
@@ -44,12 +86,16 @@ function urlOf(secret: string): string[] {
   ]);
 }
 
-/** RFC 4648 sections 4 and 5, without padding. */
+/** RFC 4648 section 4, without padding. */
 function base64Of(bytes: Buffer): string[] {
   const whole = bytes.toString("base64").replaceAll("=", "");
   const parts = bytes.length < LEAST_WITHIN ? [] : [0, 1, 2].map((before) => within(bytes, before));
-  const texts = [whole, ...parts];
-  return texts.flatMap((text) => [text, text.replaceAll("+", "-").replaceAll("/", "_")]);
+  return [whole, ...parts];
+}
+
+/** RFC 4648 section 5. */
+function urlSafe(text: string): string {
+  return text.replaceAll("+", "-").replaceAll("/", "_");
 }
 
 /** What base64 makes of the bytes wherever they stand in a longer text, `before` bytes after a third. */

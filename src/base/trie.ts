@@ -6,6 +6,8 @@ export interface Trie {
   found(node: number): number;
   /** How many of the last units may still become a word, a longer one where a word ends here. */
   open(node: number): number;
+  /** Length of the longest word; 0 where there is none. */
+  readonly longest: number;
 }
 
 export const NOWHERE = 0;
@@ -19,6 +21,7 @@ export function createTrie(words: readonly string[]): Trie {
   const { firstChild, fallback, depth, longest } = nodes;
   linkFallbacks(nodes);
   return {
+    longest: words.reduce((most, { length }) => Math.max(most, length), 0),
     step(from, unit) {
       for (let node = from; ; node = at(fallback, node)) {
         const next = childOf(nodes, node, unit);
@@ -35,9 +38,9 @@ export function createTrie(words: readonly string[]): Trie {
   };
 }
 
-/** The nodes as columns; children of one node are a list of siblings, those of the first stand in a map. */
+/** The nodes as columns; children of one node are a list of siblings, those of the first stand by unit. */
 interface Nodes {
-  readonly roots: Map<number, number>;
+  readonly roots: Int32Array;
   readonly units: Uint16Array;
   readonly firstChild: Int32Array;
   readonly sibling: Int32Array;
@@ -51,7 +54,7 @@ function planted(words: readonly string[]): Nodes {
   const most = words.reduce((sum, { length }) => sum + length, 1);
   const column = (): Int32Array => new Int32Array(most);
   const nodes: Nodes = {
-    roots: new Map(),
+    roots: new Int32Array(words.reduce((top, word) => Math.max(top, word.charCodeAt(0) + 1), 0)),
     units: new Uint16Array(most),
     firstChild: column(),
     sibling: column(),
@@ -83,11 +86,11 @@ function adopt(nodes: Nodes, parent: number, child: number, unit: number): void 
   depth[child] = at(depth, parent) + 1;
   sibling[child] = at(firstChild, parent);
   firstChild[parent] = child;
-  if (parent === NOWHERE) roots.set(unit, child);
+  if (parent === NOWHERE) roots[unit] = child;
 }
 
 function childOf({ roots, units, firstChild, sibling }: Nodes, node: number, unit: number): number {
-  if (node === NOWHERE) return roots.get(unit) ?? NOWHERE;
+  if (node === NOWHERE) return at(roots, unit);
   let child = at(firstChild, node);
   while (child !== NOWHERE && units[child] !== unit) child = at(sibling, child);
   return child;
@@ -96,7 +99,7 @@ function childOf({ roots, units, firstChild, sibling }: Nodes, node: number, uni
 /** Level by level, since a fallback is always shorter. */
 function linkFallbacks(nodes: Nodes): void {
   const { units, firstChild, sibling, fallback, longest } = nodes;
-  let level = [...nodes.roots.values()];
+  let level = [...nodes.roots].filter((node) => node !== NOWHERE);
   while (level.length > 0) {
     const next: number[] = [];
     for (const node of level) {

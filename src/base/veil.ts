@@ -1,6 +1,9 @@
 import { Failure } from "./failure.ts";
-import { spellingsOf } from "./spellings.ts";
-import { createTrie, NOWHERE } from "./trie.ts";
+import { Reader } from "./reader.ts";
+import type { Tries } from "./reader.ts";
+import { base64SpellingsOf, hexSpellingsOf, plainSpellingsOf, spellingsOf } from "./spellings.ts";
+import { StartFilter } from "./start-filter.ts";
+import { createTrie } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
 /** Covers secrets in whatever leaves the process. */
@@ -15,8 +18,8 @@ export interface Veil {
 
 export interface VeilStream {
   /**
-   * What can be let through: all but the end that may still become a secret, which is never longer than
-   * the longest spelling of one.
+   * What can be let through: all but the end that may still become a secret. That has no more characters
+   * than the longest spelling of one, and in base64 and hexadecimal at most 128 between each two of them.
    */
   push(piece: string): string;
   /** What was held back; no piece may come afterwards. */
@@ -28,24 +31,25 @@ const MASK = "[FILTERED]";
 const LEAST = 4;
 
 /**
- * A veil over these secrets, and those it learns: as they are, and in JSON, base64, hexadecimal and URL
- * encoding. It takes time by the length of the text alone, not by the number of secrets.
+ * A veil over these secrets, and those it learns: as they are, escaped for JSON, URLs and HTML, and in
+ * base64 and hexadecimal, also as tools print these over several lines. It takes time by the length of the
+ * text alone, not by the number of secrets.
  */
 export function createVeil(secrets: Iterable<string> = []): Veil {
   const known = new Set<string>();
-  let trie: Trie | undefined;
+  let tries: Tries | undefined;
   const learn = (more: Iterable<string>): void => {
     const before = known.size;
     for (const secret of more) {
       for (const value of [secret, secret.trim()]) if (value.length >= LEAST) known.add(value);
     }
-    if (known.size > before) trie = undefined;
+    if (known.size > before) tries = undefined;
   };
   learn(secrets);
   // Planted when it is first needed: most commands print nothing in which it is looked for.
-  const planted = (): Trie | undefined => {
-    if (known.size > 0) trie ??= createTrie([...known].flatMap(spellingsOf));
-    return trie;
+  const planted = (): Tries | undefined => {
+    if (known.size > 0) tries ??= triesOf([...known]);
+    return tries;
   };
   const stream = (): VeilStream => createStream(planted);
   return {
@@ -59,70 +63,88 @@ export function createVeil(secrets: Iterable<string> = []): Veil {
   };
 }
 
+function triesOf(secrets: readonly string[]): Tries {
+  const starts = new StartFilter();
+  const plant = (words: readonly string[], isHex = false): Trie => {
+    starts.add(words, isHex);
+    return createTrie(words);
+  };
+  return {
+    written: plant(secrets.flatMap(spellingsOf)),
+    plain: plant(secrets.flatMap(plainSpellingsOf)),
+    base64: plant(secrets.flatMap(base64SpellingsOf)),
+    hex: plant(secrets.flatMap(hexSpellingsOf), true),
+    starts,
+  };
+}
+
 interface Cover {
   readonly start: number;
-  end: number;
+  readonly end: number;
 }
 
 /** `current` can change between two pieces: what is held back is then looked at again. */
-function createStream(current: () => Trie | undefined): VeilStream {
-  let trie = current();
-  let node = NOWHERE;
+function createStream(current: () => Tries | undefined): VeilStream {
+  let tries: Tries | undefined;
+  let reader: Reader | undefined;
   let held = "";
-  /** Found secrets, overlapping ones joined, in order; positions are in `held`, and can begin before it. */
+  /** The place of the first unit of `held` in the whole text. */
+  let base = 0;
+  /** Found secrets, overlapping ones joined, in order; they can begin before `base`. */
   let covers: Cover[] = [];
   /** The last character that was let through was a mask's: another that touches it is the same one. */
   let isMasked = false;
 
-  const look = (text: string, from: number): void => {
-    if (trie === undefined) return;
-    for (let at = from; at < text.length; at += 1) {
-      node = trie.step(node, text.charCodeAt(at));
-      const length = trie.found(node);
-      if (length > 0) cover(covers, at + 1 - length, at + 1);
-    }
-  };
   const letThrough = (upTo: number): string => {
-    let [passed, at] = ["", 0];
+    if (upTo <= base) return "";
+    let passed = "";
+    let at = base;
     for (const { start, end } of covers) {
       if (start >= upTo) break;
       if (start > at) isMasked = false;
-      passed += held.slice(at, Math.max(at, start)) + (isMasked ? "" : MASK);
+      passed += held.slice(at - base, Math.max(at, start) - base) + (isMasked ? "" : MASK);
       isMasked = true;
       at = Math.min(end, upTo);
     }
     if (at < upTo) isMasked = false;
-    passed += held.slice(at, upTo);
-    held = held.slice(upTo);
-    covers = covers.flatMap(({ start, end }) =>
-      end > upTo ? [{ start: start - upTo, end: end - upTo }] : [],
-    );
+    passed += held.slice(at - base, upTo - base);
+    held = held.slice(upTo - base);
+    if (covers.length > 0) covers = covers.filter(({ end }) => end > upTo);
+    base = upTo;
     return passed;
   };
   return {
     push(piece) {
-      if (trie !== current()) {
-        trie = current();
-        node = NOWHERE;
-        look(held, 0);
+      const latest = current();
+      if (tries !== latest) {
+        tries = latest;
+        reader = latest && new Reader(latest, base, (start, end) => cover(covers, start, end));
       }
-      const from = held.length;
+      if (held === "" && piece !== "" && reader?.passes(piece) === true) {
+        base += piece.length;
+        isMasked = false;
+        return piece;
+      }
       held += piece;
-      look(held, from);
-      return letThrough(held.length - (trie?.open(node) ?? 0));
+      reader?.read(held, base, false);
+      return letThrough(Math.min(base + held.length, reader?.openFrom ?? Number.POSITIVE_INFINITY));
     },
-    end: () => letThrough(held.length),
+    end() {
+      reader?.read(held, base, true);
+      return letThrough(base + held.length);
+    },
   };
 }
 
 /** Secrets that overlap or touch are covered together, so that no end of one is left behind another. */
-function cover(covers: Cover[], from: number, end: number): void {
-  let start = from;
-  for (let last = covers.at(-1); last !== undefined && last.end >= start; last = covers.at(-1)) {
-    start = Math.min(start, last.start);
-    covers.pop();
-  }
-  covers.push({ start, end });
+function cover(covers: Cover[], start: number, end: number): void {
+  const after = covers.findLastIndex((one) => one.start <= end) + 1;
+  const first = covers.findLastIndex((one) => one.end < start) + 1;
+  const joined = covers.slice(first, after);
+  covers.splice(first, after - first, {
+    start: Math.min(start, joined[0]?.start ?? start),
+    end: Math.max(end, joined.at(-1)?.end ?? end),
+  });
 }
 
 /** What was thrown, with its words veiled; itself where they hold no secret, for its caller may know it. */

@@ -1,0 +1,110 @@
+import { HexReader } from "./hex-reader.ts";
+import { Matcher, MOST_BETWEEN } from "./matcher.ts";
+import type { Cover } from "./matcher.ts";
+import { BLANK, HEX, NEWLINE, ROW } from "./symbols.ts";
+import type { Trie } from "./trie.ts";
+
+const COLON = 0x3a;
+const BAR = 0x7c;
+const GREATER = 0x3e;
+/** Digits; `od` writes an offset of seven, `xxd` and `hexdump` of eight. */
+const LEAST_OFFSET = 6;
+const BYTES_IN_ROW = 16;
+
+/**
+ * Looks for words in rows as `hexdump`, `xxd` and `od` print them: an offset, bytes in hexadecimal, and
+ * for some what the bytes are as text. Offsets and texts do not count. Behind a word the rest of its row
+ * is covered as well, for its text tells the bytes again.
+ */
+export class DumpReader {
+  readonly #matcher: Matcher;
+  readonly #bytes: HexReader;
+  readonly #cover: Cover;
+  #column: "offset" | "bytes" | "text" = "offset";
+  /** The row began with an offset. */
+  #isRow = false;
+  #hasColon = false;
+  #digits = 0;
+  #blanks = 0;
+  /** How many of the next symbols of this row are covered. */
+  #toCover = 0;
+
+  constructor(trie: Trie, cover: Cover) {
+    this.#cover = cover;
+    this.#matcher = new Matcher(trie, cover);
+    this.#bytes = new HexReader(this.#matcher);
+  }
+
+  /** No row is being read, and nothing that may become a word. */
+  get isIdle(): boolean {
+    return this.#column === "bytes" && !this.#isRow && this.#bytes.isIdle;
+  }
+
+  get openFrom(): number {
+    return this.#bytes.openFrom;
+  }
+
+  read(unit: number, kinds: number, start: number, end: number): void {
+    const isRow = (kinds & NEWLINE) !== 0 || ((kinds & ROW) !== 0 && !this.#matcher.isOpen);
+    if ((isRow && this.#toCover === 0) || (kinds & NEWLINE) !== 0) {
+      this.#nextRow();
+      return;
+    }
+    if (this.#toCover > 0) {
+      this.#toCover -= 1;
+      this.#cover(start, end);
+    }
+    if (this.#column === "offset") this.#readOffset(unit, kinds);
+    else if (this.#column === "bytes") this.#readBytes(unit, kinds, start, end);
+    else this.#matcher.skip();
+  }
+
+  /** Passes over what nobody sees. */
+  skip(): void {
+    this.#matcher.skip();
+  }
+
+  #nextRow(): void {
+    this.#column = "offset";
+    this.#isRow = false;
+    this.#hasColon = false;
+    this.#digits = 0;
+    this.#blanks = 0;
+    this.#toCover = 0;
+    this.#matcher.skip();
+  }
+
+  #readOffset(unit: number, kinds: number): void {
+    this.#matcher.skip();
+    if ((kinds & HEX) !== 0) {
+      this.#digits += 1;
+      return;
+    }
+    const isBlank = (kinds & BLANK) !== 0;
+    this.#hasColon = unit === COLON;
+    this.#isRow = this.#digits >= LEAST_OFFSET && (isBlank || this.#hasColon);
+    this.#digits = 0;
+    this.#column = this.#isRow || !this.#matcher.isOpen ? "bytes" : "text";
+  }
+
+  #readBytes(unit: number, kinds: number, start: number, end: number): void {
+    if (!this.#isRow && !this.#matcher.isOpen) {
+      this.#hasColon = false;
+      this.#digits = 0;
+    }
+    if ((kinds & BLANK) !== 0) this.#blanks += 1;
+    else if (this.#isTextNext(unit)) this.#column = "text";
+    else this.#blanks = 0;
+    if (unit === COLON) this.#hasColon = true;
+    if ((kinds & HEX) !== 0) this.#digits += 1;
+    if (this.#column === "text") this.#matcher.skip();
+    else if (this.#bytes.read(unit, kinds, start, end) && this.#isRow) this.#toCover = MOST_BETWEEN;
+  }
+
+  /** A text stands between bars or angles, or behind two blanks. */
+  #isTextNext(unit: number): boolean {
+    if (!this.#matcher.isOpen) return false;
+    if (unit === BAR || unit === GREATER) return true;
+    return this.#blanks > 1 && (this.#hasColon || this.#digits >= BYTES_IN_ROW * 2);
+  }
+}

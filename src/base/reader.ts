@@ -1,0 +1,166 @@
+import { DumpReader } from "./dump-reader.ts";
+import { escapeAt, isEscapeBegun } from "./escapes.ts";
+import { HexReader } from "./hex-reader.ts";
+import { Matcher } from "./matcher.ts";
+import type { Cover } from "./matcher.ts";
+import type { StartFilter } from "./start-filter.ts";
+import { BASE64, BLANK, ESCAPE, INVISIBLE, kindsOf, lowered } from "./symbols.ts";
+import type { Trie } from "./trie.ts";
+
+/** The words to look for, by how the text is read. */
+export interface Tries {
+  /** Unit for unit. */
+  readonly written: Trie;
+  /** In what escapes mean, in small letters, without what nobody sees. */
+  readonly plain: Trie;
+  /** In the alphabet of base64 alone, with `+` and `/`. */
+  readonly base64: Trie;
+  /** In small hexadecimal digits alone. */
+  readonly hex: Trie;
+  /** Where any of them may begin. */
+  readonly starts: StartFilter;
+}
+
+/** Reads a text once in all of these ways at the same time. */
+export class Reader {
+  readonly #starts: StartFilter;
+  readonly #written: Matcher;
+  readonly #plain: Matcher;
+  readonly #base64: Matcher;
+  readonly #hexMatcher: Matcher;
+  readonly #hex: HexReader;
+  readonly #dump: DumpReader;
+  /** How far the text was read unit for unit, and how far with its escapes. */
+  #at: number;
+  #unescapedAt: number;
+
+  /** `start` is the place of the first unit; `cover` gets the places of what is found. */
+  constructor(tries: Tries, start: number, cover: Cover) {
+    this.#starts = tries.starts;
+    this.#written = new Matcher(tries.written, cover);
+    this.#plain = new Matcher(tries.plain, cover);
+    this.#base64 = new Matcher(tries.base64, cover);
+    this.#hexMatcher = new Matcher(tries.hex, cover);
+    this.#hex = new HexReader(this.#hexMatcher);
+    this.#dump = new DumpReader(tries.hex, cover);
+    this.#at = start;
+    this.#unescapedAt = start;
+  }
+
+  get #isIdle(): boolean {
+    return (
+      !this.#written.isOpen &&
+      !this.#plain.isOpen &&
+      !this.#base64.isOpen &&
+      this.#hex.isIdle &&
+      this.#dump.isIdle
+    );
+  }
+
+  /** Where that begins which may still become a secret. */
+  get openFrom(): number {
+    if (this.#isIdle) return this.#unescapedAt;
+    return Math.min(
+      this.#unescapedAt,
+      this.#written.openFrom,
+      this.#plain.openFrom,
+      this.#base64.openFrom,
+      this.#hex.openFrom,
+      this.#dump.openFrom,
+    );
+  }
+
+  /** Whether nothing was begun and nothing begins in this next piece, which is then read. */
+  passes(piece: string): boolean {
+    if (!this.#isIdle || this.#starts.next(piece, 0) < piece.length) return false;
+    this.#unescapedAt += piece.length;
+    this.#at = this.#unescapedAt;
+    return true;
+  }
+
+  /** Reads on in a text that begins at the place `base`; an escape at its end waits for the rest. */
+  read(text: string, base: number, isEnd: boolean): void {
+    let index = this.#unescapedAt - base;
+    for (;;) {
+      if (this.#isIdle) {
+        index = this.#starts.next(text, index);
+        this.#at = Math.max(this.#at, base + index);
+      }
+      if (index >= text.length) break;
+      const unit = text.charCodeAt(index);
+      const kinds = kindsOf(unit);
+      if ((kinds & ESCAPE) === 0) {
+        this.#readUnit(unit, kinds, base + index);
+        index += 1;
+      } else {
+        if (!isEnd && isEscapeBegun(text, index)) break;
+        index += this.#readEscape(text, index, base);
+      }
+      this.#readWritten(text, index, base);
+    }
+    this.#unescapedAt = base + index;
+    this.#readWritten(text, text.length, base);
+  }
+
+  #readWritten(text: string, end: number, base: number): void {
+    for (; this.#at < base + end; this.#at += 1) {
+      this.#written.step(text.charCodeAt(this.#at - base), this.#at, this.#at + 1);
+    }
+  }
+
+  #readUnit(unit: number, kinds: number, start: number): void {
+    if ((kinds & INVISIBLE) !== 0) {
+      this.#skip();
+      return;
+    }
+    this.#readCharacter(unit, kinds, start, start + 1);
+    this.#hex.read(unit, kinds, start, start + 1);
+    this.#dump.read(unit, kinds, start, start + 1);
+  }
+
+  /** Its length. */
+  #readEscape(text: string, index: number, base: number): number {
+    const escape = escapeAt(text, index);
+    if (escape === undefined) {
+      const unit = text.charCodeAt(index);
+      this.#readUnit(unit, kindsOf(unit), base + index);
+      return 1;
+    }
+    const { means, length, digits = means } = escape;
+    const [start, end] = [base + index, base + index + length];
+    if (means === "" || (kindsOf(means.charCodeAt(0)) & INVISIBLE) !== 0) {
+      this.#skip();
+      return length;
+    }
+    for (let at = 0; at < means.length; at += 1) {
+      const unit = means.charCodeAt(at);
+      this.#readCharacter(unit, kindsOf(unit), start, end);
+    }
+    for (let at = 0; at < digits.length; at += 1) {
+      const unit = digits.charCodeAt(at);
+      this.#hex.read(unit, kindsOf(unit), start, end);
+      this.#dump.read(unit, kindsOf(unit), start, end);
+    }
+    return length;
+  }
+
+  #readCharacter(unit: number, kinds: number, start: number, end: number): void {
+    this.#plain.step(lowered(unit), start, end);
+    if ((kinds & BASE64) !== 0) this.#base64.step(standard(unit), start, end);
+    else if ((kinds & BLANK) !== 0) this.#base64.skip();
+    else this.#base64.reset();
+  }
+
+  #skip(): void {
+    this.#plain.skip();
+    this.#base64.skip();
+    this.#hexMatcher.skip();
+    this.#dump.skip();
+  }
+}
+
+/** Of base64url (RFC 4648 section 5) what base64 has in its place. */
+function standard(unit: number): number {
+  if (unit === 0x2d) return 0x2b;
+  return unit === 0x5f ? 0x2f : unit;
+}

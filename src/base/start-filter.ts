@@ -1,0 +1,81 @@
+import { BLANK, ESCAPE, HEX, INVISIBLE, kindsOf, lowered, ROW, SEPARATOR } from "./symbols.ts";
+
+/** Classes of units: what may not count, where an escape begins, the end of the text; all others by value. */
+const SKIPPED = 0;
+const ESCAPED = 1;
+const END = 2;
+const CLASSES = 64;
+const CLASS = CLASSES - 1;
+/** Beside a class: what this is as well. */
+const BEGINS_ESCAPE = 64;
+const BEFORE_ROW = 128;
+/** An offset can begin here: at a digit, and behind the end of what is known. */
+const BEGINS_OFFSET = 256;
+
+const CODES = Uint16Array.from({ length: 2 ** 16 }, (_, unit) => codeOf(unit, kindsOf(unit)));
+
+function codeOf(unit: number, kinds: number): number {
+  if ((kinds & ESCAPE) !== 0) return ESCAPED | BEGINS_ESCAPE;
+  const row = (kinds & ROW) === 0 ? 0 : BEFORE_ROW;
+  const offset = (kinds & HEX) === 0 ? 0 : BEGINS_OFFSET;
+  const isSkipped = (kinds & (INVISIBLE | BLANK | SEPARATOR)) !== 0;
+  return row | offset | (isSkipped ? SKIPPED : classOf(unit));
+}
+
+/** `-` and `+`, and `/` and `_`, are the same in the two alphabets of base64. */
+function classOf(unit: number): number {
+  const character = String.fromCharCode(unit);
+  if (character === "+") return SKIPPED;
+  const same = character === "/" ? 0x5f : lowered(unit);
+  return END + 1 + (same % (CLASSES - END - 1));
+}
+
+/** Says by three units where a word may begin; all that lies between needs no closer look. */
+export class StartFilter {
+  readonly #table = new Uint8Array(CLASSES ** 3);
+
+  /** Of words of hexadecimal digits the third may be that of a `0x`. */
+  add(words: readonly string[], isHex = false): void {
+    for (const word of words) {
+      const [first = END, second = END, third = END] = [0, 1, 2].map((at) => codeAt(word, at));
+      const thirds = [third, SKIPPED, ESCAPED, END, ...(isHex ? [codeAt("0", 0)] : [])];
+      for (const next of thirds) this.#mark(first, second, next);
+      for (const next of [second, SKIPPED, ESCAPED, END]) this.#mark(first, SKIPPED, next);
+      for (let next = 0; next < CLASSES; next += 1) this.#mark(first, ESCAPED, next);
+      this.#mark(first, END, END);
+    }
+  }
+
+  /** The first place from `from` on where a word may begin or a reader has to look; the end if there is none. */
+  next(text: string, from: number): number {
+    const table = this.#table;
+    let first = codeAt(text, from);
+    let second = codeAt(text, from + 1);
+    for (let at = from; at < text.length; at += 1) {
+      const third = codeAt(text, at + 2);
+      if (table[indexOf(first, second, third)] === 1 || mustLook(first, second)) return at;
+      first = second;
+      second = third;
+    }
+    return text.length;
+  }
+
+  #mark(first: number, second: number, third: number): void {
+    this.#table[indexOf(first, second, third)] = 1;
+  }
+}
+
+/** An escape begins here, or the row of a dump behind. */
+function mustLook(first: number, second: number): boolean {
+  if (first < BEGINS_ESCAPE) return false;
+  if ((first & BEGINS_ESCAPE) !== 0) return true;
+  return (first & BEFORE_ROW) !== 0 && (second & BEGINS_OFFSET) !== 0;
+}
+
+function codeAt(text: string, at: number): number {
+  return at < text.length ? (CODES[text.charCodeAt(at)] ?? 0) : END | BEGINS_OFFSET;
+}
+
+function indexOf(first: number, second: number, third: number): number {
+  return ((first & CLASS) << 12) | ((second & CLASS) << 6) | (third & CLASS);
+}

@@ -1,0 +1,73 @@
+/** What a UTF-16 unit can be to one who looks for a secret; a unit can be several of these. */
+export const INVISIBLE = 1;
+export const BLANK = 2;
+export const NEWLINE = 4;
+/** Of the alphabets of RFC 4648 sections 4 and 5. */
+export const BASE64 = 8;
+export const HEX = 16;
+/** What tools print between the bytes of a hexadecimal text. */
+export const SEPARATOR = 32;
+/** An escape can begin here. */
+export const ESCAPE = 64;
+/** The row of a dump can begin behind it: a line's end, and the beginning of a JSON string. */
+export const ROW = 128;
+
+type Range = readonly [first: number, last: number];
+
+/** Controls but white space, and what Unicode calls Default_Ignorable_Code_Point (UAX #44), up to U+FFFF. */
+const UNSEEN: readonly Range[] = [
+  [0x00, 0x08],
+  [0x0e, 0x1f],
+  [0x7f, 0x84],
+  [0x86, 0x9f],
+  [0xad, 0xad],
+  [0x034f, 0x034f],
+  [0x061c, 0x061c],
+  [0x115f, 0x1160],
+  [0x17b4, 0x17b5],
+  [0x180b, 0x180f],
+  [0x200b, 0x200f],
+  [0x202a, 0x202e],
+  [0x2060, 0x206f],
+  [0x3164, 0x3164],
+  [0xfe00, 0xfe0f],
+  [0xfeff, 0xfeff],
+  [0xffa0, 0xffa0],
+  [0xfff0, 0xfffb],
+];
+
+/** First halves of U+E0000 to U+E0FFF: tags and variation selectors that nobody sees. */
+const UNSEEN_PAIRS: Range = [0xdb40, 0xdb43];
+
+const KINDS = kinds();
+
+function kinds(): Uint8Array {
+  const table = new Uint8Array(0x1_00_00);
+  const mark = (kind: number, characters: string): void => {
+    for (const character of characters) table[character.charCodeAt(0)]! |= kind;
+  };
+  const markAll = (kind: number, [first, last]: Range): void => {
+    for (let unit = first; unit <= last; unit += 1) table[unit]! |= kind;
+  };
+  for (const range of UNSEEN) markAll(INVISIBLE, range);
+  mark(BLANK, "\t\n\v\f\r \u0085\u00a0\u1680\u2028\u2029\u202f\u205f\u3000");
+  markAll(BLANK, [0x2000, 0x200a]);
+  mark(NEWLINE | ROW, "\n");
+  mark(ROW, '"');
+  mark(BASE64 | HEX, "0123456789abcdefABCDEF");
+  mark(BASE64, "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ+/-_");
+  mark(SEPARATOR, ":-,");
+  mark(ESCAPE, "\\%&");
+  markAll(ESCAPE, UNSEEN_PAIRS);
+  return table;
+}
+
+/** The kinds of a UTF-16 unit, joined. */
+export function kindsOf(unit: number): number {
+  return KINDS[unit] ?? 0;
+}
+
+/** The small letter of an ASCII capital; any other unit as it is. */
+export function lowered(unit: number): number {
+  return unit >= 0x41 && unit <= 0x5a ? unit + 0x20 : unit;
+}
