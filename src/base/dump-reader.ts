@@ -20,9 +20,8 @@ export class DumpReader {
   readonly #matcher: Matcher;
   readonly #bytes: HexReader;
   readonly #cover: Cover;
-  #column: "offset" | "bytes" | "text" = "offset";
-  /** The row began with an offset. */
-  #isRow = false;
+  /** Of the row; "none" where it began without an offset. */
+  #column: "offset" | "bytes" | "text" | "none" = "offset";
   #hasColon = false;
   #digits = 0;
   #blanks = 0;
@@ -35,9 +34,9 @@ export class DumpReader {
     this.#bytes = new HexReader(this.#matcher);
   }
 
-  /** No row is being read, and nothing that may become a word. */
+  /** No row is being read. */
   get isIdle(): boolean {
-    return this.#column === "bytes" && !this.#isRow && this.#bytes.isIdle;
+    return this.#column === "none";
   }
 
   get openFrom(): number {
@@ -45,8 +44,8 @@ export class DumpReader {
   }
 
   read(unit: number, kinds: number, start: number, end: number): void {
-    const isRow = (kinds & NEWLINE) !== 0 || ((kinds & ROW) !== 0 && !this.#matcher.isOpen);
-    if ((isRow && this.#toCover === 0) || (kinds & NEWLINE) !== 0) {
+    const isRow = this.#column === "none" && (kinds & ROW) !== 0;
+    if (isRow || (kinds & NEWLINE) !== 0) {
       this.#nextRow();
       return;
     }
@@ -66,7 +65,6 @@ export class DumpReader {
 
   #nextRow(): void {
     this.#column = "offset";
-    this.#isRow = false;
     this.#hasColon = false;
     this.#digits = 0;
     this.#blanks = 0;
@@ -80,28 +78,24 @@ export class DumpReader {
       this.#digits += 1;
       return;
     }
-    const isBlank = (kinds & BLANK) !== 0;
     this.#hasColon = unit === COLON;
-    this.#isRow = this.#digits >= LEAST_OFFSET && (isBlank || this.#hasColon);
+    const isRow = this.#digits >= LEAST_OFFSET && (this.#hasColon || (kinds & BLANK) !== 0);
     this.#digits = 0;
-    this.#column = this.#isRow || !this.#matcher.isOpen ? "bytes" : "text";
+    if (isRow) this.#column = "bytes";
+    else this.#column = this.#matcher.isOpen ? "text" : "none";
   }
 
   #readBytes(unit: number, kinds: number, start: number, end: number): void {
-    if (!this.#isRow && !this.#matcher.isOpen) {
-      this.#hasColon = false;
-      this.#digits = 0;
-    }
     if ((kinds & BLANK) !== 0) this.#blanks += 1;
     else if (this.#isTextNext(unit)) this.#column = "text";
     else this.#blanks = 0;
     if (unit === COLON) this.#hasColon = true;
     if ((kinds & HEX) !== 0) this.#digits += 1;
     if (this.#column === "text") this.#matcher.skip();
-    else if (this.#bytes.read(unit, kinds, start, end) && this.#isRow) this.#toCover = MOST_BETWEEN;
+    else if (this.#bytes.read(unit, kinds, start, end)) this.#toCover = MOST_BETWEEN;
   }
 
-  /** A text stands between bars or angles, or behind two blanks. */
+  /** A text that follows a word's beginning stands between bars or angles, or behind two blanks. */
   #isTextNext(unit: number): boolean {
     if (!this.#matcher.isOpen) return false;
     if (unit === BAR || unit === GREATER) return true;

@@ -1,4 +1,10 @@
-import { BLANK, ESCAPE, HEX, INVISIBLE, kindsOf, lowered, ROW, SEPARATOR } from "./symbols.ts";
+import { BLANK, ESCAPE, INVISIBLE, kindsOf, lowered, ROW, SEPARATOR } from "./symbols.ts";
+
+const ZERO = 0x30;
+const NINE = 0x39;
+const PLUS = 0x2b;
+const SLASH = 0x2f;
+const UNDERSCORE = 0x5f;
 
 /** Classes of units: what may not count, where an escape begins, the end of the text; all others by value. */
 const SKIPPED = 0;
@@ -9,36 +15,40 @@ const CLASS = CLASSES - 1;
 /** Beside a class: what this is as well. */
 const BEGINS_ESCAPE = 64;
 const BEFORE_ROW = 128;
-/** An offset can begin here: at a digit, and behind the end of what is known. */
+/** An offset can begin here: at a decimal digit, and behind the end of what is known. */
 const BEGINS_OFFSET = 256;
 
-const CODES = Uint16Array.from({ length: 2 ** 16 }, (_, unit) => codeOf(unit, kindsOf(unit)));
+const ASCII = 128;
+/** All beyond ASCII that counts; words seldom begin there. */
+const BEYOND = CLASS;
+const CODES = Uint16Array.from({ length: ASCII }, (_, unit) => codeOf(unit));
 
-function codeOf(unit: number, kinds: number): number {
+function codeOf(unit: number): number {
+  const kinds = kindsOf(unit);
+  if (kinds === 0 && unit >= ASCII) return BEYOND;
   if ((kinds & ESCAPE) !== 0) return ESCAPED | BEGINS_ESCAPE;
   const row = (kinds & ROW) === 0 ? 0 : BEFORE_ROW;
-  const offset = (kinds & HEX) === 0 ? 0 : BEGINS_OFFSET;
+  const offset = unit >= ZERO && unit <= NINE ? BEGINS_OFFSET : 0;
   const isSkipped = (kinds & (INVISIBLE | BLANK | SEPARATOR)) !== 0;
   return row | offset | (isSkipped ? SKIPPED : classOf(unit));
 }
 
 /** `-` and `+`, and `/` and `_`, are the same in the two alphabets of base64. */
 function classOf(unit: number): number {
-  const character = String.fromCharCode(unit);
-  if (character === "+") return SKIPPED;
-  const same = character === "/" ? 0x5f : lowered(unit);
-  return END + 1 + (same % (CLASSES - END - 1));
+  if (unit === PLUS) return SKIPPED;
+  return END + 1 + ((unit === SLASH ? UNDERSCORE : lowered(unit)) % (BEYOND - END - 1));
 }
 
 /** Says by three units where a word may begin; all that lies between needs no closer look. */
 export class StartFilter {
-  readonly #table = new Uint8Array(CLASSES ** 3);
+  /** A bit for each three classes: 32 KiB, which the cache of a processor holds. */
+  readonly #table = new Uint8Array(CLASSES ** 3 / 8);
 
   /** Of words of hexadecimal digits the third may be that of a `0x`. */
   add(words: readonly string[], isHex = false): void {
     for (const word of words) {
       const [first = END, second = END, third = END] = [0, 1, 2].map((at) => codeAt(word, at));
-      const thirds = [third, SKIPPED, ESCAPED, END, ...(isHex ? [codeAt("0", 0)] : [])];
+      const thirds = [third, SKIPPED, ESCAPED, END, ...(isHex ? [codeOf(ZERO)] : [])];
       for (const next of thirds) this.#mark(first, second, next);
       for (const next of [second, SKIPPED, ESCAPED, END]) this.#mark(first, SKIPPED, next);
       for (let next = 0; next < CLASSES; next += 1) this.#mark(first, ESCAPED, next);
@@ -53,7 +63,8 @@ export class StartFilter {
     let second = codeAt(text, from + 1);
     for (let at = from; at < text.length; at += 1) {
       const third = codeAt(text, at + 2);
-      if (table[indexOf(first, second, third)] === 1 || mustLook(first, second)) return at;
+      const index = indexOf(first, second, third);
+      if (((table[index >> 3] ?? 0) >> (index & 7)) & 1 || mustLook(first, second)) return at;
       first = second;
       second = third;
     }
@@ -61,7 +72,8 @@ export class StartFilter {
   }
 
   #mark(first: number, second: number, third: number): void {
-    this.#table[indexOf(first, second, third)] = 1;
+    const index = indexOf(first, second, third);
+    this.#table[index >> 3] = (this.#table[index >> 3] ?? 0) | (1 << (index & 7));
   }
 }
 
@@ -73,7 +85,9 @@ function mustLook(first: number, second: number): boolean {
 }
 
 function codeAt(text: string, at: number): number {
-  return at < text.length ? (CODES[text.charCodeAt(at)] ?? 0) : END | BEGINS_OFFSET;
+  if (at >= text.length) return END | BEGINS_OFFSET;
+  const unit = text.charCodeAt(at);
+  return unit < ASCII ? (CODES[unit] ?? 0) : codeOf(unit);
 }
 
 function indexOf(first: number, second: number, third: number): number {

@@ -228,6 +228,39 @@ describe("a veil over what ordinary tools print", () => {
     assert.equal(createVeil(secrets).text(text), text);
   });
 
+  it("lets go of what looks like a digit, a letter or the row of a dump when it goes on otherwise", () => {
+    const stream = createVeil(["sk-0123456789"]).stream();
+    const pieces = ["| 7 ", "| c", "\n", "0000010 ", "7", " x", "\n7", "\nwords %", "41 &am", " "];
+    assert.deepEqual(
+      pieces.map((piece) => stream.push(piece)),
+      ["| ", "7 | ", "", "c\n0000010 ", "", "7 x", "\n", "7\nwords ", "%41 ", "&am "],
+    );
+  });
+
+  it("takes time by the length alone of a text that is made to cost it", () => {
+    const veil = createVeil(["sk-0123456789", "aaaaaaaaaaab"]);
+    const row = "00000000  73 6b 2d 61 62 63 64 65  66 67 68 69 6a 6b 6c 6d  |sk-abcdefghijklm|\n";
+    for (const unit of [
+      "%",
+      "\\",
+      "&amp;",
+      "c2stM\n",
+      "0x",
+      "a",
+      "s\u200b",
+      "sk-0123456789 ",
+      row,
+    ]) {
+      const timeOf = (length: number): number => {
+        const from = performance.now();
+        veil.text(unit.repeat(length / unit.length));
+        return performance.now() - from;
+      };
+      const few = timeOf(50_000);
+      assert.ok(timeOf(400_000) < Math.max(few * 24, 500), JSON.stringify(unit));
+    }
+  });
+
   it("holds back no more than the longest spelling and what may lie between", () => {
     const stream = createVeil([randomBytes(40).toString("hex"), "sk-0123456789"]).stream();
     let [given, let_through] = [0, 0];
