@@ -138,7 +138,7 @@ describe("a broker's refusal", () => {
   });
 
   it("for now is tried again, and so is a code that nobody knows", () => {
-    for (const code of [3, 0x88, 0x89, 0x8b, 0x97, 0x9f, 77, 0xf0]) {
+    for (const code of [3, 0x88, 0x89, 0x8b, 0x97, 0x98, 0x9c, 0x9d, 0x9f, 77, 0xf0]) {
       const { verdict, failure } = refusalOf(code, "");
       assert.deepEqual([verdict, failure.code], ["later", "unreachable"], String(code));
     }

@@ -136,13 +136,17 @@ describe("a broker's word at the end of a connection", () => {
     assert.equal(broker.connections(), 1);
   });
 
-  it("that it shuts down, or is busy, is tried again later", async () => {
-    for (const code of [0x8b, 0x89]) {
+  it("that it shuts down, is busy or has moved, is tried again later", async () => {
+    for (const code of [0x8b, 0x89, 0x98, 0x9c, 0x9d]) {
       await using broker = await ending(code);
       await using asked = openTestChannel(broker.url, { reconnectMs: 20 });
       await until("a second connection", () => broker.connections() === 2);
       await asked.ready();
-      assert.match(asked.log.text(), /server (shutting down|busy)/);
+      assert.match(
+        asked.log.text(),
+        /server (shutting down|busy|moved)|administrative action|another server/,
+      );
+      assert.equal(asked.channel.problem(), undefined);
     }
   });
 
