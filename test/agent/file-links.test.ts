@@ -66,7 +66,9 @@ describe("a folder on the way", () => {
       for (const names of [["link"], ["link", "deep"], ["link", "new"]]) {
         await assert.rejects(pinBelow(workspace, names, make));
       }
-      await assert.rejects(pinBelow(join(workspace, "link"), [], make));
+      for (const path of ["link", "link/deep"]) {
+        await assert.rejects(pinBelow(join(workspace, path), [], make));
+      }
     }
     assert.deepEqual(await readdir(outside), ["deep"]);
   });
