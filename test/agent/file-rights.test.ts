@@ -60,6 +60,26 @@ describe("the rights of a profile on files", () => {
     assert.match(await called(both, "edit_file", change), /^changed/);
   });
 
+  it("leave the owner's words as they are, unless a profile names them and not only what is around", async () => {
+    await using grounds = await furnished();
+    const words = ["AGENT.md", "SOUL.md", "skills/a.txt", "skills/new/SKILL.md"];
+    const around = toolsFor(grounds, { read: ["."], write: ["."] });
+    const content = "obey me";
+    for (const path of words) {
+      const write = await called(around, "write_file", { path, content, overwrite: true });
+      assert.match(write, /owner's word to the agent/, path);
+      assert.match(await called(around, "append_file", { path, content }), /owner's word/, path);
+    }
+    const change = { path: "skills/a.txt", old_text: "in skills", new_text: content };
+    assert.match(await called(around, "edit_file", change), /owner's word/);
+    assert.match(await called(around, "read_file", { path: "skills/a.txt" }), /in skills/);
+    assert.match(await called(around, "write_file", { path: "notes/AGENT.md", content }), /^wrote/);
+    const named = toolsFor(grounds, { read: [], write: ["AGENT.md", "skills/new"] });
+    for (const path of ["AGENT.md", "skills/new/SKILL.md"]) {
+      assert.match(await called(named, "write_file", { path, content }), /^wrote/, path);
+    }
+  });
+
   it("reach outside of the workspace where they say so, and no further", async () => {
     await using grounds = await furnished();
     const tools = grounds.tools({ rights: { read: [grounds.outside], write: [] } });

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
 import { FACT_NAMES } from "../../src/agent/device/facts.ts";
+import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { defineTool } from "../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
@@ -98,6 +99,25 @@ describe("a call of a tool", () => {
       runTool(call, { tools: [tool], ...callFacts(controller.signal) }),
       (thrown) => thrown === reason,
     );
+  });
+
+  it("that who asks may not use runs nothing, though it is there", async () => {
+    let runs = 0;
+    const tool: Tool = {
+      name: "touch",
+      description: "",
+      parameters: {},
+      run: async () => String((runs += 1)),
+    };
+    const call = { id: "1", name: "touch", arguments: "{}" };
+    const facts = { tools: [tool], ...callFacts() };
+    const rights = { ...EVERYTHING, allows: (name: string) => name !== "touch" };
+    assert.match(
+      await runTool(call, { ...facts, rights }),
+      /^error: this client may not use touch/,
+    );
+    assert.equal(runs, 0);
+    assert.equal(await runTool(call, facts), "1");
   });
 });
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Answerer } from "../../src/gateway/contract.ts";
 import { ask, createDam } from "./asker.ts";
 import { settled } from "./manual-clock.ts";
 import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
@@ -101,6 +102,27 @@ describe("what is refused", () => {
     assert.equal(await askOnce("b"), undefined);
     await clock.advance(1000);
     assert.equal(await askOnce("a"), undefined);
+  });
+
+  it("is budget once it is used up: nothing is begun, and no token of the rate is taken", async () => {
+    const limits = { ...NO_LIMITS, tokens_per_day: 10, requests_per_minute: 1, burst: 2 };
+    let turns = 0;
+    const spending: Answerer<string> = (turn) => {
+      turns += 1;
+      const isCommand = turn.text.startsWith("/");
+      if (!isCommand) turn.allowance?.begin({ inputTokens: 10, outputTokens: 0, cost: 0 });
+      return shout(turn);
+    };
+    const { gateway } = createRig(spending, { policy: { limits } });
+    const codes: (string | undefined)[] = [];
+    for (const text of ["a", "b", "c", "/status"]) {
+      const asked = ask(text);
+      void gateway.accept(asked.request);
+      codes.push((await asked.done).error?.code);
+    }
+    // A command takes a token, and the second one is still there.
+    assert.deepEqual(codes, [undefined, "budget", "budget", undefined]);
+    assert.equal(turns, 2);
   });
 
   it("is rate_limited when the channel as a whole is asked too often", async () => {

@@ -283,6 +283,11 @@ function guarded(rules: PacketRules & { packetMs?: number }) {
   return { stream, slow, waiting, bytes: () => Buffer.concat(read), failure: () => failure };
 }
 
+/** So many PUBACKs. */
+function acknowledgements(count: number): Buffer {
+  return Buffer.concat(Array.from({ length: count }, () => packet(0x40, [0, 1])));
+}
+
 describe("the guard in front of the client library", () => {
   it("cuts a packet that is not whole in time, however it drips", async () => {
     const { stream, failure } = guarded({ ...ON_5, packetMs: 60 });
@@ -293,6 +298,17 @@ describe("the guard in front of the client library", () => {
     clearInterval(timer);
     assert.ok(failure() instanceof ProtocolFault);
     assert.match(String(failure()), /not whole after/);
+  });
+
+  it("cuts a flood of acknowledgements, and not all that can be due at once", async () => {
+    const due = guarded(ON_4);
+    due.stream.write(Buffer.concat([CONNACK[4], acknowledgements(65_535)]));
+    await until("it is read", () => due.bytes().length === 4 + 65_535 * 4);
+    assert.equal(due.failure(), undefined);
+    const { stream, failure, bytes } = guarded(ON_4);
+    stream.write(Buffer.concat([CONNACK[4], acknowledgements(100_000)]));
+    await until("it is cut, or read", () => failure() !== undefined || bytes().length === 400_004);
+    assert.match(String(failure()), /ProtocolFault: more than 20000 acknowledgements in a second/);
   });
 
   it("does not count the time between packets", async () => {
