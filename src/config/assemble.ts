@@ -12,6 +12,7 @@ import { toolProfiles } from "./tool-profiles.ts";
 import { toolSettings } from "./tools-schema.ts";
 import type { Branch } from "./tree.ts";
 import { unknownKeys } from "./unknown.ts";
+import { unsupportedKeys } from "./unsupported.ts";
 
 /**
  * The configuration that a tree makes with its defaults; undefined where a value is wrong. All that
@@ -23,6 +24,7 @@ export function assembled(
   place: Surroundings & ConfigPaths,
 ): Config | undefined {
   unknownKeys(tree, findings);
+  unsupportedKeys(tree, findings);
   checkModels(tree, findings);
   const bases = { folder: dirname(place.file), userHome: place.userHome };
   const channels = mqttChannels(tree, findings, bases);

@@ -1,3 +1,4 @@
+import type { Failure } from "../base/failure.ts";
 import type { Secret } from "../base/secret.ts";
 
 /** The whole configuration, defaults filled in, secrets resolved. Inert data, named as in the file. */
@@ -17,6 +18,8 @@ export interface Config {
     readonly dedupe_window_secs: number;
     /** For all channels together. */
     readonly limits: Limits;
+    /** Paths of keys that restrict the agent in the Go program and are not built here; the start ignores them. */
+    readonly ignore_unsupported: readonly string[];
   };
 }
 
@@ -260,6 +263,8 @@ export interface Warning {
 export interface LoadedConfig {
   readonly config: Config;
   readonly warnings: readonly Warning[];
+  /** Why no agent may start by it: it would drop restrictions that the file asks for. */
+  readonly refusal?: Failure;
   /** Absolute paths; `file` may not exist (`found` is then false). */
   readonly home: string;
   readonly file: string;

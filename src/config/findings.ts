@@ -9,8 +9,12 @@ import type { Path, Tree } from "./tree.ts";
 export interface Findings {
   readonly problems: readonly Problem[];
   readonly warnings: readonly Warning[];
+  /** What restricts the agent in the Go program and is not built here. */
+  readonly restrictions: readonly Problem[];
   problem(path: Path, text: string): void;
   warn(path: Path, text: string, remedy?: string): void;
+  /** Refuses the start of an agent, unless `gateway.ignore_unsupported` names the key or one above it. */
+  restriction(path: Path, text: string): void;
   /** The issues of a schema that has read what is at `base`. */
   issues(issues: readonly BaseIssue<unknown>[] | undefined, base: Path): void;
   originAt(path: Path): Origin;
@@ -20,6 +24,7 @@ export interface Findings {
 export function createFindings(tree: Tree): Findings {
   const problems: Problem[] = [];
   const warnings: Warning[] = [];
+  const restrictions: Problem[] = [];
   const originAt = (path: Path): Origin => nearestTo(tree, path).origin;
   const problem = (path: Path, text: string): void => {
     problems.push({ origin: originAt(path), path, text });
@@ -27,8 +32,12 @@ export function createFindings(tree: Tree): Findings {
   return {
     problems,
     warnings,
+    restrictions,
     originAt,
     problem,
+    restriction(path, text) {
+      restrictions.push({ origin: originAt(path), path, text });
+    },
     warn(path, text, remedy) {
       const message = lineOf({ origin: originAt(path), path, text });
       warnings.push(remedy === undefined ? { message } : { message, remedy });

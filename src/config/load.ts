@@ -9,6 +9,7 @@ import { layered } from "./layers.ts";
 import { configPaths } from "./paths.ts";
 import type { Surroundings } from "./paths.ts";
 import { failureOf } from "./problem.ts";
+import { refusalOf } from "./refusal.ts";
 import { originsOf } from "./tree.ts";
 
 export interface LoadOptions {
@@ -43,9 +44,16 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
     join(dirname(paths.file), SECURITY),
     ...keyFiles(config),
   ];
-  const warnings = [...files.warnings, ...layers.warnings, ...findings.warnings];
-  const origins = originsOf(layers.tree);
-  return { config, warnings, ...paths, found: files.found, secretFiles, origins };
+  const { refusal, ignored } = refusalOf(findings, config.gateway.ignore_unsupported, paths.file);
+  return {
+    config,
+    warnings: [...files.warnings, ...layers.warnings, ...findings.warnings, ...ignored],
+    ...(refusal && { refusal }),
+    ...paths,
+    found: files.found,
+    secretFiles,
+    origins: originsOf(layers.tree),
+  };
 }
 
 function keyFiles({ channels }: Config): string[] {

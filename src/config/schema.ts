@@ -115,6 +115,8 @@ export const GATEWAY = {
   /** How long an answer is remembered for a request that comes again. */
   dedupe_window_secs: or(integer(1, 86_400), 600),
   limits: orEmpty(section(TOTAL_LIMITS)),
+  /** Restrictions of the Go program that are not built here and are to be ignored, by their keys. */
+  ignore_unsupported: v.optional(texts(), () => []),
 };
 
 /** What an entry of `model_list` costs, for a million tokens. */

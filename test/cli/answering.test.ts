@@ -35,6 +35,7 @@ function configOf(server: ModelServer): Config {
       port: 0,
       log_level: "warn",
       dedupe_window_secs: 1,
+      ignore_unsupported: [],
       limits: NO_LIMITS,
     },
   };

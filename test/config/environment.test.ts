@@ -219,6 +219,7 @@ describe("other environment variables", () => {
       port: 8080,
       log_level: "debug",
       dedupe_window_secs: 600,
+      ignore_unsupported: [],
       limits: NO_LIMITS,
     });
     assert.equal(originText(loaded, "gateway.port"), "environment PICOCLAW_GATEWAY_PORT");

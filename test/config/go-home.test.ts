@@ -42,14 +42,14 @@ for (const [name, config, secrets] of HOMES) {
       });
     });
 
-    it("warns of the one channel that is enabled and missing here, and of nothing else", async () => {
+    it("warns of what is enabled and missing here, and of nothing else", async () => {
       await inHome({ "config.json": config, ".security.yml": secrets }, async (home) => {
-        const { warnings } = await home.loaded();
-        assert.equal(warnings.length, 1);
-        assert.match(
-          warnings[0]?.message ?? "",
-          /: pico is a channel type that this program has not/,
-        );
+        const loaded = await home.loaded();
+        const reloads = JSON.stringify(config).includes('"hot_reload":true');
+        assert.equal(loaded.warnings.length, reloads ? 2 : 1);
+        assert.match(warningText(loaded), /: pico is a channel type that this program has not/);
+        if (reloads) assert.match(warningText(loaded), /: gateway\.hot_reload: has no effect here/);
+        assert.equal(loaded.refusal, undefined);
       });
     });
   });

@@ -62,6 +62,7 @@ describe("a configuration that is not there", () => {
           port: 18_790,
           log_level: "info",
           dedupe_window_secs: 600,
+          ignore_unsupported: [],
           limits: NO_LIMITS,
         },
         model_list: [],

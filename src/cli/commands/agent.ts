@@ -27,7 +27,8 @@ export async function run(context: Context): Promise<number> {
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const log = await createCommandLog(context);
-  const { config, home, file, secretFiles } = await loadOrThrow(context, log, {});
+  const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
+  if (refusal !== undefined) throw refusal;
   const client = flags.text("session") ?? DEFAULT_SESSION;
   const channels = (): typeof config.channels => config.channels;
   const topics = createTopics({ channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log });

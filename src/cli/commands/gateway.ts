@@ -15,6 +15,7 @@ export async function run(context: Context): Promise<number> {
   const load = async (): Promise<LoadedConfig> => {
     const read = await loadWith(context, configFlagsOf(flags));
     if (read instanceof Failure) throw read;
+    if (read.refusal !== undefined) throw read.refusal;
     return read;
   };
   const loaded = await load();

@@ -1,0 +1,212 @@
+import { mqttNames } from "./channel-tree.ts";
+import type { Findings } from "./findings.ts";
+import { branchAt, childOf, textAt } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
+
+/** Keys of the Go program that are not built here; where they say no more than its defaults nothing is said. */
+export function unsupportedKeys(tree: Branch, findings: Findings): void {
+  restrictions(tree, findings);
+  for (const { at, asks } of ADDITIONS) {
+    for (const { path, node } of nodesAt(tree, at)) {
+      if (asks(node)) findings.warn(path, NO_EFFECT, REMEDY);
+    }
+  }
+  for (const name of mqttNames(tree)) {
+    const path = ["channel_list", name, "reasoning_channel_id"];
+    const entry = branchAt(branchAt(tree, "channel_list"), name);
+    if (textAt(entry, "reasoning_channel_id") !== "") findings.warn(path, NO_EFFECT, REMEDY);
+  }
+}
+
+const NO_EFFECT = "has no effect here";
+const REMEDY = "remove the key, or run the Go program for it";
+
+/** What restricts the agent: dropping it in silence would let the agent do what somebody forbade. */
+function restrictions(tree: Branch, findings: Findings): void {
+  for (const { at, asks, text } of RESTRICTIONS) {
+    for (const { path, node } of nodesAt(tree, at)) {
+      if (asks(node)) findings.restriction(path, text);
+    }
+  }
+  restrictedAgents(tree, findings);
+  restrictingHooks(tree, findings);
+}
+
+/** Whether a value asks for something. */
+type Asks = (node: Tree) => boolean;
+
+interface Row {
+  /** Keys with dots between them; `*` is every key of an object or item of a list. */
+  readonly at: string;
+  readonly asks: Asks;
+}
+
+const isOn: Asks = (node) => node.kind === "leaf" && node.text === "true";
+
+const isFilled: Asks = (node) =>
+  node.kind === "leaf"
+    ? !["", "false"].includes(node.text.trim())
+    : node.kind === "list"
+      ? node.items.length > 0
+      : [...node.entries.values()].some(isFilled);
+
+/** A number that is stricter than what holds here; 0 is the Go program's own default. */
+function below(limit: number): Asks {
+  return (node) => node.kind === "leaf" && Number(node.text) > 0 && Number(node.text) < limit;
+}
+
+function oneOf(...words: readonly string[]): Asks {
+  return (node) => node.kind === "leaf" && words.includes(node.text.trim().toLowerCase());
+}
+
+/** Depth of tasks that begin tasks, and how many run side by side, as the agent has it here. */
+const MAX_DEPTH = 3;
+const SIDE_BY_SIDE = 5;
+
+const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
+  {
+    at: "isolation.enabled",
+    asks: isOn,
+    text: "runs commands in an isolation that is not built here (here tools.exec.sandbox cages them)",
+  },
+  {
+    at: "isolation.environment_allowlist",
+    asks: () => true,
+    text: "limits the environment of programs, which is not built here",
+  },
+  {
+    at: "agents.dispatch.rules",
+    asks: isFilled,
+    text: "sends requests to agents of their own, which are not built here",
+  },
+  {
+    at: "agents.defaults.subturn.default_token_budget",
+    asks: below(Number.POSITIVE_INFINITY),
+    text: "limits the tokens of a task, which is not built here (see gateway.limits)",
+  },
+  {
+    at: "agents.defaults.subturn.max_depth",
+    asks: below(MAX_DEPTH),
+    text: `is stricter than the ${MAX_DEPTH} of this program`,
+  },
+  {
+    at: "agents.defaults.subturn.max_concurrent",
+    asks: below(SIDE_BY_SIDE),
+    text: `is stricter than the ${SIDE_BY_SIDE} of this program`,
+  },
+];
+
+/** Of an entry of `agents.list`: these name an agent, and give it a model. */
+const NAMING = new Set(["id", "default", "name", "model", "description"]);
+
+/** An agent of its own has a workspace, skills, tools or agents of its own: all others are closed to it. */
+function restrictedAgents(tree: Branch, findings: Findings): void {
+  const agents = childOf(branchAt(tree, "agents"), "list");
+  if (agents?.kind !== "list" || agents.items.length === 0) return;
+  let isRestricted = false;
+  for (const [index, agent] of agents.items.entries()) {
+    if (agent.kind !== "branch") continue;
+    for (const [key, value] of agent.entries) {
+      if (NAMING.has(key) || key.startsWith("_") || !isSaid(value)) continue;
+      isRestricted = true;
+      const text = "restricts an agent of its own, which is not built here";
+      findings.restriction(["agents", "list", index, key], text);
+    }
+  }
+  if (!isRestricted) findings.warn(["agents", "list"], NO_EFFECT, REMEDY);
+}
+
+/** An empty list of skills or tools allows none. */
+function isSaid(value: Tree): boolean {
+  return value.kind === "list" || isFilled(value);
+}
+
+const BUILT_HOOKS = new Set(["before_tool", "approve_tool"]);
+
+/** Hooks can deny; those of `before_tool` and `approve_tool` are read elsewhere. */
+function restrictingHooks(tree: Branch, findings: Findings): void {
+  const hooks = branchAt(tree, "hooks");
+  if (textAt(hooks, "enabled") === "false") return;
+  for (const { path, node } of nodesAt(tree, "hooks.builtins.*")) {
+    if (textAt(node, "enabled") !== "true") continue;
+    findings.restriction(path, "is a hook that is a part of the Go program, and not of this one");
+  }
+  for (const { path, node } of nodesAt(tree, "hooks.processes.*.intercept")) {
+    const entry = childOf(branchAt(hooks, "processes"), String(path[2]));
+    if (textAt(entry, "enabled") !== "true" || node.kind !== "list") continue;
+    const stages = node.items.map((item) => (item.kind === "leaf" ? item.text.trim() : "?"));
+    const others = stages.filter((stage) => !BUILT_HOOKS.has(stage));
+    if (others.length === 0) continue;
+    findings.restriction(path, `has hooks that are not built here: ${others.join(", ")}`);
+  }
+}
+
+/** What gives the agent something that it has not here. */
+const ADDITIONS: readonly Row[] = [
+  { at: "gateway.hot_reload", asks: isOn },
+  { at: "devices.enabled", asks: isOn },
+  { at: "evolution.enabled", asks: isOn },
+  { at: "voice.model_name", asks: isFilled },
+  { at: "voice.echo_transcription", asks: isOn },
+  { at: "session.identity_links", asks: isFilled },
+  { at: "tools.mcp", asks: servesMcp },
+  { at: "tools.message.media_enabled", asks: isOn },
+  ...["i2c", "spi", "serial", "send_tts"].map((name) => ({
+    at: `tools.${name}.enabled`,
+    asks: isOn,
+  })),
+  ...["baidu_search", "gemini", "glm_search", "kagi", "perplexity"].map((name) => ({
+    at: `tools.web.${name}.enabled`,
+    asks: isOn,
+  })),
+  {
+    at: "tools.web.provider",
+    asks: oneOf("sogou", "kagi", "perplexity", "gemini", "glm_search", "baidu_search"),
+  },
+  ...["image_model", "image_model_fallbacks", "split_on_marker"].map((key) => ({
+    at: `agents.defaults.${key}`,
+    asks: isFilled,
+  })),
+  { at: "agents.defaults.steering_mode", asks: oneOf("all") },
+  { at: "agents.defaults.tool_feedback.enabled", asks: isOn },
+  {
+    at: "agents.defaults.context_manager",
+    asks: (node) => isFilled(node) && !oneOf("legacy")(node),
+  },
+];
+
+function servesMcp(node: Tree): boolean {
+  const servers = branchAt(node, "servers");
+  const isServed = [...(servers?.entries.values() ?? [])].some(
+    (server) => textAt(server, "enabled") !== "false",
+  );
+  return textAt(node, "enabled") === "true" && isServed;
+}
+
+interface Found {
+  readonly path: Path;
+  readonly node: Tree;
+}
+
+/** What stands at a path of the table, in the order of the file. */
+function nodesAt(tree: Tree, at: string): Found[] {
+  return at
+    .split(".")
+    .reduce<Found[]>(
+      (found, key) => found.flatMap((one) => childrenAt(one, key)),
+      [{ path: [], node: tree }],
+    );
+}
+
+function childrenAt({ path, node }: Found, key: string): Found[] {
+  if (node.kind === "leaf") return [];
+  if (node.kind === "list") {
+    if (key !== "*") return [];
+    return node.items.map((item, index) => ({ path: [...path, index], node: item }));
+  }
+  if (key === "*") {
+    return [...node.entries].map(([name, child]) => ({ path: [...path, name], node: child }));
+  }
+  const child = node.entries.get(key);
+  return child === undefined ? [] : [{ path: [...path, key], node: child }];
+}
