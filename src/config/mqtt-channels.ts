@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { parseBroker } from "./broker.ts";
+import { checkClients, CLIENT_LISTS } from "./client-lists.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { inputOf, section } from "./fields.ts";
 import type { Findings } from "./findings.ts";
@@ -65,6 +66,7 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
   const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
   findings.issues(issues, path);
   if (!success) return [];
+  for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
   const settings = settingsOf(output.settings, bases);
   return [
     {

@@ -53,7 +53,7 @@ export const LIMITS = {
 /** `channel_list.<name>.settings` of a channel of type mqtt. */
 export const MQTT_SETTINGS = {
   broker: or(broker(), ""),
-  agent_id: or(text("one level of a topic: not blank, no / + #, no leading $", isLevel), ""),
+  agent_id: or(text("levels of a topic: none blank, no + #, no leading $", isAgentId), ""),
   topic_prefix: or(topicPrefix(), DEFAULT_PREFIX),
   username: v.exactOptional(secret()),
   password: v.exactOptional(secret()),
@@ -124,8 +124,10 @@ function maxMessageBytes() {
   );
 }
 
-function isLevel(level: string): boolean {
-  return level === "" || (level.trim() !== "" && !level.includes("/") && isTopicText(level));
+/** One level or several, as the Go program takes them. */
+function isAgentId(levels: string): boolean {
+  if (levels === "") return true;
+  return isTopicText(levels) && levels.split("/").every((level) => level.trim() !== "");
 }
 
 /** MQTT 5 sections 1.5.4 and 4.7; brokers close on control characters, too. */

@@ -1,6 +1,6 @@
 import { Failure } from "../base/failure.ts";
 
-/** Where one agent lives on a broker: a prefix without trailing slash, and one level. */
+/** Where one agent lives on a broker: a prefix without trailing slash, and a level or several. */
 export interface AgentAddress {
   readonly prefix: string;
   readonly agent: string;

@@ -70,6 +70,40 @@ describe("channels", () => {
     assert.deepEqual([allow_from, deny_from], [["*"], ["thief", "7", "a*"]]);
   });
 
+  const odd: readonly (readonly [client: string, told: RegExp])[] = [
+    ["mqtt:device", /"mqtt:device" means .* mqtt: and all \(write "device"\)/],
+    ["@device", /"@device" means .* @ and all \(write "device"\)/],
+    ["device|name", /"device\|name" means .* not the part before \| \(write "device"\)/],
+    [" device ", /" device " has blanks around it.*\(write "device"\)/],
+    ["device\t", /has blanks around it/],
+    ["kitchen/device", /"kitchen\/device" can never be a client id/],
+    ["+", /"\+" can never be a client id/],
+    ["dev#", /can never be a client id/],
+    ["dev-*", /"dev-\*" is no pattern here/],
+    ["dev-?", /"dev-\?" is no pattern here/],
+  ];
+  for (const [client, told] of odd) {
+    it(`an entry that hardly means a client is warned of: ${JSON.stringify(client)}`, async () => {
+      for (const key of ["allow_from", "deny_from", "admin_from"]) {
+        const settings = { broker: "b", agent_id: "a" };
+        const mqtt = { enabled: true, [key]: ["ok", client], settings };
+        const model_list = [{ model_name: "m", model: "ollama/m" }];
+        const loaded = await loadedFrom({ model_list, channel_list: { mqtt } });
+        assert.equal(loaded.warnings.length, 1);
+        assert.match(warningText(loaded), told);
+        assert.ok(warningText(loaded).includes(`: channel_list.mqtt.${key}[1]: `));
+      }
+    });
+  }
+
+  it("entries that clients have are not warned of", async () => {
+    const names = ["*", "", "device-1", "a.b:c@d_e", "küche", 7, "mqtt"];
+    const model_list = [{ model_name: "m", model: "ollama/m" }];
+    const settings = { broker: "b", agent_id: "a" };
+    const mqtt = { enabled: true, allow_from: names, settings };
+    assert.equal(warningText(await loadedFrom({ model_list, channel_list: { mqtt } })), "");
+  });
+
   it("allow_from takes no true and no objects", async () => {
     assert.match((await failureFrom(channel([true]))).message, /allow_from\[0\]: found true/);
     assert.match(
@@ -126,8 +160,7 @@ describe("channels", () => {
           const topic = `${topic_prefix}/${agent_id}`;
           assert.equal(agent_id, agent);
           assert.doesNotMatch(topic, /[+#\p{Cc}]|^\$|\/$/u);
-          assert.equal(agent_id.split("/").length, 1);
-          assert.notEqual(agent_id.trim(), "");
+          for (const level of agent_id.split("/")) assert.notEqual(level.trim(), "");
         }),
       );
     });

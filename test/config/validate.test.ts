@@ -14,7 +14,7 @@ describe("wrong values", () => {
   }},
   "model_list": [{"model_name": "m", "model": "a b"}, {"model": "x"}],
   "channel_list": {"mqtt": {"enabled": true, "settings": {
-    "broker": "mqttss://b", "agent_id": "a/b",
+    "broker": "mqttss://b", "agent_id": "a/+",
     "qos": 3,
     "topic_prefix": ["x"]
   }}, "second": {"type": "mqtt", "enabled": "yes"}}
@@ -27,7 +27,7 @@ describe("wrong values", () => {
       assert.deepEqual(
         failure.why?.split("\n").toSorted(),
         [
-          `${home.file}:10: channel_list.mqtt.settings.agent_id: found "a/b", allowed is one level of a topic: not blank, no / + #, no leading $`,
+          `${home.file}:10: channel_list.mqtt.settings.agent_id: found "a/+", allowed is levels of a topic: none blank, no + #, no leading $`,
           `${home.file}:10: channel_list.mqtt.settings.broker: is no broker URL: its scheme is unknown (mqtts was meant?); known are tcp, mqtt, ssl, tls, mqtts, mqtt+ssl, tcps, ws, wss, unix, embedded`,
           `${home.file}:11: channel_list.mqtt.settings.qos: found 3, allowed is 0, 1 or 2`,
           `${home.file}:12: channel_list.mqtt.settings.topic_prefix: found a list, allowed is text without + # and control characters that does not begin with $`,

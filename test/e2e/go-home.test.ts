@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
+import {
+  picoclaw,
+  quickConfig,
+  startGateway,
+  startPicoclaw,
+  writeConfig,
+} from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** A home that forbids the agent what this program would let it do. */
@@ -46,5 +52,28 @@ it(
     await writeConfig(home.path, quickConfig(broker.url, {}, RESTRICTED));
     const sent = await picoclaw(["send", "device1", "uptime"], { home: home.path });
     assert.equal(sent.code, 0, sent.stderr);
+  },
+);
+
+it(
+  "an agent_id of several levels is served, asked and listened to, at QoS 1 and on 3.1.1",
+  needsMosquitto,
+  async () => {
+    for (const settings of [{}, { qos: 1 }, { protocol_version: 4 }]) {
+      await using broker = await startMosquitto();
+      await using home = await temporaryFolder();
+      const agent_id = "site/kitchen";
+      await writeConfig(home.path, quickConfig(broker.url, { ...settings, agent_id }));
+      await using gateway = await startGateway({ home: home.path });
+      await using listener = startPicoclaw(["listen", "-n", "2", "--json"], { home: home.path });
+      await listener.said('"connected"');
+      const sent = await picoclaw(["send", "device1", "uptime"], { home: home.path });
+      assert.equal(sent.code, 0, sent.stderr + gateway.stderr());
+      const { stdout } = await listener.ended;
+      assert.match(stdout, /"client":"device1","direction":"request"/);
+      assert.match(stdout, /"client":"device1","direction":"response"/);
+      const checked = await picoclaw(["gateway", "--check"], { home: home.path });
+      assert.match(checked.stdout, /subscribed to \/picoclaw\/site\/kitchen\/\+\/request/);
+    }
   },
 );

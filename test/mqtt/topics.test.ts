@@ -45,6 +45,27 @@ describe("topics", () => {
     );
   });
 
+  it("an agent of several levels has clients of one level below them", () => {
+    const site = { prefix: "/picoclaw", agent: "site/kitchen" };
+    assert.equal(requestFilter(site), "/picoclaw/site/kitchen/+/request");
+    assert.equal(clientIdOf(site, requestTopic(site, "c1"), "request"), "c1");
+    assert.equal(clientIdOf(site, responseTopic(site, "c1"), "response"), "c1");
+    const [own, other] = ["/picoclaw/site/kitchen/c1/answer", "/picoclaw/site/c1/answer"];
+    assert.equal(honouredResponseTopic(site, "c1", own), own);
+    assert.equal(honouredResponseTopic(site, "c1", other), undefined);
+    for (const topic of [
+      "/picoclaw/site/kitchen/request",
+      "/picoclaw/site/c1/request",
+      "/picoclaw/site/kitchen/a/b/request",
+    ]) {
+      assert.equal(clientIdOf(site, topic, "request"), undefined, topic);
+    }
+    assert.equal(
+      clientIdOf({ ...site, agent: "site" }, requestTopic(site, "c1"), "request"),
+      undefined,
+    );
+  });
+
   it("a topic with other levels, an empty client or another agent is no request", () => {
     for (const topic of [
       "/picoclaw/edge//request",
