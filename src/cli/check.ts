@@ -28,7 +28,7 @@ export async function check(options: ServingOptions, context: Context): Promise<
       await context.host.stdout.write(`${visible(veil.text(`${channel.name}: ${told}`))}\n`);
     }
     const { secretFiles = [] } = options;
-    const looks = await checkUp({ channels, config, secretFiles });
+    const looks = await checkUp({ ...options, channels, secretFiles });
     const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
     for (const found of [...looks, ...terms.flat(), ...(await usageChecks(config))]) {
       await context.host.stdout.write(checkLine(found));

@@ -1,12 +1,17 @@
+import { dirname, join } from "node:path";
+import { modelChecks } from "../agent/model/check.ts";
 import { rightsChecks } from "../agent/rights-check.ts";
 import { commandCheck } from "../agent/tools/exec/cage/check.ts";
+import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
+import { OWNER_FILES } from "../agent/workspace/owner-files.ts";
 import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
 import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import { modeChecks } from "../config/modes.ts";
+import { modeChecks, placeChecks } from "../config/modes.ts";
+import type { Places } from "../config/modes.ts";
 import { identityCheck, trustCheck } from "../mqtt/trust.ts";
-import { isShared } from "./conversations.ts";
+import { isShared, stateFolderOf } from "./conversations.ts";
 import { limitChecks } from "./limits-check.ts";
 
 export interface CheckUp {
@@ -18,17 +23,19 @@ export interface CheckUp {
   >;
   /** Files that nobody else should read. */
   readonly secretFiles: readonly string[];
+  /** The program's own folder. */
+  readonly home?: string | undefined;
+  readonly configFile?: string | undefined;
 }
 
 /** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
-export async function checkUp({
-  channels,
-  config,
-  secretFiles,
-}: CheckUp): Promise<readonly Check[]> {
+export async function checkUp(options: CheckUp): Promise<readonly Check[]> {
+  const { channels, config, secretFiles } = options;
   const { tools, agents } = config;
   const found = [
     ...channels.flatMap((channel) => [trustCheck(channel), identityCheck(channel)]),
+    ...(await modelChecks(config)),
+    ...(await goWorkspaceChecks(agents.defaults.workspace)),
     ...limitChecks(config),
     ...rightsChecks({
       tools,
@@ -37,8 +44,25 @@ export async function checkUp({
     }),
     await commandCheck(config),
     ...(await modeChecks(secretFiles)),
+    ...(await placeChecks(placesOf(options))),
   ];
   return found.filter((check) => check !== undefined);
+}
+
+function placesOf({ config, secretFiles, home, configFile }: CheckUp): Places {
+  const { workspace } = config.agents.defaults;
+  const state = stateFolderOf(config);
+  const files = [home, configFile].filter((file) => file !== undefined);
+  return {
+    trusted: [
+      ...files,
+      ...secretFiles.map((file) => dirname(file)),
+      workspace,
+      state,
+      ...[...OWNER_FILES, "memory", "memory/MEMORY.md"].map((name) => join(workspace, name)),
+    ],
+    closed: [join(state, "picoclaw.db")],
+  };
 }
 
 /** What a start says of them: nothing of what is well. */

@@ -38,7 +38,7 @@ export function storeOptions(config: Config): StoreOptions {
 }
 
 /** Where the databases are. */
-export function stateFolderOf(config: Config): string {
+export function stateFolderOf(config: Pick<Config, "agents">): string {
   return join(config.agents.defaults.workspace, "state");
 }
 

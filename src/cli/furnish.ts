@@ -10,8 +10,9 @@ import type { Config } from "../config/contract.ts";
  * without.
  */
 export async function furnish({ agents, model_list }: Config, log: Log): Promise<void> {
-  const { workspace } = agents.defaults;
-  if (!model_list.some(({ enabled }) => enabled) || !(await isNew(workspace))) return;
+  const { workspace, model_name } = agents.defaults;
+  const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
+  if (!isAsked || !(await isNew(workspace))) return;
   const { plantTemplates } = await import("../agent/workspace/templates.ts");
   try {
     const files = await plantTemplates(workspace);

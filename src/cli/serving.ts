@@ -85,7 +85,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     brokerOf,
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
   dialled = open;
-  logChecks(await checkUp({ channels: dialled, config, secretFiles }), log);
+  logChecks(await checkUp({ ...options, channels: dialled, secretFiles }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);

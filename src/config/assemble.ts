@@ -35,13 +35,11 @@ export function assembled(
   const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
   if (!success) return undefined;
   const model_list = modelEntries(output.model_list);
-  warnOfNoModel(model_list, findings);
-  const { model_name, ...rest } = output.agents.defaults;
-  const defaults: AgentDefaults = {
-    ...rest,
-    workspace: folder,
-    model_name: entryNamed(model_name, model_list),
-  };
+  const { model_name: named, ...rest } = output.agents.defaults;
+  const model_name = entryNamed(named, model_list);
+  // Whoever names an entry means it, also where it is switched off.
+  if (model_name === "") warnOfNoModel(model_list, findings);
+  const defaults: AgentDefaults = { ...rest, workspace: folder, model_name };
   const { dimensions, dm_scope } = output.session;
   return {
     agents: { defaults },

@@ -87,14 +87,14 @@ function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings
   } else if (named.every((entry) => textAt(entry, "enabled") === "false")) {
     findings.warn(
       path,
-      `names ${quotable(name)}, which is not enabled in model_list`,
+      `names ${quotable(name)}, which is not enabled in model_list; it is asked all the same`,
       "remove its `enabled: false`, or name another model",
     );
   }
 }
 
-/** By its name or, as Go PicoClaw allows, by its model with or without the protocol before it. */
-function goesBy(name: string, entry: Tree): boolean {
+/** Whether an entry is meant: by its name or, as Go PicoClaw allows, by its model with or without the protocol before it. */
+export function goesBy(name: string, entry: Tree): boolean {
   return textAt(entry, "model_name") === name || isModelId(name, textAt(entry, "model"));
 }
 

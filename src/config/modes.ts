@@ -42,23 +42,65 @@ async function factsOf(file: string): Promise<FileFacts | undefined> {
   }
 }
 
-/** A file of root's for a group of one service is usual in /etc, and closed. */
+/** A file of root's for a group of one service is usual in /etc, and closed. Root's own secrets are root's. */
 function openCheck(
   { file, mode, uid }: FileFacts & { readonly file: string },
   me: number,
 ): Check | undefined {
   const name = `mode of ${file}`;
-  const isForeign = uid !== me && uid !== ROOT;
-  if (isForeign && me !== ROOT) {
+  if (uid !== me && uid !== ROOT) {
     const message = `${file} holds secrets and belongs to another user (${uid}), who can read and change it`;
     return { name, result: "warn", message, remedy: `sudo chown ${me} ${quoted(file)}` };
   }
   const forbidden = uid === ROOT && me !== ROOT ? ALL_BUT_GROUP_READ : OTHERS;
   if ((mode & forbidden) === 0) return undefined;
-  const who = (mode & 0o007) === 0 ? "its group" : "every user of this machine";
-  const message = `${file} holds secrets and is open to ${who} (mode ${mode.toString(8)})`;
+  const message = `${file} holds secrets and is open to ${whoOf(mode)} (mode ${mode.toString(8)})`;
   const wanted = forbidden === OTHERS ? "600" : "640";
   return { name, result: "warn", message, remedy: `chmod ${wanted} ${quoted(file)}` };
+}
+
+/** What others must not change: it says who the agent is and what it may do, or holds other such files. */
+export interface Places {
+  /** Files and folders, some of which may not be there. */
+  readonly trusted: Iterable<string>;
+  /** Files that only their owner reads, as they were made. */
+  readonly closed: Iterable<string>;
+}
+
+const BY_EVERYONE = 0o002;
+
+/** One warning for each place that others can change, or read where it is closed; none where all is well. */
+export async function placeChecks({ trusted, closed }: Places): Promise<readonly Check[]> {
+  if (userId() === undefined) return [];
+  const found = await Promise.all([
+    ...[...new Set(trusted)].map(async (file) => changeCheck(file, await factsOf(file))),
+    ...[...new Set(closed)].map(async (file) => closedCheck(file, await factsOf(file))),
+  ]);
+  return found.filter((check) => check !== undefined);
+}
+
+function changeCheck(file: string, facts: FileFacts | undefined): Check | undefined {
+  if (facts === undefined || (facts.mode & BY_EVERYONE) === 0) return undefined;
+  return placeCheck(file, facts, { can: "changed", remedy: `chmod o-w ${quoted(file)}` });
+}
+
+function closedCheck(file: string, facts: FileFacts | undefined): Check | undefined {
+  if (facts === undefined || (facts.mode & OTHERS) === 0) return undefined;
+  const can = (facts.mode & 0o022) === 0 ? "read" : "read and changed";
+  return placeCheck(file, facts, { can, remedy: `chmod 600 ${quoted(file)}` });
+}
+
+function placeCheck(
+  file: string,
+  { mode }: FileFacts,
+  { can, remedy }: { readonly can: string; readonly remedy: string },
+): Check {
+  const message = `${file} can be ${can} by ${whoOf(mode)} (mode ${mode.toString(8)})`;
+  return { name: `mode of ${file}`, result: "warn", message, remedy };
+}
+
+function whoOf(mode: number): string {
+  return (mode & 0o007) === 0 ? "its group" : "every user of this machine";
 }
 
 /** As a shell takes it. */

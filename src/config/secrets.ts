@@ -1,6 +1,7 @@
 import { isDisabled, isEnabled, mqttNames } from "./channel-tree.ts";
 import { fileOf, isReference, resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
+import { goesBy } from "./models.ts";
 import type { Problem } from "./problem.ts";
 import { isSecretName } from "./secrets-in.ts";
 import { branch, branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
@@ -86,7 +87,7 @@ async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch>
   const wanted = textAt(defaults, "model_name");
   const items: Tree[] = [];
   for (const [index, entry] of models.items.entries()) {
-    const isOff = textAt(entry, "enabled") === "false" && textAt(entry, "model_name") !== wanted;
+    const isOff = textAt(entry, "enabled") === "false" && !(wanted !== "" && goesBy(wanted, entry));
     const how = isOff ? notResolved : resolve;
     const keyed = await withKeys(entry, ["model_list", index], how);
     items.push(await withHeaders(keyed, ["model_list", index], how));

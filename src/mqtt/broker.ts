@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Aedes } from "aedes";
 import { Failure } from "../base/failure.ts";
 import { SILENT, type Log } from "../base/log.ts";
+import { isLoopback } from "../base/loopback.ts";
 import { isTold } from "../base/thin.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { MqttSettings } from "../config/contract.ts";
@@ -160,10 +161,6 @@ function createTelling(log: Log): OnFull {
     told.set(what, times);
     if (isTold(times)) log.warn("the built-in broker leaves out what is too much", { what, times });
   };
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

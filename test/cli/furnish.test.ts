@@ -44,6 +44,17 @@ describe("a workspace that nobody has begun", () => {
     assert.deepEqual(await readdir(folder.path), []);
   });
 
+  it("gets them for a model that is named although it is switched off", async () => {
+    await using folder = await temporaryFolder();
+    const config = configFor(folder.path, [modelEntry({ model_name: "off", enabled: false })]);
+    await furnish(config, createMemoryLog());
+    assert.deepEqual(await readdir(folder.path), []);
+    const { defaults } = config.agents;
+    const agents = { ...config.agents, defaults: { ...defaults, model_name: "off" } };
+    await furnish({ ...config, agents }, createMemoryLog());
+    assert.ok((await readdir(folder.path)).includes("AGENT.md"));
+  });
+
   it("that has a file of somebody's stays as it is", async () => {
     await using folder = await temporaryFolder();
     await writeFile(join(folder.path, "AGENT.md"), "mine");

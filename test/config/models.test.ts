@@ -151,7 +151,14 @@ describe("agents.defaults.model_name", () => {
   });
 
   it("that names one which is disabled is a warning", async () => {
-    assert.match(warningText(await load("off")), /names off, which is not enabled in model_list/);
+    const text = warningText(await load("off"));
+    assert.match(text, /names off, which is not enabled in model_list; it is asked all the same/);
+    const alone = await loadedFrom({
+      model_list: [{ model_name: "off", model: "openai/x", enabled: false }],
+      agents: { defaults: { model_name: "x" } },
+    });
+    assert.match(warningText(alone), /is asked all the same/);
+    assert.doesNotMatch(warningText(alone), /offline/);
   });
 
   it("beside an empty model_list is a warning, and the agent the offline one", async () => {

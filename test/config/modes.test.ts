@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { chmod, chown, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { modeChecks } from "../../src/config/modes.ts";
+import { modeChecks, placeChecks } from "../../src/config/modes.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { inHome, mqttConfig } from "./home.ts";
 
@@ -15,6 +15,19 @@ async function checksOf(mode: number, name = "key"): ReturnType<typeof modeCheck
   await writeFile(file, "secret");
   await chmod(file, mode);
   return await modeChecks([file, file, join(folder.path, "missing")]);
+}
+
+async function placed(mode: number, kind: "file" | "folder" | "closed") {
+  await using folder = await temporaryFolder();
+  const path = join(folder.path, "it");
+  if (kind === "folder") await mkdir(path);
+  else await writeFile(path, "");
+  await chmod(path, mode);
+  const none = join(folder.path, "none");
+  const places = [path, path, none];
+  return await placeChecks(
+    kind === "closed" ? { trusted: [], closed: places } : { trusted: places, closed: [] },
+  );
 }
 
 describe("files that hold secrets", { skip: !isUnix }, () => {
@@ -46,16 +59,49 @@ describe("files that hold secrets", { skip: !isUnix }, () => {
     assert.match(check?.remedy ?? "", /^chmod 600 '\/.*\/it'\\''s a key'$/);
   });
 
-  it("may be another user's for root alone to see", { skip: !isRoot }, async () => {
-    await using folder = await temporaryFolder();
-    const file = join(folder.path, "key");
-    await writeFile(file, "secret", { mode: 0o600 });
-    await chown(file, 1234, 1234);
-    assert.equal((await modeChecks([file]))[0]?.result, "ok");
-  });
+  it(
+    "are warned of where they are another user's, root's gateway or not",
+    { skip: !isRoot },
+    async () => {
+      await using folder = await temporaryFolder();
+      const file = join(folder.path, "key");
+      await writeFile(file, "secret", { mode: 0o600 });
+      await chown(file, 1234, 1234);
+      const [check, ...more] = await modeChecks([file]);
+      assert.equal(check?.result, "warn");
+      assert.match(check.message, /belongs to another user \(1234\), who can read and change it/);
+      assert.match(check.remedy ?? "", /^sudo chown 0 \/.*\/key$/);
+      assert.deepEqual(more, []);
+    },
+  );
 
   it("are nothing where there are none", async () => {
     assert.deepEqual(await modeChecks(["/nowhere/at/all"]), []);
+  });
+});
+
+describe("what others must not change", { skip: !isUnix }, () => {
+  it("is well where others only read it", async () => {
+    assert.deepEqual(await placed(0o644, "file"), []);
+    assert.deepEqual(await placed(0o755, "folder"), []);
+    assert.deepEqual(await placed(0o600, "closed"), []);
+  });
+
+  it("is warned of once each, with the command that mends it", async () => {
+    for (const [mode, kind, told, remedy] of [
+      [0o666, "file", /can be changed by every user of this machine \(mode 666\)/, /^chmod o-w \//],
+      [0o777, "folder", /can be changed by every user.*mode 777/, /^chmod o-w \//],
+      [0o1777, "folder", /can be changed by every user/, /^chmod o-w \//],
+      [0o666, "closed", /can be read and changed by every user.*mode 666/, /^chmod 600 \//],
+      [0o644, "closed", /can be read by every user.*mode 644/, /^chmod 600 \//],
+      [0o640, "closed", /can be read by its group.*mode 640/, /^chmod 600 \//],
+    ] as const) {
+      const [check, ...more] = await placed(mode, kind);
+      assert.equal(check?.result, "warn");
+      assert.match(check.message, told);
+      assert.match(check.remedy ?? "", remedy);
+      assert.deepEqual(more, []);
+    }
   });
 });
 

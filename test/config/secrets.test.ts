@@ -133,11 +133,13 @@ describe("file:// secrets", () => {
   });
 
   it("of a model that is named are read though it is disabled", async () => {
-    const config = {
-      ...keyConfig("file://missing", { enabled: false }),
-      agents: { defaults: { model_name: "m" } },
-    };
-    assert.match((await failureFrom(config)).message, /ENOENT/);
+    for (const model_name of ["m", "openai/gpt"]) {
+      const config = {
+        ...keyConfig("file://missing", { enabled: false, model: "openai/gpt" }),
+        agents: { defaults: { model_name } },
+      };
+      assert.match((await failureFrom(config)).message, /ENOENT/);
+    }
   });
 });
 

@@ -1,0 +1,92 @@
+import type { Check } from "../../base/check.ts";
+import { Failure } from "../../base/failure.ts";
+import { SILENT } from "../../base/log.ts";
+import { isLoopback } from "../../base/loopback.ts";
+import type { Config, ModelEntry } from "../../config/contract.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { Models } from "./models.ts";
+
+type Settings = Pick<Config, "agents" | "model_list">;
+
+const NAME = "model";
+
+/** Which model would be asked, or why none, and which are asked in the clear. Nothing is sent. */
+export async function modelChecks(config: Settings): Promise<readonly Check[]> {
+  if (config.model_list.length === 0) return [offline("no model is configured")];
+  const [{ openModels }, { endpointOf }] = await Promise.all([
+    import("./models.ts"),
+    import("./endpoint.ts"),
+  ]);
+  try {
+    const models = openModels({ config, fetch: globalThis.fetch, log: SILENT });
+    if (models === undefined) return [offline(whyNone(config.model_list))];
+    const usable = config.model_list.flatMap((entry) => endpointIn(entry, endpointOf));
+    return [asked(models, config, usable), ...openChecks(models, usable)];
+  } catch (thrown) {
+    if (!(thrown instanceof Failure)) throw thrown;
+    return [{ name: NAME, result: "fail", message: thrown.message }];
+  }
+}
+
+/** A warning of the configuration says so at the start already. */
+function offline(why: string): Check {
+  const message = `none is asked, since ${why}: the offline agent answers, about its device`;
+  return { name: NAME, result: "ok", message };
+}
+
+function whyNone(entries: readonly ModelEntry[]): string {
+  return entries.some(({ enabled }) => enabled)
+    ? "each enabled entry of model_list lacks a key or its protocol"
+    : "no entry of model_list is enabled or has a key";
+}
+
+interface Place {
+  readonly name: string;
+  readonly base: string;
+}
+
+/** None of an entry that can never work: others of its name are asked. */
+function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoint): Place[] {
+  try {
+    return [{ name: entry.model_name, base: endpointOf(entry).base }];
+  } catch (thrown) {
+    if (thrown instanceof Failure) return [];
+    throw thrown;
+  }
+}
+
+/** Where nobody has named one, the first of several is a guess of this program's: that is told. */
+function asked(models: Models, { agents }: Settings, places: readonly Place[]): Check {
+  const current = models.current();
+  const base = places.find(({ name }) => name === current.name)?.base ?? "";
+  const { name, provider, model } = current;
+  const message = `${JSON.stringify(name)} is asked (${provider}, ${model}) at ${base}`;
+  const count = models.list().length;
+  if (agents.defaults.model_name !== "" || count === 1) {
+    return { name: NAME, result: "ok", message };
+  }
+  return {
+    name: NAME,
+    result: "warn",
+    message: `${message}: it is the first of ${count} that can be, and none is named`,
+    remedy: "name one in agents.defaults.model_name",
+  };
+}
+
+/** What is asked over plain HTTP on another machine: everybody between can read it, and the key. */
+function openChecks(models: Models, places: readonly Place[]): Check[] {
+  const names = new Set(models.list().map(({ name }) => name));
+  return places.flatMap(({ name, base }) => {
+    const url = URL.parse(base);
+    const isOpen = url?.protocol === "http:" && !isLoopback(url.hostname);
+    if (!names.has(name) || !isOpen) return [];
+    return [
+      {
+        name: `model ${name}`,
+        result: "warn",
+        message: `${url.host} is asked over plain HTTP: what is said, and the key, can be read on the way`,
+        remedy: "begin its api_base with https://, or reach it through a tunnel",
+      },
+    ];
+  });
+}
