@@ -3,6 +3,7 @@ import type { Prices } from "../../config/contract.ts";
 import type { Protocol, Question, Reply } from "./contract.ts";
 import { createCooldown } from "./cooldown.ts";
 import { startDeadline } from "./deadline.ts";
+import { cleanWords } from "./failure.ts";
 import { classOf } from "./fault-class.ts";
 import { concernsKey, isPassing, ModelFault } from "./fault.ts";
 import { createKeyring } from "./keys.ts";
@@ -123,12 +124,34 @@ function mostHopeful(failed: readonly Failed[]): Failed {
 
 type Asking = (question: Question, key: Key) => AsyncGenerator<string, Reply | Failed>;
 
+/** A server can refuse as many parameters of a question, one after the other. */
+const MAX_REFUSED = 3;
+
+/** Asks again where the server refused a parameter that the protocol leaves out from then on. */
+async function* askAdapting(
+  question: Question,
+  key: Key,
+  options: CandidateOptions,
+): AsyncGenerator<string, Reply | Failed> {
+  for (let times = 0; ; times += 1) {
+    const outcome = yield* askOnce(question, key, options);
+    const isRefused = "fault" in outcome && outcome.fault.kind === "parameter";
+    if (!isRefused || times === MAX_REFUSED) return outcome;
+    const why = cleanWords(outcome.fault.message, [...options.keys, ...options.secrets]);
+    options.log.warn("the server refused a parameter; it is asked without", {
+      model: options.label,
+      why,
+    });
+    await options.rate.take(question.signal);
+  }
+}
+
 /** Asks with one key; again, and from then on, without tools where the model takes none. */
 function createAsking(options: CandidateOptions): Asking {
   let takesTools = true;
   return async function* askWithKey(question, key) {
     const asked = takesTools ? question : withoutTools(question);
-    const outcome = yield* askOnce(asked, key, options);
+    const outcome = yield* askAdapting(asked, key, options);
     const isToolless = "fault" in outcome && outcome.fault.kind === "toolless";
     if (!isToolless || asked.tools.length === 0) return outcome;
     options.log.warn("the model takes no tools; it is asked without them", {
@@ -136,7 +159,7 @@ function createAsking(options: CandidateOptions): Asking {
     });
     takesTools = false;
     await options.rate.take(question.signal);
-    return yield* askOnce(withoutTools(question), key, options);
+    return yield* askAdapting(withoutTools(question), key, options);
   };
 }
 

@@ -10,6 +10,7 @@ const SENTENCES: Readonly<Record<FaultKind, string>> = {
   silent: "the model did not answer in time",
   refused: "the model's provider refused the question",
   toolless: "the model's provider refused the question",
+  parameter: "the model's provider refused the question",
   overflow: "the conversation is longer than the model can read",
   broken_off: "the model's answer broke off",
   garbled: "the model's provider sent something that is no answer",
@@ -22,6 +23,7 @@ const REMEDIES: Readonly<Record<FaultKind, string>> = {
   silent: "raise request_timeout, or take a faster model",
   refused: "check model, extra_body and custom_headers",
   toolless: "take a model that can call tools",
+  parameter: "check model, extra_body and custom_headers",
   overflow: "begin a new conversation with /clear, or take a model that reads more",
   broken_off: "ask again; if it stays so, look at the provider's status page",
   garbled:

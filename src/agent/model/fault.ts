@@ -8,6 +8,8 @@ export type FaultKind =
   | "refused"
   /** The provider answered that this model takes no tools. */
   | "toolless"
+  /** The provider refused a parameter that it is asked without from now on. */
+  | "parameter"
   /** The conversation is longer than the model can read; the same question can never succeed. */
   | "overflow"
   /** The answer ended before it was whole. */
@@ -24,6 +26,8 @@ export interface FaultFacts {
   readonly status?: number;
   /** Seconds the provider asked to wait. */
   readonly retryAfter?: number;
+  /** The name of the request's parameter that an error is about, where its body says so. */
+  readonly parameter?: string;
   readonly cause?: unknown;
 }
 
@@ -33,12 +37,14 @@ export class ModelFault extends Error {
   readonly kind: FaultKind;
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
+  readonly parameter: string | undefined;
 
   constructor(kind: FaultKind, message: string, facts: FaultFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.kind = kind;
     this.status = facts.status;
     this.retryAfter = facts.retryAfter;
+    this.parameter = facts.parameter;
   }
 }
 

@@ -22,7 +22,13 @@ export interface Spending {
 /** Tokens of an answer that are counted in one go while it comes. */
 const STEP = 1024;
 /** Faults before an answer, of which providers make no bill. */
-const FREE: ReadonlySet<FaultKind> = new Set(["unreachable", "refused", "toolless", "overflow"]);
+const FREE: ReadonlySet<FaultKind> = new Set([
+  "unreachable",
+  "refused",
+  "toolless",
+  "parameter",
+  "overflow",
+]);
 const MILLION = 1_000_000;
 
 /** Throws a `Failure` of code `budget` where nothing may be asked any more. */

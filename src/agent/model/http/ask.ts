@@ -22,15 +22,20 @@ export interface Exchange {
   /** The body of one request; what `extra_body` holds is in it and wins. */
   readonly body: (question: Question) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
+  /** Whether later bodies are without what of this one was refused, so that the question is asked again. */
+  readonly adapts?: (refusal: ModelFault, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
 /** One POST a question, answered by a stream of server-sent events or by one JSON document. */
 export function createHttpProtocol(exchange: Exchange, entry: ModelEntry, fetch: Fetch): Protocol {
   return async function* ask(attempt) {
-    const response = await post(attempt, { exchange, entry, fetch });
+    const body = exchange.body(toldPlainly(attempt.question, entry));
+    const response = await post(attempt, { exchange, entry, fetch, body });
     if (!response.ok) {
       attempt.moved(REFUSAL_MS);
-      throw await refusalOf(response);
+      const refusal = await refusalOf(response);
+      if (exchange.adapts?.(refusal, body) !== true) throw refusal;
+      throw new ModelFault("parameter", refusal.message, { cause: refusal });
     }
     const answer = exchange.answer();
     const whole = response.body === null ? false : yield* textOf(response.body, answer, attempt);
@@ -45,16 +50,16 @@ interface Post {
   readonly exchange: Exchange;
   readonly entry: ModelEntry;
   readonly fetch: Fetch;
+  readonly body: Readonly<Record<string, unknown>>;
 }
 
-async function post(attempt: Attempt, { exchange, entry, fetch }: Post): Promise<Response> {
-  const body = presentableJson(exchange.body(toldPlainly(attempt.question, entry)));
+async function post(attempt: Attempt, { exchange, entry, fetch, body }: Post): Promise<Response> {
   const headers = requestHeaders(entry, exchange.headers(attempt.key));
   try {
     return await fetch(exchange.url, {
       method: "POST",
       headers,
-      body,
+      body: presentableJson(body),
       signal: attempt.signal,
       // A redirected POST would lose its body, or carry the key to another host.
       redirect: "manual",

@@ -29,6 +29,7 @@ export async function refusalOf(response: Response): Promise<ModelFault> {
   return faultOf(status, message, {
     words: body === undefined ? message : `${message} ${codesIn(body)}`,
     retryAfter: retryAfterOf(response.headers) ?? retryDelayIn(body),
+    parameter: textAt(at(body, "error"), "param"),
   });
 }
 
@@ -51,11 +52,17 @@ interface Told {
   /** The message with the codes beside it. */
   readonly words: string;
   readonly retryAfter: number | undefined;
+  readonly parameter?: string;
 }
 
-function faultOf(told: number, message: string, { words, retryAfter }: Told): ModelFault {
+function faultOf(told: number, message: string, about: Told): ModelFault {
+  const { words, retryAfter, parameter = "" } = about;
   const status = told === 400 ? meantBy(words) : told;
-  const facts: FaultFacts = { status, ...(retryAfter === undefined ? {} : { retryAfter }) };
+  const facts: FaultFacts = {
+    status,
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(parameter === "" ? {} : { parameter }),
+  };
   return new ModelFault(kindOf(status, words), message, facts);
 }
 

@@ -1,30 +1,34 @@
 import type { Fetch, Protocol } from "../contract.ts";
 import { createHttpProtocol } from "../http/ask.ts";
+import type { Exchange } from "../http/ask.ts";
 import type { RequestSettings } from "../http/settings.ts";
 import { createChatAnswer } from "./answer.ts";
 import { azureUrl } from "./azure.ts";
 import { chatBody, chatUrl } from "./request.ts";
+import { createStreaming } from "./streaming.ts";
 
 /** OpenAI's chat completions, streamed, as its many likes speak them. */
 export function createChatProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  const exchange = {
-    url: chatUrl(settings.endpoint.base),
-    headers: bearer,
-    body: chatBody.bind(undefined, settings),
-    answer: createChatAnswer,
-  };
-  return createHttpProtocol(exchange, settings.entry, fetch);
+  const ways = { url: chatUrl(settings.endpoint.base), headers: bearer };
+  return createHttpProtocol(exchangeOf(settings, ways), settings.entry, fetch);
 }
 
 /** Chat completions as Azure serves them: another URL, and the key in a header of its own. */
 export function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  const exchange = {
-    url: azureUrl(settings.endpoint),
-    headers: apiKey,
-    body: chatBody.bind(undefined, settings),
+  const ways = { url: azureUrl(settings.endpoint), headers: apiKey };
+  return createHttpProtocol(exchangeOf(settings, ways), settings.entry, fetch);
+}
+
+function exchangeOf(settings: RequestSettings, ways: Pick<Exchange, "url" | "headers">): Exchange {
+  const { endpoint, entry } = settings;
+  const withUsage = endpoint.facts.noStreamOptions !== true;
+  const streaming = createStreaming({ withUsage, insisted: entry.extra_body });
+  return {
+    ...ways,
+    body: (question) => chatBody(settings, question, streaming.fields()),
     answer: createChatAnswer,
+    adapts: streaming.adapts,
   };
-  return createHttpProtocol(exchange, settings.entry, fetch);
 }
 
 function bearer(key: string | undefined): Record<string, string> {

@@ -18,7 +18,11 @@ export function chatUrl(base: string): string {
 const CALL_IDS = /^\S{1,40}$/;
 
 /** The body of one request; what `extra_body` holds wins. */
-export function chatBody(settings: RequestSettings, question: Question): Record<string, unknown> {
+export function chatBody(
+  settings: RequestSettings,
+  question: Question,
+  streaming: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const { endpoint, entry, defaults } = settings;
   const { model, facts } = endpoint;
   const replays = facts.replaysReasoning === true;
@@ -34,8 +38,7 @@ export function chatBody(settings: RequestSettings, question: Question): Record<
         chatMessage(message, replays),
       ),
     ],
-    stream: true,
-    ...(facts.noStreamOptions === true ? {} : { stream_options: { include_usage: true } }),
+    ...streaming,
     ...toolFields(question),
     ...(maxTokens > 0 ? { [field]: maxTokens } : {}),
     ...(thinking.withoutTemperature ? {} : temperatureField(model, defaults.temperature)),
