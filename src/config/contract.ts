@@ -34,7 +34,7 @@ export interface AgentDefaults {
   readonly max_tool_iterations: number;
   /** Turns side by side; 0 is 16. */
   readonly max_parallel_turns: number;
-  /** Seconds a turn may take, from its start to its last word. */
+  /** Seconds a whole turn may take, from its start to its last word; each call in it has a limit of its own. */
   readonly turn_timeout_secs: number;
   /** Tries after the first for 408, 429, 5xx and network faults. */
   readonly max_llm_retries: number;

@@ -78,7 +78,7 @@ export const AGENT_DEFAULTS = {
   temperature: v.exactOptional(decimal(0, 2)),
   max_tool_iterations: or(countOr(20), 50),
   max_parallel_turns: or(integer(0, 10_000), 0),
-  turn_timeout_secs: or(integer(1, 86_400), 300),
+  turn_timeout_secs: or(integer(1, 86_400), 1800),
   max_llm_retries: or(integer(0, 100), 2),
   llm_retry_backoff_secs: or(decimal(0, 3600), 2),
   context_window: or(integer(0, MANY), 0),

@@ -169,3 +169,51 @@ async function openAnnouncer() {
     },
   };
 }
+
+/** A body of these pieces, one each 200 ms, that does not end. */
+function dripping(piece: string): Response {
+  const bytes = new TextEncoder().encode(piece);
+  let timer: ReturnType<typeof setInterval>;
+  return new Response(
+    new ReadableStream<Uint8Array>({
+      start(body) {
+        timer = setInterval(() => body.enqueue(bytes), 200);
+      },
+      cancel: () => clearInterval(timer),
+    }),
+  );
+}
+
+describe("a model that gives signs of life", () => {
+  for (const [what, piece] of [
+    ["comments", ": wait\n\n"],
+    ["blanks", " "],
+  ] as const) {
+    it(`and nothing of an answer is given up, be its signs ${what}`, async () => {
+      const model = modelWith(async () => dripping(piece), { request_timeout: 1 });
+      const startedAt = performance.now();
+      const failure = await modelFailureOf(collect(model(questionOf())));
+      assert.match(failure.why ?? "", /no piece of an answer came for 3 s/);
+      const took = performance.now() - startedAt;
+      assert.ok(took > 2_900 && took < 6_000, `it took ${took} ms`);
+    });
+  }
+
+  it("and pieces of an answer may take as long as it likes", async () => {
+    const text = Array.from({ length: 8 }, (_, index) => textEvent(`w${index} `));
+    const last = event({ choices: [{ delta: {}, finish_reason: "stop" }] });
+    const events = [...text, last, "data: [DONE]\n\n"];
+    const body = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        for (const one of events) {
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          controller.enqueue(new TextEncoder().encode(one));
+        }
+        controller.close();
+      },
+    });
+    const model = modelWith(async () => new Response(body), { request_timeout: 1 });
+    const { text: said } = await collect(model(questionOf()));
+    assert.equal(said, "w0 w1 w2 w3 w4 w5 w6 w7 ");
+  });
+});

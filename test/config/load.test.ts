@@ -43,7 +43,7 @@ describe("a configuration that is not there", () => {
             max_tokens: 32_768,
             max_tool_iterations: 50,
             max_parallel_turns: 0,
-            turn_timeout_secs: 300,
+            turn_timeout_secs: 1800,
             max_llm_retries: 2,
             llm_retry_backoff_secs: 2,
             context_window: 0,

@@ -71,6 +71,8 @@ export interface CandidateOptions {
 }
 
 const DEFAULT_TIMEOUT = 120;
+/** Times that limit: so long a server may send signs of life (blanks, comments) and no piece of an answer. */
+const SIGNS_OF_LIFE = 3;
 
 export function createCandidate(options: CandidateOptions): Candidate {
   const { name, label, fallbacks, rate, now } = options;
@@ -177,11 +179,17 @@ async function* askOnce(
   question.signal.throwIfAborted();
   const spending = beginSpending(question, options.prices);
   const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
-  const deadline = startDeadline(question.signal, seconds * 1000);
+  const milliseconds = seconds * 1000;
+  const pieceless = SIGNS_OF_LIFE * milliseconds;
+  const progress = startDeadline(question.signal, pieceless, "no piece of an answer");
+  const deadline = startDeadline(progress.signal, milliseconds);
   let spoken = false;
   try {
     const { signal, renew: moved } = deadline;
-    const { heardPiece } = spending;
+    const heardPiece = (): void => {
+      spending.heardPiece();
+      progress.renew();
+    };
     const pieces = options.protocol({ question, key, signal, moved, heardPiece });
     for (;;) {
       const step = await pieces.next();
@@ -202,5 +210,6 @@ async function* askOnce(
     spending.end();
     // Also where the reader leaves in the middle: this ends the request.
     deadline.close();
+    progress.close();
   }
 }

@@ -11,8 +11,12 @@ export interface Deadline {
 
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** Starts to count at once; must be closed. */
-export function startDeadline(parent: AbortSignal, milliseconds: number): Deadline {
+/** Starts to count at once; must be closed. `what` did not come where nothing moved. */
+export function startDeadline(
+  parent: AbortSignal,
+  milliseconds: number,
+  what = "nothing",
+): Deadline {
   const controller = new AbortController();
   let limit = milliseconds;
   let movedAt = performance.now();
@@ -22,7 +26,7 @@ export function startDeadline(parent: AbortSignal, milliseconds: number): Deadli
   const sleep = (): void => {
     const left = movedAt + limit - performance.now();
     if (left > 0) timer = setTimeout(sleep, Math.min(Math.ceil(left), LONGEST_TIMER));
-    else controller.abort(new ModelFault("silent", `nothing came for ${limit / 1000} s`));
+    else controller.abort(new ModelFault("silent", `${what} came for ${limit / 1000} s`));
   };
   const onAbort = (): void => controller.abort(parent.reason);
 

@@ -36,7 +36,7 @@ export function openCandidate(
     twin === undefined
       ? endpoint.label
       : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
-  const patience = defaults.turn_timeout_secs * 1000;
+  const patience = Math.min(defaults.turn_timeout_secs * 1000, MAX_PATIENCE_MS);
   return createCandidate({
     name: { name: entry.model_name, provider, model },
     label,
@@ -55,6 +55,9 @@ export function openCandidate(
     log,
   });
 }
+
+/** Milliseconds that a question waits for its place under `rpm`: whoever asks hears sooner that it is too long. */
+const MAX_PATIENCE_MS = 300_000;
 
 /** Said at start and without the value: some runtimes print a whole header that they refuse. */
 function checkHeaders(entry: ModelEntry, label: string): void {
