@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { AgentDefaults, Config, ModelEntry } from "./contract.ts";
 import { inputOf } from "./fields.ts";
 import type { Findings } from "./findings.ts";
+import { hookSettings } from "./hooks.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { mqttChannels } from "./mqtt-channels.ts";
 import { expandHome } from "./paths.ts";
@@ -11,6 +12,7 @@ import { ROOT } from "./schema.ts";
 import { toolProfiles } from "./tool-profiles.ts";
 import { toolSettings } from "./tools-schema.ts";
 import type { Branch } from "./tree.ts";
+import { turnProfile } from "./turn-profile.ts";
 import { unknownKeys } from "./unknown.ts";
 import { unsupportedKeys } from "./unsupported.ts";
 
@@ -33,13 +35,20 @@ export function assembled(
   const written = success ? output.agents.defaults.workspace : "";
   const folder = workspacePath(written, findings, place);
   const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
+  const turn_profile = turnProfile(tree, findings);
+  const hooks = hookSettings(tree, findings, place);
   if (!success) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
   const model_name = entryNamed(named, model_list);
   // Whoever names an entry means it, also where it is switched off.
   if (model_name === "") warnOfNoModel(model_list, findings);
-  const defaults: AgentDefaults = { ...rest, workspace: folder, model_name };
+  const defaults: AgentDefaults = {
+    ...rest,
+    workspace: folder,
+    model_name,
+    ...(turn_profile && { turn_profile }),
+  };
   const { dimensions, dm_scope } = output.session;
   return {
     agents: { defaults },
@@ -48,6 +57,7 @@ export function assembled(
     channels,
     tools: toolSettings(output.tools, profiles),
     session: { dimensions: dimensions ?? dm_scope },
+    ...(hooks && { hooks }),
   };
 }
 

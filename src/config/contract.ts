@@ -9,6 +9,8 @@ export interface Config {
   readonly channels: readonly MqttChannel[];
   readonly tools: ToolSettings;
   readonly session: SessionSettings;
+  /** Absent where no hook is asked. */
+  readonly hooks?: HookSettings;
   readonly gateway: {
     readonly host: string;
     /** 0 takes a free port. */
@@ -53,6 +55,42 @@ export interface AgentDefaults {
   readonly restrict_to_workspace: boolean;
   /** Whether they may read outside of it all the same. */
   readonly allow_read_outside_workspace: boolean;
+  /** Absent where turns are not restricted. */
+  readonly turn_profile?: TurnProfile;
+}
+
+/** What every turn is restricted to, whoever asks; names are in lower case. */
+export interface TurnProfile {
+  /** `off`: the model is shown nothing of the conversation, and nothing of the turn is kept in it. */
+  readonly history: "default" | "off";
+  /** `off`: the model is told neither who it is nor what the workspace's files and its memory say. */
+  readonly system_prompt: "default" | "off";
+  /** Skills there are; absent is every one. */
+  readonly skills?: ReadonlySet<string>;
+  /** Tools there are, of those that who asks may use; absent is every one. */
+  readonly tools?: ReadonlySet<string>;
+}
+
+/** `hooks`: programs of the owner that are asked about calls of tools. */
+export interface HookSettings {
+  /** Milliseconds a hook may take for `before_tool` and `after_tool`, and for `approve_tool`. */
+  readonly interceptor_timeout_ms: number;
+  readonly approval_timeout_ms: number;
+  /** In the order in which they are asked. */
+  readonly processes: readonly ProcessHookSettings[];
+}
+
+export type HookStage = "before_tool" | "after_tool" | "approve_tool";
+
+export interface ProcessHookSettings {
+  readonly name: string;
+  readonly priority: number;
+  /** The program and its words; no shell. */
+  readonly command: readonly string[];
+  readonly stages: ReadonlySet<HookStage>;
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute path; the program's own folder where it is left out. */
+  readonly dir?: string;
 }
 
 /** Light questions go to a smaller model. */

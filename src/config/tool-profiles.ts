@@ -7,21 +7,12 @@ import type { Findings } from "./findings.ts";
 import { expandHome } from "./paths.ts";
 import { quotable } from "./problem.ts";
 import { PROFILE } from "./tool-profile-schema.ts";
-import { SWITCHED } from "./tools-schema.ts";
+import { TOOL_NAMES } from "./tools-schema.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { unknownProfileKeys } from "./unknown.ts";
 
 const SCHEMA = section(PROFILE);
-
-/** What a profile can name, as models know them; `skills` is what the settings call `use_skill`. */
-const TOOL_NAMES: readonly string[] = [
-  ...SWITCHED.filter((name) => name !== "skills"),
-  "exec",
-  "read_file",
-  "use_skill",
-  "web_search",
-];
 
 /** Characters of a pattern: longer than any sensible id, so that comparing stays cheap. */
 const MAX_PATTERN = 256;

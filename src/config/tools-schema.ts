@@ -34,6 +34,15 @@ export const SWITCHED = [
   "write_file",
 ] as const;
 
+/** What lists of tools can name, as models know them; `skills` is what the settings call `use_skill`. */
+export const TOOL_NAMES: readonly string[] = [
+  ...SWITCHED.filter((name) => name !== "skills"),
+  "exec",
+  "read_file",
+  "use_skill",
+  "web_search",
+];
+
 const PROVIDERS: ReadonlyMap<string, WebSettings["provider"]> = new Map([
   ["", "auto"],
   ["auto", "auto"],

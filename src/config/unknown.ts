@@ -1,5 +1,6 @@
 import { nearestWord } from "../base/spelling.ts";
 import type { Findings } from "./findings.ts";
+import { HOOK_DEFAULTS, HOOKS, PROCESS_HOOK } from "./hooks.ts";
 import { GO_KEYS } from "./known.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
@@ -8,17 +9,38 @@ import { PROFILE, PROFILE_TOPICS } from "./tool-profile-schema.ts";
 import { EXEC, READ_FILE, TOOLS, WEB } from "./tools-schema.ts";
 import { pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
+import { TURN_PROFILE } from "./turn-profile.ts";
 
 /** The keys of an object, and of the objects in it. */
 interface Shape {
   readonly keys: readonly string[];
   readonly inside?: Readonly<Record<string, Shape>>;
-  /** The shape of a list's items. */
+  /** The shape of a list's items, and of an object's values whatever their keys. */
   readonly each?: Shape;
 }
 
+/** Go PicoClaw has both keys in each block of a turn profile. */
+const BLOCK = ["mode", "allow"];
+
+const HOOKS_SHAPE: Shape = {
+  keys: Object.keys(HOOKS),
+  inside: {
+    defaults: { keys: Object.keys(HOOK_DEFAULTS) },
+    processes: { keys: [], each: { keys: Object.keys(PROCESS_HOOK) } },
+  },
+};
+
 const ROOT_SHAPE: Shape = {
-  keys: ["agents", "gateway", "model_list", "channel_list", "session", "tools", ...GO_KEYS.root],
+  keys: [
+    "agents",
+    "gateway",
+    "model_list",
+    "channel_list",
+    "session",
+    "tools",
+    "hooks",
+    ...GO_KEYS.root,
+  ],
   inside: {
     agents: {
       keys: ["defaults", ...GO_KEYS.agents],
@@ -27,9 +49,21 @@ const ROOT_SHAPE: Shape = {
           keys: [
             ...Object.keys(AGENT_DEFAULTS),
             ...Object.keys(AGENT_PARTS),
+            "turn_profile",
             ...GO_KEYS.agentDefaults,
           ],
-          inside: { routing: { keys: Object.keys(ROUTING) } },
+          inside: {
+            routing: { keys: Object.keys(ROUTING) },
+            turn_profile: {
+              keys: Object.keys(TURN_PROFILE),
+              inside: {
+                history: { keys: BLOCK },
+                system_prompt: { keys: BLOCK },
+                skills: { keys: BLOCK },
+                tools: { keys: BLOCK },
+              },
+            },
+          },
         },
       },
     },
@@ -38,6 +72,7 @@ const ROOT_SHAPE: Shape = {
       inside: { limits: { keys: Object.keys(TOTAL_LIMITS) } },
     },
     session: { keys: [...Object.keys(SESSION), ...GO_KEYS.session] },
+    hooks: HOOKS_SHAPE,
     tools: {
       keys: [...Object.keys(TOOLS), "profiles", ...GO_KEYS.tools],
       inside: {
@@ -105,8 +140,9 @@ function lookAt(tree: Tree, path: Path, { shape, findings }: Look): void {
   }
   if (tree.kind !== "branch") return;
   for (const [key, child] of tree.entries) {
-    const inner = shape.inside?.[key];
-    if (!shape.keys.includes(key)) warnOf([...path, key], { shape, findings });
+    const inner = shape.inside?.[key] ?? shape.each;
+    if (shape.each === undefined && !shape.keys.includes(key))
+      warnOf([...path, key], { shape, findings });
     else if (inner !== undefined) lookAt(child, [...path, key], { shape: inner, findings });
   }
 }
