@@ -9,6 +9,7 @@ import type { Condenser } from "./condense.ts";
 import type { Answerer, Turn } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
+import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
 import { createRights } from "./rights.ts";
@@ -16,10 +17,11 @@ import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt/contract.ts";
+import { withHooks } from "./tools/run.ts";
 import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
 
 export interface AgentOptions {
-  readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
+  readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
   readonly log: Log;
   /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
   readonly veil?: Veil;
@@ -63,23 +65,39 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     pause,
   };
   const deviceTool = createDeviceTool(device, options.history);
-  const rightsOf = createRights({ tools: config.tools, workspace: device.workspace });
+  const { turn_profile: turnProfile } = config.agents.defaults;
+  const rightsOf = createRights({
+    tools: config.tools,
+    workspace: device.workspace,
+    turnProfile,
+  });
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
   const veil = options.veil ?? createVeil(secretsIn(config));
-  const parts = { ...options, fetch, models, deviceTool, rightsOf, veil };
+  const hooks = await configuredHooks(options, veil);
+  const parts = { ...options, fetch, models, deviceTool, rightsOf, veil, hooks };
   const agent = models && (await loadModelAgent({ ...parts, models }));
-  const body = agent?.answer ?? (await loadOffline(deviceTool, rightsOf));
-  const answer = withCommands(body, async () => {
+  const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), rightsOf));
+  const commanded = withCommands(body, async () => {
     const { openCommands } = await import("./commands/open.ts");
     return openCommands({ ...options, deviceTool, rightsOf, models, agent });
   });
+  const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
     answer: veiledAnswerer(answer, veil),
     condense: agent?.condense && veiledCondenser(agent.condense, veil),
     async close() {
       await agent?.close();
+      await hooks?.close();
     },
+  };
+}
+
+/** Turns that know nothing of the conversation, and of which nothing is kept in it. */
+function withoutHistory(body: Answerer): Answerer {
+  return async function* answer(turn) {
+    const turned = yield* body({ ...turn, history: [] });
+    return { ...turned, messages: [] };
   };
 }
 
@@ -106,6 +124,20 @@ async function configuredModels({ config, log, fetch = globalThis.fetch }: Agent
   if (config.model_list.length === 0 && config.agents.defaults.model_name === "") return undefined;
   const { openModels } = await import("./model/models.ts");
   return openModels({ config, fetch, log });
+}
+
+async function configuredHooks(
+  { config, log }: AgentOptions,
+  veil: Veil,
+): Promise<ToolHooks | undefined> {
+  const { hooks: settings, tools } = config;
+  if (settings === undefined) return undefined;
+  const [{ createToolHooks }, { createSecretFilter }] = await Promise.all([
+    import("./hooks/hooks.ts"),
+    import("./tools/filter.ts"),
+  ]);
+  const { workspace } = config.agents.defaults;
+  return createToolHooks({ settings, workspace, filter: createSecretFilter(veil, tools), log });
 }
 
 async function loadModelAgent(

@@ -6,6 +6,7 @@ import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
 import type { Answerer, Message, Turn } from "./contract.ts";
 import { opening, tidings } from "./framing/conversation.ts";
+import type { ToolHooks } from "./hooks/contract.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import { systemPrompt } from "./prompt.ts";
@@ -20,6 +21,7 @@ import { createToolbox } from "./toolbox.ts";
 import type { Toolbox } from "./toolbox.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Topics } from "./tools/mqtt/contract.ts";
+import { withHooks } from "./tools/run.ts";
 import { createTurns } from "./turn.ts";
 import type { Equipment } from "./turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
@@ -31,6 +33,8 @@ export interface ModelAgentOptions {
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
   readonly rightsOf: RightsOf;
+  /** Asked about each call of a tool. */
+  readonly hooks?: ToolHooks | undefined;
   readonly topics?: Topics;
   readonly configFile?: string;
   /** Further files that hold secrets: no tool reads them, either. */
@@ -58,7 +62,9 @@ export interface ModelAgent {
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, deviceTool, rightsOf, log } = options;
   const { defaults } = config.agents;
+  const { hooks } = options;
   const toolbox = createToolbox(options);
+  const standbyTool = withHooks(deviceTool, hooks);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
   const crew: Crew = { ...options, toolbox, subagents: undefined };
@@ -90,7 +96,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     };
   return {
     answer: (turn, skills = []) =>
-      createStandby({ agent: conversation(skills), deviceTool, rightsOf, log })(turn),
+      createStandby({ agent: conversation(skills), deviceTool: standbyTool, rightsOf, log })(turn),
     condense: isEverTooLong(defaults)
       ? createCondenser({ model: models.main, defaults, log, window: window.tokens })
       : undefined,
@@ -126,6 +132,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     workspace.read(),
     rights.memory === "own" ? workspace.own(ownerOf(turn)) : "",
   ]);
+  const isBare = crew.config.agents.defaults.turn_profile?.system_prompt === "off";
   const tools = toolbox.tools(texts, rights, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
@@ -140,6 +147,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     texts,
     activeSkills: place.skills,
     tools: tools.map(({ name }) => name),
+    isBare,
   });
   const model = place.depth === 0 ? models.forTurn(turn) : models.forTask();
   const { maxTurns: rounds } = texts.settings;
@@ -147,8 +155,9 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     model,
     tools,
     rights,
+    hooks: crew.hooks,
     system,
-    opening: opening({ notes: notesIn(texts, own), summary }),
+    opening: opening({ notes: isBare ? [] : notesIn(texts, own), summary }),
     tidings: tidings(place.finished),
     ...(rounds !== undefined && { rounds }),
   };
@@ -202,5 +211,6 @@ function createWindow(configured: number, current: () => string): Window {
 }
 
 function isEverTooLong(defaults: AgentDefaults): boolean {
+  if (defaults.turn_profile?.history === "off") return false;
   return defaults.summarize_message_threshold > 0 || defaults.summarize_token_percent > 0;
 }

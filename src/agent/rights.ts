@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { matchesPattern } from "../base/client-pattern.ts";
-import type { ToolProfile, ToolSettings } from "../config/contract.ts";
+import type { ToolProfile, ToolSettings, TurnProfile } from "../config/contract.ts";
 import { isInside } from "./inside.ts";
 
 /** Who asks. */
@@ -60,6 +60,8 @@ export interface RightsSettings {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
   /** Absolute path. */
   readonly workspace: string;
+  /** What every turn is restricted to, at this machine, too. */
+  readonly turnProfile?: TurnProfile | undefined;
 }
 
 /** Tells what somebody may do; one object for each profile, however many clients it is of. */
@@ -68,27 +70,41 @@ export type RightsOf = (asker: Asker) => Rights;
 /**
  * The rights that a configuration gives: everything to who is at this machine; to all others what the
  * first profile says whose pattern means the client. Without one: everything where `tools.exec.allow_remote`
- * is said to be true, else next to nothing. What is switched off is nobody's, be it asked for in a command.
+ * is said to be true, else next to nothing. What is switched off, or is not of the turn profile, is nobody's,
+ * be it asked for in a command.
  */
-export function createRights({ tools, workspace }: RightsSettings): RightsOf {
+export function createRights({ tools, workspace, turnProfile }: RightsSettings): RightsOf {
   const { profiles, exec, off } = tools;
   const canRun = exec.allow_remote !== false;
+  const without = (rights: Rights): Rights => restricted(rights, off, turnProfile);
   const known = profiles.map((profile) => ({
     pattern: profile.pattern,
-    rights: without(off, rightsOfProfile(profile, { workspace, canRun })),
+    rights: without(rightsOfProfile(profile, { workspace, canRun })),
   }));
-  const everything = without(off, EVERYTHING);
-  const otherwise = exec.allow_remote === true ? everything : without(off, DEFAULT);
+  const everything = without(EVERYTHING);
+  const otherwise = exec.allow_remote === true ? everything : without(DEFAULT);
   return ({ client, isRemote = false }) => {
     if (!isRemote) return everything;
     return known.find(({ pattern }) => matchesPattern(pattern, client))?.rights ?? otherwise;
   };
 }
 
-function without(off: ReadonlySet<string>, rights: Rights): Rights {
-  if (off.size === 0) return rights;
-  return { ...rights, allows: (tool) => !isSwitchedOff(tool, off) && rights.allows(tool) };
+function restricted(
+  rights: Rights,
+  off: ReadonlySet<string>,
+  profile: TurnProfile | undefined,
+): Rights {
+  if (off.size === 0 && profile === undefined) return rights;
+  const { tools, history = "default" } = profile ?? {};
+  const isLeft = (tool: string): boolean =>
+    !isSwitchedOff(tool, off) &&
+    (tools?.has(tool) ?? true) &&
+    (history === "default" || !TELLS_LATER.has(tool));
+  return { ...rights, allows: (tool) => isLeft(tool) && rights.allows(tool) };
 }
+
+/** What they find out is told in a later turn, which may know nothing of an earlier one without a history. */
+const TELLS_LATER: ReadonlySet<string> = new Set(["spawn", "spawn_status"]);
 
 /** Whether the settings switch a tool off; what models call `use_skill` is `tools.skills` there. */
 export function isSwitchedOff(tool: string, off: ReadonlySet<string>): boolean {

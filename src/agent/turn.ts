@@ -4,6 +4,7 @@ import type { Log } from "../base/log.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
 import { createFraming } from "./framing/conversation.ts";
 import type { Framing } from "./framing/conversation.ts";
+import type { ToolHooks } from "./hooks/contract.ts";
 import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { isOverflow } from "./model/failure.ts";
 import { overheard } from "./overheard.ts";
@@ -22,6 +23,8 @@ export interface Equipment {
   readonly tools: readonly Tool[];
   /** Looked at again when a tool is called. */
   readonly rights: Rights;
+  /** Asked about each call of a tool. */
+  readonly hooks?: ToolHooks | undefined;
   readonly system: string;
   /** Stands before the history, and before the question; both take turns and end with the assistant. */
   readonly opening?: readonly Utterance[];
@@ -159,7 +162,8 @@ async function resultsOf(
 ): Promise<Utterance[]> {
   const { turn, tools } = talk;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
-  const facts = { tools, ...callFactsOf(turn, talk.rights), ...limit };
+  const { rights, hooks } = talk;
+  const facts = { tools, hooks, ...callFactsOf(turn, rights), ...limit };
   const result = async (call: ToolCall): Promise<Utterance> => {
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;

@@ -24,6 +24,8 @@ export interface Tool extends ToolOutline {
   readonly milliseconds?: number;
   /** Characters of a result; 10,000. What is longer is cut, and the model is told. */
   readonly characters?: number;
+  /** The arguments as `run` will read them, slips whose meaning is clear mended; as they are where it is left out. */
+  meant?(input: unknown): unknown;
   /** Takes the parsed arguments, whatever they are. May throw; may ignore the signal: its caller copes. */
   run(input: unknown, call: CallFacts): Promise<string>;
 }

@@ -25,6 +25,7 @@ export function defineTool<Schema extends v.GenericSchema>(
   return {
     ...rest,
     parameters: jsonSchemaOf(input),
+    meant: (value) => meantArguments(input, value),
     async run(value, call) {
       const parsed = v.safeParse(input, meantArguments(input, value));
       if (parsed.success) return await definition.run(parsed.output, call);

@@ -1,5 +1,6 @@
 import { nearestWord } from "../../base/spelling.ts";
 import type { ToolCall } from "../contract.ts";
+import type { ToolHooks } from "../hooks/contract.ts";
 import { fromJson } from "../read.ts";
 import { beginningOf } from "../shorten.ts";
 import { TimeOver, within } from "../within.ts";
@@ -9,6 +10,8 @@ export interface RunOptions extends CallFacts {
   readonly tools: readonly Tool[];
   /** Milliseconds one call of a tool that names none of its own may take; 30 s. */
   readonly milliseconds?: number;
+  /** Asked before and after each call; their time is not the tool's. */
+  readonly hooks?: ToolHooks | undefined;
 }
 
 const CALL_MS = 30_000;
@@ -18,21 +21,66 @@ const MAX_RESULT = 10_000;
 /**
  * Runs one call of a model and always has an answer for it: unknown tools, malformed arguments,
  * failures and the deadline are answers too, so that the model can do better. Throws the signal's
- * reason alone.
+ * reason, and the `Failure` with which a hook ends the turn.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
-  const { tools, milliseconds: usual = CALL_MS, ...facts } = options;
-  const { signal, rights } = facts;
-  const tool = tools.find(({ name }) => name === call.name);
-  if (tool === undefined) return unknownTool(call.name, tools);
-  // It was not even offered then, whatever the model was talked into.
-  if (!rights.allows(tool.name)) return `error: this client may not use ${tool.name}`;
+  const tool = offered(call.name, options);
+  if (typeof tool === "string") return tool;
   const input = parsedArguments(call.arguments);
   if (typeof input === "string") return input;
+  return options.hooks === undefined
+    ? await ran(tool, input.value, options)
+    : await ranWithHooks(tool, input.value, { ...options, hooks: options.hooks });
+}
+
+/** The tool of that name, or in words why there is none. */
+function offered(name: string, { tools, rights }: RunOptions): Tool | string {
+  const tool = tools.find((each) => each.name === name);
+  if (tool === undefined) return unknownTool(name, tools);
+  // It was not even offered then, whatever the model was talked into.
+  return rights.allows(tool.name) ? tool : `error: this client may not use ${tool.name}`;
+}
+
+/** Hooks see the arguments as the tool will read them, and may change them and the tool. */
+async function ranWithHooks(
+  tool: Tool,
+  input: unknown,
+  options: RunOptions & { readonly hooks: ToolHooks },
+): Promise<string> {
+  const { hooks, client, channel, isRemote, signal } = options;
+  const words = tool.meant === undefined ? input : tool.meant(input);
+  if (typeof words !== "object" || words === null || Array.isArray(words)) {
+    return "error: wrong arguments: they are no object";
+  }
+  const asker = { client, ...(channel !== undefined && { channel }), isRemote };
+  const call = { ...asker, tool: tool.name, arguments: { ...words }, signal };
+  const verdict = await hooks.before(call);
+  if ("answer" in verdict) return bounded(verdict.answer, tool.characters);
+  // What a hook puts in its place must be allowed, too.
+  const chosen = offered(verdict.tool, options);
+  if (typeof chosen === "string") return chosen;
+  const startedAt = performance.now();
+  const text = await ran(chosen, verdict.arguments, options);
+  const shown = await hooks.after({ ...call, ...verdict }, text, performance.now() - startedAt);
+  return bounded(shown, chosen.characters);
+}
+
+/** The tool for who calls it without a model: its hooks are asked all the same. */
+export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
+  if (hooks === undefined) return tool;
+  return {
+    ...tool,
+    run: (input, facts) => ranWithHooks(tool, input, { ...facts, tools: [tool], hooks }),
+  };
+}
+
+async function ran(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
+  const { tools: _tools, hooks: _hooks, milliseconds: usual = CALL_MS, ...facts } = options;
+  const { signal } = facts;
   const { milliseconds = usual, characters = MAX_RESULT } = tool;
   try {
     const text = await within(milliseconds, signal, (limit) =>
-      tool.run(input.value, { ...facts, signal: limit }),
+      tool.run(input, { ...facts, signal: limit }),
     );
     return bounded(text, characters);
   } catch (thrown) {

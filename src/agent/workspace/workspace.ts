@@ -36,8 +36,22 @@ export function workspaceOf({
   readonly home?: string;
   readonly log: Log;
 }): Workspace {
-  const { workspace: folder } = config.agents.defaults;
-  return openWorkspace({ folder, home: home ?? dirname(folder), now: () => new Date(), log });
+  const { workspace: folder, turn_profile: profile } = config.agents.defaults;
+  const place = { folder, home: home ?? dirname(folder) };
+  const workspace = openWorkspace({ ...place, now: () => new Date(), log });
+  const names = profile?.system_prompt === "off" ? new Set<string>() : profile?.skills;
+  return names === undefined ? workspace : withSkills(workspace, names);
+}
+
+/** The workspace with no skills but those of these names, which are in lower case. */
+function withSkills(workspace: Workspace, names: ReadonlySet<string>): Workspace {
+  return {
+    ...workspace,
+    async read() {
+      const texts = await workspace.read();
+      return { ...texts, skills: texts.skills.filter(({ name }) => names.has(name.toLowerCase())) };
+    },
+  };
 }
 
 /** Bytes of one file and characters of all together that reach a prompt. */

@@ -33,7 +33,7 @@ export function chatBody(
   return {
     model,
     messages: [
-      { role: "system", content: question.system },
+      ...(question.system === "" ? [] : [{ role: "system", content: question.system }]),
       ...presentable(question.messages, { ids: facts.callIds ?? CALL_IDS }).map((message) =>
         chatMessage(message, replays),
       ),

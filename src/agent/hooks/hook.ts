@@ -1,0 +1,141 @@
+import type { Log } from "../../base/log.ts";
+import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
+import { TimeOver, within } from "../within.ts";
+import { HookFault } from "./fault.ts";
+import { startHookProcess } from "./process.ts";
+import type { HookProcess } from "./process.ts";
+
+export interface HookOptions {
+  readonly settings: ProcessHookSettings;
+  /** Beside what the settings say. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Milliseconds each stage may take, a start of the process included. */
+  readonly limits: Readonly<Record<HookStage, number>>;
+  readonly log: Log;
+}
+
+/** One hook of the configuration; its process starts with the first question and stays until it is closed. */
+export interface Hook {
+  readonly name: string;
+  readonly stages: ReadonlySet<HookStage>;
+  /** The result of its process. Throws a `HookFault` where there is none in time, and the signal's reason. */
+  ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+const HELLO_MS = 5000;
+/** Milliseconds before a process that was lost is started again; twice as many each time, until it answers. */
+const FIRST_REST_MS = 250;
+const LONGEST_REST_MS = 30_000;
+/** Questions in a row without an answer after which the process is ended. */
+const MAX_UNANSWERED = 3;
+
+export function createHook(options: HookOptions): Hook {
+  return new ProcessHook(options);
+}
+
+class ProcessHook implements Hook {
+  readonly name: string;
+  readonly stages: ReadonlySet<HookStage>;
+  readonly #options: HookOptions;
+  readonly #closing = new AbortController();
+  readonly #living = new Set<HookProcess>();
+  #current: Promise<HookProcess> | undefined;
+  /** Processes that were lost since the last answer. */
+  #losses = 0;
+  #restUntil = 0;
+  #unanswered = 0;
+
+  constructor(options: HookOptions) {
+    this.name = options.settings.name;
+    this.stages = options.settings.stages;
+    this.#options = options;
+  }
+
+  async ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown> {
+    let asked: HookProcess | undefined;
+    try {
+      const result = await inTime(this.#options.limits[stage], signal, async (limit) => {
+        asked = await this.#ready();
+        return await asked.request(`hook.${stage}`, params, limit);
+      });
+      [this.#losses, this.#unanswered] = [0, 0];
+      return result;
+    } catch (thrown) {
+      if (thrown instanceof HookFault && thrown.kind === "slow") this.#isSilent(asked);
+      throw thrown;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all([...this.#living].map((process) => process.stop()));
+  }
+
+  async #ready(): Promise<HookProcess> {
+    if (this.#closing.signal.aborted) throw new HookFault("died", "the program is ending");
+    const rest = this.#restUntil - performance.now();
+    if (this.#current === undefined && rest > 0) {
+      throw new HookFault("resting", `it is started again in ${Math.ceil(rest / 1000)} s`);
+    }
+    this.#current ??= this.#begin();
+    return await this.#current;
+  }
+
+  async #begin(): Promise<HookProcess> {
+    const { settings, env, log } = this.#options;
+    const process = startHookProcess({ ...settings, env: { ...env, ...settings.env } });
+    this.#living.add(process);
+    this.#unanswered = 0;
+    const gone = process.gone.then((why) => this.#lost(process, why));
+    const params = { name: this.name, version: 1, modes: modesOf(this.stages) };
+    try {
+      await inTime(HELLO_MS, this.#closing.signal, (signal) =>
+        process.request("hook.hello", params, signal),
+      );
+    } catch (thrown) {
+      await process.stop();
+      await gone;
+      throw thrown;
+    }
+    log.debug("a hook has started", { hook: this.name });
+    return process;
+  }
+
+  #lost(process: HookProcess, why: string): void {
+    this.#living.delete(process);
+    this.#current = undefined;
+    this.#losses += 1;
+    const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (this.#losses - 1));
+    this.#restUntil = performance.now() + rest;
+    if (this.#closing.signal.aborted) return;
+    const { log } = this.#options;
+    const facts = { hook: this.name, why, rest_ms: rest };
+    log.warn("a hook is not running; what it is asked about is denied", facts);
+  }
+
+  #isSilent(process: HookProcess | undefined): void {
+    if (process === undefined) return;
+    this.#unanswered += 1;
+    if (this.#unanswered >= MAX_UNANSWERED) void process.stop();
+  }
+}
+
+/** As Go PicoClaw names them. */
+function modesOf(stages: ReadonlySet<HookStage>): readonly string[] {
+  const isTool = stages.has("before_tool") || stages.has("after_tool");
+  return [...(isTool ? ["tool"] : []), ...(stages.has("approve_tool") ? ["approve"] : [])];
+}
+
+async function inTime<T>(
+  milliseconds: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  try {
+    return await within(milliseconds, signal, work);
+  } catch (thrown) {
+    if (thrown instanceof TimeOver) throw new HookFault("slow", `no answer ${thrown.message}`);
+    throw thrown;
+  }
+}

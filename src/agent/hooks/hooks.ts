@@ -1,0 +1,153 @@
+import { Failure } from "../../base/failure.ts";
+import { variable } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import { visible } from "../../base/visible.ts";
+import type { HookSettings, HookStage } from "../../config/contract.ts";
+import { ownerOf } from "../rights.ts";
+import type { Asker } from "../rights.ts";
+import { shortened } from "../shorten.ts";
+import { commandEnvironment } from "../tools/exec/environment.ts";
+import type { HookedCall, ToolHooks, Verdict } from "./contract.ts";
+import { decisionOf } from "./decision.ts";
+import type { Call, Decision } from "./decision.ts";
+import { HookFault } from "./fault.ts";
+import { createHook } from "./hook.ts";
+import type { Hook } from "./hook.ts";
+
+export interface ToolHooksOptions {
+  readonly settings: HookSettings;
+  /** Absolute path: programs of hooks are looked for in no folder of it. */
+  readonly workspace: string;
+  /** Takes secrets out of results that hooks give. */
+  readonly filter: (text: string) => string;
+  readonly log: Log;
+}
+
+/** Characters of a hook's reason that the model is told. */
+const MAX_REASON = 500;
+
+/** Where in a turn a stage is, as Go PicoClaw tells hooks. */
+const TRACE = {
+  before_tool: "turn.tool.before",
+  approve_tool: "turn.tool.approve",
+  after_tool: "turn.tool.after",
+};
+
+/** The hooks of a configuration; nothing is started before the first call of a tool. */
+export function createToolHooks(options: ToolHooksOptions): ToolHooks {
+  const { filter } = options;
+  const hooks = openHooks(options);
+  // Go PicoClaw asks a hook of one of the two stages for both.
+  const interceptors = hooks.filter(
+    ({ stages }) => stages.has("before_tool") || stages.has("after_tool"),
+  );
+  const approvers = hooks.filter(({ stages }) => stages.has("approve_tool"));
+  const ask = (question: Omit<Question, "log">) => asked({ ...question, log: options.log });
+  return {
+    async before({ tool, arguments: words, ...asker }) {
+      let call: Call = { tool, arguments: words };
+      for (const hook of interceptors) {
+        const decision = await ask({ hook, stage: "before_tool", asker, call });
+        if (decision.is === "respond") return { answer: filter(decision.text) };
+        if (decision.is === "deny") return denied("hook", decision.reason);
+        call = decision.call ?? call;
+      }
+      for (const hook of approvers) {
+        const decision = await ask({ hook, stage: "approve_tool", asker, call });
+        if (decision.is === "deny") return denied("approval hook", decision.reason);
+      }
+      return call;
+    },
+    async after({ tool, arguments: words, ...asker }, result, milliseconds) {
+      const call = { tool, arguments: words };
+      let text = result;
+      for (const hook of interceptors) {
+        const more = { result: resultOf(text), duration: Math.round(milliseconds * 1e6) };
+        const decision = await ask({ hook, stage: "after_tool", asker, call, more });
+        if (decision.is === "deny") return withheld(decision.reason);
+        if (decision.is === "continue" && decision.text !== undefined) text = filter(decision.text);
+      }
+      return text;
+    },
+    async close() {
+      await Promise.all(hooks.map((hook) => hook.close()));
+    },
+  };
+}
+
+function openHooks({ settings, workspace, log }: ToolHooksOptions): readonly Hook[] {
+  const limits = {
+    before_tool: settings.interceptor_timeout_ms,
+    after_tool: settings.interceptor_timeout_ms,
+    approve_tool: settings.approval_timeout_ms,
+  };
+  const env = commandEnvironment(variable, workspace);
+  return settings.processes.map((each) => createHook({ settings: each, env, limits, log }));
+}
+
+interface Question {
+  readonly hook: Hook;
+  readonly stage: HookStage;
+  readonly asker: Omit<HookedCall, keyof Call>;
+  readonly call: Call;
+  /** Further parameters. */
+  readonly more?: Readonly<Record<string, unknown>>;
+  readonly log: Log;
+}
+
+/** What the hook decides; one that fails denies. Throws where it ends the turn, and the signal's reason. */
+async function asked(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
+  const { hook, stage, call, log } = question;
+  const facts = { hook: hook.name, stage, tool: visible(shortened(call.tool, 100)) };
+  const decision = await decisionIn(question).catch((thrown: unknown): Decision => {
+    if (!(thrown instanceof HookFault)) throw thrown;
+    if (isExcused(hook, stage, thrown)) return { is: "continue" };
+    log.warn("a hook failed; the call of the tool is denied", { ...facts, why: thrown.message });
+    return { is: "deny", reason: `${JSON.stringify(hook.name)} failed` };
+  });
+  if (decision.is === "deny") log.info("a hook denies a call of a tool", facts);
+  if (decision.is !== "abort") return decision;
+  log.warn("a hook ends a turn", facts);
+  throw new Failure("forbidden", "a rule of the owner ended this answer", {
+    why: `the hook ${hook.name} said so when asked about a tool`,
+  });
+}
+
+async function decisionIn({ hook, stage, asker, call, more }: Question): Promise<Decision> {
+  const params = { ...placeOf(asker, stage), ...call, ...more };
+  const decision = decisionOf(stage, await hook.ask(stage, params, asker.signal));
+  if (!("reason" in decision)) return decision;
+  return { ...decision, reason: shortened(decision.reason, MAX_REASON) };
+}
+
+/** A stage that its settings do not name: whoever wrote the hook need not know of it. */
+function isExcused(hook: Hook, stage: HookStage, { kind }: HookFault): boolean {
+  return !hook.stages.has(stage) && (kind === "error" || kind === "slow");
+}
+
+/** Who asks, in Go PicoClaw's names; there a client of MQTT is the chat `mqtt:<client>`. */
+function placeOf(asker: Asker, stage: HookStage) {
+  const { client, channel = "mqtt", isRemote = false } = asker;
+  const place = isRemote
+    ? { channel, chat_id: `mqtt:${client}` }
+    : { channel: "cli", chat_id: "direct" };
+  const meta = { AgentID: "main", SessionKey: ownerOf(asker), TracePath: TRACE[stage] };
+  return {
+    meta: { ...meta, Source: "runTurn" },
+    context: { inbound: { ...place, chat_type: "direct", sender_id: client } },
+    ...place,
+  };
+}
+
+function resultOf(text: string) {
+  const is_error = text.startsWith("error: ");
+  return { for_llm: text, silent: false, is_error, async: false };
+}
+
+function denied(who: string, reason: string): Verdict {
+  return { answer: `error: tool execution denied by ${who}${reason === "" ? "" : `: ${reason}`}` };
+}
+
+function withheld(reason: string): string {
+  return `error: the tool has run, but its result is withheld: hook ${reason}`;
+}

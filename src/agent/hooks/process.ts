@@ -1,0 +1,183 @@
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { platform } from "node:os";
+import { visible } from "../../base/visible.ts";
+import { at, fromJson, textAt } from "../read.ts";
+import { shortened } from "../shorten.ts";
+import { drain } from "../tools/exec/drain.ts";
+import { endTree, MARK } from "../tools/exec/tree.ts";
+import { HookFault } from "./fault.ts";
+import { readLines } from "./lines.ts";
+
+export interface HookCommand {
+  /** The program and its words; no shell. */
+  readonly command: readonly string[];
+  /** The program's own folder where it is left out. */
+  readonly dir?: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** One process that answers requests in JSON, one a line (JSON-RPC 2.0), as Go PicoClaw's process hooks do. */
+export interface HookProcess {
+  /** The result of a request. Throws a `HookFault` where there is none, and never ends where the process is silent. */
+  request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
+  /** Resolves when the process is gone, or never began; with why, in a line for the log. */
+  readonly gone: Promise<string>;
+  /** Closes its input, waits, and ends it with all that it started. */
+  stop(): Promise<void>;
+}
+
+/** Requests that wait for an answer. */
+const MAX_PENDING = 64;
+/** Bytes of requests that the process has not read. */
+const MAX_UNREAD = 8 * 2 ** 20;
+/** Bytes of lines that answer nothing, since the last answer. */
+const MAX_NOISE = 4 * 2 ** 20;
+/** Milliseconds from the end of its input to its own. */
+const PATIENCE_MS = 1000;
+/** Milliseconds in which its output must have arrived once it has ended. */
+const LAST_WORDS_MS = 200;
+/** Characters of its last words that the log may hold. */
+const MAX_WORDS = 200;
+
+/** Starts a hook's process. Never throws: what cannot be started is gone at once. */
+export function startHookProcess(start: HookCommand): HookProcess {
+  return new ChildHook(start);
+}
+
+class ChildHook implements HookProcess {
+  readonly gone: Promise<string>;
+  readonly #child: ChildProcess;
+  readonly #mark = randomUUID();
+  readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
+  #lastId = 0;
+  /** Bytes that answered nothing since the last answer. */
+  #noise = 0;
+  #lastWords = "";
+  #over: HookFault | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(start: HookCommand) {
+    this.#child = spawned(start, this.#mark);
+    const { stdin, stdout, stderr } = this.#child;
+    this.gone = this.#ended();
+    stdin?.on("error", () => {
+      // It reads no more; its end is heard, or the time of its answers passes.
+    });
+    if (stdout !== null) {
+      const onTooLong = () => this.#giveUp("it wrote a line that does not end");
+      readLines(stdout, (line) => this.#take(line), onTooLong);
+    }
+    if (stderr !== null) drain(stderr, (bytes) => this.#keepWords(bytes));
+  }
+
+  async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
+    if (this.#over !== undefined) throw this.#over;
+    const { stdin } = this.#child;
+    if (this.#pending.size >= MAX_PENDING || (stdin?.writableLength ?? 0) > MAX_UNREAD) {
+      throw new HookFault("busy", "it has too many questions to answer already");
+    }
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const waiting = Promise.withResolvers<unknown>();
+    this.#pending.set(id, waiting);
+    signal.addEventListener("abort", () => this.#pending.delete(id), { once: true });
+    stdin?.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
+    return await waiting.promise;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopped();
+    return this.#stopping;
+  }
+
+  async #stopped(): Promise<void> {
+    const { pid, stdin, stdout, stderr } = this.#child;
+    stdin?.end();
+    await Promise.race([this.gone, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+    if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isCaged: false });
+    for (const stream of [stdin, stdout, stderr]) stream?.destroy();
+  }
+
+  #ended(): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const child = this.#child;
+    child.once("error", (error) => {
+      this.#failAll(new HookFault("unstartable", error.message));
+      resolve(visible(error.message));
+    });
+    child.once("exit", (code, signal) => {
+      const how = `it ended with ${signal ?? code}`;
+      const conclude = (): void => {
+        this.#failAll(new HookFault("died", how));
+        const words = visible(this.#lastWords.trim());
+        resolve(words === "" ? how : `${how}; its last words: ${words}`);
+      };
+      // Its last answer may not have arrived yet.
+      child.once("close", conclude);
+      setTimeout(conclude, LAST_WORDS_MS);
+    });
+    return promise;
+  }
+
+  #failAll(fault: HookFault): void {
+    this.#over ??= fault;
+    for (const waiting of this.#pending.values()) waiting.reject(this.#over);
+    this.#pending.clear();
+  }
+
+  #giveUp(why: string): void {
+    this.#failAll(new HookFault("nonsense", why));
+    void this.stop();
+  }
+
+  #take(line: string): void {
+    const message = parsed(line);
+    const id = at(message, "id");
+    const waiting = typeof id === "number" ? this.#pending.get(id) : undefined;
+    if (typeof id === "number" && waiting !== undefined) {
+      this.#noise = 0;
+      this.#pending.delete(id);
+      settle(waiting, message);
+      return;
+    }
+    this.#noise += line.length + 1;
+    if (this.#noise > MAX_NOISE) this.#giveUp("it wrote megabytes that answer nothing");
+  }
+
+  #keepWords(bytes: Uint8Array): void {
+    const last = Buffer.from(bytes.subarray(-MAX_WORDS)).toString();
+    this.#lastWords = `${this.#lastWords}${last}`.slice(-MAX_WORDS);
+  }
+}
+
+function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess {
+  const [file = "", ...words] = command;
+  return spawn(file, words, {
+    env: { ...env, [MARK]: mark },
+    // In a group of its own: a Ctrl+C is for this program, which asks until its last turn has ended.
+    detached: platform() !== "win32",
+    stdio: ["pipe", "pipe", "pipe"],
+    windowsHide: true,
+    ...(dir !== undefined && { cwd: dir }),
+  });
+}
+
+function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
+  const error = at(message, "error");
+  if (error !== undefined && error !== null) {
+    const said = visible(shortened(textAt(error, "message"), MAX_WORDS));
+    waiting.reject(new HookFault("error", `it answered with an error: ${said}`));
+    return;
+  }
+  waiting.resolve(at(message, "result"));
+}
+
+function parsed(line: string): unknown {
+  try {
+    return fromJson(line);
+  } catch {
+    return undefined;
+  }
+}
