@@ -7,14 +7,15 @@ export function isSecretName(name: string): boolean {
 }
 
 /**
- * Every secret of a configuration, for a veil: keys of models and searches, headers and parts of
- * addresses that hold credentials, passwords of brokers, proxies and other addresses.
+ * Every secret of a configuration, for a veil: keys of models and searches, headers, variables of hooks
+ * and parts of addresses that hold credentials, passwords of brokers, proxies and other addresses.
  */
 export function secretsIn({
   model_list,
   channels,
   tools,
-}: Pick<Config, "model_list" | "channels" | "tools">): readonly string[] {
+  hooks,
+}: Pick<Config, "model_list" | "channels" | "tools" | "hooks">): readonly string[] {
   const { brave, tavily, searxng, proxy } = tools.web;
   const keys = [...model_list, brave, tavily].flatMap(({ api_keys }) => api_keys);
   const passwords = channels.flatMap(({ settings: { password } }) => password ?? []);
@@ -29,6 +30,7 @@ export function secretsIn({
     ...[...keys, ...passwords].map((secret) => secret.reveal()),
     ...model_list.flatMap(({ custom_headers }) => headerSecrets(custom_headers)),
     ...model_list.flatMap(({ extra_body }) => bodySecrets(extra_body)),
+    ...(hooks?.processes ?? []).flatMap(({ env }) => bodySecrets(env)),
     ...urls.flatMap(urlSecrets),
   ];
 }
@@ -37,7 +39,7 @@ export function secretsIn({
 const CREDENTIAL =
   /^(?:.*[_-])?(?:api_?key|access_?key|secret_?key|token|secret|password|authorization)$/i;
 
-/** Texts of what goes along with each question that are secrets by what they are called. */
+/** Texts of what goes along with each question, or to a hook, that are secrets by what they are called. */
 function bodySecrets(body: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(body).flatMap(([name, value]): string[] => {
     if (typeof value === "string") return CREDENTIAL.test(name) ? [value] : [];

@@ -273,6 +273,21 @@ describe("a hook that fails denies", () => {
     assert.match(String(log.lines.find(({ level }) => level === "warn")?.fields["why"]), /ENOENT/);
   });
 
+  test("it cannot even be begun, which some runtimes say at once: each time anew", async () => {
+    const stages = new Set<HookStage>(["before_tool"]);
+    const env = { LONG: "x".repeat(3_000_000) };
+    const settings = { name: "gone", priority: 0, command: ["/bin/cat"], stages, env };
+    const { hooks, log } = opened([settings]);
+    const rests = () => log.lines.flatMap(({ fields }) => fields["rest_ms"] ?? []);
+    await until("it was tried twice", async () => {
+      const { text, runs } = await run(hooks);
+      assert.equal(text, 'error: tool execution denied by hook: "gone" failed');
+      assert.deepEqual(runs, []);
+      return rests().length === 2;
+    });
+    assert.deepEqual(rests(), [250, 500]);
+  });
+
   test("of two, the one that allows does not help", async () => {
     const folder = await temporaryFolder();
     ended.push(async () => await folder[Symbol.asyncDispose]());

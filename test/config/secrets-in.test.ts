@@ -20,6 +20,15 @@ describe("secrets to be veiled", () => {
       assert.ok(!found.includes(other), other);
   });
 
+  it("are the variables of hooks, by what they are called", () => {
+    const env = { GATE_TOKEN: "gate-one", GATE_LOG: "/tmp/gate.log" };
+    const gate = { name: "gate", priority: 0, command: ["gate"], stages: new Set<never>(), env };
+    const hooks = { interceptor_timeout_ms: 1, approval_timeout_ms: 1, processes: [gate] };
+    const found = secretsIn({ model_list: [], channels: [], tools: toolSettings(), hooks });
+    assert.ok(found.includes("gate-one"));
+    assert.ok(!found.includes("/tmp/gate.log"));
+  });
+
   it("are the passwords of the environment's proxies, as they are written and as they are meant", () => {
     const env = {
       https_proxy: "http://me:p%40ss-one@proxy.test:3128",

@@ -68,23 +68,22 @@ class ProcessHook implements Hook {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort();
+    this.#closing.abort(new HookFault("died", "the program is ending"));
     await Promise.all([...this.#living].map((process) => process.stop()));
   }
 
   async #ready(): Promise<HookProcess> {
-    if (this.#closing.signal.aborted) throw new HookFault("died", "the program is ending");
+    this.#closing.signal.throwIfAborted();
     const rest = this.#restUntil - performance.now();
     if (this.#current === undefined && rest > 0) {
       throw new HookFault("resting", `it is started again in ${Math.ceil(rest / 1000)} s`);
     }
-    this.#current ??= this.#begin();
+    this.#current ??= this.#greeted(this.#started());
     return await this.#current;
   }
 
-  async #begin(): Promise<HookProcess> {
-    const { settings, env, log } = this.#options;
-    const process = startHookProcess({ ...settings, env: { ...env, ...settings.env } });
+  /** The process when it has answered the greeting. */
+  async #greeted(process: HookProcess): Promise<HookProcess> {
     this.#living.add(process);
     this.#unanswered = 0;
     const gone = process.gone.then((why) => this.#lost(process, why));
@@ -98,12 +97,24 @@ class ProcessHook implements Hook {
       await gone;
       throw thrown;
     }
-    log.debug("a hook has started", { hook: this.name });
+    this.#options.log.debug("a hook has started", { hook: this.name });
     return process;
   }
 
-  #lost(process: HookProcess, why: string): void {
-    this.#living.delete(process);
+  /** What cannot be started is said at once, or heard later, depending on runtime and reason. */
+  #started(): HookProcess {
+    const { settings, env } = this.#options;
+    try {
+      return startHookProcess({ ...settings, env: { ...env, ...settings.env } });
+    } catch (thrown) {
+      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      this.#lost(undefined, why);
+      throw new HookFault("unstartable", why);
+    }
+  }
+
+  #lost(process: HookProcess | undefined, why: string): void {
+    if (process !== undefined) this.#living.delete(process);
     this.#current = undefined;
     this.#losses += 1;
     const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (this.#losses - 1));

@@ -49,12 +49,12 @@ export function createToolHooks(options: ToolHooksOptions): ToolHooks {
       for (const hook of interceptors) {
         const decision = await ask({ hook, stage: "before_tool", asker, call });
         if (decision.is === "respond") return { answer: filter(decision.text) };
-        if (decision.is === "deny") return denied("hook", decision.reason);
+        if (decision.is === "deny") return denied("hook", filter(decision.reason));
         call = decision.call ?? call;
       }
       for (const hook of approvers) {
         const decision = await ask({ hook, stage: "approve_tool", asker, call });
-        if (decision.is === "deny") return denied("approval hook", decision.reason);
+        if (decision.is === "deny") return denied("approval hook", filter(decision.reason));
       }
       return call;
     },

@@ -29,7 +29,7 @@ export interface HookProcess {
 }
 
 /** Requests that wait for an answer. */
-const MAX_PENDING = 64;
+const MAX_PENDING = 256;
 /** Bytes of requests that the process has not read. */
 const MAX_UNREAD = 8 * 2 ** 20;
 /** Bytes of lines that answer nothing, since the last answer. */
@@ -41,7 +41,7 @@ const LAST_WORDS_MS = 200;
 /** Characters of its last words that the log may hold. */
 const MAX_WORDS = 200;
 
-/** Starts a hook's process. Never throws: what cannot be started is gone at once. */
+/** Starts a hook's process. What cannot be started is gone at once, or throws the system's error. */
 export function startHookProcess(start: HookCommand): HookProcess {
   return new ChildHook(start);
 }
