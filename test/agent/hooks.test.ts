@@ -349,6 +349,15 @@ describe("the process of a hook", () => {
     await until("the process is gone", () => !signalProcess(pid, 0));
   });
 
+  test("may be silent about a stage that its settings do not name", async () => {
+    const behaviours = { before_tool: {}, after_tool: "hang" };
+    const { hooks, program } = await gate(behaviours, ["before_tool"], { interceptor: 2_000 });
+    const results = await Promise.all([1, 2, 3, 4].map(() => run(hooks)));
+    assert.deepEqual(new Set(results.map(({ text }) => text)), new Set(["write_file has run"]));
+    assert.equal((await run(hooks)).text, "write_file has run");
+    assert.equal((await program.heard()).filter(({ pid }) => pid).length, 1);
+  });
+
   test("knows none of this program's variables, and nothing of a call but what it is sent", async () => {
     process.env["BUN_OPTIONS"] = "";
     process.env["PICOCLAW_KEY_PASSPHRASE"] = "open sesame";

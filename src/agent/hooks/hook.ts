@@ -62,7 +62,9 @@ class ProcessHook implements Hook {
       [this.#losses, this.#unanswered] = [0, 0];
       return result;
     } catch (thrown) {
-      if (thrown instanceof HookFault && thrown.kind === "slow") this.#isSilent(asked);
+      // Of a stage that it was not made for its process may be silent.
+      const isSilent = thrown instanceof HookFault && thrown.kind === "slow";
+      if (isSilent && this.stages.has(stage)) this.#countSilence(asked);
       throw thrown;
     }
   }
@@ -125,7 +127,7 @@ class ProcessHook implements Hook {
     log.warn("a hook is not running; what it is asked about is denied", facts);
   }
 
-  #isSilent(process: HookProcess | undefined): void {
+  #countSilence(process: HookProcess | undefined): void {
     if (process === undefined) return;
     this.#unanswered += 1;
     if (this.#unanswered >= MAX_UNANSWERED) void process.stop();
