@@ -30,13 +30,13 @@ export function assembled(
   checkModels(tree, findings);
   const bases = { folder: dirname(place.file), userHome: place.userHome };
   const channels = mqttChannels(tree, findings, bases);
+  const turn_profile = turnProfile(tree, findings);
+  const hooks = hookSettings(tree, findings, place);
   const { success, output, issues } = v.safeParse(ROOT, inputOf(tree));
   findings.issues(issues, []);
   const written = success ? output.agents.defaults.workspace : "";
   const folder = workspacePath(written, findings, place);
   const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
-  const turn_profile = turnProfile(tree, findings);
-  const hooks = hookSettings(tree, findings, place);
   if (!success) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
@@ -47,11 +47,10 @@ export function assembled(
     ...rest,
     workspace: folder,
     model_name,
-    ...(turn_profile && { turn_profile }),
   };
   const { dimensions, dm_scope } = output.session;
   return {
-    agents: { defaults },
+    agents: { defaults: { ...defaults, ...(turn_profile && { turn_profile }) } },
     gateway: output.gateway,
     model_list,
     channels,

@@ -121,9 +121,9 @@ function isSaid(value: Tree): boolean {
   return value.kind === "list" || isFilled(value);
 }
 
-const BUILT_HOOKS = new Set(["before_tool", "approve_tool"]);
+const BUILT_HOOKS = new Set(["before_tool", "after_tool", "approve_tool"]);
 
-/** Hooks can deny; those of `before_tool` and `approve_tool` are read elsewhere. */
+/** Hooks can deny; those about tools are read elsewhere. */
 function restrictingHooks(tree: Branch, findings: Findings): void {
   const hooks = branchAt(tree, "hooks");
   if (textAt(hooks, "enabled") === "false") return;
