@@ -7,6 +7,8 @@ import type { Trie } from "./trie.ts";
 const COLON = 0x3a;
 const BAR = 0x7c;
 const GREATER = 0x3e;
+/** The first digit of an offset is a decimal one, and stands as it is: the start filter knows it by that. */
+const NINE = 0x39;
 /** Digits; `od` writes an offset of seven, `xxd` and `hexdump` of eight. */
 const LEAST_OFFSET = 6;
 const BYTES_IN_ROW = 16;
@@ -44,8 +46,8 @@ export class DumpReader {
   }
 
   read(unit: number, kinds: number, start: number, end: number): void {
-    const isRow = this.#column === "none" && (kinds & ROW) !== 0;
-    if (isRow || (kinds & NEWLINE) !== 0) {
+    const isInRow = this.#column === "bytes" || this.#column === "text";
+    if ((kinds & (isInRow ? NEWLINE : ROW)) !== 0) {
       this.#nextRow();
       return;
     }
@@ -53,7 +55,7 @@ export class DumpReader {
       this.#toCover -= 1;
       this.#cover(start, end);
     }
-    if (this.#column === "offset") this.#readOffset(unit, kinds);
+    if (this.#column === "offset") this.#readOffset(unit, kinds, end - start > 1);
     else if (this.#column === "bytes") this.#readBytes(unit, kinds, start, end);
     else this.#matcher.skip();
   }
@@ -61,6 +63,7 @@ export class DumpReader {
   /** Passes over what nobody sees. */
   skip(): void {
     this.#matcher.skip();
+    if (this.#column === "offset" && this.#digits === 0) this.#endOffset(false);
   }
 
   #nextRow(): void {
@@ -72,14 +75,19 @@ export class DumpReader {
     this.#matcher.skip();
   }
 
-  #readOffset(unit: number, kinds: number): void {
+  #readOffset(unit: number, kinds: number, isEscaped: boolean): void {
     this.#matcher.skip();
-    if ((kinds & HEX) !== 0) {
+    const isFirst = unit <= NINE && !isEscaped;
+    if ((kinds & HEX) !== 0 && (this.#digits > 0 || isFirst)) {
       this.#digits += 1;
       return;
     }
     this.#hasColon = unit === COLON;
-    const isRow = this.#digits >= LEAST_OFFSET && (this.#hasColon || (kinds & BLANK) !== 0);
+    this.#endOffset(this.#hasColon || (kinds & BLANK) !== 0);
+  }
+
+  #endOffset(isClosed: boolean): void {
+    const isRow = this.#digits >= LEAST_OFFSET && isClosed;
     this.#digits = 0;
     if (isRow) this.#column = "bytes";
     else this.#column = this.#matcher.isOpen ? "text" : "none";

@@ -237,6 +237,42 @@ describe("a veil over what ordinary tools print", () => {
     );
   });
 
+  it("makes the same of any text however it is cut", () => {
+    const units = [
+      '"',
+      "\n",
+      "\u007f",
+      "0",
+      "1",
+      "10101010",
+      "a",
+      " ",
+      ":",
+      "x",
+      "%31",
+      "\\",
+      "n",
+      "|",
+    ];
+    const text = fc.array(fc.constantFrom(...units), { maxLength: 60 });
+    fc.assert(
+      fc.property(text, places, (parts, cuts) => {
+        const secret = `${"\u0010".repeat(7)}a`;
+        const whole = createVeil([secret]).text(parts.join(""));
+        assert.equal(streamed(secret, parts.join(""), cuts), whole);
+      }),
+      { numRuns: 1000 },
+    );
+    for (const row of ['""2fc3a9 1', "\n\u007f8222222222 1", "\n%31000000 1"]) {
+      const dump = `- ${row}0101010101010101 and more`;
+      const masked = createVeil(["\u0010".repeat(8)]).text(dump);
+      assert.ok(masked.includes("[FILTERED]"), masked);
+      for (let at = 0; at < dump.length; at += 1) {
+        assert.equal(streamed("\u0010".repeat(8), dump, [at]), masked);
+      }
+    }
+  });
+
   it("takes time by the length alone of a text that is made to cost it", () => {
     const veil = createVeil(["sk-0123456789", "aaaaaaaaaaab"]);
     const row = "00000000  73 6b 2d 61 62 63 64 65  66 67 68 69 6a 6b 6c 6d  |sk-abcdefghijklm|\n";
