@@ -1,5 +1,6 @@
 import { mqttNames } from "./channel-tree.ts";
 import type { Findings } from "./findings.ts";
+import { unsupportedHooks } from "./hooks.ts";
 import { branchAt, childOf, textAt } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 
@@ -121,23 +122,14 @@ function isSaid(value: Tree): boolean {
   return value.kind === "list" || isFilled(value);
 }
 
-const BUILT_HOOKS = new Set(["before_tool", "after_tool", "approve_tool"]);
-
 /** Hooks can deny; those about tools are read elsewhere. */
 function restrictingHooks(tree: Branch, findings: Findings): void {
-  const hooks = branchAt(tree, "hooks");
-  if (textAt(hooks, "enabled") === "false") return;
-  for (const { path, node } of nodesAt(tree, "hooks.builtins.*")) {
-    if (textAt(node, "enabled") !== "true") continue;
-    findings.restriction(path, "is a hook that is a part of the Go program, and not of this one");
-  }
-  for (const { path, node } of nodesAt(tree, "hooks.processes.*.intercept")) {
-    const entry = childOf(branchAt(hooks, "processes"), String(path[2]));
-    if (textAt(entry, "enabled") !== "true" || node.kind !== "list") continue;
-    const stages = node.items.map((item) => (item.kind === "leaf" ? item.text.trim() : "?"));
-    const others = stages.filter((stage) => !BUILT_HOOKS.has(stage));
-    if (others.length === 0) continue;
-    findings.restriction(path, `has hooks that are not built here: ${others.join(", ")}`);
+  for (const path of unsupportedHooks(tree)) {
+    const text =
+      path[1] === "builtins"
+        ? "is a hook that is a part of the Go program, and not of this one"
+        : "has hooks about questions to the model, which are not built here";
+    findings.restriction(path, text);
   }
 }
 

@@ -35,7 +35,9 @@ const RESTRICTIONS: readonly (readonly [more: object, key: string])[] = [
     {
       hooks: {
         enabled: true,
-        processes: { gate: { enabled: true, intercept: ["approve_tool", "before_llm"] } },
+        processes: {
+          gate: { enabled: true, command: ["gate"], intercept: ["approve_tool", "before_llm"] },
+        },
       },
     },
     "hooks.processes.gate.intercept",
@@ -121,7 +123,7 @@ describe("what restricts the agent of the Go program and is not built here", () 
         builtins: { guard: { enabled: false } },
         processes: {
           off: { enabled: false, intercept: ["before_llm"] },
-          ours: { enabled: true, intercept: ["before_tool", "approve_tool"] },
+          ours: { enabled: true, command: ["ours"], intercept: ["before_tool", "approve_tool"] },
         },
       },
     };
