@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdir, realpath, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
@@ -72,10 +72,33 @@ describe("a command in a cage", await withBubblewrap(), () => {
       await realpath(folder.path),
       "grep -rsl 'the secret' /etc /var; true",
     ];
-    const { stdout } = await run(found.program, words, { timeout: 30_000 });
+    const { stdout } = await run(found.program, words, { timeout: 55_000 });
     const seen = stdout.split("\n").filter((line) => line.startsWith("/"));
     assert.deepEqual(seen.toSorted(), OPEN.map((path) => `/${path}`).toSorted(), stdout);
   });
+
+  it(
+    "sees neither the configuration's folder nor a file of keys, where all else can be read",
+    { skip: isRoot ? false : "only root can put them where the cage does not hide all" },
+    async () => {
+      const path = await mkdtemp("/srv/picoclaw-test-");
+      try {
+        await chmod(path, 0o755);
+        await mkdir(join(path, "home"));
+        for (const name of ["home/config.json", "home/.security.yml", "key.pem", "open"]) {
+          await writeFile(join(path, name), "the secret\n", { mode: 0o644 });
+        }
+        await using commands = await createCommands(CAGE, {
+          configFile: join(path, "home/config.json"),
+          secretFiles: [join(path, "key.pem")],
+        });
+        const text = await commands.call({ command: `grep -rsl 'the secret' ${path}; true` });
+        assert.equal(text, `${path}/open\n[exit code 0]`);
+      } finally {
+        await rm(path, { recursive: true });
+      }
+    },
+  );
 
   it("makes no namespace of its own, in which it would have every capability", async (test) => {
     const found = await findBubblewrap(PATH);
