@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -52,6 +52,8 @@ describe("a command in a cage", await withBubblewrap(), () => {
     const files: FileRights = { read: [], write: [outer, inner] };
     const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
     const run = (command: string) => commands.tool.run({ command }, who);
+    const id = Number.parseInt(await commands.call({ command: "id -u" }), 10);
+    await Promise.all([outer, join(outer, "a"), inner].map((path) => chown(path, id, id)));
     const made = await run(
       `mv ${outer}/a ${outer}/c && mkdir ${outer}/a && ln -s ${prey} ${inner}`,
     );

@@ -1,4 +1,6 @@
-import { findBubblewrap } from "../../src/agent/tools/exec/cage/bubblewrap.ts";
+import assert from "node:assert/strict";
+import { cageWords, findBubblewrap } from "../../src/agent/tools/exec/cage/bubblewrap.ts";
+import { mountsOf } from "../../src/agent/tools/exec/cage/mounts.ts";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -6,4 +8,23 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 export async function withBubblewrap(): Promise<{ readonly skip: string | false }> {
   const found = await findBubblewrap(PATH);
   return { skip: "program" in found ? false : found.why };
+}
+
+/** Words before a command, to be run by root, that put it into the cage of a user who is not. */
+export async function ordinaryCage(workspace: string): Promise<readonly string[]> {
+  const found = await findBubblewrap(PATH);
+  assert.ok("program" in found);
+  const { program, options } = found;
+  const mounts = await mountsOf({
+    workspace,
+    homes: [],
+    secrets: [],
+    path: PATH,
+    readable: [],
+    writable: [],
+    fixed: [],
+    network: false,
+  });
+  const ids = "setpriv --reuid=65534 --regid=65534 --clear-groups --".split(" ");
+  return [...ids, ...cageWords({ program, options }, mounts, false)];
 }

@@ -110,7 +110,7 @@ function spawned(start: Start, mark: string): ChildProcess {
 
 function wordsOf({ command, cage, limits, terminal }: Start, mark: string): readonly string[] {
   // The cage's own processes have no mark: asking them to end would kill what is in it.
-  const around = cage === undefined ? [] : [...cage.words, "--setenv", MARK, mark, "--"];
+  const around = cage === undefined ? [] : [...cage.words, "env", `${MARK}=${mark}`];
   const shell =
     terminal === undefined ? ["/bin/sh", "-c", command] : [...terminal, command, "/dev/null"];
   return [...around, ...limits, ...shell];

@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { platform, totalmem } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import type { Mount } from "./mounts.ts";
+import { commandUser, isRoot, userWords } from "./user.ts";
+import type { CommandUser } from "./user.ts";
 
 /** bubblewrap as it is installed here, and works. */
 export interface Bubblewrap {
@@ -10,6 +12,8 @@ export interface Bubblewrap {
   readonly program: string;
   /** Options that not every version has, and not every kernel lets it use. */
   readonly options: ReadonlySet<Option>;
+  /** As whom commands run where this program is root; absent where it is not. */
+  readonly user?: CommandUser;
 }
 
 /** Why there is none: it is not installed, or it does not work and says so. */
@@ -21,6 +25,7 @@ export interface NoBubblewrap {
 type Option = (typeof OPTIONS)[number];
 
 const OPTIONS = ["--disable-userns", "--perms", "--size"] as const;
+const AS_ROOT = "this program is root, and commands cannot be run as somebody else";
 /** Milliseconds in which it must have shown that it works. */
 const TRIAL_MS = 5000;
 /** Bytes of memory that each private folder of a cage may hold; of those that are blank, hardly any. */
@@ -36,31 +41,58 @@ export function findBubblewrap(path: string): Promise<Bubblewrap | NoBubblewrap>
   return known;
 }
 
-/** The words before a command that put it into a cage. */
+/** A terminal's line cannot be typed into from inside (TIOCSTI), and nobody outlives the gateway. */
+const ISOLATED =
+  "--die-with-parent --new-session --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try";
+/**
+ * Below /proc the kernel takes settings: sysctls ask for the owner and not for a capability, and every
+ * user may write pressure triggers.
+ */
+const KERNEL = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressure /proc/pressure";
+/** What it takes to stand in a folder that is another's, and to become another; it is gone with that. */
+const CHANGING =
+  "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP --cap-add CAP_DAC_READ_SEARCH";
+
+/**
+ * The words before a command that put it into a cage. Where this program is root, bubblewrap is so, too:
+ * it reaches a workspace in root's home, then the user changes, and that user goes into a namespace of its
+ * own, in which there are no more of them.
+ */
 export function cageWords(
-  { program, options }: Bubblewrap,
+  { program, options, user }: Bubblewrap,
   mounts: readonly Mount[],
   network: boolean,
 ): readonly string[] {
   const size = (bytes: number) => (options.has("--size") ? ["--size", String(bytes)] : []);
   const closed = options.has("--perms") ? ["--perms", "0555"] : [];
+  // Mounted by root, and filled by somebody else.
+  const shared = user === undefined ? [] : ["--perms", "1777"];
+  // What bubblewrap makes on the way to a folder that is its owner's alone would be root's alone.
+  const around = (path: string) =>
+    user === undefined ? [] : ["--perms", "0755", "--dir", dirname(path)];
   const words = ({ path, as, from = path }: Mount): readonly string[] => {
     if (as === "system") return [path === "/dev" ? "--dev" : "--proc", path];
     if (as === "nothing") return ["--ro-bind", "/dev/null", path];
     if (as === "blank") return [...closed, ...size(BLANK_BYTES), "--tmpfs", path];
-    if (as === "private") return [...size(PRIVATE_BYTES), "--tmpfs", path];
-    return [as === "seen" ? "--ro-bind" : "--bind", from, path];
+    if (as === "private") return [...shared, ...size(PRIVATE_BYTES), "--tmpfs", path];
+    return [...around(path), as === "seen" ? "--ro-bind" : "--bind", from, path];
   };
+  const own = ["--unshare-user", ...(options.has("--disable-userns") ? ["--disable-userns"] : [])];
+  const isNested = user !== undefined && options.has("--disable-userns");
   return [
     program,
-    // A terminal's line cannot be typed into from inside (TIOCSTI), and nobody outlives the gateway.
-    ..."--die-with-parent --new-session --cap-drop ALL".split(" "),
-    ..."--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try".split(" "),
-    ...(options.has("--disable-userns") ? ["--disable-userns"] : []),
+    ...ISOLATED.split(" "),
+    ..."--cap-drop ALL".split(" "),
+    ...(user === undefined ? own : CHANGING.split(" ")),
     ...(network ? [] : ["--unshare-net"]),
     ..."--ro-bind / /".split(" "),
     ...mounts.flatMap(words),
-    ..."--remount-ro /dev".split(" "),
+    // A namespace that may have no others says so to the kernel first.
+    ...(isNested ? [] : KERNEL.split(" ")),
+    ..."--remount-ro /dev --".split(" "),
+    ...(user === undefined ? [] : userWords(user)),
+    ...(isNested ? [program, "--die-with-parent", ...own, "--dev-bind", "/", "/"] : []),
+    ...(isNested ? [...KERNEL.split(" "), "--"] : []),
   ];
 }
 
@@ -68,15 +100,32 @@ async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (platform() !== "linux") {
     return { isInstalled: false, why: "bubblewrap is there for Linux alone" };
   }
-  const program = await programIn(path);
+  const program = await programIn(path, "bwrap");
   if (program === undefined) return { isInstalled: false, why: "bubblewrap is not installed" };
   const help = await output(program, ["--help"]);
   const known = OPTIONS.filter((option) => help.text.includes(`${option} `));
+  const user = isRoot() ? await commandUser((name) => programIn(path, name)) : undefined;
+  const older = help.isFine && !known.includes("--perms") ? "bubblewrap is older than 0.5" : user;
+  if (user !== undefined && typeof older === "string") {
+    return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
+  }
+  return await tried(known, (options) => ({
+    program,
+    options,
+    ...(typeof user === "object" && { user }),
+  }));
+}
+
+/** The first that works: with all options, or without the one that not every kernel allows. */
+async function tried(
+  known: readonly Option[],
+  build: (options: ReadonlySet<Option>) => Bubblewrap,
+): Promise<Bubblewrap | NoBubblewrap> {
   const fewer = known.filter((option) => option !== "--disable-userns");
   const trials = known.length === fewer.length ? [known] : [known, fewer];
   let why = "";
   for (const options of trials) {
-    const bubblewrap = { program, options: new Set(options) };
+    const bubblewrap = build(new Set(options));
     const trial = await tryOut(bubblewrap);
     if (trial.isFine) return bubblewrap;
     why ||= trial.text;
@@ -84,9 +133,9 @@ async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
   return { isInstalled: true, why: `bubblewrap does not work here: ${why}` };
 }
 
-async function programIn(path: string): Promise<string | undefined> {
-  for (const folder of path.split(":").filter((name) => isAbsolute(name))) {
-    const program = join(folder, "bwrap");
+async function programIn(path: string, name: string): Promise<string | undefined> {
+  for (const folder of path.split(":").filter((one) => isAbsolute(one))) {
+    const program = join(folder, name);
     const isThere = await access(program, constants.X_OK).then(
       () => true,
       () => false,
@@ -104,7 +153,7 @@ function tryOut(bubblewrap: Bubblewrap): ReturnType<typeof output> {
     { path: "/tmp", as: "blank" },
   ];
   const [program = "", ...words] = cageWords(bubblewrap, mounts, false);
-  return output(program, [...words, "--", "/bin/sh", "-c", ":"]);
+  return output(program, [...words, "/bin/sh", "-c", ":"]);
 }
 
 /** What a program wrote, on one line, and whether it ended well. */

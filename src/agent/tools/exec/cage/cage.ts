@@ -7,6 +7,7 @@ import { cageWords, findBubblewrap } from "./bubblewrap.ts";
 import type { Bubblewrap } from "./bubblewrap.ts";
 import type { Extent } from "./extent.ts";
 import { mountsOf } from "./mounts.ts";
+import { giveWorkspace } from "./user.ts";
 
 export interface CageOptions {
   /** Real path. */
@@ -42,6 +43,8 @@ export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
     ],
     network,
   });
+  const { program, user } = bubblewrap;
+  if (user !== undefined) await giveWorkspace({ program, user }, workspace, mounts);
   const note = `it ran in a sandbox: only the workspace and /tmp can be written${network ? "" : ", there is no network"}, homes and services are out of reach`;
   return { words: cageWords(bubblewrap, mounts, network), note };
 }

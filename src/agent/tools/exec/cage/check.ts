@@ -1,9 +1,9 @@
-import { userInfo } from "node:os";
 import type { Check } from "../../../../base/check.ts";
 import { variable } from "../../../../base/host.ts";
 import type { Config } from "../../../../config/contract.ts";
 import { commandEnvironment } from "../environment.ts";
 import { findBubblewrap } from "./bubblewrap.ts";
+import { isRoot } from "./user.ts";
 
 const NAME = "commands";
 const INSTALL = "apt-get install bubblewrap";
@@ -51,13 +51,4 @@ function uncaged(who: string, isRemote: boolean): Check {
 
 function asRoot(): string {
   return isRoot() ? ", as root" : "";
-}
-
-function isRoot(): boolean {
-  try {
-    return userInfo().uid === 0;
-  } catch {
-    // A user without a name is not root.
-    return false;
-  }
 }

@@ -1,7 +1,7 @@
 import { lstat, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isInside } from "../../../inside.ts";
-import { closedToOthers, socketsHere } from "./closed.ts";
+import { closedAround, socketsHere } from "./closed.ts";
 import { HIDDEN, KEPT_FOLDERS, KEPT_IF_THERE, MEMORIES, PRIVATE } from "./hidden.ts";
 
 /** What is peculiar to this machine and this command. */
@@ -104,10 +104,10 @@ async function makeMemories(workspace: string): Promise<void> {
   if (isFolder) await mkdir(join(workspace, around, name), { mode: 0o711 }).catch(() => undefined);
 }
 
-/** What others may not read, and services that answer, but for what the command was given. */
-async function closedHere(grounds: Grounds): Promise<readonly string[]> {
-  const given = [grounds.workspace, ...grounds.readable, ...grounds.writable];
-  const closed = await Promise.all([closedToOthers(), socketsHere()]);
+/** What lies around what the command was given and is not everyone's, and services that answer. */
+async function closedHere({ workspace, readable, writable }: Grounds): Promise<readonly string[]> {
+  const given = [workspace, ...readable, ...writable];
+  const closed = await Promise.all([socketsHere(), ...given.map(closedAround)]);
   return closed.flat().filter((path) => !given.some((folder) => isInside(path, folder)));
 }
 
