@@ -66,10 +66,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
   const deviceTool = createDeviceTool(device, options.history);
   const { turn_profile: turnProfile } = config.agents.defaults;
+  const { clientsAreSandboxed } = await import("./tools/exec/cage/check.ts");
   const rightsOf = createRights({
     tools: config.tools,
     workspace: device.workspace,
     turnProfile,
+    isSandboxed: await clientsAreSandboxed(config),
   });
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;

@@ -62,6 +62,8 @@ export interface RightsSettings {
   readonly workspace: string;
   /** What every turn is restricted to, at this machine, too. */
   readonly turnProfile?: TurnProfile | undefined;
+  /** Whether commands of clients have the sandbox that they need; left out where they do. */
+  readonly isSandboxed?: boolean;
 }
 
 /** Tells what somebody may do; one object for each profile, however many clients it is of. */
@@ -70,19 +72,21 @@ export type RightsOf = (asker: Asker) => Rights;
 /**
  * The rights that a configuration gives: everything to who is at this machine; to all others what the
  * first profile says whose pattern means the client. Without one: everything where `tools.exec.allow_remote`
- * is said to be true, else next to nothing. What is switched off, or is not of the turn profile, is nobody's,
- * be it asked for in a command.
+ * is said to be true, else next to nothing. No client has commands without a sandbox, unless the owner
+ * wants none. What is switched off, or is not of the turn profile, is nobody's, be it asked for in a command.
  */
-export function createRights({ tools, workspace, turnProfile }: RightsSettings): RightsOf {
+export function createRights(settings: RightsSettings): RightsOf {
+  const { tools, workspace, turnProfile, isSandboxed = true } = settings;
   const { profiles, exec, off } = tools;
-  const canRun = exec.allow_remote !== false;
+  const canRun = isSandboxed && exec.allow_remote !== false;
   const without = (rights: Rights): Rights => restricted(rights, off, turnProfile);
   const known = profiles.map((profile) => ({
     pattern: profile.pattern,
     rights: without(rightsOfProfile(profile, { workspace, canRun })),
   }));
   const everything = without(EVERYTHING);
-  const otherwise = exec.allow_remote === true ? everything : without(DEFAULT);
+  const remote = canRun ? everything : restricted(everything, new Set([...off, "exec"]), undefined);
+  const otherwise = exec.allow_remote === true ? remote : without(DEFAULT);
   return ({ client, isRemote = false }) => {
     if (!isRemote) return everything;
     return known.find(({ pattern }) => matchesPattern(pattern, client))?.rights ?? otherwise;

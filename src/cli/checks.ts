@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { modelChecks } from "../agent/model/check.ts";
 import { rightsChecks } from "../agent/rights-check.ts";
-import { commandCheck } from "../agent/tools/exec/cage/check.ts";
+import { commandCheck, rootCheck } from "../agent/tools/exec/cage/check.ts";
 import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
 import { OWNER_FILES } from "../agent/workspace/owner-files.ts";
 import type { Check } from "../base/check.ts";
@@ -42,6 +42,7 @@ export async function checkUp(options: CheckUp): Promise<readonly Check[]> {
       workspace: agents.defaults.workspace,
       isShared: isShared(config.session),
     }),
+    rootCheck(),
     await commandCheck(config),
     ...(await modeChecks(secretFiles)),
     ...(await placeChecks(placesOf(options))),

@@ -15,8 +15,14 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { FileRights } from "../../src/agent/rights.ts";
-import { commandCheck } from "../../src/agent/tools/exec/cage/check.ts";
+import type { CallFacts } from "../../src/agent/tools/contract.ts";
+import {
+  clientsAreSandboxed,
+  commandCheck,
+  rootCheck,
+} from "../../src/agent/tools/exec/cage/check.ts";
 import { limitWords } from "../../src/agent/tools/exec/limits.ts";
+import { runTool } from "../../src/agent/tools/run.ts";
 import type { ExecSettings } from "../../src/config/contract.ts";
 import { agentDefaults, callFacts, toolSettings } from "../support/agent-config.ts";
 import { ordinaryCage, withBubblewrap } from "../support/cages.ts";
@@ -36,6 +42,12 @@ async function giveTo({ call }: Commands, folder: string): Promise<void> {
   const id = Number.parseInt(await call({ command: "id -u" }), 10);
   await chown(folder, id, id);
 }
+
+const runFor = ({ tool, workspace }: Commands, command: string, call: CallFacts) =>
+  runTool(
+    { id: "1", name: "exec", arguments: JSON.stringify({ command, cwd: workspace }) },
+    { tools: [tool], ...call },
+  );
 
 /** All processes that sleep under one of two names. */
 async function sleepers(name: string): Promise<number[]> {
@@ -170,7 +182,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
       const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
       return (command: string) => commands.tool.run({ command }, who);
     };
-    assert.match(await as(["jobs"])(`echo a > ${disk}/a`), /Read-only|nonexistent/);
+    assert.match(await as(["jobs"])(`echo a > ${disk}/a`), /Read-only|nonexistent|No such file/);
     assert.deepEqual(await readdir(disk), []);
     assert.match(await as(["."])("echo mine > AGENT.md"), /Read-only/);
     assert.match(await as(["AGENT.md"])("echo mine > AGENT.md"), /exit code 0/);
@@ -271,6 +283,10 @@ describe("a command in a cage", await withBubblewrap(), () => {
 });
 
 describe("without bubblewrap", () => {
+  it("and with it, a program that is root is told of", () => {
+    assert.equal(rootCheck()?.result, isRoot ? "warn" : undefined);
+  });
+
   it("a command runs without a cage, which is told, or not at all where it must have one", async () => {
     await using folder = await temporaryFolder();
     const path = `${folder.path}:/usr/nowhere`;
@@ -289,6 +305,36 @@ describe("without bubblewrap", () => {
       [warned?.result, warned?.remedy, failed?.result],
       ["warn", "apt-get install bubblewrap", "fail"],
     );
+  });
+
+  it("no client runs a command, unless the owner wants no sandbox, and who is here does", async () => {
+    await using folder = await temporaryFolder();
+    const variable = (name: string) => (name === "PATH" ? folder.path : undefined);
+    const remote = { ...callFacts(), isRemote: true };
+    await using auto = await createCommands({ sandbox: "auto" }, { variable });
+    const command = "echo a > a";
+    assert.match(
+      await runFor(auto, command, remote),
+      /^error: no command is run: those of clients/,
+    );
+    assert.deepEqual(await readdir(auto.workspace), []);
+    assert.match(await runFor(auto, command, callFacts()), /exit code 0/);
+    await using none = await createCommands({ sandbox: "none" }, { variable });
+    assert.match(await runFor(none, command, remote), /exit code 0/);
+    const isOffered = (exec: Partial<ExecSettings>) =>
+      clientsAreSandboxed(
+        {
+          agents: { defaults: agentDefaults() },
+          tools: toolSettings({ exec: { ...toolSettings().exec, allow_remote: true, ...exec } }),
+        },
+        variable,
+      );
+    assert.equal(await isOffered({ sandbox: "auto" }), false);
+    assert.equal(await isOffered({ sandbox: "none" }), true);
+    const told = await check({ sandbox: "auto", allow_remote: true }, folder.path);
+    assert.match(told?.message ?? "", /clients of MQTT may run none/);
+    const open = await check({ sandbox: "none", allow_remote: true }, folder.path);
+    assert.match(open?.message ?? "", /full access .* keys included/);
   });
 
   it("that works, none is pretended", async () => {

@@ -171,6 +171,28 @@ type ..\x
 cat /w/space/../x
 `;
 
+/** bash takes these for harmless, and dash runs what stands in them. */
+const SH_READS_OTHERWISE = [
+  String.raw`echo $'\'; ls #'`,
+  'echo $"a"',
+  "echo x &>/dev/null ls",
+  "echo x >& f",
+  "(( 1 ))",
+  "[[ a ]]",
+  "cat <<< x",
+  "cat <(ls)",
+  "cat <<$'EOF'\nls\n$EOF\n",
+  "a=(1 2)",
+  "a+=1",
+  "echo ${a:0:1}",
+  "echo ${a/b/c}",
+  "ls |& cat",
+  "function f { ls; }",
+  "for ((;;)); do ls; done",
+  "ls {a,b}",
+  "select a in b; do ls; done",
+];
+
 const withSettings = (settings: Partial<GuardOptions["settings"]>): GuardOptions => ({
   ...GUARD,
   settings: { ...GUARD.settings, ...settings },
@@ -291,6 +313,18 @@ describe("the guard of exec", () => {
     }
     for (const { command, why } of cases.allowed) {
       assert.equal(await blockedBy(command, GUARD), undefined, `${why}: ${command}`);
+    }
+  });
+
+  it("lets nothing pass that sh would read otherwise, where sh runs it", async () => {
+    const sh = { ...GUARD, shell: "sh" } as const;
+    for (const command of SH_READS_OTHERWISE) {
+      assert.match((await blockedBy(command, sh)) ?? "", /dangerous/, command);
+      const inner = `sh -c ${JSON.stringify(command).replaceAll("$", "\\$").replaceAll("\\n", "\n")}`;
+      assert.match((await blockedBy(inner, GUARD)) ?? "", /dangerous/, inner);
+    }
+    for (const command of linesOf(HARMLESS)) {
+      assert.equal(await blockedBy(command, sh), undefined, command);
     }
   });
 

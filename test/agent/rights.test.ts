@@ -54,6 +54,24 @@ describe("what somebody may do", () => {
     }
   });
 
+  it("is no command for a client where commands have no sandbox", () => {
+    const profiles = [toolProfile({ pattern: "workshop", tools: ["*"] })];
+    const settings = toolSettings({ profiles });
+    for (const isSandboxed of [true, false]) {
+      const rightsOf = createRights({
+        tools: { ...settings, exec: { ...settings.exec, allow_remote: true } },
+        workspace: "/w",
+        isSandboxed,
+      });
+      for (const client of ["workshop", "kitchen"]) {
+        const { allows } = rightsOf({ client, isRemote: true });
+        assert.equal(allows("exec"), isSandboxed, client);
+        assert.equal(allows("spawn"), true, client);
+      }
+      assert.equal(rightsOf({ client: "workshop" }).allows("exec"), true);
+    }
+  });
+
   it("is next to nothing for a client without a profile", () => {
     assert.deepEqual(toolsOf([], "kitchen"), LITTLE);
     const rights = rightsFor([])({ client: "kitchen", isRemote: true });

@@ -76,11 +76,9 @@ function createActions(options: ExecOptions): Actions {
   const foreground = new Set<Running>();
   const closed = new AbortController();
 
-  const run = async (
-    input: ExecInput,
-    { client, owner, rights, signal }: CallFacts,
-  ): Promise<string> => {
-    const start = await prepared(input, rules, rights);
+  const run = async (input: ExecInput, call: CallFacts): Promise<string> => {
+    const { client, owner, signal } = call;
+    const start = await prepared(input, rules, call);
     // It may have been closed while the folder was looked at.
     if (closed.signal.aborted) throw new FileFault("no more commands are run");
     if (input.background === true) return inBackground({ client, owner }, start);

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
 import type { Rights } from "../../rights.ts";
+import type { CallFacts } from "../contract.ts";
 import { FileFault } from "../files/fault.ts";
 import { locate, realRights, realWorkspace } from "../files/locate.ts";
 import { cageOf } from "./cage/cage.ts";
@@ -11,6 +12,8 @@ import type { GuardOptions } from "./guard/guard.ts";
 import type { ExecInput } from "./input.ts";
 import { limitWords } from "./limits.ts";
 import type { SessionStart } from "./sessions.ts";
+import { shellOf } from "./shell.ts";
+import type { Cage } from "./start.ts";
 import { terminalWords } from "./terminal.ts";
 
 /** Under which rules commands run. */
@@ -29,7 +32,7 @@ export interface Rules {
 export async function prepared(
   input: ExecInput,
   rules: Rules,
-  rights: Pick<Rights, "files">,
+  { rights, isRemote }: Pick<CallFacts, "rights" | "isRemote">,
 ): Promise<SessionStart> {
   const command = input.command ?? "";
   if (command.trim() === "") throw new FileFault("there is no command to run");
@@ -38,19 +41,29 @@ export async function prepared(
   const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
   const extent = extentOf(await realOf(rights, rules.workspace, workspace), workspace);
   const cage = await cageOf({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
+  assertSandboxed(cage, isRemote, rules);
   // Without a cage what may be read could be written, too.
   const beside = [...extent.writable, ...(cage === undefined ? [] : extent.readable)];
-  await assertAllowed(command, { ...rules, workspace, cwd, beside });
+  const shell = await shellOf(rules.env);
+  await assertAllowed(command, { ...rules, workspace, cwd, beside, shell: shell.kind });
   const limits = await limitWords(cwd);
   const env = cage === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
-  const start = { command, cwd, env, limits, ...(cage !== undefined && { cage }) };
+  const start = { command, cwd, env, limits, shell, ...(cage !== undefined && { cage }) };
   if (input.pty !== true) return start;
   const terminal = await terminalWords(rules.env);
   if (terminal === undefined) {
     throw new FileFault("there is no terminal: the program script is not installed here");
   }
   // `script` would take the user's own shell.
-  return { ...start, terminal, env: { ...env, SHELL: "/bin/sh" } };
+  return { ...start, terminal, env: { ...env, SHELL: shell.program } };
+}
+
+/** Who asks from elsewhere has the sandbox, unless the owner wrote that there is to be none. */
+function assertSandboxed(cage: Cage | undefined, isRemote: boolean, { settings }: Rules): void {
+  if (cage !== undefined || !isRemote || settings.sandbox === "none") return;
+  throw new FileFault(
+    "no command is run: those of clients run in a sandbox alone, and bubblewrap does not work here; the owner can install it",
+  );
 }
 
 /** Throws a `FileFault` where the guard blocks a text for a shell. */

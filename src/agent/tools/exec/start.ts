@@ -3,6 +3,8 @@ import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
 import { drain } from "./drain.ts";
+import { shellWords } from "./shell.ts";
+import type { Shell } from "./shell.ts";
 import { endTree, MARK } from "./tree.ts";
 
 export interface Start {
@@ -13,6 +15,7 @@ export interface Start {
   readonly cage?: Cage;
   /** Words before the command that bound what it can take. */
   readonly limits: readonly string[];
+  readonly shell: Shell;
   /** Words before the command that give it a terminal; none is none. */
   readonly terminal?: readonly string[];
   /** Whether something can be written to it; else its input is empty. */
@@ -108,12 +111,15 @@ function spawned(start: Start, mark: string): ChildProcess {
   });
 }
 
-function wordsOf({ command, cage, limits, terminal }: Start, mark: string): readonly string[] {
+function wordsOf(
+  { command, cage, limits, terminal, shell }: Start,
+  mark: string,
+): readonly string[] {
   // The cage's own processes have no mark: asking them to end would kill what is in it.
   const around = cage === undefined ? [] : [...cage.words, "env", `${MARK}=${mark}`];
-  const shell =
-    terminal === undefined ? ["/bin/sh", "-c", command] : [...terminal, command, "/dev/null"];
-  return [...around, ...limits, ...shell];
+  const words =
+    terminal === undefined ? [...shellWords(shell), command] : [...terminal, command, "/dev/null"];
+  return [...around, ...limits, ...words];
 }
 
 interface Ends {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
-import { access, constants } from "node:fs/promises";
 import { platform, totalmem } from "node:os";
-import { dirname, isAbsolute, join } from "node:path";
+import { dirname } from "node:path";
+import { findProgram } from "../find-program.ts";
 import type { Mount } from "./mounts.ts";
 import { commandUser, isRoot, userWords } from "./user.ts";
 import type { CommandUser } from "./user.ts";
@@ -100,11 +100,11 @@ async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (platform() !== "linux") {
     return { isInstalled: false, why: "bubblewrap is there for Linux alone" };
   }
-  const program = await programIn(path, "bwrap");
+  const program = await findProgram(path, "bwrap");
   if (program === undefined) return { isInstalled: false, why: "bubblewrap is not installed" };
   const help = await output(program, ["--help"]);
   const known = OPTIONS.filter((option) => help.text.includes(`${option} `));
-  const user = isRoot() ? await commandUser((name) => programIn(path, name)) : undefined;
+  const user = isRoot() ? await commandUser((name) => findProgram(path, name)) : undefined;
   const older = help.isFine && !known.includes("--perms") ? "bubblewrap is older than 0.5" : user;
   if (user !== undefined && typeof older === "string") {
     return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
@@ -131,18 +131,6 @@ async function tried(
     why ||= trial.text;
   }
   return { isInstalled: true, why: `bubblewrap does not work here: ${why}` };
-}
-
-async function programIn(path: string, name: string): Promise<string | undefined> {
-  for (const folder of path.split(":").filter((one) => isAbsolute(one))) {
-    const program = join(folder, name);
-    const isThere = await access(program, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return program;
-  }
-  return undefined;
 }
 
 function tryOut(bubblewrap: Bubblewrap): ReturnType<typeof output> {

@@ -7,6 +7,8 @@ import { isRoot } from "./user.ts";
 
 const NAME = "commands";
 const INSTALL = "apt-get install bubblewrap";
+const FULL =
+  "that is full access to all that this program's user may do and read, its keys included";
 
 /** What commands can reach, and who may have them run; undefined where there is no exec. */
 export async function commandCheck(
@@ -18,23 +20,49 @@ export async function commandCheck(
   const isRemote = mayClientsRun(tools);
   const who = isRemote ? "clients of MQTT may run commands" : "commands are for this machine";
   if (sandbox === "none") return uncaged(who, isRemote);
-  const { PATH = "" } = commandEnvironment(read, agents.defaults.workspace);
-  const found = await findBubblewrap(PATH);
+  const found = await findBubblewrap(pathOf(agents, read));
   if ("program" in found) {
     const network = allow_network ? "with" : "without";
     return { name: NAME, result: "ok", message: `${who}, in a sandbox ${network} network` };
   }
   const isFault = sandbox === "bwrap";
+  const kept = isRemote ? "; clients of MQTT may run none, for they need the sandbox" : "";
   return {
     name: NAME,
     result: isFault ? "fail" : "warn",
     message: isFault
       ? `no command can run: tools.exec.sandbox is bwrap, and ${found.why}`
-      : `${who}, without a sandbox${asRoot()}: ${found.why}`,
+      : `commands are for this machine, without a sandbox${asRoot()}: ${found.why}${kept}`,
     remedy: found.isInstalled
       ? "let this user have user namespaces, or set tools.exec.enabled to false"
       : INSTALL,
   };
+}
+
+/** Whether commands of clients run as the owner wants them to: in a sandbox, unless that is `none`. */
+export async function clientsAreSandboxed(
+  { agents, tools }: Pick<Config, "agents" | "tools">,
+  read = variable,
+): Promise<boolean> {
+  // Looking for it takes two processes.
+  const isAsked = !tools.off.has("exec") && mayClientsRun(tools);
+  if (!isAsked || tools.exec.sandbox === "none") return true;
+  return "program" in (await findBubblewrap(pathOf(agents, read)));
+}
+
+/** Whether the program has more rights than it needs; undefined where it is not root. */
+export function rootCheck(): Check | undefined {
+  if (!isRoot()) return undefined;
+  return {
+    name: "user",
+    result: "warn",
+    message: "this program runs as root: a fault of it is one of the whole machine",
+    remedy: "give it a user of its own: User= of its unit",
+  };
+}
+
+function pathOf({ defaults }: Config["agents"], read: typeof variable): string {
+  return commandEnvironment(read, defaults.workspace)["PATH"] ?? "";
 }
 
 function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
@@ -44,7 +72,7 @@ function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
 
 /** The owner wants none: it is told where others, or root, gain from it. */
 function uncaged(who: string, isRemote: boolean): Check {
-  const message = `${who}, without a sandbox${asRoot()}: tools.exec.sandbox is none`;
+  const message = `${who}, without a sandbox${asRoot()}: tools.exec.sandbox is none; ${FULL}`;
   if (!isRemote && !isRoot()) return { name: NAME, result: "ok", message };
   return { name: NAME, result: "warn", message, remedy: "set tools.exec.sandbox to auto" };
 }

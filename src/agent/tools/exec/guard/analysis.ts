@@ -7,6 +7,8 @@ import { judgeNamed } from "./judge.ts";
 import { descend, inputOf, keepsOutput, outputOf, TOP } from "./place.ts";
 import type { Place } from "./place.ts";
 import { scopeOf } from "./scope.ts";
+import { unlikeSh } from "./sh.ts";
+import type { ShellKind } from "./sh.ts";
 import { judgeAssignment, judgePath, judgeTarget } from "./words.ts";
 
 /** Shells in shells. */
@@ -15,7 +17,11 @@ const DEEPEST = 6;
 const MOST_NESTED = 64;
 
 /** Takes a command apart; undefined where the parser cannot read it, or it is nested too deeply. */
-export function findingsOf(text: string, cwd: string): Findings | undefined {
+export function findingsOf(
+  text: string,
+  cwd: string,
+  shell: ShellKind = "bash",
+): Findings | undefined {
   const findings: Findings = {
     refusals: [],
     unknownPrograms: [],
@@ -23,13 +29,14 @@ export function findingsOf(text: string, cwd: string): Findings | undefined {
     texts: [],
     paths: [],
   };
-  return analyzed(text, { findings, cwd, depth: 0 }) ? findings : undefined;
+  return analyzed(text, { findings, cwd, depth: 0, shell }) ? findings : undefined;
 }
 
 interface Analysis {
   readonly findings: Findings;
   readonly cwd: string;
   readonly depth: number;
+  readonly shell: ShellKind;
 }
 
 interface Mask {
@@ -41,6 +48,12 @@ function analyzed(text: string, analysis: Analysis): boolean {
   if (analysis.depth > DEEPEST || nesting(text) > MOST_NESTED) return false;
   const script = parse(text);
   if (script.errors !== undefined && script.errors.length > 0) return false;
+  if (analysis.shell === "sh") {
+    const other = unlikeSh(script);
+    if (other !== undefined) {
+      analysis.findings.refusals.push(`${other} is read otherwise by sh; write it as sh has it`);
+    }
+  }
   const masks: Mask[] = [];
   createWalk(script, analysis, masks)(script, TOP);
   analysis.findings.texts.push(masked(text, masks));
@@ -86,8 +99,8 @@ function createWalk(root: Script, analysis: Analysis, masks: Mask[]): Walk {
     const judging: Judging = {
       findings,
       named: (field, call) => judgeNamed(field, call, judging),
-      script(text) {
-        if (analyzed(text, { findings, cwd, depth: depth + 1 })) return;
+      script(text, shell) {
+        if (analyzed(text, { findings, cwd, depth: depth + 1, shell })) return;
         findings.refusals.push("a text in it that a shell would run cannot be read");
       },
       mask: (field, shown) => void (place.isInPlace && masks.push({ field, shown })),

@@ -1,5 +1,6 @@
 import type { CommandNode, Word } from "unbash";
 import type { Field } from "./field.ts";
+import type { ShellKind } from "./sh.ts";
 
 /** What was found out about a command by taking it apart. */
 export interface Findings {
@@ -48,7 +49,7 @@ export interface Judging {
   /** A program that another one runs, by one of the names it may have. */
   named(name: Field, call: Omit<Call, "name">): void;
   /** A text that a shell runs. */
-  script(text: string): void;
+  script(text: string, shell: ShellKind): void;
   /** A word that is looked at as `shown` in the command's text: data is nothing. */
   mask(field: { readonly word: Span }, shown: string): void;
 }

@@ -17,6 +17,8 @@ export interface GuardOptions {
   readonly cwd: string;
   /** Absolute paths beside that may be named, too. */
   readonly beside?: readonly string[];
+  /** What runs it; bash where it is left out. */
+  readonly shell?: "bash" | "sh";
   /** It goes to the input of whatever runs there, which need not be a shell. */
   readonly isInput?: boolean;
 }
@@ -45,7 +47,7 @@ export async function blockedBy(
   if (!settings.enable_deny_patterns && !restrict) return customDenied(written, options);
   // The parser is loaded with the first command.
   const { findingsOf } = await import("./analysis.ts");
-  const findings = findingsOf(written, cwd);
+  const findings = findingsOf(written, cwd, options.shell);
   const danger = dangerOf(written, findings, options);
   if (danger !== undefined) return danger;
   return restrict ? strayingOf(written, findings, options) : undefined;

@@ -2,6 +2,7 @@ import { awkRuns, codeRuns, sedRuns, stringsIn } from "./code.ts";
 import type { Field } from "./field.ts";
 import type { Call, Input, Judging, Reading } from "./findings.ts";
 import { codeOption, isShell, programOf } from "./languages.ts";
+import type { ShellKind } from "./sh.ts";
 import { judgePath } from "./words.ts";
 
 /** What is said of a text that a program would run and nobody can know. */
@@ -23,7 +24,7 @@ function judgeShell(call: Call, judging: Judging): void {
     if (!code.isKnown) refusals.push(`${name}: ${UNKNOWN}`);
     else if (code.text.includes("{}"))
       refusals.push(`${name}: {} becomes a part of what it runs; hand it on as "$1"`);
-    else judging.script(code.text);
+    else judging.script(code.text, kindOf(name));
     judging.mask(code, "_");
     const [first, ...rest] = operands.slice(1);
     if (first !== undefined && /\$[@*1-9{]/.test(code.text)) {
@@ -36,7 +37,12 @@ function judgeShell(call: Call, judging: Judging): void {
   }
   for (const field of args) judgePath(field, judging);
   judgeFile(name, operands[0], judging);
-  if (readsInput) judgeInput(name, input, judging, (text) => judging.script(text));
+  if (readsInput) judgeInput(name, input, judging, (text) => judging.script(text, kindOf(name)));
+}
+
+/** Other shells read as `sh` does what is POSIX, and little else alike. */
+function kindOf(name: string): ShellKind {
+  return name === "bash" ? "bash" : "sh";
 }
 
 /** A file that is run: not one that only now gets its text. */

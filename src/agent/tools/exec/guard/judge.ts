@@ -11,6 +11,7 @@ import {
   refusalOfProgram,
   SPEAKING,
 } from "./programs.ts";
+import type { ShellKind } from "./sh.ts";
 import { judgeAssignment, judgePath } from "./words.ts";
 import { innerOf } from "./wrappers.ts";
 import type { Inner } from "./wrappers.ts";
@@ -81,7 +82,7 @@ function judgeInner(call: Call, inner: Inner, judging: Judging): void {
     const value = { ...field, text: field.text.slice(variable.length + 1) };
     judgeAssignment(variable, [value], judging);
   }
-  for (const { text } of scripts) judging.script(text);
+  for (const { text } of scripts) judging.script(text, shellAround(name));
   for (const [first, ...rest] of calls) {
     if (first === undefined) continue;
     const isFed = name === "xargs";
@@ -92,6 +93,11 @@ function judgeInner(call: Call, inner: Inner, judging: Judging): void {
   // What is called judges its own words.
   const judged = new Set([...calls.flat(), ...scripts]);
   for (const field of args) if (!judged.has(field)) judgePath(field, judging);
+}
+
+/** A trap is the shell's own; what others hand to a shell the system's `sh` reads. */
+function shellAround(name: string): ShellKind {
+  return name === "trap" ? "bash" : "sh";
 }
 
 /** What xargs gives its program: names that were shown, or anything. */
