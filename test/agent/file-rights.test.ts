@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { FileRights } from "../../src/agent/rights.ts";
@@ -180,5 +180,36 @@ describe("the attack on files", () => {
     }
     const answer = await called(tools, "write_file", { path: "/sys/x", content: "x" });
     assert.match(answer, /^error: .* belongs to the system/);
+  });
+});
+
+describe("a file of several names", () => {
+  it("is none that is kept under another of them, and any other is a file as it was", async () => {
+    await using grounds = await furnished();
+    const { workspace, outside } = grounds;
+    const [configFile, key] = [join(outside, "settings.json"), join(outside, "key.pem")];
+    const kept = [configFile, key, join(outside, ".security.yml")];
+    await Promise.all(kept.map((path) => writeFile(path, "the secret")));
+    kept.push(
+      ...["state", "sessions", "memory/clients"].map((name) => join(workspace, name, "a.txt")),
+    );
+    await Promise.all(kept.map((path, index) => link(path, join(workspace, `data/other${index}`))));
+    await link(join(workspace, "data/a.txt"), join(workspace, "data/object"));
+    const tools = grounds.tools({ configFile, secretFiles: [key] });
+    const refused = /^error: .*another name of a file with this program's own state or keys/;
+    for (const [index, path] of kept.entries()) {
+      const before = await readFile(path, "utf8");
+      const name = `data/other${index}`;
+      assert.match(await called(tools, "read_file", { path: name }), refused, path);
+      const append = { path: name, content: "more" };
+      assert.match(await called(tools, "append_file", append), refused, path);
+      const edit = { path: name, old_text: before, new_text: "changed" };
+      assert.match(await called(tools, "edit_file", edit), refused, path);
+      await called(tools, "write_file", { path: name, content: "mine" });
+      assert.equal(await readFile(path, "utf8"), before);
+    }
+    assert.match(await called(tools, "read_file", { path: "data/object" }), /in data/);
+    const change = { path: "data/object", old_text: "in data", new_text: "changed" };
+    assert.match(await called(tools, "edit_file", change), /^changed/);
   });
 });

@@ -1,4 +1,5 @@
 import { constants } from "node:fs";
+import type { Stats } from "node:fs";
 import { lstat, mkdir, open, readlink, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
@@ -21,6 +22,8 @@ export interface Pin {
   /** A folder in this one, made where it is missing and `make` is set. Links are not followed. */
   child(name: string, make: boolean): Promise<Pin>;
   close(): Promise<void>;
+  /** Whether a file in it is kept from the tools under another of its names; absent where none is. */
+  isKeptElsewhere?(stats: Stats): Promise<boolean>;
 }
 
 const OPEN_FILES = "/proc/self/fd";

@@ -1,6 +1,7 @@
 import type { Bounds, Use } from "./bounds.ts";
 import { FileFault, shownPath } from "./fault.ts";
 import { locate } from "./locate.ts";
+import { isKeptElsewhere } from "./other-names.ts";
 import { pinBelow } from "./pin.ts";
 import type { Pin } from "./pin.ts";
 
@@ -14,7 +15,7 @@ export async function withFileToRead<T>(
   if (!exists) throw new FileFault(`${shownPath(path)} does not exist`);
   const [name] = names;
   if (name === undefined) throw new FileFault("that is a folder: list_dir shows what is in it");
-  return await withPin(pinBelow(folder, [], false), (pin) => work(pin, name));
+  return await withPin(pinBelow(folder, [], false), (pin) => work(guarded(pin, bounds), name));
 }
 
 /** Does something with a file to be written; folders that are missing on the way are made. */
@@ -27,7 +28,9 @@ export async function withFileToWrite<T>(
   const { folder, names } = await locate(path, use, bounds);
   const name = names.at(-1);
   if (name === undefined) throw new FileFault("that is a folder");
-  return await withPin(pinBelow(folder, names.slice(0, -1), true), (pin) => work(pin, name));
+  return await withPin(pinBelow(folder, names.slice(0, -1), true), (pin) =>
+    work(guarded(pin, bounds), name),
+  );
 }
 
 /** Does something with a folder that is there to be read. */
@@ -39,6 +42,10 @@ export async function withFolderToRead<T>(
   const { folder, names, exists } = await locate(path, "read", bounds);
   if (!exists) throw new FileFault(`${shownPath(path)} does not exist`);
   return await withPin(pinBelow(folder, names, false), work);
+}
+
+function guarded(pin: Pin, bounds: Bounds): Pin {
+  return { ...pin, isKeptElsewhere: (stats) => isKeptElsewhere(stats, bounds) };
 }
 
 async function withPin<T>(opening: Promise<Pin>, work: (pin: Pin) => Promise<T>): Promise<T> {

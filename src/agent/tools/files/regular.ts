@@ -29,6 +29,9 @@ export async function openRegular(pin: Pin, name: string, flags: number): Promis
     await pin.check();
     const stats = await handle.stat();
     assertRegular(stats);
+    if ((await pin.isKeptElsewhere?.(stats)) === true) {
+      throw new FileFault("that is another name of a file with this program's own state or keys");
+    }
     return { handle, stats };
   } catch (error) {
     await handle.close();

@@ -13,7 +13,7 @@ const PSEUDO =
 
 /** `..` as a whole name of a path. */
 export function climbs(form: string): boolean {
-  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@])\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(form);
+  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(form);
 }
 
 /** Characters of a pattern for one name of a path; longer ones take long to be looked at. */
@@ -65,10 +65,10 @@ export function leavesWord(word: string, { workspace, cwd, beside = [] }: Ground
   );
 }
 
-/** Words that begin with a slash, or with a drive; not the slash within `a/b`, nor `-x/y`'s, but its path. */
+/** Words that begin with a slash, or with a drive; not the slash within `a/b`; but the path behind the letters of an option. */
 function absolutePathsIn(text: string): string[] {
   const posix = text.matchAll(
-    /(?:(?<![\w.\-~@+%/*?\]})^$#])|(?<=(?<!\S)-[A-Za-z])|(?<=(?<![\w.-])@))\/[^\s"'`<>|;&()]*/g,
+    /(?:(?<![\w.\-~@+%/*?\]})^$#])|(?<=(?<!\S)-[A-Za-z]{1,8})|(?<=(?<![\w.-])@))\/[^\s"'`<>|;&()]*/g,
   );
   const windows = text.matchAll(/(?<![\w/])[A-Za-z]:\\[^\s"'<>|;&]*/g);
   return [...posix, ...windows].map(([path]) => path.replace(/^\/+/, "/"));

@@ -19,7 +19,7 @@ const NAMES = new Set(
 );
 /** Variables that are there without having been set, and may hold anything. */
 const PRESENT =
-  /^(?:-|_|HOME|OLDPWD|PATH|SHELL|TMPDIR|COMMAND_ID|LC_\w+|BASH\w*|COMP_\w+|DIRSTACK|FUNCNAME|GROUPS|OPTARG|REPLY|PIPESTATUS|PS[0-4]|SHELLOPTS|HIST\w+|COPROC|MAPFILE)$/;
+  /^(?:0|-|_|HOME|OLDPWD|PATH|SHELL|TMPDIR|COMMAND_ID|LC_\w+|BASH\w*|COMP_\w+|DIRSTACK|FUNCNAME|GROUPS|OPTARG|REPLY|PIPESTATUS|PS[0-4]|SHELLOPTS|HIST\w+|COPROC|MAPFILE)$/;
 
 /**
  * What the variables of a parsed command may hold. Commands get a short list of variables from outside,
@@ -60,7 +60,8 @@ function fixedValues(name: string, cwd: string, hasArguments: boolean): Values |
   if (name === "IFS") return [" "];
   if (NUMBERS.has(name)) return ["0"];
   if (NAMES.has(name)) return "name";
-  if (/^(?:\d+|[@*])$/.test(name)) return hasArguments ? "anything" : [""];
+  // `$0` is the shell itself, or whatever it was started as.
+  if (/^(?:[1-9]\d*|[@*])$/.test(name)) return hasArguments ? "anything" : [""];
   return PRESENT.test(name) ? "anything" : undefined;
 }
 
