@@ -112,6 +112,9 @@ function createWalk(root: Script, analysis: Analysis, masks: Mask[]): Walk {
       findings.refusals.push("a part of it cannot be read");
     }
     if (node.type === "Command") judgeCommand(node, place, { expander, judging: judgingAt(place) });
+    if (node.type === "For" || node.type === "Select") {
+      judgeAssignment(node.name.value, [], judgingAt(place));
+    }
     if (node.type === "Redirected")
       redirected(node.redirects, { expander, judging: judgingAt(place) });
     descend(node, place, walk);
@@ -132,6 +135,7 @@ function judgeCommand(node: Command, place: Place, tools: Tools): void {
   }
   redirected(redirects, tools);
   if (name === undefined) return;
+  judgeSetter(node, judging);
   const names = fieldsOf(name, expander);
   const others = args.flatMap((arg) => (arg.type === "Word" ? fieldsOf(arg, expander) : []));
   const fields = [...names, ...others];
@@ -150,6 +154,20 @@ function judgeCommand(node: Command, place: Place, tools: Tools): void {
     }
     const rest = fields.slice(fields.indexOf(field) + 1);
     judgeNamed(field, { ...where, args: rest, depth: 0 }, judging);
+  }
+}
+
+/** Commands that set the variables that they name. */
+const SETTERS = /^(?:read|mapfile|readarray|getopts)$/;
+
+/** What is set without an equals sign; and what all that follows reads. */
+function judgeSetter({ name, args, redirects }: Command, judging: Judging): void {
+  if (SETTERS.test(name?.value ?? "")) {
+    for (const { text } of args) if (/^\w+$/.test(text)) judgeAssignment(text, [], judging);
+  }
+  const isInput = inputOf(redirects, "nothing") !== "nothing";
+  if (name?.value === "exec" && args.length === 0 && isInput) {
+    judging.findings.refusals.push("exec: what follows would read what is not followed");
   }
 }
 

@@ -1,9 +1,10 @@
 /** Words with which a language starts programs, deletes trees, or hides what it does. */
 const RUNNING =
-  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket|mainmodule|constructor|worker_threads|create_subprocess\w*|runpy|__builtins__|__dict__|__subclasses__|sys\.modules|getbuiltinmodule|fileutils|rm_rf?)|\bFunction\b|%x\W|\bvm\.|\bopen\b[^;\n]{0,200}\|/i;
+  /\b(?:os\.(?:system|popen|exec|spawn|remove|unlink|rmdir|removedirs|kill|fork|setuid|chown|chmod)|subprocess|pty\.|shutil|popen|child_process|execsync|execfile|spawnsync|rmsync|rmdirsync|unlinksync|fs\.(?:rm|unlink|rmdir)|rmtree|deno\.(?:command|run|remove)|bun\.(?:spawn|\$)|process\.(?:binding|kill|dlopen)|__import__|importlib|getattr|globals|ctypes|fromcharcode|base64|atob|unhexlify|codecs|marshal|pickle|shell_exec|passthru|proc_open|io\.popen|os\.execute|loadstring|syscall|dlopen|socket|mainmodule|constructor|worker_threads|create_subprocess\w*|runpy|__builtins__|__dict__|__subclasses__|sys\.modules|__getattribute__|pydoc|webbrowser|posix\.|ipc::open|reflect\.|getbuiltinmodule|fileutils|rm_rf?)|\bFunction\b|%x\W|\bvm\.|\bopen\b[^;\n]{0,200}\|/i;
 /** A module whose name is put together. */
 const IMPORTED = /\brequire\s*\((?!\s*['"][^'"+]*['"]\s*\))|\bimport\s*\(/;
-const CALLED = /\b(?:system|exec[lv]?[pe]?|spawn|fork|eval|unlink|qx|chr|backticks)\s*[("'{[/|!]/i;
+const CALLED =
+  /\b(?:vars|system|exec[lv]?[pe]?|spawn|fork|eval|unlink|qx|chr|backticks)\s*[("'{[/|!]/i;
 const CALLED_BARE = /\b(?:system|exec|eval)\s+["'$@\w]|\bunlink\s+(?:["'$@<]|glob\b)/i;
 /** A function whose name is put together, or taken out of what it belongs to. */
 const CALLED_BY_NAME =
@@ -21,7 +22,7 @@ export function codeRuns(code: string): boolean {
 export function awkRuns(code: string): boolean {
   return (
     /\bsystem\s*\(|\bgetline\b|@(?:load|include|[a-z_]\w*\s*\()|\|&/.test(code) ||
-    /(?<!\|)\|\s*(?:["(]|[A-Za-z_]\w*\s*(?:["[;}\n]|$))/.test(code)
+    /(?<!\|)\|\s*(?:["(]|\$[\w(]|[A-Za-z_]\w*\s*(?:["[(;}\n]|$))/.test(code)
   );
 }
 
@@ -44,7 +45,7 @@ export function sedRuns(script: string): boolean {
       if (/[ew]/.test(flags)) return true;
       at += flags.length;
     } else if (/[aicrRwW#:btT]/.test(command)) {
-      at = endOf(script, at, command === "b" ? /[;}\n]/ : /\n/);
+      at = endOf(script, at, /[:btT]/.test(command) ? /[;}\n]/ : /\n/);
     }
   }
   return false;

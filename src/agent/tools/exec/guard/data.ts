@@ -2,13 +2,8 @@ import type { Field } from "./field.ts";
 
 /** The words of a call that name neither files nor programs: what to look for, what to say. */
 export function dataOf(name: string, args: readonly Field[]): ReadonlySet<Field> {
+  if (/^(?:[ef]?grep|rg|ag)$/.test(name)) return new Set(patternOf(args));
   switch (name) {
-    case "grep":
-    case "egrep":
-    case "fgrep":
-    case "rg":
-    case "ag":
-      return new Set(patternOf(args));
     case "jq":
     case "yq":
       return new Set(filterOf(args));
@@ -19,6 +14,9 @@ export function dataOf(name: string, args: readonly Field[]): ReadonlySet<Field>
       return new Set(following(args, /^-i?(?:name|path|wholename|regex)$/));
     case "date":
       return new Set(args.filter(({ text }) => text.startsWith("+")));
+    // It tells of the disk below a folder, and of nothing in it.
+    case "df":
+      return new Set(args.filter(({ text }) => /^(?:\/[\w-]+)*\/?$/.test(text)));
     default:
       return new Set();
   }

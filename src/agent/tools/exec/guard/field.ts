@@ -1,4 +1,5 @@
 import type { Word, WordPart } from "unbash";
+import { mayClimb } from "./paths.ts";
 
 /** One of the texts that a word may be when the command runs. */
 export interface Field {
@@ -63,6 +64,7 @@ export function valuesOf(word: Word, expander: Expander): Values {
   if (unknown.length > 0) {
     return unknown.every(({ lead }) => /[^/=:,@.]$/.test(lead)) ? "name" : "anything";
   }
+  if (drafts.some(({ isPattern, text }) => isPattern && mayClimb(text))) return "anything";
   return drafts.map(({ text }) => text.replaceAll(SPLIT, " "));
 }
 

@@ -36,7 +36,7 @@ export function refusalOfGit(args: readonly Field[]): string | undefined {
   const command = args[at]?.text ?? "";
   const others = args.slice(at + 1);
   if (/^(?:push|send-pack)$/.test(command)) return "it changes what others have";
-  const force = command === "clean" ? /^-[a-z]*f|^--force/ : /^--force/;
+  const force = command === "clean" ? /^-(?!-)[a-z]*f|^--f/ : /^--forc/;
   if (others.some(({ text }) => force.test(text))) return "it overwrites or deletes by force";
   if (RUNNERS.has(command) || others.some(({ text }) => text.startsWith("ext::"))) return RUNS;
   const argument = Object.hasOwn(GIT_RULES, command) ? GIT_RULES[command] : undefined;

@@ -97,6 +97,9 @@ function judgeModule(call: Call, judging: Judging, judgeText: (text: string) => 
   const at = call.args.findIndex(({ text }) => text === "-m");
   const [first, ...args] = at < 0 ? [] : call.args.slice(at + 1);
   if (first === undefined) return;
+  if (/^(?:code|asyncio)$/.test(first.text)) {
+    judging.findings.refusals.push(`${call.name}: it runs what it reads`);
+  }
   if (CODE_MODULES.test(first.text)) judgeText(args.map(({ text }) => text).join("\n"));
   judging.named(first, { ...call, args, depth: call.depth + 1 });
 }
@@ -155,7 +158,10 @@ function judgeSed({ name, args }: Call, judging: Judging): void {
       /^(?:-[a-zA-Z]*e|--e[a-z]*)$/.test(args[index - 1]?.text ?? "") || GLUED_SCRIPT.test(text),
   );
   const isGiven = args.some(({ text }) => /^(?:-[a-zA-Z]*[ef]|--[ef])/.test(text));
-  const first = args.find(({ text }) => !text.startsWith("-"));
+  const first = args.find(
+    ({ text }, index) =>
+      !text.startsWith("-") && !/^(?:-[a-zA-Z]*l|--l[a-z-]*)$/.test(args[index - 1]?.text ?? ""),
+  );
   if (!isGiven && first !== undefined) scripts.push(first);
   if (
     args.some(({ text }) => /^(?:-[a-zA-Z]*f|--f[a-z]*=)(?:-|\/dev\/)/.test(text)) ||

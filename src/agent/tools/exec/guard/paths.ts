@@ -7,13 +7,15 @@ export interface Ground {
   readonly beside?: readonly string[];
 }
 
-/** Files that the kernel makes up and that harm nobody. */
+/** Files that the kernel makes up and that harm nobody, and what the system is called. */
 const PSEUDO =
-  /^\/(?:dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
+  /^\/(?:etc\/os-release|dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
 
 /** `..` as a whole name of a path. */
 export function climbs(form: string): boolean {
-  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(form);
+  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(
+    form,
+  );
 }
 
 /** Characters of a pattern for one name of a path; longer ones take long to be looked at. */

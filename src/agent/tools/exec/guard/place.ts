@@ -63,7 +63,9 @@ function placeWithin(node: SyntaxNode, place: Place): Place {
     return node.background === true ? { ...place, isBeside: true } : place;
   }
   if (node.type === "Function") {
-    return { ...place, functions: [...place.functions, node.name.value] };
+    // Whatever calls it may hand it something to read.
+    const functions = [...place.functions, node.name.value];
+    return { ...place, functions, input: "unknown" };
   }
   if (node.type === "Redirected") {
     const isKept = place.isKept || keepsOutput(node.redirects);

@@ -48,7 +48,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
     "what it starts outlives the command; use background",
   ],
   ["dbus-send gdbus", "it asks services of the machine"],
-  ["gdb gcore reptyr expect ed ex vipe vidir run-mailcap", "it runs commands of its own"],
+  ["jshell gdb gcore reptyr expect ed ex vipe vidir run-mailcap", "it runs commands of its own"],
   ["pwsh powershell wscript cscript mshta", "its text cannot be judged"],
   ["fc bind enable", "it runs what is not written here"],
 ];
@@ -93,11 +93,16 @@ export function areNames(commands: readonly CommandNode[]): boolean {
   if (first === undefined) return false;
   const { name, words } = first;
   const shows =
-    SHOWING.has(name) ||
+    (SHOWING.has(name) && !(name === "ls" && words.some(showsParent))) ||
     (name === "git" && words[0] === "ls-files") ||
     (/^(?:grep|rg)$/.test(name) && words.some((word) => /^-[a-z]*l/.test(word)));
   const isFormed = words.some((word) => /printf|[\\]/.test(word));
   return shows && !isFormed && others.every((one) => one !== undefined && CHOOSING.has(one.name));
+}
+
+/** `ls -a` shows `..`. */
+function showsParent(word: string): boolean {
+  return /^-(?!-)\w*[af]|^--a(?!lm|u)/.test(word);
 }
 
 /** The same for what stands in the place of `$(…)`; and whatever holds no path at all. */
@@ -105,6 +110,7 @@ export function isPlainOutput(commands: readonly CommandNode[]): boolean {
   if (areNames(commands)) return true;
   const [first] = commands.map(literalCall);
   if (first === undefined || commands.length > 1 || !PLAIN.has(first.name)) return false;
+  if (first.words.some((word) => word.includes(".."))) return false;
   return first.name === "basename" || first.words.every((word) => !/[/$`\\]/.test(word));
 }
 

@@ -118,7 +118,7 @@ function wrapped(name: string, args: readonly Field[], wrapper: Wrapper): Inner 
 }
 
 const ASSIGNMENT = /^[A-Za-z_]\w*=/;
-const SPLIT_TEXT = /^(?:-[a-zA-Z]*S|--split-string)=?/;
+const SPLIT_TEXT = /^(?:-[a-zA-Z]*S|--s[a-z-]*)=?/;
 
 /** Where the options of a wrapper end, and its assignments. */
 function afterOptions(name: string, args: readonly Field[], { valued = "" }: Wrapper): number {
