@@ -34,10 +34,10 @@ const LEAVES = `${BLOCKED} (path outside working dir)`;
 
 /**
  * Why a command must not run: in the words that skills know, and what is wrong with it; undefined
- * where it may. It is taken apart as a shell would do it and every program in it is judged with its
- * arguments; patterns on its text are a second net. What cannot be judged does not run where paths
- * are kept to a folder. It is a net all the same, for mistakes of models and for what others talk
- * them into: what a script or a build does is not seen. The cage is the sandbox.
+ * where it may. Its text is taken apart as bash does it and programs are judged with their arguments;
+ * patterns on the text are a second net. What cannot be judged does not run where paths are kept to a
+ * folder. It is a seat belt, for mistakes of models and usual tricks: who wants to gets past it. The
+ * sandbox is the protection.
  */
 export async function blockedBy(
   written: string,
