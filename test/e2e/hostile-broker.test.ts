@@ -175,7 +175,10 @@ describe("a hostile broker", needsMosquitto, () => {
       const grown = memoryOf(gateway.pid, "VmHWM") - rested;
       assert.ok(grown < 2 * GROWTH, `all together cost ${grown} MB`);
     }
-    assert.ok(gateway.stderr().length < 1_000_000, "the log stays small");
+    // Each answer has a line: of a flood in the names of many clients as many as are served.
+    const lines = gateway.stderr().split("\n");
+    const others = lines.filter((line) => !line.includes('"msg":"answered"')).join("\n");
+    assert.ok(others.length < 1_000_000, `the log stays small: ${others.slice(-2_000)}`);
     await endsInTime(gateway);
   });
 
