@@ -59,6 +59,8 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
       // Somebody else may have taken the port meanwhile, and would answer in its place.
       if (started.exitCode !== null) throw new Error(`mosquitto did not start: ${log}`);
       return answers(port);
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}; its log: ${log}`);
     });
   };
   const kill: Mosquitto["kill"] = async (signal = "SIGKILL") => {
