@@ -57,7 +57,10 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
     });
     await until(`mosquitto listens on ${port}`, () => {
       // Somebody else may have taken the port meanwhile, and would answer in its place.
-      if (started.exitCode !== null) throw new Error(`mosquitto did not start: ${log}`);
+      const { exitCode, signalCode } = started;
+      if (exitCode !== null || signalCode !== null) {
+        throw new Error(`mosquitto did not start (${exitCode ?? signalCode}): ${log}`);
+      }
       return answers(port);
     }).catch((error: unknown) => {
       throw new Error(`${String(error)}; its log: ${log}`);

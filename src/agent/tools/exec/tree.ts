@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { platform } from "node:os";
 import { signalGroup, signalProcess } from "../../../base/host.ts";
@@ -52,7 +53,17 @@ async function signalTree(tree: Tree, signal: "SIGTERM" | "SIGKILL"): Promise<vo
   const isSpared = tree.isCaged && signal === "SIGTERM";
   if (!isSpared) signalGroup(tree.leader, signal);
   for (const { pid, isCage } of (await processesOf(tree)) ?? []) {
-    if (!isCage || !isSpared) signalProcess(pid, signal);
+    if ((!isCage || !isSpared) && isStillOf(tree, pid)) signalProcess(pid, signal);
+  }
+}
+
+/** A process that ended since it was listed may have left its id to somebody else's: what forks much wears ids out. */
+function isStillOf(tree: Tree, pid: number): boolean {
+  try {
+    const environ = (): Buffer => readFileSync(`/proc/${pid}/environ`);
+    return isOf(tree, readFileSync(`/proc/${pid}/stat`, "utf8"), environ) !== undefined;
+  } catch {
+    return false;
   }
 }
 
@@ -78,20 +89,32 @@ async function processesOf(tree: Tree): Promise<readonly Member[] | undefined> {
   return found.filter((member) => member !== undefined);
 }
 
-async function memberOf({ leader, mark, isCaged }: Tree, pid: string): Promise<Member | undefined> {
+async function memberOf(tree: Tree, pid: string): Promise<Member | undefined> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-    // After the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
-    const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    // The dead wait for somebody to ask how they died, who may never do so.
-    if (state === "Z" || state === "X") return undefined;
-    if (Number(group) === leader) return { pid: Number(pid), isCage: isCaged };
-    const isMarked = (await readFile(`/proc/${pid}/environ`)).includes(`${MARK}=${mark}`);
-    return isMarked ? { pid: Number(pid), isCage: false } : undefined;
+    const [stat, environ] = await Promise.all([
+      readFile(`/proc/${pid}/stat`, "utf8"),
+      readFile(`/proc/${pid}/environ`).catch(() => Buffer.alloc(0)),
+    ]);
+    const isCage = isOf(tree, stat, () => environ);
+    return isCage === undefined ? undefined : { pid: Number(pid), isCage };
   } catch {
     // Gone in this moment, or another user's.
     return undefined;
   }
+}
+
+/** Whether a process is the cage of that tree (true) or one of its processes (false); undefined where it is neither. */
+function isOf(
+  { leader, mark, isCaged }: Tree,
+  stat: string,
+  environ: () => Buffer,
+): boolean | undefined {
+  // After the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
+  const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  // The dead wait for somebody to ask how they died, who may never do so.
+  if (state === "Z" || state === "X") return undefined;
+  if (Number(group) === leader) return isCaged;
+  return environ().includes(`${MARK}=${mark}`) ? false : undefined;
 }
 
 async function endOnWindows({ leader }: Tree): Promise<boolean> {
