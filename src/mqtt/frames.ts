@@ -32,7 +32,7 @@ const MOST_LENGTH_BYTES = 4;
 /** A message is answered, or refused at least: that costs far more than an acknowledgement, or some bytes. */
 const PUBLISH_COST = 2;
 const SMALL_COST = 0.25;
-const BYTES_A_PACKET = 1024;
+const BYTES_A_PACKET = 2048;
 /** Packets in one piece: what a reader makes of each of them takes far more memory than its two bytes. */
 const PACKETS_A_PIECE = 64;
 

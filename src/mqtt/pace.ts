@@ -7,9 +7,7 @@ const PACE_MS = 62;
 const BUSY_MS = 1_000;
 /** What was taken in during a flood is worked on, and thrown away, for a while after it. */
 const AFTERMATH_MS = 10_000;
-const COLLECT_MS = { quick: 100, slow: 500 };
-/** A runtime that needs longer to collect is asked as seldom as it can be. */
-const QUICK_MS = 20;
+const COLLECT_MS = 100;
 
 /**
  * How many milliseconds are to pass before more is taken in: none, but in a flood. What a flood leaves is
@@ -25,35 +23,25 @@ export function createPace(): (cost: number) => number {
     const took = now - since;
     counted = 0;
     since = Math.max(now, since + PACE_MS);
-    if (took > (collecting.isQuick ? BUSY_MS : PACE_MS)) return 0;
-    collect();
+    if (took > BUSY_MS) return 0;
+    collectGarbage();
     collectForAWhile(now + AFTERMATH_MS);
     return Math.max(0, PACE_MS - took);
   };
 }
 
 /** One for the process, as its memory is. */
-const collecting: {
-  until: number;
-  last: number;
-  isQuick: boolean;
-  timer?: ReturnType<typeof setInterval> | undefined;
-} = { until: 0, last: 0, isQuick: true };
-
-function collect(): void {
-  const begin = performance.now();
-  collectGarbage();
-  collecting.last = performance.now();
-  collecting.isQuick = collecting.last - begin < QUICK_MS;
-}
+const collecting: { until: number; timer?: ReturnType<typeof setInterval> | undefined } = {
+  until: 0,
+};
 
 function collectForAWhile(until: number): void {
   collecting.until = until;
   collecting.timer ??= setInterval(() => {
-    if (collecting.isQuick || performance.now() - collecting.last >= COLLECT_MS.slow) collect();
+    collectGarbage();
     if (performance.now() < collecting.until) return;
     clearInterval(collecting.timer);
     collecting.timer = undefined;
-  }, COLLECT_MS.quick);
+  }, COLLECT_MS);
   collecting.timer.unref();
 }
