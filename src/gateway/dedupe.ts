@@ -21,8 +21,6 @@ export interface Dedupe<Entry> {
   finish(request: Request, entry: Entry, result: Result): void;
   /** The request is not under way any more and was not answered: it may come anew. */
   forget(request: Request, entry: Entry): void;
-  /** A request that a former process answered, so long ago. */
-  restore(name: string, entry: Entry, result: Result & { readonly agoMs: number }): void;
 }
 
 /** How a request ended. */
@@ -36,8 +34,6 @@ interface Row<Entry> extends Result {
   readonly entry: Entry;
   readonly at: number;
 }
-
-type Ended = Result & { readonly agoMs?: number };
 
 /** What a row costs beside the answer it holds. */
 const ROW_BYTES = 512;
@@ -77,14 +73,13 @@ export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
       const name = requestNameOf(request);
       if (running.get(name) === entry) running.delete(name);
     },
-    restore: finished.keep,
   };
 }
 
 interface Finished<Entry> {
   readonly get: (name: string) => Row<Entry> | undefined;
   readonly drop: (name: string) => void;
-  readonly keep: (name: string, entry: Entry, ended: Ended) => void;
+  readonly keep: (name: string, entry: Entry, result: Result) => void;
 }
 
 function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions): Finished<Entry> {
@@ -108,9 +103,9 @@ function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions):
       dropOld();
       return finished.get(name);
     },
-    keep(name, entry, { bytes: weight, failed, agoMs = 0 }) {
+    keep(name, entry, { bytes: weight, failed }) {
       drop(name);
-      const row = { entry, at: clock.now() - agoMs, failed, bytes: weight + ROW_BYTES };
+      const row = { entry, at: clock.now(), failed, bytes: weight + ROW_BYTES };
       finished.set(name, row);
       held += row.bytes;
       dropOld();
