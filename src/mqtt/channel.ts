@@ -27,7 +27,7 @@ export interface ChannelRequest {
   readonly fingerprint: string;
   readonly redelivered: boolean;
   readonly address: string;
-  /** It came with QoS 1 or 2: it is acknowledged when `onRequest` resolves. */
+  /** It came with QoS 1 or 2 on a channel that asks for it: it is acknowledged when `onRequest` resolves. */
   readonly durable: boolean;
   readonly expiresAt?: number;
   /** Why it is not to be run, where it is no request (`bad_request`, `too_large`); it has no text then. */

@@ -42,7 +42,7 @@ export function createReceiver(
       address: addressOf(to),
       channel: name,
       client,
-      durable: message.qos > 0,
+      durable: message.qos > 0 && settings.qos > 0,
       ...(to.id !== undefined && { id: to.id }),
       ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
       reply: createReply(connection(), to, limits),

@@ -151,46 +151,36 @@ describe("a hostile broker", needsMosquitto, () => {
     await endsInTime(gateway);
   });
 
-  // V8 gives memory back too late for these bounds since more of a flood is served.
-  const bounded = { skip: process.env["PICOCLAW_UNDER_TEST"] === "deno" };
-  it(
-    `cannot make it grow by ${GROWTH} MB with ${FLOODS.length} floods, one after the other`,
-    bounded,
-    async () => {
-      await using siege = await besiege(good, FLOODS, "good");
-      const { gateway, brokers, ask } = siege;
-      await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
-      await work(good.url);
-      const rested = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
-      for (const broker of brokers) broker.turn("armed");
-      await until(
-        "all are connected",
-        () => brokers.every((broker) => broker.waiting() > 0),
-        30_000,
-      );
-      for (const [index, broker] of brokers.entries()) {
-        const atFirst = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
-        broker.strike();
-        const waited = await ask("good", 5_000);
-        await new Promise((resolve) => setTimeout(resolve, 1_000));
-        broker.turn("good");
-        const growth = onLinux ? memoryOf(gateway.pid, "VmHWM") - atFirst : 0;
-        const said = `${growth.toFixed(0)} MB more, another waited ${waited.toFixed(0)} ms: ${FLOODS[index]?.name}`;
-        assert.ok(growth < GROWTH, said);
-      }
-      await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
-      if (onLinux) {
-        // One after the other adds up a little, because a runtime gives memory back late.
-        const grown = memoryOf(gateway.pid, "VmHWM") - rested;
-        assert.ok(grown < 2 * GROWTH, `all together cost ${grown} MB`);
-      }
-      // Each answer has a line: of a flood in the names of many clients as many as are served.
-      const lines = gateway.stderr().split("\n");
-      const others = lines.filter((line) => !line.includes('"msg":"answered"')).join("\n");
-      assert.ok(others.length < 1_000_000, `the log stays small: ${others.slice(-2_000)}`);
-      await endsInTime(gateway);
-    },
-  );
+  it(`cannot make it grow by ${GROWTH} MB with ${FLOODS.length} floods, one after the other`, async () => {
+    await using siege = await besiege(good, FLOODS, "good");
+    const { gateway, brokers, ask } = siege;
+    await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
+    await work(good.url);
+    const rested = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+    for (const broker of brokers) broker.turn("armed");
+    await until("all are connected", () => brokers.every((broker) => broker.waiting() > 0), 30_000);
+    for (const [index, broker] of brokers.entries()) {
+      const atFirst = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+      broker.strike();
+      const waited = await ask("good", 5_000);
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      broker.turn("good");
+      const growth = onLinux ? memoryOf(gateway.pid, "VmHWM") - atFirst : 0;
+      const said = `${growth.toFixed(0)} MB more, another waited ${waited.toFixed(0)} ms: ${FLOODS[index]?.name}`;
+      assert.ok(growth < GROWTH, said);
+    }
+    await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
+    if (onLinux) {
+      // One after the other adds up a little, because a runtime gives memory back late.
+      const grown = memoryOf(gateway.pid, "VmHWM") - rested;
+      assert.ok(grown < 2 * GROWTH, `all together cost ${grown} MB`);
+    }
+    // Each answer has a line: of a flood in the names of many clients as many as are served.
+    const lines = gateway.stderr().split("\n");
+    const others = lines.filter((line) => !line.includes('"msg":"answered"')).join("\n");
+    assert.ok(others.length < 1_000_000, `the log stays small: ${others.slice(-2_000)}`);
+    await endsInTime(gateway);
+  });
 
   it("is named by send and listen, which end", async () => {
     await using home = await temporaryFolder();

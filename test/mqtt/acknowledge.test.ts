@@ -64,6 +64,20 @@ async function openScene(settings: object = {}) {
 }
 
 describe("an acknowledgement", () => {
+  it("promises nothing durable for QoS 1 and 2 where the configuration asks for 0", async () => {
+    await using scene = await openScene({ qos: 0 });
+    scene.send(publish(1, 1), publish(2, 2));
+    await scene.asked.request(1);
+    assert.deepEqual(
+      scene.asked.requests.map(({ durable }) => durable),
+      [false, false],
+    );
+    scene.allow(0);
+    scene.allow(1);
+    await until("both are acknowledged", () => scene.acknowledged(PUBACK).includes(1));
+    await until("both are acknowledged", () => scene.acknowledged(PUBREC).includes(2));
+  });
+
   it("waits until the request is stored, while reading goes on", async () => {
     await using scene = await openScene();
     scene.send(publish(1, 1), publish(2, 1));
