@@ -4,7 +4,9 @@ import { createVeil } from "../base/veil.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
-import type { Commands } from "./commands.ts";
+import { createRights } from "./access/permissions.ts";
+import type { RightsOf } from "./access/permissions.ts";
+import type { Commands } from "./commands/commands.ts";
 import type { Condenser } from "./condense.ts";
 import type { Answerer, Turn } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
@@ -12,8 +14,6 @@ import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
-import { createRights } from "./rights.ts";
-import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt/contract.ts";
@@ -153,6 +153,6 @@ async function loadModelAgent(
 }
 
 async function loadOffline(deviceTool: Tool, rightsOf: RightsOf): Promise<Answerer> {
-  const { createOfflineAgent } = await import("./offline.ts");
+  const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
   return createOfflineAgent({ deviceTool, rightsOf });
 }

@@ -2,11 +2,11 @@ import { randomUUID } from "node:crypto";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
+import { shortened } from "../base/truncate.ts";
 import type { AgentDefaults } from "../config/contract.ts";
 import type { Allowance, Message } from "./contract.ts";
 import { harmless } from "./framing/frame.ts";
 import type { Model } from "./model/contract.ts";
-import { shortened } from "./shorten.ts";
 import { estimatedTokens } from "./tokens.ts";
 
 export interface CondenserOptions {

@@ -1,6 +1,8 @@
 import type { Log } from "../base/log.ts";
 import type { Veil } from "../base/veil.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
+import { ownerOf } from "./access/permissions.ts";
+import type { Asker, RightsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
@@ -10,8 +12,6 @@ import type { ToolHooks } from "./hooks/contract.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import { systemPrompt } from "./prompt.ts";
-import { ownerOf } from "./rights.ts";
-import type { Asker, RightsOf } from "./rights.ts";
 import { createStandby } from "./standby.ts";
 import { createSubagents } from "./subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents.ts";

@@ -1,7 +1,7 @@
 import { arch, hostname, platform } from "node:os";
+import { shortened } from "../base/truncate.ts";
 import { localTime } from "./device/time.ts";
 import { FRAME_RULE } from "./framing/frame.ts";
-import { shortened } from "./shorten.ts";
 import type { OpenSkill, Skill, WorkspaceTexts } from "./workspace/contract.ts";
 import { said } from "./workspace/said.ts";
 import { skillText } from "./workspace/skill-text.ts";

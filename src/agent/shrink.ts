@@ -1,6 +1,6 @@
+import { beginningOf } from "../base/truncate.ts";
 import type { Message } from "./contract.ts";
 import type { Utterance } from "./model/contract.ts";
-import { beginningOf } from "./shorten.ts";
 import { estimatedTokens } from "./tokens.ts";
 
 /**

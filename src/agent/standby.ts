@@ -1,10 +1,10 @@
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import type { RightsOf } from "./access/permissions.ts";
 import type { Answerer, Message } from "./contract.ts";
 import { modelFaultOf } from "./model/failed.ts";
 import type { FaultKind } from "./model/fault.ts";
 import { overheard } from "./overheard.ts";
-import type { RightsOf } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
@@ -46,7 +46,7 @@ export function createStandby(options: StandbyOptions): Answerer {
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
     yield MARK;
-    const { createOfflineAgent } = await import("./offline.ts");
+    const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
     const turned = yield* createOfflineAgent({ deviceTool, rightsOf, rest: REST })(turn);
     return { ...turned, messages: turned.messages.map(marked) };
   };
@@ -68,8 +68,8 @@ function hasActed(messages: readonly Message[]): boolean {
 /** Its code is loaded when it is needed: most gateways never do. */
 async function isAboutDevice(text: string): Promise<boolean> {
   const [{ understand }, { understandPast }] = await Promise.all([
-    import("./offline/understand.ts"),
-    import("./offline/past.ts"),
+    import("./fallback/understand.ts"),
+    import("./fallback/past.ts"),
   ]);
   return understand(text).facts.length > 0 || understandPast(text, new Date()) !== undefined;
 }

@@ -1,10 +1,10 @@
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { beginningOf } from "../base/truncate.ts";
+import { ownerOf } from "./access/permissions.ts";
+import type { Asker } from "./access/permissions.ts";
 import type { Allowance } from "./contract.ts";
-import { ownerOf } from "./rights.ts";
-import type { Asker } from "./rights.ts";
 import { createShares } from "./shares.ts";
-import { beginningOf } from "./shorten.ts";
 import { createTaskList } from "./tasks.ts";
 import type { BackgroundTask, Ended, FinishedTask, TaskList } from "./tasks.ts";
 import type { CallFacts, Tool } from "./tools/contract.ts";

@@ -2,20 +2,20 @@ import type { Log } from "../base/log.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
+import { isSwitchedOff } from "./access/permissions.ts";
+import type { Rights } from "./access/permissions.ts";
 import type { Fetch } from "./model/contract.ts";
-import { isSwitchedOff } from "./rights.ts";
-import type { Rights } from "./rights.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createExec } from "./tools/exec.ts";
-import { createFileTools } from "./tools/files/tools.ts";
+import { createFileTools } from "./tools/files/file-tools.ts";
 import { createSecretFilter, withFilter } from "./tools/filter.ts";
 import { createMemoryTool } from "./tools/memory.ts";
 import { createMqttTool } from "./tools/mqtt.ts";
 import type { Topics } from "./tools/mqtt/contract.ts";
-import { createSkillTool, hasSkills } from "./tools/skills.ts";
-import { createWebFetch } from "./tools/web-fetch.ts";
-import { createWebSearch } from "./tools/web-search.ts";
-import { createLeakWatch } from "./tools/web/leak.ts";
+import { createSkillTool, hasSkills } from "./tools/use-skill.ts";
+import { createLeakWatch } from "./tools/web/secret-leak.ts";
+import { createWebFetch } from "./tools/web/web-fetch.ts";
+import { createWebSearch } from "./tools/web/web-search.ts";
 import type { Workspace, WorkspaceTexts } from "./workspace/contract.ts";
 
 export interface ToolboxOptions {

@@ -1,6 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
+import type { Rights } from "./access/permissions.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
 import { createFraming } from "./framing/conversation.ts";
 import type { Framing } from "./framing/conversation.ts";
@@ -9,7 +10,6 @@ import type { Model, Reply, Utterance } from "./model/contract.ts";
 import { isOverflow } from "./model/failure.ts";
 import { overheard } from "./overheard.ts";
 import { completed } from "./resumed.ts";
-import type { Rights } from "./rights.ts";
 import { lighter } from "./shrink.ts";
 import { runCalls } from "./tools/batch.ts";
 import { callFactsOf } from "./tools/call.ts";

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createCommands } from "../../src/agent/commands.ts";
+import { createCommands } from "../../src/agent/commands/commands.ts";
 import type { CommandContext } from "../../src/agent/commands/contract.ts";
 import type { Message, Turn } from "../../src/agent/contract.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";

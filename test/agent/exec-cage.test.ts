@@ -13,8 +13,8 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/rights.ts";
-import type { FileRights } from "../../src/agent/rights.ts";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import type { FileRights } from "../../src/agent/access/permissions.ts";
 import type { CallFacts } from "../../src/agent/tools/contract.ts";
 import {
   clientsAreSandboxed,

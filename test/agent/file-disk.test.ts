@@ -4,8 +4,8 @@ import { appendFile, chmod, chown, readdir, readFile, stat, writeFile } from "no
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { pinFolder } from "../../src/agent/tools/files/pin.ts";
-import { replaceFile } from "../../src/agent/tools/files/replace.ts";
+import { pinFolder } from "../../src/agent/tools/files/open-dir.ts";
+import { replaceFile } from "../../src/agent/tools/files/replace-file.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 
 const isRoot = process.getuid?.() === 0;

@@ -3,9 +3,9 @@ import { constants, renameSync, symlinkSync } from "node:fs";
 import { mkdir, readdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { pinBelow, pinFolder } from "../../src/agent/tools/files/pin.ts";
-import type { Pin } from "../../src/agent/tools/files/pin.ts";
-import { openRegular } from "../../src/agent/tools/files/regular.ts";
+import { pinBelow, pinFolder } from "../../src/agent/tools/files/open-dir.ts";
+import type { Pin } from "../../src/agent/tools/files/open-dir.ts";
+import { openRegular } from "../../src/agent/tools/files/safe-open.ts";
 import { codeOf } from "../../src/base/code.ts";
 import { createGrounds } from "../support/file-tools.ts";
 

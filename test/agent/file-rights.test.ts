@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { link, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import type { FileRights } from "../../src/agent/rights.ts";
+import type { FileRights } from "../../src/agent/access/permissions.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 import type { Grounds } from "../support/file-tools.ts";
 

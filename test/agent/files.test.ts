@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { pinFolder } from "../../src/agent/tools/files/pin.ts";
+import { pinFolder } from "../../src/agent/tools/files/open-dir.ts";
 import { toolSettings } from "../support/agent-config.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 

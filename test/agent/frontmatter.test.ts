@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { stringify } from "yaml";
-import { documentOf, lineField, listField } from "../../src/agent/workspace/frontmatter.ts";
+import { documentOf, lineField, listField } from "../../src/agent/workspace/markdown.ts";
 
 describe("frontmatter", () => {
   it("gives back every name and list that was written as YAML", async () => {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { afterEach, describe, test } from "node:test";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import type { ToolHooks } from "../../src/agent/hooks/contract.ts";
 import { createToolHooks } from "../../src/agent/hooks/hooks.ts";
-import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { Failure } from "../../src/base/failure.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/rights.ts";
-import type { TopicRights } from "../../src/agent/rights.ts";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import type { TopicRights } from "../../src/agent/access/permissions.ts";
 import { createMqttTool } from "../../src/agent/tools/mqtt.ts";
 import type { TopicMessage, Topics } from "../../src/agent/tools/mqtt/contract.ts";
 import { runTool } from "../../src/agent/tools/run.ts";

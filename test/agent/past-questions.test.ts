@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { understandPast } from "../../src/agent/offline/past.ts";
+import { understandPast } from "../../src/agent/fallback/past.ts";
 
 const NOON = new Date(2026, 6, 1, 12, 0, 0);
 

@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
 import { packed } from "../../src/agent/model/http/carrier.ts";
 import { presentable, presentableJson } from "../../src/agent/model/http/presentable.ts";
-import { at, listAt, textAt } from "../../src/agent/read.ts";
 import { SILENT } from "../../src/base/log.ts";
+import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
 import { openModel } from "../support/model.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createRights, EVERYTHING, ownerOf } from "../../src/agent/rights.ts";
+import { createRights, EVERYTHING, ownerOf } from "../../src/agent/access/permissions.ts";
 import type { ExecSettings, ToolProfile } from "../../src/config/contract.ts";
 import { toolProfile, toolSettings } from "../support/agent-config.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
-import { ownerOf } from "../../src/agent/rights.ts";
+import { ownerOf } from "../../src/agent/access/permissions.ts";
 import { createSlots } from "../../src/agent/slots.ts";
 import { createSubagents } from "../../src/agent/subagents.ts";
 import type { SubagentOptions, Subagents, SubagentTask } from "../../src/agent/subagents.ts";

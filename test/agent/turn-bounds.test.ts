@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import type { Turn } from "../../src/agent/contract.ts";
-import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
 import type { Equipment, TurnOptions } from "../../src/agent/turn.ts";

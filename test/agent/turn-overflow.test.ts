@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import type { Message } from "../../src/agent/contract.ts";
-import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
 import { SILENT } from "../../src/base/log.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { FACT_NAMES } from "../../src/agent/device/facts.ts";
-import { understand } from "../../src/agent/offline/understand.ts";
+import { understand } from "../../src/agent/fallback/understand.ts";
 
 const STATUS = "cpu memory disk temperature uptime";
 const EVERYTHING = FACT_NAMES.join(" ");

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { at } from "../../src/agent/read.ts";
-import { createWebFetch } from "../../src/agent/tools/web-fetch.ts";
 import { createAllowance } from "../../src/agent/tools/web/addresses.ts";
 import type { Lookup } from "../../src/agent/tools/web/request.ts";
+import { createWebFetch } from "../../src/agent/tools/web/web-fetch.ts";
 import { SILENT } from "../../src/base/log.ts";
+import { at } from "../../src/base/unknown.ts";
 import { callFacts, createMemoryLog, toolSettings } from "../support/agent-config.ts";
 import { answerWith, openWebServer } from "../support/web-server.ts";
 

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { describe, it } from "node:test";
-import { createWebFetch } from "../../src/agent/tools/web-fetch.ts";
-import type { WebFetchOptions } from "../../src/agent/tools/web-fetch.ts";
-import { createLeakWatch } from "../../src/agent/tools/web/leak.ts";
+import { createLeakWatch } from "../../src/agent/tools/web/secret-leak.ts";
+import { createWebFetch } from "../../src/agent/tools/web/web-fetch.ts";
+import type { WebFetchOptions } from "../../src/agent/tools/web/web-fetch.ts";
 import { callFacts, createMemoryLog, toolSettings } from "../support/agent-config.ts";
 import { answerWith, openWebServer } from "../support/web-server.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createWebSearch } from "../../src/agent/tools/web-search.ts";
-import type { WebSearchOptions } from "../../src/agent/tools/web-search.ts";
-import { createLeakWatch } from "../../src/agent/tools/web/leak.ts";
+import { createLeakWatch } from "../../src/agent/tools/web/secret-leak.ts";
+import { createWebSearch } from "../../src/agent/tools/web/web-search.ts";
+import type { WebSearchOptions } from "../../src/agent/tools/web/web-search.ts";
 import { Secret } from "../../src/base/secret.ts";
 import type { WebSettings } from "../../src/config/contract.ts";
 import { callFacts, createMemoryLog, toolSettings } from "../support/agent-config.ts";

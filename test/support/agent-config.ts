@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import type { Question } from "../../src/agent/model/contract.ts";
-import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { CallFacts } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import type { LogFields, Log } from "../../src/base/log.ts";

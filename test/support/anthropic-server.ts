@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../src/agent/read.ts";
+import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { piecesOf } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, SpokenDialect } from "./dialects.ts";
 

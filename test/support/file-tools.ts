@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tool } from "../../src/agent/tools/contract.ts";
-import { createFileTools } from "../../src/agent/tools/files/tools.ts";
-import type { FileToolOptions } from "../../src/agent/tools/files/tools.ts";
+import { createFileTools } from "../../src/agent/tools/files/file-tools.ts";
+import type { FileToolOptions } from "../../src/agent/tools/files/file-tools.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { callFacts, toolSettings } from "./agent-config.ts";
 

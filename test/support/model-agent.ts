@@ -1,6 +1,6 @@
+import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import { openModelAgent } from "../../src/agent/model-agent.ts";
 import { openModels } from "../../src/agent/model/models.ts";
-import { EVERYTHING } from "../../src/agent/rights.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";

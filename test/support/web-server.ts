@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { at } from "../../src/agent/read.ts";
+import { at } from "../../src/base/unknown.ts";
 
 export type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 

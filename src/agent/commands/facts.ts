@@ -1,7 +1,7 @@
+import { shortened } from "../../base/truncate.ts";
 import type { Turn } from "../contract.ts";
+import { countText, percentText } from "../device/format.ts";
 import { durationText } from "../device/time.ts";
-import { countText, percentText } from "../device/words.ts";
-import { shortened } from "../shorten.ts";
 import { NO_MODEL, NO_SKILLS } from "./contract.ts";
 import type { Command, CommandContext, ModelOutline } from "./contract.ts";
 import { firstWord, listing, shown, usageText } from "./words.ts";

@@ -1,15 +1,15 @@
+import { ownerOf } from "../access/permissions.ts";
+import type { RightsOf } from "../access/permissions.ts";
 import type { AgentOptions } from "../agent.ts";
-import { createCommands } from "../commands.ts";
-import type { Commands } from "../commands.ts";
 import type { ModelAgent } from "../model-agent.ts";
 import type { Models } from "../model/models.ts";
-import { ownerOf } from "../rights.ts";
-import type { RightsOf } from "../rights.ts";
 import { estimatedTokens } from "../tokens.ts";
 import { callFactsOf } from "../tools/call.ts";
 import type { Tool } from "../tools/contract.ts";
-import { bothMemories } from "../workspace/own-memory.ts";
+import { bothMemories } from "../workspace/client-memory.ts";
 import { workspaceOf } from "../workspace/workspace.ts";
+import { createCommands } from "./commands.ts";
+import type { Commands } from "./commands.ts";
 import type { ModelChoice } from "./contract.ts";
 
 export interface CommandsOptions extends AgentOptions {

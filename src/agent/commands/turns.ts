@@ -1,6 +1,6 @@
+import { ownerOf } from "../access/permissions.ts";
 import type { Turned } from "../contract.ts";
-import { ownerOf } from "../rights.ts";
-import { useSkill } from "../tools/skills.ts";
+import { useSkill } from "../tools/use-skill.ts";
 import type { OpenSkill } from "../workspace/contract.ts";
 import { NO_MODEL, NO_SKILLS } from "./contract.ts";
 import type { AnswerWith, Asked, Command, CommandContext, Outcome } from "./contract.ts";

@@ -1,5 +1,5 @@
+import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import { shortened } from "../shorten.ts";
 import type { Command } from "./contract.ts";
 
 /** `/show [model|channel|agents]`. */

@@ -2,7 +2,7 @@ import { cpus, loadavg } from "node:os";
 import type { Device, ReadFact } from "./contract.ts";
 import { SAMPLE_MS } from "./contract.ts";
 import { cleanName, readNumberIfAny, readTextIfAny } from "./files.ts";
-import { countText, percentText } from "./words.ts";
+import { countText, percentText } from "./format.ts";
 
 /** Time since the start of the device, in ticks or milliseconds: only differences mean anything. */
 export interface CpuTimes {

@@ -2,7 +2,7 @@ import { stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Device, ReadFact } from "./contract.ts";
 import { cleanName, readTextIfAny } from "./files.ts";
-import { percentText, sizeText } from "./words.ts";
+import { percentText, sizeText } from "./format.ts";
 
 interface Disk {
   /** Where it is mounted, or the workspace. */

@@ -1,7 +1,7 @@
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { beginningOf } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import { beginningOf } from "../shorten.ts";
 import type { Device } from "./contract.ts";
 
 /** Bytes of one file of the kernel that are read. */

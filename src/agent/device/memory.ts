@@ -2,7 +2,7 @@ import { freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Device, ReadFact } from "./contract.ts";
 import { readNumberIfAny, readTextIfAny } from "./files.ts";
-import { percentText, sizeText } from "./words.ts";
+import { percentText, sizeText } from "./format.ts";
 
 /** Bytes. */
 interface MemoryState {

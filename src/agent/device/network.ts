@@ -2,7 +2,7 @@ import { hostname, networkInterfaces } from "node:os";
 import type { NetworkInterfaceInfo } from "node:os";
 import type { ReadFact } from "./contract.ts";
 import { cleanName } from "./files.ts";
-import { listText } from "./words.ts";
+import { listText } from "./format.ts";
 
 type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
 

@@ -1,8 +1,8 @@
+import { two } from "./format.ts";
 import type { DeviceHistory } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
 import type { Measured } from "./ring.ts";
 import type { SampledFact } from "./sample.ts";
-import { two } from "./words.ts";
 
 /** A stretch of time that was asked for, in hours back from now. */
 export interface Past {

@@ -1,7 +1,7 @@
 import type { Device, ReadFact } from "./contract.ts";
 import { SAMPLE_MS } from "./contract.ts";
 import { cleanName, namesIn, readTextIfAny } from "./files.ts";
-import { countText, listText, percentText, sizeText } from "./words.ts";
+import { countText, listText, percentText, sizeText } from "./format.ts";
 
 interface Process {
   readonly id: string;

@@ -1,7 +1,7 @@
 import { uptime } from "node:os";
 import type { ReadFact } from "./contract.ts";
 import { readTextIfAny } from "./files.ts";
-import { countText, listText, two } from "./words.ts";
+import { countText, listText, two } from "./format.ts";
 
 /** The local time with its zone. */
 export const readTime: ReadFact = async ({ now }) => `The time is ${localTime(now())}.`;

@@ -1,6 +1,6 @@
+import { shortened } from "../../base/truncate.ts";
 import type { ToolCall } from "../contract.ts";
 import type { Utterance } from "../model/contract.ts";
-import { shortened } from "../shorten.ts";
 import type { FinishedTask } from "../tasks.ts";
 import { framed, sourceOf } from "./frame.ts";
 

@@ -1,6 +1,6 @@
+import { shortened } from "../../base/truncate.ts";
 import type { ToolCall } from "../contract.ts";
 import { presentableName } from "../model/http/presentable.ts";
-import { shortened } from "../shorten.ts";
 import { visibleOnly } from "./invisible.ts";
 import { TAG, withoutTags } from "./tag.ts";
 import { withoutTokens } from "./tokens.ts";

@@ -1,4 +1,4 @@
-import type { Asker } from "../rights.ts";
+import type { Asker } from "../access/permissions.ts";
 
 /** A call of a tool as a hook sees it. */
 export interface HookedCall extends Asker {

@@ -1,7 +1,7 @@
+import { at, textAt } from "../../base/unknown.ts";
 import type { HookStage } from "../../config/contract.ts";
-import { at, textAt } from "../read.ts";
 import type { HookedCall } from "./contract.ts";
-import { HookFault } from "./fault.ts";
+import { HookFault } from "./errors.ts";
 
 /** A call as it may run. */
 export type Call = Pick<HookedCall, "tool" | "arguments">;

@@ -1,7 +1,7 @@
 import type { Log } from "../../base/log.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
 import { TimeOver, within } from "../within.ts";
-import { HookFault } from "./fault.ts";
+import { HookFault } from "./errors.ts";
 import { startHookProcess } from "./process.ts";
 import type { HookProcess } from "./process.ts";
 

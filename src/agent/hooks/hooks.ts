@@ -1,16 +1,16 @@
 import { Failure } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
+import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import type { HookSettings, HookStage } from "../../config/contract.ts";
-import { ownerOf } from "../rights.ts";
-import type { Asker } from "../rights.ts";
-import { shortened } from "../shorten.ts";
+import { ownerOf } from "../access/permissions.ts";
+import type { Asker } from "../access/permissions.ts";
 import { commandEnvironment } from "../tools/exec/environment.ts";
 import type { HookedCall, ToolHooks, Verdict } from "./contract.ts";
 import { decisionOf } from "./decision.ts";
 import type { Call, Decision } from "./decision.ts";
-import { HookFault } from "./fault.ts";
+import { HookFault } from "./errors.ts";
 import { createHook } from "./hook.ts";
 import type { Hook } from "./hook.ts";
 

@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
+import { shortened } from "../../base/truncate.ts";
+import { at, fromJson, textAt } from "../../base/unknown.ts";
 import { visible } from "../../base/visible.ts";
-import { at, fromJson, textAt } from "../read.ts";
-import { shortened } from "../shorten.ts";
 import { drain } from "../tools/exec/drain.ts";
 import { endTree, MARK } from "../tools/exec/tree.ts";
-import { HookFault } from "./fault.ts";
+import { HookFault } from "./errors.ts";
 import { readLines } from "./lines.ts";
 
 export interface HookCommand {

@@ -1,8 +1,8 @@
 import { Failure } from "../../base/failure.ts";
 import type { FailureFacts } from "../../base/failure.ts";
+import { shortened } from "../../base/truncate.ts";
 import { createVeil } from "../../base/veil.ts";
 import { visible } from "../../base/visible.ts";
-import { shortened } from "../shorten.ts";
 import type { FaultKind, ModelFault } from "./fault.ts";
 
 const SENTENCES: Readonly<Record<FaultKind, string>> = {

@@ -1,7 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
+import { shortened } from "../../base/truncate.ts";
 import type { ModelEntry } from "../../config/contract.ts";
-import { shortened } from "../shorten.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
 
 /** An entry of `model_list`, and what came of opening it. */

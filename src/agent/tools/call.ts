@@ -1,5 +1,5 @@
-import { ownerOf } from "../rights.ts";
-import type { Asker, Rights } from "../rights.ts";
+import { ownerOf } from "../access/permissions.ts";
+import type { Asker, Rights } from "../access/permissions.ts";
 import type { CallFacts } from "./contract.ts";
 
 /** What tools are told of who asks. */

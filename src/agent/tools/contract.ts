@@ -1,6 +1,6 @@
+import type { Asker, Rights } from "../access/permissions.ts";
 import type { Allowance } from "../contract.ts";
 import type { ToolOutline } from "../model/contract.ts";
-import type { Asker, Rights } from "../rights.ts";
 
 /** What a tool is told about the call beside its arguments. */
 export interface CallFacts extends Asker {

@@ -14,7 +14,7 @@ import type { SessionStart } from "./exec/sessions.ts";
 import type { Running } from "./exec/start.ts";
 import { steer } from "./exec/steer.ts";
 import { sessionText } from "./exec/words.ts";
-import { FileFault, inWords } from "./files/fault.ts";
+import { FileFault, inWords } from "./files/errors.ts";
 
 export interface ExecOptions {
   readonly workspace: string;

@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../read.ts";
+import { at, listAt, textAt } from "../../base/unknown.ts";
 
 /**
  * Arguments as they were meant, for a schema as `jsonSchemaOf` knows them: weak models write numbers

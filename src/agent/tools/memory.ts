@@ -1,10 +1,10 @@
 import * as v from "valibot";
-import { shortened } from "../shorten.ts";
+import { shortened } from "../../base/truncate.ts";
+import { bothMemories, hasRoom, MAX_OWN, ownMemoryFile } from "../workspace/client-memory.ts";
 import type { Workspace } from "../workspace/contract.ts";
 import { dayFile, dayOf, isMonth, localClock, localDay } from "../workspace/days.ts";
 import { namesWithin } from "../workspace/files.ts";
 import { inTurn, readNote, writeNote } from "../workspace/notes.ts";
-import { bothMemories, hasRoom, MAX_OWN, ownMemoryFile } from "../workspace/own-memory.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 

@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { Failure } from "../../base/failure.ts";
+import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import { createShares } from "../shares.ts";
-import { shortened } from "../shorten.ts";
 import { TimeOver } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";

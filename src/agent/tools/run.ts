@@ -1,8 +1,8 @@
 import { nearestWord } from "../../base/spelling.ts";
+import { beginningOf } from "../../base/truncate.ts";
+import { fromJson } from "../../base/unknown.ts";
 import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import { fromJson } from "../read.ts";
-import { beginningOf } from "../shorten.ts";
 import { TimeOver, within } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 

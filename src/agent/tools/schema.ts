@@ -1,5 +1,5 @@
+import { at, listAt, textAt } from "../../base/unknown.ts";
 import type { JsonSchema } from "../model/contract.ts";
-import { at, listAt, textAt } from "../read.ts";
 
 /**
  * A valibot schema as JSON Schema (2020-12), so that a tool states its arguments once. Knows the

@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import { shortened } from "../shorten.ts";
 import type { TaskRunner } from "../subagents.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";

@@ -1,4 +1,4 @@
-import { two } from "../device/words.ts";
+import { two } from "../device/format.ts";
 
 /** Where the notes of a day (`2026-07-01`) stand in a workspace. */
 export function dayFile(date: string): string {

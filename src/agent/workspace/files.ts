@@ -4,7 +4,7 @@ import { open, readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf } from "../../base/code.ts";
 import type { Log } from "../../base/log.ts";
-import { isInside } from "../inside.ts";
+import { isInside } from "../../base/path-contains.ts";
 
 /** What was read of a file, and in words what was not as it should be. */
 export interface Reading<T> {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { Check } from "../../base/check.ts";
-import { fromJson, at, listAt } from "../read.ts";
+import { fromJson, at, listAt } from "../../base/unknown.ts";
 import { readWithin } from "./files.ts";
-import { documentOf } from "./frontmatter.ts";
+import { documentOf } from "./markdown.ts";
 
 /** Bytes of one file. */
 const MAX_FILE = 1024 * 1024;

@@ -4,7 +4,7 @@ import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { codeOf } from "../../base/code.ts";
-import { isInside } from "../inside.ts";
+import { isInside } from "../../base/path-contains.ts";
 import { isMissing, realPathWithin } from "./files.ts";
 
 /** Bytes of a file that is changed; what is longer is somebody else's work. */

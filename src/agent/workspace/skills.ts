@@ -1,11 +1,11 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Log } from "../../base/log.ts";
+import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import { shortened } from "../shorten.ts";
 import type { OpenSkill, Skill } from "./contract.ts";
 import { createFileCache, readWithin, realPathWithin } from "./files.ts";
-import { documentOf, lineField } from "./frontmatter.ts";
+import { documentOf, lineField } from "./markdown.ts";
 
 /** A folder of skills, and the folder that its links must not leave. */
 export interface SkillPlace {

@@ -2,16 +2,16 @@ import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
+import { beginningOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
-import { beginningOf } from "../shorten.ts";
 import { within } from "../within.ts";
+import { readOwnMemory } from "./client-memory.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
 import { dayOf, isMonth } from "./days.ts";
 import { createFileCache, readWithin } from "./files.ts";
 import type { Reading } from "./files.ts";
-import { documentOf, lineField, listField } from "./frontmatter.ts";
-import type { MarkdownDocument } from "./frontmatter.ts";
-import { readOwnMemory } from "./own-memory.ts";
+import { documentOf, lineField, listField } from "./markdown.ts";
+import type { MarkdownDocument } from "./markdown.ts";
 import { createCatalogue } from "./skills.ts";
 
 export interface WorkspaceOptions {

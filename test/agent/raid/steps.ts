@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { at, textAt } from "../../../src/agent/read.ts";
+import { at, textAt } from "../../../src/base/unknown.ts";
 import { runCommandLine } from "../../../src/cli/cli.ts";
 import { createFakeHost } from "../../cli/host.ts";
 import { until } from "../../support/until.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { framed } from "../../../src/agent/framing/frame.ts";
-import { documentOf, lineField, listField } from "../../../src/agent/workspace/frontmatter.ts";
+import { documentOf, lineField, listField } from "../../../src/agent/workspace/markdown.ts";
 import { createVeil } from "../../../src/base/veil.ts";
 import { visible } from "../../../src/base/visible.ts";
 import { framesIn } from "../../support/frames.ts";

@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../read.ts";
+import { at, listAt, textAt } from "../../../base/unknown.ts";
 import { ModelFault } from "../fault.ts";
 import type { AnswerBuilder } from "../http/answer.ts";
 import { errorIn } from "../http/refusal.ts";

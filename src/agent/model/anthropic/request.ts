@@ -1,4 +1,4 @@
-import { listAt } from "../../read.ts";
+import { listAt } from "../../../base/unknown.ts";
 import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/calls.ts";

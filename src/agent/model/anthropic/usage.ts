@@ -1,5 +1,5 @@
+import { at } from "../../../base/unknown.ts";
 import type { Usage } from "../../contract.ts";
-import { at } from "../../read.ts";
 import { countOf } from "../http/answer.ts";
 
 /** Adds up what the events of a message tell of its tokens. */

@@ -1,5 +1,5 @@
+import { at, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { at, textAt } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
 import { MAX_TEXT } from "../http/answer.ts";
 import { createCallDrafts } from "../http/calls.ts";

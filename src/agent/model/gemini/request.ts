@@ -1,4 +1,4 @@
-import { at, textAt } from "../../read.ts";
+import { at, textAt } from "../../../base/unknown.ts";
 import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/calls.ts";

@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../read.ts";
+import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { JsonSchema } from "../contract.ts";
 import {
   choicesOf,

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { fromJson } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { fromJson } from "../../read.ts";
 import { ModelFault } from "../fault.ts";
 
 /** One tool call while it comes in. */

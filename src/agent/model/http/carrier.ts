@@ -1,4 +1,4 @@
-import { at, textAt } from "../../read.ts";
+import { at, textAt } from "../../../base/unknown.ts";
 
 /**
  * What a provider wants back unchanged with the results of its tool calls (thinking with its signature),

@@ -1,4 +1,4 @@
-import { at, fromJson, listAt, textAt } from "../../read.ts";
+import { at, fromJson, listAt, textAt } from "../../../base/unknown.ts";
 import { ModelFault } from "../fault.ts";
 import type { FaultFacts, FaultKind } from "../fault.ts";
 import { isOverflow } from "./overflow.ts";

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
-import { fromJson } from "../../read.ts";
+import { fromJson } from "../../../base/unknown.ts";
 import { ModelFault } from "../fault.ts";
 
 /**

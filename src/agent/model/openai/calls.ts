@@ -1,5 +1,5 @@
+import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { at, listAt, textAt } from "../../read.ts";
 import { createCallDrafts } from "../http/calls.ts";
 import type { CallDraft } from "../http/calls.ts";
 

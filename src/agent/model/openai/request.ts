@@ -1,5 +1,5 @@
+import { shortened } from "../../../base/truncate.ts";
 import type { ToolCall } from "../../contract.ts";
-import { shortened } from "../../shorten.ts";
 import type { Question, Utterance } from "../contract.ts";
 import { isPacked } from "../http/carrier.ts";
 import { presentable, presentableName } from "../http/presentable.ts";

@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../read.ts";
+import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { JsonSchema, ToolOutline } from "../contract.ts";
 import { choicesOf, isBeyond, propertiesOf, resolved, typesOf, valuesOf } from "./resolve.ts";
 import type { Source } from "./resolve.ts";

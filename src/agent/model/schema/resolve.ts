@@ -1,4 +1,4 @@
-import { at, textAt } from "../../read.ts";
+import { at, textAt } from "../../../base/unknown.ts";
 
 /** How deep a schema is followed: what lies deeper (or refers to itself) is told as an object of any kind. */
 const MAX_DEPTH = 12;

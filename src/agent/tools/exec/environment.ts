@@ -1,6 +1,6 @@
 import { platform } from "node:os";
 import { isAbsolute } from "node:path";
-import { isInside } from "../../inside.ts";
+import { isInside } from "../../../base/path-contains.ts";
 
 /** What commands may know of this program's environment: how to run, never a key or a setting of ours. */
 const ALLOWED = [

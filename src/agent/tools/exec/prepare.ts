@@ -1,9 +1,9 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
-import type { Rights } from "../../rights.ts";
+import type { Rights } from "../../access/permissions.ts";
 import type { CallFacts } from "../contract.ts";
-import { FileFault } from "../files/fault.ts";
+import { FileFault } from "../files/errors.ts";
 import { locate, realRights, realWorkspace } from "../files/locate.ts";
 import { cageOf } from "./cage/cage.ts";
 import { extentOf } from "./cage/extent.ts";

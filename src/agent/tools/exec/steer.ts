@@ -1,4 +1,4 @@
-import { FileFault } from "../files/fault.ts";
+import { FileFault } from "../files/errors.ts";
 import { realWorkspace } from "../files/locate.ts";
 import type { ExecInput } from "./input.ts";
 import { keysOf } from "./keys.ts";

@@ -1,5 +1,5 @@
+import { shortened } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
-import { shortened } from "../../shorten.ts";
 import { lastWholeEnd } from "../files/text.ts";
 import { MAX_SHOWN, readable } from "./output.ts";
 import type { Session } from "./sessions.ts";

@@ -1,6 +1,6 @@
 import { relative, sep } from "node:path";
-import { isInside } from "../../inside.ts";
-import type { FileRights } from "../../rights.ts";
+import { isInside } from "../../../base/path-contains.ts";
+import type { FileRights } from "../../access/permissions.ts";
 import { OWNER_FILES } from "../../workspace/owner-files.ts";
 
 /** Where the file tools may read and write; patterns are matched against real paths. */

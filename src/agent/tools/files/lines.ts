@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
-import type { OpenFile } from "./regular.ts";
-import { readBytes } from "./regular.ts";
+import type { OpenFile } from "./safe-open.ts";
+import { readBytes } from "./safe-open.ts";
 
 /** Some lines of a file, as bytes with their ends. */
 export interface Lines {

@@ -1,11 +1,11 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { codeOf } from "../../../base/code.ts";
-import { isInside } from "../../inside.ts";
-import type { FileRights } from "../../rights.ts";
+import { isInside } from "../../../base/path-contains.ts";
+import type { FileRights } from "../../access/permissions.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
-import { FileFault, shownPath } from "./fault.ts";
+import { FileFault, shownPath } from "./errors.ts";
 
 /** A path that may be used: a real folder that is there, and the names from it on that may not be. */
 export interface Location {

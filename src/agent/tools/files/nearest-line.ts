@@ -1,5 +1,5 @@
+import { shortened } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
-import { shortened } from "../../shorten.ts";
 
 const MAX_LINES = 20_000;
 /** Characters of all lines that are compared: all else waits meanwhile. */

@@ -5,9 +5,9 @@ import {
   isTopicName,
   matchesFilter,
 } from "../../../base/topic-filter.ts";
+import { shortened } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
-import type { TopicRights } from "../../rights.ts";
-import { shortened } from "../../shorten.ts";
+import type { TopicRights } from "../../access/permissions.ts";
 
 /** What somebody may do, and what nobody may. */
 export interface TopicBounds {

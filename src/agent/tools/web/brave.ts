@@ -1,4 +1,4 @@
-import { at, listAt, textAt } from "../../read.ts";
+import { at, listAt, textAt } from "../../../base/unknown.ts";
 import { createKeyed, parsedAnswer } from "./search.ts";
 import type { Search } from "./search.ts";
 

@@ -1,4 +1,4 @@
-import { listAt, textAt } from "../../read.ts";
+import { listAt, textAt } from "../../../base/unknown.ts";
 import { parsedAnswer, RANGE_WORDS, SearchFault } from "./search.ts";
 import type { Search } from "./search.ts";
 

@@ -1,7 +1,7 @@
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
-import { FileFault } from "../../files/fault.ts";
+import { FileFault } from "../../files/errors.ts";
 import type { Cage } from "../start.ts";
 import { cageWords, findBubblewrap } from "./bubblewrap.ts";
 import type { Bubblewrap } from "./bubblewrap.ts";

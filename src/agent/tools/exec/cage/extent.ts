@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { isInside } from "../../../inside.ts";
-import type { Rights } from "../../../rights.ts";
+import { isInside } from "../../../../base/path-contains.ts";
+import type { Rights } from "../../../access/permissions.ts";
 import { OWNER_FILES } from "../../../workspace/owner-files.ts";
 
 /** What somebody's commands reach beside the workspace, and what in it they cannot change. */

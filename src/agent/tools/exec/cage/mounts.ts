@@ -1,6 +1,6 @@
 import { lstat, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { isInside } from "../../../inside.ts";
+import { isInside } from "../../../../base/path-contains.ts";
 import { closedAround, socketsHere } from "./closed.ts";
 import { HIDDEN, KEPT_FOLDERS, KEPT_IF_THERE, MEMORIES, PRIVATE } from "./hidden.ts";
 

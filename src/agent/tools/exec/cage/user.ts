@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
-import { isInside } from "../../../inside.ts";
-import { FileFault } from "../../files/fault.ts";
+import { isInside } from "../../../../base/path-contains.ts";
+import { FileFault } from "../../files/errors.ts";
 import type { Mount } from "./mounts.ts";
 
 /** As whom commands run where this program is root, to whom the kernel gives more than files. */

@@ -1,6 +1,6 @@
+import { shortened } from "../../../../base/truncate.ts";
 import { visible } from "../../../../base/visible.ts";
 import type { ExecSettings } from "../../../../config/contract.ts";
-import { shortened } from "../../../shorten.ts";
 import type { Findings } from "./findings.ts";
 import { formsOf, isCaught } from "./net.ts";
 import { climbs, isKept, leaves, leavesWord } from "./paths.ts";

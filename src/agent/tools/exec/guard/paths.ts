@@ -1,4 +1,4 @@
-import { isInside } from "../../../inside.ts";
+import { isInside } from "../../../../base/path-contains.ts";
 
 /** Real paths between which commands stay. */
 export interface Ground {

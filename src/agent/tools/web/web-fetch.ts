@@ -1,22 +1,22 @@
 import * as v from "valibot";
-import { codeOf } from "../../base/code.ts";
-import type { Log } from "../../base/log.ts";
-import type { WebSettings } from "../../config/contract.ts";
-import type { Fetch } from "../model/contract.ts";
-import { beginningOf } from "../shorten.ts";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import { createAllowance } from "./web/addresses.ts";
-import { createByteBudget } from "./web/body.ts";
-import type { Body } from "./web/body.ts";
-import { textOf } from "./web/charset.ts";
-import { HELD_BACK } from "./web/leak.ts";
-import type { HoldsSecret } from "./web/leak.ts";
-import { fetchPage } from "./web/page.ts";
-import type { Page } from "./web/page.ts";
-import { proxiedFetch } from "./web/proxy.ts";
-import { Refusal } from "./web/request.ts";
-import type { Lookup } from "./web/request.ts";
+import { codeOf } from "../../../base/code.ts";
+import type { Log } from "../../../base/log.ts";
+import { beginningOf } from "../../../base/truncate.ts";
+import type { WebSettings } from "../../../config/contract.ts";
+import type { Fetch } from "../../model/contract.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import { createAllowance } from "./addresses.ts";
+import { createByteBudget } from "./body.ts";
+import type { Body } from "./body.ts";
+import { textOf } from "./charset.ts";
+import { fetchPage } from "./page.ts";
+import type { Page } from "./page.ts";
+import { proxiedFetch } from "./proxy.ts";
+import { Refusal } from "./request.ts";
+import type { Lookup } from "./request.ts";
+import { HELD_BACK } from "./secret-leak.ts";
+import type { HoldsSecret } from "./secret-leak.ts";
 
 export interface WebFetchOptions {
   readonly settings: WebSettings;
@@ -157,7 +157,7 @@ async function readText(
   const isHtml =
     type === "" ? /^\s*<(?:!doctype|html|head|body)\b/i.test(text) : /html/i.test(type);
   if (!isHtml) return { title: "", text };
-  const { readableOf } = await import("./web/html/readable.ts");
+  const { readableOf } = await import("./html/readable.ts");
   return await readableOf(text, { format: settings.format, base: url, most: maxChars });
 }
 

@@ -2,12 +2,12 @@ import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import * as v from "valibot";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import type { Bounds } from "./files/bounds.ts";
-import { FileFault, inWords, shownPath } from "./files/fault.ts";
-import { withFileToWrite } from "./files/reach.ts";
-import { openRegular } from "./files/regular.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import type { Bounds } from "./bounds.ts";
+import { FileFault, inWords, shownPath } from "./errors.ts";
+import { withFileToWrite } from "./open-within.ts";
+import { openRegular } from "./safe-open.ts";
 
 const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),

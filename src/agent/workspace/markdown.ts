@@ -1,4 +1,4 @@
-import { shortened } from "../shorten.ts";
+import { shortened } from "../../base/truncate.ts";
 
 /** A Markdown file: what stands between its first two lines of `---`, and the rest. */
 export interface MarkdownDocument {

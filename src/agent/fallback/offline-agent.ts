@@ -1,13 +1,13 @@
 import { hostname } from "node:os";
-import { visible } from "../base/visible.ts";
-import type { Answerer, Turned } from "./contract.ts";
-import type { FactName } from "./device/facts.ts";
-import type { Past } from "./device/past.ts";
-import { understandPast } from "./offline/past.ts";
-import { understand } from "./offline/understand.ts";
-import type { RightsOf } from "./rights.ts";
-import { callFactsOf } from "./tools/call.ts";
-import type { CallFacts, Tool } from "./tools/contract.ts";
+import { visible } from "../../base/visible.ts";
+import type { RightsOf } from "../access/permissions.ts";
+import type { Answerer, Turned } from "../contract.ts";
+import type { FactName } from "../device/facts.ts";
+import type { Past } from "../device/past.ts";
+import { callFactsOf } from "../tools/call.ts";
+import type { CallFacts, Tool } from "../tools/contract.ts";
+import { understandPast } from "./past.ts";
+import { understand } from "./understand.ts";
 
 const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
 

@@ -1,14 +1,14 @@
 import type { Dirent } from "node:fs";
 import { opendir } from "node:fs/promises";
 import * as v from "valibot";
-import { visible } from "../../base/visible.ts";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import type { Bounds } from "./files/bounds.ts";
-import { inWords, shownPath } from "./files/fault.ts";
-import type { Pin } from "./files/pin.ts";
-import { withFolderToRead } from "./files/reach.ts";
-import { statsIfAny } from "./files/regular.ts";
+import { visible } from "../../../base/visible.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import type { Bounds } from "./bounds.ts";
+import { inWords, shownPath } from "./errors.ts";
+import type { Pin } from "./open-dir.ts";
+import { withFolderToRead } from "./open-within.ts";
+import { statsIfAny } from "./safe-open.ts";
 
 const input = v.object({
   path: v.nullish(

@@ -4,9 +4,9 @@ import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./fault.ts";
-import type { Pin } from "./pin.ts";
-import { assertRegular, FILE_MODE, statsIfAny } from "./regular.ts";
+import { FileFault } from "./errors.ts";
+import type { Pin } from "./open-dir.ts";
+import { assertRegular, FILE_MODE, statsIfAny } from "./safe-open.ts";
 
 export interface Replacement {
   readonly content: string;

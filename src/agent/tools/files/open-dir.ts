@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./fault.ts";
+import { FileFault } from "./errors.ts";
 
 /**
  * A folder that is held fast: names in it mean this very folder, whatever its path has come to mean

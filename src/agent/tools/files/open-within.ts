@@ -1,9 +1,9 @@
 import type { Bounds, Use } from "./bounds.ts";
-import { FileFault, shownPath } from "./fault.ts";
+import { FileFault, shownPath } from "./errors.ts";
 import { locate } from "./locate.ts";
+import { pinBelow } from "./open-dir.ts";
+import type { Pin } from "./open-dir.ts";
 import { isKeptElsewhere } from "./other-names.ts";
-import { pinBelow } from "./pin.ts";
-import type { Pin } from "./pin.ts";
 
 /** Does something with a file that is there to be read; the folder is held fast meanwhile. */
 export async function withFileToRead<T>(

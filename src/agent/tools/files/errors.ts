@@ -1,6 +1,6 @@
 import { codeOf } from "../../../base/code.ts";
+import { shortened } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
-import { shortened } from "../../shorten.ts";
 
 /** Why a file tool does not do what it was asked, in a sentence for the model. */
 export class FileFault extends Error {

@@ -1,16 +1,16 @@
 import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import * as v from "valibot";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import type { Bounds } from "./files/bounds.ts";
-import { FileFault, inWords, shownPath } from "./files/fault.ts";
-import { nearestLine } from "./files/nearest-line.ts";
-import type { Pin } from "./files/pin.ts";
-import { placesOf } from "./files/places.ts";
-import { withFileToWrite } from "./files/reach.ts";
-import { openRegular, readBytes } from "./files/regular.ts";
-import { replaceFile } from "./files/replace.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import type { Bounds } from "./bounds.ts";
+import { FileFault, inWords, shownPath } from "./errors.ts";
+import { nearestLine } from "./nearest-line.ts";
+import type { Pin } from "./open-dir.ts";
+import { withFileToWrite } from "./open-within.ts";
+import { placesOf } from "./places.ts";
+import { replaceFile } from "./replace-file.ts";
+import { openRegular, readBytes } from "./safe-open.ts";
 
 const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),

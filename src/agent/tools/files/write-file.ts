@@ -1,12 +1,12 @@
 import { Buffer } from "node:buffer";
 import * as v from "valibot";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import type { Bounds } from "./files/bounds.ts";
-import { FileFault, inWords, shownPath } from "./files/fault.ts";
-import { withFileToWrite } from "./files/reach.ts";
-import { assertRegular, statsIfAny } from "./files/regular.ts";
-import { replaceFile } from "./files/replace.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import type { Bounds } from "./bounds.ts";
+import { FileFault, inWords, shownPath } from "./errors.ts";
+import { withFileToWrite } from "./open-within.ts";
+import { replaceFile } from "./replace-file.ts";
+import { assertRegular, statsIfAny } from "./safe-open.ts";
 
 const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),

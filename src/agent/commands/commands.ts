@@ -1,10 +1,10 @@
-import { CHANGE_COMMANDS } from "./commands/changes.ts";
-import type { Asked, Command, CommandContext } from "./commands/contract.ts";
-import { FACT_COMMANDS } from "./commands/facts.ts";
-import { createArmedSkills, turnCommands } from "./commands/turns.ts";
-import { listing, usageOf, usageText } from "./commands/words.ts";
-import type { Turn, Turned } from "./contract.ts";
-import { ownerOf } from "./rights.ts";
+import { ownerOf } from "../access/permissions.ts";
+import type { Turn, Turned } from "../contract.ts";
+import { CHANGE_COMMANDS } from "./changes.ts";
+import type { Asked, Command, CommandContext } from "./contract.ts";
+import { FACT_COMMANDS } from "./facts.ts";
+import { createArmedSkills, turnCommands } from "./turns.ts";
+import { listing, usageOf, usageText } from "./words.ts";
 
 export interface Commands {
   /**

@@ -1,16 +1,16 @@
 import { realpathSync } from "node:fs";
 import { relative } from "node:path";
+import { isInside } from "../../../base/path-contains.ts";
+import { shortened } from "../../../base/truncate.ts";
 import type { ToolSettings } from "../../../config/contract.ts";
-import { isInside } from "../../inside.ts";
-import type { FileRights } from "../../rights.ts";
-import { shortened } from "../../shorten.ts";
-import { createAppendFile } from "../append-file.ts";
+import type { FileRights } from "../../access/permissions.ts";
 import type { Tool } from "../contract.ts";
-import { createEditFile } from "../edit-file.ts";
-import { createListDir } from "../list-dir.ts";
-import { createReadFile } from "../read-file.ts";
-import { createWriteFile } from "../write-file.ts";
+import { createAppendFile } from "./append-file.ts";
 import type { Bounds } from "./bounds.ts";
+import { createEditFile } from "./edit-file.ts";
+import { createListDir } from "./list-dir.ts";
+import { createReadFile } from "./read-file.ts";
+import { createWriteFile } from "./write-file.ts";
 
 export interface FileToolOptions {
   readonly workspace: string;

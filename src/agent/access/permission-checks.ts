@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import type { Check } from "../base/check.ts";
-import { coversPattern, isEveryone } from "../base/client-pattern.ts";
-import type { ToolProfile, ToolSettings } from "../config/contract.ts";
-import { isInside } from "./inside.ts";
-import { isSwitchedOff, uselessTools } from "./rights.ts";
-import { OWNER_FILES } from "./workspace/owner-files.ts";
+import type { Check } from "../../base/check.ts";
+import { coversPattern, isEveryone } from "../../base/client-pattern.ts";
+import { isInside } from "../../base/path-contains.ts";
+import type { ToolProfile, ToolSettings } from "../../config/contract.ts";
+import { OWNER_FILES } from "../workspace/owner-files.ts";
+import { isSwitchedOff, uselessTools } from "./permissions.ts";
 
 export interface RightsCheckOptions {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;

@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./fault.ts";
-import type { Pin } from "./pin.ts";
+import { FileFault } from "./errors.ts";
+import type { Pin } from "./open-dir.ts";
 
 /** Mode of files that are made here: only this program's user reads them. */
 export const FILE_MODE = 0o600;

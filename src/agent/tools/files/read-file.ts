@@ -1,16 +1,16 @@
 import { constants } from "node:fs";
 import * as v from "valibot";
-import type { ReadFileSettings } from "../../config/contract.ts";
-import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
-import type { Bounds } from "./files/bounds.ts";
-import { FileFault, inWords, shownPath } from "./files/fault.ts";
-import { readLines } from "./files/lines.ts";
-import type { Lines } from "./files/lines.ts";
-import { withFileToRead } from "./files/reach.ts";
-import { openRegular, readBytes } from "./files/regular.ts";
-import type { OpenFile } from "./files/regular.ts";
-import { isText, textOf, wholeCharacters } from "./files/text.ts";
+import type { ReadFileSettings } from "../../../config/contract.ts";
+import type { Tool } from "../contract.ts";
+import { defineTool } from "../define.ts";
+import type { Bounds } from "./bounds.ts";
+import { FileFault, inWords, shownPath } from "./errors.ts";
+import { readLines } from "./lines.ts";
+import type { Lines } from "./lines.ts";
+import { withFileToRead } from "./open-within.ts";
+import { openRegular, readBytes } from "./safe-open.ts";
+import type { OpenFile } from "./safe-open.ts";
+import { isText, textOf, wholeCharacters } from "./text.ts";
 
 /** Bytes of one call where the settings say 0. */
 const DEFAULT_SIZE = 65_536;
