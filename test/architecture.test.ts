@@ -34,6 +34,15 @@ for (const file of files) {
   });
 }
 
+it("no file imports itself through others, types counted", async () => {
+  assert.deepEqual(cyclesOf(await importsOfAll()), []);
+});
+
+it("a cycle of three files is found", () => {
+  const imports = { "a.ts": ["b.ts"], "b.ts": ["c.ts", "d.ts"], "c.ts": ["a.ts"], "d.ts": [] };
+  assert.deepEqual(cyclesOf(new Map(Object.entries(imports))), [["a.ts", "b.ts", "c.ts", "a.ts"]]);
+});
+
 it("every folder of src is in the table", () => {
   for (const file of files) assert.ok(folderOf(file) in MAY_IMPORT, `${file} has no row`);
 });
@@ -72,4 +81,29 @@ async function staticClosureOf(entry: string): Promise<string[]> {
     }
   }
   return [...seen].toSorted();
+}
+
+/** Every file of src with the files of src that it imports: values, types and `import()`. */
+async function importsOfAll(): Promise<Map<string, readonly string[]>> {
+  const entries = files.map(async (file): Promise<[string, readonly string[]]> => {
+    const text = await readFile(join(src, file), "utf8");
+    const paths = [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+\.ts)"/g)];
+    return [file, paths.map(([, path]) => relative(src, join(src, dirname(file), path ?? "")))];
+  });
+  return new Map(await Promise.all(entries));
+}
+
+/** The cycles that a depth-first walk meets; empty only when there are none. */
+function cyclesOf(imports: ReadonlyMap<string, readonly string[]>): string[][] {
+  const cycles: string[][] = [];
+  const done = new Set<string>();
+  const walk = (file: string, path: readonly string[]): void => {
+    const start = path.indexOf(file);
+    if (start !== -1) cycles.push([...path.slice(start), file]);
+    if (start !== -1 || done.has(file)) return;
+    for (const target of imports.get(file) ?? []) walk(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of imports.keys()) walk(file, []);
+  return cycles;
 }

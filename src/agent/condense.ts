@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
+import type { Allowance } from "../base/contract.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/pause.ts";
 import { shortened } from "../base/truncate.ts";
 import type { AgentDefaults } from "../config/contract.ts";
-import type { Allowance, Message } from "./contract.ts";
+import type { Message } from "./contract.ts";
 import { harmless } from "./framing/frame.ts";
 import type { Model } from "./model/contract.ts";
 import { estimatedTokens } from "./tokens.ts";

@@ -1,3 +1,5 @@
+import type { Allowance, Usage } from "../base/contract.ts";
+
 /** What was said in a conversation, in the order it was said; plain data, so that a store can keep it. */
 export type Message =
   /** What was said before, in short; only as the first of a history. */
@@ -16,45 +18,6 @@ export interface ToolCall {
   readonly id: string;
   readonly name: string;
   readonly arguments: string;
-}
-
-export interface Usage {
-  readonly inputTokens: number;
-  readonly outputTokens: number;
-}
-
-/** Tokens, and what they cost in the units of the models' prices. */
-export interface Spent extends Usage {
-  readonly cost: number;
-}
-
-/** What who asks may still use; shared by all that a turn begins, and valid after its end. */
-export interface Allowance {
-  /**
-   * Counts what a question to a model is expected to use, before it is asked; the returned function counts
-   * what comes on top of that, or less than nothing where it was less. Throws a `Failure` of code `budget`
-   * where the day's budget is used up.
-   */
-  readonly begin: (expected: Spent) => (more: Spent) => void;
-  /** Counts one call of a tool; false where the turn may make no more. */
-  readonly takeCall: () => boolean;
-  /** For who asks. */
-  readonly standing: () => Standing;
-}
-
-/** The limits of who asks and what was used of them; a limit of 0 is none. */
-export interface Standing {
-  readonly tokensToday: number;
-  readonly tokensPerDay: number;
-  readonly costToday: number;
-  readonly costPerDay: number;
-  readonly requestsPerMinute: number;
-  readonly burst: number;
-  readonly toolCallsPerTurn: number;
-  /** Until the next day begins. */
-  readonly secondsLeft: number;
-  /** Replies of the channel and the gateway that found no room today: those who asked heard nothing. */
-  readonly droppedToday: number;
 }
 
 /** One question to answer. */

@@ -1,13 +1,13 @@
+import type { Allowance } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { beginningOf } from "../base/truncate.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Asker } from "./access/permissions.ts";
-import type { Allowance } from "./contract.ts";
 import { createShares } from "./shares.ts";
 import { createTaskList } from "./tasks.ts";
-import type { BackgroundTask, Ended, FinishedTask, TaskList } from "./tasks.ts";
-import type { CallFacts, Tool } from "./tools/contract.ts";
+import type { BackgroundTask, Ended, FinishedTask, TaskList, TaskRunner } from "./tasks.ts";
+import type { Tool } from "./tools/contract.ts";
 import { createSpawnStatusTool } from "./tools/spawn-status.ts";
 import { createSpawnTool } from "./tools/spawn.ts";
 import { createSubagentTool } from "./tools/subagent.ts";
@@ -46,19 +46,6 @@ export interface Subagents {
   untold(tasks: readonly FinishedTask[]): void;
   /** Ends all that runs. Nothing begins afterwards. */
   close(): void;
-}
-
-/** What the tools ask of whoever runs the tasks. */
-export interface TaskRunner {
-  /** Runs a task to its end, and ends with its call; what went wrong is an answer too. */
-  readonly runNow: (text: string, call: CallFacts) => Promise<string>;
-  /** Begins a task and returns its id, or in words why it does not begin. */
-  readonly begin: (
-    text: string,
-    label: string,
-    call: CallFacts,
-  ) => string | { readonly id: string };
-  readonly tasks: TaskList;
 }
 
 const MAX_DEPTH = 3;

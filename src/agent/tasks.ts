@@ -1,3 +1,5 @@
+import type { CallFacts } from "./tools/contract.ts";
+
 /** A task in the background, as its owner may see it. */
 export interface BackgroundTask {
   readonly id: string;
@@ -40,6 +42,19 @@ export interface TaskList {
 export interface StartedTask {
   readonly id: string;
   readonly end: (end: Ended) => void;
+}
+
+/** Runs the tasks of the tools `subagent` and `spawn`. */
+export interface TaskRunner {
+  /** Runs a task to its end, and ends with its call; what went wrong is an answer too. */
+  readonly runNow: (text: string, call: CallFacts) => Promise<string>;
+  /** Begins a task and returns its id, or in words why it does not begin. */
+  readonly begin: (
+    text: string,
+    label: string,
+    call: CallFacts,
+  ) => string | { readonly id: string };
+  readonly tasks: TaskList;
 }
 
 interface Entry {

@@ -1,8 +1,9 @@
+import type { Usage } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Rights } from "./access/permissions.ts";
-import type { Answerer, Message, ToolCall, Turn, Turned, Usage } from "./contract.ts";
+import type { Answerer, Message, ToolCall, Turn, Turned } from "./contract.ts";
 import { createFraming } from "./framing/conversation.ts";
 import type { Framing } from "./framing/conversation.ts";
 import type { ToolHooks } from "./hooks/contract.ts";

@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { Check } from "../base/check.ts";
-import type { Config, Limits } from "../config/contract.ts";
+import type { Limits } from "../base/contract.ts";
+import type { Config } from "../config/contract.ts";
 import type { Counted, Usage } from "../gateway/accounts/usage.ts";
 import { stateFolderOf } from "./conversations.ts";
 

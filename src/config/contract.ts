@@ -1,3 +1,4 @@
+import type { Limits } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Secret } from "../base/secret.ts";
 
@@ -261,18 +262,6 @@ export interface MqttSettings {
   /** Seconds between two looks whether the broker delivers what it acknowledges; 0 is none. */
   readonly probe_secs: number;
   readonly limits: Limits & { readonly total: Limits };
-}
-
-/** 0 is no limit. */
-export interface Limits {
-  readonly requests_per_minute: number;
-  readonly burst: number;
-  readonly queued: number;
-  /** Of questions to models and of their answers, by the device's local calendar day. */
-  readonly tokens_per_day: number;
-  /** In the units of `model_list[].prices`. */
-  readonly cost_per_day: number;
-  readonly tool_calls_per_turn: number;
 }
 
 export interface TlsSettings {

@@ -1,9 +1,9 @@
+import type { Allowance } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Conversation, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
-import type { Allowance } from "./contract.ts";
 import { failureOf, shuttingDown } from "./failures.ts";
 import { createLeash, GRACE_MS } from "./leash.ts";
 import type { Leash } from "./leash.ts";

@@ -1,12 +1,5 @@
+import type { Allowance, Part, Usage } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
-
-/** A piece of an answer on its way to the asker. The last one, and only that, is `done`. */
-export interface Part {
-  readonly text: string;
-  readonly done?: true;
-  /** Only on the last part: the answer ended in this failure; its code is a `WireCode`. */
-  readonly error?: Failure;
-}
 
 /** A question that came in through some channel, with a way back. */
 export interface Request {
@@ -72,45 +65,9 @@ export type Answerer<M> = (turn: {
   readonly whileWaiting: <T>(work: () => Promise<T>) => Promise<T>;
 }) => AsyncGenerator<string, Turned<M>>;
 
-/** What may still be used; it outlives its turn for what that began. */
-export interface Allowance {
-  /**
-   * Counts what a question to a model is expected to use, before it is asked; the returned function counts
-   * what comes on top of that, or less than nothing where it was less. Throws a `Failure` of code `budget`
-   * where the day's budget is used up.
-   */
-  begin(expected: Spent): (more: Spent) => void;
-  /** Counts one call of a tool; false where the turn may make no more. */
-  takeCall(): boolean;
-  /** For who asks. */
-  standing(): Standing;
-}
-
-/** Tokens, and what they cost in the units of the models' prices. */
-export interface Spent {
-  readonly inputTokens: number;
-  readonly outputTokens: number;
-  readonly cost: number;
-}
-
-/** The limits of who asks and what was used of them; a limit of 0 is none. */
-export interface Standing {
-  readonly tokensToday: number;
-  readonly tokensPerDay: number;
-  readonly costToday: number;
-  readonly costPerDay: number;
-  readonly requestsPerMinute: number;
-  readonly burst: number;
-  readonly toolCallsPerTurn: number;
-  /** Until the next day begins. */
-  readonly secondsLeft: number;
-  /** Replies of the channel and the gateway that found no room today: those who asked heard nothing. */
-  readonly droppedToday: number;
-}
-
 export interface Turned<M> {
   readonly messages: readonly M[];
-  readonly usage?: { readonly inputTokens: number; readonly outputTokens: number };
+  readonly usage?: Usage;
   /** What was said up to and with this turn is not shown any more. */
   readonly forget?: true;
 }

@@ -1,17 +1,4 @@
-/** How much may be asked; 0 is no limit. */
-export interface Limits {
-  readonly requests_per_minute: number;
-  /** How many of them may come at once. */
-  readonly burst: number;
-  /** Requests that wait behind the one under way. */
-  readonly queued: number;
-  /** Tokens of questions to models and of their answers, on one calendar day. */
-  readonly tokens_per_day: number;
-  /** What those cost, in the units of the models' prices. */
-  readonly cost_per_day: number;
-  /** Calls of tools that one turn, with all it begins, may make. */
-  readonly tool_calls_per_turn: number;
-}
+import type { Limits } from "../base/contract.ts";
 
 /** No limit at all. */
 export const UNLIMITED: Limits = {

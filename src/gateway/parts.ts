@@ -1,6 +1,6 @@
+import type { Part } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Clock } from "./clock.ts";
-import type { Part } from "./contract.ts";
 
 /** One answer as it grows, for any number of readers, each at its own pace. */
 export interface Answer {

@@ -1,3 +1,4 @@
+import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Held, Store } from "../store/contract.ts";
@@ -19,7 +20,7 @@ import { createJournal } from "./journal.ts";
 import type { Known, Storing } from "./known.ts";
 import { createLedger } from "./ledger.ts";
 import { UNLIMITED } from "./limits.ts";
-import type { ChannelPolicy, Limits } from "./limits.ts";
+import type { ChannelPolicy } from "./limits.ts";
 import { recover, restoredRequest } from "./recovery.ts";
 import type { ReplyTo } from "./recovery.ts";
 import { createRequestQueue } from "./request-queue.ts";

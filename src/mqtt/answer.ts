@@ -1,16 +1,10 @@
+import type { Part } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Connection } from "./connection.ts";
 import { cutIntoPayloads, type AnswerProperties, type PacketFrame } from "./packet.ts";
 import type { Session } from "./session.ts";
 import type { PublishTopic } from "./topics.ts";
 import type { WirePart } from "./wire.ts";
-
-/** A piece of an answer, as the gateway hands it over. */
-export interface ReplyPart {
-  readonly text: string;
-  readonly done?: true;
-  readonly error?: Failure;
-}
 
 /** Where and how one request is answered. */
 export interface ReplyAddress {
@@ -39,7 +33,7 @@ export function createReply(
   connection: Connection,
   address: ReplyAddress,
   limits: ReplyLimits,
-): (part: ReplyPart) => Promise<void> {
+): (part: Part) => Promise<void> {
   let seq = 0;
   const isUnheard = (): boolean =>
     limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
@@ -70,7 +64,7 @@ export function createReply(
   };
 }
 
-function wirePartOf({ text, error, done }: ReplyPart, { id }: ReplyAddress): WirePart {
+function wirePartOf({ text, error, done }: Part, { id }: ReplyAddress): WirePart {
   const { code, retryAfter } = error ?? {};
   const shown = code && { code, ...(retryAfter !== undefined && { retryAfter }) };
   return {
@@ -91,7 +85,7 @@ const GRACE_MS = 10_000;
 
 function deadline(
   expiresAt: number | undefined,
-  part: ReplyPart,
+  part: Part,
 ): { readonly signal: AbortSignal | undefined; stop(): void } {
   if (expiresAt === undefined) return { signal: undefined, stop: () => {} };
   const controller = new AbortController();

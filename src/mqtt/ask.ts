@@ -1,6 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { AnswerPart, Question } from "./contract.ts";
-import type { DeviceLine, Listener } from "./device.ts";
+import type { DeviceLine, Listener } from "./device-line.ts";
 import { createInbox, MAX_TIMER_MS, type Inbox } from "./inbox.ts";
 import type { Incoming } from "./message.ts";
 import { createPartTaker, type Taken } from "./parts.ts";

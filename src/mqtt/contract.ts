@@ -1,3 +1,5 @@
+import type { Part } from "../base/contract.ts";
+import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
 
@@ -87,4 +89,73 @@ export interface WatchedConnection {
   readonly reason?: string;
   /** With `restored`: milliseconds in which messages may have passed unseen. */
   readonly gapMs?: number;
+}
+
+/** A question that came over MQTT, with a way back. */
+export interface ChannelRequest {
+  readonly channel: string;
+  readonly client: string;
+  readonly text: string;
+  readonly id?: string;
+  readonly stream: boolean;
+  readonly key?: string;
+  readonly fingerprint: string;
+  readonly redelivered: boolean;
+  readonly address: string;
+  /** It came with QoS 1 or 2 on a channel that asks for it: it is acknowledged when `onRequest` resolves. */
+  readonly durable: boolean;
+  readonly expiresAt?: number;
+  /** Why it is not to be run, where it is no request (`bad_request`, `too_large`); it has no text then. */
+  readonly rejected?: Failure;
+  reply(part: Part): Promise<void>;
+}
+
+/** Whom a request came from, and where its answer goes. */
+export type Asker = Pick<ChannelRequest, "client" | "address" | "id" | "expiresAt">;
+
+/** The agent's side of one mqtt channel. */
+export interface Channel {
+  readonly name: string;
+  /** Undefined while connected, subscribed and known to deliver, else why not. */
+  readonly problem: () => Failure | undefined;
+  /** Resolves at the first subscription; rejects when refused for good or aborted. */
+  ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5 }>;
+  /** Resolves with what ended the channel for good, or undefined after `close`. */
+  readonly ended: Promise<Failure | undefined>;
+  /**
+   * The way back to the asker of a request that a former process received, from its opaque `address`;
+   * undefined where that cannot be read. Parts are numbered from 0 again.
+   */
+  replyTo(asker: Asker): ((part: Part) => Promise<void>) | undefined;
+  /** Says `offline`, disconnects; within seconds, whatever the broker does. */
+  close(): Promise<void>;
+}
+
+export interface ChannelOptions {
+  readonly channel: MqttChannel;
+  readonly connectTimeoutMs: number;
+  /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
+  readonly reconnectMs?: number;
+  /** Goes into the retained `info` topic. */
+  readonly info: { readonly version: string; readonly instance: string };
+  /** Connects and subscribes but says neither `online` nor `info` and has no will: for `--check`. */
+  readonly quiet?: boolean;
+  readonly log: Log;
+  /**
+   * The client id where the configuration names none; it is the same at each start, so that the broker
+   * keeps requests from one start to the next.
+   */
+  readonly clientId?: string;
+  /**
+   * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. While it
+   * does not resolve the broker holds the request, and later ones are handed over all the same.
+   */
+  readonly onRequest: (request: ChannelRequest) => Promise<void>;
+  /**
+   * Whether anybody would hear a message of that topic, where the broker can be asked. MQTT 5 brokers say so
+   * themselves (PUBACK reason 16).
+   */
+  readonly hasSubscriber?: (topic: string) => boolean;
+  /** Hears of each failed attempt to connect and of each loss. */
+  readonly onProblem?: (failure: Failure) => void;
 }

@@ -1,5 +1,5 @@
 import { Failure } from "../base/failure.ts";
-import type { ChannelOptions } from "./channel.ts";
+import type { ChannelOptions } from "./contract.ts";
 import type { Session } from "./session.ts";
 import { infoTopic, statusTopic, type AgentAddress } from "./topics.ts";
 

@@ -1,6 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "./contract.ts";
-import type { DeviceLine, Listener } from "./device.ts";
+import type { DeviceLine, Listener } from "./device-line.ts";
 import { createInbox, type Inbox } from "./inbox.ts";
 import type { Incoming } from "./message.ts";
 import { clientIdOf, type AgentAddress } from "./topics.ts";

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
+import type { Limits } from "../../src/base/contract.ts";
 import { BOUNDS } from "../../src/cli/conversations.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
 import { usageIn } from "../../src/gateway/accounts/usage.ts";
-import type { Limits } from "../../src/gateway/limits.ts";
 import { laneOf } from "../../src/gateway/names.ts";
 import { createGateway } from "../../src/gateway/serve.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
@@ -405,7 +405,7 @@ describe("a turn that calls tools without end", () => {
         left -= 1;
         return left >= 0;
       },
-      standing: () => assert.fail("nobody asks"),
+      status: () => assert.fail("nobody asks"),
     };
     const call = { id: "m1", name: "device", arguments: '{"facts":["uptime"]}' };
     const resumed: Message[] = [

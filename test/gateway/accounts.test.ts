@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import type { Limits } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { createAccounting } from "../../src/gateway/accounts/accounting.ts";
 import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/accounts/day.ts";
 import { usageIn } from "../../src/gateway/accounts/usage.ts";
-import type { ChannelPolicy, Limits } from "../../src/gateway/limits.ts";
+import type { ChannelPolicy } from "../../src/gateway/limits.ts";
 import type { MeterStore, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
@@ -220,7 +221,7 @@ describe("a day's budget", () => {
             assert.equal(spend(books, "a", one.tokens), isOver ? "budget" : "ok");
             if (!isOver) spent.set(day, before + one.tokens);
           }
-          assert.equal(books.allowance("a").standing().tokensToday, spent.get(day) ?? 0);
+          assert.equal(books.allowance("a").status().tokensToday, spent.get(day) ?? 0);
         }
       }),
       { numRuns: 100 },
@@ -239,17 +240,17 @@ describe("a day's budget", () => {
     await books.clock.advance(1);
     assert.equal(books.overdrawn("a"), undefined);
     allowance.begin({ inputTokens: 5, outputTokens: 5, cost: 0.5 });
-    assert.equal(allowance.standing().costToday, 0.5);
+    assert.equal(allowance.status().costToday, 0.5);
   });
 
   it("counts an answer that goes on over midnight for the day on which it was asked", async () => {
     const books = createBooks({ limits: { tokens_per_day: 100 } });
     const more = books.allowance("a").begin({ inputTokens: 50, outputTokens: 0, cost: 0 });
-    await books.clock.advance((books.allowance("a").standing().secondsLeft + 1) * 1000);
+    await books.clock.advance((books.allowance("a").status().secondsLeft + 1) * 1000);
     more({ inputTokens: -20, outputTokens: 500, cost: 0 });
-    assert.equal(books.allowance("a").standing().tokensToday, 0);
+    assert.equal(books.allowance("a").status().tokensToday, 0);
     books.clock.jump(-DAY_MS);
-    assert.equal(books.allowance("a").standing().tokensToday, 530);
+    assert.equal(books.allowance("a").status().tokensToday, 530);
   });
 
   it("holds for the channel and for the gateway as a whole, whoever spent it", () => {
@@ -314,7 +315,7 @@ describe("names that are invented", () => {
       if (restarts > 0) await books.restart();
       await books.prepareAll(["spender", "half", "hasty"]);
       assert.equal(books.overdrawn("spender")?.code, "budget");
-      assert.equal(books.allowance("half").standing().tokensToday, 500);
+      assert.equal(books.allowance("half").status().tokensToday, 500);
       assert.equal(books.take("hasty"), 60);
     }
     assert.equal((await store.meters()).length, 10_005);
@@ -411,11 +412,11 @@ describe("an account that is not in memory", () => {
     assert.equal(spend(books, "a", 400), "ok");
     for (let client = 0; client < 30; client += 1) void books.prepare(`${client}`);
     assert.equal(books.prepare("a"), undefined, "its write is under way");
-    assert.equal(books.allowance("a").standing().tokensToday, 400);
+    assert.equal(books.allowance("a").status().tokensToday, 400);
     await crowd(books);
     assert.ok(books.prepare("a"), "it is the store's alone");
     await books.prepare("a");
-    assert.equal(books.allowance("a").standing().tokensToday, 400);
+    assert.equal(books.allowance("a").status().tokensToday, 400);
   });
 
   it("is written with what is written next where its write failed", async () => {
@@ -442,7 +443,7 @@ describe("an account that is not in memory", () => {
     await books.restart();
     assert.ok(books.prepare("a"));
     await books.prepare("a");
-    assert.equal(books.allowance("a").standing().tokensToday, 400);
+    assert.equal(books.allowance("a").status().tokensToday, 400);
   });
 
   it("is dropped from the store when it was read again and counts for nothing", async () => {
@@ -471,11 +472,11 @@ describe("an account that is not in memory", () => {
     allowance.begin({ inputTokens: 300, outputTokens: 0, cost: 0 });
     more({ inputTokens: -100, outputTokens: 50, cost: 0 });
     await settled();
-    assert.equal(allowance.standing().tokensToday, 750);
+    assert.equal(allowance.status().tokensToday, 750);
     await crowd(books);
     await books.restart();
     await books.prepare("a");
-    assert.equal(books.allowance("a").standing().tokensToday, 750);
+    assert.equal(books.allowance("a").status().tokensToday, 750);
   });
 
   it("that cannot be read is asked for again later, and what it uses meanwhile counts", async () => {
@@ -505,7 +506,7 @@ describe("an account that is not in memory", () => {
     isBroken = false;
     books.keepAll();
     await settled();
-    assert.equal(books.allowance("a").standing().tokensToday, 500);
+    assert.equal(books.allowance("a").status().tokensToday, 500);
   });
 
   it("and cannot be written either is not forgotten where it is used up: a newcomer is told when there is room", async () => {
@@ -553,7 +554,7 @@ describe("an account that is not in memory", () => {
         for (const each of asking) {
           assert.equal(few.overdrawn(each)?.code, all.overdrawn(each)?.code);
           assert.equal(few.take(each), all.take(each));
-          assert.deepEqual(few.allowance(each).standing(), all.allowance(each).standing());
+          assert.deepEqual(few.allowance(each).status(), all.allowance(each).status());
         }
       };
       for (const one of steps) {
@@ -585,11 +586,11 @@ describe("an account that is not in memory", () => {
       for (const name of names) spend(books, name, 1);
     }
     await books.restart();
-    assert.equal(books.allowance("x").standing().tokensToday, 0);
+    assert.equal(books.allowance("x").status().tokensToday, 0);
     const usage = await books.usage();
     assert.deepEqual([usage.channels.get("mqtt")?.tokens, usage.clients.length], [10_000, 5]);
     await books.prepare("9999");
-    assert.equal(books.allowance("9999").standing().tokensToday, 1);
+    assert.equal(books.allowance("9999").status().tokensToday, 1);
   });
 });
 

@@ -1,5 +1,6 @@
+import type { Part } from "../../src/base/contract.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
-import type { Part, Request } from "../../src/gateway/contract.ts";
+import type { Request } from "../../src/gateway/contract.ts";
 
 /** One request with everything that came back for it. */
 export interface Asked {

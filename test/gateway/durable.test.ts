@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import type { Part, Request } from "../../src/gateway/contract.ts";
+import type { Request } from "../../src/gateway/contract.ts";
 import type { Asker } from "../../src/gateway/recovery.ts";
 import type { Gateway } from "../../src/gateway/serve.ts";
 import type { Store } from "../../src/store/contract.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import type { Part } from "../../src/gateway/contract.ts";
 import { deliver } from "../../src/gateway/delivery.ts";
 import { createAnswer } from "../../src/gateway/parts.ts";
 import type { Answer } from "../../src/gateway/parts.ts";

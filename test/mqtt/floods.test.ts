@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { ChannelRequest } from "../../src/mqtt/channel.ts";
+import type { ChannelRequest } from "../../src/mqtt/contract.ts";
 import { openTestChannel, openTestDevice } from "../support/channel.ts";
 import { startFloodBroker, textOf, type FloodOptions } from "../support/flood-broker.ts";
 import { atMost, heldBytes } from "../support/memory.ts";

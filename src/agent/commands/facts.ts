@@ -170,14 +170,14 @@ async function skills({ workspace }: CommandContext): Promise<string> {
 /** What who asks has used today, and may; nothing where nobody counts. */
 function allowanceLines({ allowance }: Turn): readonly string[] {
   if (allowance === undefined) return [];
-  const standing = allowance.standing();
-  const { tokensToday, tokensPerDay, costToday, costPerDay, toolCallsPerTurn } = standing;
+  const usage = allowance.status();
+  const { tokensToday, tokensPerDay, costToday, costPerDay, toolCallsPerTurn } = usage;
   const hasCost = costToday > 0 || costPerDay > 0;
   const used = [
     countText(tokensToday, "token") + ofLimit(tokensPerDay, String(tokensPerDay)),
     ...(hasCost ? [`cost ${moneyText(costToday)}${ofLimit(costPerDay, String(costPerDay))}`] : []),
   ];
-  const { requestsPerMinute, burst, secondsLeft } = standing;
+  const { requestsPerMinute, burst, secondsLeft } = usage;
   const limits = [
     ...(requestsPerMinute > 0
       ? [`${requestsPerMinute} requests a minute, ${Math.max(1, burst)} at once`]
@@ -187,8 +187,8 @@ function allowanceLines({ allowance }: Turn): readonly string[] {
   return [
     `Used today: ${used.join(", ")} (the next day begins in ${durationText(secondsLeft)})`,
     ...(limits.length > 0 ? [`Your limits: ${limits.join("; ")}`] : []),
-    ...(standing.droppedToday > 0
-      ? [`Dropped today: ${countText(standing.droppedToday, "reply")} that found no room`]
+    ...(usage.droppedToday > 0
+      ? [`Dropped today: ${countText(usage.droppedToday, "reply")} that found no room`]
       : []),
   ];
 }

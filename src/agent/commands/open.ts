@@ -1,6 +1,7 @@
+import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { RightsOf } from "../access/permissions.ts";
-import type { AgentOptions } from "../agent.ts";
 import type { ModelAgent } from "../model-agent.ts";
 import type { Models } from "../model/models.ts";
 import { estimatedTokens } from "../tokens.ts";
@@ -12,7 +13,11 @@ import { createCommands } from "./commands.ts";
 import type { Commands } from "./commands.ts";
 import type { ModelChoice } from "./contract.ts";
 
-export interface CommandsOptions extends AgentOptions {
+export interface CommandsOptions {
+  readonly config: Pick<Config, "agents" | "channels">;
+  readonly log: Log;
+  readonly home?: string;
+  readonly reload?: () => Promise<string>;
   readonly deviceTool: Tool;
   readonly rightsOf: RightsOf;
   readonly models: Models | undefined;

@@ -1,4 +1,5 @@
-import type { Allowance, Message, ToolCall, Usage } from "../contract.ts";
+import type { Allowance, Usage } from "../../base/contract.ts";
+import type { Message, ToolCall } from "../contract.ts";
 
 /** JSON Schema as plain data, as far as the arguments of tools need it. */
 export type JsonSchema = Readonly<Record<string, unknown>>;

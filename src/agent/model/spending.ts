@@ -1,5 +1,5 @@
+import type { Spent, Usage } from "../../base/contract.ts";
 import type { Prices } from "../../config/contract.ts";
-import type { Spent, Usage } from "../contract.ts";
 import { roughTokens } from "../tokens.ts";
 import type { Question, Reply, ToolOutline } from "./contract.ts";
 import type { FaultKind, ModelFault } from "./fault.ts";

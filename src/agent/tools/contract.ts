@@ -1,5 +1,5 @@
+import type { Allowance } from "../../base/contract.ts";
 import type { Asker, Rights } from "../access/permissions.ts";
-import type { Allowance } from "../contract.ts";
 import type { ToolOutline } from "../model/contract.ts";
 
 /** What a tool is told about the call beside its arguments. */

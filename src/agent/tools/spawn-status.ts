@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { TaskRunner } from "../subagents.ts";
+import type { TaskRunner } from "../tasks.ts";
 import type { BackgroundTask } from "../tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";

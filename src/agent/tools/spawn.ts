@@ -1,4 +1,4 @@
-import type { TaskRunner } from "../subagents.ts";
+import type { TaskRunner } from "../tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { labelOf, TASK_INPUT } from "./subagent.ts";

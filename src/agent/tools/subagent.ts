@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import type { TaskRunner } from "../subagents.ts";
+import type { TaskRunner } from "../tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 

@@ -1,5 +1,5 @@
+import type { Limits } from "../../base/contract.ts";
 import type { Meter } from "../../store/contract.ts";
-import type { Limits } from "../limits.ts";
 import { filled, isRated, msUntilFull, secondsUntilRoom } from "./bucket.ts";
 import type { Bucket } from "./bucket.ts";
 import { endOf, lookedUp, secondsLeftOf } from "./day.ts";

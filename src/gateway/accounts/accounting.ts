@@ -1,9 +1,10 @@
+import type { Allowance, Limits, Spent } from "../../base/contract.ts";
 import type { Failure } from "../../base/failure.ts";
 import type { Meter, MeterStore } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
-import type { Allowance, Request, Spent } from "../contract.ts";
+import type { Request } from "../contract.ts";
 import { failureOf } from "../failures.ts";
-import type { ChannelPolicy, Limits } from "../limits.ts";
+import type { ChannelPolicy } from "../limits.ts";
 import { laneOf } from "../names.ts";
 import { createAccountCache } from "./account-cache.ts";
 import type { AccountCache } from "./account-cache.ts";

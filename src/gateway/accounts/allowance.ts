@@ -1,4 +1,4 @@
-import type { Allowance, Spent, Standing } from "../contract.ts";
+import type { Allowance, Spent, UsageStatus } from "../../base/contract.ts";
 import type { AccountCache } from "./account-cache.ts";
 import { tokensOf } from "./account.ts";
 import type { Account } from "./account.ts";
@@ -49,7 +49,7 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
       calls += 1;
       return true;
     },
-    standing: () => standingOf(options, mostCalls),
+    status: () => statusOf(options, mostCalls),
   };
 }
 
@@ -67,7 +67,7 @@ function fewestCalls(parties: readonly Party[]): number {
   return limits.length === 0 ? 0 : Math.min(...limits);
 }
 
-function standingOf({ parties, cache, at }: AllowanceOptions, mostCalls: number): Standing {
+function statusOf({ parties, cache, at }: AllowanceOptions, mostCalls: number): UsageStatus {
   const { today, epoch } = at();
   const [{ name, limits }] = parties;
   const used = lookedUp(cache.find(name)?.days ?? [], today.day);

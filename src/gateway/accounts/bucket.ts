@@ -1,4 +1,4 @@
-import type { Limits } from "../limits.ts";
+import type { Limits } from "../../base/contract.ts";
 
 /** Requests that may be asked at once, as they were at a moment; fractions grow into whole ones. */
 export interface Bucket {

@@ -1,8 +1,9 @@
+import type { Limits } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { clipped } from "../clipped.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../failures.ts";
-import type { ChannelPolicy, Limits } from "../limits.ts";
+import type { ChannelPolicy } from "../limits.ts";
 import { laneOf } from "../names.ts";
 import type { AccountCache } from "./account-cache.ts";
 import { tokensOf } from "./account.ts";

@@ -1,5 +1,5 @@
+import type { Usage } from "../../../base/contract.ts";
 import { at } from "../../../base/unknown.ts";
-import type { Usage } from "../../contract.ts";
 import { countOf } from "../http/answer.ts";
 
 /** Adds up what the events of a message tell of its tokens. */

@@ -1,5 +1,5 @@
+import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
-import type { Usage } from "../../contract.ts";
 import { ModelFault } from "../fault.ts";
 import { countOf, createTextKeeper } from "../http/answer.ts";
 import type { AnswerBuilder } from "../http/answer.ts";

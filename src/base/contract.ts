@@ -1,0 +1,63 @@
+import type { Failure } from "./failure.ts";
+
+/** One piece of an answer. Only the last part is `done`. */
+export interface Part {
+  readonly text: string;
+  readonly done?: true;
+  /** Only on the last part: the answer ended with this failure. Its code is one of the wire's error codes. */
+  readonly error?: Failure;
+}
+
+/** How much may be used; 0 is no limit. Named as in the configuration. */
+export interface Limits {
+  readonly requests_per_minute: number;
+  /** Requests that may come at once. */
+  readonly burst: number;
+  /** Requests that may wait behind the running one. */
+  readonly queued: number;
+  /** Tokens of model calls, input and output, per local calendar day. */
+  readonly tokens_per_day: number;
+  /** In the units of `model_list[].prices`. */
+  readonly cost_per_day: number;
+  /** Tool calls of one turn, with everything that the turn starts. */
+  readonly tool_calls_per_turn: number;
+}
+
+export interface Usage {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+}
+
+/** Tokens, and their cost in the units of `model_list[].prices`. */
+export interface Spent extends Usage {
+  readonly cost: number;
+}
+
+/** The remaining budget of a turn. Still valid after the turn, for background tasks that it started. */
+export interface Allowance {
+  /**
+   * Counts the expected usage of a model call before the call. The returned function adds the difference
+   * to the real usage, which may be negative. Throws a `Failure` of code `budget` when the day's budget is
+   * used up.
+   */
+  readonly begin: (expected: Spent) => (more: Spent) => void;
+  /** Counts one tool call; false when the turn may make no more. */
+  readonly takeCall: () => boolean;
+  /** The limits and usage of the client that asks. */
+  readonly status: () => UsageStatus;
+}
+
+/** A client's limits and what it has used of them; a limit of 0 is no limit. */
+export interface UsageStatus {
+  readonly tokensToday: number;
+  readonly tokensPerDay: number;
+  readonly costToday: number;
+  readonly costPerDay: number;
+  readonly requestsPerMinute: number;
+  readonly burst: number;
+  readonly toolCallsPerTurn: number;
+  /** Until the next day begins. */
+  readonly secondsLeft: number;
+  /** Replies dropped today because a queue of the channel or of the gateway was full. */
+  readonly droppedToday: number;
+}
