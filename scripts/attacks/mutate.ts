@@ -136,7 +136,7 @@ const isRoot = process.getuid?.() === 0;
 
 /**
  * Process ids of its own: what a mutant leaves running, be it a fork bomb, ends with its tests. Where this
- * program is not root, a cage within could not be made then.
+ * program is not root, a sandbox within could not be made then.
  */
 const ENDING = isRoot ? "unshare --pid --fork --kill-child --mount-proc".split(" ") : [];
 
@@ -144,7 +144,7 @@ const ENDING = isRoot ? "unshare --pid --fork --kill-child --mount-proc".split("
 function wall(copy: string): readonly string[] {
   return [
     ..."--die-with-parent --unshare-net --ro-bind / / --dev /dev".split(" "),
-    // Not a /proc of its own: a cage within could not have one then.
+    // Not a /proc of its own: a sandbox within could not have one then.
     ..."--bind /proc /proc --tmpfs /tmp --tmpfs /srv".split(" "),
     "--bind",
     copy,

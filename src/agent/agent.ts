@@ -66,7 +66,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
   const deviceTool = createDeviceTool(device, options.history);
   const { turn_profile: turnProfile } = config.agents.defaults;
-  const { clientsAreSandboxed } = await import("./tools/exec/cage/check.ts");
+  const { clientsAreSandboxed } = await import("./tools/exec/sandbox/check.ts");
   const rightsOf = createRights({
     tools: config.tools,
     workspace: device.workspace,

@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { rightsChecks } from "../agent/access/permission-checks.ts";
 import { modelChecks } from "../agent/model/check.ts";
-import { commandCheck, rootCheck } from "../agent/tools/exec/cage/check.ts";
+import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
 import { OWNER_FILES } from "../agent/workspace/owner-files.ts";
 import type { Check } from "../base/check.ts";

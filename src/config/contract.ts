@@ -151,9 +151,9 @@ export interface ExecSettings {
   readonly custom_allow_patterns: readonly string[];
   /** Seconds a command may take; 0 is no limit but the turn's. */
   readonly timeout_seconds: number;
-  /** Whether commands run in a cage of bubblewrap's: where it works, always, or never. */
+  /** Whether commands run in a sandbox of bubblewrap's: where it works, always, or never. */
   readonly sandbox: "auto" | "bwrap" | "none";
-  /** Whether commands in the cage reach the network. */
+  /** Whether commands in the sandbox reach the network. */
   readonly allow_network: boolean;
 }
 

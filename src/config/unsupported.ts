@@ -68,7 +68,7 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
     at: "isolation.enabled",
     asks: isOn,
-    text: "runs commands in an isolation that is not built here (here tools.exec.sandbox cages them)",
+    text: "runs commands in an isolation that is not built here (here tools.exec.sandbox isolates commands)",
   },
   {
     at: "isolation.environment_allowlist",

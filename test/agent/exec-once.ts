@@ -1,4 +1,4 @@
-/** A process of its own that runs one command in a cage and prints what came of it. */
+/** A process of its own that runs one command in a sandbox and prints what came of it. */
 import process from "node:process";
 import { createExec } from "../../src/agent/tools/exec.ts";
 import { SILENT } from "../../src/base/log.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { keysOf } from "../../src/agent/tools/exec/keys.ts";
+import { keysOf } from "../../src/agent/tools/exec/input.ts";
 import { createCommands, isAlive } from "../support/commands.ts";
 import type { Commands } from "../support/commands.ts";
 import { until } from "../support/until.ts";

@@ -5,7 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createExcerpt, readable } from "../../src/agent/tools/exec/output.ts";
-import { createRing } from "../../src/agent/tools/exec/ring.ts";
+import { createRingBuffer } from "../../src/agent/tools/exec/output.ts";
 import { callFacts } from "../support/agent-config.ts";
 import { createCommands, isAlive } from "../support/commands.ts";
 import { until } from "../support/until.ts";
@@ -260,7 +260,7 @@ describe("output", () => {
         fc.array(step, { maxLength: 60 }),
         fc.integer({ min: 1, max: 50 }),
         (steps, capacity) => {
-          const ring = createRing(capacity);
+          const ring = createRingBuffer(capacity);
           let waiting: number[] = [];
           let lost = 0;
           for (const next of steps) {

@@ -3,12 +3,12 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { it } from "node:test";
-import { withBubblewrap } from "../support/cages.ts";
 import { frameOf } from "../support/frames.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { picoclaw, startPicoclaw, writeConfig } from "../support/picoclaw.ts";
 import { running } from "../support/processes.ts";
+import { withBubblewrap } from "../support/sandbox.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 

@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { drain } from "../tools/exec/drain.ts";
+import { readPaced } from "../tools/exec/output.ts";
 
 /** Bytes of one line; what is longer is no answer of a hook. */
 const LONGEST_LINE = 2 ** 20;
@@ -17,7 +17,7 @@ export function readLines(
     if (!isOver) pieces.push(piece);
     return !isOver;
   };
-  drain(stream, (chunk) => {
+  readPaced(stream, (chunk) => {
     if (isOver) return;
     let from = 0;
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {

@@ -5,8 +5,8 @@ import { platform } from "node:os";
 import { shortened } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
 import { visible } from "../../base/visible.ts";
-import { drain } from "../tools/exec/drain.ts";
-import { endTree, MARK } from "../tools/exec/tree.ts";
+import { readPaced } from "../tools/exec/output.ts";
+import { endTree, MARK } from "../tools/exec/process-tree.ts";
 import { HookFault } from "./errors.ts";
 import { readLines } from "./lines.ts";
 
@@ -69,7 +69,7 @@ class ChildHook implements HookProcess {
       const onTooLong = () => this.#giveUp("it wrote a line that does not end");
       readLines(stdout, (line) => this.#take(line), onTooLong);
     }
-    if (stderr !== null) drain(stderr, (bytes) => this.#keepWords(bytes));
+    if (stderr !== null) readPaced(stderr, (bytes) => this.#keepWords(bytes));
   }
 
   async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
@@ -96,7 +96,7 @@ class ChildHook implements HookProcess {
     const { pid, stdin, stdout, stderr } = this.#child;
     stdin?.end();
     await Promise.race([this.gone, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
-    if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isCaged: false });
+    if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isSandboxed: false });
     for (const stream of [stdin, stdout, stderr]) stream?.destroy();
   }
 

@@ -3,17 +3,18 @@ import type { Log } from "../../base/log.ts";
 import type { ExecSettings } from "../../config/contract.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
+import { prepareCommand } from "./exec/command-setup.ts";
+import type { ExecRules } from "./exec/command-setup.ts";
+import type { Running } from "./exec/command.ts";
+import { startCommand } from "./exec/command.ts";
 import { commandEnvironment } from "./exec/environment.ts";
-import { runToEnd } from "./exec/foreground.ts";
 import { EXEC_INPUT } from "./exec/input.ts";
 import type { ExecInput } from "./exec/input.ts";
-import { prepared } from "./exec/prepare.ts";
-import type { Rules } from "./exec/prepare.ts";
+import { createExcerpt } from "./exec/output.ts";
+import { runSessionAction, endingText } from "./exec/session-actions.ts";
+import { sessionText } from "./exec/session-actions.ts";
 import { createSessions } from "./exec/sessions.ts";
 import type { SessionStart } from "./exec/sessions.ts";
-import type { Running } from "./exec/start.ts";
-import { steer } from "./exec/steer.ts";
-import { sessionText } from "./exec/words.ts";
 import { FileFault, inWords } from "./files/errors.ts";
 
 export interface ExecOptions {
@@ -78,7 +79,7 @@ function createActions(options: ExecOptions): Actions {
 
   const run = async (input: ExecInput, call: CallFacts): Promise<string> => {
     const { client, owner, signal } = call;
-    const start = await prepared(input, rules, call);
+    const start = await prepareCommand(input, rules, call);
     // It may have been closed while the folder was looked at.
     if (closed.signal.aborted) throw new FileFault("no more commands are run");
     if (input.background === true) return inBackground({ client, owner }, start);
@@ -109,7 +110,7 @@ function createActions(options: ExecOptions): Actions {
       }
       const session = known.find(({ id }) => id === input.sessionId);
       if (session === undefined) throw new FileFault("there is no session of that sessionId");
-      return await steer(session, { ...input, action }, rules, now());
+      return await runSessionAction(session, { ...input, action }, rules, now());
     },
     async close() {
       closed.abort();
@@ -123,11 +124,53 @@ function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
   return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
 }
 
-function rulesOf({ variable: read = variable, secretFiles = [], ...options }: ExecOptions): Rules {
+function rulesOf({
+  variable: read = variable,
+  secretFiles = [],
+  ...options
+}: ExecOptions): ExecRules {
   const credentials = read("CREDENTIALS_DIRECTORY") ?? "";
   return {
     ...options,
     env: commandEnvironment(read, options.workspace),
     secretFiles: [...secretFiles, credentials].filter((path) => path !== ""),
   };
+}
+
+interface ForegroundOptions {
+  /** The command is ended when it is aborted. */
+  readonly signal: AbortSignal;
+  /** How long it may take; what a timer can be set to at most. */
+  readonly seconds: number;
+  /** Where it stands as long as it runs. */
+  readonly all: Set<Running>;
+}
+
+/** Runs a command to its end, or to the end of its time, and tells what it wrote. */
+async function runToEnd(start: SessionStart, options: ForegroundOptions): Promise<string> {
+  const { signal, seconds, all } = options;
+  signal.throwIfAborted();
+  const excerpt = createExcerpt();
+  const running = startCommand({
+    ...start,
+    hasInput: false,
+    onOutput: (bytes) => excerpt.push(bytes),
+  });
+  all.add(running);
+  let isLate = false;
+  const stop = (): void => void running.stop();
+  const timer = setTimeout(() => {
+    isLate = true;
+    stop();
+  }, seconds * 1000);
+  signal.addEventListener("abort", stop, { once: true });
+  const ending = await running.ended;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", stop);
+  all.delete(running);
+  const late = isLate
+    ? `error: not done within ${seconds} s and ended; until then it wrote:\n`
+    : "";
+  const text = excerpt.text().trimEnd();
+  return `${late}${text === "" ? "(no output)" : text}\n${endingText(ending)}`;
 }

@@ -26,10 +26,10 @@ ${tableOf(unstopped, "why", ({ unstopped: words = "" }) => words)}
 
 /** How many there are, and how many of them run where. */
 function whereRun(attacks: readonly Attack[]): string {
-  const caged = attacks.filter(({ needs }) => needs === "bubblewrap");
+  const sandboxed = attacks.filter(({ needs }) => needs === "bubblewrap");
   const unstopped = attacks.filter((attack) => attack.unstopped !== undefined);
-  const [all, inCages] = [attacks.length, caged.length];
-  return `${all} attacks, ${all - unstopped.length} that something stops and ${unstopped.length} that nothing does. They run from source, under Bun and under Deno, as root and as another user, where mosquitto is installed; the compiled binary has its own tests in \`test/e2e\`, and none of these. ${all - inCages} run with and without bubblewrap; ${inCages} are stopped by its sandbox and run only where it is installed (CI installs both). Without mosquitto none runs. What was left out is counted as skipped.`;
+  const [all, sandboxedCount] = [attacks.length, sandboxed.length];
+  return `${all} attacks, ${all - unstopped.length} that something stops and ${unstopped.length} that nothing does. They run from source, under Bun and under Deno, as root and as another user, where mosquitto is installed; the compiled binary has its own tests in \`test/e2e\`, and none of these. ${all - sandboxedCount} run with and without bubblewrap; ${sandboxedCount} are stopped by its sandbox and run only where it is installed (CI installs both). Without mosquitto none runs. What was left out is counted as skipped.`;
 }
 
 function tableOf(

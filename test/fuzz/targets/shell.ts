@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { blockedBy } from "../../../src/agent/tools/exec/guard/guard.ts";
+import { checkCommand } from "../../../src/agent/tools/exec/policy/policy.ts";
 import { toolSettings } from "../../support/agent-config.ts";
 import { textOf } from "../target.ts";
 import type { Target } from "../target.ts";
@@ -23,7 +23,7 @@ async function run(input: Uint8Array): Promise<string> {
   const command = textOf(input);
   const outcomes: string[] = [];
   for (const restrict of [false, true]) {
-    const blocked = await blockedBy(command, { ...GUARD, restrict });
+    const blocked = await checkCommand(command, { ...GUARD, restrict });
     if (blocked !== undefined) {
       assert.match(blocked, /^Command blocked by safety guard \([a-z ]+\)(?:: .{1,2500})?$/u);
       assert.doesNotMatch(blocked, /[\p{Cc}\p{Zl}\p{Zp}]/u);
@@ -34,7 +34,7 @@ async function run(input: Uint8Array): Promise<string> {
   if (outcomes[0] !== "runs") assert.notEqual(outcomes[1], "runs");
   if (outcomes[0] !== "runs" && /^[\w /.-]+$/.test(command)) {
     for (const disguise of DISGUISES) {
-      const blocked = await blockedBy(disguise(command), { ...GUARD, restrict: false });
+      const blocked = await checkCommand(disguise(command), { ...GUARD, restrict: false });
       assert.notEqual(blocked, undefined, `it runs as ${JSON.stringify(disguise(command))}`);
     }
   }

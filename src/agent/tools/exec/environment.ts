@@ -1,9 +1,10 @@
+import { access, constants } from "node:fs/promises";
 import { platform } from "node:os";
-import { isAbsolute } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { isInside } from "../../../base/path-contains.ts";
 
 /** What commands may know of this program's environment: how to run, never a key or a setting of ours. */
-const ALLOWED = [
+const ALLOWED_VARIABLES = [
   ..."PATH HOME USER LOGNAME SHELL TMPDIR TZ".split(" "),
   ..."LANG LANGUAGE LC_ALL LC_COLLATE LC_CTYPE LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME".split(
     " ",
@@ -12,7 +13,7 @@ const ALLOWED = [
   ..."SystemRoot ComSpec PATHEXT TEMP TMP USERPROFILE".split(" "),
 ];
 
-const USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
  * The environment of commands: a few names of ours, and a terminal that can do nothing. Programs are
@@ -22,10 +23,10 @@ export function commandEnvironment(
   variable: (name: string) => string | undefined,
   workspace: string,
 ): Readonly<Record<string, string>> {
-  const known = ALLOWED.map((name) => [name, variable(name)] as const);
+  const known = ALLOWED_VARIABLES.map((name) => [name, variable(name)] as const);
   const set = known.filter((pair): pair is readonly [string, string] => pair[1] !== undefined);
-  const { PATH = USUAL_PATH, ...others } = Object.fromEntries(set);
-  return { ...others, PATH: trustedPath(PATH, workspace) || USUAL_PATH, TERM: "dumb" };
+  const { PATH = DEFAULT_PATH, ...others } = Object.fromEntries(set);
+  return { ...others, PATH: trustedPath(PATH, workspace) || DEFAULT_PATH, TERM: "dumb" };
 }
 
 function trustedPath(path: string, workspace: string): string {
@@ -33,4 +34,17 @@ function trustedPath(path: string, workspace: string): string {
   if (platform() === "win32") return path;
   const folders = path.split(":");
   return folders.filter((folder) => isAbsolute(folder) && !isInside(folder, workspace)).join(":");
+}
+
+/** The absolute path of a program along a PATH; undefined where it is in none of its folders. */
+export async function findProgram(path: string, name: string): Promise<string | undefined> {
+  for (const folder of path.split(":").filter((one) => isAbsolute(one))) {
+    const program = join(folder, name);
+    const isThere = await access(program, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return program;
+  }
+  return undefined;
 }

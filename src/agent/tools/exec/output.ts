@@ -1,10 +1,10 @@
 import { Buffer } from "node:buffer";
-import { createRing } from "./ring.ts";
+import type { Readable } from "node:stream";
 
 /** Characters of a command's output that a model gets at once; the tool's result has 10,000. */
 export const MAX_SHOWN = 9500;
 /** Bytes that are kept of the beginning, and of the end: characters may have three, colours cost more. */
-const KEPT = 32 * 1024;
+const EXCERPT_BYTES = 32 * 1024;
 
 /** What a command wrote, bounded while it is written: the beginning and the end of it. */
 export interface Excerpt {
@@ -16,18 +16,18 @@ export function createExcerpt(): Excerpt {
   const head: Uint8Array[] = [];
   let headSize = 0;
   let total = 0;
-  const tail = createRing(KEPT);
+  const tail = createRingBuffer(EXCERPT_BYTES);
   return {
     push(bytes) {
       total += bytes.length;
-      const first = bytes.subarray(0, KEPT - headSize);
+      const first = bytes.subarray(0, EXCERPT_BYTES - headSize);
       // A copy: the runtime's piece may be one of a large buffer.
       if (first.length > 0) head.push(first.slice());
       headSize += first.length;
       tail.push(bytes.subarray(first.length));
     },
     text() {
-      const { bytes } = tail.take(KEPT);
+      const { bytes } = tail.take(EXCERPT_BYTES);
       if (total <= headSize + bytes.length) {
         return middleLeftOut(readable(Buffer.concat([...head, bytes])));
       }
@@ -65,4 +65,108 @@ export function readable(bytes: Uint8Array): string {
 /** A progress bar writes its line again and again: what stood there last. */
 function lastWritten(line: string): string {
   return line.replace(/\r+$/, "").split("\r").at(-1) ?? "";
+}
+
+/** The last bytes of a stream that is not read as fast as it is written. */
+export interface RingBuffer {
+  push(bytes: Uint8Array): void;
+  /**
+   * Takes the oldest bytes out, of `most` as many as `endOf` says; `lost` were overwritten before them
+   * since the last time.
+   */
+  take(
+    most: number,
+    endOf?: (bytes: Uint8Array) => number,
+  ): { readonly bytes: Uint8Array; readonly lost: number };
+  /** Bytes that wait. */
+  size(): number;
+}
+
+const FIRST_SIZE = 4096;
+
+/** A ring of at most `capacity` bytes; it takes that much memory only once it holds that much. */
+export function createRingBuffer(capacity: number): RingBuffer {
+  let buffer = new Uint8Array(Math.min(FIRST_SIZE, capacity));
+  let start = 0;
+  let size = 0;
+  let lost = 0;
+  const copied = (most: number): Uint8Array => {
+    const bytes = new Uint8Array(most);
+    const first = buffer.subarray(start, start + most);
+    bytes.set(first);
+    bytes.set(buffer.subarray(0, most - first.length), first.length);
+    return bytes;
+  };
+  const grow = (wanted: number): void => {
+    const larger = new Uint8Array(Math.min(capacity, Math.max(wanted, buffer.length * 2)));
+    larger.set(copied(size));
+    buffer = larger;
+    start = 0;
+  };
+  const drop = (bytes: number): void => {
+    start = (start + bytes) % buffer.length;
+    size -= bytes;
+  };
+  return {
+    size: () => size,
+    push(all) {
+      const bytes = all.subarray(Math.max(0, all.length - capacity));
+      lost += all.length - bytes.length;
+      if (size + bytes.length > buffer.length && buffer.length < capacity)
+        grow(size + bytes.length);
+      const over = Math.max(0, size + bytes.length - buffer.length);
+      drop(over);
+      lost += over;
+      const end = (start + size) % buffer.length;
+      const first = bytes.subarray(0, buffer.length - end);
+      buffer.set(first, end);
+      buffer.set(bytes.subarray(first.length), 0);
+      size += bytes.length;
+    },
+    take(most, endOf = ({ length }) => length) {
+      const oldest = copied(Math.min(most, size));
+      const bytes = oldest.subarray(0, endOf(oldest));
+      const before = lost;
+      drop(bytes.length);
+      lost = 0;
+      return { bytes, lost: before };
+    },
+  };
+}
+
+/** Bytes after which a stream rests. */
+const BURST_BYTES = 1024 * 1024;
+/** Milliseconds of rest. */
+const REST_MS = 5;
+
+/**
+ * Hands on what a command writes as it comes, and not faster than 200 MB/s: the pipe makes the command
+ * wait. Without rests `yes` takes the event loop from all others, and Deno, which collects buffers late,
+ * grew to 1.4 GB in half a minute.
+ */
+export function readPaced(stream: Readable, take: (bytes: Uint8Array) => void): void {
+  let since = 0;
+  let isResting = false;
+  const pull = (): void => {
+    if (isResting) return;
+    for (let piece = readPiece(stream); piece !== undefined; piece = readPiece(stream)) {
+      take(piece);
+      since += piece.length;
+      if (since >= BURST_BYTES) return rest();
+    }
+  };
+  const rest = (): void => {
+    since = 0;
+    isResting = true;
+    setTimeout(() => {
+      isResting = false;
+      pull();
+    }, REST_MS);
+  };
+  stream.on("readable", pull);
+}
+
+function readPiece(stream: Readable): Uint8Array | undefined {
+  const piece: unknown = stream.read();
+  return piece instanceof Uint8Array ? piece : undefined;
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { createRing } from "./ring.ts";
-import type { Ring } from "./ring.ts";
-import type { Ending, Running, Start } from "./start.ts";
-import { startCommand } from "./start.ts";
+import type { Ending, Running, Start } from "./command.ts";
+import { startCommand } from "./command.ts";
+import { createRingBuffer } from "./output.ts";
+import type { RingBuffer } from "./output.ts";
 
 /** A command that runs on after the call that started it. */
 export interface Session {
@@ -14,7 +14,7 @@ export interface Session {
   readonly cwd: string;
   readonly running: Running;
   /** What it wrote and nobody has read yet. */
-  readonly output: Ring;
+  readonly output: RingBuffer;
   /** Milliseconds, as `now` tells them. */
   readonly startedAt: number;
   ended?: { readonly at: number; readonly how: Ending };
@@ -33,19 +33,19 @@ export interface Sessions {
 
 export type SessionStart = Omit<Start, "onOutput" | "hasInput">;
 
-const PER_CLIENT = 8;
-const IN_ALL = 32;
+const MAX_PER_CLIENT = 8;
+const MAX_SESSIONS = 32;
 /** Bytes of output that wait to be read. */
-const KEPT = 1024 * 1024;
+const OUTPUT_BYTES = 1024 * 1024;
 /** Milliseconds after its end in which a session can be asked for. */
-const REMEMBERED_MS = 30 * 60_000;
+const ENDED_MS = 30 * 60_000;
 
 /** No sessions yet; `close` ends all that run by then. */
 export function createSessions(now: () => number): Sessions {
   const sessions = new Map<string, Session>();
   const forget = (): void => {
     for (const { id, ended } of sessions.values()) {
-      if (ended !== undefined && now() - ended.at >= REMEMBERED_MS) sessions.delete(id);
+      if (ended !== undefined && now() - ended.at >= ENDED_MS) sessions.delete(id);
     }
   };
   const of = (owner: string): Session[] => {
@@ -62,13 +62,13 @@ export function createSessions(now: () => number): Sessions {
   };
   return {
     open(owner, start) {
-      if (!hasRoom(of(owner), PER_CLIENT)) {
-        return `${PER_CLIENT} sessions of yours run already; kill one of them first`;
+      if (!hasRoom(of(owner), MAX_PER_CLIENT)) {
+        return `${MAX_PER_CLIENT} sessions of yours run already; kill one of them first`;
       }
-      if (!hasRoom([...sessions.values()], IN_ALL)) {
-        return `${IN_ALL} sessions run already, which is all there can be; try again later`;
+      if (!hasRoom([...sessions.values()], MAX_SESSIONS)) {
+        return `${MAX_SESSIONS} sessions run already, which is all there can be; try again later`;
       }
-      const session = opened(owner, start, now);
+      const session = startSession(owner, start, now);
       sessions.set(session.id, session);
       return session;
     },
@@ -80,8 +80,8 @@ export function createSessions(now: () => number): Sessions {
   };
 }
 
-function opened(owner: string, start: SessionStart, now: () => number): Session {
-  const output = createRing(KEPT);
+function startSession(owner: string, start: SessionStart, now: () => number): Session {
+  const output = createRingBuffer(OUTPUT_BYTES);
   const running = startCommand({
     ...start,
     hasInput: true,

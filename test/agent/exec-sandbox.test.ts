@@ -20,20 +20,20 @@ import {
   clientsAreSandboxed,
   commandCheck,
   rootCheck,
-} from "../../src/agent/tools/exec/cage/check.ts";
-import { limitWords } from "../../src/agent/tools/exec/limits.ts";
+} from "../../src/agent/tools/exec/sandbox/check.ts";
+import { limitArgs } from "../../src/agent/tools/exec/shell.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import type { ExecSettings } from "../../src/config/contract.ts";
 import { agentDefaults, callFacts, toolSettings } from "../support/agent-config.ts";
-import { ordinaryCage, withBubblewrap } from "../support/cages.ts";
 import { createCommands, isAlive } from "../support/commands.ts";
 import type { Commands } from "../support/commands.ts";
 import { processesRunning } from "../support/processes.ts";
+import { ordinarySandboxArgs, withBubblewrap } from "../support/sandbox.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { answerWith, openWebServer } from "../support/web-server.ts";
 
-const CAGE = { sandbox: "bwrap" } as const;
+const BWRAP = { sandbox: "bwrap" } as const;
 const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
 const isRoot = process.getuid?.() === 0;
 
@@ -64,9 +64,9 @@ const check = (settings: Partial<ExecSettings>, path: string) =>
     (name) => (name === "PATH" ? path : undefined),
   );
 
-describe("a command in a cage", await withBubblewrap(), () => {
+describe("a command in a sandbox", await withBubblewrap(), () => {
   it("works in the workspace as it would outside of one", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const { call, workspace } = commands;
     await mkdir(join(workspace, "sub"));
     const real = await realpath(workspace);
@@ -97,7 +97,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     const key = join(folder.path, "key.pem");
     await writeFile(key, "the secret");
     const configFile = join(folder.path, "config.json");
-    await using commands = await createCommands(CAGE, {
+    await using commands = await createCommands(BWRAP, {
       workspace,
       configFile,
       secretFiles: [key],
@@ -118,7 +118,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
   });
 
   it("writes nowhere but in the workspace, and forges no conversation there", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const places = "/x /etc/x /usr/bin/x /var/x /dev/x /sys/x /home/x state/x sessions/x";
     const text = await commands.call({
       command: `for f in ${places}; do echo x > $f && echo "wrote $f"; done 2> /dev/null; rm -rf state sessions 2> /dev/null; mv state other 2> /dev/null; ls -d state sessions; true`,
@@ -135,7 +135,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     await using beside = await temporaryFolder();
     const [read, write] = [join(beside.path, "read"), join(beside.path, "write")];
     await using commands = await createCommands(
-      { ...CAGE, enable_deny_patterns: true },
+      { ...BWRAP, enable_deny_patterns: true },
       { restrict: true },
     );
     const { tool, workspace } = commands;
@@ -176,7 +176,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     await symlink(real, linked);
     await symlink(disk, join(real, "jobs"));
     await writeFile(join(real, "AGENT.md"), "the owner's words\n");
-    await using commands = await createCommands(CAGE, { workspace: linked });
+    await using commands = await createCommands(BWRAP, { workspace: linked });
     const as = (write: readonly string[]) => {
       const files = { read: [], write: write.map((name) => join(linked, name)) };
       const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
@@ -191,14 +191,14 @@ describe("a command in a cage", await withBubblewrap(), () => {
   it("reaches no network and no service of this machine unless that is allowed", async () => {
     await using neighbour = await openWebServer(answerWith("text/plain", "hello"));
     const command = `curl -s --max-time 5 ${neighbour.base}/`;
-    await using closed = await createCommands(CAGE);
+    await using closed = await createCommands(BWRAP);
     assert.match(await closed.call({ command }), /^\(no output\)\n\[exit code 7; .*no network/);
-    await using open = await createCommands({ ...CAGE, allow_network: true });
+    await using open = await createCommands({ ...BWRAP, allow_network: true });
     assert.match(await open.call({ command }), /^hello\n\[exit code 0\]$/);
   });
 
   it("sees and can signal its own processes alone, and has no rights left to gain", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const text = await commands.call({
       command: `ls /proc | grep -c '^[0-9]'; kill -0 ${process.pid} 2>&1; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; unshare -Ur true 2>&1 | grep -c .; cat /proc/1/environ 2> /dev/null | tr '\\0' '\\n' | grep -c COMMAND_ID`,
     });
@@ -213,7 +213,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
   });
 
   it("has a terminal where it wants one, that leads to nobody else's", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const started = await commands.call({ command: "tty; echo $0", background: true, pty: true });
     const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
     await until("it ended", async () => {
@@ -223,7 +223,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
   });
 
   it("is asked to end, then ended with all that left its group and its environment", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const { workspace, call } = commands;
     const name = `7${process.pid % 10_000}`;
     const started = await call({
@@ -264,10 +264,10 @@ describe("a command in a cage", await withBubblewrap(), () => {
       await chown(folder.path, 65_534, 65_534);
       await chmod(folder.path, 0o700);
       const workspace = await realpath(folder.path);
-      const [program = "", ...cage] = await ordinaryCage(workspace);
+      const [program = "", ...sandbox] = await ordinarySandboxArgs(workspace);
       const words = [
-        ...cage,
-        ...(await limitWords(workspace)),
+        ...sandbox,
+        ...(await limitArgs(workspace)),
         "/bin/sh",
         "-c",
         // A fork bomb ends at its bound, and what could be started still ends.
@@ -287,20 +287,20 @@ describe("without bubblewrap", () => {
     assert.equal(rootCheck()?.result, isRoot ? "warn" : undefined);
   });
 
-  it("a command runs without a cage, which is told, or not at all where it must have one", async () => {
+  it("a command runs without a sandbox, which is told, or not at all where it must have one", async () => {
     await using folder = await temporaryFolder();
     const path = `${folder.path}:/usr/nowhere`;
     const variable = (name: string) => (name === "PATH" ? path : undefined);
     await using free = await createCommands({ sandbox: "auto" }, { variable });
     assert.equal(await free.call({ command: "echo $0" }), "/bin/sh\n[exit code 0]");
-    await using strict = await createCommands(CAGE, { variable });
+    await using strict = await createCommands(BWRAP, { variable });
     const refused = await strict.call({ command: "echo a > a" });
     assert.match(
       refused,
       /^error: no command is run: tools\.exec\.sandbox is bwrap, and .*not installed/,
     );
     assert.deepEqual(await readdir(strict.workspace), []);
-    const [warned, failed] = [await check({ sandbox: "auto" }, path), await check(CAGE, path)];
+    const [warned, failed] = [await check({ sandbox: "auto" }, path), await check(BWRAP, path)];
     assert.deepEqual(
       [warned?.result, warned?.remedy, failed?.result],
       ["warn", "apt-get install bubblewrap", "fail"],
@@ -342,7 +342,7 @@ describe("without bubblewrap", () => {
     const program = join(folder.path, "bwrap");
     await writeFile(program, "#!/bin/sh\necho setting up uid map: Permission denied >&2; exit 1\n");
     await chmod(program, 0o755);
-    const found = await check(CAGE, `${folder.path}:/usr/bin`);
+    const found = await check(BWRAP, `${folder.path}:/usr/bin`);
     assert.equal(found?.result, "fail");
     assert.match(found?.message ?? "", /does not work here: setting up uid map: Permission denied/);
     const lax = await check({ sandbox: "auto" }, `${folder.path}:/usr/bin`);

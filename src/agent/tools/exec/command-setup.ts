@@ -5,19 +5,19 @@ import type { Rights } from "../../access/permissions.ts";
 import type { CallFacts } from "../contract.ts";
 import { FileFault } from "../files/errors.ts";
 import { locate, realRights, realWorkspace } from "../files/locate.ts";
-import { cageOf } from "./cage/cage.ts";
-import { extentOf } from "./cage/extent.ts";
-import { blockedBy } from "./guard/guard.ts";
-import type { GuardOptions } from "./guard/guard.ts";
+import type { Sandbox } from "./command.ts";
 import type { ExecInput } from "./input.ts";
-import { limitWords } from "./limits.ts";
+import { checkCommand } from "./policy/policy.ts";
+import type { PolicyOptions } from "./policy/policy.ts";
+import { commandPaths } from "./sandbox/mounts.ts";
+import { sandboxFor } from "./sandbox/sandbox.ts";
 import type { SessionStart } from "./sessions.ts";
+import { limitArgs } from "./shell.ts";
 import { shellOf } from "./shell.ts";
-import type { Cage } from "./start.ts";
-import { terminalWords } from "./terminal.ts";
+import { terminalArgs } from "./shell.ts";
 
 /** Under which rules commands run. */
-export interface Rules {
+export interface ExecRules {
   readonly workspace: string;
   readonly settings: ExecSettings;
   readonly restrict: boolean;
@@ -29,28 +29,28 @@ export interface Rules {
 }
 
 /** All that a command needs to start. Throws a `FileFault` in words for the model where it must not. */
-export async function prepared(
+export async function prepareCommand(
   input: ExecInput,
-  rules: Rules,
+  rules: ExecRules,
   { rights, isRemote }: Pick<CallFacts, "rights" | "isRemote">,
 ): Promise<SessionStart> {
   const command = input.command ?? "";
   if (command.trim() === "") throw new FileFault("there is no command to run");
   if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
-  const cwd = await folderOf(input.cwd || ".", { ...rules, workspace });
-  const extent = extentOf(await realOf(rights, rules.workspace, workspace), workspace);
-  const cage = await cageOf({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
-  assertSandboxed(cage, isRemote, rules);
-  // Without a cage what may be read could be written, too.
-  const beside = [...extent.writable, ...(cage === undefined ? [] : extent.readable)];
+  const cwd = await resolveCwd(input.cwd || ".", { ...rules, workspace });
+  const extent = commandPaths(await realOf(rights, rules.workspace, workspace), workspace);
+  const sandbox = await sandboxFor({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
+  assertSandboxed(sandbox, isRemote, rules);
+  // Without a sandbox what may be read could be written, too.
+  const beside = [...extent.writable, ...(sandbox === undefined ? [] : extent.readable)];
   const shell = await shellOf(rules.env);
   await assertAllowed(command, { ...rules, workspace, cwd, beside, shell: shell.kind });
-  const limits = await limitWords(cwd);
-  const env = cage === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
-  const start = { command, cwd, env, limits, shell, ...(cage !== undefined && { cage }) };
+  const limits = await limitArgs(cwd);
+  const env = sandbox === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
+  const start = { command, cwd, env, limits, shell, ...(sandbox !== undefined && { sandbox }) };
   if (input.pty !== true) return start;
-  const terminal = await terminalWords(rules.env);
+  const terminal = await terminalArgs(rules.env);
   if (terminal === undefined) {
     throw new FileFault("there is no terminal: the program script is not installed here");
   }
@@ -59,16 +59,20 @@ export async function prepared(
 }
 
 /** Who asks from elsewhere has the sandbox, unless the owner wrote that there is to be none. */
-function assertSandboxed(cage: Cage | undefined, isRemote: boolean, { settings }: Rules): void {
-  if (cage !== undefined || !isRemote || settings.sandbox === "none") return;
+function assertSandboxed(
+  sandbox: Sandbox | undefined,
+  isRemote: boolean,
+  { settings }: ExecRules,
+): void {
+  if (sandbox !== undefined || !isRemote || settings.sandbox === "none") return;
   throw new FileFault(
     "no command is run: those of clients run in a sandbox alone, and bubblewrap does not work here; the owner can install it",
   );
 }
 
 /** Throws a `FileFault` where the guard blocks a text for a shell. */
-export async function assertAllowed(text: string, options: GuardOptions): Promise<void> {
-  const blocked = await blockedBy(text, options);
+export async function assertAllowed(text: string, options: PolicyOptions): Promise<void> {
+  const blocked = await checkCommand(text, options);
   if (blocked !== undefined) throw new FileFault(blocked);
 }
 
@@ -81,7 +85,7 @@ async function realOf(
   return files === undefined ? {} : { files: await realRights(files, workspace, real) };
 }
 
-async function folderOf(path: string, { workspace, restrict }: Rules): Promise<string> {
+async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Promise<string> {
   const none = { allowRead: [], allowWrite: [], keyFiles: [] };
   const bounds = { workspace, restrict, readOutside: false, ...none };
   const { folder, names, exists } = await locate(path, "read", bounds);

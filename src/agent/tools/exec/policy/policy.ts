@@ -5,7 +5,7 @@ import type { Findings } from "./findings.ts";
 import { formsOf, isCaught } from "./net.ts";
 import { climbs, isKept, leaves, leavesWord } from "./paths.ts";
 
-export interface GuardOptions {
+export interface PolicyOptions {
   readonly settings: Pick<
     ExecSettings,
     "enable_deny_patterns" | "custom_deny_patterns" | "custom_allow_patterns"
@@ -39,9 +39,9 @@ const LEAVES = `${BLOCKED} (path outside working dir)`;
  * folder. It is a seat belt, for mistakes of models and usual tricks: who wants to gets past it. The
  * sandbox is the protection.
  */
-export async function blockedBy(
+export async function checkCommand(
   written: string,
-  options: GuardOptions,
+  options: PolicyOptions,
 ): Promise<string | undefined> {
   const { settings, restrict, cwd } = options;
   if (!settings.enable_deny_patterns && !restrict) return customDenied(written, options);
@@ -56,7 +56,7 @@ export async function blockedBy(
 function dangerOf(
   written: string,
   findings: Findings | undefined,
-  options: GuardOptions,
+  options: PolicyOptions,
 ): string | undefined {
   const { settings } = options;
   const lower = written.toLowerCase();
@@ -68,7 +68,7 @@ function dangerOf(
 }
 
 /** Of what the parser cannot read, or of the input of whatever reads it. */
-function unreadable(written: string, { restrict, isInput }: GuardOptions): string | undefined {
+function unreadable(written: string, { restrict, isInput }: PolicyOptions): string | undefined {
   if (isCaught(formsOf(written), false)) return DANGEROUS;
   const isCommand = restrict && isInput !== true;
   return isCommand ? because(DANGEROUS, "the shell could not read it") : undefined;
@@ -77,7 +77,7 @@ function unreadable(written: string, { restrict, isInput }: GuardOptions): strin
 function judged(
   written: string,
   { refusals, unknownPrograms, texts }: Findings,
-  { restrict, isInput }: GuardOptions,
+  { restrict, isInput }: PolicyOptions,
 ): string | undefined {
   const [refusal] = refusals;
   if (refusal !== undefined) return because(DANGEROUS, refusal);
@@ -89,7 +89,7 @@ function judged(
   return isCaught(looked.flatMap(formsOf), true) ? DANGEROUS : undefined;
 }
 
-function customDenied(written: string, { settings }: GuardOptions): string | undefined {
+function customDenied(written: string, { settings }: PolicyOptions): string | undefined {
   const lower = written.toLowerCase();
   const isDenied = settings.custom_deny_patterns.some((pattern) => new RegExp(pattern).test(lower));
   return isDenied ? DANGEROUS : undefined;
@@ -99,7 +99,7 @@ function customDenied(written: string, { settings }: GuardOptions): string | und
 function strayingOf(
   written: string,
   findings: Findings | undefined,
-  options: GuardOptions,
+  options: PolicyOptions,
 ): string | undefined {
   if (findings === undefined || options.isInput === true) {
     const forms = formsOf(written);

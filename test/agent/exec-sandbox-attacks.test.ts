@@ -8,21 +8,21 @@ import { describe, it } from "node:test";
 import { EVERYTHING } from "../../src/agent/access/permissions.ts";
 import type { FileRights } from "../../src/agent/access/permissions.ts";
 import { callFacts } from "../support/agent-config.ts";
-import { withBubblewrap } from "../support/cages.ts";
 import { createCommands } from "../support/commands.ts";
+import { withBubblewrap } from "../support/sandbox.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
-const CAGE = { sandbox: "bwrap" } as const;
+const BWRAP = { sandbox: "bwrap" } as const;
 const isRoot = process.getuid?.() === 0;
 
-/** A folder that the cage does not hide anyway, as temporary ones are. */
+/** A folder that the sandbox does not hide anyway, as temporary ones are. */
 async function openFolder(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp("/srv/picoclaw-test-");
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
 }
 
-describe("a command in a cage", await withBubblewrap(), () => {
+describe("a command in a sandbox", await withBubblewrap(), () => {
   it("moves no folder away to find what was hidden in it", async () => {
     await using folder = await temporaryFolder();
     const { path: workspace } = folder;
@@ -31,7 +31,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     await writeFile(join(workspace, "memory/clients/kitchen.md"), "the secret");
     await writeFile(join(workspace, "a/b/keys/key.pem"), "the secret");
     const secretFiles = [join(workspace, "a/b/keys/key.pem")];
-    await using commands = await createCommands(CAGE, { workspace, secretFiles });
+    await using commands = await createCommands(BWRAP, { workspace, secretFiles });
     for (const name of ["memory", "a", "a/b", "a/b/keys"]) {
       // Where it can be read, it is copied, without what is hidden.
       await commands.call({ command: `mv -T ${name} other` });
@@ -48,7 +48,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     const [outer, prey] = [join(folder.path, "outer"), join(folder.path, "prey")];
     const inner = join(outer, "a/b");
     await Promise.all([mkdir(inner, { recursive: true }), mkdir(prey)]);
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const files: FileRights = { read: [], write: [outer, inner] };
     const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
     const run = (command: string) => commands.tool.run({ command }, who);
@@ -64,7 +64,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
   });
 
   it("that began before there was a memory of somebody sees none that comes", async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const { workspace, call } = commands;
     await mkdir(join(workspace, "memory"));
     const command = "echo > up; until [ -e go ]; do sleep 0.05; done; grep -r secret memory; true";
@@ -91,7 +91,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
       await new Promise<void>((resolve) => server.listen(path, resolve));
       await chmod(path, 0o777);
       try {
-        await using commands = await createCommands(CAGE);
+        await using commands = await createCommands(BWRAP);
         const command = `curl -sS --max-time 5 --unix-socket ${path} http://a/`;
         assert.match(await commands.call({ command }), /exit code 7/);
       } finally {
@@ -104,7 +104,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     "reads nothing that only root reads, though it is root",
     { skip: isRoot ? false : "only root could" },
     async () => {
-      await using commands = await createCommands(CAGE);
+      await using commands = await createCommands(BWRAP);
       const text = await commands.call({
         command:
           "find /etc /opt /srv /var/log -maxdepth 2 ! -perm -004 -type f -size +0 -exec head -c1 {} + 2> /dev/null | wc -c",

@@ -3,7 +3,7 @@ import { variable } from "../../../../base/host.ts";
 import type { Config } from "../../../../config/contract.ts";
 import { commandEnvironment } from "../environment.ts";
 import { findBubblewrap } from "./bubblewrap.ts";
-import { isRoot } from "./user.ts";
+import { isRoot } from "./command-user.ts";
 
 const NAME = "commands";
 const INSTALL = "apt-get install bubblewrap";
@@ -19,7 +19,7 @@ export async function commandCheck(
   const { sandbox, allow_network } = tools.exec;
   const isRemote = mayClientsRun(tools);
   const who = isRemote ? "clients of MQTT may run commands" : "commands are for this machine";
-  if (sandbox === "none") return uncaged(who, isRemote);
+  if (sandbox === "none") return unsandboxedCheck(who, isRemote);
   const found = await findBubblewrap(pathOf(agents, read));
   if ("program" in found) {
     const network = allow_network ? "with" : "without";
@@ -71,7 +71,7 @@ function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
 }
 
 /** The owner wants none: it is told where others, or root, gain from it. */
-function uncaged(who: string, isRemote: boolean): Check {
+function unsandboxedCheck(who: string, isRemote: boolean): Check {
   const message = `${who}, without a sandbox${asRoot()}: tools.exec.sandbox is none; ${FULL}`;
   if (!isRemote && !isRoot()) return { name: NAME, result: "ok", message };
   return { name: NAME, result: "warn", message, remedy: "set tools.exec.sandbox to auto" };

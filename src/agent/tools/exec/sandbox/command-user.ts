@@ -17,7 +17,7 @@ export interface CommandUser {
 const FIRST = 65_533;
 const LAST = 65_520;
 /** Milliseconds in which all of a workspace must have been given to its commands. */
-const GIVING_MS = 60_000;
+const CHOWN_MS = 60_000;
 /** Folders of the system, and those that others' folders lie in: they stay root's, be they a workspace. */
 const SYSTEM =
   /^\/(?:(?:bin|boot|dev|etc|lib\w*|proc|run|sbin|sys|usr)(?:\/.*)?|(?:home|media|mnt|opt|root|srv|tmp|var)?)$/;
@@ -47,7 +47,7 @@ export async function commandUser(
 }
 
 /** The words before a command that make it another user's, without any right to be root again. */
-export function userWords({ id, setpriv }: CommandUser): readonly string[] {
+export function setprivArgs({ id, setpriv }: CommandUser): readonly string[] {
   const ids = [`--reuid=${id}`, `--regid=${id}`];
   return [setpriv, ...ids, ..."--clear-groups --inh-caps=-all --bounding-set=-all --".split(" ")];
 }
@@ -58,7 +58,7 @@ export function userWords({ id, setpriv }: CommandUser): readonly string[] {
  * be elsewhere. A command that runs already may put links in the way: nothing else can be written here.
  * Throws a `FileFault`.
  */
-export async function giveWorkspace(
+export async function chownWorkspace(
   { program, user }: { readonly program: string; readonly user: CommandUser },
   workspace: string,
   mounts: readonly Mount[],
@@ -82,7 +82,7 @@ export async function giveWorkspace(
     ..."-xdev -uid 0 ( -type d -o -type l -o -type p -o -type f -links 1 )".split(" "),
     ...`-exec chown -h ${user.id} {} +`.split(" "),
   ];
-  const bounds = { timeout: GIVING_MS, killSignal: "SIGKILL", env: {} } as const;
+  const bounds = { timeout: CHOWN_MS, killSignal: "SIGKILL", env: {} } as const;
   const why = await new Promise<string>((resolve) => {
     execFile(program, words, bounds, (error, _, stderr) => {
       // What was deleted meanwhile needs no owner.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { cageWords, findBubblewrap } from "../../src/agent/tools/exec/cage/bubblewrap.ts";
-import { mountsOf } from "../../src/agent/tools/exec/cage/mounts.ts";
+import { sandboxArgs, findBubblewrap } from "../../src/agent/tools/exec/sandbox/bubblewrap.ts";
+import { mountsOf } from "../../src/agent/tools/exec/sandbox/mounts.ts";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -10,8 +10,8 @@ export async function withBubblewrap(): Promise<{ readonly skip: string | false 
   return { skip: "program" in found ? false : found.why };
 }
 
-/** Words before a command, to be run by root, that put it into the cage of a user who is not. */
-export async function ordinaryCage(workspace: string): Promise<readonly string[]> {
+/** Words before a command, to be run by root, that put it into the sandbox of a user who is not. */
+export async function ordinarySandboxArgs(workspace: string): Promise<readonly string[]> {
   const found = await findBubblewrap(PATH);
   assert.ok("program" in found);
   const { program, options } = found;
@@ -26,5 +26,5 @@ export async function ordinaryCage(workspace: string): Promise<readonly string[]
     network: false,
   });
   const ids = "setpriv --reuid=65534 --regid=65534 --clear-groups --".split(" ");
-  return [...ids, ...cageWords({ program, options }, mounts, false)];
+  return [...ids, ...sandboxArgs({ program, options }, mounts, false)];
 }

@@ -2,17 +2,17 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
-import { drain } from "./drain.ts";
-import { shellWords } from "./shell.ts";
+import { readPaced } from "./output.ts";
+import { endTree, MARK } from "./process-tree.ts";
+import { shellArgs } from "./shell.ts";
 import type { Shell } from "./shell.ts";
-import { endTree, MARK } from "./tree.ts";
 
 export interface Start {
   readonly command: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Words before the command that put it into a cage; none is none. */
-  readonly cage?: Cage;
+  /** Words before the command that put it into a sandbox; none is none. */
+  readonly sandbox?: Sandbox;
   /** Words before the command that bound what it can take. */
   readonly limits: readonly string[];
   readonly shell: Shell;
@@ -25,7 +25,7 @@ export interface Start {
 }
 
 /** What keeps a command from the rest of the machine. */
-export interface Cage {
+export interface Sandbox {
   readonly words: readonly string[];
   /** What it does not let through, for a model that wonders why its command failed. */
   readonly note: string;
@@ -39,7 +39,7 @@ export interface Ending {
   readonly fault?: string;
   /** It left processes running, which were ended. */
   readonly leftSome?: boolean;
-  /** What its cage does not let through, where it had one. */
+  /** What its sandbox does not let through, where it had one. */
   readonly note?: string;
 }
 
@@ -53,17 +53,17 @@ export interface Running {
 }
 
 /** Milliseconds that others, to whom the command gave its output, may write on after its end. */
-const SHORT_MS = 200;
+const INHERITED_OUTPUT_MS = 200;
 /** Milliseconds in which output must have arrived once nobody is left to write any. */
-const LAST_WORDS_MS = 500;
+const DRAIN_MS = 500;
 
 /** Starts a shell command, in a process group of its own. */
 export function startCommand(start: Start): Running {
   const mark = randomUUID();
-  const child = spawned(start, mark);
-  const tree = { leader: child.pid ?? 0, mark, isCaged: start.cage !== undefined };
+  const child = spawnCommand(start, mark);
+  const tree = { leader: child.pid ?? 0, mark, isSandboxed: start.sandbox !== undefined };
   for (const output of [child.stdout, child.stderr]) {
-    if (output !== null) drain(output, start.onOutput);
+    if (output !== null) readPaced(output, start.onOutput);
   }
   const { exited, closed } = endsOf(child);
   /** Resolves after a stop, also where the command lives on. */
@@ -71,39 +71,43 @@ export function startCommand(start: Start): Running {
   let stopping: Promise<Ending> | undefined;
   const stopped = async (): Promise<Ending> => {
     if (child.pid !== undefined) await endTree(tree);
-    await closedWithin(LAST_WORDS_MS);
+    await closedWithin(DRAIN_MS);
     // What cannot even be killed is not waited for.
     return (await Promise.race([exited, wait(0)])) ?? { code: null, signal: "SIGKILL" };
   };
   const stop = (): Promise<Ending> => (stopping ??= stopped().finally(stuck.resolve));
   const natural = async (): Promise<Ending> => {
-    await Promise.race([exited.then(() => closedWithin(SHORT_MS)), stuck.promise]);
+    await Promise.race([exited.then(() => closedWithin(INHERITED_OUTPUT_MS)), stuck.promise]);
     // It may have ended before those that it started.
     if (stopping !== undefined) return await stopping;
     const ending = await exited;
     if (ending.fault !== undefined) return ending;
     const leftSome = await endTree(tree);
-    await closedWithin(LAST_WORDS_MS);
-    return { ...ending, leftSome, ...(start.cage !== undefined && { note: start.cage.note }) };
+    await closedWithin(DRAIN_MS);
+    return {
+      ...ending,
+      leftSome,
+      ...(start.sandbox !== undefined && { note: start.sandbox.note }),
+    };
   };
   const closedWithin = (milliseconds: number): Promise<void> =>
     Promise.race([closed, wait(milliseconds)]);
   return {
     ended: natural().finally(() => release(child)),
     stop: async () => void (await stop()),
-    write: (text) => written(child, text),
+    write: (text) => writeInput(child, text),
   };
 }
 
-function spawned(start: Start, mark: string): ChildProcess {
-  const { command, cwd, env, cage, hasInput } = start;
+function spawnCommand(start: Start, mark: string): ChildProcess {
+  const { command, cwd, env, sandbox, hasInput } = start;
   const isWindows = platform() === "win32";
   const [file, ...words] = isWindows
     ? ["cmd.exe", "/d", "/s", "/c", `"${command}"`]
-    : wordsOf(start, mark);
+    : argvOf(start, mark);
   return spawn(file ?? "", words, {
     cwd,
-    env: cage === undefined ? { ...env, [MARK]: mark } : env,
+    env: sandbox === undefined ? { ...env, [MARK]: mark } : env,
     detached: !isWindows,
     stdio: [hasInput ? "pipe" : "ignore", "pipe", "pipe"],
     windowsHide: true,
@@ -111,14 +115,14 @@ function spawned(start: Start, mark: string): ChildProcess {
   });
 }
 
-function wordsOf(
-  { command, cage, limits, terminal, shell }: Start,
+function argvOf(
+  { command, sandbox, limits, terminal, shell }: Start,
   mark: string,
 ): readonly string[] {
-  // The cage's own processes have no mark: asking them to end would kill what is in it.
-  const around = cage === undefined ? [] : [...cage.words, "env", `${MARK}=${mark}`];
+  // The sandbox's own processes have no mark: asking them to end would kill what is in it.
+  const around = sandbox === undefined ? [] : [...sandbox.words, "env", `${MARK}=${mark}`];
   const words =
-    terminal === undefined ? [...shellWords(shell), command] : [...terminal, command, "/dev/null"];
+    terminal === undefined ? [...shellArgs(shell), command] : [...terminal, command, "/dev/null"];
   return [...around, ...limits, ...words];
 }
 
@@ -151,7 +155,7 @@ function release(child: ChildProcess): void {
 /** Milliseconds after which input that is not read is given up. */
 const WRITE_MS = 2000;
 
-async function written(child: ChildProcess, text: string): Promise<boolean> {
+async function writeInput(child: ChildProcess, text: string): Promise<boolean> {
   const { stdin } = child;
   if (stdin === null || !stdin.writable) return false;
   const done = new Promise<boolean>((resolve) => {

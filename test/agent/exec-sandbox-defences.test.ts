@@ -6,12 +6,12 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
-import { findBubblewrap } from "../../src/agent/tools/exec/cage/bubblewrap.ts";
-import { withBubblewrap } from "../support/cages.ts";
+import { findBubblewrap } from "../../src/agent/tools/exec/sandbox/bubblewrap.ts";
 import { createCommands } from "../support/commands.ts";
+import { withBubblewrap } from "../support/sandbox.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-const CAGE = { sandbox: "bwrap" } as const;
+const BWRAP = { sandbox: "bwrap" } as const;
 const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
 const isRoot = process.getuid?.() === 0;
@@ -44,7 +44,7 @@ async function machineWith(folder: string): Promise<readonly string[]> {
   ];
 }
 
-/** A machine whose secrets everyone may read: nothing but the cage keeps a command from them. */
+/** A machine whose secrets everyone may read: nothing but the sandbox keeps a command from them. */
 async function layOut(folder: string): Promise<void> {
   await mkdir(join(folder, "var/tmp"), { recursive: true });
   for (const path of [...SECRETS, ...OPEN]) {
@@ -57,7 +57,7 @@ async function layOut(folder: string): Promise<void> {
   }
 }
 
-describe("a command in a cage", await withBubblewrap(), () => {
+describe("a command in a sandbox", await withBubblewrap(), () => {
   it("sees no place of keys, though everyone on the machine may read it", async () => {
     await using machine = await temporaryFolder();
     await using folder = await temporaryFolder();
@@ -79,7 +79,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
 
   it(
     "sees neither the configuration's folder nor a file of keys, where all else can be read",
-    { skip: isRoot ? false : "only root can put them where the cage does not hide all" },
+    { skip: isRoot ? false : "only root can put them where the sandbox does not hide all" },
     async () => {
       const path = await mkdtemp("/srv/picoclaw-test-");
       try {
@@ -88,7 +88,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
         for (const name of ["home/config.json", "home/.security.yml", "key.pem", "open"]) {
           await writeFile(join(path, name), "the secret\n", { mode: 0o644 });
         }
-        await using commands = await createCommands(CAGE, {
+        await using commands = await createCommands(BWRAP, {
           configFile: join(path, "home/config.json"),
           secretFiles: [join(path, "key.pem")],
         });
@@ -105,7 +105,7 @@ describe("a command in a cage", await withBubblewrap(), () => {
     if (!("program" in found && found.options.has("--disable-userns"))) {
       return test.skip("this bubblewrap cannot forbid it");
     }
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     // With -r a map of users would be written, too, which fails in some machines for other reasons.
     const text = await commands.call({
       command: "unshare -U grep CapEff /proc/self/status; unshare -Um true; bwrap true",

@@ -15,11 +15,11 @@ import {
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { ordinaryCage, withBubblewrap } from "../support/cages.ts";
 import { createCommands } from "../support/commands.ts";
+import { ordinarySandboxArgs, withBubblewrap } from "../support/sandbox.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
-const CAGE = { sandbox: "bwrap" } as const;
+const BWRAP = { sandbox: "bwrap" } as const;
 const ROOT = {
   skip: process.getuid?.() === 0 ? false : "only root runs commands as somebody else",
 };
@@ -40,18 +40,18 @@ function assertNothingWritable(text: string): void {
 
 describe("the kernel's settings", await withBubblewrap(), () => {
   for (const allow_network of [false, true]) {
-    it(`cannot be written in a cage ${allow_network ? "with" : "without"} network`, async () => {
-      await using commands = await createCommands({ ...CAGE, allow_network });
+    it(`cannot be written in a sandbox ${allow_network ? "with" : "without"} network`, async () => {
+      await using commands = await createCommands({ ...BWRAP, allow_network });
       assertNothingWritable(await commands.call({ command: WALK }));
     });
   }
 
-  it("cannot be written in the cage of an ordinary user", ROOT, async () => {
+  it("cannot be written in the sandbox of an ordinary user", ROOT, async () => {
     await using folder = await temporaryFolder();
     await chown(folder.path, 65_534, 65_534);
-    const [program = "", ...cage] = await ordinaryCage(await realpath(folder.path));
+    const [program = "", ...sandbox] = await ordinarySandboxArgs(await realpath(folder.path));
     const text = await new Promise<string>((resolve) => {
-      const words = [...cage, "/bin/sh", "-c", WALK];
+      const words = [...sandbox, "/bin/sh", "-c", WALK];
       execFile(program, words, { cwd: folder.path }, (_, stdout, stderr) =>
         resolve(`${stdout}${stderr}`),
       );
@@ -75,7 +75,7 @@ const CANARIES = [
 
 describe("a command of a gateway that is root", await withBubblewrap(), () => {
   it("is another user's, who is nobody here and gets no rights back", ROOT, async () => {
-    await using commands = await createCommands(CAGE);
+    await using commands = await createCommands(BWRAP);
     const text = await commands.call({
       command: "id -u; id -G; grep -c ':65533:' /etc/passwd; grep ^CapPrm /proc/self/status",
     });
@@ -94,7 +94,7 @@ describe("a command of a gateway that is root", await withBubblewrap(), () => {
         made.push(first ?? path);
         await writeFile(path, "canary\n", { mode: 0o600 });
       }
-      await using commands = await createCommands(CAGE);
+      await using commands = await createCommands(BWRAP);
       const files = [...CANARIES, "/var/cache/debconf/passwords.dat", "/etc/shadow"];
       const read = `for f in ${files.join(" ")}; do cat $f && echo "READ $f"; done 2>&1`;
       assert.doesNotMatch(await commands.call({ command: read }), /canary|READ/);
@@ -107,7 +107,7 @@ describe("a command of a gateway that is root", await withBubblewrap(), () => {
     "reads and changes what the gateway made in the workspace, and the other way round",
     ROOT,
     async () => {
-      await using commands = await createCommands(CAGE);
+      await using commands = await createCommands(BWRAP);
       const { workspace, call } = commands;
       await mkdir(join(workspace, "notes"), { mode: 0o700 });
       await writeFile(join(workspace, "notes/a"), "of root\n", { mode: 0o600 });
@@ -131,7 +131,7 @@ describe("a command of a gateway that is root", await withBubblewrap(), () => {
       await mkdir(workspace, { recursive: true });
       await chmod(path, 0o700);
       await writeFile(join(path, "key"), "canary\n");
-      await using commands = await createCommands(CAGE, { workspace });
+      await using commands = await createCommands(BWRAP, { workspace });
       const command = `echo a > a; cat a; cat ${path}/key; ls ${path} ${folder.path}; true`;
       const text = await commands.call({ command });
       assert.match(text, /^a\n/);
@@ -153,7 +153,7 @@ describe("a command of a gateway that is root", await withBubblewrap(), () => {
 
       await symlink(outer, join(workspace, "folder"));
       await link(join(outer, "key"), join(workspace, "second"));
-      await using commands = await createCommands(CAGE, { workspace });
+      await using commands = await createCommands(BWRAP, { workspace });
       const text = await commands.call({ command: "cat folder/key second state/db; true" });
       assert.doesNotMatch(text, /canary/);
       for (const path of [outer, join(outer, "key"), join(workspace, "state/db")]) {

@@ -1,10 +1,10 @@
 import { execFile } from "node:child_process";
 import { platform, totalmem } from "node:os";
 import { dirname } from "node:path";
-import { findProgram } from "../find-program.ts";
+import { findProgram } from "../environment.ts";
+import { commandUser, isRoot, setprivArgs } from "./command-user.ts";
+import type { CommandUser } from "./command-user.ts";
 import type { Mount } from "./mounts.ts";
-import { commandUser, isRoot, userWords } from "./user.ts";
-import type { CommandUser } from "./user.ts";
 
 /** bubblewrap as it is installed here, and works. */
 export interface Bubblewrap {
@@ -28,7 +28,7 @@ const OPTIONS = ["--disable-userns", "--perms", "--size"] as const;
 const AS_ROOT = "this program is root, and commands cannot be run as somebody else";
 /** Milliseconds in which it must have shown that it works. */
 const TRIAL_MS = 5000;
-/** Bytes of memory that each private folder of a cage may hold; of those that are blank, hardly any. */
+/** Bytes of memory that each private folder of a sandbox may hold; of those that are blank, hardly any. */
 const PRIVATE_BYTES = Math.max(16 * 2 ** 20, Math.floor(totalmem() / 16));
 const BLANK_BYTES = 65_536;
 
@@ -36,29 +36,29 @@ const found = new Map<string, Promise<Bubblewrap | NoBubblewrap>>();
 
 /** Looks for bubblewrap along a PATH and tries it, once in the life of the process. */
 export function findBubblewrap(path: string): Promise<Bubblewrap | NoBubblewrap> {
-  const known = found.get(path) ?? look(path);
+  const known = found.get(path) ?? probe(path);
   found.set(path, known);
   return known;
 }
 
 /** A terminal's line cannot be typed into from inside (TIOCSTI), and nobody outlives the gateway. */
-const ISOLATED =
+const ISOLATION =
   "--die-with-parent --new-session --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try";
 /**
  * Below /proc the kernel takes settings: sysctls ask for the owner and not for a capability, and every
  * user may write pressure triggers.
  */
-const KERNEL = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressure /proc/pressure";
+const KERNEL_MOUNTS = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressure /proc/pressure";
 /** What it takes to stand in a folder that is another's, and to become another; it is gone with that. */
-const CHANGING =
+const USER_CHANGE =
   "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP --cap-add CAP_DAC_READ_SEARCH";
 
 /**
- * The words before a command that put it into a cage. Where this program is root, bubblewrap is so, too:
+ * The words before a command that put it into a sandbox. Where this program is root, bubblewrap is so, too:
  * it reaches a workspace in root's home, then the user changes, and that user goes into a namespace of its
  * own, in which there are no more of them.
  */
-export function cageWords(
+export function sandboxArgs(
   { program, options, user }: Bubblewrap,
   mounts: readonly Mount[],
   network: boolean,
@@ -81,22 +81,22 @@ export function cageWords(
   const isNested = user !== undefined && options.has("--disable-userns");
   return [
     program,
-    ...ISOLATED.split(" "),
+    ...ISOLATION.split(" "),
     ..."--cap-drop ALL".split(" "),
-    ...(user === undefined ? own : CHANGING.split(" ")),
+    ...(user === undefined ? own : USER_CHANGE.split(" ")),
     ...(network ? [] : ["--unshare-net"]),
     ..."--ro-bind / /".split(" "),
     ...mounts.flatMap(words),
     // A namespace that may have no others says so to the kernel first.
-    ...(isNested ? [] : KERNEL.split(" ")),
+    ...(isNested ? [] : KERNEL_MOUNTS.split(" ")),
     ..."--remount-ro /dev --".split(" "),
-    ...(user === undefined ? [] : userWords(user)),
+    ...(user === undefined ? [] : setprivArgs(user)),
     ...(isNested ? [program, "--die-with-parent", ...own, "--dev-bind", "/", "/"] : []),
-    ...(isNested ? [...KERNEL.split(" "), "--"] : []),
+    ...(isNested ? [...KERNEL_MOUNTS.split(" "), "--"] : []),
   ];
 }
 
-async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
+async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (platform() !== "linux") {
     return { isInstalled: false, why: "bubblewrap is there for Linux alone" };
   }
@@ -109,7 +109,7 @@ async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (user !== undefined && typeof older === "string") {
     return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
   }
-  return await tried(known, (options) => ({
+  return await firstWorking(known, (options) => ({
     program,
     options,
     ...(typeof user === "object" && { user }),
@@ -117,7 +117,7 @@ async function look(path: string): Promise<Bubblewrap | NoBubblewrap> {
 }
 
 /** The first that works: with all options, or without the one that not every kernel allows. */
-async function tried(
+async function firstWorking(
   known: readonly Option[],
   build: (options: ReadonlySet<Option>) => Bubblewrap,
 ): Promise<Bubblewrap | NoBubblewrap> {
@@ -126,21 +126,21 @@ async function tried(
   let why = "";
   for (const options of trials) {
     const bubblewrap = build(new Set(options));
-    const trial = await tryOut(bubblewrap);
+    const trial = await trialOf(bubblewrap);
     if (trial.isFine) return bubblewrap;
     why ||= trial.text;
   }
   return { isInstalled: true, why: `bubblewrap does not work here: ${why}` };
 }
 
-function tryOut(bubblewrap: Bubblewrap): ReturnType<typeof output> {
+function trialOf(bubblewrap: Bubblewrap): ReturnType<typeof output> {
   const mounts: readonly Mount[] = [
     { path: "/dev", as: "system" },
     { path: "/proc", as: "system" },
     { path: "/dev/shm", as: "private" },
     { path: "/tmp", as: "blank" },
   ];
-  const [program = "", ...words] = cageWords(bubblewrap, mounts, false);
+  const [program = "", ...words] = sandboxArgs(bubblewrap, mounts, false);
   return output(program, [...words, "/bin/sh", "-c", ":"]);
 }
 

@@ -2,14 +2,14 @@ import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import { FileFault } from "../../files/errors.ts";
-import type { Cage } from "../start.ts";
-import { cageWords, findBubblewrap } from "./bubblewrap.ts";
+import type { Sandbox } from "../command.ts";
+import { sandboxArgs, findBubblewrap } from "./bubblewrap.ts";
 import type { Bubblewrap } from "./bubblewrap.ts";
-import type { Extent } from "./extent.ts";
+import { chownWorkspace } from "./command-user.ts";
+import type { CommandPaths } from "./mounts.ts";
 import { mountsOf } from "./mounts.ts";
-import { giveWorkspace } from "./user.ts";
 
-export interface CageOptions {
+export interface SandboxOptions {
   /** Real path. */
   readonly workspace: string;
   readonly settings: Pick<ExecSettings, "sandbox" | "allow_network">;
@@ -19,22 +19,22 @@ export interface CageOptions {
   readonly secretFiles: readonly string[];
   readonly path: string;
   /** What who asks may reach beside, and not change. */
-  readonly extent: Extent;
+  readonly extent: CommandPaths;
 }
 
 /**
- * The words before a command that put it into a cage; undefined where it runs without one. Throws a
+ * The words before a command that put it into a sandbox; undefined where it runs without one. Throws a
  * `FileFault` where it must have one and cannot.
  */
-export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
+export async function sandboxFor(options: SandboxOptions): Promise<Sandbox | undefined> {
   const { workspace, settings, configFile, path, extent } = options;
-  const bubblewrap = await cageIn(settings, path);
+  const bubblewrap = await bubblewrapFor(settings, path);
   if (bubblewrap === undefined) return undefined;
   const network = settings.allow_network;
   const mounts = await mountsOf({
     workspace,
-    homes: homesHere(),
-    secrets: secretsOf(options),
+    homes: homeFolders(),
+    secrets: secretPaths(options),
     path,
     ...extent,
     readable: [
@@ -44,14 +44,14 @@ export async function cageOf(options: CageOptions): Promise<Cage | undefined> {
     network,
   });
   const { program, user } = bubblewrap;
-  if (user !== undefined) await giveWorkspace({ program, user }, workspace, mounts);
+  if (user !== undefined) await chownWorkspace({ program, user }, workspace, mounts);
   const note = `it ran in a sandbox: only the workspace and /tmp can be written${network ? "" : ", there is no network"}, homes and services are out of reach`;
-  return { words: cageWords(bubblewrap, mounts, network), note };
+  return { words: sandboxArgs(bubblewrap, mounts, network), note };
 }
 
-/** The cage that the settings ask for and the machine has. */
-async function cageIn(
-  { sandbox }: CageOptions["settings"],
+/** The sandbox that the settings ask for and the machine has. */
+async function bubblewrapFor(
+  { sandbox }: SandboxOptions["settings"],
   path: string,
 ): Promise<Bubblewrap | undefined> {
   if (sandbox === "none") return undefined;
@@ -63,7 +63,7 @@ async function cageIn(
   );
 }
 
-function homesHere(): readonly string[] {
+function homeFolders(): readonly string[] {
   // The variable HOME may name another than the list of users.
   try {
     return [...new Set([homedir(), userInfo().homedir])];
@@ -73,7 +73,7 @@ function homesHere(): readonly string[] {
 }
 
 /** The folder of the configuration, unless it is the system's or the workspace; and the file itself. */
-function secretsOf({ configFile, secretFiles, workspace }: CageOptions): readonly string[] {
+function secretPaths({ configFile, secretFiles, workspace }: SandboxOptions): readonly string[] {
   if (configFile === undefined) return secretFiles;
   const folder = dirname(configFile);
   const isOwn = !/^\/(?:etc|opt|srv|usr|var)?$/.test(folder) && folder !== workspace;
