@@ -1,37 +1,40 @@
-import type { ObjectNode, ValueNode } from "@humanwhocodes/momoa";
+import type { JSONVisitor } from "jsonc-parser";
 import { Failure } from "../base/failure.ts";
 import type { Origin, Warning } from "./contract.ts";
-import { explainJson } from "./json-fault.ts";
 import { quotable } from "./problem.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
-import type { Branch, Tree } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
 
-/** Levels of objects and lists; no configuration comes near, and a stack bears them. */
+/** Levels of objects and lists. No configuration comes near, and the stack holds as many. */
 const MAX_DEPTH = 100;
 
 interface Source {
   readonly file: string;
   readonly text: string;
   readonly warnings: Warning[];
+  /** `UnexpectedEndOfString`; the parser's codes are an enum of types alone. */
+  readonly nameOfError: (code: number) => string;
 }
 
 /**
- * The object that a JSON text with comments and trailing commas holds, each value with its line.
- * `null` is no value, as in Go; of equal keys the last one counts, and a warning says so.
+ * Reads the object in a JSON text with comments and trailing commas; each value has its line. `null`
+ * is no value, as in Go. Of equal keys the last one counts, with a warning.
  */
 export async function treeOfJson(
   text: string,
   file: string,
 ): Promise<{ readonly tree: Branch; readonly warnings: readonly Warning[] } | Failure> {
-  const { parse } = await import("@humanwhocodes/momoa");
-  const source: Source = { file, text, warnings: [] };
-  let tree: Tree | undefined;
+  const { visit, printParseErrorCode } = await import("jsonc-parser");
+  const source: Source = { file, text, warnings: [], nameOfError: printParseErrorCode };
+  const reader = treeReader(source);
   try {
-    const { body } = parse(text, { mode: "jsonc", allowTrailingCommas: true, ranges: true });
-    tree = treeOf(body, source, 0);
+    visit(text, reader.visitor, { allowTrailingComma: true });
   } catch (error) {
-    return error instanceof RangeError ? tooDeep(file) : notJson(source, error);
+    if (error instanceof JsonFault) return notJson(error, file);
+    if (error instanceof RangeError) return tooDeep(file);
+    throw error;
   }
+  const tree = reader.tree();
   if (tree?.kind === "branch") return { tree, warnings: source.warnings };
   return new Failure("config", `${file} holds no JSON object`, {
     why: `found ${tree?.kind === "list" ? "a list" : "a bare value"} where { was expected`,
@@ -39,32 +42,201 @@ export async function treeOfJson(
   });
 }
 
-/** Undefined for `null`. Throws a RangeError for what is nested too deeply, as the parser does. */
-function treeOf(node: ValueNode, source: Source, depth: number): Tree | undefined {
-  const origin: Origin = { from: "file", file: source.file, line: node.loc.start.line };
-  if (depth > MAX_DEPTH) throw new RangeError("nested too deeply");
-  if (node.type === "String" || node.type === "Boolean") return leaf(node.value, origin);
-  if (node.type === "Number") {
-    return leaf(node.value, origin, source.text.slice(...(node.range ?? [0, 0])));
-  }
-  if (node.type === "Object") return branch(entriesOf(node, source, depth), origin);
-  if (node.type !== "Array") return undefined;
-  const items = node.elements.map(({ value }) => treeOf(value, source, depth + 1));
-  return list(
-    items.flatMap((item) => (item === undefined || isPlaceholder(item) ? [] : [item])),
-    origin,
-  );
+/** A text or number of a JSON file, with the place where it is written. */
+export interface JsonScalar {
+  readonly path: Path;
+  readonly text: string;
+  /** UTF-16 units of the file's text. */
+  readonly start: number;
+  readonly end: number;
+  readonly line: number;
 }
 
-function entriesOf(node: ObjectNode, source: Source, depth: number): Map<string, Tree> {
-  const entries = new Map<string, Tree>();
-  for (const { name, value } of node.members) {
-    const key = name.type === "String" ? name.value : name.name;
-    const child = treeOf(value, source, depth + 1);
-    if (entries.has(key)) source.warnings.push(repeated(key, source.file, name.loc.start.line));
-    if (child !== undefined && !isPlaceholder(child)) entries.set(key, child);
+/** Every text and number of a JSON text that `treeOfJson` has read without a fault. */
+export async function scalarsOfJson(source: string): Promise<JsonScalar[]> {
+  const { visit } = await import("jsonc-parser");
+  const found: JsonScalar[] = [];
+  visit(
+    source,
+    {
+      onLiteralValue(value: unknown, start, length, line, ...[, pathOf]) {
+        if (typeof value !== "string" && typeof value !== "number") return;
+        const end = start + length;
+        const text = typeof value === "string" ? value : source.slice(start, end);
+        found.push({ path: pathOf(), text, start, end, line: line + 1 });
+      },
+    },
+    { allowTrailingComma: true },
+  );
+  return found;
+}
+
+/** Where a text stops being JSON. It quotes nothing of the text but punctuation: there are secrets in it. */
+class JsonFault extends Error {
+  readonly place: Place;
+  constructor(place: Place, message: string) {
+    super(message);
+    this.place = place;
   }
-  return entries;
+}
+
+/** Line and column count from 0. */
+interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** An object or list that is not closed yet. */
+interface Open {
+  readonly close: "}" | "]";
+  readonly line: number;
+  readonly entries: Map<string, Tree>;
+  readonly items: Tree[];
+  key: string;
+}
+
+/**
+ * Builds a tree, and throws a JsonFault at the first error that the parser reports: the parser goes on
+ * after errors, and knows what it wants only by the calls that it made before.
+ */
+function treeReader({ file, text, warnings, nameOfError }: Source): {
+  readonly visitor: JSONVisitor;
+  readonly tree: () => Tree | undefined;
+} {
+  const builder = new TreeBuilder(file);
+  let lastWord: (Place & { readonly end: number; readonly expected: string }) | undefined;
+  /** The parser calls it at the end of the text, too, before it says that a bracket is missing. */
+  const end = (offset: number): void => {
+    if (offset < text.length) builder.end();
+  };
+  const visitor: JSONVisitor = {
+    onObjectBegin: (_offset, _length, line) => builder.begin("}", line),
+    onArrayBegin: (_offset, _length, line) => builder.begin("]", line),
+    onObjectEnd: end,
+    onArrayEnd: end,
+    onObjectProperty(key, _offset, _length, line) {
+      if (builder.key(key)) warnings.push(repeated(key, file, line + 1));
+    },
+    onSeparator: (character) => builder.separator(character),
+    onLiteralValue(value: unknown, offset, length, line, column) {
+      const { expected } = builder;
+      if (typeof value !== "string") lastWord = { end: offset + length, line, column, expected };
+      builder.literal(value, text.slice(offset, offset + length), line);
+    },
+    onError(code, offset, length, line, column) {
+      const error = nameOfError(code);
+      if (error === "InvalidCharacter" && isTabbed(text.slice(offset, offset + length))) return;
+      // `01` and `1x` are two tokens to the parser, and one wrong word to the reader.
+      if (lastWord?.end === offset && /[\w.+-]/.test(text[offset] ?? "")) {
+        throw new JsonFault(lastWord, unlike("a number", lastWord.expected));
+      }
+      const fault = FAULTS[error] ?? unlike(nameOf(text[offset]), builder.expected);
+      throw new JsonFault({ line, column }, fault);
+    },
+  };
+  return { visitor, tree: () => builder.root };
+}
+
+/** The tree of what was read so far, and what may come next. Lines count from 0. */
+class TreeBuilder {
+  root: Tree | undefined;
+  expected = "a value";
+  readonly #file: string;
+  readonly #open: Open[] = [];
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  begin(close: Open["close"], line: number): void {
+    if (this.#open.length > MAX_DEPTH) throw new RangeError("nested too deeply");
+    this.#open.push({ close, line, entries: new Map(), items: [], key: "" });
+    this.expected = itemOf(this.#open.at(-1));
+  }
+
+  end(): void {
+    const ended = this.#open.pop();
+    if (ended === undefined) return;
+    const origin = this.#originAt(ended.line);
+    this.#add(ended.close === "}" ? branch(ended.entries, origin) : list(ended.items, origin));
+  }
+
+  /** The key of the value that comes next. Returns whether the object has it already. */
+  key(key: string): boolean {
+    const parent = this.#open.at(-1);
+    this.expected = "a colon after the key";
+    if (parent === undefined) return false;
+    parent.key = key;
+    return parent.entries.has(key);
+  }
+
+  separator(character: string): void {
+    this.expected = character === ":" ? "a value" : itemOf(this.#open.at(-1));
+  }
+
+  literal(value: unknown, written: string, line: number): void {
+    const origin = this.#originAt(line);
+    if (typeof value === "number") this.#add(leaf(value, origin, written));
+    else if (typeof value === "string" || typeof value === "boolean")
+      this.#add(leaf(value, origin));
+    else this.#add(undefined);
+  }
+
+  #add(value: Tree | undefined): void {
+    const parent = this.#open.at(-1);
+    this.expected = parent === undefined ? "the end of the file" : `a comma or ${closeOf(parent)}`;
+    if (parent === undefined) this.root = value;
+    else if (value === undefined || isPlaceholder(value)) return;
+    else if (parent.close === "}") parent.entries.set(parent.key, value);
+    else parent.items.push(value);
+  }
+
+  #originAt(line: number): Origin {
+    return { from: "file", file: this.#file, line: line + 1 };
+  }
+}
+
+/** Whether tabs are all that is wrong with a string: they are accepted, though RFC 8259 has them escaped. */
+function isTabbed(written: string): boolean {
+  try {
+    JSON.parse(written.replaceAll("\t", " "));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What may begin an item of an object or list, or end it. */
+function itemOf(parent: Open | undefined): string {
+  if (parent === undefined) return "a value";
+  return `${parent.close === "}" ? "a key in double quotes" : "a value"} or ${closeOf(parent)}`;
+}
+
+function closeOf({ close, line }: Open): string {
+  return `${close} (for line ${line + 1})`;
+}
+
+function unlike(found: string, expected: string): string {
+  return `found ${found} where ${expected} was expected`;
+}
+
+/** What the parser finds wrong within one word. */
+const FAULTS: Readonly<Record<string, string>> = {
+  InvalidCharacter: "found a text with a control character",
+  InvalidEscapeCharacter: "found a text with a backslash that escapes nothing",
+  InvalidUnicode: "found a text with \\u that has no four hexadecimal digits",
+  UnexpectedEndOfComment: "found a comment without its end",
+  UnexpectedEndOfString: "found a text without its closing quote",
+};
+
+/** A name for the character that shows nothing of a secret. */
+function nameOf(character: string | undefined): string {
+  if (character === undefined) return "the end of the file";
+  if (/[{}[\]:,]/.test(character)) return character;
+  if (character === '"') return "a text";
+  if (character === "'") return "a single quote";
+  if (/[\d+.-]/.test(character)) return "a number";
+  return /\w/.test(character) ? "a word without quotes" : "another character";
 }
 
 function repeated(key: string, file: string, line: number): Warning {
@@ -81,16 +253,10 @@ function tooDeep(file: string): Failure {
   });
 }
 
-function notJson({ file, text }: Source, error: unknown): Failure {
-  const fault = explainJson(text) ?? momoaFault(error);
-  return new Failure("config", `${file}:${fault.line}:${fault.column} is not JSON`, {
-    why: `found ${fault.found} where ${fault.expected} was expected`,
+function notJson({ place, message }: JsonFault, file: string): Failure {
+  const { line, column } = place;
+  return new Failure("config", `${file}:${line + 1}:${column + 1} is not JSON`, {
+    why: message,
     remedy: "correct that place; comments and trailing commas are allowed, all else is as in JSON",
   });
-}
-
-/** What the parser alone has seen: its message can quote the file, and with it a secret. */
-function momoaFault(error: unknown): ReturnType<typeof explainJson> & {} {
-  const { line, column } = Object.assign({ line: 1, column: 1 }, error);
-  return { line, column, found: "something else", expected: "JSON" };
 }

@@ -32,6 +32,11 @@ describe("config.json", () => {
     assert.match(warningText(loaded), /config\.json:3: port is here a second time/);
   });
 
+  it("may have tabs in its texts", async () => {
+    const { config } = await loadedFrom('{"model_list": [{"model_name": "a\tb", "model": "m/m"}]}');
+    assert.equal(config.model_list[0]?.model_name, "a\tb");
+  });
+
   it("takes null for no value", async () => {
     const { config } = await loadedFrom(
       '{"gateway": {"port": null}, "agents": null, "model_list": null}',
@@ -41,7 +46,7 @@ describe("config.json", () => {
 });
 
 describe("config.json that is no JSON", () => {
-  const table: readonly [text: string, place: string, found: string, expected: string][] = [
+  const table: readonly [text: string, place: string, found: string, expected?: string][] = [
     ["", "1:1", "the end of the file", "a value"],
     ["// nothing\n", "2:1", "the end of the file", "a value"],
     ["{", "1:2", "the end of the file", "a key in double quotes or } (for line 1)"],
@@ -58,16 +63,22 @@ describe("config.json that is no JSON", () => {
     ['{"a": [1 2]}', "1:10", "a number", "a comma or ] (for line 1)"],
     ['{"a": [1}', "1:9", "}", "a comma or ] (for line 1)"],
     ['{"a": 1}}', "1:9", "}", "the end of the file"],
-    ['{"a": "x}', "1:7", "a text", "a value"],
-    ['{"a": "\\x"}', "1:7", "a text", "a value"],
+    ['{"a": "x}', "1:7", "a text without its closing quote"],
+    ['{"a": "\\x"}', "1:7", "a text with a backslash that escapes nothing"],
+    ['{"a": "\\u12"}', "1:7", "a text with \\u that has no four hexadecimal digits"],
+    ['{"a": "\u0001"}', "1:7", "a text with a control character"],
+    ['{"a": "\\x\t"}', "1:7", "a text with a control character"],
+    ['{"a": 1x}', "1:7", "a number", "a value"],
+    ['{"a": [,]}', "1:8", ",", "a value or ] (for line 1)"],
     ['{"a": 1,,}', "1:9", ",", "a key in double quotes or } (for line 1)"],
-    ['{"a": 1} /* …', "1:10", "another character", "the end of the file"],
+    ['{"a": 1} /* …', "1:10", "a comment without its end"],
   ];
   for (const [text, place, found, expected] of table) {
     it(`${JSON.stringify(text)} is told by line and column`, async () => {
       const failure = await failureFrom(text);
       assert.match(failure.message, new RegExp(`/config\\.json:${place} is not JSON$`));
-      assert.equal(failure.why, `found ${found} where ${expected} was expected`);
+      const where = expected === undefined ? "" : ` where ${expected} was expected`;
+      assert.equal(failure.why, `found ${found}${where}`);
     });
   }
 

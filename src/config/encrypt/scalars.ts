@@ -1,19 +1,12 @@
-import type { ValueNode } from "@humanwhocodes/momoa";
 import type { Node } from "yaml";
 import { Failure } from "../../base/failure.ts";
-import { treeOfJson } from "../json.ts";
+import { scalarsOfJson, treeOfJson } from "../json.ts";
+import type { JsonScalar } from "../json.ts";
 import type { Path } from "../tree.ts";
 import { treeOfYaml } from "../yaml.ts";
 
 /** A text of a file with its place, so that it alone can be replaced and all else stays as it is. */
-export interface PlacedText {
-  readonly path: Path;
-  readonly text: string;
-  /** Where it is written: UTF-16 units of the file's text. */
-  readonly start: number;
-  readonly end: number;
-  readonly line: number;
-}
+export type PlacedText = JsonScalar;
 
 /** Every text and number of a YAML file. A Failure of code `config` where it is none. */
 export async function textsOfYaml(source: string, file: string): Promise<PlacedText[] | Failure> {
@@ -48,23 +41,5 @@ function wordOf(key: Node): string {
 /** The same of a JSON file with comments. */
 export async function textsOfJson(source: string, file: string): Promise<PlacedText[] | Failure> {
   const read = await treeOfJson(source, file);
-  if (read instanceof Failure) return read;
-  const { parse } = await import("@humanwhocodes/momoa");
-  const { body } = parse(source, { mode: "jsonc", allowTrailingCommas: true, ranges: true });
-  const found: PlacedText[] = [];
-  const visit = (node: ValueNode, path: Path): void => {
-    if (node.type === "Object") {
-      for (const { name, value } of node.members) {
-        visit(value, [...path, name.type === "String" ? name.value : name.name]);
-      }
-    } else if (node.type === "Array") {
-      for (const [index, { value }] of node.elements.entries()) visit(value, [...path, index]);
-    } else if ((node.type === "String" || node.type === "Number") && node.range) {
-      const [start, end] = node.range;
-      const text = node.type === "String" ? node.value : source.slice(start, end);
-      found.push({ path, text, start, end, line: node.loc.start.line });
-    }
-  };
-  visit(body, []);
-  return found;
+  return read instanceof Failure ? read : scalarsOfJson(source);
 }
