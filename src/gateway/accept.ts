@@ -17,7 +17,7 @@ import type { ChannelPolicy } from "./limits.ts";
 import { laneOf } from "./names.ts";
 import { createNotices } from "./notices.ts";
 import { createAnswer } from "./parts.ts";
-import type { RequestQueue } from "./request-queue.ts";
+import type { Place, RequestQueue } from "./request-queue.ts";
 import type { Tally } from "./tally.ts";
 
 export interface AcceptOptions<M> {
@@ -205,6 +205,7 @@ function createStoreAcceptance<M>(
     const decided: Decided = {};
     let isTold = false;
     const onWriteError = (failure: Failure): void => {
+      decided.place?.wait();
       if (!isTold) reject.now(request, failure);
       isTold = true;
     };
@@ -215,8 +216,8 @@ function createStoreAcceptance<M>(
       .catch(() => undefined)
       .finally(ended);
     dedupe.forget(request, storing);
-    if (acceptance?.is === "new") queue.addStored(request, acceptance.claim);
-    else if (decided.verdict?.to === "run") queue.unreserve(request);
+    if (acceptance?.is === "new") decided.place?.add(acceptance.claim);
+    else decided.place?.cancel();
     // The gateway closes: the transport holds the request for the next start.
     if (acceptance === undefined) return new Promise(() => {});
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
@@ -236,12 +237,13 @@ function storeAdmission<M>(
 ): StoreAdmission {
   return {
     admit(hasRoom) {
-      if (decided.verdict === undefined) {
-        decided.verdict = admission.decide(request, policy, hasRoom);
-        if (decided.verdict.to === "run") queue.reserve(request);
-        if (decided.verdict.to === "reject") decided.failure = decided.verdict.failure;
+      const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
+      if (verdict.to === "run") {
+        decided.place ??= queue.reserve(request, policy);
+        return decided.place.starts() ? "begin" : "wait";
       }
-      return answerOf(decided.verdict, () => queue.hasWork(laneOf(request)));
+      if (verdict.to === "reject") decided.failure = verdict.failure;
+      return answerOf(verdict, () => queue.hasWork(laneOf(request)));
     },
     repeat() {
       if (decided.isRepeat !== true) decided.failure = admission.repeat(request, policy);
@@ -280,13 +282,14 @@ interface Decided {
   /** It was charged for a finished answer. */
   isRepeat?: boolean;
   verdict?: Verdict;
+  /** Of a request that runs. */
+  place?: Place;
   /** Why it does not run, or why a finished answer is not given again. */
   failure?: Failure | undefined;
 }
 
-/** What is stored in place of a turn; undefined where it runs. */
-function answerOf(verdict: Verdict, hasWork: () => boolean): StoredAnswer | undefined {
-  if (verdict.to === "run") return undefined;
+/** What is stored in place of a turn. */
+function answerOf(verdict: Exclude<Verdict, { to: "run" }>, hasWork: () => boolean): StoredAnswer {
   if (verdict.to === "stop") return storedAnswerOf([hasWork() ? STOPPED : NOTHING]);
   return storedAnswerOf([], wireFailureOf(verdict.failure));
 }

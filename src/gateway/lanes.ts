@@ -27,6 +27,8 @@ export interface Hold {
 /** Jobs of one lane one after another, lanes side by side, and as many turns at once as there are slots. */
 export interface Lanes<Job> {
   add(lane: string, job: Job): void;
+  /** Takes an idle lane and a free slot for a job that comes soon; undefined when there is no such pair. */
+  reserve(lane: string): Reservation<Job> | undefined;
   /** How many jobs of a lane did not begin. */
   waiting(lane: string): number;
   /** Nothing of the lane waits or runs. */
@@ -41,6 +43,12 @@ export interface Lanes<Job> {
   readonly size: number;
 }
 
+/** A lane and a slot without a job; one of the two is called, once. */
+export interface Reservation<Job> {
+  start(job: Job): void;
+  cancel(): void;
+}
+
 /** Lanes without a job, all slots free. */
 export function createLanes<Job>(options: LanesOptions<Job>): Lanes<Job> {
   return new RoundRobin(options);
@@ -49,6 +57,11 @@ export function createLanes<Job>(options: LanesOptions<Job>): Lanes<Job> {
 interface Lane<Job> {
   readonly queue: Job[];
   current: Job | undefined;
+  isReserved: boolean;
+}
+
+function newLane<Job>(): Lane<Job> {
+  return { queue: [], current: undefined, isReserved: false };
 }
 
 /**
@@ -68,10 +81,29 @@ class RoundRobin<Job> implements Lanes<Job> {
   }
 
   add(name: string, job: Job): void {
-    const lane = this.#lanes.get(name) ?? { queue: [], current: undefined };
+    const lane = this.#lanes.get(name) ?? newLane<Job>();
     this.#lanes.set(name, lane);
     lane.queue.push(job);
     this.stir(name);
+  }
+
+  reserve(name: string): Reservation<Job> | undefined {
+    if (this.#lanes.has(name) || this.#slots.free === 0) return undefined;
+    const lane = newLane<Job>();
+    lane.isReserved = true;
+    this.#lanes.set(name, lane);
+    const hold = this.#holdOf(name, lane, true);
+    return {
+      start: (job) => {
+        lane.isReserved = false;
+        lane.current = job;
+        this.#options.start(job, hold);
+      },
+      cancel() {
+        lane.isReserved = false;
+        hold.done();
+      },
+    };
   }
 
   waiting(name: string): number {
@@ -97,7 +129,7 @@ class RoundRobin<Job> implements Lanes<Job> {
 
   stir(name: string): void {
     const lane = this.#lanes.get(name);
-    if (lane === undefined || lane.current !== undefined) return;
+    if (lane === undefined || lane.isReserved || lane.current !== undefined) return;
     const [next] = lane.queue;
     if (next === undefined) {
       this.#lanes.delete(name);

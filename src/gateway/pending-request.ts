@@ -36,6 +36,8 @@ export interface PendingRequest<M> {
   readonly progress: readonly M[];
   /** Its answer was there before its turn in this process: it only has to be delivered. */
   readonly isAnswered: boolean;
+  /** Its attempt began when it was stored. */
+  readonly isBegun: boolean;
   /** Under which the store holds it; undefined for a request that is not durable. */
   claim: Claim | undefined;
   /** It is the store's or another owner's to answer, not this process's. */
@@ -57,6 +59,8 @@ export interface PendingOptions<M> {
   readonly acceptedAt: number;
   /** What the store has of it. */
   readonly held?: Pick<Held<M>, "claim" | "progress" | "answer">;
+  /** Its attempt began when it was stored. */
+  readonly isBegun?: boolean;
 }
 
 /** Whether the time has passed after which the answer is of no use. */
@@ -70,7 +74,7 @@ export function isExpired(
 /** A request whose turn comes, or that waits for it in memory. */
 export function createPending<M>(
   request: Request,
-  { policy, clock, allowanceOf, acceptedAt, held }: PendingOptions<M>,
+  { policy, clock, allowanceOf, acceptedAt, held, isBegun = false }: PendingOptions<M>,
 ): PendingRequest<M> {
   const known: Known =
     held?.answer === undefined
@@ -87,6 +91,7 @@ export function createPending<M>(
     policy,
     known,
     isAnswered: held?.answer !== undefined,
+    isBegun,
     leash: createLeash(clock),
     allowance: allowanceOf(request, policy),
     acceptedAt,
@@ -189,7 +194,8 @@ async function outcomeOf<M>(
     if (leash.failure !== undefined) throw leash.failure;
     const ready = options.prepare(pending.request);
     if (ready !== undefined) await ready;
-    if (pending.claim !== undefined) await begin(pending, pending.claim, ledger);
+    if (pending.isBegun) faultPoint("begun");
+    else if (pending.claim !== undefined) await begin(pending, pending.claim, ledger);
     const history = await ledger.history(conversationOf(pending.request));
     callOff();
     return await turnOf(pending, history, options);

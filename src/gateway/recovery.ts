@@ -18,7 +18,7 @@ export interface RecoveryOptions<M> {
   readonly replyTo?: ReplyTo | undefined;
   readonly log: Log;
   readonly clock: Pick<Clock, "epoch">;
-  readonly queue: Pick<RequestQueue, "reserve" | "addStored">;
+  readonly queue: Pick<RequestQueue, "addStored">;
   readonly direct: Pick<DirectReplies, "resume">;
 }
 
@@ -54,9 +54,7 @@ function takeUp<M>(
     attempts: claim.attempt,
     waited_ms: clock.epoch() - acceptedAt,
   });
-  const request = restoredRequest(ticket, replyTo);
-  queue.reserve(request);
-  queue.addStored(request, claim, isAnswered);
+  queue.addStored(restoredRequest(ticket, replyTo), claim, isAnswered);
 }
 
 /** A request as the store kept it; its text stays there. */

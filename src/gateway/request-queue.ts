@@ -40,15 +40,13 @@ export interface RequestQueue {
   hasRoom(request: Request, policy: ChannelPolicy): boolean;
   /** Seconds after which there may be. */
   secondsUntilRoom(): number;
-  /** Takes room before the request is stored, so that those stored together do not take more than there is. */
-  reserve(request: Request): void;
-  /** It is not stored after all. */
-  unreserve(request: Request): void;
+  /** Takes a place before the request is stored, so that those stored together do not take more than there are. */
+  reserve(request: Request, policy: ChannelPolicy): Place;
   /**
-   * The store has a request that has room: it runs when its turn comes, and costs little memory until then.
-   * One that is answered already is only delivered.
+   * Adds a request that a former process stored: it runs when its turn comes, and costs little memory until
+   * then. One that is answered already is only delivered.
    */
-  addStored(request: Request, claim: Claim, isAnswered?: boolean): void;
+  addStored(request: Request, claim: Claim, isAnswered: boolean): void;
   /** A request that only this process has. */
   add(request: Request, policy: ChannelPolicy): void;
   /** One more asker hears the answer of a stored request that waits or runs here. */
@@ -65,6 +63,18 @@ export interface RequestQueue {
   stopAll(): { readonly cancelled: number; readonly kept: number };
   /** Reports what is still not delivered; says how many of these answers are lost, and how many the store has. */
   abandonUndelivered(): { readonly undelivered: number; readonly kept: number };
+}
+
+/** The place of a request that is being stored; it ends with `add` or `cancel`. */
+export interface Place {
+  /** Whether the request starts as soon as it is stored: its lane and a slot are taken for it. */
+  readonly starts: () => boolean;
+  /** The request cannot be stored for now: it waits like others, and does not hold a slot. */
+  readonly wait: () => void;
+  /** The request is stored under that claim, its first attempt has begun where it `starts`. */
+  readonly add: (claim: Claim) => void;
+  /** The request is not stored. */
+  readonly cancel: () => void;
 }
 
 /** The grace at shutdown: less than what answers have to leave afterwards. */
@@ -99,8 +109,10 @@ class LanedQueue<M> implements RequestQueue {
   readonly #backlog: Backlog;
   readonly #pace: Pace;
   readonly #lanes: Lanes<Queued<M>>;
-  /** Requests of a lane that have room and are not stored yet. */
+  /** Requests of a lane that have room, are not stored yet and will wait. */
   readonly #reserved = createCount();
+  /** Lanes of requests that are not stored yet and will start then. */
+  readonly #starting = new Set<string>();
   /** What has or had its turn, or waits in memory, and is not reported. */
   readonly #open = new Set<PendingRequest<M>>();
   readonly #askers = createAskers();
@@ -129,33 +141,49 @@ class LanedQueue<M> implements RequestQueue {
     return this.#pace.secondsFor(this.#lanes.size);
   }
 
-  reserve(request: Request): void {
-    this.#reserved.add(laneOf(request), 1);
+  reserve(request: Request, policy: ChannelPolicy): Place {
+    const lane = laneOf(request);
+    let start = this.#lanes.reserve(lane);
+    if (start === undefined) this.#enter(request);
+    else this.#starting.add(lane);
+    const wait = (): void => {
+      if (start === undefined) return;
+      this.#enter(request);
+      this.#starting.delete(lane);
+      start.cancel();
+      start = undefined;
+    };
+    return {
+      starts: () => start !== undefined,
+      wait,
+      add: (claim) => {
+        if (start === undefined) {
+          this.#reserved.add(lane, -1);
+          this.#addWaiting(request, claim, false);
+        } else {
+          this.#starting.delete(lane);
+          start.start(this.#begun(request, policy, claim));
+        }
+      },
+      cancel: () => {
+        wait();
+        this.#reserved.add(lane, -1);
+        this.#backlog.leave(request);
+      },
+    };
+  }
+
+  addStored(request: Request, claim: Claim, isAnswered: boolean): void {
     this.#backlog.enter(request);
-  }
-
-  unreserve(request: Request): void {
-    this.#reserved.add(laneOf(request), -1);
-    this.#backlog.leave(request);
-  }
-
-  addStored(request: Request, claim: Claim, isAnswered = false): void {
-    this.#reserved.add(laneOf(request), -1);
-    const kept = this.#options.restore ? {} : { request: { ...request, text: "" } };
-    this.#enqueue(request, { claim, isAnswered, ...kept });
+    this.#addWaiting(request, claim, isAnswered);
   }
 
   add(request: Request, policy: ChannelPolicy): void {
-    const { clock, dedupe } = this.#options;
-    const pending = createPending<M>(request, {
-      ...this.#options,
-      policy,
-      acceptedAt: clock.now(),
-    });
-    this.#open.add(pending);
-    dedupe.begin(request, pending.known);
+    const acceptedAt = this.#options.clock.now();
+    const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt });
+    this.#opened(pending);
     this.#backlog.enter(request);
-    this.#enqueue(request, { pending });
+    this.#lanes.add(laneOf(request), this.#queued(request, { pending }));
   }
 
   attach({ seq }: Claim, asker: Request): void {
@@ -167,6 +195,7 @@ class LanedQueue<M> implements RequestQueue {
   }
 
   hasWork(lane: string): boolean {
+    if (this.#starting.has(lane)) return true;
     return this.#reserved.of(lane) > 0 || this.#lanes.jobs(lane).some(mayBeCancelled);
   }
 
@@ -197,13 +226,42 @@ class LanedQueue<M> implements RequestQueue {
     return { undelivered: left.length - kept, kept };
   }
 
-  #enqueue(
+  #enter(request: Request): void {
+    this.#reserved.add(laneOf(request), 1);
+    this.#backlog.enter(request);
+  }
+
+  #addWaiting(request: Request, claim: Claim, isAnswered: boolean): void {
+    const kept = this.#options.restore ? {} : { request: { ...request, text: "" } };
+    this.#lanes.add(laneOf(request), this.#queued(request, { claim, isAnswered, ...kept }));
+  }
+
+  /** A request that was stored a moment ago and whose first attempt began with that. */
+  #begun(request: Request, policy: ChannelPolicy, claim: Claim): Queued<M> {
+    const { clock } = this.#options;
+    const pending = createPending<M>(request, {
+      ...this.#options,
+      policy,
+      acceptedAt: clock.now(),
+      held: { claim, progress: [] },
+      isBegun: true,
+    });
+    if (isExpired(request, clock)) pending.leash.pull(failureOf("expired"), 0);
+    this.#opened(pending);
+    return this.#queued(request, { claim, pending });
+  }
+
+  #opened(pending: PendingRequest<M>): void {
+    this.#open.add(pending);
+    this.#options.dedupe.begin(pending.request, pending.known);
+  }
+
+  #queued(
     { channel, client, expiresAt }: Request,
     facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending" | "isAnswered">>,
-  ): void {
-    const lane = laneOf({ channel, client });
-    this.#lanes.add(lane, {
-      lane,
+  ): Queued<M> {
+    return {
+      lane: laneOf({ channel, client }),
       channel,
       acceptedAt: this.#options.clock.now(),
       expiresAt,
@@ -214,7 +272,7 @@ class LanedQueue<M> implements RequestQueue {
       pending: facts.pending,
       failure: undefined,
       isReleased: false,
-    });
+    };
   }
 
   #needsSlot({ pending, expiresAt, failure, isReleased, isAnswered }: Queued<M>): boolean {
@@ -225,7 +283,7 @@ class LanedQueue<M> implements RequestQueue {
   }
 
   #start(queued: Queued<M>, hold: Hold): void {
-    if (hold.tookSlot) this.#backlog.leave(countedOf(queued));
+    if (hold.tookSlot && queued.pending?.isBegun !== true) this.#backlog.leave(countedOf(queued));
     // The answerer's first steps are not taken inside the transport's callback.
     queueMicrotask(() => void this.#run(queued, hold));
   }
@@ -246,7 +304,7 @@ class LanedQueue<M> implements RequestQueue {
 
   /** Reads a stored request whose turn has come; undefined where the store keeps it, or another has it. */
   async #load(queued: Queued<M>): Promise<PendingRequest<M> | undefined> {
-    const { ledger, restore, dedupe, direct } = this.#options;
+    const { ledger, restore, direct } = this.#options;
     const { claim } = queued;
     if (claim === undefined || queued.isReleased) return undefined;
     const held = await ledger.load(claim).catch(() => undefined);
@@ -256,8 +314,7 @@ class LanedQueue<M> implements RequestQueue {
     const pending = this.#pendingOf(queued, { ...known, text: held.ticket.text }, held);
     if (pending === undefined) return undefined;
     queued.pending = pending;
-    this.#open.add(pending);
-    dedupe.begin(pending.request, pending.known);
+    this.#opened(pending);
     for (const asker of this.#askers.take(claim.seq)) {
       const facts = { duplicate: "joined", unlimited: true } as const;
       direct.send({ request: asker, known: pending.known, ...facts });

@@ -1,7 +1,7 @@
 import { Failure } from "../base/failure.ts";
-import { createCommits } from "./commits.ts";
 import type { ConversationStore, Meter, StoreOptions } from "./contract.ts";
 import { openDatabaseBeside, unusable } from "./database.ts";
+import { GroupCommit } from "./group-commit.ts";
 import { eachMeter } from "./meters.ts";
 import { DELIVERED } from "./schema.ts";
 import { conversationsOf } from "./spoken.ts";
@@ -60,7 +60,7 @@ export async function openConversations<M>(
   }
   // What is deleted is overwritten: nobody finds it in the file.
   db.exec("PRAGMA secure_delete = ON");
-  const { run, close } = createCommits(db, file);
+  const commits = new GroupCommit(db, file);
   const dropAnswered = db.prepare(DROP_ANSWERED);
   /** With the questions and answers that are only kept to know duplicates again. */
   const erase = (lane: string): number => {
@@ -68,9 +68,9 @@ export async function openConversations<M>(
     return turns.erase(lane);
   };
   return {
-    ...conversationsOf({ ...turns, erase }, (work) => run(work).catch(failed)),
+    ...conversationsOf({ ...turns, erase }, (work) => commits.run(work).catch(failed)),
     close() {
-      close();
+      commits.close();
       if (db.isOpen) db.close();
       return Promise.resolve();
     },

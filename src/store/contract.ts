@@ -60,10 +60,12 @@ export interface Store<M> extends ConversationStore<M>, MeterStore {
 export interface Admission {
   /**
    * Called once for a request that the store does not know. Returns the answer to store in place of a
-   * turn (a rejection), or undefined to take the request. `hasRoom` is false where the store's bounds are
-   * reached: to take it all the same is a fault of the caller's.
+   * turn (a rejection), or takes the request: `"wait"` stores it with attempt 0, `"begin"` begins its first
+   * attempt in the same transaction. Only a request that starts as soon as it is stored may begin: each
+   * crash after that costs it an attempt. `hasRoom` is false when the store's bounds are reached: then to
+   * take the request is a fault of the caller.
    */
-  readonly admit: (hasRoom: boolean) => StoredAnswer | undefined;
+  readonly admit: (hasRoom: boolean) => StoredAnswer | "wait" | "begin";
   /**
    * Called once for a request whose answer was delivered. Returns the answer to store in place of
    * delivering that one again, or undefined to deliver it again: it is undelivered from now on.

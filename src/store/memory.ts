@@ -135,9 +135,9 @@ class MemoryRequests<M> {
       known.ticket = { ...known.ticket, address: ticket.address };
       return { is: "repeated", held: heldOf(known) };
     }
-    const answer = admission?.admit(this.#hasRoom(ticket));
-    if (answer !== undefined) return this.#reject(ticket, answer);
-    return { is: "new", claim: this.#add(ticket).claim };
+    const decision = admission?.admit(this.#hasRoom(ticket)) ?? "wait";
+    if (typeof decision === "object") return this.#reject(ticket, decision);
+    return { is: "new", claim: this.#add(ticket, decision === "begin" ? 1 : 0).claim };
   }
 
   load(claim: Claim): Held<M> | undefined {
@@ -232,8 +232,8 @@ class MemoryRequests<M> {
     }
   }
 
-  #add({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket): Row<M> {
-    const row = this.#row(ticket, undefined);
+  #add({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket, attempt: 0 | 1): Row<M> {
+    const row = this.#row(ticket, undefined, attempt);
     this.#count(row, 1, bytesOf(row));
     return row;
   }
@@ -244,10 +244,10 @@ class MemoryRequests<M> {
     return { is: "answered", claim, answer } as const;
   }
 
-  #row(ticket: Held<M>["ticket"], answer: StoredAnswer | undefined): Row<M> {
+  #row(ticket: Held<M>["ticket"], answer: StoredAnswer | undefined, attempt = 0): Row<M> {
     this.#last += 1;
     const row: Row<M> = {
-      claim: { seq: this.#last, owner: this.#options.owner, attempt: 0 },
+      claim: { seq: this.#last, owner: this.#options.owner, attempt },
       ticket,
       isRejected: answer !== undefined,
       progress: [],

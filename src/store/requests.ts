@@ -72,8 +72,9 @@ class SqliteRequests<M> implements Requests<M> {
         ? { is: "repeated", held: this.#again(known, ticket.address) }
         : this.#reject({ ...ticket, name: `again ${ticket.name}` }, instead);
     }
-    const answer = admission?.admit(this.#hasRoom(ticket));
-    return answer === undefined ? this.#take(ticket) : this.#reject(ticket, answer);
+    const decision = admission?.admit(this.#hasRoom(ticket)) ?? "wait";
+    if (typeof decision === "object") return this.#reject(ticket, decision);
+    return this.#take(ticket, decision === "begin" ? 1 : 0);
   }
 
   load({ seq, owner, attempt }: Claim): Held<M> | undefined {
@@ -139,15 +140,16 @@ class SqliteRequests<M> implements Requests<M> {
     this.#held = undefined;
   }
 
-  #take(ticket: Ticket): Acceptance<M> {
+  #take(ticket: Ticket, attempt: 0 | 1): Acceptance<M> {
     const { owner } = this.#options;
     const text = JSON.stringify(keptOf(ticket));
     const { insert } = this.#sql;
     const bytes = text.length + ROW_BYTES;
     const [name, lane] = [storable(ticket.name), storable(ticket.lane)];
-    const { lastInsertRowid } = insert.run(name, text, owner, this.#leaseUntil(), bytes, lane);
+    const until = this.#leaseUntil();
+    const { lastInsertRowid } = insert.run(name, text, owner, attempt, until, bytes, lane);
     this.#count(1, bytes);
-    return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 } };
+    return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt } };
   }
 
   /** Its text is not kept: nobody runs it. */
@@ -233,7 +235,7 @@ function statementsOfOne(db: DatabaseSync) {
     load: db.prepare(`SELECT ${COLUMNS} FROM requests WHERE seq = ? AND owner = ? AND attempt = ?`),
     insert: db.prepare(
       `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane)
-       VALUES (?, ?, ${ACCEPTED}, ?, 0, ?, ?, ?)`,
+       VALUES (?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?)`,
     ),
     reject: db.prepare(
       `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane, answer, failed)

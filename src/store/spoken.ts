@@ -14,19 +14,22 @@ export interface Turns<M> {
   readonly purge: () => void;
 }
 
-/** Turns as promises; `run` does each piece of work in a transaction of the store's. */
+type Run = <T>(work: () => T) => Promise<T>;
+
+/** Turns as promises; `run` does a piece of work in a transaction of the store, `read` need not. */
 export function conversationsOf<M>(
   turns: Turns<M>,
-  run: <T>(work: () => T) => Promise<T>,
+  run: Run,
+  read: Run = run,
 ): Omit<ConversationStore<M>, "close"> {
   return {
-    history: (lane) => run(() => turns.history(lane)),
-    conversation: (lane) => run(() => turns.conversation(lane)),
+    history: (lane) => read(() => turns.history(lane)),
+    conversation: (lane) => read(() => turns.conversation(lane)),
     append: (lane, messages, forgets) => run(() => turns.append(lane, messages, forgets)),
     cut: (lane, through, summary) => run(() => turns.cut(lane, through, summary)),
     adopt: (lane, said) => run(() => turns.adopt(lane, said)),
-    sessions: () => run(() => turns.sessions()),
-    transcript: (lane) => createTranscript((after) => run(() => turns.page(lane, after))),
+    sessions: () => read(() => turns.sessions()),
+    transcript: (lane) => createTranscript((after) => read(() => turns.page(lane, after))),
     erase: (lane) => run(() => turns.erase(lane)),
     purge: () => run(() => turns.purge()),
   };

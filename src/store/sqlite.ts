@@ -1,7 +1,7 @@
 import type { Log } from "../base/log.ts";
-import { createCommits } from "./commits.ts";
 import type { Store, StoreOptions } from "./contract.ts";
 import { openDatabase } from "./database.ts";
+import { GroupCommit } from "./group-commit.ts";
 import { createMeters } from "./meters.ts";
 import { createRequests } from "./requests.ts";
 import { conversationsOf } from "./spoken.ts";
@@ -22,7 +22,8 @@ export async function openSqliteStore<M>(
   options: SqliteStoreOptions,
 ): Promise<Store<M>> {
   const db = await openDatabase(file, options.log);
-  const { run, read, close } = createCommits(db, file, options.onCommit);
+  const commits = new GroupCommit(db, file, options.onCommit);
+  const { run, read } = commits;
   const requests = createRequests<M>(db, options);
   const turns = createTurns<M>(db, options);
   const meters = createMeters(db, options);
@@ -45,9 +46,9 @@ export async function openSqliteStore<M>(
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    ...conversationsOf(turns, run),
-    meters: (most) => run(() => meters.all(most)),
-    meter: (name) => run(() => meters.one(name)),
+    ...conversationsOf(turns, run, read),
+    meters: (most) => read(() => meters.all(most)),
+    meter: (name) => read(() => meters.one(name)),
     keepMeters: (take) => run(() => meters.change(take())),
     takeOver: () => run(() => requests.takeOver()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
@@ -59,7 +60,7 @@ export async function openSqliteStore<M>(
         meters.purge();
       }),
     close() {
-      close();
+      commits.close();
       if (db.isOpen) db.close();
       return Promise.resolve();
     },

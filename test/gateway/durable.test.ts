@@ -9,6 +9,7 @@ import type { Asker } from "../../src/gateway/recovery.ts";
 import type { Gateway } from "../../src/gateway/serve.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
+import type { SqliteStoreOptions } from "../../src/store/sqlite.ts";
 import { takenOver } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask, createDam } from "./asker.ts";
@@ -70,8 +71,11 @@ const FULL = new Failure("busy", "the agent cannot store requests at the moment"
   retryAfter: 30,
 });
 
-/** A store whose disk is full until it is freed. */
-function createFullStore(store: Store<string>): { store: Store<string>; free: () => void } {
+/** A store whose disk is full until it is freed; what `isAsked` for its admission fails after that. */
+function createFullStore(
+  store: Store<string>,
+  { isAsked = false } = {},
+): { store: Store<string>; free: () => void } {
   let full = true;
   const orFull =
     <Fact, Result>(write: (fact: Fact) => Promise<Result>) =>
@@ -83,7 +87,11 @@ function createFullStore(store: Store<string>): { store: Store<string>; free: ()
     },
     store: {
       ...store,
-      accept: (...facts) => (full ? Promise.reject(FULL) : store.accept(...facts)),
+      accept(ticket, admission) {
+        if (!full) return store.accept(ticket, admission);
+        if (isAsked) admission?.admit(true);
+        return Promise.reject(FULL);
+      },
       begin: orFull((claim) => store.begin(claim)),
       delivered: orFull((claim) => store.delivered(claim)),
     },
@@ -306,6 +314,96 @@ describe("a durable request", () => {
     assert.equal((await asked.done).text, "HI");
   });
 
+  it("that starts at once begins with its acceptance; one that waits does not", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const puppet = createPuppet();
+    const begun: number[] = [];
+    const counting: Store<string> = {
+      ...store,
+      begin(claim) {
+        begun.push(claim.seq);
+        return store.begin(claim);
+      },
+    };
+    const { gateway } = createRig(puppet.answer, { clock, store: counting, maxParallelTurns: 2 });
+    const asked = ["1", "2", "3", "4"].map((text) =>
+      ask(text, { ...DURABLE, key: text, client: text === "2" ? "1" : text }),
+    );
+    await Promise.all(asked.map(({ request }) => gateway.accept(request)));
+    await settled();
+    assert.deepEqual(puppet.began, ["1", "3"]);
+    assert.deepEqual(begun, []);
+    const left = await takenOver(await home.open());
+    assert.deepEqual(
+      left.map(({ ticket, claim }) => [ticket.text, claim.attempt]),
+      [
+        ["1", 1],
+        ["2", 0],
+        ["3", 1],
+        ["4", 0],
+      ],
+    );
+  });
+
+  it("costs three transactions when it starts at once and calls no tool", async () => {
+    const commits: number[] = [];
+    await using home = await createHome({ onCommit: (calls) => void commits.push(calls) });
+    const { clock } = home;
+    const { gateway } = createRig(shout, { clock, store: await home.open() });
+    for (const text of ["1", "2"]) {
+      commits.length = 0;
+      const asked = ask(text, { ...DURABLE, key: text });
+      await gateway.accept(asked.request);
+      await asked.done;
+      await settled();
+    }
+    assert.deepEqual(commits, [1, 1, 1]);
+  });
+
+  it("holds no slot while it cannot be stored", async () => {
+    const clock = createManualClock();
+    const { store, free } = createFullStore(createTestStore(clock), { isAsked: true });
+    const { gateway } = createRig(shout, { clock, store, maxParallelTurns: 1 });
+    const waiting = ask("a", { ...DURABLE, client: "a" });
+    const accepted = gateway.accept(waiting.request);
+    await settled();
+    const asked = ask("b", { client: "b" });
+    await gateway.accept(asked.request);
+    assert.equal((await asked.done).text, "B");
+    const own = ask("a2", { client: "a" });
+    await gateway.accept(own.request);
+    assert.equal((await own.done).text, "A2");
+    free();
+    await clock.advance(1000);
+    assert.equal(await isResolved(accepted), true);
+    assert.equal(waiting.parts.at(-1)?.text, "A");
+  });
+
+  it("is answered expired when that came while it was stored, and does not run", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const slow: Store<string> = {
+      ...store,
+      async accept(...facts) {
+        const acceptance = await store.accept(...facts);
+        await clock.advance(2000);
+        return acceptance;
+      },
+    };
+    const puppet = createPuppet();
+    const { gateway } = createRig(puppet.answer, { clock, store: slow });
+    const asked = ask("?", { ...DURABLE, expiresAt: clock.epoch() + 1000 });
+    await gateway.accept(asked.request);
+    await asked.done;
+    assert.deepEqual(
+      asked.parts.map(({ error }) => error?.code),
+      ["expired"],
+    );
+    assert.deepEqual(puppet.began, []);
+  });
+
   it("hears busy while the disk is full, is not acknowledged, and is answered when there is room", async () => {
     const clock = createManualClock();
     const { store, free } = createFullStore(createTestStore(clock));
@@ -364,14 +462,15 @@ describe("a durable request", () => {
 });
 
 /** What processes find one after the other: each opens the same file as its own. */
-async function createHome() {
+async function createHome(more: Pick<SqliteStoreOptions, "onCommit"> = {}) {
   const clock = createManualClock();
   const folder = await temporaryFolder();
   const opened: Store<string>[] = [];
   return {
     clock,
     async open(): Promise<Store<string>> {
-      const facts = { ...storeFacts(clock, `owner ${opened.length}`), sole: true, log: SILENT };
+      const own = storeFacts(clock, `owner ${opened.length}`);
+      const facts = { ...own, sole: true, log: SILENT, ...more };
       const store = await openSqliteStore<string>(join(folder.path, "state.db"), facts);
       opened.push(store);
       return store;

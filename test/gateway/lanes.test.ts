@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createLanes } from "../../src/gateway/lanes.ts";
-import type { Hold, Lanes } from "../../src/gateway/lanes.ts";
+import type { Hold, Lanes, Reservation } from "../../src/gateway/lanes.ts";
 import { createManualClock } from "./manual-clock.ts";
 
 interface Job {
@@ -30,6 +30,7 @@ interface Model {
   readonly jobs: { job: Job; state: "waiting" | "turn" | "delivery" | "done" }[];
   /** For each lane that waits for a slot: the lanes that got one since. */
   readonly overtakenBy: Map<string, string[]>;
+  readonly reserved: Map<string, Reservation<Job>>;
   seen: number;
 }
 
@@ -56,6 +57,7 @@ function check(model: Model, { order, open, lanes }: Real): void {
   const waiting = (lane: string) =>
     model.jobs.filter(({ job, state }) => job.lane === lane && state === "waiting");
   const busy = (lane: string) =>
+    model.reserved.has(lane) ||
     model.jobs.some(
       ({ job, state }) => job.lane === lane && (state === "turn" || state === "delivery"),
     );
@@ -71,7 +73,8 @@ function check(model: Model, { order, open, lanes }: Real): void {
   }
   model.seen = order.length;
 
-  const running = model.jobs.filter(({ state }) => state === "turn").length;
+  const turns = model.jobs.filter(({ state }) => state === "turn").length;
+  const running = turns + model.reserved.size;
   assert.ok(running <= model.slots, "no more turns than slots");
   for (const lane of LANES) {
     const [first] = waiting(lane);
@@ -83,9 +86,8 @@ function check(model: Model, { order, open, lanes }: Real): void {
     model.overtakenBy.set(lane, others);
     assert.equal(new Set(others).size, others.length, "nobody is served twice meanwhile");
   }
-  const lanesInUse = new Set(
-    model.jobs.filter(({ state }) => state !== "done").map(({ job }) => job.lane),
-  );
+  const inUse = model.jobs.filter(({ state }) => state !== "done").map(({ job }) => job.lane);
+  const lanesInUse = new Set([...inUse, ...model.reserved.keys()]);
   assert.equal(lanes.size, lanesInUse.size, "an idle lane costs nothing");
 }
 
@@ -115,6 +117,36 @@ const add = (lane: string): Step =>
       const job: Job = { lane, number: model.jobs.length, cancelled: false };
       model.jobs.push({ job, state: "waiting" });
       lanes.add(lane, job);
+    },
+  );
+
+const reserve = (lane: string): Step =>
+  command(
+    `reserve(${lane})`,
+    () => true,
+    (model, { lanes }) => {
+      const isIdle = lanes.isIdle(lane);
+      const inTurn = model.jobs.filter(({ state }) => state === "turn").length;
+      const isFree = inTurn + model.reserved.size < model.slots;
+      const reservation = lanes.reserve(lane);
+      assert.equal(reservation !== undefined, isIdle && isFree);
+      if (reservation !== undefined) model.reserved.set(lane, reservation);
+    },
+  );
+
+/** A lane that was reserved for a job is given it, before the jobs that were added meanwhile, or is not. */
+const endReservation = (lane: string, how: "start" | "cancel"): Step =>
+  command(
+    `${how} reserved(${lane})`,
+    (model) => model.reserved.has(lane),
+    (model) => {
+      const reservation = model.reserved.get(lane);
+      model.reserved.delete(lane);
+      if (how === "cancel") return reservation?.cancel();
+      const job: Job = { lane, number: model.jobs.length, cancelled: false };
+      const first = model.jobs.findIndex((row) => row.job.lane === lane && row.state === "waiting");
+      model.jobs.splice(first === -1 ? model.jobs.length : first, 0, { job, state: "waiting" });
+      reservation?.start(job);
     },
   );
 
@@ -167,13 +199,22 @@ describe("lanes", () => {
         lane.map((name) => deliver(name, "delivery")),
         lane.map((name) => deliver(name, "turn")),
         lane.map(cancelWaiting),
+        lane.map(reserve),
+        lane.map((name) => endReservation(name, "start")),
+        lane.map((name) => endReservation(name, "cancel")),
       ],
       { maxCommands: 60, size: "max" },
     );
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 3 }), steps, (slots, commands) => {
         const setup = () => ({
-          model: { slots, jobs: [], overtakenBy: new Map<string, string[]>(), seen: 0 },
+          model: {
+            slots,
+            jobs: [],
+            overtakenBy: new Map<string, string[]>(),
+            reserved: new Map<string, Reservation<Job>>(),
+            seen: 0,
+          },
           real: createReal(slots),
         });
         fc.modelRun(setup, commands);

@@ -154,7 +154,7 @@ describe("the requests of a database", () => {
     const admission = {
       admit(hasRoom: boolean) {
         rooms.push(hasRoom);
-        return undefined;
+        return "wait" as const;
       },
       repeat: () => undefined,
     };

@@ -119,6 +119,11 @@ function always(answer: typeof FAILED): Admission {
   return { admit: () => answer, repeat: () => undefined };
 }
 
+/** Takes every new request. */
+function taking(decision: "wait" | "begin"): Admission {
+  return { admit: () => decision, repeat: () => undefined };
+}
+
 /** Is never asked. */
 function never(): Admission {
   return { admit: () => assert.fail("it is known"), repeat: () => assert.fail("it runs") };
@@ -386,6 +391,30 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.equal(await store.delivered(begun), true);
       assert.equal(await store.delivered(begun), false);
       assert.deepEqual(await store.history("lane"), ["q", "a"]);
+    });
+
+    it("begins the first attempt in the transaction that accepts, when the admission says so", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const waiting = await store.accept(ticket("1"), taking("wait"));
+      const begun = await store.accept(ticket("2"), taking("begin"));
+      assert.ok(waiting.is === "new" && begun.is === "new");
+      assert.deepEqual([waiting.claim.attempt, begun.claim.attempt], [0, 1]);
+      assert.equal(await store.begin({ ...begun.claim, attempt: 0 }), undefined);
+      assert.equal(await store.expire(begun.claim, FAILED), false);
+      assert.equal(await store.record(begun.claim, "step"), true);
+      assert.equal((await store.load(begun.claim))?.ticket.text, "2");
+      assert.equal(await store.answered(begun.claim, { parts: ["!"] }, ["2", "!"]), true);
+      assert.equal(await store.delivered(begun.claim), true);
+      assert.deepEqual(await store.history("lane"), ["2", "!"]);
+      const released = await store.accept(ticket("3"), taking("begin"));
+      assert.ok(released.is === "new");
+      assert.equal(await store.release(released.claim), true);
+      const left = await takenOver(store);
+      assert.deepEqual(
+        left.map(({ claim, ticket: { text } }) => [text, claim.attempt]),
+        [["3", 0]],
+      );
     });
 
     it("expires only what never ran", async () => {

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { createCommits } from "../../src/store/commits.ts";
+import { GroupCommit } from "../../src/store/group-commit.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { createRecorder } from "../gateway/asker.ts";
 import { accepted, BOUNDS, done, restartContract, storeContract, ticket } from "./contract.ts";
@@ -40,7 +40,7 @@ describe("the database", () => {
   it("that is full refuses with busy, writes nothing, and goes on when there is room", async () => {
     const db = new DatabaseSync(":memory:");
     db.exec("CREATE TABLE t (a TEXT); PRAGMA max_page_count = 8");
-    const commits = createCommits(db, "the file");
+    const commits = new GroupCommit(db, "the file");
     const insert = db.prepare("INSERT INTO t VALUES (?)");
     const results = await Promise.allSettled([
       commits.run(() => insert.run("small")),

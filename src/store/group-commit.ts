@@ -1,0 +1,134 @@
+import type { DatabaseSync } from "node:sqlite";
+import { Failure } from "../base/failure.ts";
+
+interface Waiting {
+  readonly work: () => void;
+  readonly resolve: () => void;
+  readonly reject: (failure: Failure) => void;
+}
+
+/** Calls in one transaction, so that a flood cannot hold the event loop up for long. */
+const AT_ONCE = 512;
+const RETRY_AFTER_S = 30;
+
+/**
+ * Work on a database that shares its commits: calls that are made in one go are one transaction and one
+ * fsync. All takes effect in the order of the calls.
+ */
+export class GroupCommit {
+  readonly #db: DatabaseSync;
+  readonly #file: string;
+  readonly #onCommit: ((calls: number) => void) | undefined;
+  #waiting: Waiting[] = [];
+  #timer: ReturnType<typeof setImmediate> | undefined;
+  #isClosed = false;
+
+  /** `onCommit` hears how many calls each transaction held. */
+  constructor(db: DatabaseSync, file: string, onCommit?: (calls: number) => void) {
+    this.#db = db;
+    this.#file = file;
+    this.#onCommit = onCommit;
+  }
+
+  /**
+   * Resolves with the result of the work when it is durable. Rejects with a `Failure` of code `busy` when
+   * nothing could be written; then nothing of it was.
+   */
+  readonly run = <T>(work: () => T): Promise<T> => {
+    if (this.#isClosed) return Promise.reject(storeClosed());
+    return new Promise<T>((resolve, reject) => {
+      let settled: (() => void) | undefined;
+      const write = (): void => {
+        const result = work();
+        settled = () => resolve(result);
+      };
+      this.#waiting.push({ work: write, resolve: () => settled?.(), reject });
+      this.#timer ??= setImmediate(this.#flush);
+    });
+  };
+
+  /**
+   * The same for work that only reads: it runs at once and without a transaction, unless earlier calls
+   * wait for theirs, whose effects it has to see.
+   */
+  readonly read = <T>(work: () => T): Promise<T> => {
+    if (this.#isClosed || this.#waiting.length > 0) return this.run(work);
+    try {
+      return Promise.resolve(work());
+    } catch (error) {
+      return Promise.reject(unwritable(this.#file, error));
+    }
+  };
+
+  /** Does what was asked for so far; later calls reject. */
+  close(): void {
+    this.#isClosed = true;
+    while (this.#waiting.length > 0) {
+      clearImmediate(this.#timer);
+      this.#flush();
+    }
+    clearImmediate(this.#timer);
+  }
+
+  readonly #flush = (): void => {
+    const batch: Waiting[] = [];
+    // Work that is asked for while the transaction runs belongs to it.
+    const next = (): Waiting | undefined => {
+      const one = batch.length < AT_ONCE ? this.#waiting[batch.length] : undefined;
+      if (one !== undefined) batch.push(one);
+      return one;
+    };
+    const failure = commit(this.#db, this.#file, next);
+    this.#waiting = this.#waiting.slice(batch.length);
+    // The next transaction comes after the other work of the event loop.
+    this.#timer = this.#waiting.length > 0 ? setImmediate(this.#flush) : undefined;
+    for (const { resolve, reject } of batch) {
+      if (failure === undefined) resolve();
+      else reject(failure);
+    }
+    this.#onCommit?.(batch.length);
+  };
+}
+
+/** Everything that `next` gives in one transaction; why nothing of it could be written, where that is so. */
+function commit(
+  db: DatabaseSync,
+  file: string,
+  next: () => Waiting | undefined,
+): Failure | undefined {
+  let one = next();
+  try {
+    db.exec("BEGIN IMMEDIATE");
+    for (; one !== undefined; one = next()) one.work();
+    db.exec("COMMIT");
+    return undefined;
+  } catch (error) {
+    rollBack(db);
+    // What waited with it would meet the same, one after the other.
+    while (next() !== undefined) continue;
+    return unwritable(file, error);
+  }
+}
+
+/** Some errors (a full disk) have ended the transaction already. */
+function rollBack(db: DatabaseSync): void {
+  try {
+    db.exec("ROLLBACK");
+  } catch {
+    // There was nothing left to roll back.
+  }
+}
+
+function unwritable(file: string, error: unknown): Failure {
+  const why = error instanceof Error ? error.message : String(error);
+  return new Failure("busy", "requests cannot be stored at the moment, please ask again later", {
+    why: `${file}: ${why}`,
+    remedy: "make room on that disk, and see that it is mounted for writing",
+    retryAfter: RETRY_AFTER_S,
+    cause: error,
+  });
+}
+
+function storeClosed(): Failure {
+  return new Failure("busy", "the store is closed", { retryAfter: RETRY_AFTER_S });
+}
