@@ -1,5 +1,5 @@
 import { asFailure, Failure } from "../base/failure.ts";
-import type { AnswerPart, Device, Question } from "../mqtt/contract.ts";
+import type { AnswerPart, Requester, RequestOptions } from "../mqtt/contract.ts";
 import type { Result } from "./result.ts";
 import { failedResult } from "./result.ts";
 
@@ -17,8 +17,8 @@ export interface Outcome {
 }
 
 export interface Asking {
-  readonly device: Pick<Device, "ask">;
-  readonly question: Question;
+  readonly device: Pick<Requester, "request">;
+  readonly question: RequestOptions;
   readonly printer: AnswerPrinter;
   /** Milliseconds on a clock that never goes back. */
   readonly now: () => number;
@@ -30,7 +30,7 @@ export async function ask({ device, question, printer, now }: Asking): Promise<O
   const begun = now();
   let failure: Failure | undefined;
   try {
-    for await (const part of device.ask(question)) {
+    for await (const part of device.request(question)) {
       keep(answer, part, now() - begun);
       await printer.part(part);
     }
@@ -72,7 +72,7 @@ function failureIn({ last }: Answer): Failure | undefined {
   });
 }
 
-function outcomeOf({ id, client }: Question, answer: Answer, failure?: Failure): Outcome {
+function outcomeOf({ id, client }: RequestOptions, answer: Answer, failure?: Failure): Outcome {
   const { text, last, msFirst, msLast } = answer;
   const times = {
     ...(msFirst === undefined ? {} : { msFirst }),

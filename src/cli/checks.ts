@@ -10,7 +10,7 @@ import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { modeChecks, placeChecks } from "../config/modes.ts";
 import type { Places } from "../config/modes.ts";
-import { identityCheck, trustCheck } from "../mqtt/trust.ts";
+import { identityCheck, trustCheck } from "../mqtt/checks/tls.ts";
 import { isShared, stateFolderOf } from "./conversations.ts";
 import { limitChecks } from "./limits-check.ts";
 

@@ -1,5 +1,5 @@
 import { Failure } from "../base/failure.ts";
-import { isDeviceClient } from "../mqtt/topics.ts";
+import { isDeviceClient } from "../mqtt/protocol/topics.ts";
 
 /**
  * A client id that is safe as one level of a topic and as a word in a shell, or a usage `Failure`.

@@ -10,9 +10,9 @@ import type { DrainResult } from "../gateway/drain.ts";
 import { SHARED_CONVERSATION } from "../gateway/names.ts";
 import type { Asker } from "../gateway/recovery.ts";
 import { createGateway, type Gateway } from "../gateway/serve.ts";
-import type { Broker } from "../mqtt/broker.ts";
-import { watchCertificates } from "../mqtt/certificates.ts";
-import { openChannel } from "../mqtt/channel.ts";
+import { openChannel } from "../mqtt/agent-channel/channel.ts";
+import type { Broker } from "../mqtt/broker/broker.ts";
+import { watchCertificates } from "../mqtt/checks/tls.ts";
 import type { Channel } from "../mqtt/contract.ts";
 import { openAnswering } from "./answering.ts";
 import { checkUp, logChecks } from "./checks.ts";
@@ -211,7 +211,7 @@ async function withBroker(
   if (parseBroker(settings.broker).kind !== "embedded") return channel;
   let broker = open.get(settings.broker);
   if (!broker) {
-    const { openBroker } = await import("../mqtt/broker.ts");
+    const { openBroker } = await import("../mqtt/broker/broker.ts");
     broker = await openBroker(settings, log);
     open.set(settings.broker, broker);
     log.info("built-in broker listens", { host: broker.host, port: broker.port });

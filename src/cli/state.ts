@@ -3,7 +3,7 @@ import type { Message } from "../agent/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import { randomClientId } from "../mqtt/connection.ts";
+import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Store } from "../store/contract.ts";
 import { createMemoryStore } from "../store/memory.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";

@@ -2,7 +2,7 @@ import type { Topics } from "../agent/tools/mqtt/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
-import type { TopicLine } from "../mqtt/topic-access.ts";
+import type { TopicLine } from "../mqtt/requester/retained.ts";
 
 export interface TopicsOptions {
   /** As they are dialled; none yet while brokers of our own start. */
@@ -23,11 +23,11 @@ export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions)
   return {
     trees,
     async read({ channel, signal, ...wanted }) {
-      const { readTopics } = await import("../mqtt/topic-access.ts");
+      const { readTopics } = await import("../mqtt/requester/retained.ts");
       return await readTopics(lineTo(channel, signal), wanted);
     },
     async publish({ channel, signal, ...message }) {
-      const { publishTo } = await import("../mqtt/topic-access.ts");
+      const { publishTo } = await import("../mqtt/requester/retained.ts");
       return await publishTo(lineTo(channel, signal), message);
     },
   };

@@ -1,6 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
-import type { Device, Watched, WatchedMessage, WatchOptions } from "../mqtt/contract.ts";
+import type { Requester, Watched, WatchedMessage, WatchOptions } from "../mqtt/contract.ts";
 import { writeRaw } from "./answer.ts";
 import type { Paint } from "./colour.ts";
 import { formatDuration } from "./duration.ts";
@@ -8,7 +8,7 @@ import type { PrintedForm } from "./line/flags.ts";
 import { connectionNote, pipedLine, terminalLine, watchedJson } from "./watched.ts";
 
 export interface Watching {
-  readonly device: Pick<Device, "watch">;
+  readonly device: Pick<Requester, "watch">;
   readonly what: Omit<WatchOptions, "signal">;
   /** Ends after so many messages. */
   readonly count: number | undefined;

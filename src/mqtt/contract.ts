@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
 
 /** The asking side of the wire, for `send` and `listen`: connects as `picoclaw-cli-<random>`, never as the device. */
-export interface Device {
+export interface Requester {
   /** The protocol that the broker agreed to. */
   readonly protocol: 4 | 5;
   /**
@@ -13,27 +13,27 @@ export interface Device {
    * `cut_off` (silence of `nextPartMs`, or the broker lost for good, after the first part), `refused`,
    * `unreachable`. An answer that is an error ends normally: its last part carries `error`.
    */
-  readonly ask: (question: Question) => AsyncGenerator<AnswerPart, void>;
+  readonly request: (question: RequestOptions) => AsyncGenerator<AnswerPart, void>;
   /**
    * Publishes one request at QoS 1 and resolves when the broker has it; for `--no-wait`. Throws a `Failure`
    * of code `no_answer` where that takes longer than `firstPartMs`.
    */
-  tell(
-    question: Pick<Question, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">,
+  publishRequest(
+    question: Pick<RequestOptions, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">,
   ): Promise<void>;
   /** Requests and responses as they pass, and the state of the connection; ends with `signal`. No clients: all. */
   watch(options: WatchOptions): AsyncGenerator<Watched, void>;
   close(): Promise<void>;
 }
 
-export interface DeviceOptions {
+export interface RequesterOptions {
   readonly channel: MqttChannel;
   readonly connectTimeoutMs: number;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
 
-export interface Question {
+export interface RequestOptions {
   readonly client: string;
   readonly text: string;
   /** Names the request; at most 128 characters. */
@@ -111,7 +111,7 @@ export interface ChannelRequest {
 }
 
 /** Whom a request came from, and where its answer goes. */
-export type Asker = Pick<ChannelRequest, "client" | "address" | "id" | "expiresAt">;
+export type Recipient = Pick<ChannelRequest, "client" | "address" | "id" | "expiresAt">;
 
 /** The agent's side of one mqtt channel. */
 export interface Channel {
@@ -126,7 +126,7 @@ export interface Channel {
    * The way back to the asker of a request that a former process received, from its opaque `address`;
    * undefined where that cannot be read. Parts are numbered from 0 again.
    */
-  replyTo(asker: Asker): ((part: Part) => Promise<void>) | undefined;
+  replyTo(asker: Recipient): ((part: Part) => Promise<void>) | undefined;
   /** Says `offline`, disconnects; within seconds, whatever the broker does. */
   close(): Promise<void>;
 }

@@ -7,7 +7,7 @@ import { createAnswerPrinter } from "../../src/cli/answer.ts";
 import { ask, type Outcome } from "../../src/cli/ask.ts";
 import type { PrintedForm } from "../../src/cli/line/flags.ts";
 import { resultLine } from "../../src/cli/result.ts";
-import type { AnswerPart, Question } from "../../src/mqtt/contract.ts";
+import type { AnswerPart, RequestOptions } from "../../src/mqtt/contract.ts";
 import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
 
 type Said = Partial<AnswerPart> & { readonly text: string };
@@ -24,7 +24,7 @@ interface Scene {
 interface Seen extends Outcome {
   readonly stdout: MemoryOutput;
   readonly stderr: MemoryOutput;
-  readonly question: Question;
+  readonly question: RequestOptions;
 }
 
 /** Asks a device that says these parts, 10 ms apart on a clock that the device turns. */
@@ -41,7 +41,7 @@ async function play({ parts, thrown, form = "text", isTTY = false, signal }: Sce
     signal: signal ?? new AbortController().signal,
   };
   const device = {
-    async *ask(asked: Question) {
+    async *request(asked: RequestOptions) {
       assert.equal(asked, question);
       for (const [seq, said] of parts.entries()) {
         clock += 10;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
 import { commandNamed } from "../../src/cli/line/table.ts";
-import { ACL_BROKERS } from "../../src/mqtt/acl.ts";
+import { ACL_BROKERS } from "../../src/mqtt/checks/acl.ts";
 import { openTestDevice, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { picoclaw, startGateway } from "../support/picoclaw.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { it } from "node:test";
-import { decodePart } from "../../src/mqtt/wire.ts";
+import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import { answering, openTestChannel } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { readPackets } from "../support/packets.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
 import { Secret } from "../../src/base/secret.ts";
-import { openBroker } from "../../src/mqtt/broker.ts";
+import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { answering, openTestChannel } from "../support/channel.ts";
 import { answerOf, openTestAsker } from "../support/device.ts";
 import { until } from "../support/until.ts";

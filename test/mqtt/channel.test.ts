@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { decodePart } from "../../src/mqtt/wire.ts";
+import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import {
   answering,
   follow,

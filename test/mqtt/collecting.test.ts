@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createInbox } from "../../src/mqtt/inbox.ts";
-import { createPartTaker } from "../../src/mqtt/parts.ts";
-import { refusalOf } from "../../src/mqtt/reasons.ts";
-import { encodePart, type WirePart } from "../../src/mqtt/wire.ts";
+import { refusalOf } from "../../src/mqtt/client/reasons.ts";
+import { encodePart, type WirePart } from "../../src/mqtt/protocol/wire.ts";
+import { createInbox } from "../../src/mqtt/requester/bounded-queue.ts";
+import { createPartTaker } from "../../src/mqtt/requester/request.ts";
 
 const never = new AbortController().signal;
 

@@ -153,7 +153,7 @@ describe("an answer that does not come", () => {
       await using broker = await startMosquitto();
       await using device = await openTestAsker(broker.url);
       await assert.rejects(answerOf(device), { code: "unserved" });
-      await assert.rejects(device.tell(questionOf()), { code: "unserved" });
+      await assert.rejects(device.publishRequest(questionOf()), { code: "unserved" });
     },
   );
 
@@ -259,7 +259,7 @@ describe("connecting to ask", () => {
     await using asked = openTestChannel(broker.url);
     await asked.ready();
     await using device = await openTestAsker(broker.url);
-    await device.tell(questionOf({ text: "switch it off" }));
+    await device.publishRequest(questionOf({ text: "switch it off" }));
     assert.equal((await asked.request()).text, "switch it off");
     assert.ok(broker.log().includes(`q1, r0, m`) && broker.log().includes(`'${REQUEST}'`));
   });

@@ -13,7 +13,7 @@ import {
   uniqueArray,
 } from "fast-check";
 import { matchesFilter } from "../../src/base/topic-filter.ts";
-import { createFilterTree } from "../../src/mqtt/filter-tree.ts";
+import { createFilterTree } from "../../src/mqtt/broker/subscriptions.ts";
 
 const level = constantFrom("a", "b", "", "$x", "constructor", "__proto__");
 const topics = array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));

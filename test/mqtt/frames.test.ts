@@ -11,9 +11,9 @@ import {
   property,
   record,
 } from "fast-check";
-import { createFrames } from "../../src/mqtt/frames.ts";
-import { guardIncoming, ProtocolFault } from "../../src/mqtt/guard.ts";
-import type { PacketRules } from "../../src/mqtt/packet-rules.ts";
+import { createFrames } from "../../src/mqtt/limiter/framing.ts";
+import { guardIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
+import type { PacketRules } from "../../src/mqtt/limiter/rules.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
 import { until } from "../support/until.ts";
 

@@ -3,14 +3,14 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Packet } from "mqtt";
 import { Failure } from "../../src/base/failure.ts";
-import type { Outgoing } from "../../src/mqtt/message.ts";
 import {
   createOutbound,
   type LinkedOutbound,
   type Outbound,
   type OutboundLink,
-} from "../../src/mqtt/outbound.ts";
-import { publishTopic } from "../../src/mqtt/topics.ts";
+} from "../../src/mqtt/client/publish.ts";
+import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
+import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 
 const TOPIC = publishTopic("a/b");
 const message = (payload: string, qos: 0 | 1 | 2): Outgoing => ({ topic: TOPIC, payload, qos });

@@ -4,9 +4,9 @@ import { createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { connectAsync, type MqttClient } from "mqtt";
-import { cutIntoPayloads, roomFor, type AnswerProperties } from "../../src/mqtt/packet.ts";
-import { publishTopic } from "../../src/mqtt/topics.ts";
-import { decodePart } from "../../src/mqtt/wire.ts";
+import { cutIntoPayloads, roomFor, type AnswerProperties } from "../../src/mqtt/protocol/parts.ts";
+import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
+import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import { readPackets, type RawPacket } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 

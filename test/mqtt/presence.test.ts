@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { dialAddressOf } from "../../src/mqtt/address.ts";
-import { openConnection } from "../../src/mqtt/connection.ts";
-import { statusTopic } from "../../src/mqtt/topics.ts";
+import { openConnection } from "../../src/mqtt/client/connection.ts";
+import { dialAddressOf } from "../../src/mqtt/client/transport.ts";
+import { statusTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel, openTestDevice, readableLog } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
-import { openBroker } from "../../src/mqtt/broker.ts";
-import { createReadingClock } from "../../src/mqtt/liveness.ts";
-import type { Incoming } from "../../src/mqtt/message.ts";
-import { createProbe } from "../../src/mqtt/probe.ts";
-import type { Refusal } from "../../src/mqtt/reasons.ts";
-import type { Session } from "../../src/mqtt/session.ts";
-import { publishTopic } from "../../src/mqtt/topics.ts";
+import { createProbe } from "../../src/mqtt/agent-channel/probe.ts";
+import { openBroker } from "../../src/mqtt/broker/broker.ts";
+import { createReadingClock } from "../../src/mqtt/client/flow-control.ts";
+import type { Refusal } from "../../src/mqtt/client/reasons.ts";
+import type { Session } from "../../src/mqtt/client/session.ts";
+import type { Incoming } from "../../src/mqtt/protocol/message.ts";
+import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import {
   answering,
   openTestChannel,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { describe, it } from "node:test";
 import { Aedes } from "aedes";
-import { openBroker } from "../../src/mqtt/broker.ts";
+import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { answering, openTestChannel, openTestDevice } from "../support/channel.ts";
 import { field } from "../support/hostile-broker.ts";
 import { fakeBroker, polite, politeOn5 } from "../support/packets.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { decodePart } from "../../src/mqtt/wire.ts";
+import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import { openTestChannel, openTestDevice, reject, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";

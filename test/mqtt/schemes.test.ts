@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { TlsSettings } from "../../src/config/contract.ts";
-import { trustCheck } from "../../src/mqtt/trust.ts";
+import { trustCheck } from "../../src/mqtt/checks/tls.ts";
 import { answering, channelFor, openTestChannel, openTestDevice, run } from "../support/channel.ts";
 import { freePort, needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import { temporaryFolder } from "../support/temporary.ts";

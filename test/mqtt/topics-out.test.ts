@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { connectAsync } from "mqtt";
-import type { Outgoing } from "../../src/mqtt/message.ts";
-import type { SessionOptions } from "../../src/mqtt/session.ts";
-import { clientIdOf, honouredResponseTopic, publishTopic } from "../../src/mqtt/topics.ts";
+import type { SessionOptions } from "../../src/mqtt/client/session.ts";
+import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
+import { clientIdOf, honouredResponseTopic, publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };

@@ -12,7 +12,7 @@ import {
   requestTopic,
   responseTopic,
   statusTopic,
-} from "../../src/mqtt/topics.ts";
+} from "../../src/mqtt/protocol/topics.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };
 const anyText = fc.string({ unit: "binary", maxLength: 40 });

@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { decodePart, decodeRequest, encodePart, encodeRequest } from "../../src/mqtt/wire.ts";
+import {
+  decodePart,
+  decodeRequest,
+  encodePart,
+  encodeRequest,
+} from "../../src/mqtt/protocol/wire.ts";
 
 const limits = { plainText: false, maxPayloadBytes: 1_000 };
 const bytes = (text: string): Uint8Array => Buffer.from(text);

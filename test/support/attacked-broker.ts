@@ -7,7 +7,7 @@ import {
   type MqttClient,
 } from "mqtt";
 import { Secret } from "../../src/base/secret.ts";
-import { BROKER_LIMITS, openBroker, type BrokerLimits } from "../../src/mqtt/broker.ts";
+import { BROKER_LIMITS, openBroker, type BrokerLimits } from "../../src/mqtt/broker/broker.ts";
 import { readableLog } from "./channel.ts";
 import { field, packet } from "./hostile-broker.ts";
 import { until } from "./until.ts";

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { connectAsync, type IClientOptions, type IPublishPacket, type MqttClient } from "mqtt";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import type { MqttChannel, MqttSettings } from "../../src/config/contract.ts";
-import { openChannel } from "../../src/mqtt/channel.ts";
+import { openChannel } from "../../src/mqtt/agent-channel/channel.ts";
 import type { Channel, ChannelOptions, ChannelRequest } from "../../src/mqtt/contract.ts";
 import { until } from "./until.ts";
 

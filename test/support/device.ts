@@ -1,14 +1,14 @@
 import type { MqttSettings } from "../../src/config/contract.ts";
-import type { AnswerPart, Device, Question, Watched } from "../../src/mqtt/contract.ts";
-import { openDevice } from "../../src/mqtt/device.ts";
+import type { AnswerPart, Requester, RequestOptions, Watched } from "../../src/mqtt/contract.ts";
+import { openRequester } from "../../src/mqtt/requester/requester.ts";
 import { channelFor, readableLog } from "./channel.ts";
 
 /** The asking side of the program, connected. */
 export async function openTestAsker(
   broker: string,
   settings: Partial<MqttSettings> = {},
-): Promise<Device & AsyncDisposable> {
-  const device = await openDevice({
+): Promise<Requester & AsyncDisposable> {
+  const device = await openRequester({
     channel: channelFor(broker, settings),
     connectTimeoutMs: 2_000,
     log: readableLog(),
@@ -17,7 +17,7 @@ export async function openTestAsker(
   return { ...device, [Symbol.asyncDispose]: () => device.close() };
 }
 
-export function questionOf(more: Partial<Question> = {}): Question {
+export function questionOf(more: Partial<RequestOptions> = {}): RequestOptions {
   return {
     client: "c1",
     text: "hi",
@@ -30,21 +30,21 @@ export function questionOf(more: Partial<Question> = {}): Question {
 }
 
 /** Asks and collects the parts as a person would: a restart forgets what came before. */
-export async function collect(device: Device, question: Question): Promise<AnswerPart[]> {
+export async function collect(device: Requester, question: RequestOptions): Promise<AnswerPart[]> {
   const parts: AnswerPart[] = [];
-  for await (const part of device.ask(question)) {
+  for await (const part of device.request(question)) {
     if (part.restart) parts.length = 0;
     parts.push(part);
   }
   return parts;
 }
 
-export async function answerOf(device: Device, question = questionOf()): Promise<string> {
+export async function answerOf(device: Requester, question = questionOf()): Promise<string> {
   return (await collect(device, question)).map(({ text }) => text).join("");
 }
 
 /** What a watch has seen so far, while it goes on. */
-export function watchAll(device: Device, clients: readonly string[] = []) {
+export function watchAll(device: Requester, clients: readonly string[] = []) {
   const seen: Watched[] = [];
   const stop = new AbortController();
   const done = (async () => {

@@ -1,4 +1,4 @@
-import { accessList, ACL_BROKERS } from "../../mqtt/acl.ts";
+import { accessList, ACL_BROKERS } from "../../mqtt/checks/acl.ts";
 import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../diagnostics.ts";

@@ -18,8 +18,8 @@ export async function run(context: Context): Promise<number> {
   };
   const log = await createCommandLog(context);
   const channel = await loadChannel(context, log);
-  const { openDevice } = await import("../../mqtt/device.ts");
-  const device = await openDevice({
+  const { openRequester } = await import("../../mqtt/requester/requester.ts");
+  const device = await openRequester({
     channel,
     connectTimeoutMs: flags.duration("connect-timeout"),
     log,

@@ -1,6 +1,6 @@
 import { asFailure, Failure } from "../../base/failure.ts";
-import type { Device } from "../../mqtt/contract.ts";
-import { MAX_ID_LENGTH } from "../../mqtt/wire.ts";
+import type { Requester } from "../../mqtt/contract.ts";
+import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
 import { createAnswerPrinter } from "../answer.ts";
 import { ask, type Outcome } from "../ask.ts";
 import { checkedClientId } from "../client.ts";
@@ -37,8 +37,8 @@ async function send(context: Context, id: string): Promise<Outcome> {
     setBy: `max_payload_bytes of channel ${channel.name}`,
     signal,
   });
-  const { openDevice } = await import("../../mqtt/device.ts");
-  const device = await openDevice({
+  const { openRequester } = await import("../../mqtt/requester/requester.ts");
+  const device = await openRequester({
     channel,
     connectTimeoutMs: flags.duration("connect-timeout"),
     log,
@@ -75,7 +75,7 @@ interface Sending extends Omit<CheckedQuestion, "source"> {
 }
 
 async function exchange(
-  device: Device,
+  device: Requester,
   { client, text, id, form }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
@@ -88,7 +88,7 @@ async function exchange(
     ...(flags.has("no-stream") ? { stream: false } : {}),
   };
   if (flags.has("no-wait")) {
-    await device.tell(question);
+    await device.publishRequest(question);
     return { result: { outcome: "ok", exit: 0, id, client } };
   }
   return ask({

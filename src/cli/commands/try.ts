@@ -2,7 +2,7 @@ import { asFailure, Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { openDevice } from "../../mqtt/device.ts";
+import { openRequester } from "../../mqtt/requester/requester.ts";
 import { createAnswerPrinter } from "../answer.ts";
 import { ask, type Outcome } from "../ask.ts";
 import { load } from "../connection.ts";
@@ -92,7 +92,7 @@ async function exchange(
 ): Promise<Outcome> {
   if (channel === undefined) throw new Failure("internal", "there is no channel to try");
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
-  const device = await openDevice({
+  const device = await openRequester({
     channel,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     log: SILENT,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { cutIntoPayloads } from "../../../src/mqtt/packet.ts";
-import type { AnswerProperties, PacketFrame } from "../../../src/mqtt/packet.ts";
-import { decodePart } from "../../../src/mqtt/wire.ts";
-import type { WirePart } from "../../../src/mqtt/wire.ts";
+import { cutIntoPayloads } from "../../../src/mqtt/protocol/parts.ts";
+import type { AnswerProperties, PacketFrame } from "../../../src/mqtt/protocol/parts.ts";
+import { decodePart } from "../../../src/mqtt/protocol/wire.ts";
+import type { WirePart } from "../../../src/mqtt/protocol/wire.ts";
 import { sizeOf, textOf } from "../target.ts";
 import type { Target } from "../target.ts";
 

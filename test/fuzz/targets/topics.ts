@@ -7,7 +7,7 @@ import {
   publishTopic,
   requestTopic,
   responseTopic,
-} from "../../../src/mqtt/topics.ts";
+} from "../../../src/mqtt/protocol/topics.ts";
 import { kindOf, textOf } from "../target.ts";
 import type { Target } from "../target.ts";
 

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { Failure } from "../../../src/base/failure.ts";
-import { createPartTaker } from "../../../src/mqtt/parts.ts";
 import {
   decodePart,
   decodeRequest,
@@ -8,7 +7,8 @@ import {
   encodeRequest,
   MAX_ID_LENGTH,
   readableId,
-} from "../../../src/mqtt/wire.ts";
+} from "../../../src/mqtt/protocol/wire.ts";
+import { createPartTaker } from "../../../src/mqtt/requester/request.ts";
 import { kindOf, sizeOf } from "../target.ts";
 import type { Target } from "../target.ts";
 

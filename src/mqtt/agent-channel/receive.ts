@@ -1,0 +1,197 @@
+import { createHash } from "node:crypto";
+import * as v from "valibot";
+import { Failure } from "../../base/failure.ts";
+import { faultPoint } from "../../base/faults.ts";
+import type { Log } from "../../base/log.ts";
+import type { Connection } from "../client/connection.ts";
+import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
+import type { Incoming } from "../protocol/message.ts";
+import { leavesRoom } from "../protocol/parts.ts";
+import {
+  clientIdOf,
+  honouredResponseTopic,
+  responseTopic,
+  type AgentAddress,
+} from "../protocol/topics.ts";
+import { decodeRequest, readableId, type AskedQuestion } from "../protocol/wire.ts";
+import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from "./reply.ts";
+
+type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "hasSubscriber">;
+
+/** Turns messages into requests, rejected ones too; what does not come from a client is ignored. */
+export function createReceiver(
+  options: Receiving,
+  address: AgentAddress,
+  connection: () => Connection,
+): (message: Incoming) => Promise<void> | undefined {
+  const { settings, name } = options.channel;
+  const limits = replyLimitsOf(options);
+  const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
+  return (message) => {
+    const client = clientIdOf(address, message.topic, "request");
+    if (client === undefined || message.payload.byteLength === 0) return undefined;
+    if (message.retain) {
+      options.log.debug("a retained request was not run", { channel: name, client });
+      return undefined;
+    }
+    const wish = wishOf(address, client, message, options.log);
+    const question = decodeRequest(message.payload, decoding);
+    const id = question instanceof Failure ? idOf(question, message) : question.id;
+    const wanted = { ...wish.address, ...(id !== undefined && { id }) };
+    const to = publishable(wanted, responseTopic(address, client), connection(), limits);
+    const usual = wish.isRpc ? false : settings.streaming.enabled;
+    if (message.qos > 0) faultPoint("received");
+    return options.onRequest({
+      ...identityOf(message, wanted),
+      ...questionOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),
+      address: addressOf(to),
+      channel: name,
+      client,
+      durable: message.qos > 0 && settings.qos > 0,
+      ...(to.id !== undefined && { id: to.id }),
+      ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
+      reply: createReply(connection(), to, limits),
+    });
+  };
+}
+
+/** How the requests of a channel are answered. */
+export function replyLimitsOf({
+  channel: { settings },
+  hasSubscriber,
+}: Pick<ChannelOptions, "channel" | "hasSubscriber">): ReplyLimits {
+  return { qos: settings.qos, maxMessageBytes: settings.max_message_bytes, hasSubscriber };
+}
+
+/** Of a request that is too large nothing is read. */
+function idOf({ code }: Failure, { payload }: Incoming): string | undefined {
+  return code === "bad_request" ? readableId(payload) : undefined;
+}
+
+/** What is asked, or why it is not run; `usual` is whether to stream where the asker does not say. */
+function questionOrRejection(
+  question: AskedQuestion | Failure,
+  refusal: Failure | undefined,
+  usual: boolean,
+): Pick<ChannelRequest, "text" | "stream" | "rejected"> {
+  if (question instanceof Failure) return { text: "", stream: usual, rejected: question };
+  const { text, stream = usual } = question;
+  if (refusal !== undefined) return { text: "", stream, rejected: refusal };
+  return { text, stream };
+}
+
+function refusalOfRoom(hasRoom: boolean): Failure | undefined {
+  if (hasRoom) return undefined;
+  return new Failure(
+    "bad_request",
+    "The topic, the id and the correlation data leave too little room for an answer in one message.",
+  );
+}
+
+/**
+ * The address itself where its parts leave room for an answer, else as much of it as does: an error must
+ * be publishable.
+ */
+function publishable(
+  wanted: ReplyAddress,
+  topic: ReplyAddress["topic"],
+  connection: Connection,
+  limits: ReplyLimits,
+): ReplyAddress {
+  const maxBytes = packetBytesOf(connection.session(), limits);
+  const { id: _, ...nameless } = wanted;
+  const { correlationData: __, ...bare } = nameless;
+  const ways = [wanted, { ...wanted, topic }, { ...nameless, topic }, { ...bare, topic }];
+  return ways.find((way) => leavesRoom(way, maxBytes)) ?? { ...bare, topic };
+}
+
+/** Characters of a device's own words in the log: enough to find them again, not to fill a disk. */
+const LONGEST_SHOWN = 200;
+
+interface Wish {
+  readonly address: Omit<ReplyAddress, "id">;
+  /** Request/response as in MQTT 5 section 4.10: such clients take the first message for the whole answer. */
+  readonly isRpc: boolean;
+  /** The response topic is not allowed. */
+  readonly refusal?: Failure;
+}
+
+function wishOf(address: AgentAddress, client: string, { properties }: Incoming, log: Log): Wish {
+  const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
+  const honoured = asked === undefined ? undefined : honouredResponseTopic(address, client, asked);
+  const isRefused = asked !== undefined && honoured === undefined;
+  if (isRefused) {
+    log.warn("a response topic was not honoured", {
+      client: client.slice(0, LONGEST_SHOWN),
+      asked: asked.slice(0, LONGEST_SHOWN),
+    });
+  }
+  return {
+    address: {
+      topic: honoured ?? responseTopic(address, client),
+      // What came is a piece of what was read from the socket, and would hold all of that.
+      ...(correlationData && { correlationData: Buffer.from(correlationData) }),
+      ...(messageExpiryInterval !== undefined && {
+        expiresAt: Date.now() + messageExpiryInterval * 1000,
+      }),
+    },
+    isRpc: honoured !== undefined && correlationData !== undefined,
+    ...(isRefused && { refusal: topicRefusal(address, client) }),
+  };
+}
+
+function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure {
+  const own = `${prefix}/${agent}/${client.slice(0, LONGEST_SHOWN)}/`;
+  return new Failure(
+    "bad_request",
+    `The response topic is not allowed: it must lie under ${own} and not end in /request.`,
+  );
+}
+
+/**
+ * What makes two messages the same request: the `id` the asker chose; else Correlation Data together
+ * with the payload, since many clients count it from 0 after each restart.
+ */
+function identityOf(
+  message: Incoming,
+  { id, correlationData }: ReplyAddress,
+): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered"> {
+  const fingerprint = createHash("sha256")
+    .update(message.topic)
+    .update("\0")
+    .update(message.payload)
+    .digest("base64");
+  const correlation = base64Of(correlationData);
+  const key =
+    id === undefined
+      ? correlation && `correlation ${correlation} ${fingerprint}`
+      : `id ${message.topic} ${id}`;
+  return { fingerprint, redelivered: message.dup, ...(key !== undefined && { key }) };
+}
+
+/** See `replyAddressAgain`. */
+function addressOf({ topic, correlationData }: ReplyAddress): string {
+  return JSON.stringify([topic, base64Of(correlationData) ?? null]);
+}
+
+function base64Of(bytes: Buffer | undefined): string | undefined {
+  return bytes && Buffer.from(bytes).toString("base64");
+}
+
+const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
+
+/** The address of a request of a former process; it may have been written under another configuration. */
+export function replyAddressAgain(
+  agent: AgentAddress,
+  { client, address, id, expiresAt }: Recipient,
+): ReplyAddress | undefined {
+  const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
+  if (!read.success) return undefined;
+  const [topic, correlation] = read.output;
+  return {
+    topic: honouredResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
+    ...(correlation !== null && { correlationData: Buffer.from(correlation, "base64") }),
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+}

@@ -1,0 +1,129 @@
+import type { Part } from "../../base/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Connection } from "../client/connection.ts";
+import type { Session } from "../client/session.ts";
+import { cutIntoPayloads, type AnswerProperties, type PacketFrame } from "../protocol/parts.ts";
+import type { PublishTopic } from "../protocol/topics.ts";
+import type { WirePart } from "../protocol/wire.ts";
+
+/** Where and how one request is answered. */
+export interface ReplyAddress {
+  readonly topic: PublishTopic;
+  readonly id?: string;
+  readonly correlationData?: Buffer;
+  /** Milliseconds since the epoch after which the answer is of no use. */
+  readonly expiresAt?: number;
+}
+
+export interface ReplyLimits {
+  readonly qos: 0 | 1 | 2;
+  /** Bytes of a whole packet; 0 is no limit of ours. */
+  readonly maxMessageBytes: number;
+  /** Whether anybody would hear a message of that topic, where the broker can be asked. */
+  readonly hasSubscriber?: ((topic: string) => boolean) | undefined;
+}
+
+/**
+ * The writer of one answer: numbers its parts from 0 and publishes them in order. Each call resolves
+ * when its part is delivered, waits through a loss of the broker, and rejects with a `Failure` once
+ * the answer can never be delivered. A `Failure` of code `no_subscriber` means that nobody would have heard
+ * the part: the answer may be said again later, from its start; its parts count from 0 again.
+ */
+export function createReply(
+  connection: Connection,
+  address: ReplyAddress,
+  limits: ReplyLimits,
+): (part: Part) => Promise<void> {
+  let seq = 0;
+  const isUnheard = (): boolean =>
+    limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
+  const publish = async (payload: string, session: Session, signal?: AbortSignal) => {
+    if (isUnheard()) throw noSubscriber();
+    const properties = propertiesOf(connection.session() ?? session, address);
+    const message = { topic: address.topic, payload, qos: limits.qos };
+    const sent = { ...message, ...(properties && { properties }) };
+    const { noMatchingSubscribers } = await connection.publish(sent, signal);
+    if (noMatchingSubscribers && limits.qos > 0) throw noSubscriber();
+    seq += 1;
+  };
+  return async (part) => {
+    const timer = deadline(address.expiresAt, part);
+    try {
+      const session = await connection.ready(timer.signal);
+      const frame = frameOf(session, address, limits);
+      const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
+      for (const payload of payloads) await publish(payload, session, timer.signal);
+      // Whatever is said after an end (an answer after `busy`) begins anew.
+      if (part.done) seq = 0;
+    } catch (error) {
+      if (error instanceof Failure && error.code === "no_subscriber") seq = 0;
+      throw error;
+    } finally {
+      timer.stop();
+    }
+  };
+}
+
+function wirePartOf({ text, error, done }: Part, { id }: ReplyAddress): WirePart {
+  const { code, retryAfter } = error ?? {};
+  const shown = code && { code, ...(retryAfter !== undefined && { retryAfter }) };
+  return {
+    text,
+    ...(id !== undefined && { id }),
+    ...(shown && { error: shown }),
+    ...(done && { done }),
+  };
+}
+
+/** The broker has acknowledged a part with reason 16 (MQTT 5 section 3.4.2.1). */
+function noSubscriber(): Failure {
+  return new Failure("no_subscriber", "nobody subscribes to the answer's topic");
+}
+
+/** An answer that has expired is not sent; the word that it has expired still is, for a little while. */
+const GRACE_MS = 10_000;
+
+function deadline(
+  expiresAt: number | undefined,
+  part: Part,
+): { readonly signal: AbortSignal | undefined; stop(): void } {
+  if (expiresAt === undefined) return { signal: undefined, stop: () => {} };
+  const controller = new AbortController();
+  const grace = part.error ? GRACE_MS : 0;
+  const left = Math.min(Math.max(expiresAt + grace - Date.now(), 0), 2 ** 31 - 1);
+  const expired = new Failure("expired", "The answer came too late to be of use.");
+  if (left === 0) controller.abort(expired);
+  const timer = setTimeout(() => controller.abort(expired), left);
+  return { signal: controller.signal, stop: () => clearTimeout(timer) };
+}
+
+/** Bytes that a whole packet may have by our own limit and the broker's; 0 is no limit. */
+export function packetBytesOf(
+  session: Session | undefined,
+  { maxMessageBytes }: ReplyLimits,
+): number {
+  const known = [maxMessageBytes, session?.maximumPacketBytes ?? 0].filter((bytes) => bytes > 0);
+  return known.length === 0 ? 0 : Math.min(...known);
+}
+
+function frameOf(session: Session, address: ReplyAddress, limits: ReplyLimits): PacketFrame {
+  return {
+    topic: address.topic,
+    qos: limits.qos,
+    properties: propertiesOf(session, address),
+    maxBytes: packetBytesOf(session, limits),
+  };
+}
+
+/** MQTT 5 section 3.3.2.3; what is left of the request's expiry travels with the answer. */
+function propertiesOf(session: Session, address: ReplyAddress): AnswerProperties | undefined {
+  if (session.protocol === 4) return undefined;
+  const { correlationData, expiresAt } = address;
+  const left = expiresAt === undefined ? undefined : Math.ceil((expiresAt - Date.now()) / 1000);
+  return {
+    contentType: "application/json",
+    payloadFormatIndicator: true,
+    ...(correlationData && { correlationData }),
+    ...(left !== undefined && { messageExpiryInterval: Math.max(left, 1) }),
+  };
+}

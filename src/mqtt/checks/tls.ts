@@ -1,0 +1,173 @@
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { connect } from "node:tls";
+import type { Check } from "../../base/check.ts";
+import type { Log } from "../../base/log.ts";
+import type { MqttChannel } from "../../config/contract.ts";
+import { dialAddressOf } from "../client/transport.ts";
+import { serverName, tlsOptions } from "../client/transport.ts";
+
+const DAY_MS = 86_400_000;
+/** Time enough to renew. */
+const SOON_MS = 30 * DAY_MS;
+const HANDSHAKE_MS = 5_000;
+/** Before this a clock has not been set: without a battery it starts at 1970. */
+const CLOCK_MS = Date.UTC(2024, 0, 1);
+
+/** From when to when something is valid, in milliseconds since the epoch. */
+interface Term {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * How long the certificates of a channel are still good: the broker's as it shows it in a handshake, those
+ * of `ca_file` and our own. Nothing where the channel does not use TLS, or the broker cannot be reached.
+ * Never rejects; takes at most some seconds.
+ */
+export async function certificateChecks(
+  channel: MqttChannel,
+  now = Date.now(),
+): Promise<readonly Check[]> {
+  const { kind } = dialAddressOf(channel.settings);
+  if (kind !== "tls" && kind !== "wss") return [];
+  const { ca_file: authority, cert_file: own } = channel.settings.tls;
+  const found = await Promise.all([
+    shownBy(channel).then((term) => checkOf(`certificate of ${channel.name}'s broker`, term, now)),
+    termOfFile(authority).then((term) => checkOf(`ca_file of ${channel.name}`, term, now)),
+    termOfFile(own).then((term) => checkOf(`cert_file of ${channel.name}`, term, now)),
+  ]);
+  return found.filter((check) => check !== undefined);
+}
+
+/** Tells of what is about to expire, now and once a day, until the returned function is called. */
+export function watchCertificates(channels: readonly MqttChannel[], log: Log): () => Promise<void> {
+  let isOver = false;
+  const look = async (): Promise<void> => {
+    for (const channel of channels) {
+      for (const { name, result, message, remedy } of await certificateChecks(channel)) {
+        if (isOver || result === "ok") continue;
+        log[result === "fail" ? "error" : "warn"](message, { about: name, try: remedy });
+      }
+    }
+  };
+  void look();
+  const timer = setInterval(() => void look(), DAY_MS);
+  timer.unref();
+  return async () => {
+    isOver = true;
+    clearInterval(timer);
+  };
+}
+
+function day(time: number): string {
+  return new Date(time).toISOString().slice(0, 10);
+}
+
+function checkOf(name: string, term: Term | undefined, now: number): Check | undefined {
+  if (term === undefined) return undefined;
+  if (now < CLOCK_MS || now < term.from) {
+    const clock = `the clock of this device says ${day(now)}`;
+    const message = `it is valid from ${day(term.from)} on, and ${clock}`;
+    return { name, result: "fail", message, remedy: "set the clock (timedatectl set-ntp true)" };
+  }
+  const days = Math.floor((term.to - now) / DAY_MS);
+  if (term.to <= now) {
+    const message = `it expired on ${day(term.to)}`;
+    return { name, result: "fail", message, remedy: "renew it" };
+  }
+  const message = `it expires on ${day(term.to)}, in ${days} days`;
+  if (term.to - now > SOON_MS) return { name, result: "ok", message };
+  return {
+    name,
+    result: "warn",
+    message,
+    remedy: "renew it; a new file counts at the next connect",
+  };
+}
+
+/** The shortest term of the certificates in a PEM file; a file that cannot be read is told elsewhere. */
+async function termOfFile(file: string | undefined): Promise<Term | undefined> {
+  if (file === undefined) return undefined;
+  const pem = await readFile(file, "utf8").catch(() => "");
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const terms = blocks.flatMap((block) => termOf(block) ?? []);
+  if (terms.length === 0) return undefined;
+  return {
+    from: Math.max(...terms.map(({ from }) => from)),
+    to: Math.min(...terms.map(({ to }) => to)),
+  };
+}
+
+function termOf(pem: string): Term | undefined {
+  try {
+    const { validFrom, validTo } = new X509Certificate(pem);
+    return { from: Date.parse(validFrom), to: Date.parse(validTo) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the broker shows, trusted or not; undefined where there is no handshake in time. */
+async function shownBy({ settings }: MqttChannel): Promise<Term | undefined> {
+  const address = dialAddressOf(settings);
+  if (address.kind === "unix") return undefined;
+  const { host, port } = address;
+  const options = await tlsOptions(settings.tls).catch(() => undefined);
+  if (options === undefined) return undefined;
+  const { promise, resolve } = Promise.withResolvers<Term | undefined>();
+  const names = serverName(settings.tls, host);
+  const socket = connect({ host, port, ...options, ...names, rejectUnauthorized: false });
+  const timer = setTimeout(() => resolve(undefined), HANDSHAKE_MS);
+  socket.once("secureConnect", () => {
+    const shown = socket.getPeerCertificate();
+    const term = { from: Date.parse(shown.valid_from), to: Date.parse(shown.valid_to) };
+    resolve(Number.isNaN(term.to) ? undefined : term);
+  });
+  socket.on("error", () => resolve(undefined));
+  const term = await promise;
+  clearTimeout(timer);
+  socket.destroy();
+  return term;
+}
+
+/** Whether the channel knows whom it talks to; undefined where it is not asked over TLS. */
+export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
+  const { kind } = dialAddressOf(settings);
+  if (kind !== "tls" && kind !== "wss") return undefined;
+  const about = `TLS of ${name}`;
+  if (settings.tls.verify) {
+    return { name: about, result: "ok", message: "the broker's certificate is verified" };
+  }
+  return {
+    name: about,
+    result: "warn",
+    message: "the broker's certificate is not verified: anyone on the way can read and answer",
+    remedy: `set channel_list.${name}.settings.tls.ca_file, or tls.verify`,
+  };
+}
+
+/**
+ * Whether the broker can tell who asks. Its rules cannot be seen from here: what is looked at is whether
+ * the channel itself comes with credentials, which a broker that is open to everyone does not ask for.
+ */
+export function identityCheck({ name, settings }: MqttChannel): Check | undefined {
+  const address = dialAddressOf(settings);
+  if (address.kind === "unix" || isOwn(address.host)) return undefined;
+  const about = `broker of ${name}`;
+  if (settings.username !== undefined || settings.tls.cert_file !== undefined) {
+    const message =
+      "it is given credentials; whether it keeps clients apart cannot be seen from here";
+    return { name: about, result: "ok", message };
+  }
+  return {
+    name: about,
+    result: "warn",
+    message: "it asks for no credentials: anyone who reaches it can ask and answer as anyone",
+    remedy: "give it users, and the list that picoclaw acl mosquitto prints",
+  };
+}
+
+function isOwn(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}

@@ -1,0 +1,244 @@
+import type { MqttClient } from "mqtt";
+import { Failure } from "../../base/failure.ts";
+import { ProtocolFault } from "../limiter/packet-limiter.ts";
+import { ConnectionLost } from "../protocol/message.ts";
+import type { Transport } from "./transport.ts";
+
+/** What a broker's refusal asks of us: give up loudly, speak the older protocol, or try again later. */
+export type Verdict = "final" | "older" | "later";
+
+interface Reason {
+  readonly name: string;
+  readonly verdict: Verdict;
+  readonly remedy?: string;
+}
+
+const CREDENTIALS = "check username and password (.security.yml, or --user and --password-file)";
+const AUTO = 'set protocol_version to "auto"';
+const RIGHTS = "ask whoever runs the broker for the rights of this user and client id";
+
+/** CONNACK return codes of MQTT 3.1.1 (section 3.2.2.3). */
+const RETURN_CODES: Readonly<Record<number, Reason>> = {
+  1: { name: "unacceptable protocol version", verdict: "older", remedy: AUTO },
+  2: { name: "client id rejected", verdict: "final", remedy: "choose another client_id" },
+  3: { name: "server unavailable", verdict: "later" },
+  4: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
+  5: { name: "not authorized", verdict: "final", remedy: CREDENTIALS },
+};
+
+/** Reason codes of MQTT 5 (section 2.4) that a CONNACK, SUBACK, PUBACK or DISCONNECT can carry. */
+const REASON_CODES: Readonly<Record<number, Reason>> = {
+  0x80: { name: "unspecified error", verdict: "later" },
+  0x81: { name: "malformed packet", verdict: "later" },
+  0x82: { name: "protocol error", verdict: "later" },
+  0x83: { name: "implementation specific error", verdict: "later" },
+  0x84: { name: "unsupported protocol version", verdict: "older", remedy: AUTO },
+  0x85: { name: "client id not valid", verdict: "final", remedy: "choose another client_id" },
+  0x86: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
+  0x87: { name: "not authorized", verdict: "final", remedy: `${CREDENTIALS}, or ${RIGHTS}` },
+  0x88: { name: "server unavailable", verdict: "later" },
+  0x89: { name: "server busy", verdict: "later" },
+  0x8a: { name: "banned", verdict: "final", remedy: RIGHTS },
+  0x8b: { name: "server shutting down", verdict: "later" },
+  0x8c: { name: "bad authentication method", verdict: "final", remedy: CREDENTIALS },
+  0x8d: { name: "keep alive timeout", verdict: "later" },
+  0x8e: {
+    name: "session taken over by another client with the same client id",
+    verdict: "final",
+    remedy: "give each gateway its own client_id, or leave it empty",
+  },
+  0x8f: {
+    name: "topic filter invalid",
+    verdict: "final",
+    remedy: "check topic_prefix and agent_id",
+  },
+  0x90: { name: "topic name invalid", verdict: "final", remedy: "check topic_prefix and agent_id" },
+  0x93: { name: "receive maximum exceeded", verdict: "later" },
+  0x95: { name: "packet too large", verdict: "final", remedy: "lower max_message_bytes" },
+  0x96: { name: "message rate too high", verdict: "later" },
+  0x97: { name: "quota exceeded", verdict: "later" },
+  0x98: { name: "administrative action", verdict: "later" },
+  0x99: { name: "payload format invalid", verdict: "final" },
+  0x9a: {
+    name: "retain not supported",
+    verdict: "final",
+    remedy: "use a broker that keeps retained messages",
+  },
+  0x9b: { name: "QoS not supported", verdict: "final", remedy: "lower qos" },
+  0x9c: { name: "use another server", verdict: "later" },
+  0x9d: { name: "server moved", verdict: "later", remedy: "set broker to the new server" },
+  0x9e: { name: "shared subscriptions not supported", verdict: "final" },
+  0x9f: { name: "connection rate exceeded", verdict: "later" },
+  0xa1: { name: "subscription identifiers not supported", verdict: "final" },
+  0xa2: { name: "wildcard subscriptions not supported", verdict: "final", remedy: RIGHTS },
+};
+
+/** A broker's refusal: what it said and what follows from it. */
+export interface Refusal {
+  readonly verdict: Verdict;
+  readonly failure: Failure;
+  /** The broker closed the connection without a word before its CONNACK, as some do at an unknown protocol. */
+  readonly hungUp?: boolean;
+  /** The broker took the connection and left the CONNECT unanswered, as some do with MQTT 5. */
+  readonly unanswered?: boolean;
+}
+
+/** Why a handshake came to nothing, as the runtimes and their TLS libraries say it, and what mends it. */
+const HANDSHAKES: readonly { said: RegExp; name: string; remedy: string }[] = [
+  {
+    said: /protocol[ _]?version|unsupported protocol/i,
+    name: "the broker does not speak TLS 1.2 or later",
+    remedy: "let the broker offer TLS 1.2 (mosquitto: tls_version tlsv1.2), or replace it",
+  },
+  {
+    said: /certificate has expired|CERT_HAS_EXPIRED/i,
+    name: "the broker's certificate has expired",
+    remedy: "renew it at the broker; and look at this device's clock",
+  },
+  {
+    said: /altnames|NotValidForName/i,
+    name: "the broker's certificate is for another name",
+    remedy: "use the name that it is for in the URL, or set tls.server_name to it",
+  },
+  {
+    said: /self.signed|verify the first certificate|UnknownIssuer|issuer certificate/i,
+    name: "the broker's certificate is of no authority that is trusted",
+    remedy:
+      "set tls.ca_file to the PEM of the authority that signed it (gateway --check tells its term)",
+  },
+];
+
+/** Receive Maximum exceeded, quota exceeded: of PUBACK and PUBREC a trouble with the connection, no refusal. */
+export function isLossCode(code: number): boolean {
+  return code === 0x93 || code === 0x97;
+}
+
+/** The broker closed the connection without a word before its CONNACK. */
+function hungUp(why: string | undefined): Refusal {
+  const failure = new Failure(
+    "unreachable",
+    "the broker closed the connection before it answered",
+    {
+      ...(why !== undefined && { why }),
+      remedy: `${CREDENTIALS}: some brokers hang up on those that they refuse`,
+    },
+  );
+  return { verdict: "later", failure, hungUp: true };
+}
+
+/** Nothing came from a broker in time; `where` says to what. */
+export function unanswered(milliseconds: number, where = ""): Refusal {
+  const why = `no CONNACK within ${milliseconds / 1000} s${where}`;
+  return { ...unreachable("the broker did not answer", why), unanswered: true };
+}
+
+/** A loss without the broker's word: always worth another try. */
+export function unreachable(message: string, why: string | undefined): Refusal {
+  const handshake = HANDSHAKES.find(({ said }) => said.test(why ?? ""));
+  const failure = new Failure("unreachable", handshake?.name ?? message, {
+    ...(why !== undefined && { why }),
+    ...(handshake && { remedy: handshake.remedy }),
+  });
+  return { verdict: "later", failure };
+}
+
+/** The broker sent what MQTT does not allow; it may be none, or another one next time. */
+function protocolBroken(what: string): Refusal {
+  const failure = new Failure("unreachable", "the broker broke the MQTT protocol", {
+    why: `it sent ${what}; the connection was cut`,
+    remedy: "check that the address is a broker's, and what stands between",
+  });
+  return { verdict: "later", failure };
+}
+
+/** What a broker's code means; an unknown code is tried again later. */
+export function refusalOf(code: number, what: string): Refusal {
+  const reason = REASON_CODES[code] ?? RETURN_CODES[code];
+  const said = code < 0x80 ? String(code) : `0x${code.toString(16)}`;
+  const { verdict = "later", remedy, name = "unknown reason" } = reason ?? {};
+  const failure = new Failure(verdict === "final" ? "refused" : "unreachable", `${what}: ${name}`, {
+    why: `the broker answered with reason code ${said}`,
+    ...(remedy !== undefined && { remedy }),
+  });
+  return { verdict, failure };
+}
+
+/** Lets work be given up as soon as the connection that it waits for is lost. */
+interface LossGuard {
+  readonly isLost: () => boolean;
+  /** Settles as the work does, or rejects with `ConnectionLost`; leaves nothing behind when the work is done. */
+  readonly orLost: <T>(work: Promise<T>) => Promise<T>;
+}
+
+/** `Promise.race` against `lost` would keep a reaction for every publish for as long as a connection lives. */
+export function createLossGuard(lost: Promise<unknown>): LossGuard {
+  const waiting = new Set<(error: ConnectionLost) => void>();
+  let isLost = false;
+  void lost.then(() => {
+    isLost = true;
+    for (const reject of waiting) reject(new ConnectionLost("the connection was lost"));
+    waiting.clear();
+  });
+  return {
+    isLost: () => isLost,
+    orLost: (work) =>
+      new Promise((resolve, reject) => {
+        if (isLost) reject(new ConnectionLost("the connection was lost"));
+        else waiting.add(reject);
+        work.then(resolve, reject).finally(() => waiting.delete(reject));
+      }),
+  };
+}
+
+/** Settles when the stream is closed, with the best reason that was heard before. */
+export function lossOf(client: MqttClient, transport: Transport): Promise<Refusal> {
+  let word: Refusal | undefined;
+  let trouble: Refusal | undefined;
+  let up = false;
+  client.once("connect", () => {
+    up = true;
+  });
+  client.on("packetreceive", (packet) => {
+    if (packet.cmd !== "connack" || up) return;
+    const code = packet.reasonCode ?? packet.returnCode ?? 0;
+    if (code > 0) word ??= refusalOf(code, "the broker refused the connection");
+  });
+  client.on("error", (error) => {
+    trouble ??= troubleOf(error);
+    // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
+    client.stream.destroy();
+  });
+  client.on("disconnect", ({ reasonCode = 0 }) => {
+    word ??= endedWith(reasonCode);
+    // MQTT 5 section 4.13: whoever says DISCONNECT closes, and some do not.
+    client.stream.destroy();
+  });
+  return new Promise((resolve) => {
+    client.on("close", () => {
+      const error = transport.error();
+      const isWordless = isReset(error) || (trouble === undefined && error === undefined);
+      if (error instanceof ProtocolFault) resolve(protocolBroken(error.message));
+      else if (word !== undefined) resolve(word);
+      else if (isWordless && !up) resolve(hungUp(error?.message));
+      else resolve(trouble ?? unreachable("the connection to the broker was lost", error?.message));
+    });
+  });
+}
+
+/** MQTT 5 section 3.14.2.1; below 0x80 it is no refusal, whatever a CONNACK of 3.1.1 means by such a number. */
+function endedWith(code: number): Refusal {
+  const what = "the broker ended the connection";
+  return code < 0x80 ? unreachable(what, `with reason code ${code}`) : refusalOf(code, what);
+}
+
+/** A peer that closes a socket with our CONNECT still unread in it sends a reset instead of an end. */
+function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
+  return error?.code === "ECONNRESET" || error?.code === "EPIPE";
+}
+
+/** A numeric code is one that the library made up: what the broker itself says is read from its packets. */
+function troubleOf(error: Error & { code?: unknown }): Refusal {
+  if (typeof error.code === "number")
+    return protocolBroken(`what the client library refuses (${error.message})`);
+  return unreachable("the connection failed", error.message);
+}

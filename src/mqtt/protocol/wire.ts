@@ -1,0 +1,140 @@
+import { Failure } from "../../base/failure.ts";
+
+/** What a device asks (contract section 1, "Request payload"). */
+export interface AskedQuestion {
+  readonly text: string;
+  readonly id?: string;
+  readonly stream?: boolean;
+}
+
+/** One message of an answer (contract section 1, "Response payload"). */
+export interface WirePart {
+  readonly text: string;
+  readonly id?: string;
+  readonly seq?: number;
+  readonly error?: WireError;
+  readonly done?: boolean;
+}
+
+export interface WireError {
+  readonly code: string;
+  readonly retryAfter?: number;
+}
+
+/** In UTF-16 units. */
+export const MAX_ID_LENGTH = 128;
+
+export interface DecodeLimits {
+  readonly plainText: boolean;
+  /** Bytes. */
+  readonly maxPayloadBytes: number;
+}
+
+const EXAMPLE = 'send a JSON object such as {"text": "What is the CPU usage?"}';
+
+/** What a request's payload asks, or the failure (`bad_request`, `too_large`) that answers it. */
+export function decodeRequest(
+  payload: Uint8Array,
+  { plainText, maxPayloadBytes }: DecodeLimits,
+): AskedQuestion | Failure {
+  if (payload.byteLength > maxPayloadBytes) {
+    return new Failure("too_large", `The request is larger than ${maxPayloadBytes} bytes.`);
+  }
+  const source = utf8Of(payload);
+  if (source === undefined) return refused("it is not valid UTF-8");
+  const value = jsonOf(source);
+  if (isObject(value)) return questionOf(value);
+  if (!plainText) return refused("it is not a JSON object");
+  return source.trim() === "" ? refused("its text is blank") : { text: source };
+}
+
+function questionOf(value: Record<string, unknown>): AskedQuestion | Failure {
+  const text = fieldOf(value, "text");
+  const id = fieldOf(value, "id");
+  const stream = fieldOf(value, "stream");
+  if (typeof text !== "string") return refused('it has no "text"');
+  if (text.trim() === "") return refused('its "text" is blank');
+  if (id !== undefined && (typeof id !== "string" || id.length > MAX_ID_LENGTH)) {
+    return refused(`its "id" is not a string of at most ${MAX_ID_LENGTH} characters`);
+  }
+  if (stream !== undefined && typeof stream !== "boolean") {
+    return refused('its "stream" is neither true nor false');
+  }
+  return { text, ...(id !== undefined && { id }), ...(stream !== undefined && { stream }) };
+}
+
+/**
+ * The `id` of a request that was not understood, where at least that can be read: the error that answers
+ * it is then known by its name.
+ */
+export function readableId(payload: Uint8Array): string | undefined {
+  const value = jsonOf(utf8Of(payload) ?? "");
+  const id = isObject(value) ? fieldOf(value, "id") : undefined;
+  return typeof id === "string" && id.length <= MAX_ID_LENGTH ? id : undefined;
+}
+
+/** Field names are matched exactly first, then without case, as clients of the Go program may rely on. */
+function fieldOf(value: Record<string, unknown>, name: string): unknown {
+  if (Object.hasOwn(value, name)) return value[name] ?? undefined;
+  const key = Object.keys(value).find((candidate) => candidate.toLowerCase() === name);
+  return key === undefined ? undefined : (value[key] ?? undefined);
+}
+
+function refused(what: string): Failure {
+  return new Failure("bad_request", `The request was not understood: ${what}; ${EXAMPLE}.`);
+}
+
+/** A request's payload, for the asking side. */
+export function encodeRequest(question: AskedQuestion): string {
+  return JSON.stringify({ text: question.text, id: question.id, stream: question.stream });
+}
+
+/** A part's payload; the keys stand in the order of the contract. */
+export function encodePart(part: WirePart): string {
+  const { text, id, error, seq, done } = part;
+  const shown = error && { code: error.code, retry_after: error.retryAfter };
+  return JSON.stringify({ text, id, error: shown, seq, done: done === true ? true : undefined });
+}
+
+/** What a message on a response topic says, or undefined where it does not follow the contract. */
+export function decodePart(payload: Uint8Array): WirePart | undefined {
+  const value = jsonOf(utf8Of(payload) ?? "");
+  if (!isObject(value) || typeof value["text"] !== "string") return undefined;
+  const { id, seq, done } = value;
+  const error = errorOf(value["error"]);
+  return {
+    text: value["text"],
+    ...(typeof id === "string" && { id }),
+    ...(typeof seq === "number" && Number.isSafeInteger(seq) && seq >= 0 && { seq }),
+    ...(error && { error }),
+    ...(done === true && { done }),
+  };
+}
+
+function errorOf(value: unknown): WireError | undefined {
+  if (!isObject(value) || typeof value["code"] !== "string") return undefined;
+  const retryAfter = value["retry_after"];
+  return { code: value["code"], ...(typeof retryAfter === "number" && { retryAfter }) };
+}
+
+/** Text of a payload, or undefined where the bytes are no UTF-8. */
+export function utf8Of(payload: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(payload);
+  } catch {
+    return undefined;
+  }
+}
+
+function jsonOf(source: string): unknown {
+  try {
+    const value: unknown = JSON.parse(source);
+    return value;
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

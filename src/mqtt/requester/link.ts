@@ -1,0 +1,88 @@
+import type { Failure } from "../../base/failure.ts";
+import { openConnection, randomClientId } from "../client/connection.ts";
+import { quietLog } from "../client/connection.ts";
+import type { Session } from "../client/session.ts";
+import { dialAddressOf } from "../client/transport.ts";
+import type { RequesterOptions } from "../contract.ts";
+import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+
+/** A connection to the broker that `ask` and `watch` share. */
+export interface RequesterLink {
+  readonly options: RequesterOptions;
+  readonly connection: ReturnType<typeof openConnection>;
+  /** Subscribes now and after each reconnect, until the returned function is called. */
+  listen(filters: readonly string[], listener: Listener): Promise<() => void>;
+}
+
+export interface Listener {
+  readonly message: (message: Incoming) => void;
+  readonly lost: (failure: Failure) => void;
+  readonly restored: () => void;
+}
+
+/** Milliseconds between attempts after a loss: somebody waits in front of a screen. */
+const RECONNECT_MS = 1_000;
+/** Far more than any answer has; what is larger is an attack on our memory. */
+const MAXIMUM_PACKET_BYTES = 16_777_216;
+
+/** Connects under a random client id, again after each loss. `failed` resolves with the first failure. */
+export function openLink(
+  options: RequesterOptions,
+): RequesterLink & { readonly failed: Promise<Failure> } {
+  const { channel, connectTimeoutMs, log } = options;
+  const { settings } = channel;
+  const listeners = new Map<Listener, readonly string[]>();
+  const failed = Promise.withResolvers<Failure>();
+  let sessions = 0;
+  const connection = openConnection({
+    address: dialAddressOf(settings),
+    settings,
+    clientId: randomClientId("picoclaw-cli"),
+    connectTimeoutMs,
+    reconnectMs: RECONNECT_MS,
+    maximumPacketBytes: MAXIMUM_PACKET_BYTES,
+    log: quietLog(log),
+    onMessage(message) {
+      for (const listener of listeners.keys()) listener.message(message);
+      return undefined;
+    },
+    async onSession(session) {
+      sessions += 1;
+      for (const filters of listeners.values()) await session.subscribe(filters, 1);
+      if (sessions > 1) for (const listener of listeners.keys()) listener.restored();
+    },
+    onLoss(failure) {
+      failed.resolve(failure);
+      for (const listener of listeners.keys()) listener.lost(failure);
+    },
+  });
+  void connection.ended.then((failure) => {
+    if (!failure) return;
+    failed.resolve(failure);
+    for (const listener of listeners.keys()) listener.lost(failure);
+  });
+  return {
+    options,
+    connection,
+    failed: failed.promise,
+    async listen(filters, listener) {
+      const session = await connection.ready(options.signal);
+      listeners.set(listener, filters);
+      const stop = (): void => void listeners.delete(listener);
+      await subscribeNow(session, filters).catch((error: unknown) => {
+        stop();
+        throw error;
+      });
+      return stop;
+    },
+  };
+}
+
+/** Subscribes, or leaves it to the next session, which does so for every listener before it is ready. */
+async function subscribeNow(session: Session, filters: readonly string[]): Promise<void> {
+  try {
+    await session.subscribe(filters, 1);
+  } catch (error) {
+    if (!(error instanceof ConnectionLost)) throw error;
+  }
+}

@@ -1,0 +1,83 @@
+import { Failure } from "../../base/failure.ts";
+import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
+import type { Incoming } from "../protocol/message.ts";
+import { clientIdOf, type AgentAddress } from "../protocol/topics.ts";
+import { decodePart, decodeRequest } from "../protocol/wire.ts";
+import { createInbox, type Inbox } from "./bounded-queue.ts";
+import type { RequesterLink, Listener } from "./link.ts";
+
+const INBOX_SIZE = 10_000;
+
+/** See `Device.watch`. */
+export async function* watch(
+  line: RequesterLink,
+  options: WatchOptions,
+): AsyncGenerator<Watched, void> {
+  const { signal } = options;
+  const { topic_prefix: prefix, agent_id: agent } = line.options.channel.settings;
+  const address = { prefix, agent };
+  const inbox = createInbox<Watched | Failure>(INBOX_SIZE);
+  const stop = await line.listen(filtersFor(address, options), listenerFor(inbox, address));
+  try {
+    yield { type: "connection", time: new Date(), state: "connected" };
+    while (!signal.aborted) {
+      const next = await inbox.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
+      const dropped = inbox.dropped();
+      if (dropped > 0)
+        line.options.log.error("messages came faster than they could be shown", { dropped });
+      if (next instanceof Failure) throw next;
+      if (next !== undefined) yield next;
+    }
+  } finally {
+    stop();
+  }
+}
+
+function filtersFor(
+  address: AgentAddress,
+  { clients, requests, responses }: WatchOptions,
+): string[] {
+  const levels = clients.length === 0 ? ["+"] : clients;
+  const directions = [...(requests ? ["request"] : []), ...(responses ? ["response"] : [])];
+  return levels.flatMap((client) =>
+    directions.map((direction) => `${address.prefix}/${address.agent}/${client}/${direction}`),
+  );
+}
+
+function listenerFor(inbox: Inbox<Watched | Failure>, address: AgentAddress): Listener {
+  let lostAt: number | undefined;
+  return {
+    message(message) {
+      const seen = messageOf(address, message);
+      if (seen) inbox.put(seen);
+    },
+    lost(failure) {
+      if (failure.code !== "unreachable") inbox.put(failure);
+      else if (lostAt === undefined) {
+        lostAt = performance.now();
+        inbox.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
+      }
+    },
+    restored() {
+      const gapMs = Math.round(performance.now() - (lostAt ?? performance.now()));
+      lostAt = undefined;
+      inbox.put({ type: "connection", time: new Date(), state: "restored", gapMs });
+    },
+  };
+}
+
+function messageOf(address: AgentAddress, message: Incoming): WatchedMessage | undefined {
+  const { topic, payload, retain: retained } = message;
+  const asker = clientIdOf(address, topic, "request");
+  const client = asker ?? clientIdOf(address, topic, "response");
+  if (client === undefined) return undefined;
+  const common = { type: "message", time: new Date(), client, payload, retained } as const;
+  if (asker === undefined) return { ...common, direction: "response", ...decodePart(payload) };
+  const limits = { plainText: false, maxPayloadBytes: Number.POSITIVE_INFINITY };
+  const question = decodeRequest(payload, limits);
+  if (question instanceof Failure) return { ...common, direction: "request" };
+  const { text, id } = question;
+  return { ...common, direction: "request", text, ...(id !== undefined && { id }) };
+}
