@@ -1,5 +1,5 @@
+import { pause } from "../base/async.ts";
 import type { Log } from "../base/log.ts";
-import { pause } from "../base/pause.ts";
 import { createVeil } from "../base/veil.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { pause } from "../base/async.ts";
 import type { Allowance } from "../base/contract.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { pause } from "../base/pause.ts";
 import { shortened } from "../base/truncate.ts";
 import type { AgentDefaults } from "../config/contract.ts";
 import type { Message } from "./contract.ts";

@@ -1,17 +1,16 @@
+import { TimeoutError, createFairSemaphore, withTimeout } from "../base/async.ts";
 import type { Allowance } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { beginningOf } from "../base/truncate.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Asker } from "./access/permissions.ts";
-import { createShares } from "./shares.ts";
 import { createTaskList } from "./tasks.ts";
 import type { BackgroundTask, Ended, FinishedTask, TaskList, TaskRunner } from "./tasks.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createSpawnStatusTool } from "./tools/spawn-status.ts";
 import { createSpawnTool } from "./tools/spawn.ts";
 import { createSubagentTool } from "./tools/subagent.ts";
-import { TimeOver, within } from "./within.ts";
 
 /** One task for a turn of its own. */
 export interface SubagentTask {
@@ -30,7 +29,7 @@ export interface SubagentOptions {
   readonly run: (task: SubagentTask) => Promise<string>;
   readonly log: Log;
   readonly now: () => Date;
-  /** Milliseconds a task waits for a place, 30 s, and may take, 5 min. */
+  /** Milliseconds a task waits for a slot, 30 s, and may take, 5 min. */
   readonly slotMilliseconds?: number;
   readonly taskMilliseconds?: number;
 }
@@ -68,19 +67,21 @@ export function createSubagents(options: SubagentOptions): Subagents {
   const { slotMilliseconds = SLOT_MS, taskMilliseconds = TASK_MS } = options;
   const tasks = createTaskList(options.now);
   const closing = new AbortController();
-  const places = createShares(SIDE_BY_SIDE, OF_ONE);
+  const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
   const house: House = {
     ...options,
     tasks,
     closing: closing.signal,
     async runTask(task) {
-      const giveBack = await places.take(ownerOf(task.asker), slotMilliseconds, task.signal);
+      const release = await slots.acquire(ownerOf(task.asker), slotMilliseconds, task.signal);
       try {
         return bounded(
-          await within(taskMilliseconds, task.signal, (signal) => options.run({ ...task, signal })),
+          await withTimeout(taskMilliseconds, task.signal, (signal) =>
+            options.run({ ...task, signal }),
+          ),
         );
       } finally {
-        giveBack();
+        release();
       }
     },
   };
@@ -107,7 +108,7 @@ interface House {
   readonly log: Log;
   /** Aborted when nothing may run any more. */
   readonly closing: AbortSignal;
-  /** Takes a place and runs the task. Throws `TimeOver`, what the run throws, and the signal's reason. */
+  /** Takes a slot and runs the task. Throws `TimeoutError`, what the run throws, and the signal's reason. */
   readonly runTask: (task: SubagentTask) => Promise<string>;
 }
 
@@ -178,7 +179,7 @@ async function ended(work: () => Promise<string>): Promise<Ended> {
 
 /** Why a task has no answer. */
 function reasonText(error: unknown): string {
-  if (error instanceof TimeOver) return `the task was given up: ${error.message}`;
+  if (error instanceof TimeoutError) return `the task was given up: ${error.message}`;
   return `the task failed: ${error instanceof Error ? error.message : String(error)}`;
 }
 

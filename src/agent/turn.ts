@@ -1,3 +1,4 @@
+import { abortable } from "../base/async.ts";
 import type { Usage } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
@@ -16,7 +17,6 @@ import { runCalls } from "./tools/batch.ts";
 import { callFactsOf } from "./tools/call.ts";
 import type { Tool } from "./tools/contract.ts";
 import { runTool } from "./tools/run.ts";
-import { unlessAborted } from "./unless-aborted.ts";
 
 /** What one turn works with, from its first question to its last. */
 export interface Equipment {
@@ -52,7 +52,7 @@ const GAP = "\n\n";
 /** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
   return async function* answer(turn) {
-    const equipment = await unlessAborted(options.equip(turn), turn.signal);
+    const equipment = await abortable(options.equip(turn), turn.signal);
     const { rounds = options.max_tool_iterations } = equipment;
     const said: Utterance[] = [
       { role: "user", text: turn.text },
@@ -195,7 +195,7 @@ function bounded(text: string, talk: Talk): string {
 
 /** A disk may take its time; whoever stops the turn does not wait for it. */
 async function recorded(turn: Turn, message: Message): Promise<void> {
-  if (turn.record !== undefined) await unlessAborted(turn.record(message), turn.signal);
+  if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
 }
 
 function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {

@@ -23,14 +23,14 @@ export function onAbort(signal: AbortSignal | undefined, run: () => void): () =>
 }
 
 /** Resolves after the delay; rejects with the signal's reason as soon as it is aborted. */
-export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, timerMs(milliseconds));
   const stopListening = onAbort(signal, resolve);
   await promise;
   clearTimeout(timer);
   stopListening();
-  signal?.throwIfAborted();
+  signal.throwIfAborted();
 }
 
 /** Settles as the work does, or rejects with the signal's reason as soon as it is aborted. */
@@ -38,7 +38,10 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
   const aborted = Promise.withResolvers<never>();
   const stopListening = onAbort(signal, () => aborted.reject(signal?.reason));
   try {
-    return await Promise.race([aborted.promise, work]);
+    const value = await Promise.race([aborted.promise, work]);
+    // The signal may be aborted after the race was decided and before this runs.
+    signal?.throwIfAborted();
+    return value;
   } catch (thrown) {
     // Work that listens to the same signal may reject first, with an error of its own.
     signal?.throwIfAborted();
@@ -108,7 +111,7 @@ export function startDeadline(milliseconds: number, options: DeadlineOptions = {
   let isOver = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  // One timer serves many renewals: when it fires it looks at the clock and sleeps for what is left.
+  // One timer serves many renewals: when it fires it looks at the clock and waits for what is left.
   const wait = (): void => {
     const left = renewedAt + limit - performance.now();
     if (left > 0) timer = setTimeout(wait, timerMs(Math.ceil(left)));
@@ -207,18 +210,16 @@ export function createFairSemaphore(slots: number, perOwner: number): FairSemaph
         share.users -= 1;
         if (share.users === 0) shares.delete(owner);
       };
-      let releaseShare = (): void => {};
+      const releases = [leave];
+      const releaseAll = once(() => {
+        for (const release of releases) release();
+      });
       try {
-        releaseShare = await share.semaphore.acquire(milliseconds, signal);
-        const release = await all.acquire(milliseconds, signal);
-        return once(() => {
-          release();
-          releaseShare();
-          leave();
-        });
+        releases.unshift(await share.semaphore.acquire(milliseconds, signal));
+        releases.unshift(await all.acquire(milliseconds, signal));
+        return releaseAll;
       } catch (thrown) {
-        releaseShare();
-        leave();
+        releaseAll();
         throw thrown;
       }
     },

@@ -2,9 +2,9 @@ import { type Agent, openAgent } from "../agent/agent.ts";
 import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
 import type { Topics } from "../agent/tools/mqtt/contract.ts";
+import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { pause } from "../base/pause.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 
@@ -50,7 +50,7 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     void former.dismiss().then(() => staff.delete(former));
     return RELOADED;
   };
-  const inTurn = createOrder();
+  const inTurn = createSerialQueue();
   // So that the configuration that was read last is the one that stays.
   const reload = async (): Promise<string> =>
     load === undefined ? "" : await inTurn(() => reloadNow(load));
@@ -74,16 +74,6 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
       await Promise.all([...staff].map((one) => one.close()));
       await history.close();
     },
-  };
-}
-
-/** Does one piece of work after the other. */
-function createOrder() {
-  let last: Promise<unknown> = Promise.resolve();
-  return <T>(work: () => Promise<T>): Promise<T> => {
-    const done = last.then(work);
-    last = done.catch(() => undefined);
-    return done;
   };
 }
 

@@ -5,7 +5,7 @@ import process from "node:process";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { factSentence } from "../../src/agent/device/facts.ts";
 import type { FactName } from "../../src/agent/device/facts.ts";
-import { pause } from "../../src/base/pause.ts";
+import { pause } from "../../src/base/async.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
 import type { DeviceTree } from "../support/device-tree.ts";
 

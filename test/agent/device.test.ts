@@ -8,7 +8,7 @@ import { factSentence } from "../../src/agent/device/facts.ts";
 import type { FactName } from "../../src/agent/device/facts.ts";
 import { networkText } from "../../src/agent/device/network.ts";
 import { localTime } from "../../src/agent/device/time.ts";
-import { pause } from "../../src/base/pause.ts";
+import { pause } from "../../src/base/async.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
 import type { DeviceTree } from "../support/device-tree.ts";
 

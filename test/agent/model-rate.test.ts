@@ -4,8 +4,8 @@ import * as fc from "fast-check";
 import { modelFaultOf } from "../../src/agent/model/failed.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import { createRate } from "../../src/agent/model/rate.ts";
+import { pause } from "../../src/base/async.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { pause } from "../../src/base/pause.ts";
 import type { AgentDefaults } from "../../src/config/contract.ts";
 import {
   agentConfig,

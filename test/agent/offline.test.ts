@@ -10,9 +10,9 @@ import { openAgent } from "../../src/agent/agent.ts";
 import { createOfflineAgent } from "../../src/agent/fallback/offline-agent.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
+import { pause } from "../../src/base/async.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { pause } from "../../src/base/pause.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 
 const NEVER = new AbortController().signal;

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { ownerOf } from "../../src/agent/access/permissions.ts";
-import { createSlots } from "../../src/agent/slots.ts";
 import { createSubagents } from "../../src/agent/subagents.ts";
 import type { SubagentOptions, Subagents, SubagentTask } from "../../src/agent/subagents.ts";
 import type { CallFacts } from "../../src/agent/tools/contract.ts";
@@ -119,7 +118,10 @@ describe("a subagent", () => {
     const five = ["1", "2", "3", "4"].map((task) => ask(task));
     five.push(ask("5", "two"));
     await until("the tasks run", () => house.seen.length === 5);
-    assert.match(await ask("6"), /^error: the task was given up: no place got free within 0\.05 s/);
+    assert.match(
+      await ask("6"),
+      /^error: the task was given up: no slot became free within 0\.05 s/,
+    );
     const seventh = ask("7");
     await house.finish("1");
     await house.finish("7");
@@ -139,7 +141,7 @@ describe("a subagent", () => {
     await house.finish("mine");
     assert.equal(await modest, "done: mine");
     const given = await Promise.all(greedy.slice(4));
-    for (const text of given) assert.match(text, /no place got free/);
+    for (const text of given) assert.match(text, /no slot became free/);
     for (const task of ["1", "2", "3", "4"]) await house.finish(task);
     await Promise.all(greedy);
     const again = ask("again", "greedy");
@@ -257,38 +259,4 @@ describe("a task in the background", () => {
     );
     assert.match(await call(house.subagents, "subagent", { task: "d" }), /^error: .*is ending$/);
   });
-});
-
-it("places are given in the order they were asked for, and each is given back once", async () => {
-  const slots = createSlots(1);
-  const never = new AbortController();
-  const first = await slots.take(1_000, never.signal);
-  const order: string[] = [];
-  const take = async (name: string): Promise<() => void> => {
-    const giveBack = await slots.take(1_000, never.signal);
-    order.push(name);
-    return giveBack;
-  };
-  const [second, third] = [take("second"), take("third")];
-  const given = new AbortController();
-  const gone = slots.take(1_000, given.signal);
-  given.abort(new Error("gone"));
-  await assert.rejects(gone, /gone/);
-  first();
-  first();
-  (await second)();
-  (await third)();
-  assert.deepEqual(order, ["second", "third"]);
-  assert.equal(getEventListeners(never.signal, "abort").length, 0);
-});
-
-it("a place that gets free as somebody stops waiting for it is not lost", async () => {
-  const slots = createSlots(1);
-  const giveBack = await slots.take(1_000, new AbortController().signal);
-  const stopped = new AbortController();
-  const gone = slots.take(1_000, stopped.signal);
-  stopped.abort(new Error("stopped"));
-  giveBack();
-  await assert.rejects(gone, /stopped/);
-  (await slots.take(1_000, new AbortController().signal))();
 });

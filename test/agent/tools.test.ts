@@ -9,7 +9,6 @@ import { defineTool } from "../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
-import { TimeOver, within } from "../../src/agent/within.ts";
 import { nearestWord, typingErrors } from "../../src/base/spelling.ts";
 import { callFacts } from "../support/agent-config.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
@@ -118,35 +117,6 @@ describe("a call of a tool", () => {
     );
     assert.equal(runs, 0);
     assert.equal(await runTool(call, facts), "1");
-  });
-});
-
-describe("work within a time", () => {
-  const signal = new AbortController().signal;
-
-  it("gives its result, or its error", async () => {
-    assert.equal(await within(1000, signal, async () => 7), 7);
-    await assert.rejects(
-      within(1000, signal, () => Promise.reject(new Error("no"))),
-      /no/,
-    );
-  });
-
-  it("is given up at its end, even where it does not listen", async () => {
-    await assert.rejects(
-      within(20, signal, () => new Promise(() => {})),
-      TimeOver,
-    );
-  });
-
-  it("hears of its end, and of an abort from above", async () => {
-    const heard = Promise.withResolvers<void>();
-    const work = (limit: AbortSignal) =>
-      new Promise<never>(() => limit.addEventListener("abort", () => heard.resolve()));
-    await assert.rejects(within(20, signal, work), TimeOver);
-    await heard.promise;
-    const reason = new Error("stop");
-    await assert.rejects(within(1000, AbortSignal.abort(reason), work), reason);
   });
 });
 

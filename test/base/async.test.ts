@@ -10,7 +10,7 @@ import {
   onAbort,
   once,
   settlesWithin,
-  sleep,
+  pause,
   startDeadline,
   timerMs,
   TimeoutError,
@@ -18,6 +18,7 @@ import {
 } from "../../src/base/async.ts";
 
 const STOPPED = new Error("stopped");
+const NEVER = new AbortController().signal;
 const never = (): Promise<never> => new Promise(() => {});
 const listenersOf = (signal: AbortSignal): number => getEventListeners(signal, "abort").length;
 
@@ -50,20 +51,20 @@ describe("onAbort", () => {
   });
 });
 
-describe("sleep", () => {
+describe("pause", () => {
   it("waits for the delay", async (t) => {
     const start = performance.now();
-    await sleep(20, signalOf(t).signal);
-    await sleep(1);
+    await pause(20, signalOf(t).signal);
+    await pause(1, signalOf(t).signal);
     assert.ok(performance.now() - start >= 20);
   });
 
   it("rejects with the reason of an abort, before or during the wait", async (t) => {
     const controller = signalOf(t);
-    const sleeping = sleep(MAX_TIMER_MS, controller.signal);
+    const pausing = pause(MAX_TIMER_MS, controller.signal);
     controller.abort(STOPPED);
-    await assert.rejects(sleeping, STOPPED);
-    await assert.rejects(sleep(MAX_TIMER_MS, controller.signal), STOPPED);
+    await assert.rejects(pausing, STOPPED);
+    await assert.rejects(pause(MAX_TIMER_MS, controller.signal), STOPPED);
   });
 });
 
@@ -81,6 +82,13 @@ describe("abortable", () => {
     controller.abort(STOPPED);
     await assert.rejects(waiting, STOPPED);
     await assert.rejects(abortable(Promise.resolve(7), controller.signal), STOPPED);
+  });
+
+  it("rejects with the reason when the abort comes right after the result", async (t) => {
+    const controller = signalOf(t);
+    const waiting = abortable(Promise.resolve(7), controller.signal);
+    controller.abort(STOPPED);
+    await assert.rejects(waiting, STOPPED);
   });
 
   it("rejects with the reason, not with what the work makes of the abort", async (t) => {
@@ -152,7 +160,7 @@ describe("a deadline", () => {
   it("is put off by each renewal, and shortened by a smaller limit only", async () => {
     const deadline = startDeadline(40);
     for (let times = 0; times < 4; times += 1) {
-      await sleep(20);
+      await pause(20, NEVER);
       deadline.renew(1_000);
     }
     assert.equal(deadline.signal.aborted, false);
@@ -251,7 +259,7 @@ describe("a serial queue", () => {
     const order: string[] = [];
     const work = (name: string, ms: number) => async (): Promise<string> => {
       order.push(`${name} begins`);
-      await sleep(ms);
+      await pause(ms, NEVER);
       order.push(`${name} ends`);
       return name;
     };

@@ -1,4 +1,4 @@
-import { TimeOver, within } from "../within.ts";
+import { withTimeout } from "../../base/async.ts";
 import type { Device, ReadFact } from "./contract.ts";
 import { readCpu, readLoad, readProcessor } from "./cpu.ts";
 import { readDisk } from "./disk.ts";
@@ -61,11 +61,10 @@ export async function factSentence(
   signal: AbortSignal,
 ): Promise<string> {
   try {
-    return await within(FACT_MS, signal, (limit) => FACTS[name].read(device, limit));
+    return await withTimeout(FACT_MS, signal, (limit) => FACTS[name].read(device, limit));
   } catch (thrown) {
     signal.throwIfAborted();
-    const why =
-      thrown instanceof TimeOver || thrown instanceof Error ? thrown.message : "no reason";
+    const why = thrown instanceof Error ? thrown.message : "no reason";
     return `The ${name.replace("_", " ")} cannot be read here (${why}).`;
   }
 }

@@ -1,5 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { createSerialQueue } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Device } from "./contract.ts";
@@ -37,7 +38,7 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
   let taking: Promise<void> | undefined;
   let unwritten = 0;
   let isClosed = false;
-  let last = Promise.resolve();
+  const inTurn = createSerialQueue();
 
   const writeOnce = async (): Promise<void> => {
     if (file === undefined || unwritten === 0) return;
@@ -47,7 +48,7 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
     });
   };
   /** One after the other: two at once would write into the same file. */
-  const write = (): Promise<void> => (last = last.then(writeOnce));
+  const write = (): Promise<void> => inTurn(writeOnce);
   const takeOne = async (): Promise<void> => {
     const measured = await sample();
     if (isClosed) return;

@@ -1,6 +1,6 @@
+import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
-import { TimeOver, within } from "../within.ts";
 import { HookFault } from "./errors.ts";
 import { startHookProcess } from "./process.ts";
 import type { HookProcess } from "./process.ts";
@@ -146,9 +146,9 @@ async function inTime<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   try {
-    return await within(milliseconds, signal, work);
+    return await withTimeout(milliseconds, signal, work);
   } catch (thrown) {
-    if (thrown instanceof TimeOver) throw new HookFault("slow", `no answer ${thrown.message}`);
+    if (thrown instanceof TimeoutError) throw new HookFault("slow", `no answer ${thrown.message}`);
     throw thrown;
   }
 }

@@ -1,8 +1,8 @@
+import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
 import type { Protocol, Question, Reply } from "./contract.ts";
 import { createCooldown } from "./cooldown.ts";
-import { startDeadline } from "./deadline.ts";
 import { cleanWords } from "./failure.ts";
 import { classOf } from "./fault-class.ts";
 import { concernsKey, isPassing, ModelFault } from "./fault.ts";
@@ -181,8 +181,14 @@ async function* askOnce(
   const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
   const milliseconds = seconds * 1000;
   const pieceless = SIGNS_OF_LIFE * milliseconds;
-  const progress = startDeadline(question.signal, pieceless, "no piece of an answer");
-  const deadline = startDeadline(progress.signal, milliseconds);
+  const progress = startDeadline(pieceless, {
+    parent: question.signal,
+    reason: (limit) => silence("no piece of an answer", limit),
+  });
+  const deadline = startDeadline(milliseconds, {
+    parent: progress.signal,
+    reason: (limit) => silence("nothing", limit),
+  });
   let spoken = false;
   try {
     const { signal, renew: moved } = deadline;
@@ -212,4 +218,8 @@ async function* askOnce(
     deadline.close();
     progress.close();
   }
+}
+
+function silence(what: string, milliseconds: number): ModelFault {
+  return new ModelFault("silent", `${what} came for ${milliseconds / 1000} s`);
 }

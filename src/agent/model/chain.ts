@@ -1,6 +1,6 @@
+import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { pause } from "../../base/pause.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
 import type { Candidate, Failed } from "./candidate.ts";
 import type { Model, Question, Reply } from "./contract.ts";

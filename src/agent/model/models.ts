@@ -1,6 +1,6 @@
+import { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { pause } from "../../base/pause.ts";
 import type { Config, ModelEntry } from "../../config/contract.ts";
 import { createBalance } from "./balance.ts";
 import type { Candidate, ModelName } from "./candidate.ts";

@@ -1,6 +1,6 @@
+import { abortable } from "../../base/async.ts";
+import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import type { pause } from "../../base/pause.ts";
-import { unlessAborted } from "../unless-aborted.ts";
 import { ModelFault } from "./fault.ts";
 
 /** A limit on questions a minute, kept over the last 60 seconds at every moment. */
@@ -52,7 +52,7 @@ export function createRate(options: RateOptions): Rate {
     last = Promise.all([before, left]);
     waiting += 1;
     try {
-      await unlessAborted(before, signal);
+      await abortable(before, signal);
       for (let wait = waitBehind(0); wait > 0; wait = waitBehind(0)) {
         await options.pause(wait, signal);
       }

@@ -1,9 +1,8 @@
 import * as v from "valibot";
+import { TimeoutError, createFairSemaphore } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { shortened } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import { createShares } from "../shares.ts";
-import { TimeOver } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
@@ -71,7 +70,7 @@ type Input = v.InferOutput<typeof input>;
 
 /** Reads and publishes on the broker that the question came through, within the rights of who asks. */
 export function createMqttTool(topics: Topics): Tool {
-  const places = createShares(SIDE_BY_SIDE, OF_ONE);
+  const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
   return defineTool({
     name: "mqtt",
     description:
@@ -84,18 +83,18 @@ export function createMqttTool(topics: Topics): Tool {
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
       const refusal = refuse(wanted.topic, bounds);
       if (refusal !== undefined) return `error: ${refusal}`;
-      let giveBack: (() => void) | undefined;
+      let release: (() => void) | undefined;
       try {
-        giveBack = await places.take(call.owner, SLOT_MS, call.signal);
+        release = await slots.acquire(call.owner, SLOT_MS, call.signal);
         return await (wanted.action === "read" ? read : publish)(topics, wanted, call);
       } catch (thrown) {
         call.signal.throwIfAborted();
         if (thrown instanceof Failure) return `error: ${thrown.message}`;
-        if (thrown instanceof TimeOver)
+        if (thrown instanceof TimeoutError)
           return "error: too many topics are asked for now, try later";
         throw thrown;
       } finally {
-        giveBack?.();
+        release?.();
       }
     },
   });

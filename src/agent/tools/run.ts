@@ -1,9 +1,9 @@
+import { TimeoutError, withTimeout } from "../../base/async.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import { beginningOf } from "../../base/truncate.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import { TimeOver, within } from "../within.ts";
 import type { CallFacts, Tool } from "./contract.ts";
 
 export interface RunOptions extends CallFacts {
@@ -79,13 +79,14 @@ async function ran(tool: Tool, input: unknown, options: RunOptions): Promise<str
   const { signal } = facts;
   const { milliseconds = usual, characters = MAX_RESULT } = tool;
   try {
-    const text = await within(milliseconds, signal, (limit) =>
+    const text = await withTimeout(milliseconds, signal, (limit) =>
       tool.run(input, { ...facts, signal: limit }),
     );
     return bounded(text, characters);
   } catch (thrown) {
     signal.throwIfAborted();
-    if (thrown instanceof TimeOver) return `error: the tool was ${thrown.message} and was given up`;
+    if (thrown instanceof TimeoutError)
+      return `error: the tool was ${thrown.message} and was given up`;
     const words = thrown instanceof Error ? thrown.message : String(thrown);
     return bounded(`error: the tool failed: ${words}`);
   }

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { createSerialQueue } from "../../base/async.ts";
 import { codeOf } from "../../base/code.ts";
 import { isInside } from "../../base/path-contains.ts";
 import { isMissing, realPathWithin } from "./files.ts";
@@ -10,17 +11,8 @@ import { isMissing, realPathWithin } from "./files.ts";
 /** Bytes of a file that is changed; what is longer is somebody else's work. */
 const MAX_CHANGED = 1024 * 1024;
 
-/** One after the other in this process, so that none writes over what another has just written. */
-let last: Promise<unknown> = Promise.resolve();
-
-/** Runs when all that came before has ended. */
-export async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  const before = last;
-  const done = before.then(work);
-  // The next one waits for the end, whatever it was; who asked hears of it.
-  last = done.catch(() => {});
-  return await done;
-}
+/** Changes of notes run one after the other, so that none overwrites what another has just written. */
+export const inTurn = createSerialQueue();
 
 /** The whole text of a file in a workspace, "" where there is none. Throws for links that leave it. */
 export async function readNote(root: string, path: string): Promise<string> {

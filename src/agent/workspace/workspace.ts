@@ -1,10 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { withTimeout } from "../../base/async.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { beginningOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
-import { within } from "../within.ts";
 import { readOwnMemory } from "./client-memory.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
 import { dayOf, isMonth } from "./days.ts";
@@ -103,7 +103,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
     folder,
     async read() {
       try {
-        last = await within(READ_MS, new AbortController().signal, readAll);
+        last = await withTimeout(READ_MS, undefined, readAll);
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         log.warn("the workspace cannot be read: the turn goes on with what was read before", {
@@ -118,9 +118,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
 
 async function ownOf(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
   try {
-    return await within(READ_MS, new AbortController().signal, () =>
-      readOwnMemory(folder, owner, now()),
-    );
+    return await withTimeout(READ_MS, undefined, () => readOwnMemory(folder, owner, now()));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     log.warn("what a client had remembered cannot be read", { why });

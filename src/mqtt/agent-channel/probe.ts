@@ -1,9 +1,10 @@
-import { asFailure, Failure } from "../../base/failure.ts";
+import { pause } from "../../base/async.ts";
+import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { pause } from "../../base/pause.ts";
 import { isTold } from "../../base/thin.ts";
 import type { Session } from "../client/session.ts";
-import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+import { ConnectionLost } from "../protocol/message.ts";
+import type { Incoming } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 
 /** Finds a connection that acknowledges everything and delivers nothing. */

@@ -1,20 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { asFailure, Failure } from "../../base/failure.ts";
+import { pause } from "../../base/async.ts";
+import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { pause } from "../../base/pause.ts";
 import { isTold } from "../../base/thin.ts";
 import type { MqttSettings } from "../../config/contract.ts";
-import {
-  ConnectionLost,
-  type Incoming,
-  type Outgoing,
-  type Published,
-} from "../protocol/message.ts";
+import { ConnectionLost } from "../protocol/message.ts";
+import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 import type { Unreleased } from "./acks.ts";
 import { createBacklog } from "./flow-control.ts";
-import { createOutbound, type Outbound } from "./publish.ts";
-import { unreachable, type Refusal, unanswered } from "./reasons.ts";
+import { createOutbound } from "./publish.ts";
+import type { Outbound } from "./publish.ts";
+import { unanswered, unreachable } from "./reasons.ts";
+import type { Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
 import { prepareTransport, type DialAddress } from "./transport.ts";
 

@@ -1,6 +1,6 @@
+import { startDeadline } from "../../../base/async.ts";
 import { readBody } from "./body.ts";
 import type { Body, ByteBudget } from "./body.ts";
-import { startLimit } from "./deadline.ts";
 import { assertFetchable } from "./fetchable.ts";
 import { request } from "./request.ts";
 import type { Answer, RequestOptions } from "./request.ts";
@@ -35,7 +35,7 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
  * `Refusal` for what may not be fetched, an error in words for what cannot be, and the signal's reason.
  */
 export async function fetchPage(start: URL, options: PageOptions): Promise<Page> {
-  const limit = startLimit(options.milliseconds, options.signal);
+  const limit = startDeadline(options.milliseconds, { parent: options.signal });
   try {
     return await followed(start, { ...options, signal: limit.signal });
   } catch (error) {

@@ -1,13 +1,12 @@
 import { lookup as lookupAll } from "node:dns/promises";
 import type { ClientRequest } from "node:http";
 import { isIP } from "node:net";
+import { abortable, startDeadline } from "../../../base/async.ts";
 import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { Fetch } from "../../model/contract.ts";
-import { unlessAborted } from "../../unless-aborted.ts";
 import type { IsAllowed } from "./addresses.ts";
 import { plainHost } from "./addresses.ts";
-import { startLimit } from "./deadline.ts";
 
 /** All addresses of a name. */
 export type Lookup = (host: string) => Promise<readonly { readonly address: string }[]>;
@@ -81,7 +80,7 @@ async function allowedAddresses(url: URL, options: RequestOptions): Promise<stri
 
 async function resolved(host: string, { lookup, signal }: RequestOptions): Promise<string[]> {
   const look = lookup ?? ((name: string) => lookupAll(name, { all: true }));
-  const found = await unlessAborted(look(host), signal);
+  const found = await abortable(look(host), signal);
   return [...new Set(found.map(({ address }) => address))];
 }
 
@@ -148,7 +147,7 @@ async function requestThroughProxy(
   proxied: Fetch,
   options: RequestOptions,
 ): Promise<Answer> {
-  const limit = startLimit(LOOKUP_MS, options.signal);
+  const limit = startDeadline(LOOKUP_MS, { parent: options.signal });
   try {
     await allowedAddresses(url, { ...options, signal: limit.signal });
   } catch (error) {

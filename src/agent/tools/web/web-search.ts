@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { startDeadline } from "../../../base/async.ts";
 import type { Log } from "../../../base/log.ts";
 import { shortened } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
@@ -8,7 +9,6 @@ import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { createAsk } from "./ask.ts";
 import { createBraveSearch } from "./brave.ts";
-import { startLimit } from "./deadline.ts";
 import { createDuckduckgoSearch } from "./duckduckgo.ts";
 import { lineOf } from "./html/readable.ts";
 import { proxiedFetch } from "./proxy.ts";
@@ -111,7 +111,7 @@ async function asked(
   { count = usual, ...wanted }: Omit<Wanted, "count"> & { readonly count?: number },
   { fetch, signal, milliseconds }: Carrier,
 ): Promise<{ readonly hits: readonly Hit[] } | { readonly fault: string }> {
-  const limit = startLimit(milliseconds, signal);
+  const limit = startDeadline(milliseconds, { parent: signal });
   try {
     const hits = await search({ ...wanted, count }, createAsk({ fetch, signal: limit.signal }));
     return { hits: hits.slice(0, count) };
