@@ -59,7 +59,7 @@ for (const [command, never] of [
   ["send", /^(agent|gateway)\//],
   ["listen", /^(agent|gateway)\//],
   ["agent", /^(mqtt|gateway)\//],
-  ["sessions", /^(mqtt|agent|gateway\/(?!names))/],
+  ["sessions", /^(mqtt|agent|gateway\/(?!request-keys))/],
   ["help", /^(mqtt|agent|gateway|config)\//],
 ] as const) {
   it(`${command} loads only what it uses`, async () => {

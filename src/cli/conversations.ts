@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
-import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/names.ts";
+import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import { adopting } from "../store/adopting.ts";
 import type { ConversationStore, StoreOptions } from "../store/contract.ts";
 import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";

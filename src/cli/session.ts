@@ -4,9 +4,9 @@ import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import { SYSTEM_CLOCK } from "../gateway/clock.ts";
-import { createCondensing } from "../gateway/condense.ts";
-import type { Condense, CondensingOptions } from "../gateway/condense.ts";
-import { localLaneOf } from "../gateway/names.ts";
+import { createCompaction } from "../gateway/compaction.ts";
+import type { Compact, CompactionOptions } from "../gateway/compaction.ts";
+import { localLaneOf } from "../gateway/request-keys.ts";
 import { openConversations } from "../store/beside.ts";
 import type { ConversationStore } from "../store/contract.ts";
 import { createMemoryStore } from "../store/memory.ts";
@@ -24,7 +24,7 @@ export interface SessionOptions {
   readonly config: Config;
   readonly log: Log;
   /** Makes it shorter where it grew too long, beside the answers. */
-  readonly condense: Condense<Message> | undefined;
+  readonly condense: Compact<Message> | undefined;
 }
 
 /**
@@ -37,8 +37,8 @@ export async function openSession(
 ): Promise<Session> {
   const lane = localLaneOf(name);
   const store = withGoSessions(await openLasting(config, log), config, log);
-  const condensing = createCondensing<Message>({
-    condenser: () => condense,
+  const condensing = createCompaction<Message>({
+    compactor: () => condense,
     store: sweeping(store),
     clock: SYSTEM_CLOCK,
     log,
@@ -47,7 +47,7 @@ export async function openSession(
   return {
     history() {
       turnEnded?.();
-      turnEnded = condensing.enterTurn();
+      turnEnded = condensing.turnStarted();
       return store.history(lane).catch((thrown: unknown) => {
         log.warn("what was said before cannot be read", { why: asFailure(thrown).why });
         return [];
@@ -57,7 +57,7 @@ export async function openSession(
       try {
         await store.append(lane, messages, forget);
         turnEnded?.();
-        condensing.grew(lane);
+        condensing.turnAdded(lane);
       } catch (thrown) {
         log.warn("what was said cannot be kept", { why: asFailure(thrown).why });
       }
@@ -71,7 +71,7 @@ export async function openSession(
 }
 
 /** Where there is no gateway, nobody else forgets what is too much: it is looked for with each cut. */
-function sweeping(store: ConversationStore<Message>): CondensingOptions<Message>["store"] {
+function sweeping(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
   return {
     conversation: (lane) => store.conversation(lane),
     async cut(...what) {

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import type { Check } from "../base/check.ts";
 import type { Limits } from "../base/contract.ts";
 import type { Config } from "../config/contract.ts";
-import type { Counted, Usage } from "../gateway/accounts/usage.ts";
+import type { Counted, Usage } from "../gateway/usage/report.ts";
 import { stateFolderOf } from "./conversations.ts";
 
 /** Clients that are told of. */
@@ -17,7 +17,7 @@ export async function usageChecks(config: Config): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readMeters }, { usageIn }] = await Promise.all([
     import("../store/home.ts"),
     import("../store/beside.ts"),
-    import("../gateway/accounts/usage.ts"),
+    import("../gateway/usage/report.ts"),
   ]);
   const files = databaseFilesIn(stateFolderOf(config));
   const checks: Check[] = [];

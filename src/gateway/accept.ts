@@ -1,36 +1,35 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Acceptance, Admission as StoreAdmission, StoredAnswer } from "../store/contract.ts";
-import type { Accounting } from "./accounts/accounting.ts";
 import type { Admission, Triage, Verdict } from "./admission.ts";
+import { createAnswerStream } from "./answer/answer-stream.ts";
+import type { DirectReplies } from "./answer/direct-replies.ts";
+import type { ChannelPolicy } from "./channel-policy.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
-import type { DirectReplies } from "./direct-replies.ts";
-import { wireFailureOf } from "./failures.ts";
-import { whoOf } from "./journal.ts";
-import type { Entry } from "./journal.ts";
-import { restoredKnown, storedAnswerOf, weigh } from "./known.ts";
-import type { Known, Storing } from "./known.ts";
-import type { Ledger } from "./ledger.ts";
-import type { ChannelPolicy } from "./limits.ts";
-import { laneOf } from "./names.ts";
-import { createNotices } from "./notices.ts";
-import { createAnswer } from "./parts.ts";
-import type { Place, RequestQueue } from "./request-queue.ts";
-import type { Tally } from "./tally.ts";
+import { restoredEntry, storedAnswerOf, resultOf } from "./dedupe.ts";
+import type { DedupeEntry, Storing } from "./dedupe.ts";
+import type { DurableRequests } from "./durable/durable-requests.ts";
+import { wireFailureOf } from "./errors.ts";
+import type { InFlight } from "./in-flight.ts";
+import { laneOf } from "./request-keys.ts";
+import { clientFields } from "./request-log.ts";
+import type { RequestRecord } from "./request-log.ts";
+import type { Place, RequestQueue } from "./request/request-queue.ts";
+import type { Accounting } from "./usage/accounts.ts";
 
 export interface AcceptOptions<M> {
   readonly admission: Admission;
   readonly queue: RequestQueue;
   readonly direct: DirectReplies;
-  readonly dedupe: Dedupe<Known | Storing>;
-  readonly tally: Tally;
-  readonly ledger: Pick<Ledger<M>, "accept">;
-  readonly accounting: Pick<Accounting, "refused" | "prepare">;
+  readonly dedupe: Dedupe<DedupeEntry | Storing>;
+  readonly inFlight: InFlight;
+  readonly durableRequests: Pick<DurableRequests<M>, "accept">;
+  readonly accounting: Pick<Accounting, "countRejection" | "prepare">;
   readonly clock: Clock;
   readonly log: Log;
-  readonly write: (entry: Entry) => void;
+  readonly write: (entry: RequestRecord) => void;
 }
 
 /** Clients that were told lately that they may not ask, and how often one is told. */
@@ -56,7 +55,7 @@ export function createAcceptance<M>(
   const handle = (request: Request, triage: Triage): Promise<void> | void => {
     switch (triage.to) {
       case "join":
-        return join(request, triage.known);
+        return join(request, triage.entry);
       case "await":
         return again(request, triage.storing);
       case "hold":
@@ -80,7 +79,7 @@ export function createAcceptance<M>(
     write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
   };
   const accept = async (request: Request): Promise<void> => {
-    direct.seen(request);
+    direct.clientSeen(request);
     const triage = admission.triage(request);
     const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
     if (ready === undefined) return handle(request, triage);
@@ -100,31 +99,31 @@ interface Rejecting {
   readonly facts: (
     request: Request,
     failure: Failure,
-  ) => Pick<Entry, "failure" | "passedOver" | "unlimited">;
+  ) => Pick<RequestRecord, "failure" | "suppressed" | "unlimited">;
 }
 
 function createRejecting<M>({ direct, accounting, clock, log }: AcceptOptions<M>): Rejecting {
-  const told = createNotices({ clock, ...FORBIDDEN });
-  const logged = createNotices({ clock, ...LOGGED });
+  const told = createReplyThrottle({ clock, ...FORBIDDEN });
+  const logged = createReplyThrottle({ clock, ...LOGGED });
   const facts: Rejecting["facts"] = (request, failure) => {
-    accounting.refused(request, failure.code);
-    const passedOver = logged.due(`${failure.code} ${laneOf(request)}`);
-    return { failure, ...(passedOver === undefined ? { unlimited: true } : { passedOver }) };
+    accounting.countRejection(request, failure.code);
+    const suppressed = logged.allow(`${failure.code} ${laneOf(request)}`);
+    return { failure, ...(suppressed === undefined ? { unlimited: true } : { suppressed }) };
   };
   const now: Rejecting["now"] = (request, failure) =>
-    direct.send({ request, known: saying("", failure, clock), ...facts(request, failure) });
+    direct.send({ request, entry: saying("", failure, clock), ...facts(request, failure) });
   return {
     facts,
     now,
     stranger(request, failure) {
-      const passedOver = failure.code === "forbidden" ? told.due(laneOf(request)) : 0;
-      if (passedOver === undefined) {
-        accounting.refused(request, failure.code);
-        log.debug("refused without a word, as lately", whoOf(request));
+      const suppressed = failure.code === "forbidden" ? told.allow(laneOf(request)) : 0;
+      if (suppressed === undefined) {
+        accounting.countRejection(request, failure.code);
+        log.debug("refused without a word, as lately", clientFields(request));
         return;
       }
-      accounting.refused(request, failure.code);
-      direct.send({ request, known: saying("", failure, clock), failure, passedOver });
+      accounting.countRejection(request, failure.code);
+      direct.send({ request, entry: saying("", failure, clock), failure, suppressed });
     },
   };
 }
@@ -134,8 +133,8 @@ function saying(
   text: string,
   failure: Failure | undefined,
   clock: Clock,
-): Pick<Known, "answer" | "addresses" | "failure"> {
-  const answer = createAnswer({ clock, intervalMs: 0 });
+): Pick<DedupeEntry, "answer" | "addresses" | "failure"> {
+  const answer = createAnswerStream({ clock, intervalMs: 0 });
   const said = failure && wireFailureOf(failure);
   answer.push(text);
   answer.finish(said);
@@ -147,16 +146,16 @@ function createJoin<M>({
   direct,
   clock,
   write,
-}: AcceptOptions<M>): (request: Request, known: Known) => Promise<void> {
-  return (request, known) => {
-    if (known.addresses.has(request.address)) {
+}: AcceptOptions<M>): (request: Request, entry: DedupeEntry) => Promise<void> {
+  return (request, entry) => {
+    if (entry.addresses.has(request.address)) {
       const acceptedAt = clock.now();
       write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
     } else {
-      known.addresses.add(request.address);
-      direct.send({ request, known, duplicate: "joined", unlimited: true });
+      entry.addresses.add(request.address);
+      direct.send({ request, entry, duplicate: "joined", unlimited: true });
     }
-    return known.stored;
+    return entry.stored;
   };
 }
 
@@ -168,20 +167,20 @@ function createMemoryAcceptance<M>(
   const stop = (request: Request, remember: boolean): void => {
     const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING;
     queue.stop(laneOf(request));
-    const known = { ...saying(text, undefined, clock), stored: Promise.resolve() };
+    const entry = { ...saying(text, undefined, clock), stored: Promise.resolve() };
     // A second delivery of this command must not stop what was asked after it.
     if (remember) {
-      dedupe.begin(request, known);
-      dedupe.finish(request, known, weigh(known));
+      dedupe.begin(request, entry);
+      dedupe.finish(request, entry, resultOf(entry));
     }
-    direct.send({ request, known, unlimited: !remember });
+    direct.send({ request, entry, unlimited: !remember });
   };
-  const repeat = (request: Request, known: Known, policy: ChannelPolicy): void => {
+  const repeat = (request: Request, entry: DedupeEntry, policy: ChannelPolicy): void => {
     const failure = admission.repeat(request, policy);
     if (failure !== undefined) return reject.now(request, failure);
-    if (known.addresses.has(request.address)) return;
-    known.addresses.add(request.address);
-    direct.send({ request, known, duplicate: "repeated" });
+    if (entry.addresses.has(request.address)) return;
+    entry.addresses.add(request.address);
+    direct.send({ request, entry, duplicate: "repeated" });
   };
   return (request, policy) => {
     const finished = dedupe.finished(request);
@@ -198,7 +197,7 @@ function createStoreAcceptance<M>(
   options: AcceptOptions<M>,
   reject: Rejecting,
 ): (request: Request, policy: ChannelPolicy) => Promise<void> {
-  const { queue, ledger, dedupe, tally } = options;
+  const { queue, durableRequests, dedupe, inFlight } = options;
   return async (request, policy) => {
     const stored = Promise.withResolvers<void>();
     const storing: Storing = { address: request.address, stored: stored.promise };
@@ -209,9 +208,9 @@ function createStoreAcceptance<M>(
       if (!isTold) reject.now(request, failure);
       isTold = true;
     };
-    const ended = tally.begin();
+    const ended = inFlight.begin();
     dedupe.begin(request, storing);
-    const acceptance = await ledger
+    const acceptance = await durableRequests
       .accept(request, storeAdmission(request, policy, decided, options), onWriteError)
       .catch(() => undefined)
       .finally(ended);
@@ -263,15 +262,15 @@ function reply<M>(
   if (acceptance.is === "answered") {
     const { claim, answer } = acceptance;
     const facts = failure === undefined ? {} : reject.facts(request, failure);
-    direct.sendRejection({ request, known: restoredKnown(answer, clock), claim, ...facts });
+    direct.sendRejection({ request, entry: restoredEntry(answer, clock), claim, ...facts });
     return;
   }
   const { claim, ticket, answer } = acceptance.held;
   if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
   else if (ticket.address !== request.address) {
-    const known = answer && restoredKnown(answer, clock);
-    if (known === undefined) queue.attach(claim, request);
-    else direct.send({ request, known, duplicate: "joined", unlimited: true });
+    const entry = answer && restoredEntry(answer, clock);
+    if (entry === undefined) queue.attach(claim, request);
+    else direct.send({ request, entry, duplicate: "joined", unlimited: true });
   } else {
     const acceptedAt = clock.now();
     write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
@@ -292,4 +291,47 @@ interface Decided {
 function answerOf(verdict: Exclude<Verdict, { to: "run" }>, hasWork: () => boolean): StoredAnswer {
   if (verdict.to === "stop") return storedAnswerOf([hasWork() ? STOPPED : NOTHING]);
   return storedAnswerOf([], wireFailureOf(verdict.failure));
+}
+
+interface ReplyThrottleOptions {
+  readonly clock: Pick<Clock, "now">;
+  readonly everyMs: number;
+  /** Names at a time. */
+  readonly rows: number;
+}
+
+/** Who was told something lately, so that nobody is told too often. */
+interface ReplyThrottle {
+  /** How many times the name was passed over since it was last told; undefined passes it over now. */
+  allow(name: string): number | undefined;
+}
+
+interface Row {
+  readonly at: number;
+  suppressed: number;
+}
+
+/** While all rows are taken no further name is told anything: invented names cost neither memory nor messages. */
+export function createReplyThrottle({ clock, everyMs, rows }: ReplyThrottleOptions): ReplyThrottle {
+  /** In the order of their times, so that the front is the first to be old. */
+  const told = new Map<string, Row>();
+  const isYoung = (row: Row): boolean => clock.now() - row.at < everyMs;
+
+  return {
+    allow(name) {
+      const row = told.get(name);
+      if (row !== undefined && isYoung(row)) {
+        row.suppressed++;
+        return undefined;
+      }
+      told.delete(name);
+      for (const [other, old] of told) {
+        if (isYoung(old)) break;
+        told.delete(other);
+      }
+      if (told.size >= rows) return undefined;
+      told.set(name, { at: clock.now(), suppressed: 0 });
+      return row?.suppressed ?? 0;
+    },
+  };
 }

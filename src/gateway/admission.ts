@@ -1,19 +1,19 @@
 import { Failure } from "../base/failure.ts";
-import type { Accounting } from "./accounts/accounting.ts";
+import { isAllowed } from "./channel-policy.ts";
+import type { ChannelPolicy } from "./channel-policy.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe } from "./dedupe.ts";
-import { failureOf, shuttingDown } from "./failures.ts";
-import type { Known, Storing } from "./known.ts";
-import { isAllowed } from "./limits.ts";
-import type { ChannelPolicy } from "./limits.ts";
-import { isExpired } from "./pending-request.ts";
-import type { RequestQueue } from "./request-queue.ts";
+import type { DedupeEntry, Storing } from "./dedupe.ts";
+import { failureOf, shuttingDown } from "./errors.ts";
+import { isExpired } from "./request/pending-request.ts";
+import type { RequestQueue } from "./request/request-queue.ts";
+import type { Accounting } from "./usage/accounts.ts";
 
 export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  readonly accounting: Pick<Accounting, "charge" | "overdrawn">;
-  readonly dedupe: Dedupe<Known | Storing>;
+  readonly accounting: Pick<Accounting, "consumeRateLimit" | "overBudget">;
+  readonly dedupe: Dedupe<DedupeEntry | Storing>;
   readonly queue: Pick<RequestQueue, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   /** Whether the gateway still takes requests. */
@@ -23,7 +23,7 @@ export interface AdmissionOptions {
 /** What is known of a request before anything is looked up or charged. */
 export type Triage =
   /** The same request runs or is being delivered in this process, or waits in its memory. */
-  | { readonly to: "join"; readonly known: Known }
+  | { readonly to: "join"; readonly entry: DedupeEntry }
   /** The same request is being stored. */
   | { readonly to: "await"; readonly storing: Storing }
   /** Not taken and not acknowledged: the transport holds it for the next start. */
@@ -63,7 +63,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const running = dedupe.running(request);
       if (running !== undefined) {
         return "answer" in running
-          ? { to: "join", known: running }
+          ? { to: "join", entry: running }
           : { to: "await", storing: running };
       }
       if (!isOpen() && request.durable && !isStop(request.text)) return { to: "hold" };
@@ -72,19 +72,21 @@ export function createAdmission(options: AdmissionOptions): Admission {
     decide(request, policy, hasRoom) {
       if (request.rejected !== undefined) return reject(request.rejected);
       if (isStop(request.text)) {
-        return { to: "stop", remember: accounting.charge(request, policy) === undefined };
+        return { to: "stop", remember: accounting.consumeRateLimit(request, policy) === undefined };
       }
       if (!isOpen()) return reject(shuttingDown("busy", RESTART_SECONDS));
       if (isExpired(request, clock)) return reject(failureOf("expired"));
-      const overdrawn = isCommand(request.text) ? undefined : accounting.overdrawn(request, policy);
-      if (overdrawn !== undefined) return reject(overdrawn);
+      const overBudget = isCommand(request.text)
+        ? undefined
+        : accounting.overBudget(request, policy);
+      if (overBudget !== undefined) return reject(overBudget);
       if (!hasRoom || !queue.hasRoom(request, policy)) {
         return reject(failureOf("busy", queue.secondsUntilRoom()));
       }
-      const limited = accounting.charge(request, policy);
+      const limited = accounting.consumeRateLimit(request, policy);
       return limited === undefined ? { to: "run" } : reject(limited);
     },
-    repeat: accounting.charge,
+    repeat: accounting.consumeRateLimit,
   };
 }
 

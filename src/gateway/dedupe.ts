@@ -1,6 +1,10 @@
+import { Failure, isWireCode } from "../base/failure.ts";
+import type { StoredAnswer, StoredFailure } from "../store/contract.ts";
+import { restoredAnswer } from "./answer/answer-stream.ts";
+import type { AnswerStream } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
-import { mayRepeat, requestNameOf } from "./names.ts";
+import { mayRepeat, requestNameOf } from "./request-keys.ts";
 
 export interface DedupeOptions {
   readonly clock: Pick<Clock, "now">;
@@ -111,4 +115,56 @@ function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions):
       dropOld();
     },
   };
+}
+
+/** What is kept of a request as long as it may be asked again: no more than its answer needs. */
+export interface DedupeEntry {
+  readonly answer: AnswerStream;
+  /** Where the answer goes while it is under way. */
+  readonly addresses: Set<string>;
+  /** Resolves when the request is as durable as it will be: a duplicate may be acknowledged then. */
+  readonly stored: Promise<void>;
+  /** Set when it ended so. */
+  failure: Failure | undefined;
+}
+
+/** A request that is being stored: whether it is new, and where its answer is, turns out then. */
+export interface Storing {
+  readonly address: string;
+  /** Resolves when it is stored. */
+  readonly stored: Promise<void>;
+}
+
+/** What it costs to keep an answer that has ended, and whether it ended well. */
+export function resultOf({ answer, failure }: DedupeEntry): Result {
+  return { bytes: 2 * answer.length, failed: failure !== undefined };
+}
+
+/** An answer that the store kept, as it was given. */
+export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): DedupeEntry {
+  const failed = failure && storedFailure(failure);
+  return {
+    answer: restoredAnswer(clock, parts, failed),
+    addresses: new Set(),
+    stored: Promise.resolve(),
+    failure: failed,
+  };
+}
+
+/** An answer as the store keeps it. */
+export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
+  if (failure === undefined) return { parts };
+  const { code, message, retryAfter } = failure;
+  return {
+    parts,
+    failure: { code, message, ...(retryAfter !== undefined && { retryAfter }) },
+  };
+}
+
+function storedFailure({ code, message, retryAfter }: StoredFailure): Failure {
+  return new Failure(
+    isWireCode(code) ? code : "internal",
+    message,
+    retryAfter === undefined ? {} : { retryAfter },
+  );
 }

@@ -6,11 +6,11 @@ import type { Message } from "../../src/agent/contract.ts";
 import type { Limits } from "../../src/base/contract.ts";
 import { BOUNDS } from "../../src/cli/conversations.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
-import { usageIn } from "../../src/gateway/accounts/usage.ts";
-import { laneOf } from "../../src/gateway/names.ts";
-import { createGateway } from "../../src/gateway/serve.ts";
+import { createGateway } from "../../src/gateway/gateway.ts";
+import { laneOf } from "../../src/gateway/request-keys.ts";
+import { usageIn } from "../../src/gateway/usage/report.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { ask, createRecorder } from "../gateway/asker.ts";
+import { ask, createRecorder } from "../gateway/client.ts";
 import { NO_LIMITS, OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, collect, modelEntry, toolProfile } from "../support/agent-config.ts";
 import {

@@ -7,7 +7,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { openState } from "../../src/cli/state.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { laneOf } from "../../src/gateway/names.ts";
+import { laneOf } from "../../src/gateway/request-keys.ts";
 import { openHome } from "../../src/store/home.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS } from "../store/contract.ts";

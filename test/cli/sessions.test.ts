@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
-import { laneOf, localLaneOf } from "../../src/gateway/names.ts";
+import { laneOf, localLaneOf } from "../../src/gateway/request-keys.ts";
 import { openHome } from "../../src/store/home.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";

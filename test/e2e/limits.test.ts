@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { usageIn } from "../../src/gateway/accounts/usage.ts";
+import { usageIn } from "../../src/gateway/usage/report.ts";
 import { readMeters } from "../../src/store/beside.ts";
 import { openTestDevice } from "../support/channel.ts";
 import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
-import { usageIn } from "../../src/gateway/accounts/usage.ts";
+import { usageIn } from "../../src/gateway/usage/report.ts";
 import { readMeters } from "../../src/store/beside.ts";
 import type { Meter } from "../../src/store/contract.ts";
 import { openWorld, POINTS, withFaults } from "./world.ts";

@@ -5,16 +5,16 @@ import * as fc from "fast-check";
 import type { Limits } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { createAccounting } from "../../src/gateway/accounts/accounting.ts";
-import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/accounts/day.ts";
-import { usageIn } from "../../src/gateway/accounts/usage.ts";
-import type { ChannelPolicy } from "../../src/gateway/limits.ts";
+import type { ChannelPolicy } from "../../src/gateway/channel-policy.ts";
+import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/usage/account.ts";
+import { createAccounting } from "../../src/gateway/usage/accounts.ts";
+import { usageIn } from "../../src/gateway/usage/report.ts";
 import type { MeterStore, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask } from "./asker.ts";
+import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { NO_LIMITS, OPEN_TO_ALL, storeFacts } from "./setup.ts";
 
@@ -57,7 +57,7 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
       store: counting,
       clock,
       rows,
-      tell: facts.tell ?? ((thrown) => assert.fail(String(thrown))),
+      onError: facts.tell ?? ((thrown) => assert.fail(String(thrown))),
     });
   let books = open();
   return {
@@ -68,13 +68,13 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     async prepareAll(clients: readonly string[]): Promise<void> {
       await Promise.all(clients.map(async (client) => await books.prepare(of(client))));
     },
-    charge: (client: string) => books.charge(of(client), policy),
+    charge: (client: string) => books.consumeRateLimit(of(client), policy),
     /** Seconds to wait; 0 is: may ask. */
-    take: (client: string): number => books.charge(of(client), policy)?.retryAfter ?? 0,
-    overdrawn: (client: string) => books.overdrawn(of(client), policy),
+    take: (client: string): number => books.consumeRateLimit(of(client), policy)?.retryAfter ?? 0,
+    overdrawn: (client: string) => books.overBudget(of(client), policy),
     allowance: (client: string) => books.allowanceOf(of(client), policy),
-    refused: (client: string) => books.refused(of(client), "forbidden"),
-    keepAll: () => books.keepAll(),
+    refused: (client: string) => books.countRejection(of(client), "forbidden"),
+    keepAll: () => books.saveAll(),
     usage: async () => usageIn(await store.meters(), { epoch: clock.epoch(), heaviest: 5 }),
     /** The process dies; the next one finds what was kept. */
     async restart() {

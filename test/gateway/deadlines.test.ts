@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Turned } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./asker.ts";
-import type { Asked } from "./asker.ts";
+import { ask, createDam } from "./client.ts";
+import type { Asked } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
 

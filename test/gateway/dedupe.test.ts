@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import type { Request } from "../../src/gateway/contract.ts";
 import { createDedupe } from "../../src/gateway/dedupe.ts";
 import type { Dedupe } from "../../src/gateway/dedupe.ts";
-import { ask } from "./asker.ts";
+import { ask } from "./client.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 

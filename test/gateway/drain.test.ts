@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { ask, createDam } from "./asker.ts";
+import { ask, createDam } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createPuppet, createRig, shout } from "./setup.ts";
 
@@ -21,7 +21,7 @@ describe("drain", () => {
       end();
       assert.equal((await done).error, undefined);
     }
-    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, resumable: 0, undelivered: 0 });
     assert.equal(clock.timers, 0);
     assert.equal(clock.now(), 0);
   });
@@ -50,7 +50,7 @@ describe("drain", () => {
     assert.ok(asked.every(({ parts }) => parts.length === 0));
     await clock.advance(1);
     for (const { done } of asked) assert.equal((await done).error?.code, "cancelled");
-    assert.deepEqual(await drained, { cancelled: 4, kept: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 4, resumable: 0, undelivered: 0 });
     assert.equal(clock.now(), 5000);
     assert.equal(clock.timers, 0);
   });
@@ -68,7 +68,7 @@ describe("drain", () => {
     for (const { request } of [deaf, lost, behind]) void gateway.accept(request);
     const drained = gateway.drain(1000);
     await clock.advance(1000 + 2000);
-    assert.deepEqual(await drained, { cancelled: 2, kept: 0, undelivered: 2 });
+    assert.deepEqual(await drained, { cancelled: 2, resumable: 0, undelivered: 2 });
     assert.equal((await deaf.done).error?.code, "cancelled");
     assert.equal(clock.timers, 0);
     assert.equal(lines.length, 3);
@@ -88,7 +88,7 @@ describe("drain", () => {
       void gateway.accept(ask("?", { client: "late" }, dam.deliver).request);
     }
     end();
-    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, resumable: 0, undelivered: 0 });
     for (let number = 0; number < 200; number++) {
       void gateway.accept(ask("?", { client: "later" }, dam.deliver).request);
     }
@@ -107,14 +107,14 @@ describe("drain", () => {
     await clock.advance(1000 + 1999);
     void gateway.accept(ask("/stop", { address: "/stop" }).request);
     await clock.advance(1);
-    assert.deepEqual(await drained, { cancelled: 1, kept: 0, undelivered: 2 });
+    assert.deepEqual(await drained, { cancelled: 1, resumable: 0, undelivered: 2 });
     assert.equal(clock.timers, 0);
   });
 
   it("is one drain, however often it is asked for", async () => {
     const { gateway } = createRig(shout);
     assert.equal(gateway.drain(1000), gateway.drain(1));
-    assert.deepEqual(await gateway.drain(1), { cancelled: 0, kept: 0, undelivered: 0 });
+    assert.deepEqual(await gateway.drain(1), { cancelled: 0, resumable: 0, undelivered: 0 });
   });
 
   it("still lets a client stop", async () => {
@@ -125,7 +125,7 @@ describe("drain", () => {
     await settled();
     const drained = gateway.drain(60_000);
     void gateway.accept(ask("/stop", { address: "/stop" }).request);
-    assert.deepEqual(await drained, { cancelled: 0, kept: 0, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, resumable: 0, undelivered: 0 });
     assert.equal((await asked.done).error?.code, "cancelled");
   });
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./asker.ts";
+import { ask, createDam } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
 

@@ -5,15 +5,15 @@ import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { Request } from "../../src/gateway/contract.ts";
-import type { Asker } from "../../src/gateway/recovery.ts";
-import type { Gateway } from "../../src/gateway/serve.ts";
+import type { Asker } from "../../src/gateway/durable/recovery.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStoreOptions } from "../../src/store/sqlite.ts";
 import { takenOver } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask, createDam } from "./asker.ts";
-import type { Asked } from "./asker.ts";
+import { ask, createDam } from "./client.ts";
+import type { Asked } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createPuppet, createRig, createTestStore, NO_LIMITS, shout, storeFacts } from "./setup.ts";
 
@@ -656,7 +656,7 @@ describe("the next start", () => {
     await settled();
     const drained = first.gateway.drain(1000);
     await clock.advance(1000);
-    assert.deepEqual(await drained, { cancelled: 0, kept: 2, undelivered: 0 });
+    assert.deepEqual(await drained, { cancelled: 0, resumable: 2, undelivered: 0 });
     assert.deepEqual(
       asked.flatMap(({ parts }) => parts),
       [],

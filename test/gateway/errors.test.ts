@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { ask } from "./asker.ts";
+import { ask } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createRig } from "./setup.ts";
 

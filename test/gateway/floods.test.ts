@@ -5,7 +5,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask } from "./asker.ts";
+import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createPuppet, createRig, NO_LIMITS, shout, storeFacts } from "./setup.ts";
 

@@ -6,7 +6,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { openHealth } from "../../src/gateway/health.ts";
 import type { Health, HealthOptions, Readiness } from "../../src/gateway/health.ts";
-import { createRecorder } from "./asker.ts";
+import { createRecorder } from "./client.ts";
 
 const hasIPv6 = Object.values(networkInterfaces()).some((all) =>
   all?.some(({ address }) => address === "::1"),

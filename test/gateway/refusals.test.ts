@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./asker.ts";
+import { ask, createDam } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
 

@@ -1,13 +1,13 @@
+import { UNLIMITED } from "../../src/gateway/channel-policy.ts";
+import type { ChannelPolicy } from "../../src/gateway/channel-policy.ts";
 import type { Clock } from "../../src/gateway/clock.ts";
 import type { Answerer, Turned } from "../../src/gateway/contract.ts";
-import { UNLIMITED } from "../../src/gateway/limits.ts";
-import type { ChannelPolicy } from "../../src/gateway/limits.ts";
-import { createGateway } from "../../src/gateway/serve.ts";
-import type { Gateway, GatewayOptions } from "../../src/gateway/serve.ts";
+import { createGateway } from "../../src/gateway/gateway.ts";
+import type { Gateway, GatewayOptions } from "../../src/gateway/gateway.ts";
 import type { Store, StoreOptions } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
-import { createRecorder } from "./asker.ts";
-import type { Line } from "./asker.ts";
+import { createRecorder } from "./client.ts";
+import type { Line } from "./client.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createLanes } from "../../src/gateway/lanes.ts";
-import type { Hold } from "../../src/gateway/lanes.ts";
-import { ask } from "./asker.ts";
+import { createLanes } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold } from "../../src/gateway/request/fair-queue.ts";
+import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createRig } from "./setup.ts";
 

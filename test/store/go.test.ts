@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import { fileNameOf, keysOfClient, keysOfSession, SHARED_KEYS } from "../../src/store/go/keys.ts";
 import { type GoMessage, turnsOf } from "../../src/store/go/messages.ts";
 import { readGoSession } from "../../src/store/go/session.ts";
-import { createRecorder } from "../gateway/asker.ts";
+import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** The vector of Go PicoClaw's key rule. */

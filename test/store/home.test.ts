@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { openHome } from "../../src/store/home.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { createRecorder } from "../gateway/asker.ts";
+import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { BOUNDS, takenOver } from "./contract.ts";

@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { GroupCommit } from "../../src/store/group-commit.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
-import { createRecorder } from "../gateway/asker.ts";
+import { createRecorder } from "../gateway/client.ts";
 import { accepted, BOUNDS, done, restartContract, storeContract, ticket } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 

@@ -88,10 +88,10 @@ async function serve(
     log.info("stopping: running answers may finish", { drain_ms: flags.duration("drain") });
     return 0;
   } finally {
-    const { cancelled, undelivered, kept } = await serving.stop(flags.duration("drain"));
+    const { cancelled, undelivered, resumable } = await serving.stop(flags.duration("drain"));
     await health?.close();
     const left = cancelled + undelivered;
-    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, kept });
+    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, kept: resumable });
   }
 }
 

@@ -1,0 +1,334 @@
+import { asFailure } from "../../base/failure.ts";
+import type { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Claim, Held } from "../../store/contract.ts";
+import type { Clock } from "../clock.ts";
+import type { Request } from "../contract.ts";
+import { restoredEntry } from "../dedupe.ts";
+import type { DedupeEntry } from "../dedupe.ts";
+import type { DurableRequests } from "../durable/durable-requests.ts";
+import type { InFlight } from "../in-flight.ts";
+import { laneOf, queueWeight } from "../request-keys.ts";
+import type { RequestRecord } from "../request-log.ts";
+import { deliver } from "./answer-stream.ts";
+import { createOfflineClients } from "./offline-clients.ts";
+import type { OfflineClients, UndeliveredAnswer } from "./offline-clients.ts";
+import { createReplyQueue } from "./reply-queue.ts";
+import type { ReplyQueue } from "./reply-queue.ts";
+
+type Facts = Pick<RequestRecord, "duplicate" | "failure" | "suppressed" | "unlimited">;
+
+/** An answer that is given outside of the lanes: a rejection, a repeated answer, one that nobody heard before. */
+export interface DirectReply extends Facts {
+  readonly request: Request;
+  /** What is said; read from the store where it is left out. */
+  readonly entry?: Pick<DedupeEntry, "answer" | "addresses" | "failure">;
+  /** Under which the store holds it; it is delivered once, whatever ends the process. */
+  readonly claim?: Claim;
+  /** On the clock: how long it is tried, where nobody was subscribed before. */
+  readonly until?: number;
+}
+
+export interface DirectRepliesOptions {
+  /** Whose they are: rejections of others in the store are left to those. */
+  readonly channel: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly durableRequests: Pick<DurableRequests<unknown>, "load" | "delivered" | "rejections">;
+  readonly inFlight: InFlight;
+  readonly write: (entry: RequestRecord) => void;
+  /** The way back to the asker of a request that only the store knows any more. */
+  readonly restore?: ((held: Held<unknown>) => Request) | undefined;
+  /** Counts one that found no room. */
+  readonly dropped: (request: Request) => void;
+}
+
+/** Answers outside of the lanes. A flood of them costs bounded memory and holds up nobody else's. */
+export interface DirectReplies {
+  /** Gives it when its turn comes; one that only this process has is dropped, and counted, beyond the bounds. */
+  send(reply: DirectReply): void;
+  /** A stored rejection; beyond the bounds of memory it is read from the store again when there is room. */
+  sendRejection(reply: DirectReply & { readonly claim: Claim }): void;
+  /** Nobody was subscribed to hear a stored answer: it is given again until it is heard or of no use. */
+  retryLater(request: Request, claim: Claim): void;
+  /** The client is there: what was kept for it is given now. */
+  clientSeen(request: Pick<Request, "channel" | "client">): void;
+  /** What is kept for the client goes first: undefined where nothing is, else when it was tried. */
+  flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined;
+  /** Gives the stored rejections that a former process left. */
+  resume(): void;
+  /** Nothing is begun any more but what may be begun at once; no timer stays. */
+  close(): void;
+}
+
+/** Places of rejections in memory; the rest waits in the store. */
+const IN_MEMORY = 4096;
+const PAGE = 128;
+/** Places of replies that only this process has, of one client and of all. */
+const WAITING = { perLane: 1024, inAll: 8192 };
+/** Fewer for one client than the transport has under way at once: rejections of a flood leave room for answers. */
+const UNDER_WAY = { perLane: 16, inAll: 256 };
+const LOG_EVERY_MS = 60_000;
+
+/**
+ * The direct replies of each channel, within bounds of their own: one whose broker is away holds up no
+ * other.
+ */
+export function createDirectReplies(
+  options: Omit<DirectRepliesOptions, "channel">,
+  channels: Iterable<string>,
+): DirectReplies {
+  const byChannel = new Map<string, DirectReplies>();
+  let isClosed = false;
+  const of = ({ channel }: { readonly channel: string }): DirectReplies => {
+    const existing = byChannel.get(channel);
+    if (existing !== undefined) return existing;
+    const replies = new BoundedReplies({ ...options, channel });
+    byChannel.set(channel, replies);
+    if (isClosed) replies.close();
+    return replies;
+  };
+  for (const channel of channels) of({ channel });
+  return {
+    send: (reply) => of(reply.request).send(reply),
+    sendRejection: (reply) => of(reply.request).sendRejection(reply),
+    retryLater: (request, claim) => of(request).retryLater(request, claim),
+    clientSeen: (request) => of(request).clientSeen(request),
+    flushRetries: (request) => of(request).flushRetries(request),
+    resume() {
+      for (const replies of byChannel.values()) replies.resume();
+    },
+    close() {
+      isClosed = true;
+      for (const replies of byChannel.values()) replies.close();
+    },
+  };
+}
+
+class BoundedReplies implements DirectReplies {
+  readonly #options: DirectRepliesOptions;
+  readonly #lanes: ReplyQueue<DirectReply>;
+  readonly #away: OfflineClients;
+  readonly #spilled: Spilled;
+  readonly #dropped: ReturnType<typeof createDropped>;
+
+  constructor(options: DirectRepliesOptions) {
+    const { clock, log, durableRequests } = options;
+    this.#options = options;
+    this.#dropped = createDropped(options);
+    this.#lanes = createReplyQueue({
+      ...UNDER_WAY,
+      placesOf: ({ request }) => queueWeight(request),
+      deliver: (reply) => this.#give(reply),
+      onRoom: () => this.#spilled.refill(),
+    });
+    this.#away = createOfflineClients({
+      clock,
+      log,
+      deliver: (unheard) => this.#lanes.add(laneOf(unheard.request), unheard),
+      abandon: (claim) => void durableRequests.delivered(claim),
+    });
+    this.#spilled = createSpilled(options, {
+      hasRoom: () => this.#lanes.size < IN_MEMORY / 4,
+      add: (reply) => this.#lanes.add(laneOf(reply.request), reply),
+    });
+  }
+
+  send(reply: DirectReply): void {
+    const lane = laneOf(reply.request);
+    const fits = this.#lanes.waiting(lane) < WAITING.perLane && this.#lanes.size < WAITING.inAll;
+    if (reply.claim !== undefined || fits) {
+      this.#lanes.add(lane, reply);
+      return;
+    }
+    reply.entry?.addresses.delete(reply.request.address);
+    this.#dropped.add(reply.request);
+  }
+
+  sendRejection(reply: DirectReply & { readonly claim: Claim }): void {
+    if (this.#spilled.takes(reply.claim, this.#lanes.size >= IN_MEMORY)) return;
+    this.#lanes.add(laneOf(reply.request), reply);
+  }
+
+  retryLater(request: Request, claim: Claim): void {
+    this.#keep({ request, claim });
+  }
+
+  clientSeen(request: Pick<Request, "channel" | "client">): void {
+    this.#away.seen(laneOf(request));
+  }
+
+  flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined {
+    return this.#away.flush(laneOf(request));
+  }
+
+  resume(): void {
+    this.#spilled.begin();
+  }
+
+  close(): void {
+    this.#spilled.close();
+    this.#away.close();
+    this.#lanes.close();
+    this.#dropped.close();
+  }
+
+  #give(reply: DirectReply): Promise<void> {
+    const { inFlight, log } = this.#options;
+    const ended = inFlight.begin();
+    return this.#giveOne(reply)
+      .catch((thrown: unknown) => {
+        const { message, why } = asFailure(thrown);
+        log.warn("a stored answer could not be read", { error: message, why });
+      })
+      .finally(ended);
+  }
+
+  async #giveOne(reply: DirectReply): Promise<void> {
+    const { clock, durableRequests } = this.#options;
+    const acceptedAt = clock.now();
+    const { request, claim, entry = await this.#load(claim), until } = reply;
+    if (entry === undefined) {
+      // It was given before it could be written, and may be written later.
+      if (claim !== undefined && until !== undefined) this.#keep({ request, claim, until });
+      return;
+    }
+    entry.addresses.add(request.address);
+    const delivery = deliver(request, entry.answer, clock);
+    await delivery.finished;
+    entry.addresses.delete(request.address);
+    if (this.#isKept(reply, delivery.failure)) return;
+    this.#tell(reply, { ...entry, acceptedAt, delivery });
+    if (until !== undefined) this.#away.attempted(laneOf(request));
+    else if (delivery.failure === undefined) this.#away.seen(laneOf(request));
+    if (claim !== undefined && delivery.failure?.code !== "unreachable") {
+      await durableRequests.delivered(claim);
+    }
+  }
+
+  #tell(
+    { request, entry, duplicate, failure, suppressed, unlimited }: DirectReply,
+    given: Pick<RequestRecord, "acceptedAt" | "delivery"> & Pick<DedupeEntry, "answer" | "failure">,
+  ): void {
+    const { acceptedAt, delivery, answer } = given;
+    // A failure that is read from the store had its line when it came.
+    const isTold = entry === undefined && given.failure !== undefined;
+    this.#options.write({
+      request,
+      acceptedAt,
+      delivery,
+      answer,
+      failure: failure ?? given.failure,
+      outcome: given.failure?.code ?? "ok",
+      ...(duplicate !== undefined && { duplicate }),
+      ...(suppressed !== undefined && { suppressed }),
+      ...((unlimited === true || isTold) && { unlimited: true }),
+    });
+  }
+
+  #keep(unheard: UndeliveredAnswer): void {
+    if (!this.#away.add(unheard)) void this.#options.durableRequests.delivered(unheard.claim);
+  }
+
+  /** Whoever asked is not subscribed at the moment: the answer is kept. */
+  #isKept({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
+    if (claim === undefined || failure?.code !== "no_subscriber") return false;
+    return this.#away.add({ request, claim, ...(until !== undefined && { until }) });
+  }
+
+  async #load(claim: Claim | undefined): Promise<DedupeEntry | undefined> {
+    const { durableRequests, clock } = this.#options;
+    const answer = claim && (await durableRequests.load(claim))?.answer;
+    return answer && restoredEntry(answer, clock);
+  }
+}
+
+/** Counts replies that found no room, in the log at most once a minute. */
+function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
+  add(request: Request): void;
+  close(): void;
+} {
+  let count = 0;
+  let closed = false;
+  let cancelTimer: (() => void) | undefined;
+  const tell = (): void => {
+    cancelTimer?.();
+    cancelTimer = undefined;
+    if (count > 0) log.warn("dropped replies: queue full", { count });
+    count = 0;
+  };
+  return {
+    add(request) {
+      count += 1;
+      dropped(request);
+      if (!closed) cancelTimer ??= clock.after(LOG_EVERY_MS, tell);
+    },
+    close() {
+      closed = true;
+      tell();
+    },
+  };
+}
+
+interface Spilled {
+  /** Whether it is left in the store: memory is full, or others before it were left there. */
+  takes(claim: Claim, isFull: boolean): boolean;
+  /** Reads from the first on. */
+  begin(): void;
+  readonly refill: () => void;
+  close(): void;
+}
+
+/** Rejections that wait in the store alone, in their order. */
+function createSpilled(
+  { durableRequests, restore, log, channel }: DirectRepliesOptions,
+  memory: { hasRoom: () => boolean; add: (reply: DirectReply) => void },
+): Spilled {
+  /** The last one that was read; undefined while none is left in the store. */
+  let readTo: number | undefined;
+  let newest = 0;
+  let isReading = false;
+  let isClosed = restore === undefined;
+
+  const take = (held: Held<unknown>): void => {
+    const request = held.ticket.channel === channel ? restore?.(held) : undefined;
+    if (request !== undefined) memory.add({ request, claim: held.claim });
+  };
+  const read = async (after: number): Promise<void> => {
+    const page = await durableRequests.rejections(after, PAGE);
+    if (isClosed) return;
+    for (const held of page) take(held);
+    readTo = page.at(-1)?.claim.seq ?? after;
+    if (page.length < PAGE && readTo >= newest) readTo = undefined;
+  };
+  const refill = (): void => {
+    if (readTo === undefined || isReading || isClosed || !memory.hasRoom()) return;
+    isReading = true;
+    const failed = (thrown: unknown): void => {
+      log.warn("rejections could not be read from the store", { why: String(thrown) });
+      readTo = undefined;
+    };
+    void read(readTo)
+      .catch(failed)
+      .finally(() => {
+        isReading = false;
+        refill();
+      });
+  };
+  return {
+    refill,
+    takes({ seq }, isFull) {
+      if (isClosed || (readTo === undefined && !isFull)) return false;
+      // A page that was read meanwhile may have had it already.
+      if (readTo !== undefined && seq <= readTo) return true;
+      readTo ??= seq - 1;
+      newest = seq;
+      return true;
+    },
+    begin() {
+      readTo = 0;
+      refill();
+    },
+    close: () => void (isClosed = true),
+  };
+}

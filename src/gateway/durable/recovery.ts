@@ -1,0 +1,93 @@
+import type { Log } from "../../base/log.ts";
+import type { Held, Left, Store } from "../../store/contract.ts";
+import type { DirectReplies } from "../answer/direct-replies.ts";
+import type { ChannelPolicy } from "../channel-policy.ts";
+import type { Clock } from "../clock.ts";
+import type { Request } from "../contract.ts";
+import type { RequestQueue } from "../request/request-queue.ts";
+
+/** Whom a request of a former process came from, and where its answer goes. */
+export type Asker = Pick<Request, "client" | "address" | "id" | "expiresAt">;
+
+/** The way back to the asker of a request that only the store knows. */
+export type ReplyTo = (channel: string, asker: Asker) => Request["reply"];
+
+export interface RecoveryOptions<M> {
+  readonly store: Pick<Store<M>, "takeOver">;
+  readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  readonly replyTo?: ReplyTo | undefined;
+  readonly log: Log;
+  readonly clock: Pick<Clock, "epoch">;
+  readonly queue: Pick<RequestQueue, "addStored">;
+  readonly direct: Pick<DirectReplies, "resume">;
+}
+
+/** Requests that are resumed with a line each: after a power cut there may be ten thousands. */
+const LOGGED_ONE_BY_ONE = 100;
+
+/** Takes up what a former process left in the store; says how many requests that are, without rejections. */
+export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
+  const left = await options.store.takeOver();
+  for (const [index, each] of left.entries())
+    resumeRequest(each, options, index < LOGGED_ONE_BY_ONE ? "info" : "debug");
+  if (left.length > LOGGED_ONE_BY_ONE)
+    options.log.info("requests resumed", { requests: left.length });
+  options.direct.resume();
+  return left.length;
+}
+
+function resumeRequest<M>(
+  { claim, ticket, isAnswered }: Left,
+  options: RecoveryOptions<M>,
+  level: "info" | "debug",
+): void {
+  const { policies, replyTo, log, clock, queue } = options;
+  const { channel, client, id, acceptedAt } = ticket;
+  const policy = policies.get(channel);
+  if (policy === undefined || replyTo === undefined) {
+    log.warn("a request waits for a channel that is not enabled any more", { channel, client });
+    return;
+  }
+  log[level](isAnswered ? "answer resumed" : "request resumed", {
+    id,
+    channel,
+    client,
+    attempts: claim.attempt,
+    waited_ms: clock.epoch() - acceptedAt,
+  });
+  queue.addStored(restoredRequest(ticket, replyTo), claim, isAnswered);
+}
+
+/** A request as the store kept it; its text stays there. */
+export function restoredRequest(
+  {
+    name,
+    channel,
+    client,
+    conversation,
+    id,
+    stream,
+    address,
+    expiresAt,
+  }: Omit<Held<never>["ticket"], "text">,
+  replyTo: ReplyTo,
+): Request {
+  const asker = {
+    client,
+    address,
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+  return {
+    ...asker,
+    ...(conversation !== undefined && { conversation }),
+    name,
+    channel,
+    text: "",
+    stream,
+    fingerprint: "",
+    redelivered: true,
+    durable: true,
+    reply: replyTo(channel, asker),
+  };
+}

@@ -1,0 +1,246 @@
+import type { Limits } from "../base/contract.ts";
+import { asFailure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { Held, Store } from "../store/contract.ts";
+import { createAcceptance } from "./accept.ts";
+import { createAdmission } from "./admission.ts";
+import { createDirectReplies } from "./answer/direct-replies.ts";
+import type { DirectReplies } from "./answer/direct-replies.ts";
+import { UNLIMITED } from "./channel-policy.ts";
+import type { ChannelPolicy } from "./channel-policy.ts";
+import { SYSTEM_CLOCK } from "./clock.ts";
+import type { Clock } from "./clock.ts";
+import { createCompaction } from "./compaction.ts";
+import type { Compact, Compaction } from "./compaction.ts";
+import type { Answerer, Request } from "./contract.ts";
+import { createDedupe } from "./dedupe.ts";
+import type { DedupeEntry, Storing } from "./dedupe.ts";
+import { createRetryingWriter } from "./durable/durable-requests.ts";
+import { createDurableRequests } from "./durable/durable-requests.ts";
+import type { DurableRequests } from "./durable/durable-requests.ts";
+import { recover, restoredRequest } from "./durable/recovery.ts";
+import type { ReplyTo } from "./durable/recovery.ts";
+import { createInFlight } from "./in-flight.ts";
+import type { InFlight } from "./in-flight.ts";
+import { createRequestLog } from "./request-log.ts";
+import { createRequestQueue } from "./request/request-queue.ts";
+import type { RequestQueue } from "./request/request-queue.ts";
+import { createAccounting } from "./usage/accounts.ts";
+
+export interface GatewayOptions<M> {
+  readonly answer: Answerer<M>;
+  readonly log: Log;
+  /** Whether questions and answers may stand in the log. */
+  readonly logContent?: boolean;
+  /** Turns side by side; 0 is 16. */
+  readonly maxParallelTurns: number;
+  readonly turnTimeoutMs: number;
+  /** By the channel's name. */
+  readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  /** For all channels together; none where they are left out. */
+  readonly limits?: Limits;
+  /** Keeps durable requests, and all conversations. The gateway's owner closes it, after the drain. */
+  readonly store: Store<M>;
+  /** How long answers are remembered for duplicates; ten minutes. */
+  readonly dedupeWindowMs?: number;
+  /** The way back to the asker of a request that a former process accepted. */
+  readonly replyTo?: ReplyTo;
+  /** Makes long conversations shorter, beside the turns and never in their way. */
+  readonly condense?: Compact<M> | undefined;
+  readonly clock?: Clock;
+}
+
+/** Any stream of requests × any answerer. */
+export interface Gateway {
+  /**
+   * Takes a request over: whatever becomes of it, it is answered. Resolves when the transport may
+   * acknowledge it: it or its rejection is stored, or need not be. Waits for no delivery. Never rejects;
+   * never resolves where the transport has to hold it for the next start.
+   */
+  accept(request: Request): Promise<void>;
+  /**
+   * Takes up what a former process left, before the first request of this one. Rejects with a `Failure`
+   * when the store cannot be read. Says how many requests that are.
+   */
+  resume(): Promise<number>;
+  /** Why requests cannot be stored at the moment; undefined while they can. */
+  readonly problem: () => string | undefined;
+  /**
+   * Takes no more requests, lets those it has end within `deadlineMs`, then cancels what is left and
+   * gives the answers a last moment. Resolves at the latest a few seconds after the deadline; no timer
+   * of the gateway is left then.
+   */
+  drain(deadlineMs: number): Promise<DrainResult>;
+}
+
+const DEFAULT_TURNS = 16;
+const WINDOW_MS = 10 * 60_000;
+/** Answers to requests of QoS 0, which no store remembers. */
+const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
+const ACCOUNTS = 4096;
+
+export function createGateway<M>(options: GatewayOptions<M>): Gateway {
+  const { clock = SYSTEM_CLOCK, log, store } = options;
+  let isOpen = true;
+  const parts = createParts(options, clock, () => isOpen);
+  const { accounting, durableRequests, accept } = parts;
+  const house = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
+  let drained: Promise<DrainResult> | undefined;
+
+  return {
+    problem: durableRequests.problem,
+    accept: (request) =>
+      accept(request).catch((thrown: unknown) => {
+        const { message, why } = asFailure(thrown);
+        log.error("a request could not be taken", { error: message, why });
+      }),
+    async resume() {
+      await accounting.load();
+      house.begin();
+      return await recover({ ...options, ...parts, clock });
+    },
+    drain(deadlineMs) {
+      isOpen = false;
+      house.end();
+      drained ??= drain(deadlineMs, parts).finally(accounting.saveAll);
+      return drained;
+    },
+  };
+}
+
+function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => boolean) {
+  const { log, policies, store, limits = UNLIMITED, replyTo } = options;
+  const writer = createRetryingWriter(clock, log);
+  const accounting = createAccounting({
+    policies,
+    limits,
+    store,
+    clock,
+    rows: ACCOUNTS,
+    onError: writer.reportError,
+  });
+  const durableRequests = createDurableRequests<M>({ store, clock, writer });
+  const inFlight = createInFlight(clock);
+  const write = createRequestLog(log, clock, options.logContent ?? false);
+  const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
+  const dedupe = createDedupe<DedupeEntry | Storing>({ clock, windowMs, ...REMEMBERED });
+  const restore =
+    replyTo && (({ ticket }: Held<unknown>): Request => restoredRequest(ticket, replyTo));
+  const dropped = (request: Request): void => accounting.countRejection(request, "dropped");
+  const direct = createDirectReplies(
+    { clock, log, durableRequests, inFlight, write, restore, dropped },
+    policies.keys(),
+  );
+  const compaction = createCompaction<M>({ compactor: () => options.condense, store, clock, log });
+  const queue = createRequestQueue<M>({
+    answerer: options.answer,
+    slots: options.maxParallelTurns || DEFAULT_TURNS,
+    queued: limits.queued,
+    allowanceOf: accounting.allowanceOf,
+    prepare: accounting.prepare,
+    turnTimeoutMs: options.turnTimeoutMs,
+    clock,
+    durableRequests,
+    dedupe,
+    inFlight,
+    write,
+    compaction,
+    direct,
+    policies,
+    restore,
+  });
+  const admission = createAdmission({ policies, accounting, dedupe, queue, clock, isOpen });
+  const accept = createAcceptance<M>({
+    admission,
+    queue,
+    direct,
+    dedupe,
+    durableRequests,
+    accounting,
+    inFlight,
+    clock,
+    log,
+    write,
+  });
+  return { accounting, durableRequests, inFlight, direct, compaction, queue, accept };
+}
+
+interface MaintenanceOptions<M> {
+  readonly store: Pick<Store<M>, "renew" | "purge">;
+  readonly clock: Pick<Clock, "after">;
+  readonly log: Log;
+  /** Asks the store to keep what was counted and is worth no write of its own. */
+  readonly saveCounters: () => void;
+}
+
+/** Twice in the shortest sensible lease. */
+const MAINTENANCE_MS = 20_000;
+
+/** Renews what the gateway holds in the store and lets the store forget what is old, until `end`. */
+function startMaintenance<M>({ store, clock, log, saveCounters }: MaintenanceOptions<M>): {
+  begin(): void;
+  end(): void;
+} {
+  let cancelTimer: (() => void) | undefined;
+  let ended = false;
+  const run = async (): Promise<void> => {
+    try {
+      saveCounters();
+      await store.renew();
+      await store.purge();
+    } catch (thrown) {
+      log.debug("the store could not be tidied", { why: asFailure(thrown).why });
+    }
+    begin();
+  };
+  const begin = (): void => {
+    if (!ended) cancelTimer = clock.after(MAINTENANCE_MS, () => void run());
+  };
+  return {
+    begin,
+    end() {
+      ended = true;
+      cancelTimer?.();
+    },
+  };
+}
+
+export interface DrainResult {
+  /** Requests that were cancelled at the deadline. */
+  readonly cancelled: number;
+  /** Requests that the store keeps for the next start. */
+  readonly resumable: number;
+  /** Answers that were still not delivered at the very end. */
+  readonly undelivered: number;
+}
+
+/** Milliseconds that answers have to leave after the deadline of a drain. */
+const FLUSH_MS = 2000;
+
+interface Draining<M> {
+  readonly queue: RequestQueue;
+  readonly inFlight: InFlight;
+  readonly direct: DirectReplies;
+  readonly durableRequests: DurableRequests<M>;
+  readonly compaction: Pick<Compaction, "close">;
+}
+
+/** Waits for what is under way, then leaves to the next start what it can and cancels the rest. */
+async function drain<M>(
+  deadlineMs: number,
+  { queue, inFlight, direct, durableRequests, compaction }: Draining<M>,
+): Promise<DrainResult> {
+  inFlight.close();
+  const condensed = compaction.close();
+  let ended = { cancelled: 0, kept: 0 };
+  if (!(await inFlight.empty(deadlineMs))) {
+    ended = queue.stopAll();
+    durableRequests.close();
+    await inFlight.empty(FLUSH_MS);
+  }
+  durableRequests.close();
+  direct.close();
+  await condensed;
+  const { undelivered, kept } = queue.abandonUndelivered();
+  return { cancelled: ended.cancelled, undelivered, resumable: ended.kept + kept };
+}

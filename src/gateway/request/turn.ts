@@ -1,0 +1,121 @@
+import { Failure } from "../../base/failure.ts";
+import type { AnswerStream } from "../answer/answer-stream.ts";
+import type { Clock } from "../clock.ts";
+import type { Answerer, Turned } from "../contract.ts";
+import { failureOf, wireFailureOf } from "../errors.ts";
+
+/** UTF-16 units of one answer: beyond any sensible one, so a model that never ends costs bounded memory. */
+const LONGEST_ANSWER = 2 ** 20;
+
+export interface RunTurnOptions<M> {
+  readonly answerer: Answerer<M>;
+  readonly turn: Parameters<Answerer<M>>[0];
+  readonly answer: AnswerStream;
+  readonly cancellation: TurnCancellation;
+  readonly timeoutMs: number;
+  readonly clock: Pick<Clock, "after">;
+}
+
+export type Outcome<M> =
+  | { readonly turned: Turned<M> }
+  /**
+   * `failure` is fit for the wire, `thrown` is what it came from, with all the facts. `abandoned`: the
+   * answerer did not obey and may still be at work.
+   */
+  | { readonly failure: Failure; readonly thrown: unknown; readonly abandoned: boolean };
+
+/** Runs one turn to its end, at the latest `timeoutMs` and a grace after its start. Never throws. */
+export async function runTurn<M>(options: RunTurnOptions<M>): Promise<Outcome<M>> {
+  const { cancellation, clock, timeoutMs } = options;
+  let ended = false;
+  const cancelTimer = clock.after(timeoutMs, () =>
+    cancellation.cancel(failureOf("timeout"), GRACE_MS),
+  );
+  try {
+    const turn = consume(options).finally(() => {
+      ended = true;
+    });
+    return { turned: await Promise.race([turn, cancellation.forced]) };
+  } catch (caught) {
+    const thrown = cancellation.failure ?? caught;
+    return { failure: wireFailureOf(thrown), thrown, abandoned: !ended };
+  } finally {
+    cancelTimer();
+  }
+}
+
+async function consume<M>(options: RunTurnOptions<M>): Promise<Turned<M>> {
+  const { answerer, answer, cancellation } = options;
+  const { signal } = cancellation;
+  const turn = answerer(options.turn);
+  for (;;) {
+    const step = await turn.next();
+    if (!signal.aborted && step.done) return step.value;
+    if (!signal.aborted && !step.done) take(step.value, answer, cancellation);
+    if (signal.aborted) {
+      await turn.throw(signal.reason);
+      throw signal.reason;
+    }
+  }
+}
+
+function take(text: string, answer: AnswerStream, cancellation: TurnCancellation): void {
+  if (answer.length + text.length > LONGEST_ANSWER) cancellation.cancel(tooLong(), GRACE_MS);
+  else answer.push(text);
+}
+
+function tooLong(): Failure {
+  const why = `it was longer than ${LONGEST_ANSWER} characters`;
+  return new Failure("model", "the answer grew too long and was cut off", { why });
+}
+
+/** What holds a turn that may have to end before its end. */
+export interface TurnCancellation {
+  /** Aborted by the first pull; its reason is that pull's failure. */
+  readonly signal: AbortSignal;
+  /** The failure of the first pull. */
+  readonly failure: Failure | undefined;
+  /** Rejects when a pulled turn did not end within its grace; never resolves. */
+  readonly forced: Promise<never>;
+  /** Ends the turn with this failure, and says whether there was one to end; a later pull can only shorten the grace. */
+  cancel(failure: Failure, graceMs: number): boolean;
+  /** The turn is over: no timer stays, and pulling does nothing. */
+  release(): void;
+}
+
+/** Milliseconds that an answerer has to end after it was told to; then its turn is over without it. */
+export const GRACE_MS = 5000;
+
+/** A cancellation that was not pulled. */
+export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancellation {
+  const controller = new AbortController();
+  const timers: (() => void)[] = [];
+  let failure: Failure | undefined;
+  let released = false;
+  const outOfGrace = new AbortController();
+  const forced = new Promise<never>((_resolve, reject) => {
+    outOfGrace.signal.addEventListener("abort", () => reject(outOfGrace.signal.reason));
+  });
+  // Who waits for it sees the rejection; where nobody does, there is nothing to see.
+  forced.catch(() => {});
+
+  return {
+    signal: controller.signal,
+    get failure() {
+      return failure;
+    },
+    forced,
+    cancel(reason, graceMs) {
+      if (released) return false;
+      failure ??= reason;
+      const first = failure;
+      timers.push(clock.after(graceMs, () => outOfGrace.abort(first)));
+      controller.abort(first);
+      return true;
+    },
+    release() {
+      released = true;
+      for (const cancelTimer of timers.splice(0)) cancelTimer();
+    },
+  };
+}

@@ -1,0 +1,254 @@
+import type { Allowance, Limits, Spent } from "../../base/contract.ts";
+import type { Failure } from "../../base/failure.ts";
+import type { Meter, MeterStore, MeterChanges } from "../../store/contract.ts";
+import type { ChannelPolicy } from "../channel-policy.ts";
+import type { Clock } from "../clock.ts";
+import type { Request } from "../contract.ts";
+import { failureOf } from "../errors.ts";
+import { laneOf } from "../request-keys.ts";
+import { createAccountCache } from "./account-cache.ts";
+import type { AccountCache } from "./account-cache.ts";
+import { countsUntil, secondsUntilFree } from "./account.ts";
+import type { Account, Moment } from "./account.ts";
+import { countOf, createCalendar } from "./account.ts";
+import type { Today } from "./account.ts";
+import { createAllowance } from "./budget.ts";
+import { GATEWAY, hasBudget, holderOf, nameOfChannel, overBudget, scopesOf } from "./budget.ts";
+import type { LimitScope } from "./budget.ts";
+import { filled, isRated, secondsUntilRoom, takenFrom } from "./rate-limit.ts";
+import { createRejectedClients, REFUSALS } from "./report.ts";
+
+/** What was asked, refused and spent, by client, by channel and in all, and what may be. */
+export interface Accounting {
+  /**
+   * Makes known what the store has of who asks, before `charge` and `overdrawn` are asked of it, within
+   * 5 s. Undefined, the usual case, where it is known. Never rejects.
+   */
+  readonly prepare: (request: Request) => Promise<void> | undefined;
+  /**
+   * Takes a token from every rate limit, or from none; then the result is what to refuse the request with.
+   * That is `busy` where an account is not known, because nothing prepared it or it could not be read.
+   */
+  readonly consumeRateLimit: (request: Request, policy: ChannelPolicy) => Failure | undefined;
+  /** What to refuse a request with that would ask a model: a budget of today is used up. */
+  readonly overBudget: (request: Request, policy: ChannelPolicy) => Failure | undefined;
+  /** What the turn of a request may use, and what it has. */
+  readonly allowanceOf: (
+    request: Request,
+    policy: ChannelPolicy,
+  ) => Allowance & { readonly spent: Spent };
+  /** Counts a refusal; no limit hangs on it, and it is kept with the next `keepAll`. */
+  readonly countRejection: (request: Request, code: string) => void;
+  /** Takes over what was kept; rejects with a `Failure` when the store cannot be read. */
+  readonly load: () => Promise<void>;
+  /** Asks the store to keep what changed and has a limit hanging on it, before whatever it is asked for next. */
+  readonly save: () => void;
+  /** Asks it to keep all that changed. */
+  readonly saveAll: () => void;
+}
+
+export interface AccountingOptions {
+  readonly policies: ReadonlyMap<string, ChannelPolicy>;
+  /** Of the whole gateway. */
+  readonly limits: Limits;
+  readonly store: MeterStore;
+  readonly clock: Pick<Clock, "epoch" | "now">;
+  /** Accounts in memory; the store has more. */
+  readonly rows: number;
+  /** Hears why something could not be kept; it is tried again with what is kept next. */
+  readonly onError: (thrown: unknown) => void;
+}
+
+export function createAccounting(options: AccountingOptions): Accounting {
+  const { limits, clock, store, onError } = options;
+  const today = createCalendar();
+  const at = () => {
+    const epoch = clock.epoch();
+    return { today: today(epoch), epoch, now: clock.now() };
+  };
+  const save = (): void => writer.save();
+  const cache = openCache(options, at, save);
+  const refusals = createRejectedClients();
+  const writer = createUsageWriter({ cache, refusals: refusals.meter, store, onError });
+
+  return {
+    save,
+    saveAll: writer.saveAll,
+    prepare: (request) => cache.prepare(laneOf(request), holderOf(request)),
+    consumeRateLimit(request, policy) {
+      const failure = charged(scopesOf(request, policy, limits), cache, at());
+      if (failure === undefined) save();
+      return failure;
+    },
+    overBudget(request, policy) {
+      const scopes = scopesOf(request, policy, limits);
+      const isUnknown = scopes.some(
+        (scope) => hasBudget(scope.limits) && !cache.isKnown(scope.name),
+      );
+      return isUnknown ? crowded(cache) : overBudget(scopes, cache, at());
+    },
+    allowanceOf: (request, policy) =>
+      createAllowance({ scopes: scopesOf(request, policy, limits), cache, at, save }),
+    countRejection(request, code) {
+      const { day } = at().today;
+      const { name, holder } = chargedForRefusal(request, options);
+      const account = cache.open(name, holder);
+      if (account === undefined) return;
+      const { refused } = countOf(account.days, day);
+      refused[code] = (refused[code] ?? 0) + 1;
+      cache.changed(name, false);
+      refusals.add(laneOf(request), holderOf(request), day);
+      writer.refusalsChanged();
+    },
+    async load() {
+      const { meters, isAll } = await readAtStart(options);
+      const accounts = meters.filter(({ name }) => name !== REFUSALS);
+      cache.load(accounts, !isAll);
+      const refused = meters.find(({ name }) => name === REFUSALS);
+      if (refused !== undefined) refusals.load(refused);
+    },
+  };
+}
+
+/** All meters where they fit into memory, and else the ones that count for all. */
+async function readAtStart({ rows, policies, store }: AccountingOptions): Promise<{
+  readonly meters: readonly Meter[];
+  readonly isAll: boolean;
+}> {
+  const some = await store.meters(rows + 1);
+  if (some.length <= rows) return { meters: some, isAll: true };
+  const names = [REFUSALS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
+  const meters = await Promise.all(names.map((name) => store.meter(name)));
+  return { meters: meters.filter((meter) => meter !== undefined), isAll: false };
+}
+
+/** With the accounts that are always in memory: channels that are served, and the gateway. */
+function openCache(
+  options: AccountingOptions,
+  at: () => Moment & { readonly today: Today },
+  updated: () => void,
+): AccountCache {
+  const { policies, limits, rows, store, onError } = options;
+  const limitsOf = ({ holder: { channel } }: Account): Limits =>
+    (channel === undefined ? undefined : policies.get(channel)?.limits) ?? limits;
+  const cache = createAccountCache({
+    rows,
+    store,
+    onError,
+    updated,
+    moment: at,
+    isPermanent: ({ channel, client }) =>
+      client === undefined && (channel === undefined || policies.has(channel)),
+    countsUntil: (account) => countsUntil(account, limitsOf(account), at()),
+    secondsUntilFree: (account) => secondsUntilFree(account, limitsOf(account), at()),
+  });
+  cache.open(GATEWAY, {});
+  for (const channel of policies.keys()) cache.open(nameOfChannel(channel), { channel });
+  return cache;
+}
+
+/** Refusals are the channel's, or the gateway's where that channel is none: of clients there is no end. */
+function chargedForRefusal(
+  { channel }: Request,
+  { policies }: Pick<AccountingOptions, "policies">,
+): Omit<LimitScope, "limits"> {
+  if (!policies.has(channel)) return { name: GATEWAY, holder: {} };
+  return { name: nameOfChannel(channel), holder: { channel } };
+}
+
+function crowded(cache: AccountCache): Failure {
+  return failureOf("busy", cache.secondsUntilRoom());
+}
+
+/** Takes one request out of every bucket, or, where one is empty, out of none; says what to refuse it with. */
+function charged(
+  scopes: readonly LimitScope[],
+  cache: AccountCache,
+  { now, today: { day } }: Moment & { readonly today: Today },
+): Failure | undefined {
+  if (!scopes.every(({ name }) => cache.isKnown(name))) return crowded(cache);
+  const buckets = scopes.map(({ name, limits }) =>
+    isRated(limits) ? filled(cache.find(name)?.bucket, limits, now) : undefined,
+  );
+  const waits = scopes.map(({ limits }, index) => {
+    const bucket = buckets[index];
+    return bucket === undefined ? 0 : secondsUntilRoom(bucket, limits);
+  });
+  const seconds = Math.max(0, ...waits);
+  if (seconds > 0) return failureOf("rate_limited", seconds);
+  const accounts = scopes.map(({ name, holder }) => cache.open(name, holder));
+  if (accounts.includes(undefined)) return crowded(cache);
+  for (const [index, { name }] of scopes.entries()) {
+    const [account, bucket] = [accounts[index], buckets[index]];
+    if (account === undefined) continue;
+    if (bucket !== undefined) account.bucket = takenFrom(bucket);
+    countOf(account.days, day).requests += 1;
+    cache.changed(name, bucket !== undefined);
+  }
+  return undefined;
+}
+
+/** Writes what changed. */
+interface UsageWriter {
+  /**
+   * Asks the store once for all that changes until it writes and has a limit hanging on it; not at all
+   * where nothing does.
+   */
+  readonly save: () => void;
+  /** The same for all that changed, and for the refusals. */
+  readonly saveAll: () => void;
+  readonly refusalsChanged: () => void;
+}
+
+interface UsageWriterOptions {
+  readonly cache: AccountCache;
+  readonly refusals: () => Meter;
+  readonly store: MeterStore;
+  /** Hears why something could not be kept; it is tried again with what is kept next. */
+  readonly onError: (thrown: unknown) => void;
+}
+
+function createUsageWriter({ cache, refusals, store, onError }: UsageWriterOptions): UsageWriter {
+  let isAsked = false;
+  let areRefusalsNew = false;
+
+  const take = (which: "all" | "limited"): MeterChanges => {
+    const { put, drop } = cache.changes(which);
+    if (which === "limited" || !areRefusalsNew) return { put, drop };
+    areRefusalsNew = false;
+    return { put: [...put, refusals()], drop };
+  };
+  const untake = ({ put, drop }: MeterChanges): void => {
+    const accounts = put.filter(({ name }) => name !== REFUSALS);
+    areRefusalsNew ||= accounts.length < put.length;
+    cache.unsaved({ put: accounts, drop });
+  };
+  const write = (which: "all" | "limited"): void => {
+    let taken: MeterChanges | undefined;
+    const begin = (): MeterChanges => {
+      if (which === "limited") isAsked = false;
+      return (taken = take(which));
+    };
+    store.keepMeters(begin).then(
+      () => taken && cache.saved(taken),
+      (thrown: unknown) => {
+        isAsked = false;
+        if (taken !== undefined) untake(taken);
+        onError(thrown);
+      },
+    );
+  };
+
+  return {
+    refusalsChanged: () => void (areRefusalsNew = true),
+    save() {
+      if (isAsked || !cache.hasChanges("limited")) return;
+      isAsked = true;
+      write("limited");
+    },
+    saveAll() {
+      cache.retry();
+      if (cache.hasChanges("all") || areRefusalsNew) write("all");
+    },
+  };
+}

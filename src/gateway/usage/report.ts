@@ -1,0 +1,154 @@
+import type { Meter } from "../../store/contract.ts";
+import { accountIn, tokensOf, isFields, numberIn, textIn } from "./account.ts";
+import type { Account, Holder } from "./account.ts";
+import { lookedUp, todayAt } from "./account.ts";
+import type { DayName } from "./account.ts";
+
+/** What was counted today of somebody. */
+export interface Counted {
+  readonly requests: number;
+  readonly tokens: number;
+  readonly cost: number;
+  /** By the code of the error. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
+/** What was used today, as the meters of a store have it. */
+export interface Usage {
+  readonly gateway: Counted;
+  readonly channels: ReadonlyMap<string, Counted>;
+  /** Those that used most, the heaviest first. */
+  readonly clients: readonly (Holder & Counted)[];
+  /** Those that were refused most. */
+  readonly refused: readonly RefusedClient[];
+}
+
+const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
+
+/** Clients that are compared at a time: of all meters a part is in memory. */
+const COMPARED = 1000;
+
+/** `epoch` is now, `heaviest` how many clients are told of. */
+export function usageIn(
+  meters: Iterable<Meter>,
+  { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
+): Usage {
+  const { day } = todayAt(epoch);
+  let gateway = NOTHING;
+  let refused: readonly RefusedClient[] = [];
+  const channels = new Map<string, Counted>();
+  let clients: (Holder & Counted)[] = [];
+  for (const meter of meters) {
+    if (meter.name === REFUSALS) refused = refusedOn(day, meter);
+    const account = meter.name === REFUSALS ? undefined : accountIn(meter, { now: 0, epoch });
+    if (account === undefined) continue;
+    const { channel, client } = account.holder;
+    const counted = countedOn(day, account);
+    if (channel === undefined) gateway = counted;
+    else if (client === undefined) channels.set(channel, counted);
+    if (client !== undefined) clients.push({ ...counted, ...account.holder });
+    if (clients.length > COMPARED) clients = heaviestOf(clients, heaviest);
+  }
+  return {
+    gateway,
+    channels,
+    clients: heaviestOf(clients, heaviest),
+    refused: refused.slice(0, heaviest),
+  };
+}
+
+function heaviestOf(clients: (Holder & Counted)[], most: number): (Holder & Counted)[] {
+  return clients
+    .filter(({ requests, tokens }) => requests + tokens > 0)
+    .toSorted((a, b) => b.cost - a.cost || b.tokens - a.tokens || b.requests - a.requests)
+    .slice(0, most);
+}
+
+function countedOn(day: DayName, { days }: Account): Counted {
+  const count = lookedUp(days, day);
+  const { requests, cost, refused } = count;
+  return { requests, tokens: tokensOf(count), cost, refused };
+}
+
+function refusedOn(day: DayName, meter: Meter): readonly RefusedClient[] {
+  const kept = refusedIn(meter);
+  if (kept.day !== day) return [];
+  return kept.clients
+    .map(({ name: _name, ...client }) => client)
+    .toSorted((a, b) => b.count - a.count);
+}
+
+/** How often one client was refused on the day. */
+interface RefusedClient extends Holder {
+  count: number;
+}
+
+/** The clients that were refused most on one day. */
+interface RejectedClients {
+  add(name: string, holder: Holder, day: DayName): void;
+  readonly meter: () => Meter;
+  load(meter: Meter): void;
+}
+
+/** The name of the meter. */
+export const REFUSALS = "refused";
+
+/** Clients at a time: who is refused need not exist, so what is remembered of them has a bound. */
+const ROWS = 64;
+
+/**
+ * Where all rows are taken, a further name takes the place of the one with the fewest refusals: who is
+ * refused again and again stays, and names that are invented push out one another.
+ */
+export function createRejectedClients(): RejectedClients {
+  let today: DayName = 0;
+  const clients = new Map<string, RefusedClient>();
+
+  return {
+    add(name, holder, day) {
+      if (day !== today) clients.clear();
+      today = day;
+      const known = clients.get(name);
+      if (known === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
+      clients.set(name, { ...holder, count: (known?.count ?? 0) + 1 });
+    },
+    meter: () => ({
+      name: REFUSALS,
+      state: {
+        day: today,
+        clients: [...clients].map(([name, { channel, client, count }]) => ({
+          name,
+          channel,
+          client,
+          count,
+        })),
+      },
+    }),
+    load(meter) {
+      const kept = refusedIn(meter);
+      today = kept.day;
+      for (const { name, ...client } of kept.clients) clients.set(name, client);
+    },
+  };
+}
+
+function fewestOf(clients: ReadonlyMap<string, RefusedClient>): string {
+  let [fewest, least] = ["", Number.POSITIVE_INFINITY];
+  for (const [name, { count }] of clients) if (count < least) [fewest, least] = [name, count];
+  return fewest;
+}
+
+/** What was kept of the clients that were refused. */
+function refusedIn({ state }: Meter): {
+  readonly day: DayName;
+  readonly clients: readonly (RefusedClient & { readonly name: string })[];
+} {
+  const list = isFields(state) && Array.isArray(state["clients"]) ? state["clients"] : [];
+  const clients = list.filter(isFields).map((fields) => ({
+    name: textIn(fields, "name") ?? "",
+    channel: textIn(fields, "channel") ?? "",
+    client: textIn(fields, "client") ?? "",
+    count: numberIn(fields, "count"),
+  }));
+  return { day: numberIn(state, "day"), clients };
+}

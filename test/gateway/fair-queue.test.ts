@@ -1,0 +1,267 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { createLanes } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold, Lanes, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import { createManualClock } from "./manual-clock.ts";
+
+interface Job {
+  readonly lane: string;
+  readonly number: number;
+  cancelled: boolean;
+}
+
+interface Started {
+  readonly job: Job;
+  readonly hold: Hold;
+  inTurn: boolean;
+}
+
+/** The real lanes with all that they started and that is not done. */
+interface Real {
+  readonly lanes: Lanes<Job>;
+  readonly open: Map<string, Started>;
+  readonly order: Job[];
+}
+
+/** The rules in plain words: jobs as one list, looked through from the beginning each time. */
+interface Model {
+  readonly slots: number;
+  readonly jobs: { job: Job; state: "waiting" | "turn" | "delivery" | "done" }[];
+  /** For each lane that waits for a slot: the lanes that got one since. */
+  readonly overtakenBy: Map<string, string[]>;
+  readonly reserved: Map<string, Reservation<Job>>;
+  seen: number;
+}
+
+const LANES = ["a", "b", "c", "d"];
+
+function createReal(slots: number): Real {
+  const open = new Map<string, Started>();
+  const order: Job[] = [];
+  const lanes = createLanes<Job>({
+    slots,
+    clock: createManualClock(),
+    needsSlot: (job) => !job.cancelled,
+    start(job, hold) {
+      assert.equal(open.has(job.lane), false, "one job of a lane at a time");
+      order.push(job);
+      open.set(job.lane, { job, hold, inTurn: hold.tookSlot });
+    },
+  });
+  return { lanes, open, order };
+}
+
+/** Takes over what the real lanes started, and holds it against the rules. */
+function check(model: Model, { order, open, lanes }: Real): void {
+  const waiting = (lane: string) =>
+    model.jobs.filter(({ job, state }) => job.lane === lane && state === "waiting");
+  const busy = (lane: string) =>
+    model.reserved.has(lane) ||
+    model.jobs.some(
+      ({ job, state }) => job.lane === lane && (state === "turn" || state === "delivery"),
+    );
+  for (const job of order.slice(model.seen)) {
+    const row = waiting(job.lane)[0];
+    assert.equal(row?.job, job, "a lane keeps its order");
+    assert.equal(busy(job.lane), false);
+    const inTurn = open.get(job.lane)?.hold.tookSlot ?? false;
+    assert.equal(inTurn, !job.cancelled);
+    row.state = inTurn ? "turn" : "delivery";
+    model.overtakenBy.delete(job.lane);
+    if (inTurn) for (const others of model.overtakenBy.values()) others.push(job.lane);
+  }
+  model.seen = order.length;
+
+  const turns = model.jobs.filter(({ state }) => state === "turn").length;
+  const running = turns + model.reserved.size;
+  assert.ok(running <= model.slots, "no more turns than slots");
+  for (const lane of LANES) {
+    const [first] = waiting(lane);
+    assert.equal(lanes.waiting(lane), waiting(lane).length);
+    if (first === undefined || busy(lane)) continue;
+    assert.equal(running, model.slots, "no lane waits while a slot is free");
+    assert.equal(first.job.cancelled, false, "what needs no slot does not wait for one");
+    const others = model.overtakenBy.get(lane) ?? [];
+    model.overtakenBy.set(lane, others);
+    assert.equal(new Set(others).size, others.length, "nobody is served twice meanwhile");
+  }
+  const inUse = model.jobs.filter(({ state }) => state !== "done").map(({ job }) => job.lane);
+  const lanesInUse = new Set([...inUse, ...model.reserved.keys()]);
+  assert.equal(lanes.size, lanesInUse.size, "an idle lane costs nothing");
+}
+
+type Step = fc.Command<Model, Real>;
+
+const command = (
+  name: string,
+  possible: (model: Readonly<Model>) => boolean,
+  run: (model: Model, real: Real) => void,
+): Step => ({
+  check: possible,
+  run(model, real) {
+    run(model, real);
+    check(model, real);
+  },
+  toString: () => name,
+});
+
+const inState = (model: Readonly<Model>, lane: string, state: string) =>
+  model.jobs.find(({ job, state: now }) => job.lane === lane && now === state);
+
+const add = (lane: string): Step =>
+  command(
+    `add(${lane})`,
+    () => true,
+    (model, { lanes }) => {
+      const job: Job = { lane, number: model.jobs.length, cancelled: false };
+      model.jobs.push({ job, state: "waiting" });
+      lanes.add(lane, job);
+    },
+  );
+
+const reserve = (lane: string): Step =>
+  command(
+    `reserve(${lane})`,
+    () => true,
+    (model, { lanes }) => {
+      const isIdle = lanes.isIdle(lane);
+      const inTurn = model.jobs.filter(({ state }) => state === "turn").length;
+      const isFree = inTurn + model.reserved.size < model.slots;
+      const reservation = lanes.reserve(lane);
+      assert.equal(reservation !== undefined, isIdle && isFree);
+      if (reservation !== undefined) model.reserved.set(lane, reservation);
+    },
+  );
+
+/** A lane that was reserved for a job is given it, before the jobs that were added meanwhile, or is not. */
+const endReservation = (lane: string, how: "start" | "cancel"): Step =>
+  command(
+    `${how} reserved(${lane})`,
+    (model) => model.reserved.has(lane),
+    (model) => {
+      const reservation = model.reserved.get(lane);
+      model.reserved.delete(lane);
+      if (how === "cancel") return reservation?.cancel();
+      const job: Job = { lane, number: model.jobs.length, cancelled: false };
+      const first = model.jobs.findIndex((row) => row.job.lane === lane && row.state === "waiting");
+      model.jobs.splice(first === -1 ? model.jobs.length : first, 0, { job, state: "waiting" });
+      reservation?.start(job);
+    },
+  );
+
+const endTurn = (lane: string): Step =>
+  command(
+    `endTurn(${lane})`,
+    (model) => inState(model, lane, "turn") !== undefined,
+    (model, { open }) => {
+      const row = inState(model, lane, "turn");
+      if (row) row.state = "delivery";
+      open.get(lane)?.hold.turnEnded();
+    },
+  );
+
+const deliver = (lane: string, state: "turn" | "delivery"): Step =>
+  command(
+    `deliver(${lane} in ${state})`,
+    (model) => inState(model, lane, state) !== undefined,
+    (model, { open }) => {
+      const row = inState(model, lane, state);
+      if (row) row.state = "done";
+      const started = open.get(lane);
+      open.delete(lane);
+      started?.hold.done();
+      started?.hold.done();
+      started?.hold.turnEnded();
+    },
+  );
+
+const cancelWaiting = (lane: string): Step =>
+  command(
+    `cancel(${lane})`,
+    (model) => inState(model, lane, "waiting") !== undefined,
+    (model, { lanes }) => {
+      for (const { job, state } of model.jobs) {
+        if (job.lane === lane && state === "waiting") job.cancelled = true;
+      }
+      lanes.stir(lane);
+    },
+  );
+
+describe("lanes", () => {
+  it("keep order, fill the slots, and serve round robin, whatever happens in which order", () => {
+    const lane = fc.constantFrom(...LANES);
+    const steps = fc.commands(
+      [
+        lane.map(add),
+        lane.map(add),
+        lane.map(endTurn),
+        lane.map((name) => deliver(name, "delivery")),
+        lane.map((name) => deliver(name, "turn")),
+        lane.map(cancelWaiting),
+        lane.map(reserve),
+        lane.map((name) => endReservation(name, "start")),
+        lane.map((name) => endReservation(name, "cancel")),
+      ],
+      { maxCommands: 60, size: "max" },
+    );
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 3 }), steps, (slots, commands) => {
+        const setup = () => ({
+          model: {
+            slots,
+            jobs: [],
+            overtakenBy: new Map<string, string[]>(),
+            reserved: new Map<string, Reservation<Job>>(),
+            seen: 0,
+          },
+          real: createReal(slots),
+        });
+        fc.modelRun(setup, commands);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("let a client wait for one turn at the most while another floods", () => {
+    const { lanes, open, order } = createReal(1);
+    for (let number = 0; number < 1000; number++) {
+      lanes.add("flood", { lane: "flood", number, cancelled: false });
+    }
+    const turnsUntilServed = (number: number): number => {
+      const before = order.length;
+      lanes.add("quiet", { lane: "quiet", number, cancelled: false });
+      while (order.at(-1)?.lane !== "quiet") finish(open);
+      const waited = order.length - before;
+      finish(open);
+      return waited;
+    };
+    for (let number = 0; number < 100; number++) assert.equal(turnsUntilServed(number), 1);
+    assert.equal(order.filter(({ lane }) => lane === "flood").length, 101);
+  });
+
+  it("free the slot at the end of the turn, and the lane only with the delivery", () => {
+    const { lanes, open, order } = createReal(1);
+    lanes.add("a", { lane: "a", number: 0, cancelled: false });
+    lanes.add("a", { lane: "a", number: 1, cancelled: false });
+    lanes.add("b", { lane: "b", number: 0, cancelled: false });
+    open.get("a")?.hold.turnEnded();
+    assert.deepEqual(
+      order.map(({ lane, number }) => `${lane}${number}`),
+      ["a0", "b0"],
+    );
+    open.get("b")?.hold.turnEnded();
+    assert.equal(order.length, 2);
+    const { hold } = open.get("a") ?? assert.fail();
+    open.delete("a");
+    hold.done();
+    assert.equal(order.length, 3);
+  });
+});
+
+function finish(open: Map<string, Started>): void {
+  const [started] = open.values();
+  if (started === undefined) assert.fail("nothing runs");
+  open.delete(started.job.lane);
+  started.hold.done();
+}
