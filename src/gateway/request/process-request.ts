@@ -1,5 +1,6 @@
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { Compaction } from "../compaction.ts";
+import type { Request } from "../contract.ts";
 import type { Dedupe } from "../dedupe.ts";
 import { resultOf } from "../dedupe.ts";
 import type { DedupeEntry, Storing } from "../dedupe.ts";
@@ -7,8 +8,6 @@ import { conversationOf } from "../request-keys.ts";
 import type { Hold } from "./fair-queue.ts";
 import { answerPending, beginDelivery } from "./pending-request.ts";
 import type { PendingRequest, TurnOptions } from "./pending-request.ts";
-import type { Backlog } from "./request-queue.ts";
-import type { WaitEstimate } from "./request-queue.ts";
 
 export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
@@ -20,8 +19,8 @@ export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
 
 interface Tools<M> {
   readonly options: ProcessOptions<M>;
-  readonly backlog: Backlog;
-  readonly waitEstimate: WaitEstimate;
+  readonly backlog: { enter(request: Request): void; leave(request: Request): void };
+  readonly waitEstimate: { add(turnMs: number): void };
 }
 
 /** One request from the head of its lane to its delivery. Its slot is free before its lane is. */
