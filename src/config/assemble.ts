@@ -1,7 +1,7 @@
 import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
+import { unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { AgentDefaults, Config, ModelEntry } from "./contract.ts";
-import { inputOf } from "./fields.ts";
 import type { Findings } from "./findings.ts";
 import { hookSettings } from "./hooks.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
@@ -14,7 +14,7 @@ import { toolSettings } from "./tools-schema.ts";
 import type { Branch } from "./tree.ts";
 import { turnProfile } from "./turn-profile.ts";
 import { unknownKeys } from "./unknown.ts";
-import { unsupportedKeys } from "./unsupported.ts";
+import { inputOf } from "./values.ts";
 
 /**
  * The configuration that a tree makes with its defaults; undefined where a value is wrong. All that

@@ -1,8 +1,7 @@
 import * as v from "valibot";
 import { brokerCredentials } from "./broker.ts";
+import { channelType } from "./compat/go/migrate.ts";
 import type { Origin } from "./contract.ts";
-import { flag } from "./fields.ts";
-import { channelType } from "./migrate.ts";
 import {
   branch,
   branchAt,
@@ -14,6 +13,7 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch } from "./tree.ts";
+import { flag } from "./values.ts";
 
 /** The names of the channels of type mqtt, in the order of the file. */
 export function mqttNames(tree: Branch): string[] {

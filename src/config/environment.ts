@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { nearestWord } from "../base/spelling.ts";
+import { GO_KEYS } from "./compat/go/keys.ts";
 import type { Origin, Warning } from "./contract.ts";
-import { GO_KEYS } from "./known.ts";
 import { MQTT_SETTINGS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
 import type { Problem } from "./problem.ts";

@@ -1,8 +1,8 @@
 import { dirname, join } from "node:path";
 import { Failure } from "../base/failure.ts";
+import { versionFailure } from "./compat/go/migrate.ts";
 import type { Warning } from "./contract.ts";
 import { treeOfJson } from "./json.ts";
-import { versionFailure } from "./migrate.ts";
 import { readText } from "./read.ts";
 import { DEFAULT, branch } from "./tree.ts";
 import type { Branch } from "./tree.ts";

@@ -1,6 +1,10 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
 import type { HookSettings, HookStage, ProcessHookSettings } from "./contract.ts";
+import type { Findings } from "./findings.ts";
+import { expandHome } from "./paths.ts";
+import { branchAt, childOf } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
 import {
   anyObject,
   flag,
@@ -12,11 +16,7 @@ import {
   section,
   text,
   whole,
-} from "./fields.ts";
-import type { Findings } from "./findings.ts";
-import { expandHome } from "./paths.ts";
-import { branchAt, childOf } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+} from "./values.ts";
 
 /** Milliseconds; 0 is the usual ones. */
 const timeLimit = (usual: number) =>

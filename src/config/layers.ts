@@ -1,9 +1,9 @@
 import { dirname } from "node:path";
 import { mqttNames, withSettings, withoutUrlCredentials } from "./channel-tree.ts";
+import { upgraded } from "./compat/go/migrate.ts";
 import type { Warning } from "./contract.ts";
 import { unknownVariables, withEnvironment } from "./environment.ts";
 import type { ConfigFiles } from "./files.ts";
-import { upgraded } from "./migrate.ts";
 import type { ConfigPaths, Surroundings } from "./paths.ts";
 import type { Problem } from "./problem.ts";
 import { withSecrets } from "./secrets.ts";

@@ -4,17 +4,17 @@ import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { parseBroker } from "./broker.ts";
 import { checkClients, CLIENT_LISTS } from "./client-lists.ts";
+import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
+import { channelType } from "./compat/go/migrate.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
-import { inputOf, section } from "./fields.ts";
 import type { Findings } from "./findings.ts";
-import { OTHER_CHANNEL_TYPES } from "./known.ts";
-import { channelType } from "./migrate.ts";
 import { CHANNEL } from "./mqtt-schema.ts";
 import { expandHome } from "./paths.ts";
 import { quotable } from "./problem.ts";
 import { branchAt, childOf, textAt } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { unknownChannelKeys } from "./unknown.ts";
+import { inputOf, section } from "./values.ts";
 
 const SCHEMA = section(CHANNEL);
 

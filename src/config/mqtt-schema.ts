@@ -14,7 +14,7 @@ import {
   texts,
   unquotedText,
   whole,
-} from "./fields.ts";
+} from "./values.ts";
 
 /** Bytes: the largest packet that MQTT can say (MQTT 5 section 1.5.5), with its header. */
 const MAX_PACKET = 268_435_460;

@@ -1,6 +1,8 @@
 import * as v from "valibot";
 import type { LogLevel } from "../base/log.ts";
 import type { ModelEntry } from "./contract.ts";
+import { TOTAL_LIMITS } from "./mqtt-schema.ts";
+import { TOOLS } from "./tools-schema.ts";
 import {
   address,
   anyObject,
@@ -18,9 +20,7 @@ import {
   text,
   texts,
   whole,
-} from "./fields.ts";
-import { TOTAL_LIMITS } from "./mqtt-schema.ts";
-import { TOOLS } from "./tools-schema.ts";
+} from "./values.ts";
 
 const MANY = 1_000_000_000;
 

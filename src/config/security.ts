@@ -1,8 +1,8 @@
 import { nearestWord } from "../base/spelling.ts";
+import { channelType, upgraded } from "./compat/go/migrate.ts";
+import { withProvidersAsModels } from "./compat/go/providers.ts";
 import type { Warning } from "./contract.ts";
-import { channelType, upgraded } from "./migrate.ts";
 import { lineOf, quotable } from "./problem.ts";
-import { withProvidersAsModels } from "./providers.ts";
 import {
   branch,
   branchAt,

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { isTopicFilter } from "../base/topic-filter.ts";
-import { oneOrMore, orEmpty, section, text, texts } from "./fields.ts";
+import { oneOrMore, orEmpty, section, text, texts } from "./values.ts";
 
 const FILTER =
   "an MQTT topic filter: + stands for a whole level, # for all that follow and comes last";

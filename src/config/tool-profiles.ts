@@ -2,7 +2,6 @@ import { resolve } from "node:path";
 import * as v from "valibot";
 import { nearestWord } from "../base/spelling.ts";
 import type { ToolProfile } from "./contract.ts";
-import { inputOf, section } from "./fields.ts";
 import type { Findings } from "./findings.ts";
 import { expandHome } from "./paths.ts";
 import { quotable } from "./problem.ts";
@@ -11,6 +10,7 @@ import { TOOL_NAMES } from "./tools-schema.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { unknownProfileKeys } from "./unknown.ts";
+import { inputOf, section } from "./values.ts";
 
 const SCHEMA = section(PROFILE);
 

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { ToolProfile, ToolSettings, WebSettings } from "./contract.ts";
+import type { Leaf } from "./tree.ts";
 import {
   address,
   choice,
@@ -13,8 +14,7 @@ import {
   section,
   text,
   texts,
-} from "./fields.ts";
-import type { Leaf } from "./tree.ts";
+} from "./values.ts";
 
 const GIB = 2 ** 30;
 

@@ -1,12 +1,12 @@
 import * as v from "valibot";
 import { nearestWord } from "../base/spelling.ts";
 import type { TurnProfile } from "./contract.ts";
-import { choice, flag, inputOf, or, orEmpty, section, texts } from "./fields.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./problem.ts";
 import { TOOL_NAMES } from "./tools-schema.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path } from "./tree.ts";
+import { choice, flag, inputOf, or, orEmpty, section, texts } from "./values.ts";
 
 type Mode = "default" | "off";
 type ListMode = Mode | "custom";

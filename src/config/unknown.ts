@@ -1,7 +1,7 @@
 import { nearestWord } from "../base/spelling.ts";
+import { GO_KEYS } from "./compat/go/keys.ts";
 import type { Findings } from "./findings.ts";
 import { HOOK_DEFAULTS, HOOKS, PROCESS_HOOK } from "./hooks.ts";
-import { GO_KEYS } from "./known.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
 import { quotable } from "./problem.ts";
 import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, PRICES, ROUTING, SESSION } from "./schema.ts";

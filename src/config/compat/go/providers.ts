@@ -1,6 +1,15 @@
-import type { Origin } from "./contract.ts";
-import { branch, branchAt, childOf, leaf, list, textAt, withChild, withoutChild } from "./tree.ts";
-import type { Branch, Leaf, Tree } from "./tree.ts";
+import type { Origin } from "../../contract.ts";
+import {
+  branch,
+  branchAt,
+  childOf,
+  leaf,
+  list,
+  textAt,
+  withChild,
+  withoutChild,
+} from "../../tree.ts";
+import type { Branch, Leaf, Tree } from "../../tree.ts";
 
 interface ProviderFacts {
   readonly protocol: string;

@@ -1,7 +1,7 @@
-import { Failure } from "../base/failure.ts";
-import { MQTT_SETTINGS } from "./mqtt-schema.ts";
-import { placeOf } from "./origin.ts";
-import { quotable } from "./problem.ts";
+import { Failure } from "../../../base/failure.ts";
+import { MQTT_SETTINGS } from "../../mqtt-schema.ts";
+import { placeOf } from "../../origin.ts";
+import { quotable } from "../../problem.ts";
 import {
   branch,
   branchAt,
@@ -12,8 +12,8 @@ import {
   withChild,
   withDeepChild,
   withoutChild,
-} from "./tree.ts";
-import type { Branch, Tree } from "./tree.ts";
+} from "../../tree.ts";
+import type { Branch, Tree } from "../../tree.ts";
 
 const CURRENT_VERSION = 3;
 

@@ -1,8 +1,8 @@
-import { mqttNames } from "./channel-tree.ts";
-import type { Findings } from "./findings.ts";
-import { unsupportedHooks } from "./hooks.ts";
-import { branchAt, childOf, textAt } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+import { mqttNames } from "../../channel-tree.ts";
+import type { Findings } from "../../findings.ts";
+import { unsupportedHooks } from "../../hooks.ts";
+import { branchAt, childOf, textAt } from "../../tree.ts";
+import type { Branch, Path, Tree } from "../../tree.ts";
 
 /** Keys of the Go program that are not built here; where they say no more than its defaults nothing is said. */
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
