@@ -1,6 +1,6 @@
 import { realpath } from "node:fs/promises";
 import { isAbsolute, join, relative, sep } from "node:path";
-import { codeOf, readRegularFile } from "./read.ts";
+import { codeOf, readRegularFile } from "./files.ts";
 
 export interface CredentialSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -1,12 +1,99 @@
-import { dirname, join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve, dirname } from "node:path";
 import { Failure } from "../base/failure.ts";
 import { versionFailure } from "./compat/go/migrate.ts";
 import type { Warning } from "./contract.ts";
 import { treeOfJson } from "./json.ts";
-import { readText } from "./read.ts";
 import { DEFAULT, branch } from "./tree.ts";
 import type { Branch } from "./tree.ts";
 import { treeOfYaml } from "./yaml.ts";
+
+/** Bytes; a Go PicoClaw home with all its defaults written out has about 30,000. */
+const MAX_BYTES = 1_048_576;
+
+/**
+ * The text of a UTF-8 file without its byte order mark; undefined where there is no file. A Failure
+ * for anything else than a regular file of a sensible size, since a pipe would be waited for and a
+ * device read for ever.
+ */
+export async function readText(file: string): Promise<string | undefined | Failure> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readRegularFile(file, MAX_BYTES);
+  } catch (error) {
+    const code = codeOf(error);
+    return code === "ENOENT" ? undefined : unreadable(file, code);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return unreadable(file, "ENCODING");
+  }
+}
+
+/** The bytes of a file; throws a coded error, also for what is no regular file or is too large. */
+export async function readRegularFile(file: string, most: number): Promise<Uint8Array> {
+  const facts = await stat(file);
+  if (facts.isDirectory()) throw new UnfitFile("EISDIR");
+  if (!facts.isFile()) throw new UnfitFile("SPECIAL");
+  if (facts.size > most) throw new UnfitFile("EFBIG");
+  return readFile(file);
+}
+
+class UnfitFile extends Error {
+  readonly code: string;
+  constructor(code: string) {
+    super(code);
+    this.code = code;
+  }
+}
+
+/** `EACCES` and its like, as the file system names what went wrong. */
+export function codeOf(error: unknown): string {
+  const { code } = Object.assign({ code: undefined }, error);
+  return typeof code === "string" ? code : "unknown error";
+}
+
+const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
+  EISDIR: ["it is a directory", "name the file in it"],
+  SPECIAL: ["it is not a regular file", "put the text into a regular file"],
+  EFBIG: [`it has more than ${MAX_BYTES} bytes`, "check that it is the file that is meant"],
+  ENCODING: ["it is not UTF-8 text", "save it as UTF-8"],
+  EACCES: ["permission was denied (EACCES)", "let the user that runs picoclaw read it"],
+  ENOTDIR: ["a part of its path is not a directory (ENOTDIR)", "check the path"],
+};
+
+function unreadable(file: string, reason: string): Failure {
+  const [why, remedy] = REASONS[reason] ?? [`reading it failed (${reason})`, "check the path"];
+  return new Failure("config", `${file} cannot be read`, { why, remedy });
+}
+
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly userHome: string;
+  /** What relative paths of the environment and of flags are relative to. */
+  readonly cwd: string;
+}
+
+export interface ConfigPaths {
+  /** `$PICOCLAW_HOME`, else `~/.picoclaw`. */
+  readonly home: string;
+  /** `$PICOCLAW_CONFIG`, else `<home>/config.json`. */
+  readonly file: string;
+}
+
+/** Where the configuration lives; absolute. A variable that is empty is unset. */
+export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
+  const absolute = (path: string): string => resolve(cwd, expandHome(path, userHome));
+  const home = absolute(env["PICOCLAW_HOME"] || "~/.picoclaw");
+  const file = env["PICOCLAW_CONFIG"];
+  return { home, file: file ? absolute(file) : join(home, "config.json") };
+}
+
+/** `~` and `~/…` as the user's home directory; any other path unchanged. */
+export function expandHome(path: string, userHome: string): string {
+  return path === "~" || path.startsWith("~/") ? join(userHome || ".", path.slice(1)) : path;
+}
 
 /** What the two files hold, as they are written. */
 export interface ConfigFiles {

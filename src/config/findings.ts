@@ -1,8 +1,9 @@
+import { basename } from "node:path";
 import type { BaseIssue } from "valibot";
-import type { Origin, Warning } from "./contract.ts";
-import { lineOf } from "./problem.ts";
-import type { Problem } from "./problem.ts";
-import { nearestTo } from "./tree.ts";
+import { Failure } from "../base/failure.ts";
+import { visible } from "../base/visible.ts";
+import type { Origin, Warning, LoadedConfig } from "./contract.ts";
+import { nearestTo, pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
 
 /** What reading a configuration brings to light, each with the place that it is about. */
@@ -50,4 +51,69 @@ export function createFindings(tree: Tree): Findings {
 
 function pathOf(issue: BaseIssue<unknown>): Path {
   return (issue.path ?? []).map(({ key }) => (typeof key === "number" ? key : String(key)));
+}
+
+/** One wrong value. Its text never holds the value of a secret. */
+export interface Problem {
+  readonly origin: Origin;
+  /** As at version 3. */
+  readonly path: Path;
+  /** What was found and what is allowed. */
+  readonly text: string;
+}
+
+const CHECK = "`picoclaw gateway --check` checks again";
+
+/** All problems as one failure: the single one by itself, several with one line each in `why`. */
+export function problemsFailure(problems: readonly Problem[], file: string): Failure {
+  const lines = [...new Set(problems.toSorted(byPlace).map(lineOf))];
+  const [first = ""] = lines;
+  if (lines.length === 1) return new Failure("config", first, { remedy: `correct it; ${CHECK}` });
+  const inFile = problems.every(({ origin }) => origin.from === "file" && origin.file === file);
+  const where = inFile ? `in ${file}` : "of the configuration";
+  return new Failure("config", `${lines.length} values ${where} are wrong`, {
+    why: lines.join("\n"),
+    remedy: `correct them; ${CHECK}`,
+  });
+}
+
+/** `/etc/picoclaw/config.json:12: gateway.port: …`; a variable or a flag names its value by itself. */
+export function lineOf({ origin, path, text }: Problem): string {
+  const place = origin.from === "default" ? "" : `${placeOf(origin)}: `;
+  const named = origin.from === "environment" || origin.from === "flag" || path.length === 0;
+  return `${place}${named ? "" : `${quotable(pathText(path), 200)}: `}${text}`;
+}
+
+/** Text from a file as a part of one line: controls made visible, and not more than a line needs. */
+export function quotable(text: string, most = 60): string {
+  const characters = Array.from(visible(text));
+  return characters.length <= most ? characters.join("") : `${characters.slice(0, most).join("")}…`;
+}
+
+/** config.json before .security.yml, in the order of their lines; then the environment and flags. */
+function byPlace({ origin: left }: Problem, { origin: right }: Problem): number {
+  if (left.from !== "file" || right.from !== "file") return rank(left) - rank(right);
+  if (left.file !== right.file) return left.file < right.file ? 1 : -1;
+  return left.line - right.line;
+}
+
+function rank({ from }: Origin): number {
+  return ["file", "environment", "flag", "default"].indexOf(from);
+}
+
+/**
+ * Where the value at a dotted path came from, in words: `config.json:12`, `environment
+ * PICOCLAW_LOG_LEVEL`, `--broker`, `default`.
+ */
+export function originText(loaded: Pick<LoadedConfig, "origins">, path: string): string {
+  const origin = loaded.origins.get(path);
+  if (origin?.from === "file") return `${basename(origin.file)}:${origin.line}`;
+  return origin === undefined ? "default" : placeOf(origin);
+}
+
+/** The same for a message that stands alone: files with their whole path. */
+export function placeOf(origin: Origin): string {
+  if (origin.from === "file") return `${origin.file}:${origin.line}`;
+  if (origin.from === "environment") return `environment ${origin.variable}`;
+  return origin.from === "flag" ? origin.flag : "default";
 }

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Failure } from "../base/failure.ts";
 import type { ConfigFlags } from "./contract.ts";
-import { readText } from "./read.ts";
+import { readText } from "./files.ts";
 import { branch, leaf, withDeepChild } from "./tree.ts";
 import type { Branch, Leaf } from "./tree.ts";
 

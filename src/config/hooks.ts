@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
 import type { HookSettings, HookStage, ProcessHookSettings } from "./contract.ts";
+import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
-import { expandHome } from "./paths.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import {

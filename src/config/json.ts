@@ -1,7 +1,7 @@
 import type { JSONVisitor } from "jsonc-parser";
 import { Failure } from "../base/failure.ts";
 import type { Origin, Warning } from "./contract.ts";
-import { quotable } from "./problem.ts";
+import { quotable } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 

@@ -1,16 +1,37 @@
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
-import { assembled } from "./assemble.ts";
-import type { Config, ConfigFlags, LoadedConfig } from "./contract.ts";
-import { readFiles, SECURITY } from "./files.ts";
+import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
+import { upgraded } from "./compat/go/migrate.ts";
+import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
+import type {
+  Config,
+  ConfigFlags,
+  LoadedConfig,
+  Warning,
+  AgentDefaults,
+  ModelEntry,
+} from "./contract.ts";
+import { unknownVariables, withEnvironment } from "./environment.ts";
+import { readFiles, SECURITY, expandHome } from "./files.ts";
+import { configPaths } from "./files.ts";
+import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
 import { createFindings } from "./findings.ts";
+import { problemsFailure } from "./findings.ts";
+import type { Problem, Findings } from "./findings.ts";
 import { flagSettings } from "./flags.ts";
-import { layered } from "./layers.ts";
-import { configPaths } from "./paths.ts";
-import type { Surroundings } from "./paths.ts";
-import { failureOf } from "./problem.ts";
-import { refusalOf } from "./refusal.ts";
+import { hookSettings } from "./hooks.ts";
+import { checkModels, entryNamed, modelEntries } from "./models.ts";
+import { ROOT } from "./schema.ts";
+import { withSecrets } from "./secrets.ts";
+import { withSecurity } from "./security.ts";
+import { toolProfiles } from "./tool-profiles.ts";
+import { toolSettings } from "./tools-schema.ts";
 import { originsOf } from "./tree.ts";
+import type { Branch } from "./tree.ts";
+import { turnProfile } from "./turn-profile.ts";
+import { unknownKeys } from "./unknown.ts";
+import { inputOf } from "./values.ts";
 
 export interface LoadOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -38,7 +59,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   const findings = createFindings(layers.tree);
   const config = assembled(layers.tree, findings, { ...surroundings, ...paths });
   const problems = [...layers.problems, ...findings.problems];
-  if (config === undefined || problems.length > 0) return failureOf(problems, paths.file);
+  if (config === undefined || problems.length > 0) return problemsFailure(problems, paths.file);
   const secretFiles = [
     ...layers.secretFiles,
     join(dirname(paths.file), SECURITY),
@@ -58,4 +79,111 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
 
 function keyFiles({ channels }: Config): string[] {
   return channels.flatMap(({ settings }) => settings.tls.key_file ?? []);
+}
+
+interface Layered {
+  /** At version 3, secrets resolved, without defaults. */
+  readonly tree: Branch;
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Warning[];
+  /** Files that hold secrets. */
+  readonly secretFiles: ReadonlySet<string>;
+}
+
+/** Everything that was set, in one tree: config.json < .security.yml < environment < flags. */
+async function layered(
+  { config, security, found }: ConfigFiles,
+  flags: Branch | undefined,
+  { env, userHome, file }: Surroundings & ConfigPaths,
+): Promise<Layered> {
+  const files = withSecurity(config, security);
+  const target = {
+    channels: mqttNames(files.tree),
+    inFile: mqttNames(upgraded(config)).length > 0,
+  };
+  const environment = withEnvironment(files.tree, env, target);
+  const all = flags === undefined ? environment.tree : withSettings(environment.tree, flags);
+  const folder = dirname(file);
+  const secrets = await withSecrets(withoutUrlCredentials(all), { env, userHome, folder });
+  return {
+    tree: secrets.tree,
+    problems: [...environment.problems, ...secrets.problems],
+    secretFiles: secrets.files,
+    warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(found, env, file)],
+  };
+}
+
+/** A file that was named and is not there was meant to be. */
+function missingFile(found: boolean, env: Surroundings["env"], file: string): Warning[] {
+  if (found || !env["PICOCLAW_CONFIG"]) return [];
+  const message = `environment PICOCLAW_CONFIG: there is no file ${file}`;
+  return [{ message, remedy: "correct the path, or unset the variable" }];
+}
+
+/**
+ * The configuration that a tree makes with its defaults; undefined where a value is wrong. All that
+ * is wrong, and all that is odd, goes to the findings.
+ */
+function assembled(
+  tree: Branch,
+  findings: Findings,
+  place: Surroundings & ConfigPaths,
+): Config | undefined {
+  unknownKeys(tree, findings);
+  unsupportedKeys(tree, findings);
+  checkModels(tree, findings);
+  const bases = { folder: dirname(place.file), userHome: place.userHome };
+  const channels = mqttChannels(tree, findings, bases);
+  const turn_profile = turnProfile(tree, findings);
+  const hooks = hookSettings(tree, findings, place);
+  const { success, output, issues } = v.safeParse(ROOT, inputOf(tree));
+  findings.issues(issues, []);
+  const written = success ? output.agents.defaults.workspace : "";
+  const folder = workspacePath(written, findings, place);
+  const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
+  if (!success) return undefined;
+  const model_list = modelEntries(output.model_list);
+  const { model_name: named, ...rest } = output.agents.defaults;
+  const model_name = entryNamed(named, model_list);
+  // Whoever names an entry means it, also where it is switched off.
+  if (model_name === "") warnOfNoModel(model_list, findings);
+  const defaults: AgentDefaults = {
+    ...rest,
+    workspace: folder,
+    model_name,
+  };
+  const { dimensions, dm_scope } = output.session;
+  return {
+    agents: { defaults: { ...defaults, ...(turn_profile && { turn_profile }) } },
+    gateway: output.gateway,
+    model_list,
+    channels,
+    tools: toolSettings(output.tools, profiles),
+    session: { dimensions: dimensions ?? dm_scope },
+    ...(hooks && { hooks }),
+  };
+}
+
+/** A relative workspace is relative to the folder of config.json, one of a variable to where we are. */
+function workspacePath(
+  written: string,
+  findings: Findings,
+  { cwd, userHome, home, file }: Surroundings & ConfigPaths,
+): string {
+  if (written.trim() === "") return join(home, "workspace");
+  const { from } = findings.originAt(["agents", "defaults", "workspace"]);
+  return resolve(from === "environment" ? cwd : dirname(file), expandHome(written, userHome));
+}
+
+function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void {
+  if (models.some(({ enabled }) => enabled)) return;
+  const reason =
+    models.length === 0
+      ? "no model is configured"
+      : "no entry of model_list is enabled or has a key";
+  findings.warn(
+    [],
+    `${reason}, so the agent is the offline one: it answers questions about its device`,
+    "add an entry to model_list, with its api_keys in .security.yml",
+  );
 }

@@ -3,7 +3,7 @@ import { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import type { ModelEntry } from "./contract.ts";
 import type { Findings } from "./findings.ts";
-import { quotable } from "./problem.ts";
+import { quotable } from "./findings.ts";
 import type { ROOT } from "./schema.ts";
 import { branchAt, childOf, textAt } from "./tree.ts";
 import type { Branch, Tree } from "./tree.ts";

@@ -1,8 +1,8 @@
-import { isDisabled, isEnabled, mqttNames } from "./channel-tree.ts";
+import { isDisabled, isEnabled, mqttNames } from "./channels.ts";
 import { fileOf, isReference, resolveCredential } from "./credential.ts";
 import type { CredentialSurroundings } from "./credential.ts";
+import type { Problem } from "./findings.ts";
 import { goesBy } from "./models.ts";
-import type { Problem } from "./problem.ts";
 import { isSecretName } from "./secrets-in.ts";
 import { branch, branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";

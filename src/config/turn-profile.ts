@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { nearestWord } from "../base/spelling.ts";
 import type { TurnProfile } from "./contract.ts";
 import type { Findings } from "./findings.ts";
-import { quotable } from "./problem.ts";
+import { quotable } from "./findings.ts";
 import { TOOL_NAMES } from "./tools-schema.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path } from "./tree.ts";

@@ -1,9 +1,9 @@
 import { nearestWord } from "../base/spelling.ts";
 import { GO_KEYS } from "./compat/go/keys.ts";
 import type { Findings } from "./findings.ts";
+import { quotable } from "./findings.ts";
 import { HOOK_DEFAULTS, HOOKS, PROCESS_HOOK } from "./hooks.ts";
 import { CHANNEL, LIMITS, MQTT_SETTINGS, STREAMING, TLS, TOTAL_LIMITS } from "./mqtt-schema.ts";
-import { quotable } from "./problem.ts";
 import { AGENT_DEFAULTS, AGENT_PARTS, GATEWAY, MODEL, PRICES, ROUTING, SESSION } from "./schema.ts";
 import { PROFILE, PROFILE_TOPICS } from "./tool-profile-schema.ts";
 import { EXEC, READ_FILE, TOOLS, WEB } from "./tools-schema.ts";

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { Secret } from "../base/secret.ts";
-import { quotable } from "./problem.ts";
+import { quotable } from "./findings.ts";
 import { DEFAULT, leaf } from "./tree.ts";
 import type { Leaf, Tree } from "./tree.ts";
 

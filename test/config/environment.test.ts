@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/origin.ts";
+import { originText } from "../../src/config/findings.ts";
 import { AGENT_DEFAULTS } from "../../src/config/schema.ts";
 import { NO_LIMITS } from "../support/channel.ts";
 import { failureFrom, firstChannel, loadedFrom, mqttConfig, warningText } from "./home.ts";

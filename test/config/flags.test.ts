@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/origin.ts";
+import { originText } from "../../src/config/findings.ts";
 import { allTextOf, failureFrom, firstChannel, inHome, loadedFrom, mqttConfig } from "./home.ts";
 
 const MQTT = "PICOCLAW_CHANNELS_MQTT_";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/origin.ts";
+import { originText } from "../../src/config/findings.ts";
 import { firstChannel, loadedFrom, warningText } from "./home.ts";
 
 const flatConfig = {

@@ -2,7 +2,7 @@ import { jsonLine } from "../../base/json.ts";
 import { visible } from "../../base/visible.ts";
 import { encryptSecrets } from "../../config/encrypt/encrypt.ts";
 import type { Encrypted } from "../../config/encrypt/encrypt.ts";
-import { configPaths } from "../../config/paths.ts";
+import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
 import { choosePassphrase } from "../passphrase.ts";
 

@@ -4,7 +4,7 @@ import { Failure } from "../../base/failure.ts";
 import { resolveCredential, sealed } from "../credential.ts";
 import type { CredentialSurroundings } from "../credential.ts";
 import { SECURITY } from "../files.ts";
-import { readText } from "../read.ts";
+import { readText } from "../files.ts";
 import { pathText } from "../tree.ts";
 import { createPrivateFile, replaceFile } from "./replace.ts";
 import { textsOfJson, textsOfYaml } from "./scalars.ts";

@@ -1,7 +1,7 @@
 import { Failure } from "../../../base/failure.ts";
+import { placeOf } from "../../findings.ts";
+import { quotable } from "../../findings.ts";
 import { MQTT_SETTINGS } from "../../mqtt-schema.ts";
-import { placeOf } from "../../origin.ts";
-import { quotable } from "../../problem.ts";
 import {
   branch,
   branchAt,

@@ -1,12 +1,16 @@
-import { mqttNames } from "../../channel-tree.ts";
+import { Failure } from "../../../base/failure.ts";
+import { mqttNames } from "../../channels.ts";
+import type { Warning } from "../../contract.ts";
 import type { Findings } from "../../findings.ts";
+import { lineOf, quotable } from "../../findings.ts";
+import type { Problem } from "../../findings.ts";
 import { unsupportedHooks } from "../../hooks.ts";
-import { branchAt, childOf, textAt } from "../../tree.ts";
+import { branchAt, childOf, textAt, pathText } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";
 
 /** Keys of the Go program that are not built here; where they say no more than its defaults nothing is said. */
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
-  restrictions(tree, findings);
+  reportRestrictions(tree, findings);
   for (const { at, asks } of ADDITIONS) {
     for (const { path, node } of nodesAt(tree, at)) {
       if (asks(node)) findings.warn(path, NO_EFFECT, REMEDY);
@@ -23,7 +27,7 @@ const NO_EFFECT = "has no effect here";
 const REMEDY = "remove the key, or run the Go program for it";
 
 /** What restricts the agent: dropping it in silence would let the agent do what somebody forbade. */
-function restrictions(tree: Branch, findings: Findings): void {
+function reportRestrictions(tree: Branch, findings: Findings): void {
   for (const { at, asks, text } of RESTRICTIONS) {
     for (const { path, node } of nodesAt(tree, at)) {
       if (asks(node)) findings.restriction(path, text);
@@ -201,4 +205,76 @@ function childrenAt({ path, node }: Found, key: string): Found[] {
   }
   const child = node.entries.get(key);
   return child === undefined ? [] : [{ path: [...path, key], node: child }];
+}
+
+interface Refusal {
+  /** Of code `config`; undefined where nothing is refused. */
+  readonly refusal: Failure | undefined;
+  /** What is ignored because somebody said so, and names that ignore nothing. */
+  readonly ignored: readonly Warning[];
+}
+
+const ignoreRemedy = (path: string): string =>
+  `remove the key, or add "${path}" to gateway.ignore_unsupported; \`picoclaw gateway --check\` checks again`;
+
+/** Why an agent must not start: every restriction that is not built here and that nobody ignores. */
+export function refusalOf(
+  { restrictions, originAt }: Pick<Findings, "restrictions" | "originAt">,
+  ignored: readonly string[],
+  file: string,
+): Refusal {
+  const isIgnored = ({ path }: Problem): boolean =>
+    ignored.some((name) => covers(name.trim(), pathText(path)));
+  const refused = restrictions.filter((one) => !isIgnored(one));
+  return {
+    refusal: failureOf(refused, file),
+    ignored: [
+      ...restrictions.filter(isIgnored).map((one) => ({
+        message: `${lineOf(one)} (ignored: gateway.ignore_unsupported)`,
+      })),
+      ...uselessNames(restrictions, ignored, originAt),
+    ],
+  };
+}
+
+/** Whether a path is a key or stands above it. */
+function covers(name: string, path: string): boolean {
+  return path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`);
+}
+
+function uselessNames(
+  restrictions: readonly Problem[],
+  ignored: readonly string[],
+  originAt: Findings["originAt"],
+): Warning[] {
+  const path = ["gateway", "ignore_unsupported"];
+  return ignored
+    .filter((name) => !restrictions.some((one) => covers(name.trim(), pathText(one.path))))
+    .map((name) => ({
+      message: lineOf({
+        origin: originAt(path),
+        path,
+        text: `"${quotable(name)}" names no restriction that is refused here`,
+      }),
+      remedy: "remove the name",
+    }));
+}
+
+function failureOf(refused: readonly Problem[], file: string): Failure | undefined {
+  const [first, ...others] = refused;
+  if (first === undefined) return undefined;
+  const why =
+    "the Go program restricts the agent by it, and a start that drops a restriction is refused";
+  if (others.length === 0) {
+    return new Failure("config", lineOf(first), {
+      why,
+      remedy: ignoreRemedy(pathText(first.path)),
+    });
+  }
+  const names = [...new Set(refused.map(({ path }) => pathText(path)))];
+  return new Failure(
+    "config",
+    `${refused.length} restrictions in ${file} are not built here, and a start that drops them is refused`,
+    { why: refused.map(lineOf).join("\n"), remedy: ignoreRemedy(names.join('", "')) },
+  );
 }

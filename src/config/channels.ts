@@ -2,19 +2,27 @@ import { resolve } from "node:path";
 import * as v from "valibot";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
-import { parseBroker } from "./broker.ts";
-import { checkClients, CLIENT_LISTS } from "./client-lists.ts";
+import { parseBroker, brokerCredentials } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import { channelType } from "./compat/go/migrate.ts";
-import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
+import type { MqttChannel, MqttSettings, TlsSettings, Origin } from "./contract.ts";
+import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
+import { quotable } from "./findings.ts";
 import { CHANNEL } from "./mqtt-schema.ts";
-import { expandHome } from "./paths.ts";
-import { quotable } from "./problem.ts";
-import { branchAt, childOf, textAt } from "./tree.ts";
+import {
+  branchAt,
+  childOf,
+  textAt,
+  branch,
+  leaf,
+  mergeBranches,
+  withChild,
+  withDeepChild,
+} from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { unknownChannelKeys } from "./unknown.ts";
-import { inputOf, section } from "./values.ts";
+import { inputOf, section, flag } from "./values.ts";
 
 const SCHEMA = section(CHANNEL);
 
@@ -201,4 +209,122 @@ function warnOfTwins(channels: readonly MqttChannel[], findings: Findings): void
     ({ broker, client_id }) => (client_id === "" ? "" : JSON.stringify([broker, client_id])),
     "has the broker and client_id of channel %: the broker would let only one of them be connected",
   );
+}
+
+/** Lists of client ids beside a channel's settings. */
+const CLIENT_LISTS = ["allow_from", "deny_from", "admin_from"] as const;
+
+/** Warns of entries that mean no client: they are compared with the level of the topic as they stand. */
+function checkClients(clients: readonly string[], path: Path, findings: Findings): void {
+  for (const [index, client] of clients.entries()) {
+    const fault = faultOf(client);
+    if (fault === undefined) continue;
+    const { text, meant } = fault;
+    const remedy = meant === "" ? "write the client id itself" : `write "${quotable(meant)}"`;
+    findings.warn([...path, index], `"${quotable(client)}" ${text}`, remedy);
+  }
+}
+
+interface Fault {
+  readonly text: string;
+  /** What may be meant; empty where nothing can be guessed. */
+  readonly meant: string;
+}
+
+function faultOf(client: string): Fault | undefined {
+  if (client === "" || client === "*") return undefined;
+  const trimmed = client.trim();
+  if (trimmed !== client) {
+    return { text: "has blanks around it, which are a part of the client id here", meant: trimmed };
+  }
+  if (/[/+#\p{Cc}]/u.test(client)) {
+    return { text: "can never be a client id: that is one level of a topic", meant: "" };
+  }
+  if (/[*?]/.test(client)) {
+    return { text: "is no pattern here: it means the client of exactly this id", meant: "" };
+  }
+  if (client.startsWith("mqtt:")) {
+    const meant = client.slice("mqtt:".length);
+    return { text: "means the client of exactly this id, mqtt: and all", meant };
+  }
+  if (client.startsWith("@")) {
+    return { text: "means the client of exactly this id, @ and all", meant: client.slice(1) };
+  }
+  if (client.includes("|")) {
+    const [meant = ""] = client.split("|");
+    return { text: "means the client of exactly this id, not the part before |", meant };
+  }
+  return undefined;
+}
+
+/** The names of the channels of type mqtt, in the order of the file. */
+export function mqttNames(tree: Branch): string[] {
+  const channels = branchAt(tree, "channel_list")?.entries ?? new Map();
+  return [...channels].flatMap(([name, entry]) =>
+    entry.kind === "branch" && channelType(name, entry) === "mqtt" ? [name] : [],
+  );
+}
+
+export function isEnabled(entry: Branch): boolean {
+  return v.safeParse(flag(), childOf(entry, "enabled")).output === true;
+}
+
+/** Whether an entry says that it is switched off; to say nothing is another thing. */
+export function isDisabled(entry: Branch): boolean {
+  return v.safeParse(flag(), childOf(entry, "enabled")).output === false;
+}
+
+/** The tree with settings for every enabled channel of type mqtt, or for a new one where none is. */
+export function withSettings(tree: Branch, settings: Branch): Branch {
+  const enabled = mqttNames(tree).filter((name) => isEnabled(channelAt(tree, name)));
+  if (enabled.length === 0) {
+    const { origin } = settings;
+    const entries = { enabled: leaf(true, origin), type: leaf("mqtt", origin), settings };
+    return changed(tree, "mqtt", (entry) =>
+      mergeBranches(entry, branch(Object.entries(entries), origin)),
+    );
+  }
+  const added = branch([["settings", settings]], settings.origin);
+  return enabled.reduce(
+    (result, name) => changed(result, name, (entry) => mergeBranches(entry, added)),
+    tree,
+  );
+}
+
+/**
+ * The tree with user name and password taken out of broker URLs, since those are shown. They are
+ * used where no user name is given, or where the URL comes from a higher layer than it.
+ */
+export function withoutUrlCredentials(tree: Branch): Branch {
+  return mqttNames(tree).reduce((result, name) => changed(result, name, withCredentials), tree);
+}
+
+function withCredentials(entry: Branch): Branch {
+  const settings = branchAt(entry, "settings");
+  const url = childOf(settings, "broker");
+  if (settings === undefined || url?.kind !== "leaf" || typeof url.value !== "string") return entry;
+  const { broker, username, password } = brokerCredentials(url.value);
+  if (broker === url.value) return entry;
+  let result = withChild(settings, "broker", leaf(broker, url.origin));
+  const given = childOf(settings, "username");
+  const isGiven = given !== undefined && textAt(settings, "username") !== "";
+  if (username !== undefined && !(isGiven && layerOf(given.origin) >= layerOf(url.origin))) {
+    result = withChild(result, "username", leaf(username, url.origin));
+    if (password !== undefined) {
+      result = withChild(result, "password", leaf(password, url.origin));
+    }
+  }
+  return withChild(entry, "settings", result);
+}
+
+function changed(tree: Branch, name: string, change: (entry: Branch) => Branch): Branch {
+  return withDeepChild(tree, ["channel_list", name], change(channelAt(tree, name)));
+}
+
+function channelAt(tree: Branch, name: string): Branch {
+  return branchAt(branchAt(tree, "channel_list"), name) ?? branch([], tree.origin);
+}
+
+function layerOf({ from }: Origin): number {
+  return ["default", "file", "environment", "flag"].indexOf(from);
 }
