@@ -4,8 +4,8 @@ import { createVeil } from "../base/veil.ts";
 import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
-import { createRights } from "./access/permissions.ts";
-import type { RightsOf } from "./access/permissions.ts";
+import { createPermissions } from "./access/permissions.ts";
+import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
 import type { Condenser } from "./condense.ts";
 import type { Answerer, Turn } from "./contract.ts";
@@ -16,7 +16,7 @@ import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
-import type { Topics } from "./tools/mqtt/contract.ts";
+import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
 import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
 
@@ -67,7 +67,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const deviceTool = createDeviceTool(device, options.history);
   const { turn_profile: turnProfile } = config.agents.defaults;
   const { clientsAreSandboxed } = await import("./tools/exec/sandbox/check.ts");
-  const rightsOf = createRights({
+  const permissionsOf = createPermissions({
     tools: config.tools,
     workspace: device.workspace,
     turnProfile,
@@ -77,12 +77,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const fetch = options.fetch ?? globalThis.fetch;
   const veil = options.veil ?? createVeil(secretsIn(config));
   const hooks = await configuredHooks(options, veil);
-  const parts = { ...options, fetch, models, deviceTool, rightsOf, veil, hooks };
+  const parts = { ...options, fetch, models, deviceTool, permissionsOf, veil, hooks };
   const agent = models && (await loadModelAgent({ ...parts, models }));
-  const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), rightsOf));
+  const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), permissionsOf));
   const commanded = withCommands(body, async () => {
     const { openCommands } = await import("./commands/open.ts");
-    return openCommands({ ...options, deviceTool, rightsOf, models, agent });
+    return openCommands({ ...options, deviceTool, permissionsOf, models, agent });
   });
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
@@ -152,7 +152,7 @@ async function loadModelAgent(
   return openModelAgent({ ...options, workspace: workspaceOf(options) });
 }
 
-async function loadOffline(deviceTool: Tool, rightsOf: RightsOf): Promise<Answerer> {
+async function loadOffline(deviceTool: Tool, permissionsOf: PermissionsOf): Promise<Answerer> {
   const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
-  return createOfflineAgent({ deviceTool, rightsOf });
+  return createOfflineAgent({ deviceTool, permissionsOf });
 }

@@ -3,7 +3,7 @@ import { pause } from "../base/async.ts";
 import type { Allowance } from "../base/contract.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { shortened } from "../base/truncate.ts";
+import { truncate } from "../base/truncate.ts";
 import type { AgentDefaults } from "../config/contract.ts";
 import type { Message } from "./contract.ts";
 import { harmless } from "./framing/frame.ts";
@@ -143,14 +143,14 @@ async function summarize(
   const { room, signal, giveWay, log } = asking;
   const said = turns.flatMap(({ messages }) => messages);
   const longest = Math.min(LONGEST_SUMMARY, room);
-  const before = summary && shortened(summary.text, longest);
+  const before = summary && truncate(summary.text, longest);
   const text = question(before, toldOf(said, room));
   for (let tried = 1; tried <= TRIES; tried += 1) {
     await giveWay();
     signal.throwIfAborted();
     try {
       const reply = await asked(text, asking);
-      if (reply !== "") return shortened(reply, longest);
+      if (reply !== "") return truncate(reply, longest);
       log.debug("the model's summary is empty", { tried });
     } catch (thrown) {
       signal.throwIfAborted();
@@ -199,14 +199,14 @@ function linesOf(messages: readonly Message[], longest: number): string {
   return messages
     .map((message) => {
       if (message.role === "tool") {
-        return lineOf({ result_of: message.name, text: shortened(message.text, result) });
+        return lineOf({ result_of: message.name, text: truncate(message.text, result) });
       }
       const calls = message.role === "assistant" ? (message.toolCalls ?? []) : [];
       const each = Math.floor(result / Math.max(1, calls.length));
       return lineOf({
-        [message.role]: shortened(message.text, longest),
+        [message.role]: truncate(message.text, longest),
         ...(calls.length > 0 && {
-          calls: calls.map((call) => `${call.name} ${shortened(call.arguments, each)}`),
+          calls: calls.map((call) => `${call.name} ${truncate(call.arguments, each)}`),
         }),
       });
     })

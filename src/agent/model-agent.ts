@@ -2,7 +2,7 @@ import type { Log } from "../base/log.ts";
 import type { Veil } from "../base/veil.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import { ownerOf } from "./access/permissions.ts";
-import type { Asker, RightsOf } from "./access/permissions.ts";
+import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createCondenser } from "./condense.ts";
 import type { Condenser } from "./condense.ts";
@@ -20,19 +20,19 @@ import { estimatedTokens } from "./tokens.ts";
 import { createToolbox } from "./toolbox.ts";
 import type { Toolbox } from "./toolbox.ts";
 import type { Tool } from "./tools/contract.ts";
-import type { Topics } from "./tools/mqtt/contract.ts";
+import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
 import { createTurns } from "./turn.ts";
 import type { Equipment } from "./turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
-import { said } from "./workspace/said.ts";
+import { withoutComments } from "./workspace/markdown.ts";
 
 export interface ModelAgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
   readonly models: Models;
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
-  readonly rightsOf: RightsOf;
+  readonly permissionsOf: PermissionsOf;
   /** Asked about each call of a tool. */
   readonly hooks?: ToolHooks | undefined;
   readonly topics?: Topics;
@@ -50,7 +50,7 @@ export interface ModelAgent {
   /** Absent where no conversation is ever too long. */
   readonly condense: Condenser | undefined;
   /** What is offered to a model for somebody. */
-  readonly tools: (asker: Asker) => Promise<readonly Tool[]>;
+  readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
   /** Tokens that the model can read, as far as it is known. */
@@ -60,7 +60,7 @@ export interface ModelAgent {
 
 /** Joins model, tools and workspace; nothing is sent before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
-  const { config, models, deviceTool, rightsOf, log } = options;
+  const { config, models, deviceTool, permissionsOf, log } = options;
   const { defaults } = config.agents;
   const { hooks } = options;
   const toolbox = createToolbox(options);
@@ -96,12 +96,14 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     };
   return {
     answer: (turn, skills = []) =>
-      createStandby({ agent: conversation(skills), deviceTool: standbyTool, rightsOf, log })(turn),
+      createStandby({ agent: conversation(skills), deviceTool: standbyTool, permissionsOf, log })(
+        turn,
+      ),
     condense: isEverTooLong(defaults)
       ? createCondenser({ model: models.main, defaults, log, window: window.tokens })
       : undefined,
-    tools: async (asker) =>
-      toolbox.tools(await options.workspace.read(), rightsOf(asker), subagents.tools(0)),
+    tools: async (caller) =>
+      toolbox.tools(await options.workspace.read(), permissionsOf(caller), subagents.tools(0)),
     subagents,
     workspace: options.workspace,
     window: window.tokens,
@@ -127,13 +129,13 @@ interface Place {
 
 async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
   const { models, workspace, toolbox, subagents } = crew;
-  const rights = crew.rightsOf(turn);
+  const permissions = crew.permissionsOf(turn);
   const [texts, own] = await Promise.all([
     workspace.read(),
-    rights.memory === "own" ? workspace.own(ownerOf(turn)) : "",
+    permissions.memory === "own" ? workspace.own(ownerOf(turn)) : "",
   ]);
   const isBare = crew.config.agents.defaults.turn_profile?.system_prompt === "off";
-  const tools = toolbox.tools(texts, rights, subagents?.tools(place.depth) ?? []);
+  const tools = toolbox.tools(texts, permissions, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     client: turn.client,
@@ -141,7 +143,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     now: new Date(),
     isResumed: turn.resumed !== undefined,
     isRemote: turn.isRemote ?? false,
-    memory: rights.memory,
+    memory: permissions.memory,
     isAdmin: turn.isAdmin ?? false,
     isTask: place.depth > 0,
     texts,
@@ -154,7 +156,7 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
   return {
     model,
     tools,
-    rights,
+    permissions,
     hooks: crew.hooks,
     system,
     opening: opening({ notes: isBare ? [] : notesIn(texts, own), summary }),
@@ -169,18 +171,18 @@ function notesIn(
   own: string,
 ): { source: string; text: string }[] {
   return [
-    { source: "memory/MEMORY.md", text: said(memory) },
-    ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: said(text) })),
-    { source: "memory of this client", text: said(own) },
+    { source: "memory/MEMORY.md", text: withoutComments(memory) },
+    ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: withoutComments(text) })),
+    { source: "memory of this client", text: withoutComments(own) },
   ];
 }
 
-/** A turn of who asked for it: with the same rights, and nobody else's. */
+/** A turn of who asked for it: with the same permissions, and nobody else's. */
 async function taskAnswer(
-  { text, asker, signal, allowance }: SubagentTask,
+  { text, caller, signal, allowance }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
-  const turn = { history: [], text, ...asker, signal, allowance };
+  const turn = { history: [], text, ...caller, signal, allowance };
   let whole = "";
   for await (const piece of answer(turn)) whole += piece;
   return whole;

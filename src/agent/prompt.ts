@@ -1,10 +1,10 @@
 import { arch, hostname, platform } from "node:os";
-import { shortened } from "../base/truncate.ts";
+import { truncate } from "../base/truncate.ts";
 import { localTime } from "./device/time.ts";
 import { FRAME_RULE } from "./framing/frame.ts";
 import type { OpenSkill, Skill, WorkspaceTexts } from "./workspace/contract.ts";
-import { said } from "./workspace/said.ts";
-import { skillText } from "./workspace/skill-text.ts";
+import { withoutComments } from "./workspace/markdown.ts";
+import { skillText } from "./workspace/skills.ts";
 
 /**
  * What the model is told beside the conversation: the program's words and the owner's. Nothing that a
@@ -98,9 +98,9 @@ function rules({ workspace, texts, tools = [], memory }: PromptFacts): string {
 /** What the owner of the device wrote: these are instructions. */
 function agentText({ agent, soul, user }: WorkspaceTexts): string {
   return [
-    section("AGENT.md", said(agent)),
-    section("SOUL.md", said(soul)),
-    section("USER.md", said(user)),
+    section("AGENT.md", withoutComments(agent)),
+    section("SOUL.md", withoutComments(soul)),
+    section("USER.md", withoutComments(user)),
   ]
     .filter((part) => part !== "")
     .join("\n\n");
@@ -166,7 +166,7 @@ function escaped(text: string): string {
  * sees, and no bracket with which a special token of a model begins.
  */
 function quoted(text: string, most = MAX_QUOTED): string {
-  return JSON.stringify(shortened(text, most).toWellFormed()).replace(
+  return JSON.stringify(truncate(text, most).toWellFormed()).replace(
     /[\u007f-\u009f\u2028\u2029\p{Default_Ignorable_Code_Point}<＜[［\]]/gu,
     (character) =>
       Array.from({ length: character.length }, (_, index) => unitOf(character, index)).join(""),

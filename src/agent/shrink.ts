@@ -1,4 +1,4 @@
-import { beginningOf } from "../base/truncate.ts";
+import { prefixOf } from "../base/truncate.ts";
 import type { Message } from "./contract.ts";
 import type { Utterance } from "./model/contract.ts";
 import { estimatedTokens } from "./tokens.ts";
@@ -50,7 +50,7 @@ function withShorterResults(said: readonly Utterance[]): readonly Utterance[] {
   if (longest <= most + CUT.length) return said;
   return said.map((message) =>
     message.role === "tool" && message.text.length > most + CUT.length
-      ? { ...message, text: beginningOf(message.text, most) + CUT }
+      ? { ...message, text: prefixOf(message.text, most) + CUT }
       : message,
   );
 }

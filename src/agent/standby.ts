@@ -1,6 +1,6 @@
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { RightsOf } from "./access/permissions.ts";
+import type { PermissionsOf } from "./access/permissions.ts";
 import type { Answerer, Message } from "./contract.ts";
 import { modelFaultOf } from "./model/failed.ts";
 import type { FaultKind } from "./model/fault.ts";
@@ -16,7 +16,7 @@ export interface StandbyOptions {
   /** The agent with a model. */
   readonly agent: Answerer;
   readonly deviceTool: Tool;
-  readonly rightsOf: RightsOf;
+  readonly permissionsOf: PermissionsOf;
   readonly log: Log;
 }
 
@@ -29,7 +29,7 @@ const HEARD: ReadonlySet<FaultKind> = new Set(["overflow", "toolless", "oversize
  * the device, marked as such; any other ends in the model's failure.
  */
 export function createStandby(options: StandbyOptions): Answerer {
-  const { agent, deviceTool, rightsOf, log } = options;
+  const { agent, deviceTool, permissionsOf, log } = options;
   return async function* answer(turn) {
     let hasBegun = hasActed(turn.resumed ?? []);
     const record = async (message: Message): Promise<void> => {
@@ -40,14 +40,14 @@ export function createStandby(options: StandbyOptions): Answerer {
       return yield* overheard(agent({ ...turn, record }), () => (hasBegun = true));
     } catch (thrown) {
       if (!isUnreached(thrown) || hasBegun || turn.signal.aborted) throw thrown;
-      if (!rightsOf(turn).allows(deviceTool.name)) throw thrown;
+      if (!permissionsOf(turn).allows(deviceTool.name)) throw thrown;
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
     yield MARK;
     const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
-    const turned = yield* createOfflineAgent({ deviceTool, rightsOf, rest: REST })(turn);
+    const turned = yield* createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn);
     return { ...turned, messages: turned.messages.map(marked) };
   };
 }

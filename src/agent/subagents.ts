@@ -2,21 +2,19 @@ import { TimeoutError, createFairSemaphore, withTimeout } from "../base/async.ts
 import type { Allowance } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { beginningOf } from "../base/truncate.ts";
+import { prefixOf } from "../base/truncate.ts";
 import { ownerOf } from "./access/permissions.ts";
-import type { Asker } from "./access/permissions.ts";
+import type { Caller } from "./access/permissions.ts";
 import { createTaskList } from "./tasks.ts";
 import type { BackgroundTask, Ended, FinishedTask, TaskList, TaskRunner } from "./tasks.ts";
 import type { Tool } from "./tools/contract.ts";
-import { createSpawnStatusTool } from "./tools/spawn-status.ts";
-import { createSpawnTool } from "./tools/spawn.ts";
-import { createSubagentTool } from "./tools/subagent.ts";
+import { createSpawnStatusTool, createSpawnTool, createSubagentTool } from "./tools/subagent.ts";
 
 /** One task for a turn of its own. */
 export interface SubagentTask {
   readonly text: string;
-  /** Whose task it is: it is done with their rights. */
-  readonly asker: Asker;
+  /** Whose task it is: it is done with their permissions. */
+  readonly caller: Caller;
   readonly signal: AbortSignal;
   /** That of the turn which began it, shared with that turn. */
   readonly allowance?: Allowance | undefined;
@@ -73,7 +71,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
     tasks,
     closing: closing.signal,
     async runTask(task) {
-      const release = await slots.acquire(ownerOf(task.asker), slotMilliseconds, task.signal);
+      const release = await slots.acquire(ownerOf(task.caller), slotMilliseconds, task.signal);
       try {
         return bounded(
           await withTimeout(taskMilliseconds, task.signal, (signal) =>
@@ -119,7 +117,7 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
     async runNow(text, { signal, allowance, ...call }) {
       const { state, text: result } = await ended(() =>
         withEither([signal, closing], (either) =>
-          runTask({ text, asker: askerOf(call), signal: either, allowance, depth }),
+          runTask({ text, caller: callerOf(call), signal: either, allowance, depth }),
         ),
       );
       signal.throwIfAborted();
@@ -128,8 +126,8 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
     },
     begin(text, label, call) {
       if (closing.aborted) return "the program is ending";
-      const asker = askerOf(call);
-      const owner = ownerOf(asker);
+      const caller = callerOf(call);
+      const owner = ownerOf(caller);
       if (tasks.active(owner) >= MAX_ACTIVE) {
         return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
       }
@@ -138,7 +136,7 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
       }
       const task = tasks.add(owner, label);
       const { allowance } = call;
-      const facts = { text, asker, signal: closing, allowance, depth };
+      const facts = { text, caller, signal: closing, allowance, depth };
       void ended(() => runTask(facts)).then((end) => {
         task.end(end);
         log.debug("a background task ended", { task: task.id, depth, state: end.state });
@@ -148,7 +146,7 @@ function createRunner({ tasks, log, closing, runTask }: House, depth: number): T
   };
 }
 
-function askerOf({ client, channel, isRemote = false }: Asker): Asker {
+function callerOf({ client, channel, isRemote = false }: Caller): Caller {
   return { client, ...(channel !== undefined && { channel }), isRemote };
 }
 
@@ -186,5 +184,5 @@ function reasonText(error: unknown): string {
 function bounded(text: string): string {
   if (text.trim() === "") return "(the task ended without a word)";
   if (text.length <= MAX_RESULT) return text;
-  return `${beginningOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
+  return `${prefixOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
 }

@@ -1,4 +1,4 @@
-import type { CallFacts } from "./tools/contract.ts";
+import type { CallContext } from "./tools/contract.ts";
 
 /** A task in the background, as its owner may see it. */
 export interface BackgroundTask {
@@ -47,12 +47,12 @@ export interface StartedTask {
 /** Runs the tasks of the tools `subagent` and `spawn`. */
 export interface TaskRunner {
   /** Runs a task to its end, and ends with its call; what went wrong is an answer too. */
-  readonly runNow: (text: string, call: CallFacts) => Promise<string>;
+  readonly runNow: (text: string, call: CallContext) => Promise<string>;
   /** Begins a task and returns its id, or in words why it does not begin. */
   readonly begin: (
     text: string,
     label: string,
-    call: CallFacts,
+    call: CallContext,
   ) => string | { readonly id: string };
   readonly tasks: TaskList;
 }

@@ -3,7 +3,7 @@ import type { Veil } from "../base/veil.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
 import { isSwitchedOff } from "./access/permissions.ts";
-import type { Rights } from "./access/permissions.ts";
+import type { Permissions } from "./access/permissions.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createExec } from "./tools/exec.ts";
@@ -11,7 +11,7 @@ import { createFileTools } from "./tools/files/file-tools.ts";
 import { createSecretFilter, withFilter } from "./tools/filter.ts";
 import { createMemoryTool } from "./tools/memory.ts";
 import { createMqttTool } from "./tools/mqtt.ts";
-import type { Topics } from "./tools/mqtt/contract.ts";
+import type { Topics } from "./tools/mqtt.ts";
 import { createSkillTool, hasSkills } from "./tools/use-skill.ts";
 import { createLeakWatch } from "./tools/web/secret-leak.ts";
 import { createWebFetch } from "./tools/web/web-fetch.ts";
@@ -36,10 +36,10 @@ export interface ToolboxOptions {
 
 /** All tools that the configuration leaves on. */
 export interface Toolbox {
-  /** For one turn of somebody with these rights; `more` are tools that belong to it alone. */
+  /** For one turn of somebody with these permissions; `more` are tools that belong to it alone. */
   readonly tools: (
     texts: WorkspaceTexts,
-    rights: Rights,
+    permissions: Permissions,
     more?: readonly Tool[],
   ) => readonly Tool[];
   /** Ends whatever the tools left running. */
@@ -74,18 +74,18 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const mqtt = topics && createMqttTool(topics);
   const filesFor = createFilesFor(options);
   return {
-    tools(texts, rights, more = []) {
+    tools(texts, permissions, more = []) {
       const { tools: chosen } = texts.settings;
       const all = [
         ...always,
-        ...filesFor(rights),
+        ...filesFor(permissions),
         ...(hasSkills(texts) ? [skills] : []),
         ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
         ...more,
       ];
       const wanted = all.filter((tool) => {
         const isChosen = chosen === undefined || chosen.includes(tool.name);
-        return isChosen && !isSwitchedOff(tool.name, settings.off) && rights.allows(tool.name);
+        return isChosen && !isSwitchedOff(tool.name, settings.off) && permissions.allows(tool.name);
       });
       return wanted.map((tool) => withFilter(tool, filter));
     },
@@ -93,13 +93,13 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   };
 }
 
-/** The file tools for somebody's rights; made once for each of the few rights that there are. */
+/** The file tools for somebody's permissions; made once for each of the few permissions that there are. */
 function createFilesFor(options: ToolboxOptions) {
   const { config, workspace, configFile } = options;
   const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
     config.agents.defaults;
-  const made = new Map<Rights["files"], readonly Tool[]>();
-  return ({ files }: Rights): readonly Tool[] => {
+  const made = new Map<Permissions["files"], readonly Tool[]>();
+  return ({ files }: Permissions): readonly Tool[] => {
     const known = made.get(files);
     if (known !== undefined) return known;
     const tools = createFileTools({
@@ -108,7 +108,7 @@ function createFilesFor(options: ToolboxOptions) {
       restrict,
       readOutside,
       secretFiles: secretFilesOf(options),
-      ...(files !== undefined && { rights: files }),
+      ...(files !== undefined && { permissions: files }),
       ...(configFile !== undefined && { configFile }),
     });
     made.set(files, tools);

@@ -3,7 +3,7 @@ import type { Usage } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
-import type { Rights } from "./access/permissions.ts";
+import type { Permissions } from "./access/permissions.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned } from "./contract.ts";
 import { createFraming } from "./framing/conversation.ts";
 import type { Framing } from "./framing/conversation.ts";
@@ -13,17 +13,15 @@ import { isOverflow } from "./model/failure.ts";
 import { overheard } from "./overheard.ts";
 import { completed } from "./resumed.ts";
 import { lighter } from "./shrink.ts";
-import { runCalls } from "./tools/batch.ts";
-import { callFactsOf } from "./tools/call.ts";
 import type { Tool } from "./tools/contract.ts";
-import { runTool } from "./tools/run.ts";
+import { runCalls, callContextOf, runTool } from "./tools/run.ts";
 
 /** What one turn works with, from its first question to its last. */
 export interface Equipment {
   readonly model: Model;
   readonly tools: readonly Tool[];
   /** Looked at again when a tool is called. */
-  readonly rights: Rights;
+  readonly permissions: Permissions;
   /** Asked about each call of a tool. */
   readonly hooks?: ToolHooks | undefined;
   readonly system: string;
@@ -163,8 +161,8 @@ async function resultsOf(
 ): Promise<Utterance[]> {
   const { turn, tools } = talk;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
-  const { rights, hooks } = talk;
-  const facts = { tools, hooks, ...callFactsOf(turn, rights), ...limit };
+  const { permissions, hooks } = talk;
+  const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<Utterance> => {
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;

@@ -1,7 +1,7 @@
 import { type Agent, openAgent } from "../agent/agent.ts";
 import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
-import type { Topics } from "../agent/tools/mqtt/contract.ts";
+import type { Topics } from "../agent/tools/mqtt.ts";
 import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";

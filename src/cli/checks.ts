@@ -1,9 +1,9 @@
 import { dirname, join } from "node:path";
-import { rightsChecks } from "../agent/access/permission-checks.ts";
+import { permissionChecks } from "../agent/access/permission-checks.ts";
 import { modelChecks } from "../agent/model/check.ts";
 import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
+import { OWNER_FILES } from "../agent/workspace/contract.ts";
 import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
-import { OWNER_FILES } from "../agent/workspace/owner-files.ts";
 import type { Check } from "../base/check.ts";
 import type { Log } from "../base/log.ts";
 import { visible } from "../base/visible.ts";
@@ -37,7 +37,7 @@ export async function checkUp(options: CheckUp): Promise<readonly Check[]> {
     ...(await modelChecks(config)),
     ...(await goWorkspaceChecks(agents.defaults.workspace)),
     ...limitChecks(config),
-    ...rightsChecks({
+    ...permissionChecks({
       tools,
       workspace: agents.defaults.workspace,
       isShared: isShared(config.session),

@@ -13,9 +13,9 @@ export async function furnish({ agents, model_list }: Config, log: Log): Promise
   const { workspace, model_name } = agents.defaults;
   const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
   if (!isAsked || !(await isNew(workspace))) return;
-  const { plantTemplates } = await import("../agent/workspace/templates.ts");
+  const { writeTemplates } = await import("../agent/workspace/templates.ts");
   try {
-    const files = await plantTemplates(workspace);
+    const files = await writeTemplates(workspace);
     log.info("a workspace was begun: its files say who the agent is", {
       workspace,
       files: files.join(", "),

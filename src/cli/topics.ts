@@ -1,4 +1,4 @@
-import type { Topics } from "../agent/tools/mqtt/contract.ts";
+import type { Topics } from "../agent/tools/mqtt.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";

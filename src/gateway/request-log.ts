@@ -1,6 +1,6 @@
 import type { Failure, FailureCode } from "../base/failure.ts";
 import type { Log, LogFields } from "../base/log.ts";
-import { shortened } from "../base/truncate.ts";
+import { truncate } from "../base/truncate.ts";
 import type { Delivery } from "./answer/answer-stream.ts";
 import type { AnswerStream } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
@@ -78,7 +78,7 @@ const NAME = 128;
 function factsOf(entry: RequestRecord, now: number) {
   const { request, failure } = entry;
   return {
-    id: request.id === undefined ? undefined : shortened(request.id, NAME),
+    id: request.id === undefined ? undefined : truncate(request.id, NAME),
     ...clientFields(request),
     outcome: entry.outcome,
     duplicate: entry.duplicate,
@@ -102,7 +102,7 @@ function rounded(cost = 0): number | undefined {
 
 /** Who asked, short enough for a line. */
 export function clientFields({ channel, client }: Request): LogFields {
-  return { channel, client: shortened(client, NAME) };
+  return { channel, client: truncate(client, NAME) };
 }
 
 /** Milliseconds are from the request's coming: to its turn, its first part, its last part's delivery. */
@@ -124,7 +124,7 @@ function courseOf(
 
 function contentOf({ request, answer }: RequestRecord): LogFields {
   return {
-    question: shortened(request.text, CONTENT),
-    answer: answer && shortened(answer.text, CONTENT),
+    question: truncate(request.text, CONTENT),
+    answer: answer && truncate(answer.text, CONTENT),
   };
 }

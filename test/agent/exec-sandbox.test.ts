@@ -13,9 +13,9 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
-import type { FileRights } from "../../src/agent/access/permissions.ts";
-import type { CallFacts } from "../../src/agent/tools/contract.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
+import type { FilePermissions } from "../../src/agent/access/permissions.ts";
+import type { CallContext } from "../../src/agent/tools/contract.ts";
 import {
   clientsAreSandboxed,
   commandCheck,
@@ -43,7 +43,7 @@ async function giveTo({ call }: Commands, folder: string): Promise<void> {
   await chown(folder, id, id);
 }
 
-const runFor = ({ tool, workspace }: Commands, command: string, call: CallFacts) =>
+const runFor = ({ tool, workspace }: Commands, command: string, call: CallContext) =>
   runTool(
     { id: "1", name: "exec", arguments: JSON.stringify({ command, cwd: workspace }) },
     { tools: [tool], ...call },
@@ -143,8 +143,8 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await writeFile(join(read, "a"), "of the profile\n");
     await giveTo(commands, write);
     await writeFile(join(workspace, "AGENT.md"), "the owner's words\n");
-    const as = (files: FileRights) => (command: string) =>
-      tool.run({ command }, { ...callFacts(), rights: { ...EVERYTHING, files } });
+    const as = (files: FilePermissions) => (command: string) =>
+      tool.run({ command }, { ...callFacts(), permissions: { ...FULL_ACCESS, files } });
     const guest = as({ read: [read], write: [write, join(workspace, "state")] });
     assert.equal(await guest(`cat ${read}/a`), "of the profile\n[exit code 0]");
     assert.match(await guest(`echo a > ${read}/b`), /Read-only file system/);
@@ -179,7 +179,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await using commands = await createCommands(BWRAP, { workspace: linked });
     const as = (write: readonly string[]) => {
       const files = { read: [], write: write.map((name) => join(linked, name)) };
-      const who = { ...callFacts(), rights: { ...EVERYTHING, files } };
+      const who = { ...callFacts(), permissions: { ...FULL_ACCESS, files } };
       return (command: string) => commands.tool.run({ command }, who);
     };
     assert.match(await as(["jobs"])(`echo a > ${disk}/a`), /Read-only|nonexistent|No such file/);

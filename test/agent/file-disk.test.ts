@@ -4,7 +4,7 @@ import { appendFile, chmod, chown, readdir, readFile, stat, writeFile } from "no
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { pinFolder } from "../../src/agent/tools/files/open-dir.ts";
+import { openDir } from "../../src/agent/tools/files/open-dir.ts";
 import { replaceFile } from "../../src/agent/tools/files/replace-file.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 
@@ -65,7 +65,7 @@ describe("a file that is changed", () => {
     await writeFile(path, "one\n");
     const madeOf = await stat(path);
     await appendFile(path, "two\n");
-    const pin = await pinFolder(grounds.workspace);
+    const pin = await openDir(grounds.workspace);
     const content = "ONE\n";
     await assert.rejects(
       replaceFile(pin, "service.log", { content, madeOf }),

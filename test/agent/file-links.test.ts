@@ -3,8 +3,8 @@ import { constants, renameSync, symlinkSync } from "node:fs";
 import { mkdir, readdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { pinBelow, pinFolder } from "../../src/agent/tools/files/open-dir.ts";
-import type { Pin } from "../../src/agent/tools/files/open-dir.ts";
+import { openDirBelow, openDir } from "../../src/agent/tools/files/open-dir.ts";
+import type { OpenDir } from "../../src/agent/tools/files/open-dir.ts";
 import { openRegular } from "../../src/agent/tools/files/safe-open.ts";
 import { codeOf } from "../../src/base/code.ts";
 import { createGrounds } from "../support/file-tools.ts";
@@ -37,7 +37,7 @@ describe("a file that is opened", () => {
       const secret = join(outside, "secret");
       await writeFile(secret, "theirs");
       const { ino } = await stat(secret);
-      const pin: Pin = await pinFolder(workspace);
+      const pin: OpenDir = await openDir(workspace);
       const outcomes: (number | string)[] = [];
       // The file is looked at, this process is busy, and the link is there before it opens.
       for (let busy = 1; !outcomes.includes("ELOOP") && busy < 1_000; busy *= 2) {
@@ -64,10 +64,10 @@ describe("a folder on the way", () => {
     await symlink(outside, join(workspace, "link"));
     for (const make of [false, true]) {
       for (const names of [["link"], ["link", "deep"], ["link", "new"]]) {
-        await assert.rejects(pinBelow(workspace, names, make));
+        await assert.rejects(openDirBelow(workspace, names, make));
       }
       for (const path of ["link", "link/deep"]) {
-        await assert.rejects(pinBelow(join(workspace, path), [], make));
+        await assert.rejects(openDirBelow(join(workspace, path), [], make));
       }
     }
     assert.deepEqual(await readdir(outside), ["deep"]);

@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, realpath, stat, symlink, writeFile } from "no
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { isKept, refusalOf } from "../../src/agent/tools/files/bounds.ts";
+import { isProtected, refusalOf } from "../../src/agent/tools/files/bounds.ts";
 import { signalGroup } from "../../src/base/host.ts";
 import { toolSettings } from "../support/agent-config.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
@@ -248,7 +248,7 @@ describe("what is the program's own", () => {
       "\u200b.security.yml",
       "\uff43onfig.json",
     ]) {
-      assert.equal(isKept(`/w/${name}`, OURS_AT), true, name);
+      assert.equal(isProtected(`/w/${name}`, OURS_AT), true, name);
     }
     for (const name of [
       "a/state",
@@ -261,7 +261,7 @@ describe("what is the program's own", () => {
       "my.config.json",
       ".picoclaw",
     ]) {
-      assert.equal(isKept(`/w/${name}`, OURS_AT), false, name);
+      assert.equal(isProtected(`/w/${name}`, OURS_AT), false, name);
     }
   });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { link, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import type { FileRights } from "../../src/agent/access/permissions.ts";
+import type { FilePermissions } from "../../src/agent/access/permissions.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 import type { Grounds } from "../support/file-tools.ts";
 
@@ -17,10 +17,12 @@ async function furnished(): Promise<Grounds> {
   return grounds;
 }
 
-function toolsFor(grounds: Grounds, rights: Partial<FileRights>) {
+function toolsFor(grounds: Grounds, permissions: Partial<FilePermissions>) {
   const absolute = (paths: readonly string[] = []) =>
     paths.map((path) => join(grounds.workspace, path));
-  return grounds.tools({ rights: { read: absolute(rights.read), write: absolute(rights.write) } });
+  return grounds.tools({
+    permissions: { read: absolute(permissions.read), write: absolute(permissions.write) },
+  });
 }
 
 const CLOSED = /^error: .* is not open to this client$/;
@@ -82,7 +84,7 @@ describe("the rights of a profile on files", () => {
 
   it("reach outside of the workspace where they say so, and no further", async () => {
     await using grounds = await furnished();
-    const tools = grounds.tools({ rights: { read: [grounds.outside], write: [] } });
+    const tools = grounds.tools({ permissions: { read: [grounds.outside], write: [] } });
     const file = join(grounds.outside, "a.txt");
     assert.match(await called(tools, "read_file", { path: file }), /outside/);
     assert.match(await called(tools, "write_file", { path: file, content: "x" }), CLOSED);
@@ -91,8 +93,8 @@ describe("the rights of a profile on files", () => {
 
   it("are not widened by what the settings allow everyone", async () => {
     await using grounds = await furnished();
-    const rights = { read: [join(grounds.workspace, "data")], write: [] };
-    const tools = grounds.tools({ rights, restrict: false, readOutside: true });
+    const permissions = { read: [join(grounds.workspace, "data")], write: [] };
+    const tools = grounds.tools({ permissions, restrict: false, readOutside: true });
     assert.match(await called(tools, "read_file", { path: "/etc/hostname" }), CLOSED);
     assert.match(await called(tools, "read_file", { path: "notes/a.txt" }), CLOSED);
   });
@@ -163,7 +165,7 @@ describe("the attack on files", () => {
     const keys = join(grounds.outside, "settings.txt");
     await writeFile(keys, "sk-secret");
     const tools = grounds.tools({
-      rights: { read: [grounds.outside], write: [grounds.outside] },
+      permissions: { read: [grounds.outside], write: [grounds.outside] },
       configFile: keys,
     });
     for (const name of [".security.yml", "config.json", "settings.txt"]) {
@@ -174,7 +176,7 @@ describe("the attack on files", () => {
 
   it("by a profile that grants the kernel's folders reads no process", async () => {
     await using grounds = await furnished();
-    const tools = grounds.tools({ rights: { read: ["/"], write: ["/"] } });
+    const tools = grounds.tools({ permissions: { read: ["/"], write: ["/"] } });
     for (const path of ["/proc/self/environ", "/proc/1/mem", "/dev/mem"]) {
       assert.match(await called(tools, "read_file", { path }), /^error: /, path);
     }

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { pinFolder } from "../../src/agent/tools/files/open-dir.ts";
+import { openDir } from "../../src/agent/tools/files/open-dir.ts";
 import { toolSettings } from "../support/agent-config.ts";
 import { called, createGrounds } from "../support/file-tools.ts";
 
@@ -324,15 +324,15 @@ describe("a pinned folder where the system has no handles by name", () => {
     await using grounds = await createGrounds();
     const folder = join(grounds.workspace, "d");
     await mkdir(folder);
-    const pin = await pinFolder(folder, "/proc/there-is-no-such-folder");
-    await writeFile(pin.at("a"), "x");
+    const pin = await openDir(folder, "/proc/there-is-no-such-folder");
+    await writeFile(pin.pathOf("a"), "x");
     const below = await pin.child("e", true);
     await below.check();
     execFileSync("sh", ["-c", `mv d old && ln -s old d`], { cwd: grounds.workspace });
     await assert.rejects(pin.check(), /replaced in this moment/);
     await assert.rejects(below.check(), /replaced in this moment/);
     await assert.rejects(
-      pinFolder(join(folder, "e"), "/proc/there-is-no-such-folder"),
+      openDir(join(folder, "e"), "/proc/there-is-no-such-folder"),
       /replaced in this moment/,
     );
   });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { afterEach, describe, test } from "node:test";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { ToolHooks } from "../../src/agent/hooks/contract.ts";
 import { createToolHooks } from "../../src/agent/hooks/hooks.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
@@ -135,8 +135,8 @@ describe("a hook for before_tool", () => {
     const call = { tool: "read_file", arguments: {} };
     const { hooks } = await gate({ before_tool: { action: "modify", call } }, ["before_tool"]);
     const { runs, tools } = noting();
-    const rights = { ...EVERYTHING, allows: (tool: string) => tool === "write_file" };
-    const text = await runTool(WRITE, { ...callFacts(), rights, tools, hooks });
+    const permissions = { ...FULL_ACCESS, allows: (tool: string) => tool === "write_file" };
+    const text = await runTool(WRITE, { ...callFacts(), permissions, tools, hooks });
     assert.equal(text, "error: this client may not use read_file");
     assert.deepEqual(runs, []);
   });
@@ -161,7 +161,7 @@ describe("a hook for before_tool", () => {
     const { tools, runs } = noting();
     const [tool] = tools;
     assert.ok(tool);
-    const mending = { ...tool, meant: () => ({ path: "mended" }) };
+    const mending = { ...tool, coerce: () => ({ path: "mended" }) };
     await runTool(WRITE, { ...callFacts(), tools: [mending], hooks });
     assert.deepEqual((await program.heard())[2]?.params.arguments, { path: "mended" });
     assert.deepEqual(runs[0]?.input, { path: "mended" });

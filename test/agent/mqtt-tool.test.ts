@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
-import type { TopicRights } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
+import type { TopicPermissions } from "../../src/agent/access/permissions.ts";
 import { createMqttTool } from "../../src/agent/tools/mqtt.ts";
-import type { TopicMessage, Topics } from "../../src/agent/tools/mqtt/contract.ts";
+import type { TopicMessage, Topics } from "../../src/agent/tools/mqtt.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { callFacts } from "../support/agent-config.ts";
@@ -27,10 +27,14 @@ function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
   return {
     asked,
     topics,
-    call(input: object, rights: TopicRights = EVERYTHING.topics, channel?: string) {
+    call(input: object, permissions: TopicPermissions = FULL_ACCESS.topics, channel?: string) {
       const call = { id: "1", name: "mqtt", arguments: JSON.stringify(input) };
       const who = { ...callFacts(), ...(channel !== undefined && { channel }) };
-      return runTool(call, { tools: [tool], ...who, rights: { ...EVERYTHING, topics: rights } });
+      return runTool(call, {
+        tools: [tool],
+        ...who,
+        permissions: { ...FULL_ACCESS, topics: permissions },
+      });
     },
   };
 }
@@ -39,7 +43,7 @@ function message(topic: string, payload: string | Uint8Array, retained = false):
   return { topic, payload: typeof payload === "string" ? Buffer.from(payload) : payload, retained };
 }
 
-const HOUSE: TopicRights = { read: ["home/+/temp", "$SYS/#"], publish: ["home/+/light/set"] };
+const HOUSE: TopicPermissions = { read: ["home/+/temp", "$SYS/#"], publish: ["home/+/light/set"] };
 
 describe("the tool mqtt", () => {
   it("reads on the channel of who asked, within its bounds", async () => {
@@ -71,7 +75,13 @@ describe("the tool mqtt", () => {
       arguments: '{"action":"read","topic":"home/a/temp","seconds":10}',
     };
     const ask = (owner: string) =>
-      runTool(call, { tools: [tool], ...callFacts(), owner, channel: owner, rights: EVERYTHING });
+      runTool(call, {
+        tools: [tool],
+        ...callFacts(),
+        owner,
+        channel: owner,
+        permissions: FULL_ACCESS,
+      });
     const asked = [...Array.from({ length: 5 }, () => ask("greedy")), ask("other")];
     await until("the other one reads", () => begun.includes("other"));
     assert.deepEqual(begun, ["greedy", "greedy", "other"]);
@@ -156,9 +166,9 @@ describe("the attack through topics", () => {
     "acme/claw/status",
   ]) {
     it(`by publishing to ${topic}, a topic of the agent itself, publishes nothing`, async () => {
-      for (const rights of [EVERYTHING.topics, { read: [], publish: [topic] }]) {
+      for (const permissions of [FULL_ACCESS.topics, { read: [], publish: [topic] }]) {
         const broker = createBroker();
-        const answer = await broker.call({ action: "publish", topic, payload: "x" }, rights);
+        const answer = await broker.call({ action: "publish", topic, payload: "x" }, permissions);
         assert.match(answer, /^error: .* is a topic of the agent itself/);
         assert.deepEqual(broker.asked, []);
       }

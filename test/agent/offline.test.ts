@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import { openAgent } from "../../src/agent/agent.ts";
 import { createOfflineAgent } from "../../src/agent/fallback/offline-agent.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
@@ -85,7 +85,7 @@ describe("without a model", () => {
         return "A fact.";
       },
     };
-    const agent = createOfflineAgent({ deviceTool: tool, rightsOf: () => EVERYTHING });
+    const agent = createOfflineAgent({ deviceTool: tool, permissionsOf: () => FULL_ACCESS });
     const { text } = await collect(
       agent({ history: [], text: "cpu and disk", client: "c", signal: NEVER }),
     );
@@ -101,7 +101,7 @@ describe("without a model", () => {
       ...createDeviceTool({ root: "/", workspace: "/", now: () => new Date(), pause }),
       run: () => Promise.reject(new Error("no")),
     };
-    const turn = createOfflineAgent({ deviceTool: failing, rightsOf: () => EVERYTHING })({
+    const turn = createOfflineAgent({ deviceTool: failing, permissionsOf: () => FULL_ACCESS })({
       history: [],
       text: "cpu and disk and memory",
       client: "c",
@@ -153,11 +153,11 @@ describe("loading", () => {
     { skip: !isBun },
     async () => {
       const offline = await loadedFor("[]");
-      assert.match(offline, /agent\/offline/);
+      assert.match(offline, /agent\/fallback\/offline-agent/);
       assert.doesNotMatch(offline, /agent\/model\/|agent\/turn|eventsource-parser/);
       const online = await loadedFor("[modelEntry()]");
       assert.match(online, /agent\/model\/openai\/chat/);
-      assert.doesNotMatch(online, /agent\/offline/);
+      assert.doesNotMatch(online, /agent\/fallback\/offline-agent/);
     },
   );
 });

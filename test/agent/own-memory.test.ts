@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import type { Rights } from "../../src/agent/access/permissions.ts";
-import { EVERYTHING, ownerOf } from "../../src/agent/access/permissions.ts";
+import type { Permissions } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS, ownerOf } from "../../src/agent/access/permissions.ts";
 import { createMemoryTool } from "../../src/agent/tools/memory.ts";
-import { ownMemoryFile } from "../../src/agent/workspace/client-memory.ts";
+import { clientMemoryFile } from "../../src/agent/workspace/client-memory.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { callFacts } from "../support/agent-config.ts";
@@ -13,7 +13,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 
 const NOW = new Date(2026, 6, 1, 9, 5);
 const DAY_MS = 86_400_000;
-const OWN: Rights = { ...EVERYTHING, memory: "own" };
+const OWN: Permissions = { ...FULL_ACCESS, memory: "own" };
 
 function owner(client: string, channel = "mqtt"): string {
   return ownerOf({ client, channel, isRemote: true });
@@ -28,7 +28,7 @@ async function createHome(now = NOW) {
     folder,
     clients: join(folder, "memory/clients"),
     ask: (client: string, action: string, facts: object = {}) =>
-      tool.run({ action, ...facts }, { ...callFacts(), rights: OWN, owner: owner(client) }),
+      tool.run({ action, ...facts }, { ...callFacts(), permissions: OWN, owner: owner(client) }),
     /** What the prompt of a client holds of its own. */
     known: (client: string) => workspace.own(owner(client)),
     shared: async () => (await workspace.read()).memory,
@@ -82,14 +82,14 @@ describe("the memory of one client", () => {
     await using home = await createHome();
     await mkdir(home.clients, { recursive: true });
     for (let index = 0; index < 500; index += 1) {
-      const file = join(home.folder, ownMemoryFile(owner(`invented-${index}`)));
+      const file = join(home.folder, clientMemoryFile(owner(`invented-${index}`)));
       await writeFile(file, "- x\n");
       const used = new Date(NOW.getTime() - (index === 7 ? 29 : 1) * DAY_MS);
       await utimes(file, used, used);
     }
     assert.match(await home.ask("new", "remember", { text: "x" }), /^error: .* memory\/clients$/);
     assert.match(await home.ask("invented-3", "remember", { text: "y" }), /^Remembered/);
-    const idle = join(home.folder, ownMemoryFile(owner("invented-7")));
+    const idle = join(home.folder, clientMemoryFile(owner("invented-7")));
     const longAgo = new Date(NOW.getTime() - 31 * DAY_MS);
     await utimes(idle, longAgo, longAgo);
     assert.equal(await home.ask("new", "remember", { text: "x" }), "Remembered.");
@@ -100,7 +100,7 @@ describe("the memory of one client", () => {
   it("counts as used when it is read, and is written for that once a day at most", async () => {
     await using home = await createHome();
     await home.ask("kitchen", "remember", { text: "x" });
-    const file = join(home.folder, ownMemoryFile(owner("kitchen")));
+    const file = join(home.folder, clientMemoryFile(owner("kitchen")));
     const stamp = async (ago: number) => {
       const before = new Date(NOW.getTime() - ago);
       await utimes(file, before, before);
@@ -127,9 +127,9 @@ describe("the attack on what others are told", () => {
 
   it("by ids that look alike comes to no other's file", () => {
     const files = ["a", "A", "a ", "\ud800", "\ud801", "\ufffd", "é", "e\u0301"].map((id) =>
-      ownMemoryFile(owner(id)),
+      clientMemoryFile(owner(id)),
     );
-    files.push(ownMemoryFile(owner("a", "mqtt2")), ownMemoryFile(ownerOf({ client: "a" })));
+    files.push(clientMemoryFile(owner("a", "mqtt2")), clientMemoryFile(ownerOf({ client: "a" })));
     assert.equal(new Set(files).size, files.length);
   });
 
@@ -138,7 +138,10 @@ describe("the attack on what others are told", () => {
     await using outside = await temporaryFolder();
     await writeFile(join(outside.path, "secret"), "4711");
     await mkdir(home.clients, { recursive: true });
-    await symlink(join(outside.path, "secret"), join(home.folder, ownMemoryFile(owner("kitchen"))));
+    await symlink(
+      join(outside.path, "secret"),
+      join(home.folder, clientMemoryFile(owner("kitchen"))),
+    );
     assert.equal(await home.known("kitchen"), "");
     await assert.rejects(home.ask("kitchen", "remember", { text: "x" }), /link/);
     assert.equal(await readFile(join(outside.path, "secret"), "utf8"), "4711");

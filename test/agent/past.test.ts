@@ -5,13 +5,16 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Device } from "../../src/agent/device/contract.ts";
-import { MINUTE_MS, openDeviceHistory } from "../../src/agent/device/history.ts";
-import type { DeviceHistory } from "../../src/agent/device/history.ts";
+import {
+  MINUTE_MS,
+  openDeviceHistory,
+  createRing,
+  HISTORY_MINUTES,
+} from "../../src/agent/device/history.ts";
+import type { DeviceHistory, Measured } from "../../src/agent/device/history.ts";
 import { pastText } from "../../src/agent/device/past.ts";
-import { createRing, KEPT_MINUTES } from "../../src/agent/device/ring.ts";
-import type { Measured } from "../../src/agent/device/ring.ts";
 import { createOfflineAgent } from "../../src/agent/fallback/offline-agent.ts";
 import { understandPast } from "../../src/agent/fallback/past.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
@@ -72,11 +75,11 @@ describe("the ring of samples", () => {
         const last = new Map<number, number>();
         for (const [value, minute] of added.entries()) {
           ring.add(minute, sample(value));
-          last.set(minute % KEPT_MINUTES, minute);
+          last.set(minute % HISTORY_MINUTES, minute);
         }
         const to = from + 5000;
         const expected = [...last.values()]
-          .filter((minute) => minute >= Math.max(from, to - KEPT_MINUTES) && minute < to)
+          .filter((minute) => minute >= Math.max(from, to - HISTORY_MINUTES) && minute < to)
           .toSorted((a, b) => a - b);
         const found = ring.between("temperature", from, to);
         assert.deepEqual(
@@ -271,7 +274,7 @@ describe("the offline agent", () => {
     await history.take();
     const agent = createOfflineAgent({
       deviceTool: createDeviceTool(device, history),
-      rightsOf: () => EVERYTHING,
+      permissionsOf: () => FULL_ACCESS,
     });
     const text = "How hot was it in the last 2 hours?";
     const signal = new AbortController().signal;

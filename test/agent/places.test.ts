@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { placesOf } from "../../src/agent/tools/files/places.ts";
+import { matchesOf } from "../../src/agent/tools/files/edit-file.ts";
 
 describe("the places of a text in another", () => {
   it("are all of them, those that overlap too", () => {
@@ -14,7 +14,7 @@ describe("the places of a text in another", () => {
     fc.assert(
       fc.property(letters, some, (text, wanted) => {
         const all = text.split("").flatMap((_, at) => (text.startsWith(wanted, at) ? [at] : []));
-        const found = placesOf(text, wanted, 3);
+        const found = matchesOf(text, wanted, 3);
         assert.deepEqual(found, { first: all.slice(0, 3), count: all.length });
       }),
       { numRuns: 1_000 },
@@ -25,8 +25,8 @@ describe("the places of a text in another", () => {
     const run = "a".repeat(25_000);
     const text = "a".repeat(2 ** 20);
     const startedAt = performance.now();
-    assert.equal(placesOf(text, `${run}b${run}`, 10).count, 0);
-    assert.equal(placesOf(text, run, 10).count, 2 ** 20 - 24_999);
+    assert.equal(matchesOf(text, `${run}b${run}`, 10).count, 0);
+    assert.equal(matchesOf(text, run, 10).count, 2 ** 20 - 24_999);
     assert.ok(performance.now() - startedAt < 2_000);
   });
 });

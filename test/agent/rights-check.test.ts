@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { rightsChecks } from "../../src/agent/access/permission-checks.ts";
+import { permissionChecks } from "../../src/agent/access/permission-checks.ts";
 import type { ExecSettings, ToolProfile } from "../../src/config/contract.ts";
 import { toolProfile, toolSettings } from "../support/agent-config.ts";
 
@@ -11,7 +11,7 @@ function lines(
 ): string[] {
   const settings = toolSettings({ profiles, off: new Set(off) });
   const tools = { ...settings, exec: { ...settings.exec, ...exec } };
-  return rightsChecks({ tools, workspace: "/w/claw" }).map(
+  return permissionChecks({ tools, workspace: "/w/claw" }).map(
     ({ name, result, message, remedy }) => `${result} ${name}: ${message} (${remedy})`,
   );
 }
@@ -22,7 +22,7 @@ function wide(profile: Partial<ToolProfile>): string {
 
 /** Of those who have one conversation. */
 function look(profiles: readonly ToolProfile[]): string {
-  return rightsChecks({ tools: toolSettings({ profiles }), workspace: "/w", isShared: true })
+  return permissionChecks({ tools: toolSettings({ profiles }), workspace: "/w", isShared: true })
     .map(({ message }) => message)
     .join();
 }

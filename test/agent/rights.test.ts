@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createRights, EVERYTHING, ownerOf } from "../../src/agent/access/permissions.ts";
+import { createPermissions, FULL_ACCESS, ownerOf } from "../../src/agent/access/permissions.ts";
 import type { ExecSettings, ToolProfile } from "../../src/config/contract.ts";
 import { toolProfile, toolSettings } from "../support/agent-config.ts";
 
@@ -9,14 +9,14 @@ const TOOLS =
     " ",
   );
 
-function rightsFor(
+function permissionsFor(
   profiles: readonly ToolProfile[],
   exec: Partial<ExecSettings> = {},
   off: readonly string[] = [],
 ) {
   const settings = toolSettings({ profiles });
   const tools = { profiles, exec: { ...settings.exec, ...exec }, off: new Set(off) };
-  return createRights({ tools, workspace: "/w" });
+  return createPermissions({ tools, workspace: "/w" });
 }
 
 function toolsOf(
@@ -24,12 +24,12 @@ function toolsOf(
   client: string,
   exec: Partial<ExecSettings> = {},
 ): string[] {
-  const rights = rightsFor(profiles, exec)({ client, channel: "mqtt", isRemote: true });
-  return TOOLS.filter((name) => rights.allows(name));
+  const permissions = permissionsFor(profiles, exec)({ client, channel: "mqtt", isRemote: true });
+  return TOOLS.filter((name) => permissions.allows(name));
 }
 
 function memoryOf(write: readonly string[]): string {
-  return rightsFor([toolProfile({ write })])({ client: "c", isRemote: true }).memory;
+  return permissionsFor([toolProfile({ write })])({ client: "c", isRemote: true }).memory;
 }
 
 const LITTLE = ["device", "memory", "use_skill", "web_fetch"];
@@ -37,18 +37,18 @@ const LITTLE = ["device", "memory", "use_skill", "web_fetch"];
 describe("what somebody may do", () => {
   it("is everything for who is at this machine, whatever the profiles say", () => {
     const nothing = [toolProfile({ pattern: "*" })];
-    assert.equal(rightsFor(nothing, { allow_remote: false })({ client: "me" }), EVERYTHING);
+    assert.equal(permissionsFor(nothing, { allow_remote: false })({ client: "me" }), FULL_ACCESS);
   });
 
   it("is nothing that is switched off, for nobody", () => {
     const all = [toolProfile({ pattern: "workshop", tools: ["*"] })];
-    const rightsOf = rightsFor(all, { allow_remote: true }, ["device", "skills"]);
-    for (const asker of [
+    const permissionsOf = permissionsFor(all, { allow_remote: true }, ["device", "skills"]);
+    for (const caller of [
       { client: "me" },
       { client: "workshop", isRemote: true },
       { client: "kitchen", isRemote: true },
     ]) {
-      const { allows } = rightsOf(asker);
+      const { allows } = permissionsOf(caller);
       const answers = ["device", "use_skill", "memory"].map((tool) => allows(tool));
       assert.deepEqual(answers, [false, false, true]);
     }
@@ -58,26 +58,26 @@ describe("what somebody may do", () => {
     const profiles = [toolProfile({ pattern: "workshop", tools: ["*"] })];
     const settings = toolSettings({ profiles });
     for (const isSandboxed of [true, false]) {
-      const rightsOf = createRights({
+      const permissionsOf = createPermissions({
         tools: { ...settings, exec: { ...settings.exec, allow_remote: true } },
         workspace: "/w",
         isSandboxed,
       });
       for (const client of ["workshop", "kitchen"]) {
-        const { allows } = rightsOf({ client, isRemote: true });
+        const { allows } = permissionsOf({ client, isRemote: true });
         assert.equal(allows("exec"), isSandboxed, client);
         assert.equal(allows("spawn"), true, client);
       }
-      assert.equal(rightsOf({ client: "workshop" }).allows("exec"), true);
+      assert.equal(permissionsOf({ client: "workshop" }).allows("exec"), true);
     }
   });
 
   it("is next to nothing for a client without a profile", () => {
     assert.deepEqual(toolsOf([], "kitchen"), LITTLE);
-    const rights = rightsFor([])({ client: "kitchen", isRemote: true });
-    assert.deepEqual(rights.files, { read: [], write: [] });
-    assert.deepEqual(rights.topics, { read: [], publish: [] });
-    assert.equal(rights.memory, "own");
+    const permissions = permissionsFor([])({ client: "kitchen", isRemote: true });
+    assert.deepEqual(permissions.files, { read: [], write: [] });
+    assert.deepEqual(permissions.topics, { read: [], publish: [] });
+    assert.equal(permissions.memory, "own");
   });
 
   it("is everything for a client without a profile once allow_remote was said", () => {

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { systemPrompt } from "../../src/agent/prompt.ts";
 import { createSkillTool, hasSkills, useSkill } from "../../src/agent/tools/use-skill.ts";
-import { plantTemplates } from "../../src/agent/workspace/templates.ts";
+import { writeTemplates } from "../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { callFacts, createMemoryLog } from "../support/agent-config.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -104,7 +104,7 @@ describe("the tool use_skill", () => {
 describe("the templates of a workspace", () => {
   it("are written where nothing is yet, for this user alone, and read without a fault", async () => {
     await using home = await createHome();
-    const written = await plantTemplates(home.folder);
+    const written = await writeTemplates(home.folder);
     assert.deepEqual(written, [
       "AGENT.md",
       "SOUL.md",
@@ -124,7 +124,7 @@ describe("the templates of a workspace", () => {
       ["device-care", "mqtt"],
     );
     assert.deepEqual(home.log.lines, []);
-    assert.deepEqual(await plantTemplates(home.folder), []);
+    assert.deepEqual(await writeTemplates(home.folder), []);
     const prompt = systemPrompt({ client: "a", workspace: home.folder, now: new Date(), texts });
     assert.ok(prompt.length < 4_000, `${prompt.length} characters`);
     assert.doesNotMatch(prompt, /USER\.md\n|# Memory|<!--/);
@@ -136,7 +136,7 @@ describe("the templates of a workspace", () => {
       "workspace/AGENTS.md": "of an older make",
     });
     await symlink(join(home.path, "elsewhere"), join(home.folder, "USER.md"));
-    const written = await plantTemplates(home.folder);
+    const written = await writeTemplates(home.folder);
     assert.deepEqual(
       written.filter((path) => !path.startsWith("skills/")),
       ["memory/MEMORY.md"],

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { ownerOf } from "../../src/agent/access/permissions.ts";
 import { createSubagents } from "../../src/agent/subagents.ts";
 import type { SubagentOptions, Subagents, SubagentTask } from "../../src/agent/subagents.ts";
-import type { CallFacts } from "../../src/agent/tools/contract.ts";
+import type { CallContext } from "../../src/agent/tools/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { callFacts } from "../support/agent-config.ts";
 import { until } from "../support/until.ts";
@@ -42,7 +42,7 @@ async function call(
   subagents: Subagents,
   name: string,
   input: object,
-  facts: Partial<CallFacts> & { readonly depth?: number } = {},
+  facts: Partial<CallContext> & { readonly depth?: number } = {},
 ): Promise<string> {
   const { depth = 0, ...rest } = facts;
   const tool = subagents.tools(depth).find((one) => one.name === name);
@@ -64,7 +64,7 @@ describe("a subagent", () => {
     assert.equal(await answer, "all dry");
     const [task] = house.seen;
     assert.deepEqual(
-      [task?.text, task?.asker, task?.depth],
+      [task?.text, task?.caller, task?.depth],
       ["look", { client: "c", channel: "mqtt", isRemote: true }, 2],
     );
     assert.equal(task?.signal.aborted, true, "what it left behind is told to end");

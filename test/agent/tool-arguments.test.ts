@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
-import { defineTool } from "../../src/agent/tools/define.ts";
-import { meantArguments } from "../../src/agent/tools/meant.ts";
+import { defineTool, coerceArguments } from "../../src/agent/tools/define.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { callFacts } from "../support/agent-config.ts";
 
@@ -118,10 +117,10 @@ describe("arguments of a weak model", () => {
       },
       { requiredKeys: ["query"], noNullPrototype: true },
     );
-    fc.assert(fc.property(right, (said) => assert.deepEqual(meantArguments(input, said), said)));
+    fc.assert(fc.property(right, (said) => assert.deepEqual(coerceArguments(input, said), said)));
   });
 
   it("never throw, whatever they are", () => {
-    fc.assert(fc.property(fc.jsonValue(), (said) => void meantArguments(input, said)));
+    fc.assert(fc.property(fc.jsonValue(), (said) => void coerceArguments(input, said)));
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
-import { plantTemplates } from "../../src/agent/workspace/templates.ts";
+import { writeTemplates } from "../../src/agent/workspace/templates.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
@@ -17,7 +17,7 @@ describe("what every question carries", () => {
   it("is the same from turn to turn up to what changes, and small", async () => {
     await using folder = await temporaryFolder();
     await using server = await startModelServer();
-    await plantTemplates(folder.path);
+    await writeTemplates(folder.path);
     server.otherwise(answers("yes"));
     const config = agentConfig([modelEntry({ api_base: server.base })], { workspace: folder.path });
     const duckduckgo = { enabled: true, max_results: 5 };

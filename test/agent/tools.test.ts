@@ -2,13 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import { FACT_NAMES } from "../../src/agent/device/facts.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
-import { defineTool } from "../../src/agent/tools/define.ts";
+import { defineTool, jsonSchemaOf } from "../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
-import { jsonSchemaOf } from "../../src/agent/tools/schema.ts";
 import { nearestWord, typingErrors } from "../../src/base/spelling.ts";
 import { callFacts } from "../support/agent-config.ts";
 import { createDeviceTree } from "../support/device-tree.ts";
@@ -110,9 +109,9 @@ describe("a call of a tool", () => {
     };
     const call = { id: "1", name: "touch", arguments: "{}" };
     const facts = { tools: [tool], ...callFacts() };
-    const rights = { ...EVERYTHING, allows: (name: string) => name !== "touch" };
+    const permissions = { ...FULL_ACCESS, allows: (name: string) => name !== "touch" };
     assert.match(
-      await runTool(call, { ...facts, rights }),
+      await runTool(call, { ...facts, permissions }),
       /^error: this client may not use touch/,
     );
     assert.equal(runs, 0);

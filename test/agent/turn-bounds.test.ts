@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Turn } from "../../src/agent/contract.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
@@ -32,7 +32,7 @@ const book: Tool = {
 function equipment(): Equipment {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
-  return { model, tools: [book], rights: EVERYTHING, system: "" };
+  return { model, tools: [book], permissions: FULL_ACCESS, system: "" };
 }
 
 function ask(equip: TurnOptions["equip"], turn: Pick<Turn, "signal" | "record">) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn.ts";
@@ -50,7 +50,7 @@ function createTestTurns() {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
   return createTurns({
-    equip: async () => ({ model, tools: [log], rights: EVERYTHING, system: "be short" }),
+    equip: async () => ({ model, tools: [log], permissions: FULL_ACCESS, system: "be short" }),
     max_tool_iterations: 5,
     log: SILENT,
   });

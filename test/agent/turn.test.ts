@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as v from "valibot";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import { systemPrompt } from "../../src/agent/prompt.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
@@ -74,7 +74,7 @@ function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
   return createTurns({
     equip: async ({ client }) => {
       const system = systemPrompt({ client, workspace: "/srv/claw", now: new Date() });
-      return { model, tools, rights: EVERYTHING, system };
+      return { model, tools, permissions: FULL_ACCESS, system };
     },
     max_tool_iterations: rounds,
     log: SILENT,
@@ -183,7 +183,7 @@ describe("a turn", () => {
     const writer: Tool = {
       ...broken,
       name: "writer",
-      alone: true,
+      exclusive: true,
       run: async () => {
         seen.push("write begins");
         await new Promise((resolve) => setImmediate(resolve));

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Question } from "../../src/agent/model/contract.ts";
-import type { CallFacts } from "../../src/agent/tools/contract.ts";
+import type { CallContext } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import type { LogFields, Log } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
@@ -121,8 +121,8 @@ export function agentConfig(
 }
 
 /** What a tool is told of a call, from a client named `tester` on this machine. */
-export function callFacts(signal = new AbortController().signal): CallFacts {
-  return { signal, client: "tester", isRemote: false, owner: "tester", rights: EVERYTHING };
+export function callFacts(signal = new AbortController().signal): CallContext {
+  return { signal, client: "tester", isRemote: false, owner: "tester", permissions: FULL_ACCESS };
 }
 
 /** All that a generator yields, and what it returns. */

@@ -1,4 +1,4 @@
-import { EVERYTHING } from "../../src/agent/access/permissions.ts";
+import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import { openModelAgent } from "../../src/agent/model-agent.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
@@ -16,7 +16,7 @@ const device: Tool = {
   run: async () => "61 °C",
 };
 
-const rightsOf = () => EVERYTHING;
+const permissionsOf = () => FULL_ACCESS;
 
 /** An agent with the models of these entries and nothing in its workspace. */
 export function openTestAgent(
@@ -29,7 +29,7 @@ export function openTestAgent(
   const folder = config.agents.defaults.workspace;
   const workspace = openWorkspace({ folder, home: folder, now: () => new Date(), log: SILENT });
   const veil = createVeil(secretsIn(config));
-  const shared = { config, models, workspace, rightsOf, veil };
+  const shared = { config, models, workspace, permissionsOf, veil };
   const parts = { ...shared, deviceTool: device, fetch, log: SILENT };
   return { models, agent: openModelAgent(parts) };
 }

@@ -3,10 +3,10 @@ import type { Check } from "../../base/check.ts";
 import { coversPattern, isEveryone } from "../../base/client-pattern.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings } from "../../config/contract.ts";
-import { OWNER_FILES } from "../workspace/owner-files.ts";
-import { isSwitchedOff, uselessTools } from "./permissions.ts";
+import { OWNER_FILES } from "../workspace/contract.ts";
+import { isSwitchedOff, ineffectiveTools } from "./permissions.ts";
 
-export interface RightsCheckOptions {
+export interface PermissionCheckOptions {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
   /** All clients have one conversation. */
   readonly isShared?: boolean;
@@ -17,7 +17,7 @@ export interface RightsCheckOptions {
 const NAME = "tools of clients";
 
 /** Where clients may do more than their owner can have meant, or less; one line for all that is well. */
-export function rightsChecks(options: RightsCheckOptions): readonly Check[] {
+export function permissionChecks(options: PermissionCheckOptions): readonly Check[] {
   const { tools, workspace, isShared = false } = options;
   const { profiles, exec } = tools;
   const found = [
@@ -25,7 +25,7 @@ export function rightsChecks(options: RightsCheckOptions): readonly Check[] {
     ...(exec.allow_remote === true ? [allowRemote(profiles)] : []),
     ...profiles.flatMap((profile, index) => {
       const about = { profile, before: profiles.slice(0, index), workspace, tools };
-      return LOOKS.flatMap((look) => checkOf(profile, look(about)));
+      return PROFILE_CHECKS.flatMap((look) => checkOf(profile, look(about)));
     }),
   ];
   if (found.length > 0) return found;
@@ -33,20 +33,20 @@ export function rightsChecks(options: RightsCheckOptions): readonly Check[] {
   return [{ name: NAME, result: "ok", message }];
 }
 
-interface About {
+interface ProfileContext {
   readonly profile: ToolProfile;
   /** Those that are looked at before it. */
   readonly before: readonly ToolProfile[];
   readonly workspace: string;
-  readonly tools: RightsCheckOptions["tools"];
+  readonly tools: PermissionCheckOptions["tools"];
 }
 
-interface Fault {
+interface Finding {
   readonly message: string;
   readonly remedy: string;
 }
 
-const LOOKS: readonly ((about: About) => Fault | undefined)[] = [
+const PROFILE_CHECKS: readonly ((about: ProfileContext) => Finding | undefined)[] = [
   neverReached,
   everyoneMayAct,
   publishesAnywhere,
@@ -54,7 +54,7 @@ const LOOKS: readonly ((about: About) => Fault | undefined)[] = [
   namesWhatIsOff,
 ];
 
-function checkOf({ pattern }: ToolProfile, fault: Fault | undefined): Check[] {
+function checkOf({ pattern }: ToolProfile, fault: Finding | undefined): Check[] {
   if (fault === undefined) return [];
   return [{ name: `tools.profiles ${JSON.stringify(pattern)}`, result: "warn", ...fault }];
 }
@@ -69,7 +69,7 @@ function allowRemote(profiles: readonly ToolProfile[]): Check {
   };
 }
 
-/** Words of one client are read, as something said before, with the rights of another. */
+/** Words of one client are read, as something said before, with the permissions of another. */
 const SHARED: Check = {
   name: NAME,
   result: "warn",
@@ -78,7 +78,7 @@ const SHARED: Check = {
   remedy: 'set session.dimensions to ["chat"]',
 };
 
-function neverReached({ profile: { pattern }, before }: About): Fault | undefined {
+function neverReached({ profile: { pattern }, before }: ProfileContext): Finding | undefined {
   const earlier = before.find((other) => coversPattern(other.pattern, pattern));
   if (earlier === undefined) return undefined;
   return {
@@ -87,7 +87,7 @@ function neverReached({ profile: { pattern }, before }: About): Fault | undefine
   };
 }
 
-function everyoneMayAct({ profile, workspace }: About): Fault | undefined {
+function everyoneMayAct({ profile, workspace }: ProfileContext): Finding | undefined {
   const { pattern, tools, write } = profile;
   if (!isEveryone(pattern)) return undefined;
   const reasons = [
@@ -107,7 +107,7 @@ function everyoneMayAct({ profile, workspace }: About): Fault | undefined {
   };
 }
 
-function publishesAnywhere({ profile: { topics } }: About): Fault | undefined {
+function publishesAnywhere({ profile: { topics } }: ProfileContext): Finding | undefined {
   const wide = topics.publish.find((filter) => /^(?:\+\/)*#$/.test(filter));
   if (wide === undefined) return undefined;
   return {
@@ -116,7 +116,7 @@ function publishesAnywhere({ profile: { topics } }: About): Fault | undefined {
   };
 }
 
-function reachesAll({ profile, workspace }: About): Fault | undefined {
+function reachesAll({ profile, workspace }: ProfileContext): Finding | undefined {
   const all = [...profile.read, ...profile.write].find((folder) => {
     return folder !== workspace && isInside(workspace, folder);
   });
@@ -127,9 +127,9 @@ function reachesAll({ profile, workspace }: About): Fault | undefined {
   };
 }
 
-function namesWhatIsOff({ profile, tools: { off, exec } }: About): Fault | undefined {
+function namesWhatIsOff({ profile, tools: { off, exec } }: ProfileContext): Finding | undefined {
   const { tools: names } = profile;
-  const useless = new Set(uselessTools(profile));
+  const useless = new Set(ineffectiveTools(profile));
   const isOff = (name: string): boolean =>
     isSwitchedOff(name, off) || (name === "exec" && exec.allow_remote === false);
   const switched = names.filter(isOff);

@@ -1,10 +1,12 @@
+import { Failure } from "../../base/failure.ts";
+import { nearestWord } from "../../base/spelling.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Turn, Turned } from "../contract.ts";
-import { CHANGE_COMMANDS } from "./changes.ts";
-import type { Asked, Command, CommandContext } from "./contract.ts";
+import { useSkill } from "../tools/use-skill.ts";
+import type { OpenSkill } from "../workspace/contract.ts";
+import type { Asked, Command, CommandContext, AnswerWith, Outcome } from "./contract.ts";
+import { listing, usageOf, usageText, NO_MODEL, firstWord, shown, NO_SKILLS } from "./contract.ts";
 import { FACT_COMMANDS } from "./facts.ts";
-import { createArmedSkills, turnCommands } from "./turns.ts";
-import { listing, usageOf, usageText } from "./words.ts";
 
 export interface Commands {
   /**
@@ -86,4 +88,150 @@ function helpText(table: readonly Command[]): string {
     return `${usageOf(command)}: ${command.about}${mark}`;
   });
   return listing("Commands:", lines);
+}
+
+const clear: Command = {
+  name: "clear",
+  about: "begin this conversation anew",
+  run: () => ({ text: "Chat history cleared!", forget: true }),
+};
+
+const switchCommand: Command = {
+  name: "switch",
+  options: "model to <name>",
+  about: "let another model answer everyone",
+  isForAdmins: true,
+  async run({ words }, context) {
+    const [, name] = /^model\s+to\s+([\s\S]+)$/i.exec(words) ?? [];
+    if (name !== undefined) return await switched(name.trim(), context);
+    const { word } = firstWord(words);
+    return usageText(switchCommand, word === "model" ? "" : words);
+  },
+};
+
+const reload: Command = {
+  name: "reload",
+  about: "read the configuration again",
+  isForAdmins: true,
+  async run(_, context) {
+    if (context.reload === undefined) {
+      return "Failed to reload configuration: this program has to be started again instead";
+    }
+    try {
+      return ["Config reload triggered!", await context.reload()].filter(Boolean).join("\n");
+    } catch (error) {
+      return `Failed to reload configuration: ${reasonOf(error)}`;
+    }
+  },
+};
+
+/** Commands that change something. */
+const CHANGE_COMMANDS: readonly Command[] = [clear, switchCommand, reload];
+
+async function switched(name: string, { models }: CommandContext): Promise<string> {
+  const names = models.list().map((model) => model.name);
+  if (names.length === 0) return NO_MODEL;
+  if (!names.includes(name)) {
+    const nearest = nearestWord(name, names);
+    const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
+    return `There is no model "${shown(name)}"${hint} Models are: ${names.join(", ")}.`;
+  }
+  const before = models.current()?.name ?? "none";
+  try {
+    await models.switchTo(name);
+  } catch (error) {
+    return `The model was not switched: ${reasonOf(error)}`;
+  }
+  return `Switched model from ${before} to ${name}`;
+}
+
+/** What may be told to anyone; any other fault is ours and goes on. */
+function reasonOf(error: unknown): string {
+  if (error instanceof Failure) return error.message;
+  throw error;
+}
+
+/** Clients that have a skill in store (up to 32 KB each); the one that waits longest loses it. */
+const MAX_ARMED = 100;
+
+/** The skill that a client wants for its next message. */
+interface ArmedSkills {
+  /** Takes it: it is for one message. */
+  readonly take: (owner: string) => OpenSkill | undefined;
+  readonly arm: (owner: string, skill: OpenSkill) => void;
+}
+
+/** Kept in memory alone: after a restart the client asks again. */
+function createArmedSkills(): ArmedSkills {
+  const armed = new Map<string, OpenSkill>();
+  const take = (owner: string): OpenSkill | undefined => {
+    const skill = armed.get(owner);
+    armed.delete(owner);
+    return skill;
+  };
+  return {
+    take,
+    arm(owner, skill) {
+      armed.delete(owner);
+      armed.set(owner, skill);
+      const [oldest] = armed.keys();
+      if (armed.size > MAX_ARMED && oldest !== undefined) armed.delete(oldest);
+    },
+  };
+}
+
+/** Commands that ask the model. */
+function turnCommands(armed: ArmedSkills): readonly Command[] {
+  const use: Command = {
+    name: "use",
+    options: "<skill> [message] | clear",
+    about: "work by a skill, for this message or the next",
+    run: async ({ words, turn }, context) => {
+      const { word, rest } = firstWord(words);
+      if (word === "") return usageText(use, "");
+      if (word === "clear" && rest === "") {
+        const skill = armed.take(ownerOf(turn));
+        return skill === undefined ? "No skill was chosen." : `Skill ${skill.name} is put away.`;
+      }
+      return await used({ word, rest, turn }, context, armed);
+    },
+  };
+  const btw: Command = {
+    name: "btw",
+    options: "<question>",
+    about: "ask something aside that is not remembered",
+    run({ words, turn }, { answer }) {
+      if (words === "") return usageText(btw, "");
+      if (answer === undefined) return NO_MODEL;
+      return { run: () => unremembered(answer, { words, turn }) };
+    },
+  };
+  return [use, btw];
+}
+
+interface Use extends Pick<Asked, "turn"> {
+  readonly word: string;
+  readonly rest: string;
+}
+
+async function used(
+  { word, rest, turn }: Use,
+  { answer, workspace, allows }: CommandContext,
+  armed: ArmedSkills,
+): Promise<Outcome> {
+  if (answer === undefined) return NO_MODEL;
+  if (!allows(turn, "use_skill")) return NO_SKILLS;
+  const skill = await useSkill(workspace, word);
+  if (typeof skill === "string") return `${skill.charAt(0).toUpperCase()}${skill.slice(1)}`;
+  if (rest !== "") return { run: () => answer({ ...turn, text: rest }, [skill]) };
+  armed.arm(ownerOf(turn), skill);
+  return `Skill ${skill.name} will be used for your next message. To change your mind: /use clear`;
+}
+
+async function* unremembered(
+  answer: AnswerWith,
+  { words, turn }: Asked,
+): AsyncGenerator<string, Turned> {
+  const turned = yield* answer({ ...turn, text: words });
+  return { ...turned, messages: [] };
 }

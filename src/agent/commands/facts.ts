@@ -1,10 +1,9 @@
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { Turn } from "../contract.ts";
 import { countText, percentText } from "../device/format.ts";
 import { durationText } from "../device/time.ts";
-import { NO_MODEL, NO_SKILLS } from "./contract.ts";
+import { NO_MODEL, NO_SKILLS, firstWord, listing, shown, usageText } from "./contract.ts";
 import type { Command, CommandContext, ModelOutline } from "./contract.ts";
-import { firstWord, listing, shown, usageText } from "./words.ts";
 
 const status: Command = {
   name: "status",
@@ -163,7 +162,7 @@ async function agents({ workspace }: CommandContext): Promise<string> {
 async function skills({ workspace }: CommandContext): Promise<string> {
   const found = (await workspace.read()).skills;
   if (found.length === 0) return "No skills are installed.";
-  const lines = found.map(({ name, description }) => `${name}: ${shortened(description, 200)}`);
+  const lines = found.map(({ name, description }) => `${name}: ${truncate(description, 200)}`);
   return listing("Available Skills:", lines);
 }
 
@@ -214,5 +213,5 @@ function conversation({ history }: Turn, context: CommandContext) {
 }
 
 function firstSentence(text: string): string {
-  return shortened(/^[\s\S]*?[.!?](?=\s+\p{Lu}|$)/u.exec(text)?.[0] ?? text, 200);
+  return truncate(/^[\s\S]*?[.!?](?=\s+\p{Lu}|$)/u.exec(text)?.[0] ?? text, 200);
 }

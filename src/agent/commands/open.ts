@@ -1,12 +1,12 @@
 import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
-import type { RightsOf } from "../access/permissions.ts";
+import type { PermissionsOf } from "../access/permissions.ts";
 import type { ModelAgent } from "../model-agent.ts";
 import type { Models } from "../model/models.ts";
 import { estimatedTokens } from "../tokens.ts";
-import { callFactsOf } from "../tools/call.ts";
 import type { Tool } from "../tools/contract.ts";
+import { callContextOf } from "../tools/run.ts";
 import { bothMemories } from "../workspace/client-memory.ts";
 import { workspaceOf } from "../workspace/workspace.ts";
 import { createCommands } from "./commands.ts";
@@ -19,7 +19,7 @@ export interface CommandsOptions {
   readonly home?: string;
   readonly reload?: () => Promise<string>;
   readonly deviceTool: Tool;
-  readonly rightsOf: RightsOf;
+  readonly permissionsOf: PermissionsOf;
   readonly models: Models | undefined;
   /** Absent for the offline agent. */
   readonly agent: ModelAgent | undefined;
@@ -30,25 +30,25 @@ const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
 
 /** The commands of an agent, over what it is made of. */
 export function openCommands(options: CommandsOptions): Commands {
-  const { config, deviceTool, rightsOf, models, agent, reload } = options;
+  const { config, deviceTool, permissionsOf, models, agent, reload } = options;
   const workspace = agent?.workspace ?? workspaceOf(options);
   return createCommands({
     models: modelChoice(models),
     tools: async (turn) =>
       agent === undefined
-        ? [deviceTool].filter(({ name }) => rightsOf(turn).allows(name))
+        ? [deviceTool].filter(({ name }) => permissionsOf(turn).allows(name))
         : await agent.tools(turn),
-    allows: (turn, tool) => rightsOf(turn).allows(tool),
+    allows: (turn, tool) => permissionsOf(turn).allows(tool),
     channels: () => config.channels.map(({ name }) => name),
     workspace,
     async memory(turn) {
       const [{ memory }, own] = await Promise.all([
         workspace.read(),
-        rightsOf(turn).memory === "own" ? workspace.own(ownerOf(turn)) : "",
+        permissionsOf(turn).memory === "own" ? workspace.own(ownerOf(turn)) : "",
       ]);
       return bothMemories(own, memory);
     },
-    device: (turn) => deviceTool.run({ facts: STATUS }, callFactsOf(turn, rightsOf(turn))),
+    device: (turn) => deviceTool.run({ facts: STATUS }, callContextOf(turn, permissionsOf(turn))),
     // Of the process: the agent may be the second one of it, after a reload.
     uptime: () => performance.now() / 1000,
     window: () => agent?.window() ?? 0,

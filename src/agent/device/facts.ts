@@ -3,9 +3,8 @@ import type { Device, ReadFact } from "./contract.ts";
 import { readCpu, readLoad, readProcessor } from "./cpu.ts";
 import { readDisk } from "./disk.ts";
 import { readMemory } from "./memory.ts";
-import { readHostname, readNetwork } from "./network.ts";
 import { readTopCpu, readTopMemory } from "./processes.ts";
-import { readSystem } from "./system.ts";
+import { readHostname, readNetwork, readSystem } from "./system.ts";
 import { readTemperature } from "./temperature.ts";
 import { readTime, readUptime } from "./time.ts";
 

@@ -1,6 +1,6 @@
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { beginningOf } from "../../base/truncate.ts";
+import { prefixOf } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import type { Device } from "./contract.ts";
 
@@ -40,7 +40,7 @@ export async function namesIn({ root }: Device, path: string): Promise<string[]>
 
 /** A name from the system (of a process, a sensor, a board) as one short printable word or two. */
 export function cleanName(text: string): string {
-  return visible(beginningOf(text.replaceAll("\0", " ").trim(), MAX_NAME));
+  return visible(prefixOf(text.replaceAll("\0", " ").trim(), MAX_NAME));
 }
 
 async function readText({ root }: Device, path: string, most: number): Promise<string> {

@@ -1,7 +1,6 @@
 import { two } from "./format.ts";
-import type { DeviceHistory } from "./history.ts";
+import type { DeviceHistory, Measured } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
-import type { Measured } from "./ring.ts";
 import type { SampledFact } from "./sample.ts";
 
 /** A stretch of time that was asked for, in hours back from now. */

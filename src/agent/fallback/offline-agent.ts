@@ -1,11 +1,11 @@
 import { hostname } from "node:os";
 import { visible } from "../../base/visible.ts";
-import type { RightsOf } from "../access/permissions.ts";
+import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Turned } from "../contract.ts";
 import type { FactName } from "../device/facts.ts";
 import type { Past } from "../device/past.ts";
-import { callFactsOf } from "../tools/call.ts";
-import type { CallFacts, Tool } from "../tools/contract.ts";
+import type { CallContext, Tool } from "../tools/contract.ts";
+import { callContextOf } from "../tools/run.ts";
 import { understandPast } from "./past.ts";
 import { understand } from "./understand.ts";
 
@@ -18,7 +18,7 @@ const NOT_FOR_YOU =
 export interface OfflineOptions {
   /** The tool that a model would call. */
   readonly deviceTool: Tool;
-  readonly rightsOf: RightsOf;
+  readonly permissionsOf: PermissionsOf;
   /** Said at the end of an answer to a question of which a part is about something else. */
   readonly rest?: string;
 }
@@ -28,16 +28,16 @@ export interface OfflineOptions {
  * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
  */
 export function createOfflineAgent(options: OfflineOptions): Answerer {
-  const { deviceTool, rightsOf, rest = REST } = options;
+  const { deviceTool, permissionsOf, rest = REST } = options;
   return async function* answer(turn) {
     const { text, signal } = turn;
     signal.throwIfAborted();
-    const rights = rightsOf(turn);
-    if (!rights.allows(deviceTool.name)) {
+    const permissions = permissionsOf(turn);
+    if (!permissions.allows(deviceTool.name)) {
       yield NOT_FOR_YOU;
       return turned(text, NOT_FOR_YOU);
     }
-    const call = callFactsOf(turn, rights);
+    const call = callContextOf(turn, permissions);
     const past = understandPast(text, new Date());
     if (past !== undefined) {
       const sentence = await pastSentence(past, deviceTool, call);
@@ -64,7 +64,7 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
 async function* factSentences(
   facts: readonly FactName[],
   deviceTool: Tool,
-  call: CallFacts,
+  call: CallContext,
 ): AsyncGenerator<string> {
   const readings = facts.map((fact) => deviceTool.run({ facts: [fact] }, call));
   // The first that fails is awaited below; the others must not go unheard meanwhile.
@@ -75,7 +75,7 @@ async function* factSentences(
 async function pastSentence(
   { fact, from, to }: Past,
   deviceTool: Tool,
-  call: CallFacts,
+  call: CallContext,
 ): Promise<string> {
   const history = { fact, hours_back_from: from, hours_back_to: to };
   return await deviceTool.run({ history }, call);

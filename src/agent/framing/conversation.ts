@@ -1,4 +1,4 @@
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { ToolCall } from "../contract.ts";
 import type { Utterance } from "../model/contract.ts";
 import type { FinishedTask } from "../tasks.ts";
@@ -70,7 +70,7 @@ const MAX_FINISHED = 2_000;
 /** Background tasks that nobody was told of: stands before the question, which stays the last word. */
 export function tidings(finished: readonly FinishedTask[]): Utterance[] {
   const frames = finished.map(({ id, label, text }) =>
-    framed(`background task ${id} ${label}`, shortened(text, MAX_FINISHED)),
+    framed(`background task ${id} ${label}`, truncate(text, MAX_FINISHED)),
   );
   const intro =
     "Background tasks of this client have ended and nobody has been told yet; spawn_status gives the whole of a result. Tell it with your next answer.";

@@ -1,4 +1,4 @@
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { ToolCall } from "../contract.ts";
 import { presentableName } from "../model/http/presentable.ts";
 import { visibleOnly } from "./invisible.ts";
@@ -34,7 +34,7 @@ function defused(text: string): string {
 /** On one line, and without what would end the attribute or its tag. */
 function attribute(source: string): string {
   const line = harmless(source.slice(0, 2 * MAX_SOURCE)).replaceAll(/\s+/g, " ");
-  const plain = shortened(line.trim(), MAX_SOURCE);
+  const plain = truncate(line.trim(), MAX_SOURCE);
   return plain.replaceAll(/["<>]/g, (sign) => SIGNS[sign] ?? "");
 }
 

@@ -1,7 +1,7 @@
-import type { Asker } from "../access/permissions.ts";
+import type { Caller } from "../access/permissions.ts";
 
 /** A call of a tool as a hook sees it. */
-export interface HookedCall extends Asker {
+export interface HookedCall extends Caller {
   readonly tool: string;
   readonly arguments: Readonly<Record<string, unknown>>;
   /** Aborted with the turn. */

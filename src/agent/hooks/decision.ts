@@ -1,7 +1,7 @@
 import { at, textAt } from "../../base/unknown.ts";
 import type { HookStage } from "../../config/contract.ts";
 import type { HookedCall } from "./contract.ts";
-import { HookFault } from "./errors.ts";
+import { HookError } from "./errors.ts";
 
 /** A call as it may run. */
 export type Call = Pick<HookedCall, "tool" | "arguments">;
@@ -15,14 +15,14 @@ export type Decision =
   | { readonly is: "deny"; readonly reason: string }
   | { readonly is: "abort"; readonly reason: string };
 
-/** The answer of a hook's process. Throws a `HookFault` where it is none: that denies, too. */
+/** The answer of a hook's process. Throws a `HookError` where it is none: that denies, too. */
 export function decisionOf(stage: HookStage, result: unknown): Decision {
-  if (!isObject(result)) throw new HookFault("nonsense", "its answer has no result");
+  if (!isObject(result)) throw new HookError("nonsense", "its answer has no result");
   if (stage === "approve_tool") return approvalOf(result);
   // Go PicoClaw takes a missing action for this one.
   const action = at(result, "action") ?? "";
   const reading = READINGS[stage].get(action === "" ? "continue" : action);
-  if (reading === undefined) throw new HookFault("nonsense", `its action is none of ${stage}`);
+  if (reading === undefined) throw new HookError("nonsense", `its action is none of ${stage}`);
   return reading(result);
 }
 
@@ -30,7 +30,7 @@ function approvalOf(result: object): Decision {
   const approved = at(result, "approved") ?? false;
   if (approved === true) return { is: "continue" };
   if (approved === false) return { is: "deny", reason: textAt(result, "reason") };
-  throw new HookFault("nonsense", "approved is neither true nor false");
+  throw new HookError("nonsense", "approved is neither true nor false");
 }
 
 type Reading = (result: object) => Decision;
@@ -59,7 +59,7 @@ const READINGS: Readonly<Record<"before_tool" | "after_tool", ReadonlyMap<unknow
 
 function respond(result: object): Decision {
   const text = toolResult(at(result, "result"));
-  if (text === undefined) throw new HookFault("nonsense", "it responds without a result");
+  if (text === undefined) throw new HookError("nonsense", "it responds without a result");
   return { is: "respond", text };
 }
 
@@ -69,7 +69,7 @@ function changedCall(result: object): { readonly call?: Call } {
   const tool = textAt(call, "tool");
   const words = at(call, "arguments") ?? {};
   if (tool === "" || !isObject(words)) {
-    throw new HookFault("nonsense", "the call in its answer has no tool, or no arguments");
+    throw new HookError("nonsense", "the call in its answer has no tool, or no arguments");
   }
   return { call: { tool, arguments: { ...words } } };
 }
@@ -78,7 +78,7 @@ function changedResult(result: object): { readonly text?: string } {
   const found = at(at(result, "result"), "result") ?? undefined;
   const text = toolResult(found);
   if (found !== undefined && text === undefined) {
-    throw new HookFault("nonsense", "the result in its answer has no for_llm");
+    throw new HookError("nonsense", "the result in its answer has no for_llm");
   }
   return text === undefined ? {} : { text };
 }

@@ -1,5 +1,5 @@
 /** Why a hook gave no answer. */
-export type HookFaultKind =
+export type HookErrorKind =
   | "unstartable"
   | "died"
   | "slow"
@@ -11,11 +11,11 @@ export type HookFaultKind =
   | "resting";
 
 /** Never leaves the folder: who asks a hook gets an answer that denies. The message is for the log. */
-export class HookFault extends Error {
-  override readonly name = "HookFault";
-  readonly kind: HookFaultKind;
+export class HookError extends Error {
+  override readonly name = "HookError";
+  readonly kind: HookErrorKind;
 
-  constructor(kind: HookFaultKind, message: string) {
+  constructor(kind: HookErrorKind, message: string) {
     super(message);
     this.kind = kind;
   }

@@ -1,7 +1,7 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
-import { HookFault } from "./errors.ts";
+import { HookError } from "./errors.ts";
 import { startHookProcess } from "./process.ts";
 import type { HookProcess } from "./process.ts";
 
@@ -18,7 +18,7 @@ export interface HookOptions {
 export interface Hook {
   readonly name: string;
   readonly stages: ReadonlySet<HookStage>;
-  /** The result of its process. Throws a `HookFault` where there is none in time, and the signal's reason. */
+  /** The result of its process. Throws a `HookError` where there is none in time, and the signal's reason. */
   ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown>;
   close(): Promise<void>;
 }
@@ -63,14 +63,14 @@ class ProcessHook implements Hook {
       return result;
     } catch (thrown) {
       // Of a stage that it was not made for its process may be silent.
-      const isSilent = thrown instanceof HookFault && thrown.kind === "slow";
+      const isSilent = thrown instanceof HookError && thrown.kind === "slow";
       if (isSilent && this.stages.has(stage)) this.#countSilence(asked);
       throw thrown;
     }
   }
 
   async close(): Promise<void> {
-    this.#closing.abort(new HookFault("died", "the program is ending"));
+    this.#closing.abort(new HookError("died", "the program is ending"));
     await Promise.all([...this.#living].map((process) => process.stop()));
   }
 
@@ -78,7 +78,7 @@ class ProcessHook implements Hook {
     this.#closing.signal.throwIfAborted();
     const rest = this.#restUntil - performance.now();
     if (this.#current === undefined && rest > 0) {
-      throw new HookFault("resting", `it is started again in ${Math.ceil(rest / 1000)} s`);
+      throw new HookError("resting", `it is started again in ${Math.ceil(rest / 1000)} s`);
     }
     this.#current ??= this.#greeted(this.#started());
     return await this.#current;
@@ -111,7 +111,7 @@ class ProcessHook implements Hook {
     } catch (thrown) {
       const why = thrown instanceof Error ? thrown.message : String(thrown);
       this.#lost(undefined, why);
-      throw new HookFault("unstartable", why);
+      throw new HookError("unstartable", why);
     }
   }
 
@@ -148,7 +148,7 @@ async function inTime<T>(
   try {
     return await withTimeout(milliseconds, signal, work);
   } catch (thrown) {
-    if (thrown instanceof TimeoutError) throw new HookFault("slow", `no answer ${thrown.message}`);
+    if (thrown instanceof TimeoutError) throw new HookError("slow", `no answer ${thrown.message}`);
     throw thrown;
   }
 }

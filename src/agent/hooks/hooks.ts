@@ -1,16 +1,16 @@
 import { Failure } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import type { HookSettings, HookStage } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
-import type { Asker } from "../access/permissions.ts";
+import type { Caller } from "../access/permissions.ts";
 import { commandEnvironment } from "../tools/exec/environment.ts";
 import type { HookedCall, ToolHooks, Verdict } from "./contract.ts";
 import { decisionOf } from "./decision.ts";
 import type { Call, Decision } from "./decision.ts";
-import { HookFault } from "./errors.ts";
+import { HookError } from "./errors.ts";
 import { createHook } from "./hook.ts";
 import type { Hook } from "./hook.ts";
 
@@ -44,26 +44,26 @@ export function createToolHooks(options: ToolHooksOptions): ToolHooks {
   const approvers = hooks.filter(({ stages }) => stages.has("approve_tool"));
   const ask = (question: Omit<Question, "log">) => asked({ ...question, log: options.log });
   return {
-    async before({ tool, arguments: words, ...asker }) {
+    async before({ tool, arguments: words, ...caller }) {
       let call: Call = { tool, arguments: words };
       for (const hook of interceptors) {
-        const decision = await ask({ hook, stage: "before_tool", asker, call });
+        const decision = await ask({ hook, stage: "before_tool", caller, call });
         if (decision.is === "respond") return { answer: filter(decision.text) };
         if (decision.is === "deny") return denied("hook", filter(decision.reason));
         call = decision.call ?? call;
       }
       for (const hook of approvers) {
-        const decision = await ask({ hook, stage: "approve_tool", asker, call });
+        const decision = await ask({ hook, stage: "approve_tool", caller, call });
         if (decision.is === "deny") return denied("approval hook", filter(decision.reason));
       }
       return call;
     },
-    async after({ tool, arguments: words, ...asker }, result, milliseconds) {
+    async after({ tool, arguments: words, ...caller }, result, milliseconds) {
       const call = { tool, arguments: words };
       let text = result;
       for (const hook of interceptors) {
         const more = { result: resultOf(text), duration: Math.round(milliseconds * 1e6) };
-        const decision = await ask({ hook, stage: "after_tool", asker, call, more });
+        const decision = await ask({ hook, stage: "after_tool", caller, call, more });
         if (decision.is === "deny") return withheld(decision.reason);
         if (decision.is === "continue" && decision.text !== undefined) text = filter(decision.text);
       }
@@ -88,7 +88,7 @@ function openHooks({ settings, workspace, log }: ToolHooksOptions): readonly Hoo
 interface Question {
   readonly hook: Hook;
   readonly stage: HookStage;
-  readonly asker: Omit<HookedCall, keyof Call>;
+  readonly caller: Omit<HookedCall, keyof Call>;
   readonly call: Call;
   /** Further parameters. */
   readonly more?: Readonly<Record<string, unknown>>;
@@ -98,9 +98,9 @@ interface Question {
 /** What the hook decides; one that fails denies. Throws where it ends the turn, and the signal's reason. */
 async function asked(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
   const { hook, stage, call, log } = question;
-  const facts = { hook: hook.name, stage, tool: visible(shortened(call.tool, 100)) };
+  const facts = { hook: hook.name, stage, tool: visible(truncate(call.tool, 100)) };
   const decision = await decisionIn(question).catch((thrown: unknown): Decision => {
-    if (!(thrown instanceof HookFault)) throw thrown;
+    if (!(thrown instanceof HookError)) throw thrown;
     if (isExcused(hook, stage, thrown)) return { is: "continue" };
     log.warn("a hook failed; the call of the tool is denied", { ...facts, why: thrown.message });
     return { is: "deny", reason: `${JSON.stringify(hook.name)} failed` };
@@ -113,25 +113,25 @@ async function asked(question: Question): Promise<Exclude<Decision, { readonly i
   });
 }
 
-async function decisionIn({ hook, stage, asker, call, more }: Question): Promise<Decision> {
-  const params = { ...placeOf(asker, stage), ...call, ...more };
-  const decision = decisionOf(stage, await hook.ask(stage, params, asker.signal));
+async function decisionIn({ hook, stage, caller, call, more }: Question): Promise<Decision> {
+  const params = { ...placeOf(caller, stage), ...call, ...more };
+  const decision = decisionOf(stage, await hook.ask(stage, params, caller.signal));
   if (!("reason" in decision)) return decision;
-  return { ...decision, reason: shortened(decision.reason, MAX_REASON) };
+  return { ...decision, reason: truncate(decision.reason, MAX_REASON) };
 }
 
 /** A stage that its settings do not name: whoever wrote the hook need not know of it. */
-function isExcused(hook: Hook, stage: HookStage, { kind }: HookFault): boolean {
+function isExcused(hook: Hook, stage: HookStage, { kind }: HookError): boolean {
   return !hook.stages.has(stage) && (kind === "error" || kind === "slow");
 }
 
 /** Who asks, in Go PicoClaw's names; there a client of MQTT is the chat `mqtt:<client>`. */
-function placeOf(asker: Asker, stage: HookStage) {
-  const { client, channel = "mqtt", isRemote = false } = asker;
+function placeOf(caller: Caller, stage: HookStage) {
+  const { client, channel = "mqtt", isRemote = false } = caller;
   const place = isRemote
     ? { channel, chat_id: `mqtt:${client}` }
     : { channel: "cli", chat_id: "direct" };
-  const meta = { AgentID: "main", SessionKey: ownerOf(asker), TracePath: TRACE[stage] };
+  const meta = { AgentID: "main", SessionKey: ownerOf(caller), TracePath: TRACE[stage] };
   return {
     meta: { ...meta, Source: "runTurn" },
     context: { inbound: { ...place, chat_type: "direct", sender_id: client } },

@@ -2,13 +2,13 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
-import { shortened } from "../../base/truncate.ts";
+import type { Readable } from "node:stream";
+import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
 import { visible } from "../../base/visible.ts";
 import { readPaced } from "../tools/exec/output.ts";
 import { endTree, MARK } from "../tools/exec/process-tree.ts";
-import { HookFault } from "./errors.ts";
-import { readLines } from "./lines.ts";
+import { HookError } from "./errors.ts";
 
 export interface HookCommand {
   /** The program and its words; no shell. */
@@ -20,7 +20,7 @@ export interface HookCommand {
 
 /** One process that answers requests in JSON, one a line (JSON-RPC 2.0), as Go PicoClaw's process hooks do. */
 export interface HookProcess {
-  /** The result of a request. Throws a `HookFault` where there is none, and never ends where the process is silent. */
+  /** The result of a request. Throws a `HookError` where there is none, and never ends where the process is silent. */
   request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
   /** Resolves when the process is gone, or never began; with why, in a line for the log. */
   readonly gone: Promise<string>;
@@ -55,7 +55,7 @@ class ChildHook implements HookProcess {
   /** Bytes that answered nothing since the last answer. */
   #noise = 0;
   #lastWords = "";
-  #over: HookFault | undefined;
+  #over: HookError | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(start: HookCommand) {
@@ -76,7 +76,7 @@ class ChildHook implements HookProcess {
     if (this.#over !== undefined) throw this.#over;
     const { stdin } = this.#child;
     if (this.#pending.size >= MAX_PENDING || (stdin?.writableLength ?? 0) > MAX_UNREAD) {
-      throw new HookFault("busy", "it has too many questions to answer already");
+      throw new HookError("busy", "it has too many questions to answer already");
     }
     this.#lastId += 1;
     const id = this.#lastId;
@@ -104,13 +104,13 @@ class ChildHook implements HookProcess {
     const { promise, resolve } = Promise.withResolvers<string>();
     const child = this.#child;
     child.once("error", (error) => {
-      this.#failAll(new HookFault("unstartable", error.message));
+      this.#failAll(new HookError("unstartable", error.message));
       resolve(visible(error.message));
     });
     child.once("exit", (code, signal) => {
       const how = `it ended with ${signal ?? code}`;
       const conclude = (): void => {
-        this.#failAll(new HookFault("died", how));
+        this.#failAll(new HookError("died", how));
         const words = visible(this.#lastWords.trim());
         resolve(words === "" ? how : `${how}; its last words: ${words}`);
       };
@@ -121,14 +121,14 @@ class ChildHook implements HookProcess {
     return promise;
   }
 
-  #failAll(fault: HookFault): void {
+  #failAll(fault: HookError): void {
     this.#over ??= fault;
     for (const waiting of this.#pending.values()) waiting.reject(this.#over);
     this.#pending.clear();
   }
 
   #giveUp(why: string): void {
-    this.#failAll(new HookFault("nonsense", why));
+    this.#failAll(new HookError("nonsense", why));
     void this.stop();
   }
 
@@ -167,8 +167,8 @@ function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess
 function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
   const error = at(message, "error");
   if (error !== undefined && error !== null) {
-    const said = visible(shortened(textAt(error, "message"), MAX_WORDS));
-    waiting.reject(new HookFault("error", `it answered with an error: ${said}`));
+    const said = visible(truncate(textAt(error, "message"), MAX_WORDS));
+    waiting.reject(new HookError("error", `it answered with an error: ${said}`));
     return;
   }
   waiting.resolve(at(message, "result"));
@@ -180,4 +180,29 @@ function parsed(line: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Bytes of one line; what is longer is no answer of a hook. */
+const LONGEST_LINE = 2 ** 20;
+
+/** Hands on whole lines; `onTooLong` hears once of a line that does not end, and then nothing comes any more. */
+function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: () => void): void {
+  let [pieces, bytes, isOver]: [Uint8Array[], number, boolean] = [[], 0, false];
+  const add = (piece: Uint8Array): boolean => {
+    bytes += piece.length;
+    isOver ||= bytes > LONGEST_LINE;
+    if (!isOver) pieces.push(piece);
+    return !isOver;
+  };
+  readPaced(stream, (chunk) => {
+    if (isOver) return;
+    let from = 0;
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      if (!add(chunk.subarray(from, end))) return onTooLong();
+      const line = Buffer.concat(pieces).toString("utf8");
+      [pieces, bytes, from] = [[], 0, end + 1];
+      onLine(line);
+    }
+    if (!add(chunk.subarray(from))) onTooLong();
+  });
 }

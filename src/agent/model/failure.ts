@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { FailureFacts } from "../../base/failure.ts";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import { createVeil } from "../../base/veil.ts";
 import { visible } from "../../base/visible.ts";
 import type { FaultKind, ModelFault } from "./fault.ts";
@@ -93,5 +93,5 @@ export function cleanWords(words: string, secrets: readonly string[]): string {
     .text(words)
     .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, "$1 ***")
     .replace(/\b(?:sk|gsk|pk|key|xai|nvapi|hf|AIza)[-_]?[\w-]{16,}/g, "***");
-  return visible(shortened(clean, MAX_WORDS));
+  return visible(truncate(clean, MAX_WORDS));
 }

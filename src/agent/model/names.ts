@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { ModelEntry } from "../../config/contract.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
 
@@ -74,7 +74,7 @@ export function unusableModel(
 ): Failure {
   const names = known.map((model) => model.name);
   const nearest = nearestWord(name, names);
-  const quoted = JSON.stringify(shortened(name, MAX_QUOTED).toWellFormed());
+  const quoted = JSON.stringify(truncate(name, MAX_QUOTED).toWellFormed());
   return new Failure("usage", `there is no model ${quoted} to switch to`, {
     why: whyUnusable(name, entries),
     remedy: nearest === undefined ? `known are ${listed(names)}` : `did you mean ${nearest}?`,

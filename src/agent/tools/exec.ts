@@ -1,7 +1,7 @@
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { ExecSettings } from "../../config/contract.ts";
-import type { CallFacts, Tool } from "./contract.ts";
+import type { CallContext, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { prepareCommand } from "./exec/command-setup.ts";
 import type { ExecRules } from "./exec/command-setup.ts";
@@ -11,11 +11,10 @@ import { commandEnvironment } from "./exec/environment.ts";
 import { EXEC_INPUT } from "./exec/input.ts";
 import type { ExecInput } from "./exec/input.ts";
 import { createExcerpt } from "./exec/output.ts";
-import { runSessionAction, endingText } from "./exec/session-actions.ts";
-import { sessionText } from "./exec/session-actions.ts";
+import { runSessionAction, endingText, sessionText } from "./exec/session-actions.ts";
 import { createSessions } from "./exec/sessions.ts";
 import type { SessionStart } from "./exec/sessions.ts";
-import { FileFault, inWords } from "./files/errors.ts";
+import { FileError, asToolError } from "./files/errors.ts";
 
 export interface ExecOptions {
   readonly workspace: string;
@@ -53,20 +52,20 @@ export function createExec(options: ExecOptions): Exec {
     description:
       "Runs a shell command in the workspace and tells its output and exit code. Its input is empty. What takes long or needs input: background.",
     input: EXEC_INPUT,
-    alone: true,
+    exclusive: true,
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {
         return "error: commands are run only for who talks to the agent on its own machine";
       }
-      return await inWords(input.cwd || "cwd", () => act(input, call));
+      return await asToolError(input.cwd || "cwd", () => act(input, call));
     },
   });
   return { tool, close };
 }
 
 interface Actions {
-  readonly act: (input: ExecInput, call: CallFacts) => Promise<string>;
+  readonly act: (input: ExecInput, call: CallContext) => Promise<string>;
   readonly close: () => Promise<void>;
 }
 
@@ -77,11 +76,11 @@ function createActions(options: ExecOptions): Actions {
   const foreground = new Set<Running>();
   const closed = new AbortController();
 
-  const run = async (input: ExecInput, call: CallFacts): Promise<string> => {
+  const run = async (input: ExecInput, call: CallContext): Promise<string> => {
     const { client, owner, signal } = call;
     const start = await prepareCommand(input, rules, call);
     // It may have been closed while the folder was looked at.
-    if (closed.signal.aborted) throw new FileFault("no more commands are run");
+    if (closed.signal.aborted) throw new FileError("no more commands are run");
     if (input.background === true) return inBackground({ client, owner }, start);
     const began = now();
     const seconds = secondsOf(input, settings);
@@ -91,11 +90,11 @@ function createActions(options: ExecOptions): Actions {
   };
 
   const inBackground = (
-    { client, owner }: Pick<CallFacts, "client" | "owner">,
+    { client, owner }: Pick<CallContext, "client" | "owner">,
     start: SessionStart,
   ): string => {
     const session = sessions.open(owner, start);
-    if (typeof session === "string") throw new FileFault(session);
+    if (typeof session === "string") throw new FileError(session);
     log.debug("a command runs in the background", { client, session: session.id });
     return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
   };
@@ -109,7 +108,7 @@ function createActions(options: ExecOptions): Actions {
         return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
       }
       const session = known.find(({ id }) => id === input.sessionId);
-      if (session === undefined) throw new FileFault("there is no session of that sessionId");
+      if (session === undefined) throw new FileError("there is no session of that sessionId");
       return await runSessionAction(session, { ...input, action }, rules, now());
     },
     async close() {

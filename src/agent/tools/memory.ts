@@ -1,10 +1,23 @@
 import * as v from "valibot";
-import { shortened } from "../../base/truncate.ts";
-import { bothMemories, hasRoom, MAX_OWN, ownMemoryFile } from "../workspace/client-memory.ts";
+import { truncate } from "../../base/truncate.ts";
+import {
+  bothMemories,
+  hasRoom,
+  MAX_CLIENT_MEMORY,
+  clientMemoryFile,
+} from "../workspace/client-memory.ts";
 import type { Workspace } from "../workspace/contract.ts";
-import { dayFile, dayOf, isMonth, localClock, localDay } from "../workspace/days.ts";
 import { namesWithin } from "../workspace/files.ts";
-import { inTurn, readNote, writeNote } from "../workspace/notes.ts";
+import {
+  dayFile,
+  dayOf,
+  isMonth,
+  localClock,
+  localDay,
+  inTurn,
+  readNote,
+  writeNote,
+} from "../workspace/notes.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
@@ -67,11 +80,11 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
     description:
       "Your memory beyond this conversation. The memory and the notes of the last days already stand at the beginning of the conversation. Never keep secrets such as passwords in it.",
     input,
-    alone: true,
+    exclusive: true,
     characters: MAX_MEMORY + 4 * 1024,
-    async run({ action, text = "", days = [] }, { rights, owner }) {
-      const isOwn = rights.memory === "own";
-      const book = isOwn ? { path: ownMemoryFile(owner), most: MAX_OWN } : SHARED;
+    async run({ action, text = "", days = [] }, { permissions, owner }) {
+      const isOwn = permissions.memory === "own";
+      const book = isOwn ? { path: clientMemoryFile(owner), most: MAX_CLIENT_MEMORY } : SHARED;
       if (action === "read") return await inTurn(() => read(folder, book, days));
       const line = oneLine(text);
       if (line === "") return `error: ${action} needs a text`;
@@ -105,7 +118,7 @@ async function remember(folder: string, { path, most }: Book, line: string): Pro
 
 function fullText(memory: string, most: number): string {
   const room = `${sizeOf(memory)} of ${most} bytes are used`;
-  return `error: the memory is full (${room}). Forget what is not needed any more, or several entries and remember them in one shorter one. It holds:\n${shortened(memory, MAX_MEMORY)}`;
+  return `error: the memory is full (${room}). Forget what is not needed any more, or several entries and remember them in one shorter one. It holds:\n${truncate(memory, MAX_MEMORY)}`;
 }
 
 async function note(folder: string, line: string, now: Date): Promise<string> {
@@ -134,8 +147,8 @@ async function forget(folder: string, { path }: Book, line: string): Promise<str
   }
   if (gone.length === 0) return "error: no entry of the memory contains that text";
   await writeNote(folder, path, kept.join("\n"));
-  const told = gone.map((entry) => `- ${shortened(entry, 200)}`).join("\n");
-  return shortened(`Forgotten:\n${told}`, 4_000);
+  const told = gone.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
+  return truncate(`Forgotten:\n${told}`, 4_000);
 }
 
 async function read(folder: string, book: Book, days: readonly string[]): Promise<string> {

@@ -1,13 +1,19 @@
 import * as v from "valibot";
 import { TimeoutError, createFairSemaphore } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import { shortened } from "../../base/truncate.ts";
+import {
+  coversFilter,
+  filtersOverlap,
+  isTopicFilter,
+  isTopicName,
+  matchesFilter,
+} from "../../base/topic-filter.ts";
+import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import type { CallFacts, Tool } from "./contract.ts";
+import type { TopicPermissions } from "../access/permissions.ts";
+import type { CallContext, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
-import type { TopicMessage, Topics } from "./mqtt/contract.ts";
-import { refusalOfPublishing, refusalOfReading, shown } from "./mqtt/refusal.ts";
 
 const MAX_SECONDS = 10;
 const SECONDS = 2;
@@ -68,7 +74,7 @@ const input = v.object({
 
 type Input = v.InferOutput<typeof input>;
 
-/** Reads and publishes on the broker that the question came through, within the rights of who asks. */
+/** Reads and publishes on the broker that the question came through, within the permissions of who asks. */
 export function createMqttTool(topics: Topics): Tool {
   const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
   return defineTool({
@@ -76,10 +82,10 @@ export function createMqttTool(topics: Topics): Tool {
     description:
       "Reads messages of MQTT topics (retained ones, and what comes within some seconds), or publishes one: sensors and actuators of the house.",
     input,
-    alone: true,
+    exclusive: true,
     characters: MAX_MESSAGES * (MAX_SHOWN + 300),
     async run(wanted, call) {
-      const bounds = { rights: call.rights.topics, trees: topics.trees() };
+      const bounds = { permissions: call.permissions.topics, trees: topics.trees() };
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
       const refusal = refuse(wanted.topic, bounds);
       if (refusal !== undefined) return `error: ${refusal}`;
@@ -103,7 +109,7 @@ export function createMqttTool(topics: Topics): Tool {
 async function read(
   topics: Topics,
   { topic, seconds = SECONDS, count = MESSAGES }: Input,
-  { channel, signal }: CallFacts,
+  { channel, signal }: CallContext,
 ): Promise<string> {
   const { messages, isCut } = await topics.read({
     ...(channel !== undefined && { channel }),
@@ -122,13 +128,13 @@ async function read(
 function lineOf({ topic, payload, retained }: TopicMessage): string {
   const mark = retained ? " (retained)" : "";
   if (!isText(payload)) return `${shown(topic)}${mark}: [${payload.length} bytes, no text]`;
-  return `${shown(topic)}${mark}: ${visible(shortened(textOf(payload), MAX_SHOWN))}`;
+  return `${shown(topic)}${mark}: ${visible(truncate(textOf(payload), MAX_SHOWN))}`;
 }
 
 async function publish(
   topics: Topics,
   { topic, payload = "", retain = false, qos = 1 }: Input,
-  { channel, signal }: CallFacts,
+  { channel, signal }: CallContext,
 ): Promise<string> {
   const size = Buffer.byteLength(payload);
   if (size > MAX_PAYLOAD) return `error: the payload has ${size} bytes, at most are ${MAX_PAYLOAD}`;
@@ -142,4 +148,97 @@ async function publish(
   });
   const heard = noMatchingSubscribers && !retain ? "; nobody was subscribed to it" : "";
   return `Published ${size} bytes to ${shown(topic)}${heard}.`;
+}
+
+/** What somebody may do, and what nobody may. */
+interface TopicBounds {
+  readonly permissions: TopicPermissions;
+  /** The agents' own topics begin with these: conversations of clients, and who is there. */
+  readonly trees: readonly string[];
+}
+
+/** Why messages of a filter are not read, in words for the model; undefined where they may be. */
+function refusalOfReading(filter: string, { permissions, trees }: TopicBounds): string | undefined {
+  if (!isTopicFilter(filter)) return `${shown(filter)} is no filter of topics`;
+  const tree = trees.find((own) => filtersOverlap(`${own}/#`, filter));
+  if (tree !== undefined) {
+    return `${shown(filter)} reaches topics of the agent itself (${tree}), which are not read`;
+  }
+  if (permissions.read.some((allowed) => coversFilter(allowed, filter))) return undefined;
+  return `this client may not read ${shown(filter)}, but ${listed(permissions.read)}`;
+}
+
+/** Why nothing is published to a topic, in words for the model; undefined where it may be. */
+function refusalOfPublishing(
+  topic: string,
+  { permissions, trees }: TopicBounds,
+): string | undefined {
+  if (!isTopicName(topic) || topic.startsWith("$")) {
+    return `nothing can be published to ${shown(topic)}: a topic has no +, # and NUL, and no $ in front`;
+  }
+  if (trees.some((own) => matchesFilter(`${own}/#`, topic))) {
+    return `${shown(topic)} is a topic of the agent itself, where only it publishes`;
+  }
+  if (permissions.publish.some((allowed) => matchesFilter(allowed, topic))) return undefined;
+  return `this client may not publish to ${shown(topic)}, but to ${listed(permissions.publish)}`;
+}
+
+/** Characters of a topic, and of all filters, that an answer repeats. */
+const MAX_TOPIC = 200;
+const MAX_LIST = 500;
+
+/** A topic as one short printable word. */
+function shown(topic: string): string {
+  return visible(truncate(topic, MAX_TOPIC));
+}
+
+function listed(filters: readonly string[]): string {
+  return filters.length === 0 ? "nothing" : truncate(filters.join(", "), MAX_LIST);
+}
+
+/** The topics of the brokers that the program is connected to; whoever composes the agent has them. */
+export interface Topics {
+  /** What the topics of the agents that answer here begin with: nobody reads or publishes there. */
+  readonly trees: () => readonly string[];
+  /**
+   * Messages of the topics that the filter matches: those that are retained, and those that come within
+   * the time. Throws a `Failure` where the broker cannot be reached or refuses it, and the signal's reason.
+   */
+  read(wanted: TopicReading): Promise<TopicMessages>;
+  /** Resolves when the broker has it, as far as the QoS tells. Throws as `read` does. */
+  publish(message: TopicPublication): Promise<{ readonly noMatchingSubscribers: boolean }>;
+}
+
+interface Place {
+  /** Whose broker is asked; the first channel's where it is left out. */
+  readonly channel?: string;
+  readonly signal: AbortSignal;
+}
+
+interface TopicReading extends Place {
+  readonly filter: string;
+  readonly milliseconds: number;
+  /** Messages, and bytes of all their payloads. */
+  readonly most: number;
+  readonly mostBytes: number;
+}
+
+interface TopicMessages {
+  readonly messages: readonly TopicMessage[];
+  /** There were more than were wanted. */
+  readonly isCut: boolean;
+}
+
+export interface TopicMessage {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  /** It was there before. */
+  readonly retained: boolean;
+}
+
+interface TopicPublication extends Place {
+  readonly topic: string;
+  readonly payload: string;
+  readonly retain: boolean;
+  readonly qos: 0 | 1;
 }

@@ -1,12 +1,14 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import { nearestWord } from "../../base/spelling.ts";
-import { beginningOf } from "../../base/truncate.ts";
+import { prefixOf } from "../../base/truncate.ts";
 import { fromJson } from "../../base/unknown.ts";
+import { ownerOf } from "../access/permissions.ts";
+import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import type { CallFacts, Tool } from "./contract.ts";
+import type { CallContext, Tool } from "./contract.ts";
 
-export interface RunOptions extends CallFacts {
+export interface RunOptions extends CallContext {
   readonly tools: readonly Tool[];
   /** Milliseconds one call of a tool that names none of its own may take; 30 s. */
   readonly milliseconds?: number;
@@ -34,11 +36,11 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
 }
 
 /** The tool of that name, or in words why there is none. */
-function offered(name: string, { tools, rights }: RunOptions): Tool | string {
+function offered(name: string, { tools, permissions }: RunOptions): Tool | string {
   const tool = tools.find((each) => each.name === name);
   if (tool === undefined) return unknownTool(name, tools);
   // It was not even offered then, whatever the model was talked into.
-  return rights.allows(tool.name) ? tool : `error: this client may not use ${tool.name}`;
+  return permissions.allows(tool.name) ? tool : `error: this client may not use ${tool.name}`;
 }
 
 /** Hooks see the arguments as the tool will read them, and may change them and the tool. */
@@ -48,12 +50,12 @@ async function ranWithHooks(
   options: RunOptions & { readonly hooks: ToolHooks },
 ): Promise<string> {
   const { hooks, client, channel, isRemote, signal } = options;
-  const words = tool.meant === undefined ? input : tool.meant(input);
+  const words = tool.coerce === undefined ? input : tool.coerce(input);
   if (typeof words !== "object" || words === null || Array.isArray(words)) {
     return "error: wrong arguments: they are no object";
   }
-  const asker = { client, ...(channel !== undefined && { channel }), isRemote };
-  const call = { ...asker, tool: tool.name, arguments: { ...words }, signal };
+  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
+  const call = { ...caller, tool: tool.name, arguments: { ...words }, signal };
   const verdict = await hooks.before(call);
   if ("answer" in verdict) return bounded(verdict.answer, tool.characters);
   // What a hook puts in its place must be allowed, too.
@@ -115,5 +117,54 @@ function parsedArguments(words: string): { value: unknown } | string {
 function bounded(text: string, most = MAX_RESULT): string {
   if (text === "") return "(the tool said nothing)";
   if (text.length <= most) return text;
-  return `${beginningOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;
+  return `${prefixOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;
+}
+
+/** Calls of one answer that run at the same time; a board has few cores and little memory. */
+const SIDE_BY_SIDE = 8;
+
+/**
+ * Runs the calls of one answer, and gives their results in the order of the calls: side by side as
+ * far as the tools allow it. A call of a tool that must be alone begins when those before it have
+ * ended, and those behind it wait for its end, so that what the model wrote first happens first.
+ */
+export async function runCalls<T>(
+  calls: readonly ToolCall[],
+  tools: readonly Tool[],
+  run: (call: ToolCall) => Promise<T>,
+): Promise<T[]> {
+  const results: T[] = [];
+  for (const batch of batchesOf(calls, tools)) results.push(...(await Promise.all(batch.map(run))));
+  return results;
+}
+
+function batchesOf(calls: readonly ToolCall[], tools: readonly Tool[]): ToolCall[][] {
+  const alone = new Set(tools.filter((tool) => tool.exclusive).map(({ name }) => name));
+  const batches: ToolCall[][] = [];
+  let open: ToolCall[] | undefined;
+  for (const call of calls) {
+    const isAlone = alone.has(call.name);
+    if (isAlone || open === undefined || open.length === SIDE_BY_SIDE) {
+      open = [];
+      batches.push(open);
+    }
+    open.push(call);
+    if (isAlone) open = undefined;
+  }
+  return batches;
+}
+
+/** What tools are told of who asks. */
+export function callContextOf(
+  {
+    client,
+    channel,
+    isRemote = false,
+    signal,
+    allowance,
+  }: Caller & Pick<CallContext, "signal" | "allowance">,
+  permissions: Permissions,
+): CallContext {
+  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
+  return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
 }

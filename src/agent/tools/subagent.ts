@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import type { TaskRunner } from "../tasks.ts";
+import type { BackgroundTask, TaskRunner } from "../tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
@@ -10,7 +10,7 @@ const MAX_TASK = 20_000;
 const MAX_LABEL = 80;
 
 /** What a task is, for the tools that begin one. */
-export const TASK_INPUT = v.object({
+const TASK_INPUT = v.object({
   task: v.pipe(
     v.string(),
     v.minLength(1, "say what to do"),
@@ -39,13 +39,54 @@ export function createSubagentTool(runner: TaskRunner, milliseconds: number): To
 }
 
 /** What a task is called: its label, or how it begins, on one line. */
-export function labelOf({
-  task,
-  label = "",
-}: {
-  task: string;
-  label?: string | undefined;
-}): string {
+function labelOf({ task, label = "" }: { task: string; label?: string | undefined }): string {
   const words = label.trim() === "" ? task : label;
-  return visible(shortened(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
+  return visible(truncate(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
+}
+
+/** Begins a task that goes on in the background. */
+export function createSpawnTool(runner: TaskRunner): Tool {
+  return defineTool({
+    name: "spawn",
+    description:
+      "Begins a task in the background (at most 5 minutes) and returns its id at once. You are told its result in a later turn, or ask with spawn_status.",
+    input: TASK_INPUT,
+    async run(input, call) {
+      const label = labelOf(input);
+      const begun = runner.begin(input.task, label, call);
+      if (typeof begun === "string") return `error: ${begun}`;
+      return `Task ${begun.id} (${label}) has begun. It is not done yet: say so, and do not wait for it.`;
+    },
+  });
+}
+
+const STATUS_INPUT = v.object({
+  task_id: v.optional(
+    v.pipe(v.string(), v.description("The id that spawn gave; all tasks where it is left out.")),
+  ),
+});
+
+/** Tells how background tasks are, and the result of one. */
+export function createSpawnStatusTool({ tasks }: TaskRunner): Tool {
+  return defineTool({
+    name: "spawn_status",
+    description: "Tells the state of background tasks, and the result of one that has ended.",
+    input: STATUS_INPUT,
+    characters: 11_000,
+    async run({ task_id: id = "" }, { owner }) {
+      const known = tasks.list(owner);
+      if (id === "") return known.map(stateText).join("\n") || "There are no tasks.";
+      const task = known.find((one) => one.id === id);
+      if (task === undefined) {
+        const ids = known.map((one) => one.id).join(", ") || "none";
+        return `error: there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`;
+      }
+      const result = tasks.result(owner, id);
+      return result === undefined ? stateText(task) : `${stateText(task)}\n${result}`;
+    },
+  });
+}
+
+function stateText({ id, label, state, seconds }: BackgroundTask): string {
+  return `${id} (${label}): ${state}, ${Math.round(seconds)} s`;
 }

@@ -1,8 +1,7 @@
 import * as v from "valibot";
 import { nearestWord } from "../../base/spelling.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract.ts";
-import { skillText } from "../workspace/skill-text.ts";
-import { openSkill, skillNamed } from "../workspace/skills.ts";
+import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 

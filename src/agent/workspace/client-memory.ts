@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { isMissing, namesWithin, readWithin, realPathWithin } from "./files.ts";
 
 /** Bytes of what is remembered for one client; it is part of each of its prompts. */
-export const MAX_OWN = 8 * 1024;
+export const MAX_CLIENT_MEMORY = 8 * 1024;
 /** Clients that something is remembered for. */
 const MAX_CLIENTS = 500;
 const FOLDER = "memory/clients";
@@ -13,19 +13,19 @@ const DAY_MS = 86_400_000;
 const IDLE_MS = 30 * DAY_MS;
 
 /**
- * Where something is remembered for one owner (`CallFacts.owner`), in a workspace. A hash, because what
+ * Where something is remembered for one owner (`CallContext.owner`), in a workspace. A hash, because what
  * clients call themselves is no path, and two names must not come to one.
  */
-export function ownMemoryFile(owner: string): string {
+export function clientMemoryFile(owner: string): string {
   const hash = createHash("sha256").update(Buffer.from(owner, "utf16le")).digest("hex");
   return `${FOLDER}/${hash.slice(0, 32)}.md`;
 }
 
 /** What an owner has had remembered, "" where that is nothing. Throws where it cannot be read. */
-export async function readOwnMemory(folder: string, owner: string, now: Date): Promise<string> {
-  const path = join(folder, ownMemoryFile(owner));
+export async function readClientMemory(folder: string, owner: string, now: Date): Promise<string> {
+  const path = join(folder, clientMemoryFile(owner));
   try {
-    const { text } = await readWithin(folder, path, MAX_OWN);
+    const { text } = await readWithin(folder, path, MAX_CLIENT_MEMORY);
     await touch(path, now);
     return text.trim();
   } catch (error) {
@@ -52,7 +52,7 @@ async function touch(path: string, now: Date): Promise<void> {
  */
 export async function hasRoom(folder: string, owner: string, now: Date): Promise<boolean> {
   const names = (await namesWithin(folder, FOLDER)).filter((name) => name.endsWith(".md"));
-  if (names.length < MAX_CLIENTS || names.includes(basename(ownMemoryFile(owner)))) return true;
+  if (names.length < MAX_CLIENTS || names.includes(basename(clientMemoryFile(owner)))) return true;
   const files = await Promise.all(names.map((name) => usedAt(folder, `${FOLDER}/${name}`)));
   const [oldest] = files.toSorted((left, right) => left.at - right.at);
   if (oldest === undefined || now.getTime() - oldest.at < IDLE_MS) return false;

@@ -1,4 +1,4 @@
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 
 /** A Markdown file: what stands between its first two lines of `---`, and the rest. */
 export interface MarkdownDocument {
@@ -75,7 +75,7 @@ export function lineField(
   const value = fields.get(key);
   if (typeof value !== "string") return undefined;
   const line = value.replace(/\s+/g, " ").trim();
-  return shortened(line, most);
+  return truncate(line, most);
 }
 
 /** A field as a list: a YAML list, or names with commas between them. */
@@ -87,4 +87,22 @@ export function listField(
   if (value === undefined) return undefined;
   const items = typeof value === "string" ? value.split(",") : value;
   return items.map((item) => item.trim()).filter((item) => item !== "");
+}
+
+/** A text without comments, which are for people; "" where nothing but headings is left. */
+export function withoutComments(text: string): string {
+  const words = stripComments(text).trim();
+  return /^(?!#{1,6} ).*\S/m.test(words) ? words : "";
+}
+
+/** No pattern: one would look for the end of each comment that has none, again and again. */
+function stripComments(text: string): string {
+  let kept = "";
+  for (let from = 0; ;) {
+    const open = text.indexOf("<!--", from);
+    const end = open === -1 ? -1 : text.indexOf("-->", open);
+    if (end === -1) return kept + text.slice(from);
+    kept += text.slice(from, open);
+    from = end + "-->".length;
+  }
 }

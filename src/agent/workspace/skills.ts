@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Log } from "../../base/log.ts";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import type { OpenSkill, Skill } from "./contract.ts";
 import { createFileCache, readWithin, realPathWithin } from "./files.ts";
@@ -92,7 +92,7 @@ async function skillOf(file: string, root: string) {
 /** What stands for a description: the first line that is no heading. */
 function firstSentence(body: string): string {
   const line = body.split("\n").find((text) => text.trim() !== "" && !text.startsWith("#"));
-  return shortened(line?.trim() ?? "", 200);
+  return truncate(line?.trim() ?? "", 200);
 }
 
 interface Listing {
@@ -114,4 +114,12 @@ async function listFiles({ folder, under, depth, files }: Listing): Promise<void
     else if (depth < MAX_DEPTH)
       await listFiles({ folder, under: `${path}/`, depth: depth + 1, files });
   }
+}
+
+/** A skill as a model reads it. */
+export function skillText({ name, folder, body, files }: OpenSkill): string {
+  const beside = files.length === 0 ? "none" : files.join(", ");
+  return [`Skill: ${name}`, `Folder: ${visible(folder)}`, `Files beside: ${beside}`, "", body].join(
+    "\n",
+  );
 }

@@ -90,7 +90,7 @@ const TEMPLATES: readonly (readonly [string, string])[] = [
  * Writes the files that a new workspace begins with, where they are not there yet, for this user
  * alone. Returns the paths in the workspace that it wrote; throws where it cannot write.
  */
-export async function plantTemplates(folder: string): Promise<readonly string[]> {
+export async function writeTemplates(folder: string): Promise<readonly string[]> {
   const written: string[] = [];
   for (const [path, text] of TEMPLATES) {
     if (path === "AGENT.md" && (await isOlder(folder))) continue;

@@ -3,15 +3,15 @@ import { dirname, join } from "node:path";
 import { withTimeout } from "../../base/async.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
-import { beginningOf } from "../../base/truncate.ts";
+import { prefixOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
-import { readOwnMemory } from "./client-memory.ts";
+import { readClientMemory } from "./client-memory.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
-import { dayOf, isMonth } from "./days.ts";
 import { createFileCache, readWithin } from "./files.ts";
 import type { Reading } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
 import type { MarkdownDocument } from "./markdown.ts";
+import { dayOf, isMonth } from "./notes.ts";
 import { createCatalogue } from "./skills.ts";
 
 export interface WorkspaceOptions {
@@ -118,7 +118,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
 
 async function ownOf(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
   try {
-    return await withTimeout(READ_MS, undefined, () => readOwnMemory(folder, owner, now()));
+    return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     log.warn("what a client had remembered cannot be read", { why });
@@ -220,7 +220,7 @@ function bounded(texts: WorkspaceTexts): WorkspaceTexts {
     const kept =
       text.length <= left
         ? text
-        : `${beginningOf(text, left)}\n… (cut here: the texts of the workspace are too long)`;
+        : `${prefixOf(text, left)}\n… (cut here: the texts of the workspace are too long)`;
     left = Math.max(0, left - text.length);
     return kept;
   };

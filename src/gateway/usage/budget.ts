@@ -1,6 +1,6 @@
 import type { Allowance, Limits, Spent, UsageStatus } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
-import { shortened } from "../../base/truncate.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
@@ -106,7 +106,7 @@ export function nameOfChannel(channel: string): string {
 const LONGEST_CLIENT = 128;
 
 export function holderOf({ channel, client }: Pick<Request, "channel" | "client">): Holder {
-  return { channel, client: shortened(client, LONGEST_CLIENT) };
+  return { channel, client: truncate(client, LONGEST_CLIENT) };
 }
 
 /** Whose limits a request counts against: its client's, its channel's, and the gateway's. */

@@ -1,4 +1,4 @@
-import { shortened } from "../../../base/truncate.ts";
+import { truncate } from "../../../base/truncate.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Question, Utterance } from "../contract.ts";
 import { isPacked } from "../http/carrier.ts";
@@ -93,7 +93,7 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
  */
 function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
   if (reasoning !== undefined && reasoning !== "" && !isPacked(reasoning)) return reasoning;
-  const told = toolCalls.map((call) => `${call.name} ${shortened(call.arguments, 200)}`.trim());
+  const told = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
   return `This needs ${told.join(", and ")}.`;
 }
 

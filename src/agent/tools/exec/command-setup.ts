@@ -1,10 +1,10 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
-import type { Rights } from "../../access/permissions.ts";
-import type { CallFacts } from "../contract.ts";
-import { FileFault } from "../files/errors.ts";
-import { locate, realRights, realWorkspace } from "../files/locate.ts";
+import type { Permissions } from "../../access/permissions.ts";
+import type { CallContext } from "../contract.ts";
+import { FileError } from "../files/errors.ts";
+import { locate, realPermissions, realWorkspace } from "../files/locate.ts";
 import type { Sandbox } from "./command.ts";
 import type { ExecInput } from "./input.ts";
 import { checkCommand } from "./policy/policy.ts";
@@ -12,9 +12,7 @@ import type { PolicyOptions } from "./policy/policy.ts";
 import { commandPaths } from "./sandbox/mounts.ts";
 import { sandboxFor } from "./sandbox/sandbox.ts";
 import type { SessionStart } from "./sessions.ts";
-import { limitArgs } from "./shell.ts";
-import { shellOf } from "./shell.ts";
-import { terminalArgs } from "./shell.ts";
+import { limitArgs, shellOf, terminalArgs } from "./shell.ts";
 
 /** Under which rules commands run. */
 export interface ExecRules {
@@ -28,18 +26,18 @@ export interface ExecRules {
   readonly secretFiles: readonly string[];
 }
 
-/** All that a command needs to start. Throws a `FileFault` in words for the model where it must not. */
+/** All that a command needs to start. Throws a `FileError` in words for the model where it must not. */
 export async function prepareCommand(
   input: ExecInput,
   rules: ExecRules,
-  { rights, isRemote }: Pick<CallFacts, "rights" | "isRemote">,
+  { permissions, isRemote }: Pick<CallContext, "permissions" | "isRemote">,
 ): Promise<SessionStart> {
   const command = input.command ?? "";
-  if (command.trim() === "") throw new FileFault("there is no command to run");
-  if (command.includes("\0")) throw new FileFault("the command holds a NUL character");
+  if (command.trim() === "") throw new FileError("there is no command to run");
+  if (command.includes("\0")) throw new FileError("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await resolveCwd(input.cwd || ".", { ...rules, workspace });
-  const extent = commandPaths(await realOf(rights, rules.workspace, workspace), workspace);
+  const extent = commandPaths(await realOf(permissions, rules.workspace, workspace), workspace);
   const sandbox = await sandboxFor({ ...rules, workspace, extent, path: rules.env["PATH"] ?? "" });
   assertSandboxed(sandbox, isRemote, rules);
   // Without a sandbox what may be read could be written, too.
@@ -52,7 +50,7 @@ export async function prepareCommand(
   if (input.pty !== true) return start;
   const terminal = await terminalArgs(rules.env);
   if (terminal === undefined) {
-    throw new FileFault("there is no terminal: the program script is not installed here");
+    throw new FileError("there is no terminal: the program script is not installed here");
   }
   // `script` would take the user's own shell.
   return { ...start, terminal, env: { ...env, SHELL: shell.program } };
@@ -65,24 +63,24 @@ function assertSandboxed(
   { settings }: ExecRules,
 ): void {
   if (sandbox !== undefined || !isRemote || settings.sandbox === "none") return;
-  throw new FileFault(
+  throw new FileError(
     "no command is run: those of clients run in a sandbox alone, and bubblewrap does not work here; the owner can install it",
   );
 }
 
-/** Throws a `FileFault` where the guard blocks a text for a shell. */
+/** Throws a `FileError` where the guard blocks a text for a shell. */
 export async function assertAllowed(text: string, options: PolicyOptions): Promise<void> {
   const blocked = await checkCommand(text, options);
-  if (blocked !== undefined) throw new FileFault(blocked);
+  if (blocked !== undefined) throw new FileError(blocked);
 }
 
 /** Where the paths of a profile really lie; a workspace may be reached by a link. */
 async function realOf(
-  { files }: Pick<Rights, "files">,
+  { files }: Pick<Permissions, "files">,
   workspace: string,
   real: string,
-): Promise<Pick<Rights, "files">> {
-  return files === undefined ? {} : { files: await realRights(files, workspace, real) };
+): Promise<Pick<Permissions, "files">> {
+  return files === undefined ? {} : { files: await realPermissions(files, workspace, real) };
 }
 
 async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Promise<string> {
@@ -91,7 +89,7 @@ async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Pro
   const { folder, names, exists } = await locate(path, "read", bounds);
   const real = join(folder, ...names);
   if (!exists || !(await stat(real)).isDirectory()) {
-    throw new FileFault("cwd is no folder that is there");
+    throw new FileError("cwd is no folder that is there");
   }
   return real;
 }

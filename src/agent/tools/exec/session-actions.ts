@@ -1,6 +1,6 @@
-import { shortened } from "../../../base/truncate.ts";
+import { truncate } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
-import { FileFault } from "../files/errors.ts";
+import { FileError } from "../files/errors.ts";
 import { realWorkspace } from "../files/locate.ts";
 import { lastWholeEnd } from "../files/text.ts";
 import { assertAllowed } from "./command-setup.ts";
@@ -48,7 +48,7 @@ function textOfKeys(names: string): string {
   const { text, unknown } = keysOf(names);
   if (unknown.length > 0) {
     const words = unknown.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 40)));
-    throw new FileFault(
+    throw new FileError(
       `there is no key ${words.join(", ")}; keys are Enter, Tab, Escape, Space, Backspace, Up, Down, Left, Right, Home, End, PageUp, PageDown, Insert, Delete, F1 to F4, C-a to C-z; use write for text`,
     );
   }
@@ -56,14 +56,14 @@ function textOfKeys(names: string): string {
 }
 
 async function writeTo(session: Session, text: string, rules: ExecRules): Promise<string> {
-  if (text === "") throw new FileFault("there is nothing to write");
-  if (session.ended !== undefined) throw new FileFault(`${session.id} has ended already`);
+  if (text === "") throw new FileError("there is nothing to write");
+  if (session.ended !== undefined) throw new FileError(`${session.id} has ended already`);
   const line = session.line + text;
   const workspace = await realWorkspace(rules.workspace);
   await assertAllowed(line, { ...rules, workspace, cwd: session.cwd, isInput: true });
   session.line = line.slice(Math.max(line.lastIndexOf("\n"), line.lastIndexOf("\r")) + 1);
   session.line = session.line.slice(-MAX_LINE);
-  if (!(await session.running.write(text))) throw new FileFault(`${session.id} reads no input`);
+  if (!(await session.running.write(text))) throw new FileError(`${session.id} reads no input`);
   return `wrote ${text.length} characters to ${session.id}; read shows what it answers`;
 }
 
@@ -85,7 +85,7 @@ export function sessionText(session: Session, now: number): string {
   const { id, command, output, startedAt, ended } = session;
   const seconds = Math.round(((ended?.at ?? now) - startedAt) / 1000);
   const how = ended === undefined ? `running for ${seconds} s` : `done ${endingText(ended.how)}`;
-  return `${id}  ${how}, ${output.size()} bytes to read: ${visible(shortened(command, MAX_COMMAND))}`;
+  return `${id}  ${how}, ${output.size()} bytes to read: ${visible(truncate(command, MAX_COMMAND))}`;
 }
 
 /** What a session wrote since it was last read, and how to go on. */

@@ -7,7 +7,7 @@ import type { RingBuffer } from "./output.ts";
 /** A command that runs on after the call that started it. */
 export interface Session {
   readonly id: string;
-  /** Who started it, as `CallFacts` names them. */
+  /** Who started it, as `CallContext` names them. */
   readonly owner: string;
   readonly command: string;
   readonly hasTerminal: boolean;

@@ -5,7 +5,7 @@ import * as v from "valibot";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { FileFault, inWords, shownPath } from "./errors.ts";
+import { FileError, asToolError, shownPath } from "./errors.ts";
 import { withFileToWrite } from "./open-within.ts";
 import { openRegular } from "./safe-open.ts";
 
@@ -24,15 +24,15 @@ export function createAppendFile(bounds: Bounds): Tool {
     name: "append_file",
     description: "Adds text to the end of a file, which is made where it is missing.",
     input,
-    alone: true,
+    exclusive: true,
     run: ({ path, content }) =>
-      inWords(path, () =>
-        withFileToWrite(path, bounds, async (pin, name) => {
-          const { handle, stats } = await openRegular(pin, name, O_WRONLY | O_APPEND | O_CREAT);
+      asToolError(path, () =>
+        withFileToWrite(path, bounds, async (dir, name) => {
+          const { handle, stats } = await openRegular(dir, name, O_WRONLY | O_APPEND | O_CREAT);
           try {
             // Its other name may lie outside of the workspace, and it is written in place.
             if (stats.nlink > 1) {
-              throw new FileFault(
+              throw new FileError(
                 `${shownPath(path)} has more than one name and cannot be added to`,
               );
             }
@@ -54,7 +54,7 @@ async function addWhole(handle: FileHandle, content: string, size: number): Prom
     await handle.sync();
   } catch (error) {
     await handle.truncate(size).catch(() => {
-      throw new FileFault("only a part of it could be added");
+      throw new FileError("only a part of it could be added");
     });
     throw error;
   }

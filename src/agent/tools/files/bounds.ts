@@ -1,7 +1,7 @@
 import { relative, sep } from "node:path";
 import { isInside } from "../../../base/path-contains.ts";
-import type { FileRights } from "../../access/permissions.ts";
-import { OWNER_FILES } from "../../workspace/owner-files.ts";
+import type { FilePermissions } from "../../access/permissions.ts";
+import { OWNER_FILES } from "../../workspace/contract.ts";
 
 /** Where the file tools may read and write; patterns are matched against real paths. */
 export interface Bounds {
@@ -15,7 +15,7 @@ export interface Bounds {
   /** Real paths of the files that hold this program's keys, whatever they are called. */
   readonly keyFiles: readonly string[];
   /** To what who asks is kept beside all of that; absent is to nothing more. */
-  readonly rights?: FileRights;
+  readonly permissions?: FilePermissions;
 }
 
 /** To change a passage is to read it, too. */
@@ -36,13 +36,13 @@ const KERNEL = /^\/(proc|sys|dev)(\/|$)/;
 
 /**
  * Why a real path may not be used so, as the end of a sentence about it; undefined where it may. The
- * workspace and the paths of the rights must be real paths, too. What the rights name outside of the
+ * workspace and the paths of the permissions must be real paths, too. What the permissions name outside of the
  * workspace was named by the owner, and needs no other permission.
  */
 export function refusalOf(real: string, use: Use, bounds: Bounds): string | undefined {
-  if (isKept(real, bounds)) return "holds this program's own state or keys";
-  const isGranted = bounds.rights !== undefined && isWithin(real, use, bounds.rights);
-  if (bounds.rights !== undefined && !isGranted) return "is not open to this client";
+  if (isProtected(real, bounds)) return "holds this program's own state or keys";
+  const isGranted = bounds.permissions !== undefined && isWithin(real, use, bounds.permissions);
+  if (bounds.permissions !== undefined && !isGranted) return "is not open to this client";
   if (isGranted && use !== "read" && !isNamed(real, bounds)) {
     return "is the owner's word to the agent, and no profile names it for this client";
   }
@@ -65,25 +65,25 @@ function isAllowedOutside(real: string, use: Use, bounds: Bounds): boolean {
 
 const OWNERS: ReadonlySet<string> = new Set(OWNER_FILES.map(folded));
 
-/** Whether what is the owner's own is named by the rights as such, and not only the folder around it. */
-function isNamed(real: string, { workspace, rights }: Bounds): boolean {
+/** Whether what is the owner's own is named by the permissions as such, and not only the folder around it. */
+function isNamed(real: string, { workspace, permissions }: Bounds): boolean {
   const ownerOf = (path: string): string | undefined => {
     if (!isInside(path, workspace)) return undefined;
     const [first = ""] = relative(workspace, path).split(sep).map(folded);
     return OWNERS.has(first) ? first : undefined;
   };
   const owner = ownerOf(real);
-  if (owner === undefined || rights === undefined) return true;
-  return rights.write.some((path) => isInside(real, path) && ownerOf(path) === owner);
+  if (owner === undefined || permissions === undefined) return true;
+  return permissions.write.some((path) => isInside(real, path) && ownerOf(path) === owner);
 }
 
-function isWithin(real: string, use: Use, rights: FileRights): boolean {
+function isWithin(real: string, use: Use, permissions: FilePermissions): boolean {
   const uses = use === "edit" ? (["read", "write"] as const) : [use];
-  return uses.every((one) => rights[one].some((folder) => isInside(real, folder)));
+  return uses.every((one) => permissions[one].some((folder) => isInside(real, folder)));
 }
 
 /** Whether a real path is one of this program's secrets, or in the folder of its state. */
-export function isKept(
+export function isProtected(
   real: string,
   { workspace, keyFiles }: Pick<Bounds, "workspace" | "keyFiles">,
 ): boolean {

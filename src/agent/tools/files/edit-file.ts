@@ -1,14 +1,14 @@
 import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import * as v from "valibot";
+import { truncate } from "../../../base/truncate.ts";
+import { visible } from "../../../base/visible.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { FileFault, inWords, shownPath } from "./errors.ts";
-import { nearestLine } from "./nearest-line.ts";
-import type { Pin } from "./open-dir.ts";
+import { FileError, asToolError, shownPath } from "./errors.ts";
+import type { OpenDir } from "./open-dir.ts";
 import { withFileToWrite } from "./open-within.ts";
-import { placesOf } from "./places.ts";
 import { replaceFile } from "./replace-file.ts";
 import { openRegular, readBytes } from "./safe-open.ts";
 
@@ -32,29 +32,29 @@ export function createEditFile(bounds: Bounds): Tool {
     description:
       "Replaces one passage of a text file. Take enough of the lines around it that it is found only once.",
     input,
-    alone: true,
+    exclusive: true,
     run: ({ path, old_text, new_text }) => {
-      const change = async (pin: Pin, name: string): Promise<string> => {
-        const { text, stats } = await wholeText(path, pin, name);
+      const change = async (dir: OpenDir, name: string): Promise<string> => {
+        const { text, stats } = await wholeText(path, dir, name);
         const place = onlyPlace(path, text, old_text);
         const content = text.slice(0, place) + new_text + text.slice(place + old_text.length);
-        await replaceFile(pin, name, { content, madeOf: stats });
+        await replaceFile(dir, name, { content, madeOf: stats });
         return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
       };
-      return inWords(path, () => withFileToWrite(path, bounds, change, "edit"));
+      return asToolError(path, () => withFileToWrite(path, bounds, change, "edit"));
     },
   });
 }
 
 async function wholeText(
   path: string,
-  pin: Pin,
+  dir: OpenDir,
   name: string,
 ): Promise<{ readonly text: string; readonly stats: Stats }> {
-  const { handle, stats } = await openRegular(pin, name, constants.O_RDONLY);
+  const { handle, stats } = await openRegular(dir, name, constants.O_RDONLY);
   try {
     if (stats.size > MAX_SIZE) {
-      throw new FileFault(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
+      throw new FileError(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
     }
     const bytes = await readBytes(handle, 0, stats.size);
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -62,7 +62,7 @@ async function wholeText(
   } catch (error) {
     // All other bytes would be lost with the first change.
     if (error instanceof TypeError) {
-      throw new FileFault(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
+      throw new FileError(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
     }
     throw error;
   } finally {
@@ -74,20 +74,20 @@ async function wholeText(
 const MAX_NAMED = 10;
 
 function onlyPlace(path: string, text: string, old: string): number {
-  const { first, count } = placesOf(text, old, MAX_NAMED);
+  const { first, count } = matchesOf(text, old, MAX_NAMED);
   const [place] = first;
   // Either of several could have been meant, be it that they overlap.
-  if (place === undefined) throw new FileFault(`${shownPath(path)} ${whyNowhere(text, old)}`);
+  if (place === undefined) throw new FileError(`${shownPath(path)} ${whyNowhere(text, old)}`);
   if (count === 1) return place;
   const lines = first.map((found) => lineAt(text, found)).join(", ");
-  throw new FileFault(
+  throw new FileError(
     `that text is in ${shownPath(path)} ${count} times (lines ${lines}${count > MAX_NAMED ? " …" : ""}); take more of the text around it`,
   );
 }
 
 function whyNowhere(text: string, old: string): string {
   const none = "does not hold that text";
-  if (old.includes("\n") && placesOf(text.replaceAll("\r\n", "\n"), old, 1).count > 0) {
+  if (old.includes("\n") && matchesOf(text.replaceAll("\r\n", "\n"), old, 1).count > 0) {
     return `${none}: its lines end with \\r\\n`;
   }
   const nearest = nearestLine(text, old);
@@ -101,4 +101,91 @@ function lineAt(text: string, place: number): number {
     line += 1;
   }
   return line;
+}
+
+/** Where a text stands in another. */
+interface Matches {
+  /** The first of them, in order. */
+  readonly first: readonly number[];
+  readonly count: number;
+}
+
+/**
+ * Where a text (not the empty one) begins in another, places that overlap too. Takes time in proportion
+ * to both lengths, whatever they hold (Knuth, Morris and Pratt): what runtimes search with takes their
+ * product where letters repeat, minutes for a file of megabytes.
+ */
+export function matchesOf(text: string, wanted: string, most: number): Matches {
+  const borders = bordersOf(wanted);
+  const first: number[] = [];
+  let [count, matched] = [0, 0];
+  for (let at = 0; at < text.length; at += 1) {
+    matched = extended(matched, text.charCodeAt(at), wanted, borders);
+    if (matched < wanted.length) continue;
+    count += 1;
+    if (first.length < most) first.push(at + 1 - matched);
+    matched = borders[matched - 1] ?? 0;
+  }
+  return { first, count };
+}
+
+/** For each beginning of a text, how long the longest shorter beginning is that it ends with. */
+function bordersOf(wanted: string): Uint32Array {
+  const borders = new Uint32Array(wanted.length);
+  let matched = 0;
+  for (let at = 1; at < wanted.length; at += 1) {
+    matched = extended(matched, wanted.charCodeAt(at), wanted, borders);
+    borders[at] = matched;
+  }
+  return borders;
+}
+
+/** How much of the wanted text the next unit ends, where so much of it stood before. */
+function extended(before: number, unit: number, wanted: string, borders: Uint32Array): number {
+  let matched = before;
+  while (matched > 0 && wanted.charCodeAt(matched) !== unit) matched = borders[matched - 1] ?? 0;
+  return wanted.charCodeAt(matched) === unit ? matched + 1 : matched;
+}
+
+const MAX_LINES = 20_000;
+/** Characters of all lines that are compared: all else waits meanwhile. */
+const MAX_COMPARED = 2 ** 20;
+/** Characters of a line that are compared and shown. */
+const MAX_LINE = 300;
+/** Share of what two lines have in common from which on one may have been meant for the other. */
+const LEAST = 0.4;
+
+/** The line of a text that is most like the first line of what was looked for; undefined where none is. */
+function nearestLine(
+  text: string,
+  wanted: string,
+): { readonly number: number; readonly line: string } | undefined {
+  const first = wanted.split("\n").find((line) => line.trim() !== "");
+  if (first === undefined) return undefined;
+  const pairs = pairsOf(first);
+  let best: { number: number; line: string; likeness: number } | undefined;
+  let left = MAX_COMPARED;
+  for (const [index, line] of text.split("\n", MAX_LINES).entries()) {
+    left -= Math.min(line.length, MAX_LINE);
+    if (left < 0) break;
+    const likeness = likenessOf(pairs, pairsOf(line));
+    if (likeness >= LEAST && likeness > (best?.likeness ?? 0)) {
+      best = { number: index + 1, line: visible(truncate(line, MAX_LINE), "\t"), likeness };
+    }
+  }
+  return best;
+}
+
+/** Neighbouring characters of a line, without the blanks, which models get wrong most often. */
+function pairsOf(line: string): ReadonlySet<string> {
+  const dense = line.slice(0, MAX_LINE).replace(/\s+/g, "");
+  const pairs = new Set<string>(dense.length === 1 ? [dense] : []);
+  for (let at = 0; at < dense.length - 1; at += 1) pairs.add(dense.slice(at, at + 2));
+  return pairs;
+}
+
+/** Dice's coefficient: 1 for the same pairs, 0 for none in common. */
+function likenessOf(left: ReadonlySet<string>, right: ReadonlySet<string>): number {
+  const both = left.intersection(right).size;
+  return both === 0 ? 0 : (2 * both) / (left.size + right.size);
 }

@@ -1,10 +1,10 @@
 import { codeOf } from "../../../base/code.ts";
-import { shortened } from "../../../base/truncate.ts";
+import { truncate } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
 
 /** Why a file tool does not do what it was asked, in a sentence for the model. */
-export class FileFault extends Error {
-  override readonly name = "FileFault";
+export class FileError extends Error {
+  override readonly name = "FileError";
 }
 
 /** Characters of a path that an answer repeats. */
@@ -32,15 +32,15 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** A path from a model as one short printable word. */
 export function shownPath(path: string): string {
-  return visible(shortened(path, MAX_SHOWN));
+  return visible(truncate(path, MAX_SHOWN));
 }
 
 /** Runs a tool's work; what keeps it from its end becomes its answer. */
-export async function inWords(path: string, work: () => Promise<string>): Promise<string> {
+export async function asToolError(path: string, work: () => Promise<string>): Promise<string> {
   try {
     return await work();
   } catch (thrown) {
-    if (thrown instanceof FileFault) return `error: ${thrown.message}`;
+    if (thrown instanceof FileError) return `error: ${thrown.message}`;
     const words = WORDS[codeOf(thrown)];
     if (words === undefined) throw thrown;
     return `error: ${words.replace("%", () => shownPath(path))}`;

@@ -1,9 +1,9 @@
 import { realpathSync } from "node:fs";
 import { relative } from "node:path";
 import { isInside } from "../../../base/path-contains.ts";
-import { shortened } from "../../../base/truncate.ts";
+import { truncate } from "../../../base/truncate.ts";
 import type { ToolSettings } from "../../../config/contract.ts";
-import type { FileRights } from "../../access/permissions.ts";
+import type { FilePermissions } from "../../access/permissions.ts";
 import type { Tool } from "../contract.ts";
 import { createAppendFile } from "./append-file.ts";
 import type { Bounds } from "./bounds.ts";
@@ -24,7 +24,7 @@ export interface FileToolOptions {
   /** Further files that hold secrets. */
   readonly secretFiles?: readonly string[];
   /** To what they are kept for who asks, beside all of that. */
-  readonly rights?: FileRights;
+  readonly permissions?: FilePermissions;
 }
 
 /** The tools that read and write files, within the bounds of the settings. */
@@ -38,7 +38,7 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
     keyFiles: keyFiles.flatMap(spellingsOf),
-    ...(options.rights && { rights: options.rights }),
+    ...(options.permissions && { permissions: options.permissions }),
   };
   const tools = [
     createReadFile(bounds, settings.read_file),
@@ -47,20 +47,20 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
-  return options.rights === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
+  return options.permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
 }
 
 /** Characters of the places that a description names. */
 const MAX_PLACES = 300;
 
 /** So that a model need not guess where it may look. */
-function withPlaces(tool: Tool, { workspace, rights }: Bounds): Tool {
+function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
   const isReading = tool.name === "read_file" || tool.name === "list_dir";
-  const paths = (isReading ? rights?.read : rights?.write) ?? [];
+  const paths = (isReading ? permissions?.read : permissions?.write) ?? [];
   const shown = paths.map((path) =>
     isInside(path, workspace) ? relative(workspace, path) || "." : path,
   );
-  const places = shortened(shown.join(", "), MAX_PLACES);
+  const places = truncate(shown.join(", "), MAX_PLACES);
   return { ...tool, description: `${tool.description} Only for these, with all below: ${places}.` };
 }
 

@@ -5,8 +5,8 @@ import { visible } from "../../../base/visible.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { inWords, shownPath } from "./errors.ts";
-import type { Pin } from "./open-dir.ts";
+import { asToolError, shownPath } from "./errors.ts";
+import type { OpenDir } from "./open-dir.ts";
 import { withFolderToRead } from "./open-within.ts";
 import { statsIfAny } from "./safe-open.ts";
 
@@ -34,12 +34,12 @@ export function createListDir(bounds: Bounds): Tool {
     characters: MAX_SHOWN * 300,
     run: ({ path }, { signal }) => {
       const folder = path || ".";
-      return inWords(folder, () =>
-        withFolderToRead(folder, bounds, async (pin) => {
-          const { entries, isAll } = await entriesOf(pin, signal);
+      return asToolError(folder, () =>
+        withFolderToRead(folder, bounds, async (dir) => {
+          const { entries, isAll } = await entriesOf(dir, signal);
           if (entries.length === 0) return `[${shownPath(folder)} is empty]`;
           const lines: string[] = [];
-          for (const entry of entries.slice(0, MAX_SHOWN)) lines.push(await lineOf(pin, entry));
+          for (const entry of entries.slice(0, MAX_SHOWN)) lines.push(await lineOf(dir, entry));
           const left = entries.length - lines.length;
           if (left > 0) lines.push(`… (${isAll ? "" : "more than "}${left} more left out)`);
           return lines.join("\n");
@@ -50,24 +50,24 @@ export function createListDir(bounds: Bounds): Tool {
 }
 
 async function entriesOf(
-  pin: Pin,
+  dir: OpenDir,
   signal: AbortSignal,
 ): Promise<{ entries: Dirent[]; isAll: boolean }> {
   const entries: Dirent[] = [];
   // Left early, the folder is closed all the same.
-  for await (const entry of await opendir(pin.at())) {
+  for await (const entry of await opendir(dir.pathOf())) {
     signal.throwIfAborted();
     entries.push(entry);
     if (entries.length > MAX_READ) break;
   }
-  await pin.check();
+  await dir.check();
   const sorted = entries.toSorted((left, right) => (left.name < right.name ? -1 : 1));
   return { entries: sorted, isAll: entries.length <= MAX_READ };
 }
 
-async function lineOf(pin: Pin, entry: Dirent): Promise<string> {
+async function lineOf(dir: OpenDir, entry: Dirent): Promise<string> {
   const name = visible(entry.name);
-  const stats = await statsIfAny(pin.at(entry.name));
+  const stats = await statsIfAny(dir.pathOf(entry.name));
   if (stats === undefined) return `gone    ${name}`;
   if (stats.isDirectory()) return `folder  ${name}/`;
   if (stats.isFile()) return `file    ${name}  ${stats.size} bytes`;

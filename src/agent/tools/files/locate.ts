@@ -2,10 +2,10 @@ import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { codeOf } from "../../../base/code.ts";
 import { isInside } from "../../../base/path-contains.ts";
-import type { FileRights } from "../../access/permissions.ts";
+import type { FilePermissions } from "../../access/permissions.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
-import { FileFault, shownPath } from "./errors.ts";
+import { FileError, shownPath } from "./errors.ts";
 
 /** A path that may be used: a real folder that is there, and the names from it on that may not be. */
 export interface Location {
@@ -21,21 +21,26 @@ const MAX_PATH = 4096;
 /**
  * Where a path leads once every link is followed. Says nothing about what lies outside of the bounds,
  * not even whether it is there. What may be changed between this look and the use of it is the
- * business of `pinFolder`, which follows no link. The workspace of the bounds need neither be a real
- * path nor be there yet. Throws a `FileFault`.
+ * business of `openDir`, which follows no link. The workspace of the bounds need neither be a real
+ * path nor be there yet. Throws a `FileError`.
  */
 export async function locate(path: string, use: Use, bounds: Bounds): Promise<Location> {
-  if (path === "") throw new FileFault("the path is empty");
-  if (path.length > MAX_PATH) throw new FileFault("that path is too long");
+  if (path === "") throw new FileError("the path is empty");
+  if (path.length > MAX_PATH) throw new FileError("that path is too long");
   if (path.includes("\0") || !path.isWellFormed()) {
-    throw new FileFault("that path holds characters that no path can hold");
+    throw new FileError("that path holds characters that no path can hold");
   }
   const workspace = await realWorkspace(bounds.workspace);
-  const found = await followed(resolve(workspace, path));
+  const found = await resolveLinks(resolve(workspace, path));
   const real = join(found.base, ...found.missing);
-  const rights = bounds.rights && (await realRights(bounds.rights, bounds.workspace, workspace));
-  const refusal = refusalOf(real, use, { ...bounds, workspace, ...(rights && { rights }) });
-  if (refusal !== undefined) throw new FileFault(`${shownPath(path)} ${refusal}`);
+  const permissions =
+    bounds.permissions && (await realPermissions(bounds.permissions, bounds.workspace, workspace));
+  const refusal = refusalOf(real, use, {
+    ...bounds,
+    workspace,
+    ...(permissions && { permissions }),
+  });
+  if (refusal !== undefined) throw new FileError(`${shownPath(path)} ${refusal}`);
   if (found.fault !== undefined) throw found.fault;
   if (found.missing.length > 0) {
     return { folder: found.base, names: found.missing, exists: false };
@@ -56,18 +61,18 @@ export async function realWorkspace(workspace: string): Promise<string> {
 }
 
 /**
- * Where the paths of somebody's rights really lie. A link on the way to a folder of the workspace is not
+ * Where the paths of somebody's permissions really lie. A link on the way to a folder of the workspace is not
  * followed: whoever can write there could make it lead anywhere. Outside it is the owner's.
  */
-export async function realRights(
-  { read, write }: FileRights,
+export async function realPermissions(
+  { read, write }: FilePermissions,
   workspace: string,
   realFolder: string,
-): Promise<FileRights> {
+): Promise<FilePermissions> {
   const real = async (path: string): Promise<string> => {
     const from = [workspace, realFolder].find((folder) => isInside(path, folder));
     if (from !== undefined) return join(realFolder, relative(from, path));
-    const { base, missing } = await followed(path);
+    const { base, missing } = await resolveLinks(path);
     return join(base, ...missing);
   };
   return {
@@ -76,7 +81,7 @@ export async function realRights(
   };
 }
 
-interface Followed {
+interface ResolvedPath {
   /** The real path of the nearest thing on the way that is there. */
   readonly base: string;
   /** The names after it that are not there. */
@@ -85,7 +90,7 @@ interface Followed {
   readonly fault?: unknown;
 }
 
-async function followed(absolute: string): Promise<Followed> {
+async function resolveLinks(absolute: string): Promise<ResolvedPath> {
   const missing: string[] = [];
   let fault: unknown;
   for (let path = absolute; ; path = dirname(path)) {

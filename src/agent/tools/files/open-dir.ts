@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./errors.ts";
+import { FileError } from "./errors.ts";
 
 /**
  * A folder that is held fast: names in it mean this very folder, whatever its path has come to mean
@@ -14,16 +14,16 @@ import { FileFault } from "./errors.ts";
  * check and use. Elsewhere, and where /proc is missing, paths stay paths, and `check` before and after
  * each use only narrows that moment: the tools of other systems have no such handle.
  */
-export interface Pin {
+export interface OpenDir {
   /** The path of a name in the folder; the folder's own without a name. */
-  at(name?: string): string;
+  pathOf(name?: string): string;
   /** Throws where the folder's path leads elsewhere by now; always called after an open, before its use. */
   check(): Promise<void>;
   /** A folder in this one, made where it is missing and `make` is set. Links are not followed. */
-  child(name: string, make: boolean): Promise<Pin>;
+  child(name: string, make: boolean): Promise<OpenDir>;
   close(): Promise<void>;
   /** Whether a file in it is kept from the tools under another of its names; absent where none is. */
-  isKeptElsewhere?(stats: Stats): Promise<boolean>;
+  isAliasOfProtected?(stats: Stats): Promise<boolean>;
 }
 
 const OPEN_FILES = "/proc/self/fd";
@@ -32,52 +32,52 @@ const O_PATH = 0o10000000;
 const FOLDER_MODE = 0o700;
 
 /** Holds the folder at a real path fast. Throws where a link has come into its path. */
-export async function pinFolder(real: string, openFiles = OPEN_FILES): Promise<Pin> {
-  if (platform() !== "linux") return await watchedPin(real);
+export async function openDir(real: string, openFiles = OPEN_FILES): Promise<OpenDir> {
+  if (platform() !== "linux") return await watchedDir(real);
   const handle = await open(real, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
-    if ((await readlink(`${openFiles}/${handle.fd}`)) === real) return heldPin(handle);
+    if ((await readlink(`${openFiles}/${handle.fd}`)) === real) return handleDir(handle);
     throw moved();
   } catch (error) {
     await handle.close();
-    if (codeOf(error) === "ENOENT") return await watchedPin(real);
+    if (codeOf(error) === "ENOENT") return await watchedDir(real);
     throw error;
   }
 }
 
 /** The same for names below a folder, the missing ones made where `make` is set. */
-export async function pinBelow(
+export async function openDirBelow(
   folder: string,
   names: readonly string[],
   make: boolean,
-): Promise<Pin> {
-  let pin = await pinFolder(folder);
+): Promise<OpenDir> {
+  let dir = await openDir(folder);
   for (const name of names) {
-    const above = pin;
+    const above = dir;
     try {
-      pin = await above.child(name, make);
+      dir = await above.child(name, make);
     } finally {
       await above.close();
     }
   }
-  return pin;
+  return dir;
 }
 
-function heldPin(handle: FileHandle): Pin {
+function handleDir(handle: FileHandle): OpenDir {
   const path = `${OPEN_FILES}/${handle.fd}`;
   return {
-    at: (name = ".") => `${path}/${name}`,
+    pathOf: (name = ".") => `${path}/${name}`,
     check: () => Promise.resolve(),
     async child(name, make) {
       const below = `${path}/${name}`;
       if (make) await madeFolder(below);
-      return heldPin(await open(below, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW));
+      return handleDir(await open(below, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW));
     },
     close: () => handle.close(),
   };
 }
 
-async function watchedPin(real: string): Promise<Pin> {
+async function watchedDir(real: string): Promise<OpenDir> {
   const { dev, ino } = await lstat(real);
   const check = async (): Promise<void> => {
     const now = await lstat(real);
@@ -86,12 +86,12 @@ async function watchedPin(real: string): Promise<Pin> {
   };
   await check();
   return {
-    at: (name = ".") => join(real, name),
+    pathOf: (name = ".") => join(real, name),
     check,
     async child(name, make) {
       if (make) await madeFolder(join(real, name));
       await check();
-      return await watchedPin(join(real, name));
+      return await watchedDir(join(real, name));
     },
     close: () => Promise.resolve(),
   };
@@ -105,6 +105,6 @@ async function madeFolder(path: string): Promise<void> {
   }
 }
 
-function moved(): FileFault {
-  return new FileFault("the folder of that path was replaced in this moment, nothing was done");
+function moved(): FileError {
+  return new FileError("the folder of that path was replaced in this moment, nothing was done");
 }

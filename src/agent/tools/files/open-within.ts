@@ -1,35 +1,40 @@
+import type { Stats } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Bounds, Use } from "./bounds.ts";
-import { FileFault, shownPath } from "./errors.ts";
-import { locate } from "./locate.ts";
-import { pinBelow } from "./open-dir.ts";
-import type { Pin } from "./open-dir.ts";
-import { isKeptElsewhere } from "./other-names.ts";
+import { isProtected } from "./bounds.ts";
+import { FileError, shownPath } from "./errors.ts";
+import { locate, realWorkspace } from "./locate.ts";
+import { openDirBelow } from "./open-dir.ts";
+import type { OpenDir } from "./open-dir.ts";
 
 /** Does something with a file that is there to be read; the folder is held fast meanwhile. */
 export async function withFileToRead<T>(
   path: string,
   bounds: Bounds,
-  work: (pin: Pin, name: string) => Promise<T>,
+  work: (dir: OpenDir, name: string) => Promise<T>,
 ): Promise<T> {
   const { folder, names, exists } = await locate(path, "read", bounds);
-  if (!exists) throw new FileFault(`${shownPath(path)} does not exist`);
+  if (!exists) throw new FileError(`${shownPath(path)} does not exist`);
   const [name] = names;
-  if (name === undefined) throw new FileFault("that is a folder: list_dir shows what is in it");
-  return await withPin(pinBelow(folder, [], false), (pin) => work(guarded(pin, bounds), name));
+  if (name === undefined) throw new FileError("that is a folder: list_dir shows what is in it");
+  return await withOpenDir(openDirBelow(folder, [], false), (dir) =>
+    work(guarded(dir, bounds), name),
+  );
 }
 
 /** Does something with a file to be written; folders that are missing on the way are made. */
 export async function withFileToWrite<T>(
   path: string,
   bounds: Bounds,
-  work: (pin: Pin, name: string) => Promise<T>,
+  work: (dir: OpenDir, name: string) => Promise<T>,
   use: Use = "write",
 ): Promise<T> {
   const { folder, names } = await locate(path, use, bounds);
   const name = names.at(-1);
-  if (name === undefined) throw new FileFault("that is a folder");
-  return await withPin(pinBelow(folder, names.slice(0, -1), true), (pin) =>
-    work(guarded(pin, bounds), name),
+  if (name === undefined) throw new FileError("that is a folder");
+  return await withOpenDir(openDirBelow(folder, names.slice(0, -1), true), (dir) =>
+    work(guarded(dir, bounds), name),
   );
 }
 
@@ -37,22 +42,56 @@ export async function withFileToWrite<T>(
 export async function withFolderToRead<T>(
   path: string,
   bounds: Bounds,
-  work: (pin: Pin) => Promise<T>,
+  work: (dir: OpenDir) => Promise<T>,
 ): Promise<T> {
   const { folder, names, exists } = await locate(path, "read", bounds);
-  if (!exists) throw new FileFault(`${shownPath(path)} does not exist`);
-  return await withPin(pinBelow(folder, names, false), work);
+  if (!exists) throw new FileError(`${shownPath(path)} does not exist`);
+  return await withOpenDir(openDirBelow(folder, names, false), work);
 }
 
-function guarded(pin: Pin, bounds: Bounds): Pin {
-  return { ...pin, isKeptElsewhere: (stats) => isKeptElsewhere(stats, bounds) };
+function guarded(dir: OpenDir, bounds: Bounds): OpenDir {
+  return { ...dir, isAliasOfProtected: (stats) => isAliasOfProtected(stats, bounds) };
 }
 
-async function withPin<T>(opening: Promise<Pin>, work: (pin: Pin) => Promise<T>): Promise<T> {
-  const pin = await opening;
+async function withOpenDir<T>(
+  opening: Promise<OpenDir>,
+  work: (dir: OpenDir) => Promise<T>,
+): Promise<T> {
+  const dir = await opening;
   try {
-    return await work(pin);
+    return await work(dir);
   } finally {
-    await pin.close();
+    await dir.close();
   }
+}
+
+/** Folders of the workspace whose files are kept from the tools, and files that may lie beside them. */
+const FOLDERS = ["state", "sessions", "memory/clients"];
+const FILES = ["config.json", ".security.yml"];
+/** Files that are compared; beyond them a file of several names counts as one that is kept. */
+const MOST = 50_000;
+
+/**
+ * Whether a file of several names (hard links) is one that is kept from the tools under another of them,
+ * as far as device and inode tell.
+ */
+async function isAliasOfProtected(
+  { dev, ino, nlink }: Pick<Stats, "dev" | "ino" | "nlink">,
+  bounds: Pick<Bounds, "workspace" | "keyFiles">,
+): Promise<boolean> {
+  if (nlink < 2) return false;
+  const workspace = await realWorkspace(bounds.workspace);
+  const beside = bounds.keyFiles.flatMap((file) => FILES.map((name) => join(dirname(file), name)));
+  const kept = [...bounds.keyFiles, ...beside, ...FILES.map((name) => join(workspace, name))];
+  for (const folder of FOLDERS) {
+    const names = await readdir(join(workspace, folder), { recursive: true }).catch(() => []);
+    if (names.length > MOST) return true;
+    kept.push(...names.map((name) => join(workspace, folder, name)));
+  }
+  for (const path of new Set(kept)) {
+    if (!isProtected(path, { ...bounds, workspace })) continue;
+    const one = await stat(path).catch(() => undefined);
+    if (one !== undefined && one.dev === dev && one.ino === ino) return true;
+  }
+  return false;
 }

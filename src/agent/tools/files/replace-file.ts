@@ -4,8 +4,8 @@ import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./errors.ts";
-import type { Pin } from "./open-dir.ts";
+import { FileError } from "./errors.ts";
+import type { OpenDir } from "./open-dir.ts";
 import { assertRegular, FILE_MODE, statsIfAny } from "./safe-open.ts";
 
 export interface Replacement {
@@ -20,27 +20,27 @@ export interface Replacement {
  * this program's user may do that.
  */
 export async function replaceFile(
-  pin: Pin,
+  dir: OpenDir,
   name: string,
   { content, madeOf }: Replacement,
 ): Promise<void> {
-  const old = await statsIfAny(pin.at(name));
+  const old = await statsIfAny(dir.pathOf(name));
   if (old !== undefined) assertRegular(old);
-  const draft = pin.at(`.${randomUUID()}.draft`);
+  const draft = dir.pathOf(`.${randomUUID()}.draft`);
   try {
-    await writeDraft(pin, draft, content, old);
-    await pin.check();
-    if (madeOf !== undefined) await assertUnchanged(pin.at(name), madeOf);
-    await rename(draft, pin.at(name));
+    await writeDraft(dir, draft, content, old);
+    await dir.check();
+    if (madeOf !== undefined) await assertUnchanged(dir.pathOf(name), madeOf);
+    await rename(draft, dir.pathOf(name));
   } catch (error) {
     await rm(draft, { force: true });
     throw error;
   }
-  await syncFolder(pin);
+  await syncFolder(dir);
 }
 
 async function writeDraft(
-  pin: Pin,
+  dir: OpenDir,
   draft: string,
   content: string,
   old: Stats | undefined,
@@ -49,7 +49,7 @@ async function writeDraft(
   const mode = (old?.mode ?? FILE_MODE) & 0o777;
   const handle = await open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
   try {
-    await pin.check();
+    await dir.check();
     await handle.writeFile(content);
     if (old !== undefined) await keepOwner(handle, old);
     if (mode !== FILE_MODE) await handle.chmod(mode);
@@ -76,14 +76,14 @@ async function assertUnchanged(path: string, before: Stats): Promise<void> {
     now !== undefined &&
     (["dev", "ino", "size", "mtimeMs"] as const).every((key) => now[key] === before[key]);
   if (!isSame)
-    throw new FileFault("the file was changed in this moment and was left; read it again");
+    throw new FileError("the file was changed in this moment and was left; read it again");
 }
 
 /** A new name is on the disk once its folder is; not every file system can do that. */
-async function syncFolder(pin: Pin): Promise<void> {
+async function syncFolder(dir: OpenDir): Promise<void> {
   let folder: FileHandle | undefined;
   try {
-    folder = await open(pin.at(), constants.O_RDONLY);
+    folder = await open(dir.pathOf(), constants.O_RDONLY);
     await folder.sync();
   } catch {
     // The content is in its place all the same.

@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/code.ts";
-import { FileFault } from "./errors.ts";
-import type { Pin } from "./open-dir.ts";
+import { FileError } from "./errors.ts";
+import type { OpenDir } from "./open-dir.ts";
 
 /** Mode of files that are made here: only this program's user reads them. */
 export const FILE_MODE = 0o600;
@@ -18,19 +18,19 @@ export interface OpenFile {
  * Opens a file of a pinned folder and nothing else: no link, folder, pipe, socket or device. Never
  * hangs, because a pipe without a writer is opened without waiting, and devices are not even opened.
  */
-export async function openRegular(pin: Pin, name: string, flags: number): Promise<OpenFile> {
-  const path = pin.at(name);
+export async function openRegular(dir: OpenDir, name: string, flags: number): Promise<OpenFile> {
+  const path = dir.pathOf(name);
   const before = await statsIfAny(path);
   if (before !== undefined) assertRegular(before);
   // Windows has neither of these two: undefined counts as 0.
   const { O_NOFOLLOW, O_NONBLOCK } = constants;
   const handle = await open(path, flags | O_NOFOLLOW | O_NONBLOCK, FILE_MODE);
   try {
-    await pin.check();
+    await dir.check();
     const stats = await handle.stat();
     assertRegular(stats);
-    if ((await pin.isKeptElsewhere?.(stats)) === true) {
-      throw new FileFault("that is another name of a file with this program's own state or keys");
+    if ((await dir.isAliasOfProtected?.(stats)) === true) {
+      throw new FileError("that is another name of a file with this program's own state or keys");
     }
     return { handle, stats };
   } catch (error) {
@@ -49,14 +49,14 @@ export async function statsIfAny(path: string): Promise<Stats | undefined> {
   }
 }
 
-/** Throws a `FileFault` for all that is no file. */
+/** Throws a `FileError` for all that is no file. */
 export function assertRegular(stats: Stats): void {
   if (stats.isFile()) return;
-  if (stats.isDirectory()) throw new FileFault("that is a folder: list_dir shows what is in it");
+  if (stats.isDirectory()) throw new FileError("that is a folder: list_dir shows what is in it");
   if (stats.isSymbolicLink()) {
-    throw new FileFault("that became a symbolic link in this moment, nothing was done");
+    throw new FileError("that became a symbolic link in this moment, nothing was done");
   }
-  throw new FileFault("that is a pipe, a socket or a device, not a file");
+  throw new FileError("that is a pipe, a socket or a device, not a file");
 }
 
 /** At most `most` bytes from a place on; fewer at the end of the file. */

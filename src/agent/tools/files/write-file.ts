@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { FileFault, inWords, shownPath } from "./errors.ts";
+import { FileError, asToolError, shownPath } from "./errors.ts";
 import { withFileToWrite } from "./open-within.ts";
 import { replaceFile } from "./replace-file.ts";
 import { assertRegular, statsIfAny } from "./safe-open.ts";
@@ -26,18 +26,18 @@ export function createWriteFile(bounds: Bounds): Tool {
     description:
       "Writes a text file, and makes the folders it needs. Does not replace a file that is there unless overwrite is true; edit_file and append_file change one.",
     input,
-    alone: true,
+    exclusive: true,
     run: ({ path, content, overwrite }) =>
-      inWords(path, () =>
-        withFileToWrite(path, bounds, async (pin, name) => {
-          const old = await statsIfAny(pin.at(name));
+      asToolError(path, () =>
+        withFileToWrite(path, bounds, async (dir, name) => {
+          const old = await statsIfAny(dir.pathOf(name));
           if (old !== undefined) assertRegular(old);
           if (old !== undefined && overwrite !== true) {
-            throw new FileFault(
+            throw new FileError(
               `${shownPath(path)} exists already (${old.size} bytes) and was left as it is; set overwrite to true to replace it`,
             );
           }
-          await replaceFile(pin, name, { content });
+          await replaceFile(dir, name, { content });
           const did = old === undefined ? "wrote" : "replaced";
           return `${did} ${shownPath(path)} (${Buffer.byteLength(content)} bytes)`;
         }),

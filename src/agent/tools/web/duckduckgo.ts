@@ -1,7 +1,7 @@
 import { VERSION } from "../../../base/version.ts";
 import type { Token } from "./html/tokens.ts";
 import { tokensOf } from "./html/tokens.ts";
-import { SearchFault } from "./search.ts";
+import { SearchError } from "./search.ts";
 import type { Hit, Search } from "./search.ts";
 
 const DUCKDUCKGO = "https://html.duckduckgo.com/html/";
@@ -20,12 +20,12 @@ export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
     };
     const html = await ask(url.href, { headers }).catch((error: unknown) => {
       // 202 comes with a puzzle for people.
-      if (!(error instanceof SearchFault) || error.status !== 202) throw error;
-      throw new SearchFault("it takes us for a robot and wants to see a person; try later", 202);
+      if (!(error instanceof SearchError) || error.status !== 202) throw error;
+      throw new SearchError("it takes us for a robot and wants to see a person; try later", 202);
     });
     const hits = hitsIn(html, count);
     if (hits.length === 0 && /anomaly|challenge-form/i.test(html)) {
-      throw new SearchFault("it takes us for a robot and wants to see a person; try later");
+      throw new SearchError("it takes us for a robot and wants to see a person; try later");
     }
     return hits;
   };

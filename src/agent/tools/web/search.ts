@@ -1,3 +1,6 @@
+import { codeOf } from "../../../base/code.ts";
+import type { Fetch } from "../../model/contract.ts";
+
 /** What is searched for. */
 export interface Wanted {
   readonly query: string;
@@ -16,10 +19,10 @@ export interface Hit {
   readonly snippet: string;
 }
 
-/** Asks a search once. Throws a `SearchFault`, or the signal's reason. */
+/** Asks a search once. Throws a `SearchError`, or the signal's reason. */
 export type Search = (wanted: Wanted, ask: Ask) => Promise<readonly Hit[]>;
 
-/** Sends one request and gives the text of its answer; throws a `SearchFault` for any status but 200. */
+/** Sends one request and gives the text of its answer; throws a `SearchError` for any status but 200. */
 export type Ask = (url: string, init?: AskInit) => Promise<string>;
 
 export interface AskInit {
@@ -29,7 +32,7 @@ export interface AskInit {
 }
 
 /** Why a search gave no results; the message is for a model and holds no key and no address. */
-export class SearchFault extends Error {
+export class SearchError extends Error {
   /** Of HTTP; 0 where there was no answer. */
   readonly status: number;
 
@@ -52,7 +55,7 @@ export function parsedAnswer(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new SearchFault("its answer is not JSON");
+    throw new SearchError("its answer is not JSON");
   }
 }
 
@@ -66,7 +69,7 @@ export function createKeyed(
 ): Search {
   let first = 0;
   return async (wanted, send) => {
-    let last: unknown = new SearchFault("it has no key");
+    let last: unknown = new SearchError("it has no key");
     for (let step = 0; step < keys.length; step += 1) {
       const index = (first + step) % keys.length;
       try {
@@ -74,10 +77,73 @@ export function createKeyed(
         first = index;
         return hits;
       } catch (error) {
-        if (!(error instanceof SearchFault) || !KEY_STATUSES.has(error.status)) throw error;
+        if (!(error instanceof SearchError) || !KEY_STATUSES.has(error.status)) throw error;
         last = error;
       }
     }
     throw last;
   };
+}
+
+/** Bytes of an answer, decompressed. */
+const MAX_BYTES = 2 * 2 ** 20;
+
+interface AskOptions {
+  readonly fetch: Fetch;
+  readonly signal: AbortSignal;
+}
+
+/** Sends requests to a search. Redirects are not followed: a key must not travel to another host. */
+export function createAsk({ fetch, signal }: AskOptions): Ask {
+  return async (url, { method = "GET", headers = {}, body } = {}) => {
+    const response = await fetch(url, {
+      method,
+      headers,
+      signal,
+      redirect: "manual",
+      ...(body !== undefined && { body }),
+    }).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw new SearchError(wordsFor(error));
+    });
+    try {
+      if (response.status !== 200) {
+        throw new SearchError(`it answers ${response.status}`, response.status);
+      }
+      return await textOf(response, signal);
+    } finally {
+      // What is left of the body is not wanted.
+      response.body?.cancel().catch(() => {});
+    }
+  };
+}
+
+async function textOf(response: Response, signal: AbortSignal): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let length = 0;
+  const reader = response.body?.getReader();
+  try {
+    for (;;) {
+      const step = await reader?.read();
+      if (step?.value === undefined) return text + decoder.decode();
+      length += step.value.length;
+      if (length > MAX_BYTES) throw new SearchError("its answer is too large");
+      text += decoder.decode(step.value, { stream: true });
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof SearchError) throw error;
+    throw new SearchError("its answer broke off");
+  } finally {
+    reader?.cancel().catch(() => {});
+    reader?.releaseLock();
+  }
+}
+
+/** The runtimes' own words tell addresses; their codes do not. */
+function wordsFor(error: unknown): string {
+  const code = codeOf(error);
+  const named = /^\w{3,40}$/.test(code) ? ` (${code})` : "";
+  return `it cannot be reached${named}`;
 }

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { codeOf } from "../../../base/code.ts";
 import type { Log } from "../../../base/log.ts";
-import { beginningOf } from "../../../base/truncate.ts";
+import { prefixOf } from "../../../base/truncate.ts";
 import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
@@ -142,7 +142,7 @@ async function told(page: Page, maxChars: number, settings: WebSettings): Promis
   const titles = title === "" ? [] : [`Title: ${title.slice(0, 300)}`];
   if (body.cut !== undefined) facts.push(`Note: ${CUTS[body.cut]}.`);
   const plain = withoutControls(text.slice(0, LOOKED_AT)).trim();
-  const shown = beginningOf(plain, maxChars);
+  const shown = prefixOf(plain, maxChars);
   if (shown.length < plain.length || text.length > LOOKED_AT)
     facts.push(`Note: only the first ${maxChars} characters.`);
   return `${[...error, ...titles, ...facts].join("\n")}\n\n${shown || "(no text)"}`;

@@ -1,23 +1,20 @@
 import * as v from "valibot";
 import { startDeadline } from "../../../base/async.ts";
 import type { Log } from "../../../base/log.ts";
-import { shortened } from "../../../base/truncate.ts";
+import { truncate } from "../../../base/truncate.ts";
 import { visible } from "../../../base/visible.ts";
 import type { KeyedSearch, SearchName, WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
-import { createAsk } from "./ask.ts";
-import { createBraveSearch } from "./brave.ts";
 import { createDuckduckgoSearch } from "./duckduckgo.ts";
 import { lineOf } from "./html/readable.ts";
 import { proxiedFetch } from "./proxy.ts";
+import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-apis.ts";
+import { createAsk, SearchError } from "./search.ts";
 import type { Hit, Search, Wanted } from "./search.ts";
-import { SearchFault } from "./search.ts";
-import { createSearxngSearch } from "./searxng.ts";
 import { HELD_BACK } from "./secret-leak.ts";
 import type { HoldsSecret } from "./secret-leak.ts";
-import { createTavilySearch } from "./tavily.ts";
 
 export interface WebSearchOptions {
   readonly settings: WebSettings;
@@ -118,7 +115,7 @@ async function asked(
   } catch (error) {
     signal.throwIfAborted();
     if (limit.isOver()) return { fault: `gave no answer within ${milliseconds / 1000} s` };
-    if (!(error instanceof SearchFault)) throw error;
+    if (!(error instanceof SearchError)) throw error;
     return { fault: `gave no results: ${error.message}` };
   } finally {
     limit.close();
@@ -175,9 +172,9 @@ function listText(hits: readonly Hit[], query: string, name: SearchName): string
   if (known.length === 0) return `Nothing was found for ${JSON.stringify(query)} (${name}).`;
   const items = known.map(({ title, url, snippet }, index) => {
     const lines = [
-      `${index + 1}. ${shortened(lineOf(title), 200) || "(no title)"}`,
+      `${index + 1}. ${truncate(lineOf(title), 200) || "(no title)"}`,
       `   ${visible(url.slice(0, 1000))}`,
-      `   ${shortened(lineOf(snippet), 500)}`,
+      `   ${truncate(lineOf(snippet), 500)}`,
     ];
     return lines.filter((line) => line.trim() !== "").join("\n");
   });

@@ -144,7 +144,7 @@ function judgeCommand(node: Command, place: Place, tools: Tools): void {
     before,
     after,
     input: inputOf(redirects, place.input, expander),
-    isKept: place.isKept || keepsOutput(redirects),
+    isProtected: place.isProtected || keepsOutput(redirects),
   };
   // Each text that the name may be is judged; where it is nothing, the next word is the name.
   const candidates = names.length === 0 ? fields.slice(0, 1) : names.filter((one) => one.isFirst);

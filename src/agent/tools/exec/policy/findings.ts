@@ -38,7 +38,7 @@ export interface Call {
   readonly before: readonly CommandNode[];
   readonly after: readonly CommandNode[];
   /** Its output becomes a part of a command, or a file. */
-  readonly isKept: boolean;
+  readonly isProtected: boolean;
   /** Programs around it that run it. */
   readonly depth: number;
 }

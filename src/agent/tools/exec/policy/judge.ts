@@ -116,10 +116,10 @@ function appendedTo({ before, input }: Call, { word }: Field): Field {
 
 /** The words of any other program: paths, or data. */
 function judgeWords(call: Call, judging: Judging): void {
-  const { name, args, after, isKept } = call;
+  const { name, args, after, isProtected } = call;
   const data = dataOf(name, args);
   const speaks = SPEAKING.has(name);
-  const isSaid = speaks && !isKept && after.every(isListener);
+  const isSaid = speaks && !isProtected && after.every(isListener);
   const isHarmless = HARMLESS.has(name) && !speaks;
   if (!HARMLESS.has(name)) judgeExpanded(args, judging);
   if (/^(?:cd|pushd|chdir)$/.test(name)) judgeFolder(args, judging);

@@ -38,7 +38,7 @@ const DENIED: readonly RegExp[] = [
   ),
   program("eval"),
   first("source|\\.", String.raw`\s+\S`),
-  // Other users and their rights.
+  // Other users and their permissions.
   program("sudo|doas|pkexec|runuser"),
   first("su"),
   program("chmod", String.raw`\s(?:[^;&|]{0,500}\s)?(?:[0-7]{3,4}|[augo]*\+[rwxt]*s)(?=$|\s)`),

@@ -77,6 +77,6 @@ function absolutePathsIn(text: string): string[] {
 }
 
 /** Whether a word names the workspace's own state: everyone's conversations. */
-export function isKept(word: string): boolean {
+export function isProtected(word: string): boolean {
   return /^(?:\.\/)*(?:state|sessions)\/./i.test(word) || /(?:^|\/)\.security\.yml$/i.test(word);
 }

@@ -10,7 +10,7 @@ export interface Place {
   readonly before: readonly CommandNode[];
   readonly after: readonly CommandNode[];
   readonly input: Input;
-  readonly isKept: boolean;
+  readonly isProtected: boolean;
   /** Functions around it, and whether it runs beside others. */
   readonly functions: readonly string[];
   readonly isBeside: boolean;
@@ -22,7 +22,7 @@ export const TOP: Place = {
   before: [],
   after: [],
   input: "nothing",
-  isKept: false,
+  isProtected: false,
   functions: [],
   isBeside: false,
   isInPlace: true,
@@ -48,7 +48,7 @@ export function descend(
       ...place,
       before: index > 0 ? node.commands.slice(isLong ? index : 0, index) : place.before,
       after: isLong ? [] : [...node.commands.slice(index + 1), ...place.after],
-      isKept: place.isKept || isLong,
+      isProtected: place.isProtected || isLong,
       input: index > 0 ? "pipe" : place.input,
       isBeside: place.isBeside || node.commands.length > 1,
     });
@@ -68,15 +68,15 @@ function placeWithin(node: SyntaxNode, place: Place): Place {
     return { ...place, functions, input: "unknown" };
   }
   if (node.type === "Redirected") {
-    const isKept = place.isKept || keepsOutput(node.redirects);
-    return { ...place, isKept, input: inputOf(node.redirects, place.input) };
+    const isProtected = place.isProtected || keepsOutput(node.redirects);
+    return { ...place, isProtected, input: inputOf(node.redirects, place.input) };
   }
   if (node.type === "CommandExpansion" || node.type === "ArithmeticCommandExpansion") {
-    return { ...TOP, isInPlace: place.isInPlace, isKept: true };
+    return { ...TOP, isInPlace: place.isInPlace, isProtected: true };
   }
   if (node.type === "ProcessSubstitution") {
     const input = node.operator === ">" ? "pipe" : "nothing";
-    return { ...TOP, isInPlace: place.isInPlace, isKept: true, input };
+    return { ...TOP, isInPlace: place.isInPlace, isProtected: true, input };
   }
   return place;
 }

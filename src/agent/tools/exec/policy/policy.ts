@@ -1,9 +1,9 @@
-import { shortened } from "../../../../base/truncate.ts";
+import { truncate } from "../../../../base/truncate.ts";
 import { visible } from "../../../../base/visible.ts";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import type { Findings } from "./findings.ts";
 import { formsOf, isCaught } from "./net.ts";
-import { climbs, isKept, leaves, leavesWord } from "./paths.ts";
+import { climbs, isProtected, leaves, leavesWord } from "./paths.ts";
 
 export interface PolicyOptions {
   readonly settings: Pick<
@@ -112,12 +112,12 @@ function strayingOf(
   if ([...forms, ...paths].some(climbs)) return CLIMBS;
   if (forms.some((form) => leaves(form, options))) return LEAVES;
   if (paths.some((path) => leavesWord(path, options))) return LEAVES;
-  if (paths.some(isKept))
+  if (paths.some(isProtected))
     return because(LEAVES, "the program's own state and keys are kept from it");
   const [unknown] = findings.unknownPaths;
   return unknown === undefined ? undefined : because(LEAVES, unknown);
 }
 
 function because(blocked: string, why: string): string {
-  return `${blocked}: ${visible(shortened(why, MAX_WHY))}`;
+  return `${blocked}: ${visible(truncate(why, MAX_WHY))}`;
 }

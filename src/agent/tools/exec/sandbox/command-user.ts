@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { isInside } from "../../../../base/path-contains.ts";
-import { FileFault } from "../../files/errors.ts";
+import { FileError } from "../../files/errors.ts";
 import type { Mount } from "./mounts.ts";
 
 /** As whom commands run where this program is root, to whom the kernel gives more than files. */
@@ -56,7 +56,7 @@ export function setprivArgs({ id, setpriv }: CommandUser): readonly string[] {
  * Gives what is root's in a workspace to the user of its commands, so that they can read and change it as
  * before; root can do so anyway. Not what is hidden there, nor files with several names, one of which may
  * be elsewhere. A command that runs already may put links in the way: nothing else can be written here.
- * Throws a `FileFault`.
+ * Throws a `FileError`.
  */
 export async function chownWorkspace(
   { program, user }: { readonly program: string; readonly user: CommandUser },
@@ -92,7 +92,7 @@ export async function chownWorkspace(
     });
   });
   if (why === "") return;
-  throw new FileFault(`no command is run: the workspace is root's and could not be opened: ${why}`);
+  throw new FileError(`no command is run: the workspace is root's and could not be opened: ${why}`);
 }
 
 async function textOf(file: string): Promise<string> {

@@ -1,8 +1,8 @@
 import { lstat, mkdir, realpath, stat, readFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isInside } from "../../../../base/path-contains.ts";
-import type { Rights } from "../../../access/permissions.ts";
-import { OWNER_FILES } from "../../../workspace/owner-files.ts";
+import type { Permissions } from "../../../access/permissions.ts";
+import { OWNER_FILES } from "../../../workspace/contract.ts";
 
 /** What is peculiar to this machine and this command. */
 export interface MountOptions {
@@ -295,11 +295,14 @@ export interface CommandPaths {
 const MEMORY = "memory";
 
 /**
- * What rights mean for commands: paths of a profile outside of the workspace open in the sandbox as they
+ * What permissions mean for commands: paths of a profile outside of the workspace open in the sandbox as they
  * do for the file tools, and who may not write what instructs the agent cannot do so by a command: only a
  * profile that names it may, not one that names the folder around it.
  */
-export function commandPaths({ files }: Pick<Rights, "files">, workspace: string): CommandPaths {
+export function commandPaths(
+  { files }: Pick<Permissions, "files">,
+  workspace: string,
+): CommandPaths {
   if (files === undefined) return { readable: [], writable: [], fixed: [] };
   const beside = (paths: readonly string[]): readonly string[] =>
     paths.filter((path) => !isInside(path, workspace));

@@ -1,7 +1,7 @@
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
-import { FileFault } from "../../files/errors.ts";
+import { FileError } from "../../files/errors.ts";
 import type { Sandbox } from "../command.ts";
 import { sandboxArgs, findBubblewrap } from "./bubblewrap.ts";
 import type { Bubblewrap } from "./bubblewrap.ts";
@@ -24,7 +24,7 @@ export interface SandboxOptions {
 
 /**
  * The words before a command that put it into a sandbox; undefined where it runs without one. Throws a
- * `FileFault` where it must have one and cannot.
+ * `FileError` where it must have one and cannot.
  */
 export async function sandboxFor(options: SandboxOptions): Promise<Sandbox | undefined> {
   const { workspace, settings, configFile, path, extent } = options;
@@ -58,7 +58,7 @@ async function bubblewrapFor(
   const found = await findBubblewrap(path);
   if ("program" in found) return found;
   if (sandbox === "auto") return undefined;
-  throw new FileFault(
+  throw new FileError(
     `no command is run: tools.exec.sandbox is bwrap, and ${found.why}; the owner can install bubblewrap or set tools.exec.sandbox`,
   );
 }
