@@ -31,6 +31,18 @@ async function readiness(gateway: Running): Promise<{ status: number; body: stri
   return { status: response.status, body: await response.text() };
 }
 
+it("ends with 1 where the built-in broker's port is taken, and says how to go on", async () => {
+  await using other = createServer();
+  const port = await freePort();
+  await new Promise<void>((resolve) => other.listen(port, "127.0.0.1", resolve));
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, quickConfig(`embedded://127.0.0.1:${port}`));
+  await using gateway = startPicoclaw(["gateway"], { home: home.path });
+  const { code, stderr } = await gateway.ended;
+  assert.equal(code, 1);
+  assert.match(stderr, /cannot listen on 127\.0\.0\.1:\d+[^]*try: stop what listens there/);
+});
+
 it("waits for a broker that is down at start, and tells it on /ready", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await broker.kill();

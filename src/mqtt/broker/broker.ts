@@ -102,7 +102,13 @@ export async function openBroker(
     aedes.handle(parts.connections.accept(socket));
   });
   server.maxConnections = limits.connections;
-  await listening(server, host, port);
+  try {
+    await listening(server, host, port);
+  } catch (error) {
+    // The library's timers would keep the process alive.
+    aedes.close();
+    throw error;
+  }
   return {
     host,
     port: portOf(server),
