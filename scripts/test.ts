@@ -46,7 +46,11 @@ const NODE: readonly Suite[] =
     : [
         {
           name: "unit tests, node, from source",
-          command: [node, "--test", ...["base", "config", "store", "gateway", "cli"].map(globOf)],
+          command: [
+            node,
+            "--test",
+            ...["base", "config", "store", "gateway", "mqtt", "cli"].map(globOf),
+          ],
           under: "node",
         },
       ];
