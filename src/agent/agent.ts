@@ -7,18 +7,18 @@ import { secretsIn } from "../config/secrets-in.ts";
 import { createPermissions } from "./access/permissions.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
-import type { Condenser } from "./condense.ts";
 import type { Answerer, Turn } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
+import { veiledAnswerer, veiledCondenser } from "./redacted.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
-import { veiledAnswerer, veiledCondenser } from "./veiled.ts";
+import type { Condenser } from "./turn/compaction.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;

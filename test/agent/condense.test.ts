@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createCondenser } from "../../src/agent/condense.ts";
-import type { Condensable } from "../../src/agent/condense.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import type { Model, Question } from "../../src/agent/model/contract.ts";
 import { estimatedTokens } from "../../src/agent/tokens.ts";
+import { createCondenser } from "../../src/agent/turn/compaction.ts";
+import type { Condensable } from "../../src/agent/turn/compaction.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../src/agent/contract.ts";
-import { createFraming, opening, tidings } from "../../src/agent/framing/conversation.ts";
-import { framed, harmless, sourceOf } from "../../src/agent/framing/frame.ts";
-import { visibleOnly } from "../../src/agent/framing/invisible.ts";
+import { createFraming, opening, tidings } from "../../src/agent/turn/context.ts";
+import { framed, harmless, sourceOf } from "../../src/agent/untrusted-content/frame.ts";
+import { visibleOnly } from "../../src/agent/untrusted-content/frame.ts";
 import { frameOf, framesIn } from "../support/frames.ts";
 
 /** Ways to write the end of a frame that a model could take for it. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
-import { modelFaultOf } from "../../src/agent/model/failed.ts";
-import { isOverflow } from "../../src/agent/model/failure.ts";
+import { modelFaultOf } from "../../src/agent/model/errors.ts";
+import { isOverflow } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import type { AgentDefaults } from "../../src/config/contract.ts";
 import {

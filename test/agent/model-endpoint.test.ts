@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { endpointOf } from "../../src/agent/model/endpoint.ts";
+import { PROTOCOLS } from "../../src/agent/model/endpoint.ts";
 import { openModels } from "../../src/agent/model/models.ts";
-import { PROTOCOLS } from "../../src/agent/model/protocols.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { isOverflow } from "../../src/agent/model/failure.ts";
+import { isOverflow } from "../../src/agent/model/errors.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {
   agentDefaults,

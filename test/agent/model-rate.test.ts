@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as fc from "fast-check";
-import { modelFaultOf } from "../../src/agent/model/failed.ts";
+import { modelFaultOf } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import { createRate } from "../../src/agent/model/rate.ts";
 import { pause } from "../../src/base/async.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
-import { modelFaultOf } from "../../src/agent/model/failed.ts";
+import { modelFaultOf } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import { isLight } from "../../src/agent/model/routing.ts";
 import type { AgentDefaults } from "../../src/config/contract.ts";

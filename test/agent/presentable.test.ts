@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
-import { packed } from "../../src/agent/model/http/carrier.ts";
-import { presentable, presentableJson } from "../../src/agent/model/http/presentable.ts";
+import { presentable, presentableJson } from "../../src/agent/model/http/normalize-history.ts";
+import { packed } from "../../src/agent/model/http/reasoning-envelope.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";

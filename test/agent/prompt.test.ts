@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { systemPrompt } from "../../src/agent/prompt.ts";
-import type { PromptFacts } from "../../src/agent/prompt.ts";
+import { systemPrompt } from "../../src/agent/turn/prompt.ts";
+import type { PromptFacts } from "../../src/agent/turn/prompt.ts";
 import type { WorkspaceTexts } from "../../src/agent/workspace/contract.ts";
 
 const NOW = new Date(2026, 6, 1, 12, 3, 44);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Question, Reply, Utterance } from "../../src/agent/model/contract.ts";
-import { isOverflow } from "../../src/agent/model/failure.ts";
+import { isOverflow } from "../../src/agent/model/errors.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import {

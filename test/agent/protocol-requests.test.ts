@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
-import { packed } from "../../src/agent/model/http/carrier.ts";
+import { packed } from "../../src/agent/model/http/reasoning-envelope.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, modelEntry, modelFailureOf, collect } from "../support/agent-config.ts";
 import { openModel } from "../support/model.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
-import { completed } from "../../src/agent/resumed.ts";
+import { completed } from "../../src/agent/turn/turn.ts";
 
 const call = (...ids: readonly string[]): Message => ({
   role: "assistant",

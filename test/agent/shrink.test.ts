@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../src/agent/contract.ts";
-import { shrunk } from "../../src/agent/shrink.ts";
 import { estimatedTokens } from "../../src/agent/tokens.ts";
+import { shrunk } from "../../src/agent/turn/trim-history.ts";
 
 const user = (text: string): Message => ({ role: "user", text });
 const assistant = (text: string): Message => ({ role: "assistant", text });

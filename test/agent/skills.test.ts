@@ -3,8 +3,8 @@ import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { systemPrompt } from "../../src/agent/prompt.ts";
 import { createSkillTool, hasSkills, useSkill } from "../../src/agent/tools/use-skill.ts";
+import { systemPrompt } from "../../src/agent/turn/prompt.ts";
 import { writeTemplates } from "../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { callFacts, createMemoryLog } from "../support/agent-config.ts";

@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { ownerOf } from "../../src/agent/access/permissions.ts";
-import { createSubagents } from "../../src/agent/subagents.ts";
-import type { SubagentOptions, Subagents, SubagentTask } from "../../src/agent/subagents.ts";
+import { createSubagents } from "../../src/agent/subagents/subagents.ts";
+import type {
+  SubagentOptions,
+  Subagents,
+  SubagentTask,
+} from "../../src/agent/subagents/subagents.ts";
 import type { CallContext } from "../../src/agent/tools/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { callFacts } from "../support/agent-config.ts";

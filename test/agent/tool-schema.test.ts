@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { JsonSchema } from "../../src/agent/model/contract.ts";
 import { geminiSchema } from "../../src/agent/model/gemini/schema.ts";
-import { plainTool } from "../../src/agent/model/schema/plain.ts";
+import { plainTool } from "../../src/agent/model/schema.ts";
 
 const plain = (parameters: JsonSchema): JsonSchema =>
   plainTool({ name: "tool", description: "does", parameters }).parameters;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
-import { createTurns } from "../../src/agent/turn.ts";
+import { createTurns } from "../../src/agent/turn/turn.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import type { Turn } from "../../src/agent/contract.ts";
-import { FRAME_RULE } from "../../src/agent/framing/frame.ts";
+import { FRAME_RULE } from "../../src/agent/untrusted-content/frame.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { HookSettings, ToolProfile, TurnProfile } from "../../src/config/contract.ts";
 import { agentConfig, collect, modelEntry, toolProfile } from "../support/agent-config.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
-import { veiledAnswerer, veiledCondenser } from "../../src/agent/veiled.ts";
+import { veiledAnswerer, veiledCondenser } from "../../src/agent/redacted.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { createVeil } from "../../src/base/veil.ts";
 import { collect } from "../support/agent-config.ts";

@@ -1,7 +1,7 @@
 import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
 import type { Message, Turn, Turned } from "../contract.ts";
-import type { BackgroundTask } from "../tasks.ts";
+import type { BackgroundTask } from "../subagents/background-tasks.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 
 /** What the commands look at and change; whoever composes the agent wires it. */

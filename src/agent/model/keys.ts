@@ -1,11 +1,64 @@
-import { createCooldown } from "./cooldown.ts";
-import type { FaultClass } from "./fault-class.ts";
+import type { FaultClass } from "./errors.ts";
+
+/** How long something that failed is not asked while something else can be; kept in memory only. */
+export interface Cooldown {
+  /** By the clock it was made with; in the past where nothing cools down. */
+  readonly endsAt: () => number;
+  /** `retryAfter`: seconds that the provider asked to wait. */
+  readonly failed: (how: FaultClass, retryAfter?: number) => void;
+  readonly succeeded: () => void;
+}
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+/** Milliseconds after the first failure, the second … in a row; the last holds for all later ones. */
+const SHORT = [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR];
+const LONG = [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR];
+
+const STEPS: Readonly<Record<FaultClass, readonly number[]>> = {
+  passing: SHORT,
+  rate_limit: SHORT,
+  auth: LONG,
+  billing: LONG,
+  absent: SHORT,
+  final: [],
+};
+
+/** Whatever a provider asks for. */
+const LONGEST = 24 * HOUR;
+
+/**
+ * Failures in a row lengthen it; those of one outage count once, however many turns or tries met it:
+ * a failure while it cools down already is no further one.
+ */
+export function createCooldown(now: () => number): Cooldown {
+  let [endsAt, failures]: [number, number] = [Number.NEGATIVE_INFINITY, 0];
+  let steps: readonly number[] = [];
+  return {
+    endsAt: () => endsAt,
+    failed(how, retryAfter = 0) {
+      const found = STEPS[how];
+      if (found.length === 0) return;
+      const isSame = found === steps;
+      const isKnown = isSame && now() < endsAt;
+      if (!isKnown) failures = isSame ? failures + 1 : 1;
+      steps = found;
+      const step = isKnown ? 0 : (found[Math.min(failures, found.length) - 1] ?? 0);
+      const wanted = Math.min(retryAfter * 1000, LONGEST);
+      endsAt = Math.max(endsAt, now() + Math.max(step, wanted));
+    },
+    succeeded() {
+      [endsAt, failures] = [Number.NEGATIVE_INFINITY, 0];
+    },
+  };
+}
 
 /** A key as it is sent; undefined where the server wants none. */
 export type Key = string | undefined;
 
 /** The keys of one endpoint: each question begins with the next one, and those that failed rest. */
-export interface Keyring {
+interface Keyring {
   /**
    * The keys to try now, in order, never none: those that do not cool down; as a last resort, or
    * where all do, also the others, the one first whose cooldown ends first.

@@ -1,18 +1,16 @@
 import { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Config, ModelEntry } from "../../config/contract.ts";
-import { createBalance } from "./balance.ts";
+import type { Config, ModelEntry, AgentDefaults } from "../../config/contract.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
-import { createChain } from "./chain.ts";
 import type { Fetch, Model } from "./contract.ts";
-import { entriesNamed, unknownModel, unusableModel, usable } from "./names.ts";
-import type { OpenedEntry } from "./names.ts";
-import { openCandidate } from "./open.ts";
-import type { OpenOptions } from "./open.ts";
+import { entriesNamed, unknownModel, unusableModel, usable, whyUnusable } from "./entries.ts";
+import type { OpenedEntry } from "./entries.ts";
+import { openCandidate } from "./entries.ts";
+import type { OpenOptions } from "./entries.ts";
+import { createChain } from "./router.ts";
 import { isLight } from "./routing.ts";
 import type { RoutedTurn } from "./routing.ts";
-import { warnOfUnusable } from "./warn.ts";
 
 /** The models of a configuration, and which of them answers. */
 export interface Models {
@@ -157,4 +155,62 @@ function namedGroup(name: string, entries: readonly OpenedEntry[]): Group {
 
 function groupOf([first, ...others]: readonly Candidate[]): Group | undefined {
   return first === undefined ? undefined : [first, ...others];
+}
+
+/** Entries of one name take turns. */
+interface Balance {
+  /** Who is next, and who after that. */
+  readonly ordered: (group: readonly Candidate[]) => Candidate[];
+  /** A turn begins with this one, or has moved to it. */
+  readonly picked: (candidate: Candidate) => void;
+}
+
+/** The one is next whose last turn is the longest ago: with all in order that is one after the other. */
+function createBalance(): Balance {
+  const turns = new Map<Candidate, number>();
+  let count = 0;
+  return {
+    ordered: (group) =>
+      group.toSorted((left, right) => (turns.get(left) ?? 0) - (turns.get(right) ?? 0)),
+    picked(candidate) {
+      count += 1;
+      turns.set(candidate, count);
+    },
+  };
+}
+
+interface WarnOptions {
+  readonly defaults: AgentDefaults;
+  readonly log: Log;
+}
+
+/**
+ * Tells once, at start, what of the models in use cannot be used: names that lead nowhere, and entries
+ * that are left out among others of their name. They are no reason not to start.
+ */
+function warnOfUnusable(
+  current: string,
+  entries: readonly OpenedEntry[],
+  { defaults: { model_fallbacks, routing }, log }: WarnOptions,
+): void {
+  const isDead = (name: string): boolean => usable(entriesNamed(name, entries)).length === 0;
+  const fallbacks = new Set([
+    ...usable(entries).flatMap((candidate) => candidate.fallbacks),
+    ...model_fallbacks,
+  ]);
+  for (const fallback of fallbacks) {
+    if (!isDead(fallback)) continue;
+    log.warn("a fallback cannot be used", { fallback, why: whyUnusable(fallback, entries) });
+  }
+  const { enabled, light_model } = routing;
+  if (enabled && isDead(light_model)) {
+    const why = light_model === "" ? "light_model is empty" : whyUnusable(light_model, entries);
+    log.warn("no question is routed to a light model", { light_model, why });
+  }
+  const names = [current, ...fallbacks, ...(enabled ? [light_model] : [])];
+  const alive = names.filter((name) => !isDead(name));
+  for (const one of new Set(alive.flatMap((name) => entriesNamed(name, entries)))) {
+    if (!one.entry.enabled || !(one.opened instanceof Failure)) continue;
+    log.warn("an entry of model_list is left out", { why: one.opened.message });
+  }
 }

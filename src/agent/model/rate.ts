@@ -1,7 +1,7 @@
 import { abortable } from "../../base/async.ts";
 import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import { ModelFault } from "./fault.ts";
+import { ModelFault } from "./errors.ts";
 
 /** A limit on questions a minute, kept over the last 60 seconds at every moment. */
 export interface Rate {

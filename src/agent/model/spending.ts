@@ -2,7 +2,7 @@ import type { Spent, Usage } from "../../base/contract.ts";
 import type { Prices } from "../../config/contract.ts";
 import { roughTokens } from "../tokens.ts";
 import type { Question, Reply, ToolOutline } from "./contract.ts";
-import type { FaultKind, ModelFault } from "./fault.ts";
+import type { FaultKind, ModelFault } from "./errors.ts";
 
 /**
  * Counts one question against the allowance of who asks. It is counted from the moment in which it is

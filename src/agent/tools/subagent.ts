@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { truncate } from "../../base/truncate.ts";
 import { visible } from "../../base/visible.ts";
-import type { BackgroundTask, TaskRunner } from "../tasks.ts";
+import type { BackgroundTask, TaskRunner } from "../subagents/background-tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { framed } from "../../../src/agent/framing/frame.ts";
+import { framed } from "../../../src/agent/untrusted-content/frame.ts";
 import { documentOf, lineField, listField } from "../../../src/agent/workspace/markdown.ts";
 import { createVeil } from "../../../src/base/veil.ts";
 import { visible } from "../../../src/base/visible.ts";

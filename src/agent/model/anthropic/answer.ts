@@ -1,10 +1,12 @@
+import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
-import { ModelFault } from "../fault.ts";
-import type { AnswerBuilder } from "../http/answer.ts";
-import { errorIn } from "../http/refusal.ts";
-import { createBlockCollector } from "./blocks.ts";
-import type { BlockCollector } from "./blocks.ts";
-import { createUsageCount } from "./usage.ts";
+import type { ToolCall } from "../../contract.ts";
+import { ModelFault } from "../errors.ts";
+import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
+import { createTextKeeper, MAX_TEXT, countOf, createCallDrafts } from "../http/answer.ts";
+import { errorIn } from "../http/error-response.ts";
+import { packed } from "../http/reasoning-envelope.ts";
+import { callBlock, textBlock } from "./request.ts";
 
 /** Stop reasons that mean: there was no room left. */
 const CUT: ReadonlySet<string> = new Set(["max_tokens", "model_context_window_exceeded"]);
@@ -68,4 +70,152 @@ function textOf(type: string, event: unknown, blocks: BlockCollector): string {
       // `ping`, `content_block_stop`, and whatever will be added: clients are told to ignore it.
       return "";
   }
+}
+
+/** One block of the answer while it comes in. */
+type Draft =
+  | { readonly type: "text"; text: string }
+  | { readonly type: "thinking"; thinking: string; signature: string }
+  | { readonly type: "redacted_thinking"; readonly data: string }
+  | { readonly type: "tool_use"; readonly call: CallDraft };
+
+/** Puts the content blocks of a message together. */
+interface BlockCollector {
+  /** A block begins, or is there as a whole; returns its text. */
+  begin(index: unknown, block: unknown): string;
+  /** A block goes on; returns what text it brings. */
+  grow(index: unknown, delta: unknown): string;
+  /** All text so far. */
+  readonly text: () => string;
+  /** The calls, and the carrier of the thinking before them where there is some. */
+  end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
+}
+
+/** Blocks of one answer: an empty one takes memory, too. */
+const MAX_BLOCKS = 1024;
+
+/** `by` is whose thinking the carrier holds. */
+export function createBlockCollector(by: string): BlockCollector {
+  const { keep, text } = createTextKeeper();
+  const calls = createCallDrafts();
+  const drafts = new Map<unknown, Draft>();
+  let thoughts = 0;
+
+  const think = (piece: string): string => {
+    thoughts += piece.length;
+    if (thoughts > MAX_TEXT) throw new ModelFault("oversized", "the thinking is too long");
+    return piece;
+  };
+
+  return {
+    begin(index, block) {
+      const draft = draftOf(block, (id, name) => calls.begin(id, name));
+      if (draft === undefined) return "";
+      drafts.set(index, draft);
+      if (drafts.size > MAX_BLOCKS) throw new ModelFault("oversized", "too many blocks");
+      if (draft.type === "thinking") think(draft.thinking + draft.signature);
+      if (draft.type === "redacted_thinking") think(draft.data);
+      return draft.type === "text" ? keep(draft.text) : "";
+    },
+    grow(index, delta) {
+      const draft = drafts.get(index);
+      if (draft?.type === "tool_use") draft.call.add(textAt(delta, "partial_json"));
+      if (draft?.type === "thinking") {
+        draft.thinking += think(textAt(delta, "thinking"));
+        draft.signature += think(textAt(delta, "signature"));
+      }
+      if (draft?.type !== "text") return "";
+      const piece = keep(textAt(delta, "text"));
+      draft.text += piece;
+      return piece;
+    },
+    text,
+    end() {
+      const toolCalls = calls.end();
+      const reasoning = carrierOf([...drafts.values()], toolCalls, by);
+      return { toolCalls, ...(reasoning === undefined ? {} : { reasoning }) };
+    },
+  };
+}
+
+function draftOf(
+  block: unknown,
+  beginCall: (id: string, name: string) => CallDraft,
+): Draft | undefined {
+  const type = textAt(block, "type");
+  switch (type) {
+    case "text":
+      return { type, text: textAt(block, "text") };
+    case "thinking":
+      return { type, thinking: textAt(block, "thinking"), signature: textAt(block, "signature") };
+    case "redacted_thinking":
+      return { type, data: textAt(block, "data") };
+    case "tool_use": {
+      const call = beginCall(textAt(block, "id"), textAt(block, "name"));
+      const input = at(block, "input");
+      // A stream begins with an empty input and sends the real one in pieces.
+      const isWhole = typeof input === "object" && input !== null && Object.keys(input).length > 0;
+      if (isWhole) call.add(JSON.stringify(input));
+      return { type, call };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * The whole answer in its own order, where it thought before it called: the provider wants the blocks
+ * back as they were, with their signatures. Undefined where there is nothing that it would miss.
+ */
+function carrierOf(
+  drafts: readonly Draft[],
+  toolCalls: readonly ToolCall[],
+  by: string,
+): string | undefined {
+  const isSigned = drafts.some(
+    (draft) =>
+      draft.type === "redacted_thinking" || (draft.type === "thinking" && draft.signature !== ""),
+  );
+  if (!isSigned || toolCalls.length === 0) return undefined;
+  const left = [...toolCalls];
+  const blocks = drafts.flatMap((draft) => {
+    if (draft.type === "tool_use") {
+      // Calls without a name are no calls, and are not among those that are left.
+      const call = draft.call.name === "" ? undefined : left.shift();
+      return call === undefined ? [] : [callBlock(call.id, call.name, call.arguments)];
+    }
+    if (draft.type === "text") return draft.text.trim() === "" ? [] : [textBlock(draft.text)];
+    return draft.type === "thinking" && draft.signature === "" ? [] : [draft];
+  });
+  return packed(by, blocks);
+}
+
+/** Adds up what the events of a message tell of its tokens. */
+interface UsageCount {
+  take(usage: unknown): void;
+  /** Undefined where nothing was told. */
+  total(): Usage | undefined;
+}
+
+/** What is read from a cache, or written to one, is no part of `input_tokens` and was read all the same. */
+const INPUT = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
+
+/** Each event tells the totals so far, of some fields at a time. */
+function createUsageCount(): UsageCount {
+  const counts = new Map<string, number>();
+  return {
+    take(usage) {
+      for (const field of [...INPUT, "output_tokens"]) {
+        const count = at(usage, field);
+        if (typeof count === "number") {
+          counts.set(field, Math.max(counts.get(field) ?? 0, countOf(count)));
+        }
+      }
+    },
+    total() {
+      if (counts.size === 0) return undefined;
+      const inputTokens = INPUT.reduce((sum, field) => sum + (counts.get(field) ?? 0), 0);
+      return { inputTokens, outputTokens: counts.get("output_tokens") ?? 0 };
+    },
+  };
 }

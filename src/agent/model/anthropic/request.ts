@@ -1,10 +1,10 @@
 import { listAt } from "../../../base/unknown.ts";
 import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
-import { argumentsOf } from "../http/calls.ts";
-import { unpacked } from "../http/carrier.ts";
-import { presentable, presentableName } from "../http/presentable.ts";
-import type { RequestSettings } from "../http/settings.ts";
+import { argumentsOf } from "../http/answer.ts";
+import { presentable, presentableName } from "../http/normalize-history.ts";
+import type { RequestSettings } from "../http/protocol.ts";
+import { unpacked } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 import type { ThinkingFields } from "../thinking.ts";
 
@@ -33,7 +33,10 @@ export function messagesHeaders(key: string | undefined): Record<string, string>
 }
 
 /** Whose thinking a carrier holds: its signatures are of no use to any other model. */
-export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
+export function anthropicCarrier({
+  protocol,
+  model,
+}: Pick<Endpoint, "protocol" | "model">): string {
   return `${protocol}/${model}`;
 }
 
@@ -45,7 +48,7 @@ export function messagesBody(
   { system, messages, tools }: Question,
 ): Record<string, unknown> {
   const { model } = endpoint;
-  const by = carrierName(endpoint);
+  const by = anthropicCarrier(endpoint);
   const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
   const wish = { level: entry.thinking_level, model, maxTokens };
   const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);

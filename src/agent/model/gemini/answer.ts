@@ -1,10 +1,11 @@
 import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
-import { ModelFault } from "../fault.ts";
-import { countOf, createTextKeeper } from "../http/answer.ts";
-import type { AnswerBuilder } from "../http/answer.ts";
-import { errorIn } from "../http/refusal.ts";
-import { createSignedCalls } from "./calls.ts";
+import type { ToolCall } from "../../contract.ts";
+import { ModelFault } from "../errors.ts";
+import { countOf, createTextKeeper, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
+import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
+import { errorIn } from "../http/error-response.ts";
+import { packed } from "../http/reasoning-envelope.ts";
 
 /** Builds one reply from the chunks of generated content; `by` is whose signatures it holds. */
 export function createContentAnswer(by: string): AnswerBuilder {
@@ -78,4 +79,61 @@ function usageIn(chunk: unknown): Usage | undefined {
     inputTokens: count("promptTokenCount") + count("toolUsePromptTokenCount"),
     outputTokens: count("candidatesTokenCount") + count("thoughtsTokenCount"),
   };
+}
+
+/** What of a call must be sent back with it. */
+interface Signed {
+  readonly draft: CallDraft;
+  /** "" where the provider gave none. */
+  readonly id: string;
+  readonly signature: string;
+}
+
+/** The calls of an answer with their signatures. */
+interface SignedCalls {
+  /** Takes the call of one part, which is always whole; a part may have none. */
+  take(part: unknown): void;
+  /** The calls, and the carrier of their ids and signatures where there are some. */
+  end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
+}
+
+/** `by` is whose signatures the carrier holds. */
+function createSignedCalls(by: string): SignedCalls {
+  const calls = createCallDrafts();
+  const signed: Signed[] = [];
+  let characters = 0;
+  return {
+    take(part) {
+      const call = at(part, "functionCall");
+      if (call === undefined) return;
+      const [id, name] = [textAt(call, "id"), textAt(call, "name")];
+      const signature = textAt(part, "thoughtSignature");
+      characters += signature.length;
+      if (characters > MAX_TEXT) throw new ModelFault("oversized", "the signatures are too long");
+      const draft = calls.begin(id, name);
+      draft.add(JSON.stringify(at(call, "args") ?? {}));
+      signed.push({ draft, id, signature });
+    },
+    end() {
+      const toolCalls = calls.end();
+      const reasoning = carrierOf(signed, toolCalls, by);
+      return { toolCalls, ...(reasoning === undefined ? {} : { reasoning }) };
+    },
+  };
+}
+
+/** What to send back with the calls, by their ids; undefined where that is nothing. */
+function carrierOf(
+  signed: readonly Signed[],
+  toolCalls: readonly ToolCall[],
+  by: string,
+): string | undefined {
+  const named = signed.filter(({ draft }) => draft.name !== "");
+  const facts = toolCalls.flatMap(({ id }, index): [string, Record<string, unknown>][] => {
+    const { id: own = "", signature = "" } = named[index] ?? {};
+    const given = own !== "" && own === id ? { given: true } : {};
+    const fact = { ...given, ...(signature === "" ? {} : { signature }) };
+    return Object.keys(fact).length === 0 ? [] : [[id, fact]];
+  });
+  return facts.length === 0 ? undefined : packed(by, Object.fromEntries(facts));
 }

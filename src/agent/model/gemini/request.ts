@@ -1,10 +1,10 @@
 import { at, textAt } from "../../../base/unknown.ts";
 import type { Question, ToolOutline, Utterance } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
-import { argumentsOf } from "../http/calls.ts";
-import { unpacked } from "../http/carrier.ts";
-import { presentableName } from "../http/presentable.ts";
-import type { RequestSettings } from "../http/settings.ts";
+import { argumentsOf } from "../http/answer.ts";
+import { presentableName } from "../http/normalize-history.ts";
+import type { RequestSettings } from "../http/protocol.ts";
+import { unpacked } from "../http/reasoning-envelope.ts";
 import { isGemini3, thinkingFields } from "../thinking.ts";
 import { geminiSchema } from "./schema.ts";
 

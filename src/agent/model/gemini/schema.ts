@@ -1,14 +1,7 @@
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { JsonSchema } from "../contract.ts";
-import {
-  choicesOf,
-  isBeyond,
-  propertiesOf,
-  resolved,
-  typesOf,
-  valuesOf,
-} from "../schema/resolve.ts";
-import type { Source } from "../schema/resolve.ts";
+import { choicesOf, isBeyond, propertiesOf, resolved, typesOf, valuesOf } from "../schema.ts";
+import type { Source } from "../schema.ts";
 
 /** Keywords that mean the same on both sides. */
 const KEPT = [

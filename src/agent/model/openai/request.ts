@@ -1,9 +1,11 @@
 import { truncate } from "../../../base/truncate.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Question, Utterance } from "../contract.ts";
-import { isPacked } from "../http/carrier.ts";
-import { presentable, presentableName } from "../http/presentable.ts";
-import type { RequestSettings } from "../http/settings.ts";
+import type { Endpoint } from "../endpoint.ts";
+import type { ModelFault } from "../errors.ts";
+import { presentable, presentableName } from "../http/normalize-history.ts";
+import type { RequestSettings } from "../http/protocol.ts";
+import { isPacked } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 
 /** The URL of chat completions under a base, whether or not the base names it already. */
@@ -105,4 +107,76 @@ function isObjectText(words: string): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * The URL of chat completions on Azure, which has two APIs (learn.microsoft.com, "Azure OpenAI v1 API"):
+ *
+ * - v1, without versions: `<resource>/openai/v1/chat/completions`; the body's `model` names the
+ *   deployment. This is what a plain base, `https://<name>.openai.azure.com`, is asked in.
+ * - the classic one: `<resource>/openai/deployments/<deployment>/chat/completions?api-version=<date>`.
+ *   A base with a deployment in its path, or with `api-version` in its query, is taken as it is; where
+ *   such a base names only the resource, the model names the deployment.
+ */
+export function azureUrl({ base, model }: Pick<Endpoint, "base" | "model">): string {
+  const url = new URL(base);
+  const path = url.pathname.replace(/\/+$/, "");
+  const isClassic = /\/deployments\//.test(path) || url.searchParams.has("api-version");
+  const isResource = path === "" || path === "/openai";
+  if (isResource) {
+    const rest = isClassic ? `deployments/${encodeURIComponent(model)}` : "v1";
+    url.pathname = `/openai/${rest}`;
+  } else if (!isClassic && !/\/v\d+$|\/chat\/completions$/.test(path)) {
+    url.pathname = `${path}/openai/v1`;
+  }
+  return chatUrl(url.href);
+}
+
+/** How an answer is asked for: as a stream with its usage, as a stream, or in one piece. */
+interface Streaming {
+  /** The fields of the next request. */
+  readonly fields: () => Readonly<Record<string, unknown>>;
+  /** Whether a refusal was about one of these fields in a body: the next requests are without it. */
+  readonly adapts: (refusal: ModelFault, body: Readonly<Record<string, unknown>>) => boolean;
+}
+
+interface StreamingOptions {
+  readonly withUsage: boolean;
+  /** Fields that somebody insists on: they are in every body. */
+  readonly insisted: Readonly<Record<string, unknown>>;
+}
+
+/** A server that refuses a field is asked without from then on, be several questions under way. */
+export function createStreaming({ withUsage, insisted }: StreamingOptions): Streaming {
+  let [isStreamed, hasOptions] = [true, withUsage];
+  return {
+    fields: () => ({
+      ...(isStreamed && { stream: true }),
+      ...(isStreamed && hasOptions && { stream_options: { include_usage: true } }),
+    }),
+    adapts(refusal, body) {
+      if (refusal.kind !== "refused" || !REFUSALS.has(refusal.status ?? 0)) return false;
+      const isSent = (name: string): boolean => name in body && !(name in insisted);
+      if (isSent("stream_options") && isAbout(refusal, "stream_options", OPTIONS)) {
+        hasOptions = false;
+        return true;
+      }
+      if (!isSent("stream") || !isAbout(refusal, "stream", STREAM)) return false;
+      isStreamed = false;
+      return true;
+    },
+  };
+}
+
+/** What servers answer to a parameter that they do not know (FastAPI: 422). */
+const REFUSALS: ReadonlySet<number> = new Set([400, 422]);
+const OPTIONS = /\bstream_options\b/i;
+/** The field by its name, or streaming as what is not there. */
+const DENIED = "(?:not|disabled|extra|un(?:supported|known|expected|recognized|available))";
+const STREAM = new RegExp(
+  `["'\`]stream["'\`]|\\bstream(?:ing)?\\b[^.]{0,60}\\b${DENIED}\\b|\\b${DENIED}\\b[^.]{0,60}\\bstream(?:ing)?\\b`,
+  "i",
+);
+function isAbout({ parameter, message }: ModelFault, name: string, words: RegExp): boolean {
+  return parameter === undefined ? words.test(message) : parameter.split(".")[0] === name;
 }

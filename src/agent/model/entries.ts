@@ -1,0 +1,170 @@
+import type { pause } from "../../base/async.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { nearestWord } from "../../base/spelling.ts";
+import { truncate } from "../../base/truncate.ts";
+import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
+import { createCandidate } from "./candidate.ts";
+import type { Candidate, ModelName } from "./candidate.ts";
+import type { Fetch } from "./contract.ts";
+import { endpointOf } from "./endpoint.ts";
+import { requestHeaders } from "./http/protocol.ts";
+import { createProtocol } from "./protocol-factory.ts";
+import { proxySecrets, throughProxy } from "./proxy.ts";
+import { createRate } from "./rate.ts";
+
+export interface OpenOptions {
+  readonly defaults: AgentDefaults;
+  readonly fetch: Fetch;
+  readonly log: Log;
+  /** Milliseconds. */
+  readonly now: () => number;
+  readonly pause: typeof pause;
+}
+
+/**
+ * One entry of `model_list`, ready to be asked; nothing is sent yet. `twin` tells entries of one name
+ * apart, as `.security.yml` does. Throws a `Failure` of code `config` where it can never work.
+ */
+export function openCandidate(
+  entry: ModelEntry,
+  twin: number | undefined,
+  { defaults, fetch, log, now, pause }: OpenOptions,
+): Candidate {
+  const endpoint = endpointOf(entry);
+  checkHeaders(entry, endpoint.label);
+  const { keys, protocol: provider, model } = endpoint;
+  const label =
+    twin === undefined
+      ? endpoint.label
+      : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
+  const patience = Math.min(defaults.turn_timeout_secs * 1000, MAX_PATIENCE_MS);
+  return createCandidate({
+    name: { name: entry.model_name, provider, model },
+    label,
+    protocol: createProtocol({
+      settings: { endpoint, entry, defaults },
+      fetch: throughProxy(fetch, entry.proxy, label),
+      log,
+    }),
+    keys,
+    secrets: secretsIn(entry, endpoint.base),
+    fallbacks: entry.fallbacks,
+    rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
+    prices: entry.prices,
+    request_timeout: entry.request_timeout,
+    now,
+    log,
+  });
+}
+
+/** Milliseconds that a question waits for its place under `rpm`: whoever asks hears sooner that it is too long. */
+const MAX_PATIENCE_MS = 300_000;
+
+/** Said at start and without the value: some runtimes print a whole header that they refuse. */
+function checkHeaders(entry: ModelEntry, label: string): void {
+  try {
+    requestHeaders(entry);
+  } catch {
+    throw new Failure("config", `${label} has a header that cannot be sent`, {
+      why: "a name or a value in custom_headers, or user_agent, holds what no header may hold",
+      remedy: "take one line of plain characters for each",
+    });
+  }
+}
+
+const SECRET = /auth|key|token|secret|cookie|sig/i;
+
+/** Values that are secrets by what they are called, in headers and in the query of the base. */
+function secretsIn(entry: ModelEntry, base: string): string[] {
+  const headers = Object.entries(entry.custom_headers);
+  const pairs = [
+    ...headers.map(([name, value]) => [name, value.reveal()] as const),
+    ...new URL(base).searchParams,
+  ];
+  const named = pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
+  return [...named, ...proxySecrets(entry.proxy)];
+}
+
+/** An entry of `model_list`, and what came of opening it. */
+export interface OpenedEntry {
+  readonly entry: ModelEntry;
+  /** A failure of code `config` where the entry cannot work. */
+  readonly opened: Candidate | Failure;
+}
+
+/** Characters of a name from outside that are said back. */
+const MAX_QUOTED = 60;
+
+/**
+ * The entries that a name means: those of that `model_name`, else those whose model has that id, with
+ * or without its provider. Entries of one name only: these are alike and share the questions.
+ */
+export function entriesNamed(name: string, entries: readonly OpenedEntry[]): OpenedEntry[] {
+  const named = entries.filter(({ entry }) => entry.model_name === name);
+  if (named.length > 0) return named;
+  const identified = entries.filter((one) => idsOf(one).includes(name));
+  const lead = identified.find((one) => usable([one]).length > 0) ?? identified[0];
+  return identified.filter(({ entry }) => entry.model_name === lead?.entry.model_name);
+}
+
+function idsOf({ entry, opened }: OpenedEntry): string[] {
+  const ids = [entry.model, `${entry.provider}/${entry.model}`];
+  if (!(opened instanceof Failure)) ids.push(`${opened.name.provider}/${opened.name.model}`);
+  return ids;
+}
+
+/** Those that are switched on and can work. */
+export function usable(entries: readonly OpenedEntry[]): Candidate[] {
+  return entries
+    .filter(({ entry }) => entry.enabled)
+    .map(({ opened }) => opened)
+    .filter((opened): opened is Candidate => !(opened instanceof Failure));
+}
+
+/** Why a name has no entry that can be asked. */
+export function whyUnusable(name: string, entries: readonly OpenedEntry[]): string {
+  const named = entriesNamed(name, entries);
+  const failure = named.map(({ opened }) => opened).find((opened) => opened instanceof Failure);
+  if (named.length === 0) return "it is not in model_list";
+  if (named.every(({ entry }) => !entry.enabled)) return "it is not enabled in model_list";
+  return failure?.message ?? "it cannot be used";
+}
+
+/** `agents.defaults.model_name` names nothing. */
+export function unknownModel(name: string, entries: readonly OpenedEntry[]): Failure {
+  const names = entries.map(({ entry }) => entry.model_name);
+  const nearest = nearestWord(name, names);
+  return new Failure(
+    "config",
+    `agents.defaults.model_name is ${JSON.stringify(name)}, which is not in model_list`,
+    {
+      why: entries.length === 0 ? "model_list is empty" : `known are ${listed(names)}`,
+      remedy:
+        nearest === undefined
+          ? "add it to model_list, or leave model_name empty"
+          : `did you mean ${nearest}?`,
+    },
+  );
+}
+
+/** A name that someone wants to switch to cannot be used. */
+export function unusableModel(
+  name: string,
+  entries: readonly OpenedEntry[],
+  known: readonly ModelName[],
+): Failure {
+  const names = known.map((model) => model.name);
+  const nearest = nearestWord(name, names);
+  const quoted = JSON.stringify(truncate(name, MAX_QUOTED).toWellFormed());
+  return new Failure("usage", `there is no model ${quoted} to switch to`, {
+    why: whyUnusable(name, entries),
+    remedy: nearest === undefined ? `known are ${listed(names)}` : `did you mean ${nearest}?`,
+  });
+}
+
+function listed(words: readonly string[]): string {
+  const names = [...new Set(words)];
+  const more = names.length > 8 ? ` and ${names.length - 8} more` : "";
+  return names.slice(0, 8).join(", ") + more;
+}

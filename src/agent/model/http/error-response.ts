@@ -1,0 +1,194 @@
+import { at, fromJson, listAt, textAt } from "../../../base/unknown.ts";
+import { ModelFault } from "../errors.ts";
+import type { FaultFacts, FaultKind } from "../errors.ts";
+/** Bytes of an error's body that are read. */
+const MAX_BODY = 64 * 1024;
+
+/** What Ollama, vLLM and OpenRouter say of a model that cannot call tools. */
+const TOOLLESS =
+  /not support (the )?(tool|function)|support tool use|tool choice requires|enable-auto-tool-choice|function calling is not (enabled|supported)/i;
+
+/** Gemini answers a wrong key with a 400. */
+const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
+
+/** Groq, Mistral and Qwen among others answer so to a model that is not there (any more), with a 400. */
+const WRONG_MODEL = /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist/i;
+
+/** Any answer but 200, as the fault that it tells of. Reads the body within its bound. */
+export async function refusalOf(response: Response): Promise<ModelFault> {
+  const { status } = response;
+  if (status >= 300 && status < 400) {
+    await response.body?.cancel();
+    return new ModelFault("garbled", `the server redirects (HTTP ${status})`, { status });
+  }
+  const words = await bodyOf(response);
+  const body = jsonOf(words);
+  const message = `HTTP ${status}: ${body === undefined ? shown(words) : messageIn(body)}`;
+  return faultOf(status, message, {
+    words: body === undefined ? message : `${message} ${codesIn(body)}`,
+    retryAfter: retryAfterOf(response.headers) ?? retryDelayIn(body),
+    parameter: textAt(at(body, "error"), "param"),
+  });
+}
+
+/** The error that a chunk of a stream, or a whole answer, is instead; undefined where it is none. */
+export function errorIn(chunk: unknown): ModelFault | undefined {
+  const error = at(chunk, "error");
+  const isError =
+    (error !== undefined && error !== null) ||
+    textAt(chunk, "object") === "error" ||
+    textAt(chunk, "type") === "error";
+  if (!isError) return undefined;
+  const message = messageIn(chunk);
+  return faultOf(statusOf(error ?? chunk), message, {
+    words: `${message} ${codesIn(chunk)}`,
+    retryAfter: retryDelayIn(chunk),
+  });
+}
+
+interface Told {
+  /** The message with the codes beside it. */
+  readonly words: string;
+  readonly retryAfter: number | undefined;
+  readonly parameter?: string;
+}
+
+function faultOf(told: number, message: string, about: Told): ModelFault {
+  const { words, retryAfter, parameter = "" } = about;
+  const status = told === 400 ? meantBy(words) : told;
+  const facts: FaultFacts = {
+    status,
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(parameter === "" ? {} : { parameter }),
+  };
+  return new ModelFault(kindOf(status, words), message, facts);
+}
+
+/** What a 400 is where its words say it better. */
+function meantBy(words: string): number {
+  if (WRONG_KEY.test(words)) return 401;
+  return WRONG_MODEL.test(words) ? 404 : 400;
+}
+
+function kindOf(status: number, words: string): FaultKind {
+  if (isOverflow(status, words)) return "overflow";
+  return status < 500 && TOOLLESS.test(words) ? "toolless" : "refused";
+}
+
+async function bodyOf(response: Response): Promise<string> {
+  if (response.body === null) return "";
+  const decoder = new TextDecoder();
+  let [words, bytes] = ["", 0];
+  try {
+    for await (const piece of response.body) {
+      bytes += piece.byteLength;
+      words += decoder.decode(piece.subarray(0, MAX_BODY), { stream: true });
+      if (bytes >= MAX_BODY) break;
+    }
+  } catch {
+    // The status says enough; a body that breaks off only says less about why.
+  }
+  return words.trim();
+}
+
+function jsonOf(words: string): unknown {
+  try {
+    return fromJson(words);
+  } catch {
+    return undefined;
+  }
+}
+
+function shown(words: string): string {
+  if (words === "") return "no details";
+  return words.startsWith("<") ? "an HTML page" : words;
+}
+
+/** What a provider says went wrong, in the several shapes of error bodies. */
+function messageIn(written: unknown): string {
+  // Gemini puts its error into a list where it was not asked for events.
+  const body: unknown = Array.isArray(written) ? written[0] : written;
+  const error = at(body, "error");
+  const message =
+    textAt(error, "message") ||
+    textAt(body, "error") ||
+    textAt(body, "message") ||
+    textAt(body, "detail");
+  if (message !== "") return message;
+  return JSON.stringify(error ?? at(body, "detail") ?? body ?? null);
+}
+
+function codesIn(written: unknown): string {
+  const body: unknown = Array.isArray(written) ? written[0] : written;
+  const error = at(body, "error") ?? body;
+  const reasons = listAt(error, "details").map((detail) => textAt(detail, "reason"));
+  return [textAt(error, "code"), textAt(error, "type"), textAt(error, "status"), ...reasons].join(
+    " ",
+  );
+}
+
+/** Which status an error's own name stands for, the first that fits. */
+const NAMED_STATUSES: readonly (readonly [RegExp, number])[] = [
+  [/rate_?limit|too_many|resource_exhausted/i, 429],
+  [/overloaded|unavailable/i, 529],
+  [/timeout|deadline/i, 504],
+  [/authenticat|api_key/i, 401],
+  [/billing|quota/i, 402],
+  [/permission/i, 403],
+  [/not_found/i, 404],
+  [/too_large/i, 413],
+  [/invalid|auth|context|precondition/i, 400],
+];
+
+/** Errors inside a stream have no status; their code or type is often a number or names one. */
+function statusOf(error: unknown): number {
+  const number = Number(at(error, "code") ?? at(error, "status"));
+  if (Number.isInteger(number) && number >= 400 && number < 600) return number;
+  const words = codesIn({ error });
+  return NAMED_STATUSES.find(([pattern]) => pattern.test(words))?.[1] ?? 500;
+}
+
+/** Seconds (RFC 9110, 10.2.3: a number or a date), or the milliseconds some providers send beside it. */
+function retryAfterOf(headers: Headers): number | undefined {
+  const milliseconds = Number(headers.get("retry-after-ms") ?? Number.NaN);
+  if (milliseconds >= 0) return milliseconds / 1000;
+  const written = headers.get("retry-after")?.trim() ?? "";
+  if (written === "") return undefined;
+  const seconds = Number(written);
+  const wait = Number.isNaN(seconds) ? (Date.parse(written) - Date.now()) / 1000 : seconds;
+  return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
+}
+
+/** Seconds, as Gemini tells them in the error itself: `"retryDelay": "23s"`. */
+function retryDelayIn(written: unknown): number | undefined {
+  const body: unknown = Array.isArray(written) ? written[0] : written;
+  const delays = listAt(at(body, "error"), "details").map((detail) => textAt(detail, "retryDelay"));
+  const seconds = delays.map((delay) => /^(\d+(?:\.\d+)?)s$/.exec(delay)?.[1]);
+  const first = seconds.find((found) => found !== undefined);
+  return first === undefined ? undefined : Number(first);
+}
+
+/**
+ * How providers say that a conversation is longer than their model can read; there is no common code.
+ * In the order of the lines: OpenAI and its likes, Anthropic, Gemini, Moonshot and xAI, vLLM and Mistral,
+ * Ollama and llama.cpp, LM Studio, Qwen and Zhipu.
+ */
+const WORDS = [
+  /context_length_exceeded|exceeds? the context (?:window|length)|context_window_exceeded/,
+  /prompt is too long|input is too long|exceed context limit|request_too_large/,
+  /exceeds the maximum number of tokens/,
+  /exceeded model token limit|maximum prompt length is/,
+  /maximum context length|maximum model length|max_model_len/,
+  /exceed_context_size|exceeds the available context size|prompt too long|max context length/,
+  /greater than the context length|context length of only|context the overflows/,
+  /range of input length|input token length too long|prompt exceeds max length|context window exceeds/,
+];
+
+/** Statuses of their own meaning: a limit on tokens a minute is said in much the same words. */
+const OTHERWISE: ReadonlySet<number> = new Set([401, 402, 403, 404, 408, 429]);
+
+/** Whether an error says that the conversation is too long for the model. */
+function isOverflow(status: number, words: string): boolean {
+  if (status === 413) return true;
+  return !OTHERWISE.has(status) && WORDS.some((pattern) => pattern.test(words.toLowerCase()));
+}

@@ -1,0 +1,194 @@
+import { TimeoutError, createFairSemaphore, withTimeout } from "../../base/async.ts";
+import type { Allowance } from "../../base/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { prefixOf } from "../../base/truncate.ts";
+import { ownerOf } from "../access/permissions.ts";
+import type { Caller } from "../access/permissions.ts";
+import type { Tool } from "../tools/contract.ts";
+import { createSpawnStatusTool, createSpawnTool, createSubagentTool } from "../tools/subagent.ts";
+import { createTaskList } from "./background-tasks.ts";
+import type {
+  BackgroundTask,
+  Ended,
+  FinishedTask,
+  TaskList,
+  TaskRunner,
+} from "./background-tasks.ts";
+
+/** One task for a turn of its own. */
+export interface SubagentTask {
+  readonly text: string;
+  /** Whose task it is: it is done with their permissions. */
+  readonly caller: Caller;
+  readonly signal: AbortSignal;
+  /** That of the turn which began it, shared with that turn. */
+  readonly allowance?: Allowance | undefined;
+  /** 1 for a task of the conversation, 2 for a task of that task, at most 3. */
+  readonly depth: number;
+}
+
+export interface SubagentOptions {
+  /** Runs a turn with an empty history and the tools of `tools(depth)`, and returns its whole answer. */
+  readonly run: (task: SubagentTask) => Promise<string>;
+  readonly log: Log;
+  readonly now: () => Date;
+  /** Milliseconds a task waits for a slot, 30 s, and may take, 5 min. */
+  readonly slotMilliseconds?: number;
+  readonly taskMilliseconds?: number;
+}
+
+export interface Subagents {
+  /** What a turn of this depth (0 for the conversation itself) can call; none where it is deep enough. */
+  tools(depth: number): readonly Tool[];
+  /** Background tasks of an owner: those under way, and those that ended within the last hour. */
+  list(owner: string): readonly BackgroundTask[];
+  /** Results in the background that the owner's model has not seen; each is given once. */
+  unseen(owner: string): readonly FinishedTask[];
+  /** The model could not be told of these: they are given again. */
+  untold(tasks: readonly FinishedTask[]): void;
+  /** Ends all that runs. Nothing begins afterwards. */
+  close(): void;
+}
+
+const MAX_DEPTH = 3;
+/** Tasks that run at the same time, and those of one client among them. */
+const SIDE_BY_SIDE = 5;
+const OF_ONE = 4;
+const SLOT_MS = 30_000;
+const TASK_MS = 300_000;
+/** Milliseconds by which a call outlives its task, so that the task's own words are heard. */
+const SLACK_MS = 5_000;
+/** Characters of a result. */
+const MAX_RESULT = 10_000;
+/** Tasks of one client that wait or run in the background. */
+const MAX_ACTIVE = 10;
+/** The same of all clients together. */
+const MAX_ACTIVE_OF_ALL = 50;
+
+/** Turns within turns: for a part of a question, and for work that goes on after the answer. */
+export function createSubagents(options: SubagentOptions): Subagents {
+  const { slotMilliseconds = SLOT_MS, taskMilliseconds = TASK_MS } = options;
+  const tasks = createTaskList(options.now);
+  const closing = new AbortController();
+  const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
+  const house: House = {
+    ...options,
+    tasks,
+    closing: closing.signal,
+    async runTask(task) {
+      const release = await slots.acquire(ownerOf(task.caller), slotMilliseconds, task.signal);
+      try {
+        return bounded(
+          await withTimeout(taskMilliseconds, task.signal, (signal) =>
+            options.run({ ...task, signal }),
+          ),
+        );
+      } finally {
+        release();
+      }
+    },
+  };
+  return {
+    tools(depth) {
+      if (depth >= MAX_DEPTH) return [];
+      const runner = createRunner(house, depth + 1);
+      const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
+      return [
+        createSubagentTool(runner, milliseconds),
+        createSpawnTool(runner),
+        createSpawnStatusTool(runner),
+      ];
+    },
+    list: (owner) => tasks.list(owner),
+    unseen: (owner) => tasks.unseen(owner),
+    untold: (finished) => tasks.untold(finished),
+    close: () => closing.abort(new Failure("cancelled", "the program is ending")),
+  };
+}
+
+interface House {
+  readonly tasks: TaskList;
+  readonly log: Log;
+  /** Aborted when nothing may run any more. */
+  readonly closing: AbortSignal;
+  /** Takes a slot and runs the task. Throws `TimeoutError`, what the run throws, and the signal's reason. */
+  readonly runTask: (task: SubagentTask) => Promise<string>;
+}
+
+/** What the tools of one depth run their tasks with. */
+function createRunner({ tasks, log, closing, runTask }: House, depth: number): TaskRunner {
+  return {
+    tasks,
+    async runNow(text, { signal, allowance, ...call }) {
+      const { state, text: result } = await ended(() =>
+        withEither([signal, closing], (either) =>
+          runTask({ text, caller: callerOf(call), signal: either, allowance, depth }),
+        ),
+      );
+      signal.throwIfAborted();
+      log.debug("a subagent ended", { depth, state });
+      return result;
+    },
+    begin(text, label, call) {
+      if (closing.aborted) return "the program is ending";
+      const caller = callerOf(call);
+      const owner = ownerOf(caller);
+      if (tasks.active(owner) >= MAX_ACTIVE) {
+        return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
+      }
+      if (tasks.activeInAll() >= MAX_ACTIVE_OF_ALL) {
+        return `${MAX_ACTIVE_OF_ALL} tasks are under way; try again later`;
+      }
+      const task = tasks.add(owner, label);
+      const { allowance } = call;
+      const facts = { text, caller, signal: closing, allowance, depth };
+      void ended(() => runTask(facts)).then((end) => {
+        task.end(end);
+        log.debug("a background task ended", { task: task.id, depth, state: end.state });
+      });
+      return { id: task.id };
+    },
+  };
+}
+
+function callerOf({ client, channel, isRemote = false }: Caller): Caller {
+  return { client, ...(channel !== undefined && { channel }), isRemote };
+}
+
+/** Runs with a signal that is aborted with the first of several, and lets go of them afterwards. */
+async function withEither<T>(
+  signals: readonly AbortSignal[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const either = new AbortController();
+  const onAbort = (): void => either.abort(signals.find(({ aborted }) => aborted)?.reason);
+  if (signals.some(({ aborted }) => aborted)) onAbort();
+  for (const signal of signals) signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await work(either.signal);
+  } finally {
+    for (const signal of signals) signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** How a task ended, as the model reads it; nobody waits for it, so nothing may be thrown. */
+async function ended(work: () => Promise<string>): Promise<Ended> {
+  try {
+    return { state: "done", text: await work() };
+  } catch (error) {
+    return { state: "failed", text: `error: ${reasonText(error)}` };
+  }
+}
+
+/** Why a task has no answer. */
+function reasonText(error: unknown): string {
+  if (error instanceof TimeoutError) return `the task was given up: ${error.message}`;
+  return `the task failed: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+function bounded(text: string): string {
+  if (text.trim() === "") return "(the task ended without a word)";
+  if (text.length <= MAX_RESULT) return text;
+  return `${prefixOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
+}

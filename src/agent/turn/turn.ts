@@ -1,0 +1,255 @@
+import { abortable } from "../../base/async.ts";
+import type { Usage } from "../../base/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import { faultPoint } from "../../base/faults.ts";
+import type { Log } from "../../base/log.ts";
+import type { Permissions } from "../access/permissions.ts";
+import type { Answerer, Message, ToolCall, Turn, Turned } from "../contract.ts";
+import type { ToolHooks } from "../hooks/contract.ts";
+import type { Model, Reply, Utterance } from "../model/contract.ts";
+import { isOverflow } from "../model/errors.ts";
+import { overheard } from "../overheard.ts";
+import type { Tool } from "../tools/contract.ts";
+import { runCalls, callContextOf, runTool } from "../tools/run.ts";
+import { createFraming } from "./context.ts";
+import type { Framing } from "./context.ts";
+import { lighter } from "./trim-history.ts";
+
+/** What one turn works with, from its first question to its last. */
+export interface Equipment {
+  readonly model: Model;
+  readonly tools: readonly Tool[];
+  /** Looked at again when a tool is called. */
+  readonly permissions: Permissions;
+  /** Asked about each call of a tool. */
+  readonly hooks?: ToolHooks | undefined;
+  readonly system: string;
+  /** Stands before the history, and before the question; both take turns and end with the assistant. */
+  readonly opening?: readonly Utterance[];
+  readonly tidings?: readonly Utterance[];
+  /** Questions to the model; `max_tool_iterations` where it is left out. */
+  readonly rounds?: number;
+}
+
+export interface TurnOptions {
+  /** Asked once, when the turn begins. */
+  readonly equip: (turn: Turn) => Promise<Equipment>;
+  /** Questions to the model in one turn. */
+  readonly max_tool_iterations: number;
+  readonly log: Log;
+  /** Milliseconds one tool call may take where its tool says nothing; 30 s. */
+  readonly toolMilliseconds?: number;
+  /** Hears that a conversation was too long for the model of that `model_name`. */
+  readonly onOverflow?: (messages: readonly Message[], model: string) => void;
+}
+
+/** What stands between the words before a tool call and the words after it. */
+const GAP = "\n\n";
+
+/** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
+export function createTurns(options: TurnOptions): Answerer {
+  return async function* answer(turn) {
+    const equipment = await abortable(options.equip(turn), turn.signal);
+    const { rounds = options.max_tool_iterations } = equipment;
+    const said: Utterance[] = [
+      { role: "user", text: turn.text },
+      ...completed(turn.resumed ?? []).filter(isUtterance),
+    ];
+    // A crash forgives no calls.
+    for (const { role } of said) if (role === "tool") turn.allowance?.takeCall();
+    const frame = createFraming();
+    const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history, frame };
+    let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
+    while (asked < rounds) {
+      asked += 1;
+      const reply = yield* replyOf(talk, options);
+      turn.signal.throwIfAborted();
+      usage = sum(usage, reply.usage);
+      if (reply.cut) options.log.warn("the model's answer was cut at its limit of output tokens");
+      if (reply.toolCalls.length > 0) {
+        if (reply.text.trim() !== "") yield GAP;
+        const call = asUtterance(reply);
+        await recorded(turn, withoutReasoning(call));
+        talk.said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
+      } else if (reply.text.trim() !== "") {
+        return turnedOf([...talk.said, asUtterance(reply)], usage);
+      } else if (repeated) {
+        throw emptyAnswer();
+      } else {
+        options.log.warn("the model's answer is empty; it is asked once more");
+        repeated = true;
+      }
+    }
+    throw tooManyRounds(rounds);
+  };
+}
+
+/** A turn under way. */
+interface Talk extends Equipment {
+  readonly turn: Turn;
+  readonly frame: Framing;
+  /** The question, and what the model and its tools have said since. */
+  said: Utterance[];
+  /** Characters of all that tools have answered. */
+  results: number;
+  history: readonly Message[];
+}
+
+/** How often one question is asked again with less: of a conversation that is 16 times too long enough is left out. */
+const MAX_LIGHTER = 4;
+
+/** Asks until there is an answer; a conversation that is too long for the model gets shorter each time. */
+async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string, Reply> {
+  for (let times = 0; ; times += 1) {
+    let isSpoken = false;
+    try {
+      return yield* overheard(ask(talk), () => (isSpoken = true));
+    } catch (thrown) {
+      // What was said already would be said twice.
+      if (isSpoken || !isOverflow(thrown)) throw thrown;
+      options.onOverflow?.([...talk.history, ...talk.said], thrown.model);
+      const less = times < MAX_LIGHTER ? lighter(talk) : undefined;
+      if (less === undefined) throw thrown;
+      const kept = less.history.length;
+      const messages = talk.history.length;
+      options.log.warn("the conversation is too long for the model; it is asked with less of it", {
+        messages,
+        kept,
+      });
+      [talk.history, talk.said] = [less.history, [...less.said]];
+    }
+  }
+}
+
+/** The conversation grows at its end, so that a provider knows most of it from the question before. */
+function ask(talk: Talk): AsyncGenerator<string, Reply> {
+  const { model, system, tools, turn, history, said, opening = [], tidings = [] } = talk;
+  const messages = [...opening, ...history.filter(isUtterance), ...tidings, ...said];
+  const { signal, allowance } = turn;
+  return model({ system, messages: talk.frame(messages), tools, signal, allowance });
+}
+
+function turnedOf(said: readonly Utterance[], usage: Usage | undefined): Turned {
+  return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
+}
+
+function asUtterance({ text, toolCalls, reasoning }: Reply): Utterance {
+  return {
+    role: "assistant",
+    text,
+    ...(toolCalls.length === 0 ? {} : { toolCalls }),
+    ...(reasoning === undefined ? {} : { reasoning }),
+  };
+}
+
+function isUtterance(message: Message): message is Utterance {
+  return message.role !== "summary";
+}
+
+/** A store keeps what was said, not what was thought. */
+function withoutReasoning(said: Utterance): Message {
+  const { reasoning, ...message } = said;
+  return reasoning === undefined ? said : message;
+}
+
+/** What each call gave, in the order of the calls. Others may use the turn's slot meanwhile. */
+async function resultsOf(
+  calls: readonly ToolCall[],
+  talk: Talk,
+  { log, toolMilliseconds }: TurnOptions,
+): Promise<Utterance[]> {
+  const { turn, tools } = talk;
+  const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
+  const { permissions, hooks } = talk;
+  const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
+  const result = async (call: ToolCall): Promise<Utterance> => {
+    const startedAt = performance.now();
+    const mayRun = turn.allowance?.takeCall() ?? true;
+    const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
+    const ms = Math.round(performance.now() - startedAt);
+    log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
+    faultPoint("tool_ran");
+    const message = { role: "tool", callId: call.id, name: call.name, text } as const;
+    await recorded(turn, message);
+    faultPoint("tool_stored");
+    return message;
+  };
+  const run = () => runCalls(calls, tools, result);
+  return await (turn.whileWaiting?.(run) ?? run());
+}
+
+const NO_MORE_CALLS =
+  "error: this answer has called as many tools as it may: give it now, with what is known";
+
+/** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
+const MAX_RESULTS = 2 ** 20;
+
+function bounded(text: string, talk: Talk): string {
+  talk.results += text.length;
+  if (talk.results <= MAX_RESULTS) return text;
+  return "error: this answer has read as much as one answer may: give it now, with what is known";
+}
+
+/** A disk may take its time; whoever stops the turn does not wait for it. */
+async function recorded(turn: Turn, message: Message): Promise<void> {
+  if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
+}
+
+function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {
+  if (left === undefined || right === undefined) return left ?? right;
+  return {
+    inputTokens: left.inputTokens + right.inputTokens,
+    outputTokens: left.outputTokens + right.outputTokens,
+  };
+}
+
+function emptyAnswer(): Failure {
+  return new Failure("model", "the model's answer is empty", {
+    why: "twice it sent neither text nor a tool call",
+    remedy: "raise max_tokens: a model that thinks can use all of them before its first word",
+  });
+}
+
+/**
+ * A failure rather than Go PicoClaw's sentence as an ordinary answer: whoever reads `error` must be
+ * able to tell that this is no answer.
+ */
+function tooManyRounds(most: number): Failure {
+  return new Failure(
+    "model",
+    `the model used all of its ${most} rounds of tools without an answer`,
+    {
+      remedy: "raise agents.defaults.max_tool_iterations if such questions need more steps",
+    },
+  );
+}
+
+/** What the model reads where the result of a call was not kept. */
+const UNKNOWN =
+  "[The program was cut off while this call ran. Whether it took effect is not known: check that before you call again.]";
+
+/**
+ * The steps of a turn that was cut off, fit to be shown to a model again: the results stand behind the
+ * message with their calls, in the order of the calls, and each call without one is told as unknown.
+ */
+export function completed(steps: readonly Message[]): Message[] {
+  const results = steps.filter((step) => step.role === "tool");
+  return steps.flatMap((step): Message[] => {
+    if (step.role !== "assistant") return [];
+    const answers = (step.toolCalls ?? []).map((call) => take(results, call) ?? unknown(call));
+    return [step, ...answers];
+  });
+}
+
+/** The first result of that call; call ids may occur again in a later message. */
+function take(
+  results: Extract<Message, { role: "tool" }>[],
+  { id }: ToolCall,
+): Message | undefined {
+  const at = results.findIndex(({ callId }) => callId === id);
+  return at === -1 ? undefined : results.splice(at, 1)[0];
+}
+
+function unknown({ id, name }: ToolCall): Message {
+  return { role: "tool", callId: id, name, text: UNKNOWN };
+}

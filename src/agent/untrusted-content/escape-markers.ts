@@ -1,0 +1,120 @@
+/** What data stands between. No other text is likely to hold it, so files come through as they are. */
+export const TAG = "data_only";
+
+/** What stands for the first character of a tag that is not ours: seen, and no bracket. */
+const BLUNT = "‹";
+
+/** Brackets that open a tag, or look like it, or are written as entities or escapes. */
+const BRACKETS = "<＜﹤〈〈⟨˂ᐸ❮❬⟪«≺≪⋖";
+const OPENING = new RegExp(
+  String.raw`[${BRACKETS}]|&(?:amp;)*(?:lt|LT|#0*60|#[xX]0*3[cC]);?|%3[cC]|\\u(?:003[cC]|\{0*3[cC]\})|\\x3[cC]`,
+  "g",
+);
+
+/**
+ * What may stand between a bracket and the name that it opens: no further bracket, which is looked at by
+ * itself, so that a row of them takes no longer than other texts.
+ */
+const BETWEEN = new RegExp(`[^\\p{L}\\p{N}@&${BRACKETS}]*`, "uy");
+/** Characters behind a bracket that are looked at: the name, written wide and with marks. */
+const WINDOW = 64;
+const NAME = TAG.replaceAll(/[^a-z]/g, "");
+
+/** Letters of other scripts that look like those of the name (Unicode UTS #39). */
+const LOOKALIKES: Readonly<Record<string, string>> = {
+  а: "a", ɑ: "a", α: "a", "@": "a", "4": "a",
+  ԁ: "d", ꓒ: "d", ժ: "d",
+  т: "t", τ: "t", "7": "t",
+  о: "o", ο: "o", օ: "o", "0": "o", ס: "o",
+  п: "n", ո: "n", η: "n", ռ: "n",
+  ӏ: "l", ι: "l", і: "l", i: "l", "1": "l", "|": "l", ǀ: "l", ı: "l",
+  у: "y", γ: "y", ү: "y", ყ: "y",
+}; // prettier-ignore
+
+/**
+ * A text that can neither end the frame it stands in nor open one: whatever looks like its tag begins
+ * with a blunt bracket then. The text must hold no invisible characters any more.
+ */
+export function withoutTags(text: string): string {
+  return text.replace(OPENING, (bracket, index: number) =>
+    isTag(text, index + bracket.length) ? BLUNT : bracket,
+  );
+}
+
+function isTag(text: string, from: number): boolean {
+  BETWEEN.lastIndex = from;
+  const start = from + (BETWEEN.exec(text)?.[0].length ?? 0);
+  let found = 0;
+  // Almost no bracket gets further than the first letter.
+  for (const character of text.slice(start, start + WINDOW)) {
+    if (found === 0 && BRACKETS.includes(character)) return false;
+    for (const letter of plainLetters(character)) {
+      if (letter !== NAME[found]) return false;
+      found += 1;
+      if (found === NAME.length) return true;
+    }
+  }
+  return false;
+}
+
+/** Small Latin letters, whatever they are dressed as; "" for what is none. */
+function plainLetters(character: string): string {
+  const plain = character.normalize("NFKD").toLowerCase();
+  const letters = Array.from(plain, (letter) => LOOKALIKES[letter] ?? letter);
+  return letters.join("").replaceAll(/[^a-z]/g, "");
+}
+
+/**
+ * Words by which chat templates tell who speaks: a server that does not escape them would take them for
+ * the end of a result and the beginning of another's turn. Written as the tokenizers have them; case
+ * matters for the short ones, which are ordinary words otherwise.
+ */
+const ANGLED = [
+  // <|im_end|>, <|eot_id|>, <｜User｜>, <|channel|>: ChatML, Llama 3 and 4, DeepSeek, Phi, Kimi, GLM, gpt-oss
+  String.raw`[<＜][|｜][^\s<>＜＞|｜]{1,64}[|｜][>＞]`,
+  // <<SYS>>: Llama 2
+  String.raw`<<\s{0,4}\/?\s{0,4}SYS\s{0,4}>>`,
+  // <s>, </s>, <start_of_turn>, <bos>: SentencePiece, Gemma, InternLM, Baichuan; <fim_prefix>, <SUF>: StarCoder, Code
+  // Llama, Granite; <extra_id_1>, <SPECIAL_12>: Nemotron; <EOS_TOKEN>: Command R; <seed:bos>: Seed-OSS
+  String.raw`[<＜]\s{0,4}\/?\s{0,4}(?:s|bos|eos|pad|unk|mask|sop|eop|eoh|eoa|eot|eod|reserved_\d+|unused\d+|start_of_\w{1,32}|end_of_\w{1,32}|start_function_\w{1,32}|end_function_\w{1,32}|endoftext|im_start|im_end|image_soft_token|fim_\w{1,32}|file_sep|extra_id_\d+|SPECIAL_\d+|(?:BOS|EOS|EOP|CLS|PAD|UNK|MASK)_TOKEN|SUF|MID|EOT|seed:\w{1,32})\s{0,4}[>＞]`,
+];
+/** [INST], [TOOL_RESULTS]: Llama 2, Mistral; [gMASK]: GLM. */
+const SQUARE = String.raw`[[［]\/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|CALL_ID|SUFFIX|MIDDLE|BEGIN_AUDIO|SYSTEM_PROMPT|MODEL_SETTINGS|THINK|gMASK|sMASK|UNUSED_TOKEN_\d+|control_\d+)[\]］]`;
+/** ]~b], ]<]minimax[>[: MiniMax. */
+const TILDE = String.raw`\]~!?b[[\]]|\[e~\[|\]<\]\w{1,32}\[>\[`;
+const TOKEN = new RegExp([...ANGLED, SQUARE, TILDE].join("|"), "g");
+/**
+ * <tool_response>, <think>, <system>: Hermes, Qwen, Claude, and what instructions call themselves;
+ * <function=exec>, <parameter=command>: Llama 3, Qwen Coder; <arg_key>: GLM; <TOOLCALL>: Nemotron.
+ */
+const LOOSE = new RegExp(
+  String.raw`[<＜]\s{0,4}\/?\s{0,4}(?:(?:antml|xai):\w|(?:function|parameter)\s{0,4}=|(?:tool_?(?:calls?|responses?|results?|outputs?|code|use)|available_tools|function_(?:calls?|results?|response)|arg_(?:key|value)|invoke|tools|think|thinking|scratchpad|system(?:[-_](?:prompt|reminder|message|instructions?))?|assistant|human|developer)(?![\w-]))`,
+  "gi",
+);
+
+const SPEAKERS = [
+  String.raw`GPT4 Correct User|(?:GPT4 Correct )?(?:Human|Assistant)|HUMAN|USER|ASSISTANT|SYSTEM|System(?: (?:Prompt|Message|Instructions?))?|AI`,
+  String.raw`#{1,6} ?(?:New )?(?:Human|Assistant|Instructions?|Response|System(?: (?:Prompt|Message))?|User|Input)`,
+  // Of DeepSeek and RWKV, who have an empty line before it; "User: root" of a list is none.
+  String.raw`User(?<=\n[\t >]*\n[\t >*_]*User)`,
+];
+/** Turns as older models have them, at the beginning of a line: "Human:", "System:", "### Instruction:". */
+const SPEAKER = new RegExp(
+  String.raw`^([\t >]*[*_]{0,3})(${SPEAKERS.join("|")})(?=[*_]{0,3}\s?[:：])`,
+  "gm",
+);
+/** [system](#instructions): what chats of Microsoft's write before a turn. */
+const LINKED = /\[(?=(?:system|assistant|user|human)\]\(#)/gi;
+
+/** A text in which no model's special token is one any more; each is still to be seen. */
+export function withoutTokens(text: string): string {
+  return text
+    .replace(TOKEN, blunted)
+    .replace(LOOSE, blunted)
+    .replace(LINKED, blunted)
+    .replace(SPEAKER, `$1${BLUNT}$2›`);
+}
+
+function blunted(token: string): string {
+  return BLUNT + token.slice(1);
+}
