@@ -28,6 +28,11 @@ export interface Failed {
   readonly spoken: boolean;
 }
 
+/** What one candidate failed with. */
+export interface FailedCandidate extends Failed {
+  readonly candidate: Candidate;
+}
+
 /** One entry of `model_list` that can be asked, with what is remembered of how it fares. */
 export interface Candidate {
   readonly name: ModelName;

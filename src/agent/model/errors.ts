@@ -3,7 +3,6 @@ import type { FailureFacts } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
 import { createVeil } from "../../base/veil.ts";
 import { visible } from "../../base/visible.ts";
-import type { Candidate, Failed } from "./candidate.ts";
 
 /** How a call to a model can fail, in the provider's part of the world. */
 export type FaultKind =
@@ -186,13 +185,18 @@ export function cleanWords(words: string, secrets: readonly string[]): string {
   return visible(truncate(clean, MAX_WORDS));
 }
 
-/** What one candidate failed with. */
-export interface FailedCandidate extends Failed {
-  readonly candidate: Candidate;
+/** A failed question, and the entry of `model_list` that was asked. */
+interface FailedEntry {
+  readonly fault: ModelFault;
+  readonly candidate: {
+    readonly label: string;
+    readonly secrets: readonly string[];
+    readonly name: { readonly name: string };
+  };
 }
 
 /** The failure that is told of `told`, where `others` more candidates failed on the same question. */
-export function toldFailure({ candidate, fault }: FailedCandidate, others: number): ModelFailure {
+export function toldFailure({ candidate, fault }: FailedEntry, others: number): ModelFailure {
   const { label, secrets, name } = candidate;
   const { message, why, ...words } = wordsOf(fault, label, secrets);
   const cleaned = cleanWords(fault.message, secrets);
