@@ -1,12 +1,12 @@
 import type { Message } from "../agent/contract.ts";
 import type { Config } from "../config/contract.ts";
-import { openConversations } from "../store/beside.ts";
-import type { ConversationStore, Session, StoredTurn } from "../store/contract.ts";
-import { databaseFilesIn } from "../store/home.ts";
+import type { ConversationStore, ConversationInfo, StoredTurn } from "../store/contract.ts";
+import { databaseFilesIn } from "../store/instance-lock.ts";
+import { openConversations } from "../store/shared-access.ts";
 import { type Speaker, speakerOf, stateFolderOf, storeOptions } from "./conversations.ts";
 
 /** A conversation of this home, whichever of its processes kept it. */
-export type Kept = Session & Speaker;
+export type Kept = ConversationInfo & Speaker;
 
 /** The conversations of a home: what all processes that ever ran in it kept. */
 export interface Archive {
@@ -38,7 +38,7 @@ export async function openArchive(
   }
   return {
     async sessions() {
-      const found = await Promise.all(stores.map((store) => store.sessions()));
+      const found = await Promise.all(stores.map((store) => store.conversations()));
       return merged(found.flat()).map((session) =>
         Object.assign({}, session, speakerOf(session.lane)),
       );
@@ -53,8 +53,8 @@ export async function openArchive(
 }
 
 /** Sessions of one lane as one. */
-function merged(sessions: readonly Session[]): readonly Session[] {
-  const byLane = new Map<string, Session>();
+function merged(sessions: readonly ConversationInfo[]): readonly ConversationInfo[] {
+  const byLane = new Map<string, ConversationInfo>();
   for (const session of sessions) {
     const known = byLane.get(session.lane);
     byLane.set(session.lane, known === undefined ? session : sum(known, session));
@@ -62,7 +62,7 @@ function merged(sessions: readonly Session[]): readonly Session[] {
   return [...byLane.values()].toSorted((a, b) => b.lastAt - a.lastAt);
 }
 
-function sum(left: Session, right: Session): Session {
+function sum(left: ConversationInfo, right: ConversationInfo): ConversationInfo {
   return {
     lane: left.lane,
     turns: left.turns + right.turns,

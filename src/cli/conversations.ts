@@ -4,9 +4,9 @@ import type { Message } from "../agent/contract.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/request-keys.ts";
-import { adopting } from "../store/adopting.ts";
 import type { ConversationStore, StoreOptions } from "../store/contract.ts";
 import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";
+import { withImport } from "../store/import-on-first-read.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 /** What one home keeps, but for the window of duplicates, which is configured. */
@@ -28,7 +28,7 @@ export const BOUNDS = {
   turns: 20_000,
   turnBytes: 16 * 2 ** 20,
   turnBytesPerDay: 4 * 2 ** 20,
-  meters: 100_000,
+  counters: 100_000,
 };
 
 /** What every store of this program is opened with. */
@@ -61,7 +61,7 @@ export function withGoSessions<S extends ConversationStore<Message>>(
   log: Log,
 ): S {
   const folder = join(config.agents.defaults.workspace, "sessions");
-  return adopting<Message, S>(store, async (lane) => {
+  return withImport<Message, S>(store, async (lane) => {
     const { readGoSession } = await import("../store/go/session.ts");
     return readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
   });

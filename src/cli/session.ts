@@ -7,9 +7,9 @@ import { SYSTEM_CLOCK } from "../gateway/clock.ts";
 import { createCompaction } from "../gateway/compaction.ts";
 import type { Compact, CompactionOptions } from "../gateway/compaction.ts";
 import { localLaneOf } from "../gateway/request-keys.ts";
-import { openConversations } from "../store/beside.ts";
 import type { ConversationStore } from "../store/contract.ts";
 import { createMemoryStore } from "../store/memory.ts";
+import { openConversations } from "../store/shared-access.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
 /** What was said in a session of the command `agent`. Nothing here rejects: an answer is worth more. */
@@ -74,8 +74,8 @@ export async function openSession(
 function sweeping(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
   return {
     conversation: (lane) => store.conversation(lane),
-    async cut(...what) {
-      const isCut = await store.cut(...what);
+    async compact(...what) {
+      const isCut = await store.compact(...what);
       if (isCut) await store.purge();
       return isCut;
     },

@@ -52,15 +52,15 @@ export async function openState(options: StateOptions): Promise<State> {
 }
 
 async function openLasting({ config, log }: StateOptions): Promise<State> {
-  const [{ openHome }, { openSqliteStore }] = await Promise.all([
-    import("../store/home.ts"),
+  const [{ openInstance }, { openSqliteStore }] = await Promise.all([
+    import("../store/instance-lock.ts"),
     import("../store/sqlite.ts"),
   ]);
   const folder = stateFolderOf(config);
-  const home = await openHome(folder, { log });
-  if (home.slot > 1) {
+  const home = await openInstance(folder, { log });
+  if (home.instance > 1) {
     log.warn("another gateway of this home is running: this one keeps a state of its own", {
-      slot: home.slot,
+      instance: home.instance,
     });
   }
   try {
@@ -69,7 +69,7 @@ async function openLasting({ config, log }: StateOptions): Promise<State> {
     return {
       store: withGoSessions(store, config, log),
       // A second gateway of this home measures the same device.
-      files: home.slot === 1 ? { historyFile: join(folder, "device-history") } : {},
+      files: home.instance === 1 ? { historyFile: join(folder, "device-history") } : {},
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);

@@ -14,16 +14,16 @@ const HEAVIEST = 5;
  * running; each of those counts for itself.
  */
 export async function usageChecks(config: Config): Promise<readonly Check[]> {
-  const [{ databaseFilesIn }, { readMeters }, { usageIn }] = await Promise.all([
-    import("../store/home.ts"),
-    import("../store/beside.ts"),
+  const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
+    import("../store/instance-lock.ts"),
+    import("../store/shared-access.ts"),
     import("../gateway/usage/report.ts"),
   ]);
   const files = databaseFilesIn(stateFolderOf(config));
   const checks: Check[] = [];
   for (const file of files) {
     const at = { epoch: Date.now(), heaviest: HEAVIEST };
-    const usage = await readMeters(file, (meters) => usageIn(meters, at));
+    const usage = await readCounters(file, (meters) => usageIn(meters, at));
     const where = files.length > 1 ? ` (${basename(file)})` : "";
     for (const check of usageOf(config, usage)) {
       checks.push({ ...check, name: check.name + where });

@@ -265,9 +265,9 @@ function reply<M>(
     direct.sendRejection({ request, entry: restoredEntry(answer, clock), claim, ...facts });
     return;
   }
-  const { claim, ticket, answer } = acceptance.held;
+  const { claim, request: stored, answer } = acceptance.stored;
   if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
-  else if (ticket.address !== request.address) {
+  else if (stored.address !== request.address) {
     const entry = answer && restoredEntry(answer, clock);
     if (entry === undefined) queue.attach(claim, request);
     else direct.send({ request, entry, duplicate: "joined", unlimited: true });

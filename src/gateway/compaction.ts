@@ -23,7 +23,7 @@ export type Compact<M> = (
 export interface CompactionOptions<M> {
   /** Asked each time; without one conversations are left as they are, and are not even read. */
   readonly compactor: () => Compact<M> | undefined;
-  readonly store: Pick<Store<M>, "conversation" | "cut">;
+  readonly store: Pick<Store<M>, "conversation" | "compact">;
   readonly clock: Pick<Clock, "after" | "now">;
   readonly log: Log;
 }
@@ -150,7 +150,7 @@ async function compactOne<M>(
     cancellation.forced,
   ]);
   if (result === undefined) return;
-  const isCut = await store.cut(name, result.through, result.summary);
+  const isCut = await store.compact(name, result.through, result.summary);
   faultPoint("condensed");
   const ms = Math.round(clock.now() - startedAt);
   if (isCut) log.info("a conversation was summarized", { ms });

@@ -1,7 +1,7 @@
 import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Held, Store } from "../store/contract.ts";
+import type { StoredRequest, Store } from "../store/contract.ts";
 import { createAcceptance } from "./accept.ts";
 import { createAdmission } from "./admission.ts";
 import { createDirectReplies } from "./answer/direct-replies.ts";
@@ -125,7 +125,8 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
   const dedupe = createDedupe<DedupeEntry | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
-    replyTo && (({ ticket }: Held<unknown>): Request => restoredRequest(ticket, replyTo));
+    replyTo &&
+    (({ request }: StoredRequest<unknown>): Request => restoredRequest(request, replyTo));
   const dropped = (request: Request): void => accounting.countRejection(request, "dropped");
   const direct = createDirectReplies(
     { clock, log, durableRequests, inFlight, write, restore, dropped },

@@ -11,14 +11,14 @@
  * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
  * store unreachable): then nothing of it was, and it may be made again.
  */
-export interface Store<M> extends ConversationStore<M>, MeterStore {
+export interface Store<M> extends ConversationStore<M>, CounterStore {
   /**
    * Takes a request, unless the store knows it already. What `admission` decides is part of the same
    * transaction; without it every new request is taken and a known one is left as it is.
    */
-  accept(ticket: Ticket, admission?: Admission): Promise<Acceptance<M>>;
+  accept(ticket: NewRequest, admission?: Admission): Promise<Acceptance<M>>;
   /** The whole request, as long as the claim is in force; undefined where it is stale. */
-  load(claim: Claim): Promise<Held<M> | undefined>;
+  load(claim: Claim): Promise<StoredRequest<M> | undefined>;
   /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
   begin(claim: Claim): Promise<Claim | undefined>;
   /** Keeps one message of a turn that runs (a tool call, a tool's result) for an attempt after a crash. */
@@ -44,9 +44,9 @@ export interface Store<M> extends ConversationStore<M>, MeterStore {
    * is left after a restart. Returns them in the order of acceptance, without their texts and without
    * rejections, of which there may be very many: `rejections` reads those.
    */
-  takeOver(): Promise<readonly Left[]>;
+  claimAbandoned(): Promise<readonly AbandonedRequest[]>;
   /** Rejections that this owner holds and that are not delivered, from behind `after` (a `Claim.seq`), oldest first. */
-  rejections(after: number, most: number): Promise<readonly Held<M>[]>;
+  rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
   /** Extends the leases of all that this owner holds. */
   renew(): Promise<void>;
   /**
@@ -77,22 +77,22 @@ export interface Admission {
  * What was counted, under names. Those that count until some time are dropped a day after it, and before
  * that where there are more of them than the bound: the ones first that count for nothing soonest.
  */
-export interface MeterStore {
+export interface CounterStore {
   /** The meters as they were kept last, in no order: every one, or `most` of them. */
-  meters(most?: number): Promise<readonly Meter[]>;
+  counters(most?: number): Promise<readonly Counter[]>;
   /** One of them; undefined where there is none of that name. */
-  meter(name: string): Promise<Meter | undefined>;
+  counter(name: string): Promise<Counter | undefined>;
   /**
    * Keeps what `take` gives. It is called, and must not throw, when the transaction begins in which this
    * is written, so that what changes meanwhile is written once; calls that are made in one go share a
    * transaction, or the earlier ones are written before the later ones. Where this rejects, nothing that
    * was taken is kept.
    */
-  keepMeters(take: () => MeterChanges): Promise<void>;
+  writeCounters(take: () => CounterChanges): Promise<void>;
 }
 
 /** One thing that is counted. */
-export interface Meter {
+export interface Counter {
   readonly name: string;
   /** Plain data, its owner's alone to read. */
   readonly state: unknown;
@@ -100,8 +100,8 @@ export interface Meter {
   readonly until?: number;
 }
 
-export interface MeterChanges {
-  readonly put: readonly Meter[];
+export interface CounterChanges {
+  readonly put: readonly Counter[];
   /** Names that are not kept any more. */
   readonly drop: readonly string[];
 }
@@ -124,14 +124,14 @@ export interface ConversationStore<M> {
    * From now on the conversation is shown from behind the turn `through`, with the summary in front.
    * False, and nothing done, where that turn is not behind the cut in force: it was cut meanwhile.
    */
-  cut(lane: string, through: number, summary?: M): Promise<boolean>;
+  compact(lane: string, through: number, summary?: M): Promise<boolean>;
   /**
    * Begins a conversation with what was said elsewhere, as a whole. False where the store knows the
    * conversation, even if only that it was deleted.
    */
-  adopt(lane: string, said: Adopted<M>): Promise<boolean>;
+  importConversation(lane: string, said: ImportedConversation<M>): Promise<boolean>;
   /** Every conversation, the one used last first, at most `SESSIONS`. */
-  sessions(): Promise<readonly Session[]>;
+  conversations(): Promise<readonly ConversationInfo[]>;
   /** Every turn of a conversation, the oldest first, cut or not; a part of them is in memory at a time. */
   transcript(lane: string): AsyncIterable<StoredTurn<M>>;
   /** Deletes a conversation for good; says how many turns it had. */
@@ -149,14 +149,14 @@ export interface Conversation<M> {
 }
 
 /** A conversation from elsewhere: what was said before in short, and whole turns. */
-export interface Adopted<M> {
+export interface ImportedConversation<M> {
   readonly summary?: M;
   /** `at` is now where it is left out. */
   readonly turns: readonly { readonly messages: readonly M[]; readonly at?: number }[];
 }
 
 /** One conversation among all. Times are milliseconds since the epoch. */
-export interface Session {
+export interface ConversationInfo {
   readonly lane: string;
   readonly turns: number;
   readonly messages: number;
@@ -174,7 +174,7 @@ export interface StoredTurn<M> {
 }
 
 /** A request as it is accepted; plain data. Times are milliseconds since the epoch. */
-export interface Ticket {
+export interface NewRequest {
   /** Under which it is known again; bounded in length. */
   readonly name: string;
   /** Whose it is: requests of one lane are answered in order; bounded in length. */
@@ -209,10 +209,10 @@ export type Acceptance<M> =
   | { readonly is: "new"; readonly claim: Claim }
   /** The answer that `admission` gave is stored and has to be delivered. */
   | { readonly is: "answered"; readonly claim: Claim; readonly answer: StoredAnswer }
-  /** Known: `held.answer` is there if it was answered. The claim is that of whoever holds it. */
-  | { readonly is: "known"; readonly held: Held<M> }
-  /** Known and delivered before: `held.answer` has to be delivered again, under this owner's claim. */
-  | { readonly is: "repeated"; readonly held: Held<M> };
+  /** Known: `stored.answer` is there if it was answered. The claim is that of whoever holds it. */
+  | { readonly is: "known"; readonly stored: StoredRequest<M> }
+  /** Known and delivered before: `stored.answer` has to be delivered again, under this owner's claim. */
+  | { readonly is: "repeated"; readonly stored: StoredRequest<M> };
 
 /** An answer, byte for byte: its texts in the parts in which they were cut. */
 export interface StoredAnswer {
@@ -229,18 +229,18 @@ export interface StoredFailure {
 }
 
 /** A request in the store. */
-export interface Held<M> {
+export interface StoredRequest<M> {
   readonly claim: Claim;
-  readonly ticket: Omit<Ticket, "mayRepeat" | "retriesFailed">;
+  readonly request: Omit<NewRequest, "mayRepeat" | "retriesFailed">;
   /** What the attempts so far recorded, in order. */
   readonly progress: readonly M[];
   readonly answer?: StoredAnswer;
 }
 
 /** A request that a former owner left behind. */
-export interface Left {
+export interface AbandonedRequest {
   readonly claim: Claim;
-  readonly ticket: Omit<Held<never>["ticket"], "text">;
+  readonly request: Omit<StoredRequest<never>["request"], "text">;
   /** Its answer is stored and not delivered. */
   readonly isAnswered: boolean;
 }
@@ -294,5 +294,5 @@ export interface StoreBounds {
   readonly turnBytes: number;
   readonly turnBytesPerDay: number;
   /** Meters that count until some time. */
-  readonly meters: number;
+  readonly counters: number;
 }

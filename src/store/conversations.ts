@@ -1,9 +1,20 @@
-import type { Adopted, Conversation, Session, StoreBounds, StoredTurn } from "./contract.ts";
-import { createRoom, SESSIONS, turnsBeyond, WHOLE } from "./room.ts";
-import type { Room } from "./room.ts";
-import type { Turns } from "./spoken.ts";
+import type { SyncConversations } from "./async-conversations.ts";
+import type {
+  ImportedConversation,
+  Conversation,
+  ConversationInfo,
+  StoreBounds,
+  StoredTurn,
+} from "./contract.ts";
+import {
+  createSizeBudget,
+  LISTED_CONVERSATIONS,
+  turnsBeyond,
+  SUMMARY_LIMITS,
+} from "./size-budget.ts";
+import type { TurnSize } from "./size-budget.ts";
 
-export interface ConversationsOptions extends Room {
+export interface ConversationsOptions extends TurnSize {
   /** Milliseconds. */
   readonly now: () => number;
   /** What `history` gives of one, and how long what a cut hides is kept. */
@@ -43,11 +54,11 @@ const SHARE = 4;
  * What was said with each client, as long as it is worth the memory: the JSON of all together has
  * `characters` at most, one has `messages` at most, and its last turn always stays. The idle ones go when the next request comes: no timer is needed.
  */
-export function createConversations<M>(options: ConversationsOptions): Turns<M> {
+export function createConversations<M>(options: ConversationsOptions): SyncConversations<M> {
   return new MemoryConversations(options);
 }
 
-class MemoryConversations<M> implements Turns<M> {
+class MemoryConversations<M> implements SyncConversations<M> {
   readonly #options: ConversationsOptions;
   /** In the order of their last turns, so that the front is the first to go. */
   readonly #kept = new Map<string, Kept<M>>();
@@ -61,7 +72,7 @@ class MemoryConversations<M> implements Turns<M> {
   readonly history = (lane: string): readonly M[] => {
     this.#dropOld();
     const { summary, turns } = this.#shown(lane);
-    const fits = createRoom(this.#options.bounds);
+    const fits = createSizeBudget(this.#options.bounds);
     const first = turns.findLastIndex((turn) => !fits(sizeOf(turn)));
     const said = turns.slice(first + 1).flatMap(({ messages }) => messages);
     return summary === undefined ? said : [summary, ...said];
@@ -69,7 +80,7 @@ class MemoryConversations<M> implements Turns<M> {
 
   readonly conversation = (lane: string): Conversation<M> => {
     const { summary, turns } = this.#shown(lane);
-    const shown = asFits(turns, WHOLE).map(({ id, messages }) => ({ id, messages }));
+    const shown = asFits(turns, SUMMARY_LIMITS).map(({ id, messages }) => ({ id, messages }));
     return { turns: shown, ...(summary !== undefined && { summary }) };
   };
 
@@ -82,7 +93,7 @@ class MemoryConversations<M> implements Turns<M> {
     if (forgets) this.#forget(lane);
   };
 
-  readonly cut = (lane: string, through: number, summary?: M): boolean => {
+  readonly compact = (lane: string, through: number, summary?: M): boolean => {
     const kept = this.#kept.get(lane);
     if (kept === undefined || through <= kept.through) return false;
     if (!kept.turns.some(({ id }) => id === through)) return false;
@@ -90,7 +101,10 @@ class MemoryConversations<M> implements Turns<M> {
     return true;
   };
 
-  readonly adopt = (lane: string, { turns, summary }: Adopted<M>): boolean => {
+  readonly importConversation = (
+    lane: string,
+    { turns, summary }: ImportedConversation<M>,
+  ): boolean => {
     if (this.#kept.has(lane)) return false;
     const now = this.#options.now();
     let adopted: readonly Turn<M>[] = [];
@@ -101,12 +115,12 @@ class MemoryConversations<M> implements Turns<M> {
     return true;
   };
 
-  readonly sessions = (): readonly Session[] =>
+  readonly conversations = (): readonly ConversationInfo[] =>
     [...this.#kept]
       .filter(([, { turns, summary }]) => turns.length > 0 || summary !== undefined)
       .map(sessionOf)
       .toSorted((a, b) => b.lastAt - a.lastAt || (a.lane < b.lane ? -1 : 1))
-      .slice(0, SESSIONS);
+      .slice(0, LISTED_CONVERSATIONS);
 
   readonly page = (lane: string, after: number): readonly StoredTurn<M>[] =>
     (this.#kept.get(lane)?.turns ?? [])
@@ -163,7 +177,7 @@ class MemoryConversations<M> implements Turns<M> {
   /** As the conversation that was used last, with as many of its latest turns as there is room for. */
   #keep(lane: string, kept: Kept<M>): void {
     const { messages, characters } = this.#options;
-    const fits = createRoom({ messages, characters: characters / SHARE });
+    const fits = createSizeBudget({ messages, characters: characters / SHARE });
     const first = kept.turns.findLastIndex((turn) => !fits(sizeOf(turn)));
     const turns = kept.turns.slice(first + 1);
     this.#drop(lane);
@@ -196,13 +210,13 @@ class MemoryConversations<M> implements Turns<M> {
 
 const EMPTY = { turns: [], through: 0, summary: undefined };
 
-function asFits<M>(turns: readonly Turn<M>[], room: Room): readonly Turn<M>[] {
-  const fits = createRoom(room);
+function asFits<M>(turns: readonly Turn<M>[], room: TurnSize): readonly Turn<M>[] {
+  const fits = createSizeBudget(room);
   const end = turns.findIndex((turn) => !fits(sizeOf(turn)));
   return end === -1 ? turns : turns.slice(0, end);
 }
 
-function sizeOf<M>({ messages, characters }: Turn<M>): Room {
+function sizeOf<M>({ messages, characters }: Turn<M>): TurnSize {
   return { messages: messages.length, characters };
 }
 
@@ -210,7 +224,7 @@ function charactersOf<M>(turns: readonly Turn<M>[]): number {
   return turns.reduce((total, { characters }) => total + characters, 0);
 }
 
-function sessionOf<M>([lane, { turns, summary, at }]: [string, Kept<M>]): Session {
+function sessionOf<M>([lane, { turns, summary, at }]: [string, Kept<M>]): ConversationInfo {
   const times = turns.map((turn) => turn.at);
   return {
     lane,

@@ -34,7 +34,7 @@ export async function openDatabase(file: string, log: Log): Promise<DatabaseSync
       return open();
     } catch (error) {
       if (!isCorrupt(error)) throw error;
-      setAside(file, log);
+      quarantine(file, log);
       closeSync(openSync(file, "a", 0o600));
       return open();
     }
@@ -48,7 +48,7 @@ export async function openDatabase(file: string, log: Log): Promise<DatabaseSync
  * must be there; otherwise it is made where there is none. It is brought to the newest version in any
  * case. Throws a `Failure` (`config`) when it cannot be had.
  */
-export async function openDatabaseBeside(
+export async function openSharedDatabase(
   file: string,
   { readOnly }: { readonly readOnly: boolean },
 ): Promise<DatabaseSync> {
@@ -56,7 +56,7 @@ export async function openDatabaseBeside(
   try {
     if (!readOnly) make(file);
     if (!readOnly || isOld(new Database(file, { readOnly: true }), file)) {
-      const db = broughtForward(new Database(file), file);
+      const db = migrated(new Database(file), file);
       if (!readOnly) return db;
       db.close();
     }
@@ -77,7 +77,7 @@ function isOld(db: DatabaseSync, file: string): boolean {
   }
 }
 
-function broughtForward(db: DatabaseSync, file: string): DatabaseSync {
+function migrated(db: DatabaseSync, file: string): DatabaseSync {
   try {
     db.exec(LIMITS);
     if (statSync(file).size === 0) db.exec(SHRINKS);
@@ -184,7 +184,7 @@ function isCorrupt(error: unknown): boolean {
 }
 
 /** The database itself last: if this is cut off, the next start finds it corrupt again and goes on. */
-function setAside(file: string, log: Log): void {
+function quarantine(file: string, log: Log): void {
   const aside = `${file}.corrupt-${new Date().toISOString().replaceAll(/[-:]/g, "")}`;
   for (const end of ["-wal", "-shm", ""]) {
     if (existsSync(file + end)) renameSync(file + end, aside + end);

@@ -1,27 +1,27 @@
 import { Failure } from "../base/failure.ts";
+import { asyncConversations } from "./async-conversations.ts";
 import type {
   Acceptance,
   Admission,
   Claim,
-  Held,
-  Left,
-  Meter,
+  StoredRequest,
+  AbandonedRequest,
+  Counter,
   Store,
   StoredAnswer,
   StoreOptions,
-  Ticket,
+  NewRequest,
 } from "./contract.ts";
 import { createConversations } from "./conversations.ts";
-import { METER_GRACE_MS } from "./meters.ts";
-import { WHOLE } from "./room.ts";
-import { conversationsOf } from "./spoken.ts";
+import { COUNTER_GRACE_MS } from "./counters.ts";
+import { SUMMARY_LIMITS } from "./size-budget.ts";
 
 /** A store that ends with its process. */
 export function createMemoryStore<M>(options: StoreOptions): Store<M> {
   const { now, bounds } = options;
   const requests = new MemoryRequests<M>(options);
   const conversations = createConversations<M>({ now, bounds, ...KEPT });
-  const meters = new Map<string, Meter>();
+  const meters = new Map<string, Counter>();
   let isClosed = false;
   /** As a store elsewhere would: later, in the order of the calls, and never by throwing. */
   const run = <T>(work: () => T): Promise<T> =>
@@ -44,16 +44,16 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    ...conversationsOf(conversations, run),
-    meters: (most) => run(() => [...meters.values()].slice(0, most)),
-    meter: (name) => run(() => meters.get(name)),
-    keepMeters: (take) =>
+    ...asyncConversations(conversations, run),
+    counters: (most) => run(() => [...meters.values()].slice(0, most)),
+    counter: (name) => run(() => meters.get(name)),
+    writeCounters: (take) =>
       run(() => {
         const { put, drop } = take();
         for (const name of drop) meters.delete(name);
         for (const meter of put) meters.set(meter.name, meter);
       }),
-    takeOver: () => run(() => requests.takeOver()),
+    claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => run(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
     purge: () =>
@@ -73,18 +73,18 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
 const KEPT = {
   conversations: 1000,
   characters: 8 * 2 ** 20,
-  messages: WHOLE.messages,
+  messages: SUMMARY_LIMITS.messages,
   idleMs: 24 * 60 * 60_000,
   meters: 16_384,
 };
 
 /** Drops the meters that count for nothing for long, and those that do soonest where there are too many. */
-function purgeMeters(meters: Map<string, Meter>, { now, bounds }: StoreOptions): void {
-  const before = now() - METER_GRACE_MS;
+function purgeMeters(meters: Map<string, Counter>, { now, bounds }: StoreOptions): void {
+  const before = now() - COUNTER_GRACE_MS;
   const counted = [...meters.values()].flatMap(({ name, until }) =>
     until === undefined ? [] : [{ name, until }],
   );
-  const excess = counted.length - Math.min(bounds.meters, KEPT.meters);
+  const excess = counted.length - Math.min(bounds.counters, KEPT.meters);
   for (const [index, { name, until }] of counted.toSorted((a, b) => a.until - b.until).entries()) {
     if (until > before && index >= excess) return;
     meters.delete(name);
@@ -93,7 +93,7 @@ function purgeMeters(meters: Map<string, Meter>, { now, bounds }: StoreOptions):
 
 interface Row<M> {
   claim: Claim;
-  ticket: Held<M>["ticket"];
+  ticket: StoredRequest<M>["request"];
   readonly isRejected: boolean;
   readonly progress: M[];
   leaseUntil: number;
@@ -120,11 +120,11 @@ class MemoryRequests<M> {
     this.#options = options;
   }
 
-  accept(ticket: Ticket, admission?: Admission): Acceptance<M> {
+  accept(ticket: NewRequest, admission?: Admission): Acceptance<M> {
     const known = ticket.mayRepeat ? this.#byName.get(ticket.name) : undefined;
     if (known !== undefined && !this.#isOver(known, ticket.retriesFailed)) {
       if (known.deliveredAt === undefined || admission === undefined) {
-        return { is: "known", held: heldOf(known) };
+        return { is: "known", stored: heldOf(known) };
       }
       const instead = admission.repeat();
       if (instead !== undefined) {
@@ -133,14 +133,14 @@ class MemoryRequests<M> {
       known.deliveredAt = undefined;
       known.claim = { ...known.claim, owner: this.#options.owner };
       known.ticket = { ...known.ticket, address: ticket.address };
-      return { is: "repeated", held: heldOf(known) };
+      return { is: "repeated", stored: heldOf(known) };
     }
     const decision = admission?.admit(this.#hasRoom(ticket)) ?? "wait";
     if (typeof decision === "object") return this.#reject(ticket, decision);
     return { is: "new", claim: this.#add(ticket, decision === "begin" ? 1 : 0).claim };
   }
 
-  load(claim: Claim): Held<M> | undefined {
+  load(claim: Claim): StoredRequest<M> | undefined {
     const row = this.#inForce(claim);
     return row && heldOf(row);
   }
@@ -184,7 +184,7 @@ class MemoryRequests<M> {
     return true;
   }
 
-  takeOver(): readonly Left[] {
+  claimAbandoned(): readonly AbandonedRequest[] {
     const { owner, now, sole = false } = this.#options;
     const left = [...this.#rows.values()].filter(
       (row) =>
@@ -199,7 +199,7 @@ class MemoryRequests<M> {
     return left.filter(({ isRejected }) => !isRejected).map(leftOf);
   }
 
-  rejections(after: number, most: number): readonly Held<M>[] {
+  rejections(after: number, most: number): readonly StoredRequest<M>[] {
     return [...this.#rows.values()]
       .filter(
         ({ claim, isRejected, deliveredAt }) =>
@@ -232,19 +232,25 @@ class MemoryRequests<M> {
     }
   }
 
-  #add({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket, attempt: 0 | 1): Row<M> {
+  #add(
+    { mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: NewRequest,
+    attempt: 0 | 1,
+  ): Row<M> {
     const row = this.#row(ticket, undefined, attempt);
     this.#count(row, 1, bytesOf(row));
     return row;
   }
 
   /** Its text is not kept: nobody runs it. */
-  #reject({ mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: Ticket, answer: StoredAnswer) {
+  #reject(
+    { mayRepeat: _repeat, retriesFailed: _retry, ...ticket }: NewRequest,
+    answer: StoredAnswer,
+  ) {
     const { claim } = this.#row({ ...ticket, text: "" }, answer);
     return { is: "answered", claim, answer } as const;
   }
 
-  #row(ticket: Held<M>["ticket"], answer: StoredAnswer | undefined, attempt = 0): Row<M> {
+  #row(ticket: StoredRequest<M>["request"], answer: StoredAnswer | undefined, attempt = 0): Row<M> {
     this.#last += 1;
     const row: Row<M> = {
       claim: { seq: this.#last, owner: this.#options.owner, attempt },
@@ -260,7 +266,7 @@ class MemoryRequests<M> {
     return row;
   }
 
-  #hasRoom({ lane, text }: Ticket): boolean {
+  #hasRoom({ lane, text }: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const more = text.length + ROW_BYTES;
     const own = this.#lanes.get(lane) ?? { rows: 0, bytes: 0 };
@@ -306,12 +312,16 @@ class MemoryRequests<M> {
   }
 }
 
-function heldOf<M>({ claim, ticket, progress, answer }: Row<M>): Held<M> {
-  return { claim, ticket, progress: [...progress], ...(answer && { answer }) };
+function heldOf<M>({ claim, ticket, progress, answer }: Row<M>): StoredRequest<M> {
+  return { claim, request: ticket, progress: [...progress], ...(answer && { answer }) };
 }
 
-function leftOf<M>({ claim, ticket: { text: _text, ...ticket }, answer }: Row<M>): Left {
-  return { claim, ticket, isAnswered: answer !== undefined };
+function leftOf<M>({
+  claim,
+  ticket: { text: _text, ...ticket },
+  answer,
+}: Row<M>): AbandonedRequest {
+  return { claim, request: ticket, isAnswered: answer !== undefined };
 }
 
 /** As the store on disk counts them: their JSON. */

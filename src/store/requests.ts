@@ -3,11 +3,11 @@ import type {
   Acceptance,
   Admission,
   Claim,
-  Held,
-  Left,
+  StoredRequest,
+  AbandonedRequest,
   StoredAnswer,
   StoreOptions,
-  Ticket,
+  NewRequest,
 } from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
@@ -15,22 +15,22 @@ import { storable } from "./storable.ts";
 
 /** The requests of a database; every call is work inside a transaction. */
 export interface Requests<M> {
-  accept(ticket: Ticket, admission?: Admission): Acceptance<M>;
-  load(claim: Claim): Held<M> | undefined;
+  accept(ticket: NewRequest, admission?: Admission): Acceptance<M>;
+  load(claim: Claim): StoredRequest<M> | undefined;
   begin(claim: Claim): Claim | undefined;
   record(claim: Claim, message: string): boolean;
   /** The conversation of the request, where the claim is in force. */
   answered(claim: Claim, answer: StoredAnswer): string | undefined;
   delivered(claim: Claim): boolean;
   release(claim: Claim): boolean;
-  takeOver(): readonly Left[];
-  rejections(after: number, most: number): readonly Held<M>[];
+  claimAbandoned(): readonly AbandonedRequest[];
+  rejections(after: number, most: number): readonly StoredRequest<M>[];
   renew(): void;
   purge(): void;
 }
 
 type Row = Readonly<Record<string, unknown>>;
-type Kept = Held<unknown>["ticket"];
+type Kept = StoredRequest<unknown>["request"];
 
 /** What a row costs beside its texts. */
 const ROW_BYTES = 512;
@@ -61,15 +61,15 @@ class SqliteRequests<M> implements Requests<M> {
     this.#options = options;
   }
 
-  accept(ticket: Ticket, admission?: Admission): Acceptance<M> {
+  accept(ticket: NewRequest, admission?: Admission): Acceptance<M> {
     const known = this.#earlier(ticket);
     if (known !== undefined) {
       if (known["state"] !== DELIVERED || admission === undefined) {
-        return { is: "known", held: this.#heldOf(known) };
+        return { is: "known", stored: this.#heldOf(known) };
       }
       const instead = admission.repeat();
       return instead === undefined
-        ? { is: "repeated", held: this.#again(known, ticket.address) }
+        ? { is: "repeated", stored: this.#again(known, ticket.address) }
         : this.#reject({ ...ticket, name: `again ${ticket.name}` }, instead);
     }
     const decision = admission?.admit(this.#hasRoom(ticket)) ?? "wait";
@@ -77,7 +77,7 @@ class SqliteRequests<M> implements Requests<M> {
     return this.#take(ticket, decision === "begin" ? 1 : 0);
   }
 
-  load({ seq, owner, attempt }: Claim): Held<M> | undefined {
+  load({ seq, owner, attempt }: Claim): StoredRequest<M> | undefined {
     const row = this.#sql.load.get(seq, owner, attempt);
     return row && this.#heldOf(row);
   }
@@ -115,7 +115,7 @@ class SqliteRequests<M> implements Requests<M> {
     return Number(this.#sql.release.run(seq, owner, attempt, ACCEPTED).changes) > 0;
   }
 
-  takeOver(): readonly Left[] {
+  claimAbandoned(): readonly AbandonedRequest[] {
     const { owner, now, sole = false } = this.#options;
     const which = [owner, sole ? 1 : 0, now()] as const;
     const left = this.#sql.open.all(...which).map((row) => leftOf({ ...row, owner }));
@@ -123,7 +123,7 @@ class SqliteRequests<M> implements Requests<M> {
     return left;
   }
 
-  rejections(after: number, most: number): readonly Held<M>[] {
+  rejections(after: number, most: number): readonly StoredRequest<M>[] {
     const rows = this.#sql.rejections.all(ANSWERED, after, this.#options.owner, most);
     return rows.map((row) => this.#heldOf(row));
   }
@@ -140,7 +140,7 @@ class SqliteRequests<M> implements Requests<M> {
     this.#held = undefined;
   }
 
-  #take(ticket: Ticket, attempt: 0 | 1): Acceptance<M> {
+  #take(ticket: NewRequest, attempt: 0 | 1): Acceptance<M> {
     const { owner } = this.#options;
     const text = JSON.stringify(keptOf(ticket));
     const { insert } = this.#sql;
@@ -153,7 +153,7 @@ class SqliteRequests<M> implements Requests<M> {
   }
 
   /** Its text is not kept: nobody runs it. */
-  #reject(ticket: Ticket, answer: StoredAnswer): Acceptance<M> {
+  #reject(ticket: NewRequest, answer: StoredAnswer): Acceptance<M> {
     const { owner } = this.#options;
     const [name, lane] = [storable(ticket.name), storable(ticket.lane)];
     const [text, said] = [JSON.stringify({ ...keptOf(ticket), text: "" }), JSON.stringify(answer)];
@@ -167,7 +167,7 @@ class SqliteRequests<M> implements Requests<M> {
   }
 
   /** A delivered request is undelivered again, with another address; its window goes on. */
-  #again(row: Row, address: string): Held<M> {
+  #again(row: Row, address: string): StoredRequest<M> {
     const { owner } = this.#options;
     const kept = JSON.stringify({ ...parsed<Kept>(row["ticket"]), address });
     this.#sql.again.run(owner, this.#leaseUntil(), kept, Number(row["seq"]));
@@ -178,7 +178,7 @@ class SqliteRequests<M> implements Requests<M> {
     this.#sql.dropRejections.run(DELIVERED, this.#options.bounds.rejections);
   }
 
-  #hasRoom({ lane, text }: Ticket): boolean {
+  #hasRoom({ lane, text }: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const more = text.length + ROW_BYTES;
     const fits = (held: Size): boolean => held.rows < rows && held.bytes + more <= bytes;
@@ -205,18 +205,18 @@ class SqliteRequests<M> implements Requests<M> {
     return this.#options.now() + this.#options.bounds.leaseMs;
   }
 
-  #heldOf(row: Row): Held<M> {
+  #heldOf(row: Row): StoredRequest<M> {
     const steps = row["state"] === ACCEPTED ? this.#sql.steps.all(Number(row["seq"])) : [];
     return {
       claim: claimOf(row),
-      ticket: { ...parsed<Kept>(row["ticket"]) },
+      request: { ...parsed<Kept>(row["ticket"]) },
       progress: steps.map(({ message }) => parsed<M>(message)),
       ...answerOf(row),
     };
   }
 
   /** An earlier request that this one is, unless it was answered too long ago or is tried anew. */
-  #earlier({ name, mayRepeat, retriesFailed }: Ticket): Row | undefined {
+  #earlier({ name, mayRepeat, retriesFailed }: NewRequest): Row | undefined {
     const row = mayRepeat ? this.#sql.byName.get(storable(name)) : undefined;
     if (row === undefined || row["state"] !== DELIVERED) return row;
     const { now, bounds } = this.#options;
@@ -304,7 +304,7 @@ function statementsOfMany(db: DatabaseSync) {
   };
 }
 
-function keptOf({ mayRepeat: _repeat, retriesFailed: _retry, ...kept }: Ticket): Kept {
+function keptOf({ mayRepeat: _repeat, retriesFailed: _retry, ...kept }: NewRequest): Kept {
   return kept;
 }
 
@@ -321,9 +321,9 @@ function claimOf(row: Row): Claim {
   return { seq: Number(row["seq"]), owner: String(row["owner"]), attempt: Number(row["attempt"]) };
 }
 
-function leftOf(row: Row): Left {
-  const ticket = parsed<Left["ticket"]>(row["ticket"]);
-  return { claim: claimOf(row), ticket, isAnswered: row["state"] === ANSWERED };
+function leftOf(row: Row): AbandonedRequest {
+  const ticket = parsed<AbandonedRequest["request"]>(row["ticket"]);
+  return { claim: claimOf(row), request: ticket, isAnswered: row["state"] === ANSWERED };
 }
 
 function answerOf(row: Row): { readonly answer?: StoredAnswer } {

@@ -1,10 +1,10 @@
 import type { Log } from "../base/log.ts";
+import { asyncConversations } from "./async-conversations.ts";
 import type { Store, StoreOptions } from "./contract.ts";
+import { createCounters } from "./counters.ts";
 import { openDatabase } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
-import { createMeters } from "./meters.ts";
 import { createRequests } from "./requests.ts";
-import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
 export interface SqliteStoreOptions extends StoreOptions {
@@ -26,7 +26,7 @@ export async function openSqliteStore<M>(
   const { run, read } = commits;
   const requests = createRequests<M>(db, options);
   const turns = createTurns<M>(db, options);
-  const meters = createMeters(db, options);
+  const meters = createCounters(db, options);
   return {
     accept: (ticket, admission) => run(() => requests.accept(ticket, admission)),
     load: (claim) => read(() => requests.load(claim)),
@@ -46,11 +46,11 @@ export async function openSqliteStore<M>(
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    ...conversationsOf(turns, run, read),
-    meters: (most) => read(() => meters.all(most)),
-    meter: (name) => read(() => meters.one(name)),
-    keepMeters: (take) => run(() => meters.change(take())),
-    takeOver: () => run(() => requests.takeOver()),
+    ...asyncConversations(turns, run, read),
+    counters: (most) => read(() => meters.all(most)),
+    counter: (name) => read(() => meters.one(name)),
+    writeCounters: (take) => run(() => meters.change(take())),
+    claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
     purge: () =>

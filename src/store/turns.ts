@@ -1,18 +1,24 @@
 import type { DatabaseSync } from "node:sqlite";
+import type { SyncConversations } from "./async-conversations.ts";
 import type {
-  Adopted,
+  ImportedConversation,
   Conversation,
-  Session,
+  ConversationInfo,
   StoreBounds,
   StoredTurn,
   StoreOptions,
 } from "./contract.ts";
 import { createShrink } from "./database.ts";
 import { parsed } from "./parsed.ts";
-import { createRoom, dayBefore, SESSIONS, turnsBeyond, WHOLE } from "./room.ts";
-import type { Room, Sized } from "./room.ts";
-import type { Turns } from "./spoken.ts";
-import { createSweep } from "./sweep.ts";
+import { createRetention } from "./retention.ts";
+import {
+  createSizeBudget,
+  dayBefore,
+  LISTED_CONVERSATIONS,
+  turnsBeyond,
+  SUMMARY_LIMITS,
+} from "./size-budget.ts";
+import type { TurnSize, StoredTurnSize } from "./size-budget.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -23,7 +29,7 @@ const PAGE = { messages: 200, characters: 2 ** 20 };
 export function createTurns<M>(
   db: DatabaseSync,
   options: Pick<StoreOptions, "now" | "bounds">,
-): Turns<M> {
+): SyncConversations<M> {
   return new SqliteTurns(db, options);
 }
 
@@ -41,7 +47,7 @@ interface Cut<M> {
   readonly summary: M | undefined;
 }
 
-class SqliteTurns<M> implements Turns<M> {
+class SqliteTurns<M> implements SyncConversations<M> {
   readonly #sql: ReturnType<typeof statements>;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
@@ -53,7 +59,7 @@ class SqliteTurns<M> implements Turns<M> {
     this.#sql = statements(db);
     this.#now = now;
     this.#bounds = bounds;
-    const sweep = createSweep(db, { now, bounds });
+    const sweep = createRetention(db, { now, bounds });
     const shrink = createShrink(db);
     this.purge = () => {
       sweep();
@@ -70,7 +76,10 @@ class SqliteTurns<M> implements Turns<M> {
 
   readonly conversation = (lane: string): Conversation<M> => {
     const { through, summary } = this.#cutOf(lane);
-    const turns = this.#after(lane, through, WHOLE).map(({ id, messages }) => ({ id, messages }));
+    const turns = this.#after(lane, through, SUMMARY_LIMITS).map(({ id, messages }) => ({
+      id,
+      messages,
+    }));
     return { turns, ...(summary !== undefined && { summary }) };
   };
 
@@ -79,14 +88,17 @@ class SqliteTurns<M> implements Turns<M> {
     if (forgets) this.#sql.forget.run(lane, lane, this.#now());
   };
 
-  readonly cut = (lane: string, through: number, summary?: M): boolean => {
+  readonly compact = (lane: string, through: number, summary?: M): boolean => {
     if (through <= this.#cutOf(lane).through) return false;
     if (this.#sql.exists.get(lane, through) === undefined) return false;
     this.#sql.cut.run(lane, through, textOrNull(summary), this.#now());
     return true;
   };
 
-  readonly adopt = (lane: string, { turns, summary }: Adopted<M>): boolean => {
+  readonly importConversation = (
+    lane: string,
+    { turns, summary }: ImportedConversation<M>,
+  ): boolean => {
     if (this.#sql.known.get(lane, lane) !== undefined) return false;
     const now = this.#now();
     if (summary !== undefined) this.#sql.cut.run(lane, 0, textOrNull(summary), now);
@@ -94,7 +106,8 @@ class SqliteTurns<M> implements Turns<M> {
     return true;
   };
 
-  readonly sessions = (): readonly Session[] => this.#sql.sessions.all(SESSIONS).map(sessionOf);
+  readonly conversations = (): readonly ConversationInfo[] =>
+    this.#sql.sessions.all(LISTED_CONVERSATIONS).map(sessionOf);
 
   readonly page = (lane: string, after: number): readonly StoredTurn<M>[] =>
     this.#after(lane, after, PAGE);
@@ -145,7 +158,7 @@ class SqliteTurns<M> implements Turns<M> {
     };
   }
 
-  #after(lane: string, id: number, room: Room): readonly StoredTurn<M>[] {
+  #after(lane: string, id: number, room: TurnSize): readonly StoredTurn<M>[] {
     return taken(this.#sql.oldestFirst.iterate(lane, id), room).map((row) => ({
       id: Number(row["id"]),
       at: Number(row["at"]),
@@ -159,9 +172,9 @@ function textOrNull(message: unknown): string | null {
 }
 
 /** Rows as long as there is room; reading ends there. */
-function taken(rows: Iterable<Row>, room: Room): Row[] {
+function taken(rows: Iterable<Row>, room: TurnSize): Row[] {
   const found: Row[] = [];
-  const fits = createRoom(room);
+  const fits = createSizeBudget(room);
   for (const row of rows) {
     if (!fits({ messages: Number(row["count"]), characters: textOf(row).length })) break;
     found.push(row);
@@ -173,11 +186,11 @@ function textOf(row: Row): string {
   return String(row["messages"]);
 }
 
-function sizedOf(row: Row): Sized {
+function sizedOf(row: Row): StoredTurnSize {
   return { id: Number(row["id"]), bytes: Number(row["bytes"]), at: Number(row["at"]) };
 }
 
-function sessionOf(row: Row): Session {
+function sessionOf(row: Row): ConversationInfo {
   return {
     lane: String(row["lane"]),
     turns: Number(row["turns"]),

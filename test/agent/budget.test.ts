@@ -109,7 +109,7 @@ async function openProgram({ limits, total, gateway: all, entries, defaults }: F
     },
     /** As the store has it: what a crash now would leave. */
     async used(client = "c") {
-      const usage = usageIn(await store.meters(), { epoch: Date.now(), heaviest: 100 });
+      const usage = usageIn(await store.counters(), { epoch: Date.now(), heaviest: 100 });
       const own = usage.clients.find((one) => one.client === client);
       return { tokens: own?.tokens ?? 0, cost: own?.cost ?? 0 };
     },

@@ -151,7 +151,7 @@ async function askIn(program: Program, asking: Asking, server: ModelServer): Pro
 }
 
 async function isSummarized(store: Store<Message>): Promise<boolean> {
-  const sessions = await store.sessions();
+  const sessions = await store.conversations();
   return sessions.some(({ summarized }) => summarized);
 }
 

@@ -8,7 +8,7 @@ import { runCommandLine } from "../../src/cli/cli.ts";
 import { openState } from "../../src/cli/state.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
-import { openHome } from "../../src/store/home.ts";
+import { openInstance } from "../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS } from "../store/contract.ts";
 import { answers, hangs, startModelServer } from "../support/model-server.ts";
@@ -60,7 +60,7 @@ async function writeGoSession(folder: string, key: string, question: string): Pr
 describe("a session of the agent command", () => {
   it("goes on where its last call ended, each under its own name, beside a gateway that runs", async () => {
     await using home = await modelHome();
-    const gateway = await openHome(home.state, { log: SILENT });
+    const gateway = await openInstance(home.state, { log: SILENT });
     const facts = { owner: "gateway", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
     const store = await openSqliteStore<Message>(gateway.databaseFile, facts);
     await home.ask("1");

@@ -7,10 +7,10 @@ import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { laneOf, localLaneOf } from "../../src/gateway/request-keys.ts";
-import { openHome } from "../../src/store/home.ts";
+import { openInstance } from "../../src/store/instance-lock.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { BOUNDS, done, remembered, ticket } from "../store/contract.ts";
+import { BOUNDS, done, remembered, newRequest } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
 
@@ -28,8 +28,8 @@ async function servedHome(...slots: readonly (readonly [string, readonly Message
   let now = AT;
   const open: { readonly close: () => unknown }[] = [];
   for (const turns of slots) {
-    const home = await openHome(state, { log: SILENT });
-    const facts = { owner: `${home.slot}`, now: () => now, bounds: BOUNDS, log: SILENT };
+    const home = await openInstance(state, { log: SILENT });
+    const facts = { owner: `${home.instance}`, now: () => now, bounds: BOUNDS, log: SILENT };
     const store = await openSqliteStore<Message>(home.databaseFile, facts);
     for (const [lane, messages] of turns) {
       await store.append(lane, messages);
@@ -303,9 +303,9 @@ describe("sessions delete", () => {
     const facts = { owner: "o", now: () => AT, bounds: BOUNDS, log: SILENT };
     const store = await openSqliteStore<string>(file, facts);
     const secret = "the-code-is-4711-".repeat(50);
-    await done(store, ticket(secret, { lane: KITCHEN }));
-    await done(store, ticket("shared", { lane: KITCHEN, conversation: "shared" }));
-    const open = await store.accept(ticket("open", { lane: KITCHEN }));
+    await done(store, newRequest(secret, { lane: KITCHEN }));
+    await done(store, newRequest("shared", { lane: KITCHEN, conversation: "shared" }));
+    const open = await store.accept(newRequest("open", { lane: KITCHEN }));
     await store.close();
     const env = { PICOCLAW_HOME: folder.path };
     const host = createFakeHost(["sessions", "delete", "kitchen"], { env });

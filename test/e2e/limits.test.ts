@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import { readMeters } from "../../src/store/beside.ts";
+import { readCounters } from "../../src/store/shared-access.ts";
 import { openTestDevice } from "../support/channel.ts";
 import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -100,7 +100,7 @@ for (const qos of [0, 1] as const) {
         await until("it speaks", () => place.heard() > 0);
         gateway.kill("SIGKILL");
         await gateway.ended;
-        const usage = await readMeters(place.file, (meters) =>
+        const usage = await readCounters(place.file, (meters) =>
           usageIn(meters, { epoch: Date.now(), heaviest: 1 }),
         );
         assert.ok(usage.gateway.tokens > 500, `${usage.gateway.tokens} tokens`);

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import { readMeters } from "../../src/store/beside.ts";
-import type { Meter } from "../../src/store/contract.ts";
+import type { Counter } from "../../src/store/contract.ts";
+import { readCounters } from "../../src/store/shared-access.ts";
 import { openWorld, POINTS, withFaults } from "./world.ts";
 
 describe("a gateway that dies", () => {
@@ -24,17 +24,17 @@ describe("a gateway that dies", () => {
         assert.equal((await first.ended).signal, "SIGKILL");
         const file = join(world.home, "workspace", "state", "picoclaw.db");
         const accepted = requestsIn(file);
-        const counted = await readMeters(file, requestsOf);
+        const counted = await readCounters(file, requestsOf);
         assert.ok(counted >= accepted, `${counted} counted of ${accepted}`);
         await world.start();
         assert.deepEqual(await world.outcome(), []);
-        assert.ok((await readMeters(file, requestsOf)) >= 4);
+        assert.ok((await readCounters(file, requestsOf)) >= 4);
       },
     );
   }
 });
 
-function requestsOf(meters: Iterable<Meter>): number {
+function requestsOf(meters: Iterable<Counter>): number {
   const { clients } = usageIn(meters, { epoch: Date.now(), heaviest: 9 });
   return clients.reduce((sum, { requests }) => sum + requests, 0);
 }

@@ -9,7 +9,7 @@ import type { ChannelPolicy } from "../../src/gateway/channel-policy.ts";
 import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/usage/account.ts";
 import { createAccounting } from "../../src/gateway/usage/accounts.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import type { MeterStore, Store } from "../../src/store/contract.ts";
+import type { CounterStore, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
@@ -43,11 +43,11 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     totalLimits: { ...NO_LIMITS, ...total },
   };
   let writes = 0;
-  const counting: MeterStore = {
+  const counting: CounterStore = {
     ...store,
-    keepMeters(take) {
+    writeCounters(take) {
       writes += 1;
-      return store.keepMeters(take);
+      return store.writeCounters(take);
     },
   };
   const open = () =>
@@ -75,7 +75,7 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     allowance: (client: string) => books.allowanceOf(of(client), policy),
     refused: (client: string) => books.countRejection(of(client), "forbidden"),
     keepAll: () => books.saveAll(),
-    usage: async () => usageIn(await store.meters(), { epoch: clock.epoch(), heaviest: 5 }),
+    usage: async () => usageIn(await store.counters(), { epoch: clock.epoch(), heaviest: 5 }),
     /** The process dies; the next one finds what was kept. */
     async restart() {
       await settled();
@@ -318,11 +318,11 @@ describe("names that are invented", () => {
       assert.equal(books.allowance("half").status().tokensToday, 500);
       assert.equal(books.take("hasty"), 60);
     }
-    assert.equal((await store.meters()).length, 10_005);
+    assert.equal((await store.counters()).length, 10_005);
     // Their minute and a day are over: what stays is what was spent.
     await clock.advance(DAY_MS + 60_001);
     for (let purges = 0; purges < 6; purges += 1) await store.purge();
-    const left = (await store.meters()).length;
+    const left = (await store.counters()).length;
     assert.ok(left >= 52 && left <= 54, `${left} meters`);
   });
 
@@ -358,7 +358,7 @@ describe("names that are invented", () => {
     }
     await settled();
     const grown = heldBytes() - before;
-    const meters = await books.store.meters();
+    const meters = await books.store.counters();
     // What they took counts for a second; the rows, a hundred bytes of each name, go after a day.
     assert.ok(meters.length <= 10_002, `${meters.length} rows`);
     assert.ok(JSON.stringify(meters).length < 6 * 2 ** 20);
@@ -425,10 +425,10 @@ describe("an account that is not in memory", () => {
     let isFull = true;
     const store: Store<string> = {
       ...plain,
-      async keepMeters(take) {
+      async writeCounters(take) {
         const changes = take();
         await settled();
-        return await (isFull ? refuse() : plain.keepMeters(() => changes));
+        return await (isFull ? refuse() : plain.writeCounters(() => changes));
       },
     };
     const books = createBooks({ limits, rows: 10, store, tell: () => {} }, clock);
@@ -449,7 +449,7 @@ describe("an account that is not in memory", () => {
   it("is dropped from the store when it was read again and counts for nothing", async () => {
     const books = createBooks({ limits, rows: 10 });
     const isStored = async (): Promise<boolean> =>
-      (await books.store.meters()).some(({ name }) => name.endsWith("mqtta"));
+      (await books.store.counters()).some(({ name }) => name.endsWith("mqtta"));
     books.take("a");
     await crowd(books);
     await books.clock.advance(60_001);
@@ -486,7 +486,7 @@ describe("an account that is not in memory", () => {
     let isBroken = false;
     const store: Store<string> = {
       ...plain,
-      meter: (name) => (isBroken ? Promise.reject(new Error("no disk")) : plain.meter(name)),
+      counter: (name) => (isBroken ? Promise.reject(new Error("no disk")) : plain.counter(name)),
     };
     const books = createBooks(
       { limits, rows: 10, store, tell: (thrown) => told.push(String(thrown)) },
@@ -512,7 +512,7 @@ describe("an account that is not in memory", () => {
   it("and cannot be written either is not forgotten where it is used up: a newcomer is told when there is room", async () => {
     const clock = createManualClock();
     const plain = createMemoryStore<string>(storeFacts(clock, "one"));
-    const store: Store<string> = { ...plain, keepMeters: refuse };
+    const store: Store<string> = { ...plain, writeCounters: refuse };
     const rate = { requests_per_minute: 1, burst: 1 };
     const books = createBooks({ limits: rate, rows: 10, store, tell: () => {} }, clock);
     let client = 0;
@@ -606,7 +606,7 @@ describe("what the store has of it", () => {
         async (states) => {
           const books = createBooks({ limits: { requests_per_minute: 60, burst: 2 } });
           const put = states.map(([name, state]) => ({ name, state }));
-          await books.store.keepMeters(() => ({ put, drop: [] }));
+          await books.store.writeCounters(() => ({ put, drop: [] }));
           await books.restart();
           books.take("a");
           books.refused("a");

@@ -10,7 +10,7 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStoreOptions } from "../../src/store/sqlite.ts";
-import { takenOver } from "../store/contract.ts";
+import { claimedAbandoned } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask, createDam } from "./client.ts";
 import type { Asked } from "./client.ts";
@@ -187,7 +187,7 @@ describe("a durable request", () => {
     const codes = parts("device").map(({ error }) => error?.code);
     assert.equal(codes.filter((code) => code === "rate_limited").length, 699);
     const third = await home.open();
-    assert.deepEqual([await third.takeOver(), await third.rejections(0, 10)], [[], []]);
+    assert.deepEqual([await third.claimAbandoned(), await third.rejections(0, 10)], [[], []]);
   });
 
   it("waits without its text: what waits is on the disk", async () => {
@@ -291,7 +291,7 @@ describe("a durable request", () => {
       given.map(({ fields }) => fields["client"]),
       ["never"],
     );
-    assert.deepEqual(await (await home.open()).takeOver(), []);
+    assert.deepEqual(await (await home.open()).claimAbandoned(), []);
   });
 
   it("is not answered before the store has the answer", async () => {
@@ -335,9 +335,9 @@ describe("a durable request", () => {
     await settled();
     assert.deepEqual(puppet.began, ["1", "3"]);
     assert.deepEqual(begun, []);
-    const left = await takenOver(await home.open());
+    const left = await claimedAbandoned(await home.open());
     assert.deepEqual(
-      left.map(({ ticket, claim }) => [ticket.text, claim.attempt]),
+      left.map(({ request, claim }) => [request.text, claim.attempt]),
       [
         ["1", 1],
         ["2", 0],
@@ -564,7 +564,7 @@ describe("the next start", () => {
       ["forbidden", "forbidden"],
     );
     assert.equal(parts("friend").at(-1)?.done, true);
-    assert.deepEqual(await (await home.open()).takeOver(), []);
+    assert.deepEqual(await (await home.open()).claimAbandoned(), []);
   });
 
   it("delivers an answer that was stored and not delivered, byte for byte, without a turn", async () => {
@@ -589,7 +589,7 @@ describe("the next start", () => {
     await second.gateway.resume();
     await settled();
     assert.deepEqual(parts("device"), asked.parts);
-    assert.deepEqual(await (await home.open()).takeOver(), []);
+    assert.deepEqual(await (await home.open()).claimAbandoned(), []);
   });
 
   it("knows what was answered before: a second delivery gets the same bytes and no turn", async () => {
@@ -663,9 +663,9 @@ describe("the next start", () => {
     );
     assert.equal(clock.timers, 0);
 
-    const held = await takenOver(await home.open());
+    const held = await claimedAbandoned(await home.open());
     assert.deepEqual(
-      held.map(({ ticket, claim }) => [ticket.text, claim.attempt]),
+      held.map(({ request, claim }) => [request.text, claim.attempt]),
       [
         ["1", 0],
         ["2", 0],

@@ -49,7 +49,7 @@ describe("a flood", () => {
     assert.ok(grown < atMost(8), `grew by ${grown}`);
     // What was refused was not written: the store was asked for what 101 requests need.
     assert.ok(calls < 101 * 6, `${calls} calls`);
-    assert.ok((await store.meters()).length <= 103);
+    assert.ok((await store.counters()).length <= 103);
     await gateway.drain(0);
   });
 

@@ -61,7 +61,7 @@ export function storeFacts(clock: Clock, owner: string): StoreOptions {
     turns: 20_000,
     turnBytes: 2 ** 24,
     turnBytesPerDay: 2 ** 22,
-    meters: 100_000,
+    counters: 100_000,
   };
   return { owner, now: () => clock.epoch(), bounds };
 }

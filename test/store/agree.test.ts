@@ -29,7 +29,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
       .tuple(lane, fc.integer({ min: 0, max: 25 }), fc.boolean())
       .map(([name, through, isSummarized]): Act => {
         return (store, number) =>
-          store.cut(name, through, isSummarized ? `summary ${number}` : undefined);
+          store.compact(name, through, isSummarized ? `summary ${number}` : undefined);
       }),
   },
   lane.map(
@@ -39,7 +39,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   ),
   fc.tuple(lane, fc.boolean()).map(([name, isSummarized]): Act => {
     return (store, number) =>
-      store.adopt(name, {
+      store.importConversation(name, {
         turns: [{ messages: [`adopted ${number}`], at: number }],
         ...(isSummarized && { summary: `adopted summary ${number}` }),
       });
@@ -48,7 +48,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
 );
 
 async function stateOf(store: Store<string>): Promise<unknown> {
-  const state: unknown[] = [await store.sessions()];
+  const state: unknown[] = [await store.conversations()];
   for (const name of ["a", "b"]) {
     const transcript: StoredTurn<string>[] = [];
     for await (const turn of store.transcript(name)) transcript.push(turn);

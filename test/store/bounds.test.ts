@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import type { Store } from "../../src/store/contract.ts";
-import { BOUNDS, ticket } from "./contract.ts";
+import { BOUNDS, newRequest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 const HOUR_MS = 60 * 60_000;
 const DAY_MS = 24 * HOUR_MS;
 
 const lanesOf = async (store: Store<string>): Promise<readonly string[]> =>
-  (await store.sessions()).map(({ lane }) => lane);
+  (await store.conversations()).map(({ lane }) => lane);
 
 describe("the conversations of a database", () => {
   it("of those that never came again go beyond a number, the ones longest unused first, with all that was kept of them", async () => {
@@ -18,13 +18,13 @@ describe("the conversations of a database", () => {
     for (let index = 0; index < 900; index += 1) void store.append(`stranger ${index}`, ["hi"]);
     await store.append("a", ["1"]);
     const [turn] = (await store.conversation("a")).turns;
-    assert.ok(await store.cut("a", turn?.id ?? 0, "a said 1"));
+    assert.ok(await store.compact("a", turn?.id ?? 0, "a said 1"));
     home.pass(1);
     await store.append("b", ["2"]);
     await store.append("c", ["3"]);
     home.pass(DAY_MS - 2);
     await store.purge();
-    assert.equal((await store.sessions()).length, 903, "they were all used within a day");
+    assert.equal((await store.conversations()).length, 903, "they were all used within a day");
     home.pass(HOUR_MS);
     await store.append("d", ["4"]);
     // Bit by bit, so that nobody waits for it.
@@ -75,7 +75,7 @@ describe("the conversations of a database", () => {
     await store.append("b", ["x".repeat(7000)]);
     for (let index = 0; index < 50; index += 1) {
       await store.append("a", [`${index}`.padEnd(996)]);
-      const [a] = await store.sessions();
+      const [a] = await store.conversations();
       assert.ok(a && a.bytes <= 8000);
     }
     const { turns } = await store.conversation("a");
@@ -114,7 +114,7 @@ describe("the conversations of a database", () => {
       const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
       const results = await Promise.allSettled([
         store.append("a", ["z".repeat(900)]),
-        store.keepMeters(() => failed),
+        store.writeCounters(() => failed),
       ]);
       assert.deepEqual(
         results.map(({ status }) => status),
@@ -137,7 +137,8 @@ describe("the conversations of a database", () => {
       await store.erase(lane);
       home.pass(1);
     }
-    const adopts = (lane: string) => store.adopt(lane, { turns: [{ messages: ["elsewhere"] }] });
+    const adopts = (lane: string) =>
+      store.importConversation(lane, { turns: [{ messages: ["elsewhere"] }] });
     await store.purge();
     assert.equal(await adopts("a"), false);
     home.pass(DAY_MS);
@@ -161,11 +162,11 @@ describe("the requests of a database", () => {
     for (let tries = 0; tries < 10; tries += 1) {
       const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
       await Promise.allSettled([
-        store.accept(ticket("?"), admission),
-        store.keepMeters(() => failed),
+        store.accept(newRequest("?"), admission),
+        store.writeCounters(() => failed),
       ]);
     }
-    await store.accept(ticket("?"), admission);
+    await store.accept(newRequest("?"), admission);
     assert.deepEqual(
       rooms,
       Array.from({ length: 11 }, () => true),

@@ -4,12 +4,12 @@ import type {
   Acceptance,
   Admission,
   Claim,
-  Held,
-  Meter,
-  MeterChanges,
+  StoredRequest,
+  Counter,
+  CounterChanges,
   Store,
   StoreOptions,
-  Ticket,
+  NewRequest,
 } from "../../src/store/contract.ts";
 
 /** A store under test: opened again it is what the next process finds; its time stands still until told. */
@@ -40,10 +40,10 @@ export const BOUNDS = {
   turns: 20_000,
   turnBytes: 100_000,
   turnBytesPerDay: 100_000,
-  meters: 1000,
+  counters: 1000,
 };
 
-export function ticket(text: string, facts: Partial<Ticket> = {}): Ticket {
+export function newRequest(text: string, facts: Partial<NewRequest> = {}): NewRequest {
   return {
     name: `name of ${text}`,
     lane: "lane",
@@ -60,7 +60,7 @@ export function ticket(text: string, facts: Partial<Ticket> = {}): Ticket {
 }
 
 /** Accepts what must be new. */
-export async function accepted<M>(store: Store<M>, wanted: Ticket): Promise<Claim> {
+export async function accepted<M>(store: Store<M>, wanted: NewRequest): Promise<Claim> {
   const acceptance = await store.accept(wanted);
   assert.ok(acceptance.is === "new", `${wanted.text} is known`);
   return acceptance.claim;
@@ -69,7 +69,7 @@ export async function accepted<M>(store: Store<M>, wanted: Ticket): Promise<Clai
 /** From its acceptance to the delivery of its answer. */
 export async function done(
   store: Store<string>,
-  wanted: Ticket,
+  wanted: NewRequest,
   parts: readonly string[] = ["!"],
 ): Promise<void> {
   const claim = await store.begin(await accepted(store, wanted));
@@ -79,12 +79,12 @@ export async function done(
 }
 
 /** Everything that is left, as a whole. */
-export async function takenOver(store: Store<string>): Promise<Held<string>[]> {
-  const left: Held<string>[] = [];
-  for (const { claim, ticket: taken, isAnswered } of await store.takeOver()) {
+export async function claimedAbandoned(store: Store<string>): Promise<StoredRequest<string>[]> {
+  const left: StoredRequest<string>[] = [];
+  for (const { claim, request: taken, isAnswered } of await store.claimAbandoned()) {
     const held = await store.load(claim);
     assert.ok(held);
-    const { text: _text, ...rest } = held.ticket;
+    const { text: _text, ...rest } = held.request;
     assert.deepEqual([rest, held.answer !== undefined], [taken, isAnswered]);
     left.push(held);
   }
@@ -95,21 +95,21 @@ export async function takenOver(store: Store<string>): Promise<Held<string>[]> {
 export async function remembered(
   store: Store<string>,
   text: string,
-  facts: Partial<Ticket> = {},
-): Promise<Held<string> | undefined> {
+  facts: Partial<NewRequest> = {},
+): Promise<StoredRequest<string> | undefined> {
   const unknown = Symbol("unknown");
   const admission: Admission = {
     admit: () => ({ parts: [], failure: { code: "busy", message: String(unknown) } }),
     repeat: () => undefined,
   };
-  const acceptance = await store.accept(ticket(text, facts), admission);
+  const acceptance = await store.accept(newRequest(text, facts), admission);
   if (acceptance.is === "answered") {
     await store.delivered(acceptance.claim);
     return undefined;
   }
   assert.ok(acceptance.is !== "new");
-  if (acceptance.is === "repeated") assert.ok(await store.delivered(acceptance.held.claim));
-  return acceptance.held;
+  if (acceptance.is === "repeated") assert.ok(await store.delivered(acceptance.stored.claim));
+  return acceptance.stored;
 }
 
 const FAILED = { parts: [], failure: { code: "model", message: "it failed", retryAfter: 3 } };
@@ -141,7 +141,7 @@ async function roomsOf(
       rooms.push(hasRoom);
       return FAILED;
     };
-    const asked = ticket(text, { lane, mayRepeat: false });
+    const asked = newRequest(text, { lane, mayRepeat: false });
     assert.equal((await store.accept(asked, { admit, repeat: () => undefined })).is, "answered");
   }
   return rooms;
@@ -153,24 +153,24 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("are new once, and known by name while they run and after they were answered", async () => {
       await using home = await create();
       const store = await home.open();
-      const claim = await accepted(store, ticket("?"));
-      const second = await store.accept(ticket("?"));
+      const claim = await accepted(store, newRequest("?"));
+      const second = await store.accept(newRequest("?"));
       assert.ok(second.is === "known");
-      assert.deepEqual(second.held.claim, claim);
-      assert.equal(second.held.answer, undefined);
+      assert.deepEqual(second.stored.claim, claim);
+      assert.equal(second.stored.answer, undefined);
       const begun = await store.begin(claim);
       assert.ok(begun);
       await store.answered(begun, { parts: ["a", "b"] }, []);
       await store.delivered(begun);
-      const third = await store.accept(ticket("?"));
+      const third = await store.accept(newRequest("?"));
       assert.ok(third.is === "known");
-      assert.deepEqual(third.held.answer, { parts: ["a", "b"] });
+      assert.deepEqual(third.stored.answer, { parts: ["a", "b"] });
     });
 
     it("that nobody named are new each time", async () => {
       await using home = await create();
       const store = await home.open();
-      const nameless = ticket("?", { mayRepeat: false });
+      const nameless = newRequest("?", { mayRepeat: false });
       const [first, second] = [await accepted(store, nameless), await accepted(store, nameless)];
       assert.ok(second.seq > first.seq);
     });
@@ -178,41 +178,41 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("that failed are tried anew when they are asked again, and repeated when delivered again", async () => {
       await using home = await create();
       const store = await home.open();
-      const claim = await store.begin(await accepted(store, ticket("?")));
+      const claim = await store.begin(await accepted(store, newRequest("?")));
       assert.ok(claim);
       await store.answered(claim, FAILED, []);
       await store.delivered(claim);
-      const again = await store.accept(ticket("?", { retriesFailed: false }));
+      const again = await store.accept(newRequest("?", { retriesFailed: false }));
       assert.ok(again.is === "known");
-      assert.deepEqual(again.held.answer, FAILED);
-      await accepted(store, ticket("?", { retriesFailed: true }));
+      assert.deepEqual(again.stored.answer, FAILED);
+      await accepted(store, newRequest("?", { retriesFailed: true }));
     });
 
     it("are forgotten after the window, with and without a purge", async () => {
       await using home = await create();
       const store = await home.open();
-      await done(store, ticket("1"));
-      await done(store, ticket("2"));
+      await done(store, newRequest("1"));
+      await done(store, newRequest("2"));
       home.pass(WINDOW_MS - 1);
       await store.purge();
-      assert.equal((await store.accept(ticket("1"))).is, "known");
+      assert.equal((await store.accept(newRequest("1"))).is, "known");
       home.pass(1);
-      await accepted(store, ticket("1"));
+      await accepted(store, newRequest("1"));
       await store.purge();
-      await accepted(store, ticket("2"));
+      await accepted(store, newRequest("2"));
     });
 
     it("find no room beyond the bounds of all and of their lane; none within the window is forgotten", async () => {
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, rows: 5, laneRows: 3 } });
-      const open = await accepted(store, ticket("open"));
-      for (const text of ["1", "2"]) await done(store, ticket(text));
+      const open = await accepted(store, newRequest("open"));
+      for (const text of ["1", "2"]) await done(store, newRequest(text));
       assert.deepEqual(await roomsOf(store, ["lane", "other"]), [false, true]);
-      for (const text of ["3", "4"]) await done(store, ticket(text, { lane: "other" }));
+      for (const text of ["3", "4"]) await done(store, newRequest(text, { lane: "other" }));
       assert.deepEqual(await roomsOf(store, ["lane", "other", "third"]), [false, false, false]);
       await store.purge();
       for (const text of ["1", "2", "3", "4"]) {
-        assert.equal((await store.accept(ticket(text))).is, "known");
+        assert.equal((await store.accept(newRequest(text))).is, "known");
       }
       home.pass(WINDOW_MS);
       await store.purge();
@@ -224,9 +224,9 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, bytes: 9000, laneBytes: 6000 } });
       const large = "x".repeat(2000);
-      const claim = await accepted(store, ticket(large));
+      const claim = await accepted(store, newRequest(large));
       assert.deepEqual(await roomsOf(store, ["lane", "other"], large), [false, true]);
-      const other = await accepted(store, ticket("y".repeat(2000), { lane: "other" }));
+      const other = await accepted(store, newRequest("y".repeat(2000), { lane: "other" }));
       assert.deepEqual(await roomsOf(store, ["third"], large), [false]);
       for (const each of [claim, other]) {
         const begun = await store.begin(each);
@@ -240,7 +240,7 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("take no room for the way back once they were delivered", async () => {
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 6000 } });
-      await done(store, ticket("?", { address: "x".repeat(5000) }));
+      await done(store, newRequest("?", { address: "x".repeat(5000) }));
       assert.deepEqual(await roomsOf(store, ["lane"], "y".repeat(2000)), [true]);
     });
 
@@ -248,7 +248,7 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open();
       const parts = ["", "a\u0000b", "😀", "\ud83d", "\n\u2028", "x".repeat(100_000)];
-      await done(store, ticket("?"), parts);
+      await done(store, newRequest("?"), parts);
       const kept = await remembered(await home.open(), "?");
       assert.deepEqual(kept?.answer?.parts, parts);
     });
@@ -256,9 +256,9 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("are loaded as a whole by the claim in force, and by no other", async () => {
       await using home = await create();
       const store = await home.open();
-      const claim = await accepted(store, ticket("?", { id: "r-1", expiresAt: 5 }));
-      const { mayRepeat: _repeat, retriesFailed: _retry, ...kept } = ticket("?");
-      const whole = { claim, ticket: { ...kept, id: "r-1", expiresAt: 5 }, progress: [] };
+      const claim = await accepted(store, newRequest("?", { id: "r-1", expiresAt: 5 }));
+      const { mayRepeat: _repeat, retriesFailed: _retry, ...kept } = newRequest("?");
+      const whole = { claim, request: { ...kept, id: "r-1", expiresAt: 5 }, progress: [] };
       assert.deepEqual(await store.load(claim), whole);
       const begun = await store.begin(claim);
       assert.ok(begun && (await store.record(begun, "step")));
@@ -271,33 +271,36 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("are rejected with an answer that is kept, delivered and known like any other", async () => {
       await using home = await create();
       const store = await home.open();
-      const rejected = await store.accept(ticket("?"), always(FAILED));
+      const rejected = await store.accept(newRequest("?"), always(FAILED));
       assert.ok(rejected.is === "answered");
       assert.deepEqual(rejected.answer, FAILED);
-      const again = await store.accept(ticket("?"), never());
+      const again = await store.accept(newRequest("?"), never());
       assert.ok(again.is === "known");
-      assert.deepEqual([again.held.claim, again.held.answer], [rejected.claim, FAILED]);
-      assert.equal(again.held.ticket.text, "");
+      assert.deepEqual([again.stored.claim, again.stored.answer], [rejected.claim, FAILED]);
+      assert.equal(again.stored.request.text, "");
       assert.equal(await store.begin(rejected.claim), undefined);
-      assert.deepEqual(await store.rejections(0, 10), [again.held]);
+      assert.deepEqual(await store.rejections(0, 10), [again.stored]);
       assert.ok(await store.delivered(rejected.claim));
       assert.deepEqual(await store.rejections(0, 10), []);
-      const redelivered = await store.accept(ticket("?"), { ...never(), repeat: () => undefined });
+      const redelivered = await store.accept(newRequest("?"), {
+        ...never(),
+        repeat: () => undefined,
+      });
       assert.ok(redelivered.is === "repeated");
-      assert.deepEqual(redelivered.held.answer, FAILED);
-      assert.ok(await store.delivered(redelivered.held.claim));
+      assert.deepEqual(redelivered.stored.answer, FAILED);
+      assert.ok(await store.delivered(redelivered.stored.claim));
       // The asker who asks again wants a new try.
-      await accepted(store, ticket("?", { retriesFailed: true }));
+      await accepted(store, newRequest("?", { retriesFailed: true }));
     });
 
     it("that were rejected are read in order, page by page, and take no room from others", async () => {
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, rows: 2 } });
-      for (const text of ["1", "2", "3", "4"]) await store.accept(ticket(text), always(FAILED));
+      for (const text of ["1", "2", "3", "4"]) await store.accept(newRequest(text), always(FAILED));
       const first = await store.rejections(0, 3);
       const rest = await store.rejections(first.at(-1)?.claim.seq ?? 0, 3);
       assert.deepEqual(
-        [...first, ...rest].map(({ ticket: { name: found } }) => found),
+        [...first, ...rest].map(({ request: { name: found } }) => found),
         ["1", "2", "3", "4"].map((text) => `name of ${text}`),
       );
       assert.deepEqual(await roomsOf(store, ["lane"]), [true]);
@@ -307,13 +310,13 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, rejections: 2 } });
       for (const text of ["1", "2", "3", "4"]) {
-        const rejected = await store.accept(ticket(text), always(FAILED));
+        const rejected = await store.accept(newRequest(text), always(FAILED));
         assert.ok(rejected.is === "answered" && (await store.delivered(rejected.claim)));
       }
       await store.purge();
       const kinds: Acceptance<string>["is"][] = [];
       for (const text of ["1", "2", "3", "4"]) {
-        kinds.push((await store.accept(ticket(text))).is);
+        kinds.push((await store.accept(newRequest(text))).is);
       }
       assert.deepEqual(kinds, ["new", "new", "known", "known"]);
     });
@@ -321,17 +324,19 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("that were answered are undelivered again when they are repeated, to another address", async () => {
       await using home = await create();
       const store = await home.open();
-      await done(store, ticket("?"), ["a", "b"]);
+      await done(store, newRequest("?"), ["a", "b"]);
       const repeat = { ...never(), repeat: () => undefined };
-      const repeated = await store.accept(ticket("?", { address: "elsewhere" }), repeat);
+      const repeated = await store.accept(newRequest("?", { address: "elsewhere" }), repeat);
       assert.ok(repeated.is === "repeated");
-      const { claim, answer, ticket: kept } = repeated.held;
+      const { claim, answer, request: kept } = repeated.stored;
       assert.deepEqual([answer?.parts, kept.address], [["a", "b"], "elsewhere"]);
-      assert.equal((await store.accept(ticket("?"), never())).is, "known");
-      const [left, ...more] = await takenOver(await home.open({ sole: true, owner: "next" }));
+      assert.equal((await store.accept(newRequest("?"), never())).is, "known");
+      const [left, ...more] = await claimedAbandoned(
+        await home.open({ sole: true, owner: "next" }),
+      );
       if (left !== undefined) {
         assert.deepEqual(
-          [more, left.answer?.parts, left.ticket.address],
+          [more, left.answer?.parts, left.request.address],
           [[], ["a", "b"], "elsewhere"],
         );
       } else assert.ok(await store.delivered(claim));
@@ -340,23 +345,23 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("are forgotten after the window, however often they were repeated within it", async () => {
       await using home = await create();
       const store = await home.open();
-      await done(store, ticket("?"));
+      await done(store, newRequest("?"));
       const repeat = { ...never(), repeat: () => undefined };
       for (let time = 1; time <= 3; time += 1) {
         home.pass(WINDOW_MS / 4);
-        const repeated = await store.accept(ticket("?"), repeat);
+        const repeated = await store.accept(newRequest("?"), repeat);
         assert.ok(repeated.is === "repeated");
-        assert.ok(await store.delivered(repeated.held.claim));
+        assert.ok(await store.delivered(repeated.stored.claim));
       }
       home.pass(WINDOW_MS / 4);
-      await accepted(store, ticket("?"));
+      await accepted(store, newRequest("?"));
     });
 
     it("that may not be repeated get another answer, and are known as before", async () => {
       await using home = await create();
       const store = await home.open();
-      await done(store, ticket("?"), ["a"]);
-      const refused = await store.accept(ticket("?"), { ...never(), repeat: () => FAILED });
+      await done(store, newRequest("?"), ["a"]);
+      const refused = await store.accept(newRequest("?"), { ...never(), repeat: () => FAILED });
       assert.ok(refused.is === "answered");
       assert.ok(await store.delivered(refused.claim));
       assert.deepEqual((await remembered(store, "?"))?.answer?.parts, ["a"]);
@@ -367,7 +372,7 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("lets only the claim in force write", async () => {
       await using home = await create();
       const store = await home.open();
-      const claim = await accepted(store, ticket("?"));
+      const claim = await accepted(store, newRequest("?"));
       const begun = await store.begin(claim);
       assert.deepEqual(begun, { ...claim, attempt: 1 });
       const stale: readonly Claim[] = [
@@ -396,23 +401,23 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("begins the first attempt in the transaction that accepts, when the admission says so", async () => {
       await using home = await create();
       const store = await home.open();
-      const waiting = await store.accept(ticket("1"), taking("wait"));
-      const begun = await store.accept(ticket("2"), taking("begin"));
+      const waiting = await store.accept(newRequest("1"), taking("wait"));
+      const begun = await store.accept(newRequest("2"), taking("begin"));
       assert.ok(waiting.is === "new" && begun.is === "new");
       assert.deepEqual([waiting.claim.attempt, begun.claim.attempt], [0, 1]);
       assert.equal(await store.begin({ ...begun.claim, attempt: 0 }), undefined);
       assert.equal(await store.expire(begun.claim, FAILED), false);
       assert.equal(await store.record(begun.claim, "step"), true);
-      assert.equal((await store.load(begun.claim))?.ticket.text, "2");
+      assert.equal((await store.load(begun.claim))?.request.text, "2");
       assert.equal(await store.answered(begun.claim, { parts: ["!"] }, ["2", "!"]), true);
       assert.equal(await store.delivered(begun.claim), true);
       assert.deepEqual(await store.history("lane"), ["2", "!"]);
-      const released = await store.accept(ticket("3"), taking("begin"));
+      const released = await store.accept(newRequest("3"), taking("begin"));
       assert.ok(released.is === "new");
       assert.equal(await store.release(released.claim), true);
-      const left = await takenOver(store);
+      const left = await claimedAbandoned(store);
       assert.deepEqual(
-        left.map(({ claim, ticket: { text } }) => [text, claim.attempt]),
+        left.map(({ claim, request: { text } }) => [text, claim.attempt]),
         [["3", 0]],
       );
     });
@@ -420,11 +425,11 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     it("expires only what never ran", async () => {
       await using home = await create();
       const store = await home.open();
-      const waiting = await accepted(store, ticket("1"));
+      const waiting = await accepted(store, newRequest("1"));
       assert.equal(await store.answered(waiting, { parts: [] }, ["q"]), false);
       assert.equal(await store.expire(waiting, FAILED), true);
       assert.equal(await store.delivered(waiting), true);
-      const running = await store.begin(await accepted(store, ticket("2")));
+      const running = await store.begin(await accepted(store, newRequest("2")));
       assert.ok(running);
       assert.equal(await store.expire(running, FAILED), false);
       assert.deepEqual(await store.history("lane"), []);
@@ -449,11 +454,11 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
   meterContract(name, create);
 }
 
-async function inOrder(store: Store<string>): Promise<readonly Meter[]> {
-  return (await store.meters()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+async function inOrder(store: Store<string>): Promise<readonly Counter[]> {
+  return (await store.counters()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function put(...meters: readonly Meter[]): MeterChanges {
+function put(...meters: readonly Counter[]): CounterChanges {
   return { put: meters, drop: [] };
 }
 
@@ -463,29 +468,32 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
     it("are kept as they were last, under any name, for the next process", async () => {
       await using home = await create();
       const store = await home.open();
-      assert.deepEqual(await store.meters(), []);
+      assert.deepEqual(await store.counters(), []);
       const odd = { name: "\ud83d and\u0000nul", state: { list: [1, [2.5]], text: "\ud83d" } };
-      await store.keepMeters(() => put({ name: "a", state: 1 }, { name: "b", state: 2 }, odd));
-      await store.keepMeters(() => ({ put: [{ name: "a", state: { n: 3 } }], drop: ["b", "c"] }));
+      await store.writeCounters(() => put({ name: "a", state: 1 }, { name: "b", state: 2 }, odd));
+      await store.writeCounters(() => ({
+        put: [{ name: "a", state: { n: 3 } }],
+        drop: ["b", "c"],
+      }));
       const kept = [{ name: "a", state: { n: 3 } }, odd];
       assert.deepEqual(await inOrder(store), kept);
       assert.deepEqual(await inOrder(await home.open()), kept);
-      await store.keepMeters(() => ({ put: [], drop: [odd.name] }));
-      assert.deepEqual(await store.meters(), [kept[0]]);
+      await store.writeCounters(() => ({ put: [], drop: [odd.name] }));
+      assert.deepEqual(await store.counters(), [kept[0]]);
     });
 
     it("are taken when they are written: what changes in one go is written once", async () => {
       await using home = await create();
       const store = await home.open();
       let [count, takes] = [0, 0];
-      const kept = store.keepMeters(() => {
+      const kept = store.writeCounters(() => {
         takes += 1;
         return put({ name: "count", state: count });
       });
       count = 5;
       await kept;
       assert.equal(takes, 1);
-      assert.deepEqual(await store.meters(), [{ name: "count", state: 5 }]);
+      assert.deepEqual(await store.counters(), [{ name: "count", state: 5 }]);
     });
 
     it("are written before what was asked for after them", async () => {
@@ -493,9 +501,9 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       const store = await home.open();
       const written: string[] = [];
       const keeping = store
-        .keepMeters(() => put({ name: "charge", state: 1 }))
+        .writeCounters(() => put({ name: "charge", state: 1 }))
         .then(() => written.push("charge"));
-      const accepting = store.accept(ticket("?")).then(() => written.push("request"));
+      const accepting = store.accept(newRequest("?")).then(() => written.push("request"));
       await Promise.all([keeping, accepting]);
       assert.deepEqual(written, ["charge", "request"]);
     });
@@ -504,32 +512,35 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       await using home = await create();
       const store = await home.open();
       const odd = { name: "\ud83d and\u0000nul", state: 5, until: 7 };
-      assert.equal(await store.meter("a"), undefined);
-      const keeping = store.keepMeters(() => put({ name: "a", state: 1 }, odd));
-      assert.deepEqual(await store.meter("a"), { name: "a", state: 1 });
+      assert.equal(await store.counter("a"), undefined);
+      const keeping = store.writeCounters(() => put({ name: "a", state: 1 }, odd));
+      assert.deepEqual(await store.counter("a"), { name: "a", state: 1 });
       await keeping;
-      void store.keepMeters(() => ({ put: [{ name: "a", state: 2 }], drop: [odd.name] }));
-      assert.deepEqual(await store.meter("a"), { name: "a", state: 2 });
-      assert.equal(await store.meter(odd.name), undefined);
-      await store.keepMeters(() => put({ name: "b", state: 1 }, { name: "c", state: 1 }));
-      assert.deepEqual([(await store.meters(2)).length, (await store.meters(9)).length], [2, 3]);
+      void store.writeCounters(() => ({ put: [{ name: "a", state: 2 }], drop: [odd.name] }));
+      assert.deepEqual(await store.counter("a"), { name: "a", state: 2 });
+      assert.equal(await store.counter(odd.name), undefined);
+      await store.writeCounters(() => put({ name: "b", state: 1 }, { name: "c", state: 1 }));
+      assert.deepEqual(
+        [(await store.counters(2)).length, (await store.counters(9)).length],
+        [2, 3],
+      );
     });
 
     it("stay for a day after they counted last, and for ever where no end was named", async () => {
       await using home = await create();
       const store = await home.open();
       const until = START + HOUR_MS;
-      await store.keepMeters(() =>
+      await store.writeCounters(() =>
         put(
           { name: "a", state: 1 },
           { name: "b", state: 1, until },
           { name: "c", state: 1, until },
         ),
       );
-      await store.keepMeters(() => put({ name: "c", state: 2, until: until + 1 }));
+      await store.writeCounters(() => put({ name: "c", state: 2, until: until + 1 }));
       home.pass(25 * HOUR_MS - 1);
       await store.purge();
-      assert.equal((await store.meters()).length, 3);
+      assert.equal((await store.counters()).length, 3);
       home.pass(1);
       await store.purge();
       assert.deepEqual(
@@ -538,20 +549,20 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       );
       home.pass(400 * 24 * HOUR_MS);
       await store.purge();
-      assert.deepEqual(await store.meters(), [{ name: "a", state: 1 }]);
+      assert.deepEqual(await store.counters(), [{ name: "a", state: 1 }]);
     });
 
     it("beyond their bound go in the order in which they count for nothing, and none that has no end", async () => {
       await using home = await create();
-      const store = await home.open({ bounds: { ...BOUNDS, meters: 32 } });
+      const store = await home.open({ bounds: { ...BOUNDS, counters: 32 } });
       const until = (index: number): number => START + ((index * 7) % 40) * HOUR_MS;
       const names = Array.from({ length: 40 }, (_, index) => `${index}`);
-      await store.keepMeters(() =>
+      await store.writeCounters(() =>
         put(...names.map((each, index) => ({ name: each, state: 1, until: until(index) }))),
       );
-      await store.keepMeters(() => put({ name: "total", state: 1 }));
+      await store.writeCounters(() => put({ name: "total", state: 1 }));
       await store.purge();
-      const left = (await store.meters()).map((meter) => meter.until ?? Number.POSITIVE_INFINITY);
+      const left = (await store.counters()).map((meter) => meter.until ?? Number.POSITIVE_INFINITY);
       assert.ok(left.length >= 29 && left.length <= 33, `${left.length}`);
       assert.ok(Math.min(...left) >= until(0) + (40 - 32) * HOUR_MS);
       assert.ok(left.includes(Number.POSITIVE_INFINITY));
@@ -591,7 +602,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
           ["q3", "a3"],
         ],
       );
-      assert.ok(await store.cut("a", turns[1]?.id ?? 0, "1 and 2 in short"));
+      assert.ok(await store.compact("a", turns[1]?.id ?? 0, "1 and 2 in short"));
       assert.deepEqual(await store.history("a"), ["1 and 2 in short", "q3", "a3"]);
       assert.deepEqual(await store.conversation("a"), {
         summary: "1 and 2 in short",
@@ -611,11 +622,11 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       const [first, second] = (await store.conversation("a")).turns;
       const [other] = (await store.conversation("b")).turns;
       assert.ok(first && second && other);
-      assert.ok(await store.cut("a", second.id));
+      assert.ok(await store.compact("a", second.id));
       for (const through of [first.id, second.id, other.id, 999]) {
-        assert.equal(await store.cut("a", through, "late"), false);
+        assert.equal(await store.compact("a", through, "late"), false);
       }
-      assert.equal(await store.cut("nobody", first.id, "late"), false);
+      assert.equal(await store.compact("nobody", first.id, "late"), false);
       assert.deepEqual(await store.history("a"), ["q3", "a3"]);
     });
 
@@ -624,7 +635,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       const store = await home.open();
       await append(store, "a", "1", "2");
       const [first] = (await store.conversation("a")).turns;
-      assert.ok(await store.cut("a", first?.id ?? 0, "summary"));
+      assert.ok(await store.compact("a", first?.id ?? 0, "summary"));
       await store.append("a", ["/clear", "cleared"], true);
       assert.deepEqual(await store.history("a"), []);
       assert.deepEqual(await store.conversation("a"), { turns: [] });
@@ -637,7 +648,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open();
       await append(store, "lane", "1");
-      const claim = await store.begin(await accepted(store, ticket("/clear")));
+      const claim = await store.begin(await accepted(store, newRequest("/clear")));
       assert.ok(claim);
       assert.ok(await store.answered(claim, { parts: ["done"] }, ["/clear", "done"], true));
       assert.deepEqual(await store.history("lane"), []);
@@ -647,7 +658,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
     it("of several lanes is kept under its own name", async () => {
       await using home = await create();
       const store = await home.open();
-      const asked = ticket("?", { conversation: "everyone" });
+      const asked = newRequest("?", { conversation: "everyone" });
       const claim = await store.begin(await accepted(store, asked));
       assert.ok(claim && (await store.answered(claim, { parts: ["!"] }, ["?", "!"])));
       assert.deepEqual(await store.history("lane"), []);
@@ -658,17 +669,17 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       await using home = await create();
       const store = await home.open();
       const said = { summary: "before", turns: [{ messages: ["q", "a"], at: 1000 }] };
-      assert.equal(await store.adopt("a", said), true);
-      assert.equal(await store.adopt("a", said), false);
+      assert.equal(await store.importConversation("a", said), true);
+      assert.equal(await store.importConversation("a", said), false);
       assert.deepEqual(await store.history("a"), ["before", "q", "a"]);
       const [turn] = (await store.conversation("a")).turns;
-      assert.ok(await store.cut("a", turn?.id ?? 0, "all"));
+      assert.ok(await store.compact("a", turn?.id ?? 0, "all"));
       assert.deepEqual(await store.history("a"), ["all"]);
-      assert.deepEqual((await store.sessions())[0]?.firstAt, 1000);
+      assert.deepEqual((await store.conversations())[0]?.firstAt, 1000);
       await append(store, "b", "1");
-      assert.equal(await store.adopt("b", said), false);
+      assert.equal(await store.importConversation("b", said), false);
       await store.erase("b");
-      assert.equal(await store.adopt("b", said), false);
+      assert.equal(await store.importConversation("b", said), false);
     });
 
     it("is listed with its size and its times, the one used last first, until it is deleted", async () => {
@@ -679,22 +690,22 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       await append(store, "b", "1", "é");
       home.pass(5);
       await append(store, "a", "2");
-      const [a, b, ...more] = await store.sessions();
+      const [a, b, ...more] = await store.conversations();
       assert.deepEqual(more, []);
       assert.ok(a && b);
       assert.deepEqual([a.lane, a.turns, a.messages, a.bytes], ["a", 2, 4, 22]);
       assert.deepEqual([a.lastAt - a.firstAt, b.firstAt - a.firstAt, a.summarized], [10, 5, false]);
       assert.deepEqual([b.lane, b.turns, b.bytes], ["b", 2, 24]);
       const [first] = (await store.conversation("b")).turns;
-      assert.ok(await store.cut("b", first?.id ?? 0, "é"));
-      assert.equal((await store.sessions())[1]?.summarized, true);
+      assert.ok(await store.compact("b", first?.id ?? 0, "é"));
+      assert.equal((await store.conversations())[1]?.summarized, true);
       assert.equal(await store.erase("b"), 2);
       assert.equal(await store.erase("b"), 0);
-      assert.equal(await store.cut("b", 999, "late"), false);
+      assert.equal(await store.compact("b", 999, "late"), false);
       assert.deepEqual(await store.history("b"), []);
       assert.deepEqual(await transcriptOf(store, "b"), []);
       assert.deepEqual(
-        (await store.sessions()).map(({ lane }) => lane),
+        (await store.conversations()).map(({ lane }) => lane),
         ["a"],
       );
     });
@@ -708,7 +719,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       await store.purge();
       assert.equal((await transcriptOf(store, "a")).length, 60);
       const shown = (await store.conversation("a")).turns;
-      assert.ok(await store.cut("a", shown[24]?.id ?? 0));
+      assert.ok(await store.compact("a", shown[24]?.id ?? 0));
       home.pass(HOUR_MS);
       await store.purge();
       assert.deepEqual((await transcriptOf(store, "a"))[0], "q10");
@@ -721,7 +732,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       const tight = await home.open({ bounds: { ...BOUNDS, hiddenBytes: 50 } });
       await append(tight, "c", "1", "2", "3", "4", "5", "6", "7", "8", "9");
       const [, , , , fifth, sixth] = (await tight.conversation("c")).turns;
-      assert.ok(fifth && sixth && (await tight.cut("c", fifth.id)));
+      assert.ok(fifth && sixth && (await tight.compact("c", fifth.id)));
       await append(tight, "d", "1");
       await tight.purge();
       assert.deepEqual((await transcriptOf(tight, "c"))[0], "q6");
@@ -737,19 +748,19 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
     it("what is left is taken over once, in order, with what was done so far", async () => {
       await using home = await create();
       const first = await home.open();
-      const waiting = await accepted(first, ticket("waiting"));
-      const running = await first.begin(await accepted(first, ticket("running")));
-      const answered = await first.begin(await accepted(first, ticket("answered")));
-      await done(first, ticket("done"));
+      const waiting = await accepted(first, newRequest("waiting"));
+      const running = await first.begin(await accepted(first, newRequest("running")));
+      const answered = await first.begin(await accepted(first, newRequest("answered")));
+      await done(first, newRequest("done"));
       assert.ok(running && answered);
       await first.record(running, "step 1");
       await first.record(running, "step 2");
       await first.answered(answered, { parts: ["42"] }, ["q", "42"]);
 
       const second = await home.open({ sole: true });
-      const left = await takenOver(second);
+      const left = await claimedAbandoned(second);
       assert.deepEqual(
-        left.map(({ ticket: { text }, claim, progress, answer }) => [
+        left.map(({ request: { text }, claim, progress, answer }) => [
           text,
           claim.attempt,
           progress,
@@ -761,7 +772,7 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
           ["answered", 1, [], ["42"]],
         ],
       );
-      assert.deepEqual(await second.takeOver(), []);
+      assert.deepEqual(await second.claimAbandoned(), []);
       for (const stale of [waiting, running]) assert.equal(await first.begin(stale), undefined);
       assert.equal(await first.delivered(answered), false);
       for (const { claim, answer } of left) {
@@ -773,30 +784,30 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
     it("what others hold is left to them until their lease is over", async () => {
       await using home = await create();
       const first = await home.open();
-      await accepted(first, ticket("?"));
+      await accepted(first, newRequest("?"));
       const second = await home.open();
-      assert.deepEqual(await second.takeOver(), []);
+      assert.deepEqual(await second.claimAbandoned(), []);
       home.pass(LEASE_MS - 1);
       await first.renew();
       home.pass(LEASE_MS - 1);
-      assert.deepEqual(await second.takeOver(), []);
+      assert.deepEqual(await second.claimAbandoned(), []);
       home.pass(1);
-      assert.equal((await second.takeOver()).length, 1);
+      assert.equal((await second.claimAbandoned()).length, 1);
     });
 
     it("an attempt that was released is not counted, and anyone may take it", async () => {
       await using home = await create();
       const first = await home.open();
-      const claim = await first.begin(await accepted(first, ticket("?")));
+      const claim = await first.begin(await accepted(first, newRequest("?")));
       assert.ok(claim && (await first.release(claim)));
       assert.equal(await first.begin(claim), undefined);
-      const [left] = await (await home.open()).takeOver();
+      const [left] = await (await home.open()).claimAbandoned();
       assert.equal(left?.claim.attempt, 0);
     });
 
     it("answers and conversations are there together", async () => {
       await using home = await create();
-      await done(await home.open(), ticket("hi"), ["Hello"]);
+      await done(await home.open(), newRequest("hi"), ["Hello"]);
       const second = await home.open();
       assert.deepEqual(await second.history("lane"), ["hi", "Hello"]);
       assert.deepEqual((await remembered(second, "hi"))?.answer?.parts, ["Hello"]);
@@ -808,12 +819,12 @@ export function restartContract(name: string, create: () => Promise<StoreUnderTe
       await append(first, "a", "1", "2");
       await append(first, "b", "1");
       const [turn] = (await first.conversation("a")).turns;
-      assert.ok(turn && (await first.cut("a", turn.id, "in short")));
+      assert.ok(turn && (await first.compact("a", turn.id, "in short")));
       await first.erase("b");
       const second = await home.open();
       assert.deepEqual(await second.history("a"), ["in short", "q2", "a2"]);
       assert.deepEqual(await second.history("b"), []);
-      assert.equal(await second.adopt("b", { turns: [{ messages: ["old"] }] }), false);
+      assert.equal(await second.importConversation("b", { turns: [{ messages: ["old"] }] }), false);
     });
   });
 }

@@ -1,13 +1,13 @@
 /** A process of its own that holds a place, or writes until it is killed: what it printed is durable. */
 import { SILENT } from "../../src/base/log.ts";
-import { openHome } from "../../src/store/home.ts";
+import { openInstance } from "../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { BOUNDS, ticket } from "./contract.ts";
+import { BOUNDS, newRequest } from "./contract.ts";
 
 const [folder = "", what = ""] = process.argv.slice(2);
-const home = await openHome(folder, { log: SILENT });
+const home = await openInstance(folder, { log: SILENT });
 const say = (words: string): void => void process.stdout.write(`${words}\n`);
-say(`slot ${home.slot} ${home.clientId("mqtt", () => `made by ${process.pid}`)}`);
+say(`instance ${home.instance} ${home.clientId("mqtt", () => `made by ${process.pid}`)}`);
 
 if (what === "write") {
   const options = {
@@ -19,7 +19,7 @@ if (what === "write") {
   const store = await openSqliteStore<string>(home.databaseFile, options);
   for (let number = 0; ; number += 1) {
     const text = `${process.pid} ${number}`;
-    const acceptance = await store.accept(ticket(text));
+    const acceptance = await store.accept(newRequest(text));
     if (acceptance.is !== "new") throw new Error(`${text} is known`);
     say(`accepted ${text}`);
     const claim = await store.begin(acceptance.claim);

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Claim, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/memory.ts";
-import { BOUNDS, LEASE_MS, takenOver, ticket, type StoreUnderTest } from "./contract.ts";
+import { BOUNDS, LEASE_MS, claimedAbandoned, newRequest, type StoreUnderTest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 /** What a plain list knows of one request. */
@@ -48,11 +48,11 @@ function step(name: string, run: (model: Model, real: Real) => Promise<void>): S
 
 const accept = (text: string): Step =>
   step(`accept ${text}`, async (model, { store }) => {
-    const acceptance = await store.accept(ticket(text));
+    const acceptance = await store.accept(newRequest(text));
     const known = model.requests.find((each) => each.text === text);
     assert.equal(acceptance.is, known === undefined ? "new" : "known");
     if (acceptance.is === "known") {
-      assert.deepEqual(acceptance.held.claim, known?.claim);
+      assert.deepEqual(acceptance.stored.claim, known?.claim);
       return;
     }
     const { claim } = acceptance;
@@ -147,7 +147,7 @@ const takeOver: Step = step("take over", async (model, { store }) => {
     known.leaseUntil = model.now + LEASE_MS;
     model.claims.push(known.claim);
   }
-  const left = await takenOver(store);
+  const left = await claimedAbandoned(store);
   assert.deepEqual(
     left.map(({ claim, progress }) => [claim, progress]),
     expected.map(({ claim, state, steps }) => [claim, state === "accepted" ? steps : []]),
@@ -170,8 +170,8 @@ const cut = (pick: number): Step =>
     const index = pick % Math.max(1, turns.length);
     const through = turns[index]?.id;
     if (through === undefined) return;
-    assert.equal(await store.cut("lane", through, `summary ${pick}`), true);
-    assert.equal(await store.cut("lane", through, "again"), false);
+    assert.equal(await store.compact("lane", through, `summary ${pick}`), true);
+    assert.equal(await store.compact("lane", through, "again"), false);
     model.summary = `summary ${pick}`;
     model.conversation.splice(0, 2 * (index + 1));
   });

@@ -7,7 +7,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { GroupCommit } from "../../src/store/group-commit.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { createRecorder } from "../gateway/client.ts";
-import { accepted, BOUNDS, done, restartContract, storeContract, ticket } from "./contract.ts";
+import { accepted, BOUNDS, done, restartContract, storeContract, newRequest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 storeContract("SQLite", sqliteHome);
@@ -19,7 +19,7 @@ describe("the database", () => {
     const commits: number[] = [];
     const store = await home.open({ onCommit: (calls) => commits.push(calls) });
     const texts = Array.from({ length: 300 }, (_, index) => `${index}`);
-    const claims = await Promise.all(texts.map((text) => accepted(store, ticket(text))));
+    const claims = await Promise.all(texts.map((text) => accepted(store, newRequest(text))));
     assert.deepEqual(commits, [300]);
     assert.deepEqual(
       claims.map(({ seq }) => seq),
@@ -29,7 +29,7 @@ describe("the database", () => {
 
   it("is for its owner's eyes alone", async () => {
     await using home = await sqliteHome();
-    await done(await home.open(), ticket("?"));
+    await done(await home.open(), newRequest("?"));
     for (const name of await readdir(dirname(home.file))) {
       const { mode } = await stat(`${dirname(home.file)}/${name}`);
       assert.equal(mode & 0o077, 0, name);
@@ -79,7 +79,7 @@ describe("the database", () => {
       await using home = await sqliteHome();
       const first = await home.open();
       for (let index = 0; index < 50; index += 1) {
-        await done(first, ticket(`${index}`), ["x".repeat(2000)]);
+        await done(first, newRequest(`${index}`), ["x".repeat(2000)]);
       }
       await first.close();
       const bytes = await readFile(home.file);
@@ -90,8 +90,8 @@ describe("the database", () => {
       await writeFile(home.file, bytes);
       const { log, lines } = createRecorder();
       const store = await home.open({ log });
-      assert.deepEqual(await store.takeOver(), []);
-      await done(store, ticket("new"));
+      assert.deepEqual(await store.claimAbandoned(), []);
+      await done(store, newRequest("new"));
       assert.deepEqual(
         lines.map(({ level }) => level),
         ["error"],
@@ -135,8 +135,8 @@ describe("the database", () => {
     db.close();
     const store = await home.open();
     assert.deepEqual(await store.history("a"), ["q1", "é1", "q2", "é2"]);
-    assert.equal((await store.sessions())[0]?.bytes, 2 * Buffer.byteLength('["q1","é1"]'));
-    assert.ok(await store.cut("a", 1, "in short"));
+    assert.equal((await store.conversations())[0]?.bytes, 2 * Buffer.byteLength('["q1","é1"]'));
+    assert.ok(await store.compact("a", 1, "in short"));
     assert.deepEqual(await store.history("a"), ["in short", "q2", "é2"]);
   });
 
@@ -177,7 +177,7 @@ describe("the file", () => {
       largest = Math.max(largest, await sizeOf(home.file));
     }
     assert.ok(largest < 4 * MIB * 1.25 + 5 * MIB, `${largest / MIB} MiB`);
-    const [session] = await store.sessions();
+    const [session] = await store.conversations();
     assert.ok(session && session.bytes <= 16 * MIB);
   });
 

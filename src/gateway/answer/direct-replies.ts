@@ -1,7 +1,7 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Claim, Held } from "../../store/contract.ts";
+import type { Claim, StoredRequest } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { restoredEntry } from "../dedupe.ts";
@@ -38,7 +38,7 @@ export interface DirectRepliesOptions {
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
   /** The way back to the asker of a request that only the store knows any more. */
-  readonly restore?: ((held: Held<unknown>) => Request) | undefined;
+  readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
   /** Counts one that found no room. */
   readonly dropped: (request: Request) => void;
 }
@@ -290,8 +290,8 @@ function createSpilled(
   let isReading = false;
   let isClosed = restore === undefined;
 
-  const take = (held: Held<unknown>): void => {
-    const request = held.ticket.channel === channel ? restore?.(held) : undefined;
+  const take = (held: StoredRequest<unknown>): void => {
+    const request = held.request.channel === channel ? restore?.(held) : undefined;
     if (request !== undefined) memory.add({ request, claim: held.claim });
   };
   const read = async (after: number): Promise<void> => {

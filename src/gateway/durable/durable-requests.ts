@@ -6,10 +6,10 @@ import type {
   Acceptance,
   Admission,
   Claim,
-  Held,
+  StoredRequest,
   Store,
   StoredAnswer,
-  Ticket,
+  NewRequest,
 } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request, Turned } from "../contract.ts";
@@ -39,9 +39,9 @@ export interface DurableRequests<M> {
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>>;
   /** The whole request, or undefined where another owner has it. Rejects when the gateway closes before it can be read. */
-  load(claim: Claim): Promise<Held<M> | undefined>;
+  load(claim: Claim): Promise<StoredRequest<M> | undefined>;
   /** Stored rejections that are not delivered, from behind that one. Rejects when the gateway closes before they can be read. */
-  rejections(after: number, most: number): Promise<readonly Held<M>[]>;
+  rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
   /** The claim of the attempt that begins, or undefined: another owner has the request, or the signal aborted. */
   begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
   /** One try: a step that is not kept costs a later attempt no more than doing it again. */
@@ -132,7 +132,7 @@ function inTime(written: Promise<boolean>, clock: Pick<Clock, "after">): Promise
   });
 }
 
-function ticketOf(request: Request, clock: Pick<Clock, "epoch">): Ticket {
+function ticketOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest {
   const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
   return {
     name: requestNameOf(request),

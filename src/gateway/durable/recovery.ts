@@ -1,5 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import type { Held, Left, Store } from "../../store/contract.ts";
+import type { StoredRequest, AbandonedRequest, Store } from "../../store/contract.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
@@ -13,7 +13,7 @@ export type Asker = Pick<Request, "client" | "address" | "id" | "expiresAt">;
 export type ReplyTo = (channel: string, asker: Asker) => Request["reply"];
 
 export interface RecoveryOptions<M> {
-  readonly store: Pick<Store<M>, "takeOver">;
+  readonly store: Pick<Store<M>, "claimAbandoned">;
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly replyTo?: ReplyTo | undefined;
   readonly log: Log;
@@ -27,7 +27,7 @@ const LOGGED_ONE_BY_ONE = 100;
 
 /** Takes up what a former process left in the store; says how many requests that are, without rejections. */
 export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
-  const left = await options.store.takeOver();
+  const left = await options.store.claimAbandoned();
   for (const [index, each] of left.entries())
     resumeRequest(each, options, index < LOGGED_ONE_BY_ONE ? "info" : "debug");
   if (left.length > LOGGED_ONE_BY_ONE)
@@ -37,12 +37,12 @@ export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
 }
 
 function resumeRequest<M>(
-  { claim, ticket, isAnswered }: Left,
+  { claim, request, isAnswered }: AbandonedRequest,
   options: RecoveryOptions<M>,
   level: "info" | "debug",
 ): void {
   const { policies, replyTo, log, clock, queue } = options;
-  const { channel, client, id, acceptedAt } = ticket;
+  const { channel, client, id, acceptedAt } = request;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
     log.warn("a request waits for a channel that is not enabled any more", { channel, client });
@@ -55,7 +55,7 @@ function resumeRequest<M>(
     attempts: claim.attempt,
     waited_ms: clock.epoch() - acceptedAt,
   });
-  queue.addStored(restoredRequest(ticket, replyTo), claim, isAnswered);
+  queue.addStored(restoredRequest(request, replyTo), claim, isAnswered);
 }
 
 /** A request as the store kept it; its text stays there. */
@@ -69,7 +69,7 @@ export function restoredRequest(
     stream,
     address,
     expiresAt,
-  }: Omit<Held<never>["ticket"], "text">,
+  }: Omit<StoredRequest<never>["request"], "text">,
   replyTo: ReplyTo,
 ): Request {
   const asker = {

@@ -1,6 +1,6 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import { faultPoint } from "../../base/faults.ts";
-import type { Claim, Held } from "../../store/contract.ts";
+import type { Claim, StoredRequest } from "../../store/contract.ts";
 import { deliver } from "../answer/answer-stream.ts";
 import type { Delivery } from "../answer/answer-stream.ts";
 import { createAnswerStream } from "../answer/answer-stream.ts";
@@ -58,7 +58,7 @@ export interface PendingOptions<M> {
   /** When it was accepted, on the clock. */
   readonly acceptedAt: number;
   /** What the store has of it. */
-  readonly held?: Pick<Held<M>, "claim" | "progress" | "answer">;
+  readonly held?: Pick<StoredRequest<M>, "claim" | "progress" | "answer">;
   /** Its attempt began when it was stored. */
   readonly isBegun?: boolean;
 }

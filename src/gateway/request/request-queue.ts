@@ -1,5 +1,5 @@
 import type { Failure } from "../../base/failure.ts";
-import type { Claim, Held } from "../../store/contract.ts";
+import type { Claim, StoredRequest } from "../../store/contract.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import { isAllowed } from "../channel-policy.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
@@ -28,7 +28,7 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly write: (entry: RequestRecord) => void;
   readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries" | "send">;
   /** A request as the store has it, with the way back; without it the way back stays in memory. */
-  readonly restore?: ((held: Held<unknown>) => Request) | undefined;
+  readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
 }
 
 /** The requests that were accepted, from their places in the queue to the delivery of their answers. */
@@ -308,7 +308,7 @@ class LanedQueue<M> implements RequestQueue {
     if (held === undefined || queued.isReleased) return undefined;
     const restored = queued.request ?? restore?.(held);
     if (restored === undefined) return undefined;
-    const pending = this.#pendingOf(queued, { ...restored, text: held.ticket.text }, held);
+    const pending = this.#pendingOf(queued, { ...restored, text: held.request.text }, held);
     if (pending === undefined) return undefined;
     queued.pending = pending;
     this.#opened(pending);
@@ -323,7 +323,7 @@ class LanedQueue<M> implements RequestQueue {
   #pendingOf(
     { channel, acceptedAt, failure }: Queued<M>,
     request: Request,
-    held: Held<M>,
+    held: StoredRequest<M>,
   ): PendingRequest<M> | undefined {
     const { clock, policies } = this.#options;
     const policy = policies.get(channel);

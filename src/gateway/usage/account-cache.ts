@@ -1,4 +1,4 @@
-import type { Meter, MeterChanges, MeterStore } from "../../store/contract.ts";
+import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
 import { accountIn, meterOf } from "./account.ts";
 import type { Account, Holder, Moment } from "./account.ts";
 
@@ -8,7 +8,7 @@ export interface AccountCacheOptions {
    * times as many that the store could not take yet.
    */
   readonly rows: number;
-  readonly store: Pick<MeterStore, "meter">;
+  readonly store: Pick<CounterStore, "counter">;
   readonly moment: () => Moment;
   /** Channels that are served, and the gateway: their accounts are never evicted. */
   readonly isPermanent: (holder: Holder) => boolean;
@@ -46,14 +46,14 @@ export interface AccountCache {
   /** The account is not what was saved of it any more; `limited` says whether a limit hangs on that. */
   readonly changed: (name: string, limited: boolean) => void;
   /** What changed since this was asked last, or that on which limits hang, with little else. */
-  changes(which: "all" | "limited"): MeterChanges;
+  changes(which: "all" | "limited"): CounterChanges;
   readonly hasChanges: (which: "all" | "limited") => boolean;
   /** The store has these changes. */
-  saved(changes: MeterChanges): void;
+  saved(changes: CounterChanges): void;
   /** The store could not take these changes. */
-  unsaved(changes: MeterChanges): void;
+  unsaved(changes: CounterChanges): void;
   /** Takes over meters of the store; `hasMore` says whether it has others. */
-  load(meters: readonly Meter[], hasMore: boolean): void;
+  load(meters: readonly Counter[], hasMore: boolean): void;
   /** Reads again what could not be read and is to be changed. */
   retry(): void;
   /** Seconds after which an account that is not known, or has no room, may be; at least 1. */
@@ -158,8 +158,8 @@ class LruAccountCache implements AccountCache {
     this.#readings.get(name)?.updates.push(change);
   }
 
-  changes(which: "all" | "limited"): MeterChanges {
-    const [put, drop]: [Meter[], string[]] = [[], []];
+  changes(which: "all" | "limited"): CounterChanges {
+    const [put, drop]: [Counter[], string[]] = [[], []];
     const at = this.#options.moment();
     for (const name of this.#dirty.take(which)) {
       const account = this.find(name);
@@ -177,7 +177,7 @@ class LruAccountCache implements AccountCache {
     return { put, drop };
   }
 
-  saved({ put }: MeterChanges): void {
+  saved({ put }: CounterChanges): void {
     for (const { name } of put) {
       const unsaved = this.#written(name);
       if (unsaved?.writes === 0 && !this.#dirty.isDirty(name)) this.#unsaved.delete(name);
@@ -185,14 +185,14 @@ class LruAccountCache implements AccountCache {
     }
   }
 
-  unsaved({ put, drop }: MeterChanges): void {
+  unsaved({ put, drop }: CounterChanges): void {
     for (const { name } of put) {
       if (this.#written(name) !== undefined) this.#dirty.changed(name, true);
     }
     for (const name of drop) this.#dirty.changed(name, true);
   }
 
-  load(meters: readonly Meter[], hasMore: boolean): void {
+  load(meters: readonly Counter[], hasMore: boolean): void {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
     for (const meter of meters) {
@@ -240,7 +240,7 @@ class LruAccountCache implements AccountCache {
   #read(name: string, holder: Holder): Promise<void> {
     const reading = this.#readings.get(name) ?? { holder, updates: [], done: undefined };
     this.#readings.set(name, reading);
-    reading.done ??= this.#options.store.meter(name).then(
+    reading.done ??= this.#options.store.counter(name).then(
       (meter) => this.#arrived(name, reading, meter),
       (thrown: unknown) => {
         reading.done = undefined;
@@ -251,7 +251,7 @@ class LruAccountCache implements AccountCache {
     return reading.done;
   }
 
-  #arrived(name: string, { holder, updates }: Reading, meter: Meter | undefined): void {
+  #arrived(name: string, { holder, updates }: Reading, meter: Counter | undefined): void {
     this.#readings.delete(name);
     const read = meter && accountIn(meter, this.#options.moment());
     const account = this.find(name) ?? read ?? begun(holder);

@@ -1,5 +1,5 @@
 import type { Limits } from "../../base/contract.ts";
-import type { Meter } from "../../store/contract.ts";
+import type { Counter } from "../../store/contract.ts";
 import { filled, isRated, msUntilFull, secondsUntilRoom } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";
 
@@ -58,7 +58,7 @@ export function tokensOf({ inputTokens, outputTokens }: Tokens): number {
 type Tokens = Pick<DayCount, "inputTokens" | "outputTokens">;
 
 /** An account as it is kept, a copy. */
-export function meterOf(name: string, { holder, bucket, days }: Account, moment: Moment): Meter {
+export function meterOf(name: string, { holder, bucket, days }: Account, moment: Moment): Counter {
   const at = bucket && Math.round(moment.epoch - (moment.now - bucket.at));
   return {
     name,
@@ -75,7 +75,7 @@ export function meterOf(name: string, { holder, bucket, days }: Account, moment:
  * others says, but never less than none: a bucket grows by a jump of that clock at the start at the most,
  * and never beyond its capacity.
  */
-export function accountIn({ state }: Meter, { now, epoch }: Moment): Account | undefined {
+export function accountIn({ state }: Counter, { now, epoch }: Moment): Account | undefined {
   if (!isFields(state) || !isFields(state["holder"])) return undefined;
   const { holder, bucket, days } = state;
   const [channel, client] = [textIn(holder, "channel"), textIn(holder, "client")];

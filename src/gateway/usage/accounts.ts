@@ -1,6 +1,6 @@
 import type { Allowance, Limits, Spent } from "../../base/contract.ts";
 import type { Failure } from "../../base/failure.ts";
-import type { Meter, MeterStore, MeterChanges } from "../../store/contract.ts";
+import type { Counter, CounterStore, CounterChanges } from "../../store/contract.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
@@ -51,7 +51,7 @@ export interface AccountingOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   /** Of the whole gateway. */
   readonly limits: Limits;
-  readonly store: MeterStore;
+  readonly store: CounterStore;
   readonly clock: Pick<Clock, "epoch" | "now">;
   /** Accounts in memory; the store has more. */
   readonly rows: number;
@@ -112,13 +112,13 @@ export function createAccounting(options: AccountingOptions): Accounting {
 
 /** All meters where they fit into memory, and else the ones that count for all. */
 async function readAtStart({ rows, policies, store }: AccountingOptions): Promise<{
-  readonly meters: readonly Meter[];
+  readonly meters: readonly Counter[];
   readonly isAll: boolean;
 }> {
-  const some = await store.meters(rows + 1);
+  const some = await store.counters(rows + 1);
   if (some.length <= rows) return { meters: some, isAll: true };
   const names = [REFUSALS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
-  const meters = await Promise.all(names.map((name) => store.meter(name)));
+  const meters = await Promise.all(names.map((name) => store.counter(name)));
   return { meters: meters.filter((meter) => meter !== undefined), isAll: false };
 }
 
@@ -202,8 +202,8 @@ interface UsageWriter {
 
 interface UsageWriterOptions {
   readonly cache: AccountCache;
-  readonly refusals: () => Meter;
-  readonly store: MeterStore;
+  readonly refusals: () => Counter;
+  readonly store: CounterStore;
   /** Hears why something could not be kept; it is tried again with what is kept next. */
   readonly onError: (thrown: unknown) => void;
 }
@@ -212,24 +212,24 @@ function createUsageWriter({ cache, refusals, store, onError }: UsageWriterOptio
   let isAsked = false;
   let areRefusalsNew = false;
 
-  const take = (which: "all" | "limited"): MeterChanges => {
+  const take = (which: "all" | "limited"): CounterChanges => {
     const { put, drop } = cache.changes(which);
     if (which === "limited" || !areRefusalsNew) return { put, drop };
     areRefusalsNew = false;
     return { put: [...put, refusals()], drop };
   };
-  const untake = ({ put, drop }: MeterChanges): void => {
+  const untake = ({ put, drop }: CounterChanges): void => {
     const accounts = put.filter(({ name }) => name !== REFUSALS);
     areRefusalsNew ||= accounts.length < put.length;
     cache.unsaved({ put: accounts, drop });
   };
   const write = (which: "all" | "limited"): void => {
-    let taken: MeterChanges | undefined;
-    const begin = (): MeterChanges => {
+    let taken: CounterChanges | undefined;
+    const begin = (): CounterChanges => {
       if (which === "limited") isAsked = false;
       return (taken = take(which));
     };
-    store.keepMeters(begin).then(
+    store.writeCounters(begin).then(
       () => taken && cache.saved(taken),
       (thrown: unknown) => {
         isAsked = false;

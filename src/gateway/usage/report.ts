@@ -1,4 +1,4 @@
-import type { Meter } from "../../store/contract.ts";
+import type { Counter } from "../../store/contract.ts";
 import { accountIn, tokensOf, isFields, numberIn, textIn } from "./account.ts";
 import type { Account, Holder } from "./account.ts";
 import { lookedUp, todayAt } from "./account.ts";
@@ -30,7 +30,7 @@ const COMPARED = 1000;
 
 /** `epoch` is now, `heaviest` how many clients are told of. */
 export function usageIn(
-  meters: Iterable<Meter>,
+  meters: Iterable<Counter>,
   { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
 ): Usage {
   const { day } = todayAt(epoch);
@@ -70,7 +70,7 @@ function countedOn(day: DayName, { days }: Account): Counted {
   return { requests, tokens: tokensOf(count), cost, refused };
 }
 
-function refusedOn(day: DayName, meter: Meter): readonly RefusedClient[] {
+function refusedOn(day: DayName, meter: Counter): readonly RefusedClient[] {
   const kept = refusedIn(meter);
   if (kept.day !== day) return [];
   return kept.clients
@@ -86,8 +86,8 @@ interface RefusedClient extends Holder {
 /** The clients that were refused most on one day. */
 interface RejectedClients {
   add(name: string, holder: Holder, day: DayName): void;
-  readonly meter: () => Meter;
-  load(meter: Meter): void;
+  readonly meter: () => Counter;
+  load(meter: Counter): void;
 }
 
 /** The name of the meter. */
@@ -139,7 +139,7 @@ function fewestOf(clients: ReadonlyMap<string, RefusedClient>): string {
 }
 
 /** What was kept of the clients that were refused. */
-function refusedIn({ state }: Meter): {
+function refusedIn({ state }: Counter): {
   readonly day: DayName;
   readonly clients: readonly (RefusedClient & { readonly name: string })[];
 } {

@@ -7,9 +7,9 @@ import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import { fileNameOf, keysOfSession } from "../../../src/store/go/keys.ts";
 import { readGoSession } from "../../../src/store/go/session.ts";
-import { openHome } from "../../../src/store/home.ts";
+import { openInstance } from "../../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../../src/store/sqlite.ts";
-import { BOUNDS, ticket } from "../../store/contract.ts";
+import { BOUNDS, newRequest } from "../../store/contract.ts";
 import { headAndBody, kindOf, sectionsOf } from "../target.ts";
 import type { Target, Trial } from "../target.ts";
 
@@ -158,7 +158,7 @@ async function openStore(): Promise<Trial> {
   const file = join(folder, "picoclaw.db");
   const options = { owner: "o", now: () => 1_800_000_000_000, bounds: BOUNDS, log: SILENT };
   const used = await openSqliteStore<string>(file, options);
-  await used.accept(ticket("asked"));
+  await used.accept(newRequest("asked"));
   for (let turn = 0; turn < 20; turn += 1) await used.append(`lane ${turn % 3}`, ["x".repeat(300)]);
   await used.close();
   const database = await readFile(file);
@@ -177,7 +177,7 @@ async function openStore(): Promise<Trial> {
 }
 
 async function idIn(folder: string): Promise<string> {
-  const home = await openHome(folder, { log: SILENT });
+  const home = await openInstance(folder, { log: SILENT });
   const id = home.clientId("mqtt:kitchen", () => "made");
   assert.ok(typeof id === "string" && id !== "");
   assert.equal(
@@ -197,11 +197,11 @@ async function usedAgain(
   const store = await failing(() => openSqliteStore<string>(file, { ...options, owner: "p" }));
   if (store instanceof Failure) return kindOf(store.message);
   const outcomes = [
-    await failing(() => store.takeOver()),
+    await failing(() => store.claimAbandoned()),
     await failing(() => store.rejections(0, 10)),
     await failing(() => store.history("lane 1")),
-    await failing(() => store.sessions()),
-    await failing(() => store.accept(ticket("another"))),
+    await failing(() => store.conversations()),
+    await failing(() => store.accept(newRequest("another"))),
     await failing(() => store.purge()),
   ];
   await failing(() => store.close());

@@ -1,19 +1,19 @@
 import type { StoreBounds } from "./contract.ts";
 
 /** Room for turns; the characters are those of their JSON. */
-export interface Room {
+export interface TurnSize {
   readonly messages: number;
   readonly characters: number;
 }
 
 /** What `conversation` gives of one at once: enough to summarize it, and no more than a small board can hold. */
-export const WHOLE: Room = { messages: 2000, characters: 8 * 2 ** 20 };
+export const SUMMARY_LIMITS: TurnSize = { messages: 2000, characters: 8 * 2 ** 20 };
 
 /** Conversations that `sessions` tells of. */
-export const SESSIONS = 20_000;
+export const LISTED_CONVERSATIONS = 20_000;
 
 /** Takes turns one after another as long as they fit, and the first one always. */
-export function createRoom({ messages, characters }: Room): (turn: Room) => boolean {
+export function createSizeBudget({ messages, characters }: TurnSize): (turn: TurnSize) => boolean {
   const left = { messages, characters };
   let isFirst = true;
   return (turn) => {
@@ -35,7 +35,7 @@ export function dayBefore(now: number): number {
 }
 
 /** One turn as bounds see it. */
-export interface Sized {
+export interface StoredTurnSize {
   readonly id: number;
   readonly bytes: number;
   readonly at: number;
@@ -45,7 +45,7 @@ export interface Sized {
  * Which turns of a conversation, the oldest first, are beyond `most` bytes in all: none, or as many of the
  * oldest as leave an eighth free; never the last one.
  */
-function oldestBeyond(turns: readonly Sized[], most: number): readonly Sized[] {
+function oldestBeyond(turns: readonly StoredTurnSize[], most: number): readonly StoredTurnSize[] {
   let held = turns.reduce((total, { bytes }) => total + bytes, 0);
   if (held <= most) return [];
   const end = turns.findIndex(({ bytes }) => {
@@ -58,7 +58,7 @@ function oldestBeyond(turns: readonly Sized[], most: number): readonly Sized[] {
 
 /** Which turns of a conversation, the oldest first, are beyond its bytes or those of the last 24 hours. */
 export function turnsBeyond(
-  turns: readonly Sized[],
+  turns: readonly StoredTurnSize[],
   { turnBytes, turnBytesPerDay }: Pick<StoreBounds, "turnBytes" | "turnBytesPerDay">,
   now: number,
 ): ReadonlySet<number> {

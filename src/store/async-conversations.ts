@@ -1,13 +1,19 @@
-import type { Adopted, Conversation, ConversationStore, Session, StoredTurn } from "./contract.ts";
+import type {
+  ImportedConversation,
+  Conversation,
+  ConversationStore,
+  ConversationInfo,
+  StoredTurn,
+} from "./contract.ts";
 
 /** The conversations of a store, as work that takes no time; `M` is plain data. */
-export interface Turns<M> {
+export interface SyncConversations<M> {
   readonly history: (lane: string) => readonly M[];
   readonly conversation: (lane: string) => Conversation<M>;
   readonly append: (lane: string, messages: readonly M[], forgets?: boolean) => void;
-  readonly cut: (lane: string, through: number, summary?: M) => boolean;
-  readonly adopt: (lane: string, said: Adopted<M>) => boolean;
-  readonly sessions: () => readonly Session[];
+  readonly compact: (lane: string, through: number, summary?: M) => boolean;
+  readonly importConversation: (lane: string, said: ImportedConversation<M>) => boolean;
+  readonly conversations: () => readonly ConversationInfo[];
   /** The turns after one of them, as many as are worth one reading; none at the end. */
   readonly page: (lane: string, after: number) => readonly StoredTurn<M>[];
   readonly erase: (lane: string) => number;
@@ -17,8 +23,8 @@ export interface Turns<M> {
 type Run = <T>(work: () => T) => Promise<T>;
 
 /** Turns as promises; `run` does a piece of work in a transaction of the store, `read` need not. */
-export function conversationsOf<M>(
-  turns: Turns<M>,
+export function asyncConversations<M>(
+  turns: SyncConversations<M>,
   run: Run,
   read: Run = run,
 ): Omit<ConversationStore<M>, "close"> {
@@ -26,9 +32,9 @@ export function conversationsOf<M>(
     history: (lane) => read(() => turns.history(lane)),
     conversation: (lane) => read(() => turns.conversation(lane)),
     append: (lane, messages, forgets) => run(() => turns.append(lane, messages, forgets)),
-    cut: (lane, through, summary) => run(() => turns.cut(lane, through, summary)),
-    adopt: (lane, said) => run(() => turns.adopt(lane, said)),
-    sessions: () => read(() => turns.sessions()),
+    compact: (lane, through, summary) => run(() => turns.compact(lane, through, summary)),
+    importConversation: (lane, said) => run(() => turns.importConversation(lane, said)),
+    conversations: () => read(() => turns.conversations()),
     transcript: (lane) => createTranscript((after) => read(() => turns.page(lane, after))),
     erase: (lane) => run(() => turns.erase(lane)),
     purge: () => run(() => turns.purge()),

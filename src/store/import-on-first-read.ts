@@ -1,5 +1,5 @@
 import { faultPoint } from "../base/faults.ts";
-import type { Adopted, ConversationStore } from "./contract.ts";
+import type { ImportedConversation, ConversationStore } from "./contract.ts";
 
 /** Lanes that are known to have been looked for elsewhere; beyond them some are looked for again. */
 const REMEMBERED = 4096;
@@ -8,15 +8,15 @@ const REMEMBERED = 4096;
  * A store whose conversations begin with what was said elsewhere: the first time that a lane without any
  * is asked for, `find` may know it. `find` never rejects.
  */
-export function adopting<M, S extends ConversationStore<M>>(
+export function withImport<M, S extends ConversationStore<M>>(
   store: S,
-  find: (lane: string) => Promise<Adopted<M> | undefined>,
+  find: (lane: string) => Promise<ImportedConversation<M> | undefined>,
 ): S {
   const sought = new Map<string, Promise<void>>();
 
   const adopt = async (lane: string): Promise<void> => {
     const found = await find(lane);
-    if (found !== undefined) await store.adopt(lane, found);
+    if (found !== undefined) await store.importConversation(lane, found);
     faultPoint("adopted");
   };
   const seek = (lane: string): Promise<void> => {

@@ -1,33 +1,33 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { Meter, MeterChanges, StoreOptions } from "./contract.ts";
+import type { Counter, CounterChanges, StoreOptions } from "./contract.ts";
 import { parsed } from "./parsed.ts";
 import { storable } from "./storable.ts";
 
 /** The meters of a database; `change` and `purge` are work inside a transaction. */
-export interface Meters {
-  all(most?: number): readonly Meter[];
-  one(name: string): Meter | undefined;
-  change(changes: MeterChanges): void;
+export interface Counters {
+  all(most?: number): readonly Counter[];
+  one(name: string): Counter | undefined;
+  change(changes: CounterChanges): void;
   purge(): void;
 }
 
 /** A meter that counts for nothing stays so long: for reports on a day, and for clocks that are set back. */
-export const METER_GRACE_MS = 24 * 60 * 60_000;
+export const COUNTER_GRACE_MS = 24 * 60 * 60_000;
 /** Meters that are looked at in one call of `purge`: the event loop waits for it. */
 const AT_ONCE = 2000;
 /** The part of the bound that is made free when it is reached. */
 const FREE = 1 / 16;
 
 /** All meters of a database, one in memory at a time. */
-export function* eachMeter(db: DatabaseSync): Iterable<Meter> {
+export function* eachCounter(db: DatabaseSync): Iterable<Counter> {
   const rows = db.prepare("SELECT meter FROM meters").iterate();
-  for (const row of rows) yield parsed<Meter>(row["meter"]);
+  for (const row of rows) yield parsed<Counter>(row["meter"]);
 }
 
-export function createMeters(
+export function createCounters(
   db: DatabaseSync,
   { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
-): Meters {
+): Counters {
   const sql = statements(db);
   /** At least as many as there are with an end; 0 until all were looked at once. */
   let most = 0;
@@ -37,7 +37,7 @@ export function createMeters(
   /** Looks at some more, so that a long table keeps nobody waiting, and drops what is old. */
   const look = (): void => {
     const rows = sql.next.all(round.name, AT_ONCE);
-    const before = now() - METER_GRACE_MS;
+    const before = now() - COUNTER_GRACE_MS;
     for (const { name, until } of rows) {
       if (typeof until !== "number") continue;
       if (until <= before) sql.drop.run(String(name));
@@ -50,10 +50,10 @@ export function createMeters(
   };
 
   return {
-    all: (limit = -1) => sql.some.all(limit).map((row) => parsed<Meter>(row["meter"])),
+    all: (limit = -1) => sql.some.all(limit).map((row) => parsed<Counter>(row["meter"])),
     one(name) {
       const row = sql.one.get(storable(name));
-      return row && parsed<Meter>(row["meter"]);
+      return row && parsed<Counter>(row["meter"]);
     },
     change({ put, drop }) {
       for (const name of drop) sql.drop.run(storable(name));
@@ -65,10 +65,10 @@ export function createMeters(
     },
     purge() {
       look();
-      if (most <= bounds.meters) return;
+      if (most <= bounds.counters) return;
       most = Number(sql.count.get()?.["meters"] ?? 0);
-      if (most <= bounds.meters) return;
-      const left = Math.floor(bounds.meters * (1 - FREE));
+      if (most <= bounds.counters) return;
+      const left = Math.floor(bounds.counters * (1 - FREE));
       sql.dropSoonest.run(most - left);
       most = left;
     },

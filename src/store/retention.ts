@@ -9,7 +9,7 @@ const AT_ONCE = 500;
  * Lets a database forget of its conversations what is too old or beyond the bounds, a part of it with
  * each call, and looks for it once an hour.
  */
-export function createSweep(
+export function createRetention(
   db: DatabaseSync,
   { now, bounds }: Pick<StoreOptions, "now" | "bounds">,
 ): () => void {

@@ -16,9 +16,9 @@ import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
 /** One process's place in the state folder. */
-export interface StateHome {
+export interface StateInstance {
   /** 1 for the first process of a home; a second one at the same time has 2, with files of its own. */
-  readonly slot: number;
+  readonly instance: number;
   readonly databaseFile: string;
   /** The client id of that name; made, and on the disk before it is given, the first time. */
   clientId(name: string, make: () => string): string;
@@ -26,23 +26,26 @@ export interface StateHome {
   close(): void;
 }
 
-const SLOTS = 16;
+const INSTANCES = 16;
 
 /**
  * Takes the first place in the folder that no living process has. The lock is SQLite's on a file of its
  * own, so that it goes with the process however that ends. Throws a `Failure` (`config`) when the folder
  * cannot be written or every place is taken.
  */
-export async function openHome(folder: string, { log }: { readonly log: Log }): Promise<StateHome> {
+export async function openInstance(
+  folder: string,
+  { log }: { readonly log: Log },
+): Promise<StateInstance> {
   const { DatabaseSync: Database } = await import("node:sqlite");
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    for (let slot = 1; slot <= SLOTS; slot += 1) {
-      const end = slot === 1 ? "" : `-${slot}`;
+    for (let instance = 1; instance <= INSTANCES; instance += 1) {
+      const end = instance === 1 ? "" : `-${instance}`;
       const lock = lockOf(join(folder, `gateway${end}.lock`), Database);
       if (lock === undefined) continue;
       return {
-        slot,
+        instance,
         databaseFile: join(folder, `picoclaw${end}.db`),
         clientId: (name, make) =>
           clientIdIn(join(folder, `client-ids${end}.json`), name, { make, log }),
@@ -55,7 +58,9 @@ export async function openHome(folder: string, { log }: { readonly log: Log }): 
   } catch (error) {
     throw unusable(folder, error);
   }
-  throw new Failure("config", `${SLOTS} processes use this state folder already`, { why: folder });
+  throw new Failure("config", `${INSTANCES} processes use this state folder already`, {
+    why: folder,
+  });
 }
 
 /** The databases of all processes that ever had a place in the folder; none where there is no folder. */

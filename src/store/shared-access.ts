@@ -1,23 +1,23 @@
 import { Failure } from "../base/failure.ts";
-import type { ConversationStore, Meter, StoreOptions } from "./contract.ts";
-import { openDatabaseBeside, unusable } from "./database.ts";
+import { asyncConversations } from "./async-conversations.ts";
+import type { ConversationStore, Counter, StoreOptions } from "./contract.ts";
+import { eachCounter } from "./counters.ts";
+import { openSharedDatabase, unusable } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
-import { eachMeter } from "./meters.ts";
 import { DELIVERED } from "./schema.ts";
-import { conversationsOf } from "./spoken.ts";
 import { createTurns } from "./turns.ts";
 
 /**
  * What `read` makes of the meters in a database; the process whose it is may be at work. Throws a `Failure`
  * (`config`) when it cannot be read.
  */
-export async function readMeters<T>(
+export async function readCounters<T>(
   file: string,
-  read: (meters: Iterable<Meter>) => T,
+  read: (meters: Iterable<Counter>) => T,
 ): Promise<T> {
-  const db = await openDatabaseBeside(file, { readOnly: true });
+  const db = await openSharedDatabase(file, { readOnly: true });
   try {
-    return read(eachMeter(db));
+    return read(eachCounter(db));
   } catch (thrown) {
     throw unusable(file, thrown);
   } finally {
@@ -25,7 +25,7 @@ export async function readMeters<T>(
   }
 }
 
-export interface BesideOptions extends Pick<StoreOptions, "now" | "bounds"> {
+export interface SharedAccessOptions extends Pick<StoreOptions, "now" | "bounds"> {
   /** Nothing is written; the file must be there. */
   readonly readOnly: boolean;
 }
@@ -39,9 +39,9 @@ const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
  */
 export async function openConversations<M>(
   file: string,
-  options: BesideOptions,
+  options: SharedAccessOptions,
 ): Promise<ConversationStore<M>> {
-  const db = await openDatabaseBeside(file, options);
+  const db = await openSharedDatabase(file, options);
   /** A file that is corrupt further inside shows that only when it is read. */
   const failed = (thrown: unknown): never => {
     throw unusable(file, thrown instanceof Failure ? (thrown.cause ?? thrown) : thrown);
@@ -51,7 +51,7 @@ export async function openConversations<M>(
     // Later, as other stores do, and without a transaction.
     const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work).catch(failed);
     return {
-      ...conversationsOf(turns, read),
+      ...asyncConversations(turns, read),
       close() {
         db.close();
         return Promise.resolve();
@@ -68,7 +68,7 @@ export async function openConversations<M>(
     return turns.erase(lane);
   };
   return {
-    ...conversationsOf({ ...turns, erase }, (work) => commits.run(work).catch(failed)),
+    ...asyncConversations({ ...turns, erase }, (work) => commits.run(work).catch(failed)),
     close() {
       commits.close();
       if (db.isOpen) db.close();

@@ -5,12 +5,12 @@ import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { openHome } from "../../src/store/home.ts";
+import { openInstance } from "../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-import { BOUNDS, takenOver } from "./contract.ts";
+import { BOUNDS, claimedAbandoned } from "./contract.ts";
 
 const holder = join(import.meta.dirname, "holder.ts");
 const RUN = "Deno" in globalThis ? ["run", "-A", "--quiet", "--no-check"] : [];
@@ -45,16 +45,16 @@ describe("the state folder", () => {
     let first: string;
     {
       await using one = startHolder(path);
-      first = await one.said(/slot 1 (.*)/);
+      first = await one.said(/instance 1 (.*)/);
       await using two = startHolder(path);
-      const second = await two.said(/slot 2 (.*)/);
+      const second = await two.said(/instance 2 (.*)/);
       assert.notEqual(second, first);
-      const own = await openHome(path, { log: SILENT });
-      assert.equal(own.slot, 3);
+      const own = await openInstance(path, { log: SILENT });
+      assert.equal(own.instance, 3);
       own.close();
     }
-    const home = await openHome(path, { log: SILENT });
-    assert.equal(home.slot, 1);
+    const home = await openInstance(path, { log: SILENT });
+    assert.equal(home.instance, 1);
     assert.equal(
       home.clientId("mqtt", () => "another"),
       first,
@@ -71,7 +71,7 @@ describe("the state folder", () => {
     const file = join(folder.path, "client-ids.json");
     await writeFile(file, '{"mqtt": "a');
     const { log, lines } = createRecorder();
-    const home = await openHome(folder.path, { log });
+    const home = await openInstance(folder.path, { log });
     assert.equal(
       home.clientId("mqtt", () => "new"),
       "new",
@@ -85,7 +85,7 @@ describe("the state folder", () => {
   it("that cannot be made is refused with its path and a way out", async () => {
     await using folder = await temporaryFolder();
     await writeFile(join(folder.path, "state"), "");
-    const opened = openHome(join(folder.path, "state"), { log: SILENT });
+    const opened = openInstance(join(folder.path, "state"), { log: SILENT });
     await assert.rejects(opened, { code: "config", why: /state/, remedy: /workspace/ });
     await mkdir(join(folder.path, "else"));
     await chmod(join(folder.path, "else"), 0o700);
@@ -110,14 +110,14 @@ describe("a process that is killed while it writes", () => {
         log: SILENT,
       };
       const store = await openSqliteStore<string>(join(folder.path, "picoclaw.db"), options);
-      const left = await takenOver(store);
-      const found = new Map(left.map(({ ticket, answer }) => [ticket.text, answer]));
+      const left = await claimedAbandoned(store);
+      const found = new Map(left.map(({ request, answer }) => [request.text, answer]));
       for (const line of lines) {
         const [, what, text = ""] = /^(accepted|answered) (.*)$/.exec(line) ?? [];
         if (what === "accepted") assert.ok(found.has(text), line);
         if (what === "answered") assert.deepEqual(found.get(text)?.parts, [text], line);
       }
-      const answered = left.flatMap(({ ticket: { text }, answer }) => (answer ? [text] : []));
+      const answered = left.flatMap(({ request: { text }, answer }) => (answer ? [text] : []));
       const expected = answered.flatMap((text) => [`question ${text}`, `answer ${text}`]);
       assert.deepEqual(await store.history("lane"), expected.slice(-BOUNDS.messages));
       await store.close();
