@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createLanes } from "../../src/gateway/request/fair-queue.ts";
-import type { Hold, Lanes, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold, LaneKey, Lanes, Reservation } from "../../src/gateway/request/fair-queue.ts";
 import { createManualClock } from "./manual-clock.ts";
 
 interface Job {
@@ -27,6 +27,7 @@ interface Real {
 /** The rules in plain words: jobs as one list, looked through from the beginning each time. */
 interface Model {
   readonly slots: number;
+  readonly busyPerChannel: number;
   readonly jobs: { job: Job; state: "waiting" | "turn" | "delivery" | "done" }[];
   /** For each lane that waits for a slot: the lanes that got one since. */
   readonly overtakenBy: Map<string, string[]>;
@@ -35,14 +36,18 @@ interface Model {
 }
 
 const LANES = ["a", "b", "c", "d"];
+const CHANNELS: Readonly<Record<string, string>> = { a: "one", b: "one", c: "two", d: "two" };
+const channelOf = (lane: string): string => CHANNELS[lane] ?? "three";
+const keyOf = (lane: string): LaneKey => ({ lane, channel: channelOf(lane) });
 
-function createReal(slots: number): Real {
+function createReal(slots: number, busyPerChannel = 100): Real {
   const open = new Map<string, Started>();
   const order: Job[] = [];
   const lanes = createLanes<Job>({
     slots,
+    busyPerChannel,
     clock: createManualClock(),
-    needsSlot: (job) => !job.cancelled,
+    needs: (job) => (job.cancelled ? "delivery" : "turn"),
     start(job, hold) {
       assert.equal(open.has(job.lane), false, "one job of a lane at a time");
       order.push(job);
@@ -69,7 +74,7 @@ function check(model: Model, { order, open, lanes }: Real): void {
     assert.equal(inTurn, !job.cancelled);
     row.state = inTurn ? "turn" : "delivery";
     model.overtakenBy.delete(job.lane);
-    if (inTurn) for (const others of model.overtakenBy.values()) others.push(job.lane);
+    if (inTurn) overtake(model, job.lane);
   }
   model.seen = order.length;
 
@@ -79,9 +84,13 @@ function check(model: Model, { order, open, lanes }: Real): void {
   for (const lane of LANES) {
     const [first] = waiting(lane);
     assert.equal(lanes.waiting(lane), waiting(lane).length);
+    const busyLanes = busyIn(model, channelOf(lane));
+    assert.ok(busyLanes <= model.busyPerChannel, "no more busy lanes than a channel may have");
     if (first === undefined || busy(lane)) continue;
-    assert.equal(running, model.slots, "no lane waits while a slot is free");
-    assert.equal(first.job.cancelled, false, "what needs no slot does not wait for one");
+    if (busyLanes < model.busyPerChannel) {
+      assert.equal(running, model.slots, "no lane waits while a slot is free");
+      assert.equal(first.job.cancelled, false, "what needs no slot does not wait for one");
+    }
     const others = model.overtakenBy.get(lane) ?? [];
     model.overtakenBy.set(lane, others);
     assert.equal(new Set(others).size, others.length, "nobody is served twice meanwhile");
@@ -89,6 +98,19 @@ function check(model: Model, { order, open, lanes }: Real): void {
   const inUse = model.jobs.filter(({ state }) => state !== "done").map(({ job }) => job.lane);
   const lanesInUse = new Set([...inUse, ...model.reserved.keys()]);
   assert.equal(lanes.size, lanesInUse.size, "an idle lane costs nothing");
+}
+
+function overtake({ overtakenBy, busyPerChannel }: Model, lane: string): void {
+  for (const [other, lanes] of overtakenBy) {
+    // While its channel is full, a lane is overtaken by those of other channels.
+    if (busyPerChannel > 1 || channelOf(other) === channelOf(lane)) lanes.push(lane);
+  }
+}
+
+function busyIn(model: Readonly<Model>, channel: string): number {
+  const started = model.jobs.filter(({ state }) => state === "turn" || state === "delivery");
+  const lanes = [...started.map(({ job }) => job.lane), ...model.reserved.keys()];
+  return lanes.filter((lane) => channelOf(lane) === channel).length;
 }
 
 type Step = fc.Command<Model, Real>;
@@ -116,7 +138,7 @@ const add = (lane: string): Step =>
     (model, { lanes }) => {
       const job: Job = { lane, number: model.jobs.length, cancelled: false };
       model.jobs.push({ job, state: "waiting" });
-      lanes.add(lane, job);
+      lanes.add(keyOf(lane), job);
     },
   );
 
@@ -128,8 +150,9 @@ const reserve = (lane: string): Step =>
       const isIdle = lanes.isIdle(lane);
       const inTurn = model.jobs.filter(({ state }) => state === "turn").length;
       const isFree = inTurn + model.reserved.size < model.slots;
-      const reservation = lanes.reserve(lane);
-      assert.equal(reservation !== undefined, isIdle && isFree);
+      const isFull = busyIn(model, channelOf(lane)) >= model.busyPerChannel;
+      const reservation = lanes.reserve(keyOf(lane));
+      assert.equal(reservation !== undefined, isIdle && isFree && !isFull);
       if (reservation !== undefined) model.reserved.set(lane, reservation);
     },
   );
@@ -184,13 +207,14 @@ const cancelWaiting = (lane: string): Step =>
       for (const { job, state } of model.jobs) {
         if (job.lane === lane && state === "waiting") job.cancelled = true;
       }
-      lanes.stir(lane);
+      lanes.recheck(lane);
     },
   );
 
 describe("lanes", () => {
   it("keep order, fill the slots, and serve round robin, whatever happens in which order", () => {
     const lane = fc.constantFrom(...LANES);
+    const small = fc.integer({ min: 1, max: 3 });
     const steps = fc.commands(
       [
         lane.map(add),
@@ -206,16 +230,17 @@ describe("lanes", () => {
       { maxCommands: 60, size: "max" },
     );
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 3 }), steps, (slots, commands) => {
+      fc.property(fc.tuple(small, small), steps, ([slots, busyPerChannel], commands) => {
         const setup = () => ({
           model: {
             slots,
+            busyPerChannel,
             jobs: [],
             overtakenBy: new Map<string, string[]>(),
             reserved: new Map<string, Reservation<Job>>(),
             seen: 0,
           },
-          real: createReal(slots),
+          real: createReal(slots, busyPerChannel),
         });
         fc.modelRun(setup, commands);
       }),
@@ -226,11 +251,11 @@ describe("lanes", () => {
   it("let a client wait for one turn at the most while another floods", () => {
     const { lanes, open, order } = createReal(1);
     for (let number = 0; number < 1000; number++) {
-      lanes.add("flood", { lane: "flood", number, cancelled: false });
+      lanes.add(keyOf("flood"), { lane: "flood", number, cancelled: false });
     }
     const turnsUntilServed = (number: number): number => {
       const before = order.length;
-      lanes.add("quiet", { lane: "quiet", number, cancelled: false });
+      lanes.add(keyOf("quiet"), { lane: "quiet", number, cancelled: false });
       while (order.at(-1)?.lane !== "quiet") finish(open);
       const waited = order.length - before;
       finish(open);
@@ -242,9 +267,9 @@ describe("lanes", () => {
 
   it("free the slot at the end of the turn, and the lane only with the delivery", () => {
     const { lanes, open, order } = createReal(1);
-    lanes.add("a", { lane: "a", number: 0, cancelled: false });
-    lanes.add("a", { lane: "a", number: 1, cancelled: false });
-    lanes.add("b", { lane: "b", number: 0, cancelled: false });
+    lanes.add(keyOf("a"), { lane: "a", number: 0, cancelled: false });
+    lanes.add(keyOf("a"), { lane: "a", number: 1, cancelled: false });
+    lanes.add(keyOf("b"), { lane: "b", number: 0, cancelled: false });
     open.get("a")?.hold.turnEnded();
     assert.deepEqual(
       order.map(({ lane, number }) => `${lane}${number}`),

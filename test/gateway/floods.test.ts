@@ -2,14 +2,21 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
+import type { Request } from "../../src/gateway/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask } from "./client.ts";
+import { ask, createDam } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, shout, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, NO_LIMITS, OPEN_TO_ALL, shout, storeFacts } from "./setup.ts";
 
 const LIMITS = { ...NO_LIMITS, requests_per_minute: 60, burst: 5, queued: 32 };
+
+/** Waits until that is so, and for everything that follows from it. */
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await settled();
+  for (let times = 0; times < 50; times += 1) await settled();
+}
 
 describe("a flood", () => {
   it("of ten thousand invented clients at once ends at the channel's limit, and costs a few megabytes", async () => {
@@ -130,6 +137,60 @@ describe("a flood", () => {
       codes.push((await asked.done).error?.code);
     }
     assert.deepEqual(codes, [undefined, undefined, undefined, "rate_limited"]);
+  });
+
+  it("of clients of a channel whose connection is lost runs a bounded number of turns, and other channels are served", async () => {
+    await using folder = await temporaryFolder();
+    const clock = createManualClock();
+    const facts = { ...storeFacts(clock, "one"), sole: true, log: SILENT };
+    await using store = Object.assign(
+      await openSqliteStore<string>(join(folder.path, "state.db"), facts),
+      { [Symbol.asyncDispose]: () => store.close() },
+    );
+    let turns = 0;
+    const lost = createDam();
+    let answered = 0;
+    const replyTo = (): Request["reply"] => async (part) => {
+      await lost.deliver();
+      if (part.done) answered += 1;
+    };
+    const { gateway } = createRig(
+      async function* (turn) {
+        turns += 1;
+        return yield* shout(turn);
+      },
+      {
+        clock,
+        store,
+        replyTo,
+        policies: new Map([
+          ["lost", OPEN_TO_ALL],
+          ["mqtt", OPEN_TO_ALL],
+        ]),
+      },
+    );
+    await gateway.resume();
+    const before = heldBytes();
+    await Promise.all(
+      Array.from({ length: 5000 }, (_, index) => {
+        const asked = { channel: "lost", client: `c${index}`, durable: true, key: "k" };
+        return gateway.accept({ ...ask("?", asked).request, reply: replyTo() });
+      }),
+    );
+    await until(() => turns >= 1024);
+    assert.equal(turns, 1024);
+    const grown = heldBytes() - before;
+    assert.ok(grown < atMost(24), `grew by ${grown}`);
+
+    const other = ask("hello", { durable: true, key: "k" });
+    await gateway.accept(other.request);
+    assert.equal((await other.done).text, "HELLO");
+
+    lost.open();
+    await until(() => answered >= 5000);
+    assert.equal(turns, 5001);
+    assert.equal(answered, 5000);
+    await gateway.drain(0);
   });
 
   it("over several channels ends at the gateway's limit on what waits", async () => {

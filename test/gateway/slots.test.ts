@@ -27,7 +27,8 @@ function createScene(slots: number) {
   const lanes = createLanes<string>({
     slots,
     clock,
-    needsSlot: () => true,
+    busyPerChannel: 100,
+    needs: () => "turn",
     start(lane, hold) {
       began.push(lane);
       holds.set(lane, hold);
@@ -64,7 +65,7 @@ function createScene(slots: number) {
       return turn;
     },
     begin: (...names: readonly string[]): void => {
-      for (const lane of names) lanes.add(lane, lane);
+      for (const lane of names) lanes.add({ lane, channel: "mqtt" }, lane);
     },
   };
 }

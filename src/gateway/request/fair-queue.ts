@@ -1,102 +1,118 @@
 import type { Clock } from "../clock.ts";
 
-export interface LanesOptions<Job> extends Omit<SlotsOptions, "onFree"> {
-  /** Whether a job runs a turn; false begins it at once (expired, or cancelled while it waited). */
-  readonly needsSlot: (job: Job) => boolean;
-  /** Begins a job whose time has come. Must not throw, and calls `done` whatever happens. */
-  readonly start: (job: Job, hold: Hold) => void;
+/** What an item needs to start: its channel's capacity and a slot, the capacity alone, or neither. */
+export type Needs = "turn" | "delivery" | "nothing";
+
+export interface LanesOptions<Item> extends Omit<SlotsOptions, "onFree"> {
+  /** Lanes of one channel that may be busy at a time: the next ones wait, those of other channels do not. */
+  readonly busyPerChannel: number;
+  /** Called each time the item at the head of a lane might start. */
+  readonly needs: (item: Item) => Needs;
+  /** Starts an item. Must not throw, and calls `done` whatever happens. */
+  readonly start: (item: Item, hold: Hold) => void;
 }
 
-/** What a job holds while it is under way; `turnEnded` and `done` count once. */
+/** What a started item holds; `turnEnded` and `done` count once. */
 export interface Hold {
-  /** Whether a slot was taken for it: what `needsSlot` said. */
+  /** Whether the item holds a slot. */
   readonly tookSlot: boolean;
   /**
-   * Runs work without the slot where it takes longer than a moment: others use the slot meanwhile. Settles
-   * as the work does, once the turn has a slot again; without one where the signal is aborted or the turn
-   * is over. Work that begins while other work of the turn waits, or where no slot is held, simply runs.
+   * Runs work without the slot when it takes longer than a moment: other turns use the slot meanwhile.
+   * Settles as the work does, once the turn has a slot again; without a slot when the signal is aborted or
+   * the turn is over. When the turn waits for other work already, or holds no slot, the work just runs.
    */
   whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
-  /** The turn is over: its slot is free, the lane is not yet. */
+  /** The turn is over: its slot is free, the lane is still busy. */
   turnEnded(): void;
-  /** The answer was delivered: the lane's next job may begin. */
+  /** The answer was delivered: the lane's next item may start. */
   done(): void;
 }
 
-/** Jobs of one lane one after another, lanes side by side, and as many turns at once as there are slots. */
-export interface Lanes<Job> {
-  add(lane: string, job: Job): void;
-  /** Takes an idle lane and a free slot for a job that comes soon; undefined when there is no such pair. */
-  reserve(lane: string): Reservation<Job> | undefined;
-  /** How many jobs of a lane did not begin. */
+/** A client's lane: its items start one after another. */
+export interface LaneKey {
+  readonly lane: string;
+  readonly channel: string;
+}
+
+/** Items of one lane one after another, lanes side by side, and at most as many turns as there are slots. */
+export interface Lanes<Item> {
+  add(key: LaneKey, item: Item): void;
+  /** Takes an idle lane and a free slot for an item that follows soon; undefined when it would have to wait. */
+  reserve(key: LaneKey): Reservation<Item> | undefined;
+  /** Items of the lane that did not start. */
   waiting(lane: string): number;
-  /** Nothing of the lane waits or runs. */
+  /** Whether the lane has no item and no reservation. */
   isIdle(lane: string): boolean;
-  /** The jobs of a lane, the one that began first, then the waiting ones in their order. */
-  jobs(lane: string): readonly Job[];
-  /** The jobs of every lane, each lane's in the same order. */
-  all(): readonly Job[];
-  /** Looks again at a lane whose first job may have stopped needing a slot. */
-  stir(lane: string): void;
-  /** Lanes with a job that waits or runs; an idle lane is none. */
+  /** The items of a lane: the started one first, then the waiting ones in order. */
+  items(lane: string): readonly Item[];
+  /** The items of every lane, each lane's in the same order. */
+  all(): readonly Item[];
+  /** Starts the lane's first item if it needs less than before. */
+  recheck(lane: string): void;
+  /** Lanes that are not idle. */
   readonly size: number;
 }
 
-/** A lane and a slot without a job; one of the two is called, once. */
-export interface Reservation<Job> {
-  start(job: Job): void;
+/** A lane and a slot without an item; one of the two is called, once. */
+export interface Reservation<Item> {
+  start(item: Item): void;
   cancel(): void;
 }
 
-/** Lanes without a job, all slots free. */
-export function createLanes<Job>(options: LanesOptions<Job>): Lanes<Job> {
+/** No lanes, all slots free. */
+export function createLanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
   return new RoundRobin(options);
 }
 
-interface Lane<Job> {
-  readonly queue: Job[];
-  current: Job | undefined;
+interface Lane<Item> {
+  readonly channel: Channel;
+  readonly queue: Item[];
+  current: Item | undefined;
   isReserved: boolean;
 }
 
-function newLane<Job>(): Lane<Job> {
-  return { queue: [], current: undefined, isReserved: false };
+interface Channel {
+  /** Lanes whose item started and is not done, and reserved lanes. */
+  busy: number;
+  /** Lanes that wait, with the time at which each began to, the oldest first. */
+  readonly forDelivery: Map<string, number>;
+  readonly forTurn: Map<string, number>;
 }
 
 /**
- * A lane that had its turn stands behind every lane that waits for a slot: however many jobs a lane
- * holds, another waits for one turn of it at the most. While a lane waits, no slot is free.
+ * Round robin: after one item a lane goes to the back of the queue, behind every lane that waits. A lane
+ * waits only while all slots are taken or its channel has `busyPerChannel` busy lanes.
  */
-class RoundRobin<Job> implements Lanes<Job> {
-  readonly #options: LanesOptions<Job>;
-  readonly #lanes = new Map<string, Lane<Job>>();
-  /** Lanes that wait for a slot, in the order of their turns. */
-  readonly #ready = new Set<string>();
+class RoundRobin<Item> implements Lanes<Item> {
+  readonly #options: LanesOptions<Item>;
+  readonly #lanes = new Map<string, Lane<Item>>();
+  readonly #channels = new Map<string, Channel>();
   readonly #slots: Slots;
+  /** Orders the waiting lanes of all channels. */
+  #time = 0;
 
-  constructor(options: LanesOptions<Job>) {
+  constructor(options: LanesOptions<Item>) {
     this.#options = options;
-    this.#slots = new Slots({ ...options, onFree: () => this.#startReady() });
+    this.#slots = new Slots({ ...options, onFree: () => this.#startWaiting() });
   }
 
-  add(name: string, job: Job): void {
-    const lane = this.#lanes.get(name) ?? newLane<Job>();
-    this.#lanes.set(name, lane);
-    lane.queue.push(job);
-    this.stir(name);
+  add(key: LaneKey, item: Item): void {
+    const lane = this.#lanes.get(key.lane) ?? this.#open(key);
+    lane.queue.push(item);
+    this.recheck(key.lane);
   }
 
-  reserve(name: string): Reservation<Job> | undefined {
-    if (this.#lanes.has(name) || this.#slots.free === 0) return undefined;
-    const lane = newLane<Job>();
+  reserve(key: LaneKey): Reservation<Item> | undefined {
+    const isFull = this.#isFull(this.#channelOf(key.channel));
+    if (this.#lanes.has(key.lane) || this.#slots.free === 0 || isFull) return undefined;
+    const lane = this.#open(key);
     lane.isReserved = true;
-    this.#lanes.set(name, lane);
-    const hold = this.#holdOf(name, lane, true);
+    const hold = this.#holdOf(key.lane, lane, true);
     return {
-      start: (job) => {
+      start: (item) => {
         lane.isReserved = false;
-        lane.current = job;
-        this.#options.start(job, hold);
+        lane.current = item;
+        this.#options.start(item, hold);
       },
       cancel() {
         lane.isReserved = false;
@@ -113,20 +129,20 @@ class RoundRobin<Job> implements Lanes<Job> {
     return !this.#lanes.has(name);
   }
 
-  jobs(name: string): readonly Job[] {
+  items(name: string): readonly Item[] {
     const { current, queue = [] } = this.#lanes.get(name) ?? {};
     return current === undefined ? [...queue] : [current, ...queue];
   }
 
-  all(): readonly Job[] {
-    return [...this.#lanes.keys()].flatMap((name) => this.jobs(name));
+  all(): readonly Item[] {
+    return [...this.#lanes.keys()].flatMap((name) => this.items(name));
   }
 
   get size(): number {
     return this.#lanes.size;
   }
 
-  stir(name: string): void {
+  recheck(name: string): void {
     const lane = this.#lanes.get(name);
     if (lane === undefined || lane.isReserved || lane.current !== undefined) return;
     const [next] = lane.queue;
@@ -134,34 +150,78 @@ class RoundRobin<Job> implements Lanes<Job> {
       this.#lanes.delete(name);
       return;
     }
-    const needsSlot = this.#options.needsSlot(next);
-    if (needsSlot && this.#slots.free === 0) {
-      this.#ready.add(name);
+    const { forDelivery, forTurn } = lane.channel;
+    const needs = this.#options.needs(next);
+    const mustWait =
+      (needs !== "nothing" && this.#isFull(lane.channel)) ||
+      (needs === "turn" && this.#slots.free === 0);
+    const [queue, other] = needs === "turn" ? [forTurn, forDelivery] : [forDelivery, forTurn];
+    other.delete(name);
+    if (mustWait) {
+      if (!queue.has(name)) queue.set(name, (this.#time += 1));
       return;
     }
-    this.#ready.delete(name);
+    queue.delete(name);
     lane.queue.shift();
     lane.current = next;
-    this.#options.start(next, this.#holdOf(name, lane, needsSlot));
+    this.#options.start(next, this.#holdOf(name, lane, needs === "turn"));
   }
 
-  #startReady(): void {
-    for (const waiting of this.#ready) {
-      if (this.#slots.free === 0) return;
-      this.stir(waiting);
+  #open({ lane: name, channel }: LaneKey): Lane<Item> {
+    const lane: Lane<Item> = {
+      channel: this.#channelOf(channel),
+      queue: [],
+      current: undefined,
+      isReserved: false,
+    };
+    this.#lanes.set(name, lane);
+    return lane;
+  }
+
+  #channelOf(name: string): Channel {
+    const channel = this.#channels.get(name) ?? {
+      busy: 0,
+      forDelivery: new Map<string, number>(),
+      forTurn: new Map<string, number>(),
+    };
+    this.#channels.set(name, channel);
+    return channel;
+  }
+
+  #isFull({ busy }: Channel): boolean {
+    return busy >= this.#options.busyPerChannel;
+  }
+
+  #startWaiting(): void {
+    for (let name = this.#next(); name !== undefined; name = this.#next()) this.recheck(name);
+  }
+
+  /** The lane that can start and has waited longest; lanes that need no slot go first. */
+  #next(): string | undefined {
+    let first: readonly [string, number] | undefined;
+    for (const channel of this.#channels.values()) {
+      if (this.#isFull(channel)) continue;
+      const [delivery] = channel.forDelivery.keys();
+      if (delivery !== undefined) return delivery;
+      const [turn] = this.#slots.free > 0 ? channel.forTurn : [];
+      if (turn !== undefined && (first === undefined || turn[1] < first[1])) first = turn;
     }
+    return first?.[0];
   }
 
-  #holdOf(name: string, lane: Lane<Job>, tookSlot: boolean): Hold {
+  #holdOf(name: string, lane: Lane<Item>, tookSlot: boolean): Hold {
     const slot = tookSlot ? this.#slots.take() : undefined;
+    lane.channel.busy += 1;
     let holdsLane = true;
     const turnEnded = (): void => slot?.end();
     const done = (): void => {
       if (!holdsLane) return;
       holdsLane = false;
       lane.current = undefined;
+      lane.channel.busy -= 1;
       turnEnded();
-      this.stir(name);
+      this.#startWaiting();
+      this.recheck(name);
     };
     return {
       tookSlot,

@@ -10,7 +10,7 @@ import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { createLanes } from "./fair-queue.ts";
-import type { Hold, Lanes } from "./fair-queue.ts";
+import type { Hold, Lanes, Needs } from "./fair-queue.ts";
 import { createPending, entryOf, isExpired } from "./pending-request.ts";
 import type { PendingRequest } from "./pending-request.ts";
 import { processRequest } from "./process-request.ts";
@@ -73,6 +73,12 @@ export interface Place {
   readonly cancel: () => void;
 }
 
+/**
+ * Clients of one channel whose turn runs or whose answer is being delivered. While the channel's
+ * connection is lost, each of them holds about 10 KB; the requests of other clients stay in the store.
+ */
+const BUSY_PER_CHANNEL = 1024;
+
 /** The grace at shutdown: less than what answers have to leave afterwards. */
 const SHUTDOWN_GRACE_MS = 500;
 
@@ -112,6 +118,7 @@ class LanedQueue<M> implements RequestQueue {
   /** What has or had its turn, or waits in memory, and is not reported. */
   readonly #open = new Set<PendingRequest<M>>();
   readonly #askers = createAskers();
+  #isStopped = false;
 
   constructor(options: RequestQueueOptions<M>) {
     this.#options = options;
@@ -119,8 +126,9 @@ class LanedQueue<M> implements RequestQueue {
     this.#waitEstimate = createWaitEstimate(options.slots);
     this.#lanes = createLanes<Queued<M>>({
       slots: options.slots,
+      busyPerChannel: Math.max(BUSY_PER_CHANNEL, 2 * options.slots),
       clock: options.clock,
-      needsSlot: (queued) => this.#needsSlot(queued),
+      needs: (queued) => this.#needs(queued),
       start: (queued, hold) => this.#start(queued, hold),
     });
   }
@@ -139,7 +147,7 @@ class LanedQueue<M> implements RequestQueue {
 
   reserve(request: Request, policy: ChannelPolicy): Place {
     const lane = laneOf(request);
-    let start = this.#lanes.reserve(lane);
+    let start = this.#lanes.reserve({ lane, channel: request.channel });
     if (start === undefined) this.#enter(request);
     else this.#starting.add(lane);
     const wait = (): void => {
@@ -179,7 +187,7 @@ class LanedQueue<M> implements RequestQueue {
     const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt });
     this.#opened(pending);
     this.#backlog.enter(request);
-    this.#lanes.add(laneOf(request), this.#queued(request, { pending }));
+    this.#enqueue(this.#queued(request, { pending }));
   }
 
   attach({ seq }: Claim, asker: Request): void {
@@ -192,16 +200,17 @@ class LanedQueue<M> implements RequestQueue {
 
   hasWork(lane: string): boolean {
     if (this.#starting.has(lane)) return true;
-    return this.#reserved.of(lane) > 0 || this.#lanes.jobs(lane).some(mayBeCancelled);
+    return this.#reserved.of(lane) > 0 || this.#lanes.items(lane).some(mayBeCancelled);
   }
 
   stop(lane: string): void {
-    for (const queued of this.#lanes.jobs(lane)) {
+    for (const queued of this.#lanes.items(lane)) {
       this.#cancel(queued, failureOf("cancelled"), GRACE_MS);
     }
   }
 
   stopAll(): { readonly cancelled: number; readonly kept: number } {
+    this.#isStopped = true;
     const count = { cancelled: 0, kept: 0 };
     // Those that wait behind first: none of them begins when the one before it ends.
     for (const queued of this.#lanes.all().toReversed()) {
@@ -230,7 +239,7 @@ class LanedQueue<M> implements RequestQueue {
 
   #addWaiting(request: Request, claim: Claim, isAnswered: boolean): void {
     const kept = this.#options.restore ? {} : { request: { ...request, text: "" } };
-    this.#lanes.add(laneOf(request), this.#queued(request, { claim, isAnswered, ...kept }));
+    this.#enqueue(this.#queued(request, { claim, isAnswered, ...kept }));
   }
 
   /** A request that was stored a moment ago and whose first attempt began with that. */
@@ -253,6 +262,10 @@ class LanedQueue<M> implements RequestQueue {
     this.#options.dedupe.begin(pending.request, pending.entry);
   }
 
+  #enqueue(queued: Queued<M>): void {
+    this.#lanes.add(queued, queued);
+  }
+
   #queued(
     { channel, client, expiresAt }: Request,
     facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending" | "isAnswered">>,
@@ -272,11 +285,14 @@ class LanedQueue<M> implements RequestQueue {
     };
   }
 
-  #needsSlot({ pending, expiresAt, failure, isReleased, isAnswered }: Queued<M>): boolean {
-    if (isReleased || isAnswered) return false;
+  #needs({ pending, expiresAt, failure, isReleased, isAnswered }: Queued<M>): Needs {
+    // At shutdown nothing waits for a delivery.
+    if (isReleased || this.#isStopped) return "nothing";
+    if (isAnswered) return "delivery";
     const isOver = expiresAt !== undefined && isExpired({ expiresAt }, this.#options.clock);
     if (isOver) pending?.cancellation.cancel(failureOf("expired"), 0);
-    return !isOver && failure === undefined && pending?.cancellation.failure === undefined;
+    const isCancelled = failure !== undefined || pending?.cancellation.failure !== undefined;
+    return isOver || isCancelled ? "delivery" : "turn";
   }
 
   #start(queued: Queued<M>, hold: Hold): void {
@@ -344,7 +360,7 @@ class LanedQueue<M> implements RequestQueue {
     const isCancelled =
       pending?.cancellation.cancel(failure, graceMs) ?? queued.failure === undefined;
     if (pending === undefined) queued.failure ??= failure;
-    if (isCancelled) this.#lanes.stir(queued.lane);
+    if (isCancelled) this.#lanes.recheck(queued.lane);
     return isCancelled;
   }
 
