@@ -150,10 +150,10 @@ describe("every way out of the program", () => {
         found.push(`casts: ${file}`);
     }
     assert.deepEqual(found.toSorted(), [
-      "checks: mqtt/topics.ts",
+      "checks: mqtt/protocol/topics.ts",
       // The built-in broker hands on what came through its own checks.
-      "publishes: mqtt/broker-queues.ts",
-      "publishes: mqtt/outbound.ts",
+      "publishes: mqtt/broker/queues.ts",
+      "publishes: mqtt/client/publish.ts",
     ]);
   });
 });
