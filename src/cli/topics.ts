@@ -2,7 +2,7 @@ import type { Topics } from "../agent/tools/mqtt.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
-import type { TopicLine } from "../mqtt/requester/retained.ts";
+import type { TopicConnection } from "../mqtt/requester/retained.ts";
 
 export interface TopicsOptions {
   /** As they are dialled; none yet while brokers of our own start. */
@@ -15,10 +15,10 @@ export interface TopicsOptions {
 export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions): Topics {
   const trees = (): readonly string[] =>
     channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
-  const lineTo = (name: string | undefined, signal: AbortSignal): TopicLine => {
+  const lineTo = (name: string | undefined, signal: AbortSignal): TopicConnection => {
     const found = channels().find((channel) => name === undefined || channel.name === name);
     if (found === undefined) throw new Failure("failed", "there is no broker to ask");
-    return { settings: found.settings, connectTimeoutMs, closed: trees(), log, signal };
+    return { settings: found.settings, connectTimeoutMs, reservedPrefixes: trees(), log, signal };
   };
   return {
     trees,

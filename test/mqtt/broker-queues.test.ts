@@ -199,7 +199,7 @@ describe("the built-in broker does not acknowledge requests that it has no room 
   });
 
   it("for no longer than the patience lasts, and tells what is left out then", async () => {
-    await using broker = await attacked({ requests: 10, patienceMs: 200 });
+    await using broker = await attacked({ requests: 10, stallMs: 200 });
     const heard: string[] = [];
     await (await gateway(broker, heard)).endAsync();
     const sent = publishAll(await broker.enter(), numbered(12_000));

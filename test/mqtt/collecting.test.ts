@@ -3,13 +3,13 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { refusalOf } from "../../src/mqtt/client/reasons.ts";
 import { encodePart, type WirePart } from "../../src/mqtt/protocol/wire.ts";
-import { createInbox } from "../../src/mqtt/requester/bounded-queue.ts";
-import { createPartTaker } from "../../src/mqtt/requester/request.ts";
+import { createBoundedQueue } from "../../src/mqtt/requester/bounded-queue.ts";
+import { createPartOrder } from "../../src/mqtt/requester/request.ts";
 
 const never = new AbortController().signal;
 
 function takeAll(parts: readonly WirePart[]) {
-  const take = createPartTaker();
+  const take = createPartOrder();
   return parts.map((part) => take(part, Buffer.from(encodePart(part))));
 }
 
@@ -72,7 +72,7 @@ describe("the parts of an answer", () => {
 
 describe("an inbox", () => {
   it("gives items in order and counts what it had no room for", async () => {
-    const inbox = createInbox<number>(2);
+    const inbox = createBoundedQueue<number>(2);
     for (const item of [1, 2, 3, 4]) inbox.put(item);
     assert.equal(await inbox.take(1_000, never), 1);
     assert.equal(await inbox.take(1_000, never), 2);
@@ -81,7 +81,7 @@ describe("an inbox", () => {
   });
 
   it("wakes its reader for an item, the time and the signal", async () => {
-    const inbox = createInbox<number>(2);
+    const inbox = createBoundedQueue<number>(2);
     const waiting = inbox.take(Number.POSITIVE_INFINITY, never);
     inbox.put(7);
     assert.equal(await waiting, 7);
@@ -94,7 +94,7 @@ describe("an inbox", () => {
   });
 
   it("waits as long as told, also beyond the 24.8 days that a timer can count", async () => {
-    const inbox = createInbox<number>(2);
+    const inbox = createBoundedQueue<number>(2);
     const waiting = inbox.take(2 ** 40, never);
     setTimeout(() => inbox.put(7), 20);
     assert.equal(await waiting, 7);
@@ -113,7 +113,7 @@ describe("an inbox", () => {
       listening -= 1;
       remove(type, listener);
     };
-    const inbox = createInbox<number>(2);
+    const inbox = createBoundedQueue<number>(2);
     for (let item = 0; item < 50; item += 1) {
       const waiting = inbox.take(Number.POSITIVE_INFINITY, signal);
       inbox.put(item);
@@ -126,21 +126,21 @@ describe("an inbox", () => {
 describe("a broker's refusal", () => {
   it("of credentials, rights or the client id is final, and says what to do", () => {
     for (const code of [2, 4, 5, 0x85, 0x86, 0x87, 0x8a, 0x8c, 0x8e]) {
-      const { verdict, failure } = refusalOf(code, "the broker refused");
-      assert.deepEqual([verdict, failure.code], ["final", "refused"], String(code));
+      const { disposition, failure } = refusalOf(code, "the broker refused");
+      assert.deepEqual([disposition, failure.code], ["fatal", "refused"], String(code));
       assert.ok(failure.remedy, String(code));
       assert.match(failure.why ?? "", /reason code/);
     }
   });
 
   it("of the version asks for the older one", () => {
-    for (const code of [1, 0x84]) assert.equal(refusalOf(code, "").verdict, "older");
+    for (const code of [1, 0x84]) assert.equal(refusalOf(code, "").disposition, "downgrade");
   });
 
   it("for now is tried again, and so is a code that nobody knows", () => {
     for (const code of [3, 0x88, 0x89, 0x8b, 0x97, 0x98, 0x9c, 0x9d, 0x9f, 77, 0xf0]) {
-      const { verdict, failure } = refusalOf(code, "");
-      assert.deepEqual([verdict, failure.code], ["later", "unreachable"], String(code));
+      const { disposition, failure } = refusalOf(code, "");
+      assert.deepEqual([disposition, failure.code], ["retry", "unreachable"], String(code));
     }
   });
 });

@@ -11,8 +11,8 @@ import {
   property,
   record,
 } from "fast-check";
-import { createFrames } from "../../src/mqtt/limiter/framing.ts";
-import { guardIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
+import { createFramer } from "../../src/mqtt/limiter/framing.ts";
+import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
 import type { PacketRules } from "../../src/mqtt/limiter/rules.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
 import { until } from "../support/until.ts";
@@ -24,7 +24,7 @@ const CONNACK = { 4: packet(0x20, [0, 0]), 5: packet(0x20, [0, 0, 0]) };
 
 /** What is handed on of these bytes when they come in pieces of such sizes, and the fault, if any. */
 function through(rules: PacketRules, bytes: Buffer, sizes: readonly number[] = []) {
-  const frames = createFrames(rules);
+  const frames = createFramer(rules);
   const handedOn: Buffer[] = [];
   let at = 0;
   for (const size of [...sizes, bytes.length]) {
@@ -83,7 +83,7 @@ describe("the frames of a stream", () => {
 
   it("are not copied", () => {
     const bytes = Buffer.concat([CONNACK[5], publish(5, { topic: "t" })]);
-    assert.equal(createFrames(ON_5).take(bytes).pieces[0], bytes);
+    assert.equal(createFramer(ON_5).take(bytes).pieces[0], bytes);
   });
 
   it("come in pieces that a reader can take in one after the other", () => {
@@ -92,7 +92,7 @@ describe("the frames of a stream", () => {
         Buffer.from(some),
       ),
     );
-    const { pieces, cost } = createFrames(ON_5).take(many);
+    const { pieces, cost } = createFramer(ON_5).take(many);
     assert.ok(Buffer.concat(pieces).equals(many));
     assert.ok(pieces.length >= 1000 / 64 && Math.max(...pieces.map(({ length }) => length)) <= 140);
     assert.ok(cost >= 250);
@@ -113,7 +113,7 @@ describe("the frames of a stream", () => {
   });
 
   it("over the limit are cut short on 3.1.1, so that a device cannot have the connection cut", () => {
-    const rules = { ...ON_4, shortens: true };
+    const rules = { ...ON_4, truncateOversizedPublish: true };
     const large = publish(4, { topic: "a", payload: payload(5000), qos: 1, id: 7 });
     const bytes = Buffer.concat([CONNACK[4], large, packet(0x40, [0, 9])]);
     for (const size of [1, 2, 3, 7, 500, 997, 5000, 6000]) {
@@ -133,7 +133,7 @@ describe("the frames of a stream", () => {
   });
 
   it("over the limit are cut short on MQTT 5 behind whole properties, or lose them", () => {
-    const rules = { ...ON_5, shortens: true };
+    const rules = { ...ON_5, truncateOversizedPublish: true };
     const oversized = record({
       topicBytes: integer({ min: 1, max: 900 }),
       propertyBytes: oneof(nat(300), integer({ min: 80, max: 3000 })),
@@ -182,7 +182,7 @@ describe("the frames of a stream", () => {
   });
 
   it("over the limit survive properties whose length is nonsense", () => {
-    const rules = { ...ON_5, shortens: true };
+    const rules = { ...ON_5, truncateOversizedPublish: true };
     for (const nonsense of [
       [255, 255, 255, 255],
       [255, 255, 255, 127],
@@ -206,7 +206,7 @@ describe("the frames of a stream", () => {
   });
 
   it("are not whole, nor acknowledged, before all of them has come", () => {
-    const frames = createFrames({ ...ON_4, shortens: true });
+    const frames = createFramer({ ...ON_4, truncateOversizedPublish: true });
     const large = publish(4, { topic: "a", payload: payload(5000), qos: 1 });
     const early = frames.take(Buffer.concat([CONNACK[4], large.subarray(0, -1)]));
     const rest = frames.take(large.subarray(-1));
@@ -271,7 +271,7 @@ function guarded(rules: PacketRules & { packetMs?: number }) {
     failure = error;
   });
   const slow = { on: false };
-  guardIncoming(stream, rules).pipe(
+  limitIncoming(stream, rules).pipe(
     new Writable({
       write(chunk: Buffer, _encoding, done) {
         read.push(chunk);
@@ -349,7 +349,7 @@ describe("the guard in front of the client library", () => {
         throw new RangeError("out of bounds");
       },
     });
-    guardIncoming(stream, ON_5).pipe(reader);
+    limitIncoming(stream, ON_5).pipe(reader);
     stream.write(CONNACK[5]);
     await until("it is cut", () => failure !== undefined);
     assert.match(String(failure), /cannot be read \(out of bounds\)/);

@@ -88,7 +88,7 @@ function open(url: string, more: { qos?: 1 | 2; protocol?: 4 | 5; keeps?: boolea
     address: dialAddressOf(settings),
     settings,
     clientId: "sender",
-    ...(keeps && { away: { seconds: 60, anew: false } }),
+    ...(keeps && { sessionExpiry: { seconds: 60, cleanStart: false } }),
     connectTimeoutMs: 5_000,
     reconnectMs: 30,
     maximumPacketBytes: 1_048_576,

@@ -4,10 +4,10 @@ import * as fc from "fast-check";
 import type { Packet } from "mqtt";
 import { Failure } from "../../src/base/failure.ts";
 import {
-  createOutbound,
-  type LinkedOutbound,
-  type Outbound,
-  type OutboundLink,
+  createPublisher,
+  type AttachedLink,
+  type Publisher,
+  type PublisherLink,
 } from "../../src/mqtt/client/publish.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
@@ -16,11 +16,11 @@ const TOPIC = publishTopic("a/b");
 const message = (payload: string, qos: 0 | 1 | 2): Outgoing => ({ topic: TOPIC, payload, qos });
 
 /** The other end of one connection: what was written, and what was aborted. */
-function openLink(more: Partial<OutboundLink> = {}) {
+function openLink(more: Partial<PublisherLink> = {}) {
   const written: Packet[] = [];
   const aborted: string[] = [];
   const expected = new Set<string>();
-  const link: OutboundLink = {
+  const link: PublisherLink = {
     protocol: 5,
     resumed: true,
     receiveMaximum: 65_535,
@@ -67,19 +67,19 @@ const pubcomp = (messageId: number): Packet => ({ cmd: "pubcomp", messageId });
 
 describe("publishes that are not acknowledged", () => {
   it("go again in their order under their own ids, before new ones, PUBREL where PUBREC came", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const first = openLink();
-    const linked = outbound.attach(first.link);
+    const linked = publisher.attach(first.link);
     const all = (["a", "b", "c"] as const).map((text, index) =>
-      outbound.publish(message(text, index === 1 ? 1 : 2)),
+      publisher.publish(message(text, index === 1 ? 1 : 2)),
     );
     assert.deepEqual(short(first.written), ["a 1", "b 2", "c 3"]);
     linked.take(pubrec(1));
     assert.equal(short(first.written).at(-1), "pubrel 1");
     linked.detach();
-    all.push(outbound.publish(message("d", 2)));
+    all.push(publisher.publish(message("d", 2)));
     const second = openLink();
-    const again = outbound.attach(second.link);
+    const again = publisher.attach(second.link);
     assert.deepEqual(short(second.written), ["pubrel 1", "b 2 dup", "c 3 dup", "d 4"]);
     for (const packet of [pubcomp(1), puback(2), pubrec(3), pubcomp(3), pubrec(4)])
       again.take(packet);
@@ -91,14 +91,14 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("are new ones where the broker forgot our session, also those that wait for PUBCOMP", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const first = openLink();
-    const linked = outbound.attach(first.link);
-    const all = ["a", "b"].map((text) => outbound.publish(message(text, 2)));
+    const linked = publisher.attach(first.link);
+    const all = ["a", "b"].map((text) => publisher.publish(message(text, 2)));
     linked.take(pubrec(1));
     linked.detach();
     const second = openLink({ resumed: false });
-    const again = outbound.attach(second.link);
+    const again = publisher.attach(second.link);
     again.open();
     assert.deepEqual(short(second.written), ["a 1", "b 2"]);
     // Of the connection before: no answer to what was sent on this one.
@@ -111,17 +111,17 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("wait for our subscriptions on a new session, but for what is published meanwhile to be early", async () => {
-    const outbound = createOutbound(false);
-    outbound.attach(openLink().link);
-    const said = outbound.publish(message("a", 1));
+    const publisher = createPublisher(false);
+    publisher.attach(openLink().link);
+    const said = publisher.publish(message("a", 1));
     const second = openLink({ resumed: false });
-    const linked = outbound.attach(second.link);
-    const later = outbound.publish(message("b", 0));
-    const early = outbound.publish(message("online", 1), undefined, true);
+    const linked = publisher.attach(second.link);
+    const later = publisher.publish(message("b", 0));
+    const early = publisher.publish(message("online", 1), undefined, true);
     assert.deepEqual(short(second.written), ["online 2"]);
     linked.take(puback(2));
     await early;
-    await outbound.idle();
+    await publisher.idle();
     assert.equal(await isSettled(later), false);
     linked.open();
     assert.deepEqual(short(second.written), ["online 2", "a 1", "b 0"]);
@@ -130,22 +130,22 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("keep their id when nobody waits any more, and are forgotten with the broker's session", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const first = openLink({ receiveMaximum: 1 });
-    const linked = outbound.attach(first.link);
+    const linked = publisher.attach(first.link);
     const stop = new AbortController();
-    const given = [1, 2].map((n) => outbound.publish(message(`${n}`, 2), stop.signal));
+    const given = [1, 2].map((n) => publisher.publish(message(`${n}`, 2), stop.signal));
     stop.abort(new Failure("expired", "too late"));
     for (const one of given) await assert.rejects(one, { code: "expired" });
-    await assert.rejects(outbound.publish(message("x", 1), stop.signal), { code: "expired" });
-    const other = outbound.publish(message("other", 2));
+    await assert.rejects(publisher.publish(message("x", 1), stop.signal), { code: "expired" });
+    const other = publisher.publish(message("other", 2));
     assert.deepEqual(short(first.written), ["1 1"]);
     linked.detach();
     const second = openLink();
-    outbound.attach(second.link);
+    publisher.attach(second.link);
     assert.deepEqual(short(second.written), ["1 1 dup", "other 2"]);
     const third = openLink({ resumed: false });
-    const last = outbound.attach(third.link);
+    const last = publisher.attach(third.link);
     last.open();
     assert.deepEqual(short(third.written), ["other 2"]);
     last.take(puback(2));
@@ -153,18 +153,18 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("of QoS 0 wait while the connection takes no more, with a bound, and for the next one", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const written: (() => void)[] = [];
     const full = openLink({ write: (_packet, done) => void (done && written.push(done)) });
-    outbound.attach(full.link);
-    const all = Array.from({ length: 50 }, (_, index) => outbound.publish(message(`${index}`, 0)));
+    publisher.attach(full.link);
+    const all = Array.from({ length: 50 }, (_, index) => publisher.publish(message(`${index}`, 0)));
     assert.equal(written.length, 20);
     assert.equal(await isSettled(all[0] ?? Promise.resolve()), false);
     written[0]?.();
     await all[0];
     assert.equal(written.length, 21);
     const open = openLink({ resumed: false });
-    outbound.attach(open.link).open();
+    publisher.attach(open.link).open();
     await Promise.all(all);
     assert.deepEqual(
       open.written.map((packet) => packet.cmd === "publish" && String(packet.payload)),
@@ -173,13 +173,13 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("are rejected at the end, and so is what comes later", async () => {
-    const outbound = createOutbound(false);
-    outbound.attach(openLink({ receiveMaximum: 1 }).link);
-    const all = [1, 2].map((n) => outbound.publish(message(`${n}`, 1)));
-    outbound.end(new Failure("unreachable", "over"));
-    all.push(outbound.publish(message("later", 0)));
+    const publisher = createPublisher(false);
+    publisher.attach(openLink({ receiveMaximum: 1 }).link);
+    const all = [1, 2].map((n) => publisher.publish(message(`${n}`, 1)));
+    publisher.end(new Failure("unreachable", "over"));
+    all.push(publisher.publish(message("later", 0)));
     for (const one of all) await assert.rejects(one, { message: "over" });
-    await outbound.idle();
+    await publisher.idle();
   });
 });
 
@@ -190,14 +190,14 @@ describe("an acknowledgement of the broker", () => {
         [1, puback(1, code)],
         [2, pubrec(1, code)],
       ] as const) {
-        const outbound = createOutbound(false);
+        const publisher = createPublisher(false);
         const first = openLink();
-        const said = outbound.publish(message("a", qos));
-        outbound.attach(first.link).take(answer);
+        const said = publisher.publish(message("a", qos));
+        publisher.attach(first.link).take(answer);
         assert.match(first.aborted.join(), /exceeded/);
         assert.equal(await isSettled(said), false);
         const second = openLink();
-        const again = outbound.attach(second.link);
+        const again = publisher.attach(second.link);
         assert.deepEqual(short(second.written), ["a 1"]);
         if (qos === 2) {
           again.take(pubrec(1));
@@ -209,11 +209,11 @@ describe("an acknowledgement of the broker", () => {
   }
 
   it("with another reason from 0x80 on is a refusal, and gives the id back", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const { link, aborted, written } = openLink();
-    const linked = outbound.attach(link);
+    const linked = publisher.attach(link);
     for (const answer of [puback(1, 0x99), pubrec(1, 0x87)]) {
-      const said = outbound.publish(message("a", answer.cmd === "puback" ? 1 : 2));
+      const said = publisher.publish(message("a", answer.cmd === "puback" ? 1 : 2));
       linked.take(answer);
       await assert.rejects(said, { code: "refused", message: /payload format|not authorized/ });
     }
@@ -221,10 +221,10 @@ describe("an acknowledgement of the broker", () => {
   });
 
   it("that nobody subscribed is told at QoS 1 and, once it is complete, at QoS 2", async () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const { link } = openLink();
-    const linked = outbound.attach(link);
-    const said = [1, 2].map((qos) => outbound.publish(message("a", qos === 1 ? 1 : 2)));
+    const linked = publisher.attach(link);
+    const said = [1, 2].map((qos) => publisher.publish(message("a", qos === 1 ? 1 : 2)));
     for (const packet of [puback(1, 16), pubrec(2, 16), pubcomp(2)]) linked.take(packet);
     assert.deepEqual(
       await Promise.all(said),
@@ -233,21 +233,21 @@ describe("an acknowledgement of the broker", () => {
   });
 
   it("with PUBACK of QoS 2 counts, of a broker that takes it for QoS 1", async () => {
-    const outbound = createOutbound(false);
-    const linked = outbound.attach(openLink().link);
-    const said = outbound.publish(message("a", 2));
+    const publisher = createPublisher(false);
+    const linked = publisher.attach(openLink().link);
+    const said = publisher.publish(message("a", 2));
     linked.take(puback(1));
     await said;
   });
 
   it("that is none of ours is answered with nothing, and PUBREL goes once a connection", () => {
-    const outbound = createOutbound(false);
+    const publisher = createPublisher(false);
     const { link, written } = openLink();
-    const linked = outbound.attach(link);
+    const linked = publisher.attach(link);
     for (let id = 1; id < 100; id += 1)
       for (const packet of [pubrec(id), pubcomp(id), puback(id)]) linked.take(packet);
     assert.equal(written.length, 0);
-    void outbound.publish(message("a", 2));
+    void publisher.publish(message("a", 2));
     for (let times = 0; times < 9; times += 1) linked.take(pubrec(1));
     assert.deepEqual(short(written), ["a 1", "pubrel 1"]);
   });
@@ -255,17 +255,17 @@ describe("an acknowledgement of the broker", () => {
 
 describe("packet ids", () => {
   it("of the library's subscriptions and of publishes are never the same", () => {
-    const outbound = createOutbound(false);
-    const ids = outbound.messageIds;
+    const publisher = createPublisher(false);
+    const ids = publisher.messageIds;
     const { link, written } = openLink();
     ids.clear();
-    const linked = outbound.attach(link);
+    const linked = publisher.attach(link);
     assert.equal(ids.allocate(), 65_535);
     assert.equal(ids.allocate(), 65_534);
     ids.deallocate(65_535);
-    for (const text of ["a", "b"]) void outbound.publish(message(text, 1));
+    for (const text of ["a", "b"]) void publisher.publish(message(text, 1));
     linked.take(puback(1));
-    void outbound.publish(message("c", 1));
+    void publisher.publish(message("c", 1));
     assert.deepEqual(short(written), ["a 1", "b 2", "c 1"]);
     assert.equal(ids.allocate(), 65_535);
     assert.equal(ids.getLastAllocated(), 65_535);
@@ -276,10 +276,10 @@ describe("packet ids", () => {
 
   it("that a former process left unreleased are released, once, before anything else", () => {
     for (const resumed of [true, false]) {
-      const outbound = createOutbound(true);
-      void outbound.publish(message("a", 2));
+      const publisher = createPublisher(true);
+      void publisher.publish(message("a", 2));
       const first = openLink({ resumed });
-      outbound.attach(first.link).open();
+      publisher.attach(first.link).open();
       const sent = short(first.written);
       assert.equal(sent.at(-1), "a 1");
       assert.deepEqual(
@@ -287,7 +287,7 @@ describe("packet ids", () => {
         resumed ? Array.from({ length: 20 }, (_, id) => `pubrel ${id + 1}`) : [],
       );
       const second = openLink();
-      outbound.attach(second.link);
+      publisher.attach(second.link);
       assert.deepEqual(short(second.written), ["a 1 dup"]);
     }
   });
@@ -317,7 +317,7 @@ const steps = (resumes: readonly boolean[]) =>
 
 /** A broker by the book (MQTT 5 section 4.3), with a connection that can be cut with packets under way, both ways. */
 class BookBroker {
-  readonly outbound: Outbound = createOutbound(false);
+  readonly publisher: Publisher = createPublisher(false);
   readonly delivered: string[] = [];
   readonly settled: string[] = [];
   readonly published: string[] = [];
@@ -326,7 +326,7 @@ class BookBroker {
   #names = new Map<number, string>();
   #sent: Packet[] = [];
   #answers: Packet[] = [];
-  #linked: LinkedOutbound | undefined;
+  #linked: AttachedLink | undefined;
 
   do(step: Step): void {
     if (step.do === "publish") this.publish(step.qos);
@@ -338,7 +338,7 @@ class BookBroker {
   publish(qos: 1 | 2): void {
     const name = `${this.published.length} of ${qos}`;
     this.published.push(name);
-    void this.outbound.publish(message(name, qos)).then(() => this.settled.push(name));
+    void this.publisher.publish(message(name, qos)).then(() => this.settled.push(name));
   }
 
   connect(resumed: boolean, receiveMaximum: number): void {
@@ -352,7 +352,7 @@ class BookBroker {
       assert.ok(underWay <= Math.min(receiveMaximum, 20), "the broker's Receive Maximum");
       this.#sent.push(packet);
     };
-    const linked = this.outbound.attach(openLink({ resumed, receiveMaximum, write }).link);
+    const linked = this.publisher.attach(openLink({ resumed, receiveMaximum, write }).link);
     linked.open();
     const take = (packet: Packet): void => {
       if (packet.cmd !== "pubrec") underWay = Math.max(underWay - 1, 0);

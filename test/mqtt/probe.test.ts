@@ -300,7 +300,7 @@ describe("a silence", () => {
     probe.watch(fake.session);
     for (const count of [1, 2]) {
       await until("a probe", () => fake.subscriptions() >= count);
-      probe.heard(fake.echo, undefined);
+      probe.received(fake.echo, undefined);
     }
     await until("another probe", () => fake.subscriptions() === 3);
     await sleep(500);
@@ -318,7 +318,7 @@ describe("a silence", () => {
     probe.watch(fake.session);
     for (const count of [1, 2]) {
       await until("a probe", () => fake.subscriptions() >= count);
-      probe.heard(fake.echo, undefined);
+      probe.received(fake.echo, undefined);
     }
     await until("eight silences", () => fake.subscriptions() >= 11);
     clearInterval(timer);

@@ -5,7 +5,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
 import type { MqttSettings } from "../../src/config/contract.ts";
 import { publishTo, readTopics } from "../../src/mqtt/requester/retained.ts";
-import type { TopicLine } from "../../src/mqtt/requester/retained.ts";
+import type { TopicConnection } from "../../src/mqtt/requester/retained.ts";
 import { channelFor, openTestDevice } from "../support/channel.ts";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
@@ -15,12 +15,12 @@ const slow = { ...needsMosquitto, timeout: 30_000 };
 function lineTo(
   broker: string,
   settings: Partial<MqttSettings> = {},
-  line: Partial<TopicLine> = {},
-): TopicLine {
+  line: Partial<TopicConnection> = {},
+): TopicConnection {
   return {
     settings: channelFor(broker, settings).settings,
     connectTimeoutMs: 3_000,
-    closed: ["/picoclaw/edge"],
+    reservedPrefixes: ["/picoclaw/edge"],
     log: SILENT,
     signal: new AbortController().signal,
     ...line,

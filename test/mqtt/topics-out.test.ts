@@ -6,11 +6,11 @@ import * as fc from "fast-check";
 import { connectAsync } from "mqtt";
 import type { SessionOptions } from "../../src/mqtt/client/session.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
-import { clientIdOf, honouredResponseTopic, publishTopic } from "../../src/mqtt/protocol/topics.ts";
+import { clientIdOf, allowedResponseTopic, publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };
-const honoured = (asked: string): string | undefined => honouredResponseTopic(address, "c1", asked);
+const honoured = (asked: string): string | undefined => allowedResponseTopic(address, "c1", asked);
 
 /** Where a device could want an answer to go, by what it tries. */
 const HOSTILE: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
 import {
   clientIdOf,
-  honouredResponseTopic,
+  allowedResponseTopic,
   infoTopic,
   isDeviceClient,
   publishTopic,
@@ -20,7 +20,7 @@ const nearlyTopic = fc
   .array(fc.constantFrom("/", "+", "#", "\0", "$", "a", "é", "\u{1F600}", "\uFFFD", "\uD800"))
   .map((letters) => letters.join(""));
 
-const honoured = (asked: string): string | undefined => honouredResponseTopic(address, "c1", asked);
+const honoured = (asked: string): string | undefined => allowedResponseTopic(address, "c1", asked);
 
 describe("topics", () => {
   it("any client id survives the way into a topic and back, or is refused", () => {
@@ -51,8 +51,8 @@ describe("topics", () => {
     assert.equal(clientIdOf(site, requestTopic(site, "c1"), "request"), "c1");
     assert.equal(clientIdOf(site, responseTopic(site, "c1"), "response"), "c1");
     const [own, other] = ["/picoclaw/site/kitchen/c1/answer", "/picoclaw/site/c1/answer"];
-    assert.equal(honouredResponseTopic(site, "c1", own), own);
-    assert.equal(honouredResponseTopic(site, "c1", other), undefined);
+    assert.equal(allowedResponseTopic(site, "c1", own), own);
+    assert.equal(allowedResponseTopic(site, "c1", other), undefined);
     for (const topic of [
       "/picoclaw/site/kitchen/request",
       "/picoclaw/site/c1/request",
@@ -106,14 +106,14 @@ describe("topics", () => {
       assert.equal(honoured(asked), undefined, JSON.stringify(asked.slice(0, 60)));
     }
     const dollar = { prefix: "$SYS", agent: "edge" };
-    assert.equal(honouredResponseTopic(dollar, "c1", "$SYS/edge/c1/r"), undefined);
+    assert.equal(allowedResponseTopic(dollar, "c1", "$SYS/edge/c1/r"), undefined);
   });
 
   it("whatever is asked, an honoured topic is publishable and the asker's own", () => {
     fc.assert(
       fc.property(fc.oneof(anyText, nearlyTopic), nearlyTopic, (client, rest) => {
         const own = `/picoclaw/edge/${client}/`;
-        const topic = honouredResponseTopic(address, client, own + rest);
+        const topic = allowedResponseTopic(address, client, own + rest);
         if (topic === undefined) return;
         assert.equal(publishTopic(topic), topic);
         assert.ok(topic.startsWith(own));

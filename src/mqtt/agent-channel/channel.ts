@@ -13,7 +13,7 @@ import type { Channel, ChannelOptions } from "../contract.ts";
 import { packetLimit } from "../limiter/rules.ts";
 import { requestFilter, statusTopic, type AgentAddress, infoTopic } from "../protocol/topics.ts";
 import { createProbe } from "./probe.ts";
-import { createReceiver, replyAddressAgain, replyLimitsOf } from "./receive.ts";
+import { createReceiver, parseReplyAddress, replyLimitsOf } from "./receive.ts";
 import { createReply } from "./reply.ts";
 
 const RECONNECT_MS = 5_000;
@@ -31,11 +31,11 @@ export function openChannel(options: ChannelOptions): Channel {
   const probe = createProbe({ topic: statusTopic(address), qos, seconds, log: tagged });
   const tellConnected = createConnectedLog(tagged, settings.broker);
   const connection: Connection = openConnection({
-    ...lineOf(options, address, quiet),
+    ...connectionOptionsOf(options, address, quiet),
     log: tagged,
     onMessage(message) {
       const until = receive(message);
-      probe.heard(message, until);
+      probe.received(message, until);
       return until;
     },
     async onSession(session) {
@@ -55,7 +55,7 @@ export function openChannel(options: ChannelOptions): Channel {
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
     replyTo(asker) {
-      const to = replyAddressAgain(address, asker);
+      const to = parseReplyAddress(address, asker);
       return to && createReply(connection, to, replyLimitsOf(options));
     },
     close: () => {
@@ -66,7 +66,11 @@ export function openChannel(options: ChannelOptions): Channel {
 }
 
 /** What stays the same from connection to connection. */
-function lineOf(options: ChannelOptions, address: AgentAddress, quiet: boolean) {
+function connectionOptionsOf(
+  options: ChannelOptions,
+  address: AgentAddress,
+  quiet: boolean,
+): Omit<ConnectionOptions, "log" | "onMessage" | "onSession" | "onLoss"> {
   const { settings } = options.channel;
   return {
     address: dialAddressOf(settings),
@@ -75,8 +79,8 @@ function lineOf(options: ChannelOptions, address: AgentAddress, quiet: boolean) 
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
-    shortens: true,
-    ...(settings.qos > 0 && !quiet && { away: awayFor(options) }),
+    truncateOversizedPublish: true,
+    ...(settings.qos > 0 && !quiet && { sessionExpiry: sessionExpiryFor(options) }),
     ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
   };
 }
@@ -90,9 +94,12 @@ function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): str
 }
 
 /** From QoS 1 on the broker keeps requests that come while we are away. */
-function awayFor({ channel, clientId }: ChannelOptions): ConnectionOptions["away"] & object {
+function sessionExpiryFor({
+  channel,
+  clientId,
+}: ChannelOptions): ConnectionOptions["sessionExpiry"] & object {
   const { client_id, session_expiry_secs } = channel.settings;
-  return { seconds: session_expiry_secs, anew: !client_id && clientId === undefined };
+  return { seconds: session_expiry_secs, cleanStart: !client_id && clientId === undefined };
 }
 
 const CALM_MS = 60_000;
@@ -118,7 +125,7 @@ function taggedLog(log: Log, channel: string): Log {
   };
 }
 
-const FAREWELL_MS = 2_000;
+const OFFLINE_MS = 2_000;
 
 /** What others see of the gateway while it comes and goes. */
 interface Presence {
@@ -135,9 +142,9 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
   const { settings, name } = channel;
   const since = new Date().toISOString();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const say = (session: Session, word: "online" | "offline"): Promise<unknown> =>
+  const publishStatus = (session: Session, word: "online" | "offline"): Promise<unknown> =>
     session.publish({ topic: statusTopic(address), payload: word, qos: 1, retain: true });
-  const describe = (session: Session): Promise<unknown> => {
+  const publishInfo = (session: Session): Promise<unknown> => {
     const limits = {
       max_payload_bytes: settings.max_payload_bytes,
       max_message_bytes: settings.max_message_bytes,
@@ -158,19 +165,19 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
   return {
     stop,
     async online(session) {
-      await tolerate(say(session, "online"), "status");
-      await tolerate(describe(session), "info");
+      await tolerate(publishStatus(session, "online"), "status");
+      await tolerate(publishInfo(session), "info");
       stop();
       timer = setTimeout(
-        () => void say(session, "online").catch(() => {}),
+        () => void publishStatus(session, "online").catch(() => {}),
         settings.keep_alive * 1000 * 2,
       );
       timer.unref();
     },
     async offline(session) {
       const late = Promise.withResolvers<void>();
-      const patience = setTimeout(late.resolve, FAREWELL_MS);
-      const said = tolerate(say(session, "offline"), "status").catch(() => {});
+      const patience = setTimeout(late.resolve, OFFLINE_MS);
+      const said = tolerate(publishStatus(session, "offline"), "status").catch(() => {});
       await Promise.race([said, late.promise]);
       clearTimeout(patience);
     },

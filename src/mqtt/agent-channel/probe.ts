@@ -12,7 +12,7 @@ export interface Probe {
   /** Probes this session at once, and then at intervals, until it is lost. */
   watch(session: Session): void;
   /** A message came, whatever it is: the connection delivers. `until` tells when it may be acknowledged. */
-  heard(message: Incoming, until: Promise<void> | undefined): void;
+  received(message: Incoming, until: Promise<void> | undefined): void;
   /** Set from a silence on until a message comes, on whatever connection. */
   problem(): Failure | undefined;
 }
@@ -70,7 +70,7 @@ class StatusProbe implements Probe {
     });
   }
 
-  heard({ topic, retain }: Incoming, until: Promise<void> | undefined): void {
+  received({ topic, retain }: Incoming, until: Promise<void> | undefined): void {
     this.#isHeard = true;
     if (topic === this.#options.topic && retain && this.#isRepeated) this.#isProven = true;
     if (this.#silences > 0) this.#options.log.info("the broker delivers again");

@@ -9,11 +9,11 @@ import type { Incoming } from "../protocol/message.ts";
 import { leavesRoom } from "../protocol/parts.ts";
 import {
   clientIdOf,
-  honouredResponseTopic,
+  allowedResponseTopic,
   responseTopic,
   type AgentAddress,
 } from "../protocol/topics.ts";
-import { decodeRequest, readableId, type AskedQuestion } from "../protocol/wire.ts";
+import { decodeRequest, readableId, type RequestPayload } from "../protocol/wire.ts";
 import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from "./reply.ts";
 
 type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "hasSubscriber">;
@@ -34,7 +34,7 @@ export function createReceiver(
       options.log.debug("a retained request was not run", { channel: name, client });
       return undefined;
     }
-    const wish = wishOf(address, client, message, options.log);
+    const wish = replyTargetOf(address, client, message, options.log);
     const question = decodeRequest(message.payload, decoding);
     const id = question instanceof Failure ? idOf(question, message) : question.id;
     const wanted = { ...wish.address, ...(id !== undefined && { id }) };
@@ -43,7 +43,7 @@ export function createReceiver(
     if (message.qos > 0) faultPoint("received");
     return options.onRequest({
       ...identityOf(message, wanted),
-      ...questionOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),
+      ...textOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),
       address: addressOf(to),
       channel: name,
       client,
@@ -69,8 +69,8 @@ function idOf({ code }: Failure, { payload }: Incoming): string | undefined {
 }
 
 /** What is asked, or why it is not run; `usual` is whether to stream where the asker does not say. */
-function questionOrRejection(
-  question: AskedQuestion | Failure,
+function textOrRejection(
+  question: RequestPayload | Failure,
   refusal: Failure | undefined,
   usual: boolean,
 ): Pick<ChannelRequest, "text" | "stream" | "rejected"> {
@@ -108,7 +108,7 @@ function publishable(
 /** Characters of a device's own words in the log: enough to find them again, not to fill a disk. */
 const LONGEST_SHOWN = 200;
 
-interface Wish {
+interface ReplyTarget {
   readonly address: Omit<ReplyAddress, "id">;
   /** Request/response as in MQTT 5 section 4.10: such clients take the first message for the whole answer. */
   readonly isRpc: boolean;
@@ -116,9 +116,14 @@ interface Wish {
   readonly refusal?: Failure;
 }
 
-function wishOf(address: AgentAddress, client: string, { properties }: Incoming, log: Log): Wish {
+function replyTargetOf(
+  address: AgentAddress,
+  client: string,
+  { properties }: Incoming,
+  log: Log,
+): ReplyTarget {
   const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
-  const honoured = asked === undefined ? undefined : honouredResponseTopic(address, client, asked);
+  const honoured = asked === undefined ? undefined : allowedResponseTopic(address, client, asked);
   const isRefused = asked !== undefined && honoured === undefined;
   if (isRefused) {
     log.warn("a response topic was not honoured", {
@@ -181,7 +186,7 @@ function base64Of(bytes: Buffer | undefined): string | undefined {
 const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
 
 /** The address of a request of a former process; it may have been written under another configuration. */
-export function replyAddressAgain(
+export function parseReplyAddress(
   agent: AgentAddress,
   { client, address, id, expiresAt }: Recipient,
 ): ReplyAddress | undefined {
@@ -189,7 +194,7 @@ export function replyAddressAgain(
   if (!read.success) return undefined;
   const [topic, correlation] = read.output;
   return {
-    topic: honouredResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
+    topic: allowedResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
     ...(correlation !== null && { correlationData: Buffer.from(correlation, "base64") }),
     ...(id !== undefined && { id }),
     ...(expiresAt !== undefined && { expiresAt }),

@@ -47,7 +47,7 @@ export function createReply(
     seq += 1;
   };
   return async (part) => {
-    const timer = deadline(address.expiresAt, part);
+    const timer = expiryTimer(address.expiresAt, part);
     try {
       const session = await connection.ready(timer.signal);
       const frame = frameOf(session, address, limits);
@@ -83,7 +83,7 @@ function noSubscriber(): Failure {
 /** An answer that has expired is not sent; the word that it has expired still is, for a little while. */
 const GRACE_MS = 10_000;
 
-function deadline(
+function expiryTimer(
   expiresAt: number | undefined,
   part: Part,
 ): { readonly signal: AbortSignal | undefined; stop(): void } {

@@ -23,7 +23,7 @@ export interface BackpressureOptions {
   /** Adds to the bytes that the broker holds for the client. */
   readonly hold: (client: Client, bytes: number) => void;
   /** Milliseconds of no progress after which nobody waits for a session until it makes some. */
-  readonly patienceMs: number;
+  readonly stallMs: number;
 }
 
 interface Waiting extends HeldRequest {
@@ -31,7 +31,7 @@ interface Waiting extends HeldRequest {
 }
 
 /** The requests that wait for one session, in order. */
-interface Line {
+interface WaitingQueue {
   readonly waiting: Set<Waiting>;
   readonly timer: ReturnType<typeof setTimeout>;
   isAdmitting: boolean;
@@ -39,27 +39,27 @@ interface Line {
 
 export function createBackpressure(options: BackpressureOptions): Backpressure {
   const { gatewaysOf, takesRequests, hold } = options;
-  const lines = new Map<string, Line>();
-  const givenUp = new Set<string>();
+  const lines = new Map<string, WaitingQueue>();
+  const stalled = new Set<string>();
   const isWaitedFor = (session: string): boolean =>
-    !givenUp.has(session) && !takesRequests(session);
+    !stalled.has(session) && !takesRequests(session);
   const takes = (session: string): boolean => !lines.has(session) && !isWaitedFor(session);
   const admit = (session: string): void => {
     const line = lines.get(session);
     const [first] = line?.waiting ?? [];
     if (line === undefined || line.isAdmitting) return;
-    if (first === undefined) closeLine(lines, session);
+    if (first === undefined) closeQueue(lines, session);
     else if (!isWaitedFor(session)) {
       hold(first.sender, -first.bytes);
       // The next one when this is in the queue.
       admitFirst(line, first, () => admit(session));
     }
   };
-  const lineOf = (session: string): Line => {
+  const lineOf = (session: string): WaitingQueue => {
     const line =
       lines.get(session) ??
-      openLine(options.patienceMs, () => {
-        givenUp.add(session);
+      openQueue(options.stallMs, () => {
+        stalled.add(session);
         admit(session);
       });
     lines.set(session, line);
@@ -74,7 +74,7 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
       hold(request.sender, request.bytes);
     },
     onShorter(session) {
-      givenUp.delete(session);
+      stalled.delete(session);
       lines.get(session)?.timer.refresh();
       admit(session);
     },
@@ -87,18 +87,18 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   };
 }
 
-function openLine(patienceMs: number, giveUp: () => void): Line {
+function openQueue(patienceMs: number, giveUp: () => void): WaitingQueue {
   const timer = setTimeout(giveUp, patienceMs);
   timer.unref();
   return { waiting: new Set(), timer, isAdmitting: false };
 }
 
-function closeLine(lines: Map<string, Line>, session: string): void {
+function closeQueue(lines: Map<string, WaitingQueue>, session: string): void {
   clearTimeout(lines.get(session)?.timer);
   lines.delete(session);
 }
 
-function admitFirst(line: Line, first: Waiting, then: () => void): void {
+function admitFirst(line: WaitingQueue, first: Waiting, then: () => void): void {
   line.waiting.delete(first);
   line.isAdmitting = true;
   first.goOn();
@@ -109,7 +109,7 @@ function admitFirst(line: Line, first: Waiting, then: () => void): void {
 }
 
 /** What is to happen before a message is acknowledged to its sender. */
-export interface Receipt {
+export interface DeferredAck {
   /** The session's client is to have it before. */
   wait(session: string): void;
   /** The session's client has acknowledged it, which is enough, or does not get it any more. */
@@ -122,13 +122,13 @@ export interface Receipt {
  * Keeps back the acknowledgements of requests until a gateway has acknowledged them: the broker keeps
  * nothing on disk, and what it acknowledged must survive the end of the process.
  */
-export interface Receipts {
+export interface DeferredAcks {
   /** A request has come that a gateway is subscribed to. */
   expect(sender: Client, request: Request): void;
   /** Undefined where nobody expects one for the payload. */
-  of(payload: unknown): Receipt | undefined;
+  of(payload: unknown): DeferredAck | undefined;
   /** Whether the library's PUBACK or PUBREC is kept back; it is sent later. */
-  keepsBack(stream: Duplex, id: number, acknowledgement: Buffer): boolean;
+  defersAck(stream: Duplex, id: number, acknowledgement: Buffer): boolean;
 }
 
 interface Request {
@@ -137,22 +137,22 @@ interface Request {
   readonly qos: 0 | 1 | 2;
 }
 
-interface ReceiptsOptions {
+interface DeferredAcksOptions {
   readonly send: (stream: Duplex, bytes: Buffer) => void;
   /** Milliseconds of no progress after which nobody waits for a session until it makes some. */
   readonly patienceMs: number;
 }
 
-interface Kept {
+interface PendingAck {
   acknowledgement?: Buffer;
 }
 
-export function createReceipts({ send, patienceMs }: ReceiptsOptions): Receipts {
-  const expected = new WeakMap<object, Receipt>();
-  const kept = new WeakMap<Duplex, Map<number, Kept>>();
-  const patience = createPatience(patienceMs);
+export function createDeferredAcks({ send, patienceMs }: DeferredAcksOptions): DeferredAcks {
+  const expected = new WeakMap<object, DeferredAck>();
+  const kept = new WeakMap<Duplex, Map<number, PendingAck>>();
+  const patience = createStallWatch(patienceMs);
   const keep = (stream: Duplex, id: number): void => {
-    const ofStream = kept.get(stream) ?? new Map<number, Kept>();
+    const ofStream = kept.get(stream) ?? new Map<number, PendingAck>();
     kept.set(stream, ofStream.set(id, {}));
   };
   const giveBack = (stream: Duplex, id: number): void => {
@@ -167,7 +167,7 @@ export function createReceipts({ send, patienceMs }: ReceiptsOptions): Receipts 
       if (qos === 1) keep(conn, messageId);
       expected.set(
         payload,
-        createReceipt(patience, {
+        createDeferredAck(patience, {
           begin: () => (qos === 2 ? keep(conn, messageId) : undefined),
           end: () => giveBack(conn, messageId),
         }),
@@ -179,7 +179,7 @@ export function createReceipts({ send, patienceMs }: ReceiptsOptions): Receipts 
       expected.delete(payload);
       return receipt;
     },
-    keepsBack(stream, id, acknowledgement) {
+    defersAck(stream, id, acknowledgement) {
       const one = kept.get(stream)?.get(id);
       if (one) one.acknowledgement = acknowledgement;
       return one !== undefined;
@@ -187,10 +187,10 @@ export function createReceipts({ send, patienceMs }: ReceiptsOptions): Receipts 
   };
 }
 
-function createReceipt(
-  patience: Patience,
+function createDeferredAck(
+  patience: StallWatch,
   { begin, end }: { readonly begin: () => void; readonly end: () => void },
-): Receipt {
+): DeferredAck {
   const waiting = new Set<string>();
   let isReady = false;
   const check = (isAcknowledged: boolean): void => {
@@ -200,7 +200,7 @@ function createReceipt(
     isReady = false;
     end();
   };
-  const receipt: Receipt = {
+  const receipt: DeferredAck = {
     wait(session) {
       if (patience.add(session, receipt)) waiting.add(session);
     },
@@ -218,16 +218,16 @@ function createReceipt(
   return receipt;
 }
 
-interface Patience {
+interface StallWatch {
   /** Whether the session is waited for. */
-  add(session: string, receipt: Receipt): boolean;
-  remove(session: string, receipt: Receipt): void;
+  add(session: string, receipt: DeferredAck): boolean;
+  remove(session: string, receipt: DeferredAck): void;
   /** The session has made progress. */
   renew(session: string): void;
 }
 
-function createPatience(ms: number): Patience {
-  const sessions = new Map<string, { open: Set<Receipt>; timer: NodeJS.Timeout }>();
+function createStallWatch(ms: number): StallWatch {
+  const sessions = new Map<string, { open: Set<DeferredAck>; timer: NodeJS.Timeout }>();
   const givenUp = new Set<string>();
   const giveUp = (session: string): void => {
     givenUp.add(session);

@@ -11,17 +11,17 @@ import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/rules.ts";
 import { createBackpressure } from "./backpressure.ts";
-import { createReceipts } from "./backpressure.ts";
+import { createDeferredAcks } from "./backpressure.ts";
 import type { Backpressure } from "./backpressure.ts";
-import type { Receipts } from "./backpressure.ts";
+import type { DeferredAcks } from "./backpressure.ts";
 import { createConnections, type ConnectionLimits, type Connections } from "./connections.ts";
 import { createMqtt5 } from "./mqtt5.ts";
 import type { Mqtt5 } from "./mqtt5.ts";
 import type { BrokerPacket } from "./queues.ts";
 import { createBrokerStore, type BrokerStore, type StoreLimits } from "./sessions.ts";
 import type { Filter } from "./sessions.ts";
-import { createGrants, type FilterLimits } from "./subscriptions.ts";
-import type { Grants } from "./subscriptions.ts";
+import { createSubscriptionAcl, type FilterLimits } from "./subscriptions.ts";
+import type { SubscriptionAcl } from "./subscriptions.ts";
 
 /** The built-in broker while it listens. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */
 export interface Broker {
@@ -45,7 +45,7 @@ export type BrokerLimits = Omit<ConnectionLimits, "packetBytes"> &
   StoreLimits & {
     readonly connections: number;
     /** Milliseconds without progress after which no client waits for a gateway whose queue is full. */
-    readonly patienceMs: number;
+    readonly stallMs: number;
   };
 
 export const BROKER_LIMITS: BrokerLimits = {
@@ -53,7 +53,7 @@ export const BROKER_LIMITS: BrokerLimits = {
   connectMs: 10_000,
   clientIdBytes: 256,
   topicLevels: 32,
-  patienceMs: 60_000,
+  stallMs: 60_000,
   unreadBytes: 4_194_304,
   unreadMs: 20_000,
   heldBytes: 33_554_432,
@@ -94,7 +94,7 @@ export async function openBroker(
     });
   }
   const packetBytes = packetLimit(settings.max_payload_bytes ?? DEFAULT_PAYLOAD_BYTES);
-  const parts = createParts({ ...limits, packetBytes }, createTelling(log));
+  const parts = createParts({ ...limits, packetBytes }, createLimitLog(log));
   const aedes = await createAedes(settings, limits, parts);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.setNoDelay(true);
@@ -130,24 +130,24 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     receiptOf: (payload) => receipts.of(payload),
     isWanted: (client, packet) => mqtt5.isWanted(client, packet),
   });
-  const receipts = createReceipts({
+  const receipts = createDeferredAcks({
     send: (stream, bytes) => connections.send(stream, bytes),
-    patienceMs: limits.patienceMs,
+    patienceMs: limits.stallMs,
   });
   const mqtt5 = createMqtt5({
     packetBytes: limits.packetBytes,
     translate: (stream, change) => connections.translate(stream, change),
-    keepsBack: (stream, id, bytes) => receipts.keepsBack(stream, id, bytes),
+    defersAck: (stream, id, bytes) => receipts.defersAck(stream, id, bytes),
   });
   const backpressure = createBackpressure({
     ...store,
     hold: ({ conn }, bytes) => connections.hold(conn, bytes),
-    patienceMs: limits.patienceMs,
+    stallMs: limits.stallMs,
   });
   return {
     connections,
     store,
-    grants: createGrants(limits, onFull),
+    grants: createSubscriptionAcl(limits, onFull),
     backpressure,
     mqtt5,
     receipts,
@@ -156,7 +156,7 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
   };
 }
 
-function createTelling(log: Log): OnFull {
+function createLimitLog(log: Log): OnFull {
   const told = new Map<string, number>();
   return (what) => {
     const times = (told.get(what) ?? 0) + 1;
@@ -209,10 +209,10 @@ type OnFull = (what: string) => void;
 interface Parts {
   readonly connections: Connections;
   readonly store: BrokerStore;
-  readonly grants: Grants;
+  readonly grants: SubscriptionAcl;
   readonly backpressure: Backpressure;
   readonly mqtt5: Mqtt5;
-  readonly receipts: Receipts;
+  readonly receipts: DeferredAcks;
   /** Whose the streams are whose client is online. */
   readonly sessions: WeakMap<Duplex, string>;
   readonly onFull: OnFull;

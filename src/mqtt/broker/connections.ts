@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { Duplex, Writable } from "node:stream";
-import { guardIncoming } from "../limiter/packet-limiter.ts";
+import { limitIncoming } from "../limiter/packet-limiter.ts";
 import type { PacketRules } from "../limiter/rules.ts";
 
 /** What the built-in broker's clients may take of the memory together and each, in bytes. */
@@ -80,7 +80,7 @@ export function createConnections(
         stream.destroy();
       });
       const onHeld = (bytes: number): void => change(account, "partial", bytes - account.partial);
-      guardIncoming(socket, { ...rulesFor(limits), onHeld }).pipe(stream.inflow);
+      limitIncoming(socket, { ...rulesFor(limits), onHeld }).pipe(stream.inflow);
       return stream;
     },
     hasRoom(stream, bytes, ahead = 0) {

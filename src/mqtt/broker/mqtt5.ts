@@ -14,7 +14,7 @@ export interface Mqtt5Session {
   /** How many filters each UNSUBSCRIBE named that is not answered yet. */
   readonly unsubscribed: number[];
   /** Packet ids of messages that nobody gets (section 3.4.2.1). */
-  readonly unheard: Set<number>;
+  readonly noMatchingSubscribers: Set<number>;
 }
 
 export interface Mqtt5Options {
@@ -23,7 +23,7 @@ export interface Mqtt5Options {
   /** Passes all that goes to the client through the function. */
   readonly translate: (stream: Duplex, change: (bytes: Buffer) => Buffer) => void;
   /** Whether a PUBACK or PUBREC is not to be sent now. */
-  readonly keepsBack: (stream: Duplex, id: number, acknowledgement: Buffer) => boolean;
+  readonly defersAck: (stream: Duplex, id: number, acknowledgement: Buffer) => boolean;
 }
 
 /**
@@ -75,7 +75,7 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
   return {
     preConnect(client, packet, done) {
       if (packet.protocolVersion !== 5) {
-        outgoing(client.conn, asItIs, options);
+        outgoing(client.conn, unchanged, options);
         return done(null, true);
       }
       const reason = faultOf(packet) ?? (parseAsMqtt5(client, packet) ? 0 : UNSUPPORTED_VERSION);
@@ -85,7 +85,7 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
       }
       const session = sessionFor(packet);
       sessions.set(client.conn, session);
-      outgoing(client.conn, (first, body) => changed(first, body, session, options), options);
+      outgoing(client.conn, (first, body) => toMqtt5(first, body, session, options), options);
       // A session of 3.1.1 that is kept, so that all that it is sent goes through its queue.
       Object.assign(packet, { protocolVersion: 4, clean: false });
       if (session.assignedId !== undefined) packet.clientId = session.assignedId;
@@ -96,7 +96,7 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
       const { messageExpiryInterval: seconds } = packet.properties ?? {};
       if (typeof seconds === "number") packet.messageExpiry = Date.now() + seconds * 1000;
       const session = packet.qos > 0 ? sessionOf(sender) : undefined;
-      if (session && !hasSubscriber()) session.unheard.add(packet.messageId ?? 0);
+      if (session && !hasSubscriber()) session.noMatchingSubscribers.add(packet.messageId ?? 0);
     },
     isWanted,
     forwarded(client, packet) {
@@ -136,7 +136,7 @@ function sessionFor({ clientId, clean, properties = {} }: Connect): Mqtt5Session
     maximumPacketBytes: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
     assignedId: clientId === "" ? `auto-${randomUUID()}` : undefined,
     unsubscribed: [],
-    unheard: new Set(),
+    noMatchingSubscribers: new Set(),
   };
 }
 
@@ -156,19 +156,19 @@ const CHANGED = new Set([CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK]);
 type Change = (first: number, body: Buffer) => Buffer;
 
 /** Has what goes to the client pass the change, and those who keep acknowledgements back. */
-function outgoing(stream: Duplex, change: Change, { translate, keepsBack }: Mqtt5Options): void {
+function outgoing(stream: Duplex, change: Change, { translate, defersAck }: Mqtt5Options): void {
   translate(
     stream,
     createTranslation((first, body) => {
       const packet = change(first, body);
       const isAcknowledgement = first >> 4 === PUBACK || first >> 4 === PUBREC;
-      const isKept = isAcknowledgement && keepsBack(stream, body.readUInt16BE(0), packet);
+      const isKept = isAcknowledgement && defersAck(stream, body.readUInt16BE(0), packet);
       return isKept ? Buffer.alloc(0) : packet;
     }),
   );
 }
 
-const asItIs: Change = (first, body) => Buffer.concat([Buffer.from([first]), withLength(body)]);
+const unchanged: Change = (first, body) => Buffer.concat([Buffer.from([first]), withLength(body)]);
 
 /** Makes of packets of 3.1.1 such of MQTT 5; a PUBLISH comes with its properties already. */
 function createTranslation(change: Change): (bytes: Buffer) => Buffer {
@@ -210,7 +210,7 @@ function sizeOf(bytes: Buffer): { head: number; whole: number } | undefined {
   return undefined;
 }
 
-function changed(
+function toMqtt5(
   first: number,
   body: Buffer,
   session: Mqtt5Session,
@@ -225,7 +225,9 @@ function changed(
       withLength(Buffer.concat([body.subarray(0, 2), ...parts])),
     ]);
   if (type === PUBACK || type === PUBREC) {
-    return session.unheard.delete(id) ? packet(Buffer.from([NO_MATCHING_SUBSCRIBERS])) : packet();
+    return session.noMatchingSubscribers.delete(id)
+      ? packet(Buffer.from([NO_MATCHING_SUBSCRIBERS]))
+      : packet();
   }
   const noProperties = Buffer.alloc(1);
   if (type === SUBACK) return packet(noProperties, body.subarray(2));

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
-import type { Receipt } from "./backpressure.ts";
+import type { DeferredAck } from "./backpressure.ts";
 import type { Properties } from "./mqtt5.ts";
 
 export interface QueueLimits {
@@ -28,7 +28,7 @@ export interface QueueOptions {
   /** Whether the client is still to have it: it has not expired, and is not too large. */
   readonly isWanted: (client: Client, packet: BrokerPacket) => boolean;
   /** What waits for the message to be acknowledged by those who get it. */
-  readonly receiptOf: (payload: unknown) => Receipt | undefined;
+  readonly receiptOf: (payload: unknown) => DeferredAck | undefined;
   /** The session's queue has become shorter. */
   readonly onShorter: (id: string) => void;
 }
@@ -39,7 +39,7 @@ interface Message {
   readonly order: number;
   readonly bytes: number;
   readonly isRequest: boolean;
-  readonly receipt?: Receipt | undefined;
+  readonly receipt?: DeferredAck | undefined;
 }
 
 /** What a session's client has not acknowledged yet. */
@@ -85,7 +85,7 @@ export function createOutgoing(options: QueueOptions) {
     }
     if (queue.waiting.size < before) options.onShorter(id);
   };
-  const add = (id: string, packet: BrokerPacket, receipt?: Receipt): void => {
+  const add = (id: string, packet: BrokerPacket, receipt?: DeferredAck): void => {
     const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""), receipt);
     const queue = queueOf(queues, id);
     if (!budget.mayAdd(queue, message)) return options.onFull("messages that wait for a client");
@@ -262,7 +262,7 @@ function freeId(taken: ReadonlyMap<number, unknown>, wanted: number): number {
   return id;
 }
 
-function messageOf(packet: BrokerPacket, isRequest: boolean, receipt?: Receipt): Message {
+function messageOf(packet: BrokerPacket, isRequest: boolean, receipt?: DeferredAck): Message {
   const { brokerCounter: order = 0 } = packet;
   const own = isRequest ? receipt : undefined;
   return { packet, order, isRequest, receipt: own, bytes: bytesOf(packet) + MESSAGE_BYTES };

@@ -42,7 +42,7 @@ export function createBrokerStore(options: StoreOptions) {
       ...options,
       isRequest: (id, topic) => gatewaysOf(topic).has(id),
     });
-  const away = createAway(limits.sessions, (id) => {
+  const away = createSessionExpiry(limits.sessions, (id) => {
     clear(id);
     void incoming.cleanIncoming({ id });
     void filters.cleanSubscriptions({ id });
@@ -84,7 +84,7 @@ export function createBrokerStore(options: StoreOptions) {
 const MOST_TIMER_SECS = 2_147_483;
 
 /** Whose sessions are kept while they are away: no more than so many, and none for longer than its time. */
-function createAway(most: number, end: (id: string) => void) {
+function createSessionExpiry(most: number, end: (id: string) => void) {
   const away = new Map<string, ReturnType<typeof setTimeout> | undefined>();
   const next = new Map<string, Client>();
   const forget = (id: string): void => {
@@ -221,8 +221,8 @@ const PACKET_IDS = 65_536;
  * message itself goes on when it comes; its id is all that is asked for later.
  */
 function createIncoming() {
-  const sessions = new Map<string, Unreleased>();
-  const find = ({ id }: Owner, { messageId = 0 }: BrokerPacket): Unreleased => {
+  const sessions = new Map<string, ReceivedIds>();
+  const find = ({ id }: Owner, { messageId = 0 }: BrokerPacket): ReceivedIds => {
     const ids = sessions.get(id);
     if (ids === undefined || !hasBit(ids, messageId)) throw new Error("no such packet");
     return ids;
@@ -252,15 +252,15 @@ function createIncoming() {
 }
 
 /** A bit for each packet id: all of them are 8 KiB. */
-interface Unreleased {
+interface ReceivedIds {
   readonly bits: Uint8Array;
   count: number;
 }
 
-function hasBit({ bits }: Unreleased, id: number): boolean {
+function hasBit({ bits }: ReceivedIds, id: number): boolean {
   return ((bits[id >> 3] ?? 0) & (1 << (id & 7))) !== 0;
 }
 
-function flip({ bits }: Unreleased, id: number): void {
+function flip({ bits }: ReceivedIds, id: number): void {
   bits[id >> 3] = (bits[id >> 3] ?? 0) ^ (1 << (id & 7));
 }

@@ -9,7 +9,7 @@ export interface FilterLimits {
 }
 
 /** Which filters each connected client has. */
-export interface Grants {
+export interface SubscriptionAcl {
   /** Says in its turn whether the client may have the filter; a refusal is SUBACK's failure. */
   ask(client: Client, topic: string, answer: (isGranted: boolean) => void): void;
   has(client: Client, topic: string): boolean;
@@ -18,14 +18,17 @@ export interface Grants {
   match(topic: string): boolean;
 }
 
-interface Granted {
+interface ClientFilters {
   readonly topics: Set<string>;
   /** Questions that wait for their turn. */
   waiting: number;
 }
 
-export function createGrants(limits: FilterLimits, onFull: (what: string) => void): Grants {
-  const clients = new WeakMap<Client, Granted>();
+export function createSubscriptionAcl(
+  limits: FilterLimits,
+  onFull: (what: string) => void,
+): SubscriptionAcl {
+  const clients = new WeakMap<Client, ClientFilters>();
   const tree = createFilterTree<Client>();
   const inTurn = createTurns();
   let total = 0;
@@ -34,7 +37,7 @@ export function createGrants(limits: FilterLimits, onFull: (what: string) => voi
     tree.remove(topic, client);
     total -= 1;
   };
-  const grantedTo = (client: Client): Granted => {
+  const grantedTo = (client: Client): ClientFilters => {
     const known = clients.get(client);
     if (known) return known;
     const granted = { topics: new Set<string>(), waiting: 0 };
@@ -45,7 +48,7 @@ export function createGrants(limits: FilterLimits, onFull: (what: string) => voi
     });
     return granted;
   };
-  const mayHave = ({ topics }: Granted, topic: string): boolean =>
+  const mayHave = ({ topics }: ClientFilters, topic: string): boolean =>
     topics.has(topic) || (topics.size < limits.filters && total < limits.filtersOfAll);
   return {
     ask(client, topic, answer) {

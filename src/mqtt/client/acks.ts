@@ -14,11 +14,11 @@ export interface Acknowledgements {
 const MOST_IN_FLIGHT = 65_535;
 
 /** An acknowledgement that waits; of the message nothing is held but its packet id. */
-interface Held {
+interface PendingAck {
   readonly packet: Packet;
   readonly isRequest: boolean;
   isReady: boolean;
-  next: Held | undefined;
+  next: PendingAck | undefined;
 }
 
 /**
@@ -48,7 +48,7 @@ export function deferAcks(client: MqttClient, giveUp: (why: string) => void): Ac
   });
   const hold = (packet: Packet, until: Promise<void> | undefined): void => {
     const isRequest = until !== undefined;
-    const held: Held = { packet, isRequest, isReady: !isRequest, next: undefined };
+    const held: PendingAck = { packet, isRequest, isReady: !isRequest, next: undefined };
     if (queue.add(held) > MOST_IN_FLIGHT) giveUp("the broker sent a packet id twice");
     else if (until !== undefined) whenSettled(until, held, flush);
   };
@@ -71,7 +71,7 @@ export function deferAcks(client: MqttClient, giveUp: (why: string) => void): Ac
   };
 }
 
-function whenSettled(until: Promise<void>, held: Held, flush: () => void): void {
+function whenSettled(until: Promise<void>, held: PendingAck, flush: () => void): void {
   const ready = (): void => {
     held.isReady = true;
     flush();
@@ -81,13 +81,13 @@ function whenSettled(until: Promise<void>, held: Held, flush: () => void): void 
 
 /** First in, first out, each in constant time. */
 function createQueue() {
-  let first: Held | undefined;
-  let last: Held | undefined;
+  let first: PendingAck | undefined;
+  let last: PendingAck | undefined;
   let length = 0;
   return {
     first: () => first,
     /** How many there are with this one. */
-    add(held: Held): number {
+    add(held: PendingAck): number {
       if (last === undefined) first = held;
       else last.next = held;
       last = held;
@@ -150,7 +150,7 @@ function isSend(found: unknown): found is Send {
  * stored. Outlives a network connection as the broker's session does (MQTT 5 section 4.1). It holds no
  * message.
  */
-export type Unreleased = Map<number, Promise<void>>;
+export type InboundQos2 = Map<number, Promise<void>>;
 
 /** What a connection makes of a QoS 2 PUBLISH. */
 interface Receiver {
@@ -167,7 +167,7 @@ interface Receiver {
  * 4.3.3, method B), so that none is lost between PUBREC and PUBREL; the same packet id again before
  * PUBREL is the same message.
  */
-export function createIncomingStore(unreleased: Unreleased, receiver: Receiver): IStore {
+export function createInboundStore(unreleased: InboundQos2, receiver: Receiver): IStore {
   const nothing = new Store();
   const store: IStore = {
     put(packet, done) {

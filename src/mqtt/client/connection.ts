@@ -7,10 +7,9 @@ import type { MqttSettings } from "../../config/contract.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import type { Unreleased } from "./acks.ts";
 import { createBacklog } from "./flow-control.ts";
-import { createOutbound } from "./publish.ts";
-import type { Outbound } from "./publish.ts";
+import { createPublisher } from "./publish.ts";
+import type { Publisher } from "./publish.ts";
 import { unanswered, unreachable } from "./reasons.ts";
 import type { Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
@@ -32,8 +31,8 @@ export interface Connection {
   publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
   /** Resolves once: with the failure that no further try can mend, or undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
-  /** Disconnects within two seconds; `farewell` runs first, on the session in force. */
-  close(farewell?: (session: Session) => Promise<void>): Promise<void>;
+  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the session in force. */
+  close(beforeDisconnect?: (session: Session) => Promise<void>): Promise<void>;
 }
 
 export interface ConnectionOptions {
@@ -45,11 +44,11 @@ export interface ConnectionOptions {
   readonly reconnectMs: number;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
   /** How long the broker keeps messages for us while we are away; `anew` forgets what a former process left. */
-  readonly away?: { readonly seconds: number; readonly anew: boolean };
+  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
   /** Bytes of the largest packet we take. */
   readonly maximumPacketBytes: number;
   /** Of an MQTT 3.1.1 broker a larger message is taken cut short, instead of cutting the connection. */
-  readonly shortens?: boolean;
+  readonly truncateOversizedPublish?: boolean;
   readonly log: Log;
   /** Says when the message may be acknowledged; undefined is at once. */
   readonly onMessage: (message: Incoming) => Promise<void> | undefined;
@@ -67,15 +66,15 @@ export function randomClientId(start: string): string {
 export function openConnection(options: ConnectionOptions): Connection {
   const stop = new AbortController();
   const state = createState(options.onLoss);
-  const outbound = createOutbound(options.settings.qos === 2);
+  const publisher = createPublisher(options.settings.qos === 2);
   const connect = createProtocolChooser({
     ...options,
     wanted: options.settings.protocol_version,
-    connect: createConnector(options, outbound, stop.signal),
+    connect: createConnector(options, publisher, stop.signal),
   });
   const running = keepConnected(options, connect, { state, signal: stop.signal }).then(
     (failure) => {
-      outbound.end(state.end(failure));
+      publisher.end(state.end(failure));
       return failure;
     },
   );
@@ -88,10 +87,10 @@ export function openConnection(options: ConnectionOptions): Connection {
       return state.session() ?? untilAborted(state.next(), signal);
     },
     ended: running,
-    publish: (message, signal) => outbound.publish(message, signal),
-    async close(farewell) {
+    publish: (message, signal) => publisher.publish(message, signal),
+    async close(beforeDisconnect) {
       const last = state.session();
-      if (last) await farewell?.(last);
+      if (last) await beforeDisconnect?.(last);
       stop.abort(closed());
       await last?.end();
       await running;
@@ -154,11 +153,11 @@ async function keepConnected(
   connect: Connect,
   { state, signal }: { state: State; signal: AbortSignal },
 ): Promise<Failure | undefined> {
-  const tell = createTelling(options);
+  const tell = createFailureLog(options);
   while (!signal.aborted) {
     const refusal = await oneSession(options, connect, { state, signal });
     if (signal.aborted) return undefined;
-    if (refusal.verdict !== "later") return refusal.failure;
+    if (refusal.disposition !== "retry") return refusal.failure;
     state.down(refusal.failure);
     tell(refusal.failure);
     // Stopped while it waits: the loop's own condition ends it.
@@ -173,7 +172,7 @@ const CALM_MS = 60_000;
 const MOST_FAILURES = 16;
 
 /** Tells each failure, and the same one ever less often: a broker that is away for a week fills no disk. */
-function createTelling({ settings, reconnectMs, log }: ConnectionOptions) {
+function createFailureLog({ settings, reconnectMs, log }: ConnectionOptions) {
   const told = new Map<string, number>();
   let last = Number.NEGATIVE_INFINITY;
   return ({ message, why, remedy }: Failure): void => {
@@ -212,39 +211,36 @@ async function oneSession(
       return await session.lost;
     }
     await session?.end();
-    if (error instanceof Failure) return { verdict: "final", failure: error };
+    if (error instanceof Failure) return { disposition: "fatal", failure: error };
     log.error("connecting failed in an unexpected way", { error: asFailure(error).why });
     return unreachable("the connection failed", asFailure(error).why);
   }
 }
 
-/** Connects once, with what outlives a network connection. */
+/** Returns the function that makes one network connection; the state that outlives it is shared by all of them. */
 function createConnector(
   options: ConnectionOptions,
-  outbound: Outbound,
+  publisher: Publisher,
   signal: AbortSignal,
 ): (protocol: 4 | 5) => Promise<Session> {
-  const unreleased: Unreleased = new Map();
-  const { messageIds: messageIdProvider } = outbound;
-  const backlog = createBacklog();
-  let fresh = options.away?.anew ?? true;
-  let isKnown = false;
+  const shared = { inboundQos2: new Map(), publisher, backlog: createBacklog() };
+  let cleanStart = options.sessionExpiry?.cleanStart ?? true;
+  let wasConnected = false;
   return async (protocol) => {
-    const { settings, address } = options;
+    const { settings, address, sessionExpiry, ...rest } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
     const { keep_alive: keepAlive, username, password } = settings;
     const secrets = { username: username?.reveal(), password: password?.reveal() };
-    // MQTT 3.1.1 has no end of the time: under a generated id the broker would keep it for ever.
-    const keeps = options.away && (protocol === 5 || !options.away.anew);
-    const keep = keeps && { keep: { seconds: options.away.seconds, fresh } };
-    const stores = { unreleased, messageIdProvider, outbound, backlog };
-    const details = { ...options, ...secrets, ...stores, transport, protocol, keepAlive };
-    const session = await connectSession({ ...details, ...keep }, signal);
-    if (keeps && isKnown && !session.resumed) {
-      options.log.warn("the broker did not keep our session: requests of the meantime may be lost");
+    // MQTT 3.1.1 has no expiry: the broker would keep the session of a generated client id for ever.
+    const isKept = sessionExpiry !== undefined && (protocol === 5 || !sessionExpiry.cleanStart);
+    const details = { ...rest, ...secrets, ...shared, transport, protocol, keepAlive };
+    const expiry = isKept && { sessionExpiry: { seconds: sessionExpiry.seconds, cleanStart } };
+    const session = await connectSession({ ...details, ...expiry }, signal);
+    if (isKept && wasConnected && !session.resumed) {
+      options.log.warn("the broker did not keep our session: requests sent meanwhile may be lost");
     }
-    isKnown = true;
-    fresh = false;
+    wasConnected = true;
+    cleanStart = false;
     return session;
   };
 }
@@ -287,10 +283,10 @@ function createProtocolChooser({ wanted, connect, ...rest }: ProtocolChoice) {
         throw error;
       }
       known = undefined;
-      const { verdict } = error.refusal;
+      const { disposition } = error.refusal;
       throw new ConnectError({
         ...error.refusal,
-        verdict: verdict === "older" ? "later" : verdict,
+        disposition: disposition === "downgrade" ? "retry" : disposition,
       });
     }
   };
@@ -320,7 +316,7 @@ function createProtocolChooser({ wanted, connect, ...rest }: ProtocolChoice) {
 function isOlder(error: unknown): error is ConnectError {
   return (
     error instanceof ConnectError &&
-    (error.refusal.verdict === "older" || error.refusal.hungUp === true)
+    (error.refusal.disposition === "downgrade" || error.refusal.hungUp === true)
   );
 }
 

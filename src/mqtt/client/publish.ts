@@ -4,7 +4,7 @@ import { ConnectionLost, type Outgoing, type Published } from "../protocol/messa
 import { isLossCode, refusalOf } from "./reasons.ts";
 
 /** One network connection from its CONNACK on, as publishing needs it. */
-export interface OutboundLink {
+export interface PublisherLink {
   readonly protocol: 4 | 5;
   /** The broker kept our session: it still knows the packet ids of the last connection. */
   readonly resumed: boolean;
@@ -17,7 +17,7 @@ export interface OutboundLink {
   abort(reason: string): void;
 }
 
-export interface LinkedOutbound {
+export interface AttachedLink {
   /** A packet came: acknowledgements of publishes are taken from here, all else is ignored. */
   readonly take: (packet: Packet) => void;
   /** Our subscriptions stand: on a session that the broker did not keep nothing else is sent before. */
@@ -32,7 +32,7 @@ export interface LinkedOutbound {
  * own packet id with DUP where the broker kept the session, as PUBREL where PUBREC had come, and as a new
  * message where the broker did not keep it.
  */
-export interface Outbound {
+export interface Publisher {
   /** Packet ids for the library's SUBSCRIBE packets: none that a publish holds. */
   readonly messageIds: MessageIdProvider;
   /**
@@ -43,7 +43,7 @@ export interface Outbound {
    */
   publish(message: Outgoing, signal?: AbortSignal, isEarly?: boolean): Promise<Published>;
   /** Sends on this connection from now on. */
-  attach(link: OutboundLink): LinkedOutbound;
+  attach(link: PublisherLink): AttachedLink;
   /** Resolves when all that can be sent is sent and acknowledged. */
   idle(): Promise<void>;
   /** Rejects all that waits and all that is published later. */
@@ -69,11 +69,11 @@ interface Publication {
 }
 
 /** `releases` completes, once, what a former process may have left unreleased (QoS 2) in a resumed session. */
-export function createOutbound(releases: boolean): Outbound {
+export function createPublisher(releases: boolean): Publisher {
   return new OutgoingMessages(releases);
 }
 
-class OutgoingMessages implements Outbound {
+class OutgoingMessages implements Publisher {
   readonly messageIds = createMessageIds();
   /** QoS 1 and 2 from the first PUBLISH to the last acknowledgement, by packet id, in the order of sending. */
   readonly #inFlight = new Map<number, Publication>();
@@ -82,7 +82,7 @@ class OutgoingMessages implements Outbound {
   /** Sent on this connection and not settled. */
   readonly #open = new Set<Publication>();
   #waiting = new Set<Publication>();
-  #link: OutboundLink | undefined;
+  #link: PublisherLink | undefined;
   #isOpen = false;
   #failure: Failure | undefined;
   #releases: boolean;
@@ -118,7 +118,7 @@ class OutgoingMessages implements Outbound {
     return waiter.promise.finally(() => signal?.removeEventListener("abort", abandon));
   }
 
-  attach(link: OutboundLink): LinkedOutbound {
+  attach(link: PublisherLink): AttachedLink {
     this.#detach();
     this.#link = link;
     this.#isOpen = link.resumed;
@@ -194,7 +194,7 @@ class OutgoingMessages implements Outbound {
   }
 
   /** PUBREL is not held up by the broker's Receive Maximum (MQTT 5 section 4.9). */
-  #next({ receiveMaximum }: OutboundLink): Publication | undefined {
+  #next({ receiveMaximum }: PublisherLink): Publication | undefined {
     const [unsent] = this.#unsent;
     if (unsent?.state === "pubrel") return unsent;
     if (this.#open.size >= Math.min(IN_FLIGHT, receiveMaximum)) return undefined;
@@ -203,7 +203,7 @@ class OutgoingMessages implements Outbound {
     return unsent ?? waiting;
   }
 
-  #send(publication: Publication, link: OutboundLink): void {
+  #send(publication: Publication, link: PublisherLink): void {
     this.#unsent.delete(publication);
     this.#waiting.delete(publication);
     this.#open.add(publication);
@@ -231,7 +231,7 @@ class OutgoingMessages implements Outbound {
     return id;
   }
 
-  #take(packet: Packet, link: OutboundLink): void {
+  #take(packet: Packet, link: PublisherLink): void {
     const publication = this.#inFlight.get(packet.messageId ?? 0);
     if (publication === undefined || !this.#open.has(publication)) return;
     const { state, id } = publication;
@@ -249,7 +249,7 @@ class OutgoingMessages implements Outbound {
   }
 
   /** The broker has forgotten the packet id; a code that tells of a trouble with the connection is no answer. */
-  #refuse(publication: Publication, code: number, link: OutboundLink): void {
+  #refuse(publication: Publication, code: number, link: PublisherLink): void {
     const { failure } = refusalOf(code, "the broker refused the message");
     if (isLossCode(code)) {
       publication.wasSent = false;

@@ -5,11 +5,11 @@ import { ConnectionLost } from "../protocol/message.ts";
 import type { Transport } from "./transport.ts";
 
 /** What a broker's refusal asks of us: give up loudly, speak the older protocol, or try again later. */
-export type Verdict = "final" | "older" | "later";
+export type Disposition = "fatal" | "downgrade" | "retry";
 
 interface Reason {
   readonly name: string;
-  readonly verdict: Verdict;
+  readonly disposition: Disposition;
   readonly remedy?: string;
 }
 
@@ -19,63 +19,67 @@ const RIGHTS = "ask whoever runs the broker for the rights of this user and clie
 
 /** CONNACK return codes of MQTT 3.1.1 (section 3.2.2.3). */
 const RETURN_CODES: Readonly<Record<number, Reason>> = {
-  1: { name: "unacceptable protocol version", verdict: "older", remedy: AUTO },
-  2: { name: "client id rejected", verdict: "final", remedy: "choose another client_id" },
-  3: { name: "server unavailable", verdict: "later" },
-  4: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
-  5: { name: "not authorized", verdict: "final", remedy: CREDENTIALS },
+  1: { name: "unacceptable protocol version", disposition: "downgrade", remedy: AUTO },
+  2: { name: "client id rejected", disposition: "fatal", remedy: "choose another client_id" },
+  3: { name: "server unavailable", disposition: "retry" },
+  4: { name: "bad user name or password", disposition: "fatal", remedy: CREDENTIALS },
+  5: { name: "not authorized", disposition: "fatal", remedy: CREDENTIALS },
 };
 
 /** Reason codes of MQTT 5 (section 2.4) that a CONNACK, SUBACK, PUBACK or DISCONNECT can carry. */
 const REASON_CODES: Readonly<Record<number, Reason>> = {
-  0x80: { name: "unspecified error", verdict: "later" },
-  0x81: { name: "malformed packet", verdict: "later" },
-  0x82: { name: "protocol error", verdict: "later" },
-  0x83: { name: "implementation specific error", verdict: "later" },
-  0x84: { name: "unsupported protocol version", verdict: "older", remedy: AUTO },
-  0x85: { name: "client id not valid", verdict: "final", remedy: "choose another client_id" },
-  0x86: { name: "bad user name or password", verdict: "final", remedy: CREDENTIALS },
-  0x87: { name: "not authorized", verdict: "final", remedy: `${CREDENTIALS}, or ${RIGHTS}` },
-  0x88: { name: "server unavailable", verdict: "later" },
-  0x89: { name: "server busy", verdict: "later" },
-  0x8a: { name: "banned", verdict: "final", remedy: RIGHTS },
-  0x8b: { name: "server shutting down", verdict: "later" },
-  0x8c: { name: "bad authentication method", verdict: "final", remedy: CREDENTIALS },
-  0x8d: { name: "keep alive timeout", verdict: "later" },
+  0x80: { name: "unspecified error", disposition: "retry" },
+  0x81: { name: "malformed packet", disposition: "retry" },
+  0x82: { name: "protocol error", disposition: "retry" },
+  0x83: { name: "implementation specific error", disposition: "retry" },
+  0x84: { name: "unsupported protocol version", disposition: "downgrade", remedy: AUTO },
+  0x85: { name: "client id not valid", disposition: "fatal", remedy: "choose another client_id" },
+  0x86: { name: "bad user name or password", disposition: "fatal", remedy: CREDENTIALS },
+  0x87: { name: "not authorized", disposition: "fatal", remedy: `${CREDENTIALS}, or ${RIGHTS}` },
+  0x88: { name: "server unavailable", disposition: "retry" },
+  0x89: { name: "server busy", disposition: "retry" },
+  0x8a: { name: "banned", disposition: "fatal", remedy: RIGHTS },
+  0x8b: { name: "server shutting down", disposition: "retry" },
+  0x8c: { name: "bad authentication method", disposition: "fatal", remedy: CREDENTIALS },
+  0x8d: { name: "keep alive timeout", disposition: "retry" },
   0x8e: {
     name: "session taken over by another client with the same client id",
-    verdict: "final",
+    disposition: "fatal",
     remedy: "give each gateway its own client_id, or leave it empty",
   },
   0x8f: {
     name: "topic filter invalid",
-    verdict: "final",
+    disposition: "fatal",
     remedy: "check topic_prefix and agent_id",
   },
-  0x90: { name: "topic name invalid", verdict: "final", remedy: "check topic_prefix and agent_id" },
-  0x93: { name: "receive maximum exceeded", verdict: "later" },
-  0x95: { name: "packet too large", verdict: "final", remedy: "lower max_message_bytes" },
-  0x96: { name: "message rate too high", verdict: "later" },
-  0x97: { name: "quota exceeded", verdict: "later" },
-  0x98: { name: "administrative action", verdict: "later" },
-  0x99: { name: "payload format invalid", verdict: "final" },
+  0x90: {
+    name: "topic name invalid",
+    disposition: "fatal",
+    remedy: "check topic_prefix and agent_id",
+  },
+  0x93: { name: "receive maximum exceeded", disposition: "retry" },
+  0x95: { name: "packet too large", disposition: "fatal", remedy: "lower max_message_bytes" },
+  0x96: { name: "message rate too high", disposition: "retry" },
+  0x97: { name: "quota exceeded", disposition: "retry" },
+  0x98: { name: "administrative action", disposition: "retry" },
+  0x99: { name: "payload format invalid", disposition: "fatal" },
   0x9a: {
     name: "retain not supported",
-    verdict: "final",
+    disposition: "fatal",
     remedy: "use a broker that keeps retained messages",
   },
-  0x9b: { name: "QoS not supported", verdict: "final", remedy: "lower qos" },
-  0x9c: { name: "use another server", verdict: "later" },
-  0x9d: { name: "server moved", verdict: "later", remedy: "set broker to the new server" },
-  0x9e: { name: "shared subscriptions not supported", verdict: "final" },
-  0x9f: { name: "connection rate exceeded", verdict: "later" },
-  0xa1: { name: "subscription identifiers not supported", verdict: "final" },
-  0xa2: { name: "wildcard subscriptions not supported", verdict: "final", remedy: RIGHTS },
+  0x9b: { name: "QoS not supported", disposition: "fatal", remedy: "lower qos" },
+  0x9c: { name: "use another server", disposition: "retry" },
+  0x9d: { name: "server moved", disposition: "retry", remedy: "set broker to the new server" },
+  0x9e: { name: "shared subscriptions not supported", disposition: "fatal" },
+  0x9f: { name: "connection rate exceeded", disposition: "retry" },
+  0xa1: { name: "subscription identifiers not supported", disposition: "fatal" },
+  0xa2: { name: "wildcard subscriptions not supported", disposition: "fatal", remedy: RIGHTS },
 };
 
 /** A broker's refusal: what it said and what follows from it. */
 export interface Refusal {
-  readonly verdict: Verdict;
+  readonly disposition: Disposition;
   readonly failure: Failure;
   /** The broker closed the connection without a word before its CONNACK, as some do at an unknown protocol. */
   readonly hungUp?: boolean;
@@ -123,7 +127,7 @@ function hungUp(why: string | undefined): Refusal {
       remedy: `${CREDENTIALS}: some brokers hang up on those that they refuse`,
     },
   );
-  return { verdict: "later", failure, hungUp: true };
+  return { disposition: "retry", failure, hungUp: true };
 }
 
 /** Nothing came from a broker in time; `where` says to what. */
@@ -139,7 +143,7 @@ export function unreachable(message: string, why: string | undefined): Refusal {
     ...(why !== undefined && { why }),
     ...(handshake && { remedy: handshake.remedy }),
   });
-  return { verdict: "later", failure };
+  return { disposition: "retry", failure };
 }
 
 /** The broker sent what MQTT does not allow; it may be none, or another one next time. */
@@ -148,19 +152,23 @@ function protocolBroken(what: string): Refusal {
     why: `it sent ${what}; the connection was cut`,
     remedy: "check that the address is a broker's, and what stands between",
   });
-  return { verdict: "later", failure };
+  return { disposition: "retry", failure };
 }
 
 /** What a broker's code means; an unknown code is tried again later. */
 export function refusalOf(code: number, what: string): Refusal {
   const reason = REASON_CODES[code] ?? RETURN_CODES[code];
   const said = code < 0x80 ? String(code) : `0x${code.toString(16)}`;
-  const { verdict = "later", remedy, name = "unknown reason" } = reason ?? {};
-  const failure = new Failure(verdict === "final" ? "refused" : "unreachable", `${what}: ${name}`, {
-    why: `the broker answered with reason code ${said}`,
-    ...(remedy !== undefined && { remedy }),
-  });
-  return { verdict, failure };
+  const { disposition = "retry", remedy, name = "unknown reason" } = reason ?? {};
+  const failure = new Failure(
+    disposition === "fatal" ? "refused" : "unreachable",
+    `${what}: ${name}`,
+    {
+      why: `the broker answered with reason code ${said}`,
+      ...(remedy !== undefined && { remedy }),
+    },
+  );
+  return { disposition, failure };
 }
 
 /** Lets work be given up as soon as the connection that it waits for is lost. */
@@ -191,7 +199,7 @@ export function createLossGuard(lost: Promise<unknown>): LossGuard {
 }
 
 /** Settles when the stream is closed, with the best reason that was heard before. */
-export function lossOf(client: MqttClient, transport: Transport): Promise<Refusal> {
+export function closeReason(client: MqttClient, transport: Transport): Promise<Refusal> {
   let word: Refusal | undefined;
   let trouble: Refusal | undefined;
   let up = false;
@@ -204,7 +212,7 @@ export function lossOf(client: MqttClient, transport: Transport): Promise<Refusa
     if (code > 0) word ??= refusalOf(code, "the broker refused the connection");
   });
   client.on("error", (error) => {
-    trouble ??= troubleOf(error);
+    trouble ??= errorReason(error);
     // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
     client.stream.destroy();
   });
@@ -237,7 +245,7 @@ function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
 }
 
 /** A numeric code is one that the library made up: what the broker itself says is read from its packets. */
-function troubleOf(error: Error & { code?: unknown }): Refusal {
+function errorReason(error: Error & { code?: unknown }): Refusal {
   if (typeof error.code === "number")
     return protocolBroken(`what the client library refuses (${error.message})`);
   return unreachable("the connection failed", error.message);

@@ -3,7 +3,7 @@ import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import type { Packet } from "mqtt";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { guardIncoming } from "../limiter/packet-limiter.ts";
+import { limitIncoming } from "../limiter/packet-limiter.ts";
 import {
   ConnectionLost,
   type Incoming,
@@ -13,12 +13,12 @@ import {
 } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 import { deferAcks } from "./acks.ts";
-import { createIncomingStore, type Unreleased } from "./acks.ts";
+import { createInboundStore, type InboundQos2 } from "./acks.ts";
 import type { Backlog } from "./flow-control.ts";
 import { controlFlow, type FlowControl } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
-import type { Outbound } from "./publish.ts";
-import { createLossGuard, lossOf } from "./reasons.ts";
+import type { Publisher } from "./publish.ts";
+import { createLossGuard, closeReason } from "./reasons.ts";
 import { unanswered, unreachable, type Refusal, refusalOf } from "./reasons.ts";
 import type { Transport } from "./transport.ts";
 
@@ -57,16 +57,14 @@ export interface SessionOptions {
   /** Bytes of the largest packet that we take, told to an MQTT 5 broker; a larger one cuts the connection. */
   readonly maximumPacketBytes: number;
   /** Of an MQTT 3.1.1 broker, which cannot be told, a larger message is taken cut short instead. */
-  readonly shortens?: boolean;
+  readonly truncateOversizedPublish?: boolean;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
   /** The broker keeps what comes while we are away; undefined is a session that ends with its connection. */
-  readonly keep?: { readonly seconds: number; readonly fresh: boolean };
-  /** Of `outbound`, for the library. */
-  readonly messageIdProvider: NonNullable<IClientOptions["messageIdProvider"]>;
+  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
   /** Outlives a session: what was not acknowledged on one is sent again on the next. */
-  readonly outbound: Outbound;
+  readonly publisher: Publisher;
   /** Outlives a session as the broker's memory of it does. */
-  readonly unreleased: Unreleased;
+  readonly inboundQos2: InboundQos2;
   /** Of the channel, whatever connection its messages came on. */
   readonly backlog: Backlog;
   readonly log: Log;
@@ -91,7 +89,7 @@ export async function connectSession(
   signal: AbortSignal,
 ): Promise<Session> {
   const client = createClient(options);
-  const lost = lossOf(client, options.transport);
+  const lost = closeReason(client, options.transport);
   let resumed = false;
   client.once("connect", ({ sessionPresent }) => {
     resumed = sessionPresent;
@@ -110,14 +108,14 @@ function createClient(options: SessionOptions): MqttClient {
     clientId: options.clientId,
     keepalive: options.keepAlive,
     connectTimeout: options.connectTimeoutMs,
-    clean: options.keep?.fresh ?? true,
-    messageIdProvider: options.messageIdProvider,
+    clean: options.sessionExpiry?.cleanStart ?? true,
+    messageIdProvider: options.publisher.messageIds,
     manualConnect: true,
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
     writeCache: false,
-    incomingStore: createIncomingStore(options.unreleased, {
+    incomingStore: createInboundStore(options.inboundQos2, {
       handOver: (packet) => handledBy(options, packet) ?? Promise.resolve(),
       wait: (until) => acks.wait(until),
       sheds: () => sheds(),
@@ -146,17 +144,22 @@ function createClient(options: SessionOptions): MqttClient {
     done();
   };
   client.once("connect", ({ sessionPresent }) => {
-    if (!sessionPresent) options.unreleased.clear();
+    if (!sessionPresent) options.inboundQos2.clear();
   });
   return client;
 }
 
 function guarded(
-  { transport, protocol, maximumPacketBytes, shortens = false }: SessionOptions,
+  { transport, protocol, maximumPacketBytes, truncateOversizedPublish = false }: SessionOptions,
   { ready }: FlowControl,
 ): Duplex {
-  const rules = { sender: "server", protocol, maximumPacketBytes, shortens } as const;
-  return guardIncoming(transport.open(), { ...rules, ready });
+  const rules = {
+    sender: "server",
+    protocol,
+    maximumPacketBytes,
+    truncateOversizedPublish,
+  } as const;
+  return limitIncoming(transport.open(), { ...rules, ready });
 }
 
 /** A throw here would stop all further delivery. */
@@ -177,11 +180,17 @@ function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<voi
  * Packet Size where a larger message is cut short, but what the way itself has: its sender would hear
  * nothing of a broker that drops it.
  */
-function connectProperties({ transport, maximumPacketBytes, shortens, keep }: SessionOptions) {
-  const bytes = shortens === true ? transport.maximumPacketBytes : maximumPacketBytes;
+function connectProperties({
+  transport,
+  maximumPacketBytes,
+  truncateOversizedPublish,
+  sessionExpiry,
+}: SessionOptions) {
+  const bytes =
+    truncateOversizedPublish === true ? transport.maximumPacketBytes : maximumPacketBytes;
   return {
     ...(bytes !== undefined && { maximumPacketSize: bytes }),
-    ...(keep && { sessionExpiryInterval: keep.seconds }),
+    ...(sessionExpiry && { sessionExpiryInterval: sessionExpiry.seconds }),
   };
 }
 
@@ -241,7 +250,7 @@ function sessionOf(
   options: SessionOptions,
   { lost, resumed }: { lost: Promise<Refusal>; resumed: boolean },
 ): Session {
-  const { protocol, outbound } = options;
+  const { protocol, publisher } = options;
   const properties = client.serverProperties;
   const { isLost, orLost } = createLossGuard(lost);
   const gone = new AbortController();
@@ -254,7 +263,7 @@ function sessionOf(
   const readingTime = createReadingClock(client.stream);
   watchKeepAlive(client, options.keepAlive, { abort, readingTime });
   const expect = createDeadlines({ abort, readingTime });
-  const linked = outbound.attach({
+  const linked = publisher.attach({
     protocol,
     resumed,
     receiveMaximum: Math.max(1, properties?.receiveMaximum ?? Number.POSITIVE_INFINITY),
@@ -272,14 +281,14 @@ function sessionOf(
     resumed,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     lost,
-    publish: (message) => outbound.publish(message, gone.signal, true),
+    publish: (message) => publisher.publish(message, gone.signal, true),
     open: linked.open,
     subscribe: (filters, qos, wish) => {
       const stop = expect("SUBACK");
       return orLost(subscribeWith(client, { filters, qos, ...wish })).finally(stop);
     },
     readingTime,
-    end: () => endClient(client, outbound.idle()),
+    end: () => endClient(client, publisher.idle()),
     abort,
   };
 }

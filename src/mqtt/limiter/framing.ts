@@ -11,7 +11,7 @@ export interface FeedResult {
 }
 
 /** Follows the packets of a stream by their fixed headers alone; payloads are neither read nor copied. */
-export interface Frames {
+export interface Framer {
   take(chunk: Buffer): FeedResult;
   /** The packet that has begun and is not whole yet; undefined between packets. */
   readonly open: () => OpenPacket | undefined;
@@ -66,7 +66,7 @@ interface State {
   small: number;
 }
 
-export function createFrames(rules: PacketRules): Frames {
+export function createFramer(rules: PacketRules): Framer {
   const state: State = {
     head: [],
     oversized: undefined,
@@ -86,7 +86,7 @@ export function createFrames(rules: PacketRules): Frames {
       return head.length > 0 ? { number, size: head.length, held: 0 } : undefined;
     },
     take(chunk) {
-      const cutter = createCutter(chunk);
+      const cutter = createSplicer(chunk);
       const { cost: before, small: smallBefore } = state;
       let at = 0;
       let fault: string | undefined;
@@ -96,7 +96,7 @@ export function createFrames(rules: PacketRules): Frames {
         else if (state.oversized) {
           at = state.oversized.head.take(chunk, begin);
           cutter.leaveOut(begin, at);
-          fault = shortenBody(state, state.oversized, rules, cutter);
+          fault = truncateBody(state, state.oversized, rules, cutter);
         } else {
           at = readHead(state.head, chunk, begin);
           fault = beginBody(state, rules, cutter, { begin, at });
@@ -131,7 +131,7 @@ function isHeaderWhole(head: readonly number[]): boolean {
 function beginBody(
   state: State,
   rules: PacketRules,
-  cutter: Cutter,
+  cutter: Splicer,
   { begin, at }: { begin: number; at: number },
 ): string | undefined {
   const { head } = state;
@@ -164,11 +164,11 @@ function beginBody(
 }
 
 /** Decides where the body ends once its head is there; gives the fault of one that cannot be shortened. */
-function shortenBody(
+function truncateBody(
   state: State,
   oversized: Oversized,
   rules: PacketRules,
-  cutter: Cutter,
+  cutter: Splicer,
 ): string | undefined {
   const { first, length, head } = oversized;
   if (head.bytes().length >= length) return "a PUBLISH that ends within its head";
@@ -199,7 +199,7 @@ function bodyOf(
   const tooLarge = sizeFault(rules, found);
   if (fault !== undefined) return fault;
   if (tooLarge === undefined) return { pass: length, drop: 0, tail: 0, head: Buffer.from(bytes) };
-  if (rules.shortens !== true || first >> 4 !== PUBLISH) return tooLarge;
+  if (rules.truncateOversizedPublish !== true || first >> 4 !== PUBLISH) return tooLarge;
   if (rules.protocol === 5) return { first, length, head: createPublishHead((first >> 1) & 3) };
   const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const head = Buffer.from([first, ...digitsOf(kept)]);
@@ -213,7 +213,7 @@ function digitsOf(length: number): number[] {
 }
 
 /** Takes what there is of the body; the position behind it. */
-function readBody(state: State, cutter: Cutter, end: number, begin: number): number {
+function readBody(state: State, cutter: Splicer, end: number, begin: number): number {
   const passed = Math.min(state.pass, end - begin);
   state.pass -= passed;
   let at = begin + passed;
@@ -227,7 +227,7 @@ function readBody(state: State, cutter: Cutter, end: number, begin: number): num
   return at + last;
 }
 
-interface Cutter {
+interface Splicer {
   /** Not to be handed on from here to there; `instead` is, in its place. */
   leaveOut(begin: number, end: number, instead?: Buffer): void;
   /** To be handed on behind what was left out last. */
@@ -235,7 +235,7 @@ interface Cutter {
   pieces(): readonly Buffer[];
 }
 
-function createCutter(chunk: Buffer): Cutter {
+function createSplicer(chunk: Buffer): Splicer {
   const pieces: Buffer[] = [];
   let start = 0;
   const handOn = (end: number): void => {

@@ -1,7 +1,7 @@
 import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { collectGarbage } from "../../base/host.ts";
-import { createFrames, type OpenPacket } from "./framing.ts";
+import { createFramer, type OpenPacket } from "./framing.ts";
 import type { PacketRules } from "./rules.ts";
 
 /** The other side broke the protocol, and the connection was cut for it. */
@@ -9,7 +9,7 @@ export class ProtocolFault extends Error {
   override readonly name = "ProtocolFault";
 }
 
-export type GuardOptions = PacketRules & {
+export type LimiterOptions = PacketRules & {
   /** Milliseconds in which a packet must be whole once it has begun, beside those that its size allows. */
   readonly packetMs?: number;
   /** Is told how many bytes there are of a packet that is not whole yet, which its reader holds. */
@@ -31,7 +31,7 @@ const LEAST_BYTES_PER_MS = 4;
  * large, before anything looks at it, and throws at some that are malformed. What must not come cuts the
  * connection: its stream fails with a `ProtocolFault`.
  */
-export function guardIncoming(stream: Duplex, options: GuardOptions): Duplex {
+export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
   const cut = (reason: string): void => void stream.destroy(new ProtocolFault(reason));
   const watch = watchPackets(options, cut);
   stream.once("close", watch.stop);
@@ -59,7 +59,7 @@ interface Feed {
 function createFeed(
   stream: Duplex,
   destination: Writable,
-  { cut, ready }: Pick<GuardOptions, "ready"> & { readonly cut: (reason: string) => void },
+  { cut, ready }: Pick<LimiterOptions, "ready"> & { readonly cut: (reason: string) => void },
 ): Feed {
   const queue: Buffer[] = [];
   const pauseAfter = createPauses(ready);
@@ -107,8 +107,8 @@ function createFeed(
 }
 
 /** When to go on behind a piece of that cost; undefined is at once. */
-function createPauses(ready: GuardOptions["ready"]): (cost: number) => Promise<void> | undefined {
-  const pace = createPace();
+function createPauses(ready: LimiterOptions["ready"]): (cost: number) => Promise<void> | undefined {
+  const pace = createThrottle();
   return (cost) => {
     const wait = pace(cost);
     return wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
@@ -129,7 +129,7 @@ function faultOfWriting(
   }
 }
 
-function createFloodGauge(): (small: number) => boolean {
+function createFloodDetector(): (small: number) => boolean {
   let counted = 0;
   let since = performance.now();
   return (small) => {
@@ -150,10 +150,10 @@ interface PacketWatch {
 
 /** Follows the packets of one connection; `cut` is called once, at the first that must not come. */
 function watchPackets(
-  { packetMs = PACKET_MS, onHeld, ...rules }: GuardOptions,
+  { packetMs = PACKET_MS, onHeld, ...rules }: LimiterOptions,
   cut: (reason: string) => void,
 ): PacketWatch {
-  const frames = createFrames(rules);
+  const frames = createFramer(rules);
   let isCut = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let timed = 0;
@@ -178,7 +178,7 @@ function watchPackets(
       timer.unref();
     }
   };
-  const isFlood = createFloodGauge();
+  const isFlood = createFloodDetector();
   return {
     take(chunk, handOn) {
       if (isCut) return;
@@ -207,7 +207,7 @@ const COLLECT_MS = 100;
  * How many milliseconds are to pass before more is taken in: none, but in a flood. What a flood leaves is
  * collected at once: the runtimes would let it grow by tens of megabytes first.
  */
-function createPace(): (cost: number) => number {
+function createThrottle(): (cost: number) => number {
   let counted = 0;
   let since = performance.now();
   return (cost) => {
@@ -219,7 +219,7 @@ function createPace(): (cost: number) => number {
     since = Math.max(now, since + PACE_MS);
     if (took > BUSY_MS) return 0;
     collectGarbage();
-    collectForAWhile(now + AFTERMATH_MS);
+    collectGarbageUntil(now + AFTERMATH_MS);
     return Math.max(0, PACE_MS - took);
   };
 }
@@ -229,7 +229,7 @@ const collecting: { until: number; timer?: ReturnType<typeof setInterval> | unde
   until: 0,
 };
 
-function collectForAWhile(until: number): void {
+function collectGarbageUntil(until: number): void {
   collecting.until = until;
   collecting.timer ??= setInterval(() => {
     collectGarbage();

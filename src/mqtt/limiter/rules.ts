@@ -13,7 +13,7 @@ export interface PacketRules {
    * that sends too much hears so, and cannot have the connection cut. Properties (MQTT 5) are handed on whole
    * or not at all.
    */
-  readonly shortens?: boolean;
+  readonly truncateOversizedPublish?: boolean;
 }
 
 /** The fixed header of one packet, and its place in the stream. */

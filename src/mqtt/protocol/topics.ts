@@ -64,7 +64,7 @@ export function clientIdOf(
  * agent whose prefix is this client's level; and it has no level that another system, to which a broker
  * hands messages on, could take for a way up.
  */
-export function honouredResponseTopic(
+export function allowedResponseTopic(
   address: AgentAddress,
   client: string,
   asked: string,

@@ -1,7 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 
 /** What a device asks (contract section 1, "Request payload"). */
-export interface AskedQuestion {
+export interface RequestPayload {
   readonly text: string;
   readonly id?: string;
   readonly stream?: boolean;
@@ -36,19 +36,19 @@ const EXAMPLE = 'send a JSON object such as {"text": "What is the CPU usage?"}';
 export function decodeRequest(
   payload: Uint8Array,
   { plainText, maxPayloadBytes }: DecodeLimits,
-): AskedQuestion | Failure {
+): RequestPayload | Failure {
   if (payload.byteLength > maxPayloadBytes) {
     return new Failure("too_large", `The request is larger than ${maxPayloadBytes} bytes.`);
   }
   const source = utf8Of(payload);
   if (source === undefined) return refused("it is not valid UTF-8");
   const value = jsonOf(source);
-  if (isObject(value)) return questionOf(value);
+  if (isObject(value)) return payloadOf(value);
   if (!plainText) return refused("it is not a JSON object");
   return source.trim() === "" ? refused("its text is blank") : { text: source };
 }
 
-function questionOf(value: Record<string, unknown>): AskedQuestion | Failure {
+function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   const text = fieldOf(value, "text");
   const id = fieldOf(value, "id");
   const stream = fieldOf(value, "stream");
@@ -85,7 +85,7 @@ function refused(what: string): Failure {
 }
 
 /** A request's payload, for the asking side. */
-export function encodeRequest(question: AskedQuestion): string {
+export function encodeRequest(question: RequestPayload): string {
   return JSON.stringify({ text: question.text, id: question.id, stream: question.stream });
 }
 

@@ -2,7 +2,7 @@
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A bounded queue between callbacks and one async reader. */
-export interface Inbox<T> {
+export interface BoundedQueue<T> {
   /** Never blocks; a full inbox drops the item and counts it. */
   put(item: T): void;
   /** The next item; undefined when `ms` have passed first. Rejects with the signal's reason. */
@@ -11,7 +11,7 @@ export interface Inbox<T> {
   dropped(): number;
 }
 
-export function createInbox<T>(size: number): Inbox<T> {
+export function createBoundedQueue<T>(size: number): BoundedQueue<T> {
   const items: T[] = [];
   let lost = 0;
   let wake: (() => void) | undefined;

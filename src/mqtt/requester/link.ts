@@ -11,10 +11,10 @@ export interface RequesterLink {
   readonly options: RequesterOptions;
   readonly connection: ReturnType<typeof openConnection>;
   /** Subscribes now and after each reconnect, until the returned function is called. */
-  listen(filters: readonly string[], listener: Listener): Promise<() => void>;
+  listen(filters: readonly string[], listener: LinkListener): Promise<() => void>;
 }
 
-export interface Listener {
+export interface LinkListener {
   readonly message: (message: Incoming) => void;
   readonly lost: (failure: Failure) => void;
   readonly restored: () => void;
@@ -31,7 +31,7 @@ export function openLink(
 ): RequesterLink & { readonly failed: Promise<Failure> } {
   const { channel, connectTimeoutMs, log } = options;
   const { settings } = channel;
-  const listeners = new Map<Listener, readonly string[]>();
+  const listeners = new Map<LinkListener, readonly string[]>();
   const failed = Promise.withResolvers<Failure>();
   let sessions = 0;
   const connection = openConnection({

@@ -3,8 +3,8 @@ import type { AnswerPart, RequestOptions } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "../protocol/topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
-import { createInbox, MAX_TIMER_MS, type Inbox } from "./bounded-queue.ts";
-import type { RequesterLink, Listener } from "./link.ts";
+import { createBoundedQueue, MAX_TIMER_MS, type BoundedQueue } from "./bounded-queue.ts";
+import type { RequesterLink, LinkListener } from "./link.ts";
 
 /** A gateway that sends neither `id` nor `done` has said all when it is quiet for so long. */
 const QUIET_MS = 2_000;
@@ -16,7 +16,7 @@ const INBOX_SIZE = 10_000;
 
 const UNHEARD = "the broker says that nobody subscribes to its requests";
 
-type Event =
+type AnswerEvent =
   | { readonly type: "part"; readonly part: WirePart; readonly payload: Uint8Array }
   | { readonly type: "status"; readonly online: boolean }
   | { readonly type: "lost"; readonly failure: Failure }
@@ -25,7 +25,7 @@ type Event =
 type Told = Pick<RequestOptions, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">;
 
 /** See `Device.tell`. */
-export async function tell(line: RequesterLink, question: Told): Promise<void> {
+export async function publishRequest(line: RequesterLink, question: Told): Promise<void> {
   const { firstPartMs, signal } = question;
   const late = new AbortController();
   const timer = setTimeout(
@@ -69,18 +69,18 @@ async function tellNow({ connection, options }: RequesterLink, question: Told): 
 }
 
 /** See `Device.ask`. */
-export async function* ask(
+export async function* request(
   line: RequesterLink,
   question: RequestOptions,
 ): AsyncGenerator<AnswerPart, void> {
   const address = addressOf(line.options.channel.settings);
-  const inbox = createInbox<Event>(INBOX_SIZE);
+  const inbox = createBoundedQueue<AnswerEvent>(INBOX_SIZE);
   const response = responseTopic(address, question.client);
   const status = statusTopic(address);
   const listener = listenerFor(inbox, { response, status, id: question.id });
   const stop = await line.listen([response, status], listener);
   try {
-    await tell(line, question);
+    await publishRequest(line, question);
     yield* answerOf(line, inbox, question);
   } finally {
     stop();
@@ -99,9 +99,9 @@ function unserved(agent: string, why: string): Failure {
 }
 
 function listenerFor(
-  inbox: Inbox<Event>,
+  inbox: BoundedQueue<AnswerEvent>,
   { response, status, id }: { response: string; status: string; id: string },
-): Listener {
+): LinkListener {
   const message = ({ topic, payload, retain, properties }: Incoming): void => {
     if (topic === status) putStatus(inbox, utf8Of(payload));
     if (topic !== response || retain) return;
@@ -116,7 +116,7 @@ function listenerFor(
   };
 }
 
-function putStatus(inbox: Inbox<Event>, word: string | undefined): void {
+function putStatus(inbox: BoundedQueue<AnswerEvent>, word: string | undefined): void {
   if (word === "online" || word === "offline") {
     inbox.put({ type: "status", online: word === "online" });
   }
@@ -139,10 +139,10 @@ interface Progress {
 
 async function* answerOf(
   line: RequesterLink,
-  inbox: Inbox<Event>,
+  inbox: BoundedQueue<AnswerEvent>,
   question: RequestOptions,
 ): AsyncGenerator<AnswerPart, void> {
-  const take = createPartTaker();
+  const take = createPartOrder();
   const progress: Progress = {
     modern: false,
     parts: 0,
@@ -170,7 +170,7 @@ async function* answerOf(
   }
 }
 
-function taken(part: Taken, inbox: Inbox<Event>): AnswerPart | undefined {
+function taken(part: PartResult, inbox: BoundedQueue<AnswerEvent>): AnswerPart | undefined {
   if (part === "missing" || inbox.dropped() > 0) throw cutOff("a part of the answer went missing");
   return part === "ignored" ? undefined : part;
 }
@@ -194,7 +194,7 @@ function advance(progress: Progress, part: WirePart, { nextPartMs }: RequestOpti
 
 async function note(
   line: RequesterLink,
-  event: Exclude<Event, { type: "part" }>,
+  event: Exclude<AnswerEvent, { type: "part" }>,
   progress: Progress,
   question: RequestOptions,
 ): Promise<void> {
@@ -232,7 +232,7 @@ async function tellAgain(
   question: RequestOptions,
 ): Promise<void> {
   try {
-    await tell(line, question);
+    await publishRequest(line, question);
     progress.unheard = false;
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "unserved") throw error;
@@ -261,13 +261,13 @@ function cutOff(why: string): Failure {
 }
 
 /** What one more message on the response topic is to an answer that is being collected. */
-type Taken = AnswerPart | "ignored" | "missing";
+type PartResult = AnswerPart | "ignored" | "missing";
 
 /**
  * Puts the parts of one answer in order: a part with `seq` 0 begins anew, a repeated one is ignored, a
  * hole is `missing`. A gateway that numbers nothing is taken part by part.
  */
-export function createPartTaker(): (part: WirePart, payload: Uint8Array) => Taken {
+export function createPartOrder(): (part: WirePart, payload: Uint8Array) => PartResult {
   let expected = 0;
   let begun = false;
   let last: Uint8Array | undefined;

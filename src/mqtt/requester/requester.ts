@@ -1,7 +1,7 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Requester, RequesterOptions } from "../contract.ts";
 import { openLink } from "./link.ts";
-import { ask, tell } from "./request.ts";
+import { request, publishRequest } from "./request.ts";
 import { watch } from "./watch.ts";
 
 /** Connects to the channel's broker as a stranger; throws `unreachable`, `refused` or `config`. */
@@ -10,8 +10,8 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
   const session = await firstSession(line, options);
   return {
     protocol: session.protocol,
-    request: (question) => ask(line, question),
-    publishRequest: (question) => tell(line, question),
+    request: (question) => request(line, question),
+    publishRequest: (question) => publishRequest(line, question),
     watch: (what) => watch(line, what),
     close: () => line.connection.close().catch(() => {}),
   };

@@ -10,16 +10,16 @@ import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
 
 /** How to reach a broker for something beside the requests and answers of its channel. */
-export interface TopicLine {
+export interface TopicConnection {
   readonly settings: MqttSettings;
   readonly connectTimeoutMs: number;
   /** What topics begin with that are never read or published to this way. */
-  readonly closed: readonly string[];
+  readonly reservedPrefixes: readonly string[];
   readonly log: Log;
   readonly signal: AbortSignal;
 }
 
-export interface TopicsWanted {
+export interface TopicQuery {
   readonly filter: string;
   readonly milliseconds: number;
   /** Messages, and bytes of all their payloads. */
@@ -47,19 +47,22 @@ const NEVER_MS = 600_000;
  * Retained and new messages of a filter, over a connection of its own, whose subscription cannot mix
  * with the gateway's. Throws a `Failure` and the signal's reason.
  */
-export async function readTopics(line: TopicLine, wanted: TopicsWanted): Promise<TopicMessages> {
-  const collected = collecting(line, wanted);
+export async function readTopics(
+  line: TopicConnection,
+  wanted: TopicQuery,
+): Promise<TopicMessages> {
+  const collected = createCollector(line, wanted);
   const take = (message: Incoming): void => collected.take(message);
   await withSession(line, take, async (session, lost) => {
     await session.subscribe([wanted.filter], 0, { retained: true });
-    await patience(wanted.milliseconds, [lost, collected.full], line.signal);
+    await waitFor(wanted.milliseconds, [lost, collected.full], line.signal);
   });
   return collected.result();
 }
 
 /** Publishes one message over a connection of its own. Throws a `Failure` and the signal's reason. */
 export async function publishTo(
-  line: TopicLine,
+  line: TopicConnection,
   message: {
     readonly topic: string;
     readonly payload: string;
@@ -68,7 +71,7 @@ export async function publishTo(
   },
 ): Promise<{ readonly noMatchingSubscribers: boolean }> {
   const topic = publishTopic(message.topic);
-  if (isClosed(topic, line)) {
+  if (isReserved(topic, line)) {
     throw new Failure("bad_request", "only the agent itself publishes to its topics");
   }
   const { payload, retain, qos } = message;
@@ -81,11 +84,14 @@ function ignored(): void {
   // Nothing was subscribed to.
 }
 
-function isClosed(topic: string, { closed }: Pick<TopicLine, "closed">): boolean {
-  return closed.some((tree) => matchesFilter(`${tree}/#`, topic));
+function isReserved(
+  topic: string,
+  { reservedPrefixes }: Pick<TopicConnection, "reservedPrefixes">,
+): boolean {
+  return reservedPrefixes.some((tree) => matchesFilter(`${tree}/#`, topic));
 }
 
-function collecting(line: TopicLine, { filter, most, mostBytes }: TopicsWanted) {
+function createCollector(line: TopicConnection, { filter, most, mostBytes }: TopicQuery) {
   const messages: TopicMessage[] = [];
   const full = Promise.withResolvers<void>();
   let bytes = 0;
@@ -94,7 +100,7 @@ function collecting(line: TopicLine, { filter, most, mostBytes }: TopicsWanted) 
     full: full.promise,
     take({ topic, payload, retain }: Incoming): void {
       // A broker that sends what nobody asked for is not believed.
-      if (isCut || !matchesFilter(filter, topic) || isClosed(topic, line)) return;
+      if (isCut || !matchesFilter(filter, topic) || isReserved(topic, line)) return;
       isCut = messages.length === most || bytes + payload.length > mostBytes;
       if (isCut) return full.resolve();
       bytes += payload.length;
@@ -106,7 +112,7 @@ function collecting(line: TopicLine, { filter, most, mostBytes }: TopicsWanted) 
 
 /** Connects as a stranger with a clean session, and is gone again when the work is done. */
 async function withSession<T>(
-  { settings, connectTimeoutMs, log, signal }: TopicLine,
+  { settings, connectTimeoutMs, log, signal }: TopicConnection,
   onMessage: (message: Incoming) => void,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
 ): Promise<T> {
@@ -142,7 +148,7 @@ async function withSession<T>(
 }
 
 /** Waits for the time to pass, or for the first of some others; rejects with the signal's reason. */
-async function patience(
+async function waitFor(
   milliseconds: number,
   others: readonly Promise<unknown>[],
   signal: AbortSignal,

@@ -3,8 +3,8 @@ import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { clientIdOf, type AgentAddress } from "../protocol/topics.ts";
 import { decodePart, decodeRequest } from "../protocol/wire.ts";
-import { createInbox, type Inbox } from "./bounded-queue.ts";
-import type { RequesterLink, Listener } from "./link.ts";
+import { createBoundedQueue, type BoundedQueue } from "./bounded-queue.ts";
+import type { RequesterLink, LinkListener } from "./link.ts";
 
 const INBOX_SIZE = 10_000;
 
@@ -16,7 +16,7 @@ export async function* watch(
   const { signal } = options;
   const { topic_prefix: prefix, agent_id: agent } = line.options.channel.settings;
   const address = { prefix, agent };
-  const inbox = createInbox<Watched | Failure>(INBOX_SIZE);
+  const inbox = createBoundedQueue<Watched | Failure>(INBOX_SIZE);
   const stop = await line.listen(filtersFor(address, options), listenerFor(inbox, address));
   try {
     yield { type: "connection", time: new Date(), state: "connected" };
@@ -46,7 +46,7 @@ function filtersFor(
   );
 }
 
-function listenerFor(inbox: Inbox<Watched | Failure>, address: AgentAddress): Listener {
+function listenerFor(inbox: BoundedQueue<Watched | Failure>, address: AgentAddress): LinkListener {
   let lostAt: number | undefined;
   return {
     message(message) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Failure } from "../../../src/base/failure.ts";
 import {
   clientIdOf,
-  honouredResponseTopic,
+  allowedResponseTopic,
   isDeviceClient,
   publishTopic,
   requestTopic,
@@ -73,7 +73,7 @@ function run(input: Uint8Array): string {
 }
 
 function honoured(address: (typeof ADDRESSES)[number], client: string, asked: string): string {
-  const topic = honouredResponseTopic(address, client, asked);
+  const topic = allowedResponseTopic(address, client, asked);
   if (topic === undefined) return "not honoured";
   assert.equal(topic, asked);
   assert.ok(canBePublished(topic), "what is honoured cannot be published to");

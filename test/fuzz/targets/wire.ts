@@ -8,7 +8,7 @@ import {
   MAX_ID_LENGTH,
   readableId,
 } from "../../../src/mqtt/protocol/wire.ts";
-import { createPartTaker } from "../../../src/mqtt/requester/request.ts";
+import { createPartOrder } from "../../../src/mqtt/requester/request.ts";
 import { kindOf, sizeOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
@@ -93,7 +93,7 @@ export const REQUEST: Target = {
 
 /** Parts, one a line, as they arrive on a response topic. */
 function runParts(input: Uint8Array): string {
-  const take = createPartTaker();
+  const take = createPartOrder();
   let next = 0;
   const outcomes: string[] = [];
   for (const line of Buffer.from(input).toString("latin1").split("\n")) {
