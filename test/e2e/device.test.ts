@@ -7,7 +7,7 @@ import {
   startClient,
   startGateway,
   startPicoclaw,
-  writeConfig,
+  temporaryHome,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -29,8 +29,7 @@ it("send ends with 4 where no broker listens, naming the broker and a way out", 
 
 it("send ends with 6 at once where nobody serves the agent", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   for (const mqtt of ["5", "4"]) {
     if (mqtt === "4") {
       await using gateway = await startGateway({ home: home.path });
@@ -50,8 +49,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     await using _deaf = startClient("mosquitto_sub", [
       "-p",
       String(broker.port),
@@ -75,8 +73,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     const port = String(broker.port);
     await using old = startClient("mosquitto_sub", [
       "-p",
@@ -108,8 +105,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     await using listener = startPicoclaw(["listen", "--only", "responses", "-n", "1"], {
       home: home.path,
     });
@@ -138,8 +134,7 @@ it(
 
 it("listen tells the loss and the return of the broker, with the gap", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using listener = startPicoclaw(["listen", "--json"], { home: home.path });
   await listener.said('"connected"');
   await broker.kill();
@@ -156,8 +151,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     const waited = await picoclaw(["listen", "--for", "200ms"], { home: home.path });
     assert.equal(waited.code, 0, waited.stderr);
     const missed = await picoclaw(["listen", "--for", "200ms", "-n", "1"], { home: home.path });
@@ -170,8 +164,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url, { max_payload_bytes: 100 }));
+    await using home = await temporaryHome(quickConfig(broker.url, { max_payload_bytes: 100 }));
     await using _gateway = await startGateway({ home: home.path });
     const port = String(broker.port);
     await using watcher = startClient("mosquitto_sub", [

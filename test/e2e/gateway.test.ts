@@ -10,6 +10,7 @@ import {
   startPicoclaw,
   writeConfig,
   type Running,
+  temporaryHome,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -35,8 +36,7 @@ it("ends with 1 where the built-in broker's port is taken, and says how to go on
   await using other = createServer();
   const port = await freePort();
   await new Promise<void>((resolve) => other.listen(port, "127.0.0.1", resolve));
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(`embedded://127.0.0.1:${port}`));
+  await using home = await temporaryHome(quickConfig(`embedded://127.0.0.1:${port}`));
   await using gateway = startPicoclaw(["gateway"], { home: home.path });
   const { code, stderr } = await gateway.ended;
   assert.equal(code, 1);
@@ -46,8 +46,7 @@ it("ends with 1 where the built-in broker's port is taken, and says how to go on
 it("waits for a broker that is down at start, and tells it on /ready", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await broker.kill();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using gateway = startPicoclaw(["gateway"], { home: home.path });
   await gateway.said("again_in_s");
   const before = await readiness(gateway);
@@ -63,8 +62,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     await using gateway = await startGateway({ home: home.path });
     await broker.kill();
     await gateway.said("again_in_s");
@@ -85,8 +83,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     await using watcher = startClient("mosquitto_sub", ["-p", String(broker.port), "-t", STATUS]);
     await until("subscribed", () => broker.log().includes(`${STATUS} (QoS 0)`));
     await using first = await startGateway({ home: home.path });
@@ -139,8 +136,7 @@ it("ends with 5 when the broker refuses its subscription", needsMosquitto, async
       }),
     },
   });
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using gateway = startPicoclaw(["gateway"], { home: home.path });
   const { code, stderr } = await gateway.ended;
   assert.equal(code, 5, stderr);
@@ -152,8 +148,7 @@ it(
   needsMosquitto,
   async () => {
     await using broker = await startMosquitto();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, quickConfig(broker.url));
+    await using home = await temporaryHome(quickConfig(broker.url));
     const good = await picoclaw(["gateway", "--check"], { home: home.path });
     assert.equal(good.code, 0, good.stderr);
     assert.match(
@@ -168,8 +163,7 @@ it(
 );
 
 it("a wrong configuration ends with 78 and names file, line and key", async () => {
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig("gopher://x", { qos: 7 }));
+  await using home = await temporaryHome(quickConfig("gopher://x", { qos: 7 }));
   const { code, stderr, stdout } = await picoclaw(["gateway"], { home: home.path });
   assert.equal(code, 78);
   assert.equal(stdout, "");
@@ -181,8 +175,7 @@ it("a wrong configuration ends with 78 and names file, line and key", async () =
 it("serves two channels on two brokers side by side", needsMosquitto, async () => {
   await using left = await startMosquitto();
   await using right = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, {
+  await using home = await temporaryHome({
     channel_list: { mqtt: channel(left.url, "one"), garden: channel(right.url, "two") },
   });
   await using gateway = await startGateway({ home: home.path });
@@ -206,8 +199,7 @@ it("serves two channels on two brokers side by side", needsMosquitto, async () =
 
 it("ends in time when the broker is frozen", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url, { qos: 1 }));
+  await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
   await using gateway = await startGateway({ home: home.path }, ["--drain", "1s"]);
   await broker.kill("SIGSTOP");
   const begun = performance.now();
@@ -223,8 +215,7 @@ it("a health port that is taken is a named failure", async () => {
   await new Promise((resolve) => taken.once("listening", resolve));
   const address = taken.address();
   const port = typeof address === "object" ? String(address?.port) : "";
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(`embedded://127.0.0.1:${await freePort()}`));
+  await using home = await temporaryHome(quickConfig(`embedded://127.0.0.1:${await freePort()}`));
   const env = { PICOCLAW_GATEWAY_PORT: port };
   const { code, stderr } = await picoclaw(["gateway"], { home: home.path, env });
   taken.close();

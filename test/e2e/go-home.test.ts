@@ -9,6 +9,7 @@ import {
   startGateway,
   startPicoclaw,
   writeConfig,
+  temporaryHome,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -21,8 +22,7 @@ const RESTRICTED = {
 };
 
 it("a Go home's restrictions refuse the start, --check and agent by name with 78", async () => {
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig("tcp://127.0.0.1:1", {}, RESTRICTED));
+  await using home = await temporaryHome(quickConfig("tcp://127.0.0.1:1", {}, RESTRICTED));
   for (const args of [["gateway"], ["gateway", "--check"], ["agent", "-m", "hi"]]) {
     const { code, stdout, stderr } = await picoclaw(args, { home: home.path });
     assert.equal(code, 78, stderr);

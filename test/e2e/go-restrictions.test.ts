@@ -8,7 +8,7 @@ import { hookProgram } from "../support/hook-program.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { picoclaw, startGateway, writeConfig } from "../support/picoclaw.ts";
+import { picoclaw, startGateway, writeConfig, temporaryHome } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** A home as Go PicoClaw saves it, whose clients may use every tool. */
@@ -124,8 +124,7 @@ describe("a Go home's restrictions hold", needsMosquitto, () => {
 
   it("with a history the same PIN is stored: the look into the files sees it", async () => {
     await using model = await startModelServer();
-    await using home = await temporaryFolder();
-    await writeConfig(home.path, goHome("tcp://127.0.0.1:1", model));
+    await using home = await temporaryHome(goHome("tcp://127.0.0.1:1", model));
     model.otherwise(answers("I heard it"));
     const words = ["agent", "-m", "My PIN is 4711-8642."];
     assert.equal((await picoclaw(words, { home: home.path })).code, 0);

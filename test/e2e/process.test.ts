@@ -12,6 +12,7 @@ import {
   startGateway,
   startPicoclaw,
   writeConfig,
+  temporaryHome,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
@@ -62,8 +63,7 @@ it("a large answer reaches a slow reader whole", needsMosquitto, async () => {
 
 it("a reader that leaves after the first line is no failure", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using _gateway = await startGateway({ home: home.path });
   await using listener = startPicoclaw(["listen"], { home: home.path, readLines: 1 });
   await listener.said("connected");

@@ -11,6 +11,7 @@ import {
   startGateway,
   startPicoclaw,
   writeConfig,
+  temporaryHome,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -19,8 +20,7 @@ const TOPIC = "/picoclaw/assistant/device1";
 
 it("answers mosquitto_pub on mosquitto_sub, as the quick start says", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using gateway = await startGateway({ home: home.path });
   const port = String(broker.port);
   await using subscriber = startClient("mosquitto_sub", ["-p", port, "-t", `${TOPIC}/response`]);
@@ -49,8 +49,7 @@ it("answers mosquitto_pub on mosquitto_sub, as the quick start says", needsMosqu
 
 it("answers send, and listen sees both directions", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using gateway = await startGateway({ home: home.path });
   await using listener = startPicoclaw(["listen", "device1", "-n", "2"], { home: home.path });
   await until("listen has subscribed", () => broker.log().includes(`${TOPIC}/response (QoS 1)`));
@@ -72,8 +71,7 @@ it("answers send, and listen sees both directions", needsMosquitto, async () => 
 
 it("answers a python client over MQTT 3.1.1 at QoS 0", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using _gateway = await startGateway({ home: home.path });
   const script = `
 import sys, json
@@ -94,8 +92,7 @@ c.loop_forever()
 
 it("answers mosquitto_rr over MQTT 5 with its correlation", needsMosquitto, async () => {
   await using broker = await startMosquitto();
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig(broker.url));
+  await using home = await temporaryHome(quickConfig(broker.url));
   await using _gateway = await startGateway({ home: home.path });
   const own = ["-t", `${TOPIC}/request`, "-e", `${TOPIC}/answers`, "-W", "5", "-F", "%p %C"];
   const args = ["-V", "5", "-p", String(broker.port), ...own, "-m", '{"text":"uptime?"}'];
@@ -143,8 +140,7 @@ it(
 );
 
 it("serves devices through the built-in broker", needsMosquitto, async () => {
-  await using home = await temporaryFolder();
-  await writeConfig(home.path, quickConfig("embedded://127.0.0.1:0"));
+  await using home = await temporaryHome(quickConfig("embedded://127.0.0.1:0"));
   await using gateway = await startGateway({ home: home.path });
   const port = /"built-in broker listens".*?"port":(\d+)/.exec(gateway.stderr())?.[1] ?? "";
   await using subscriber = startClient("mosquitto_sub", [

@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { temporaryFolder } from "./temporary.ts";
 import { until } from "./until.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -157,6 +158,13 @@ export async function picoclaw(args: readonly string[], options: PicoclawOptions
 export async function writeConfig(home: string, config: unknown): Promise<void> {
   await mkdir(home, { recursive: true });
   await writeFile(join(home, "config.json"), JSON.stringify(config, null, 2));
+}
+
+/** A home of its own, with its config.json, until it is disposed. */
+export async function temporaryHome(config: unknown): ReturnType<typeof temporaryFolder> {
+  const home = await temporaryFolder();
+  await writeConfig(home.path, config);
+  return home;
 }
 
 /** The configuration of the quick start, with further settings. */
