@@ -1,7 +1,7 @@
 import { pause } from "../base/async.ts";
 import type { Log } from "../base/log.ts";
-import { createVeil } from "../base/veil.ts";
-import type { Veil } from "../base/veil.ts";
+import { createRedactor } from "../base/redaction/redactor.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
 import { createPermissions } from "./access/permissions.ts";
@@ -13,7 +13,7 @@ import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
-import { veiledAnswerer, veiledCondenser } from "./redacted.ts";
+import { redactedAnswerer, redactedCondenser } from "./redacted.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
@@ -24,7 +24,7 @@ export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
   readonly log: Log;
   /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
-  readonly veil?: Veil;
+  readonly redactor?: Redactor;
   /** The program's own folder, where skills for every workspace lie; the workspace's parent where it is left out. */
   readonly home?: string;
   /** The configuration's file: no tool reads it. */
@@ -75,9 +75,9 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   });
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
-  const veil = options.veil ?? createVeil(secretsIn(config));
-  const hooks = await configuredHooks(options, veil);
-  const parts = { ...options, fetch, models, deviceTool, permissionsOf, veil, hooks };
+  const redactor = options.redactor ?? createRedactor(secretsIn(config));
+  const hooks = await configuredHooks(options, redactor);
+  const parts = { ...options, fetch, models, deviceTool, permissionsOf, redactor, hooks };
   const agent = models && (await loadModelAgent({ ...parts, models }));
   const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), permissionsOf));
   const commanded = withCommands(body, async () => {
@@ -86,8 +86,8 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   });
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
-    answer: veiledAnswerer(answer, veil),
-    condense: agent?.condense && veiledCondenser(agent.condense, veil),
+    answer: redactedAnswerer(answer, redactor),
+    condense: agent?.condense && redactedCondenser(agent.condense, redactor),
     async close() {
       await agent?.close();
       await hooks?.close();
@@ -130,7 +130,7 @@ async function configuredModels({ config, log, fetch = globalThis.fetch }: Agent
 
 async function configuredHooks(
   { config, log }: AgentOptions,
-  veil: Veil,
+  redactor: Redactor,
 ): Promise<ToolHooks | undefined> {
   const { hooks: settings, tools } = config;
   if (settings === undefined) return undefined;
@@ -139,7 +139,7 @@ async function configuredHooks(
     import("./tools/filter.ts"),
   ]);
   const { workspace } = config.agents.defaults;
-  return createToolHooks({ settings, workspace, filter: createSecretFilter(veil, tools), log });
+  return createToolHooks({ settings, workspace, filter: createSecretFilter(redactor, tools), log });
 }
 
 async function loadModelAgent(

@@ -1,5 +1,5 @@
 import type { Log } from "../base/log.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
@@ -41,7 +41,7 @@ export interface ModelAgentOptions {
   readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
   readonly log: Log;
-  readonly veil: Veil;
+  readonly redactor: Redactor;
 }
 
 /** An agent with a model, as its commands and its conversations need it. */

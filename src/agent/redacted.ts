@@ -1,5 +1,5 @@
-import { veiledFailure } from "../base/veil.ts";
-import type { Veil } from "../base/veil.ts";
+import { redactFailure } from "../base/redaction/redactor.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Answerer, Message, Turn, Turned } from "./contract.ts";
 import type { Condenser } from "./turn/compaction.ts";
 
@@ -8,20 +8,20 @@ import type { Condenser } from "./turn/compaction.ts";
  * says. The pieces are cut otherwise where one may still become a secret, and together they are what is
  * remembered. The user's words stay as they are.
  */
-export function veiledAnswerer(answer: Answerer, veil: Veil): Answerer {
-  return async function* veiled(turn: Turn): AsyncGenerator<string, Turned> {
+export function redactedAnswerer(answer: Answerer, redactor: Redactor): Answerer {
+  return async function* redacted(turn: Turn): AsyncGenerator<string, Turned> {
     const { record } = turn;
-    const keep = record && ((message: Message) => record(veiledMessage(message, veil)));
+    const keep = record && ((message: Message) => record(redactedMessage(message, redactor)));
     const source = answer({ ...turn, ...(keep && { record: keep }) });
-    const stream = veil.stream();
+    const stream = redactor.stream();
     try {
       for (;;) {
         const step = await source.next().catch((thrown: unknown) => ({ thrown }));
         const isPiece = "value" in step && step.done !== true;
         const text = isPiece ? stream.push(step.value) : stream.end();
         if (text !== "" && !turn.signal.aborted) yield text;
-        if ("thrown" in step) throw veiledFailure(step.thrown, veil);
-        if (step.done === true) return veiledTurned(step.value, veil);
+        if ("thrown" in step) throw redactFailure(step.thrown, redactor);
+        if (step.done === true) return redactedTurned(step.value, redactor);
       }
     } finally {
       // Whoever leaves in the middle, or throws into it, ends the source, too.
@@ -31,30 +31,38 @@ export function veiledAnswerer(answer: Answerer, veil: Veil): Answerer {
 }
 
 /** Summaries without secrets. */
-export function veiledCondenser(condense: Condenser, veil: Veil): Condenser {
+export function redactedCondenser(condense: Condenser, redactor: Redactor): Condenser {
   return async (...what) => {
     const condensed = await condense(...what);
-    return condensed && { ...condensed, summary: veiledMessage(condensed.summary, veil) };
+    return condensed && { ...condensed, summary: redactedMessage(condensed.summary, redactor) };
   };
 }
 
-function veiledTurned(turned: Turned, veil: Veil): Turned {
-  return { ...turned, messages: turned.messages.map((message) => veiledMessage(message, veil)) };
+function redactedTurned(turned: Turned, redactor: Redactor): Turned {
+  return {
+    ...turned,
+    messages: turned.messages.map((message) => redactedMessage(message, redactor)),
+  };
 }
 
 /** A model chooses the names and the ids of calls, too. */
-function veiledMessage(message: Message, veil: Veil): Message {
+function redactedMessage(message: Message, redactor: Redactor): Message {
   if (message.role === "user") return message;
-  const text = veil.text(message.text);
+  const text = redactor.redact(message.text);
   if (message.role === "tool") {
-    return { ...message, text, name: veil.text(message.name), callId: veil.text(message.callId) };
+    return {
+      ...message,
+      text,
+      name: redactor.redact(message.name),
+      callId: redactor.redact(message.callId),
+    };
   }
   if (message.role !== "assistant" || message.toolCalls === undefined) return { ...message, text };
   const toolCalls = message.toolCalls.map((call) => ({
     ...call,
-    id: veil.text(call.id),
-    name: veil.text(call.name),
-    arguments: veil.text(call.arguments),
+    id: redactor.redact(call.id),
+    name: redactor.redact(call.name),
+    arguments: redactor.redact(call.arguments),
   }));
   return { ...message, text, toolCalls };
 }

@@ -1,5 +1,5 @@
 import type { Log } from "../base/log.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets-in.ts";
 import { isSwitchedOff } from "./access/permissions.ts";
@@ -31,7 +31,7 @@ export interface ToolboxOptions {
   /** Where there is a broker. */
   readonly topics?: Topics;
   /** Over what tools tell the model. */
-  readonly veil: Veil;
+  readonly redactor: Redactor;
 }
 
 /** All tools that the configuration leaves on. */
@@ -63,7 +63,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const holdsSecret = createLeakWatch(secretsIn(config));
   const search = createWebSearch({ settings: settings.web, fetch, log, holdsSecret });
   const skills = createSkillTool(workspace);
-  const filter = createSecretFilter(options.veil, settings);
+  const filter = createSecretFilter(options.redactor, settings);
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),

@@ -86,3 +86,9 @@ export function asFailure(thrown: unknown): Failure {
   const why = thrown instanceof Error ? thrown.message : String(thrown);
   return new Failure("internal", "something went wrong inside picoclaw", { why, cause: thrown });
 }
+
+/** The system's name of an error, such as `ENOENT`; "" where it has none. */
+export function codeOf(error: unknown): string {
+  const isCoded = error instanceof Error && "code" in error && typeof error.code === "string";
+  return isCoded ? String(error.code) : "";
+}

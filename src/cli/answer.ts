@@ -1,6 +1,6 @@
+import { jsonLine } from "../base/escape-control.ts";
+import { escapeControl } from "../base/escape-control.ts";
 import type { Output } from "../base/host.ts";
-import { jsonLine } from "../base/json.ts";
-import { visible } from "../base/visible.ts";
 import type { AnswerPart } from "../mqtt/contract.ts";
 import type { AnswerPrinter } from "./ask.ts";
 import type { PrintedForm } from "./line/flags.ts";
@@ -33,7 +33,7 @@ function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
         last = "";
       }
       if (error !== undefined || text === "") return;
-      await stdout.write(stdout.isTTY ? visible(text, "\n\t") : text);
+      await stdout.write(stdout.isTTY ? escapeControl(text, "\n\t") : text);
       last = text;
     },
     end: endLine,
@@ -49,7 +49,8 @@ function rawPrinter(stdout: Output): AnswerPrinter {
 
 /** One payload as it came and a newline, in one write. */
 export function writeRaw(stdout: Output, payload: Uint8Array): Promise<void> {
-  if (stdout.isTTY) return stdout.write(`${visible(new TextDecoder().decode(payload), "\n\t")}\n`);
+  if (stdout.isTTY)
+    return stdout.write(`${escapeControl(new TextDecoder().decode(payload), "\n\t")}\n`);
   return stdout.write(Buffer.concat([payload, Buffer.from("\n")]));
 }
 

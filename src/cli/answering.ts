@@ -5,14 +5,14 @@ import type { Topics } from "../agent/tools/mqtt.ts";
 import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Config } from "../config/contract.ts";
 
 export interface AnsweringOptions {
   readonly config: Config;
   readonly log: Log;
   /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
-  readonly veil?: Veil;
+  readonly redactor?: Redactor;
   /** The topics of the brokers. */
   readonly topics?: Topics;
   /** The program's own folder. */

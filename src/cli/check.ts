@@ -1,7 +1,7 @@
 import { openAgent } from "../agent/agent.ts";
+import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
-import { visible } from "../base/visible.ts";
 import type { MqttChannel } from "../config/contract.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import { certificateChecks } from "../mqtt/checks/tls.ts";
@@ -15,8 +15,8 @@ import { usageChecks } from "./usage.ts";
  * one line a channel and one for each further look on stdout, and the first failure thrown at the end.
  */
 export async function check(options: ServingOptions, context: Context): Promise<number> {
-  const { config, log, veil } = options;
-  await (await openAgent({ config, log, veil })).close();
+  const { config, log, redactor } = options;
+  await (await openAgent({ config, log, redactor })).close();
   const { channels, brokers } = await withBrokers(options.channels, log);
   const failures: Failure[] = [];
   try {
@@ -25,7 +25,9 @@ export async function check(options: ServingOptions, context: Context): Promise<
       context.signal.throwIfAborted();
       if (outcome instanceof Failure) failures.push(outcome);
       const told = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
-      await context.host.stdout.write(`${visible(veil.text(`${channel.name}: ${told}`))}\n`);
+      await context.host.stdout.write(
+        `${escapeControl(redactor.redact(`${channel.name}: ${told}`))}\n`,
+      );
     }
     const { secretFiles = [] } = options;
     const looks = await checkUp({ ...options, channels, secretFiles });

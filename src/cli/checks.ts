@@ -4,9 +4,9 @@ import { modelChecks } from "../agent/model/check.ts";
 import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../agent/workspace/contract.ts";
 import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
-import type { Check } from "../base/check.ts";
+import type { Check } from "../base/contract.ts";
+import { escapeControl } from "../base/escape-control.ts";
 import type { Log } from "../base/log.ts";
-import { visible } from "../base/visible.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { modeChecks, placeChecks } from "../config/modes.ts";
 import type { Places } from "../config/modes.ts";
@@ -77,5 +77,5 @@ export function logChecks(checks: readonly Check[], log: Log): void {
 /** One line: `warn  TLS of mqtt: the broker's … (try: …)`. */
 export function checkLine({ name, result, message, remedy }: Check): string {
   const way = remedy === undefined ? "" : ` (try: ${remedy})`;
-  return `${result.padEnd(4)}  ${visible(`${name}: ${message}${way}`)}\n`;
+  return `${result.padEnd(4)}  ${escapeControl(`${name}: ${message}${way}`)}\n`;
 }

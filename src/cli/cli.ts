@@ -1,7 +1,7 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
-import { createVeil } from "../base/veil.ts";
-import type { Veil } from "../base/veil.ts";
+import { createRedactor } from "../base/redaction/redactor.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import { createPaint, isColoured } from "./colour.ts";
 import type { Run } from "./context.ts";
 import { exitCodeOf } from "./exit.ts";
@@ -28,8 +28,8 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
 /** Runs one command line in this world and resolves with its exit code. Never rejects. */
 export async function runCommandLine(host: Host): Promise<number> {
   const line = parseCommandLine(host.args);
-  const veil = createVeil([host.env["PICOCLAW_KEY_PASSPHRASE"] ?? ""]);
-  const call: Call = { host, line, veil };
+  const redactor = createRedactor([host.env["PICOCLAW_KEY_PASSPHRASE"] ?? ""]);
+  const call: Call = { host, line, redactor };
   reportCrashes(call);
   const stop = listenForStop(host);
   try {
@@ -49,7 +49,7 @@ export async function runCommandLine(host: Host): Promise<number> {
 interface Call {
   readonly host: Host;
   readonly line: CommandLine;
-  readonly veil: Veil;
+  readonly redactor: Redactor;
 }
 
 /** How long a reader that is stuck may keep a process that has crashed. */
@@ -72,12 +72,12 @@ function reportCrashes(call: Call): void {
   });
 }
 
-async function dispatch({ host, line, veil }: Call, signal: AbortSignal): Promise<number> {
+async function dispatch({ host, line, redactor }: Call, signal: AbortSignal): Promise<number> {
   const { command, words, flags, failure } = line;
   const wantsHelp = flags.has("help") || (command === undefined && host.args.length === 0);
   if (wantsHelp && (command !== undefined || words.length === 0)) return showHelp(host, line);
   if (failure !== undefined) {
-    await keepPromise({ host, line, veil }, failure);
+    await keepPromise({ host, line, redactor }, failure);
     throw failure;
   }
   const named = command ?? (flags.has("version") ? commandNamed("version") : undefined);
@@ -85,7 +85,7 @@ async function dispatch({ host, line, veil }: Call, signal: AbortSignal): Promis
     throw new Failure("usage", "no command was given", { remedy: "picoclaw help" });
   }
   const { run } = await LOADERS[named.name]();
-  return run({ host, words, flags, signal, veil });
+  return run({ host, words, flags, signal, redactor });
 }
 
 /** What is not a failure of ours, once a signal came, is how the abort surfaced. */
@@ -104,19 +104,19 @@ async function showHelp(host: Host, { command, flags }: CommandLine): Promise<nu
 }
 
 /** A command that promised a result line has one even where it was never started. */
-async function keepPromise({ host, line, veil }: Call, failure: Failure): Promise<void> {
+async function keepPromise({ host, line, redactor }: Call, failure: Failure): Promise<void> {
   if (!line.command?.endsWithResult || !line.flags.has("json")) return;
   const { failedResult, resultLine } = await import("./result.ts");
-  await host.stdout.write(resultLine(failedResult(failure), veil));
+  await host.stdout.write(resultLine(failedResult(failure), redactor));
 }
 
-async function report({ host, line, veil }: Call, failure: Failure): Promise<void> {
+async function report({ host, line, redactor }: Call, failure: Failure): Promise<void> {
   // Whoever pressed Ctrl-C knows what happened.
   if (failure.code === "interrupted" || failure.code === "terminated") return;
   const { flags, command } = line;
   const coloured = isColoured(host.stderr, host.env, flags);
   const told = withRemedy(failure, command);
-  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug"), veil }));
+  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug"), redactor }));
 }
 
 /** Wrong usage always has a way out: the help of the command. */

@@ -24,19 +24,19 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 
-type World = Pick<Context, "host" | "veil">;
+type World = Pick<Context, "host" | "redactor">;
 
-/** Loads the configuration with these flags on top, and lets the veil learn its secrets. */
+/** Loads the configuration with these flags on top, and lets the redactor learn its secrets. */
 export async function load(
-  { host, veil }: World,
+  { host, redactor }: World,
   flags: ConfigFlags,
 ): Promise<LoadedConfig | Failure> {
   const { env, home, cwd } = host;
   const loaded = await loadConfig({ env, home, cwd, flags });
   if (loaded instanceof Failure) return loaded;
   const passphrase = await passphraseOf(env);
-  veil.learn([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
-  if (typeof passphrase === "string") veil.learn([passphrase]);
+  redactor.add([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
+  if (typeof passphrase === "string") redactor.add([passphrase]);
   return loaded;
 }
 

@@ -1,5 +1,5 @@
 import type { Host } from "../base/host.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Flags } from "./line/flags.ts";
 
 /** What a command is given: its checked words and flags, and the world. */
@@ -11,7 +11,7 @@ export interface Context {
   /** Aborted when the command is to wind down; the reason is the `Failure` to end with. */
   readonly signal: AbortSignal;
   /** Over all that leaves the process; it learns the secrets of every configuration that is loaded. */
-  readonly veil: Veil;
+  readonly redactor: Redactor;
 }
 
 /** Runs a command and resolves with its exit code; a `Failure` that it throws is reported by the caller. */

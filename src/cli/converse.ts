@@ -1,7 +1,7 @@
 import type { Answerer, Message, Turned } from "../agent/contract.ts";
+import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
-import { visible } from "../base/visible.ts";
 
 export interface Conversation {
   readonly answerer: Answerer;
@@ -33,7 +33,7 @@ export async function converse(conversation: Conversation, text: string): Promis
       if (step.done) return await conversation.keep(step.value);
       deadline.begun();
       last = step.value;
-      await stdout.write(stdout.isTTY ? visible(last, "\n\t") : last);
+      await stdout.write(stdout.isTTY ? escapeControl(last, "\n\t") : last);
     }
   } catch (thrown) {
     throw aborted.aborted ? aborted.reason : thrown;

@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { codeOf } from "../base/code.ts";
+import { codeOf } from "../base/failure.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";

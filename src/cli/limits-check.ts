@@ -1,4 +1,4 @@
-import type { Check } from "../base/check.ts";
+import type { Check } from "../base/contract.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 
 /** Limits that are not what whoever wrote them wants. */

@@ -1,6 +1,6 @@
+import { escapeControl } from "../base/escape-control.ts";
 import type { Failure } from "../base/failure.ts";
-import type { Veil } from "../base/veil.ts";
-import { visible } from "../base/visible.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import { createPaint } from "./colour.ts";
 
 /** More than this of one line is somebody else's text, and is cut. */
@@ -12,17 +12,17 @@ export interface ReportOptions {
   readonly coloured: boolean;
   /** Adds the stacks of the failure and of what caused it. */
   readonly debug: boolean;
-  readonly veil: Pick<Veil, "text">;
+  readonly redactor: Pick<Redactor, "redact">;
 }
 
 /**
  * A failure as a person reads it on stderr: what happened, why, what to try; at most four lines, but
  * for a configuration, whose faults are all told in one go, and for --debug.
  */
-export function reportOf(failure: Failure, { coloured, debug, veil }: ReportOptions): string {
+export function reportOf(failure: Failure, { coloured, debug, redactor }: ReportOptions): string {
   const paint = createPaint(coloured);
-  const oneLine = (text: string): string => bounded(visible(veil.text(text).trimEnd()));
-  const why = veil.text(failure.why ?? "").split("\n");
+  const oneLine = (text: string): string => bounded(escapeControl(redactor.redact(text).trimEnd()));
+  const why = redactor.redact(failure.why ?? "").split("\n");
   const told = why.filter((line) => line.trim() !== "");
   const shown = failure.code === "config" ? told : told.slice(0, WHY_LINES);
   const lines = [
@@ -31,7 +31,7 @@ export function reportOf(failure: Failure, { coloured, debug, veil }: ReportOpti
     ...(failure.remedy === undefined
       ? []
       : [`${paint.bold(paint.green("try:"))} ${oneLine(failure.remedy)}`]),
-    ...(debug ? stacksOf(failure).map((stack) => visible(veil.text(stack), "\n")) : []),
+    ...(debug ? stacksOf(failure).map((stack) => escapeControl(redactor.redact(stack), "\n")) : []),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -1,6 +1,6 @@
+import { jsonLine } from "../base/escape-control.ts";
 import type { Failure } from "../base/failure.ts";
-import { jsonLine } from "../base/json.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import { exitCodeOf } from "./exit.ts";
 
 /** How a request ended, for a script: the last line of `--json`. */
@@ -31,13 +31,13 @@ export function failedResult(failure: Failure): Result {
   };
 }
 
-export function resultLine(result: Result, veil: Pick<Veil, "text">): string {
+export function resultLine(result: Result, redactor: Pick<Redactor, "redact">): string {
   const { retryAfter, msFirst, msLast, message, ...facts } = result;
   return jsonLine({
     v: 1,
     type: "result",
     ...facts,
-    message: message && veil.text(message),
+    message: message && redactor.redact(message),
     retry_after: retryAfter,
     ms_first: msFirst,
     ms_last: msLast,

@@ -2,7 +2,7 @@ import type { Message } from "../agent/contract.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Veil } from "../base/veil.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
@@ -37,7 +37,7 @@ export interface ServingOptions {
   readonly config: Config;
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
-  readonly veil: Veil;
+  readonly redactor: Redactor;
   readonly logContent: boolean;
   readonly connectTimeoutMs: number;
   readonly pid: number;

@@ -1,7 +1,7 @@
 import type { Message } from "../agent/contract.ts";
-import { jsonLine } from "../base/json.ts";
-import type { Veil } from "../base/veil.ts";
-import { visible } from "../base/visible.ts";
+import { jsonLine } from "../base/escape-control.ts";
+import { escapeControl } from "../base/escape-control.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
 import type { StoredTurn } from "../store/contract.ts";
 import type { Paint } from "./colour.ts";
 
@@ -9,19 +9,22 @@ import type { Paint } from "./colour.ts";
 export type PrintTurn = (turn: StoredTurn<Message>) => string;
 
 /** A turn without secrets, of which one that was kept long ago may hold some. */
-export function veiledTurn(
+export function redactedTurn(
   turn: StoredTurn<Message>,
-  veil: Pick<Veil, "text">,
+  redactor: Pick<Redactor, "redact">,
 ): StoredTurn<Message> {
-  return { ...turn, messages: turn.messages.map((message) => veiledMessage(message, veil)) };
+  return { ...turn, messages: turn.messages.map((message) => redactedMessage(message, redactor)) };
 }
 
-function veiledMessage(message: Message, veil: Pick<Veil, "text">): Message {
-  const text = veil.text(message.text);
-  if (message.role === "tool") return { ...message, text, name: veil.text(message.name) };
+function redactedMessage(message: Message, redactor: Pick<Redactor, "redact">): Message {
+  const text = redactor.redact(message.text);
+  if (message.role === "tool") return { ...message, text, name: redactor.redact(message.name) };
   if (message.role !== "assistant" || message.toolCalls === undefined) return { ...message, text };
   const toolCalls = message.toolCalls.map((call) =>
-    Object.assign({}, call, { name: veil.text(call.name), arguments: veil.text(call.arguments) }),
+    Object.assign({}, call, {
+      name: redactor.redact(call.name),
+      arguments: redactor.redact(call.arguments),
+    }),
   );
   return { ...message, text, toolCalls };
 }
@@ -31,7 +34,7 @@ export function readableTurn(client: string, paint: Paint): PrintTurn {
   return ({ at, messages }) => {
     const lines = messages.flatMap((message) => {
       const said = labelled(message, client).map(
-        ({ who, text }) => `${paint.bold(visible(who))}: ${indented(text)}`,
+        ({ who, text }) => `${paint.bold(escapeControl(who))}: ${indented(text)}`,
       );
       return said;
     });
@@ -95,7 +98,7 @@ function labelled(message: Message, client: string): readonly Said[] {
 }
 
 function indented(text: string): string {
-  return visible(text, "\n\t").trimEnd().replaceAll("\n", "\n  ");
+  return escapeControl(text, "\n\t").trimEnd().replaceAll("\n", "\n  ");
 }
 
 /** Each line behind its mark: whatever it says, the quotation goes on. */
@@ -107,5 +110,5 @@ function quoted(text: string): string {
 }
 
 function escapedMarkdown(text: string): string {
-  return visible(text).replaceAll(/[\\`*_[\]<>#]/g, "\\$&");
+  return escapeControl(text).replaceAll(/[\\`*_[\]<>#]/g, "\\$&");
 }

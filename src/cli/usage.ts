@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { Check } from "../base/check.ts";
+import type { Check } from "../base/contract.ts";
 import type { Limits } from "../base/contract.ts";
 import type { Config } from "../config/contract.ts";
 import type { Counted, Usage } from "../gateway/usage/report.ts";

@@ -1,5 +1,5 @@
-import { jsonLine } from "../base/json.ts";
-import { visible } from "../base/visible.ts";
+import { jsonLine } from "../base/escape-control.ts";
+import { escapeControl } from "../base/escape-control.ts";
 import type { Watched, WatchedConnection, WatchedMessage } from "../mqtt/contract.ts";
 import type { Paint } from "./colour.ts";
 import { formatDuration } from "./duration.ts";
@@ -61,7 +61,7 @@ function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
 
 /** What a person is told about the connection. */
 export function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
-  const why = reason === undefined ? "" : ` (${visible(reason)})`;
+  const why = reason === undefined ? "" : ` (${escapeControl(reason)})`;
   if (state === "connected") return "note: connected; Ctrl-C ends\n";
   if (state === "lost") return `note: lost the broker${why}; waiting for its return\n`;
   const unseen =
@@ -75,5 +75,5 @@ function textOf({ text, payload }: WatchedMessage): string {
 
 /** One line that can be read back: a backslash stands before whatever is not what it seems. */
 function escaped(text: string): string {
-  return visible(text.replaceAll("\\", "\\\\"));
+  return escapeControl(text.replaceAll("\\", "\\\\"));
 }

@@ -1,5 +1,5 @@
-import { decoded } from "../base/decoded.ts";
 import { nearestWord } from "../base/spelling.ts";
+import { decodeUrlPart } from "../base/url.ts";
 
 /** Where a broker listens, as `settings.broker` names it. */
 export type BrokerAddress =
@@ -78,10 +78,10 @@ export function brokerCredentials(text: string): BrokerCredentials {
   if (end === -1) return { broker: text };
   const broker = `${start}${rest.slice(end + 1)}`;
   const [username = "", ...password] = authority.slice(0, end).split(":");
-  const named = username === "" ? {} : { username: decoded(username) };
+  const named = username === "" ? {} : { username: decodeUrlPart(username) };
   return password.length === 0
     ? { broker, ...named }
-    : { broker, ...named, password: decoded(password.join(":")) };
+    : { broker, ...named, password: decodeUrlPart(password.join(":")) };
 }
 
 interface Parts {

@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import type { BaseIssue } from "valibot";
+import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
-import { visible } from "../base/visible.ts";
 import type { Origin, Warning, LoadedConfig } from "./contract.ts";
 import { nearestTo, pathText } from "./tree.ts";
 import type { Path, Tree } from "./tree.ts";
@@ -86,7 +86,7 @@ export function lineOf({ origin, path, text }: Problem): string {
 
 /** Text from a file as a part of one line: controls made visible, and not more than a line needs. */
 export function quotable(text: string, most = 60): string {
-  const characters = Array.from(visible(text));
+  const characters = Array.from(escapeControl(text));
   return characters.length <= most ? characters.join("") : `${characters.slice(0, most).join("")}…`;
 }
 

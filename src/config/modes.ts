@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
-import type { Check } from "../base/check.ts";
-import { codeOf } from "../base/code.ts";
+import type { Check } from "../base/contract.ts";
+import { codeOf } from "../base/failure.ts";
 import { userId } from "../base/host.ts";
 
 /** The bits of everyone but the owner, and those of them that a group may have of a file that is root's. */

@@ -1,4 +1,4 @@
-import { decoded } from "../base/decoded.ts";
+import { decodeUrlPart } from "../base/url.ts";
 import type { Config } from "./contract.ts";
 
 /** Whether the value of a header, or of a part of a query, is a secret by what it is called. */
@@ -7,7 +7,7 @@ export function isSecretName(name: string): boolean {
 }
 
 /**
- * Every secret of a configuration, for a veil: keys of models and searches, headers, variables of hooks
+ * Every secret of a configuration, for a redactor: keys of models and searches, headers, variables of hooks
  * and parts of addresses that hold credentials, passwords of brokers, proxies and other addresses.
  */
 export function secretsIn({
@@ -66,5 +66,5 @@ function urlSecrets(text: string): string[] {
   if (url === null) return [];
   const { password, searchParams } = url;
   const named = [...searchParams].filter(([name]) => isSecretName(name));
-  return [password, decoded(password), ...named.map(([, value]) => value)];
+  return [password, decodeUrlPart(password), ...named.map(([, value]) => value)];
 }

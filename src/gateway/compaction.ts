@@ -1,6 +1,6 @@
 import type { Allowance } from "../base/contract.ts";
+import { failpoint } from "../base/failpoint.ts";
 import { asFailure } from "../base/failure.ts";
-import { faultPoint } from "../base/faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Conversation, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
@@ -151,7 +151,7 @@ async function compactOne<M>(
   ]);
   if (result === undefined) return;
   const isCut = await store.compact(name, result.through, result.summary);
-  faultPoint("condensed");
+  failpoint("condensed");
   const ms = Math.round(clock.now() - startedAt);
   if (isCut) log.info("a conversation was summarized", { ms });
   else log.debug("a summary came too late: the conversation began anew meanwhile", { ms });

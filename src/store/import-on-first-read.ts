@@ -1,4 +1,4 @@
-import { faultPoint } from "../base/faults.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { ImportedConversation, ConversationStore } from "./contract.ts";
 
 /** Lanes that are known to have been looked for elsewhere; beyond them some are looked for again. */
@@ -17,7 +17,7 @@ export function withImport<M, S extends ConversationStore<M>>(
   const adopt = async (lane: string): Promise<void> => {
     const found = await find(lane);
     if (found !== undefined) await store.importConversation(lane, found);
-    faultPoint("adopted");
+    failpoint("adopted");
   };
   const seek = (lane: string): Promise<void> => {
     const seeking = sought.get(lane) ?? adopt(lane);

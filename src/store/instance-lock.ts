@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { codeOf } from "../base/code.ts";
+import { codeOf } from "../base/failure.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 

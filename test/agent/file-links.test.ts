@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { openDirBelow, openDir } from "../../src/agent/tools/files/open-dir.ts";
 import type { OpenDir } from "../../src/agent/tools/files/open-dir.ts";
 import { openRegular } from "../../src/agent/tools/files/safe-open.ts";
-import { codeOf } from "../../src/base/code.ts";
+import { codeOf } from "../../src/base/failure.ts";
 import { createGrounds } from "../support/file-tools.ts";
 
 /** Lets what was asked of the system be done, without letting this process hear of it. */

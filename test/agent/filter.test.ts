@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createSecretFilter, withFilter } from "../../src/agent/tools/filter.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { Secret } from "../../src/base/secret.ts";
-import { createVeil } from "../../src/base/veil.ts";
 import type { ToolSettings } from "../../src/config/contract.ts";
 import { secretsIn } from "../../src/config/secrets-in.ts";
 import { callFacts, modelEntry, toolSettings } from "../support/agent-config.ts";
@@ -19,7 +19,7 @@ function filterFor(keys: readonly string[], settings: Partial<ToolSettings> = {}
 }
 
 function filterOf(config: Parameters<typeof secretsIn>[0]) {
-  return createSecretFilter(createVeil(secretsIn(config)), config.tools);
+  return createSecretFilter(createRedactor(secretsIn(config)), config.tools);
 }
 
 describe("secrets of the configuration", () => {

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { asFailure, Failure } from "../../src/base/failure.ts";
-import { createVeil } from "../../src/base/veil.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { isColoured } from "../../src/cli/colour.ts";
 import { EXIT_CODES, exitCodeOf } from "../../src/cli/exit.ts";
 import { reportOf } from "../../src/cli/report.ts";
 import { createMemoryOutput } from "./memory.ts";
 
-const plain = { coloured: false, debug: false, veil: createVeil(["hunter22"]) };
+const plain = { coloured: false, debug: false, redactor: createRedactor(["hunter22"]) };
 
 describe("a failure on stderr", () => {
   it("says what happened, why, and what to try", () => {

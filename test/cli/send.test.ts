@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { createVeil } from "../../src/base/veil.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { createAnswerPrinter } from "../../src/cli/answer.ts";
 import { ask, type Outcome } from "../../src/cli/ask.ts";
 import type { PrintedForm } from "../../src/cli/line/flags.ts";
@@ -211,7 +211,7 @@ describe("an answer as JSON", () => {
         error: { code: "busy", retry_after: 3 },
       },
     ]);
-    assert.deepEqual(JSON.parse(resultLine(result, createVeil())), {
+    assert.deepEqual(JSON.parse(resultLine(result, createRedactor())), {
       v: 1,
       type: "result",
       outcome: "busy",

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { proxySecretsIn, secretsIn } from "../../src/config/secrets-in.ts";
 import { modelEntry, toolSettings } from "../support/agent-config.ts";
 
-describe("secrets to be veiled", () => {
+describe("secrets to be redacted", () => {
   it("are those that go along in the body of each question, by what they are called", () => {
     const extra_body = {
       api_key: "sk-body",

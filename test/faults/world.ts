@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { FaultPoint } from "../../src/base/faults.ts";
+import type { Failpoint } from "../../src/base/failpoint.ts";
 import { startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import { quickConfig, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
 import { startProxy, type Proxy } from "../support/proxy.ts";
@@ -14,7 +14,7 @@ import { startRecordingModel, type RecordingModel } from "./model.ts";
 export const withFaults = { skip: process.env["PICOCLAW_UNDER_TEST"] !== "faults" };
 
 /** Where a gateway can be told to die, but for those that need a tool call. */
-export const POINTS: readonly FaultPoint[] = [
+export const POINTS: readonly Failpoint[] = [
   "received",
   "accepted",
   "acknowledged",

@@ -8,7 +8,7 @@ import { DURATION, LINE } from "./targets/line.ts";
 import { FILTERS, PATTERNS } from "./targets/rights.ts";
 import { GUARDED } from "./targets/shell.ts";
 import { STREAM } from "./targets/stream.ts";
-import { FRAME, FRONTMATTER, VEIL, VISIBLE } from "./targets/texts.ts";
+import { FRAME, FRONTMATTER, REDACTOR, VISIBLE } from "./targets/texts.ts";
 import { TOPICS } from "./targets/topics.ts";
 import { HTML, PAGE, SEARCH } from "./targets/web.ts";
 import { PARTS, REQUEST } from "./targets/wire.ts";
@@ -29,7 +29,7 @@ export const TARGETS: readonly Target[] = [
   SEARCH,
   ADDRESSES,
   GUARDED,
-  VEIL,
+  REDACTOR,
   FRAME,
   VISIBLE,
   FRONTMATTER,

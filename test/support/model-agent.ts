@@ -4,7 +4,7 @@ import { openModels } from "../../src/agent/model/models.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { createVeil } from "../../src/base/veil.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
 import { secretsIn } from "../../src/config/secrets-in.ts";
 import { agentConfig } from "./agent-config.ts";
@@ -28,8 +28,8 @@ export function openTestAgent(
   if (models === undefined) throw new Error("no entry can be used");
   const folder = config.agents.defaults.workspace;
   const workspace = openWorkspace({ folder, home: folder, now: () => new Date(), log: SILENT });
-  const veil = createVeil(secretsIn(config));
-  const shared = { config, models, workspace, permissionsOf, veil };
+  const redactor = createRedactor(secretsIn(config));
+  const shared = { config, models, workspace, permissionsOf, redactor };
   const parts = { ...shared, deviceTool: device, fetch, log: SILENT };
   return { models, agent: openModelAgent(parts) };
 }

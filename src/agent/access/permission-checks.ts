@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { Check } from "../../base/check.ts";
 import { coversPattern, isEveryone } from "../../base/client-pattern.ts";
+import type { Check } from "../../base/contract.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings } from "../../config/contract.ts";
 import { OWNER_FILES } from "../workspace/contract.ts";

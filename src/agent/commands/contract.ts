@@ -1,5 +1,5 @@
+import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { Message, Turn, Turned } from "../contract.ts";
 import type { BackgroundTask } from "../subagents/background-tasks.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
@@ -104,7 +104,7 @@ export function firstWord(words: string): { readonly word: string; readonly rest
 
 /** Somebody's words on one line. */
 export function shown(words: string): string {
-  return visible(truncate(words, 64));
+  return escapeControl(truncate(words, 64));
 }
 
 /** A heading with a line for each item. */

@@ -1,7 +1,7 @@
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { escapeControl } from "../../base/escape-control.ts";
 import { prefixOf } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { Device } from "./contract.ts";
 
 /** Bytes of one file of the kernel that are read. */
@@ -40,7 +40,7 @@ export async function namesIn({ root }: Device, path: string): Promise<string[]>
 
 /** A name from the system (of a process, a sensor, a board) as one short printable word or two. */
 export function cleanName(text: string): string {
-  return visible(prefixOf(text.replaceAll("\0", " ").trim(), MAX_NAME));
+  return escapeControl(prefixOf(text.replaceAll("\0", " ").trim(), MAX_NAME));
 }
 
 async function readText({ root }: Device, path: string, most: number): Promise<string> {

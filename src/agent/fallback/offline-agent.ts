@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { visible } from "../../base/visible.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Turned } from "../contract.ts";
 import type { FactName } from "../device/facts.ts";
@@ -87,7 +87,7 @@ function introduction(): string[] {
     agents: { defaults: { model_name: "gpt" } },
   };
   return [
-    `I am the offline agent of picoclaw on ${visible(hostname())}. No model is configured, so I can only answer questions about this device.`,
+    `I am the offline agent of picoclaw on ${escapeControl(hostname())}. No model is configured, so I can only answer questions about this device.`,
     "Ask for its CPU usage, memory, disk space, temperature, load, uptime, network addresses, time, processes, processor or system, for its status, or how hot or busy it was last night.",
     `To add a model, put this into config.json, with your own model and key: ${JSON.stringify(snippet)}`,
   ];

@@ -1,8 +1,8 @@
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { HookSettings, HookStage } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Caller } from "../access/permissions.ts";
@@ -98,7 +98,7 @@ interface Question {
 /** What the hook decides; one that fails denies. Throws where it ends the turn, and the signal's reason. */
 async function asked(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
   const { hook, stage, call, log } = question;
-  const facts = { hook: hook.name, stage, tool: visible(truncate(call.tool, 100)) };
+  const facts = { hook: hook.name, stage, tool: escapeControl(truncate(call.tool, 100)) };
   const decision = await decisionIn(question).catch((thrown: unknown): Decision => {
     if (!(thrown instanceof HookError)) throw thrown;
     if (isExcused(hook, stage, thrown)) return { is: "continue" };

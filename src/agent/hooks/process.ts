@@ -3,9 +3,9 @@ import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
 import type { Readable } from "node:stream";
+import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
-import { visible } from "../../base/visible.ts";
 import { readPaced } from "../tools/exec/output.ts";
 import { endTree, MARK } from "../tools/exec/process-tree.ts";
 import { HookError } from "./errors.ts";
@@ -105,13 +105,13 @@ class ChildHook implements HookProcess {
     const child = this.#child;
     child.once("error", (error) => {
       this.#failAll(new HookError("unstartable", error.message));
-      resolve(visible(error.message));
+      resolve(escapeControl(error.message));
     });
     child.once("exit", (code, signal) => {
       const how = `it ended with ${signal ?? code}`;
       const conclude = (): void => {
         this.#failAll(new HookError("died", how));
-        const words = visible(this.#lastWords.trim());
+        const words = escapeControl(this.#lastWords.trim());
         resolve(words === "" ? how : `${how}; its last words: ${words}`);
       };
       // Its last answer may not have arrived yet.
@@ -167,7 +167,7 @@ function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess
 function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
   const error = at(message, "error");
   if (error !== undefined && error !== null) {
-    const said = visible(truncate(textAt(error, "message"), MAX_WORDS));
+    const said = escapeControl(truncate(textAt(error, "message"), MAX_WORDS));
     waiting.reject(new HookError("error", `it answered with an error: ${said}`));
     return;
   }

@@ -1,7 +1,7 @@
-import type { Check } from "../../base/check.ts";
+import type { Check } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
-import { isLoopback } from "../../base/loopback.ts";
+import { isLoopback } from "../../base/url.ts";
 import type { Config, ModelEntry } from "../../config/contract.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Models } from "./models.ts";

@@ -1,8 +1,8 @@
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { FailureFacts } from "../../base/failure.ts";
+import { createRedactor } from "../../base/redaction/redactor.ts";
 import { truncate } from "../../base/truncate.ts";
-import { createVeil } from "../../base/veil.ts";
-import { visible } from "../../base/visible.ts";
 
 /** How a call to a model can fail, in the provider's part of the world. */
 export type FaultKind =
@@ -178,11 +178,11 @@ function remedyOf({ kind, status = 0 }: ModelFault): string {
 
 /** A stranger's words as one short printable line in which no secret is left. */
 export function cleanWords(words: string, secrets: readonly string[]): string {
-  const clean = createVeil(secrets)
-    .text(words)
+  const clean = createRedactor(secrets)
+    .redact(words)
     .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, "$1 ***")
     .replace(/\b(?:sk|gsk|pk|key|xai|nvapi|hf|AIza)[-_]?[\w-]{16,}/g, "***");
-  return visible(truncate(clean, MAX_WORDS));
+  return escapeControl(truncate(clean, MAX_WORDS));
 }
 
 /** A failed question, and the entry of `model_list` that was asked. */

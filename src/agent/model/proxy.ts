@@ -1,6 +1,6 @@
-import { decoded } from "../../base/decoded.ts";
 import { Failure } from "../../base/failure.ts";
 import { proxyOptions } from "../../base/host.ts";
+import { decodeUrlPart } from "../../base/url.ts";
 import type { Fetch } from "./contract.ts";
 
 /**
@@ -32,7 +32,7 @@ export function proxySecrets(proxy: string): string[] {
   if (url === null) return [];
   const written = [
     url.password,
-    decoded(url.password),
+    decodeUrlPart(url.password),
     url.username && url.password && url.username,
   ];
   return written.filter((secret) => secret !== "");

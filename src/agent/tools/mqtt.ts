@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { TimeoutError, createFairSemaphore } from "../../base/async.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import {
   coversFilter,
@@ -9,7 +10,6 @@ import {
   matchesFilter,
 } from "../../base/topic-filter.ts";
 import { truncate } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { TopicPermissions } from "../access/permissions.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
@@ -128,7 +128,7 @@ async function read(
 function lineOf({ topic, payload, retained }: TopicMessage): string {
   const mark = retained ? " (retained)" : "";
   if (!isText(payload)) return `${shown(topic)}${mark}: [${payload.length} bytes, no text]`;
-  return `${shown(topic)}${mark}: ${visible(truncate(textOf(payload), MAX_SHOWN))}`;
+  return `${shown(topic)}${mark}: ${escapeControl(truncate(textOf(payload), MAX_SHOWN))}`;
 }
 
 async function publish(
@@ -189,7 +189,7 @@ const MAX_LIST = 500;
 
 /** A topic as one short printable word. */
 function shown(topic: string): string {
-  return visible(truncate(topic, MAX_TOPIC));
+  return escapeControl(truncate(topic, MAX_TOPIC));
 }
 
 function listed(filters: readonly string[]): string {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { BackgroundTask, TaskRunner } from "../subagents/background-tasks.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
@@ -41,7 +41,7 @@ export function createSubagentTool(runner: TaskRunner, milliseconds: number): To
 /** What a task is called: its label, or how it begins, on one line. */
 function labelOf({ task, label = "" }: { task: string; label?: string | undefined }): string {
   const words = label.trim() === "" ? task : label;
-  return visible(truncate(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
+  return escapeControl(truncate(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
 }
 
 /** Begins a task that goes on in the background. */

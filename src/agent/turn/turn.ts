@@ -1,7 +1,7 @@
 import { abortable } from "../../base/async.ts";
 import type { Usage } from "../../base/contract.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
-import { faultPoint } from "../../base/faults.ts";
 import type { Log } from "../../base/log.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned } from "../contract.ts";
@@ -168,10 +168,10 @@ async function resultsOf(
     const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
-    faultPoint("tool_ran");
+    failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;
     await recorded(turn, message);
-    faultPoint("tool_stored");
+    failpoint("tool_stored");
     return message;
   };
   const run = () => runCalls(calls, tools, result);

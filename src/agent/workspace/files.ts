@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { codeOf } from "../../base/code.ts";
+import { codeOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { isInside } from "../../base/path-contains.ts";
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Check } from "../../base/check.ts";
+import type { Check } from "../../base/contract.ts";
 import { fromJson, at, listAt } from "../../base/unknown.ts";
 import { readWithin } from "./files.ts";
 import { documentOf } from "./markdown.ts";

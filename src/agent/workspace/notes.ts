@@ -4,7 +4,7 @@ import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
-import { codeOf } from "../../base/code.ts";
+import { codeOf } from "../../base/failure.ts";
 import { isInside } from "../../base/path-contains.ts";
 import { two } from "../device/format.ts";
 import { isMissing, realPathWithin } from "./files.ts";

@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { escapeControl } from "../../base/escape-control.ts";
 import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
-import { visible } from "../../base/visible.ts";
 import type { OpenSkill, Skill } from "./contract.ts";
 import { createFileCache, readWithin, realPathWithin } from "./files.ts";
 import { documentOf, lineField } from "./markdown.ts";
@@ -85,7 +85,7 @@ async function skillOf(file: string, root: string) {
   if (!SKILL_NAME.test(name)) return { value: undefined, fault: "its name is no word" };
   const description =
     lineField(document, "description", MAX_DESCRIPTION) ?? firstSentence(document.body);
-  const value: Skill = { name, description: visible(description), folder, file, root };
+  const value: Skill = { name, description: escapeControl(description), folder, file, root };
   return document.fault === undefined ? { value } : { value, fault: document.fault };
 }
 
@@ -110,7 +110,7 @@ async function listFiles({ folder, under, depth, files }: Listing): Promise<void
     if (files.length >= MAX_FILES) return;
     const path = `${under}${entry.name}`;
     if (entry.name.startsWith(".") || path === "SKILL.md") continue;
-    if (!entry.isDirectory()) files.push(visible(path));
+    if (!entry.isDirectory()) files.push(escapeControl(path));
     else if (depth < MAX_DEPTH)
       await listFiles({ folder, under: `${path}/`, depth: depth + 1, files });
   }
@@ -119,7 +119,11 @@ async function listFiles({ folder, under, depth, files }: Listing): Promise<void
 /** A skill as a model reads it. */
 export function skillText({ name, folder, body, files }: OpenSkill): string {
   const beside = files.length === 0 ? "none" : files.join(", ");
-  return [`Skill: ${name}`, `Folder: ${visible(folder)}`, `Files beside: ${beside}`, "", body].join(
-    "\n",
-  );
+  return [
+    `Skill: ${name}`,
+    `Folder: ${escapeControl(folder)}`,
+    `Files beside: ${beside}`,
+    "",
+    body,
+  ].join("\n");
 }

@@ -1,6 +1,6 @@
 import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { codeOf } from "../../base/code.ts";
+import { codeOf } from "../../base/failure.ts";
 
 const AGENT = `---
 name: picoclaw

@@ -21,7 +21,7 @@ const LONGEST_MESSAGE = 1_048_576;
 
 /** `picoclaw agent`: one question with -m or a pipe, a conversation on a terminal. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, signal, veil } = context;
+  const { host, flags, signal, redactor } = context;
   const message = flags.text("message");
   const conversational = message === undefined && host.stdin.isTTY;
   const words = message === undefined ? [] : [message];
@@ -39,7 +39,7 @@ export async function run(context: Context): Promise<number> {
     configFile: file,
     secretFiles,
     topics,
-    veil,
+    redactor,
   });
   const { openSession } = await import("../session.ts");
   const session = await openSession(client, { config, log, condense: agent.condense });
@@ -69,7 +69,7 @@ export async function run(context: Context): Promise<number> {
 
 /** Until exit, quit or the end of input; an answer that fails is reported and the talk goes on. */
 async function talk(conversation: Conversation, context: Context): Promise<void> {
-  const { host, flags, signal, veil } = context;
+  const { host, flags, signal, redactor } = context;
   const prompt = openPrompt(host, signal);
   const coloured = isColoured(host.stderr, host.env, flags);
   for (;;) {
@@ -80,7 +80,7 @@ async function talk(conversation: Conversation, context: Context): Promise<void>
       await converse(conversation, line);
     } catch (thrown) {
       if (!(thrown instanceof Failure) || signal.aborted) throw thrown;
-      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug"), veil }));
+      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug"), redactor }));
     }
   }
 }

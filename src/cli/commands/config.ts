@@ -1,5 +1,5 @@
-import { jsonLine } from "../../base/json.ts";
-import { visible } from "../../base/visible.ts";
+import { jsonLine } from "../../base/escape-control.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { encryptSecrets } from "../../config/encrypt/encrypt.ts";
 import type { Encrypted } from "../../config/encrypt/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
@@ -8,7 +8,7 @@ import { choosePassphrase } from "../passphrase.ts";
 
 /** `picoclaw config encrypt`. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, veil } = context;
+  const { host, flags, redactor } = context;
   const { env, home: userHome, cwd } = host;
   const { file } = configPaths({ env, userHome, cwd });
   const isDry = flags.has("dry-run");
@@ -21,7 +21,7 @@ export async function run(context: Context): Promise<number> {
     rewriteConfig: flags.has("rewrite-config"),
     dryRun: isDry,
     passphrase: () => choosePassphrase(context),
-    learn: (secrets) => veil.learn(secrets),
+    learn: (secrets) => redactor.add(secrets),
   });
   for (const one of done)
     await host.stdout.write(flags.has("json") ? lineOf(one) : told(one, isDry));
@@ -41,7 +41,7 @@ function lineOf({ file, line, key, did, note }: Encrypted): string {
 function told({ file, line, key, did, note }: Encrypted, isDry: boolean): string {
   const what = isDry && did !== "left" ? `would be ${did}` : did;
   const more = note === undefined ? "" : did === "moved" ? ` to ${note}` : `: ${note}`;
-  return `${visible(`${file}:${line}: ${key}: ${what}${more}`)}\n`;
+  return `${escapeControl(`${file}:${line}: ${key}: ${what}${more}`)}\n`;
 }
 
 function summary(done: readonly Encrypted[], isDry: boolean): string {

@@ -11,7 +11,7 @@ import { openServing, type Serving } from "../serving.ts";
 
 /** `picoclaw gateway`: MQTT requests in, the agent's answers out, until a signal comes. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, veil } = context;
+  const { host, flags, redactor } = context;
   const load = async (): Promise<LoadedConfig> => {
     const read = await loadWith(context, configFlagsOf(flags));
     if (read instanceof Failure) throw read;
@@ -27,7 +27,7 @@ export async function run(context: Context): Promise<number> {
     config,
     channels: config.channels,
     log,
-    veil,
+    redactor,
     logContent: flags.has("log-content"),
     connectTimeoutMs: flags.duration("connect-timeout"),
     pid: host.pid,
@@ -54,7 +54,7 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
 }
 
 /** On stderr: text for a terminal, JSON for whoever collects logs. */
-function createGatewayLog({ host, flags, veil }: Context, configured: string): Promise<Log> {
+function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
   const { stderr, env } = host;
   const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({
@@ -62,7 +62,7 @@ function createGatewayLog({ host, flags, veil }: Context, configured: string): P
     output: stderr,
     format: stderr.isTTY ? "text" : "json",
     colour: isColoured(stderr, env, flags),
-    veil,
+    redactor,
   });
 }
 
@@ -97,7 +97,7 @@ async function serve(
 
 function healthOptions(
   serving: Serving,
-  { host, flags, veil }: Context,
+  { host, flags, redactor }: Context,
   { loaded, log }: Running,
 ): Parameters<typeof openHealth>[0] {
   const { gateway } = loaded.config;
@@ -108,7 +108,9 @@ function healthOptions(
     log,
     ready() {
       const reason = serving.problem();
-      return reason === undefined ? { ready: true } : { ready: false, reason: veil.text(reason) };
+      return reason === undefined
+        ? { ready: true }
+        : { ready: false, reason: redactor.redact(reason) };
     },
   };
 }

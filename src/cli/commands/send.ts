@@ -22,7 +22,7 @@ export async function run(context: Context): Promise<number> {
     const failure = asFailure(signal.aborted ? signal.reason : thrown);
     return { result: { ...failedResult(failure), id }, failure };
   });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.veil));
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.redactor));
   if (outcome.failure !== undefined) throw outcome.failure;
   return 0;
 }

@@ -1,7 +1,7 @@
+import { jsonLine } from "../../base/escape-control.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
-import { jsonLine } from "../../base/json.ts";
-import { visible } from "../../base/visible.ts";
 import type { Archive, Kept } from "../archive.ts";
 import { openArchive } from "../archive.ts";
 import { createPaint, isColoured } from "../colour.ts";
@@ -16,7 +16,7 @@ import {
   type PrintTurn,
   readableTurn,
   timeOf,
-  veiledTurn,
+  redactedTurn,
 } from "../transcript.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
@@ -82,8 +82,8 @@ async function list(
     return;
   }
   const rows = sessions.map(({ client, channel, turns, lastAt, bytes }) => [
-    visible(client),
-    visible(channel),
+    escapeControl(client),
+    escapeControl(channel),
     `${turns}`,
     timeOf(lastAt),
     `${bytes}`,
@@ -112,7 +112,7 @@ function factsOf({ client, channel, turns, messages, bytes, ...session }: Kept):
 
 /** Turn by turn, as fast as it is read; a reader that leaves has seen enough. */
 async function print(session: Kept, archive: Archive, context: Context): Promise<void> {
-  const { host, words, flags, signal, veil } = context;
+  const { host, words, flags, signal, redactor } = context;
   const { stdout } = host;
   const isMarkdown = words[0] === "export" && !flags.has("json");
   if (isMarkdown) await stdout.write(markdownTitle(session.client, session.channel));
@@ -120,7 +120,7 @@ async function print(session: Kept, archive: Archive, context: Context): Promise
   for await (const turn of archive.transcript(session.lane)) {
     signal.throwIfAborted();
     if (stdout.closed.aborted) return;
-    await stdout.write(safe(printed(veiledTurn(turn, veil)), host, isMarkdown));
+    await stdout.write(safe(printed(redactedTurn(turn, redactor)), host, isMarkdown));
   }
 }
 
@@ -136,7 +136,7 @@ function printerOf(
 
 /** Markdown keeps what was said as it was; a terminal must not obey it. */
 function safe(text: string, { stdout }: Host, isMarkdown: boolean): string {
-  return isMarkdown && stdout.isTTY ? visible(text, "\n\t") : text;
+  return isMarkdown && stdout.isTTY ? escapeControl(text, "\n\t") : text;
 }
 
 async function erase(session: Kept, archive: Archive, { host, flags }: Context): Promise<void> {
@@ -145,6 +145,6 @@ async function erase(session: Kept, archive: Archive, { host, flags }: Context):
   await host.stdout.write(
     flags.has("json")
       ? jsonLine({ v: 1, type: "deleted", client, channel, turns })
-      : `deleted the conversation with ${visible(client)} (${visible(channel)}): ${turns} ${turns === 1 ? "turn" : "turns"}\n`,
+      : `deleted the conversation with ${escapeControl(client)} (${escapeControl(channel)}): ${turns} ${turns === 1 ? "turn" : "turns"}\n`,
   );
 }

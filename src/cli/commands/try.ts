@@ -26,13 +26,13 @@ export async function run(context: Context): Promise<number> {
     const failure = asFailure(signal.aborted ? signal.reason : thrown);
     return { result: { ...failedResult(failure), id }, failure };
   });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.veil));
+  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.redactor));
   if (outcome.failure !== undefined) throw outcome.failure;
   return 0;
 }
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
-  const { host, flags, veil } = context;
+  const { host, flags, redactor } = context;
   const [loaded, log] = await Promise.all([
     load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" }),
     createCommandLog(context),
@@ -43,7 +43,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     config,
     channels: [channelFor(config)],
     log: flags.has("debug") ? log : SILENT,
-    veil,
+    redactor,
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     pid: host.pid,

@@ -1,4 +1,4 @@
-import { jsonLine } from "../../base/json.ts";
+import { jsonLine } from "../../base/escape-control.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Context } from "../context.ts";
 

@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { codeOf } from "../../base/code.ts";
+import { codeOf } from "../../base/failure.ts";
 import { Failure } from "../../base/failure.ts";
 import { resolveCredential, sealed } from "../credential.ts";
 import type { CredentialSurroundings } from "../credential.ts";

@@ -1,7 +1,7 @@
 import type { Part } from "../../base/contract.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
-import { faultPoint } from "../../base/faults.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 
@@ -236,7 +236,7 @@ export function deliver(
         firstAt ??= clock.now();
         parts++;
         await request.reply(part);
-        if (request.durable) faultPoint(part.done ? "published" : "streaming");
+        if (request.durable) failpoint(part.done ? "published" : "streaming");
       }
     } catch (thrown) {
       // A part that is lost leaves a hole that no later part can fill: the rest is not sent.

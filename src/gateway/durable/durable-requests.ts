@@ -1,6 +1,6 @@
+import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
-import { faultPoint } from "../../base/faults.ts";
 import type { Log } from "../../base/log.ts";
 import type {
   Acceptance,
@@ -93,24 +93,24 @@ export function createDurableRequests<M>({
     async accept(request, admission, onError) {
       const ticket = ticketOf(request, clock);
       const acceptance = await retry(() => store.accept(ticket, admission), { onError });
-      faultPoint("accepted");
+      failpoint("accepted");
       return acceptance;
     },
     async begin(claim, signal) {
       const begun = await retry(() => store.begin(claim), { signal }).catch(() => undefined);
-      faultPoint("begun");
+      failpoint("begun");
       return begun;
     },
     record: (claim, message) => tryOnce(store.record(claim, message)),
     async answered(claim, answer, said) {
       const kept = await inTime(write(claim, answer, said), clock);
-      faultPoint("answered");
+      failpoint("answered");
       return kept;
     },
     async delivered(claim) {
       await writing.get(claim.seq);
       await retry(() => store.delivered(claim)).catch(() => {});
-      faultPoint("delivered");
+      failpoint("delivered");
     },
     release: (claim) => tryOnce(store.release(claim)),
     append: (lane, { messages, forget }) => tryOnce(store.append(lane, messages, forget)),

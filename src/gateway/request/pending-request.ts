@@ -1,5 +1,5 @@
+import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
-import { faultPoint } from "../../base/faults.ts";
 import type { Claim, StoredRequest } from "../../store/contract.ts";
 import { deliver } from "../answer/answer-stream.ts";
 import type { Delivery } from "../answer/answer-stream.ts";
@@ -182,7 +182,7 @@ async function isKept<M>(
       void durableRequests.append(conversationOf(request), said);
     return true;
   }
-  faultPoint("turned");
+  failpoint("turned");
   return durableRequests.answered(claim, storedAnswerOf(parts, entry.failure), said);
 }
 
@@ -203,7 +203,7 @@ async function outcomeOf<M>(
     if (cancellation.failure !== undefined) throw cancellation.failure;
     const ready = options.prepare(pending.request);
     if (ready !== undefined) await ready;
-    if (pending.isBegun) faultPoint("begun");
+    if (pending.isBegun) failpoint("begun");
     else if (pending.claim !== undefined) await begin(pending, pending.claim, durableRequests);
     const history = await durableRequests.history(conversationOf(pending.request));
     cancelTimer();

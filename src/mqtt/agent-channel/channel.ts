@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { isTold } from "../../base/thin.ts";
+import { shouldLog } from "../../base/log.ts";
 import {
   openConnection,
   randomClientId,
@@ -112,7 +112,7 @@ function createConnectedLog(log: Log, broker: string): (mqtt: 4 | 5) => void {
     const now = performance.now();
     times = now - last > CALM_MS ? 1 : times + 1;
     last = now;
-    log[isTold(times) ? "info" : "debug"]("connected", { broker, mqtt });
+    log[shouldLog(times) ? "info" : "debug"]("connected", { broker, mqtt });
   };
 }
 

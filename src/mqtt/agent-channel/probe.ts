@@ -1,7 +1,7 @@
 import { pause } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { isTold } from "../../base/thin.ts";
+import { shouldLog } from "../../base/log.ts";
 import type { Session } from "../client/session.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming } from "../protocol/message.ts";
@@ -109,7 +109,7 @@ class StatusProbe implements Probe {
     }
     this.#silences += 1;
     // Where a new connection did not help, another one would not help much more.
-    if (isTold(this.#silences)) session.abort(`${DEAF}: it does not send our status back`);
+    if (shouldLog(this.#silences)) session.abort(`${DEAF}: it does not send our status back`);
   }
 
   async #isSilent(session: Session, signal: AbortSignal): Promise<boolean> {

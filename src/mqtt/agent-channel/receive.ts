@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
-import { faultPoint } from "../../base/faults.ts";
 import type { Log } from "../../base/log.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
@@ -40,7 +40,7 @@ export function createReceiver(
     const wanted = { ...wish.address, ...(id !== undefined && { id }) };
     const to = publishable(wanted, responseTopic(address, client), connection(), limits);
     const usual = wish.isRpc ? false : settings.streaming.enabled;
-    if (message.qos > 0) faultPoint("received");
+    if (message.qos > 0) failpoint("received");
     return options.onRequest({
       ...identityOf(message, wanted),
       ...textOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),

@@ -5,8 +5,8 @@ import { Aedes } from "aedes";
 import type { AedesOptions, Client } from "aedes";
 import { Failure } from "../../base/failure.ts";
 import { SILENT, type Log } from "../../base/log.ts";
-import { isLoopback } from "../../base/loopback.ts";
-import { isTold } from "../../base/thin.ts";
+import { shouldLog } from "../../base/log.ts";
+import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/rules.ts";
@@ -161,7 +161,8 @@ function createLimitLog(log: Log): OnFull {
   return (what) => {
     const times = (told.get(what) ?? 0) + 1;
     told.set(what, times);
-    if (isTold(times)) log.warn("the built-in broker leaves out what is too much", { what, times });
+    if (shouldLog(times))
+      log.warn("the built-in broker leaves out what is too much", { what, times });
   };
 }
 

@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:tls";
-import type { Check } from "../../base/check.ts";
+import type { Check } from "../../base/contract.ts";
 import type { Log } from "../../base/log.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import { dialAddressOf } from "../client/transport.ts";

@@ -1,6 +1,6 @@
 import type { MqttClient, Packet, IPublishPacket, IStore } from "mqtt";
 import { Store } from "mqtt";
-import { faultPoint } from "../../base/faults.ts";
+import { failpoint } from "../../base/failpoint.ts";
 
 /** The acknowledgements of one network connection: PUBACK for QoS 1, PUBREC for QoS 2. */
 export interface Acknowledgements {
@@ -58,7 +58,7 @@ export function deferAcks(client: MqttClient, giveUp: (why: string) => void): Ac
     queue.remove();
     if (!client.connected) return true;
     send(first.packet);
-    if (first.isRequest) faultPoint("acknowledged");
+    if (first.isRequest) failpoint("acknowledged");
     return true;
   });
   return {

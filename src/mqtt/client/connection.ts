@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { pause } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { isTold } from "../../base/thin.ts";
+import { shouldLog } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
@@ -184,7 +184,7 @@ function createFailureLog({ settings, reconnectMs, log }: ConnectionOptions) {
     told.set(key, times);
     const again = { again_in_s: reconnectMs / 1000, ...(times > 1 && { times }) };
     const fields = { broker: settings.broker, why, try: remedy, ...again };
-    log[isTold(times) ? "warn" : "debug"](message, fields);
+    log[shouldLog(times) ? "warn" : "debug"](message, fields);
   };
 }
 

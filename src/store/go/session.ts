@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { lstat, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { codeOf } from "../../base/code.ts";
+import { codeOf } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { StoreBounds } from "../contract.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { framed } from "../../../src/agent/untrusted-content/frame.ts";
 import { documentOf, lineField, listField } from "../../../src/agent/workspace/markdown.ts";
-import { createVeil } from "../../../src/base/veil.ts";
-import { visible } from "../../../src/base/visible.ts";
+import { escapeControl } from "../../../src/base/escape-control.ts";
+import { createRedactor } from "../../../src/base/redaction/redactor.ts";
 import { framesIn } from "../../support/frames.ts";
 import { headAndBody, kindOf, sizeOf, textOf } from "../target.ts";
 import type { Target } from "../target.ts";
@@ -44,11 +44,11 @@ export const FRONTMATTER: Target = {
 const SECRETS = ["sk-live-0123456789abcdef", 'pass"word\\with/é', "hunter22hunter22"];
 
 /** The first line says where the text is cut; the text may hold secrets in any spelling. */
-function runVeil(input: Uint8Array): string {
+function runRedactor(input: Uint8Array): string {
   const [head, body] = headAndBody(input);
   const text = textOf(body);
-  const veil = createVeil(SECRETS);
-  const whole = veil.text(text);
+  const redactor = createRedactor(SECRETS);
+  const whole = redactor.redact(text);
   for (const secret of SECRETS) {
     const base64 = Buffer.from(secret).toString("base64").replace(/=+$/, "");
     const spellings = [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)];
@@ -56,7 +56,7 @@ function runVeil(input: Uint8Array): string {
       assert.ok(!whole.includes(spelling), "a secret passes");
     }
   }
-  const stream = veil.stream();
+  const stream = redactor.stream();
   let [passed, at] = ["", 0];
   const cuts = [...head.matchAll(/\d{1,3}/g)].map(([digits]) => 1 + (Number(digits) % 50));
   for (let index = 0; at < text.length; index += 1) {
@@ -70,9 +70,9 @@ function runVeil(input: Uint8Array): string {
   return `masked ${sizeOf(whole.split("[FILTERED]").length)}`;
 }
 
-export const VEIL: Target = {
-  name: "veil",
-  about: "no secret passes in any spelling, and a text in pieces is veiled as the whole is",
+export const REDACTOR: Target = {
+  name: "redactor",
+  about: "no secret passes in any spelling, and a text in pieces is redacted as the whole is",
   material: {
     most: 8192,
     words: SECRETS.flatMap((secret) => [
@@ -92,7 +92,7 @@ export const VEIL: Target = {
   },
   linear: true,
   async open() {
-    return { run: runVeil };
+    return { run: runRedactor };
   },
 };
 
@@ -127,7 +127,7 @@ export const FRAME: Target = {
 /** Shown on a terminal. */
 function runVisible(input: Uint8Array): string {
   const text = textOf(input);
-  const shown = visible(text);
+  const shown = escapeControl(text);
   assert.doesNotMatch(shown, /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069]/u);
   assert.ok(shown.length <= 12 * text.length);
   return `${sizeOf(shown.length - text.length)} ${kindOf(shown).length > 0}`;

@@ -1,5 +1,5 @@
+import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { visible } from "../../../base/visible.ts";
 import { FileError } from "../files/errors.ts";
 import { realWorkspace } from "../files/locate.ts";
 import { lastWholeEnd } from "../files/text.ts";
@@ -85,7 +85,7 @@ export function sessionText(session: Session, now: number): string {
   const { id, command, output, startedAt, ended } = session;
   const seconds = Math.round(((ended?.at ?? now) - startedAt) / 1000);
   const how = ended === undefined ? `running for ${seconds} s` : `done ${endingText(ended.how)}`;
-  return `${id}  ${how}, ${output.size()} bytes to read: ${visible(truncate(command, MAX_COMMAND))}`;
+  return `${id}  ${how}, ${output.size()} bytes to read: ${escapeControl(truncate(command, MAX_COMMAND))}`;
 }
 
 /** What a session wrote since it was last read, and how to go on. */

@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import * as v from "valibot";
+import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { visible } from "../../../base/visible.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
@@ -170,7 +170,7 @@ function nearestLine(
     if (left < 0) break;
     const likeness = likenessOf(pairs, pairsOf(line));
     if (likeness >= LEAST && likeness > (best?.likeness ?? 0)) {
-      best = { number: index + 1, line: visible(truncate(line, MAX_LINE), "\t"), likeness };
+      best = { number: index + 1, line: escapeControl(truncate(line, MAX_LINE), "\t"), likeness };
     }
   }
   return best;

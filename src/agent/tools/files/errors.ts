@@ -1,6 +1,6 @@
-import { codeOf } from "../../../base/code.ts";
+import { escapeControl } from "../../../base/escape-control.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { visible } from "../../../base/visible.ts";
 
 /** Why a file tool does not do what it was asked, in a sentence for the model. */
 export class FileError extends Error {
@@ -32,7 +32,7 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** A path from a model as one short printable word. */
 export function shownPath(path: string): string {
-  return visible(truncate(path, MAX_SHOWN));
+  return escapeControl(truncate(path, MAX_SHOWN));
 }
 
 /** Runs a tool's work; what keeps it from its end becomes its answer. */

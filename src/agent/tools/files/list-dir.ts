@@ -1,7 +1,7 @@
 import type { Dirent } from "node:fs";
 import { opendir } from "node:fs/promises";
 import * as v from "valibot";
-import { visible } from "../../../base/visible.ts";
+import { escapeControl } from "../../../base/escape-control.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
@@ -66,7 +66,7 @@ async function entriesOf(
 }
 
 async function lineOf(dir: OpenDir, entry: Dirent): Promise<string> {
-  const name = visible(entry.name);
+  const name = escapeControl(entry.name);
   const stats = await statsIfAny(dir.pathOf(entry.name));
   if (stats === undefined) return `gone    ${name}`;
   if (stats.isDirectory()) return `folder  ${name}/`;

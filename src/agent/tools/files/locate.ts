@@ -1,6 +1,6 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { isInside } from "../../../base/path-contains.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
 import { refusalOf } from "./bounds.ts";

@@ -4,7 +4,7 @@ import { lstat, mkdir, open, readlink, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 
 /**

@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
 import { assertRegular, FILE_MODE, statsIfAny } from "./safe-open.ts";

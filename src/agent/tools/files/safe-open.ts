@@ -2,7 +2,7 @@ import type { Stats } from "node:fs";
 import { constants } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
 

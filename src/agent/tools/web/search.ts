@@ -1,4 +1,4 @@
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import type { Fetch } from "../../model/contract.ts";
 
 /** What is searched for. */

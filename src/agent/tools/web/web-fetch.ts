@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { codeOf } from "../../../base/code.ts";
+import { codeOf } from "../../../base/failure.ts";
 import type { Log } from "../../../base/log.ts";
 import { prefixOf } from "../../../base/truncate.ts";
 import type { WebSettings } from "../../../config/contract.ts";

@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { startDeadline } from "../../../base/async.ts";
+import { escapeControl } from "../../../base/escape-control.ts";
 import type { Log } from "../../../base/log.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { visible } from "../../../base/visible.ts";
 import type { KeyedSearch, SearchName, WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
@@ -173,7 +173,7 @@ function listText(hits: readonly Hit[], query: string, name: SearchName): string
   const items = known.map(({ title, url, snippet }, index) => {
     const lines = [
       `${index + 1}. ${truncate(lineOf(title), 200) || "(no title)"}`,
-      `   ${visible(url.slice(0, 1000))}`,
+      `   ${escapeControl(url.slice(0, 1000))}`,
       `   ${truncate(lineOf(snippet), 500)}`,
     ];
     return lines.filter((line) => line.trim() !== "").join("\n");

@@ -1,5 +1,5 @@
+import { escapeControl } from "../../../../base/escape-control.ts";
 import { truncate } from "../../../../base/truncate.ts";
-import { visible } from "../../../../base/visible.ts";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import type { Findings } from "./findings.ts";
 import { formsOf, isCaught } from "./net.ts";
@@ -119,5 +119,5 @@ function strayingOf(
 }
 
 function because(blocked: string, why: string): string {
-  return `${blocked}: ${visible(truncate(why, MAX_WHY))}`;
+  return `${blocked}: ${escapeControl(truncate(why, MAX_WHY))}`;
 }

@@ -1,4 +1,4 @@
-import type { Check } from "../../../../base/check.ts";
+import type { Check } from "../../../../base/contract.ts";
 import { variable } from "../../../../base/host.ts";
 import type { Config } from "../../../../config/contract.ts";
 import { commandEnvironment } from "../environment.ts";

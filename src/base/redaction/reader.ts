@@ -1,10 +1,10 @@
 import { DumpReader } from "./dump-reader.ts";
-import { escapeAt, isEscapeBegun } from "./escapes.ts";
-import { HexReader } from "./hex-reader.ts";
-import { Matcher } from "./matcher.ts";
-import type { Cover } from "./matcher.ts";
+import { HexReader } from "./dump-reader.ts";
+import { escapeAt, isEscapeBegun } from "./secret-encodings.ts";
 import type { StartFilter } from "./start-filter.ts";
 import { BASE64, BLANK, ESCAPE, INVISIBLE, kindsOf, lowered } from "./symbols.ts";
+import { Matcher } from "./trie.ts";
+import type { Cover } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
 /** The words to look for, by how the text is read. */

@@ -4,13 +4,13 @@ import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createVeil } from "../../src/base/veil.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 
 /** What comes out for a text cut at these places. */
 function streamed(secret: string, text: string, places: readonly number[]): string {
   const at = [0, ...places.map((place) => place % (text.length + 1)), text.length];
   const sorted = at.toSorted((left, right) => left - right);
-  const stream = createVeil([secret]).stream();
+  const stream = createRedactor([secret]).stream();
   const pieces = sorted.slice(1).map((end, index) => text.slice(sorted[index], end));
   return pieces.map((piece) => stream.push(piece)).join("") + stream.end();
 }
@@ -45,13 +45,13 @@ const code = (one: string): number => one.charCodeAt(0);
 const hexOf = (one: string): string => code(one).toString(16).padStart(2, "0");
 
 function assertMasked(secret: string, text: string, cuts: readonly number[]): string {
-  const whole = createVeil([secret]).text(text);
+  const whole = createRedactor([secret]).redact(text);
   assert.ok(whole.includes("[FILTERED]"), `${secret} in ${text}: ${whole}`);
   assert.equal(streamed(secret, text, cuts), whole);
   return whole;
 }
 
-describe("a veil over what ordinary tools print", () => {
+describe("a redactor over what ordinary tools print", () => {
   it("masks base64 in lines of any of the usual lengths, wherever the secret stands", () => {
     const newline = fc.constantFrom("\n", "\r\n", "\n    ", String.raw`\n`, String.raw`\\n`, "%0A");
     const cases = fc.record({
@@ -135,12 +135,12 @@ describe("a veil over what ordinary tools print", () => {
   });
 
   it("masks a secret that is not of ASCII in escapes and in URL encoding of all letters", () => {
-    const veil = createVeil(["geheimer-Schlüssel-😀"]);
+    const redactor = createRedactor(["geheimer-Schlüssel-😀"]);
     const units = Array.from({ length: 21 }, (_, at) => "geheimer-Schlüssel-😀".charCodeAt(at));
     const json = units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
     const url = Buffer.from("geheimer-Schlüssel-😀").toString("hex").replaceAll(/../g, "%$&");
-    assert.equal(veil.text(`<${json}>`), "<[FILTERED]>");
-    assert.equal(veil.text(`<${url}>`), "<[FILTERED]>");
+    assert.equal(redactor.redact(`<${json}>`), "<[FILTERED]>");
+    assert.equal(redactor.redact(`<${url}>`), "<[FILTERED]>");
   });
 
   for (const length of [24, 51, 108, 164]) {
@@ -198,16 +198,16 @@ describe("a veil over what ordinary tools print", () => {
       "00000020",
     ].join("\n");
     const expected = "00000000  6b 65 79 3d [FILTERED]\n00000020";
-    assert.equal(createVeil(["sk-abcdefghijklmnopq"]).text(dump), expected);
+    assert.equal(createRedactor(["sk-abcdefghijklmnopq"]).redact(dump), expected);
     const json = JSON.stringify({ result: dump });
     assert.equal(
-      createVeil(["sk-abcdefghijklmnopq"]).text(json),
+      createRedactor(["sk-abcdefghijklmnopq"]).redact(json),
       `{"result":${JSON.stringify(expected)}}`,
     );
     const words =
       "0000000 656b 3d79 6b73 612d 6362 6564 6766 6968\n0000010 6b6a 6d6c 0a6e\n0000016\n";
     assert.equal(
-      createVeil(["sk-abcdefghijklmn"]).text(words),
+      createRedactor(["sk-abcdefghijklmn"]).redact(words),
       "0000000 656b 3d79 [FILTERED]\n0000016\n",
     );
   });
@@ -225,11 +225,11 @@ describe("a veil over what ordinary tools print", () => {
         .toString("base64url")
         .slice(0, 8 + (index % 40)),
     );
-    assert.equal(createVeil(secrets).text(text), text);
+    assert.equal(createRedactor(secrets).redact(text), text);
   });
 
   it("lets go of what looks like a digit, a letter or the row of a dump when it goes on otherwise", () => {
-    const stream = createVeil(["sk-0123456789"]).stream();
+    const stream = createRedactor(["sk-0123456789"]).stream();
     const pieces = ["| 7 ", "| c", "\n", "0000010 ", "7", " x", "\n7", "\nwords %", "41 &am", " "];
     assert.deepEqual(
       pieces.map((piece) => stream.push(piece)),
@@ -258,14 +258,14 @@ describe("a veil over what ordinary tools print", () => {
     fc.assert(
       fc.property(text, places, (parts, cuts) => {
         const secret = `${"\u0010".repeat(7)}a`;
-        const whole = createVeil([secret]).text(parts.join(""));
+        const whole = createRedactor([secret]).redact(parts.join(""));
         assert.equal(streamed(secret, parts.join(""), cuts), whole);
       }),
       { numRuns: 1000 },
     );
     for (const row of ['""2fc3a9 1', "\n\u007f8222222222 1", "\n%31000000 1"]) {
       const dump = `- ${row}0101010101010101 and more`;
-      const masked = createVeil(["\u0010".repeat(8)]).text(dump);
+      const masked = createRedactor(["\u0010".repeat(8)]).redact(dump);
       assert.ok(masked.includes("[FILTERED]"), masked);
       for (let at = 0; at < dump.length; at += 1) {
         assert.equal(streamed("\u0010".repeat(8), dump, [at]), masked);
@@ -274,7 +274,7 @@ describe("a veil over what ordinary tools print", () => {
   });
 
   it("takes time by the length alone of a text that is made to cost it", () => {
-    const veil = createVeil(["sk-0123456789", "aaaaaaaaaaab"]);
+    const redactor = createRedactor(["sk-0123456789", "aaaaaaaaaaab"]);
     const row = "00000000  73 6b 2d 61 62 63 64 65  66 67 68 69 6a 6b 6c 6d  |sk-abcdefghijklm|\n";
     for (const unit of [
       "%",
@@ -289,7 +289,7 @@ describe("a veil over what ordinary tools print", () => {
     ]) {
       const timeOf = (length: number): number => {
         const from = performance.now();
-        veil.text(unit.repeat(length / unit.length));
+        redactor.redact(unit.repeat(length / unit.length));
         return performance.now() - from;
       };
       const few = timeOf(50_000);
@@ -298,7 +298,7 @@ describe("a veil over what ordinary tools print", () => {
   });
 
   it("holds back no more than the longest spelling and what may lie between", () => {
-    const stream = createVeil([randomBytes(40).toString("hex"), "sk-0123456789"]).stream();
+    const stream = createRedactor([randomBytes(40).toString("hex"), "sk-0123456789"]).stream();
     let [given, let_through] = [0, 0];
     const pieces = [
       "ordinary words, ",

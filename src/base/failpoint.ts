@@ -1,7 +1,7 @@
 import { killNow, variable } from "./host.ts";
 
 /** The moments of a request's life at which a test may let the process die, in their order. */
-export type FaultPoint =
+export type Failpoint =
   | "received"
   | "accepted"
   | "acknowledged"
@@ -25,7 +25,7 @@ let passed = 0;
  * Dies here, as by kill -9, where a test build is told to: `PICOCLAW_FAIL_AT=answered:3` ends the process
  * the third time that it passes the point `answered`.
  */
-export function faultPoint(point: FaultPoint): void {
+export function failpoint(point: Failpoint): void {
   if (typeof PICOCLAW_FAULTS === "undefined" || !PICOCLAW_FAULTS) return;
   const [name, times = "1"] = (variable("PICOCLAW_FAIL_AT") ?? "").split(":");
   if (name !== point) return;

@@ -19,16 +19,16 @@ const UNSAFE = new RegExp(
   "gv",
 );
 
-const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+const SHORT_ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /**
  * Text from outside as one printable line: controls are shown, not obeyed. `keep` names characters
  * that pass as they are ("\n\t" for a message on its own lines).
  */
-export function visible(text: string, keep = ""): string {
+export function escapeControl(text: string, keep = ""): string {
   return text.replace(UNSAFE, (character) => {
     if (keep.includes(character)) return character;
-    return SHORT[character] ?? character.split("").map(escapeOf).join("");
+    return SHORT_ESCAPES[character] ?? character.split("").map(escapeOf).join("");
   });
 }
 
@@ -36,4 +36,22 @@ export function visible(text: string, keep = ""): string {
 function escapeOf(unit: string): string {
   const hex = unit.charCodeAt(0).toString(16);
   return hex.length > 2 ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`;
+}
+
+/** Controls, invisible and direction-changing characters, and line separators: what JSON lets pass. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
+/**
+ * One line of JSON. What a terminal could obey or hide is written as `\u…`, which every parser reads
+ * back as it was, so that the output is the same everywhere and safe on a terminal, too.
+ */
+export function jsonLine(value: object): string {
+  return `${JSON.stringify(value).replaceAll(INVISIBLE, unicodeEscapes)}\n`;
+}
+
+function unicodeEscapes(character: string): string {
+  return character
+    .split("")
+    .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    .join("");
 }

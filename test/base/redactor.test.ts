@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { createVeil, veiledFailure } from "../../src/base/veil.ts";
-import type { Veil } from "../../src/base/veil.ts";
+import { createRedactor, redactFailure } from "../../src/base/redaction/redactor.ts";
+import type { Redactor } from "../../src/base/redaction/redactor.ts";
 
 /** What comes out for these pieces, piece by piece, with what the end gives as the last. */
-function streamed(veil: Veil, pieces: readonly string[]): string[] {
-  const stream = veil.stream();
+function streamed(redactor: Redactor, pieces: readonly string[]): string[] {
+  const stream = redactor.stream();
   return [...pieces.map((piece) => stream.push(piece)), stream.end()];
 }
 
@@ -47,21 +47,21 @@ const anySecret = fc
   .string({ unit: "grapheme", minLength: 4, maxLength: 40 })
   .filter((text) => text === text.trim() && !"[FILTERED]".includes(text));
 
-describe("a veil", () => {
+describe("a redactor", () => {
   it("masks any secret in all of its spellings, however the text is cut", () => {
     const places = fc.array(fc.nat(400), { maxLength: 12 });
     const around = fc.stringMatching(/^[<> ]{0,5}$/);
     const secrets = fc.array(anySecret, { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(secrets, around, places, (known, gap, cuts) => {
-        const veil = createVeil(known);
+        const redactor = createRedactor(known);
         for (const [name, spell] of SPELLINGS) {
           for (const secret of known) {
             const text = `${gap}${spell(secret)}${gap}`;
-            const whole = veil.text(text);
+            const whole = redactor.redact(text);
             assert.ok(whole.includes("[FILTERED]"), `${name}: ${whole}`);
             assert.ok(!whole.includes(spell(secret)));
-            assert.equal(streamed(veil, cut(text, cuts)).join(""), whole);
+            assert.equal(streamed(redactor, cut(text, cuts)).join(""), whole);
           }
         }
       }),
@@ -69,37 +69,37 @@ describe("a veil", () => {
   });
 
   it("masks a secret in base64 wherever it stands in what was encoded", () => {
-    const veil = createVeil(["hunter22??>"]);
+    const redactor = createRedactor(["hunter22??>"]);
     for (const before of ["", "a", "ab", "user:"]) {
       for (const encoding of ["base64", "base64url"] as const) {
         const text = Buffer.from(`${before}hunter22??>and more`).toString(encoding);
-        assert.match(veil.text(`x ${text}`), /\[FILTERED\]/);
-        assert.ok(!streamed(veil, text.split("")).join("").includes(text.slice(8, 16)));
+        assert.match(redactor.redact(`x ${text}`), /\[FILTERED\]/);
+        assert.ok(!streamed(redactor, text.split("")).join("").includes(text.slice(8, 16)));
       }
     }
   });
 
   it("leaves a text without secrets as it is, however it is cut", () => {
-    const veil = createVeil(["SK-0123456789-ABC", "PASSWORD#1"]);
+    const redactor = createRedactor(["SK-0123456789-ABC", "PASSWORD#1"]);
     const words = fc.stringMatching(/^[a-z .]{0,200}$/);
     fc.assert(
       fc.property(words, fc.array(fc.nat(200)), (text, cuts) => {
-        assert.equal(veil.text(text), text);
-        assert.equal(streamed(veil, cut(text, cuts)).join(""), text);
+        assert.equal(redactor.redact(text), text);
+        assert.equal(streamed(redactor, cut(text, cuts)).join(""), text);
       }),
     );
   });
 
   it("holds back no more than what may still become a secret, and lets go of it when it does not", () => {
-    const veil = createVeil(["sk-secret-1"]);
-    assert.deepEqual(streamed(veil, ["the key is sk-sec", "ond hand. s", "k-s", "ecret-1!"]), [
+    const redactor = createRedactor(["sk-secret-1"]);
+    assert.deepEqual(streamed(redactor, ["the key is sk-sec", "ond hand. s", "k-s", "ecret-1!"]), [
       "the key is ",
       "sk-second hand. ",
       "",
       "[FILTERED]!",
       "",
     ]);
-    assert.deepEqual(streamed(veil, ["sk-secret-"]), ["", "sk-secret-"]);
+    assert.deepEqual(streamed(redactor, ["sk-secret-"]), ["", "sk-secret-"]);
   });
 
   it("masks secrets that overlap, touch or hold one another together", () => {
@@ -110,38 +110,38 @@ describe("a veil", () => {
       [["abcd", "wxyz"], "abcdwxyz-wxyz", "[FILTERED]-[FILTERED]"],
       [["xbcdy", "bcde"], "xbcde", "x[FILTERED]"],
     ] as const) {
-      const veil = createVeil(secrets);
-      assert.equal(veil.text(text), expected);
-      assert.equal(streamed(veil, text.split("")).join(""), expected);
+      const redactor = createRedactor(secrets);
+      assert.equal(redactor.redact(text), expected);
+      assert.equal(streamed(redactor, text.split("")).join(""), expected);
     }
   });
 
   it("never gives an end of a secret away that another secret begins with", () => {
-    const veil = createVeil(["abcdef", "defghi"]);
-    assert.deepEqual(streamed(veil, ["abcdef", "gh", "x"]), ["[FILTERED]", "", "ghx", ""]);
+    const redactor = createRedactor(["abcdef", "defghi"]);
+    assert.deepEqual(streamed(redactor, ["abcdef", "gh", "x"]), ["[FILTERED]", "", "ghx", ""]);
   });
 
   it("knows what it learned, also in the middle of a stream, and forgets nothing", () => {
-    const veil = createVeil(["first-secret"]);
-    const stream = veil.stream();
+    const redactor = createRedactor(["first-secret"]);
+    const stream = redactor.stream();
     const before = stream.push("first-sec");
-    veil.learn(["second-secret"]);
+    redactor.add(["second-secret"]);
     const after = stream.push("ret second-secret");
     assert.equal(before + after + stream.end(), "[FILTERED] [FILTERED]");
-    assert.equal(veil.text("first-secret"), "[FILTERED]");
+    assert.equal(redactor.redact("first-secret"), "[FILTERED]");
   });
 
   it("passes over values of fewer than four characters, and blanks around one", () => {
-    assert.equal(createVeil(["abc", "", " "]).text("abc"), "abc");
-    assert.equal(createVeil([" abcd\n"]).text("abcd"), "[FILTERED]");
+    assert.equal(createRedactor(["abc", "", " "]).redact("abc"), "abc");
+    assert.equal(createRedactor([" abcd\n"]).redact("abcd"), "[FILTERED]");
   });
 
   it("takes as long for many secrets as for one, and no longer for small pieces late in a stream", () => {
     const secrets = Array.from({ length: 200 }, (_, index) => `sk-${index}-0123456789abcdef`);
-    const veil = createVeil(secrets);
+    const redactor = createRedactor(secrets);
     const piece = "sk-1-0123456789abcde ";
     const timeOf = (pieces: number): number => {
-      const stream = veil.stream();
+      const stream = redactor.stream();
       const from = performance.now();
       for (let count = 0; count < pieces; count += 1) stream.push(piece);
       return performance.now() - from;
@@ -153,8 +153,8 @@ describe("a veil", () => {
   });
 });
 
-describe("a failure behind a veil", () => {
-  const veil = createVeil(["hunter22"]);
+describe("a failure behind a redactor", () => {
+  const redactor = createRedactor(["hunter22"]);
 
   it("says the same without secrets, with its code and what it carries", () => {
     const cause = new Error("because");
@@ -164,18 +164,18 @@ describe("a failure behind a veil", () => {
       retryAfter: 3,
       cause,
     });
-    const veiled = veiledFailure(failure, veil);
-    assert.ok(veiled instanceof Failure);
-    const { code, message, why, remedy, retryAfter } = veiled;
+    const redacted = redactFailure(failure, redactor);
+    assert.ok(redacted instanceof Failure);
+    const { code, message, why, remedy, retryAfter } = redacted;
     assert.deepEqual(
-      [code, message, why, remedy, retryAfter, veiled.cause],
+      [code, message, why, remedy, retryAfter, redacted.cause],
       ["busy", "no [FILTERED]", "[FILTERED]=", "not [FILTERED]", 3, cause],
     );
   });
 
   it("is itself where it holds none, and so is whatever else was thrown", () => {
     const failure = new Failure("busy", "wait");
-    assert.equal(veiledFailure(failure, veil), failure);
-    assert.equal(veiledFailure("text", veil), "text");
+    assert.equal(redactFailure(failure, redactor), failure);
+    assert.equal(redactFailure("text", redactor), "text");
   });
 });

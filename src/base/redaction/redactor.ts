@@ -1,22 +1,27 @@
-import { Failure } from "./failure.ts";
+import { Failure } from "../failure.ts";
 import { Reader } from "./reader.ts";
 import type { Tries } from "./reader.ts";
-import { base64SpellingsOf, hexSpellingsOf, plainSpellingsOf, spellingsOf } from "./spellings.ts";
+import {
+  base64SpellingsOf,
+  hexSpellingsOf,
+  plainSpellingsOf,
+  spellingsOf,
+} from "./secret-encodings.ts";
 import { StartFilter } from "./start-filter.ts";
 import { createTrie } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
 /** Covers secrets in whatever leaves the process. */
-export interface Veil {
+export interface Redactor {
   /** Adds secrets; what was learned once stays known. */
-  learn(secrets: Iterable<string>): void;
+  add(secrets: Iterable<string>): void;
   /** The text with every secret in it, in any of its spellings, masked. */
-  text(text: string): string;
+  redact(text: string): string;
   /** The same for a text that comes in pieces, however a secret is cut by them. */
-  stream(): VeilStream;
+  stream(): RedactionStream;
 }
 
-export interface VeilStream {
+export interface RedactionStream {
   /**
    * What can be let through: all but the end that may still become a secret. That has no more characters
    * than the longest spelling of one, and in base64 and hexadecimal at most 128 between each two of them.
@@ -31,30 +36,30 @@ const MASK = "[FILTERED]";
 const LEAST = 4;
 
 /**
- * A veil over these secrets, and those it learns: as they are, escaped for JSON, URLs and HTML, and in
+ * A redactor over these secrets, and those it learns: as they are, escaped for JSON, URLs and HTML, and in
  * base64 and hexadecimal, also as tools print these over several lines. It takes time by the length of the
  * text alone, not by the number of secrets.
  */
-export function createVeil(secrets: Iterable<string> = []): Veil {
+export function createRedactor(secrets: Iterable<string> = []): Redactor {
   const known = new Set<string>();
   let tries: Tries | undefined;
-  const learn = (more: Iterable<string>): void => {
+  const add = (more: Iterable<string>): void => {
     const before = known.size;
     for (const secret of more) {
       for (const value of [secret, secret.trim()]) if (value.length >= LEAST) known.add(value);
     }
     if (known.size > before) tries = undefined;
   };
-  learn(secrets);
+  add(secrets);
   // Planted when it is first needed: most commands print nothing in which it is looked for.
   const planted = (): Tries | undefined => {
     if (known.size > 0) tries ??= triesOf([...known]);
     return tries;
   };
-  const stream = (): VeilStream => createStream(planted);
+  const stream = (): RedactionStream => createStream(planted);
   return {
-    learn,
-    text(text) {
+    add,
+    redact(text) {
       if (known.size === 0) return text;
       const whole = stream();
       return whole.push(text) + whole.end();
@@ -84,7 +89,7 @@ interface Cover {
 }
 
 /** `current` can change between two pieces: what is held back is then looked at again. */
-function createStream(current: () => Tries | undefined): VeilStream {
+function createStream(current: () => Tries | undefined): RedactionStream {
   let tries: Tries | undefined;
   let reader: Reader | undefined;
   let held = "";
@@ -147,16 +152,16 @@ function cover(covers: Cover[], start: number, end: number): void {
   });
 }
 
-/** What was thrown, with its words veiled; itself where they hold no secret, for its caller may know it. */
-export function veiledFailure(thrown: unknown, veil: Pick<Veil, "text">): unknown {
+/** What was thrown, with its words redacted; itself where they hold no secret, for its caller may know it. */
+export function redactFailure(thrown: unknown, redactor: Pick<Redactor, "redact">): unknown {
   if (!(thrown instanceof Failure)) return thrown;
   const { code, message, why, remedy, retryAfter, cause } = thrown;
-  const words = [message, why, remedy].map((text) => text && veil.text(text));
-  const [said = "", veiledWhy, veiledRemedy] = words;
-  if (said === message && veiledWhy === why && veiledRemedy === remedy) return thrown;
+  const words = [message, why, remedy].map((text) => text && redactor.redact(text));
+  const [said = "", redactedWhy, redactedRemedy] = words;
+  if (said === message && redactedWhy === why && redactedRemedy === remedy) return thrown;
   return new Failure(code, said, {
-    ...(veiledWhy !== undefined && { why: veiledWhy }),
-    ...(veiledRemedy !== undefined && { remedy: veiledRemedy }),
+    ...(redactedWhy !== undefined && { why: redactedWhy }),
+    ...(redactedRemedy !== undefined && { remedy: redactedRemedy }),
     ...(retryAfter !== undefined && { retryAfter }),
     cause,
   });

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { jsonLine } from "../../src/base/json.ts";
-import { visible } from "../../src/base/visible.ts";
+import { jsonLine } from "../../src/base/escape-control.ts";
+import { escapeControl } from "../../src/base/escape-control.ts";
 
 describe("text from outside", () => {
   for (const [name, text, expected] of [
@@ -23,7 +23,7 @@ describe("text from outside", () => {
     ["a row of joiners", "é\u200d\u200c\u200dé", "é\\u200d\\u200c\\u200dé"],
     ["halves of characters", "\ud83d \ude00", String.raw`\ud83d \ude00`],
   ] as const) {
-    it(`is shown with its ${name}`, () => assert.equal(visible(text), expected));
+    it(`is shown with its ${name}`, () => assert.equal(escapeControl(text), expected));
   }
 
   for (const [name, text] of [
@@ -34,11 +34,11 @@ describe("text from outside", () => {
     ["Arabic, Hebrew and Chinese", "مرحبا שלום 你好"],
     ["accents of both forms", "é e\u0301"],
   ] as const) {
-    it(`is left as it is with ${name}`, () => assert.equal(visible(text), text));
+    it(`is left as it is with ${name}`, () => assert.equal(escapeControl(text), text));
   }
 
   it("keeps what it is told to keep", () => {
-    assert.equal(visible("a\n\tb\u001b", "\n\t"), "a\n\tb\\x1b");
+    assert.equal(escapeControl("a\n\tb\u001b", "\n\t"), "a\n\tb\\x1b");
   });
 
   it("is safe in a line of JSON, whatever it is, and is read back as it was", () => {

@@ -21,9 +21,9 @@ const BEGINS_OFFSET = 256;
 const ASCII = 128;
 /** All beyond ASCII that counts; words seldom begin there. */
 const BEYOND = CLASS;
-const CODES = Uint16Array.from({ length: ASCII }, (_, unit) => codeOf(unit));
+const CODES = Uint16Array.from({ length: ASCII }, (_, unit) => classCodeOf(unit));
 
-function codeOf(unit: number): number {
+function classCodeOf(unit: number): number {
   const kinds = kindsOf(unit);
   if (kinds === 0 && unit >= ASCII) return BEYOND;
   if ((kinds & ESCAPE) !== 0) return ESCAPED | BEGINS_ESCAPE;
@@ -48,7 +48,7 @@ export class StartFilter {
   add(words: readonly string[], isHex = false): void {
     for (const word of words) {
       const [first = END, second = END, third = END] = [0, 1, 2].map((at) => codeAt(word, at));
-      const thirds = [third, SKIPPED, ESCAPED, END, ...(isHex ? [codeOf(ZERO)] : [])];
+      const thirds = [third, SKIPPED, ESCAPED, END, ...(isHex ? [classCodeOf(ZERO)] : [])];
       for (const next of thirds) this.#mark(first, second, next);
       for (const next of [second, SKIPPED, ESCAPED, END]) this.#mark(first, SKIPPED, next);
       for (let next = 0; next < CLASSES; next += 1) this.#mark(first, ESCAPED, next);
@@ -87,7 +87,7 @@ function mustLook(first: number, second: number): boolean {
 function codeAt(text: string, at: number): number {
   if (at >= text.length) return END | BEGINS_OFFSET;
   const unit = text.charCodeAt(at);
-  return unit < ASCII ? (CODES[unit] ?? 0) : codeOf(unit);
+  return unit < ASCII ? (CODES[unit] ?? 0) : classCodeOf(unit);
 }
 
 function indexOf(first: number, second: number, third: number): number {

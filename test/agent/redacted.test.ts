@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
-import { veiledAnswerer, veiledCondenser } from "../../src/agent/redacted.ts";
+import { redactedAnswerer, redactedCondenser } from "../../src/agent/redacted.ts";
 import { Failure } from "../../src/base/failure.ts";
-import { createVeil } from "../../src/base/veil.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { collect } from "../support/agent-config.ts";
 
 const SECRET = "sk-secret-0123";
-const veil = createVeil([SECRET]);
+const redactor = createRedactor([SECRET]);
 
 function turnOf(turn: Partial<Turn> = {}): Turn {
   return { history: [], text: "?", client: "c", signal: new AbortController().signal, ...turn };
 }
 
-describe("an answer behind the veil", () => {
+describe("an answer behind the redactor", () => {
   it("is streamed as it is remembered, whatever the pieces are", async () => {
     const text = `the key: ${SECRET}, sk-sec`;
     const said: Message[] = [
@@ -29,11 +29,11 @@ describe("an answer behind the veil", () => {
       { role: "tool", callId: "1", name: "t", text: SECRET },
       { role: "tool", callId: SECRET, name: `no ${SECRET}`, text: "" },
     ];
-    const answer = veiledAnswerer(async function* (turn) {
+    const answer = redactedAnswerer(async function* (turn) {
       for (const message of said) await turn.record?.(message);
       for (const letter of text.split("")) yield letter;
       return { messages: said, usage: { inputTokens: 1, outputTokens: 2 } };
-    }, veil);
+    }, redactor);
     const recorded: Message[] = [];
     const record = async (message: Message): Promise<void> => void recorded.push(message);
     const { pieces, result } = await collect(answer(turnOf({ record })));
@@ -57,10 +57,10 @@ describe("an answer behind the veil", () => {
   });
 
   it("that fails says so without secrets, after all that it had said", async () => {
-    const answer = veiledAnswerer(async function* () {
+    const answer = redactedAnswerer(async function* () {
       yield "so far sk-";
       throw new Failure("model", `no ${SECRET}`, { why: SECRET, retryAfter: 3 });
-    }, veil);
+    }, redactor);
     const turn = answer(turnOf());
     assert.deepEqual(await turn.next(), { value: "so far ", done: false });
     assert.deepEqual(await turn.next(), { value: "sk-", done: false });
@@ -77,12 +77,12 @@ describe("an answer behind the veil", () => {
 
   it("says nothing more once it is aborted", async () => {
     const stop = new AbortController();
-    const answer = veiledAnswerer(async function* (turn) {
+    const answer = redactedAnswerer(async function* (turn) {
       yield "so far sk-";
       stop.abort(new Failure("cancelled", "stopped"));
       turn.signal.throwIfAborted();
       return { messages: [] };
-    }, veil);
+    }, redactor);
     const turn = answer(turnOf({ signal: stop.signal }));
     assert.equal((await turn.next()).value, "so far ");
     await assert.rejects(turn.next(), { code: "cancelled" });
@@ -97,7 +97,7 @@ describe("an answer behind the veil", () => {
         ended += 1;
       }
     };
-    const answer = veiledAnswerer(endless, veil);
+    const answer = redactedAnswerer(endless, redactor);
     for await (const _piece of answer(turnOf())) break;
     const turn = answer(turnOf());
     await turn.next();
@@ -107,16 +107,16 @@ describe("an answer behind the veil", () => {
   });
 });
 
-it("a summary behind the veil holds no secret", async () => {
-  const condense = veiledCondenser(
+it("a summary behind the redactor holds no secret", async () => {
+  const condense = redactedCondenser(
     async () => ({ through: 3, summary: { role: "summary", text: `it was ${SECRET}` } }),
-    veil,
+    redactor,
   );
   const condensed = await condense({ turns: [] }, new AbortController().signal);
   assert.deepEqual(condensed, {
     through: 3,
     summary: { role: "summary", text: "it was [FILTERED]" },
   });
-  const nothing = veiledCondenser(async () => undefined, veil);
+  const nothing = redactedCondenser(async () => undefined, redactor);
   assert.equal(await nothing({ turns: [] }, new AbortController().signal), undefined);
 });

@@ -1,7 +1,6 @@
-import { HexReader } from "./hex-reader.ts";
-import { Matcher, MOST_BETWEEN } from "./matcher.ts";
-import type { Cover } from "./matcher.ts";
-import { BLANK, HEX, NEWLINE, ROW } from "./symbols.ts";
+import { BLANK, HEX, NEWLINE, ROW, lowered, SEPARATOR } from "./symbols.ts";
+import { Matcher, MOST_BETWEEN } from "./trie.ts";
+import type { Cover } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
 const COLON = 0x3a;
@@ -108,5 +107,38 @@ export class DumpReader {
     if (!this.#matcher.isOpen) return false;
     if (unit === BAR || unit === GREATER) return true;
     return this.#blanks > 1 && (this.#hasColon || this.#digits >= BYTES_IN_ROW * 2);
+  }
+}
+
+const ZERO = 0x30;
+const SMALL_X = 0x78;
+
+/** Looks for words in hexadecimal digits; white space, `:`, `-`, `,` and `0x` between them do not count. */
+export class HexReader {
+  readonly #matcher: Matcher;
+  #isAfterZero = false;
+
+  constructor(matcher: Matcher) {
+    this.#matcher = matcher;
+  }
+
+  /** Nothing may become a word, nor a zero the beginning of `0x`. */
+  get isIdle(): boolean {
+    return !this.#isAfterZero && !this.#matcher.isOpen;
+  }
+
+  get openFrom(): number {
+    return this.#isAfterZero ? this.#matcher.openFromUndone : this.#matcher.openFrom;
+  }
+
+  /** Whether a word ends with this unit. */
+  read(unit: number, kinds: number, start: number, end: number): boolean {
+    const isAfterZero = this.#isAfterZero;
+    this.#isAfterZero = unit === ZERO;
+    if ((kinds & HEX) !== 0) return this.#matcher.step(lowered(unit), start, end);
+    if ((kinds & (BLANK | SEPARATOR)) !== 0) this.#matcher.skip();
+    else if (isAfterZero && lowered(unit) === SMALL_X) this.#matcher.undo();
+    else this.#matcher.reset();
+    return false;
   }
 }
