@@ -13,12 +13,12 @@ import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
-import { redactedAnswerer, redactedCondenser } from "./redacted.ts";
+import { redactedAnswerer, redactedCompact } from "./redacted.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
-import type { Condenser } from "./turn/compaction.ts";
+import type { Compact } from "./turn/compaction.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
@@ -46,7 +46,7 @@ export interface AgentOptions {
 export interface Agent {
   readonly answer: Answerer;
   /** Summarizes a conversation that grew too long; absent where no model could. */
-  readonly condense?: Condenser | undefined;
+  readonly compact?: Compact | undefined;
   /** Ends what runs beside the turns: commands, tasks. */
   close(): Promise<void>;
 }
@@ -87,7 +87,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
     answer: redactedAnswerer(answer, redactor),
-    condense: agent?.condense && redactedCondenser(agent.condense, redactor),
+    compact: agent?.compact && redactedCompact(agent.compact, redactor),
     async close() {
       await agent?.close();
       await hooks?.close();

@@ -8,7 +8,7 @@ import type { Answerer, Message, Turn } from "./contract.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
-import { createStandby } from "./offline-fallback.ts";
+import { createOfflineFallback } from "./offline-fallback.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
@@ -18,12 +18,12 @@ import type { Toolbox } from "./toolbox.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
-import { createCondenser } from "./turn/compaction.ts";
-import type { Condenser } from "./turn/compaction.ts";
-import { opening, tidings } from "./turn/context.ts";
+import { createCompaction } from "./turn/compaction.ts";
+import type { Compact } from "./turn/compaction.ts";
+import { contextMessages, taskResultMessages } from "./turn/context.ts";
 import { systemPrompt } from "./turn/prompt.ts";
 import { createTurns } from "./turn/turn.ts";
-import type { Equipment } from "./turn/turn.ts";
+import type { TurnSetup } from "./turn/turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
 import { withoutComments } from "./workspace/markdown.ts";
 
@@ -48,7 +48,7 @@ export interface ModelAgentOptions {
 export interface ModelAgent {
   readonly answer: AnswerWith;
   /** Absent where no conversation is ever too long. */
-  readonly condense: Condenser | undefined;
+  readonly compact: Compact | undefined;
   /** What is offered to a model for somebody. */
   readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
@@ -67,10 +67,10 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const standbyTool = withHooks(deviceTool, hooks);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
-  const crew: Crew = { ...options, toolbox, subagents: undefined };
-  const turnsOf = (place: Place) =>
+  const crew: AgentDeps = { ...options, toolbox, subagents: undefined };
+  const turnsOf = (place: TurnContext) =>
     createTurns({
-      equip: (turn) => equipped(turn, place, crew),
+      prepareTurn: (turn) => prepareTurn(turn, place, crew),
       max_tool_iterations: defaults.max_tool_iterations,
       log,
       onOverflow: window.exceeded,
@@ -84,23 +84,26 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   /** A turn that fails has told nobody of the tasks that have ended. */
   const conversation = (skills: readonly OpenSkill[]): Answerer =>
     async function* answer(turn) {
-      const finished = subagents.unseen(ownerOf(turn));
+      const finished = subagents.takeUnreported(ownerOf(turn));
       let isTold = false;
       try {
         const turned = yield* turnsOf({ depth: 0, skills, finished })(turn);
         isTold = true;
         return turned;
       } finally {
-        if (!isTold) subagents.untold(finished);
+        if (!isTold) subagents.putBack(finished);
       }
     };
   return {
     answer: (turn, skills = []) =>
-      createStandby({ agent: conversation(skills), deviceTool: standbyTool, permissionsOf, log })(
-        turn,
-      ),
-    condense: isEverTooLong(defaults)
-      ? createCondenser({ model: models.main, defaults, log, window: window.tokens })
+      createOfflineFallback({
+        agent: conversation(skills),
+        deviceTool: standbyTool,
+        permissionsOf,
+        log,
+      })(turn),
+    compact: isEverTooLong(defaults)
+      ? createCompaction({ model: models.main, defaults, log, window: window.tokens })
       : undefined,
     tools: async (caller) =>
       toolbox.tools(await options.workspace.read(), permissionsOf(caller), subagents.tools(0)),
@@ -114,20 +117,20 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   };
 }
 
-interface Crew extends ModelAgentOptions {
+interface AgentDeps extends ModelAgentOptions {
   readonly toolbox: Toolbox;
   subagents: Subagents | undefined;
 }
 
 /** Where a turn stands: 0 is the conversation, 1 and more are tasks of it. */
-interface Place {
+interface TurnContext {
   readonly depth: number;
   readonly skills: readonly OpenSkill[];
   /** Background tasks that nobody was told of. */
   readonly finished: readonly FinishedTask[];
 }
 
-async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment> {
+async function prepareTurn(turn: Turn, place: TurnContext, crew: AgentDeps): Promise<TurnSetup> {
   const { models, workspace, toolbox, subagents } = crew;
   const permissions = crew.permissionsOf(turn);
   const [texts, own] = await Promise.all([
@@ -159,8 +162,8 @@ async function equipped(turn: Turn, place: Place, crew: Crew): Promise<Equipment
     permissions,
     hooks: crew.hooks,
     system,
-    opening: opening({ notes: isBare ? [] : notesIn(texts, own), summary }),
-    tidings: tidings(place.finished),
+    contextMessages: contextMessages({ notes: isBare ? [] : notesIn(texts, own), summary }),
+    taskResults: taskResultMessages(place.finished),
     ...(rounds !== undefined && { rounds }),
   };
 }

@@ -2,8 +2,8 @@ import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Answerer, Message } from "./contract.ts";
-import { modelFaultOf } from "./model/errors.ts";
-import type { FaultKind } from "./model/errors.ts";
+import { modelErrorOf } from "./model/errors.ts";
+import type { ModelErrorKind } from "./model/errors.ts";
 import { overheard } from "./overheard.ts";
 import type { Tool } from "./tools/contract.ts";
 
@@ -12,7 +12,7 @@ export const MARK = "The model cannot be reached; this is what the device itself
 
 const REST = "The rest has to wait until the model can be reached again.";
 
-export interface StandbyOptions {
+export interface OfflineFallbackOptions {
   /** The agent with a model. */
   readonly agent: Answerer;
   readonly deviceTool: Tool;
@@ -21,14 +21,19 @@ export interface StandbyOptions {
 }
 
 /** Faults of a model that was there and heard the question. */
-const HEARD: ReadonlySet<FaultKind> = new Set(["overflow", "toolless", "oversized", "withheld"]);
+const HEARD: ReadonlySet<ModelErrorKind> = new Set([
+  "overflow",
+  "toolless",
+  "oversized",
+  "withheld",
+]);
 
 /**
  * An agent with a model that the offline agent stands in for: a question about the device that the
  * model could not be reached for, before its first word and before it changed anything, is answered from
  * the device, marked as such; any other ends in the model's failure.
  */
-export function createStandby(options: StandbyOptions): Answerer {
+export function createOfflineFallback(options: OfflineFallbackOptions): Answerer {
   const { agent, deviceTool, permissionsOf, log } = options;
   return async function* answer(turn) {
     let hasBegun = hasActed(turn.resumed ?? []);
@@ -53,7 +58,7 @@ export function createStandby(options: StandbyOptions): Answerer {
 }
 
 function isUnreached(thrown: unknown): boolean {
-  const fault = modelFaultOf(thrown);
+  const fault = modelErrorOf(thrown);
   return fault !== undefined && !HEARD.has(fault.kind);
 }
 

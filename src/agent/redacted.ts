@@ -1,7 +1,7 @@
 import { redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Answerer, Message, Turn, Turned } from "./contract.ts";
-import type { Condenser } from "./turn/compaction.ts";
+import type { Compact } from "./turn/compaction.ts";
 
 /**
  * The same answers without secrets: what is streamed, what is to be remembered, and what a failure
@@ -31,9 +31,9 @@ export function redactedAnswerer(answer: Answerer, redactor: Redactor): Answerer
 }
 
 /** Summaries without secrets. */
-export function redactedCondenser(condense: Condenser, redactor: Redactor): Condenser {
+export function redactedCompact(compact: Compact, redactor: Redactor): Compact {
   return async (...what) => {
-    const condensed = await condense(...what);
+    const condensed = await compact(...what);
     return condensed && { ...condensed, summary: redactedMessage(condensed.summary, redactor) };
   };
 }

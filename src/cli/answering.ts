@@ -66,8 +66,8 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     async *answer(turn) {
       return yield* current.answer(turn);
     },
-    get condense() {
-      return current.agent.condense;
+    get compact() {
+      return current.agent.compact;
     },
     async close() {
       isClosed = true;

@@ -67,8 +67,8 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
   const gateway = createGateway<Message>({
     answer: agent.answer,
     // Another one after a reload.
-    get condense() {
-      return agent.condense;
+    get compact() {
+      return agent.compact;
     },
     store: state.store,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,

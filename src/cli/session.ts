@@ -24,7 +24,7 @@ export interface SessionOptions {
   readonly config: Config;
   readonly log: Log;
   /** Makes it shorter where it grew too long, beside the answers. */
-  readonly condense: Compact<Message> | undefined;
+  readonly compact: Compact<Message> | undefined;
 }
 
 /**
@@ -33,12 +33,12 @@ export interface SessionOptions {
  */
 export async function openSession(
   name: string,
-  { config, log, condense }: SessionOptions,
+  { config, log, compact }: SessionOptions,
 ): Promise<Session> {
   const lane = localLaneOf(name);
   const store = withGoSessions(await openLasting(config, log), config, log);
   const condensing = createCompaction<Message>({
-    compactor: () => condense,
+    compactor: () => compact,
     store: sweeping(store),
     clock: SYSTEM_CLOCK,
     log,

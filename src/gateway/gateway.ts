@@ -46,7 +46,7 @@ export interface GatewayOptions<M> {
   /** The way back to the asker of a request that a former process accepted. */
   readonly replyTo?: ReplyTo;
   /** Makes long conversations shorter, beside the turns and never in their way. */
-  readonly condense?: Compact<M> | undefined;
+  readonly compact?: Compact<M> | undefined;
   readonly clock?: Clock;
 }
 
@@ -132,7 +132,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     { clock, log, durableRequests, inFlight, write, restore, dropped },
     policies.keys(),
   );
-  const compaction = createCompaction<M>({ compactor: () => options.condense, store, clock, log });
+  const compaction = createCompaction<M>({ compactor: () => options.compact, store, clock, log });
   const queue = createRequestQueue<M>({
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,

@@ -66,8 +66,8 @@ async function openProgram({ limits, total, gateway: all, entries, defaults }: F
   });
   const gateway = createGateway<Message>({
     answer: agent.answer,
-    get condense() {
-      return agent.condense;
+    get compact() {
+      return agent.compact;
     },
     store,
     log,

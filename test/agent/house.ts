@@ -92,7 +92,7 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
   };
   const gateway = createGateway<Message>({
     answer: agent.answer,
-    ...(agent.condense && { condense: agent.condense }),
+    ...(agent.compact && { compact: agent.compact }),
     store,
     log: SILENT,
     maxParallelTurns: 0,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
-import { modelFaultOf } from "../../src/agent/model/errors.ts";
+import { modelErrorOf } from "../../src/agent/model/errors.ts";
 import { isOverflow } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import type { AgentDefaults } from "../../src/config/contract.ts";
@@ -100,7 +100,7 @@ describe("a fault of one model", () => {
     it(`(HTTP ${status}) that every model would have is told at once`, async () => {
       first.script(refuses(status, { error: { message: "not so" } }));
       const { ask } = setUp();
-      assert.equal(modelFaultOf(await modelFailureOf(ask()))?.status, status);
+      assert.equal(modelErrorOf(await modelFailureOf(ask()))?.status, status);
       assert.deepEqual(counts(), [1, 0, 0]);
     });
   }
@@ -109,7 +109,7 @@ describe("a fault of one model", () => {
     first.script(refuses(400, { error: { message: "", code: "context_length_exceeded" } }));
     const { ask } = setUp();
     const failure = await modelFailureOf(ask());
-    assert.equal(modelFaultOf(failure)?.kind, "overflow");
+    assert.equal(modelErrorOf(failure)?.kind, "overflow");
     assert.ok(isOverflow(failure));
     assert.deepEqual(counts(), [1, 0, 0]);
   });
@@ -175,7 +175,7 @@ describe("the fallbacks", () => {
       failure.why ?? "",
       /^model_list "one": HTTP 401: bad key \[FILTERED\] \(1 more was tried in vain\)$/,
     );
-    assert.equal(modelFaultOf(failure)?.status, 401);
+    assert.equal(modelErrorOf(failure)?.status, 401);
     assert.ok(!inspect([failure, log.lines], { depth: 9 }).includes("secret"));
   });
 

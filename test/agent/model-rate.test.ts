@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as fc from "fast-check";
-import { modelFaultOf } from "../../src/agent/model/errors.ts";
+import { modelErrorOf } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import { createRate } from "../../src/agent/model/rate.ts";
 import { pause } from "../../src/base/async.ts";
@@ -161,7 +161,7 @@ describe("rpm", () => {
     const failure = await modelFailureOf(ask());
     assert.equal(failure.retryAfter, 60);
     assert.match(failure.why ?? "", /^model_list "one": its rpm of 1/);
-    assert.equal(modelFaultOf(failure)?.status, 429);
+    assert.equal(modelErrorOf(failure)?.status, 429);
     assert.equal(one.requests.length, 1);
   });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import type { Utterance } from "../../src/agent/model/contract.ts";
+import type { PromptMessage } from "../../src/agent/model/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { VERSION } from "../../src/base/version.ts";
 import { agentDefaults, collect, modelEntry, questionOf } from "../support/agent-config.ts";
@@ -21,7 +21,7 @@ describe("a request", () => {
   interface Asked {
     readonly entry?: Entry;
     readonly defaults?: Parameters<typeof agentDefaults>[0];
-    readonly messages?: readonly Utterance[];
+    readonly messages?: readonly PromptMessage[];
     readonly tools?: ReturnType<typeof questionOf>["tools"];
   }
 
@@ -119,7 +119,7 @@ describe("a request", () => {
     assert.equal(body["tool_choice"], "auto");
   });
 
-  const messages: Utterance[] = [
+  const messages: PromptMessage[] = [
     { role: "user", text: " two\nlines " },
     {
       role: "assistant",

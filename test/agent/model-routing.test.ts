@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
-import { modelFaultOf } from "../../src/agent/model/errors.ts";
+import { modelErrorOf } from "../../src/agent/model/errors.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import { isLight } from "../../src/agent/model/routing.ts";
 import type { AgentDefaults } from "../../src/config/contract.ts";
@@ -108,7 +108,7 @@ describe("a light question", () => {
     assert.equal(await ask("how warm is it?"), "main");
     main.otherwise(overflow);
     const failure = await modelFailureOf(ask("how warm is it?"));
-    assert.equal(modelFaultOf(failure)?.kind, "overflow");
+    assert.equal(modelErrorOf(failure)?.kind, "overflow");
     assert.match(failure.why ?? "", /^model_list "main"/);
   });
 
@@ -116,7 +116,7 @@ describe("a light question", () => {
     light.otherwise(refuses(400, { error: { message: "", code: "context_length_exceeded" } }));
     const { ask, models } = setUp({}, { model_fallbacks: ["main"] });
     models.switchTo("light");
-    assert.equal(modelFaultOf(await modelFailureOf(ask("how warm is it?")))?.kind, "overflow");
+    assert.equal(modelErrorOf(await modelFailureOf(ask("how warm is it?")))?.kind, "overflow");
     assert.equal(main.requests.length, 0);
   });
 

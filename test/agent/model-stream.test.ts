@@ -53,7 +53,7 @@ describe("a streamed answer", () => {
     assert.deepEqual(pieces, ["one ", "two ", "three"]);
     assert.equal(result.text, "one two three");
     assert.deepEqual(result.usage, { inputTokens: 11, outputTokens: 3 });
-    assert.equal(result.cut, false);
+    assert.equal(result.truncated, false);
   });
 
   it("has a usage that can be counted, whatever the server says it is", async () => {
@@ -122,7 +122,7 @@ describe("a streamed answer", () => {
 
   it("is said to be cut where the limit of tokens ended it", async () => {
     const { text, result } = await ask(streams({ text: "half an", finish: "length" }));
-    assert.deepEqual([text, result.cut], ["half an", true]);
+    assert.deepEqual([text, result.truncated], ["half an", true]);
   });
 
   it("leaves the connection usable: two questions need one", async () => {

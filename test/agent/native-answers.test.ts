@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createMessageAnswer } from "../../src/agent/model/anthropic/answer.ts";
-import { ModelFault } from "../../src/agent/model/errors.ts";
+import { ModelError } from "../../src/agent/model/errors.ts";
 import { createContentAnswer } from "../../src/agent/model/gemini/answer.ts";
 import type { AnswerBuilder } from "../../src/agent/model/http/answer.ts";
-import { unpacked } from "../../src/agent/model/http/reasoning-envelope.ts";
+import { unwrapReasoning } from "../../src/agent/model/http/reasoning-envelope.ts";
 
 /** Takes all chunks; returns the reply with the text that was yielded. */
 function heard(answer: AnswerBuilder, chunks: readonly unknown[]) {
@@ -12,11 +12,11 @@ function heard(answer: AnswerBuilder, chunks: readonly unknown[]) {
   return { said, finished: answer.finished, ended: answer.ended, reply: answer.reply() };
 }
 
-function faultIn(answer: AnswerBuilder, chunks: readonly unknown[]): ModelFault {
+function faultIn(answer: AnswerBuilder, chunks: readonly unknown[]): ModelError {
   try {
     heard(answer, chunks);
   } catch (thrown) {
-    assert.ok(thrown instanceof ModelFault);
+    assert.ok(thrown instanceof ModelError);
     return thrown;
   }
   return assert.fail("no fault");
@@ -53,13 +53,13 @@ describe("a message of Anthropic", () => {
     );
     assert.deepEqual([said, ended], ["I look.", true]);
     assert.deepEqual(reply.toolCalls, [{ id: "toolu_1", name: "device", arguments: "" }]);
-    assert.deepEqual(unpacked("me", reply.reasoning), [
+    assert.deepEqual(unwrapReasoning("me", reply.reasoning), [
       { type: "thinking", thinking: "hm hm", signature: "sig" },
       { type: "redacted_thinking", data: "secret" },
       { type: "text", text: "I look." },
       { type: "tool_use", id: "toolu_1", name: "device", input: {} },
     ]);
-    assert.equal(unpacked("you", reply.reasoning), undefined);
+    assert.equal(unwrapReasoning("you", reply.reasoning), undefined);
   });
 
   it("keeps nothing of what was thought without a signature, or without a call", () => {
@@ -84,7 +84,7 @@ describe("a message of Anthropic", () => {
   it("is cut where the context was full, too", () => {
     const reason = "model_context_window_exceeded";
     const { reply } = take({ type: "message_delta", delta: { stop_reason: reason } });
-    assert.equal(reply.cut, true);
+    assert.equal(reply.truncated, true);
   });
 
   it("counts the tokens wherever they are told, the cached ones too", () => {
@@ -138,7 +138,7 @@ describe("content of Gemini", () => {
     const [first, second, third] = reply.toolCalls.map(({ id }) => id);
     assert.equal(first, "given");
     assert.notEqual(second, third);
-    assert.deepEqual(unpacked("me", reply.reasoning), {
+    assert.deepEqual(unwrapReasoning("me", reply.reasoning), {
       given: { given: true, signature: "sig" },
       [third ?? ""]: { signature: "other" },
     });

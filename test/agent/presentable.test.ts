@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
-import { presentable, presentableJson } from "../../src/agent/model/http/normalize-history.ts";
-import { packed } from "../../src/agent/model/http/reasoning-envelope.ts";
+import type { Fetch, PromptMessage } from "../../src/agent/model/contract.ts";
+import { normalizeHistory, wellFormedJson } from "../../src/agent/model/http/normalize-history.ts";
+import { wrapReasoning } from "../../src/agent/model/http/reasoning-envelope.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../support/agent-config.ts";
 import { openModel } from "../support/model.ts";
 
 /** What one entry sends of a conversation, as text; the connection is refused after it was seen. */
-async function sent(model: string, messages: readonly Utterance[]): Promise<string> {
+async function sent(model: string, messages: readonly PromptMessage[]): Promise<string> {
   let seen = "";
   const look: Fetch = async (_, { body }) => {
     seen = typeof body === "string" ? body : "";
@@ -22,18 +22,23 @@ async function sent(model: string, messages: readonly Utterance[]): Promise<stri
   return seen;
 }
 
-const round = (id: string, name = "device", words = "{}"): Utterance[] => [
+const round = (id: string, name = "device", words = "{}"): PromptMessage[] => [
   { role: "user", text: "?" },
   { role: "assistant", text: "", toolCalls: [{ id, name, arguments: words }] },
   { role: "tool", callId: id, name, text: `of ${words}` },
   { role: "assistant", text: "Done." },
 ];
 const callA = (words: string) => ({ id: "a", name: "device", arguments: words });
-const resultA = (text: string): Utterance => ({ role: "tool", callId: "a", name: "device", text });
+const resultA = (text: string): PromptMessage => ({
+  role: "tool",
+  callId: "a",
+  name: "device",
+  text,
+});
 const VLLM_ID = `chatcmpl-tool-${"0".repeat(32)}`;
 
 /** What several models said before: two that number their calls anew each time, and vLLM. */
-const MIXED: readonly Utterance[] = [
+const MIXED: readonly PromptMessage[] = [
   ...round("call_0", "device", '{"a":1}'),
   ...round("call_0", "device", '{"a":2}'),
   ...round(VLLM_ID),
@@ -76,7 +81,7 @@ describe("a conversation that several models had", () => {
 
   it("keeps two calls of one id in one answer apart", () => {
     const toolCalls = [callA("1"), callA("2")];
-    const shown = presentable(
+    const shown = normalizeHistory(
       [{ role: "assistant", text: "", toolCalls }, resultA("one"), resultA("two")],
       { ids: /./ },
     );
@@ -95,7 +100,7 @@ describe("a conversation that several models had", () => {
     const body = await sent(by, [
       ...round("call_0"),
       { role: "user", text: "?" },
-      { role: "assistant", text: "", toolCalls, reasoning: packed(by, kept) },
+      { role: "assistant", text: "", toolCalls, reasoning: wrapReasoning(by, kept) },
       { role: "tool", callId: "call_0", name: "device", text: "ok" },
     ]);
     const { calls, results } = idsIn(JSON.parse(body));
@@ -114,7 +119,7 @@ describe("a conversation that several models had", () => {
   });
 
   it("has no words of nothing but blanks where those are refused", async () => {
-    const messages: Utterance[] = [{ role: "user", text: "" }];
+    const messages: PromptMessage[] = [{ role: "user", text: "" }];
     const claude: unknown = JSON.parse(await sent("anthropic-messages/claude", messages));
     const gemini: unknown = JSON.parse(await sent("gemini/flash", messages));
     const [block] = listAt(listAt(claude, "messages")[0], "content");
@@ -123,7 +128,7 @@ describe("a conversation that several models had", () => {
   });
 
   it("has no call behind another answer where that is refused", async () => {
-    const messages: Utterance[] = [
+    const messages: PromptMessage[] = [
       { role: "user", text: "?" },
       { role: "assistant", text: "I look." },
       ...round("1").slice(1),
@@ -150,7 +155,7 @@ describe("half a character in a conversation", () => {
 
   it("is not taken for one where somebody writes about it", () => {
     const words = { text: '\\ud83d \\\\ud83d "\\ud83d', half: "\\\ud83d\ud83d" };
-    const read: unknown = JSON.parse(presentableJson(words));
+    const read: unknown = JSON.parse(wellFormedJson(words));
     assert.deepEqual(read, { text: words.text, half: "\\\ufffd\ufffd" });
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { Question, Reply, Utterance } from "../../src/agent/model/contract.ts";
+import type { ModelCall, Reply, PromptMessage } from "../../src/agent/model/contract.ts";
 import { isOverflow } from "../../src/agent/model/errors.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
@@ -49,7 +49,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
 
     interface Setup {
       readonly entry?: Parameters<typeof modelEntry>[0];
-      readonly question?: Partial<Question>;
+      readonly question?: Partial<ModelCall>;
       readonly retries?: number;
     }
     function modelOf({ entry = {}, retries = 0 }: Setup) {
@@ -74,7 +74,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
     });
 
     it("says what the system prompt and the user say, unchanged", async () => {
-      const messages: Utterance[] = [{ role: "user", text: CONTENT }];
+      const messages: PromptMessage[] = [{ role: "user", text: CONTENT }];
       await ask(answers({ text: "yes" }), { question: { system: CONTENT, messages } });
       const request = server.requests.at(-1) ?? assert.fail();
       assert.equal(dialect.systemOf(request), CONTENT);
@@ -132,7 +132,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
     it("yields the words as they come, and the usage at the end", async () => {
       const { pieces, result } = await ask(answers({ text: "one two three" }));
       assert.deepEqual(pieces, ["one ", "two ", "three"]);
-      assert.deepEqual([result.usage, result.cut], [SCRIPTED_USAGE, false]);
+      assert.deepEqual([result.usage, result.truncated], [SCRIPTED_USAGE, false]);
       assert.deepEqual(result.toolCalls, []);
     });
 
@@ -246,7 +246,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
     describe("when an answer is not what it should be", () => {
       it("says that it was cut at the limit of tokens", async () => {
         const { text, result } = await ask(answers({ text: "half an", finish: "length" }));
-        assert.deepEqual([text, result.cut], ["half an", true]);
+        assert.deepEqual([text, result.truncated], ["half an", true]);
       });
 
       const bad: Record<string, [() => Behaviour, RegExp]> = {
@@ -392,11 +392,11 @@ function answersIn(dialect: SpokenDialect, answer: ScriptedAnswer, options = {})
 }
 
 /** The next question of a turn: the calls with their results. */
-function roundOf({ text, toolCalls, reasoning }: Reply): Utterance[] {
+function roundOf({ text, toolCalls, reasoning }: Reply): PromptMessage[] {
   return [
     { role: "user", text: "hello" },
     { role: "assistant", text, toolCalls, ...(reasoning === undefined ? {} : { reasoning }) },
-    ...toolCalls.map(({ id, name }): Utterance => ({
+    ...toolCalls.map(({ id, name }): PromptMessage => ({
       role: "tool",
       callId: id,
       name,

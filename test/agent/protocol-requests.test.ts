@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
-import { packed } from "../../src/agent/model/http/reasoning-envelope.ts";
+import type { Fetch, PromptMessage } from "../../src/agent/model/contract.ts";
+import { wrapReasoning } from "../../src/agent/model/http/reasoning-envelope.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, modelEntry, modelFailureOf, collect } from "../support/agent-config.ts";
 import { openModel } from "../support/model.ts";
@@ -9,7 +9,11 @@ import { openModel } from "../support/model.ts";
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 
 /** What one entry sends, without a server: the connection is refused after the request was seen. */
-async function sent(entry: Entry, messages: readonly Utterance[] = CONVERSATION, defaults = {}) {
+async function sent(
+  entry: Entry,
+  messages: readonly PromptMessage[] = CONVERSATION,
+  defaults = {},
+) {
   const seen: { url: string; body: unknown }[] = [];
   const look: Fetch = async (url, { body }) => {
     seen.push({ url, body: JSON.parse(typeof body === "string" ? body : "") });
@@ -34,7 +38,7 @@ const TOOL = {
 };
 
 /** A conversation from another model: a round of two tools, of which one call is no JSON, and a second question. */
-const CONVERSATION: readonly Utterance[] = [
+const CONVERSATION: readonly PromptMessage[] = [
   { role: "user", text: "How warm?" },
   {
     role: "assistant",
@@ -203,10 +207,13 @@ describe("one conversation", () => {
   it("holds no other model's signed thinking, even for those who want reasoning back", async () => {
     const [question, call] = CONVERSATION;
     if (question === undefined || call?.role !== "assistant") assert.fail();
-    const round = (reasoning: string): Utterance[] => [question, { ...call, reasoning }];
+    const round = (reasoning: string): PromptMessage[] => [question, { ...call, reasoning }];
     const own = await sent({ model: "deepseek/x" }, round("hm"));
     assert.match(JSON.stringify(own.body), /"reasoning_content":"hm"/);
-    const other = await sent({ model: "deepseek/x" }, round(packed("gemini/x", { b: "sig" })));
+    const other = await sent(
+      { model: "deepseek/x" },
+      round(wrapReasoning("gemini/x", { b: "sig" })),
+    );
     assert.doesNotMatch(JSON.stringify(other.body), /sig/);
   });
 
@@ -219,7 +226,7 @@ describe("one conversation", () => {
   });
 
   it("that begins with the model, or holds an empty message, is mended for the strict", async () => {
-    const odd: Utterance[] = [
+    const odd: PromptMessage[] = [
       { role: "assistant", text: "Hello." },
       { role: "user", text: "One" },
       { role: "assistant", text: "" },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
-import { redactedAnswerer, redactedCondenser } from "../../src/agent/redacted.ts";
+import { redactedAnswerer, redactedCompact } from "../../src/agent/redacted.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { collect } from "../support/agent-config.ts";
@@ -108,7 +108,7 @@ describe("an answer behind the redactor", () => {
 });
 
 it("a summary behind the redactor holds no secret", async () => {
-  const condense = redactedCondenser(
+  const condense = redactedCompact(
     async () => ({ through: 3, summary: { role: "summary", text: `it was ${SECRET}` } }),
     redactor,
   );
@@ -117,6 +117,6 @@ it("a summary behind the redactor holds no secret", async () => {
     through: 3,
     summary: { role: "summary", text: "it was [FILTERED]" },
   });
-  const nothing = redactedCondenser(async () => undefined, redactor);
+  const nothing = redactedCompact(async () => undefined, redactor);
   assert.equal(await nothing({ turns: [] }, new AbortController().signal), undefined);
 });

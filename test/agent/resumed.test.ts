@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
-import { completed } from "../../src/agent/turn/turn.ts";
+import { closeOpenToolCalls } from "../../src/agent/turn/turn.ts";
 
 const call = (...ids: readonly string[]): Message => ({
   role: "assistant",
@@ -24,7 +24,7 @@ describe("the steps of a turn that was cut off", () => {
       call("3"),
       result("3", "three"),
     ];
-    assert.deepEqual(completed(steps), [
+    assert.deepEqual(closeOpenToolCalls(steps), [
       call("1", "2"),
       result("1", "one"),
       result("2", "two"),
@@ -34,7 +34,7 @@ describe("the steps of a turn that was cut off", () => {
   });
 
   it("tell of a call without a result that nobody knows how it ended", () => {
-    const [shown, unknown, known] = completed([call("1", "2"), result("2", "two")]);
+    const [shown, unknown, known] = closeOpenToolCalls([call("1", "2"), result("2", "two")]);
     assert.deepEqual(shown, call("1", "2"));
     assert.ok(unknown?.role === "tool" && unknown.callId === "1");
     assert.match(unknown.text, /not known/);
@@ -43,8 +43,8 @@ describe("the steps of a turn that was cut off", () => {
 
   it("keep two calls of one id apart", () => {
     const steps = [call("1"), result("1", "first"), call("1"), result("1", "second")];
-    assert.deepEqual(completed(steps), steps);
+    assert.deepEqual(closeOpenToolCalls(steps), steps);
   });
 
-  it("are none where nothing was done", () => assert.deepEqual(completed([]), []));
+  it("are none where nothing was done", () => assert.deepEqual(closeOpenToolCalls([]), []));
 });

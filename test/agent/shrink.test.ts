@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../src/agent/contract.ts";
 import { estimatedTokens } from "../../src/agent/tokens.ts";
-import { shrunk } from "../../src/agent/turn/trim-history.ts";
+import { trimHistory } from "../../src/agent/turn/trim-history.ts";
 
 const user = (text: string): Message => ({ role: "user", text });
 const assistant = (text: string): Message => ({ role: "assistant", text });
@@ -16,13 +16,13 @@ describe("a history that is too long for the model", () => {
       [user("2"), assistant(""), assistant("two")],
       [user("3"), assistant("three")],
     ];
-    assert.deepEqual(shrunk([SUMMARY, ...first, ...second, ...third]), [SUMMARY, ...third]);
-    assert.deepEqual(shrunk([...first, ...second]), second);
-    assert.deepEqual(shrunk([SUMMARY, ...first]), [SUMMARY]);
+    assert.deepEqual(trimHistory([SUMMARY, ...first, ...second, ...third]), [SUMMARY, ...third]);
+    assert.deepEqual(trimHistory([...first, ...second]), second);
+    assert.deepEqual(trimHistory([SUMMARY, ...first]), [SUMMARY]);
   });
 
   it("is the very same where nothing can go", () => {
-    for (const history of [[], [SUMMARY]]) assert.equal(shrunk(history), history);
+    for (const history of [[], [SUMMARY]]) assert.equal(trimHistory(history), history);
   });
 
   it("gets shorter each time, begins with a question, and is at its end soon", () => {
@@ -31,7 +31,7 @@ describe("a history that is too long for the model", () => {
       fc.property(fc.array(message, { maxLength: 60 }), fc.boolean(), (said, isSummarized) => {
         let history: readonly Message[] = isSummarized ? [SUMMARY, ...said] : said;
         for (let times = 0; ; times += 1) {
-          const next = shrunk(history);
+          const next = trimHistory(history);
           if (next === history) break;
           assert.ok(next.length < history.length);
           const begin = isSummarized ? 1 : 0;

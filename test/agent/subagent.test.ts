@@ -170,16 +170,16 @@ describe("a task in the background", () => {
     assert.deepEqual(house.subagents.list("here:tester"), [
       { id: "task-1", label: "look round", state: "running", seconds: 3 },
     ]);
-    assert.deepEqual(house.subagents.unseen("here:tester"), []);
+    assert.deepEqual(house.subagents.takeUnreported("here:tester"), []);
     await house.finish("look\nround", "all dry");
     await until(
       "the task has ended",
       () => house.subagents.list("here:tester")[0]?.state === "done",
     );
     const told = [{ id: "task-1", label: "look round", text: "all dry" }];
-    assert.deepEqual(house.subagents.unseen("here:other"), []);
-    assert.deepEqual(house.subagents.unseen("here:tester"), told);
-    assert.deepEqual(house.subagents.unseen("here:tester"), []);
+    assert.deepEqual(house.subagents.takeUnreported("here:other"), []);
+    assert.deepEqual(house.subagents.takeUnreported("here:tester"), told);
+    assert.deepEqual(house.subagents.takeUnreported("here:tester"), []);
     assert.equal(
       await call(house.subagents, "spawn_status", { task_id: "task-1" }),
       "task-1 (look round): done, 3 s\nall dry",
@@ -197,7 +197,7 @@ describe("a task in the background", () => {
     );
     assert.equal(await status({}), "task-1 (try): failed, 0 s");
     assert.match(await status({ task_id: "task-1" }), /\nerror: the task failed: no such fuel$/);
-    assert.deepEqual(house.subagents.unseen("here:tester"), []);
+    assert.deepEqual(house.subagents.takeUnreported("here:tester"), []);
   });
 
   it("belongs to its client", async () => {

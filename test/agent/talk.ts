@@ -72,7 +72,7 @@ export async function openTalk(milliseconds: number) {
   }
   const gateway = createGateway<Message>({
     answer: agent.answer,
-    ...(agent.condense && { condense: agent.condense }),
+    ...(agent.compact && { compact: agent.compact }),
     store,
     log: SILENT,
     maxParallelTurns: 0,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, Utterance } from "../../src/agent/model/contract.ts";
+import type { Fetch, PromptMessage } from "../../src/agent/model/contract.ts";
 import type { ModelEntry } from "../../src/config/contract.ts";
 import {
   agentDefaults,
@@ -17,7 +17,7 @@ type Level = ModelEntry["thinking_level"];
 interface Asked {
   readonly level: Level;
   readonly max_tokens?: number;
-  readonly messages?: readonly Utterance[];
+  readonly messages?: readonly PromptMessage[];
 }
 
 async function askedOf(model: string, { level, max_tokens = 20_000, messages }: Asked) {
@@ -208,7 +208,7 @@ describe("thinking_level", () => {
   });
 
   it("rests for a turn whose calls have no signed thinking, and only for that one", async () => {
-    const round: Utterance[] = [
+    const round: PromptMessage[] = [
       { role: "user", text: "?" },
       { role: "assistant", text: "", toolCalls: [{ id: "a", name: "device", arguments: "{}" }] },
       { role: "tool", callId: "a", name: "device", text: "1" },

@@ -3,10 +3,10 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { JsonSchema } from "../../src/agent/model/contract.ts";
 import { geminiSchema } from "../../src/agent/model/gemini/schema.ts";
-import { plainTool } from "../../src/agent/model/schema.ts";
+import { simplifyTool } from "../../src/agent/model/schema.ts";
 
 const plain = (parameters: JsonSchema): JsonSchema =>
-  plainTool({ name: "tool", description: "does", parameters }).parameters;
+  simplifyTool({ name: "tool", description: "does", parameters }).parameters;
 
 /** What a server of the Model Context Protocol may say of its arguments. */
 const RICH = {

@@ -5,7 +5,7 @@ import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { Turn } from "../../src/agent/contract.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createTurns } from "../../src/agent/turn/turn.ts";
-import type { Equipment, TurnOptions } from "../../src/agent/turn/turn.ts";
+import type { TurnSetup, TurnOptions } from "../../src/agent/turn/turn.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry } from "../support/agent-config.ts";
@@ -29,14 +29,14 @@ const book: Tool = {
   run: async () => "x".repeat(400_000),
 };
 
-function equipment(): Equipment {
+function turnSetup(): TurnSetup {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
   return { model, tools: [book], permissions: FULL_ACCESS, system: "" };
 }
 
-function ask(equip: TurnOptions["equip"], turn: Pick<Turn, "signal" | "record">) {
-  const turns = createTurns({ equip, max_tool_iterations: 5, log: SILENT });
+function ask(prepareTurn: TurnOptions["prepareTurn"], turn: Pick<Turn, "signal" | "record">) {
+  const turns = createTurns({ prepareTurn, max_tool_iterations: 5, log: SILENT });
   return collect(turns({ text: "?", history: [], client: "c", ...turn }));
 }
 
@@ -45,7 +45,7 @@ describe("a turn", () => {
     const both = calls({ name: "book", arguments: "{}" }, { name: "book", arguments: "{}" });
     server.script(both, both, answers("enough"));
     const { signal } = new AbortController();
-    const { result } = await ask(async () => equipment(), { signal });
+    const { result } = await ask(async () => turnSetup(), { signal });
     const results = result.messages.filter(({ role }) => role === "tool");
     assert.deepEqual(
       results.map(({ text }) => text.length > 1000),
@@ -57,7 +57,7 @@ describe("a turn", () => {
   it("ends with the reason of its signal where its disk does not answer", async () => {
     const reason = new Failure("cancelled", "stopped");
     server.otherwise(calls({ name: "book", arguments: "{}" }));
-    for (const equip of [never, async () => equipment()]) {
+    for (const prepareTurn of [never, async () => turnSetup()]) {
       const controller = new AbortController();
       const { signal } = controller;
       const recording = Promise.withResolvers<void>();
@@ -65,8 +65,8 @@ describe("a turn", () => {
         recording.resolve();
         return never();
       };
-      const turn = ask(equip, { signal, record });
-      if (equip !== never) await recording.promise;
+      const turn = ask(prepareTurn, { signal, record });
+      if (prepareTurn !== never) await recording.promise;
       controller.abort(reason);
       await assert.rejects(turn, (thrown) => thrown === reason);
       assert.equal(getEventListeners(signal, "abort").length, 0);

@@ -50,7 +50,12 @@ function createTestTurns() {
   const entry = modelEntry({ api_base: server.base });
   const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
   return createTurns({
-    equip: async () => ({ model, tools: [log], permissions: FULL_ACCESS, system: "be short" }),
+    prepareTurn: async () => ({
+      model,
+      tools: [log],
+      permissions: FULL_ACCESS,
+      system: "be short",
+    }),
     max_tool_iterations: 5,
     log: SILENT,
   });

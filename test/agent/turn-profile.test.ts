@@ -79,7 +79,7 @@ describe("a turn profile", () => {
     const { result } = await ask("What is my PIN?", { history: BEFORE });
     assert.deepEqual(result.messages, []);
     assert.doesNotMatch(JSON.stringify(model.requests[0]?.body), /4711/);
-    assert.equal(agent.condense, undefined);
+    assert.equal(agent.compact, undefined);
     const names = offered();
     assert.ok(names.includes("subagent"));
     assert.ok(!names.includes("spawn") && !names.includes("spawn_status"), names.join(" "));

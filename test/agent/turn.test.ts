@@ -72,7 +72,7 @@ function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
   const defaults = agentDefaults({ max_llm_retries: 0 });
   const model = openModel({ entry, defaults, fetch, log: SILENT });
   return createTurns({
-    equip: async ({ client }) => {
+    prepareTurn: async ({ client }) => {
       const system = systemPrompt({ client, workspace: "/srv/claw", now: new Date() });
       return { model, tools, permissions: FULL_ACCESS, system };
     },

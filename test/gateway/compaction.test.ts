@@ -28,7 +28,7 @@ const tell: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
 };
 
 /** Leaves the last turn as it is. */
-const condenseAllButLast: Compact<string> = ({ summary = "", turns }) => {
+const compactAllButLast: Compact<string> = ({ summary = "", turns }) => {
   const through = turns.at(-2)?.id;
   if (through === undefined) return Promise.resolve(undefined);
   const said = turns.slice(0, -1).flatMap(({ messages }) => messages);
@@ -42,14 +42,14 @@ function createSlowCondense(obeys = true) {
     readonly signal: AbortSignal;
     readonly end: () => void;
   }[] = [];
-  const condense: Compact<string> = (conversation, signal) =>
+  const compact: Compact<string> = (conversation, signal) =>
     new Promise((resolve, reject) => {
       const end = (): void =>
         resolve({ through: conversation.turns.at(-1)?.id ?? 0, summary: "slow" });
       calls.push({ conversation, signal, end });
       if (obeys) signal.addEventListener("abort", () => reject(signal.reason));
     });
-  return { condense, calls };
+  return { compact, calls };
 }
 
 type Make = (clock: ManualClock) => Promise<{ store: Store<string> } & AsyncDisposable>;
@@ -81,7 +81,7 @@ for (const [name, make] of Object.entries(STORES)) {
       it(`is condensed after each turn of ${kind}, and shown so to the next`, async () => {
         const clock = createManualClock();
         await using kept = await make(clock);
-        const options = { clock, store: kept.store, condense: condenseAllButLast };
+        const options = { clock, store: kept.store, compact: compactAllButLast };
         const { gateway, lines } = createRig(recall, options);
         const heard: string[] = [];
         for (const [index, text] of ["1", "2", "3"].entries()) {
@@ -112,8 +112,8 @@ for (const [name, make] of Object.entries(STORES)) {
 
 describe("condensing", () => {
   it("is in nobody's way, and does nothing where the conversation began anew meanwhile", async () => {
-    const { condense, calls } = createSlowCondense();
-    const { gateway } = createRig(recall, { condense });
+    const { compact, calls } = createSlowCondense();
+    const { gateway } = createRig(recall, { compact });
     const first = ask("1");
     await gateway.accept(first.request);
     await first.done;
@@ -130,8 +130,8 @@ describe("condensing", () => {
   });
 
   it("is done for one conversation at a time, and for one that grew meanwhile again", async () => {
-    const { condense, calls } = createSlowCondense();
-    const { gateway } = createRig(recall, { condense });
+    const { compact, calls } = createSlowCondense();
+    const { gateway } = createRig(recall, { compact });
     for (const client of ["a", "b", "a", "a"]) {
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
@@ -151,11 +151,11 @@ describe("condensing", () => {
 
   it("that fails is told in the log, and tried again only after the next turn", async () => {
     let tries = 0;
-    const condense: Compact<string> = () => {
+    const compact: Compact<string> = () => {
       tries += 1;
       return Promise.reject(new Failure("model", "the model is away", { why: "status 503" }));
     };
-    const { gateway, clock, lines } = createRig(recall, { condense });
+    const { gateway, clock, lines } = createRig(recall, { compact });
     for (const expected of [1, 2]) {
       const asked = ask(`${expected}`);
       await gateway.accept(asked.request);
@@ -172,8 +172,8 @@ describe("condensing", () => {
   });
 
   it("has two minutes, and is left behind where it does not end then", async () => {
-    const { condense, calls } = createSlowCondense(false);
-    const { gateway, clock, lines } = createRig(recall, { condense });
+    const { compact, calls } = createSlowCondense(false);
+    const { gateway, clock, lines } = createRig(recall, { compact });
     for (const client of ["a", "b"]) {
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
@@ -191,7 +191,7 @@ describe("condensing", () => {
 
   it("gives way to the turns that run, a minute at most, and its two minutes wait meanwhile", async () => {
     const steps: string[] = [];
-    const condense: Compact<string> = async (_, signal, giveWay) => {
+    const compact: Compact<string> = async (_, signal, giveWay) => {
       for (const step of ["first", "second"]) {
         await giveWay();
         steps.push(step);
@@ -204,7 +204,7 @@ describe("condensing", () => {
       });
     };
     const puppet = createPuppet();
-    const { gateway, clock } = createRig(puppet.answer, { condense, turnTimeoutMs: 600_000 });
+    const { gateway, clock } = createRig(puppet.answer, { compact, turnTimeoutMs: 600_000 });
     const begin = async (client: string) => {
       const asked = ask(client, { client });
       await gateway.accept(asked.request);
@@ -232,8 +232,8 @@ describe("condensing", () => {
   });
 
   it("ends at once when the gateway drains, and is not waited for", async () => {
-    const { condense, calls } = createSlowCondense(false);
-    const { gateway, clock } = createRig(recall, { condense });
+    const { compact, calls } = createSlowCondense(false);
+    const { gateway, clock } = createRig(recall, { compact });
     const asked = ask("?");
     await gateway.accept(asked.request);
     await asked.done;
@@ -325,7 +325,7 @@ describe("a conversation that nobody can summarize", () => {
         return store.conversation(lane);
       },
     };
-    let condense: Compact<string> | undefined;
+    let compact: Compact<string> | undefined;
     const gateway = createGateway<string>({
       answer: recall,
       store: counting,
@@ -334,8 +334,8 @@ describe("a conversation that nobody can summarize", () => {
       policies: new Map([["mqtt", OPEN_TO_ALL]]),
       maxParallelTurns: 0,
       turnTimeoutMs: 60_000,
-      get condense() {
-        return condense;
+      get compact() {
+        return compact;
       },
     });
     const say = async (text: string): Promise<void> => {
@@ -347,7 +347,7 @@ describe("a conversation that nobody can summarize", () => {
     await say("one");
     await say("two");
     assert.equal(reads, 0);
-    condense = condenseAllButLast;
+    compact = compactAllButLast;
     await say("three");
     await until("it is read", () => reads === 1);
   });

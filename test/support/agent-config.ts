@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
-import type { Question } from "../../src/agent/model/contract.ts";
+import type { ModelCall } from "../../src/agent/model/contract.ts";
 import type { CallContext } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import type { LogFields, Log } from "../../src/base/log.ts";
@@ -138,7 +138,7 @@ export async function collect<T>(
 }
 
 /** A question to a model, without tools and history. */
-export function questionOf(signal = new AbortController().signal): Question {
+export function questionOf(signal = new AbortController().signal): ModelCall {
   return { system: "be short", messages: [{ role: "user", text: "hello" }], tools: [], signal };
 }
 

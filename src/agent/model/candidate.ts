@@ -1,10 +1,10 @@
 import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
-import type { Protocol, Question, Reply } from "./contract.ts";
-import { cleanWords } from "./errors.ts";
+import type { Protocol, ModelCall, Reply } from "./contract.ts";
+import { cleanMessage } from "./errors.ts";
 import { classOf } from "./errors.ts";
-import { concernsKey, isPassing, ModelFault } from "./errors.ts";
+import { isKeyError, isTransient, ModelError } from "./errors.ts";
 import { createCooldown } from "./keys.ts";
 import { createKeyring } from "./keys.ts";
 import type { Key } from "./keys.ts";
@@ -22,14 +22,14 @@ export interface ModelName {
 }
 
 /** A question that failed with one candidate. */
-export interface Failed {
-  readonly fault: ModelFault;
+export interface FailedAttempt {
+  readonly error: ModelError;
   /** Text was yielded already: another try would say it twice. */
-  readonly spoken: boolean;
+  readonly hasText: boolean;
 }
 
 /** What one candidate failed with. */
-export interface FailedCandidate extends Failed {
+export interface FailedCandidate extends FailedAttempt {
   readonly candidate: Candidate;
 }
 
@@ -46,16 +46,16 @@ export interface Candidate {
   /** When it can be asked again by the clock of its options; in the past where it can be now. */
   readonly endsAt: () => number;
   /** Nothing cools down any more. */
-  readonly forgive: () => void;
+  readonly clearCooldown: () => void;
   /**
    * Asks once, within its deadline, with one key after the other for as long as it is the key that
    * is refused; as a last resort also with those that cool down. The caller has taken a place in
    * `rate`. Throws what is no fault of the provider: the reason of an abort, and what `rate` throws.
    */
   readonly ask: (
-    question: Question,
+    question: ModelCall,
     isLastResort: boolean,
-  ) => AsyncGenerator<string, Reply | Failed>;
+  ) => AsyncGenerator<string, Reply | FailedAttempt>;
 }
 
 export interface CandidateOptions {
@@ -86,15 +86,15 @@ export function createCandidate(options: CandidateOptions): Candidate {
   const askWithKey = createAsking(options);
 
   /** Keys cool down for what concerns keys, the endpoint for all else. */
-  const remember = (key: Key, outcome: Reply | Failed): void => {
-    if (!("fault" in outcome)) {
+  const remember = (key: Key, outcome: Reply | FailedAttempt): void => {
+    if (!("error" in outcome)) {
       cooldown.succeeded();
       keyring.succeeded(key);
       return;
     }
-    const { fault } = outcome;
-    if (concernsKey(fault)) keyring.failed(key, classOf(fault), fault.retryAfter);
-    else cooldown.failed(classOf(fault), fault.retryAfter);
+    const { error } = outcome;
+    if (isKeyError(error)) keyring.failed(key, classOf(error), error.retryAfter);
+    else cooldown.failed(classOf(error), error.retryAfter);
   };
 
   return {
@@ -104,19 +104,19 @@ export function createCandidate(options: CandidateOptions): Candidate {
     fallbacks,
     rate,
     endsAt: () => Math.max(cooldown.endsAt(), keyring.endsAt()),
-    forgive() {
+    clearCooldown() {
       cooldown.succeeded();
-      keyring.forgive();
+      keyring.clearCooldowns();
     },
     async *ask(question, isLastResort) {
-      const failed: Failed[] = [];
+      const failed: FailedAttempt[] = [];
       for (const key of keyring.order(isLastResort)) {
         if (failed.length > 0) await rate.take(question.signal);
         const outcome = yield* askWithKey(question, key);
         remember(key, outcome);
-        if (!("fault" in outcome)) return outcome;
+        if (!("error" in outcome)) return outcome;
         failed.push(outcome);
-        if (outcome.spoken || !concernsKey(outcome.fault)) return outcome;
+        if (outcome.hasText || !isKeyError(outcome.error)) return outcome;
       }
       return mostHopeful(failed);
     },
@@ -124,27 +124,27 @@ export function createCandidate(options: CandidateOptions): Candidate {
 }
 
 /** One key that may work again soon says more than another that never will. */
-function mostHopeful(failed: readonly Failed[]): Failed {
-  const passing = failed.find(({ fault }) => isPassing(fault)) ?? failed[0];
-  return passing ?? { fault: new ModelFault("unreachable", "no key to ask with"), spoken: false };
+function mostHopeful(failed: readonly FailedAttempt[]): FailedAttempt {
+  const passing = failed.find(({ error }) => isTransient(error)) ?? failed[0];
+  return passing ?? { error: new ModelError("unreachable", "no key to ask with"), hasText: false };
 }
 
-type Asking = (question: Question, key: Key) => AsyncGenerator<string, Reply | Failed>;
+type Asking = (question: ModelCall, key: Key) => AsyncGenerator<string, Reply | FailedAttempt>;
 
 /** A server can refuse as many parameters of a question, one after the other. */
 const MAX_REFUSED = 3;
 
 /** Asks again where the server refused a parameter that the protocol leaves out from then on. */
 async function* askAdapting(
-  question: Question,
+  question: ModelCall,
   key: Key,
   options: CandidateOptions,
-): AsyncGenerator<string, Reply | Failed> {
+): AsyncGenerator<string, Reply | FailedAttempt> {
   for (let times = 0; ; times += 1) {
     const outcome = yield* askOnce(question, key, options);
-    const isRefused = "fault" in outcome && outcome.fault.kind === "parameter";
+    const isRefused = "error" in outcome && outcome.error.kind === "parameter";
     if (!isRefused || times === MAX_REFUSED) return outcome;
-    const why = cleanWords(outcome.fault.message, [...options.keys, ...options.secrets]);
+    const why = cleanMessage(outcome.error.message, [...options.keys, ...options.secrets]);
     options.log.warn("the server refused a parameter; it is asked without", {
       model: options.label,
       why,
@@ -159,7 +159,7 @@ function createAsking(options: CandidateOptions): Asking {
   return async function* askWithKey(question, key) {
     const asked = takesTools ? question : withoutTools(question);
     const outcome = yield* askAdapting(asked, key, options);
-    const isToolless = "fault" in outcome && outcome.fault.kind === "toolless";
+    const isToolless = "error" in outcome && outcome.error.kind === "toolless";
     if (!isToolless || asked.tools.length === 0) return outcome;
     options.log.warn("the model takes no tools; it is asked without them", {
       model: options.label,
@@ -171,16 +171,16 @@ function createAsking(options: CandidateOptions): Asking {
 }
 
 /** Small models, as they run on boards, often cannot call tools; they must not make results up then. */
-function withoutTools(question: Question): Question {
+function withoutTools(question: ModelCall): ModelCall {
   const note = "You have no tools in this conversation: say so instead of inventing measurements.";
   return { ...question, tools: [], system: `${question.system}\n${note}` };
 }
 
 async function* askOnce(
-  question: Question,
+  question: ModelCall,
   key: Key,
   options: CandidateOptions,
-): AsyncGenerator<string, Reply | Failed> {
+): AsyncGenerator<string, Reply | FailedAttempt> {
   question.signal.throwIfAborted();
   const spending = beginSpending(question, options.prices);
   const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
@@ -194,29 +194,29 @@ async function* askOnce(
     parent: progress.signal,
     reason: (limit) => silence("nothing", limit),
   });
-  let spoken = false;
+  let hasText = false;
   try {
-    const { signal, renew: moved } = deadline;
-    const heardPiece = (): void => {
-      spending.heardPiece();
+    const { signal, renew: onActivity } = deadline;
+    const onChunk = (): void => {
+      spending.onChunk();
       progress.renew();
     };
-    const pieces = options.protocol({ question, key, signal, moved, heardPiece });
+    const pieces = options.protocol({ call: question, key, signal, onActivity, onChunk });
     for (;;) {
       const step = await pieces.next();
       if (step.done === true) {
-        spending.replied(step.value);
+        spending.onReply(step.value);
         return step.value;
       }
-      spoken = true;
-      spending.heardText(step.value);
+      hasText = true;
+      spending.onText(step.value);
       yield step.value;
     }
   } catch (thrown) {
     question.signal.throwIfAborted();
-    if (!(thrown instanceof ModelFault)) throw thrown;
-    spending.failed(thrown);
-    return { fault: thrown, spoken };
+    if (!(thrown instanceof ModelError)) throw thrown;
+    spending.onError(thrown);
+    return { error: thrown, hasText };
   } finally {
     spending.end();
     // Also where the reader leaves in the middle: this ends the request.
@@ -225,6 +225,6 @@ async function* askOnce(
   }
 }
 
-function silence(what: string, milliseconds: number): ModelFault {
-  return new ModelFault("silent", `${what} came for ${milliseconds / 1000} s`);
+function silence(what: string, milliseconds: number): ModelError {
+  return new ModelError("silent", `${what} came for ${milliseconds / 1000} s`);
 }

@@ -5,7 +5,7 @@ import type { Message, ToolCall } from "../contract.ts";
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** What a model is told about a tool. */
-export interface ToolOutline {
+export interface ToolDefinition {
   readonly name: string;
   readonly description: string;
   /** Of the arguments: always an object's schema. */
@@ -13,7 +13,7 @@ export interface ToolOutline {
 }
 
 /** A message on its way to a model. */
-export type Utterance = Exclude<Message, { readonly role: "summary" }> & {
+export type PromptMessage = Exclude<Message, { readonly role: "summary" }> & {
   /** Lives only within a turn: some providers want it back with the results of its tool calls. */
   readonly reasoning?: string;
   /** Of a tool's result: it is in words why there is none. */
@@ -21,10 +21,10 @@ export type Utterance = Exclude<Message, { readonly role: "summary" }> & {
 };
 
 /** One question to a model: the whole conversation, oldest message first. */
-export interface Question {
+export interface ModelCall {
   readonly system: string;
-  readonly messages: readonly Utterance[];
-  readonly tools: readonly ToolOutline[];
+  readonly messages: readonly PromptMessage[];
+  readonly tools: readonly ToolDefinition[];
   readonly signal: AbortSignal;
   /** Against which it counts. */
   readonly allowance?: Allowance | undefined;
@@ -36,7 +36,7 @@ export interface Reply {
   readonly text: string;
   readonly toolCalls: readonly ToolCall[];
   /** The limit of output tokens cut the answer off. */
-  readonly cut: boolean;
+  readonly truncated: boolean;
   readonly reasoning?: string;
   readonly usage?: Usage;
 }
@@ -46,22 +46,22 @@ export interface Reply {
  * reply. Tries again by itself where that is safe. Throws a `Failure` of code `model`, or of code `budget`
  * where the allowance is used up, or `signal.reason` as soon as the signal is aborted; never waits without a deadline.
  */
-export type Model = (question: Question) => AsyncGenerator<string, Reply>;
+export type Model = (question: ModelCall) => AsyncGenerator<string, Reply>;
 
 /** Global `fetch`, as far as it is used here. */
 export type Fetch = (url: string, init: BunFetchRequestInit) => Promise<Response>;
 
 /** One try to ask: what changes from try to try. */
 export interface Attempt {
-  readonly question: Question;
+  readonly call: ModelCall;
   /** Absent where the server wants none. */
   readonly key: string | undefined;
   /** Aborted when the question is, and when nothing has moved for too long. */
   readonly signal: AbortSignal;
   /** Something moved: the limit counts anew, and is from now on no longer than `milliseconds`. */
-  readonly moved: (milliseconds?: number) => void;
+  readonly onActivity: (milliseconds?: number) => void;
   /** A piece of the answer came: of its text, of a thought, of a call. */
-  readonly heardPiece: () => void;
+  readonly onChunk: () => void;
 }
 
 /**

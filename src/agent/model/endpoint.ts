@@ -1,7 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import type { ModelEntry } from "../../config/contract.ts";
-import type { ThinkingManner } from "./thinking.ts";
+import type { ThinkingStyle } from "./thinking.ts";
 
 /** Where and how to ask for a model: an entry of `model_list`, resolved. */
 export interface Endpoint {
@@ -133,7 +133,7 @@ interface ProtocolFacts {
   /** Wants the reasoning before the calls of tools back, and refuses calls without one. */
   readonly replaysReasoning?: true;
   /** How `thinking_level` is told; `effort-to-high` where it is left out. */
-  readonly thinking?: ThinkingManner;
+  readonly thinking?: ThinkingStyle;
   /** Of the limit on output tokens, where neither the entry nor the model says otherwise. */
   readonly maxTokensField?: string;
   /** Fields of the request that only this server knows. */

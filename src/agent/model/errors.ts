@@ -5,7 +5,7 @@ import { createRedactor } from "../../base/redaction/redactor.ts";
 import { truncate } from "../../base/truncate.ts";
 
 /** How a call to a model can fail, in the provider's part of the world. */
-export type FaultKind =
+export type ModelErrorKind =
   /** No connection, or it was lost before the answer began. */
   | "unreachable"
   /** Nothing came for longer than the deadline. */
@@ -27,7 +27,7 @@ export type FaultKind =
   /** The provider's filter kept the answer back. */
   | "withheld";
 
-export interface FaultFacts {
+export interface ModelErrorFacts {
   /** HTTP status, or its like from an error inside the stream. */
   readonly status?: number;
   /** Seconds the provider asked to wait. */
@@ -38,14 +38,14 @@ export interface FaultFacts {
 }
 
 /** One failed call. Its message is raw (a provider's words may be in it): it must be cleaned before anyone sees it. */
-export class ModelFault extends Error {
-  override readonly name = "ModelFault";
-  readonly kind: FaultKind;
+export class ModelError extends Error {
+  override readonly name = "ModelError";
+  readonly kind: ModelErrorKind;
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
   readonly parameter: string | undefined;
 
-  constructor(kind: FaultKind, message: string, facts: FaultFacts = {}) {
+  constructor(kind: ModelErrorKind, message: string, facts: ModelErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.kind = kind;
     this.status = facts.status;
@@ -55,18 +55,18 @@ export class ModelFault extends Error {
 }
 
 /** Whether the same call can succeed a little later. */
-export function isPassing({ kind, status = 0 }: ModelFault): boolean {
+export function isTransient({ kind, status = 0 }: ModelError): boolean {
   if (kind === "refused") return status === 408 || status === 429 || status >= 500;
   return kind === "unreachable" || kind === "silent" || kind === "broken_off";
 }
 
 /** Whether the same call can succeed with another key. */
-export function concernsKey({ kind, status = 0 }: ModelFault): boolean {
+export function isKeyError({ kind, status = 0 }: ModelError): boolean {
   return kind === "refused" && [401, 402, 403, 429].includes(status);
 }
 
 /** What a fault means for whom to ask next. */
-export type FaultClass =
+export type ErrorClass =
   /** The network or the server, for now: another candidate can help, or the same one later. */
   | "passing"
   /** Asked too often. */
@@ -84,17 +84,17 @@ export type FaultClass =
  * The class of a fault. Final is whatever is in no other class: a question that one provider calls
  * malformed (400, 422) or too long is wrong everywhere, and what is not understood is not covered up.
  */
-export function classOf(fault: ModelFault): FaultClass {
+export function classOf(fault: ModelError): ErrorClass {
   if (fault.kind === "refused") {
     if (fault.status === 401 || fault.status === 403) return "auth";
     if (fault.status === 402) return "billing";
     if (fault.status === 404 || fault.status === 410) return "absent";
     if (fault.status === 429) return "rate_limit";
   }
-  return isPassing(fault) ? "passing" : "final";
+  return isTransient(fault) ? "passing" : "final";
 }
 
-const SENTENCES: Readonly<Record<FaultKind, string>> = {
+const SENTENCES: Readonly<Record<ModelErrorKind, string>> = {
   unreachable: "the model could not be reached",
   silent: "the model did not answer in time",
   refused: "the model's provider refused the question",
@@ -107,7 +107,7 @@ const SENTENCES: Readonly<Record<FaultKind, string>> = {
   withheld: "the model's provider held the answer back",
 };
 
-const REMEDIES: Readonly<Record<FaultKind, string>> = {
+const REMEDIES: Readonly<Record<ModelErrorKind, string>> = {
   unreachable: "check the network, and api_base",
   silent: "raise request_timeout, or take a faster model",
   refused: "check model, extra_body and custom_headers",
@@ -122,17 +122,17 @@ const REMEDIES: Readonly<Record<FaultKind, string>> = {
 };
 
 /** Characters of a provider's words that the operator sees. */
-const MAX_WORDS = 300;
+const MAX_MESSAGE = 300;
 
 interface ModelFailureFacts extends FailureFacts {
-  readonly kind: FaultKind;
+  readonly kind: ModelErrorKind;
   /** The `model_name` of the entry that failed. */
   readonly model: string;
 }
 
 /** The failure of a question to a model, which still knows what kind of fault it was, and whose. */
 export class ModelFailure extends Failure {
-  readonly kind: FaultKind;
+  readonly kind: ModelErrorKind;
   readonly model: string;
 
   constructor(message: string, { kind, model, ...facts }: ModelFailureFacts) {
@@ -148,16 +148,16 @@ export function isOverflow(thrown: unknown): thrown is ModelFailure {
 }
 
 /** A fault in the words of a Failure: the provider's own are in `why` alone, cleaned of `secrets`. */
-function wordsOf(fault: ModelFault, label: string, secrets: readonly string[]) {
+function failureTexts(fault: ModelError, label: string, secrets: readonly string[]) {
   return {
     message: sentenceOf(fault),
-    why: `${label}: ${cleanWords(fault.message, secrets)}`,
+    why: `${label}: ${cleanMessage(fault.message, secrets)}`,
     remedy: `${remedyOf(fault)} (${label})`,
     ...(fault.retryAfter === undefined ? {} : { retryAfter: Math.ceil(fault.retryAfter) }),
   };
 }
 
-function sentenceOf({ kind, status = 0 }: ModelFault): string {
+function sentenceOf({ kind, status = 0 }: ModelError): string {
   if (kind !== "refused") return SENTENCES[kind];
   if (status === 401 || status === 403) return "the model's provider refused this agent's key";
   if (status === 402) return "the model's provider wants to be paid first";
@@ -166,7 +166,7 @@ function sentenceOf({ kind, status = 0 }: ModelFault): string {
   return SENTENCES.refused;
 }
 
-function remedyOf({ kind, status = 0 }: ModelFault): string {
+function remedyOf({ kind, status = 0 }: ModelError): string {
   if (kind !== "refused") return REMEDIES[kind];
   if (status === 401 || status === 403) return "check api_keys";
   if (status === 402) return "check the account with the provider, or add another key to api_keys";
@@ -177,17 +177,17 @@ function remedyOf({ kind, status = 0 }: ModelFault): string {
 }
 
 /** A stranger's words as one short printable line in which no secret is left. */
-export function cleanWords(words: string, secrets: readonly string[]): string {
+export function cleanMessage(words: string, secrets: readonly string[]): string {
   const clean = createRedactor(secrets)
     .redact(words)
     .replace(/\b(bearer|basic)\s+[\w.~+/=-]+/gi, "$1 ***")
     .replace(/\b(?:sk|gsk|pk|key|xai|nvapi|hf|AIza)[-_]?[\w-]{16,}/g, "***");
-  return escapeControl(truncate(clean, MAX_WORDS));
+  return escapeControl(truncate(clean, MAX_MESSAGE));
 }
 
 /** A failed question, and the entry of `model_list` that was asked. */
 interface FailedEntry {
-  readonly fault: ModelFault;
+  readonly error: ModelError;
   readonly candidate: {
     readonly label: string;
     readonly secrets: readonly string[];
@@ -196,29 +196,29 @@ interface FailedEntry {
 }
 
 /** The failure that is told of `told`, where `others` more candidates failed on the same question. */
-export function toldFailure({ candidate, fault }: FailedEntry, others: number): ModelFailure {
+export function modelFailureOf({ candidate, error }: FailedEntry, others: number): ModelFailure {
   const { label, secrets, name } = candidate;
-  const { message, why, ...words } = wordsOf(fault, label, secrets);
-  const cleaned = cleanWords(fault.message, secrets);
+  const { message, why, ...words } = failureTexts(error, label, secrets);
+  const cleaned = cleanMessage(error.message, secrets);
   return new ModelFailure(message, {
     ...words,
-    kind: fault.kind,
+    kind: error.kind,
     model: name.name,
     why:
       others === 0 ? why : `${why} (${others} more ${others === 1 ? "was" : "were"} tried in vain)`,
-    // A copy: the fault itself holds a stranger's words as they came.
-    cause: new ModelFault(fault.kind, cleaned, factsOf(fault)),
+    // A copy: the error itself holds a stranger's words as they came.
+    cause: new ModelError(error.kind, cleaned, factsOf(error)),
   });
 }
 
-function factsOf({ status, retryAfter }: ModelFault) {
+function factsOf({ status, retryAfter }: ModelError) {
   return {
     ...(status === undefined ? {} : { status }),
     ...(retryAfter === undefined ? {} : { retryAfter }),
   };
 }
 
-/** The fault behind a model's failure; undefined for whatever else was thrown. */
-export function modelFaultOf(thrown: unknown): ModelFault | undefined {
-  return thrown instanceof Failure && thrown.cause instanceof ModelFault ? thrown.cause : undefined;
+/** The error behind a model's failure; undefined for whatever else was thrown. */
+export function modelErrorOf(thrown: unknown): ModelError | undefined {
+  return thrown instanceof Failure && thrown.cause instanceof ModelError ? thrown.cause : undefined;
 }

@@ -1,11 +1,11 @@
-import type { FaultClass } from "./errors.ts";
+import type { ErrorClass } from "./errors.ts";
 
 /** How long something that failed is not asked while something else can be; kept in memory only. */
 export interface Cooldown {
   /** By the clock it was made with; in the past where nothing cools down. */
   readonly endsAt: () => number;
   /** `retryAfter`: seconds that the provider asked to wait. */
-  readonly failed: (how: FaultClass, retryAfter?: number) => void;
+  readonly failed: (how: ErrorClass, retryAfter?: number) => void;
   readonly succeeded: () => void;
 }
 
@@ -16,7 +16,7 @@ const HOUR = 60 * MINUTE;
 const SHORT = [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR];
 const LONG = [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR];
 
-const STEPS: Readonly<Record<FaultClass, readonly number[]>> = {
+const STEPS: Readonly<Record<ErrorClass, readonly number[]>> = {
   passing: SHORT,
   rate_limit: SHORT,
   auth: LONG,
@@ -64,10 +64,10 @@ interface Keyring {
    * where all do, also the others, the one first whose cooldown ends first.
    */
   readonly order: (isLastResort: boolean) => readonly Key[];
-  readonly failed: (key: Key, how: FaultClass, retryAfter?: number) => void;
+  readonly failed: (key: Key, how: ErrorClass, retryAfter?: number) => void;
   readonly succeeded: (key: Key) => void;
   /** No key cools down any more. */
-  readonly forgive: () => void;
+  readonly clearCooldowns: () => void;
   /** When the first key can be asked again; in the past where one can be now. */
   readonly endsAt: () => number;
 }
@@ -88,7 +88,7 @@ export function createKeyring(keys: readonly string[], now: () => number): Keyri
     },
     failed: (key, how, retryAfter) => cooldowns.get(key)?.failed(how, retryAfter),
     succeeded: (key) => cooldowns.get(key)?.succeeded(),
-    forgive: () => cooldowns.forEach((cooldown) => cooldown.succeeded()),
+    clearCooldowns: () => cooldowns.forEach((cooldown) => cooldown.succeeded()),
     endsAt: () => Math.min(...all.map(endOf)),
   };
 }

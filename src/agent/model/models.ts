@@ -8,7 +8,7 @@ import { entriesNamed, unknownModel, unusableModel, usable, whyUnusable } from "
 import type { OpenedEntry } from "./entries.ts";
 import { openCandidate } from "./entries.ts";
 import type { OpenOptions } from "./entries.ts";
-import { createChain } from "./router.ts";
+import { createRouter } from "./router.ts";
 import { isLight } from "./routing.ts";
 import type { RoutedTurn } from "./routing.ts";
 
@@ -83,7 +83,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
       const from = group[0].name;
       group = found;
       // Whoever switches has a reason to believe that it works.
-      for (const candidate of found) candidate.forgive();
+      for (const candidate of found) candidate.clearCooldown();
       return { from, to: group[0].name };
     },
   };
@@ -100,7 +100,7 @@ function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions
     const candidates = [...balance.ordered(light), ...main, ...behind.flatMap(balance.ordered)];
     const head = candidates[0] ?? group[0];
     balance.picked(head);
-    return createChain({
+    return createRouter({
       ...settings,
       candidates: [...new Set(candidates)],
       light: new Set(light.filter((candidate) => !main.includes(candidate))),

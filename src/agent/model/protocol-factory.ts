@@ -12,7 +12,7 @@ import type { Endpoint } from "./endpoint.ts";
 import type { Dialect } from "./endpoint.ts";
 import { createContentAnswer } from "./gemini/answer.ts";
 import { carrierName, generateBody, generateHeaders, generateUrl } from "./gemini/request.ts";
-import type { RequestSettings, Exchange } from "./http/protocol.ts";
+import type { RequestSettings, ProtocolDialect } from "./http/protocol.ts";
 import { createHttpProtocol } from "./http/protocol.ts";
 import { createChatAnswer } from "./openai/answer.ts";
 import { azureUrl, chatBody, chatUrl, createStreaming } from "./openai/request.ts";
@@ -92,7 +92,10 @@ function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol 
   return createHttpProtocol(exchangeOf(settings, ways), settings.entry, fetch);
 }
 
-function exchangeOf(settings: RequestSettings, ways: Pick<Exchange, "url" | "headers">): Exchange {
+function exchangeOf(
+  settings: RequestSettings,
+  ways: Pick<ProtocolDialect, "url" | "headers">,
+): ProtocolDialect {
   const { endpoint, entry } = settings;
   const withUsage = endpoint.facts.noStreamOptions !== true;
   const streaming = createStreaming({ withUsage, insisted: entry.extra_body });
@@ -100,7 +103,7 @@ function exchangeOf(settings: RequestSettings, ways: Pick<Exchange, "url" | "hea
     ...ways,
     body: (question) => chatBody(settings, question, streaming.fields()),
     answer: createChatAnswer,
-    adapts: streaming.adapts,
+    adaptsTo: streaming.adapts,
   };
 }
 

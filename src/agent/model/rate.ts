@@ -1,7 +1,7 @@
 import { abortable } from "../../base/async.ts";
 import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import { ModelFault } from "./errors.ts";
+import { ModelError } from "./errors.ts";
 
 /** A limit on questions a minute, kept over the last 60 seconds at every moment. */
 export interface Rate {
@@ -82,6 +82,6 @@ function fullFailure({ rpm, label }: RateOptions, wait: number): Failure {
     why,
     remedy: `ask less often, raise rpm or add a fallback (${label})`,
     retryAfter,
-    cause: new ModelFault("refused", why, { status: 429, retryAfter }),
+    cause: new ModelError("refused", why, { status: 429, retryAfter }),
   });
 }

@@ -2,15 +2,15 @@ import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
-import type { Candidate, Failed, FailedCandidate } from "./candidate.ts";
-import type { Model, Question, Reply } from "./contract.ts";
-import { toldFailure } from "./errors.ts";
-import { cleanWords } from "./errors.ts";
+import type { Candidate, FailedAttempt, FailedCandidate } from "./candidate.ts";
+import type { Model, ModelCall, Reply } from "./contract.ts";
+import { modelFailureOf } from "./errors.ts";
+import { cleanMessage } from "./errors.ts";
 import { classOf } from "./errors.ts";
-import { isPassing } from "./errors.ts";
-import type { ModelFault } from "./errors.ts";
+import { isTransient } from "./errors.ts";
+import type { ModelError } from "./errors.ts";
 
-export interface ChainOptions {
+export interface RouterOptions {
   /** In the order to ask them, at least one, none twice. */
   readonly candidates: readonly Candidate[];
   /** Those of them that stand first because the question is light: what is too long for them is not for the others. */
@@ -31,7 +31,7 @@ const LONGEST_WAIT = 60;
  * answering. One that fails in a passing way is asked again, after a growing, jittered wait, only
  * where there is no other to ask; one that cools down is asked only where all do.
  */
-export function createChain(options: ChainOptions): Model {
+export function createRouter(options: RouterOptions): Model {
   const { light, log, now } = options;
   let order = options.candidates;
 
@@ -53,9 +53,9 @@ export function createChain(options: ChainOptions): Model {
       const hasOther = (): boolean =>
         order.some((one) => one !== next && isReady(one) && one.rate.wait() === 0);
       const outcome = yield* askPersistently(next, question, { ...options, hasOther });
-      if (!("fault" in outcome)) return outcome;
+      if (!("error" in outcome)) return outcome;
       if (isFinal(outcome, light.has(next))) {
-        throw toldFailure({ ...outcome, candidate: next }, failed.length);
+        throw modelFailureOf({ ...outcome, candidate: next }, failed.length);
       }
       failed.push({ ...outcome, candidate: next });
     }
@@ -86,24 +86,24 @@ function reasonOf(
   now: number,
 ): string {
   const own = failed.find(({ candidate }) => candidate === before);
-  if (own !== undefined) return cleanWords(own.fault.message, own.candidate.secrets);
+  if (own !== undefined) return cleanMessage(own.error.message, own.candidate.secrets);
   if (before === undefined || before.endsAt() <= now) return "its rpm is used up";
   return `it failed before and is left alone for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
 }
 
 /** Whether nobody else may be asked: text was heard, or the question itself is at fault. */
-function isFinal({ fault, spoken }: Failed, isLight: boolean): boolean {
-  return spoken || (classOf(fault) === "final" && !(isLight && fault.kind === "overflow"));
+function isFinal({ error, hasText }: FailedAttempt, isLight: boolean): boolean {
+  return hasText || (classOf(error) === "final" && !(isLight && error.kind === "overflow"));
 }
 
 /** The first failure, but for that of a light model for which the question was too long. */
 function failureOfAll(failed: readonly FailedCandidate[]): Failure {
-  const told = failed.find(({ fault }) => classOf(fault) !== "final") ?? failed[0];
+  const told = failed.find(({ error }) => classOf(error) !== "final") ?? failed[0];
   if (told === undefined) return new Failure("model", "there is no model to ask");
-  return toldFailure(told, failed.length - 1);
+  return modelFailureOf(told, failed.length - 1);
 }
 
-interface Persistence extends Pick<ChainOptions, "defaults" | "log" | "pause"> {
+interface Persistence extends Pick<RouterOptions, "defaults" | "log" | "pause"> {
   /** Whether another candidate could be asked now instead. */
   readonly hasOther: () => boolean;
 }
@@ -111,9 +111,9 @@ interface Persistence extends Pick<ChainOptions, "defaults" | "log" | "pause"> {
 /** Asks one candidate, again and again for as long as its fault passes and nobody else can be asked. */
 async function* askPersistently(
   candidate: Candidate,
-  question: Question,
+  question: ModelCall,
   { defaults, log, pause, hasOther }: Persistence,
-): AsyncGenerator<string, Reply | Failed> {
+): AsyncGenerator<string, Reply | FailedAttempt> {
   const { label, rate, secrets } = candidate;
   const { max_llm_retries: most, llm_retry_backoff_secs: backoff } = defaults;
   for (let retries = 0; ; retries += 1) {
@@ -121,12 +121,12 @@ async function* askPersistently(
     if (room > 0) log.info("a question waits for its rpm", { model: label, seconds: room / 1000 });
     await rate.take(question.signal);
     const outcome = yield* candidate.ask(question, !hasOther());
-    if (!("fault" in outcome)) return outcome;
-    const { fault, spoken } = outcome;
-    const wait = waitOf(fault, { retries, backoff });
-    const isHopeless = spoken || !isPassing(fault) || retries >= most || wait === undefined;
+    if (!("error" in outcome)) return outcome;
+    const { error, hasText } = outcome;
+    const wait = waitOf(error, { retries, backoff });
+    const isHopeless = hasText || !isTransient(error) || retries >= most || wait === undefined;
     if (isHopeless || hasOther()) return outcome;
-    const why = cleanWords(fault.message, secrets);
+    const why = cleanMessage(error.message, secrets);
     log.warn("asking the model again", { model: label, why, seconds: Number(wait.toFixed(1)) });
     await pause(wait * 1000, question.signal);
   }
@@ -137,7 +137,7 @@ async function* askPersistently(
  * provider asked for; undefined where that is too long to wait here.
  */
 function waitOf(
-  { retryAfter = 0 }: ModelFault,
+  { retryAfter = 0 }: ModelError,
   { retries, backoff }: { retries: number; backoff: number },
 ): number | undefined {
   if (retryAfter > LONGEST_WAIT) return undefined;

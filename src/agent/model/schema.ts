@@ -1,5 +1,5 @@
 import { at, textAt, listAt } from "../../base/unknown.ts";
-import type { JsonSchema, ToolOutline } from "./contract.ts";
+import type { JsonSchema, ToolDefinition } from "./contract.ts";
 
 /** How deep a schema is followed: what lies deeper (or refers to itself) is told as an object of any kind. */
 const MAX_DEPTH = 12;
@@ -66,15 +66,15 @@ export function propertiesOf(schema: unknown): readonly [string, unknown][] {
  * A tool told in the plainest JSON Schema, for servers that stumble over more: only type, properties,
  * required, description, enum and items are left, and of a choice of schemas its first.
  */
-export function plainTool({ name, description, parameters }: ToolOutline): ToolOutline {
+export function simplifyTool({ name, description, parameters }: ToolDefinition): ToolDefinition {
   return {
     name,
     description,
-    parameters: plainSchema(parameters, { root: parameters, told: 0 }, 0),
+    parameters: simplifySchema(parameters, { root: parameters, told: 0 }, 0),
   };
 }
 
-function plainSchema(written: unknown, source: Source, depth: number): JsonSchema {
+function simplifySchema(written: unknown, source: Source, depth: number): JsonSchema {
   if (isBeyond(source, depth)) return { type: "object" };
   const schema = chosen(resolved(written, source), source);
   const description = textAt(written, "description") || textAt(schema, "description");
@@ -85,7 +85,7 @@ function plainSchema(written: unknown, source: Source, depth: number): JsonSchem
     ...(description === "" ? {} : { description }),
     ...(values.length === 0 ? {} : { enum: values }),
     ...(type === "object" ? objectFields(schema, source, depth) : {}),
-    ...(type === "array" ? { items: plainSchema(at(schema, "items"), source, depth + 1) } : {}),
+    ...(type === "array" ? { items: simplifySchema(at(schema, "items"), source, depth + 1) } : {}),
   };
 }
 
@@ -107,7 +107,7 @@ function typeFor(schema: unknown, values: readonly unknown[]): string {
 function objectFields(schema: unknown, source: Source, depth: number): JsonSchema {
   const properties = propertiesOf(schema);
   const names = new Set(properties.map(([name]) => name));
-  const told = properties.map(([name, value]) => [name, plainSchema(value, source, depth + 1)]);
+  const told = properties.map(([name, value]) => [name, simplifySchema(value, source, depth + 1)]);
   const required = listAt(schema, "required").filter(
     (name) => typeof name === "string" && names.has(name),
   );

@@ -1,8 +1,8 @@
 import type { Spent, Usage } from "../../base/contract.ts";
 import type { Prices } from "../../config/contract.ts";
 import { roughTokens } from "../tokens.ts";
-import type { Question, Reply, ToolOutline } from "./contract.ts";
-import type { FaultKind, ModelFault } from "./errors.ts";
+import type { ModelCall, Reply, ToolDefinition } from "./contract.ts";
+import type { ModelErrorKind, ModelError } from "./errors.ts";
 
 /**
  * Counts one question against the allowance of who asks. It is counted from the moment in which it is
@@ -10,11 +10,11 @@ import type { FaultKind, ModelFault } from "./errors.ts";
  * as far as it went.
  */
 export interface Spending {
-  heardText(text: string): void;
+  onText(text: string): void;
   /** A piece of the answer came, be it of a thought that nobody hears. */
-  readonly heardPiece: () => void;
-  replied(reply: Reply): void;
-  failed(fault: ModelFault): void;
+  readonly onChunk: () => void;
+  onReply(reply: Reply): void;
+  onError(fault: ModelError): void;
   /** Nothing more comes: what was not counted yet is. */
   end(): void;
 }
@@ -22,7 +22,7 @@ export interface Spending {
 /** Tokens of an answer that are counted in one go while it comes. */
 const STEP = 1024;
 /** Faults before an answer, of which providers make no bill. */
-const FREE: ReadonlySet<FaultKind> = new Set([
+const FREE: ReadonlySet<ModelErrorKind> = new Set([
   "unreachable",
   "refused",
   "toolless",
@@ -32,7 +32,7 @@ const FREE: ReadonlySet<FaultKind> = new Set([
 const MILLION = 1_000_000;
 
 /** Throws a `Failure` of code `budget` where nothing may be asked any more. */
-export function beginSpending(question: Question, prices: Prices | undefined): Spending {
+export function beginSpending(question: ModelCall, prices: Prices | undefined): Spending {
   const { allowance } = question;
   if (allowance === undefined) return UNCOUNTED;
   const inputTokens = tokensIn(question);
@@ -56,19 +56,19 @@ export function beginSpending(question: Question, prices: Prices | undefined): S
   });
 
   return {
-    heardText(text) {
+    onText(text) {
       characters += text.length;
     },
-    heardPiece() {
+    onChunk() {
       pieces += 1;
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
     },
-    replied(reply) {
+    onReply(reply) {
       isSettled = true;
       settle(reply.usage ?? { inputTokens, outputTokens: roughTokens(charactersOf(reply)) });
     },
-    failed({ kind }) {
+    onError({ kind }) {
       if (characters > 0 || !FREE.has(kind)) return;
       isSettled = true;
       settle({ inputTokens: 0, outputTokens: 0 });
@@ -80,10 +80,10 @@ export function beginSpending(question: Question, prices: Prices | undefined): S
 }
 
 const UNCOUNTED: Spending = {
-  heardText: () => {},
-  heardPiece: () => {},
-  replied: () => {},
-  failed: () => {},
+  onText: () => {},
+  onChunk: () => {},
+  onReply: () => {},
+  onError: () => {},
   end: () => {},
 };
 
@@ -102,7 +102,7 @@ function charactersOf({ text, toolCalls, reasoning = "" }: Reply): number {
 /** Tokens that a message costs beside its words. */
 const PER_MESSAGE = 4;
 
-function tokensIn({ system, messages, tools }: Question): number {
+function tokensIn({ system, messages, tools }: ModelCall): number {
   let characters = system.length;
   for (const tool of tools) characters += sizeOf(tool);
   for (const message of messages) {
@@ -118,7 +118,7 @@ function tokensIn({ system, messages, tools }: Question): number {
 /** Tools are the same from question to question. */
 const sizes = new WeakMap<object, number>();
 
-function sizeOf({ name, description, parameters }: ToolOutline): number {
+function sizeOf({ name, description, parameters }: ToolDefinition): number {
   const size = sizes.get(parameters) ?? JSON.stringify(parameters).length;
   sizes.set(parameters, size);
   return size + name.length + description.length;

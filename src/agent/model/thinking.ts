@@ -4,7 +4,7 @@ import type { JsonSchema } from "./contract.ts";
 export type ThinkingLevel = Exclude<ModelEntry["thinking_level"], "">;
 
 /** How a provider is told how much its model shall think. */
-export type ThinkingManner =
+export type ThinkingStyle =
   /** `reasoning_effort`, up to `xhigh`. */
   | "effort"
   /** `reasoning_effort`, up to `high`. */
@@ -18,7 +18,7 @@ export type ThinkingManner =
   | "anthropic"
   | "gemini";
 
-export interface ThinkingWish {
+export interface ThinkingRequest {
   /** Empty sends nothing. */
   readonly level: ModelEntry["thinking_level"];
   readonly model: string;
@@ -49,9 +49,9 @@ const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
   adaptive: { budget: -1 },
 };
 
-type Tell = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingWish) => JsonSchema;
+type Tell = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingRequest) => JsonSchema;
 
-const MANNERS: Readonly<Record<ThinkingManner, Tell>> = {
+const MANNERS: Readonly<Record<ThinkingStyle, Tell>> = {
   effort: (_, { effort }) => (effort === undefined ? {} : { reasoning_effort: effort }),
   "effort-to-high": (_, { effort }) =>
     effort === undefined ? {} : { reasoning_effort: effort === "xhigh" ? "high" : effort },
@@ -68,7 +68,7 @@ const MANNERS: Readonly<Record<ThinkingManner, Tell>> = {
 };
 
 /** The fields of a request that ask for a level of thinking; none where the level is empty. */
-export function thinkingFields(manner: ThinkingManner, wish: ThinkingWish): ThinkingFields {
+export function thinkingFields(manner: ThinkingStyle, wish: ThinkingRequest): ThinkingFields {
   const { level, model } = wish;
   const fields = level === "" ? {} : MANNERS[manner](level, LEVELS[level], wish);
   const isClaude = manner === "anthropic";
@@ -77,7 +77,7 @@ export function thinkingFields(manner: ThinkingManner, wish: ThinkingWish): Thin
 }
 
 /** Whether a level that was asked for cannot be told: its least budget leaves no room for an answer. */
-export function isThinkingLost(manner: ThinkingManner, wish: ThinkingWish): boolean {
+export function isThinkingLost(manner: ThinkingStyle, wish: ThinkingRequest): boolean {
   if (wish.level === "" || wish.level === "adaptive" || wish.level === "off") return false;
   return Object.keys(thinkingFields(manner, wish).fields).length === 0;
 }
@@ -89,7 +89,7 @@ const LEAST_BUDGET = 1024;
 function anthropicFields(
   level: ThinkingLevel,
   { effort, budget }: LevelFacts,
-  { model, maxTokens }: ThinkingWish,
+  { model, maxTokens }: ThinkingRequest,
 ): JsonSchema {
   if (level === "off") return { thinking: { type: "disabled" } };
   if (level === "adaptive") return { thinking: { type: "adaptive" } };
@@ -116,7 +116,7 @@ const LEAST_GEMINI_PRO_BUDGET = 128;
 function geminiConfig(
   level: ThinkingLevel,
   { effort, budget }: LevelFacts,
-  { model }: ThinkingWish,
+  { model }: ThinkingRequest,
 ): JsonSchema {
   // Summaries of the thoughts are never shown; that they come keeps a long silence from looking like one.
   const includeThoughts = level !== "off";

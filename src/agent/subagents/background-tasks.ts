@@ -34,9 +34,9 @@ export interface TaskList {
   /** The result of one that has ended, which counts as seen then; undefined where there is none. */
   readonly result: (owner: string, id: string) => string | undefined;
   /** Results that were neither given here nor by `result`. */
-  readonly unseen: (owner: string) => readonly FinishedTask[];
+  readonly takeUnreported: (owner: string) => readonly FinishedTask[];
   /** Whoever was given these could not use them: they are given again. */
-  readonly untold: (tasks: readonly FinishedTask[]) => void;
+  readonly putBack: (tasks: readonly FinishedTask[]) => void;
 }
 
 export interface StartedTask {
@@ -110,7 +110,7 @@ export function createTaskList(now: () => Date): TaskList {
       entry.isSeen = true;
       return entry.ended.text;
     },
-    unseen(owner) {
+    takeUnreported(owner) {
       forgetOld();
       return of(owner).flatMap((entry) => {
         if (entry.ended === undefined || entry.isSeen) return [];
@@ -118,7 +118,7 @@ export function createTaskList(now: () => Date): TaskList {
         return [{ id: entry.id, label: entry.label, text: entry.ended.text }];
       });
     },
-    untold: (tasks) => makeUnseen(entries, tasks),
+    putBack: (tasks) => makeUnseen(entries, tasks),
   };
 }
 

@@ -44,9 +44,9 @@ export interface Subagents {
   /** Background tasks of an owner: those under way, and those that ended within the last hour. */
   list(owner: string): readonly BackgroundTask[];
   /** Results in the background that the owner's model has not seen; each is given once. */
-  unseen(owner: string): readonly FinishedTask[];
+  takeUnreported(owner: string): readonly FinishedTask[];
   /** The model could not be told of these: they are given again. */
-  untold(tasks: readonly FinishedTask[]): void;
+  putBack(tasks: readonly FinishedTask[]): void;
   /** Ends all that runs. Nothing begins afterwards. */
   close(): void;
 }
@@ -72,7 +72,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
   const tasks = createTaskList(options.now);
   const closing = new AbortController();
   const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
-  const house: House = {
+  const house: SubagentDeps = {
     ...options,
     tasks,
     closing: closing.signal,
@@ -101,13 +101,13 @@ export function createSubagents(options: SubagentOptions): Subagents {
       ];
     },
     list: (owner) => tasks.list(owner),
-    unseen: (owner) => tasks.unseen(owner),
-    untold: (finished) => tasks.untold(finished),
+    takeUnreported: (owner) => tasks.takeUnreported(owner),
+    putBack: (finished) => tasks.putBack(finished),
     close: () => closing.abort(new Failure("cancelled", "the program is ending")),
   };
 }
 
-interface House {
+interface SubagentDeps {
   readonly tasks: TaskList;
   readonly log: Log;
   /** Aborted when nothing may run any more. */
@@ -117,7 +117,7 @@ interface House {
 }
 
 /** What the tools of one depth run their tasks with. */
-function createRunner({ tasks, log, closing, runTask }: House, depth: number): TaskRunner {
+function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: number): TaskRunner {
   return {
     tasks,
     async runNow(text, { signal, allowance, ...call }) {

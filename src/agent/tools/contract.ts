@@ -1,6 +1,6 @@
 import type { Allowance } from "../../base/contract.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
-import type { ToolOutline } from "../model/contract.ts";
+import type { ToolDefinition } from "../model/contract.ts";
 
 /** What a tool is told about the call beside its arguments. */
 export interface CallContext extends Caller {
@@ -17,7 +17,7 @@ export interface CallContext extends Caller {
 }
 
 /** Something a model can call. Its text is data for the model: the result, or in words why there is none. */
-export interface Tool extends ToolOutline {
+export interface Tool extends ToolDefinition {
   /** It changes what other calls may look at: no other call of the turn runs beside it. */
   readonly exclusive?: true;
   /** Milliseconds one call may take; 30 s. */

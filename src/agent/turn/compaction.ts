@@ -8,9 +8,9 @@ import type { AgentDefaults } from "../../config/contract.ts";
 import type { Message } from "../contract.ts";
 import type { Model } from "../model/contract.ts";
 import { estimatedTokens } from "../tokens.ts";
-import { harmless } from "../untrusted-content/frame.ts";
+import { escapeMarkers } from "../untrusted-content/frame.ts";
 
-export interface CondenserOptions {
+export interface CompactionOptions {
   readonly model: Model;
   readonly defaults: Pick<AgentDefaults, "summarize_message_threshold" | "summarize_token_percent">;
   /** Tokens that the model can read. */
@@ -19,18 +19,18 @@ export interface CondenserOptions {
 }
 
 /** What is shown of a conversation: whole turns, oldest first, and what stands for all before them. */
-export interface Condensable {
+export interface CompactableConversation {
   readonly summary?: Message;
-  readonly turns: readonly CondensableTurn[];
+  readonly turns: readonly CompactableTurn[];
 }
 
-interface CondensableTurn {
+interface CompactableTurn {
   readonly id: number;
   readonly messages: readonly Message[];
 }
 
 /** All up to the turn `through`, in short. */
-export interface Condensed {
+export interface Compaction {
   readonly through: number;
   readonly summary: Message;
 }
@@ -40,12 +40,12 @@ export interface Condensed {
  * nothing can go, and where the model does not manage it. Each question to the model waits for
  * `giveWay`: whoever waits for an answer goes first. It counts against the allowance of who spoke last.
  */
-export type Condenser = (
-  conversation: Condensable,
+export type Compact = (
+  conversation: CompactableConversation,
   signal: AbortSignal,
   giveWay?: () => Promise<void>,
   allowance?: Allowance,
-) => Promise<Condensed | undefined>;
+) => Promise<Compaction | undefined>;
 
 /** Messages at the end of a conversation that stay as they are; whole turns of them. */
 const KEPT_MESSAGES = 4;
@@ -58,7 +58,7 @@ const LONGEST_RESULT = 1000;
 /** Characters of a summary: a model that does not stop must not fill the window with it. */
 const LONGEST_SUMMARY = 16_000;
 
-export function createCondenser(options: CondenserOptions): Condenser {
+export function createCompaction(options: CompactionOptions): Compact {
   const { model, defaults, log } = options;
   return async (conversation, signal, giveWay = async () => {}, allowance) => {
     const window = options.window();
@@ -87,9 +87,9 @@ export function createCondenser(options: CondenserOptions): Condenser {
 }
 
 function isTooLong(
-  { summary, turns }: Condensable,
+  { summary, turns }: CompactableConversation,
   window: number,
-  defaults: CondenserOptions["defaults"],
+  defaults: CompactionOptions["defaults"],
 ): boolean {
   const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
   const messages = turns.flatMap((turn) => turn.messages);
@@ -99,17 +99,17 @@ function isTooLong(
 }
 
 /** All but the last ones. */
-function olderTurns(turns: readonly CondensableTurn[]): readonly CondensableTurn[] {
+function olderTurns(turns: readonly CompactableTurn[]): readonly CompactableTurn[] {
   let kept = 0;
   const last = turns.findLastIndex(({ messages }) => (kept += messages.length) >= KEPT_MESSAGES);
   return turns.slice(0, Math.max(0, last));
 }
 
 /** Whole turns, each portion within the room; many messages are told in two halves at least. */
-function portionsOf(turns: readonly CondensableTurn[], room: number): CondensableTurn[][] {
+function portionsOf(turns: readonly CompactableTurn[], room: number): CompactableTurn[][] {
   const messages = turns.reduce((total, turn) => total + turn.messages.length, 0);
   const enough = messages > ONE_PORTION ? Math.ceil(messages / 2) : messages;
-  const portions: CondensableTurn[][] = [];
+  const portions: CompactableTurn[][] = [];
   let [count, tokens] = [0, 0];
   for (const turn of turns) {
     const cost = estimatedTokens(toldOf(turn.messages, room));
@@ -136,7 +136,7 @@ interface Summarizing {
 
 /** The summary so far and these turns, in short; undefined where the model does not manage it. */
 async function summarize(
-  turns: readonly CondensableTurn[],
+  turns: readonly CompactableTurn[],
   summary: Message | undefined,
   asking: Summarizing,
 ): Promise<string | undefined> {
@@ -215,5 +215,5 @@ function linesOf(messages: readonly Message[], longest: number): string {
 
 /** Without what a model could take for the end of data. */
 function lineOf(fields: Readonly<Record<string, unknown>>): string {
-  return harmless(JSON.stringify(fields));
+  return escapeMarkers(JSON.stringify(fields));
 }

@@ -1,20 +1,20 @@
 import { truncate } from "../../base/truncate.ts";
 import type { ToolCall } from "../contract.ts";
-import type { Utterance } from "../model/contract.ts";
+import type { PromptMessage } from "../model/contract.ts";
 import type { FinishedTask } from "../subagents/background-tasks.ts";
 import { framed, sourceOf } from "../untrusted-content/frame.ts";
 
-type Result = Extract<Utterance, { readonly role: "tool" }>;
+type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 
 /** The messages of one question as a model reads them: results of tools framed, all else as it was said. */
-export type Framing = (messages: readonly Utterance[]) => Utterance[];
+export type Framing = (messages: readonly PromptMessage[]) => PromptMessage[];
 
 /**
  * Frames for one turn, whose questions have most of their messages in common: each is framed once. What
  * is kept of a conversation stays raw, so that a better frame serves old conversations too.
  */
 export function createFraming(): Framing {
-  const known = new WeakMap<Utterance, Utterance>();
+  const known = new WeakMap<PromptMessage, PromptMessage>();
   return (messages) => {
     let calls: ToolCall[] = [];
     return messages.map((message) => {
@@ -36,7 +36,7 @@ function taken(calls: ToolCall[], { callId }: Result): ToolCall | undefined {
   return index === -1 ? undefined : calls.splice(index, 1)[0];
 }
 
-function framedResult(result: Result, call: ToolCall | undefined): Utterance {
+function framedResult(result: Result, call: ToolCall | undefined): PromptMessage {
   const { name, text } = result;
   const source = sourceOf({ name, arguments: call?.arguments ?? "" });
   const isError = text.startsWith("error: ");
@@ -56,28 +56,28 @@ export interface Known {
  * have read what strangers wrote, so they have no place in the system prompt. None where there is
  * nothing. A user's message and an answer, because many chat templates want the two to take turns.
  */
-export function opening({ notes, summary }: Known): Utterance[] {
+export function contextMessages({ notes, summary }: Known): PromptMessage[] {
   const frames = notes
     .filter(({ text }) => text.trim() !== "")
     .map(({ source, text }) => framed(source, text.trim()));
   if (summary.trim() !== "") frames.push(framed("conversation so far, in short", summary.trim()));
-  return aside("What you noted earlier; nobody asks anything yet.", frames);
+  return notedMessages("What you noted earlier; nobody asks anything yet.", frames);
 }
 
 /** Characters of a background task's result; the rest can be asked for. */
 const MAX_FINISHED = 2_000;
 
 /** Background tasks that nobody was told of: stands before the question, which stays the last word. */
-export function tidings(finished: readonly FinishedTask[]): Utterance[] {
+export function taskResultMessages(finished: readonly FinishedTask[]): PromptMessage[] {
   const frames = finished.map(({ id, label, text }) =>
     framed(`background task ${id} ${label}`, truncate(text, MAX_FINISHED)),
   );
   const intro =
     "Background tasks of this client have ended and nobody has been told yet; spawn_status gives the whole of a result. Tell it with your next answer.";
-  return aside(intro, frames);
+  return notedMessages(intro, frames);
 }
 
-function aside(intro: string, frames: readonly string[]): Utterance[] {
+function notedMessages(intro: string, frames: readonly string[]): PromptMessage[] {
   if (frames.length === 0) return [];
   return [
     { role: "user", text: [`[${intro}]`, ...frames].join("\n") },

@@ -1,13 +1,15 @@
 import { prefixOf } from "../../base/truncate.ts";
 import type { Message } from "../contract.ts";
-import type { Utterance } from "../model/contract.ts";
+import type { PromptMessage } from "../model/contract.ts";
 import { estimatedTokens } from "../tokens.ts";
 
 /**
  * What is left of a history that the model has no room for: the summary and the newer half of the whole
  * turns. The very same history where nothing can go.
  */
-export function shrunk<History extends readonly Message[]>(history: History): History | Message[] {
+export function trimHistory<History extends readonly Message[]>(
+  history: History,
+): History | Message[] {
   const begin = history[0]?.role === "summary" ? 1 : 0;
   const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
   // What stands before the first question belongs to no turn, and goes first.
@@ -20,18 +22,18 @@ export function shrunk<History extends readonly Message[]>(history: History): Hi
 /** What is said in one turn, and what was said before it. */
 interface Conversation {
   readonly history: readonly Message[];
-  readonly said: readonly Utterance[];
+  readonly said: readonly PromptMessage[];
 }
 
 /**
  * A conversation that the model has no room for, with about half of its larger part: the history, or the
  * results of this very turn's tools. Undefined where nothing can go: the question itself is too long.
  */
-export function lighter({ history, said }: Conversation): Conversation | undefined {
+export function trimOnce({ history, said }: Conversation): Conversation | undefined {
   const results = said.filter(({ role }) => role === "tool");
   const isOfResults = estimatedTokens(results) > estimatedTokens(history);
   const shorterSaid = withShorterResults(said);
-  const shorterHistory = shrunk(history);
+  const shorterHistory = trimHistory(history);
   if (shorterSaid !== said && (isOfResults || shorterHistory === history)) {
     return { history, said: shorterSaid };
   }
@@ -42,7 +44,7 @@ export function lighter({ history, said }: Conversation): Conversation | undefin
 const SHORTEST_RESULT = 400;
 
 /** No result is longer than half of what the longest was; the very same where all are short. */
-function withShorterResults(said: readonly Utterance[]): readonly Utterance[] {
+function withShorterResults(said: readonly PromptMessage[]): readonly PromptMessage[] {
   const lengths = said.map(({ role, text }) => (role === "tool" ? text.length : 0));
   const longest = Math.max(0, ...lengths);
   const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));

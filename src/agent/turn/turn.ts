@@ -6,17 +6,17 @@ import type { Log } from "../../base/log.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, ToolCall, Turn, Turned } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import type { Model, Reply, Utterance } from "../model/contract.ts";
+import type { Model, Reply, PromptMessage } from "../model/contract.ts";
 import { isOverflow } from "../model/errors.ts";
 import { overheard } from "../overheard.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
 import { createFraming } from "./context.ts";
 import type { Framing } from "./context.ts";
-import { lighter } from "./trim-history.ts";
+import { trimOnce } from "./trim-history.ts";
 
 /** What one turn works with, from its first question to its last. */
-export interface Equipment {
+export interface TurnSetup {
   readonly model: Model;
   readonly tools: readonly Tool[];
   /** Looked at again when a tool is called. */
@@ -25,15 +25,15 @@ export interface Equipment {
   readonly hooks?: ToolHooks | undefined;
   readonly system: string;
   /** Stands before the history, and before the question; both take turns and end with the assistant. */
-  readonly opening?: readonly Utterance[];
-  readonly tidings?: readonly Utterance[];
+  readonly contextMessages?: readonly PromptMessage[];
+  readonly taskResults?: readonly PromptMessage[];
   /** Questions to the model; `max_tool_iterations` where it is left out. */
   readonly rounds?: number;
 }
 
 export interface TurnOptions {
   /** Asked once, when the turn begins. */
-  readonly equip: (turn: Turn) => Promise<Equipment>;
+  readonly prepareTurn: (turn: Turn) => Promise<TurnSetup>;
   /** Questions to the model in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
@@ -49,23 +49,24 @@ const GAP = "\n\n";
 /** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
   return async function* answer(turn) {
-    const equipment = await abortable(options.equip(turn), turn.signal);
+    const equipment = await abortable(options.prepareTurn(turn), turn.signal);
     const { rounds = options.max_tool_iterations } = equipment;
-    const said: Utterance[] = [
+    const said: PromptMessage[] = [
       { role: "user", text: turn.text },
-      ...completed(turn.resumed ?? []).filter(isUtterance),
+      ...closeOpenToolCalls(turn.resumed ?? []).filter(isPromptMessage),
     ];
     // A crash forgives no calls.
     for (const { role } of said) if (role === "tool") turn.allowance?.takeCall();
     const frame = createFraming();
-    const talk: Talk = { ...equipment, turn, said, results: 0, history: turn.history, frame };
+    const talk: TurnState = { ...equipment, turn, said, results: 0, history: turn.history, frame };
     let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < rounds) {
       asked += 1;
       const reply = yield* replyOf(talk, options);
       turn.signal.throwIfAborted();
       usage = sum(usage, reply.usage);
-      if (reply.cut) options.log.warn("the model's answer was cut at its limit of output tokens");
+      if (reply.truncated)
+        options.log.warn("the model's answer was cut at its limit of output tokens");
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
         const call = asUtterance(reply);
@@ -85,11 +86,11 @@ export function createTurns(options: TurnOptions): Answerer {
 }
 
 /** A turn under way. */
-interface Talk extends Equipment {
+interface TurnState extends TurnSetup {
   readonly turn: Turn;
   readonly frame: Framing;
   /** The question, and what the model and its tools have said since. */
-  said: Utterance[];
+  said: PromptMessage[];
   /** Characters of all that tools have answered. */
   results: number;
   history: readonly Message[];
@@ -99,7 +100,7 @@ interface Talk extends Equipment {
 const MAX_LIGHTER = 4;
 
 /** Asks until there is an answer; a conversation that is too long for the model gets shorter each time. */
-async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string, Reply> {
+async function* replyOf(talk: TurnState, options: TurnOptions): AsyncGenerator<string, Reply> {
   for (let times = 0; ; times += 1) {
     let isSpoken = false;
     try {
@@ -108,7 +109,7 @@ async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string
       // What was said already would be said twice.
       if (isSpoken || !isOverflow(thrown)) throw thrown;
       options.onOverflow?.([...talk.history, ...talk.said], thrown.model);
-      const less = times < MAX_LIGHTER ? lighter(talk) : undefined;
+      const less = times < MAX_LIGHTER ? trimOnce(talk) : undefined;
       if (less === undefined) throw thrown;
       const kept = less.history.length;
       const messages = talk.history.length;
@@ -122,18 +123,32 @@ async function* replyOf(talk: Talk, options: TurnOptions): AsyncGenerator<string
 }
 
 /** The conversation grows at its end, so that a provider knows most of it from the question before. */
-function ask(talk: Talk): AsyncGenerator<string, Reply> {
-  const { model, system, tools, turn, history, said, opening = [], tidings = [] } = talk;
-  const messages = [...opening, ...history.filter(isUtterance), ...tidings, ...said];
+function ask(talk: TurnState): AsyncGenerator<string, Reply> {
+  const {
+    model,
+    system,
+    tools,
+    turn,
+    history,
+    said,
+    contextMessages = [],
+    taskResults = [],
+  } = talk;
+  const messages = [
+    ...contextMessages,
+    ...history.filter(isPromptMessage),
+    ...taskResults,
+    ...said,
+  ];
   const { signal, allowance } = turn;
   return model({ system, messages: talk.frame(messages), tools, signal, allowance });
 }
 
-function turnedOf(said: readonly Utterance[], usage: Usage | undefined): Turned {
+function turnedOf(said: readonly PromptMessage[], usage: Usage | undefined): Turned {
   return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
 }
 
-function asUtterance({ text, toolCalls, reasoning }: Reply): Utterance {
+function asUtterance({ text, toolCalls, reasoning }: Reply): PromptMessage {
   return {
     role: "assistant",
     text,
@@ -142,12 +157,12 @@ function asUtterance({ text, toolCalls, reasoning }: Reply): Utterance {
   };
 }
 
-function isUtterance(message: Message): message is Utterance {
+function isPromptMessage(message: Message): message is PromptMessage {
   return message.role !== "summary";
 }
 
 /** A store keeps what was said, not what was thought. */
-function withoutReasoning(said: Utterance): Message {
+function withoutReasoning(said: PromptMessage): Message {
   const { reasoning, ...message } = said;
   return reasoning === undefined ? said : message;
 }
@@ -155,14 +170,14 @@ function withoutReasoning(said: Utterance): Message {
 /** What each call gave, in the order of the calls. Others may use the turn's slot meanwhile. */
 async function resultsOf(
   calls: readonly ToolCall[],
-  talk: Talk,
+  talk: TurnState,
   { log, toolMilliseconds }: TurnOptions,
-): Promise<Utterance[]> {
+): Promise<PromptMessage[]> {
   const { turn, tools } = talk;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   const { permissions, hooks } = talk;
   const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
-  const result = async (call: ToolCall): Promise<Utterance> => {
+  const result = async (call: ToolCall): Promise<PromptMessage> => {
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;
     const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
@@ -184,7 +199,7 @@ const NO_MORE_CALLS =
 /** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
 const MAX_RESULTS = 2 ** 20;
 
-function bounded(text: string, talk: Talk): string {
+function bounded(text: string, talk: TurnState): string {
   talk.results += text.length;
   if (talk.results <= MAX_RESULTS) return text;
   return "error: this answer has read as much as one answer may: give it now, with what is known";
@@ -232,7 +247,7 @@ const UNKNOWN =
  * The steps of a turn that was cut off, fit to be shown to a model again: the results stand behind the
  * message with their calls, in the order of the calls, and each call without one is told as unknown.
  */
-export function completed(steps: readonly Message[]): Message[] {
+export function closeOpenToolCalls(steps: readonly Message[]): Message[] {
   const results = steps.filter((step) => step.role === "tool");
   return steps.flatMap((step): Message[] => {
     if (step.role !== "assistant") return [];

@@ -2,7 +2,7 @@
 export const TAG = "data_only";
 
 /** What stands for the first character of a tag that is not ours: seen, and no bracket. */
-const BLUNT = "‹";
+const ESCAPED_BRACKET = "‹";
 
 /** Brackets that open a tag, or look like it, or are written as entities or escapes. */
 const BRACKETS = "<＜﹤〈〈⟨˂ᐸ❮❬⟪«≺≪⋖";
@@ -35,9 +35,9 @@ const LOOKALIKES: Readonly<Record<string, string>> = {
  * A text that can neither end the frame it stands in nor open one: whatever looks like its tag begins
  * with a blunt bracket then. The text must hold no invisible characters any more.
  */
-export function withoutTags(text: string): string {
+export function escapeTags(text: string): string {
   return text.replace(OPENING, (bracket, index: number) =>
-    isTag(text, index + bracket.length) ? BLUNT : bracket,
+    isTag(text, index + bracket.length) ? ESCAPED_BRACKET : bracket,
   );
 }
 
@@ -107,14 +107,14 @@ const SPEAKER = new RegExp(
 const LINKED = /\[(?=(?:system|assistant|user|human)\]\(#)/gi;
 
 /** A text in which no model's special token is one any more; each is still to be seen. */
-export function withoutTokens(text: string): string {
+export function escapeTokens(text: string): string {
   return text
-    .replace(TOKEN, blunted)
-    .replace(LOOSE, blunted)
-    .replace(LINKED, blunted)
-    .replace(SPEAKER, `$1${BLUNT}$2›`);
+    .replace(TOKEN, escapeFirst)
+    .replace(LOOSE, escapeFirst)
+    .replace(LINKED, escapeFirst)
+    .replace(SPEAKER, `$1${ESCAPED_BRACKET}$2›`);
 }
 
-function blunted(token: string): string {
-  return BLUNT + token.slice(1);
+function escapeFirst(token: string): string {
+  return ESCAPED_BRACKET + token.slice(1);
 }

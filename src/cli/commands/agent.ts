@@ -42,7 +42,7 @@ export async function run(context: Context): Promise<number> {
     redactor,
   });
   const { openSession } = await import("../session.ts");
-  const session = await openSession(client, { config, log, condense: agent.condense });
+  const session = await openSession(client, { config, log, compact: agent.compact });
   const conversation: Conversation = {
     answerer: agent.answer,
     client,

@@ -102,7 +102,7 @@ function replyOf({ pieces, text, result: reply }: Collected): string {
   for (const tokens of [inputTokens, outputTokens]) {
     assert.ok(Number.isSafeInteger(tokens) && tokens >= 0, `${tokens} tokens`);
   }
-  return `reply ${sizeOf(text.length)} ${Math.min(3, reply.toolCalls.length)} ${reply.cut} ${reply.usage === undefined} ${reply.reasoning === undefined}`;
+  return `reply ${sizeOf(text.length)} ${Math.min(3, reply.toolCalls.length)} ${reply.truncated} ${reply.usage === undefined} ${reply.reasoning === undefined}`;
 }
 
 /** The sentence is one of our own; a provider's words, cleaned, are the operator's alone. */

@@ -1,11 +1,11 @@
 import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { ModelFault } from "../errors.ts";
+import { ModelError } from "../errors.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
-import { createTextKeeper, MAX_TEXT, countOf, createCallDrafts } from "../http/answer.ts";
+import { createTextBuffer, MAX_TEXT, countOf, createCallDrafts } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
-import { packed } from "../http/reasoning-envelope.ts";
+import { wrapReasoning } from "../http/reasoning-envelope.ts";
 import { callBlock, textBlock } from "./request.ts";
 
 /** Stop reasons that mean: there was no room left. */
@@ -19,7 +19,7 @@ export function createMessageAnswer(by: string): AnswerBuilder {
 
   const stop = (reason: string): void => {
     stopReason = reason || stopReason;
-    if (reason === "refusal") throw new ModelFault("withheld", "stop_reason refusal");
+    if (reason === "refusal") throw new ModelError("withheld", "stop_reason refusal");
   };
 
   return {
@@ -42,13 +42,13 @@ export function createMessageAnswer(by: string): AnswerBuilder {
       ended ||= type === "message_stop";
       return text;
     },
-    rest: () => "",
+    end: () => "",
     reply() {
       const counted = usage.total();
       return {
         text: blocks.text(),
         ...blocks.end(),
-        cut: CUT.has(stopReason),
+        truncated: CUT.has(stopReason),
         ...(counted === undefined ? {} : { usage: counted }),
       };
     },
@@ -96,14 +96,14 @@ const MAX_BLOCKS = 1024;
 
 /** `by` is whose thinking the carrier holds. */
 export function createBlockCollector(by: string): BlockCollector {
-  const { keep, text } = createTextKeeper();
+  const { append, text } = createTextBuffer();
   const calls = createCallDrafts();
   const drafts = new Map<unknown, Draft>();
   let thoughts = 0;
 
   const think = (piece: string): string => {
     thoughts += piece.length;
-    if (thoughts > MAX_TEXT) throw new ModelFault("oversized", "the thinking is too long");
+    if (thoughts > MAX_TEXT) throw new ModelError("oversized", "the thinking is too long");
     return piece;
   };
 
@@ -112,10 +112,10 @@ export function createBlockCollector(by: string): BlockCollector {
       const draft = draftOf(block, (id, name) => calls.begin(id, name));
       if (draft === undefined) return "";
       drafts.set(index, draft);
-      if (drafts.size > MAX_BLOCKS) throw new ModelFault("oversized", "too many blocks");
+      if (drafts.size > MAX_BLOCKS) throw new ModelError("oversized", "too many blocks");
       if (draft.type === "thinking") think(draft.thinking + draft.signature);
       if (draft.type === "redacted_thinking") think(draft.data);
-      return draft.type === "text" ? keep(draft.text) : "";
+      return draft.type === "text" ? append(draft.text) : "";
     },
     grow(index, delta) {
       const draft = drafts.get(index);
@@ -125,7 +125,7 @@ export function createBlockCollector(by: string): BlockCollector {
         draft.signature += think(textAt(delta, "signature"));
       }
       if (draft?.type !== "text") return "";
-      const piece = keep(textAt(delta, "text"));
+      const piece = append(textAt(delta, "text"));
       draft.text += piece;
       return piece;
     },
@@ -187,7 +187,7 @@ function carrierOf(
     if (draft.type === "text") return draft.text.trim() === "" ? [] : [textBlock(draft.text)];
     return draft.type === "thinking" && draft.signature === "" ? [] : [draft];
   });
-  return packed(by, blocks);
+  return wrapReasoning(by, blocks);
 }
 
 /** Adds up what the events of a message tell of its tokens. */

@@ -1,10 +1,10 @@
 import { listAt } from "../../../base/unknown.ts";
-import type { Question, ToolOutline, Utterance } from "../contract.ts";
+import type { ModelCall, ToolDefinition, PromptMessage } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/answer.ts";
-import { presentable, presentableName } from "../http/normalize-history.ts";
+import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
 import type { RequestSettings } from "../http/protocol.ts";
-import { unpacked } from "../http/reasoning-envelope.ts";
+import { unwrapReasoning } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 import type { ThinkingFields } from "../thinking.ts";
 
@@ -45,20 +45,21 @@ const CALL_IDS = /^\S{1,64}$/;
 /** The body of one request; what `extra_body` holds wins. */
 export function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools }: Question,
+  { system, messages, tools }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
   const by = anthropicCarrier(endpoint);
   const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
   const wish = { level: entry.thinking_level, model, maxTokens };
   const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);
-  const keeps = ({ reasoning }: Utterance): boolean => unpacked(by, reasoning) !== undefined;
+  const keeps = ({ reasoning }: PromptMessage): boolean =>
+    unwrapReasoning(by, reasoning) !== undefined;
   const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
   return {
     model,
     [entry.max_tokens_field || "max_tokens"]: maxTokens,
     ...(system === "" ? {} : { system }),
-    messages: turnsOf(presentable(messages, { ids: CALL_IDS, keeps }), by),
+    messages: turnsOf(normalizeHistory(messages, { ids: CALL_IDS, keeps }), by),
     ...(tools.length === 0 ? {} : { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
     ...(hasTemperature ? { temperature: defaults.temperature } : {}),
     ...thinking.fields,
@@ -74,24 +75,25 @@ export function messagesBody(
  */
 function thinkingHere(
   thinking: ThinkingFields,
-  messages: readonly Utterance[],
+  messages: readonly PromptMessage[],
   by: string,
 ): ThinkingFields {
   const isBudgeted = JSON.stringify(thinking.fields["thinking"] ?? "").includes("budget_tokens");
   if (!isBudgeted) return thinking;
   const turn = messages.slice(messages.findLastIndex(({ role }) => role === "user") + 1);
   const isUnsigned = turn.some(
-    (message) => message.role === "assistant" && unpacked(by, message.reasoning) === undefined,
+    (message) =>
+      message.role === "assistant" && unwrapReasoning(by, message.reasoning) === undefined,
   );
   return isUnsigned ? { fields: {}, withoutTemperature: false } : thinking;
 }
 
-function toolOf({ name, description, parameters }: ToolOutline): Block {
+function toolOf({ name, description, parameters }: ToolDefinition): Block {
   return { name, description, input_schema: { type: "object", ...parameters } };
 }
 
 /** The conversation as turns that take turns: user first, neighbours of one role in one. */
-function turnsOf(messages: readonly Utterance[], by: string): MessageTurn[] {
+function turnsOf(messages: readonly PromptMessage[], by: string): MessageTurn[] {
   const turns: MessageTurn[] = [];
   for (const message of messages) {
     const role = message.role === "assistant" ? "assistant" : "user";
@@ -121,7 +123,7 @@ function isResult({ type }: Block): boolean {
 /** A block of nothing but blanks is refused. */
 const NOTHING = "(nothing was said)";
 
-function blocksOf(message: Utterance, by: string): readonly Block[] {
+function blocksOf(message: PromptMessage, by: string): readonly Block[] {
   if (message.role === "user")
     return [textBlock(message.text.trim() === "" ? NOTHING : message.text)];
   if (message.role === "tool") {
@@ -132,7 +134,7 @@ function blocksOf(message: Utterance, by: string): readonly Block[] {
     };
     return [message.failed ? { ...result, is_error: true } : result];
   }
-  const kept = blocksIn(unpacked(by, message.reasoning));
+  const kept = blocksIn(unwrapReasoning(by, message.reasoning));
   if (kept.length > 0) return kept;
   const { text, toolCalls = [] } = message;
   return [
@@ -152,7 +154,7 @@ export function textBlock(text: string): Block {
 }
 
 export function callBlock(id: string, name: string, words: string): Block {
-  return { type: "tool_use", id: idOf(id), name: presentableName(name), input: argumentsOf(words) };
+  return { type: "tool_use", id: idOf(id), name: validToolName(name), input: argumentsOf(words) };
 }
 
 /** Ids that other providers gave may hold what this protocol refuses. */

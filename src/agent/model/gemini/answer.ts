@@ -1,15 +1,15 @@
 import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { ModelFault } from "../errors.ts";
-import { countOf, createTextKeeper, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
+import { ModelError } from "../errors.ts";
+import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
-import { packed } from "../http/reasoning-envelope.ts";
+import { wrapReasoning } from "../http/reasoning-envelope.ts";
 
 /** Builds one reply from the chunks of generated content; `by` is whose signatures it holds. */
 export function createContentAnswer(by: string): AnswerBuilder {
-  const { keep, text } = createTextKeeper();
+  const { append, text } = createTextBuffer();
   const calls = createSignedCalls(by);
   let finish = "";
   let usage: Usage | undefined;
@@ -24,7 +24,7 @@ export function createContentAnswer(by: string): AnswerBuilder {
     finish = textAt(candidate, "finishReason") || finish;
     const fault = faultOf(finish, textAt(candidate, "finishMessage"));
     if (fault !== undefined) throw fault;
-    return keep(parts.map(textOf).join(""));
+    return append(parts.map(textOf).join(""));
   };
 
   return {
@@ -35,11 +35,11 @@ export function createContentAnswer(by: string): AnswerBuilder {
     ended: false,
     // Without events the chunks are the items of one list.
     take: (chunk) => (Array.isArray(chunk) ? chunk.map(takeChunk).join("") : takeChunk(chunk)),
-    rest: () => "",
+    end: () => "",
     reply: () => ({
       text: text(),
       ...calls.end(),
-      cut: finish === "MAX_TOKENS",
+      truncated: finish === "MAX_TOKENS",
       ...(usage === undefined ? {} : { usage }),
     }),
   };
@@ -50,9 +50,9 @@ function textOf(part: unknown): string {
 }
 
 /** The provider's filter refused the question itself. */
-function blockedIn(chunk: unknown): ModelFault | undefined {
+function blockedIn(chunk: unknown): ModelError | undefined {
   const reason = textAt(at(chunk, "promptFeedback"), "blockReason");
-  return reason === "" ? undefined : new ModelFault("withheld", `blockReason ${reason}`);
+  return reason === "" ? undefined : new ModelError("withheld", `blockReason ${reason}`);
 }
 
 const WHOLE: ReadonlySet<string> = new Set(["", "STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED"]);
@@ -61,13 +61,13 @@ const STUMBLED = /^(?:MALFORMED_FUNCTION_CALL|MALFORMED_RESPONSE|UNEXPECTED_TOOL
 const OURS = /^(?:MISSING_THOUGHT_SIGNATURE|TOO_MANY_TOOL_CALLS)$/;
 
 /** Every other reason names a filter: SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE … */
-function faultOf(finish: string, message: string): ModelFault | undefined {
+function faultOf(finish: string, message: string): ModelError | undefined {
   if (WHOLE.has(finish)) return undefined;
   const words = `finishReason ${finish} ${message}`.trim();
-  if (STUMBLED.test(finish)) return new ModelFault("broken_off", words);
+  if (STUMBLED.test(finish)) return new ModelError("broken_off", words);
   return OURS.test(finish)
-    ? new ModelFault("refused", words, { status: 400 })
-    : new ModelFault("withheld", words);
+    ? new ModelError("refused", words, { status: 400 })
+    : new ModelError("withheld", words);
 }
 
 /** Thinking is paid as output, and tools' prompts as input. */
@@ -109,7 +109,7 @@ function createSignedCalls(by: string): SignedCalls {
       const [id, name] = [textAt(call, "id"), textAt(call, "name")];
       const signature = textAt(part, "thoughtSignature");
       characters += signature.length;
-      if (characters > MAX_TEXT) throw new ModelFault("oversized", "the signatures are too long");
+      if (characters > MAX_TEXT) throw new ModelError("oversized", "the signatures are too long");
       const draft = calls.begin(id, name);
       draft.add(JSON.stringify(at(call, "args") ?? {}));
       signed.push({ draft, id, signature });
@@ -135,5 +135,5 @@ function carrierOf(
     const fact = { ...given, ...(signature === "" ? {} : { signature }) };
     return Object.keys(fact).length === 0 ? [] : [[id, fact]];
   });
-  return facts.length === 0 ? undefined : packed(by, Object.fromEntries(facts));
+  return facts.length === 0 ? undefined : wrapReasoning(by, Object.fromEntries(facts));
 }

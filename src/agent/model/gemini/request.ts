@@ -1,10 +1,10 @@
 import { at, textAt } from "../../../base/unknown.ts";
-import type { Question, ToolOutline, Utterance } from "../contract.ts";
+import type { ModelCall, ToolDefinition, PromptMessage } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/answer.ts";
-import { presentableName } from "../http/normalize-history.ts";
+import { validToolName } from "../http/normalize-history.ts";
 import type { RequestSettings } from "../http/protocol.ts";
-import { unpacked } from "../http/reasoning-envelope.ts";
+import { unwrapReasoning } from "../http/reasoning-envelope.ts";
 import { isGemini3, thinkingFields } from "../thinking.ts";
 import { geminiSchema } from "./schema.ts";
 
@@ -38,7 +38,7 @@ export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "mo
 /** The body of one request; what `extra_body` holds wins, within `generationConfig` too. */
 export function generateBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools }: Question,
+  { system, messages, tools }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
   const { max_tokens: maxTokens, temperature } = defaults;
@@ -59,7 +59,7 @@ export function generateBody(
   };
 }
 
-function declarationOf({ name, description, parameters }: ToolOutline): Part {
+function declarationOf({ name, description, parameters }: ToolDefinition): Part {
   const schema = geminiSchema(parameters);
   // An object without properties is refused; a function without parameters is not.
   return { name, description, ...("properties" in schema ? { parameters: schema } : {}) };
@@ -75,7 +75,7 @@ interface Sender {
 /** A part of nothing is refused. */
 const NOTHING = "(nothing was said)";
 
-function contentsOf(messages: readonly Utterance[], sender: Sender): Content[] {
+function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content[] {
   const contents: Content[] = [];
   const ids = new Set(messages.flatMap((message) => givenIds(message, sender.by)));
   let results: Part[] = [];
@@ -104,13 +104,13 @@ function addAnswer(contents: Content[], parts: readonly Part[]): void {
   else if (parts.length > 0) contents.push({ role: "model", parts: [...parts] });
 }
 
-type Said = Extract<Utterance, { readonly role: "assistant" }>;
-type Result = Extract<Utterance, { readonly role: "tool" }>;
+type Said = Extract<PromptMessage, { readonly role: "assistant" }>;
+type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 
 /** Ids that the provider gave itself and so wants to see again; ours say nothing to it. */
-function givenIds(message: Utterance, by: string): string[] {
+function givenIds(message: PromptMessage, by: string): string[] {
   if (message.role !== "assistant") return [];
-  const kept = unpacked(by, message.reasoning);
+  const kept = unwrapReasoning(by, message.reasoning);
   return (message.toolCalls ?? [])
     .map(({ id }) => id)
     .filter((id) => at(at(kept, id), "given") === true);
@@ -121,7 +121,7 @@ function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<str
   return {
     functionResponse: {
       ...(ids.has(callId) ? { id: callId } : {}),
-      name: presentableName(name),
+      name: validToolName(name),
       response,
     },
   };
@@ -135,14 +135,14 @@ function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<str
 const NO_SIGNATURE = "skip_thought_signature_validator";
 
 function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Sender): Part[] {
-  const kept = unpacked(by, reasoning);
+  const kept = unwrapReasoning(by, reasoning);
   const calls = toolCalls.map(({ id, name, arguments: words }, index) => {
     const given = at(at(kept, id), "given") === true ? { id } : {};
     // Of calls side by side only the first is signed.
     const standIn = signs && index === 0 ? NO_SIGNATURE : "";
     const thoughtSignature = textAt(at(kept, id), "signature") || standIn;
     return {
-      functionCall: { ...given, name: presentableName(name), args: argumentsOf(words) },
+      functionCall: { ...given, name: validToolName(name), args: argumentsOf(words) },
       ...(thoughtSignature === "" ? {} : { thoughtSignature }),
     };
   });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { fromJson } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Reply } from "../contract.ts";
-import { ModelFault } from "../errors.ts";
+import { ModelError } from "../errors.ts";
 
 /** Builds one reply from the JSON values of an answer's body, each in its dialect's shape. */
 export interface AnswerBuilder {
@@ -16,7 +16,7 @@ export interface AnswerBuilder {
   /** Whether nothing more of the answer can follow. */
   readonly ended: boolean;
   /** The server said that nothing more comes: what was held back is text. */
-  rest(): string;
+  end(): string;
   reply(): Reply;
 }
 
@@ -24,18 +24,18 @@ export interface AnswerBuilder {
 export const MAX_TEXT = 1024 * 1024;
 
 /** The pieces of an answer's text, within their bound. */
-export interface TextKeeper {
-  readonly keep: (piece: string) => string;
+export interface TextBuffer {
+  readonly append: (piece: string) => string;
   readonly text: () => string;
 }
 
-export function createTextKeeper(): TextKeeper {
+export function createTextBuffer(): TextBuffer {
   const pieces: string[] = [];
   let length = 0;
   return {
-    keep(piece) {
+    append(piece) {
       length += piece.length;
-      if (length > MAX_TEXT) throw new ModelFault("oversized", "the answer is longer than 1 MiB");
+      if (length > MAX_TEXT) throw new ModelError("oversized", "the answer is longer than 1 MiB");
       if (piece !== "") pieces.push(piece);
       return piece;
     },
@@ -79,11 +79,11 @@ export function createCallDrafts(): CallDrafts {
   const count = (words: string): string => {
     characters += words.length;
     if (characters <= MAX_CHARACTERS) return words;
-    throw new ModelFault("oversized", "the tool calls are too long");
+    throw new ModelError("oversized", "the tool calls are too long");
   };
   return {
     begin(id, name) {
-      if (drafts.length >= MAX_CALLS) throw new ModelFault("oversized", "too many tool calls");
+      if (drafts.length >= MAX_CALLS) throw new ModelError("oversized", "too many tool calls");
       const pieces: string[] = [];
       const draft = {
         id: "",

@@ -1,6 +1,6 @@
 import { at, fromJson, listAt, textAt } from "../../../base/unknown.ts";
-import { ModelFault } from "../errors.ts";
-import type { FaultFacts, FaultKind } from "../errors.ts";
+import { ModelError } from "../errors.ts";
+import type { ModelErrorFacts, ModelErrorKind } from "../errors.ts";
 /** Bytes of an error's body that are read. */
 const MAX_BODY = 64 * 1024;
 
@@ -15,11 +15,11 @@ const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
 const WRONG_MODEL = /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist/i;
 
 /** Any answer but 200, as the fault that it tells of. Reads the body within its bound. */
-export async function refusalOf(response: Response): Promise<ModelFault> {
+export async function errorOf(response: Response): Promise<ModelError> {
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
-    return new ModelFault("garbled", `the server redirects (HTTP ${status})`, { status });
+    return new ModelError("garbled", `the server redirects (HTTP ${status})`, { status });
   }
   const words = await bodyOf(response);
   const body = jsonOf(words);
@@ -32,7 +32,7 @@ export async function refusalOf(response: Response): Promise<ModelFault> {
 }
 
 /** The error that a chunk of a stream, or a whole answer, is instead; undefined where it is none. */
-export function errorIn(chunk: unknown): ModelFault | undefined {
+export function errorIn(chunk: unknown): ModelError | undefined {
   const error = at(chunk, "error");
   const isError =
     (error !== undefined && error !== null) ||
@@ -53,15 +53,15 @@ interface Told {
   readonly parameter?: string;
 }
 
-function faultOf(told: number, message: string, about: Told): ModelFault {
+function faultOf(told: number, message: string, about: Told): ModelError {
   const { words, retryAfter, parameter = "" } = about;
   const status = told === 400 ? meantBy(words) : told;
-  const facts: FaultFacts = {
+  const facts: ModelErrorFacts = {
     status,
     ...(retryAfter === undefined ? {} : { retryAfter }),
     ...(parameter === "" ? {} : { parameter }),
   };
-  return new ModelFault(kindOf(status, words), message, facts);
+  return new ModelError(kindOf(status, words), message, facts);
 }
 
 /** What a 400 is where its words say it better. */
@@ -70,7 +70,7 @@ function meantBy(words: string): number {
   return WRONG_MODEL.test(words) ? 404 : 400;
 }
 
-function kindOf(status: number, words: string): FaultKind {
+function kindOf(status: number, words: string): ModelErrorKind {
   if (isOverflow(status, words)) return "overflow";
   return status < 500 && TOOLLESS.test(words) ? "toolless" : "refused";
 }

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import type { ToolCall } from "../../contract.ts";
-import type { Utterance } from "../contract.ts";
+import type { PromptMessage } from "../contract.ts";
 
-export interface Presenting {
+export interface NormalizeOptions {
   /** What the id of a call must look like. */
   readonly ids: RegExp;
   /** The message goes back as the server itself gave it: its ids are known there. */
-  readonly keeps?: (message: Utterance) => boolean;
+  readonly keeps?: (message: PromptMessage) => boolean;
 }
 
 /**
@@ -14,10 +14,10 @@ export interface Presenting {
  * its own, and one that this server allows. The new ids are the same in every request, so that what a
  * provider has in its cache stays of use.
  */
-export function presentable(
-  messages: readonly Utterance[],
-  { ids, keeps = () => false }: Presenting,
-): readonly Utterance[] {
+export function normalizeHistory(
+  messages: readonly PromptMessage[],
+  { ids, keeps = () => false }: NormalizeOptions,
+): readonly PromptMessage[] {
   const taken = new Set(messages.filter(keeps).flatMap((message) => callsOf(message).map(idOf)));
   const seen = new Map<string, number>();
   let renamed = new Map<string, string[]>();
@@ -40,7 +40,7 @@ export function presentable(
   });
 }
 
-function callsOf(message: Utterance): readonly ToolCall[] {
+function callsOf(message: PromptMessage): readonly ToolCall[] {
   return message.role === "assistant" ? (message.toolCalls ?? []) : [];
 }
 
@@ -68,7 +68,7 @@ function ownId(
 }
 
 /** The name of a tool as a model wrote it, where servers refuse a request for any other sign in it. */
-export function presentableName(name: string): string {
+export function validToolName(name: string): string {
   return name.replaceAll(/[^\w-]/g, "_").slice(0, 64) || "_";
 }
 
@@ -76,7 +76,7 @@ export function presentableName(name: string): string {
  * A request's body as JSON that everyone can read: half a character, as cut texts and models have them,
  * is refused by some, and once in a conversation would be in every later request.
  */
-export function presentableJson(body: unknown): string {
+export function wellFormedJson(body: unknown): string {
   const text = JSON.stringify(body);
   // What is whole stands in JSON as itself; only halves are escaped.
   if (!text.includes("\\ud")) return text;

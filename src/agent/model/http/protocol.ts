@@ -1,14 +1,14 @@
 import { VERSION } from "../../../base/version.ts";
 import type { ModelEntry, AgentDefaults } from "../../../config/contract.ts";
-import type { Attempt, Fetch, Protocol, Question } from "../contract.ts";
+import type { Attempt, Fetch, Protocol, ModelCall } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
-import { ModelFault } from "../errors.ts";
-import type { FaultKind } from "../errors.ts";
-import { plainTool } from "../schema.ts";
+import { ModelError } from "../errors.ts";
+import type { ModelErrorKind } from "../errors.ts";
+import { simplifyTool } from "../schema.ts";
 import type { AnswerBuilder } from "./answer.ts";
-import { refusalOf } from "./error-response.ts";
-import { presentableJson } from "./normalize-history.ts";
-import { chunksOf } from "./response-stream.ts";
+import { errorOf } from "./error-response.ts";
+import { wellFormedJson } from "./normalize-history.ts";
+import { readChunks } from "./response-stream.ts";
 
 /** Once the server said why the answer ends, only the usage and the mark of its end can follow. */
 const ENDING_MS = 5_000;
@@ -16,39 +16,43 @@ const ENDING_MS = 5_000;
 const REFUSAL_MS = 5_000;
 
 /** What one dialect puts into a request and makes of its answer; all else is the same for all of them. */
-export interface Exchange {
+export interface ProtocolDialect {
   readonly url: string;
   /** The headers that only this dialect sends, the key among them. */
   readonly headers: (key: string | undefined) => Readonly<Record<string, string>>;
   /** The body of one request; what `extra_body` holds is in it and wins. */
-  readonly body: (question: Question) => Readonly<Record<string, unknown>>;
+  readonly body: (question: ModelCall) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
   /** Whether later bodies are without what of this one was refused, so that the question is asked again. */
-  readonly adapts?: (refusal: ModelFault, body: Readonly<Record<string, unknown>>) => boolean;
+  readonly adaptsTo?: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
 /** One POST a question, answered by a stream of server-sent events or by one JSON document. */
-export function createHttpProtocol(exchange: Exchange, entry: ModelEntry, fetch: Fetch): Protocol {
+export function createHttpProtocol(
+  exchange: ProtocolDialect,
+  entry: ModelEntry,
+  fetch: Fetch,
+): Protocol {
   return async function* ask(attempt) {
-    const body = exchange.body(toldPlainly(attempt.question, entry));
+    const body = exchange.body(toldPlainly(attempt.call, entry));
     const response = await post(attempt, { exchange, entry, fetch, body });
     if (!response.ok) {
-      attempt.moved(REFUSAL_MS);
-      const refusal = await refusalOf(response);
-      if (exchange.adapts?.(refusal, body) !== true) throw refusal;
-      throw new ModelFault("parameter", refusal.message, { cause: refusal });
+      attempt.onActivity(REFUSAL_MS);
+      const refusal = await errorOf(response);
+      if (exchange.adaptsTo?.(refusal, body) !== true) throw refusal;
+      throw new ModelError("parameter", refusal.message, { cause: refusal });
     }
     const answer = exchange.answer();
     const whole = response.body === null ? false : yield* textOf(response.body, answer, attempt);
-    if (!whole) throw new ModelFault("broken_off", "the stream ended before the answer did");
-    const rest = answer.rest();
+    if (!whole) throw new ModelError("broken_off", "the stream ended before the answer did");
+    const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
   };
 }
 
 interface Post {
-  readonly exchange: Exchange;
+  readonly exchange: ProtocolDialect;
   readonly entry: ModelEntry;
   readonly fetch: Fetch;
   readonly body: Readonly<Record<string, unknown>>;
@@ -60,7 +64,7 @@ async function post(attempt: Attempt, { exchange, entry, fetch, body }: Post): P
     return await fetch(exchange.url, {
       method: "POST",
       headers,
-      body: presentableJson(body),
+      body: wellFormedJson(body),
       signal: attempt.signal,
       // A redirected POST would lose its body, or carry the key to another host.
       redirect: "manual",
@@ -70,13 +74,13 @@ async function post(attempt: Attempt, { exchange, entry, fetch, body }: Post): P
   } catch (thrown) {
     throw faultOf(thrown, "unreachable", attempt.signal);
   } finally {
-    attempt.moved();
+    attempt.onActivity();
   }
 }
 
-function toldPlainly(question: Question, entry: ModelEntry): Question {
+function toldPlainly(question: ModelCall, entry: ModelEntry): ModelCall {
   if (entry.tool_schema_transform !== "simple") return question;
-  return { ...question, tools: question.tools.map(plainTool) };
+  return { ...question, tools: question.tools.map(simplifyTool) };
 }
 
 /** Yields the text of a body; returns whether the server said that it is whole. */
@@ -85,33 +89,37 @@ async function* textOf(
   answer: AnswerBuilder,
   attempt: Attempt,
 ): AsyncGenerator<string, boolean> {
-  const { signal, moved } = attempt;
+  const { signal, onActivity } = attempt;
   let announced = false;
   try {
-    for await (const chunk of chunksOf(body, { signal, moved, isEnded: () => answer.ended })) {
+    for await (const chunk of readChunks(body, {
+      signal,
+      moved: onActivity,
+      isEnded: () => answer.ended,
+    })) {
       if (chunk === "done") {
         announced = true;
         continue;
       }
-      attempt.heardPiece();
+      attempt.onChunk();
       const text = answer.take(chunk.json);
       if (text !== "") yield text;
       if (chunk.whole) announced = true;
-      else if (answer.finished) moved(ENDING_MS);
+      else if (answer.finished) onActivity(ENDING_MS);
     }
   } catch (thrown) {
-    const isOurs = thrown instanceof ModelFault && thrown.kind !== "silent";
+    const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
     if (isOurs || !answer.finished) throw faultOf(thrown, "broken_off", signal);
   }
   return announced || answer.finished;
 }
 
 /** What the network did, as a fault; a fault, or the reason of an abort, stays what it is. */
-function faultOf(thrown: unknown, kind: FaultKind, signal: AbortSignal): unknown {
-  if (thrown instanceof ModelFault) return thrown;
+function faultOf(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
+  if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new ModelFault(kind, message, { cause: thrown });
+  return new ModelError(kind, message, { cause: thrown });
 }
 
 /** What of the configuration goes into a request. */

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
 import { fromJson } from "../../../base/unknown.ts";
-import { ModelFault } from "../errors.ts";
+import { ModelError } from "../errors.ts";
 
 /**
  * One JSON value of an answer's body (`whole` where it was the entire body, because the server did
@@ -34,7 +34,7 @@ const DRAIN_MS = 100;
  * to know; once `isEnded` says so nothing more is yielded, as after `[DONE]`. Throws a `ModelFault`, or
  * what the body fails with.
  */
-export async function* chunksOf(
+export async function* readChunks(
   body: ReadableStream<Uint8Array>,
   { signal, moved, isEnded }: ReadingOptions,
 ): AsyncGenerator<Chunk> {
@@ -42,7 +42,7 @@ export async function* chunksOf(
   const text = boundedText(body, moved, breathe);
   const first = await firstWords(text);
   if (first === undefined) return;
-  if (first.startsWith("<")) throw new ModelFault("garbled", "the answer is an HTML page");
+  if (first.startsWith("<")) throw new ModelError("garbled", "the answer is an HTML page");
   if (/^[{[]/.test(first)) yield { json: await documentOf(first, text), whole: true };
   else yield* eventsOf(first, text, { moved, isEnded, breathe });
 }
@@ -58,7 +58,7 @@ async function* boundedText(
     moved();
     await breathe();
     bytes += piece.byteLength;
-    if (bytes > MAX_STREAM) throw new ModelFault("oversized", "the stream does not end");
+    if (bytes > MAX_STREAM) throw new ModelError("oversized", "the stream does not end");
     yield decoder.decode(piece, { stream: true });
   }
   yield decoder.decode();
@@ -79,13 +79,13 @@ async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<
   let length = first.length;
   for await (const piece of rest) {
     length += piece.length;
-    if (length > MAX_DOCUMENT) throw new ModelFault("oversized", "the answer is too long");
+    if (length > MAX_DOCUMENT) throw new ModelError("oversized", "the answer is too long");
     pieces.push(piece);
   }
   try {
     return fromJson(pieces.join(""));
   } catch (cause) {
-    throw new ModelFault("broken_off", "the answer is no whole JSON document", { cause });
+    throw new ModelError("broken_off", "the answer is no whole JSON document", { cause });
   }
 }
 
@@ -149,7 +149,7 @@ function createEventReader(): { take(piece: string): string[] } {
     take(piece) {
       found = [];
       parser.feed(piece);
-      if (overflow) throw new ModelFault("oversized", "an event of the stream is too long");
+      if (overflow) throw new ModelError("oversized", "an event of the stream is too long");
       return found;
     },
   };
@@ -160,7 +160,7 @@ function chunkOf(data: string): Chunk {
   try {
     return { json: fromJson(data), whole: false };
   } catch (cause) {
-    throw new ModelFault("garbled", "an event of the stream is no JSON", { cause });
+    throw new ModelError("garbled", "an event of the stream is no JSON", { cause });
   }
 }
 

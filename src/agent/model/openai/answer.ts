@@ -1,8 +1,8 @@
 import type { Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
-import { ModelFault } from "../errors.ts";
-import { countOf, createTextKeeper, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
+import { ModelError } from "../errors.ts";
+import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
 
@@ -10,7 +10,7 @@ import { errorIn } from "../http/error-response.ts";
 export function createChatAnswer(): AnswerBuilder {
   const thoughts = createThoughtFilter();
   const calls = createCallCollector();
-  const { keep, text } = createTextKeeper();
+  const { append, text } = createTextBuffer();
   let reasoning = "";
   let finish = "";
   let usage: Usage | undefined;
@@ -29,19 +29,19 @@ export function createChatAnswer(): AnswerBuilder {
       const delta = at(choice, "delta") ?? at(choice, "message");
       finish = textAt(choice, "finish_reason") || finish;
       if (finish === "content_filter")
-        throw new ModelFault("withheld", "finish_reason content_filter");
+        throw new ModelError("withheld", "finish_reason content_filter");
       if (finish === "error")
-        throw new ModelFault("refused", "finish_reason error", { status: 500 });
+        throw new ModelError("refused", "finish_reason error", { status: 500 });
       calls.take(delta);
       const thought = textAt(delta, "reasoning_content") || textAt(delta, "reasoning");
       if (reasoning.length + thought.length <= MAX_TEXT) reasoning += thought;
-      return keep(thoughts.take(contentOf(at(delta, "content"))));
+      return append(thoughts.take(contentOf(at(delta, "content"))));
     },
-    rest: () => keep(thoughts.end()),
+    end: () => append(thoughts.end()),
     reply: () => ({
       text: text(),
       toolCalls: calls.end(),
-      cut: finish === "length",
+      truncated: finish === "length",
       ...(reasoning === "" ? {} : { reasoning }),
       ...(usage === undefined ? {} : { usage }),
     }),

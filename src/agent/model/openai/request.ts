@@ -1,11 +1,11 @@
 import { truncate } from "../../../base/truncate.ts";
 import type { ToolCall } from "../../contract.ts";
-import type { Question, Utterance } from "../contract.ts";
+import type { ModelCall, PromptMessage } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
-import type { ModelFault } from "../errors.ts";
-import { presentable, presentableName } from "../http/normalize-history.ts";
+import type { ModelError } from "../errors.ts";
+import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
 import type { RequestSettings } from "../http/protocol.ts";
-import { isPacked } from "../http/reasoning-envelope.ts";
+import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 
 /** The URL of chat completions under a base, whether or not the base names it already. */
@@ -22,7 +22,7 @@ const CALL_IDS = /^\S{1,40}$/;
 /** The body of one request; what `extra_body` holds wins. */
 export function chatBody(
   settings: RequestSettings,
-  question: Question,
+  question: ModelCall,
   streaming: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const { endpoint, entry, defaults } = settings;
@@ -36,7 +36,7 @@ export function chatBody(
     model,
     messages: [
       ...(question.system === "" ? [] : [{ role: "system", content: question.system }]),
-      ...presentable(question.messages, { ids: facts.callIds ?? CALL_IDS }).map((message) =>
+      ...normalizeHistory(question.messages, { ids: facts.callIds ?? CALL_IDS }).map((message) =>
         chatMessage(message, replays),
       ),
     ],
@@ -50,7 +50,7 @@ export function chatBody(
   };
 }
 
-function toolFields({ tools }: Question): Record<string, unknown> {
+function toolFields({ tools }: ModelCall): Record<string, unknown> {
   if (tools.length === 0) return {};
   const listed = tools.map(({ name, description, parameters }) => ({
     type: "function",
@@ -69,7 +69,7 @@ function temperatureField(model: string, temperature?: number): Record<string, n
   return temperature === undefined ? {} : { temperature };
 }
 
-function chatMessage(message: Utterance, replays: boolean): Record<string, unknown> {
+function chatMessage(message: PromptMessage, replays: boolean): Record<string, unknown> {
   if (message.role === "user") return { role: "user", content: message.text };
   if (message.role === "tool") {
     return { role: "tool", tool_call_id: message.callId, content: message.text };
@@ -82,7 +82,7 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
     tool_calls: toolCalls.map(({ id, name, arguments: words }) => ({
       id,
       type: "function",
-      function: { name: presentableName(name), arguments: isObjectText(words) ? words : "{}" },
+      function: { name: validToolName(name), arguments: isObjectText(words) ? words : "{}" },
     })),
     ...(replays ? { reasoning_content: thoughtBefore(toolCalls, reasoning) } : {}),
   };
@@ -94,7 +94,8 @@ function chatMessage(message: Utterance, replays: boolean): Record<string, unkno
  * each in its own words, because a model takes to repeating a sentence that it finds everywhere.
  */
 function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
-  if (reasoning !== undefined && reasoning !== "" && !isPacked(reasoning)) return reasoning;
+  if (reasoning !== undefined && reasoning !== "" && !isReasoningEnvelope(reasoning))
+    return reasoning;
   const told = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
   return `This needs ${told.join(", and ")}.`;
 }
@@ -137,7 +138,7 @@ interface Streaming {
   /** The fields of the next request. */
   readonly fields: () => Readonly<Record<string, unknown>>;
   /** Whether a refusal was about one of these fields in a body: the next requests are without it. */
-  readonly adapts: (refusal: ModelFault, body: Readonly<Record<string, unknown>>) => boolean;
+  readonly adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
 interface StreamingOptions {
@@ -177,6 +178,6 @@ const STREAM = new RegExp(
   `["'\`]stream["'\`]|\\bstream(?:ing)?\\b[^.]{0,60}\\b${DENIED}\\b|\\b${DENIED}\\b[^.]{0,60}\\bstream(?:ing)?\\b`,
   "i",
 );
-function isAbout({ parameter, message }: ModelFault, name: string, words: RegExp): boolean {
+function isAbout({ parameter, message }: ModelError, name: string, words: RegExp): boolean {
   return parameter === undefined ? words.test(message) : parameter.split(".")[0] === name;
 }
