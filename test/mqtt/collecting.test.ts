@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { refusalOf } from "../../src/mqtt/client/reasons.ts";
 import { encodePart, type WirePart } from "../../src/mqtt/protocol/wire.ts";
 import { createBoundedQueue } from "../../src/mqtt/requester/bounded-queue.ts";
-import { createPartOrder } from "../../src/mqtt/requester/request.ts";
+import { createPartOrder } from "../../src/mqtt/requester/requester.ts";
 
 const never = new AbortController().signal;
 

@@ -1,19 +1,34 @@
 import { asFailure, Failure } from "../../base/failure.ts";
-import type { Requester, RequesterOptions } from "../contract.ts";
-import { openLink } from "./link.ts";
-import { request, publishRequest } from "./request.ts";
+import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
+import type { Incoming, Outgoing } from "../protocol/message.ts";
+import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "../protocol/topics.ts";
+import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
+import { createBoundedQueue, MAX_TIMER_MS, type BoundedQueue } from "./bounded-queue.ts";
+import { openLink, type LinkListener, type RequesterLink } from "./link.ts";
 import { watch } from "./watch.ts";
 
-/** Connects to the channel's broker as a stranger; throws `unreachable`, `refused` or `config`. */
+/** A gateway that sends neither `id` nor `done` has finished when it is quiet for so long. */
+const QUIET_MS = 2_000;
+/** A status of `offline` can be a moment old: the gateway gets this long to answer nevertheless. */
+const OFFLINE_GRACE_MS = 1_500;
+/** After a loss of the broker a gateway reconnects 5 s later. */
+const RETURN_MS = 10_000;
+/** Silence after a request of QoS 0, and no status: then the broker is asked for subscribers. */
+const NO_STATUS_MS = 100;
+/** The same with the status `online`: most answers begin earlier, and a retained status can be out of date. */
+const ONLINE_MS = 1_000;
+const QUEUE_SIZE = 10_000;
+
+/** Connects to the channel's broker under an id of its own; throws `unreachable`, `refused` or `config`. */
 export async function openRequester(options: RequesterOptions): Promise<Requester> {
-  const line = openLink(options);
-  const session = await firstSession(line, options);
+  const link = openLink(options);
+  const session = await firstSession(link, options);
   return {
     protocol: session.protocol,
-    request: (question) => request(line, question),
-    publishRequest: (question) => publishRequest(line, question),
-    watch: (what) => watch(line, what),
-    close: () => line.connection.close().catch(() => {}),
+    request: (wanted) => request(link, wanted),
+    publishRequest: (wanted) => publishRequest(link, wanted),
+    watch: (wanted) => watch(link, wanted),
+    close: () => link.connection.close().catch(() => {}),
   };
 }
 
@@ -29,11 +44,349 @@ async function firstSession(
     await connection.close().catch(() => {});
     options.signal.throwIfAborted();
     const { code, message, why, remedy, cause } = asFailure(error);
-    const known = code === "refused" || code === "config";
-    throw new Failure(known ? code : "unreachable", `no connection to ${broker}: ${message}`, {
+    const isNamed = code === "refused" || code === "config";
+    throw new Failure(isNamed ? code : "unreachable", `no connection to ${broker}: ${message}`, {
       ...(why !== undefined && { why }),
       remedy: remedy ?? "check that the broker runs there, or name another with --broker",
       cause,
     });
   }
+}
+
+type AnswerEvent =
+  | { readonly type: "part"; readonly part: WirePart; readonly payload: Uint8Array }
+  | { readonly type: "status"; readonly online: boolean }
+  | { readonly type: "lost"; readonly failure: Failure }
+  | { readonly type: "restored" }
+  /** The broker was asked for subscribers, and there are none, or it lets us publish nothing there. */
+  | { readonly type: "undeliverable"; readonly failure: Failure };
+
+/**
+ * See `Requester.request`. At QoS 0 the broker acknowledges nothing, so nothing is in the way of the answer:
+ * brokers with Nagle's algorithm hold it back behind a PUBACK. Whether anybody is subscribed is asked only
+ * after a silence.
+ */
+async function* request(
+  link: RequesterLink,
+  options: RequestOptions,
+): AsyncGenerator<AnswerPart, void> {
+  const { settings } = link.options.channel;
+  const address = addressOf(link);
+  const queue = createBoundedQueue<AnswerEvent>(QUEUE_SIZE);
+  const response = responseTopic(address, options.client);
+  const status = statusTopic(address);
+  const listener = listenerFor(queue, { response, status, id: options.id });
+  const stop = await link.listen([response, status], listener);
+  const over = new AbortController();
+  const signal = AbortSignal.any([options.signal, over.signal]);
+  try {
+    if (settings.qos > 0) await publishRequest(link, options);
+    else await publish(link, options, 0);
+    const isChecked = settings.qos === 0 && link.connection.session()?.protocol === 5;
+    const check = (): void => checkSubscribers(link, { ...options, signal }, queue);
+    yield* answerOf(link, queue, { ...options, check: isChecked ? check : undefined });
+  } finally {
+    over.abort();
+    stop();
+  }
+}
+
+/** See `Requester.publishRequest`. */
+async function publishRequest(
+  link: RequesterLink,
+  options: Parameters<Requester["publishRequest"]>[0],
+): Promise<void> {
+  const { noMatchingSubscribers } = await publish(link, options, 1);
+  if (noMatchingSubscribers) throw unserved(link);
+}
+
+async function publish(
+  link: RequesterLink,
+  options: Parameters<Requester["publishRequest"]>[0],
+  qos: 0 | 1,
+) {
+  const { firstPartMs, signal } = options;
+  const late = new AbortController();
+  const timeout = Math.min(firstPartMs, MAX_TIMER_MS);
+  const timer = setTimeout(() => late.abort(notAcknowledged(firstPartMs)), timeout);
+  const either = AbortSignal.any([signal, late.signal]);
+  try {
+    const session = await link.connection.ready(either);
+    const message = messageOf(link, options, { qos, protocol: session.protocol });
+    return await link.connection.publish(message, either);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function notAcknowledged(ms: number): Failure {
+  return new Failure("no_answer", `no answer within ${ms / 1000} s`, {
+    why: "the broker did not acknowledge the request",
+    remedy: "look at the broker's log, or wait longer with --timeout",
+  });
+}
+
+function messageOf(
+  link: RequesterLink,
+  { client, text, id, stream }: Pick<RequestOptions, "client" | "text" | "id" | "stream">,
+  { qos, protocol }: { readonly qos: 0 | 1; readonly protocol: 4 | 5 },
+): Outgoing {
+  // No Response Topic: the answer comes on the usual one, and with it the gateway would not stream.
+  const properties = {
+    correlationData: Buffer.from(id),
+    contentType: "application/json",
+    payloadFormatIndicator: true,
+  };
+  return {
+    topic: requestTopic(addressOf(link), client),
+    payload: encodeRequest({ text, id, ...(stream !== undefined && { stream }) }),
+    qos,
+    ...(protocol === 5 && { properties }),
+  };
+}
+
+/**
+ * Publishes an empty message to the request topic at QoS 1: gateways ignore it, and the broker of MQTT 5
+ * says whether anybody is subscribed, or that we may not publish there. The result comes as an event.
+ */
+function checkSubscribers(
+  link: RequesterLink,
+  { client, signal }: RequestOptions,
+  queue: BoundedQueue<AnswerEvent>,
+): void {
+  const topic = requestTopic(addressOf(link), client);
+  link.connection.publish({ topic, payload: "", qos: 1 }, signal).then(
+    ({ noMatchingSubscribers }) => {
+      if (noMatchingSubscribers) queue.put({ type: "undeliverable", failure: unserved(link) });
+    },
+    (error: unknown) => {
+      const failure = asFailure(error);
+      if (failure.code === "refused") queue.put({ type: "undeliverable", failure });
+    },
+  );
+}
+
+function addressOf({ options }: RequesterLink): AgentAddress {
+  const { topic_prefix: prefix, agent_id: agent } = options.channel.settings;
+  return { prefix, agent };
+}
+
+function unserved(
+  link: RequesterLink,
+  why = "the broker says that nobody subscribes to its requests",
+): Failure {
+  return new Failure("unserved", `nobody serves the agent ${addressOf(link).agent}`, {
+    why,
+    remedy: "start it with: picoclaw gateway",
+  });
+}
+
+function listenerFor(
+  queue: BoundedQueue<AnswerEvent>,
+  { response, status, id }: { response: string; status: string; id: string },
+): LinkListener {
+  const message = ({ topic, payload, retain, properties }: Incoming): void => {
+    if (topic === status) putStatus(queue, utf8Of(payload));
+    if (topic !== response || retain) return;
+    const part = decodePart(payload);
+    const names = [part?.id ?? id, properties?.correlationData?.toString() ?? id];
+    if (part && names.every((name) => name === id)) queue.put({ type: "part", part, payload });
+  };
+  return {
+    message,
+    lost: (failure) => queue.put({ type: "lost", failure }),
+    restored: () => queue.put({ type: "restored" }),
+  };
+}
+
+function putStatus(queue: BoundedQueue<AnswerEvent>, word: string | undefined): void {
+  if (word === "online" || word === "offline") {
+    queue.put({ type: "status", online: word === "online" });
+  }
+}
+
+interface AnswerOptions extends RequestOptions {
+  /** Asks the broker for subscribers; undefined where it cannot tell, or has told already. */
+  readonly check: (() => void) | undefined;
+}
+
+/** What is known while an answer is being collected; times are milliseconds of `performance.now()`. */
+interface Progress {
+  /** A status was seen, so the gateway follows the contract and echoes ids. */
+  modern: boolean;
+  parts: number;
+  /** The parts carry neither id nor seq: a gateway that ends by being quiet. */
+  quietEnds: boolean;
+  deadline: number;
+  offlineUntil: number;
+  /** When to ask the broker for subscribers; infinite once it was asked. */
+  checkAt: number;
+  /** The broker was lost before the first part: the request may have been lost with it. */
+  doubtful: boolean;
+  /** When the request was published again, nobody was subscribed to it. */
+  noSubscribers: boolean;
+}
+
+async function* answerOf(
+  link: RequesterLink,
+  queue: BoundedQueue<AnswerEvent>,
+  options: AnswerOptions,
+): AsyncGenerator<AnswerPart, void> {
+  const order = createPartOrder();
+  const begin = performance.now();
+  const progress: Progress = {
+    modern: false,
+    parts: 0,
+    quietEnds: false,
+    deadline: begin + options.firstPartMs,
+    offlineUntil: Number.POSITIVE_INFINITY,
+    checkAt: options.check === undefined ? Number.POSITIVE_INFINITY : begin + NO_STATUS_MS,
+    doubtful: false,
+    noSubscribers: false,
+  };
+  for (;;) {
+    const next = Math.min(progress.deadline, progress.offlineUntil, progress.checkAt);
+    const event = await queue.take(next - performance.now(), options.signal);
+    if (event === undefined && next === progress.checkAt) {
+      progress.checkAt = Number.POSITIVE_INFINITY;
+      options.check?.();
+    } else if (event === undefined) {
+      if (progress.quietEnds) return;
+      throw silence(link, options, progress);
+    } else if (event.type !== "part") await note(link, event, progress, options);
+    else if (isOurs(event.part, progress)) {
+      const part = checkedPart(order(event.part, event.payload), queue);
+      if (part === undefined) continue;
+      advance(progress, event.part, options);
+      yield part;
+      if (part.done) return;
+    }
+  }
+}
+
+function checkedPart(part: PartResult, queue: BoundedQueue<AnswerEvent>): AnswerPart | undefined {
+  if (part === "missing" || queue.dropped() > 0) {
+    throw cutOff("a part of the answer went missing");
+  }
+  return part === "ignored" ? undefined : part;
+}
+
+/**
+ * A gateway that follows the contract sends our id with every part. Only a request that it did not
+ * understand is answered without one, because the id could not be read either.
+ */
+function isOurs({ id, error }: WirePart, { modern }: Progress): boolean {
+  const misunderstood = error?.code === "bad_request" || error?.code === "too_large";
+  return !modern || id !== undefined || misunderstood;
+}
+
+function advance(progress: Progress, part: WirePart, { nextPartMs }: RequestOptions): void {
+  progress.parts += 1;
+  progress.offlineUntil = Number.POSITIVE_INFINITY;
+  progress.checkAt = Number.POSITIVE_INFINITY;
+  progress.doubtful = false;
+  progress.quietEnds = part.id === undefined && part.seq === undefined;
+  progress.deadline = performance.now() + (progress.quietEnds ? QUIET_MS : nextPartMs);
+}
+
+async function note(
+  link: RequesterLink,
+  event: Exclude<AnswerEvent, { type: "part" }>,
+  progress: Progress,
+  options: RequestOptions,
+): Promise<void> {
+  switch (event.type) {
+    case "status":
+      noteStatus(progress, event.online);
+      if (event.online && progress.doubtful) await publishAgain(link, progress, options);
+      return;
+    case "lost":
+      noteLoss(progress, event.failure);
+      return;
+    case "restored":
+      if (progress.modern && progress.doubtful) await publishAgain(link, progress, options);
+      return;
+    case "undeliverable":
+      if (progress.parts === 0 && !progress.doubtful) throw event.failure;
+      return;
+  }
+}
+
+function noteStatus(progress: Progress, online: boolean): void {
+  const now = performance.now();
+  const grace = progress.doubtful ? RETURN_MS : OFFLINE_GRACE_MS;
+  const isExpected = online || progress.parts > 0;
+  progress.modern = true;
+  progress.offlineUntil = isExpected ? Number.POSITIVE_INFINITY : now + grace;
+  if (progress.checkAt < Number.POSITIVE_INFINITY)
+    progress.checkAt = now + (online ? ONLINE_MS : 0);
+}
+
+function noteLoss(progress: Progress, failure: Failure): void {
+  const isFinal = failure.code !== "unreachable";
+  if (isFinal) throw progress.parts > 0 ? cutOff(failure.message) : failure;
+  progress.doubtful = progress.parts === 0;
+}
+
+/**
+ * Publishes the request again, which may have died with the broker; a gateway that follows the contract
+ * recognizes it by its id. Perhaps nobody is subscribed yet, because the gateway reconnects later than we
+ * do: its status `online` leads here again.
+ */
+async function publishAgain(
+  link: RequesterLink,
+  progress: Progress,
+  options: RequestOptions,
+): Promise<void> {
+  const { noMatchingSubscribers } = await publish(link, options, 1);
+  progress.noSubscribers = noMatchingSubscribers;
+}
+
+function silence(
+  link: RequesterLink,
+  { nextPartMs, firstPartMs }: RequestOptions,
+  progress: Progress,
+): Failure {
+  if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
+  if (progress.noSubscribers) return unserved(link);
+  if (progress.parts > 0) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
+  const why = link.connection.problem()?.message ?? "the gateway may be busy, or not running";
+  return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
+    why,
+    remedy: "wait longer with --timeout, or look at the gateway's log",
+  });
+}
+
+function cutOff(why: string): Failure {
+  return new Failure("cut_off", "the answer was cut off", { why, remedy: "ask again" });
+}
+
+/** What one more message on the response topic is to an answer that is being collected. */
+type PartResult = AnswerPart | "ignored" | "missing";
+
+/**
+ * Puts the parts of one answer in order: a part with `seq` 0 restarts the answer, a repeated part is
+ * `ignored`, a gap is `missing`. Parts without `seq` are taken as they come.
+ */
+export function createPartOrder(): (part: WirePart, payload: Uint8Array) => PartResult {
+  let expected = 0;
+  let hasBegun = false;
+  let last: Uint8Array | undefined;
+  return (part, payload) => {
+    const { text, seq, done = false, error } = part;
+    const rest = { text, done, ...(error && { error }), payload };
+    if (seq === undefined) {
+      const restart = !hasBegun;
+      hasBegun = true;
+      return { ...rest, restart };
+    }
+    // A second delivery of the only part so far (QoS 1) is no restart.
+    const isRepeated = expected === 1 && last !== undefined && Buffer.compare(last, payload) === 0;
+    if (isRepeated || (seq !== 0 && seq < expected)) return "ignored";
+    if (seq > expected) return "missing";
+    hasBegun = true;
+    expected = seq + 1;
+    last = payload;
+    return { ...rest, seq, restart: seq === 0 };
+  };
 }

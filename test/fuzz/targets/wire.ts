@@ -8,7 +8,7 @@ import {
   MAX_ID_LENGTH,
   readableId,
 } from "../../../src/mqtt/protocol/wire.ts";
-import { createPartOrder } from "../../../src/mqtt/requester/request.ts";
+import { createPartOrder } from "../../../src/mqtt/requester/requester.ts";
 import { kindOf, sizeOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
