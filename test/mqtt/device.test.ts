@@ -145,6 +145,80 @@ describe("asking", () => {
   });
 });
 
+/** The PUBLISH packets that asking has sent to the broker: QoS, topic and payload bytes of each. */
+function published(log: string): string[][] {
+  const packet = /Received PUBLISH from picoclaw-cli-\w+ \(d0, (q\d), .*?'(.*)', .*?\((\d+) bytes/g;
+  return [...log.matchAll(packet)].map(([, qos = "", topic = "", size = ""]) => [qos, topic, size]);
+}
+
+describe("asking with a configuration of QoS 0", () => {
+  const bytes = String(JSON.stringify({ text: "hi", id: "r-1" }).length);
+
+  it("sends one PUBLISH of QoS 0; of QoS 1 where it says more", needsMosquitto, async () => {
+    for (const qos of [0, 1, 2] as const) {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url, {
+        settings: { qos },
+        onRequest: answering("yes"),
+      });
+      await asked.ready();
+      await using device = await openTestAsker(broker.url, { qos });
+      assert.equal(await answerOf(device), "yes");
+      assert.deepEqual(published(broker.log()), [[qos === 0 ? "q0" : "q1", REQUEST, bytes]]);
+    }
+  });
+
+  it(
+    "hears at once that nobody is subscribed, where there is no status",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using device = await openTestAsker(broker.url);
+      const begin = performance.now();
+      await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
+      assert.ok(performance.now() - begin < 900, String(performance.now() - begin));
+      assert.deepEqual(published(broker.log()), [
+        ["q0", REQUEST, bytes],
+        ["q1", REQUEST, "0"],
+      ]);
+    },
+  );
+
+  it("hears it soon where the status is out of date", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using other = await openTestDevice(broker.url, RESPONSE);
+    await other.client.publishAsync("/picoclaw/edge/status", "online", { retain: true, qos: 1 });
+    await using device = await openTestAsker(broker.url);
+    const begin = performance.now();
+    await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
+    assert.ok(performance.now() - begin < 2_500);
+  });
+
+  it("hears that it may not publish there", needsMosquitto, async () => {
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
+      files: { rights: "topic read /picoclaw/edge/#\n" },
+    });
+    await using device = await openTestAsker(broker.url);
+    await assert.rejects(answerOf(device), { code: "refused", why: /0x87/ });
+  });
+
+  it("an answer that takes longer is one answer to one request", slow, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url);
+    await asked.ready();
+    await using device = await openTestAsker(broker.url);
+    const waiting = answerOf(device);
+    const request = await asked.request();
+    await until("the broker was asked for subscribers", () =>
+      published(broker.log()).some(([, , size]) => size === "0"),
+    );
+    await request.reply({ text: "late", done: true });
+    assert.equal(await waiting, "late");
+    assert.equal(asked.requests.length, 1);
+  });
+});
+
 describe("an answer that does not come", () => {
   it(
     "is unserved where nobody subscribes, by the broker's word on MQTT 5",
