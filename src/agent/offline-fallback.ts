@@ -72,10 +72,7 @@ function hasActed(messages: readonly Message[]): boolean {
 
 /** Its code is loaded when it is needed: most gateways never do. */
 async function isAboutDevice(text: string): Promise<boolean> {
-  const [{ understand }, { understandPast }] = await Promise.all([
-    import("./fallback/understand.ts"),
-    import("./fallback/past.ts"),
-  ]);
+  const { understand, understandPast } = await import("./fallback/understand.ts");
   return understand(text).facts.length > 0 || understandPast(text, new Date()) !== undefined;
 }
 

@@ -16,7 +16,7 @@ import {
 import type { DeviceHistory, Measured } from "../../src/agent/device/history.ts";
 import { pastText } from "../../src/agent/device/past.ts";
 import { createOfflineAgent } from "../../src/agent/fallback/offline-agent.ts";
-import { understandPast } from "../../src/agent/fallback/past.ts";
+import { understandPast } from "../../src/agent/fallback/understand.ts";
 import { createDeviceTool } from "../../src/agent/tools/device.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { callFacts, collect, createMemoryLog } from "../support/agent-config.ts";

@@ -12,106 +12,84 @@ const WORDINGS: Record<string, string> = {
   cpu: `
     What is the CPU usage? | what's the cpu usage | What’s your current CPU utilisation? | cpu | CPU? | cpu % |
     cpu load | how much cpu is used | How much of the processor are you using right now? |
-    how busy is the processor | is the machine busy | are you busy? | Are you under heavy load? |
-    is the box idle | how busy are you |
-    Hey buddy, could you please tell me the current CPU utilization of this machine right now? |
-    I'd like to know the CPU usage | I was wondering about the cpu usage | cup usage | waht is teh cpu usgae |
-    CPU UTILIZATON | is the cpu above 80%? | show me cpu stats | tell me about the CPU | what is the cpu at |
-    cpu status please | Is the device slow? | whats the cpu usage thanks | How's the CPU doing? |
-    give me the cpu load in percent | How much CPU are you consuming? |
-    what percentage of the processor is in use | Are you working hard? | cpu usage of this device please |
-    How loaded is the system? | is the server overloaded | can u tell me the cpu usage pls | cpuusage |
-    cpu-usage | CPU_USAGE | cpu usage??!! | Cpu Usege`,
+    how busy is the processor | is the machine busy | are you busy? | Are you under heavy load? | is the box idle |
+    how busy are you | show me cpu stats | tell me about the CPU | what is the cpu at | cpu status please |
+    whats the cpu usage thanks | How's the CPU doing? | give me the cpu load in percent |
+    what percentage of the processor is in use | cpu usage of this device please | How loaded is the system? |
+    is the server overloaded | cpu-usage | CPU_USAGE | cpu usage??!!`,
   memory: `
-    free ram? | How much memory is left? | how much memory do you have | memory usage | memroy usage |
+    free ram? | How much memory is left? | how much memory do you have | memory usage |
     How much RAM is free on this device? | ram | is there enough memory | Are we low on memory? |
     are we running out of memory | how full is the ram | what's the available memory | total memory? |
     do we have swap | how much swap is used | mem | What about memory? | how big is your memory |
-    Do you have enough memory left? | Is memory usage higher than 90 percent? |
-    What is the percentage of memory in use? | avialable memory | how much ram is used up |
-    how much memory is being used | Memory? | what's my free memory | can you check the memory usage for me |
-    ram available | what is the RAM status | how many GB of RAM are free |
-    how many gigabytes of memory do you have | amount of free memory in MB | whats the memmory useage`,
+    Do you have enough memory left? | What is the percentage of memory in use? | how much memory is being used |
+    Memory? | what's my free memory | ram available | what is the RAM status | how many GB of RAM are free |
+    how many gigabytes of memory do you have | amount of free memory in MB`,
   disk: `
     disk space left | How much disk space is left? | how full is the disk | is there any space left |
-    free disk space | disk usage | dsik space | how much storage do you have | Is the SD card full? |
-    hard drive space | are we out of disk space | How much free space is on the hard disk? | file system usage |
-    storage | what is the size of the disk | How much space is left on the drive? | disk capacity |
-    how much disk is used | Disk status | do i have enough disk space | am I running out of space? |
-    whats left on the disk | how big is the hard drive | how many gigabytes are free on the disk |
-    disk space on / | diskspace | free disc space`,
+    free disk space | disk usage | how much storage do you have | Is the SD card full? | hard drive space |
+    are we out of disk space | How much free space is on the hard disk? | file system usage | storage |
+    what is the size of the disk | How much space is left on the drive? | disk capacity | how much disk is used |
+    Disk status | whats left on the disk | how big is the hard drive | how many gigabytes are free on the disk |
+    disk space on / | diskspace`,
   temperature: `
-    how hot are you | temperature | What is the temperature? | what is your temperature | tempreature |
-    whats the temprature of the cpu | cpu temp | CPU temperature in celsius | Are you overheating? |
-    is the cpu too hot | how warm is the device | How hot is the CPU running? | what do the thermal sensors say |
-    is the temperature over 60 degrees | how many degrees are you | what temperature is your processor |
-    How hot is it? | Is it hot? | how hot does the cpu get | current temp | are you running hot |
-    What is the core temperature? | thermal status | soc temperature | board temperature | what's the heat level |
-    temperatur | hwo hot r u`,
+    how hot are you | temperature | What is the temperature? | what is your temperature | cpu temp |
+    CPU temperature in celsius | Are you overheating? | is the cpu too hot | how warm is the device |
+    How hot is the CPU running? | how many degrees are you | what temperature is your processor | How hot is it? |
+    Is it hot? | current temp | are you running hot | What is the core temperature? | soc temperature |
+    board temperature`,
   load: `
-    load average | what is the load | system load | What is the load average? | current load | laod |
+    load average | what is the load | system load | What is the load average? | current load |
     What's the load on the machine? | load avg | loadaverage`,
   uptime: `
-    how long have you been up | uptime | What's the uptime? | what is your uptime | uptiem |
+    how long have you been up | uptime | What's the uptime? | what is your uptime |
     how long have you been running | How long has this device been online? | when did you last boot |
     when was the last reboot? | since when are you up | boot time | How many days have you been up? |
-    when were you started | have you rebooted recently | how long since the last restart |
-    how long has the server been on | When was the machine switched on? | up time |
-    since when has it been running | when did the device start | how long is the uptime |
-    How long has the Raspberry Pi been running? | last boot time | when did you come online | system uptime |
-    time since last reboot`,
+    when were you started | how long since the last restart | how long has the server been on | up time |
+    since when has it been running | when did the device start | How long has the Raspberry Pi been running? |
+    system uptime | time since last reboot`,
   network: `
     whats my ip | What is your IP address? | ip | IP? | show me the ip adresses | what's the ip of this device |
-    ip address of wlan0 | network | network interfaces | tell me your address | what is the address of eth0 |
-    which network are you on | local ip | Do you have an IPv6 address? | what ip do you have |
-    list all network interfaces | what network address do you have | what's the ipv4 address | wlan ip |
-    can you tell me your IP please | are you connected to wifi | network info | ifconfig | ip adress |
-    is the network up`,
+    ip address of wlan0 | network | network interfaces | tell me your address | which network are you on |
+    local ip | Do you have an IPv6 address? | what ip do you have | what network address do you have |
+    what's the ipv4 address | wlan ip | can you tell me your IP please | network info | ip adress`,
   hostname: `
     hostname | What is the hostname? | what's your host name | what is this device called |
-    what is the name of this machine | what host is this | what's the name of the host`,
+    what is the name of this machine | what's the name of the host`,
   time: `
     what time is it | What's the time? | time | tell me the time | what is the current time |
     do you have the time | Do you know what time it is? | what date is it | what day is it today |
-    What is today's date? | which timezone are you in | what's the system time | date and time |
-    what is the time of day | what year is it | What does the clock say? | what is the date today |
-    got the time? | current date | what day of the week is it | what month is it`,
+    What is today's date? | which timezone are you in | what's the system time | date and time | what year is it |
+    what is the date today | current date | what day of the week is it | what month is it`,
   top_cpu: `
     which process uses the most cpu | what is using the cpu | what's hogging the CPU? | top processes by cpu |
-    which app is eating all the cpu | what is running | how many processes are running | list processes |
-    top cpu | what's eating up my cpu | who's using all the cpu | process list | list running processes |
-    most cpu hungry process`,
+    which app is eating all the cpu | what is running | how many processes are running | list processes | top cpu |
+    process list | list running processes`,
   top_memory: `
-    which process eats the memory | what is using all the ram | who is eating my memory? |
-    top 5 processes by memory | which program uses the most memory | memory hogs |
-    what's taking up all the memory | which procces uses the most memroy | biggest memory consumers |
-    which service uses the most ram`,
+    which process eats the memory | what is using all the ram | top 5 processes by memory |
+    which program uses the most memory | what's taking up all the memory | which service uses the most ram`,
   "top_cpu top_memory": `
-    top processes | which process uses the most cpu and memory | what are the biggest programs |
-    show top processes`,
+    top processes | which process uses the most cpu and memory | show top processes`,
   processor: `
     how many cores do you have | what cpu do you have | which processor is this | cpu model |
-    How many CPUs are there? | cpu speed | what kind of cpu is it | how many processors do you have |
-    what processor are you running | which chip do you have`,
+    How many CPUs are there? | what kind of cpu is it | how many processors do you have |
+    what processor are you running`,
   system: `
     which linux is this | what operating system are you running | kernel version | what os | What board is this? |
-    are you a raspberry pi | what hardware are you running on | what system is this |
-    which version of linux do you have | what kind of device are you | what architecture are you |
-    which os version | what's your kernel | which distro | what device is this | What are you running on?`,
+    what hardware are you running on | what system is this | which os version | what's your kernel | which distro |
+    what device is this`,
   "system processor memory disk": `
     specs | what are your specs? | hardware specifications`,
   [STATUS]: `
     status | What is your status? | give me a status report | health check | how is the device doing? |
-    is everything ok | are you ok? | is the system healthy | system info |
-    give me a quick overview of the system | stats | how's the box | check the system | is this machine working |
-    are you healthy | device status | full report | status update | system status report | health |
-    everything ok? | all good? | system information | Show CPU, RAM, disk, temperature and uptime`,
+    is everything ok | are you ok? | is the system healthy | system info | give me a quick overview of the system |
+    stats | how's the box | are you healthy | device status | system status report | health | system information |
+    Show CPU, RAM, disk, temperature and uptime`,
   "cpu memory disk": `
     resource usage | cpu, memory and disk | cpu ram disk |
     What is the CPU usage, the free memory and the disk space?`,
   [EVERYTHING]: `
-    give me everything | tell me everything about you | show me all | everything | tell me all facts |
-    tell me everything | dump all the stats | report all metrics`,
+    give me everything | tell me everything about you | show me all | everything | tell me everything`,
   "cpu memory": `
     cpu and memory usage | What is the CPU usage and how much memory is free? | cpu & ram`,
   "temperature memory": `
@@ -122,6 +100,10 @@ const WORDINGS: Record<string, string> = {
     what is your ip and hostname`,
   "cpu temperature": `
     cpu usage and temperature`,
+  "cpu top_cpu top_memory memory": `
+    cpu and top processes and memory`,
+  "memory uptime": `
+    How much memory is free, and how long has it been up?`,
   "memory cpu": `
     memory and cpu | How much memory is free? And what about the cpu?`,
   "memory disk cpu": `
@@ -191,6 +173,22 @@ describe("a question about the device is understood", () => {
         assert.equal(understood.more, false);
       });
     }
+  }
+});
+
+describe("a wording that no rule knows is not guessed at", () => {
+  for (const wording of [
+    "I was wondering about the cpu usage",
+    "waht is teh cpu usgae",
+    "is the cpu above 80%?",
+    "can you check the memory usage for me",
+    "are you connected to wifi",
+    "who is eating my memory?",
+    "dump all the stats",
+  ]) {
+    it(wording, () => {
+      assert.deepEqual(understand(wording), { facts: [], more: true });
+    });
   }
 });
 

@@ -6,8 +6,7 @@ import type { FactName } from "../device/facts.ts";
 import type { Past } from "../device/past.ts";
 import type { CallContext, Tool } from "../tools/contract.ts";
 import { callContextOf } from "../tools/run.ts";
-import { understandPast } from "./past.ts";
-import { understand } from "./understand.ts";
+import { understand, understandPast } from "./understand.ts";
 
 const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
 
