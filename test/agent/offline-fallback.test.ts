@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
-import { MARK } from "../../src/agent/offline-fallback.ts";
+import { MARK } from "../../src/agent/fallback/offline-fallback.ts";
 import {
   agentConfig,
   collect,

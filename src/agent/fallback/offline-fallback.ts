@@ -1,11 +1,11 @@
-import { asFailure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import type { PermissionsOf } from "./access/permissions.ts";
-import type { Answerer, Message } from "./contract.ts";
-import { modelErrorOf } from "./model/errors.ts";
-import type { ModelErrorKind } from "./model/errors.ts";
-import { overheard } from "./overheard.ts";
-import type { Tool } from "./tools/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { PermissionsOf } from "../access/permissions.ts";
+import type { Answerer, Message } from "../contract.ts";
+import { modelErrorOf } from "../model/errors.ts";
+import type { ModelErrorKind } from "../model/errors.ts";
+import { overheard } from "../overheard.ts";
+import type { Tool } from "../tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
 export const MARK = "The model cannot be reached; this is what the device itself measures:\n";
@@ -51,7 +51,7 @@ export function createOfflineFallback(options: OfflineFallbackOptions): Answerer
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
     yield MARK;
-    const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
+    const { createOfflineAgent } = await import("./offline-agent.ts");
     const turned = yield* createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn);
     return { ...turned, messages: turned.messages.map(marked) };
   };
@@ -72,7 +72,7 @@ function hasActed(messages: readonly Message[]): boolean {
 
 /** Its code is loaded when it is needed: most gateways never do. */
 async function isAboutDevice(text: string): Promise<boolean> {
-  const { understand, understandPast } = await import("./fallback/understand.ts");
+  const { understand, understandPast } = await import("./understand.ts");
   return understand(text).facts.length > 0 || understandPast(text, new Date()) !== undefined;
 }
 
