@@ -2,25 +2,28 @@ import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
 import { passphraseOf } from "../config/credential.ts";
+import type { ConfigFlag } from "../config/flags.ts";
 import { loadConfig } from "../config/load.ts";
 import { proxySecretsIn, secretsIn } from "../config/secrets-in.ts";
 import type { Context } from "./context.ts";
 import type { Flags } from "./line/flags.ts";
 
+const TEXT_FLAGS = [
+  "broker",
+  "agent",
+  "prefix",
+  "user",
+  "password-file",
+  "cafile",
+  "cert",
+  "key",
+] as const satisfies readonly ConfigFlag[];
+
 /** The connection flags of a command line, as the configuration takes them. */
 export function configFlagsOf(flags: Flags): ConfigFlags {
-  const texts = {
-    broker: flags.text("broker"),
-    agent: flags.text("agent"),
-    prefix: flags.text("prefix"),
-    user: flags.text("user"),
-    passwordFile: flags.text("password-file"),
-    cafile: flags.text("cafile"),
-    cert: flags.text("cert"),
-    key: flags.text("key"),
-    mqtt: flags.choice("mqtt"),
-  };
-  const given = Object.fromEntries(Object.entries(texts).filter(([, text]) => text !== undefined));
+  const texts = TEXT_FLAGS.map((name) => [name, flags.text(name)] as const);
+  const all = [...texts, ["mqtt", flags.choice("mqtt")] as const];
+  const given = Object.fromEntries(all.filter(([, text]) => text !== undefined));
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 

@@ -9,10 +9,13 @@ import type { MqttChannel, MqttSettings, TlsSettings, Origin } from "./contract.
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
-import { CHANNEL } from "./mqtt-schema.ts";
+import { CHANNEL } from "./keys/channel.ts";
+import type { SETTINGS } from "./keys/channel.ts";
+import type { ValuesOf } from "./keys/key.ts";
 import {
   branchAt,
   childOf,
+  isComment,
   textAt,
   branch,
   leaf,
@@ -21,12 +24,9 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { unknownChannelKeys } from "./unknown.ts";
-import { inputOf, section, flag } from "./values.ts";
+import { bool, inputOf, namedEntries } from "./values.ts";
 
-const SCHEMA = section(CHANNEL);
-
-type Settings = v.InferOutput<typeof SCHEMA>["settings"];
+type Settings = ValuesOf<typeof SETTINGS.rows>;
 
 /** What relative paths are relative to, and `~` stands for. */
 export interface PathBases {
@@ -36,19 +36,14 @@ export interface PathBases {
 
 /** The enabled channels of type mqtt; what is wrong with them goes to the findings. */
 export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases): MqttChannel[] {
-  const channels = tree.entries.get("channel_list");
-  if (channels === undefined) return [];
-  if (channels.kind !== "branch") {
-    findings.issues(v.safeParse(section({}), inputOf(channels)).issues, ["channel_list"]);
-    return [];
-  }
   const found: MqttChannel[] = [];
   const others: string[] = [];
-  for (const [name, entry] of channels.entries) {
+  const channels = tree.entries.get("channel_list");
+  for (const [name, entry] of namedEntries(channels, ["channel_list"], findings)) {
     const type = channelType(name, entry);
     if (type === "mqtt") found.push(...mqttChannel(name, entry, { findings, bases }));
     else if (OTHER_CHANNEL_TYPES.has(type)) others.push(...(isOff(entry) ? [] : [type]));
-    else if (!/^(?:_|\$|\/\/)/.test(name)) warnOfType(name, type, findings);
+    else if (!isComment(name)) warnOfType(name, type, findings);
   }
   warnOfOthers(others, findings);
   warnOfTwins(found, findings);
@@ -64,14 +59,13 @@ interface Reading {
 function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): MqttChannel[] {
   const path: Path = ["channel_list", name];
   if (entry.kind === "branch") {
-    unknownChannelKeys(entry, path, findings);
-    const enabled = v.safeParse(CHANNEL.enabled, childOf(entry, "enabled"));
+    const enabled = v.safeParse(CHANNEL.rows.enabled.schema, childOf(entry, "enabled"));
     findings.issues(enabled.issues, [...path, "enabled"]);
     if (!entry.entries.has("enabled")) warnOfSilence(path, findings);
     if (enabled.output !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
-  const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
+  const { success, output, issues } = v.safeParse(CHANNEL.schema, inputOf(entry));
   findings.issues(issues, path);
   if (!success) return [];
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
@@ -266,12 +260,12 @@ export function mqttNames(tree: Branch): string[] {
 }
 
 export function isEnabled(entry: Branch): boolean {
-  return v.safeParse(flag(), childOf(entry, "enabled")).output === true;
+  return v.safeParse(bool(), childOf(entry, "enabled")).output === true;
 }
 
 /** Whether an entry says that it is switched off; to say nothing is another thing. */
 export function isDisabled(entry: Branch): boolean {
-  return v.safeParse(flag(), childOf(entry, "enabled")).output === false;
+  return v.safeParse(bool(), childOf(entry, "enabled")).output === false;
 }
 
 /** The tree with settings for every enabled channel of type mqtt, or for a new one where none is. */

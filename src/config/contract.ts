@@ -1,6 +1,7 @@
 import type { Limits } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Secret } from "../base/secret.ts";
+import type { ConfigFlag } from "./flags.ts";
 
 /** The whole configuration, defaults filled in, secrets resolved. Inert data, named as in the file. */
 export interface Config {
@@ -302,19 +303,7 @@ export interface LoadedConfig {
   readonly origins: ReadonlyMap<string, Origin>;
 }
 
-/** Connection flags of the command line, already parsed; they apply to every mqtt channel. */
-export interface ConfigFlags {
-  readonly broker?: string;
-  readonly agent?: string;
-  readonly prefix?: string;
-  readonly user?: string;
-  /** File whose content, trimmed of the last newline, is the password. */
-  readonly passwordFile?: string;
-  readonly cafile?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  /** `tls.verify: false`, said aloud. */
-  readonly insecure?: boolean;
-  /** `protocol_version`. */
-  readonly mqtt?: "auto" | "5" | "4";
-}
+/** Connection flags of the command line, as they were written; they apply to every mqtt channel. */
+export type ConfigFlags = {
+  readonly [Name in Exclude<ConfigFlag, "insecure">]?: string;
+} & { readonly insecure?: boolean };

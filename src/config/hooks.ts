@@ -3,65 +3,10 @@ import * as v from "valibot";
 import type { HookSettings, HookStage, ProcessHookSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
-import { branchAt, childOf } from "./tree.ts";
+import { HOOKS, PROCESS_HOOK } from "./keys/tools.ts";
+import { branchAt, childOf, isComment } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import {
-  anyObject,
-  flag,
-  inputOf,
-  integer,
-  oneOrMore,
-  or,
-  orEmpty,
-  section,
-  text,
-  whole,
-} from "./values.ts";
-
-/** Milliseconds; 0 is the usual ones. */
-const timeLimit = (usual: number) =>
-  or(
-    whole("a whole number of milliseconds up to 3600000", (number) => {
-      if (number > 3_600_000) return undefined;
-      return number <= 0 ? usual : number;
-    }),
-    usual,
-  );
-
-/** `hooks.defaults`. */
-export const HOOK_DEFAULTS = {
-  observer_timeout_ms: timeLimit(500),
-  interceptor_timeout_ms: timeLimit(5000),
-  approval_timeout_ms: timeLimit(60_000),
-};
-
-const words = () => v.optional(oneOrMore(text("text without NUL", isWord)), () => []);
-
-/** `hooks.processes.<name>`. */
-export const PROCESS_HOOK = {
-  enabled: or(flag(), false),
-  priority: or(integer(-1_000_000_000, 1_000_000_000), 0),
-  transport: or(
-    text('"stdio"', (written) => written === "" || written === "stdio"),
-    "stdio",
-  ),
-  command: words(),
-  dir: or(text(), ""),
-  env: v.optional(v.pipe(anyObject(), v.check(isEnvironment, "allowed are texts")), () => ({})),
-  observe: words(),
-  intercept: words(),
-};
-
-/** `hooks`. */
-export const HOOKS = {
-  enabled: or(flag(), true),
-  defaults: orEmpty(section(HOOK_DEFAULTS)),
-  builtins: orEmpty(anyObject()),
-  processes: orEmpty(anyObject()),
-};
-
-const SCHEMA = section(PROCESS_HOOK);
-const ROOT = section(HOOKS);
+import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
 
 const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
 const MODEL_STAGES = ["before_llm", "after_llm"];
@@ -85,10 +30,12 @@ export function hookSettings(
 ): HookSettings | undefined {
   const found = childOf(tree, "hooks");
   if (found === undefined) return undefined;
-  const { success, output, issues } = v.safeParse(ROOT, inputOf(found));
+  const { success, output, issues } = v.safeParse(HOOKS.schema, inputOf(found));
   findings.issues(issues, ["hooks"]);
   if (!success || !output.enabled) return undefined;
-  const processes = enabledIn(found, "processes")
+  const path: Path = ["hooks", "processes"];
+  const processes = namedEntries(childOf(found, "processes"), path, findings)
+    .filter(([, entry]) => isOn(entry))
     .flatMap(([name, entry]) => processHook(name, entry, { findings, bases }))
     .toSorted((left, right) => left.priority - right.priority || (left.name < right.name ? -1 : 1));
   if (processes.length === 0) return undefined;
@@ -102,30 +49,25 @@ export function hookSettings(
  */
 export function unsupportedHooks(tree: Branch): readonly Path[] {
   const hooks = branchAt(tree, "hooks");
-  if (hooks === undefined || isOff(hooks, true)) return [];
-  const builtins = enabledIn(hooks, "builtins");
-  const processes = enabledIn(hooks, "processes").filter(([, entry]) =>
+  if (hooks === undefined || isSwitchedOff(hooks, HOOKS.rows)) return [];
+  const enabledIn = (key: string): [string, Tree][] => {
+    const entries = [...(branchAt(hooks, key)?.entries ?? [])];
+    return entries.filter(
+      ([name, entry]) => !(entry.kind === "leaf" && isComment(name)) && isOn(entry),
+    );
+  };
+  const processes = enabledIn("processes").filter(([, entry]) =>
     textsAt(entry, "intercept").some((stage) => MODEL_STAGES.includes(stage)),
   );
   return [
-    ...builtins.map(([name]): Path => ["hooks", "builtins", name]),
+    ...enabledIn("builtins").map(([name]): Path => ["hooks", "builtins", name]),
     ...processes.map(([name]): Path => ["hooks", "processes", name, "intercept"]),
   ];
 }
 
-/** As in Go PicoClaw the rest of a hook that is not enabled is not looked at. */
-function enabledIn(hooks: Tree, key: string): (readonly [string, Tree])[] {
-  const entries = branchAt(hooks, key)?.entries ?? [];
-  return [...entries].filter(([name, entry]) => {
-    const isComment = entry.kind === "leaf" && /^(?:_|\$|\/\/)/.test(name);
-    return !isComment && !isOff(entry, false);
-  });
-}
-
-function isOff(entry: Tree, otherwise: boolean): boolean {
-  const schema = section({ enabled: or(flag(), otherwise) });
-  const { success, output } = v.safeParse(schema, inputOf(entry));
-  return success && !output.enabled;
+/** As in Go PicoClaw the rest of a hook that is not enabled is not read. */
+function isOn(entry: Tree): boolean {
+  return !isSwitchedOff(entry, PROCESS_HOOK.rows);
 }
 
 function textsAt(entry: Tree, key: string): string[] {
@@ -145,7 +87,7 @@ function processHook(
   { findings, bases }: Reading,
 ): ProcessHookSettings[] {
   const path: Path = ["hooks", "processes", name];
-  const { success, output, issues } = v.safeParse(SCHEMA, inputOf(entry));
+  const { success, output, issues } = v.safeParse(PROCESS_HOOK.schema, inputOf(entry));
   findings.issues(issues, path);
   if (!success) return [];
   const { command, observe, priority, dir } = output;
@@ -187,14 +129,4 @@ function envOf(
     findings.warn([...path, "env", name], "has no effect: no other program is given it");
   }
   return Object.fromEntries(entries.filter(([key]) => !NEVER.has(key)));
-}
-
-function isWord(written: string): boolean {
-  return !written.includes("\0");
-}
-
-function isEnvironment(env: Readonly<Record<string, unknown>>): boolean {
-  return Object.entries(env).every(
-    ([name, value]) => /^[^=\0]+$/.test(name) && typeof value === "string" && isWord(value),
-  );
 }

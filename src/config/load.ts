@@ -12,24 +12,21 @@ import type {
   AgentDefaults,
   ModelEntry,
 } from "./contract.ts";
-import { unknownVariables, withEnvironment } from "./environment.ts";
 import { readFiles, SECURITY, expandHome } from "./files.ts";
 import { configPaths } from "./files.ts";
 import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
 import { createFindings } from "./findings.ts";
 import { problemsFailure } from "./findings.ts";
 import type { Problem, Findings } from "./findings.ts";
-import { flagSettings } from "./flags.ts";
 import { hookSettings } from "./hooks.ts";
+import { KEYS } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
-import { ROOT } from "./schema.ts";
+import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
 import { withSecurity } from "./security.ts";
-import { toolProfiles } from "./tool-profiles.ts";
-import { toolSettings } from "./tools-schema.ts";
+import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import { originsOf } from "./tree.ts";
 import type { Branch } from "./tree.ts";
-import { turnProfile } from "./turn-profile.ts";
 import { unknownKeys } from "./unknown.ts";
 import { inputOf } from "./values.ts";
 
@@ -136,7 +133,7 @@ function assembled(
   const channels = mqttChannels(tree, findings, bases);
   const turn_profile = turnProfile(tree, findings);
   const hooks = hookSettings(tree, findings, place);
-  const { success, output, issues } = v.safeParse(ROOT, inputOf(tree));
+  const { success, output, issues } = v.safeParse(KEYS.schema, inputOf(tree));
   findings.issues(issues, []);
   const written = success ? output.agents.defaults.workspace : "";
   const folder = workspacePath(written, findings, place);

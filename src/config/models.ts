@@ -1,14 +1,14 @@
-import type * as v from "valibot";
 import { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import type { ModelEntry } from "./contract.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
-import type { ROOT } from "./schema.ts";
+import type { ValuesOf } from "./keys/key.ts";
+import type { MODEL_LIST } from "./keys/models.ts";
 import { branchAt, childOf, textAt } from "./tree.ts";
 import type { Branch, Tree } from "./tree.ts";
 
-type Root = v.InferOutput<typeof ROOT>;
+type Model = ValuesOf<typeof MODEL_LIST.each.rows>;
 
 /** Servers of one's own, which want no key. */
 const KEYLESS = new Set(["ollama", "vllm", "lmstudio", "gpt4free", "g4f"]);
@@ -103,7 +103,7 @@ function isModelId(name: string, model: string): boolean {
 }
 
 /** The entries as they are used: who has not said whether one is enabled is asked for its means. */
-export function modelEntries(models: Root["model_list"]): ModelEntry[] {
+export function modelEntries(models: readonly Model[]): ModelEntry[] {
   return models.map((model) => {
     const api_keys = model.api_keys.flatMap((key) => {
       const text = key.reveal().trim();
@@ -113,7 +113,7 @@ export function modelEntries(models: Root["model_list"]): ModelEntry[] {
   });
 }
 
-function hasMeans(model: Root["model_list"][number], hasKey: boolean): boolean {
+function hasMeans(model: Model, hasKey: boolean): boolean {
   if (hasKey || model.model_name === "local-model") return true;
   if (model.api_base !== "") return !CLOUD_HOSTS.has(URL.parse(model.api_base)?.hostname ?? "");
   const protocol = model.provider || (model.model.split("/")[0] ?? "");

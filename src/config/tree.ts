@@ -57,6 +57,11 @@ export function isPlaceholder(tree: Tree): boolean {
   return tree.kind === "leaf" && tree.text === PLACEHOLDER;
 }
 
+/** A key that begins with `_`, `$` or `//` is a comment to everyone. */
+export function isComment(key: string): boolean {
+  return /^(?:_|\$|\/\/)/.test(key);
+}
+
 export function childOf(tree: Tree | undefined, key: string): Tree | undefined {
   return tree?.kind === "branch" ? tree.entries.get(key) : undefined;
 }

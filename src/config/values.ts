@@ -1,12 +1,13 @@
 import * as v from "valibot";
 import { Secret } from "../base/secret.ts";
 import { quotable } from "./findings.ts";
-import { DEFAULT, leaf } from "./tree.ts";
-import type { Leaf, Tree } from "./tree.ts";
+import type { Findings } from "./findings.ts";
+import { isComment } from "./tree.ts";
+import type { Leaf, Path, Tree } from "./tree.ts";
 
 /**
- * The kinds of values a schema is made of. A schema reads leaves instead of bare values, in arrays
- * and objects: so text without a type is read as what is wanted, and messages say what was found.
+ * The kinds of values that keys have. A schema reads leaves instead of bare values, in arrays and
+ * objects: text without a type is read as the schema wants it, and messages say what was found.
  */
 
 /** A tree as a schema reads it; its objects have no prototype, so that every key is just a key. */
@@ -18,8 +19,33 @@ export function inputOf(tree: Tree): unknown {
   return input;
 }
 
+/**
+ * What stands under names at a path, without comments. Something else than an object goes to the
+ * findings.
+ */
+export function namedEntries(
+  found: Tree | undefined,
+  path: Path,
+  findings: Findings,
+): (readonly [string, Tree])[] {
+  if (found?.kind === "branch") {
+    return [...found.entries].filter(([name, { kind }]) => !(kind === "leaf" && isComment(name)));
+  }
+  if (found !== undefined) findings.issues(v.safeParse(object({}), inputOf(found)).issues, path);
+  return [];
+}
+
+/** Whether a group has an `enabled` that says false, or says nothing where false is the default. */
+export function isSwitchedOff(
+  found: Tree,
+  { enabled }: { readonly enabled: { readonly schema: v.GenericSchema<unknown, boolean> } },
+): boolean {
+  const { success, output } = v.safeParse(object({ enabled: enabled.schema }), inputOf(found));
+  return success && output["enabled"] === false;
+}
+
 /** A scalar that `read` understands; `allowed` ends the sentence `found …, allowed is …`. */
-export function field<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
+export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
   return v.pipe(
     v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), allowed)),
     v.rawTransform<Leaf, T>(({ dataset, addIssue, NEVER }) => {
@@ -33,7 +59,7 @@ export function field<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
 
 /** Text; `accepts` narrows it down, and `allowed` says to what. */
 export function text(allowed = "text", accepts: (text: string) => boolean = () => true) {
-  return field(allowed, ({ value }) =>
+  return scalar(allowed, ({ value }) =>
     typeof value === "string" && accepts(value) ? value : undefined,
   );
 }
@@ -57,8 +83,8 @@ export function address(allowed: string, accepts: (text: string) => boolean) {
 }
 
 /** A whole number that `read` understands. */
-export function whole<T>(allowed: string, read: (number: number) => T | undefined) {
-  return field(allowed, (found) => {
+export function wholeNumber<T>(allowed: string, read: (number: number) => T | undefined) {
+  return scalar(allowed, (found) => {
     const number = numberOf(found);
     return Number.isSafeInteger(number) ? read(number) : undefined;
   });
@@ -66,19 +92,21 @@ export function whole<T>(allowed: string, read: (number: number) => T | undefine
 
 /** A whole number within bounds. */
 export function integer(least: number, most: number) {
-  return whole(`a whole number from ${least} to ${most}`, (number) => within(number, least, most));
+  return wholeNumber(`a whole number from ${least} to ${most}`, (number) =>
+    within(number, least, most),
+  );
 }
 
 /** A number within bounds. */
 export function decimal(least: number, most: number) {
-  return field(`a number from ${least} to ${most}`, (found) =>
+  return scalar(`a number from ${least} to ${most}`, (found) =>
     within(numberOf(found), least, most),
   );
 }
 
 /** `true` or `false`; text without a type as Go's strconv.ParseBool reads it. */
-export function flag() {
-  return field("true or false", ({ value, text: written, untyped }) => {
+export function bool() {
+  return scalar("true or false", ({ value, text: written, untyped }) => {
     if (typeof value === "boolean") return value;
     const word = untyped ? written.trim() : "";
     if (/^(?:1|t|true)$/i.test(word)) return true;
@@ -87,13 +115,14 @@ export function flag() {
 }
 
 /** One of a few words; case and blanks around do not count. */
-export function choice<T>(allowed: string, words: ReadonlyMap<string, T>) {
-  return field(allowed, (found) => words.get(found.text.trim().toLowerCase()));
+export function choice<const T>(allowed: string, words: Readonly<Record<string, T>>) {
+  const values = new Map(Object.entries(words));
+  return scalar(allowed, (found) => values.get(found.text.trim().toLowerCase()));
 }
 
 /** Text or a number, by its text. */
 function loose() {
-  return field("text", ({ value, text: written }) =>
+  return scalar("text", ({ value, text: written }) =>
     typeof value === "boolean" ? undefined : written,
   );
 }
@@ -124,24 +153,24 @@ export function texts() {
 }
 
 /** An object with these keys; further ones are not looked at. */
-export function section<const T extends v.ObjectEntries>(entries: T) {
-  return v.pipe(v.custom<object>(isSection, notSection), v.object(entries));
+export function object(entries: v.ObjectEntries) {
+  return v.pipe(v.custom<object>(isObject, notObject), v.object(entries));
 }
 
 /** A list of equal things. */
-export function listOf<const T extends v.GenericSchema>(item: T) {
+export function list<T>(item: v.GenericSchema<unknown, T>) {
   return v.array(item, ({ input }) => sentence(shapeOf(input), "a list"));
 }
 
 /** Any object, as the JSON it was. */
 export function anyObject() {
-  return v.pipe(v.custom<object>(isSection, notSection), v.transform(valuesOf));
+  return v.pipe(v.custom<object>(isObject, notObject), v.transform(valuesOf));
 }
 
 /** An object of secrets, whose keys and values `accepts` allows. */
 export function secretTable(allowed: string, accepts: (key: string, text: string) => boolean) {
   return v.pipe(
-    v.custom<object>(isSection, notSection),
+    v.custom<object>(isObject, notObject),
     v.rawTransform<object, Readonly<Record<string, Secret>>>(({ dataset, addIssue, NEVER }) => {
       const entries: [string, Secret][] = [];
       for (const [key, found] of Object.entries(dataset.value)) {
@@ -155,16 +184,6 @@ export function secretTable(allowed: string, accepts: (key: string, text: string
   );
 }
 
-/** A field that may be missing. */
-export function or<T>(schema: v.GenericSchema<Leaf, T>, value: Leaf["value"]) {
-  return v.optional(schema, leaf(value, DEFAULT));
-}
-
-/** A section that may be missing: all its fields have defaults. */
-export function orEmpty<T>(schema: v.GenericSchema<object, T>) {
-  return v.optional(schema, () => ({}));
-}
-
 function sentence(found: string, allowed: string): string {
   return `found ${found}, allowed is ${allowed}`;
 }
@@ -173,11 +192,11 @@ function isLeaf(input: unknown): input is Leaf {
   return typeof input === "object" && input !== null && "kind" in input && input.kind === "leaf";
 }
 
-function isSection(input: unknown): input is object {
+function isObject(input: unknown): input is object {
   return typeof input === "object" && input !== null && !Array.isArray(input) && !isLeaf(input);
 }
 
-function notSection({ input }: { readonly input: unknown }): string {
+function notObject({ input }: { readonly input: unknown }): string {
   return sentence(shapeOf(input), "an object");
 }
 
@@ -212,5 +231,5 @@ function valuesOf(input: object): Readonly<Record<string, unknown>> {
 function valueOf(found: unknown): unknown {
   if (isLeaf(found)) return found.value;
   if (Array.isArray(found)) return found.map((item) => valueOf(item));
-  return isSection(found) ? valuesOf(found) : found;
+  return isObject(found) ? valuesOf(found) : found;
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { originText } from "../../src/config/findings.ts";
-import { AGENT_DEFAULTS } from "../../src/config/schema.ts";
+import { AGENTS } from "../../src/config/keys/agents.ts";
+import { keysIn } from "../../src/config/keys/key.ts";
 import { NO_LIMITS } from "../support/channel.ts";
 import { failureFrom, firstChannel, loadedFrom, mqttConfig, warningText } from "./home.ts";
 
@@ -123,7 +124,7 @@ describe("environment variables of channels", () => {
 
 describe("other environment variables", () => {
   it("set every field of agents.defaults", async () => {
-    const values: Record<keyof typeof AGENT_DEFAULTS, [text: string, value: unknown]> = {
+    const values: Record<string, [text: string, value: unknown]> = {
       workspace: ["/w", "/w"],
       provider: ["openai", "openai"],
       model_name: ["m", "m"],
@@ -140,6 +141,11 @@ describe("other environment variables", () => {
       restrict_to_workspace: ["false", false],
       allow_read_outside_workspace: ["true", true],
     };
+    const inTable = keysIn(AGENTS.rows.defaults).filter(({ key }) => key.variable === true);
+    assert.deepEqual(
+      Object.keys(values),
+      inTable.map(({ path }) => path.join(".")),
+    );
     const env = Object.fromEntries(
       Object.entries(values).map(([key, [text]]) => [DEFAULTS + key.toUpperCase(), text]),
     );

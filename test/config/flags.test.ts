@@ -82,7 +82,7 @@ describe("flags", () => {
     ]) {
       await inHome({ "config.json": mqttConfig(), pw: text ?? "" }, async (home) => {
         const loaded = await home.loaded({
-          flags: { user: "file://u", passwordFile: "pw" },
+          flags: { user: "file://u", "password-file": "pw" },
           cwd: home.path,
         });
         assert.equal(firstChannel(loaded).settings.password?.reveal(), password);
@@ -95,7 +95,7 @@ describe("flags", () => {
   it("--password-file that cannot be read names flag and file", async () => {
     await inHome({ "config.json": mqttConfig() }, async (home) => {
       for (const name of ["missing", "."]) {
-        const failure = await home.failed({ flags: { passwordFile: name }, cwd: home.path });
+        const failure = await home.failed({ flags: { "password-file": name }, cwd: home.path });
         assert.match(failure.message, /--password-file/);
         assert.ok(failure.message.includes(join(home.path, name)));
       }

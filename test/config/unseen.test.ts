@@ -105,7 +105,7 @@ describe("no secret is seen", () => {
   it("in a failure about a password of the command line", async () => {
     await inHome({ "config.json": mqttConfig() }, async (home) => {
       await writeFile(join(home.user, "pw"), "s3cret");
-      const failure = await home.failed({ flags: { passwordFile: "pw", agent: "a+b" } });
+      const failure = await home.failed({ flags: { "password-file": "pw", agent: "a+b" } });
       await unlink(join(home.user, "pw"));
       assertUnseen(failure, ["s3cret"]);
     });

@@ -1,5 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import { LOG_LEVELS } from "../../base/log.ts";
+import { CONFIG_FLAGS } from "../../config/flags.ts";
 import { parseDuration } from "../duration.ts";
 
 /** One flag of the command line; it means the same on every command that has it. */
@@ -21,29 +22,7 @@ export interface Flag {
 
 /** Every flag there is. Whatever the program shows, checks or completes comes from here. */
 export const FLAGS = {
-  broker: {
-    type: "string",
-    value: "URL",
-    summary: "the MQTT broker: tcp, mqtt, ssl, tls, mqtts, ws, wss or unix URL",
-  },
-  agent: { type: "string", value: "ID", summary: "the agent id in the topics" },
-  prefix: { type: "string", value: "PREFIX", summary: "the topic prefix" },
-  user: { type: "string", value: "NAME", summary: "the user name at the broker" },
-  "password-file": {
-    type: "file",
-    value: "FILE",
-    summary: "a file that holds the password at the broker",
-  },
-  cafile: { type: "file", value: "FILE", summary: "certificates to verify the broker with (PEM)" },
-  cert: { type: "file", value: "FILE", summary: "our certificate for the broker (PEM)" },
-  key: { type: "file", value: "FILE", summary: "the key of --cert (PEM)" },
-  insecure: { type: "boolean", summary: "do not verify the broker's certificate" },
-  mqtt: {
-    type: "choice",
-    value: "VERSION",
-    choices: ["auto", "5", "4"],
-    summary: "the protocol: auto tries 5, then 4 (MQTT 3.1.1)",
-  },
+  ...CONFIG_FLAGS,
   "connect-timeout": {
     type: "duration",
     value: "TIME",
@@ -143,16 +122,7 @@ export type FlagName = keyof typeof FLAGS;
 
 /** Flags that override the configuration of a connection. */
 export const CONNECTION_FLAGS: readonly FlagName[] = [
-  "broker",
-  "agent",
-  "prefix",
-  "user",
-  "password-file",
-  "cafile",
-  "cert",
-  "key",
-  "insecure",
-  "mqtt",
+  ...Object.keys(CONFIG_FLAGS).filter(isFlagName),
   "connect-timeout",
 ];
 

@@ -76,3 +76,30 @@ export const OTHER_CHANNEL_TYPES: ReadonlySet<string> = new Set([
   "whatsapp",
   "whatsapp_native",
 ]);
+
+/** Log levels that only Go PicoClaw has, as the nearest one here. */
+export const GO_LOG_LEVELS = {
+  trace: "debug",
+  warning: "warn",
+  fatal: "error",
+  panic: "error",
+} as const;
+
+/** Searches that only Go PicoClaw has: the first that can be asked here takes their place. */
+export const GO_SEARCHES = {
+  sogou: "auto",
+  kagi: "auto",
+  perplexity: "auto",
+  gemini: "auto",
+  glm_search: "auto",
+  baidu_search: "auto",
+} as const;
+
+/** `session.dm_scope` as `session.dimensions`. */
+export const DM_SCOPES = {
+  "": ["chat"],
+  "per-channel-peer": ["chat", "sender"],
+  "per-channel": ["chat"],
+  "per-peer": ["sender"],
+  global: [],
+} as const;

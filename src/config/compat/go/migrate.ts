@@ -1,7 +1,7 @@
 import { Failure } from "../../../base/failure.ts";
 import { placeOf } from "../../findings.ts";
 import { quotable } from "../../findings.ts";
-import { MQTT_SETTINGS } from "../../mqtt-schema.ts";
+import { SETTINGS } from "../../keys/channel.ts";
 import {
   branch,
   branchAt,
@@ -83,7 +83,7 @@ function nestedAll(channels: Tree, typeOf: TypeOf): Tree {
 /** Fields that stand beside `enabled` and belong into `settings` (V2→3). */
 function nested(entry: Branch): Branch {
   let result = entry;
-  for (const key of Object.keys(MQTT_SETTINGS)) {
+  for (const key of Object.keys(SETTINGS.rows)) {
     const flat = entry.entries.get(key);
     if (flat === undefined) continue;
     result = withoutChild(result, key);

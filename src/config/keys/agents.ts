@@ -1,0 +1,134 @@
+import { GO_KEYS } from "../compat/go/keys.ts";
+import { text, texts, bool, choice, decimal, integer, wholeNumber } from "../values.ts";
+import { apart, group, items, key, optional } from "./key.ts";
+
+export const MANY = 1_000_000_000;
+
+/** `PICOCLAW_` and the path. */
+const VARIABLE = { variable: true } as const;
+
+/** Light questions go to a smaller model. */
+const ROUTING = group({
+  enabled: key(bool(), false, "Whether light questions go to a smaller model."),
+  light_model: key(text(), "", "The `model_name` that answers light questions."),
+  threshold: key(decimal(0, 1), 0.35, "Questions with a score below it, from 0 to 1, are light."),
+});
+
+const MODE = { "": "default", default: "default", off: "off" } as const;
+const LIST_MODE = { ...MODE, custom: "custom" } as const;
+
+const list = (doc: string) =>
+  group({
+    mode: key(
+      choice("default, off or custom", LIST_MODE),
+      "default",
+      `${doc}: all, none, or those in \`allow\`.`,
+    ),
+    allow: items(texts(), "Their names, with `custom`."),
+  });
+
+const block = (doc: string) =>
+  group({ mode: key(choice("default or off", MODE), "default", doc) }, ["allow"]);
+
+/** What every turn is restricted to. Go PicoClaw has `mode` and `allow` in each of its blocks. */
+const TURN_PROFILE = apart({
+  enabled: key(bool(), false, "Whether this profile restricts turns."),
+  history: block("`off`: the model sees nothing of the conversation, and the turn is not stored."),
+  system_prompt: block("`off`: the model sees neither the agent's description nor its memory."),
+  skills: list("Which skills there are"),
+  tools: list("Which tools there are"),
+});
+
+/** An explicit 0 means what it means to Go PicoClaw. */
+export const AGENTS = group(
+  {
+    defaults: group(
+      {
+        workspace: key(text(), "", "The folder of the agent's files; relative to `config.json`.", {
+          ...VARIABLE,
+          shown: "`~/.picoclaw/workspace`",
+        }),
+        provider: key(text(), "", "The provider of `model_name`, in files of version 0.", VARIABLE),
+        model_name: key(text(), "", "The entry of `model_list` that answers.", {
+          ...VARIABLE,
+          shown: "the first enabled entry",
+        }),
+        max_tokens: key(countOr(8192), 32_768, "Tokens of an answer; 0 is 8192.", VARIABLE),
+        temperature: optional(decimal(0, 2), "The model's temperature.", {
+          ...VARIABLE,
+          shown: "the provider's",
+        }),
+        max_tool_iterations: key(countOr(20), 50, "Model calls in one turn; 0 is 20.", VARIABLE),
+        max_parallel_turns: key(
+          integer(0, 10_000),
+          0,
+          "Turns that run at the same time; 0 is 16. Each client has one at a time.",
+          VARIABLE,
+        ),
+        turn_timeout_secs: key(
+          integer(1, 86_400),
+          1800,
+          "Seconds for a whole turn. It ends in `timeout`, or earlier when the request's message expiry ends.",
+          VARIABLE,
+        ),
+        max_llm_retries: key(
+          integer(0, 100),
+          2,
+          "Retries of a model call after 408, 429, 5xx and network errors.",
+          VARIABLE,
+        ),
+        llm_retry_backoff_secs: key(
+          decimal(0, 3600),
+          2,
+          "Seconds before the first retry; the n-th retry waits n times as long.",
+          VARIABLE,
+        ),
+        context_window: key(
+          integer(0, MANY),
+          0,
+          "Tokens that the model can read; 0 is four times `max_tokens`.",
+          VARIABLE,
+        ),
+        summarize_message_threshold: key(
+          integer(0, MANY),
+          20,
+          "Messages after which a conversation is summarized; 0 is never.",
+          VARIABLE,
+        ),
+        summarize_token_percent: key(
+          integer(0, 100),
+          75,
+          "Percent of `context_window` after which a conversation is summarized; 0 is never.",
+          VARIABLE,
+        ),
+        restrict_to_workspace: key(
+          bool(),
+          true,
+          "Whether file tools and commands stay in the workspace.",
+          VARIABLE,
+        ),
+        allow_read_outside_workspace: key(
+          bool(),
+          false,
+          "Whether file tools may read outside of the workspace all the same.",
+          VARIABLE,
+        ),
+        model_fallbacks: items(
+          texts(),
+          "Names of `model_list` to ask, in order, when a model fails.",
+        ),
+        routing: ROUTING,
+        turn_profile: TURN_PROFILE,
+      },
+      GO_KEYS.agentDefaults,
+    ),
+  },
+  GO_KEYS.agents,
+);
+
+function countOr(otherwise: number) {
+  return wholeNumber(`a whole number from 0 to ${MANY}`, (count) => {
+    if (count < 0 || count > MANY) return undefined;
+    return count === 0 ? otherwise : count;
+  });
+}

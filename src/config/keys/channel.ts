@@ -1,0 +1,205 @@
+import { parseBroker } from "../broker.ts";
+import { GO_KEYS } from "../compat/go/keys.ts";
+import {
+  bool,
+  choice,
+  decimal,
+  integer,
+  scalar,
+  secret,
+  text,
+  texts,
+  unquotedText,
+  wholeNumber,
+} from "../values.ts";
+import { MANY } from "./agents.ts";
+import { group, items, key, named, optional } from "./key.ts";
+
+/** Bytes: the largest packet that MQTT can say (MQTT 5 section 1.5.5), with its header. */
+const MAX_PACKET = 268_435_460;
+const DEFAULT_PREFIX = "/picoclaw";
+const DEFAULT_KEEP_ALIVE = 60;
+
+const TLS = group({
+  verify: optional(bool(), "Whether the broker's certificate is verified.", {
+    flag: "insecure",
+    shown: "true with `ca_file`",
+  }),
+  ca_file: key(text(), "", "Certificates to verify the broker with (PEM).", { flag: "cafile" }),
+  cert_file: key(text(), "", "Our certificate for the broker (PEM).", { flag: "cert" }),
+  key_file: key(text(), "", "The key of `cert_file` (PEM).", { flag: "key" }),
+  server_name: key(text(), "", "The name in the broker's certificate.", { shown: "the host" }),
+});
+
+/** Limits of a whole channel, and of the whole gateway. */
+export const TOTAL_LIMITS = limits(0, 0, 0, 0);
+
+export const SETTINGS = group({
+  broker: key(
+    broker(),
+    "",
+    "`tcp mqtt ssl tls mqtts ws wss unix` URL; `embedded` is the built-in broker.",
+    {
+      variable: true,
+      flag: "broker",
+      shown: "required",
+    },
+  ),
+  agent_id: key(
+    text("levels of a topic: none blank, no + #, no leading $", isAgentId),
+    "",
+    "One level of a topic or several: `kitchen`, `site/kitchen`.",
+    { variable: true, flag: "agent", shown: "required" },
+  ),
+  topic_prefix: key(topicPrefix(), DEFAULT_PREFIX, "What all topics begin with.", {
+    variable: true,
+    flag: "prefix",
+  }),
+  username: optional(secret(), "The user name at the broker.", {
+    variable: true,
+    flag: "user",
+    reference: true,
+  }),
+  password: optional(
+    secret(),
+    "The password at the broker; better in `.security.yml`, encrypted: [secrets](secrets.md).",
+    { variable: true, flag: "password-file", reference: true },
+  ),
+  client_id: key(
+    text("text of at most 65535 bytes without NUL", isMqttText),
+    "",
+    "The MQTT client id. The generated one is the same at each start from `qos` 1 on.",
+    { variable: true, shown: "`picoclaw-mqtt-{agent_id}-{8 hex}`" },
+  ),
+  keep_alive: key(
+    keepAlive(),
+    DEFAULT_KEEP_ALIVE,
+    "Most seconds between two packets of ours (MQTT keep alive).",
+    { variable: true },
+  ),
+  qos: key(
+    wholeNumber("0, 1 or 2", (qos) => (qos === 0 || qos === 1 || qos === 2 ? qos : undefined)),
+    0,
+    "Quality of service of requests and answers: 0, 1 or 2.",
+    { variable: true },
+  ),
+  protocol_version: key(
+    choice('"auto", 5 or 4', { auto: "auto", "5": 5, "4": 4 }),
+    "auto",
+    "`auto` tries MQTT 5, then 3.1.1; `5` or `4` is that one.",
+    { flag: "mqtt" },
+  ),
+  tls: TLS,
+  streaming: group({
+    enabled: key(bool(), true, "Whether answers come in parts."),
+    interval_ms: key(integer(0, 60_000), 250, "Least milliseconds between two parts."),
+  }),
+  plain_text: key(bool(), false, "Whether a payload that is no JSON object is the text itself."),
+  max_message_bytes: key(
+    maxMessageBytes(),
+    0,
+    "Bytes of a whole packet of ours; parts are cut to fit. 0 is no limit, 256 fits PubSubClient.",
+  ),
+  max_payload_bytes: key(
+    integer(1, MAX_PACKET),
+    262_144,
+    "Bytes of a request; a larger one is answered with `too_large`.",
+  ),
+  // MQTT 5 section 3.1.2.11.2: four bytes, of which the largest means for ever.
+  session_expiry_secs: key(
+    integer(0, 4_294_967_295),
+    3600,
+    "Seconds for which the broker keeps requests while the gateway is away, from `qos` 1 on.",
+  ),
+  probe_secs: key(
+    integer(0, 86_400),
+    60,
+    "Seconds between two checks that the broker [still delivers](broker.md); 0 is never.",
+  ),
+  /** Limits of each client. */
+  limits: group({ ...limits(120, 60, 32, 50).rows, total: TOTAL_LIMITS }),
+});
+
+/** An entry of `channel_list` of type mqtt. */
+export const CHANNEL = group(
+  {
+    enabled: key(bool(), false, "Whether the channel is served."),
+    type: key(text(), "", "`mqtt`.", { shown: "the channel's name" }),
+    allow_from: items(texts(), "Client ids that may ask; none, or `*`, is everyone."),
+    deny_from: items(texts(), "Client ids that may not ask, whatever `allow_from` says."),
+    admin_from: items(
+      texts(),
+      "Client ids that may change things for everyone (`/switch`, `/reload`).",
+    ),
+    settings: SETTINGS,
+  },
+  GO_KEYS.channel,
+);
+
+export const CHANNEL_LIST = named(CHANNEL);
+
+function limits(requests: number, burst: number, queued: number, toolCalls: number) {
+  return group({
+    requests_per_minute: key(integer(0, MANY), requests, "Beyond it: `rate_limited`."),
+    burst: key(integer(0, MANY), burst, "Requests that may come at once."),
+    queued: key(integer(0, MANY), queued, "Requests that may wait; beyond it: `busy`."),
+    tokens_per_day: key(
+      integer(0, Number.MAX_SAFE_INTEGER),
+      0,
+      "Tokens of all model calls, in and out; beyond it: `budget`.",
+    ),
+    cost_per_day: key(decimal(0, MANY), 0, "The same in money, by `prices` of `model_list`."),
+    tool_calls_per_turn: key(
+      integer(0, MANY),
+      toolCalls,
+      "Tool calls of a turn and its subagents; then the model is told to answer.",
+    ),
+  });
+}
+
+function broker() {
+  return unquotedText((written) => {
+    const address = written === "" ? undefined : parseBroker(written);
+    return address?.kind === "invalid" ? `is no broker URL: ${address.reason}` : undefined;
+  });
+}
+
+/** Without trailing slashes; empty or `/` means the default. */
+function topicPrefix() {
+  return scalar("text without + # and control characters that does not begin with $", (found) => {
+    if (typeof found.value !== "string" || !isTopicText(found.value)) return undefined;
+    return found.value.replace(/\/+$/, "") || DEFAULT_PREFIX;
+  });
+}
+
+/** As in Go PicoClaw, 0 and less mean the default. MQTT 5 section 3.1.2.10 has two bytes for it. */
+function keepAlive() {
+  return wholeNumber("a number of seconds up to 65535", (seconds) =>
+    seconds > 65_535 ? undefined : Math.max(seconds, 0) || DEFAULT_KEEP_ALIVE,
+  );
+}
+
+function maxMessageBytes() {
+  return wholeNumber(`0 (no limit) or a whole number from 128 to ${MAX_PACKET}`, (bytes) =>
+    bytes === 0 || (bytes >= 128 && bytes <= MAX_PACKET) ? bytes : undefined,
+  );
+}
+
+/** One level or several, as the Go program takes them. */
+function isAgentId(levels: string): boolean {
+  if (levels === "") return true;
+  return isTopicText(levels) && levels.split("/").every((level) => level.trim() !== "");
+}
+
+/** MQTT 5 sections 1.5.4 and 4.7; brokers close on control characters, too. */
+function isTopicText(topic: string): boolean {
+  return topic.isWellFormed() && !topic.startsWith("$") && !/[+#\p{Cc}]/u.test(topic);
+}
+
+function isMqttText(written: string): boolean {
+  return (
+    written.isWellFormed() &&
+    !written.includes("\0") &&
+    new TextEncoder().encode(written).length <= 65_535
+  );
+}

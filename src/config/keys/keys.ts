@@ -1,0 +1,79 @@
+import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
+import { choice, integer, list, text, texts } from "../values.ts";
+import { AGENTS } from "./agents.ts";
+import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
+import { group, items, key, optional } from "./key.ts";
+import { MODEL_LIST } from "./models.ts";
+import { HOOKS, TOOLS } from "./tools.ts";
+
+const DIMENSIONS = { space: "space", chat: "chat", topic: "topic", sender: "sender" } as const;
+
+/**
+ * The table of every key of config.json at version 3: what it may be, its default, its environment
+ * variable, its flag, and a sentence for the documentation. The schema, the keys that are known, what
+ * variables and flags set, and docs/settings.md are derived from it.
+ */
+export const KEYS = group(
+  {
+    agents: AGENTS,
+    model_list: MODEL_LIST,
+    channel_list: CHANNEL_LIST,
+    gateway: group(
+      {
+        host: key(
+          text("a host without blanks", isHost),
+          "localhost",
+          "Where `GET /health` and `GET /ready` answer.",
+          { variable: true },
+        ),
+        port: key(integer(0, 65_535), 18_790, "Their port; 0 is a free one.", { variable: true }),
+        log_level: key(
+          choice("debug, info, warn or error", {
+            debug: "debug",
+            "": "info",
+            info: "info",
+            warn: "warn",
+            error: "error",
+            ...GO_LOG_LEVELS,
+          }),
+          "info",
+          "`debug`, `info`, `warn` or `error`.",
+          { variable: "PICOCLAW_LOG_LEVEL" },
+        ),
+        dedupe_window_secs: key(
+          integer(1, 86_400),
+          600,
+          "Seconds in which a repeated request gets the answer that was given.",
+        ),
+        limits: TOTAL_LIMITS,
+        ignore_unsupported: items(
+          texts(),
+          "Restrictions of the Go program [to ignore](#what-is-not-built-here).",
+        ),
+      },
+      GO_KEYS.gateway,
+    ),
+    session: group(
+      {
+        dimensions: optional(
+          list(choice("space, chat, topic or sender", DIMENSIONS)),
+          "What tells conversations apart; without `chat` and `sender` all clients share one.",
+          { shown: '`["chat"]`' },
+        ),
+        dm_scope: key(
+          choice("per-channel-peer, per-channel, per-peer or global", DM_SCOPES),
+          "",
+          "The older form of `dimensions`.",
+        ),
+      },
+      GO_KEYS.session,
+    ),
+    tools: TOOLS,
+    hooks: HOOKS,
+  },
+  GO_KEYS.root,
+);
+
+function isHost(host: string): boolean {
+  return !/[\s\p{Cc}]/u.test(host);
+}

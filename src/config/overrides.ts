@@ -1,0 +1,154 @@
+import { resolve } from "node:path";
+import * as v from "valibot";
+import { Failure } from "../base/failure.ts";
+import { nearestWord } from "../base/spelling.ts";
+import { GO_KEYS } from "./compat/go/keys.ts";
+import type { ConfigFlags, Origin, Warning } from "./contract.ts";
+import { readText } from "./files.ts";
+import { quotable } from "./findings.ts";
+import type { Problem } from "./findings.ts";
+import { CONFIG_FLAGS } from "./flags.ts";
+import { SETTINGS } from "./keys/channel.ts";
+import { keysIn } from "./keys/key.ts";
+import type { Key, PlacedKey } from "./keys/key.ts";
+import { KEYS } from "./keys/keys.ts";
+import { branch, leaf, untypedLeaf, withDeepChild } from "./tree.ts";
+import type { Branch, Leaf } from "./tree.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A key that a variable sets. Its path begins at the root, or at a channel. */
+interface Variable {
+  readonly name: string;
+  readonly path: readonly string[];
+  readonly schema: Key["schema"];
+}
+
+const CHANNEL_PREFIX = "PICOCLAW_CHANNELS_MQTT_";
+const DEFAULTS_PREFIX = "PICOCLAW_AGENTS_DEFAULTS_";
+const TOOLS_PREFIX = "PICOCLAW_TOOLS_";
+
+/** The variable of a key: of a channel's settings it names the type, and no channel. */
+export function variableOf({ path, key: { variable } }: PlacedKey): string | undefined {
+  if (variable !== true) return variable;
+  const inChannel = path[0] === "channel_list";
+  const words = inChannel ? ["channels", "mqtt", ...path.slice(3)] : path;
+  return ["picoclaw", ...words].join("_").toUpperCase();
+}
+
+const VARIABLES: readonly Variable[] = keysIn(KEYS).flatMap((placed) => {
+  const name = variableOf(placed);
+  const { path, key } = placed;
+  return name === undefined ? [] : [{ name, path, schema: key.schema }];
+});
+
+/** Variables with which Go PicoClaw sets what this program does not use. */
+const GO_VARIABLES = [
+  ...GO_KEYS.agentDefaults.map((key) => DEFAULTS_PREFIX + key.toUpperCase()),
+  ...GO_KEYS.tools.map((key) => TOOLS_PREFIX + key.toUpperCase()),
+  ...GO_KEYS.web.map((key) => `${TOOLS_PREFIX}WEB_${key.toUpperCase()}`),
+];
+
+/** What the names of variables for keys begin with. */
+const PREFIXES = [CHANNEL_PREFIX, DEFAULTS_PREFIX, TOOLS_PREFIX];
+
+/** The channels of type mqtt that variables are to change. */
+export interface EnvironmentTarget {
+  readonly channels: readonly string[];
+  /** Whether config.json has one, enabled or not; else variables make one. */
+  readonly inFile: boolean;
+}
+
+/** The tree with what the environment sets. A variable that is empty is unset. */
+export function withEnvironment(
+  tree: Branch,
+  env: Environment,
+  { channels, inFile }: EnvironmentTarget,
+): { readonly tree: Branch; readonly problems: readonly Problem[] } {
+  let result = tree;
+  const set = (path: readonly string[], child: Leaf): void => {
+    result = withDeepChild(result, path, child);
+  };
+  const given = valuesIn(env);
+  const ofChannels = given.filter(({ path }) => path[0] === "channel_list");
+  for (const { path, value } of given) if (path[0] !== "channel_list") set(path, value);
+  for (const name of channels.length > 0 ? channels : ["mqtt"]) {
+    for (const { path, value } of ofChannels) set(["channel_list", name, ...path.slice(2)], value);
+    const [first] = ofChannels;
+    if (first === undefined || inFile) continue;
+    set(["channel_list", name, "enabled"], leaf(true, first.value.origin));
+  }
+  return { tree: result, problems: given.flatMap(({ faults }) => faults) };
+}
+
+/** What is set, and what is wrong with it, whether or not anything uses it. */
+function valuesIn(env: Environment) {
+  return VARIABLES.flatMap(({ name, path, schema }) => {
+    const text = env[name];
+    if (text === undefined || text === "") return [];
+    const origin: Origin = { from: "environment", variable: name };
+    const value = untypedLeaf(text, origin);
+    const { issues = [] } = v.safeParse(schema, value);
+    const faults = issues.map(({ message }): Problem => ({ origin, path, text: message }));
+    return [{ path, value, faults }];
+  });
+}
+
+/** Variables that look like settings and are none. */
+export function unknownVariables(env: Environment): Warning[] {
+  const words = [...VARIABLES.map(({ name }) => name), ...GO_VARIABLES];
+  return Object.keys(env).flatMap((name) => {
+    const isOurs = PREFIXES.some((prefix) => name.startsWith(prefix));
+    if (!isOurs || !env[name] || words.includes(name)) return [];
+    if (GO_VARIABLES.some((variable) => name.startsWith(`${variable}_`))) return [];
+    const nearest = nearestWord(name, words);
+    const message = `environment ${quotable(name)} is not known and has no effect`;
+    return nearest === undefined
+      ? [{ message }]
+      : [{ message: `${message}; did you mean ${nearest}?`, remedy: `rename it to ${nearest}` }];
+  });
+}
+
+/**
+ * The settings that flags of the command line make, for every enabled channel of type mqtt; undefined
+ * where there is none. Reads the password's file. `--cafile` verifies the broker, whatever the file says.
+ */
+export async function flagSettings(
+  flags: ConfigFlags,
+  cwd: string,
+): Promise<Branch | undefined | Failure> {
+  const settings: (readonly [path: readonly string[], value: Leaf])[] = [];
+  const { insecure, cafile } = flags;
+  if (cafile !== undefined) settings.push([["tls", "verify"], flagLeaf(true, "cafile")]);
+  if (insecure === true) settings.push([["tls", "verify"], flagLeaf(false, "insecure")]);
+  for (const { path, key } of keysIn(SETTINGS)) {
+    if (key.flag === undefined || key.flag === "insecure") continue;
+    const written = flags[key.flag];
+    if (written === undefined) continue;
+    const isFile = CONFIG_FLAGS[key.flag].type === "file";
+    const text = isFile ? resolve(cwd, written) : written;
+    const value = key.flag === "password-file" ? await passwordIn(text) : text;
+    if (value instanceof Failure) return value;
+    settings.push([path, flagLeaf(value, key.flag)]);
+  }
+  const [first] = settings;
+  if (first === undefined) return undefined;
+  return settings.reduce(
+    (tree, [path, value]) => withDeepChild(tree, path, value),
+    branch([], first[1].origin),
+  );
+}
+
+function flagLeaf(value: Leaf["value"], flag: string): Leaf {
+  return leaf(value, { from: "flag", flag: `--${flag}` });
+}
+
+async function passwordIn(file: string): Promise<string | Failure> {
+  const text = await readText(file);
+  if (typeof text === "string") return text.replace(/\r?\n$/, "");
+  const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;
+  return new Failure("config", `--password-file names a file that cannot be read: ${file}`, {
+    why,
+    remedy: "name a file that holds the password alone",
+  });
+}
