@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { byName, readPackage } from "../../src/cli/licenses/package.ts";
-import type { InstalledPackage } from "../../src/cli/licenses/package.ts";
+import { byName, readPackage } from "../../src/cli/installed-packages.ts";
+import type { InstalledPackage } from "../../src/cli/installed-packages.ts";
 import { isAllowed } from "./policy.ts";
 import { usualText } from "./runtime.ts";
 

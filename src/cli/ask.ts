@@ -1,7 +1,11 @@
+import { jsonLine, escapeControl } from "../base/escape-control.ts";
 import { asFailure, Failure } from "../base/failure.ts";
+import type { Output } from "../base/host.ts";
 import type { AnswerPart, Requester, RequestOptions } from "../mqtt/contract.ts";
-import type { Result } from "./result.ts";
-import { failedResult } from "./result.ts";
+import { isDeviceClient } from "../mqtt/protocol/topics.ts";
+import type { OutputFormat } from "./args/flags.ts";
+import type { Result } from "./report.ts";
+import { failedResult } from "./report.ts";
 
 /** Where the parts of an answer go as they come. */
 export interface AnswerPrinter {
@@ -16,8 +20,8 @@ export interface Outcome {
   readonly failure?: Failure;
 }
 
-export interface Asking {
-  readonly device: Pick<Requester, "request">;
+export interface AskOptions {
+  readonly requester: Pick<Requester, "request">;
   readonly question: RequestOptions;
   readonly printer: AnswerPrinter;
   /** Milliseconds on a clock that never goes back. */
@@ -25,13 +29,13 @@ export interface Asking {
 }
 
 /** Asks once and prints the answer as it comes. Never rejects: what went wrong is in the outcome. */
-export async function ask({ device, question, printer, now }: Asking): Promise<Outcome> {
+export async function ask({ requester, question, printer, now }: AskOptions): Promise<Outcome> {
   const answer: Answer = { text: "" };
   const begun = now();
   let failure: Failure | undefined;
   try {
-    for await (const part of device.request(question)) {
-      keep(answer, part, now() - begun);
+    for await (const part of requester.request(question)) {
+      addPart(answer, part, now() - begun);
       await printer.part(part);
     }
     // A signal that came after the last part came too late to matter.
@@ -52,7 +56,7 @@ interface Answer {
   msLast?: number;
 }
 
-function keep(answer: Answer, part: AnswerPart, elapsed: number): void {
+function addPart(answer: Answer, part: AnswerPart, elapsed: number): void {
   const text = part.error === undefined ? part.text : "";
   answer.text = part.restart ? text : answer.text + text;
   answer.last = part;
@@ -85,4 +89,83 @@ function outcomeOf({ id, client }: RequestOptions, answer: Answer, failure?: Fai
   const outcome =
     failure.code === "failed" ? (last?.error?.code ?? failed.outcome) : failed.outcome;
   return { result: { ...failed, outcome, ...facts }, failure };
+}
+
+interface AnswerStreams {
+  readonly stdout: Output;
+  readonly stderr: Output;
+}
+
+/** Prints answers in the form that was asked for. */
+export function createAnswerPrinter(form: OutputFormat, streams: AnswerStreams): AnswerPrinter {
+  if (form === "json") return jsonPrinter(streams.stdout);
+  return form === "raw" ? rawPrinter(streams.stdout) : textPrinter(streams);
+}
+
+/**
+ * The text as it comes, and a newline at the end. On a terminal, controls from the network are shown
+ * instead of obeyed; a pipe gets the text as it is. The sentence of an error is not part of it.
+ */
+function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
+  let last = "";
+  const endLine = async () => {
+    if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
+  };
+  return {
+    async part({ text, restart, error }) {
+      if (restart && last !== "") {
+        await endLine();
+        await stderr.write("note: the answer begins anew; forget what came before\n");
+        last = "";
+      }
+      if (error !== undefined || text === "") return;
+      await stdout.write(stdout.isTTY ? escapeControl(text, "\n\t") : text);
+      last = text;
+    },
+    end: endLine,
+  };
+}
+
+function rawPrinter(stdout: Output): AnswerPrinter {
+  return {
+    part: ({ payload }) => writeRaw(stdout, payload),
+    end: () => Promise.resolve(),
+  };
+}
+
+/** One payload as it came and a newline, in one write. */
+export function writeRaw(stdout: Output, payload: Uint8Array): Promise<void> {
+  if (stdout.isTTY)
+    return stdout.write(`${escapeControl(new TextDecoder().decode(payload), "\n\t")}\n`);
+  return stdout.write(Buffer.concat([payload, Buffer.from("\n")]));
+}
+
+function jsonPrinter(stdout: Output): AnswerPrinter {
+  return {
+    part: (part) => stdout.write(jsonLine(partJson(part))),
+    end: () => Promise.resolve(),
+  };
+}
+
+function partJson({ text, seq, restart, done, error }: AnswerPart): object {
+  return {
+    v: 1,
+    type: "part",
+    text,
+    seq,
+    restart,
+    done,
+    ...(error === undefined ? {} : { error: { code: error.code, retry_after: error.retryAfter } }),
+  };
+}
+
+/**
+ * A client id that is safe as one level of a topic and as a word in a shell, or a usage `Failure`.
+ * Narrower than what the gateway accepts, which is any topic level.
+ */
+export function checkedClientId(word: string): string {
+  if (isDeviceClient(word)) return word;
+  throw new Failure("usage", `"${word}" is not a client id`, {
+    why: "1 to 128 characters out of A-Z a-z 0-9 _ . : @ - are allowed, and not . or .. alone",
+  });
 }

@@ -12,9 +12,8 @@ import { modeChecks, placeChecks } from "../config/modes.ts";
 import type { Places } from "../config/modes.ts";
 import { identityCheck, trustCheck } from "../mqtt/checks/tls.ts";
 import { isShared, stateFolderOf } from "./conversations.ts";
-import { limitChecks } from "./limits-check.ts";
 
-export interface CheckUp {
+export interface ChecksOptions {
   /** As they are dialled: a built-in broker's with its port. */
   readonly channels: readonly MqttChannel[];
   readonly config: Pick<
@@ -29,7 +28,7 @@ export interface CheckUp {
 }
 
 /** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
-export async function checkUp(options: CheckUp): Promise<readonly Check[]> {
+export async function runChecks(options: ChecksOptions): Promise<readonly Check[]> {
   const { channels, config, secretFiles } = options;
   const { tools, agents } = config;
   const found = [
@@ -50,7 +49,7 @@ export async function checkUp(options: CheckUp): Promise<readonly Check[]> {
   return found.filter((check) => check !== undefined);
 }
 
-function placesOf({ config, secretFiles, home, configFile }: CheckUp): Places {
+function placesOf({ config, secretFiles, home, configFile }: ChecksOptions): Places {
   const { workspace } = config.agents.defaults;
   const state = stateFolderOf(config);
   const files = [home, configFile].filter((file) => file !== undefined);
@@ -78,4 +77,43 @@ export function logChecks(checks: readonly Check[], log: Log): void {
 export function checkLine({ name, result, message, remedy }: Check): string {
   const way = remedy === undefined ? "" : ` (try: ${remedy})`;
   return `${result.padEnd(4)}  ${escapeControl(`${name}: ${message}${way}`)}\n`;
+}
+
+/** Limits that are not what whoever wrote them wants. */
+function limitChecks(
+  config: Pick<Config, "channels" | "gateway" | "model_list">,
+): readonly Check[] {
+  return [...accessChecks(config.channels), ...priceChecks(config)];
+}
+
+/** Channels that nobody can ask. */
+function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
+  return channels
+    .filter(({ deny_from }) => deny_from.includes("*"))
+    .map(({ name }) => ({
+      name: `clients of ${name}`,
+      result: "warn",
+      message: "deny_from holds *, so nobody is answered",
+      remedy: `name the clients in channel_list.${name}.deny_from, or disable the channel`,
+    }));
+}
+
+/** A budget of money that not every model counts against. */
+function priceChecks({
+  channels,
+  gateway,
+  model_list,
+}: Pick<Config, "channels" | "gateway" | "model_list">): readonly Check[] {
+  const limits = [
+    gateway.limits,
+    ...channels.flatMap(({ settings }) => [settings.limits, settings.limits.total]),
+  ];
+  if (!limits.some(({ cost_per_day: cost }) => cost > 0)) return [];
+  const free = model_list.filter(({ enabled, prices }) => enabled && prices === undefined);
+  return [...new Set(free.map(({ model_name }) => model_name))].map((name) => ({
+    name: `prices of ${name}`,
+    result: "warn",
+    message: "cost_per_day is set and this model has no prices: what it answers costs nothing",
+    remedy: 'give its entry in model_list "prices": {"input": …, "output": …} for a million tokens',
+  }));
 }

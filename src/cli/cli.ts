@@ -1,15 +1,13 @@
 import { asFailure, Failure } from "../base/failure.ts";
-import type { Host } from "../base/host.ts";
+import type { Host, StopSignal } from "../base/host.ts";
 import { createRedactor } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
+import { type Command, findCommand, type CommandName } from "./args/commands.ts";
+import { type CommandLine, parseCommandLine } from "./args/parse.ts";
 import { createPaint, isColoured } from "./colour.ts";
 import type { Run } from "./context.ts";
-import { exitCodeOf } from "./exit.ts";
-import { type CommandLine, parseCommandLine } from "./line/parse.ts";
-import { type Command, commandNamed, type CommandName } from "./line/table.ts";
+import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
-import { listenForStop } from "./stop.ts";
-
 /** What each command runs, loaded only when it is the one that was asked for. */
 const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   try: () => import("./commands/try.ts"),
@@ -31,7 +29,7 @@ export async function runCommandLine(host: Host): Promise<number> {
   const redactor = createRedactor([host.env["PICOCLAW_KEY_PASSPHRASE"] ?? ""]);
   const call: Call = { host, line, redactor };
   reportCrashes(call);
-  const stop = listenForStop(host);
+  const stop = listenForSignals(host);
   try {
     const code = await dispatch(call, stop.signal);
     return host.stdout.closed.aborted ? 0 : code;
@@ -77,10 +75,10 @@ async function dispatch({ host, line, redactor }: Call, signal: AbortSignal): Pr
   const wantsHelp = flags.has("help") || (command === undefined && host.args.length === 0);
   if (wantsHelp && (command !== undefined || words.length === 0)) return showHelp(host, line);
   if (failure !== undefined) {
-    await keepPromise({ host, line, redactor }, failure);
+    await printFailedResult({ host, line, redactor }, failure);
     throw failure;
   }
-  const named = command ?? (flags.has("version") ? commandNamed("version") : undefined);
+  const named = command ?? (flags.has("version") ? findCommand("version") : undefined);
   if (named === undefined) {
     throw new Failure("usage", "no command was given", { remedy: "picoclaw help" });
   }
@@ -94,7 +92,7 @@ function failureOf(thrown: unknown, signal: AbortSignal): Failure {
 }
 
 async function showHelp(host: Host, { command, flags }: CommandLine): Promise<number> {
-  const { commandHelp, programHelp } = await import("./help.ts");
+  const { commandHelp, programHelp } = await import("./commands/help.ts");
   const paint = createPaint(isColoured(host.stdout, host.env, flags));
   const options = { paint, columns: host.stdout.columns };
   await host.stdout.write(
@@ -104,9 +102,9 @@ async function showHelp(host: Host, { command, flags }: CommandLine): Promise<nu
 }
 
 /** A command that promised a result line has one even where it was never started. */
-async function keepPromise({ host, line, redactor }: Call, failure: Failure): Promise<void> {
+async function printFailedResult({ host, line, redactor }: Call, failure: Failure): Promise<void> {
   if (!line.command?.endsWithResult || !line.flags.has("json")) return;
-  const { failedResult, resultLine } = await import("./result.ts");
+  const { failedResult, resultLine } = await import("./report.ts");
   await host.stdout.write(resultLine(failedResult(failure), redactor));
 }
 
@@ -115,12 +113,12 @@ async function report({ host, line, redactor }: Call, failure: Failure): Promise
   if (failure.code === "interrupted" || failure.code === "terminated") return;
   const { flags, command } = line;
   const coloured = isColoured(host.stderr, host.env, flags);
-  const told = withRemedy(failure, command);
+  const told = withHelpRemedy(failure, command);
   await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug"), redactor }));
 }
 
 /** Wrong usage always has a way out: the help of the command. */
-function withRemedy(failure: Failure, command: Command | undefined): Failure {
+function withHelpRemedy(failure: Failure, command: Command | undefined): Failure {
   const { code, message, why, remedy } = failure;
   if (code !== "usage" || remedy !== undefined || command === undefined) return failure;
   return new Failure(code, message, {
@@ -128,4 +126,40 @@ function withRemedy(failure: Failure, command: Command | undefined): Failure {
     cause: failure.cause,
     ...(why === undefined ? {} : { why }),
   });
+}
+
+interface SignalListener {
+  /** Aborted by the first SIGINT or SIGTERM, with the `Failure`, and when stdout's reader has gone. */
+  readonly signal: AbortSignal;
+  /** Gives the signals back to the runtime. */
+  release(): void;
+}
+
+/** Turns signals into an abort: the first lets a command wind down, the second ends at once. */
+export function listenForSignals(
+  host: Pick<Host, "onSignal" | "exitNow" | "stdout">,
+): SignalListener {
+  const controller = new AbortController();
+  let signalled = false;
+  const release = host.onSignal((name) => {
+    const failure = failureOfSignal(name);
+    if (signalled) host.exitNow(exitCodeOf(failure));
+    signalled = true;
+    controller.abort(failure);
+  });
+  const gone = () => controller.abort(new Failure("interrupted", "nobody reads the output"));
+  host.stdout.closed.addEventListener("abort", gone);
+  return {
+    signal: controller.signal,
+    release() {
+      release();
+      host.stdout.closed.removeEventListener("abort", gone);
+    },
+  };
+}
+
+function failureOfSignal(signal: StopSignal): Failure {
+  return signal === "SIGINT"
+    ? new Failure("interrupted", "interrupted")
+    : new Failure("terminated", "terminated");
 }

@@ -5,8 +5,8 @@ import { passphraseOf } from "../config/credential.ts";
 import type { ConfigFlag } from "../config/flags.ts";
 import { loadConfig } from "../config/load.ts";
 import { proxySecretsIn, secretsIn } from "../config/secrets-in.ts";
+import type { Flags } from "./args/flags.ts";
 import type { Context } from "./context.ts";
-import type { Flags } from "./line/flags.ts";
 
 const TEXT_FLAGS = [
   "broker",

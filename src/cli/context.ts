@@ -1,6 +1,9 @@
 import type { Host } from "../base/host.ts";
+import { createLog } from "../base/log.ts";
+import type { Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
-import type { Flags } from "./line/flags.ts";
+import type { Flags } from "./args/flags.ts";
+import { isColoured } from "./colour.ts";
 
 /** What a command is given: its checked words and flags, and the world. */
 export interface Context {
@@ -16,3 +19,15 @@ export interface Context {
 
 /** Runs a command and resolves with its exit code; a `Failure` that it throws is reported by the caller. */
 export type Run = (context: Context) => Promise<number>;
+
+/** The log of a command that a person waits for: warnings, and with --debug all there is. */
+export function createCommandLog({ host, flags, redactor }: Context): Promise<Log> {
+  const { stderr, env } = host;
+  return createLog({
+    level: flags.has("debug") ? "debug" : "warn",
+    output: stderr,
+    format: "text",
+    colour: isColoured(stderr, env, flags),
+    redactor,
+  });
+}

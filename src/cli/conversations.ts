@@ -43,12 +43,12 @@ export function stateFolderOf(config: Pick<Config, "agents">): string {
 }
 
 /** Whose a conversation is, for people: its client, and the channel it came through. */
-export interface Speaker {
+export interface ConversationClient {
   readonly client: string;
   readonly channel: string;
 }
 
-export function speakerOf(lane: string): Speaker {
+export function clientOfLane(lane: string): ConversationClient {
   if (lane === SHARED_CONVERSATION) return { client: lane, channel: "*" };
   // The longest names are kept as their hash.
   return clientOf(lane) ?? { client: lane, channel: "?" };

@@ -25,7 +25,7 @@ export interface StateOptions {
 }
 
 /** State that ends with the process. */
-export function temporaryState(config: Config): State {
+export function openTemporaryState(config: Config): State {
   const store = createMemoryStore<Message>(storeOptions(config));
   return { store, files: {}, clientId: () => undefined, close: () => store.close() };
 }
@@ -36,7 +36,7 @@ export function temporaryState(config: Config): State {
  */
 export async function openState(options: StateOptions): Promise<State> {
   try {
-    return await openLasting(options);
+    return await openPersistent(options);
   } catch (thrown) {
     const promised = options.channels.some(({ settings }) => settings.qos > 0);
     if (promised || !(thrown instanceof Failure)) throw thrown;
@@ -46,12 +46,12 @@ export async function openState(options: StateOptions): Promise<State> {
       why,
       try: remedy,
     });
-    const state = temporaryState(options.config);
+    const state = openTemporaryState(options.config);
     return { ...state, store: withGoSessions(state.store, options.config, options.log) };
   }
 }
 
-async function openLasting({ config, log }: StateOptions): Promise<State> {
+async function openPersistent({ config, log }: StateOptions): Promise<State> {
   const [{ openInstance }, { openSqliteStore }] = await Promise.all([
     import("../store/instance-lock.ts"),
     import("../store/sqlite.ts"),

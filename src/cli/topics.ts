@@ -15,7 +15,7 @@ export interface TopicsOptions {
 export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions): Topics {
   const trees = (): readonly string[] =>
     channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
-  const lineTo = (name: string | undefined, signal: AbortSignal): TopicConnection => {
+  const connectTo = (name: string | undefined, signal: AbortSignal): TopicConnection => {
     const found = channels().find((channel) => name === undefined || channel.name === name);
     if (found === undefined) throw new Failure("failed", "there is no broker to ask");
     return { settings: found.settings, connectTimeoutMs, reservedPrefixes: trees(), log, signal };
@@ -24,11 +24,11 @@ export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions)
     trees,
     async read({ channel, signal, ...wanted }) {
       const { readTopics } = await import("../mqtt/requester/retained.ts");
-      return await readTopics(lineTo(channel, signal), wanted);
+      return await readTopics(connectTo(channel, signal), wanted);
     },
     async publish({ channel, signal, ...message }) {
       const { publishTo } = await import("../mqtt/requester/retained.ts");
-      return await publishTo(lineTo(channel, signal), message);
+      return await publishTo(connectTo(channel, signal), message);
     },
   };
 }

@@ -33,7 +33,7 @@ function redactedMessage(message: Message, redactor: Pick<Redactor, "redact">): 
 export function readableTurn(client: string, paint: Paint): PrintTurn {
   return ({ at, messages }) => {
     const lines = messages.flatMap((message) => {
-      const said = labelled(message, client).map(
+      const said = statementsIn(message, client).map(
         ({ who, text }) => `${paint.bold(escapeControl(who))}: ${indented(text)}`,
       );
       return said;
@@ -46,7 +46,7 @@ export function readableTurn(client: string, paint: Paint): PrintTurn {
 export function markdownTurn(client: string): PrintTurn {
   return ({ at, messages }) => {
     const blocks = messages
-      .flatMap((message) => labelled(message, client))
+      .flatMap((message) => statementsIn(message, client))
       .map(({ who, text }) => `**${escapedMarkdown(who)}:**\n\n${quoted(text)}\n`);
     return `## ${timeOf(at)}\n\n${blocks.join("\n")}\n`;
   };
@@ -80,13 +80,13 @@ export function timeOf(at: number): string {
   return new Date(at).toISOString();
 }
 
-interface Said {
+interface Statement {
   readonly who: string;
   readonly text: string;
 }
 
 /** Who said it: the client, the agent, the agent to a tool, or a tool to the agent. */
-function labelled(message: Message, client: string): readonly Said[] {
+function statementsIn(message: Message, client: string): readonly Statement[] {
   if (message.role === "summary") return [{ who: "summary", text: message.text }];
   if (message.role === "user") return [{ who: client, text: message.text }];
   if (message.role === "tool") return [{ who: `${message.name} to picoclaw`, text: message.text }];

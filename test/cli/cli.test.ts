@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runCommandLine } from "../../src/cli/cli.ts";
-import { listenForStop } from "../../src/cli/stop.ts";
+import { listenForSignals } from "../../src/cli/cli.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost, ExitedNow } from "./host.ts";
 
@@ -13,7 +13,7 @@ const env = {
 describe("signals", () => {
   it("the first aborts with its name as the reason, the second ends at once", () => {
     const host = createFakeHost([]);
-    const stop = listenForStop(host);
+    const stop = listenForSignals(host);
     assert.equal(stop.signal.aborted, false);
     host.signal("SIGTERM");
     assert.equal(stop.signal.reason.code, "terminated");
@@ -31,7 +31,7 @@ describe("signals", () => {
 
   it("a reader who leaves ends the command, and does not use up the first signal", () => {
     const host = createFakeHost([]);
-    const stop = listenForStop(host);
+    const stop = listenForSignals(host);
     host.stdout.leave();
     assert.ok(stop.signal.aborted);
     assert.doesNotThrow(() => host.signal("SIGINT"));

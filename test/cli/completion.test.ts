@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
+import { COMMANDS } from "../../src/cli/args/commands.ts";
 import { bashCompletion } from "../../src/cli/completion/bash.ts";
 import { fishCompletion } from "../../src/cli/completion/fish.ts";
 import { zshCompletion } from "../../src/cli/completion/zsh.ts";
-import { COMMANDS } from "../../src/cli/line/table.ts";
 import { picoclaw } from "./picoclaw.ts";
 
 const run = promisify(execFile);

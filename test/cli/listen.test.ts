@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
+import type { OutputFormat } from "../../src/cli/args/flags.ts";
 import { createPaint } from "../../src/cli/colour.ts";
-import type { PrintedForm } from "../../src/cli/line/flags.ts";
-import { createWatchPrinter, watch, type Watching } from "../../src/cli/watch.ts";
-import { pipedLine, terminalLine } from "../../src/cli/watched.ts";
+import { createWatchPrinter, watch, type WatchRun } from "../../src/cli/commands/listen.ts";
+import { pipedLine, terminalLine } from "../../src/cli/watch-format.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../../src/mqtt/contract.ts";
 import { createMemoryOutput } from "./memory.ts";
 
@@ -27,9 +27,9 @@ const noise: readonly Watched[] = [
   { ...message, direction: "response", text: "21 °C", id: "r-1", seq: 0, done: true },
 ];
 
-interface Scene extends Partial<Pick<Watching, "count" | "forMs" | "signal">> {
+interface Scene extends Partial<Pick<WatchRun, "count" | "forMs" | "signal">> {
   readonly passing?: readonly Watched[];
-  readonly form?: PrintedForm;
+  readonly form?: OutputFormat;
   readonly isTTY?: boolean;
   /** The device ends by itself instead of waiting for the signal. */
   readonly ends?: boolean;
@@ -40,7 +40,7 @@ async function play(scene: Scene) {
   const stdout = createMemoryOutput({ isTTY: scene.isTTY ?? false });
   const stderr = createMemoryOutput();
   let closed = false;
-  const device = {
+  const requester = {
     async *watch({ signal }: WatchOptions) {
       try {
         yield* scene.passing ?? noise;
@@ -54,7 +54,7 @@ async function play(scene: Scene) {
   };
   const paint = createPaint(false);
   const ended = watch({
-    device,
+    requester,
     what: { clients: [], requests: true, responses: true },
     count: scene.count,
     forMs: scene.forMs,

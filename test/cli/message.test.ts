@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { after, before, describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { checkedClientId } from "../../src/cli/client.ts";
+import { checkedClientId } from "../../src/cli/ask.ts";
 import { messageSource, readMessage } from "../../src/cli/message.ts";
 
 const limits = { maxBytes: 100, signal: new AbortController().signal };

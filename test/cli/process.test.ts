@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { VERSION } from "../../src/base/version.ts";
-import { COMMANDS, namesOf } from "../../src/cli/line/table.ts";
+import { COMMANDS, namesOf } from "../../src/cli/args/commands.ts";
 import { picoclaw } from "./picoclaw.ts";
 
 const isDeno = process.versions["deno"] !== undefined;

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { asFailure, Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { isColoured } from "../../src/cli/colour.ts";
-import { EXIT_CODES, exitCodeOf } from "../../src/cli/exit.ts";
+import { EXIT_CODES, exitCodeOf } from "../../src/cli/exit-codes.ts";
 import { reportOf } from "../../src/cli/report.ts";
 import { createMemoryOutput } from "./memory.ts";
 

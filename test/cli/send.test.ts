@@ -3,10 +3,10 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
-import { createAnswerPrinter } from "../../src/cli/answer.ts";
+import type { OutputFormat } from "../../src/cli/args/flags.ts";
+import { createAnswerPrinter } from "../../src/cli/ask.ts";
 import { ask, type Outcome } from "../../src/cli/ask.ts";
-import type { PrintedForm } from "../../src/cli/line/flags.ts";
-import { resultLine } from "../../src/cli/result.ts";
+import { resultLine } from "../../src/cli/report.ts";
 import type { AnswerPart, RequestOptions } from "../../src/mqtt/contract.ts";
 import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
 
@@ -16,7 +16,7 @@ interface Scene {
   readonly parts: readonly Said[];
   /** What the device throws after the parts. */
   readonly thrown?: unknown;
-  readonly form?: PrintedForm;
+  readonly form?: OutputFormat;
   readonly isTTY?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -40,7 +40,7 @@ async function play({ parts, thrown, form = "text", isTTY = false, signal }: Sce
     nextPartMs: 6,
     signal: signal ?? new AbortController().signal,
   };
-  const device = {
+  const requester = {
     async *request(asked: RequestOptions) {
       assert.equal(asked, question);
       for (const [seq, said] of parts.entries()) {
@@ -52,7 +52,7 @@ async function play({ parts, thrown, form = "text", isTTY = false, signal }: Sce
     },
   };
   const printer = createAnswerPrinter(form, { stdout, stderr });
-  const outcome = await ask({ device, question, printer, now: () => clock });
+  const outcome = await ask({ requester, question, printer, now: () => clock });
   return { ...outcome, stdout, stderr, question };
 }
 

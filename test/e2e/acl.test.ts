@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
-import { commandNamed } from "../../src/cli/line/table.ts";
+import { findCommand } from "../../src/cli/args/commands.ts";
 import { ACL_BROKERS } from "../../src/mqtt/checks/acl.ts";
 import { openTestDevice, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -132,7 +132,7 @@ describe("the access list for mosquitto, in a real one", needsMosquitto, () => {
 
 describe("picoclaw acl", () => {
   it("takes the brokers that it can write for", () => {
-    assert.deepEqual(commandNamed("acl")?.arguments[0]?.choices, ACL_BROKERS);
+    assert.deepEqual(findCommand("acl")?.arguments[0]?.choices, ACL_BROKERS);
   });
 
   it("writes XML that HiveMQ's extension can read", async () => {

@@ -1,10 +1,10 @@
 import type { Target } from "./target.ts";
 import { ADDRESSES } from "./targets/addresses.ts";
+import { DURATION, LINE } from "./targets/args.ts";
 import { BROKER } from "./targets/broker.ts";
 import { CONFIG } from "./targets/config.ts";
 import { CUTS } from "./targets/cuts.ts";
 import { DEVICE, GO_SESSION, STORE } from "./targets/files.ts";
-import { DURATION, LINE } from "./targets/line.ts";
 import { FILTERS, PATTERNS } from "./targets/rights.ts";
 import { GUARDED } from "./targets/shell.ts";
 import { STREAM } from "./targets/stream.ts";

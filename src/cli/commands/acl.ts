@@ -1,7 +1,7 @@
 import { accessList, ACL_BROKERS } from "../../mqtt/checks/acl.ts";
 import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { createCommandLog } from "../diagnostics.ts";
+import { createCommandLog } from "../context.ts";
 
 /** The name of the gateway's user at the broker, where the configuration has none yet. */
 const GATEWAY = "picoclaw";

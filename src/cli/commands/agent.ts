@@ -1,10 +1,10 @@
 import { openAgent } from "../../agent/agent.ts";
 import { Failure } from "../../base/failure.ts";
+import { type Chat, answerMessage } from "../chat.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { type Conversation, converse } from "../converse.ts";
-import { createCommandLog } from "../diagnostics.ts";
+import { createCommandLog } from "../context.ts";
 import { messageSource, readMessage } from "../message.ts";
 import { openPrompt } from "../prompt.ts";
 import { reportOf } from "../report.ts";
@@ -41,22 +41,22 @@ export async function run(context: Context): Promise<number> {
     topics,
     redactor,
   });
-  const { openSession } = await import("../session.ts");
-  const session = await openSession(client, { config, log, compact: agent.compact });
-  const conversation: Conversation = {
+  const { openChatHistory } = await import("../chat-history.ts");
+  const session = await openChatHistory(client, { config, log, compact: agent.compact });
+  const conversation: Chat = {
     answerer: agent.answer,
     client,
     history: session.history,
-    keep: session.keep,
+    append: session.append,
     timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
     stdout: host.stdout,
     signal,
   };
   try {
-    if (source === undefined) await talk(conversation, context);
+    if (source === undefined) await runChat(conversation, context);
     else {
       const text = await readMessage(source, host, { maxBytes: LONGEST_MESSAGE, signal });
-      await converse(conversation, text);
+      await answerMessage(conversation, text);
     }
   } finally {
     // Whoever talked has the summary made beside the talk; a script waits for its end.
@@ -68,7 +68,7 @@ export async function run(context: Context): Promise<number> {
 }
 
 /** Until exit, quit or the end of input; an answer that fails is reported and the talk goes on. */
-async function talk(conversation: Conversation, context: Context): Promise<void> {
+async function runChat(conversation: Chat, context: Context): Promise<void> {
   const { host, flags, signal, redactor } = context;
   const prompt = openPrompt(host, signal);
   const coloured = isColoured(host.stderr, host.env, flags);
@@ -77,7 +77,7 @@ async function talk(conversation: Conversation, context: Context): Promise<void>
     if (line === undefined || /^\s*(?:exit|quit)\s*$/i.test(line)) return;
     if (line.trim() === "") continue;
     try {
-      await converse(conversation, line);
+      await answerMessage(conversation, line);
     } catch (thrown) {
       if (!(thrown instanceof Failure) || signal.aborted) throw thrown;
       await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug"), redactor }));

@@ -1,10 +1,12 @@
 import { jsonLine } from "../../base/escape-control.ts";
 import { escapeControl } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import { passphraseOf } from "../../config/credential.ts";
 import { encryptSecrets } from "../../config/encrypt/encrypt.ts";
 import type { Encrypted } from "../../config/encrypt/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
-import { choosePassphrase } from "../passphrase.ts";
+import { askHidden } from "../prompt.ts";
 
 /** `picoclaw config encrypt`. */
 export async function run(context: Context): Promise<number> {
@@ -24,7 +26,7 @@ export async function run(context: Context): Promise<number> {
     learn: (secrets) => redactor.add(secrets),
   });
   for (const one of done)
-    await host.stdout.write(flags.has("json") ? lineOf(one) : told(one, isDry));
+    await host.stdout.write(flags.has("json") ? secretJson(one) : secretText(one, isDry));
   if (!flags.has("json")) await host.stdout.write(`${summary(done, isDry)}\n`);
   const isSealed = done.some(({ did }) => did === "encrypted");
   if (isSealed && !isDry) await host.stderr.write(REMINDER);
@@ -34,11 +36,11 @@ export async function run(context: Context): Promise<number> {
 const REMINDER =
   "note: every start needs the same passphrase: PICOCLAW_KEY_PASSPHRASE, or in a systemd unit LoadCredential=picoclaw-key-passphrase:/path/of/a/file\n";
 
-function lineOf({ file, line, key, did, note }: Encrypted): string {
+function secretJson({ file, line, key, did, note }: Encrypted): string {
   return jsonLine({ v: 1, type: "secret", file, line, key, did, note });
 }
 
-function told({ file, line, key, did, note }: Encrypted, isDry: boolean): string {
+function secretText({ file, line, key, did, note }: Encrypted, isDry: boolean): string {
   const what = isDry && did !== "left" ? `would be ${did}` : did;
   const more = note === undefined ? "" : did === "moved" ? ` to ${note}` : `: ${note}`;
   return `${escapeControl(`${file}:${line}: ${key}: ${what}${more}`)}\n`;
@@ -51,4 +53,27 @@ function summary(done: readonly Encrypted[], isDry: boolean): string {
   if (changed === 0) return `nothing to encrypt${rest}`;
   const noun = changed === 1 ? "secret" : "secrets";
   return isDry ? `${changed} ${noun} would change${rest}` : `${changed} ${noun} changed${rest}`;
+}
+
+const WAYS = "set PICOCLAW_KEY_PASSPHRASE, or run it on a terminal";
+
+/**
+ * The passphrase of `enc://` values: from where a gateway takes it, else asked for twice without an echo.
+ * Never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
+ */
+async function choosePassphrase({ host, signal, redactor }: Context): Promise<string> {
+  const found = await passphraseOf(host.env);
+  if (typeof found === "string") return found;
+  if (found !== undefined) throw new Failure("config", found.fault, { remedy: WAYS });
+  if (!host.stdin.isTTY || !host.stderr.isTTY) {
+    throw new Failure("usage", "there is no passphrase, and nobody to ask for it", {
+      remedy: WAYS,
+    });
+  }
+  const first = await askHidden(host, "Passphrase for the secrets: ", signal);
+  if (first.trim() === "") throw new Failure("usage", "the passphrase is blank", { remedy: WAYS });
+  redactor.add([first]);
+  const second = await askHidden(host, "The same again: ", signal);
+  if (first === second) return first;
+  throw new Failure("usage", "these are two different passphrases; nothing was changed");
 }

@@ -3,11 +3,11 @@ import { Failure } from "../../base/failure.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
 import { openHealth, type Health } from "../../gateway/health.ts";
-import { check } from "../check.ts";
 import { isColoured } from "../colour.ts";
 import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { openServing, type Serving } from "../serving.ts";
+import { checkGateway } from "../gateway-check.ts";
+import { openRuntime, type Runtime } from "../runtime.ts";
 
 /** `picoclaw gateway`: MQTT requests in, the agent's answers out, until a signal comes. */
 export async function run(context: Context): Promise<number> {
@@ -31,14 +31,14 @@ export async function run(context: Context): Promise<number> {
     logContent: flags.has("log-content"),
     connectTimeoutMs: flags.duration("connect-timeout"),
     pid: host.pid,
-    keeps: true,
+    persistent: true,
     home: loaded.home,
     configFile: loaded.file,
     secretFiles: secretFilesOf(loaded, context),
     load: async () => (await load()).config,
   };
-  if (flags.has("check")) return check(serving, context);
-  return serve(await openServing(serving), context, { loaded, log });
+  if (flags.has("check")) return checkGateway(serving, context);
+  return serve(await openRuntime(serving), context, { loaded, log });
 }
 
 function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
@@ -73,7 +73,7 @@ interface Running {
 
 /** Until the first signal, then drains; a gateway that can serve no channel any more fails. */
 async function serve(
-  serving: Serving,
+  serving: Runtime,
   context: Context,
   { loaded, log }: Running,
 ): Promise<number> {
@@ -96,7 +96,7 @@ async function serve(
 }
 
 function healthOptions(
-  serving: Serving,
+  serving: Runtime,
   { host, flags, redactor }: Context,
   { loaded, log }: Running,
 ): Parameters<typeof openHealth>[0] {

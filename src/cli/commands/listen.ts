@@ -1,15 +1,21 @@
-import { checkedClientId } from "../client.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Output } from "../../base/host.ts";
+import type { Requester, Watched, WatchedMessage, WatchOptions } from "../../mqtt/contract.ts";
+import { outputFormat } from "../args/flags.ts";
+import type { OutputFormat } from "../args/flags.ts";
+import { checkedClientId, writeRaw } from "../ask.ts";
 import { createPaint, isColoured } from "../colour.ts";
+import type { Paint } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { createCommandLog } from "../diagnostics.ts";
-import { printedForm } from "../line/flags.ts";
-import { createWatchPrinter, watch } from "../watch.ts";
+import { createCommandLog } from "../context.ts";
+import { formatDuration } from "../duration.ts";
+import { connectionNote, pipedLine, terminalLine, watchedJson } from "../watch-format.ts";
 
 /** `picoclaw listen [client…]`: requests and responses as they pass. */
 export async function run(context: Context): Promise<number> {
   const { host, words, flags, signal } = context;
-  const form = printedForm(flags);
+  const form = outputFormat(flags);
   const only = flags.choice("only");
   const what = {
     clients: words.map(checkedClientId),
@@ -19,7 +25,7 @@ export async function run(context: Context): Promise<number> {
   const log = await createCommandLog(context);
   const channel = await loadChannel(context, log);
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
-  const device = await openRequester({
+  const requester = await openRequester({
     channel,
     connectTimeoutMs: flags.duration("connect-timeout"),
     log,
@@ -28,7 +34,7 @@ export async function run(context: Context): Promise<number> {
   const paint = createPaint(isColoured(host.stdout, host.env, flags));
   try {
     await watch({
-      device,
+      requester,
       what,
       count: flags.count("count"),
       forMs: flags.limit("for"),
@@ -36,7 +42,81 @@ export async function run(context: Context): Promise<number> {
       signal,
     });
   } finally {
-    await device.close();
+    await requester.close();
   }
   return 0;
+}
+
+export interface WatchRun {
+  readonly requester: Pick<Requester, "watch">;
+  readonly what: Omit<WatchOptions, "signal">;
+  /** Ends after so many messages. */
+  readonly count: number | undefined;
+  /** Ends after so many milliseconds. */
+  readonly forMs: number | undefined;
+  readonly print: (watched: Watched) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Prints what passes until the count is full, the time is over or the signal comes. Throws `no_answer`
+ * where the time was over before the count was full, and the signal's reason unless it is Ctrl-C.
+ */
+export async function watch(watching: WatchRun): Promise<void> {
+  const { signal, count = Number.POSITIVE_INFINITY } = watching;
+  const over = new AbortController();
+  const timer =
+    watching.forMs === undefined ? undefined : setTimeout(() => over.abort(), watching.forMs);
+  const progress = { seen: 0 };
+  try {
+    await printAll(watching, AbortSignal.any([signal, over.signal]), progress);
+  } catch (thrown) {
+    if (!signal.aborted && !over.signal.aborted) throw thrown;
+  } finally {
+    clearTimeout(timer);
+  }
+  if (progress.seen < count) checkEnd(watching, over.signal, progress.seen);
+}
+
+async function printAll(
+  { requester, what, count, print }: WatchRun,
+  signal: AbortSignal,
+  progress: { seen: number },
+): Promise<void> {
+  for await (const watched of requester.watch({ ...what, signal })) {
+    await print(watched);
+    if (watched.type === "message") progress.seen += 1;
+    if (progress.seen === count) break;
+  }
+}
+
+function checkEnd({ signal, count, forMs = 0 }: WatchRun, over: AbortSignal, seen: number): void {
+  if (signal.aborted) {
+    if (signal.reason instanceof Failure && signal.reason.code === "interrupted") return;
+    throw signal.reason;
+  }
+  if (!over.aborted) throw new Failure("unreachable", "the connection to the broker has ended");
+  if (count === undefined) return;
+  throw new Failure("no_answer", `${seen} of ${count} messages came in ${formatDuration(forMs)}`);
+}
+
+interface WatchStreams {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly paint: Paint;
+}
+
+/** Prints messages on stdout in the form that was asked for; what happens to the connection is told on stderr. */
+export function createWatchPrinter(
+  form: OutputFormat,
+  { stdout, stderr, paint }: WatchStreams,
+): WatchRun["print"] {
+  const line = (message: WatchedMessage) =>
+    stdout.isTTY ? terminalLine(message, paint) : pipedLine(message);
+  return async (watched) => {
+    if (watched.type === "connection") await stderr.write(connectionNote(watched));
+    if (form === "json") await stdout.write(watchedJson(watched));
+    else if (watched.type === "message" && form === "raw") await writeRaw(stdout, watched.payload);
+    else if (watched.type === "message") await stdout.write(line(watched));
+  };
 }

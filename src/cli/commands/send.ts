@@ -1,15 +1,15 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Requester } from "../../mqtt/contract.ts";
 import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
-import { createAnswerPrinter } from "../answer.ts";
+import { type OutputFormat, outputFormat } from "../args/flags.ts";
+import { createAnswerPrinter } from "../ask.ts";
 import { ask, type Outcome } from "../ask.ts";
-import { checkedClientId } from "../client.ts";
+import { checkedClientId } from "../ask.ts";
 import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { createCommandLog } from "../diagnostics.ts";
-import { type PrintedForm, printedForm } from "../line/flags.ts";
+import { createCommandLog } from "../context.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
-import { failedResult, resultLine } from "../result.ts";
+import { failedResult, resultLine } from "../report.ts";
 
 /** Silence after which an answer that has begun is given up. */
 const NEXT_PART_MS = 30_000;
@@ -38,23 +38,23 @@ async function send(context: Context, id: string): Promise<Outcome> {
     signal,
   });
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
-  const device = await openRequester({
+  const requester = await openRequester({
     channel,
     connectTimeoutMs: flags.duration("connect-timeout"),
     log,
     signal,
   });
   try {
-    return await exchange(device, { ...sending, text }, context);
+    return await exchange(requester, { ...sending, text }, context);
   } finally {
-    await device.close();
+    await requester.close();
   }
 }
 
 interface CheckedQuestion {
   readonly client: string;
   readonly source: MessageSource;
-  readonly form: PrintedForm;
+  readonly form: OutputFormat;
 }
 
 /** All that can be wrong with the words themselves, before anything is read or connected. */
@@ -66,7 +66,7 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
     throw new Failure("usage", `--id is longer than ${MAX_ID_LENGTH} characters`);
   }
   const source = messageSource({ words: message, file: flags.text("file") }, host);
-  return { client: checked, source, form: printedForm(flags) };
+  return { client: checked, source, form: outputFormat(flags) };
 }
 
 interface Sending extends Omit<CheckedQuestion, "source"> {
@@ -75,7 +75,7 @@ interface Sending extends Omit<CheckedQuestion, "source"> {
 }
 
 async function exchange(
-  device: Requester,
+  requester: Requester,
   { client, text, id, form }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
@@ -88,11 +88,11 @@ async function exchange(
     ...(flags.has("no-stream") ? { stream: false } : {}),
   };
   if (flags.has("no-wait")) {
-    await device.publishRequest(question);
+    await requester.publishRequest(question);
     return { result: { outcome: "ok", exit: 0, id, client } };
   }
   return ask({
-    device,
+    requester,
     question: { ...question, nextPartMs: NEXT_PART_MS },
     printer: createAnswerPrinter(form, host),
     now: () => performance.now(),

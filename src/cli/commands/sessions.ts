@@ -2,13 +2,13 @@ import { jsonLine } from "../../base/escape-control.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
-import type { Archive, Kept } from "../archive.ts";
-import { openArchive } from "../archive.ts";
+import { suggestWord } from "../../base/spelling.ts";
 import { createPaint, isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { createCommandLog } from "../diagnostics.ts";
-import { nearest } from "../line/nearest.ts";
+import { createCommandLog } from "../context.ts";
+import type { ConversationReader, StoredConversation } from "../conversation-reader.ts";
+import { openConversationReader } from "../conversation-reader.ts";
 import {
   jsonTurn,
   markdownTitle,
@@ -31,15 +31,16 @@ export async function run(context: Context): Promise<number> {
   }
   const log = await createCommandLog(context);
   const { config } = await loadOrThrow(context, log, {});
-  const archive = await openArchive(config, { readOnly: what !== "delete" });
+  const archive = await openConversationReader(config, { readOnly: what !== "delete" });
   try {
     const channel = flags.text("channel");
-    const sessions = (await archive.sessions()).filter(
+    const sessions = (await archive.conversations()).filter(
       (session) => channel === undefined || session.channel === channel,
     );
     if (client === undefined) await list(sessions, context);
-    else if (what === "delete") await erase(chosen(sessions, client), archive, context);
-    else await print(chosen(sessions, client), archive, context);
+    else if (what === "delete")
+      await deleteConversation(chooseConversation(sessions, client), archive, context);
+    else await print(chooseConversation(sessions, client), archive, context);
   } finally {
     await archive.close();
   }
@@ -47,14 +48,17 @@ export async function run(context: Context): Promise<number> {
 }
 
 /** The session of that client; `cli:` may stand before the name of one of the agent command. */
-function chosen(sessions: readonly Kept[], name: string): Kept {
+function chooseConversation(
+  sessions: readonly StoredConversation[],
+  name: string,
+): StoredConversation {
   const named = sessions.filter(({ client }) => client === name);
   const local = sessions.filter(
     ({ client, channel }) => channel === "cli" && `cli:${client}` === name,
   );
   const found = named.length > 0 ? named : local;
   const [session] = found;
-  if (session === undefined) throw unknown(sessions, name);
+  if (session === undefined) throw unknownConversation(sessions, name);
   const channels = [...new Set(found.map(({ channel }) => channel))];
   if (channels.length === 1) return session;
   throw new Failure("usage", `${name} has conversations in several channels`, {
@@ -63,8 +67,8 @@ function chosen(sessions: readonly Kept[], name: string): Kept {
   });
 }
 
-function unknown(sessions: readonly Kept[], name: string): Failure {
-  const guess = nearest(
+function unknownConversation(sessions: readonly StoredConversation[], name: string): Failure {
+  const guess = suggestWord(
     name,
     sessions.map(({ client }) => client),
   );
@@ -74,7 +78,7 @@ function unknown(sessions: readonly Kept[], name: string): Failure {
 }
 
 async function list(
-  sessions: readonly Kept[],
+  sessions: readonly StoredConversation[],
   { host: { stdout }, flags }: Context,
 ): Promise<void> {
   if (flags.has("json")) {
@@ -104,14 +108,25 @@ function table(rows: readonly (readonly string[])[]): string {
     .join("");
 }
 
-function factsOf({ client, channel, turns, messages, bytes, ...session }: Kept): object {
+function factsOf({
+  client,
+  channel,
+  turns,
+  messages,
+  bytes,
+  ...session
+}: StoredConversation): object {
   const { firstAt, lastAt, summarized } = session;
   const times = { first_at: timeOf(firstAt), last_at: timeOf(lastAt) };
   return { type: "session", client, channel, turns, messages, bytes, ...times, summarized };
 }
 
 /** Turn by turn, as fast as it is read; a reader that leaves has seen enough. */
-async function print(session: Kept, archive: Archive, context: Context): Promise<void> {
+async function print(
+  session: StoredConversation,
+  archive: ConversationReader,
+  context: Context,
+): Promise<void> {
   const { host, words, flags, signal, redactor } = context;
   const { stdout } = host;
   const isMarkdown = words[0] === "export" && !flags.has("json");
@@ -125,7 +140,7 @@ async function print(session: Kept, archive: Archive, context: Context): Promise
 }
 
 function printerOf(
-  { client }: Kept,
+  { client }: StoredConversation,
   { host: { stdout, env }, flags }: Context,
   isMarkdown: boolean,
 ): PrintTurn {
@@ -139,7 +154,11 @@ function safe(text: string, { stdout }: Host, isMarkdown: boolean): string {
   return isMarkdown && stdout.isTTY ? escapeControl(text, "\n\t") : text;
 }
 
-async function erase(session: Kept, archive: Archive, { host, flags }: Context): Promise<void> {
+async function deleteConversation(
+  session: StoredConversation,
+  archive: ConversationReader,
+  { host, flags }: Context,
+): Promise<void> {
   const { client, channel, lane } = session;
   const turns = await archive.erase(lane);
   await host.stdout.write(

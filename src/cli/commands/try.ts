@@ -3,14 +3,14 @@ import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { openRequester } from "../../mqtt/requester/requester.ts";
-import { createAnswerPrinter } from "../answer.ts";
+import { outputFormat } from "../args/flags.ts";
+import { createAnswerPrinter } from "../ask.ts";
 import { ask, type Outcome } from "../ask.ts";
 import { load } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { createCommandLog } from "../diagnostics.ts";
-import { printedForm } from "../line/flags.ts";
-import { failedResult, resultLine } from "../result.ts";
-import { openServing } from "../serving.ts";
+import { createCommandLog } from "../context.ts";
+import { failedResult, resultLine } from "../report.ts";
+import { openRuntime } from "../runtime.ts";
 
 const CLIENT = "try";
 const ADDRESS = { topic_prefix: "/picoclaw", agent_id: "assistant" };
@@ -39,7 +39,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
   ]);
   if (loaded instanceof Failure) throw loaded;
   const { config, home, file, secretFiles } = loaded;
-  const serving = await openServing({
+  const serving = await openRuntime({
     config,
     channels: [channelFor(config)],
     log: flags.has("debug") ? log : SILENT,
@@ -47,7 +47,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     pid: host.pid,
-    keeps: false,
+    persistent: false,
     home,
     configFile: file,
     secretFiles,
@@ -92,17 +92,17 @@ async function exchange(
 ): Promise<Outcome> {
   if (channel === undefined) throw new Failure("internal", "there is no channel to try");
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
-  const device = await openRequester({
+  const requester = await openRequester({
     channel,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     log: SILENT,
     signal,
   });
   try {
-    const form = printedForm(flags);
+    const form = outputFormat(flags);
     if (form === "text") await host.stderr.write(`${pathOf(channel, text)}\n`);
     return await ask({
-      device,
+      requester,
       question: {
         client: CLIENT,
         text,
@@ -115,7 +115,7 @@ async function exchange(
       now: () => performance.now(),
     });
   } finally {
-    await device.close();
+    await requester.close();
   }
 }
 

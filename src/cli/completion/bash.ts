@@ -1,6 +1,6 @@
-import { type FlagName, flagNamed, flagNames } from "../line/flags.ts";
-import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../line/table.ts";
-import { candidatesOf, shownFlags } from "./candidates.ts";
+import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../args/commands.ts";
+import { candidatesOf, shownFlags } from "../args/commands.ts";
+import { type FlagName, flagNamed, flagNames } from "../args/flags.ts";
 
 /** A completion function for bash 3.2 and later; it needs nothing of bash-completion. */
 export function bashCompletion(): string {

@@ -1,6 +1,6 @@
-import { flagNamed, type FlagName } from "../line/flags.ts";
-import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../line/table.ts";
-import { candidatesOf, shownFlags } from "./candidates.ts";
+import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../args/commands.ts";
+import { candidatesOf, shownFlags } from "../args/commands.ts";
+import { flagNamed, type FlagName } from "../args/flags.ts";
 
 /** Completions for fish 3 and later. */
 export function fishCompletion(): string {

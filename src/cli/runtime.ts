@@ -1,6 +1,7 @@
+import { readdir } from "node:fs/promises";
 import type { Message } from "../agent/contract.ts";
 import type { Part } from "../base/contract.ts";
-import { Failure } from "../base/failure.ts";
+import { Failure, codeOf, asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
@@ -14,15 +15,14 @@ import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
 import { watchCertificates } from "../mqtt/checks/tls.ts";
 import type { Channel } from "../mqtt/contract.ts";
-import { openAnswering } from "./answering.ts";
-import { checkUp, logChecks } from "./checks.ts";
+import { runChecks, logChecks } from "./checks.ts";
 import { isShared } from "./conversations.ts";
-import { furnish } from "./furnish.ts";
-import { openState, temporaryState, type State } from "./state.ts";
+import { openReloadableAgent } from "./reloadable-agent.ts";
+import { openState, openTemporaryState, type State } from "./state.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: brokers of our own, channels, the gateway behind them. */
-export interface Serving {
+export interface Runtime {
   /** The channels as they are dialled: a built-in broker's with the port it took. */
   readonly dialled: readonly MqttChannel[];
   /** Why not every channel is connected and subscribed; undefined while all are. */
@@ -33,7 +33,7 @@ export interface Serving {
   readonly stop: (drainMs: number) => Promise<DrainResult>;
 }
 
-export interface ServingOptions {
+export interface RuntimeOptions {
   readonly config: Config;
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
@@ -42,7 +42,7 @@ export interface ServingOptions {
   readonly connectTimeoutMs: number;
   readonly pid: number;
   /** Whether requests and conversations outlive the process. */
-  readonly keeps: boolean;
+  readonly persistent: boolean;
   /** The program's own folder. */
   readonly home?: string;
   readonly configFile?: string;
@@ -53,14 +53,14 @@ export interface ServingOptions {
 }
 
 /** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
-export async function openServing(options: ServingOptions): Promise<Serving> {
+export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { config, log, logContent, secretFiles = [] } = options;
-  if (options.keeps) await furnish(config, log);
-  const state = options.keeps ? await openState(options) : temporaryState(config);
+  if (options.persistent) await initWorkspace(config, log);
+  const state = options.persistent ? await openState(options) : openTemporaryState(config);
   const closing = [() => state.close()];
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
-  const answering = openAnswering({ ...options, ...state.files, topics });
+  const answering = openReloadableAgent({ ...options, ...state.files, topics });
   const agent = await closingOnFailure(closing, answering);
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
@@ -86,7 +86,7 @@ export async function openServing(options: ServingOptions): Promise<Serving> {
     brokerOf,
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
   dialled = open;
-  logChecks(await checkUp({ ...options, channels: dialled, secretFiles }), log);
+  logChecks(await runChecks({ ...options, channels: dialled, secretFiles }), log);
   await gateway.resume();
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
@@ -117,7 +117,7 @@ async function closingOnFailure<T>(
   }
 }
 
-interface Behind {
+interface ChannelDeps {
   readonly state: State;
   readonly gateway: Gateway;
   /** The built-in broker of a channel, by its name. */
@@ -126,8 +126,8 @@ interface Behind {
 
 function openChannels(
   dialled: readonly MqttChannel[],
-  { config, connectTimeoutMs, pid, log }: ServingOptions,
-  { state, gateway, brokerOf }: Behind,
+  { config, connectTimeoutMs, pid, log }: RuntimeOptions,
+  { state, gateway, brokerOf }: ChannelDeps,
 ): readonly Channel[] {
   const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
   return dialled.map((channel) => {
@@ -243,3 +243,33 @@ async function allEnded(channels: readonly Channel[], log: Log): Promise<Failure
 }
 
 const CLOSED = new Failure("failed", "every channel was closed");
+
+/**
+ * Gives a workspace that nobody has begun the files with which one can begin;
+ * only where there is a model to read them. What cannot be written is a warning: the agent works
+ * without.
+ */
+export async function initWorkspace({ agents, model_list }: Config, log: Log): Promise<void> {
+  const { workspace, model_name } = agents.defaults;
+  const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
+  if (!isAsked || !(await isUnused(workspace))) return;
+  const { writeTemplates } = await import("../agent/workspace/templates.ts");
+  try {
+    const files = await writeTemplates(workspace);
+    log.info("a workspace was begun: its files say who the agent is", {
+      workspace,
+      files: files.join(", "),
+    });
+  } catch (thrown) {
+    log.warn("the workspace cannot be begun", { workspace, why: asFailure(thrown).why });
+  }
+}
+
+async function isUnused(folder: string): Promise<boolean> {
+  try {
+    // The program's own folder in it says nothing about whether somebody has begun.
+    return (await readdir(folder)).every((name) => name === "state");
+  } catch (error) {
+    return codeOf(error) === "ENOENT";
+  }
+}

@@ -3,12 +3,12 @@ import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
 
-export interface Conversation {
+export interface Chat {
   readonly answerer: Answerer;
   readonly client: string;
   /** What was said so far, and where every answer is added to it; neither rejects. */
   readonly history: () => Promise<readonly Message[]>;
-  readonly keep: (turned: Turned) => Promise<void>;
+  readonly append: (turned: Turned) => Promise<void>;
   /** How long one answer may take, from the question to its last word. */
   readonly timeoutMs: number;
   readonly stdout: Output;
@@ -19,7 +19,7 @@ export interface Conversation {
  * Prints the answer to one question as it comes and remembers both. Throws the answerer's `Failure`,
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
-export async function converse(conversation: Conversation, text: string): Promise<void> {
+export async function answerMessage(conversation: Chat, text: string): Promise<void> {
   const { answerer, client, stdout, signal } = conversation;
   const history = await conversation.history();
   const deadline = startDeadline(conversation.timeoutMs);
@@ -30,7 +30,7 @@ export async function converse(conversation: Conversation, text: string): Promis
   try {
     for (;;) {
       const step = await turn.next();
-      if (step.done) return await conversation.keep(step.value);
+      if (step.done) return await conversation.append(step.value);
       deadline.begun();
       last = step.value;
       await stdout.write(stdout.isTTY ? escapeControl(last, "\n\t") : last);

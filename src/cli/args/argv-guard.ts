@@ -1,10 +1,10 @@
 import { Failure } from "../../base/failure.ts";
+import { suggestWord } from "../../base/spelling.ts";
+import { findCommand } from "./commands.ts";
 import { FLAGS, type FlagName, flagNamed, flagNames, isFlagName } from "./flags.ts";
-import { nearest } from "./nearest.ts";
-import { commandNamed } from "./table.ts";
 
 /** The command line in a form that the parsing library cannot damage. */
-export interface GuardedWords {
+export interface GuardedArgs {
   /** What to parse: long flags, the names of commands, and references for all else. */
   readonly tokens: readonly string[];
   /** The flags in the order in which they were written. */
@@ -22,7 +22,7 @@ type Guess = (among: readonly FlagName[]) => Failure;
  * argument, and forgets unknown flags: every value and argument is replaced by a reference (`@3`), so
  * what the library cannot read it cannot change, and short flags are written out.
  */
-export function guardWords(args: readonly string[]): GuardedWords {
+export function guardArgs(args: readonly string[]): GuardedArgs {
   const state: State = { tokens: [], flags: [], texts: [] };
   const end = args.indexOf("--");
   const head = end === -1 ? args : args.slice(0, end);
@@ -50,7 +50,7 @@ function guardWord(state: State, word: string): void {
   if (word.startsWith("--")) guardLong(state, word);
   else if (/^-[A-Za-z]/.test(word)) guardLetters(state, word);
   // Anything else that starts with a dash (`-`, `-5`, `- item`) is text.
-  else state.tokens.push(commandNamed(word) === undefined ? referenceTo(state, word) : word);
+  else state.tokens.push(findCommand(word) === undefined ? referenceTo(state, word) : word);
 }
 
 function guardLong(state: State, word: string): void {
@@ -97,7 +97,7 @@ function flagOfLetter(letter: string): FlagName | undefined {
 /** A flag that the command does not have, with the one of `among` that was likely meant. */
 export function unknownFlag(flag: string, among: readonly FlagName[]): Failure {
   const shown = among.filter((name) => flagNamed(name).hidden !== true);
-  const guess = flag.startsWith("--") ? nearest(flag.slice(2), shown) : undefined;
+  const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shown) : undefined;
   return new Failure("usage", `unknown flag ${flag}`, {
     why: "text that starts with - goes after --",
     ...(guess === undefined ? {} : { remedy: `--${guess}` }),

@@ -3,15 +3,20 @@ import type { Config } from "../config/contract.ts";
 import type { ConversationStore, ConversationInfo, StoredTurn } from "../store/contract.ts";
 import { databaseFilesIn } from "../store/instance-lock.ts";
 import { openConversations } from "../store/shared-access.ts";
-import { type Speaker, speakerOf, stateFolderOf, storeOptions } from "./conversations.ts";
+import {
+  type ConversationClient,
+  clientOfLane,
+  stateFolderOf,
+  storeOptions,
+} from "./conversations.ts";
 
 /** A conversation of this home, whichever of its processes kept it. */
-export type Kept = ConversationInfo & Speaker;
+export type StoredConversation = ConversationInfo & ConversationClient;
 
 /** The conversations of a home: what all processes that ever ran in it kept. */
-export interface Archive {
+export interface ConversationReader {
   /** The one used last first. */
-  readonly sessions: () => Promise<readonly Kept[]>;
+  readonly conversations: () => Promise<readonly StoredConversation[]>;
   /** Every turn, in the order of their times. */
   readonly transcript: (lane: string) => AsyncGenerator<StoredTurn<Message>, void, undefined>;
   /** Deletes a conversation for good; says how many turns it had. */
@@ -20,10 +25,10 @@ export interface Archive {
 }
 
 /** Nothing is locked and, unless it is to be written, nothing is changed. Throws a `Failure` (`config`). */
-export async function openArchive(
+export async function openConversationReader(
   config: Config,
   { readOnly }: { readonly readOnly: boolean },
-): Promise<Archive> {
+): Promise<ConversationReader> {
   const stores: ConversationStore<Message>[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(stores.map((store) => store.close()));
@@ -37,13 +42,13 @@ export async function openArchive(
     throw thrown;
   }
   return {
-    async sessions() {
+    async conversations() {
       const found = await Promise.all(stores.map((store) => store.conversations()));
-      return merged(found.flat()).map((session) =>
-        Object.assign({}, session, speakerOf(session.lane)),
+      return mergeByLane(found.flat()).map((session) =>
+        Object.assign({}, session, clientOfLane(session.lane)),
       );
     },
-    transcript: (lane) => inOrder(stores.map((store) => store.transcript(lane))),
+    transcript: (lane) => mergeByTime(stores.map((store) => store.transcript(lane))),
     async erase(lane) {
       const turns = await Promise.all(stores.map((store) => store.erase(lane)));
       return turns.reduce((total, count) => total + count, 0);
@@ -53,16 +58,16 @@ export async function openArchive(
 }
 
 /** Sessions of one lane as one. */
-function merged(sessions: readonly ConversationInfo[]): readonly ConversationInfo[] {
+function mergeByLane(sessions: readonly ConversationInfo[]): readonly ConversationInfo[] {
   const byLane = new Map<string, ConversationInfo>();
   for (const session of sessions) {
     const known = byLane.get(session.lane);
-    byLane.set(session.lane, known === undefined ? session : sum(known, session));
+    byLane.set(session.lane, known === undefined ? session : addUp(known, session));
   }
   return [...byLane.values()].toSorted((a, b) => b.lastAt - a.lastAt);
 }
 
-function sum(left: ConversationInfo, right: ConversationInfo): ConversationInfo {
+function addUp(left: ConversationInfo, right: ConversationInfo): ConversationInfo {
   return {
     lane: left.lane,
     turns: left.turns + right.turns,
@@ -75,7 +80,7 @@ function sum(left: ConversationInfo, right: ConversationInfo): ConversationInfo 
 }
 
 /** Several transcripts as one: of their next turns always the earliest. */
-async function* inOrder(
+async function* mergeByTime(
   transcripts: readonly AsyncIterable<StoredTurn<Message>>[],
 ): AsyncGenerator<StoredTurn<Message>, void, undefined> {
   const sources = transcripts.map((transcript) => transcript[Symbol.asyncIterator]());

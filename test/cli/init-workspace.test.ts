@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { furnish } from "../../src/cli/furnish.ts";
+import { initWorkspace } from "../../src/cli/runtime.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, createMemoryLog, modelEntry } from "../support/agent-config.ts";
 import { NO_LIMITS } from "../support/channel.ts";
@@ -26,39 +26,39 @@ describe("a workspace that nobody has begun", () => {
     const workspace = join(folder.path, "workspace");
     await mkdir(join(workspace, "state"), { recursive: true });
     const log = createMemoryLog();
-    await furnish(configFor(workspace), log);
+    await initWorkspace(configFor(workspace), log);
     const files = await readdir(workspace);
     for (const file of ["AGENT.md", "SOUL.md", "USER.md", "skills"]) {
       assert.ok(files.includes(file), file);
     }
     assert.equal(log.lines.length, 1);
     await rm(join(workspace, "SOUL.md"));
-    await furnish(configFor(workspace), log);
+    await initWorkspace(configFor(workspace), log);
     assert.ok(!(await readdir(workspace)).includes("SOUL.md"));
   });
 
   it("stays as it is without a model", async () => {
     await using folder = await temporaryFolder();
     const log = createMemoryLog();
-    await furnish(configFor(folder.path, []), log);
+    await initWorkspace(configFor(folder.path, []), log);
     assert.deepEqual(await readdir(folder.path), []);
   });
 
   it("gets them for a model that is named although it is switched off", async () => {
     await using folder = await temporaryFolder();
     const config = configFor(folder.path, [modelEntry({ model_name: "off", enabled: false })]);
-    await furnish(config, createMemoryLog());
+    await initWorkspace(config, createMemoryLog());
     assert.deepEqual(await readdir(folder.path), []);
     const { defaults } = config.agents;
     const agents = { ...config.agents, defaults: { ...defaults, model_name: "off" } };
-    await furnish({ ...config, agents }, createMemoryLog());
+    await initWorkspace({ ...config, agents }, createMemoryLog());
     assert.ok((await readdir(folder.path)).includes("AGENT.md"));
   });
 
   it("that has a file of somebody's stays as it is", async () => {
     await using folder = await temporaryFolder();
     await writeFile(join(folder.path, "AGENT.md"), "mine");
-    await furnish(configFor(folder.path), createMemoryLog());
+    await initWorkspace(configFor(folder.path), createMemoryLog());
     assert.deepEqual(await readdir(folder.path), ["AGENT.md"]);
     assert.equal(await readFile(join(folder.path, "AGENT.md"), "utf8"), "mine");
   });
@@ -67,7 +67,7 @@ describe("a workspace that nobody has begun", () => {
     await using folder = await temporaryFolder();
     await writeFile(join(folder.path, "file"), "");
     const log = createMemoryLog();
-    await furnish(configFor(join(folder.path, "file", "workspace")), log);
+    await initWorkspace(configFor(join(folder.path, "file", "workspace")), log);
     assert.deepEqual(
       log.lines.map(({ level }) => level),
       [],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn, Turned } from "../../src/agent/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import { converse } from "../../src/cli/converse.ts";
+import { answerMessage } from "../../src/cli/chat.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 /** An answerer that yields these pieces and remembers what it was asked. */
@@ -35,20 +35,20 @@ function createConversation(answerer: Answerer, isTTY = false) {
   const stop = new AbortController();
   const stdout = createMemoryOutput({ isTTY });
   const history = () => Promise.resolve([...said]);
-  const keep = ({ messages }: Turned) => {
+  const append = ({ messages }: Turned) => {
     said.push(...messages);
     return Promise.resolve();
   };
   const facts = { answerer, client: "cli:test", timeoutMs: 60_000, stdout, signal: stop.signal };
-  return { ...facts, history, keep, said, stop };
+  return { ...facts, history, append, said, stop };
 }
 
 describe("a conversation", () => {
   it("prints each answer as one paragraph and hands on what was said before", async () => {
     const turns: Turn[] = [];
     const conversation = createConversation(createScripted(["one", " two"], turns));
-    await converse(conversation, "first");
-    await converse(conversation, "second");
+    await answerMessage(conversation, "first");
+    await answerMessage(conversation, "second");
     assert.equal(conversation.stdout.text(), "one two\none two\n");
     assert.deepEqual(
       turns.map(({ text }) => text),
@@ -69,10 +69,10 @@ describe("a conversation", () => {
 
   it("shows controls on a terminal only", async () => {
     const terminal = createConversation(createScripted(["\u001b[2Ja\n"]), true);
-    await converse(terminal, "x");
+    await answerMessage(terminal, "x");
     assert.equal(terminal.stdout.text(), "\\x1b[2Ja\n");
     const pipe = createConversation(createScripted(["\u001b[2Ja\n"]));
-    await converse(pipe, "x");
+    await answerMessage(pipe, "x");
     assert.equal(pipe.stdout.text(), "\u001b[2Ja\n");
   });
 
@@ -83,14 +83,14 @@ describe("a conversation", () => {
     ];
     for (const { pieces, code } of cases) {
       const conversation = { ...createConversation(createStuck(pieces)), timeoutMs: 5 };
-      await assert.rejects(converse(conversation, "x"), { name: "Failure", code });
+      await assert.rejects(answerMessage(conversation, "x"), { name: "Failure", code });
       assert.equal(conversation.stdout.text(), pieces.length === 0 ? "" : "well\n");
     }
   });
 
   it("ends with the signal's reason, however the answerer takes it", async () => {
     const conversation = createConversation(createStuck(["well"]));
-    const ended = converse(conversation, "x");
+    const ended = answerMessage(conversation, "x");
     setImmediate(() => conversation.stop.abort(new Failure("interrupted", "interrupted")));
     await assert.rejects(ended, { code: "interrupted" });
     assert.equal(conversation.said.length, 0);
@@ -103,6 +103,6 @@ describe("a conversation", () => {
       await Promise.resolve();
       throw thrown;
     });
-    await assert.rejects(converse(conversation, "x"), thrown);
+    await assert.rejects(answerMessage(conversation, "x"), thrown);
   });
 });

@@ -59,12 +59,12 @@ export function byName(left: InstalledPackage, right: InstalledPackage): number 
 export async function folderOf(name: string, from: string): Promise<string | undefined> {
   for (let folder = from; ; folder = dirname(folder)) {
     const place = join(folder, "node_modules", name);
-    if (await isFile(join(place, "package.json"))) return await realpath(place);
+    if (await isRegularFile(join(place, "package.json"))) return await realpath(place);
     if (folder === dirname(folder)) return undefined;
   }
 }
 
-async function isFile(path: string): Promise<boolean> {
+async function isRegularFile(path: string): Promise<boolean> {
   return await stat(path).then(
     (facts) => facts.isFile(),
     () => false,

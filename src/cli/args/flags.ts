@@ -164,9 +164,9 @@ export function createFlags(
 }
 
 /** How a command prints what came over the network; `--json` and `--raw` exclude each other. */
-export type PrintedForm = "text" | "raw" | "json";
+export type OutputFormat = "text" | "raw" | "json";
 
-export function printedForm(flags: Flags): PrintedForm {
+export function outputFormat(flags: Flags): OutputFormat {
   if (flags.has("json") && flags.has("raw")) {
     throw new Failure("usage", "--json and --raw exclude each other");
   }

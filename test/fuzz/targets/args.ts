@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
+import { COMMANDS, namesOf } from "../../../src/cli/args/commands.ts";
+import { flagNames } from "../../../src/cli/args/flags.ts";
+import type { Flags } from "../../../src/cli/args/flags.ts";
+import { parseCommandLine } from "../../../src/cli/args/parse.ts";
 import { formatDuration, parseDuration } from "../../../src/cli/duration.ts";
-import { flagNames } from "../../../src/cli/line/flags.ts";
-import type { Flags } from "../../../src/cli/line/flags.ts";
-import { parseCommandLine } from "../../../src/cli/line/parse.ts";
-import { COMMANDS, namesOf } from "../../../src/cli/line/table.ts";
 import { textOf } from "../target.ts";
 import type { Target } from "../target.ts";
 

@@ -1,42 +1,110 @@
+import { type CAC, cac } from "cac";
 import { Failure } from "../../base/failure.ts";
+import { suggestWord } from "../../base/spelling.ts";
 import { parseDuration } from "../duration.ts";
-import { type Flag, flagNamed, type FlagName } from "./flags.ts";
-import { nearest } from "./nearest.ts";
-import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "./table.ts";
-import { type GuardedWords, unknownFlag } from "./words.ts";
+import { guardArgs, type GuardedArgs, unknownFlag } from "./argv-guard.ts";
+import { type Command, findCommand, COMMANDS, GLOBAL_FLAGS, namesOf } from "./commands.ts";
+import { createFlags, flagNamed, type FlagName, flagNames, type Flags } from "./flags.ts";
+import type { Flag } from "./flags.ts";
+
+/** A command line that was understood as far as `failure` allows. */
+export interface CommandLine {
+  /** Absent where none was named, or no known one. */
+  readonly command?: Command;
+  /** The positional arguments after the command, exactly as they were typed. */
+  readonly words: readonly string[];
+  readonly flags: Flags;
+  /** Why it must not be run: always of code `usage`. */
+  readonly failure?: Failure;
+}
+
+/** Understands the words after the program's name. Never throws: what is wrong is in `failure`. */
+export function parseCommandLine(args: readonly string[]): CommandLine {
+  const guarded = guardArgs(args);
+  const parser = createParser();
+  const parsed = parser.parse(["", parser.name, ...guarded.tokens], { run: false });
+  const words = [...parsed.args, ...afterDashes(parsed.options)].map((token) =>
+    guarded.wordOf(String(token)),
+  );
+  const command = findCommand(parser.matchedCommand?.name ?? "");
+  const values = valuesOf(guarded, parsed.options);
+  const flags = createFlags(new Set(guarded.flags), values);
+  const failure = usageFailure({ command, words, guarded, values });
+  return {
+    ...(command === undefined ? {} : { command }),
+    words,
+    flags,
+    ...(failure === undefined ? {} : { failure }),
+  };
+}
+
+/** All flags are known to the parser for every command, so that it can tell values from arguments. */
+function createParser(): CAC {
+  const parser = cac("picoclaw");
+  for (const name of flagNames()) {
+    const flag = flagNamed(name);
+    parser.option(flag.type === "boolean" ? `--${name}` : `--${name} <value>`, flag.summary);
+  }
+  for (const { name, aliases = [], summary } of COMMANDS) {
+    const command = parser.command(`${name} [...words]`, summary);
+    for (const alias of aliases) command.alias(alias);
+  }
+  return parser;
+}
+
+type Options = Readonly<Record<string, unknown>>;
+
+function afterDashes(options: Options): readonly unknown[] {
+  const words = options["--"];
+  return Array.isArray(words) ? words : [];
+}
+
+/** The last value of every flag that takes one; a flag without its value is left out. */
+function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string> {
+  const values = new Map<FlagName, string>();
+  for (const name of guarded.flags) {
+    if (flagNamed(name).type === "boolean") continue;
+    const key = name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const all = [options[key]].flat();
+    const value = all.at(-1);
+    // The library says `true` where no value followed.
+    if (typeof value === "string" && !all.includes(true)) values.set(name, guarded.wordOf(value));
+  }
+  return values;
+}
 
 /** A command line, taken apart and not yet checked. */
-export interface Understood {
+interface ParsedLine {
   readonly command: Command | undefined;
   readonly words: readonly string[];
-  readonly guarded: GuardedWords;
+  readonly guarded: GuardedArgs;
   /** What flags were given; a flag that lacks its value is not in it. */
   readonly values: ReadonlyMap<FlagName, string>;
 }
 
 /** The first thing that is wrong with a command line, with the nearest known word. */
-export function usageFailure(line: Understood): Failure | undefined {
+function usageFailure(line: ParsedLine): Failure | undefined {
   const { command, words, guarded } = line;
   return (
     commandFailure(line) ??
     guarded.failure?.(allowedFlags(command)) ??
-    strangerFailure(line) ??
+    unknownFlagFailure(line) ??
     valueFailure(line) ??
     (command && argumentFailure(command, words))
   );
 }
 
-function commandFailure({ command, words }: Understood): Failure | undefined {
+function commandFailure({ command, words }: ParsedLine): Failure | undefined {
   const [word] = words;
   if (command !== undefined || word === undefined) return undefined;
-  const guess = nearest(word, COMMANDS.flatMap(namesOf));
+  const guess = suggestWord(word, COMMANDS.flatMap(namesOf));
   return new Failure("usage", `unknown command "${word}"`, {
     remedy: guess === undefined ? "picoclaw help" : `picoclaw ${guess}, or picoclaw help`,
   });
 }
 
 /** A flag that there is, but not here. */
-function strangerFailure({ command, guarded }: Understood): Failure | undefined {
+function unknownFlagFailure({ command, guarded }: ParsedLine): Failure | undefined {
   const allowed = allowedFlags(command);
   const stranger = guarded.flags.find((name) => !allowed.includes(name));
   if (stranger === undefined) return undefined;
@@ -48,7 +116,7 @@ function allowedFlags(command: Command | undefined): readonly FlagName[] {
   return [...GLOBAL_FLAGS, ...(command?.flags ?? (["version", "json"] as const))];
 }
 
-function valueFailure({ guarded, values }: Understood): Failure | undefined {
+function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
   for (const name of guarded.flags) {
     const flag = flagNamed(name);
     if (flag.type === "boolean") continue;
@@ -58,7 +126,7 @@ function valueFailure({ guarded, values }: Understood): Failure | undefined {
         why: `a value that starts with - is written --${name}=-…`,
       });
     }
-    const expected = expectation(flag, value);
+    const expected = expectedValue(flag, value);
     if (expected !== undefined) {
       return new Failure("usage", `--${name} ${value}: ${expected}`);
     }
@@ -67,7 +135,7 @@ function valueFailure({ guarded, values }: Understood): Failure | undefined {
 }
 
 /** What a value should have been, or undefined where it is right. */
-function expectation(flag: Flag, value: string): string | undefined {
+function expectedValue(flag: Flag, value: string): string | undefined {
   if (flag.choices?.includes(value) === false) return oneOf(flag.choices, value);
   if (flag.type === "count") return countExpectation(value);
   return flag.type === "duration" ? durationExpectation(flag, value) : undefined;
@@ -85,7 +153,7 @@ function durationExpectation(flag: Flag, value: string): string | undefined {
 }
 
 function oneOf(choices: readonly string[], value: string): string {
-  const guess = nearest(value, choices);
+  const guess = suggestWord(value, choices);
   const meant = guess === undefined ? "" : `; did you mean ${guess}?`;
   return `one of ${choices.join(", ")} is expected${meant}`;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { openAnswering } from "../../src/cli/answering.ts";
+import { openReloadableAgent } from "../../src/cli/reloadable-agent.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 import { NO_LIMITS } from "../support/channel.ts";
@@ -41,14 +41,14 @@ function configOf(server: ModelServer): Config {
   };
 }
 
-type Answering = Awaited<ReturnType<typeof openAnswering>>;
+type Answering = Awaited<ReturnType<typeof openReloadableAgent>>;
 
 function ask(agent: Answering, text: string, signal = new AbortController().signal) {
   return collect(agent.answer({ text, history: [], client: "c", isAdmin: true, signal }));
 }
 
 async function openTestAnswering(load: () => Promise<Config>) {
-  return await openAnswering({ config: configOf(former), log: SILENT, load });
+  return await openReloadableAgent({ config: configOf(former), log: SILENT, load });
 }
 
 describe("/reload", () => {

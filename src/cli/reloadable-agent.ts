@@ -8,7 +8,7 @@ import type { Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Config } from "../config/contract.ts";
 
-export interface AnsweringOptions {
+export interface ReloadableAgentOptions {
   readonly config: Config;
   readonly log: Log;
   /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
@@ -27,16 +27,16 @@ export interface AnsweringOptions {
 }
 
 /** Opens the agent behind a gateway, which `/reload` can put another in the place of. */
-export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
+export async function openReloadableAgent(options: ReloadableAgentOptions): Promise<Agent> {
   const { config, log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
   const device = { root: "/", workspace, now: () => new Date(), pause };
   const history = await openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
-  const open = (settings: Config): Promise<Staffed> =>
-    openStaffed(settings, { ...options, history, ...(load && { reload }) });
+  const open = (settings: Config): Promise<AgentInstance> =>
+    openInstance(settings, { ...options, history, ...(load && { reload }) });
   /** The one that answers, and those before it whose last turns have not ended. */
-  const staff = new Set<Staffed>();
-  let current: Staffed;
+  const instances = new Set<AgentInstance>();
+  let current: AgentInstance;
   let isClosed = false;
 
   const reloadNow = async (read: () => Promise<Config>): Promise<string> => {
@@ -45,9 +45,9 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
       await next.close();
       throw new Failure("cancelled", "the program is ending");
     }
-    staff.add(next);
+    instances.add(next);
     current = next;
-    void former.dismiss().then(() => staff.delete(former));
+    void former.retire().then(() => instances.delete(former));
     return RELOADED;
   };
   const inTurn = createSerialQueue();
@@ -61,7 +61,7 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     await history.close();
     throw thrown;
   }
-  staff.add(current);
+  instances.add(current);
   return {
     async *answer(turn) {
       return yield* current.answer(turn);
@@ -71,7 +71,7 @@ export async function openAnswering(options: AnsweringOptions): Promise<Agent> {
     },
     async close() {
       isClosed = true;
-      await Promise.all([...staff].map((one) => one.close()));
+      await Promise.all([...instances].map((one) => one.close()));
       await history.close();
     },
   };
@@ -83,21 +83,21 @@ const RELOADED = [
 ].join("\n");
 
 /** An agent that is closed only when its last turn has ended. */
-interface Staffed {
+interface AgentInstance {
   readonly agent: Agent;
   readonly answer: Agent["answer"];
   /** Closes it after its last turn. */
-  readonly dismiss: () => Promise<void>;
+  readonly retire: () => Promise<void>;
   /** Closes it now; what fails thereby is told in the log. */
   readonly close: () => Promise<void>;
 }
 
-interface StaffedOptions extends AnsweringOptions {
+interface InstanceOptions extends ReloadableAgentOptions {
   readonly history: DeviceHistory;
   readonly reload?: () => Promise<string>;
 }
 
-async function openStaffed(config: Config, options: StaffedOptions): Promise<Staffed> {
+async function openInstance(config: Config, options: InstanceOptions): Promise<AgentInstance> {
   const agent = await openAgent({ ...options, config });
   const idle = Promise.withResolvers<void>();
   let [turns, isDismissed] = [0, false];
@@ -127,7 +127,7 @@ async function openStaffed(config: Config, options: StaffedOptions): Promise<Sta
   return {
     agent,
     answer,
-    async dismiss() {
+    async retire() {
       isDismissed = true;
       ended();
       await idle.promise;

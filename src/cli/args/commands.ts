@@ -1,4 +1,4 @@
-import { CONNECTION_FLAGS, type FlagName } from "./flags.ts";
+import { CONNECTION_FLAGS, type FlagName, flagNamed } from "./flags.ts";
 
 export type CommandName =
   | "try"
@@ -284,6 +284,17 @@ export function namesOf({ name, aliases = [] }: Command): readonly string[] {
 }
 
 /** A command by its name or an alias. */
-export function commandNamed(word: string): Command | undefined {
+export function findCommand(word: string): Command | undefined {
   return COMMANDS.find((command) => namesOf(command).includes(word));
+}
+
+/** What the first argument of a command can be, as far as it is known beforehand. */
+export function candidatesOf(command: Command): readonly string[] {
+  if (command.name === "help") return [...COMMANDS.map(({ name }) => name), ...TOPICS];
+  return command.arguments[0]?.choices ?? [];
+}
+
+/** The flags of a command that completion offers. */
+export function shownFlags(command: Command): readonly FlagName[] {
+  return [...command.flags, ...GLOBAL_FLAGS].filter((name) => flagNamed(name).hidden !== true);
 }

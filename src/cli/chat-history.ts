@@ -13,14 +13,14 @@ import { openConversations } from "../store/shared-access.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
 /** What was said in a session of the command `agent`. Nothing here rejects: an answer is worth more. */
-export interface Session {
+export interface ChatHistory {
   readonly history: () => Promise<readonly Message[]>;
-  readonly keep: (turned: Turned) => Promise<void>;
+  readonly append: (turned: Turned) => Promise<void>;
   /** A summary that is under way is broken off at once, or when the signal is aborted. */
   readonly close: (over?: AbortSignal) => Promise<void>;
 }
 
-export interface SessionOptions {
+export interface ChatHistoryOptions {
   readonly config: Config;
   readonly log: Log;
   /** Makes it shorter where it grew too long, beside the answers. */
@@ -31,15 +31,15 @@ export interface SessionOptions {
  * The session of that name, as the last call of the program left it; a gateway that runs is not in the
  * way. Where nothing can be kept it says so, and the session ends with the program.
  */
-export async function openSession(
+export async function openChatHistory(
   name: string,
-  { config, log, compact }: SessionOptions,
-): Promise<Session> {
+  { config, log, compact }: ChatHistoryOptions,
+): Promise<ChatHistory> {
   const lane = localLaneOf(name);
-  const store = withGoSessions(await openLasting(config, log), config, log);
+  const store = withGoSessions(await openStore(config, log), config, log);
   const condensing = createCompaction<Message>({
     compactor: () => compact,
-    store: sweeping(store),
+    store: withPurge(store),
     clock: SYSTEM_CLOCK,
     log,
   });
@@ -53,7 +53,7 @@ export async function openSession(
         return [];
       });
     },
-    async keep({ messages, forget }) {
+    async append({ messages, forget }) {
       try {
         await store.append(lane, messages, forget);
         turnEnded?.();
@@ -71,7 +71,7 @@ export async function openSession(
 }
 
 /** Where there is no gateway, nobody else forgets what is too much: it is looked for with each cut. */
-function sweeping(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
+function withPurge(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
   return {
     conversation: (lane) => store.conversation(lane),
     async compact(...what) {
@@ -82,7 +82,7 @@ function sweeping(store: ConversationStore<Message>): CompactionOptions<Message>
   };
 }
 
-async function openLasting(config: Config, log: Log): Promise<ConversationStore<Message>> {
+async function openStore(config: Config, log: Log): Promise<ConversationStore<Message>> {
   const options = storeOptions(config);
   try {
     const file = join(stateFolderOf(config), "picoclaw.db");

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import { suggestWord } from "../../src/base/spelling.ts";
+import { COMMANDS } from "../../src/cli/args/commands.ts";
+import { type CommandLine, parseCommandLine } from "../../src/cli/args/parse.ts";
 import { formatDuration, parseDuration } from "../../src/cli/duration.ts";
-import { nearest } from "../../src/cli/line/nearest.ts";
-import { type CommandLine, parseCommandLine } from "../../src/cli/line/parse.ts";
-import { COMMANDS } from "../../src/cli/line/table.ts";
 
 const parse = (...args: readonly string[]): CommandLine => parseCommandLine(args);
 
@@ -221,14 +221,14 @@ describe("durations", () => {
 describe("the nearest known word", () => {
   const known = ["gateway", "send", "listen", "help"];
   it("is the one with the fewest edits, a swap being one", () => {
-    assert.equal(nearest("sned", known), "send");
-    assert.equal(nearest("LISTEN", known), "listen");
-    assert.equal(nearest("gatewy", known), "gateway");
+    assert.equal(suggestWord("sned", known), "send");
+    assert.equal(suggestWord("LISTEN", known), "listen");
+    assert.equal(suggestWord("gatewy", known), "gateway");
   });
-  it("can be an unfinished word", () => assert.equal(nearest("gate", known), "gateway"));
+  it("can be an unfinished word", () => assert.equal(suggestWord("gate", known), "gateway"));
   it("is not guessed where nothing is near", () => {
-    assert.equal(nearest("frobnicate", known), undefined);
-    assert.equal(nearest("", known), undefined);
-    assert.equal(nearest("x".repeat(1_000_000), known), undefined);
+    assert.equal(suggestWord("frobnicate", known), undefined);
+    assert.equal(suggestWord("", known), undefined);
+    assert.equal(suggestWord("x".repeat(1_000_000), known), undefined);
   });
 });

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { COMMANDS, GLOBAL_FLAGS, namesOf } from "../../src/cli/args/commands.ts";
+import { flagNamed, flagNames } from "../../src/cli/args/flags.ts";
+import { parseCommandLine } from "../../src/cli/args/parse.ts";
 import { createPaint } from "../../src/cli/colour.ts";
-import { EXIT_CODES } from "../../src/cli/exit.ts";
-import { commandHelp, exitCodesHelp, programHelp } from "../../src/cli/help.ts";
-import { flagNamed, flagNames } from "../../src/cli/line/flags.ts";
-import { parseCommandLine } from "../../src/cli/line/parse.ts";
-import { COMMANDS, GLOBAL_FLAGS, namesOf } from "../../src/cli/line/table.ts";
+import { commandHelp, exitCodesHelp, programHelp } from "../../src/cli/commands/help.ts";
+import { EXIT_CODES } from "../../src/cli/exit-codes.ts";
 
 const paint = createPaint(false);
 
