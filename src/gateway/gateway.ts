@@ -119,7 +119,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     rows: ACCOUNTS,
     onError: writer.reportError,
   });
-  const durableRequests = createDurableRequests<M>({ store, clock, writer });
+  const durableRequests = createDurableRequests<M>({ store, clock, writer, accounting });
   const inFlight = createInFlight(clock);
   const write = createRequestLog(log, clock, options.logContent ?? false);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;

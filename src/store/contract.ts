@@ -7,7 +7,8 @@
  * several gateways share one store.
  *
  * Every call is a promise because a store may be on another machine. Calls take effect in the order in
- * which they were made, and what a call wrote is as durable as the store can make it when it resolves.
+ * which they were made. When a call resolves, what it wrote survives the end of the process and a loss of
+ * power; `append` and `writeCounters` alone survive a loss of power only with the next other call.
  * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
  * store unreachable): then nothing of it was, and it may be made again.
  */

@@ -1,7 +1,11 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Failure } from "../base/failure.ts";
 
+/** What work survives when it is done: `power` is a loss of power, `process` only the end of the process. */
+export type Survives = "power" | "process";
+
 interface Waiting {
+  readonly survives: Survives;
   readonly work: () => void;
   readonly resolve: () => void;
   readonly reject: (failure: Failure) => void;
@@ -10,6 +14,8 @@ interface Waiting {
 /** Calls in one transaction, so that a flood cannot hold the event loop up for long. */
 const AT_ONCE = 512;
 const RETRY_AFTER_S = 30;
+/** In WAL mode a commit is written to the file either way; with FULL it is on the disk when it returns. */
+const SYNCHRONOUS = { power: "FULL", process: "NORMAL" };
 
 /**
  * Work on a database that shares its commits: calls that are made in one go are one transaction and one
@@ -22,6 +28,8 @@ export class GroupCommit {
   #waiting: Waiting[] = [];
   #timer: ReturnType<typeof setImmediate> | undefined;
   #isClosed = false;
+  /** What the next commit survives: what `PRAGMA synchronous` is set to. */
+  #survives: Survives = "power";
 
   /** `onCommit` hears how many calls each transaction held. */
   constructor(db: DatabaseSync, file: string, onCommit?: (calls: number) => void) {
@@ -31,10 +39,11 @@ export class GroupCommit {
   }
 
   /**
-   * Resolves with the result of the work when it is durable. Rejects with a `Failure` of code `busy` when
-   * nothing could be written; then nothing of it was.
+   * Resolves with the result of the work when it is written. Rejects with a `Failure` of code `busy` when
+   * nothing could be written; then nothing of it was. Work that need only survive the process costs no
+   * fsync; the next commit that survives a loss of power makes it do so, too.
    */
-  readonly run = <T>(work: () => T): Promise<T> => {
+  readonly run = <T>(work: () => T, survives: Survives = "power"): Promise<T> => {
     if (this.#isClosed) return Promise.reject(storeClosed());
     return new Promise<T>((resolve, reject) => {
       let settled: (() => void) | undefined;
@@ -42,7 +51,7 @@ export class GroupCommit {
         const result = work();
         settled = () => resolve(result);
       };
-      this.#waiting.push({ work: write, resolve: () => settled?.(), reject });
+      this.#waiting.push({ survives, work: write, resolve: () => settled?.(), reject });
       this.#timer ??= setImmediate(this.#flush);
     });
   };
@@ -72,12 +81,17 @@ export class GroupCommit {
 
   readonly #flush = (): void => {
     const batch: Waiting[] = [];
+    const survives = this.#waiting.some((one) => one.survives === "power") ? "power" : "process";
     // Work that is asked for while the transaction runs belongs to it.
     const next = (): Waiting | undefined => {
       const one = batch.length < AT_ONCE ? this.#waiting[batch.length] : undefined;
-      if (one !== undefined) batch.push(one);
+      if (one === undefined || (one.survives === "power" && survives === "process"))
+        return undefined;
+      batch.push(one);
       return one;
     };
+    if (survives !== this.#survives) this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
+    this.#survives = survives;
     const failure = commit(this.#db, this.#file, next);
     this.#waiting = this.#waiting.slice(batch.length);
     // The next transaction comes after the other work of the event loop.

@@ -47,9 +47,11 @@ export async function openSqliteStore<M>(
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
     ...asyncConversations(turns, run, read),
+    append: (lane, messages, forgets) =>
+      run(() => turns.append(lane, messages, forgets), "process"),
     counters: (most) => read(() => meters.all(most)),
     counter: (name) => read(() => meters.one(name)),
-    writeCounters: (take) => run(() => meters.change(take())),
+    writeCounters: (take) => run(() => meters.change(take()), "process"),
     claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),

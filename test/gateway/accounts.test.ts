@@ -16,7 +16,7 @@ import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { NO_LIMITS, OPEN_TO_ALL, storeFacts } from "./setup.ts";
+import { createPuppet, createRig, NO_LIMITS, OPEN_TO_ALL, shout, storeFacts } from "./setup.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -31,7 +31,7 @@ interface Facts {
   readonly tell?: (thrown: unknown) => void;
 }
 
-const of = (client: string) => ask("?", { client }).request;
+const of = (client: string) => ask("?", { client, durable: true }).request;
 
 /** What is counted, over one store from process to process. */
 function createBooks(facts: Facts = {}, clock = createManualClock()) {
@@ -98,6 +98,45 @@ const spend = (books: ReturnType<typeof createBooks>, client: string, tokens: nu
     return thrown.code;
   }
 };
+
+describe("counters of a request of QoS 0", () => {
+  const rated = { ...NO_LIMITS, requests_per_minute: 60, burst: 60 };
+
+  it("are written with the conversation of a short turn, in one transaction", async () => {
+    await using folder = await temporaryFolder();
+    const clock = createManualClock();
+    const commits: number[] = [];
+    const onCommit = (calls: number): void => void commits.push(calls);
+    const options = { ...storeFacts(clock, "one"), sole: true, log: SILENT, onCommit };
+    await using store = closing(await openSqliteStore<string>(join(folder.path, "db"), options));
+    const { gateway } = createRig(shout, { clock, store, policy: { limits: rated } });
+    for (const text of ["1", "2"]) {
+      commits.length = 0;
+      const asked = ask(text);
+      await gateway.accept(asked.request);
+      await asked.done;
+      await settled();
+    }
+    assert.deepEqual(commits, [2]);
+    const { clients } = usageIn(await store.counters(), { epoch: clock.epoch(), heaviest: 1 });
+    assert.equal(clients[0]?.requests, 2);
+    await gateway.drain(1000);
+    assert.equal(clock.timers, 0);
+  });
+
+  it("are written within 50 ms while its turn runs", async () => {
+    const clock = createManualClock();
+    const store = createMemoryStore<string>(storeFacts(clock, "one"));
+    const puppet = createPuppet();
+    const { gateway } = createRig(puppet.answer, { clock, store, policy: { limits: rated } });
+    await gateway.accept(ask("?").request);
+    await clock.advance(49);
+    assert.deepEqual(await store.counters(), []);
+    await clock.advance(1);
+    const { clients } = usageIn(await store.counters(), { epoch: clock.epoch(), heaviest: 1 });
+    assert.equal(clients[0]?.requests, 1);
+  });
+});
 
 describe("rates", () => {
   it("let through no more than the burst and what grew since, and no less, over restarts and while somebody sets the clock", async () => {

@@ -14,11 +14,13 @@ import type {
 import type { Clock } from "../clock.ts";
 import type { Request, Turned } from "../contract.ts";
 import { laneOf, mayRepeat, requestNameOf } from "../request-keys.ts";
+import type { Accounting } from "../usage/accounts.ts";
 
 export interface DurableRequestsOptions<M> {
   readonly store: Store<M>;
   readonly clock: Clock;
   readonly writer: RetryingWriter;
+  readonly accounting: Pick<Accounting, "save">;
 }
 
 /**
@@ -55,6 +57,7 @@ export interface DurableRequests<M> {
   release(claim: Claim): Promise<void>;
   /** Empty where the conversation cannot be read: an answer without a memory is better than none. */
   history(lane: string): Promise<readonly M[]>;
+  /** Adds a turn of a request that is not durable, and its usage with it. */
   append(lane: string, said: TurnAdded<M>): Promise<void>;
   /** Nothing is tried again from now on. */
   readonly close: () => void;
@@ -69,6 +72,7 @@ export function createDurableRequests<M>({
   store,
   clock,
   writer,
+  accounting,
 }: DurableRequestsOptions<M>): DurableRequests<M> {
   const { retry, tryOnce, reportError, problem, close } = writer;
   /** Answers that were given before they could be written. */
@@ -113,7 +117,10 @@ export function createDurableRequests<M>({
       failpoint("delivered");
     },
     release: (claim) => tryOnce(store.release(claim)),
-    append: (lane, { messages, forget }) => tryOnce(store.append(lane, messages, forget)),
+    append(lane, { messages, forget }) {
+      accounting.save();
+      return tryOnce(store.append(lane, messages, forget));
+    },
     history: (lane) =>
       store.history(lane).catch((thrown: unknown) => {
         reportError(thrown);

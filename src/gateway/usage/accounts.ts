@@ -52,7 +52,7 @@ export interface AccountingOptions {
   /** Of the whole gateway. */
   readonly limits: Limits;
   readonly store: CounterStore;
-  readonly clock: Pick<Clock, "epoch" | "now">;
+  readonly clock: Pick<Clock, "epoch" | "now" | "after">;
   /** Accounts in memory; the store has more. */
   readonly rows: number;
   /** Hears why something could not be kept; it is tried again with what is kept next. */
@@ -69,7 +69,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
   const save = (): void => writer.save();
   const cache = openCache(options, at, save);
   const refusals = createRejectedClients();
-  const writer = createUsageWriter({ cache, refusals: refusals.meter, store, onError });
+  const writer = new UsageWriter({ cache, refusals: refusals.meter, store, clock, onError });
 
   return {
     save,
@@ -77,7 +77,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
     prepare: (request) => cache.prepare(laneOf(request), holderOf(request)),
     consumeRateLimit(request, policy) {
       const failure = charged(scopesOf(request, policy, limits), cache, at());
-      if (failure === undefined) save();
+      if (failure === undefined) writer[request.durable ? "save" : "saveSoon"]();
       return failure;
     },
     overBudget(request, policy) {
@@ -188,67 +188,86 @@ function charged(
   return undefined;
 }
 
-/** Writes what changed. */
-interface UsageWriter {
-  /**
-   * Asks the store once for all that changes until it writes and has a limit hanging on it; not at all
-   * where nothing does.
-   */
-  readonly save: () => void;
-  /** The same for all that changed, and for the refusals. */
-  readonly saveAll: () => void;
-  readonly refusalsChanged: () => void;
-}
-
 interface UsageWriterOptions {
   readonly cache: AccountCache;
   readonly refusals: () => Counter;
   readonly store: CounterStore;
-  /** Hears why something could not be kept; it is tried again with what is kept next. */
+  readonly clock: Pick<Clock, "after">;
+  /** Gets the failure of a write; what it was to write is written with the next one. */
   readonly onError: (thrown: unknown) => void;
 }
 
-function createUsageWriter({ cache, refusals, store, onError }: UsageWriterOptions): UsageWriter {
-  let isAsked = false;
-  let areRefusalsNew = false;
+const SOON_MS = 50;
 
-  const take = (which: "all" | "limited"): CounterChanges => {
-    const { put, drop } = cache.changes(which);
-    if (which === "limited" || !areRefusalsNew) return { put, drop };
-    areRefusalsNew = false;
-    return { put: [...put, refusals()], drop };
+/** Writes the counters that changed. */
+class UsageWriter {
+  readonly #options: UsageWriterOptions;
+  #cancelTimer: (() => void) | undefined;
+  #isAsked = false;
+  #areRefusalsNew = false;
+
+  constructor(options: UsageWriterOptions) {
+    this.#options = options;
+  }
+
+  readonly refusalsChanged = (): void => {
+    this.#areRefusalsNew = true;
   };
-  const untake = ({ put, drop }: CounterChanges): void => {
-    const accounts = put.filter(({ name }) => name !== REFUSALS);
-    areRefusalsNew ||= accounts.length < put.length;
-    cache.unsaved({ put: accounts, drop });
+
+  /** Asks the store once for all changes until it writes, if one of them has a limit. */
+  readonly save = (): void => {
+    this.#stopTimer();
+    if (this.#isAsked || !this.#options.cache.hasChanges("limited")) return;
+    this.#isAsked = true;
+    this.#write("limited");
   };
-  const write = (which: "all" | "limited"): void => {
+
+  /** The same within 50 ms: a short turn writes its conversation in the same transaction. */
+  readonly saveSoon = (): void => {
+    const { cache, clock } = this.#options;
+    if (this.#isAsked || !cache.hasChanges("limited")) return;
+    this.#cancelTimer ??= clock.after(SOON_MS, this.save);
+  };
+
+  /** The same for all changes, with and without a limit, and for the refusals. */
+  readonly saveAll = (): void => {
+    this.#stopTimer();
+    this.#options.cache.retry();
+    if (this.#options.cache.hasChanges("all") || this.#areRefusalsNew) this.#write("all");
+  };
+
+  #stopTimer(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+  }
+
+  #write(which: "all" | "limited"): void {
+    const { store, cache, onError } = this.#options;
     let taken: CounterChanges | undefined;
-    const begin = (): CounterChanges => {
-      if (which === "limited") isAsked = false;
-      return (taken = take(which));
+    const take = (): CounterChanges => {
+      if (which === "limited") this.#isAsked = false;
+      return (taken = this.#take(which));
     };
-    store.writeCounters(begin).then(
+    store.writeCounters(take).then(
       () => taken && cache.saved(taken),
       (thrown: unknown) => {
-        isAsked = false;
-        if (taken !== undefined) untake(taken);
+        this.#isAsked = false;
+        if (taken !== undefined) this.#putBack(taken);
         onError(thrown);
       },
     );
-  };
+  }
 
-  return {
-    refusalsChanged: () => void (areRefusalsNew = true),
-    save() {
-      if (isAsked || !cache.hasChanges("limited")) return;
-      isAsked = true;
-      write("limited");
-    },
-    saveAll() {
-      cache.retry();
-      if (cache.hasChanges("all") || areRefusalsNew) write("all");
-    },
-  };
+  #take(which: "all" | "limited"): CounterChanges {
+    const { put, drop } = this.#options.cache.changes(which);
+    if (which === "limited" || !this.#areRefusalsNew) return { put, drop };
+    this.#areRefusalsNew = false;
+    return { put: [...put, this.#options.refusals()], drop };
+  }
+
+  #putBack({ put, drop }: CounterChanges): void {
+    const accounts = put.filter(({ name }) => name !== REFUSALS);
+    this.#areRefusalsNew ||= accounts.length < put.length;
+    this.#options.cache.unsaved({ put: accounts, drop });
+  }
 }
