@@ -233,7 +233,7 @@ async function drain<M>(
 ): Promise<DrainResult> {
   inFlight.close();
   const condensed = compaction.close();
-  let ended = { cancelled: 0, kept: 0 };
+  let ended = { cancelled: 0, resumable: 0 };
   if (!(await inFlight.empty(deadlineMs))) {
     ended = queue.stopAll();
     durableRequests.close();
@@ -242,6 +242,10 @@ async function drain<M>(
   durableRequests.close();
   direct.close();
   await condensed;
-  const { undelivered, kept } = queue.abandonUndelivered();
-  return { cancelled: ended.cancelled, undelivered, resumable: ended.kept + kept };
+  const left = queue.abandonUndelivered();
+  return {
+    cancelled: ended.cancelled,
+    undelivered: left.undelivered,
+    resumable: ended.resumable + left.resumable,
+  };
 }

@@ -1,298 +1,214 @@
-import { failpoint } from "../../base/failpoint.ts";
-import { asFailure, Failure } from "../../base/failure.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Failure } from "../../base/failure.ts";
 import type { Claim, StoredRequest } from "../../store/contract.ts";
-import { deliver } from "../answer/answer-stream.ts";
-import type { Delivery } from "../answer/answer-stream.ts";
 import { createAnswerStream } from "../answer/answer-stream.ts";
-import type { DirectReplies } from "../answer/direct-replies.ts";
-import { isAdmin } from "../channel-policy.ts";
+import type { Delivery } from "../answer/answer-stream.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
-import type { Answerer, Request } from "../contract.ts";
-import { restoredEntry, storedAnswerOf } from "../dedupe.ts";
+import type { Request } from "../contract.ts";
+import { restoredEntry } from "../dedupe.ts";
 import type { DedupeEntry } from "../dedupe.ts";
-import type { DurableRequests } from "../durable/durable-requests.ts";
-import { failureOf, wireFailureOf } from "../errors.ts";
-import { conversationOf } from "../request-keys.ts";
+import { shuttingDown } from "../errors.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
-import type { Hold } from "./fair-queue.ts";
-import { createTurnCancellation, GRACE_MS } from "./turn.ts";
-import type { TurnCancellation } from "./turn.ts";
-import { runTurn } from "./turn.ts";
-import type { Outcome } from "./turn.ts";
+import { createTurnCancellation } from "./turn.ts";
+import type { Outcome, TurnCancellation } from "./turn.ts";
 
-/** One accepted request, from its turn to the delivery of its answer. */
+/** A request that waits in the store. Thousands of them wait in a flood: each costs a few hundred bytes. */
+export interface WaitingRequest {
+  state: { readonly is: "stored" } | { readonly is: "released" };
+  readonly claim: Claim;
+  readonly expiresAt: number | undefined;
+  /** The request without its text, when the store cannot restore the way back to its client. */
+  readonly wayBack: Request | undefined;
+  /** Its answer is stored: it needs no turn. */
+  readonly isAnswered: boolean;
+  /** Why it was cancelled while it waited. */
+  cancelled: Failure | undefined;
+}
+
+/** A request in memory: of QoS 0 from its acceptance, else from its turn, to the delivery of its answer. */
 export interface PendingRequest<M> {
+  state: RequestState<M>;
+  /** Its claim in the store; undefined for QoS 0, and when another gateway has it. */
+  claim: Claim | undefined;
   readonly request: Request;
   readonly policy: ChannelPolicy;
   readonly entry: DedupeEntry;
-  /** Ends its turn before its time. */
   readonly cancellation: TurnCancellation;
   /** What its turn may use, and has used. */
   readonly allowance: ReturnType<Accounting["allowanceOf"]>;
   readonly acceptedAt: number;
-  /** What attempts that a crash cut had done. */
+  /** The steps of attempts that a crash cut off. */
   readonly progress: readonly M[];
-  /** Its answer was there before its turn in this process: it only has to be delivered. */
-  readonly isAnswered: boolean;
-  /** Its attempt began when it was stored. */
-  readonly isBegun: boolean;
-  /** Under which the store holds it; undefined for a request that is not durable. */
-  claim: Claim | undefined;
-  /** It is the store's or another owner's to answer, not this process's. */
-  isReleased: boolean;
-  /** The gateway shuts down: unless its turn ends by itself, it is released. */
-  isDraining: boolean;
-  /** When it came to the head of its lane and a slot was free. */
-  startedAt: number | undefined;
-  delivery: Delivery | undefined;
-  outcome: Outcome<M> | undefined;
 }
 
-/** What a pending request is made with, beside its request. */
-export interface PendingOptions<M> {
+export type RequestState<M> =
+  /** Waits for its turn. `begin`: its attempt must begin in the store first; `deliver`: its answer is there. */
+  | { readonly is: "queued"; readonly next: "begin" | "run" | "deliver" }
+  | ({ readonly is: "running" } & Started)
+  /** The turn is over; `outcome` is undefined when a former process ran it. */
+  | ({ readonly is: "answered"; readonly outcome: Outcome<M> | undefined } & Started)
+  /** The next start or another gateway answers it. */
+  | ({ readonly is: "released" } & Started);
+
+interface Started {
+  /** On the clock: when the request was at the head of its lane and a slot was free. */
+  readonly startedAt: number;
+  readonly delivery: Delivery;
+}
+
+export interface PendingOptions {
   readonly policy: ChannelPolicy;
   readonly clock: Clock;
   readonly allowanceOf: Accounting["allowanceOf"];
-  /** When it was accepted, on the clock. */
+  /** On the clock. */
   readonly acceptedAt: number;
-  /** What the store has of it. */
-  readonly held?: Pick<StoredRequest<M>, "claim" | "progress" | "answer">;
-  /** Its attempt began when it was stored. */
-  readonly isBegun?: boolean;
 }
 
-/** Whether the time has passed after which the answer is of no use. */
+/** A request in memory that waits for its turn; `stored` is what the store has of it. */
+export function createPending<M>(
+  request: Request,
+  { policy, clock, allowanceOf, acceptedAt }: PendingOptions,
+  stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & { readonly isBegun?: boolean },
+): PendingRequest<M> {
+  const { answer, isBegun = stored === undefined } = stored ?? {};
+  const entry = answer ? restoredEntry(answer, clock) : newEntry(clock, policy.intervalMs);
+  entry.addresses.add(request.address);
+  return {
+    state: { is: "queued", next: answer ? "deliver" : isBegun ? "run" : "begin" },
+    claim: stored?.claim,
+    request,
+    policy,
+    entry,
+    cancellation: createTurnCancellation(clock),
+    allowance: allowanceOf(request, policy),
+    acceptedAt,
+    progress: stored?.progress ?? [],
+  };
+}
+
+function newEntry(clock: Clock, intervalMs: number): DedupeEntry {
+  return {
+    answer: createAnswerStream({ clock, intervalMs }),
+    addresses: new Set(),
+    stored: Promise.resolve(),
+    failure: undefined,
+  };
+}
+
+/** Whether the deadline of the request has passed. */
 export function isExpired(
-  { expiresAt }: Pick<Request, "expiresAt">,
+  { expiresAt }: { readonly expiresAt?: number | undefined },
   clock: Pick<Clock, "epoch">,
 ): boolean {
   return expiresAt !== undefined && expiresAt <= clock.epoch();
 }
 
-/** A request whose turn comes, or that waits for it in memory. */
-export function createPending<M>(
-  request: Request,
-  { policy, clock, allowanceOf, acceptedAt, held, isBegun = false }: PendingOptions<M>,
-): PendingRequest<M> {
-  const entry: DedupeEntry =
-    held?.answer === undefined
-      ? {
-          answer: createAnswerStream({ clock, intervalMs: policy.intervalMs }),
-          addresses: new Set(),
-          stored: Promise.resolve(),
-          failure: undefined,
-        }
-      : restoredEntry(held.answer, clock);
-  entry.addresses.add(request.address);
+/** queued → running, or → answered when its answer was stored. */
+export function start<M>(pending: PendingRequest<M>, started: Started): void {
+  const isAnswered = pending.state.is === "queued" && pending.state.next === "deliver";
+  pending.state = isAnswered
+    ? { is: "answered", outcome: undefined, ...started }
+    : { is: "running", ...started };
+}
+
+/** running → answered: a later cancellation changes nothing. */
+export function answered<M>(pending: PendingRequest<M>, outcome: Outcome<M>): void {
+  pending.cancellation.release();
+  const { state, entry } = pending;
+  if (state.is !== "running") return;
+  entry.failure = "failure" in outcome ? outcome.failure : undefined;
+  pending.state = { ...state, is: "answered", outcome };
+}
+
+/** → released: the readers of its answer stop where they are. */
+export function released<M>(pending: PendingRequest<M>): void {
+  pending.cancellation.release();
+  pending.entry.answer.abandon();
+  if (pending.state.is !== "queued") pending.state = { ...pending.state, is: "released" };
+}
+
+/** Whether the request has no answer yet and was not cancelled. */
+export function isCancellable<M>(pending: WaitingRequest | PendingRequest<M>): boolean {
+  if (isWaiting(pending)) return !pending.isAnswered && pending.cancelled === undefined;
+  const { state, cancellation } = pending;
+  const isOpen = state.is === "running" || (state.is === "queued" && state.next !== "deliver");
+  return isOpen && cancellation.failure === undefined;
+}
+
+export function isWaiting<M>(
+  pending: WaitingRequest | PendingRequest<M>,
+): pending is WaitingRequest {
+  return !("entry" in pending);
+}
+
+/** Cancels the request in the store or in memory; false when there was nothing to cancel. */
+export function cancel<M>(
+  pending: WaitingRequest | PendingRequest<M>,
+  failure: Failure,
+  graceMs: number,
+): boolean {
+  if (!isWaiting(pending)) return pending.cancellation.cancel(failure, graceMs);
+  const isFirst = pending.cancelled === undefined;
+  pending.cancelled ??= failure;
+  return isFirst;
+}
+
+/** At shutdown a durable request is cancelled with this failure: unless its turn ends by itself, it is released. */
+const LEFT_TO_NEXT_START = shuttingDown("cancelled");
+
+/** The grace of a turn at shutdown: shorter than the time that answers have to leave afterwards. */
+const SHUTDOWN_GRACE_MS = 500;
+
+/** Ends the request at shutdown: releases a durable one, cancels others. Says which, if it was not over. */
+export function shutDown<M>(
+  pending: WaitingRequest | PendingRequest<M>,
+): "resumable" | "cancelled" | undefined {
+  const { claim } = pending;
+  const wasCancelled = isWaiting(pending)
+    ? pending.cancelled !== undefined
+    : pending.cancellation.failure !== undefined;
+  if (claim === undefined || wasCancelled) {
+    return cancel(pending, shuttingDown("cancelled"), SHUTDOWN_GRACE_MS) ? "cancelled" : undefined;
+  }
+  if (isWaiting(pending)) pending.state = { is: "released" };
+  return cancel(pending, LEFT_TO_NEXT_START, SHUTDOWN_GRACE_MS) ? "resumable" : undefined;
+}
+
+/** Whether the shutdown ended the request and the next start answers it. */
+export function isLeftToNextStart<M>({ cancellation }: PendingRequest<M>): boolean {
+  return cancellation.failure === LEFT_TO_NEXT_START;
+}
+
+/** The log's record of the request; `delivered` is false when its delivery was abandoned. */
+export function recordOf<M>(pending: PendingRequest<M>, delivered: boolean): RequestRecord {
+  const { request, acceptedAt, entry, claim, state } = pending;
+  const { startedAt, delivery } = state.is === "queued" ? {} : state;
+  const isReleased = state.is === "released";
   return {
     request,
-    policy,
-    entry,
-    isAnswered: held?.answer !== undefined,
-    isBegun,
-    cancellation: createTurnCancellation(clock),
-    allowance: allowanceOf(request, policy),
     acceptedAt,
-    progress: held?.progress ?? [],
-    claim: held?.claim,
-    isReleased: false,
-    isDraining: false,
-    startedAt: undefined,
-    delivery: undefined,
-    outcome: undefined,
-  };
-}
-
-/** Begins to deliver the answer, before there is any, and behind those that are kept for the client. */
-export function beginDelivery<M>(
-  pending: PendingRequest<M>,
-  {
-    clock,
-    direct,
-  }: { readonly clock: Clock; readonly direct: Pick<DirectReplies, "flushRetries"> },
-): Delivery {
-  const { request, entry } = pending;
-  const { stream, durable } = request;
-  let isFirst = true;
-  const reply: Request["reply"] = async (part) => {
-    if (isFirst) await direct.flushRetries(request);
-    isFirst = false;
-    await request.reply(part);
-  };
-  const delivery = deliver({ stream, durable, reply }, entry.answer, clock);
-  pending.startedAt = clock.now();
-  pending.delivery = delivery;
-  // When the asker cannot be reached any more, the same request may come anew and join.
-  void delivery.finished.then(() => entry.addresses.delete(request.address));
-  return delivery;
-}
-
-export interface TurnOptions<M> {
-  readonly answerer: Answerer<M>;
-  readonly turnTimeoutMs: number;
-  readonly durableRequests: DurableRequests<M>;
-  readonly clock: Clock;
-  readonly hold: Pick<Hold, "whileWaiting">;
-  /** Reads what the client has used, where that is not known. */
-  readonly prepare: Accounting["prepare"];
-}
-
-/**
- * Runs the turn unless the request was cancelled before, stores the answer, and only then ends it for its
- * readers; or releases the request to the next start. Never throws.
- */
-export async function answerPending<M>(
-  pending: PendingRequest<M>,
-  options: TurnOptions<M>,
-): Promise<void> {
-  const { entry, cancellation } = pending;
-  const outcome = await outcomeOf(pending, options);
-  cancellation.release();
-  pending.outcome = outcome;
-  if (pending.isReleased || (pending.isDraining && "failure" in outcome)) {
-    await release(pending, options.durableRequests);
-    return;
-  }
-  entry.failure = "failure" in outcome ? outcome.failure : undefined;
-  if (await isKept(pending, outcome, options.durableRequests)) entry.answer.release();
-  else await release(pending, options.durableRequests);
-}
-
-async function release<M>(
-  pending: PendingRequest<M>,
-  durableRequests: DurableRequests<M>,
-): Promise<void> {
-  pending.isReleased = true;
-  pending.entry.answer.abandon();
-  if (pending.claim !== undefined) await durableRequests.release(pending.claim);
-}
-
-/** Stores the closed answer with what the turn adds to the conversation; false where it is another owner's. */
-async function isKept<M>(
-  { entry, claim, request }: PendingRequest<M>,
-  outcome: Outcome<M>,
-  durableRequests: DurableRequests<M>,
-): Promise<boolean> {
-  const parts = entry.answer.close(entry.failure);
-  const said = "turned" in outcome ? outcome.turned : { messages: [] };
-  if (claim === undefined) {
-    if (said.messages.length > 0 || said.forget)
-      void durableRequests.append(conversationOf(request), said);
-    return true;
-  }
-  failpoint("turned");
-  return durableRequests.answered(claim, storedAnswerOf(parts, entry.failure), said);
-}
-
-/** Attempts at one turn: what ended the process as often as that would end it for ever. */
-const ATTEMPTS = 3;
-
-async function outcomeOf<M>(
-  pending: PendingRequest<M>,
-  options: TurnOptions<M>,
-): Promise<Outcome<M>> {
-  const { cancellation } = pending;
-  const { turnTimeoutMs, clock, durableRequests } = options;
-  // The store's first write may have to wait for a disk; the turn's own time begins after it.
-  const cancelTimer = clock.after(turnTimeoutMs, () =>
-    cancellation.cancel(failureOf("timeout"), GRACE_MS),
-  );
-  try {
-    if (cancellation.failure !== undefined) throw cancellation.failure;
-    const ready = options.prepare(pending.request);
-    if (ready !== undefined) await ready;
-    if (pending.isBegun) failpoint("begun");
-    else if (pending.claim !== undefined) await begin(pending, pending.claim, durableRequests);
-    const history = await durableRequests.history(conversationOf(pending.request));
-    cancelTimer();
-    return await turnOf(pending, history, options);
-  } catch (thrown) {
-    return { failure: wireFailureOf(thrown), thrown, abandoned: false };
-  } finally {
-    cancelTimer();
-  }
-}
-
-async function begin<M>(
-  pending: PendingRequest<M>,
-  claim: Claim,
-  durableRequests: DurableRequests<M>,
-): Promise<void> {
-  if (claim.attempt >= ATTEMPTS) throw attemptsExhausted();
-  const begun = await durableRequests.begin(claim, pending.cancellation.signal);
-  if (begun !== undefined) pending.claim = begun;
-  if (pending.cancellation.failure !== undefined) throw pending.cancellation.failure;
-  if (begun !== undefined) return;
-  pending.isReleased = true;
-  pending.claim = undefined;
-  throw new Failure("internal", "another gateway has this request");
-}
-
-function attemptsExhausted(): Failure {
-  return new Failure("internal", "the question could not be answered and was given up", {
-    why: `the program ended during its turn ${ATTEMPTS} times`,
-    remedy: "look at the log before each start, and ask in other words",
-  });
-}
-
-function turnOf<M>(
-  pending: PendingRequest<M>,
-  history: readonly M[],
-  { answerer, turnTimeoutMs, durableRequests, clock, hold }: TurnOptions<M>,
-): Promise<Outcome<M>> {
-  const { request, entry, cancellation, claim, policy, progress } = pending;
-  const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
-  return runTurn({
-    turn: {
-      history,
-      text: request.text,
-      client: request.client,
-      channel: request.channel,
-      isRemote: true,
-      isAdmin: isAdmin(policy, request.client),
-      allowance: pending.allowance,
-      signal: cancellation.signal,
-      ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
-      record: async (message) => {
-        if (claim !== undefined) await durableRequests.record(claim, message);
-      },
-      whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
-    },
-    answerer,
-    answer: entry.answer,
-    cancellation,
-    timeoutMs: Math.min(turnTimeoutMs, left),
-    clock,
-  });
-}
-
-/** What the log says of the request; `delivered` is false where that was given up. */
-export function entryOf<M>(pending: PendingRequest<M>, delivered: boolean): RequestRecord {
-  const { entry, outcome, isReleased } = pending;
-  return {
-    request: pending.request,
-    acceptedAt: pending.acceptedAt,
-    startedAt: pending.startedAt,
+    startedAt,
     outcome: isReleased ? "kept" : (entry.failure?.code ?? "ok"),
-    attempt: pending.claim?.attempt,
-    delivery: pending.delivery,
+    attempt: claim?.attempt,
+    delivery,
     delivered: delivered && !isReleased,
     answer: entry.answer,
-    ...(outcome === undefined || isReleased
-      ? {}
-      : { ...factsOf(outcome), usage: usageOf(pending) }),
+    ...(state.is === "answered" && state.outcome && factsOf(pending, state.outcome)),
   };
 }
 
-function factsOf<M>(outcome: Outcome<M>): { failure?: Failure; abandoned?: boolean } {
-  if ("turned" in outcome) return {};
-  return { failure: asFailure(outcome.thrown), abandoned: outcome.abandoned };
-}
-
-/** Of all that the turn began, as far as it has ended; undefined where no model was asked. */
-function usageOf<M>({ allowance: { spent }, outcome }: PendingRequest<M>): RequestRecord["usage"] {
-  if (spent.inputTokens + spent.outputTokens > 0) return spent;
-  return outcome !== undefined && "turned" in outcome ? outcome.turned.usage : undefined;
+function factsOf<M>(
+  { allowance: { spent } }: PendingRequest<M>,
+  outcome: Outcome<M>,
+): Pick<RequestRecord, "failure" | "abandoned" | "usage"> {
+  // All that the turn started counts, as far as it has ended; nothing when no model was called.
+  const hasSpent = spent.inputTokens + spent.outputTokens > 0;
+  if ("turned" in outcome) return { usage: hasSpent ? spent : outcome.turned.usage };
+  return {
+    failure: asFailure(outcome.thrown),
+    abandoned: outcome.abandoned,
+    usage: hasSpent ? spent : undefined,
+  };
 }

@@ -1,71 +1,237 @@
+import { failpoint } from "../../base/failpoint.ts";
+import { Failure } from "../../base/failure.ts";
+import { deliver } from "../answer/answer-stream.ts";
+import type { Delivery } from "../answer/answer-stream.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
+import { isAdmin } from "../channel-policy.ts";
+import type { Clock } from "../clock.ts";
 import type { Compaction } from "../compaction.ts";
-import type { Request } from "../contract.ts";
-import type { Dedupe } from "../dedupe.ts";
-import { resultOf } from "../dedupe.ts";
-import type { DedupeEntry, Storing } from "../dedupe.ts";
+import type { Answerer, Request } from "../contract.ts";
+import { resultOf, storedAnswerOf } from "../dedupe.ts";
+import type { Dedupe, DedupeEntry, Storing } from "../dedupe.ts";
+import type { DurableRequests } from "../durable/durable-requests.ts";
+import { failureOf, wireFailureOf } from "../errors.ts";
 import { conversationOf } from "../request-keys.ts";
+import type { Accounting } from "../usage/accounts.ts";
 import type { Hold } from "./fair-queue.ts";
-import { answerPending, beginDelivery } from "./pending-request.ts";
-import type { PendingRequest, TurnOptions } from "./pending-request.ts";
+import { answered, isLeftToNextStart, released, start } from "./pending-request.ts";
+import type { PendingRequest } from "./pending-request.ts";
+import { GRACE_MS, runTurn } from "./turn.ts";
+import type { Outcome } from "./turn.ts";
 
-export interface ProcessOptions<M> extends Omit<TurnOptions<M>, "hold"> {
+export interface ProcessOptions<M> {
+  readonly answerer: Answerer<M>;
+  readonly turnTimeoutMs: number;
+  readonly clock: Clock;
+  readonly durableRequests: DurableRequests<M>;
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
-  /** Hears of every turn, and of one that was added to a conversation when its answer was delivered. */
+  /** Reads what the client has used, when that is not in memory. */
+  readonly prepare: Accounting["prepare"];
+  /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction, "turnStarted" | "turnAdded">;
-  /** Delivers later what nobody heard. */
+  /** Delivers answers later that had no subscriber. */
   readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries">;
 }
 
-interface Tools<M> {
-  readonly options: ProcessOptions<M>;
-  readonly backlog: { enter(request: Request): void; leave(request: Request): void };
-  readonly waitEstimate: { add(turnMs: number): void };
+/** What the queue counts of a request. */
+export interface Progress {
+  /** The answer is complete and waits for its delivery; the turn took so long. */
+  turnEnded(ms: number): void;
+  delivered(): void;
 }
 
-/** One request from the head of its lane to its delivery. Its slot is free before its lane is. */
+/**
+ * Takes one request from the head of its lane to the delivery of its answer: queued → running → answered,
+ * or released to the next start. Frees its slot before its lane. Never throws.
+ */
 export async function processRequest<M>(
   pending: PendingRequest<M>,
   hold: Hold,
-  { options, backlog, waitEstimate }: Tools<M>,
+  progress: Progress,
+  options: ProcessOptions<M>,
 ): Promise<void> {
-  const { entry } = pending;
+  const { request, entry } = pending;
   const { clock, dedupe, compaction } = options;
-  const delivery = beginDelivery(pending, options);
-  const from = clock.now();
-  if (!pending.isAnswered) {
+  const next = pending.state.is === "queued" ? pending.state.next : "deliver";
+
+  const delivery = startDelivery(pending, options);
+  const startedAt = clock.now();
+  start(pending, { startedAt, delivery });
+  if (next !== "deliver") {
     const turnEnded = compaction.turnStarted();
-    await answerPending(pending, { ...options, hold }).finally(turnEnded);
+    await answerRequest(pending, next, hold, options).finally(turnEnded);
   }
-  if (hold.tookSlot) {
-    waitEstimate.add(clock.now() - from);
-    backlog.enter(pending.request);
-  }
+  progress.turnEnded(clock.now() - startedAt);
   hold.turnEnded();
+
   await delivery.finished;
-  backlog.leave(pending.request);
-  if (pending.claim === undefined && !pending.isReleased) {
-    dedupe.finish(pending.request, entry, resultOf(entry));
-  }
+  progress.delivered();
+  const { state, claim } = pending;
+  if (claim === undefined && state.is === "answered")
+    dedupe.finish(request, entry, resultOf(entry));
   hold.done();
-  if (!pending.isReleased) await noteDelivered(pending, options);
-  // From here on the store knows it, or nobody.
-  dedupe.forget(pending.request, entry);
-  if (pending.isReleased) return;
-  if (pending.outcome !== undefined && "turned" in pending.outcome)
-    compaction.turnAdded(conversationOf(pending.request), pending.allowance);
+  if (state.is === "answered") await noteDelivered(pending, delivery, options);
+  // From here on the store knows the request; of QoS 0 the finished entries do.
+  dedupe.forget(request, entry);
+  if (state.is === "answered" && state.outcome && "turned" in state.outcome) {
+    compaction.turnAdded(conversationOf(request), pending.allowance);
+  }
+}
+
+/** Starts to deliver the answer before there is any, after the answers that wait for the same client. */
+function startDelivery<M>(
+  { request, entry }: PendingRequest<M>,
+  { clock, direct }: ProcessOptions<M>,
+): Delivery {
+  const { stream, durable } = request;
+  let isFirst = true;
+  const reply: Request["reply"] = async (part) => {
+    if (isFirst) await direct.flushRetries(request);
+    isFirst = false;
+    await request.reply(part);
+  };
+  const delivery = deliver({ stream, durable, reply }, entry.answer, clock);
+  // When the client cannot be reached any more, the same request may come again and join.
+  void delivery.finished.then(() => entry.addresses.delete(request.address));
+  return delivery;
+}
+
+/** Runs the turn, stores its answer, and only then lets readers see its end; or releases the request. */
+async function answerRequest<M>(
+  pending: PendingRequest<M>,
+  next: "begin" | "run",
+  hold: Hold,
+  options: ProcessOptions<M>,
+): Promise<void> {
+  const { durableRequests } = options;
+  const outcome = await outcomeOf(pending, next, hold, options);
+  const isReleased =
+    outcome === "taken over" || ("failure" in outcome && isLeftToNextStart(pending));
+  if (!isReleased) {
+    answered(pending, outcome);
+    if (await storeAnswer(pending, outcome, durableRequests)) {
+      pending.entry.answer.release();
+      return;
+    }
+  }
+  released(pending);
+  if (pending.claim !== undefined) await durableRequests.release(pending.claim);
+}
+
+async function outcomeOf<M>(
+  pending: PendingRequest<M>,
+  next: "begin" | "run",
+  hold: Hold,
+  options: ProcessOptions<M>,
+): Promise<Outcome<M> | "taken over"> {
+  const { cancellation, request } = pending;
+  const { turnTimeoutMs, clock, durableRequests, prepare } = options;
+  // The store may have to wait for its disk; the turn's own time begins after that.
+  const cancelTimer = clock.after(turnTimeoutMs, () =>
+    cancellation.cancel(failureOf("timeout"), GRACE_MS),
+  );
+  try {
+    if (cancellation.failure !== undefined) throw cancellation.failure;
+    const ready = prepare(request);
+    if (ready !== undefined) await ready;
+    if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
+    if (next === "run" && pending.claim !== undefined) failpoint("begun");
+    const history = await durableRequests.history(conversationOf(request));
+    cancelTimer();
+    return await turnOf(pending, history, hold, options);
+  } catch (thrown) {
+    return { failure: wireFailureOf(thrown), thrown, abandoned: false };
+  } finally {
+    cancelTimer();
+  }
+}
+
+/** Attempts at one turn: a request that ended the process this often would do so for ever. */
+const ATTEMPTS = 3;
+
+/** False when another gateway has the request. Throws when it was cancelled or had all its attempts. */
+async function beginAttempt<M>(
+  pending: PendingRequest<M>,
+  durableRequests: DurableRequests<M>,
+): Promise<boolean> {
+  const { claim, cancellation } = pending;
+  if (claim === undefined) return true;
+  if (claim.attempt >= ATTEMPTS) throw attemptsExhausted();
+  const begun = await durableRequests.begin(claim, cancellation.signal);
+  if (begun !== undefined) pending.claim = begun;
+  if (cancellation.failure !== undefined) throw cancellation.failure;
+  if (begun === undefined) pending.claim = undefined;
+  return begun !== undefined;
+}
+
+function attemptsExhausted(): Failure {
+  return new Failure("internal", "gave up after repeated crashes", {
+    why: `the program ended during its turn ${ATTEMPTS} times`,
+    remedy: "read the log before each start, and ask in other words",
+  });
+}
+
+function turnOf<M>(
+  pending: PendingRequest<M>,
+  history: readonly M[],
+  hold: Hold,
+  { answerer, turnTimeoutMs, durableRequests, clock }: ProcessOptions<M>,
+): Promise<Outcome<M>> {
+  const { request, entry, cancellation, claim, policy, progress } = pending;
+  const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
+  return runTurn({
+    turn: {
+      history,
+      text: request.text,
+      client: request.client,
+      channel: request.channel,
+      isRemote: true,
+      isAdmin: isAdmin(policy, request.client),
+      allowance: pending.allowance,
+      signal: cancellation.signal,
+      ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
+      record: async (message) => {
+        if (claim !== undefined) await durableRequests.record(claim, message);
+      },
+      whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
+    },
+    answerer,
+    answer: entry.answer,
+    cancellation,
+    timeoutMs: Math.min(turnTimeoutMs, left),
+    clock,
+  });
+}
+
+/** Stores the closed answer with what the turn adds to the conversation; false when another gateway has the request. */
+async function storeAnswer<M>(
+  { entry, claim, request }: PendingRequest<M>,
+  outcome: Outcome<M>,
+  durableRequests: DurableRequests<M>,
+): Promise<boolean> {
+  const parts = entry.answer.close(entry.failure);
+  const turn = "turned" in outcome ? outcome.turned : { messages: [] };
+  if (claim === undefined) {
+    if (turn.messages.length > 0 || turn.forget) {
+      void durableRequests.append(conversationOf(request), turn);
+    }
+    return true;
+  }
+  failpoint("turned");
+  return await durableRequests.answered(claim, storedAnswerOf(parts, entry.failure), turn);
 }
 
 /** An answer that was not delivered because the channel was closed stays for the next start. */
 async function noteDelivered<M>(
-  { claim, delivery, request }: PendingRequest<M>,
+  { claim, request }: PendingRequest<M>,
+  { failure }: Delivery,
   { durableRequests, direct }: ProcessOptions<M>,
 ): Promise<void> {
-  if (claim === undefined || delivery?.failure?.code === "unreachable") return;
-  if (delivery?.failure?.code === "no_subscriber") {
+  if (claim === undefined || failure?.code === "unreachable") return;
+  if (failure?.code === "no_subscriber") {
     direct.retryLater(request, claim);
     return;
   }
   await durableRequests.delivered(claim);
-  if (delivery?.failure === undefined) direct.clientSeen(request);
+  if (failure === undefined) direct.clientSeen(request);
 }

@@ -3,16 +3,18 @@ import type { Claim, StoredRequest } from "../../store/contract.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import { isAllowed } from "../channel-policy.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
+import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
-import { failureOf, shuttingDown } from "../errors.ts";
+import { failureOf } from "../errors.ts";
 import type { InFlight } from "../in-flight.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { createLanes } from "./fair-queue.ts";
-import type { Hold, Lanes, Needs } from "./fair-queue.ts";
-import { createPending, entryOf, isExpired } from "./pending-request.ts";
-import type { PendingRequest } from "./pending-request.ts";
+import type { Hold, LaneKey, Lanes, Needs } from "./fair-queue.ts";
+import { cancel, createPending, isCancellable, isExpired } from "./pending-request.ts";
+import { isWaiting, recordOf, shutDown } from "./pending-request.ts";
+import type { PendingRequest, WaitingRequest } from "./pending-request.ts";
 import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";
 import { GRACE_MS } from "./turn.ts";
@@ -56,9 +58,9 @@ export interface RequestQueue {
    */
   stop(lane: string): void;
   /** Ends everything at once: what is durable is left to the next start, the rest cancelled. */
-  stopAll(): { readonly cancelled: number; readonly kept: number };
-  /** Reports what is still not delivered; says how many of these answers are lost, and how many the store has. */
-  abandonUndelivered(): { readonly undelivered: number; readonly kept: number };
+  stopAll(): { readonly cancelled: number; readonly resumable: number };
+  /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
+  abandonUndelivered(): { readonly undelivered: number; readonly resumable: number };
 }
 
 /** The place of a request that is being stored; it ends with `add` or `cancel`. */
@@ -79,27 +81,13 @@ export interface Place {
  */
 const BUSY_PER_CHANNEL = 1024;
 
-/** The grace at shutdown: less than what answers have to leave afterwards. */
-const SHUTDOWN_GRACE_MS = 500;
-
-/** A request in its lane. Thousands of stored ones wait in a flood: the rest of them is read when their turn comes. */
-interface Queued<M> {
-  readonly lane: string;
-  readonly channel: string;
+/** One request of a client's lane. */
+interface Queued<M> extends LaneKey {
   readonly acceptedAt: number;
-  readonly expiresAt: number | undefined;
-  readonly claim: Claim | undefined;
-  /** Of a stored one where the store cannot say the way back. */
-  readonly request: Request | undefined;
+  /** Whether a shutdown waits for it. */
   readonly counts: boolean;
-  /** It needs no turn. */
-  readonly isAnswered: boolean;
-  /** From its turn on; of one that only this process has from the beginning. */
-  pending: PendingRequest<M> | undefined;
-  /** It was cancelled while it waited in the store. */
-  failure: Failure | undefined;
-  /** The store keeps it for the next start. */
-  isReleased: boolean;
+  /** Waits in the store until its turn. */
+  pending: WaitingRequest | PendingRequest<M>;
 }
 
 export function createRequestQueue<M>(options: RequestQueueOptions<M>): RequestQueue {
@@ -166,7 +154,7 @@ class LanedQueue<M> implements RequestQueue {
           this.#addWaiting(request, claim, false);
         } else {
           this.#starting.delete(lane);
-          start.start(this.#begun(request, policy, claim));
+          start.start(this.#queued(request, this.#begun(request, policy, claim)));
         }
       },
       cancel: () => {
@@ -187,7 +175,7 @@ class LanedQueue<M> implements RequestQueue {
     const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt });
     this.#opened(pending);
     this.#backlog.enter(request);
-    this.#enqueue(this.#queued(request, { pending }));
+    this.#enqueue(request, pending);
   }
 
   attach({ seq }: Claim, asker: Request): void {
@@ -200,36 +188,36 @@ class LanedQueue<M> implements RequestQueue {
 
   hasWork(lane: string): boolean {
     if (this.#starting.has(lane)) return true;
-    return this.#reserved.of(lane) > 0 || this.#lanes.items(lane).some(mayBeCancelled);
+    return (
+      this.#reserved.of(lane) > 0 ||
+      this.#lanes.items(lane).some(({ pending }) => isCancellable(pending))
+    );
   }
 
   stop(lane: string): void {
-    for (const queued of this.#lanes.items(lane)) {
-      this.#cancel(queued, failureOf("cancelled"), GRACE_MS);
+    for (const { pending } of this.#lanes.items(lane)) {
+      if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
     }
   }
 
-  stopAll(): { readonly cancelled: number; readonly kept: number } {
+  stopAll(): { readonly cancelled: number; readonly resumable: number } {
     this.#isStopped = true;
-    const count = { cancelled: 0, kept: 0 };
-    // Those that wait behind first: none of them begins when the one before it ends.
-    for (const queued of this.#lanes.all().toReversed()) {
-      const { pending, claim } = queued;
-      const isKept =
-        claim !== undefined && queued.failure === undefined && !pending?.cancellation.failure;
-      if (pending === undefined && isKept) queued.isReleased = true;
-      if (pending !== undefined) pending.isDraining = isKept;
-      const isEnded = this.#cancel(queued, shuttingDown("cancelled"), SHUTDOWN_GRACE_MS);
-      if (isEnded) count[isKept ? "kept" : "cancelled"] += 1;
+    const count = { cancelled: 0, resumable: 0 };
+    // The waiting ones first: none of them starts when the one before it ends.
+    for (const { lane, pending } of this.#lanes.all().toReversed()) {
+      const ended = shutDown(pending);
+      if (ended === undefined) continue;
+      count[ended] += 1;
+      this.#lanes.recheck(lane);
     }
     return count;
   }
 
-  abandonUndelivered(): { readonly undelivered: number; readonly kept: number } {
+  abandonUndelivered(): { readonly undelivered: number; readonly resumable: number } {
     const left = [...this.#open];
-    for (const pending of left) this.#report(pending, false);
-    const kept = left.filter(({ claim }) => claim !== undefined).length;
-    return { undelivered: left.length - kept, kept };
+    for (const pending of left) this.#log(pending, false);
+    const resumable = left.filter(({ claim }) => claim !== undefined).length;
+    return { undelivered: left.length - resumable, resumable };
   }
 
   #enter(request: Request): void {
@@ -238,23 +226,21 @@ class LanedQueue<M> implements RequestQueue {
   }
 
   #addWaiting(request: Request, claim: Claim, isAnswered: boolean): void {
-    const kept = this.#options.restore ? {} : { request: { ...request, text: "" } };
-    this.#enqueue(this.#queued(request, { claim, isAnswered, ...kept }));
+    const { expiresAt } = request;
+    const wayBack = this.#options.restore ? undefined : { ...request, text: "" };
+    const state = { is: "stored" } as const;
+    this.#enqueue(request, { state, claim, expiresAt, wayBack, isAnswered, cancelled: undefined });
   }
 
-  /** A request that was stored a moment ago and whose first attempt began with that. */
-  #begun(request: Request, policy: ChannelPolicy, claim: Claim): Queued<M> {
+  /** A request that was stored a moment ago, together with the start of its first attempt. */
+  #begun(request: Request, policy: ChannelPolicy, claim: Claim): PendingRequest<M> {
     const { clock } = this.#options;
-    const pending = createPending<M>(request, {
-      ...this.#options,
-      policy,
-      acceptedAt: clock.now(),
-      held: { claim, progress: [] },
-      isBegun: true,
-    });
-    if (isExpired(request, clock)) pending.cancellation.cancel(failureOf("expired"), 0);
+    const stored = { claim, progress: [], isBegun: true };
+    const options = { ...this.#options, policy, acceptedAt: clock.now() };
+    const pending = createPending<M>(request, options, stored);
+    if (isExpired(request, clock)) cancel(pending, failureOf("expired"), 0);
     this.#opened(pending);
-    return this.#queued(request, { claim, pending });
+    return pending;
   }
 
   #opened(pending: PendingRequest<M>): void {
@@ -262,70 +248,75 @@ class LanedQueue<M> implements RequestQueue {
     this.#options.dedupe.begin(pending.request, pending.entry);
   }
 
-  #enqueue(queued: Queued<M>): void {
+  #enqueue(request: Request, pending: Queued<M>["pending"]): void {
+    const queued = this.#queued(request, pending);
     this.#lanes.add(queued, queued);
   }
 
-  #queued(
-    { channel, client, expiresAt }: Request,
-    facts: Partial<Pick<Queued<M>, "claim" | "request" | "pending" | "isAnswered">>,
-  ): Queued<M> {
+  #queued(request: Request, pending: Queued<M>["pending"]): Queued<M> {
     return {
-      lane: laneOf({ channel, client }),
-      channel,
+      lane: laneOf(request),
+      channel: request.channel,
       acceptedAt: this.#options.clock.now(),
-      expiresAt,
-      claim: facts.claim,
-      request: facts.request,
       counts: this.#options.inFlight.enter(),
-      isAnswered: facts.isAnswered ?? false,
-      pending: facts.pending,
-      failure: undefined,
-      isReleased: false,
+      pending,
     };
   }
 
-  #needs({ pending, expiresAt, failure, isReleased, isAnswered }: Queued<M>): Needs {
+  #needs({ pending }: Queued<M>): Needs {
+    const { clock } = this.#options;
     // At shutdown nothing waits for a delivery.
-    if (isReleased || this.#isStopped) return "nothing";
-    if (isAnswered) return "delivery";
-    const isOver = expiresAt !== undefined && isExpired({ expiresAt }, this.#options.clock);
-    if (isOver) pending?.cancellation.cancel(failureOf("expired"), 0);
-    const isCancelled = failure !== undefined || pending?.cancellation.failure !== undefined;
-    return isOver || isCancelled ? "delivery" : "turn";
+    if (this.#isStopped) return "nothing";
+    const isOver = isExpired(isWaiting(pending) ? pending : pending.request, clock);
+    if (isOver && !isWaiting(pending)) cancel(pending, failureOf("expired"), 0);
+    return !isOver && isCancellable(pending) ? "turn" : "delivery";
   }
 
   #start(queued: Queued<M>, hold: Hold): void {
-    if (hold.tookSlot && queued.pending?.isBegun !== true) this.#backlog.leave(countedOf(queued));
+    const { pending } = queued;
+    const isBegun = !isWaiting(pending) && pending.claim !== undefined;
+    if (hold.tookSlot && !isBegun) this.#backlog.leave(countedOf(queued));
     // The answerer's first steps are not taken inside the transport's callback.
     queueMicrotask(() => void this.#run(queued, hold));
   }
 
   /** From its turn to its delivery. Never rejects. */
   async #run(queued: Queued<M>, hold: Hold): Promise<void> {
-    const pending = queued.pending ?? (await this.#load(queued));
+    const { pending: waiting } = queued;
+    const pending = isWaiting(waiting) ? await this.#load(queued, waiting) : waiting;
     if (pending === undefined) {
       if (!hold.tookSlot) this.#backlog.leave(countedOf(queued));
       hold.done();
     } else {
-      const [backlog, waitEstimate] = [this.#backlog, this.#waitEstimate];
-      await processRequest(pending, hold, { options: this.#options, backlog, waitEstimate });
-      this.#report(pending, true);
+      const progress = {
+        turnEnded: (ms: number): void => {
+          if (!hold.tookSlot) return;
+          this.#waitEstimate.add(ms);
+          this.#backlog.enter(pending.request);
+        },
+        delivered: () => this.#backlog.leave(pending.request),
+      };
+      await processRequest(pending, hold, progress, this.#options);
+      this.#log(pending, true);
     }
     this.#options.inFlight.leave(queued.counts);
   }
 
-  /** Reads a stored request whose turn has come; undefined where the store keeps it, or another has it. */
-  async #load(queued: Queued<M>): Promise<PendingRequest<M> | undefined> {
-    const { durableRequests, restore, direct } = this.#options;
-    const { claim } = queued;
-    if (claim === undefined || queued.isReleased) return undefined;
-    const held = await durableRequests.load(claim).catch(() => undefined);
-    if (held === undefined || queued.isReleased) return undefined;
-    const restored = queued.request ?? restore?.(held);
-    if (restored === undefined) return undefined;
-    const pending = this.#pendingOf(queued, { ...restored, text: held.request.text }, held);
-    if (pending === undefined) return undefined;
+  /** Reads a stored request whose turn has come; undefined when it was released, or another gateway has it. */
+  async #load(queued: Queued<M>, waiting: WaitingRequest): Promise<PendingRequest<M> | undefined> {
+    const { durableRequests, restore, direct, policies, clock } = this.#options;
+    const { claim } = waiting;
+    if (isReleased(waiting)) return undefined;
+    const stored = await durableRequests.load(claim).catch(() => undefined);
+    if (stored === undefined || isReleased(waiting)) return undefined;
+    const wayBack = waiting.wayBack ?? restore?.(stored);
+    const policy = policies.get(queued.channel);
+    if (wayBack === undefined || policy === undefined) return undefined;
+    const request = { ...wayBack, text: stored.request.text };
+    const options = { ...this.#options, policy, acceptedAt: queued.acceptedAt };
+    const pending = createPending<M>(request, options, stored);
+    const failure = waiting.cancelled ?? reasonNotToRun(request, policy, clock);
+    if (failure !== undefined && isCancellable(pending)) cancel(pending, failure, 0);
     queued.pending = pending;
     this.#opened(pending);
     for (const asker of this.#askers.take(claim.seq)) {
@@ -335,50 +326,29 @@ class LanedQueue<M> implements RequestQueue {
     return pending;
   }
 
-  /** It gets no turn where it was cancelled or expired while it waited, or its client may not ask any more. */
-  #pendingOf(
-    { channel, acceptedAt, failure }: Queued<M>,
-    request: Request,
-    held: StoredRequest<M>,
-  ): PendingRequest<M> | undefined {
-    const { clock, policies } = this.#options;
-    const policy = policies.get(channel);
-    if (policy === undefined) return undefined;
-    const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt, held });
-    const ended = [
-      failure,
-      isExpired(request, clock) ? failureOf("expired") : undefined,
-      isAllowed(policy, request.client) ? undefined : failureOf("forbidden"),
-    ].find((each) => each !== undefined);
-    if (ended !== undefined && !pending.isAnswered) pending.cancellation.cancel(ended, 0);
-    return pending;
-  }
-
-  /** Says whether there was something to cancel. */
-  #cancel(queued: Queued<M>, failure: Failure, graceMs: number): boolean {
-    const { pending } = queued;
-    const isCancelled =
-      pending?.cancellation.cancel(failure, graceMs) ?? queued.failure === undefined;
-    if (pending === undefined) queued.failure ??= failure;
-    if (isCancelled) this.#lanes.recheck(queued.lane);
-    return isCancelled;
-  }
-
-  #report(pending: PendingRequest<M>, delivered: boolean): void {
+  #log(pending: PendingRequest<M>, delivered: boolean): void {
     if (!this.#open.delete(pending)) return;
     pending.cancellation.release();
-    this.#options.write(entryOf(pending, delivered));
+    this.#options.write(recordOf(pending, delivered));
   }
 }
 
-function mayBeCancelled<M>({ pending, failure, isAnswered }: Queued<M>): boolean {
-  if (isAnswered) return false;
-  if (pending === undefined) return failure === undefined;
-  return pending.outcome === undefined && pending.cancellation.failure === undefined;
+function isReleased({ state }: WaitingRequest): boolean {
+  return state.is === "released";
+}
+
+/** The deadline passed while the request waited, or its client is not allowed any more. */
+function reasonNotToRun(
+  request: Request,
+  policy: ChannelPolicy,
+  clock: Pick<Clock, "epoch">,
+): Failure | undefined {
+  if (isExpired(request, clock)) return failureOf("expired");
+  return isAllowed(policy, request.client) ? undefined : failureOf("forbidden");
 }
 
 function countedOf<M>({ channel, pending }: Queued<M>): Counted {
-  return pending?.request ?? { channel, durable: true, text: "" };
+  return isWaiting(pending) ? { channel, durable: true, text: "" } : pending.request;
 }
 
 /** How many there are of each name; none is held at 0. */
