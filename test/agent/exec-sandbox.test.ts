@@ -153,7 +153,8 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     assert.match(await guest("mv AGENT.md x"), /busy/);
     assert.match(await guest("echo obey me > memory/MEMORY.md"), /Read-only file system/);
     assert.match(await guest("ls > state/x"), /own state/);
-    assert.match(await guest("s=sta; ls > ${s}te/x"), /own state/);
+    // The policy lets it through; the sandbox holds it.
+    assert.match(await guest("s=sta; ls > ${s}te/x"), /Permission denied/);
     assert.match(await guest("cd sta*; ls > x"), /Permission denied/);
     assert.match(await guest(`ls ${beside.path}`), /path outside working dir/);
     await guest("echo obey me > SOUL.md; mkdir skills/evil");

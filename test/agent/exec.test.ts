@@ -66,13 +66,13 @@ describe("a command", () => {
     }
   });
 
-  it("is refused by the guard, in the words that skills know", async () => {
+  it("is refused by the policy, in the words that skills know", async () => {
     await using commands = await createCommands({ enable_deny_patterns: true }, { restrict: true });
     const { call, workspace } = commands;
     const blocked = "error: Command blocked by safety guard";
     assert.equal(
       await call({ command: "rm -rf x" }),
-      `${blocked} (dangerous pattern detected): rm: it deletes trees, or without asking`,
+      `${blocked} (dangerous pattern detected): recursive or forced deletion`,
     );
     assert.equal(await call({ command: "cat ../x" }), `${blocked} (path traversal detected)`);
     assert.equal(

@@ -44,7 +44,7 @@ it(
     await using home = await temporaryFolder();
     await writeHome(home.path, model, { sandbox: "bwrap" });
     await mkdir(join(home.path, "workspace"));
-    // What a script does the guard does not see.
+    // The policy does not see what a script does.
     await writeFile(
       join(home.path, "workspace", "probe.sh"),
       "ls -A ..; cat ../config.json; env\n",
@@ -58,7 +58,7 @@ it(
     const { code, stderr } = await picoclaw(["agent", "-m", "do it"], { home: home.path });
     assert.equal(code, 0, stderr);
     const [refused = "", year = "", seen = ""] = told(model);
-    assert.match(refused, /dangerous pattern detected\): rm: it deletes trees/);
+    assert.match(refused, /dangerous pattern detected\): recursive or forced deletion/);
     assert.match(year, /^20\d\d\n\[exit code 0\]/);
     assert.match(seen, /^workspace\n[^]*COMMAND_ID=/);
     assert.doesNotMatch(seen, /sk-key|PICOCLAW|model_list/);

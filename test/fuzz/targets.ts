@@ -6,7 +6,7 @@ import { CONFIG } from "./targets/config.ts";
 import { CUTS } from "./targets/cuts.ts";
 import { DEVICE, GO_SESSION, STORE } from "./targets/files.ts";
 import { FILTERS, PATTERNS } from "./targets/rights.ts";
-import { GUARDED } from "./targets/shell.ts";
+import { COMMAND_POLICY } from "./targets/shell.ts";
 import { STREAM } from "./targets/stream.ts";
 import { FRAME, FRONTMATTER, REDACTOR, VISIBLE } from "./targets/texts.ts";
 import { TOPICS } from "./targets/topics.ts";
@@ -28,7 +28,7 @@ export const TARGETS: readonly Target[] = [
   HTML,
   SEARCH,
   ADDRESSES,
-  GUARDED,
+  COMMAND_POLICY,
   REDACTOR,
   FRAME,
   VISIBLE,

@@ -4,7 +4,7 @@ import { toolSettings } from "../../support/agent-config.ts";
 import { textOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
-const GUARD = { settings: toolSettings().exec, workspace: "/w/space", cwd: "/w/space/sub" };
+const POLICY = { settings: toolSettings().exec, workspace: "/w/space", cwd: "/w/space/sub" };
 
 /** Ways to write the same command that a shell sees no difference in. */
 const DISGUISES: readonly ((command: string) => string)[] = [
@@ -23,7 +23,7 @@ async function run(input: Uint8Array): Promise<string> {
   const command = textOf(input);
   const outcomes: string[] = [];
   for (const restrict of [false, true]) {
-    const blocked = await checkCommand(command, { ...GUARD, restrict });
+    const blocked = await checkCommand(command, { ...POLICY, restrict });
     if (blocked !== undefined) {
       assert.match(blocked, /^Command blocked by safety guard \([a-z ]+\)(?:: .{1,2500})?$/u);
       assert.doesNotMatch(blocked, /[\p{Cc}\p{Zl}\p{Zp}]/u);
@@ -34,16 +34,16 @@ async function run(input: Uint8Array): Promise<string> {
   if (outcomes[0] !== "runs") assert.notEqual(outcomes[1], "runs");
   if (outcomes[0] !== "runs" && /^[\w /.-]+$/.test(command)) {
     for (const disguise of DISGUISES) {
-      const blocked = await checkCommand(disguise(command), { ...GUARD, restrict: false });
+      const blocked = await checkCommand(disguise(command), { ...POLICY, restrict: false });
       assert.notEqual(blocked, undefined, `it runs as ${JSON.stringify(disguise(command))}`);
     }
   }
   return `${outcomes.join("|")} ${new Set(command.match(/[|&;<>()$`"'\\{}\n]/g)).size}`;
 }
 
-export const GUARDED: Target = {
-  name: "guard",
-  about: "the guard of exec has an answer to every command that exec takes, in time",
+export const COMMAND_POLICY: Target = {
+  name: "policy",
+  about: "the policy of exec has an answer to every command that exec takes, in time",
   material: {
     lines: true,
     // What exec takes at most.

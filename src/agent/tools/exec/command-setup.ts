@@ -43,7 +43,7 @@ export async function prepareCommand(
   // Without a sandbox what may be read could be written, too.
   const beside = [...extent.writable, ...(sandbox === undefined ? [] : extent.readable)];
   const shell = await shellOf(rules.env);
-  await assertAllowed(command, { ...rules, workspace, cwd, beside, shell: shell.kind });
+  await assertAllowed(command, { ...rules, workspace, cwd, beside });
   const limits = await limitArgs(cwd);
   const env = sandbox === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
   const start = { command, cwd, env, limits, shell, ...(sandbox !== undefined && { sandbox }) };

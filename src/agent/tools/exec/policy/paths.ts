@@ -1,63 +1,37 @@
 import { isInside } from "../../../../base/path-contains.ts";
+import { formsOf } from "./deny-patterns.ts";
 
 /** Real paths between which commands stay. */
-export interface Ground {
+export interface Bounds {
   readonly workspace: string;
   readonly cwd: string;
+  /** Other absolute paths that may be named. */
   readonly beside?: readonly string[];
 }
 
-/** Files that the kernel makes up and that harm nobody, and what the system is called. */
-const PSEUDO =
-  /^\/(?:etc\/os-release|dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
+/** How texts leave the workspace, or name what is secret in it; undefined where they do neither. */
+export function escapesOf(texts: readonly string[], bounds: Bounds): string | undefined {
+  const forms = texts.flatMap(formsOf);
+  if (forms.some(climbs)) return "(path traversal detected)";
+  if (forms.some((form) => leaves(form, bounds))) return "(path outside working dir)";
+  return forms.some((form) => SECRET.test(form))
+    ? "(path outside working dir): picoclaw's own state and keys are off limits"
+    : undefined;
+}
 
-/** `..` as a whole name of a path. */
-export function climbs(form: string): boolean {
+/** Whether `..` stands as a whole name of a path. */
+function climbs(form: string): boolean {
   return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(
     form,
   );
 }
 
-/** Characters of a pattern for one name of a path; longer ones take long to be looked at. */
-const LONGEST_PATTERN = 100;
-
-/** Whether a pattern may stand for `..`: shells differ in that, dash finds it. */
-export function mayClimb(pattern: string): boolean {
-  return pattern
-    .split("/")
-    .some((name) => /^[.{@+?]/.test(name) && /[*?[{(]/.test(name) && matches(name));
-}
-
-/** Whether a name of a path is `..`, as far as a shell's pattern says; what cannot be read may be. */
-function matches(name: string): boolean {
-  if (name.length > LONGEST_PATTERN) return true;
-  const source = name
-    .replace(/\[:\w+:\]/g, ".")
-    .replace(/[\\^$.|+]/g, String.raw`\$&`)
-    .replace(/\[[!^]?/g, (opened) => (opened.length > 1 ? "[^" : "["))
-    .replaceAll("*", ".*")
-    .replaceAll("?", ".")
-    .replaceAll("{", "(?:")
-    .replaceAll("}", ")")
-    .replaceAll(",", "|");
-  try {
-    return new RegExp(`^(?:${source})$`).test("..");
-  } catch {
-    return true;
-  }
-}
-
-/** Whether a command may name something outside: an absolute path, or what the shell makes one of. */
-export function leaves(form: string, ground: Ground): boolean {
+/** Whether a path is absolute and lies outside, or the shell makes one of it that does. */
+function leaves(form: string, { workspace, cwd, beside = [] }: Bounds): boolean {
   if (/\$\{?(?:home|oldpwd)\b/i.test(form)) return true;
-  // Without a folder it goes home, with a dash back.
+  // `cd` goes home without a folder, and back with a dash.
   if (/(?:^|[\s;&|({])cd\s*(?:$|[;&|)}]|-(?:$|[\s;&|]))/m.test(form)) return true;
-  return leavesWord(form, ground);
-}
-
-/** The same for a word as a program gets it. */
-export function leavesWord(word: string, { workspace, cwd, beside = [] }: Ground): boolean {
-  const text = word.replace(/\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s"'<>|;&]*/gi, (url) =>
+  const text = form.replace(/\b[a-z][a-z0-9+.-]{0,20}:\/\/[^\s"'<>|;&]*/gi, (url) =>
     /^file:/i.test(url) ? url.slice("file:/".length) : "",
   );
   if (/(?:^|[\s"'=:,(<>|;&])~/.test(text)) return true;
@@ -67,7 +41,11 @@ export function leavesWord(word: string, { workspace, cwd, beside = [] }: Ground
   );
 }
 
-/** Words that begin with a slash, or with a drive; not the slash within `a/b`; but the path behind the letters of an option. */
+/** Files that the kernel makes up and that harm nobody, and the name of the system. */
+const PSEUDO =
+  /^\/(?:etc\/os-release|dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
+
+/** What begins with a slash or a drive, also behind the letters of an option; not the slash within `a/b`. */
 function absolutePathsIn(text: string): string[] {
   const posix = text.matchAll(
     /(?:(?<![\w.\-~@+%/*?\]})^$#])|(?<=(?<!\S)-[A-Za-z]{1,8})|(?<=(?<![\w.-])@))\/[^\s"'`<>|;&()]*/g,
@@ -76,7 +54,6 @@ function absolutePathsIn(text: string): string[] {
   return [...posix, ...windows].map(([path]) => path.replace(/^\/+/, "/"));
 }
 
-/** Whether a word names the workspace's own state: everyone's conversations. */
-export function isProtected(word: string): boolean {
-  return /^(?:\.\/)*(?:state|sessions)\/./i.test(word) || /(?:^|\/)\.security\.yml$/i.test(word);
-}
+/** The program's own state and keys: everyone's conversations are in the workspace. */
+const SECRET =
+  /(?:^|[\s"'=:,@(<>|;&])(?:\.\/)*(?:(?:state|sessions)\/.|(?:[^\s"'=]*\/)?\.security\.yml\b)/i;

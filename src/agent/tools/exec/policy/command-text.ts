@@ -1,0 +1,177 @@
+import { forEachChild, parse } from "unbash";
+import type { Command, Redirection, SyntaxNode, Word, WordPart } from "unbash";
+import { dataOf, isHarmless, programOf, withoutDivisions } from "./programs.ts";
+
+/** A command as bash reads it, its literal words without their quotes. */
+export interface CommandTexts {
+  /** For the deny patterns. Data, and arguments of programs that run nothing, are `_`. */
+  readonly programs: string[];
+  /** For the check of paths. Data is `_`. */
+  readonly paths: string[];
+  /** Words that stand for the name of a program and are known only when the command runs. */
+  readonly unknownPrograms: string[];
+}
+
+/** What stands in the place of a literal. */
+interface Shown {
+  readonly program: string;
+  readonly path: string;
+}
+
+type Edit = Shown & Pick<Word, "pos" | "end">;
+type How = (value: string, written: string) => Shown;
+
+const DATA: Shown = { program: "_", path: "_" };
+/** Brackets in brackets: the parser takes too long for more, and nobody writes them. */
+const MAX_NESTED = 64;
+
+/** Reads a command; undefined where the parser cannot read it, or it is nested too deeply. */
+export function readCommand(text: string): CommandTexts | undefined {
+  const texts: CommandTexts = { programs: [], paths: [], unknownPrograms: [] };
+  return readInto(texts, text) ? texts : undefined;
+}
+
+function readInto(texts: CommandTexts, text: string): boolean {
+  if (nesting(text) > MAX_NESTED) return false;
+  const script = parse(text);
+  const edits = new Map<SyntaxNode, readonly Edit[]>();
+  let isReadable = true;
+  const walk = (node: SyntaxNode, isRead: boolean): void => {
+    if (node.type === "Script") {
+      isReadable &&= (node.errors?.length ?? 0) === 0;
+      // Positions in backticks that hold escapes are those of another text.
+      if (node !== script && node.source !== undefined) {
+        isReadable &&= readInto(texts, node.source);
+        return;
+      }
+    }
+    for (const [word, shown] of editsOf(node, isRead, texts)) {
+      if (!edits.has(word)) edits.set(word, shown);
+    }
+    forEachChild(node, (child) => walk(child, isRead || feeds(node, child)));
+  };
+  walk(script, false);
+  const all = [...edits.values()].flat().toSorted((left, right) => left.pos - right.pos);
+  texts.programs.push(edited(text, all, "program"));
+  texts.paths.push(edited(text, all, "path"));
+  return isReadable;
+}
+
+/** How deep brackets stand in brackets, counted without regard to quotes. */
+function nesting(text: string): number {
+  let depth = 0;
+  let deepest = text.split("`").length / 2;
+  for (const character of text) {
+    if ("({".includes(character)) depth += 1;
+    else if (")}".includes(character)) depth = Math.max(0, depth - 1);
+    deepest = Math.max(deepest, depth);
+  }
+  return deepest;
+}
+
+/** Whether what a child writes may become a command, or names of files. */
+function feeds(node: SyntaxNode, child: SyntaxNode): boolean {
+  if (node.type === "CommandExpansion" || node.type === "ProcessSubstitution") return true;
+  const commands: readonly SyntaxNode[] = node.type === "Pipeline" ? node.commands : [];
+  return (
+    commands.includes(child) && !commands.slice(commands.indexOf(child) + 1).every(runsNothing)
+  );
+}
+
+function runsNothing(node: SyntaxNode): boolean {
+  return node.type === "Command" && isHarmless(programOf(node.name?.value ?? "").name);
+}
+
+type Edits = Generator<[SyntaxNode, readonly Edit[]]>;
+
+/** What is seen of a node; a command decides for its name and its arguments. */
+function* editsOf(node: SyntaxNode, isRead: boolean, texts: CommandTexts): Edits {
+  if (node.type === "Command") yield* commandEdits(node, isRead, texts);
+  else if (node.type === "Word") yield [node, wordEdits(node, plainly)];
+  else if (node.type === "HereDocBody" && node.parts === undefined) {
+    yield [node, [{ ...plainly(withoutDivisions(node.text)), pos: node.pos, end: node.end }]];
+  }
+}
+
+function* commandEdits(node: Command, isRead: boolean, texts: CommandTexts): Edits {
+  if (node.name === undefined) return;
+  const name = valueOf(node.name);
+  if (name === undefined) texts.unknownPrograms.push(node.name.text);
+  yield [node.name, wordEdits(node.name, (value) => ({ program: value, path: pathOf(value) }))];
+  const args = node.args.filter((arg) => arg.type === "Word");
+  const values = args.map((arg) => valueOf(arg) ?? arg.text);
+  const program = programOf(name ?? "", values);
+  const isHeard = program.isSpeaking && (isRead || node.redirects.some(isWritten));
+  const isMasked = isHarmless(program.name) && !isHeard;
+  const data = dataOf(program, values);
+  for (const [index, arg] of args.entries()) {
+    const visible = data.get(index);
+    const how: How = (value, written) => {
+      if (isMasked && program.isSpeaking) return DATA;
+      if (visible !== undefined) return { program: visible(value), path: visible(value) };
+      const shown = plainly(value, written);
+      return isMasked && !value.includes("/dev/") ? { ...shown, program: "_" } : shown;
+    };
+    yield [arg, wordEdits(arg, how)];
+  }
+}
+
+/** Whether output goes into a file, which may be run later. */
+function isWritten(redirect: Redirection): boolean {
+  if (redirect.type !== "Redirect" || !redirect.operator.includes(">")) return false;
+  return !/^(?:\d+|-|\/dev\/.*)$/.test(redirect.target?.value ?? "");
+}
+
+/** The folders of programs are absolute paths that every command may name. */
+function pathOf(program: string): string {
+  return program.replace(/^(?:\/usr)?(?:\/local)?\/s?bin\/(?=[^/]+$)/, "");
+}
+
+/** A backslash that bash takes away can be a part of a path elsewhere. */
+function plainly(value: string, written = ""): Shown {
+  return { program: value, path: written.includes("\\") ? `${value} ${written}` : value };
+}
+
+/** One edit where all of a word is known, else one for each part that is. */
+function wordEdits(word: Word, how: How): readonly Edit[] {
+  const { pos, end, text, parts = [] } = word;
+  const value = valueOf(word);
+  if (value !== undefined) return [{ pos, end, ...how(value, text) }];
+  return parts.flatMap((part) => partEdits(part, how));
+}
+
+function partEdits(part: WordPart, how: How): readonly Edit[] {
+  if (part.type === "DoubleQuoted" || part.type === "LocaleString") {
+    return part.parts.flatMap((child) => partEdits(child, how));
+  }
+  const value = partValue(part);
+  return value === undefined ? [] : [{ pos: part.pos, end: part.end, ...how(value, part.text) }];
+}
+
+/** What a word becomes; undefined where only the run can tell. */
+function valueOf({ parts, value }: Word): string | undefined {
+  return parts === undefined ? value : joined(parts);
+}
+
+function joined(parts: readonly WordPart[]): string | undefined {
+  const values = parts.map(partValue);
+  return values.includes(undefined) ? undefined : values.join("");
+}
+
+function partValue(part: WordPart): string | undefined {
+  const { type, text } = part;
+  if (type === "Literal" || type === "SingleQuoted" || type === "AnsiCQuoted") return part.value;
+  if (type === "DoubleQuoted" || type === "LocaleString") return joined(part.parts);
+  return type === "BraceExpansion" && !/[$`]/.test(text) ? text.replace(/[{},]/g, " ") : undefined;
+}
+
+function edited(text: string, edits: readonly Edit[], what: keyof Shown): string {
+  const pieces: string[] = [];
+  let at = 0;
+  for (const edit of edits) {
+    if (edit.pos < at) continue;
+    pieces.push(text.slice(at, edit.pos), edit[what]);
+    at = edit.end;
+  }
+  return [...pieces, text.slice(at)].join("");
+}
