@@ -1,6 +1,5 @@
 import { VERSION } from "../../../base/version.ts";
 import type { Token } from "./html/tokens.ts";
-import { tokensOf } from "./html/tokens.ts";
 import { SearchError } from "./search.ts";
 import type { Hit, Search } from "./search.ts";
 
@@ -23,7 +22,7 @@ export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
       if (!(error instanceof SearchError) || error.status !== 202) throw error;
       throw new SearchError("it takes us for a robot and wants to see a person; try later", 202);
     });
-    const hits = hitsIn(html, count);
+    const hits = await hitsIn(html, count);
     if (hits.length === 0 && /anomaly|challenge-form/i.test(html)) {
       throw new SearchError("it takes us for a robot and wants to see a person; try later");
     }
@@ -38,7 +37,8 @@ interface Reading {
 }
 
 /** Each result has a link of class `result__a`, and below it an element of class `result__snippet`. */
-function hitsIn(html: string, count: number): readonly Hit[] {
+async function hitsIn(html: string, count: number): Promise<readonly Hit[]> {
+  const { tokensOf } = await import("./html/tokens.ts");
   const reading: Reading = { hits: [], part: undefined };
   for (const token of tokensOf(html)) {
     if (token.kind === "start") take(token, reading);

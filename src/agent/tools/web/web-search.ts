@@ -8,7 +8,6 @@ import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { createDuckduckgoSearch } from "./duckduckgo.ts";
-import { lineOf } from "./html/readable.ts";
 import { proxiedFetch } from "./proxy.ts";
 import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-apis.ts";
 import { createAsk, SearchError } from "./search.ts";
@@ -81,7 +80,7 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
         // One that is silent must leave the next ones their share of the time.
         const share = Math.round((end - performance.now()) / (searches.length - index));
         const found = await asked(named, wanted, { fetch, signal, milliseconds: share });
-        if ("hits" in found) return listText(found.hits, query, named.name);
+        if ("hits" in found) return await listText(found.hits, query, named.name);
         log.warn("a search failed", { search: named.name, why: found.fault });
         faults.push(`${named.name} ${found.fault}`);
       }
@@ -167,7 +166,9 @@ function searchNamed(name: SearchName, { settings, bases = {} }: WebSearchOption
   }
 }
 
-function listText(hits: readonly Hit[], query: string, name: SearchName): string {
+async function listText(hits: readonly Hit[], query: string, name: SearchName): Promise<string> {
+  // The HTML parser is loaded with the first results.
+  const { lineOf } = await import("./html/readable.ts");
   const known = hits.filter(({ url }) => /^https?:\/\//i.test(url));
   if (known.length === 0) return `Nothing was found for ${JSON.stringify(query)} (${name}).`;
   const items = known.map(({ title, url, snippet }, index) => {

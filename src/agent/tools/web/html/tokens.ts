@@ -1,6 +1,6 @@
-import { decodeEntities } from "./entities.ts";
+import { Tokenizer } from "htmlparser2";
 
-/** What HTML is made of, as far as its text goes; comments and declarations are none of it. */
+/** The parts of HTML that its text depends on; comments and declarations are left out. */
 export type Token =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "start"; readonly name: string; readonly attributes: Attributes }
@@ -8,134 +8,63 @@ export type Token =
 
 export type Attributes = ReadonlyMap<string, string>;
 
-/** Elements whose content is no markup: it ends at their own end tag alone. */
-const RAW: ReadonlySet<string> = new Set([
-  "script",
-  "style",
-  "title",
-  "textarea",
-  "iframe",
-  "noembed",
-  "noframes",
-  "xmp",
-]);
-
-/** Raw elements in whose text entities count all the same. */
-const WITH_ENTITIES: ReadonlySet<string> = new Set(["title", "textarea"]);
-
-/** Characters of one text: a page that is nothing else comes in pieces, between which there is time. */
-const MAX_TEXT = 16_384;
-/** Characters of the longest entity that is known. */
-const MAX_ENTITY = 12;
-/** Characters of one tag; what is longer is cut there, so that a page cannot be one endless tag. */
-const MAX_TAG = 20_000;
+/** Characters that are read at a time. No text is longer, so the caller can pause between two texts. */
+const PIECE = 16_384;
+const MAX_NAME = 40;
 const MAX_ATTRIBUTES = 50;
+/** Characters of one attribute's value; the rest is left out. */
+const MAX_VALUE = 20_000;
 
-/** The tokens of a page, in one pass and in time proportional to its length, however wrong it is. */
+const ignore = (): void => {};
+
+/** The tokens of a page, in one pass and in time proportional to its length, however malformed it is. */
 export function* tokensOf(html: string): Generator<Token> {
-  let at = 0;
-  while (at < html.length) {
-    const open = html.indexOf("<", at);
-    const end = open === -1 ? html.length : open;
-    yield* textsOf(html, at, end, decodeEntities);
-    if (open === -1) return;
-    const tag = tagAt(html, open);
-    if (tag.token !== undefined) yield tag.token;
-    at = tag.end;
-    if (tag.token?.kind !== "start" || !RAW.has(tag.token.name)) continue;
-    const { name } = tag.token;
-    const close = endOfRaw(html, at, name);
-    yield* textsOf(html, at, close, WITH_ENTITIES.has(name) ? decodeEntities : asItIs);
-    yield { kind: "end", name };
-    at = close;
+  let tokens: Token[] = [];
+  let name = "";
+  let attributes = new Map<string, string>();
+  let key = "";
+  let value = "";
+  const extendValue = (text: string): void => {
+    if (value.length < MAX_VALUE) value += text.slice(0, MAX_VALUE - value.length);
+  };
+  const startElement = (): void => void tokens.push({ kind: "start", name, attributes });
+  const tokenizer = new Tokenizer(
+    {},
+    {
+      ontext: (start, end) => void tokens.push({ kind: "text", text: html.slice(start, end) }),
+      ontextentity: (code) => void tokens.push({ kind: "text", text: String.fromCodePoint(code) }),
+      onopentagname(start, end) {
+        name = nameAt(html, start, end);
+        attributes = new Map();
+      },
+      onattribname(start, end) {
+        key = nameAt(html, start, end);
+        value = "";
+      },
+      onattribdata: (start, end) => extendValue(html.slice(start, end)),
+      onattribentity: (code) => extendValue(String.fromCodePoint(code)),
+      onattribend() {
+        if (attributes.size < MAX_ATTRIBUTES && !attributes.has(key)) attributes.set(key, value);
+      },
+      onopentagend: startElement,
+      onselfclosingtag: startElement,
+      onclosetag: (start, end) => void tokens.push({ kind: "end", name: nameAt(html, start, end) }),
+      oncdata: ignore,
+      oncomment: ignore,
+      ondeclaration: ignore,
+      onprocessinginstruction: ignore,
+      onend: ignore,
+    },
+  );
+  for (let at = 0; at < html.length; at += PIECE) {
+    tokenizer.write(html.slice(at, at + PIECE));
+    yield* tokens;
+    tokens = [];
   }
+  tokenizer.end();
+  yield* tokens;
 }
 
-function* textsOf(
-  html: string,
-  start: number,
-  end: number,
-  decode: (text: string) => string,
-): Generator<Token> {
-  for (let at = start; at < end;) {
-    const to = at + MAX_TEXT < end ? wholeEnd(html, at + MAX_TEXT) : end;
-    yield { kind: "text", text: decode(html.slice(at, to)) };
-    at = to;
-  }
-}
-
-function asItIs(text: string): string {
-  return text;
-}
-
-/** At most there, and neither in an entity nor between the halves of a character. */
-function wholeEnd(html: string, end: number): number {
-  const entity = html.lastIndexOf("&", end - 1);
-  if (entity > end - MAX_ENTITY) return entity;
-  return /[\ud800-\udbff]/.test(html.charAt(end - 1)) ? end - 1 : end;
-}
-
-interface Tag {
-  readonly token?: Token;
-  /** Where the next token begins. */
-  readonly end: number;
-}
-
-function tagAt(html: string, open: number): Tag {
-  const next = html[open + 1] ?? "";
-  if (/[a-z]/i.test(next)) return startTag(html, open);
-  if (next === "!" || next === "?") return { end: endOfDeclaration(html, open) };
-  if (next !== "/") return { token: { kind: "text", text: "<" }, end: open + 1 };
-  const close = html.indexOf(">", open);
-  const end = close === -1 ? html.length : close + 1;
-  const name = /^[a-z][a-z0-9:-]*/i.exec(html.slice(open + 2, open + 42))?.[0].toLowerCase();
-  return name === undefined ? { end } : { token: { kind: "end", name }, end };
-}
-
-function endOfDeclaration(html: string, open: number): number {
-  const [start, mark] = html.startsWith("<!--", open) ? [open + 4, "-->"] : [open + 2, ">"];
-  if (mark === "-->" && (html[start] === ">" || html.startsWith("->", start))) {
-    return html.indexOf(">", start) + 1;
-  }
-  const close = html.indexOf(mark, start);
-  return close === -1 ? html.length : close + mark.length;
-}
-
-/** Reads up to the `>` that lies in no quotes; an attribute that is never closed ends with the tag. */
-function startTag(html: string, open: number): Tag {
-  const text = html.slice(open + 1, open + 1 + MAX_TAG);
-  const name = /^[^\s/>]+/.exec(text)?.[0] ?? "";
-  const attributes = new Map<string, string>();
-  const pattern = /[\s/]*(?:(>)|([^\s/>=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?|["'=])/y;
-  pattern.lastIndex = name.length;
-  for (;;) {
-    const before = pattern.lastIndex;
-    const found = pattern.exec(text);
-    if (found === null)
-      return { token: startOf(name, attributes), end: afterTag(html, open, before) };
-    const [, close, key, quoted, single, bare] = found;
-    if (close !== undefined) {
-      return { token: startOf(name, attributes), end: open + 1 + pattern.lastIndex };
-    }
-    if (key === undefined || attributes.size >= MAX_ATTRIBUTES) continue;
-    const lower = key.toLowerCase();
-    const value = quoted ?? single ?? bare ?? "";
-    if (!attributes.has(lower)) attributes.set(lower, decodeEntities(value));
-  }
-}
-
-function startOf(name: string, attributes: Attributes): Token {
-  return { kind: "start", name: name.toLowerCase().slice(0, 40), attributes };
-}
-
-function afterTag(html: string, open: number, read: number): number {
-  const close = html.indexOf(">", open + 1 + read);
-  return close === -1 ? html.length : close + 1;
-}
-
-/** Where `</name` stands; the end of the page where it never does. */
-function endOfRaw(html: string, start: number, name: string): number {
-  const pattern = new RegExp(`</${name}(?=[\\s/>])`, "gi");
-  pattern.lastIndex = start;
-  return pattern.exec(html)?.index ?? html.length;
+function nameAt(html: string, start: number, end: number): string {
+  return html.slice(start, Math.min(end, start + MAX_NAME)).toLowerCase();
 }
