@@ -72,7 +72,7 @@ function failureIn({ last }: Answer): Failure | undefined {
   const message = last.text.trim() === "" ? "the agent answered with an error" : last.text;
   return new Failure("failed", message, {
     why: `the agent answered with the error "${code}"`,
-    ...(retryAfter === undefined ? {} : { retryAfter, remedy: `again in ${retryAfter} s` }),
+    ...(retryAfter === undefined ? {} : { retryAfter, remedy: `ask again in ${retryAfter} s` }),
   });
 }
 
@@ -115,7 +115,7 @@ function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
     async part({ text, restart, error }) {
       if (restart && last !== "") {
         await endLine();
-        await stderr.write("note: the answer begins anew; forget what came before\n");
+        await stderr.write("note: the answer starts again; ignore the text above\n");
         last = "";
       }
       if (error !== undefined || text === "") return;

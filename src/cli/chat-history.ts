@@ -49,7 +49,7 @@ export async function openChatHistory(
       turnEnded?.();
       turnEnded = condensing.turnStarted();
       return store.history(lane).catch((thrown: unknown) => {
-        log.warn("what was said before cannot be read", { why: asFailure(thrown).why });
+        log.warn("the conversation cannot be read", { why: asFailure(thrown).why });
         return [];
       });
     },
@@ -59,7 +59,7 @@ export async function openChatHistory(
         turnEnded?.();
         condensing.turnAdded(lane);
       } catch (thrown) {
-        log.warn("what was said cannot be kept", { why: asFailure(thrown).why });
+        log.warn("the conversation cannot be stored", { why: asFailure(thrown).why });
       }
     },
     async close(over) {
@@ -89,7 +89,7 @@ async function openStore(config: Config, log: Log): Promise<ConversationStore<Me
     return await openConversations<Message>(file, { ...options, readOnly: false });
   } catch (thrown) {
     const { message, why, remedy } = asFailure(thrown);
-    log.warn("this conversation ends with the program", { error: message, why, try: remedy });
+    log.warn("this conversation will not be stored", { error: message, why, try: remedy });
     return createMemoryStore<Message>(options);
   }
 }

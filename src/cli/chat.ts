@@ -56,7 +56,7 @@ function startDeadline(milliseconds: number): Deadline {
   const timer = setTimeout(() => {
     controller.abort(
       new Failure(code, `the answer took longer than ${milliseconds / 1000} s`, {
-        remedy: "a higher agents.defaults.turn_timeout_secs",
+        remedy: "raise agents.defaults.turn_timeout_secs",
       }),
     );
   }, milliseconds);

@@ -93,7 +93,7 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
     .map(({ name }) => ({
       name: `clients of ${name}`,
       result: "warn",
-      message: "deny_from holds *, so nobody is answered",
+      message: "deny_from contains *, so no client is answered",
       remedy: `name the clients in channel_list.${name}.deny_from, or disable the channel`,
     }));
 }
@@ -113,7 +113,8 @@ function priceChecks({
   return [...new Set(free.map(({ model_name }) => model_name))].map((name) => ({
     name: `prices of ${name}`,
     result: "warn",
-    message: "cost_per_day is set and this model has no prices: what it answers costs nothing",
-    remedy: 'give its entry in model_list "prices": {"input": …, "output": …} for a million tokens',
+    message: "cost_per_day is set, but this model has no prices, so its answers cost nothing",
+    remedy:
+      'add "prices": {"input": …, "output": …} (per million tokens) to its entry in model_list',
   }));
 }

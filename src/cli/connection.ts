@@ -90,6 +90,6 @@ function chooseChannel({ config, file, found }: LoadedConfig, name?: string): Mq
   }
   throw new Failure("config", "no MQTT broker is configured", {
     why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
-    remedy: "adding --broker tcp://localhost:1883 --agent assistant, or picoclaw try",
+    remedy: "add --broker tcp://localhost:1883 --agent assistant, or run picoclaw try",
   });
 }

@@ -3,12 +3,12 @@ import type { FailureCode } from "../base/failure.ts";
 /** The exit codes and what each of them means to a script; `help exit-codes` prints them. */
 export const EXIT_CODES: ReadonlyMap<number, string> = new Map([
   [0, "done"],
-  [1, "ran and failed: the agent answered with an error, a check failed"],
-  [2, "wrong usage: an unknown command or flag, a missing argument"],
-  [3, "no answer in time; listen: fewer messages than asked for"],
-  [4, "the broker cannot be reached: name, port, TLS or connect timeout"],
-  [5, "the broker refused: credentials, access rights, subscription"],
-  [6, "nobody serves that agent id"],
+  [1, "it ran and failed: the agent answered with an error, or a check failed"],
+  [2, "wrong usage: unknown command or flag, missing argument, wrong value"],
+  [3, "no answer in time; for listen: fewer messages than --count"],
+  [4, "the broker cannot be reached: DNS, port, TLS or connect timeout"],
+  [5, "the broker refused the credentials, the access or the subscription"],
+  [6, "no gateway serves this agent id"],
   [7, "the answer was cut off after its first part"],
   [78, "the configuration is invalid"],
   [130, "interrupted (Ctrl-C)"],

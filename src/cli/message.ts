@@ -28,8 +28,8 @@ export function messageSource(
 ): MessageSource {
   const fromStdin = words.length === 1 && words[0] === "-";
   if (words.length > 0 && file !== undefined) {
-    throw new Failure("usage", "there are two messages: words, and --file", {
-      remedy: "leave one of them out",
+    throw new Failure("usage", "the message is given twice: as words and with --file", {
+      remedy: "use only one of them",
     });
   }
   if (fromStdin || file === "-") return { from: "stdin" };

@@ -78,8 +78,8 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
 }
 
 const RELOADED = [
-  "From now on the agent answers by it; changes of channels and of the gateway need a restart.",
-  "What ran in the background for the agent before ends with its last answer.",
+  "The agent uses the new configuration from now on. Changes to channels and to the gateway need a restart.",
+  "Background tasks of the previous agent end with its last answer.",
 ].join("\n");
 
 /** An agent that is closed only when its last turn has ended. */
@@ -120,7 +120,7 @@ async function openInstance(config: Config, options: InstanceOptions): Promise<A
       await agent.close();
     } catch (thrown) {
       const { message, why } = asFailure(thrown);
-      options.log.warn("an agent did not end well", { error: message, why });
+      options.log.warn("could not close an agent", { error: message, why });
     }
   }
 

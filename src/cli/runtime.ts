@@ -156,7 +156,7 @@ function replyTo(
     const channel = (await channels).find((each) => each.name === name);
     const found = channel?.replyTo(asker);
     if (found !== undefined) return found;
-    throw new Failure("failed", "the way back to the asker is not known any more");
+    throw new Failure("failed", "the reply address of this request is no longer known");
   };
   return async (part) => {
     reply ??= find();
@@ -256,12 +256,12 @@ export async function initWorkspace({ agents, model_list }: Config, log: Log): P
   const { writeTemplates } = await import("../agent/workspace/templates.ts");
   try {
     const files = await writeTemplates(workspace);
-    log.info("a workspace was begun: its files say who the agent is", {
+    log.info("created workspace files", {
       workspace,
       files: files.join(", "),
     });
   } catch (thrown) {
-    log.warn("the workspace cannot be begun", { workspace, why: asFailure(thrown).why });
+    log.warn("could not create workspace files", { workspace, why: asFailure(thrown).why });
   }
 }
 

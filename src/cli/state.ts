@@ -41,7 +41,7 @@ export async function openState(options: StateOptions): Promise<State> {
     const promised = options.channels.some(({ settings }) => settings.qos > 0);
     if (promised || !(thrown instanceof Failure)) throw thrown;
     const { message, why, remedy } = thrown;
-    options.log.error("conversations will not outlive this process", {
+    options.log.error("conversations will be lost when this process ends", {
       error: message,
       why,
       try: remedy,
@@ -59,7 +59,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
   const folder = stateFolderOf(config);
   const home = await openInstance(folder, { log });
   if (home.instance > 1) {
-    log.warn("another gateway of this home is running: this one keeps a state of its own", {
+    log.warn("another gateway of this home is running: this one stores its own state", {
       instance: home.instance,
     });
   }

@@ -17,7 +17,7 @@ export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions)
     channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
   const connectTo = (name: string | undefined, signal: AbortSignal): TopicConnection => {
     const found = channels().find((channel) => name === undefined || channel.name === name);
-    if (found === undefined) throw new Failure("failed", "there is no broker to ask");
+    if (found === undefined) throw new Failure("failed", "no broker is available");
     return { settings: found.settings, connectTimeoutMs, reservedPrefixes: trees(), log, signal };
   };
   return {

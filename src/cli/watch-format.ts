@@ -62,11 +62,11 @@ function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
 /** What a person is told about the connection. */
 export function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
   const why = reason === undefined ? "" : ` (${escapeControl(reason)})`;
-  if (state === "connected") return "note: connected; Ctrl-C ends\n";
-  if (state === "lost") return `note: lost the broker${why}; waiting for its return\n`;
+  if (state === "connected") return "note: connected; press Ctrl-C to end\n";
+  if (state === "lost") return `note: lost the connection to the broker${why}; reconnecting\n`;
   const unseen =
-    gapMs === undefined ? "" : `; messages of ${formatDuration(gapMs)} may have passed unseen`;
-  return `note: the broker is back${unseen}\n`;
+    gapMs === undefined ? "" : `; messages of the last ${formatDuration(gapMs)} may be missing`;
+  return `note: reconnected${unseen}\n`;
 }
 
 function textOf({ text, payload }: WatchedMessage): string {

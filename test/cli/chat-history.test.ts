@@ -134,7 +134,7 @@ describe("a session of the agent command", () => {
     await writeFile(join(home.path, "workspace"), "a file where the folder should be");
     const { code, stdout, stderr } = await home.ask("1");
     assert.deepEqual([code, stdout], [0, "re 1\n"]);
-    assert.match(stderr, /this conversation ends with the program/);
+    assert.match(stderr, /this conversation will not be stored/);
   });
 
   it("begins with what was said in it to Go PicoClaw, once", async () => {

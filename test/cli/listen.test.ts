@@ -87,7 +87,7 @@ describe("listen ends", () => {
   it("with no_answer when the time is over before the count is full", async () => {
     const { failure } = await play({ forMs: 1, count: 5 });
     assert.equal(codeOf(failure), "no_answer");
-    assert.match(String(failure), /2 of 5 messages came in 1ms/);
+    assert.match(String(failure), /2 of 5 messages arrived in 1ms/);
   });
 
   it("well at Ctrl-C, whatever is missing", async () => {
@@ -115,9 +115,9 @@ describe("what listen prints", () => {
     );
     assert.equal(
       stderr,
-      "note: connected; Ctrl-C ends\n" +
-        "note: lost the broker (ECONNRESET\\x1b[2J); waiting for its return\n" +
-        "note: the broker is back; messages of 5.3s may have passed unseen\n",
+      "note: connected; press Ctrl-C to end\n" +
+        "note: lost the connection to the broker (ECONNRESET\\x1b[2J); reconnecting\n" +
+        "note: reconnected; messages of the last 5.3s may be missing\n",
     );
   });
 

@@ -76,7 +76,7 @@ describe("the message", () => {
   it("cannot be two", () => {
     assert.throws(
       () => messageSource({ words: ["a"], file: "b" }, untouchable),
-      refusedAs("usage", /two messages/),
+      refusedAs("usage", /given twice/),
     );
   });
 

@@ -44,7 +44,7 @@ describe("picoclaw as a process", () => {
     const { code, stdout, stderr } = await picoclaw(["help", "lissen"]);
     assert.equal(code, 2);
     assert.equal(stdout, "");
-    assert.equal(stderr, 'error: there is no help about "lissen"\ntry: picoclaw help listen\n');
+    assert.equal(stderr, 'error: no help for "lissen"\ntry: picoclaw help listen\n');
   });
 
   for (const args of [["sned", "x"], ["send", "x", "--jsno"], ["--", "x"], ["--json"]]) {

@@ -64,7 +64,7 @@ describe("/reload", () => {
     await former.received(0);
     const { text } = await ask(agent, "/reload");
     assert.match(text, /^Config reload triggered!\n/);
-    assert.match(text, /background/);
+    assert.match(text, /Background tasks/);
     assert.equal((await ask(agent, "hello")).text, "from after");
     gate.resolve();
     assert.equal((await underWay).text, "from before");

@@ -117,7 +117,7 @@ describe("an answer as text", () => {
       parts: [{ text: "it is 2" }, { text: "It is ", restart: true }, { text: "21" }],
     });
     assert.equal(stdout.text(), "it is 2\nIt is 21\n");
-    assert.equal(stderr.text(), "note: the answer begins anew; forget what came before\n");
+    assert.equal(stderr.text(), "note: the answer starts again; ignore the text above\n");
     assert.equal(result.text, "It is 21");
   });
 
@@ -139,7 +139,7 @@ describe("an answer that is an error", () => {
     assert.equal(stdout.text(), "I was say\n");
     assert.equal(failure?.message, "Too much to do.");
     assert.equal(failure.why, 'the agent answered with the error "busy"');
-    assert.equal(failure.remedy, "again in 30 s");
+    assert.equal(failure.remedy, "ask again in 30 s");
     assert.deepEqual(result, {
       outcome: "busy",
       exit: 1,

@@ -131,7 +131,7 @@ describe("a gateway with qos 0", () => {
     await using gateway = await startGateway({ home: home.path });
     assert.match(
       gateway.stderr(),
-      /"level":"error","msg":"conversations will not outlive this process"/,
+      /"level":"error","msg":"conversations will be lost when this process ends"/,
     );
     const { code } = await picoclaw(["send", "device1", "What time is it?"], { home: home.path });
     assert.equal(code, 0);

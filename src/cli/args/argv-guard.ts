@@ -58,7 +58,7 @@ function guardLong(state: State, word: string): void {
   if (!isFlagName(name)) return fail(state, (among) => unknownFlag(`--${name}`, among));
   if (rest.length === 0) return use(state, name);
   if (FLAGS[name].type === "boolean") {
-    const message = `--${name} takes no value, and was given one: ${word}`;
+    const message = `--${name} takes no value: ${word}`;
     return fail(state, () => new Failure("usage", message));
   }
   use(state, name, rest.join("="));
@@ -99,7 +99,7 @@ export function unknownFlag(flag: string, among: readonly FlagName[]): Failure {
   const shown = among.filter((name) => flagNamed(name).hidden !== true);
   const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shown) : undefined;
   return new Failure("usage", `unknown flag ${flag}`, {
-    why: "text that starts with - goes after --",
+    why: "put text that starts with - after --",
     ...(guess === undefined ? {} : { remedy: `--${guess}` }),
   });
 }

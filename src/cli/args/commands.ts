@@ -51,12 +51,14 @@ const CLIENT_ARGUMENT = "A client id has 1 to 128 characters out of A-Z a-z 0-9 
 
 const TRY: Command = {
   name: "try",
-  summary: "see the whole path here and now: broker, gateway, one request",
+  summary: "start a broker and a gateway here, ask once, print the answer",
   arguments: [{ name: "message", rest: true }],
   flags: ["timeout", "json"],
-  detail: ["Starts a broker and a gateway inside this process, asks once, and writes nothing."],
+  detail: [
+    "The broker and the gateway run inside this process and end with it. Nothing is written to disk.",
+  ],
   examples: [
-    { line: "picoclaw try", does: "ask for the state of this device" },
+    { line: "picoclaw try", does: "ask about this device" },
     { line: "picoclaw try how warm is it in here", does: "ask something else" },
   ],
   exits: [3, 7, 78, 130, 143],
@@ -66,7 +68,7 @@ const TRY: Command = {
 const GATEWAY: Command = {
   name: "gateway",
   aliases: ["g"],
-  summary: "run: MQTT requests in, the agent's answers out",
+  summary: "run the agent behind MQTT: requests in, answers out",
   arguments: [],
   flags: [
     "check",
@@ -79,11 +81,11 @@ const GATEWAY: Command = {
     ...CONNECTION_FLAGS,
   ],
   detail: [
-    "Runs until a signal comes. The first one lets running answers finish and ends with 0, the second ends at once.",
+    "Runs until it gets a signal. After the first signal running answers may finish, and the exit code is 0. A second signal ends it at once.",
   ],
   examples: [
     { line: "picoclaw gateway", does: "serve every mqtt channel of the configuration" },
-    { line: "picoclaw gateway --check", does: "would it run? Say so and end" },
+    { line: "picoclaw gateway --check", does: "test whether it would run, then end" },
     {
       line: "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
       does: "serve without a configuration file",
@@ -94,7 +96,7 @@ const GATEWAY: Command = {
 
 const SEND: Command = {
   name: "send",
-  summary: "ask as that client and print the answer",
+  summary: "send a request as this client and print the answer",
   arguments: [
     { name: "client", required: true },
     { name: "message", rest: true },
@@ -111,14 +113,17 @@ const SEND: Command = {
     ...CONNECTION_FLAGS,
   ],
   detail: [
-    "The message is the words after the client, or a file, or what is piped in (- says so); its last newline does not count. After -- all is text, even what starts with a dash.",
+    "The message is the words after the client, a file (--file), or standard input (a pipe, or -). One newline at its end is removed. After -- every word is text, even if it starts with a dash.",
     `${CLIENT_ARGUMENT}.`,
-    "--json prints a part line for each part and one result line at the end, whatever happens.",
+    "--json prints one part line for each part, and always exactly one result line at the end.",
   ],
   examples: [
     { line: "picoclaw send kitchen how warm is it", does: "ask and print the answer as it comes" },
-    { line: "df -h | picoclaw send nas", does: "send what another program prints" },
-    { line: "picoclaw send kitchen --json -- -5?", does: "for a script; text with a dash" },
+    { line: "df -h | picoclaw send nas", does: "send the output of another program" },
+    {
+      line: "picoclaw send kitchen --json -- -5?",
+      does: "for a script, with text that starts with a dash",
+    },
   ],
   exits: [3, 4, 5, 6, 7, 78, 130, 143],
   endsWithResult: true,
@@ -126,17 +131,17 @@ const SEND: Command = {
 
 const LISTEN: Command = {
   name: "listen",
-  summary: "watch requests and responses as they pass",
+  summary: "watch requests and responses as they arrive",
   arguments: [{ name: "client", rest: true }],
   flags: ["count", "for", "only", "raw", "json", "channel", ...CONNECTION_FLAGS],
   detail: [
-    "Without a client: all of them. In a pipe each message is one line: time, client, direction and text with tabs between, where \\n, \\t, \\\\ and other escapes stand for what they name.",
+    "Without a client it watches all clients. In a pipe each message is one line: time, client, direction and text, separated by tabs. Control characters in it are written as \\n, \\t, \\\\ and other escapes.",
     `${CLIENT_ARGUMENT}.`,
   ],
   examples: [
     { line: "picoclaw listen", does: "watch everything until Ctrl-C" },
     { line: "picoclaw listen kitchen -n 1 --only responses", does: "wait for one response" },
-    { line: "picoclaw listen --for 1m --json", does: "a minute of traffic for a script" },
+    { line: "picoclaw listen --for 1m --json", does: "one minute of traffic, for a script" },
   ],
   exits: [3, 4, 5, 78, 143],
 };
@@ -147,34 +152,34 @@ const AGENT: Command = {
   arguments: [],
   flags: ["message", "session"],
   detail: [
-    "Without -m it takes what is piped in; on a terminal it is a conversation, which exit, quit or Ctrl-D ends.",
-    "What was said is kept under the name of the session, and the next call goes on there.",
+    "Without -m it reads the question from a pipe. On a terminal it holds a conversation; exit, quit or Ctrl-D ends it.",
+    "The conversation is stored under the name of the session. The next call with that name continues it.",
   ],
   examples: [
-    { line: "picoclaw agent", does: "a conversation" },
-    { line: 'picoclaw agent -m "how full is the disk?"', does: "one question" },
+    { line: "picoclaw agent", does: "hold a conversation" },
+    { line: 'picoclaw agent -m "how full is the disk?"', does: "ask one question" },
   ],
   exits: [3, 7, 78, 130, 143],
 };
 
 const SESSIONS: Command = {
   name: "sessions",
-  summary: "conversations: list, read, export or delete them",
+  summary: "list, show, export or delete conversations",
   arguments: [
-    { name: "what", required: true, choices: ["list", "show", "export", "delete"] },
+    { name: "subcommand", required: true, choices: ["list", "show", "export", "delete"] },
     { name: "client" },
   ],
   flags: ["channel", "json"],
   detail: [
-    "A conversation is named by its client id, one of the agent command by its session. Where a client has one in several channels, --channel says which; cli is that of the agent command.",
-    "list prints client, channel, turns, time of the last one (UTC) and bytes, the latest first. show prints all that was said, with times, for the eye; export prints it as Markdown. --json makes both JSON Lines, one message a line.",
-    "delete asks nothing and cannot be undone. It works while a gateway runs; a turn that runs then begins the conversation anew.",
+    "A conversation has the name of its client id. Conversations of the agent command have the name of the session, in the channel cli. If a client has conversations in several channels, --channel chooses one.",
+    "list prints client, channel, turns, time of the last turn (UTC) and bytes, latest first. show prints the messages with their times; export prints them as Markdown. With --json both print JSON Lines, one message per line.",
+    "delete does not ask and cannot be undone. It works while a gateway runs; a turn that is running then starts a new conversation.",
   ],
   examples: [
-    { line: "picoclaw sessions list", does: "every conversation that is kept" },
-    { line: "picoclaw sessions show kitchen", does: "what was said with that client" },
-    { line: "picoclaw sessions export cli:default --json", does: "for a script" },
-    { line: "picoclaw sessions delete kitchen --channel mqtt", does: "for good" },
+    { line: "picoclaw sessions list", does: "list the stored conversations" },
+    { line: "picoclaw sessions show kitchen", does: "show the messages of this client" },
+    { line: "picoclaw sessions export cli:default --json", does: "export for a script" },
+    { line: "picoclaw sessions delete kitchen --channel mqtt", does: "delete for good" },
   ],
   exits: [78, 130, 143],
 };
@@ -187,33 +192,36 @@ const ACL: Command = {
   ],
   flags: ["by", "channel", ...CONNECTION_FLAGS],
   detail: [
-    "The gateway knows a client by its topic alone, so the broker has to see to it that nobody asks or listens as another. The list lets a device publish its own requests and read its own responses, the gateway's user do the reverse for all, everyone read status and info, and nobody do anything else.",
-    "What else the broker needs, such as users, is told in the comments of the list.",
+    "The gateway knows a client only by its topic, so the broker must stop clients from using each other's topics. With this list a device can publish its own requests and read its own responses, the gateway can read all requests and publish all responses, everyone can read status and info, and nothing else is allowed.",
+    "Comments in the list say what else the broker needs, such as users.",
   ],
   examples: [
     { line: "picoclaw acl mosquitto > picoclaw.acl", does: "for acl_file in mosquitto.conf" },
-    { line: "picoclaw acl emqx --by client", does: "where devices are known by their client id" },
+    {
+      line: "picoclaw acl emqx --by client",
+      does: "if the broker knows devices by their client id",
+    },
   ],
   exits: [78],
 };
 
 const CONFIG: Command = {
   name: "config",
-  summary: "the configuration: encrypt its secrets",
-  arguments: [{ name: "what", required: true, choices: ["encrypt"] }],
+  summary: "encrypt the secrets of the configuration",
+  arguments: [{ name: "subcommand", required: true, choices: ["encrypt"] }],
   flags: ["to", "dry-run", "rewrite-config", "json"],
   detail: [
-    "encrypt puts a reference in the place of every secret that stands in plain in .security.yml: an enc:// value, or with --to file a file beside config.json that it moves the secret to. All else in the file stays as it is, and what is a reference already, too.",
-    "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase, else it is asked for; the gateway needs the same at each start. Whoever loses it has to enter all secrets anew.",
-    "Secrets in config.json are only told of, unless --rewrite-config says that it may be written.",
+    "encrypt replaces every plain secret in .security.yml with an enc:// value. With --to file it moves the secret to a file of its own beside config.json and leaves a file:// reference. The rest of .security.yml, and secrets that are references already, do not change.",
+    "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase; without either you are asked for it. The gateway needs the same passphrase at each start. If it is lost, all secrets must be entered again.",
+    "Secrets in config.json are only listed, unless --rewrite-config allows to change that file.",
   ],
   examples: [
     {
       line: "picoclaw config encrypt --dry-run",
-      does: "what would be encrypted? Keys, never values",
+      does: "list the keys that would change, never their values",
     },
     { line: "picoclaw config encrypt", does: "encrypt .security.yml" },
-    { line: "picoclaw config encrypt --to file", does: "move each secret to a file of its own" },
+    { line: "picoclaw config encrypt --to file", does: "move each secret to its own file" },
   ],
   exits: [78, 130, 143],
 };
@@ -221,13 +229,16 @@ const CONFIG: Command = {
 const VERSION_COMMAND: Command = {
   name: "version",
   aliases: ["v"],
-  summary: "show the version",
+  summary: "print the version",
   arguments: [],
   flags: ["licenses", "json"],
   examples: [
-    { line: "picoclaw version", does: "the version, the runtime and the platform" },
-    { line: "picoclaw --version", does: "the version alone" },
-    { line: "picoclaw version --licenses", does: "whose work it is made of, on what terms" },
+    { line: "picoclaw version", does: "print version, runtime and platform" },
+    { line: "picoclaw --version", does: "print only the version" },
+    {
+      line: "picoclaw version --licenses",
+      does: "print the licences of everything in the program",
+    },
   ],
 };
 
@@ -240,8 +251,8 @@ const HELP: Command = {
   arguments: [{ name: "command" }],
   flags: [],
   examples: [
-    { line: "picoclaw help send", does: "the same as picoclaw send --help" },
-    { line: "picoclaw help exit-codes", does: "what the exit codes mean" },
+    { line: "picoclaw help send", does: "same as picoclaw send --help" },
+    { line: "picoclaw help exit-codes", does: "what each exit code means" },
   ],
 };
 

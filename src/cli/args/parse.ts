@@ -109,7 +109,7 @@ function unknownFlagFailure({ command, guarded }: ParsedLine): Failure | undefin
   const stranger = guarded.flags.find((name) => !allowed.includes(name));
   if (stranger === undefined) return undefined;
   if (command !== undefined) return unknownFlag(`--${stranger}`, allowed);
-  return new Failure("usage", `no command to use --${stranger} with`, { remedy: "picoclaw help" });
+  return new Failure("usage", `--${stranger} needs a command`, { remedy: "picoclaw help" });
 }
 
 function allowedFlags(command: Command | undefined): readonly FlagName[] {
@@ -123,7 +123,7 @@ function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
     const value = values.get(name);
     if (value === undefined || value === "") {
       return new Failure("usage", `--${name} needs a value: --${name} ${flag.value}`, {
-        why: `a value that starts with - is written --${name}=-…`,
+        why: `write a value that starts with - as --${name}=-…`,
       });
     }
     const expected = expectedValue(flag, value);
@@ -143,19 +143,21 @@ function expectedValue(flag: Flag, value: string): string | undefined {
 
 function countExpectation(value: string): string | undefined {
   const counts = /^\d{1,15}$/.test(value) && Number(value) > 0;
-  return counts ? undefined : "a whole number from 1 on is expected";
+  return counts ? undefined : "use a whole number of at least 1";
 }
 
 function durationExpectation(flag: Flag, value: string): string | undefined {
   const duration = parseDuration(value);
-  if (duration === undefined) return "a time such as 500ms, 30s, 2m or 1h is expected";
-  return duration > 0 || flag.zero ? undefined : "a time above zero is expected";
+  if (duration === undefined) return "use a time such as 500ms, 30s, 2m or 1h";
+  return duration > 0 || flag.zero ? undefined : "use a time above zero";
 }
 
 function oneOf(choices: readonly string[], value: string): string {
   const guess = suggestWord(value, choices);
   const meant = guess === undefined ? "" : `; did you mean ${guess}?`;
-  return `one of ${choices.join(", ")} is expected${meant}`;
+  const rest = choices.slice(0, -1).join(", ");
+  const all = rest === "" ? choices.join("") : `${rest} or ${choices.at(-1)}`;
+  return `use ${all}${meant}`;
 }
 
 function argumentFailure(command: Command, words: readonly string[]): Failure | undefined {
@@ -165,7 +167,13 @@ function argumentFailure(command: Command, words: readonly string[]): Failure | 
     if (word === undefined) {
       if (required) return new Failure("usage", `${command.name} needs <${name}>`, { remedy });
     } else if (choices?.includes(word) === false) {
-      return new Failure("usage", `${name} ${word}: ${oneOf(choices, word)}`, { remedy });
+      return new Failure(
+        "usage",
+        `${command.name}: unknown ${name} "${word}"; ${oneOf(choices, word)}`,
+        {
+          remedy,
+        },
+      );
     }
   }
   const extra = command.arguments.at(-1)?.rest ? undefined : words[command.arguments.length];

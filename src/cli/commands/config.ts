@@ -66,14 +66,14 @@ async function choosePassphrase({ host, signal, redactor }: Context): Promise<st
   if (typeof found === "string") return found;
   if (found !== undefined) throw new Failure("config", found.fault, { remedy: WAYS });
   if (!host.stdin.isTTY || !host.stderr.isTTY) {
-    throw new Failure("usage", "there is no passphrase, and nobody to ask for it", {
+    throw new Failure("usage", "no passphrase is set, and there is no terminal to ask for it", {
       remedy: WAYS,
     });
   }
   const first = await askHidden(host, "Passphrase for the secrets: ", signal);
   if (first.trim() === "") throw new Failure("usage", "the passphrase is blank", { remedy: WAYS });
   redactor.add([first]);
-  const second = await askHidden(host, "The same again: ", signal);
+  const second = await askHidden(host, "Repeat it: ", signal);
   if (first === second) return first;
-  throw new Failure("usage", "these are two different passphrases; nothing was changed");
+  throw new Failure("usage", "the two passphrases differ; nothing was changed");
 }

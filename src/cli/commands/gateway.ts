@@ -91,7 +91,7 @@ async function serve(
     const { cancelled, undelivered, resumable } = await serving.stop(flags.duration("drain"));
     await health?.close();
     const left = cancelled + undelivered;
-    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, kept: resumable });
+    log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, resumable });
   }
 }
 

@@ -24,7 +24,7 @@ function textFor(topic: string | undefined, options: HelpOptions): string {
   const command = findCommand(topic);
   if (command !== undefined) return commandHelp(command, options);
   const guess = suggestWord(topic, [...COMMANDS.map(({ name }) => name), ...TOPICS]);
-  throw new Failure("usage", `there is no help about "${topic}"`, {
+  throw new Failure("usage", `no help for "${topic}"`, {
     remedy: guess === undefined ? "picoclaw help" : `picoclaw help ${guess}`,
   });
 }

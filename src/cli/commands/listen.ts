@@ -97,7 +97,10 @@ function checkEnd({ signal, count, forMs = 0 }: WatchRun, over: AbortSignal, see
   }
   if (!over.aborted) throw new Failure("unreachable", "the connection to the broker has ended");
   if (count === undefined) return;
-  throw new Failure("no_answer", `${seen} of ${count} messages came in ${formatDuration(forMs)}`);
+  throw new Failure(
+    "no_answer",
+    `${seen} of ${count} messages arrived in ${formatDuration(forMs)}`,
+  );
 }
 
 interface WatchStreams {
