@@ -1,4 +1,5 @@
 import { pause } from "../base/async.ts";
+import { commandIn } from "../base/command.ts";
 import type { Log } from "../base/log.ts";
 import { createRedactor } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
@@ -116,7 +117,7 @@ function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
     }
   };
   return async function* answer(turn: Turn) {
-    if (/^\s*[/!]/.test(turn.text)) loading ??= loadOnce();
+    if (commandIn(turn.text) !== undefined) loading ??= loadOnce();
     const commands = await loading;
     return yield* commands?.answer(turn) ?? body(turn);
   };

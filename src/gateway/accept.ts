@@ -1,6 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Acceptance, Admission as StoreAdmission, StoredAnswer } from "../store/contract.ts";
+import type { Acceptance, Admission as StoreAdmission } from "../store/contract.ts";
 import type { Admission, Triage, Verdict } from "./admission.ts";
 import { createAnswerStream } from "./answer/answer-stream.ts";
 import type { DirectReplies } from "./answer/direct-replies.ts";
@@ -32,306 +32,295 @@ export interface AcceptOptions<M> {
   readonly write: (entry: RequestRecord) => void;
 }
 
-/** Clients that were told lately that they may not ask, and how often one is told. */
+/** A client that is not allowed gets one answer a minute, and so do at most this many clients. */
 const FORBIDDEN = { everyMs: 60_000, rows: 1024 };
-/** Clients whose rejections stand in the log, and how often one's do. */
+/** A client's rejections of one kind get one line in the log a minute, and those of at most this many clients. */
 const LOGGED = { everyMs: 60_000, rows: 1024 };
 
 const STOPPED = "Stopped.";
-const NOTHING = "Nothing to stop.";
+const NOTHING_TO_STOP = "Nothing to stop.";
 
 /**
- * Takes each request: it runs, or its rejection is its answer, stored with it where the request is
- * durable. Resolves when the transport may acknowledge it.
+ * Takes each request: it runs, or its rejection is its answer, which is stored when the request is durable.
+ * Resolves when the transport may acknowledge the request.
  */
 export function createAcceptance<M>(
   options: AcceptOptions<M>,
 ): (request: Request) => Promise<void> {
-  const { admission, direct, dedupe, accounting, clock, write } = options;
-  const reject = createRejecting(options);
-  const inMemory = createMemoryAcceptance(options, reject);
-  const inStore = createStoreAcceptance(options, reject);
-  const join = createJoin(options);
-  const handle = (request: Request, triage: Triage): Promise<void> | void => {
-    switch (triage.to) {
-      case "join":
-        return join(request, triage.entry);
-      case "await":
-        return again(request, triage.storing);
-      case "hold":
-        return new Promise(() => {});
-      case "reject":
-        return reject.stranger(request, triage.failure);
-      case "decide":
-        // What was answered at QoS 0 is known here alone.
-        return (request.durable && dedupe.finished(request) === undefined ? inStore : inMemory)(
-          request,
-          triage.policy,
-        );
-    }
-    return triage satisfies never;
-  };
-  /** The same request is being stored: what it is to this one turns out then. */
-  const again = async (request: Request, { address, stored }: Storing): Promise<void> => {
-    await stored;
-    if (address !== request.address) return accept(request);
-    const acceptedAt = clock.now();
-    write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
-  };
-  const accept = async (request: Request): Promise<void> => {
+  const acceptance = new RequestAcceptance(options);
+  return (request) => acceptance.accept(request);
+}
+
+class RequestAcceptance<M> {
+  readonly #options: AcceptOptions<M>;
+  readonly #forbidden: ReplyThrottle;
+  readonly #logged: ReplyThrottle;
+
+  constructor(options: AcceptOptions<M>) {
+    this.#options = options;
+    this.#forbidden = createReplyThrottle({ clock: options.clock, ...FORBIDDEN });
+    this.#logged = createReplyThrottle({ clock: options.clock, ...LOGGED });
+  }
+
+  async accept(request: Request): Promise<void> {
+    const { admission, accounting, direct } = this.#options;
     direct.clientSeen(request);
     const triage = admission.triage(request);
     const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
-    if (ready === undefined) return handle(request, triage);
-    // What its client has used is read first; meanwhile the same request may have come once more.
+    if (ready === undefined) return this.#handle(request, triage);
+    // The client's usage is read first; the same request may have come again meanwhile.
     await ready;
-    return handle(request, admission.triage(request));
-  };
-  return accept;
-}
+    return this.#handle(request, admission.triage(request));
+  }
 
-interface Rejecting {
-  /** What is not stored: of who may not ask, of QoS 0, and while nothing can be stored. */
-  readonly now: (request: Request, failure: Failure) => void;
-  /** Who may not ask is told so once a minute. */
-  readonly stranger: (request: Request, failure: Failure) => void;
-  /** Counts it, and says what the log has of it. */
-  readonly facts: (
-    request: Request,
-    failure: Failure,
-  ) => Pick<RequestRecord, "failure" | "suppressed" | "unlimited">;
-}
-
-function createRejecting<M>({ direct, accounting, clock, log }: AcceptOptions<M>): Rejecting {
-  const told = createReplyThrottle({ clock, ...FORBIDDEN });
-  const logged = createReplyThrottle({ clock, ...LOGGED });
-  const facts: Rejecting["facts"] = (request, failure) => {
-    accounting.countRejection(request, failure.code);
-    const suppressed = logged.allow(`${failure.code} ${laneOf(request)}`);
-    return { failure, ...(suppressed === undefined ? { unlimited: true } : { suppressed }) };
-  };
-  const now: Rejecting["now"] = (request, failure) =>
-    direct.send({ request, entry: saying("", failure, clock), ...facts(request, failure) });
-  return {
-    facts,
-    now,
-    stranger(request, failure) {
-      const suppressed = failure.code === "forbidden" ? told.allow(laneOf(request)) : 0;
-      if (suppressed === undefined) {
-        accounting.countRejection(request, failure.code);
-        log.debug("refused without a word, as lately", clientFields(request));
-        return;
+  #handle(request: Request, triage: Triage): Promise<void> | void {
+    switch (triage.to) {
+      case "join":
+        return this.#join(request, triage.entry);
+      case "await":
+        return this.#awaitStored(request, triage.storing);
+      case "hold":
+        return held();
+      case "reject":
+        return this.#reject(request, triage.failure);
+      case "decide": {
+        // Only this process knows what was answered at QoS 0.
+        const finished = this.#options.dedupe.finished(request);
+        return request.durable && finished === undefined
+          ? this.#acceptInStore(request, triage.policy)
+          : this.#acceptInMemory(request, triage.policy, finished);
       }
-      accounting.countRejection(request, failure.code);
-      direct.send({ request, entry: saying("", failure, clock), failure, suppressed });
-    },
-  };
-}
+    }
+    return triage satisfies never;
+  }
 
-/** A whole answer that is there at once. */
-function saying(
-  text: string,
-  failure: Failure | undefined,
-  clock: Clock,
-): Pick<DedupeEntry, "answer" | "addresses" | "failure"> {
-  const answer = createAnswerStream({ clock, intervalMs: 0 });
-  const said = failure && wireFailureOf(failure);
-  answer.push(text);
-  answer.finish(said);
-  return { answer, addresses: new Set(), failure: said };
-}
-
-/** One more asker hears an answer that grows or is given, unless one at the same address does. */
-function createJoin<M>({
-  direct,
-  clock,
-  write,
-}: AcceptOptions<M>): (request: Request, entry: DedupeEntry) => Promise<void> {
-  return (request, entry) => {
-    if (entry.addresses.has(request.address)) {
-      const acceptedAt = clock.now();
-      write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
-    } else {
+  /** One more address gets an answer that grows or is being delivered. */
+  #join(request: Request, entry: DedupeEntry): Promise<void> {
+    if (entry.addresses.has(request.address)) this.#ignore(request);
+    else {
       entry.addresses.add(request.address);
-      direct.send({ request, entry, duplicate: "joined", unlimited: true });
+      this.#options.direct.send({ request, entry, duplicate: "joined", unlimited: true });
     }
     return entry.stored;
-  };
-}
+  }
 
-/** Requests of QoS 0: nothing of them outlives the process. */
-function createMemoryAcceptance<M>(
-  { admission, queue, direct, dedupe, clock }: AcceptOptions<M>,
-  reject: Rejecting,
-): (request: Request, policy: ChannelPolicy) => void {
-  const stop = (request: Request, remember: boolean): void => {
-    const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING;
+  /** The same request is being stored: only then it is known where its answer is. */
+  async #awaitStored(request: Request, { address, stored }: Storing): Promise<void> {
+    await stored;
+    if (address !== request.address) return this.accept(request);
+    this.#ignore(request);
+  }
+
+  /** The answer goes to the same address already. */
+  #ignore(request: Request): void {
+    const { clock, write } = this.#options;
+    const acceptedAt = clock.now();
+    write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
+  }
+
+  /** Rejects without the store: a client that is not allowed, QoS 0, and while nothing can be stored. */
+  #reject(request: Request, failure: Failure): void {
+    const { accounting, clock, direct, log } = this.#options;
+    const entry = wholeAnswer("", failure, clock);
+    if (failure.code !== "forbidden") {
+      direct.send({ request, entry, ...this.#rejectionFacts(request, failure) });
+      return;
+    }
+    accounting.countRejection(request, failure.code);
+    const suppressed = this.#forbidden.allow(laneOf(request));
+    if (suppressed !== undefined) direct.send({ request, entry, failure, suppressed });
+    else log.debug("rejected without an answer: the client got one lately", clientFields(request));
+  }
+
+  /** Counts a rejection; returns what the log says of it. */
+  #rejectionFacts(
+    request: Request,
+    failure: Failure,
+  ): Pick<RequestRecord, "failure" | "suppressed" | "unlimited"> {
+    this.#options.accounting.countRejection(request, failure.code);
+    const suppressed = this.#logged.allow(`${failure.code} ${laneOf(request)}`);
+    return { failure, ...(suppressed === undefined ? { unlimited: true } : { suppressed }) };
+  }
+
+  /** Requests of QoS 0: nothing of them outlives the process. */
+  #acceptInMemory(request: Request, policy: ChannelPolicy, finished?: DedupeEntry | Storing): void {
+    const { admission, queue } = this.#options;
+    if (finished !== undefined && "answer" in finished) {
+      this.#repeat(request, policy, finished);
+      return;
+    }
+    const verdict = admission.decide(request, policy, true);
+    if (verdict.to === "run") queue.add(request, policy);
+    else if (verdict.to === "stop") this.#stop(request, verdict.remember);
+    else this.#reject(request, verdict.failure);
+  }
+
+  #repeat(request: Request, policy: ChannelPolicy, entry: DedupeEntry): void {
+    const { admission, direct } = this.#options;
+    const failure = admission.repeat(request, policy);
+    if (failure !== undefined) this.#reject(request, failure);
+    else if (!entry.addresses.has(request.address)) {
+      entry.addresses.add(request.address);
+      direct.send({ request, entry, duplicate: "repeated" });
+    }
+  }
+
+  #stop(request: Request, remember: boolean): void {
+    const { queue, dedupe, direct, clock } = this.#options;
+    const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP;
     queue.stop(laneOf(request));
-    const entry = { ...saying(text, undefined, clock), stored: Promise.resolve() };
-    // A second delivery of this command must not stop what was asked after it.
+    const entry = { ...wholeAnswer(text, undefined, clock), stored: Promise.resolve() };
+    // A second delivery of this command must not stop later requests.
     if (remember) {
       dedupe.begin(request, entry);
       dedupe.finish(request, entry, resultOf(entry));
     }
     direct.send({ request, entry, unlimited: !remember });
-  };
-  const repeat = (request: Request, entry: DedupeEntry, policy: ChannelPolicy): void => {
-    const failure = admission.repeat(request, policy);
-    if (failure !== undefined) return reject.now(request, failure);
-    if (entry.addresses.has(request.address)) return;
-    entry.addresses.add(request.address);
-    direct.send({ request, entry, duplicate: "repeated" });
-  };
-  return (request, policy) => {
-    const finished = dedupe.finished(request);
-    if (finished !== undefined && "answer" in finished) return repeat(request, finished, policy);
-    const verdict = admission.decide(request, policy, true);
-    if (verdict.to === "reject") return reject.now(request, verdict.failure);
-    if (verdict.to === "stop") return stop(request, verdict.remember);
-    queue.add(request, policy);
-  };
-}
+  }
 
-/** Requests of QoS 1 and 2: each is stored, or the answer that it gets at once. */
-function createStoreAcceptance<M>(
-  options: AcceptOptions<M>,
-  reject: Rejecting,
-): (request: Request, policy: ChannelPolicy) => Promise<void> {
-  const { queue, durableRequests, dedupe, inFlight } = options;
-  return async (request, policy) => {
+  /** Requests of QoS 1 and 2: each is stored, or else its rejection. */
+  async #acceptInStore(request: Request, policy: ChannelPolicy): Promise<void> {
+    const { queue, durableRequests, dedupe, inFlight } = this.#options;
     const stored = Promise.withResolvers<void>();
     const storing: Storing = { address: request.address, stored: stored.promise };
     const decided: Decided = {};
-    let isTold = false;
+    let isRejected = false;
     const onWriteError = (failure: Failure): void => {
       decided.place?.wait();
-      if (!isTold) reject.now(request, failure);
-      isTold = true;
+      if (!isRejected) this.#reject(request, failure);
+      isRejected = true;
     };
     const ended = inFlight.begin();
     dedupe.begin(request, storing);
     const acceptance = await durableRequests
-      .accept(request, storeAdmission(request, policy, decided, options), onWriteError)
+      .accept(request, this.#storeAdmission(request, policy, decided), onWriteError)
       .catch(() => undefined)
       .finally(ended);
     dedupe.forget(request, storing);
     if (acceptance?.is === "new") decided.place?.add(acceptance.claim);
     else decided.place?.cancel();
     // The gateway closes: the transport holds the request for the next start.
-    if (acceptance === undefined) return new Promise(() => {});
+    if (acceptance === undefined) return held();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
-    if (acceptance.is !== "new") {
-      reply({ ...request, text: "" }, acceptance, decided.failure, { ...options, reject });
-    }
+    if (acceptance.is !== "new") this.#reply({ ...request, text: "" }, acceptance, decided.failure);
     stored.resolve();
-  };
-}
-
-/** Decides inside of the store's transaction; where that fails and is tried again, what was decided stays. */
-function storeAdmission<M>(
-  request: Request,
-  policy: ChannelPolicy,
-  decided: Decided,
-  { admission, queue }: AcceptOptions<M>,
-): StoreAdmission {
-  return {
-    admit(hasRoom) {
-      const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
-      if (verdict.to === "run") {
-        decided.place ??= queue.reserve(request, policy);
-        return decided.place.starts() ? "begin" : "wait";
-      }
-      if (verdict.to === "reject") decided.failure = verdict.failure;
-      return answerOf(verdict, () => queue.hasWork(laneOf(request)));
-    },
-    repeat() {
-      if (decided.isRepeat !== true) decided.failure = admission.repeat(request, policy);
-      decided.isRepeat = true;
-      return decided.failure && storedAnswerOf([], wireFailureOf(decided.failure));
-    },
-  };
-}
-
-/** Gives what a request that does not run is answered with. */
-function reply<M>(
-  request: Request,
-  acceptance: Exclude<Acceptance<M>, { is: "new" }>,
-  failure: Failure | undefined,
-  { direct, queue, clock, write, reject }: AcceptOptions<M> & { readonly reject: Rejecting },
-): void {
-  if (acceptance.is === "answered") {
-    const { claim, answer } = acceptance;
-    const facts = failure === undefined ? {} : reject.facts(request, failure);
-    direct.sendRejection({ request, entry: restoredEntry(answer, clock), claim, ...facts });
-    return;
   }
-  const { claim, request: stored, answer } = acceptance.stored;
-  if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
-  else if (stored.address !== request.address) {
-    const entry = answer && restoredEntry(answer, clock);
-    if (entry === undefined) queue.attach(claim, request);
-    else direct.send({ request, entry, duplicate: "joined", unlimited: true });
-  } else {
-    const acceptedAt = clock.now();
-    write({ request, acceptedAt, outcome: "duplicate", duplicate: "ignored", unlimited: true });
+
+  /** Decides inside of the store's transaction; when that is tried again, the decision stays. */
+  #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided): StoreAdmission {
+    const { admission, queue } = this.#options;
+    return {
+      admit(hasRoom) {
+        const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
+        if (verdict.to === "run") {
+          decided.place ??= queue.reserve(request, policy);
+          return decided.place.starts() ? "begin" : "wait";
+        }
+        if (verdict.to === "stop") {
+          return storedAnswerOf([queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP]);
+        }
+        decided.failure = verdict.failure;
+        return storedAnswerOf([], wireFailureOf(verdict.failure));
+      },
+      repeat() {
+        if (decided.isRepeat !== true) decided.failure = admission.repeat(request, policy);
+        decided.isRepeat = true;
+        return decided.failure && storedAnswerOf([], wireFailureOf(decided.failure));
+      },
+    };
+  }
+
+  /** Answers a stored request that does not run. */
+  #reply(
+    request: Request,
+    acceptance: Exclude<Acceptance<M>, { is: "new" }>,
+    failure: Failure | undefined,
+  ): void {
+    const { direct, queue, clock } = this.#options;
+    if (acceptance.is === "answered") {
+      const { claim, answer } = acceptance;
+      const facts = failure && this.#rejectionFacts(request, failure);
+      direct.sendRejection({ request, entry: restoredEntry(answer, clock), claim, ...facts });
+      return;
+    }
+    const { claim, request: stored, answer } = acceptance.stored;
+    if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
+    else if (stored.address === request.address) this.#ignore(request);
+    else if (answer === undefined) queue.attach(claim, request);
+    else {
+      const entry = restoredEntry(answer, clock);
+      direct.send({ request, entry, duplicate: "joined", unlimited: true });
+    }
   }
 }
 
+/** Never resolves: the transport does not acknowledge the request and holds it for the next start. */
+function held(): Promise<never> {
+  return new Promise(() => {});
+}
+
+/** What was decided about a request in the store's transaction. */
 interface Decided {
-  /** It was charged for a finished answer. */
-  isRepeat?: boolean;
   verdict?: Verdict;
-  /** Of a request that runs. */
+  /** Its place in the queue, when it runs. */
   place?: Place;
-  /** Why it does not run, or why a finished answer is not given again. */
+  /** The rate limit was asked for a finished answer. */
+  isRepeat?: boolean;
+  /** Why the request does not run, or why a finished answer is not delivered again. */
   failure?: Failure | undefined;
 }
 
-/** What is stored in place of a turn. */
-function answerOf(verdict: Exclude<Verdict, { to: "run" }>, hasWork: () => boolean): StoredAnswer {
-  if (verdict.to === "stop") return storedAnswerOf([hasWork() ? STOPPED : NOTHING]);
-  return storedAnswerOf([], wireFailureOf(verdict.failure));
+/** An answer that is complete at once. */
+function wholeAnswer(
+  text: string,
+  failure: Failure | undefined,
+  clock: Clock,
+): Pick<DedupeEntry, "answer" | "addresses" | "failure"> {
+  const answer = createAnswerStream({ clock, intervalMs: 0 });
+  const wireFailure = failure && wireFailureOf(failure);
+  answer.push(text);
+  answer.finish(wireFailure);
+  return { answer, addresses: new Set(), failure: wireFailure };
 }
 
 interface ReplyThrottleOptions {
   readonly clock: Pick<Clock, "now">;
   readonly everyMs: number;
-  /** Names at a time. */
+  /** Names that are remembered. */
   readonly rows: number;
 }
 
-/** Who was told something lately, so that nobody is told too often. */
 interface ReplyThrottle {
-  /** How many times the name was passed over since it was last told; undefined passes it over now. */
+  /** Whether a reply is due: how many were suppressed since the last one, or undefined to suppress this one. */
   allow(name: string): number | undefined;
 }
 
-interface Row {
+interface ThrottledName {
   readonly at: number;
   suppressed: number;
 }
 
-/** While all rows are taken no further name is told anything: invented names cost neither memory nor messages. */
+/** Allows one reply for each name in `everyMs`; none for a new name while all rows are used, so invented names cost no memory and no messages. */
 export function createReplyThrottle({ clock, everyMs, rows }: ReplyThrottleOptions): ReplyThrottle {
-  /** In the order of their times, so that the front is the first to be old. */
-  const told = new Map<string, Row>();
-  const isYoung = (row: Row): boolean => clock.now() - row.at < everyMs;
+  /** The oldest first. */
+  const names = new Map<string, ThrottledName>();
+  const isRecent = ({ at }: ThrottledName): boolean => clock.now() - at < everyMs;
 
   return {
     allow(name) {
-      const row = told.get(name);
-      if (row !== undefined && isYoung(row)) {
-        row.suppressed++;
+      const last = names.get(name);
+      if (last !== undefined && isRecent(last)) {
+        last.suppressed++;
         return undefined;
       }
-      told.delete(name);
-      for (const [other, old] of told) {
-        if (isYoung(old)) break;
-        told.delete(other);
+      names.delete(name);
+      for (const [other, row] of names) {
+        if (isRecent(row)) break;
+        names.delete(other);
       }
-      if (told.size >= rows) return undefined;
-      told.set(name, { at: clock.now(), suppressed: 0 });
-      return row?.suppressed ?? 0;
+      if (names.size >= rows) return undefined;
+      names.set(name, { at: clock.now(), suppressed: 0 });
+      return last?.suppressed ?? 0;
     },
   };
 }

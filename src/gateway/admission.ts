@@ -1,3 +1,4 @@
+import { commandIn, isStopCommand } from "../base/command.ts";
 import { Failure } from "../base/failure.ts";
 import { isAllowed } from "./channel-policy.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
@@ -66,19 +67,18 @@ export function createAdmission(options: AdmissionOptions): Admission {
           ? { to: "join", entry: running }
           : { to: "await", storing: running };
       }
-      if (!isOpen() && request.durable && !isStop(request.text)) return { to: "hold" };
+      if (!isOpen() && request.durable && !isStopCommand(request.text)) return { to: "hold" };
       return { to: "decide", policy };
     },
     decide(request, policy, hasRoom) {
       if (request.rejected !== undefined) return reject(request.rejected);
-      if (isStop(request.text)) {
+      if (isStopCommand(request.text)) {
         return { to: "stop", remember: accounting.consumeRateLimit(request, policy) === undefined };
       }
       if (!isOpen()) return reject(shuttingDown("busy", RESTART_SECONDS));
       if (isExpired(request, clock)) return reject(failureOf("expired"));
-      const overBudget = isCommand(request.text)
-        ? undefined
-        : accounting.overBudget(request, policy);
+      const overBudget =
+        commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
       if (overBudget !== undefined) return reject(overBudget);
       if (!hasRoom || !queue.hasRoom(request, policy)) {
         return reject(failureOf("busy", queue.secondsUntilRoom()));
@@ -92,14 +92,6 @@ export function createAdmission(options: AdmissionOptions): Admission {
 
 function reject(failure: Failure): { readonly to: "reject"; readonly failure: Failure } {
   return { to: "reject", failure };
-}
-
-function isStop(text: string): boolean {
-  return /^[/!]stop$/i.test(text.trim());
-}
-
-function isCommand(text: string): boolean {
-  return /^\s*[/!][a-z]/i.test(text);
 }
 
 function unknownChannel(channel: string): Failure {

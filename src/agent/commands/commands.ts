@@ -1,3 +1,4 @@
+import { commandIn } from "../../base/command.ts";
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import { ownerOf } from "../access/permissions.ts";
@@ -48,9 +49,9 @@ export function createCommands(context: CommandContext): Commands {
   ];
   return {
     answer(turn) {
-      const [, word = "", words = ""] = /^\s*[/!]([a-z]+)(?:\s+([\s\S]*))?$/i.exec(turn.text) ?? [];
-      const command = table.find(({ name }) => name === word.toLowerCase());
-      if (command !== undefined) return answered(command, { words: words.trim(), turn }, context);
+      const { name: word, words = "" } = commandIn(turn.text) ?? {};
+      const command = table.find(({ name }) => name === word);
+      if (command !== undefined) return answered(command, { words, turn }, context);
       const skill = context.answer === undefined ? undefined : armed.take(ownerOf(turn));
       return skill === undefined ? undefined : context.answer?.(turn, [skill]);
     },
