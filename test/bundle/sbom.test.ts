@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import {
   cp,
   mkdtemp,
@@ -209,10 +210,17 @@ describe("what the build says of its binary", () => {
       const [first, second] = [join(folder, "a"), join(folder, "another")];
       await copyOfSource(first);
       await rm(join(first, "node_modules"));
-      for (const { name, type } of bom.components) {
-        if (type !== "library") continue;
+      const bundled = bom.components.filter(({ type }) => type === "library");
+      // Packages that these import must be there, even if nothing of them is in the binary.
+      const names = new Set(bundled.map(({ name }) => name));
+      for (const name of names) {
         const path = join("node_modules", name);
+        if (!existsSync(join(root, path))) continue;
         await cp(join(root, path), join(first, path), { recursive: true, dereference: true });
+        const { dependencies = {} }: { dependencies?: Record<string, string> } = JSON.parse(
+          await readFile(join(root, path, "package.json"), "utf8"),
+        );
+        for (const dependency of Object.keys(dependencies)) names.add(dependency);
       }
       const texts: string[] = [];
       for (const place of [first, second]) {
