@@ -1,7 +1,7 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
-import { HookError } from "./errors.ts";
+import { HookError } from "./process.ts";
 import { startHookProcess } from "./process.ts";
 import type { HookProcess } from "./process.ts";
 

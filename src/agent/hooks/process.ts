@@ -8,7 +8,6 @@ import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
 import { readPaced } from "../tools/exec/output.ts";
 import { endTree, MARK } from "../tools/exec/process-tree.ts";
-import { HookError } from "./errors.ts";
 
 export interface HookCommand {
   /** The program and its words; no shell. */
@@ -205,4 +204,27 @@ function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: 
     }
     if (!add(chunk.subarray(from))) onTooLong();
   });
+}
+
+/** Why a hook gave no answer. */
+type HookErrorKind =
+  | "unstartable"
+  | "died"
+  | "slow"
+  | "busy"
+  | "nonsense"
+  /** It answered with an error of JSON-RPC. */
+  | "error"
+  /** It is not started again yet. */
+  | "resting";
+
+/** Never leaves the folder: who asks a hook gets an answer that denies. The message is for the log. */
+export class HookError extends Error {
+  override readonly name = "HookError";
+  readonly kind: HookErrorKind;
+
+  constructor(kind: HookErrorKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
 }

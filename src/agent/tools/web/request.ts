@@ -2,9 +2,11 @@ import { lookup as lookupAll } from "node:dns/promises";
 import type { ClientRequest } from "node:http";
 import { isIP } from "node:net";
 import { abortable, startDeadline } from "../../../base/async.ts";
+import { Failure } from "../../../base/failure.ts";
 import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { Fetch } from "../../model/contract.ts";
+import { throughProxy } from "../../model/proxy.ts";
 import type { IsAllowed } from "./addresses.ts";
 import { plainHost } from "./addresses.ts";
 
@@ -173,4 +175,15 @@ async function requestThroughProxy(
     body: response.body ?? new ReadableStream<Uint8Array>(),
     close: () => void response.body?.cancel().catch(() => {}),
   };
+}
+
+/** What asks through `tools.web.proxy`; where this runtime cannot, what to tell the model of it. */
+export function proxiedFetch(fetch: Fetch, proxy: string): Fetch | string {
+  try {
+    return throughProxy(fetch, proxy, "tools.web");
+  } catch (thrown) {
+    if (!(thrown instanceof Failure)) throw thrown;
+    const { message, why } = thrown;
+    return `error: ${message}${why === undefined ? "" : `: ${why}`}`;
+  }
 }

@@ -9,10 +9,10 @@ import { defineTool } from "../define.ts";
 import { createAllowance } from "./addresses.ts";
 import { createByteBudget } from "./body.ts";
 import type { Body } from "./body.ts";
-import { textOf } from "./charset.ts";
+import { decodeText } from "./body.ts";
 import { fetchPage } from "./page.ts";
 import type { Page } from "./page.ts";
-import { proxiedFetch } from "./proxy.ts";
+import { proxiedFetch } from "./request.ts";
 import { Refusal } from "./request.ts";
 import type { Lookup } from "./request.ts";
 import { HELD_BACK } from "./secret-leak.ts";
@@ -153,7 +153,7 @@ async function readText(
   { bytes, cut }: Body,
   { maxChars, settings }: { readonly maxChars: number; readonly settings: WebSettings },
 ): Promise<{ title: string; text: string }> {
-  const text = textOf(bytes, type, cut === undefined);
+  const text = decodeText(bytes, type, cut === undefined);
   const isHtml =
     type === "" ? /^\s*<(?:!doctype|html|head|body)\b/i.test(text) : /html/i.test(type);
   if (!isHtml) return { title: "", text };

@@ -8,7 +8,7 @@ import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { createDuckduckgoSearch } from "./duckduckgo.ts";
-import { proxiedFetch } from "./proxy.ts";
+import { proxiedFetch } from "./request.ts";
 import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-apis.ts";
 import { createAsk, SearchError } from "./search.ts";
 import type { Hit, Search, Wanted } from "./search.ts";
