@@ -1,7 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { passphraseOf } from "../config/compat/go/enc.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
-import { passphraseOf } from "../config/credential.ts";
 import type { ConfigFlag } from "../config/flags.ts";
 import { loadConfig } from "../config/load.ts";
 import { proxySecretsIn, secretsIn } from "../config/secrets-in.ts";

@@ -5,7 +5,7 @@ import { nearestWord } from "../base/spelling.ts";
 import { parseBroker, brokerCredentials } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import { channelType } from "./compat/go/migrate.ts";
-import type { MqttChannel, MqttSettings, TlsSettings, Origin } from "./contract.ts";
+import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
@@ -23,7 +23,7 @@ import {
   withChild,
   withDeepChild,
 } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+import type { Branch, Origin, Path, Tree } from "./tree.ts";
 import { bool, inputOf, namedEntries } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;

@@ -1,8 +1,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { join, resolve, dirname } from "node:path";
-import { Failure } from "../base/failure.ts";
+import { codeOf, Failure } from "../base/failure.ts";
 import { versionFailure } from "./compat/go/migrate.ts";
-import type { Warning } from "./contract.ts";
+import type { Warning } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
 import { DEFAULT, branch } from "./tree.ts";
 import type { Branch } from "./tree.ts";
@@ -22,7 +22,7 @@ export async function readText(file: string): Promise<string | undefined | Failu
     bytes = await readRegularFile(file, MAX_BYTES);
   } catch (error) {
     const code = codeOf(error);
-    return code === "ENOENT" ? undefined : unreadable(file, code);
+    return code === "ENOENT" ? undefined : unreadable(file, code || "unknown error");
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -32,12 +32,30 @@ export async function readText(file: string): Promise<string | undefined | Failu
 }
 
 /** The bytes of a file; throws a coded error, also for what is no regular file or is too large. */
-export async function readRegularFile(file: string, most: number): Promise<Uint8Array> {
+async function readRegularFile(file: string, most: number): Promise<Uint8Array> {
   const facts = await stat(file);
   if (facts.isDirectory()) throw new UnfitFile("EISDIR");
   if (!facts.isFile()) throw new UnfitFile("SPECIAL");
   if (facts.size > most) throw new UnfitFile("EFBIG");
   return readFile(file);
+}
+
+/** Bytes; a secret or key that is longer is none. */
+const MAX_SECRET_BYTES = 65_536;
+
+/** Why a reference leads to no secret; it never quotes the reference or what it leads to. */
+export interface SecretFault {
+  readonly fault: string;
+}
+
+/** The text of a file that holds one secret, without blanks around it; throws a coded error. */
+export async function readSecretFile(file: string): Promise<string> {
+  return new TextDecoder().decode(await readSecretBytes(file)).trim();
+}
+
+/** The bytes of a key; throws a coded error. */
+export function readSecretBytes(file: string): Promise<Uint8Array> {
+  return readRegularFile(file, MAX_SECRET_BYTES);
 }
 
 class UnfitFile extends Error {
@@ -46,12 +64,6 @@ class UnfitFile extends Error {
     super(code);
     this.code = code;
   }
-}
-
-/** `EACCES` and its like, as the file system names what went wrong. */
-export function codeOf(error: unknown): string {
-  const { code } = Object.assign({ code: undefined }, error);
-  return typeof code === "string" ? code : "unknown error";
 }
 
 const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {

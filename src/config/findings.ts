@@ -2,9 +2,14 @@ import { basename } from "node:path";
 import type { BaseIssue } from "valibot";
 import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
-import type { Origin, Warning, LoadedConfig } from "./contract.ts";
 import { nearestTo, pathText } from "./tree.ts";
-import type { Path, Tree } from "./tree.ts";
+import type { Origin, Path, Tree } from "./tree.ts";
+
+export interface Warning {
+  /** One sentence that names file, line and key. */
+  readonly message: string;
+  readonly remedy?: string;
+}
 
 /** What reading a configuration brings to light, each with the place that it is about. */
 export interface Findings {
@@ -105,7 +110,10 @@ function rank({ from }: Origin): number {
  * Where the value at a dotted path came from, in words: `config.json:12`, `environment
  * PICOCLAW_LOG_LEVEL`, `--broker`, `default`.
  */
-export function originText(loaded: Pick<LoadedConfig, "origins">, path: string): string {
+export function originText(
+  loaded: { readonly origins: ReadonlyMap<string, Origin> },
+  path: string,
+): string {
   const origin = loaded.origins.get(path);
   if (origin?.from === "file") return `${basename(origin.file)}:${origin.line}`;
   return origin === undefined ? "default" : placeOf(origin);

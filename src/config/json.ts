@@ -1,9 +1,9 @@
 import type { JSONVisitor } from "jsonc-parser";
 import { Failure } from "../base/failure.ts";
-import type { Origin, Warning } from "./contract.ts";
 import { quotable } from "./findings.ts";
+import type { Warning } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+import type { Branch, Origin, Path, Tree } from "./tree.ts";
 
 /** Levels of objects and lists. No configuration comes near, and the stack holds as many. */
 const MAX_DEPTH = 100;

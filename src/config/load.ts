@@ -4,20 +4,13 @@ import { Failure } from "../base/failure.ts";
 import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
 import { upgraded } from "./compat/go/migrate.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
-import type {
-  Config,
-  ConfigFlags,
-  LoadedConfig,
-  Warning,
-  AgentDefaults,
-  ModelEntry,
-} from "./contract.ts";
+import type { Config, ConfigFlags, LoadedConfig, AgentDefaults, ModelEntry } from "./contract.ts";
 import { readFiles, SECURITY, expandHome } from "./files.ts";
 import { configPaths } from "./files.ts";
 import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
 import { createFindings } from "./findings.ts";
 import { problemsFailure } from "./findings.ts";
-import type { Problem, Findings } from "./findings.ts";
+import type { Findings, Problem, Warning } from "./findings.ts";
 import { hookSettings } from "./hooks.ts";
 import { KEYS } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";

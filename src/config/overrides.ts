@@ -3,17 +3,17 @@ import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { GO_KEYS } from "./compat/go/keys.ts";
-import type { ConfigFlags, Origin, Warning } from "./contract.ts";
+import type { ConfigFlags } from "./contract.ts";
 import { readText } from "./files.ts";
 import { quotable } from "./findings.ts";
-import type { Problem } from "./findings.ts";
+import type { Problem, Warning } from "./findings.ts";
 import { CONFIG_FLAGS } from "./flags.ts";
 import { SETTINGS } from "./keys/channel.ts";
 import { keysIn } from "./keys/key.ts";
 import type { Key, PlacedKey } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import { branch, leaf, untypedLeaf, withDeepChild } from "./tree.ts";
-import type { Branch, Leaf } from "./tree.ts";
+import type { Branch, Leaf, Origin } from "./tree.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,11 +1,23 @@
-import { isDisabled, isEnabled, mqttNames } from "./channels.ts";
-import { fileOf, isReference, resolveCredential } from "./credential.ts";
-import type { CredentialSurroundings } from "./credential.ts";
+import { realpath } from "node:fs/promises";
+import { isAbsolute, join, relative, sep } from "node:path";
+import { codeOf } from "../base/failure.ts";
+import { isDisabled, isEnabled } from "./channels.ts";
+import { decrypted, sshKeyFile } from "./compat/go/enc.ts";
+import { channelType } from "./compat/go/migrate.ts";
+import { readSecretFile } from "./files.ts";
+import type { SecretFault, Surroundings } from "./files.ts";
 import type { Problem } from "./findings.ts";
+import type { Row } from "./keys/key.ts";
+import { KEYS } from "./keys/keys.ts";
 import { goesBy } from "./models.ts";
 import { isSecretName } from "./secrets-in.ts";
-import { branch, branchAt, childOf, leaf, list, textAt, withChild, withDeepChild } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+import { branchAt, leaf, list, mapChildren, textAt } from "./tree.ts";
+import type { Branch, Leaf, Path, Tree } from "./tree.ts";
+
+export interface SecretSurroundings extends Pick<Surroundings, "env" | "userHome"> {
+  /** The folder of config.json, in which `file://` stays. */
+  readonly folder: string;
+}
 
 export interface WithSecrets {
   readonly tree: Branch;
@@ -14,129 +26,160 @@ export interface WithSecrets {
   readonly files: ReadonlySet<string>;
 }
 
-/** The tree with the secrets themselves instead of references to them, and what went wrong. */
+/**
+ * The tree with secrets in place of references to them. References of what is not used are dropped and
+ * not followed; so are those that lead nowhere, which are problems.
+ */
 export async function withSecrets(
   tree: Branch,
-  surroundings: CredentialSurroundings,
+  surroundings: SecretSurroundings,
 ): Promise<WithSecrets> {
   const problems: Problem[] = [];
   const files = new Set<string>();
-  const resolve: Resolve = (node, path) => {
+  const resolve = async (node: Leaf, path: Path): Promise<Tree | undefined> => {
     const file = fileOfSecret(node, path, surroundings);
     if (file !== undefined) files.add(file);
-    return resolved(node, path, { surroundings, problems });
+    // What a flag says is meant literally.
+    if (node.origin.from === "flag") return node;
+    const secret = await resolveReference(node.text, surroundings);
+    if (typeof secret === "string") return secret === node.text ? node : leaf(secret, node.origin);
+    problems.push({ origin: node.origin, path, text: secret.fault });
+    return undefined;
   };
-  const withModels = await withModelSecrets(tree, resolve);
-  const withSearches = await withSearchSecrets(withModels, resolve);
-  return { tree: await withChannelSecrets(withSearches, resolve), problems, files };
+  const result = await mapChildren(tree, (node, name) =>
+    withSecretsIn(node, rowAt(KEYS, name), { path: [name], root: tree, resolve }),
+  );
+  return { tree: result, problems, files };
+}
+
+interface Resolving {
+  readonly path: Path;
+  readonly root: Branch;
+  /** Undefined in what is not used. */
+  readonly resolve: ((node: Leaf, path: Path) => Promise<Tree | undefined>) | undefined;
+}
+
+async function withSecretsIn(
+  node: Tree,
+  row: Row | undefined,
+  { path, root, resolve }: Resolving,
+): Promise<Tree | undefined> {
+  if (row === undefined || (row.kind === "key" && row.reference !== true)) return node;
+  if (node.kind === "leaf") {
+    if (row.kind !== "key") return node;
+    const isSingle = path.at(-1) === "api_keys";
+    if (isSingle) return withSecretsIn(list([node], node.origin), row, { path, root, resolve });
+    if (resolve !== undefined) return resolve(node, path);
+    return isReference(node.text) ? undefined : node;
+  }
+  return mapChildren(node, (child, name) => {
+    const at = [...path, name];
+    const inner = row.kind === "key" ? row : rowAt(row, name);
+    const isUsed = resolve !== undefined && isUsedAt(at, child, root);
+    return withSecretsIn(child, inner, { path: at, root, resolve: isUsed ? resolve : undefined });
+  });
+}
+
+function rowAt(row: Row, name: string | number): Row | undefined {
+  if (row.kind === "key") return undefined;
+  if (row.kind !== "group") return row.each;
+  return Object.hasOwn(row.rows, name) ? row.rows[name] : undefined;
+}
+
+/** Whether channels, models and searches are used: those that are off keep no references. */
+function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
+  const place = path.map((name) => (typeof name === "number" ? "*" : name)).join(".");
+  if (node.kind !== "branch") return true;
+  if (place === "model_list.*") {
+    const wanted = textAt(branchAt(branchAt(root, "agents"), "defaults"), "model_name");
+    return textAt(node, "enabled") !== "false" || (wanted !== "" && goesBy(wanted, node));
+  }
+  if (path[0] === "channel_list" && path.length === 2) {
+    return channelType(String(path[1]), node) === "mqtt" && isEnabled(node);
+  }
+  if (place === "tools.web") return !isDisabled(node);
+  return !["tools.web.brave", "tools.web.tavily"].includes(place) || isEnabled(node);
 }
 
 /** User names, and headers such as Accept, are resolved as secrets are and are none. */
 function fileOfSecret(
-  node: Tree,
+  { text, origin }: Leaf,
   path: Path,
-  surroundings: CredentialSurroundings,
+  surroundings: SecretSurroundings,
 ): string | undefined {
   const isHeader = path.at(-2) === "custom_headers";
   const isNone = isHeader ? !isSecretName(String(path.at(-1))) : path.at(-1) === "username";
-  if (node.kind !== "leaf" || node.text === "" || isNone) return undefined;
-  if (isReference(node.text)) return fileOf(node.text, surroundings);
-  return node.origin.from === "file" ? node.origin.file : undefined;
+  if (text === "" || isNone) return undefined;
+  if (isReference(text)) return fileOf(text, surroundings);
+  return origin.from === "file" ? origin.file : undefined;
 }
 
-type Resolve = (node: Tree, path: Path) => Promise<Tree | undefined>;
-
-interface Resolving {
-  readonly surroundings: CredentialSurroundings;
-  readonly problems: Problem[];
+/** The file beside config.json that a reference leads to, and the key that `enc://` needs beside the passphrase. */
+export function fileOf(text: string, surroundings: SecretSurroundings): string | undefined {
+  if (text.startsWith("file://")) return join(surroundings.folder, text.slice(7).trim());
+  return text.startsWith("enc://") ? sshKeyFile(surroundings).file || undefined : undefined;
 }
 
-/** Undefined for a reference that leads nowhere. What a flag says is meant literally. */
-async function resolved(
-  node: Tree,
-  path: Path,
-  { surroundings, problems }: Resolving,
-): Promise<Tree | undefined> {
-  if (node.kind !== "leaf" || node.origin.from === "flag") return node;
-  const secret = await resolveCredential(node.text, surroundings);
-  if (typeof secret === "string") return secret === node.text ? node : leaf(secret, node.origin);
-  problems.push({ origin: node.origin, path, text: secret.fault });
-  return undefined;
+/**
+ * The secret that a text stands for: `file://name` is a file beside config.json, `cred://name` a
+ * credential of the systemd service, `enc://…` is decrypted as Go PicoClaw encrypts, any other text is
+ * the secret itself.
+ */
+export async function resolveReference(
+  text: string,
+  surroundings: SecretSurroundings,
+): Promise<string | SecretFault> {
+  if (text.startsWith("file://")) return fileCredential(text.slice(7).trim(), surroundings.folder);
+  if (text.startsWith("cred://")) return systemCredential(text.slice(7).trim(), surroundings.env);
+  if (text.startsWith("enc://")) return decrypted(text.slice(6), surroundings);
+  return text;
 }
 
-async function withChannelSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
-  let result = tree;
-  for (const name of mqttNames(tree)) {
-    const entry = branchAt(branchAt(tree, "channel_list"), name);
-    if (entry === undefined || !isEnabled(entry)) continue;
-    for (const key of ["username", "password"]) {
-      const path = ["channel_list", name, "settings", key];
-      const node = childOf(branchAt(entry, "settings"), key);
-      const secret = node === undefined ? undefined : await resolve(node, path);
-      if (secret !== undefined) result = withDeepChild(result, path, secret);
+/** Whether a text stands for a secret, and is none itself. */
+export function isReference(text: string): boolean {
+  return /^(?:file|cred|enc):\/\//.test(text);
+}
+
+/** Symbolic links are followed before it is checked that the file lies inside the folder. */
+async function fileCredential(name: string, folder: string): Promise<string | SecretFault> {
+  if (name === "") return { fault: "names no file after file://" };
+  try {
+    const base = await realpath(folder);
+    const file = await realpath(join(base, name));
+    const path = relative(base, file);
+    if (isAbsolute(path) || path === ".." || path.startsWith(`..${sep}`)) {
+      return { fault: "names a file outside of the folder of config.json" };
     }
+    const secret = await readSecretFile(file);
+    return secret === "" ? { fault: "names a file that is empty" } : secret;
+  } catch (error) {
+    return { fault: `names a file that cannot be read (${codeOf(error)})` };
   }
-  return result;
 }
 
-/** Entries that are not used keep no references: nobody would resolve them. */
-async function withModelSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
-  const models = tree.entries.get("model_list");
-  if (models?.kind !== "list") return tree;
-  const defaults = branchAt(branchAt(tree, "agents"), "defaults");
-  const wanted = textAt(defaults, "model_name");
-  const items: Tree[] = [];
-  for (const [index, entry] of models.items.entries()) {
-    const isOff = textAt(entry, "enabled") === "false" && !(wanted !== "" && goesBy(wanted, entry));
-    const how = isOff ? notResolved : resolve;
-    const keyed = await withKeys(entry, ["model_list", index], how);
-    items.push(await withHeaders(keyed, ["model_list", index], how));
+/**
+ * What systemd keeps for this service alone (systemd.exec(5), LoadCredential=): a file in the folder that
+ * CREDENTIALS_DIRECTORY names.
+ */
+async function systemCredential(
+  name: string,
+  env: SecretSurroundings["env"],
+): Promise<string | SecretFault> {
+  if (!isCredentialName(name))
+    return { fault: "names no credential: one word without / is wanted" };
+  const folder = env["CREDENTIALS_DIRECTORY"];
+  const remedy = `LoadCredential=${name}:/path/of/the/file in the [Service] section of its unit`;
+  if (!folder) return { fault: `is a credential, and CREDENTIALS_DIRECTORY is not set: ${remedy}` };
+  try {
+    const secret = await readSecretFile(join(folder, name));
+    return secret === "" ? { fault: `names the credential ${name}, which is empty` } : secret;
+  } catch (error) {
+    const code = codeOf(error);
+    return { fault: `names the credential ${name}, which cannot be read (${code}): ${remedy}` };
   }
-  return withChild(tree, "model_list", { ...models, items });
 }
 
-/** The keys of searches that are switched on; of others no reference is followed. */
-async function withSearchSecrets(tree: Branch, resolve: Resolve): Promise<Branch> {
-  const web = branchAt(branchAt(tree, "tools"), "web");
-  if (web === undefined) return tree;
-  let result = tree;
-  for (const name of ["brave", "tavily"]) {
-    const search = branchAt(web, name);
-    if (search === undefined) continue;
-    const isAsked = isEnabled(search) && !isDisabled(web);
-    const path = ["tools", "web", name];
-    result = withDeepChild(
-      result,
-      path,
-      await withKeys(search, path, isAsked ? resolve : notResolved),
-    );
-  }
-  return result;
-}
-
-async function withKeys(entry: Tree, path: Path, resolve: Resolve): Promise<Tree> {
-  const keys = childOf(entry, "api_keys");
-  if (entry.kind !== "branch" || keys === undefined || keys.kind === "branch") return entry;
-  const several = keys.kind === "list" ? keys.items : [keys];
-  const items: Tree[] = [];
-  for (const [position, key] of several.entries()) {
-    const secret = await resolve(key, [...path, "api_keys", position]);
-    if (secret !== undefined) items.push(secret);
-  }
-  return withChild(entry, "api_keys", list(items, keys.origin));
-}
-
-async function withHeaders(entry: Tree, path: Path, resolve: Resolve): Promise<Tree> {
-  const headers = branchAt(entry, "custom_headers");
-  if (entry.kind !== "branch" || headers === undefined) return entry;
-  const entries: [string, Tree][] = [];
-  for (const [name, value] of headers.entries) {
-    const secret = await resolve(value, [...path, "custom_headers", name]);
-    if (secret !== undefined) entries.push([name, secret]);
-  }
-  return withChild(entry, "custom_headers", branch(entries, headers.origin));
-}
-
-function notResolved(node: Tree): Promise<Tree | undefined> {
-  return Promise.resolve(node.kind === "leaf" && isReference(node.text) ? undefined : node);
+/** As systemd takes them: at most 255 characters, no path. */
+function isCredentialName(name: string): boolean {
+  return /^[!-.0-~]{1,255}$/.test(name) && name !== "." && name !== "..";
 }

@@ -1,8 +1,8 @@
 import { nearestWord } from "../base/spelling.ts";
 import { channelType, upgraded } from "./compat/go/migrate.ts";
 import { withProvidersAsModels } from "./compat/go/providers.ts";
-import type { Warning } from "./contract.ts";
 import { lineOf, quotable } from "./findings.ts";
+import type { Warning } from "./findings.ts";
 import {
   branch,
   branchAt,

@@ -1,4 +1,9 @@
-import type { Origin } from "./contract.ts";
+/** Where a value came from. */
+export type Origin =
+  | { readonly from: "default" }
+  | { readonly from: "file"; readonly file: string; readonly line: number }
+  | { readonly from: "environment"; readonly variable: string }
+  | { readonly from: "flag"; readonly flag: string };
 
 /**
  * A value of the configuration that remembers where it came from. Layers (files, environment, flags)
@@ -118,6 +123,28 @@ export function mergeBranches(lower: Branch, upper: Branch): Branch {
     entries.set(key, below === undefined ? child : merge(below, child));
   }
   return { ...lower, entries };
+}
+
+/** A node with other children, or without those for which there is nothing. A leaf has none. */
+export async function mapChildren<Node extends Tree>(
+  node: Node,
+  change: (child: Tree, name: string | number) => Promise<Tree | undefined>,
+): Promise<Node> {
+  if (node.kind === "branch") {
+    const entries: [string, Tree][] = [];
+    for (const [name, child] of node.entries) {
+      const changed = await change(child, name);
+      if (changed !== undefined) entries.push([name, changed]);
+    }
+    return { ...node, entries: new Map(entries) };
+  }
+  if (node.kind === "leaf") return node;
+  const items: Tree[] = [];
+  for (const [index, child] of node.items.entries()) {
+    const changed = await change(child, index);
+    if (changed !== undefined) items.push(changed);
+  }
+  return { ...node, items };
 }
 
 /** The node at a path, or the deepest one on the way to it. */

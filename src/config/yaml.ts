@@ -1,8 +1,7 @@
 import type { Alias, Document, ErrorCode, LineCounter, Node, Pair, Scalar, YAMLMap } from "yaml";
 import { Failure } from "../base/failure.ts";
-import type { Origin } from "./contract.ts";
 import { branch, isPlaceholder, leaf, list, untypedLeaf } from "./tree.ts";
-import type { Branch, Tree } from "./tree.ts";
+import type { Branch, Origin, Tree } from "./tree.ts";
 
 type Yaml = typeof import("yaml");
 

@@ -1,7 +1,7 @@
 import { jsonLine } from "../../base/escape-control.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
-import { passphraseOf } from "../../config/credential.ts";
+import { passphraseOf } from "../../config/compat/go/enc.ts";
 import { encryptSecrets } from "../../config/encrypt/encrypt.ts";
 import type { Encrypted } from "../../config/encrypt/encrypt.ts";
 import { configPaths } from "../../config/files.ts";

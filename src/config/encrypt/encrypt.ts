@@ -1,10 +1,11 @@
 import { dirname, join } from "node:path";
 import { codeOf } from "../../base/failure.ts";
 import { Failure } from "../../base/failure.ts";
-import { resolveCredential, sealed } from "../credential.ts";
-import type { CredentialSurroundings } from "../credential.ts";
+import { sealed } from "../compat/go/enc.ts";
 import { SECURITY } from "../files.ts";
 import { readText } from "../files.ts";
+import { resolveReference } from "../secrets.ts";
+import type { SecretSurroundings } from "../secrets.ts";
 import { pathText } from "../tree.ts";
 import { createPrivateFile, replaceFile } from "./replace.ts";
 import { textsOfJson, textsOfYaml } from "./scalars.ts";
@@ -26,7 +27,7 @@ export interface Encrypted {
 export interface EncryptOptions {
   /** config.json; `.security.yml` is beside it. */
   readonly file: string;
-  readonly env: CredentialSurroundings["env"];
+  readonly env: SecretSurroundings["env"];
   readonly userHome: string;
   readonly to: "enc" | "file";
   /** Whether config.json may be written, too. */
@@ -105,7 +106,7 @@ async function sealing(options: EncryptOptions, sheets: readonly Sheet[]): Promi
 function surroundingsOf(
   { env, userHome, file }: EncryptOptions,
   passphrase: string,
-): CredentialSurroundings {
+): SecretSurroundings {
   return {
     env: { ...env, PICOCLAW_KEY_PASSPHRASE: passphrase },
     userHome,
@@ -116,12 +117,12 @@ function surroundingsOf(
 /** Values under two passphrases would never load together. */
 async function checkPassphrase(
   sheets: readonly Sheet[],
-  surroundings: CredentialSurroundings,
+  surroundings: SecretSurroundings,
 ): Promise<void> {
   for (const { file, texts } of sheets) {
     for (const { text, path, line } of texts) {
       if (!text.startsWith("enc://")) continue;
-      const secret = await resolveCredential(text, surroundings);
+      const secret = await resolveReference(text, surroundings);
       if (typeof secret === "string") continue;
       throw new Failure("config", `${file}:${line}: ${pathText(path)} ${secret.fault}`, {
         why: "all encrypted values of a home need the same passphrase; nothing was changed",

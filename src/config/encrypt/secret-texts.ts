@@ -1,5 +1,5 @@
-import { isReference } from "../credential.ts";
 import { isSecretName } from "../secrets-in.ts";
+import { isReference } from "../secrets.ts";
 import type { Path } from "../tree.ts";
 import type { PlacedText } from "./scalars.ts";
 

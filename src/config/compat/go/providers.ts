@@ -1,4 +1,3 @@
-import type { Origin } from "../../contract.ts";
 import {
   branch,
   branchAt,
@@ -9,7 +8,7 @@ import {
   withChild,
   withoutChild,
 } from "../../tree.ts";
-import type { Branch, Leaf, Tree } from "../../tree.ts";
+import type { Branch, Leaf, Origin, Tree } from "../../tree.ts";
 
 interface ProviderFacts {
   readonly protocol: string;

@@ -1,9 +1,8 @@
 import { Failure } from "../../../base/failure.ts";
 import { mqttNames } from "../../channels.ts";
-import type { Warning } from "../../contract.ts";
 import type { Findings } from "../../findings.ts";
 import { lineOf, quotable } from "../../findings.ts";
-import type { Problem } from "../../findings.ts";
+import type { Problem, Warning } from "../../findings.ts";
 import { unsupportedHooks } from "../../hooks.ts";
 import { branchAt, childOf, textAt, pathText } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";

@@ -1,0 +1,116 @@
+import { join } from "node:path";
+import { codeOf } from "../../../base/failure.ts";
+import { readSecretBytes, readSecretFile } from "../../files.ts";
+import type { SecretFault, Surroundings } from "../../files.ts";
+
+/** What `enc://` values need: the passphrase is in the environment, the SSH key in the user's home. */
+export type EncSurroundings = Pick<Surroundings, "env" | "userHome">;
+
+/** The systemd credential that holds the passphrase where no variable does. */
+const PASSPHRASE_CREDENTIAL = "picoclaw-key-passphrase";
+
+const NO_PASSPHRASE = `is encrypted, and PICOCLAW_KEY_PASSPHRASE is not set, nor is there a systemd credential ${PASSPHRASE_CREDENTIAL} (LoadCredential=)`;
+const SALT_BYTES = 16;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const KEY_BYTES = 32;
+
+/**
+ * The passphrase of `enc://` values: PICOCLAW_KEY_PASSPHRASE, or the credential
+ * `picoclaw-key-passphrase`; undefined where there is neither.
+ */
+export async function passphraseOf(
+  env: Surroundings["env"],
+): Promise<string | SecretFault | undefined> {
+  const variable = env["PICOCLAW_KEY_PASSPHRASE"];
+  if (variable) return variable;
+  const folder = env["CREDENTIALS_DIRECTORY"];
+  if (!folder) return undefined;
+  try {
+    return (await readSecretFile(join(folder, PASSPHRASE_CREDENTIAL))) || undefined;
+  } catch (error) {
+    // A service that was given other credentials alone has none of this name.
+    if (codeOf(error) === "ENOENT") return undefined;
+    return { fault: `the credential ${PASSPHRASE_CREDENTIAL} cannot be read (${codeOf(error)})` };
+  }
+}
+
+/** The secret in what follows `enc://`, as Go PicoClaw encrypts it. */
+export async function decrypted(
+  encoded: string,
+  surroundings: EncSurroundings,
+): Promise<string | SecretFault> {
+  const passphrase = await passphraseOf(surroundings.env);
+  if (passphrase === undefined) return { fault: NO_PASSPHRASE };
+  if (typeof passphrase !== "string") return { fault: `is encrypted, and ${passphrase.fault}` };
+  const base64 = encoded.replace(/[\r\n]/g, "");
+  const blob = Buffer.from(base64, "base64");
+  if (blob.toString("base64") !== base64 || blob.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) {
+    return { fault: "is encrypted, but damaged: it is not the whole base64 text" };
+  }
+  const material = await keyMaterial(passphrase, surroundings);
+  if (!Buffer.isBuffer(material)) return material;
+  const { createDecipheriv } = await import("node:crypto");
+  const salt = blob.subarray(0, SALT_BYTES);
+  const nonce = blob.subarray(SALT_BYTES, SALT_BYTES + NONCE_BYTES);
+  const decipher = createDecipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
+  decipher.setAuthTag(blob.subarray(-TAG_BYTES));
+  try {
+    const text = decipher.update(blob.subarray(SALT_BYTES + NONCE_BYTES, -TAG_BYTES));
+    return Buffer.concat([text, decipher.final()]).toString("utf8");
+  } catch {
+    return { fault: "cannot be decrypted: the passphrase or the SSH key is another one" };
+  }
+}
+
+/**
+ * A secret as `enc://…`, as Go PicoClaw encrypts: base64 of salt, nonce, AES-256-GCM text and tag. Each
+ * call makes another one.
+ */
+export async function sealed(
+  secret: string,
+  passphrase: string,
+  surroundings: EncSurroundings,
+): Promise<string | SecretFault> {
+  const material = await keyMaterial(passphrase, surroundings);
+  if (!Buffer.isBuffer(material)) return material;
+  const { createCipheriv, randomBytes } = await import("node:crypto");
+  const [salt, nonce] = [randomBytes(SALT_BYTES), randomBytes(NONCE_BYTES)];
+  const cipher = createCipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
+  const text = Buffer.concat([cipher.update(secret, "utf8"), cipher.final()]);
+  return `enc://${Buffer.concat([salt, nonce, text, cipher.getAuthTag()]).toString("base64")}`;
+}
+
+async function keyOf(material: Buffer, salt: Buffer): Promise<Buffer> {
+  const { hkdfSync } = await import("node:crypto");
+  return Buffer.from(hkdfSync("sha256", material, salt, "picoclaw-credential-v1", KEY_BYTES));
+}
+
+/** HMAC of the passphrase under the SSH key's digest, or the passphrase's digest without a key. */
+async function keyMaterial(
+  passphrase: string,
+  surroundings: EncSurroundings,
+): Promise<Buffer | SecretFault> {
+  const { createHash, createHmac } = await import("node:crypto");
+  const digest = (data: string | Uint8Array): Buffer => createHash("sha256").update(data).digest();
+  const { file, required } = sshKeyFile(surroundings);
+  if (file === "") return digest(passphrase);
+  try {
+    return createHmac("sha256", digest(await readSecretBytes(file)))
+      .update(passphrase)
+      .digest();
+  } catch (error) {
+    if (!required && codeOf(error) === "ENOENT") return digest(passphrase);
+    return { fault: `is encrypted, and the SSH key ${file} cannot be read (${codeOf(error)})` };
+  }
+}
+
+/** The variable counts where it is set, even where it is empty: no key is then used. */
+export function sshKeyFile({ env, userHome }: EncSurroundings): {
+  file: string;
+  required: boolean;
+} {
+  const file = env["PICOCLAW_SSH_KEY_PATH"];
+  if (file !== undefined) return { file, required: true };
+  return { file: join(userHome, ".ssh", "picoclaw_ed25519.key"), required: false };
+}
