@@ -4,12 +4,13 @@ import type { HookSettings, HookStage, ProcessHookSettings } from "./contract.ts
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { HOOKS, PROCESS_HOOK } from "./keys/tools.ts";
-import { branchAt, childOf, isComment } from "./tree.ts";
+import { childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
 
 const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
-const MODEL_STAGES = ["before_llm", "after_llm"];
+/** Stages of Go PicoClaw that are not built here. */
+export const MODEL_STAGES = ["before_llm", "after_llm"];
 /** They would change what a compiled picoclaw or Bun does. */
 const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
@@ -35,7 +36,7 @@ export function hookSettings(
   if (!success || !output.enabled) return undefined;
   const path: Path = ["hooks", "processes"];
   const processes = namedEntries(childOf(found, "processes"), path, findings)
-    .filter(([, entry]) => isOn(entry))
+    .filter(([, entry]) => isHookOn(entry))
     .flatMap(([name, entry]) => processHook(name, entry, { findings, bases }))
     .toSorted((left, right) => left.priority - right.priority || (left.name < right.name ? -1 : 1));
   if (processes.length === 0) return undefined;
@@ -43,37 +44,9 @@ export function hookSettings(
   return { interceptor_timeout_ms, approval_timeout_ms, processes };
 }
 
-/**
- * Hooks that restrict in Go PicoClaw and that this program does not ask: those compiled into it, and
- * those about questions to the model. Paths of their keys, as at version 3; none where hooks are off.
- */
-export function unsupportedHooks(tree: Branch): readonly Path[] {
-  const hooks = branchAt(tree, "hooks");
-  if (hooks === undefined || isSwitchedOff(hooks, HOOKS.rows)) return [];
-  const enabledIn = (key: string): [string, Tree][] => {
-    const entries = [...(branchAt(hooks, key)?.entries ?? [])];
-    return entries.filter(
-      ([name, entry]) => !(entry.kind === "leaf" && isComment(name)) && isOn(entry),
-    );
-  };
-  const processes = enabledIn("processes").filter(([, entry]) =>
-    textsAt(entry, "intercept").some((stage) => MODEL_STAGES.includes(stage)),
-  );
-  return [
-    ...enabledIn("builtins").map(([name]): Path => ["hooks", "builtins", name]),
-    ...processes.map(([name]): Path => ["hooks", "processes", name, "intercept"]),
-  ];
-}
-
 /** As in Go PicoClaw the rest of a hook that is not enabled is not read. */
-function isOn(entry: Tree): boolean {
+export function isHookOn(entry: Tree): boolean {
   return !isSwitchedOff(entry, PROCESS_HOOK.rows);
-}
-
-function textsAt(entry: Tree, key: string): string[] {
-  const found = childOf(entry, key);
-  const items = found?.kind === "list" ? found.items : found === undefined ? [] : [found];
-  return items.flatMap((item) => (item.kind === "leaf" ? [item.text.trim()] : []));
 }
 
 interface Reading {

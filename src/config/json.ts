@@ -3,7 +3,7 @@ import { Failure } from "../base/failure.ts";
 import { quotable } from "./findings.ts";
 import type { Warning } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
-import type { Branch, Origin, Path, Tree } from "./tree.ts";
+import type { Branch, Origin, PlacedText, Tree } from "./tree.ts";
 
 /** Levels of objects and lists. No configuration comes near, and the stack holds as many. */
 const MAX_DEPTH = 100;
@@ -42,20 +42,12 @@ export async function treeOfJson(
   });
 }
 
-/** A text or number of a JSON file, with the place where it is written. */
-export interface JsonScalar {
-  readonly path: Path;
-  readonly text: string;
-  /** UTF-16 units of the file's text. */
-  readonly start: number;
-  readonly end: number;
-  readonly line: number;
-}
-
-/** Every text and number of a JSON text that `treeOfJson` has read without a fault. */
-export async function scalarsOfJson(source: string): Promise<JsonScalar[]> {
+/** Every text and number of a JSON file, each with its place; the Failure of `treeOfJson` where it is none. */
+export async function textsOfJson(source: string, file: string): Promise<PlacedText[] | Failure> {
+  const read = await treeOfJson(source, file);
+  if (read instanceof Failure) return read;
   const { visit } = await import("jsonc-parser");
-  const found: JsonScalar[] = [];
+  const found: PlacedText[] = [];
   visit(
     source,
     {

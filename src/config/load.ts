@@ -1,26 +1,27 @@
 import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
+import { nearestWord } from "../base/spelling.ts";
 import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
-import { upgraded } from "./compat/go/migrate.ts";
+import { upgraded, channelType } from "./compat/go/migrate.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { Config, ConfigFlags, LoadedConfig, AgentDefaults, ModelEntry } from "./contract.ts";
 import { readFiles, SECURITY, expandHome } from "./files.ts";
 import { configPaths } from "./files.ts";
 import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
-import { createFindings } from "./findings.ts";
+import { createFindings, quotable } from "./findings.ts";
 import { problemsFailure } from "./findings.ts";
 import type { Findings, Problem, Warning } from "./findings.ts";
 import { hookSettings } from "./hooks.ts";
+import type { Group, Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
 import { withSecurity } from "./security.ts";
 import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
-import { originsOf } from "./tree.ts";
-import type { Branch } from "./tree.ts";
-import { unknownKeys } from "./unknown.ts";
+import { originsOf, isComment, pathText } from "./tree.ts";
+import type { Branch, Path, Tree } from "./tree.ts";
 import { inputOf } from "./values.ts";
 
 export interface LoadOptions {
@@ -175,5 +176,49 @@ function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void 
     [],
     `${reason}, so the agent is the offline one: it answers questions about its device`,
     "add an entry to model_list, with its api_keys in .security.yml",
+  );
+}
+
+/** Warns of keys that are not in the table. */
+function unknownKeys(tree: Branch, findings: Findings): void {
+  checkKeys(tree, KEYS, [], findings);
+}
+
+function checkKeys(tree: Tree, row: Row, path: Path, findings: Findings): void {
+  if (row.kind === "key") return;
+  if (row.kind === "list" && tree.kind === "list") {
+    tree.items.forEach((item, index) => checkKeys(item, row.each, [...path, index], findings));
+  }
+  if (tree.kind !== "branch") return;
+  for (const [name, child] of tree.entries) {
+    const at = [...path, name];
+    if (row.kind !== "group") {
+      if (!isOtherChannel(at, child)) checkKeys(child, row.each, at, findings);
+    } else {
+      const inner = Object.hasOwn(row.rows, name) ? row.rows[name] : undefined;
+      if (inner !== undefined) checkKeys(child, inner, at, findings);
+      else warnOfKey(at, row, findings);
+    }
+  }
+}
+
+/** Channels of other types have keys of their own. */
+function isOtherChannel(path: Path, entry: Tree): boolean {
+  return path[0] === "channel_list" && channelType(String(path[1]), entry) !== "mqtt";
+}
+
+function warnOfKey(path: Path, { rows, also }: Group, findings: Findings): void {
+  const key = String(path.at(-1));
+  if (also === "any" || also.includes(key) || isComment(key)) return;
+  const nearest = nearestWord(key, [...Object.keys(rows), ...also]);
+  if (nearest === undefined) {
+    findings.warn(path, "is not a known key and has no effect");
+    return;
+  }
+  const meant = pathText([...path.slice(0, -1), nearest]);
+  findings.warn(
+    path,
+    `is not a known key and has no effect; did you mean ${nearest}?`,
+    `rename it to ${quotable(meant, 200)}`,
   );
 }

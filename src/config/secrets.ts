@@ -115,7 +115,7 @@ function fileOfSecret(
 }
 
 /** The file beside config.json that a reference leads to, and the key that `enc://` needs beside the passphrase. */
-export function fileOf(text: string, surroundings: SecretSurroundings): string | undefined {
+function fileOf(text: string, surroundings: SecretSurroundings): string | undefined {
   if (text.startsWith("file://")) return join(surroundings.folder, text.slice(7).trim());
   return text.startsWith("enc://") ? sshKeyFile(surroundings).file || undefined : undefined;
 }

@@ -1,6 +1,6 @@
 import { nearestWord } from "../base/spelling.ts";
 import { channelType, upgraded } from "./compat/go/migrate.ts";
-import { withProvidersAsModels } from "./compat/go/providers.ts";
+import { withProvidersAsModels } from "./compat/go/migrate.ts";
 import { lineOf, quotable } from "./findings.ts";
 import type { Warning } from "./findings.ts";
 import {

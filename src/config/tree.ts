@@ -36,10 +36,20 @@ export interface List {
 /** Where in a tree: keys of branches, indexes of lists. */
 export type Path = readonly (string | number)[];
 
+/** A text of a file with its place, so that it alone can be replaced. */
+export interface PlacedText {
+  readonly path: Path;
+  readonly text: string;
+  /** UTF-16 units of the file's text. */
+  readonly start: number;
+  readonly end: number;
+  readonly line: number;
+}
+
 export const DEFAULT: Origin = { from: "default" };
 
 /** What Go PicoClaw writes in config.json where a secret was: no value at all. */
-const PLACEHOLDER = "[NOT_HERE]";
+export const PLACEHOLDER = "[NOT_HERE]";
 
 export function leaf(value: Leaf["value"], origin: Origin, text = String(value)): Leaf {
   return { kind: "leaf", value, text, untyped: false, origin };

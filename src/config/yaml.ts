@@ -1,7 +1,7 @@
 import type { Alias, Document, ErrorCode, LineCounter, Node, Pair, Scalar, YAMLMap } from "yaml";
 import { Failure } from "../base/failure.ts";
 import { branch, isPlaceholder, leaf, list, untypedLeaf } from "./tree.ts";
-import type { Branch, Origin, Tree } from "./tree.ts";
+import type { Branch, Origin, Path, PlacedText, Tree } from "./tree.ts";
 
 type Yaml = typeof import("yaml");
 
@@ -49,6 +49,32 @@ export async function treeOfYaml(text: string, file: string): Promise<Branch | F
     if (error instanceof RangeError) return notYaml(file, "it is nested too deeply");
     throw error;
   }
+}
+
+/** Every text and number of a YAML file, each with its place; the Failure of `treeOfYaml` where it is none. */
+export async function textsOfYaml(source: string, file: string): Promise<PlacedText[] | Failure> {
+  const tree = await treeOfYaml(source, file);
+  if (tree instanceof Failure) return tree;
+  const yaml = await import("yaml");
+  const lines = new yaml.LineCounter();
+  const options = { schema: "failsafe", logLevel: "silent", lineCounter: lines } as const;
+  const { contents } = yaml.parseDocument(source, options);
+  const found: PlacedText[] = [];
+  const visit = (node: unknown, path: Path): void => {
+    if (yaml.isMap<Node, Node>(node)) {
+      for (const { key, value } of node.items)
+        visit(value, [...path, String(yaml.isScalar(key) ? key.value : key)]);
+    } else if (yaml.isSeq(node)) {
+      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
+    } else if (yaml.isScalar(node) && node.range) {
+      const [start, end] = node.range;
+      const text = textOf(node);
+      if (node.type !== "PLAIN" || !NULL.test(text))
+        found.push({ path, text, start, end, line: lines.linePos(start).line });
+    }
+  };
+  visit(contents, []);
+  return found;
 }
 
 /** The first document; as in Go, what follows a `---` in the middle is not looked at. */
@@ -103,7 +129,7 @@ function inheritedFrom(tree: Tree): readonly (readonly [string, Tree])[] {
 }
 
 function keyOf({ key }: Pair, { yaml }: Source): string {
-  if (yaml.isScalar(key)) return typeof key.value === "string" ? key.value : (key.source ?? "");
+  if (yaml.isScalar(key)) return textOf(key);
   throw new YamlFault("a key must be a single word", offsetOf(key));
 }
 
@@ -118,9 +144,15 @@ function targetOf(alias: Alias, { document }: Source): Node {
 
 /** `null` in its spellings is no value. */
 function scalarOf(scalar: Scalar, origin: Origin): Tree | undefined {
-  const text = typeof scalar.value === "string" ? scalar.value : (scalar.source ?? "");
+  const text = textOf(scalar);
   if (scalar.type !== "PLAIN") return leaf(text, origin);
-  return /^(?:|~|null|Null|NULL)$/.test(text) ? undefined : untypedLeaf(text, origin);
+  return text === "" || NULL.test(text) ? undefined : untypedLeaf(text, origin);
+}
+
+const NULL = /^(?:~|null|Null|NULL)$/;
+
+function textOf({ value, source }: Scalar): string {
+  return typeof value === "string" ? value : (source ?? "");
 }
 
 function offsetOf(node: unknown): number {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { unsupportedHooks } from "../../src/config/hooks.ts";
+import { unsupportedHooks } from "../../src/config/compat/go/unsupported.ts";
 import { treeOfJson } from "../../src/config/json.ts";
 import { allTextOf, failureFrom, inHome, loadedFrom, warningText } from "./home.ts";
 

@@ -3,9 +3,11 @@ import { mqttNames } from "../../channels.ts";
 import type { Findings } from "../../findings.ts";
 import { lineOf, quotable } from "../../findings.ts";
 import type { Problem, Warning } from "../../findings.ts";
-import { unsupportedHooks } from "../../hooks.ts";
-import { branchAt, childOf, textAt, pathText } from "../../tree.ts";
+import { isHookOn, MODEL_STAGES } from "../../hooks.ts";
+import { HOOKS } from "../../keys/tools.ts";
+import { branchAt, childOf, isComment, pathText, textAt } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";
+import { isSwitchedOff } from "../../values.ts";
 
 /** Keys of the Go program that are not built here; where they say no more than its defaults nothing is said. */
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
@@ -134,6 +136,34 @@ function restrictingHooks(tree: Branch, findings: Findings): void {
         : "has hooks about questions to the model, which are not built here";
     findings.restriction(path, text);
   }
+}
+
+/**
+ * Hooks that restrict in Go PicoClaw and that this program does not ask: those compiled into it, and
+ * those about questions to the model. Paths of their keys, as at version 3; none where hooks are off.
+ */
+export function unsupportedHooks(tree: Branch): readonly Path[] {
+  const hooks = branchAt(tree, "hooks");
+  if (hooks === undefined || isSwitchedOff(hooks, HOOKS.rows)) return [];
+  const enabledIn = (key: string): [string, Tree][] => {
+    const entries = [...(branchAt(hooks, key)?.entries ?? [])];
+    return entries.filter(
+      ([name, entry]) => !(entry.kind === "leaf" && isComment(name)) && isHookOn(entry),
+    );
+  };
+  const processes = enabledIn("processes").filter(([, entry]) =>
+    textsAt(entry, "intercept").some((stage) => MODEL_STAGES.includes(stage)),
+  );
+  return [
+    ...enabledIn("builtins").map(([name]): Path => ["hooks", "builtins", name]),
+    ...processes.map(([name]): Path => ["hooks", "processes", name, "intercept"]),
+  ];
+}
+
+function textsAt(entry: Tree, key: string): string[] {
+  const found = childOf(entry, key);
+  const items = found?.kind === "list" ? found.items : found === undefined ? [] : [found];
+  return items.flatMap((item) => (item.kind === "leaf" ? [item.text.trim()] : []));
 }
 
 /** What gives the agent something that it has not here. */

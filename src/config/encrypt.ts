@@ -1,17 +1,15 @@
 import { dirname, join } from "node:path";
-import { codeOf } from "../../base/failure.ts";
-import { Failure } from "../../base/failure.ts";
-import { sealed } from "../compat/go/enc.ts";
-import { SECURITY } from "../files.ts";
-import { readText } from "../files.ts";
-import { resolveReference } from "../secrets.ts";
-import type { SecretSurroundings } from "../secrets.ts";
-import { pathText } from "../tree.ts";
-import { createPrivateFile, replaceFile } from "./replace.ts";
-import { textsOfJson, textsOfYaml } from "./scalars.ts";
-import type { PlacedText } from "./scalars.ts";
-import { secretTexts } from "./secret-texts.ts";
-import type { SecretText } from "./secret-texts.ts";
+import { codeOf, Failure } from "../base/failure.ts";
+import { sealed } from "./compat/go/enc.ts";
+import { readText, SECURITY } from "./files.ts";
+import { textsOfJson } from "./json.ts";
+import { createPrivateFile, replaceFile } from "./replace-file.ts";
+import { isSecretName } from "./secrets-in.ts";
+import { resolveReference, isReference } from "./secrets.ts";
+import type { SecretSurroundings } from "./secrets.ts";
+import { pathText, PLACEHOLDER } from "./tree.ts";
+import type { Path, PlacedText } from "./tree.ts";
+import { textsOfYaml } from "./yaml.ts";
 
 /** What became, or would become, of a secret that stood in a file in plain; never its value. */
 export interface Encrypted {
@@ -236,3 +234,49 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   CHANGED: "run it again",
   ENOSPC: "make room on that disk and run it again",
 };
+
+/** A secret in plain, and why it has to stay so; undefined where it can be replaced by a reference. */
+interface SecretText extends PlacedText {
+  readonly stays?: string;
+}
+
+/** The secrets among the texts of a file that stand in it in plain. */
+function secretTexts(texts: readonly PlacedText[]): readonly SecretText[] {
+  return texts.flatMap((placed): SecretText[] => {
+    const { text, path } = placed;
+    if (text.trim() === "" || text === PLACEHOLDER || isReference(text)) return [];
+    if (isKept(path)) return [placed];
+    const stays = reasonToStay(path, text);
+    return stays === undefined ? [] : [{ ...placed, stays }];
+  });
+}
+
+/** Keys whose values this program and Go PicoClaw read as references as well. */
+function isKept(path: Path): boolean {
+  const [root, name] = [path[0], nameOf(path)];
+  if (name === "api_key" || name === "api_keys") {
+    return ["model_list", "providers", "web", "tools"].includes(String(root));
+  }
+  return name === "password" && (root === "channel_list" || root === "channels");
+}
+
+function reasonToStay(path: Path, text: string): string | undefined {
+  const name = nameOf(path);
+  if (path.at(-2) === "custom_headers" && isSecretName(name)) {
+    return "Go PicoClaw would send a reference as it is; write file:// or cred:// by hand";
+  }
+  if (URL.parse(text)?.password) {
+    return "it is a password within a URL, which no reference can stand for";
+  }
+  return isSecretName(name) && isSecretPlace(path) ? "this program has no use for it" : undefined;
+}
+
+/** Where Go PicoClaw keeps secrets of what this program lacks. */
+function isSecretPlace(path: Path): boolean {
+  return ["channel_list", "channels", "skills", "voice"].includes(String(path[0]));
+}
+
+/** The key that a text stands under, itself or in a list. */
+function nameOf(path: Path): string {
+  return path.findLast((key) => typeof key === "string") ?? "";
+}
