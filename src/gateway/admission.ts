@@ -17,41 +17,41 @@ export interface AdmissionOptions {
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
   readonly queue: Pick<RequestQueue, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
-  /** Whether the gateway still takes requests. */
+  /** Whether the gateway still accepts requests. */
   readonly isOpen: () => boolean;
 }
 
-/** What is known of a request before anything is looked up or charged. */
+/** What is decided before the store is read and the rate limit is used. */
 export type Triage =
-  /** The same request runs or is being delivered in this process, or waits in its memory. */
+  /** The same request waits, runs or is being delivered in this process. */
   | { readonly to: "join"; readonly entry: DedupeEntry }
   /** The same request is being stored. */
   | { readonly to: "await"; readonly storing: Storing }
-  /** Not taken and not acknowledged: the transport holds it for the next start. */
+  /** Neither accepted nor acknowledged: the transport holds it for the next start. */
   | { readonly to: "hold" }
   | { readonly to: "reject"; readonly failure: Failure }
   | { readonly to: "decide"; readonly policy: ChannelPolicy };
 
-/** What becomes of a new request. */
+/** The decision about a new request. */
 export type Verdict =
   | { readonly to: "run" }
   | { readonly to: "reject"; readonly failure: Failure }
-  /** It is the command to stop; without a token it is obeyed, but not remembered. */
+  /** The command /stop. Over the rate limit it still works, but is not remembered for duplicates. */
   | { readonly to: "stop"; readonly remember: boolean };
 
 export interface Admission {
-  /** Order: 1 allow list, 2 duplicates of what is under way, 3 shutdown. */
+  /** Order: 1 allow list, 2 duplicates of running requests, 3 shutdown. */
   triage(request: Request): Triage;
   /**
    * Order: 1 malformed, 2 /stop, 3 shutdown and expiry, 4 budget and queue, 5 rate limit. A rejection at
-   * step 4 costs no token. Charges what it admits. `hasRoom` is false where the store is full.
+   * step 4 costs no token. Takes a token for each admitted request. `hasRoom` is false when the store is full.
    */
   decide(request: Request, policy: ChannelPolicy, hasRoom: boolean): Verdict;
-  /** Charges a second delivery of a finished answer; the failure to reject it with, if any. */
+  /** Takes a token for a second delivery of a finished answer; returns the failure if there is none left. */
   repeat(request: Request, policy: ChannelPolicy): Failure | undefined;
 }
 
-/** Seconds until a gateway that shuts down may be back. */
+/** Seconds until a restarted gateway may be back. */
 const RESTART_SECONDS = 5;
 
 export function createAdmission(options: AdmissionOptions): Admission {

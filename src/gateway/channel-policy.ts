@@ -12,11 +12,11 @@ export const UNLIMITED: Limits = {
 
 /** What a channel allows, named as in the configuration. */
 export interface ChannelPolicy {
-  /** Client ids that may ask; empty, or holding `*`, is everyone. */
+  /** Client ids that are allowed; an empty list, or `*`, allows every client. */
   readonly allowFrom: readonly string[];
-  /** Client ids that may not, whatever `allowFrom` says; `*` is everyone. */
+  /** Client ids that are not allowed, even if `allowFrom` has them; `*` is every client. */
   readonly denyFrom: readonly string[];
-  /** Client ids that may change things for everyone; empty is nobody, `*` is everyone. */
+  /** Client ids that may change things for everyone; an empty list is nobody, `*` is every client. */
   readonly adminFrom: readonly string[];
   /** Milliseconds between the parts of a streamed answer. */
   readonly intervalMs: number;
@@ -26,13 +26,13 @@ export interface ChannelPolicy {
   readonly totalLimits: Limits;
 }
 
-/** Whether the channel serves that client. Exact: no folding, no trimming, no patterns. */
+/** Whether the channel serves the client. Compares exactly: no case folding, no trimming, no patterns. */
 export function isAllowed({ allowFrom, denyFrom }: ChannelPolicy, client: string): boolean {
   if (denyFrom.includes("*") || denyFrom.includes(client)) return false;
   return allowFrom.length === 0 || allowFrom.includes("*") || allowFrom.includes(client);
 }
 
-/** Whether that client may change things for everyone; exact, too. */
+/** Whether the client may change things for everyone. Compares exactly. */
 export function isAdmin({ adminFrom }: ChannelPolicy, client: string): boolean {
   return adminFrom.includes("*") || adminFrom.includes(client);
 }

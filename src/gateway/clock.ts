@@ -1,10 +1,10 @@
-/** Time as the gateway reads it; handed in so that a test can be its master. */
+/** The time, as a parameter so that a test can control it. */
 export interface Clock {
-  /** Milliseconds since the epoch, for deadlines that others named. Jumps when the device learns the time. */
+  /** Milliseconds since the epoch, for deadlines from outside. Jumps when the device learns the time. */
   epoch(): number;
-  /** Milliseconds from some start, for everything that is measured. Never jumps. */
+  /** Milliseconds since some start, for measuring. Never jumps. */
   now(): number;
-  /** Calls once after so many milliseconds; the returned function calls it off. */
+  /** Calls `run` once after so many milliseconds; the returned function cancels that. */
   after(ms: number, run: () => void): () => void;
 }
 

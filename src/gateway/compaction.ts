@@ -1,3 +1,4 @@
+import { onAbort } from "../base/async.ts";
 import type { Allowance } from "../base/contract.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { asFailure } from "../base/failure.ts";
@@ -7,11 +8,12 @@ import type { Clock } from "./clock.ts";
 import { failureOf, shuttingDown } from "./errors.ts";
 import { createTurnCancellation, GRACE_MS } from "./request/turn.ts";
 import type { TurnCancellation } from "./request/turn.ts";
+
 /**
- * Makes a conversation shorter: from now on the summary stands for all up to the turn `through`.
- * Undefined where it is short enough. The signal is aborted at the deadline and at shutdown; what it
- * has by then may still be returned. Before each piece of its work it waits for `giveWay`: turns that
- * run go first, and the deadline does not count that. What it asks a model counts against the allowance.
+ * Makes a conversation shorter: the summary replaces all turns up to `through`. Returns undefined when the
+ * conversation is short enough. The signal is aborted at the deadline and at shutdown; a result that exists
+ * by then may still be returned. Await `giveWay` before each model call: running turns go first, and that
+ * wait does not count against the deadline. The model calls count against the allowance.
  */
 export type Compact<M> = (
   conversation: Conversation<M>,
@@ -21,7 +23,7 @@ export type Compact<M> = (
 ) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
 
 export interface CompactionOptions<M> {
-  /** Asked each time; without one conversations are left as they are, and are not even read. */
+  /** Called each time. Without a result conversations are neither compacted nor read. */
   readonly compactor: () => Compact<M> | undefined;
   readonly store: Pick<Store<M>, "conversation" | "compact">;
   readonly clock: Pick<Clock, "after" | "now">;
@@ -29,23 +31,23 @@ export interface CompactionOptions<M> {
 }
 
 export interface Compaction {
-  /** A turn begins, which goes first; the returned function says that it ended. */
+  /** A turn starts, and compaction makes way for it; call the returned function when the turn ends. */
   readonly turnStarted: () => () => void;
-  /** A turn was added to that conversation, which may have become too long, by who has that allowance. */
+  /** A turn was added to the conversation, which may be too long now. `allowance` is that of its client. */
   readonly turnAdded: (conversation: string, allowance?: Allowance) => void;
-  /** Breaks off what runs, at once or when the signal is aborted; resolves when it has ended, or a moment later. */
+  /** Cancels a running compaction, now or when the signal is aborted. Resolves when it has ended, 250 ms later at most. */
   readonly close: (over?: AbortSignal) => Promise<void>;
 }
 
 const DEADLINE_MS = 120_000;
-/** What a shutdown waits for it. */
+/** How long a shutdown waits for a compaction. */
 const SHUTDOWN_WAIT_MS = 250;
-/** Conversations that wait; one that finds no place is looked at after its next turn. */
+/** Conversations that wait. One beyond that is checked again after its next turn. */
 const WAITING = 1024;
 
 /**
- * Condenses conversations beside their turns: one at a time in all, because a board has one model to
- * ask and little memory. A failure is in the log; it is tried again after that conversation's next turn.
+ * Compacts conversations in the background, one at a time: a small board has one model and little memory.
+ * A failure is logged, and the conversation is tried again after its next turn.
  */
 export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
   const { compactor, clock, log } = options;
@@ -59,8 +61,8 @@ export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
   const next = (): void => {
     running = undefined;
     const [first] = waiting;
-    const condense = compactor();
-    if (condense === undefined || first === undefined) return;
+    const compact = compactor();
+    if (compact === undefined || first === undefined) return;
     const [conversation, allowance] = first;
     waiting.delete(conversation);
     const cancellation = createTurnCancellation(clock);
@@ -71,12 +73,12 @@ export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
     const ended = compactOne(
       conversation,
       { cancellation, giveWay, allowance },
-      { ...options, condense },
+      { ...options, compact },
     )
       .catch((thrown: unknown) => {
         const { message, why } = asFailure(cancellation.failure ?? thrown);
         const level = isOpen ? "warn" : "debug";
-        log[level]("a conversation could not be summarized", { error: message, why });
+        log[level]("conversation could not be summarized", { error: message, why });
       })
       .finally(() => {
         deadline.end();
@@ -98,16 +100,17 @@ export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
       waiting.clear();
       if (running === undefined) return;
       const { cancellation, ended } = running;
-      const pull = (): unknown => cancellation.cancel(shuttingDown("cancelled"), SHUTDOWN_WAIT_MS);
-      if (over === undefined || over.aborted) pull();
-      else over.addEventListener("abort", pull, { once: true });
+      const cancel = (): unknown =>
+        cancellation.cancel(shuttingDown("cancelled"), SHUTDOWN_WAIT_MS);
+      if (over === undefined) cancel();
+      else onAbort(over, cancel);
       await ended;
     },
   };
 }
 
 interface Deadline {
-  /** Waits without the deadline coming nearer. */
+  /** Waits while the deadline stands still. */
   readonly without: (waiting: Promise<void>) => Promise<void>;
   readonly end: () => void;
 }
@@ -136,42 +139,39 @@ interface Bounds {
   readonly allowance: Allowance | undefined;
 }
 
-/** Never waits longer than the cancellation: what does not obey is left behind. */
+/** Returns when the cancellation is forced, even if the work does not end. */
 async function compactOne<M>(
   name: string,
   { cancellation, giveWay, allowance }: Bounds,
-  { condense, store, clock, log }: CompactionOptions<M> & { readonly condense: Compact<M> },
+  { compact, store, clock, log }: CompactionOptions<M> & { readonly compact: Compact<M> },
 ): Promise<void> {
   const startedAt = clock.now();
   const conversation = await Promise.race([store.conversation(name), cancellation.forced]);
   if (conversation.turns.length === 0) return;
   const result = await Promise.race([
-    condense(conversation, cancellation.signal, giveWay, allowance),
+    compact(conversation, cancellation.signal, giveWay, allowance),
     cancellation.forced,
   ]);
   if (result === undefined) return;
   const isCut = await store.compact(name, result.through, result.summary);
   failpoint("condensed");
   const ms = Math.round(clock.now() - startedAt);
-  if (isCut) log.info("a conversation was summarized", { ms });
-  else log.debug("a summary came too late: the conversation began anew meanwhile", { ms });
+  if (isCut) log.info("conversation summarized", { ms });
+  else log.debug("summary dropped: the conversation began anew meanwhile", { ms });
 }
 
-/** What keeps work that nobody waits for out of the way of turns. */
+/** Gives turns priority over background work. */
 interface TurnPriority {
-  /** A turn begins; the returned function says that it ended. */
+  /** A turn starts; call the returned function when it ends. */
   readonly turnStarted: () => () => void;
-  /** Resolves when every turn that runs now has ended, at the latest after a while, or when the signal is aborted. */
+  /** Resolves when every turn that runs now has ended, when the signal is aborted, or after a minute. */
   readonly idle: (signal: AbortSignal) => Promise<void>;
 }
 
-/** For turns that hang: work that waits has its time, too. */
+/** The longest wait for turns, which may hang. */
 const LONGEST_MS = 60_000;
 
-/**
- * Only what runs already is waited for: under a load that never ends the work goes on as well, and no
- * turn meets more than one piece of it.
- */
+/** Waits only for turns already running, so that compaction is not starved under constant load. */
 function createTurnPriority(clock: Pick<Clock, "after">): TurnPriority {
   const running = new Set<Promise<void>>();
   return {
@@ -187,9 +187,10 @@ function createTurnPriority(clock: Pick<Clock, "after">): TurnPriority {
       if (running.size === 0 || signal.aborted) return;
       const { promise: late, resolve } = Promise.withResolvers<void>();
       const cancelTimer = clock.after(LONGEST_MS, resolve);
-      signal.addEventListener("abort", () => resolve(), { once: true });
+      const stopListening = onAbort(signal, resolve);
       await Promise.race([Promise.all(running), late]);
       cancelTimer();
+      stopListening();
     },
   };
 }

@@ -1,66 +1,66 @@
 import type { Allowance, Part, Usage } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 
-/** A question that came in through some channel, with a way back. */
+/** A request that came through a channel, with the way to answer it. */
 export interface Request {
   /** The channel's name in the configuration. */
   readonly channel: string;
-  /** Who asks. Opaque and case-sensitive; never a path, never trimmed. */
+  /** The client id. Opaque and case-sensitive; never a path, never trimmed. */
   readonly client: string;
-  /** The name of the conversation that it belongs to, bounded in length; the client's own where it is left out. */
+  /** The name of its conversation, bounded in length; the client's own conversation when left out. */
   readonly conversation?: string;
   readonly text: string;
-  /** The asker's own name for the request, for the log. */
+  /** The client's own id of the request, for the log. */
   readonly id?: string;
-  /** Whether the asker wants parts as they come (true) or one answer (false). */
+  /** Whether the client wants parts as they come (true) or one whole answer (false). */
   readonly stream: boolean;
-  /** Two requests with equal keys are the same request; absent where the asker named none. */
+  /** Two requests with equal keys are the same request; absent when the client gave no key. */
   readonly key?: string;
-  /** Hash over topic and payload: together with `redelivered` it names a request that has no key. */
+  /** Hash of topic and payload. Together with `redelivered` it identifies a request without a key. */
   readonly fingerprint: string;
-  /** What a former process called it; then neither `key` nor `fingerprint` names it. */
+  /** The name under which a former process stored it; replaces `key` and `fingerprint`. */
   readonly name?: string;
-  /** The transport says that this may be a second delivery (MQTT DUP flag). */
+  /** Whether this may be a second delivery (MQTT DUP flag). */
   readonly redelivered: boolean;
   /**
-   * Where the answer goes, opaque: two requests with equal addresses hear the same parts, and a later
-   * process finds the way back from it (`GatewayOptions.replyTo`).
+   * Where the answer goes, opaque. Requests with equal addresses get the same parts. A later process can
+   * answer with it (`GatewayOptions.replyTo`).
    */
   readonly address: string;
-  /** From QoS 1 on: once the transport acknowledged it, it survives a crash. */
+  /** QoS 1 and 2: after the transport acknowledged the request, it survives a crash. */
   readonly durable: boolean;
-  /** Milliseconds since the epoch after which the answer is of no use; absent is never. */
+  /** The deadline in milliseconds since the epoch; absent is none. */
   readonly expiresAt?: number;
-  /** It was not understood, or is too large: this is its answer. */
+  /** The payload was not understood or is too large: the answer is this failure. */
   readonly rejected?: Failure;
   /**
-   * Hands one part to the transport, in order: resolves when it was delivered as far as the QoS in
-   * force can tell, waits through a loss of the broker, and rejects with a `Failure` when it can
-   * never be delivered (expired, refused, channel closed), or of code `no_subscriber` when nobody was
-   * there to hear it: then the answer may be given again from its first part.
+   * Hands one part to the transport, in order. Resolves when the part was delivered, as far as the QoS can
+   * tell; waits while the broker is away. Rejects with a `Failure` when the part can never be delivered
+   * (expired, refused, channel closed). Rejects with code `no_subscriber` when the topic had no subscriber:
+   * the answer may then be delivered again from its first part.
    */
   reply(part: Part): Promise<void>;
 }
 
-/** What the gateway needs of an answerer: structurally the agent's. `M` is a message of the conversation. */
+/** The port that the agent fits by structure. `M` is a message of the conversation. */
 export type Answerer<M> = (turn: {
   readonly history: readonly M[];
   readonly text: string;
   readonly client: string;
   readonly channel: string;
   readonly isRemote: true;
-  /** Who asks may change things for everyone. */
+  /** Whether the client may change things for everyone. */
   readonly isAdmin: boolean;
-  /** What who asks may still use, with all that the turn begins. */
+  /** The remaining budget of the client, for the turn and all that it starts. */
   readonly allowance: Allowance;
   readonly signal: AbortSignal;
-  /** What an attempt that a crash cut had done, in order; absent on a first attempt. */
+  /** The steps of attempts that a crash cut off, in order; absent on a first attempt. */
   readonly resumed?: readonly M[];
-  /** Keeps a step of the turn for an attempt after a crash: resolves when it is durable. */
+  /** Stores a step of the turn for an attempt after a crash. Resolves when the step is durable. */
   readonly record: (message: M) => Promise<void>;
   /**
-   * Runs work without the turn's slot: others may use it meanwhile. Settles as the work does, when the
-   * turn has a slot again.
+   * Runs work without the turn's slot, which other turns may use meanwhile. Settles as the work does, when
+   * the turn has a slot again.
    */
   readonly whileWaiting: <T>(work: () => Promise<T>) => Promise<T>;
 }) => AsyncGenerator<string, Turned<M>>;
@@ -68,6 +68,6 @@ export type Answerer<M> = (turn: {
 export interface Turned<M> {
   readonly messages: readonly M[];
   readonly usage?: Usage;
-  /** What was said up to and with this turn is not shown any more. */
+  /** The conversation begins anew after this turn. */
   readonly forget?: true;
 }

@@ -8,28 +8,28 @@ import { mayRepeat, requestNameOf } from "./request-keys.ts";
 
 export interface DedupeOptions {
   readonly clock: Pick<Clock, "now">;
-  /** How long an answer is remembered after its end. */
+  /** How long a finished answer is remembered. */
   readonly windowMs: number;
-  /** Bounds of what is remembered of finished requests; the oldest go first. */
+  /** Bounds of the finished answers that are remembered; the oldest are dropped first. */
   readonly rows: number;
   readonly bytes: number;
 }
 
-/** Which requests are the same one: those under way, and for a while those answered. */
+/** Recognizes repeated requests: running ones, and for a while answered ones. */
 export interface Dedupe<Entry> {
   running(request: Request): Entry | undefined;
   finished(request: Request): Entry | undefined;
-  /** The request is under way now. */
+  /** The request is running. */
   begin(request: Request, entry: Entry): void;
   /** The request was answered. */
   finish(request: Request, entry: Entry, result: Result): void;
-  /** The request is not under way any more and was not answered: it may come anew. */
+  /** The request is not running any more and has no answer here: it may be asked again. */
   forget(request: Request, entry: Entry): void;
 }
 
 /** How a request ended. */
 export interface Result {
-  /** Size of what the entry holds. */
+  /** Bytes that the entry holds. */
   readonly bytes: number;
   readonly failed: boolean;
 }
@@ -39,17 +39,15 @@ interface Row<Entry> extends Result {
   readonly at: number;
 }
 
-/** What a row costs beside the answer it holds. */
+/** Bytes of a row besides its answer. */
 const ROW_BYTES = 512;
 
 /**
- * A request with a key is the same as an earlier one with that key. Without a key a
- * second question in the same words is a second question, unless the transport says that it may
- * have delivered it before.
+ * A request with a key is the same as an earlier one with that key. Without a key the same text is a new
+ * request, unless the transport says that it may have delivered the request before.
  *
- * An answer that ended in an error is repeated to a second delivery of that very request, since the
- * turn and its tool calls must not run twice because of a redelivery. The asker who asks again under
- * the same id wants a new try, and gets it.
+ * A failed answer is repeated to a redelivery: the turn and its tool calls must not run twice because of
+ * it. A client that asks again under the same id gets a new attempt.
  */
 export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
   const running = new Map<string, Entry>();
@@ -68,7 +66,7 @@ export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
     },
     finish(request, entry, result) {
       const name = requestNameOf(request);
-      // Another request in the same words may have taken the name since: the later one keeps it.
+      // A later request with the same text may have taken the name: then the name stays with that one.
       if (running.get(name) !== entry) return;
       running.delete(name);
       finished.keep(name, entry, result);
@@ -87,7 +85,7 @@ interface Finished<Entry> {
 }
 
 function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions): Finished<Entry> {
-  /** In the order of their ends, so that the front is the first to go. */
+  /** The one that finished first is the first. */
   const finished = new Map<string, Row<Entry>>();
   let held = 0;
   const drop = (name: string): void => {
@@ -117,30 +115,30 @@ function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions):
   };
 }
 
-/** What is kept of a request as long as it may be asked again: no more than its answer needs. */
+/** What is remembered of a request while it may be repeated. */
 export interface DedupeEntry {
   readonly answer: AnswerStream;
-  /** Where the answer goes while it is under way. */
+  /** Where the answer is being delivered. */
   readonly addresses: Set<string>;
-  /** Resolves when the request is as durable as it will be: a duplicate may be acknowledged then. */
+  /** Resolves when the request is stored, if it will be: a duplicate may be acknowledged then. */
   readonly stored: Promise<void>;
-  /** Set when it ended so. */
+  /** The failure that the answer ended with. */
   failure: Failure | undefined;
 }
 
-/** A request that is being stored: whether it is new, and where its answer is, turns out then. */
+/** A request that is being stored. Only then it is known whether it is new and where its answer is. */
 export interface Storing {
   readonly address: string;
-  /** Resolves when it is stored. */
+  /** Resolves when the request is stored. */
   readonly stored: Promise<void>;
 }
 
-/** What it costs to keep an answer that has ended, and whether it ended well. */
+/** The size of a finished answer and whether it failed. */
 export function resultOf({ answer, failure }: DedupeEntry): Result {
   return { bytes: 2 * answer.length, failed: failure !== undefined };
 }
 
-/** An answer that the store kept, as it was given. */
+/** An entry with an answer from the store. */
 export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): DedupeEntry {
   const failed = failure && storedFailure(failure);
   return {
@@ -151,7 +149,7 @@ export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): D
   };
 }
 
-/** An answer as the store keeps it. */
+/** An answer in the form of the store. */
 export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
   if (failure === undefined) return { parts };
   const { code, message, retryAfter } = failure;

@@ -30,52 +30,52 @@ import { createAccounting } from "./usage/accounts.ts";
 export interface GatewayOptions<M> {
   readonly answer: Answerer<M>;
   readonly log: Log;
-  /** Whether questions and answers may stand in the log. */
+  /** Whether the log may contain questions and answers. */
   readonly logContent?: boolean;
-  /** Turns side by side; 0 is 16. */
+  /** Concurrent turns; 0 is 16. */
   readonly maxParallelTurns: number;
   readonly turnTimeoutMs: number;
-  /** By the channel's name. */
+  /** By channel name. */
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  /** For all channels together; none where they are left out. */
+  /** For all channels together; no limits when left out. */
   readonly limits?: Limits;
-  /** Keeps durable requests, and all conversations. The gateway's owner closes it, after the drain. */
+  /** Holds durable requests, usage counters and all conversations. The caller closes it after the drain. */
   readonly store: Store<M>;
-  /** How long answers are remembered for duplicates; ten minutes. */
+  /** How long answers are remembered for duplicates; ten minutes when left out. */
   readonly dedupeWindowMs?: number;
-  /** The way back to the asker of a request that a former process accepted. */
+  /** How to answer a request that a former process accepted. */
   readonly replyTo?: ReplyTo;
-  /** Makes long conversations shorter, beside the turns and never in their way. */
+  /** Makes long conversations shorter, in the background. */
   readonly compact?: Compact<M> | undefined;
   readonly clock?: Clock;
 }
 
-/** Any stream of requests × any answerer. */
+/** Answers any stream of requests with any answerer. */
 export interface Gateway {
   /**
-   * Takes a request over: whatever becomes of it, it is answered. Resolves when the transport may
-   * acknowledge it: it or its rejection is stored, or need not be. Waits for no delivery. Never rejects;
-   * never resolves where the transport has to hold it for the next start.
+   * Accepts a request: every request is answered. Resolves when the transport may acknowledge it, that is
+   * when the request or its rejection is stored or need not be. Does not wait for a delivery. Never rejects.
+   * Never resolves when the transport has to hold the request for the next start.
    */
   accept(request: Request): Promise<void>;
   /**
-   * Takes up what a former process left, before the first request of this one. Rejects with a `Failure`
-   * when the store cannot be read. Says how many requests that are.
+   * Resumes the requests that a former process left; call it before the first `accept`. Returns their
+   * number. Rejects with a `Failure` when the store cannot be read.
    */
   resume(): Promise<number>;
-  /** Why requests cannot be stored at the moment; undefined while they can. */
+  /** Why requests cannot be stored now; undefined when they can. */
   readonly problem: () => string | undefined;
   /**
-   * Takes no more requests, lets those it has end within `deadlineMs`, then cancels what is left and
-   * gives the answers a last moment. Resolves at the latest a few seconds after the deadline; no timer
-   * of the gateway is left then.
+   * Accepts no more requests and waits up to `deadlineMs` for the accepted ones. Then leaves durable
+   * requests to the next start, cancels the others, and gives answers 2 s to leave. No timer of the gateway
+   * is left when it resolves.
    */
   drain(deadlineMs: number): Promise<DrainResult>;
 }
 
 const DEFAULT_TURNS = 16;
 const WINDOW_MS = 10 * 60_000;
-/** Answers to requests of QoS 0, which no store remembers. */
+/** Finished answers of QoS 0, which the store does not have. */
 const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const ACCOUNTS = 4096;
 
@@ -84,7 +84,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   let isOpen = true;
   const parts = createParts(options, clock, () => isOpen);
   const { accounting, durableRequests, accept } = parts;
-  const house = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
+  const maintenance = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
   let drained: Promise<DrainResult> | undefined;
 
   return {
@@ -92,16 +92,16 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     accept: (request) =>
       accept(request).catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
-        log.error("a request could not be taken", { error: message, why });
+        log.error("request could not be accepted", { error: message, why });
       }),
     async resume() {
       await accounting.load();
-      house.begin();
+      maintenance.begin();
       return await recover({ ...options, ...parts, clock });
     },
     drain(deadlineMs) {
       isOpen = false;
-      house.end();
+      maintenance.end();
       drained ??= drain(deadlineMs, parts).finally(accounting.saveAll);
       return drained;
     },
@@ -170,14 +170,14 @@ interface MaintenanceOptions<M> {
   readonly store: Pick<Store<M>, "renew" | "purge">;
   readonly clock: Pick<Clock, "after">;
   readonly log: Log;
-  /** Asks the store to keep what was counted and is worth no write of its own. */
+  /** Writes the counters that changed since the last write. */
   readonly saveCounters: () => void;
 }
 
-/** Twice in the shortest sensible lease. */
+/** Twice within the shortest sensible lease. */
 const MAINTENANCE_MS = 20_000;
 
-/** Renews what the gateway holds in the store and lets the store forget what is old, until `end`. */
+/** Renews the leases of the requests and purges old ones, regularly until `end`. */
 function startMaintenance<M>({ store, clock, log, saveCounters }: MaintenanceOptions<M>): {
   begin(): void;
   end(): void;
@@ -190,7 +190,7 @@ function startMaintenance<M>({ store, clock, log, saveCounters }: MaintenanceOpt
       await store.renew();
       await store.purge();
     } catch (thrown) {
-      log.debug("the store could not be tidied", { why: asFailure(thrown).why });
+      log.debug("store maintenance failed", { why: asFailure(thrown).why });
     }
     begin();
   };
@@ -209,16 +209,16 @@ function startMaintenance<M>({ store, clock, log, saveCounters }: MaintenanceOpt
 export interface DrainResult {
   /** Requests that were cancelled at the deadline. */
   readonly cancelled: number;
-  /** Requests that the store keeps for the next start. */
+  /** Requests that the next start answers. */
   readonly resumable: number;
-  /** Answers that were still not delivered at the very end. */
+  /** Answers that are lost because they could not be delivered in time. */
   readonly undelivered: number;
 }
 
 /** Milliseconds that answers have to leave after the deadline of a drain. */
 const FLUSH_MS = 2000;
 
-interface Draining<M> {
+interface DrainOptions<M> {
   readonly queue: RequestQueue;
   readonly inFlight: InFlight;
   readonly direct: DirectReplies;
@@ -226,13 +226,13 @@ interface Draining<M> {
   readonly compaction: Pick<Compaction, "close">;
 }
 
-/** Waits for what is under way, then leaves to the next start what it can and cancels the rest. */
+/** Waits for work in flight, then leaves durable requests to the next start and cancels the rest. */
 async function drain<M>(
   deadlineMs: number,
-  { queue, inFlight, direct, durableRequests, compaction }: Draining<M>,
+  { queue, inFlight, direct, durableRequests, compaction }: DrainOptions<M>,
 ): Promise<DrainResult> {
   inFlight.close();
-  const condensed = compaction.close();
+  const compactionClosed = compaction.close();
   let ended = { cancelled: 0, resumable: 0 };
   if (!(await inFlight.empty(deadlineMs))) {
     ended = queue.stopAll();
@@ -241,7 +241,7 @@ async function drain<M>(
   }
   durableRequests.close();
   direct.close();
-  await condensed;
+  await compactionClosed;
   const left = queue.abandonUndelivered();
   return {
     cancelled: ended.cancelled,

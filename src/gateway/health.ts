@@ -10,24 +10,24 @@ export type Readiness =
   | { readonly ready: false; readonly reason: string };
 
 export interface HealthOptions {
-  /** `localhost` is 127.0.0.1 and, where there is IPv6, ::1; no name server is asked for it. */
+  /** `localhost` is 127.0.0.1 and, with IPv6, ::1; it is not looked up by DNS. */
   readonly host: string;
-  /** 0 takes a free port. */
+  /** 0 picks a free port. */
   readonly port: number;
   readonly pid?: number;
   readonly ready: () => Readiness;
   readonly log: Log;
 }
 
-/** `GET /health` and `GET /ready` for whoever watches over the process. */
+/** Serves `GET /health` and `GET /ready`. */
 export interface Health {
-  /** `http://127.0.0.1:18790`: where it listens. */
+  /** The URLs it listens on, such as `http://127.0.0.1:18790`. */
   readonly addresses: readonly string[];
-  /** Ends at once, open connections too. */
+  /** Closes at once, with all open connections. */
   close(): Promise<void>;
 }
 
-/** A probe is one small request: whoever is slower, larger or holds more connections is cut off. */
+/** A probe is one small request: slower or larger ones, and further connections, are closed. */
 const BOUNDS = {
   headersTimeout: 5000,
   requestTimeout: 5000,
@@ -37,10 +37,10 @@ const BOUNDS = {
 };
 const LONGEST_SILENCE_MS = 10_000;
 const CONNECTIONS = 64;
-/** Tries to find one port that is free on both loopback addresses. */
+/** Attempts to find a port that is free on both loopback addresses. */
 const TRIES = 5;
 
-/** Listens, or throws a `Failure` that names the port and the setting it came from. */
+/** Listens, or throws a `Failure` that names the port and its setting. */
 export async function openHealth(options: HealthOptions): Promise<Health> {
   const handler = createHandler(options);
   const servers = await listenOn(options, handler);
@@ -93,8 +93,8 @@ function readinessOf(ready: HealthOptions["ready"], log: Log): Readiness {
   try {
     return ready();
   } catch (thrown) {
-    log.error("cannot tell whether the gateway is ready", { why: asFailure(thrown).why });
-    return { ready: false, reason: "the state is not known" };
+    log.error("readiness check failed", { why: asFailure(thrown).why });
+    return { ready: false, reason: "the state is unknown" };
   }
 }
 
@@ -117,7 +117,7 @@ async function listenOn(options: HealthOptions, handler: Handler): Promise<Serve
       return [first, ...(await listenOnIPv6(handler, portOf(first)))];
     } catch (thrown) {
       await close(first);
-      // A port that was picked, not asked for, may be taken on the other address: pick another.
+      // A picked port may be in use on the other address: pick another.
       if (port !== 0 || left === 0) throw thrown;
     }
   }

@@ -1,15 +1,15 @@
 import type { Clock } from "./clock.ts";
 
-/** Counts what is under way, so that a shutdown can wait for it. */
+/** Counts work in flight, so that a shutdown can wait for it. */
 export interface InFlight {
-  /** Something begins; the returned function, which counts once, says that it ended. */
+  /** Work begins; call the returned function when it ends. Further calls of that do nothing. */
   begin(): () => void;
-  /** The same for things of which there are very many: says whether it counts, for `leave`. */
+  /** The same without a function for each: pass the result to `leave`. */
   enter(): boolean;
   leave(counts: boolean): void;
-  /** What begins from now on is not waited for, so that a flood cannot hold a shutdown up. */
+  /** Work that begins from now on is not counted, so that a flood cannot delay a shutdown. */
   close(): void;
-  /** Resolves with true when nothing is under way, with false when that took longer. */
+  /** Resolves with true when no work is in flight, with false after `withinMs`. */
   empty(withinMs: number): Promise<boolean>;
 }
 

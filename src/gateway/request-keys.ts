@@ -1,38 +1,38 @@
 import { createHash } from "node:crypto";
 import type { Request } from "./contract.ts";
 
-/** Longer names are replaced by their hash, so that a table's rows bound its bytes. */
+/** Longer names are replaced by their hash, so that the number of rows bounds the bytes of a table. */
 const LONGEST = 256;
 
-/** Whose requests are answered in order: one client of one channel. */
+/** The lane of a request: one client of one channel. Requests of a lane are answered in order. */
 export function laneOf(request: Pick<Request, "channel" | "client">): string {
   return bounded(joined(request.channel, request.client));
 }
 
-/** The conversation of all clients, where they share one; no lane has this name. */
+/** The conversation that all clients share, if they do; no lane has this name. */
 export const SHARED_CONVERSATION = "shared";
 
-/** What the lanes of those who ask at this machine begin with; no channel's lane does. */
+/** The prefix of lanes of users at this machine; no channel's lane has it. */
 const LOCAL = "cli:";
 
-/** Whose requests are answered in order: one session of who asks at this machine. */
+/** The lane of one session of a user at this machine. */
 export function localLaneOf(session: string): string {
   return bounded(LOCAL + session);
 }
 
-/** Whether the lane is that of somebody at this machine. */
+/** Whether the lane belongs to a user at this machine. */
 export function isLocal(lane: string): boolean {
   return lane.startsWith(LOCAL);
 }
 
-/** The name of the conversation that a request belongs to. */
+/** The name of the request's conversation. */
 export function conversationOf(
   request: Pick<Request, "channel" | "client" | "conversation">,
 ): string {
   return request.conversation ?? laneOf(request);
 }
 
-/** The client and its channel that a lane is named after; undefined where the name does not say. */
+/** The client and channel of a lane; undefined when the lane is a hash. */
 export function clientOf(lane: string): Pick<Request, "channel" | "client"> | undefined {
   if (isLocal(lane)) return { channel: "cli", client: lane.slice(LOCAL.length) };
   const digits = /^(\d{1,3}):/.exec(lane)?.[1];
@@ -42,8 +42,8 @@ export function clientOf(lane: string): Pick<Request, "channel" | "client"> | un
 }
 
 /**
- * The name under which a request is known again: by its key, or by its fingerprint where it has none.
- * It holds the conversation too, so that nobody reads another's answer by guessing its key.
+ * The name that identifies a request: its key, or its fingerprint when it has no key. The name contains
+ * the lane, so that a client cannot read another client's answer by guessing a key.
  */
 export function requestNameOf(request: Request): string {
   if (request.name !== undefined) return request.name;
@@ -52,7 +52,7 @@ export function requestNameOf(request: Request): string {
   return bounded(joined(laneOf(request), joined(kind, name)));
 }
 
-/** With the length in front no two pairs of texts give the same name. */
+/** The leading length makes the name unique for each pair of texts. */
 function joined(first: string, second: string): string {
   return `${first.length}:${first}${second}`;
 }
@@ -62,15 +62,15 @@ function bounded(name: string): string {
   return `#${createHash("sha256").update(Buffer.from(name, "utf16le")).digest("base64")}`;
 }
 
-/** Whether an earlier request of the same name is this one. */
+/** Whether an earlier request with the same name is the same request. */
 export function mayRepeat(request: Pick<Request, "key" | "name" | "redelivered">): boolean {
   return request.key !== undefined || request.name !== undefined || request.redelivered;
 }
 
-/** Characters of an address and a client that take one place where the number of requests is bounded. */
+/** UTF-16 units of an address and a client that weigh as much as one request. */
 const UNITS_OF_WEIGHT = 512;
 
-/** How many places the way back to an asker takes: both can be as long as a whole topic. */
+/** A request's weight in bounded queues: its address and client can each be as long as a topic. */
 export function queueWeight({ address, client }: Pick<Request, "address" | "client">): number {
   return 1 + Math.floor((address.length + client.length) / UNITS_OF_WEIGHT);
 }

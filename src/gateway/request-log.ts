@@ -6,35 +6,35 @@ import type { AnswerStream } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
 
-/** What became of one request. */
+/** What happened to one request. */
 export interface RequestRecord {
   readonly request: Request;
-  /** On the clock: when it came, and when its turn began. */
+  /** On the clock: when the request arrived, and when its turn started. */
   readonly acceptedAt: number;
   readonly startedAt?: number | undefined;
-  /** `ok`, the code of the error it was answered with, or that it needed no answer of its own. */
+  /** `ok`, an error code, `duplicate` (no answer of its own), or `kept` (left to the next start). */
   readonly outcome: FailureCode | "ok" | "duplicate" | "kept";
-  /** Which attempt at the turn it was, where more than one can be. */
+  /** The number of the attempt; only durable requests have attempts. */
   readonly attempt?: number | undefined;
-  /** The request was known already: its answer goes to one more address, or was sent once more. */
+  /** For a known request: its answer goes to no, to one more, or again to the same address. */
   readonly duplicate?: "ignored" | "joined" | "repeated";
-  /** No limit holds how often this happens: it is told at the level whose lines are thinned. */
+  /** Not rate-limited, so it is logged at debug, which the log samples. */
   readonly unlimited?: boolean;
-  /** The failure with all its facts. */
+  /** The failure with all facts. */
   readonly failure?: Failure | undefined;
-  /** The turn was told to stop, did not, and was left behind. */
+  /** The turn was cancelled and did not end in time: it may still run. */
   readonly abandoned?: boolean | undefined;
-  /** Refusals of this client since the last line about one, of which there was none. */
+  /** Rejections of this client that were not logged since the last logged one. */
   readonly suppressed?: number;
   readonly usage?: (Turned<unknown>["usage"] & { readonly cost?: number }) | undefined;
   readonly delivery?: Delivery | undefined;
-  /** False where the delivery was still under way when the gateway gave it up. */
+  /** False when the gateway abandoned the delivery at shutdown. */
   readonly delivered?: boolean;
-  /** For a log that keeps content. */
+  /** Logged only with `logContent`. */
   readonly answer?: AnswerStream;
 }
 
-/** Writes one line a request, and none of what was said unless `logContent`. */
+/** Logs one line per request; the texts of question and answer only with `logContent`. */
 export function createRequestLog(
   log: Log,
   clock: Pick<Clock, "now">,
@@ -71,7 +71,7 @@ function stackOf(failure: Failure): string | undefined {
   return failure.code === "internal" ? failure.stack : undefined;
 }
 
-/** Characters of a text in the log: enough to recognise it. */
+/** UTF-16 units of a text in the log. */
 const CONTENT = 2000;
 const NAME = 128;
 
@@ -95,17 +95,17 @@ function factsOf(entry: RequestRecord, now: number) {
   } satisfies LogFields;
 }
 
-/** Money to six digits after the point; undefined where there was none to pay. */
+/** Cost, rounded to six decimals; undefined when it is 0. */
 function rounded(cost = 0): number | undefined {
   return Number(cost.toFixed(6)) || undefined;
 }
 
-/** Who asked, short enough for a line. */
+/** Channel and client, shortened. */
 export function clientFields({ channel, client }: Request): LogFields {
   return { channel, client: truncate(client, NAME) };
 }
 
-/** Milliseconds are from the request's coming: to its turn, its first part, its last part's delivery. */
+/** Milliseconds since the request arrived: until its turn, its first part, the delivery of its last part. */
 function courseOf(
   { acceptedAt, startedAt, delivery, delivered }: RequestRecord,
   now: number,

@@ -69,7 +69,7 @@ describe("deadlines", () => {
     const last = await stuck.done;
     assert.deepEqual(
       stuck.parts.map(({ text }) => text),
-      ["thinking ", "the answer took too long and was given up"],
+      ["thinking ", "the answer took too long and was stopped"],
     );
     assert.equal(last.error?.code, "timeout");
     assert.deepEqual(await next.done, { text: "", done: true });

@@ -286,7 +286,7 @@ describe("a durable request", () => {
     await settled();
     assert.equal(late.parts.at(-1)?.text, "LATE");
     await clock.advance(600_000);
-    const given = lines.filter(({ message }) => message.includes("nobody subscribed"));
+    const given = lines.filter(({ message }) => message.includes("no subscriber"));
     assert.deepEqual(
       given.map(({ fields }) => fields["client"]),
       ["never"],

@@ -5,40 +5,40 @@ import { asFailure } from "../../base/failure.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 
-/** One answer as it grows, for any number of readers, each at its own pace. */
+/** A growing answer with any number of readers, each at its own pace. */
 export interface AnswerStream {
-  /** More text; after the end it is ignored. */
+  /** Adds text; ignored after `close`. */
   push(text: string): void;
   /**
-   * No more text: what is left goes into the last part, and a failure says its sentence in a part of its
-   * own. Gives the texts of the whole answer as they are cut, without that sentence; readers see the
-   * end at `release`, so that it can be stored before anybody hears it.
+   * Ends the text: the rest becomes the last part, and the sentence of a failure becomes a part of its own.
+   * Returns the texts of all parts without that sentence. Readers see the end at `release`, so that the
+   * answer can be stored first.
    */
   close(failure?: Failure): readonly string[];
-  /** Readers see the end of a closed answer. */
+  /** Shows readers the end of a closed answer. */
   release(): void;
   /** Closes and releases. */
   finish(failure?: Failure): void;
-  /** The answer will have no end in this process: its readers stop where they are. */
+  /** The answer gets no end in this process: its readers stop where they are. */
   abandon(): void;
   /**
-   * The parts from the first to the done one, as they come (`stream`) or as one. While all readers
-   * are busy with earlier parts, text collects for the next: that is the back-pressure.
+   * The parts from the first to the done one, as they come (`stream`) or as one part. While all readers are
+   * busy with earlier parts, text is collected for the next part: that is the back-pressure.
    */
   read(stream: boolean): AsyncGenerator<Part, void>;
-  /** UTF-16 units that were pushed so far. */
+  /** UTF-16 units of the text so far. */
   readonly length: number;
-  /** What was pushed so far, put together at each look. */
+  /** The text so far, joined at each call. */
   readonly text: string;
 }
 
 export interface AnswerStreamOptions {
   readonly clock: Pick<Clock, "now" | "after">;
-  /** The first part comes this long after its first text, and then at most one each time. */
+  /** The least time between parts, and between the first text and the first part. */
   readonly intervalMs: number;
 }
 
-/** An answer that was given before, in the parts in which it was cut then. */
+/** An answer from the store, with its parts as they were. */
 export function restoredAnswer(
   clock: AnswerStreamOptions["clock"],
   texts: readonly string[],
@@ -49,7 +49,7 @@ export function restoredAnswer(
   return answer;
 }
 
-/** An answer without a word so far; it holds a timer only while text waits for its time. */
+/** An empty answer. It holds a timer only while text waits for the next part. */
 export function createAnswerStream(options: AnswerStreamOptions): AnswerStream {
   return new GrowingAnswer(options);
 }
@@ -62,13 +62,13 @@ interface Reader {
 class GrowingAnswer implements AnswerStream {
   readonly #options: AnswerStreamOptions;
   readonly #parts: Part[] = [];
-  /** Readers that have seen every part. Those of them that stream are the demand that cuts one. */
+  /** Readers that have seen every part. The next part is cut when one of them streams. */
   #waiting: Reader[] = [];
   #length = 0;
   #pending = "";
   #since: number | undefined;
   #closed = false;
-  /** The parts that stand behind the end, until readers may see it. */
+  /** The last parts, until `release` shows them. */
   #ending: Part[] = [];
   #released = false;
   #abandoned = false;
@@ -146,7 +146,7 @@ class GrowingAnswer implements AnswerStream {
     }
   }
 
-  /** Who wants one answer gets no half of it before an error. */
+  /** A reader of one whole part gets no partial text before an error. */
   async *#asOne(): AsyncGenerator<Part, void> {
     while (!this.#released) {
       if (this.#abandoned) return;
@@ -166,7 +166,7 @@ class GrowingAnswer implements AnswerStream {
 
   #cutInTime(): void {
     const wanted = this.#waiting.some(({ stream }) => stream);
-    // The text is looked at last and once a part, because looking copies what was collected.
+    // Checked last and once a part, because it copies the collected text.
     if (!wanted || this.#cancelTimer !== undefined || this.#since === undefined) return;
     if (wholeCharacters(this.#pending) === "") return;
     const { clock, intervalMs } = this.#options;
@@ -202,25 +202,25 @@ function lastParts(rest: string, failure: Failure | undefined): Part[] {
   return rest === "" ? [error] : [{ text: rest }, error];
 }
 
-/** The text without the first half of a character whose second half is still to come. */
+/** The text without a trailing high surrogate, whose other half is still to come. */
 function wholeCharacters(text: string): string {
   const last = text.charCodeAt(text.length - 1);
   return last >= 0xd800 && last <= 0xdbff ? text.slice(0, -1) : text;
 }
 
-/** An answer on its way to one asker. */
+/** The delivery of an answer to one address. */
 export interface Delivery {
   /** Parts handed to the transport so far. */
   readonly parts: number;
-  /** When the first of them was, on the clock. */
+  /** On the clock: when the first of them was handed over. */
   readonly firstAt: number | undefined;
-  /** Why the rest can never be delivered. */
+  /** Why the remaining parts can never be delivered. */
   readonly failure: Failure | undefined;
-  /** Resolves when the last part was delivered or one of them never can be. Never rejects. */
+  /** Resolves when the last part was delivered, or when a part can never be. Never rejects. */
   readonly finished: Promise<void>;
 }
 
-/** Hands an answer's parts to the asker, each when the one before was delivered. */
+/** Delivers an answer part by part, each after the one before. */
 export function deliver(
   request: Pick<Request, "stream" | "reply" | "durable">,
   answer: AnswerStream,
@@ -239,7 +239,7 @@ export function deliver(
         if (request.durable) failpoint(part.done ? "published" : "streaming");
       }
     } catch (thrown) {
-      // A part that is lost leaves a hole that no later part can fill: the rest is not sent.
+      // The text is useless without the lost part: the rest is not sent.
       failure = asFailure(thrown);
     }
   };

@@ -18,62 +18,59 @@ import type { ReplyQueue } from "./reply-queue.ts";
 
 type Facts = Pick<RequestRecord, "duplicate" | "failure" | "suppressed" | "unlimited">;
 
-/** An answer that is given outside of the lanes: a rejection, a repeated answer, one that nobody heard before. */
+/** An answer outside of the lanes: a rejection, a repeated answer, or one that had no subscriber before. */
 export interface DirectReply extends Facts {
   readonly request: Request;
-  /** What is said; read from the store where it is left out. */
+  /** The answer; read from the store when left out. */
   readonly entry?: Pick<DedupeEntry, "answer" | "addresses" | "failure">;
-  /** Under which the store holds it; it is delivered once, whatever ends the process. */
+  /** Its claim in the store: the answer is delivered once, also after a crash. */
   readonly claim?: Claim;
-  /** On the clock: how long it is tried, where nobody was subscribed before. */
+  /** On the clock: when to give up an answer that had no subscriber before. */
   readonly until?: number;
 }
 
 export interface DirectRepliesOptions {
-  /** Whose they are: rejections of others in the store are left to those. */
+  /** Stored rejections of other channels are left to those. */
   readonly channel: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly durableRequests: Pick<DurableRequests<unknown>, "load" | "delivered" | "rejections">;
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
-  /** The way back to the asker of a request that only the store knows any more. */
+  /** A request from the store, with the way to answer it. */
   readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
-  /** Counts one that found no room. */
+  /** Counts a reply that was dropped because a queue was full. */
   readonly dropped: (request: Request) => void;
 }
 
-/** Answers outside of the lanes. A flood of them costs bounded memory and holds up nobody else's. */
+/** Answers outside of the lanes. A flood of them costs bounded memory and does not delay the answers of other clients. */
 export interface DirectReplies {
-  /** Gives it when its turn comes; one that only this process has is dropped, and counted, beyond the bounds. */
+  /** Queues a reply. When the queue is full, a reply that is not stored is dropped and counted. */
   send(reply: DirectReply): void;
-  /** A stored rejection; beyond the bounds of memory it is read from the store again when there is room. */
+  /** Queues a stored rejection. When the queue is full, it is read from the store again later. */
   sendRejection(reply: DirectReply & { readonly claim: Claim }): void;
-  /** Nobody was subscribed to hear a stored answer: it is given again until it is heard or of no use. */
+  /** A stored answer had no subscriber: delivers it again until it has one or its time is over. */
   retryLater(request: Request, claim: Claim): void;
-  /** The client is there: what was kept for it is given now. */
+  /** The client is connected: delivers its waiting answers now. */
   clientSeen(request: Pick<Request, "channel" | "client">): void;
-  /** What is kept for the client goes first: undefined where nothing is, else when it was tried. */
+  /** Delivers the client's waiting answers first. Resolves after the attempt; undefined when none wait. */
   flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined;
-  /** Gives the stored rejections that a former process left. */
+  /** Delivers the stored rejections that a former process left. */
   resume(): void;
-  /** Nothing is begun any more but what may be begun at once; no timer stays. */
+  /** Starts only replies that need not wait; leaves no timer. */
   close(): void;
 }
 
-/** Places of rejections in memory; the rest waits in the store. */
+/** Weight of the rejections in memory; the rest waits in the store. */
 const IN_MEMORY = 4096;
 const PAGE = 128;
-/** Places of replies that only this process has, of one client and of all. */
+/** Weight of the waiting replies that are not stored, of one client and of all. */
 const WAITING = { perLane: 1024, inAll: 8192 };
-/** Fewer for one client than the transport has under way at once: rejections of a flood leave room for answers. */
+/** Replies in flight. Fewer for one client than the transport sends at once: a flood of rejections leaves room for answers. */
 const UNDER_WAY = { perLane: 16, inAll: 256 };
 const LOG_EVERY_MS = 60_000;
 
-/**
- * The direct replies of each channel, within bounds of their own: one whose broker is away holds up no
- * other.
- */
+/** The direct replies of each channel, with bounds of their own: a channel whose broker is away delays no other. */
 export function createDirectReplies(
   options: Omit<DirectRepliesOptions, "channel">,
   channels: Iterable<string>,
@@ -118,8 +115,8 @@ class BoundedReplies implements DirectReplies {
     this.#dropped = createDropped(options);
     this.#lanes = createReplyQueue({
       ...UNDER_WAY,
-      placesOf: ({ request }) => queueWeight(request),
-      deliver: (reply) => this.#give(reply),
+      weightOf: ({ request }) => queueWeight(request),
+      deliver: (reply) => this.#deliver(reply),
       onRoom: () => this.#spilled.refill(),
     });
     this.#away = createOfflineClients({
@@ -151,7 +148,7 @@ class BoundedReplies implements DirectReplies {
   }
 
   retryLater(request: Request, claim: Claim): void {
-    this.#keep({ request, claim });
+    this.#requeue({ request, claim });
   }
 
   clientSeen(request: Pick<Request, "channel" | "client">): void {
@@ -173,32 +170,32 @@ class BoundedReplies implements DirectReplies {
     this.#dropped.close();
   }
 
-  #give(reply: DirectReply): Promise<void> {
+  #deliver(reply: DirectReply): Promise<void> {
     const { inFlight, log } = this.#options;
     const ended = inFlight.begin();
-    return this.#giveOne(reply)
+    return this.#deliverOne(reply)
       .catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
-        log.warn("a stored answer could not be read", { error: message, why });
+        log.warn("stored answer could not be read", { error: message, why });
       })
       .finally(ended);
   }
 
-  async #giveOne(reply: DirectReply): Promise<void> {
+  async #deliverOne(reply: DirectReply): Promise<void> {
     const { clock, durableRequests } = this.#options;
     const acceptedAt = clock.now();
     const { request, claim, entry = await this.#load(claim), until } = reply;
     if (entry === undefined) {
-      // It was given before it could be written, and may be written later.
-      if (claim !== undefined && until !== undefined) this.#keep({ request, claim, until });
+      // The answer was delivered before it could be written, and may be written later.
+      if (claim !== undefined && until !== undefined) this.#requeue({ request, claim, until });
       return;
     }
     entry.addresses.add(request.address);
     const delivery = deliver(request, entry.answer, clock);
     await delivery.finished;
     entry.addresses.delete(request.address);
-    if (this.#isKept(reply, delivery.failure)) return;
-    this.#tell(reply, { ...entry, acceptedAt, delivery });
+    if (this.#isRequeued(reply, delivery.failure)) return;
+    this.#log(reply, { ...entry, acceptedAt, delivery });
     if (until !== undefined) this.#away.attempted(laneOf(request));
     else if (delivery.failure === undefined) this.#away.seen(laneOf(request));
     if (claim !== undefined && delivery.failure?.code !== "unreachable") {
@@ -206,13 +203,13 @@ class BoundedReplies implements DirectReplies {
     }
   }
 
-  #tell(
+  #log(
     { request, entry, duplicate, failure, suppressed, unlimited }: DirectReply,
     given: Pick<RequestRecord, "acceptedAt" | "delivery"> & Pick<DedupeEntry, "answer" | "failure">,
   ): void {
     const { acceptedAt, delivery, answer } = given;
-    // A failure that is read from the store had its line when it came.
-    const isTold = entry === undefined && given.failure !== undefined;
+    // A failure from the store was logged when it was stored.
+    const isLogged = entry === undefined && given.failure !== undefined;
     this.#options.write({
       request,
       acceptedAt,
@@ -222,16 +219,16 @@ class BoundedReplies implements DirectReplies {
       outcome: given.failure?.code ?? "ok",
       ...(duplicate !== undefined && { duplicate }),
       ...(suppressed !== undefined && { suppressed }),
-      ...((unlimited === true || isTold) && { unlimited: true }),
+      ...((unlimited === true || isLogged) && { unlimited: true }),
     });
   }
 
-  #keep(unheard: UndeliveredAnswer): void {
+  #requeue(unheard: UndeliveredAnswer): void {
     if (!this.#away.add(unheard)) void this.#options.durableRequests.delivered(unheard.claim);
   }
 
-  /** Whoever asked is not subscribed at the moment: the answer is kept. */
-  #isKept({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
+  /** Queues the answer again when it had no subscriber. */
+  #isRequeued({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
     if (claim === undefined || failure?.code !== "no_subscriber") return false;
     return this.#away.add({ request, claim, ...(until !== undefined && { until }) });
   }
@@ -243,7 +240,7 @@ class BoundedReplies implements DirectReplies {
   }
 }
 
-/** Counts replies that found no room, in the log at most once a minute. */
+/** Logs the number of dropped replies at most once a minute. */
 function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
   add(request: Request): void;
   close(): void;
@@ -251,7 +248,7 @@ function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
   let count = 0;
   let closed = false;
   let cancelTimer: (() => void) | undefined;
-  const tell = (): void => {
+  const report = (): void => {
     cancelTimer?.();
     cancelTimer = undefined;
     if (count > 0) log.warn("dropped replies: queue full", { count });
@@ -261,30 +258,30 @@ function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
     add(request) {
       count += 1;
       dropped(request);
-      if (!closed) cancelTimer ??= clock.after(LOG_EVERY_MS, tell);
+      if (!closed) cancelTimer ??= clock.after(LOG_EVERY_MS, report);
     },
     close() {
       closed = true;
-      tell();
+      report();
     },
   };
 }
 
 interface Spilled {
-  /** Whether it is left in the store: memory is full, or others before it were left there. */
+  /** Whether the rejection stays in the store: the queue is full, or earlier ones stayed there. */
   takes(claim: Claim, isFull: boolean): boolean;
-  /** Reads from the first on. */
+  /** Reads from the first rejection on. */
   begin(): void;
   readonly refill: () => void;
   close(): void;
 }
 
-/** Rejections that wait in the store alone, in their order. */
+/** Rejections that wait in the store only, in order. */
 function createSpilled(
   { durableRequests, restore, log, channel }: DirectRepliesOptions,
   memory: { hasRoom: () => boolean; add: (reply: DirectReply) => void },
 ): Spilled {
-  /** The last one that was read; undefined while none is left in the store. */
+  /** The sequence number of the last one read; undefined when none waits in the store. */
   let readTo: number | undefined;
   let newest = 0;
   let isReading = false;
@@ -319,7 +316,7 @@ function createSpilled(
     refill,
     takes({ seq }, isFull) {
       if (isClosed || (readTo === undefined && !isFull)) return false;
-      // A page that was read meanwhile may have had it already.
+      // A page that was read meanwhile may have contained it.
       if (readTo !== undefined && seq <= readTo) return true;
       readTo ??= seq - 1;
       newest = seq;

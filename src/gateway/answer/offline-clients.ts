@@ -5,45 +5,45 @@ import type { Request } from "../contract.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import { clientFields } from "../request-log.ts";
 
-/** A stored answer that nobody was subscribed to hear. */
+/** A stored answer that had no subscriber. */
 export interface UndeliveredAnswer {
   readonly request: Request;
   readonly claim: Claim;
-  /** On the clock: when it is of no use any more; decided when it is first kept. */
+  /** On the clock: when to give up; set when the answer is first added. */
   readonly until?: number;
 }
 
 export interface OfflineClientsOptions {
   readonly clock: Pick<Clock, "now" | "epoch" | "after">;
   readonly log: Log;
-  /** Delivers the answer; `keep` or `tried` is what follows. */
+  /** Delivers the answer; `add` or `attempted` is called afterwards. */
   readonly deliver: (unheard: UndeliveredAnswer) => void;
   /** The answer can never be delivered. */
   readonly abandon: (claim: Claim) => void;
 }
 
-/** Stored answers for clients that were not subscribed when they were published. */
+/** Stored answers of clients that were not subscribed. */
 export interface OfflineClients {
-  /** Nobody heard it. False where it is of no use any more, or too many of that client are kept. */
+  /** The answer had no subscriber. Returns false when its time is over or too many of the client wait. */
   add(unheard: UndeliveredAnswer): boolean;
-  /** What `give` gave was delivered, or never can be: the next one follows. */
+  /** The answer was delivered, or never can be: the next one follows. */
   attempted(lane: string): void;
-  /** The client asked something, or heard something else: it may have subscribed. */
+  /** The client sent a request or received something: it may have subscribed. */
   seen(lane: string): void;
   /**
-   * Tries at once what is kept for the client, so that what comes after it stays behind it. Resolves when all
-   * of it was given, or the next one was not heard either; undefined where nothing is kept.
+   * Delivers the client's waiting answers now, so that a later answer follows them. Resolves when all were
+   * delivered, or when one had no subscriber again; undefined when none wait.
    */
   flush(lane: string): Promise<void> | undefined;
   close(): void;
 }
 
-/** What is kept for a client that never comes back; its answers are counted by their places. */
-const LONGEST_MS = 10 * 60_000;
-const MOST_OF_ONE = 2048;
-/** How long after a try the next one follows: the first soon, later ones every few seconds. */
-const FIRST_MS = 1000;
-const LATER_MS = 8000;
+/** How long answers wait for a client, and how many of one client, by weight. */
+const MAX_WAIT_MS = 10 * 60_000;
+const MAX_WEIGHT = 2048;
+/** The delay after an attempt; it doubles from the first to the last. */
+const FIRST_RETRY_MS = 1000;
+const MAX_RETRY_MS = 8000;
 
 type QueuedAnswer = Required<UndeliveredAnswer>;
 
@@ -57,8 +57,8 @@ interface OfflineClient {
 }
 
 /**
- * Tries the oldest answer of each such client again and again, less often with each try; when it is heard
- * the others follow, one after the other. A device that comes back hears everything within a few seconds.
+ * Retries the oldest answer of each client with a growing delay. When that is delivered, the others follow
+ * one by one. A device that comes back receives all of them within a few seconds.
  */
 export function createOfflineClients(options: OfflineClientsOptions): OfflineClients {
   return new RetriedClients(options);
@@ -81,11 +81,11 @@ class RetriedClients implements OfflineClients {
     const client = this.#clients.get(lane) ?? newClient(now);
     const until = before ?? this.#untilOf(request);
     if (before !== undefined) {
-      // It is the one that was tried; others that are unheard for the first time change nothing about it.
+      // This answer was being retried; another one, unheard for the first time, does not end that attempt.
       client.isTrying = false;
       wake(client);
     }
-    if (until <= now || placesIn(client) >= MOST_OF_ONE) return false;
+    if (until <= now || weightOf(client) >= MAX_WEIGHT) return false;
     this.#clients.set(lane, client);
     const at = client.queue.findIndex((other) => other.claim.seq > claim.seq);
     const one = { request: { ...request, text: "" }, claim, until };
@@ -98,7 +98,7 @@ class RetriedClients implements OfflineClients {
     const client = this.#clients.get(lane);
     if (client === undefined) return;
     client.isTrying = false;
-    client.waitMs = FIRST_MS;
+    client.waitMs = FIRST_RETRY_MS;
     this.#try(lane, client);
   }
 
@@ -124,13 +124,13 @@ class RetriedClients implements OfflineClients {
 
   #untilOf({ expiresAt = Number.POSITIVE_INFINITY }: Request): number {
     const { clock } = this.#options;
-    return clock.now() + Math.min(LONGEST_MS, expiresAt - clock.epoch());
+    return clock.now() + Math.min(MAX_WAIT_MS, expiresAt - clock.epoch());
   }
 
   #schedule(): void {
     if (this.#isClosed || this.#cancelTimer !== undefined || this.#clients.size === 0) return;
     const { clock } = this.#options;
-    this.#cancelTimer = clock.after(FIRST_MS, () => {
+    this.#cancelTimer = clock.after(FIRST_RETRY_MS, () => {
       this.#cancelTimer = undefined;
       for (const [lane, client] of this.#clients) {
         if (client.tryAt <= clock.now()) this.#try(lane, client);
@@ -149,7 +149,7 @@ class RetriedClients implements OfflineClients {
       return;
     }
     client.isTrying = true;
-    client.waitMs = Math.min(client.waitMs * 2, LATER_MS);
+    client.waitMs = Math.min(client.waitMs * 2, MAX_RETRY_MS);
     client.tryAt = this.#options.clock.now() + client.waitMs;
     this.#options.deliver(first);
   }
@@ -163,16 +163,22 @@ class RetriedClients implements OfflineClients {
     if (first === undefined) return;
     const { id } = first.request;
     const fields = { id, ...clientFields(first.request), answers: over.length };
-    log.warn("answers not delivered: nobody subscribed", fields);
+    log.warn("answers not delivered: no subscriber", fields);
   }
 }
 
 function newClient(now: number): OfflineClient {
-  return { queue: [], tryAt: now + FIRST_MS, waitMs: FIRST_MS, isTrying: false, waiting: [] };
+  return {
+    queue: [],
+    tryAt: now + FIRST_RETRY_MS,
+    waitMs: FIRST_RETRY_MS,
+    isTrying: false,
+    waiting: [],
+  };
 }
 
-function placesIn({ queue }: OfflineClient): number {
-  return queue.reduce((places, { request }) => places + queueWeight(request), 0);
+function weightOf({ queue }: OfflineClient): number {
+  return queue.reduce((weight, { request }) => weight + queueWeight(request), 0);
 }
 
 function wake(client: OfflineClient): void {

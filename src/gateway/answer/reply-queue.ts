@@ -1,34 +1,34 @@
 export interface ReplyQueueOptions<Reply> {
-  /** Replies under way to one client, and to all. */
+  /** Replies in flight to one client, and to all. */
   readonly perLane: number;
   readonly inAll: number;
-  /** How many places one takes while it waits. */
-  readonly placesOf: (reply: Reply) => number;
+  /** How much a reply counts while it waits. */
+  readonly weightOf: (reply: Reply) => number;
   /** Must not reject. */
   readonly deliver: (reply: Reply) => Promise<void>;
-  /** Is called when one has ended. */
+  /** Called when a reply has ended. */
   readonly onRoom: () => void;
 }
 
-/** Replies outside of the request lanes: several at a time to one client, and clients in turn. */
+/** Replies outside of the request lanes: several at a time to one client, round robin between clients. */
 export interface ReplyQueue<Reply> {
   add(lane: string, reply: Reply): void;
-  /** Places of those of a lane that did not begin. */
+  /** Weight of the lane's waiting replies. */
   waiting(lane: string): number;
-  /** Places of those that did not begin, of all. */
+  /** Weight of all waiting replies. */
   readonly size: number;
-  /** What waits is not begun any more; what comes and may begin at once still is. */
+  /** Drops the waiting replies. A new reply is only started when it need not wait. */
   close(): void;
 }
 
 interface Lane<Reply> {
   readonly queue: Reply[];
-  /** Of those in the queue. */
-  places: number;
-  underWay: number;
+  /** Weight of the replies in the queue. */
+  weight: number;
+  inFlight: number;
 }
 
-/** Lanes without a reply. */
+/** An empty queue. */
 export function createReplyQueue<Reply>(options: ReplyQueueOptions<Reply>): ReplyQueue<Reply> {
   return new RoundRobinReplies(options);
 }
@@ -36,9 +36,9 @@ export function createReplyQueue<Reply>(options: ReplyQueueOptions<Reply>): Repl
 class RoundRobinReplies<Reply> implements ReplyQueue<Reply> {
   readonly #options: ReplyQueueOptions<Reply>;
   readonly #lanes = new Map<string, Lane<Reply>>();
-  /** Lanes with replies that wait and places that are free, in the order of their turns. */
+  /** Lanes with waiting replies that may have one more in flight, in the order of their turns. */
   readonly #ready = new Set<string>();
-  #underWay = 0;
+  #inFlight = 0;
   #isClosed = false;
   size = 0;
 
@@ -47,18 +47,18 @@ class RoundRobinReplies<Reply> implements ReplyQueue<Reply> {
   }
 
   add(name: string, reply: Reply): void {
-    const lane = this.#lanes.get(name) ?? { queue: [], places: 0, underWay: 0 };
-    const isFree = lane.queue.length === 0 && lane.underWay < this.#options.perLane;
-    if (this.#isClosed && !(isFree && this.#underWay < this.#options.inAll)) return;
+    const lane = this.#lanes.get(name) ?? { queue: [], weight: 0, inFlight: 0 };
+    const isFree = lane.queue.length === 0 && lane.inFlight < this.#options.perLane;
+    if (this.#isClosed && !(isFree && this.#inFlight < this.#options.inAll)) return;
     this.#lanes.set(name, lane);
     lane.queue.push(reply);
-    this.#take(lane, this.#options.placesOf(reply));
-    this.#look(name, lane);
+    this.#addWeight(lane, this.#options.weightOf(reply));
+    this.#update(name, lane);
     this.#pump();
   }
 
   waiting(name: string): number {
-    return this.#lanes.get(name)?.places ?? 0;
+    return this.#lanes.get(name)?.weight ?? 0;
   }
 
   close(): void {
@@ -67,36 +67,36 @@ class RoundRobinReplies<Reply> implements ReplyQueue<Reply> {
     this.#ready.clear();
     for (const lane of this.#lanes.values()) {
       lane.queue.length = 0;
-      lane.places = 0;
+      lane.weight = 0;
     }
   }
 
-  #take(lane: Lane<Reply>, places: number): void {
-    lane.places += places;
-    this.size += places;
+  #addWeight(lane: Lane<Reply>, weight: number): void {
+    lane.weight += weight;
+    this.size += weight;
   }
 
-  #look(name: string, lane: Lane<Reply>): void {
-    if (lane.queue.length > 0 && lane.underWay < this.#options.perLane) this.#ready.add(name);
-    else if (lane.queue.length === 0 && lane.underWay === 0) this.#lanes.delete(name);
+  #update(name: string, lane: Lane<Reply>): void {
+    if (lane.queue.length > 0 && lane.inFlight < this.#options.perLane) this.#ready.add(name);
+    else if (lane.queue.length === 0 && lane.inFlight === 0) this.#lanes.delete(name);
   }
 
   #pump(): void {
-    while (this.#underWay < this.#options.inAll) {
+    while (this.#inFlight < this.#options.inAll) {
       const [name] = this.#ready;
       if (name === undefined) return;
       this.#ready.delete(name);
       const lane = this.#lanes.get(name);
       const reply = lane?.queue.shift();
       if (lane === undefined || reply === undefined) continue;
-      this.#take(lane, -this.#options.placesOf(reply));
-      lane.underWay += 1;
-      this.#underWay += 1;
-      this.#look(name, lane);
+      this.#addWeight(lane, -this.#options.weightOf(reply));
+      lane.inFlight += 1;
+      this.#inFlight += 1;
+      this.#update(name, lane);
       void this.#options.deliver(reply).finally(() => {
-        lane.underWay -= 1;
-        this.#underWay -= 1;
-        this.#look(name, lane);
+        lane.inFlight -= 1;
+        this.#inFlight -= 1;
+        this.#update(name, lane);
         this.#pump();
         this.#options.onRoom();
       });

@@ -24,46 +24,45 @@ export interface DurableRequestsOptions<M> {
 }
 
 /**
- * The store as the gateway uses it: what cannot be written now is tried again until it can, as long as
- * the gateway is open. The trouble is told in the log and in `problem`.
+ * The store with retries: what cannot be written now is written again each second until `close`. Errors
+ * are logged and shown in `problem`.
  */
 export interface DurableRequests<M> {
-  /** Why nothing can be written at the moment; undefined while it can. */
+  /** Why the store cannot be written now; undefined when it can. */
   readonly problem: () => string | undefined;
   /**
-   * Resolves when the request, or the answer that `admission` gives in its place, is durable; rejects
-   * when the gateway closes before that. `admission` is asked again with each try, of which `onError`
-   * hears of those that failed.
+   * Resolves when the request, or the answer that `admission` returns in place of a turn, is durable. Rejects
+   * after `close`. Each attempt calls `admission` again; `onError` is called after each failed one.
    */
   accept(
     request: Request,
     admission: Admission,
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>>;
-  /** The whole request, or undefined where another owner has it. Rejects when the gateway closes before it can be read. */
+  /** The whole request, or undefined when another owner has it. Rejects after `close` if it cannot be read. */
   load(claim: Claim): Promise<StoredRequest<M> | undefined>;
-  /** Stored rejections that are not delivered, from behind that one. Rejects when the gateway closes before they can be read. */
+  /** Stored undelivered rejections after that one. Rejects after `close` if they cannot be read. */
   rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
-  /** The claim of the attempt that begins, or undefined: another owner has the request, or the signal aborted. */
+  /** Begins an attempt and returns its claim; undefined when another owner has the request or the signal is aborted. */
   begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
-  /** One try: a step that is not kept costs a later attempt no more than doing it again. */
+  /** Tries once: a later attempt only has to repeat a step that was not stored. */
   record(claim: Claim, message: M): Promise<void>;
   /**
-   * False where another owner has the request: its answer counts, this one is not given. True also when
-   * it could not be written in time: then the answer is not held back longer, and is written when that can be.
+   * False when another owner has the request: then its answer counts, and this one is not delivered. True also
+   * when the answer could not be written within 5 s: it is delivered now and written later.
    */
   answered(claim: Claim, answer: StoredAnswer, said: TurnAdded<M>): Promise<boolean>;
   delivered(claim: Claim): Promise<void>;
   release(claim: Claim): Promise<void>;
-  /** Empty where the conversation cannot be read: an answer without a memory is better than none. */
+  /** Empty when the conversation cannot be read: an answer without history is better than none. */
   history(lane: string): Promise<readonly M[]>;
   /** Adds a turn of a request that is not durable, and its usage with it. */
   append(lane: string, said: TurnAdded<M>): Promise<void>;
-  /** Nothing is tried again from now on. */
+  /** Ends all retries. */
   readonly close: () => void;
 }
 
-/** What a turn adds to its conversation, and whether that begins anew behind it. */
+/** What a turn adds to its conversation, and whether the conversation begins anew after it. */
 export type TurnAdded<M> = Pick<Turned<M>, "messages" | "forget">;
 
 const ANSWER_WAITS_MS = 5000;
@@ -75,7 +74,7 @@ export function createDurableRequests<M>({
   accounting,
 }: DurableRequestsOptions<M>): DurableRequests<M> {
   const { retry, tryOnce, reportError, problem, close } = writer;
-  /** Answers that were given before they could be written. */
+  /** Answers that are being written, by sequence number. */
   const writing = new Map<number, Promise<boolean>>();
 
   const write = (claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean> => {
@@ -158,25 +157,25 @@ function ticketOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest {
   };
 }
 
-/** Writing to a store that may be unable to write for a while. */
+/** Retries writes to a store that may be unable to write for a while. */
 interface RetryingWriter {
-  /** Why nothing can be written at the moment; undefined while it can. */
+  /** Why the store cannot be written now; undefined when it can. */
   readonly problem: () => string | undefined;
-  /** Tries each second until it is written; rejects when `close` or the signal ends that. */
+  /** Tries each second until it succeeds. Rejects after `close` or when the signal is aborted. */
   readonly retry: <T>(write: () => Promise<T>, facts?: WriteOptions) => Promise<T>;
-  /** Tries once; a failure is told in the log and nowhere else. */
+  /** Tries once; logs a failure and does not reject. */
   readonly tryOnce: (write: Promise<unknown>) => Promise<void>;
-  /** A failure that was met elsewhere. */
+  /** Reports a failure of a write or read elsewhere. */
   readonly reportError: (thrown: unknown) => void;
-  /** Nothing is tried again from now on. */
+  /** Ends all retries. */
   readonly close: () => void;
 }
 
 interface WriteOptions {
   readonly signal?: AbortSignal;
-  /** It only reads, which works on a full disk: that it succeeds does not end the trouble. */
+  /** It only reads: reads work on a full disk, so success does not mean that writes work again. */
   readonly isRead?: boolean;
-  /** Hears of each try that failed. */
+  /** Called after each failed attempt. */
   readonly onError?: (failure: Failure) => void;
 }
 
@@ -212,7 +211,7 @@ export function createRetryingWriter(clock: Clock, log: Log): RetryingWriter {
   };
 }
 
-/** A second, or less where one of these ends it. */
+/** Waits a second, or until one of the signals is aborted. */
 function wait(
   clock: Pick<Clock, "after">,
   signals: readonly (AbortSignal | undefined)[],
@@ -230,7 +229,7 @@ function wait(
 
 interface WriteHealth {
   readonly problem: () => string | undefined;
-  /** The failure of a write, told at most once a minute. */
+  /** Logs a failure at most once a minute. */
   readonly reportError: (thrown: unknown) => Failure;
   readonly recovered: () => void;
 }

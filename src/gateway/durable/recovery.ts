@@ -6,10 +6,10 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import type { RequestQueue } from "../request/request-queue.ts";
 
-/** Whom a request of a former process came from, and where its answer goes. */
+/** The client of a stored request, and where its answer goes. */
 export type Asker = Pick<Request, "client" | "address" | "id" | "expiresAt">;
 
-/** The way back to the asker of a request that only the store knows. */
+/** Returns the function that answers a stored request. */
 export type ReplyTo = (channel: string, asker: Asker) => Request["reply"];
 
 export interface RecoveryOptions<M> {
@@ -22,10 +22,10 @@ export interface RecoveryOptions<M> {
   readonly direct: Pick<DirectReplies, "resume">;
 }
 
-/** Requests that are resumed with a line each: after a power cut there may be ten thousands. */
+/** Requests that are logged one by one; after a power cut there may be tens of thousands. */
 const LOGGED_ONE_BY_ONE = 100;
 
-/** Takes up what a former process left in the store; says how many requests that are, without rejections. */
+/** Resumes the requests that a former process left in the store; returns their number, without rejections. */
 export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
   const left = await options.store.claimAbandoned();
   for (const [index, each] of left.entries())
@@ -45,7 +45,7 @@ function resumeRequest<M>(
   const { channel, client, id, acceptedAt } = request;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
-    log.warn("a request waits for a channel that is not enabled any more", { channel, client });
+    log.warn("request waits for a channel that is not enabled any more", { channel, client });
     return;
   }
   log[level](isAnswered ? "answer resumed" : "request resumed", {
@@ -58,7 +58,7 @@ function resumeRequest<M>(
   queue.addStored(restoredRequest(request, replyTo), claim, isAnswered);
 }
 
-/** A request as the store kept it; its text stays there. */
+/** A request from the store, without its text. */
 export function restoredRequest(
   {
     name,

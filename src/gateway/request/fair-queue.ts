@@ -233,10 +233,10 @@ class RoundRobin<Item> implements Lanes<Item> {
 }
 
 interface SlotsOptions {
-  /** Turns side by side. */
+  /** Concurrent turns. */
   readonly slots: number;
   readonly clock: Pick<Clock, "after">;
-  /** Called when a slot got free that no turn waits to have back. */
+  /** Called when a slot became free and no turn waits to get its slot back. */
   readonly onFree: () => void;
 }
 
@@ -244,19 +244,16 @@ interface SlotsOptions {
 interface Slot {
   /** See `Hold.whileWaiting`. */
   whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
-  /** The turn is over, and its slot is free where it has one; counts once. */
+  /** The turn is over: frees its slot if it holds one. Further calls do nothing. */
   end(): void;
 }
 
-/** Milliseconds for which a turn keeps its slot while it waits: what ends sooner costs no place in a queue. */
+/** Milliseconds for which a waiting turn keeps its slot: after shorter work it need not wait for a slot. */
 const PATIENCE_MS = 100;
-/** Turns without a slot for each slot: they hold memory, too, so the turns beyond keep theirs. */
+/** Turns without a slot, per slot. They hold memory too, so further waiting turns keep their slots. */
 const AWAY_PER_SLOT = 4;
 
-/**
- * What bounds the turns that run at the same time. Turns that want their slots back go before those that
- * have not begun, and one after the other.
- */
+/** Bounds the concurrent turns. Turns that want their slots back go first, in order, before new turns. */
 class Slots {
   readonly #options: SlotsOptions;
   readonly #returning = new Set<TurnSlot>();
@@ -268,23 +265,23 @@ class Slots {
     this.#free = options.slots;
   }
 
-  /** How many can be taken now. */
+  /** Free slots. */
   get free(): number {
     return this.#free;
   }
 
-  /** Takes one that is free. */
+  /** Takes a free slot. */
   take(): Slot {
     this.#free -= 1;
     return new TurnSlot(this);
   }
 
-  /** Calls after the time for which a waiting turn keeps its slot. */
+  /** Calls `run` after the time for which a waiting turn keeps its slot. */
   afterPatience(run: () => void): () => void {
     return this.#options.clock.after(PATIENCE_MS, run);
   }
 
-  /** Whether one more turn may do without its slot; then the slot is free. */
+  /** Frees the slot of a waiting turn; false when too many turns have done so. */
   lend(): boolean {
     if (this.#away >= this.#options.slots * AWAY_PER_SLOT) return false;
     this.#away += 1;
@@ -292,13 +289,13 @@ class Slots {
     return true;
   }
 
-  /** The turn gets a slot by `regain` as soon as one is free. */
+  /** Calls `regain` of the turn as soon as it has a slot again. */
   enqueue(slot: TurnSlot): void {
     if (this.#free > 0) this.#grant(slot);
     else this.#returning.add(slot);
   }
 
-  /** A turn that had lent its slot ends without one. */
+  /** A turn ends without a slot. */
   leave(slot: TurnSlot): void {
     this.#returning.delete(slot);
     this.#away -= 1;
@@ -322,7 +319,7 @@ class TurnSlot implements Slot {
   readonly #slots: Slots;
   #state: "held" | "lent" | "over" = "held";
   #isWaiting = false;
-  #goOn: (() => void) | undefined;
+  #resume: (() => void) | undefined;
 
   constructor(slots: Slots) {
     this.#slots = slots;
@@ -346,12 +343,12 @@ class TurnSlot implements Slot {
     this.#state = "over";
     if (before === "held") this.#slots.release();
     if (before === "lent") this.#slots.leave(this);
-    this.#goOn?.();
+    this.#resume?.();
   }
 
   regain(): void {
     this.#state = "held";
-    this.#goOn?.();
+    this.#resume?.();
   }
 
   #lend(): void {
@@ -364,7 +361,7 @@ class TurnSlot implements Slot {
     if (this.#state !== "lent") return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const onAbort = (): void => this.end();
-    this.#goOn = resolve;
+    this.#resume = resolve;
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
     else this.#slots.enqueue(this);

@@ -21,55 +21,54 @@ import { GRACE_MS } from "./turn.ts";
 
 export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly slots: number;
-  /** Requests that may wait in all; 0 is no limit but the program's own. */
+  /** Requests that may wait in all; 0 sets no limit besides the program's own. */
   readonly queued: number;
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  /** What the turn of a request may use. */
+  /** The budget of a turn. */
   readonly allowanceOf: Accounting["allowanceOf"];
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
   readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries" | "send">;
-  /** A request as the store has it, with the way back; without it the way back stays in memory. */
+  /** A request from the store, with the way to answer it; without this the way stays in memory. */
   readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
 }
 
-/** The requests that were accepted, from their places in the queue to the delivery of their answers. */
+/** Accepted requests, from the queue to the delivery of their answers. */
 export interface RequestQueue {
   hasRoom(request: Request, policy: ChannelPolicy): boolean;
-  /** Seconds after which there may be. */
+  /** Seconds until there may be room. */
   secondsUntilRoom(): number;
-  /** Takes a place before the request is stored, so that those stored together do not take more than there are. */
+  /** Takes a place before the request is stored, so that requests stored together do not take more than there are. */
   reserve(request: Request, policy: ChannelPolicy): Place;
   /**
-   * Adds a request that a former process stored: it runs when its turn comes, and costs little memory until
-   * then. One that is answered already is only delivered.
+   * Adds a request that a former process stored. It is read from the store when its turn comes; an answered
+   * one is only delivered.
    */
   addStored(request: Request, claim: Claim, isAnswered: boolean): void;
-  /** A request that only this process has. */
+  /** Adds a request of QoS 0, which only this process has. */
   add(request: Request, policy: ChannelPolicy): void;
-  /** One more asker hears the answer of a stored request that waits or runs here. */
-  attach(claim: Claim, asker: Request): void;
-  /** Whether `stop` would find something. */
+  /** The answer of a stored request that waits or runs here also goes to this client's address. */
+  attach(claim: Claim, client: Request): void;
+  /** Whether `stop` would cancel something. */
   hasWork(lane: string): boolean;
   /**
-   * Cancels all that the client asked so far and that has no answer yet, what runs and what waits: a
-   * person who says stop would otherwise see the next question begin. Each is answered `cancelled`, in its
-   * order.
+   * Cancels all requests of the client that have no answer yet, running and waiting: otherwise the next
+   * request would start. Each is answered `cancelled`, in order.
    */
   stop(lane: string): void;
-  /** Ends everything at once: what is durable is left to the next start, the rest cancelled. */
+  /** Ends everything at once: leaves durable requests to the next start and cancels the others. */
   stopAll(): { readonly cancelled: number; readonly resumable: number };
   /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
   abandonUndelivered(): { readonly undelivered: number; readonly resumable: number };
 }
 
-/** The place of a request that is being stored; it ends with `add` or `cancel`. */
+/** The place of a request that is being stored; call `add` or `cancel` at the end. */
 export interface Place {
-  /** Whether the request starts as soon as it is stored: its lane and a slot are taken for it. */
+  /** Whether the request starts as soon as it is stored: it holds its lane and a slot. */
   readonly starts: () => boolean;
-  /** The request cannot be stored for now: it waits like others, and does not hold a slot. */
+  /** The request cannot be stored yet: it waits like others, without a slot. */
   readonly wait: () => void;
-  /** The request is stored under that claim, its first attempt has begun where it `starts`. */
+  /** The request is stored under the claim; if it `starts`, its first attempt has begun. */
   readonly add: (claim: Claim) => void;
   /** The request is not stored. */
   readonly cancel: () => void;
@@ -86,7 +85,7 @@ interface Queued<M> extends LaneKey {
   readonly acceptedAt: number;
   /** Whether a shutdown waits for it. */
   readonly counts: boolean;
-  /** Waits in the store until its turn. */
+  /** In the store until its turn, of QoS 0 in memory. */
   pending: WaitingRequest | PendingRequest<M>;
 }
 
@@ -99,13 +98,13 @@ class LanedQueue<M> implements RequestQueue {
   readonly #backlog: Backlog;
   readonly #waitEstimate: WaitEstimate;
   readonly #lanes: Lanes<Queued<M>>;
-  /** Requests of a lane that have room, are not stored yet and will wait. */
+  /** Requests of a lane that have a place, are not stored yet and will wait. */
   readonly #reserved = createCount();
-  /** Lanes of requests that are not stored yet and will start then. */
+  /** Lanes of requests that are not stored yet and will start.  */
   readonly #starting = new Set<string>();
-  /** What has or had its turn, or waits in memory, and is not reported. */
+  /** Requests in memory that are not logged yet. */
   readonly #open = new Set<PendingRequest<M>>();
-  readonly #askers = createAskers();
+  readonly #clients = createAskers();
   #isStopped = false;
 
   constructor(options: RequestQueueOptions<M>) {
@@ -124,7 +123,7 @@ class LanedQueue<M> implements RequestQueue {
   hasRoom(request: Request, policy: ChannelPolicy): boolean {
     const lane = laneOf(request);
     const reserved = this.#reserved.of(lane);
-    // The first of an idle lane does not wait.
+    // The first request of an idle lane does not wait.
     const starts = this.#lanes.isIdle(lane) && reserved > 0 ? 1 : 0;
     return this.#backlog.hasRoom(request, policy, this.#lanes.waiting(lane) + reserved - starts);
   }
@@ -178,12 +177,12 @@ class LanedQueue<M> implements RequestQueue {
     this.#enqueue(request, pending);
   }
 
-  attach({ seq }: Claim, asker: Request): void {
+  attach({ seq }: Claim, client: Request): void {
     const { dedupe, direct } = this.#options;
-    const running = dedupe.running(asker);
+    const running = dedupe.running(client);
     if (running !== undefined && "answer" in running) {
-      direct.send({ request: asker, entry: running, duplicate: "joined", unlimited: true });
-    } else this.#askers.add(seq, asker);
+      direct.send({ request: client, entry: running, duplicate: "joined", unlimited: true });
+    } else this.#clients.add(seq, client);
   }
 
   hasWork(lane: string): boolean {
@@ -319,9 +318,9 @@ class LanedQueue<M> implements RequestQueue {
     if (failure !== undefined && isCancellable(pending)) cancel(pending, failure, 0);
     queued.pending = pending;
     this.#opened(pending);
-    for (const asker of this.#askers.take(claim.seq)) {
+    for (const client of this.#clients.take(claim.seq)) {
       const facts = { duplicate: "joined", unlimited: true } as const;
-      direct.send({ request: asker, entry: pending.entry, ...facts });
+      direct.send({ request: client, entry: pending.entry, ...facts });
     }
     return pending;
   }
@@ -351,7 +350,7 @@ function countedOf<M>({ channel, pending }: Queued<M>): Counted {
   return isWaiting(pending) ? { channel, durable: true, text: "" } : pending.request;
 }
 
-/** How many there are of each name; none is held at 0. */
+/** A counter for each name; a counter of 0 costs nothing. */
 function createCount(): { of(name: string): number; add(name: string, more: number): void } {
   const counts = new Map<string, number>();
   return {
@@ -364,52 +363,52 @@ function createCount(): { of(name: string): number; add(name: string, more: numb
   };
 }
 
-/** Places of further askers, and askers of one request; those beyond ask again later. */
-const MOST_PLACES = 8192;
-const MOST_ASKERS = 8;
+/** Weight of all attached requests, and attached requests of one request; the others must be asked again. */
+const MAX_WEIGHT = 8192;
+const MAX_ATTACHED = 8;
 
-/** Who else hears the answer of a request that waits in the store. */
+/** Requests that get the answer of the same request, which waits in the store. */
 function createAskers(): {
-  add(seq: number, asker: Request): void;
+  add(seq: number, client: Request): void;
   take(seq: number): readonly Request[];
 } {
   const bySeq = new Map<number, Request[]>();
-  let places = 0;
+  let weight = 0;
   return {
-    add(seq, asker) {
-      const askers = bySeq.get(seq) ?? [];
-      const isKnown = askers.some(({ address }) => address === asker.address);
-      if (isKnown || askers.length >= MOST_ASKERS || places >= MOST_PLACES) return;
-      bySeq.set(seq, [...askers, asker]);
-      places += queueWeight(asker);
+    add(seq, client) {
+      const clients = bySeq.get(seq) ?? [];
+      const isKnown = clients.some(({ address }) => address === client.address);
+      if (isKnown || clients.length >= MAX_ATTACHED || weight >= MAX_WEIGHT) return;
+      bySeq.set(seq, [...clients, client]);
+      weight += queueWeight(client);
     },
     take(seq) {
-      const askers = bySeq.get(seq) ?? [];
+      const clients = bySeq.get(seq) ?? [];
       bySeq.delete(seq);
-      for (const asker of askers) places -= queueWeight(asker);
-      return askers;
+      for (const client of clients) weight -= queueWeight(client);
+      return clients;
     },
   };
 }
 
-/** What of a request counts. */
+/** What the backlog needs of a request. */
 type Counted = Pick<Request, "channel" | "durable" | "text">;
 
-/** What was accepted and is neither running nor delivered. */
+/** Counts the requests that are accepted and neither run nor are delivered. */
 export interface Backlog {
   enter(request: Counted): void;
   leave(request: Counted): void;
-  /** Whether one more request fits; `waiting` is what its client has waiting already. */
+  /** Whether one more request fits; `waiting` is the number of waiting requests of its client. */
   hasRoom(request: Counted, policy: ChannelPolicy, waiting: number): boolean;
 }
 
-/** Requests that only this process holds, and the characters of their texts, whatever the configuration says. */
+/** Requests of QoS 0 and the UTF-16 units of their texts, whatever the configuration says. */
 const IN_MEMORY = 1024;
 const CHARACTERS = 8 * 2 ** 20;
-/** Requests that the store holds: some hundred bytes of memory each. */
+/** Requests in the store: each costs a few hundred bytes of memory. */
 const IN_STORE = 65_536;
 
-/** `queued` is how many the configuration allows in all; 0 is no limit but the program's own. */
+/** `queued` is the configured limit in all; 0 sets no limit besides the program's own. */
 function createBacklog(queued: number): Backlog {
   const byChannel = new Map<string, number>();
   const stored = { requests: 0 };
@@ -445,16 +444,16 @@ function isBelow(count: number, limit: number): boolean {
   return limit === 0 || count < limit;
 }
 
-/** How long turns take lately, to say to whom there was no room when there may be. */
+/** Estimates when there may be room, from the duration of recent turns. */
 export interface WaitEstimate {
   add(turnMs: number): void;
-  /** Seconds, at least 1, until each of so many clients had a turn. */
+  /** Seconds, at least 1, until each of `clients` had a turn. */
   secondsFor(clients: number): number;
 }
 
-/** Before the first turn was seen. */
+/** Before the first turn. */
 const FIRST_GUESS_MS = 2000;
-/** How much one turn weighs against all before it. */
+/** The weight of the latest turn in the average. */
 const WEIGHT = 0.2;
 const LONGEST_SECONDS = 600;
 

@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { Answerer, Turned } from "../contract.ts";
 import { failureOf, wireFailureOf } from "../errors.ts";
 
-/** UTF-16 units of one answer: beyond any sensible one, so a model that never ends costs bounded memory. */
+/** UTF-16 units of one answer. Longer than any sensible answer; bounds the memory when a model never ends. */
 const LONGEST_ANSWER = 2 ** 20;
 
 export interface RunTurnOptions<M> {
@@ -19,12 +19,12 @@ export interface RunTurnOptions<M> {
 export type Outcome<M> =
   | { readonly turned: Turned<M> }
   /**
-   * `failure` is fit for the wire, `thrown` is what it came from, with all the facts. `abandoned`: the
-   * answerer did not obey and may still be at work.
+   * `failure` is for the wire, `thrown` is the original with all facts. `abandoned`: the answerer ignored the
+   * signal and may still run.
    */
   | { readonly failure: Failure; readonly thrown: unknown; readonly abandoned: boolean };
 
-/** Runs one turn to its end, at the latest `timeoutMs` and a grace after its start. Never throws. */
+/** Runs one turn. Ends `timeoutMs` and a grace after the start at the latest. Never throws. */
 export async function runTurn<M>(options: RunTurnOptions<M>): Promise<Outcome<M>> {
   const { cancellation, clock, timeoutMs } = options;
   let ended = false;
@@ -66,27 +66,27 @@ function take(text: string, answer: AnswerStream, cancellation: TurnCancellation
 
 function tooLong(): Failure {
   const why = `it was longer than ${LONGEST_ANSWER} characters`;
-  return new Failure("model", "the answer grew too long and was cut off", { why });
+  return new Failure("model", "the answer was too long and was cut off", { why });
 }
 
-/** What holds a turn that may have to end before its end. */
+/** Cancels one turn. */
 export interface TurnCancellation {
-  /** Aborted by the first pull; its reason is that pull's failure. */
+  /** Aborted by the first `cancel`, with its failure as the reason. */
   readonly signal: AbortSignal;
-  /** The failure of the first pull. */
+  /** The failure of the first `cancel`. */
   readonly failure: Failure | undefined;
-  /** Rejects when a pulled turn did not end within its grace; never resolves. */
+  /** Rejects when a cancelled turn did not end within its grace; never resolves. */
   readonly forced: Promise<never>;
-  /** Ends the turn with this failure, and says whether there was one to end; a later pull can only shorten the grace. */
+  /** Cancels the turn; false when the turn is over. A later call can only shorten the grace. */
   cancel(failure: Failure, graceMs: number): boolean;
-  /** The turn is over: no timer stays, and pulling does nothing. */
+  /** The turn is over: stops the timers; `cancel` does nothing from now on. */
   release(): void;
 }
 
-/** Milliseconds that an answerer has to end after it was told to; then its turn is over without it. */
+/** Milliseconds that an answerer has to end after its turn was cancelled; then the turn ends without it. */
 export const GRACE_MS = 5000;
 
-/** A cancellation that was not pulled. */
+/** A cancellation that was not used yet. */
 export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancellation {
   const controller = new AbortController();
   const timers: (() => void)[] = [];
@@ -96,7 +96,7 @@ export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancell
   const forced = new Promise<never>((_resolve, reject) => {
     outOfGrace.signal.addEventListener("abort", () => reject(outOfGrace.signal.reason));
   });
-  // Who waits for it sees the rejection; where nobody does, there is nothing to see.
+  // Nobody may be waiting for it.
   forced.catch(() => {});
 
   return {
