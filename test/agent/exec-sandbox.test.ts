@@ -316,7 +316,7 @@ describe("without bubblewrap", () => {
     const command = "echo a > a";
     assert.match(
       await runFor(auto, command, remote),
-      /^error: no command is run: those of clients/,
+      /^error: no command is run: commands of clients/,
     );
     assert.deepEqual(await readdir(auto.workspace), []);
     assert.match(await runFor(auto, command, callFacts()), /exit code 0/);
@@ -333,7 +333,7 @@ describe("without bubblewrap", () => {
     assert.equal(await isOffered({ sandbox: "auto" }), false);
     assert.equal(await isOffered({ sandbox: "none" }), true);
     const told = await check({ sandbox: "auto", allow_remote: true }, folder.path);
-    assert.match(told?.message ?? "", /clients of MQTT may run none/);
+    assert.match(told?.message ?? "", /MQTT clients may run none/);
     const open = await check({ sandbox: "none", allow_remote: true }, folder.path);
     assert.match(open?.message ?? "", /full access .* keys included/);
   });

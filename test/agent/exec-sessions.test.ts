@@ -58,7 +58,7 @@ describe("a command in the background", () => {
     assert.match(await call({ action: "list" }), /^\w{8} {2}done \[exit code 4\], 0 bytes to read/);
     assert.equal(
       await call({ action: "write", sessionId, data: "x" }),
-      `error: ${sessionId} has ended already`,
+      `error: ${sessionId} has already ended`,
     );
   });
 
@@ -80,7 +80,7 @@ describe("a command in the background", () => {
     for (const action of ["poll", "read", "write", "kill", "send-keys"]) {
       assert.equal(
         await call({ action, sessionId, data: "x", keys: "Enter" }, "bob"),
-        "error: there is no session of that sessionId",
+        "error: no session has this sessionId",
       );
     }
     assert.equal(await call({ action: "list" }, "bob"), "(no sessions)");
@@ -99,11 +99,11 @@ describe("a command in the background", () => {
     }
     assert.match(
       await call({ background: true, command: "true" }, "c1"),
-      /^error: 8 sessions of yours run already/,
+      /^error: 8 sessions of yours already run/,
     );
     assert.match(
       await call({ background: true, command: "true" }, "c9"),
-      /^error: 32 sessions run already/,
+      /^error: 32 sessions already run/,
     );
     const list = await call({ action: "list" }, "c0");
     assert.equal(list.split("\n").length, 8);
@@ -121,7 +121,7 @@ describe("a command in the background", () => {
     time = 30 * 60_000 - 1;
     assert.match(await call({ action: "poll", sessionId }), /done/);
     time += 1;
-    assert.match(await call({ action: "poll", sessionId }), /^error: there is no session/);
+    assert.match(await call({ action: "poll", sessionId }), /^error: no session has/);
   });
 
   it("that writes more than is read loses the oldest of it, and says so", async () => {

@@ -62,7 +62,7 @@ describe("a command", () => {
       assert.match(await call({ command: "pwd", cwd }), /^error: /);
     }
     for (const cwd of ["missing", "file"]) {
-      assert.equal(await call({ command: "pwd", cwd }), "error: cwd is no folder that is there");
+      assert.equal(await call({ command: "pwd", cwd }), "error: cwd is not an existing folder");
     }
   });
 
@@ -131,7 +131,7 @@ describe("a command", () => {
     const began = performance.now();
     const text = await commands.call({ command: "yes" });
     assert.ok(performance.now() - began < 6000);
-    assert.match(text, /^error: not done within 1 s and ended; until then it wrote:\ny\ny\n/);
+    assert.match(text, /^error: not done within 1 s and ended; its output until then:\ny\ny\n/);
     assert.match(
       text,
       /\n… \(the middle is left out: \d+ bytes in all\) …\ny\n[^]*\ny\n\[ended by SIGTERM\]$/,

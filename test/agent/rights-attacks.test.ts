@@ -176,7 +176,7 @@ describe("the attack through a model that obeys the device", () => {
     const other = (action: string) => house.obeyed("a", ["exec", { action, sessionId }], "mqtt2");
     assert.equal(await other("list"), "(no sessions)");
     for (const action of ["read", "poll", "kill"]) {
-      assert.equal(await other(action), "error: there is no session of that sessionId");
+      assert.equal(await other(action), "error: no session has this sessionId");
     }
     assert.match(await house.obeyed("a", ["exec", { action: "list" }]), /running/);
   });

@@ -22,7 +22,7 @@ export async function ordinarySandboxArgs(workspace: string): Promise<readonly s
     path: PATH,
     readable: [],
     writable: [],
-    fixed: [],
+    readOnly: [],
     network: false,
   });
   const ids = "setpriv --reuid=65534 --regid=65534 --clear-groups --".split(" ");

@@ -1,3 +1,4 @@
+import { onAbort } from "../../base/async.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { ExecSettings } from "../../config/contract.ts";
@@ -5,58 +6,58 @@ import type { CallContext, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { prepareCommand } from "./exec/command-setup.ts";
 import type { ExecRules } from "./exec/command-setup.ts";
+import { endingText, startCommand } from "./exec/command.ts";
 import type { Running } from "./exec/command.ts";
-import { startCommand } from "./exec/command.ts";
 import { commandEnvironment } from "./exec/environment.ts";
 import { EXEC_INPUT } from "./exec/input.ts";
 import type { ExecInput } from "./exec/input.ts";
 import { createExcerpt } from "./exec/output.ts";
-import { runSessionAction, endingText, sessionText } from "./exec/session-actions.ts";
+import { runSessionAction, sessionText } from "./exec/session-actions.ts";
 import { createSessions } from "./exec/sessions.ts";
 import type { SessionStart } from "./exec/sessions.ts";
-import { FileError, asToolError } from "./files/errors.ts";
+import { asToolError, FileError } from "./files/errors.ts";
 
 export interface ExecOptions {
   readonly workspace: string;
   readonly settings: ExecSettings;
-  /** Whether commands are kept to the workspace, as far as the guard can tell. */
+  /** Whether the policy checks that paths of commands lie in the workspace. */
   readonly restrict: boolean;
   /** Milliseconds. */
   readonly now: () => number;
   readonly log: Log;
-  /** The configuration's file, which no command may see. */
+  /** The configuration's file. No command may see it. */
   readonly configFile?: string;
   /** Other files with keys, such as those of certificates. */
   readonly secretFiles?: readonly string[];
-  /** Reads the environment; the process's own where left out. */
+  /** Reads the environment. Default: the process's own. */
   readonly variable?: (name: string) => string | undefined;
 }
 
-/** The tool, and the end of all commands that still run. */
 export interface Exec {
   readonly tool: Tool;
+  /** Ends all commands that still run. */
   readonly close: () => Promise<void>;
 }
 
-/** Milliseconds that ending a command and collecting its output may take beyond its time. */
+/** Milliseconds beyond the time limit to end a command and to collect its output. */
 const ENDING_MS = 10_000;
-/** Where there is no limit: the call's signal ends a command, and a timer cannot be set to more than 24 days. */
+/** Stands for no limit: the call's signal ends the command. A timer holds at most 24 days. */
 const NO_LIMIT_SECONDS = 2_000_000;
 
-/** Runs shell commands, to their end or in the background. */
+/** The tool that runs shell commands, to their end or in the background. */
 export function createExec(options: ExecOptions): Exec {
   const { settings } = options;
   const { act, close } = createActions(options);
   const tool = defineTool({
     name: "exec",
     description:
-      "Runs a shell command in the workspace and tells its output and exit code. Its input is empty. What takes long or needs input: background.",
+      "Runs a shell command in the workspace and returns its output and exit code. Its input is empty. Use background for what takes long or needs input.",
     input: EXEC_INPUT,
     exclusive: true,
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {
-        return "error: commands are run only for who talks to the agent on its own machine";
+        return "error: commands run only for somebody who talks to the agent on its own machine";
       }
       return await asToolError(input.cwd || "cwd", () => act(input, call));
     },
@@ -74,25 +75,21 @@ function createActions(options: ExecOptions): Actions {
   const rules = rulesOf(options);
   const sessions = createSessions(now);
   const foreground = new Set<Running>();
-  const closed = new AbortController();
+  let isClosed = false;
 
   const run = async (input: ExecInput, call: CallContext): Promise<string> => {
-    const { client, owner, signal } = call;
+    const { client, signal } = call;
     const start = await prepareCommand(input, rules, call);
-    // It may have been closed while the folder was looked at.
-    if (closed.signal.aborted) throw new FileError("no more commands are run");
-    if (input.background === true) return inBackground({ client, owner }, start);
+    // The tool may have been closed during the preparation.
+    if (isClosed) throw new FileError("no more commands are run");
+    if (input.background === true) return runInBackground(start, call);
     const began = now();
-    const seconds = secondsOf(input, settings);
-    const text = await runToEnd(start, { signal, seconds, all: foreground });
+    const text = await runToEnd(start, signal, secondsOf(input, settings), foreground);
     log.debug("a command ran", { client, ms: now() - began });
     return text;
   };
 
-  const inBackground = (
-    { client, owner }: Pick<CallContext, "client" | "owner">,
-    start: SessionStart,
-  ): string => {
+  const runInBackground = (start: SessionStart, { client, owner }: CallContext): string => {
     const session = sessions.open(owner, start);
     if (typeof session === "string") throw new FileError(session);
     log.debug("a command runs in the background", { client, session: session.id });
@@ -103,24 +100,19 @@ function createActions(options: ExecOptions): Actions {
     async act(input, call) {
       const action = input.action ?? "run";
       if (action === "run") return await run(input, call);
-      const known = sessions.of(call.owner);
+      const own = sessions.of(call.owner);
       if (action === "list") {
-        return known.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
+        return own.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
       }
-      const session = known.find(({ id }) => id === input.sessionId);
-      if (session === undefined) throw new FileError("there is no session of that sessionId");
+      const session = own.find(({ id }) => id === input.sessionId);
+      if (session === undefined) throw new FileError("no session has this sessionId");
       return await runSessionAction(session, { ...input, action }, rules, now());
     },
     async close() {
-      closed.abort();
+      isClosed = true;
       await Promise.all([sessions.close(), ...[...foreground].map((running) => running.stop())]);
     },
   };
-}
-
-/** The shorter of what the model asks for and what the settings allow. */
-function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
-  return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
 }
 
 function rulesOf({
@@ -136,18 +128,18 @@ function rulesOf({
   };
 }
 
-interface ForegroundOptions {
-  /** The command is ended when it is aborted. */
-  readonly signal: AbortSignal;
-  /** How long it may take; what a timer can be set to at most. */
-  readonly seconds: number;
-  /** Where it stands as long as it runs. */
-  readonly all: Set<Running>;
+/** The shorter of the model's limit and the settings' limit. */
+function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
+  return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
 }
 
-/** Runs a command to its end, or to the end of its time, and tells what it wrote. */
-async function runToEnd(start: SessionStart, options: ForegroundOptions): Promise<string> {
-  const { signal, seconds, all } = options;
+/** Runs a command to its end, its time limit or the signal, and returns its output. `all` holds it while it runs. */
+async function runToEnd(
+  start: SessionStart,
+  signal: AbortSignal,
+  seconds: number,
+  all: Set<Running>,
+): Promise<string> {
   signal.throwIfAborted();
   const excerpt = createExcerpt();
   const running = startCommand({
@@ -157,18 +149,17 @@ async function runToEnd(start: SessionStart, options: ForegroundOptions): Promis
   });
   all.add(running);
   let isLate = false;
-  const stop = (): void => void running.stop();
   const timer = setTimeout(() => {
     isLate = true;
-    stop();
+    void running.stop();
   }, seconds * 1000);
-  signal.addEventListener("abort", stop, { once: true });
+  const stopListening = onAbort(signal, () => void running.stop());
   const ending = await running.ended;
   clearTimeout(timer);
-  signal.removeEventListener("abort", stop);
+  stopListening();
   all.delete(running);
   const late = isLate
-    ? `error: not done within ${seconds} s and ended; until then it wrote:\n`
+    ? `error: not done within ${seconds} s and ended; its output until then:\n`
     : "";
   const text = excerpt.text().trimEnd();
   return `${late}${text === "" ? "(no output)" : text}\n${endingText(ending)}`;

@@ -2,32 +2,35 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
+import { settlesWithin } from "../../../base/async.ts";
 import { readPaced } from "./output.ts";
 import { endTree, MARK } from "./process-tree.ts";
 import { shellArgs } from "./shell.ts";
 import type { Shell } from "./shell.ts";
 
+/** What it takes to start a command. Each `Args` stands before the command in the argument list. */
 export interface Start {
   readonly command: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Words before the command that put it into a sandbox; none is none. */
+  /** Absent: the command runs without a sandbox. */
   readonly sandbox?: Sandbox;
-  /** Words before the command that bound what it can take. */
+  /** Arguments that limit its resources. */
   readonly limits: readonly string[];
   readonly shell: Shell;
-  /** Words before the command that give it a terminal; none is none. */
+  /** Arguments that give it a terminal; absent without one. */
   readonly terminal?: readonly string[];
-  /** Whether something can be written to it; else its input is empty. */
+  /** Whether `write` reaches it; otherwise its input is empty. */
   readonly hasInput: boolean;
-  /** Gets both of its outputs in the order in which they arrive. */
+  /** Gets stdout and stderr in the order of arrival. */
   readonly onOutput: (bytes: Uint8Array) => void;
 }
 
-/** What keeps a command from the rest of the machine. */
+/** Isolates a command from the rest of the machine. */
 export interface Sandbox {
-  readonly words: readonly string[];
-  /** What it does not let through, for a model that wonders why its command failed. */
+  /** Arguments that put the command into it. */
+  readonly args: readonly string[];
+  /** Tells a model what the sandbox forbids, when a command failed. */
   readonly note: string;
 }
 
@@ -37,27 +40,27 @@ export interface Ending {
   readonly signal: string | null;
   /** Why it could not be started. */
   readonly fault?: string;
-  /** It left processes running, which were ended. */
+  /** Whether it left processes running, which were ended. */
   readonly leftSome?: boolean;
-  /** What its sandbox does not let through, where it had one. */
+  /** The note of its sandbox, if it had one. */
   readonly note?: string;
 }
 
 export interface Running {
-  /** Resolves when the command and all that it started are gone; never rejects. */
+  /** Resolves when the command and all its processes are gone; never rejects. */
   readonly ended: Promise<Ending>;
-  /** Ends it with all that it started, within three seconds. */
+  /** Ends the command and all its processes within three seconds. */
   stop(): Promise<void>;
-  /** Writes to its input; false where that is closed. */
+  /** Writes to its input. Returns false if that is closed or not read. */
   write(text: string): Promise<boolean>;
 }
 
-/** Milliseconds that others, to whom the command gave its output, may write on after its end. */
+/** Milliseconds after the exit in which other holders of its output may still write. */
 const INHERITED_OUTPUT_MS = 200;
-/** Milliseconds in which output must have arrived once nobody is left to write any. */
+/** Milliseconds in which output must arrive once no process is left. */
 const DRAIN_MS = 500;
 
-/** Starts a shell command, in a process group of its own. */
+/** Starts a shell command in a process group of its own. */
 export function startCommand(start: Start): Running {
   const mark = randomUUID();
   const child = spawnCommand(start, mark);
@@ -66,32 +69,33 @@ export function startCommand(start: Start): Running {
     if (output !== null) readPaced(output, start.onOutput);
   }
   const { exited, closed } = endsOf(child);
-  /** Resolves after a stop, also where the command lives on. */
-  const stuck = Promise.withResolvers<void>();
+  /** Resolves after a stop, even if the command survives it. */
+  const stopDone = Promise.withResolvers<void>();
   let stopping: Promise<Ending> | undefined;
   const stopped = async (): Promise<Ending> => {
     if (child.pid !== undefined) await endTree(tree);
-    await closedWithin(DRAIN_MS);
-    // What cannot even be killed is not waited for.
-    return (await Promise.race([exited, wait(0)])) ?? { code: null, signal: "SIGKILL" };
+    await settlesWithin(closed, DRAIN_MS);
+    // A process that SIGKILL does not end is not waited for.
+    return (await settlesWithin(exited, 0)) ? await exited : { code: null, signal: "SIGKILL" };
   };
-  const stop = (): Promise<Ending> => (stopping ??= stopped().finally(stuck.resolve));
+  const stop = (): Promise<Ending> => (stopping ??= stopped().finally(stopDone.resolve));
   const natural = async (): Promise<Ending> => {
-    await Promise.race([exited.then(() => closedWithin(INHERITED_OUTPUT_MS)), stuck.promise]);
-    // It may have ended before those that it started.
+    await Promise.race([
+      exited.then(() => settlesWithin(closed, INHERITED_OUTPUT_MS)),
+      stopDone.promise,
+    ]);
+    // The command may end before the processes that it started.
     if (stopping !== undefined) return await stopping;
     const ending = await exited;
     if (ending.fault !== undefined) return ending;
     const leftSome = await endTree(tree);
-    await closedWithin(DRAIN_MS);
+    await settlesWithin(closed, DRAIN_MS);
     return {
       ...ending,
       leftSome,
       ...(start.sandbox !== undefined && { note: start.sandbox.note }),
     };
   };
-  const closedWithin = (milliseconds: number): Promise<void> =>
-    Promise.race([closed, wait(milliseconds)]);
   return {
     ended: natural().finally(() => release(child)),
     stop: async () => void (await stop()),
@@ -102,10 +106,10 @@ export function startCommand(start: Start): Running {
 function spawnCommand(start: Start, mark: string): ChildProcess {
   const { command, cwd, env, sandbox, hasInput } = start;
   const isWindows = platform() === "win32";
-  const [file, ...words] = isWindows
+  const [file, ...args] = isWindows
     ? ["cmd.exe", "/d", "/s", "/c", `"${command}"`]
     : argvOf(start, mark);
-  return spawn(file ?? "", words, {
+  return spawn(file ?? "", args, {
     cwd,
     env: sandbox === undefined ? { ...env, [MARK]: mark } : env,
     detached: !isWindows,
@@ -119,15 +123,15 @@ function argvOf(
   { command, sandbox, limits, terminal, shell }: Start,
   mark: string,
 ): readonly string[] {
-  // The sandbox's own processes have no mark: asking them to end would kill what is in it.
-  const around = sandbox === undefined ? [] : [...sandbox.words, "env", `${MARK}=${mark}`];
-  const words =
+  // The sandbox's own processes get no mark: SIGTERM would make them kill the command at once.
+  const around = sandbox === undefined ? [] : [...sandbox.args, "env", `${MARK}=${mark}`];
+  const inner =
     terminal === undefined ? [...shellArgs(shell), command] : [...terminal, command, "/dev/null"];
-  return [...around, ...limits, ...words];
+  return [...around, ...limits, ...inner];
 }
 
 interface Ends {
-  /** How it ended, or why it never began. */
+  /** How the command ended, or why it did not start. */
   readonly exited: Promise<Ending>;
   /** Resolves when all of its output has arrived. */
   readonly closed: Promise<void>;
@@ -143,7 +147,7 @@ function endsOf(child: ChildProcess): Ends {
   child.once("exit", (code, signal) => exited.resolve({ code, signal }));
   child.once("close", () => closed.resolve());
   child.stdin?.on("error", () => {
-    // It reads no more; `write` says so.
+    // The command closed its input; `write` returns false.
   });
   return { exited: exited.promise, closed: closed.promise };
 }
@@ -152,18 +156,21 @@ function release(child: ChildProcess): void {
   for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
 }
 
-/** Milliseconds after which input that is not read is given up. */
+/** Milliseconds in which the command must read its input. */
 const WRITE_MS = 2000;
 
-async function writeInput(child: ChildProcess, text: string): Promise<boolean> {
-  const { stdin } = child;
+async function writeInput({ stdin }: ChildProcess, text: string): Promise<boolean> {
   if (stdin === null || !stdin.writable) return false;
-  const done = new Promise<boolean>((resolve) => {
-    stdin.write(text, (error) => resolve(error === null || error === undefined));
-  });
-  return await Promise.race([done, wait(WRITE_MS).then(() => false)]);
+  const written = Promise.withResolvers<boolean>();
+  stdin.write(text, (error) => written.resolve(error === null || error === undefined));
+  return (await settlesWithin(written.promise, WRITE_MS)) && (await written.promise);
 }
 
-async function wait(milliseconds: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** How a command ended, as a line below its output. */
+export function endingText({ code, signal, fault, leftSome, note }: Ending): string {
+  if (fault !== undefined) return `[could not be started: ${fault}]`;
+  const how = signal === null ? `exit code ${code ?? "unknown"}` : `ended by ${signal}`;
+  const left = "; processes that it left running were ended, use background for those";
+  const why = code !== 0 && note !== undefined ? `; ${note}` : "";
+  return `[${how}${leftSome === true ? left : ""}${why}]`;
 }

@@ -3,7 +3,7 @@ import { platform } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { isInside } from "../../../base/path-contains.ts";
 
-/** What commands may know of this program's environment: how to run, never a key or a setting of ours. */
+/** The variables that commands get from this program's environment: how to run, no key and no setting. */
 const ALLOWED_VARIABLES = [
   ..."PATH HOME USER LOGNAME SHELL TMPDIR TZ".split(" "),
   ..."LANG LANGUAGE LC_ALL LC_COLLATE LC_CTYPE LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME".split(
@@ -16,8 +16,8 @@ const ALLOWED_VARIABLES = [
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
- * The environment of commands: a few names of ours, and a terminal that can do nothing. Programs are
- * looked for in no folder of the workspace, where a command could have put its own `ls`.
+ * The environment of commands: a few variables of this program, and a terminal without capabilities.
+ * PATH has no folder of the workspace, where a command could have put its own `ls`.
  */
 export function commandEnvironment(
   variable: (name: string) => string | undefined,
@@ -30,13 +30,13 @@ export function commandEnvironment(
 }
 
 function trustedPath(path: string, workspace: string): string {
-  // On Windows a colon belongs to the drive.
+  // On Windows a colon is a part of the drive.
   if (platform() === "win32") return path;
   const folders = path.split(":");
   return folders.filter((folder) => isAbsolute(folder) && !isInside(folder, workspace)).join(":");
 }
 
-/** The absolute path of a program along a PATH; undefined where it is in none of its folders. */
+/** The absolute path of a program in the folders of PATH; undefined if none has it. */
 export async function findProgram(path: string, name: string): Promise<string | undefined> {
   for (const folder of path.split(":").filter((one) => isAbsolute(one))) {
     const program = join(folder, name);

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** Characters of a command, and of a piece of input: the guard looks at all of it. */
+/** Characters of a command and of a piece of input: the policy checks all of it. */
 const MAX_TEXT = 10_000;
 
 const textField = (about: string) =>
@@ -13,17 +13,17 @@ export const EXEC_INPUT = v.object({
     v.pipe(
       v.picklist(["run", "list", "poll", "read", "write", "kill", "send-keys"]),
       v.description(
-        "run (where left out): runs command. The others are about commands in the background: list them; poll: how one is; read: what it wrote since it was last read; write: data to its input; send-keys: keys to its input; kill it.",
+        "run (the default) runs command. The others are about commands in the background: list them; poll: the state of one; read: its output since the last read; write: data to its input; send-keys: keys to its input; kill: end it.",
       ),
     ),
   ),
   command: textField("For run: the shell command."),
-  sessionId: textField("For poll, read, write, send-keys and kill: which command."),
-  keys: textField("For send-keys: names with blanks between, such as Up Enter C-c Tab Escape F1."),
-  data: textField("For write: the text as it is; end it with a line break to send the line."),
-  background: flagField("For run: whether to give back a sessionId at once, and let it run on."),
-  pty: flagField("For run: whether the command gets a terminal."),
-  cwd: textField("For run: the folder to run in; the workspace where left out."),
+  sessionId: textField("For poll, read, write, send-keys and kill: the command."),
+  keys: textField("For send-keys: names separated by blanks, such as Up Enter C-c Tab Escape F1."),
+  data: textField("For write: the text; a line break at its end sends the line."),
+  background: flagField("For run: return a sessionId at once and let the command run on."),
+  pty: flagField("For run: give the command a terminal."),
+  cwd: textField("For run: the folder to run in (default: the workspace)."),
   timeout: v.nullish(
     v.pipe(v.number(), v.minValue(0), v.description("For run: the most seconds it may take.")),
   ),
@@ -31,7 +31,7 @@ export const EXEC_INPUT = v.object({
 
 export type ExecInput = v.InferOutput<typeof EXEC_INPUT>;
 
-/** Keys by their lower-cased names, as a terminal sends them. */
+/** What a terminal sends for a key, by the lower-cased name of the key. */
 const KEYS: ReadonlyMap<string, string> = new Map([
   ["enter", "\r"],
   ["return", "\r"],
@@ -60,11 +60,11 @@ const KEYS: ReadonlyMap<string, string> = new Map([
 
 interface Keys {
   readonly text: string;
-  /** The names that nobody knows. */
+  /** Names that are no keys. */
   readonly unknown: readonly string[];
 }
 
-/** What keys send that are named with blanks or commas between: `Up Up Enter`, `ctrl-c`, `C-c`, `^C`. */
+/** The text of keys that are separated by blanks or commas: `Up Up Enter`, `ctrl-c`, `C-c`, `^C`. */
 export function keysOf(names: string): Keys {
   const wanted = names.split(/[\s,]+/).filter((name) => name !== "");
   const sent = wanted.map((name) => ({ name, text: keyOf(name) }));

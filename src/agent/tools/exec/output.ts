@@ -1,12 +1,12 @@
 import { Buffer } from "node:buffer";
 import type { Readable } from "node:stream";
 
-/** Characters of a command's output that a model gets at once; the tool's result has 10,000. */
+/** Characters of output that a model gets at once; a tool's result has at most 10,000. */
 export const MAX_SHOWN = 9500;
-/** Bytes that are kept of the beginning, and of the end: characters may have three, colours cost more. */
+/** Bytes of the beginning and of the end in memory: a character may have three, and colours need more. */
 const EXCERPT_BYTES = 32 * 1024;
 
-/** What a command wrote, bounded while it is written: the beginning and the end of it. */
+/** The beginning and the end of a command's output, in bounded memory. */
 export interface Excerpt {
   push(bytes: Uint8Array): void;
   text(): string;
@@ -21,7 +21,7 @@ export function createExcerpt(): Excerpt {
     push(bytes) {
       total += bytes.length;
       const first = bytes.subarray(0, EXCERPT_BYTES - headSize);
-      // A copy: the runtime's piece may be one of a large buffer.
+      // A copy: the runtime's chunk may be a part of a large buffer.
       if (first.length > 0) head.push(first.slice());
       headSize += first.length;
       tail.push(bytes.subarray(first.length));
@@ -41,60 +41,60 @@ function middleLeftOut(text: string): string {
   return text.length <= MAX_SHOWN ? text : joined(text, text, `${text.length} characters in all`);
 }
 
-function joined(beginning: string, end: string, words: string): string {
+function joined(beginning: string, end: string, total: string): string {
   const half = MAX_SHOWN / 2;
   const head = beginning.slice(0, half).replace(/[\ud800-\udbff]$/, "");
   const tail = end.slice(-half).replace(/^[\udc00-\udfff]/, "");
-  return `${head}\n… (the middle is left out: ${words}) …\n${tail}`;
+  return `${head}\n… (the middle is left out: ${total}) …\n${tail}`;
 }
 
-/** Sequences that move the cursor, colour, name the window; both their forms, and those cut off at the end. */
+/** Terminal sequences: cursor, colours, window title; in both forms, also cut off at the end. */
 const SEQUENCES =
   // oxlint-disable-next-line no-control-regex
   /(?:\u001b\[|\u009b)[0-?]*[ -/]*(?:[@-~]|$)|(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c|$)?|\u001b[ -/]*[0-~]?/g;
-/** What is left of controls, and what changes the direction of text. */
+/** Other control characters, and those that change the direction of text. */
 // oxlint-disable-next-line no-control-regex
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** A program's output as plain text: without sequences for a terminal, lines as they ended up. */
+/** A program's output as plain text: without terminal sequences, each line in its final state. */
 export function readable(bytes: Uint8Array): string {
   const text = new TextDecoder().decode(bytes).replace(SEQUENCES, "").replaceAll("\r\n", "\n");
   return text.split("\n").map(lastWritten).join("\n").replace(CONTROLS, "");
 }
 
-/** A progress bar writes its line again and again: what stood there last. */
+/** The final state of a line that a progress bar overwrites. */
 function lastWritten(line: string): string {
   return line.replace(/\r+$/, "").split("\r").at(-1) ?? "";
 }
 
-/** The last bytes of a stream that is not read as fast as it is written. */
+/** The last bytes of a stream that is read more slowly than it is written. */
 export interface RingBuffer {
   push(bytes: Uint8Array): void;
   /**
-   * Takes the oldest bytes out, of `most` as many as `endOf` says; `lost` were overwritten before them
-   * since the last time.
+   * Removes the oldest bytes: of `max` as many as `endOf` returns. `lost` bytes before them were
+   * overwritten since the last call.
    */
   take(
-    most: number,
+    max: number,
     endOf?: (bytes: Uint8Array) => number,
   ): { readonly bytes: Uint8Array; readonly lost: number };
-  /** Bytes that wait. */
+  /** Bytes in the buffer. */
   size(): number;
 }
 
 const FIRST_SIZE = 4096;
 
-/** A ring of at most `capacity` bytes; it takes that much memory only once it holds that much. */
+/** A ring of at most `capacity` bytes. Its memory grows with its content. */
 export function createRingBuffer(capacity: number): RingBuffer {
   let buffer = new Uint8Array(Math.min(FIRST_SIZE, capacity));
   let start = 0;
   let size = 0;
   let lost = 0;
-  const copied = (most: number): Uint8Array => {
-    const bytes = new Uint8Array(most);
-    const first = buffer.subarray(start, start + most);
+  const copied = (length: number): Uint8Array => {
+    const bytes = new Uint8Array(length);
+    const first = buffer.subarray(start, start + length);
     bytes.set(first);
-    bytes.set(buffer.subarray(0, most - first.length), first.length);
+    bytes.set(buffer.subarray(0, length - first.length), first.length);
     return bytes;
   };
   const grow = (wanted: number): void => {
@@ -123,8 +123,8 @@ export function createRingBuffer(capacity: number): RingBuffer {
       buffer.set(bytes.subarray(first.length), 0);
       size += bytes.length;
     },
-    take(most, endOf = ({ length }) => length) {
-      const oldest = copied(Math.min(most, size));
+    take(max, endOf = ({ length }) => length) {
+      const oldest = copied(Math.min(max, size));
       const bytes = oldest.subarray(0, endOf(oldest));
       const before = lost;
       drop(bytes.length);
@@ -134,34 +134,34 @@ export function createRingBuffer(capacity: number): RingBuffer {
   };
 }
 
-/** Bytes after which a stream rests. */
+/** Bytes after which reading pauses. */
 const BURST_BYTES = 1024 * 1024;
-/** Milliseconds of rest. */
-const REST_MS = 5;
+/** Milliseconds of a pause. */
+const PAUSE_MS = 5;
 
 /**
- * Hands on what a command writes as it comes, and not faster than 200 MB/s: the pipe makes the command
- * wait. Without rests `yes` takes the event loop from all others, and Deno, which collects buffers late,
- * grew to 1.4 GB in half a minute.
+ * Passes on a command's output as it arrives, at no more than 200 MB/s; the pipe makes the command wait.
+ * Without pauses `yes` blocks the event loop, and Deno, which frees buffers late, grew to 1.4 GB in half
+ * a minute.
  */
 export function readPaced(stream: Readable, take: (bytes: Uint8Array) => void): void {
   let since = 0;
-  let isResting = false;
+  let isPaused = false;
   const pull = (): void => {
-    if (isResting) return;
+    if (isPaused) return;
     for (let piece = readPiece(stream); piece !== undefined; piece = readPiece(stream)) {
       take(piece);
       since += piece.length;
-      if (since >= BURST_BYTES) return rest();
+      if (since >= BURST_BYTES) return pauseReading();
     }
   };
-  const rest = (): void => {
+  const pauseReading = (): void => {
     since = 0;
-    isResting = true;
+    isPaused = true;
     setTimeout(() => {
-      isResting = false;
+      isPaused = false;
       pull();
-    }, REST_MS);
+    }, PAUSE_MS);
   };
   stream.on("readable", pull);
 }

@@ -4,27 +4,27 @@ import { readdir, readFile } from "node:fs/promises";
 import { platform } from "node:os";
 import { signalGroup, signalProcess } from "../../../base/host.ts";
 
-/** All that a command started. */
+/** A command and all processes that it started. */
 export interface ProcessTree {
   /** The process that leads the command's group. */
   readonly leader: number;
-  /** In the environment of each of its processes: finds those that left the group, too. */
+  /** Stands in the environment of each of its processes, and finds those that left the group. */
   readonly mark: string;
-  /** Its leader is a sandbox, which takes all that is in it along when it is ended. */
+  /** The leader is a sandbox; when it ends, all processes in it end. */
   readonly isSandboxed: boolean;
 }
 
 /** The variable that holds the mark. */
 export const MARK = "COMMAND_ID";
 
-/** Milliseconds between the asking and the killing. */
+/** Milliseconds between SIGTERM and SIGKILL. */
 const TERM_MS = 2000;
-/** Milliseconds in which the killed must be gone; a process that hangs in the kernel never is. */
+/** Milliseconds in which killed processes must be gone; one that hangs in the kernel never is. */
 const KILL_MS = 800;
 
 /**
- * Ends what is left of a command: asks, waits two seconds, kills. Resolves when nothing is left, or
- * nothing more can be done; false where nothing was left to begin with.
+ * Ends what is left of a command: SIGTERM, two seconds, SIGKILL. Resolves when nothing is left or
+ * nothing more can be done, with false if nothing was left at the start.
  */
 export async function endTree(tree: ProcessTree): Promise<boolean> {
   if (!(await isAnythingLeft(tree))) return false;
@@ -32,7 +32,7 @@ export async function endTree(tree: ProcessTree): Promise<boolean> {
   await signalTree(tree, "SIGTERM");
   if (await isGoneWithin(TERM_MS, tree)) return true;
   const end = performance.now() + KILL_MS;
-  // Again and again: what forks faster than the list is read is in the next one.
+  // Repeated: a process that forks while the list is read is in the next list.
   do await signalTree(tree, "SIGKILL");
   while (!(await isGoneWithin(50, tree)) && performance.now() < end);
   return true;
@@ -49,7 +49,7 @@ async function isGoneWithin(milliseconds: number, tree: ProcessTree): Promise<bo
 }
 
 async function signalTree(tree: ProcessTree, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
-  // A sandbox that is asked to end would not wait for what is in it.
+  // A sandbox that gets SIGTERM would not wait for the processes in it.
   const isSpared = tree.isSandboxed && signal === "SIGTERM";
   if (!isSpared) signalGroup(tree.leader, signal);
   for (const { pid, isSandbox } of (await processesOf(tree)) ?? []) {
@@ -57,7 +57,7 @@ async function signalTree(tree: ProcessTree, signal: "SIGTERM" | "SIGKILL"): Pro
   }
 }
 
-/** A process that ended since it was listed may have left its id to somebody else's: what forks much wears ids out. */
+/** A process that ended since it was listed may have left its id to a process of somebody else. */
 function isStillOf(tree: ProcessTree, pid: number): boolean {
   try {
     const environ = (): Buffer => readFileSync(`/proc/${pid}/environ`);
@@ -75,11 +75,11 @@ async function isAnythingLeft(tree: ProcessTree): Promise<boolean> {
 
 interface Member {
   readonly pid: number;
-  /** It is not of the command, but around it. */
+  /** It is the sandbox around the command. */
   readonly isSandbox: boolean;
 }
 
-/** The living processes of a tree; undefined where the system does not tell. */
+/** The living processes of a tree; undefined on systems without /proc. */
 async function processesOf(tree: ProcessTree): Promise<readonly Member[] | undefined> {
   if (platform() !== "linux") return undefined;
   const names = await readdir("/proc").catch(() => []);
@@ -98,20 +98,20 @@ async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefi
     const isSandbox = isOf(tree, stat, () => environ);
     return isSandbox === undefined ? undefined : { pid: Number(pid), isSandbox };
   } catch {
-    // Gone in this moment, or another user's.
+    // It just ended, or belongs to another user.
     return undefined;
   }
 }
 
-/** Whether a process is the sandbox of that tree (true) or one of its processes (false); undefined where it is neither. */
+/** Whether a process is the sandbox of a tree (true) or one of its processes (false); undefined if it is neither. */
 function isOf(
   { leader, mark, isSandboxed }: ProcessTree,
   stat: string,
   environ: () => Buffer,
 ): boolean | undefined {
-  // After the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
+  // After the name, which may hold any character: state, parent, group (proc_pid_stat(5)).
   const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  // The dead wait for somebody to ask how they died, who may never do so.
+  // A zombie is dead; its parent may never read its exit status.
   if (state === "Z" || state === "X") return undefined;
   if (Number(group) === leader) return isSandboxed;
   return environ().includes(`${MARK}=${mark}`) ? false : undefined;

@@ -5,7 +5,7 @@ import { realWorkspace } from "../files/locate.ts";
 import { lastWholeEnd } from "../files/text.ts";
 import { assertAllowed } from "./command-setup.ts";
 import type { ExecRules } from "./command-setup.ts";
-import type { Ending } from "./command.ts";
+import { endingText } from "./command.ts";
 import type { ExecInput } from "./input.ts";
 import { keysOf } from "./input.ts";
 import { MAX_SHOWN, readable } from "./output.ts";
@@ -13,10 +13,13 @@ import type { Session } from "./sessions.ts";
 
 export type SessionAction = "poll" | "read" | "write" | "kill" | "send-keys";
 
-/** Characters of a line written in pieces that are looked at together. */
+/** Characters of the last line that the policy checks together with the next input: a line may come in pieces. */
 const MAX_LINE = 10_000;
+/** Characters of a command in a list. */
+const MAX_COMMAND = 100;
+const NEW_LINE = 0x0a;
 
-/** Does something with a command in the background. */
+/** Runs an action on a command in the background and returns its result. */
 export async function runSessionAction(
   session: Session,
   input: ExecInput & { readonly action: SessionAction },
@@ -31,7 +34,7 @@ export async function runSessionAction(
     case "write":
       return await writeTo(session, input.data ?? "", rules);
     case "send-keys":
-      return await writeTo(session, textOfKeys(input.keys ?? ""), rules);
+      return await writeTo(session, keysToText(input.keys ?? ""), rules);
     case "kill":
       return await killSession(session);
     default:
@@ -44,12 +47,12 @@ async function killSession({ id, running }: Session): Promise<string> {
   return `${id} is done ${endingText(await running.ended)}`;
 }
 
-function textOfKeys(names: string): string {
+function keysToText(names: string): string {
   const { text, unknown } = keysOf(names);
   if (unknown.length > 0) {
-    const words = unknown.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 40)));
+    const quoted = unknown.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 40)));
     throw new FileError(
-      `there is no key ${words.join(", ")}; keys are Enter, Tab, Escape, Space, Backspace, Up, Down, Left, Right, Home, End, PageUp, PageDown, Insert, Delete, F1 to F4, C-a to C-z; use write for text`,
+      `there is no key ${quoted.join(", ")}; keys are Enter, Tab, Escape, Space, Backspace, Up, Down, Left, Right, Home, End, PageUp, PageDown, Insert, Delete, F1 to F4, C-a to C-z; use write for text`,
     );
   }
   return text;
@@ -57,30 +60,17 @@ function textOfKeys(names: string): string {
 
 async function writeTo(session: Session, text: string, rules: ExecRules): Promise<string> {
   if (text === "") throw new FileError("there is nothing to write");
-  if (session.ended !== undefined) throw new FileError(`${session.id} has ended already`);
+  if (session.ended !== undefined) throw new FileError(`${session.id} has already ended`);
   const line = session.line + text;
   const workspace = await realWorkspace(rules.workspace);
   await assertAllowed(line, { ...rules, workspace, cwd: session.cwd, isInput: true });
   session.line = line.slice(Math.max(line.lastIndexOf("\n"), line.lastIndexOf("\r")) + 1);
   session.line = session.line.slice(-MAX_LINE);
   if (!(await session.running.write(text))) throw new FileError(`${session.id} reads no input`);
-  return `wrote ${text.length} characters to ${session.id}; read shows what it answers`;
+  return `wrote ${text.length} characters to ${session.id}; read shows its output`;
 }
 
-const NEW_LINE = 0x0a;
-/** Characters of a command that a list repeats. */
-const MAX_COMMAND = 100;
-
-/** How a command ended, as a line below its output. */
-export function endingText({ code, signal, fault, leftSome, note }: Ending): string {
-  if (fault !== undefined) return `[could not be started: ${fault}]`;
-  const how = signal === null ? `exit code ${code ?? "unknown"}` : `ended by ${signal}`;
-  const left = "; processes that it left running were ended, use background for those";
-  const why = code !== 0 && note !== undefined ? `; ${note}` : "";
-  return `[${how}${leftSome === true ? left : ""}${why}]`;
-}
-
-/** A session in a line: what it is and how it is. */
+/** One line about a session: its id, its state and its command. */
 export function sessionText(session: Session, now: number): string {
   const { id, command, output, startedAt, ended } = session;
   const seconds = Math.round(((ended?.at ?? now) - startedAt) / 1000);
@@ -88,22 +78,22 @@ export function sessionText(session: Session, now: number): string {
   return `${id}  ${how}, ${output.size()} bytes to read: ${escapeControl(truncate(command, MAX_COMMAND))}`;
 }
 
-/** What a session wrote since it was last read, and how to go on. */
+/** The output of a session since the last read, its state, and whether there is more. */
 function unreadText({ output, ended }: Session): string {
   const isMore = output.size() > MAX_SHOWN;
   const { bytes, lost } = output.take(MAX_SHOWN, (some) => {
     if (isMore) return lineEnd(some);
-    // What is still to come may be the rest of a character.
+    // The rest of the last character may still arrive.
     return ended === undefined ? lastWholeEnd(some) : some.length;
   });
-  const before = lost > 0 ? `(${lost} bytes before were not read in time)\n` : "";
+  const skipped = lost > 0 ? `(${lost} bytes before were not read in time)\n` : "";
   const text = bytes.length === 0 ? "(nothing new)" : readable(bytes);
   const state = ended === undefined ? "[running]" : endingText(ended.how);
   const more = isMore ? `[${output.size()} bytes more: read again]\n` : "";
-  return `${before}${text}\n${more}${state}`;
+  return `${skipped}${text}\n${more}${state}`;
 }
 
-/** After the last line that is whole; where a line is too long for that, after its last character. */
+/** The end of the last whole line, or of the last whole character if that line is too long. */
 function lineEnd(bytes: Uint8Array): number {
   const end = bytes.lastIndexOf(NEW_LINE) + 1;
   return end > bytes.length / 2 ? end : lastWholeEnd(bytes) || bytes.length;

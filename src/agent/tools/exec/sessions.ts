@@ -4,29 +4,29 @@ import { startCommand } from "./command.ts";
 import { createRingBuffer } from "./output.ts";
 import type { RingBuffer } from "./output.ts";
 
-/** A command that runs on after the call that started it. */
+/** A command that outlives the call that started it. */
 export interface Session {
   readonly id: string;
-  /** Who started it, as `CallContext` names them. */
+  /** Whoever started it, as in `CallContext`. */
   readonly owner: string;
   readonly command: string;
   readonly hasTerminal: boolean;
   readonly cwd: string;
   readonly running: Running;
-  /** What it wrote and nobody has read yet. */
+  /** Its output that was not read yet. */
   readonly output: RingBuffer;
-  /** Milliseconds, as `now` tells them. */
+  /** Milliseconds, by `now`. */
   readonly startedAt: number;
   ended?: { readonly at: number; readonly how: Ending };
-  /** What was written to it since the last line break: a line may be written in pieces. */
+  /** Its input since the last line break: a line may come in pieces. */
   line: string;
 }
 
-/** The commands in the background, of all clients. */
+/** The commands in the background of all clients. */
 export interface Sessions {
-  /** Starts one; in words why it cannot be. */
+  /** Starts a session, or returns why there can be no more. */
   open(owner: string, start: SessionStart): Session | string;
-  /** The owner's own; nobody else's. */
+  /** The sessions of one owner. */
   of(owner: string): readonly Session[];
   close(): Promise<void>;
 }
@@ -35,12 +35,12 @@ export type SessionStart = Omit<Start, "onOutput" | "hasInput">;
 
 const MAX_PER_CLIENT = 8;
 const MAX_SESSIONS = 32;
-/** Bytes of output that wait to be read. */
+/** Bytes of unread output. */
 const OUTPUT_BYTES = 1024 * 1024;
-/** Milliseconds after its end in which a session can be asked for. */
+/** Milliseconds in which an ended session can still be read. */
 const ENDED_MS = 30 * 60_000;
 
-/** No sessions yet; `close` ends all that run by then. */
+/** Starts without sessions. `close` ends all that run. */
 export function createSessions(now: () => number): Sessions {
   const sessions = new Map<string, Session>();
   const forget = (): void => {
@@ -52,10 +52,10 @@ export function createSessions(now: () => number): Sessions {
     forget();
     return [...sessions.values()].filter((session) => session.owner === owner);
   };
-  /** Whether there is room for one more, where need be in the place of the one that ended first. */
-  const hasRoom = (known: readonly Session[], most: number): boolean => {
-    if (known.length < most) return true;
-    const [oldest] = known
+  /** Whether one more session fits. Removes the one that ended first if it must. */
+  const hasRoom = (existing: readonly Session[], max: number): boolean => {
+    if (existing.length < max) return true;
+    const [oldest] = existing
       .filter(({ ended }) => ended !== undefined)
       .toSorted((left, right) => (left.ended?.at ?? 0) - (right.ended?.at ?? 0));
     return oldest !== undefined && sessions.delete(oldest.id);
@@ -63,10 +63,10 @@ export function createSessions(now: () => number): Sessions {
   return {
     open(owner, start) {
       if (!hasRoom(of(owner), MAX_PER_CLIENT)) {
-        return `${MAX_PER_CLIENT} sessions of yours run already; kill one of them first`;
+        return `${MAX_PER_CLIENT} sessions of yours already run; kill one of them first`;
       }
       if (!hasRoom([...sessions.values()], MAX_SESSIONS)) {
-        return `${MAX_SESSIONS} sessions run already, which is all there can be; try again later`;
+        return `${MAX_SESSIONS} sessions already run, which is the limit; try again later`;
       }
       const session = startSession(owner, start, now);
       sessions.set(session.id, session);

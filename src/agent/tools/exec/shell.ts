@@ -3,20 +3,20 @@ import { readFile } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { findProgram } from "./environment.ts";
 
-/** What runs commands. The guard reads them as bash does; of what `sh` reads otherwise it lets nothing pass. */
+/** The program that runs commands. The policy parses them as bash does. */
 export interface Shell {
   readonly kind: "bash" | "sh";
   /** Absolute path. */
   readonly program: string;
 }
 
-/** bash along PATH, or the system's `sh` where there is none. */
-export async function shellOf(env: Readonly<Record<string, string>>): Promise<Shell> {
+/** bash in PATH, or the system's `sh` without it. */
+export async function findShell(env: Readonly<Record<string, string>>): Promise<Shell> {
   const program = await findProgram(env["PATH"] ?? "", "bash");
   return program === undefined ? { kind: "sh", program: "/bin/sh" } : { kind: "bash", program };
 }
 
-/** The words before a command. A start-up file would be read where the input is a socket (bash(1)). */
+/** The arguments before a command. bash reads a start-up file if its input is a socket (bash(1)). */
 export function shellArgs({ kind, program }: Shell): readonly string[] {
   return kind === "bash" ? [program, "--norc", "-c"] : [program, "-c"];
 }
@@ -24,8 +24,8 @@ export function shellArgs({ kind, program }: Shell): readonly string[] {
 let scriptArgs: Promise<readonly string[] | undefined> | undefined;
 
 /**
- * The words that give a command a terminal, with util-linux's or BusyBox's `script`; undefined where
- * there is none of them. Looked for once.
+ * The arguments that give a command a terminal, with `script` of util-linux or BusyBox; undefined
+ * without it. Searched for once.
  */
 export function terminalArgs(
   env: Readonly<Record<string, string>>,
@@ -39,28 +39,27 @@ async function findScript(
 ): Promise<readonly string[] | undefined> {
   return await new Promise((resolve) => {
     execFile("script", ["--version"], { env, timeout: 5000 }, (error, stdout, stderr) => {
-      const words = `${stdout}${stderr}`;
-      // Only util-linux's tells the command's own exit code.
-      if (words.includes("util-linux")) resolve(["script", "-qefc"]);
-      else resolve(/busybox/i.test(words) && error !== null ? ["script", "-qfc"] : undefined);
+      const text = `${stdout}${stderr}`;
+      // Only util-linux returns the command's own exit code.
+      if (text.includes("util-linux")) resolve(["script", "-qefc"]);
+      else resolve(/busybox/i.test(text) && error !== null ? ["script", "-qfc"] : undefined);
     });
   });
 }
 
-/** Bytes that one file of a command may have. */
+/** Bytes of one file. */
 const FILE_BYTES = 2 ** 30;
-/** Processes that there may be of this program's user beyond those that there are. */
+/** Processes of this program's user beyond those that exist now. */
 const PROCESSES = 256;
-/** Files that one process may have open. */
+/** Open files of one process. */
 const OPEN_FILES = 1024;
-/** Of 1,000: when memory is short, a command ends sooner than the gateway. */
+/** Of 1,000: when memory is short, the kernel ends a command before the gateway. */
 const OOM_SCORE_ADJ = 500;
 
 /**
- * The words before a command with which it cannot take the machine: no core dumps, bounded files,
- * memory (half of the machine's for each process) and processes (the kernel does not count root's).
- * They also hold it to the folder that was looked at: it is the shell's own by then, so that what its
- * path comes to mean does not matter any more.
+ * The arguments that limit a command: no core dumps, bounded files, memory (half of the machine's for
+ * each process) and processes (the kernel does not count root's). They also check that the working
+ * folder is still the one that was resolved. A later change of its path has no effect on the shell.
  */
 export async function limitArgs(cwd: string): Promise<readonly string[]> {
   const kilobytes = Math.max(2 ** 16, Math.floor(totalmem() / 2 / 1024));
@@ -70,7 +69,7 @@ export async function limitArgs(cwd: string): Promise<readonly string[]> {
     `ulimit -n ${OPEN_FILES}`,
     `ulimit -f ${FILE_BYTES / 512}`,
     `ulimit -d ${kilobytes}`,
-    // The letter is bash's, then that of dash and BusyBox.
+    // bash has -u, dash and BusyBox have -p.
     ...(processes === undefined
       ? []
       : [`ulimit -u ${processes + PROCESSES} || ulimit -p ${processes + PROCESSES}`]),
@@ -78,18 +77,18 @@ export async function limitArgs(cwd: string): Promise<readonly string[]> {
     `echo ${OOM_SCORE_ADJ} > /proc/self/oom_score_adj`,
   ];
   const script = [
-    'cd -P . && [ "$PWD" = "$1" ] || { echo "the folder was replaced in this moment, nothing was run" >&2; exit 126; }',
+    'cd -P . && [ "$PWD" = "$1" ] || { echo "the folder was replaced just now; nothing was run" >&2; exit 126; }',
     "unset OLDPWD",
-    // What this program was given by its own starter; what it opens itself no command inherits.
+    // Descriptors that this program inherited. Those that it opens itself are not inherited.
     "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-",
-    // What a system does not know it does not bound.
+    // A system without one of the limits ignores it.
     `{ ${bounds.join("; ")}; } 2>/dev/null`,
     'shift; exec "$@"',
   ];
   return ["/bin/sh", "-c", script.join("\n"), "sh", cwd];
 }
 
-/** Processes and threads of all users (proc_loadavg(5)); undefined where the system does not tell. */
+/** Processes and threads of all users (proc_loadavg(5)); undefined on other systems than Linux. */
 async function processCount(): Promise<number | undefined> {
   const text = await readFile("/proc/loadavg", "utf8").catch(() => "");
   const count = Number(/\/(\d+)/.exec(text)?.[1]);

@@ -6,17 +6,17 @@ import { commandUser, isRoot, setprivArgs } from "./command-user.ts";
 import type { CommandUser } from "./command-user.ts";
 import type { Mount } from "./mounts.ts";
 
-/** bubblewrap as it is installed here, and works. */
+/** A bubblewrap that works here. */
 export interface Bubblewrap {
   /** Absolute path of the program. */
   readonly program: string;
-  /** Options that not every version has, and not every kernel lets it use. */
+  /** Options that not every version or kernel supports. */
   readonly options: ReadonlySet<Option>;
-  /** As whom commands run where this program is root; absent where it is not. */
+  /** The user of commands if this program is root; otherwise absent. */
   readonly user?: CommandUser;
 }
 
-/** Why there is none: it is not installed, or it does not work and says so. */
+/** Why there is none: it is not installed, or it does not work. */
 export interface NoBubblewrap {
   readonly isInstalled: boolean;
   readonly why: string;
@@ -25,38 +25,38 @@ export interface NoBubblewrap {
 type Option = (typeof OPTIONS)[number];
 
 const OPTIONS = ["--disable-userns", "--perms", "--size"] as const;
-const AS_ROOT = "this program is root, and commands cannot be run as somebody else";
-/** Milliseconds in which it must have shown that it works. */
+const AS_ROOT = "this program is root, and commands cannot run as another user";
+/** Milliseconds of a trial. */
 const TRIAL_MS = 5000;
-/** Bytes of memory that each private folder of a sandbox may hold; of those that are blank, hardly any. */
-const PRIVATE_BYTES = Math.max(16 * 2 ** 20, Math.floor(totalmem() / 16));
-const BLANK_BYTES = 65_536;
+/** Bytes of memory for each scratch folder, and for each empty one. */
+const SCRATCH_BYTES = Math.max(16 * 2 ** 20, Math.floor(totalmem() / 16));
+const EMPTY_BYTES = 65_536;
 
 const found = new Map<string, Promise<Bubblewrap | NoBubblewrap>>();
 
-/** Looks for bubblewrap along a PATH and tries it, once in the life of the process. */
+/** Searches PATH for bubblewrap and tries it, once for each PATH. */
 export function findBubblewrap(path: string): Promise<Bubblewrap | NoBubblewrap> {
   const known = found.get(path) ?? probe(path);
   found.set(path, known);
   return known;
 }
 
-/** A terminal's line cannot be typed into from inside (TIOCSTI), and nobody outlives the gateway. */
+/** A new session: no input into the gateway's terminal (TIOCSTI). No process outlives the gateway. */
 const ISOLATION =
   "--die-with-parent --new-session --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try";
 /**
- * Below /proc the kernel takes settings: sysctls ask for the owner and not for a capability, and every
- * user may write pressure triggers.
+ * Kernel settings below /proc: sysctls check the owner and no capability, and every user may write
+ * pressure triggers.
  */
 const KERNEL_MOUNTS = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressure /proc/pressure";
-/** What it takes to stand in a folder that is another's, and to become another; it is gone with that. */
+/** Capabilities to enter another user's folder and to change the user; they are lost with that. */
 const USER_CHANGE =
   "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP --cap-add CAP_DAC_READ_SEARCH";
 
 /**
- * The words before a command that put it into a sandbox. Where this program is root, bubblewrap is so, too:
- * it reaches a workspace in root's home, then the user changes, and that user goes into a namespace of its
- * own, in which there are no more of them.
+ * The arguments before a command that put it into a sandbox. If this program is root, so is bubblewrap: it
+ * reaches a workspace in root's home, then changes the user. That user starts a second bubblewrap, whose
+ * user namespace allows no further one.
  */
 export function sandboxArgs(
   { program, options, user }: Bubblewrap,
@@ -65,17 +65,17 @@ export function sandboxArgs(
 ): readonly string[] {
   const size = (bytes: number) => (options.has("--size") ? ["--size", String(bytes)] : []);
   const closed = options.has("--perms") ? ["--perms", "0555"] : [];
-  // Mounted by root, and filled by somebody else.
+  // Root mounts it, another user fills it.
   const shared = user === undefined ? [] : ["--perms", "1777"];
-  // What bubblewrap makes on the way to a folder that is its owner's alone would be root's alone.
+  // Folders that bubblewrap creates on the way to a private folder would be accessible to root only.
   const around = (path: string) =>
     user === undefined ? [] : ["--perms", "0755", "--dir", dirname(path)];
-  const words = ({ path, as, from = path }: Mount): readonly string[] => {
+  const mountArgs = ({ path, as, from = path }: Mount): readonly string[] => {
     if (as === "system") return [path === "/dev" ? "--dev" : "--proc", path];
-    if (as === "nothing") return ["--ro-bind", "/dev/null", path];
-    if (as === "blank") return [...closed, ...size(BLANK_BYTES), "--tmpfs", path];
-    if (as === "private") return [...shared, ...size(PRIVATE_BYTES), "--tmpfs", path];
-    return [...around(path), as === "seen" ? "--ro-bind" : "--bind", from, path];
+    if (as === "empty-file") return ["--ro-bind", "/dev/null", path];
+    if (as === "empty-folder") return [...closed, ...size(EMPTY_BYTES), "--tmpfs", path];
+    if (as === "scratch") return [...shared, ...size(SCRATCH_BYTES), "--tmpfs", path];
+    return [...around(path), as === "read-only" ? "--ro-bind" : "--bind", from, path];
   };
   const own = ["--unshare-user", ...(options.has("--disable-userns") ? ["--disable-userns"] : [])];
   const isNested = user !== undefined && options.has("--disable-userns");
@@ -86,8 +86,8 @@ export function sandboxArgs(
     ...(user === undefined ? own : USER_CHANGE.split(" ")),
     ...(network ? [] : ["--unshare-net"]),
     ..."--ro-bind / /".split(" "),
-    ...mounts.flatMap(words),
-    // A namespace that may have no others says so to the kernel first.
+    ...mounts.flatMap(mountArgs),
+    // With a second bubblewrap these mounts follow there: --disable-userns writes to /proc/sys first.
     ...(isNested ? [] : KERNEL_MOUNTS.split(" ")),
     ..."--remount-ro /dev --".split(" "),
     ...(user === undefined ? [] : setprivArgs(user)),
@@ -98,7 +98,7 @@ export function sandboxArgs(
 
 async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (platform() !== "linux") {
-    return { isInstalled: false, why: "bubblewrap is there for Linux alone" };
+    return { isInstalled: false, why: "bubblewrap exists only for Linux" };
   }
   const program = await findProgram(path, "bwrap");
   if (program === undefined) return { isInstalled: false, why: "bubblewrap is not installed" };
@@ -116,7 +116,7 @@ async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   }));
 }
 
-/** The first that works: with all options, or without the one that not every kernel allows. */
+/** The first that works: with all options, or without the one that not every kernel supports. */
 async function firstWorking(
   known: readonly Option[],
   build: (options: ReadonlySet<Option>) => Bubblewrap,
@@ -137,21 +137,21 @@ function trialOf(bubblewrap: Bubblewrap): ReturnType<typeof output> {
   const mounts: readonly Mount[] = [
     { path: "/dev", as: "system" },
     { path: "/proc", as: "system" },
-    { path: "/dev/shm", as: "private" },
-    { path: "/tmp", as: "blank" },
+    { path: "/dev/shm", as: "scratch" },
+    { path: "/tmp", as: "empty-folder" },
   ];
-  const [program = "", ...words] = sandboxArgs(bubblewrap, mounts, false);
-  return output(program, [...words, "/bin/sh", "-c", ":"]);
+  const [program = "", ...args] = sandboxArgs(bubblewrap, mounts, false);
+  return output(program, [...args, "/bin/sh", "-c", ":"]);
 }
 
-/** What a program wrote, on one line, and whether it ended well. */
+/** The output of a program on one line, and whether it succeeded. */
 async function output(
   program: string,
-  words: readonly string[],
+  args: readonly string[],
 ): Promise<{ readonly isFine: boolean; readonly text: string }> {
   return await new Promise((resolve) => {
     const bounds = { timeout: TRIAL_MS, killSignal: "SIGKILL", env: {} } as const;
-    execFile(program, words, bounds, (error, stdout, stderr) => {
+    execFile(program, args, bounds, (error, stdout, stderr) => {
       const text = `${stdout}${stderr}`.trim() || (error?.message ?? "");
       resolve({ isFine: error === null, text: text.replace(/\s+/g, " ") });
     });

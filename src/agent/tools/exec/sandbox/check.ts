@@ -8,9 +8,9 @@ import { isRoot } from "./command-user.ts";
 const NAME = "commands";
 const INSTALL = "apt-get install bubblewrap";
 const FULL =
-  "that is full access to all that this program's user may do and read, its keys included";
+  "they have full access to all that this program's user may do and read, its keys included";
 
-/** What commands can reach, and who may have them run; undefined where there is no exec. */
+/** Checks who may run commands, and in which sandbox; undefined without exec. */
 export async function commandCheck(
   { agents, tools }: Pick<Config, "agents" | "tools">,
   read = variable,
@@ -18,7 +18,9 @@ export async function commandCheck(
   if (tools.off.has("exec")) return undefined;
   const { sandbox, allow_network } = tools.exec;
   const isRemote = mayClientsRun(tools);
-  const who = isRemote ? "clients of MQTT may run commands" : "commands are for this machine";
+  const who = isRemote
+    ? "MQTT clients may run commands"
+    : "only you, at this machine, may run commands";
   if (sandbox === "none") return unsandboxedCheck(who, isRemote);
   const found = await findBubblewrap(pathOf(agents, read));
   if ("program" in found) {
@@ -26,38 +28,38 @@ export async function commandCheck(
     return { name: NAME, result: "ok", message: `${who}, in a sandbox ${network} network` };
   }
   const isFault = sandbox === "bwrap";
-  const kept = isRemote ? "; clients of MQTT may run none, for they need the sandbox" : "";
+  const refused = isRemote ? "; MQTT clients may run none, because they need the sandbox" : "";
   return {
     name: NAME,
     result: isFault ? "fail" : "warn",
     message: isFault
       ? `no command can run: tools.exec.sandbox is bwrap, and ${found.why}`
-      : `commands are for this machine, without a sandbox${asRoot()}: ${found.why}${kept}`,
+      : `only you, at this machine, may run commands, without a sandbox${asRoot()}: ${found.why}${refused}`,
     remedy: found.isInstalled
-      ? "let this user have user namespaces, or set tools.exec.enabled to false"
+      ? "allow user namespaces for this user, or set tools.exec.enabled to false"
       : INSTALL,
   };
 }
 
-/** Whether commands of clients run as the owner wants them to: in a sandbox, unless that is `none`. */
+/** Whether commands of clients run in a sandbox, or the owner wants none. */
 export async function clientsAreSandboxed(
   { agents, tools }: Pick<Config, "agents" | "tools">,
   read = variable,
 ): Promise<boolean> {
-  // Looking for it takes two processes.
+  // The search starts two processes.
   const isAsked = !tools.off.has("exec") && mayClientsRun(tools);
   if (!isAsked || tools.exec.sandbox === "none") return true;
   return "program" in (await findBubblewrap(pathOf(agents, read)));
 }
 
-/** Whether the program has more rights than it needs; undefined where it is not root. */
+/** Warns if the program has more rights than it needs; undefined if it is not root. */
 export function rootCheck(): Check | undefined {
   if (!isRoot()) return undefined;
   return {
     name: "user",
     result: "warn",
-    message: "this program runs as root: a fault of it is one of the whole machine",
-    remedy: "give it a user of its own: User= of its unit",
+    message: "this program runs as root: a fault in it affects the whole machine",
+    remedy: "give it a user of its own: User= in its unit",
   };
 }
 
@@ -70,7 +72,7 @@ function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
   return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
 }
 
-/** The owner wants none: it is told where others, or root, gain from it. */
+/** The owner wants no sandbox: a warning if clients may run commands, or the program is root. */
 function unsandboxedCheck(who: string, isRemote: boolean): Check {
   const message = `${who}, without a sandbox${asRoot()}: tools.exec.sandbox is none; ${FULL}`;
   if (!isRemote && !isRoot()) return { name: NAME, result: "ok", message };

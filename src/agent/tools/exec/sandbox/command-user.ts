@@ -5,20 +5,20 @@ import { isInside } from "../../../../base/path-contains.ts";
 import { FileError } from "../../files/errors.ts";
 import type { Mount } from "./mounts.ts";
 
-/** As whom commands run where this program is root, to whom the kernel gives more than files. */
+/** The user of commands if this program is root: the kernel gives root more than files. */
 export interface CommandUser {
-  /** Of the user and of the group. */
+  /** The id of the user and of the group. */
   readonly id: number;
-  /** Absolute path of util-linux's program that changes the user. */
+  /** Absolute path of setpriv (util-linux), which changes the user. */
   readonly setpriv: string;
 }
 
-/** Ids that neither distributions nor systemd give to anybody (systemd's UIDS-GIDS.md, Debian Policy 9.2.2). */
+/** Ids that neither distributions nor systemd use (systemd's UIDS-GIDS.md, Debian Policy 9.2.2). */
 const FIRST = 65_533;
 const LAST = 65_520;
-/** Milliseconds in which all of a workspace must have been given to its commands. */
+/** Milliseconds to change the owner of a whole workspace. */
 const CHOWN_MS = 60_000;
-/** Folders of the system, and those that others' folders lie in: they stay root's, be they a workspace. */
+/** Folders of the system, and folders that hold those of others: they stay root's, even as a workspace. */
 const SYSTEM =
   /^\/(?:(?:bin|boot|dev|etc|lib\w*|proc|run|sbin|sys|usr)(?:\/.*)?|(?:home|media|mnt|opt|root|srv|tmp|var)?)$/;
 
@@ -32,7 +32,7 @@ export function isRoot(): boolean {
   }
 }
 
-/** As whom commands run where this program is root; in words why there can be nobody. */
+/** The user of commands if this program is root, or why there is none. */
 export async function commandUser(
   find: (program: string) => Promise<string | undefined>,
 ): Promise<CommandUser | string> {
@@ -46,17 +46,17 @@ export async function commandUser(
   return `no id from ${LAST} to ${FIRST} is free`;
 }
 
-/** The words before a command that make it another user's, without any right to be root again. */
+/** The arguments before a command that make it another user's, with no way to become root again. */
 export function setprivArgs({ id, setpriv }: CommandUser): readonly string[] {
   const ids = [`--reuid=${id}`, `--regid=${id}`];
   return [setpriv, ...ids, ..."--clear-groups --inh-caps=-all --bounding-set=-all --".split(" ")];
 }
 
 /**
- * Gives what is root's in a workspace to the user of its commands, so that they can read and change it as
- * before; root can do so anyway. Not what is hidden there, nor files with several names, one of which may
- * be elsewhere. A command that runs already may put links in the way: nothing else can be written here.
- * Throws a `FileError`.
+ * Gives root's files in a workspace to the user of commands, so that they can read and change them; root
+ * can do so anyway. Hidden files stay root's, and files with several links, because one may lie elsewhere.
+ * It runs in a sandbox in which only the workspace is writable: a running command may create links
+ * meanwhile. Throws a `FileError`.
  */
 export async function chownWorkspace(
   { program, user }: { readonly program: string; readonly user: CommandUser },
@@ -65,9 +65,9 @@ export async function chownWorkspace(
 ): Promise<void> {
   if (SYSTEM.test(workspace)) return;
   const hidden = mounts.filter(
-    ({ path, as }) => (as === "blank" || as === "nothing") && isInside(path, workspace),
+    ({ path, as }) => (as === "empty-folder" || as === "empty-file") && isInside(path, workspace),
   );
-  const words = [
+  const args = [
     ..."--die-with-parent --cap-drop ALL --cap-add CAP_CHOWN --cap-add CAP_DAC_READ_SEARCH".split(
       " ",
     ),
@@ -75,7 +75,7 @@ export async function chownWorkspace(
     workspace,
     workspace,
     ...hidden.flatMap(({ path, as }) =>
-      as === "blank" ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path],
+      as === "empty-folder" ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path],
     ),
     ..."-- find".split(" "),
     workspace,
@@ -84,15 +84,17 @@ export async function chownWorkspace(
   ];
   const bounds = { timeout: CHOWN_MS, killSignal: "SIGKILL", env: {} } as const;
   const why = await new Promise<string>((resolve) => {
-    execFile(program, words, bounds, (error, _, stderr) => {
-      // What was deleted meanwhile needs no owner.
+    execFile(program, args, bounds, (error, _, stderr) => {
+      // A file that was deleted meanwhile is no failure.
       const fault = stderr.split("\n").find((line) => !/^$|No such file/.test(line));
       const isKilled = error !== null && stderr === "";
       resolve(fault ?? (isKilled ? error.message.slice(0, 200) : ""));
     });
   });
   if (why === "") return;
-  throw new FileError(`no command is run: the workspace is root's and could not be opened: ${why}`);
+  throw new FileError(
+    `no command is run: the workspace belongs to root, and its owner could not be changed: ${why}`,
+  );
 }
 
 async function textOf(file: string): Promise<string> {

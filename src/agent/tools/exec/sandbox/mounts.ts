@@ -1,202 +1,76 @@
-import { lstat, mkdir, realpath, stat, readFile } from "node:fs/promises";
+import { lstat, mkdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isInside } from "../../../../base/path-contains.ts";
-import type { Permissions } from "../../../access/permissions.ts";
+import type { FilePermissions } from "../../../access/permissions.ts";
 import { OWNER_FILES } from "../../../workspace/contract.ts";
 
-/** What is peculiar to this machine and this command. */
-export interface MountOptions {
+/** What a client's commands reach outside of the workspace, and what in it they cannot change. Absolute paths, with all below them. */
+export interface CommandPaths {
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
+  /** In the workspace. */
+  readonly readOnly: readonly string[];
+}
+
+/** A folder of the workspace that every client's model reads. A profile that may write around it may write in it. */
+const MEMORY = "memory";
+
+/**
+ * What file permissions mean for commands. Paths of a profile outside of the workspace open in the sandbox
+ * as they do for the file tools. Files that instruct the agent are writable only for a profile that names
+ * them, not for one that names the folder around them. Without permissions nothing is restricted.
+ */
+export function commandPaths(files: FilePermissions | undefined, workspace: string): CommandPaths {
+  if (files === undefined) return { readable: [], writable: [], readOnly: [] };
+  const outside = (paths: readonly string[]): readonly string[] =>
+    paths.filter((path) => !isInside(path, workspace));
+  const owners = OWNER_FILES.map((name) => join(workspace, name));
+  const named = files.write.filter((path) => owners.some((owner) => isInside(path, owner)));
+  const memory = join(workspace, MEMORY);
+  const isOpen = files.write.some((folder) => isInside(memory, folder));
+  const readOnly = [...owners, ...(isOpen ? [] : [memory])].filter((path) => !named.includes(path));
+  return {
+    readable: outside(files.read),
+    writable: [...outside(files.write), ...named],
+    readOnly,
+  };
+}
+
+/** This machine and this command. */
+export interface MountOptions extends CommandPaths {
   /** Real path. */
   readonly workspace: string;
-  /** Folders of the program's user: nothing in them is seen, what is written there is gone afterwards. */
+  /** Home folders of the program's user: they are empty, and what is written there is lost. */
   readonly homes: readonly string[];
-  /** Files and folders that hold keys: of the configuration, of systemd. */
+  /** Files and folders with keys: of the configuration, of systemd. */
   readonly secrets: readonly string[];
   /** The variable PATH. */
   readonly path: string;
-  /** Absolute paths that may be read although they lie in what is hidden, and others that may be written. */
-  readonly readable: readonly string[];
-  readonly writable: readonly string[];
-  /** Absolute paths in the workspace that may only be read. */
-  readonly fixed: readonly string[];
   readonly network: boolean;
 }
 
-/** One thing that the sandbox puts on a path. */
+/** What the sandbox mounts on a path. */
 export interface Mount {
   readonly path: string;
-  /** `blank`: nothing is there; `private`: nothing at first; `seen` and `writable`: the machine's own. */
-  readonly as: "system" | "blank" | "nothing" | "private" | "seen" | "writable";
-  /** Where what is seen really lies, where that is elsewhere. */
+  /** `system`: /dev and /proc; `scratch`: an empty folder that commands may fill; `read-only` and `writable`: the machine's own. */
+  readonly as: "system" | "empty-folder" | "empty-file" | "scratch" | "read-only" | "writable";
+  /** The real path of what is mounted, if it is another. */
   readonly from?: string;
 }
 
-/** Of two things on one path the later counts: a file with keys is never open. */
-const ORDER: readonly Mount["as"][] = ["system", "blank", "private", "seen", "writable", "nothing"];
+/** Of two mounts on one path the later one wins: a file with keys is never open. */
+const ORDER: readonly Mount["as"][] = [
+  "system",
+  "empty-folder",
+  "scratch",
+  "read-only",
+  "writable",
+  "empty-file",
+];
 
 /**
- * What a sandbox shows: the machine's files to be read, a workspace to be written, no secrets. In the
- * order in which it is to be mounted: what lies in a folder comes after the folder.
- */
-export async function mountsOf(grounds: MountOptions): Promise<readonly Mount[]> {
-  const { workspace, homes, secrets, readable, writable, fixed } = grounds;
-  await ensureMemories(workspace);
-  const workspaceSecrets = WORKSPACE_SECRETS.map((name) => join(workspace, name));
-  const hidden = await existing(
-    [...HIDDEN, ...(await closedPaths(grounds)), ...secrets, ...workspaceSecrets].map(emptyOf),
-  );
-  const emptied = await existing([...SCRATCH, ...homes].map(scratchOf));
-  const kept = STATE_FOLDERS.map(async (name): Promise<Mount> => {
-    const path = join(workspace, name);
-    return { path: (await realOrNone(path)) ?? path, as: "blank" };
-  });
-  const all: Mount[] = [
-    { path: "/dev", as: "system" },
-    { path: "/proc", as: "system" },
-    ...hidden,
-    ...emptied,
-    ...(await neededMounts(grounds, [...hidden, ...emptied])),
-    { path: workspace, as: "writable" },
-    ...(await Promise.all(kept)),
-  ];
-  const opened = await existing([
-    ...[...readable, ...fixed].map((path) => openOf(path, "seen")),
-    ...writable.map((path) => openOf(path, "writable")),
-  ]);
-  const closed = [...STATE_FOLDERS.map((name) => join(workspace, name)), ...workspaceSecrets];
-  all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
-  all.push(...(await placeholdersFor(fixed)));
-  const sorted = all.toSorted(
-    (left, right) =>
-      depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
-  );
-  const lasting = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
-  const needed = lasting.filter((mount) => !isHiddenAlready(mount, lasting));
-  return needed.flatMap((mount) => parentMounts(mount, needed).concat(mount));
-}
-
-/**
- * The folders from what can be written down to something in it with rules of its own, each put on itself: a
- * command can move a folder with all that was put below it, but not a folder that something was put on.
- * Moved away, what was hidden in it would lie open for the next command, and a link could stand in its place.
- */
-function parentMounts({ path }: Mount, all: readonly Mount[]): readonly Mount[] {
-  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
-  if (around?.as !== "writable") return [];
-  const pins: Mount[] = [];
-  for (let folder = dirname(path); folder !== around.path; folder = dirname(folder)) {
-    pins.unshift({ path: folder, as: "writable" });
-  }
-  return pins;
-}
-
-/**
- * Memories of clients are hidden by what is put on their folder: a command that began before there was one
- * would see those that come while it runs. Not where there is no memory, which is no agent's workspace.
- */
-async function ensureMemories(workspace: string): Promise<void> {
-  const [around, name] = MEMORIES;
-  const isFolder = await lstat(join(workspace, around)).then(
-    (one) => one.isDirectory(),
-    () => false,
-  );
-  // It may be there already; where this program may not write, no memory comes either.
-  if (isFolder) await mkdir(join(workspace, around, name), { mode: 0o711 }).catch(() => undefined);
-}
-
-/** What lies around what the command was given and is not everyone's, and services that answer. */
-async function closedPaths({
-  workspace,
-  readable,
-  writable,
-}: MountOptions): Promise<readonly string[]> {
-  const given = [workspace, ...readable, ...writable];
-  const closed = await Promise.all([listeningSockets(), ...given.map(privateParents)]);
-  return closed.flat().filter((path) => !given.some((folder) => isInside(path, folder)));
-}
-
-/**
- * Stands for what is fixed and not there, where a command could make one of its own: an empty one, which
- * says nothing and is left behind. Not where nothing of it is there, which is no agent's workspace; and no
- * AGENT.md beside its older forms, which count for as long as there is none.
- */
-async function placeholdersFor(fixed: readonly string[]): Promise<readonly Mount[]> {
-  const real = await Promise.all(fixed.map(realOrNone));
-  const absent = fixed.filter((_, index) => real[index] === undefined);
-  if (absent.length === fixed.length) return [];
-  const hasOlder = fixed.some((path) => isOlderForm(path) && !absent.includes(path));
-  return absent
-    .filter((path) => !isOlderForm(path) && !(hasOlder && basename(path) === "AGENT.md"))
-    .map((path) => ({ path, as: path.endsWith(".md") ? "nothing" : "blank" }));
-}
-
-/** The older forms of AGENT.md. */
-function isOlderForm(path: string): boolean {
-  return /^(?:AGENTS|IDENTITY)\.md$/.test(basename(path));
-}
-
-/** What nobody sees need not be hidden. */
-function isHiddenAlready({ path, as }: Mount, all: readonly Mount[]): boolean {
-  if (as !== "blank" && as !== "nothing") return false;
-  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
-  return around?.as === "blank" || around?.as === "private";
-}
-
-/** What is hidden for the most part, and needed: where programs are, and the names of the network. */
-async function neededMounts(
-  { path, network, homes }: MountOptions,
-  hidden: readonly Mount[],
-): Promise<readonly Mount[]> {
-  const folders = path.split(":").filter((folder) => isAbsolute(folder));
-  const libraries = folders
-    .filter((folder) => basename(folder) === "bin")
-    .map((folder) => join(dirname(folder), "lib"));
-  const names = network ? ["/etc/resolv.conf"] : [];
-  const isHidden = (one: string): boolean =>
-    hidden.some((mount) => one !== mount.path && isInside(one, mount.path)) &&
-    !homes.some((home) => isInside(home, one));
-  const mounts = [...folders, ...libraries, ...names].map(async (name): Promise<Mount[]> => {
-    const real = await realOrNone(name);
-    if (real === undefined) return [];
-    // A folder of links may lie in what is hidden, and what they lead to elsewhere.
-    const seen = [...new Set([real, resolve(name)])].filter(isHidden);
-    return seen.map((one) => ({ path: one, as: "seen", from: real }));
-  });
-  return (await Promise.all(mounts)).flat();
-}
-
-async function existing(mounts: readonly Promise<Mount | undefined>[]): Promise<readonly Mount[]> {
-  return (await Promise.all(mounts)).filter((mount) => mount !== undefined);
-}
-
-async function openOf(path: string, as: "seen" | "writable"): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  return real === undefined ? undefined : { path: real, as };
-}
-
-async function emptyOf(path: string): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  if (real === undefined || real === "/") return undefined;
-  return { path: real, as: (await stat(real)).isDirectory() ? "blank" : "nothing" };
-}
-
-async function scratchOf(path: string): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  return real === undefined || real === "/" ? undefined : { path: real, as: "private" };
-}
-
-async function realOrNone(path: string): Promise<string | undefined> {
-  return await realpath(path).catch(() => undefined);
-}
-
-function depthOf(path: string): number {
-  return path.split("/").filter((name) => name !== "").length;
-}
-
-/**
- * What commands in the sandbox do not see although the rest of the machine can be read there: other
- * people's homes, sockets of those who do things for whoever asks, and what only root reads (the
- * gateway may be root). What is not there is left out.
+ * Hidden although the rest of the machine can be read: homes of other users, sockets of services that
+ * obey every local process, and what only root reads (the gateway may be root).
  */
 const HIDDEN: readonly string[] = [
   "/home",
@@ -243,12 +117,14 @@ const HIDDEN: readonly string[] = [
   "/etc/cloud",
 ];
 
-/** Folders that commands may fill and that are gone with them. */
+/** Folders that commands may fill; their content is lost afterwards. */
 const SCRATCH: readonly string[] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/** Names in the workspace that are everyone's conversations and memories, and what keeps keys there. */
+/** Folders of the workspace with all clients' conversations. */
 const STATE_FOLDERS: readonly string[] = ["state", "sessions"];
+/** The folder of the workspace with the clients' memories. */
 const MEMORIES = ["memory", "clients"] as const;
+/** What else is hidden in the workspace, if it exists: memories and keys. */
 const WORKSPACE_SECRETS: readonly string[] = [
   MEMORIES.join("/"),
   "config.json",
@@ -257,8 +133,75 @@ const WORKSPACE_SECRETS: readonly string[] = [
 ];
 
 /**
- * Folders around a path that only their owner may pass: who sees nothing in them passes what is put in
- * their place. None where everybody may go there.
+ * The mounts of a sandbox: the machine's files are readable, the workspace is writable, secrets are
+ * hidden. In the order of mounting: a folder comes before what lies in it.
+ */
+export async function mountsOf(options: MountOptions): Promise<readonly Mount[]> {
+  const { workspace, homes, secrets, readable, writable, readOnly } = options;
+  await ensureMemories(workspace);
+  const workspaceSecrets = WORKSPACE_SECRETS.map((name) => join(workspace, name));
+  const hidden = await existing(
+    [...HIDDEN, ...(await closedPaths(options)), ...secrets, ...workspaceSecrets].map(emptyOf),
+  );
+  const scratch = await existing([...SCRATCH, ...homes].map(scratchOf));
+  const stateFolders = STATE_FOLDERS.map((name) => join(workspace, name));
+  const state = stateFolders.map(async (path): Promise<Mount> => {
+    return { path: (await realOrNone(path)) ?? path, as: "empty-folder" };
+  });
+  const all: Mount[] = [
+    { path: "/dev", as: "system" },
+    { path: "/proc", as: "system" },
+    ...hidden,
+    ...scratch,
+    ...(await neededMounts(options, [...hidden, ...scratch])),
+    { path: workspace, as: "writable" },
+    ...(await Promise.all(state)),
+  ];
+  const opened = await existing([
+    ...[...readable, ...readOnly].map((path) => openOf(path, "read-only")),
+    ...writable.map((path) => openOf(path, "writable")),
+  ]);
+  const closed = [...stateFolders, ...workspaceSecrets];
+  all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
+  all.push(...(await placeholdersFor(readOnly)));
+  const sorted = all.toSorted(
+    (left, right) =>
+      depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
+  );
+  const effective = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
+  const needed = effective.filter((mount) => !isHiddenAlready(mount, effective));
+  return needed.flatMap((mount) => parentMounts(mount, needed).concat(mount));
+}
+
+/**
+ * Makes the folder of the clients' memories, so that a mount can hide it. Otherwise a command that started
+ * before the first memory would see those written while it runs. Not in a workspace without `memory`,
+ * which is no agent's.
+ */
+async function ensureMemories(workspace: string): Promise<void> {
+  const [around, name] = MEMORIES;
+  const isFolder = await lstat(join(workspace, around)).then(
+    (one) => one.isDirectory(),
+    () => false,
+  );
+  // It may exist already. Where this program may not write, it writes no memories either.
+  if (isFolder) await mkdir(join(workspace, around, name), { mode: 0o711 }).catch(() => undefined);
+}
+
+/** Private folders around what the command may use, and sockets of services. */
+async function closedPaths({
+  workspace,
+  readable,
+  writable,
+}: MountOptions): Promise<readonly string[]> {
+  const given = [workspace, ...readable, ...writable];
+  const closed = await Promise.all([listeningSockets(), ...given.map(privateParents)]);
+  return closed.flat().filter((path) => !given.some((folder) => isInside(path, folder)));
+}
+
+/**
+ * Folders around a path that not everybody may enter. An empty folder is mounted on them, which the
+ * command's user can enter.
  */
 async function privateParents(path: string): Promise<readonly string[]> {
   const closed: string[] = [];
@@ -273,8 +216,8 @@ async function privateParents(path: string): Promise<readonly string[]> {
 }
 
 /**
- * Sockets of services with a path, wherever that is: who can connect can ask for what the service may do.
- * A folder that can only be read would not keep anybody from it (unix(7)).
+ * Sockets of services, wherever their paths are: a process that connects can use the service's rights. A
+ * read-only folder does not prevent that (unix(7)).
  */
 async function listeningSockets(): Promise<readonly string[]> {
   const text = await readFile("/proc/net/unix", "utf8").catch(() => "");
@@ -283,33 +226,95 @@ async function listeningSockets(): Promise<readonly string[]> {
   return [...new Set([...paths].map(([, path = ""]) => path))];
 }
 
-/** What somebody's commands reach beside the workspace, and what in it they cannot change. */
-export interface CommandPaths {
-  /** Absolute paths, with all below them. */
-  readonly readable: readonly string[];
-  readonly writable: readonly string[];
-  readonly fixed: readonly string[];
+/** What commands need in hidden folders: the folders of programs, and the resolver of the network. */
+async function neededMounts(
+  { path, network, homes }: MountOptions,
+  hidden: readonly Mount[],
+): Promise<readonly Mount[]> {
+  const folders = path.split(":").filter((folder) => isAbsolute(folder));
+  const libraries = folders
+    .filter((folder) => basename(folder) === "bin")
+    .map((folder) => join(dirname(folder), "lib"));
+  const names = network ? ["/etc/resolv.conf"] : [];
+  const isHidden = (one: string): boolean =>
+    hidden.some((mount) => one !== mount.path && isInside(one, mount.path)) &&
+    !homes.some((home) => isInside(home, one));
+  const mounts = [...folders, ...libraries, ...names].map(async (name): Promise<Mount[]> => {
+    const real = await realOrNone(name);
+    if (real === undefined) return [];
+    // The path and its real path may both be hidden.
+    const paths = [...new Set([real, resolve(name)])].filter(isHidden);
+    return paths.map((one) => ({ path: one, as: "read-only", from: real }));
+  });
+  return (await Promise.all(mounts)).flat();
 }
 
-/** A folder of the workspace that is told to everyone; who may write around it may write in it, too. */
-const MEMORY = "memory";
+/**
+ * Empty stand-ins for read-only files that do not exist: otherwise a command could create them. They stay
+ * in the workspace. None if none of the files exists, for then it is no agent's workspace; and no AGENT.md
+ * beside its older forms, which count only without it.
+ */
+async function placeholdersFor(readOnly: readonly string[]): Promise<readonly Mount[]> {
+  const real = await Promise.all(readOnly.map(realOrNone));
+  const absent = readOnly.filter((_, index) => real[index] === undefined);
+  if (absent.length === readOnly.length) return [];
+  const hasOlder = readOnly.some((path) => isOlderForm(path) && !absent.includes(path));
+  return absent
+    .filter((path) => !isOlderForm(path) && !(hasOlder && basename(path) === "AGENT.md"))
+    .map((path) => ({ path, as: path.endsWith(".md") ? "empty-file" : "empty-folder" }));
+}
+
+/** The older forms of AGENT.md. */
+function isOlderForm(path: string): boolean {
+  return /^(?:AGENTS|IDENTITY)\.md$/.test(basename(path));
+}
+
+/** What lies in a hidden folder needs no mount of its own. */
+function isHiddenAlready({ path, as }: Mount, all: readonly Mount[]): boolean {
+  if (as !== "empty-folder" && as !== "empty-file") return false;
+  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
+  return around?.as === "empty-folder" || around?.as === "scratch";
+}
 
 /**
- * What permissions mean for commands: paths of a profile outside of the workspace open in the sandbox as they
- * do for the file tools, and who may not write what instructs the agent cannot do so by a command: only a
- * profile that names it may, not one that names the folder around it.
+ * The folders between a writable mount and a mount in it, each mounted on itself. A command can move a
+ * folder with the mounts in it, but not a mount. Without these mounts it could move the folder away: the
+ * next command would see what was hidden there, and a link could take its place.
  */
-export function commandPaths(
-  { files }: Pick<Permissions, "files">,
-  workspace: string,
-): CommandPaths {
-  if (files === undefined) return { readable: [], writable: [], fixed: [] };
-  const beside = (paths: readonly string[]): readonly string[] =>
-    paths.filter((path) => !isInside(path, workspace));
-  const owners = OWNER_FILES.map((name) => join(workspace, name));
-  const named = files.write.filter((path) => owners.some((owner) => isInside(path, owner)));
-  const memory = join(workspace, MEMORY);
-  const isOpen = files.write.some((folder) => isInside(memory, folder));
-  const fixed = [...owners, ...(isOpen ? [] : [memory])].filter((path) => !named.includes(path));
-  return { readable: beside(files.read), writable: [...beside(files.write), ...named], fixed };
+function parentMounts({ path }: Mount, all: readonly Mount[]): readonly Mount[] {
+  const around = all.findLast((mount) => mount.path !== path && isInside(path, mount.path));
+  if (around?.as !== "writable") return [];
+  const parents: Mount[] = [];
+  for (let folder = dirname(path); folder !== around.path; folder = dirname(folder)) {
+    parents.unshift({ path: folder, as: "writable" });
+  }
+  return parents;
+}
+
+async function existing(mounts: readonly Promise<Mount | undefined>[]): Promise<readonly Mount[]> {
+  return (await Promise.all(mounts)).filter((mount) => mount !== undefined);
+}
+
+async function openOf(path: string, as: "read-only" | "writable"): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  return real === undefined ? undefined : { path: real, as };
+}
+
+async function emptyOf(path: string): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  if (real === undefined || real === "/") return undefined;
+  return { path: real, as: (await stat(real)).isDirectory() ? "empty-folder" : "empty-file" };
+}
+
+async function scratchOf(path: string): Promise<Mount | undefined> {
+  const real = await realOrNone(path);
+  return real === undefined || real === "/" ? undefined : { path: real, as: "scratch" };
+}
+
+async function realOrNone(path: string): Promise<string | undefined> {
+  return await realpath(path).catch(() => undefined);
+}
+
+function depthOf(path: string): number {
+  return path.split("/").filter((name) => name !== "").length;
 }
