@@ -156,7 +156,7 @@ describe("a store that cannot write for a while", () => {
       });
       await asked.ready();
       const says = (words: string): boolean => asked.log.text().includes(words);
-      await until("it sheds", () => says("further ones are left with the broker"), 30_000);
+      await until("it sheds", () => says("the broker keeps further ones"), 30_000);
       assert.ok(store.waiting() < 700, `${store.waiting()} wait at the store`);
       assert.equal(broker.acknowledged.length, 0);
       // The connection lives on: an answer is published, and acknowledged.

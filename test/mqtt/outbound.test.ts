@@ -3,12 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Packet } from "mqtt";
 import { Failure } from "../../src/base/failure.ts";
-import {
-  createPublisher,
-  type AttachedLink,
-  type Publisher,
-  type PublisherLink,
-} from "../../src/mqtt/client/publish.ts";
+import { Publisher, type AttachedLink, type PublisherLink } from "../../src/mqtt/client/publish.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 
@@ -67,7 +62,7 @@ const pubcomp = (messageId: number): Packet => ({ cmd: "pubcomp", messageId });
 
 describe("publishes that are not acknowledged", () => {
   it("go again in their order under their own ids, before new ones, PUBREL where PUBREC came", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const first = openLink();
     const linked = publisher.attach(first.link);
     const all = (["a", "b", "c"] as const).map((text, index) =>
@@ -91,7 +86,7 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("are new ones where the broker forgot our session, also those that wait for PUBCOMP", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const first = openLink();
     const linked = publisher.attach(first.link);
     const all = ["a", "b"].map((text) => publisher.publish(message(text, 2)));
@@ -111,7 +106,7 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("wait for our subscriptions on a new session, but for what is published meanwhile to be early", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     publisher.attach(openLink().link);
     const said = publisher.publish(message("a", 1));
     const second = openLink({ resumed: false });
@@ -130,7 +125,7 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("keep their id when nobody waits any more, and are forgotten with the broker's session", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const first = openLink({ receiveMaximum: 1 });
     const linked = publisher.attach(first.link);
     const stop = new AbortController();
@@ -153,7 +148,7 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("of QoS 0 wait while the connection takes no more, with a bound, and for the next one", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const written: (() => void)[] = [];
     const full = openLink({ write: (_packet, done) => void (done && written.push(done)) });
     publisher.attach(full.link);
@@ -173,7 +168,7 @@ describe("publishes that are not acknowledged", () => {
   });
 
   it("are rejected at the end, and so is what comes later", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     publisher.attach(openLink({ receiveMaximum: 1 }).link);
     const all = [1, 2].map((n) => publisher.publish(message(`${n}`, 1)));
     publisher.end(new Failure("unreachable", "over"));
@@ -190,7 +185,7 @@ describe("an acknowledgement of the broker", () => {
         [1, puback(1, code)],
         [2, pubrec(1, code)],
       ] as const) {
-        const publisher = createPublisher(false);
+        const publisher = new Publisher(false);
         const first = openLink();
         const said = publisher.publish(message("a", qos));
         publisher.attach(first.link).take(answer);
@@ -209,7 +204,7 @@ describe("an acknowledgement of the broker", () => {
   }
 
   it("with another reason from 0x80 on is a refusal, and gives the id back", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const { link, aborted, written } = openLink();
     const linked = publisher.attach(link);
     for (const answer of [puback(1, 0x99), pubrec(1, 0x87)]) {
@@ -221,7 +216,7 @@ describe("an acknowledgement of the broker", () => {
   });
 
   it("that nobody subscribed is told at QoS 1 and, once it is complete, at QoS 2", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const { link } = openLink();
     const linked = publisher.attach(link);
     const said = [1, 2].map((qos) => publisher.publish(message("a", qos === 1 ? 1 : 2)));
@@ -233,7 +228,7 @@ describe("an acknowledgement of the broker", () => {
   });
 
   it("with PUBACK of QoS 2 counts, of a broker that takes it for QoS 1", async () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const linked = publisher.attach(openLink().link);
     const said = publisher.publish(message("a", 2));
     linked.take(puback(1));
@@ -241,7 +236,7 @@ describe("an acknowledgement of the broker", () => {
   });
 
   it("that is none of ours is answered with nothing, and PUBREL goes once a connection", () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const { link, written } = openLink();
     const linked = publisher.attach(link);
     for (let id = 1; id < 100; id += 1)
@@ -255,7 +250,7 @@ describe("an acknowledgement of the broker", () => {
 
 describe("packet ids", () => {
   it("of the library's subscriptions and of publishes are never the same", () => {
-    const publisher = createPublisher(false);
+    const publisher = new Publisher(false);
     const ids = publisher.messageIds;
     const { link, written } = openLink();
     ids.clear();
@@ -276,7 +271,7 @@ describe("packet ids", () => {
 
   it("that a former process left unreleased are released, once, before anything else", () => {
     for (const resumed of [true, false]) {
-      const publisher = createPublisher(true);
+      const publisher = new Publisher(true);
       void publisher.publish(message("a", 2));
       const first = openLink({ resumed });
       publisher.attach(first.link).open();
@@ -317,7 +312,7 @@ const steps = (resumes: readonly boolean[]) =>
 
 /** A broker by the book (MQTT 5 section 4.3), with a connection that can be cut with packets under way, both ways. */
 class BookBroker {
-  readonly publisher: Publisher = createPublisher(false);
+  readonly publisher: Publisher = new Publisher(false);
   readonly delivered: string[] = [];
   readonly settled: string[] = [];
   readonly published: string[] = [];

@@ -81,7 +81,7 @@ describe("a connection that has gone deaf", () => {
         assert.equal(asked.channel.problem(), undefined);
         broker.on = false;
         await until("a second connection", () => broker.connections() === 2);
-        assert.match(asked.log.text(), /warn connection given up .*delivers nothing/);
+        assert.match(asked.log.text(), /warn connection aborted .*delivers nothing/);
         await asked.ready();
         assert.match(asked.channel.problem()?.message ?? "", DEAF);
         assert.match(asked.channel.problem()?.why ?? "", /\/picoclaw\/edge\/status/);

@@ -1,37 +1,34 @@
 import { randomBytes } from "node:crypto";
-import { pause } from "../../base/async.ts";
+import { abortable, pause } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
-import type { Log } from "../../base/log.ts";
-import { shouldLog } from "../../base/log.ts";
+import { shouldLog, type Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 import { createBacklog } from "./flow-control.ts";
-import { createPublisher } from "./publish.ts";
-import type { Publisher } from "./publish.ts";
-import { unanswered, unreachable } from "./reasons.ts";
-import type { Refusal } from "./reasons.ts";
+import { Publisher } from "./publish.ts";
+import { unanswered, unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
 import { prepareTransport, type DialAddress } from "./transport.ts";
 
-/** A connection to one broker that is made anew whenever it is lost, under the same client id. */
+/** A connection to one broker that reconnects after each loss, under the same client id. */
 export interface Connection {
   readonly clientId: string;
-  /** The session in force, ready for use; undefined while there is none. */
+  /** The current session, with its subscriptions; undefined while there is none. */
   readonly session: () => Session | undefined;
-  /** Why there is none; undefined while there is one. */
+  /** Why there is no session; undefined while there is one. */
   readonly problem: () => Failure | undefined;
-  /** The next session that is ready; rejects with the failure that ended the connection, or the signal's reason. */
+  /** The current or next session. Rejects with the failure that ended the connection, or the signal's reason. */
   readonly ready: (signal?: AbortSignal) => Promise<Session>;
   /**
-   * Publishes as soon as a session is ready, and after a loss again on the next; rejects when refused, ended
-   * or aborted.
+   * Publishes as soon as there is a session, and after a loss again on the next one. Rejects when the
+   * broker refuses the message, when the connection has ended, and with the signal's reason.
    */
   publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
-  /** Resolves once: with the failure that no further try can mend, or undefined after `close`. */
+  /** Resolves once: with the failure that no retry can mend, or with undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
-  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the session in force. */
+  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. */
   close(beforeDisconnect?: (session: Session) => Promise<void>): Promise<void>;
 }
 
@@ -42,36 +39,34 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt, and between attempts. */
   readonly reconnectMs: number;
+  /** Waits between attempts; tests put a clock of their own here. */
+  readonly pause?: typeof pause;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
-  /** How long the broker keeps messages for us while we are away; `anew` forgets what a former process left. */
+  /** How long the broker keeps messages while we are disconnected; `cleanStart` drops those for a former process. */
   readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
-  /** Bytes of the largest packet we take. */
+  /** Bytes of the largest packet that we accept. */
   readonly maximumPacketBytes: number;
-  /** Of an MQTT 3.1.1 broker a larger message is taken cut short, instead of cutting the connection. */
+  /** A larger PUBLISH is truncated; otherwise it cuts the connection. */
   readonly truncateOversizedPublish?: boolean;
   readonly log: Log;
-  /** Says when the message may be acknowledged; undefined is at once. */
+  /** The message is acknowledged when the promise resolves; undefined is at once. */
   readonly onMessage: (message: Incoming) => Promise<void> | undefined;
-  /** Makes a new session ready (subscriptions); a `Failure` from it ends the connection for good. */
+  /** Subscribes on a new session; a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
   readonly onLoss?: (failure: Failure) => void;
 }
 
-/** The client id of a process: eight random hex digits tell two of one agent apart. */
+/** Eight random hex digits tell two processes of one agent apart. */
 export function randomClientId(start: string): string {
   return `${start}-${randomBytes(4).toString("hex")}`;
 }
 
-/** Starts to connect and goes on until closed or refused for good; never throws. */
+/** Connects, and reconnects until it is closed or refused for good; never throws. */
 export function openConnection(options: ConnectionOptions): Connection {
   const stop = new AbortController();
-  const state = createState(options.onLoss);
-  const publisher = createPublisher(options.settings.qos === 2);
-  const connect = createProtocolChooser({
-    ...options,
-    wanted: options.settings.protocol_version,
-    connect: createConnector(options, publisher, stop.signal),
-  });
+  const state = createState();
+  const publisher = new Publisher(options.settings.qos === 2);
+  const connect = createProtocolChooser(options, createConnector(options, publisher, stop.signal));
   const running = keepConnected(options, connect, { state, signal: stop.signal }).then(
     (failure) => {
       publisher.end(state.end(failure));
@@ -84,7 +79,7 @@ export function openConnection(options: ConnectionOptions): Connection {
     problem: state.problem,
     ready: async (signal) => {
       signal?.throwIfAborted();
-      return state.session() ?? untilAborted(state.next(), signal);
+      return state.session() ?? abortable(state.next(), signal);
     },
     ended: running,
     publish: (message, signal) => publisher.publish(message, signal),
@@ -98,37 +93,29 @@ export function openConnection(options: ConnectionOptions): Connection {
   };
 }
 
-interface State {
-  readonly session: () => Session | undefined;
-  readonly problem: () => Failure | undefined;
-  /** Settles with the next session, or rejects with what ended the connection. */
-  readonly next: () => Promise<Session>;
-  readonly up: (session: Session) => void;
-  readonly down: (failure: Failure) => void;
-  /** Gives what those hear who still wait. */
-  readonly end: (failure: Failure | undefined) => Failure;
-}
+type State = ReturnType<typeof createState>;
 
-function createState(onLoss: ConnectionOptions["onLoss"]): State {
+function createState() {
   let session: Session | undefined;
   let problem: Failure | undefined = new Failure("unreachable", "not connected yet");
   let next = nextSession();
   return {
     session: () => session,
     problem: () => problem,
+    /** Settles with the next session, or rejects with what ended the connection. */
     next: () => next.promise,
-    up(up) {
+    up(up: Session): void {
       session = up;
       problem = undefined;
       next.resolve(up);
       next = nextSession();
     },
-    down(failure) {
+    down(failure: Failure): void {
       session = undefined;
       problem = failure;
-      onLoss?.(failure);
     },
-    end(failure) {
+    /** Returns the failure that pending calls reject with. */
+    end(failure: Failure | undefined): Failure {
       session = undefined;
       problem = failure ?? closed();
       next.reject(problem);
@@ -147,60 +134,63 @@ function closed(): Failure {
   return new Failure("unreachable", "the connection was closed");
 }
 
-/** Session after session; resolves with what ended it for good, or undefined when stopped. */
+interface Running {
+  readonly state: State;
+  readonly signal: AbortSignal;
+}
+
+/** Runs session after session. Resolves with the failure that ended it for good, or undefined when stopped. */
 async function keepConnected(
   options: ConnectionOptions,
-  connect: Connect,
-  { state, signal }: { state: State; signal: AbortSignal },
+  connect: () => Promise<Session>,
+  { state, signal }: Running,
 ): Promise<Failure | undefined> {
-  const tell = createFailureLog(options);
+  const logFailure = createFailureLog(options);
   while (!signal.aborted) {
-    const refusal = await oneSession(options, connect, { state, signal });
+    const { disposition, failure } = await oneSession(options, connect, { state, signal });
     if (signal.aborted) return undefined;
-    if (refusal.disposition !== "retry") return refusal.failure;
-    state.down(refusal.failure);
-    tell(refusal.failure);
-    // Stopped while it waits: the loop's own condition ends it.
-    await pause(options.reconnectMs, signal).catch(() => {});
+    if (disposition !== "retry") return failure;
+    state.down(failure);
+    options.onLoss?.(failure);
+    logFailure(failure);
+    // When it is stopped meanwhile, the loop's condition ends it.
+    await (options.pause ?? pause)(options.reconnectMs, signal).catch(() => {});
   }
   return undefined;
 }
 
-/** A connection that stood for so long was well: what happens to it then is a new trouble. */
+/** After a connection that lasted so long the count of failures starts again. */
 const CALM_MS = 60_000;
-/** Failures of one trouble that are told apart. */
+/** Different failures that are counted separately. */
 const MOST_FAILURES = 16;
 
-/** Tells each failure, and the same one ever less often: a broker that is away for a week fills no disk. */
+/** Logs the same failure ever less often: a broker that is down for a week does not fill the disk. */
 function createFailureLog({ settings, reconnectMs, log }: ConnectionOptions) {
-  const told = new Map<string, number>();
+  const counts = new Map<string, number>();
   let last = Number.NEGATIVE_INFINITY;
   return ({ message, why, remedy }: Failure): void => {
     const now = performance.now();
-    if (now - last > CALM_MS + reconnectMs || told.size > MOST_FAILURES) told.clear();
+    if (now - last > CALM_MS + reconnectMs || counts.size > MOST_FAILURES) counts.clear();
     last = now;
     const key = `${message}: ${why}`;
-    const times = (told.get(key) ?? 0) + 1;
-    told.set(key, times);
+    const times = (counts.get(key) ?? 0) + 1;
+    counts.set(key, times);
     const again = { again_in_s: reconnectMs / 1000, ...(times > 1 && { times }) };
     const fields = { broker: settings.broker, why, try: remedy, ...again };
     log[shouldLog(times) ? "warn" : "debug"](message, fields);
   };
 }
 
-type Connect = () => Promise<Session>;
-
-/** Connects, makes the session ready, and waits for its end: never throws, tells what ended it. */
+/** Connects, subscribes, and waits until the session ends. Resolves with what ended it; never throws. */
 async function oneSession(
   { onSession, log }: ConnectionOptions,
-  connect: Connect,
-  { state, signal }: { state: State; signal: AbortSignal },
+  connect: () => Promise<Session>,
+  { state, signal }: Running,
 ): Promise<Refusal> {
   let session: Session | undefined;
   try {
     session = await connect();
-    await untilAborted(onSession(session), signal);
-    signal.throwIfAborted();
+    await abortable(onSession(session), signal);
     state.up(session);
     session.open();
     return await session.lost;
@@ -245,56 +235,36 @@ function createConnector(
   };
 }
 
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(asFailure(signal.reason));
-    signal.addEventListener("abort", abort, { once: true });
-    if (signal.aborted) abort();
-    const settle = (): void => signal.removeEventListener("abort", abort);
-    work.then(resolve, reject).finally(settle);
-  });
-}
-
-interface ProtocolChoice {
-  readonly wanted: "auto" | 4 | 5;
-  readonly connectTimeoutMs: number;
-  readonly log: Log;
-  /** Throws a `ConnectError`. */
-  readonly connect: (protocol: 4 | 5) => Promise<Session>;
-}
-
 /**
- * MQTT 5 first where the configuration leaves it open, 3.1.1 where the broker does not speak 5: some say so
- * in a CONNACK, some hang up, some say nothing. What worked is remembered for the life of the process; 3.1.1
- * after mere silence, which a slow network explains as well, only until the next attempt that fails.
+ * Tries MQTT 5 first where the configuration says `auto`, then 3.1.1 if the broker does not speak 5: some
+ * say so in a CONNACK, some hang up, some do not answer. What worked is remembered for the life of the
+ * process. Silence can also mean a slow network: then 3.1.1 is remembered only until an attempt fails.
  */
-function createProtocolChooser({ wanted, connect, ...rest }: ProtocolChoice) {
-  const { connectTimeoutMs, log } = rest;
-  let known: 4 | 5 | undefined = wanted === "auto" ? undefined : wanted;
+function createProtocolChooser(
+  { settings, connectTimeoutMs, log }: ConnectionOptions,
+  connect: (protocol: 4 | 5) => Promise<Session>,
+): () => Promise<Session> {
+  const isAuto = settings.protocol_version === "auto";
+  let chosen = settings.protocol_version === "auto" ? undefined : settings.protocol_version;
   let isGuess = false;
   let spoke5 = false;
-  const connectKnown = async (protocol: 4 | 5): Promise<Session> => {
+  const connectChosen = async (protocol: 4 | 5): Promise<Session> => {
     try {
       return await connect(protocol);
     } catch (error) {
-      // Another broker may have taken this one's place: find out anew what it speaks.
-      if (wanted !== "auto" || !(isOlder(error) || (isGuess && error instanceof ConnectError))) {
-        throw error;
-      }
-      known = undefined;
-      const { disposition } = error.refusal;
-      throw new ConnectError({
-        ...error.refusal,
-        disposition: disposition === "downgrade" ? "retry" : disposition,
-      });
+      // Another broker may have taken this one's place: try both versions again.
+      if (!isAuto || !(isOlder(error) || (isGuess && error instanceof ConnectError))) throw error;
+      chosen = undefined;
+      const { refusal } = error;
+      const disposition = refusal.disposition === "downgrade" ? "retry" : refusal.disposition;
+      throw new ConnectError({ ...refusal, disposition });
     }
   };
-  return async (): Promise<Session> => {
-    if (known !== undefined) return connectKnown(known);
+  return async () => {
+    if (chosen !== undefined) return connectChosen(chosen);
     try {
       const session = await connect(5);
-      known = 5;
+      chosen = 5;
       spoke5 = true;
       isGuess = false;
       return session;
@@ -306,13 +276,13 @@ function createProtocolChooser({ wanted, connect, ...rest }: ProtocolChoice) {
       if (!isGuess || !isUnanswered(error)) throw error;
       throw new ConnectError(unanswered(connectTimeoutMs, ", neither on MQTT 5 nor on 3.1.1"));
     });
-    known = 4;
+    chosen = 4;
     log.info("the broker speaks MQTT 3.1.1");
     return session;
   };
 }
 
-/** The broker may speak 3.1.1 alone: it said so, or hung up at the sight of MQTT 5. */
+/** The broker may speak only 3.1.1: it said so, or it hung up on MQTT 5. */
 function isOlder(error: unknown): error is ConnectError {
   return (
     error instanceof ConnectError &&
@@ -324,7 +294,7 @@ function isUnanswered(error: unknown): boolean {
   return error instanceof ConnectError && error.refusal.unanswered === true;
 }
 
-/** For connections whose losses are the caller's to tell. */
+/** For connections whose caller reports the losses itself. */
 export function quietLog(log: Log): Log {
   const debug: Log["debug"] = (message, fields) => log.debug(message, fields);
   return { ...log, debug, info: debug, warn: debug };

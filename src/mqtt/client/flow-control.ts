@@ -6,7 +6,7 @@ import type { Log } from "../../base/log.ts";
 export interface FlowControl {
   /** Resolves when more may be read, within seconds; undefined is at once. Never rejects. */
   readonly ready: () => Promise<void> | undefined;
-  /** Whether a PUBLISH of QoS 1 or 2 is neither handed over nor acknowledged; counts it then. */
+  /** Whether a PUBLISH of QoS 1 or 2 is left with the broker: neither handed over nor acknowledged. Counts it. */
   readonly sheds: () => boolean;
 }
 
@@ -17,22 +17,22 @@ interface FlowControlOptions {
   readonly log: Log;
 }
 
-/** A backlog that does not get smaller for so long is of a store that cannot write. */
+/** If the backlog does not get smaller for so long, the store cannot write. */
 const STALL_MS = 5_000;
-/** Nothing else is read either meanwhile: PINGRESP, SUBACK and the acknowledgements of what we publish. */
+/** While reading is paused nothing else is read either: PINGRESP, SUBACK, and acknowledgements of our publishes. */
 const LONGEST_PAUSE_MS = 15_000;
 
-/** How often a connection that sheds looks whether it is still one. */
+/** How often a connection that sheds checks whether it has been closed. */
 const RECOVERY_MS = 1_000;
-/** A broker that reads nothing gets no acknowledgement either; the rest has this long to leave. */
+/** How long acknowledgements have to leave before the connection is closed. */
 const FLUSH_MS = 2_000;
 
 /**
- * Reads nothing while the backlog is full, or a little where that takes long. If the backlog does not get
- * smaller, or grows to twice as much nevertheless, reading goes on and messages are shed: the
- * broker holds them, and sends them again on the next connection (MQTT 5 section 4.4), which is made as soon
- * as the backlog has drained. None is handed over behind one that was shed, so that acknowledgements keep
- * the order of receipt (section 4.6).
+ * Pauses reading while the backlog is full; if that takes long, reads a little in between. If the backlog
+ * does not get smaller, or grows to twice its limit, reading goes on and messages are shed: the broker keeps
+ * them and sends them again on the next connection (MQTT 5 section 4.4), which is made as soon as the
+ * backlog has drained. After the first message that is shed none is handed over, so that acknowledgements
+ * keep the order of receipt (section 4.6).
  */
 export function controlFlow(client: MqttClient, options: FlowControlOptions): FlowControl {
   const { backlog, keepAlive, log } = options;
@@ -47,9 +47,7 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
     if (state.isOver) return;
     state.isShedding = state.shed > 0;
     if (!state.isShedding) return;
-    log.warn("connecting anew, so that the broker sends what was left with it", {
-      messages: state.shed,
-    });
+    log.warn("reconnecting so that the broker sends the requests again", { messages: state.shed });
     endWhenWritten(client);
   };
   const wait = async (): Promise<void> => {
@@ -58,7 +56,7 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
     state.isPaused = false;
     if (state.isOver || !(isStalled ? backlog.isFull() : backlog.isOverfull())) return;
     state.isShedding = true;
-    log.warn("requests wait too long to be stored: further ones are left with the broker");
+    log.warn("requests wait too long to be stored: the broker keeps further ones");
     void recover();
   };
   return {
@@ -70,7 +68,7 @@ export function controlFlow(client: MqttClient, options: FlowControlOptions): Fl
   };
 }
 
-/** Resolves when there is room or waiting longer is of no use; says whether the store takes nothing. */
+/** Resolves when there is room, or when the time is over; with true if the store makes no progress. */
 async function pauseUntilRoom(backlog: Backlog, keepAliveMs: number): Promise<boolean> {
   const end = performance.now() + Math.min(LONGEST_PAUSE_MS, keepAliveMs);
   for (;;) {
@@ -81,15 +79,15 @@ async function pauseUntilRoom(backlog: Backlog, keepAliveMs: number): Promise<bo
   }
 }
 
-/** The library takes a PINGRESP that waits behind messages for a lost one: any packet is a sign of life. */
+/** The library misses a PINGRESP that waits behind messages, so here any packet is a sign of life. */
 function keepAliveWhile(client: MqttClient, keepAliveMs: number, isPaused: () => boolean): void {
-  let heardAt = 0;
+  let lastPacketAt = 0;
   client.on("packetreceive", () => {
-    heardAt = performance.now();
+    lastPacketAt = performance.now();
   });
   const timedOut = client.onKeepaliveTimeout.bind(client);
   client.onKeepaliveTimeout = () => {
-    if (!isPaused() && performance.now() - heardAt > keepAliveMs) timedOut();
+    if (!isPaused() && performance.now() - lastPacketAt > keepAliveMs) timedOut();
     else {
       client.sendPing();
       client.reschedulePing(true);
@@ -97,7 +95,7 @@ function keepAliveWhile(client: MqttClient, keepAliveMs: number, isPaused: () =>
   };
 }
 
-/** Ends the connection when what was said on it has left, acknowledgements above all. */
+/** Closes the connection when what we sent has left, acknowledgements above all. */
 function endWhenWritten({ stream }: MqttClient): void {
   const end = performance.now() + FLUSH_MS;
   const timer = setInterval(() => {
@@ -107,21 +105,21 @@ function endWhenWritten({ stream }: MqttClient): void {
   }, 10);
 }
 
-/** The messages of one channel that were handed over and are not stored yet. Outlives its connections. */
+/** Counts the messages of one channel that were handed over and are not stored yet, across its connections. */
 export interface Backlog {
-  /** Counts a message with a payload of so many bytes until `stored` settles. */
+  /** Counts a message and the bytes of its payload until `stored` settles. */
   add(stored: Promise<void>, bytes: number): void;
-  /** Whether no more messages should be read. */
+  /** Whether reading should pause. */
   readonly isFull: () => boolean;
-  /** Whether there are twice as many. */
+  /** Whether there is twice as much as `isFull` says. */
   readonly isOverfull: () => boolean;
-  /** `performance.now()` when a message of it was stored last, or when it became full, whichever is later. */
+  /** `performance.now()` of the last message that was stored, or of when it became full, whichever is later. */
   readonly movedAt: () => number;
-  /** Resolves with true as soon as it is less than half full, with false after `ms`. */
+  /** Resolves with true as soon as it is less than half full, or with false after `ms`. */
   room(ms: number): Promise<boolean>;
 }
 
-/** Far more than one group commit of the store takes. */
+/** Far more than one group commit of the store. */
 const MOST_MESSAGES = 512;
 const MOST_BYTES = 8_388_608;
 
@@ -170,54 +168,54 @@ export function createBacklog(): Backlog {
 const ACKNOWLEDGE_MS = 30_000;
 const SOON_MS = 1_000;
 
-/**
- * Milliseconds for which a stream was not paused: what has not come while nothing was read may be waiting
- * to be read.
- */
+/** Counts the milliseconds in which a stream was not paused: data may wait unread while it is paused. */
 export function createReadingClock(stream: Readable): () => number {
   const begin = performance.now();
-  let held = 0;
+  let pausedMs = 0;
   let pausedAt: number | undefined = stream.isPaused() ? begin : undefined;
   stream.on("pause", () => {
     pausedAt ??= performance.now();
   });
   stream.on("resume", () => {
-    // It is told a little later than it happens, when the stream may be paused again.
+    // The event comes a little later than the resume, when the stream may be paused again.
     if (stream.isPaused()) return;
-    if (pausedAt !== undefined) held += performance.now() - pausedAt;
+    if (pausedAt !== undefined) pausedMs += performance.now() - pausedAt;
     pausedAt = undefined;
   });
   return () => {
     const now = performance.now();
-    const holding = pausedAt === undefined ? 0 : now - pausedAt;
-    return now - begin - held - holding;
+    const pausing = pausedAt === undefined ? 0 : now - pausedAt;
+    return now - begin - pausedMs - pausing;
   };
 }
 
-interface Watching {
+interface Liveness {
   readonly abort: (reason: string) => void;
   readonly readingTime: () => number;
 }
 
-/** Gives the way to abort the connection unless something comes in time, held-up reading apart. */
-export function createDeadlines({ abort, readingTime }: Watching): (what: string) => () => void {
+/**
+ * Returns a function that aborts the connection unless the function that it returns is called in time. The
+ * time in which reading is paused does not count.
+ */
+export function createDeadlines({ abort, readingTime }: Liveness): (what: string) => () => void {
   return (what) => {
     const due = readingTime() + ACKNOWLEDGE_MS;
-    const look = (): void => {
+    const check = (): void => {
       const left = due - readingTime();
-      if (left > 0) timer = setTimeout(look, Math.max(left, SOON_MS));
+      if (left > 0) timer = setTimeout(check, Math.max(left, SOON_MS));
       else abort(`no ${what} within ${ACKNOWLEDGE_MS / 1000} s`);
     };
-    let timer = setTimeout(look, ACKNOWLEDGE_MS);
+    let timer = setTimeout(check, ACKNOWLEDGE_MS);
     return () => clearTimeout(timer);
   };
 }
 
-/** Trap: a client can stop noticing that its broker is gone; twice the keep alive without a packet is too long. */
+/** Aborts after twice the keep alive without a packet: the library can fail to notice that its broker is gone. */
 export function watchKeepAlive(
   client: MqttClient,
   keepAlive: number,
-  { abort, readingTime }: Watching,
+  { abort, readingTime }: Liveness,
 ): void {
   if (keepAlive === 0) return;
   let last = readingTime();
@@ -225,7 +223,7 @@ export function watchKeepAlive(
     last = readingTime();
   });
   const timer = setInterval(() => {
-    if (readingTime() - last > keepAlive * 2000) abort("nothing heard for twice the keep alive");
+    if (readingTime() - last > keepAlive * 2000) abort("no packet for twice the keep alive");
   }, keepAlive * 1000);
   timer.unref();
   client.once("close", () => clearInterval(timer));

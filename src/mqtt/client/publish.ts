@@ -1,4 +1,5 @@
 import type { Packet, IClientOptions } from "mqtt";
+import { onAbort } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
 import { isLossCode, refusalOf } from "./reasons.ts";
@@ -6,48 +7,24 @@ import { isLossCode, refusalOf } from "./reasons.ts";
 /** One network connection from its CONNACK on, as publishing needs it. */
 export interface PublisherLink {
   readonly protocol: 4 | 5;
-  /** The broker kept our session: it still knows the packet ids of the last connection. */
+  /** The broker kept our session, and with it the packet ids of the last connection. */
   readonly resumed: boolean;
-  /** How many publishes of QoS 1 and 2 the broker takes unacknowledged. */
+  /** How many unacknowledged publishes of QoS 1 and 2 the broker accepts. */
   readonly receiveMaximum: number;
-  /** Writes one packet, at once; `written` is called when the connection takes more. */
+  /** Writes one packet at once; calls `written` when the connection accepts more. */
   write(packet: Packet, written?: () => void): void;
-  /** Aborts the connection if the returned function is not called in time; `what` is what was missing. */
+  /** Aborts the connection if the returned function is not called in time; `what` names what is missing then. */
   expect(what: string): () => void;
   abort(reason: string): void;
 }
 
 export interface AttachedLink {
-  /** A packet came: acknowledgements of publishes are taken from here, all else is ignored. */
+  /** Takes a packet of the broker's; all but acknowledgements of publishes are ignored. */
   readonly take: (packet: Packet) => void;
-  /** Our subscriptions stand: on a session that the broker did not keep nothing else is sent before. */
+  /** Tells that we are subscribed: on a new session only early publishes are sent before. */
   readonly open: () => void;
-  /** The connection is over; what is unacknowledged waits for the next one. */
+  /** Tells that the connection is over; unacknowledged publishes wait for the next one. */
   readonly detach: () => void;
-}
-
-/**
- * The sender's side of QoS 1 and 2 (MQTT 5 sections 4.3 and 4.4). It outlives network connections: what was
- * not acknowledged on one is sent again on the next, before anything new and in the same order, under its
- * own packet id with DUP where the broker kept the session, as PUBREL where PUBREC had come, and as a new
- * message where the broker did not keep it.
- */
-export interface Publisher {
-  /** Packet ids for the library's SUBSCRIBE packets: none that a publish holds. */
-  readonly messageIds: MessageIdProvider;
-  /**
-   * Resolves when delivered as far as the QoS tells: at PUBACK, PUBCOMP, or for QoS 0 when written. Rejects
-   * with a `Failure` when the broker refused the message or `end` was called, and with the signal's reason;
-   * a message that was sent by then keeps its packet id until it is acknowledged. `isEarly` does not wait for
-   * our subscriptions.
-   */
-  publish(message: Outgoing, signal?: AbortSignal, isEarly?: boolean): Promise<Published>;
-  /** Sends on this connection from now on. */
-  attach(link: PublisherLink): AttachedLink;
-  /** Resolves when all that can be sent is sent and acknowledged. */
-  idle(): Promise<void>;
-  /** Rejects all that waits and all that is published later. */
-  end(failure: Failure): void;
 }
 
 /** Our own bound on unacknowledged publishes, and so the highest packet id; the broker's Receive Maximum lowers it. */
@@ -57,27 +34,29 @@ const NO_MATCHING_SUBSCRIBERS = 0x10;
 interface Publication {
   readonly message: Outgoing;
   readonly isEarly: boolean;
-  /** Undefined once nobody waits for it any more. */
+  /** Undefined when the caller no longer waits. */
   waiter: PromiseWithResolvers<Published> | undefined;
-  /** 0 until it is sent for the first time, and for QoS 0. */
+  /** Packet id; 0 before it is sent for the first time, and at QoS 0. */
   id: number;
-  /** What is to be acknowledged next. */
+  /** The packet that the broker acknowledges next. */
   state: "publish" | "pubrel";
   wasSent: boolean;
   noMatchingSubscribers: boolean;
   stopDeadline: () => void;
 }
 
-/** `releases` completes, once, what a former process may have left unreleased (QoS 2) in a resumed session. */
-export function createPublisher(releases: boolean): Publisher {
-  return new OutgoingMessages(releases);
-}
-
-class OutgoingMessages implements Publisher {
+/**
+ * The sender's side of QoS 1 and 2 (MQTT 5 sections 4.3 and 4.4), across network connections. Publishes that
+ * were not acknowledged on one connection are sent again on the next, before new ones and in the same order.
+ * If the broker kept the session they go under their own packet ids, with DUP, or as PUBREL after a PUBREC;
+ * otherwise as new messages.
+ */
+export class Publisher {
+  /** Packet ids for the library's SUBSCRIBE packets; a publish never has one of these. */
   readonly messageIds = createMessageIds();
-  /** QoS 1 and 2 from the first PUBLISH to the last acknowledgement, by packet id, in the order of sending. */
+  /** QoS 1 and 2, from PUBLISH to the last acknowledgement, by packet id, in the order of sending. */
   readonly #inFlight = new Map<number, Publication>();
-  /** Those in flight that were not sent on this connection yet. */
+  /** Those of them that were not yet sent on this connection. */
   readonly #unsent = new Set<Publication>();
   /** Sent on this connection and not settled. */
   readonly #open = new Set<Publication>();
@@ -89,10 +68,17 @@ class OutgoingMessages implements Publisher {
   #isPumping = false;
   #onIdle: (() => void)[] = [];
 
+  /** With `releases`, the first resumed session completes what a former process left unreleased (QoS 2). */
   constructor(releases: boolean) {
     this.#releases = releases;
   }
 
+  /**
+   * Resolves when delivered as far as the QoS tells: at PUBACK or PUBCOMP, at QoS 0 when written. Rejects
+   * with a `Failure` when the broker refuses the message and when `end` is called, and with the signal's
+   * reason; a message that was sent by then keeps its packet id until it is acknowledged. With `isEarly` it
+   * does not wait until we are subscribed.
+   */
   publish(message: Outgoing, signal?: AbortSignal, isEarly = false): Promise<Published> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (signal?.aborted) return Promise.reject(reasonOf(signal));
@@ -112,12 +98,13 @@ class OutgoingMessages implements Publisher {
       this.#waiting.delete(publication);
       if (signal) waiter.reject(reasonOf(signal));
     };
-    signal?.addEventListener("abort", abandon, { once: true });
+    const stopListening = onAbort(signal, abandon);
     this.#waiting.add(publication);
     this.#pump();
-    return waiter.promise.finally(() => signal?.removeEventListener("abort", abandon));
+    return waiter.promise.finally(stopListening);
   }
 
+  /** Publishes on this connection from now on. */
   attach(link: PublisherLink): AttachedLink {
     this.#detach();
     this.#link = link;
@@ -144,13 +131,15 @@ class OutgoingMessages implements Publisher {
     };
   }
 
+  /** Resolves when all that can be sent now is sent and acknowledged. */
   idle(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onIdle.push(resolve);
-    this.#tellIdle();
+    this.#notifyIdle();
     return promise;
   }
 
+  /** Rejects all pending and later publishes. */
   end(failure: Failure): void {
     this.#failure = failure;
     const all = [...this.#inFlight.values(), ...this.#open, ...this.#waiting];
@@ -158,10 +147,10 @@ class OutgoingMessages implements Publisher {
     this.#inFlight.clear();
     this.#waiting.clear();
     for (const { waiter } of all) waiter?.reject(failure);
-    this.#tellIdle();
+    this.#notifyIdle();
   }
 
-  /** The broker knows none of our packet ids: all that was not acknowledged to the end is a new message. */
+  /** The broker has lost our packet ids: unacknowledged publishes become new messages. */
   #forgetSession(): void {
     for (const publication of this.#inFlight.values()) {
       publication.state = "publish";
@@ -180,7 +169,7 @@ class OutgoingMessages implements Publisher {
     if (again.length > 0) this.#waiting = new Set([...again, ...this.#waiting]);
   }
 
-  /** Sends all that may be sent now; what is settled meanwhile does not begin it anew. */
+  /** Sends all that may be sent now; not reentrant. */
   #pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
@@ -190,10 +179,10 @@ class OutgoingMessages implements Publisher {
       this.#send(next, link);
     }
     this.#isPumping = false;
-    this.#tellIdle();
+    this.#notifyIdle();
   }
 
-  /** PUBREL is not held up by the broker's Receive Maximum (MQTT 5 section 4.9). */
+  /** The broker's Receive Maximum does not apply to PUBREL (MQTT 5 section 4.9). */
   #next({ receiveMaximum }: PublisherLink): Publication | undefined {
     const [unsent] = this.#unsent;
     if (unsent?.state === "pubrel") return unsent;
@@ -224,7 +213,7 @@ class OutgoingMessages implements Publisher {
     publication.wasSent = true;
   }
 
-  /** Of a range that is known beforehand: the next process releases what this one leaves. */
+  /** Ids come from a small range: the next process releases all of it (see `releases`). */
   #lowestFreeId(): number {
     let id = 1;
     while (this.#inFlight.has(id)) id += 1;
@@ -235,7 +224,7 @@ class OutgoingMessages implements Publisher {
     const publication = this.#inFlight.get(packet.messageId ?? 0);
     if (publication === undefined || !this.#open.has(publication)) return;
     const { state, id } = publication;
-    // Some brokers take QoS 2 for QoS 1 and answer with PUBACK.
+    // Some brokers treat QoS 2 as QoS 1 and answer with PUBACK.
     if ((packet.cmd === "puback" || packet.cmd === "pubrec") && state === "publish") {
       const code = packet.reasonCode ?? 0;
       publication.noMatchingSubscribers = code === NO_MATCHING_SUBSCRIBERS;
@@ -248,7 +237,7 @@ class OutgoingMessages implements Publisher {
     } else if (packet.cmd === "pubcomp" && state === "pubrel") this.#settle(publication);
   }
 
-  /** The broker has forgotten the packet id; a code that tells of a trouble with the connection is no answer. */
+  /** The broker has released the packet id. A code that concerns the connection does not refuse the message. */
   #refuse(publication: Publication, code: number, link: PublisherLink): void {
     const { failure } = refusalOf(code, "the broker refused the message");
     if (isLossCode(code)) {
@@ -278,7 +267,7 @@ class OutgoingMessages implements Publisher {
     if (publication.id > 0) this.#inFlight.delete(publication.id);
   }
 
-  #tellIdle(): void {
+  #notifyIdle(): void {
     const next = this.#link && this.#next(this.#link);
     if (this.#open.size > 0 || next !== undefined) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
@@ -312,9 +301,9 @@ type MessageIdProvider = NonNullable<IClientOptions["messageIdProvider"]>;
 const MAX_ID = 65_535;
 
 /**
- * Packet ids for what the library sends, from the top, where no publish takes its own: an acknowledgement
- * that comes late or twice is then never one of something else. None of the library's outlives its
- * connection: a SUBSCRIBE is not sent again.
+ * Packet ids for packets of the library, from the highest downwards. Publishes use the lowest, so a late or
+ * repeated acknowledgement never matches another packet. The library's ids end with their connection: a
+ * SUBSCRIBE is not sent again.
  */
 function createMessageIds(): MessageIdProvider {
   const taken = new Set<number>();

@@ -1,10 +1,9 @@
 import type { MqttClient } from "mqtt";
 import { Failure } from "../../base/failure.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
-import { ConnectionLost } from "../protocol/message.ts";
 import type { Transport } from "./transport.ts";
 
-/** What a broker's refusal asks of us: give up loudly, speak the older protocol, or try again later. */
+/** What to do after a refusal: end the connection, use the older protocol, or try again later. */
 export type Disposition = "fatal" | "downgrade" | "retry";
 
 interface Reason {
@@ -77,68 +76,68 @@ const REASON_CODES: Readonly<Record<number, Reason>> = {
   0xa2: { name: "wildcard subscriptions not supported", disposition: "fatal", remedy: RIGHTS },
 };
 
-/** A broker's refusal: what it said and what follows from it. */
+/** Why a connection or a request was refused or lost, and what to do then. */
 export interface Refusal {
   readonly disposition: Disposition;
   readonly failure: Failure;
-  /** The broker closed the connection without a word before its CONNACK, as some do at an unknown protocol. */
+  /** The broker closed the connection without a CONNACK, as some do when they do not know the protocol. */
   readonly hungUp?: boolean;
-  /** The broker took the connection and left the CONNECT unanswered, as some do with MQTT 5. */
+  /** The broker accepted the connection and did not answer the CONNECT, as some do with MQTT 5. */
   readonly unanswered?: boolean;
 }
 
-/** Why a handshake came to nothing, as the runtimes and their TLS libraries say it, and what mends it. */
-const HANDSHAKES: readonly { said: RegExp; name: string; remedy: string }[] = [
+/** Why a TLS handshake failed, in the words of the runtimes and their TLS libraries, and what to do. */
+const HANDSHAKES: readonly { pattern: RegExp; name: string; remedy: string }[] = [
   {
-    said: /protocol[ _]?version|unsupported protocol/i,
+    pattern: /protocol[ _]?version|unsupported protocol/i,
     name: "the broker does not speak TLS 1.2 or later",
     remedy: "let the broker offer TLS 1.2 (mosquitto: tls_version tlsv1.2), or replace it",
   },
   {
-    said: /certificate has expired|CERT_HAS_EXPIRED/i,
+    pattern: /certificate has expired|CERT_HAS_EXPIRED/i,
     name: "the broker's certificate has expired",
-    remedy: "renew it at the broker; and look at this device's clock",
+    remedy: "renew it at the broker, and check this device's clock",
   },
   {
-    said: /altnames|NotValidForName/i,
+    pattern: /altnames|NotValidForName/i,
     name: "the broker's certificate is for another name",
-    remedy: "use the name that it is for in the URL, or set tls.server_name to it",
+    remedy: "use the certificate's name in the URL, or set tls.server_name to it",
   },
   {
-    said: /self.signed|verify the first certificate|UnknownIssuer|issuer certificate/i,
-    name: "the broker's certificate is of no authority that is trusted",
+    pattern: /self.signed|verify the first certificate|UnknownIssuer|issuer certificate/i,
+    name: "the broker's certificate is not signed by a trusted authority",
     remedy:
-      "set tls.ca_file to the PEM of the authority that signed it (gateway --check tells its term)",
+      "set tls.ca_file to the PEM of the authority that signed it (gateway --check shows its validity)",
   },
 ];
 
-/** Receive Maximum exceeded, quota exceeded: of PUBACK and PUBREC a trouble with the connection, no refusal. */
+/** Receive Maximum or quota exceeded: in PUBACK and PUBREC they concern the connection, not the message. */
 export function isLossCode(code: number): boolean {
   return code === 0x93 || code === 0x97;
 }
 
-/** The broker closed the connection without a word before its CONNACK. */
+/** The broker closed the connection before its CONNACK. */
 function hungUp(why: string | undefined): Refusal {
   const failure = new Failure(
     "unreachable",
     "the broker closed the connection before it answered",
     {
       ...(why !== undefined && { why }),
-      remedy: `${CREDENTIALS}: some brokers hang up on those that they refuse`,
+      remedy: `${CREDENTIALS}: some brokers hang up instead of refusing`,
     },
   );
   return { disposition: "retry", failure, hungUp: true };
 }
 
-/** Nothing came from a broker in time; `where` says to what. */
+/** The broker did not answer in time; `where` says to what. */
 export function unanswered(milliseconds: number, where = ""): Refusal {
   const why = `no CONNACK within ${milliseconds / 1000} s${where}`;
   return { ...unreachable("the broker did not answer", why), unanswered: true };
 }
 
-/** A loss without the broker's word: always worth another try. */
+/** The connection failed without a reason from the broker: try again. */
 export function unreachable(message: string, why: string | undefined): Refusal {
-  const handshake = HANDSHAKES.find(({ said }) => said.test(why ?? ""));
+  const handshake = HANDSHAKES.find(({ pattern }) => pattern.test(why ?? ""));
   const failure = new Failure("unreachable", handshake?.name ?? message, {
     ...(why !== undefined && { why }),
     ...(handshake && { remedy: handshake.remedy }),
@@ -146,16 +145,16 @@ export function unreachable(message: string, why: string | undefined): Refusal {
   return { disposition: "retry", failure };
 }
 
-/** The broker sent what MQTT does not allow; it may be none, or another one next time. */
+/** The peer sent what MQTT does not allow. It may not be a broker; next time it may be another one. */
 function protocolBroken(what: string): Refusal {
   const failure = new Failure("unreachable", "the broker broke the MQTT protocol", {
     why: `it sent ${what}; the connection was cut`,
-    remedy: "check that the address is a broker's, and what stands between",
+    remedy: "check that the address is a broker's, and what is in between",
   });
   return { disposition: "retry", failure };
 }
 
-/** What a broker's code means; an unknown code is tried again later. */
+/** What a broker's code means; after an unknown code we try again. */
 export function refusalOf(code: number, what: string): Refusal {
   const reason = REASON_CODES[code] ?? RETURN_CODES[code];
   const said = code < 0x80 ? String(code) : `0x${code.toString(16)}`;
@@ -171,82 +170,56 @@ export function refusalOf(code: number, what: string): Refusal {
   return { disposition, failure };
 }
 
-/** Lets work be given up as soon as the connection that it waits for is lost. */
-interface LossGuard {
-  readonly isLost: () => boolean;
-  /** Settles as the work does, or rejects with `ConnectionLost`; leaves nothing behind when the work is done. */
-  readonly orLost: <T>(work: Promise<T>) => Promise<T>;
-}
-
-/** `Promise.race` against `lost` would keep a reaction for every publish for as long as a connection lives. */
-export function createLossGuard(lost: Promise<unknown>): LossGuard {
-  const waiting = new Set<(error: ConnectionLost) => void>();
-  let isLost = false;
-  void lost.then(() => {
-    isLost = true;
-    for (const reject of waiting) reject(new ConnectionLost("the connection was lost"));
-    waiting.clear();
-  });
-  return {
-    isLost: () => isLost,
-    orLost: (work) =>
-      new Promise((resolve, reject) => {
-        if (isLost) reject(new ConnectionLost("the connection was lost"));
-        else waiting.add(reject);
-        work.then(resolve, reject).finally(() => waiting.delete(reject));
-      }),
-  };
-}
-
-/** Settles when the stream is closed, with the best reason that was heard before. */
+/** Resolves when the stream is closed, with the best reason that is known by then. */
 export function closeReason(client: MqttClient, transport: Transport): Promise<Refusal> {
-  let word: Refusal | undefined;
-  let trouble: Refusal | undefined;
-  let up = false;
+  /** What the broker said. */
+  let stated: Refusal | undefined;
+  let failed: Refusal | undefined;
+  let isConnected = false;
   client.once("connect", () => {
-    up = true;
+    isConnected = true;
   });
   client.on("packetreceive", (packet) => {
-    if (packet.cmd !== "connack" || up) return;
+    if (packet.cmd !== "connack" || isConnected) return;
     const code = packet.reasonCode ?? packet.returnCode ?? 0;
-    if (code > 0) word ??= refusalOf(code, "the broker refused the connection");
+    if (code > 0) stated ??= refusalOf(code, "the broker refused the connection");
   });
   client.on("error", (error) => {
-    trouble ??= errorReason(error);
-    // A malformed packet is told as an error and leaves the socket open (MQTT 5 section 4.13: close it).
+    failed ??= errorReason(error);
+    // The library reports a malformed packet and leaves the socket open (MQTT 5 section 4.13: close it).
     client.stream.destroy();
   });
   client.on("disconnect", ({ reasonCode = 0 }) => {
-    word ??= endedWith(reasonCode);
-    // MQTT 5 section 4.13: whoever says DISCONNECT closes, and some do not.
+    stated ??= disconnectReason(reasonCode);
+    // MQTT 5 section 4.13: the sender of DISCONNECT closes the connection; some do not.
     client.stream.destroy();
   });
   return new Promise((resolve) => {
     client.on("close", () => {
       const error = transport.error();
-      const isWordless = isReset(error) || (trouble === undefined && error === undefined);
+      const isSilent = isReset(error) || (failed === undefined && error === undefined);
       if (error instanceof ProtocolFault) resolve(protocolBroken(error.message));
-      else if (word !== undefined) resolve(word);
-      else if (isWordless && !up) resolve(hungUp(error?.message));
-      else resolve(trouble ?? unreachable("the connection to the broker was lost", error?.message));
+      else if (stated !== undefined) resolve(stated);
+      else if (isSilent && !isConnected) resolve(hungUp(error?.message));
+      else resolve(failed ?? unreachable("the connection to the broker was lost", error?.message));
     });
   });
 }
 
-/** MQTT 5 section 3.14.2.1; below 0x80 it is no refusal, whatever a CONNACK of 3.1.1 means by such a number. */
-function endedWith(code: number): Refusal {
+/** MQTT 5 section 3.14.2.1. Below 0x80 it is no refusal, although 3.1.1 has CONNACK codes with these numbers. */
+function disconnectReason(code: number): Refusal {
   const what = "the broker ended the connection";
   return code < 0x80 ? unreachable(what, `with reason code ${code}`) : refusalOf(code, what);
 }
 
-/** A peer that closes a socket with our CONNECT still unread in it sends a reset instead of an end. */
+/** A peer that closes a socket before it has read our CONNECT sends a reset instead of an end. */
 function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
   return error?.code === "ECONNRESET" || error?.code === "EPIPE";
 }
 
-/** A numeric code is one that the library made up: what the broker itself says is read from its packets. */
+/** A numeric code comes from the library; the broker's own codes are read from its packets. */
 function errorReason(error: Error & { code?: unknown }): Refusal {
   if (typeof error.code === "number")
-    return protocolBroken(`what the client library refuses (${error.message})`);
+    return protocolBroken(`a packet that the client library rejects (${error.message})`);
   return unreachable("the connection failed", error.message);
 }

@@ -1,48 +1,45 @@
 import type { Duplex } from "node:stream";
 import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
-import type { Packet } from "mqtt";
+import { abortable, onAbort, settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { limitIncoming } from "../limiter/packet-limiter.ts";
-import {
-  ConnectionLost,
-  type Incoming,
-  type IncomingProperties,
-  type Outgoing,
-  type Published,
-} from "../protocol/message.ts";
+import { ConnectionLost } from "../protocol/message.ts";
+import type { Incoming, IncomingProperties, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import { deferAcks } from "./acks.ts";
-import { createInboundStore, type InboundQos2 } from "./acks.ts";
-import type { Backlog } from "./flow-control.ts";
-import { controlFlow, type FlowControl } from "./flow-control.ts";
+import { createInboundStore, deferAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
+import { controlFlow, type Backlog } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
 import type { Publisher } from "./publish.ts";
-import { createLossGuard, closeReason } from "./reasons.ts";
-import { unanswered, unreachable, type Refusal, refusalOf } from "./reasons.ts";
+import { closeReason, refusalOf, unanswered, unreachable, type Refusal } from "./reasons.ts";
 import type { Transport } from "./transport.ts";
 
-/** One network connection to a broker, from CONNACK to its loss. The library's client never leaves this file. */
+/** One network connection to a broker, from CONNACK to its end. The library's client never leaves this file. */
 export interface Session {
   readonly protocol: 4 | 5;
   /** The broker had kept our session (Session Present, MQTT 5 section 3.2.2.1.1). */
   readonly resumed: boolean;
-  /** Bytes of the largest packet that the broker takes (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
+  /** Bytes of the largest packet that the broker accepts (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
   readonly maximumPacketBytes: number;
   /** Resolves when the connection is over. */
   readonly lost: Promise<Refusal>;
   /** Resolves when delivered as far as the QoS tells; rejects with `ConnectionLost`, or a `Failure` for a refusal. */
   publish(message: Outgoing): Promise<Published>;
   /** Rejects with `ConnectionLost`, or a `Failure` that names the broker's reason. */
-  subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscriptionWish): Promise<void>;
-  /** Our subscriptions stand: what others publish, and published on the last connection, may be sent. */
+  subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscribeOptions): Promise<void>;
+  /** Tells that we are subscribed: other messages, and those of the last connection, may be sent now. */
   readonly open: () => void;
-  /** Milliseconds for which this connection was read from: not those in which it was held up by a flood. */
+  /** Milliseconds in which this connection was read, without those in which flow control paused it. */
   readonly readingTime: () => number;
-  /** Says DISCONNECT so that no will is sent; within two seconds, in which acknowledgements are awaited. */
+  /** Waits for acknowledgements and sends DISCONNECT, so that no will is published; takes at most two seconds. */
   end(): Promise<void>;
   /** Cuts the connection as a fault would. */
   abort(reason: string): void;
+}
+
+export interface SubscribeOptions {
+  /** Whether to get retained messages; by default only for filters without `+`. */
+  readonly retained?: boolean;
 }
 
 export interface SessionOptions {
@@ -54,21 +51,21 @@ export interface SessionOptions {
   /** Seconds. */
   readonly keepAlive: number;
   readonly connectTimeoutMs: number;
-  /** Bytes of the largest packet that we take, told to an MQTT 5 broker; a larger one cuts the connection. */
+  /** Bytes of the largest packet that we accept; an MQTT 5 broker is told. A larger packet cuts the connection. */
   readonly maximumPacketBytes: number;
-  /** Of an MQTT 3.1.1 broker, which cannot be told, a larger message is taken cut short instead. */
+  /** A larger PUBLISH is truncated instead. */
   readonly truncateOversizedPublish?: boolean;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
-  /** The broker keeps what comes while we are away; undefined is a session that ends with its connection. */
+  /** The broker keeps messages while we are disconnected; undefined is a session that ends with its connection. */
   readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
-  /** Outlives a session: what was not acknowledged on one is sent again on the next. */
+  /** Shared by all sessions of a connection: what one did not acknowledge the next sends again. */
   readonly publisher: Publisher;
-  /** Outlives a session as the broker's memory of it does. */
+  /** Shared by all sessions of a connection, as the broker's session is. */
   readonly inboundQos2: InboundQos2;
-  /** Of the channel, whatever connection its messages came on. */
+  /** Shared by all sessions of a connection. */
   readonly backlog: Backlog;
   readonly log: Log;
-  /** Says when the message may be acknowledged; undefined is at once. Reading goes on meanwhile. */
+  /** The message is acknowledged when the promise resolves; undefined is at once. Reading goes on meanwhile. */
   onMessage(message: Incoming): Promise<void> | undefined;
 }
 
@@ -101,9 +98,10 @@ export async function connectSession(
 }
 
 function createClient(options: SessionOptions): MqttClient {
-  const { will } = options;
+  const { will, transport, protocol, maximumPacketBytes } = options;
+  const { truncateOversizedPublish = false } = options;
   const settings: IClientOptions = {
-    protocolVersion: options.protocol,
+    protocolVersion: protocol,
     protocolId: "MQTT",
     clientId: options.clientId,
     keepalive: options.keepAlive,
@@ -116,16 +114,25 @@ function createClient(options: SessionOptions): MqttClient {
     queueQoSZero: false,
     writeCache: false,
     incomingStore: createInboundStore(options.inboundQos2, {
-      handOver: (packet) => handledBy(options, packet) ?? Promise.resolve(),
+      handOver: (packet) => handOver(options, packet) ?? Promise.resolve(),
       wait: (until) => acks.wait(until),
       sheds: () => sheds(),
     }),
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
-    ...(options.protocol === 5 && { properties: connectProperties(options) }),
+    ...(protocol === 5 && { properties: connectProperties(options) }),
   };
-  const client = new MqttClient(() => guarded(options, flow), settings);
+  const open = (): Duplex => {
+    const rules = {
+      sender: "server",
+      protocol,
+      maximumPacketBytes,
+      truncateOversizedPublish,
+    } as const;
+    return limitIncoming(transport.open(), { ...rules, ready: flow.ready });
+  };
+  const client = new MqttClient(open, settings);
   const flow = controlFlow(client, options);
   const acks = deferAcks(client, (why) => {
     options.log.error(why);
@@ -137,9 +144,9 @@ function createClient(options: SessionOptions): MqttClient {
     return isShed;
   };
   client.handleMessage = (packet, done) => {
-    // A message of QoS 2 was handed over when it came.
-    const isLeft = packet.qos === 2 || (packet.qos === 1 && sheds());
-    const until = isLeft ? undefined : handledBy(options, packet);
+    // A message of QoS 2 was handed over when its PUBLISH came.
+    const isSkipped = packet.qos === 2 || (packet.qos === 1 && sheds());
+    const until = isSkipped ? undefined : handOver(options, packet);
     if (until !== undefined && packet.qos === 1) acks.wait(until);
     done();
   };
@@ -149,21 +156,8 @@ function createClient(options: SessionOptions): MqttClient {
   return client;
 }
 
-function guarded(
-  { transport, protocol, maximumPacketBytes, truncateOversizedPublish = false }: SessionOptions,
-  { ready }: FlowControl,
-): Duplex {
-  const rules = {
-    sender: "server",
-    protocol,
-    maximumPacketBytes,
-    truncateOversizedPublish,
-  } as const;
-  return limitIncoming(transport.open(), { ...rules, ready });
-}
-
-/** A throw here would stop all further delivery. */
-function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<void> | undefined {
+/** Calls `onMessage`; never throws, because a throw here would stop all further delivery. */
+function handOver(options: SessionOptions, packet: IPublishPacket): Promise<void> | undefined {
   try {
     const stored = options.onMessage(incomingOf(packet));
     if (stored !== undefined) options.backlog.add(stored, packet.payload.length);
@@ -176,29 +170,30 @@ function handledBy(options: SessionOptions, packet: IPublishPacket): Promise<voi
 }
 
 /**
- * MQTT 5 section 3.1.2.11. No Receive Maximum: all that a broker may have in flight is taken. No Maximum
- * Packet Size where a larger message is cut short, but what the way itself has: its sender would hear
- * nothing of a broker that drops it.
+ * MQTT 5 section 3.1.2.11. We set no Receive Maximum: we accept all that a broker may have in flight. Where
+ * a larger message is truncated we set no Maximum Packet Size, except the transport's: a broker would drop
+ * the message, and its sender would hear nothing.
  */
-function connectProperties({
-  transport,
-  maximumPacketBytes,
-  truncateOversizedPublish,
-  sessionExpiry,
-}: SessionOptions) {
-  const bytes =
-    truncateOversizedPublish === true ? transport.maximumPacketBytes : maximumPacketBytes;
+function connectProperties(options: SessionOptions) {
+  const { transport, maximumPacketBytes, truncateOversizedPublish, sessionExpiry } = options;
+  const isTruncated = truncateOversizedPublish === true;
+  const bytes = isTruncated ? transport.maximumPacketBytes : maximumPacketBytes;
   return {
     ...(bytes !== undefined && { maximumPacketSize: bytes }),
     ...(sessionExpiry && { sessionExpiryInterval: sessionExpiry.seconds }),
   };
 }
 
+function incomingOf({ topic, payload, qos, dup, retain, properties }: IPublishPacket): Incoming {
+  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+  return { topic, payload: bytes, qos, dup, retain, properties: properties && typedOf(properties) };
+}
+
 /**
- * The properties that are read, each of its own type: the library makes a list of one that comes twice,
- * which MQTT 5 section 3.3.2.3 forbids, and null of one that is cut off.
+ * The properties that we read, if they have the right type. The library gives an array for a property that
+ * comes twice, which MQTT 5 section 3.3.2.3 forbids, and null for one that is truncated.
  */
-function plainOf({
+function typedOf({
   responseTopic,
   correlationData,
   messageExpiryInterval,
@@ -210,38 +205,32 @@ function plainOf({
   };
 }
 
-function incomingOf({ topic, payload, qos, dup, retain, properties }: IPublishPacket): Incoming {
-  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-  return { topic, payload: bytes, qos, dup, retain, properties: properties && plainOf(properties) };
-}
-
 async function connected(
   client: MqttClient,
   { connectTimeoutMs }: SessionOptions,
   { lost, signal }: { lost: Promise<Refusal>; signal: AbortSignal },
 ): Promise<void> {
+  const aborted = unreachable("connect aborted", undefined);
+  if (signal.aborted) throw new ConnectError(aborted);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const fail = (refusal: Refusal): void => {
     client.end(true);
     reject(new ConnectError(refusal));
   };
-  const late = (): void => {
-    // Where no connection stands nobody left the CONNECT unanswered.
+  const timer = setTimeout(() => {
+    // Before the socket is connected, the broker has not left a CONNECT unanswered.
     const isDialling = Reflect.get(client.stream, "connecting") === true;
     fail({ ...unanswered(connectTimeoutMs), unanswered: !isDialling });
-  };
-  const timer = setTimeout(late, connectTimeoutMs);
-  const abort = (): void => fail(unreachable("the connection was given up", undefined));
-  signal.addEventListener("abort", abort, { once: true });
+  }, connectTimeoutMs);
   client.once("connect", () => resolve());
   void lost.then(fail);
+  const stopListening = onAbort(signal, () => fail(aborted));
   try {
-    if (signal.aborted) abort();
-    else client.connect();
+    client.connect();
     await promise;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
+    stopListening();
   }
 }
 
@@ -250,30 +239,32 @@ function sessionOf(
   options: SessionOptions,
   { lost, resumed }: { lost: Promise<Refusal>; resumed: boolean },
 ): Session {
-  const { protocol, publisher } = options;
+  const { protocol, publisher, will } = options;
   const properties = client.serverProperties;
-  const { isLost, orLost } = createLossGuard(lost);
   const gone = new AbortController();
   let isAborted = false;
   const abort = (reason: string): void => {
-    if (!isLost() && !isAborted) options.log.warn("connection given up", { reason });
+    if (!gone.signal.aborted && !isAborted) options.log.warn("connection aborted", { reason });
     isAborted = true;
     client.stream.destroy();
   };
   const readingTime = createReadingClock(client.stream);
   watchKeepAlive(client, options.keepAlive, { abort, readingTime });
   const expect = createDeadlines({ abort, readingTime });
-  const linked = publisher.attach({
+  const send = sendPacketOf(client);
+  const attached = publisher.attach({
     protocol,
     resumed,
     receiveMaximum: Math.max(1, properties?.receiveMaximum ?? Number.POSITIVE_INFINITY),
-    write: packetWriter(client),
+    write(packet, written) {
+      if (client.connected && !client.disconnecting) send(packet, written, undefined, true);
+    },
     expect,
     abort,
   });
-  client.on("packetreceive", (packet) => linked.take(packet));
+  client.on("packetreceive", (packet) => attached.take(packet));
   void lost.then(() => {
-    linked.detach();
+    attached.detach();
     gone.abort(new ConnectionLost("the connection was lost"));
   });
   return {
@@ -282,32 +273,26 @@ function sessionOf(
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
-    open: linked.open,
+    open: attached.open,
     subscribe: (filters, qos, wish) => {
       const stop = expect("SUBACK");
-      return orLost(subscribeWith(client, { filters, qos, ...wish })).finally(stop);
+      return abortable(subscribe(client, { filters, qos, ...wish }), gone.signal).finally(stop);
     },
     readingTime,
-    end: () => endClient(client, publisher.idle()),
+    end: () => endClient(client, publisher.idle(), will !== undefined),
     abort,
   };
 }
 
-interface SubscriptionWish {
-  /** Whether messages that the broker keeps are wanted; else only of filters without `+`. */
-  readonly retained?: boolean;
-}
+const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
 
-interface Subscription extends SubscriptionWish {
+interface Subscription extends SubscribeOptions {
   readonly filters: readonly string[];
   readonly qos: 0 | 1 | 2;
 }
 
-/** Subscribes; a refused filter rejects with a `Failure` that says why. */
-function subscribeWith(
-  client: MqttClient,
-  { filters, qos, retained }: Subscription,
-): Promise<void> {
+/** Rejects with a `Failure` that says why a filter was refused. */
+function subscribe(client: MqttClient, { filters, qos, retained }: Subscription): Promise<void> {
   // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
   const handling = (filter: string): 0 | 2 => ((retained ?? !filter.includes("+")) ? 0 : 2);
   const wanted = Object.fromEntries(
@@ -315,47 +300,29 @@ function subscribeWith(
   );
   return new Promise((resolve, reject) => {
     client.subscribe(wanted, (error, _wanted, packet) => {
-      // The library's error names the reason in words alone; the code is on the packet.
+      // The library's error has the reason only in words; the code is in the packet.
       const refused = packet?.granted.find((code) => typeof code === "number" && code >= 0x80);
       if (typeof refused === "number") {
-        const { why, remedy } = refusalOf(refused, "").failure;
+        const { why = "", remedy = SUBSCRIBE_REMEDY } = refusalOf(refused, "").failure;
         const message = `the broker refused the subscription to ${filters.join(", ")}`;
-        reject(
-          new Failure("refused", message, { why: why ?? "", remedy: remedy ?? SUBSCRIBE_REMEDY }),
-        );
+        reject(new Failure("refused", message, { why, remedy }));
       } else if (error) reject(new ConnectionLost(error.message));
       else resolve();
     });
   });
 }
 
-const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
-
 const END_MS = 2_000;
 
-type Send = (packet: Packet, sent?: () => void, stored?: () => void, noStore?: boolean) => void;
-
-/** The library's way to send one packet, past its own store. */
-function packetWriter(client: MqttClient): (packet: Packet, written?: () => void) => void {
-  const found: unknown = Reflect.get(client, "_sendPacket");
-  if (!isSend(found)) throw new Error("this version of MQTT.js sends in another way");
-  const send: Send = found.bind(client);
-  return (packet, written) => {
-    if (client.connected && !client.disconnecting) send(packet, written, undefined, true);
-  };
-}
-
-function isSend(found: unknown): found is Send {
-  return typeof found === "function";
-}
-
-/** Says DISCONNECT when all is acknowledged; closes the connection in any case. */
-async function endClient(client: MqttClient, idle: Promise<void>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, END_MS);
-  void idle.then(() => client.end(false, () => resolve()));
-  await promise;
-  clearTimeout(timer);
+/**
+ * Sends DISCONNECT when all is acknowledged, and closes the connection in any case. With a will it waits
+ * until the broker has closed its side, because a broker that did not read DISCONNECT publishes the will.
+ */
+async function endClient(client: MqttClient, idle: Promise<void>, hasWill: boolean): Promise<void> {
+  const ended = Promise.withResolvers<void>();
+  if (!hasWill) client.stream.once("finish", () => ended.resolve());
+  void idle.then(() => client.end(false, () => ended.resolve()));
+  await settlesWithin(ended.promise, END_MS);
   // A second end() would do nothing, and a broker that hangs never closes its side.
   client.stream.destroy();
 }
