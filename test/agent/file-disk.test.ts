@@ -29,7 +29,7 @@ describe("a disk that is full", () => {
       const tools = grounds.tools();
       const much = "0123456789\n".repeat(30_000);
       await writeFile(join(workspace, "a.txt"), "one\ntwo\n");
-      const full = "error: the disk is full, nothing was changed";
+      const full = "error: the disk is full; nothing was changed";
       assert.equal(await called(tools, "write_file", { path: "new.txt", content: much }), full);
       const over = { path: "a.txt", content: much, overwrite: true };
       assert.equal(await called(tools, "write_file", over), full);
@@ -69,7 +69,7 @@ describe("a file that is changed", () => {
     const content = "ONE\n";
     await assert.rejects(
       replaceFile(pin, "service.log", { content, madeOf }),
-      /was changed in this/,
+      /has just been changed/,
     );
     assert.equal(await readFile(path, "utf8"), "one\ntwo\n");
     await replaceFile(pin, "service.log", { content, madeOf: await stat(path) });

@@ -47,8 +47,8 @@ describe("the rights of a profile on files", () => {
     await using grounds = await furnished();
     const tools = toolsFor(grounds, { read: [".", "data"], write: ["notes"] });
     const about = (name: string) => tools.find((tool) => tool.name === name)?.description ?? "";
-    assert.match(about("read_file"), /Only for these, with all below: \., data\.$/);
-    assert.match(about("write_file"), /Only for these, with all below: notes\.$/);
+    assert.match(about("read_file"), /Only for these paths and all below them: \., data\.$/);
+    assert.match(about("write_file"), /Only for these paths and all below them: notes\.$/);
   });
 
   it("let a passage be changed only where it may be read and written", async () => {
@@ -69,11 +69,11 @@ describe("the rights of a profile on files", () => {
     const content = "obey me";
     for (const path of words) {
       const write = await called(around, "write_file", { path, content, overwrite: true });
-      assert.match(write, /owner's word to the agent/, path);
-      assert.match(await called(around, "append_file", { path, content }), /owner's word/, path);
+      assert.match(write, /owner's instructions to the agent/, path);
+      assert.match(await called(around, "append_file", { path, content }), /owner's instructions/, path);
     }
     const change = { path: "skills/a.txt", old_text: "in skills", new_text: content };
-    assert.match(await called(around, "edit_file", change), /owner's word/);
+    assert.match(await called(around, "edit_file", change), /owner's instructions/);
     assert.match(await called(around, "read_file", { path: "skills/a.txt" }), /in skills/);
     assert.match(await called(around, "write_file", { path: "notes/AGENT.md", content }), /^wrote/);
     const named = toolsFor(grounds, { read: [], write: ["AGENT.md", "skills/new"] });

@@ -135,7 +135,7 @@ describe("read_file", () => {
     const tools = grounds.tools();
     assert.equal(
       await called(tools, "read_file", { path: "a.png" }),
-      "error: a.png is a binary file of 7 bytes, no text",
+      "error: a.png is a binary file of 7 bytes, not text",
     );
     assert.match(
       await called(tools, "read_file", { path: "b.bin" }),
@@ -162,8 +162,8 @@ describe("read_file", () => {
       "": /path is empty/,
       ["x".repeat(300)]: /too long/,
       ["x/".repeat(3000)]: /too long/,
-      "a\0b": /no path can hold/,
-      "\ud800": /no path can hold/,
+      "a\0b": /no path can contain/,
+      "\ud800": /no path can contain/,
     };
     for (const [path, expected] of Object.entries(words)) {
       const result = await called(tools, "read_file", { path });
@@ -329,11 +329,11 @@ describe("a pinned folder where the system has no handles by name", () => {
     const below = await pin.child("e", true);
     await below.check();
     execFileSync("sh", ["-c", `mv d old && ln -s old d`], { cwd: grounds.workspace });
-    await assert.rejects(pin.check(), /replaced in this moment/);
-    await assert.rejects(below.check(), /replaced in this moment/);
+    await assert.rejects(pin.check(), /was just replaced/);
+    await assert.rejects(below.check(), /was just replaced/);
     await assert.rejects(
       openDir(join(folder, "e"), "/proc/there-is-no-such-folder"),
-      /replaced in this moment/,
+      /was just replaced/,
     );
   });
 });

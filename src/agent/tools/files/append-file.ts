@@ -13,16 +13,18 @@ const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
   content: v.pipe(
     v.string(),
-    v.description("What is added at the file's end, as it is: begin or end it with a line break."),
+    v.description(
+      "The text to add at the end of the file, as it is: begin or end it with a line break.",
+    ),
   ),
 });
 
-/** Adds to the end of a file. */
+/** The tool that adds text to the end of a file. */
 export function createAppendFile(bounds: Bounds): Tool {
   const { O_WRONLY, O_APPEND, O_CREAT } = constants;
   return defineTool({
     name: "append_file",
-    description: "Adds text to the end of a file, which is made where it is missing.",
+    description: "Adds text to the end of a file. Creates the file if it is missing.",
     input,
     exclusive: true,
     run: ({ path, content }) =>
@@ -30,7 +32,7 @@ export function createAppendFile(bounds: Bounds): Tool {
         withFileToWrite(path, bounds, async (dir, name) => {
           const { handle, stats } = await openRegular(dir, name, O_WRONLY | O_APPEND | O_CREAT);
           try {
-            // Its other name may lie outside of the workspace, and it is written in place.
+            // The file is written in place, and its other name may lie outside of the workspace.
             if (stats.nlink > 1) {
               throw new FileError(
                 `${shownPath(path)} has more than one name and cannot be added to`,
@@ -47,14 +49,14 @@ export function createAppendFile(bounds: Bounds): Tool {
   });
 }
 
-/** All of it or nothing: a full disk takes the beginning of what does not fit. */
+/** Adds all of the text or nothing: a full disk stores only the beginning of it. */
 async function addWhole(handle: FileHandle, content: string, size: number): Promise<void> {
   try {
     await handle.writeFile(content);
     await handle.sync();
   } catch (error) {
     await handle.truncate(size).catch(() => {
-      throw new FileError("only a part of it could be added");
+      throw new FileError("only a part of the text could be added");
     });
     throw error;
   }

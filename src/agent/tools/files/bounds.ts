@@ -3,31 +3,31 @@ import { isInside } from "../../../base/path-contains.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
 import { OWNER_FILES } from "../../workspace/contract.ts";
 
-/** Where the file tools may read and write; patterns are matched against real paths. */
+/** Where the file tools may read and write. Patterns match real paths. */
 export interface Bounds {
   readonly workspace: string;
-  /** Whether reading and writing stay inside the workspace. */
+  /** Reading and writing stay inside the workspace. */
   readonly restrict: boolean;
-  /** Whether reading may leave it all the same. */
+  /** Reading may leave the workspace even if `restrict` is set. */
   readonly readOutside: boolean;
   readonly allowRead: readonly RegExp[];
   readonly allowWrite: readonly RegExp[];
-  /** Real paths of the files that hold this program's keys, whatever they are called. */
+  /** Real paths of the files that hold this program's keys. */
   readonly keyFiles: readonly string[];
-  /** To what who asks is kept beside all of that; absent is to nothing more. */
+  /** The further limits of the caller; absent if there are none. */
   readonly permissions?: FilePermissions;
 }
 
-/** To change a passage is to read it, too. */
+/** `edit` needs both reading and writing. */
 export type Use = "read" | "write" | "edit";
 
-/** What a program of this kind keeps its keys in; further down in a workspace the second is a project's own. */
+/** Names of files with keys. Deeper in a workspace, a `config.json` belongs to a project. */
 const SECURITY = ".security.yml";
 const CONFIG = "config.json";
 const HOME = ".picoclaw";
-/** Folders of the workspace that hold all clients' conversations: this program's, and the Go program's. */
+/** Folders of the workspace with the conversations of all clients: this program's, and the Go program's. */
 const STATE: ReadonlySet<string> = new Set(["state", "sessions"]);
-/** What single clients have had remembered; each of them reads its own alone. */
+/** The folder with the memories of single clients. Each client reads only its own. */
 const MEMORIES = ["memory", "clients"] as const;
 /** Memory, environment and open files of processes; the kernel's memory and log. */
 const KERNEL_SECRETS = /^\/proc\/(\d+|self|thread-self|kcore|kmsg|kpage\w*|keys|key-users)(\/|$)/;
@@ -35,16 +35,16 @@ const DEVICES = /^\/dev(\/|$)/;
 const KERNEL = /^\/(proc|sys|dev)(\/|$)/;
 
 /**
- * Why a real path may not be used so, as the end of a sentence about it; undefined where it may. The
- * workspace and the paths of the permissions must be real paths, too. What the permissions name outside of the
- * workspace was named by the owner, and needs no other permission.
+ * Why a real path may not be used, as the end of a sentence about the path; undefined if it may. The
+ * workspace and the paths of the permissions must be real paths too. The owner wrote the permissions, so
+ * what they name outside of the workspace needs no other permission.
  */
 export function refusalOf(real: string, use: Use, bounds: Bounds): string | undefined {
   if (isProtected(real, bounds)) return "holds this program's own state or keys";
   const isGranted = bounds.permissions !== undefined && isWithin(real, use, bounds.permissions);
   if (bounds.permissions !== undefined && !isGranted) return "is not open to this client";
   if (isGranted && use !== "read" && !isNamed(real, bounds)) {
-    return "is the owner's word to the agent, and no profile names it for this client";
+    return "holds the owner's instructions to the agent, and no profile names it for this client";
   }
   if (isInside(real, bounds.workspace)) return undefined;
   if (isOfSystem(real, use)) return "belongs to the system's devices and processes";
@@ -65,7 +65,7 @@ function isAllowedOutside(real: string, use: Use, bounds: Bounds): boolean {
 
 const OWNERS: ReadonlySet<string> = new Set(OWNER_FILES.map(folded));
 
-/** Whether what is the owner's own is named by the permissions as such, and not only the folder around it. */
+/** Whether the permissions name an owner's file itself, and not only the folder around it. True for other files. */
 function isNamed(real: string, { workspace, permissions }: Bounds): boolean {
   const ownerOf = (path: string): string | undefined => {
     if (!isInside(path, workspace)) return undefined;
@@ -82,7 +82,7 @@ function isWithin(real: string, use: Use, permissions: FilePermissions): boolean
   return uses.every((one) => permissions[one].some((folder) => isInside(real, folder)));
 }
 
-/** Whether a real path is one of this program's secrets, or in the folder of its state. */
+/** Whether a real path is one of this program's secrets, or lies in the folder of its state. */
 export function isProtected(
   real: string,
   { workspace, keyFiles }: Pick<Bounds, "workspace" | "keyFiles">,
@@ -99,8 +99,8 @@ export function isProtected(
 }
 
 /**
- * A name as the most forgiving file system compares it: without case, Unicode forms, characters of no
- * width (HFS+), trailing dots and blanks, streams (NTFS).
+ * A name as the most lenient file system compares it: without case, Unicode forms, zero-width characters
+ * (HFS+), trailing dots and blanks, streams (NTFS).
  */
 function folded(name: string): string {
   return name

@@ -17,20 +17,20 @@ const input = v.object({
   old_text: v.pipe(
     v.string(),
     v.minLength(1, "the text to replace is empty"),
-    v.description("The text to replace, as it stands in the file; it must be there exactly once."),
+    v.description("The text to replace, exactly as it is in the file. It must occur exactly once."),
   ),
-  new_text: v.pipe(v.string(), v.description("What takes its place.")),
+  new_text: v.pipe(v.string(), v.description("The new text.")),
 });
 
-/** Bytes of a file that is held in memory to be changed. */
+/** Bytes of the largest file that the tool changes: it holds the file in memory. */
 const MAX_SIZE = 10 * 1024 * 1024;
 
-/** Replaces one passage of a file. */
+/** The tool that replaces one passage of a file. */
 export function createEditFile(bounds: Bounds): Tool {
   return defineTool({
     name: "edit_file",
     description:
-      "Replaces one passage of a text file. Take enough of the lines around it that it is found only once.",
+      "Replaces one passage of a text file. Include enough of the lines around it that it occurs only once.",
     input,
     exclusive: true,
     run: ({ path, old_text, new_text }) => {
@@ -60,7 +60,7 @@ async function wholeText(
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     return { text, stats };
   } catch (error) {
-    // All other bytes would be lost with the first change.
+    // Decoding loses all bytes that are not UTF-8, so the first change would destroy them.
     if (error instanceof TypeError) {
       throw new FileError(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
     }
@@ -70,13 +70,12 @@ async function wholeText(
   }
 }
 
-/** Lines that are named where a text is in more places than one. */
+/** Lines that an error names if the text occurs more than once. */
 const MAX_NAMED = 10;
 
 function onlyPlace(path: string, text: string, old: string): number {
   const { first, count } = matchesOf(text, old, MAX_NAMED);
   const [place] = first;
-  // Either of several could have been meant, be it that they overlap.
   if (place === undefined) throw new FileError(`${shownPath(path)} ${whyNowhere(text, old)}`);
   if (count === 1) return place;
   const lines = first.map((found) => lineAt(text, found)).join(", ");
@@ -103,17 +102,17 @@ function lineAt(text: string, place: number): number {
   return line;
 }
 
-/** Where a text stands in another. */
+/** The positions of a text in another. */
 interface Matches {
-  /** The first of them, in order. */
+  /** The first positions, in order. */
   readonly first: readonly number[];
   readonly count: number;
 }
 
 /**
- * Where a text (not the empty one) begins in another, places that overlap too. Takes time in proportion
- * to both lengths, whatever they hold (Knuth, Morris and Pratt): what runtimes search with takes their
- * product where letters repeat, minutes for a file of megabytes.
+ * Finds a text (not an empty one) in another, overlapping matches too. It takes time proportional to both
+ * lengths (Knuth, Morris and Pratt). The search of runtimes takes the product of the lengths if letters
+ * repeat: minutes for a file of megabytes.
  */
 export function matchesOf(text: string, wanted: string, most: number): Matches {
   const borders = bordersOf(wanted);
@@ -129,7 +128,7 @@ export function matchesOf(text: string, wanted: string, most: number): Matches {
   return { first, count };
 }
 
-/** For each beginning of a text, how long the longest shorter beginning is that it ends with. */
+/** For each prefix of a text, the length of the longest shorter prefix that is also its suffix. */
 function bordersOf(wanted: string): Uint32Array {
   const borders = new Uint32Array(wanted.length);
   let matched = 0;
@@ -140,7 +139,7 @@ function bordersOf(wanted: string): Uint32Array {
   return borders;
 }
 
-/** How much of the wanted text the next unit ends, where so much of it stood before. */
+/** How many units of the wanted text match after one more unit, if `before` units matched. */
 function extended(before: number, unit: number, wanted: string, borders: Uint32Array): number {
   let matched = before;
   while (matched > 0 && wanted.charCodeAt(matched) !== unit) matched = borders[matched - 1] ?? 0;
@@ -148,14 +147,14 @@ function extended(before: number, unit: number, wanted: string, borders: Uint32A
 }
 
 const MAX_LINES = 20_000;
-/** Characters of all lines that are compared: all else waits meanwhile. */
+/** Characters of all compared lines: the comparison blocks the event loop. */
 const MAX_COMPARED = 2 ** 20;
 /** Characters of a line that are compared and shown. */
 const MAX_LINE = 300;
-/** Share of what two lines have in common from which on one may have been meant for the other. */
+/** Two lines with a lower likeness are not taken for each other. */
 const LEAST = 0.4;
 
-/** The line of a text that is most like the first line of what was looked for; undefined where none is. */
+/** The line of a text that is most like the first line of `wanted`; undefined if no line is like it. */
 function nearestLine(
   text: string,
   wanted: string,
@@ -176,7 +175,7 @@ function nearestLine(
   return best;
 }
 
-/** Neighbouring characters of a line, without the blanks, which models get wrong most often. */
+/** Pairs of neighbouring characters of a line, without blanks, which models get wrong most often. */
 function pairsOf(line: string): ReadonlySet<string> {
   const dense = line.slice(0, MAX_LINE).replace(/\s+/g, "");
   const pairs = new Set<string>(dense.length === 1 ? [dense] : []);

@@ -2,40 +2,40 @@ import { escapeControl } from "../../../base/escape-control.ts";
 import { codeOf } from "../../../base/failure.ts";
 import { truncate } from "../../../base/truncate.ts";
 
-/** Why a file tool does not do what it was asked, in a sentence for the model. */
+/** A file tool cannot or must not do its work. The message is a sentence for the model. */
 export class FileError extends Error {
   override readonly name = "FileError";
 }
 
-/** Characters of a path that an answer repeats. */
+/** Characters of a path in an answer. */
 const MAX_SHOWN = 200;
 
-/** What errors of the system mean for who asked; `%` stands for the path. */
+/** Errors of the system in words for the model; `%` stands for the path. */
 const WORDS: Readonly<Record<string, string>> = {
   ENOENT: "% does not exist",
   ENOTDIR: "a part of % is a file, not a folder",
   EISDIR: "% is a folder",
   EEXIST: "% exists already",
-  ELOOP: "% is or became a symbolic link that leads nowhere",
+  ELOOP: "% is a symbolic link that leads nowhere",
   EACCES: "% is not open to this program's user",
   EPERM: "% is not open to this program's user",
   EROFS: "% is on a file system that cannot be written",
   ENAMETOOLONG: "that path or a name in it is too long",
-  ENOSPC: "the disk is full, nothing was changed",
-  EDQUOT: "the disk is full, nothing was changed",
+  ENOSPC: "the disk is full; nothing was changed",
+  EDQUOT: "the disk is full; nothing was changed",
   EMFILE: "too many files are open, try again",
   ENFILE: "too many files are open, try again",
   ENXIO: "% is a pipe, a socket or a device, not a file",
   ENODEV: "% is a pipe, a socket or a device, not a file",
-  ETXTBSY: "% is a program that runs",
+  ETXTBSY: "% is a running program",
 };
 
-/** A path from a model as one short printable word. */
+/** A path from a model, short and printable. */
 export function shownPath(path: string): string {
   return escapeControl(truncate(path, MAX_SHOWN));
 }
 
-/** Runs a tool's work; what keeps it from its end becomes its answer. */
+/** Runs a tool's work. A `FileError` or a known error of the system becomes the tool's answer. */
 export async function asToolError(path: string, work: () => Promise<string>): Promise<string> {
   try {
     return await work();

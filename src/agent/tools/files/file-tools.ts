@@ -23,11 +23,11 @@ export interface FileToolOptions {
   readonly configFile?: string;
   /** Further files that hold secrets. */
   readonly secretFiles?: readonly string[];
-  /** To what they are kept for who asks, beside all of that. */
+  /** The further limits of the caller. */
   readonly permissions?: FilePermissions;
 }
 
-/** The tools that read and write files, within the bounds of the settings. */
+/** The tools that read and write files, within the limits of the settings. */
 export function createFileTools(options: FileToolOptions): readonly Tool[] {
   const { workspace, settings, restrict, readOutside, configFile, secretFiles = [] } = options;
   const keyFiles = configFile === undefined ? secretFiles : [configFile, ...secretFiles];
@@ -50,10 +50,10 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
   return options.permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
 }
 
-/** Characters of the places that a description names. */
+/** Characters of the paths that a description names. */
 const MAX_PLACES = 300;
 
-/** So that a model need not guess where it may look. */
+/** The tool with the allowed paths in its description, so that a model need not guess them. */
 function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
   const isReading = tool.name === "read_file" || tool.name === "list_dir";
   const paths = (isReading ? permissions?.read : permissions?.write) ?? [];
@@ -61,10 +61,13 @@ function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
     isInside(path, workspace) ? relative(workspace, path) || "." : path,
   );
   const places = truncate(shown.join(", "), MAX_PLACES);
-  return { ...tool, description: `${tool.description} Only for these, with all below: ${places}.` };
+  return {
+    ...tool,
+    description: `${tool.description} Only for these paths and all below them: ${places}.`,
+  };
 }
 
-/** As it is named, and where that leads. */
+/** The path as it is written, and its real path. */
 function spellingsOf(file: string): readonly string[] {
   try {
     return [file, realpathSync(file)];

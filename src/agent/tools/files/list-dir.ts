@@ -14,23 +14,23 @@ const input = v.object({
   path: v.nullish(
     v.pipe(
       v.string(),
-      v.description("The folder; relative to the workspace, which it is where left out."),
+      v.description("The folder, relative to the workspace. Default: the workspace."),
     ),
   ),
 });
 
-/** Names that are told. */
+/** Names in an answer. */
 const MAX_SHOWN = 200;
-/** Names that are read, so that they can be sorted; a folder may have millions. */
+/** Names that are read and sorted. A folder may have millions. */
 const MAX_READ = 50_000;
 
-/** Lists folders: a line for each name, folders with a slash, files with their size. */
+/** The tool that lists a folder: one line a name, folders with a slash, files with their size. */
 export function createListDir(bounds: Bounds): Tool {
   return defineTool({
     name: "list_dir",
-    description: "Lists what is in a folder: a line each with kind, name and size.",
+    description: "Lists a folder: one line for each entry with kind, name and size.",
     input,
-    // Names have 255 bytes at most.
+    // A name has at most 255 bytes.
     characters: MAX_SHOWN * 300,
     run: ({ path }, { signal }) => {
       const folder = path || ".";
@@ -54,7 +54,7 @@ async function entriesOf(
   signal: AbortSignal,
 ): Promise<{ entries: Dirent[]; isAll: boolean }> {
   const entries: Dirent[] = [];
-  // Left early, the folder is closed all the same.
+  // The loop closes the folder, even if it ends early.
   for await (const entry of await opendir(dir.pathOf())) {
     signal.throwIfAborted();
     entries.push(entry);

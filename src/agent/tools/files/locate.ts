@@ -7,28 +7,28 @@ import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
 import { FileError, shownPath } from "./errors.ts";
 
-/** A path that may be used: a real folder that is there, and the names from it on that may not be. */
+/** A path that may be used: a real folder that exists, and the names below it, which may not exist. */
 export interface Location {
   readonly folder: string;
-  /** The names below the folder, the file's own last; none for the root of the file system. */
+  /** The names below the folder, the file's own name last. Empty for the root of the file system. */
   readonly names: readonly string[];
   readonly exists: boolean;
 }
 
-/** Characters of a path; systems allow 4,096 bytes at most. */
+/** Characters of a path; systems allow at most 4,096 bytes. */
 const MAX_PATH = 4096;
 
 /**
- * Where a path leads once every link is followed. Says nothing about what lies outside of the bounds,
- * not even whether it is there. What may be changed between this look and the use of it is the
- * business of `openDir`, which follows no link. The workspace of the bounds need neither be a real
- * path nor be there yet. Throws a `FileError`.
+ * Follows every link of a path and checks where it leads. Reveals nothing about paths outside of the
+ * bounds, not even whether they exist. `openDir` handles changes between this check and the use of the
+ * path: it follows no link. The workspace of the bounds may be a link, and need not exist yet. Throws a
+ * `FileError`.
  */
 export async function locate(path: string, use: Use, bounds: Bounds): Promise<Location> {
   if (path === "") throw new FileError("the path is empty");
   if (path.length > MAX_PATH) throw new FileError("that path is too long");
   if (path.includes("\0") || !path.isWellFormed()) {
-    throw new FileError("that path holds characters that no path can hold");
+    throw new FileError("that path contains characters that no path can contain");
   }
   const workspace = await realWorkspace(bounds.workspace);
   const found = await resolveLinks(resolve(workspace, path));
@@ -49,7 +49,7 @@ export async function locate(path: string, use: Use, bounds: Bounds): Promise<Lo
   return { folder: dirname(real), names: name === "" ? [] : [name], exists: true };
 }
 
-/** The real path of the workspace; it is made where it is not there yet. */
+/** The real path of the workspace. Creates the workspace if it is missing. */
 export async function realWorkspace(workspace: string): Promise<string> {
   try {
     return await realpath(workspace);
@@ -61,8 +61,8 @@ export async function realWorkspace(workspace: string): Promise<string> {
 }
 
 /**
- * Where the paths of somebody's permissions really lie. A link on the way to a folder of the workspace is not
- * followed: whoever can write there could make it lead anywhere. Outside it is the owner's.
+ * The real paths of a caller's permissions. Links inside of the workspace are not followed: anyone who can
+ * write there could make a link lead anywhere. Links outside of it are the owner's.
  */
 export async function realPermissions(
   { read, write }: FilePermissions,
@@ -82,11 +82,11 @@ export async function realPermissions(
 }
 
 interface ResolvedPath {
-  /** The real path of the nearest thing on the way that is there. */
+  /** The real path of the longest part of the path that exists. */
   readonly base: string;
-  /** The names after it that are not there. */
+  /** The names after it, which do not exist. */
   readonly missing: readonly string[];
-  /** Why nothing could be made there either. */
+  /** Why nothing can be created there either. */
   readonly fault?: unknown;
 }
 
@@ -104,7 +104,7 @@ async function resolveLinks(absolute: string): Promise<ResolvedPath> {
   }
 }
 
-/** A link that leads nowhere is there although its real path is not. */
+/** Whether something exists at a path, be it a link that leads nowhere. */
 async function isThere(path: string): Promise<boolean> {
   return await lstat(path).then(
     () => true,

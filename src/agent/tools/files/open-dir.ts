@@ -8,30 +8,29 @@ import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 
 /**
- * A folder that is held fast: names in it mean this very folder, whatever its path has come to mean
- * since. On Linux the folder is opened and everything in it is reached through `/proc/self/fd/N/`,
- * which the kernel reads as the open folder itself (what `openat` does), so there is no moment between
- * check and use. Elsewhere, and where /proc is missing, paths stay paths, and `check` before and after
- * each use only narrows that moment: the tools of other systems have no such handle.
+ * An open folder. Names in it belong to this very folder, even if its path changes. On Linux the files in
+ * it are reached through `/proc/self/fd/N/`, which the kernel resolves to the open folder itself (as
+ * `openat` does), so there is no moment between check and use. On other systems, and without /proc, the
+ * folder is its path, and `check` before and after each use only narrows that moment.
  */
 export interface OpenDir {
-  /** The path of a name in the folder; the folder's own without a name. */
+  /** The path of a name in the folder; without a name, the path of the folder. */
   pathOf(name?: string): string;
-  /** Throws where the folder's path leads elsewhere by now; always called after an open, before its use. */
+  /** Throws if the folder's path leads elsewhere by now. Call it after an open and before the use. */
   check(): Promise<void>;
-  /** A folder in this one, made where it is missing and `make` is set. Links are not followed. */
+  /** Opens a folder in this one; creates it if it is missing and `make` is set. Follows no link. */
   child(name: string, make: boolean): Promise<OpenDir>;
   close(): Promise<void>;
-  /** Whether a file in it is kept from the tools under another of its names; absent where none is. */
+  /** Whether a file is another name (hard link) of a protected file; absent if nothing is protected. */
   isAliasOfProtected?(stats: Stats): Promise<boolean>;
 }
 
 const OPEN_FILES = "/proc/self/fd";
-/** Linux's, on every processor that Bun and Deno run on: a handle that only names, without reading. */
+/** Linux, on every processor that Bun and Deno support: a handle without read access. */
 const O_PATH = 0o10000000;
 const FOLDER_MODE = 0o700;
 
-/** Holds the folder at a real path fast. Throws where a link has come into its path. */
+/** Opens the folder at a real path. Throws if a part of the path has become a link. */
 export async function openDir(real: string, openFiles = OPEN_FILES): Promise<OpenDir> {
   if (platform() !== "linux") return await watchedDir(real);
   const handle = await open(real, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
@@ -45,7 +44,7 @@ export async function openDir(real: string, openFiles = OPEN_FILES): Promise<Ope
   }
 }
 
-/** The same for names below a folder, the missing ones made where `make` is set. */
+/** Opens a folder below another; creates missing ones if `make` is set. */
 export async function openDirBelow(
   folder: string,
   names: readonly string[],
@@ -106,5 +105,5 @@ async function madeFolder(path: string): Promise<void> {
 }
 
 function moved(): FileError {
-  return new FileError("the folder of that path was replaced in this moment, nothing was done");
+  return new FileError("the folder of that path was just replaced; nothing was done");
 }

@@ -8,7 +8,7 @@ import { locate, realWorkspace } from "./locate.ts";
 import { openDirBelow } from "./open-dir.ts";
 import type { OpenDir } from "./open-dir.ts";
 
-/** Does something with a file that is there to be read; the folder is held fast meanwhile. */
+/** Calls `work` with the open folder and the name of an existing file to read. */
 export async function withFileToRead<T>(
   path: string,
   bounds: Bounds,
@@ -23,7 +23,7 @@ export async function withFileToRead<T>(
   );
 }
 
-/** Does something with a file to be written; folders that are missing on the way are made. */
+/** Calls `work` with the open folder and the name of a file to write. Creates missing folders. */
 export async function withFileToWrite<T>(
   path: string,
   bounds: Bounds,
@@ -38,7 +38,7 @@ export async function withFileToWrite<T>(
   );
 }
 
-/** Does something with a folder that is there to be read. */
+/** Calls `work` with an existing folder to read. */
 export async function withFolderToRead<T>(
   path: string,
   bounds: Bounds,
@@ -65,15 +65,15 @@ async function withOpenDir<T>(
   }
 }
 
-/** Folders of the workspace whose files are kept from the tools, and files that may lie beside them. */
+/** Protected folders of the workspace, and protected files in it or beside a key file. */
 const FOLDERS = ["state", "sessions", "memory/clients"];
 const FILES = ["config.json", ".security.yml"];
-/** Files that are compared; beyond them a file of several names counts as one that is kept. */
+/** Files that are compared. If there are more, a file with several names counts as protected. */
 const MOST = 50_000;
 
 /**
- * Whether a file of several names (hard links) is one that is kept from the tools under another of them,
- * as far as device and inode tell.
+ * Whether a file with several names (hard links) is a protected file under another name, by device and
+ * inode.
  */
 async function isAliasOfProtected(
   { dev, ino, nlink }: Pick<Stats, "dev" | "ino" | "nlink">,

@@ -11,11 +11,11 @@ import { openRegular, readBytes } from "./safe-open.ts";
 import type { OpenFile } from "./safe-open.ts";
 import { isText, textOf, wholeCharacters } from "./text.ts";
 
-/** Bytes of one call where the settings say 0. */
+/** Bytes of one call if the setting is 0. */
 const DEFAULT_SIZE = 65_536;
-/** Every character fits, so that each call gets on. */
+/** The longest UTF-8 character has 4 bytes, so each call makes progress. */
 const LEAST_BYTES = 4;
-/** Characters of a result beside the file's own. */
+/** Characters of a result besides the text of the file. */
 const MAX_HEAD = 1000;
 
 const path = v.pipe(v.string(), v.description("The file; relative to the workspace."));
@@ -24,22 +24,22 @@ const whole = (least: number, about: string) =>
 
 const byBytes = v.object({
   path,
-  offset: whole(0, "The byte to begin at; 0 where left out."),
-  length: whole(1, "The most bytes to read; as many as may be read at once where left out."),
+  offset: whole(0, "The first byte to read; default 0."),
+  length: whole(1, "How many bytes to read; default: as many as one call may read."),
 });
 
 const byLines = v.object({
   path,
-  start_line: whole(1, "The line to begin at; 1, the first, where left out."),
-  max_lines: whole(1, "The most lines to read; as many as may be read at once where left out."),
+  start_line: whole(1, "The first line to read; default 1."),
+  max_lines: whole(1, "How many lines to read; default: as many as one call may read."),
 });
 
-/** Reads text files in pieces, by bytes or by lines as the settings say. */
+/** The tool that reads a text file in pieces, by bytes or by lines as the settings say. */
 export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool {
   const most = Math.max(LEAST_BYTES, settings.max_read_file_size || DEFAULT_SIZE);
   const name = "read_file";
   const characters = most + MAX_HEAD;
-  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result tells what was read and how to read on.`;
+  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result says what was read and how to read on.`;
   if (settings.mode === "lines") {
     return defineTool({
       name,
@@ -91,7 +91,7 @@ async function bytesAnswer(
   { from, most }: { readonly from: number; readonly most: number },
 ): Promise<string> {
   const read = await readBytes(handle, from, most);
-  // Files of the kernel say they have no bytes.
+  // Files of the kernel report a size of 0.
   const size = Math.max(stats.size, from + read.length);
   if (read.length === 0) return nothingThere(file, from, stats.size);
   const isWhole = read.length < most || from + read.length === stats.size;
@@ -132,17 +132,17 @@ function linesAnswer(file: string, start: number, lines: Lines): string {
 function assertText(file: string, bytes: Uint8Array, size: number | undefined): void {
   if (isText(bytes)) return;
   const of = size === undefined ? "" : ` of ${size} bytes`;
-  throw new FileError(`${shownPath(file)} is a binary file${of}, no text`);
+  throw new FileError(`${shownPath(file)} is a binary file${of}, not text`);
 }
 
-/** Some lines of a file, as bytes with their ends. */
+/** Lines of a file, as bytes with their line ends. */
 interface Lines {
   readonly bytes: Uint8Array;
-  /** Lines among them; a cut one does not count. */
+  /** How many lines; a cut line does not count. */
   readonly count: number;
-  /** The first line is longer than what may be read at once, and only its beginning is there. */
+  /** The first line is longer than one read, and `bytes` holds only its beginning. */
   readonly isCut: boolean;
-  /** Lines of the file, as far as they were counted. */
+  /** Lines of the file that were counted. */
   readonly total: number;
   readonly isAllCounted: boolean;
 }
@@ -156,29 +156,29 @@ interface LinesWanted {
 }
 
 const CHUNK = 64 * 1024;
-/** Bytes of a file through which lines are counted; a log of gigabytes is not read to its end. */
+/** Bytes of a file whose lines are counted. A log of gigabytes is not read to its end. */
 const COUNTED = 64 * 1024 * 1024;
 const NEW_LINE = 0x0a;
 
-/** Reads lines without ever holding more of the file than a chunk and the lines themselves. */
+/** Reads lines. Holds no more of the file in memory than a chunk and the lines. */
 async function readLines({ handle }: OpenFile, wanted: LinesWanted): Promise<Lines> {
-  const keeper = createKeeper(wanted);
-  /** The line that comes next, or is being read. */
+  const buffer = createLineBuffer(wanted);
+  /** The number of the line that is being read. */
   let line = 1;
   let last = NEW_LINE;
   for (let place = 0; ;) {
     wanted.signal.throwIfAborted();
     const chunk = await readBytes(handle, place, CHUNK);
     for (const part of linesOf(chunk)) {
-      if (line >= wanted.start) keeper.keep(part);
+      if (line >= wanted.start) buffer.add(part);
       if (part.at(-1) === NEW_LINE) line += 1;
     }
     place += chunk.length;
     last = chunk.at(-1) ?? last;
     const isAllCounted = chunk.length < CHUNK;
-    if (isAllCounted || (place >= COUNTED && keeper.isFull())) {
+    if (isAllCounted || (place >= COUNTED && buffer.isFull())) {
       const isInLine = last !== NEW_LINE;
-      return { ...keeper.result(), total: line - (isInLine ? 0 : 1), isAllCounted };
+      return { ...buffer.result(), total: line - (isInLine ? 0 : 1), isAllCounted };
     }
   }
 }
@@ -191,25 +191,25 @@ function* linesOf(chunk: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-interface Keeper {
-  /** Takes a line, or a part of one. */
-  keep(part: Uint8Array): void;
+interface LineBuffer {
+  /** Adds a line, or a part of one. */
+  add(part: Uint8Array): void;
   isFull(): boolean;
   result(): Pick<Lines, "bytes" | "count" | "isCut">;
 }
 
-/** Keeps lines as long as they fit. A line that does not is left out, unless it is the only one. */
-function createKeeper({ most, mostBytes }: LinesWanted): Keeper {
-  const kept: Uint8Array[] = [];
+/** Collects lines while they fit. Drops a line that does not fit, unless it is the only one. */
+function createLineBuffer({ most, mostBytes }: LinesWanted): LineBuffer {
+  const parts: Uint8Array[] = [];
   let size = 0;
   let count = 0;
-  /** Bytes of the line being read that are kept already. */
+  /** Bytes in `parts` of the line that is being read. */
   let open = 0;
   let isFull = false;
   let isCut = false;
   return {
     isFull: () => isFull,
-    keep(part) {
+    add(part) {
       if (isFull) return;
       const fits = part.subarray(0, mostBytes - size);
       isFull = fits.length < part.length;
@@ -219,7 +219,7 @@ function createKeeper({ most, mostBytes }: LinesWanted): Keeper {
         open = 0;
         return;
       }
-      kept.push(fits.slice());
+      parts.push(fits.slice());
       size += fits.length;
       open += fits.length;
       if (isCut || fits.at(-1) !== NEW_LINE) return;
@@ -228,7 +228,7 @@ function createKeeper({ most, mostBytes }: LinesWanted): Keeper {
       isFull = count >= most;
     },
     result: () => ({
-      bytes: Buffer.concat(kept).subarray(0, size),
+      bytes: Buffer.concat(parts).subarray(0, size),
       count: count + (open > 0 && !isCut ? 1 : 0),
       isCut,
     }),

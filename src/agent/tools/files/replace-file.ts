@@ -10,14 +10,13 @@ import { assertRegular, FILE_MODE, statsIfAny } from "./safe-open.ts";
 
 export interface Replacement {
   readonly content: string;
-  /** The file as it was when the content was made of it: where it has changed since, it stays. */
+  /** The state of the file from which the content was made. If the file has changed since, it stays. */
   readonly madeOf?: Stats;
 }
 
 /**
- * Puts a whole new content in a file's place: who reads it, at any moment and after a loss of power,
- * finds the old content or the new one. The mode of a file that is there is kept, and its owner where
- * this program's user may do that.
+ * Replaces a file atomically: a reader sees the old content or the new one, at any moment and after a loss
+ * of power. An existing file keeps its mode, and its owner if this program's user may set it.
  */
 export async function replaceFile(
   dir: OpenDir,
@@ -59,34 +58,34 @@ async function writeDraft(
   }
 }
 
-/** Root must not take a file away from the service whose it is. */
+/** Gives the new file the old owner: root must not take a file away from a service. */
 async function keepOwner(handle: FileHandle, { uid, gid }: Stats): Promise<void> {
   const own = await handle.stat();
   if (own.uid === uid && own.gid === gid) return;
   await handle.chown(uid, gid).catch((error: unknown) => {
-    // Whoever may write here, but give nothing away, has it as a file of its own.
+    // A user who must not change owners gets the file.
     if (codeOf(error) !== "EPERM") throw error;
   });
 }
 
-/** Somebody may have added to it since: a service to its log, a person to a note. */
+/** Throws a `FileError` if the file has changed: a service may have added to its log, a person to a note. */
 async function assertUnchanged(path: string, before: Stats): Promise<void> {
   const now = await statsIfAny(path);
   const isSame =
     now !== undefined &&
     (["dev", "ino", "size", "mtimeMs"] as const).every((key) => now[key] === before[key]);
   if (!isSame)
-    throw new FileError("the file was changed in this moment and was left; read it again");
+    throw new FileError("the file has just been changed and was not replaced; read it again");
 }
 
-/** A new name is on the disk once its folder is; not every file system can do that. */
+/** Writes the new name to the disk; not every file system can sync a folder. */
 async function syncFolder(dir: OpenDir): Promise<void> {
   let folder: FileHandle | undefined;
   try {
     folder = await open(dir.pathOf(), constants.O_RDONLY);
     await folder.sync();
   } catch {
-    // The content is in its place all the same.
+    // The file is replaced anyway.
   } finally {
     await folder?.close();
   }

@@ -6,7 +6,7 @@ import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
 
-/** Mode of files that are made here: only this program's user reads them. */
+/** Mode of new files: only this program's user can read them. */
 export const FILE_MODE = 0o600;
 
 export interface OpenFile {
@@ -15,14 +15,14 @@ export interface OpenFile {
 }
 
 /**
- * Opens a file of a pinned folder and nothing else: no link, folder, pipe, socket or device. Never
- * hangs, because a pipe without a writer is opened without waiting, and devices are not even opened.
+ * Opens a regular file of an open folder: no link, folder, pipe, socket or device. Never hangs: it opens a
+ * pipe without waiting for a writer, and does not open devices. Throws a `FileError`.
  */
 export async function openRegular(dir: OpenDir, name: string, flags: number): Promise<OpenFile> {
   const path = dir.pathOf(name);
   const before = await statsIfAny(path);
   if (before !== undefined) assertRegular(before);
-  // Windows has neither of these two: undefined counts as 0.
+  // Windows has neither flag: undefined counts as 0.
   const { O_NOFOLLOW, O_NONBLOCK } = constants;
   const handle = await open(path, flags | O_NOFOLLOW | O_NONBLOCK, FILE_MODE);
   try {
@@ -39,7 +39,7 @@ export async function openRegular(dir: OpenDir, name: string, flags: number): Pr
   }
 }
 
-/** What is known of a path that is not followed; undefined where nothing is there. */
+/** The state of a path, links not followed; undefined if nothing is there. */
 export async function statsIfAny(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
@@ -49,17 +49,17 @@ export async function statsIfAny(path: string): Promise<Stats | undefined> {
   }
 }
 
-/** Throws a `FileError` for all that is no file. */
+/** Throws a `FileError` for anything but a regular file. */
 export function assertRegular(stats: Stats): void {
   if (stats.isFile()) return;
   if (stats.isDirectory()) throw new FileError("that is a folder: list_dir shows what is in it");
   if (stats.isSymbolicLink()) {
-    throw new FileError("that became a symbolic link in this moment, nothing was done");
+    throw new FileError("that path has just become a symbolic link; nothing was done");
   }
   throw new FileError("that is a pipe, a socket or a device, not a file");
 }
 
-/** At most `most` bytes from a place on; fewer at the end of the file. */
+/** At most `most` bytes from an offset; fewer at the end of the file. */
 export async function readBytes(
   handle: FileHandle,
   from: number,

@@ -1,9 +1,9 @@
-/** Bytes at the beginning of a file in which a NUL tells that it is no text. */
+/** A NUL in this many bytes at the beginning means that a file is not text. */
 const LOOKED_AT = 8192;
-/** Share of bytes that are no UTF-8 above which it is no text either. */
+/** A file with a larger share of invalid UTF-8 is not text. */
 const MOST_FOREIGN = 0.1;
 
-/** Whether bytes are those of a text: without NUL, and nearly all of them UTF-8. */
+/** Whether bytes are text: no NUL, and nearly all valid UTF-8. */
 export function isText(bytes: Uint8Array): boolean {
   if (bytes.subarray(0, LOOKED_AT).includes(0)) return false;
   const text = textOf(bytes);
@@ -12,15 +12,14 @@ export function isText(bytes: Uint8Array): boolean {
   return foreign <= text.length * MOST_FOREIGN;
 }
 
-/** Bytes as text; what is no UTF-8 shows as U+FFFD, and a byte order mark is kept. */
+/** Bytes as text. Invalid UTF-8 becomes U+FFFD, and a byte order mark stays. */
 export function textOf(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }
 
 /**
- * The piece of bytes that begins and ends between characters: the first ones that go on with a
- * character from before are left out (only where there is a before), and a last one that is not whole
- * (only where there is more to come).
+ * The bytes without half characters at the edges: without continuation bytes at the beginning (if there
+ * are bytes `before`), and without an incomplete character at the end (if there are bytes `after`).
  */
 export function wholeCharacters(
   bytes: Uint8Array,
@@ -37,7 +36,7 @@ function wholeEnd(bytes: Uint8Array, start: number): number {
   return end === 0 ? bytes.length : start + end;
 }
 
-/** Where the last character ends that is whole; 0 where there is but the beginning of one. */
+/** Where the last complete character ends; 0 if there is only the beginning of one. */
 export function lastWholeEnd(bytes: Uint8Array): number {
   let lead = bytes.length - 1;
   while (lead > 0 && bytes.length - lead < 4 && isContinuation(bytes[lead])) lead -= 1;
@@ -48,7 +47,7 @@ function isContinuation(byte = 0): boolean {
   return (byte & 0xc0) === 0x80;
 }
 
-/** Bytes of the character that this one begins. */
+/** Length in bytes of the character that begins with this byte. */
 function lengthOf(byte: number): number {
   if (byte >= 0xf0) return 4;
   if (byte >= 0xe0) return 3;

@@ -10,21 +10,18 @@ import { assertRegular, statsIfAny } from "./safe-open.ts";
 
 const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
-  content: v.pipe(v.string(), v.description("All that the file will hold.")),
+  content: v.pipe(v.string(), v.description("The whole content of the file.")),
   overwrite: v.nullish(
-    v.pipe(
-      v.boolean(),
-      v.description("Whether a file that is there may be replaced; false where left out."),
-    ),
+    v.pipe(v.boolean(), v.description("Whether an existing file may be replaced; default false.")),
   ),
 });
 
-/** Writes whole files; one that is there is replaced only where the model says so. */
+/** The tool that writes a whole file. It replaces an existing file only if the model says so. */
 export function createWriteFile(bounds: Bounds): Tool {
   return defineTool({
     name: "write_file",
     description:
-      "Writes a text file, and makes the folders it needs. Does not replace a file that is there unless overwrite is true; edit_file and append_file change one.",
+      "Writes a text file and creates its folders. Replaces an existing file only if overwrite is true; edit_file and append_file change a file.",
     input,
     exclusive: true,
     run: ({ path, content, overwrite }) =>
@@ -34,7 +31,7 @@ export function createWriteFile(bounds: Bounds): Tool {
           if (old !== undefined) assertRegular(old);
           if (old !== undefined && overwrite !== true) {
             throw new FileError(
-              `${shownPath(path)} exists already (${old.size} bytes) and was left as it is; set overwrite to true to replace it`,
+              `${shownPath(path)} exists already (${old.size} bytes) and was not changed; set overwrite to true to replace it`,
             );
           }
           await replaceFile(dir, name, { content });
