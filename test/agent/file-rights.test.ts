@@ -70,7 +70,11 @@ describe("the rights of a profile on files", () => {
     for (const path of words) {
       const write = await called(around, "write_file", { path, content, overwrite: true });
       assert.match(write, /owner's instructions to the agent/, path);
-      assert.match(await called(around, "append_file", { path, content }), /owner's instructions/, path);
+      assert.match(
+        await called(around, "append_file", { path, content }),
+        /owner's instructions/,
+        path,
+      );
     }
     const change = { path: "skills/a.txt", old_text: "in skills", new_text: content };
     assert.match(await called(around, "edit_file", change), /owner's instructions/);

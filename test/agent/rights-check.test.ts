@@ -48,7 +48,7 @@ describe("a look at what clients may do", () => {
   });
 
   it("warns of everyone who may run commands, use all tools or write outside", () => {
-    assert.match(wide({ tools: ["exec"] }), /warn .*everyone .* run commands/);
+    assert.match(wide({ tools: ["exec"] }), /warn .*every client .* run commands/);
     assert.match(wide({ pattern: "**", tools: ["*"] }), /everyone .* use every tool/);
     assert.match(wide({ write: ["/srv"] }), /everyone .* write outside the workspace/);
     assert.match(

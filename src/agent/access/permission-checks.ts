@@ -8,7 +8,7 @@ import { isSwitchedOff, ineffectiveTools } from "./permissions.ts";
 
 export interface PermissionCheckOptions {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
-  /** All clients have one conversation. */
+  /** All clients share one conversation. */
   readonly isShared?: boolean;
   /** Absolute path. */
   readonly workspace: string;
@@ -16,7 +16,7 @@ export interface PermissionCheckOptions {
 
 const NAME = "tools of clients";
 
-/** Where clients may do more than their owner can have meant, or less; one line for all that is well. */
+/** Warns where clients may do more, or less, than the owner can have meant. One line if all is well. */
 export function permissionChecks(options: PermissionCheckOptions): readonly Check[] {
   const { tools, workspace, isShared = false } = options;
   const { profiles, exec } = tools;
@@ -29,13 +29,13 @@ export function permissionChecks(options: PermissionCheckOptions): readonly Chec
     }),
   ];
   if (found.length > 0) return found;
-  const message = "no client may do more than it was given by name";
+  const message = "no client may do more than its profile allows";
   return [{ name: NAME, result: "ok", message }];
 }
 
 interface ProfileContext {
   readonly profile: ToolProfile;
-  /** Those that are looked at before it. */
+  /** The profiles that take precedence. */
   readonly before: readonly ToolProfile[];
   readonly workspace: string;
   readonly tools: PermissionCheckOptions["tools"];
@@ -69,12 +69,12 @@ function allowRemote(profiles: readonly ToolProfile[]): Check {
   };
 }
 
-/** Words of one client are read, as something said before, with the permissions of another. */
+/** The model reads the words of one client as history in the turns of another with more permissions. */
 const SHARED: Check = {
   name: NAME,
   result: "warn",
   message:
-    "all clients share one conversation: what one of them says is read in the turns of those who may do more",
+    "all clients share one conversation: text of one client is part of the turns of others, who may do more",
   remedy: 'set session.dimensions to ["chat"]',
 };
 
@@ -82,8 +82,8 @@ function neverReached({ profile: { pattern }, before }: ProfileContext): Finding
   const earlier = before.find((other) => coversPattern(other.pattern, pattern));
   if (earlier === undefined) return undefined;
   return {
-    message: `is never used: ${JSON.stringify(earlier.pattern)} before it means the same clients`,
-    remedy: "move the profile of the fewer clients to the front",
+    message: `is never used: ${JSON.stringify(earlier.pattern)} before it matches the same clients`,
+    remedy: "move the profile with fewer clients to the front",
   };
 }
 
@@ -97,12 +97,12 @@ function everyoneMayAct({ profile, workspace }: ProfileContext): Finding | undef
       ? ["write outside the workspace"]
       : []),
     ...(write.some((path) => OWNER_FILES.some((name) => isInside(path, join(workspace, name))))
-      ? ["change what the agent is told to be"]
+      ? ["change the instructions of the agent"]
       : []),
   ];
   if (reasons.length === 0) return undefined;
   return {
-    message: `everyone whom the broker lets in may ${reasons.join(" and ")}`,
+    message: `every client of the broker may ${reasons.join(" and ")}`,
     remedy: "name the clients that need it instead of *",
   };
 }
@@ -111,7 +111,7 @@ function publishesAnywhere({ profile: { topics } }: ProfileContext): Finding | u
   const wide = topics.publish.find((filter) => /^(?:\+\/)*#$/.test(filter));
   if (wide === undefined) return undefined;
   return {
-    message: `publishes to any topic: topics.publish holds ${wide}`,
+    message: `publishes to any topic: topics.publish contains ${wide}`,
     remedy: "name the topics, such as home/+/light/set",
   };
 }
@@ -122,7 +122,7 @@ function reachesAll({ profile, workspace }: ProfileContext): Finding | undefined
   });
   if (all === undefined) return undefined;
   return {
-    message: `reaches all of ${all}, which is more than the workspace in it`,
+    message: `reaches all of ${all}, which is more than the workspace`,
     remedy: "name the folders that are needed",
   };
 }
@@ -136,7 +136,7 @@ function namesWhatIsOff({ profile, tools: { off, exec } }: ProfileContext): Find
   const empty = names.filter((name) => useless.has(name));
   if (switched.length > 0) {
     return {
-      message: `names what is switched off: ${switched.join(", ")}`,
+      message: `names tools that are switched off: ${switched.join(", ")}`,
       remedy: switched.includes("exec")
         ? "remove the name, or tools.exec.allow_remote: false"
         : `remove the name, or set tools.${switched[0]}.enabled to true`,
@@ -145,6 +145,6 @@ function namesWhatIsOff({ profile, tools: { off, exec } }: ProfileContext): Find
   if (empty.length === 0) return undefined;
   return {
     message: `names tools that can do nothing: ${empty.join(", ")}`,
-    remedy: "say in read, write or topics what they are for",
+    remedy: "add the paths to read or write, or the topics",
   };
 }

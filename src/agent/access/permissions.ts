@@ -3,24 +3,24 @@ import { matchesPattern } from "../../base/client-pattern.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "../../config/contract.ts";
 
-/** Who asks. */
+/** Whoever a request comes from. */
 export interface Caller {
-  /** Opaque; only together with the channel it names somebody. */
+  /** Opaque. It identifies a client only together with the channel. */
   readonly client: string;
-  /** The channel's name in the configuration; absent for who is at this machine. */
+  /** The channel's name in the configuration; absent for a user at this machine. */
   readonly channel?: string;
-  /** The question came over a channel, not from someone at this machine; false where it is left out. */
+  /** The request came over a channel, not from this machine; default false. */
   readonly isRemote?: boolean;
 }
 
-/** What somebody may do through the agent. */
+/** What a caller may do through the agent. */
 export interface Permissions {
   /** Whether a tool may be offered and run. */
   readonly allows: (tool: string) => boolean;
-  /** Absolute paths with all below them, as they are written; absent: what the settings allow everyone. */
+  /** Absolute paths with everything below them, as written; absent: what the settings allow everyone. */
   readonly files?: FilePermissions;
   readonly topics: TopicPermissions;
-  /** Whether the memory of all may be changed, or one of its own alone. */
+  /** Whether the caller may change the shared memory, or only its own. */
   readonly memory: "shared" | "own";
 }
 
@@ -35,7 +35,7 @@ export interface TopicPermissions {
   readonly publish: readonly string[];
 }
 
-/** What there is to do, but for the agent's own topics. */
+/** Full access, except to the agent's own topics. */
 export const FULL_ACCESS: Permissions = {
   allows: () => true,
   topics: { read: ["#", "$SYS/#"], publish: ["#"] },
@@ -43,9 +43,9 @@ export const FULL_ACCESS: Permissions = {
 };
 
 /**
- * What whoever is remote may use without a profile: facts of the device, pages, and what it said itself.
- * Skills are among it because their list is part of every prompt, and they only tell what their owner
- * wrote; subagents are not, because all clients share few places for them.
+ * The tools of a remote client without a profile: facts of the device, web pages, its own memory. Skills
+ * are included because their list is part of every prompt and they contain only what the owner wrote.
+ * Subagents are not, because all clients share a few slots for them.
  */
 const DEFAULT_TOOLS: ReadonlySet<string> = new Set(["device", "memory", "use_skill", "web_fetch"]);
 
@@ -60,20 +60,20 @@ export interface PermissionSettings {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
   /** Absolute path. */
   readonly workspace: string;
-  /** What every turn is restricted to, at this machine, too. */
+  /** Restricts every turn, also those at this machine. */
   readonly turnProfile?: TurnProfile | undefined;
-  /** Whether commands of clients have the sandbox that they need; left out where they do. */
+  /** Whether the sandbox for commands of clients is available; default true. */
   readonly isSandboxed?: boolean;
 }
 
-/** Tells what somebody may do; one object for each profile, however many clients it is of. */
+/** Returns the permissions of a caller: one object for each profile, however many clients have it. */
 export type PermissionsOf = (caller: Caller) => Permissions;
 
 /**
- * The permissions that a configuration gives: everything to who is at this machine; to all others what the
- * first profile says whose pattern means the client. Without one: everything where `tools.exec.allow_remote`
- * is said to be true, else next to nothing. No client has commands without a sandbox, unless the owner
- * wants none. What is switched off, or is not of the turn profile, is nobody's, be it asked for in a command.
+ * The permissions of a configuration. A user at this machine has full access. A client has those of the
+ * first profile whose pattern matches. Without a profile it has full access if `tools.exec.allow_remote` is
+ * true, and the default tools otherwise. No client runs commands without a sandbox, unless the owner
+ * switched it off. Tools that the settings or the turn profile switch off are available to nobody.
  */
 export function createPermissions(settings: PermissionSettings): PermissionsOf {
   const { tools, workspace, turnProfile, isSandboxed = true } = settings;
@@ -108,15 +108,15 @@ function restricted(
   return { ...permissions, allows: (tool) => isLeft(tool) && permissions.allows(tool) };
 }
 
-/** What they find out is told in a later turn, which may know nothing of an earlier one without a history. */
+/** Tools whose results arrive in a later turn, which knows nothing of this one without a history. */
 const LATER_RESULTS: ReadonlySet<string> = new Set(["spawn", "spawn_status"]);
 
-/** Whether the settings switch a tool off; what models call `use_skill` is `tools.skills` there. */
+/** Whether the settings switch a tool off. The tool `use_skill` is `tools.skills` in the settings. */
 export function isSwitchedOff(tool: string, off: ReadonlySet<string>): boolean {
   return off.has(tool === "use_skill" ? "skills" : tool);
 }
 
-/** Under what something is kept for somebody: no two askers have the same, whatever their names hold. */
+/** The key for what is stored for a caller. No two callers have the same, whatever their names contain. */
 export function ownerOf({ client, channel = "", isRemote = false }: Caller): string {
   return isRemote ? `${channel.length}:${channel}${client}` : `here:${client}`;
 }
@@ -140,7 +140,7 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
   };
 }
 
-/** Tools that could do nothing with what a profile allows. */
+/** Tools that can do nothing with the paths and topics of a profile. */
 export function ineffectiveTools({ read, write, topics }: Omit<ToolProfile, "pattern" | "tools">) {
   const [cannotRead, cannotWrite] = [read.length === 0, write.length === 0];
   return [

@@ -2,30 +2,30 @@ import type { Allowance } from "../../base/contract.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolDefinition } from "../model/contract.ts";
 
-/** What a tool is told about the call beside its arguments. */
+/** What a tool gets besides its arguments. */
 export interface CallContext extends Caller {
   /** Aborted at the call's deadline, by /stop and at shutdown. */
   readonly signal: AbortSignal;
-  /** The question came over a channel, not from someone at this machine. */
+  /** The request came over a channel, not from this machine. */
   readonly isRemote: boolean;
-  /** Who asks, in one opaque word: what a tool keeps between calls it keeps for each owner apart. */
+  /** Identifies the caller, opaque. A tool that keeps state between calls keeps it for each owner separately. */
   readonly owner: string;
-  /** What who asks may do; a tool looks at what is about itself. */
+  /** What the caller may do. A tool checks the part that concerns it. */
   readonly permissions: Permissions;
-  /** What the call may use where it asks a model; no limit where it is left out. */
+  /** The budget of the call, if it asks a model; no limit if absent. */
   readonly allowance?: Allowance | undefined;
 }
 
-/** Something a model can call. Its text is data for the model: the result, or in words why there is none. */
+/** A function that a model can call. Its result is text for the model; an error begins with `error: `. */
 export interface Tool extends ToolDefinition {
-  /** It changes what other calls may look at: no other call of the turn runs beside it. */
+  /** The tool changes what other calls may read: no other call of the turn runs at the same time. */
   readonly exclusive?: true;
-  /** Milliseconds one call may take; 30 s. */
+  /** Time limit of one call in milliseconds; default 30 s. */
   readonly milliseconds?: number;
-  /** Characters of a result; 10,000. What is longer is cut, and the model is told. */
+  /** Characters of a result; default 10,000. A longer one is cut, with a note for the model. */
   readonly characters?: number;
-  /** The arguments as `run` will read them, slips whose meaning is clear mended; as they are where it is left out. */
+  /** The arguments as `run` reads them, with clear slips corrected. Absent: `run` reads them as they are. */
   coerce?(input: unknown): unknown;
-  /** Takes the parsed arguments, whatever they are. May throw; may ignore the signal: its caller copes. */
+  /** Runs with the parsed arguments, which may be anything. May throw, and may ignore the signal. */
   run(input: unknown, call: CallContext): Promise<string>;
 }

@@ -3,7 +3,7 @@ import { at, listAt, textAt } from "../../base/unknown.ts";
 import type { JsonSchema } from "../model/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 
-/** A tool whose arguments are stated once, as a valibot object schema. */
+/** A tool with its arguments as a valibot object schema. */
 export interface ToolDefinition<Schema extends v.GenericSchema> {
   readonly name: string;
   readonly description: string;
@@ -15,8 +15,8 @@ export interface ToolDefinition<Schema extends v.GenericSchema> {
 }
 
 /**
- * Joins schema and work: models see JSON Schema, slips whose meaning is clear are taken, and what does
- * not fit is answered with the issues.
+ * Makes a tool of a schema and a function. Models see the schema as JSON Schema. Clear slips in arguments
+ * are corrected; for other wrong arguments the answer lists the issues.
  */
 export function defineTool<Schema extends v.GenericSchema>(
   definition: ToolDefinition<Schema>,
@@ -40,9 +40,9 @@ function issueText(issue: v.BaseIssue<unknown>): string {
 }
 
 /**
- * Arguments as they were coerced, for a schema as `jsonSchemaOf` knows them: weak models write numbers
- * and flags as texts, null or "" for what they leave out, one thing where a list is wanted, and a text
- * of JSON in the place of what it says. What is not clear stays as it is, and the schema refuses it.
+ * Corrects arguments for a schema that `jsonSchemaOf` supports. Weak models write numbers and flags as
+ * strings, null or "" for an omitted value, one item in place of a list, and JSON as a string. An unclear
+ * value stays as it is, and the schema rejects it.
  */
 export function coerceArguments(schema: unknown, value: unknown): unknown {
   return coerced(schema, value ?? {});
@@ -58,13 +58,13 @@ function coerced(schema: unknown, value: unknown): unknown {
   return COERCIONS[kind]?.(value, schema) ?? value;
 }
 
-/** An empty text is a text; it is no number, no flag, no choice and no list. */
+/** An empty string is a valid string, but not a number, a flag, a choice or a list. */
 function isLeftOut(schema: unknown, value: unknown): boolean {
   if (value === undefined || value === null) return true;
   return value === "" && textAt(schema, "type") !== "string";
 }
 
-/** By kind of schema; undefined where a value is left as it is. */
+/** By kind of schema. Undefined leaves the value as it is. */
 const COERCIONS: Readonly<Record<string, (value: unknown, schema: unknown) => unknown>> = {
   string: (value) => {
     return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
@@ -92,25 +92,25 @@ const COERCIONS: Readonly<Record<string, (value: unknown, schema: unknown) => un
 function itemsOf(value: unknown, item: unknown): readonly unknown[] {
   if (Array.isArray(value)) return value;
   if (typeof value !== "string") return [value];
-  const said = parseIfJson(value, "[");
-  if (Array.isArray(said)) return said;
-  // Only of choices it is sure that a comma stands between two of them.
+  const parsed = parseIfJson(value, "[");
+  if (Array.isArray(parsed)) return parsed;
+  // A comma separates items only in a list of choices; in other texts it may belong to an item.
   return textAt(item, "type") === "picklist" ? value.split(",") : [value];
 }
 
 function objectOf(value: unknown, schema: unknown): unknown {
-  const said = typeof value === "string" ? parseIfJson(value, "{") : value;
-  if (typeof said !== "object" || said === null || Array.isArray(said)) return undefined;
+  const fields = typeof value === "string" ? parseIfJson(value, "{") : value;
+  if (typeof fields !== "object" || fields === null || Array.isArray(fields)) return undefined;
   const entries = Object.entries(at(schema, "entries") ?? {});
-  const named = entries.filter(([key]) => Object.hasOwn(said, key));
-  const taken = named.map(([key, entry]): [string, unknown] => [
+  const present = entries.filter(([key]) => Object.hasOwn(fields, key));
+  const changed = present.map(([key, entry]): [string, unknown] => [
     key,
-    coerced(entry, at(said, key)),
+    coerced(entry, at(fields, key)),
   ]);
-  return { ...said, ...Object.fromEntries(taken) };
+  return { ...fields, ...Object.fromEntries(changed) };
 }
 
-/** What a text of JSON says; undefined where it is none that begins so. */
+/** The value of a JSON text; undefined if it is not JSON or does not begin with the character. */
 function parseIfJson(text: string, beginning: "{" | "["): unknown {
   if (!text.trimStart().startsWith(beginning)) return undefined;
   try {
@@ -122,8 +122,8 @@ function parseIfJson(text: string, beginning: "{" | "["): unknown {
 }
 
 /**
- * A valibot schema as JSON Schema (2020-12), so that a tool states its arguments once. Knows the
- * kinds that tools use and throws for any other, because a schema that is half told misleads models.
+ * A valibot schema as JSON Schema (2020-12). Supports the kinds that tools use, and throws for any other:
+ * an incomplete schema would mislead models.
  */
 export function jsonSchemaOf(schema: unknown): JsonSchema {
   const shape = shapeOf(schema);
@@ -131,7 +131,7 @@ export function jsonSchemaOf(schema: unknown): JsonSchema {
   return Object.assign({}, shape, ...facts);
 }
 
-/** `nullish` is told as optional: some models write null for what they leave out, none need to know. */
+/** `nullish` is optional in JSON Schema: null is accepted from models, but not advertised. */
 const MAY_BE_LEFT_OUT: ReadonlySet<string> = new Set(["optional", "nullish"]);
 
 function shapeOf(schema: unknown): JsonSchema {
@@ -166,7 +166,7 @@ function objectShapeOf(entries: readonly [string, unknown][]): JsonSchema {
   };
 }
 
-/** What one action of a pipe adds to the shape; checks that have no like in JSON Schema stay ours. */
+/** The keywords for one action of a pipe; none for a check that JSON Schema cannot express. */
 function factOf(action: unknown): JsonSchema {
   const requirement = at(action, "requirement");
   switch (textAt(action, "type")) {

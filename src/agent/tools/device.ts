@@ -20,11 +20,11 @@ const hoursBack = (words: string) =>
 
 const history = v.pipe(
   v.object({
-    fact: v.pipe(v.picklist(SAMPLED), v.description("disk is the one of the workspace")),
-    hours_back_from: hoursBack("begin: so many hours before now"),
-    hours_back_to: v.optional(hoursBack("end: so many hours before now; 0 where left out")),
+    fact: v.pipe(v.picklist(SAMPLED), v.description("disk is the disk of the workspace")),
+    hours_back_from: hoursBack("begin: hours before now"),
+    hours_back_to: v.optional(hoursBack("end: hours before now; default 0")),
   }),
-  v.description("What one fact was like in the last two days: one sample a minute was kept."),
+  v.description("The values of one fact in the last two days: one sample a minute."),
 );
 
 const input = v.pipe(
@@ -36,14 +36,14 @@ const input = v.pipe(
 );
 
 /**
- * Tells facts of the device: one line a fact, in the order asked for, gathered side by side; and what
- * they were like before, where a history is kept.
+ * The tool that measures facts of the device in parallel: one line a fact, in the order of the arguments.
+ * With a history it also returns past values.
  */
 export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
   return defineTool({
     name: "device",
     description:
-      "Measures the device this agent runs on, right now, or tells what it measured in the last two days. Ask for all the facts you need in one call.",
+      "Measures the device this agent runs on, now, or returns what it measured in the last two days. Ask for all the facts you need in one call.",
     input,
     async run(asked, { signal }) {
       const names = [...new Set(asked.facts)];
@@ -59,7 +59,7 @@ function pastOf(
   device: Device,
   past: DeviceHistory | undefined,
 ): string {
-  if (past === undefined) return "No history of this device is kept here.";
+  if (past === undefined) return "There is no history of this device.";
   const { fact, hours_back_from: one, hours_back_to: other = 0 } = asked;
   const [from, to] = [Math.max(one, other), Math.min(one, other)];
   return pastText({ fact, from, to }, past, device.now().getTime());

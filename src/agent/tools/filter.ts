@@ -2,7 +2,7 @@ import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { ToolSettings } from "../../config/contract.ts";
 import type { Tool } from "./contract.ts";
 
-/** Takes secrets out of a text that is on its way to a model. */
+/** Masks secrets in a text for a model. */
 export type SecretFilter = (text: string) => string;
 
 /** What the settings leave of the redactor for the model's eyes: nothing at all, or longer texts alone. */
@@ -15,7 +15,7 @@ export function createSecretFilter(
   return (text) => (text.length < filter_min_length ? text : redactor.redact(text));
 }
 
-/** The tool with its results, and the messages of what it throws, filtered. */
+/** The tool with secrets masked in its results and in the messages of its errors. */
 export function withFilter(tool: Tool, filter: SecretFilter): Tool {
   return {
     ...tool,
@@ -26,7 +26,7 @@ export function withFilter(tool: Tool, filter: SecretFilter): Tool {
         call.signal.throwIfAborted();
         if (!(thrown instanceof Error)) throw thrown;
         const message = filter(thrown.message);
-        // What holds no secret stays itself: its caller may know it.
+        // An error without a secret stays the same object: the caller may compare it.
         throw message === thrown.message ? thrown : new Error(message);
       }
     },

@@ -28,14 +28,14 @@ const MAX_DAY = 64 * 1024;
 /** Characters of one entry. */
 const MAX_ENTRY = 2_000;
 const MAX_DAYS_READ = 7;
-/** Days that are told of where one is asked for that has no notes. */
+/** Days with notes that an answer lists if a day has none. */
 const MAX_DAYS_TOLD = 31;
 
 const input = v.object({
   action: v.pipe(
     v.picklist(["remember", "note", "read", "forget"]),
     v.description(
-      "remember = keep a lasting fact; note = write down what happened today; read = show the memory and the days asked for; forget = remove the entries of the memory that contain the text.",
+      "remember = keep a lasting fact; note = write down what happened today; read = show the memory and the given days; forget = remove the entries of the memory that contain the text.",
     ),
   ),
   text: v.optional(
@@ -60,25 +60,25 @@ export interface MemoryOptions {
 
 /** A file of entries. */
 interface Book {
-  /** In the workspace. */
+  /** Path in the workspace. */
   readonly path: string;
   /** Bytes. */
   readonly most: number;
 }
 
-/** What all clients have in common. */
+/** The memory of all clients. */
 const SHARED: Book = { path: "memory/MEMORY.md", most: MAX_MEMORY };
 
 /**
- * What the agent keeps beyond a conversation: MEMORY.md and a file of notes a day, for all clients. Who
- * has no right to change those has a memory of its own, which is nobody else's, and reads them.
+ * The tool for what the agent remembers beyond a conversation: MEMORY.md and a file of notes a day, for all
+ * clients. A client that may not change those can read them, and has a private memory of its own.
  */
 export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
   const { folder } = workspace;
   return defineTool({
     name: "memory",
     description:
-      "Your memory beyond this conversation. The memory and the notes of the last days already stand at the beginning of the conversation. Never keep secrets such as passwords in it.",
+      "Your memory beyond this conversation. The memory and the notes of the last days are already at the beginning of the conversation. Never keep secrets such as passwords in it.",
     input,
     exclusive: true,
     characters: MAX_MEMORY + 4 * 1024,
@@ -102,13 +102,13 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
 }
 
 const NO_ROOM =
-  "error: something is remembered for as many clients as there can be; the owner can remove files in memory/clients";
+  "error: the memories of clients are full; the owner can remove files in memory/clients";
 
 async function remember(folder: string, { path, most }: Book, line: string): Promise<string> {
   const before = await readNote(folder, path);
   const wanted = line.toLowerCase();
-  if (before.split("\n").some((known) => entryOf(known)?.toLowerCase() === wanted)) {
-    return "That is in the memory already.";
+  if (before.split("\n").some((row) => entryOf(row)?.toLowerCase() === wanted)) {
+    return "That is already in the memory.";
   }
   const after = withLine(before === "" ? TITLE : before, `- ${line}`);
   if (sizeOf(after) > most) return fullText(before, most);
@@ -118,7 +118,7 @@ async function remember(folder: string, { path, most }: Book, line: string): Pro
 
 function fullText(memory: string, most: number): string {
   const room = `${sizeOf(memory)} of ${most} bytes are used`;
-  return `error: the memory is full (${room}). Forget what is not needed any more, or several entries and remember them in one shorter one. It holds:\n${truncate(memory, MAX_MEMORY)}`;
+  return `error: the memory is full (${room}). Forget what is no longer needed, or replace several entries by a shorter one. It holds:\n${truncate(memory, MAX_MEMORY)}`;
 }
 
 async function note(folder: string, line: string, now: Date): Promise<string> {
@@ -134,21 +134,21 @@ async function note(folder: string, line: string, now: Date): Promise<string> {
 async function forget(folder: string, { path }: Book, line: string): Promise<string> {
   const before = await readNote(folder, path);
   const words = line.toLowerCase();
-  const kept: string[] = [];
-  const gone: string[] = [];
-  let isGone = false;
+  const remaining: string[] = [];
+  const removed: string[] = [];
+  let isRemoved = false;
   for (const row of before.split("\n")) {
     const entry = entryOf(row);
-    if (entry !== undefined) isGone = entry.toLowerCase().includes(words);
-    // An entry goes on in the rows below that are moved to the right.
-    else if (!/^[ \t]+\S/.test(row)) isGone = false;
-    if (isGone && entry !== undefined) gone.push(entry);
-    if (!isGone) kept.push(row);
+    if (entry !== undefined) isRemoved = entry.toLowerCase().includes(words);
+    // An entry continues in the indented rows below it.
+    else if (!/^[ \t]+\S/.test(row)) isRemoved = false;
+    if (isRemoved && entry !== undefined) removed.push(entry);
+    if (!isRemoved) remaining.push(row);
   }
-  if (gone.length === 0) return "error: no entry of the memory contains that text";
-  await writeNote(folder, path, kept.join("\n"));
-  const told = gone.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
-  return truncate(`Forgotten:\n${told}`, 4_000);
+  if (removed.length === 0) return "error: no entry of the memory contains that text";
+  await writeNote(folder, path, remaining.join("\n"));
+  const list = removed.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
+  return truncate(`Forgotten:\n${list}`, 4_000);
 }
 
 async function read(folder: string, book: Book, days: readonly string[]): Promise<string> {
@@ -178,12 +178,12 @@ async function knownDays(folder: string): Promise<string[]> {
   return days.slice(0, MAX_DAYS_TOLD);
 }
 
-/** The words of a bullet; undefined for any other row. */
+/** The text of a bullet; undefined for any other row. */
 function entryOf(row: string): string | undefined {
   return /^[ \t]*[-*+][ \t]+(.*)$/.exec(row)?.[1]?.trim();
 }
 
-/** Without control characters and those that hide or turn text, and without a bullet of its own. */
+/** One line without control, invisible and direction-changing characters, and without a bullet. */
 function oneLine(text: string): string {
   return text
     .toWellFormed()

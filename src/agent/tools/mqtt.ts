@@ -22,9 +22,9 @@ const MESSAGES = 20;
 /** Bytes of all payloads of one read, and of one that is published. */
 const MAX_READ = 64 * 1024;
 const MAX_PAYLOAD = 64 * 1024;
-/** Characters of one payload that are told. */
+/** Characters of one payload in an answer. */
 const MAX_SHOWN = 2_000;
-/** Calls at the same time, of all clients and of one: each is a connection to a broker. */
+/** Calls at the same time, of all clients and of one. Each opens a connection to a broker. */
 const SIDE_BY_SIDE = 4;
 const OF_ONE = 2;
 const SLOT_MS = 5_000;
@@ -34,7 +34,7 @@ const input = v.object({
   topic: v.pipe(
     v.string(),
     v.description(
-      "For read: a filter, where + is one level and a last # all below. For publish: a topic.",
+      "For read: a topic filter; + is one level, # at the end is all levels below. For publish: a topic.",
     ),
   ),
   payload: v.optional(
@@ -47,17 +47,17 @@ const input = v.object({
   retain: v.optional(
     v.pipe(
       v.boolean(),
-      v.description("For publish: the broker keeps it as the topic's state; false."),
+      v.description("For publish: the broker keeps it as the topic's state; default false."),
     ),
   ),
-  qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish; 1."))),
+  qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish; default 1."))),
   seconds: v.optional(
     v.pipe(
       v.number(),
       v.minValue(1),
       v.maxValue(MAX_SECONDS),
       v.description(
-        `For read: how long to wait for new messages beside the retained ones; ${SECONDS}.`,
+        `For read: how long to wait for new messages after the retained ones; default ${SECONDS}.`,
       ),
     ),
   ),
@@ -67,20 +67,20 @@ const input = v.object({
       v.integer(),
       v.minValue(1),
       v.maxValue(MAX_MESSAGES),
-      v.description(`For read: ends with that many messages; ${MESSAGES}.`),
+      v.description(`For read: the most messages; default ${MESSAGES}.`),
     ),
   ),
 });
 
 type Input = v.InferOutput<typeof input>;
 
-/** Reads and publishes on the broker that the question came through, within the permissions of who asks. */
+/** The tool that reads and publishes on the broker of the request, within the permissions of the caller. */
 export function createMqttTool(topics: Topics): Tool {
   const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
   return defineTool({
     name: "mqtt",
     description:
-      "Reads messages of MQTT topics (retained ones, and what comes within some seconds), or publishes one: sensors and actuators of the house.",
+      "Reads MQTT topics (retained messages, and those that arrive within some seconds), or publishes a message: sensors and actuators of the house.",
     input,
     exclusive: true,
     characters: MAX_MESSAGES * (MAX_SHOWN + 300),
@@ -97,7 +97,7 @@ export function createMqttTool(topics: Topics): Tool {
         call.signal.throwIfAborted();
         if (thrown instanceof Failure) return `error: ${thrown.message}`;
         if (thrown instanceof TimeoutError)
-          return "error: too many topics are asked for now, try later";
+          return "error: too many calls of this tool at the same time, try later";
         throw thrown;
       } finally {
         release?.();
@@ -119,15 +119,15 @@ async function read(
     mostBytes: MAX_READ,
     signal,
   });
-  if (messages.length === 0) return `[nothing came to ${shown(topic)} within ${seconds} s]`;
+  if (messages.length === 0) return `[no message on ${shown(topic)} within ${seconds} s]`;
   const lines = messages.map(lineOf);
   return [...lines, ...(isCut ? ["… (there were more)"] : [])].join("\n");
 }
 
-/** On one line, so that no payload can pass for the message of another topic. */
+/** One line, so that no payload can pass for a message of another topic. */
 function lineOf({ topic, payload, retained }: TopicMessage): string {
   const mark = retained ? " (retained)" : "";
-  if (!isText(payload)) return `${shown(topic)}${mark}: [${payload.length} bytes, no text]`;
+  if (!isText(payload)) return `${shown(topic)}${mark}: [${payload.length} bytes, not text]`;
   return `${shown(topic)}${mark}: ${escapeControl(truncate(textOf(payload), MAX_SHOWN))}`;
 }
 
@@ -150,16 +150,16 @@ async function publish(
   return `Published ${size} bytes to ${shown(topic)}${heard}.`;
 }
 
-/** What somebody may do, and what nobody may. */
+/** What a caller may do, and what nobody may. */
 interface TopicBounds {
   readonly permissions: TopicPermissions;
-  /** The agents' own topics begin with these: conversations of clients, and who is there. */
+  /** The prefixes of the agents' own topics, with the conversations of clients. */
   readonly trees: readonly string[];
 }
 
-/** Why messages of a filter are not read, in words for the model; undefined where they may be. */
+/** Why a filter must not be read, for the model; undefined if it may. */
 function refusalOfReading(filter: string, { permissions, trees }: TopicBounds): string | undefined {
-  if (!isTopicFilter(filter)) return `${shown(filter)} is no filter of topics`;
+  if (!isTopicFilter(filter)) return `${shown(filter)} is not a topic filter`;
   const tree = trees.find((own) => filtersOverlap(`${own}/#`, filter));
   if (tree !== undefined) {
     return `${shown(filter)} reaches topics of the agent itself (${tree}), which are not read`;
@@ -168,13 +168,13 @@ function refusalOfReading(filter: string, { permissions, trees }: TopicBounds): 
   return `this client may not read ${shown(filter)}, but ${listed(permissions.read)}`;
 }
 
-/** Why nothing is published to a topic, in words for the model; undefined where it may be. */
+/** Why a topic must not be published to, for the model; undefined if it may. */
 function refusalOfPublishing(
   topic: string,
   { permissions, trees }: TopicBounds,
 ): string | undefined {
   if (!isTopicName(topic) || topic.startsWith("$")) {
-    return `nothing can be published to ${shown(topic)}: a topic has no +, # and NUL, and no $ in front`;
+    return `nothing can be published to ${shown(topic)}: a topic must not contain +, # or NUL, nor begin with $`;
   }
   if (trees.some((own) => matchesFilter(`${own}/#`, topic))) {
     return `${shown(topic)} is a topic of the agent itself, where only it publishes`;
@@ -183,11 +183,11 @@ function refusalOfPublishing(
   return `this client may not publish to ${shown(topic)}, but to ${listed(permissions.publish)}`;
 }
 
-/** Characters of a topic, and of all filters, that an answer repeats. */
+/** Characters of a topic, and of all filters, in an answer. */
 const MAX_TOPIC = 200;
 const MAX_LIST = 500;
 
-/** A topic as one short printable word. */
+/** A topic, short and printable. */
 function shown(topic: string): string {
   return escapeControl(truncate(topic, MAX_TOPIC));
 }
@@ -196,21 +196,21 @@ function listed(filters: readonly string[]): string {
   return filters.length === 0 ? "nothing" : truncate(filters.join(", "), MAX_LIST);
 }
 
-/** The topics of the brokers that the program is connected to; whoever composes the agent has them. */
+/** The topics of the brokers that the program is connected to. */
 export interface Topics {
-  /** What the topics of the agents that answer here begin with: nobody reads or publishes there. */
+  /** The prefixes of the topics of the agents in this process. No tool reads or publishes there. */
   readonly trees: () => readonly string[];
   /**
-   * Messages of the topics that the filter matches: those that are retained, and those that come within
-   * the time. Throws a `Failure` where the broker cannot be reached or refuses it, and the signal's reason.
+   * The retained messages that match the filter, and those that arrive within the time. Throws a `Failure`
+   * if the broker cannot be reached or refuses, and the signal's reason.
    */
   read(wanted: TopicReading): Promise<TopicMessages>;
-  /** Resolves when the broker has it, as far as the QoS tells. Throws as `read` does. */
+  /** Resolves when the broker has the message, as far as the QoS guarantees. Throws like `read`. */
   publish(message: TopicPublication): Promise<{ readonly noMatchingSubscribers: boolean }>;
 }
 
 interface Place {
-  /** Whose broker is asked; the first channel's where it is left out. */
+  /** The channel whose broker is used; default: the first channel. */
   readonly channel?: string;
   readonly signal: AbortSignal;
 }
@@ -225,14 +225,14 @@ interface TopicReading extends Place {
 
 interface TopicMessages {
   readonly messages: readonly TopicMessage[];
-  /** There were more than were wanted. */
+  /** There were more messages. */
   readonly isCut: boolean;
 }
 
 export interface TopicMessage {
   readonly topic: string;
   readonly payload: Uint8Array;
-  /** It was there before. */
+  /** The broker had stored it as the topic's state. */
   readonly retained: boolean;
 }
 

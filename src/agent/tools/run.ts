@@ -10,20 +10,20 @@ import type { CallContext, Tool } from "./contract.ts";
 
 export interface RunOptions extends CallContext {
   readonly tools: readonly Tool[];
-  /** Milliseconds one call of a tool that names none of its own may take; 30 s. */
+  /** Time limit of a call in milliseconds, if the tool has none of its own; default 30 s. */
   readonly milliseconds?: number;
-  /** Asked before and after each call; their time is not the tool's. */
+  /** Called before and after each call. Their time does not count for the tool's limit. */
   readonly hooks?: ToolHooks | undefined;
 }
 
 const CALL_MS = 30_000;
-/** Characters of one result; what is longer would only fill the model's window. */
+/** Characters of one result; a longer one would only fill the model's window. */
 const MAX_RESULT = 10_000;
 
 /**
- * Runs one call of a model and always has an answer for it: unknown tools, malformed arguments,
- * failures and the deadline are answers too, so that the model can do better. Throws the signal's
- * reason, and the `Failure` with which a hook ends the turn.
+ * Runs one tool call of a model. Unknown tools, malformed arguments, errors and the deadline are results
+ * too, so that the model can try again. Throws the signal's reason, and the `Failure` with which a hook
+ * ends the turn.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
   const tool = offered(call.name, options);
@@ -35,15 +35,15 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
     : await ranWithHooks(tool, input.value, { ...options, hooks: options.hooks });
 }
 
-/** The tool of that name, or in words why there is none. */
+/** The tool with that name, or an error for the model. */
 function offered(name: string, { tools, permissions }: RunOptions): Tool | string {
   const tool = tools.find((each) => each.name === name);
   if (tool === undefined) return unknownTool(name, tools);
-  // It was not even offered then, whatever the model was talked into.
+  // Such a tool was not offered to the model, but a model may call it anyway.
   return permissions.allows(tool.name) ? tool : `error: this client may not use ${tool.name}`;
 }
 
-/** Hooks see the arguments as the tool will read them, and may change them and the tool. */
+/** Hooks see the arguments as the tool reads them, and may change them and the tool. */
 async function ranWithHooks(
   tool: Tool,
   input: unknown,
@@ -52,13 +52,13 @@ async function ranWithHooks(
   const { hooks, client, channel, isRemote, signal } = options;
   const words = tool.coerce === undefined ? input : tool.coerce(input);
   if (typeof words !== "object" || words === null || Array.isArray(words)) {
-    return "error: wrong arguments: they are no object";
+    return "error: wrong arguments: they are not an object";
   }
   const caller = { client, ...(channel !== undefined && { channel }), isRemote };
   const call = { ...caller, tool: tool.name, arguments: { ...words }, signal };
   const verdict = await hooks.before(call);
   if ("answer" in verdict) return bounded(verdict.answer, tool.characters);
-  // What a hook puts in its place must be allowed, too.
+  // The tool that a hook chooses must be allowed too.
   const chosen = offered(verdict.tool, options);
   if (typeof chosen === "string") return chosen;
   const startedAt = performance.now();
@@ -67,7 +67,7 @@ async function ranWithHooks(
   return bounded(shown, chosen.characters);
 }
 
-/** The tool for who calls it without a model: its hooks are asked all the same. */
+/** The tool with its hooks, for a caller without a model. */
 export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
   if (hooks === undefined) return tool;
   return {
@@ -113,20 +113,20 @@ function parsedArguments(words: string): { value: unknown } | string {
   }
 }
 
-/** Cut between code points, with a word that it was cut. */
+/** Cuts a long text between code points and adds a note. */
 function bounded(text: string, most = MAX_RESULT): string {
-  if (text === "") return "(the tool said nothing)";
+  if (text === "") return "(the tool returned nothing)";
   if (text.length <= most) return text;
   return `${prefixOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;
 }
 
-/** Calls of one answer that run at the same time; a board has few cores and little memory. */
-const SIDE_BY_SIDE = 8;
+/** Calls of one answer that run at the same time. A board has few cores and little memory. */
+const MAX_PARALLEL = 8;
 
 /**
- * Runs the calls of one answer, and gives their results in the order of the calls: side by side as
- * far as the tools allow it. A call of a tool that must be alone begins when those before it have
- * ended, and those behind it wait for its end, so that what the model wrote first happens first.
+ * Runs the tool calls of one answer in parallel, and returns their results in the order of the calls. A
+ * call of an exclusive tool begins when all calls before it have ended, and the calls after it wait for
+ * its end, so that changes happen in the order that the model wrote.
  */
 export async function runCalls<T>(
   calls: readonly ToolCall[],
@@ -139,22 +139,22 @@ export async function runCalls<T>(
 }
 
 function batchesOf(calls: readonly ToolCall[], tools: readonly Tool[]): ToolCall[][] {
-  const alone = new Set(tools.filter((tool) => tool.exclusive).map(({ name }) => name));
+  const exclusive = new Set(tools.filter((tool) => tool.exclusive).map(({ name }) => name));
   const batches: ToolCall[][] = [];
   let open: ToolCall[] | undefined;
   for (const call of calls) {
-    const isAlone = alone.has(call.name);
-    if (isAlone || open === undefined || open.length === SIDE_BY_SIDE) {
+    const isExclusive = exclusive.has(call.name);
+    if (isExclusive || open === undefined || open.length === MAX_PARALLEL) {
       open = [];
       batches.push(open);
     }
     open.push(call);
-    if (isAlone) open = undefined;
+    if (isExclusive) open = undefined;
   }
   return batches;
 }
 
-/** What tools are told of who asks. */
+/** The context of a call for a caller with these permissions. */
 export function callContextOf(
   {
     client,

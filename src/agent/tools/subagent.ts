@@ -9,28 +9,28 @@ import { defineTool } from "./define.ts";
 const MAX_TASK = 20_000;
 const MAX_LABEL = 80;
 
-/** What a task is, for the tools that begin one. */
+/** The arguments of the tools that begin a task. */
 const TASK_INPUT = v.object({
   task: v.pipe(
     v.string(),
-    v.minLength(1, "say what to do"),
+    v.minLength(1, "the task is empty"),
     v.maxLength(MAX_TASK, `a task has at most ${MAX_TASK} characters`),
     v.description(
-      "All that is needed to do it: whoever does it knows nothing of this conversation.",
+      "All that is needed to do the task. The subagent knows nothing of this conversation.",
     ),
   ),
-  label: v.optional(v.pipe(v.string(), v.description("A few words to tell it by."))),
+  label: v.optional(v.pipe(v.string(), v.description("A short name for the task."))),
 });
 
-/** Runs a part of the work as a turn of its own and gives its answer. */
+/** The tool that runs a task as a turn of its own and returns its answer. */
 export function createSubagentTool(runner: TaskRunner, milliseconds: number): Tool {
   return defineTool({
     name: "subagent",
     description:
-      "Hands a part of the work to an agent of its own and waits for its answer (at most 5 minutes). Use it for long searches whose steps would only fill this conversation.",
+      "Gives a part of the work to a subagent and waits for its answer (at most 5 minutes). Use it for long searches whose steps would only fill this conversation.",
     input: TASK_INPUT,
     milliseconds,
-    // A little more than a result, for the words around it.
+    // A little more than a result, for the text around it.
     characters: 11_000,
     async run({ task }, call) {
       return await runner.runNow(task, call);
@@ -38,18 +38,18 @@ export function createSubagentTool(runner: TaskRunner, milliseconds: number): To
   });
 }
 
-/** What a task is called: its label, or how it begins, on one line. */
+/** The name of a task: its label, or the beginning of its text, on one line. */
 function labelOf({ task, label = "" }: { task: string; label?: string | undefined }): string {
   const words = label.trim() === "" ? task : label;
   return escapeControl(truncate(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
 }
 
-/** Begins a task that goes on in the background. */
+/** The tool that begins a background task. */
 export function createSpawnTool(runner: TaskRunner): Tool {
   return defineTool({
     name: "spawn",
     description:
-      "Begins a task in the background (at most 5 minutes) and returns its id at once. You are told its result in a later turn, or ask with spawn_status.",
+      "Begins a task in the background (at most 5 minutes) and returns its id at once. You get its result in a later turn, or by spawn_status.",
     input: TASK_INPUT,
     async run(input, call) {
       const label = labelOf(input);
@@ -62,15 +62,15 @@ export function createSpawnTool(runner: TaskRunner): Tool {
 
 const STATUS_INPUT = v.object({
   task_id: v.optional(
-    v.pipe(v.string(), v.description("The id that spawn gave; all tasks where it is left out.")),
+    v.pipe(v.string(), v.description("The id that spawn returned. Default: all tasks.")),
   ),
 });
 
-/** Tells how background tasks are, and the result of one. */
+/** The tool that reports the state of background tasks, and the result of one. */
 export function createSpawnStatusTool({ tasks }: TaskRunner): Tool {
   return defineTool({
     name: "spawn_status",
-    description: "Tells the state of background tasks, and the result of one that has ended.",
+    description: "Returns the state of background tasks, and the result of one that has ended.",
     input: STATUS_INPUT,
     characters: 11_000,
     async run({ task_id: id = "" }, { owner }) {

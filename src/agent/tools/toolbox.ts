@@ -22,27 +22,27 @@ export interface ToolboxOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
-  /** The configuration's file, which no tool may read. */
+  /** The configuration file; no tool may read it. */
   readonly configFile?: string;
-  /** Further files that hold secrets: no tool reads them, either. */
+  /** Further files with secrets; no tool may read them. */
   readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
   readonly log: Log;
-  /** Where there is a broker. */
+  /** Absent if there is no broker. */
   readonly topics?: Topics;
   /** Over what tools tell the model. */
   readonly redactor: Redactor;
 }
 
-/** All tools that the configuration leaves on. */
+/** All tools that the configuration enables. */
 export interface Toolbox {
-  /** For one turn of somebody with these permissions; `more` are tools that belong to it alone. */
+  /** The tools for one turn of a caller with these permissions; `more` are tools of this turn only. */
   readonly tools: (
     texts: WorkspaceTexts,
     permissions: Permissions,
     more?: readonly Tool[],
   ) => readonly Tool[];
-  /** Ends whatever the tools left running. */
+  /** Ends everything that the tools left running. */
   close(): Promise<void>;
 }
 
@@ -93,7 +93,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   };
 }
 
-/** The file tools for somebody's permissions; made once for each of the few permissions that there are. */
+/** The file tools for a caller's permissions; created once for each of the few profiles. */
 function createFilesFor(options: ToolboxOptions) {
   const { config, workspace, configFile } = options;
   const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
@@ -116,7 +116,7 @@ function createFilesFor(options: ToolboxOptions) {
   };
 }
 
-/** Of a configuration that was read anew its keys count, too. */
+/** The files with secrets, those of a reloaded configuration too. */
 function secretFilesOf({ config, secretFiles = [] }: ToolboxOptions): readonly string[] {
   const keys = config.channels.flatMap(({ settings: { tls } }) => tls.key_file ?? []);
   return [...new Set([...secretFiles, ...keys])];

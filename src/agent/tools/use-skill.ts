@@ -9,20 +9,20 @@ const input = v.object({
   name: v.pipe(v.string(), v.description("The name of the skill, as in the list of skills.")),
 });
 
-/** Bytes of a body, of its file list and of what stands around them. */
+/** Bytes of a skill's body, its file list and the text around them. */
 const MAX_RESULT = 48 * 1024;
 
-/** Whether there is a skill at all; without one the tool is not worth its place in the prompt. */
+/** Whether there is any skill; without one the tool is not offered. */
 export function hasSkills({ skills }: Pick<WorkspaceTexts, "skills">): boolean {
   return skills.length > 0;
 }
 
-/** Gives a model the instructions of a skill when it needs them. */
+/** The tool that reads the instructions of a skill. */
 export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {
   return defineTool({
     name: "use_skill",
     description:
-      "Reads the instructions of a skill from the list of skills, with the folder and the files that belong to it.",
+      "Reads the instructions of a skill from the list of skills, with its folder and files.",
     input,
     characters: MAX_RESULT,
     async run({ name }) {
@@ -32,7 +32,7 @@ export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {
   });
 }
 
-/** Opens the skill of a name, whatever its case; where there is none, says so in words. */
+/** Opens the skill with a name, ignoring case. Returns a sentence if there is none. */
 export async function useSkill(
   workspace: Pick<Workspace, "read">,
   name: string,
@@ -40,7 +40,7 @@ export async function useSkill(
   const { skills } = await workspace.read();
   const skill = skillNamed(skills, name);
   if (skill !== undefined) {
-    // Gone or locked since it was listed; the system's words would tell paths.
+    // The skill is gone or locked since it was listed. The system's error would reveal paths.
     return await openSkill(skill).catch(() => `the skill ${skill.name} cannot be read`);
   }
   const names = skills.map((known) => known.name);
