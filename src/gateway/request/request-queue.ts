@@ -104,7 +104,7 @@ class LanedQueue<M> implements RequestQueue {
   readonly #starting = new Set<string>();
   /** Requests in memory that are not logged yet. */
   readonly #open = new Set<PendingRequest<M>>();
-  readonly #clients = createAskers();
+  readonly #clients = createAttached();
   #isStopped = false;
 
   constructor(options: RequestQueueOptions<M>) {
@@ -368,25 +368,25 @@ const MAX_WEIGHT = 8192;
 const MAX_ATTACHED = 8;
 
 /** Requests that get the answer of the same request, which waits in the store. */
-function createAskers(): {
-  add(seq: number, client: Request): void;
+function createAttached(): {
+  add(seq: number, request: Request): void;
   take(seq: number): readonly Request[];
 } {
   const bySeq = new Map<number, Request[]>();
   let weight = 0;
   return {
-    add(seq, client) {
-      const clients = bySeq.get(seq) ?? [];
-      const isKnown = clients.some(({ address }) => address === client.address);
-      if (isKnown || clients.length >= MAX_ATTACHED || weight >= MAX_WEIGHT) return;
-      bySeq.set(seq, [...clients, client]);
-      weight += queueWeight(client);
+    add(seq, request) {
+      const requests = bySeq.get(seq) ?? [];
+      const isKnown = requests.some(({ address }) => address === request.address);
+      if (isKnown || requests.length >= MAX_ATTACHED || weight >= MAX_WEIGHT) return;
+      bySeq.set(seq, [...requests, request]);
+      weight += queueWeight(request);
     },
     take(seq) {
-      const clients = bySeq.get(seq) ?? [];
+      const requests = bySeq.get(seq) ?? [];
       bySeq.delete(seq);
-      for (const client of clients) weight -= queueWeight(client);
-      return clients;
+      for (const request of requests) weight -= queueWeight(request);
+      return requests;
     },
   };
 }

@@ -4,63 +4,62 @@ import type { Account, Holder, Moment } from "./account.ts";
 
 export interface AccountCacheOptions {
   /**
-   * Accounts in memory. Four times as many while that many requests were prepared a moment ago, and four
-   * times as many that the store could not take yet.
+   * Accounts in memory. Four times as many while so many requests were prepared in the last seconds, and four
+   * times as many that could not be written yet.
    */
   readonly rows: number;
   readonly store: Pick<CounterStore, "counter">;
   readonly moment: () => Moment;
-  /** Channels that are served, and the gateway: their accounts are never evicted. */
+  /** Whether the account is never evicted: those of served channels and of the gateway. */
   readonly isPermanent: (holder: Holder) => boolean;
-  /** Until when something of the account counts, in milliseconds since the epoch. */
+  /** When the account counts for nothing any more, in milliseconds since the epoch. */
   readonly countsUntil: (account: Account) => number;
-  /** Seconds until none of the account's limits is used up; 0 where none is. */
+  /** Seconds until the account is below all its limits; 0 when it is. */
   readonly secondsUntilFree: (account: Account) => number;
-  /** Hears that accounts were changed as soon as they were read. */
+  /** Called when changes were applied to an account that had to be read first. */
   readonly updated: () => void;
-  /** Hears why an account could not be read. */
+  /** Called when an account could not be read. */
   readonly onError: (thrown: unknown) => void;
 }
 
 /**
- * Accounts by their names. The ones used last are in memory; one that is evicted stays in the store as long
- * as something of it counts, and is forgotten otherwise: invented names never make what somebody spent be
- * forgotten.
+ * Accounts by name. The least recently used ones are evicted from memory. An evicted account stays in the
+ * store while something of it counts: invented client ids must not evict real usage.
  */
 export interface AccountCache {
   find(name: string): Account | undefined;
-  /** Whether `find` tells all there is: only the store may have what is not known. */
+  /** Whether the result of `find` is complete; if not, the store may have the account. */
   isKnown(name: string): boolean;
   /**
-   * Makes the account known and keeps it in memory for some seconds. Undefined, the usual case, where the
-   * store need not be asked. Never rejects: an account that cannot be read stays unknown.
+   * Reads the account and holds it in memory for 5 s. Returns undefined, the usual case, when the store need
+   * not be read. Never rejects: an account that cannot be read stays unknown.
    */
   prepare(name: string, holder: Holder): Promise<void> | undefined;
   /**
-   * A known account, begun where there is none. Undefined where there is no room for one more: all of four
-   * times the rows are used up, and the store cannot be written.
+   * Gets or creates a known account. Returns undefined when there is no room: every one of four times the
+   * rows is over a limit, and the store cannot be written.
    */
   open(name: string, holder: Holder): Account | undefined;
-  /** Changes an account now where it is known, and else as soon as it was read. */
+  /** Changes an account, now if it is known, else after reading it. */
   update(name: string, holder: Holder, change: Change): void;
-  /** The account is not what was saved of it any more; `limited` says whether a limit hangs on that. */
+  /** The account has changed since it was written; `limited`: the change counts for a limit. */
   readonly changed: (name: string, limited: boolean) => void;
-  /** What changed since this was asked last, or that on which limits hang, with little else. */
+  /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges;
   readonly hasChanges: (which: "all" | "limited") => boolean;
-  /** The store has these changes. */
+  /** The changes were written. */
   saved(changes: CounterChanges): void;
-  /** The store could not take these changes. */
+  /** The changes could not be written. */
   unsaved(changes: CounterChanges): void;
-  /** Takes over meters of the store; `hasMore` says whether it has others. */
+  /** Loads counters from the store; `hasMore`: the store has others. */
   load(meters: readonly Counter[], hasMore: boolean): void;
-  /** Reads again what could not be read and is to be changed. */
+  /** Reads accounts again that could not be read and have changes waiting. */
   retry(): void;
-  /** Seconds after which an account that is not known, or has no room, may be; at least 1. */
+  /** Seconds, at least 1, until an unknown account may be known or there may be room. */
   secondsUntilRoom(): number;
 }
 
-/** `limited` says whether a limit hangs on the change. */
+/** `limited`: the change counts for a limit. */
 export interface Change {
   readonly apply: (account: Account) => void;
   readonly limited: boolean;
@@ -68,30 +67,30 @@ export interface Change {
 
 interface Cached {
   readonly account: Account;
-  /** A request that was prepared counts on it until then (milliseconds on the clock that never jumps). */
+  /** On the monotonic clock: a prepared request needs the account until then. */
   heldUntil: number;
 }
 
 interface Unsaved {
   readonly account: Account;
-  /** Writes under way. */
+  /** Writes in flight. */
   writes: number;
 }
 
 interface Reading {
   readonly holder: Holder;
   readonly updates: Change[];
-  /** Undefined after it failed. */
+  /** Undefined after the read failed. */
   done: Promise<void> | undefined;
 }
 
-/** From its preparation to its decision a request has so long. */
+/** The time of a request from `prepare` to its admission. */
 const HELD_MS = 5000;
-/** How many times the rows there may be while requests are held, or the store cannot be written. */
+/** The factor by which the rows may be exceeded while requests are held or the store cannot be written. */
 const MOST = 4;
-/** The part of all rows that is evicted in one go. */
+/** The share of the rows that is evicted at once. */
 const AT_ONCE = 1 / 16;
-/** Accounts that may turn out to stay before one search for some to evict ends. */
+/** An eviction stops after so many accounts that cannot be evicted. */
 const FEWEST_LOOKS = 64;
 
 export function createAccountCache(options: AccountCacheOptions): AccountCache {
@@ -104,15 +103,15 @@ function begun(holder: Holder): Account {
 
 class LruAccountCache implements AccountCache {
   readonly #options: AccountCacheOptions;
-  /** The one used longest ago is the first. */
+  /** The least recently used one is the first. */
   readonly #cached = new Map<string, Cached>();
-  /** Accounts that the store does not have as they are, cached or not. */
+  /** Accounts with changes that are not written, cached or not. */
   readonly #unsaved = new Map<string, Unsaved>();
   readonly #readings = new Map<string, Reading>();
   readonly #dirty = createDirtySet();
   /** The store may have accounts that are not in memory. */
   #hasMore = false;
-  /** There was no room for the last one. */
+  /** There was no room for the last account. */
   #isStuck = false;
   #room = { checkedAt: Number.NEGATIVE_INFINITY, seconds: 1 };
 
@@ -122,7 +121,7 @@ class LruAccountCache implements AccountCache {
 
   readonly changed = (name: string, limited: boolean): void => {
     const account = this.find(name);
-    // The store alone has what is not known: no write may take that away.
+    // An unknown account is only in the store: a write would overwrite it.
     if (account !== undefined) this.#mark(name, account, limited);
   };
 
@@ -138,7 +137,7 @@ class LruAccountCache implements AccountCache {
 
   prepare(name: string, holder: Holder): Promise<void> | undefined {
     if (!this.isKnown(name)) return this.#read(name, holder);
-    // One that is new, too: others may be evicted meanwhile, and then what is not here may be elsewhere.
+    // A new account, too: after an eviction, an account that is not here counts as unknown.
     this.#insert(name, this.find(name) ?? begun(holder), HELD_MS);
     return undefined;
   }
@@ -198,7 +197,7 @@ class LruAccountCache implements AccountCache {
     for (const meter of meters) {
       this.#dirty.isStored(meter.name);
       const account = accountIn(meter, at);
-      if (account === undefined) this.#dirty.forgotten(meter.name);
+      if (account === undefined) this.#dirty.dropped(meter.name);
       else this.#cached.set(meter.name, { account, heldUntil: 0 });
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
@@ -261,7 +260,7 @@ class LruAccountCache implements AccountCache {
     if (updates.length > 0) this.#options.updated();
   }
 
-  /** As the one used last; false where there is no room for it. */
+  /** As the most recently used one; false when there is no room. */
   #insert(name: string, account: Account, heldMs: number): boolean {
     const { rows, moment } = this.#options;
     const known = this.#cached.get(name);
@@ -294,19 +293,19 @@ class LruAccountCache implements AccountCache {
       this.#cached.delete(name);
       if (this.#leave(name, account, epoch)) continue;
       stayed += 1;
-      // Out of the way of the ones that can go.
+      // Behind the ones that can be evicted.
       this.#cached.set(name, cached);
     }
   }
 
-  /** Forgets the account or leaves it to the store; false, and nothing done, where neither can be. */
+  /** Drops the account or leaves it to the store; false when neither is possible. */
   #leave(name: string, account: Account, epoch: number): boolean {
     const { rows, countsUntil, secondsUntilFree } = this.#options;
     const isLost = this.#unsaved.has(name) && this.#unsaved.size >= rows * MOST;
     if (isLost && secondsUntilFree(account) > 0) return false;
     if (isLost || countsUntil(account) <= epoch) {
       this.#unsaved.delete(name);
-      this.#dirty.forgotten(name);
+      this.#dirty.dropped(name);
       return true;
     }
     this.#hasMore = true;
@@ -315,47 +314,47 @@ class LruAccountCache implements AccountCache {
   }
 }
 
-/** Names of what is not in the store as it is by now. */
+/** The names of accounts whose changes are not written. */
 interface DirtySet {
-  /** It changed; `limited` says whether a limit hangs on that: what none does may wait. */
+  /** The account changed; `limited`: the change counts for a limit and must not wait. */
   readonly changed: (name: string, limited: boolean) => void;
-  /** It is no more; where the store never had it, there is nothing to do. */
-  readonly forgotten: (name: string) => void;
-  /** The store has it. */
+  /** The account was dropped; if the store has it, the store must drop it too. */
+  readonly dropped: (name: string) => void;
+  /** The store has the account. */
   readonly isStored: (name: string) => void;
-  /** It is the store's alone from now on. */
+  /** The account is only in the store from now on. */
   readonly evicted: (name: string) => void;
   readonly isDirty: (name: string) => boolean;
-  /** The names to write, all of them or those that cannot wait with little else; none is pending then. */
+  /** Takes the names to write: all, or those that must not wait and a few others. */
   readonly take: (which: "all" | "limited") => readonly string[];
   readonly has: (which: "all" | "limited") => boolean;
 }
 
-/** Of what may wait, so much goes along with what may not. */
+/** So many changes that may wait are written with those that must not. */
 const FEW = 8;
 
 function createDirtySet(): DirtySet {
   const urgent = new Set<string>();
-  const patient = new Set<string>();
-  const kept = new Set<string>();
+  const deferrable = new Set<string>();
+  const stored = new Set<string>();
   return {
-    changed: (name, limited) => void (limited ? urgent : patient).add(name),
-    forgotten(name) {
-      patient.delete(name);
-      // With the next write, so that the store has no more of them than there are.
-      if (kept.delete(name)) urgent.add(name);
+    changed: (name, limited) => void (limited ? urgent : deferrable).add(name),
+    dropped(name) {
+      deferrable.delete(name);
+      // With the next write, so that the number of rows in the store stays bounded.
+      if (stored.delete(name)) urgent.add(name);
       else urgent.delete(name);
     },
-    isStored: (name) => void kept.add(name),
-    evicted: (name) => void kept.delete(name),
-    isDirty: (name) => urgent.has(name) || patient.has(name),
+    isStored: (name) => void stored.add(name),
+    evicted: (name) => void stored.delete(name),
+    isDirty: (name) => urgent.has(name) || deferrable.has(name),
     take(which) {
-      const isAll = which === "all" || patient.size <= FEW;
-      const names = [...new Set([...urgent, ...(isAll ? patient : [])])];
+      const isAll = which === "all" || deferrable.size <= FEW;
+      const names = [...new Set([...urgent, ...(isAll ? deferrable : [])])];
       urgent.clear();
-      for (const name of names) patient.delete(name);
+      for (const name of names) deferrable.delete(name);
       return names;
     },
-    has: (which) => urgent.size > 0 || (which === "all" && patient.size > 0),
+    has: (which) => urgent.size > 0 || (which === "all" && deferrable.size > 0),
   };
 }

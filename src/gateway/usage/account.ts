@@ -3,33 +3,33 @@ import type { Counter } from "../../store/contract.ts";
 import { filled, isRated, msUntilFull, secondsUntilRoom } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";
 
-/** Whose account it is: a client of a channel, a channel as a whole, or, with neither, the gateway. */
+/** The owner of an account: a client of a channel, a whole channel, or, with neither, the gateway. */
 export interface Holder {
   readonly channel?: string;
-  /** Short enough for a line: not to be compared. */
+  /** Shortened for the log: do not compare it. */
   readonly client?: string;
 }
 
-/** What was counted of one holder. */
+/** The counters of one holder. */
 export interface Account {
   readonly holder: Holder;
   bucket: Bucket | undefined;
-  /** The day touched last is the last one. */
+  /** The most recently used day is the last. */
   readonly days: DayCount[];
 }
 
-/** A moment on both clocks: what is kept tells times by the one that others share. */
+/** A moment on the monotonic clock and on the wall clock, which stored times use. */
 export interface Moment {
   readonly now: number;
   readonly epoch: number;
 }
 
-/** A budget of a day that is over is kept so much longer, for a clock that is set back. */
+/** Days for which the usage of a past day is stored, in case the clock is set back. */
 const GRACE_DAYS = 3;
 
 /**
- * Until when something of the account counts, in milliseconds since the epoch: its bucket is not full, or
- * tokens or cost stand on one of its days.
+ * When the account counts for nothing any more, in milliseconds since the epoch. It counts while its bucket
+ * is not full or one of its days has tokens or cost.
  */
 export function countsUntil({ bucket, days }: Account, limits: Limits, moment: Moment): number {
   const spent = days.filter((day) => tokensOf(day) > 0 || day.cost > 0);
@@ -38,7 +38,7 @@ export function countsUntil({ bucket, days }: Account, limits: Limits, moment: M
   return Math.max(refill > 0 ? moment.epoch + refill : 0, ...ends);
 }
 
-/** Seconds until the account has room for one more request of each limit; 0 where it has. */
+/** Seconds until the account is below all limits; 0 when it is. */
 export function secondsUntilFree(
   { bucket, days }: Account,
   limits: Limits,
@@ -57,7 +57,7 @@ export function tokensOf({ inputTokens, outputTokens }: Tokens): number {
 
 type Tokens = Pick<DayCount, "inputTokens" | "outputTokens">;
 
-/** An account as it is kept, a copy. */
+/** A copy of the account in the form of the store. */
 export function meterOf(name: string, { holder, bucket, days }: Account, moment: Moment): Counter {
   const at = bucket && Math.round(moment.epoch - (moment.now - bucket.at));
   return {
@@ -71,9 +71,8 @@ export function meterOf(name: string, { holder, bucket, days }: Account, moment:
 }
 
 /**
- * The account that was kept; undefined where that is none. Time since it was kept is what the clock of
- * others says, but never less than none: a bucket grows by a jump of that clock at the start at the most,
- * and never beyond its capacity.
+ * The account in a stored counter; undefined when it is malformed. The time since it was stored is wall-clock
+ * time, clamped at 0: a clock jump refills a bucket at most once, up to its capacity.
  */
 export function accountIn({ state }: Counter, { now, epoch }: Moment): Account | undefined {
   if (!isFields(state) || !isFields(state["holder"])) return undefined;
@@ -119,16 +118,16 @@ export function numberIn(fields: unknown, key: string): number {
   return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
 
-/** A calendar day of this device's own time zone, as a number that grows: 20261125. */
+/** A calendar day in this device's time zone, as a growing number: 20261125. */
 export type DayName = number;
 
-/** A day, and the moment (milliseconds since the epoch) at which the next one begins. */
+/** A day, and when the next day begins, in milliseconds since the epoch. */
 export interface Today {
   readonly day: DayName;
   readonly end: number;
 }
 
-/** The day of a moment. Days of 23 and 25 hours are days, too: the calendar says when one ends. */
+/** The day of a moment, by the calendar: days with 23 and 25 hours are right. */
 export function todayAt(epoch: number): Today {
   const date = new Date(epoch);
   const [year, month, day] = [date.getFullYear(), date.getMonth(), date.getDate()];
@@ -136,14 +135,14 @@ export function todayAt(epoch: number): Today {
   return { day: year * 10_000 + (month + 1) * 100 + day, end };
 }
 
-/** When the day ends and so many more have passed, in milliseconds since the epoch; 0 for a number that is no day. */
+/** The end of the day plus `more` days, in milliseconds since the epoch; 0 for a number that is no day. */
 function endOf(day: DayName, more: number): number {
   const [year, month, date] = [Math.floor(day / 10_000), Math.floor(day / 100) % 100, day % 100];
   const end = new Date(year, month - 1, date + 1 + more).getTime();
   return Number.isFinite(end) ? end : 0;
 }
 
-/** The same for one moment after another: the calendar is asked once a day, and when the clock goes back. */
+/** `todayAt` with a cache: the calendar is used once a day, and when the clock goes back. */
 export function createCalendar(): (epoch: number) => Today {
   let known: (Today & { readonly from: number }) | undefined;
   return (epoch) => {
@@ -159,26 +158,25 @@ export function secondsLeftOf({ end }: Today, epoch: number): number {
   return Math.max(1, Math.ceil((end - epoch) / 1000));
 }
 
-/** What was counted on one day. */
+/** The counters of one day. */
 export interface DayCount {
   readonly day: DayName;
-  /** Requests that were accepted. */
+  /** Accepted requests. */
   requests: number;
   inputTokens: number;
   outputTokens: number;
   cost: number;
-  /** Requests that were refused, by the code of the error. */
+  /** Rejected requests by error code. */
   readonly refused: Record<string, number>;
 }
 
 /**
- * Days of one account that are remembered. They go by their number and never by the clock: whatever the
- * clock says on its way, each calendar day has one budget, and finds what was spent of it when it comes
- * again.
+ * Days that an account remembers. Keyed by calendar day, not by elapsed time: if the clock is corrected back
+ * and forth, each day still has one budget.
  */
 const DAYS = 4;
 
-/** The count of that day among `days`, or one that begins; the one longest untouched makes room for it. */
+/** Gets or creates the counters of the day; drops those of the least recently used day when full. */
 export function countOf(days: DayCount[], day: DayName): DayCount {
   const last = days.at(-1);
   if (last?.day === day) return last;
@@ -189,7 +187,7 @@ export function countOf(days: DayCount[], day: DayName): DayCount {
   return known;
 }
 
-/** What was counted on that day so far; nothing is begun. */
+/** The counters of the day, without creating them in `days`. */
 export function lookedUp(days: readonly DayCount[], day: DayName): DayCount {
   return days.find((one) => one.day === day) ?? newDay(day);
 }

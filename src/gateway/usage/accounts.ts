@@ -18,28 +18,28 @@ import type { LimitScope } from "./budget.ts";
 import { filled, isRated, secondsUntilRoom, takenFrom } from "./rate-limit.ts";
 import { createRejectedClients, REFUSALS } from "./report.ts";
 
-/** What was asked, refused and spent, by client, by channel and in all, and what may be. */
+/** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
 export interface Accounting {
   /**
-   * Makes known what the store has of who asks, before `charge` and `overdrawn` are asked of it, within
-   * 5 s. Undefined, the usual case, where it is known. Never rejects.
+   * Reads the usage of the client; call it at most 5 s before `consumeRateLimit` and `overBudget`. Returns
+   * undefined, the usual case, when the usage is in memory. Never rejects.
    */
   readonly prepare: (request: Request) => Promise<void> | undefined;
   /**
-   * Takes a token from every rate limit, or from none; then the result is what to refuse the request with.
-   * That is `busy` where an account is not known, because nothing prepared it or it could not be read.
+   * Takes a token from every rate-limit bucket, or from none. Returns the failure if one is empty; `busy` when
+   * the usage of the client could not be read.
    */
   readonly consumeRateLimit: (request: Request, policy: ChannelPolicy) => Failure | undefined;
-  /** What to refuse a request with that would ask a model: a budget of today is used up. */
+  /** Returns the failure when a budget of today is used up. Check it for requests that may call a model. */
   readonly overBudget: (request: Request, policy: ChannelPolicy) => Failure | undefined;
-  /** What the turn of a request may use, and what it has. */
+  /** The budget of a turn, and what the turn has used. */
   readonly allowanceOf: (
     request: Request,
     policy: ChannelPolicy,
   ) => Allowance & { readonly spent: Spent };
-  /** Counts a refusal; no limit hangs on it, and it is kept with the next `keepAll`. */
+  /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */
   readonly countRejection: (request: Request, code: string) => void;
-  /** Takes over what was kept; rejects with a `Failure` when the store cannot be read. */
+  /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
   readonly load: () => Promise<void>;
   /** Asks the store to keep what changed and has a limit hanging on it, before whatever it is asked for next. */
   readonly save: () => void;
@@ -49,13 +49,13 @@ export interface Accounting {
 
 export interface AccountingOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  /** Of the whole gateway. */
+  /** The limits of the whole gateway. */
   readonly limits: Limits;
   readonly store: CounterStore;
   readonly clock: Pick<Clock, "epoch" | "now" | "after">;
   /** Accounts in memory; the store has more. */
   readonly rows: number;
-  /** Hears why something could not be kept; it is tried again with what is kept next. */
+  /** Called when counters could not be written; they are written with the next ones. */
   readonly onError: (thrown: unknown) => void;
 }
 
@@ -76,7 +76,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
     saveAll: writer.saveAll,
     prepare: (request) => cache.prepare(laneOf(request), holderOf(request)),
     consumeRateLimit(request, policy) {
-      const failure = charged(scopesOf(request, policy, limits), cache, at());
+      const failure = takeTokens(scopesOf(request, policy, limits), cache, at());
       if (failure === undefined) writer[request.durable ? "save" : "saveSoon"]();
       return failure;
     },
@@ -85,13 +85,13 @@ export function createAccounting(options: AccountingOptions): Accounting {
       const isUnknown = scopes.some(
         (scope) => hasBudget(scope.limits) && !cache.isKnown(scope.name),
       );
-      return isUnknown ? crowded(cache) : overBudget(scopes, cache, at());
+      return isUnknown ? busy(cache) : overBudget(scopes, cache, at());
     },
     allowanceOf: (request, policy) =>
       createAllowance({ scopes: scopesOf(request, policy, limits), cache, at, save }),
     countRejection(request, code) {
       const { day } = at().today;
-      const { name, holder } = chargedForRefusal(request, options);
+      const { name, holder } = rejectionScope(request, options);
       const account = cache.open(name, holder);
       if (account === undefined) return;
       const { refused } = countOf(account.days, day);
@@ -110,7 +110,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
   };
 }
 
-/** All meters where they fit into memory, and else the ones that count for all. */
+/** All counters if they fit into memory, else those of the channels and the gateway. */
 async function readAtStart({ rows, policies, store }: AccountingOptions): Promise<{
   readonly meters: readonly Counter[];
   readonly isAll: boolean;
@@ -122,7 +122,7 @@ async function readAtStart({ rows, policies, store }: AccountingOptions): Promis
   return { meters: meters.filter((meter) => meter !== undefined), isAll: false };
 }
 
-/** With the accounts that are always in memory: channels that are served, and the gateway. */
+/** A cache with the accounts of the gateway and of all served channels. */
 function openCache(
   options: AccountingOptions,
   at: () => Moment & { readonly today: Today },
@@ -147,8 +147,8 @@ function openCache(
   return cache;
 }
 
-/** Refusals are the channel's, or the gateway's where that channel is none: of clients there is no end. */
-function chargedForRefusal(
+/** Rejections count for the channel, or for the gateway when the channel is unknown: client ids can be invented without end. */
+function rejectionScope(
   { channel }: Request,
   { policies }: Pick<AccountingOptions, "policies">,
 ): Omit<LimitScope, "limits"> {
@@ -156,17 +156,17 @@ function chargedForRefusal(
   return { name: nameOfChannel(channel), holder: { channel } };
 }
 
-function crowded(cache: AccountCache): Failure {
+function busy(cache: AccountCache): Failure {
   return failureOf("busy", cache.secondsUntilRoom());
 }
 
-/** Takes one request out of every bucket, or, where one is empty, out of none; says what to refuse it with. */
-function charged(
+/** Takes a token from every bucket, or from none. Returns the failure if one is empty. */
+function takeTokens(
   scopes: readonly LimitScope[],
   cache: AccountCache,
   { now, today: { day } }: Moment & { readonly today: Today },
 ): Failure | undefined {
-  if (!scopes.every(({ name }) => cache.isKnown(name))) return crowded(cache);
+  if (!scopes.every(({ name }) => cache.isKnown(name))) return busy(cache);
   const buckets = scopes.map(({ name, limits }) =>
     isRated(limits) ? filled(cache.find(name)?.bucket, limits, now) : undefined,
   );
@@ -177,7 +177,7 @@ function charged(
   const seconds = Math.max(0, ...waits);
   if (seconds > 0) return failureOf("rate_limited", seconds);
   const accounts = scopes.map(({ name, holder }) => cache.open(name, holder));
-  if (accounts.includes(undefined)) return crowded(cache);
+  if (accounts.includes(undefined)) return busy(cache);
   for (const [index, { name }] of scopes.entries()) {
     const [account, bucket] = [accounts[index], buckets[index]];
     if (account === undefined) continue;

@@ -12,7 +12,7 @@ import { countOf, lookedUp, secondsLeftOf } from "./account.ts";
 import type { DayName, Today } from "./account.ts";
 
 export interface AllowanceOptions {
-  /** The first is who asks. */
+  /** The client's scope is the first. */
   readonly scopes: readonly [LimitScope, ...LimitScope[]];
   readonly cache: Pick<AccountCache, "find" | "update">;
   readonly at: () => { readonly today: Today; readonly epoch: number };
@@ -20,8 +20,8 @@ export interface AllowanceOptions {
 }
 
 /**
- * What one turn and all that it begins may use. A question that begins while there is budget is asked to
- * its end, so that a turn goes beyond it by the questions that run at that moment at the most.
+ * The budget of one turn and all that it starts. A model call that starts within the budget runs to its end,
+ * so a turn exceeds the budget by the running calls at most.
  */
 export function createAllowance(options: AllowanceOptions): Allowance & { readonly spent: Spent } {
   const { scopes, cache, at } = options;
@@ -43,7 +43,7 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
     begin(expected) {
       const failure = overBudget(scopes, cache, at());
       if (failure !== undefined) throw failure;
-      // What turns out later belongs to the day of the question.
+      // The difference is counted on the day of the call.
       const { day } = at().today;
       count(day, expected);
       return (more) => count(day, more);
@@ -57,7 +57,7 @@ export function createAllowance(options: AllowanceOptions): Allowance & { readon
   };
 }
 
-/** Never below nothing, whatever rounding makes of it. */
+/** Clamps at 0, because of rounding. */
 function add(to: { -readonly [Key in keyof Spent]: number }, more: Spent): void {
   to.inputTokens = Math.max(0, to.inputTokens + more.inputTokens);
   to.outputTokens = Math.max(0, to.outputTokens + more.outputTokens);
@@ -88,7 +88,7 @@ function statusOf({ scopes, cache, at }: AllowanceOptions, mostCalls: number): U
   };
 }
 
-/** Of whom something is counted, and within which limits. */
+/** An account and its limits. */
 export interface LimitScope {
   readonly name: string;
   readonly holder: Holder;
@@ -98,7 +98,7 @@ export interface LimitScope {
 /** The name of the gateway's account. */
 export const GATEWAY = "gateway";
 
-/** The name of a channel's account; no lane is called so. */
+/** The name of a channel's account; no lane has such a name. */
 export function nameOfChannel(channel: string): string {
   return `total ${channel}`;
 }
@@ -109,7 +109,7 @@ export function holderOf({ channel, client }: Pick<Request, "channel" | "client"
   return { channel, client: truncate(client, LONGEST_CLIENT) };
 }
 
-/** Whose limits a request counts against: its client's, its channel's, and the gateway's. */
+/** The scopes that a request counts for: its client, its channel and the gateway. */
 export function scopesOf(
   request: Request,
   { limits, totalLimits }: ChannelPolicy,
@@ -123,12 +123,12 @@ export function scopesOf(
   ];
 }
 
-/** Whether a day has an end before its end. */
+/** Whether there is a daily limit of tokens or cost. */
 export function hasBudget({ tokens_per_day: tokens, cost_per_day: cost }: Limits): boolean {
   return tokens > 0 || cost > 0;
 }
 
-/** What to refuse with where one of these has used up a budget of today. */
+/** Returns the failure when one of the scopes has used up its budget of today. */
 export function overBudget(
   scopes: readonly LimitScope[],
   accounts: Pick<AccountCache, "find">,
@@ -145,7 +145,7 @@ export function overBudget(
   return undefined;
 }
 
-/** Which budget of a day is used up, for the operator. */
+/** The used up budget, for the log. */
 function usedUp(used: DayCount, limits: Limits): string | undefined {
   const { tokens_per_day: tokens, cost_per_day: cost } = limits;
   if (tokens > 0 && tokensOf(used) >= tokens) return `tokens_per_day (${tokens})`;

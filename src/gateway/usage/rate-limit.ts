@@ -1,18 +1,18 @@
 import type { Limits } from "../../base/contract.ts";
 
-/** Requests that may be asked at once, as they were at a moment; fractions grow into whole ones. */
+/** The tokens of a token bucket at a moment; a request takes one. */
 export interface Bucket {
   readonly left: number;
-  /** On the clock that never jumps. */
+  /** On the monotonic clock. */
   readonly at: number;
 }
 
 type Rate = Pick<Limits, "requests_per_minute" | "burst">;
 
-/** The last rounding of a fraction must not cost the asker a second. */
+/** A rounding error must not cost a second. */
 const ROUNDING = 1e-6;
 
-/** Whether requests are counted out at all. */
+/** Whether there is a rate limit. */
 export function isRated({ requests_per_minute: perMinute }: Rate): boolean {
   return perMinute > 0;
 }
@@ -21,7 +21,7 @@ function capacityOf({ burst }: Rate): number {
   return Math.max(1, burst);
 }
 
-/** The bucket at `now`: what grew since, never beyond its capacity; one that nobody touched yet is full. */
+/** The bucket at `now`, refilled up to its capacity; a new bucket is full. */
 export function filled(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
   const capacity = capacityOf(rate);
   if (bucket === undefined) return { left: capacity, at: now };
@@ -29,13 +29,13 @@ export function filled(bucket: Bucket | undefined, rate: Rate, now: number): Buc
   return { left: Math.min(capacity, grown), at: now };
 }
 
-/** Whole seconds, at least 1, until a filled bucket has room for one request; 0 where it has. */
+/** Whole seconds, at least 1, until the refilled bucket has a token; 0 when it has one. */
 export function secondsUntilRoom({ left }: Bucket, rate: Rate): number {
   if (left >= 1 - ROUNDING) return 0;
   return Math.ceil(((1 - left) * 60) / rate.requests_per_minute);
 }
 
-/** Milliseconds until the bucket is as one that nobody touched; 0 where it is. */
+/** Milliseconds until the bucket is full; 0 when it is. */
 export function msUntilFull(bucket: Bucket | undefined, rate: Rate, now: number): number {
   const missing = capacityOf(rate) - filled(bucket, rate, now).left;
   return (missing * 60_000) / rate.requests_per_minute;

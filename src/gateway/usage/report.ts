@@ -4,31 +4,31 @@ import type { Account, Holder } from "./account.ts";
 import { lookedUp, todayAt } from "./account.ts";
 import type { DayName } from "./account.ts";
 
-/** What was counted today of somebody. */
+/** The usage of today of a client, a channel or the gateway. */
 export interface Counted {
   readonly requests: number;
   readonly tokens: number;
   readonly cost: number;
-  /** By the code of the error. */
+  /** Rejections by error code. */
   readonly refused: Readonly<Record<string, number>>;
 }
 
-/** What was used today, as the meters of a store have it. */
+/** The usage of today in the counters of a store. */
 export interface Usage {
   readonly gateway: Counted;
   readonly channels: ReadonlyMap<string, Counted>;
-  /** Those that used most, the heaviest first. */
+  /** The clients that used most, the heaviest first. */
   readonly clients: readonly (Holder & Counted)[];
-  /** Those that were refused most. */
+  /** The clients that were rejected most. */
   readonly refused: readonly RefusedClient[];
 }
 
 const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
 
-/** Clients that are compared at a time: of all meters a part is in memory. */
+/** Clients in memory at a time. */
 const COMPARED = 1000;
 
-/** `epoch` is now, `heaviest` how many clients are told of. */
+/** `epoch` is now, `heaviest` the number of clients to report. */
 export function usageIn(
   meters: Iterable<Counter>,
   { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
@@ -78,27 +78,27 @@ function refusedOn(day: DayName, meter: Counter): readonly RefusedClient[] {
     .toSorted((a, b) => b.count - a.count);
 }
 
-/** How often one client was refused on the day. */
+/** The number of rejections of one client on one day. */
 interface RefusedClient extends Holder {
   count: number;
 }
 
-/** The clients that were refused most on one day. */
+/** The clients with the most rejections on one day. */
 interface RejectedClients {
   add(name: string, holder: Holder, day: DayName): void;
   readonly meter: () => Counter;
   load(meter: Counter): void;
 }
 
-/** The name of the meter. */
+/** The name of the counter. */
 export const REFUSALS = "refused";
 
-/** Clients at a time: who is refused need not exist, so what is remembered of them has a bound. */
+/** Clients that are counted: rejected client ids may be invented, so their number is bounded. */
 const ROWS = 64;
 
 /**
- * Where all rows are taken, a further name takes the place of the one with the fewest refusals: who is
- * refused again and again stays, and names that are invented push out one another.
+ * When all rows are used, a new name replaces the one with the fewest rejections: a client that is rejected
+ * again and again stays, and invented names replace each other.
  */
 export function createRejectedClients(): RejectedClients {
   let today: DayName = 0;
@@ -138,7 +138,7 @@ function fewestOf(clients: ReadonlyMap<string, RefusedClient>): string {
   return fewest;
 }
 
-/** What was kept of the clients that were refused. */
+/** The rejected clients in a stored counter. */
 function refusedIn({ state }: Counter): {
   readonly day: DayName;
   readonly clients: readonly (RefusedClient & { readonly name: string })[];
