@@ -49,11 +49,11 @@ describe("a look at what clients may do", () => {
 
   it("warns of everyone who may run commands, use all tools or write outside", () => {
     assert.match(wide({ tools: ["exec"] }), /warn .*every client .* run commands/);
-    assert.match(wide({ pattern: "**", tools: ["*"] }), /everyone .* use every tool/);
-    assert.match(wide({ write: ["/srv"] }), /everyone .* write outside the workspace/);
+    assert.match(wide({ pattern: "**", tools: ["*"] }), /every client .* use every tool/);
+    assert.match(wide({ write: ["/srv"] }), /every client .* write outside the workspace/);
     assert.match(
       wide({ write: ["/w/claw/skills/x"] }),
-      /everyone .* change what the agent is told to be/,
+      /every client .* change the instructions of the agent/,
     );
     for (const write of ["/w/claw", "/w/claw/data"]) {
       assert.doesNotMatch(wide({ write: [write] }), /warn/);

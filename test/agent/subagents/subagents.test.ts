@@ -104,7 +104,7 @@ describe("a subagent", () => {
     const empty = ask("empty");
     await house.finish("empty", " ");
     assert.equal(await empty, "(the task ended without a word)");
-    assert.match(await ask(""), /^error: wrong arguments: task: say what to do/);
+    assert.match(await ask(""), /^error: wrong arguments: task: the task is empty/);
     assert.match(await ask("x".repeat(20_001)), /^error: wrong arguments/);
   });
 
