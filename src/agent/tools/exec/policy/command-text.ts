@@ -48,7 +48,8 @@ function readInto(texts: CommandTexts, text: string): boolean {
     for (const [word, shown] of editsOf(node, isRead, texts)) {
       if (!edits.has(word)) edits.set(word, shown);
     }
-    forEachChild(node, (child) => walk(child, isRead || feeds(node, child)));
+    const readByOthers = feeding(node);
+    forEachChild(node, (child) => walk(child, isRead || readByOthers.has(child)));
   };
   walk(script, false);
   const all = [...edits.values()].flat().toSorted((left, right) => left.pos - right.pos);
@@ -69,13 +70,12 @@ function nesting(text: string): number {
   return deepest;
 }
 
-/** Whether what a child writes may become a command, or names of files. */
-function feeds(node: SyntaxNode, child: SyntaxNode): boolean {
-  if (node.type === "CommandExpansion" || node.type === "ProcessSubstitution") return true;
-  const commands: readonly SyntaxNode[] = node.type === "Pipeline" ? node.commands : [];
-  return (
-    commands.includes(child) && !commands.slice(commands.indexOf(child) + 1).every(runsNothing)
-  );
+/** The children of a node whose output may become a command, or names of files. */
+function feeding(node: SyntaxNode): { has(child: SyntaxNode): boolean } {
+  if (/^(?:CommandExpansion|ProcessSubstitution)$/.test(node.type)) return { has: () => true };
+  const commands = node.type === "Pipeline" ? node.commands : [];
+  const last = commands.findLastIndex((command) => !runsNothing(command));
+  return new Set<SyntaxNode>(commands.slice(0, Math.max(0, last)));
 }
 
 function runsNothing(node: SyntaxNode): boolean {

@@ -5,9 +5,9 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { checkCommand } from "../../src/agent/tools/exec/policy/policy.ts";
-import type { PolicyOptions } from "../../src/agent/tools/exec/policy/policy.ts";
-import { toolSettings } from "../support/agent-config.ts";
+import { checkCommand } from "../../../../src/agent/tools/exec/policy/policy.ts";
+import type { PolicyOptions } from "../../../../src/agent/tools/exec/policy/policy.ts";
+import { toolSettings } from "../../../support/agent-config.ts";
 
 const GUARD: PolicyOptions = {
   settings: toolSettings().exec,
@@ -286,7 +286,7 @@ describe("the command policy of exec", () => {
   });
 
   it("judges what is written down of bypasses and of harmless commands as it says there", async () => {
-    const file = join(import.meta.dirname, "exec-guard-cases.yaml");
+    const file = join(import.meta.dirname, "policy-cases.yaml");
     const cases = v.parse(CASES, parse(await readFile(file, "utf8")));
     assert.ok(cases.blocked.length >= 120 && cases.allowed.length >= 60);
     for (const { command, why } of cases.blocked) {

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { keysOf } from "../../src/agent/tools/exec/input.ts";
-import { createCommands, isAlive } from "../support/commands.ts";
-import type { Commands } from "../support/commands.ts";
-import { until } from "../support/until.ts";
+import { keysOf } from "../../../../src/agent/tools/exec/input.ts";
+import { createCommands, isAlive } from "../../../support/commands.ts";
+import type { Commands } from "../../../support/commands.ts";
+import { until } from "../../../support/until.ts";
 
 /** Starts a command in the background; gives its id. */
 async function started(

@@ -4,10 +4,14 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createExcerpt, readable, createRingBuffer } from "../../src/agent/tools/exec/output.ts";
-import { callFacts } from "../support/agent-config.ts";
-import { createCommands, isAlive } from "../support/commands.ts";
-import { until } from "../support/until.ts";
+import {
+  createExcerpt,
+  readable,
+  createRingBuffer,
+} from "../../../../src/agent/tools/exec/output.ts";
+import { callFacts } from "../../../support/agent-config.ts";
+import { createCommands, isAlive } from "../../../support/commands.ts";
+import { until } from "../../../support/until.ts";
 
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;

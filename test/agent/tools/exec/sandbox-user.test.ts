@@ -15,9 +15,9 @@ import {
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { createCommands } from "../support/commands.ts";
-import { ordinarySandboxArgs, withBubblewrap } from "../support/sandbox.ts";
-import { temporaryFolder } from "../support/temporary.ts";
+import { createCommands } from "../../../support/commands.ts";
+import { ordinarySandboxArgs, withBubblewrap } from "../../../support/sandbox.ts";
+import { temporaryFolder } from "../../../support/temporary.ts";
 
 const BWRAP = { sandbox: "bwrap" } as const;
 const ROOT = {

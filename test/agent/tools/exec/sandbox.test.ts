@@ -13,28 +13,28 @@ import {
 import { join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
-import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
-import type { FilePermissions } from "../../src/agent/access/permissions.ts";
-import type { CallContext } from "../../src/agent/tools/contract.ts";
+import { FULL_ACCESS } from "../../../../src/agent/access/permissions.ts";
+import type { FilePermissions } from "../../../../src/agent/access/permissions.ts";
+import type { CallContext } from "../../../../src/agent/tools/contract.ts";
 import {
   clientsAreSandboxed,
   commandCheck,
   rootCheck,
-} from "../../src/agent/tools/exec/sandbox/check.ts";
-import { limitArgs } from "../../src/agent/tools/exec/shell.ts";
-import { runTool } from "../../src/agent/tools/run.ts";
-import type { ExecSettings } from "../../src/config/contract.ts";
-import { agentDefaults, callFacts, toolSettings } from "../support/agent-config.ts";
-import { createCommands, isAlive } from "../support/commands.ts";
-import type { Commands } from "../support/commands.ts";
-import { processesRunning } from "../support/processes.ts";
-import { ordinarySandboxArgs, withBubblewrap } from "../support/sandbox.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { until } from "../support/until.ts";
-import { answerWith, openWebServer } from "../support/web-server.ts";
+} from "../../../../src/agent/tools/exec/sandbox/check.ts";
+import { limitArgs } from "../../../../src/agent/tools/exec/shell.ts";
+import { runTool } from "../../../../src/agent/tools/run.ts";
+import type { ExecSettings } from "../../../../src/config/contract.ts";
+import { agentDefaults, callFacts, toolSettings } from "../../../support/agent-config.ts";
+import { createCommands, isAlive } from "../../../support/commands.ts";
+import type { Commands } from "../../../support/commands.ts";
+import { processesRunning } from "../../../support/processes.ts";
+import { ordinarySandboxArgs, withBubblewrap } from "../../../support/sandbox.ts";
+import { temporaryFolder } from "../../../support/temporary.ts";
+import { until } from "../../../support/until.ts";
+import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const BWRAP = { sandbox: "bwrap" } as const;
-const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
+const RUN = process.versions["deno"] !== undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
 const isRoot = process.getuid?.() === 0;
 
 /** Gives a folder to whoever commands run as: what is root's and no workspace stays root's. */
@@ -244,8 +244,8 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await using folder = await temporaryFolder();
     const name = `8${process.pid % 10_000}`;
     const command = `(env -i setsid sleep 600.${name} &); exec sleep 601.${name}`;
-    const holder = join(import.meta.dirname, "exec-holder.ts");
-    const child = spawn(process.execPath, [...RUN, holder, folder.path, command], {
+    const program = join(import.meta.dirname, "sandboxed-command.ts");
+    const child = spawn(process.execPath, [...RUN, program, "hold", folder.path, command], {
       stdio: ["ignore", "ignore", "inherit"],
     });
     await until("it runs", async () => (await sleepers(name)).length === 2);

@@ -15,11 +15,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
-import { createCommands } from "../support/commands.ts";
-import { running } from "../support/processes.ts";
-import { withBubblewrap } from "../support/sandbox.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { until } from "../support/until.ts";
+import { createCommands } from "../../../support/commands.ts";
+import { running } from "../../../support/processes.ts";
+import { withBubblewrap } from "../../../support/sandbox.ts";
+import { temporaryFolder } from "../../../support/temporary.ts";
+import { until } from "../../../support/until.ts";
 
 /** What programs do at their start because a variable says so. */
 const POISON: Readonly<Record<string, string>> = {

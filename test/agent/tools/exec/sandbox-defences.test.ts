@@ -6,14 +6,14 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
-import { findBubblewrap } from "../../src/agent/tools/exec/sandbox/bubblewrap.ts";
-import { createCommands } from "../support/commands.ts";
-import { withBubblewrap } from "../support/sandbox.ts";
-import { temporaryFolder } from "../support/temporary.ts";
+import { findBubblewrap } from "../../../../src/agent/tools/exec/sandbox/bubblewrap.ts";
+import { createCommands } from "../../../support/commands.ts";
+import { withBubblewrap } from "../../../support/sandbox.ts";
+import { temporaryFolder } from "../../../support/temporary.ts";
 
 const BWRAP = { sandbox: "bwrap" } as const;
 const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
-const RUN = process.versions["bun"] === undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
+const RUN = process.versions["deno"] !== undefined ? ["run", "-A", "--no-check", "--quiet"] : [];
 const isRoot = process.getuid?.() === 0;
 const run = promisify(execFile);
 
@@ -33,8 +33,13 @@ const NEEDED = ["passwd", "group", "nsswitch.conf", "ld.so.cache", "alternatives
 
 /** Words that put a process on a machine with other folders in the places of these. */
 async function machineWith(folder: string): Promise<readonly string[]> {
-  const modules = await realpath(join(import.meta.dirname, "../../node_modules"));
-  const own = [join(import.meta.dirname, "../.."), modules, dirname(process.execPath), tmpdir()];
+  const modules = await realpath(join(import.meta.dirname, "../../../../node_modules"));
+  const own = [
+    join(import.meta.dirname, "../../../.."),
+    modules,
+    dirname(process.execPath),
+    tmpdir(),
+  ];
   return [
     ..."--bind / / --dev-bind /dev /dev".split(" "),
     ...["etc", "var"].flatMap((name) => ["--bind", join(folder, name), `/${name}`]),
@@ -68,7 +73,8 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
       ...(await machineWith(machine.path)),
       process.execPath,
       ...RUN,
-      join(import.meta.dirname, "exec-once.ts"),
+      join(import.meta.dirname, "sandboxed-command.ts"),
+      "once",
       await realpath(folder.path),
       "grep -rsl 'the secret' /etc /var; true",
     ];
