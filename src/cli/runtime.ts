@@ -7,7 +7,7 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import type { Asker } from "../gateway/durable/recovery.ts";
+import type { Recipient } from "../gateway/durable/recovery.ts";
 import type { DrainResult } from "../gateway/gateway.ts";
 import { createGateway, type Gateway } from "../gateway/gateway.ts";
 import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
@@ -72,7 +72,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     },
     store: state.store,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
-    replyTo: (channel, asker) => replyTo(opened.promise, channel, asker),
+    replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
     log,
     logContent,
     maxParallelTurns: config.agents.defaults.max_parallel_turns,
@@ -145,16 +145,16 @@ function openChannels(
   });
 }
 
-/** The way back to the asker of a request of a former process: known as soon as the channels are open. */
+/** The way back to the recipient of a request of a former process: known as soon as the channels are open. */
 function replyTo(
   channels: Promise<readonly Channel[]>,
   name: string,
-  asker: Asker,
+  recipient: Recipient,
 ): (part: Part) => Promise<void> {
   let reply: Promise<(part: Part) => Promise<void>> | undefined;
   const find = async (): Promise<(part: Part) => Promise<void>> => {
     const channel = (await channels).find((each) => each.name === name);
-    const found = channel?.replyTo(asker);
+    const found = channel?.replyTo(recipient);
     if (found !== undefined) return found;
     throw new Failure("failed", "the reply address of this request is no longer known");
   };

@@ -43,7 +43,7 @@ export function createRequestLog(
   return (entry) => {
     const fields = { ...factsOf(entry, clock.now()), ...(logContent ? contentOf(entry) : {}) };
     if (entry.outcome === "kept") {
-      log.info("kept for the next start", fields);
+      log.info("left to the next start", fields);
       return;
     }
     const { level, message } = lineOf(entry);

@@ -16,7 +16,14 @@ import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, OPEN_TO_ALL, shout, storeFacts } from "./setup.ts";
+import {
+  createManualAnswerer,
+  createTestGateway,
+  NO_LIMITS,
+  OPEN_TO_ALL,
+  shout,
+  storeFacts,
+} from "./setup.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -109,7 +116,7 @@ describe("counters of a request of QoS 0", () => {
     const onCommit = (calls: number): void => void commits.push(calls);
     const options = { ...storeFacts(clock, "one"), sole: true, log: SILENT, onCommit };
     await using store = closing(await openSqliteStore<string>(join(folder.path, "db"), options));
-    const { gateway } = createRig(shout, { clock, store, policy: { limits: rated } });
+    const { gateway } = createTestGateway(shout, { clock, store, policy: { limits: rated } });
     for (const text of ["1", "2"]) {
       commits.length = 0;
       const asked = ask(text);
@@ -127,8 +134,12 @@ describe("counters of a request of QoS 0", () => {
   it("are written within 50 ms while its turn runs", async () => {
     const clock = createManualClock();
     const store = createMemoryStore<string>(storeFacts(clock, "one"));
-    const puppet = createPuppet();
-    const { gateway } = createRig(puppet.answer, { clock, store, policy: { limits: rated } });
+    const answerer = createManualAnswerer();
+    const { gateway } = createTestGateway(answerer.answer, {
+      clock,
+      store,
+      policy: { limits: rated },
+    });
     await gateway.accept(ask("?").request);
     await clock.advance(49);
     assert.deepEqual(await store.counters(), []);

@@ -45,7 +45,7 @@ export function ask(
 }
 
 /** Delivery that waits until it is let go, as while the broker is away. */
-export function createDam(): { deliver: () => Promise<void>; open: () => void } {
+export function createGate(): { deliver: () => Promise<void>; open: () => void } {
   const gate = new AbortController();
   const opened = new Promise<void>((resolve) => {
     gate.signal.addEventListener("abort", () => resolve());

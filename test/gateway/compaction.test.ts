@@ -13,7 +13,13 @@ import { until } from "../support/until.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
-import { createPuppet, createRig, createTestStore, OPEN_TO_ALL, storeFacts } from "./setup.ts";
+import {
+  createManualAnswerer,
+  createTestGateway,
+  createTestStore,
+  OPEN_TO_ALL,
+  storeFacts,
+} from "./setup.ts";
 
 /** Answers with what it was shown. */
 const recall: Answerer<string> = async function* ({ history, text }) {
@@ -82,7 +88,7 @@ for (const [name, make] of Object.entries(STORES)) {
         const clock = createManualClock();
         await using kept = await make(clock);
         const options = { clock, store: kept.store, compact: compactAllButLast };
-        const { gateway, lines } = createRig(recall, options);
+        const { gateway, lines } = createTestGateway(recall, options);
         const heard: string[] = [];
         for (const [index, text] of ["1", "2", "3"].entries()) {
           const asked = ask(text, { durable });
@@ -97,7 +103,7 @@ for (const [name, make] of Object.entries(STORES)) {
       it(`begins anew with the turn that says so, by ${kind}`, async () => {
         const clock = createManualClock();
         await using kept = await make(clock);
-        const { gateway } = createRig(recall, { clock, store: kept.store });
+        const { gateway } = createTestGateway(recall, { clock, store: kept.store });
         const heard: string[] = [];
         for (const text of ["1", "/clear", "2", "3"]) {
           const asked = ask(text, { durable });
@@ -113,7 +119,7 @@ for (const [name, make] of Object.entries(STORES)) {
 describe("condensing", () => {
   it("is in nobody's way, and does nothing where the conversation began anew meanwhile", async () => {
     const { compact, calls } = createSlowCondense();
-    const { gateway } = createRig(recall, { compact });
+    const { gateway } = createTestGateway(recall, { compact });
     const first = ask("1");
     await gateway.accept(first.request);
     await first.done;
@@ -131,7 +137,7 @@ describe("condensing", () => {
 
   it("is done for one conversation at a time, and for one that grew meanwhile again", async () => {
     const { compact, calls } = createSlowCondense();
-    const { gateway } = createRig(recall, { compact });
+    const { gateway } = createTestGateway(recall, { compact });
     for (const client of ["a", "b", "a", "a"]) {
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
@@ -155,7 +161,7 @@ describe("condensing", () => {
       tries += 1;
       return Promise.reject(new Failure("model", "the model is away", { why: "status 503" }));
     };
-    const { gateway, clock, lines } = createRig(recall, { compact });
+    const { gateway, clock, lines } = createTestGateway(recall, { compact });
     for (const expected of [1, 2]) {
       const asked = ask(`${expected}`);
       await gateway.accept(asked.request);
@@ -173,7 +179,7 @@ describe("condensing", () => {
 
   it("has two minutes, and is left behind where it does not end then", async () => {
     const { compact, calls } = createSlowCondense(false);
-    const { gateway, clock, lines } = createRig(recall, { compact });
+    const { gateway, clock, lines } = createTestGateway(recall, { compact });
     for (const client of ["a", "b"]) {
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
@@ -203,8 +209,11 @@ describe("condensing", () => {
         });
       });
     };
-    const puppet = createPuppet();
-    const { gateway, clock } = createRig(puppet.answer, { compact, turnTimeoutMs: 600_000 });
+    const answerer = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answerer.answer, {
+      compact,
+      turnTimeoutMs: 600_000,
+    });
     const begin = async (client: string) => {
       const asked = ask(client, { client });
       await gateway.accept(asked.request);
@@ -213,13 +222,13 @@ describe("condensing", () => {
     };
     const short = await begin("short");
     const long = await begin("long");
-    puppet.end();
+    answerer.end();
     await short.done;
     await settled();
     assert.deepEqual(steps, []);
     // Who comes later does not make it wait longer.
     await begin("hangs");
-    puppet.end();
+    answerer.end();
     await long.done;
     await settled();
     assert.deepEqual(steps, ["first"]);
@@ -233,7 +242,7 @@ describe("condensing", () => {
 
   it("ends at once when the gateway drains, and is not waited for", async () => {
     const { compact, calls } = createSlowCondense(false);
-    const { gateway, clock } = createRig(recall, { compact });
+    const { gateway, clock } = createTestGateway(recall, { compact });
     const asked = ask("?");
     await gateway.accept(asked.request);
     await asked.done;
@@ -251,7 +260,7 @@ describe("one conversation of all clients", () => {
   const shared = { conversation: "everyone" };
 
   it("shows each what the others said, and stops each alone", async () => {
-    const { gateway } = createRig(recall);
+    const { gateway } = createTestGateway(recall);
     const first = ask("1", { client: "a", ...shared });
     await gateway.accept(first.request);
     await first.done;
@@ -269,7 +278,7 @@ describe("one conversation of all clients", () => {
     const open = (owner: string): Promise<Store<string>> =>
       openSqliteStore(join(folder.path, "db"), { ...storeFacts(clock, owner), log: SILENT });
     const first = await open("one");
-    const { gateway } = createRig(
+    const { gateway } = createTestGateway(
       async function* ({ signal }) {
         yield "…";
         await new Promise((_, reject) => {
@@ -287,7 +296,11 @@ describe("one conversation of all clients", () => {
     await first.close();
 
     const second = await open("two");
-    const rig = createRig(recall, { clock, store: second, replyTo: () => () => Promise.resolve() });
+    const rig = createTestGateway(recall, {
+      clock,
+      store: second,
+      replyTo: () => () => Promise.resolve(),
+    });
     assert.equal(await rig.gateway.resume(), 1);
     await until("it is answered", async () => (await second.history("everyone")).length === 2);
     assert.deepEqual(await second.history("everyone"), ["?", "re ?"]);
@@ -305,7 +318,7 @@ describe("an answerer is told", () => {
       { adminFrom: ["b", "*"], client: "a", isAdmin: true },
     ];
     for (const { adminFrom, client, isAdmin } of cases) {
-      const { gateway } = createRig(tell, { policy: { adminFrom } });
+      const { gateway } = createTestGateway(tell, { policy: { adminFrom } });
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
       assert.equal((await asked.done).text, `${client} true ${isAdmin}`);

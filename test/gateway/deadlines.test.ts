@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Turned } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import type { Asked } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
 
 const forever = (): Promise<never> => new Promise(() => {});
 
@@ -17,8 +17,8 @@ async function* deaf({ text }: { readonly text: string }): AsyncGenerator<string
 
 describe("deadlines", () => {
   it("do not run what expired before it came, or while it waited", async () => {
-    const { answer, began, end } = createPuppet();
-    const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer, { maxParallelTurns: 1 });
     const late = ask("late", { expiresAt: clock.epoch() });
     void gateway.accept(late.request);
     assert.equal((await late.done).error?.code, "expired");
@@ -38,8 +38,8 @@ describe("deadlines", () => {
   });
 
   it("end a turn that takes too long, at its own time or the asker's", async () => {
-    const { answer } = createPuppet();
-    const { gateway, clock } = createRig(answer, { turnTimeoutMs: 10_000 });
+    const { answer } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer, { turnTimeoutMs: 10_000 });
     const patient = ask("a", { client: "a", expiresAt: clock.epoch() + 60_000 });
     const hasty = ask("b", { client: "b", expiresAt: clock.epoch() + 3000 });
     void gateway.accept(patient.request);
@@ -55,7 +55,7 @@ describe("deadlines", () => {
   });
 
   it("leave an answerer behind that does not obey, and go on", async () => {
-    const { gateway, clock, lines } = createRig(deaf, {
+    const { gateway, clock, lines } = createTestGateway(deaf, {
       turnTimeoutMs: 1000,
       maxParallelTurns: 1,
     });
@@ -78,7 +78,7 @@ describe("deadlines", () => {
   });
 
   it("ignore what an answerer says after it was told to stop", async () => {
-    const { gateway, clock } = createRig(
+    const { gateway, clock } = createTestGateway(
       async function* ({ signal }) {
         yield "before ";
         await new Promise<void>((resolve) => {
@@ -115,7 +115,7 @@ describe("a turn that was told to stop", () => {
   for (const [way, end] of Object.entries(ways)) {
     it(`ends as told when the answerer ${way}`, async () => {
       const histories: (readonly string[])[] = [];
-      const { gateway, clock } = createRig(
+      const { gateway, clock } = createTestGateway(
         async function* ({ history, signal }) {
           histories.push(history);
           yield "so far ";
@@ -138,8 +138,8 @@ describe("a turn that was told to stop", () => {
 
 describe("/stop", () => {
   it("overtakes the queue and cancels all that this client asked, in order, and nobody else's", async () => {
-    const { answer, began, running, end } = createPuppet();
-    const { gateway } = createRig(answer);
+    const { answer, began, running, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer);
     const mine = ["1", "2", "3"].map((text) => ask(text));
     const other = ask("other", { client: "other" });
     for (const { request } of [...mine, other]) void gateway.accept(request);
@@ -160,7 +160,7 @@ describe("/stop", () => {
   });
 
   it("says so when there is nothing to stop, and is a question when it is more than that word", async () => {
-    const { gateway } = createRig(shout);
+    const { gateway } = createTestGateway(shout);
     const nothing = stop("!stop");
     void gateway.accept(nothing.request);
     assert.equal((await nothing.done).text, "Nothing to stop.");
@@ -172,9 +172,9 @@ describe("/stop", () => {
   });
 
   it("needs neither room nor a token, and cancels at once what waits without a slot", async () => {
-    const { answer } = createPuppet();
+    const { answer } = createManualAnswerer();
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1, queued: 1 };
-    const { gateway } = createRig(answer, { maxParallelTurns: 1, policy: { limits } });
+    const { gateway } = createTestGateway(answer, { maxParallelTurns: 1, policy: { limits } });
     void gateway.accept(ask("long", { client: "other" }).request);
     const waiting = ask("waiting");
     void gateway.accept(waiting.request);
@@ -183,8 +183,8 @@ describe("/stop", () => {
   });
 
   it("delivered a second time does not stop what was asked after it", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway } = createRig(answer);
+    const { answer, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer);
     const first = stop("/stop");
     void gateway.accept(first.request);
     await first.done;
@@ -199,15 +199,15 @@ describe("/stop", () => {
   });
 
   it("leaves an answer alone that is only on its way", async () => {
-    const { gateway } = createRig(shout);
-    const dam = createDam();
-    const asked = ask("a", {}, dam.deliver);
+    const { gateway } = createTestGateway(shout);
+    const gate = createGate();
+    const asked = ask("a", {}, gate.deliver);
     void gateway.accept(asked.request);
     await settled();
     const command = stop("/stop");
     void gateway.accept(command.request);
     assert.equal((await command.done).text, "Nothing to stop.");
-    dam.open();
+    gate.open();
     assert.equal((await asked.done).text, "A");
   });
 });

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, shout } from "./setup.ts";
 
 describe("drain", () => {
   it("lets everything end that was accepted, refuses what comes, and is quick about it", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway, clock } = createRig(answer);
+    const { answer, end } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer);
     const asked = ["1", "2"].map((text) => ask(text));
     for (const { request } of asked) void gateway.accept(request);
     const drained = gateway.drain(60_000);
@@ -27,8 +27,8 @@ describe("drain", () => {
   });
 
   it("still repeats an answer that was given", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway } = createRig(answer);
+    const { answer, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer);
     const first = ask("?", { key: "k" });
     void gateway.accept(first.request);
     await settled();
@@ -41,8 +41,8 @@ describe("drain", () => {
   });
 
   it("cancels at the deadline what runs and what waits, and tells everyone", async () => {
-    const { answer } = createPuppet();
-    const { gateway, clock } = createRig(answer, { maxParallelTurns: 1 });
+    const { answer } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer, { maxParallelTurns: 1 });
     const asked = ["a", "a", "b", "c"].map((client) => ask("?", { client }));
     for (const { request } of asked) void gateway.accept(request);
     const drained = gateway.drain(5000);
@@ -56,14 +56,14 @@ describe("drain", () => {
   });
 
   it("ends though an answerer hears nobody and a broker is away, and reports what is left", async () => {
-    const { gateway, clock, lines } = createRig(async function* ({ text }) {
+    const { gateway, clock, lines } = createTestGateway(async function* ({ text }) {
       if (text === "deaf") await new Promise(() => {});
       yield "answer";
       return { messages: [] };
     });
-    const dam = createDam();
+    const gate = createGate();
     const deaf = ask("deaf", { client: "a" });
-    const lost = ask("?", { client: "b" }, dam.deliver);
+    const lost = ask("?", { client: "b" }, gate.deliver);
     const behind = ask("?", { client: "b" });
     for (const { request } of [deaf, lost, behind]) void gateway.accept(request);
     const drained = gateway.drain(1000);
@@ -72,34 +72,34 @@ describe("drain", () => {
     assert.equal((await deaf.done).error?.code, "cancelled");
     assert.equal(clock.timers, 0);
     assert.equal(lines.length, 3);
-    dam.open();
+    gate.open();
     await settled();
     assert.equal(lines.length, 3, "no second line for an answer that gets through after all");
   });
 
   it("is not held up by requests that keep coming", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway, clock } = createRig(answer);
+    const { answer, end } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer);
     void gateway.accept(ask("?").request);
     await settled();
     const drained = gateway.drain(60_000);
-    const dam = createDam();
+    const gate = createGate();
     for (let number = 0; number < 200; number++) {
-      void gateway.accept(ask("?", { client: "late" }, dam.deliver).request);
+      void gateway.accept(ask("?", { client: "late" }, gate.deliver).request);
     }
     end();
     assert.deepEqual(await drained, { cancelled: 0, resumable: 0, undelivered: 0 });
     for (let number = 0; number < 200; number++) {
-      void gateway.accept(ask("?", { client: "later" }, dam.deliver).request);
+      void gateway.accept(ask("?", { client: "later" }, gate.deliver).request);
     }
     assert.equal(clock.timers, 0);
   });
 
   it("leaves no timer behind of what was stopped and not delivered", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway, clock } = createRig(answer);
-    const dam = createDam();
-    void gateway.accept(ask("?", {}, dam.deliver).request);
+    const { answer, end } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(answer);
+    const gate = createGate();
+    void gateway.accept(ask("?", {}, gate.deliver).request);
     void gateway.accept(ask("behind").request);
     await settled();
     end();
@@ -112,14 +112,14 @@ describe("drain", () => {
   });
 
   it("is one drain, however often it is asked for", async () => {
-    const { gateway } = createRig(shout);
+    const { gateway } = createTestGateway(shout);
     assert.equal(gateway.drain(1000), gateway.drain(1));
     assert.deepEqual(await gateway.drain(1), { cancelled: 0, resumable: 0, undelivered: 0 });
   });
 
   it("still lets a client stop", async () => {
-    const { answer } = createPuppet();
-    const { gateway } = createRig(answer);
+    const { answer } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer);
     const asked = ask("?");
     void gateway.accept(asked.request);
     await settled();

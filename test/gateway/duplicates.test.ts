@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
 
 /** Counts its turns, and says in each which one it is. */
 function createCounter(): { answer: Answerer<string>; turns: () => number } {
@@ -21,8 +21,8 @@ function createCounter(): { answer: Answerer<string>; turns: () => number } {
 
 describe("the same request again", () => {
   it("joins what waits or runs: nothing for the same address, everything for another", async () => {
-    const { answer, began, end } = createPuppet();
-    const { gateway, lines } = createRig(answer);
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway, lines } = createTestGateway(answer);
     const first = ask("first");
     const waiting = ask("second", { key: "k" });
     const same = ask("second", { key: "k" });
@@ -53,7 +53,7 @@ describe("the same request again", () => {
   });
 
   it("hears the parts so far, then the rest", async () => {
-    const { gateway, clock } = createRig(async function* () {
+    const { gateway, clock } = createTestGateway(async function* () {
       for (const word of ["one ", "two ", "three"]) {
         yield word;
         await new Promise<void>((resolve) => {
@@ -77,7 +77,7 @@ describe("the same request again", () => {
 
   it("is answered with identical parts when it was answered before, to any address", async () => {
     const { answer, turns } = createCounter();
-    const { gateway, clock } = createRig(answer);
+    const { gateway, clock } = createTestGateway(answer);
     const first = ask("?", { key: "k" });
     void gateway.accept(first.request);
     await first.done;
@@ -97,7 +97,7 @@ describe("the same request again", () => {
 
   it("without a key is the same only where the transport says so", async () => {
     const { answer, turns } = createCounter();
-    const { gateway } = createRig(answer);
+    const { gateway } = createTestGateway(answer);
     for (const [redelivered, text] of [
       [false, "turn 1"],
       [false, "turn 2"],
@@ -114,8 +114,8 @@ describe("the same request again", () => {
   });
 
   it("is the same though it comes at QoS 1 after it was answered at QoS 0", async () => {
-    const { answer, began, end } = createPuppet();
-    const { gateway } = createRig(answer);
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer);
     const first = ask("?", { key: "k" });
     await gateway.accept(first.request);
     await settled();
@@ -129,7 +129,7 @@ describe("the same request again", () => {
 
   it("is another's request when another client uses the same key", async () => {
     const { answer } = createCounter();
-    const { gateway } = createRig(answer);
+    const { gateway } = createTestGateway(answer);
     for (const [client, text] of [
       ["a", "turn 1"],
       ["b", "turn 2"],
@@ -142,7 +142,7 @@ describe("the same request again", () => {
 
   it("runs again after an error, but not because of a redelivery", async () => {
     let turns = 0;
-    const { gateway } = createRig(async function* () {
+    const { gateway } = createTestGateway(async function* () {
       turns++;
       yield "so far ";
       if (turns === 1) throw new Failure("model", "the model failed");
@@ -163,8 +163,8 @@ describe("the same request again", () => {
   });
 
   it("finds a new way when the first asker cannot be reached any more", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway, clock } = createRig(async function* (turn) {
+    const { answer, end } = createManualAnswerer();
+    const { gateway, clock } = createTestGateway(async function* (turn) {
       yield "so far ";
       yield* answer(turn);
       return { messages: [] };
@@ -181,9 +181,9 @@ describe("the same request again", () => {
   });
 
   it("needs no token while it runs, and one when its answer is sent again", async () => {
-    const { answer, end } = createPuppet();
+    const { answer, end } = createManualAnswerer();
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 2, queued: 0 };
-    const { gateway } = createRig(answer, { policy: { limits } });
+    const { gateway } = createTestGateway(answer, { policy: { limits } });
     const repeat = () => {
       const asked = ask("?", { key: "k" });
       void gateway.accept(asked.request);
@@ -200,8 +200,10 @@ describe("the same request again", () => {
   });
 
   it("needs no room", async () => {
-    const { answer, end } = createPuppet();
-    const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
+    const { answer, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, {
+      policy: { limits: { ...NO_LIMITS, queued: 1 } },
+    });
     const first = ask("?", { key: "k" });
     void gateway.accept(first.request);
     await settled();
@@ -215,7 +217,7 @@ describe("the same request again", () => {
 
   it("is not remembered when it was refused", async () => {
     const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 1 };
-    const { gateway, clock } = createRig(shout, { policy: { limits } });
+    const { gateway, clock } = createTestGateway(shout, { policy: { limits } });
     void gateway.accept(ask("x").request);
     const refused = ask("?", { key: "k" });
     void gateway.accept(refused.request);
@@ -227,16 +229,16 @@ describe("the same request again", () => {
   });
 
   it("is one reply at a time to one address, however often it comes", async () => {
-    const { gateway } = createRig(shout);
+    const { gateway } = createTestGateway(shout);
     const first = ask("?", { key: "k" });
     void gateway.accept(first.request);
     await first.done;
     await settled();
-    const dam = createDam();
-    const copies = Array.from({ length: 100 }, () => ask("?", { key: "k" }, dam.deliver));
+    const gate = createGate();
+    const copies = Array.from({ length: 100 }, () => ask("?", { key: "k" }, gate.deliver));
     for (const { request } of copies) void gateway.accept(request);
     await settled();
     assert.equal(copies.filter(({ parts }) => parts.length > 0).length, 1);
-    dam.open();
+    gate.open();
   });
 });

@@ -5,17 +5,24 @@ import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { Request } from "../../src/gateway/contract.ts";
-import type { Asker } from "../../src/gateway/durable/recovery.ts";
+import type { Recipient } from "../../src/gateway/durable/recovery.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStoreOptions } from "../../src/store/sqlite.ts";
 import { claimedAbandoned } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import type { Asked } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createPuppet, createRig, createTestStore, NO_LIMITS, shout, storeFacts } from "./setup.ts";
+import {
+  createManualAnswerer,
+  createTestGateway,
+  createTestStore,
+  NO_LIMITS,
+  shout,
+  storeFacts,
+} from "./setup.ts";
 
 /** A process that is gone does not notice that its turn takes too long. */
 const LONG_MS = 3_600_000;
@@ -33,7 +40,7 @@ async function isResolved(promise: Promise<unknown>): Promise<boolean> {
 
 /** What later processes answer, by client. */
 function createReplies(): {
-  replyTo: (channel: string, asker: Asker) => Request["reply"];
+  replyTo: (channel: string, recipient: Recipient) => Request["reply"];
   parts: (client: string) => readonly Part[];
 } {
   const heard = new Map<string, Part[]>();
@@ -102,7 +109,7 @@ describe("a durable request", () => {
   it("may be acknowledged when the store has it, long before its turn ends", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const gate = createDam();
+    const gate = createGate();
     const slow: Store<string> = {
       ...store,
       accept: async (...facts) => {
@@ -110,8 +117,8 @@ describe("a durable request", () => {
         return store.accept(...facts);
       },
     };
-    const { answer, began } = createPuppet();
-    const { gateway } = createRig(answer, { clock, store: slow });
+    const { answer, began } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { clock, store: slow });
     const accepted = gateway.accept(ask("?", DURABLE).request);
     assert.equal(await isResolved(accepted), false);
     assert.deepEqual(began, []);
@@ -121,23 +128,23 @@ describe("a durable request", () => {
   });
 
   it("that is rejected may be acknowledged when the rejection is stored, long before it is delivered", async () => {
-    const dam = createDam();
+    const gate = createGate();
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const { gateway } = createRig(shout, {
+    const { gateway } = createTestGateway(shout, {
       clock,
       store,
       policy: { limits: { ...NO_LIMITS, requests_per_minute: 1, burst: 1, queued: 0 } },
     });
     await gateway.accept(ask("1", DURABLE).request);
-    const refused = ask("2", { ...DURABLE, key: "2" }, dam.deliver);
+    const refused = ask("2", { ...DURABLE, key: "2" }, gate.deliver);
     assert.equal(await isResolved(gateway.accept(refused.request)), true);
     assert.equal(refused.parts[0]?.error?.code, "rate_limited");
     assert.equal((await store.rejections(0, 10)).length, 1);
 
     const again = ask("2", { ...DURABLE, key: "2", redelivered: true });
     assert.equal(await isResolved(gateway.accept(again.request)), true);
-    dam.open();
+    gate.open();
     await settled();
     assert.deepEqual(again.parts, []);
     assert.deepEqual(await store.rejections(0, 10), []);
@@ -146,9 +153,9 @@ describe("a durable request", () => {
   it("that was rejected once hears nothing else when it is delivered again, also after a restart", async () => {
     await using home = await createHome();
     const { clock } = home;
-    const { answer, end } = createPuppet();
+    const { answer, end } = createManualAnswerer();
     const policy = { limits: { ...NO_LIMITS, queued: 1 } };
-    const first = createRig(answer, { clock, store: await home.open(), policy });
+    const first = createTestGateway(answer, { clock, store: await home.open(), policy });
     const [, , third] = await askAll(first.gateway, ["1", "2", "3"]);
     assert.equal((await third?.done)?.error?.code, "busy");
 
@@ -160,7 +167,7 @@ describe("a durable request", () => {
       end();
     }
     await settled();
-    const second = createRig(shout, { clock, store: await home.open() });
+    const second = createTestGateway(shout, { clock, store: await home.open() });
     await second.gateway.resume();
     const later = ask("3", { ...DURABLE, key: "3", redelivered: true });
     await second.gateway.accept(later.request);
@@ -175,13 +182,13 @@ describe("a durable request", () => {
     const { clock } = home;
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
     const never = new Promise<never>(() => {});
-    const first = createRig(shout, { clock, store: await home.open(), policy: { limits } });
+    const first = createTestGateway(shout, { clock, store: await home.open(), policy: { limits } });
     for (let number = 0; number < 700; number += 1) {
       const { request } = ask(`${number}`, { ...DURABLE, key: `${number}` }, () => never);
       await first.gateway.accept(request);
     }
     const { replyTo, parts } = createReplies();
-    const second = createRig(shout, { clock, store: await home.open(), replyTo });
+    const second = createTestGateway(shout, { clock, store: await home.open(), replyTo });
     await second.gateway.resume();
     for (let round = 0; round < 20; round += 1) await settled();
     const codes = parts("device").map(({ error }) => error?.code);
@@ -194,8 +201,8 @@ describe("a durable request", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const { answer, began, end } = createPuppet();
-    const { gateway } = createRig(answer, { clock, store, maxParallelTurns: 1 });
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { clock, store, maxParallelTurns: 1 });
     const texts = Array.from({ length: 5000 }, (_, number) => `${number} ${"x".repeat(2000)}`);
     const accepted = texts.map((text, number) =>
       gateway.accept(ask(text, { ...DURABLE, client: `c${number}`, key: text }).request),
@@ -214,7 +221,7 @@ describe("a durable request", () => {
     const store = createTestStore(clock);
     let isThere = false;
     const deliver = (): Promise<void> => (isThere ? Promise.resolve() : gone());
-    const { gateway, lines } = createRig(shout, { clock, store });
+    const { gateway, lines } = createTestGateway(shout, { clock, store });
     const asked = ["a", "b"].map((text) => ask(text, { ...DURABLE, key: text }, deliver));
     for (const { request } of asked) await gateway.accept(request);
     await clock.advance(60_000);
@@ -237,7 +244,7 @@ describe("a durable request", () => {
     assert.equal(clock.timers, 0);
   });
 
-  it("is answered before what its asker asked later, though nobody was there for either", async () => {
+  it("is answered before what its recipient asked later, though nobody was there for either", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let isThere = false;
@@ -247,7 +254,7 @@ describe("a durable request", () => {
       heard.push(`${part.text}${part.done ? "." : ""}`);
       return Promise.resolve();
     };
-    const { gateway } = createRig(
+    const { gateway } = createTestGateway(
       async function* ({ text }) {
         yield `${text} begins`;
         await new Promise<void>((resolve) => {
@@ -269,11 +276,11 @@ describe("a durable request", () => {
     assert.equal(texts, "112233", heard.join());
   });
 
-  it("is answered again as soon as its asker asks something else, and given up after ten minutes", async () => {
+  it("is answered again as soon as its recipient asks something else, and given up after ten minutes", async () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const { gateway, lines } = createRig(shout, { clock, store });
+    const { gateway, lines } = createTestGateway(shout, { clock, store });
     let isThere = false;
     const late = ask("late", { ...DURABLE, key: "late" }, () =>
       isThere ? Promise.resolve() : gone(),
@@ -297,7 +304,7 @@ describe("a durable request", () => {
   it("is not answered before the store has the answer", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const gate = createDam();
+    const gate = createGate();
     const slow: Store<string> = {
       ...store,
       answered: async (...facts) => {
@@ -305,7 +312,7 @@ describe("a durable request", () => {
         return store.answered(...facts);
       },
     };
-    const { gateway } = createRig(shout, { clock, store: slow });
+    const { gateway } = createTestGateway(shout, { clock, store: slow });
     const asked = ask("hi", DURABLE);
     await gateway.accept(asked.request);
     await settled();
@@ -318,7 +325,7 @@ describe("a durable request", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const puppet = createPuppet();
+    const answerer = createManualAnswerer();
     const begun: number[] = [];
     const counting: Store<string> = {
       ...store,
@@ -327,13 +334,17 @@ describe("a durable request", () => {
         return store.begin(claim);
       },
     };
-    const { gateway } = createRig(puppet.answer, { clock, store: counting, maxParallelTurns: 2 });
+    const { gateway } = createTestGateway(answerer.answer, {
+      clock,
+      store: counting,
+      maxParallelTurns: 2,
+    });
     const asked = ["1", "2", "3", "4"].map((text) =>
       ask(text, { ...DURABLE, key: text, client: text === "2" ? "1" : text }),
     );
     await Promise.all(asked.map(({ request }) => gateway.accept(request)));
     await settled();
-    assert.deepEqual(puppet.began, ["1", "3"]);
+    assert.deepEqual(answerer.began, ["1", "3"]);
     assert.deepEqual(begun, []);
     const left = await claimedAbandoned(await home.open());
     assert.deepEqual(
@@ -351,7 +362,7 @@ describe("a durable request", () => {
     const commits: number[] = [];
     await using home = await createHome({ onCommit: (calls) => void commits.push(calls) });
     const { clock } = home;
-    const { gateway } = createRig(shout, { clock, store: await home.open() });
+    const { gateway } = createTestGateway(shout, { clock, store: await home.open() });
     for (const text of ["1", "2"]) {
       commits.length = 0;
       const asked = ask(text, { ...DURABLE, key: text });
@@ -365,7 +376,7 @@ describe("a durable request", () => {
   it("holds no slot while it cannot be stored", async () => {
     const clock = createManualClock();
     const { store, free } = createFullStore(createTestStore(clock), { isAsked: true });
-    const { gateway } = createRig(shout, { clock, store, maxParallelTurns: 1 });
+    const { gateway } = createTestGateway(shout, { clock, store, maxParallelTurns: 1 });
     const waiting = ask("a", { ...DURABLE, client: "a" });
     const accepted = gateway.accept(waiting.request);
     await settled();
@@ -392,8 +403,8 @@ describe("a durable request", () => {
         return acceptance;
       },
     };
-    const puppet = createPuppet();
-    const { gateway } = createRig(puppet.answer, { clock, store: slow });
+    const answerer = createManualAnswerer();
+    const { gateway } = createTestGateway(answerer.answer, { clock, store: slow });
     const asked = ask("?", { ...DURABLE, expiresAt: clock.epoch() + 1000 });
     await gateway.accept(asked.request);
     await asked.done;
@@ -401,13 +412,13 @@ describe("a durable request", () => {
       asked.parts.map(({ error }) => error?.code),
       ["expired"],
     );
-    assert.deepEqual(puppet.began, []);
+    assert.deepEqual(answerer.began, []);
   });
 
   it("hears busy while the disk is full, is not acknowledged, and is answered when there is room", async () => {
     const clock = createManualClock();
     const { store, free } = createFullStore(createTestStore(clock));
-    const { gateway, lines } = createRig(shout, { clock, store });
+    const { gateway, lines } = createTestGateway(shout, { clock, store });
     const asked = ask("hi", DURABLE);
     const accepted = gateway.accept(asked.request);
     await clock.advance(5000);
@@ -429,13 +440,13 @@ describe("a durable request", () => {
   it("gets its answer though the disk became full meanwhile, and the store gets it later", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const { answer, end, began } = createPuppet();
+    const { answer, end, began } = createManualAnswerer();
     let full = false;
     const filling: Store<string> = {
       ...store,
       answered: (...facts) => (full ? Promise.reject(FULL) : store.answered(...facts)),
     };
-    const { gateway } = createRig(answer, { clock, store: filling });
+    const { gateway } = createTestGateway(answer, { clock, store: filling });
     const asked = ask("?", { ...DURABLE, key: "k" });
     await gateway.accept(asked.request);
     await settled();
@@ -453,7 +464,7 @@ describe("a durable request", () => {
   });
 
   it("that comes while the gateway shuts down is left to the broker", async () => {
-    const { gateway } = createRig(shout);
+    const { gateway } = createTestGateway(shout);
     await gateway.drain(0);
     const asked = ask("?", DURABLE);
     assert.equal(await isResolved(gateway.accept(asked.request)), false);
@@ -487,17 +498,17 @@ describe("the next start", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const puppet = createPuppet();
-    const first = createRig(puppet.answer, { clock, store, turnTimeoutMs: LONG_MS });
+    const answerer = createManualAnswerer();
+    const first = createTestGateway(answerer.answer, { clock, store, turnTimeoutMs: LONG_MS });
     const asked = ["1", "2", "3"].map((text) => ask(text, { ...DURABLE, key: text }));
     for (const { request } of asked) await first.gateway.accept(request);
     await settled();
-    assert.deepEqual(puppet.began, ["1"]);
+    assert.deepEqual(answerer.began, ["1"]);
 
     const { replyTo, parts } = createReplies();
     const later = await home.open();
     const histories: (readonly string[])[] = [];
-    const second = createRig(
+    const second = createTestGateway(
       async function* ({ text, history }) {
         histories.push(history);
         yield text;
@@ -518,13 +529,21 @@ describe("the next start", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const first = createRig(createPuppet().answer, { clock, store, turnTimeoutMs: LONG_MS });
+    const first = createTestGateway(createManualAnswerer().answer, {
+      clock,
+      store,
+      turnTimeoutMs: LONG_MS,
+    });
     await askAll(
       first.gateway,
       Array.from({ length: 300 }, (_, index) => `${index}`),
     );
     const { replyTo } = createReplies();
-    const { gateway, lines } = createRig(shout, { clock, store: await home.open(), replyTo });
+    const { gateway, lines } = createTestGateway(shout, {
+      clock,
+      store: await home.open(),
+      replyTo,
+    });
     assert.equal(await gateway.resume(), 300);
     const told = lines.filter(({ level, message }) => level === "info" && /resumed/.test(message));
     assert.equal(told.length, 101);
@@ -534,8 +553,8 @@ describe("the next start", () => {
   it("runs nothing of a client that was denied meanwhile, which hears that; others go on", async () => {
     await using home = await createHome();
     const { clock } = home;
-    const puppet = createPuppet();
-    const first = createRig(puppet.answer, {
+    const answerer = createManualAnswerer();
+    const first = createTestGateway(answerer.answer, {
       clock,
       store: await home.open(),
       turnTimeoutMs: LONG_MS,
@@ -544,11 +563,11 @@ describe("the next start", () => {
       await first.gateway.accept(ask("?", { ...DURABLE, client, key: `${Math.random()}` }).request);
     }
     await settled();
-    assert.equal(puppet.began.length, 2);
+    assert.equal(answerer.began.length, 2);
 
     const { replyTo, parts } = createReplies();
     const ran: string[] = [];
-    const second = createRig(
+    const second = createTestGateway(
       async function* ({ client }) {
         ran.push(client);
         yield "!";
@@ -572,7 +591,7 @@ describe("the next start", () => {
     const { clock } = home;
     const store = await home.open();
     const never = new Promise<never>(() => {});
-    const first = createRig(shout, { clock, store });
+    const first = createTestGateway(shout, { clock, store });
     const asked = ask("hi", DURABLE, () => never);
     await first.gateway.accept(asked.request);
     await settled();
@@ -580,7 +599,7 @@ describe("the next start", () => {
 
     const { replyTo, parts } = createReplies();
     const later = await home.open();
-    const second = createRig(
+    const second = createTestGateway(
       () => {
         throw new Error("no turn is run");
       },
@@ -596,13 +615,13 @@ describe("the next start", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const first = createRig(shout, { clock, store });
+    const first = createTestGateway(shout, { clock, store });
     const asked = ask("hi", { ...DURABLE, key: "k" });
     await first.gateway.accept(asked.request);
     await asked.done;
     await first.gateway.drain(0);
 
-    const second = createRig(
+    const second = createTestGateway(
       () => {
         throw new Error("no turn is run");
       },
@@ -621,7 +640,7 @@ describe("the next start", () => {
     const seen: (readonly string[] | undefined)[] = [];
     const { replyTo, parts } = createReplies();
     const start = async () =>
-      createRig(
+      createTestGateway(
         async function* ({ resumed, record }) {
           seen.push(resumed);
           await record(`step ${seen.length}`);
@@ -649,8 +668,8 @@ describe("the next start", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const puppet = createPuppet();
-    const first = createRig(puppet.answer, { clock, store, turnTimeoutMs: LONG_MS });
+    const answerer = createManualAnswerer();
+    const first = createTestGateway(answerer.answer, { clock, store, turnTimeoutMs: LONG_MS });
     const asked: Asked[] = ["1", "2"].map((text) => ask(text, DURABLE));
     for (const { request } of asked) await first.gateway.accept(request);
     await settled();
@@ -677,8 +696,8 @@ describe("the next start", () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
-    const puppet = createPuppet();
-    const first = createRig(puppet.answer, {
+    const answerer = createManualAnswerer();
+    const first = createTestGateway(answerer.answer, {
       clock,
       store,
       turnTimeoutMs: LONG_MS,
@@ -691,7 +710,7 @@ describe("the next start", () => {
     await clock.advance(31_000);
     const { replyTo, parts } = createReplies();
     const later = await home.open();
-    const second = createRig(shout, { clock, store: later, replyTo });
+    const second = createTestGateway(shout, { clock, store: later, replyTo });
     await second.gateway.resume();
     await settled();
     assert.deepEqual(

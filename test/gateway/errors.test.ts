@@ -3,11 +3,11 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { ask } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createRig } from "./setup.ts";
+import { createTestGateway } from "./setup.ts";
 
 describe("a turn that fails", () => {
   it("ends an answer with the model's failure, after what was streamed, and keeps the facts to itself", async () => {
-    const { gateway, lines } = createRig(async function* () {
+    const { gateway, lines } = createTestGateway(async function* () {
       yield "It is ";
       throw new Failure("model", "the model is overloaded", {
         why: "https://api.example/v1 said 529 {key: sk-123}",
@@ -37,7 +37,7 @@ describe("a turn that fails", () => {
   it("calls internal whatever else is thrown, and says no more than that", async () => {
     const thrown: unknown[] = [new TypeError("x is not a function"), "a string", undefined];
     for (const what of thrown) {
-      const { gateway } = createRig(async function* () {
+      const { gateway } = createTestGateway(async function* () {
         yield* [];
         throw what;
       });
@@ -47,7 +47,7 @@ describe("a turn that fails", () => {
       assert.equal(last.error?.code, "internal");
       assert.equal(last.text, "something went wrong inside picoclaw");
     }
-    const { gateway } = createRig(() => {
+    const { gateway } = createTestGateway(() => {
       throw new Failure("refused", "the key was refused");
     });
     const asked = ask("?");
@@ -58,7 +58,7 @@ describe("a turn that fails", () => {
   it("says in the log where a fault of ours comes from", async () => {
     const faults = [new Failure("internal", "a bad state"), new TypeError("x is not a function")];
     for (const fault of faults) {
-      const { gateway, lines } = createRig(async function* () {
+      const { gateway, lines } = createTestGateway(async function* () {
         yield* [];
         throw fault;
       });
@@ -71,7 +71,7 @@ describe("a turn that fails", () => {
 
   it("cuts off an answer that never ends", async () => {
     let told = false;
-    const { gateway } = createRig(async function* ({ signal }) {
+    const { gateway } = createTestGateway(async function* ({ signal }) {
       try {
         while (!signal.aborted) yield "x".repeat(1000);
       } finally {

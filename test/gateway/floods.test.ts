@@ -6,9 +6,16 @@ import type { Request } from "../../src/gateway/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, OPEN_TO_ALL, shout, storeFacts } from "./setup.ts";
+import {
+  createManualAnswerer,
+  createTestGateway,
+  NO_LIMITS,
+  OPEN_TO_ALL,
+  shout,
+  storeFacts,
+} from "./setup.ts";
 
 const LIMITS = { ...NO_LIMITS, requests_per_minute: 60, burst: 5, queued: 32 };
 
@@ -32,7 +39,11 @@ describe("a flood", () => {
       { [Symbol.asyncDispose]: () => store.close() },
     );
     const totalLimits = { ...NO_LIMITS, requests_per_minute: 600, burst: 100 };
-    const { gateway } = createRig(shout, { clock, store, policy: { limits: LIMITS, totalLimits } });
+    const { gateway } = createTestGateway(shout, {
+      clock,
+      store,
+      policy: { limits: LIMITS, totalLimits },
+    });
     await gateway.resume();
     const before = heldBytes();
     const outcomes = new Map<string, number>();
@@ -61,9 +72,9 @@ describe("a flood", () => {
   });
 
   it("of /stop, or of one request again and again, which costs no token, fills no disk with the log", async () => {
-    const puppet = createPuppet();
+    const answerer = createManualAnswerer();
     const policy = { limits: { ...LIMITS, requests_per_minute: 1 } };
-    const { gateway, lines } = createRig(puppet.answer, { policy });
+    const { gateway, lines } = createTestGateway(answerer.answer, { policy });
     const flood = async (texts: readonly string[], facts = {}): Promise<void> => {
       for (const text of texts) {
         void gateway.accept(ask(text, facts).request);
@@ -79,7 +90,7 @@ describe("a flood", () => {
       { key: "k", address: "/device/2" },
     );
     await flood(Array.from({ length: 100 }, () => "/stop"));
-    assert.deepEqual(puppet.began, ["one"]);
+    assert.deepEqual(answerer.began, ["one"]);
     const thinned = lines.filter(({ level }) => level !== "info").length;
     assert.ok(thinned > 200, `${thinned} lines`);
     // What was paid for: four requests of the burst of five beside the one that ran.
@@ -87,7 +98,7 @@ describe("a flood", () => {
   });
 
   it("of one client at ten times its rate leaves every other client its own", async () => {
-    const { gateway, clock } = createRig(shout, { policy: { limits: LIMITS } });
+    const { gateway, clock } = createTestGateway(shout, { policy: { limits: LIMITS } });
     const codes = { flood: [] as (string | undefined)[], calm: [] as (string | undefined)[] };
     const askAs = (client: "flood" | "calm"): void => {
       const asked = ask("?", { client });
@@ -109,7 +120,7 @@ describe("a flood", () => {
 
   it("of one request under one id costs its asker a token each, and one turn in all", async () => {
     let turns = 0;
-    const { gateway } = createRig(
+    const { gateway } = createTestGateway(
       async function* (turn) {
         turns += 1;
         return yield* shout(turn);
@@ -129,7 +140,7 @@ describe("a flood", () => {
 
   it("of names in another case is one client each, and the channel's limit is what they share", async () => {
     const totalLimits = { ...NO_LIMITS, requests_per_minute: 60, burst: 3 };
-    const { gateway } = createRig(shout, { policy: { limits: LIMITS, totalLimits } });
+    const { gateway } = createTestGateway(shout, { policy: { limits: LIMITS, totalLimits } });
     const codes: (string | undefined)[] = [];
     for (const client of ["dev", "DEV", "Dev", "dEv"]) {
       const asked = ask("?", { client });
@@ -148,13 +159,13 @@ describe("a flood", () => {
       { [Symbol.asyncDispose]: () => store.close() },
     );
     let turns = 0;
-    const lost = createDam();
+    const lost = createGate();
     let answered = 0;
     const replyTo = (): Request["reply"] => async (part) => {
       await lost.deliver();
       if (part.done) answered += 1;
     };
-    const { gateway } = createRig(
+    const { gateway } = createTestGateway(
       async function* (turn) {
         turns += 1;
         return yield* shout(turn);
@@ -194,7 +205,7 @@ describe("a flood", () => {
   });
 
   it("over several channels ends at the gateway's limit on what waits", async () => {
-    const { gateway } = createRig(() => hang(), {
+    const { gateway } = createTestGateway(() => hang(), {
       maxParallelTurns: 1,
       limits: { ...NO_LIMITS, queued: 3 },
     });

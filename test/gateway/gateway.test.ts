@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
 
 const LIMITED = { ...NO_LIMITS, requests_per_minute: 0, burst: 0, queued: 32 };
 
 describe("the gateway", () => {
   it("answers, and hands the conversation on to the next turn of that client alone", async () => {
     const histories: (readonly string[])[] = [];
-    const { gateway } = createRig((turn) => {
+    const { gateway } = createTestGateway((turn) => {
       histories.push(turn.history);
       return shout(turn);
     });
@@ -29,7 +29,7 @@ describe("the gateway", () => {
 
   it("forgets a turn that failed", async () => {
     const histories: (readonly string[])[] = [];
-    const { gateway } = createRig(async function* (turn) {
+    const { gateway } = createTestGateway(async function* (turn) {
       histories.push(turn.history);
       yield "so far ";
       if (turn.text === "bad") throw new Failure("model", "the model failed");
@@ -44,7 +44,7 @@ describe("the gateway", () => {
   });
 
   it("streams a part an interval, as the answer comes", async () => {
-    const { gateway, clock } = createRig(async function* () {
+    const { gateway, clock } = createTestGateway(async function* () {
       for (const word of ["CPU ", "usage ", "is ", "12 %."]) {
         await new Promise<void>((resolve) => {
           clock.after(200, resolve);
@@ -67,8 +67,8 @@ describe("the gateway", () => {
   });
 
   it("runs one client's requests in order, clients side by side, as many as there are slots", async () => {
-    const { answer, began, running, end } = createPuppet();
-    const { gateway } = createRig(answer, { maxParallelTurns: 2 });
+    const { answer, began, running, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { maxParallelTurns: 2 });
     for (const client of ["a", "b", "c"]) {
       for (const number of [1, 2])
         void gateway.accept(ask(`${client}${number}`, { client }).request);
@@ -84,8 +84,11 @@ describe("the gateway", () => {
   });
 
   it("lets a quiet client wait for one turn at the most, however much another asks", async () => {
-    const { answer, began, end } = createPuppet();
-    const { gateway } = createRig(answer, { maxParallelTurns: 1, policy: { limits: LIMITED } });
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, {
+      maxParallelTurns: 1,
+      policy: { limits: LIMITED },
+    });
     const waits: number[] = [];
     for (let round = 0; round < 20; round++) {
       for (let number = 0; number < 50; number++) {
@@ -111,10 +114,10 @@ describe("the gateway", () => {
   });
 
   it("keeps a lane until its answer is delivered, but not the slot", async () => {
-    const { answer, began, end } = createPuppet();
-    const { gateway } = createRig(answer, { maxParallelTurns: 1 });
-    const dam = createDam();
-    const stuck = ask("a1", { client: "a" }, dam.deliver);
+    const { answer, began, end } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { maxParallelTurns: 1 });
+    const gate = createGate();
+    const stuck = ask("a1", { client: "a" }, gate.deliver);
     void gateway.accept(stuck.request);
     void gateway.accept(ask("a2", { client: "a" }).request);
     void gateway.accept(ask("b1", { client: "b" }).request);
@@ -125,14 +128,14 @@ describe("the gateway", () => {
     end();
     await settled();
     assert.deepEqual(began, ["a1", "b1"]);
-    dam.open();
+    gate.open();
     await settled();
     assert.deepEqual(began, ["a1", "b1", "a2"]);
     assert.equal(stuck.text(), "answer to a1");
   });
 
   it("refuses a channel that it was given no policy for, and does not throw", async () => {
-    const { gateway, lines } = createRig(shout);
+    const { gateway, lines } = createTestGateway(shout);
     const asked = ask("?", { channel: "other" });
     void gateway.accept(asked.request);
     const { error } = await asked.done;
@@ -154,7 +157,7 @@ describe("the gateway", () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 3 }), async (all, slots) => {
         let running = 0;
-        const rig = createRig(
+        const rig = createTestGateway(
           async function* ({ text }) {
             running++;
             assert.ok(running <= slots);

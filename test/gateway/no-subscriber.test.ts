@@ -3,9 +3,9 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { until } from "../support/until.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createRig, createTestStore, NO_LIMITS, OPEN_TO_ALL, shout } from "./setup.ts";
+import { createTestGateway, createTestStore, NO_LIMITS, OPEN_TO_ALL, shout } from "./setup.ts";
 
 const DURABLE = { durable: true } as const;
 const FULL = new Failure("busy", "requests cannot be stored", { why: "disk full" });
@@ -30,7 +30,7 @@ describe("an answer that nobody heard", () => {
     };
     let isThere = false;
     const deliver = (): Promise<void> => (isThere ? Promise.resolve() : gone());
-    const { gateway } = createRig(shout, { clock, store: filling });
+    const { gateway } = createTestGateway(shout, { clock, store: filling });
     const first = ask("first", { ...DURABLE, key: "first" }, deliver);
     await gateway.accept(first.request);
     await clock.advance(20_000);
@@ -58,7 +58,7 @@ describe("an answer that nobody heard", () => {
         return store.delivered(claim);
       },
     };
-    const { gateway } = createRig(shout, { clock, store: watched });
+    const { gateway } = createTestGateway(shout, { clock, store: watched });
     const expiresAt = clock.epoch() + 1000;
     const late = ask("late", { ...DURABLE, key: "late", expiresAt }, async () => {
       await clock.advance(1000);
@@ -84,7 +84,7 @@ describe("a full disk", () => {
       ...store,
       accept: (...facts) => (isFull ? Promise.reject(FULL) : store.accept(...facts)),
     };
-    const { gateway, lines } = createRig(shout, { clock, store: filling });
+    const { gateway, lines } = createTestGateway(shout, { clock, store: filling });
     await gateway.accept(ask("x", { ...DURABLE, key: "x", client: "away" }, gone).request);
     await settled();
     isFull = true;
@@ -111,7 +111,7 @@ describe("a full disk", () => {
       },
     };
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 3 };
-    const { gateway } = createRig(shout, { clock, store: filling, policy: { limits } });
+    const { gateway } = createTestGateway(shout, { clock, store: filling, policy: { limits } });
     const first = ask("x", { ...DURABLE, key: "x" });
     await gateway.accept(first.request);
     await first.done;
@@ -129,16 +129,21 @@ describe("a flood of rejections", () => {
   it("fills no disk with the log, though most wait in the store", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
-    const dam = createDam();
+    const gate = createGate();
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
-    const replyTo = () => () => dam.deliver();
-    const { gateway, lines } = createRig(shout, { clock, store, policy: { limits }, replyTo });
+    const replyTo = () => () => gate.deliver();
+    const { gateway, lines } = createTestGateway(shout, {
+      clock,
+      store,
+      policy: { limits },
+      replyTo,
+    });
     await gateway.resume();
     const many = Array.from({ length: 6000 }, (_, index) =>
-      gateway.accept(ask("?", { ...DURABLE, key: `${index}` }, dam.deliver).request),
+      gateway.accept(ask("?", { ...DURABLE, key: `${index}` }, gate.deliver).request),
     );
     await Promise.all(many);
-    dam.open();
+    gate.open();
     await until("all are delivered", async () => {
       await settled();
       return (await store.rejections(0, 1)).length === 0;
@@ -162,16 +167,16 @@ describe("rejections that wait in the store", () => {
     };
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
     const facts = { store, clock, policy: { limits } };
-    const former = createRig(shout, facts);
+    const former = createTestGateway(shout, facts);
     for (const key of ["1", "2"]) {
-      await former.gateway.accept(ask(key, { ...DURABLE, key }, createDam().deliver).request);
+      await former.gateway.accept(ask(key, { ...DURABLE, key }, createGate().deliver).request);
     }
     const heard: string[] = [];
     const replyTo = () => (part: { readonly text: string }) => {
       heard.push(part.text);
       return Promise.resolve();
     };
-    const { gateway } = createRig(shout, { ...facts, store: failing, replyTo });
+    const { gateway } = createTestGateway(shout, { ...facts, store: failing, replyTo });
     await gateway.resume();
     await clock.advance(5000);
     assert.deepEqual(heard, ["too many requests, please wait"]);
@@ -180,16 +185,16 @@ describe("rejections that wait in the store", () => {
 
 describe("what comes with an address as long as a topic can be", () => {
   it("takes the room of many: of one client few wait in memory, and the rest is counted", async () => {
-    const dam = createDam();
+    const gate = createGate();
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
-    const { gateway, clock, lines } = createRig(shout, { policy: { limits } });
+    const { gateway, clock, lines } = createTestGateway(shout, { policy: { limits } });
     for (let index = 0; index < 100; index += 1) {
-      await gateway.accept(ask("?", { address: long(index) }, dam.deliver).request);
+      await gateway.accept(ask("?", { address: long(index) }, gate.deliver).request);
     }
     await clock.advance(60_000);
     const dropped = lines.find(({ message }) => message.startsWith("dropped replies"));
     assert.ok(Number(dropped?.fields["count"]) > 50, `${dropped?.fields["count"]}`);
-    dam.open();
+    gate.open();
   });
 
   it("is kept for a client that is away as long as it is not too much", async () => {
@@ -203,7 +208,7 @@ describe("what comes with an address as long as a topic can be", () => {
         return store.delivered(claim);
       },
     };
-    const { gateway } = createRig(shout, { clock, store: watched });
+    const { gateway } = createTestGateway(shout, { clock, store: watched });
     for (let index = 0; index < 100; index += 1) {
       const facts = { ...DURABLE, key: `${index}`, address: long(index) };
       await gateway.accept(ask("?", facts, gone).request);
@@ -217,19 +222,19 @@ describe("a channel whose broker is away", () => {
     it(`holds up no rejection of another channel (${durable ? "stored" : "in memory"})`, async () => {
       const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
       const policies = new Map(["down", "up"].map((name) => [name, { ...OPEN_TO_ALL, limits }]));
-      const dam = createDam();
-      const { gateway } = createRig(shout, { policies, replyTo: () => dam.deliver });
+      const gate = createGate();
+      const { gateway } = createTestGateway(shout, { policies, replyTo: () => gate.deliver });
       await gateway.resume();
       const many = Array.from({ length: 6000 }, (_, index) => {
         const facts = { durable, channel: "down", client: `${index % 40}`, key: `${index}` };
-        return gateway.accept(ask("?", facts, dam.deliver).request);
+        return gateway.accept(ask("?", facts, gate.deliver).request);
       });
       await Promise.all(many);
       const asked = ["1", "2"].map((key) => ask("?", { durable, channel: "up", key }));
       for (const { request } of asked) await gateway.accept(request);
       await settled();
       assert.equal(asked[1]?.parts.at(-1)?.error?.code, "rate_limited");
-      dam.open();
+      gate.open();
     });
   }
 });

@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer } from "../../src/gateway/contract.ts";
-import { ask, createDam } from "./client.ts";
+import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createPuppet, createRig, NO_LIMITS, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
 
 describe("what is refused", () => {
   it("is busy when the client's queue is full, at once, and succeeds when it asks again later", async () => {
-    const { answer, end, began } = createPuppet();
-    const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 2 } } });
+    const { answer, end, began } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, {
+      policy: { limits: { ...NO_LIMITS, queued: 2 } },
+    });
     const asked = [1, 2, 3, 4].map((number) => ask(`${number}`, { key: `k${number}` }));
     for (const { request } of asked) void gateway.accept(request);
     const refused = await (asked[3]?.done ?? assert.fail());
@@ -31,15 +33,15 @@ describe("what is refused", () => {
   });
 
   it("is busy when too many wait in all, or in the channel, and leaves what waits alone", async () => {
-    const { answer } = createPuppet();
-    const all = createRig(answer, { maxParallelTurns: 1 });
+    const { answer } = createManualAnswerer();
+    const all = createTestGateway(answer, { maxParallelTurns: 1 });
     const crowd = Array.from({ length: 1100 }, (_, client) => ask("?", { client: `c${client}` }));
     for (const { request } of crowd) void all.gateway.accept(request);
     await settled();
     assert.equal(crowd.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 1100 - 1025);
 
     const totalLimits = { ...NO_LIMITS, queued: 10 };
-    const some = createRig(answer, { maxParallelTurns: 1, policy: { totalLimits } });
+    const some = createTestGateway(answer, { maxParallelTurns: 1, policy: { totalLimits } });
     const few = Array.from({ length: 20 }, (_, client) => ask("?", { client: `c${client}` }));
     for (const { request } of few) void some.gateway.accept(request);
     await settled();
@@ -47,8 +49,8 @@ describe("what is refused", () => {
   });
 
   it("is busy when the texts that wait are too long together", async () => {
-    const { answer } = createPuppet();
-    const { gateway } = createRig(answer, { maxParallelTurns: 1 });
+    const { answer } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { maxParallelTurns: 1 });
     const text = "x".repeat(262_144);
     const large = Array.from({ length: 40 }, (_, client) => ask(text, { client: `c${client}` }));
     for (const { request } of large) void gateway.accept(request);
@@ -57,10 +59,10 @@ describe("what is refused", () => {
   });
 
   it("is busy when too many answers wait for their delivery", async () => {
-    const { gateway } = createRig(shout);
-    const dam = createDam();
+    const { gateway } = createTestGateway(shout);
+    const gate = createGate();
     const lost = Array.from({ length: 1024 }, (_, client) =>
-      ask("?", { client: `c${client}` }, dam.deliver),
+      ask("?", { client: `c${client}` }, gate.deliver),
     );
     for (const { request } of lost) {
       void gateway.accept(request);
@@ -71,7 +73,7 @@ describe("what is refused", () => {
     const refused = ask("?", { client: "one more" });
     void gateway.accept(refused.request);
     assert.equal((await refused.done).error?.code, "busy");
-    dam.open();
+    gate.open();
     await settled();
     const served = ask("a", { client: "one more" });
     void gateway.accept(served.request);
@@ -79,7 +81,9 @@ describe("what is refused", () => {
   });
 
   it("frees the room again with every delivery", async () => {
-    const { gateway } = createRig(shout, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
+    const { gateway } = createTestGateway(shout, {
+      policy: { limits: { ...NO_LIMITS, queued: 1 } },
+    });
     for (let round = 0; round < 3000; round++) {
       const asked = ask("a", { client: `${round % 7}` });
       void gateway.accept(asked.request);
@@ -89,7 +93,7 @@ describe("what is refused", () => {
 
   it("is rate_limited when the client asks too often, until the time that it is told", async () => {
     const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 2, queued: 0 };
-    const { gateway, clock } = createRig(shout, { policy: { limits } });
+    const { gateway, clock } = createTestGateway(shout, { policy: { limits } });
     const askOnce = async (client: string) => {
       const asked = ask("a", { client, key: "k" });
       void gateway.accept(asked.request);
@@ -113,7 +117,7 @@ describe("what is refused", () => {
       if (!isCommand) turn.allowance?.begin({ inputTokens: 10, outputTokens: 0, cost: 0 });
       return shout(turn);
     };
-    const { gateway } = createRig(spending, { policy: { limits } });
+    const { gateway } = createTestGateway(spending, { policy: { limits } });
     const codes: (string | undefined)[] = [];
     for (const text of ["a", "b", "c", "/status"]) {
       const asked = ask(text);
@@ -127,7 +131,7 @@ describe("what is refused", () => {
 
   it("is rate_limited when the channel as a whole is asked too often", async () => {
     const totalLimits = { ...NO_LIMITS, requests_per_minute: 60, burst: 3, queued: 0 };
-    const { gateway } = createRig(shout, { policy: { totalLimits } });
+    const { gateway } = createTestGateway(shout, { policy: { totalLimits } });
     const asked = Array.from({ length: 5 }, (_, client) => ask("a", { client: `${client}` }));
     for (const { request } of asked) void gateway.accept(request);
     await settled();
@@ -136,7 +140,9 @@ describe("what is refused", () => {
   });
 
   it("is forbidden to who is not on the list, who is told once a minute", async () => {
-    const { gateway, clock, lines } = createRig(shout, { policy: { allowFrom: ["friend"] } });
+    const { gateway, clock, lines } = createTestGateway(shout, {
+      policy: { allowFrom: ["friend"] },
+    });
     const tries = Array.from({ length: 5 }, () => ask("/stop", { client: "stranger" }));
     for (const { request } of tries) void gateway.accept(request);
     const friend = ask("hello", { client: "friend" });
@@ -162,8 +168,8 @@ describe("what is refused", () => {
   });
 
   it("lets nobody who is denied stop a turn, in whatever case the name is written", async () => {
-    const { answer, running } = createPuppet();
-    const { gateway } = createRig(answer, { policy: { denyFrom: ["thief"] } });
+    const { answer, running } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, { policy: { denyFrom: ["thief"] } });
     for (const client of ["owner", "Thief"]) void gateway.accept(ask("work", { client }).request);
     await settled();
     assert.equal(running(), 2);
@@ -178,25 +184,27 @@ describe("what is refused", () => {
   });
 
   it("is told to everyone of a thousand at once, of one client, at QoS 0", async () => {
-    const { answer } = createPuppet();
-    const { gateway } = createRig(answer, { policy: { limits: { ...NO_LIMITS, queued: 1 } } });
+    const { answer } = createManualAnswerer();
+    const { gateway } = createTestGateway(answer, {
+      policy: { limits: { ...NO_LIMITS, queued: 1 } },
+    });
     const asked = Array.from({ length: 1000 }, (_, number) => ask(`${number}`));
     for (const { request } of asked) void gateway.accept(request);
     for (const { done } of asked.slice(2)) assert.equal((await done).error?.code, "busy");
   });
 
   it("costs little in a flood: replies on their way are bounded, the rest is counted once a minute", async () => {
-    const { answer } = createPuppet();
-    const { gateway, clock, lines } = createRig(answer, {
+    const { answer } = createManualAnswerer();
+    const { gateway, clock, lines } = createTestGateway(answer, {
       policy: { limits: { ...NO_LIMITS, queued: 1 } },
     });
-    const dam = createDam();
+    const gate = createGate();
     let replies = 0;
     const flood = (client: string) => {
       for (let number = 0; number < 3000; number++) {
         const { request } = ask(`${number}`, { client }, () => {
           replies++;
-          return dam.deliver();
+          return gate.deliver();
         });
         void gateway.accept(request);
       }
@@ -216,7 +224,7 @@ describe("what is refused", () => {
       counted.map(({ fields }) => fields["count"]),
       [2998 - 16 - 1024],
     );
-    dam.open();
+    gate.open();
     await settled();
     const after = ask("?", { client: "flood" });
     void gateway.accept(after.request);

@@ -3,11 +3,11 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { ask } from "./client.ts";
 import { settled } from "./manual-clock.ts";
-import { createRig, shout } from "./setup.ts";
+import { createTestGateway, shout } from "./setup.ts";
 
 describe("the log", () => {
   it("writes one line a request, and not a word of what was said", async () => {
-    const { gateway, lines, clock } = createRig(async function* ({ text }) {
+    const { gateway, lines, clock } = createTestGateway(async function* ({ text }) {
       yield text;
       await new Promise<void>((resolve) => {
         clock.after(300, resolve);
@@ -39,7 +39,7 @@ describe("the log", () => {
   });
 
   it("logs what was said when it is told to", async () => {
-    const { gateway, lines } = createRig(shout, { logContent: true });
+    const { gateway, lines } = createTestGateway(shout, { logContent: true });
     const asked = ask("words");
     void gateway.accept(asked.request);
     await asked.done;
@@ -49,7 +49,7 @@ describe("the log", () => {
   });
 
   it("says in the log that an answer could not be delivered, and goes on with the next", async () => {
-    const { gateway, lines } = createRig(shout);
+    const { gateway, lines } = createTestGateway(shout);
     const lost = ask("one", {}, () => {
       throw new Failure("expired", "the answer came too late");
     });

@@ -21,17 +21,17 @@ export const OPEN_TO_ALL: ChannelPolicy = {
   totalLimits: NO_LIMITS,
 };
 
-export interface Rig {
+export interface TestGateway {
   readonly gateway: Gateway;
   readonly clock: ManualClock;
   readonly lines: Line[];
 }
 
 /** A whole gateway, its time in the test's hand and its log open. */
-export function createRig(
+export function createTestGateway(
   answer: Answerer<string>,
   options: Partial<GatewayOptions<string>> & { readonly policy?: Partial<ChannelPolicy> } = {},
-): Rig {
+): TestGateway {
   const clock = createManualClock();
   const { log, lines } = createRecorder();
   const policies = new Map([["mqtt", { ...OPEN_TO_ALL, ...options.policy }]]);
@@ -81,7 +81,7 @@ export async function* shout({
 }
 
 /** An answerer whose turns end when the test says so, in the order they began. */
-export interface Puppet {
+export interface ManualAnswerer {
   readonly answer: Answerer<string>;
   /** The texts of the turns that began, and how many run now. */
   readonly began: string[];
@@ -90,7 +90,7 @@ export interface Puppet {
   readonly end: () => void;
 }
 
-export function createPuppet(): Puppet {
+export function createManualAnswerer(): ManualAnswerer {
   const began: string[] = [];
   const ends: (() => void)[] = [];
   let running = 0;

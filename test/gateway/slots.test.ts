@@ -5,7 +5,7 @@ import { createLanes } from "../../src/gateway/request/fair-queue.ts";
 import type { Hold } from "../../src/gateway/request/fair-queue.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createRig } from "./setup.ts";
+import { createTestGateway } from "./setup.ts";
 
 /** A turn with work that it waits for. */
 interface Turn {
@@ -186,7 +186,7 @@ describe("slots of turns that wait", () => {
 /** A question that begins with `fetch` waits for what never comes. */
 function createWaitingRig() {
   const gone: string[] = [];
-  const rig = createRig(async function* answer({ text, signal, whileWaiting }) {
+  const rig = createTestGateway(async function* answer({ text, signal, whileWaiting }) {
     const never = new Promise<void>((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason));
     });

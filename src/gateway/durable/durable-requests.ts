@@ -51,13 +51,13 @@ export interface DurableRequests<M> {
    * False when another owner has the request: then its answer counts, and this one is not delivered. True also
    * when the answer could not be written within 5 s: it is delivered now and written later.
    */
-  answered(claim: Claim, answer: StoredAnswer, said: TurnAdded<M>): Promise<boolean>;
+  answered(claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean>;
   delivered(claim: Claim): Promise<void>;
   release(claim: Claim): Promise<void>;
   /** Empty when the conversation cannot be read: an answer without history is better than none. */
   history(lane: string): Promise<readonly M[]>;
   /** Adds a turn of a request that is not durable, and its usage with it. */
-  append(lane: string, said: TurnAdded<M>): Promise<void>;
+  append(lane: string, turn: TurnAdded<M>): Promise<void>;
   /** Ends all retries. */
   readonly close: () => void;
 }
@@ -94,8 +94,8 @@ export function createDurableRequests<M>({
     load: (claim) => retry(() => store.load(claim), { isRead: true }),
     rejections: (after, most) => retry(() => store.rejections(after, most), { isRead: true }),
     async accept(request, admission, onError) {
-      const ticket = ticketOf(request, clock);
-      const acceptance = await retry(() => store.accept(ticket, admission), { onError });
+      const newRequest = newRequestOf(request, clock);
+      const acceptance = await retry(() => store.accept(newRequest, admission), { onError });
       failpoint("accepted");
       return acceptance;
     },
@@ -105,10 +105,10 @@ export function createDurableRequests<M>({
       return begun;
     },
     record: (claim, message) => tryOnce(store.record(claim, message)),
-    async answered(claim, answer, said) {
-      const kept = await inTime(write(claim, answer, said), clock);
+    async answered(claim, answer, turn) {
+      const isOurs = await inTime(write(claim, answer, turn), clock);
       failpoint("answered");
-      return kept;
+      return isOurs;
     },
     async delivered(claim) {
       await writing.get(claim.seq);
@@ -131,14 +131,14 @@ export function createDurableRequests<M>({
 function inTime(written: Promise<boolean>, clock: Pick<Clock, "after">): Promise<boolean> {
   return new Promise((resolve) => {
     const cancelTimer = clock.after(ANSWER_WAITS_MS, () => resolve(true));
-    void written.then((kept) => {
+    void written.then((isOurs) => {
       cancelTimer();
-      resolve(kept);
+      resolve(isOurs);
     });
   });
 }
 
-function ticketOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest {
+function newRequestOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest {
   const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
   return {
     name: requestNameOf(request),

@@ -7,10 +7,10 @@ import type { Request } from "../contract.ts";
 import type { RequestQueue } from "../request/request-queue.ts";
 
 /** The client of a stored request, and where its answer goes. */
-export type Asker = Pick<Request, "client" | "address" | "id" | "expiresAt">;
+export type Recipient = Pick<Request, "client" | "address" | "id" | "expiresAt">;
 
 /** Returns the function that answers a stored request. */
-export type ReplyTo = (channel: string, asker: Asker) => Request["reply"];
+export type ReplyTo = (channel: string, recipient: Recipient) => Request["reply"];
 
 export interface RecoveryOptions<M> {
   readonly store: Pick<Store<M>, "claimAbandoned">;
@@ -72,14 +72,14 @@ export function restoredRequest(
   }: Omit<StoredRequest<never>["request"], "text">,
   replyTo: ReplyTo,
 ): Request {
-  const asker = {
+  const recipient = {
     client,
     address,
     ...(id !== undefined && { id }),
     ...(expiresAt !== undefined && { expiresAt }),
   };
   return {
-    ...asker,
+    ...recipient,
     ...(conversation !== undefined && { conversation }),
     name,
     channel,
@@ -88,6 +88,6 @@ export function restoredRequest(
     fingerprint: "",
     redelivered: true,
     durable: true,
-    reply: replyTo(channel, asker),
+    reply: replyTo(channel, recipient),
   };
 }

@@ -1,5 +1,5 @@
 import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
-import { accountIn, meterOf } from "./account.ts";
+import { accountIn, counterOf } from "./account.ts";
 import type { Account, Holder, Moment } from "./account.ts";
 
 export interface AccountCacheOptions {
@@ -52,7 +52,7 @@ export interface AccountCache {
   /** The changes could not be written. */
   unsaved(changes: CounterChanges): void;
   /** Loads counters from the store; `hasMore`: the store has others. */
-  load(meters: readonly Counter[], hasMore: boolean): void;
+  load(counters: readonly Counter[], hasMore: boolean): void;
   /** Reads accounts again that could not be read and have changes waiting. */
   retry(): void;
   /** Seconds, at least 1, until an unknown account may be known or there may be room. */
@@ -171,7 +171,7 @@ class LruAccountCache implements AccountCache {
       this.#dirty.isStored(name);
       const { isPermanent, countsUntil } = this.#options;
       const until = isPermanent(account.holder) ? {} : { until: Math.ceil(countsUntil(account)) };
-      put.push({ ...meterOf(name, account, at), ...until });
+      put.push({ ...counterOf(name, account, at), ...until });
     }
     return { put, drop };
   }
@@ -191,14 +191,14 @@ class LruAccountCache implements AccountCache {
     for (const name of drop) this.#dirty.changed(name, true);
   }
 
-  load(meters: readonly Counter[], hasMore: boolean): void {
+  load(counters: readonly Counter[], hasMore: boolean): void {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
-    for (const meter of meters) {
-      this.#dirty.isStored(meter.name);
-      const account = accountIn(meter, at);
-      if (account === undefined) this.#dirty.dropped(meter.name);
-      else this.#cached.set(meter.name, { account, heldUntil: 0 });
+    for (const counter of counters) {
+      this.#dirty.isStored(counter.name);
+      const account = accountIn(counter, at);
+      if (account === undefined) this.#dirty.dropped(counter.name);
+      else this.#cached.set(counter.name, { account, heldUntil: 0 });
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
   }
@@ -240,7 +240,7 @@ class LruAccountCache implements AccountCache {
     const reading = this.#readings.get(name) ?? { holder, updates: [], done: undefined };
     this.#readings.set(name, reading);
     reading.done ??= this.#options.store.counter(name).then(
-      (meter) => this.#arrived(name, reading, meter),
+      (counter) => this.#arrived(name, reading, counter),
       (thrown: unknown) => {
         reading.done = undefined;
         if (reading.updates.length === 0) this.#readings.delete(name);
@@ -250,11 +250,11 @@ class LruAccountCache implements AccountCache {
     return reading.done;
   }
 
-  #arrived(name: string, { holder, updates }: Reading, meter: Counter | undefined): void {
+  #arrived(name: string, { holder, updates }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
-    const read = meter && accountIn(meter, this.#options.moment());
+    const read = counter && accountIn(counter, this.#options.moment());
     const account = this.find(name) ?? read ?? begun(holder);
-    if (meter !== undefined) this.#dirty.isStored(name);
+    if (counter !== undefined) this.#dirty.isStored(name);
     this.#insert(name, account, HELD_MS);
     for (const change of updates) this.#apply(name, account, change);
     if (updates.length > 0) this.#options.updated();

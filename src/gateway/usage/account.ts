@@ -58,7 +58,11 @@ export function tokensOf({ inputTokens, outputTokens }: Tokens): number {
 type Tokens = Pick<DayCount, "inputTokens" | "outputTokens">;
 
 /** A copy of the account in the form of the store. */
-export function meterOf(name: string, { holder, bucket, days }: Account, moment: Moment): Counter {
+export function counterOf(
+  name: string,
+  { holder, bucket, days }: Account,
+  moment: Moment,
+): Counter {
   const at = bucket && Math.round(moment.epoch - (moment.now - bucket.at));
   return {
     name,

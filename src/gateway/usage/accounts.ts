@@ -16,7 +16,7 @@ import { createAllowance } from "./budget.ts";
 import { GATEWAY, hasBudget, holderOf, nameOfChannel, overBudget, scopesOf } from "./budget.ts";
 import type { LimitScope } from "./budget.ts";
 import { filled, isRated, secondsUntilRoom, takenFrom } from "./rate-limit.ts";
-import { createRejectedClients, REFUSALS } from "./report.ts";
+import { createRejectedClients, REJECTED_CLIENTS } from "./report.ts";
 
 /** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
 export interface Accounting {
@@ -68,8 +68,8 @@ export function createAccounting(options: AccountingOptions): Accounting {
   };
   const save = (): void => writer.save();
   const cache = openCache(options, at, save);
-  const refusals = createRejectedClients();
-  const writer = new UsageWriter({ cache, refusals: refusals.meter, store, clock, onError });
+  const rejected = createRejectedClients();
+  const writer = new UsageWriter({ cache, rejected: rejected.counter, store, clock, onError });
 
   return {
     save,
@@ -97,29 +97,29 @@ export function createAccounting(options: AccountingOptions): Accounting {
       const { refused } = countOf(account.days, day);
       refused[code] = (refused[code] ?? 0) + 1;
       cache.changed(name, false);
-      refusals.add(laneOf(request), holderOf(request), day);
-      writer.refusalsChanged();
+      rejected.add(laneOf(request), holderOf(request), day);
+      writer.rejectedChanged();
     },
     async load() {
-      const { meters, isAll } = await readAtStart(options);
-      const accounts = meters.filter(({ name }) => name !== REFUSALS);
+      const { counters, isAll } = await readAtStart(options);
+      const accounts = counters.filter(({ name }) => name !== REJECTED_CLIENTS);
       cache.load(accounts, !isAll);
-      const refused = meters.find(({ name }) => name === REFUSALS);
-      if (refused !== undefined) refusals.load(refused);
+      const refused = counters.find(({ name }) => name === REJECTED_CLIENTS);
+      if (refused !== undefined) rejected.load(refused);
     },
   };
 }
 
 /** All counters if they fit into memory, else those of the channels and the gateway. */
 async function readAtStart({ rows, policies, store }: AccountingOptions): Promise<{
-  readonly meters: readonly Counter[];
+  readonly counters: readonly Counter[];
   readonly isAll: boolean;
 }> {
   const some = await store.counters(rows + 1);
-  if (some.length <= rows) return { meters: some, isAll: true };
-  const names = [REFUSALS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
-  const meters = await Promise.all(names.map((name) => store.counter(name)));
-  return { meters: meters.filter((meter) => meter !== undefined), isAll: false };
+  if (some.length <= rows) return { counters: some, isAll: true };
+  const names = [REJECTED_CLIENTS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
+  const counters = await Promise.all(names.map((name) => store.counter(name)));
+  return { counters: counters.filter((counter) => counter !== undefined), isAll: false };
 }
 
 /** A cache with the accounts of the gateway and of all served channels. */
@@ -190,7 +190,7 @@ function takeTokens(
 
 interface UsageWriterOptions {
   readonly cache: AccountCache;
-  readonly refusals: () => Counter;
+  readonly rejected: () => Counter;
   readonly store: CounterStore;
   readonly clock: Pick<Clock, "after">;
   /** Gets the failure of a write; what it was to write is written with the next one. */
@@ -204,14 +204,14 @@ class UsageWriter {
   readonly #options: UsageWriterOptions;
   #cancelTimer: (() => void) | undefined;
   #isAsked = false;
-  #areRefusalsNew = false;
+  #isRejectedDirty = false;
 
   constructor(options: UsageWriterOptions) {
     this.#options = options;
   }
 
-  readonly refusalsChanged = (): void => {
-    this.#areRefusalsNew = true;
+  readonly rejectedChanged = (): void => {
+    this.#isRejectedDirty = true;
   };
 
   /** Asks the store once for all changes until it writes, if one of them has a limit. */
@@ -229,11 +229,11 @@ class UsageWriter {
     this.#cancelTimer ??= clock.after(SOON_MS, this.save);
   };
 
-  /** The same for all changes, with and without a limit, and for the refusals. */
+  /** The same for all changes, with and without a limit, and for the rejected. */
   readonly saveAll = (): void => {
     this.#stopTimer();
     this.#options.cache.retry();
-    if (this.#options.cache.hasChanges("all") || this.#areRefusalsNew) this.#write("all");
+    if (this.#options.cache.hasChanges("all") || this.#isRejectedDirty) this.#write("all");
   };
 
   #stopTimer(): void {
@@ -260,14 +260,14 @@ class UsageWriter {
 
   #take(which: "all" | "limited"): CounterChanges {
     const { put, drop } = this.#options.cache.changes(which);
-    if (which === "limited" || !this.#areRefusalsNew) return { put, drop };
-    this.#areRefusalsNew = false;
-    return { put: [...put, this.#options.refusals()], drop };
+    if (which === "limited" || !this.#isRejectedDirty) return { put, drop };
+    this.#isRejectedDirty = false;
+    return { put: [...put, this.#options.rejected()], drop };
   }
 
   #putBack({ put, drop }: CounterChanges): void {
-    const accounts = put.filter(({ name }) => name !== REFUSALS);
-    this.#areRefusalsNew ||= accounts.length < put.length;
+    const accounts = put.filter(({ name }) => name !== REJECTED_CLIENTS);
+    this.#isRejectedDirty ||= accounts.length < put.length;
     this.#options.cache.unsaved({ put: accounts, drop });
   }
 }

@@ -20,7 +20,7 @@ export interface Usage {
   /** The clients that used most, the heaviest first. */
   readonly clients: readonly (Holder & Counted)[];
   /** The clients that were rejected most. */
-  readonly refused: readonly RefusedClient[];
+  readonly refused: readonly RejectedClient[];
 }
 
 const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
@@ -30,17 +30,18 @@ const COMPARED = 1000;
 
 /** `epoch` is now, `heaviest` the number of clients to report. */
 export function usageIn(
-  meters: Iterable<Counter>,
+  counters: Iterable<Counter>,
   { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
 ): Usage {
   const { day } = todayAt(epoch);
   let gateway = NOTHING;
-  let refused: readonly RefusedClient[] = [];
+  let refused: readonly RejectedClient[] = [];
   const channels = new Map<string, Counted>();
   let clients: (Holder & Counted)[] = [];
-  for (const meter of meters) {
-    if (meter.name === REFUSALS) refused = refusedOn(day, meter);
-    const account = meter.name === REFUSALS ? undefined : accountIn(meter, { now: 0, epoch });
+  for (const counter of counters) {
+    if (counter.name === REJECTED_CLIENTS) refused = rejectedOn(day, counter);
+    const account =
+      counter.name === REJECTED_CLIENTS ? undefined : accountIn(counter, { now: 0, epoch });
     if (account === undefined) continue;
     const { channel, client } = account.holder;
     const counted = countedOn(day, account);
@@ -70,28 +71,28 @@ function countedOn(day: DayName, { days }: Account): Counted {
   return { requests, tokens: tokensOf(count), cost, refused };
 }
 
-function refusedOn(day: DayName, meter: Counter): readonly RefusedClient[] {
-  const kept = refusedIn(meter);
-  if (kept.day !== day) return [];
-  return kept.clients
+function rejectedOn(day: DayName, counter: Counter): readonly RejectedClient[] {
+  const stored = rejectedIn(counter);
+  if (stored.day !== day) return [];
+  return stored.clients
     .map(({ name: _name, ...client }) => client)
     .toSorted((a, b) => b.count - a.count);
 }
 
 /** The number of rejections of one client on one day. */
-interface RefusedClient extends Holder {
+interface RejectedClient extends Holder {
   count: number;
 }
 
 /** The clients with the most rejections on one day. */
 interface RejectedClients {
   add(name: string, holder: Holder, day: DayName): void;
-  readonly meter: () => Counter;
-  load(meter: Counter): void;
+  readonly counter: () => Counter;
+  load(counter: Counter): void;
 }
 
 /** The name of the counter. */
-export const REFUSALS = "refused";
+export const REJECTED_CLIENTS = "refused";
 
 /** Clients that are counted: rejected client ids may be invented, so their number is bounded. */
 const ROWS = 64;
@@ -102,7 +103,7 @@ const ROWS = 64;
  */
 export function createRejectedClients(): RejectedClients {
   let today: DayName = 0;
-  const clients = new Map<string, RefusedClient>();
+  const clients = new Map<string, RejectedClient>();
 
   return {
     add(name, holder, day) {
@@ -112,8 +113,8 @@ export function createRejectedClients(): RejectedClients {
       if (known === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
       clients.set(name, { ...holder, count: (known?.count ?? 0) + 1 });
     },
-    meter: () => ({
-      name: REFUSALS,
+    counter: () => ({
+      name: REJECTED_CLIENTS,
       state: {
         day: today,
         clients: [...clients].map(([name, { channel, client, count }]) => ({
@@ -124,24 +125,24 @@ export function createRejectedClients(): RejectedClients {
         })),
       },
     }),
-    load(meter) {
-      const kept = refusedIn(meter);
-      today = kept.day;
-      for (const { name, ...client } of kept.clients) clients.set(name, client);
+    load(counter) {
+      const stored = rejectedIn(counter);
+      today = stored.day;
+      for (const { name, ...client } of stored.clients) clients.set(name, client);
     },
   };
 }
 
-function fewestOf(clients: ReadonlyMap<string, RefusedClient>): string {
+function fewestOf(clients: ReadonlyMap<string, RejectedClient>): string {
   let [fewest, least] = ["", Number.POSITIVE_INFINITY];
   for (const [name, { count }] of clients) if (count < least) [fewest, least] = [name, count];
   return fewest;
 }
 
 /** The rejected clients in a stored counter. */
-function refusedIn({ state }: Counter): {
+function rejectedIn({ state }: Counter): {
   readonly day: DayName;
-  readonly clients: readonly (RefusedClient & { readonly name: string })[];
+  readonly clients: readonly (RejectedClient & { readonly name: string })[];
 } {
   const list = isFields(state) && Array.isArray(state["clients"]) ? state["clients"] : [];
   const clients = list.filter(isFields).map((fields) => ({
