@@ -8,21 +8,21 @@ export type BrokerAddress =
       /** A name or an address; an IPv6 address without its brackets. */
       readonly host: string;
       readonly port: number;
-      /** With its query; `/` where none is given. MQTT over TCP or TLS makes no use of it. */
+      /** With its query; `/` by default. MQTT over TCP or TLS ignores it. */
       readonly path: string;
     }
   | { readonly kind: "unix"; readonly path: string }
-  /** The built-in broker; port 0 takes a free one. */
+  /** The built-in broker; port 0 is a free one. */
   | { readonly kind: "embedded"; readonly host: string; readonly port: number };
 
-/** Why a text is no broker; the reason never quotes it, since it can hold a password. */
+/** Why a text is not a broker. The reason never quotes the text, which can hold a password. */
 export interface InvalidBroker {
   readonly kind: "invalid";
   readonly reason: string;
 }
 
 export interface BrokerCredentials {
-  /** The text without them. */
+  /** The text without the credentials. */
   readonly broker: string;
   readonly username?: string;
   readonly password?: string;
@@ -47,14 +47,14 @@ const SCHEMES = [...TRANSPORTS.keys(), "unix", "embedded"];
 const LOOPBACK = "127.0.0.1";
 
 /**
- * The address in a broker URL (`mqtts://broker.lan`, `tcp://[::1]:1883`, `ws://host/mqtt`,
- * `unix:///run/mosquitto.sock`, `embedded`, `host:port`). Credentials in it are passed over:
- * `brokerCredentials` reads them. Never throws.
+ * Reads a broker URL: `mqtts://broker.lan`, `tcp://[::1]:1883`, `ws://host/mqtt`,
+ * `unix:///run/mosquitto.sock`, `embedded`, `host:port`. Ignores credentials in it, which
+ * `brokerCredentials` reads. Never throws.
  */
 export function parseBroker(text: string): BrokerAddress | InvalidBroker {
   const { scheme, rest } = splitScheme(text);
   if (text === "embedded") return { kind: "embedded", host: LOOPBACK, port: DEFAULT_PORTS.tcp };
-  if (/[\s\p{Cc}\p{Cs}]/u.test(text)) return invalid("it holds a blank or a control character");
+  if (/[\s\p{Cc}\p{Cs}]/u.test(text)) return invalid("it contains a blank or a control character");
   if (scheme === "unix") {
     if (rest.startsWith("/") && !rest.endsWith("/")) return { kind: "unix", path: rest };
     return invalid("a socket needs its absolute path, as in unix:///run/mosquitto.sock");
@@ -64,13 +64,13 @@ export function parseBroker(text: string): BrokerAddress | InvalidBroker {
   if (scheme === "embedded") return embedded(parts);
   const kind = TRANSPORTS.get(scheme);
   if (kind === undefined) return unknownScheme(scheme);
-  if (parts.host === "") return invalid("it names no host");
+  if (parts.host === "") return invalid("it has no host");
   const port = portOf(parts.port, DEFAULT_PORTS[kind], 1);
   if (port === undefined) return invalid("its port is not a number from 1 to 65535");
   return { kind, host: parts.host, port, path: parts.path };
 }
 
-/** Takes user name and password (percent-decoded) out of a broker URL, so that it can be shown. */
+/** Splits user name and password (percent-decoded) off a broker URL, so that the rest can be shown. */
 export function brokerCredentials(text: string): BrokerCredentials {
   const { start, rest } = splitScheme(text);
   const authority = rest.slice(0, rest.search(/[/?#]|$/));
@@ -90,7 +90,7 @@ interface Parts {
   readonly path: string;
 }
 
-/** Splits `host:port/path`; everything after the host may be missing. */
+/** Splits `host:port/path`; port and path may be missing. */
 function partsOf(text: string): Parts | InvalidBroker {
   const authority = text.slice(0, text.search(/[/?]|$/));
   const path = text.slice(authority.length);
@@ -100,9 +100,9 @@ function partsOf(text: string): Parts | InvalidBroker {
   const [, address, name, port = ""] =
     /^(?:\[([^\]]*)\]|([^:[\]%\\"<>^`{|}@]*))(?::([^:]*))?$/.exec(authority) ?? [];
   if (address === undefined && name === undefined) {
-    return invalid("its host is no name and no address; IPv6 is written as in tcp://[::1]:1883");
+    return invalid("its host is not a name or an address; IPv6 is written as in tcp://[::1]:1883");
   }
-  if (address !== undefined && !isIPv6(address)) return invalid("its host is no IPv6 address");
+  if (address !== undefined && !isIPv6(address)) return invalid("its host is not an IPv6 address");
   return { host: address ?? name ?? "", port, path: path.startsWith("/") ? path : `/${path}` };
 }
 
@@ -133,8 +133,8 @@ function isIPv6(text: string): boolean {
 
 function unknownScheme(scheme: string): InvalidBroker {
   const nearest = nearestWord(scheme, SCHEMES);
-  const meant = nearest === undefined ? "" : ` (${nearest} was meant?)`;
-  return invalid(`its scheme is unknown${meant}; known are ${SCHEMES.join(", ")}`);
+  const meant = nearest === undefined ? "" : ` (did you mean ${nearest}?)`;
+  return invalid(`its scheme is unknown${meant}; use ${SCHEMES.join(", ")}`);
 }
 
 function invalid(reason: string): InvalidBroker {

@@ -28,13 +28,13 @@ import { bool, inputOf, namedEntries } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;
 
-/** What relative paths are relative to, and `~` stands for. */
+/** Relative paths are relative to `folder`; `~` is `userHome`. */
 export interface PathBases {
   readonly folder: string;
   readonly userHome: string;
 }
 
-/** The enabled channels of type mqtt; what is wrong with them goes to the findings. */
+/** The enabled channels of type mqtt. Adds their problems and warnings to the findings. */
 export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases): MqttChannel[] {
   const found: MqttChannel[] = [];
   const others: string[] = [];
@@ -55,7 +55,7 @@ interface Reading {
   readonly bases: PathBases;
 }
 
-/** None where it is not enabled: what it holds is then nobody's concern. */
+/** Empty for a channel that is not enabled: its settings are not checked. */
 function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): MqttChannel[] {
   const path: Path = ["channel_list", name];
   if (entry.kind === "branch") {
@@ -87,7 +87,7 @@ function named(clients: readonly string[]): readonly string[] {
 
 const FLAGS = { broker: "--broker", agent_id: "--agent" } as const;
 
-/** What no single value shows. */
+/** Checks that need more than one value. */
 function checkSettings(name: string, settings: Branch | undefined, findings: Findings): void {
   const path: Path = ["channel_list", name, "settings"];
   for (const key of ["broker", "agent_id"] as const) {
@@ -98,7 +98,7 @@ function checkSettings(name: string, settings: Branch | undefined, findings: Fin
   }
   if (childOf(settings, "password") !== undefined && textAt(settings, "username") === "") {
     const remedy = "set the username, or remove the password";
-    findings.warn([...path, "password"], "is not used without a username", remedy);
+    findings.warn([...path, "password"], "has no effect without a username", remedy);
   }
   checkTls(settings, [...path, "tls"], findings);
 }
@@ -107,22 +107,16 @@ function checkTls(settings: Branch | undefined, path: Path, findings: Findings):
   const tls = branchAt(settings, "tls");
   const [certificate, key] = [textAt(tls, "cert_file"), textAt(tls, "key_file")];
   if (certificate !== "" && key === "") {
-    findings.problem(
-      [...path, "cert_file"],
-      "needs tls.key_file, the private key that belongs to it",
-    );
+    findings.problem([...path, "cert_file"], "needs tls.key_file, its private key");
   }
   if (certificate === "" && key !== "") {
-    findings.problem(
-      [...path, "key_file"],
-      "needs tls.cert_file, the certificate that belongs to it",
-    );
+    findings.problem([...path, "key_file"], "needs tls.cert_file, its certificate");
   }
   const { kind } = parseBroker(textAt(settings, "broker"));
   if (tls === undefined || !["tcp", "ws", "unix", "embedded"].includes(kind)) return;
   if (!["ca_file", "cert_file", "verify"].some((word) => isWish(textAt(tls, word)))) return;
-  const remedy = "begin the broker with mqtts:// or wss://";
-  findings.warn(path, "has no effect, since the broker is not asked over TLS", remedy);
+  const remedy = "use a broker URL with mqtts:// or wss://";
+  findings.warn(path, "has no effect, because the broker URL does not use TLS", remedy);
 }
 
 function isWish(word: string): boolean {
@@ -159,18 +153,19 @@ function isOff(entry: Tree): boolean {
 }
 
 function warnOfSilence(path: Path, findings: Findings): void {
-  const remedy = 'write "enabled": true, or false to keep it off';
-  findings.warn(path, "does not say whether it is enabled, so it is not", remedy);
+  const remedy = 'write "enabled": true, or false';
+  findings.warn(path, "has no `enabled`, so it is off", remedy);
 }
 
 function warnOfOthers(types: readonly string[], findings: Findings): void {
   const names = [...new Set(types)];
   if (names.length === 0) return;
-  const which = names.length === 1 ? "is a channel type" : "are channel types";
+  const which = names.length === 1 ? "channel type" : "channel types";
+  const are = names.length === 1 ? "is" : "are";
   findings.warn(
     ["channel_list"],
-    `${names.join(", ")} ${which} that this program has not; it serves MQTT alone, and skips the rest`,
-    "disable them here, or run Go PicoClaw for them",
+    `${which} ${names.join(", ")} ${are} not supported; only mqtt channels are served`,
+    "disable these channels, or run Go PicoClaw for them",
   );
 }
 
@@ -179,12 +174,12 @@ function warnOfType(name: string, type: string, findings: Findings): void {
   const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
   findings.warn(
     ["channel_list", name],
-    `"${quotable(type)}" is not a known channel type, so the channel is skipped${meant}`,
+    `"${quotable(type)}" is not a known channel type, so the channel is ignored${meant}`,
     `set its type to ${nearest ?? "mqtt"}`,
   );
 }
 
-/** Two channels that answer the same requests, or that push each other off the broker. */
+/** Warns of two channels that answer the same requests, or that disconnect each other from the broker. */
 function warnOfTwins(channels: readonly MqttChannel[], findings: Findings): void {
   const twinsBy = (keyOf: (settings: MqttSettings) => string, text: string): void => {
     const first = new Map<string, string>();
@@ -197,18 +192,18 @@ function warnOfTwins(channels: readonly MqttChannel[], findings: Findings): void
   };
   twinsBy(
     ({ broker, topic_prefix, agent_id }) => JSON.stringify([broker, topic_prefix, agent_id]),
-    "has the broker, topic_prefix and agent_id of channel %: each request would be answered twice",
+    "has the same broker, topic_prefix and agent_id as channel %: each request gets two answers",
   );
   twinsBy(
     ({ broker, client_id }) => (client_id === "" ? "" : JSON.stringify([broker, client_id])),
-    "has the broker and client_id of channel %: the broker would let only one of them be connected",
+    "has the same broker and client_id as channel %: the broker disconnects one of them",
   );
 }
 
 /** Lists of client ids beside a channel's settings. */
 const CLIENT_LISTS = ["allow_from", "deny_from", "admin_from"] as const;
 
-/** Warns of entries that mean no client: they are compared with the level of the topic as they stand. */
+/** Warns of entries that match no client: entries are compared literally with a level of the topic. */
 function checkClients(clients: readonly string[], path: Path, findings: Findings): void {
   for (const [index, client] of clients.entries()) {
     const fault = faultOf(client);
@@ -221,7 +216,7 @@ function checkClients(clients: readonly string[], path: Path, findings: Findings
 
 interface Fault {
   readonly text: string;
-  /** What may be meant; empty where nothing can be guessed. */
+  /** The probable intention; empty if there is none. */
   readonly meant: string;
 }
 
@@ -229,24 +224,24 @@ function faultOf(client: string): Fault | undefined {
   if (client === "" || client === "*") return undefined;
   const trimmed = client.trim();
   if (trimmed !== client) {
-    return { text: "has blanks around it, which are a part of the client id here", meant: trimmed };
+    return { text: "has blanks around it, which count as a part of the client id", meant: trimmed };
   }
   if (/[/+#\p{Cc}]/u.test(client)) {
-    return { text: "can never be a client id: that is one level of a topic", meant: "" };
+    return { text: "cannot be a client id, which is one level of a topic", meant: "" };
   }
   if (/[*?]/.test(client)) {
-    return { text: "is no pattern here: it means the client of exactly this id", meant: "" };
+    return { text: "is not a pattern here; it matches only this exact client id", meant: "" };
   }
   if (client.startsWith("mqtt:")) {
     const meant = client.slice("mqtt:".length);
-    return { text: "means the client of exactly this id, mqtt: and all", meant };
+    return { text: "matches only this exact client id, with mqtt:", meant };
   }
   if (client.startsWith("@")) {
-    return { text: "means the client of exactly this id, @ and all", meant: client.slice(1) };
+    return { text: "matches only this exact client id, with @", meant: client.slice(1) };
   }
   if (client.includes("|")) {
     const [meant = ""] = client.split("|");
-    return { text: "means the client of exactly this id, not the part before |", meant };
+    return { text: "matches only this exact client id, not the part before |", meant };
   }
   return undefined;
 }
@@ -263,12 +258,12 @@ export function isEnabled(entry: Branch): boolean {
   return v.safeParse(bool(), childOf(entry, "enabled")).output === true;
 }
 
-/** Whether an entry says that it is switched off; to say nothing is another thing. */
+/** Whether `enabled` is there and false. */
 export function isDisabled(entry: Branch): boolean {
   return v.safeParse(bool(), childOf(entry, "enabled")).output === false;
 }
 
-/** The tree with settings for every enabled channel of type mqtt, or for a new one where none is. */
+/** Adds settings to every enabled channel of type mqtt. If there is none, creates one. */
 export function withSettings(tree: Branch, settings: Branch): Branch {
   const enabled = mqttNames(tree).filter((name) => isEnabled(channelAt(tree, name)));
   if (enabled.length === 0) {
@@ -286,8 +281,8 @@ export function withSettings(tree: Branch, settings: Branch): Branch {
 }
 
 /**
- * The tree with user name and password taken out of broker URLs, since those are shown. They are
- * used where no user name is given, or where the URL comes from a higher layer than it.
+ * Moves user name and password from broker URLs to settings of their own, because URLs are shown. They
+ * do not replace a user name from the same layer or a higher one.
  */
 export function withoutUrlCredentials(tree: Branch): Branch {
   return mqttNames(tree).reduce((result, name) => changed(result, name, withCredentials), tree);

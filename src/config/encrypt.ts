@@ -11,14 +11,14 @@ import { pathText, PLACEHOLDER } from "./tree.ts";
 import type { Path, PlacedText } from "./tree.ts";
 import { textsOfYaml } from "./yaml.ts";
 
-/** What became, or would become, of a secret that stood in a file in plain; never its value. */
+/** What was done, or would be done, with a secret in plain text; never its value. */
 export interface Encrypted {
   readonly file: string;
   readonly line: number;
   /** `model_list.gpt.api_keys[0]`. */
   readonly key: string;
   readonly did: "encrypted" | "moved" | "left";
-  /** The file it was moved to, or why it was left. */
+  /** The file it was moved to, or the reason why it was left. */
   readonly note?: string;
 }
 
@@ -28,72 +28,75 @@ export interface EncryptOptions {
   readonly env: SecretSurroundings["env"];
   readonly userHome: string;
   readonly to: "enc" | "file";
-  /** Whether config.json may be written, too. */
+  /** Whether config.json may be written too. */
   readonly rewriteConfig: boolean;
-  /** Nothing is written, and nobody asked for a passphrase. */
+  /** Write nothing and ask for no passphrase. */
   readonly dryRun: boolean;
-  /** Asked once, when something is to be encrypted; the word that decrypts what is encrypted already. */
+  /** Called once, if a secret is to be encrypted. It must also decrypt the existing `enc://` values. */
   readonly passphrase: () => Promise<string>;
-  /** Hears of every secret before anything is done with it. */
+  /** Called with all secrets before anything is done. */
   readonly learn: (secrets: readonly string[]) => void;
 }
 
-/** One file with its secrets. */
-interface Sheet {
+/** A file with its secrets. */
+interface SourceFile {
   readonly file: string;
-  readonly source: string;
+  readonly content: string;
   readonly read: typeof textsOfYaml;
   readonly texts: readonly PlacedText[];
   readonly secrets: readonly SecretText[];
   readonly mayWrite: boolean;
 }
 
-const CONFIG_STAYS = "move it to .security.yml, or say --rewrite-config";
+const CONFIG_STAYS = "move it to .security.yml, or use --rewrite-config";
 
 /**
- * Puts references in the place of secrets that stand in plain in `.security.yml`, and in config.json
- * where that is asked for; all else in the files stays as it is, character by character. Each file
- * is written whole or not at all. Throws a `Failure`.
+ * Replaces secrets in plain text by references, in `.security.yml` and, if `rewriteConfig` is set, in
+ * config.json. Everything else in the files stays, character by character. Each file is written
+ * completely or not at all. Throws a `Failure`.
  */
 export async function encryptSecrets(options: EncryptOptions): Promise<readonly Encrypted[]> {
-  const sheets = await sheetsOf(options);
-  options.learn(sheets.flatMap(({ secrets }) => secrets.map(({ text }) => text)));
-  const isNeeded = options.to === "enc" && !options.dryRun && sheets.some(hasWork);
-  const refer = isNeeded ? await sealing(options, sheets) : moving(options);
+  const sources = await readSources(options);
+  options.learn(sources.flatMap(({ secrets }) => secrets.map(({ text }) => text)));
+  const isNeeded = options.to === "enc" && !options.dryRun && sources.some(hasWork);
+  const refer = isNeeded ? await sealing(options, sources) : moving(options);
   const done: Encrypted[] = [];
-  for (const sheet of sheets) done.push(...(await encryptSheet(sheet, refer, options)));
+  for (const source of sources) done.push(...(await encryptSource(source, refer, options)));
   return done;
 }
 
-async function sheetsOf({ file, rewriteConfig }: EncryptOptions): Promise<readonly Sheet[]> {
-  const sheets: Sheet[] = [];
+async function readSources({
+  file,
+  rewriteConfig,
+}: EncryptOptions): Promise<readonly SourceFile[]> {
+  const sources: SourceFile[] = [];
   for (const [path, read, mayWrite] of [
     [join(dirname(file), SECURITY), textsOfYaml, true],
     [file, textsOfJson, rewriteConfig],
   ] as const) {
-    const source = await readText(path);
-    if (source instanceof Failure) throw source;
-    if (source === undefined) continue;
-    const texts = await read(source, path);
+    const content = await readText(path);
+    if (content instanceof Failure) throw content;
+    if (content === undefined) continue;
+    const texts = await read(content, path);
     if (texts instanceof Failure) throw texts;
-    sheets.push({ file: path, source, read, texts, secrets: secretTexts(texts), mayWrite });
+    sources.push({ file: path, content, read, texts, secrets: secretTexts(texts), mayWrite });
   }
-  return sheets;
+  return sources;
 }
 
-function hasWork({ secrets, mayWrite }: Sheet): boolean {
+function hasWork({ secrets, mayWrite }: SourceFile): boolean {
   return mayWrite && secrets.some(({ stays }) => stays === undefined);
 }
 
-/** A reference to a secret, and what is told of it. */
+/** Creates a reference to a secret, and reports what was done. */
 type Refer = (
   secret: SecretText,
 ) => Promise<{ readonly reference?: string } & Pick<Encrypted, "did" | "note">>;
 
-async function sealing(options: EncryptOptions, sheets: readonly Sheet[]): Promise<Refer> {
+async function sealing(options: EncryptOptions, sources: readonly SourceFile[]): Promise<Refer> {
   const passphrase = await options.passphrase();
   const surroundings = surroundingsOf(options, passphrase);
-  await checkPassphrase(sheets, surroundings);
+  await checkPassphrase(sources, surroundings);
   return async ({ text }) => {
     const reference = await sealed(text, passphrase, surroundings);
     if (typeof reference !== "string") throw new Failure("config", `a value ${reference.fault}`);
@@ -112,12 +115,12 @@ function surroundingsOf(
   };
 }
 
-/** Values under two passphrases would never load together. */
+/** All values need the same passphrase to load. */
 async function checkPassphrase(
-  sheets: readonly Sheet[],
+  sources: readonly SourceFile[],
   surroundings: SecretSurroundings,
 ): Promise<void> {
-  for (const { file, texts } of sheets) {
+  for (const { file, texts } of sources) {
     for (const { text, path, line } of texts) {
       if (!text.startsWith("enc://")) continue;
       const secret = await resolveReference(text, surroundings);
@@ -125,18 +128,18 @@ async function checkPassphrase(
       throw new Failure("config", `${file}:${line}: ${pathText(path)} ${secret.fault}`, {
         why: "all encrypted values of a home need the same passphrase; nothing was changed",
         remedy:
-          "give the passphrase of those that are encrypted, or put that secret in plain again",
+          "use the passphrase of the existing encrypted values, or write this secret in plain text again",
       });
     }
   }
 }
 
-/** Each secret goes into a file of its own in `secrets`, beside config.json. */
+/** Moves each secret to a file of its own in `secrets`, beside config.json. */
 function moving({ to, dryRun, file }: EncryptOptions): Refer {
   return async ({ text, path }) => {
     if (to === "enc") return { did: "encrypted" };
     if (text !== text.trim()) {
-      return { did: "left", note: "it begins or ends with a blank, which a file would lose" };
+      return { did: "left", note: "it begins or ends with a blank, which would be lost in a file" };
     }
     const slug = pathText(path)
       .replaceAll(/[^\w.-]+/g, "-")
@@ -148,7 +151,7 @@ function moving({ to, dryRun, file }: EncryptOptions): Refer {
   };
 }
 
-/** A file is never overwritten: it may be somebody else's secret. */
+/** Never overwrites a file, which may hold another secret. */
 async function newFile(folder: string, name: string, text: string): Promise<string> {
   for (let count = 1; ; count += 1) {
     const tried = count === 1 ? name : `${name}-${count}`;
@@ -161,12 +164,12 @@ async function newFile(folder: string, name: string, text: string): Promise<stri
   }
 }
 
-async function encryptSheet(
-  sheet: Sheet,
+async function encryptSource(
+  source: SourceFile,
   refer: Refer,
   { dryRun }: EncryptOptions,
 ): Promise<Encrypted[]> {
-  const { file, secrets, mayWrite } = sheet;
+  const { file, secrets, mayWrite } = source;
   const done: Encrypted[] = [];
   const edits = new Map<PlacedText, string>();
   for (const secret of secrets) {
@@ -178,13 +181,13 @@ async function encryptSheet(
       done.push({ ...place, ...told });
     } else done.push({ ...place, did: "left", note });
   }
-  if (edits.size > 0 && !dryRun) await write(sheet, edits);
+  if (edits.size > 0 && !dryRun) await write(source, edits);
   return done;
 }
 
-async function write(sheet: Sheet, edits: ReadonlyMap<PlacedText, string>): Promise<void> {
-  const { file, source: former } = sheet;
-  const text = await edited(sheet, edits);
+async function write(source: SourceFile, edits: ReadonlyMap<PlacedText, string>): Promise<void> {
+  const { file, content: former } = source;
+  const text = await edited(source, edits);
   try {
     await replaceFile(file, { former, text });
   } catch (error) {
@@ -192,15 +195,15 @@ async function write(sheet: Sheet, edits: ReadonlyMap<PlacedText, string>): Prom
   }
 }
 
-/** Checks what it made by reading it: all texts must be the same but for the references. */
+/** The edited text. Reads it back to check that only the secrets have changed. */
 async function edited(
-  { file, source, read, texts }: Sheet,
+  { file, content, read, texts }: SourceFile,
   edits: ReadonlyMap<PlacedText, string>,
 ): Promise<string> {
-  let text = source;
+  let text = content;
   const backwards = [...edits].toSorted(([left], [right]) => right.start - left.start);
   for (const [{ start, end }, reference] of backwards) {
-    const written = source.slice(start, end);
+    const written = content.slice(start, end);
     const plain = read === textsOfJson ? JSON.stringify(reference) : reference;
     const lineEnd = /\r?\n$/.exec(written)?.[0] ?? "";
     text = text.slice(0, start) + plain + lineEnd + text.slice(end);
@@ -213,10 +216,10 @@ async function edited(
   if (isRight) return text;
   throw new Failure(
     "failed",
-    `${file} cannot be rewritten: it would not read back as it is meant`,
+    `${file} cannot be rewritten: the result would not read back correctly`,
     {
-      why: "it has a form that this command does not know; nothing was changed",
-      remedy: "write one value a line, in quotes",
+      why: "the file has a form that this command does not support; nothing was changed",
+      remedy: "write one value per line, in quotes",
     },
   );
 }
@@ -232,27 +235,27 @@ function unwritable(file: string, error: unknown): Failure {
 
 const WAYS_OUT: Readonly<Record<string, string>> = {
   CHANGED: "run it again",
-  ENOSPC: "make room on that disk and run it again",
+  ENOSPC: "free some space on that disk and run it again",
 };
 
-/** A secret in plain, and why it has to stay so; undefined where it can be replaced by a reference. */
+/** A secret in plain text. `stays` is the reason why no reference can replace it. */
 interface SecretText extends PlacedText {
   readonly stays?: string;
 }
 
-/** The secrets among the texts of a file that stand in it in plain. */
+/** The secrets in plain text among the texts of a file. */
 function secretTexts(texts: readonly PlacedText[]): readonly SecretText[] {
   return texts.flatMap((placed): SecretText[] => {
     const { text, path } = placed;
     if (text.trim() === "" || text === PLACEHOLDER || isReference(text)) return [];
-    if (isKept(path)) return [placed];
+    if (isReferable(path)) return [placed];
     const stays = reasonToStay(path, text);
     return stays === undefined ? [] : [{ ...placed, stays }];
   });
 }
 
-/** Keys whose values this program and Go PicoClaw read as references as well. */
-function isKept(path: Path): boolean {
+/** Keys in which both this program and Go PicoClaw read references. */
+function isReferable(path: Path): boolean {
   const [root, name] = [path[0], nameOf(path)];
   if (name === "api_key" || name === "api_keys") {
     return ["model_list", "providers", "web", "tools"].includes(String(root));
@@ -263,20 +266,20 @@ function isKept(path: Path): boolean {
 function reasonToStay(path: Path, text: string): string | undefined {
   const name = nameOf(path);
   if (path.at(-2) === "custom_headers" && isSecretName(name)) {
-    return "Go PicoClaw would send a reference as it is; write file:// or cred:// by hand";
+    return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
   }
   if (URL.parse(text)?.password) {
-    return "it is a password within a URL, which no reference can stand for";
+    return "it is a password in a URL, which no reference can replace";
   }
-  return isSecretName(name) && isSecretPlace(path) ? "this program has no use for it" : undefined;
+  return isSecretName(name) && isSecretPlace(path) ? "this program does not use it" : undefined;
 }
 
-/** Where Go PicoClaw keeps secrets of what this program lacks. */
+/** Where Go PicoClaw stores secrets of features that this program does not have. */
 function isSecretPlace(path: Path): boolean {
   return ["channel_list", "channels", "skills", "voice"].includes(String(path[0]));
 }
 
-/** The key that a text stands under, itself or in a list. */
+/** The key of a text, or of the list that holds it. */
 function nameOf(path: Path): string {
   return path.findLast((key) => typeof key === "string") ?? "";
 }

@@ -12,9 +12,8 @@ import { treeOfYaml } from "./yaml.ts";
 const MAX_BYTES = 1_048_576;
 
 /**
- * The text of a UTF-8 file without its byte order mark; undefined where there is no file. A Failure
- * for anything else than a regular file of a sensible size, since a pipe would be waited for and a
- * device read for ever.
+ * Reads a UTF-8 file, without its byte order mark; undefined if there is no file. Returns a Failure for
+ * anything but a regular file of a sensible size: reading a pipe or a device might never end.
  */
 export async function readText(file: string): Promise<string | undefined | Failure> {
   let bytes: Uint8Array;
@@ -31,7 +30,7 @@ export async function readText(file: string): Promise<string | undefined | Failu
   }
 }
 
-/** The bytes of a file; throws a coded error, also for what is no regular file or is too large. */
+/** Reads a file. Throws a coded error; `SPECIAL` for what is not a regular file, `EFBIG` for a large one. */
 async function readRegularFile(file: string, most: number): Promise<Uint8Array> {
   const facts = await stat(file);
   if (facts.isDirectory()) throw new UnfitFile("EISDIR");
@@ -40,20 +39,20 @@ async function readRegularFile(file: string, most: number): Promise<Uint8Array> 
   return readFile(file);
 }
 
-/** Bytes; a secret or key that is longer is none. */
+/** Bytes of a secret or key. */
 const MAX_SECRET_BYTES = 65_536;
 
-/** Why a reference leads to no secret; it never quotes the reference or what it leads to. */
+/** Why a reference could not be resolved. It never quotes the reference or the secret. */
 export interface SecretFault {
   readonly fault: string;
 }
 
-/** The text of a file that holds one secret, without blanks around it; throws a coded error. */
+/** Reads a file that holds one secret, and trims it. Throws a coded error. */
 export async function readSecretFile(file: string): Promise<string> {
   return new TextDecoder().decode(await readSecretBytes(file)).trim();
 }
 
-/** The bytes of a key; throws a coded error. */
+/** Reads the bytes of a key. Throws a coded error. */
 export function readSecretBytes(file: string): Promise<Uint8Array> {
   return readRegularFile(file, MAX_SECRET_BYTES);
 }
@@ -67,9 +66,9 @@ class UnfitFile extends Error {
 }
 
 const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
-  EISDIR: ["it is a directory", "name the file in it"],
+  EISDIR: ["it is a directory", "name a file in it"],
   SPECIAL: ["it is not a regular file", "put the text into a regular file"],
-  EFBIG: [`it has more than ${MAX_BYTES} bytes`, "check that it is the file that is meant"],
+  EFBIG: [`it has more than ${MAX_BYTES} bytes`, "check that it is the right file"],
   ENCODING: ["it is not UTF-8 text", "save it as UTF-8"],
   EACCES: ["permission was denied (EACCES)", "let the user that runs picoclaw read it"],
   ENOTDIR: ["a part of its path is not a directory (ENOTDIR)", "check the path"],
@@ -83,7 +82,7 @@ function unreadable(file: string, reason: string): Failure {
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly userHome: string;
-  /** What relative paths of the environment and of flags are relative to. */
+  /** Base of relative paths in variables and flags. */
   readonly cwd: string;
 }
 
@@ -94,7 +93,7 @@ export interface ConfigPaths {
   readonly file: string;
 }
 
-/** Where the configuration lives; absolute. A variable that is empty is unset. */
+/** The absolute paths of the configuration. An empty variable counts as unset. */
 export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
   const absolute = (path: string): string => resolve(cwd, expandHome(path, userHome));
   const home = absolute(env["PICOCLAW_HOME"] || "~/.picoclaw");
@@ -107,7 +106,7 @@ export function expandHome(path: string, userHome: string): string {
   return path === "~" || path.startsWith("~/") ? join(userHome || ".", path.slice(1)) : path;
 }
 
-/** What the two files hold, as they are written. */
+/** The content of both files, as written. */
 export interface ConfigFiles {
   readonly config: Branch;
   readonly security: Branch;
@@ -121,7 +120,7 @@ export const SECURITY = ".security.yml";
 
 const NOTHING: Branch = branch([], DEFAULT);
 
-/** Reads config.json and the .security.yml beside it; a file that is missing holds nothing. */
+/** Reads config.json and the .security.yml beside it. A missing file is empty. */
 export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
   const text = await readText(file);
   if (text instanceof Failure) return text;

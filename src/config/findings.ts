@@ -11,22 +11,22 @@ export interface Warning {
   readonly remedy?: string;
 }
 
-/** What reading a configuration brings to light, each with the place that it is about. */
+/** Problems, warnings and restrictions of a configuration, each with its place. */
 export interface Findings {
   readonly problems: readonly Problem[];
   readonly warnings: readonly Warning[];
-  /** What restricts the agent in the Go program and is not built here. */
+  /** Keys that restrict the agent in the Go program and are not built here. */
   readonly restrictions: readonly Problem[];
   problem(path: Path, text: string): void;
   warn(path: Path, text: string, remedy?: string): void;
-  /** Refuses the start of an agent, unless `gateway.ignore_unsupported` names the key or one above it. */
+  /** An agent does not start with it, unless `gateway.ignore_unsupported` names the key or one above it. */
   restriction(path: Path, text: string): void;
-  /** The issues of a schema that has read what is at `base`. */
+  /** Adds the issues of a schema that has read the value at `base`. */
   issues(issues: readonly BaseIssue<unknown>[] | undefined, base: Path): void;
   originAt(path: Path): Origin;
 }
 
-/** Findings about a tree: the origin of a missing value is that of the object it is missing in. */
+/** Creates the findings of a tree. The origin of a missing value is that of the object around it. */
 export function createFindings(tree: Tree): Findings {
   const problems: Problem[] = [];
   const warnings: Warning[] = [];
@@ -63,13 +63,13 @@ export interface Problem {
   readonly origin: Origin;
   /** As at version 3. */
   readonly path: Path;
-  /** What was found and what is allowed. */
+  /** What was found, and what is allowed. */
   readonly text: string;
 }
 
 const CHECK = "`picoclaw gateway --check` checks again";
 
-/** All problems as one failure: the single one by itself, several with one line each in `why`. */
+/** All problems as one failure. Several problems have one line each in `why`. */
 export function problemsFailure(problems: readonly Problem[], file: string): Failure {
   const lines = [...new Set(problems.toSorted(byPlace).map(lineOf))];
   const [first = ""] = lines;
@@ -82,20 +82,20 @@ export function problemsFailure(problems: readonly Problem[], file: string): Fai
   });
 }
 
-/** `/etc/picoclaw/config.json:12: gateway.port: …`; a variable or a flag names its value by itself. */
+/** `/etc/picoclaw/config.json:12: gateway.port: …`; for a variable or a flag, its name is enough. */
 export function lineOf({ origin, path, text }: Problem): string {
   const place = origin.from === "default" ? "" : `${placeOf(origin)}: `;
   const named = origin.from === "environment" || origin.from === "flag" || path.length === 0;
   return `${place}${named ? "" : `${quotable(pathText(path), 200)}: `}${text}`;
 }
 
-/** Text from a file as a part of one line: controls made visible, and not more than a line needs. */
+/** Text from a file as a part of one line: control characters escaped, and cut at `most` characters. */
 export function quotable(text: string, most = 60): string {
   const characters = Array.from(escapeControl(text));
   return characters.length <= most ? characters.join("") : `${characters.slice(0, most).join("")}…`;
 }
 
-/** config.json before .security.yml, in the order of their lines; then the environment and flags. */
+/** Order: config.json by line, .security.yml by line, the environment, flags. */
 function byPlace({ origin: left }: Problem, { origin: right }: Problem): number {
   if (left.from !== "file" || right.from !== "file") return rank(left) - rank(right);
   if (left.file !== right.file) return left.file < right.file ? 1 : -1;
@@ -107,8 +107,8 @@ function rank({ from }: Origin): number {
 }
 
 /**
- * Where the value at a dotted path came from, in words: `config.json:12`, `environment
- * PICOCLAW_LOG_LEVEL`, `--broker`, `default`.
+ * The origin of the value at a dotted path: `config.json:12`, `environment PICOCLAW_LOG_LEVEL`,
+ * `--broker`, `default`.
  */
 export function originText(
   loaded: { readonly origins: ReadonlyMap<string, Origin> },
@@ -119,7 +119,7 @@ export function originText(
   return origin === undefined ? "default" : placeOf(origin);
 }
 
-/** The same for a message that stands alone: files with their whole path. */
+/** The same with the whole path of a file. */
 export function placeOf(origin: Origin): string {
   if (origin.from === "file") return `${origin.file}:${origin.line}`;
   if (origin.from === "environment") return `environment ${origin.variable}`;

@@ -11,18 +11,18 @@ import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
 const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
 /** Stages of Go PicoClaw that are not built here. */
 export const MODEL_STAGES = ["before_llm", "after_llm"];
-/** They would change what a compiled picoclaw or Bun does. */
+/** Variables that change what a compiled picoclaw or Bun does. */
 const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
-/** What relative folders are relative to. */
+/** Relative folders are relative to `cwd`; `~` is `userHome`. */
 interface Bases {
   readonly cwd: string;
   readonly userHome: string;
 }
 
 /**
- * The hooks that are asked about calls of tools, in the order in which they are asked: the lowest
- * `priority` first, then by name. Undefined where there are none. What is wrong goes to the findings.
+ * The hooks for tool calls, in the order in which they are asked: by `priority`, then by name.
+ * Undefined if there are none. Adds problems and warnings to the findings.
  */
 export function hookSettings(
   tree: Branch,
@@ -44,7 +44,7 @@ export function hookSettings(
   return { interceptor_timeout_ms, approval_timeout_ms, processes };
 }
 
-/** As in Go PicoClaw the rest of a hook that is not enabled is not read. */
+/** A hook that is not enabled is not read any further, as in Go PicoClaw. */
 export function isHookOn(entry: Tree): boolean {
   return !isSwitchedOff(entry, PROCESS_HOOK.rows);
 }
@@ -65,14 +65,14 @@ function processHook(
   if (!success) return [];
   const { command, observe, priority, dir } = output;
   if (command.length === 0 || command[0]?.trim() === "") {
-    findings.problem(path, "command is missing: the program to start, and its words");
+    findings.problem(path, "command is missing: the program and its arguments");
   }
   const stages = stagesOf(output.intercept, path, findings);
   if (observe.length > 0) {
-    findings.warn([...path, "observe"], "has no effect here: hooks do not hear of events");
+    findings.warn([...path, "observe"], "has no effect here: hooks get no events");
   }
   if (output.intercept.length === 0 && observe.length === 0) {
-    findings.problem(path, "intercept is missing: it says what the hook is asked about");
+    findings.problem(path, "intercept is missing: the stages that the hook is asked about");
   }
   if (stages.length === 0) return [];
   const env = envOf(output.env, path, findings);
@@ -86,7 +86,7 @@ function stagesOf(written: readonly string[], path: Path, findings: Findings): H
     if (stage !== undefined) return [stage];
     if (word !== "" && !MODEL_STAGES.includes(word)) {
       const allowed = [...STAGES, ...MODEL_STAGES].join(", ");
-      findings.problem([...path, "intercept", index], `is no stage, allowed are ${allowed}`);
+      findings.problem([...path, "intercept", index], `is not a stage, allowed are ${allowed}`);
     }
     return [];
   });
@@ -99,7 +99,10 @@ function envOf(
 ): Readonly<Record<string, string>> {
   const entries = Object.entries(written).map(([name, value]) => [name, String(value)] as const);
   for (const [name] of entries.filter(([key]) => NEVER.has(key))) {
-    findings.warn([...path, "env", name], "has no effect: no other program is given it");
+    findings.warn(
+      [...path, "env", name],
+      "has no effect: this variable is never given to another program",
+    );
   }
   return Object.fromEntries(entries.filter(([key]) => !NEVER.has(key)));
 }

@@ -5,14 +5,14 @@ import type { Warning } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
 import type { Branch, Origin, PlacedText, Tree } from "./tree.ts";
 
-/** Levels of objects and lists. No configuration comes near, and the stack holds as many. */
+/** Levels of objects and lists; far more than a configuration needs, and safe for the stack. */
 const MAX_DEPTH = 100;
 
 interface Source {
   readonly file: string;
   readonly text: string;
   readonly warnings: Warning[];
-  /** `UnexpectedEndOfString`; the parser's codes are an enum of types alone. */
+  /** `UnexpectedEndOfString`; the parser declares its codes as a const enum, which has no values at run time. */
   readonly nameOfError: (code: number) => string;
 }
 
@@ -36,7 +36,7 @@ export async function treeOfJson(
   }
   const tree = reader.tree();
   if (tree?.kind === "branch") return { tree, warnings: source.warnings };
-  return new Failure("config", `${file} holds no JSON object`, {
+  return new Failure("config", `${file} is not a JSON object`, {
     why: `found ${tree?.kind === "list" ? "a list" : "a bare value"} where { was expected`,
     remedy: "begin the file with { and end it with }",
   });
@@ -63,7 +63,7 @@ export async function textsOfJson(source: string, file: string): Promise<PlacedT
   return found;
 }
 
-/** Where a text stops being JSON. It quotes nothing of the text but punctuation: there are secrets in it. */
+/** Where a text stops being JSON. It quotes only punctuation, because the text holds secrets. */
 class JsonFault extends Error {
   readonly place: Place;
   constructor(place: Place, message: string) {
@@ -88,8 +88,8 @@ interface Open {
 }
 
 /**
- * Builds a tree, and throws a JsonFault at the first error that the parser reports: the parser goes on
- * after errors, and knows what it wants only by the calls that it made before.
+ * Builds a tree from the parser's calls. Throws a JsonFault at the first error: the parser would go on,
+ * and its codes do not say what it expected, which only its earlier calls show.
  */
 function treeReader({ file, text, warnings, nameOfError }: Source): {
   readonly visitor: JSONVisitor;
@@ -97,7 +97,7 @@ function treeReader({ file, text, warnings, nameOfError }: Source): {
 } {
   const builder = new TreeBuilder(file);
   let lastWord: (Place & { readonly end: number; readonly expected: string }) | undefined;
-  /** The parser calls it at the end of the text, too, before it says that a bracket is missing. */
+  /** The parser also calls it at the end of the text, before it reports a missing bracket. */
   const end = (offset: number): void => {
     if (offset < text.length) builder.end();
   };
@@ -118,7 +118,7 @@ function treeReader({ file, text, warnings, nameOfError }: Source): {
     onError(code, offset, length, line, column) {
       const error = nameOfError(code);
       if (error === "InvalidCharacter" && isTabbed(text.slice(offset, offset + length))) return;
-      // `01` and `1x` are two tokens to the parser, and one wrong word to the reader.
+      // The parser reads `01` and `1x` as two tokens; to a person it is one wrong word.
       if (lastWord?.end === offset && /[\w.+-]/.test(text[offset] ?? "")) {
         throw new JsonFault(lastWord, unlike("a number", lastWord.expected));
       }
@@ -129,7 +129,7 @@ function treeReader({ file, text, warnings, nameOfError }: Source): {
   return { visitor, tree: () => builder.root };
 }
 
-/** The tree of what was read so far, and what may come next. Lines count from 0. */
+/** The tree so far, and what may come next. Lines count from 0. */
 class TreeBuilder {
   root: Tree | undefined;
   expected = "a value";
@@ -153,7 +153,7 @@ class TreeBuilder {
     this.#add(ended.close === "}" ? branch(ended.entries, origin) : list(ended.items, origin));
   }
 
-  /** The key of the value that comes next. Returns whether the object has it already. */
+  /** Sets the key of the next value. Returns whether the object already has this key. */
   key(key: string): boolean {
     const parent = this.#open.at(-1);
     this.expected = "a colon after the key";
@@ -188,7 +188,7 @@ class TreeBuilder {
   }
 }
 
-/** Whether tabs are all that is wrong with a string: they are accepted, though RFC 8259 has them escaped. */
+/** Whether tabs are the only fault of a string. They are accepted, although RFC 8259 wants them escaped. */
 function isTabbed(written: string): boolean {
   try {
     JSON.parse(written.replaceAll("\t", " "));
@@ -198,7 +198,7 @@ function isTabbed(written: string): boolean {
   }
 }
 
-/** What may begin an item of an object or list, or end it. */
+/** What may come at the start of an object or list, or after a comma. */
 function itemOf(parent: Open | undefined): string {
   if (parent === undefined) return "a value";
   return `${parent.close === "}" ? "a key in double quotes" : "a value"} or ${closeOf(parent)}`;
@@ -212,7 +212,7 @@ function unlike(found: string, expected: string): string {
   return `found ${found} where ${expected} was expected`;
 }
 
-/** What the parser finds wrong within one word. */
+/** Errors within one token. */
 const FAULTS: Readonly<Record<string, string>> = {
   InvalidCharacter: "found a text with a control character",
   InvalidEscapeCharacter: "found a text with a backslash that escapes nothing",
@@ -221,7 +221,7 @@ const FAULTS: Readonly<Record<string, string>> = {
   UnexpectedEndOfString: "found a text without its closing quote",
 };
 
-/** A name for the character that shows nothing of a secret. */
+/** A name for a character that reveals nothing of a secret. */
 function nameOf(character: string | undefined): string {
   if (character === undefined) return "the end of the file";
   if (/[{}[\]:,]/.test(character)) return character;
@@ -233,15 +233,15 @@ function nameOf(character: string | undefined): string {
 
 function repeated(key: string, file: string, line: number): Warning {
   return {
-    message: `${file}:${line}: ${quotable(key)} is here a second time in one object; the last one counts`,
-    remedy: "keep one of them",
+    message: `${file}:${line}: ${quotable(key)} is there twice in one object; the last one counts`,
+    remedy: "remove one of them",
   };
 }
 
 function tooDeep(file: string): Failure {
   return new Failure("config", `${file} is nested more than ${MAX_DEPTH} levels deep`, {
-    why: "no configuration is",
-    remedy: "look for brackets that are opened and never closed",
+    why: "no configuration needs that",
+    remedy: "look for brackets that are never closed",
   });
 }
 
@@ -249,6 +249,6 @@ function notJson({ place, message }: JsonFault, file: string): Failure {
   const { line, column } = place;
   return new Failure("config", `${file}:${line + 1}:${column + 1} is not JSON`, {
     why: message,
-    remedy: "correct that place; comments and trailing commas are allowed, all else is as in JSON",
+    remedy: "correct this place; it must be JSON, with comments and trailing commas allowed",
   });
 }

@@ -29,14 +29,14 @@ export interface LoadOptions {
   /** The user's home directory. */
   readonly home: string;
   readonly flags?: ConfigFlags;
-  /** What relative paths of flags and variables are relative to. */
+  /** Base of relative paths in flags and variables. */
   readonly cwd?: string;
 }
 
 /**
- * The configuration: defaults < config.json < .security.yml < environment < flags, with the files of
- * Go PicoClaw at versions 0 to 3 taken as they are. Returns a Failure of code `config` that names all
- * wrong values at once; never throws for what a file holds, and never writes one.
+ * Loads the configuration: defaults < config.json < .security.yml < environment < flags. Reads the files
+ * of Go PicoClaw at versions 0 to 3 as they are. Returns a Failure of code `config` with all wrong values
+ * at once. Never throws for the content of a file, and never writes one.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | Failure> {
   const { env, home: userHome, flags = {}, cwd = "." } = options;
@@ -73,7 +73,7 @@ function keyFiles({ channels }: Config): string[] {
 }
 
 interface Layered {
-  /** At version 3, secrets resolved, without defaults. */
+  /** At version 3, with secrets, without defaults. */
   readonly tree: Branch;
   readonly problems: readonly Problem[];
   readonly warnings: readonly Warning[];
@@ -81,7 +81,7 @@ interface Layered {
   readonly secretFiles: ReadonlySet<string>;
 }
 
-/** Everything that was set, in one tree: config.json < .security.yml < environment < flags. */
+/** All layers in one tree: config.json < .security.yml < environment < flags. */
 async function layered(
   { config, security, found }: ConfigFiles,
   flags: Branch | undefined,
@@ -104,16 +104,16 @@ async function layered(
   };
 }
 
-/** A file that was named and is not there was meant to be. */
+/** Warns if `PICOCLAW_CONFIG` names a file that does not exist. */
 function missingFile(found: boolean, env: Surroundings["env"], file: string): Warning[] {
   if (found || !env["PICOCLAW_CONFIG"]) return [];
-  const message = `environment PICOCLAW_CONFIG: there is no file ${file}`;
+  const message = `environment PICOCLAW_CONFIG: ${file} does not exist`;
   return [{ message, remedy: "correct the path, or unset the variable" }];
 }
 
 /**
- * The configuration that a tree makes with its defaults; undefined where a value is wrong. All that
- * is wrong, and all that is odd, goes to the findings.
+ * The configuration of a tree, with defaults; undefined if a value is wrong. Adds all problems and
+ * warnings to the findings.
  */
 function assembled(
   tree: Branch,
@@ -136,7 +136,7 @@ function assembled(
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
   const model_name = entryNamed(named, model_list);
-  // Whoever names an entry means it, also where it is switched off.
+  // A named entry is used even if it is switched off.
   if (model_name === "") warnOfNoModel(model_list, findings);
   const defaults: AgentDefaults = {
     ...rest,
@@ -155,7 +155,7 @@ function assembled(
   };
 }
 
-/** A relative workspace is relative to the folder of config.json, one of a variable to where we are. */
+/** A relative workspace is relative to config.json; from a variable, to the working directory. */
 function workspacePath(
   written: string,
   findings: Findings,
@@ -174,7 +174,7 @@ function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void 
       : "no entry of model_list is enabled or has a key";
   findings.warn(
     [],
-    `${reason}, so the agent is the offline one: it answers questions about its device`,
+    `${reason}, so the offline agent answers: it knows only its device`,
     "add an entry to model_list, with its api_keys in .security.yml",
   );
 }
@@ -202,7 +202,7 @@ function checkKeys(tree: Tree, row: Row, path: Path, findings: Findings): void {
   }
 }
 
-/** Channels of other types have keys of their own. */
+/** Channels of other types have other keys. */
 function isOtherChannel(path: Path, entry: Tree): boolean {
   return path[0] === "channel_list" && channelType(String(path[1]), entry) !== "mqtt";
 }

@@ -10,12 +10,12 @@ import type { Branch, Tree } from "./tree.ts";
 
 type Model = ValuesOf<typeof MODEL_LIST.each.rows>;
 
-/** Servers of one's own, which want no key. */
+/** Servers that run locally and need no key. */
 const KEYLESS = new Set(["ollama", "vllm", "lmstudio", "gpt4free", "g4f"]);
 
 /**
- * Hosts that answer no one without a key: Go PicoClaw writes entries for them into every
- * configuration, with their address and without a key.
+ * Hosts that need a key. Go PicoClaw writes entries for them into every configuration, with an address
+ * and without a key.
  */
 const CLOUD_HOSTS = new Set([
   "api.anthropic.com",
@@ -48,7 +48,7 @@ const CLOUD_HOSTS = new Set([
   "router.shengsuanyun.com",
 ]);
 
-/** Problems and warnings about models that no single value shows. */
+/** Checks of models that need more than one value. */
 export function checkModels(tree: Branch, findings: Findings): void {
   const models = tree.entries.get("model_list");
   const items = models?.kind === "list" ? models.items : [];
@@ -87,13 +87,13 @@ function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings
   } else if (named.every((entry) => textAt(entry, "enabled") === "false")) {
     findings.warn(
       path,
-      `names ${quotable(name)}, which is not enabled in model_list; it is asked all the same`,
+      `names ${quotable(name)}, which is not enabled in model_list; it is used all the same`,
       "remove its `enabled: false`, or name another model",
     );
   }
 }
 
-/** Whether an entry is meant: by its name or, as Go PicoClaw allows, by its model with or without the protocol before it. */
+/** Whether a name is the entry's `model_name` or, as in Go PicoClaw, its `model` with or without the protocol. */
 export function goesBy(name: string, entry: Tree): boolean {
   return textAt(entry, "model_name") === name || isModelId(name, textAt(entry, "model"));
 }
@@ -102,25 +102,25 @@ function isModelId(name: string, model: string): boolean {
   return model === name || model.endsWith(`/${name}`);
 }
 
-/** The entries as they are used: who has not said whether one is enabled is asked for its means. */
+/** The entries with `enabled` decided: without it, an entry needs a key or a server without keys. */
 export function modelEntries(models: readonly Model[]): ModelEntry[] {
   return models.map((model) => {
     const api_keys = model.api_keys.flatMap((key) => {
       const text = key.reveal().trim();
       return text === "" ? [] : [new Secret(text)];
     });
-    return { ...model, api_keys, enabled: model.enabled ?? hasMeans(model, api_keys.length > 0) };
+    return { ...model, api_keys, enabled: model.enabled ?? isUsable(model, api_keys.length > 0) };
   });
 }
 
-function hasMeans(model: Model, hasKey: boolean): boolean {
+function isUsable(model: Model, hasKey: boolean): boolean {
   if (hasKey || model.model_name === "local-model") return true;
   if (model.api_base !== "") return !CLOUD_HOSTS.has(URL.parse(model.api_base)?.hostname ?? "");
   const protocol = model.provider || (model.model.split("/")[0] ?? "");
   return KEYLESS.has(protocol.trim().toLowerCase());
 }
 
-/** The `model_name` of the entry that a name means; none where there are no entries at all. */
+/** The `model_name` of the entry that a name stands for; empty if there are no entries. */
 export function entryNamed(name: string, models: readonly ModelEntry[]): string {
   if (models.length === 0) return "";
   const trimmed = name.trim();

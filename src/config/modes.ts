@@ -3,14 +3,14 @@ import type { Check } from "../base/contract.ts";
 import { codeOf } from "../base/failure.ts";
 import { userId } from "../base/host.ts";
 
-/** The bits of everyone but the owner, and those of them that a group may have of a file that is root's. */
+/** All mode bits but the owner's, and the same without read permission of the group. */
 const OTHERS = 0o077;
 const ALL_BUT_GROUP_READ = 0o037;
 const ROOT = 0;
 
 /**
- * Whether files that hold secrets are their owner's alone, by mode and owner: one check for each that
- * is not, else one for them all. Nothing where there is no such file, or no such thing as a mode.
+ * Checks that only the owner can read files with secrets. Returns one warning for each file that others
+ * can read, else one check for all. Returns nothing if no file exists or the system has no modes.
  */
 export async function modeChecks(files: Iterable<string>): Promise<readonly Check[]> {
   const me = userId();
@@ -21,8 +21,8 @@ export async function modeChecks(files: Iterable<string>): Promise<readonly Chec
   );
   const open = found.flatMap((one) => openCheck(one, me) ?? []);
   if (found.length === 0 || open.length > 0) return open;
-  const those = found.length === 1 ? "the file" : `the ${found.length} files`;
-  const message = `${those} that hold secrets can be read by their owner alone`;
+  const those = found.length === 1 ? "the file" : `all ${found.length} files`;
+  const message = `only the owner can read ${those} with secrets`;
   return [{ name: "mode of secrets", result: "ok", message }];
 }
 
@@ -31,7 +31,7 @@ interface FileFacts {
   readonly uid: number;
 }
 
-/** Undefined for what is not there: whoever needs it says so. */
+/** Undefined if the file does not exist or cannot be reached; its reader reports that. */
 async function factsOf(file: string): Promise<FileFacts | undefined> {
   try {
     const { mode, uid } = await stat(file);
@@ -42,7 +42,7 @@ async function factsOf(file: string): Promise<FileFacts | undefined> {
   }
 }
 
-/** A file of root's for a group of one service is usual in /etc, and closed. Root's own secrets are root's. */
+/** In /etc, files of root that the group of one service may read are usual and safe, unless we are root. */
 function openCheck(
   { file, mode, uid }: FileFacts & { readonly file: string },
   me: number,
@@ -59,17 +59,17 @@ function openCheck(
   return { name, result: "warn", message, remedy: `chmod ${wanted} ${quoted(file)}` };
 }
 
-/** What others must not change: it says who the agent is and what it may do, or holds other such files. */
+/** Files and folders that others must not change or read. */
 export interface Places {
-  /** Files and folders, some of which may not be there. */
+  /** They decide who the agent is and what it may do. Some may not exist. */
   readonly trusted: Iterable<string>;
-  /** Files that only their owner reads, as they were made. */
+  /** Files that were created for their owner only. */
   readonly closed: Iterable<string>;
 }
 
 const BY_EVERYONE = 0o002;
 
-/** One warning for each place that others can change, or read where it is closed; none where all is well. */
+/** One warning for each trusted place that others can change and each closed one that they can read. */
 export async function placeChecks({ trusted, closed }: Places): Promise<readonly Check[]> {
   if (userId() === undefined) return [];
   const found = await Promise.all([
@@ -103,7 +103,7 @@ function whoOf(mode: number): string {
   return (mode & 0o007) === 0 ? "its group" : "every user of this machine";
 }
 
-/** As a shell takes it. */
+/** Quoted for a shell. */
 function quoted(file: string): string {
   return /^[\w@%+=:,./-]+$/.test(file) ? file : `'${file.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -28,7 +28,7 @@ const CHANNEL_PREFIX = "PICOCLAW_CHANNELS_MQTT_";
 const DEFAULTS_PREFIX = "PICOCLAW_AGENTS_DEFAULTS_";
 const TOOLS_PREFIX = "PICOCLAW_TOOLS_";
 
-/** The variable of a key: of a channel's settings it names the type, and no channel. */
+/** The variable of a key. For settings of a channel it holds the type, not the channel's name. */
 export function variableOf({ path, key: { variable } }: PlacedKey): string | undefined {
   if (variable !== true) return variable;
   const inChannel = path[0] === "channel_list";
@@ -49,17 +49,17 @@ const GO_VARIABLES = [
   ...GO_KEYS.web.map((key) => `${TOOLS_PREFIX}WEB_${key.toUpperCase()}`),
 ];
 
-/** What the names of variables for keys begin with. */
+/** Prefixes of variables for keys. */
 const PREFIXES = [CHANNEL_PREFIX, DEFAULTS_PREFIX, TOOLS_PREFIX];
 
-/** The channels of type mqtt that variables are to change. */
+/** The channels of type mqtt that variables change. */
 export interface EnvironmentTarget {
   readonly channels: readonly string[];
-  /** Whether config.json has one, enabled or not; else variables make one. */
+  /** Whether config.json has one, enabled or not. Otherwise variables create one. */
   readonly inFile: boolean;
 }
 
-/** The tree with what the environment sets. A variable that is empty is unset. */
+/** Adds the environment to a tree. An empty variable counts as unset. */
 export function withEnvironment(
   tree: Branch,
   env: Environment,
@@ -81,7 +81,7 @@ export function withEnvironment(
   return { tree: result, problems: given.flatMap(({ faults }) => faults) };
 }
 
-/** What is set, and what is wrong with it, whether or not anything uses it. */
+/** The values of variables with their problems, whether or not a channel uses them. */
 function valuesIn(env: Environment) {
   return VARIABLES.flatMap(({ name, path, schema }) => {
     const text = env[name];
@@ -94,7 +94,7 @@ function valuesIn(env: Environment) {
   });
 }
 
-/** Variables that look like settings and are none. */
+/** Warns of variables that look like settings and are not known. */
 export function unknownVariables(env: Environment): Warning[] {
   const words = [...VARIABLES.map(({ name }) => name), ...GO_VARIABLES];
   return Object.keys(env).flatMap((name) => {
@@ -102,7 +102,7 @@ export function unknownVariables(env: Environment): Warning[] {
     if (!isOurs || !env[name] || words.includes(name)) return [];
     if (GO_VARIABLES.some((variable) => name.startsWith(`${variable}_`))) return [];
     const nearest = nearestWord(name, words);
-    const message = `environment ${quotable(name)} is not known and has no effect`;
+    const message = `environment ${quotable(name)} is unknown and has no effect`;
     return nearest === undefined
       ? [{ message }]
       : [{ message: `${message}; did you mean ${nearest}?`, remedy: `rename it to ${nearest}` }];
@@ -110,8 +110,8 @@ export function unknownVariables(env: Environment): Warning[] {
 }
 
 /**
- * The settings that flags of the command line make, for every enabled channel of type mqtt; undefined
- * where there is none. Reads the password's file. `--cafile` verifies the broker, whatever the file says.
+ * The settings of flags, for every enabled channel of type mqtt; undefined without flags. Reads the
+ * password's file. `--cafile` turns verification on, whatever the file says.
  */
 export async function flagSettings(
   flags: ConfigFlags,
@@ -147,8 +147,8 @@ async function passwordIn(file: string): Promise<string | Failure> {
   const text = await readText(file);
   if (typeof text === "string") return text.replace(/\r?\n$/, "");
   const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;
-  return new Failure("config", `--password-file names a file that cannot be read: ${file}`, {
+  return new Failure("config", `--password-file: ${file} cannot be read`, {
     why,
-    remedy: "name a file that holds the password alone",
+    remedy: "name a file that holds only the password",
   });
 }

@@ -4,22 +4,22 @@ import type { Stats } from "node:fs";
 import { mkdir, open, readFile, realpath, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
-/** A file for its owner alone. */
+/** Only the owner may read and write. */
 const PRIVATE = 0o600;
 const GROUP_READS = 0o040;
-/** A byte order mark, which nobody reads as a part of the text. */
+/** A byte order mark, which is not a part of the text. */
 const MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-class ChangedMeanwhile extends Error {
-  override readonly message = "it was changed meanwhile";
+class ChangedFile extends Error {
+  override readonly message = "it was changed in the meantime";
   readonly code = "CHANGED";
 }
 
 /**
- * Puts another text in the place of a file's, whole or not at all, also where the power fails: written
- * beside it, synced, renamed. A link stays one, a byte order mark too, and the owner the same; so does a
- * group of one service that may read a file of root's. Throws `CHANGED` where the text is not `former`
- * any more, and what the file system says.
+ * Replaces the text of a file completely or not at all, even if the power fails: it writes a temporary
+ * file, syncs it and renames it. Symbolic links, a byte order mark, the owner, and read permission of the
+ * group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of the
+ * file system.
  */
 export async function replaceFile(
   file: string,
@@ -30,7 +30,7 @@ export async function replaceFile(
   const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
   try {
     const bytes = await readFile(target);
-    if (new TextDecoder().decode(bytes) !== former) throw new ChangedMeanwhile();
+    if (new TextDecoder().decode(bytes) !== former) throw new ChangedFile();
     const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
     const handle = await open(temporary, "wx", PRIVATE);
     try {
@@ -42,7 +42,7 @@ export async function replaceFile(
     } finally {
       await handle.close();
     }
-    if (!(await readFile(target)).equals(bytes)) throw new ChangedMeanwhile();
+    if (!(await readFile(target)).equals(bytes)) throw new ChangedFile();
     await rename(temporary, target);
   } catch (error) {
     await unlink(temporary).catch(() => {});
@@ -56,7 +56,7 @@ function privateMode({ mode, uid, gid }: Stats): number {
   return isOfService ? PRIVATE | GROUP_READS : PRIVATE;
 }
 
-/** Writes a file for its owner alone that was not there, or none; throws `EEXIST` where it was. */
+/** Creates a file that only its owner can read, or no file. Throws `EEXIST` if it exists. */
 export async function createPrivateFile(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const handle = await open(file, "wx", PRIVATE);
@@ -72,7 +72,7 @@ export async function createPrivateFile(file: string, text: string): Promise<voi
   await syncFolder(dirname(file));
 }
 
-/** So that the name survives, too; not every file system has it. */
+/** Makes the new name durable, where the file system supports it. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY);
   try {

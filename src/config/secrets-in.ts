@@ -1,14 +1,14 @@
 import { decodeUrlPart } from "../base/url.ts";
 import type { Config } from "./contract.ts";
 
-/** Whether the value of a header, or of a part of a query, is a secret by what it is called. */
+/** Whether the name of a header or query parameter suggests a secret. */
 export function isSecretName(name: string): boolean {
   return /auth|key|token|secret|cookie|sig|pass/i.test(name);
 }
 
 /**
- * Every secret of a configuration, for a redactor: keys of models and searches, headers, variables of hooks
- * and parts of addresses that hold credentials, passwords of brokers, proxies and other addresses.
+ * Every secret of a configuration, for redaction: keys of models and searches, passwords of brokers, and
+ * credentials in headers, in variables of hooks and in URLs.
  */
 export function secretsIn({
   model_list,
@@ -35,11 +35,11 @@ export function secretsIn({
   ];
 }
 
-/** Named so, a field of a body is a credential; `tokenizer` and `prompt_cache_key` are none. */
+/** Names of body fields that hold a credential; `tokenizer` and `prompt_cache_key` do not. */
 const CREDENTIAL =
   /^(?:.*[_-])?(?:api_?key|access_?key|secret_?key|token|secret|password|authorization)$/i;
 
-/** Texts of what goes along with each question, or to a hook, that are secrets by what they are called. */
+/** Texts in the body of model calls, or in variables of hooks, whose names suggest a secret. */
 function bodySecrets(body: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(body).flatMap(([name, value]): string[] => {
     if (typeof value === "string") return CREDENTIAL.test(name) ? [value] : [];
@@ -47,20 +47,20 @@ function bodySecrets(body: Readonly<Record<string, unknown>>): string[] {
   });
 }
 
-/** Passwords of the proxies that an environment names, as all programs read them. */
+/** Passwords of proxies in the environment. */
 export function proxySecretsIn(env: Readonly<Record<string, string | undefined>>): string[] {
   const proxies = Object.entries(env).filter(([name]) => /^(?:https?|all)_proxy$/i.test(name));
   return proxies.flatMap(([, text = ""]) => urlSecrets(text));
 }
 
-/** Of `Bearer sk-…` both the whole and the key count. */
+/** Of `Bearer sk-…`, both the whole text and the key. */
 function headerSecrets(headers: Config["model_list"][number]["custom_headers"]): string[] {
   const secret = Object.entries(headers).filter(([name]) => isSecretName(name));
   const values = secret.map(([, value]) => value.reveal());
   return values.flatMap((value) => [value, value.replace(/^\w+\s+/, "")]);
 }
 
-/** The password before the host, as it is written and as it is meant, and `?api_key=…`. */
+/** The password before the host, as written and decoded, and `?api_key=…`. */
 function urlSecrets(text: string): string[] {
   const url = URL.parse(text.trim());
   if (url === null) return [];

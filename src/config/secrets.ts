@@ -22,13 +22,13 @@ export interface SecretSurroundings extends Pick<Surroundings, "env" | "userHome
 export interface WithSecrets {
   readonly tree: Branch;
   readonly problems: readonly Problem[];
-  /** Files that hold secrets: those in which one stands in plain, and those that references lead to. */
+  /** Files that hold secrets: in plain text, or as the target of a reference. */
   readonly files: ReadonlySet<string>;
 }
 
 /**
- * The tree with secrets in place of references to them. References of what is not used are dropped and
- * not followed; so are those that lead nowhere, which are problems.
+ * Replaces references by their secrets. Drops references of entries that are not used, without following
+ * them, and references that cannot be resolved, with a problem.
  */
 export async function withSecrets(
   tree: Branch,
@@ -39,7 +39,7 @@ export async function withSecrets(
   const resolve = async (node: Leaf, path: Path): Promise<Tree | undefined> => {
     const file = fileOfSecret(node, path, surroundings);
     if (file !== undefined) files.add(file);
-    // What a flag says is meant literally.
+    // The value of a flag is literal.
     if (node.origin.from === "flag") return node;
     const secret = await resolveReference(node.text, surroundings);
     if (typeof secret === "string") return secret === node.text ? node : leaf(secret, node.origin);
@@ -55,7 +55,7 @@ export async function withSecrets(
 interface Resolving {
   readonly path: Path;
   readonly root: Branch;
-  /** Undefined in what is not used. */
+  /** Undefined for entries that are not used. */
   readonly resolve: ((node: Leaf, path: Path) => Promise<Tree | undefined>) | undefined;
 }
 
@@ -86,7 +86,7 @@ function rowAt(row: Row, name: string | number): Row | undefined {
   return Object.hasOwn(row.rows, name) ? row.rows[name] : undefined;
 }
 
-/** Whether channels, models and searches are used: those that are off keep no references. */
+/** Whether a channel, model or search is used. */
 function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
   const place = path.map((name) => (typeof name === "number" ? "*" : name)).join(".");
   if (node.kind !== "branch") return true;
@@ -101,7 +101,7 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
   return !["tools.web.brave", "tools.web.tavily"].includes(place) || isEnabled(node);
 }
 
-/** User names, and headers such as Accept, are resolved as secrets are and are none. */
+/** User names, and headers such as Accept, may be references but are not secrets. */
 function fileOfSecret(
   { text, origin }: Leaf,
   path: Path,
@@ -114,16 +114,15 @@ function fileOfSecret(
   return origin.from === "file" ? origin.file : undefined;
 }
 
-/** The file beside config.json that a reference leads to, and the key that `enc://` needs beside the passphrase. */
+/** The target of `file://`, or the SSH key that `enc://` needs. */
 function fileOf(text: string, surroundings: SecretSurroundings): string | undefined {
   if (text.startsWith("file://")) return join(surroundings.folder, text.slice(7).trim());
   return text.startsWith("enc://") ? sshKeyFile(surroundings).file || undefined : undefined;
 }
 
 /**
- * The secret that a text stands for: `file://name` is a file beside config.json, `cred://name` a
- * credential of the systemd service, `enc://…` is decrypted as Go PicoClaw encrypts, any other text is
- * the secret itself.
+ * The secret of a text: `file://name` is a file beside config.json, `cred://name` a credential of the
+ * systemd service, `enc://…` an encrypted secret; any other text is the secret itself.
  */
 export async function resolveReference(
   text: string,
@@ -135,14 +134,14 @@ export async function resolveReference(
   return text;
 }
 
-/** Whether a text stands for a secret, and is none itself. */
+/** Whether a text is a reference to a secret. */
 export function isReference(text: string): boolean {
   return /^(?:file|cred|enc):\/\//.test(text);
 }
 
-/** Symbolic links are followed before it is checked that the file lies inside the folder. */
+/** Resolves symbolic links before it checks that the file is inside the folder. */
 async function fileCredential(name: string, folder: string): Promise<string | SecretFault> {
-  if (name === "") return { fault: "names no file after file://" };
+  if (name === "") return { fault: "has no file name after file://" };
   try {
     const base = await realpath(folder);
     const file = await realpath(join(base, name));
@@ -158,15 +157,15 @@ async function fileCredential(name: string, folder: string): Promise<string | Se
 }
 
 /**
- * What systemd keeps for this service alone (systemd.exec(5), LoadCredential=): a file in the folder that
- * CREDENTIALS_DIRECTORY names.
+ * A credential that systemd gives to this service only (systemd.exec(5), LoadCredential=): a file in the
+ * folder CREDENTIALS_DIRECTORY.
  */
 async function systemCredential(
   name: string,
   env: SecretSurroundings["env"],
 ): Promise<string | SecretFault> {
   if (!isCredentialName(name))
-    return { fault: "names no credential: one word without / is wanted" };
+    return { fault: "is not the name of a credential: one word without / is expected" };
   const folder = env["CREDENTIALS_DIRECTORY"];
   const remedy = `LoadCredential=${name}:/path/of/the/file in the [Service] section of its unit`;
   if (!folder) return { fault: `is a credential, and CREDENTIALS_DIRECTORY is not set: ${remedy}` };
@@ -179,7 +178,7 @@ async function systemCredential(
   }
 }
 
-/** As systemd takes them: at most 255 characters, no path. */
+/** As systemd accepts them: at most 255 characters, no path. */
 function isCredentialName(name: string): boolean {
   return /^[!-.0-~]{1,255}$/.test(name) && name !== "." && name !== "..";
 }

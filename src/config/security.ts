@@ -17,8 +17,8 @@ import {
 import type { Branch, List, Tree } from "./tree.ts";
 
 /**
- * Both files as one tree at version 3. Of `.security.yml` all shapes count at every version: flat
- * channels and nested ones, keys as a list or singly, models by `name` or `name:index`.
+ * Merges both files into one tree at version 3. `.security.yml` may have every shape at every version:
+ * flat and nested channels, keys as a list or single, models by `name` or `name:index`.
  */
 export function withSecurity(
   config: Branch,
@@ -35,12 +35,12 @@ export function withSecurity(
   const models = tree.entries.get("model_list") ?? list([], tree.origin);
   if (keys === undefined || models.kind !== "list") return { tree, warnings: [] };
   if (keys.kind !== "branch")
-    return { tree, warnings: [warningOf("", keys, "is no map of names")] };
+    return { tree, warnings: [warningOf("", keys, "is not a map of names")] };
   const { items, warnings } = withKeys(models, keys);
   return { tree: withChild(tree, "model_list", { ...models, items }), warnings };
 }
 
-/** `web` is `tools.web`: of both `tools.web` counts, and a search without keys takes none away. */
+/** `web` is `tools.web`, which wins. A search without keys removes none. */
 function withSearches(security: Branch): Branch {
   const web = branchAt(security, "web");
   const tools = branchAt(security, "tools");
@@ -55,7 +55,7 @@ function withSearches(security: Branch): Branch {
   return withDeepChild(withoutChild(security, "web"), ["tools", "web"], searches);
 }
 
-/** Each entry with what stands under its `name:index`, counted among equal names, or its `name`. */
+/** Merges each entry with `name:index`, counted among equal names, or with `name`. */
 function withKeys(models: List, keys: Branch): { items: Tree[]; warnings: Warning[] } {
   const counts = new Map<string, number>();
   const used = new Set<string>();
@@ -71,7 +71,7 @@ function withKeys(models: List, keys: Branch): { items: Tree[]; warnings: Warnin
   });
   const warnings = [...keys.entries].flatMap(([key, entry]) => {
     if (used.has(key)) return [];
-    if (entry.kind !== "branch") return [warningOf(key, entry, "is no map with api_keys")];
+    if (entry.kind !== "branch") return [warningOf(key, entry, "is not a map with api_keys")];
     const nearest = nearestWord(key.replace(/:\d+$/, ""), counts.keys());
     const meant = nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
     return [warningOf(key, entry, `names no entry of model_list${meant}`)];
@@ -79,7 +79,7 @@ function withKeys(models: List, keys: Branch): { items: Tree[]; warnings: Warnin
   return { items, warnings };
 }
 
-/** An entry without keys must not take those away that config.json has (Go PicoClaw does). */
+/** An entry without keys must not remove those of config.json, as it does in Go PicoClaw. */
 function withoutEmptyKeys(secrets: Branch): Branch {
   const keys = secrets.entries.get("api_keys");
   const isEmpty =

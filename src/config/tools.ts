@@ -13,7 +13,7 @@ import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
 
-/** What the tools need to know. */
+/** The settings of the tools. */
 export function toolSettings(
   tools: ValuesOf<typeof TOOLS.rows>,
   profiles: readonly ToolProfile[],
@@ -45,12 +45,12 @@ interface Bases {
   readonly userHome: string;
 }
 
-/** Characters of a pattern: longer than any sensible id, so that comparing stays cheap. */
+/** Characters of a pattern; comparing stays cheap. */
 const MAX_PATTERN = 256;
 
 /**
- * `tools.profiles`, in the order of the file: an object would put keys like `42` first. What is wrong
- * with them goes to the findings.
+ * `tools.profiles`, in the order of the file; an object would put keys like `42` first. Adds problems and
+ * warnings to the findings.
  */
 export function toolProfiles(tree: Branch, findings: Findings, bases: Bases): ToolProfile[] {
   const path: Path = ["tools", "profiles"];
@@ -83,23 +83,24 @@ function toolProfile(
   return { ...output, tools };
 }
 
-/** A name that is no tool is no error: it cannot be called. */
+/** An unknown name is only a warning, because nothing can be called by it. */
 function checkName(name: string, path: Path, findings: Findings): void {
   if (name === "*" || TOOL_NAMES.includes(name)) return;
   const nearest = nearestWord(name, TOOL_NAMES);
   const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
   findings.warn(
     path,
-    `"${quotable(name)}" is no tool and allows nothing${meant}`,
-    nearest === undefined ? `tools are: ${TOOL_NAMES.join(", ")}` : `write ${nearest}`,
+    `"${quotable(name)}" is not a tool and allows nothing${meant}`,
+    nearest === undefined ? `the tools are: ${TOOL_NAMES.join(", ")}` : `write ${nearest}`,
   );
 }
 
 const TURN_PROFILE = AGENTS.rows.defaults.rows.turn_profile;
 
 /**
- * `agents.defaults.turn_profile`: what every turn is restricted to; undefined where nothing is. As in Go
- * PicoClaw the rest of a profile that is not enabled is not read. What is wrong goes to the findings.
+ * `agents.defaults.turn_profile`, the restrictions of every turn; undefined without any. As in Go
+ * PicoClaw, a profile that is not enabled is not read any further. Adds problems and warnings to the
+ * findings.
  */
 export function turnProfile(tree: Branch, findings: Findings): TurnProfile | undefined {
   const path: Path = ["agents", "defaults", "turn_profile"];
@@ -120,7 +121,7 @@ export function turnProfile(tree: Branch, findings: Findings): TurnProfile | und
 
 type AllowList = ValuesOf<typeof TURN_PROFILE.rows>["tools"];
 
-/** The names that are left; undefined where all are. An empty list of Go PicoClaw's allows nothing. */
+/** The allowed names; undefined if all are allowed. As in Go PicoClaw, an empty list allows nothing. */
 function allowedBy({ mode, allow }: AllowList): ReadonlySet<string> | undefined {
   if (mode === "default") return undefined;
   const names = mode === "off" ? [] : allow.map((name) => name.trim().toLowerCase());
@@ -134,9 +135,9 @@ function checkTurnTools(names: readonly string[], path: Path, findings: Findings
     const nearest = nearestWord(written, TOOL_NAMES);
     findings.warn(
       [...path, "tools", "allow", index],
-      `"${quotable(name)}" is no tool here and allows nothing`,
+      `"${quotable(name)}" is not a tool here and allows nothing`,
       nearest === undefined
-        ? `tools are: ${TOOL_NAMES.join(", ")}`
+        ? `the tools are: ${TOOL_NAMES.join(", ")}`
         : `write ${nearest} if you mean it`,
     );
   }

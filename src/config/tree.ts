@@ -6,17 +6,17 @@ export type Origin =
   | { readonly from: "flag"; readonly flag: string };
 
 /**
- * A value of the configuration that remembers where it came from. Layers (files, environment, flags)
- * are such trees; migrating and merging them keeps each value's origin.
+ * A value of the configuration with its origin. Layers (files, environment, flags) are such trees; every
+ * value keeps its origin when they are migrated and merged.
  */
 export type Tree = Leaf | Branch | List;
 
 export interface Leaf {
   readonly kind: "leaf";
   readonly value: string | number | boolean;
-  /** As it was written: `0123e5` is no number to whoever wanted a password. */
+  /** As written: `0123e5` may be a password. */
   readonly text: string;
-  /** Text of a source without types (environment, plain YAML), to be read as the schema wants it. */
+  /** From a source without types (environment, plain YAML): the schema decides the type. */
   readonly untyped: boolean;
   readonly origin: Origin;
 }
@@ -48,7 +48,7 @@ export interface PlacedText {
 
 export const DEFAULT: Origin = { from: "default" };
 
-/** What Go PicoClaw writes in config.json where a secret was: no value at all. */
+/** Go PicoClaw writes it into config.json in place of a secret. It counts as no value. */
 export const PLACEHOLDER = "[NOT_HERE]";
 
 export function leaf(value: Leaf["value"], origin: Origin, text = String(value)): Leaf {
@@ -67,7 +67,7 @@ export function list(items: readonly Tree[], origin: Origin): List {
   return { kind: "list", items, origin };
 }
 
-/** Whether a value stands for none, so that it must neither count nor cover another layer's. */
+/** Whether a value counts as none, so that it does not replace the value of another layer. */
 export function isPlaceholder(tree: Tree): boolean {
   return tree.kind === "leaf" && tree.text === PLACEHOLDER;
 }
@@ -86,13 +86,13 @@ export function branchAt(tree: Tree | undefined, key: string): Branch | undefine
   return child?.kind === "branch" ? child : undefined;
 }
 
-/** The text at a key, where there is a scalar that is not blank. */
+/** The trimmed text of a scalar at a key; empty if there is none. */
 export function textAt(tree: Tree | undefined, key: string): string {
   const child = childOf(tree, key);
   return child?.kind === "leaf" ? child.text.trim() : "";
 }
 
-/** The branch with one more value, or with another value in the same place. */
+/** Adds or replaces a value. */
 export function withChild(tree: Branch, key: string, child: Tree): Branch {
   return { ...tree, entries: new Map(tree.entries).set(key, child) };
 }
@@ -106,8 +106,8 @@ export function withoutChild(tree: Branch, key: string): Branch {
 }
 
 /**
- * The branch with a value at the end of a path of keys; unchanged where something else than a branch
- * stands in the way, so that it is found to be wrong and not covered.
+ * Adds or replaces the value at a path of keys. Changes nothing if the path leads through anything but a
+ * branch, so that this value is still reported as wrong.
  */
 export function withDeepChild(tree: Branch, path: readonly string[], child: Tree): Branch {
   const [key, ...rest] = path;
@@ -118,8 +118,8 @@ export function withDeepChild(tree: Branch, path: readonly string[], child: Tree
 }
 
 /**
- * Both layers in one: branches are joined key by key, of all else the upper one counts. Only what
- * should have been a branch below stays, to be found wrong.
+ * Merges two layers: branches key by key; otherwise the upper value wins. A lower value that should have
+ * been a branch stays, so that it is reported as wrong.
  */
 export function merge(lower: Tree, upper: Tree): Tree {
   if (upper.kind !== "branch") return upper;
@@ -135,7 +135,7 @@ export function mergeBranches(lower: Branch, upper: Branch): Branch {
   return { ...lower, entries };
 }
 
-/** A node with other children, or without those for which there is nothing. A leaf has none. */
+/** Replaces each child of a node; undefined removes it. */
 export async function mapChildren<Node extends Tree>(
   node: Node,
   change: (child: Tree, name: string | number) => Promise<Tree | undefined>,
@@ -157,7 +157,7 @@ export async function mapChildren<Node extends Tree>(
   return { ...node, items };
 }
 
-/** The node at a path, or the deepest one on the way to it. */
+/** The node at a path, or the deepest existing one above it. */
 export function nearestTo(tree: Tree, path: Path): Tree {
   let node = tree;
   for (const key of path) {

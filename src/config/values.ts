@@ -10,7 +10,7 @@ import type { Leaf, Path, Tree } from "./tree.ts";
  * objects: text without a type is read as the schema wants it, and messages say what was found.
  */
 
-/** A tree as a schema reads it; its objects have no prototype, so that every key is just a key. */
+/** A tree in the form that schemas read. Its objects have no prototype, so that any key is safe. */
 export function inputOf(tree: Tree): unknown {
   if (tree.kind === "leaf") return tree;
   if (tree.kind === "list") return tree.items.map((item) => inputOf(item));
@@ -20,8 +20,7 @@ export function inputOf(tree: Tree): unknown {
 }
 
 /**
- * What stands under names at a path, without comments. Something else than an object goes to the
- * findings.
+ * The entries of an object, without comments. Adds a problem to the findings if it is not an object.
  */
 export function namedEntries(
   found: Tree | undefined,
@@ -35,7 +34,7 @@ export function namedEntries(
   return [];
 }
 
-/** Whether a group has an `enabled` that says false, or says nothing where false is the default. */
+/** Whether `enabled` of a group is false, or missing with false as its default. */
 export function isSwitchedOff(
   found: Tree,
   { enabled }: { readonly enabled: { readonly schema: v.GenericSchema<unknown, boolean> } },
@@ -44,7 +43,7 @@ export function isSwitchedOff(
   return success && output["enabled"] === false;
 }
 
-/** A scalar that `read` understands; `allowed` ends the sentence `found …, allowed is …`. */
+/** A scalar that `read` accepts; `allowed` ends the sentence `found …, allowed is …`. */
 export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
   return v.pipe(
     v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), allowed)),
@@ -57,19 +56,19 @@ export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined) 
   );
 }
 
-/** Text; `accepts` narrows it down, and `allowed` says to what. */
+/** Text that `accepts` accepts. */
 export function text(allowed = "text", accepts: (text: string) => boolean = () => true) {
   return scalar(allowed, ({ value }) =>
     typeof value === "string" && accepts(value) ? value : undefined,
   );
 }
 
-/** Text that can hold a secret: `faultOf` says what is wrong with it, and nothing quotes it. */
+/** Text that can hold a secret: `faultOf` says what is wrong, and no message quotes it. */
 export function unquotedText(faultOf: (text: string) => string | undefined) {
   return v.pipe(
     v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), "text")),
     v.rawTransform<Leaf, string>(({ dataset: { value: found }, addIssue, NEVER }) => {
-      const fault = typeof found.value === "string" ? faultOf(found.value) : "is no text";
+      const fault = typeof found.value === "string" ? faultOf(found.value) : "is not a text";
       if (fault === undefined) return found.text;
       addIssue({ message: fault });
       return NEVER;
@@ -77,12 +76,12 @@ export function unquotedText(faultOf: (text: string) => string | undefined) {
   );
 }
 
-/** A URL, which can hold a password, also where it is none by a slip. */
+/** A URL. No message quotes it, because it can hold a password. */
 export function address(allowed: string, accepts: (text: string) => boolean) {
   return unquotedText((written) => (accepts(written) ? undefined : `allowed is ${allowed}`));
 }
 
-/** A whole number that `read` understands. */
+/** A whole number that `read` accepts. */
 export function wholeNumber<T>(allowed: string, read: (number: number) => T | undefined) {
   return scalar(allowed, (found) => {
     const number = numberOf(found);
@@ -104,7 +103,7 @@ export function decimal(least: number, most: number) {
   );
 }
 
-/** `true` or `false`; text without a type as Go's strconv.ParseBool reads it. */
+/** `true` or `false`; text without a type is read as by Go's strconv.ParseBool. */
 export function bool() {
   return scalar("true or false", ({ value, text: written, untyped }) => {
     if (typeof value === "boolean") return value;
@@ -114,7 +113,7 @@ export function bool() {
   });
 }
 
-/** One of a few words; case and blanks around do not count. */
+/** One of a few words; case and surrounding blanks do not count. */
 export function choice<const T>(allowed: string, words: Readonly<Record<string, T>>) {
   const values = new Map(Object.entries(words));
   return scalar(allowed, (found) => values.get(found.text.trim().toLowerCase()));
@@ -127,7 +126,7 @@ function loose() {
   );
 }
 
-/** A secret: text, or a number by its text. What is wrong with it never tells its value. */
+/** A secret: text, or a number by its text. No message tells its value. */
 export function secret() {
   return v.pipe(
     v.custom<Leaf>(
@@ -138,7 +137,7 @@ export function secret() {
   );
 }
 
-/** Several of what can also be given singly, without a list. */
+/** A list, or a single item without a list. */
 export function oneOrMore<T>(item: v.GenericSchema<Leaf, T>) {
   return v.pipe(
     v.unknown(),
@@ -147,12 +146,12 @@ export function oneOrMore<T>(item: v.GenericSchema<Leaf, T>) {
   );
 }
 
-/** Texts and numbers, in a list or singly, as Go's FlexibleStringSlice. */
+/** Texts and numbers, in a list or single, as in Go's FlexibleStringSlice. */
 export function texts() {
   return oneOrMore(loose());
 }
 
-/** An object with these keys; further ones are not looked at. */
+/** An object with these keys; further keys are ignored. */
 export function object(entries: v.ObjectEntries) {
   return v.pipe(v.custom<object>(isObject, notObject), v.object(entries));
 }
@@ -162,12 +161,12 @@ export function list<T>(item: v.GenericSchema<unknown, T>) {
   return v.array(item, ({ input }) => sentence(shapeOf(input), "a list"));
 }
 
-/** Any object, as the JSON it was. */
+/** Any object, as plain JSON. */
 export function anyObject() {
   return v.pipe(v.custom<object>(isObject, notObject), v.transform(valuesOf));
 }
 
-/** An object of secrets, whose keys and values `accepts` allows. */
+/** An object of secrets whose keys and values `accepts` accepts. */
 export function secretTable(allowed: string, accepts: (key: string, text: string) => boolean) {
   return v.pipe(
     v.custom<object>(isObject, notObject),

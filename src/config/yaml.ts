@@ -10,16 +10,16 @@ interface Source {
   readonly file: string;
   readonly document: Document;
   readonly lineAt: (offset: number) => number;
-  /** Nodes that may still be read: aliases can stand for a whole tree each time they are named. */
+  /** Nodes that may still be read. Each use of an alias can stand for a whole tree. */
   budget: number;
 }
 
 const MAX_NODES = 20_000;
-/** Nodes that an alias counts for: it is looked for in the whole document. */
+/** An alias counts as so many nodes, because it is searched in the whole document. */
 const ALIAS_COST = 200;
 const MAX_DEPTH = 100;
 
-/** A fault at a place of the text; its message never quotes the text, which is made of secrets. */
+/** A fault at a place of the text. Its message never quotes the text, which holds secrets. */
 class YamlFault extends Error {
   readonly offset: number;
   constructor(message: string, offset: number) {
@@ -29,8 +29,8 @@ class YamlFault extends Error {
 }
 
 /**
- * The map that a YAML text holds, each value with its line. Plain scalars stay the text they are
- * (`0123e5`, `007`, `true`): only the schema knows whether a number is wanted.
+ * Reads the map in a YAML text; each value has its line. Plain scalars stay text (`0123e5`, `007`,
+ * `true`), because only the schema knows whether it expects a number.
  */
 export async function treeOfYaml(text: string, file: string): Promise<Branch | Failure> {
   const yaml = await import("yaml");
@@ -77,7 +77,7 @@ export async function textsOfYaml(source: string, file: string): Promise<PlacedT
   return found;
 }
 
-/** The first document; as in Go, what follows a `---` in the middle is not looked at. */
+/** Parses the first document. As in Go, documents after a `---` are ignored. */
 function parsed(yaml: Yaml, text: string, lineCounter: LineCounter): Document {
   const document = yaml.parseDocument(text, {
     schema: "failsafe",
@@ -122,7 +122,7 @@ function entriesOf(map: YAMLMap, source: Source, depth: number): Map<string, Tre
   return entries;
 }
 
-/** The entries that a merge key (`<<: *base`, or a list of them) brings in. */
+/** The entries of a merge key: `<<: *base`, or a list of them. */
 function inheritedFrom(tree: Tree): readonly (readonly [string, Tree])[] {
   if (tree.kind === "branch") return [...tree.entries];
   return tree.kind === "list" ? tree.items.flatMap((item) => inheritedFrom(item)) : [];
@@ -142,7 +142,7 @@ function targetOf(alias: Alias, { document }: Source): Node {
   );
 }
 
-/** `null` in its spellings is no value. */
+/** All spellings of `null` are no value. */
 function scalarOf(scalar: Scalar, origin: Origin): Tree | undefined {
   const text = textOf(scalar);
   if (scalar.type !== "PLAIN") return leaf(text, origin);
@@ -162,16 +162,16 @@ function offsetOf(node: unknown): number {
 
 const MEANINGS: Readonly<Partial<Record<ErrorCode, string>>> = {
   BAD_ALIAS: "a value that begins with * is an alias",
-  BAD_DQ_ESCAPE: "a text in double quotes holds a backslash that escapes nothing",
-  BAD_INDENT: "the indentation does not fit, or a bracket is not closed",
+  BAD_DQ_ESCAPE: "a text in double quotes has a backslash that escapes nothing",
+  BAD_INDENT: "the indentation is wrong, or a bracket is not closed",
   BAD_SCALAR_START: "a value begins with a reserved character",
-  BLOCK_AS_IMPLICIT_KEY: "a second `: ` stands in one line",
-  DUPLICATE_KEY: "a key is there twice in one map",
+  BLOCK_AS_IMPLICIT_KEY: "a line has a second `: `",
+  DUPLICATE_KEY: "a map has the same key twice",
   MISSING_CHAR: "a character such as a closing quote or `:` is missing",
-  MULTILINE_IMPLICIT_KEY: "a key reaches over more than one line, or its `:` is missing",
+  MULTILINE_IMPLICIT_KEY: "a key spans several lines, or its `:` is missing",
   RESOURCE_EXHAUSTION: "it is nested too deeply",
   TAB_AS_INDENT: "a tab is used as indentation",
-  UNEXPECTED_TOKEN: "something stands where it does not belong",
+  UNEXPECTED_TOKEN: "something is in the wrong place",
 };
 
 function meaningOf(code: ErrorCode): string {
@@ -181,6 +181,6 @@ function meaningOf(code: ErrorCode): string {
 function notYaml(place: string, why: string): Failure {
   return new Failure("config", `${place} is not YAML`, {
     why,
-    remedy: "put a value that holds special characters in single quotes",
+    remedy: "put values with special characters in single quotes",
   });
 }

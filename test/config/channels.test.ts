@@ -71,16 +71,16 @@ describe("channels", () => {
   });
 
   const odd: readonly (readonly [client: string, told: RegExp])[] = [
-    ["mqtt:device", /"mqtt:device" means .* mqtt: and all \(write "device"\)/],
-    ["@device", /"@device" means .* @ and all \(write "device"\)/],
-    ["device|name", /"device\|name" means .* not the part before \| \(write "device"\)/],
+    ["mqtt:device", /"mqtt:device" matches .* with mqtt: \(write "device"\)/],
+    ["@device", /"@device" matches .* with @ \(write "device"\)/],
+    ["device|name", /"device\|name" matches .* not the part before \| \(write "device"\)/],
     [" device ", /" device " has blanks around it.*\(write "device"\)/],
     ["device\t", /has blanks around it/],
-    ["kitchen/device", /"kitchen\/device" can never be a client id/],
-    ["+", /"\+" can never be a client id/],
-    ["dev#", /can never be a client id/],
-    ["dev-*", /"dev-\*" is no pattern here/],
-    ["dev-?", /"dev-\?" is no pattern here/],
+    ["kitchen/device", /"kitchen\/device" cannot be a client id/],
+    ["+", /"\+" cannot be a client id/],
+    ["dev#", /cannot be a client id/],
+    ["dev-*", /"dev-\*" is not a pattern here/],
+    ["dev-?", /"dev-\?" is not a pattern here/],
   ];
   for (const [client, told] of odd) {
     it(`an entry that hardly means a client is warned of: ${JSON.stringify(client)}`, async () => {
@@ -119,30 +119,30 @@ describe("channels", () => {
     assert.equal(twins.config.channels.length, 2);
     assert.match(
       warningText(twins),
-      /channel_list\.two: has the broker, topic_prefix and agent_id of channel one/,
+      /channel_list\.two: has the same broker, topic_prefix and agent_id as channel one/,
     );
     const others = await loadedFrom({
       channel_list: { one: entry({}), two: entry({ agent_id: "b" }) },
     });
-    assert.doesNotMatch(warningText(others), /has the broker/);
+    assert.doesNotMatch(warningText(others), /has the same broker/);
     const pushing = await loadedFrom({
       channel_list: {
         one: entry({ client_id: "x" }),
         two: entry({ agent_id: "b", client_id: "x" }),
       },
     });
-    assert.match(warningText(pushing), /two: has the broker and client_id of channel one/);
+    assert.match(warningText(pushing), /two: has the same broker and client_id as channel one/);
   });
 
   it("that do not say whether they are enabled are told, and are not", async () => {
     const loaded = await loadedFrom({ channel_list: { mqtt: { settings: { broker: "b" } } } });
     assert.deepEqual(loaded.config.channels, []);
-    assert.match(warningText(loaded), /channel_list\.mqtt: does not say whether it is enabled/);
+    assert.match(warningText(loaded), /channel_list\.mqtt: has no `enabled`/);
   });
 
   it("with a password and no user name are told, without the password", async () => {
     const warnings = warningText(await loadedFrom(mqttConfig({ password: "hunter2" })));
-    assert.match(warnings, /settings\.password: is not used without a username/);
+    assert.match(warnings, /settings\.password: has no effect without a username/);
     assert.doesNotMatch(warnings, /hunter2/);
   });
 

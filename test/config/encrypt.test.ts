@@ -226,7 +226,7 @@ describe("config encrypt", () => {
         [6, "left"],
       ],
     );
-    assert.match(told[0]?.note ?? "", /\.security\.yml, or say --rewrite-config/);
+    assert.match(told[0]?.note ?? "", /\.security\.yml, or use --rewrite-config/);
     assert.equal(await place.read("config.json"), json);
     await place.encrypt({ rewriteConfig: true });
     const text = await place.read("config.json");

@@ -111,12 +111,12 @@ describe("environment variables of channels", () => {
     );
     assert.match(
       warnings,
-      /environment PICOCLAW_CHANNELS_MQTT_BROKR is not known.* did you mean PICOCLAW_CHANNELS_MQTT_BROKER\?/,
+      /environment PICOCLAW_CHANNELS_MQTT_BROKR is unknown.* did you mean PICOCLAW_CHANNELS_MQTT_BROKER\?/,
     );
-    assert.match(warnings, /MQTT_ENABLED is not known/);
+    assert.match(warnings, /MQTT_ENABLED is unknown/);
     assert.match(
       warnings,
-      /MAX_TOKEN is not known.* did you mean PICOCLAW_AGENTS_DEFAULTS_MAX_TOKENS\?/,
+      /MAX_TOKEN is unknown.* did you mean PICOCLAW_AGENTS_DEFAULTS_MAX_TOKENS\?/,
     );
     assert.doesNotMatch(warnings, /TOOL_FEEDBACK|STEERING|SECRET/);
   });
@@ -205,11 +205,8 @@ describe("other environment variables", () => {
       PICOCLAW_TOOLS_WEB_KAGI_ENABLED: "true",
     };
     const warnings = warningText(await loadedFrom({}, { env }));
-    assert.match(
-      warnings,
-      /EXECC_ENABLED is not known.*did you mean PICOCLAW_TOOLS_EXEC_ENABLED\?/,
-    );
-    assert.match(warnings, /CUSTOM_DENY_PATTERNS is not known/);
+    assert.match(warnings, /EXECC_ENABLED is unknown.*did you mean PICOCLAW_TOOLS_EXEC_ENABLED\?/);
+    assert.match(warnings, /CUSTOM_DENY_PATTERNS is unknown/);
     assert.doesNotMatch(warnings, /CRON|MCP|KAGI/);
   });
 

@@ -106,7 +106,7 @@ describe("flags", () => {
     const failure = await failureFrom(mqttConfig(), {
       flags: { broker: "http://x", agent: "a/+" },
     });
-    assert.match(allTextOf(failure), /^--broker: is no broker URL: its scheme is unknown/m);
+    assert.match(allTextOf(failure), /^--broker: is not a broker URL: its scheme is unknown/m);
     assert.match(allTextOf(failure), /^--agent: found "a\/\+", allowed is levels of a topic/m);
   });
 });

@@ -47,7 +47,7 @@ for (const [name, config, secrets] of HOMES) {
         const loaded = await home.loaded();
         const reloads = JSON.stringify(config).includes('"hot_reload":true');
         assert.equal(loaded.warnings.length, reloads ? 2 : 1);
-        assert.match(warningText(loaded), /: pico is a channel type that this program has not/);
+        assert.match(warningText(loaded), /: channel type pico is not supported/);
         if (reloads) assert.match(warningText(loaded), /: gateway\.hot_reload: has no effect here/);
         assert.equal(loaded.refusal, undefined);
       });

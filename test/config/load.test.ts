@@ -125,7 +125,7 @@ describe("the place of the configuration", () => {
     await inHome({}, async (home) => {
       const loaded = await home.loaded({ env: { PICOCLAW_CONFIG: "gone.json" } });
       assert.equal(loaded.found, false);
-      assert.match(warningText(loaded), /PICOCLAW_CONFIG: there is no file .*gone\.json/);
+      assert.match(warningText(loaded), /PICOCLAW_CONFIG: .*gone\.json does not exist/);
     });
   });
 

@@ -37,7 +37,7 @@ describe("the version of config.json", () => {
   for (const version of [4, 99]) {
     it(`${version} is told to be too new`, async () => {
       const failure = await failureFrom(`{\n"version": ${version}}`);
-      assert.match(failure.message, new RegExp(`config\\.json:2: version ${version} is not known`));
+      assert.match(failure.message, new RegExp(`config\\.json:2: version ${version} is unknown`));
       assert.match(failure.why ?? "", /versions 0 to 3/);
       assert.match(failure.remedy ?? "", /newer picoclaw/);
     });

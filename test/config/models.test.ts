@@ -152,12 +152,12 @@ describe("agents.defaults.model_name", () => {
 
   it("that names one which is disabled is a warning", async () => {
     const text = warningText(await load("off"));
-    assert.match(text, /names off, which is not enabled in model_list; it is asked all the same/);
+    assert.match(text, /names off, which is not enabled in model_list; it is used all the same/);
     const alone = await loadedFrom({
       model_list: [{ model_name: "off", model: "openai/x", enabled: false }],
       agents: { defaults: { model_name: "x" } },
     });
-    assert.match(warningText(alone), /is asked all the same/);
+    assert.match(warningText(alone), /is used all the same/);
     assert.doesNotMatch(warningText(alone), /offline/);
   });
 
@@ -165,7 +165,7 @@ describe("agents.defaults.model_name", () => {
     const loaded = await loadedFrom({ agents: { defaults: { model_name: "big" } } });
     assert.equal(loaded.config.agents.defaults.model_name, "");
     assert.match(warningText(loaded), /names big, and model_list is empty/);
-    assert.match(warningText(loaded), /no model is configured, so the agent is the offline one/);
+    assert.match(warningText(loaded), /no model is configured, so the offline agent answers/);
   });
 
   it("that is empty is none", async () => {

@@ -96,8 +96,8 @@ describe("settings of a channel of type mqtt", () => {
 
   const refused: readonly [key: string, value: unknown, text: RegExp][] = [
     ["broker", "", /has no broker/],
-    ["broker", "tcp://h:99999", /broker: is no broker URL: its port/],
-    ["broker", 5, /broker: is no text/],
+    ["broker", "tcp://h:99999", /broker: is not a broker URL: its port/],
+    ["broker", 5, /broker: is not a text/],
     ["agent_id", "", /has no agent_id/],
     ["agent_id", " ", /levels of a topic/],
     ["agent_id", "a/", /levels of a topic/],

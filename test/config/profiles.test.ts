@@ -51,7 +51,7 @@ describe("tools.profiles", () => {
     const loaded = await loadedFrom({ tools: { profiles: { a: { tools: ["read-file"] } } } });
     assert.match(
       warningText(loaded),
-      /tools\.profiles\.a\.tools\[0\].*"read-file" is no tool.*did you mean read_file/s,
+      /tools\.profiles\.a\.tools\[0\].*"read-file" is not a tool.*did you mean read_file/s,
     );
   });
 

@@ -78,7 +78,7 @@ describe("file:// secrets", () => {
   });
 
   const faults: readonly [reference: string, fault: RegExp][] = [
-    ["file://", /names no file after file:\/\//],
+    ["file://", /has no file name after file:\/\//],
     ["file://missing", /cannot be read \(ENOENT\)/],
     ["file://empty", /names a file that is empty/],
     ["file://keys", /cannot be read \(EISDIR\)/],
@@ -189,15 +189,18 @@ describe("cred:// secrets", () => {
       assert.match(failure.message, /cannot be decrypted/);
       const elsewhere = { ...env, CREDENTIALS_DIRECTORY: join(home.user, "others") };
       const missing = await home.failed({ env: elsewhere });
-      assert.match(missing.message, /PICOCLAW_KEY_PASSPHRASE is not set.*LoadCredential=/);
+      assert.match(
+        missing.message,
+        /there is no passphrase: set PICOCLAW_KEY_PASSPHRASE.*LoadCredential=/,
+      );
     });
   });
 
   const faults: readonly [reference: string, fault: RegExp][] = [
-    ["cred://", /names no credential/],
-    ["cred://../outside", /names no credential: one word without \//],
+    ["cred://", /is not the name of a credential/],
+    ["cred://../outside", /is not the name of a credential: one word without \//],
     ["cred://a/b", /one word without \//],
-    ["cred://..", /names no credential/],
+    ["cred://..", /is not the name of a credential/],
     [
       "cred://missing",
       /credential missing, which cannot be read \(ENOENT\): LoadCredential=missing:/,
@@ -306,7 +309,7 @@ describe("enc:// secrets", () => {
       "without a passphrase",
       good,
       { PICOCLAW_KEY_PASSPHRASE: "" },
-      /PICOCLAW_KEY_PASSPHRASE is not set/,
+      /there is no passphrase: set PICOCLAW_KEY_PASSPHRASE/,
     ],
     [
       "with another passphrase",

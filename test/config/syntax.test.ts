@@ -29,7 +29,7 @@ describe("config.json", () => {
   it("takes the last of equal keys, and says so", async () => {
     const loaded = await loadedFrom('{"gateway": {\n"port": 1,\n"port": 2}}');
     assert.equal(loaded.config.gateway.port, 2);
-    assert.match(warningText(loaded), /config\.json:3: port is here a second time/);
+    assert.match(warningText(loaded), /config\.json:3: port is there twice in one object/);
   });
 
   it("may have tabs in its texts", async () => {
@@ -84,7 +84,7 @@ describe("config.json that is no JSON", () => {
 
   for (const text of ["[]", '"text"', "3", "true"]) {
     it(`${text} is no object`, async () => {
-      assert.match((await failureFrom(text)).message, /holds no JSON object$/);
+      assert.match((await failureFrom(text)).message, /is not a JSON object$/);
     });
   }
 

@@ -53,9 +53,9 @@ describe("agents.defaults.turn_profile", () => {
     const tools = { mode: "custom", allow: ["read-file", "send_tts", "*"] };
     const loaded = await loadedFrom(withProfile({ enabled: true, tools }));
     const text = warningText(loaded);
-    assert.match(text, /allow\[0\]: "read-file" is no tool here.*write read_file/s);
-    assert.match(text, /allow\[1\]: "send_tts" is no tool here/);
-    assert.match(text, /allow\[2\]: "\*" is no tool here/);
+    assert.match(text, /allow\[0\]: "read-file" is not a tool here.*write read_file/s);
+    assert.match(text, /allow\[1\]: "send_tts" is not a tool here/);
+    assert.match(text, /allow\[2\]: "\*" is not a tool here/);
   });
 
   it("with unknown keys is told with the nearest", async () => {

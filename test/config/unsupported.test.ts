@@ -138,7 +138,7 @@ describe("what restricts the agent of the Go program and is not built here", () 
     const gateway = { ignore_unsupported: ["isolation", "isol"] };
     const more = { ...MODEL, isolation: { enabled: true }, gateway };
     const text = warningText(await loadedFrom(mqttConfig({}, more)));
-    assert.match(text, /ignore_unsupported: "isol" names no restriction/);
+    assert.match(text, /ignore_unsupported: "isol" is not a restriction/);
     assert.doesNotMatch(text, /"isolation" names/);
   });
 });

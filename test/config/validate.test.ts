@@ -28,7 +28,7 @@ describe("wrong values", () => {
         failure.why?.split("\n").toSorted(),
         [
           `${home.file}:10: channel_list.mqtt.settings.agent_id: found "a/+", allowed is levels of a topic: none blank, no + #, no leading $`,
-          `${home.file}:10: channel_list.mqtt.settings.broker: is no broker URL: its scheme is unknown (mqtts was meant?); known are tcp, mqtt, ssl, tls, mqtts, mqtt+ssl, tcps, ws, wss, unix, embedded`,
+          `${home.file}:10: channel_list.mqtt.settings.broker: is not a broker URL: its scheme is unknown (did you mean mqtts?); use tcp, mqtt, ssl, tls, mqtts, mqtt+ssl, tcps, ws, wss, unix, embedded`,
           `${home.file}:11: channel_list.mqtt.settings.qos: found 3, allowed is 0, 1 or 2`,
           `${home.file}:12: channel_list.mqtt.settings.topic_prefix: found a list, allowed is text without + # and control characters that does not begin with $`,
           `${home.file}:13: channel_list.second.enabled: found "yes", allowed is true or false`,
@@ -202,10 +202,7 @@ describe("channels of other types", () => {
     );
     const about = warnings.filter(({ message }) => /channel type/.test(message));
     assert.equal(about.length, 1);
-    assert.match(
-      about[0]?.message ?? "",
-      /telegram, discord are channel types that this program has not/,
-    );
+    assert.match(about[0]?.message ?? "", /channel types telegram, discord are not supported/);
   });
 
   it("that nobody knows are told with the nearest type, and skipped", async () => {

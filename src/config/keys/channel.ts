@@ -160,7 +160,7 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
 function broker() {
   return unquotedText((written) => {
     const address = written === "" ? undefined : parseBroker(written);
-    return address?.kind === "invalid" ? `is no broker URL: ${address.reason}` : undefined;
+    return address?.kind === "invalid" ? `is not a broker URL: ${address.reason}` : undefined;
   });
 }
 

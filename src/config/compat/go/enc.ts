@@ -3,13 +3,13 @@ import { codeOf } from "../../../base/failure.ts";
 import { readSecretBytes, readSecretFile } from "../../files.ts";
 import type { SecretFault, Surroundings } from "../../files.ts";
 
-/** What `enc://` values need: the passphrase is in the environment, the SSH key in the user's home. */
+/** The environment has the passphrase, the user's home the SSH key. */
 export type EncSurroundings = Pick<Surroundings, "env" | "userHome">;
 
-/** The systemd credential that holds the passphrase where no variable does. */
+/** The systemd credential of the passphrase; the variable wins. */
 const PASSPHRASE_CREDENTIAL = "picoclaw-key-passphrase";
 
-const NO_PASSPHRASE = `is encrypted, and PICOCLAW_KEY_PASSPHRASE is not set, nor is there a systemd credential ${PASSPHRASE_CREDENTIAL} (LoadCredential=)`;
+const NO_PASSPHRASE = `is encrypted, and there is no passphrase: set PICOCLAW_KEY_PASSPHRASE or the systemd credential ${PASSPHRASE_CREDENTIAL} (LoadCredential=)`;
 const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -17,7 +17,7 @@ const KEY_BYTES = 32;
 
 /**
  * The passphrase of `enc://` values: PICOCLAW_KEY_PASSPHRASE, or the credential
- * `picoclaw-key-passphrase`; undefined where there is neither.
+ * `picoclaw-key-passphrase`; undefined if there is neither.
  */
 export async function passphraseOf(
   env: Surroundings["env"],
@@ -29,13 +29,13 @@ export async function passphraseOf(
   try {
     return (await readSecretFile(join(folder, PASSPHRASE_CREDENTIAL))) || undefined;
   } catch (error) {
-    // A service that was given other credentials alone has none of this name.
+    // A service may have other credentials only.
     if (codeOf(error) === "ENOENT") return undefined;
     return { fault: `the credential ${PASSPHRASE_CREDENTIAL} cannot be read (${codeOf(error)})` };
   }
 }
 
-/** The secret in what follows `enc://`, as Go PicoClaw encrypts it. */
+/** Decrypts the text after `enc://`, as Go PicoClaw encrypts it. */
 export async function decrypted(
   encoded: string,
   surroundings: EncSurroundings,
@@ -46,7 +46,7 @@ export async function decrypted(
   const base64 = encoded.replace(/[\r\n]/g, "");
   const blob = Buffer.from(base64, "base64");
   if (blob.toString("base64") !== base64 || blob.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) {
-    return { fault: "is encrypted, but damaged: it is not the whole base64 text" };
+    return { fault: "is encrypted, but damaged: its base64 text is not complete" };
   }
   const material = await keyMaterial(passphrase, surroundings);
   if (!Buffer.isBuffer(material)) return material;
@@ -59,13 +59,13 @@ export async function decrypted(
     const text = decipher.update(blob.subarray(SALT_BYTES + NONCE_BYTES, -TAG_BYTES));
     return Buffer.concat([text, decipher.final()]).toString("utf8");
   } catch {
-    return { fault: "cannot be decrypted: the passphrase or the SSH key is another one" };
+    return { fault: "cannot be decrypted: the passphrase or the SSH key is wrong" };
   }
 }
 
 /**
- * A secret as `enc://…`, as Go PicoClaw encrypts: base64 of salt, nonce, AES-256-GCM text and tag. Each
- * call makes another one.
+ * Encrypts a secret to `enc://…` as Go PicoClaw does: base64 of salt, nonce, AES-256-GCM text and tag.
+ * Each call gives another result.
  */
 export async function sealed(
   secret: string,
@@ -105,7 +105,7 @@ async function keyMaterial(
   }
 }
 
-/** The variable counts where it is set, even where it is empty: no key is then used. */
+/** A variable that is set wins, even if it is empty: then no key is used. */
 export function sshKeyFile({ env, userHome }: EncSurroundings): {
   file: string;
   required: boolean;

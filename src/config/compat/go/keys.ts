@@ -1,4 +1,4 @@
-/** Keys that Go PicoClaw knows and this program does not use (yet): no reason to warn. */
+/** Keys of Go PicoClaw that have no effect here and give no warning as unknown keys. */
 export const GO_KEYS = {
   root: [
     "version",
@@ -51,7 +51,7 @@ export const GO_KEYS = {
   channel: ["group_trigger", "placeholder", "reasoning_channel_id", "typing"],
 } as const;
 
-/** Channel types of Go PicoClaw that this program lacks. */
+/** Channel types of Go PicoClaw that are not supported here. */
 export const OTHER_CHANNEL_TYPES: ReadonlySet<string> = new Set([
   "deltachat",
   "dingtalk",
@@ -77,7 +77,7 @@ export const OTHER_CHANNEL_TYPES: ReadonlySet<string> = new Set([
   "whatsapp_native",
 ]);
 
-/** Log levels that only Go PicoClaw has, as the nearest one here. */
+/** Log levels of Go PicoClaw as the nearest level here. */
 export const GO_LOG_LEVELS = {
   trace: "debug",
   warning: "warn",
@@ -85,7 +85,7 @@ export const GO_LOG_LEVELS = {
   panic: "error",
 } as const;
 
-/** Searches that only Go PicoClaw has: the first that can be asked here takes their place. */
+/** Searches of Go PicoClaw that are not built here; the first usable one replaces them. */
 export const GO_SEARCHES = {
   sogou: "auto",
   kagi: "auto",

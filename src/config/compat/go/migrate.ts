@@ -18,21 +18,21 @@ import type { Branch, Tree, Leaf, Origin } from "../../tree.ts";
 
 const CURRENT_VERSION = 3;
 
-/** A Failure where a file says that it has a version which this program cannot read. */
+/** A Failure if a file has a version that this program cannot read. */
 export function versionFailure(tree: Branch): Failure | undefined {
   const version = tree.entries.get("version");
   if (version === undefined || isKnownVersion(version)) return undefined;
   const place = placeOf(version.origin);
   const found = version.kind === "leaf" ? quotable(JSON.stringify(version.value)) : version.kind;
   if (version.kind === "leaf" && typeof version.value === "number" && version.value > 0) {
-    return new Failure("config", `${place}: version ${found} is not known`, {
+    return new Failure("config", `${place}: version ${found} is unknown`, {
       why: `this program reads versions 0 to ${CURRENT_VERSION}`,
-      remedy: "use a newer picoclaw, or restore the file that a newer one had replaced",
+      remedy: "use a newer picoclaw, or restore the file from before it was upgraded",
     });
   }
-  return new Failure("config", `${place}: version is no version`, {
+  return new Failure("config", `${place}: version is not valid`, {
     why: `found ${found}, allowed is a whole number from 0 to ${CURRENT_VERSION}`,
-    remedy: `write "version": ${CURRENT_VERSION}, or remove the line where the file is older than versions`,
+    remedy: `write "version": ${CURRENT_VERSION}, or remove the line if the file had none before`,
   });
 }
 
@@ -43,12 +43,12 @@ function isKnownVersion(version: Tree): boolean {
   );
 }
 
-/** Tells the type of a channel from its name and what a layer says of it. */
+/** The type of a channel by its name and its entry in a layer. */
 export type TypeOf = (name: string, entry: Tree) => string;
 
 /**
- * A layer as version 3 has it, whatever version it was written for: the older forms are told by
- * their keys, since files that mix them are about. Where both forms are there, the newer one counts.
+ * Migrates a layer of any version to version 3. It recognizes older forms by their keys, because files
+ * that mix forms exist. If both forms are there, the newer one wins.
  */
 export function upgraded(tree: Branch, typeOf: TypeOf = channelType): Branch {
   const current = withChannelList(withoutChild(tree, "bindings"), typeOf);
@@ -81,7 +81,7 @@ function nestedAll(channels: Tree, typeOf: TypeOf): Tree {
   return branch(entries, channels.origin);
 }
 
-/** Fields that stand beside `enabled` and belong into `settings` (V2→3). */
+/** Moves fields beside `enabled` into `settings` (V2→3). */
 function nested(entry: Branch): Branch {
   let result = entry;
   for (const key of Object.keys(SETTINGS.rows)) {
@@ -151,9 +151,9 @@ function withKeyList(entry: Tree): Tree {
 
 interface ProviderFacts {
   readonly protocol: string;
-  /** What Go PicoClaw takes where no model is named. */
+  /** The model that Go PicoClaw uses if none is named. */
   readonly model: string;
-  /** Further names by which `agents.defaults.provider` can mean it. */
+  /** Further names in `agents.defaults.provider`. */
   readonly aliases: readonly string[];
 }
 
@@ -161,7 +161,7 @@ function meaning(protocol: string, model: string, ...aliases: string[]): Provide
   return { protocol, model, aliases };
 }
 
-/** The keys of `providers` at version 0, in the order in which Go PicoClaw converts them. */
+/** The keys of `providers` at version 0, in Go PicoClaw's order of conversion. */
 const PROVIDERS: ReadonlyMap<string, ProviderFacts> = new Map([
   ["openai", meaning("openai", "gpt-5.4", "gpt")],
   ["anthropic", meaning("anthropic", "claude-sonnet-4.6", "claude")],
@@ -188,12 +188,12 @@ const PROVIDERS: ReadonlyMap<string, ProviderFacts> = new Map([
   ["modelscope", meaning("modelscope", "Qwen/Qwen3-235B-A22B-Instruct-2507")],
 ]);
 
-/** Fields of a provider that its model takes over. */
+/** Fields of a provider that go to its model. */
 const TAKEN_OVER = ["api_base", "proxy", "request_timeout", "auth_method", "connect_mode"];
 
 /**
- * `providers` (version 0) as `model_list`, where there is none. The model of `agents.defaults` goes
- * to the provider that is named there, else to the one its prefix names, else to the first.
+ * Converts `providers` (version 0) to `model_list` if there is none. The model of `agents.defaults` goes
+ * to the provider that is named there, else to the one of its prefix, else to the first.
  */
 export function withProvidersAsModels(tree: Branch): Branch {
   const providers = branchAt(tree, "providers");
@@ -225,7 +225,7 @@ function hasModels(tree: Branch): boolean {
   return models !== undefined && !(models.kind === "list" && models.items.length === 0);
 }
 
-/** Go PicoClaw writes all providers out; those without a key and an address are nobody's choice. */
+/** Go PicoClaw writes all providers; those without a key and an address are not used. */
 function isUsed(provider: Branch): boolean {
   const keys = ["api_key", "api_keys", "api_base", "connect_mode", "auth_method"];
   return keys.some(
@@ -234,8 +234,8 @@ function isUsed(provider: Branch): boolean {
 }
 
 /**
- * A model's own prefix stays: `anthropic/claude` at openrouter needs its `provider` named, which Go
- * PicoClaw forgets and so asks Anthropic with openrouter's key.
+ * A model keeps its own prefix: `anthropic/claude` at openrouter needs a `provider`. Go PicoClaw forgets
+ * it, and calls Anthropic with openrouter's key.
  */
 function modelOf(provider: Branch, facts: ProviderFacts, wanted: Leaf | undefined): Branch {
   const { origin } = provider;

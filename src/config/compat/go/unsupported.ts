@@ -9,7 +9,7 @@ import { branchAt, childOf, isComment, pathText, textAt } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";
 import { isSwitchedOff } from "../../values.ts";
 
-/** Keys of the Go program that are not built here; where they say no more than its defaults nothing is said. */
+/** Reports keys of the Go program that are not built here, unless they have the Go program's defaults. */
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
   reportRestrictions(tree, findings);
   for (const { at, asks } of ADDITIONS) {
@@ -27,7 +27,7 @@ export function unsupportedKeys(tree: Branch, findings: Findings): void {
 const NO_EFFECT = "has no effect here";
 const REMEDY = "remove the key, or run the Go program for it";
 
-/** What restricts the agent: dropping it in silence would let the agent do what somebody forbade. */
+/** Restrictions of the agent. Without them, the agent could do what its owner has forbidden. */
 function reportRestrictions(tree: Branch, findings: Findings): void {
   for (const { at, asks, text } of RESTRICTIONS) {
     for (const { path, node } of nodesAt(tree, at)) {
@@ -38,7 +38,7 @@ function reportRestrictions(tree: Branch, findings: Findings): void {
   restrictingHooks(tree, findings);
 }
 
-/** Whether a value asks for something. */
+/** Whether a value asks for more than the default. */
 type Asks = (node: Tree) => boolean;
 
 interface Row {
@@ -56,7 +56,7 @@ const isFilled: Asks = (node) =>
       ? node.items.length > 0
       : [...node.entries.values()].some(isFilled);
 
-/** A number that is stricter than what holds here; 0 is the Go program's own default. */
+/** A number that is stricter than the limit here; 0 is the Go program's default. */
 function below(limit: number): Asks {
   return (node) => node.kind === "leaf" && Number(node.text) > 0 && Number(node.text) < limit;
 }
@@ -65,7 +65,7 @@ function oneOf(...words: readonly string[]): Asks {
   return (node) => node.kind === "leaf" && words.includes(node.text.trim().toLowerCase());
 }
 
-/** Depth of tasks that begin tasks, and how many run side by side, as the agent has it here. */
+/** The agent's own limits: depth of nested tasks, and tasks at the same time. */
 const MAX_DEPTH = 3;
 const SIDE_BY_SIDE = 5;
 
@@ -73,7 +73,7 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
     at: "isolation.enabled",
     asks: isOn,
-    text: "runs commands in an isolation that is not built here (here tools.exec.sandbox isolates commands)",
+    text: "isolates commands, which is not built here (tools.exec.sandbox does that)",
   },
   {
     at: "isolation.environment_allowlist",
@@ -83,7 +83,7 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
     at: "agents.dispatch.rules",
     asks: isFilled,
-    text: "sends requests to agents of their own, which are not built here",
+    text: "routes requests to separate agents, which are not built here",
   },
   {
     at: "agents.defaults.subturn.default_token_budget",
@@ -102,10 +102,10 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   },
 ];
 
-/** Of an entry of `agents.list`: these name an agent, and give it a model. */
+/** Keys of `agents.list` that only name an agent or its model. */
 const NAMING = new Set(["id", "default", "name", "model", "description"]);
 
-/** An agent of its own has a workspace, skills, tools or agents of its own: all others are closed to it. */
+/** A separate agent has only its own workspace, skills, tools and agents. */
 function restrictedAgents(tree: Branch, findings: Findings): void {
   const agents = childOf(branchAt(tree, "agents"), "list");
   if (agents?.kind !== "list" || agents.items.length === 0) return;
@@ -113,34 +113,34 @@ function restrictedAgents(tree: Branch, findings: Findings): void {
   for (const [index, agent] of agents.items.entries()) {
     if (agent.kind !== "branch") continue;
     for (const [key, value] of agent.entries) {
-      if (NAMING.has(key) || key.startsWith("_") || !isSaid(value)) continue;
+      if (NAMING.has(key) || key.startsWith("_") || !isGiven(value)) continue;
       isRestricted = true;
-      const text = "restricts an agent of its own, which is not built here";
+      const text = "restricts a separate agent, which is not built here";
       findings.restriction(["agents", "list", index, key], text);
     }
   }
   if (!isRestricted) findings.warn(["agents", "list"], NO_EFFECT, REMEDY);
 }
 
-/** An empty list of skills or tools allows none. */
-function isSaid(value: Tree): boolean {
+/** An empty list of skills or tools counts: it allows none. */
+function isGiven(value: Tree): boolean {
   return value.kind === "list" || isFilled(value);
 }
 
-/** Hooks can deny; those about tools are read elsewhere. */
+/** Hooks can deny. Those for tools are read by `hookSettings`. */
 function restrictingHooks(tree: Branch, findings: Findings): void {
   for (const path of unsupportedHooks(tree)) {
     const text =
       path[1] === "builtins"
-        ? "is a hook that is a part of the Go program, and not of this one"
-        : "has hooks about questions to the model, which are not built here";
+        ? "is a hook of the Go program, which is not built here"
+        : "has hooks for model calls, which are not built here";
     findings.restriction(path, text);
   }
 }
 
 /**
- * Hooks that restrict in Go PicoClaw and that this program does not ask: those compiled into it, and
- * those about questions to the model. Paths of their keys, as at version 3; none where hooks are off.
+ * The paths of hooks that restrict Go PicoClaw and are not built here: hooks compiled into it, and hooks
+ * for model calls. Paths are those of version 3. Empty if hooks are off.
  */
 export function unsupportedHooks(tree: Branch): readonly Path[] {
   const hooks = branchAt(tree, "hooks");
@@ -166,7 +166,7 @@ function textsAt(entry: Tree, key: string): string[] {
   return items.flatMap((item) => (item.kind === "leaf" ? [item.text.trim()] : []));
 }
 
-/** What gives the agent something that it has not here. */
+/** Additions to the agent that are not built here. */
 const ADDITIONS: readonly Row[] = [
   { at: "gateway.hot_reload", asks: isOn },
   { at: "devices.enabled", asks: isOn },
@@ -213,7 +213,7 @@ interface Found {
   readonly node: Tree;
 }
 
-/** What stands at a path of the table, in the order of the file. */
+/** The nodes at a path of the table, in the order of the file. */
 function nodesAt(tree: Tree, at: string): Found[] {
   return at
     .split(".")
@@ -237,16 +237,16 @@ function childrenAt({ path, node }: Found, key: string): Found[] {
 }
 
 interface Refusal {
-  /** Of code `config`; undefined where nothing is refused. */
+  /** Of code `config`; undefined without a reason to refuse. */
   readonly refusal: Failure | undefined;
-  /** What is ignored because somebody said so, and names that ignore nothing. */
+  /** Restrictions that are ignored, and entries of `ignore_unsupported` that match nothing. */
   readonly ignored: readonly Warning[];
 }
 
 const ignoreRemedy = (path: string): string =>
   `remove the key, or add "${path}" to gateway.ignore_unsupported; \`picoclaw gateway --check\` checks again`;
 
-/** Why an agent must not start: every restriction that is not built here and that nobody ignores. */
+/** Refuses the start of an agent because of restrictions that are not built here and not ignored. */
 export function refusalOf(
   { restrictions, originAt }: Pick<Findings, "restrictions" | "originAt">,
   ignored: readonly string[],
@@ -261,17 +261,17 @@ export function refusalOf(
       ...restrictions.filter(isIgnored).map((one) => ({
         message: `${lineOf(one)} (ignored: gateway.ignore_unsupported)`,
       })),
-      ...uselessNames(restrictions, ignored, originAt),
+      ...unusedNames(restrictions, ignored, originAt),
     ],
   };
 }
 
-/** Whether a path is a key or stands above it. */
+/** Whether a name is the path of a key or of one above it. */
 function covers(name: string, path: string): boolean {
   return path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`);
 }
 
-function uselessNames(
+function unusedNames(
   restrictions: readonly Problem[],
   ignored: readonly string[],
   originAt: Findings["originAt"],
@@ -283,7 +283,7 @@ function uselessNames(
       message: lineOf({
         origin: originAt(path),
         path,
-        text: `"${quotable(name)}" names no restriction that is refused here`,
+        text: `"${quotable(name)}" is not a restriction that is refused here`,
       }),
       remedy: "remove the name",
     }));
@@ -293,7 +293,7 @@ function failureOf(refused: readonly Problem[], file: string): Failure | undefin
   const [first, ...others] = refused;
   if (first === undefined) return undefined;
   const why =
-    "the Go program restricts the agent by it, and a start that drops a restriction is refused";
+    "it restricts the agent in the Go program, and picoclaw does not start without this restriction";
   if (others.length === 0) {
     return new Failure("config", lineOf(first), {
       why,
@@ -303,7 +303,7 @@ function failureOf(refused: readonly Problem[], file: string): Failure | undefin
   const names = [...new Set(refused.map(({ path }) => pathText(path)))];
   return new Failure(
     "config",
-    `${refused.length} restrictions in ${file} are not built here, and a start that drops them is refused`,
+    `${refused.length} restrictions in ${file} are not built here, and picoclaw does not start without them`,
     { why: refused.map(lineOf).join("\n"), remedy: ignoreRemedy(names.join('", "')) },
   );
 }
