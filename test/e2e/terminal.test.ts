@@ -184,7 +184,7 @@ describe("a terminal", needsMosquitto, () => {
     await using typing = startOnTerminal(["config", "encrypt"], { home: home.path, env });
     await typing.said("Passphrase for the secrets:");
     typing.type("correct horse\r");
-    await typing.said("The same again:");
+    await typing.said("Repeat it:");
     typing.type("correct horse\r");
     const { code, stdout } = await typing.ended;
     assert.equal(code, 0, stdout);
@@ -209,7 +209,7 @@ describe("a terminal", needsMosquitto, () => {
       await typing.said("Passphrase for the secrets:");
       typing.type(`${first}\r`);
       if (second !== undefined) {
-        await typing.said("The same again:");
+        await typing.said("Repeat it:");
         typing.type(`${second}\r`);
       }
       const { code, stdout } = await typing.ended;
