@@ -121,7 +121,7 @@ export function startDeadline(milliseconds: number, options: DeadlineOptions = {
     }
   };
   const stopListening = onAbort(parent, () => controller.abort(parent?.reason));
-  if (!controller.signal.aborted) timer = setTimeout(wait, timerMs(Math.ceil(limit)));
+  if (!controller.signal.aborted) wait();
   return {
     signal: controller.signal,
     isOver: () => isOver,

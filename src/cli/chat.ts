@@ -1,4 +1,5 @@
 import type { Answerer, Message, Turned } from "../agent/contract.ts";
+import { startDeadline } from "../base/async.ts";
 import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
@@ -22,49 +23,29 @@ export interface Chat {
 export async function answerMessage(conversation: Chat, text: string): Promise<void> {
   const { answerer, client, stdout, signal } = conversation;
   const history = await conversation.history();
-  const deadline = startDeadline(conversation.timeoutMs);
-  const aborted = AbortSignal.any([signal, deadline.signal]);
+  let code: "no_answer" | "cut_off" = "no_answer";
+  const deadline = startDeadline(conversation.timeoutMs, {
+    parent: signal,
+    reason: (milliseconds) =>
+      new Failure(code, `the answer took longer than ${milliseconds / 1000} s`, {
+        remedy: "raise agents.defaults.turn_timeout_secs",
+      }),
+  });
   const who = { client, isRemote: false, isAdmin: true };
-  const turn = answerer({ history, text, ...who, signal: aborted });
+  const turn = answerer({ history, text, ...who, signal: deadline.signal });
   let last = "";
   try {
     for (;;) {
       const step = await turn.next();
       if (step.done) return await conversation.append(step.value);
-      deadline.begun();
+      code = "cut_off";
       last = step.value;
       await stdout.write(stdout.isTTY ? escapeControl(last, "\n\t") : last);
     }
   } catch (thrown) {
-    throw aborted.aborted ? aborted.reason : thrown;
+    throw deadline.signal.aborted ? deadline.signal.reason : thrown;
   } finally {
-    deadline.clear();
+    deadline.close();
     if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
   }
-}
-
-interface Deadline {
-  readonly signal: AbortSignal;
-  /** The first part of the answer is there. */
-  begun(): void;
-  clear(): void;
-}
-
-function startDeadline(milliseconds: number): Deadline {
-  const controller = new AbortController();
-  let code: "no_answer" | "cut_off" = "no_answer";
-  const timer = setTimeout(() => {
-    controller.abort(
-      new Failure(code, `the answer took longer than ${milliseconds / 1000} s`, {
-        remedy: "raise agents.defaults.turn_timeout_secs",
-      }),
-    );
-  }, milliseconds);
-  return {
-    signal: controller.signal,
-    begun() {
-      code = "cut_off";
-    },
-    clear: () => clearTimeout(timer),
-  };
 }

@@ -1,9 +1,7 @@
+import { MAX_TIMER_MS } from "../base/async.ts";
 const UNITS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
 const WRITTEN = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/;
 const STEP = /(\d+(?:\.\d+)?)(ms|s|m|h)/g;
-
-/** What a timer can hold (2^31 − 1 ms, 24 days): anything longer would fire at once. */
-const LONGEST = 2 ** 31 - 1;
 
 /** `500ms`, `30s`, `2m`, `1h`, `1m30s`, or a bare number of seconds, as milliseconds. */
 export function parseDuration(text: string): number | undefined {
@@ -13,7 +11,7 @@ export function parseDuration(text: string): number | undefined {
     ([, amount, unit]) => Number(amount) * perUnit(unit),
   );
   const total = Math.round(steps.reduce((sum, step) => sum + step, 0));
-  return total > LONGEST ? undefined : total;
+  return total > MAX_TIMER_MS ? undefined : total;
 }
 
 function perUnit(unit: string | undefined): number {

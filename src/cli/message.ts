@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { resolve } from "node:path";
 import type { Readable } from "node:stream";
+import { onAbort } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 
@@ -78,7 +79,7 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
   let size = 0;
   // A reason on the stream itself, because a pending read hears of nothing else.
   const stop = () => stream.destroy(asFailure(signal.reason));
-  signal.addEventListener("abort", stop);
+  const stopListening = onAbort(signal, stop);
   try {
     signal.throwIfAborted();
     for await (const chunk of stream) {
@@ -92,7 +93,7 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
     const why = error instanceof Error ? error.message : String(error);
     throw new Failure("usage", `the message cannot be read from ${name}`, { why, cause: error });
   } finally {
-    signal.removeEventListener("abort", stop);
+    stopListening();
     // An open pipe would keep the process alive.
     stream.destroy();
   }

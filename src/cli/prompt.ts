@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
+import { onAbort } from "../base/async.ts";
 import { Failure } from "../base/failure.ts";
 import type { Host, Output } from "../base/host.ts";
 
@@ -72,12 +73,11 @@ function readLine(
     });
     // Settled first: closing says "close", which stands for the end of input.
     const settle = (settled: () => void) => {
-      signal.removeEventListener("abort", stop);
+      stopListening();
       settled();
       lines.close();
     };
-    const stop = () => settle(() => reject(signal.reason));
-    signal.addEventListener("abort", stop);
+    const stopListening = onAbort(signal, () => settle(() => reject(signal.reason)));
     lines.on("SIGINT", () => settle(() => reject(new Failure("interrupted", "interrupted"))));
     lines.on("line", (line) => settle(() => resolve(line)));
     lines.on("close", () => settle(() => resolve(undefined)));

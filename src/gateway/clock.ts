@@ -1,3 +1,4 @@
+import { timerMs } from "../base/async.ts";
 /** The time, as a parameter so that a test can control it. */
 export interface Clock {
   /** Milliseconds since the epoch, for deadlines from outside. Jumps when the device learns the time. */
@@ -8,14 +9,11 @@ export interface Clock {
   after(ms: number, run: () => void): () => void;
 }
 
-/** The longest wait that timers can hold: beyond it they fire at once. */
-const LONGEST_MS = 2 ** 31 - 1;
-
 export const SYSTEM_CLOCK: Clock = {
   epoch: () => Date.now(),
   now: () => performance.now(),
   after(ms, run) {
-    const timer = setTimeout(run, Math.min(Math.max(ms, 0), LONGEST_MS));
+    const timer = setTimeout(run, timerMs(ms));
     return () => clearTimeout(timer);
   },
 };

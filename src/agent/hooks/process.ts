@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
 import type { Readable } from "node:stream";
+import { settlesWithin } from "../../base/async.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
@@ -94,7 +95,7 @@ class ChildHook implements HookProcess {
   async #stopped(): Promise<void> {
     const { pid, stdin, stdout, stderr } = this.#child;
     stdin?.end();
-    await Promise.race([this.gone, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+    await settlesWithin(this.gone, PATIENCE_MS);
     if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isSandboxed: false });
     for (const stream of [stdin, stdout, stderr]) stream?.destroy();
   }

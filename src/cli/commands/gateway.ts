@@ -1,4 +1,5 @@
 import { resolve as absolute } from "node:path";
+import { onAbort } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
@@ -82,7 +83,7 @@ async function serve(
   try {
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
     log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
-    const stopped = aborted(signal);
+    const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
     if (failure) throw failure;
     log.info("stopping: running answers may finish", { drain_ms: flags.duration("drain") });
@@ -113,11 +114,4 @@ function healthOptions(
         : { ready: false, reason: redactor.redact(reason) };
     },
   };
-}
-
-function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
 }

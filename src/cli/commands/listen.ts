@@ -1,3 +1,4 @@
+import { startDeadline } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
 import type { Requester, Watched, WatchedMessage, WatchOptions } from "../../mqtt/contract.ts";
@@ -64,18 +65,16 @@ export interface WatchRun {
  */
 export async function watch(watching: WatchRun): Promise<void> {
   const { signal, count = Number.POSITIVE_INFINITY } = watching;
-  const over = new AbortController();
-  const timer =
-    watching.forMs === undefined ? undefined : setTimeout(() => over.abort(), watching.forMs);
+  const deadline = startDeadline(watching.forMs ?? Number.POSITIVE_INFINITY, { parent: signal });
   const progress = { seen: 0 };
   try {
-    await printAll(watching, AbortSignal.any([signal, over.signal]), progress);
+    await printAll(watching, deadline.signal, progress);
   } catch (thrown) {
-    if (!signal.aborted && !over.signal.aborted) throw thrown;
+    if (!deadline.signal.aborted) throw thrown;
   } finally {
-    clearTimeout(timer);
+    deadline.close();
   }
-  if (progress.seen < count) checkEnd(watching, over.signal, progress.seen);
+  if (progress.seen < count) checkEnd(watching, deadline.isOver(), progress.seen);
 }
 
 async function printAll(
@@ -90,12 +89,12 @@ async function printAll(
   }
 }
 
-function checkEnd({ signal, count, forMs = 0 }: WatchRun, over: AbortSignal, seen: number): void {
+function checkEnd({ signal, count, forMs = 0 }: WatchRun, isOver: boolean, seen: number): void {
   if (signal.aborted) {
     if (signal.reason instanceof Failure && signal.reason.code === "interrupted") return;
     throw signal.reason;
   }
-  if (!over.aborted) throw new Failure("unreachable", "the connection to the broker has ended");
+  if (!isOver) throw new Failure("unreachable", "the connection to the broker has ended");
   if (count === undefined) return;
   throw new Failure(
     "no_answer",

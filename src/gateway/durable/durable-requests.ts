@@ -1,3 +1,4 @@
+import { onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
@@ -211,20 +212,17 @@ export function createRetryingWriter(clock: Clock, log: Log): RetryingWriter {
   };
 }
 
-/** Waits a second, or until one of the signals is aborted. */
-function wait(
+/** Waits a second, or less when one of the signals is aborted. */
+async function wait(
   clock: Pick<Clock, "after">,
   signals: readonly (AbortSignal | undefined)[],
 ): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      cancelTimer();
-      for (const signal of signals) signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const cancelTimer = clock.after(RETRY_MS, end);
-    for (const signal of signals) signal?.addEventListener("abort", end);
-  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const cancelTimer = clock.after(RETRY_MS, resolve);
+  const listening = signals.map((signal) => onAbort(signal, resolve));
+  await promise;
+  cancelTimer();
+  for (const stopListening of listening) stopListening();
 }
 
 interface WriteHealth {

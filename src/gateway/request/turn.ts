@@ -92,10 +92,7 @@ export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancell
   const timers: (() => void)[] = [];
   let failure: Failure | undefined;
   let released = false;
-  const outOfGrace = new AbortController();
-  const forced = new Promise<never>((_resolve, reject) => {
-    outOfGrace.signal.addEventListener("abort", () => reject(outOfGrace.signal.reason));
-  });
+  const { promise: forced, reject: force } = Promise.withResolvers<never>();
   // Nobody may be waiting for it.
   forced.catch(() => {});
 
@@ -109,7 +106,7 @@ export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancell
       if (released) return false;
       failure ??= reason;
       const first = failure;
-      timers.push(clock.after(graceMs, () => outOfGrace.abort(first)));
+      timers.push(clock.after(graceMs, () => force(first)));
       controller.abort(first);
       return true;
     },

@@ -1,3 +1,4 @@
+import { settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { shouldLog } from "../../base/log.ts";
@@ -175,11 +176,8 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
       timer.unref();
     },
     async offline(session) {
-      const late = Promise.withResolvers<void>();
-      const patience = setTimeout(late.resolve, OFFLINE_MS);
-      const said = tolerate(publishStatus(session, "offline"), "status").catch(() => {});
-      await Promise.race([said, late.promise]);
-      clearTimeout(patience);
+      const published = tolerate(publishStatus(session, "offline"), "status").catch(() => {});
+      await settlesWithin(published, OFFLINE_MS);
     },
   };
 }

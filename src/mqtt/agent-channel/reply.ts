@@ -1,3 +1,4 @@
+import { startDeadline, type Deadline } from "../../base/async.ts";
 import type { Part } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Connection } from "../client/connection.ts";
@@ -47,19 +48,19 @@ export function createReply(
     seq += 1;
   };
   return async (part) => {
-    const timer = expiryTimer(address.expiresAt, part);
+    const expiry = startExpiry(address.expiresAt, part);
     try {
-      const session = await connection.ready(timer.signal);
+      const session = await connection.ready(expiry?.signal);
       const frame = frameOf(session, address, limits);
       const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
-      for (const payload of payloads) await publish(payload, session, timer.signal);
+      for (const payload of payloads) await publish(payload, session, expiry?.signal);
       // Whatever is said after an end (an answer after `busy`) begins anew.
       if (part.done) seq = 0;
     } catch (error) {
       if (error instanceof Failure && error.code === "no_subscriber") seq = 0;
       throw error;
     } finally {
-      timer.stop();
+      expiry?.close();
     }
   };
 }
@@ -83,18 +84,14 @@ function noSubscriber(): Failure {
 /** An answer that has expired is not sent; the word that it has expired still is, for a little while. */
 const GRACE_MS = 10_000;
 
-function expiryTimer(
-  expiresAt: number | undefined,
-  part: Part,
-): { readonly signal: AbortSignal | undefined; stop(): void } {
-  if (expiresAt === undefined) return { signal: undefined, stop: () => {} };
-  const controller = new AbortController();
-  const grace = part.error ? GRACE_MS : 0;
-  const left = Math.min(Math.max(expiresAt + grace - Date.now(), 0), 2 ** 31 - 1);
-  const expired = new Failure("expired", "The answer came too late to be of use.");
-  if (left === 0) controller.abort(expired);
-  const timer = setTimeout(() => controller.abort(expired), left);
-  return { signal: controller.signal, stop: () => clearTimeout(timer) };
+function startExpiry(expiresAt: number | undefined, part: Part): Deadline | undefined {
+  if (expiresAt === undefined) return undefined;
+  const left = expiresAt + (part.error ? GRACE_MS : 0) - Date.now();
+  return startDeadline(left, { reason: expired });
+}
+
+function expired(): Failure {
+  return new Failure("expired", "The answer came too late to be of use.");
 }
 
 /** Bytes that a whole packet may have by our own limit and the broker's; 0 is no limit. */

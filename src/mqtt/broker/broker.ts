@@ -3,6 +3,7 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { Aedes } from "aedes";
 import type { AedesOptions, Client } from "aedes";
+import { settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT, type Log } from "../../base/log.ts";
 import { shouldLog } from "../../base/log.ts";
@@ -188,12 +189,9 @@ function portOf(server: Server): number {
 
 async function closeAll(aedes: Aedes, server: Server, connections: Connections): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(late.resolve, CLOSE_MS);
   aedes.close();
   connections.destroy();
-  await Promise.race([closed, late.promise]);
-  clearTimeout(timer);
+  await settlesWithin(closed, CLOSE_MS);
 }
 
 interface AedesLimits {

@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
+import { MAX_TIMER_MS } from "../../base/async.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import { bytesOf, ownCopyOf, type BrokerPacket, type Owner } from "./queues.ts";
 import { createOutgoing, type QueueLimits, type QueueOptions } from "./queues.ts";
@@ -81,7 +82,7 @@ export function createBrokerStore(options: StoreOptions) {
   };
 }
 
-const MOST_TIMER_SECS = 2_147_483;
+const MOST_TIMER_SECS = Math.floor(MAX_TIMER_MS / 1000);
 
 /** Whose sessions are kept while they are away: no more than so many, and none for longer than its time. */
 function createSessionExpiry(most: number, end: (id: string) => void) {

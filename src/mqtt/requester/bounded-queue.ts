@@ -1,11 +1,10 @@
-/** The longest time that a timer can count: a longer one would fire at once. */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
+import { abortable, settlesWithin } from "../../base/async.ts";
 
 /** A bounded queue between callbacks and one async reader. */
 export interface BoundedQueue<T> {
-  /** Never blocks; a full inbox drops the item and counts it. */
+  /** Never blocks; a full queue drops the item and counts it. */
   put(item: T): void;
-  /** The next item; undefined when `ms` have passed first. Rejects with the signal's reason. */
+  /** The next item; undefined when `ms` pass first. Rejects with the signal's reason. */
   take(ms: number, signal: AbortSignal): Promise<T | undefined>;
   /** Items dropped since the last call. */
   dropped(): number;
@@ -24,17 +23,10 @@ export function createBoundedQueue<T>(size: number): BoundedQueue<T> {
     async take(ms, signal) {
       signal.throwIfAborted();
       if (items.length === 0) {
-        const { promise, resolve } = Promise.withResolvers<void>();
-        wake = resolve;
-        const abort = (): void => resolve();
-        const bounded = Math.min(Math.max(ms, 0), MAX_TIMER_MS);
-        const timer = Number.isFinite(ms) ? setTimeout(resolve, bounded) : undefined;
-        signal.addEventListener("abort", abort, { once: true });
-        await promise;
-        clearTimeout(timer);
-        signal.removeEventListener("abort", abort);
+        const put = Promise.withResolvers<void>();
+        wake = put.resolve;
+        await abortable(settlesWithin(put.promise, ms), signal);
         wake = undefined;
-        signal.throwIfAborted();
       }
       return items.shift();
     },

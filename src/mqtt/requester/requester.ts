@@ -1,9 +1,10 @@
+import { startDeadline } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
 import type { Incoming, Outgoing } from "../protocol/message.ts";
 import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "../protocol/topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
-import { createBoundedQueue, MAX_TIMER_MS, type BoundedQueue } from "./bounded-queue.ts";
+import { createBoundedQueue, type BoundedQueue } from "./bounded-queue.ts";
 import { openLink, type LinkListener, type RequesterLink } from "./link.ts";
 import { watch } from "./watch.ts";
 
@@ -106,16 +107,13 @@ async function publish(
   qos: 0 | 1,
 ) {
   const { firstPartMs, signal } = options;
-  const late = new AbortController();
-  const timeout = Math.min(firstPartMs, MAX_TIMER_MS);
-  const timer = setTimeout(() => late.abort(notAcknowledged(firstPartMs)), timeout);
-  const either = AbortSignal.any([signal, late.signal]);
+  const deadline = startDeadline(firstPartMs, { parent: signal, reason: notAcknowledged });
   try {
-    const session = await link.connection.ready(either);
+    const session = await link.connection.ready(deadline.signal);
     const message = messageOf(link, options, { qos, protocol: session.protocol });
-    return await link.connection.publish(message, either);
+    return await link.connection.publish(message, deadline.signal);
   } finally {
-    clearTimeout(timer);
+    deadline.close();
   }
 }
 

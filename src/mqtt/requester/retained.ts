@@ -1,3 +1,4 @@
+import { abortable, settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
@@ -153,15 +154,5 @@ async function waitFor(
   others: readonly Promise<unknown>[],
   signal: AbortSignal,
 ): Promise<void> {
-  const over = Promise.withResolvers<void>();
-  const timer = setTimeout(over.resolve, milliseconds);
-  const abort = (): void => over.reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    await Promise.race([over.promise, ...others]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
-  }
+  await abortable(settlesWithin(Promise.race(others), milliseconds), signal);
 }

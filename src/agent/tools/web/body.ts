@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { Transform } from "node:stream";
 import { TextDecoder } from "node:util";
+import { onAbort } from "../../../base/async.ts";
 import type { Answer } from "./request.ts";
 
 /** What came of a body. */
@@ -63,12 +64,11 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
     before.on("error", (error) => decoder.destroy(error));
     streams.push(before.pipe(decoder));
   }
-  const onAbort = (): void => void streams.at(-1)?.destroy();
-  signal.addEventListener("abort", onAbort, { once: true });
+  const stopListening = onAbort(signal, () => streams.at(-1)?.destroy());
   try {
     return await collected(streams.at(-1) ?? source, options);
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    stopListening();
     for (const stream of streams) stream.on("error", () => {}).destroy();
   }
 }
