@@ -70,7 +70,7 @@ describe("a page that is fetched", () => {
       await new Promise<void>((resolve) => odd.listen(0, "127.0.0.1", resolve));
       const text = await fetcher()(`http://127.0.0.1:${Number(at(odd.address(), "port"))}/`);
       odd.close();
-      assert.match(text, lines === headers ? /its encoding "" is not known/ : /\n\nx$/);
+      assert.match(text, lines === headers ? /its encoding "" is not supported/ : /\n\nx$/);
       assert.doesNotMatch(text, /[\u0080-\u009f]/);
     }
   });
@@ -79,10 +79,10 @@ describe("a page that is fetched", () => {
     await using server = await openWebServer(answerWith("image/png", new Uint8Array(70)));
     assert.match(
       await fetcher()(server.base),
-      /Content type: image\/png\nIt is no text \(70 bytes\)/,
+      /Content type: image\/png\nIt is not text \(70 bytes\)/,
     );
     await using other = await openWebServer(answerWith("text/plain", new Uint8Array(70)));
-    assert.match(await fetcher()(other.base), /It is no text/);
+    assert.match(await fetcher()(other.base), /It is not text/);
   });
 
   it("is cut to the characters that are wanted", async () => {
@@ -147,13 +147,13 @@ describe("a page that does not end well", () => {
     const headers = { "content-encoding": "gzip" };
     await using server = await openWebServer(answerWith("text/plain", bomb, headers));
     const fetchSmall = fetcher({ fetch_limit_bytes: 1_000_000 });
-    assert.match(await fetchSmall(server.base, { maxChars: 100 }), /larger than.*a{100}$/s);
+    assert.match(await fetchSmall(server.base, { maxChars: 100 }), /too large.*a{100}$/s);
     await using endless = await openWebServer((_, response) => {
       response.writeHead(200, { "content-type": "text/plain" });
       const more = (): unknown => !response.destroyed && response.write("b".repeat(65_536), more);
       more();
     });
-    assert.match(await fetchSmall(endless.base, { maxChars: 100 }), /larger than.*b{100}$/s);
+    assert.match(await fetchSmall(endless.base, { maxChars: 100 }), /too large.*b{100}$/s);
   });
 
   for (const encoding of ["unknown, gzip", "unknown, br", "br, gzip", "gzip, gzip"]) {
@@ -205,7 +205,7 @@ describe("a page that does not end well", () => {
   it("has no headers in time, or none at all", async () => {
     await using silent = await openWebServer(() => {});
     const quick = fetcher({}, { milliseconds: 200 });
-    assert.match(await quick(silent.base), /^error: .*nothing came within 0\.2 s/);
+    assert.match(await quick(silent.base), /^error: .*no answer within 0\.2 s/);
     const odd = createServer((socket) => socket.end("SSH-2.0-OpenSSH_9.6\r\n"));
     await new Promise<void>((resolve) => odd.listen(0, "127.0.0.1", resolve));
     const port = Number(at(odd.address(), "port"));
@@ -226,7 +226,7 @@ describe("a page that does not end well", () => {
     });
     await new Promise<void>((resolve) => drip.listen(0, "127.0.0.1", resolve));
     const url = `http://127.0.0.1:${Number(at(drip.address(), "port"))}/`;
-    assert.match(await fetcher({}, { milliseconds: 300 })(url), /^error: .*nothing came within/);
+    assert.match(await fetcher({}, { milliseconds: 300 })(url), /^error: .*no answer within/);
     drip.close();
   });
 
@@ -239,7 +239,7 @@ describe("a page that does not end well", () => {
 
   it("has no address, or one of another kind", async () => {
     for (const url of ["", "example", "http://", "http://[fe80::1%25eth0]/"]) {
-      assert.match(await fetcher()(url), /^error: this is no address/);
+      assert.match(await fetcher()(url), /^error: this is not a URL/);
     }
     for (const url of ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x"]) {
       assert.match(await fetcher()(url), /^error: .*only http and https/);
@@ -263,9 +263,9 @@ describe("a proxy", () => {
         answerWith("text/plain", gzipSync("z".repeat(1_000_000)), headers),
       );
       const fetchIt = fetcher({ proxy: proxy.base, fetch_limit_bytes: 1000 }, { lookup });
-      assert.match(await fetchIt("http://site.test/x"), /larger than.*\n\nz{1000}$/s);
+      assert.match(await fetchIt("http://site.test/x"), /too large.*\n\nz{1000}$/s);
       for (const url of ["http://inner.test/", "http://10.0.0.2/", "http://[::1]/"]) {
-        assert.match(await fetchIt(url), /^error: .*not a public one/);
+        assert.match(await fetchIt(url), /^error: .*not public/);
       }
       assert.deepEqual(proxy.seen, ["GET http://site.test/x"]);
     },

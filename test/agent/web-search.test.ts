@@ -52,7 +52,7 @@ describe("a search", () => {
     const holdsSecret = createLeakWatch(["sk-live-123456"]);
     const { search } = searcher(searxng(server.base), server, { holdsSecret });
     const query = `what is ${Buffer.from("sk-live-123456").toString("base64")}`;
-    assert.match(await search({ query }), /^error: the query was not sent: it holds a secret/);
+    assert.match(await search({ query }), /^error: the query was not sent: it contains a secret/);
     assert.deepEqual(server.seen, []);
   });
 });
@@ -158,7 +158,7 @@ describe("DuckDuckGo", () => {
     assert.deepEqual(server.seen, ["GET /html/?q=x&df=d"]);
   });
 
-  it("that wants to see a person is an error, one without results is none", async () => {
+  it("that asks for a captcha is an error, one without results is none", async () => {
     for (const [status, body, expected] of [
       [202, "", /^error: .*robot/],
       [200, '<form id="challenge-form">', /^error: .*robot/],

@@ -9,9 +9,9 @@ interface Network {
 }
 
 /**
- * What is not the public internet: this host, private networks, links, carriers' own networks (RFC
- * 6598), documentation, benchmarks, multicast, reserved ones, and the address at which a cloud tells
- * its machines their secrets where that is a public one.
+ * Networks outside of the public internet: this host, private networks, link-local, carrier-grade NAT (RFC
+ * 6598), documentation, benchmarks, multicast, reserved ones, and the public address of a cloud's metadata
+ * service.
  */
 const REFUSED: readonly Network[] = networksIn(
   `0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16 169.254.0.0/16 172.16.0.0/12
@@ -20,20 +20,19 @@ const REFUSED: readonly Network[] = networksIn(
    2001::/23 2001:db8::/32 2002::/16 3fff::/20`,
 );
 
-/** All of IPv6 that is assigned to the public internet; whatever else there is, is refused. */
+/** The part of IPv6 that is assigned to the public internet; all else is refused. */
 const PUBLIC_IPV6: readonly Network[] = networksIn("2000::/3");
 
-/** IPv4 addresses in the dress of IPv6 (RFC 4291, 6052): the last four bytes say where they lead. */
-const DRESSED: readonly Network[] = networksIn("::ffff:0:0/96 64:ff9b::/96");
+/** IPv4 addresses written as IPv6 (RFC 4291, 6052): the last four bytes are the IPv4 address. */
+const MAPPED: readonly Network[] = networksIn("::ffff:0:0/96 64:ff9b::/96");
 
-/** Says of an address (as a resolver spells it) whether it may be connected to. */
+/** Whether an address (as a resolver writes it) may be connected to. */
 export type IsAllowed = (address: string, host: string) => boolean;
 
 /**
- * Allows the public internet, and what the list names: hosts, addresses, networks as `10.0.0.0/8`. A
- * host on the list may lead anywhere. What is public and yet this machine's own is refused as well:
- * `own` tells its addresses, and with one of IPv6 goes the network around it, whose neighbours may trust
- * it.
+ * Allows the public internet and the hosts, addresses and networks (`10.0.0.0/8`) of the list. A host on the
+ * list may resolve to anything. Public addresses of this machine (`own`) are refused too, for IPv6 with the
+ * network around them, whose neighbours may trust this machine.
  */
 export function createAllowance(list: readonly string[], own = ownAddresses): IsAllowed {
   const words = list.map((word) => word.trim().toLowerCase()).filter((word) => word !== "");
@@ -43,20 +42,20 @@ export function createAllowance(list: readonly string[], own = ownAddresses): Is
     if (hosts.has(plainHost(host))) return true;
     const bytes = bytesOf(address);
     if (bytes === undefined) return false;
-    const plain = DRESSED.some((network) => isIn(bytes, network)) ? bytes.slice(12) : bytes;
+    const plain = MAPPED.some((network) => isIn(bytes, network)) ? bytes.slice(12) : bytes;
     if (networks.some((one) => isIn(bytes, one) || isIn(plain, one))) return true;
     return isPublic(plain) && !own().some((near) => isIn(plain, aroundOf(near)));
   };
 }
 
-/** Of all interfaces as they are now: a board changes its network. */
+/** The addresses of all interfaces now: a board changes its network. */
 function ownAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((all) =>
     (all ?? []).map(({ address }) => address),
   );
 }
 
-/** Bits of the network that an IPv6 host shares with its neighbours (RFC 4291 section 2.5.4). */
+/** Prefix length of the network of an IPv6 host (RFC 4291 section 2.5.4). */
 const LINK_BITS = 64;
 
 function aroundOf(address: string): Network {
@@ -69,7 +68,7 @@ function isPublic(bytes: readonly number[]): boolean {
   return !REFUSED.some((network) => isIn(bytes, network));
 }
 
-/** A name without the dot that ends it, an IPv6 address without its brackets. */
+/** A host name without a final dot; an IPv6 address without brackets. */
 export function plainHost(host: string): string {
   return host
     .toLowerCase()
@@ -102,7 +101,7 @@ function networkOf(text: string): Network | undefined {
   return /^\d+$/.test(length ?? "0") && bits <= bytes.length * 8 ? { bytes, bits } : undefined;
 }
 
-/** The bytes of an address in its usual spelling, its zone (`%eth0`) left out; undefined for none. */
+/** The bytes of an address without its zone (`%eth0`); undefined if the text is not an address. */
 function bytesOf(text: string): number[] | undefined {
   const address = text.replace(/%.*$/, "");
   if (isIP(address) === 4) return address.split(".").map(Number);

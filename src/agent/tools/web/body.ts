@@ -4,16 +4,16 @@ import { TextDecoder } from "node:util";
 import { onAbort } from "../../../base/async.ts";
 import type { Answer } from "./request.ts";
 
-/** What came of a body. */
+/** The part of a body that arrived. */
 export interface Body {
   readonly bytes: Uint8Array;
-  /** Why it is not whole. */
+  /** Why it is incomplete. */
   readonly cut?: "too large" | "crowded" | "slow" | "broken off";
 }
 
-/** Bytes that all bodies may take together while they are read. */
+/** A limit for the bytes of all bodies that are being read. */
 export interface ByteBudget {
-  /** Whether so many more are left; then they are taken. */
+  /** Takes bytes if so many are left; returns whether they were. */
   take(bytes: number): boolean;
   giveBack(bytes: number): void;
 }
@@ -39,12 +39,12 @@ export function createByteBudget(most: number): ByteBudget {
   };
 }
 
-/** Encodings one over another that are undone; more is nothing but a trap. */
+/** Nested encodings of one body; more are an attack. */
 const MAX_ENCODINGS = 2;
 
 /**
- * Reads a body as it comes, decompressed, up to `most` bytes; where the budget is used up, the signal is
- * aborted, or the connection breaks off, what had come. Throws for an encoding that is not known.
+ * Reads and decompresses up to `most` bytes of a body. If the budget is used up, the signal is aborted or
+ * the connection breaks off, returns the part that has arrived. Throws for an unknown encoding.
  */
 export async function readBody(answer: Answer, options: ReadOptions): Promise<Body> {
   const { most, signal } = options;
@@ -54,8 +54,8 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
     .split(",")
     .map((name) => name.trim())
     .filter((name) => name !== "" && name !== "identity");
-  if (names.length > MAX_ENCODINGS) throw new Error("it is compressed too many times over");
-  // All of them before anything flows: an error that nobody hears ends the process.
+  if (names.length > MAX_ENCODINGS) throw new Error("it is compressed too many times");
+  // All decoders exist before data flows: an error without a listener would end the process.
   const decoders = await Promise.all(names.toReversed().map(decoderFor));
   const source = Readable.from(bounded(answer.body, most), { objectMode: false });
   const streams: Readable[] = [source];
@@ -73,7 +73,7 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
   }
 }
 
-/** The compressed bytes are bounded too: there are those that decompress to nothing, for ever. */
+/** Limits the compressed bytes too: endless data can decompress to nothing. */
 async function* bounded(body: AsyncIterable<Uint8Array>, most: number) {
   let length = 0;
   for await (const chunk of body) {
@@ -116,7 +116,7 @@ async function collected(stream: Readable, { most, budget, signal }: ReadOptions
 
 async function decoderFor(name: string): Promise<Transform> {
   const zlib = await import("node:zlib");
-  // Of what breaks off, what had come is still to be read.
+  // Returns the decompressed part of a body that breaks off.
   const finishFlush = zlib.constants.Z_SYNC_FLUSH;
   switch (name) {
     case "gzip":
@@ -129,20 +129,20 @@ async function decoderFor(name: string): Promise<Transform> {
         finishFlush: zlib.constants.BROTLI_OPERATION_FLUSH,
       });
     default:
-      throw new Error(`its encoding ${JSON.stringify(name.slice(0, 20))} is not known here`);
+      throw new Error(`its encoding ${JSON.stringify(name.slice(0, 20))} is not supported`);
   }
 }
 
-/** Bytes at the start of a page in which it may name its encoding (HTML, 13.2.3.2, wants 1024). */
+/** Bytes at the beginning of a page that may name its encoding (HTML, 13.2.3.2, says 1024). */
 const HEAD = 4096;
 
-/** The text of a page: its encoding is what the header says, a byte order mark, or the page itself. */
+/** The text of a page. A byte order mark, the header or the page itself names the encoding. */
 export function decodeText(bytes: Uint8Array, type: string, isWhole: boolean): string {
   const named = markOf(bytes) ?? charsetIn(type) ?? charsetInside(bytes);
   const decoder = named === undefined ? undefined : decoderOf(named);
   if (decoder !== undefined) return decoder.decode(bytes);
   try {
-    // A body that was cut may end within a character.
+    // A body that was cut may end with an incomplete character.
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: !isWhole });
   } catch {
     return new TextDecoder("windows-1252").decode(bytes);
@@ -164,7 +164,7 @@ function charsetIn(text: string): string | undefined {
 function charsetInside(bytes: Uint8Array): string | undefined {
   const start = new TextDecoder("latin1").decode(bytes.subarray(0, HEAD));
   const named = /<(?:meta|\?xml)\b/i.test(start) ? charsetIn(start) : undefined;
-  // It was read as ASCII so far, so it cannot be UTF-16, whatever it says (HTML, 13.2.3.3).
+  // The page is readable as ASCII up to here, so it cannot be UTF-16 (HTML, 13.2.3.3).
   return named !== undefined && /^utf-?16/i.test(named) ? "utf-8" : named;
 }
 

@@ -5,7 +5,7 @@ import type { Hit, Search } from "./search.ts";
 
 const DUCKDUCKGO = "https://html.duckduckgo.com/html/";
 
-/** Searches with DuckDuckGo's page for browsers without scripts; it needs no key, and refuses at will. */
+/** Searches with DuckDuckGo's page for browsers without scripts. It needs no key, and may refuse at any time. */
 export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
   return async ({ query, count, range }, ask) => {
     const url = new URL(base);
@@ -18,13 +18,16 @@ export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
       "User-Agent": `Mozilla/5.0 (compatible; picoclaw/${VERSION})`,
     };
     const html = await ask(url.href, { headers }).catch((error: unknown) => {
-      // 202 comes with a puzzle for people.
+      // 202 comes with a captcha.
       if (!(error instanceof SearchError) || error.status !== 202) throw error;
-      throw new SearchError("it takes us for a robot and wants to see a person; try later", 202);
+      throw new SearchError(
+        "it takes this program for a robot and asks for a captcha; try later",
+        202,
+      );
     });
     const hits = await hitsIn(html, count);
     if (hits.length === 0 && /anomaly|challenge-form/i.test(html)) {
-      throw new SearchError("it takes us for a robot and wants to see a person; try later");
+      throw new SearchError("it takes this program for a robot and asks for a captcha; try later");
     }
     return hits;
   };
@@ -32,11 +35,11 @@ export function createDuckduckgoSearch(base: string = DUCKDUCKGO): Search {
 
 interface Reading {
   readonly hits: { title: string; url: string; snippet: string }[];
-  /** What the text that comes is, and the element at whose end it ends. */
+  /** What the next text is, and the element that ends it. */
   part: { readonly key: "title" | "snippet"; readonly name: string } | undefined;
 }
 
-/** Each result has a link of class `result__a`, and below it an element of class `result__snippet`. */
+/** Each result has a link of class `result__a`, then an element of class `result__snippet`. */
 async function hitsIn(html: string, count: number): Promise<readonly Hit[]> {
   const { tokensOf } = await import("./html/tokens.ts");
   const reading: Reading = { hits: [], part: undefined };
@@ -57,7 +60,7 @@ function take(token: Extract<Token, { kind: "start" }>, reading: Reading): void 
   const classes = token.attributes.get("class")?.split(/\s+/) ?? [];
   if (classes.includes("result__a")) {
     const url = targetOf(token.attributes.get("href") ?? "");
-    // Advertisements lead through a script of their own: they have no place among the results.
+    // Advertisements link to a script; they are left out.
     if (url === "") return void (reading.part = undefined);
     reading.hits.push({ title: "", url, snippet: "" });
     reading.part = { key: "title", name: token.name };
@@ -67,7 +70,7 @@ function take(token: Extract<Token, { kind: "start" }>, reading: Reading): void 
   }
 }
 
-/** `//duckduckgo.com/l/?uddg=https%3A%2F%2F…` leads to what it names. */
+/** The URL of a result: `//duckduckgo.com/l/?uddg=https%3A%2F%2F…` contains it as a parameter. */
 function targetOf(link: string): string {
   const url = URL.parse(link, DUCKDUCKGO);
   if (url === null) return "";

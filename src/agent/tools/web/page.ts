@@ -4,25 +4,25 @@ import type { Body, ByteBudget } from "./body.ts";
 import { Refusal, request } from "./request.ts";
 import type { Answer, RequestOptions } from "./request.ts";
 
-/** A page as it was found. */
+/** A page that was fetched. */
 export interface Page {
-  /** Where the redirects led. */
+  /** The URL after all redirects. */
   readonly url: URL;
   readonly status: number;
-  /** Its content type as the server says it; "" where it does not. */
+  /** The content type that the server sent, or "". */
   readonly type: string;
-  /** Absent where the type is not one of text. */
+  /** Absent if the type is not a text type. */
   readonly body?: Body;
-  /** Bytes, as the server says it; "" where it does not. */
+  /** The content length that the server sent, or "". */
   readonly length: string;
 }
 
 export interface PageOptions extends RequestOptions {
-  /** Bytes of a body that are read. */
+  /** The most bytes of a body. */
   readonly most: number;
-  /** Of this body and all others that are read meanwhile. */
+  /** Limits the bytes of all bodies that are being read. */
   readonly budget: ByteBudget;
-  /** In all, from the first name to resolve to the last byte. */
+  /** Total time, from the first DNS lookup to the last byte. */
   readonly milliseconds: number;
 }
 
@@ -30,8 +30,8 @@ const MAX_REDIRECTS = 5;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
- * Fetches a page, following redirects: each of them is checked like the first address. Throws a
- * `Refusal` for what may not be fetched, an error in words for what cannot be, and the signal's reason.
+ * Fetches a page and follows redirects; each redirect is checked like the first URL. Throws a `Refusal` for
+ * a URL that must not be fetched, an error in plain words if it cannot be, and the signal's reason.
  */
 export async function fetchPage(start: URL, options: PageOptions): Promise<Page> {
   const limit = startDeadline(options.milliseconds, { parent: options.signal });
@@ -40,7 +40,7 @@ export async function fetchPage(start: URL, options: PageOptions): Promise<Page>
   } catch (error) {
     options.signal.throwIfAborted();
     if (!limit.isOver()) throw error;
-    throw new Error(`nothing came within ${options.milliseconds / 1000} s`, { cause: error });
+    throw new Error(`no answer within ${options.milliseconds / 1000} s`, { cause: error });
   } finally {
     limit.close();
   }
@@ -64,7 +64,7 @@ async function followRedirects(start: URL, options: PageOptions): Promise<Page> 
 
 function nextUrl(location: string, base: URL): URL {
   const url = URL.parse(location, base.href);
-  if (url === null) throw new Error("it redirects to what is no address");
+  if (url === null) throw new Error("it redirects to an invalid URL");
   if (url.hash === "") url.hash = base.hash;
   return url;
 }
@@ -81,7 +81,7 @@ async function pageOf(url: URL, answer: Answer, options: PageOptions): Promise<P
   return { ...page, body: await readBody(answer, options) };
 }
 
-/** Types whose bodies are text; no type may be text, too. */
+/** Whether bodies of a type are text. A body without a type may be text too. */
 function isText(type: string): boolean {
   const name = type.split(";")[0]?.trim().toLowerCase() ?? "";
   return (
@@ -95,8 +95,8 @@ function isText(type: string): boolean {
 }
 
 /**
- * Ports of services that speak something else and could take a request for their own (what browsers
- * refuse: WHATWG Fetch, "port blocking"), and those of brokers, data stores and desktops.
+ * Ports of services with another protocol that could misread a request as their own: those that browsers
+ * block (WHATWG Fetch, "port blocking"), and those of brokers, databases and desktops.
  */
 const REFUSED_PORTS: ReadonlySet<number> = new Set([
   0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102,
@@ -108,18 +108,17 @@ const REFUSED_PORTS: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * Looks at an address before its name is resolved, and again at each redirect. Throws a `Refusal` for
- * other schemes, for credentials in it (nobody means to send any, and `https://bank.example@evil.example`
- * hides where it leads), and for ports that are not of the web.
+ * Checks a URL before its name is resolved, also at each redirect. Throws a `Refusal` for other schemes, for
+ * credentials in the URL (`https://bank.example@evil.example` hides its host), and for blocked ports.
  */
 function assertFetchable(url: URL): void {
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new Refusal("only http and https addresses can be fetched");
+    throw new Refusal("only http and https URLs can be fetched");
   }
   if (url.username !== "" || url.password !== "") {
-    throw new Refusal("addresses with a user name or a password are not fetched");
+    throw new Refusal("URLs with a user name or a password are not fetched");
   }
   if (url.port !== "" && REFUSED_PORTS.has(Number(url.port))) {
-    throw new Refusal(`port ${url.port} is not one of the web`);
+    throw new Refusal(`port ${url.port} is blocked`);
   }
 }

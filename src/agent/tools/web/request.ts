@@ -10,27 +10,27 @@ import { throughProxy } from "../../model/proxy.ts";
 import type { IsAllowed } from "./addresses.ts";
 import { plainHost } from "./addresses.ts";
 
-/** All addresses of a name. */
+/** Resolves all addresses of a name. */
 export type Lookup = (host: string) => Promise<readonly { readonly address: string }[]>;
 
-/** An answer whose body has not been read yet. */
+/** A response whose body has not been read yet. */
 export interface Answer {
   readonly status: number;
-  /** "" where there is none. */
+  /** The value of a header, or "". */
   readonly header: (name: string) => string;
-  /** As they came, still compressed. Throws where the connection breaks off. */
+  /** The bytes as received, still compressed. Throws if the connection breaks off. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** Ends the connection, read or not. */
+  /** Closes the connection, whether the body was read or not. */
   close(): void;
 }
 
-/** What a request may not do; its message is for a model. */
+/** The request must not be sent. The message is for a model. */
 export class Refusal extends Error {}
 
 export interface RequestOptions {
   readonly isAllowed: IsAllowed;
   readonly lookup?: Lookup;
-  /** Asks through a proxy, where there is one. */
+  /** Fetches through a proxy; absent without one. */
   readonly proxied?: Fetch;
   readonly signal: AbortSignal;
 }
@@ -41,18 +41,18 @@ const HEADERS = {
   "Accept-Encoding": "gzip, br",
 };
 
-/** Addresses of one name that are tried, one after the other, and milliseconds for each but the last. */
+/** Addresses of one name that are tried in turn, and milliseconds for each but the last. */
 const MAX_ADDRESSES = 4;
 const CONNECT_MS = 8_000;
-/** Answers of status 1xx before the one that counts (RFC 9110, 15.2); some servers send them without end. */
+/** Responses with status 1xx before the final one (RFC 9110, 15.2). Some servers send them without end. */
 const MAX_INTERIM = 16;
-/** Milliseconds that a name may take to resolve where a proxy will resolve it anyway. */
+/** Milliseconds to resolve a name if a proxy resolves it anyway. */
 const LOOKUP_MS = 3_000;
 
 /**
- * Asks for a page once, without following redirects. The name is resolved first, its addresses are
- * checked, and the connection goes to an address that was: no second answer of a resolver can lead it
- * elsewhere. Throws a `Refusal` where no address is allowed.
+ * Sends one request and follows no redirect. It resolves the name, checks the addresses and connects to a
+ * checked address, so a second DNS answer cannot change the target. Throws a `Refusal` if no address is
+ * allowed.
  */
 export async function request(url: URL, options: RequestOptions): Promise<Answer> {
   const { proxied } = options;
@@ -75,7 +75,7 @@ async function allowedAddresses(url: URL, options: RequestOptions): Promise<stri
   const all = isIP(host) === 0 ? await resolved(host, options) : [host];
   const allowed = all.filter((address) => options.isAllowed(address, host));
   if (allowed.length === 0 && all.length > 0) {
-    throw new Refusal("its address is not a public one, and is not on private_host_whitelist");
+    throw new Refusal("its address is not public, and not on private_host_whitelist");
   }
   return allowed.slice(0, MAX_ADDRESSES);
 }
@@ -99,10 +99,10 @@ async function requestAt(
     host: address,
     port: url.port === "" ? (isSecure ? 443 : 80) : Number(url.port),
     path: `${url.pathname}${url.search}`,
-    // A connection of its own: a pool knows connections by name and could hand out an older one.
+    // A new connection: a pool finds connections by name and could return an older one.
     agent: false,
     headers: { Host: url.host, ...HEADERS },
-    // The certificate must be that of the name; where there is no name the address is checked.
+    // The certificate must match the name; without a name, the address.
     ...(isIP(host) === 0 && { servername: host }),
   });
   const onAbort = (): void => void sent.destroy(new Error("broken off"));
@@ -112,7 +112,7 @@ async function requestAt(
   boundInterim(sent);
   sent.on("response", (response) => {
     clearTimeout(timer);
-    // Whoever reads the body hears of it too; where nobody does, it is no matter.
+    // A reader of the body gets the error too; without a reader it does not matter.
     response.on("error", () => {});
     resolve({
       status: response.statusCode ?? 0,
@@ -139,11 +139,11 @@ function boundInterim(sent: ClientRequest): void {
   let count = 0;
   sent.on("information", () => {
     count += 1;
-    if (count > MAX_INTERIM) sent.destroy(new Error("it announces an answer again and again"));
+    if (count > MAX_INTERIM) sent.destroy(new Error("it sends interim responses without end"));
   });
 }
 
-/** What cannot be resolved here is the proxy's affair; what can, and is not allowed, stays refused. */
+/** The proxy resolves names that this machine cannot. A name with no allowed address is refused. */
 async function requestThroughProxy(
   url: URL,
   proxied: Fetch,
@@ -177,7 +177,7 @@ async function requestThroughProxy(
   };
 }
 
-/** What asks through `tools.web.proxy`; where this runtime cannot, what to tell the model of it. */
+/** A `fetch` through `tools.web.proxy`; an error for the model if this runtime has no proxies. */
 export function proxiedFetch(fetch: Fetch, proxy: string): Fetch | string {
   try {
     return throughProxy(fetch, proxy, "tools.web");

@@ -23,7 +23,7 @@ export function createBraveSearch(keys: readonly string[], base: string = BRAVE)
   });
 }
 
-/** Searches with a SearXNG of one's own; it must allow the format json in its settings. */
+/** Searches with a SearXNG server, whose settings must allow the format json. */
 export function createSearxngSearch(base: string): Search {
   return async ({ query, count, range }, ask) => {
     const url = new URL(`${base.replace(/\/+$/, "")}/search`);
@@ -50,7 +50,7 @@ export function createSearxngSearch(base: string): Search {
 
 const TAVILY = "https://api.tavily.com/search";
 
-/** Searches with the Tavily API; `base` is the address of its search, or of the host alone. */
+/** Searches with the Tavily API; `base` is the URL of its search, or of the host. */
 export function createTavilySearch(keys: readonly string[], base: string = TAVILY): Search {
   const url = endpoint(base);
   return createKeyed(keys, async (key, { query, count, range }, ask) => {

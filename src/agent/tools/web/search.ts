@@ -1,28 +1,28 @@
 import { codeOf } from "../../../base/failure.ts";
 import type { Fetch } from "../../model/contract.ts";
 
-/** What is searched for. */
+/** A search. */
 export interface Wanted {
   readonly query: string;
-  /** Results wanted, 1 to 10. */
+  /** The number of results, 1 to 10. */
   readonly count: number;
-  /** No older than a day, a week, a month or a year. */
+  /** Only results of the last day, week, month or year. */
   readonly range?: Range;
 }
 
 export type Range = "d" | "w" | "m" | "y";
 
-/** One result, as the search gave it: its texts may hold HTML. */
+/** One result as the service returned it. Its texts may contain HTML. */
 export interface Hit {
   readonly title: string;
   readonly url: string;
   readonly snippet: string;
 }
 
-/** Asks a search once. Throws a `SearchError`, or the signal's reason. */
+/** Searches once. Throws a `SearchError`, or the signal's reason. */
 export type Search = (wanted: Wanted, ask: Ask) => Promise<readonly Hit[]>;
 
-/** Sends one request and gives the text of its answer; throws a `SearchError` for any status but 200. */
+/** Sends one request and returns the text of the response. Throws a `SearchError` for any status but 200. */
 export type Ask = (url: string, init?: AskInit) => Promise<string>;
 
 export interface AskInit {
@@ -31,9 +31,9 @@ export interface AskInit {
   readonly body?: string;
 }
 
-/** Why a search gave no results; the message is for a model and holds no key and no address. */
+/** A search failed. The message is for a model and contains no key and no URL. */
 export class SearchError extends Error {
-  /** Of HTTP; 0 where there was no answer. */
+  /** The HTTP status; 0 without a response. */
   readonly status: number;
 
   constructor(message: string, status = 0) {
@@ -42,7 +42,7 @@ export class SearchError extends Error {
   }
 }
 
-/** The words for a range that most searches share. */
+/** The names of a range that most services use. */
 export const RANGE_WORDS: Readonly<Record<Range, string>> = {
   d: "day",
   w: "week",
@@ -50,7 +50,7 @@ export const RANGE_WORDS: Readonly<Record<Range, string>> = {
   y: "year",
 };
 
-/** The JSON of an answer. */
+/** The JSON of a response. Throws a `SearchError` if it is none. */
 export function parsedAnswer(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -59,10 +59,10 @@ export function parsedAnswer(text: string): unknown {
   }
 }
 
-/** Answers to a key that another key may not get. */
+/** HTTP statuses that concern the key: another key may work. */
 const KEY_STATUSES: ReadonlySet<number> = new Set([401, 402, 403, 429]);
 
-/** Asks with one key after the other, until one is taken; the next call begins with that one. */
+/** Tries one key after the other until one works; the next call begins with that key. */
 export function createKeyed(
   keys: readonly string[],
   ask: (key: string, wanted: Wanted, send: Ask) => Promise<readonly Hit[]>,
@@ -85,7 +85,7 @@ export function createKeyed(
   };
 }
 
-/** Bytes of an answer, decompressed. */
+/** Bytes of a decompressed response. */
 const MAX_BYTES = 2 * 2 ** 20;
 
 interface AskOptions {
@@ -93,7 +93,7 @@ interface AskOptions {
   readonly signal: AbortSignal;
 }
 
-/** Sends requests to a search. Redirects are not followed: a key must not travel to another host. */
+/** Sends requests to a service. It follows no redirect: a key must not go to another host. */
 export function createAsk({ fetch, signal }: AskOptions): Ask {
   return async (url, { method = "GET", headers = {}, body } = {}) => {
     const response = await fetch(url, {
@@ -112,7 +112,7 @@ export function createAsk({ fetch, signal }: AskOptions): Ask {
       }
       return await textOf(response, signal);
     } finally {
-      // What is left of the body is not wanted.
+      // The rest of the body is not needed.
       response.body?.cancel().catch(() => {});
     }
   };
@@ -141,7 +141,7 @@ async function textOf(response: Response, signal: AbortSignal): Promise<string> 
   }
 }
 
-/** The runtimes' own words tell addresses; their codes do not. */
+/** The error code only: the messages of runtimes contain addresses. */
 function wordsFor(error: unknown): string {
   const code = codeOf(error);
   const named = /^\w{3,40}$/.test(code) ? ` (${code})` : "";

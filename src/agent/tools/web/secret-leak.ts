@@ -1,19 +1,19 @@
-/** Says whether a text that is about to leave holds a secret, however it is written. */
+/** Whether an outgoing text contains a secret in any encoding. */
 export type HoldsSecret = (text: string) => boolean;
 
-/** Why something stays; it tells nothing of where it was bound, for the secret may stand there. */
-export const HELD_BACK = "it holds a secret of this program's configuration, which must not leave";
+/** The reason of a refusal. It does not name the target, which may contain the secret. */
+export const HELD_BACK = "it contains a secret of this program's configuration";
 
-/** Letters and digits; what is shorter is looked for as a whole word alone, or ordinary words would count. */
+/** Letters and digits. A shorter secret counts only as a whole word, or ordinary words would match. */
 const LEAST = 8;
 const LEAST_WORD = 4;
-/** How often a text may have been URL-encoded. */
+/** Layers of URL encoding that are decoded. */
 const LAYERS = 3;
 
 /**
- * Watches for the secrets of a configuration in addresses and searches, which are the one thing of a
- * fetch that the model chooses: as they are, in other letters' cases (names of hosts have one alone), cut
- * by dots and dashes into labels, backwards, in ROT13, URL encoding, hexadecimal, base64 and base32.
+ * Finds the secrets of a configuration in URLs and queries, the part of a fetch that the model chooses: as
+ * they are, in another case (host names have no case), split by dots and dashes into labels, backwards, in
+ * ROT13, URL encoding, hexadecimal, base64 and base32.
  */
 export function createLeakWatch(secrets: readonly string[]): HoldsSecret {
   const known = [...new Set(secrets.map((secret) => secret.trim()))];
@@ -28,7 +28,7 @@ export function createLeakWatch(secrets: readonly string[]): HoldsSecret {
   };
 }
 
-/** The text, and what it is when it is decoded again and again. */
+/** The text, and the text with each layer of URL encoding removed. */
 function layersOf(text: string): string[] {
   const layers = [text];
   for (let times = 0; times < LAYERS; times += 1) {
@@ -44,7 +44,7 @@ function decoded(codes: string): string {
   return Buffer.from(codes.replaceAll("%", ""), "hex").toString("utf8");
 }
 
-/** Small letters and digits alone. */
+/** Lower-case letters and digits only. */
 function compact(text: string): string {
   return text.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
 }
@@ -81,7 +81,7 @@ interface Encoding {
 }
 
 const BASE64: Encoding = { bits: 6, encode: (bytes) => bytes.toString("base64") };
-/** RFC 4648 section 6, in small letters and without padding. */
+/** RFC 4648 section 6, in lower case and without padding. */
 const BASE32: Encoding = {
   bits: 5,
   encode(bytes) {
@@ -93,10 +93,10 @@ const BASE32: Encoding = {
   },
 };
 
-/** What the bytes are wherever they stand in a longer text, `before` bytes after a group's beginning. */
+/** The encoded bytes as they appear in a longer text, `before` bytes after the beginning of a group. */
 function encodedWithin(bytes: Buffer, before: number, { bits, encode }: Encoding): string {
   const padded = encode(Buffer.concat([Buffer.alloc(before), bytes]));
-  // Characters at the edges hold bits of the neighbours as well.
+  // The characters at the edges also contain bits of their neighbours.
   const first = Math.ceil((before * 8) / bits);
   return padded.slice(first, Math.floor(((before + bytes.length) * 8) / bits));
 }

@@ -6,45 +6,45 @@ import type { Writer } from "./writer.ts";
 
 /** A page as text. */
 export interface Readable {
-  /** "" where it has none. */
+  /** "" if the page has none. */
   readonly title: string;
   readonly text: string;
 }
 
 export interface ReadableOptions {
   readonly format: "plaintext" | "markdown";
-  /** What relative links are relative to. */
+  /** The base URL of relative links. */
   readonly base: URL;
-  /** Characters after which enough was read. */
+  /** Characters after which reading stops. */
   readonly most: number;
 }
 
-/** Elements that hold nothing to read. */
+/** Elements without readable text. */
 const UNREADABLE: ReadonlySet<string> = new Set(
   "script style template svg canvas iframe object noembed noframes math select textarea audio video dialog".split(
     " ",
   ),
 );
 
-/** Elements around what one came to read; kept where a page has nothing else. */
-const AROUND: ReadonlySet<string> = new Set("nav footer aside form button menu".split(" "));
+/** Elements around the content; shown only if a page has nothing else. */
+const SURROUNDINGS: ReadonlySet<string> = new Set("nav footer aside form button menu".split(" "));
 
-/** Milliseconds between two breaths: a page of 10 MB must not hold up everything else. */
-const BREATH_MS = 8;
+/** Milliseconds after which reading yields to other work: a page may have 10 MB. */
+const YIELD_MS = 8;
 
-/** What a person would read of a page: its headings, paragraphs, lists and tables as plain lines. */
+/** The readable text of a page: its headings, paragraphs, lists and tables as plain lines. */
 export async function readableOf(html: string, options: ReadableOptions): Promise<Readable> {
-  const page = await read(html, options, AROUND);
+  const page = await read(html, options, SURROUNDINGS);
   return page.text === "" ? await read(html, options, new Set()) : page;
 }
 
 interface State {
   readonly writer: Writer;
   readonly around: ReadonlySet<string>;
-  /** The element whose content is left out at present, and how often it stands within itself. */
+  /** The element whose content is being skipped, and how deep it is nested in itself. */
   dropped?: { readonly name: string; depth: number } | undefined;
   inTitle: boolean;
-  /** Only the first title is the page's: drawings have titles of their own. */
+  /** Titles so far. The first is the title of the page; drawings have titles too. */
   titles: number;
   title: string;
 }
@@ -56,13 +56,13 @@ async function read(
 ): Promise<Readable> {
   const writer = createWriter(options);
   const state: State = { writer, around, inTitle: false, titles: 0, title: "" };
-  let breathedAt = performance.now();
+  let yieldedAt = performance.now();
   for (const token of tokensOf(html)) {
     take(token, state);
     if (writer.length() > options.most) break;
-    if (performance.now() - breathedAt < BREATH_MS) continue;
+    if (performance.now() - yieldedAt < YIELD_MS) continue;
     await setImmediate();
-    breathedAt = performance.now();
+    yieldedAt = performance.now();
   }
   return { title: plainLine(state.title), text: writer.text() };
 }
@@ -79,7 +79,7 @@ function take(token: Token, state: State): void {
   if (token.kind === "end") return state.writer.end(token.name);
   if (isDropped(token.name, token.attributes, state.around)) {
     state.dropped = { name: token.name, depth: 1 };
-    // What follows a paragraph is another one.
+    // A new paragraph follows.
     if (token.name === "p") state.writer.end(token.name);
     return;
   }
@@ -102,7 +102,7 @@ function within(
   if (dropped.depth === 0) state.dropped = undefined;
 }
 
-/** Elements that are never closed, or need not be: they cannot be left out up to their end. */
+/** Elements whose end tag is optional or missing: they cannot be skipped up to their end tag. */
 const OPEN =
   /^(?:area|base|body|br|col|dd|dt|embed|head|hr|html|img|input|li|link|meta|option|p|source|tbody|td|tfoot|th|thead|tr|track|wbr)$/;
 
@@ -112,23 +112,23 @@ function isDropped(name: string, attributes: Attributes, around: ReadonlySet<str
 }
 
 /**
- * Ways of an element's own style to keep its words from people. Words in the colour of their ground, and
- * whatever a style sheet hides, are not known here.
+ * Inline styles that hide an element from people. Text in the colour of its background, and text that a
+ * style sheet hides, is not detected.
  */
-const UNSEEN =
+const HIDDEN_STYLE =
   /(?:^|[;\s])(?:display\s*:\s*none|(?:content-)?visibility\s*:\s*(?:hidden|collapse)|(?:opacity|font-size|zoom)\s*:\s*(?:0|0?\.0+|0\.)(?:px|r?em|ex|pt|%|v[hw])?\s*(?:!important\s*)?(?:;|$)|(?:left|right|top|text-indent)\s*:\s*-(?:\d{4,}|\d{3,}(?:r?em|v[hw]|%))|transform\s*:\s*scale\(\s*0\s*\)|clip\s*:\s*rect\(\s*0|clip-path\s*:\s*inset\(\s*(?:50|100)%)/i;
-/** Characters of a style that are looked at. */
+/** Characters of a style that are checked. */
 const MAX_STYLE = 1000;
 
 function isHidden(attributes: Attributes): boolean {
   return (
     attributes.has("hidden") ||
     attributes.get("aria-hidden") === "true" ||
-    UNSEEN.test((attributes.get("style") ?? "").slice(0, MAX_STYLE))
+    HIDDEN_STYLE.test((attributes.get("style") ?? "").slice(0, MAX_STYLE))
   );
 }
 
-/** A paragraph need not be closed: it ends where another block begins, or the one around it ends. */
+/** A paragraph without an end tag ends where another block begins, or where its parent ends. */
 function endsParagraph(token: Exclude<Token, { readonly kind: "text" }>): boolean {
   return BLOCK.test(token.name) && !(token.kind === "end" && token.name === "p");
 }
@@ -136,7 +136,7 @@ function endsParagraph(token: Exclude<Token, { readonly kind: "text" }>): boolea
 const BLOCK =
   /^(?:address|article|aside|blockquote|body|dd|details|div|dl|dt|fieldset|figure|footer|form|h[1-6]|header|hr|li|main|menu|nav|ol|p|pre|section|table|td|th|ul)$/;
 
-/** Any HTML as one line of text: a title, a snippet. */
+/** HTML (a title, a snippet) as one line of text. */
 export function lineOf(html: string): string {
   let text = "";
   let isRaw = false;
@@ -148,7 +148,7 @@ export function lineOf(html: string): string {
   return plainLine(text);
 }
 
-/** Controls are no part of a line, and blanks are one. */
+/** Control characters removed, and runs of blanks replaced by one. */
 function plainLine(text: string): string {
   return text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
 }

@@ -30,23 +30,23 @@ interface State {
   length: number;
   /** Newlines to write before the next word. */
   newlines: number;
-  /** A blank to write before the next word. */
+  /** Whether to write a blank before the next word. */
   blank: boolean;
-  /** What the next word begins with: a bullet, a heading's marks. */
+  /** Text before the next word: a bullet, the marks of a heading. */
   prefix: string;
-  /** How often `pre` stands within itself. */
+  /** Depth of nested `pre` elements. */
   verbatim: number;
-  /** Blanks and line breaks of `pre` before its next word. */
+  /** Blanks and line breaks in `pre` before the next word. */
   held: string;
-  /** `pre` has just begun: a line break there is none. */
+  /** `pre` has just begun: HTML ignores a line break here. */
   isFresh: boolean;
-  /** The lists we are in; a number for those that count. */
+  /** The open lists; a count for numbered ones. */
   readonly lists: (number | undefined)[];
-  /** The links we are in, "" for those that are not shown. */
+  /** The open links; "" for those that are not shown. */
   readonly links: string[];
 }
 
-/** A writer with nothing written yet. */
+/** An empty writer. */
 export function createWriter({ format, base }: WriterOptions): Writer {
   const state: State = {
     pieces: [],
@@ -87,7 +87,7 @@ function around(name: string, state: State): void {
   state.blank = false;
 }
 
-/** A list within a list is no paragraph of its own, nor is a paragraph within an item. */
+/** A list or a paragraph in a list has no blank lines around it. */
 function isInList(name: string, { lists }: State): boolean {
   return lists.length > 0 && /^(?:[ou]l|p)$/.test(name);
 }
@@ -100,7 +100,7 @@ function begin(name: string, attributes: Attributes, state: State): void {
     state.verbatim += 1;
     state.isFresh = true;
   }
-  // Within a row: the first cell stands at its start.
+  // Not before the first cell of a row.
   if (/^t[dh]$/.test(name) && state.newlines === 0 && state.length > 0) state.prefix = " | ";
   const picture = name === "img" ? (attributes.get("alt") ?? "") : "";
   if (picture.trim() !== "") say(`[image: ${picture}]`, state);
@@ -135,7 +135,7 @@ function openLink(attributes: Attributes, base: URL, state: State): void {
 function closeLink(state: State): void {
   const url = state.links.pop() ?? "";
   if (url === "") return;
-  // A link without a word is none.
+  // A link without text is left out.
   if (state.prefix.endsWith("[")) state.prefix = state.prefix.slice(0, -1);
   else put(`](${url})`, state);
 }
@@ -150,7 +150,7 @@ function say(text: string, state: State): void {
   state.blank = words.endsWith(" ");
 }
 
-/** Blanks and line breaks at the end wait for what follows: at the end of the element they are none. */
+/** Holds back blanks and line breaks at the end until text follows: the end of the element drops them. */
 function sayVerbatim(text: string, state: State): void {
   const lines = text.replaceAll("\r\n", "\n");
   const fresh = state.isFresh ? lines.replace(/^\n/, "") : lines;
@@ -160,7 +160,7 @@ function sayVerbatim(text: string, state: State): void {
   state.held = `${words === "" ? state.held : ""}${fresh.slice(words.length)}`.slice(0, MAX_HELD);
 }
 
-/** What stands between the last word and the next one. */
+/** The text between the last word and the next one. */
 function before(state: State): string {
   const isFirst = state.length === 0;
   const gap = state.newlines > 0 ? "\n".repeat(state.newlines) : state.blank ? " " : "";
