@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { rideOut } from "../test/faults/storm.ts";
+import { runRandomFaults } from "../test/faults/random-faults.ts";
 
 /** `npm run chaos -- --minutes 30 [--seed N]`: the fault harness for long, with what it found at the end. */
 const { values } = parseArgs({
@@ -17,10 +17,10 @@ spawnSync(process.execPath, [build, "--faults"], { stdio: "inherit" });
 process.env["PICOCLAW_UNDER_TEST"] = "faults";
 
 console.log(`seed ${seed}, ${values.minutes} minutes`);
-const { violations, requests, rejected, turns, faults } = await rideOut({
+const { violations, requests, rejected, turns, faults } = await runRandomFaults({
   seed,
   seconds,
-  tell: (line) => console.log(`${new Date().toTimeString().slice(0, 8)} ${line}`),
+  log: (line) => console.log(`${new Date().toTimeString().slice(0, 8)} ${line}`),
 });
 console.log(`${requests} requests, ${rejected} rejected, ${turns} turns`);
 for (const [name, count] of Object.entries(faults)) console.log(`${count} × ${name}`);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { rideOut } from "./storm.ts";
-import { withFaults } from "./world.ts";
+import { withFaults } from "./fault-harness.ts";
+import { runRandomFaults } from "./random-faults.ts";
 
 const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 45);
 const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
@@ -11,7 +11,11 @@ describe("a storm of faults", () => {
     `leaves every promise kept (${SECONDS} s, seed ${seed})`,
     { ...withFaults, timeout: 240_000 },
     async () => {
-      const { violations, ...figures } = await rideOut({ seed, seconds: SECONDS, tell: () => {} });
+      const { violations, ...figures } = await runRandomFaults({
+        seed,
+        seconds: SECONDS,
+        log: () => {},
+      });
       assert.deepEqual(violations, [], `seed ${seed}: ${JSON.stringify(figures)}`);
       assert.ok(figures.requests > SECONDS, `only ${figures.requests} requests were made`);
     },

@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { until } from "../support/until.ts";
-import { openWorld, withFaults, type World } from "./world.ts";
+import { openFaultHarness, withFaults, type FaultHarness } from "./fault-harness.ts";
 
 const LIBRARY = ["x86_64", "aarch64"]
   .map((machine) => `/usr/lib/${machine}-linux-gnu/faketime/libfaketime.so.1`)
@@ -13,10 +13,10 @@ const DAY_MS = 86_400_000;
 /** Left out on somebody's own machine that has no libfaketime; CI installs it. */
 const withClock = { skip: withFaults.skip || (LIBRARY === undefined && !process.env["CI"]) };
 
-/** Gateways of this world read their wall clock through a file; timers go on as they are. */
-async function bendTime(world: World): Promise<(offset: string) => Promise<void>> {
-  const file = join(world.home, "time");
-  Object.assign(world.env, {
+/** Gateways of this harness read their wall clock through a file; timers go on as they are. */
+async function bendTime(harness: FaultHarness): Promise<(offset: string) => Promise<void>> {
+  const file = join(harness.home, "time");
+  Object.assign(harness.env, {
     LD_PRELOAD: LIBRARY,
     FAKETIME_TIMESTAMP_FILE: file,
     FAKETIME_NO_CACHE: "1",
@@ -36,21 +36,22 @@ describe("a wall clock that jumps", () => {
       `${first}, then ${second}, while requests wait, run and are resumed, loses nothing`,
       withClock,
       async () => {
-        await using world = await openWorld({ clients: ["a", "b"] });
-        const setTime = await bendTime(world);
-        const ask = (): void => ["a", "b", "a", "b"].forEach((client) => world.devices.ask(client));
-        await world.start();
+        await using harness = await openFaultHarness({ clients: ["a", "b"] });
+        const setTime = await bendTime(harness);
+        const ask = (): void =>
+          ["a", "b", "a", "b"].forEach((client) => harness.devices.ask(client));
+        await harness.start();
         ask();
-        await until("turns run", () => world.model.turns.length >= 2);
+        await until("turns run", () => harness.model.turns.length >= 2);
         await setTime(first);
         ask();
-        await until("more turns run", () => world.model.turns.length >= 5);
-        await world.kill();
+        await until("more turns run", () => harness.model.turns.length >= 5);
+        await harness.kill();
         await setTime(second);
-        await world.start();
+        await harness.start();
         ask();
-        assert.deepEqual(await world.outcome(), []);
-        const [, told = ""] = /"time":"([^"]+)"/.exec(world.gateway().stderr()) ?? [];
+        assert.deepEqual(await harness.outcome(), []);
+        const [, told = ""] = /"time":"([^"]+)"/.exec(harness.gateway().stderr()) ?? [];
         assert.ok(Math.abs(Date.parse(told) - Date.now()) > 29 * DAY_MS, `the clock said ${told}`);
       },
     );

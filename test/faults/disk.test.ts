@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-import { openWorld, withFaults } from "./world.ts";
+import { openFaultHarness, withFaults } from "./fault-harness.ts";
 
 /** A disk of its own that can be filled; undefined where this machine lets nobody mount one. */
 async function smallDisk(
@@ -38,27 +38,27 @@ describe("a disk that is full", () => {
         test.skip("no tmpfs can be mounted here");
         return;
       }
-      await using world = await openWorld({ clients: ["a", "b"], workspace: disk.path });
-      await world.start();
-      world.devices.ask("a");
-      assert.deepEqual(await world.outcome(), []);
+      await using harness = await openFaultHarness({ clients: ["a", "b"], workspace: disk.path });
+      await harness.start();
+      harness.devices.ask("a");
+      assert.deepEqual(await harness.outcome(), []);
 
       const ballast = join(disk.path, "ballast");
       await fill(ballast);
-      world.devices.ask("a");
-      world.devices.ask("b");
-      const { heard } = world.devices;
+      harness.devices.ask("a");
+      harness.devices.ask("b");
+      const { heard } = harness.devices;
       await until(
         "both hear busy",
         () => heard.filter(({ error }) => error === "busy").length === 2,
       );
       const error = /"level":"error","msg":"requests cannot be stored"/;
-      assert.match(world.gateway().stderr(), error);
-      assert.equal(world.model.turns.length, 1);
+      assert.match(harness.gateway().stderr(), error);
+      assert.equal(harness.model.turns.length, 1);
 
       await rm(ballast);
-      assert.deepEqual(await world.outcome(), []);
-      assert.match(world.gateway().stderr(), /requests can be stored again/);
+      assert.deepEqual(await harness.outcome(), []);
+      assert.match(harness.gateway().stderr(), /requests can be stored again/);
     },
   );
 
@@ -71,17 +71,17 @@ describe("a disk that is full", () => {
         test.skip("no tmpfs can be mounted here");
         return;
       }
-      await using world = await openWorld({ clients: ["a"], workspace: disk.path });
-      await world.start();
+      await using harness = await openFaultHarness({ clients: ["a"], workspace: disk.path });
+      await harness.start();
       const ballast = join(disk.path, "ballast");
       await fill(ballast);
-      world.devices.ask("a");
-      await until("busy is heard", () => world.devices.heard.length > 0);
-      await world.kill();
+      harness.devices.ask("a");
+      await until("busy is heard", () => harness.devices.heard.length > 0);
+      await harness.kill();
       await rm(ballast);
-      await world.start();
-      assert.deepEqual(await world.outcome(), []);
-      assert.equal(world.model.turns.length, 1);
+      await harness.start();
+      assert.deepEqual(await harness.outcome(), []);
+      assert.equal(harness.model.turns.length, 1);
     },
   );
 });

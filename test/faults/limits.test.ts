@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import type { Counter } from "../../src/store/contract.ts";
 import { readCounters } from "../../src/store/shared-access.ts";
-import { openWorld, POINTS, withFaults } from "./world.ts";
+import { openFaultHarness, POINTS, withFaults } from "./fault-harness.ts";
 
 describe("a gateway that dies", () => {
   for (const point of POINTS) {
@@ -13,21 +13,21 @@ describe("a gateway that dies", () => {
       `at the point ${point} has counted every request that it had accepted`,
       withFaults,
       async () => {
-        await using world = await openWorld({
+        await using harness = await openFaultHarness({
           clients: ["a", "b"],
           settings: {
             limits: { requests_per_minute: 6000, burst: 1000, tokens_per_day: 1_000_000 },
           },
         });
-        const first = await world.start(`${point}:2`);
-        for (const client of ["a", "b", "a", "b"]) world.devices.ask(client);
+        const first = await harness.start(`${point}:2`);
+        for (const client of ["a", "b", "a", "b"]) harness.devices.ask(client);
         assert.equal((await first.ended).signal, "SIGKILL");
-        const file = join(world.home, "workspace", "state", "picoclaw.db");
+        const file = join(harness.home, "workspace", "state", "picoclaw.db");
         const accepted = requestsIn(file);
         const counted = await readCounters(file, requestsOf);
         assert.ok(counted >= accepted, `${counted} counted of ${accepted}`);
-        await world.start();
-        assert.deepEqual(await world.outcome(), []);
+        await harness.start();
+        assert.deepEqual(await harness.outcome(), []);
         assert.ok((await readCounters(file, requestsOf)) >= 4);
       },
     );

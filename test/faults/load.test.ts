@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../support/until.ts";
-import { openWorld, withFaults, type World } from "./world.ts";
+import { openFaultHarness, withFaults, type FaultHarness } from "./fault-harness.ts";
 
 /** Kibibytes that a process holds. */
 async function residentOf(pid: number): Promise<number> {
@@ -12,7 +12,7 @@ async function residentOf(pid: number): Promise<number> {
 }
 
 /** How each request ended, by its id. */
-function endsOf({ devices }: World): Map<string, string | undefined> {
+function endsOf({ devices }: FaultHarness): Map<string, string | undefined> {
   return new Map(devices.heard.filter(({ done }) => done).map(({ id, error }) => [id, error]));
 }
 
@@ -27,30 +27,30 @@ describe("a flood", () => {
     async () => {
       // As many as every other client may have waiting, so that some are told busy.
       const limits = { requests_per_minute: 0, burst: 0, queued: 32 };
-      await using world = await openWorld({
+      await using harness = await openFaultHarness({
         clients: ["flood", "other"],
         settings: { limits },
         defaults: { max_parallel_turns: 1 },
       });
-      const gateway = await world.start();
+      const gateway = await harness.start();
       // What any work costs at first (code is compiled, buffers are made) is none of the flood's.
-      world.model.slow(0);
+      harness.model.slow(0);
       for (let index = 1; index <= WARM; index += 1) {
-        world.devices.ask("other");
+        harness.devices.ask("other");
         if (index % BATCH > 0) continue;
-        await until("they are answered", () => endsOf(world).size === index);
+        await until("they are answered", () => endsOf(harness).size === index);
       }
-      assert.deepEqual(await world.outcome(), []);
-      world.model.slow(TURN_MS);
+      assert.deepEqual(await harness.outcome(), []);
+      harness.model.slow(TURN_MS);
       const before = await residentOf(gateway.pid);
 
-      for (let index = 0; index < 5000; index += 1) world.devices.ask("flood");
-      await until("the flood is under way", () => world.devices.heard.length > 1000);
+      for (let index = 0; index < 5000; index += 1) harness.devices.ask("flood");
+      await until("the flood is under way", () => harness.devices.heard.length > 1000);
       const asked = performance.now();
-      world.devices.ask("other");
+      harness.devices.ask("other");
       await until("the other is answered", () => {
         return (
-          world.devices.heard.filter(({ client, done }) => client === "other" && done).length ===
+          harness.devices.heard.filter(({ client, done }) => client === "other" && done).length ===
           WARM + 1
         );
       });
@@ -59,18 +59,18 @@ describe("a flood", () => {
       const isOver = async (): Promise<boolean> => {
         await pause(250);
         most = Math.max(most, await residentOf(gateway.pid));
-        return endsOf(world).size === WARM + 5001;
+        return endsOf(harness).size === WARM + 5001;
       };
       await until("every request is answered or told busy", isOver, 60_000);
       const grown = (most - before) / 1024;
-      const busy = [...endsOf(world).values()].filter((error) => error === "busy").length;
+      const busy = [...endsOf(harness).values()].filter((error) => error === "busy").length;
       process.stdout.write(
-        `5,000 at once: ${busy} told busy, ${world.model.turns.length - WARM - 1} answered, memory grew by ${grown.toFixed(1)} MiB, another client waited ${(waited / TURN_MS).toFixed(1)} turns`,
+        `5,000 at once: ${busy} told busy, ${harness.model.turns.length - WARM - 1} answered, memory grew by ${grown.toFixed(1)} MiB, another client waited ${(waited / TURN_MS).toFixed(1)} turns`,
       );
       assert.ok(grown < 40, `memory grew by ${grown} MiB`);
       // Its own turn, the one under way, and what messages take.
       assert.ok(waited < 3.5 * TURN_MS, `waited ${waited} ms`);
-      const unknown = world.devices.heard.filter(
+      const unknown = harness.devices.heard.filter(
         ({ error }) => error !== undefined && error !== "busy",
       );
       assert.deepEqual(unknown, []);

@@ -4,8 +4,8 @@ import { describe, it } from "node:test";
 import { answers, calls } from "../support/model-server.ts";
 import { startPicoclaw } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
+import { openFaultHarness, POINTS, withFaults } from "./fault-harness.ts";
 import { answerTo } from "./model.ts";
-import { openWorld, POINTS, withFaults } from "./world.ts";
 
 describe("a gateway that dies", () => {
   for (const point of POINTS) {
@@ -14,12 +14,12 @@ describe("a gateway that dies", () => {
         `at the point ${point}, time ${time}, loses nothing and runs nothing twice`,
         withFaults,
         async () => {
-          await using world = await openWorld({ clients: ["a", "b"] });
-          const first = await world.start(`${point}:${time}`);
-          for (const client of ["a", "b", "a", "b"]) world.devices.ask(client);
+          await using harness = await openFaultHarness({ clients: ["a", "b"] });
+          const first = await harness.start(`${point}:${time}`);
+          for (const client of ["a", "b", "a", "b"]) harness.devices.ask(client);
           assert.equal((await first.ended).signal, "SIGKILL");
-          await world.start();
-          assert.deepEqual(await world.outcome(), []);
+          await harness.start();
+          assert.deepEqual(await harness.outcome(), []);
         },
       );
     }
@@ -29,21 +29,21 @@ describe("a gateway that dies", () => {
     "three times at one request gives it up with an error, and answers the next",
     withFaults,
     async () => {
-      await using world = await openWorld({ clients: ["a"] });
-      world.model.slow(60_000);
+      await using harness = await openFaultHarness({ clients: ["a"] });
+      harness.model.slow(60_000);
       for (let attempt = 1; attempt <= 3; attempt += 1) {
-        await world.start();
-        if (attempt === 1) world.devices.ask("a");
-        await until(`attempt ${attempt} runs`, () => world.model.turns.length === attempt);
-        await world.kill();
+        await harness.start();
+        if (attempt === 1) harness.devices.ask("a");
+        await until(`attempt ${attempt} runs`, () => harness.model.turns.length === attempt);
+        await harness.kill();
       }
-      world.model.slow(50);
-      await world.start();
-      world.devices.ask("a");
-      assert.deepEqual(await world.outcome(), []);
-      const errors = world.devices.heard.flatMap(({ id, error }) => (error ? [[id, error]] : []));
+      harness.model.slow(50);
+      await harness.start();
+      harness.devices.ask("a");
+      assert.deepEqual(await harness.outcome(), []);
+      const errors = harness.devices.heard.flatMap(({ id, error }) => (error ? [[id, error]] : []));
       assert.deepEqual(errors, [["r0", "internal"]]);
-      assert.equal(world.model.turns.length, 4);
+      assert.equal(harness.model.turns.length, 4);
     },
   );
 
@@ -51,17 +51,17 @@ describe("a gateway that dies", () => {
     "after a tool ran: it is not run again, and the model reads its result",
     withFaults,
     async () => {
-      await using world = await openWorld({ clients: ["a"] });
-      const { server } = world.model;
+      await using harness = await openFaultHarness({ clients: ["a"] });
+      const { server } = harness.model;
       const call = calls({ id: "call-1", name: "device", arguments: '{"facts":["uptime"]}' });
       server.script(call, answers("It is up."));
-      const first = await world.start("tool_stored");
-      world.devices.ask("a");
+      const first = await harness.start("tool_stored");
+      harness.devices.ask("a");
       assert.equal((await first.ended).signal, "SIGKILL");
-      await world.start();
+      await harness.start();
       await until(
         "the answer is heard",
-        () => world.devices.open().length === 0 && world.devices.heard.some(({ done }) => done),
+        () => harness.devices.open().length === 0 && harness.devices.heard.some(({ done }) => done),
       );
       const again = server.requests[1]?.body.messages ?? [];
       assert.deepEqual(
@@ -79,15 +79,15 @@ describe("a gateway that dies", () => {
     "while a tool runs: the model is told that nobody knows how it ended",
     withFaults,
     async () => {
-      await using world = await openWorld({ clients: ["a"] });
-      const { server } = world.model;
+      await using harness = await openFaultHarness({ clients: ["a"] });
+      const { server } = harness.model;
       const call = calls({ id: "call-1", name: "device", arguments: '{"facts":["uptime"]}' });
       server.script(call, answers("It is up."));
-      const first = await world.start("tool_ran");
-      world.devices.ask("a");
+      const first = await harness.start("tool_ran");
+      harness.devices.ask("a");
       assert.equal((await first.ended).signal, "SIGKILL");
-      await world.start();
-      await until("the answer is heard", () => world.devices.heard.some(({ done }) => done));
+      await harness.start();
+      await until("the answer is heard", () => harness.devices.heard.some(({ done }) => done));
       assert.match(server.requests[1]?.body.messages[3]?.content ?? "", /not known/);
     },
   );
@@ -95,17 +95,17 @@ describe("a gateway that dies", () => {
 
 describe("somebody who asks with send", () => {
   it("sees the answer begin anew after a crash, and is told so", withFaults, async () => {
-    await using world = await openWorld({ clients: [] });
-    world.model.slow(1000);
-    await world.start();
-    const broker = world.broker.url;
+    await using harness = await openFaultHarness({ clients: [] });
+    harness.model.slow(1000);
+    await harness.start();
+    const broker = harness.broker.url;
     await using send = startPicoclaw(
       ["send", "me", "me r1", "--broker", broker, "--agent", "assistant", "--json"],
-      { home: join(world.home, "other") },
+      { home: join(harness.home, "other") },
     );
     await send.said('"seq":3');
-    await world.kill();
-    await world.start();
+    await harness.kill();
+    await harness.start();
     const { code, stdout } = await send.ended;
     const lines = stdout
       .trim()
@@ -126,18 +126,18 @@ describe("a gateway that is told to stop", () => {
     "keeps what it cannot end for the next start, and tells nobody cancelled",
     withFaults,
     async () => {
-      await using world = await openWorld({ clients: ["a", "b"] });
-      world.model.slow(2000);
-      const first = await world.start();
-      for (const client of ["a", "b", "a"]) world.devices.ask(client);
-      await until("two turns run", () => world.model.turns.length === 2);
-      world.stops.push(performance.now());
+      await using harness = await openFaultHarness({ clients: ["a", "b"] });
+      harness.model.slow(2000);
+      const first = await harness.start();
+      for (const client of ["a", "b", "a"]) harness.devices.ask(client);
+      await until("two turns run", () => harness.model.turns.length === 2);
+      harness.stops.push(performance.now());
       first.kill("SIGTERM");
       assert.equal((await first.ended).code, 0);
-      world.devices.ask("b");
-      world.model.slow(100);
-      await world.start();
-      assert.deepEqual(await world.outcome(), []);
+      harness.devices.ask("b");
+      harness.model.slow(100);
+      await harness.start();
+      assert.deepEqual(await harness.outcome(), []);
     },
   );
 });

@@ -26,7 +26,7 @@ export const POINTS: readonly Failpoint[] = [
   "delivered",
 ];
 
-export interface WorldOptions {
+export interface FaultHarnessOptions {
   readonly clients: readonly string[];
   readonly settings?: object;
   readonly defaults?: object;
@@ -37,7 +37,7 @@ export interface WorldOptions {
 }
 
 /** A broker that keeps what it took, a way to it, a model, a gateway on a home of its own, and devices. */
-export interface World extends AsyncDisposable {
+export interface FaultHarness extends AsyncDisposable {
   readonly broker: Mosquitto;
   readonly proxy: Proxy;
   readonly model: RecordingModel;
@@ -76,7 +76,7 @@ const PERSISTENT = [
 ];
 const LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
 
-export async function openWorld(options: WorldOptions): Promise<World> {
+export async function openFaultHarness(options: FaultHarnessOptions): Promise<FaultHarness> {
   const stack = new AsyncDisposableStack();
   const folder = stack.use(await temporaryFolder());
   const broker = stack.use(await startMosquitto({ lines: PERSISTENT }));
@@ -181,7 +181,7 @@ interface Parts {
 }
 
 function configOf(
-  { settings, defaults, workspace }: WorldOptions,
+  { settings, defaults, workspace }: FaultHarnessOptions,
   { folder, proxy, model }: Parts,
 ) {
   const entry = {

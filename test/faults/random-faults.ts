@@ -1,14 +1,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../support/until.ts";
-import { openWorld, POINTS, type World } from "./world.ts";
+import { openFaultHarness, POINTS, type FaultHarness } from "./fault-harness.ts";
 
-export interface StormOptions {
+export interface RandomFaultsOptions {
   readonly seed: number;
   readonly seconds: number;
-  readonly tell: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
-export interface Aftermath {
+export interface RandomFaultsResult {
   readonly violations: readonly string[];
   readonly requests: number;
   readonly turns: number;
@@ -34,34 +34,38 @@ const TELL_MS = 60_000;
  * Devices ask, now and then in floods, and go away and come back, while the gateway and the broker are killed, frozen and cut off from each other, one fault
  * after another as the seed says; then everything is mended and has to come to rest.
  */
-export async function rideOut({ seed, seconds, tell }: StormOptions): Promise<Aftermath> {
+export async function runRandomFaults({
+  seed,
+  seconds,
+  log,
+}: RandomFaultsOptions): Promise<RandomFaultsResult> {
   const random = createRandom(seed);
-  await using world = await openWorld({
+  await using harness = await openFaultHarness({
     clients: CLIENTS,
     settings: { limits: LIMITS },
     mayBeRejected: true,
   });
-  await world.start();
+  await harness.start();
   const end = performance.now() + seconds * 1000;
   const faults: Record<string, number> = {};
   const asking: Asking = { isPaused: false };
   await Promise.all([
-    askUntil(end, world, { random, faults, asking }),
-    strikeUntil(end, world, { random, faults, asking }),
-    tellUntil(end, world, tell),
+    askUntil(end, harness, { random, faults, asking }),
+    strikeUntil(end, harness, { random, faults, asking }),
+    logUntil(end, harness, log),
   ]);
-  await mend(world);
-  const violations = await world.outcome(90_000);
+  await mend(harness);
+  const violations = await harness.outcome(90_000);
   return {
     violations,
     faults,
-    requests: world.devices.asked.length,
-    rejected: rejectedIn(world),
-    turns: world.model.turns.length,
+    requests: harness.devices.asked.length,
+    rejected: rejectedIn(harness),
+    turns: harness.model.turns.length,
   };
 }
 
-function rejectedIn({ devices }: World): number {
+function rejectedIn({ devices }: FaultHarness): number {
   const rejected = devices.heard.filter(
     ({ error }) => error === "busy" || error === "rate_limited",
   );
@@ -91,7 +95,7 @@ interface Asking {
 
 async function askUntil(
   end: number,
-  { devices }: World,
+  { devices }: FaultHarness,
   { random, faults, asking }: Striking,
 ): Promise<void> {
   while (performance.now() < end) {
@@ -115,45 +119,45 @@ interface Striking {
 
 async function strikeUntil(
   end: number,
-  world: World,
+  harness: FaultHarness,
   { random, faults, asking }: Striking,
 ): Promise<void> {
   while (performance.now() < end) {
     await pause(random() * FAULT_MS);
     const [name, strike] = pick(Object.entries(STRIKES), random);
     faults[name] = (faults[name] ?? 0) + 1;
-    await strike(world, random, asking);
+    await strike(harness, random, asking);
   }
 }
 
-type Strike = (world: World, random: () => number, asking: Asking) => Promise<void>;
+type Strike = (harness: FaultHarness, random: () => number, asking: Asking) => Promise<void>;
 
 const STRIKES: Readonly<Record<string, Strike>> = {
-  async "gateway killed"(world) {
-    await world.kill();
-    await world.start();
+  async "gateway killed"(harness) {
+    await harness.kill();
+    await harness.start();
   },
-  async "gateway dies at a point"(world, random) {
-    await world.kill();
+  async "gateway dies at a point"(harness, random) {
+    await harness.kill();
     const times = 1 + Math.floor(random() * 3);
-    const started = await world.start(`${pick(POINTS, random)}:${times}`);
+    const started = await harness.start(`${pick(POINTS, random)}:${times}`);
     await Promise.race([started.ended, pause(5000)]);
-    await world.kill();
-    await world.start();
+    await harness.kill();
+    await harness.start();
   },
-  async "gateway stopped"(world) {
-    world.stops.push(performance.now());
-    world.gateway().kill("SIGTERM");
-    await world.gateway().ended;
+  async "gateway stopped"(harness) {
+    harness.stops.push(performance.now());
+    harness.gateway().kill("SIGTERM");
+    await harness.gateway().ended;
     // A turn may have begun before the signal was heard.
-    world.stops.push(performance.now());
-    await world.start();
+    harness.stops.push(performance.now());
+    await harness.start();
   },
-  async "gateway frozen"(world, random) {
-    await world.freeze(random() * 4000);
+  async "gateway frozen"(harness, random) {
+    await harness.freeze(random() * 4000);
   },
-  async "broker killed"(world, _random, asking) {
-    await killBroker(world, asking);
+  async "broker killed"(harness, _random, asking) {
+    await killBroker(harness, asking);
   },
   async "device away"({ devices }, random) {
     const client = pick(CLIENTS, random);
@@ -161,14 +165,14 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     await pause(random() * AWAY_MS);
     await devices.comeBack(client);
   },
-  async "both killed, and a device comes back late"(world, random, asking) {
+  async "both killed, and a device comes back late"(harness, random, asking) {
     const client = pick(CLIENTS, random);
-    await world.devices.leave(client);
-    await world.kill();
-    await killBroker(world, asking);
-    await world.start();
+    await harness.devices.leave(client);
+    await harness.kill();
+    await killBroker(harness, asking);
+    await harness.start();
     await pause(1000 + random() * AWAY_MS);
-    await world.devices.comeBack(client);
+    await harness.devices.comeBack(client);
   },
   async "broker frozen"({ broker }, random) {
     await broker.kill("SIGSTOP");
@@ -193,25 +197,29 @@ const STRIKES: Readonly<Record<string, Strike>> = {
   },
 };
 
-async function killBroker(world: World, asking: Asking): Promise<void> {
+async function killBroker(harness: FaultHarness, asking: Asking): Promise<void> {
   asking.isPaused = true;
-  await until("what was asked is acknowledged", () => world.devices.unacknowledged() === 0);
-  await world.killBroker();
+  await until("what was asked is acknowledged", () => harness.devices.unacknowledged() === 0);
+  await harness.killBroker();
   asking.isPaused = false;
 }
 
-async function tellUntil(end: number, world: World, tell: (line: string) => void): Promise<void> {
+async function logUntil(
+  end: number,
+  harness: FaultHarness,
+  log: (line: string) => void,
+): Promise<void> {
   while (performance.now() < end) {
     await pause(Math.min(TELL_MS, Math.max(0, end - performance.now())));
-    const { devices, kills } = world;
-    tell(`${devices.asked.length} requests, ${devices.open().length} open, ${kills.length} deaths`);
+    const { devices, kills } = harness;
+    log(`${devices.asked.length} requests, ${devices.open().length} open, ${kills.length} deaths`);
   }
 }
 
 /** Everything runs and is reachable; the gateway is started once more, without a fail point. */
-async function mend(world: World): Promise<void> {
-  world.proxy.refuse(false);
-  world.proxy.blackhole(false);
-  await world.kill();
-  await world.start();
+async function mend(harness: FaultHarness): Promise<void> {
+  harness.proxy.refuse(false);
+  harness.proxy.blackhole(false);
+  await harness.kill();
+  await harness.start();
 }
