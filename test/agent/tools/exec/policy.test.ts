@@ -225,6 +225,7 @@ describe("the command policy of exec", () => {
       "echo ${a",
       "$(".repeat(5000),
       "(".repeat(5000),
+      `${"if ls; then ".repeat(900)}ls${"; fi".repeat(900)}`,
     ]) {
       assert.match(
         (await checkCommand(command, GUARD)) ?? "",

@@ -22,8 +22,9 @@ type Edit = Shown & Pick<Word, "pos" | "end">;
 type How = (value: string, written: string) => Shown;
 
 const DATA: Shown = { program: "_", path: "_" };
-/** Brackets in brackets: the parser takes too long for more, and nobody writes them. */
+/** Brackets in brackets, and nodes in nodes: the parser takes too long for more, and nobody writes them. */
 const MAX_NESTED = 64;
+const MAX_DEPTH = 500;
 
 /** Reads a command; undefined where the parser cannot read it, or it is nested too deeply. */
 export function readCommand(text: string): CommandTexts | undefined {
@@ -36,22 +37,21 @@ function readInto(texts: CommandTexts, text: string): boolean {
   const script = parse(text);
   const edits = new Map<SyntaxNode, readonly Edit[]>();
   let isReadable = true;
-  const walk = (node: SyntaxNode, isRead: boolean): void => {
-    if (node.type === "Script") {
-      isReadable &&= (node.errors?.length ?? 0) === 0;
-      // Positions in backticks that hold escapes are those of another text.
-      if (node !== script && node.source !== undefined) {
-        isReadable &&= readInto(texts, node.source);
-        return;
-      }
+  const walk = (node: SyntaxNode, isRead: boolean, depth: number): void => {
+    isReadable &&= depth < MAX_DEPTH && !(node.type === "Script" && (node.errors?.length ?? 0) > 0);
+    if (!isReadable) return;
+    // Positions in backticks that hold escapes are those of another text.
+    if (node.type === "Script" && node !== script && node.source !== undefined) {
+      isReadable = readInto(texts, node.source);
+      return;
     }
     for (const [word, shown] of editsOf(node, isRead, texts)) {
       if (!edits.has(word)) edits.set(word, shown);
     }
     const readByOthers = feeding(node);
-    forEachChild(node, (child) => walk(child, isRead || readByOthers.has(child)));
+    forEachChild(node, (child) => walk(child, isRead || readByOthers.has(child), depth + 1));
   };
-  walk(script, false);
+  walk(script, false, 0);
   const all = [...edits.values()].flat().toSorted((left, right) => left.pos - right.pos);
   texts.programs.push(edited(text, all, "program"));
   texts.paths.push(edited(text, all, "path"));
@@ -60,12 +60,14 @@ function readInto(texts: CommandTexts, text: string): boolean {
 
 /** How deep brackets stand in brackets, counted without regard to quotes. */
 function nesting(text: string): number {
-  let depth = 0;
   let deepest = text.split("`").length / 2;
-  for (const character of text) {
-    if ("({".includes(character)) depth += 1;
-    else if (")}".includes(character)) depth = Math.max(0, depth - 1);
-    deepest = Math.max(deepest, depth);
+  for (const [opening, closing] of ["()", "{}"]) {
+    let depth = 0;
+    for (const character of text) {
+      if (character === opening) depth += 1;
+      else if (character === closing) depth = Math.max(0, depth - 1);
+      deepest = Math.max(deepest, depth);
+    }
   }
   return deepest;
 }

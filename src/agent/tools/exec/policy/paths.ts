@@ -56,4 +56,4 @@ function absolutePathsIn(text: string): string[] {
 
 /** The program's own state and keys: everyone's conversations are in the workspace. */
 const SECRET =
-  /(?:^|[\s"'=:,@(<>|;&])(?:\.\/)*(?:(?:state|sessions)\/.|(?:[^\s"'=]*\/)?\.security\.yml\b)/i;
+  /(?:^|[\s"'=:,@(<>|;&])(?:\.\/)*(?:state|sessions)\/.|(?:^|[\s"'=:,@(<>|;&/])\.security\.yml\b/i;

@@ -4,19 +4,15 @@ import type { ExecSettings } from "../../../../config/contract.ts";
 import type { CommandTexts } from "./command-text.ts";
 import { denialOf } from "./deny-patterns.ts";
 import { escapesOf } from "./paths.ts";
+import type { Bounds } from "./paths.ts";
 
-export interface PolicyOptions {
+export interface PolicyOptions extends Bounds {
   readonly settings: Pick<
     ExecSettings,
     "enable_deny_patterns" | "custom_deny_patterns" | "custom_allow_patterns"
   >;
   /** Whether paths must stay in the folder where the command runs, or in the workspace. */
   readonly restrict: boolean;
-  /** Real paths. */
-  readonly workspace: string;
-  readonly cwd: string;
-  /** Other absolute paths that may be named. */
-  readonly beside?: readonly string[];
   /** The text goes to the input of a running command, which need not be a shell. */
   readonly isInput?: boolean;
 }
