@@ -46,7 +46,7 @@ export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases)
     else if (!isComment(name)) warnOfType(name, type, findings);
   }
   warnOfOthers(others, findings);
-  warnOfTwins(found, findings);
+  warnOfDuplicates(found, findings);
   return found;
 }
 
@@ -61,7 +61,7 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
   if (entry.kind === "branch") {
     const enabled = v.safeParse(CHANNEL.rows.enabled.schema, childOf(entry, "enabled"));
     findings.issues(enabled.issues, [...path, "enabled"]);
-    if (!entry.entries.has("enabled")) warnOfSilence(path, findings);
+    if (!entry.entries.has("enabled")) warnOfMissingEnabled(path, findings);
     if (enabled.output !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
@@ -73,15 +73,15 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
   return [
     {
       name,
-      allow_from: named(output.allow_from),
-      deny_from: named(output.deny_from),
-      admin_from: named(output.admin_from),
+      allow_from: withoutEmpty(output.allow_from),
+      deny_from: withoutEmpty(output.deny_from),
+      admin_from: withoutEmpty(output.admin_from),
       settings,
     },
   ];
 }
 
-function named(clients: readonly string[]): readonly string[] {
+function withoutEmpty(clients: readonly string[]): readonly string[] {
   return clients.filter((client) => client !== "");
 }
 
@@ -114,12 +114,12 @@ function checkTls(settings: Branch | undefined, path: Path, findings: Findings):
   }
   const { kind } = parseBroker(textAt(settings, "broker"));
   if (tls === undefined || !["tcp", "ws", "unix", "embedded"].includes(kind)) return;
-  if (!["ca_file", "cert_file", "verify"].some((word) => isWish(textAt(tls, word)))) return;
+  if (!["ca_file", "cert_file", "verify"].some((word) => isSet(textAt(tls, word)))) return;
   const remedy = "use a broker URL with mqtts:// or wss://";
   findings.warn(path, "has no effect, because the broker URL does not use TLS", remedy);
 }
 
-function isWish(word: string): boolean {
+function isSet(word: string): boolean {
   return word !== "" && word !== "false";
 }
 
@@ -152,7 +152,7 @@ function isOff(entry: Tree): boolean {
   return ["", "false"].includes(textAt(entry, "enabled"));
 }
 
-function warnOfSilence(path: Path, findings: Findings): void {
+function warnOfMissingEnabled(path: Path, findings: Findings): void {
   const remedy = 'write "enabled": true, or false';
   findings.warn(path, "has no `enabled`, so it is off", remedy);
 }
@@ -180,7 +180,7 @@ function warnOfType(name: string, type: string, findings: Findings): void {
 }
 
 /** Warns of two channels that answer the same requests, or that disconnect each other from the broker. */
-function warnOfTwins(channels: readonly MqttChannel[], findings: Findings): void {
+function warnOfDuplicates(channels: readonly MqttChannel[], findings: Findings): void {
   const twinsBy = (keyOf: (settings: MqttSettings) => string, text: string): void => {
     const first = new Map<string, string>();
     for (const { name, settings } of channels) {
@@ -206,7 +206,7 @@ const CLIENT_LISTS = ["allow_from", "deny_from", "admin_from"] as const;
 /** Warns of entries that match no client: entries are compared literally with a level of the topic. */
 function checkClients(clients: readonly string[], path: Path, findings: Findings): void {
   for (const [index, client] of clients.entries()) {
-    const fault = faultOf(client);
+    const fault = clientFault(client);
     if (fault === undefined) continue;
     const { text, meant } = fault;
     const remedy = meant === "" ? "write the client id itself" : `write "${quotable(meant)}"`;
@@ -220,7 +220,7 @@ interface Fault {
   readonly meant: string;
 }
 
-function faultOf(client: string): Fault | undefined {
+function clientFault(client: string): Fault | undefined {
   if (client === "" || client === "*") return undefined;
   const trimmed = client.trim();
   if (trimmed !== client) {

@@ -2,10 +2,10 @@ import type { Failure } from "../base/failure.ts";
 import type { Warning } from "./findings.ts";
 import type { ConfigFlag } from "./flags.ts";
 import type { AGENTS } from "./keys/agents.ts";
+import type { MODEL_LIST } from "./keys/agents.ts";
 import type { CHANNEL, SETTINGS } from "./keys/channel.ts";
 import type { Group, ValuesOf } from "./keys/key.ts";
 import type { KEYS } from "./keys/keys.ts";
-import type { MODEL_LIST } from "./keys/models.ts";
 import type { PROFILE, TOOLS } from "./keys/tools.ts";
 import type { Origin } from "./tree.ts";
 

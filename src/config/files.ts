@@ -1,12 +1,170 @@
 import { readFile, stat } from "node:fs/promises";
 import { join, resolve, dirname } from "node:path";
 import { codeOf, Failure } from "../base/failure.ts";
-import { versionFailure } from "./compat/go/migrate.ts";
+import { nearestWord } from "../base/spelling.ts";
+import {
+  versionFailure,
+  channelType,
+  upgraded,
+  withProvidersAsModels,
+} from "./compat/go/migrate.ts";
 import type { Warning } from "./findings.ts";
+import { lineOf, quotable } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
-import { DEFAULT, branch } from "./tree.ts";
-import type { Branch } from "./tree.ts";
+import {
+  DEFAULT,
+  branch,
+  branchAt,
+  childOf,
+  list,
+  mergeBranches,
+  textAt,
+  withChild,
+  withDeepChild,
+  withoutChild,
+} from "./tree.ts";
+import type { Branch, List, Tree } from "./tree.ts";
 import { treeOfYaml } from "./yaml.ts";
+
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly userHome: string;
+  /** Base of relative paths in variables and flags. */
+  readonly cwd: string;
+}
+
+export interface ConfigPaths {
+  /** `$PICOCLAW_HOME`, else `~/.picoclaw`. */
+  readonly home: string;
+  /** `$PICOCLAW_CONFIG`, else `<home>/config.json`. */
+  readonly file: string;
+}
+
+/** The absolute paths of the configuration. An empty variable counts as unset. */
+export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
+  const absolute = (path: string): string => resolve(cwd, expandHome(path, userHome));
+  const home = absolute(env["PICOCLAW_HOME"] || "~/.picoclaw");
+  const file = env["PICOCLAW_CONFIG"];
+  return { home, file: file ? absolute(file) : join(home, "config.json") };
+}
+
+/** `~` and `~/…` as the user's home directory; any other path unchanged. */
+export function expandHome(path: string, userHome: string): string {
+  return path === "~" || path.startsWith("~/") ? join(userHome || ".", path.slice(1)) : path;
+}
+
+export interface ConfigFiles {
+  /** Both files at version 3: .security.yml over config.json. */
+  readonly tree: Branch;
+  /** config.json alone, at version 3. */
+  readonly config: Branch;
+  /** Whether there is a config.json. */
+  readonly found: boolean;
+  readonly warnings: readonly Warning[];
+}
+
+/** The file of secrets beside config.json. */
+export const SECURITY = ".security.yml";
+
+const NOTHING: Branch = branch([], DEFAULT);
+
+/** Reads config.json and the .security.yml beside it. A missing file is empty. */
+export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
+  const text = await readText(file);
+  if (text instanceof Failure) return text;
+  const read = text === undefined ? { tree: NOTHING, warnings: [] } : await treeOfJson(text, file);
+  if (read instanceof Failure) return read;
+  const failure = versionFailure(read.tree);
+  if (failure !== undefined) return failure;
+  const security = await readSecurity(join(dirname(file), SECURITY));
+  if (security instanceof Failure) return security;
+  const config = upgraded(read.tree);
+  const { tree, warnings } = withSecurity(config, security);
+  return { tree, config, found: text !== undefined, warnings: [...read.warnings, ...warnings] };
+}
+
+async function readSecurity(file: string): Promise<Branch | Failure> {
+  const text = await readText(file);
+  return typeof text === "string" ? treeOfYaml(text, file) : (text ?? NOTHING);
+}
+
+/**
+ * Merges both files into one tree at version 3. `.security.yml` may have every shape at every version:
+ * flat and nested channels, keys as a list or single, models by `name` or `name:index`.
+ */
+function withSecurity(
+  config: Branch,
+  security: Branch,
+): { readonly tree: Branch; readonly warnings: readonly Warning[] } {
+  const channels = branchAt(config, "channel_list");
+  const upper = upgraded(security, (name, entry) =>
+    channelType(name, childOf(channels, name) ?? entry),
+  );
+  const others = withSearches(withoutChild(withoutChild(upper, "model_list"), "version"));
+  const tree = withProvidersAsModels(mergeBranches(config, others));
+  const keys = upper.entries.get("model_list");
+  const models = tree.entries.get("model_list") ?? list([], tree.origin);
+  if (keys === undefined || models.kind !== "list") return { tree, warnings: [] };
+  if (keys.kind !== "branch")
+    return { tree, warnings: [warningOf("", keys, "is not a map of names")] };
+  const { items, warnings } = withKeys(models, keys);
+  return { tree: withChild(tree, "model_list", { ...models, items }), warnings };
+}
+
+/** `web` is `tools.web`, which wins. A search without keys removes none. */
+function withSearches(security: Branch): Branch {
+  const web = branchAt(security, "web");
+  const tools = branchAt(security, "tools");
+  const inner = branchAt(tools, "web");
+  const both = web === undefined ? inner : inner === undefined ? web : mergeBranches(web, inner);
+  if (both === undefined) return security;
+  const entries = [...both.entries].map(([name, entry]): [string, Tree] => [
+    name,
+    entry.kind === "branch" ? withoutEmptyKeys(entry) : entry,
+  ]);
+  const searches = branch(entries, both.origin);
+  return withDeepChild(withoutChild(security, "web"), ["tools", "web"], searches);
+}
+
+/** Merges each entry with `name:index`, counted among equal names, or with `name`. */
+function withKeys(models: List, keys: Branch): { items: Tree[]; warnings: Warning[] } {
+  const counts = new Map<string, number>();
+  const used = new Set<string>();
+  const items = models.items.map((entry) => {
+    const name = textAt(entry, "model_name");
+    const count = counts.get(name) ?? 0;
+    counts.set(name, count + 1);
+    const words = [name, `${name}:${count}`].filter((word) => branchAt(keys, word) !== undefined);
+    for (const word of words) used.add(word);
+    const secrets = branchAt(keys, words.at(-1) ?? "");
+    if (entry.kind !== "branch" || secrets === undefined) return entry;
+    return mergeBranches(entry, withoutEmptyKeys(secrets));
+  });
+  const warnings = [...keys.entries].flatMap(([key, entry]) => {
+    if (used.has(key)) return [];
+    if (entry.kind !== "branch") return [warningOf(key, entry, "is not a map with api_keys")];
+    const nearest = nearestWord(key.replace(/:\d+$/, ""), counts.keys());
+    const meant = nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
+    return [warningOf(key, entry, `names no entry of model_list${meant}`)];
+  });
+  return { items, warnings };
+}
+
+/** An entry without keys must not remove those of config.json, as it does in Go PicoClaw. */
+function withoutEmptyKeys(secrets: Branch): Branch {
+  const keys = secrets.entries.get("api_keys");
+  const isEmpty =
+    keys?.kind === "list" ? keys.items.length === 0 : textAt(secrets, "api_keys") === "";
+  return isEmpty ? withoutChild(secrets, "api_keys") : secrets;
+}
+
+function warningOf(key: string, { origin }: Tree, text: string): Warning {
+  const path = key === "" ? ["model_list"] : ["model_list", key];
+  return {
+    message: lineOf({ origin, path, text: `${text}, so it has no effect` }),
+    remedy: "write api_keys under the model_name of an entry, or under name:index",
+  };
+}
 
 /** Bytes; a Go PicoClaw home with all its defaults written out has about 30,000. */
 const MAX_BYTES = 1_048_576;
@@ -77,63 +235,4 @@ const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> 
 function unreadable(file: string, reason: string): Failure {
   const [why, remedy] = REASONS[reason] ?? [`reading it failed (${reason})`, "check the path"];
   return new Failure("config", `${file} cannot be read`, { why, remedy });
-}
-
-export interface Surroundings {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly userHome: string;
-  /** Base of relative paths in variables and flags. */
-  readonly cwd: string;
-}
-
-export interface ConfigPaths {
-  /** `$PICOCLAW_HOME`, else `~/.picoclaw`. */
-  readonly home: string;
-  /** `$PICOCLAW_CONFIG`, else `<home>/config.json`. */
-  readonly file: string;
-}
-
-/** The absolute paths of the configuration. An empty variable counts as unset. */
-export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
-  const absolute = (path: string): string => resolve(cwd, expandHome(path, userHome));
-  const home = absolute(env["PICOCLAW_HOME"] || "~/.picoclaw");
-  const file = env["PICOCLAW_CONFIG"];
-  return { home, file: file ? absolute(file) : join(home, "config.json") };
-}
-
-/** `~` and `~/…` as the user's home directory; any other path unchanged. */
-export function expandHome(path: string, userHome: string): string {
-  return path === "~" || path.startsWith("~/") ? join(userHome || ".", path.slice(1)) : path;
-}
-
-/** The content of both files, as written. */
-export interface ConfigFiles {
-  readonly config: Branch;
-  readonly security: Branch;
-  /** Whether there is a config.json. */
-  readonly found: boolean;
-  readonly warnings: readonly Warning[];
-}
-
-/** The file of secrets beside config.json. */
-export const SECURITY = ".security.yml";
-
-const NOTHING: Branch = branch([], DEFAULT);
-
-/** Reads config.json and the .security.yml beside it. A missing file is empty. */
-export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
-  const text = await readText(file);
-  if (text instanceof Failure) return text;
-  const read = text === undefined ? { tree: NOTHING, warnings: [] } : await treeOfJson(text, file);
-  if (read instanceof Failure) return read;
-  const failure = versionFailure(read.tree);
-  if (failure !== undefined) return failure;
-  const security = await readSecurity(join(dirname(file), SECURITY));
-  if (security instanceof Failure) return security;
-  return { config: read.tree, security, found: text !== undefined, warnings: read.warnings };
-}
-
-async function readSecurity(file: string): Promise<Branch | Failure> {
-  const text = await readText(file);
-  return typeof text === "string" ? treeOfYaml(text, file) : (text ?? NOTHING);
 }

@@ -84,7 +84,7 @@ export function problemsFailure(problems: readonly Problem[], file: string): Fai
 
 /** `/etc/picoclaw/config.json:12: gateway.port: …`; for a variable or a flag, its name is enough. */
 export function lineOf({ origin, path, text }: Problem): string {
-  const place = origin.from === "default" ? "" : `${placeOf(origin)}: `;
+  const place = origin.from === "default" ? "" : `${locationOf(origin)}: `;
   const named = origin.from === "environment" || origin.from === "flag" || path.length === 0;
   return `${place}${named ? "" : `${quotable(pathText(path), 200)}: `}${text}`;
 }
@@ -116,11 +116,11 @@ export function originText(
 ): string {
   const origin = loaded.origins.get(path);
   if (origin?.from === "file") return `${basename(origin.file)}:${origin.line}`;
-  return origin === undefined ? "default" : placeOf(origin);
+  return origin === undefined ? "default" : locationOf(origin);
 }
 
 /** The same with the whole path of a file. */
-export function placeOf(origin: Origin): string {
+export function locationOf(origin: Origin): string {
   if (origin.from === "file") return `${origin.file}:${origin.line}`;
   if (origin.from === "environment") return `environment ${origin.variable}`;
   return origin.from === "flag" ? origin.flag : "default";

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
-import { upgraded, channelType } from "./compat/go/migrate.ts";
+import { channelType } from "./compat/go/migrate.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { Config, ConfigFlags, LoadedConfig, AgentDefaults, ModelEntry } from "./contract.ts";
 import { readFiles, SECURITY, expandHome } from "./files.ts";
@@ -18,7 +18,6 @@ import { KEYS } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
-import { withSecurity } from "./security.ts";
 import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import { originsOf, isComment, pathText } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
@@ -59,7 +58,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   const { refusal, ignored } = refusalOf(findings, config.gateway.ignore_unsupported, paths.file);
   return {
     config,
-    warnings: [...files.warnings, ...layers.warnings, ...findings.warnings, ...ignored],
+    warnings: [...layers.warnings, ...findings.warnings, ...ignored],
     ...(refusal && { refusal }),
     ...paths,
     found: files.found,
@@ -83,14 +82,13 @@ interface Layered {
 
 /** All layers in one tree: config.json < .security.yml < environment < flags. */
 async function layered(
-  { config, security, found }: ConfigFiles,
+  files: ConfigFiles,
   flags: Branch | undefined,
   { env, userHome, file }: Surroundings & ConfigPaths,
 ): Promise<Layered> {
-  const files = withSecurity(config, security);
   const target = {
     channels: mqttNames(files.tree),
-    inFile: mqttNames(upgraded(config)).length > 0,
+    inFile: mqttNames(files.config).length > 0,
   };
   const environment = withEnvironment(files.tree, env, target);
   const all = flags === undefined ? environment.tree : withSettings(environment.tree, flags);
@@ -100,7 +98,7 @@ async function layered(
     tree: secrets.tree,
     problems: [...environment.problems, ...secrets.problems],
     secretFiles: secrets.files,
-    warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(found, env, file)],
+    warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(files.found, env, file)],
   };
 }
 

@@ -3,8 +3,8 @@ import { nearestWord } from "../base/spelling.ts";
 import type { ModelEntry } from "./contract.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
+import type { MODEL_LIST } from "./keys/agents.ts";
 import type { ValuesOf } from "./keys/key.ts";
-import type { MODEL_LIST } from "./keys/models.ts";
 import { branchAt, childOf, textAt } from "./tree.ts";
 import type { Branch, Tree } from "./tree.ts";
 
@@ -77,7 +77,7 @@ function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings
     );
     return;
   }
-  const named = items.filter((entry) => goesBy(name, entry));
+  const named = items.filter((entry) => isNameOf(name, entry));
   if (named.length === 0) {
     const names = items.map((entry) => textAt(entry, "model_name"));
     const nearest = nearestWord(name, names);
@@ -94,7 +94,7 @@ function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings
 }
 
 /** Whether a name is the entry's `model_name` or, as in Go PicoClaw, its `model` with or without the protocol. */
-export function goesBy(name: string, entry: Tree): boolean {
+export function isNameOf(name: string, entry: Tree): boolean {
   return textAt(entry, "model_name") === name || isModelId(name, textAt(entry, "model"));
 }
 

@@ -9,7 +9,7 @@ import type { SecretFault, Surroundings } from "./files.ts";
 import type { Problem } from "./findings.ts";
 import type { Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
-import { goesBy } from "./models.ts";
+import { isNameOf } from "./models.ts";
 import { isSecretName } from "./secrets-in.ts";
 import { branchAt, leaf, list, mapChildren, textAt } from "./tree.ts";
 import type { Branch, Leaf, Path, Tree } from "./tree.ts";
@@ -92,7 +92,7 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
   if (node.kind !== "branch") return true;
   if (place === "model_list.*") {
     const wanted = textAt(branchAt(branchAt(root, "agents"), "defaults"), "model_name");
-    return textAt(node, "enabled") !== "false" || (wanted !== "" && goesBy(wanted, node));
+    return textAt(node, "enabled") !== "false" || (wanted !== "" && isNameOf(wanted, node));
   }
   if (path[0] === "channel_list" && path.length === 2) {
     return channelType(String(path[1]), node) === "mqtt" && isEnabled(node);

@@ -1,5 +1,5 @@
 import { Failure } from "../../../base/failure.ts";
-import { placeOf } from "../../findings.ts";
+import { locationOf } from "../../findings.ts";
 import { quotable } from "../../findings.ts";
 import { SETTINGS } from "../../keys/channel.ts";
 import {
@@ -22,7 +22,7 @@ const CURRENT_VERSION = 3;
 export function versionFailure(tree: Branch): Failure | undefined {
   const version = tree.entries.get("version");
   if (version === undefined || isKnownVersion(version)) return undefined;
-  const place = placeOf(version.origin);
+  const place = locationOf(version.origin);
   const found = version.kind === "leaf" ? quotable(JSON.stringify(version.value)) : version.kind;
   if (version.kind === "leaf" && typeof version.value === "number" && version.value > 0) {
     return new Failure("config", `${place}: version ${found} is unknown`, {
