@@ -15,6 +15,16 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "main.ts": ["base", "cli"],
 };
 
+/**
+ * Words that no name in src or test, of a file or in the code, may have: each has a standard word that
+ * says more. docs/glossary.md has the words to use.
+ */
+const WORDS_OUT: ReadonlySet<string> = new Set(
+  `insist insisting leash tidings veil veiled fulfil fulfilled puppet dam staff staffed trouble troubled
+  thinning party mill debt keeper adopting blunt defused cage judge straying saying farewell anew shortens
+  weigh weighed grew clipped journal ledger steer presentable`.split(/\s+/),
+);
+
 const src = join(import.meta.dirname, "../src");
 const files = (await readdir(src, { recursive: true })).filter((file) => file.endsWith(".ts"));
 const folderOf = (file: string): string => file.split("/")[0] ?? file;
@@ -41,6 +51,17 @@ it("no file imports itself through others, types counted", async () => {
 it("a cycle of three files is found", () => {
   const imports = { "a.ts": ["b.ts"], "b.ts": ["c.ts", "d.ts"], "c.ts": ["a.ts"], "d.ts": [] };
   assert.deepEqual(cyclesOf(new Map(Object.entries(imports))), [["a.ts", "b.ts", "c.ts", "a.ts"]]);
+});
+
+for (const folder of ["src", "test"]) {
+  it(`no name in ${folder} has a word that is out`, async () => {
+    assert.deepEqual(await namesOutIn(join(import.meta.dirname, "..", folder)), []);
+  });
+}
+
+it("names are found where they are declared, and by their words", () => {
+  const code = "function holdVeil({ leash, b }: Puppet) {\n  const judge_x = 1;\n  // tidings\n}";
+  assert.deepEqual(namesDeclaredIn(code).filter(isOut), ["holdVeil", "judge_x", "leash"]);
 });
 
 it("every folder of src is in the table", () => {
@@ -107,4 +128,37 @@ function cyclesOf(imports: ReadonlyMap<string, readonly string[]>): string[][] {
   };
   for (const file of imports.keys()) walk(file, []);
   return cycles;
+}
+
+async function namesOutIn(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const file of await readdir(folder, { recursive: true })) {
+    if (!file.endsWith(".ts")) continue;
+    const names = namesDeclaredIn(await readFile(join(folder, file), "utf8"));
+    const path = file.replace(/(?:\.test)?\.ts$/, "").replaceAll(/[-./]/g, "_");
+    found.push(...[path, ...names].filter(isOut).map((name) => `${file}: ${name}`));
+  }
+  return found;
+}
+
+/** The names after a keyword, those that begin a line, and those in parameters and patterns. */
+function namesDeclaredIn(text: string): string[] {
+  const code = text
+    .replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "")
+    .replaceAll(/"(?:[^"\\\n]|\\.)*"/g, '""');
+  const places = [
+    /\b(?:const|let|function\*?|class|interface|type)\s+([A-Za-z_$][\w$]*)/g,
+    /^\s+(?:(?:readonly|static|async|get|set|private) |#|\*|\.\.\.)*([A-Za-z_$][\w$]*)\??\s*[(:<=,]/gm,
+    /[({[,]\s*(?:readonly )?(?:\.\.\.)?([A-Za-z_$][\w$]*)\s*(?=[,:})=?\]])/g,
+  ];
+  const names = places.flatMap((place) => [...code.matchAll(place)].map(([, name = ""]) => name));
+  return [...new Set(names)];
+}
+
+function isOut(name: string): boolean {
+  const words = name
+    .replaceAll(/([a-z\d])([A-Z])/g, "$1_$2")
+    .toLowerCase()
+    .split("_");
+  return words.some((word) => WORDS_OUT.has(word));
 }
