@@ -170,7 +170,7 @@ describe("a hook for before_tool", () => {
   test("is not asked about arguments that are no object: nothing runs with them", async () => {
     const { hooks } = await gate({ before_tool: { action: "continue" } }, ["before_tool"]);
     const { text, runs } = await run(hooks, { ...WRITE, arguments: '"a.txt"' });
-    assert.equal(text, "error: wrong arguments: they are no object");
+    assert.equal(text, "error: wrong arguments: they are not an object");
     assert.deepEqual(runs, []);
   });
 });

@@ -222,7 +222,7 @@ describe("a turn", () => {
     assert.match(none ?? "", /^error: wrong arguments: name/);
     assert.match(unknown ?? "", /no tool "slwo", did you mean slow\?/);
     assert.match(failed ?? "", /no such bus/);
-    assert.match(empty ?? "", /said nothing/);
+    assert.match(empty ?? "", /returned nothing/);
     assert.match(hung ?? "", /not done within 0.1 s/);
   });
 
