@@ -3,25 +3,26 @@ import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
 
-/** The asking side of the wire, for `send` and `listen`: connects as `picoclaw-cli-<random>`, never as the device. */
+/** The requesting side of the wire, for `send` and `listen`: connects as `picoclaw-cli-<random>`, never as the device. */
 export interface Requester {
-  /** The protocol that the broker agreed to. */
+  /** The protocol version that the broker accepted. */
   readonly protocol: 4 | 5;
   /**
-   * Publishes one request and yields the parts of its answer until it is complete. Throws a `Failure`:
-   * `unserved` (status `offline`, or PUBACK reason 16), `no_answer` (nothing within `firstPartMs`),
-   * `cut_off` (silence of `nextPartMs`, or the broker lost for good, after the first part), `refused`,
-   * `unreachable`. An answer that is an error ends normally: its last part carries `error`.
+   * Publishes one request and yields the parts of its answer until it is complete; at QoS 0 if the
+   * configuration says 0, else at QoS 1. Throws a `Failure`: `unserved` (status `offline`, or PUBACK reason
+   * 16), `no_answer` (nothing within `firstPartMs`), `cut_off` (silence of `nextPartMs`, or the broker lost
+   * for good, after the first part), `refused`, `unreachable`. An answer that is an error ends normally: its
+   * last part has `error`.
    */
   readonly request: (question: RequestOptions) => AsyncGenerator<AnswerPart, void>;
   /**
-   * Publishes one request at QoS 1 and resolves when the broker has it; for `--no-wait`. Throws a `Failure`
-   * of code `no_answer` where that takes longer than `firstPartMs`.
+   * Publishes one request at QoS 1 and resolves when the broker has acknowledged it; for `--no-wait`. Throws
+   * a `Failure`: `unserved` after PUBACK reason 16, `no_answer` if it takes longer than `firstPartMs`.
    */
   publishRequest(
     question: Pick<RequestOptions, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">,
   ): Promise<void>;
-  /** Requests and responses as they pass, and the state of the connection; ends with `signal`. No clients: all. */
+  /** Yields requests, responses and changes of the connection until `signal`; without clients, those of all. */
   watch(options: WatchOptions): AsyncGenerator<Watched, void>;
   close(): Promise<void>;
 }
@@ -38,7 +39,7 @@ export interface RequestOptions {
   readonly text: string;
   /** Names the request; at most 128 characters. */
   readonly id: string;
-  /** Undefined leaves it to the gateway's configuration. */
+  /** If undefined, the gateway's configuration decides. */
   readonly stream?: boolean;
   readonly firstPartMs: number;
   readonly nextPartMs: number;
@@ -49,7 +50,7 @@ export interface AnswerPart {
   readonly text: string;
   /** Absent from a gateway that does not number its parts. */
   readonly seq?: number;
-  /** This part begins the answer anew: forget the parts before it. True for the first one, too. */
+  /** This part starts the answer again: discard the parts before it. Also true for the first part. */
   readonly restart: boolean;
   readonly done: boolean;
   readonly error?: { readonly code: string; readonly retryAfter?: number };
@@ -72,7 +73,7 @@ export interface WatchedMessage {
   readonly client: string;
   readonly direction: "request" | "response";
   readonly payload: Uint8Array;
-  /** What the payload says, where it follows the contract; every field from outside is untrusted. */
+  /** The decoded payload, if it follows the contract; every field is untrusted. */
   readonly text?: string;
   readonly id?: string;
   readonly seq?: number;
@@ -91,7 +92,7 @@ export interface WatchedConnection {
   readonly gapMs?: number;
 }
 
-/** A question that came over MQTT, with a way back. */
+/** A request that came over MQTT, with the way to answer it. */
 export interface ChannelRequest {
   readonly channel: string;
   readonly client: string;
@@ -102,32 +103,32 @@ export interface ChannelRequest {
   readonly fingerprint: string;
   readonly redelivered: boolean;
   readonly address: string;
-  /** It came with QoS 1 or 2 on a channel that asks for it: it is acknowledged when `onRequest` resolves. */
+  /** It came with QoS 1 or 2, on a channel with at least QoS 1: it is acknowledged when `onRequest` resolves. */
   readonly durable: boolean;
   readonly expiresAt?: number;
-  /** Why it is not to be run, where it is no request (`bad_request`, `too_large`); it has no text then. */
+  /** Why it must not run, if it is not a valid request (`bad_request`, `too_large`); its text is empty then. */
   readonly rejected?: Failure;
   reply(part: Part): Promise<void>;
 }
 
-/** Whom a request came from, and where its answer goes. */
+/** The client that sent a request, and where its answer goes. */
 export type Recipient = Pick<ChannelRequest, "client" | "address" | "id" | "expiresAt">;
 
 /** The agent's side of one mqtt channel. */
 export interface Channel {
   readonly name: string;
-  /** Undefined while connected, subscribed and known to deliver, else why not. */
+  /** Why it does not work; undefined while it is connected, subscribed and proven to deliver. */
   readonly problem: () => Failure | undefined;
   /** Resolves at the first subscription; rejects when refused for good or aborted. */
   ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5 }>;
   /** Resolves with what ended the channel for good, or undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
   /**
-   * The way back to the asker of a request that a former process received, from its opaque `address`;
-   * undefined where that cannot be read. Parts are numbered from 0 again.
+   * Answers a request that a former process received, by its opaque `address`; undefined if that cannot be
+   * read. Parts are numbered from 0 again.
    */
-  replyTo(asker: Recipient): ((part: Part) => Promise<void>) | undefined;
-  /** Says `offline`, disconnects; within seconds, whatever the broker does. */
+  replyTo(recipient: Recipient): ((part: Part) => Promise<void>) | undefined;
+  /** Publishes `offline` and disconnects; takes two seconds at most, whatever the broker does. */
   close(): Promise<void>;
 }
 
@@ -136,26 +137,28 @@ export interface ChannelOptions {
   readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
   readonly reconnectMs?: number;
-  /** Goes into the retained `info` topic. */
+  /** Waits between attempts; tests put a clock of their own here. */
+  readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
+  /** Published in the retained `info` topic. */
   readonly info: { readonly version: string; readonly instance: string };
-  /** Connects and subscribes but says neither `online` nor `info` and has no will: for `--check`. */
+  /** Connects and subscribes, but publishes neither `online` nor `info` and has no will: for `--check`. */
   readonly quiet?: boolean;
   readonly log: Log;
   /**
-   * The client id where the configuration names none; it is the same at each start, so that the broker
-   * keeps requests from one start to the next.
+   * The client id if the configuration names none. It is the same at each start, so that the broker keeps
+   * requests from one start to the next.
    */
   readonly clientId?: string;
   /**
-   * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. While it
-   * does not resolve the broker holds the request, and later ones are handed over all the same.
+   * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. Until then
+   * the broker keeps the request; later requests are handed over meanwhile.
    */
   readonly onRequest: (request: ChannelRequest) => Promise<void>;
   /**
-   * Whether anybody would hear a message of that topic, where the broker can be asked. MQTT 5 brokers say so
-   * themselves (PUBACK reason 16).
+   * Whether the topic has a subscriber, for a broker that can be asked. MQTT 5 brokers tell it themselves
+   * (PUBACK reason 16).
    */
   readonly hasSubscriber?: (topic: string) => boolean;
-  /** Hears of each failed attempt to connect and of each loss. */
+  /** Called at each failed attempt to connect and at each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decodePart } from "../../src/mqtt/protocol/wire.ts";
-import { openTestChannel, openTestDevice } from "../support/channel.ts";
+import { openTestChannel, openTestSetup, openTestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
@@ -11,10 +11,8 @@ const RESPONSE = "/picoclaw/edge/c1/response";
 
 describe("an answer that nobody subscribes to", () => {
   it("is told, and begins anew when it is said again", needsMosquitto, async () => {
-    await using broker = await startMosquitto();
-    await using asked = openTestChannel(broker.url, { settings: { qos: 1, protocol_version: 5 } });
-    await asked.ready();
-    await using device = await openTestDevice(broker.url, RESPONSE);
+    await using setup = await openTestSetup({ settings: { qos: 1, protocol_version: 5 } });
+    const { asked, device } = setup;
     await device.client.publishAsync(REQUEST, '{"text":"hi"}', { qos: 1 });
     const request = await asked.request();
     await request.reply({ text: "a" });
@@ -72,12 +70,10 @@ describe("an answer of many parts", () => {
     "is cut while it is published, and costs no more memory than one of them",
     needsMosquitto,
     async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, {
+      await using setup = await openTestSetup({
         settings: { qos: 1, max_message_bytes: 256 },
       });
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      const { asked, device } = setup;
       await device.client.publishAsync(REQUEST, '{"text":"hi"}', { qos: 1 });
       const request = await asked.request();
       const answer = request.reply({ text: "\u0001\u{1F600}".repeat(20_000), done: true });

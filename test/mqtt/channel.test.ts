@@ -6,6 +6,7 @@ import {
   answering,
   follow,
   openTestChannel,
+  openTestSetup,
   openTestDevice,
   reject,
   run,
@@ -110,20 +111,16 @@ describe("a channel on MQTT 5", () => {
   ];
   for (const [name, properties, more, stream] of cases) {
     it(`a request with ${name}`, needsMosquitto, async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url);
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      await using setup = await openTestSetup();
+      const { asked, device } = setup;
       await device.client.publishAsync(REQUEST, question("hi", more), { qos: 1, properties });
       assert.equal((await asked.request()).stream, stream);
     });
   }
 
   it("does not send an answer that has expired, but says so", needsMosquitto, async () => {
-    await using broker = await startMosquitto();
-    await using asked = openTestChannel(broker.url);
-    await asked.ready();
-    await using device = await openTestDevice(broker.url, RESPONSE);
+    await using setup = await openTestSetup();
+    const { asked, device } = setup;
     await device.client.publishAsync(REQUEST, question("hi"), {
       properties: { messageExpiryInterval: 1 },
     });
@@ -181,10 +178,8 @@ describe("a channel on MQTT 5", () => {
     "tells two requests apart by id, by correlation with payload, and not at all without",
     needsMosquitto,
     async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url);
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      await using setup = await openTestSetup();
+      const { asked, device } = setup;
       const send = (payload: string, correlationData?: Buffer) =>
         device.client.publishAsync(REQUEST, payload, {
           qos: 1,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decodePart } from "../../src/mqtt/protocol/wire.ts";
-import { openTestChannel, openTestDevice, reject, run } from "../support/channel.ts";
+import { openTestChannel, openTestSetup, openTestDevice, reject, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
 
@@ -61,12 +61,10 @@ describe("what is no request", () => {
     "is handed over with why it is rejected where it came from a client",
     needsMosquitto,
     async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, {
+      await using setup = await openTestSetup({
         settings: { max_payload_bytes: 100, qos: 1 },
       });
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      const { asked, device } = setup;
       const payloads = ["hello", '{"text": 1, "id": "r1"}', question("x".repeat(100))];
       for (const [index, payload] of payloads.entries()) {
         await device.client.publishAsync(REQUEST, payload, {
@@ -151,12 +149,10 @@ describe("a request whose answer would be all envelope", () => {
   ];
   for (const [name, more, properties, id, kept] of cases) {
     it(`is rejected, in an error that can be published: ${name}`, needsMosquitto, async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url, {
+      await using setup = await openTestSetup({
         settings: { max_message_bytes: 256, qos: 1 },
       });
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      const { asked, device } = setup;
       const correlationData = Buffer.from("c");
       await device.client.publishAsync(REQUEST, JSON.stringify({ text: "hi", ...more }), {
         qos: 1,
@@ -178,10 +174,8 @@ describe("a request whose answer would be all envelope", () => {
     "is rejected for Correlation Data of more than 8 KiB, whatever the limit",
     needsMosquitto,
     async () => {
-      await using broker = await startMosquitto();
-      await using asked = openTestChannel(broker.url);
-      await asked.ready();
-      await using device = await openTestDevice(broker.url, RESPONSE);
+      await using setup = await openTestSetup();
+      const { asked, device } = setup;
       for (const bytes of [8192, 8193]) {
         const properties = { correlationData: Buffer.alloc(bytes) };
         await device.client.publishAsync(REQUEST, '{"text":"hi"}', { qos: 0, properties });

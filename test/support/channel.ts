@@ -6,6 +6,7 @@ import type { Log, LogFields } from "../../src/base/log.ts";
 import type { MqttChannel, MqttSettings } from "../../src/config/contract.ts";
 import { openChannel } from "../../src/mqtt/agent-channel/channel.ts";
 import type { Channel, ChannelOptions, ChannelRequest } from "../../src/mqtt/contract.ts";
+import { startMosquitto, type Mosquitto } from "./mosquitto.ts";
 import { until } from "./until.ts";
 
 /** Limits that are none. */
@@ -202,6 +203,31 @@ export function follow(program: string, ...words: readonly string[]) {
       const gone = once(child, "exit");
       child.kill("SIGKILL");
       if (child.exitCode === null && child.signalCode === null) await gone;
+    },
+  };
+}
+
+export interface TestSetup extends AsyncDisposable {
+  readonly broker: Mosquitto;
+  readonly asked: TestChannel;
+  /** Subscribed to the responses of client `c1`. */
+  readonly device: TestDevice;
+}
+
+/** A mosquitto, a channel that is ready on it, and a device. */
+export async function openTestSetup(options: TestChannelOptions = {}): Promise<TestSetup> {
+  const broker = await startMosquitto();
+  const asked = openTestChannel(broker.url, options);
+  await asked.ready();
+  const device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
+  return {
+    broker,
+    asked,
+    device,
+    async [Symbol.asyncDispose]() {
+      await device[Symbol.asyncDispose]();
+      await asked[Symbol.asyncDispose]();
+      await broker[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,13 +1,7 @@
-import { settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import type { Log } from "../../base/log.ts";
-import { shouldLog } from "../../base/log.ts";
-import {
-  openConnection,
-  randomClientId,
-  type Connection,
-  type ConnectionOptions,
-} from "../client/connection.ts";
+import { shouldLog, type Log } from "../../base/log.ts";
+import { openConnection, randomClientId } from "../client/connection.ts";
+import type { Connection, ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
@@ -19,7 +13,7 @@ import { createReply } from "./reply.ts";
 
 const RECONNECT_MS = 5_000;
 
-/** Opens a channel: it connects, subscribes and says that it is online, again after each loss. */
+/** Connects, subscribes and publishes `online`, and does so again after each loss. */
 export function openChannel(options: ChannelOptions): Channel {
   const { channel, log, quiet = false } = options;
   const { settings } = channel;
@@ -30,7 +24,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
   const probe = createProbe({ topic: statusTopic(address), qos, seconds, log: tagged });
-  const tellConnected = createConnectedLog(tagged, settings.broker);
+  const logConnected = createConnectedLog(tagged, settings.broker);
   const connection: Connection = openConnection({
     ...connectionOptionsOf(options, address, quiet),
     log: tagged,
@@ -42,7 +36,7 @@ export function openChannel(options: ChannelOptions): Channel {
     async onSession(session) {
       await session.subscribe([requestFilter(address)], qos);
       if (!quiet) await presence.online(session);
-      tellConnected(session.protocol);
+      logConnected(session.protocol);
       probe.watch(session);
     },
     onLoss(failure) {
@@ -55,8 +49,8 @@ export function openChannel(options: ChannelOptions): Channel {
     problem: () => connection.problem() ?? probe.problem(),
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
-    replyTo(asker) {
-      const to = parseReplyAddress(address, asker);
+    replyTo(recipient) {
+      const to = parseReplyAddress(address, recipient);
       return to && createReply(connection, to, replyLimitsOf(options));
     },
     close: () => {
@@ -66,7 +60,6 @@ export function openChannel(options: ChannelOptions): Channel {
   };
 }
 
-/** What stays the same from connection to connection. */
 function connectionOptionsOf(
   options: ChannelOptions,
   address: AgentAddress,
@@ -79,6 +72,7 @@ function connectionOptionsOf(
     clientId: clientIdFor(options, quiet),
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
+    ...(options.pause && { pause: options.pause }),
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
     ...(settings.qos > 0 && !quiet && { sessionExpiry: sessionExpiryFor(options) }),
@@ -86,7 +80,7 @@ function connectionOptionsOf(
   };
 }
 
-/** A mere check never takes the id of a gateway that may be running: the broker would throw that one out. */
+/** A check never uses the id of a gateway that may be running: the broker would disconnect that one. */
 function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): string {
   const { client_id, agent_id } = channel.settings;
   const own = client_id || clientId;
@@ -94,7 +88,7 @@ function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): str
   return randomClientId(client_id || `picoclaw-mqtt-${agent_id}`);
 }
 
-/** From QoS 1 on the broker keeps requests that come while we are away. */
+/** From QoS 1 on the broker keeps requests that come while we are disconnected. */
 function sessionExpiryFor({
   channel,
   clientId,
@@ -105,7 +99,7 @@ function sessionExpiryFor({
 
 const CALM_MS = 60_000;
 
-/** Another connection is not worth a line where they come and go all the time. */
+/** Frequent reconnects are logged ever less often. */
 function createConnectedLog(log: Log, broker: string): (mqtt: 4 | 5) => void {
   let last = Number.NEGATIVE_INFINITY;
   let times = 0;
@@ -126,9 +120,7 @@ function taggedLog(log: Log, channel: string): Log {
   };
 }
 
-const OFFLINE_MS = 2_000;
-
-/** What others see of the gateway while it comes and goes. */
+/** The retained topics by which others see whether the gateway runs. */
 interface Presence {
   readonly online: (session: Session) => Promise<void>;
   readonly offline: (session: Session) => Promise<void>;
@@ -136,15 +128,15 @@ interface Presence {
 }
 
 /**
- * The retained `status` and `info`. `online` is said at every connect, and once more after the longest
- * time in which a broker can still publish the will of a predecessor that lost its power.
+ * Publishes `online` and `info` at every connect, and `online` once more later: until then a broker can
+ * still publish the will of a predecessor that lost its power.
  */
 function createPresence({ channel, info, log }: ChannelOptions, address: AgentAddress): Presence {
   const { settings, name } = channel;
   const since = new Date().toISOString();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const publishStatus = (session: Session, word: "online" | "offline"): Promise<unknown> =>
-    session.publish({ topic: statusTopic(address), payload: word, qos: 1, retain: true });
+  const publishStatus = (session: Session, status: "online" | "offline"): Promise<unknown> =>
+    session.publish({ topic: statusTopic(address), payload: status, qos: 1, retain: true });
   const publishInfo = (session: Session): Promise<unknown> => {
     const limits = {
       max_payload_bytes: settings.max_payload_bytes,
@@ -153,10 +145,10 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
     const payload = JSON.stringify({ ...info, since, protocol: session.protocol, limits });
     return session.publish({ topic: infoTopic(address), payload, qos: 1, retain: true });
   };
-  /** A broker that does not let us say so still lets us answer: a warning, no more. */
-  const tolerate = async (work: Promise<unknown>, what: string): Promise<void> => {
+  /** If the broker refuses these topics, we can still answer: that is only a warning. */
+  const warnIfRefused = async (published: Promise<unknown>, what: string): Promise<void> => {
     try {
-      await work;
+      await published;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       log.warn(`${what} could not be published`, { channel: name, error: error.message });
@@ -166,8 +158,8 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
   return {
     stop,
     async online(session) {
-      await tolerate(publishStatus(session, "online"), "status");
-      await tolerate(publishInfo(session), "info");
+      await warnIfRefused(publishStatus(session, "online"), "status");
+      await warnIfRefused(publishInfo(session), "info");
       stop();
       timer = setTimeout(
         () => void publishStatus(session, "online").catch(() => {}),
@@ -175,9 +167,7 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
       );
       timer.unref();
     },
-    async offline(session) {
-      const published = tolerate(publishStatus(session, "offline"), "status").catch(() => {});
-      await settlesWithin(published, OFFLINE_MS);
-    },
+    offline: (session) =>
+      warnIfRefused(publishStatus(session, "offline"), "status").catch(() => {}),
   };
 }

@@ -16,11 +16,12 @@ import {
 import { decodeRequest, readableId, type RequestPayload } from "../protocol/wire.ts";
 import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from "./reply.ts";
 
-type Receiving = Pick<ChannelOptions, "channel" | "log" | "onRequest" | "hasSubscriber">;
-
-/** Turns messages into requests, rejected ones too; what does not come from a client is ignored. */
+/**
+ * Calls `onRequest` for each message of a client, also for one that is no valid request. Ignores messages
+ * that come from no client, that are empty, or that are retained.
+ */
 export function createReceiver(
-  options: Receiving,
+  options: ChannelOptions,
   address: AgentAddress,
   connection: () => Connection,
 ): (message: Incoming) => Promise<void> | undefined {
@@ -34,16 +35,16 @@ export function createReceiver(
       options.log.debug("a retained request was not run", { channel: name, client });
       return undefined;
     }
-    const wish = replyTargetOf(address, client, message, options.log);
-    const question = decodeRequest(message.payload, decoding);
-    const id = question instanceof Failure ? idOf(question, message) : question.id;
-    const wanted = { ...wish.address, ...(id !== undefined && { id }) };
+    const target = replyTargetOf(address, client, message, options.log);
+    const payload = decodeRequest(message.payload, decoding);
+    const id = payload instanceof Failure ? idOf(payload, message) : payload.id;
+    const wanted = { ...target.address, ...(id !== undefined && { id }) };
     const to = publishable(wanted, responseTopic(address, client), connection(), limits);
-    const usual = wish.isRpc ? false : settings.streaming.enabled;
+    const streams = target.isRpc ? false : settings.streaming.enabled;
     if (message.qos > 0) failpoint("received");
     return options.onRequest({
       ...identityOf(message, wanted),
-      ...textOrRejection(question, wish.refusal ?? refusalOfRoom(to === wanted), usual),
+      ...textOrRejection(payload, target.refusal ?? refusalOfRoom(to === wanted), streams),
       address: addressOf(to),
       channel: name,
       client,
@@ -55,7 +56,6 @@ export function createReceiver(
   };
 }
 
-/** How the requests of a channel are answered. */
 export function replyLimitsOf({
   channel: { settings },
   hasSubscriber,
@@ -63,19 +63,19 @@ export function replyLimitsOf({
   return { qos: settings.qos, maxMessageBytes: settings.max_message_bytes, hasSubscriber };
 }
 
-/** Of a request that is too large nothing is read. */
+/** A request that is too large is not read at all. */
 function idOf({ code }: Failure, { payload }: Incoming): string | undefined {
   return code === "bad_request" ? readableId(payload) : undefined;
 }
 
-/** What is asked, or why it is not run; `usual` is whether to stream where the asker does not say. */
+/** The text, or why the request must not run; `streams` is the default for requests that do not say. */
 function textOrRejection(
-  question: RequestPayload | Failure,
+  payload: RequestPayload | Failure,
   refusal: Failure | undefined,
-  usual: boolean,
+  streams: boolean,
 ): Pick<ChannelRequest, "text" | "stream" | "rejected"> {
-  if (question instanceof Failure) return { text: "", stream: usual, rejected: question };
-  const { text, stream = usual } = question;
+  if (payload instanceof Failure) return { text: "", stream: streams, rejected: payload };
+  const { text, stream = streams } = payload;
   if (refusal !== undefined) return { text: "", stream, rejected: refusal };
   return { text, stream };
 }
@@ -88,10 +88,7 @@ function refusalOfRoom(hasRoom: boolean): Failure | undefined {
   );
 }
 
-/**
- * The address itself where its parts leave room for an answer, else as much of it as does: an error must
- * be publishable.
- */
+/** The address itself if it leaves room for an answer, else as much of it as does: errors must be publishable. */
 function publishable(
   wanted: ReplyAddress,
   topic: ReplyAddress["topic"],
@@ -105,12 +102,12 @@ function publishable(
   return ways.find((way) => leavesRoom(way, maxBytes)) ?? { ...bare, topic };
 }
 
-/** Characters of a device's own words in the log: enough to find them again, not to fill a disk. */
+/** Characters of untrusted text in the log. */
 const LONGEST_SHOWN = 200;
 
 interface ReplyTarget {
   readonly address: Omit<ReplyAddress, "id">;
-  /** Request/response as in MQTT 5 section 4.10: such clients take the first message for the whole answer. */
+  /** Request/response as in MQTT 5 section 4.10: such clients take the first message as the whole answer. */
   readonly isRpc: boolean;
   /** The response topic is not allowed. */
   readonly refusal?: Failure;
@@ -123,8 +120,8 @@ function replyTargetOf(
   log: Log,
 ): ReplyTarget {
   const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
-  const honoured = asked === undefined ? undefined : allowedResponseTopic(address, client, asked);
-  const isRefused = asked !== undefined && honoured === undefined;
+  const allowed = asked === undefined ? undefined : allowedResponseTopic(address, client, asked);
+  const isRefused = asked !== undefined && allowed === undefined;
   if (isRefused) {
     log.warn("a response topic was not honoured", {
       client: client.slice(0, LONGEST_SHOWN),
@@ -133,14 +130,14 @@ function replyTargetOf(
   }
   return {
     address: {
-      topic: honoured ?? responseTopic(address, client),
-      // What came is a piece of what was read from the socket, and would hold all of that.
+      topic: allowed ?? responseTopic(address, client),
+      // A copy: the original is part of a larger buffer, which would stay in memory.
       ...(correlationData && { correlationData: Buffer.from(correlationData) }),
       ...(messageExpiryInterval !== undefined && {
         expiresAt: Date.now() + messageExpiryInterval * 1000,
       }),
     },
-    isRpc: honoured !== undefined && correlationData !== undefined,
+    isRpc: allowed !== undefined && correlationData !== undefined,
     ...(isRefused && { refusal: topicRefusal(address, client) }),
   };
 }
@@ -154,8 +151,8 @@ function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure 
 }
 
 /**
- * What makes two messages the same request: the `id` the asker chose; else Correlation Data together
- * with the payload, since many clients count it from 0 after each restart.
+ * Two messages are the same request if they have the same `id`; without one, the same Correlation Data and
+ * payload, because many clients count Correlation Data from 0 after each restart.
  */
 function identityOf(
   message: Incoming,
@@ -174,7 +171,7 @@ function identityOf(
   return { fingerprint, redelivered: message.dup, ...(key !== undefined && { key }) };
 }
 
-/** See `replyAddressAgain`. */
+/** The opaque text that `parseReplyAddress` reads. */
 function addressOf({ topic, correlationData }: ReplyAddress): string {
   return JSON.stringify([topic, base64Of(correlationData) ?? null]);
 }
@@ -185,7 +182,7 @@ function base64Of(bytes: Buffer | undefined): string | undefined {
 
 const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
 
-/** The address of a request of a former process; it may have been written under another configuration. */
+/** The address of a request of a former process, which may have had another configuration. */
 export function parseReplyAddress(
   agent: AgentAddress,
   { client, address, id, expiresAt }: Recipient,

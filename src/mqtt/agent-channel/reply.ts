@@ -12,7 +12,7 @@ export interface ReplyAddress {
   readonly topic: PublishTopic;
   readonly id?: string;
   readonly correlationData?: Buffer;
-  /** Milliseconds since the epoch after which the answer is of no use. */
+  /** When the answer expires, in milliseconds since the epoch. */
   readonly expiresAt?: number;
 }
 
@@ -20,15 +20,15 @@ export interface ReplyLimits {
   readonly qos: 0 | 1 | 2;
   /** Bytes of a whole packet; 0 is no limit of ours. */
   readonly maxMessageBytes: number;
-  /** Whether anybody would hear a message of that topic, where the broker can be asked. */
+  /** Whether the topic has a subscriber, for a broker that can be asked. */
   readonly hasSubscriber?: ((topic: string) => boolean) | undefined;
 }
 
 /**
- * The writer of one answer: numbers its parts from 0 and publishes them in order. Each call resolves
- * when its part is delivered, waits through a loss of the broker, and rejects with a `Failure` once
- * the answer can never be delivered. A `Failure` of code `no_subscriber` means that nobody would have heard
- * the part: the answer may be said again later, from its start; its parts count from 0 again.
+ * Returns the function that publishes the parts of one answer, numbered from 0. Each call resolves when its
+ * part is delivered, waits through a loss of the broker, and rejects with a `Failure` if the answer can
+ * never be delivered. After a `Failure` of code `no_subscriber` the answer may be sent again later, from its
+ * start; its parts count from 0 again.
  */
 export function createReply(
   connection: Connection,
@@ -36,10 +36,9 @@ export function createReply(
   limits: ReplyLimits,
 ): (part: Part) => Promise<void> {
   let seq = 0;
-  const isUnheard = (): boolean =>
-    limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
   const publish = async (payload: string, session: Session, signal?: AbortSignal) => {
-    if (isUnheard()) throw noSubscriber();
+    const hasNoSubscriber = limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
+    if (hasNoSubscriber) throw noSubscriber();
     const properties = propertiesOf(connection.session() ?? session, address);
     const message = { topic: address.topic, payload, qos: limits.qos };
     const sent = { ...message, ...(properties && { properties }) };
@@ -54,7 +53,7 @@ export function createReply(
       const frame = frameOf(session, address, limits);
       const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
       for (const payload of payloads) await publish(payload, session, expiry?.signal);
-      // Whatever is said after an end (an answer after `busy`) begins anew.
+      // What follows after the end (an answer after `busy`) is a new answer.
       if (part.done) seq = 0;
     } catch (error) {
       if (error instanceof Failure && error.code === "no_subscriber") seq = 0;
@@ -76,12 +75,11 @@ function wirePartOf({ text, error, done }: Part, { id }: ReplyAddress): WirePart
   };
 }
 
-/** The broker has acknowledged a part with reason 16 (MQTT 5 section 3.4.2.1). */
 function noSubscriber(): Failure {
   return new Failure("no_subscriber", "nobody subscribes to the answer's topic");
 }
 
-/** An answer that has expired is not sent; the word that it has expired still is, for a little while. */
+/** An expired answer is not sent; an error, such as `expired`, may be so late. */
 const GRACE_MS = 10_000;
 
 function startExpiry(expiresAt: number | undefined, part: Part): Deadline | undefined {
@@ -94,7 +92,7 @@ function expired(): Failure {
   return new Failure("expired", "The answer came too late to be of use.");
 }
 
-/** Bytes that a whole packet may have by our own limit and the broker's; 0 is no limit. */
+/** The largest packet by our limit and the broker's, in bytes; 0 is no limit. */
 export function packetBytesOf(
   session: Session | undefined,
   { maxMessageBytes }: ReplyLimits,
@@ -112,7 +110,7 @@ function frameOf(session: Session, address: ReplyAddress, limits: ReplyLimits): 
   };
 }
 
-/** MQTT 5 section 3.3.2.3; what is left of the request's expiry travels with the answer. */
+/** MQTT 5 section 3.3.2.3. The answer carries what is left of the request's expiry. */
 function propertiesOf(session: Session, address: ReplyAddress): AnswerProperties | undefined {
   if (session.protocol === 4) return undefined;
   const { correlationData, expiresAt } = address;

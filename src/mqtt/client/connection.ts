@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { abortable, pause } from "../../base/async.ts";
+import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
@@ -56,6 +56,9 @@ export interface ConnectionOptions {
   readonly onLoss?: (failure: Failure) => void;
 }
 
+/** The time to disconnect; then the connection is cut. */
+const CLOSE_MS = 2_000;
+
 /** Eight random hex digits tell two processes of one agent apart. */
 export function randomClientId(start: string): string {
   return `${start}-${randomBytes(4).toString("hex")}`;
@@ -85,9 +88,10 @@ export function openConnection(options: ConnectionOptions): Connection {
     publish: (message, signal) => publisher.publish(message, signal),
     async close(beforeDisconnect) {
       const last = state.session();
-      if (last) await beforeDisconnect?.(last);
+      const end = performance.now() + CLOSE_MS;
+      if (last && beforeDisconnect) await settlesWithin(beforeDisconnect(last), CLOSE_MS);
       stop.abort(closed());
-      await last?.end();
+      await last?.end(end - performance.now());
       await running;
     },
   };
@@ -200,7 +204,7 @@ async function oneSession(
       session.abort(error.message);
       return await session.lost;
     }
-    await session?.end();
+    await session?.end(CLOSE_MS);
     if (error instanceof Failure) return { disposition: "fatal", failure: error };
     log.error("connecting failed in an unexpected way", { error: asFailure(error).why });
     return unreachable("the connection failed", asFailure(error).why);

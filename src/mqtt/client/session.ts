@@ -31,8 +31,8 @@ export interface Session {
   readonly open: () => void;
   /** Milliseconds in which this connection was read, without those in which flow control paused it. */
   readonly readingTime: () => number;
-  /** Waits for acknowledgements and sends DISCONNECT, so that no will is published; takes at most two seconds. */
-  end(): Promise<void>;
+  /** Waits for acknowledgements and sends DISCONNECT, so that no will is published; takes at most so long. */
+  end(milliseconds: number): Promise<void>;
   /** Cuts the connection as a fault would. */
   abort(reason: string): void;
 }
@@ -279,7 +279,7 @@ function sessionOf(
       return abortable(subscribe(client, { filters, qos, ...wish }), gone.signal).finally(stop);
     },
     readingTime,
-    end: () => endClient(client, publisher.idle(), will !== undefined),
+    end: (milliseconds) => endClient(client, publisher.idle(), will !== undefined, milliseconds),
     abort,
   };
 }
@@ -312,17 +312,20 @@ function subscribe(client: MqttClient, { filters, qos, retained }: Subscription)
   });
 }
 
-const END_MS = 2_000;
-
 /**
  * Sends DISCONNECT when all is acknowledged, and closes the connection in any case. With a will it waits
  * until the broker has closed its side, because a broker that did not read DISCONNECT publishes the will.
  */
-async function endClient(client: MqttClient, idle: Promise<void>, hasWill: boolean): Promise<void> {
+async function endClient(
+  client: MqttClient,
+  idle: Promise<void>,
+  hasWill: boolean,
+  milliseconds: number,
+): Promise<void> {
   const ended = Promise.withResolvers<void>();
   if (!hasWill) client.stream.once("finish", () => ended.resolve());
   void idle.then(() => client.end(false, () => ended.resolve()));
-  await settlesWithin(ended.promise, END_MS);
+  await settlesWithin(ended.promise, milliseconds);
   // A second end() would do nothing, and a broker that hangs never closes its side.
   client.stream.destroy();
 }
