@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
-import { createProbe } from "../../src/mqtt/agent-channel/probe.ts";
+import { Probe } from "../../src/mqtt/agent-channel/probe.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { createReadingClock } from "../../src/mqtt/client/flow-control.ts";
 import type { Refusal } from "../../src/mqtt/client/reasons.ts";
@@ -290,7 +290,7 @@ function fakeSession() {
 function startProbe() {
   const fake = fakeSession();
   const topic = publishTopic(STATUS);
-  const probe = createProbe({ topic, qos: 0, seconds: 0.1, log: readableLog() });
+  const probe = new Probe({ topic, qos: 0, seconds: 0.1, log: readableLog() });
   return { fake, probe };
 }
 

@@ -7,7 +7,7 @@ import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
 import { packetLimit } from "../limiter/rules.ts";
 import { requestFilter, statusTopic, type AgentAddress, infoTopic } from "../protocol/topics.ts";
-import { createProbe } from "./probe.ts";
+import { Probe } from "./probe.ts";
 import { createReceiver, parseReplyAddress, replyLimitsOf } from "./receive.ts";
 import { createReply } from "./reply.ts";
 
@@ -23,7 +23,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const tagged = taggedLog(log, channel.name);
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
-  const probe = createProbe({ topic: statusTopic(address), qos, seconds, log: tagged });
+  const probe = new Probe({ topic: statusTopic(address), qos, seconds, log: tagged });
   const logConnected = createConnectedLog(tagged, settings.broker);
   const connection: Connection = openConnection({
     ...connectionOptionsOf(options, address, quiet),

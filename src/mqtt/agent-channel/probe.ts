@@ -7,51 +7,39 @@ import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 
-/** Finds a connection that acknowledges everything and delivers nothing. */
-export interface Probe {
-  /** Probes this session at once, and then at intervals, until it is lost. */
-  watch(session: Session): void;
-  /** A message came, whatever it is: the connection delivers. `until` tells when it may be acknowledged. */
-  received(message: Incoming, until: Promise<void> | undefined): void;
-  /** Set from a silence on until a message comes, on whatever connection. */
-  problem(): Failure | undefined;
-}
-
 interface ProbeOptions {
-  /** A retained topic: each subscription to it makes the broker send its message, on the way that requests take. */
+  /** A retained topic: at each subscription the broker sends its message, the same way as requests. */
   readonly topic: PublishTopic;
   readonly qos: 0 | 1 | 2;
-  /** From one probe to the next; 0 is no probes. */
+  /** Between probes; 0 is no probes. */
   readonly seconds: number;
   readonly log: Log;
 }
 
-/** So long nothing at all may be delivered after a probe; never longer than from one probe to the next. */
+/** Silence after a probe that counts; at most the time between probes. */
 const SILENCE_MS = 20_000;
-const LOOKS = 20;
+const CHECKS = 20;
 
-const DEAF = "the broker delivers nothing on this connection";
-
-export function createProbe(options: ProbeOptions): Probe {
-  return new StatusProbe(options);
-}
+const SILENT = "the broker delivers nothing on this connection";
 
 /**
- * A silence counts only where a probe was heard before, by this process, on a subscription that was there
- * already: brokers accept subscriptions that their access list forbids and then send nothing, and some send
- * a retained message to new subscriptions alone. It does not count while messages wait for their
- * acknowledgement, which the broker may be waiting for, nor while reading is held up.
+ * Finds a connection on which the broker acknowledges everything and delivers nothing.
+ *
+ * Silence counts only after this process received a probe on an existing subscription: some brokers accept
+ * subscriptions that their access list forbids and then send nothing, and some send retained messages only
+ * to new subscriptions. It does not count while messages wait for their acknowledgement, because the broker
+ * may wait for that, nor while reading is paused.
  */
-class StatusProbe implements Probe {
+export class Probe {
   readonly #options: ProbeOptions;
   readonly #silenceMs: number;
-  /** Since the last probe. */
-  #isHeard = false;
-  /** The subscription was there before this probe. */
+  /** A message came since the last probe. */
+  #isAnswered = false;
+  /** The subscription existed before this probe. */
   #isRepeated = false;
   #isProven = false;
   #unacknowledged = 0;
-  /** Probes in a row that nothing came after. */
+  /** Probes in a row without an answer. */
   #silences = 0;
 
   constructor(options: ProbeOptions) {
@@ -59,19 +47,21 @@ class StatusProbe implements Probe {
     this.#silenceMs = Math.min(SILENCE_MS, options.seconds * 1000);
   }
 
+  /** Probes this session at once, and then at intervals, until it is lost. */
   watch(session: Session): void {
     if (this.#options.seconds === 0) return;
     const over = new AbortController();
     void session.lost.then(() => over.abort());
-    this.#goOn(session, over.signal).catch((error: unknown) => {
+    this.#run(session, over.signal).catch((error: unknown) => {
       if (over.signal.aborted || error instanceof ConnectionLost) return;
       const { message, why } = asFailure(error);
       this.#options.log.debug("the connection cannot be probed", { error: message, why });
     });
   }
 
+  /** Takes note of any message; `until` settles when it may be acknowledged. */
   received({ topic, retain }: Incoming, until: Promise<void> | undefined): void {
-    this.#isHeard = true;
+    this.#isAnswered = true;
     if (topic === this.#options.topic && retain && this.#isRepeated) this.#isProven = true;
     if (this.#silences > 0) this.#options.log.info("the broker delivers again");
     this.#silences = 0;
@@ -83,16 +73,17 @@ class StatusProbe implements Probe {
     until.then(done, done);
   }
 
+  /** Set from a silence on until a message comes, on whatever connection. */
   problem(): Failure | undefined {
-    return this.#silences > 0 ? deafness(this.#options.topic) : undefined;
+    return this.#silences > 0 ? silentBroker(this.#options.topic) : undefined;
   }
 
-  async #goOn(session: Session, signal: AbortSignal): Promise<void> {
+  async #run(session: Session, signal: AbortSignal): Promise<void> {
     this.#isRepeated = session.resumed;
     for (;;) {
       await this.#probe(session, signal);
-      // The first one of a process is repeated at once: a broker may become deaf early.
-      const isDue = this.#isHeard && !this.#isProven && !this.#isRepeated;
+      // The first probe of a process is repeated at once: a broker may stop delivering early.
+      const isDue = this.#isAnswered && !this.#isProven && !this.#isRepeated;
       this.#isRepeated = true;
       if (!isDue) await pause(this.#options.seconds * 1000, signal);
     }
@@ -100,7 +91,7 @@ class StatusProbe implements Probe {
 
   async #probe(session: Session, signal: AbortSignal): Promise<void> {
     const { topic, qos, log } = this.#options;
-    this.#isHeard = false;
+    this.#isAnswered = false;
     await session.subscribe([topic], qos, { retained: true });
     if (!(await this.#isSilent(session, signal))) return;
     if (!this.#isProven) {
@@ -108,27 +99,27 @@ class StatusProbe implements Probe {
       return;
     }
     this.#silences += 1;
-    // Where a new connection did not help, another one would not help much more.
-    if (shouldLog(this.#silences)) session.abort(`${DEAF}: it does not send our status back`);
+    // If a new connection did not help, further ones are made ever less often.
+    if (shouldLog(this.#silences)) session.abort(`${SILENT}: it does not send our status back`);
   }
 
   async #isSilent(session: Session, signal: AbortSignal): Promise<boolean> {
-    const look = this.#silenceMs / LOOKS;
+    const interval = this.#silenceMs / CHECKS;
     let last = session.readingTime();
     for (let quiet = 0; quiet < this.#silenceMs;) {
-      if (this.#isHeard) return false;
-      await pause(look, signal);
+      if (this.#isAnswered) return false;
+      await pause(interval, signal);
       const now = session.readingTime();
-      // A process that was frozen has not listened.
-      if (this.#unacknowledged === 0) quiet += Math.min(now - last, look);
+      // Time in which this process was frozen does not count.
+      if (this.#unacknowledged === 0) quiet += Math.min(now - last, interval);
       last = now;
     }
-    return !this.#isHeard;
+    return !this.#isAnswered;
   }
 }
 
-function deafness(topic: PublishTopic): Failure {
-  return new Failure("unreachable", DEAF, {
+function silentBroker(topic: PublishTopic): Failure {
+  return new Failure("unreachable", SILENT, {
     why: `it acknowledges, but does not send ${topic} back`,
     remedy:
       "look at the broker's log; let the gateway's user read its status topic, or set probe_secs to 0",
