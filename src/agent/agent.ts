@@ -116,10 +116,15 @@ function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
       throw thrown;
     }
   };
-  return async function* answer(turn: Turn) {
-    if (commandIn(turn.text) !== undefined) loading ??= loadOnce();
-    const commands = await loading;
+  let commands: Commands | undefined;
+  const answerLoading = async function* answer(turn: Turn) {
+    commands = await loading;
     return yield* commands?.answer(turn) ?? body(turn);
+  };
+  return (turn) => {
+    if (commandIn(turn.text) !== undefined) loading ??= loadOnce();
+    if (loading === undefined) return body(turn);
+    return commands === undefined ? answerLoading(turn) : (commands.answer(turn) ?? body(turn));
   };
 }
 

@@ -71,3 +71,13 @@ export interface Turned {
  * `internal`), also after text was yielded. Knows no transport and keeps no state between turns.
  */
 export type Answerer = (turn: Turn) => AsyncGenerator<string, Turned>;
+
+/**
+ * A stream whose first step is there. Whoever decides how to answer (another model, less of the
+ * conversation, the offline agent) does so before the first step, and adds no generator to the stream.
+ */
+export interface StartedStream<Result> {
+  readonly first: IteratorResult<string, Result>;
+  /** The steps after the first. */
+  readonly rest: AsyncIterableIterator<string, Result>;
+}

@@ -4,7 +4,7 @@ import type { AgentDefaults, Config } from "../config/contract.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
-import type { Answerer, Message, Turn } from "./contract.ts";
+import type { Message, Turn } from "./contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Fetch } from "./model/contract.ts";
@@ -64,7 +64,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { defaults } = config.agents;
   const { hooks } = options;
   const toolbox = createToolbox(options);
-  const standbyTool = withHooks(deviceTool, hooks);
+  const fallbackTool = withHooks(deviceTool, hooks);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
   const crew: AgentDeps = { ...options, toolbox, subagents: undefined };
@@ -81,27 +81,26 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     now: () => new Date(),
   });
   crew.subagents = subagents;
-  /** A turn that fails has told nobody of the tasks that have ended. */
-  const conversation = (skills: readonly OpenSkill[]): Answerer =>
-    async function* answer(turn) {
-      const finished = subagents.takeUnreported(ownerOf(turn));
-      let isTold = false;
-      try {
-        const turned = yield* turnsOf({ depth: 0, skills, finished })(turn);
-        isTold = true;
-        return turned;
-      } finally {
-        if (!isTold) subagents.putBack(finished);
-      }
-    };
+  const start = createOfflineFallback({ deviceTool: fallbackTool, permissionsOf, log });
   return {
-    answer: (turn, skills = []) =>
-      createOfflineFallback({
-        agent: conversation(skills),
-        deviceTool: standbyTool,
-        permissionsOf,
-        log,
-      })(turn),
+    async *answer(turn, skills = []) {
+      const finished = subagents.takeUnreported(ownerOf(turn));
+      let isReported = false;
+      try {
+        const agent = turnsOf({ depth: 0, skills, finished });
+        const { first, rest, isOffline } = await start(agent, turn);
+        try {
+          if (first.done !== true) yield first.value;
+          const turned = first.done === true ? first.value : yield* rest;
+          isReported = !isOffline;
+          return turned;
+        } finally {
+          await rest.return?.();
+        }
+      } finally {
+        if (!isReported) subagents.putBack(finished);
+      }
+    },
     compact: isEverTooLong(defaults)
       ? createCompaction({ model: models.main, defaults, log, window: window.tokens })
       : undefined,

@@ -4,19 +4,21 @@ import type { Answerer, Message, Turn, Turned } from "./contract.ts";
 import type { Compact } from "./turn/compaction.ts";
 
 /**
- * The same answers without secrets: what is streamed, what is to be remembered, and what a failure
- * says. The pieces are cut otherwise where one may still become a secret, and together they are what is
- * remembered. The user's words stay as they are.
+ * The same answers with all secrets masked: in the stream, in the messages to store, and in the texts of
+ * a failure. Pieces are cut elsewhere if their end may still become a secret. The user's text is unchanged.
  */
 export function redactedAnswerer(answer: Answerer, redactor: Redactor): Answerer {
   return async function* redacted(turn: Turn): AsyncGenerator<string, Turned> {
     const { record } = turn;
-    const keep = record && ((message: Message) => record(redactedMessage(message, redactor)));
-    const source = answer({ ...turn, ...(keep && { record: keep }) });
+    const recordRedacted =
+      record && ((message: Message) => record(redactedMessage(message, redactor)));
+    const source = answer({ ...turn, ...(recordRedacted && { record: recordRedacted }) });
     const stream = redactor.stream();
+    let isDone = false;
     try {
       for (;;) {
-        const step = await source.next().catch((thrown: unknown) => ({ thrown }));
+        const step = await nextOrThrown(source);
+        isDone = "thrown" in step || step.done === true;
         const isPiece = "value" in step && step.done !== true;
         const text = isPiece ? stream.push(step.value) : stream.end();
         if (text !== "" && !turn.signal.aborted) yield text;
@@ -24,10 +26,20 @@ export function redactedAnswerer(answer: Answerer, redactor: Redactor): Answerer
         if (step.done === true) return redactedTurned(step.value, redactor);
       }
     } finally {
-      // Whoever leaves in the middle, or throws into it, ends the source, too.
-      await source.return({ messages: [] });
+      // A reader that leaves in the middle, or throws into this generator, ends the source as well.
+      if (!isDone) await source.return({ messages: [] });
     }
   };
+}
+
+async function nextOrThrown(
+  source: AsyncGenerator<string, Turned>,
+): Promise<IteratorResult<string, Turned> | { readonly thrown: unknown }> {
+  try {
+    return await source.next();
+  } catch (thrown) {
+    return { thrown };
+  }
 }
 
 /** Summaries without secrets. */

@@ -63,9 +63,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   }
   instances.add(current);
   return {
-    async *answer(turn) {
-      return yield* current.answer(turn);
-    },
+    answer: (turn) => current.answer(turn),
     get compact() {
       return current.agent.compact;
     },

@@ -1,10 +1,9 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
-import type { Answerer, Message } from "../contract.ts";
+import type { Answerer, Message, StartedStream, Turn, Turned } from "../contract.ts";
 import { modelErrorOf } from "../model/errors.ts";
 import type { ModelErrorKind } from "../model/errors.ts";
-import { overheard } from "../overheard.ts";
 import type { Tool } from "../tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
@@ -13,15 +12,19 @@ export const MARK = "The model cannot be reached; this is what the device itself
 const REST = "The rest has to wait until the model can be reached again.";
 
 export interface OfflineFallbackOptions {
-  /** The agent with a model. */
-  readonly agent: Answerer;
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
   readonly log: Log;
 }
 
-/** Faults of a model that was there and heard the question. */
-const HEARD: ReadonlySet<ModelErrorKind> = new Set([
+/** An answer that has begun. */
+export interface StartedAnswer extends StartedStream<Turned> {
+  /** The offline agent gives it. */
+  readonly isOffline: boolean;
+}
+
+/** Errors of a model that was reached and read the question. */
+const REACHED: ReadonlySet<ModelErrorKind> = new Set([
   "overflow",
   "toolless",
   "oversized",
@@ -29,41 +32,50 @@ const HEARD: ReadonlySet<ModelErrorKind> = new Set([
 ]);
 
 /**
- * An agent with a model that the offline agent stands in for: a question about the device that the
- * model could not be reached for, before its first word and before it changed anything, is answered from
- * the device, marked as such; any other ends in the model's failure.
+ * Starts an agent's answers, with the offline agent as its fallback. If no model could be reached, before
+ * the first text and before a tool may have changed something, the offline agent answers a question about
+ * the device, and marks its answer; any other question ends with the model's failure.
  */
-export function createOfflineFallback(options: OfflineFallbackOptions): Answerer {
-  const { agent, deviceTool, permissionsOf, log } = options;
-  return async function* answer(turn) {
-    let hasBegun = hasActed(turn.resumed ?? []);
+export function createOfflineFallback({ deviceTool, permissionsOf, log }: OfflineFallbackOptions) {
+  return async (agent: Answerer, turn: Turn): Promise<StartedAnswer> => {
+    let hasActed = mayHaveActed(turn.resumed ?? []);
     const record = async (message: Message): Promise<void> => {
-      hasBegun ||= hasActed([message]);
+      hasActed ||= mayHaveActed([message]);
       await turn.record?.(message);
     };
     try {
-      return yield* overheard(agent({ ...turn, record }), () => (hasBegun = true));
+      const rest = agent({ ...turn, record });
+      return { first: await rest.next(), rest, isOffline: false };
     } catch (thrown) {
-      if (!isUnreached(thrown) || hasBegun || turn.signal.aborted) throw thrown;
+      if (!isUnreached(thrown) || hasActed || turn.signal.aborted) throw thrown;
       if (!permissionsOf(turn).allows(deviceTool.name)) throw thrown;
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);
       log.warn("the model failed; the device answers for itself", { error: message, why });
     }
-    yield MARK;
     const { createOfflineAgent } = await import("./offline-agent.ts");
-    const turned = yield* createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn);
-    return { ...turned, messages: turned.messages.map(marked) };
+    const rest = marked(createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn));
+    return { first: await rest.next(), rest, isOffline: true };
   };
+}
+
+/** An answer with the mark before its text; the conversation keeps the mark, too. */
+async function* marked(answer: ReturnType<Answerer>): AsyncGenerator<string, Turned> {
+  yield MARK;
+  const turned = yield* answer;
+  const messages = turned.messages.map((message) =>
+    message.role === "assistant" ? { ...message, text: MARK + message.text } : message,
+  );
+  return { ...turned, messages };
 }
 
 function isUnreached(thrown: unknown): boolean {
   const fault = modelErrorOf(thrown);
-  return fault !== undefined && !HEARD.has(fault.kind);
+  return fault !== undefined && !REACHED.has(fault.kind);
 }
 
-/** Whether a model called a tool that may have changed something: its traces must not be lost. */
-function hasActed(messages: readonly Message[]): boolean {
+/** Whether a model called a tool that may have changed something: another answer must not hide that. */
+function mayHaveActed(messages: readonly Message[]): boolean {
   return messages.some(
     (message) =>
       message.role === "assistant" && message.toolCalls?.some(({ name }) => name !== "device"),
@@ -74,9 +86,4 @@ function hasActed(messages: readonly Message[]): boolean {
 async function isAboutDevice(text: string): Promise<boolean> {
   const { understand, understandPast } = await import("./understand.ts");
   return understand(text).facts.length > 0 || understandPast(text, new Date()) !== undefined;
-}
-
-/** The conversation remembers what was said, the mark too. */
-function marked<M extends { readonly role: string; readonly text: string }>(message: M): M {
-  return message.role === "assistant" ? { ...message, text: MARK + message.text } : message;
 }

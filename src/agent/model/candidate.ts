@@ -1,12 +1,9 @@
 import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
-import type { Protocol, ModelCall, Reply } from "./contract.ts";
-import { cleanMessage } from "./errors.ts";
-import { classOf } from "./errors.ts";
-import { isKeyError, isTransient, ModelError } from "./errors.ts";
-import { createCooldown } from "./keys.ts";
-import { createKeyring } from "./keys.ts";
+import type { ModelCall, Protocol, Reply } from "./contract.ts";
+import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
+import { createCooldown, createKeyring } from "./keys.ts";
 import type { Key } from "./keys.ts";
 import type { Rate } from "./rate.ts";
 import { beginSpending } from "./spending.ts";
@@ -17,45 +14,44 @@ export interface ModelName {
   readonly name: string;
   /** The protocol's name. */
   readonly provider: string;
-  /** As its server wants to read it. */
+  /** The name that its server expects. */
   readonly model: string;
 }
 
-/** A question that failed with one candidate. */
-export interface FailedAttempt {
-  readonly error: ModelError;
-  /** Text was yielded already: another try would say it twice. */
-  readonly hasText: boolean;
+/** A reply that has begun: its first step is there, so no other model may be asked for it. */
+export interface StartedReply {
+  readonly first: IteratorResult<string, Reply>;
+  /** The steps after the first. */
+  readonly rest: AsyncGenerator<string, Reply>;
+  /** Takes the whole reply. */
+  readonly succeeded: (reply: Reply) => void;
+  /** Takes what `rest` threw; returns it if the model failed, and throws everything else. */
+  readonly failed: (thrown: unknown) => ModelError;
+  /** Ends the HTTP request, also in the middle. Must be called. */
+  readonly end: () => void;
 }
 
-/** What one candidate failed with. */
-export interface FailedCandidate extends FailedAttempt {
-  readonly candidate: Candidate;
-}
-
-/** One entry of `model_list` that can be asked, with what is remembered of how it fares. */
+/** One entry of `model_list` that can be asked, with its recent successes and failures. */
 export interface Candidate {
   readonly name: ModelName;
   /** For the log and for failures: `model_list "gpt"`. */
   readonly label: string;
-  /** What must not be seen of a provider's words. */
+  /** Texts that are masked in a provider's messages. */
   readonly secrets: readonly string[];
   /** Names of `model_list` to ask, in order, when this one fails. */
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
-  /** When it can be asked again by the clock of its options; in the past where it can be now. */
+  /** When its cooldown ends, by the clock of its options; in the past if it has none. */
   readonly endsAt: () => number;
-  /** Nothing cools down any more. */
+  /** Ends all cooldowns. */
   readonly clearCooldown: () => void;
   /**
-   * Asks once, within its deadline, with one key after the other for as long as it is the key that
-   * is refused; as a last resort also with those that cool down. The caller has taken a place in
-   * `rate`. Throws what is no fault of the provider: the reason of an abort, and what `rate` throws.
+   * Calls the model until the first step of its reply is there, within its deadline. Tries one key after
+   * the other while the server refuses keys; as a last resort also the keys that cool down. The caller
+   * has taken a slot of `rate`. Throws what is not the provider's fault: the reason of an abort, and what
+   * `rate` throws.
    */
-  readonly ask: (
-    question: ModelCall,
-    isLastResort: boolean,
-  ) => AsyncGenerator<string, Reply | FailedAttempt>;
+  readonly start: (call: ModelCall, isLastResort: boolean) => Promise<StartedReply | ModelError>;
 }
 
 export interface CandidateOptions {
@@ -63,11 +59,11 @@ export interface CandidateOptions {
   readonly label: string;
   readonly protocol: Protocol;
   readonly keys: readonly string[];
-  /** What must not be seen beside the keys: the values of secret headers. */
+  /** Texts to mask besides the keys: the values of secret headers. */
   readonly secrets: readonly string[];
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
-  /** Absent where nothing is counted. */
+  /** Absent if costs are not counted. */
   readonly prices?: Prices | undefined;
   /** Seconds of silence, before the answer begins and within it; 0 is the default. */
   readonly request_timeout: number;
@@ -76,26 +72,25 @@ export interface CandidateOptions {
 }
 
 const DEFAULT_TIMEOUT = 120;
-/** Times that limit: so long a server may send signs of life (blanks, comments) and no piece of an answer. */
-const SIGNS_OF_LIFE = 3;
+/** Times that limit: how long a server may send keep-alives (blanks, comments) without a chunk of an answer. */
+const KEEP_ALIVE_FACTOR = 3;
+/** Parameters of one call that a server may refuse, one after the other. */
+const MAX_REFUSED = 3;
 
 export function createCandidate(options: CandidateOptions): Candidate {
   const { name, label, fallbacks, rate, now } = options;
   const keyring = createKeyring(options.keys, now);
   const cooldown = createCooldown(now);
-  const askWithKey = createAsking(options);
 
-  /** Keys cool down for what concerns keys, the endpoint for all else. */
-  const remember = (key: Key, outcome: Reply | FailedAttempt): void => {
-    if (!("error" in outcome)) {
+  /** Keys cool down after errors of keys, the endpoint after all others. */
+  const remember = (key: Key, outcome: Reply | ModelError): void => {
+    if (!(outcome instanceof ModelError)) {
       cooldown.succeeded();
       keyring.succeeded(key);
-      return;
-    }
-    const { error } = outcome;
-    if (isKeyError(error)) keyring.failed(key, classOf(error), error.retryAfter);
-    else cooldown.failed(classOf(error), error.retryAfter);
+    } else if (isKeyError(outcome)) keyring.failed(key, classOf(outcome), outcome.retryAfter);
+    else cooldown.failed(classOf(outcome), outcome.retryAfter);
   };
+  const startWithKey = createStart(options, remember);
 
   return {
     name,
@@ -108,121 +103,137 @@ export function createCandidate(options: CandidateOptions): Candidate {
       cooldown.succeeded();
       keyring.clearCooldowns();
     },
-    async *ask(question, isLastResort) {
-      const failed: FailedAttempt[] = [];
+    async start(call, isLastResort) {
+      const failed: ModelError[] = [];
       for (const key of keyring.order(isLastResort)) {
-        if (failed.length > 0) await rate.take(question.signal);
-        const outcome = yield* askWithKey(question, key);
+        if (failed.length > 0) await rate.take(call.signal);
+        const outcome = await startWithKey(call, key);
+        if (!(outcome instanceof ModelError)) return outcome;
         remember(key, outcome);
-        if (!("error" in outcome)) return outcome;
         failed.push(outcome);
-        if (outcome.hasText || !isKeyError(outcome.error)) return outcome;
+        if (!isKeyError(outcome)) return outcome;
       }
-      return mostHopeful(failed);
+      // A key that may work again soon says more than one that never will.
+      const told = failed.find(isTransient) ?? failed[0];
+      return told ?? new ModelError("unreachable", "no key to ask with");
     },
   };
 }
 
-/** One key that may work again soon says more than another that never will. */
-function mostHopeful(failed: readonly FailedAttempt[]): FailedAttempt {
-  const passing = failed.find(({ error }) => isTransient(error)) ?? failed[0];
-  return passing ?? { error: new ModelError("unreachable", "no key to ask with"), hasText: false };
-}
+type Start = (call: ModelCall, key: Key) => Promise<StartedReply | ModelError>;
+type Remember = (key: Key, outcome: Reply | ModelError) => void;
 
-type Asking = (question: ModelCall, key: Key) => AsyncGenerator<string, Reply | FailedAttempt>;
-
-/** A server can refuse as many parameters of a question, one after the other. */
-const MAX_REFUSED = 3;
-
-/** Asks again where the server refused a parameter that the protocol leaves out from then on. */
-async function* askAdapting(
-  question: ModelCall,
-  key: Key,
-  options: CandidateOptions,
-): AsyncGenerator<string, Reply | FailedAttempt> {
-  for (let times = 0; ; times += 1) {
-    const outcome = yield* askOnce(question, key, options);
-    const isRefused = "error" in outcome && outcome.error.kind === "parameter";
-    if (!isRefused || times === MAX_REFUSED) return outcome;
-    const why = cleanMessage(outcome.error.message, [...options.keys, ...options.secrets]);
-    options.log.warn("the server refused a parameter; it is asked without", {
-      model: options.label,
-      why,
-    });
-    await options.rate.take(question.signal);
-  }
-}
-
-/** Asks with one key; again, and from then on, without tools where the model takes none. */
-function createAsking(options: CandidateOptions): Asking {
+/**
+ * Calls with one key. Calls again without a parameter that the server refused, and again, and from then
+ * on always, without tools if the model takes none.
+ */
+function createStart(options: CandidateOptions, remember: Remember): Start {
+  const { label, log, rate } = options;
   let takesTools = true;
-  return async function* askWithKey(question, key) {
-    const asked = takesTools ? question : withoutTools(question);
-    const outcome = yield* askAdapting(asked, key, options);
-    const isToolless = "error" in outcome && outcome.error.kind === "toolless";
-    if (!isToolless || asked.tools.length === 0) return outcome;
-    options.log.warn("the model takes no tools; it is asked without them", {
-      model: options.label,
-    });
+
+  const startAdapting: Start = async (call, key) => {
+    for (let times = 0; ; times += 1) {
+      const outcome = await startOnce(call, key, { options, remember });
+      const isRefused = outcome instanceof ModelError && outcome.kind === "parameter";
+      if (!isRefused || times === MAX_REFUSED) return outcome;
+      const why = cleanMessage(outcome.message, [...options.keys, ...options.secrets]);
+      log.warn("the server refused a parameter; it is asked without", { model: label, why });
+      await rate.take(call.signal);
+    }
+  };
+
+  return async (call, key) => {
+    const sent = takesTools ? call : withoutTools(call);
+    const outcome = await startAdapting(sent, key);
+    const isToolless = outcome instanceof ModelError && outcome.kind === "toolless";
+    if (!isToolless || sent.tools.length === 0) return outcome;
+    log.warn("the model takes no tools; it is asked without them", { model: label });
     takesTools = false;
-    await options.rate.take(question.signal);
-    return yield* askAdapting(withoutTools(question), key, options);
+    await rate.take(call.signal);
+    return await startAdapting(withoutTools(call), key);
   };
 }
 
-/** Small models, as they run on boards, often cannot call tools; they must not make results up then. */
-function withoutTools(question: ModelCall): ModelCall {
+/** Small models, as they run on boards, often cannot call tools; they must not invent results then. */
+function withoutTools(call: ModelCall): ModelCall {
   const note = "You have no tools in this conversation: say so instead of inventing measurements.";
-  return { ...question, tools: [], system: `${question.system}\n${note}` };
+  return { ...call, tools: [], system: `${call.system}\n${note}` };
 }
 
-async function* askOnce(
-  question: ModelCall,
+/** One HTTP request, until the first step of its reply. */
+async function startOnce(
+  call: ModelCall,
   key: Key,
-  options: CandidateOptions,
-): AsyncGenerator<string, Reply | FailedAttempt> {
-  question.signal.throwIfAborted();
-  const spending = beginSpending(question, options.prices);
-  const seconds = options.request_timeout > 0 ? options.request_timeout : DEFAULT_TIMEOUT;
-  const milliseconds = seconds * 1000;
-  const pieceless = SIGNS_OF_LIFE * milliseconds;
-  const progress = startDeadline(pieceless, {
-    parent: question.signal,
+  { options, remember }: { options: CandidateOptions; remember: Remember },
+): Promise<StartedReply | ModelError> {
+  call.signal.throwIfAborted();
+  const spending = beginSpending(call, options.prices);
+  const limits = startLimits(call.signal, options.request_timeout);
+  const rest = options.protocol({
+    call,
+    key,
+    signal: limits.signal,
+    onActivity: limits.onActivity,
+    onChunk(text) {
+      spending.onChunk(text);
+      limits.onChunk();
+    },
+  });
+  const failed = (thrown: unknown): ModelError => {
+    call.signal.throwIfAborted();
+    if (!(thrown instanceof ModelError)) throw thrown;
+    spending.onError(thrown);
+    return thrown;
+  };
+  const end = (): void => {
+    spending.end();
+    limits.close();
+  };
+  try {
+    const first = await rest.next();
+    return {
+      first,
+      rest,
+      succeeded(reply) {
+        spending.onReply(reply);
+        remember(key, reply);
+      },
+      failed(thrown) {
+        const error = failed(thrown);
+        remember(key, error);
+        return error;
+      },
+      end,
+    };
+  } catch (thrown) {
+    try {
+      return failed(thrown);
+    } finally {
+      end();
+    }
+  }
+}
+
+/** The two limits of a request: on silence, and on time without a chunk of the answer. */
+function startLimits(parent: AbortSignal, timeout: number) {
+  const milliseconds = (timeout > 0 ? timeout : DEFAULT_TIMEOUT) * 1000;
+  const progress = startDeadline(KEEP_ALIVE_FACTOR * milliseconds, {
+    parent,
     reason: (limit) => silence("no piece of an answer", limit),
   });
-  const deadline = startDeadline(milliseconds, {
+  const silent = startDeadline(milliseconds, {
     parent: progress.signal,
     reason: (limit) => silence("nothing", limit),
   });
-  let hasText = false;
-  try {
-    const { signal, renew: onActivity } = deadline;
-    const onChunk = (): void => {
-      spending.onChunk();
-      progress.renew();
-    };
-    const pieces = options.protocol({ call: question, key, signal, onActivity, onChunk });
-    for (;;) {
-      const step = await pieces.next();
-      if (step.done === true) {
-        spending.onReply(step.value);
-        return step.value;
-      }
-      hasText = true;
-      spending.onText(step.value);
-      yield step.value;
-    }
-  } catch (thrown) {
-    question.signal.throwIfAborted();
-    if (!(thrown instanceof ModelError)) throw thrown;
-    spending.onError(thrown);
-    return { error: thrown, hasText };
-  } finally {
-    spending.end();
-    // Also where the reader leaves in the middle: this ends the request.
-    deadline.close();
-    progress.close();
-  }
+  return {
+    signal: silent.signal,
+    onActivity: silent.renew,
+    onChunk: () => progress.renew(),
+    close() {
+      silent.close();
+      progress.close();
+    },
+  };
 }
 
 function silence(what: string, milliseconds: number): ModelError {

@@ -60,8 +60,8 @@ export interface Attempt {
   readonly signal: AbortSignal;
   /** Something moved: the limit counts anew, and is from now on no longer than `milliseconds`. */
   readonly onActivity: (milliseconds?: number) => void;
-  /** A piece of the answer came: of its text, of a thought, of a call. */
-  readonly onChunk: () => void;
+  /** A chunk of the answer came: of its text, of a thought, of a tool call; `text` may be empty. */
+  readonly onChunk: (text: string) => void;
 }
 
 /**

@@ -2,20 +2,16 @@ import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
-import type { Candidate, FailedAttempt, FailedCandidate } from "./candidate.ts";
-import type { Model, ModelCall, Reply } from "./contract.ts";
-import { modelFailureOf } from "./errors.ts";
-import { cleanMessage } from "./errors.ts";
-import { classOf } from "./errors.ts";
-import { isTransient } from "./errors.ts";
-import type { ModelError } from "./errors.ts";
+import type { Candidate, StartedReply } from "./candidate.ts";
+import type { Model, ModelCall } from "./contract.ts";
+import { classOf, cleanMessage, isTransient, ModelError, modelFailureOf } from "./errors.ts";
 
 export interface RouterOptions {
   /** In the order to ask them, at least one, none twice. */
   readonly candidates: readonly Candidate[];
-  /** Those of them that stand first because the question is light: what is too long for them is not for the others. */
+  /** Those of them that come first because the question is light; one that is too long for them goes to the others. */
   readonly light: ReadonlySet<Candidate>;
-  /** Another one than the first is asked from now on. */
+  /** Called when another candidate than the first is asked from now on. */
   readonly onMove: (candidate: Candidate) => void;
   readonly defaults: Pick<AgentDefaults, "max_llm_retries" | "llm_retry_backoff_secs">;
   readonly log: Log;
@@ -23,25 +19,58 @@ export interface RouterOptions {
   readonly pause: typeof pause;
 }
 
-/** Seconds between two tries; a provider that wants a longer wait is left to the asker. */
+/** A call that failed with one candidate. */
+interface FailedCandidate {
+  readonly candidate: Candidate;
+  readonly error: ModelError;
+}
+
+/** Seconds between two tries; if a provider asks for more, the call fails with its `retryAfter`. */
 const LONGEST_WAIT = 60;
 
 /**
- * Several candidates as one model that can be relied on, for one turn: the one that answered goes on
- * answering. One that fails in a passing way is asked again, after a growing, jittered wait, only
- * where there is no other to ask; one that cools down is asked only where all do.
+ * Several candidates as one reliable model, for one turn: the candidate that answered is asked again for
+ * the next call. A transient failure is retried after a growing, jittered wait if no other candidate can
+ * be asked. A candidate that cools down is asked only if all do. Candidates and keys change only before
+ * the first text of a reply.
  */
 export function createRouter(options: RouterOptions): Model {
+  const start = createStart(options);
+  return async function* ask(call) {
+    const { candidate, started, failed } = await start(call);
+    try {
+      const { first } = started;
+      if (first.done !== true) yield first.value;
+      const reply = first.done === true ? first.value : yield* started.rest;
+      started.succeeded(reply);
+      return reply;
+    } catch (thrown) {
+      // Another try would send the same text twice.
+      throw modelFailureOf({ candidate, error: started.failed(thrown) }, failed.length);
+    } finally {
+      started.end();
+    }
+  };
+}
+
+interface Started {
+  readonly started: StartedReply;
+  readonly candidate: Candidate;
+  /** Those that were asked before. */
+  readonly failed: readonly FailedCandidate[];
+}
+
+/** Starts a reply with the first candidate that can give one. Throws the failure if none can. */
+function createStart(options: RouterOptions): (call: ModelCall) => Promise<Started> {
   const { light, log, now } = options;
   let order = options.candidates;
-
-  return async function* ask(question) {
+  return async (call) => {
     const failed: FailedCandidate[] = [];
     const isReady = (one: Candidate): boolean => !hasFailed(failed, one) && one.endsAt() <= now();
     let isLastResort = false;
     for (;;) {
       const next = soonestOf(order.filter(isReady)) ?? firstToEnd(order, failed);
-      // Of those that cool down one is asked, so that nobody is refused unheard.
+      // Of those that cool down one is asked, so that no call fails without any try.
       if (next === undefined || (isLastResort && !isReady(next))) throw failureOfAll(failed);
       isLastResort ||= !isReady(next);
       if (next !== order[0]) {
@@ -52,12 +81,11 @@ export function createRouter(options: RouterOptions): Model {
       }
       const hasOther = (): boolean =>
         order.some((one) => one !== next && isReady(one) && one.rate.wait() === 0);
-      const outcome = yield* askPersistently(next, question, { ...options, hasOther });
-      if (!("error" in outcome)) return outcome;
-      if (isFinal(outcome, light.has(next))) {
-        throw modelFailureOf({ ...outcome, candidate: next }, failed.length);
-      }
-      failed.push({ ...outcome, candidate: next });
+      const outcome = await startWithRetries(next, call, { ...options, hasOther });
+      if (!(outcome instanceof ModelError)) return { started: outcome, candidate: next, failed };
+      const failure = { error: outcome, candidate: next };
+      if (isFinal(outcome, light.has(next))) throw modelFailureOf(failure, failed.length);
+      failed.push(failure);
     }
   };
 }
@@ -91,44 +119,43 @@ function reasonOf(
   return `it failed before and is left alone for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
 }
 
-/** Whether nobody else may be asked: text was heard, or the question itself is at fault. */
-function isFinal({ error, hasText }: FailedAttempt, isLight: boolean): boolean {
-  return hasText || (classOf(error) === "final" && !(isLight && error.kind === "overflow"));
+/** Whether the call itself is at fault, so that no other candidate is asked. */
+function isFinal(error: ModelError, isLight: boolean): boolean {
+  return classOf(error) === "final" && !(isLight && error.kind === "overflow");
 }
 
-/** The first failure, but for that of a light model for which the question was too long. */
+/** The first failure; not that of a light model for which the call was too long, if there is another. */
 function failureOfAll(failed: readonly FailedCandidate[]): Failure {
   const told = failed.find(({ error }) => classOf(error) !== "final") ?? failed[0];
   if (told === undefined) return new Failure("model", "there is no model to ask");
   return modelFailureOf(told, failed.length - 1);
 }
 
-interface Persistence extends Pick<RouterOptions, "defaults" | "log" | "pause"> {
+interface RetryOptions extends Pick<RouterOptions, "defaults" | "log" | "pause"> {
   /** Whether another candidate could be asked now instead. */
   readonly hasOther: () => boolean;
 }
 
-/** Asks one candidate, again and again for as long as its fault passes and nobody else can be asked. */
-async function* askPersistently(
+/** Asks one candidate again while its error is transient and no other candidate can be asked. */
+async function startWithRetries(
   candidate: Candidate,
-  question: ModelCall,
-  { defaults, log, pause, hasOther }: Persistence,
-): AsyncGenerator<string, Reply | FailedAttempt> {
+  call: ModelCall,
+  { defaults, log, pause, hasOther }: RetryOptions,
+): Promise<StartedReply | ModelError> {
   const { label, rate, secrets } = candidate;
   const { max_llm_retries: most, llm_retry_backoff_secs: backoff } = defaults;
   for (let retries = 0; ; retries += 1) {
     const room = rate.wait();
     if (room > 0) log.info("a question waits for its rpm", { model: label, seconds: room / 1000 });
-    await rate.take(question.signal);
-    const outcome = yield* candidate.ask(question, !hasOther());
-    if (!("error" in outcome)) return outcome;
-    const { error, hasText } = outcome;
-    const wait = waitOf(error, { retries, backoff });
-    const isHopeless = hasText || !isTransient(error) || retries >= most || wait === undefined;
-    if (isHopeless || hasOther()) return outcome;
-    const why = cleanMessage(error.message, secrets);
+    await rate.take(call.signal);
+    const outcome = await candidate.start(call, !hasOther());
+    if (!(outcome instanceof ModelError)) return outcome;
+    const wait = waitOf(outcome, { retries, backoff });
+    if (!isTransient(outcome) || retries >= most || wait === undefined || hasOther())
+      return outcome;
+    const why = cleanMessage(outcome.message, secrets);
     log.warn("asking the model again", { model: label, why, seconds: Number(wait.toFixed(1)) });
-    await pause(wait * 1000, question.signal);
+    await pause(wait * 1000, call.signal);
   }
 }
 

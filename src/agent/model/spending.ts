@@ -10,9 +10,8 @@ import type { ModelErrorKind, ModelError } from "./errors.ts";
  * as far as it went.
  */
 export interface Spending {
-  onText(text: string): void;
-  /** A piece of the answer came, be it of a thought that nobody hears. */
-  readonly onChunk: () => void;
+  /** A chunk of the answer came, with its text; that of a thought has none. */
+  readonly onChunk: (text: string) => void;
   onReply(reply: Reply): void;
   onError(fault: ModelError): void;
   /** Nothing more comes: what was not counted yet is. */
@@ -56,11 +55,9 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined): 
   });
 
   return {
-    onText(text) {
-      characters += text.length;
-    },
-    onChunk() {
+    onChunk(text) {
       pieces += 1;
+      characters += text.length;
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
     },
@@ -80,7 +77,6 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined): 
 }
 
 const UNCOUNTED: Spending = {
-  onText: () => {},
   onChunk: () => {},
   onReply: () => {},
   onError: () => {},

@@ -22,22 +22,22 @@ export function trimHistory<History extends readonly Message[]>(
 /** What is said in one turn, and what was said before it. */
 interface Conversation {
   readonly history: readonly Message[];
-  readonly said: readonly PromptMessage[];
+  readonly added: readonly PromptMessage[];
 }
 
 /**
  * A conversation that the model has no room for, with about half of its larger part: the history, or the
  * results of this very turn's tools. Undefined where nothing can go: the question itself is too long.
  */
-export function trimOnce({ history, said }: Conversation): Conversation | undefined {
-  const results = said.filter(({ role }) => role === "tool");
+export function trimOnce({ history, added }: Conversation): Conversation | undefined {
+  const results = added.filter(({ role }) => role === "tool");
   const isOfResults = estimatedTokens(results) > estimatedTokens(history);
-  const shorterSaid = withShorterResults(said);
+  const shorter = withShorterResults(added);
   const shorterHistory = trimHistory(history);
-  if (shorterSaid !== said && (isOfResults || shorterHistory === history)) {
-    return { history, said: shorterSaid };
+  if (shorter !== added && (isOfResults || shorterHistory === history)) {
+    return { history, added: shorter };
   }
-  return shorterHistory === history ? undefined : { history: shorterHistory, said };
+  return shorterHistory === history ? undefined : { history: shorterHistory, added };
 }
 
 /** Characters that a result is not cut below. */

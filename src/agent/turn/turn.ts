@@ -4,11 +4,10 @@ import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Permissions } from "../access/permissions.ts";
-import type { Answerer, Message, ToolCall, Turn, Turned } from "../contract.ts";
+import type { Answerer, Message, StartedStream, ToolCall, Turn, Turned } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
 import type { Model, Reply, PromptMessage } from "../model/contract.ts";
 import { isOverflow } from "../model/errors.ts";
-import { overheard } from "../overheard.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
 import { createFraming } from "./context.ts";
@@ -46,109 +45,108 @@ export interface TurnOptions {
 /** What stands between the words before a tool call and the words after it. */
 const GAP = "\n\n";
 
-/** Turns of a model: each asks it, runs the tools it calls, and asks again until it calls none. */
+/** Answers turns with a model: calls it, runs the tools that it calls, and repeats until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
   return async function* answer(turn) {
-    const equipment = await abortable(options.prepareTurn(turn), turn.signal);
-    const { rounds = options.max_tool_iterations } = equipment;
-    const said: PromptMessage[] = [
-      { role: "user", text: turn.text },
-      ...closeOpenToolCalls(turn.resumed ?? []).filter(isPromptMessage),
-    ];
-    // A crash forgives no calls.
-    for (const { role } of said) if (role === "tool") turn.allowance?.takeCall();
-    const frame = createFraming();
-    const talk: TurnState = { ...equipment, turn, said, results: 0, history: turn.history, frame };
-    let [usage, asked, repeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
+    const setup = await abortable(options.prepareTurn(turn), turn.signal);
+    const { rounds = options.max_tool_iterations } = setup;
+    const state = beginTurn(turn, setup);
+    let [usage, asked, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
     while (asked < rounds) {
       asked += 1;
-      const reply = yield* replyOf(talk, options);
+      const { first, rest } = await startReply(state, options);
+      let reply: Reply;
+      try {
+        if (first.done !== true) yield first.value;
+        reply = first.done === true ? first.value : yield* rest;
+      } finally {
+        await rest.return?.();
+      }
       turn.signal.throwIfAborted();
       usage = sum(usage, reply.usage);
       if (reply.truncated)
         options.log.warn("the model's answer was cut at its limit of output tokens");
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
-        const call = asUtterance(reply);
-        await recorded(turn, withoutReasoning(call));
-        talk.said.push(call, ...(await resultsOf(reply.toolCalls, talk, options)));
+        const message = asPromptMessage(reply);
+        await record(turn, withoutReasoning(message));
+        state.added.push(message, ...(await runToolCalls(reply.toolCalls, state, options)));
       } else if (reply.text.trim() !== "") {
-        return turnedOf([...talk.said, asUtterance(reply)], usage);
-      } else if (repeated) {
+        return turnedOf([...state.added, asPromptMessage(reply)], usage);
+      } else if (isRepeated) {
         throw emptyAnswer();
       } else {
         options.log.warn("the model's answer is empty; it is asked once more");
-        repeated = true;
+        isRepeated = true;
       }
     }
     throw tooManyRounds(rounds);
   };
 }
 
-/** A turn under way. */
+/** A turn in progress. */
 interface TurnState extends TurnSetup {
   readonly turn: Turn;
   readonly frame: Framing;
-  /** The question, and what the model and its tools have said since. */
-  said: PromptMessage[];
-  /** Characters of all that tools have answered. */
+  /** The question, and all messages after it. */
+  added: PromptMessage[];
+  /** Characters of all tool results. */
   results: number;
   history: readonly Message[];
 }
 
-/** How often one question is asked again with less: of a conversation that is 16 times too long enough is left out. */
-const MAX_LIGHTER = 4;
+function beginTurn(turn: Turn, setup: TurnSetup): TurnState {
+  const added: PromptMessage[] = [
+    { role: "user", text: turn.text },
+    ...closeOpenToolCalls(turn.resumed ?? []).filter(isPromptMessage),
+  ];
+  // The calls before a crash count as well.
+  for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
+  return { ...setup, turn, added, results: 0, history: turn.history, frame: createFraming() };
+}
 
-/** Asks until there is an answer; a conversation that is too long for the model gets shorter each time. */
-async function* replyOf(talk: TurnState, options: TurnOptions): AsyncGenerator<string, Reply> {
+/** How often a conversation is trimmed for one call: four times is enough for one that is 16 times too long. */
+const MAX_TRIMS = 4;
+
+/** Calls the model until the first step of its reply is there. A conversation that is too long gets shorter each time. */
+async function startReply(state: TurnState, options: TurnOptions): Promise<StartedStream<Reply>> {
   for (let times = 0; ; times += 1) {
-    let isSpoken = false;
+    const rest = callModel(state);
     try {
-      return yield* overheard(ask(talk), () => (isSpoken = true));
+      return { first: await rest.next(), rest };
     } catch (thrown) {
-      // What was said already would be said twice.
-      if (isSpoken || !isOverflow(thrown)) throw thrown;
-      options.onOverflow?.([...talk.history, ...talk.said], thrown.model);
-      const less = times < MAX_LIGHTER ? trimOnce(talk) : undefined;
+      if (!isOverflow(thrown)) throw thrown;
+      options.onOverflow?.([...state.history, ...state.added], thrown.model);
+      const less = times < MAX_TRIMS ? trimOnce(state) : undefined;
       if (less === undefined) throw thrown;
-      const kept = less.history.length;
-      const messages = talk.history.length;
       options.log.warn("the conversation is too long for the model; it is asked with less of it", {
-        messages,
-        kept,
+        messages: state.history.length,
+        kept: less.history.length,
       });
-      [talk.history, talk.said] = [less.history, [...less.said]];
+      [state.history, state.added] = [less.history, [...less.added]];
     }
   }
 }
 
-/** The conversation grows at its end, so that a provider knows most of it from the question before. */
-function ask(talk: TurnState): AsyncGenerator<string, Reply> {
-  const {
-    model,
-    system,
-    tools,
-    turn,
-    history,
-    said,
-    contextMessages = [],
-    taskResults = [],
-  } = talk;
+/** The prompt grows at its end, so that a provider has most of it in its cache. */
+function callModel(state: TurnState): AsyncGenerator<string, Reply> {
+  const { model, system, tools, turn, history, added } = state;
+  const { contextMessages = [], taskResults = [] } = state;
   const messages = [
     ...contextMessages,
     ...history.filter(isPromptMessage),
     ...taskResults,
-    ...said,
+    ...added,
   ];
   const { signal, allowance } = turn;
-  return model({ system, messages: talk.frame(messages), tools, signal, allowance });
+  return model({ system, messages: state.frame(messages), tools, signal, allowance });
 }
 
-function turnedOf(said: readonly PromptMessage[], usage: Usage | undefined): Turned {
-  return { messages: said.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
+function turnedOf(messages: readonly PromptMessage[], usage: Usage | undefined): Turned {
+  return { messages: messages.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
 }
 
-function asUtterance({ text, toolCalls, reasoning }: Reply): PromptMessage {
+function asPromptMessage({ text, toolCalls, reasoning }: Reply): PromptMessage {
   return {
     role: "assistant",
     text,
@@ -161,31 +159,31 @@ function isPromptMessage(message: Message): message is PromptMessage {
   return message.role !== "summary";
 }
 
-/** A store keeps what was said, not what was thought. */
-function withoutReasoning(said: PromptMessage): Message {
-  const { reasoning, ...message } = said;
-  return reasoning === undefined ? said : message;
+/** Reasoning is not stored. */
+function withoutReasoning(message: PromptMessage): Message {
+  const { reasoning, ...rest } = message;
+  return reasoning === undefined ? message : rest;
 }
 
-/** What each call gave, in the order of the calls. Others may use the turn's slot meanwhile. */
-async function resultsOf(
+/** Runs tool calls; returns their results in the order of the calls. Other turns may use the turn's slot meanwhile. */
+async function runToolCalls(
   calls: readonly ToolCall[],
-  talk: TurnState,
+  state: TurnState,
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<PromptMessage[]> {
-  const { turn, tools } = talk;
+  const { turn, tools } = state;
   const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
-  const { permissions, hooks } = talk;
+  const { permissions, hooks } = state;
   const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<PromptMessage> => {
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;
-    const text = mayRun ? bounded(await runTool(call, facts), talk) : NO_MORE_CALLS;
+    const text = mayRun ? bounded(await runTool(call, facts), state) : NO_MORE_CALLS;
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;
-    await recorded(turn, message);
+    await record(turn, message);
     failpoint("tool_stored");
     return message;
   };
@@ -199,14 +197,14 @@ const NO_MORE_CALLS =
 /** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
 const MAX_RESULTS = 2 ** 20;
 
-function bounded(text: string, talk: TurnState): string {
-  talk.results += text.length;
-  if (talk.results <= MAX_RESULTS) return text;
+function bounded(text: string, state: TurnState): string {
+  state.results += text.length;
+  if (state.results <= MAX_RESULTS) return text;
   return "error: this answer has read as much as one answer may: give it now, with what is known";
 }
 
 /** A disk may take its time; whoever stops the turn does not wait for it. */
-async function recorded(turn: Turn, message: Message): Promise<void> {
+async function record(turn: Turn, message: Message): Promise<void> {
   if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
 }
 

@@ -8,10 +8,8 @@ import { simplifyTool } from "../schema.ts";
 import type { AnswerBuilder } from "./answer.ts";
 import { errorOf } from "./error-response.ts";
 import { wellFormedJson } from "./normalize-history.ts";
-import { readChunks } from "./response-stream.ts";
+import { createAnswerReader } from "./response-stream.ts";
 
-/** Once the server said why the answer ends, only the usage and the mark of its end can follow. */
-const ENDING_MS = 5_000;
 /** The status says enough: an error's body is not waited for as long as an answer. */
 const REFUSAL_MS = 5_000;
 
@@ -27,44 +25,67 @@ export interface ProtocolDialect {
   readonly adaptsTo?: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
-/** One POST a question, answered by a stream of server-sent events or by one JSON document. */
+/** One POST a call, answered by a stream of server-sent events or by one JSON document. */
 export function createHttpProtocol(
-  exchange: ProtocolDialect,
+  dialect: ProtocolDialect,
   entry: ModelEntry,
   fetch: Fetch,
 ): Protocol {
+  const post = createPost(dialect, entry, fetch);
   return async function* ask(attempt) {
-    const body = exchange.body(toldPlainly(attempt.call, entry));
-    const response = await post(attempt, { exchange, entry, fetch, body });
-    if (!response.ok) {
-      attempt.onActivity(REFUSAL_MS);
-      const refusal = await errorOf(response);
-      if (exchange.adaptsTo?.(refusal, body) !== true) throw refusal;
-      throw new ModelError("parameter", refusal.message, { cause: refusal });
-    }
-    const answer = exchange.answer();
-    const whole = response.body === null ? false : yield* textOf(response.body, answer, attempt);
-    if (!whole) throw new ModelError("broken_off", "the stream ended before the answer did");
+    const response = await post(attempt);
+    const answer = dialect.answer();
+    if (response.body !== null) {
+      const reader = createAnswerReader(response.body, answer, attempt);
+      try {
+        for (let text = await reader.next(); text !== undefined; text = await reader.next()) {
+          yield text;
+        }
+      } catch (thrown) {
+        const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
+        if (isOurs || !answer.finished) throw errorFrom(thrown, "broken_off", attempt.signal);
+      } finally {
+        await reader.close();
+      }
+      if (!reader.isAnnounced && !answer.finished) throw brokenOff();
+    } else throw brokenOff();
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
   };
 }
 
-interface Post {
-  readonly exchange: ProtocolDialect;
-  readonly entry: ModelEntry;
-  readonly fetch: Fetch;
-  readonly body: Readonly<Record<string, unknown>>;
+function brokenOff(): ModelError {
+  return new ModelError("broken_off", "the stream ended before the answer did");
 }
 
-async function post(attempt: Attempt, { exchange, entry, fetch, body }: Post): Promise<Response> {
-  const headers = requestHeaders(entry, exchange.headers(attempt.key));
+/** Sends a call; throws the error that a response with another status than 200 tells of. */
+function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
+  return async (attempt: Attempt): Promise<Response> => {
+    const body = dialect.body(withSimpleTools(attempt.call, entry));
+    const response = await send(attempt, fetch, {
+      url: dialect.url,
+      headers: requestHeaders(entry, dialect.headers(attempt.key)),
+      body: wellFormedJson(body),
+    });
+    if (response.ok) return response;
+    attempt.onActivity(REFUSAL_MS);
+    const refusal = await errorOf(response);
+    if (dialect.adaptsTo?.(refusal, body) !== true) throw refusal;
+    throw new ModelError("parameter", refusal.message, { cause: refusal });
+  };
+}
+
+async function send(
+  attempt: Attempt,
+  fetch: Fetch,
+  { url, headers, body }: { url: string; headers: Headers; body: string },
+): Promise<Response> {
   try {
-    return await fetch(exchange.url, {
+    return await fetch(url, {
       method: "POST",
       headers,
-      body: wellFormedJson(body),
+      body,
       signal: attempt.signal,
       // A redirected POST would lose its body, or carry the key to another host.
       redirect: "manual",
@@ -72,50 +93,19 @@ async function post(attempt: Attempt, { exchange, entry, fetch, body }: Post): P
       timeout: false,
     });
   } catch (thrown) {
-    throw faultOf(thrown, "unreachable", attempt.signal);
+    throw errorFrom(thrown, "unreachable", attempt.signal);
   } finally {
     attempt.onActivity();
   }
 }
 
-function toldPlainly(question: ModelCall, entry: ModelEntry): ModelCall {
-  if (entry.tool_schema_transform !== "simple") return question;
-  return { ...question, tools: question.tools.map(simplifyTool) };
-}
-
-/** Yields the text of a body; returns whether the server said that it is whole. */
-async function* textOf(
-  body: ReadableStream<Uint8Array>,
-  answer: AnswerBuilder,
-  attempt: Attempt,
-): AsyncGenerator<string, boolean> {
-  const { signal, onActivity } = attempt;
-  let announced = false;
-  try {
-    for await (const chunk of readChunks(body, {
-      signal,
-      moved: onActivity,
-      isEnded: () => answer.ended,
-    })) {
-      if (chunk === "done") {
-        announced = true;
-        continue;
-      }
-      attempt.onChunk();
-      const text = answer.take(chunk.json);
-      if (text !== "") yield text;
-      if (chunk.whole) announced = true;
-      else if (answer.finished) onActivity(ENDING_MS);
-    }
-  } catch (thrown) {
-    const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
-    if (isOurs || !answer.finished) throw faultOf(thrown, "broken_off", signal);
-  }
-  return announced || answer.finished;
+function withSimpleTools(call: ModelCall, entry: ModelEntry): ModelCall {
+  if (entry.tool_schema_transform !== "simple") return call;
+  return { ...call, tools: call.tools.map(simplifyTool) };
 }
 
 /** What the network did, as a fault; a fault, or the reason of an abort, stays what it is. */
-function faultOf(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
+function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
   const message = thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,22 +1,21 @@
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
 import { fromJson } from "../../../base/unknown.ts";
+import type { Attempt } from "../contract.ts";
 import { ModelError } from "../errors.ts";
+import type { AnswerBuilder } from "./answer.ts";
 
-/**
- * One JSON value of an answer's body (`whole` where it was the entire body, because the server did
- * not stream), or the announced end.
- */
-export type Chunk = { readonly json: unknown; readonly whole: boolean } | "done";
-
-/** Told of whatever arrives, comments too; with milliseconds where a shorter limit on silence holds. */
-export type Moved = (milliseconds?: number) => void;
-
-export interface ReadingOptions {
-  /** Ends the reading with its reason, also of a body that does not hear of it. */
-  readonly signal: AbortSignal;
-  readonly moved: Moved;
-  readonly isEnded: () => boolean;
+/** Reads the body of a response into the builder of an answer. */
+export interface AnswerReader {
+  /**
+   * The text of the next event that has some; undefined at the end of the answer. Throws a `ModelError`,
+   * or what the body fails with.
+   */
+  next(): Promise<string | undefined>;
+  /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
+  readonly isAnnounced: boolean;
+  /** Ends the reading, also in the middle. */
+  close(): Promise<void>;
 }
 
 /** Characters of one event. */
@@ -25,59 +24,143 @@ const MAX_EVENT = 1024 * 1024;
 const MAX_DOCUMENT = 4 * 1024 * 1024;
 /** Bytes of a whole stream: the longest answer in single tokens, each in its envelope. */
 const MAX_STREAM = 256 * 1024 * 1024;
-/** After the last event the body is read to its end, so that the connection can be used again; not for longer. */
+/** Once the server gave a reason for the end, only the usage and the mark of the end can follow. */
+const ENDING_MS = 5_000;
+/** After the last event the body is read to its end, so that the connection can be reused; no longer. */
 const DRAIN_MS = 100;
+/** Milliseconds of work after which the event loop runs: a fast server leaves it no other gap. */
+const WORK_MS = 2;
+const DONE = "[DONE]";
 
 /**
- * The JSON values of an answer, whichever way the server sends them: server-sent events (HTML
- * standard, 9.2.6) in any cuts, or one JSON document. Whether the answer is whole is for the reader
- * to know; once `isEnded` says so nothing more is yielded, as after `[DONE]`. Throws a `ModelFault`, or
- * what the body fails with.
+ * Reads a body in either form: server-sent events (HTML standard, 9.2.6), cut anywhere, or one JSON
+ * document. Nothing is read after `[DONE]`, or once the builder has ended.
  */
-export async function* readChunks(
+export function createAnswerReader(
   body: ReadableStream<Uint8Array>,
-  { signal, moved, isEnded }: ReadingOptions,
-): AsyncGenerator<Chunk> {
-  const breathe = createBreathing(signal);
-  const text = boundedText(body, moved, breathe);
-  const first = await firstWords(text);
-  if (first === undefined) return;
-  if (first.startsWith("<")) throw new ModelError("garbled", "the answer is an HTML page");
-  if (/^[{[]/.test(first)) yield { json: await documentOf(first, text), whole: true };
-  else yield* eventsOf(first, text, { moved, isEnded, breathe });
+  answer: AnswerBuilder,
+  attempt: Attempt,
+): AnswerReader {
+  const pieces = createPieceReader(body, attempt);
+  const events = createEventParser();
+  let queue: readonly string[] = [];
+  let [at, hasBegun, isEnded, isAnnounced] = [0, false, false, false];
+
+  const takeEvent = (data: string): string => {
+    const text = data === DONE ? "" : takeJson(parseEvent(data), answer, attempt);
+    if (data === DONE) isAnnounced = true;
+    if (data === DONE || answer.ended) [isEnded, queue] = [true, []];
+    else if (answer.finished) attempt.onActivity(ENDING_MS);
+    return text;
+  };
+
+  /** Takes the next piece of the body; returns the text of a body that is one document. */
+  const takePiece = async (): Promise<string> => {
+    const piece = await pieces.next();
+    at = 0;
+    if (piece === undefined) {
+      isEnded = true;
+      // Some servers leave out the blank line after their last event; half an event is no event.
+      queue = events.take("\n\n").filter(isJson);
+      return "";
+    }
+    const beginning = hasBegun ? piece : piece.trimStart();
+    if (!hasBegun && /^[{[]/.test(beginning)) {
+      const json = await readDocument(beginning, pieces);
+      [isAnnounced, isEnded] = [true, true];
+      return takeJson(json, answer, attempt);
+    }
+    if (!hasBegun && beginning.startsWith("<")) {
+      throw new ModelError("garbled", "the answer is an HTML page");
+    }
+    hasBegun ||= beginning !== "";
+    queue = events.take(beginning);
+    return "";
+  };
+
+  return {
+    async next() {
+      for (;;) {
+        if (at >= queue.length && isEnded) return undefined;
+        const text = at < queue.length ? takeEvent(queue[at++] ?? "") : await takePiece();
+        if (pieces.isDue()) await pieces.runEventLoop();
+        if (text !== "") return text;
+      }
+    },
+    get isAnnounced() {
+      return isAnnounced;
+    },
+    close: () => pieces.close(isAnnounced || answer.ended),
+  };
 }
 
-async function* boundedText(
-  body: ReadableStream<Uint8Array>,
-  moved: Moved,
-  breathe: () => Promise<void>,
-): AsyncGenerator<string> {
+function takeJson(json: unknown, answer: AnswerBuilder, attempt: Attempt): string {
+  const text = answer.take(json);
+  attempt.onChunk(text);
+  return text;
+}
+
+/** The pieces of a body as text, within their bound. */
+interface PieceReader {
+  /** Undefined at the end. */
+  next(): Promise<string | undefined>;
+  /** Whether it is time for the event loop to run. */
+  readonly isDue: () => boolean;
+  /** Lets the event loop run, and throws the reason of an abort then. */
+  readonly runEventLoop: () => Promise<void>;
+  /** Cancels the body; one whose answer is whole is read to its end first. Never throws. */
+  close(isWhole: boolean): Promise<void>;
+}
+
+function createPieceReader(body: ReadableStream<Uint8Array>, attempt: Attempt): PieceReader {
+  const reader = body.getReader();
   const decoder = new TextDecoder();
-  let bytes = 0;
-  for await (const piece of body) {
-    moved();
-    await breathe();
-    bytes += piece.byteLength;
+  let [bytes, isDone, since] = [0, false, performance.now()];
+  const isDue = (): boolean => performance.now() - since >= WORK_MS;
+  const runEventLoop = async (): Promise<void> => {
+    await setImmediate();
+    attempt.signal.throwIfAborted();
+    since = performance.now();
+  };
+  const next = async (): Promise<string | undefined> => {
+    if (isDone) return undefined;
+    const { done, value } = await reader.read();
+    if (done) {
+      isDone = true;
+      return decoder.decode() || undefined;
+    }
+    attempt.onActivity();
+    if (isDue()) await runEventLoop();
+    bytes += value.byteLength;
     if (bytes > MAX_STREAM) throw new ModelError("oversized", "the stream does not end");
-    yield decoder.decode(piece, { stream: true });
-  }
-  yield decoder.decode();
+    return decoder.decode(value, { stream: true });
+  };
+  return {
+    next,
+    isDue,
+    runEventLoop,
+    async close(isWhole) {
+      // The answer is whole by now, or nobody waits for it: what the body still does does not matter.
+      try {
+        if (isWhole && !isDone) await drain(next, attempt);
+        if (!isDone) await reader.cancel();
+      } catch {
+        // See above.
+      }
+    },
+  };
 }
 
-/** The beginning up to the first piece in which something can be seen; undefined for a blank body. */
-async function firstWords(text: AsyncGenerator<string>): Promise<string | undefined> {
-  for (;;) {
-    const step = await text.next();
-    if (step.done === true) return undefined;
-    const seen = step.value.trimStart();
-    if (seen !== "") return seen;
-  }
+async function drain(next: () => Promise<string | undefined>, attempt: Attempt): Promise<void> {
+  attempt.onActivity(DRAIN_MS);
+  const deadline = performance.now() + DRAIN_MS;
+  while (performance.now() <= deadline && (await next()) !== undefined);
 }
 
-async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<unknown> {
+async function readDocument(first: string, rest: PieceReader): Promise<unknown> {
   const pieces = [first];
   let length = first.length;
-  for await (const piece of rest) {
+  for (let piece = await rest.next(); piece !== undefined; piece = await rest.next()) {
     length += piece.length;
     if (length > MAX_DOCUMENT) throw new ModelError("oversized", "the answer is too long");
     pieces.push(piece);
@@ -89,76 +172,29 @@ async function documentOf(first: string, rest: AsyncGenerator<string>): Promise<
   }
 }
 
-/** Milliseconds of work after which all else of the program has its turn. */
-const BREATH_MS = 2;
-
-/**
- * Lets the event loop go on from time to time, and looks at the signal then: a server that sends faster than its events are taken
- * leaves no gap in which anybody else would be heard.
- */
-function createBreathing(signal: AbortSignal): () => Promise<void> {
-  let since = performance.now();
-  return async () => {
-    if (performance.now() - since < BREATH_MS) return;
-    await setImmediate();
-    signal.throwIfAborted();
-    since = performance.now();
-  };
-}
-
-interface Reading extends Omit<ReadingOptions, "signal"> {
-  readonly breathe: () => Promise<void>;
-}
-
-async function* eventsOf(
-  first: string,
-  rest: AsyncGenerator<string>,
-  { moved, isEnded, breathe }: Reading,
-): AsyncGenerator<Chunk> {
-  const events = createEventReader();
-  for (const data of events.take(first)) {
-    await breathe();
-    yield chunkOf(data);
-    if (data === DONE || isEnded()) return await drain(rest, moved);
-  }
-  for await (const piece of rest) {
-    for (const data of events.take(piece)) {
-      await breathe();
-      yield chunkOf(data);
-      if (data === DONE || isEnded()) return await drain(rest, moved);
-    }
-  }
-  // Some servers leave out the blank line after their last event; half an event is no event.
-  for (const data of events.take("\n\n")) if (isJson(data)) yield chunkOf(data);
-  return undefined;
-}
-
-const DONE = "[DONE]";
-
-function createEventReader(): { take(piece: string): string[] } {
+function createEventParser(): { take(piece: string): readonly string[] } {
   let found: string[] = [];
-  let overflow = false;
+  let isTooLong = false;
   const parser = createParser({
     maxBufferSize: MAX_EVENT,
     onEvent: ({ data }) => found.push(data.trim()),
     onError: ({ type }) => {
-      if (type === "max-buffer-size-exceeded") overflow = true;
+      if (type === "max-buffer-size-exceeded") isTooLong = true;
     },
   });
   return {
     take(piece) {
       found = [];
       parser.feed(piece);
-      if (overflow) throw new ModelError("oversized", "an event of the stream is too long");
+      if (isTooLong) throw new ModelError("oversized", "an event of the stream is too long");
       return found;
     },
   };
 }
 
-function chunkOf(data: string): Chunk {
-  if (data === DONE) return "done";
+function parseEvent(data: string): unknown {
   try {
-    return { json: fromJson(data), whole: false };
+    return fromJson(data);
   } catch (cause) {
     throw new ModelError("garbled", "an event of the stream is no JSON", { cause });
   }
@@ -169,16 +205,5 @@ function isJson(data: string): boolean {
     return data === DONE || JSON.parse(data) !== undefined;
   } catch {
     return false;
-  }
-}
-
-/** The answer is whole by now: whatever the rest of the body does is of no account. */
-async function drain(rest: AsyncGenerator<string>, moved: Moved): Promise<void> {
-  moved(DRAIN_MS);
-  const deadline = performance.now() + DRAIN_MS;
-  try {
-    for await (const _ of rest) if (performance.now() > deadline) return;
-  } catch {
-    // See above.
   }
 }
