@@ -1,5 +1,6 @@
 import { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
+import { GO_CLOUD_HOSTS } from "./compat/go/keys.ts";
 import type { ModelEntry } from "./contract.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
@@ -12,41 +13,6 @@ type Model = ValuesOf<typeof MODEL_LIST.each.rows>;
 
 /** Servers that run locally and need no key. */
 const KEYLESS = new Set(["ollama", "vllm", "lmstudio", "gpt4free", "g4f"]);
-
-/**
- * Hosts that need a key. Go PicoClaw writes entries for them into every configuration, with an address
- * and without a key.
- */
-const CLOUD_HOSTS = new Set([
-  "api.anthropic.com",
-  "api.avian.io",
-  "api.cerebras.ai",
-  "api.deepseek.com",
-  "api.groq.com",
-  "api.longcat.chat",
-  "api.minimaxi.com",
-  "api.mistral.ai",
-  "api.moonshot.cn",
-  "api.novita.ai",
-  "api.openai.com",
-  "api.shengsuanyun.com",
-  "api.siliconflow.cn",
-  "api.venice.ai",
-  "api.vivgrid.com",
-  "api.xiaomimimo.com",
-  "api.z.ai",
-  "api-inference.modelscope.cn",
-  "ark.cn-beijing.volces.com",
-  "coding-intl.dashscope.aliyuncs.com",
-  "dashscope.aliyuncs.com",
-  "dashscope-intl.aliyuncs.com",
-  "dashscope-us.aliyuncs.com",
-  "generativelanguage.googleapis.com",
-  "integrate.api.nvidia.com",
-  "open.bigmodel.cn",
-  "openrouter.ai",
-  "router.shengsuanyun.com",
-]);
 
 /** Checks of models that need more than one value. */
 export function checkModels(tree: Branch, findings: Findings): void {
@@ -115,7 +81,7 @@ export function modelEntries(models: readonly Model[]): ModelEntry[] {
 
 function isUsable(model: Model, hasKey: boolean): boolean {
   if (hasKey || model.model_name === "local-model") return true;
-  if (model.api_base !== "") return !CLOUD_HOSTS.has(URL.parse(model.api_base)?.hostname ?? "");
+  if (model.api_base !== "") return !GO_CLOUD_HOSTS.has(URL.parse(model.api_base)?.hostname ?? "");
   const protocol = model.provider || (model.model.split("/")[0] ?? "");
   return KEYLESS.has(protocol.trim().toLowerCase());
 }

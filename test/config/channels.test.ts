@@ -70,7 +70,7 @@ describe("channels", () => {
     assert.deepEqual([allow_from, deny_from], [["*"], ["thief", "7", "a*"]]);
   });
 
-  const odd: readonly (readonly [client: string, told: RegExp])[] = [
+  const odd: readonly (readonly [client: string, message: RegExp])[] = [
     ["mqtt:device", /"mqtt:device" matches .* with mqtt: \(write "device"\)/],
     ["@device", /"@device" matches .* with @ \(write "device"\)/],
     ["device|name", /"device\|name" matches .* not the part before \| \(write "device"\)/],
@@ -82,7 +82,7 @@ describe("channels", () => {
     ["dev-*", /"dev-\*" is not a pattern here/],
     ["dev-?", /"dev-\?" is not a pattern here/],
   ];
-  for (const [client, told] of odd) {
+  for (const [client, message] of odd) {
     it(`an entry that hardly means a client is warned of: ${JSON.stringify(client)}`, async () => {
       for (const key of ["allow_from", "deny_from", "admin_from"]) {
         const settings = { broker: "b", agent_id: "a" };
@@ -90,7 +90,7 @@ describe("channels", () => {
         const model_list = [{ model_name: "m", model: "ollama/m" }];
         const loaded = await loadedFrom({ model_list, channel_list: { mqtt } });
         assert.equal(loaded.warnings.length, 1);
-        assert.match(warningText(loaded), told);
+        assert.match(warningText(loaded), message);
         assert.ok(warningText(loaded).includes(`: channel_list.mqtt.${key}[1]: `));
       }
     });
@@ -112,7 +112,7 @@ describe("channels", () => {
     );
   });
 
-  it("that answer the same requests are told, and load", async () => {
+  it("that answer the same requests are reported, and load", async () => {
     const twins = await loadedFrom({
       channel_list: { one: entry({}), two: entry({ topic_prefix: "/picoclaw/" }) },
     });
@@ -134,13 +134,13 @@ describe("channels", () => {
     assert.match(warningText(pushing), /two: has the same broker and client_id as channel one/);
   });
 
-  it("that do not say whether they are enabled are told, and are not", async () => {
+  it("that do not say whether they are enabled are reported, and are not", async () => {
     const loaded = await loadedFrom({ channel_list: { mqtt: { settings: { broker: "b" } } } });
     assert.deepEqual(loaded.config.channels, []);
     assert.match(warningText(loaded), /channel_list\.mqtt: has no `enabled`/);
   });
 
-  it("with a password and no user name are told, without the password", async () => {
+  it("with a password and no user name are reported, without the password", async () => {
     const warnings = warningText(await loadedFrom(mqttConfig({ password: "hunter2" })));
     assert.match(warnings, /settings\.password: has no effect without a username/);
     assert.doesNotMatch(warnings, /hunter2/);

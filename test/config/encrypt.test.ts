@@ -110,7 +110,7 @@ describe("config encrypt", () => {
     assert.deepEqual(await place.secrets(), before);
   });
 
-  it("leaves the file to its owner alone, in one piece, and nothing beside it", async () => {
+  it("leaves the file to its owner alone, in one piece, and no other file", async () => {
     await using place = await placeWith(SECURITY);
     await place.encrypt();
     assert.equal((await stat(join(place.path, ".security.yml"))).mode & 0o777, 0o600);
@@ -207,7 +207,7 @@ describe("config encrypt", () => {
     assert.doesNotMatch(await place.read(".security.yml"), /sk-|p#w/);
   });
 
-  it("tells of secrets in config.json, and writes that file only where it is asked to", async () => {
+  it("reports secrets in config.json, and writes that file only where it is asked to", async () => {
     const json = `{
   // of the kitchen
   "version": 3,
@@ -218,15 +218,15 @@ describe("config encrypt", () => {
 `;
     await using place = await placeWith(undefined, json);
     const before = await place.secrets();
-    const told = await place.encrypt();
+    const reports = await place.encrypt();
     assert.deepEqual(
-      told.map(({ line, did }) => [line, did]),
+      reports.map(({ line, did }) => [line, did]),
       [
         [5, "left"],
         [6, "left"],
       ],
     );
-    assert.match(told[0]?.note ?? "", /\.security\.yml, or use --rewrite-config/);
+    assert.match(reports[0]?.note ?? "", /\.security\.yml, or use --rewrite-config/);
     assert.equal(await place.read("config.json"), json);
     await place.encrypt({ rewriteConfig: true });
     const text = await place.read("config.json");
@@ -238,7 +238,7 @@ describe("config encrypt", () => {
     assert.equal((await stat(join(place.path, "config.json"))).mode & 0o777, 0o600);
   });
 
-  it("tells what it cannot help with", async () => {
+  it("reports what it cannot help with", async () => {
     const model = { model_name: "gpt", model: "m", custom_headers: { Authorization: "Bearer x" } };
     await using place = await placeWith(
       "skills: {github: {token: ghp_0123}}\n",
@@ -275,7 +275,7 @@ describe("config encrypt", () => {
     assert.equal((await place.encrypt()).length, 1);
   });
 
-  it("keeps a link a link, and writes where it leads", async () => {
+  it("leaves a link a link, and writes where it leads", async () => {
     await using place = await placeWith(SECURITY);
     await mkdir(join(place.path, "elsewhere"));
     const [link, target] = [".security.yml", "elsewhere/secrets.yml"];
@@ -301,7 +301,7 @@ describe("config encrypt", () => {
     assert.deepEqual(await place.encrypt(), []);
   });
 
-  it("keeps any secret, however YAML writes it", async () => {
+  it("preserves any secret, however YAML writes it", async () => {
     const styles: readonly ((text: string) => string)[] = [
       (text) => JSON.stringify(text),
       (text) => `'${text.replaceAll("'", "''")}'`,
@@ -333,7 +333,7 @@ describe("config encrypt", () => {
     );
   });
 
-  it("keeps secrets in blocks of several lines", async () => {
+  it("preserves secrets in blocks of several lines", async () => {
     const yaml =
       "channels:\n  mqtt:\n    password: >-\n      two\n      words\n    keep_alive: 5\n";
     await using place = await placeWith(yaml);

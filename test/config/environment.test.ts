@@ -96,7 +96,7 @@ describe("environment variables of channels", () => {
     );
   });
 
-  it("that are unknown are told, with the nearest", async () => {
+  it("that are unknown are reported, with the nearest", async () => {
     const warnings = warningText(
       await loadedFrom(mqttConfig(), {
         env: {
@@ -190,7 +190,7 @@ describe("other environment variables", () => {
     assert.deepEqual([...config.tools.off], ["spawn"]);
   });
 
-  it("of tools that are wrong or unknown are told", async () => {
+  it("of tools that are wrong or unknown are reported", async () => {
     const wrong = { PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: "no" };
     const failure = await failureFrom({}, { env: wrong });
     assert.equal(
@@ -228,7 +228,7 @@ describe("other environment variables", () => {
     assert.equal(originText(loaded, "gateway.port"), "environment PICOCLAW_GATEWAY_PORT");
   });
 
-  it("that do not parse are all told at once", async () => {
+  it("that do not parse are all reported at once", async () => {
     const failure = await failureFrom(
       { gateway: { host: "a b" } },
       {

@@ -65,7 +65,7 @@ describe("flags", () => {
     });
   });
 
-  it("--insecure is verify: false, whatever else is said", async () => {
+  it("--insecure is verify: false, whatever the file says", async () => {
     const config = mqttConfig({ broker: "mqtts://b", tls: { verify: true, ca_file: "ca.pem" } });
     const loaded = await loadedFrom(config, { flags: { insecure: true, cafile: "x" } });
     assert.equal(firstChannel(loaded).settings.tls.verify, false);
@@ -102,7 +102,7 @@ describe("flags", () => {
     });
   });
 
-  it("that are wrong are told by their name", async () => {
+  it("that are wrong are reported by their name", async () => {
     const failure = await failureFrom(mqttConfig(), {
       flags: { broker: "http://x", agent: "a/+" },
     });

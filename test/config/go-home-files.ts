@@ -1,4 +1,4 @@
-/** What Go PicoClaw writes out beside channels and models, and this program does not use. */
+/** What Go PicoClaw writes besides channels and models, and this program does not use. */
 export const rest = {
   session: { dimensions: ["chat"], dm_scope: "per-channel", identity_links: {} },
   isolation: { enabled: false, expose_paths: [] },

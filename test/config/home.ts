@@ -25,7 +25,7 @@ type Content = string | Uint8Array | object;
 
 /**
  * Runs a test in a home with these files (names relative to `.picoclaw`); objects become JSON. The
- * files must be the same afterwards, and no new ones beside them.
+ * files must be the same afterwards, without new ones.
  */
 export async function inHome(
   files: Readonly<Record<string, Content>>,

@@ -101,7 +101,7 @@ describe("hooks", () => {
     );
   });
 
-  it("that only observe have no effect here, which is said", async () => {
+  it("that only observe have no effect here, with a warning", async () => {
     const loaded = await loadedFrom(
       withProcesses({ gate: GATE, eye: { enabled: true, command: ["eye"], observe: ["*"] } }),
     );
@@ -120,7 +120,7 @@ describe("hooks", () => {
     assert.match(warningText(loaded), /env\.BUN_BE_BUN: has no effect/);
   });
 
-  it("with unknown keys are told with the nearest", async () => {
+  it("with unknown keys are reported with the nearest", async () => {
     const loaded = await loadedFrom(
       withProcesses({ gate: { ...GATE, priorty: 1 } }, { defaults: { aproval_timeout_ms: 1 } }),
     );

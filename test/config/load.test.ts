@@ -121,7 +121,7 @@ describe("the place of the configuration", () => {
     });
   });
 
-  it("is told to be missing where $PICOCLAW_CONFIG names it", async () => {
+  it("is reported as missing where $PICOCLAW_CONFIG names it", async () => {
     await inHome({}, async (home) => {
       const loaded = await home.loaded({ env: { PICOCLAW_CONFIG: "gone.json" } });
       assert.equal(loaded.found, false);

@@ -35,7 +35,7 @@ describe("the version of config.json", () => {
   }
 
   for (const version of [4, 99]) {
-    it(`${version} is told to be too new`, async () => {
+    it(`${version} is reported as too new`, async () => {
       const failure = await failureFrom(`{\n"version": ${version}}`);
       assert.match(failure.message, new RegExp(`config\\.json:2: version ${version} is unknown`));
       assert.match(failure.why ?? "", /versions 0 to 3/);

@@ -122,7 +122,7 @@ describe("an entry of model_list", () => {
     });
   }
 
-  it("without a name is told beside everything else", async () => {
+  it("without a name is reported with everything else", async () => {
     const failure = await failureFrom({ model_list: [{ model: "m" }], gateway: { port: -1 } });
     assert.match(failure.message, /^2 values/);
   });
@@ -161,7 +161,7 @@ describe("agents.defaults.model_name", () => {
     assert.doesNotMatch(warningText(alone), /offline/);
   });
 
-  it("beside an empty model_list is a warning, and the agent the offline one", async () => {
+  it("with an empty model_list is a warning, and the agent the offline one", async () => {
     const loaded = await loadedFrom({ agents: { defaults: { model_name: "big" } } });
     assert.equal(loaded.config.agents.defaults.model_name, "");
     assert.match(warningText(loaded), /names big, and model_list is empty/);
@@ -173,7 +173,7 @@ describe("agents.defaults.model_name", () => {
   });
 });
 
-it("a model_list that no one can use is told", async () => {
+it("a model_list that no one can use is reported", async () => {
   const model_list = [{ model_name: "a", model: "openai/a" }];
   assert.match(
     warningText(await loadedFrom({ model_list })),
@@ -211,7 +211,7 @@ it("log levels of Go PicoClaw are the nearest that there are", async () => {
   }
 });
 
-it("keys of api_keys are told one by one where they are wrong", async () => {
+it("keys of api_keys are reported one by one where they are wrong", async () => {
   const failure = await failureFrom({
     model_list: [{ model_name: "m", model: "m", api_keys: ["k", true, ["x"]] }],
   });

@@ -88,7 +88,7 @@ describe("what others must not change", { skip: !isUnix }, () => {
   });
 
   it("is warned of once each, with the command that mends it", async () => {
-    for (const [mode, kind, told, remedy] of [
+    for (const [mode, kind, message, remedy] of [
       [0o666, "file", /can be changed by every user of this machine \(mode 666\)/, /^chmod o-w \//],
       [0o777, "folder", /can be changed by every user.*mode 777/, /^chmod o-w \//],
       [0o1777, "folder", /can be changed by every user/, /^chmod o-w \//],
@@ -98,7 +98,7 @@ describe("what others must not change", { skip: !isUnix }, () => {
     ] as const) {
       const [check, ...more] = await placed(mode, kind);
       assert.equal(check?.result, "warn");
-      assert.match(check.message, told);
+      assert.match(check.message, message);
       assert.match(check.remedy ?? "", remedy);
       assert.deepEqual(more, []);
     }

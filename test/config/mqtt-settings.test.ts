@@ -141,7 +141,7 @@ describe("settings of a channel of type mqtt", () => {
     });
   }
 
-  it("without broker and agent_id are told, both at once", async () => {
+  it("without broker and agent_id are reported, both at once", async () => {
     const failure = await failureFrom({ channel_list: { mqtt: { enabled: true } } });
     assert.match(
       failure.why ?? "",
@@ -181,7 +181,7 @@ describe("settings of a channel of type mqtt", () => {
     assert.deepEqual(warnings, []);
   });
 
-  it("limits and prices are checked, and unknown keys in them told", async () => {
+  it("limits and prices are checked, and unknown keys in them reported", async () => {
     const { why = "" } = await failureFrom({
       ...mqttConfig({ limits: { cost_per_day: -1 } }),
       gateway: { limits: { tokens_per_day: "many" } },
@@ -205,7 +205,7 @@ describe("settings of a channel of type mqtt", () => {
 });
 
 describe("tls", () => {
-  it("verifies as soon as a CA is given, and else where it is told to", async () => {
+  it("verifies as soon as a CA is given, and else where `verify` says so", async () => {
     assert.equal(await verify({}), false);
     assert.equal(await verify({ ca_file: "ca.pem" }), true);
     assert.equal(await verify({ ca_file: "ca.pem", verify: false }), false);
@@ -233,7 +233,7 @@ describe("tls", () => {
     assert.match(other.message, /tls\.key_file: needs tls\.cert_file/);
   });
 
-  it("is told to have no effect where the broker is not asked over TLS", async () => {
+  it("is reported to have no effect where the broker is not asked over TLS", async () => {
     const loaded = await loadedFrom(mqttConfig({ tls: { ca_file: "ca" } }));
     assert.match(warningText(loaded), /settings\.tls: has no effect.*mqtts:/);
     const quiet = await loadedFrom(mqttConfig({ tls: { verify: false } }));

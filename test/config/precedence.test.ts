@@ -67,7 +67,7 @@ describe("user name and password in a broker's URL", () => {
     );
   });
 
-  it("are not used beside a user name, and do not stay either", async () => {
+  it("are not used with a user name in the settings, and do not stay either", async () => {
     const { settings } = firstChannel(
       await loadedFrom(mqttConfig({ broker: "tcp://x:y@b", username: "u", password: "p" })),
     );

@@ -47,7 +47,7 @@ describe("tools.profiles", () => {
     assert.doesNotMatch(warningText(loaded), /tools\[/);
   });
 
-  it("with a tool that is none are told with the nearest name, and allow nothing by it", async () => {
+  it("with a tool that is none are reported with the nearest name, and allow nothing by it", async () => {
     const loaded = await loadedFrom({ tools: { profiles: { a: { tools: ["read-file"] } } } });
     assert.match(
       warningText(loaded),
@@ -55,7 +55,7 @@ describe("tools.profiles", () => {
     );
   });
 
-  it("with unknown keys are told with the nearest", async () => {
+  it("with unknown keys are reported with the nearest", async () => {
     const loaded = await loadedFrom({
       tools: { profiles: { a: { reads: ["."], topics: { publsh: [] } } } },
     });
@@ -106,13 +106,13 @@ describe("tools.profiles", () => {
 });
 
 describe("tools.exec.allow_remote", () => {
-  it("is not said unless the file or the environment says it", async () => {
+  it("is absent unless the file or the environment sets it", async () => {
     const silent = await loadedFrom({ tools: { exec: { timeout_seconds: 5 } } });
     assert.equal(silent.config.tools.exec.allow_remote, undefined);
     const said = await loadedFrom({ tools: { exec: { allow_remote: true } } });
     assert.equal(said.config.tools.exec.allow_remote, true);
     const env = { PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: "false" };
-    const told = await loadedFrom({ tools: { exec: { allow_remote: true } } }, { env });
-    assert.equal(told.config.tools.exec.allow_remote, false);
+    const loaded = await loadedFrom({ tools: { exec: { allow_remote: true } } }, { env });
+    assert.equal(loaded.config.tools.exec.allow_remote, false);
   });
 });

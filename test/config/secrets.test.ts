@@ -24,7 +24,7 @@ const searchWithKey = (enabled: boolean) => ({ enabled, api_keys: ["file://missi
 const webFiles = (web: object) => ({ "config.json": { version: 3, tools: { web } }, key: "k" });
 
 describe("file:// secrets", () => {
-  it("are read beside config.json, trimmed, wherever a secret may stand", async () => {
+  it("are read from the folder of config.json, trimmed, wherever a secret may stand", async () => {
     const files = {
       "config.json": {
         ...mqttConfig({ username: "file://user" }),
@@ -144,7 +144,7 @@ describe("file:// secrets", () => {
 });
 
 describe("cred:// secrets", () => {
-  it("are read where systemd keeps them, wherever a file:// may stand", async () => {
+  it("are read from the folder of systemd, wherever a file:// may stand", async () => {
     const model = { model_name: "m", model: "openai/m", api_keys: ["cred://key"] };
     const custom_headers = { "X-Key": "cred://header", Accept: "text/html" };
     const files = {

@@ -34,7 +34,7 @@ describe("channels in .security.yml", () => {
       [nestedConfig, "nested"],
     ] as const) {
       for (const [name, security, line] of shapes) {
-        it(`as ${name} beside a ${form} config.json of version ${version}`, async () => {
+        it(`as ${name} with a ${form} config.json of version ${version}`, async () => {
           const loaded = await loadedFrom({ ...config, version }, { security });
           const { settings } = firstChannel(loaded);
           assert.equal(settings.username?.reveal(), "u");
@@ -138,7 +138,7 @@ describe("models in .security.yml", () => {
     });
   }
 
-  it("that are in no model_list are told, with the nearest name", async () => {
+  it("that are in no model_list are reported, with the nearest name", async () => {
     const { warnings, keys } = await keysWith("model_list:\n  b:8c:\n    api_keys: [k]\n");
     assert.match(
       warnings,
@@ -147,7 +147,7 @@ describe("models in .security.yml", () => {
     assert.deepEqual(keys, [["old"], [], ["old2"]]);
   });
 
-  it("that have another shape are told, and take nothing away", async () => {
+  it("that have another shape are reported, and take nothing away", async () => {
     for (const shape of ["model_list: [k]", "model_list: {a: k}", "model_list: k"]) {
       const { warnings, keys } = await keysWith(shape);
       assert.match(warnings, /has no effect/);

@@ -74,7 +74,7 @@ describe("config.json that is no JSON", () => {
     ['{"a": 1} /* …', "1:10", "a comment without its end"],
   ];
   for (const [text, place, found, expected] of table) {
-    it(`${JSON.stringify(text)} is told by line and column`, async () => {
+    it(`${JSON.stringify(text)} is reported by line and column`, async () => {
       const failure = await failureFrom(text);
       assert.match(failure.message, new RegExp(`/config\\.json:${place} is not JSON$`));
       const where = expected === undefined ? "" : ` where ${expected} was expected`;
@@ -189,7 +189,7 @@ model_list: {m: {api_keys: [*key]}}
     ["? [s3cret]\n: 1", 1, /single word/],
   ];
   for (const [security, line, why] of faults) {
-    it(`${JSON.stringify(security)} is told by its line, and not quoted`, async () => {
+    it(`${JSON.stringify(security)} is reported by its line, and not quoted`, async () => {
       const failure = await failureFrom(mqttConfig(), { security });
       assert.match(failure.message, new RegExp(`/\\.security\\.yml:${line} is not YAML$`));
       assert.match(failure.why ?? "", why);

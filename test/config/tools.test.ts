@@ -52,7 +52,7 @@ describe("tools", () => {
     assert.equal(plain, "x$");
   });
 
-  it("with wrong values are told with what is allowed", async () => {
+  it("with wrong values are reported with what is allowed", async () => {
     const failure = await failureFrom({
       tools: { exec: { custom_deny_patterns: ["("] }, web: { searxng: { base_url: "ftp://x" } } },
     });

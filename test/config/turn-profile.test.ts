@@ -49,7 +49,7 @@ describe("agents.defaults.turn_profile", () => {
     }
   });
 
-  it("tells of tools that there are not", async () => {
+  it("reports tools that there are not", async () => {
     const tools = { mode: "custom", allow: ["read-file", "send_tts", "*"] };
     const loaded = await loadedFrom(withProfile({ enabled: true, tools }));
     const text = warningText(loaded);
@@ -58,7 +58,7 @@ describe("agents.defaults.turn_profile", () => {
     assert.match(text, /allow\[2\]: "\*" is not a tool here/);
   });
 
-  it("with unknown keys is told with the nearest", async () => {
+  it("with unknown keys is reported with the nearest", async () => {
     const loaded = await loadedFrom(
       withProfile({ enabled: true, tool: {}, skills: { allows: [] } }),
     );

@@ -95,7 +95,7 @@ describe("what restricts the agent of the Go program and is not built here", () 
     });
   }
 
-  it("is told in one go", async () => {
+  it("is reported in one go", async () => {
     const more = {
       isolation: { enabled: true },
       agents: { list: [{ id: "guest", workspace: "/srv/guest" }] },

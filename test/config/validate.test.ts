@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { allTextOf, failureFrom, inHome, loadedFrom, mqttConfig, warningText } from "./home.ts";
 
 describe("wrong values", () => {
-  it("are all told at once, each with file, line, key, what was found and what is allowed", async () => {
+  it("are all reported at once, each with file, line, key, what was found and what is allowed", async () => {
     const files = {
       "config.json": `{
   "version": 3,
@@ -79,7 +79,7 @@ describe("wrong values", () => {
     [{ gateway: { port: "18790" } }, /port: found "18790"/],
   ];
   for (const [config, text] of shapes) {
-    it(`of another shape are told: ${text.source}`, async () => {
+    it(`of another shape are reported: ${text.source}`, async () => {
       assert.match(allTextOf(await failureFrom(config)), text);
     });
   }
@@ -113,7 +113,7 @@ describe("secrets of the wrong type", () => {
     ],
   ];
   for (const [config, text] of table) {
-    it(`are told without their value: ${text.source}`, async () => {
+    it(`are reported without their value: ${text.source}`, async () => {
       const failure = await failureFrom(config);
       assert.match(allTextOf(failure), text);
       assert.doesNotMatch(allTextOf(failure), /hunter2/);
@@ -173,7 +173,7 @@ describe("unknown keys", () => {
     });
   }
 
-  it("that are near to nothing are told without a guess", async () => {
+  it("that are near to nothing are reported without a guess", async () => {
     const warnings = warningText(await loadedFrom({ frobnicate: 1 }));
     assert.match(warnings, /frobnicate: is not a known key and has no effect \(\)/);
   });
@@ -205,7 +205,7 @@ describe("channels of other types", () => {
     assert.match(about[0]?.message ?? "", /channel types telegram, discord are not supported/);
   });
 
-  it("that nobody knows are told with the nearest type, and skipped", async () => {
+  it("that nobody knows are reported with the nearest type, and skipped", async () => {
     const channel_list = {
       home: { type: "mqqt", enabled: true, settings: { broker: "b", agent_id: "a" } },
       telegramm: { enabled: false },

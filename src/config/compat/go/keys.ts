@@ -103,3 +103,38 @@ export const DM_SCOPES = {
   "per-peer": ["sender"],
   global: [],
 } as const;
+
+/**
+ * Hosts that need a key. Go PicoClaw writes entries for them into every configuration, with an address
+ * and without a key.
+ */
+export const GO_CLOUD_HOSTS: ReadonlySet<string> = new Set([
+  "api.anthropic.com",
+  "api.avian.io",
+  "api.cerebras.ai",
+  "api.deepseek.com",
+  "api.groq.com",
+  "api.longcat.chat",
+  "api.minimaxi.com",
+  "api.mistral.ai",
+  "api.moonshot.cn",
+  "api.novita.ai",
+  "api.openai.com",
+  "api.shengsuanyun.com",
+  "api.siliconflow.cn",
+  "api.venice.ai",
+  "api.vivgrid.com",
+  "api.xiaomimimo.com",
+  "api.z.ai",
+  "api-inference.modelscope.cn",
+  "ark.cn-beijing.volces.com",
+  "coding-intl.dashscope.aliyuncs.com",
+  "dashscope.aliyuncs.com",
+  "dashscope-intl.aliyuncs.com",
+  "dashscope-us.aliyuncs.com",
+  "generativelanguage.googleapis.com",
+  "integrate.api.nvidia.com",
+  "open.bigmodel.cn",
+  "openrouter.ai",
+  "router.shengsuanyun.com",
+]);
