@@ -8,8 +8,8 @@ import { createCompaction } from "../gateway/compaction.ts";
 import type { Compact, CompactionOptions } from "../gateway/compaction.ts";
 import { localLaneOf } from "../gateway/request-keys.ts";
 import type { ConversationStore } from "../store/contract.ts";
-import { createMemoryStore } from "../store/memory.ts";
 import { openConversations } from "../store/shared-access.ts";
+import { createMemoryStore } from "../store/sqlite.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
 /** What was said in a session of the command `agent`. Nothing here rejects: an answer is worth more. */

@@ -45,7 +45,7 @@ export async function openConversationReader(
     async conversations() {
       const found = await Promise.all(stores.map((store) => store.conversations()));
       return mergeByLane(found.flat()).map((session) =>
-        Object.assign({}, session, clientOfLane(session.lane)),
+        Object.assign({}, session, clientOfLane(session.name)),
       );
     },
     transcript: (lane) => mergeByTime(stores.map((store) => store.transcript(lane))),
@@ -59,17 +59,17 @@ export async function openConversationReader(
 
 /** Sessions of one lane as one. */
 function mergeByLane(sessions: readonly ConversationInfo[]): readonly ConversationInfo[] {
-  const byLane = new Map<string, ConversationInfo>();
+  const byName = new Map<string, ConversationInfo>();
   for (const session of sessions) {
-    const known = byLane.get(session.lane);
-    byLane.set(session.lane, known === undefined ? session : addUp(known, session));
+    const known = byName.get(session.name);
+    byName.set(session.name, known === undefined ? session : addUp(known, session));
   }
-  return [...byLane.values()].toSorted((a, b) => b.lastAt - a.lastAt);
+  return [...byName.values()].toSorted((a, b) => b.lastAt - a.lastAt);
 }
 
 function addUp(left: ConversationInfo, right: ConversationInfo): ConversationInfo {
   return {
-    lane: left.lane,
+    name: left.name,
     turns: left.turns + right.turns,
     messages: left.messages + right.messages,
     bytes: left.bytes + right.bytes,

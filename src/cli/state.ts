@@ -5,7 +5,8 @@ import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Store } from "../store/contract.ts";
-import { createMemoryStore } from "../store/memory.ts";
+import { openInstance } from "../store/instance-lock.ts";
+import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
 /** What outlives the process, or is made as if it did. */
@@ -52,10 +53,6 @@ export async function openState(options: StateOptions): Promise<State> {
 }
 
 async function openPersistent({ config, log }: StateOptions): Promise<State> {
-  const [{ openInstance }, { openSqliteStore }] = await Promise.all([
-    import("../store/instance-lock.ts"),
-    import("../store/sqlite.ts"),
-  ]);
   const folder = stateFolderOf(config);
   const home = await openInstance(folder, { log });
   if (home.instance > 1) {

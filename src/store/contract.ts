@@ -1,32 +1,32 @@
 /**
  * What survives a crash: requests, their answers, and the conversations they belong to.
  *
- * One process writes under one owner's name. A request is held under a claim: its owner and the number
- * of the attempt. Whoever writes shows its claim, and a claim that is not the one in force (another
- * owner took the request over, or a later attempt began) writes nothing: that is the fencing which lets
- * several gateways share one store.
+ * One process writes under the name of one owner. A request is held under a claim: its owner and the
+ * number of the attempt. Every write shows its claim. A claim that is not in force (another owner has
+ * claimed the request, or a later attempt has begun) writes nothing: this fencing lets several gateways
+ * share one store.
  *
- * Every call is a promise because a store may be on another machine. Calls take effect in the order in
- * which they were made. When a call resolves, what it wrote survives the end of the process and a loss of
- * power; `append` and `writeCounters` alone survive a loss of power only with the next other call.
- * A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only,
- * store unreachable): then nothing of it was, and it may be made again.
+ * Every call returns a promise because a store may be on another machine. Calls take effect in the order
+ * in which they were made. When a call resolves, what it wrote survives the end of the process and a loss
+ * of power; `append` and `writeCounters` alone survive a loss of power only with the next other write. A
+ * call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
+ * unreachable): then nothing of it was written, and it may be made again.
  */
 export interface Store<M> extends ConversationStore<M>, CounterStore {
   /**
-   * Takes a request, unless the store knows it already. What `admission` decides is part of the same
-   * transaction; without it every new request is taken and a known one is left as it is.
+   * Takes a request, unless the store has it already. The decision of `admission` is part of the same
+   * transaction. Without `admission` every new request is taken, and an earlier one is left as it is.
    */
-  accept(ticket: NewRequest, admission?: Admission): Promise<Acceptance<M>>;
-  /** The whole request, as long as the claim is in force; undefined where it is stale. */
+  accept(request: NewRequest, admission?: Admission): Promise<Acceptance<M>>;
+  /** The whole request; undefined if the claim is stale. */
   load(claim: Claim): Promise<StoredRequest<M> | undefined>;
-  /** An attempt begins; the claim to show from now on, or undefined where the one shown is stale. */
+  /** Begins an attempt. Returns the claim to show from now on; undefined if the claim is stale. */
   begin(claim: Claim): Promise<Claim | undefined>;
-  /** Keeps one message of a turn that runs (a tool call, a tool's result) for an attempt after a crash. */
+  /** Stores a message of a running turn (a tool call, a tool result) for an attempt after a crash. */
   record(claim: Claim, message: M): Promise<boolean>;
   /**
-   * Keeps the answer and, in the same transaction, what the turn adds to the conversation; where it
-   * `forgets`, the conversation begins anew behind it.
+   * Stores the answer and, in the same transaction, adds the messages of the turn to the conversation.
+   * With `forgets`, the conversation begins anew after that.
    */
   answered(
     claim: Claim,
@@ -34,33 +34,33 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
     messages: readonly M[],
     forgets?: boolean,
   ): Promise<boolean>;
-  /** Ends a request that never ran (expired, stopped while it waited) with an answer of its own. */
+  /** Ends a request that never ran (expired, or stopped while it waited) with an answer. */
   expire(claim: Claim, answer: StoredAnswer): Promise<boolean>;
-  /** The last part was delivered, or never can be: the answer is kept for duplicates only. */
+  /** The last part was delivered, or never can be: the answer stays for duplicates only. */
   delivered(claim: Claim): Promise<boolean>;
-  /** The attempt was broken off on purpose (shutdown): it does not count, and the request is left to the next owner. */
+  /** Gives up an attempt on purpose (shutdown): it does not count, and the next owner may claim the request. */
   release(claim: Claim): Promise<boolean>;
   /**
-   * Takes every request without a delivered answer that nobody holds any more. At the start that is what
-   * is left after a restart. Returns them in the order of acceptance, without their texts and without
-   * rejections, of which there may be very many: `rejections` reads those.
+   * Claims every request without a delivered answer that nobody holds any more: after a restart, what the
+   * former process left. Returns them in the order of acceptance, without their texts. There may be very
+   * many rejections among them, which are not returned: `rejections` reads those.
    */
   claimAbandoned(): Promise<readonly AbandonedRequest[]>;
-  /** Rejections that this owner holds and that are not delivered, from behind `after` (a `Claim.seq`), oldest first. */
+  /** Rejections of this owner that are not delivered, oldest first, from behind `after` (a `Claim.seq`). */
   rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
-  /** Extends the leases of all that this owner holds. */
+  /** Extends the leases of all requests of this owner. */
   renew(): Promise<void>;
   /**
-   * Forgets requests that were delivered before the window; never one without a delivered answer. Looks
-   * at the turns at most once an hour.
+   * Deletes requests that were delivered before the window, never one without a delivered answer, and
+   * what is over the limits of conversations and counters. Looks at the turns at most once an hour.
    */
   purge(): Promise<void>;
 }
 
-/** Decides about a request inside of the transaction that takes it. Must not throw. */
+/** Decides about a request inside the transaction that takes it. Must not throw. */
 export interface Admission {
   /**
-   * Called once for a request that the store does not know. Returns the answer to store in place of a
+   * Called once for a request that the store does not have. Returns the answer to store in place of a
    * turn (a rejection), or takes the request: `"wait"` stores it with attempt 0, `"begin"` begins its first
    * attempt in the same transaction. Only a request that starts as soon as it is stored may begin: each
    * crash after that costs it an attempt. `hasRoom` is false when the store's bounds are reached: then to
@@ -68,78 +68,78 @@ export interface Admission {
    */
   readonly admit: (hasRoom: boolean) => StoredAnswer | "wait" | "begin";
   /**
-   * Called once for a request whose answer was delivered. Returns the answer to store in place of
-   * delivering that one again, or undefined to deliver it again: it is undelivered from now on.
+   * Called once for a request whose answer was delivered. Returns the answer to store in place of another
+   * delivery, or undefined to deliver the same answer again: it is undelivered from now on.
    */
   readonly repeat: () => StoredAnswer | undefined;
 }
 
 /**
- * What was counted, under names. Those that count until some time are dropped a day after it, and before
- * that where there are more of them than the bound: the ones first that count for nothing soonest.
+ * Counters by name. One that counts until some time is dropped a day after it. If there are more of those
+ * than the bound, the ones that stop to count soonest are dropped before.
  */
 export interface CounterStore {
-  /** The meters as they were kept last, in no order: every one, or `most` of them. */
+  /** The counters as they were written last, in no order: all, or `most` of them. */
   counters(most?: number): Promise<readonly Counter[]>;
-  /** One of them; undefined where there is none of that name. */
+  /** One of them; undefined if there is none of that name. */
   counter(name: string): Promise<Counter | undefined>;
   /**
-   * Keeps what `take` gives. It is called, and must not throw, when the transaction begins in which this
-   * is written, so that what changes meanwhile is written once; calls that are made in one go share a
-   * transaction, or the earlier ones are written before the later ones. Where this rejects, nothing that
-   * was taken is kept.
+   * Writes the result of `take`. `take` runs when the transaction starts, so that changes made before that
+   * are written once; it must not throw. Calls made in one go share a transaction, or the earlier ones are
+   * written before the later ones. If this rejects, nothing that was taken is written.
    */
   writeCounters(take: () => CounterChanges): Promise<void>;
 }
 
-/** One thing that is counted. */
 export interface Counter {
   readonly name: string;
-  /** Plain data, its owner's alone to read. */
+  /** Plain data that only its owner reads. */
   readonly state: unknown;
-  /** Milliseconds since the epoch after which it counts for nothing; never, where it is left out. */
+  /** Milliseconds since the epoch after which it counts for nothing; absent is never. */
   readonly until?: number;
 }
 
 export interface CounterChanges {
   readonly put: readonly Counter[];
-  /** Names that are not kept any more. */
+  /** Names to delete. */
   readonly drop: readonly string[];
 }
 
 /**
- * What was said, each conversation under a name of its own (its lane): a list of whole turns. A cut
- * says from where on it is still shown, and what stands for all that was said before.
+ * Conversations by name: lists of whole turns. A compaction hides the turns up to one of them; its
+ * summary stands for them.
  */
 export interface ConversationStore<M> {
-  /** The summary of the cut in force and the latest whole turns behind it, oldest message first, within the store's bounds. */
-  history(lane: string): Promise<readonly M[]>;
-  /** What history is made of: all turns behind the cut, the oldest first, as far as `WHOLE` goes. */
-  conversation(lane: string): Promise<Conversation<M>>;
+  /** The summary of the last compaction and the latest whole turns after it, oldest message first, within the bounds. */
+  history(name: string): Promise<readonly M[]>;
+  /** The same with all turns after the compaction, oldest first, within `SUMMARY_LIMITS`. */
+  conversation(name: string): Promise<Conversation<M>>;
+  /** The size of the summary and all turns after it; reads no message. */
+  size(name: string): Promise<ConversationSize>;
   /**
-   * Adds a whole turn to a conversation, for a request that this store does not hold; where it
-   * `forgets`, the conversation begins anew behind it.
+   * Adds a whole turn to a conversation, for a request that this store does not have. With `forgets`, the
+   * conversation begins anew after that.
    */
-  append(lane: string, messages: readonly M[], forgets?: boolean): Promise<void>;
+  append(name: string, messages: readonly M[], forgets?: boolean): Promise<void>;
   /**
-   * From now on the conversation is shown from behind the turn `through`, with the summary in front.
-   * False, and nothing done, where that turn is not behind the cut in force: it was cut meanwhile.
+   * Hides the turns up to `through`; the summary stands for them. Returns false and does nothing if that
+   * turn is hidden already or does not exist: another compaction was faster.
    */
-  compact(lane: string, through: number, summary?: M): Promise<boolean>;
+  compact(name: string, through: number, summary?: M): Promise<boolean>;
   /**
-   * Begins a conversation with what was said elsewhere, as a whole. False where the store knows the
-   * conversation, even if only that it was deleted.
+   * Begins a conversation with a whole one from elsewhere. Returns false if the store has the conversation,
+   * even if only that it was deleted.
    */
-  importConversation(lane: string, said: ImportedConversation<M>): Promise<boolean>;
-  /** Every conversation, the one used last first, at most `SESSIONS`. */
+  importConversation(name: string, imported: ImportedConversation<M>): Promise<boolean>;
+  /** Every conversation, the one used last first, at most `LISTED_CONVERSATIONS`. */
   conversations(): Promise<readonly ConversationInfo[]>;
-  /** Every turn of a conversation, the oldest first, cut or not; a part of them is in memory at a time. */
-  transcript(lane: string): AsyncIterable<StoredTurn<M>>;
-  /** Deletes a conversation for good; says how many turns it had. */
-  erase(lane: string): Promise<number>;
-  /** Forgets of the conversations what is older than they are kept, or beyond the bounds; looks at most once an hour. */
+  /** Every turn of a conversation, oldest first, hidden or not; a part of them is in memory at a time. */
+  transcript(name: string): AsyncIterable<StoredTurn<M>>;
+  /** Deletes a conversation for good; returns the number of its turns. */
+  erase(name: string): Promise<number>;
+  /** Deletes what is too old or over the limits; looks at most once an hour. */
   purge(): Promise<void>;
-  /** Writes what was asked for so far and closes; calls after it reject. */
+  /** Does what was asked for so far and closes; later calls reject. */
   close(): Promise<void>;
 }
 
@@ -149,16 +149,23 @@ export interface Conversation<M> {
   readonly turns: readonly { readonly id: number; readonly messages: readonly M[] }[];
 }
 
-/** A conversation from elsewhere: what was said before in short, and whole turns. */
+export interface ConversationSize {
+  /** Without the summary. */
+  readonly messages: number;
+  /** Of the JSON, with the summary. */
+  readonly bytes: number;
+}
+
+/** A conversation from elsewhere: a summary of its beginning, and whole turns. */
 export interface ImportedConversation<M> {
   readonly summary?: M;
-  /** `at` is now where it is left out. */
+  /** `at` is now if it is absent. */
   readonly turns: readonly { readonly messages: readonly M[]; readonly at?: number }[];
 }
 
-/** One conversation among all. Times are milliseconds since the epoch. */
+/** One conversation in the list of all. Times are milliseconds since the epoch. */
 export interface ConversationInfo {
-  readonly lane: string;
+  readonly name: string;
   readonly turns: number;
   readonly messages: number;
   /** Of the messages' JSON. */
@@ -176,11 +183,11 @@ export interface StoredTurn<M> {
 
 /** A request as it is accepted; plain data. Times are milliseconds since the epoch. */
 export interface NewRequest {
-  /** Under which it is known again; bounded in length. */
+  /** Its duplicates have the same name; bounded in length. */
   readonly name: string;
-  /** Whose it is: requests of one lane are answered in order; bounded in length. */
+  /** Requests of one lane are answered in order; bounded in length. */
   readonly lane: string;
-  /** Its conversation, where that is not the lane's own; bounded in length. */
+  /** The name of its conversation if that is not the lane; bounded in length. */
   readonly conversation?: string;
   readonly channel: string;
   readonly client: string;
@@ -191,34 +198,35 @@ export interface NewRequest {
   readonly address: string;
   readonly acceptedAt: number;
   readonly expiresAt?: number;
-  /** Whether an earlier request of this name is this one; false makes a new one of it in any case. */
+  /** Whether an earlier request of this name is the same request. */
   readonly mayRepeat: boolean;
-  /** Whether an earlier one that ended in a failure is tried anew (asked again) rather than repeated (delivered again). */
+  /** Whether to run it again if the earlier request ended in a failure; else that answer is delivered again. */
   readonly retriesFailed: boolean;
 }
 
 /** Who may write about a request: the fencing token. */
 export interface Claim {
-  /** Names the request in this store and grows with each acceptance. */
+  /** Identifies the request in this store and grows with each acceptance. */
   readonly seq: number;
   readonly owner: string;
-  /** 0 before the first. */
+  /** 0 before the first attempt. */
   readonly attempt: number;
 }
 
 export type Acceptance<M> =
+  /** `claim.attempt` is 1 if its first attempt has begun, else 0. */
   | { readonly is: "new"; readonly claim: Claim }
-  /** The answer that `admission` gave is stored and has to be delivered. */
+  /** The answer of `admission` is stored and has to be delivered. */
   | { readonly is: "answered"; readonly claim: Claim; readonly answer: StoredAnswer }
-  /** Known: `stored.answer` is there if it was answered. The claim is that of whoever holds it. */
+  /** The store has the request, under the claim of its holder; with `stored.answer` if it is answered. */
   | { readonly is: "known"; readonly stored: StoredRequest<M> }
-  /** Known and delivered before: `stored.answer` has to be delivered again, under this owner's claim. */
+  /** Its answer was delivered before: `stored.answer` has to be delivered again, under this owner's claim. */
   | { readonly is: "repeated"; readonly stored: StoredRequest<M> };
 
-/** An answer, byte for byte: its texts in the parts in which they were cut. */
+/** The texts of an answer, byte for byte, in the parts into which they were divided. */
 export interface StoredAnswer {
   readonly parts: readonly string[];
-  /** The answer ended in this failure, whose sentence is not among the parts. */
+  /** The failure that ended the answer; its sentence is not among the parts. */
   readonly failure?: StoredFailure;
 }
 
@@ -229,16 +237,15 @@ export interface StoredFailure {
   readonly retryAfter?: number;
 }
 
-/** A request in the store. */
 export interface StoredRequest<M> {
   readonly claim: Claim;
   readonly request: Omit<NewRequest, "mayRepeat" | "retriesFailed">;
-  /** What the attempts so far recorded, in order. */
+  /** The messages that its attempts recorded, in order. */
   readonly progress: readonly M[];
   readonly answer?: StoredAnswer;
 }
 
-/** A request that a former owner left behind. */
+/** A request that a former owner left. */
 export interface AbandonedRequest {
   readonly claim: Claim;
   readonly request: Omit<StoredRequest<never>["request"], "text">;
@@ -252,48 +259,48 @@ export interface StoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly bounds: StoreBounds;
-  /** Nobody else has this store open (its home is locked): every other owner is dead. */
+  /** No other process has this store open (its instance is locked): every other owner is dead. */
   readonly sole?: boolean;
 }
 
 export interface StoreBounds {
-  /** Milliseconds after which a claim that was not renewed is nobody's. */
+  /** Milliseconds after which a claim that was not renewed is abandoned. */
   readonly leaseMs: number;
-  /** How long a delivered answer is remembered for duplicates. */
+  /** Milliseconds for which a delivered answer stays for duplicates. */
   readonly windowMs: number;
-  /** Requests and their bytes, waiting or remembered, beyond which there is no room for another. */
+  /** Requests and their bytes, undelivered or within the window: at these there is no room for another. */
   readonly rows: number;
   readonly bytes: number;
-  /** The same of one lane. */
+  /** The same for one lane. */
   readonly laneRows: number;
   readonly laneBytes: number;
-  /** Delivered rejections that are remembered; the oldest go first. */
+  /** Delivered rejections that stay for duplicates; the oldest go first. */
   readonly rejections: number;
-  /** Messages and characters (of their JSON) of one conversation that `history` gives; whole turns, at least the last one. */
+  /** Messages, and characters of their JSON, that `history` gives of one conversation: whole turns, at least the last. */
   readonly messages: number;
   readonly characters: number;
   /**
-   * Turns that a cut hides are kept so long (milliseconds), as long as they are among so many of their
-   * conversation and all turns of all conversations after them hold fewer bytes.
+   * A turn that a compaction hides stays for so many milliseconds, if it is among the last so many of its
+   * conversation, and all newer turns of all conversations hold fewer bytes.
    */
   readonly hiddenMs: number;
   readonly hiddenTurns: number;
   readonly hiddenBytes: number;
   /**
-   * Conversations, and bytes of all of them: beyond either the ones longest unused are forgotten, but
-   * none that was used within so many milliseconds. A store in memory keeps less.
+   * Conversations, and bytes of all of them. Over either limit the longest unused are deleted, but none
+   * that was used within `usedMs`. A store in memory holds less.
    */
   readonly conversations: number;
   readonly conversationBytes: number;
   readonly usedMs: number;
-  /** Turns of one conversation, shown or not: beyond them the oldest are forgotten. */
+  /** Turns of one conversation, hidden or not; the oldest are deleted. */
   readonly turns: number;
   /**
-   * Bytes of one conversation's turns, shown or not, and of those of the last 24 hours. When a turn is
-   * added beyond either, the oldest of them are forgotten until an eighth is free; the last turn stays.
+   * Bytes of the turns of one conversation, hidden or not, and of those of the last 24 hours. When a turn
+   * is added over either limit, the oldest are deleted until an eighth is free; the last turn stays.
    */
   readonly turnBytes: number;
   readonly turnBytesPerDay: number;
-  /** Meters that count until some time. */
+  /** Counters that count until some time. */
   readonly counters: number;
 }

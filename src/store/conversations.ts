@@ -1,238 +1,306 @@
-import type { SyncConversations } from "./async-conversations.ts";
+import type { DatabaseSync } from "node:sqlite";
 import type {
-  ImportedConversation,
   Conversation,
   ConversationInfo,
+  ConversationSize,
+  ConversationStore,
+  ImportedConversation,
   StoreBounds,
   StoredTurn,
+  StoreOptions,
 } from "./contract.ts";
+import { createShrink, lazyStatements } from "./database.ts";
+import type { Statements } from "./database.ts";
+import { fromJson } from "./json.ts";
+import { Retention } from "./retention.ts";
 import {
   createSizeBudget,
+  dayBefore,
   LISTED_CONVERSATIONS,
-  turnsBeyond,
   SUMMARY_LIMITS,
+  turnsOverLimit,
 } from "./size-budget.ts";
-import type { TurnSize } from "./size-budget.ts";
+import type { StoredTurnSize, TurnSize } from "./size-budget.ts";
 
-export interface ConversationsOptions extends TurnSize {
-  /** Milliseconds. */
-  readonly now: () => number;
-  /** What `history` gives of one, and how long what a cut hides is kept. */
-  readonly bounds: Pick<
-    StoreBounds,
-    | "messages"
-    | "characters"
-    | "hiddenMs"
-    | "hiddenTurns"
-    | "hiddenBytes"
-    | "turnBytes"
-    | "turnBytesPerDay"
-  >;
-  /** Conversations; the one longest without a turn goes first. */
-  readonly conversations: number;
-  readonly idleMs: number;
+type Row = Readonly<Record<string, unknown>>;
+type Run = <T>(work: () => T) => Promise<T>;
+
+/** One reading of a transcript. */
+const PAGE = { messages: 200, characters: 2 ** 20 };
+/** Conversations whose bytes are in memory; the bytes of others are added up with each turn. */
+const COUNTED = 4096;
+
+export interface ConversationsOptions extends Pick<StoreOptions, "now" | "bounds"> {
+  /** The database is in memory: what is over the limits of all conversations, or idle, is deleted at once. */
+  readonly inMemory?: boolean;
 }
 
-interface Turn<M> extends StoredTurn<M> {
-  readonly characters: number;
-  readonly bytes: number;
+/** Bytes of a conversation's turns, and of those of the last 24 hours. */
+interface HeldBytes {
+  readonly all: number;
+  readonly day: number;
 }
 
-interface Kept<M> {
-  readonly turns: readonly Turn<M>[];
-  /** Turns up to this one are hidden. */
+/** A conversation in memory that got no turn for so long is deleted. */
+const IDLE_MS = 24 * 60 * 60_000;
+
+interface Compacted<M> {
   readonly through: number;
   readonly summary: M | undefined;
-  /** When something was said in it last. */
-  readonly at: number;
 }
 
-/** A quarter of all the room is the most that one conversation can take from the others. */
-const SHARE = 4;
+/** The conversations of a database; every call is work inside a transaction. */
+export class Conversations<M> {
+  readonly #sql: Statements<keyof typeof SQL>;
+  readonly #now: () => number;
+  readonly #bounds: StoreBounds;
+  readonly #inMemory: boolean;
+  readonly #retention: Retention;
+  readonly #shrink: () => void;
+  /** At least what the conversations hold that a turn was added to last; the one longest ago is the first. */
+  readonly #held = new Map<string, HeldBytes & { readonly usedAt: number }>();
 
-/**
- * What was said with each client, as long as it is worth the memory: the JSON of all together has
- * `characters` at most, one has `messages` at most, and its last turn always stays. The idle ones go when the next request comes: no timer is needed.
- */
-export function createConversations<M>(options: ConversationsOptions): SyncConversations<M> {
-  return new MemoryConversations(options);
-}
-
-class MemoryConversations<M> implements SyncConversations<M> {
-  readonly #options: ConversationsOptions;
-  /** In the order of their last turns, so that the front is the first to go. */
-  readonly #kept = new Map<string, Kept<M>>();
-  #held = 0;
-  #last = 0;
-
-  constructor(options: ConversationsOptions) {
-    this.#options = options;
+  constructor(db: DatabaseSync, options: ConversationsOptions) {
+    this.#sql = lazyStatements(db, SQL);
+    this.#now = options.now;
+    this.#bounds = options.bounds;
+    this.#inMemory = options.inMemory ?? false;
+    this.#retention = new Retention(db, options);
+    this.#shrink = createShrink(db);
   }
 
-  readonly history = (lane: string): readonly M[] => {
-    this.#dropOld();
-    const { summary, turns } = this.#shown(lane);
-    const fits = createSizeBudget(this.#options.bounds);
-    const first = turns.findLastIndex((turn) => !fits(sizeOf(turn)));
-    const said = turns.slice(first + 1).flatMap(({ messages }) => messages);
-    return summary === undefined ? said : [summary, ...said];
-  };
+  history(name: string): readonly M[] {
+    const { through, summary } = this.#compacted(name);
+    const rows = taken(this.#sql("newestFirst").iterate(name, through), this.#bounds);
+    const messages = rows.toReversed().flatMap((row) => fromJson<M[]>(textOf(row)));
+    return summary === undefined ? messages : [summary, ...messages];
+  }
 
-  readonly conversation = (lane: string): Conversation<M> => {
-    const { summary, turns } = this.#shown(lane);
-    const shown = asFits(turns, SUMMARY_LIMITS).map(({ id, messages }) => ({ id, messages }));
-    return { turns: shown, ...(summary !== undefined && { summary }) };
-  };
+  conversation(name: string): Conversation<M> {
+    const { through, summary } = this.#compacted(name);
+    const turns = this.#after(name, through, SUMMARY_LIMITS).map(({ id, messages }) => ({
+      id,
+      messages,
+    }));
+    return { turns, ...(summary !== undefined && { summary }) };
+  }
 
-  readonly append = (lane: string, messages: readonly M[], forgets = false): void => {
-    if (messages.length === 0 && !forgets) return;
-    const at = this.#options.now();
-    const kept = this.#kept.get(lane) ?? EMPTY;
-    const turns = messages.length === 0 ? [] : [this.#turn(messages, at)];
-    this.#keep(lane, { ...kept, turns: this.#bounded([...kept.turns, ...turns]), at });
-    if (forgets) this.#forget(lane);
-  };
+  size(name: string): ConversationSize {
+    const { messages, bytes } = this.#sql("size").get(name, name, name) ?? {};
+    return { messages: Number(messages ?? 0), bytes: Number(bytes ?? 0) };
+  }
 
-  readonly compact = (lane: string, through: number, summary?: M): boolean => {
-    const kept = this.#kept.get(lane);
-    if (kept === undefined || through <= kept.through) return false;
-    if (!kept.turns.some(({ id }) => id === through)) return false;
-    this.#kept.set(lane, { ...kept, through, summary });
+  append(name: string, messages: readonly M[], forgets = false): void {
+    if (messages.length > 0) this.#limit(name, this.#add(name, messages, this.#now()));
+    if (!forgets) return;
+    this.#sql("forget").run(name, name, this.#now());
+    if (this.#inMemory) this.#used(name, this.#heldBy(name));
+  }
+
+  compact(name: string, through: number, summary?: M): boolean {
+    if (through <= this.#compacted(name).through) return false;
+    if (this.#sql("exists").get(name, through) === undefined) return false;
+    this.#sql("compact").run(name, through, textOrNull(summary), this.#now());
     return true;
-  };
+  }
 
-  readonly importConversation = (
-    lane: string,
-    { turns, summary }: ImportedConversation<M>,
-  ): boolean => {
-    if (this.#kept.has(lane)) return false;
-    const now = this.#options.now();
-    let adopted: readonly Turn<M>[] = [];
-    for (const { messages, at = now } of turns) {
-      adopted = this.#bounded([...adopted, this.#turn(messages, at)]);
-    }
-    this.#keep(lane, { turns: adopted, through: 0, summary, at: now });
+  importConversation(name: string, { turns, summary }: ImportedConversation<M>): boolean {
+    if (this.#sql("known").get(name, name) !== undefined) return false;
+    const now = this.#now();
+    if (summary !== undefined) this.#sql("compact").run(name, 0, textOrNull(summary), now);
+    for (const { messages, at = now } of turns) this.#limit(name, this.#add(name, messages, at));
     return true;
-  };
+  }
 
-  readonly conversations = (): readonly ConversationInfo[] =>
-    [...this.#kept]
-      .filter(([, { turns, summary }]) => turns.length > 0 || summary !== undefined)
-      .map(sessionOf)
-      .toSorted((a, b) => b.lastAt - a.lastAt || (a.lane < b.lane ? -1 : 1))
-      .slice(0, LISTED_CONVERSATIONS);
+  conversations(): readonly ConversationInfo[] {
+    return this.#sql("conversations").all(LISTED_CONVERSATIONS).map(infoOf);
+  }
 
-  readonly page = (lane: string, after: number): readonly StoredTurn<M>[] =>
-    (this.#kept.get(lane)?.turns ?? [])
-      .filter(({ id }) => id > after)
-      .map(({ id, at, messages }) => ({ id, at, messages }));
+  /** The turns after one of them, as many as are worth one reading; none at the end. */
+  page(name: string, after: number): readonly StoredTurn<M>[] {
+    return this.#after(name, after, PAGE);
+  }
 
-  readonly erase = (lane: string): number => {
-    const { turns, through } = this.#kept.get(lane) ?? EMPTY;
-    const at = this.#options.now();
-    const end = turns.at(-1)?.id ?? through;
-    // What is left says that it was deleted, so that it is not taken over from elsewhere again.
-    this.#keep(lane, { turns: [], through: end, summary: undefined, at });
-    return turns.length;
-  };
+  erase(name: string): number {
+    // What stays says that the conversation was deleted, so that it is not imported again.
+    this.#sql("forget").run(name, name, this.#now());
+    const { changes } = this.#sql("erase").run(name);
+    this.#held.delete(name);
+    if (this.#inMemory) this.#used(name, { all: 0, day: 0 });
+    return Number(changes);
+  }
 
-  readonly purge = (): void => {
-    const { hiddenMs, hiddenTurns, hiddenBytes } = this.#options.bounds;
-    const old = this.#options.now() - hiddenMs;
-    const newest = [...this.#kept.values()]
-      .flatMap(({ turns }) => turns)
-      .toSorted((a, b) => b.id - a.id);
-    let held = 0;
-    const beyond = new Set(newest.filter(({ bytes }) => (held += bytes) > hiddenBytes));
-    for (const [lane, kept] of this.#kept) {
-      const turns = kept.turns.filter(
-        (turn, index) =>
-          turn.id > kept.through ||
-          (turn.at > old && kept.turns.length - index <= hiddenTurns && !beyond.has(turn)),
-      );
-      this.#held -= charactersOf(kept.turns) - charactersOf(turns);
-      this.#kept.set(lane, { ...kept, turns });
-    }
-  };
+  purge(): void {
+    this.#retention.apply();
+    this.#shrink();
+  }
 
-  #turn(messages: readonly M[], at: number): Turn<M> {
-    this.#last += 1;
+  #add(name: string, messages: readonly M[], at: number): number {
     const text = JSON.stringify(messages);
     const bytes = Buffer.byteLength(text);
-    return { id: this.#last, at, messages, characters: text.length, bytes };
+    this.#sql("add").run(name, text, messages.length, bytes, at);
+    return bytes;
   }
 
-  #bounded(turns: readonly Turn<M>[]): readonly Turn<M>[] {
-    const { bounds, now } = this.#options;
-    const beyond = turnsBeyond(turns, bounds, now());
-    return beyond.size === 0 ? turns : turns.filter(({ id }) => !beyond.has(id));
+  /** Deletes what is over the limits with a turn of so many bytes, which was added. */
+  #limit(name: string, bytes: number): void {
+    const { turnBytes, turnBytesPerDay } = this.#bounds;
+    const fits = ({ all, day }: HeldBytes): boolean => all <= turnBytes && day <= turnBytesPerDay;
+    const known = this.#held.get(name);
+    let held: HeldBytes | undefined = known && { all: known.all + bytes, day: known.day + bytes };
+    if (held === undefined || !fits(held)) held = this.#heldBy(name);
+    if (!fits(held)) {
+      const turns = this.#sql("sizes").all(name).map(sizeOf);
+      for (const id of turnsOverLimit(turns, this.#bounds, this.#now())) this.#sql("drop").run(id);
+      held = this.#heldBy(name);
+    }
+    this.#used(name, held);
   }
 
-  /** What a cut left to show. */
-  #shown(lane: string): Pick<Kept<M>, "summary" | "turns"> {
-    const { turns, through, summary } = this.#kept.get(lane) ?? EMPTY;
-    return { turns: turns.filter(({ id }) => id > through), summary };
+  #used(name: string, held: HeldBytes): void {
+    this.#held.delete(name);
+    this.#held.set(name, { ...held, usedAt: this.#now() });
+    if (this.#inMemory) this.#limitMemory();
+    const [oldest] = this.#held.keys();
+    if (oldest !== undefined && this.#held.size > COUNTED) this.#held.delete(oldest);
   }
 
-  /** As the conversation that was used last, with as many of its latest turns as there is room for. */
-  #keep(lane: string, kept: Kept<M>): void {
-    const { messages, characters } = this.#options;
-    const fits = createSizeBudget({ messages, characters: characters / SHARE });
-    const first = kept.turns.findLastIndex((turn) => !fits(sizeOf(turn)));
-    const turns = kept.turns.slice(first + 1);
-    this.#drop(lane);
-    this.#kept.set(lane, { ...kept, turns });
-    this.#held += charactersOf(turns);
-    this.#dropOld();
-  }
-
-  #forget(lane: string): void {
-    const kept = this.#kept.get(lane);
-    if (kept === undefined) return;
-    const through = Math.max(kept.through, kept.turns.at(-1)?.id ?? 0);
-    this.#kept.set(lane, { ...kept, through, summary: undefined });
-  }
-
-  #drop(lane: string): void {
-    this.#held -= charactersOf(this.#kept.get(lane)?.turns ?? []);
-    this.#kept.delete(lane);
-  }
-
-  #dropOld(): void {
-    const { now, conversations, characters, idleMs } = this.#options;
-    for (const [lane, { at }] of this.#kept) {
-      const fits = this.#kept.size <= conversations && this.#held <= characters;
-      if (fits && now() - at < idleMs) return;
-      this.#drop(lane);
+  /** Deletes whole conversations, the longest unused first. */
+  #limitMemory(): void {
+    const { conversations, conversationBytes } = this.#bounds;
+    let bytes = 0;
+    for (const { all } of this.#held.values()) bytes += all;
+    for (const [name, { all, usedAt }] of this.#held) {
+      const fits = this.#held.size <= conversations && bytes <= conversationBytes;
+      if (fits && this.#now() - usedAt < IDLE_MS) return;
+      bytes -= all;
+      this.#held.delete(name);
+      this.#sql("erase").run(name);
+      this.#sql("eraseSummary").run(name);
     }
   }
+
+  #heldBy(name: string): HeldBytes {
+    const row = this.#sql("held").get(dayBefore(this.#now()), name);
+    return { all: Number(row?.["bytes"] ?? 0), day: Number(row?.["day"] ?? 0) };
+  }
+
+  #compacted(name: string): Compacted<M> {
+    const row = this.#sql("compacted").get(name);
+    const text = row?.["summary"] ?? undefined;
+    return {
+      through: Number(row?.["through"] ?? 0),
+      summary: text === undefined ? undefined : fromJson<M>(text),
+    };
+  }
+
+  #after(name: string, id: number, most: TurnSize): readonly StoredTurn<M>[] {
+    return taken(this.#sql("oldestFirst").iterate(name, id), most).map((row) => ({
+      id: Number(row["id"]),
+      at: Number(row["at"]),
+      messages: fromJson<M[]>(textOf(row)),
+    }));
+  }
 }
 
-const EMPTY = { turns: [], through: 0, summary: undefined };
-
-function asFits<M>(turns: readonly Turn<M>[], room: TurnSize): readonly Turn<M>[] {
-  const fits = createSizeBudget(room);
-  const end = turns.findIndex((turn) => !fits(sizeOf(turn)));
-  return end === -1 ? turns : turns.slice(0, end);
-}
-
-function sizeOf<M>({ messages, characters }: Turn<M>): TurnSize {
-  return { messages: messages.length, characters };
-}
-
-function charactersOf<M>(turns: readonly Turn<M>[]): number {
-  return turns.reduce((total, { characters }) => total + characters, 0);
-}
-
-function sessionOf<M>([lane, { turns, summary, at }]: [string, Kept<M>]): ConversationInfo {
-  const times = turns.map((turn) => turn.at);
+/** The same as promises; `write` runs work in a transaction of the store, `read` runs work that only reads. */
+export function asyncConversations<M>(
+  conversations: Conversations<M>,
+  write: Run,
+  read: Run = write,
+): Omit<ConversationStore<M>, "close"> {
   return {
-    lane,
-    turns: turns.length,
-    messages: turns.reduce((total, { messages }) => total + messages.length, 0),
-    bytes: turns.reduce((total, { bytes }) => total + bytes, 0),
-    firstAt: times.length === 0 ? at : Math.min(...times),
-    lastAt: times.length === 0 ? at : Math.max(...times),
-    summarized: summary !== undefined,
+    history: (name) => read(() => conversations.history(name)),
+    conversation: (name) => read(() => conversations.conversation(name)),
+    size: (name) => read(() => conversations.size(name)),
+    append: (name, messages, forgets) => write(() => conversations.append(name, messages, forgets)),
+    compact: (name, through, summary) => write(() => conversations.compact(name, through, summary)),
+    importConversation: (name, imported) =>
+      write(() => conversations.importConversation(name, imported)),
+    conversations: () => read(() => conversations.conversations()),
+    transcript: (name) => createTranscript((after) => read(() => conversations.page(name, after))),
+    erase: (name) => write(() => conversations.erase(name)),
+    purge: () => write(() => conversations.purge()),
   };
 }
+
+/** All turns of a conversation, page by page; a page is what follows the turn of that id. */
+async function* createTranscript<M>(
+  page: (after: number) => Promise<readonly StoredTurn<M>[]>,
+): AsyncGenerator<StoredTurn<M>, void, undefined> {
+  for (let after = 0; ;) {
+    const turns = await page(after);
+    const last = turns.at(-1);
+    if (last === undefined) return;
+    yield* turns;
+    after = last.id;
+  }
+}
+
+function textOrNull(message: unknown): string | null {
+  return message === undefined ? null : JSON.stringify(message);
+}
+
+/** Rows as long as they fit; reading ends there. */
+function taken(rows: Iterable<Row>, most: TurnSize): Row[] {
+  const found: Row[] = [];
+  const fits = createSizeBudget(most);
+  for (const row of rows) {
+    if (!fits({ messages: Number(row["count"]), characters: textOf(row).length })) break;
+    found.push(row);
+  }
+  return found;
+}
+
+function textOf(row: Row): string {
+  return String(row["messages"]);
+}
+
+function sizeOf(row: Row): StoredTurnSize {
+  return { id: Number(row["id"]), bytes: Number(row["bytes"]), at: Number(row["at"]) };
+}
+
+function infoOf(row: Row): ConversationInfo {
+  return {
+    name: String(row["lane"]),
+    turns: Number(row["turns"]),
+    messages: Number(row["messages"]),
+    bytes: Number(row["bytes"]),
+    firstAt: Number(row["first_at"]),
+    lastAt: Number(row["last_at"]),
+    summarized: row["summarized"] === 1,
+  };
+}
+
+const after = "SELECT id, messages, count, at FROM turns WHERE lane = ? AND id > ?";
+const SQL = {
+  add: "INSERT INTO turns (lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?)",
+  held: `SELECT sum(bytes) AS bytes, sum(CASE WHEN at > ? THEN bytes ELSE 0 END) AS day
+       FROM turns WHERE lane = ?`,
+  sizes: "SELECT id, bytes, at FROM turns WHERE lane = ? ORDER BY id",
+  drop: "DELETE FROM turns WHERE id = ?",
+  compacted: "SELECT through, summary FROM cuts WHERE lane = ?",
+  // The index by conversation holds all that is added up: no message is read.
+  size: `SELECT total(count) AS messages,
+         total(bytes) + coalesce((SELECT length(CAST(summary AS BLOB)) FROM cuts WHERE lane = ?), 0) AS bytes
+       FROM turns WHERE lane = ? AND id > coalesce((SELECT through FROM cuts WHERE lane = ?), 0)`,
+  newestFirst: `${after} ORDER BY id DESC`,
+  oldestFirst: `${after} ORDER BY id`,
+  exists: "SELECT 1 FROM turns WHERE lane = ? AND id = ?",
+  known: "SELECT 1 FROM turns WHERE lane = ? UNION ALL SELECT 1 FROM cuts WHERE lane = ? LIMIT 1",
+  compact: "INSERT OR REPLACE INTO cuts (lane, through, summary, at) VALUES (?, ?, ?, ?)",
+  forget: `INSERT INTO cuts (lane, through, summary, at)
+       VALUES (?, coalesce((SELECT max(id) FROM turns WHERE lane = ?), 0), NULL, ?)
+       ON CONFLICT (lane) DO UPDATE
+       SET through = max(through, excluded.through), summary = NULL, at = excluded.at`,
+  erase: "DELETE FROM turns WHERE lane = ?",
+  eraseSummary: "DELETE FROM cuts WHERE lane = ?",
+  conversations: `SELECT lane, count(*) AS turns, sum(count) AS messages, sum(bytes) AS bytes,
+         min(at) AS first_at, max(at) AS last_at,
+         EXISTS (SELECT 1 FROM cuts WHERE cuts.lane = turns.lane AND summary IS NOT NULL) AS summarized
+       FROM turns GROUP BY lane
+       UNION ALL
+       SELECT lane, 0, 0, 0, at, at, 1 FROM cuts
+       WHERE summary IS NOT NULL AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.lane = cuts.lane)
+       ORDER BY last_at DESC, lane LIMIT ?`,
+};

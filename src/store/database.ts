@@ -8,28 +8,28 @@ import {
   statSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
+import { DatabaseSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
-/** Reading a whole larger file at every start would cost more than it finds. */
+/** A larger file is not checked: reading all of it at every start would cost more than it finds. */
 const CHECKED_BYTES = 64 * 2 ** 20;
-/** Bytes of the disk that a rewrite of a file leaves to others. */
+/** Bytes of the disk that a rewrite of a file leaves free. */
 const SPARE_BYTES = 16 * 2 ** 20;
-/** SQLITE_CORRUPT and SQLITE_NOTADB, in SQLite's words: Deno does not give the code with every call. */
+/** SQLite's texts of SQLITE_CORRUPT and SQLITE_NOTADB: Deno does not give the code with every call. */
 const CORRUPT = /malformed|not a database/;
 
 /**
- * Opens the database of one process, in the newest version; nobody else may read it. A file that is
- * corrupt is set aside under another name, loudly, and never deleted. Throws a `Failure` (`config`) when
- * the file is of a newer version or cannot be had. The SQLite is the one that Bun, Deno and Node carry.
+ * Opens the database of one process and migrates it to the newest version; only the owner of the file may
+ * read it. A corrupt file is renamed, which the log says, and never deleted. Rejects with a `Failure`
+ * (`config`) if the file is of a newer version or cannot be opened. The SQLite is the one of the runtime.
  */
 export async function openDatabase(file: string, log: Log): Promise<DatabaseSync> {
-  const { DatabaseSync: Database } = await import("node:sqlite");
-  const open = (): DatabaseSync => prepared(new Database(file), file, log);
+  const open = (): DatabaseSync => prepared(new DatabaseSync(file), file, log);
   try {
-    make(file);
+    create(file);
     try {
       return open();
     } catch (error) {
@@ -44,23 +44,22 @@ export async function openDatabase(file: string, log: Log): Promise<DatabaseSync
 }
 
 /**
- * Opens a database beside the process whose it is: nothing is checked or set aside. To be read only, it
- * must be there; otherwise it is made where there is none. It is brought to the newest version in any
- * case. Throws a `Failure` (`config`) when it cannot be had.
+ * Opens a database that another process may have open: nothing is checked or renamed. With `readOnly` the
+ * file must exist, otherwise it is created. It is migrated to the newest version in any case. Rejects with
+ * a `Failure` (`config`) if it cannot be opened.
  */
 export async function openSharedDatabase(
   file: string,
   { readOnly }: { readonly readOnly: boolean },
 ): Promise<DatabaseSync> {
-  const { DatabaseSync: Database } = await import("node:sqlite");
   try {
-    if (!readOnly) make(file);
-    if (!readOnly || isOld(new Database(file, { readOnly: true }), file)) {
-      const db = migrated(new Database(file), file);
+    if (!readOnly) create(file);
+    if (!readOnly || isOld(new DatabaseSync(file, { readOnly: true }), file)) {
+      const db = migrated(new DatabaseSync(file), file);
       if (!readOnly) return db;
       db.close();
     }
-    const db = new Database(file, { readOnly: true });
+    const db = new DatabaseSync(file, { readOnly: true });
     db.exec(LIMITS);
     return db;
   } catch (error) {
@@ -90,15 +89,15 @@ function migrated(db: DatabaseSync, file: string): DatabaseSync {
   }
 }
 
-/** For its owner's eyes alone. */
-function make(file: string): void {
+/** Creates the file, readable for its owner alone. */
+function create(file: string): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   closeSync(openSync(file, "a", 0o600));
 }
 
-/** Milliseconds to wait for another's transaction; KiB of the cache. */
+/** Milliseconds to wait for the transaction of another process; KiB of the cache. */
 const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
-/** That a file can give room back has to be said before anything is written to it. */
+/** That a file can give free pages back has to be set before anything is written to it. */
 const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
 /** WAL with FULL: a commit is on the disk when it returns, for one fsync. */
 const DURABLE =
@@ -120,7 +119,7 @@ function prepared(db: DatabaseSync, file: string, log: Log): DatabaseSync {
   }
 }
 
-/** What `quick_check` does not see: the text of the schema itself can be damaged. */
+/** Finds a damaged text of the schema, which `quick_check` does not see. */
 function checkShape(db: DatabaseSync): void {
   try {
     for (const [table, columns] of SHAPE) db.prepare(`SELECT ${columns} FROM ${table} LIMIT 0`);
@@ -129,19 +128,37 @@ function checkShape(db: DatabaseSync): void {
   }
 }
 
-/** What `PRAGMA auto_vacuum` says of a file that can give room back. */
+/** The value of `PRAGMA auto_vacuum` of a file that can give free pages back. */
 const INCREMENTAL = 2;
-/** Free pages that stay, for what is written next: 1 MiB of the usual pages. */
+/** Free pages that stay for later writes: 1 MiB of the usual pages. */
 const SPARE_PAGES = 256;
 /** Pages given back in one call: the event loop waits for it. */
 const PAGES_AT_ONCE = 256;
 
-/** Gives some of the free pages of the file back to the disk; work inside a transaction. */
+/** Returns work inside a transaction that gives some of the free pages of the file back to the disk. */
 export function createShrink(db: DatabaseSync): () => void {
-  const free = db.prepare("PRAGMA freelist_count");
-  const giveBack = db.prepare(`PRAGMA incremental_vacuum(${PAGES_AT_ONCE})`);
+  const sql = lazyStatements(db, {
+    free: "PRAGMA freelist_count",
+    giveBack: `PRAGMA incremental_vacuum(${PAGES_AT_ONCE})`,
+  });
   return () => {
-    if (numberOf(free) >= SPARE_PAGES + PAGES_AT_ONCE) giveBack.all();
+    if (numberOf(sql("free")) >= SPARE_PAGES + PAGES_AT_ONCE) sql("giveBack").all();
+  };
+}
+
+/** A prepared statement by name. */
+export type Statements<Name extends string> = (name: Name) => StatementSync;
+
+/** Prepares each statement when it is used first: most are not needed at the start. */
+export function lazyStatements<Name extends string>(
+  db: DatabaseSync,
+  texts: Readonly<Record<Name, string>>,
+): Statements<Name> {
+  const statements = new Map<Name, StatementSync>();
+  return (name) => {
+    const statement = statements.get(name) ?? db.prepare(texts[name]);
+    statements.set(name, statement);
+    return statement;
   };
 }
 
@@ -150,8 +167,8 @@ function numberOf(pragma: ReturnType<DatabaseSync["prepare"]>): number {
 }
 
 /**
- * Writes a file of an earlier program anew, so that it can give room back from then on, once, where that
- * takes little time and there is room for it. Otherwise it stays as it is, and its free pages are used again.
+ * Rewrites a file of an earlier program once, so that it can give free pages back, if that takes little
+ * time and the disk has room for it. Otherwise the file keeps its size and reuses its free pages.
  */
 function rebuild(db: DatabaseSync, file: string, log: Log): void {
   if (numberOf(db.prepare("PRAGMA auto_vacuum")) === INCREMENTAL) return;
@@ -160,10 +177,13 @@ function rebuild(db: DatabaseSync, file: string, log: Log): void {
     const { size } = statSync(file);
     // The copy is written to a temporary file and then, as a whole, to the write-ahead log.
     if (size > CHECKED_BYTES || bavail * bsize < 3 * size + SPARE_BYTES) return;
-    log.info("the database is written anew once, so that it can give room back", { file, size });
+    log.info("the database is rewritten once, so that it can give free space back to the disk", {
+      file,
+      size,
+    });
     db.exec(`PRAGMA busy_timeout = 0; ${SHRINKS}; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)`);
   } catch {
-    // Another process uses the file, or the disk is full: the next start tries again.
+    // Another process uses the file, or the disk is full; the next start tries again.
   } finally {
     db.exec(LIMITS);
   }
@@ -183,24 +203,27 @@ function isCorrupt(error: unknown): boolean {
   return error instanceof Error && CORRUPT.test(error.message);
 }
 
-/** The database itself last: if this is cut off, the next start finds it corrupt again and goes on. */
+/** Renames the database itself last: after a crash in between, the next start finds it corrupt again. */
 function quarantine(file: string, log: Log): void {
-  const aside = `${file}.corrupt-${new Date().toISOString().replaceAll(/[-:]/g, "")}`;
+  const renamed = `${file}.corrupt-${new Date().toISOString().replaceAll(/[-:]/g, "")}`;
   for (const end of ["-wal", "-shm", ""]) {
-    if (existsSync(file + end)) renameSync(file + end, aside + end);
+    if (existsSync(file + end)) renameSync(file + end, renamed + end);
   }
-  log.error("the stored state is corrupt and was set aside: what it held is not resumed", {
-    file: aside,
-    try: "keep that file for a repair with the sqlite3 program, and look after the disk",
-  });
+  log.error(
+    "the database is corrupt and was renamed: the requests and conversations in it are not resumed",
+    {
+      file: renamed,
+      try: "keep that file for a repair with the sqlite3 program, and check the disk",
+    },
+  );
 }
 
-/** What is told of a database that cannot be opened or read. */
+/** The failure of a database that cannot be opened or read. */
 export function unusable(file: string, error: unknown): Failure {
-  return new Failure("config", "the stored state cannot be opened", {
+  return new Failure("config", "the database cannot be opened", {
     why: `${file}: ${asFailure(error).why ?? String(error)}`,
     remedy: isCorrupt(error)
-      ? "start picoclaw gateway, which sets a corrupt file aside, or move it away; look after the disk"
+      ? "start picoclaw gateway, which renames a corrupt file, or move it away; check the disk"
       : "make that folder writable for this user, or set agents.defaults.workspace to one that is",
     cause: error,
   });

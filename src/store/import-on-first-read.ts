@@ -1,43 +1,43 @@
 import { failpoint } from "../base/failpoint.ts";
-import type { ImportedConversation, ConversationStore } from "./contract.ts";
+import type { ConversationStore, ImportedConversation } from "./contract.ts";
 
-/** Lanes that are known to have been looked for elsewhere; beyond them some are looked for again. */
+/** Conversations that were looked for elsewhere already; beyond them some are looked for again. */
 const REMEMBERED = 4096;
 
 /**
- * A store whose conversations begin with what was said elsewhere: the first time that a lane without any
- * is asked for, `find` may know it. `find` never rejects.
+ * Returns the store with another `history`: the first time that it is read of a conversation without
+ * messages, `find` may know the conversation from elsewhere, and it is imported. `find` must not reject.
  */
 export function withImport<M, S extends ConversationStore<M>>(
   store: S,
-  find: (lane: string) => Promise<ImportedConversation<M> | undefined>,
+  find: (name: string) => Promise<ImportedConversation<M> | undefined>,
 ): S {
-  const sought = new Map<string, Promise<void>>();
+  const imports = new Map<string, Promise<void>>();
 
-  const adopt = async (lane: string): Promise<void> => {
-    const found = await find(lane);
-    if (found !== undefined) await store.importConversation(lane, found);
+  const importFound = async (name: string): Promise<void> => {
+    const found = await find(name);
+    if (found !== undefined) await store.importConversation(name, found);
     failpoint("adopted");
   };
-  const seek = (lane: string): Promise<void> => {
-    const seeking = sought.get(lane) ?? adopt(lane);
-    sought.set(lane, seeking);
-    const [oldest] = sought.keys();
-    if (oldest !== undefined && sought.size > REMEMBERED) sought.delete(oldest);
+  const importOnce = (name: string): Promise<void> => {
+    const importing = imports.get(name) ?? importFound(name);
+    imports.set(name, importing);
+    const [oldest] = imports.keys();
+    if (oldest !== undefined && imports.size > REMEMBERED) imports.delete(oldest);
     // What could not be written now is tried again with the next request.
-    return seeking.catch((thrown: unknown) => {
-      sought.delete(lane);
+    return importing.catch((thrown: unknown) => {
+      imports.delete(name);
       throw thrown;
     });
   };
 
   return {
     ...store,
-    async history(lane) {
-      const said = await store.history(lane);
-      if (said.length > 0) return said;
-      await seek(lane);
-      return store.history(lane);
+    async history(name) {
+      const messages = await store.history(name);
+      if (messages.length > 0) return messages;
+      await importOnce(name);
+      return store.history(name);
     },
   };
 }

@@ -10,39 +10,38 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
+import { DatabaseSync } from "node:sqlite";
 import { codeOf } from "../base/failure.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
-/** One process's place in the state folder. */
+/** The files of one process in the state folder. */
 export interface StateInstance {
-  /** 1 for the first process of a home; a second one at the same time has 2, with files of its own. */
+  /** 1 for the first process of a home; a second process at the same time has 2, and files of its own. */
   readonly instance: number;
   readonly databaseFile: string;
-  /** The client id of that name; made, and on the disk before it is given, the first time. */
+  /** The client id of that name. The first time it is made, and on the disk before this returns. */
   clientId(name: string, make: () => string): string;
-  /** Gives the place up. */
+  /** Releases the lock. */
   close(): void;
 }
 
 const INSTANCES = 16;
 
 /**
- * Takes the first place in the folder that no living process has. The lock is SQLite's on a file of its
- * own, so that it goes with the process however that ends. Throws a `Failure` (`config`) when the folder
- * cannot be written or every place is taken.
+ * Locks the first instance in the folder that no living process has. The lock is SQLite's on a file of its
+ * own: it ends with the process, however that ends. Rejects with a `Failure` (`config`) if the folder
+ * cannot be written or every instance is locked.
  */
 export async function openInstance(
   folder: string,
   { log }: { readonly log: Log },
 ): Promise<StateInstance> {
-  const { DatabaseSync: Database } = await import("node:sqlite");
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     for (let instance = 1; instance <= INSTANCES; instance += 1) {
       const end = instance === 1 ? "" : `-${instance}`;
-      const lock = lockOf(join(folder, `gateway${end}.lock`), Database);
+      const lock = lockOf(join(folder, `gateway${end}.lock`));
       if (lock === undefined) continue;
       return {
         instance,
@@ -50,7 +49,7 @@ export async function openInstance(
         clientId: (name, make) =>
           clientIdIn(join(folder, `client-ids${end}.json`), name, { make, log }),
         close() {
-          held.delete(lock);
+          locks.delete(lock);
           lock.close();
         },
       };
@@ -58,30 +57,30 @@ export async function openInstance(
   } catch (error) {
     throw unusable(folder, error);
   }
-  throw new Failure("config", `${INSTANCES} processes use this state folder already`, {
+  throw new Failure("config", `${INSTANCES} processes already use this state folder`, {
     why: folder,
   });
 }
 
-/** The databases of all processes that ever had a place in the folder; none where there is no folder. */
+/** The databases of all instances that were ever in the folder; none if there is no folder. */
 export function databaseFilesIn(folder: string): readonly string[] {
   if (!existsSync(folder)) return [];
   const names = readdirSync(folder).filter((name) => /^picoclaw(?:-\d+)?\.db$/.test(name));
   return names.toSorted().map((name) => join(folder, name));
 }
 
-/** SQLITE_BUSY in SQLite's words: Deno does not give the code with every call. */
+/** SQLite's text of SQLITE_BUSY: Deno does not give the code with every call. */
 const BUSY = /locked/;
 
-/** A database that nobody refers to is closed when memory is collected, and its lock is gone. */
-const held = new Set<DatabaseSync>();
+/** The runtime closes a database that nothing refers to, and its lock is gone. */
+const locks = new Set<DatabaseSync>();
 
-function lockOf(file: string, Database: typeof DatabaseSync): DatabaseSync | undefined {
+function lockOf(file: string): DatabaseSync | undefined {
   closeSync(openSync(file, "a", 0o600));
-  const db = new Database(file);
+  const db = new DatabaseSync(file);
   try {
     db.exec("PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
-    held.add(db);
+    locks.add(db);
     return db;
   } catch (error) {
     db.close();
@@ -117,10 +116,10 @@ function read(file: string, log: Log): Map<string, string> {
     const entries = Object.entries(typeof found === "object" && found !== null ? found : {});
     return new Map(entries.filter((entry): entry is [string, string] => isId(entry[1])));
   } catch {
-    const aside = `${file}.broken-${Date.now()}`;
-    renameSync(file, aside);
-    log.warn("the file of client ids is broken and was set aside: new ids are made", {
-      file: aside,
+    const renamed = `${file}.broken-${Date.now()}`;
+    renameSync(file, renamed);
+    log.warn("the file of client ids is broken and was renamed; new ids are made", {
+      file: renamed,
     });
     return new Map();
   }
@@ -130,7 +129,7 @@ function isId(found: unknown): found is string {
   return typeof found === "string" && found !== "";
 }
 
-/** Whole or not at all, and on the disk. */
+/** Replaces the file, whole or not at all; the text is on the disk when this returns. */
 function write(file: string, text: string): void {
   const fd = openSync(`${file}.new`, "w", 0o600);
   try {

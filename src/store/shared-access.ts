@@ -1,19 +1,18 @@
 import { Failure } from "../base/failure.ts";
-import { asyncConversations } from "./async-conversations.ts";
 import type { ConversationStore, Counter, StoreOptions } from "./contract.ts";
+import { asyncConversations, Conversations } from "./conversations.ts";
 import { eachCounter } from "./counters.ts";
 import { openSharedDatabase, unusable } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { DELIVERED } from "./schema.ts";
-import { createTurns } from "./turns.ts";
 
 /**
- * What `read` makes of the meters in a database; the process whose it is may be at work. Throws a `Failure`
- * (`config`) when it cannot be read.
+ * Returns what `read` makes of the counters in a database that another process may be using. Rejects with
+ * a `Failure` (`config`) if it cannot be read.
  */
 export async function readCounters<T>(
   file: string,
-  read: (meters: Iterable<Counter>) => T,
+  read: (counters: Iterable<Counter>) => T,
 ): Promise<T> {
   const db = await openSharedDatabase(file, { readOnly: true });
   try {
@@ -26,7 +25,7 @@ export async function readCounters<T>(
 }
 
 export interface SharedAccessOptions extends Pick<StoreOptions, "now" | "bounds"> {
-  /** Nothing is written; the file must be there. */
+  /** Nothing is written; the file must exist. */
   readonly readOnly: boolean;
 }
 
@@ -34,8 +33,8 @@ const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
   AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane')) = ?`;
 
 /**
- * The conversations in a database that may be another process's, in short transactions of their own: a
- * gateway that runs is not disturbed. Throws a `Failure` (`config`) when they cannot be had.
+ * Opens the conversations in a database that another process may be using, in short transactions that do
+ * not disturb a gateway. Rejects with a `Failure` (`config`) if they cannot be opened.
  */
 export async function openConversations<M>(
   file: string,
@@ -46,29 +45,31 @@ export async function openConversations<M>(
   const failed = (thrown: unknown): never => {
     throw unusable(file, thrown instanceof Failure ? (thrown.cause ?? thrown) : thrown);
   };
-  const turns = createTurns<M>(db, options);
+  const conversations = new Conversations<M>(db, options);
   if (options.readOnly) {
     // Later, as other stores do, and without a transaction.
     const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work).catch(failed);
     return {
-      ...asyncConversations(turns, read),
+      ...asyncConversations(conversations, read),
       close() {
         db.close();
         return Promise.resolve();
       },
     };
   }
-  // What is deleted is overwritten: nobody finds it in the file.
+  // Deleted text is overwritten: nobody finds it in the file.
   db.exec("PRAGMA secure_delete = ON");
   const commits = new GroupCommit(db, file);
+  const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);
   const dropAnswered = db.prepare(DROP_ANSWERED);
-  /** With the questions and answers that are only kept to know duplicates again. */
-  const erase = (lane: string): number => {
-    dropAnswered.run(lane);
-    return turns.erase(lane);
-  };
   return {
-    ...asyncConversations({ ...turns, erase }, (work) => commits.run(work).catch(failed)),
+    ...asyncConversations(conversations, write),
+    /** Deletes the requests and answers that only stay for duplicates, too. */
+    erase: (name) =>
+      write(() => {
+        dropAnswered.run(name);
+        return conversations.erase(name);
+      }),
     close() {
       commits.close();
       if (db.isOpen) db.close();

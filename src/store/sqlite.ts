@@ -1,34 +1,71 @@
+import { DatabaseSync } from "node:sqlite";
 import type { Log } from "../base/log.ts";
-import { asyncConversations } from "./async-conversations.ts";
 import type { Store, StoreOptions } from "./contract.ts";
-import { createCounters } from "./counters.ts";
+import { asyncConversations, Conversations } from "./conversations.ts";
+import { Counters } from "./counters.ts";
 import { openDatabase } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
-import { createRequests } from "./requests.ts";
-import { createTurns } from "./turns.ts";
+import { Requests } from "./requests.ts";
+import { migrate } from "./schema.ts";
 
 export interface SqliteStoreOptions extends StoreOptions {
   readonly log: Log;
-  /** Hears how many calls each transaction held. */
+  /** Gets the number of calls of each transaction. */
   readonly onCommit?: (calls: number) => void;
 }
 
 /**
- * A store in one file on this machine. Calls that are made in one go are one transaction and one fsync;
- * other processes may read the file meanwhile. Throws a `Failure` (`config`) when it cannot be had.
+ * Opens a store in one file on this machine. Calls that are made in one go are one transaction and one
+ * fsync; other processes may read the file meanwhile. Rejects with a `Failure` (`config`) if the file
+ * cannot be opened.
  */
 export async function openSqliteStore<M>(
   file: string,
   options: SqliteStoreOptions,
 ): Promise<Store<M>> {
-  const db = await openDatabase(file, options.log);
+  return storeIn(await openDatabase(file, options.log), file, options);
+}
+
+/** What a store in memory holds at most of conversations and of counters. */
+const IN_MEMORY = {
+  conversations: 1000,
+  conversationBytes: 8 * 2 ** 20,
+  counters: 16_384,
+};
+
+/** Creates a store in memory: it ends with the process. */
+export function createMemoryStore<M>(options: StoreOptions): Store<M> {
+  const { bounds } = options;
+  const conversationBytes = Math.min(bounds.conversationBytes, IN_MEMORY.conversationBytes);
+  const db = new DatabaseSync(":memory:");
+  db.exec("PRAGMA foreign_keys = ON");
+  migrate(db, "memory");
+  return storeIn(db, "memory", {
+    ...options,
+    inMemory: true,
+    bounds: {
+      ...bounds,
+      conversations: Math.min(bounds.conversations, IN_MEMORY.conversations),
+      conversationBytes,
+      // One conversation cannot take more than a quarter from the others.
+      turnBytes: Math.min(bounds.turnBytes, conversationBytes / 4),
+      counters: Math.min(bounds.counters, IN_MEMORY.counters),
+    },
+  });
+}
+
+interface InternalOptions extends StoreOptions, Pick<SqliteStoreOptions, "onCommit"> {
+  readonly inMemory?: boolean;
+}
+
+function storeIn<M>(db: DatabaseSync, file: string, options: InternalOptions): Store<M> {
   const commits = new GroupCommit(db, file, options.onCommit);
   const { run, read } = commits;
-  const requests = createRequests<M>(db, options);
-  const turns = createTurns<M>(db, options);
-  const meters = createCounters(db, options);
+  const requests = new Requests<M>(db, options);
+  const conversations = new Conversations<M>(db, options);
+  const counters = new Counters(db, options);
   return {
-    accept: (ticket, admission) => run(() => requests.accept(ticket, admission)),
+    accept: (request, admission) => run(() => requests.accept(request, admission)),
     load: (claim) => read(() => requests.load(claim)),
     begin: (claim) => run(() => requests.begin(claim)),
     record(claim, message) {
@@ -37,29 +74,29 @@ export async function openSqliteStore<M>(
     },
     answered(claim, answer, messages, forgets) {
       return run(() => {
-        const lane = claim.attempt === 0 ? undefined : requests.answered(claim, answer);
-        if (lane !== undefined) turns.append(lane, messages, forgets);
-        return lane !== undefined;
+        const name = claim.attempt === 0 ? undefined : requests.answered(claim, answer);
+        if (name !== undefined) conversations.append(name, messages, forgets);
+        return name !== undefined;
       });
     },
     expire: (claim, answer) =>
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
     delivered: (claim) => run(() => requests.delivered(claim)),
     release: (claim) => run(() => requests.release(claim)),
-    ...asyncConversations(turns, run, read),
-    append: (lane, messages, forgets) =>
-      run(() => turns.append(lane, messages, forgets), "process"),
-    counters: (most) => read(() => meters.all(most)),
-    counter: (name) => read(() => meters.one(name)),
-    writeCounters: (take) => run(() => meters.change(take()), "process"),
+    ...asyncConversations(conversations, run, read),
+    append: (name, messages, forgets) =>
+      run(() => conversations.append(name, messages, forgets), "process"),
+    counters: (most) => read(() => counters.all(most)),
+    counter: (name) => read(() => counters.one(name)),
+    writeCounters: (take) => run(() => counters.change(take()), "process"),
     claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
     purge: () =>
       run(() => {
         requests.purge();
-        turns.purge();
-        meters.purge();
+        conversations.purge();
+        counters.purge();
       }),
     close() {
       commits.close();

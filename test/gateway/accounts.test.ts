@@ -10,8 +10,7 @@ import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/usage/
 import { createAccounting } from "../../src/gateway/usage/accounts.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import type { CounterStore, Store } from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/memory.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore, openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./client.ts";
@@ -73,6 +72,8 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     writes: () => writes,
     prepare: (client: string) => books.prepare(of(client)),
     async prepareAll(clients: readonly string[]): Promise<void> {
+      // The store writes what was asked for before, as it does between messages.
+      await new Promise(setImmediate);
       await Promise.all(clients.map(async (client) => await books.prepare(of(client))));
     },
     charge: (client: string) => books.consumeRateLimit(of(client), policy),

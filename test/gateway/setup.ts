@@ -5,7 +5,7 @@ import type { Answerer, Turned } from "../../src/gateway/contract.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import type { Gateway, GatewayOptions } from "../../src/gateway/gateway.ts";
 import type { Store, StoreOptions } from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/memory.ts";
+import { createMemoryStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "./client.ts";
 import type { Line } from "./client.ts";
 import { createManualClock } from "./manual-clock.ts";

@@ -9,7 +9,7 @@ const HOUR_MS = 60 * 60_000;
 const DAY_MS = 24 * HOUR_MS;
 
 const lanesOf = async (store: Store<string>): Promise<readonly string[]> =>
-  (await store.conversations()).map(({ lane }) => lane);
+  (await store.conversations()).map(({ name }) => name);
 
 describe("the conversations of a database", () => {
   it("of those that never came again go beyond a number, the ones longest unused first, with all that was kept of them", async () => {

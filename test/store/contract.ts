@@ -693,9 +693,9 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       const [a, b, ...more] = await store.conversations();
       assert.deepEqual(more, []);
       assert.ok(a && b);
-      assert.deepEqual([a.lane, a.turns, a.messages, a.bytes], ["a", 2, 4, 22]);
+      assert.deepEqual([a.name, a.turns, a.messages, a.bytes], ["a", 2, 4, 22]);
       assert.deepEqual([a.lastAt - a.firstAt, b.firstAt - a.firstAt, a.summarized], [10, 5, false]);
-      assert.deepEqual([b.lane, b.turns, b.bytes], ["b", 2, 24]);
+      assert.deepEqual([b.name, b.turns, b.bytes], ["b", 2, 24]);
       const [first] = (await store.conversation("b")).turns;
       assert.ok(await store.compact("b", first?.id ?? 0, "é"));
       assert.equal((await store.conversations())[1]?.summarized, true);
@@ -705,7 +705,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       assert.deepEqual(await store.history("b"), []);
       assert.deepEqual(await transcriptOf(store, "b"), []);
       assert.deepEqual(
-        (await store.conversations()).map(({ lane }) => lane),
+        (await store.conversations()).map(({ name: each }) => each),
         ["a"],
       );
     });

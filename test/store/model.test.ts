@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Claim, Store } from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/memory.ts";
+import { createMemoryStore } from "../../src/store/sqlite.ts";
 import { BOUNDS, LEASE_MS, claimedAbandoned, newRequest, type StoreUnderTest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 

@@ -132,7 +132,7 @@ async function print(
   const isMarkdown = words[0] === "export" && !flags.has("json");
   if (isMarkdown) await stdout.write(markdownTitle(session.client, session.channel));
   const printed = printerOf(session, context, isMarkdown);
-  for await (const turn of archive.transcript(session.lane)) {
+  for await (const turn of archive.transcript(session.name)) {
     signal.throwIfAborted();
     if (stdout.closed.aborted) return;
     await stdout.write(safe(printed(redactedTurn(turn, redactor)), host, isMarkdown));
@@ -159,8 +159,8 @@ async function deleteConversation(
   archive: ConversationReader,
   { host, flags }: Context,
 ): Promise<void> {
-  const { client, channel, lane } = session;
-  const turns = await archive.erase(lane);
+  const { client, channel, name } = session;
+  const turns = await archive.erase(name);
   await host.stdout.write(
     flags.has("json")
       ? jsonLine({ v: 1, type: "deleted", client, channel, turns })
