@@ -7,16 +7,16 @@ import type { Defence } from "./defences.ts";
 
 const root = join(import.meta.dirname, "../..");
 const LEFT_OUT = new Set([".git", "node_modules", "dist"]);
-/** Milliseconds for one file of tests; without what they test some wait for what never comes. */
+/** Milliseconds for one test file; without the defence some tests wait for an event that never comes. */
 const FILE_MS = 240_000;
 
-/** What came of one file of tests: the names of those that failed; undefined where it could not be run. */
+/** The names of the failed tests of a file; undefined if the file could not run. */
 type Failed = ReadonlySet<string> | undefined;
 
 /**
- * Takes each named defence out of a copy of the program and runs the tests that are said to see it, behind
- * a wall of bubblewrap: what they try is not stopped by what was taken away. Prints how many see each.
- * Returns whether each was seen; `only` is a word in the name of those that are tried.
+ * Removes each named defence from a copy of the program and runs the tests that must notice it, in a
+ * sandbox of bubblewrap: without the defence nothing else stops the attacks. Prints how many tests fail
+ * for each. Returns whether each defence was noticed. `only` selects defences whose name contains it.
  */
 export async function mutate(only = ""): Promise<boolean> {
   const all = await readDefences();
@@ -26,15 +26,15 @@ export async function mutate(only = ""): Promise<boolean> {
   try {
     await copyTo(copy);
     const tests = createTests(copy);
-    const unseen: string[] = [];
+    const unnoticed: string[] = [];
     for (const defence of chosen) {
       const seen = await seenBy(defence, copy, tests);
-      if (seen.length === 0) unseen.push(defence.defence);
+      if (seen.length === 0) unnoticed.push(defence.defence);
       console.log(lineOf(defence, seen));
     }
-    console.log(`\n${chosen.length} defences taken away, ${unseen.length} seen by no test`);
-    for (const name of unseen) console.log(`not seen: ${name}`);
-    return chosen.length > 0 && unseen.length === 0;
+    console.log(`\n${chosen.length} defences removed, ${unnoticed.length} noticed by no test`);
+    for (const name of unnoticed) console.log(`not noticed: ${name}`);
+    return chosen.length > 0 && unnoticed.length === 0;
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
@@ -51,7 +51,7 @@ function lineOf({ defence, tests }: Defence, seen: readonly string[]): string {
   return `${count}  ${defence}${seen.length === 0 ? ` (${tests.join(", ")})` : names.join("")}`;
 }
 
-/** Names of the tests that fail without the defence, twice, and pass with it: a busy machine fails some by itself. */
+/** The tests that fail twice without the defence and pass with it: on a busy machine some fail by chance. */
 async function seenBy(defence: Defence, copy: string, tests: Tests): Promise<string[]> {
   const file = join(copy, defence.file);
   const source = await readFile(file, "utf8");
@@ -75,7 +75,7 @@ async function failedOf(
   const names = new Set<string>();
   for (const entry of entries) {
     const failed = await run(entry);
-    if (failed === undefined) throw new Error(`${entry} cannot be run`);
+    if (failed === undefined) throw new Error(`${entry} cannot run`);
     for (const name of failed) names.add(name);
   }
   return names;
@@ -83,18 +83,18 @@ async function failedOf(
 
 interface Tests {
   readonly run: (entry: string) => Promise<Failed>;
-  /** The same with every defence in its place; run once for each file. */
+  /** The same with every defence; runs once for each file. */
   readonly before: (entry: string) => Promise<Failed>;
 }
 
 function createTests(copy: string): Tests {
-  const known = new Map<string, Promise<Failed>>();
+  const results = new Map<string, Promise<Failed>>();
   const run = (entry: string): Promise<Failed> => failedIn(copy, entry);
   return {
     run,
     before(entry) {
-      const failed = known.get(entry) ?? run(entry);
-      known.set(entry, failed);
+      const failed = results.get(entry) ?? run(entry);
+      results.set(entry, failed);
       return failed;
     },
   };
@@ -102,9 +102,9 @@ function createTests(copy: string): Tests {
 
 async function failedIn(copy: string, entry: string): Promise<Failed> {
   const { file, only } = testOf(entry);
-  const words = ["test", "--timeout", "60000", file, ...(only === "" ? [] : ["-t", only])];
-  const [program = "", ...own] = [...ENDING, "bwrap", ...wall(copy)];
-  const child = spawn(program, [...own, process.execPath, ...words], {
+  const args = ["test", "--timeout", "60000", file, ...(only === "" ? [] : ["-t", only])];
+  const [program = "", ...around] = [...PID_NAMESPACE, "bwrap", ...sandboxArgs(copy)];
+  const child = spawn(program, [...around, process.execPath, ...args], {
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PICOCLAW_UNDER_TEST: "bun", NO_COLOR: "1" },
@@ -124,7 +124,7 @@ async function failedIn(copy: string, entry: string): Promise<Failed> {
   });
   clearTimeout(timer);
   const names = [...text.matchAll(/^\((?:fail|pass)\) (.+?)(?: \[[\d.]+ms\])?$/gm)];
-  // A source that cannot be loaded is no defence that was seen.
+  // A source that cannot be loaded does not count as a noticed defence.
   if (names.length === 0 || /^error: .*(?:SyntaxError|Cannot find)/m.test(text)) {
     console.error(text.slice(-2_000));
     return undefined;
@@ -135,16 +135,16 @@ async function failedIn(copy: string, entry: string): Promise<Failed> {
 const isRoot = process.getuid?.() === 0;
 
 /**
- * Process ids of its own: what a mutant leaves running, be it a fork bomb, ends with its tests. Where this
- * program is not root, a sandbox within could not be made then.
+ * A PID namespace: all processes that a mutant leaves, even a fork bomb, end with its tests. Only for root;
+ * for other users an inner sandbox would not start in it.
  */
-const ENDING = isRoot ? "unshare --pid --fork --kill-child --mount-proc".split(" ") : [];
+const PID_NAMESPACE = isRoot ? "unshare --pid --fork --kill-child --mount-proc".split(" ") : [];
 
-/** A machine that can only be read but for the copy, and without network. */
-function wall(copy: string): readonly string[] {
+/** Everything is read-only except the copy, and there is no network. */
+function sandboxArgs(copy: string): readonly string[] {
   return [
     ..."--die-with-parent --unshare-net --ro-bind / / --dev /dev".split(" "),
-    // Not a /proc of its own: a sandbox within could not have one then.
+    // The machine's /proc: with a new one an inner sandbox could not mount its own.
     ..."--bind /proc /proc --tmpfs /tmp --tmpfs /srv".split(" "),
     "--bind",
     copy,
