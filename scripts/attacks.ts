@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { attackFiles, readAttack } from "../test/agent/raid/attack.ts";
-import { attacksTable } from "../test/agent/raid/table.ts";
+import { attackFiles, readAttack } from "../test/agent/attack-run/attack.ts";
+import { attacksTable } from "../test/agent/attack-run/table.ts";
 import { mutate } from "./attacks/mutate.ts";
 
 /**

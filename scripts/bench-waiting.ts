@@ -1,4 +1,4 @@
-import { openTalk } from "../test/agent/talk.ts";
+import { openLongConversation } from "../test/agent/long-conversation.ts";
 import { until } from "../test/support/until.ts";
 
 /**
@@ -33,12 +33,12 @@ for (const [client, text] of ASKED) {
 process.exitCode = most <= 1 ? 0 : 1;
 
 async function waited(client: string, text: string): Promise<Waited> {
-  await using talk = await openTalk(QUESTION_MS);
-  const { begun, summaries } = talk;
-  await talk.say("talker", "the first").done;
+  await using conversation = await openLongConversation(QUESTION_MS);
+  const { begun, summaries } = conversation;
+  await conversation.say("talker", "the first").done;
   await until("a summary is under way", () => summaries() > 0);
   const from = begun.length;
-  const [ms, own] = await timed(async () => talk.say(client, text).done, begun, text);
+  const [ms, own] = await timed(async () => conversation.say(client, text).done, begun, text);
   const questions = 1 + begun.slice(from, begun.lastIndexOf(text)).filter(isSummary).length;
   return { questions, delay: ms / QUESTION_MS - own };
 }

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { needsMosquitto } from "../support/mosquitto.ts";
 import { withBubblewrap } from "../support/sandbox.ts";
-import { attackFiles, readAttack } from "./raid/attack.ts";
-import { openGround } from "./raid/ground.ts";
-import type { Ground } from "./raid/ground.ts";
-import { openRaid } from "./raid/raid.ts";
-import { attacksTable } from "./raid/table.ts";
+import { openAttackRun } from "./attack-run/attack-run.ts";
+import { attackFiles, readAttack } from "./attack-run/attack.ts";
+import { openSurroundings } from "./attack-run/surroundings.ts";
+import type { Surroundings } from "./attack-run/surroundings.ts";
+import { attacksTable } from "./attack-run/table.ts";
 
 const files = await attackFiles();
 const attacks = await Promise.all(files.map((file) => readAttack(file)));
@@ -16,11 +16,11 @@ const attacks = await Promise.all(files.map((file) => readAttack(file)));
 const bubblewrap = await withBubblewrap();
 
 describe("an agent whose model obeys whoever speaks", needsMosquitto, () => {
-  let ground: Ground;
+  let surroundings: Surroundings;
   before(async () => {
-    ground = await openGround();
+    surroundings = await openSurroundings();
   });
-  after(() => ground[Symbol.asyncDispose]());
+  after(() => surroundings[Symbol.asyncDispose]());
 
   it("is attacked in at least forty ways that something stops", () => {
     const stopped = attacks.filter((attack) => attack.stopped !== undefined);
@@ -37,9 +37,9 @@ describe("an agent whose model obeys whoever speaks", needsMosquitto, () => {
     const { title = "", needs } = attacks[index] ?? {};
     const skip = needs === undefined ? false : bubblewrap.skip;
     it(`${file.slice(0, 2)} ${title}`, { timeout: 60_000, skip }, async () => {
-      await using raid = await openRaid(file, ground);
-      for (const step of raid.attack.day) await raid.live(step);
-      await raid.verify();
+      await using run = await openAttackRun(file, surroundings);
+      for (const step of run.attack.day) await run.live(step);
+      await run.verify();
     });
   }
 });

@@ -89,7 +89,7 @@ const SCENARIO = v.strictObject({
   /** Entries of model_list beside the one called `main`. */
   models: v.optional(v.array(v.record(v.string(), v.unknown())), []),
   main: v.optional(v.record(v.string(), v.unknown()), {}),
-  /** Pages of a web server in this house, by path. */
+  /** Pages of a web server in the local network, by path. */
   web: v.optional(v.record(v.string(), v.string()), {}),
   day: v.array(STEP),
 });
@@ -117,7 +117,7 @@ export function assertHolds(text: string, expected: readonly string[], what: str
 }
 
 /** Writes files below a folder. */
-export async function plant(
+export async function writeFiles(
   folder: string,
   files: Readonly<Record<string, string>>,
 ): Promise<void> {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { openHouse, openPages } from "./house.ts";
-import type { House } from "./house.ts";
-import { assertHolds, plant, readScenario } from "./scenario.ts";
+import { openScenarioRun, openPages } from "./scenario-run.ts";
+import type { ScenarioRun } from "./scenario-run.ts";
+import { assertHolds, writeFiles, readScenario } from "./scenario.ts";
 import type { Scenario } from "./scenario.ts";
 
 const folder = join(import.meta.dirname, "scenarios");
@@ -19,17 +19,17 @@ describe("a device's day", () => {
       const { web } = await readScenario(path, "http://127.0.0.1");
       await using pages = await openPages(web);
       const scenario = await readScenario(path, pages.base);
-      await using house = await openHouse(scenario);
-      for (const step of scenario.day) await live(step, house);
+      await using run = await openScenarioRun(scenario);
+      for (const step of scenario.day) await live(step, run);
     });
   }
 });
 
-async function live(step: Scenario["day"][number], house: House): Promise<void> {
-  if ("asks" in step) await house.ask(step);
-  else if ("restart" in step) await house.restart();
-  else if ("writes" in step) await plant(house.workspace, step.writes);
-  else await look(step.finds, house.workspace);
+async function live(step: Scenario["day"][number], run: ScenarioRun): Promise<void> {
+  if ("asks" in step) await run.ask(step);
+  else if ("restart" in step) await run.restart();
+  else if ("writes" in step) await writeFiles(run.workspace, step.writes);
+  else await look(step.finds, run.workspace);
 }
 
 async function look(finds: Readonly<Record<string, readonly string[] | null>>, workspace: string) {

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { until } from "../support/until.ts";
-import { openTalk, ROUNDS } from "./talk.ts";
+import { openLongConversation, ROUNDS } from "./long-conversation.ts";
 
 describe("while 500 messages are summarized", () => {
   it("a request waits for the one question to the model that is under way", async () => {
-    await using talk = await openTalk(60);
-    const { store, lane, begun, summaries } = talk;
-    await talk.say("talker", "the first").done;
+    await using conversation = await openLongConversation(60);
+    const { store, lane, begun, summaries } = conversation;
+    await conversation.say("talker", "the first").done;
     await until("a summary is under way", () => summaries() > 0);
     for (const [client, text] of [
       ["talker", "from the same client"],
@@ -15,7 +15,7 @@ describe("while 500 messages are summarized", () => {
     ] as const) {
       const before = summaries();
       const from = begun.length;
-      await talk.say(client, text).done;
+      await conversation.say(client, text).done;
       assert.equal(begun.indexOf(text), from, `${text}: ${begun.join(", ")}`);
       await until("the next summary is under way", () => summaries() > before);
     }
@@ -28,12 +28,15 @@ describe("while 500 messages are summarized", () => {
   });
 
   it("a request that asks the model several times waits no longer than that", async () => {
-    await using talk = await openTalk(60);
-    const { begun, summaries } = talk;
-    await talk.say("talker", "the first").done;
+    await using conversation = await openLongConversation(60);
+    const { begun, summaries } = conversation;
+    await conversation.say("talker", "the first").done;
     await until("a summary is under way", () => summaries() > 0);
     const from = begun.length;
-    const both = [talk.say("talker", "work for one"), talk.say("other", "work for another")];
+    const both = [
+      conversation.say("talker", "work for one"),
+      conversation.say("other", "work for another"),
+    ];
     await Promise.all(both.map(({ done }) => done));
     const asked = begun.slice(from);
     assert.equal(asked.filter((what) => what === "work for one").length, ROUNDS + 1);

@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { runCommandLine } from "../../../src/cli/cli.ts";
+import { createFakeHost } from "../../cli/host.ts";
+import { startModelServer } from "../../support/model-server.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { until } from "../../support/until.ts";
+import { readAttack } from "./attack.ts";
+import type { Attack, Step } from "./attack.ts";
+import { assertLeft, assertLog, assertOthersServed, assertUnchanged, look } from "./outcome.ts";
+import { prepareScene, MODEL_KEY, placesOf } from "./scene.ts";
+import type { Scene } from "./scene.ts";
+import { askIn, find, hear, publish } from "./steps.ts";
+import { openOutside } from "./surroundings.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** The whole program with a device of its own, in the hands of attackers. */
+export interface AttackRun extends AsyncDisposable {
+  readonly attack: Attack;
+  /** Lives one step. */
+  live(step: Step): Promise<void>;
+  /** What must hold when all is over; asks once more, as somebody else, to see that others are served. */
+  verify(): Promise<void>;
+}
+
+interface Program {
+  readonly log: () => string;
+  end(): Promise<void>;
+}
+
+let runs = 0;
+
+export async function openAttackRun(file: string, surroundings: Surroundings): Promise<AttackRun> {
+  await using opening = new AsyncDisposableStack();
+  const folder = opening.use(await temporaryFolder());
+  const server = opening.use(await startModelServer());
+  let pages: Attack["web"] = {};
+  const outside = opening.use(await openOutside("127.0.0.1", (path) => pages[path]));
+  const inside = opening.use(await openOutside("127.0.0.2", () => "INNER SECRET"));
+  runs += 1;
+  const root = join(folder.path, "device");
+  const places = placesOf({ root, server, outside, inside, base: `/picoclaw/run${runs}` });
+  const attack = await readAttack(file, places);
+  pages = attack.web;
+  const env = { PICOCLAW_HOME: join(root, "home"), OPENAI_API_KEY: MODEL_KEY };
+  const scene = { attack, surroundings, server, outside, inside, root, base: places.agent, env };
+  await prepareScene(scene, `run${runs}`);
+  const logs: string[] = [];
+  let program = await startProgram(scene);
+  const from = surroundings.heard.length;
+  let began = from;
+  const before = await look(root);
+  opening.defer(() => program.end());
+  const closing = opening.move();
+  return {
+    attack,
+    async live(step) {
+      if ("asks" in step) await askIn(step, scene);
+      else if ("finds" in step) await find(step.finds, root);
+      else if ("heard" in step) await hear(step.heard, surroundings, began);
+      else if ("publishes" in step) await publish(step.publishes, surroundings);
+      else {
+        logs.push(program.log());
+        await program.end();
+        began = surroundings.heard.length;
+        program = await startProgram(scene);
+      }
+    },
+    async verify() {
+      await assertOthersServed(scene);
+      await assertUnchanged(scene, before);
+      assertLeft(scene, from);
+      assertLog([...logs, program.log()].join(""), attack);
+    },
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}
+
+async function startProgram({ env }: Scene): Promise<Program> {
+  const host = createFakeHost(["gateway", "--log-level", "debug"], { env });
+  const ended = runCommandLine(host);
+  const log = (): string => host.stderr.text();
+  await until(`the gateway is connected: ${log()}`, () => log().includes('"msg":"connected"'));
+  let stopped: Promise<number> | undefined;
+  return {
+    log,
+    async end() {
+      if (stopped === undefined) host.signal("SIGTERM");
+      stopped ??= ended;
+      assert.equal(await stopped, 0, log());
+    },
+  };
+}

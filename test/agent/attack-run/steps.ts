@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { at, textAt } from "../../../src/base/unknown.ts";
+import { runCommandLine } from "../../../src/cli/cli.ts";
+import { createFakeHost } from "../../cli/host.ts";
+import { until } from "../../support/until.ts";
+import { played } from "../scenario-run.ts";
+import { assertHolds, holds } from "../scenario.ts";
+import type { Asking, Step } from "./attack.ts";
+import type { Scene } from "./scene.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+type Publishing = Extract<Step, { readonly publishes: unknown }>["publishes"];
+
+type Hearing = Extract<Step, { readonly heard: unknown }>["heard"];
+
+export async function askIn(asking: Asking, scene: Scene): Promise<void> {
+  const { server } = scene;
+  const faults: unknown[] = [];
+  const from = server.requests.length;
+  server.script(...asking.model.map((step) => played(step, faults)));
+  const { text, code } = await (asking.here || asking.terminal
+    ? askHere(asking, scene)
+    : askOver(asking, scene));
+  // A summary is made beside the answer.
+  await until("the model was asked all of it", () => {
+    return (
+      faults.length > 0 ||
+      code !== undefined ||
+      server.requests.length >= from + asking.model.length
+    );
+  });
+  if (faults.length > 0) throw faults[0];
+  assert.equal(code, asking.error, `${asking.asks}: ${text}`);
+  assertHolds(text, asking.hears, `the answer to ${asking.asks}`);
+  for (const word of asking.not) assert.ok(!holds(text, word), `${word} was said: ${text}`);
+  assert.equal(
+    server.requests.length,
+    from + asking.model.length,
+    `questions to the model: ${text}`,
+  );
+}
+
+export async function publish(said: Publishing, surroundings: Surroundings): Promise<void> {
+  const { topic, payload, retain, response, times } = said;
+  for (let time = 0; time < times; time += 1) {
+    await surroundings.publish(topic, payload, { retain, response });
+  }
+}
+
+/** What must be heard may still be on its way; what must not has no time of its own, so the last step tells. */
+export async function hear(
+  heard: Hearing,
+  { heard: all }: Surroundings,
+  from: number,
+): Promise<void> {
+  for (const [topic, expected] of Object.entries(heard)) {
+    const said = (): string[] =>
+      all.slice(from).flatMap((message) => (message.topic === topic ? [message.payload] : []));
+    if (expected === null) assert.deepEqual(said(), [], `what was heard on ${topic}`);
+    else {
+      await until(`${topic} says ${expected.join(", ")}: ${said().join("\n")}`, () =>
+        expected.every((word) => said().some((payload) => holds(payload, word))),
+      );
+    }
+  }
+}
+
+interface Answer {
+  readonly text: string;
+  /** Of the error in which it ended. */
+  readonly code: string | undefined;
+}
+
+async function askHere({ asks, terminal }: Asking, { env }: Scene): Promise<Answer> {
+  const host = createFakeHost(["agent", "-m", asks], { env, isTTY: terminal });
+  const code = await runCommandLine(host);
+  return {
+    text: host.stdout.text() + host.stderr.text(),
+    code: code === 0 ? undefined : String(code),
+  };
+}
+
+/** Over the broker, as a client: all that is answered comes on its own response topic. */
+export async function askOver(
+  { asks, client }: Pick<Asking, "asks" | "client">,
+  scene: Scene,
+): Promise<Answer> {
+  const { surroundings, base } = scene;
+  const id = crypto.randomUUID();
+  const begin = surroundings.heard.length;
+  await surroundings.publish(`${base}/${client}/request`, JSON.stringify({ text: asks, id }));
+  const parts = (): unknown[] =>
+    surroundings.heard.slice(begin).flatMap(({ topic, payload }) => {
+      const part: unknown = topic.endsWith("/response") ? JSON.parse(payload) : undefined;
+      if (textAt(part, "id") !== id) return [];
+      assert.equal(topic, `${base}/${client}/response`, "an answer on another's topic");
+      return [part];
+    });
+  await until(
+    `${client} is answered`,
+    () => parts().some((part) => at(part, "done") === true),
+    30_000,
+  );
+  const text = parts()
+    .map((part) => textAt(part, "text"))
+    .join("");
+  const code = textAt(at(parts().at(-1), "error"), "code");
+  return { text, code: code === "" ? undefined : code };
+}
+
+export async function find(
+  finds: Readonly<Record<string, readonly string[] | null>>,
+  root: string,
+) {
+  for (const [path, expected] of Object.entries(finds)) {
+    const file = join(root, path);
+    if (expected === null) {
+      assert.equal(await stat(file).catch(() => undefined), undefined, `${path} is there`);
+    } else assertHolds(await readFile(file, "utf8"), expected, path);
+  }
+}
