@@ -21,7 +21,7 @@ import type { Accounting } from "./usage/accounts.ts";
 
 export interface AcceptOptions<M> {
   readonly admission: Admission;
-  readonly queue: RequestQueue;
+  readonly queue: RequestQueue<M>;
   readonly direct: DirectReplies;
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
   readonly inFlight: InFlight;
@@ -40,18 +40,8 @@ const LOGGED = { everyMs: 60_000, rows: 1024 };
 const STOPPED = "Stopped.";
 const NOTHING_TO_STOP = "Nothing to stop.";
 
-/**
- * Takes each request: it runs, or its rejection is its answer, which is stored when the request is durable.
- * Resolves when the transport may acknowledge the request.
- */
-export function createAcceptance<M>(
-  options: AcceptOptions<M>,
-): (request: Request) => Promise<void> {
-  const acceptance = new RequestAcceptance(options);
-  return (request) => acceptance.accept(request);
-}
-
-class RequestAcceptance<M> {
+/** Takes each request: it runs, or its rejection is its answer, which is stored when the request is durable. */
+export class Acceptor<M> {
   readonly #options: AcceptOptions<M>;
   readonly #forbidden: ReplyThrottle;
   readonly #logged: ReplyThrottle;
@@ -62,6 +52,7 @@ class RequestAcceptance<M> {
     this.#logged = createReplyThrottle({ clock: options.clock, ...LOGGED });
   }
 
+  /** Resolves when the transport may acknowledge the request. */
   async accept(request: Request): Promise<void> {
     const { admission, accounting, direct } = this.#options;
     direct.clientSeen(request);

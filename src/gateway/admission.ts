@@ -15,7 +15,7 @@ export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly accounting: Pick<Accounting, "consumeRateLimit" | "overBudget">;
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
-  readonly queue: Pick<RequestQueue, "hasRoom" | "secondsUntilRoom">;
+  readonly queue: Pick<RequestQueue<unknown>, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   /** Whether the gateway still accepts requests. */
   readonly isOpen: () => boolean;

@@ -2,7 +2,7 @@ import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { StoredRequest, Store } from "../store/contract.ts";
-import { createAcceptance } from "./accept.ts";
+import { Acceptor } from "./accept.ts";
 import { createAdmission } from "./admission.ts";
 import { createDirectReplies } from "./answer/direct-replies.ts";
 import type { DirectReplies } from "./answer/direct-replies.ts";
@@ -23,8 +23,7 @@ import type { ReplyTo } from "./durable/recovery.ts";
 import { createInFlight } from "./in-flight.ts";
 import type { InFlight } from "./in-flight.ts";
 import { createRequestLog } from "./request-log.ts";
-import { createRequestQueue } from "./request/request-queue.ts";
-import type { RequestQueue } from "./request/request-queue.ts";
+import { RequestQueue } from "./request/request-queue.ts";
 import { createAccounting } from "./usage/accounts.ts";
 
 export interface GatewayOptions<M> {
@@ -83,14 +82,14 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, store } = options;
   let isOpen = true;
   const parts = createParts(options, clock, () => isOpen);
-  const { accounting, durableRequests, accept } = parts;
+  const { accounting, durableRequests, acceptor } = parts;
   const maintenance = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
   let drained: Promise<DrainResult> | undefined;
 
   return {
     problem: durableRequests.problem,
     accept: (request) =>
-      accept(request).catch((thrown: unknown) => {
+      acceptor.accept(request).catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
         log.error("request could not be accepted", { error: message, why });
       }),
@@ -127,43 +126,31 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
   const restore =
     replyTo &&
     (({ request }: StoredRequest<unknown>): Request => restoredRequest(request, replyTo));
-  const dropped = (request: Request): void => accounting.countRejection(request, "dropped");
-  const direct = createDirectReplies(
-    { clock, log, durableRequests, inFlight, write, restore, dropped },
-    policies.keys(),
-  );
+  const shared = {
+    policies,
+    clock,
+    log,
+    accounting,
+    durableRequests,
+    inFlight,
+    dedupe,
+    write,
+    restore,
+  };
+  const direct = createDirectReplies(shared, policies.keys());
   const compaction = createCompaction<M>({ compactor: () => options.compact, store, clock, log });
-  const queue = createRequestQueue<M>({
+  const queue = new RequestQueue<M>({
+    ...shared,
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,
     queued: limits.queued,
-    allowanceOf: accounting.allowanceOf,
-    prepare: accounting.prepare,
     turnTimeoutMs: options.turnTimeoutMs,
-    clock,
-    durableRequests,
-    dedupe,
-    inFlight,
-    write,
     compaction,
     direct,
-    policies,
-    restore,
   });
-  const admission = createAdmission({ policies, accounting, dedupe, queue, clock, isOpen });
-  const accept = createAcceptance<M>({
-    admission,
-    queue,
-    direct,
-    dedupe,
-    durableRequests,
-    accounting,
-    inFlight,
-    clock,
-    log,
-    write,
-  });
-  return { accounting, durableRequests, inFlight, direct, compaction, queue, accept };
+  const admission = createAdmission({ ...shared, queue, isOpen });
+  const acceptor = new Acceptor<M>({ ...shared, admission, queue, direct });
+  return { accounting, durableRequests, inFlight, direct, compaction, queue, acceptor };
 }
 
 interface MaintenanceOptions<M> {
@@ -219,7 +206,7 @@ export interface DrainResult {
 const FLUSH_MS = 2000;
 
 interface DrainOptions<M> {
-  readonly queue: RequestQueue;
+  readonly queue: RequestQueue<M>;
   readonly inFlight: InFlight;
   readonly direct: DirectReplies;
   readonly durableRequests: DurableRequests<M>;

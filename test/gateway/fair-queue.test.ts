@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createLanes } from "../../src/gateway/request/fair-queue.ts";
-import type { Hold, LaneKey, Lanes, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import { Lanes } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold, LaneKey, Reservation } from "../../src/gateway/request/fair-queue.ts";
 import { createManualClock } from "./manual-clock.ts";
 
 interface Job {
@@ -43,7 +43,7 @@ const keyOf = (lane: string): LaneKey => ({ lane, channel: channelOf(lane) });
 function createReal(slots: number, busyPerChannel = 100): Real {
   const open = new Map<string, Started>();
   const order: Job[] = [];
-  const lanes = createLanes<Job>({
+  const lanes = new Lanes<Job>({
     slots,
     busyPerChannel,
     clock: createManualClock(),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createLanes } from "../../src/gateway/request/fair-queue.ts";
+import { Lanes } from "../../src/gateway/request/fair-queue.ts";
 import type { Hold } from "../../src/gateway/request/fair-queue.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
@@ -24,7 +24,7 @@ function createScene(slots: number) {
   const clock = createManualClock();
   const began: string[] = [];
   const holds = new Map<string, Hold>();
-  const lanes = createLanes<string>({
+  const lanes = new Lanes<string>({
     slots,
     clock,
     busyPerChannel: 100,

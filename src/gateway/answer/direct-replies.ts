@@ -10,11 +10,11 @@ import type { DurableRequests } from "../durable/durable-requests.ts";
 import type { InFlight } from "../in-flight.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
+import type { Accounting } from "../usage/accounts.ts";
 import { deliver } from "./answer-stream.ts";
-import { createOfflineClients } from "./offline-clients.ts";
-import type { OfflineClients, UndeliveredAnswer } from "./offline-clients.ts";
-import { createReplyQueue } from "./reply-queue.ts";
-import type { ReplyQueue } from "./reply-queue.ts";
+import { OfflineClients } from "./offline-clients.ts";
+import type { UndeliveredAnswer } from "./offline-clients.ts";
+import { ReplyQueue } from "./reply-queue.ts";
 
 type Facts = Pick<RequestRecord, "duplicate" | "failure" | "suppressed" | "unlimited">;
 
@@ -39,8 +39,7 @@ export interface DirectRepliesOptions {
   readonly write: (entry: RequestRecord) => void;
   /** A request from the store, with the way to answer it. */
   readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
-  /** Counts a reply that was dropped because a queue was full. */
-  readonly dropped: (request: Request) => void;
+  readonly accounting: Pick<Accounting, "countRejection">;
 }
 
 /** Answers outside of the lanes. A flood of them costs bounded memory and does not delay the answers of other clients. */
@@ -113,13 +112,13 @@ class BoundedReplies implements DirectReplies {
     const { clock, log, durableRequests } = options;
     this.#options = options;
     this.#dropped = createDropped(options);
-    this.#lanes = createReplyQueue({
+    this.#lanes = new ReplyQueue({
       ...UNDER_WAY,
       weightOf: ({ request }) => queueWeight(request),
       deliver: (reply) => this.#deliver(reply),
       onRoom: () => this.#spilled.refill(),
     });
-    this.#away = createOfflineClients({
+    this.#away = new OfflineClients({
       clock,
       log,
       deliver: (unheard) => this.#lanes.add(laneOf(unheard.request), unheard),
@@ -241,7 +240,7 @@ class BoundedReplies implements DirectReplies {
 }
 
 /** Logs the number of dropped replies at most once a minute. */
-function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
+function createDropped({ clock, log, accounting }: DirectRepliesOptions): {
   add(request: Request): void;
   close(): void;
 } {
@@ -257,7 +256,7 @@ function createDropped({ clock, log, dropped }: DirectRepliesOptions): {
   return {
     add(request) {
       count += 1;
-      dropped(request);
+      accounting.countRejection(request, "dropped");
       if (!closed) cancelTimer ??= clock.after(LOG_EVERY_MS, report);
     },
     close() {

@@ -22,22 +22,6 @@ export interface OfflineClientsOptions {
   readonly abandon: (claim: Claim) => void;
 }
 
-/** Stored answers of clients that were not subscribed. */
-export interface OfflineClients {
-  /** The answer had no subscriber. Returns false when its time is over or too many of the client wait. */
-  add(unheard: UndeliveredAnswer): boolean;
-  /** The answer was delivered, or never can be: the next one follows. */
-  attempted(lane: string): void;
-  /** The client sent a request or received something: it may have subscribed. */
-  seen(lane: string): void;
-  /**
-   * Delivers the client's waiting answers now, so that a later answer follows them. Resolves when all were
-   * delivered, or when one had no subscriber again; undefined when none wait.
-   */
-  flush(lane: string): Promise<void> | undefined;
-  close(): void;
-}
-
 /** How long answers wait for a client, and how many of one client, by weight. */
 const MAX_WAIT_MS = 10 * 60_000;
 const MAX_WEIGHT = 2048;
@@ -57,14 +41,11 @@ interface OfflineClient {
 }
 
 /**
- * Retries the oldest answer of each client with a growing delay. When that is delivered, the others follow
- * one by one. A device that comes back receives all of them within a few seconds.
+ * Stored answers of clients that were not subscribed. Retries the oldest answer of each client with a growing
+ * delay. When that is delivered, the others follow one by one: a device that comes back receives all of them
+ * within a few seconds.
  */
-export function createOfflineClients(options: OfflineClientsOptions): OfflineClients {
-  return new RetriedClients(options);
-}
-
-class RetriedClients implements OfflineClients {
+export class OfflineClients {
   readonly #options: OfflineClientsOptions;
   readonly #clients = new Map<string, OfflineClient>();
   #cancelTimer: (() => void) | undefined;
@@ -74,6 +55,7 @@ class RetriedClients implements OfflineClients {
     this.#options = options;
   }
 
+  /** The answer had no subscriber. Returns false when its time is over or too many of the client wait. */
   add({ request, claim, until: before }: UndeliveredAnswer): boolean {
     if (this.#isClosed) return true;
     const now = this.#options.clock.now();
@@ -94,6 +76,7 @@ class RetriedClients implements OfflineClients {
     return true;
   }
 
+  /** The answer was delivered, or never can be: the next one follows. */
   attempted(lane: string): void {
     const client = this.#clients.get(lane);
     if (client === undefined) return;
@@ -102,11 +85,16 @@ class RetriedClients implements OfflineClients {
     this.#try(lane, client);
   }
 
+  /** The client sent a request or received something: it may have subscribed. */
   seen(lane: string): void {
     const client = this.#clients.get(lane);
     if (client !== undefined) this.#try(lane, client);
   }
 
+  /**
+   * Delivers the client's waiting answers now, so that a later answer follows them. Resolves when all were
+   * delivered, or when one had no subscriber again; undefined when none wait.
+   */
   flush(lane: string): Promise<void> | undefined {
     const client = this.#clients.get(lane);
     if (client === undefined || this.#isClosed) return undefined;

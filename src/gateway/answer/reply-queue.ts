@@ -10,17 +10,6 @@ export interface ReplyQueueOptions<Reply> {
   readonly onRoom: () => void;
 }
 
-/** Replies outside of the request lanes: several at a time to one client, round robin between clients. */
-export interface ReplyQueue<Reply> {
-  add(lane: string, reply: Reply): void;
-  /** Weight of the lane's waiting replies. */
-  waiting(lane: string): number;
-  /** Weight of all waiting replies. */
-  readonly size: number;
-  /** Drops the waiting replies. A new reply is only started when it need not wait. */
-  close(): void;
-}
-
 interface Lane<Reply> {
   readonly queue: Reply[];
   /** Weight of the replies in the queue. */
@@ -28,18 +17,15 @@ interface Lane<Reply> {
   inFlight: number;
 }
 
-/** An empty queue. */
-export function createReplyQueue<Reply>(options: ReplyQueueOptions<Reply>): ReplyQueue<Reply> {
-  return new RoundRobinReplies(options);
-}
-
-class RoundRobinReplies<Reply> implements ReplyQueue<Reply> {
+/** Replies outside of the request lanes: several at a time to one client, round robin between clients. */
+export class ReplyQueue<Reply> {
   readonly #options: ReplyQueueOptions<Reply>;
   readonly #lanes = new Map<string, Lane<Reply>>();
   /** Lanes with waiting replies that may have one more in flight, in the order of their turns. */
   readonly #ready = new Set<string>();
   #inFlight = 0;
   #isClosed = false;
+  /** Weight of all waiting replies. */
   size = 0;
 
   constructor(options: ReplyQueueOptions<Reply>) {
@@ -57,10 +43,12 @@ class RoundRobinReplies<Reply> implements ReplyQueue<Reply> {
     this.#pump();
   }
 
+  /** Weight of the lane's waiting replies. */
   waiting(name: string): number {
     return this.#lanes.get(name)?.weight ?? 0;
   }
 
+  /** Drops the waiting replies. A new reply is only started when it need not wait. */
   close(): void {
     this.#isClosed = true;
     this.size = 0;

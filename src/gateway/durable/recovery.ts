@@ -18,7 +18,7 @@ export interface RecoveryOptions<M> {
   readonly replyTo?: ReplyTo | undefined;
   readonly log: Log;
   readonly clock: Pick<Clock, "epoch">;
-  readonly queue: Pick<RequestQueue, "addStored">;
+  readonly queue: Pick<RequestQueue<M>, "addStored">;
   readonly direct: Pick<DirectReplies, "resume">;
 }
 

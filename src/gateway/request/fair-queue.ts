@@ -34,34 +34,10 @@ export interface LaneKey {
   readonly channel: string;
 }
 
-/** Items of one lane one after another, lanes side by side, and at most as many turns as there are slots. */
-export interface Lanes<Item> {
-  add(key: LaneKey, item: Item): void;
-  /** Takes an idle lane and a free slot for an item that follows soon; undefined when it would have to wait. */
-  reserve(key: LaneKey): Reservation<Item> | undefined;
-  /** Items of the lane that did not start. */
-  waiting(lane: string): number;
-  /** Whether the lane has no item and no reservation. */
-  isIdle(lane: string): boolean;
-  /** The items of a lane: the started one first, then the waiting ones in order. */
-  items(lane: string): readonly Item[];
-  /** The items of every lane, each lane's in the same order. */
-  all(): readonly Item[];
-  /** Starts the lane's first item if it needs less than before. */
-  recheck(lane: string): void;
-  /** Lanes that are not idle. */
-  readonly size: number;
-}
-
 /** A lane and a slot without an item; one of the two is called, once. */
 export interface Reservation<Item> {
   start(item: Item): void;
   cancel(): void;
-}
-
-/** No lanes, all slots free. */
-export function createLanes<Item>(options: LanesOptions<Item>): Lanes<Item> {
-  return new RoundRobin(options);
 }
 
 interface Lane<Item> {
@@ -80,10 +56,11 @@ interface Channel {
 }
 
 /**
+ * Items of one lane one after another, lanes side by side, and at most as many turns as there are slots.
  * Round robin: after one item a lane goes to the back of the queue, behind every lane that waits. A lane
  * waits only while all slots are taken or its channel has `busyPerChannel` busy lanes.
  */
-class RoundRobin<Item> implements Lanes<Item> {
+export class Lanes<Item> {
   readonly #options: LanesOptions<Item>;
   readonly #lanes = new Map<string, Lane<Item>>();
   readonly #channels = new Map<string, Channel>();
@@ -102,6 +79,7 @@ class RoundRobin<Item> implements Lanes<Item> {
     this.recheck(key.lane);
   }
 
+  /** Takes an idle lane and a free slot for an item that follows soon; undefined when it would have to wait. */
   reserve(key: LaneKey): Reservation<Item> | undefined {
     const isFull = this.#isFull(this.#channelOf(key.channel));
     if (this.#lanes.has(key.lane) || this.#slots.free === 0 || isFull) return undefined;
@@ -121,27 +99,33 @@ class RoundRobin<Item> implements Lanes<Item> {
     };
   }
 
+  /** Items of the lane that did not start. */
   waiting(name: string): number {
     return this.#lanes.get(name)?.queue.length ?? 0;
   }
 
+  /** Whether the lane has no item and no reservation. */
   isIdle(name: string): boolean {
     return !this.#lanes.has(name);
   }
 
+  /** The items of a lane: the started one first, then the waiting ones in order. */
   items(name: string): readonly Item[] {
     const { current, queue = [] } = this.#lanes.get(name) ?? {};
     return current === undefined ? [...queue] : [current, ...queue];
   }
 
+  /** The items of every lane, each lane's in the same order. */
   all(): readonly Item[] {
     return [...this.#lanes.keys()].flatMap((name) => this.items(name));
   }
 
+  /** Lanes that are not idle. */
   get size(): number {
     return this.#lanes.size;
   }
 
+  /** Starts the lane's first item if it needs less than before. */
   recheck(name: string): void {
     const lane = this.#lanes.get(name);
     if (lane === undefined || lane.isReserved || lane.current !== undefined) return;

@@ -61,7 +61,7 @@ interface Started {
 export interface PendingOptions {
   readonly policy: ChannelPolicy;
   readonly clock: Clock;
-  readonly allowanceOf: Accounting["allowanceOf"];
+  readonly accounting: Pick<Accounting, "allowanceOf">;
   /** On the clock. */
   readonly acceptedAt: number;
 }
@@ -69,7 +69,7 @@ export interface PendingOptions {
 /** A request in memory that waits for its turn; `stored` is what the store has of it. */
 export function createPending<M>(
   request: Request,
-  { policy, clock, allowanceOf, acceptedAt }: PendingOptions,
+  { policy, clock, accounting, acceptedAt }: PendingOptions,
   stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & { readonly isBegun?: boolean },
 ): PendingRequest<M> {
   const { answer, isBegun = stored === undefined } = stored ?? {};
@@ -82,7 +82,7 @@ export function createPending<M>(
     policy,
     entry,
     cancellation: createTurnCancellation(clock),
-    allowance: allowanceOf(request, policy),
+    allowance: accounting.allowanceOf(request, policy),
     acceptedAt,
     progress: stored?.progress ?? [],
   };

@@ -25,8 +25,7 @@ export interface ProcessOptions<M> {
   readonly clock: Clock;
   readonly durableRequests: DurableRequests<M>;
   readonly dedupe: Dedupe<DedupeEntry | Storing>;
-  /** Reads what the client has used, when that is not in memory. */
-  readonly prepare: Accounting["prepare"];
+  readonly accounting: Pick<Accounting, "prepare">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction, "turnStarted" | "turnAdded">;
   /** Delivers answers later that had no subscriber. */
@@ -125,14 +124,15 @@ async function outcomeOf<M>(
   options: ProcessOptions<M>,
 ): Promise<Outcome<M> | "taken over"> {
   const { cancellation, request } = pending;
-  const { turnTimeoutMs, clock, durableRequests, prepare } = options;
+  const { turnTimeoutMs, clock, durableRequests, accounting } = options;
   // The store may have to wait for its disk; the turn's own time begins after that.
   const cancelTimer = clock.after(turnTimeoutMs, () =>
     cancellation.cancel(failureOf("timeout"), GRACE_MS),
   );
   try {
     if (cancellation.failure !== undefined) throw cancellation.failure;
-    const ready = prepare(request);
+    // Reads the client's usage when it is not in memory.
+    const ready = accounting.prepare(request);
     if (ready !== undefined) await ready;
     if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
     if (next === "run" && pending.claim !== undefined) failpoint("begun");

@@ -10,8 +10,8 @@ import type { InFlight } from "../in-flight.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
-import { createLanes } from "./fair-queue.ts";
-import type { Hold, LaneKey, Lanes, Needs } from "./fair-queue.ts";
+import { Lanes } from "./fair-queue.ts";
+import type { Hold, LaneKey, Needs } from "./fair-queue.ts";
 import { cancel, createPending, isCancellable, isExpired } from "./pending-request.ts";
 import { isWaiting, recordOf, shutDown } from "./pending-request.ts";
 import type { PendingRequest, WaitingRequest } from "./pending-request.ts";
@@ -24,42 +24,12 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   /** Requests that may wait in all; 0 sets no limit besides the program's own. */
   readonly queued: number;
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  /** The budget of a turn. */
-  readonly allowanceOf: Accounting["allowanceOf"];
+  readonly accounting: Pick<Accounting, "allowanceOf" | "prepare">;
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
   readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries" | "send">;
   /** A request from the store, with the way to answer it; without this the way stays in memory. */
   readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
-}
-
-/** Accepted requests, from the queue to the delivery of their answers. */
-export interface RequestQueue {
-  hasRoom(request: Request, policy: ChannelPolicy): boolean;
-  /** Seconds until there may be room. */
-  secondsUntilRoom(): number;
-  /** Takes a place before the request is stored, so that requests stored together do not take more than there are. */
-  reserve(request: Request, policy: ChannelPolicy): Place;
-  /**
-   * Adds a request that a former process stored. It is read from the store when its turn comes; an answered
-   * one is only delivered.
-   */
-  addStored(request: Request, claim: Claim, isAnswered: boolean): void;
-  /** Adds a request of QoS 0, which only this process has. */
-  add(request: Request, policy: ChannelPolicy): void;
-  /** The answer of a stored request that waits or runs here also goes to this client's address. */
-  attach(claim: Claim, client: Request): void;
-  /** Whether `stop` would cancel something. */
-  hasWork(lane: string): boolean;
-  /**
-   * Cancels all requests of the client that have no answer yet, running and waiting: otherwise the next
-   * request would start. Each is answered `cancelled`, in order.
-   */
-  stop(lane: string): void;
-  /** Ends everything at once: leaves durable requests to the next start and cancels the others. */
-  stopAll(): { readonly cancelled: number; readonly resumable: number };
-  /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
-  abandonUndelivered(): { readonly undelivered: number; readonly resumable: number };
 }
 
 /** The place of a request that is being stored; call `add` or `cancel` at the end. */
@@ -89,11 +59,8 @@ interface Queued<M> extends LaneKey {
   pending: WaitingRequest | PendingRequest<M>;
 }
 
-export function createRequestQueue<M>(options: RequestQueueOptions<M>): RequestQueue {
-  return new LanedQueue(options);
-}
-
-class LanedQueue<M> implements RequestQueue {
+/** Accepted requests, from the queue to the delivery of their answers. */
+export class RequestQueue<M> {
   readonly #options: RequestQueueOptions<M>;
   readonly #backlog: Backlog;
   readonly #waitEstimate: WaitEstimate;
@@ -111,7 +78,7 @@ class LanedQueue<M> implements RequestQueue {
     this.#options = options;
     this.#backlog = createBacklog(options.queued);
     this.#waitEstimate = createWaitEstimate(options.slots);
-    this.#lanes = createLanes<Queued<M>>({
+    this.#lanes = new Lanes<Queued<M>>({
       slots: options.slots,
       busyPerChannel: Math.max(BUSY_PER_CHANNEL, 2 * options.slots),
       clock: options.clock,
@@ -128,10 +95,12 @@ class LanedQueue<M> implements RequestQueue {
     return this.#backlog.hasRoom(request, policy, this.#lanes.waiting(lane) + reserved - starts);
   }
 
+  /** Seconds until there may be room. */
   secondsUntilRoom(): number {
     return this.#waitEstimate.secondsFor(this.#lanes.size);
   }
 
+  /** Takes a place before the request is stored, so that requests stored together do not take more than there are. */
   reserve(request: Request, policy: ChannelPolicy): Place {
     const lane = laneOf(request);
     let start = this.#lanes.reserve({ lane, channel: request.channel });
@@ -164,11 +133,16 @@ class LanedQueue<M> implements RequestQueue {
     };
   }
 
+  /**
+   * Adds a request that a former process stored. It is read from the store when its turn comes; an answered
+   * one is only delivered.
+   */
   addStored(request: Request, claim: Claim, isAnswered: boolean): void {
     this.#backlog.enter(request);
     this.#addWaiting(request, claim, isAnswered);
   }
 
+  /** Adds a request of QoS 0, which only this process has. */
   add(request: Request, policy: ChannelPolicy): void {
     const acceptedAt = this.#options.clock.now();
     const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt });
@@ -177,6 +151,7 @@ class LanedQueue<M> implements RequestQueue {
     this.#enqueue(request, pending);
   }
 
+  /** The answer of a stored request that waits or runs here also goes to this client's address. */
   attach({ seq }: Claim, client: Request): void {
     const { dedupe, direct } = this.#options;
     const running = dedupe.running(client);
@@ -185,6 +160,7 @@ class LanedQueue<M> implements RequestQueue {
     } else this.#clients.add(seq, client);
   }
 
+  /** Whether `stop` would cancel something. */
   hasWork(lane: string): boolean {
     if (this.#starting.has(lane)) return true;
     return (
@@ -193,12 +169,17 @@ class LanedQueue<M> implements RequestQueue {
     );
   }
 
+  /**
+   * Cancels all requests of the client that have no answer yet, running and waiting: otherwise the next
+   * request would start. Each is answered `cancelled`, in order.
+   */
   stop(lane: string): void {
     for (const { pending } of this.#lanes.items(lane)) {
       if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
     }
   }
 
+  /** Ends everything at once: leaves durable requests to the next start and cancels the others. */
   stopAll(): { readonly cancelled: number; readonly resumable: number } {
     this.#isStopped = true;
     const count = { cancelled: 0, resumable: 0 };
@@ -212,6 +193,7 @@ class LanedQueue<M> implements RequestQueue {
     return count;
   }
 
+  /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
   abandonUndelivered(): { readonly undelivered: number; readonly resumable: number } {
     const left = [...this.#open];
     for (const pending of left) this.#log(pending, false);

@@ -22,43 +22,6 @@ export interface AccountCacheOptions {
   readonly onError: (thrown: unknown) => void;
 }
 
-/**
- * Accounts by name. The least recently used ones are evicted from memory. An evicted account stays in the
- * store while something of it counts: invented client ids must not evict real usage.
- */
-export interface AccountCache {
-  find(name: string): Account | undefined;
-  /** Whether the result of `find` is complete; if not, the store may have the account. */
-  isKnown(name: string): boolean;
-  /**
-   * Reads the account and holds it in memory for 5 s. Returns undefined, the usual case, when the store need
-   * not be read. Never rejects: an account that cannot be read stays unknown.
-   */
-  prepare(name: string, holder: Holder): Promise<void> | undefined;
-  /**
-   * Gets or creates a known account. Returns undefined when there is no room: every one of four times the
-   * rows is over a limit, and the store cannot be written.
-   */
-  open(name: string, holder: Holder): Account | undefined;
-  /** Changes an account, now if it is known, else after reading it. */
-  update(name: string, holder: Holder, change: Change): void;
-  /** The account has changed since it was written; `limited`: the change counts for a limit. */
-  readonly changed: (name: string, limited: boolean) => void;
-  /** The changes since the last call: all, or those that count for a limit and a few others. */
-  changes(which: "all" | "limited"): CounterChanges;
-  readonly hasChanges: (which: "all" | "limited") => boolean;
-  /** The changes were written. */
-  saved(changes: CounterChanges): void;
-  /** The changes could not be written. */
-  unsaved(changes: CounterChanges): void;
-  /** Loads counters from the store; `hasMore`: the store has others. */
-  load(counters: readonly Counter[], hasMore: boolean): void;
-  /** Reads accounts again that could not be read and have changes waiting. */
-  retry(): void;
-  /** Seconds, at least 1, until an unknown account may be known or there may be room. */
-  secondsUntilRoom(): number;
-}
-
 /** `limited`: the change counts for a limit. */
 export interface Change {
   readonly apply: (account: Account) => void;
@@ -93,15 +56,15 @@ const AT_ONCE = 1 / 16;
 /** An eviction stops after so many accounts that cannot be evicted. */
 const FEWEST_LOOKS = 64;
 
-export function createAccountCache(options: AccountCacheOptions): AccountCache {
-  return new LruAccountCache(options);
-}
-
 function begun(holder: Holder): Account {
   return { holder, bucket: undefined, days: [] };
 }
 
-class LruAccountCache implements AccountCache {
+/**
+ * Accounts by name. The least recently used ones are evicted from memory. An evicted account stays in the
+ * store while something of it counts: invented client ids must not evict real usage.
+ */
+export class AccountCache {
   readonly #options: AccountCacheOptions;
   /** The least recently used one is the first. */
   readonly #cached = new Map<string, Cached>();
@@ -119,6 +82,7 @@ class LruAccountCache implements AccountCache {
     this.#options = options;
   }
 
+  /** The account has changed since it was written; `limited`: the change counts for a limit. */
   readonly changed = (name: string, limited: boolean): void => {
     const account = this.find(name);
     // An unknown account is only in the store: a write would overwrite it.
@@ -131,10 +95,15 @@ class LruAccountCache implements AccountCache {
     return this.#cached.get(name)?.account ?? this.#unsaved.get(name)?.account;
   }
 
+  /** Whether the result of `find` is complete; if not, the store may have the account. */
   isKnown(name: string): boolean {
     return !this.#hasMore || this.find(name) !== undefined;
   }
 
+  /**
+   * Reads the account and holds it in memory for 5 s. Returns undefined, the usual case, when the store need
+   * not be read. Never rejects: an account that cannot be read stays unknown.
+   */
   prepare(name: string, holder: Holder): Promise<void> | undefined {
     if (!this.isKnown(name)) return this.#read(name, holder);
     // A new account, too: after an eviction, an account that is not here counts as unknown.
@@ -142,11 +111,16 @@ class LruAccountCache implements AccountCache {
     return undefined;
   }
 
+  /**
+   * Gets or creates a known account. Returns undefined when there is no room: every one of four times the
+   * rows is over a limit, and the store cannot be written.
+   */
   open(name: string, holder: Holder): Account | undefined {
     const account = this.find(name) ?? begun(holder);
     return this.#insert(name, account, 0) ? account : undefined;
   }
 
+  /** Changes an account, now if it is known, else after reading it. */
   update(name: string, holder: Holder, change: Change): void {
     if (this.isKnown(name)) {
       const account = this.open(name, holder);
@@ -157,6 +131,7 @@ class LruAccountCache implements AccountCache {
     this.#readings.get(name)?.updates.push(change);
   }
 
+  /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges {
     const [put, drop]: [Counter[], string[]] = [[], []];
     const at = this.#options.moment();
@@ -176,6 +151,7 @@ class LruAccountCache implements AccountCache {
     return { put, drop };
   }
 
+  /** The changes were written. */
   saved({ put }: CounterChanges): void {
     for (const { name } of put) {
       const unsaved = this.#written(name);
@@ -184,6 +160,7 @@ class LruAccountCache implements AccountCache {
     }
   }
 
+  /** The changes could not be written. */
   unsaved({ put, drop }: CounterChanges): void {
     for (const { name } of put) {
       if (this.#written(name) !== undefined) this.#dirty.changed(name, true);
@@ -191,6 +168,7 @@ class LruAccountCache implements AccountCache {
     for (const name of drop) this.#dirty.changed(name, true);
   }
 
+  /** Loads counters from the store; `hasMore`: the store has others. */
   load(counters: readonly Counter[], hasMore: boolean): void {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
@@ -203,10 +181,12 @@ class LruAccountCache implements AccountCache {
     if (this.#cached.size > this.#options.rows) this.#evict();
   }
 
+  /** Reads accounts again that could not be read and have changes waiting. */
   retry(): void {
     for (const [name, { holder }] of this.#readings) void this.#read(name, holder);
   }
 
+  /** Seconds, at least 1, until an unknown account may be known or there may be room. */
   secondsUntilRoom(): number {
     if (!this.#isStuck) return 1;
     const { now } = this.#options.moment();

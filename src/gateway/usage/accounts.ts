@@ -6,8 +6,7 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
-import { createAccountCache } from "./account-cache.ts";
-import type { AccountCache } from "./account-cache.ts";
+import { AccountCache } from "./account-cache.ts";
 import { countsUntil, secondsUntilFree } from "./account.ts";
 import type { Account, Moment } from "./account.ts";
 import { countOf, createCalendar } from "./account.ts";
@@ -131,7 +130,7 @@ function openCache(
   const { policies, limits, rows, store, onError } = options;
   const limitsOf = ({ holder: { channel } }: Account): Limits =>
     (channel === undefined ? undefined : policies.get(channel)?.limits) ?? limits;
-  const cache = createAccountCache({
+  const cache = new AccountCache({
     rows,
     store,
     onError,
