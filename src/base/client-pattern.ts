@@ -1,23 +1,22 @@
-/** `*` stands for any run of characters and `?` for one; all else for itself. */
+/** `*` matches any run of characters, `?` matches one; everything else matches itself. */
 const RUN = Symbol("*");
 const ONE = Symbol("?");
 type Token = string | typeof RUN | typeof ONE;
 
 /**
- * Whether a client id is one of those that the pattern means. Case counts, and so does every other
- * difference; characters are code points. What the id holds is never a pattern. Takes no more steps than
- * the product of both lengths, whatever they hold.
+ * Whether the pattern matches a client id. Case-sensitive; characters are code points. `*` and `?` in the id
+ * have no special meaning. Takes at most as many steps as the product of both lengths.
  */
 export function matchesPattern(pattern: string, client: string): boolean {
   return takesAll(tokensOf(pattern), Array.from(client));
 }
 
-/** Whether every client id that the inner pattern means is meant by the outer one, as far as that is plain. */
+/** Whether the outer pattern matches every client id that the inner one matches; false if in doubt. */
 export function coversPattern(outer: string, inner: string): boolean {
   return takesAll(tokensOf(outer), tokensOf(inner));
 }
 
-/** Whether a pattern asks nothing of an id but to be there. */
+/** Whether a pattern matches every client id, or every one of a least length. */
 export function isEveryone(pattern: string): boolean {
   return /^\?*\*[*?]*$/.test(pattern);
 }
@@ -29,10 +28,10 @@ function tokensOf(pattern: string): Token[] {
   });
 }
 
-/** Each run takes as little as it can; what comes later can only be found sooner by that. */
+/** Each `*` takes as few characters as possible, so the rest is found as early as possible. */
 function takesAll(tokens: readonly Token[], others: readonly Token[]): boolean {
   let [token, other] = [0, 0];
-  /** Behind the last run, and what it has taken up to. */
+  /** The token after the last `*`, and the index up to which that `*` has matched. */
   let [behind, taken] = [-1, 0];
   while (other < others.length) {
     if (tokens[token] === RUN) {

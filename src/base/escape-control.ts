@@ -1,13 +1,13 @@
 /**
- * What a device could use to forge a terminal's lines, or to hide words in what a person reads: C0 and
- * C1 controls, line separators, all that changes direction (Unicode UAX #9) or is not to be seen
- * (Default_Ignorable_Code_Point of UAX #44: soft hyphens, fillers, tags, variation selectors),
- * interlinear annotation, halves of surrogate pairs.
+ * Characters that could forge lines on a terminal or hide words from a reader: C0 and C1 controls, line
+ * separators, direction changes (Unicode UAX #9), invisible characters (Default_Ignorable_Code_Point of
+ * UAX #44: soft hyphens, fillers, tags, variation selectors), interlinear annotation, halves of surrogate
+ * pairs.
  *
- * Two kinds of them are also letters' own business and stay where they can be that. Joiners (U+200C and
- * U+200D) between characters beyond ASCII make emoji of several people and the words of Persian and
- * Indic scripts. A variation selector (U+FE00 to U+FE0F) makes a symbol an emoji: one is a look, a row of
- * them is a message. At the edge of a text the neighbour may be in the next part.
+ * Two kinds of them also belong to normal text and pass there. Joiners (U+200C and U+200D) between
+ * characters beyond ASCII form emoji of several people and words of Persian and Indic scripts. One
+ * variation selector (U+FE00 to U+FE0F) turns a symbol into an emoji; a row of them can hide a message. At
+ * the edge of a text both pass, because the neighbour may be in the next part.
  */
 const UNSAFE = new RegExp(
   [
@@ -22,28 +22,28 @@ const UNSAFE = new RegExp(
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /**
- * Text from outside as one printable line: controls are shown, not obeyed. `keep` names characters
- * that pass as they are ("\n\t" for a message on its own lines).
+ * Text from outside as one printable line, with control characters escaped. Characters in `allowed` pass
+ * unchanged ("\n\t" for a message of several lines).
  */
-export function escapeControl(text: string, keep = ""): string {
+export function escapeControl(text: string, allowed = ""): string {
   return text.replace(UNSAFE, (character) => {
-    if (keep.includes(character)) return character;
+    if (allowed.includes(character)) return character;
     return SHORT_ESCAPES[character] ?? character.split("").map(escapeOf).join("");
   });
 }
 
-/** Of a character beyond U+FFFF both halves, as JSON writes them, so that all can be read back. */
+/** Escapes one UTF-16 unit, as JSON does; a character beyond U+FFFF becomes two escapes. */
 function escapeOf(unit: string): string {
   const hex = unit.charCodeAt(0).toString(16);
   return hex.length > 2 ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`;
 }
 
-/** Controls, invisible and direction-changing characters, and line separators: what JSON lets pass. */
+/** Control, invisible and direction-changing characters and line separators, which JSON does not escape. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 /**
- * One line of JSON. What a terminal could obey or hide is written as `\u…`, which every parser reads
- * back as it was, so that the output is the same everywhere and safe on a terminal, too.
+ * One line of JSON. Characters that a terminal would obey or hide are written as `\u…`, which parsers read
+ * back. So the output is the same everywhere and safe on a terminal.
  */
 export function jsonLine(value: object): string {
   return `${JSON.stringify(value).replaceAll(INVISIBLE, unicodeEscapes)}\n`;

@@ -1,6 +1,6 @@
 import { killNow, variable } from "./host.ts";
 
-/** The moments of a request's life at which a test may let the process die, in their order. */
+/** The points in the life of a request at which a test can kill the process, in order. */
 export type Failpoint =
   | "received"
   | "accepted"
@@ -16,14 +16,14 @@ export type Failpoint =
   | "delivered"
   | "condensed";
 
-/** Set by `scripts/build.ts --faults` alone: in every other build what follows is no code at all. */
+/** Set only by `scripts/build.ts --faults`; in every other build `failpoint` compiles to nothing. */
 declare const PICOCLAW_FAULTS: boolean | undefined;
 
 let passed = 0;
 
 /**
- * Dies here, as by kill -9, where a test build is told to: `PICOCLAW_FAIL_AT=answered:3` ends the process
- * the third time that it passes the point `answered`.
+ * Kills the process here, as kill -9 does, if a test build is configured so: `PICOCLAW_FAIL_AT=answered:3`
+ * kills it when it passes the point `answered` for the third time.
  */
 export function failpoint(point: Failpoint): void {
   if (typeof PICOCLAW_FAULTS === "undefined" || !PICOCLAW_FAULTS) return;

@@ -1,6 +1,6 @@
 /**
- * What can go wrong, by name. The first group are outcomes of a command and map to exit codes,
- * the second are the error codes of the wire (contract section 1) and travel to devices.
+ * The kinds of failures. The first ones are outcomes of a command and map to exit codes; `WireCode` has the
+ * error codes that clients see in answers.
  */
 export type FailureCode =
   | "usage"
@@ -16,7 +16,7 @@ export type FailureCode =
   | "terminated"
   | WireCode;
 
-/** The error codes a device can meet in an answer. */
+/** The error codes of answers. */
 export type WireCode =
   | "bad_request"
   | "too_large"
@@ -31,19 +31,19 @@ export type WireCode =
   | "internal";
 
 export interface FailureFacts {
-  /** Why it is likely so, with the file and key the value came from; for the operator, never for a device. */
+  /** The likely reason, with the file and key of the value. For the operator, never for a client. */
   readonly why?: string;
-  /** What to do about it: a command or a setting. */
+  /** How to fix it: a command or a setting. */
   readonly remedy?: string;
-  /** Seconds after which asking again can succeed. */
+  /** Seconds after which the same request can succeed. */
   readonly retryAfter?: number;
   readonly cause?: unknown;
 }
 
 /**
- * A failure with a name, a sentence for a person and a way out. Everything that this program expects
- * to go wrong is one of these; any other throw is a fault of ours and is reported as `internal`.
- * `message` is one sentence that may be shown to anyone: no stack, URL, key or provider's body.
+ * An expected failure: a code, a sentence, and how to fix it. Any other thrown error is a bug of this
+ * program and is reported as `internal`. `message` is one sentence that anyone may see: no stack, URL, key
+ * or response body of a provider.
  */
 export class Failure extends Error {
   override readonly name = "Failure";
@@ -75,19 +75,19 @@ const WIRE_CODES: ReadonlySet<string> = new Set<WireCode>([
   "internal",
 ]);
 
-/** Whether a failure may travel to a device under its own code. */
+/** Whether clients may see this code in an answer. */
 export function isWireCode(code: string): code is WireCode {
   return WIRE_CODES.has(code);
 }
 
-/** Any thrown value as a Failure, so that one place can report it: what is not ours becomes `internal`. */
+/** Any thrown value as a `Failure`; what is not one yet becomes `internal`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
   const why = thrown instanceof Error ? thrown.message : String(thrown);
   return new Failure("internal", "something went wrong inside picoclaw", { why, cause: thrown });
 }
 
-/** The system's name of an error, such as `ENOENT`; "" where it has none. */
+/** The system's code of an error, such as `ENOENT`; "" if it has none. */
 export function codeOf(error: unknown): string {
   const isCoded = error instanceof Error && "code" in error && typeof error.code === "string";
   return isCoded ? String(error.code) : "";

@@ -2,25 +2,25 @@ import { homedir } from "node:os";
 import process from "node:process";
 import type { Readable } from "node:stream";
 
-/** One of the two outgoing streams of the process. */
+/** Standard output or standard error of the process. */
 export interface Output {
   readonly isTTY: boolean;
-  /** Width in columns; 80 where it cannot be known. */
+  /** Width in columns; 80 if unknown. */
   readonly columns: number;
-  /** Aborted when the reader has gone (`| head -1`): nothing more will be seen, and that is no failure. */
+  /** Aborted when the reader is gone (`| head -1`). Further output is lost, and that is not a failure. */
   readonly closed: AbortSignal;
   /**
-   * Resolves when the text was handed over to the reader or the reader has gone, so that awaiting it
-   * bounds what is pending. Never rejects on a closed pipe.
+   * Resolves when the reader has taken the text or is gone; awaiting it bounds the pending output.
+   * Does not reject on a closed pipe.
    */
   write(text: string | Uint8Array): Promise<void>;
 }
 
 export type StopSignal = "SIGINT" | "SIGTERM";
 
-/** The real world, as far as this program touches it: the only reader of the runtime's globals. */
+/** The process, its streams and its environment. This file is the only reader of the runtime's globals. */
 export interface Host {
-  /** The words after the program's name. */
+  /** The command-line arguments after the program's name. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly home: string;
@@ -36,17 +36,17 @@ export interface Host {
   /** Calls back at every SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
   /**
-   * Calls back with what was thrown and is caught nowhere, and with what a promise was rejected with
-   * that nobody waits for, from now on; the runtime then prints nothing and goes on.
+   * Calls back with every uncaught exception and unhandled rejection from now on. The runtime then prints
+   * nothing and continues.
    */
   onCrash(listener: (thrown: unknown) => void): void;
-  /** What the process will exit with once nothing keeps it alive. */
+  /** The exit code that the process ends with when nothing keeps it alive. */
   setExitCode(code: number): void;
-  /** Ends at once, pending output or not: for the second signal, and after a crash. */
+  /** Ends at once, even with pending output: for the second signal, and after a crash. */
   exitNow(code: number): never;
 }
 
-/** The host that this process really runs on. */
+/** The host of this process. */
 export function createHost(): Host {
   return {
     args: process.argv.slice(2),
@@ -115,25 +115,25 @@ function createOutput(stream: Stream): Output {
   };
 }
 
-/** One variable of the environment, for what cannot be handed a host. */
+/** An environment variable, for code that cannot take a `Host`. */
 export function variable(name: string): string | undefined {
   return process.env[name];
 }
 
-/** The number of the user that the process acts as; undefined where files have no such owner (Windows). */
+/** The effective user id; undefined on Windows, where files have no such owner. */
 export function userId(): number | undefined {
   return process.platform === "win32" ? undefined : process.geteuid?.();
 }
 
 /**
- * Sends a signal to every process of a group (the one that a detached child leads); 0 only asks whether
- * there is one. False where the group is gone or is not ours.
+ * Sends a signal to the process group that a detached child leads; 0 only tests whether it exists. Returns
+ * false if the group is gone or belongs to another user.
  */
 export function signalGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
   return signalProcess(-leader, signal);
 }
 
-/** The same for one process. */
+/** As `signalGroup`, for one process. */
 export function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(pid, signal);
@@ -143,8 +143,8 @@ export function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean 
 }
 
 /**
- * Lets go of garbage now: left to themselves the runtimes let it grow to several times what is in use.
- * Takes some 10 ms.
+ * Collects garbage now. Without it the runtimes let garbage grow to several times the memory in use. Takes
+ * about 10 ms.
  */
 export function collectGarbage(): void {
   collector ??= createCollector();
@@ -156,30 +156,30 @@ let collector: (() => void) | undefined;
 function createCollector(): () => void {
   const { Bun: bun }: { Bun?: { gc(force: boolean): void } } = globalThis;
   if (bun !== undefined) return () => bun.gc(true);
-  // V8 hands its collector only to a context that is made after it was told to.
+  // V8 exposes its collector only to contexts that are created after the flag is set.
   process.getBuiltinModule("node:v8").setFlagsFromString("--expose-gc");
   const found: unknown = process.getBuiltinModule("node:vm").runInNewContext("gc");
   return typeof found === "function" ? () => void found() : () => {};
 }
 
-/** Ends this process as kill -9 does: for tests of what survives it. */
+/** Ends this process as kill -9 does, for crash tests. */
 export function killNow(): void {
   process.kill(process.pid, "SIGKILL");
 }
 
 /**
- * What this runtime's `fetch` takes in its options so that a request goes through a proxy; a sentence
- * where it cannot. An unknown option is not refused but ignored, so nobody else may guess at it.
+ * The `fetch` options of this runtime that send a request through a proxy, or a sentence that says why it
+ * cannot. `fetch` ignores unknown options, so no other code may guess them.
  */
 export function proxyOptions(proxy: URL): object | string {
   const scheme = proxy.protocol.slice(0, -1);
   const name = runtimeName(process.versions).split(" ")[0] ?? "";
-  const known = PROXY_SCHEMES[name] ?? [];
-  if (known.length === 0) return `${name} cannot send a request through a proxy of its own`;
-  if (!known.includes(scheme)) {
-    return `${name} speaks to proxies over ${known.join(", ")}, not over ${scheme}`;
+  const schemes = PROXY_SCHEMES[name] ?? [];
+  if (schemes.length === 0) return `${name} cannot send a single request through a proxy`;
+  if (!schemes.includes(scheme)) {
+    return `${name} supports ${schemes.join(", ")} proxies, not ${scheme}`;
   }
-  // A proxy that is asked for by name holds for the hosts in NO_PROXY, too.
+  // A proxy that the configuration names is also used for the hosts in NO_PROXY.
   if (name === "bun") return { proxy: { url: proxy.href, respectNoProxy: false } };
   const deno: unknown = Reflect.get(globalThis, "Deno");
   const create: unknown = Object(deno).createHttpClient;
@@ -193,8 +193,8 @@ const PROXY_SCHEMES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The option of this runtime's `fetch` that leaves a body compressed, so that its reader bounds it;
- * undefined where there is none: the body is then decompressed as it is read, whatever its headers say.
+ * The `fetch` option of this runtime that leaves a body compressed, so that the reader can bound its size.
+ * Undefined if the runtime has none; it then decompresses the body while it is read.
  */
 export function compressedOption(): object | undefined {
   return process.versions["bun"] === undefined ? undefined : { decompress: false };

@@ -1,16 +1,15 @@
-import { jsonLine } from "./escape-control.ts";
-import { escapeControl } from "./escape-control.ts";
+import { escapeControl, jsonLine } from "./escape-control.ts";
 import type { Output } from "./host.ts";
 import type { Redactor } from "./redaction/redactor.ts";
 
-/** From the most talkative to the least. */
+/** From the most verbose to the least. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Facts beside a message; undefined ones are left out. Never payload text, never a secret's value. */
+/** Facts of a message; undefined ones are omitted. Never payload text, never the value of a secret. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** Where the program says what it does. Writing never throws and never blocks. */
+/** The log of the program. Writing does not throw and does not block. */
 export interface Log {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -21,32 +20,32 @@ export interface Log {
 export interface LogOptions {
   readonly level: LogLevel;
   readonly output: Output;
-  /** Text for the eye, or one JSON object a line for a collector. */
+  /** Text for people, or one JSON object per line for a log collector. */
   readonly format: "text" | "json";
   readonly colour: boolean;
-  /** Over messages and fields. */
+  /** Applied to messages and fields. */
   readonly redactor: Pick<Redactor, "redact">;
 }
 
-/** A log on the given stream; the text writer is loaded only where it is asked for. */
+/** A log on the given stream. The text writer is loaded only if it is used. */
 export async function createLog(options: LogOptions): Promise<Log> {
   const write = options.format === "json" ? jsonWriter(options) : await textWriter(options);
   const least = LOG_LEVELS.indexOf(options.level);
-  const thin = createLogSampling();
+  const sample = createLogSampling();
   const at = (level: LogLevel) =>
     LOG_LEVELS.indexOf(level) < least
       ? () => {}
       : (message: string, fields: LogFields = {}) => {
-          // What is of level info happens as often as the program works, and not as others like.
-          const kept = level === "info" ? { leftOut: 0 } : thin(message);
-          if (kept === undefined) return;
-          const more = kept.leftOut > 0 ? { left_out: kept.leftOut } : {};
+          // Only the program's own work causes lines of level info, so nobody can flood the log with them.
+          const sampled = level === "info" ? { omitted: 0 } : sample(message);
+          if (sampled === undefined) return;
+          const more = sampled.omitted > 0 ? { omitted: sampled.omitted } : {};
           write(level, message, { ...fields, ...more });
         };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 
-/** A log that keeps nothing. */
+/** A log that discards everything. */
 export const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 type Writer = (level: LogLevel, message: string, fields: LogFields) => void;
@@ -78,8 +77,8 @@ async function textWriter({ output, colour, redactor }: LogOptions): Promise<Wri
   return (level, message, fields) => {
     const label = (colour ? paint[level] : plain)(level.padEnd(5));
     const tail = (colour ? colors.dim : plain)(textOf(fields, redactor));
-    const said = escapeControl(redactor.redact(message));
-    consola[level](new Date().toTimeString().slice(0, 8), label, said, tail);
+    const text = escapeControl(redactor.redact(message));
+    consola[level](new Date().toTimeString().slice(0, 8), label, text, tail);
   };
 }
 
@@ -94,29 +93,29 @@ function quoted(value: string): string {
   return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
 }
 
-/** Lines of one message that are written at once, and how many a second after that. */
+/** Lines of one message that may be written at once, and per second after that. */
 const BURST = 200;
 const PER_SECOND = 10;
-/** Messages that are told apart; there are not many more in the program. */
+/** Distinct messages that are counted; the program has about that many. */
 const MESSAGES = 512;
 
 interface Bucket {
   tokens: number;
   /** Milliseconds of the clock. */
   at: number;
-  leftOut: number;
+  omitted: number;
 }
 
 /**
- * Says of each line whether it is to be written, and how many of the same message were left out since the
- * last one that was: a flood from outside must not fill the disk that the log is kept on, nor the memory
- * in front of it. `now` in milliseconds.
+ * Limits the rate of each message, so that a flood from outside cannot fill the disk that holds the log, or
+ * the memory before it. The returned function gives undefined for a line to omit, else how many lines of
+ * the same message were omitted since the last one. `now` is in milliseconds.
  */
 function createLogSampling(now: () => number = () => performance.now()) {
   const buckets = new Map<string, Bucket>();
-  return (message: string): { readonly leftOut: number } | undefined => {
+  return (message: string): { readonly omitted: number } | undefined => {
     const time = now();
-    const bucket = buckets.get(message) ?? { tokens: BURST, at: time, leftOut: 0 };
+    const bucket = buckets.get(message) ?? { tokens: BURST, at: time, omitted: 0 };
     if (!buckets.has(message)) {
       if (buckets.size >= MESSAGES) buckets.clear();
       buckets.set(message, bucket);
@@ -125,17 +124,17 @@ function createLogSampling(now: () => number = () => performance.now()) {
     bucket.tokens = Math.min(bucket.tokens + gained, BURST);
     bucket.at = time;
     if (bucket.tokens < 1) {
-      bucket.leftOut += 1;
+      bucket.omitted += 1;
       return undefined;
     }
     bucket.tokens -= 1;
-    const { leftOut } = bucket;
-    bucket.leftOut = 0;
-    return { leftOut };
+    const { omitted } = bucket;
+    bucket.omitted = 0;
+    return { omitted };
   };
 }
 
-/** Whether what happens for the n-th time in a row is worth a line: three times, then at each doubling. */
+/** Whether to log the n-th occurrence in a row: the first three, then at each doubling. */
 export function shouldLog(times: number): boolean {
   return times <= 3 || Number.isInteger(Math.log2(times));
 }

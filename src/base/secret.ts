@@ -1,8 +1,8 @@
 const MASK = "***";
 
 /**
- * A value that must not be seen: it prints as `***` in JSON, inspection, templates and errors alike.
- * `reveal()` is the only way to the text; call it where the value leaves for its broker or provider.
+ * A value that must not be printed: it shows as `***` in JSON, inspection, templates and errors. Only
+ * `reveal()` returns the text; call it where the value is sent to its broker or provider.
  */
 export class Secret {
   readonly #text: string;

@@ -23,8 +23,8 @@ export function typingErrors(left: string, right: string, most: number): number 
 }
 
 /**
- * The known word that is nearest to what was written, where one is near enough to have been meant:
- * one typing error in a short word, two in a longer one. Case does not count.
+ * The known word that is nearest to what was written, if it is near enough: one typing error in a short
+ * word, two in a longer one. Ignores case.
  */
 export function nearestWord(written: string, known: Iterable<string>): string | undefined {
   const most = written.length < 5 ? 1 : 2;
@@ -45,7 +45,10 @@ function isSwap(left: string, right: string, row: number, column: number): boole
   return left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1];
 }
 
-/** The known word that was most likely meant, or undefined where none is near enough to be guessed. */
+/**
+ * The command, flag or name that was most likely meant: one typing error for every three letters, or the
+ * only known word that begins so. Undefined if none is near enough.
+ */
 export function suggestWord(word: string, known: readonly string[]): string | undefined {
   const lower = word.toLowerCase();
   let best: { readonly candidate: string; readonly distance: number } | undefined;

@@ -1,13 +1,10 @@
 /** MQTT 5 section 4.7.3: topic names and filters have 1 to 65,535 bytes of UTF-8. */
 const MAX_BYTES = 65_535;
 
-/**
- * What asks a broker for another kind of subscription instead of naming topics: shared ones (MQTT 5
- * section 4.8.2), and those that EMQX adds to them.
- */
+/** Prefixes of special subscriptions: shared ones (MQTT 5 section 4.8.2), and those that EMQX adds. */
 const KIND_OF_SUBSCRIPTION = /^\$(?:share|queue|exclusive|delayed|oshare)(?:\/|$)/i;
 
-/** Whether a text is a topic filter (MQTT 5 section 4.7.1), and one of topics alone. */
+/** Whether a text is a topic filter (MQTT 5 section 4.7.1) without the prefix of a special subscription. */
 export function isTopicFilter(filter: string): boolean {
   if (!isTopicText(filter) || KIND_OF_SUBSCRIPTION.test(filter)) return false;
   const levels = filter.split("/");
@@ -17,7 +14,7 @@ export function isTopicFilter(filter: string): boolean {
   });
 }
 
-/** Whether a text is a topic that a message can have (MQTT 5 section 3.3.2.1). */
+/** Whether a text is a valid topic name of a message (MQTT 5 section 3.3.2.1). */
 export function isTopicName(topic: string): boolean {
   return isTopicText(topic) && !/[+#]/.test(topic);
 }
@@ -27,17 +24,17 @@ function isTopicText(text: string): boolean {
   return isPlain && Buffer.byteLength(text) <= MAX_BYTES;
 }
 
-/** Whether a message of that topic comes through a subscription to the filter. */
+/** Whether a subscription to the filter receives messages of the topic. */
 export function matchesFilter(filter: string, topic: string): boolean {
   return coversFilter(filter, topic);
 }
 
-/** Whether every topic that the inner filter matches is matched by the outer one, too. */
+/** Whether the outer filter matches every topic that the inner one matches. */
 export function coversFilter(outer: string, inner: string): boolean {
-  // The topic above `/#` would be empty, which none is.
+  // `/#` also matches its parent level, but that topic would be empty, which no topic is.
   const [wide, narrow] = [outer.split("/"), (inner === "/#" ? "/+/#" : inner).split("/")];
   if (isSystem(narrow) && isWild(wide)) return false;
-  // The only one that covers all topics without being it.
+  // `+/#` is the only other filter that matches all topics.
   if (inner === "#") return outer === "#" || outer === "+/#";
   for (const [index, level] of wide.entries()) {
     if (level === "#") return true;
@@ -66,7 +63,7 @@ function canBeEqual(first: string | undefined, second: string | undefined): bool
   return first === second || first === "+" || second === "+";
 }
 
-/** MQTT 5 section 4.7.2: a wildcard at the beginning does not match topics that begin with `$`. */
+/** MQTT 5 section 4.7.2: a leading wildcard does not match topics that begin with `$`. */
 function isSystem([first = ""]: readonly string[]): boolean {
   return first.startsWith("$");
 }

@@ -1,4 +1,4 @@
-/** A part of a URL as it is meant (RFC 3986, section 2.1); as it is written where its escapes are none. */
+/** Decodes the percent escapes of a part of a URL (RFC 3986, section 2.1); returns it unchanged if they are malformed. */
 export function decodeUrlPart(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -7,7 +7,7 @@ export function decodeUrlPart(text: string): string {
   }
 }
 
-/** Whether a host, as it stands in a URL or alone, is this machine and nothing else. */
+/** Whether a host name, with or without the brackets of a URL, means only this machine. */
 export function isLoopback(host: string): boolean {
   const name = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
   return name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);

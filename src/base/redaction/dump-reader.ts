@@ -6,27 +6,27 @@ import type { Trie } from "./trie.ts";
 const COLON = 0x3a;
 const BAR = 0x7c;
 const GREATER = 0x3e;
-/** The first digit of an offset is a decimal one, and stands as it is: the start filter knows it by that. */
+/** The first digit of an offset is decimal and not escaped; the start filter relies on that. */
 const NINE = 0x39;
-/** Digits; `od` writes an offset of seven, `xxd` and `hexdump` of eight. */
+/** Digits of an offset at least; `od` writes seven, `xxd` and `hexdump` eight. */
 const LEAST_OFFSET = 6;
 const BYTES_IN_ROW = 16;
 
 /**
- * Looks for words in rows as `hexdump`, `xxd` and `od` print them: an offset, bytes in hexadecimal, and
- * for some what the bytes are as text. Offsets and texts do not count. Behind a word the rest of its row
- * is covered as well, for its text tells the bytes again.
+ * Searches for words in rows as `hexdump`, `xxd` and `od` print them: an offset, bytes in hexadecimal, and
+ * sometimes the bytes as text. Offsets and texts do not count. After a word the rest of its row is covered
+ * too, because the text column repeats the bytes.
  */
 export class DumpReader {
   readonly #matcher: Matcher;
   readonly #bytes: HexReader;
   readonly #cover: Cover;
-  /** Of the row; "none" where it began without an offset. */
+  /** The current column of the row; "none" if the row began without an offset. */
   #column: "offset" | "bytes" | "text" | "none" = "offset";
   #hasColon = false;
   #digits = 0;
   #blanks = 0;
-  /** How many of the next symbols of this row are covered. */
+  /** How many of the next symbols of this row to cover. */
   #toCover = 0;
 
   constructor(trie: Trie, cover: Cover) {
@@ -35,7 +35,7 @@ export class DumpReader {
     this.#bytes = new HexReader(this.#matcher);
   }
 
-  /** No row is being read. */
+  /** Whether no row is being read. */
   get isIdle(): boolean {
     return this.#column === "none";
   }
@@ -59,7 +59,7 @@ export class DumpReader {
     else this.#matcher.skip();
   }
 
-  /** Passes over what nobody sees. */
+  /** Skips an invisible character. */
   skip(): void {
     this.#matcher.skip();
     if (this.#column === "offset" && this.#digits === 0) this.#endOffset(false);
@@ -102,7 +102,7 @@ export class DumpReader {
     else if (this.#bytes.read(unit, kinds, start, end)) this.#toCover = MOST_BETWEEN;
   }
 
-  /** A text that follows a word's beginning stands between bars or angles, or behind two blanks. */
+  /** The text column stands between `|` or `>`, or after two blanks. */
   #isTextNext(unit: number): boolean {
     if (!this.#matcher.isOpen) return false;
     if (unit === BAR || unit === GREATER) return true;
@@ -113,7 +113,7 @@ export class DumpReader {
 const ZERO = 0x30;
 const SMALL_X = 0x78;
 
-/** Looks for words in hexadecimal digits; white space, `:`, `-`, `,` and `0x` between them do not count. */
+/** Searches for words in hexadecimal digits; white space, `:`, `-`, `,` and `0x` between them do not count. */
 export class HexReader {
   readonly #matcher: Matcher;
   #isAfterZero = false;
@@ -122,7 +122,7 @@ export class HexReader {
     this.#matcher = matcher;
   }
 
-  /** Nothing may become a word, nor a zero the beginning of `0x`. */
+  /** Whether no word has begun, and no `0x` after a zero. */
   get isIdle(): boolean {
     return !this.#isAfterZero && !this.#matcher.isOpen;
   }
@@ -131,7 +131,7 @@ export class HexReader {
     return this.#isAfterZero ? this.#matcher.openFromUndone : this.#matcher.openFrom;
   }
 
-  /** Whether a word ends with this unit. */
+  /** Returns whether a word ends with this unit. */
   read(unit: number, kinds: number, start: number, end: number): boolean {
     const isAfterZero = this.#isAfterZero;
     this.#isAfterZero = unit === ZERO;

@@ -7,21 +7,21 @@ import { Matcher } from "./trie.ts";
 import type { Cover } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
-/** The words to look for, by how the text is read. */
+/** The words to search for, by the way the text is read. */
 export interface Tries {
   /** Unit for unit. */
   readonly written: Trie;
-  /** In what escapes mean, in small letters, without what nobody sees. */
+  /** With escapes decoded, in lower case, without invisible characters. */
   readonly plain: Trie;
-  /** In the alphabet of base64 alone, with `+` and `/`. */
+  /** Only characters of base64, in the alphabet with `+` and `/`. */
   readonly base64: Trie;
-  /** In small hexadecimal digits alone. */
+  /** Only hexadecimal digits, in lower case. */
   readonly hex: Trie;
-  /** Where any of them may begin. */
+  /** Finds where any of them may begin. */
   readonly starts: StartFilter;
 }
 
-/** Reads a text once in all of these ways at the same time. */
+/** Reads a text once, in all of these ways at the same time. */
 export class Reader {
   readonly #starts: StartFilter;
   readonly #written: Matcher;
@@ -30,11 +30,11 @@ export class Reader {
   readonly #hexMatcher: Matcher;
   readonly #hex: HexReader;
   readonly #dump: DumpReader;
-  /** How far the text was read unit for unit, and how far with its escapes. */
+  /** The positions up to which the text was read unit by unit, and with escapes decoded. */
   #at: number;
   #unescapedAt: number;
 
-  /** `start` is the place of the first unit; `cover` gets the places of what is found. */
+  /** `start` is the position of the first unit; `cover` receives the positions of what is found. */
   constructor(tries: Tries, start: number, cover: Cover) {
     this.#starts = tries.starts;
     this.#written = new Matcher(tries.written, cover);
@@ -57,7 +57,7 @@ export class Reader {
     );
   }
 
-  /** Where that begins which may still become a secret. */
+  /** The position where a possible secret begins that is not complete. */
   get openFrom(): number {
     if (this.#isIdle) return this.#unescapedAt;
     return Math.min(
@@ -70,7 +70,7 @@ export class Reader {
     );
   }
 
-  /** Whether nothing was begun and nothing begins in this next piece, which is then read. */
+  /** Whether no secret has begun and none begins in this piece; then the piece counts as read. */
   passes(piece: string): boolean {
     if (!this.#isIdle || this.#starts.next(piece, 0) < piece.length) return false;
     this.#unescapedAt += piece.length;
@@ -78,7 +78,7 @@ export class Reader {
     return true;
   }
 
-  /** Reads on in a text that begins at the place `base`; an escape at its end waits for the rest. */
+  /** Continues in a text that begins at position `base`. An incomplete escape at its end waits for the rest. */
   read(text: string, base: number, isEnd: boolean): void {
     let index = this.#unescapedAt - base;
     for (;;) {
@@ -118,7 +118,7 @@ export class Reader {
     this.#dump.read(unit, kinds, start, start + 1);
   }
 
-  /** Its length. */
+  /** Returns the length of the escape. */
   #readEscape(text: string, index: number, base: number): number {
     const escape = escapeAt(text, index);
     if (escape === undefined) {
@@ -159,7 +159,7 @@ export class Reader {
   }
 }
 
-/** Of base64url (RFC 4648 section 5) what base64 has in its place. */
+/** Maps characters of base64url (RFC 4648 section 5) to those of base64. */
 function standard(unit: number): number {
   if (unit === 0x2d) return 0x2b;
   return unit === 0x5f ? 0x2f : unit;

@@ -11,56 +11,57 @@ import { StartFilter } from "./start-filter.ts";
 import { createTrie } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
-/** Covers secrets in whatever leaves the process. */
+/** Masks secrets in everything that leaves the process. */
 export interface Redactor {
-  /** Adds secrets; what was learned once stays known. */
+  /** Adds secrets. They are never removed. */
   add(secrets: Iterable<string>): void;
-  /** The text with every secret in it, in any of its spellings, masked. */
+  /** The text with every secret masked, in each of its encodings. */
   redact(text: string): string;
-  /** The same for a text that comes in pieces, however a secret is cut by them. */
+  /** The same for text that arrives in pieces; a secret may be split across them. */
   stream(): RedactionStream;
 }
 
 export interface RedactionStream {
   /**
-   * What can be let through: all but the end that may still become a secret. That has no more characters
-   * than the longest spelling of one, and in base64 and hexadecimal at most 128 between each two of them.
+   * Returns the text that is safe to emit: everything but an end that may still become a secret. That end
+   * is at most as long as the longest encoding of a secret, plus at most 128 characters between each two
+   * characters of base64 or hexadecimal.
    */
   push(piece: string): string;
-  /** What was held back; no piece may come afterwards. */
+  /** Returns the rest. No piece may follow. */
   end(): string;
 }
 
 const MASK = "[FILTERED]";
-/** Characters; shorter values would mask ordinary words. */
+/** Characters of a secret at least; masking shorter ones would mask ordinary words. */
 const LEAST = 4;
 
 /**
- * A redactor over these secrets, and those it learns: as they are, escaped for JSON, URLs and HTML, and in
- * base64 and hexadecimal, also as tools print these over several lines. It takes time by the length of the
- * text alone, not by the number of secrets.
+ * Masks these secrets and those added later: plain, escaped for JSON, URLs and HTML, and in base64 and
+ * hexadecimal, also as tools print these over several lines. The time depends only on the length of the
+ * text, not on the number of secrets.
  */
 export function createRedactor(secrets: Iterable<string> = []): Redactor {
-  const known = new Set<string>();
+  const secretSet = new Set<string>();
   let tries: Tries | undefined;
   const add = (more: Iterable<string>): void => {
-    const before = known.size;
+    const before = secretSet.size;
     for (const secret of more) {
-      for (const value of [secret, secret.trim()]) if (value.length >= LEAST) known.add(value);
+      for (const value of [secret, secret.trim()]) if (value.length >= LEAST) secretSet.add(value);
     }
-    if (known.size > before) tries = undefined;
+    if (secretSet.size > before) tries = undefined;
   };
   add(secrets);
-  // Planted when it is first needed: most commands print nothing in which it is looked for.
-  const planted = (): Tries | undefined => {
-    if (known.size > 0) tries ??= triesOf([...known]);
+  // Built when first needed: most commands print nothing that could hold a secret.
+  const currentTries = (): Tries | undefined => {
+    if (secretSet.size > 0) tries ??= triesOf([...secretSet]);
     return tries;
   };
-  const stream = (): RedactionStream => createStream(planted);
+  const stream = (): RedactionStream => createStream(currentTries);
   return {
     add,
     redact(text) {
-      if (known.size === 0) return text;
+      if (secretSet.size === 0) return text;
       const whole = stream();
       return whole.push(text) + whole.end();
     },
@@ -88,35 +89,35 @@ interface Cover {
   readonly end: number;
 }
 
-/** `current` can change between two pieces: what is held back is then looked at again. */
+/** When `current` changes between two pieces, the text that is held back is searched again. */
 function createStream(current: () => Tries | undefined): RedactionStream {
   let tries: Tries | undefined;
   let reader: Reader | undefined;
   let held = "";
-  /** The place of the first unit of `held` in the whole text. */
+  /** The position of the first unit of `held` in the whole text. */
   let base = 0;
-  /** Found secrets, overlapping ones joined, in order; they can begin before `base`. */
+  /** The secrets found, in order, overlapping ones joined; they can begin before `base`. */
   let covers: Cover[] = [];
-  /** The last character that was let through was a mask's: another that touches it is the same one. */
+  /** Whether the output ends with a mask; a secret that touches it gets no second mask. */
   let isMasked = false;
 
-  const letThrough = (upTo: number): string => {
+  const emit = (upTo: number): string => {
     if (upTo <= base) return "";
-    let passed = "";
+    let out = "";
     let at = base;
     for (const { start, end } of covers) {
       if (start >= upTo) break;
       if (start > at) isMasked = false;
-      passed += held.slice(at - base, Math.max(at, start) - base) + (isMasked ? "" : MASK);
+      out += held.slice(at - base, Math.max(at, start) - base) + (isMasked ? "" : MASK);
       isMasked = true;
       at = Math.min(end, upTo);
     }
     if (at < upTo) isMasked = false;
-    passed += held.slice(at - base, upTo - base);
+    out += held.slice(at - base, upTo - base);
     held = held.slice(upTo - base);
     if (covers.length > 0) covers = covers.filter(({ end }) => end > upTo);
     base = upTo;
-    return passed;
+    return out;
   };
   return {
     push(piece) {
@@ -132,16 +133,16 @@ function createStream(current: () => Tries | undefined): RedactionStream {
       }
       held += piece;
       reader?.read(held, base, false);
-      return letThrough(Math.min(base + held.length, reader?.openFrom ?? Number.POSITIVE_INFINITY));
+      return emit(Math.min(base + held.length, reader?.openFrom ?? Number.POSITIVE_INFINITY));
     },
     end() {
       reader?.read(held, base, true);
-      return letThrough(base + held.length);
+      return emit(base + held.length);
     },
   };
 }
 
-/** Secrets that overlap or touch are covered together, so that no end of one is left behind another. */
+/** Joins secrets that overlap or touch, so that no end of one remains beside another. */
 function cover(covers: Cover[], start: number, end: number): void {
   const after = covers.findLastIndex((one) => one.start <= end) + 1;
   const first = covers.findLastIndex((one) => one.end < start) + 1;
@@ -152,14 +153,14 @@ function cover(covers: Cover[], start: number, end: number): void {
   });
 }
 
-/** What was thrown, with its words redacted; itself where they hold no secret, for its caller may know it. */
+/** The failure with secrets masked in its texts. Returns the value itself if it is not a `Failure` or has no secrets. */
 export function redactFailure(thrown: unknown, redactor: Pick<Redactor, "redact">): unknown {
   if (!(thrown instanceof Failure)) return thrown;
   const { code, message, why, remedy, retryAfter, cause } = thrown;
   const words = [message, why, remedy].map((text) => text && redactor.redact(text));
-  const [said = "", redactedWhy, redactedRemedy] = words;
-  if (said === message && redactedWhy === why && redactedRemedy === remedy) return thrown;
-  return new Failure(code, said, {
+  const [redacted = "", redactedWhy, redactedRemedy] = words;
+  if (redacted === message && redactedWhy === why && redactedRemedy === remedy) return thrown;
+  return new Failure(code, redacted, {
     ...(redactedWhy !== undefined && { why: redactedWhy }),
     ...(redactedRemedy !== undefined && { remedy: redactedRemedy }),
     ...(retryAfter !== undefined && { retryAfter }),

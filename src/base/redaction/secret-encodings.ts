@@ -1,14 +1,14 @@
 import { INVISIBLE, kindsOf, lowered } from "./symbols.ts";
 
 /**
- * Bytes or characters; a shorter secret is looked for exactly as `spellingsOf` spells it, and of its base64
- * as a whole alone: anything else would be too common.
+ * Bytes or characters. A shorter secret is searched for only in the encodings of `spellingsOf`; its parts
+ * within longer base64 or hexadecimal text would match too often.
  */
 const LEAST_WITHIN = 8;
-/** What a secret means where it looks like escapes itself. */
+/** Characters at least of a secret that contains escapes, after they are decoded. */
 const LEAST_PLAIN = 6;
 
-/** All that a secret can look like: as it is, and in JSON, base64, hexadecimal and URL encoding. */
+/** The secret as it is, and encoded in JSON, base64, hexadecimal and URLs. */
 export function spellingsOf(secret: string): readonly string[] {
   const bytes = Buffer.from(secret);
   const hex = bytes.toString("hex");
@@ -18,8 +18,8 @@ export function spellingsOf(secret: string): readonly string[] {
 }
 
 /**
- * The secret as a reader sees it that takes escapes for what they mean, passes over what nobody sees and
- * knows small letters alone; that of its UTF-8 bytes, too, which is how URL encoding escapes it.
+ * The secret with escapes decoded, without invisible characters, in lower case; and the same of its UTF-8
+ * bytes, because URL encoding escapes those.
  */
 export function plainSpellingsOf(secret: string): readonly string[] {
   if (secret.length < LEAST_WITHIN) return [];
@@ -34,13 +34,13 @@ function plain(text: string): string {
   return seen.map((unit) => String.fromCharCode(lowered(unit))).join("");
 }
 
-/** What base64 makes of the secret, wherever it stands in what was encoded. */
+/** The base64 of the secret at every position in the encoded data. */
 export function base64SpellingsOf(secret: string): readonly string[] {
   const bytes = Buffer.from(secret);
   return bytes.length < LEAST_WITHIN ? [] : base64Of(bytes);
 }
 
-/** Its bytes in hexadecimal, and in words of two bytes, the lower first, as `hexdump` and `od -x` have them. */
+/** Its bytes in hexadecimal, and as little-endian words of two bytes, as `hexdump` and `od -x` print them. */
 export function hexSpellingsOf(secret: string): readonly string[] {
   const bytes = Buffer.from(secret);
   if (bytes.length < LEAST_WITHIN) return [];
@@ -51,8 +51,8 @@ export function hexSpellingsOf(secret: string): readonly string[] {
 }
 
 /**
- * In a JSON string (RFC 8259 section 7), in one within one, and as some write it: with ASCII alone, without
- * what HTML would read, with each slash escaped.
+ * In a JSON string (RFC 8259 section 7), in a JSON string inside another, and in variants that some encoders
+ * write: only ASCII, characters of HTML escaped, each slash escaped.
  */
 function jsonOf(secret: string): string[] {
   const once = jsonTextOf(secret);
@@ -71,7 +71,7 @@ function jsonTextOf(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
-/** RFC 3986 section 2 and HTML's forms, by what each of the usual encoders leaves as it is. */
+/** Percent-encoded (RFC 3986 section 2, and HTML forms), in the variants of the usual encoders. */
 function urlOf(secret: string): string[] {
   const text = secret.toWellFormed();
   const component = encodeURIComponent(text);
@@ -104,19 +104,20 @@ function within(bytes: Buffer, before: number): string {
   return padded.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
 }
 
-/** One character that stands escaped in a text. */
+/** One escaped character in a text. */
 interface Escape {
-  /** What it means; empty for backslashes alone, and for what nobody sees. */
+  /** The decoded character; empty for backslashes alone and for invisible characters. */
   readonly means: string;
-  /** UTF-16 units that it takes in the text. */
+  /** Length in the text, in UTF-16 units. */
   readonly length: number;
   /** The two digits of `\x73`. */
   readonly digits?: string;
 }
 
 /**
- * JSON and its kin (`\u0073`, `\u{73}`, `\x73`, `\n`), URL encoding (`%73`), HTML (`&#115;`, `&#x73;`,
- * `&amp;`); escaped again up to two times, with backslashes up to eight in a row; halves of unseen pairs.
+ * Escapes of JSON and similar syntaxes (`\u0073`, `\u{73}`, `\x73`, `\n`), URLs (`%73`) and HTML (`&#115;`,
+ * `&#x73;`, `&amp;`), escaped again up to two times or with up to eight backslashes; halves of invisible
+ * surrogate pairs.
  */
 const WHOLE = new RegExp(
   [
@@ -130,7 +131,7 @@ const WHOLE = new RegExp(
 
 const ANYWHERE = new RegExp(WHOLE.source, "gi");
 
-/** What ends in the middle of one of these, or can go on as a longer one. */
+/** An end of a text that is an incomplete escape, or can continue as a longer one. */
 const BEGUN = new RegExp(
   [
     String.raw`\\{1,8}(?:u(?:[\da-f]{0,3}|\{[\da-f]{0,6})|x[\da-f]?)?$`,
@@ -155,7 +156,7 @@ const SHORT: Readonly<Record<string, string>> = {
   apos: "'",
 };
 
-/** Units; an escape is shorter. */
+/** UTF-16 units; every escape is shorter. */
 const MOST = 24;
 
 /** Whether the text ends within an escape that begins at `at`. */
@@ -165,7 +166,7 @@ export function isEscapeBegun(text: string, at: number): boolean {
   return BEGUN.test(text);
 }
 
-/** The escape that begins at `at`; undefined where what stands there is none. */
+/** The escape that begins at `at`; undefined if there is none. */
 export function escapeAt(text: string, at: number): Escape | undefined {
   WHOLE.lastIndex = at;
   const match = WHOLE.exec(text);
@@ -186,12 +187,12 @@ function meaningOf({ four, braced, hex, decimal, short, name }: Record<string, s
   return code <= 0x10_ff_ff ? String.fromCodePoint(code) : "";
 }
 
-/** A byte of UTF-8 as one unit: that of its character where it is ASCII, or else one of private use. */
+/** A byte of UTF-8 as one UTF-16 unit: itself if it is ASCII, else a unit of the private use area. */
 function octetText(byte: number): string {
   return String.fromCharCode(byte < 0x80 ? byte : 0xf7_00 + byte);
 }
 
-/** The text with every escape as what it means. */
+/** The text with every escape decoded. */
 function unescaped(text: string): string {
   return text.replaceAll(ANYWHERE, (escape) => escapeAt(escape, 0)?.means ?? "");
 }

@@ -6,20 +6,20 @@ const PLUS = 0x2b;
 const SLASH = 0x2f;
 const UNDERSCORE = 0x5f;
 
-/** Classes of units: what may not count, where an escape begins, the end of the text; all others by value. */
+/** Classes of units: those that may not count, those that begin an escape, the end of the text; others by value. */
 const SKIPPED = 0;
 const ESCAPED = 1;
 const END = 2;
 const CLASSES = 64;
 const CLASS = CLASSES - 1;
-/** Beside a class: what this is as well. */
+/** Flags beside the class. */
 const BEGINS_ESCAPE = 64;
 const BEFORE_ROW = 128;
-/** An offset can begin here: at a decimal digit, and behind the end of what is known. */
+/** An offset can begin here: at a decimal digit, and after the end of the text so far. */
 const BEGINS_OFFSET = 256;
 
 const ASCII = 128;
-/** All beyond ASCII that counts; words seldom begin there. */
+/** All characters beyond ASCII that count; words rarely begin with one. */
 const BEYOND = CLASS;
 const CODES = Uint16Array.from({ length: ASCII }, (_, unit) => classCodeOf(unit));
 
@@ -33,18 +33,18 @@ function classCodeOf(unit: number): number {
   return row | offset | (isSkipped ? SKIPPED : classOf(unit));
 }
 
-/** `-` and `+`, and `/` and `_`, are the same in the two alphabets of base64. */
+/** `-` and `+`, and `/` and `_`, stand for the same value in the two alphabets of base64. */
 function classOf(unit: number): number {
   if (unit === PLUS) return SKIPPED;
   return END + 1 + ((unit === SLASH ? UNDERSCORE : lowered(unit)) % (BEYOND - END - 1));
 }
 
-/** Says by three units where a word may begin; all that lies between needs no closer look. */
+/** Finds by three units where a word may begin, so that the reader can skip everything between. */
 export class StartFilter {
-  /** A bit for each three classes: 32 KiB, which the cache of a processor holds. */
+  /** One bit for each three classes: 32 KiB, which fits into the cache of a processor. */
   readonly #table = new Uint8Array(CLASSES ** 3 / 8);
 
-  /** Of words of hexadecimal digits the third may be that of a `0x`. */
+  /** After two hexadecimal digits of a word a `0x` may follow, so its `0` is marked as a third unit. */
   add(words: readonly string[], isHex = false): void {
     for (const word of words) {
       const [first = END, second = END, third = END] = [0, 1, 2].map((at) => codeAt(word, at));
@@ -56,7 +56,7 @@ export class StartFilter {
     }
   }
 
-  /** The first place from `from` on where a word may begin or a reader has to look; the end if there is none. */
+  /** The first position from `from` on where a word may begin or the reader must look; the end if there is none. */
   next(text: string, from: number): number {
     const table = this.#table;
     let first = codeAt(text, from);
@@ -77,7 +77,7 @@ export class StartFilter {
   }
 }
 
-/** An escape begins here, or the row of a dump behind. */
+/** Whether an escape begins here, or a row of a dump after it. */
 function mustLook(first: number, second: number): boolean {
   if (first < BEGINS_ESCAPE) return false;
   if ((first & BEGINS_ESCAPE) !== 0) return true;

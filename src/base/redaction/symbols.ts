@@ -1,20 +1,20 @@
-/** What a UTF-16 unit can be to one who looks for a secret; a unit can be several of these. */
+/** Kinds of UTF-16 units in the search for secrets, as bits; a unit can have several. */
 export const INVISIBLE = 1;
 export const BLANK = 2;
 export const NEWLINE = 4;
 /** Of the alphabets of RFC 4648 sections 4 and 5. */
 export const BASE64 = 8;
 export const HEX = 16;
-/** What tools print between the bytes of a hexadecimal text. */
+/** Characters that tools print between hexadecimal bytes. */
 export const SEPARATOR = 32;
 /** An escape can begin here. */
 export const ESCAPE = 64;
-/** The row of a dump can begin behind it: a line's end, and the beginning of a JSON string. */
+/** A row of a hex dump can begin after it: the end of a line, the beginning of a JSON string. */
 export const ROW = 128;
 
 type Range = readonly [first: number, last: number];
 
-/** Controls but white space, and what Unicode calls Default_Ignorable_Code_Point (UAX #44), up to U+FFFF. */
+/** Controls except white space, and Default_Ignorable_Code_Point (UAX #44), up to U+FFFF. */
 const UNSEEN: readonly Range[] = [
   [0x00, 0x08],
   [0x0e, 0x1f],
@@ -36,7 +36,7 @@ const UNSEEN: readonly Range[] = [
   [0xfff0, 0xfffb],
 ];
 
-/** First halves of U+E0000 to U+E0FFF: tags and variation selectors that nobody sees. */
+/** First halves of U+E0000 to U+E0FFF: invisible tags and variation selectors. */
 const UNSEEN_PAIRS: Range = [0xdb40, 0xdb43];
 
 const KINDS = kinds();
@@ -62,12 +62,12 @@ function kinds(): Uint8Array {
   return table;
 }
 
-/** The kinds of a UTF-16 unit, joined. */
+/** The kinds of a UTF-16 unit, as joined bits. */
 export function kindsOf(unit: number): number {
   return KINDS[unit] ?? 0;
 }
 
-/** The small letter of an ASCII capital; any other unit as it is. */
+/** Lowers ASCII capitals; returns other units unchanged. */
 export function lowered(unit: number): number {
   return unit >= 0x41 && unit <= 0x5a ? unit + 0x20 : unit;
 }

@@ -1,23 +1,20 @@
-/** Looks for many words at once, character by character (Aho and Corasick, 1975). */
+/** Searches for many words at once, character by character (Aho and Corasick, 1975). */
 export interface Trie {
-  /** From a node with the next UTF-16 unit to a node; `NOWHERE` is the first. */
+  /** The node after `node` and the next UTF-16 unit; `NOWHERE` is the root. */
   step(node: number, unit: number): number;
-  /** Length of the longest word that ends at this node; 0 where none does. */
+  /** Length of the longest word that ends at this node; 0 if none does. */
   found(node: number): number;
-  /** How many of the last units may still become a word, a longer one where a word ends here. */
+  /** How many of the last units may still become a word, or a longer word if one ends here. */
   open(node: number): number;
-  /** Length of the longest word; 0 where there is none. */
+  /** Length of the longest word; 0 if there are no words. */
   readonly longest: number;
 }
 
 const NOWHERE = 0;
 
-/**
- * A trie of words, none of them empty. A step takes constant time on average; a unit of a word takes
- * 24 bytes.
- */
+/** A trie of non-empty words. A step takes constant time on average; each unit of a word takes 24 bytes. */
 export function createTrie(words: readonly string[]): Trie {
-  const nodes = planted(words);
+  const nodes = nodesOf(words);
   const { firstChild, fallback, depth, longest } = nodes;
   linkFallbacks(nodes);
   return {
@@ -38,19 +35,19 @@ export function createTrie(words: readonly string[]): Trie {
   };
 }
 
-/** The nodes as columns; children of one node are a list of siblings, those of the first stand by unit. */
+/** The nodes as columns. The children of a node are a list of siblings; those of the root are indexed by unit. */
 interface Nodes {
   readonly roots: Int32Array;
   readonly units: Uint16Array;
   readonly firstChild: Int32Array;
   readonly sibling: Int32Array;
-  /** The node of the longest end of this node's word that begins a word, too. */
+  /** The node of the longest suffix of this node's word that also begins a word. */
   readonly fallback: Int32Array;
   readonly depth: Int32Array;
   readonly longest: Int32Array;
 }
 
-function planted(words: readonly string[]): Nodes {
+function nodesOf(words: readonly string[]): Nodes {
   const most = words.reduce((sum, { length }) => sum + length, 1);
   const column = (): Int32Array => new Int32Array(most);
   const nodes: Nodes = {
@@ -71,7 +68,7 @@ function planted(words: readonly string[]): Nodes {
       if (child === NOWHERE) {
         child = count;
         count += 1;
-        adopt(nodes, node, child, unit);
+        addChild(nodes, node, child, unit);
       }
       node = child;
     }
@@ -80,7 +77,7 @@ function planted(words: readonly string[]): Nodes {
   return nodes;
 }
 
-function adopt(nodes: Nodes, parent: number, child: number, unit: number): void {
+function addChild(nodes: Nodes, parent: number, child: number, unit: number): void {
   const { roots, units, firstChild, sibling, depth } = nodes;
   units[child] = unit;
   depth[child] = at(depth, parent) + 1;
@@ -96,7 +93,7 @@ function childOf({ roots, units, firstChild, sibling }: Nodes, node: number, uni
   return child;
 }
 
-/** Level by level, since a fallback is always shorter. */
+/** Goes level by level, since a fallback is always shorter. */
 function linkFallbacks(nodes: Nodes): void {
   const { units, firstChild, sibling, fallback, longest } = nodes;
   let level = [...nodes.roots].filter((node) => node !== NOWHERE);
@@ -127,20 +124,20 @@ function at(column: Int32Array | Uint16Array, index: number): number {
   return column[index] ?? 0;
 }
 
-/** Symbols between two of a word; what lies further apart does not belong together. */
+/** Skipped symbols between two symbols of a word at most; symbols further apart are not one word. */
 export const MOST_BETWEEN = 128;
 
-/** Takes where in the text something secret begins, and where it ends. */
+/** Receives the positions where a secret begins and ends. */
 export type Cover = (start: number, end: number) => void;
 
 /**
- * Looks for words in the symbols of a text of which some do not count, and knows where in the text each
- * symbol that counts stood. It holds the places of as many symbols as the longest word has.
+ * Searches for words in a sequence of symbols of which some do not count. It remembers the position of each
+ * counted symbol, for as many symbols as the longest word has.
  */
 export class Matcher {
   readonly #trie: Trie;
   readonly #cover: Cover;
-  /** A ring: the place of the symbol with number n is at n modulo its size. */
+  /** A ring buffer: the position of symbol number n is at n modulo its size. */
   readonly #starts: number[] = [];
   readonly #mask: number;
   #node = NOWHERE;
@@ -154,12 +151,12 @@ export class Matcher {
     this.#mask = 2 ** Math.ceil(Math.log2(trie.longest + 2)) - 1;
   }
 
-  /** Whether what was read may become a word. */
+  /** Whether the symbols so far may become a word. */
   get isOpen(): boolean {
     return this.#node !== NOWHERE;
   }
 
-  /** Reads a symbol that counts; whether a word ends with it, which is then covered. */
+  /** Reads a symbol that counts. Covers a word that ends with it, and returns whether one does. */
   step(unit: number, start: number, end: number): boolean {
     this.#nodeBefore = this.#node;
     this.#node = this.#trie.step(this.#node, unit);
@@ -173,13 +170,13 @@ export class Matcher {
     return true;
   }
 
-  /** Takes the last symbol back, as one that does not count after all. */
+  /** Takes back the last symbol: it does not count after all. */
   undo(): void {
     if (this.#node !== NOWHERE) this.#count -= 1;
     this.#node = this.#nodeBefore;
   }
 
-  /** Passes over a symbol that does not count. */
+  /** Skips a symbol that does not count. */
   skip(): void {
     this.#nodeBefore = NOWHERE;
     if (this.#node === NOWHERE) return;
@@ -187,26 +184,26 @@ export class Matcher {
     if (this.#between > MOST_BETWEEN) this.reset();
   }
 
-  /** Begins anew behind what can stand in no word. */
+  /** Starts again after a symbol that no word contains. */
   reset(): void {
     this.#nodeBefore = NOWHERE;
     this.#node = NOWHERE;
   }
 
-  /** Where that begins which may still become a word; infinity where nothing may. */
+  /** The position where a possible word begins; infinity if there is none. */
   get openFrom(): number {
     const length = this.#trie.open(this.#node);
     return length === 0 ? Number.POSITIVE_INFINITY : this.#startOf(length);
   }
 
-  /** The same where the last symbol may still be taken back. */
+  /** As `openFrom`, if the last symbol may still be taken back. */
   get openFromUndone(): number {
     const length = this.#trie.open(this.#nodeBefore);
     const last = this.#node === NOWHERE ? 0 : 1;
     return length === 0 ? this.openFrom : Math.min(this.openFrom, this.#startOf(length + last));
   }
 
-  /** The place of the symbol that many before the next. */
+  /** The position of the symbol `count` before the next one. */
   #startOf(count: number): number {
     return this.#starts[(this.#count - count) & this.#mask] ?? 0;
   }
