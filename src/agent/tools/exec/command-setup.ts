@@ -41,8 +41,8 @@ export async function prepareCommand(
   const path = rules.env["PATH"] ?? "";
   const sandbox = await sandboxFor({ ...rules, workspace, paths, path, isRemote });
   // Without a sandbox a command could also write to paths that are only readable.
-  const beside = [...paths.writable, ...(sandbox === undefined ? [] : paths.readable)];
-  await assertAllowed(command, { ...rules, workspace, cwd, beside });
+  const otherPaths = [...paths.writable, ...(sandbox === undefined ? [] : paths.readable)];
+  await assertAllowed(command, { ...rules, workspace, cwd, otherPaths });
   const shell = await findShell(rules.env);
   const limits = await limitArgs(cwd);
   const env = sandbox === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };

@@ -23,8 +23,8 @@ export function commandEnvironment(
   variable: (name: string) => string | undefined,
   workspace: string,
 ): Readonly<Record<string, string>> {
-  const known = ALLOWED_VARIABLES.map((name) => [name, variable(name)] as const);
-  const set = known.filter((pair): pair is readonly [string, string] => pair[1] !== undefined);
+  const all = ALLOWED_VARIABLES.map((name) => [name, variable(name)] as const);
+  const set = all.filter((pair): pair is readonly [string, string] => pair[1] !== undefined);
   const { PATH = DEFAULT_PATH, ...others } = Object.fromEntries(set);
   return { ...others, PATH: trustedPath(PATH, workspace) || DEFAULT_PATH, TERM: "dumb" };
 }

@@ -75,8 +75,8 @@ export function keysOf(names: string): Keys {
 }
 
 function keyOf(name: string): string | undefined {
-  const known = KEYS.get(name.toLowerCase().replace(/[-_]/g, "")) ?? KEYS.get(name.toLowerCase());
-  if (known !== undefined) return known;
+  const text = KEYS.get(name.toLowerCase().replace(/[-_]/g, "")) ?? KEYS.get(name.toLowerCase());
+  if (text !== undefined) return text;
   const control = /^(?:c-|ctrl[-+]|control[-+]|\^)([a-z[\\\]^_@])$/i.exec(name)?.[1];
   // The letter without its two upper bits (ASCII).
   return control === undefined

@@ -22,11 +22,11 @@ type Edit = Shown & Pick<Word, "pos" | "end">;
 type How = (value: string, written: string) => Shown;
 
 const DATA: Shown = { program: "_", path: "_" };
-/** Brackets in brackets, and nodes in nodes: the parser takes too long for more, and nobody writes them. */
+/** Nested brackets and syntax nodes: the parser takes too long for more, and people write fewer. */
 const MAX_NESTED = 64;
 const MAX_DEPTH = 500;
 
-/** Reads a command; undefined where the parser cannot read it, or it is nested too deeply. */
+/** Reads a command; undefined if the parser cannot read it or it is nested too deeply. */
 export function readCommand(text: string): CommandTexts | undefined {
   const texts: CommandTexts = { programs: [], paths: [], unknownPrograms: [] };
   return readInto(texts, text) ? texts : undefined;
@@ -86,7 +86,7 @@ function runsNothing(node: SyntaxNode): boolean {
 
 type Edits = Generator<[SyntaxNode, readonly Edit[]]>;
 
-/** What is seen of a node; a command decides for its name and its arguments. */
+/** The edits of a node; a command makes those of its name and its arguments. */
 function* editsOf(node: SyntaxNode, isRead: boolean, texts: CommandTexts): Edits {
   if (node.type === "Command") yield* commandEdits(node, isRead, texts);
   else if (node.type === "Word") yield [node, wordEdits(node, plainly)];
@@ -134,7 +134,7 @@ function plainly(value: string, written = ""): Shown {
   return { program: value, path: written.includes("\\") ? `${value} ${written}` : value };
 }
 
-/** One edit where all of a word is known, else one for each part that is. */
+/** One edit if the whole word is literal, otherwise one for each literal part. */
 function wordEdits(word: Word, how: How): readonly Edit[] {
   const { pos, end, text, parts = [] } = word;
   const value = valueOf(word);
@@ -150,7 +150,7 @@ function partEdits(part: WordPart, how: How): readonly Edit[] {
   return value === undefined ? [] : [{ pos: part.pos, end: part.end, ...how(value, part.text) }];
 }
 
-/** What a word becomes; undefined where only the run can tell. */
+/** The value of a literal word; undefined if it holds an expansion. */
 function valueOf({ parts, value }: Word): string | undefined {
   return parts === undefined ? value : joined(parts);
 }

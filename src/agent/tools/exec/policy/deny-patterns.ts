@@ -88,16 +88,16 @@ const DENIED: readonly (readonly [why: string, ...patterns: RegExp[]])[] = [
   ],
 ];
 
-/** What the shell would put in that nobody has read: only where the command could not be parsed. */
+/** Substitutions, which hide what runs: denied only in a command that could not be parsed. */
 const HIDDEN: readonly RegExp[] = [/\$\(/, /\$\{/, /`/, /[<>]\(/, /<<-?\s*["']?[a-z_]/];
 
-/** Why a text is denied, as far as patterns can tell; undefined where it is not. */
+/** Why the patterns deny a text; undefined if they do not. */
 export function denialOf(texts: readonly string[], wasParsed: boolean): string | undefined {
   const lower = texts.flatMap(formsOf).map((form) => form.toLowerCase());
   const holds = (pattern: RegExp): boolean => lower.some((form) => pattern.test(form));
   const denied = DENIED.find(([, ...patterns]) => patterns.some(holds));
   if (denied !== undefined) return denied[0];
-  return !wasParsed && HIDDEN.some(holds) ? "a part that nobody can read" : undefined;
+  return !wasParsed && HIDDEN.some(holds) ? "a part that cannot be read" : undefined;
 }
 
 /** A text as it is, and as the shell sees it once quotes and line continuations are gone. */

@@ -6,10 +6,10 @@ export interface Bounds {
   readonly workspace: string;
   readonly cwd: string;
   /** Other absolute paths that may be named. */
-  readonly beside?: readonly string[];
+  readonly otherPaths?: readonly string[];
 }
 
-/** How texts leave the workspace, or name what is secret in it; undefined where they do neither. */
+/** How a text leaves the workspace or names its secrets; undefined if it does neither. */
 export function escapesOf(texts: readonly string[], bounds: Bounds): string | undefined {
   const forms = texts.flatMap(formsOf);
   if (forms.some(climbs)) return "(path traversal detected)";
@@ -27,7 +27,7 @@ function climbs(form: string): boolean {
 }
 
 /** Whether a path is absolute and lies outside, or the shell makes one of it that does. */
-function leaves(form: string, { workspace, cwd, beside = [] }: Bounds): boolean {
+function leaves(form: string, { workspace, cwd, otherPaths = [] }: Bounds): boolean {
   if (/\$\{?(?:home|oldpwd)\b/i.test(form)) return true;
   // `cd` goes home without a folder, and back with a dash.
   if (/(?:^|[\s;&|({])cd\s*(?:$|[;&|)}]|-(?:$|[\s;&|]))/m.test(form)) return true;
@@ -37,11 +37,12 @@ function leaves(form: string, { workspace, cwd, beside = [] }: Bounds): boolean 
   if (/(?:^|[\s"'=:,(<>|;&])~/.test(text)) return true;
   return absolutePathsIn(text).some(
     (path) =>
-      !PSEUDO.test(path) && ![workspace, cwd, ...beside].some((folder) => isInside(path, folder)),
+      !PSEUDO.test(path) &&
+      ![workspace, cwd, ...otherPaths].some((folder) => isInside(path, folder)),
   );
 }
 
-/** Files that the kernel makes up and that harm nobody, and the name of the system. */
+/** Harmless files of the kernel, and the name of the system. */
 const PSEUDO =
   /^\/(?:etc\/os-release|dev\/(?:null|zero|u?random|stdin|stdout|stderr|tty|full|fd\/\d+)|proc\/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|diskstats|net\/(?:dev|wireless)|device-tree\/model)|sys\/class\/thermal\/thermal_zone\d+\/(?:temp|type))$/;
 

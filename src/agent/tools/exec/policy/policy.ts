@@ -23,9 +23,9 @@ const BLOCKED = "Command blocked by safety guard";
 const DANGEROUS = `${BLOCKED} (dangerous pattern detected)`;
 
 /**
- * Why a command must not run, in the words that skills of the Go program know; undefined where it may.
+ * Why a command must not run, in the words that skills of the Go program know; undefined if it may.
  * This is a seat belt against mistakes of models: the text is parsed as bash parses it, and matched
- * against patterns. Whoever wants to gets past it. The sandbox is the protection.
+ * against patterns. It does not stop an attacker. The sandbox is the protection.
  */
 export async function checkCommand(
   command: string,

@@ -56,8 +56,9 @@ export function dataOf(
     const given = are(/^(?:-[a-zA-Z]*m|--message|--grep|--author)$/).map((index) => index + 1);
     return chosen([...given, ...are(/^--(?:message|grep|author|format|pretty|date)=/)]);
   }
-  // Only of df absolute folders are data: it tells how full their disks are.
-  return chosen(are(name === "df" ? /^(?:\/[\w-]+)*\/?$/ : /^-[dt]\/$/));
+  // df reads nothing in the folders that it is given.
+  if (name === "df") return chosen(are(/^(?:\/[\w-]+)*\/?$/));
+  return chosen(/^(?:cut|sort)$/.test(name) ? are(/^-[dt].$/) : []);
 }
 
 function chosen(indexes: readonly number[], looked: (value: string) => string = () => "_") {

@@ -36,9 +36,9 @@ const found = new Map<string, Promise<Bubblewrap | NoBubblewrap>>();
 
 /** Searches PATH for bubblewrap and tries it, once for each PATH. */
 export function findBubblewrap(path: string): Promise<Bubblewrap | NoBubblewrap> {
-  const known = found.get(path) ?? probe(path);
-  found.set(path, known);
-  return known;
+  const result = found.get(path) ?? probe(path);
+  found.set(path, result);
+  return result;
 }
 
 /** A new session: no input into the gateway's terminal (TIOCSTI). No process outlives the gateway. */
@@ -103,13 +103,14 @@ async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   const program = await findProgram(path, "bwrap");
   if (program === undefined) return { isInstalled: false, why: "bubblewrap is not installed" };
   const help = await output(program, ["--help"]);
-  const known = OPTIONS.filter((option) => help.text.includes(`${option} `));
+  const supported = OPTIONS.filter((option) => help.text.includes(`${option} `));
   const user = isRoot() ? await commandUser((name) => findProgram(path, name)) : undefined;
-  const older = help.isFine && !known.includes("--perms") ? "bubblewrap is older than 0.5" : user;
+  const older =
+    help.isFine && !supported.includes("--perms") ? "bubblewrap is older than 0.5" : user;
   if (user !== undefined && typeof older === "string") {
     return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
   }
-  return await firstWorking(known, (options) => ({
+  return await firstWorking(supported, (options) => ({
     program,
     options,
     ...(typeof user === "object" && { user }),
@@ -118,11 +119,11 @@ async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
 
 /** The first that works: with all options, or without the one that not every kernel supports. */
 async function firstWorking(
-  known: readonly Option[],
+  supported: readonly Option[],
   build: (options: ReadonlySet<Option>) => Bubblewrap,
 ): Promise<Bubblewrap | NoBubblewrap> {
-  const fewer = known.filter((option) => option !== "--disable-userns");
-  const trials = known.length === fewer.length ? [known] : [known, fewer];
+  const fewer = supported.filter((option) => option !== "--disable-userns");
+  const trials = supported.length === fewer.length ? [supported] : [supported, fewer];
   let why = "";
   for (const options of trials) {
     const bubblewrap = build(new Set(options));

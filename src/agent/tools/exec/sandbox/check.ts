@@ -18,14 +18,14 @@ export async function commandCheck(
   if (tools.off.has("exec")) return undefined;
   const { sandbox, allow_network } = tools.exec;
   const isRemote = mayClientsRun(tools);
-  const who = isRemote
+  const subject = isRemote
     ? "MQTT clients may run commands"
     : "only you, at this machine, may run commands";
-  if (sandbox === "none") return unsandboxedCheck(who, isRemote);
+  if (sandbox === "none") return unsandboxedCheck(subject, isRemote);
   const found = await findBubblewrap(pathOf(agents, read));
   if ("program" in found) {
     const network = allow_network ? "with" : "without";
-    return { name: NAME, result: "ok", message: `${who}, in a sandbox ${network} network` };
+    return { name: NAME, result: "ok", message: `${subject}, in a sandbox ${network} network` };
   }
   const isFault = sandbox === "bwrap";
   const refused = isRemote ? "; MQTT clients may run none, because they need the sandbox" : "";
@@ -73,8 +73,8 @@ function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
 }
 
 /** The owner wants no sandbox: a warning if clients may run commands, or the program is root. */
-function unsandboxedCheck(who: string, isRemote: boolean): Check {
-  const message = `${who}, without a sandbox${asRoot()}: tools.exec.sandbox is none; ${FULL}`;
+function unsandboxedCheck(subject: string, isRemote: boolean): Check {
+  const message = `${subject}, without a sandbox${asRoot()}: tools.exec.sandbox is none; ${FULL}`;
   if (!isRemote && !isRoot()) return { name: NAME, result: "ok", message };
   return { name: NAME, result: "warn", message, remedy: "set tools.exec.sandbox to auto" };
 }
