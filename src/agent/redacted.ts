@@ -44,10 +44,11 @@ async function nextOrThrown(
 
 /** Summaries without secrets. */
 export function redactedCompact(compact: Compact, redactor: Redactor): Compact {
-  return async (...what) => {
-    const condensed = await compact(...what);
-    return condensed && { ...condensed, summary: redactedMessage(condensed.summary, redactor) };
+  const redacted: Compact = async (...args) => {
+    const compaction = await compact(...args);
+    return compaction && { ...compaction, summary: redactedMessage(compaction.summary, redactor) };
   };
+  return Object.assign(redacted, compact.isDue && { isDue: compact.isDue });
 }
 
 function redactedTurned(turned: Turned, redactor: Redactor): Turned {

@@ -73,7 +73,8 @@ export async function openChatHistory(
 /** Where there is no gateway, nobody else forgets what is too much: it is looked for with each cut. */
 function withPurge(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
   return {
-    conversation: (lane) => store.conversation(lane),
+    size: (name) => store.size(name),
+    conversation: (name) => store.conversation(name),
     async compact(...what) {
       const isCut = await store.compact(...what);
       if (isCut) await store.purge();

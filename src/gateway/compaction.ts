@@ -3,7 +3,7 @@ import type { Allowance } from "../base/contract.ts";
 import { failpoint } from "../base/failpoint.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Conversation, Store } from "../store/contract.ts";
+import type { Conversation, ConversationSize, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import { failureOf, shuttingDown } from "./errors.ts";
 import { createTurnCancellation, GRACE_MS } from "./request/turn.ts";
@@ -15,17 +15,21 @@ import type { TurnCancellation } from "./request/turn.ts";
  * by then may still be returned. Await `giveWay` before each model call: running turns go first, and that
  * wait does not count against the deadline. The model calls count against the allowance.
  */
-export type Compact<M> = (
-  conversation: Conversation<M>,
-  signal: AbortSignal,
-  giveWay: () => Promise<void>,
-  allowance?: Allowance,
-) => Promise<{ readonly through: number; readonly summary: M } | undefined>;
+export interface Compact<M> {
+  (
+    conversation: Conversation<M>,
+    signal: AbortSignal,
+    giveWay: () => Promise<void>,
+    allowance?: Allowance,
+  ): Promise<{ readonly through: number; readonly summary: M } | undefined>;
+  /** False if a conversation of that size is short enough: then it is not even read. */
+  readonly isDue?: (size: ConversationSize) => boolean;
+}
 
 export interface CompactionOptions<M> {
   /** Called each time. Without a result conversations are neither compacted nor read. */
   readonly compactor: () => Compact<M> | undefined;
-  readonly store: Pick<Store<M>, "conversation" | "compact">;
+  readonly store: Pick<Store<M>, "size" | "conversation" | "compact">;
   readonly clock: Pick<Clock, "after" | "now">;
   readonly log: Log;
 }
@@ -146,6 +150,10 @@ async function compactOne<M>(
   { compact, store, clock, log }: CompactionOptions<M> & { readonly compact: Compact<M> },
 ): Promise<void> {
   const startedAt = clock.now();
+  if (compact.isDue !== undefined) {
+    const size = await Promise.race([store.size(name), cancellation.forced]);
+    if (!compact.isDue(size)) return;
+  }
   const conversation = await Promise.race([store.conversation(name), cancellation.forced]);
   if (conversation.turns.length === 0) return;
   const result = await Promise.race([

@@ -155,6 +155,35 @@ describe("condensing", () => {
     assert.equal(calls[2]?.conversation.summary, "slow");
   });
 
+  it("that is short enough by its size is not even read", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const read: string[] = [];
+    const reading: Store<string> = {
+      ...store,
+      conversation(name) {
+        read.push(name);
+        return store.conversation(name);
+      },
+    };
+    const compact: Compact<string> = Object.assign(compactAllButLast.bind(undefined), {
+      isDue: ({ messages }: { readonly messages: number }) => messages > 4,
+    });
+    const { gateway } = createTestGateway(recall, { clock, store: reading, compact });
+    for (const [text, reads] of [
+      ["1", 0],
+      ["2", 0],
+      ["3", 1],
+      ["4", 1],
+    ] as const) {
+      const asked = ask(text);
+      await gateway.accept(asked.request);
+      await asked.done;
+      await settled();
+      assert.equal(read.length, reads);
+    }
+  });
+
   it("that fails is told in the log, and tried again only after the next turn", async () => {
     let tries = 0;
     const compact: Compact<string> = () => {

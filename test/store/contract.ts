@@ -710,6 +710,29 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       );
     });
 
+    it("has the size of its summary and of what is shown, without what is hidden", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const sizeOf = async (of: string): Promise<unknown> => {
+        const { summary, turns } = await store.conversation(of);
+        const stored = [...turns.map(({ messages }) => messages), ...(summary ? [summary] : [])];
+        return {
+          messages: turns.reduce((total, { messages }) => total + messages.length, 0),
+          bytes: stored.reduce((total, each) => total + Buffer.byteLength(JSON.stringify(each)), 0),
+        };
+      };
+      assert.deepEqual(await store.size("a"), { messages: 0, bytes: 0 });
+      await append(store, "a", "1", "é", "3");
+      await append(store, "b", "another");
+      assert.deepEqual(await store.size("a"), await sizeOf("a"));
+      const { turns } = await store.conversation("a");
+      assert.ok(await store.compact("a", turns[1]?.id ?? 0, "ü"));
+      assert.deepEqual(await store.size("a"), await sizeOf("a"));
+      assert.equal((await store.size("a")).messages, 2);
+      await store.append("a", [], true);
+      assert.deepEqual(await store.size("a"), { messages: 0, bytes: 0 });
+    });
+
     it("loses what is hidden and too old, too much for it or for all, and nothing that is shown", async () => {
       await using home = await create();
       const store = await home.open();

@@ -7,7 +7,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
 import type { Message } from "../contract.ts";
 import type { Model } from "../model/contract.ts";
-import { estimatedTokens } from "../tokens.ts";
+import { estimatedTokens, roughTokens } from "../tokens.ts";
 import { escapeMarkers } from "../untrusted-content/frame.ts";
 
 export interface CompactionOptions {
@@ -29,6 +29,13 @@ interface CompactableTurn {
   readonly messages: readonly Message[];
 }
 
+interface CompactableSize {
+  /** Without the summary. */
+  readonly messages: number;
+  /** Of the JSON, with the summary. */
+  readonly bytes: number;
+}
+
 /** All up to the turn `through`, in short. */
 export interface Compaction {
   readonly through: number;
@@ -40,12 +47,16 @@ export interface Compaction {
  * nothing can go, and where the model does not manage it. Each question to the model waits for
  * `giveWay`: whoever waits for an answer goes first. It counts against the allowance of who spoke last.
  */
-export type Compact = (
-  conversation: CompactableConversation,
-  signal: AbortSignal,
-  giveWay?: () => Promise<void>,
-  allowance?: Allowance,
-) => Promise<Compaction | undefined>;
+export interface Compact {
+  (
+    conversation: CompactableConversation,
+    signal: AbortSignal,
+    giveWay?: () => Promise<void>,
+    allowance?: Allowance,
+  ): Promise<Compaction | undefined>;
+  /** False if a conversation of that size is surely not too long. */
+  readonly isDue?: (size: CompactableSize) => boolean;
+}
 
 /** Messages at the end of a conversation that stay as they are; whole turns of them. */
 const KEPT_MESSAGES = 4;
@@ -60,7 +71,7 @@ const LONGEST_SUMMARY = 16_000;
 
 export function createCompaction(options: CompactionOptions): Compact {
   const { model, defaults, log } = options;
-  return async (conversation, signal, giveWay = async () => {}, allowance) => {
+  const compact: Compact = async (conversation, signal, giveWay = async () => {}, allowance) => {
     const window = options.window();
     if (!isTooLong(conversation, window, defaults)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
@@ -84,6 +95,11 @@ export function createCompaction(options: CompactionOptions): Compact {
     }
     return through === undefined || summary === undefined ? undefined : { through, summary };
   };
+  return Object.assign(compact, {
+    isDue: ({ messages, bytes }: CompactableSize): boolean =>
+      // The JSON of a message has more characters than the estimate counts.
+      isOverThreshold(messages, roughTokens(bytes), options.window(), defaults),
+  });
 }
 
 function isTooLong(
@@ -91,11 +107,19 @@ function isTooLong(
   window: number,
   defaults: CompactionOptions["defaults"],
 ): boolean {
-  const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
   const messages = turns.flatMap((turn) => turn.messages);
-  if (most > 0 && messages.length > most) return true;
   const tokens = estimatedTokens(summary === undefined ? messages : [summary, ...messages]);
-  return percent > 0 && tokens > (window * percent) / 100;
+  return isOverThreshold(messages.length, tokens, window, defaults);
+}
+
+function isOverThreshold(
+  messages: number,
+  tokens: number,
+  window: number,
+  defaults: CompactionOptions["defaults"],
+): boolean {
+  const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
+  return (most > 0 && messages > most) || (percent > 0 && tokens > (window * percent) / 100);
 }
 
 /** All but the last ones. */

@@ -49,6 +49,9 @@ const turn = (id: number, words = ""): CompactableConversation["turns"][number] 
 const turns = (count: number, words?: string) =>
   Array.from({ length: count }, (_, index) => turn(index + 1, words));
 
+const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
+const summaryOf = (text: string): Message => ({ role: "summary", text });
+
 /** All that a question shows the model of the conversation. */
 const shown = (question: ModelCall | undefined): string => question?.messages[0]?.text ?? "";
 
@@ -65,6 +68,41 @@ describe("a condenser", () => {
     const { compact: off } = createTestCompaction(model, never);
     assert.equal(await off({ turns: turns(500) }, NEVER), undefined);
     assert.equal(questions.length, 0);
+  });
+
+  it("is never needed for a conversation whose size says so", async () => {
+    const text = fc.string({ unit: fc.constantFrom("a", " ", "é", "😀", '"'), maxLength: 60 });
+    const message = fc.oneof(
+      text.map((each): Message => ({ role: "user", text: each })),
+      fc.tuple(text, text).map(([each, more]): Message => ({
+        role: "assistant",
+        text: each,
+        toolCalls: [{ id: "1", name: "exec", arguments: more }],
+      })),
+    );
+    const conversations = fc.array(fc.array(message, { minLength: 1, maxLength: 4 }), {
+      maxLength: 8,
+    });
+    let skipped = 0;
+    const property = fc.asyncProperty(
+      conversations,
+      fc.option(text),
+      async (messages, summarized) => {
+        const { model, questions } = createScriptedModel();
+        const defaults = { context_window: 400, summarize_token_percent: 50 };
+        const { compact } = createTestCompaction(model, { ...SIX, ...defaults });
+        const summary = summarized === null ? {} : { summary: summaryOf(summarized) };
+        const all = [...messages, ...(summary.summary ? [summary.summary] : [])];
+        const bytes = all.reduce((total, each) => total + bytesOf(each), 0);
+        if (compact.isDue?.({ messages: messages.flat().length, bytes }) !== false) return;
+        skipped += 1;
+        const numbered = messages.map((each, id) => ({ id, messages: each }));
+        assert.equal(await compact({ ...summary, turns: numbered }, NEVER), undefined);
+        assert.deepEqual(questions, []);
+      },
+    );
+    await fc.assert(property, { numRuns: 300 });
+    assert.ok(skipped > 20, `${skipped}`);
   });
 
   it("sums up all but the last turns, with what was noted before", async () => {
