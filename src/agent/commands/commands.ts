@@ -11,9 +11,9 @@ import { FACT_COMMANDS } from "./facts.ts";
 
 export interface Commands {
   /**
-   * The answer to a command; undefined where the text is none (it is for the model then, unchanged).
-   * What a command says is not remembered. The message after `/use <skill>` is answered here too,
-   * because it needs the skill.
+   * The answer to a command; undefined if the text is not a command (the model gets it unchanged). Answers of
+   * commands are not remembered. The message after `/use <skill>` is answered here too, because it needs
+   * the skill.
    */
   readonly answer: (turn: Turn) => AsyncGenerator<string, Turned> | undefined;
 }
@@ -26,14 +26,14 @@ const start: Command = {
 
 const stop: Command = {
   name: "stop",
-  about: "end the answer that is being worked on",
-  // Whoever keeps the lanes of the clients obeys it before it comes here.
+  about: "stop the current answer",
+  // The gateway handles /stop. Here there is no running answer.
   run: () => "Nothing to stop.",
 };
 
-/** The commands that begin with `/` or `!`, answered without the model's help as far as that goes. */
+/** The commands that begin with `/` or `!`. Most need no model. */
 export function createCommands(context: CommandContext): Commands {
-  const armed = createArmedSkills();
+  const chosen = createChosenSkills();
   const help: Command = {
     name: "help",
     about: "this list",
@@ -45,14 +45,14 @@ export function createCommands(context: CommandContext): Commands {
     stop,
     ...FACT_COMMANDS,
     ...CHANGE_COMMANDS,
-    ...turnCommands(armed),
+    ...turnCommands(chosen),
   ];
   return {
     answer(turn) {
       const { name: word, words = "" } = commandIn(turn.text) ?? {};
       const command = table.find(({ name }) => name === word);
       if (command !== undefined) return answered(command, { words, turn }, context);
-      const skill = context.answer === undefined ? undefined : armed.take(ownerOf(turn));
+      const skill = context.answer === undefined ? undefined : chosen.take(ownerOf(turn));
       return skill === undefined ? undefined : context.answer?.(turn, [skill]);
     },
   };
@@ -93,14 +93,14 @@ function helpText(table: readonly Command[]): string {
 
 const clear: Command = {
   name: "clear",
-  about: "begin this conversation anew",
+  about: "start this conversation over",
   run: () => ({ text: "Chat history cleared!", forget: true }),
 };
 
 const switchCommand: Command = {
   name: "switch",
   options: "model to <name>",
-  about: "let another model answer everyone",
+  about: "use another model for everyone",
   isForAdmins: true,
   async run({ words }, context) {
     const [, name] = /^model\s+to\s+([\s\S]+)$/i.exec(words) ?? [];
@@ -146,61 +146,63 @@ async function switched(name: string, { models }: CommandContext): Promise<strin
   return `Switched model from ${before} to ${name}`;
 }
 
-/** What may be told to anyone; any other fault is ours and goes on. */
+/** The message of a `Failure`, which any client may read. Throws other errors again. */
 function reasonOf(error: unknown): string {
   if (error instanceof Failure) return error.message;
   throw error;
 }
 
-/** Clients that have a skill in store (up to 32 KB each); the one that waits longest loses it. */
-const MAX_ARMED = 100;
+/** Clients with a chosen skill (up to 32 KB each). Beyond that the oldest choice is dropped. */
+const MAX_CHOSEN = 100;
 
 /** The skill that a client wants for its next message. */
-interface ArmedSkills {
-  /** Takes it: it is for one message. */
+interface ChosenSkills {
+  /** Returns and removes the skill: it is for one message. */
   readonly take: (owner: string) => OpenSkill | undefined;
-  readonly arm: (owner: string, skill: OpenSkill) => void;
+  readonly choose: (owner: string, skill: OpenSkill) => void;
 }
 
-/** Kept in memory alone: after a restart the client asks again. */
-function createArmedSkills(): ArmedSkills {
-  const armed = new Map<string, OpenSkill>();
+/** In memory only: after a restart the client chooses again. */
+function createChosenSkills(): ChosenSkills {
+  const skills = new Map<string, OpenSkill>();
   const take = (owner: string): OpenSkill | undefined => {
-    const skill = armed.get(owner);
-    armed.delete(owner);
+    const skill = skills.get(owner);
+    skills.delete(owner);
     return skill;
   };
   return {
     take,
-    arm(owner, skill) {
-      armed.delete(owner);
-      armed.set(owner, skill);
-      const [oldest] = armed.keys();
-      if (armed.size > MAX_ARMED && oldest !== undefined) armed.delete(oldest);
+    choose(owner, skill) {
+      skills.delete(owner);
+      skills.set(owner, skill);
+      const [oldest] = skills.keys();
+      if (skills.size > MAX_CHOSEN && oldest !== undefined) skills.delete(oldest);
     },
   };
 }
 
 /** Commands that ask the model. */
-function turnCommands(armed: ArmedSkills): readonly Command[] {
+function turnCommands(chosen: ChosenSkills): readonly Command[] {
   const use: Command = {
     name: "use",
     options: "<skill> [message] | clear",
-    about: "work by a skill, for this message or the next",
+    about: "use a skill for this message or the next",
     run: async ({ words, turn }, context) => {
       const { word, rest } = firstWord(words);
       if (word === "") return usageText(use, "");
       if (word === "clear" && rest === "") {
-        const skill = armed.take(ownerOf(turn));
-        return skill === undefined ? "No skill was chosen." : `Skill ${skill.name} is put away.`;
+        const skill = chosen.take(ownerOf(turn));
+        return skill === undefined
+          ? "No skill was chosen."
+          : `Skill ${skill.name} is no longer chosen.`;
       }
-      return await used({ word, rest, turn }, context, armed);
+      return await used({ word, rest, turn }, context, chosen);
     },
   };
   const btw: Command = {
     name: "btw",
     options: "<question>",
-    about: "ask something aside that is not remembered",
+    about: "ask a question that is not remembered",
     run({ words, turn }, { answer }) {
       if (words === "") return usageText(btw, "");
       if (answer === undefined) return NO_MODEL;
@@ -218,14 +220,14 @@ interface Use extends Pick<Asked, "turn"> {
 async function used(
   { word, rest, turn }: Use,
   { answer, workspace, allows }: CommandContext,
-  armed: ArmedSkills,
+  chosen: ChosenSkills,
 ): Promise<Outcome> {
   if (answer === undefined) return NO_MODEL;
   if (!allows(turn, "use_skill")) return NO_SKILLS;
   const skill = await useSkill(workspace, word);
   if (typeof skill === "string") return `${skill.charAt(0).toUpperCase()}${skill.slice(1)}`;
   if (rest !== "") return { run: () => answer({ ...turn, text: rest }, [skill]) };
-  armed.arm(ownerOf(turn), skill);
+  chosen.choose(ownerOf(turn), skill);
   return `Skill ${skill.name} will be used for your next message. To change your mind: /use clear`;
 }
 

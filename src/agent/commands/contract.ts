@@ -4,47 +4,47 @@ import type { Message, Turn, Turned } from "../contract.ts";
 import type { BackgroundTask } from "../subagents/background-tasks.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 
-/** What the commands look at and change; whoever composes the agent wires it. */
+/** What the commands read and change. */
 export interface CommandContext {
   readonly models: ModelChoice;
   /** The tools that the client of this turn is offered. */
   readonly tools: (
     turn: Turn,
   ) => Promise<readonly { readonly name: string; readonly description: string }[]>;
-  /** Whether who asks may use the tool. */
+  /** Whether the client may use the tool. */
   readonly allows: (turn: Turn, tool: string) => boolean;
   /** Names of the enabled channels. */
   readonly channels: () => readonly string[];
   readonly workspace: Workspace;
-  /** What the model is told that it has remembered, for who asks. */
+  /** What the model remembers for the client. */
   readonly memory: (turn: Turn) => Promise<string>;
-  /** How the device is, in a line or a few. */
+  /** The state of the device in a few lines. */
   readonly device: (turn: Turn) => Promise<string>;
   /** Seconds since the program began. */
   readonly uptime: () => number;
   /** Tokens that the model can read. */
   readonly window: () => number;
-  /** About how many tokens the messages are. */
+  /** Estimates the tokens of messages. */
   readonly tokens: (messages: readonly Message[]) => number;
-  /** Background tasks of who asks. */
+  /** Background tasks of the client. */
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
-  /** Reads the configuration again and says what came of it; absent where that cannot be done. */
+  /** Reads the configuration again and returns the outcome as text; absent if that is not possible. */
   readonly reload?: () => Promise<string>;
-  /** Answers with a model; absent where none is configured. */
+  /** Answers with a model; absent if none is configured. */
   readonly answer?: AnswerWith;
 }
 
-/** An `Answerer` that works by the given skills in this turn: they belong into its system prompt. */
+/** An `Answerer` with skills for this turn, which are part of its system prompt. */
 export type AnswerWith = (
   turn: Turn,
   skills?: readonly OpenSkill[],
 ) => AsyncGenerator<string, Turned>;
 
 export interface ModelChoice {
-  /** None for the offline agent. */
+  /** Empty for the offline agent. */
   readonly list: () => readonly ModelOutline[];
   readonly current: () => ModelOutline | undefined;
-  /** For every client, from the next turn on; takes only names of the list. May throw a `Failure`. */
+  /** Changes the model for every client from the next turn on. Takes names of the list only. May throw a `Failure`. */
   readonly switchTo: (name: string) => Promise<void>;
 }
 
@@ -54,17 +54,17 @@ export interface ModelOutline {
   readonly provider: string;
 }
 
-/** A command as it was written. */
+/** A command as the client wrote it. */
 export interface Asked {
-  /** What follows the command's name, without blanks around. */
+  /** The text after the command's name, trimmed. */
   readonly words: string;
   readonly turn: Turn;
 }
 
-/** What a command answers: a text that is not remembered, or a turn of the model. */
+/** The answer of a command: a text that is not remembered, or a turn of the model. */
 export type Outcome = string | { readonly text: string; readonly forget: true } | ModelTurn;
 
-/** A turn that is still to run. */
+/** A turn that has not started. */
 export interface ModelTurn {
   readonly run: () => AsyncGenerator<string, Turned>;
 }
@@ -72,10 +72,10 @@ export interface ModelTurn {
 export interface Command {
   /** Without its slash, in lower case. */
   readonly name: string;
-  /** What may follow the name, for `Usage:`; absent where nothing may. */
+  /** The arguments, for `Usage:`; absent if there are none. */
   readonly options?: string;
   readonly about: string;
-  /** Only for who may change things for everyone. */
+  /** Only for administrators, because it concerns everyone. */
   readonly isForAdmins?: true;
   readonly run: (asked: Asked, context: CommandContext) => Outcome | Promise<Outcome>;
 }
@@ -90,19 +90,19 @@ export function usageOf({ name, options }: Pick<Command, "name" | "options">): s
   return options === undefined ? `/${name}` : `/${name} ${options}`;
 }
 
-/** For an option that the command does not know, or where one is missing. */
+/** The answer to an unknown or missing argument. */
 export function usageText(command: Pick<Command, "name" | "options">, words: string): string {
   const usage = `Usage: ${usageOf(command)}`;
   return words === "" ? usage : `Unknown option: ${shown(words)}. ${usage}`;
 }
 
-/** The first word in lower case, and what follows it as it was written. */
+/** The first word in lower case, and the rest as written. */
 export function firstWord(words: string): { readonly word: string; readonly rest: string } {
   const [, word = "", rest = ""] = /^(\S*)\s*([\s\S]*)$/.exec(words) ?? [];
   return { word: word.toLowerCase(), rest };
 }
 
-/** Somebody's words on one line. */
+/** A client's text, short and on one line. */
 export function shown(words: string): string {
   return escapeControl(truncate(words, 64));
 }

@@ -7,7 +7,7 @@ import type { Command, CommandContext, ModelOutline } from "./contract.ts";
 
 const status: Command = {
   name: "status",
-  about: "how the device, the model and this conversation are",
+  about: "the state of the device, the model and this conversation",
   async run({ turn }, context) {
     const { messages, tokens, share } = conversation(turn, context);
     return [
@@ -52,7 +52,7 @@ const contextCommand: Command = {
 
 const memory: Command = {
   name: "memory",
-  about: "what is remembered for you beyond this conversation",
+  about: "what the agent remembers for you beyond this conversation",
   run: ({ turn }, context) => context.memory(turn),
 };
 
@@ -77,7 +77,7 @@ const show: Command = {
 const list: Command = {
   name: "list",
   options: "[models|channels|agents|skills]",
-  about: "all of a kind",
+  about: "all models, channels, agents or skills",
   run({ words, turn }, context) {
     switch (words.toLowerCase()) {
       case "models":
@@ -109,7 +109,7 @@ const check: Command = {
 
 const subagents: Command = {
   name: "subagents",
-  about: "your tasks that run in the background",
+  about: "your background tasks",
   run({ turn }, context) {
     const tasks = context.tasks(turn);
     const active = tasks.filter(({ state }) => state === "running");
@@ -121,7 +121,7 @@ const subagents: Command = {
   },
 };
 
-/** Commands that look and change nothing. */
+/** Commands that change nothing. */
 export const FACT_COMMANDS: readonly Command[] = [
   status,
   model,
@@ -166,7 +166,7 @@ async function skills({ workspace }: CommandContext): Promise<string> {
   return listing("Available Skills:", lines);
 }
 
-/** What who asks has used today, and may; nothing where nobody counts. */
+/** The usage of the client today and its limits; empty if nothing is counted. */
 function allowanceLines({ allowance }: Turn): readonly string[] {
   if (allowance === undefined) return [];
   const usage = allowance.status();

@@ -25,10 +25,10 @@ export interface CommandsOptions {
   readonly agent: ModelAgent | undefined;
 }
 
-/** What `/status` measures. */
+/** The facts in `/status`. */
 const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
 
-/** The commands of an agent, over what it is made of. */
+/** The commands of an agent. */
 export function openCommands(options: CommandsOptions): Commands {
   const { config, deviceTool, permissionsOf, models, agent, reload } = options;
   const workspace = agent?.workspace ?? workspaceOf(options);
@@ -49,7 +49,7 @@ export function openCommands(options: CommandsOptions): Commands {
       return bothMemories(own, memory);
     },
     device: (turn) => deviceTool.run({ facts: STATUS }, callContextOf(turn, permissionsOf(turn))),
-    // Of the process: the agent may be the second one of it, after a reload.
+    // The uptime of the process: after a reload the agent is younger.
     uptime: () => performance.now() / 1000,
     window: () => agent?.window() ?? 0,
     tokens: estimatedTokens,

@@ -10,21 +10,21 @@ import { understand, understandPast } from "./understand.ts";
 
 const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
 
-/** For whoever may not even use the one tool that there is. */
+/** The answer to a client that may not use the device tool. */
 const NOT_FOR_YOU =
-  "I am an offline agent, no model is configured, and this client may not ask for facts of the device.";
+  "I am an offline agent without a model, and this client may not ask about the device.";
 
 export interface OfflineOptions {
   /** The tool that a model would call. */
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
-  /** Said at the end of an answer to a question of which a part is about something else. */
+  /** The end of an answer if a part of the question is about something else. */
   readonly rest?: string;
 }
 
 /**
- * The agent where no model is configured: it answers questions about its device, through the tool a
- * model would call, and says plainly what it is when asked anything else. Never pretends to be a model.
+ * The agent without a model. It answers questions about its device with the tool that a model would call.
+ * For any other text it says what it is and what it can answer. It never pretends to be a model.
  */
 export function createOfflineAgent(options: OfflineOptions): Answerer {
   const { deviceTool, permissionsOf, rest = REST } = options;
@@ -59,14 +59,14 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
   };
 }
 
-/** Measured side by side, told in the order of the question, each as soon as it is there. */
+/** Measures in parallel; yields in the order of the question, each sentence as soon as it is ready. */
 async function* factSentences(
   facts: readonly FactName[],
   deviceTool: Tool,
   call: CallContext,
 ): AsyncGenerator<string> {
   const readings = facts.map((fact) => deviceTool.run({ facts: [fact] }, call));
-  // The first that fails is awaited below; the others must not go unheard meanwhile.
+  // The loop below awaits the first error. The others must not become unhandled rejections.
   for (const reading of readings) reading.catch(() => {});
   for (const reading of readings) yield await reading;
 }

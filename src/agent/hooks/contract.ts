@@ -1,6 +1,6 @@
 import type { Caller } from "../access/permissions.ts";
 
-/** A call of a tool as a hook sees it. */
+/** A tool call as a hook sees it. */
 export interface HookedCall extends Caller {
   readonly tool: string;
   readonly arguments: Readonly<Record<string, unknown>>;
@@ -8,21 +8,21 @@ export interface HookedCall extends Caller {
   readonly signal: AbortSignal;
 }
 
-/** What hooks made of a call: it runs, maybe otherwise than the model wanted, or `answer` stands in its place. */
+/** The result of the hooks: the call to run, possibly changed, or an `answer` in its place. */
 export type Verdict =
   | { readonly tool: string; readonly arguments: Readonly<Record<string, unknown>> }
   | { readonly answer: string };
 
 /**
- * The owner's programs that are asked about calls of tools. A hook that fails (cannot be started, dies,
- * is too slow, answers what is no answer) denies. Both throw a `Failure` of code `forbidden` where a hook
+ * The owner's programs that decide about tool calls. A hook that fails (cannot be started, dies, is too slow,
+ * sends an invalid answer) denies. `before` and `after` throw a `Failure` with code `forbidden` if a hook
  * ends the turn, and the signal's reason.
  */
 export interface ToolHooks {
-  /** Asks all hooks for `before_tool`, then for `approve_tool`. */
+  /** Calls all hooks of `before_tool`, then those of `approve_tool`. */
   before(call: HookedCall): Promise<Verdict>;
-  /** Asks all hooks for `after_tool`: the result as the model may read it. */
+  /** Calls all hooks of `after_tool`. Returns the result for the model. */
   after(call: HookedCall, result: string, milliseconds: number): Promise<string>;
-  /** Ends their processes, within four seconds. */
+  /** Ends the processes of the hooks within four seconds. */
   close(): Promise<void>;
 }

@@ -7,27 +7,27 @@ import type { HookProcess } from "./process.ts";
 
 export interface HookOptions {
   readonly settings: ProcessHookSettings;
-  /** Beside what the settings say. */
+  /** Environment variables in addition to those of the settings. */
   readonly env: Readonly<Record<string, string>>;
-  /** Milliseconds each stage may take, a start of the process included. */
+  /** Milliseconds for each stage, including a start of the process. */
   readonly limits: Readonly<Record<HookStage, number>>;
   readonly log: Log;
 }
 
-/** One hook of the configuration; its process starts with the first question and stays until it is closed. */
+/** One hook of the configuration. Its process starts with the first question and runs until `close`. */
 export interface Hook {
   readonly name: string;
   readonly stages: ReadonlySet<HookStage>;
-  /** The result of its process. Throws a `HookError` where there is none in time, and the signal's reason. */
+  /** The result of its process. Throws a `HookError` if there is none in time, and the signal's reason. */
   ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown>;
   close(): Promise<void>;
 }
 
 const HELLO_MS = 5000;
-/** Milliseconds before a process that was lost is started again; twice as many each time, until it answers. */
+/** Milliseconds before the restart of a lost process; doubled each time, until it answers. */
 const FIRST_REST_MS = 250;
 const LONGEST_REST_MS = 30_000;
-/** Questions in a row without an answer after which the process is ended. */
+/** After this many unanswered questions in a row the process is ended. */
 const MAX_UNANSWERED = 3;
 
 export function createHook(options: HookOptions): Hook {
@@ -41,7 +41,7 @@ class ProcessHook implements Hook {
   readonly #closing = new AbortController();
   readonly #living = new Set<HookProcess>();
   #current: Promise<HookProcess> | undefined;
-  /** Processes that were lost since the last answer. */
+  /** Processes lost since the last answer. */
   #losses = 0;
   #restUntil = 0;
   #unanswered = 0;
@@ -62,7 +62,7 @@ class ProcessHook implements Hook {
       [this.#losses, this.#unanswered] = [0, 0];
       return result;
     } catch (thrown) {
-      // Of a stage that it was not made for its process may be silent.
+      // A process need not answer for a stage that its settings do not name.
       const isSilent = thrown instanceof HookError && thrown.kind === "slow";
       if (isSilent && this.stages.has(stage)) this.#countSilence(asked);
       throw thrown;
@@ -84,7 +84,7 @@ class ProcessHook implements Hook {
     return await this.#current;
   }
 
-  /** The process when it has answered the greeting. */
+  /** The process after it has answered the greeting. */
   async #greeted(process: HookProcess): Promise<HookProcess> {
     this.#living.add(process);
     this.#unanswered = 0;
@@ -103,7 +103,7 @@ class ProcessHook implements Hook {
     return process;
   }
 
-  /** What cannot be started is said at once, or heard later, depending on runtime and reason. */
+  /** Starts the process. A failed start throws at once or is reported later, depending on runtime and reason. */
   #started(): HookProcess {
     const { settings, env } = this.#options;
     try {
@@ -124,7 +124,7 @@ class ProcessHook implements Hook {
     if (this.#closing.signal.aborted) return;
     const { log } = this.#options;
     const facts = { hook: this.name, why, rest_ms: rest };
-    log.warn("a hook is not running; what it is asked about is denied", facts);
+    log.warn("a hook is not running; tool calls are denied", facts);
   }
 
   #countSilence(process: HookProcess | undefined): void {
@@ -134,7 +134,7 @@ class ProcessHook implements Hook {
   }
 }
 
-/** As Go PicoClaw names them. */
+/** The names of the stages in Go PicoClaw. */
 function modesOf(stages: ReadonlySet<HookStage>): readonly string[] {
   const isTool = stages.has("before_tool") || stages.has("after_tool");
   return [...(isTool ? ["tool"] : []), ...(stages.has("approve_tool") ? ["approve"] : [])];

@@ -15,28 +15,28 @@ import { HookError } from "./process.ts";
 
 export interface ToolHooksOptions {
   readonly settings: HookSettings;
-  /** Absolute path: programs of hooks are looked for in no folder of it. */
+  /** Absolute path. `PATH` of the hooks contains no folder below it. */
   readonly workspace: string;
-  /** Takes secrets out of results that hooks give. */
+  /** Masks secrets in the results of hooks. */
   readonly filter: (text: string) => string;
   readonly log: Log;
 }
 
-/** Characters of a hook's reason that the model is told. */
+/** Characters of a hook's reason in the answer to the model. */
 const MAX_REASON = 500;
 
-/** Where in a turn a stage is, as Go PicoClaw tells hooks. */
+/** The trace path of a stage, as in Go PicoClaw. */
 const TRACE = {
   before_tool: "turn.tool.before",
   approve_tool: "turn.tool.approve",
   after_tool: "turn.tool.after",
 };
 
-/** The hooks of a configuration; nothing is started before the first call of a tool. */
+/** The hooks of a configuration. The first tool call starts them. */
 export function createToolHooks(options: ToolHooksOptions): ToolHooks {
   const { filter } = options;
   const hooks = openHooks(options);
-  // Go PicoClaw asks a hook of one of the two stages for both.
+  // As in Go PicoClaw, a hook of one of the two stages is called for both.
   const interceptors = hooks.filter(
     ({ stages }) => stages.has("before_tool") || stages.has("after_tool"),
   );
@@ -94,17 +94,17 @@ interface Question {
   readonly log: Log;
 }
 
-/** What the hook decides; one that fails denies. Throws where it ends the turn, and the signal's reason. */
+/** The decision of a hook; a hook that fails denies. Throws if it ends the turn, and the signal's reason. */
 async function asked(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
   const { hook, stage, call, log } = question;
   const facts = { hook: hook.name, stage, tool: escapeControl(truncate(call.tool, 100)) };
   const decision = await decisionIn(question).catch((thrown: unknown): Decision => {
     if (!(thrown instanceof HookError)) throw thrown;
     if (isExcused(hook, stage, thrown)) return { is: "continue" };
-    log.warn("a hook failed; the call of the tool is denied", { ...facts, why: thrown.message });
+    log.warn("a hook failed; the tool call is denied", { ...facts, why: thrown.message });
     return { is: "deny", reason: `${JSON.stringify(hook.name)} failed` };
   });
-  if (decision.is === "deny") log.info("a hook denies a call of a tool", facts);
+  if (decision.is === "deny") log.info("a hook denies a tool call", facts);
   if (decision.is !== "abort") return decision;
   log.warn("a hook ends a turn", facts);
   throw new Failure("forbidden", "a rule of the owner ended this answer", {
@@ -119,12 +119,12 @@ async function decisionIn({ hook, stage, caller, call, more }: Question): Promis
   return { ...decision, reason: truncate(decision.reason, MAX_REASON) };
 }
 
-/** A stage that its settings do not name: whoever wrote the hook need not know of it. */
+/** Whether an error is ignored: the settings of the hook do not name this stage, so it need not support it. */
 function isExcused(hook: Hook, stage: HookStage, { kind }: HookError): boolean {
   return !hook.stages.has(stage) && (kind === "error" || kind === "slow");
 }
 
-/** Who asks, in Go PicoClaw's names; there a client of MQTT is the chat `mqtt:<client>`. */
+/** The caller in the names of Go PicoClaw, where an MQTT client is the chat `mqtt:<client>`. */
 function placeOf(caller: Caller, stage: HookStage) {
   const { client, channel = "mqtt", isRemote = false } = caller;
   const place = isRemote
@@ -151,23 +151,23 @@ function withheld(reason: string): string {
   return `error: the tool has run, but its result is withheld: hook ${reason}`;
 }
 
-/** A call as it may run. */
+/** A call that may run. */
 type Call = Pick<HookedCall, "tool" | "arguments">;
 
-/** What a hook said; reasons are its own words. */
+/** The decision of a hook. Reasons are its own words. */
 type Decision =
-  /** `call` and `text` are there where the hook changed the call or its result. */
+  /** `call` or `text` is present if the hook changed the call or its result. */
   | { readonly is: "continue"; readonly call?: Call; readonly text?: string }
-  /** The result in place of the tool's. */
+  /** A result in place of the tool's. */
   | { readonly is: "respond"; readonly text: string }
   | { readonly is: "deny"; readonly reason: string }
   | { readonly is: "abort"; readonly reason: string };
 
-/** The answer of a hook's process. Throws a `HookError` where it is none: that denies, too. */
+/** Reads the answer of a hook's process. Throws a `HookError` if it is invalid, which denies too. */
 function decisionOf(stage: HookStage, result: unknown): Decision {
   if (!isObject(result)) throw new HookError("nonsense", "its answer has no result");
   if (stage === "approve_tool") return approvalOf(result);
-  // Go PicoClaw takes a missing action for this one.
+  // In Go PicoClaw a missing action means `continue`.
   const action = at(result, "action") ?? "";
   const reading = READINGS[stage].get(action === "" ? "continue" : action);
   if (reading === undefined) throw new HookError("nonsense", `its action is none of ${stage}`);
@@ -231,7 +231,7 @@ function changedResult(result: object): { readonly text?: string } {
   return text === undefined ? {} : { text };
 }
 
-/** Go PicoClaw's `ToolResult` as a tool's text: what is no success begins with `error: `. */
+/** Go PicoClaw's `ToolResult` as the text of a tool: an error begins with `error: `. */
 function toolResult(found: unknown): string | undefined {
   const text = at(found, "for_llm");
   if (typeof text !== "string") return undefined;

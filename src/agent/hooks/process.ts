@@ -11,37 +11,37 @@ import { readPaced } from "../tools/exec/output.ts";
 import { endTree, MARK } from "../tools/exec/process-tree.ts";
 
 export interface HookCommand {
-  /** The program and its words; no shell. */
+  /** The program and its arguments; no shell. */
   readonly command: readonly string[];
-  /** The program's own folder where it is left out. */
+  /** Working directory; default: that of this program. */
   readonly dir?: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** One process that answers requests in JSON, one a line (JSON-RPC 2.0), as Go PicoClaw's process hooks do. */
+/** A process that answers requests in JSON, one a line (JSON-RPC 2.0), as process hooks of Go PicoClaw. */
 export interface HookProcess {
-  /** The result of a request. Throws a `HookError` where there is none, and never ends where the process is silent. */
+  /** The result of a request. Throws a `HookError` if there is none. Never settles if the process is silent. */
   request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
-  /** Resolves when the process is gone, or never began; with why, in a line for the log. */
+  /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
   readonly gone: Promise<string>;
-  /** Closes its input, waits, and ends it with all that it started. */
+  /** Closes its input, waits, and ends the process and everything that it started. */
   stop(): Promise<void>;
 }
 
-/** Requests that wait for an answer. */
+/** Requests without an answer yet. */
 const MAX_PENDING = 256;
 /** Bytes of requests that the process has not read. */
 const MAX_UNREAD = 8 * 2 ** 20;
-/** Bytes of lines that answer nothing, since the last answer. */
+/** Bytes of lines that are no answers, since the last answer. */
 const MAX_NOISE = 4 * 2 ** 20;
-/** Milliseconds from the end of its input to its own. */
+/** Milliseconds between the end of its input and a kill. */
 const PATIENCE_MS = 1000;
-/** Milliseconds in which its output must have arrived once it has ended. */
+/** Milliseconds for its last output after its end. */
 const LAST_WORDS_MS = 200;
-/** Characters of its last words that the log may hold. */
+/** Characters of its last stderr output in the log. */
 const MAX_WORDS = 200;
 
-/** Starts a hook's process. What cannot be started is gone at once, or throws the system's error. */
+/** Starts a hook's process. If it cannot start, `gone` resolves, or this throws the system's error. */
 export function startHookProcess(start: HookCommand): HookProcess {
   return new ChildHook(start);
 }
@@ -52,7 +52,7 @@ class ChildHook implements HookProcess {
   readonly #mark = randomUUID();
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   #lastId = 0;
-  /** Bytes that answered nothing since the last answer. */
+  /** Bytes of lines that were no answers, since the last answer. */
   #noise = 0;
   #lastWords = "";
   #over: HookError | undefined;
@@ -63,10 +63,10 @@ class ChildHook implements HookProcess {
     const { stdin, stdout, stderr } = this.#child;
     this.gone = this.#ended();
     stdin?.on("error", () => {
-      // It reads no more; its end is heard, or the time of its answers passes.
+      // The process reads no more. Its end is reported, or its answers time out.
     });
     if (stdout !== null) {
-      const onTooLong = () => this.#giveUp("it wrote a line that does not end");
+      const onTooLong = () => this.#giveUp("it wrote a line without an end");
       readLines(stdout, (line) => this.#take(line), onTooLong);
     }
     if (stderr !== null) readPaced(stderr, (bytes) => this.#keepWords(bytes));
@@ -76,7 +76,7 @@ class ChildHook implements HookProcess {
     if (this.#over !== undefined) throw this.#over;
     const { stdin } = this.#child;
     if (this.#pending.size >= MAX_PENDING || (stdin?.writableLength ?? 0) > MAX_UNREAD) {
-      throw new HookError("busy", "it has too many questions to answer already");
+      throw new HookError("busy", "it has too many unanswered questions");
     }
     this.#lastId += 1;
     const id = this.#lastId;
@@ -112,9 +112,9 @@ class ChildHook implements HookProcess {
       const conclude = (): void => {
         this.#failAll(new HookError("died", how));
         const words = escapeControl(this.#lastWords.trim());
-        resolve(words === "" ? how : `${how}; its last words: ${words}`);
+        resolve(words === "" ? how : `${how}; its last output: ${words}`);
       };
-      // Its last answer may not have arrived yet.
+      // Its last answer may still arrive.
       child.once("close", conclude);
       setTimeout(conclude, LAST_WORDS_MS);
     });
@@ -143,7 +143,7 @@ class ChildHook implements HookProcess {
       return;
     }
     this.#noise += line.length + 1;
-    if (this.#noise > MAX_NOISE) this.#giveUp("it wrote megabytes that answer nothing");
+    if (this.#noise > MAX_NOISE) this.#giveUp("it wrote megabytes that are no answers");
   }
 
   #keepWords(bytes: Uint8Array): void {
@@ -156,7 +156,7 @@ function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess
   const [file = "", ...words] = command;
   return spawn(file, words, {
     env: { ...env, [MARK]: mark },
-    // In a group of its own: a Ctrl+C is for this program, which asks until its last turn has ended.
+    // A process group of its own: Ctrl+C ends this program, which needs the hook until its last turn has ended.
     detached: platform() !== "win32",
     stdio: ["pipe", "pipe", "pipe"],
     windowsHide: true,
@@ -182,10 +182,10 @@ function parsed(line: string): unknown {
   }
 }
 
-/** Bytes of one line; what is longer is no answer of a hook. */
+/** Bytes of one line of output. */
 const LONGEST_LINE = 2 ** 20;
 
-/** Hands on whole lines; `onTooLong` hears once of a line that does not end, and then nothing comes any more. */
+/** Calls `onLine` for each line. After a line that is too long it calls `onTooLong` once, and reads no more. */
 function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: () => void): void {
   let [pieces, bytes, isOver]: [Uint8Array[], number, boolean] = [[], 0, false];
   const add = (piece: Uint8Array): boolean => {
@@ -207,19 +207,19 @@ function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: 
   });
 }
 
-/** Why a hook gave no answer. */
+/** Why a hook did not answer. */
 type HookErrorKind =
   | "unstartable"
   | "died"
   | "slow"
   | "busy"
   | "nonsense"
-  /** It answered with an error of JSON-RPC. */
+  /** It answered with a JSON-RPC error. */
   | "error"
-  /** It is not started again yet. */
+  /** It waits for its restart. */
   | "resting";
 
-/** Never leaves the folder: who asks a hook gets an answer that denies. The message is for the log. */
+/** A hook did not answer. Callers outside of this folder get a denial instead. The message is for the log. */
 export class HookError extends Error {
   override readonly name = "HookError";
   readonly kind: HookErrorKind;

@@ -263,7 +263,7 @@ describe("without a model", () => {
       };
       return (await collect(agent.answer(turn))).text;
     };
-    assert.match(await ask("blind"), /may not ask for facts of the device/);
+    assert.match(await ask("blind"), /may not ask about the device/);
     assert.match(await ask("other"), /Uptime/i);
     await agent.close();
   });

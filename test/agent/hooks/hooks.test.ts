@@ -119,7 +119,7 @@ describe("a hook for before_tool", () => {
     const { text, runs } = await run(hooks);
     assert.equal(text, "error: tool execution denied by hook: not on Sundays");
     assert.deepEqual(runs, []);
-    const line = log.lines.find(({ message }) => message === "a hook denies a call of a tool");
+    const line = log.lines.find(({ message }) => message === "a hook denies a tool call");
     assert.deepEqual(line?.fields, { hook: "gate", stage: "before_tool", tool: "write_file" });
   });
 
@@ -336,7 +336,7 @@ describe("the process of a hook", () => {
     assert.equal(rests[0], 250);
     assert.match(
       String(log.lines.find(({ fields }) => "rest_ms" in fields)?.fields["why"]),
-      /last words: out of order/,
+      /last output: out of order/,
     );
   });
 
