@@ -9,8 +9,7 @@ import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
-import { CHANNEL } from "./keys/channel.ts";
-import type { SETTINGS } from "./keys/channel.ts";
+import { CHANNEL, SETTINGS } from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
   branchAt,
@@ -24,7 +23,7 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch, Origin, Path, Tree } from "./tree.ts";
-import { bool, inputOf, namedEntries } from "./values.ts";
+import { bool, namedEntries, readAs } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;
 
@@ -65,9 +64,8 @@ function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): M
     if (enabled.output !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
-  const { success, output, issues } = v.safeParse(CHANNEL.schema, inputOf(entry));
-  findings.issues(issues, path);
-  if (!success) return [];
+  const output = readAs(CHANNEL.schema, entry, path, findings);
+  if (output === undefined) return [];
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
   const settings = settingsOf(output.settings, bases);
   return [
@@ -85,15 +83,14 @@ function withoutEmpty(clients: readonly string[]): readonly string[] {
   return clients.filter((client) => client !== "");
 }
 
-const FLAGS = { broker: "--broker", agent_id: "--agent" } as const;
-
 /** Checks that need more than one value. */
 function checkSettings(name: string, settings: Branch | undefined, findings: Findings): void {
   const path: Path = ["channel_list", name, "settings"];
   for (const key of ["broker", "agent_id"] as const) {
     const node = childOf(settings, key);
     if (node !== undefined && (node.kind !== "leaf" || node.text !== "")) continue;
-    const ways = `settings.${key}, PICOCLAW_CHANNELS_MQTT_${key.toUpperCase()} or ${FLAGS[key]}`;
+    const { flag } = SETTINGS.rows[key];
+    const ways = `settings.${key}, PICOCLAW_CHANNELS_MQTT_${key.toUpperCase()} or --${flag}`;
     findings.problem([...path, key], `channel ${quotable(name)} has no ${key}: set ${ways}`);
   }
   if (childOf(settings, "password") !== undefined && textAt(settings, "username") === "") {

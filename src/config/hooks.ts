@@ -1,12 +1,11 @@
 import { resolve } from "node:path";
-import * as v from "valibot";
 import type { HookSettings, HookStage, ProcessHookSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { HOOKS, PROCESS_HOOK } from "./keys/tools.ts";
 import { childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
+import { isSwitchedOff, namedEntries, readAs } from "./values.ts";
 
 const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
 /** Stages of Go PicoClaw that are not built here. */
@@ -31,9 +30,8 @@ export function hookSettings(
 ): HookSettings | undefined {
   const found = childOf(tree, "hooks");
   if (found === undefined) return undefined;
-  const { success, output, issues } = v.safeParse(HOOKS.schema, inputOf(found));
-  findings.issues(issues, ["hooks"]);
-  if (!success || !output.enabled) return undefined;
+  const output = readAs(HOOKS.schema, found, ["hooks"], findings);
+  if (output?.enabled !== true) return undefined;
   const path: Path = ["hooks", "processes"];
   const processes = namedEntries(childOf(found, "processes"), path, findings)
     .filter(([, entry]) => isHookOn(entry))
@@ -60,9 +58,8 @@ function processHook(
   { findings, bases }: Reading,
 ): ProcessHookSettings[] {
   const path: Path = ["hooks", "processes", name];
-  const { success, output, issues } = v.safeParse(PROCESS_HOOK.schema, inputOf(entry));
-  findings.issues(issues, path);
-  if (!success) return [];
+  const output = readAs(PROCESS_HOOK.schema, entry, path, findings);
+  if (output === undefined) return [];
   const { command, observe, priority, dir } = output;
   if (command.length === 0 || command[0]?.trim() === "") {
     findings.problem(path, "command is missing: the program and its arguments");

@@ -1,20 +1,15 @@
-import type { JSONVisitor } from "jsonc-parser";
+import type { JSONVisitor, Node } from "jsonc-parser";
 import { Failure } from "../base/failure.ts";
 import { quotable } from "./findings.ts";
 import type { Warning } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
 import type { Branch, Origin, PlacedText, Tree } from "./tree.ts";
 
+type Jsonc = typeof import("jsonc-parser");
+
+const OPTIONS = { allowTrailingComma: true };
 /** Levels of objects and lists; far more than a configuration needs, and safe for the stack. */
 const MAX_DEPTH = 100;
-
-interface Source {
-  readonly file: string;
-  readonly text: string;
-  readonly warnings: Warning[];
-  /** `UnexpectedEndOfString`; the parser declares its codes as a const enum, which has no values at run time. */
-  readonly nameOfError: (code: number) => string;
-}
 
 /**
  * Reads the object in a JSON text with comments and trailing commas; each value has its line. `null`
@@ -24,17 +19,16 @@ export async function treeOfJson(
   text: string,
   file: string,
 ): Promise<{ readonly tree: Branch; readonly warnings: readonly Warning[] } | Failure> {
-  const { visit, printParseErrorCode } = await import("jsonc-parser");
-  const source: Source = { file, text, warnings: [], nameOfError: printParseErrorCode };
-  const reader = treeReader(source);
+  const jsonc = await import("jsonc-parser");
   try {
-    visit(text, reader.visitor, { allowTrailingComma: true });
+    checkJson(text, file, jsonc);
   } catch (error) {
-    if (error instanceof JsonFault) return notJson(error, file);
-    if (error instanceof RangeError) return tooDeep(file);
+    if (error instanceof Failure) return error;
     throw error;
   }
-  const tree = reader.tree();
+  const root = jsonc.parseTree(text, [], OPTIONS);
+  const source: Source = { file, text, lineAt: lineCounter(text), warnings: [] };
+  const tree = root && treeOf(root, source);
   if (tree?.kind === "branch") return { tree, warnings: source.warnings };
   return new Failure("config", `${file} is not a JSON object`, {
     why: `found ${tree?.kind === "list" ? "a list" : "a bare value"} where { was expected`,
@@ -48,31 +42,70 @@ export async function textsOfJson(source: string, file: string): Promise<PlacedT
   if (read instanceof Failure) return read;
   const { visit } = await import("jsonc-parser");
   const found: PlacedText[] = [];
-  visit(
-    source,
-    {
-      onLiteralValue(value: unknown, start, length, line, ...[, pathOf]) {
-        if (typeof value !== "string" && typeof value !== "number") return;
-        const end = start + length;
-        const text = typeof value === "string" ? value : source.slice(start, end);
-        found.push({ path: pathOf(), text, start, end, line: line + 1 });
-      },
-    },
-    { allowTrailingComma: true },
-  );
+  const onLiteralValue: JSONVisitor["onLiteralValue"] = (
+    value: unknown,
+    start,
+    length,
+    line,
+    ...[, pathOf]
+  ) => {
+    if (typeof value !== "string" && typeof value !== "number") return;
+    const end = start + length;
+    const text = typeof value === "string" ? value : source.slice(start, end);
+    found.push({ path: pathOf(), text, start, end, line: line + 1 });
+  };
+  visit(source, { onLiteralValue }, OPTIONS);
   return found;
 }
 
-/** Where a text stops being JSON. It quotes only punctuation, because the text holds secrets. */
-class JsonFault extends Error {
-  readonly place: Place;
-  constructor(place: Place, message: string) {
-    super(message);
-    this.place = place;
-  }
+interface Source {
+  readonly file: string;
+  readonly text: string;
+  readonly lineAt: (offset: number) => number;
+  readonly warnings: Warning[];
 }
 
-/** Line and column count from 0. */
+/** Undefined for `null`. */
+function treeOf(node: Node, source: Source): Tree | undefined {
+  const { type, offset, length, children = [] } = node;
+  const value: unknown = node.value;
+  const origin: Origin = { from: "file", file: source.file, line: source.lineAt(offset) };
+  if (type === "object") return branch(entriesOf(children, source), origin);
+  if (type === "array") {
+    const items = children.map((child) => treeOf(child, source));
+    return list(items.filter(isValue), origin);
+  }
+  if (typeof value === "number") {
+    return leaf(value, origin, source.text.slice(offset, offset + length));
+  }
+  return typeof value === "string" || typeof value === "boolean" ? leaf(value, origin) : undefined;
+}
+
+function entriesOf(properties: readonly Node[], source: Source): Map<string, Tree> {
+  const entries = new Map<string, Tree>();
+  for (const { children: [name, value] = [] } of properties) {
+    const key = String(name?.value);
+    if (entries.has(key)) source.warnings.push(repeated(key, source, name?.offset ?? 0));
+    const child = value && treeOf(value, source);
+    if (isValue(child)) entries.set(key, child);
+  }
+  return entries;
+}
+
+function isValue(tree: Tree | undefined): tree is Tree {
+  return tree !== undefined && !isPlaceholder(tree);
+}
+
+/** Lines of offsets, counted from 1. Offsets must not decrease. */
+function lineCounter(text: string): (offset: number) => number {
+  let [at, line] = [0, 1];
+  return (offset) => {
+    for (; at < offset; at += 1) if (text[at] === "\n") line += 1;
+    return line;
+  };
+}
+
+/** Lines and columns count from 0. */
 interface Place {
   readonly line: number;
   readonly column: number;
@@ -82,110 +115,58 @@ interface Place {
 interface Open {
   readonly close: "}" | "]";
   readonly line: number;
-  readonly entries: Map<string, Tree>;
-  readonly items: Tree[];
-  key: string;
 }
 
 /**
- * Builds a tree from the parser's calls. Throws a JsonFault at the first error: the parser would go on,
- * and its codes do not say what it expected, which only its earlier calls show.
+ * Throws a Failure at the first fault of a text. The parser's codes do not say what it expected; only its
+ * earlier calls show that.
  */
-function treeReader({ file, text, warnings, nameOfError }: Source): {
-  readonly visitor: JSONVisitor;
-  readonly tree: () => Tree | undefined;
-} {
-  const builder = new TreeBuilder(file);
-  let lastWord: (Place & { readonly end: number; readonly expected: string }) | undefined;
+function checkJson(text: string, file: string, { visit, printParseErrorCode }: Jsonc): void {
+  const open: Open[] = [];
+  let expected = "a value";
+  let word: (Place & { readonly end: number; readonly expected: string }) | undefined;
+  const begin = (close: Open["close"], line: number): void => {
+    if (open.length > MAX_DEPTH) throw tooDeep(file);
+    open.push({ close, line });
+    expected = itemOf(open.at(-1));
+  };
+  const afterValue = (): void => {
+    const parent = open.at(-1);
+    expected = parent === undefined ? "the end of the file" : `a comma or ${closeOf(parent)}`;
+  };
   /** The parser also calls it at the end of the text, before it reports a missing bracket. */
   const end = (offset: number): void => {
-    if (offset < text.length) builder.end();
+    if (offset === text.length) return;
+    open.pop();
+    afterValue();
   };
   const visitor: JSONVisitor = {
-    onObjectBegin: (_offset, _length, line) => builder.begin("}", line),
-    onArrayBegin: (_offset, _length, line) => builder.begin("]", line),
+    onObjectBegin: (_offset, _length, line) => begin("}", line),
+    onArrayBegin: (_offset, _length, line) => begin("]", line),
     onObjectEnd: end,
     onArrayEnd: end,
-    onObjectProperty(key, _offset, _length, line) {
-      if (builder.key(key)) warnings.push(repeated(key, file, line + 1));
+    onObjectProperty: () => {
+      expected = "a colon after the key";
     },
-    onSeparator: (character) => builder.separator(character),
-    onLiteralValue(value: unknown, offset, length, line, column) {
-      const { expected } = builder;
-      if (typeof value !== "string") lastWord = { end: offset + length, line, column, expected };
-      builder.literal(value, text.slice(offset, offset + length), line);
+    onSeparator: (character) => {
+      expected = character === ":" ? "a value" : itemOf(open.at(-1));
     },
-    onError(code, offset, length, line, column) {
-      const error = nameOfError(code);
+    onLiteralValue: (value: unknown, offset, length, line, column) => {
+      if (typeof value !== "string") word = { end: offset + length, line, column, expected };
+      afterValue();
+    },
+    onError: (code, offset, length, line, column) => {
+      const error = printParseErrorCode(code);
       if (error === "InvalidCharacter" && isTabbed(text.slice(offset, offset + length))) return;
       // The parser reads `01` and `1x` as two tokens; to a person it is one wrong word.
-      if (lastWord?.end === offset && /[\w.+-]/.test(text[offset] ?? "")) {
-        throw new JsonFault(lastWord, unlike("a number", lastWord.expected));
+      if (word?.end === offset && /[\w.+-]/.test(text[offset] ?? "")) {
+        throw notJson(file, word, unlike("a number", word.expected));
       }
-      const fault = FAULTS[error] ?? unlike(nameOf(text[offset]), builder.expected);
-      throw new JsonFault({ line, column }, fault);
+      const why = FAULTS[error] ?? unlike(nameOf(text[offset]), expected);
+      throw notJson(file, { line, column }, why);
     },
   };
-  return { visitor, tree: () => builder.root };
-}
-
-/** The tree so far, and what may come next. Lines count from 0. */
-class TreeBuilder {
-  root: Tree | undefined;
-  expected = "a value";
-  readonly #file: string;
-  readonly #open: Open[] = [];
-
-  constructor(file: string) {
-    this.#file = file;
-  }
-
-  begin(close: Open["close"], line: number): void {
-    if (this.#open.length > MAX_DEPTH) throw new RangeError("nested too deeply");
-    this.#open.push({ close, line, entries: new Map(), items: [], key: "" });
-    this.expected = itemOf(this.#open.at(-1));
-  }
-
-  end(): void {
-    const ended = this.#open.pop();
-    if (ended === undefined) return;
-    const origin = this.#originAt(ended.line);
-    this.#add(ended.close === "}" ? branch(ended.entries, origin) : list(ended.items, origin));
-  }
-
-  /** Sets the key of the next value. Returns whether the object already has this key. */
-  key(key: string): boolean {
-    const parent = this.#open.at(-1);
-    this.expected = "a colon after the key";
-    if (parent === undefined) return false;
-    parent.key = key;
-    return parent.entries.has(key);
-  }
-
-  separator(character: string): void {
-    this.expected = character === ":" ? "a value" : itemOf(this.#open.at(-1));
-  }
-
-  literal(value: unknown, written: string, line: number): void {
-    const origin = this.#originAt(line);
-    if (typeof value === "number") this.#add(leaf(value, origin, written));
-    else if (typeof value === "string" || typeof value === "boolean")
-      this.#add(leaf(value, origin));
-    else this.#add(undefined);
-  }
-
-  #add(value: Tree | undefined): void {
-    const parent = this.#open.at(-1);
-    this.expected = parent === undefined ? "the end of the file" : `a comma or ${closeOf(parent)}`;
-    if (parent === undefined) this.root = value;
-    else if (value === undefined || isPlaceholder(value)) return;
-    else if (parent.close === "}") parent.entries.set(parent.key, value);
-    else parent.items.push(value);
-  }
-
-  #originAt(line: number): Origin {
-    return { from: "file", file: this.#file, line: line + 1 };
-  }
+  visit(text, visitor, OPTIONS);
 }
 
 /** Whether tabs are the only fault of a string. They are accepted, although RFC 8259 wants them escaped. */
@@ -231,11 +212,9 @@ function nameOf(character: string | undefined): string {
   return /\w/.test(character) ? "a word without quotes" : "another character";
 }
 
-function repeated(key: string, file: string, line: number): Warning {
-  return {
-    message: `${file}:${line}: ${quotable(key)} is there twice in one object; the last one counts`,
-    remedy: "remove one of them",
-  };
+function repeated(key: string, { file, lineAt }: Source, offset: number): Warning {
+  const what = `${quotable(key)} is there twice in one object; the last one counts`;
+  return { message: `${file}:${lineAt(offset)}: ${what}`, remedy: "remove one of them" };
 }
 
 function tooDeep(file: string): Failure {
@@ -245,10 +224,9 @@ function tooDeep(file: string): Failure {
   });
 }
 
-function notJson({ place, message }: JsonFault, file: string): Failure {
-  const { line, column } = place;
+function notJson(file: string, { line, column }: Place, why: string): Failure {
   return new Failure("config", `${file}:${line + 1}:${column + 1} is not JSON`, {
-    why: message,
+    why,
     remedy: "correct this place; it must be JSON, with comments and trailing commas allowed",
   });
 }

@@ -1,11 +1,10 @@
 import { dirname, join, resolve } from "node:path";
-import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
 import { channelType } from "./compat/go/migrate.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
-import type { Config, ConfigFlags, LoadedConfig, AgentDefaults, ModelEntry } from "./contract.ts";
+import type { Config, ConfigFlags, LoadedConfig, ModelEntry } from "./contract.ts";
 import { readFiles, SECURITY, expandHome } from "./files.ts";
 import { configPaths } from "./files.ts";
 import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
@@ -21,7 +20,7 @@ import { withSecrets } from "./secrets.ts";
 import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import { originsOf, isComment, pathText } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { inputOf } from "./values.ts";
+import { readAs } from "./values.ts";
 
 export interface LoadOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -125,25 +124,24 @@ function assembled(
   const channels = mqttChannels(tree, findings, bases);
   const turn_profile = turnProfile(tree, findings);
   const hooks = hookSettings(tree, findings, place);
-  const { success, output, issues } = v.safeParse(KEYS.schema, inputOf(tree));
-  findings.issues(issues, []);
-  const written = success ? output.agents.defaults.workspace : "";
-  const folder = workspacePath(written, findings, place);
+  const output = readAs(KEYS.schema, tree, [], findings);
+  const folder = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
   const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
-  if (!success) return undefined;
+  if (output === undefined) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
   const model_name = entryNamed(named, model_list);
   // A named entry is used even if it is switched off.
   if (model_name === "") warnOfNoModel(model_list, findings);
-  const defaults: AgentDefaults = {
+  const { dimensions, dm_scope } = output.session;
+  const defaults = {
     ...rest,
     workspace: folder,
     model_name,
+    ...(turn_profile && { turn_profile }),
   };
-  const { dimensions, dm_scope } = output.session;
   return {
-    agents: { defaults: { ...defaults, ...(turn_profile && { turn_profile }) } },
+    agents: { defaults },
     gateway: output.gateway,
     model_list,
     channels,

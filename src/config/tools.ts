@@ -1,5 +1,4 @@
 import { resolve } from "node:path";
-import * as v from "valibot";
 import { nearestWord } from "../base/spelling.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "./contract.ts";
 import { expandHome } from "./files.ts";
@@ -11,7 +10,7 @@ import { PROFILE, SWITCHED_TOOLS, TOOL_NAMES } from "./keys/tools.ts";
 import type { TOOLS } from "./keys/tools.ts";
 import { branchAt, childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { inputOf, isSwitchedOff, namedEntries } from "./values.ts";
+import { isSwitchedOff, namedEntries, readAs } from "./values.ts";
 
 /** The settings of the tools. */
 export function toolSettings(
@@ -75,9 +74,8 @@ function toolProfile(
     const found = length === 0 ? "an empty pattern" : `a pattern of ${length} characters`;
     findings.problem(path, `found ${found}, allowed are 1 to ${MAX_PATTERN} characters`);
   }
-  const { success, output, issues } = v.safeParse(PROFILE.schema, inputOf(entry));
-  findings.issues(issues, path);
-  if (!success) return undefined;
+  const output = readAs(PROFILE.schema, entry, path, findings);
+  if (output === undefined) return undefined;
   const tools = output.tools.map((name) => (name === "skills" ? "use_skill" : name));
   for (const [index, name] of tools.entries()) checkName(name, [...path, "tools", index], findings);
   return { ...output, tools };
@@ -106,9 +104,8 @@ export function turnProfile(tree: Branch, findings: Findings): TurnProfile | und
   const path: Path = ["agents", "defaults", "turn_profile"];
   const found = childOf(branchAt(branchAt(tree, "agents"), "defaults"), "turn_profile");
   if (found === undefined || isSwitchedOff(found, TURN_PROFILE.rows)) return undefined;
-  const { success, output, issues } = v.safeParse(TURN_PROFILE.schema, inputOf(found));
-  findings.issues(issues, path);
-  if (!success) return undefined;
+  const output = readAs(TURN_PROFILE.schema, found, path, findings);
+  if (output === undefined) return undefined;
   if (output.tools.mode === "custom") checkTurnTools(output.tools.allow, path, findings);
   const [skills, tools] = [allowedBy(output.skills), allowedBy(output.tools)];
   return {

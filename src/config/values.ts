@@ -11,7 +11,7 @@ import type { Leaf, Path, Tree } from "./tree.ts";
  */
 
 /** A tree in the form that schemas read. Its objects have no prototype, so that any key is safe. */
-export function inputOf(tree: Tree): unknown {
+function inputOf(tree: Tree): unknown {
   if (tree.kind === "leaf") return tree;
   if (tree.kind === "list") return tree.items.map((item) => inputOf(item));
   const input: Record<string, unknown> = Object.create(null);
@@ -30,8 +30,20 @@ export function namedEntries(
   if (found?.kind === "branch") {
     return [...found.entries].filter(([name, { kind }]) => !(kind === "leaf" && isComment(name)));
   }
-  if (found !== undefined) findings.issues(v.safeParse(object({}), inputOf(found)).issues, path);
+  if (found !== undefined) readAs(object({}), found, path, findings);
   return [];
+}
+
+/** What a schema makes of a value at a path; undefined, with problems in the findings, if it is wrong. */
+export function readAs<T>(
+  schema: v.GenericSchema<unknown, T>,
+  found: Tree,
+  path: Path,
+  findings: Findings,
+): T | undefined {
+  const { success, output, issues } = v.safeParse(schema, inputOf(found));
+  findings.issues(issues, path);
+  return success ? output : undefined;
 }
 
 /** Whether `enabled` of a group is false, or missing with false as its default. */
