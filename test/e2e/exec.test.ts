@@ -14,8 +14,8 @@ import { until } from "../support/until.ts";
 
 const exec = (input: object) => calls({ name: "exec", arguments: JSON.stringify(input) });
 
-/** What the model was told of its calls, in their order. */
-function told(model: ModelServer): readonly string[] {
+/** The results of the tool calls that the model got, in their order. */
+function resultsFor(model: ModelServer): readonly string[] {
   const { messages = [] } = model.requests.at(-1)?.body ?? {};
   return messages.filter(({ role }) => role === "tool").map(({ content }) => frameOf(content).text);
 }
@@ -29,7 +29,7 @@ async function writeHome(home: string, model: ModelServer, settings: object): Pr
         model_name: "m",
         model: "openai/m",
         api_base: model.base,
-        api_keys: ["sk-key-of-the-house"],
+        api_keys: ["sk-key-of-the-test"],
       },
     ],
     tools: { exec: settings },
@@ -37,7 +37,7 @@ async function writeHome(home: string, model: ModelServer, settings: object): Pr
 }
 
 it(
-  "a command is judged, and does not see the home of the program that runs it",
+  "a command is checked, and does not see the home of the program that runs it",
   await withBubblewrap(),
   async () => {
     await using model = await startModelServer();
@@ -57,7 +57,7 @@ it(
     );
     const { code, stderr } = await picoclaw(["agent", "-m", "do it"], { home: home.path });
     assert.equal(code, 0, stderr);
-    const [refused = "", year = "", seen = ""] = told(model);
+    const [refused = "", year = "", seen = ""] = resultsFor(model);
     assert.match(refused, /dangerous pattern detected\): recursive or forced deletion/);
     assert.match(year, /^20\d\d\n\[exit code 0\]/);
     assert.match(seen, /^workspace\n[^]*COMMAND_ID=/);

@@ -9,11 +9,11 @@ import { temporaryFolder } from "./temporary.ts";
 
 export interface Commands extends AsyncDisposable, Exec {
   readonly workspace: string;
-  /** What a model gets for a call; from `tester` where no other client is named. */
+  /** What a model gets for a call; from `tester` if no other client is named. */
   readonly call: (input: Readonly<Record<string, unknown>>, client?: string) => Promise<string>;
 }
 
-/** The exec tool in a workspace of its own; without the guard's patterns, so that tests can do what they want. */
+/** The exec tool in a workspace of its own, without the deny patterns, so that tests can run any command. */
 export async function createCommands(
   settings: Partial<ExecSettings> = {},
   options: Partial<ExecOptions> = {},

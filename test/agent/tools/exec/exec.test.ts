@@ -34,7 +34,7 @@ async function allGone(pids: readonly number[]): Promise<boolean> {
 }
 
 describe("a command", () => {
-  it("runs in the workspace, and tells both its outputs and how it ended", async () => {
+  it("runs in the workspace and returns both outputs and how it ended", async () => {
     await using commands = await createCommands();
     const { call, workspace } = commands;
     assert.equal(await call({ command: "pwd" }), `${await realpath(workspace)}\n[exit code 0]`);
@@ -144,7 +144,7 @@ describe("a command", () => {
     assert.ok(process.memoryUsage().rss - before < 200e6);
   });
 
-  it("that writes 100 MB tells the beginning and the end of it", async () => {
+  it("that writes 100 MB returns the beginning and the end", async () => {
     await using commands = await createCommands();
     const text = await commands.call({
       command: "echo first; head -c 100000000 /dev/zero | tr '\\0' x; echo; echo last",
@@ -235,7 +235,7 @@ describe("output", () => {
     fc.assert(fc.property(text, (any) => !CONTROL.test(readable(bytesOf(any)))));
   });
 
-  it("is kept whole as long as it can be shown, however it comes", () => {
+  it("is shown whole if it is short enough, in whatever pieces it arrives", () => {
     const pieces = fc.array(
       fc.string({ maxLength: 2000, unit: fc.constantFrom("a", "é", "\n", "😀") }),
       { maxLength: 12 },
@@ -256,7 +256,7 @@ describe("output", () => {
     );
   });
 
-  it("that is not read in time is lost from its beginning, and that is known", () => {
+  it("that is not read in time loses its beginning, and the loss is counted", () => {
     const step = fc.oneof(fc.uint8Array({ maxLength: 90 }), fc.nat(60));
     fc.assert(
       fc.property(

@@ -234,7 +234,7 @@ describe("the command policy of exec", () => {
     }
   });
 
-  it("looks at paths only where commands are kept to the workspace", async () => {
+  it("checks paths only if commands are restricted to the workspace", async () => {
     for (const line of [...linesOf(OUTSIDE), ...linesOf(CLIMBING)]) {
       assert.equal(await checkCommand(line, { ...GUARD, restrict: false }), undefined, line);
     }
@@ -286,7 +286,7 @@ describe("the command policy of exec", () => {
     );
   });
 
-  it("judges what is written down of bypasses and of harmless commands as it says there", async () => {
+  it("refuses and allows the recorded cases", async () => {
     const file = join(import.meta.dirname, "policy-cases.yaml");
     const cases = v.parse(CASES, parse(await readFile(file, "utf8")));
     assert.ok(cases.blocked.length >= 120 && cases.allowed.length >= 60);
@@ -299,7 +299,7 @@ describe("the command policy of exec", () => {
     }
   });
 
-  it("refuses what it can tell of a bypass also where paths may lead anywhere", async () => {
+  it("refuses plain bypasses also without a restriction of paths", async () => {
     const free = { ...GUARD, restrict: false };
     for (const command of [
       "r''m -rf x",

@@ -284,11 +284,11 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
 });
 
 describe("without bubblewrap", () => {
-  it("and with it, a program that is root is told of", () => {
+  it("and with it, a check warns of a program that is root", () => {
     assert.equal(rootCheck()?.result, isRoot ? "warn" : undefined);
   });
 
-  it("a command runs without a sandbox, which is told, or not at all where it must have one", async () => {
+  it("a command runs without a sandbox and a check warns, or it does not run if it needs one", async () => {
     await using folder = await temporaryFolder();
     const path = `${folder.path}:/usr/nowhere`;
     const variable = (name: string) => (name === "PATH" ? path : undefined);
@@ -308,7 +308,7 @@ describe("without bubblewrap", () => {
     );
   });
 
-  it("no client runs a command, unless the owner wants no sandbox, and who is here does", async () => {
+  it("no client runs a command unless the owner wants no sandbox; a local user does", async () => {
     await using folder = await temporaryFolder();
     const variable = (name: string) => (name === "PATH" ? folder.path : undefined);
     const remote = { ...callFacts(), isRemote: true };
@@ -332,8 +332,8 @@ describe("without bubblewrap", () => {
       );
     assert.equal(await isOffered({ sandbox: "auto" }), false);
     assert.equal(await isOffered({ sandbox: "none" }), true);
-    const told = await check({ sandbox: "auto", allow_remote: true }, folder.path);
-    assert.match(told?.message ?? "", /MQTT clients may run none/);
+    const warning = await check({ sandbox: "auto", allow_remote: true }, folder.path);
+    assert.match(warning?.message ?? "", /MQTT clients may run none/);
     const open = await check({ sandbox: "none", allow_remote: true }, folder.path);
     assert.match(open?.message ?? "", /full access .* keys included/);
   });
@@ -350,7 +350,7 @@ describe("without bubblewrap", () => {
     assert.equal(lax?.result, "warn");
   });
 
-  it("the owner's will not to have one is told where others, or root, gain from it", async () => {
+  it("a check warns of an owner who wants none if clients or root run commands", async () => {
     const open = await check({ sandbox: "none", allow_remote: true }, "/usr/bin");
     assert.deepEqual([open?.result, open?.remedy], ["warn", "set tools.exec.sandbox to auto"]);
     const own = await check({ sandbox: "none", allow_remote: false }, "/usr/bin");

@@ -40,7 +40,7 @@ async function pidIn({ workspace }: Commands, file: string): Promise<number> {
 }
 
 describe("a command in the background", () => {
-  it("gives a sessionId at once, and tells what it writes as it comes", async () => {
+  it("returns a sessionId at once, and its output as it arrives", async () => {
     await using commands = await createCommands();
     const { call } = commands;
     const sessionId = await started(commands, { command: "echo one; read x; echo got $x; exit 4" });
@@ -235,7 +235,7 @@ describe("a command with a terminal", () => {
 });
 
 describe("keys", () => {
-  it("are known by the names that programs and people use", () => {
+  it("have the names that programs and people use", () => {
     assert.deepEqual(keysOf("Up, up  Enter"), { text: "\u001b[A\u001b[A\r", unknown: [] });
     assert.deepEqual(keysOf("C-c ctrl-d ^Z Ctrl+[ C-@"), {
       text: "\u0003\u0004\u001a\u001b\0",
