@@ -7,14 +7,14 @@ import type { OutputFormat } from "./args/flags.ts";
 import type { Result } from "./report.ts";
 import { failedResult } from "./report.ts";
 
-/** Where the parts of an answer go as they come. */
+/** Prints the parts of an answer as they arrive. */
 export interface AnswerPrinter {
   part(part: AnswerPart): Promise<void>;
-  /** No more parts will come. */
+  /** Called after the last part. */
   end(): Promise<void>;
 }
 
-/** How asking ended; `failure` is absent where the whole answer came. */
+/** How a request ended; `failure` is absent if the whole answer arrived. */
 export interface Outcome {
   readonly result: Result;
   readonly failure?: Failure;
@@ -24,11 +24,11 @@ export interface AskOptions {
   readonly requester: Pick<Requester, "request">;
   readonly question: RequestOptions;
   readonly printer: AnswerPrinter;
-  /** Milliseconds on a clock that never goes back. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 }
 
-/** Asks once and prints the answer as it comes. Never rejects: what went wrong is in the outcome. */
+/** Sends one request and prints the answer as it arrives. Does not reject: failures are in the outcome. */
 export async function ask({ requester, question, printer, now }: AskOptions): Promise<Outcome> {
   const answer: Answer = { text: "" };
   const begun = now();
@@ -38,7 +38,7 @@ export async function ask({ requester, question, printer, now }: AskOptions): Pr
       addPart(answer, part, now() - begun);
       await printer.part(part);
     }
-    // A signal that came after the last part came too late to matter.
+    // After the last part a signal does not matter any more.
     if (answer.last?.done !== true) question.signal.throwIfAborted();
     failure = failureIn(answer);
   } catch (thrown) {
@@ -49,7 +49,7 @@ export async function ask({ requester, question, printer, now }: AskOptions): Pr
 }
 
 interface Answer {
-  /** Without an error's sentence. */
+  /** Without the sentence of an error. */
   text: string;
   last?: AnswerPart;
   msFirst?: number;
@@ -64,7 +64,7 @@ function addPart(answer: Answer, part: AnswerPart, elapsed: number): void {
   answer.msLast = Math.round(elapsed);
 }
 
-/** An answer that ended in an error, or in nothing at all. */
+/** The failure of an answer that is an error, or of no answer. */
 function failureIn({ last }: Answer): Failure | undefined {
   if (last === undefined) return new Failure("no_answer", "no answer came");
   if (last.error === undefined) return undefined;
@@ -85,7 +85,7 @@ function outcomeOf({ id, client }: RequestOptions, answer: Answer, failure?: Fai
   const facts = { id, client, text, ...times };
   if (failure === undefined) return { result: { outcome: "ok", exit: 0, ...facts } };
   const failed = failedResult(failure);
-  // The code of the wire says more than that the answer was an error.
+  // The error code of the answer says more than `failed`.
   const outcome =
     failure.code === "failed" ? (last?.error?.code ?? failed.outcome) : failed.outcome;
   return { result: { ...failed, outcome, ...facts }, failure };
@@ -96,15 +96,15 @@ interface AnswerStreams {
   readonly stderr: Output;
 }
 
-/** Prints answers in the form that was asked for. */
+/** Prints answers in the given format. */
 export function createAnswerPrinter(form: OutputFormat, streams: AnswerStreams): AnswerPrinter {
   if (form === "json") return jsonPrinter(streams.stdout);
   return form === "raw" ? rawPrinter(streams.stdout) : textPrinter(streams);
 }
 
 /**
- * The text as it comes, and a newline at the end. On a terminal, controls from the network are shown
- * instead of obeyed; a pipe gets the text as it is. The sentence of an error is not part of it.
+ * Prints the text as it arrives, and a newline at the end. On a terminal control characters are escaped; a
+ * pipe gets the text unchanged. The sentence of an error is not printed here.
  */
 function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
   let last = "";
@@ -133,7 +133,7 @@ function rawPrinter(stdout: Output): AnswerPrinter {
   };
 }
 
-/** One payload as it came and a newline, in one write. */
+/** Writes one payload unchanged, and a newline, in one write. */
 export function writeRaw(stdout: Output, payload: Uint8Array): Promise<void> {
   if (stdout.isTTY)
     return stdout.write(`${escapeControl(new TextDecoder().decode(payload), "\n\t")}\n`);
@@ -160,12 +160,12 @@ function partJson({ text, seq, restart, done, error }: AnswerPart): object {
 }
 
 /**
- * A client id that is safe as one level of a topic and as a word in a shell, or a usage `Failure`.
- * Narrower than what the gateway accepts, which is any topic level.
+ * Returns the client id if it is safe as a topic level and as a word in a shell; throws a usage `Failure`
+ * otherwise. The gateway accepts more: any topic level.
  */
 export function checkedClientId(word: string): string {
   if (isDeviceClient(word)) return word;
   throw new Failure("usage", `"${word}" is not a client id`, {
-    why: "1 to 128 characters out of A-Z a-z 0-9 _ . : @ - are allowed, and not . or .. alone",
+    why: "a client id has 1 to 128 characters of A-Z a-z 0-9 _ . : @ - and is not . or ..",
   });
 }

@@ -12,24 +12,24 @@ import { openConversations } from "../store/shared-access.ts";
 import { createMemoryStore } from "../store/sqlite.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
-/** What was said in a session of the command `agent`. Nothing here rejects: an answer is worth more. */
+/** The conversation of a session of the command `agent`. Nothing here rejects: the answer matters more. */
 export interface ChatHistory {
   readonly history: () => Promise<readonly Message[]>;
   readonly append: (turned: Turned) => Promise<void>;
-  /** A summary that is under way is broken off at once, or when the signal is aborted. */
+  /** Cancels a running summary at once, or when the signal is aborted. */
   readonly close: (over?: AbortSignal) => Promise<void>;
 }
 
 export interface ChatHistoryOptions {
   readonly config: Config;
   readonly log: Log;
-  /** Makes it shorter where it grew too long, beside the answers. */
+  /** Summarizes the conversation when it gets too long, in the background. */
   readonly compact: Compact<Message> | undefined;
 }
 
 /**
- * The session of that name, as the last call of the program left it; a gateway that runs is not in the
- * way. Where nothing can be kept it says so, and the session ends with the program.
+ * The session of that name as the last call of the program left it; a gateway may be running. If nothing
+ * can be stored it logs a warning, and the session ends with the program.
  */
 export async function openChatHistory(
   name: string,
@@ -70,15 +70,15 @@ export async function openChatHistory(
   };
 }
 
-/** Where there is no gateway, nobody else forgets what is too much: it is looked for with each cut. */
+/** Deletes old turns after each compaction, because without a gateway nothing else does. */
 function withPurge(store: ConversationStore<Message>): CompactionOptions<Message>["store"] {
   return {
     size: (name) => store.size(name),
     conversation: (name) => store.conversation(name),
     async compact(...what) {
-      const isCut = await store.compact(...what);
-      if (isCut) await store.purge();
-      return isCut;
+      const isCompacted = await store.compact(...what);
+      if (isCompacted) await store.purge();
+      return isCompacted;
     },
   };
 }

@@ -7,17 +7,17 @@ import type { Output } from "../base/host.ts";
 export interface Chat {
   readonly answerer: Answerer;
   readonly client: string;
-  /** What was said so far, and where every answer is added to it; neither rejects. */
+  /** Reads the conversation so far, and appends a turn to it; neither rejects. */
   readonly history: () => Promise<readonly Message[]>;
   readonly append: (turned: Turned) => Promise<void>;
-  /** How long one answer may take, from the question to its last word. */
+  /** How long one answer may take, from the question to its end. */
   readonly timeoutMs: number;
   readonly stdout: Output;
   readonly signal: AbortSignal;
 }
 
 /**
- * Prints the answer to one question as it comes and remembers both. Throws the answerer's `Failure`,
+ * Prints the answer to one message as it arrives and stores the turn. Throws the answerer's `Failure`,
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
 export async function answerMessage(conversation: Chat, text: string): Promise<void> {

@@ -14,20 +14,20 @@ import { identityCheck, trustCheck } from "../mqtt/checks/tls.ts";
 import { isShared, stateFolderOf } from "./conversations.ts";
 
 export interface ChecksOptions {
-  /** As they are dialled: a built-in broker's with its port. */
+  /** As the gateway connects to them: a built-in broker with its port. */
   readonly channels: readonly MqttChannel[];
   readonly config: Pick<
     Config,
     "agents" | "tools" | "session" | "channels" | "gateway" | "model_list"
   >;
-  /** Files that nobody else should read. */
+  /** Files that only their owner should be able to read. */
   readonly secretFiles: readonly string[];
-  /** The program's own folder. */
+  /** The home folder of the program. */
   readonly home?: string | undefined;
   readonly configFile?: string | undefined;
 }
 
-/** Everything that is looked at beside whether the channels can be served; each look is a function of its own. */
+/** All checks of a configuration, except for the connections of its channels. */
 export async function runChecks(options: ChecksOptions): Promise<readonly Check[]> {
   const { channels, config, secretFiles } = options;
   const { tools, agents } = config;
@@ -65,7 +65,7 @@ function placesOf({ config, secretFiles, home, configFile }: ChecksOptions): Pla
   };
 }
 
-/** What a start says of them: nothing of what is well. */
+/** Logs the checks that are not ok. */
 export function logChecks(checks: readonly Check[], log: Log): void {
   for (const { name, result, message, remedy } of checks) {
     if (result === "ok") continue;
@@ -79,14 +79,14 @@ export function checkLine({ name, result, message, remedy }: Check): string {
   return `${result.padEnd(4)}  ${escapeControl(`${name}: ${message}${way}`)}\n`;
 }
 
-/** Limits that are not what whoever wrote them wants. */
+/** Checks for limits that are probably not intended. */
 function limitChecks(
   config: Pick<Config, "channels" | "gateway" | "model_list">,
 ): readonly Check[] {
   return [...accessChecks(config.channels), ...priceChecks(config)];
 }
 
-/** Channels that nobody can ask. */
+/** Channels on which no client is allowed. */
 function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
   return channels
     .filter(({ deny_from }) => deny_from.includes("*"))
@@ -98,7 +98,7 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
     }));
 }
 
-/** A budget of money that not every model counts against. */
+/** Models without prices, which a budget of cost does not count. */
 function priceChecks({
   channels,
   gateway,

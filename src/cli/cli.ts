@@ -8,7 +8,7 @@ import { createPaint, isColoured } from "./colour.ts";
 import type { Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
-/** What each command runs, loaded only when it is the one that was asked for. */
+/** The module of each command, loaded only when that command runs. */
 const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   try: () => import("./commands/try.ts"),
   gateway: () => import("./commands/gateway.ts"),
@@ -23,7 +23,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   help: () => import("./commands/help.ts"),
 };
 
-/** Runs one command line in this world and resolves with its exit code. Never rejects. */
+/** Runs one command line and resolves with its exit code. Does not reject. */
 export async function runCommandLine(host: Host): Promise<number> {
   const line = parseCommandLine(host.args);
   const redactor = createRedactor([host.env["PICOCLAW_KEY_PASSPHRASE"] ?? ""]);
@@ -34,7 +34,7 @@ export async function runCommandLine(host: Host): Promise<number> {
     const code = await dispatch(call, stop.signal);
     return host.stdout.closed.aborted ? 0 : code;
   } catch (thrown) {
-    // Who reads along and then leaves (`| head -1`) has seen enough: that is no failure.
+    // A reader that leaves early (`| head -1`) is not a failure.
     if (host.stdout.closed.aborted) return 0;
     const failure = failureOf(thrown, stop.signal);
     await report(call, failure);
@@ -50,12 +50,12 @@ interface Call {
   readonly redactor: Redactor;
 }
 
-/** How long a reader that is stuck may keep a process that has crashed. */
+/** How long a stuck reader may keep a crashed process alive. */
 const LAST_WORDS_MS = 1000;
 
 /**
- * What nobody caught, wherever it was thrown, ends the process with one report as any failure has, and
- * not with what the runtime would print, which can hold anything.
+ * An uncaught error ends the process with one report like any failure. The report of the runtime itself
+ * could contain secrets.
  */
 function reportCrashes(call: Call): void {
   const { host } = call;
@@ -86,7 +86,7 @@ async function dispatch({ host, line, redactor }: Call, signal: AbortSignal): Pr
   return run({ host, words, flags, signal, redactor });
 }
 
-/** What is not a failure of ours, once a signal came, is how the abort surfaced. */
+/** After a signal, an error that is not a `Failure` is a consequence of the abort. */
 function failureOf(thrown: unknown, signal: AbortSignal): Failure {
   return asFailure(signal.aborted && !(thrown instanceof Failure) ? signal.reason : thrown);
 }
@@ -101,7 +101,7 @@ async function showHelp(host: Host, { command, flags }: CommandLine): Promise<nu
   return 0;
 }
 
-/** A command that promised a result line has one even where it was never started. */
+/** Prints the result line of a command that always has one, even if it did not start. */
 async function printFailedResult({ host, line, redactor }: Call, failure: Failure): Promise<void> {
   if (!line.command?.endsWithResult || !line.flags.has("json")) return;
   const { failedResult, resultLine } = await import("./report.ts");
@@ -109,15 +109,15 @@ async function printFailedResult({ host, line, redactor }: Call, failure: Failur
 }
 
 async function report({ host, line, redactor }: Call, failure: Failure): Promise<void> {
-  // Whoever pressed Ctrl-C knows what happened.
+  // The user who pressed Ctrl-C knows what happened.
   if (failure.code === "interrupted" || failure.code === "terminated") return;
   const { flags, command } = line;
   const coloured = isColoured(host.stderr, host.env, flags);
-  const told = withHelpRemedy(failure, command);
-  await host.stderr.write(reportOf(told, { coloured, debug: flags.has("debug"), redactor }));
+  const reported = withHelpRemedy(failure, command);
+  await host.stderr.write(reportOf(reported, { coloured, debug: flags.has("debug"), redactor }));
 }
 
-/** Wrong usage always has a way out: the help of the command. */
+/** Wrong usage always has a remedy: the help of the command. */
 function withHelpRemedy(failure: Failure, command: Command | undefined): Failure {
   const { code, message, why, remedy } = failure;
   if (code !== "usage" || remedy !== undefined || command === undefined) return failure;
@@ -129,13 +129,13 @@ function withHelpRemedy(failure: Failure, command: Command | undefined): Failure
 }
 
 interface SignalListener {
-  /** Aborted by the first SIGINT or SIGTERM, with the `Failure`, and when stdout's reader has gone. */
+  /** Aborted by the first SIGINT or SIGTERM with its `Failure`, and when the reader of stdout is gone. */
   readonly signal: AbortSignal;
-  /** Gives the signals back to the runtime. */
+  /** Stops listening for signals. */
   release(): void;
 }
 
-/** Turns signals into an abort: the first lets a command wind down, the second ends at once. */
+/** Turns signals into an abort: after the first the command may finish its work, the second ends at once. */
 export function listenForSignals(
   host: Pick<Host, "onSignal" | "exitNow" | "stdout">,
 ): SignalListener {

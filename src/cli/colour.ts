@@ -1,12 +1,12 @@
 import type { Host, Output } from "../base/host.ts";
 
-/** Wraps text in a colour, or leaves it as it is. */
+/** Functions that colour text, or return it unchanged. */
 export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", Painter>>;
 type Painter = (text: string) => string;
 
 /**
- * Whether this stream gets colours: only a terminal that can show them, and not where the user said
- * no (https://no-color.org: NO_COLOR set and not empty) or a program reads along (--json).
+ * Whether to print colours on this stream: only on a terminal that supports them, and not with NO_COLOR
+ * (https://no-color.org: set and not empty), --no-color or --json.
  */
 export function isColoured(
   output: Output,
@@ -17,7 +17,7 @@ export function isColoured(
   return (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb";
 }
 
-/** Colours of the terminal's own palette (ECMA-48 SGR), or none. */
+/** Colours of the terminal's palette (ECMA-48 SGR), or none. */
 export function createPaint(coloured: boolean): Paint {
   const painter = (on: number, off: number): Painter =>
     coloured ? (text) => `\u001b[${on}m${text}\u001b[${off}m` : (text) => text;

@@ -19,7 +19,7 @@ const TEXT_FLAGS = [
   "key",
 ] as const satisfies readonly ConfigFlag[];
 
-/** The connection flags of a command line, as the configuration takes them. */
+/** The connection flags of the command line, as input for the configuration. */
 export function configFlagsOf(flags: Flags): ConfigFlags {
   const texts = TEXT_FLAGS.map((name) => [name, flags.text(name)] as const);
   const all = [...texts, ["mqtt", flags.choice("mqtt")] as const];
@@ -29,7 +29,7 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
 
 type World = Pick<Context, "host" | "redactor">;
 
-/** Loads the configuration with these flags on top, and lets the redactor learn its secrets. */
+/** Loads the configuration, overridden by these flags, and adds its secrets to the redactor. */
 export async function load(
   { host, redactor }: World,
   flags: ConfigFlags,
@@ -43,10 +43,7 @@ export async function load(
   return loaded;
 }
 
-/**
- * The same; throws the `Failure` that says what is wrong. What is only odd is of no interest to who asks
- * a question: it is in the log of --debug.
- */
+/** As `load`, but throws the `Failure`. Warnings are logged at debug, so that they do not disturb an answer. */
 export async function loadOrThrow(
   world: World,
   log: Log,
@@ -59,14 +56,14 @@ export async function loadOrThrow(
 }
 
 /**
- * The channel that a command is to connect as: the one that --channel names, else the one that serves
- * the agent id of --agent, else the first. Throws a `Failure` where there is none.
+ * The channel that a command uses: the one of --channel, else the one with the agent id of --agent, else the
+ * first. Throws a `Failure` if there is none.
  */
 export async function loadChannel(context: Context, log: Log): Promise<MqttChannel> {
   const { flags } = context;
   const { agent, ...others } = configFlagsOf(flags);
   if (agent !== undefined && flags.text("channel") === undefined) {
-    // --agent overrides the id on every channel, so a channel that has it must be looked for without.
+    // --agent overrides the id of every channel, so the search for a channel with that id loads without it.
     const loaded = await load(context, others);
     const serving =
       loaded instanceof Failure

@@ -5,22 +5,22 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Flags } from "./args/flags.ts";
 import { isColoured } from "./colour.ts";
 
-/** What a command is given: its checked words and flags, and the world. */
+/** The input of a command: its checked arguments and flags, and its host. */
 export interface Context {
   readonly host: Host;
-  /** The positional arguments, exactly as they were typed. */
+  /** The positional arguments, exactly as typed. */
   readonly words: readonly string[];
   readonly flags: Flags;
-  /** Aborted when the command is to wind down; the reason is the `Failure` to end with. */
+  /** Aborted when the command should end; the reason is the `Failure` to end with. */
   readonly signal: AbortSignal;
-  /** Over all that leaves the process; it learns the secrets of every configuration that is loaded. */
+  /** Applied to all output. Every loaded configuration adds its secrets. */
   readonly redactor: Redactor;
 }
 
-/** Runs a command and resolves with its exit code; a `Failure` that it throws is reported by the caller. */
+/** Runs a command and resolves with its exit code. The caller reports a `Failure` that it throws. */
 export type Run = (context: Context) => Promise<number>;
 
-/** The log of a command that a person waits for: warnings, and with --debug all there is. */
+/** The log of a short-lived command: warnings, and with --debug everything. */
 export function createCommandLog({ host, flags, redactor }: Context): Promise<Log> {
   const { stderr, env } = host;
   return createLog({

@@ -10,21 +10,21 @@ import {
   storeOptions,
 } from "./conversations.ts";
 
-/** A conversation of this home, whichever of its processes kept it. */
+/** A conversation in one of the databases of this home. */
 export type StoredConversation = ConversationInfo & ConversationClient;
 
-/** The conversations of a home: what all processes that ever ran in it kept. */
+/** Reads and deletes the conversations in all databases of a home. */
 export interface ConversationReader {
-  /** The one used last first. */
+  /** Last used first. */
   readonly conversations: () => Promise<readonly StoredConversation[]>;
-  /** Every turn, in the order of their times. */
+  /** Every turn, in order of time. */
   readonly transcript: (lane: string) => AsyncGenerator<StoredTurn<Message>, void, undefined>;
-  /** Deletes a conversation for good; says how many turns it had. */
+  /** Deletes a conversation for good; returns its number of turns. */
   readonly erase: (lane: string) => Promise<number>;
   readonly close: () => Promise<void>;
 }
 
-/** Nothing is locked and, unless it is to be written, nothing is changed. Throws a `Failure` (`config`). */
+/** Locks nothing; read-only, it also changes nothing. Throws a `Failure` of code `config`. */
 export async function openConversationReader(
   config: Config,
   { readOnly }: { readonly readOnly: boolean },
@@ -57,7 +57,7 @@ export async function openConversationReader(
   };
 }
 
-/** Sessions of one lane as one. */
+/** Joins the entries of one lane in several databases. */
 function mergeByLane(sessions: readonly ConversationInfo[]): readonly ConversationInfo[] {
   const byName = new Map<string, ConversationInfo>();
   for (const session of sessions) {
@@ -79,7 +79,7 @@ function addUp(left: ConversationInfo, right: ConversationInfo): ConversationInf
   };
 }
 
-/** Several transcripts as one: of their next turns always the earliest. */
+/** Merges transcripts by time: yields the earliest of their next turns. */
 async function* mergeByTime(
   transcripts: readonly AsyncIterable<StoredTurn<Message>>[],
 ): AsyncGenerator<StoredTurn<Message>, void, undefined> {

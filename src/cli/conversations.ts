@@ -9,7 +9,7 @@ import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/g
 import { withImport } from "../store/import-on-first-read.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
-/** What one home keeps, but for the window of duplicates, which is configured. */
+/** Bounds of the stored data of one home; the dedupe window is configured separately. */
 export const BOUNDS = {
   leaseMs: 60_000,
   rows: 1_000_000,
@@ -31,18 +31,18 @@ export const BOUNDS = {
   counters: 100_000,
 };
 
-/** What every store of this program is opened with. */
+/** The options of every store of this program. */
 export function storeOptions(config: Config): StoreOptions {
   const windowMs = config.gateway.dedupe_window_secs * 1000;
   return { owner: randomUUID(), now: () => Date.now(), bounds: { ...BOUNDS, windowMs } };
 }
 
-/** Where the databases are. */
+/** The folder of the databases. */
 export function stateFolderOf(config: Pick<Config, "agents">): string {
   return join(config.agents.defaults.workspace, "state");
 }
 
-/** Whose a conversation is, for people: its client, and the channel it came through. */
+/** The client and the channel of a conversation, for display. */
 export interface ConversationClient {
   readonly client: string;
   readonly channel: string;
@@ -50,11 +50,11 @@ export interface ConversationClient {
 
 export function clientOfLane(lane: string): ConversationClient {
   if (lane === SHARED_CONVERSATION) return { client: lane, channel: "*" };
-  // The longest names are kept as their hash.
+  // Very long names are stored as a hash.
   return clientOf(lane) ?? { client: lane, channel: "?" };
 }
 
-/** A store that begins each conversation with what was said before to Go PicoClaw in this workspace. */
+/** A store that imports each conversation's history from Go PicoClaw in this workspace when it is first read. */
 export function withGoSessions<S extends ConversationStore<Message>>(
   store: S,
   config: Config,
@@ -67,7 +67,7 @@ export function withGoSessions<S extends ConversationStore<Message>>(
   });
 }
 
-/** A session of that program does not say through which channel of MQTT its words came: among several it is nobody's. */
+/** The Go program did not record the MQTT channel of a session, so with several channels none is imported. */
 function goKeysOf(lane: string, { channels }: Config): readonly GoKey[] {
   const client = clientOf(lane)?.client;
   if (client !== undefined && isLocal(lane)) return keysOfSession(client);

@@ -3,7 +3,7 @@ const UNITS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
 const WRITTEN = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/;
 const STEP = /(\d+(?:\.\d+)?)(ms|s|m|h)/g;
 
-/** `500ms`, `30s`, `2m`, `1h`, `1m30s`, or a bare number of seconds, as milliseconds. */
+/** Parses `500ms`, `30s`, `2m`, `1h`, `1m30s` or a plain number of seconds to milliseconds; undefined if it is none. */
 export function parseDuration(text: string): number | undefined {
   const written = /^\d+(?:\.\d+)?$/.test(text) ? `${text}s` : text;
   if (!WRITTEN.test(written)) return undefined;
@@ -19,7 +19,7 @@ function perUnit(unit: string | undefined): number {
   return UNITS.ms;
 }
 
-/** Milliseconds as a person would write them: `20s`, `2m`, `1.5s`. */
+/** Formats milliseconds for people: `20s`, `2m`, `1.5s`. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds > 0 && milliseconds < 1000) return `${Math.round(milliseconds)}ms`;
   if (milliseconds >= UNITS.h && milliseconds % UNITS.h === 0) return `${milliseconds / UNITS.h}h`;

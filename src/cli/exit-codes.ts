@@ -1,6 +1,6 @@
 import type { FailureCode } from "../base/failure.ts";
 
-/** The exit codes and what each of them means to a script; `help exit-codes` prints them. */
+/** The exit codes and their meaning for scripts; `help exit-codes` prints them. */
 export const EXIT_CODES: ReadonlyMap<number, string> = new Map([
   [0, "done"],
   [1, "it ran and failed: the agent answered with an error, or a check failed"],
@@ -40,7 +40,7 @@ const EXITS: Readonly<Record<FailureCode, number>> = {
   internal: 1,
 };
 
-/** What the process ends with after this failure. */
+/** The exit code for a failure. */
 export function exitCodeOf(failure: { readonly code: FailureCode }): number {
   return EXITS[failure.code];
 }

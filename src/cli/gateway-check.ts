@@ -14,8 +14,8 @@ import { stateFolderOf } from "./conversations.ts";
 import { withBrokers, type RuntimeOptions } from "./runtime.ts";
 
 /**
- * Would it run? Validates, connects and subscribes every channel without serving or saying `online`;
- * one line a channel and one for each further look on stdout, and the first failure thrown at the end.
+ * `gateway --check`: validates, connects and subscribes every channel without serving or publishing `online`.
+ * Prints one line per channel and per check on stdout, and throws the first failure at the end.
  */
 export async function checkGateway(options: RuntimeOptions, context: Context): Promise<number> {
   const { config, log, redactor } = options;
@@ -27,15 +27,15 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
       const outcome = await checkChannel(channel, options, context.signal);
       context.signal.throwIfAborted();
       if (outcome instanceof Failure) failures.push(outcome);
-      const told = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
+      const text = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
       await context.host.stdout.write(
-        `${escapeControl(redactor.redact(`${channel.name}: ${told}`))}\n`,
+        `${escapeControl(redactor.redact(`${channel.name}: ${text}`))}\n`,
       );
     }
     const { secretFiles = [] } = options;
-    const looks = await runChecks({ ...options, channels, secretFiles });
+    const checks = await runChecks({ ...options, channels, secretFiles });
     const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
-    for (const found of [...looks, ...terms.flat(), ...(await usageChecks(config))]) {
+    for (const found of [...checks, ...terms.flat(), ...(await usageChecks(config))]) {
       await context.host.stdout.write(checkLine(found));
       if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }
@@ -85,13 +85,12 @@ function namingBroker({ code, message, why, remedy, cause }: Failure, broker: st
   });
 }
 
-/** Clients that are told of. */
+/** Clients that are listed. */
 const HEAVIEST = 5;
 
 /**
- * Which limits there are and what was used of them today: of the gateway, of each channel, and of the
- * clients that used or were refused most. Reads the databases of the home beside the gateways that may be
- * running; each of those counts for itself.
+ * The limits and today's usage: of the gateway, of each channel, and of the clients that used or were refused
+ * most. Reads the databases of the home while gateways may be running; each gateway counts for itself.
  */
 async function usageChecks(config: Config): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([

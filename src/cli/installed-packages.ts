@@ -1,23 +1,23 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-/** An installed package, as far as its licence goes. */
+/** The facts of an installed package for its licence. */
 export interface InstalledPackage {
-  /** Its folder, links followed. */
+  /** Its folder, with links resolved. */
   readonly folder: string;
   readonly name: string;
   readonly version: string;
-  /** An SPDX expression; "" where the package names none. */
+  /** An SPDX expression; "" if the package names none. */
   readonly license: string;
-  /** What its licence files say; "" where there are none. */
+  /** The text of its licence files; "" if there are none. */
   readonly text: string;
-  /** Names of what it depends on, optional ones too. */
+  /** Names of its dependencies, including optional ones. */
   readonly dependencies: readonly string[];
 }
 
 const LICENSE_FILE = /^(?:licen[cs]e|copying|notice|unlicense)(?:[.-]|$)/i;
 
-/** Reads the package in a folder; throws where there is none. */
+/** Reads the package in a folder; throws if there is none. */
 export async function readPackage(place: string): Promise<InstalledPackage> {
   const folder = await realpath(place);
   const manifest = objectOf(JSON.parse(await readFile(join(folder, "package.json"), "utf8")));
@@ -36,7 +36,7 @@ export async function readPackage(place: string): Promise<InstalledPackage> {
   };
 }
 
-/** The package in a folder, and then all that it depends on, as far as they are installed, by name. */
+/** The package in a folder, then all its installed dependencies by name. */
 export async function withDependencies(root: string): Promise<readonly InstalledPackage[]> {
   const own = await readPackage(root);
   const found = new Map([[own.folder, own]]);
@@ -49,13 +49,13 @@ export async function withDependencies(root: string): Promise<readonly Installed
   return [own, ...[...found.values()].filter((each) => each !== own).toSorted(byName)];
 }
 
-/** The order that every list of packages has, whatever the locale. */
+/** Compares packages by name and version, independent of the locale. */
 export function byName(left: InstalledPackage, right: InstalledPackage): number {
   const [first, second] = [`${left.name} ${left.version}`, `${right.name} ${right.version}`];
   return first === second ? 0 : first < second ? -1 : 1;
 }
 
-/** Where a package finds another one: in its own node_modules, or in those of the folders above it. */
+/** The folder of a dependency: in node_modules of the package or of a folder above it. */
 export async function folderOf(name: string, from: string): Promise<string | undefined> {
   for (let folder = from; ; folder = dirname(folder)) {
     const place = join(folder, "node_modules", name);
@@ -71,7 +71,7 @@ async function isRegularFile(path: string): Promise<boolean> {
   );
 }
 
-/** `"MIT"`, and as it was written in former times: `{"type": "MIT"}`, `[{"type": "MIT"}]`. */
+/** `"MIT"`, or one of the old forms `{"type": "MIT"}` and `[{"type": "MIT"}]`. */
 function licenseIn(manifest: Record<string, unknown>): string {
   const written = manifest["license"] ?? manifest["licenses"];
   const all = Array.isArray(written) ? written : [written];

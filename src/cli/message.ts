@@ -5,10 +5,10 @@ import { onAbort } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 
-/** Bytes of `\r\n`, which may follow a text of the greatest size. */
+/** Bytes of `\r\n`, which may follow a text of the maximum size. */
 const LAST_NEWLINE = 2;
 
-/** Where the text of a message comes from, decided before anything is read. */
+/** The source of the text of a message, chosen before anything is read. */
 export type MessageSource =
   | { readonly from: "words"; readonly text: string }
   | { readonly from: "file"; readonly path: string }
@@ -20,8 +20,8 @@ export interface MessageWords {
 }
 
 /**
- * Words win over what is piped in, which is then not touched; `-` alone, as a word or as the file, is
- * standard input. Throws a usage `Failure` where there is no message and nobody pipes one.
+ * Words take precedence over a pipe, which is then not read. `-` alone, as word or as file, is standard
+ * input. Throws a usage `Failure` if there is no message.
  */
 export function messageSource(
   { words, file }: MessageWords,
@@ -45,16 +45,16 @@ export function messageSource(
 }
 
 export interface ReadLimits {
-  /** More than this is refused, and not read. */
+  /** Longer messages are refused without reading them to the end. */
   readonly maxBytes: number;
-  /** The setting that says so. */
+  /** The setting that sets this limit. */
   readonly setBy?: string;
   readonly signal: AbortSignal;
 }
 
 /**
- * The message's text, which is not blank: UTF-8, without the last newline of a file or a pipe. Throws
- * a usage `Failure` where it is none, `signal.reason` when aborted.
+ * Reads the text of the message: not blank, UTF-8, without the last newline of a file or a pipe. Throws a
+ * usage `Failure` if it is not, and `signal.reason` when aborted.
  */
 export async function readMessage(
   source: MessageSource,
@@ -77,7 +77,7 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
   const { signal } = limits;
   const chunks: Uint8Array[] = [];
   let size = 0;
-  // A reason on the stream itself, because a pending read hears of nothing else.
+  // Destroys the stream with the reason, because only that ends a pending read.
   const stop = () => stream.destroy(asFailure(signal.reason));
   const stopListening = onAbort(signal, stop);
   try {

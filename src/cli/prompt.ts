@@ -5,7 +5,7 @@ import { Failure } from "../base/failure.ts";
 import type { Host, Output } from "../base/host.ts";
 
 export interface Prompt {
-  /** The next line, or undefined at the end of input. Throws the signal's reason, `interrupted` on Ctrl-C. */
+  /** The next line, or undefined at the end of input. Throws the signal's reason, and `interrupted` on Ctrl-C. */
   next(): Promise<string | undefined>;
 }
 
@@ -13,9 +13,9 @@ const QUESTION = "> ";
 const REMEMBERED_LINES = 200;
 
 /**
- * Asks for lines on the terminal; what is shown while typing goes to stderr, for stdout carries
- * answers alone. Between two questions the terminal is in its usual state, so that Ctrl-C reaches the
- * process while an answer is coming.
+ * Reads lines from the terminal. The prompt and the echo go to stderr, because stdout carries only answers.
+ * Between two lines the terminal is in its normal mode, so that Ctrl-C reaches the process while an answer
+ * is printed.
  */
 export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
   const typed: string[] = [];
@@ -25,7 +25,7 @@ export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
       try {
         line = await readLine(host, typed, signal);
       } finally {
-        // What comes next must not stand beside the prompt.
+        // Later output must not stand on the line of the prompt.
         if (line === undefined) await host.stderr.write("\n");
       }
       if (line?.trim()) typed.unshift(line);
@@ -36,8 +36,8 @@ export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
 }
 
 /**
- * Asks for one line that nobody may read over a shoulder: nothing of it is shown. "" at the end of input;
- * throws `interrupted` on Ctrl-C, and the signal's reason.
+ * Reads one line without echo, for a passphrase. Returns "" at the end of input. Throws `interrupted` on
+ * Ctrl-C, and the signal's reason.
  */
 export async function askHidden(
   { stdin, stderr }: PromptHost,
@@ -47,7 +47,7 @@ export async function askHidden(
   const unseen: Output = { ...stderr, isTTY: true, write: () => Promise.resolve() };
   try {
     const line = readLine({ stdin, stderr: unseen }, [], signal);
-    // Asked when the terminal has stopped to show what is typed.
+    // Prints the question only after the echo is off.
     await stderr.write(question);
     return (await line) ?? "";
   } finally {
@@ -71,7 +71,7 @@ function readLine(
       history: [...history],
       historySize: REMEMBERED_LINES,
     });
-    // Settled first: closing says "close", which stands for the end of input.
+    // Settles first: `lines.close()` emits "close", which means the end of input.
     const settle = (settled: () => void) => {
       stopListening();
       settled();
@@ -86,7 +86,7 @@ function readLine(
   });
 }
 
-/** A stream of node's for `readline`, which knows no other. */
+/** `readline` needs a stream of Node.js. */
 function writableTo(output: Output): Writable & { readonly columns: number } {
   const stream = new Writable({
     write(chunk: Uint8Array, _encoding, done) {

@@ -11,22 +11,22 @@ import type { Config } from "../config/contract.ts";
 export interface ReloadableAgentOptions {
   readonly config: Config;
   readonly log: Log;
-  /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
+  /** Applied to the agent's output; by default it knows only the secrets of `config`. */
   readonly redactor?: Redactor;
-  /** The topics of the brokers. */
+  /** Access to the topics of the brokers. */
   readonly topics?: Topics;
-  /** The program's own folder. */
+  /** The home folder of the program. */
   readonly home?: string;
   readonly configFile?: string;
-  /** Further files that hold secrets: no tool reads them, either. */
+  /** Further files with secrets, which no tool may read. */
   readonly secretFiles?: readonly string[];
-  /** Where the device's history outlives the process; in memory alone where it is left out. */
+  /** The file of the device's history; kept only in memory if left out. */
   readonly historyFile?: string;
-  /** Reads the configuration anew, for `/reload`; without it there is none. */
+  /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Config>;
 }
 
-/** Opens the agent behind a gateway, which `/reload` can put another in the place of. */
+/** Opens the agent of a gateway; `/reload` replaces it with a new instance. */
 export async function openReloadableAgent(options: ReloadableAgentOptions): Promise<Agent> {
   const { config, log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
@@ -34,7 +34,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   const history = await openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
   const open = (settings: Config): Promise<AgentInstance> =>
     openInstance(settings, { ...options, history, ...(load && { reload }) });
-  /** The one that answers, and those before it whose last turns have not ended. */
+  /** The current instance, and former ones whose last turns have not ended. */
   const instances = new Set<AgentInstance>();
   let current: AgentInstance;
   let isClosed = false;
@@ -51,7 +51,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
     return RELOADED;
   };
   const inTurn = createSerialQueue();
-  // So that the configuration that was read last is the one that stays.
+  // One after the other, so that the configuration that was loaded last stays in use.
   const reload = async (): Promise<string> =>
     load === undefined ? "" : await inTurn(() => reloadNow(load));
 
@@ -80,13 +80,13 @@ const RELOADED = [
   "Background tasks of the previous agent end with its last answer.",
 ].join("\n");
 
-/** An agent that is closed only when its last turn has ended. */
+/** An agent that closes after its last turn. */
 interface AgentInstance {
   readonly agent: Agent;
   readonly answer: Agent["answer"];
-  /** Closes it after its last turn. */
+  /** Closes the agent after its last turn. */
   readonly retire: () => Promise<void>;
-  /** Closes it now; what fails thereby is told in the log. */
+  /** Closes the agent now; logs failures. */
   readonly close: () => Promise<void>;
 }
 

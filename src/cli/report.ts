@@ -4,28 +4,28 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import { createPaint } from "./colour.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 
-/** More than this of one line is somebody else's text, and is cut. */
+/** Characters of one line; longer ones hold foreign text and are truncated. */
 const LONGEST_LINE = 500;
 /** `error:`, two lines of why, `try:`. */
 const WHY_LINES = 2;
 
 export interface ReportOptions {
   readonly coloured: boolean;
-  /** Adds the stacks of the failure and of what caused it. */
+  /** Adds the stacks of the failure and of its causes. */
   readonly debug: boolean;
   readonly redactor: Pick<Redactor, "redact">;
 }
 
 /**
- * A failure as a person reads it on stderr: what happened, why, what to try; at most four lines, but
- * for a configuration, whose faults are all told in one go, and for --debug.
+ * The text of a failure for stderr: what happened, why, what to try. At most four lines, except with --debug
+ * and for a configuration, of which it lists all errors.
  */
 export function reportOf(failure: Failure, { coloured, debug, redactor }: ReportOptions): string {
   const paint = createPaint(coloured);
   const oneLine = (text: string): string => bounded(escapeControl(redactor.redact(text).trimEnd()));
   const why = redactor.redact(failure.why ?? "").split("\n");
-  const told = why.filter((line) => line.trim() !== "");
-  const shown = failure.code === "config" ? told : told.slice(0, WHY_LINES);
+  const whyLines = why.filter((line) => line.trim() !== "");
+  const shown = failure.code === "config" ? whyLines : whyLines.slice(0, WHY_LINES);
   const lines = [
     `${paint.bold(paint.red("error:"))} ${oneLine(failure.message)}`,
     ...shown.map((line) => `  ${oneLine(line)}`),
@@ -51,19 +51,19 @@ function stacksOf(failure: Failure): string[] {
   return stacks;
 }
 
-/** How a request ended, for a script: the last line of `--json`. */
+/** How a request ended, for scripts: the last line of `--json`. */
 export interface Result {
-  /** `ok`, or the code of what went wrong. */
+  /** `ok`, or the code of the failure. */
   readonly outcome: string;
   readonly exit: number;
   readonly id?: string;
   readonly client?: string;
-  /** The whole answer, as far as it came. */
+  /** The answer, as far as it arrived. */
   readonly text?: string;
   readonly message?: string;
   /** Seconds. */
   readonly retryAfter?: number;
-  /** Milliseconds from the question to the first and to the last part. */
+  /** Milliseconds from the request to the first and to the last part. */
   readonly msFirst?: number;
   readonly msLast?: number;
 }

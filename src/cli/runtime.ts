@@ -21,15 +21,15 @@ import { openReloadableAgent } from "./reloadable-agent.ts";
 import { openState, openTemporaryState, type State } from "./state.ts";
 import { createTopics } from "./topics.ts";
 
-/** Everything that serves requests: brokers of our own, channels, the gateway behind them. */
+/** Everything that serves requests: built-in brokers, channels and the gateway. */
 export interface Runtime {
-  /** The channels as they are dialled: a built-in broker's with the port it took. */
+  /** The channels as they are connected: a built-in broker with its actual port. */
   readonly dialled: readonly MqttChannel[];
-  /** Why not every channel is connected and subscribed; undefined while all are. */
+  /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
-  /** Resolves when no channel is left that could serve, with the failure of the first that ended. */
+  /** Resolves when every channel has ended, with the first failure. */
   readonly over: Promise<Failure>;
-  /** Drains, says `offline`, disconnects, closes: within seconds of the deadline. */
+  /** Drains, publishes `offline`, disconnects and closes, within seconds after the deadline. */
   readonly stop: (drainMs: number) => Promise<DrainResult>;
 }
 
@@ -41,18 +41,18 @@ export interface RuntimeOptions {
   readonly logContent: boolean;
   readonly connectTimeoutMs: number;
   readonly pid: number;
-  /** Whether requests and conversations outlive the process. */
+  /** Whether requests and conversations are stored on disk. */
   readonly persistent: boolean;
-  /** The program's own folder. */
+  /** The home folder of the program. */
   readonly home?: string;
   readonly configFile?: string;
-  /** Files that nobody else should read. */
+  /** Files that only their owner should be able to read. */
   readonly secretFiles?: readonly string[];
-  /** Reads the configuration anew, for `/reload`. */
+  /** Loads the configuration again, for `/reload`. */
   readonly load?: () => Promise<Config>;
 }
 
-/** Opens it all; throws a `Failure` when the agent or a broker of our own cannot be had. */
+/** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { config, log, logContent, secretFiles = [] } = options;
   if (options.persistent) await initWorkspace(config, log);
@@ -66,7 +66,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const opened = Promise.withResolvers<readonly Channel[]>();
   const gateway = createGateway<Message>({
     answer: agent.answer,
-    // Another one after a reload.
+    // A reload replaces it.
     get compact() {
       return agent.compact;
     },
@@ -177,7 +177,7 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel) 
   };
 }
 
-/** Starts the built-in brokers that channels name, one for each address, and tells where they listen. */
+/** Starts the built-in brokers of the channels, one per address, and returns the channels with their ports. */
 export async function withBrokers(
   channels: readonly MqttChannel[],
   log: Log,
@@ -245,9 +245,8 @@ async function allEnded(channels: readonly Channel[], log: Log): Promise<Failure
 const CLOSED = new Failure("failed", "every channel was closed");
 
 /**
- * Gives a workspace that nobody has begun the files with which one can begin;
- * only where there is a model to read them. What cannot be written is a warning: the agent works
- * without.
+ * Writes the template files into an unused workspace, if there is a model to read them. A failure is only a
+ * warning: the agent works without them.
  */
 export async function initWorkspace({ agents, model_list }: Config, log: Log): Promise<void> {
   const { workspace, model_name } = agents.defaults;
@@ -267,7 +266,7 @@ export async function initWorkspace({ agents, model_list }: Config, log: Log): P
 
 async function isUnused(folder: string): Promise<boolean> {
   try {
-    // The program's own folder in it says nothing about whether somebody has begun.
+    // The program itself creates the folder `state`.
     return (await readdir(folder)).every((name) => name === "state");
   } catch (error) {
     return codeOf(error) === "ENOENT";

@@ -9,12 +9,12 @@ import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 
-/** What outlives the process, or is made as if it did. */
+/** The stored state of a gateway, on disk or only in memory. */
 export interface State {
   readonly store: Store<Message>;
-  /** Further files that outlive the process. */
+  /** Further files of the state on disk. */
   readonly files: { readonly historyFile?: string };
-  /** The client id that the channel keeps from start to start; undefined where it needs none. */
+  /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
   clientId(channel: MqttChannel): string | undefined;
   close(): Promise<void>;
 }
@@ -25,15 +25,15 @@ export interface StateOptions {
   readonly log: Log;
 }
 
-/** State that ends with the process. */
+/** State in memory, which ends with the process. */
 export function openTemporaryState(config: Config): State {
   const store = createMemoryStore<Message>(storeOptions(config));
   return { store, files: {}, clientId: () => undefined, close: () => store.close() };
 }
 
 /**
- * State in `<workspace>/state`. Where it cannot be had, a gateway that promised to lose nothing (QoS 1
- * and 2) does not start; any other serves without it and says so.
+ * State in `<workspace>/state`. If it cannot be opened, a gateway with a channel of QoS 1 or 2 does not start,
+ * because it promises to lose nothing. Any other uses memory and logs an error.
  */
 export async function openState(options: StateOptions): Promise<State> {
   try {
@@ -65,7 +65,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     const store = await openSqliteStore<Message>(home.databaseFile, settings);
     return {
       store: withGoSessions(store, config, log),
-      // A second gateway of this home measures the same device.
+      // Only the first gateway of a home writes the history of the device.
       files: home.instance === 1 ? { historyFile: join(folder, "device-history") } : {},
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;

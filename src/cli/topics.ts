@@ -5,13 +5,13 @@ import type { MqttChannel } from "../config/contract.ts";
 import type { TopicConnection } from "../mqtt/requester/retained.ts";
 
 export interface TopicsOptions {
-  /** As they are dialled; none yet while brokers of our own start. */
+  /** As they are connected; none while built-in brokers start. */
   readonly channels: () => readonly MqttChannel[];
   readonly connectTimeoutMs: number;
   readonly log: Log;
 }
 
-/** The topics of the channels' brokers for the agent; its code is loaded with the first call. */
+/** Gives the agent access to topics of the channels' brokers. The code is loaded with the first call. */
 export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions): Topics {
   const trees = (): readonly string[] =>
     channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);

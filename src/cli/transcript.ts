@@ -5,10 +5,10 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import type { StoredTurn } from "../store/contract.ts";
 import type { Paint } from "./colour.ts";
 
-/** One turn of a conversation, as it is printed. */
+/** Formats one turn of a conversation. */
 export type PrintTurn = (turn: StoredTurn<Message>) => string;
 
-/** A turn without secrets, of which one that was kept long ago may hold some. */
+/** The turn with secrets masked; a turn stored long ago may contain some. */
 export function redactedTurn(
   turn: StoredTurn<Message>,
   redactor: Pick<Redactor, "redact">,
@@ -29,7 +29,7 @@ function redactedMessage(message: Message, redactor: Pick<Redactor, "redact">): 
   return { ...message, text, toolCalls };
 }
 
-/** For the eye: no control is obeyed, and no text can pass for another's line. */
+/** For people: control characters are escaped, and no text can imitate a line of another speaker. */
 export function readableTurn(client: string, paint: Paint): PrintTurn {
   return ({ at, messages }) => {
     const lines = messages.flatMap((message) => {
@@ -42,7 +42,7 @@ export function readableTurn(client: string, paint: Paint): PrintTurn {
   };
 }
 
-/** A section a turn, what was said as quotations. */
+/** One section per turn, messages as quotations. */
 export function markdownTurn(client: string): PrintTurn {
   return ({ at, messages }) => {
     const blocks = messages
@@ -56,7 +56,7 @@ export function markdownTitle(client: string, channel: string): string {
   return `# Conversation with ${escapedMarkdown(client)} (${escapedMarkdown(channel)})\n\n`;
 }
 
-/** A line a message; `turn` tells which belong together. */
+/** One line per message; `turn` is the same for the messages of one turn. */
 export function jsonTurn(): PrintTurn {
   return ({ id, at, messages }) =>
     messages
@@ -75,7 +75,7 @@ function factsOf(message: Message): object {
   return { role, text, tool_calls: message.toolCalls };
 }
 
-/** In UTC, as the log and `listen` have it. */
+/** ISO 8601 in UTC, as in the log and in `listen`. */
 export function timeOf(at: number): string {
   return new Date(at).toISOString();
 }
@@ -85,7 +85,7 @@ interface Statement {
   readonly text: string;
 }
 
-/** Who said it: the client, the agent, the agent to a tool, or a tool to the agent. */
+/** The statements of a message: by the client, by the agent, by the agent to a tool, or by a tool. */
 function statementsIn(message: Message, client: string): readonly Statement[] {
   if (message.role === "summary") return [{ who: "summary", text: message.text }];
   if (message.role === "user") return [{ who: client, text: message.text }];
@@ -101,7 +101,7 @@ function indented(text: string): string {
   return escapeControl(text, "\n\t").trimEnd().replaceAll("\n", "\n  ");
 }
 
-/** Each line behind its mark: whatever it says, the quotation goes on. */
+/** Marks each line, so that no text can end the quotation. */
 function quoted(text: string): string {
   return text
     .split(/\r\n?|\n/)

@@ -4,13 +4,13 @@ import type { Watched, WatchedConnection, WatchedMessage } from "../mqtt/contrac
 import type { Paint } from "./colour.ts";
 import { formatDuration } from "./duration.ts";
 
-/** A message for a script that reads lines: time, client, direction and text, tabs between. */
+/** A message as a line for scripts: time, client, direction and text, separated by tabs. */
 export function pipedLine(message: WatchedMessage): string {
   const { time, client, direction } = message;
   return `${[time.toISOString(), escaped(client), direction, escaped(textOf(message))].join("\t")}\n`;
 }
 
-/** The same for the eye: laid out in columns, and coloured by direction. */
+/** A message as a line for people: in columns, coloured by direction. */
 export function terminalLine(message: WatchedMessage, paint: Paint): string {
   const { time, client, direction } = message;
   const colour = direction === "request" ? paint.cyan : paint.green;
@@ -46,7 +46,7 @@ function messageFacts(message: WatchedMessage): object {
   };
 }
 
-/** A payload that is not what the contract says, in full: as text where it is UTF-8. */
+/** The whole payload of a message that does not follow the wire format; as text if it is UTF-8. */
 function payloadFacts(payload: Uint8Array): object {
   try {
     return { payload: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload) };
@@ -59,7 +59,7 @@ function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
   return { state, reason, gap_ms: gapMs };
 }
 
-/** What a person is told about the connection. */
+/** A note about the connection, for people. */
 export function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
   const why = reason === undefined ? "" : ` (${escapeControl(reason)})`;
   if (state === "connected") return "note: connected; press Ctrl-C to end\n";
@@ -73,7 +73,7 @@ function textOf({ text, payload }: WatchedMessage): string {
   return text ?? new TextDecoder().decode(payload);
 }
 
-/** One line that can be read back: a backslash stands before whatever is not what it seems. */
+/** Escapes control characters and backslashes, so that the line can be decoded. */
 function escaped(text: string): string {
   return escapeControl(text.replaceAll("\\", "\\\\"));
 }

@@ -3,24 +3,24 @@ import { suggestWord } from "../../base/spelling.ts";
 import { findCommand } from "./commands.ts";
 import { FLAGS, type FlagName, flagNamed, flagNames, isFlagName } from "./flags.ts";
 
-/** The command line in a form that the parsing library cannot damage. */
+/** The arguments in a form that the parsing library cannot change. */
 export interface GuardedArgs {
-  /** What to parse: long flags, the names of commands, and references for all else. */
+  /** The tokens to parse: long flags, names of commands, and references for everything else. */
   readonly tokens: readonly string[];
-  /** The flags in the order in which they were written. */
+  /** The flags in the order of the command line. */
   readonly flags: readonly FlagName[];
-  /** The first thing that is wrong; what was meant is guessed among the flags that the command has. */
+  /** Makes the first failure; takes the flags of the command to suggest the one that was meant. */
   readonly failure?: Guess;
-  /** The exact word that a token or a parsed value stands for. */
+  /** The exact word behind a token or a parsed value. */
   wordOf(token: string): string;
 }
 
 type Guess = (among: readonly FlagName[]) => Failure;
 
 /**
- * Guards words against `cac`, which reads `007` as 7, `--user= x` as a user x, `--json=yes` as an
- * argument, and forgets unknown flags: every value and argument is replaced by a reference (`@3`), so
- * what the library cannot read it cannot change, and short flags are written out.
+ * Protects arguments from `cac`, which reads `007` as 7, `--user= x` as a user x, `--json=yes` as an argument,
+ * and drops unknown flags. Every value and argument is replaced with a reference (`@3`) that the library
+ * cannot misread, and short flags are expanded.
  */
 export function guardArgs(args: readonly string[]): GuardedArgs {
   const state: State = { tokens: [], flags: [], texts: [] };
@@ -49,7 +49,7 @@ interface State {
 function guardWord(state: State, word: string): void {
   if (word.startsWith("--")) guardLong(state, word);
   else if (/^-[A-Za-z]/.test(word)) guardLetters(state, word);
-  // Anything else that starts with a dash (`-`, `-5`, `- item`) is text.
+  // Other words that start with a dash (`-`, `-5`, `- item`) are text.
   else state.tokens.push(findCommand(word) === undefined ? referenceTo(state, word) : word);
 }
 
@@ -64,7 +64,7 @@ function guardLong(state: State, word: string): void {
   use(state, name, rest.join("="));
 }
 
-/** `-dn5`: letters of flags without a value, then at most one that takes what is left as its value. */
+/** `-dn5`: letters of flags without a value, then at most one that takes the rest as its value. */
 function guardLetters(state: State, word: string): void {
   for (let index = 1; index < word.length; index += 1) {
     const name = flagOfLetter(word.charAt(index));
@@ -94,7 +94,7 @@ function flagOfLetter(letter: string): FlagName | undefined {
   return flagNames().find((name) => flagNamed(name).letter === letter);
 }
 
-/** A flag that the command does not have, with the one of `among` that was likely meant. */
+/** The failure for a flag that the command does not have, with the most similar one of `among`. */
 export function unknownFlag(flag: string, among: readonly FlagName[]): Failure {
   const shown = among.filter((name) => flagNamed(name).hidden !== true);
   const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shown) : undefined;

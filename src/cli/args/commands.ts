@@ -13,7 +13,7 @@ export type CommandName =
   | "version"
   | "help";
 
-/** One command, as help, completion and the parser need it. What it does is in `commands/<name>.ts`. */
+/** A command for help, completion and the parser. Its code is in `commands/<name>.ts`. */
 export interface Command {
   readonly name: CommandName;
   readonly aliases?: readonly string[];
@@ -24,18 +24,18 @@ export interface Command {
   /** Paragraphs for its help. */
   readonly detail?: readonly string[];
   readonly examples: readonly Example[];
-  /** The exit codes that it can end with, beside 0, 1 and 2. */
+  /** The possible exit codes besides 0, 1 and 2. */
   readonly exits?: readonly number[];
-  /** With --json it prints exactly one `result` line, whatever happens. */
+  /** With --json it always prints exactly one `result` line. */
   readonly endsWithResult?: true;
 }
 
 export interface Argument {
   readonly name: string;
   readonly required?: true;
-  /** Takes all words that are left. */
+  /** Takes all remaining words. */
   readonly rest?: true;
-  /** What it can be; anything where absent. */
+  /** The allowed values; any value if absent. */
   readonly choices?: readonly string[];
 }
 
@@ -242,7 +242,7 @@ const VERSION_COMMAND: Command = {
   ],
 };
 
-/** What `help` explains beside commands. */
+/** Topics of `help` besides commands. */
 export const TOPICS = ["exit-codes"] as const;
 
 const HELP: Command = {
@@ -256,7 +256,7 @@ const HELP: Command = {
   ],
 };
 
-/** The shells that `completion` writes for. */
+/** The shells that `completion` supports. */
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
 const COMPLETION: Command = {
@@ -274,7 +274,7 @@ const COMPLETION: Command = {
   ],
 };
 
-/** Every command there is, in the order in which help lists them. */
+/** All commands, in the order of help. */
 export const COMMANDS: readonly Command[] = [
   TRY,
   GATEWAY,
@@ -289,7 +289,7 @@ export const COMMANDS: readonly Command[] = [
   HELP,
 ];
 
-/** What a command can be called by: its name first. */
+/** The name of a command, then its aliases. */
 export function namesOf({ name, aliases = [] }: Command): readonly string[] {
   return [name, ...aliases];
 }
@@ -299,7 +299,7 @@ export function findCommand(word: string): Command | undefined {
   return COMMANDS.find((command) => namesOf(command).includes(word));
 }
 
-/** What the first argument of a command can be, as far as it is known beforehand. */
+/** The values of a command's first argument that completion can offer. */
 export function candidatesOf(command: Command): readonly string[] {
   if (command.name === "help") return [...COMMANDS.map(({ name }) => name), ...TOPICS];
   return command.arguments[0]?.choices ?? [];

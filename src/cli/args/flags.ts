@@ -3,24 +3,24 @@ import { LOG_LEVELS } from "../../base/log.ts";
 import { CONFIG_FLAGS } from "../../config/flags.ts";
 import { parseDuration } from "../duration.ts";
 
-/** One flag of the command line; it means the same on every command that has it. */
+/** One flag of the command line. It means the same for every command that has it. */
 export interface Flag {
   readonly type: "boolean" | "string" | "file" | "count" | "duration" | "choice";
   readonly summary: string;
   readonly letter?: string;
-  /** What stands for the value in help: `URL`. */
+  /** The placeholder of the value in help: `URL`. */
   readonly value?: string;
-  /** Of a choice: all that is allowed. */
+  /** Of a choice: the allowed values. */
   readonly choices?: readonly string[];
   /** Milliseconds, of a duration. */
   readonly default?: number;
   /** Of a duration: 0 is allowed. */
   readonly zero?: true;
-  /** Accepted for scripts written for the Go program, and not shown. */
+  /** Accepted for scripts of the Go program, but not shown. */
   readonly hidden?: true;
 }
 
-/** Every flag there is. Whatever the program shows, checks or completes comes from here. */
+/** All flags. Help, checks and completion are derived from this table. */
 export const FLAGS = {
   ...CONFIG_FLAGS,
   "connect-timeout": {
@@ -144,7 +144,7 @@ type Choice = { type: "choice" };
 type Duration = { type: "duration" };
 type DefaultName = NameOf<Duration & { default: number }>;
 
-/** The flags of one command line, checked: every value is of its flag's type. */
+/** The flags of one command line; every value has the type of its flag. */
 export interface Flags {
   has(name: NameOf<{ type: "boolean" }>): boolean;
   text(name: NameOf<{ type: "string" | "file" }>): string | undefined;
@@ -154,11 +154,11 @@ export interface Flags {
   count(name: NameOf<{ type: "count" }>): number | undefined;
   /** Milliseconds. */
   duration(name: DefaultName): number;
-  /** Milliseconds, of a flag that has no default. */
+  /** Milliseconds, of a flag without a default. */
   limit(name: Exclude<NameOf<Duration>, DefaultName>): number | undefined;
 }
 
-/** Typed access to flags as they were written: those that are on, and the last value of the others. */
+/** Typed access to flags: those without a value that are set, and the last values of the others. */
 export function createFlags(
   on: ReadonlySet<FlagName>,
   values: ReadonlyMap<FlagName, string>,
@@ -174,7 +174,7 @@ export function createFlags(
   };
 }
 
-/** How a command prints what came over the network; `--json` and `--raw` exclude each other. */
+/** How a command prints messages; `--json` and `--raw` exclude each other. */
 export type OutputFormat = "text" | "raw" | "json";
 
 export function outputFormat(flags: Flags): OutputFormat {
@@ -195,7 +195,7 @@ export function isFlagName(word: string): word is FlagName {
   return Object.hasOwn(FLAGS, word);
 }
 
-/** A flag by its name, without the exactness of the table's own type. */
+/** A flag by its name, as the general type `Flag`. */
 export function flagNamed(name: FlagName): Flag {
   return FLAGS[name];
 }

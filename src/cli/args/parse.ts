@@ -7,18 +7,18 @@ import { type Command, findCommand, COMMANDS, GLOBAL_FLAGS, namesOf } from "./co
 import { createFlags, flagNamed, type FlagName, flagNames, type Flags } from "./flags.ts";
 import type { Flag } from "./flags.ts";
 
-/** A command line that was understood as far as `failure` allows. */
+/** A parsed command line. */
 export interface CommandLine {
-  /** Absent where none was named, or no known one. */
+  /** Absent if the line names no command, or an unknown one. */
   readonly command?: Command;
-  /** The positional arguments after the command, exactly as they were typed. */
+  /** The positional arguments after the command, exactly as typed. */
   readonly words: readonly string[];
   readonly flags: Flags;
-  /** Why it must not be run: always of code `usage`. */
+  /** Why the line is wrong; of code `usage`. Then it must not run. */
   readonly failure?: Failure;
 }
 
-/** Understands the words after the program's name. Never throws: what is wrong is in `failure`. */
+/** Parses the arguments after the program's name. Does not throw: errors are in `failure`. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const guarded = guardArgs(args);
   const parser = createParser();
@@ -38,7 +38,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   };
 }
 
-/** All flags are known to the parser for every command, so that it can tell values from arguments. */
+/** The parser knows all flags for every command, so that it can tell values from arguments. */
 function createParser(): CAC {
   const parser = cac("picoclaw");
   for (const name of flagNames()) {
@@ -59,7 +59,7 @@ function afterDashes(options: Options): readonly unknown[] {
   return Array.isArray(words) ? words : [];
 }
 
-/** The last value of every flag that takes one; a flag without its value is left out. */
+/** The last value of every flag that takes one. Flags without their value are omitted. */
 function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string> {
   const values = new Map<FlagName, string>();
   for (const name of guarded.flags) {
@@ -67,22 +67,22 @@ function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string>
     const key = name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const all = [options[key]].flat();
     const value = all.at(-1);
-    // The library says `true` where no value followed.
+    // The library gives `true` if no value follows.
     if (typeof value === "string" && !all.includes(true)) values.set(name, guarded.wordOf(value));
   }
   return values;
 }
 
-/** A command line, taken apart and not yet checked. */
+/** A command line before the checks. */
 interface ParsedLine {
   readonly command: Command | undefined;
   readonly words: readonly string[];
   readonly guarded: GuardedArgs;
-  /** What flags were given; a flag that lacks its value is not in it. */
+  /** The values of flags; a flag without its value is missing. */
   readonly values: ReadonlyMap<FlagName, string>;
 }
 
-/** The first thing that is wrong with a command line, with the nearest known word. */
+/** The first error of a command line, with a suggestion. */
 function usageFailure(line: ParsedLine): Failure | undefined {
   const { command, words, guarded } = line;
   return (
@@ -103,13 +103,13 @@ function commandFailure({ command, words }: ParsedLine): Failure | undefined {
   });
 }
 
-/** A flag that there is, but not here. */
+/** A known flag that the command does not have. */
 function unknownFlagFailure({ command, guarded }: ParsedLine): Failure | undefined {
   const allowed = allowedFlags(command);
-  const stranger = guarded.flags.find((name) => !allowed.includes(name));
-  if (stranger === undefined) return undefined;
-  if (command !== undefined) return unknownFlag(`--${stranger}`, allowed);
-  return new Failure("usage", `--${stranger} needs a command`, { remedy: "picoclaw help" });
+  const unknown = guarded.flags.find((name) => !allowed.includes(name));
+  if (unknown === undefined) return undefined;
+  if (command !== undefined) return unknownFlag(`--${unknown}`, allowed);
+  return new Failure("usage", `--${unknown} needs a command`, { remedy: "picoclaw help" });
 }
 
 function allowedFlags(command: Command | undefined): readonly FlagName[] {
@@ -134,7 +134,7 @@ function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
   return undefined;
 }
 
-/** What a value should have been, or undefined where it is right. */
+/** What the value must be; undefined if it is right. */
 function expectedValue(flag: Flag, value: string): string | undefined {
   if (flag.choices?.includes(value) === false) return oneOf(flag.choices, value);
   if (flag.type === "count") return countExpectation(value);

@@ -3,10 +3,10 @@ import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../context.ts";
 
-/** The name of the gateway's user at the broker, where the configuration has none yet. */
+/** The gateway's user at the broker, if the configuration names none. */
 const GATEWAY = "picoclaw";
 
-/** `picoclaw acl mosquitto|emqx|hivemq|vernemq`: what the broker must enforce, as a file for it. */
+/** `picoclaw acl mosquitto|emqx|hivemq|vernemq`: prints an access list for the broker. */
 export async function run(context: Context): Promise<number> {
   const { host, words, flags } = context;
   const { settings } = await loadChannel(context, await createCommandLog(context));

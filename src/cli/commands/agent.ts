@@ -10,13 +10,13 @@ import { openPrompt } from "../prompt.ts";
 import { reportOf } from "../report.ts";
 import { createTopics } from "../topics.ts";
 
-/** Who asks where nobody said so; the Go program's name for it. */
+/** The default session; the Go program uses the same name. */
 const DEFAULT_SESSION = "cli:default";
-/** What a summary has after a single answer; where it takes longer, a talk makes it. */
+/** How long a summary may take after a single answer; if it takes longer, a later conversation makes it. */
 const LAST_SUMMARY_MS = 5000;
-/** Where the agent asks for topics. */
+/** For connections of the agent's MQTT tool. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Bytes; more than this from a pipe is not a question. */
+/** Bytes of a question from a pipe. */
 const LONGEST_MESSAGE = 1_048_576;
 
 /** `picoclaw agent`: one question with -m or a pipe, a conversation on a terminal. */
@@ -59,15 +59,15 @@ export async function run(context: Context): Promise<number> {
       await answerMessage(conversation, text);
     }
   } finally {
-    // Whoever talked has the summary made beside the talk; a script waits for its end.
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(LAST_SUMMARY_MS)]);
-    await session.close(conversational ? undefined : patience);
+    // In a conversation summaries are made in the background; a single question waits for its summary.
+    const summaryLimit = AbortSignal.any([signal, AbortSignal.timeout(LAST_SUMMARY_MS)]);
+    await session.close(conversational ? undefined : summaryLimit);
     await agent.close();
   }
   return 0;
 }
 
-/** Until exit, quit or the end of input; an answer that fails is reported and the talk goes on. */
+/** Runs until exit, quit or the end of input. Reports a failed answer and continues. */
 async function runChat(conversation: Chat, context: Context): Promise<void> {
   const { host, flags, signal, redactor } = context;
   const prompt = openPrompt(host, signal);

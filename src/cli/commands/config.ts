@@ -58,8 +58,8 @@ function summary(done: readonly Encrypted[], isDry: boolean): string {
 const WAYS = "set PICOCLAW_KEY_PASSPHRASE, or run it on a terminal";
 
 /**
- * The passphrase of `enc://` values: from where a gateway takes it, else asked for twice without an echo.
- * Never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
+ * The passphrase of `enc://` values: from the same place as for the gateway, else typed twice without echo.
+ * It is never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
  */
 async function choosePassphrase({ host, signal, redactor }: Context): Promise<string> {
   const found = await passphraseOf(host.env);

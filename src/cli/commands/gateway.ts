@@ -10,7 +10,7 @@ import type { Context } from "../context.ts";
 import { checkGateway } from "../gateway-check.ts";
 import { openRuntime, type Runtime } from "../runtime.ts";
 
-/** `picoclaw gateway`: MQTT requests in, the agent's answers out, until a signal comes. */
+/** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, redactor } = context;
   const load = async (): Promise<LoadedConfig> => {
@@ -54,7 +54,7 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
   });
 }
 
-/** On stderr: text for a terminal, JSON for whoever collects logs. */
+/** On stderr: text on a terminal, JSON otherwise. */
 function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
   const { stderr, env } = host;
   const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
@@ -72,7 +72,7 @@ interface Running {
   readonly log: Log;
 }
 
-/** Until the first signal, then drains; a gateway that can serve no channel any more fails. */
+/** Serves until the first signal, then drains. Fails when every channel has ended. */
 async function serve(
   serving: Runtime,
   context: Context,

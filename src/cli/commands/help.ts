@@ -39,7 +39,7 @@ const WIDEST = 100;
 const NARROWEST = 40;
 const EVERY_COMMAND_ENDS_WITH = [0, 1, 2];
 
-/** What the program is and which commands it has. */
+/** The help of the program: usage, commands, flags. */
 export function programHelp(options: HelpOptions): string {
   const commands = COMMANDS.map((command): Row => [usageOf(command), command.summary]);
   return pageOf(options, [
@@ -57,7 +57,7 @@ export function programHelp(options: HelpOptions): string {
   ]);
 }
 
-/** All about one command. */
+/** The help of one command. */
 export function commandHelp(command: Command, options: HelpOptions): string {
   const own = command.flags.filter((name) => !CONNECTION_FLAGS.includes(name));
   const connects = command.flags.length > own.length;
@@ -81,7 +81,7 @@ export function commandHelp(command: Command, options: HelpOptions): string {
   ]);
 }
 
-/** What every exit code means. */
+/** The help about exit codes. */
 export function exitCodesHelp(options: HelpOptions): string {
   return pageOf(options, [{ title: "Exit codes", rows: [...EXIT_CODES.keys()].map(exitRow) }]);
 }
@@ -128,7 +128,7 @@ function pageOf({ paint, columns }: HelpOptions, blocks: readonly Block[]): stri
   return `${texts.join("\n\n")}\n`;
 }
 
-/** Two columns; a left side that leaves no room for the right one stands on a line of its own. */
+/** Two columns; a left side that is too long stands on its own line. */
 function rowsOf(rows: readonly Row[], width: number): string[] {
   const wanted = Math.max(...rows.map(([left]) => left.length));
   const gutter = Math.min(wanted, Math.floor(width / 2)) + 4;

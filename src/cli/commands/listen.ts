@@ -13,7 +13,7 @@ import { createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
 import { connectionNote, pipedLine, terminalLine, watchedJson } from "../watch-format.ts";
 
-/** `picoclaw listen [client…]`: requests and responses as they pass. */
+/** `picoclaw listen [client…]`: prints requests and responses as they arrive. */
 export async function run(context: Context): Promise<number> {
   const { host, words, flags, signal } = context;
   const form = outputFormat(flags);
@@ -60,21 +60,21 @@ export interface WatchRun {
 }
 
 /**
- * Prints what passes until the count is full, the time is over or the signal comes. Throws `no_answer`
- * where the time was over before the count was full, and the signal's reason unless it is Ctrl-C.
+ * Prints messages until `count` is reached, the time is over or the signal is aborted. Throws `no_answer` if
+ * the time is over before `count` is reached, and the signal's reason unless it is Ctrl-C.
  */
-export async function watch(watching: WatchRun): Promise<void> {
-  const { signal, count = Number.POSITIVE_INFINITY } = watching;
-  const deadline = startDeadline(watching.forMs ?? Number.POSITIVE_INFINITY, { parent: signal });
+export async function watch(watchRun: WatchRun): Promise<void> {
+  const { signal, count = Number.POSITIVE_INFINITY } = watchRun;
+  const deadline = startDeadline(watchRun.forMs ?? Number.POSITIVE_INFINITY, { parent: signal });
   const progress = { seen: 0 };
   try {
-    await printAll(watching, deadline.signal, progress);
+    await printAll(watchRun, deadline.signal, progress);
   } catch (thrown) {
     if (!deadline.signal.aborted) throw thrown;
   } finally {
     deadline.close();
   }
-  if (progress.seen < count) checkEnd(watching, deadline.isOver(), progress.seen);
+  if (progress.seen < count) checkEnd(watchRun, deadline.isOver(), progress.seen);
 }
 
 async function printAll(
@@ -108,7 +108,7 @@ interface WatchStreams {
   readonly paint: Paint;
 }
 
-/** Prints messages on stdout in the form that was asked for; what happens to the connection is told on stderr. */
+/** Prints messages on stdout in the given format, and notes about the connection on stderr. */
 export function createWatchPrinter(
   form: OutputFormat,
   { stdout, stderr, paint }: WatchStreams,

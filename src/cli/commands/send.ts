@@ -11,10 +11,10 @@ import { createCommandLog } from "../context.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
 import { failedResult, resultLine } from "../report.ts";
 
-/** Silence after which an answer that has begun is given up. */
+/** Milliseconds of silence after which a started answer counts as cut off. */
 const NEXT_PART_MS = 30_000;
 
-/** `picoclaw send <client> [message…]`: one question as that client, and its answer. */
+/** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, signal } = context;
   const id = flags.text("id") ?? crypto.randomUUID();
@@ -57,7 +57,7 @@ interface CheckedQuestion {
   readonly form: OutputFormat;
 }
 
-/** All that can be wrong with the words themselves, before anything is read or connected. */
+/** Checks the arguments before anything is read or connected. */
 function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
   const [client = "", ...message] = words;
   const checked = checkedClientId(client);

@@ -47,7 +47,7 @@ export async function run(context: Context): Promise<number> {
   return 0;
 }
 
-/** The session of that client; `cli:` may stand before the name of one of the agent command. */
+/** The conversation of that client; `cli:` may precede the name of a session of the agent command. */
 function chooseConversation(
   sessions: readonly StoredConversation[],
   name: string,
@@ -121,7 +121,7 @@ function factsOf({
   return { type: "session", client, channel, turns, messages, bytes, ...times, summarized };
 }
 
-/** Turn by turn, as fast as it is read; a reader that leaves has seen enough. */
+/** Prints turn by turn, as fast as the reader takes them; stops when the reader is gone. */
 async function print(
   session: StoredConversation,
   archive: ConversationReader,
@@ -149,7 +149,7 @@ function printerOf(
   return readableTurn(client, createPaint(isColoured(stdout, env, flags)));
 }
 
-/** Markdown keeps what was said as it was; a terminal must not obey it. */
+/** Markdown holds messages unchanged, so on a terminal control characters are escaped. */
 function safe(text: string, { stdout }: Host, isMarkdown: boolean): string {
   return isMarkdown && stdout.isTTY ? escapeControl(text, "\n\t") : text;
 }

@@ -18,7 +18,7 @@ const DEFAULT_QUESTION = "How is this device doing?";
 const CONNECT_TIMEOUT_MS = 5_000;
 const NEXT_PART_MS = 30_000;
 
-/** `picoclaw try`: broker, gateway and asker in one process, over real sockets; nothing on disk. */
+/** `picoclaw try`: broker, gateway and client in one process, over real sockets; writes nothing to disk. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, signal } = context;
   const id = crypto.randomUUID();
@@ -60,8 +60,8 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
 }
 
 /**
- * The configured limits and streaming on a broker of our own, where nobody else is: a password that is
- * told to none keeps out the machine's other users, who could ask as a client that may run commands.
+ * The configured limits and streaming, on a built-in broker. A random password keeps out other users of the
+ * machine, who could pose as a client that may run commands.
  */
 function channelFor({ channels }: Config): MqttChannel {
   const [configured] = channels;
@@ -119,7 +119,7 @@ async function exchange(
   }
 }
 
-/** What a device would do to ask the same. */
+/** The broker, topic and payload with which a device would ask the same. */
 function pathOf({ settings }: MqttChannel, text: string): string {
   const topic = `${ADDRESS.topic_prefix}/${ADDRESS.agent_id}/${CLIENT}/request`;
   const broker = settings.broker.replace("embedded://", "");

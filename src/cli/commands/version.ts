@@ -3,7 +3,7 @@ import { jsonLine } from "../../base/escape-control.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Context } from "../context.ts";
 
-/** `picoclaw version`: which program this is and what it runs on; with --licenses what it is made of. */
+/** `picoclaw version`: prints version, runtime and platform; with --licenses the licences of all parts. */
 export async function run({ host, flags }: Context): Promise<number> {
   const { runtime, platform } = host;
   if (flags.has("licenses")) {
@@ -24,7 +24,7 @@ async function licensesShown(isJson: boolean): Promise<string> {
   return all.map((one) => jsonLine({ v: 1, type: "license", ...one })).join("");
 }
 
-/** One part of the program that somebody else has written, or the program itself. */
+/** A package in the program, or the program itself. */
 interface Licensed {
   readonly name: string;
   readonly version: string;
@@ -33,12 +33,12 @@ interface Licensed {
   readonly text: string;
 }
 
-/** Set by `scripts/build.ts` alone: JSON of what the binary holds, in gzip and base64. */
+/** Set only by `scripts/build.ts`: the licences in the binary, as JSON in gzip and base64. */
 declare const PICOCLAW_LICENSES: string | undefined;
 
 /**
- * The licences of all that the program is made of, itself first: of a binary those of what was built
- * into it, else of the packages that are installed beside the source.
+ * The licences of the program and its packages, its own first. A binary contains them; from source they are
+ * read from the installed packages.
  */
 async function licenses(): Promise<readonly Licensed[]> {
   if (typeof PICOCLAW_LICENSES === "string") {
@@ -55,7 +55,7 @@ async function licenses(): Promise<readonly Licensed[]> {
   });
 }
 
-/** A list of all, and then each text. */
+/** A list of all licences, then their texts. */
 function licensesText(all: readonly Licensed[]): string {
   const widest = Math.max(...all.map((one) => titleOf(one).length));
   const list = all.map((one) => `${titleOf(one).padEnd(widest)}  ${one.license}`);

@@ -2,7 +2,7 @@ import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../args/commands.
 import { candidatesOf, shownFlags } from "../args/commands.ts";
 import { type FlagName, flagNamed, flagNames } from "../args/flags.ts";
 
-/** A completion function for bash 3.2 and later; it needs nothing of bash-completion. */
+/** A completion function for bash 3.2 and later; it does not need bash-completion. */
 export function bashCompletion(): string {
   return `# Completion of picoclaw for bash: eval "$(picoclaw completion bash)"
 _picoclaw() {

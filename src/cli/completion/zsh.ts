@@ -2,7 +2,7 @@ import { type Command, COMMANDS, GLOBAL_FLAGS, namesOf } from "../args/commands.
 import { candidatesOf, shownFlags } from "../args/commands.ts";
 import { flagNamed, type FlagName } from "../args/flags.ts";
 
-/** A completion function for zsh, to be evaluated after `compinit` or put on the fpath as `_picoclaw`. */
+/** A completion function for zsh: evaluate it after `compinit`, or put it on the fpath as `_picoclaw`. */
 export function zshCompletion(): string {
   return `#compdef picoclaw
 # Completion of picoclaw for zsh: eval "$(picoclaw completion zsh)"
