@@ -81,7 +81,7 @@ export const AGENTS = group(
         turn_timeout_secs: key(
           integer(1, 86_400),
           1800,
-          "Seconds for a whole turn. It ends in `timeout`, or earlier when the request's message expiry ends.",
+          "Seconds for a whole turn, which then ends in `timeout`; an earlier message expiry of the request wins.",
           VARIABLE,
         ),
         max_llm_retries: key(
@@ -123,7 +123,7 @@ export const AGENTS = group(
         allow_read_outside_workspace: key(
           bool(),
           false,
-          "Whether file tools may read outside of the workspace all the same.",
+          "Whether file tools may nevertheless read outside of the workspace.",
           VARIABLE,
         ),
         model_fallbacks: items(
@@ -169,8 +169,8 @@ export const MODEL_LIST = listOf(
       ),
       api_base: key(text(), "", "The address of the server.", { shown: "the provider's" }),
       api_keys: items(oneOrMore(secret()), "Keys, which are used in turn.", { reference: true }),
-      enabled: optional(bool(), "Whether the entry may be asked.", {
-        shown: "true with a key or a server of one's own",
+      enabled: optional(bool(), "Whether the entry may be used.", {
+        shown: "true with a key, or without one at a local server",
       }),
       request_timeout: key(
         integer(0, 86_400),

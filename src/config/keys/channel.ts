@@ -140,7 +140,11 @@ export const CHANNEL_LIST = named(CHANNEL);
 
 function limits(requests: number, burst: number, queued: number, toolCalls: number) {
   return group({
-    requests_per_minute: key(integer(0, MANY), requests, "Beyond it: `rate_limited`."),
+    requests_per_minute: key(
+      integer(0, MANY),
+      requests,
+      "Requests in a minute; beyond it: `rate_limited`.",
+    ),
     burst: key(integer(0, MANY), burst, "Requests that may come at once."),
     queued: key(integer(0, MANY), queued, "Requests that may wait; beyond it: `busy`."),
     tokens_per_day: key(
@@ -152,7 +156,7 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
     tool_calls_per_turn: key(
       integer(0, MANY),
       toolCalls,
-      "Tool calls of a turn and its subagents; then the model is told to answer.",
+      "Tool calls of a turn and its subagents; after that the model must answer.",
     ),
   });
 }

@@ -63,7 +63,7 @@ export const KEYS = group(
         dm_scope: key(
           choice("per-channel-peer, per-channel, per-peer or global", DM_SCOPES),
           "",
-          "The older form of `dimensions`.",
+          "The older form of `dimensions`: `per-channel-peer per-channel per-peer global`.",
         ),
       },
       GO_KEYS.session,

@@ -20,12 +20,12 @@ import { apart, entries, group, items, key, named, optional } from "./key.ts";
 const GIB = 2 ** 30;
 const VARIABLE = { variable: true } as const;
 
-const enabled = () => key(bool(), true, "Whether there is this tool.", VARIABLE);
+const enabled = () => key(bool(), true, "Whether the agent has this tool.", VARIABLE);
 /** A tool with nothing but a switch. Go PicoClaw has further keys for some. */
 const toggle = () => group({ enabled: enabled() }, "any");
 
 const search = {
-  enabled: key(bool(), false, "Whether this search may be asked."),
+  enabled: key(bool(), false, "Whether this search may be used."),
   max_results: key(integer(0, 100), 5, "Most results of one search."),
 };
 const keyed = {
@@ -37,7 +37,7 @@ const pattern = () => oneOrMore(scalar("a regular expression", readPattern));
 
 const WEB = group(
   {
-    enabled: key(bool(), true, "Whether there is the tool `web_search`.", VARIABLE),
+    enabled: key(bool(), true, "Whether the agent has the tool `web_search`.", VARIABLE),
     provider: key(
       choice("auto, searxng, brave, tavily or duckduckgo", {
         "": "auto",
@@ -69,7 +69,7 @@ const WEB = group(
     ),
     private_host_whitelist: items(
       texts(),
-      "Private hosts, addresses and networks that may be fetched all the same.",
+      "Private hosts, addresses and networks that may nevertheless be fetched.",
     ),
   },
   GO_KEYS.web,
@@ -80,18 +80,23 @@ const EXEC = group({
   enable_deny_patterns: key(bool(), true, "Whether destructive commands are refused.", VARIABLE),
   allow_remote: optional(
     bool(),
-    "True: MQTT clients without a profile may use every tool. False: no client may run commands.",
+    "True: MQTT clients without a profile may use every tool. False: no client may run commands, whatever its profile says.",
     VARIABLE,
   ),
   custom_deny_patterns: items(
     pattern(),
-    "Regular expressions of commands to refuse, in lower case.",
+    "Regular expressions, matched against the command in lower case: these are refused.",
   ),
   custom_allow_patterns: items(
     pattern(),
-    "Regular expressions of commands to allow, in lower case.",
+    "Regular expressions, matched against the command in lower case: these are allowed.",
   ),
-  timeout_seconds: key(integer(0, 86_400), 60, "Seconds; 0 is the turn's own limit.", VARIABLE),
+  timeout_seconds: key(
+    integer(0, 86_400),
+    60,
+    "Seconds that a command may take; 0 is the turn's own limit.",
+    VARIABLE,
+  ),
   sandbox: key(
     choice("auto, bwrap or none", { "": "auto", auto: "auto", bwrap: "bwrap", none: "none" }),
     "auto",
@@ -106,7 +111,7 @@ const READ_FILE = group({
   mode: key(
     choice("bytes or lines", { "": "bytes", bytes: "bytes", lines: "lines" }),
     "bytes",
-    "What positions in a file count.",
+    "What offsets in a file count: `bytes` or `lines`.",
   ),
   max_read_file_size: key(integer(0, GIB), 65_536, "Bytes of one read."),
 });
@@ -147,11 +152,11 @@ export const TOOLS = group(
   {
     allow_read_paths: items(
       pattern(),
-      "Regular expressions: paths outside of the workspace to read.",
+      "Regular expressions of paths outside of the workspace that may be read.",
     ),
     allow_write_paths: items(
       pattern(),
-      "Regular expressions: paths outside of the workspace to write.",
+      "Regular expressions of paths outside of the workspace that may be written.",
     ),
     filter_sensitive_data: key(
       bool(),
@@ -162,7 +167,7 @@ export const TOOLS = group(
     filter_min_length: key(
       integer(0, GIB),
       8,
-      "Characters of a tool's result from which on secrets are looked for in it.",
+      "Secrets are masked only in tool results with at least so many characters.",
       VARIABLE,
     ),
     exec: EXEC,
