@@ -79,9 +79,10 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
   let size = 0;
   // Destroys the stream with the reason, because only that ends a pending read.
   const stop = () => stream.destroy(asFailure(signal.reason));
-  const stopListening = onAbort(signal, stop);
+  let stopListening: (() => void) | undefined;
   try {
     signal.throwIfAborted();
+    stopListening = onAbort(signal, stop);
     for await (const chunk of stream) {
       const bytes = Buffer.from(chunk);
       size += bytes.byteLength;
@@ -93,7 +94,7 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
     const why = error instanceof Error ? error.message : String(error);
     throw new Failure("usage", `the message cannot be read from ${name}`, { why, cause: error });
   } finally {
-    stopListening();
+    stopListening?.();
     // An open pipe would keep the process alive.
     stream.destroy();
   }
