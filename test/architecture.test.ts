@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { it } from "node:test";
@@ -51,6 +52,17 @@ it("no file imports itself through others, types counted", async () => {
 it("a cycle of three files is found", () => {
   const imports = { "a.ts": ["b.ts"], "b.ts": ["c.ts", "d.ts"], "c.ts": ["a.ts"], "d.ts": [] };
   assert.deepEqual(cyclesOf(new Map(Object.entries(imports))), [["a.ts", "b.ts", "c.ts", "a.ts"]]);
+});
+
+it("docs/architecture.md names files and folders that are there", async () => {
+  const page = await readFile(join(src, "../docs/architecture.md"), "utf8");
+  const named = [...page.matchAll(/`((?:base|config|store|mqtt|agent|gateway|cli)\/[^`]*)`/g)];
+  assert.ok(named.length > 30);
+  const missing = named.filter(([, path = ""]) => !existsSync(join(src, path)));
+  assert.deepEqual(
+    missing.map(([, path]) => path),
+    [],
+  );
 });
 
 for (const folder of ["src", "test"]) {
