@@ -70,33 +70,55 @@ describe("the parts of an answer", () => {
   });
 });
 
-describe("an inbox", () => {
+describe("a bounded queue", () => {
   it("gives items in order and counts what it had no room for", async () => {
-    const inbox = createBoundedQueue<number>(2);
-    for (const item of [1, 2, 3, 4]) inbox.put(item);
-    assert.equal(await inbox.take(1_000, never), 1);
-    assert.equal(await inbox.take(1_000, never), 2);
-    assert.equal(inbox.dropped(), 2);
-    assert.equal(inbox.dropped(), 0);
+    const queue = createBoundedQueue<number>(2);
+    for (const item of [1, 2, 3, 4]) queue.put(item);
+    assert.equal(await queue.take(1_000, never), 1);
+    assert.equal(await queue.take(1_000, never), 2);
+    assert.equal(queue.dropped(), 2);
+    assert.equal(queue.dropped(), 0);
   });
 
   it("wakes its reader for an item, the time and the signal", async () => {
-    const inbox = createBoundedQueue<number>(2);
-    const waiting = inbox.take(Number.POSITIVE_INFINITY, never);
-    inbox.put(7);
+    const queue = createBoundedQueue<number>(2);
+    const waiting = queue.take(Number.POSITIVE_INFINITY, never);
+    queue.put(7);
     assert.equal(await waiting, 7);
-    assert.equal(await inbox.take(5, never), undefined);
+    assert.equal(await queue.take(5, never), undefined);
     const stop = new AbortController();
-    const aborted = inbox.take(60_000, stop.signal);
+    const aborted = queue.take(60_000, stop.signal);
     stop.abort(new Error("enough"));
     await assert.rejects(aborted, /enough/);
-    await assert.rejects(inbox.take(1, stop.signal), /enough/);
+    await assert.rejects(queue.take(1, stop.signal), /enough/);
   });
 
-  it("waits as long as told, also beyond the 24.8 days that a timer can count", async () => {
-    const inbox = createBoundedQueue<number>(2);
-    const waiting = inbox.take(2 ** 40, never);
-    setTimeout(() => inbox.put(7), 20);
+  it("keeps no timer when the signal is aborted: it would keep the process alive", async (context) => {
+    const timers = new Set<unknown>();
+    const { setTimeout: set, clearTimeout: clear } = globalThis;
+    context.after(() => Object.assign(globalThis, { setTimeout: set, clearTimeout: clear }));
+    const counted = (run: () => void, ms: number) => {
+      const timer = set(run, ms);
+      timers.add(timer);
+      return timer;
+    };
+    const forgotten = (timer: ReturnType<typeof set>) => {
+      timers.delete(timer);
+      clear(timer);
+    };
+    Object.assign(globalThis, { setTimeout: counted, clearTimeout: forgotten });
+    const stop = new AbortController();
+    const waiting = createBoundedQueue<number>(2).take(60_000, stop.signal);
+    assert.equal(timers.size, 1);
+    stop.abort(new Error("enough"));
+    await assert.rejects(waiting, /enough/);
+    assert.equal(timers.size, 0);
+  });
+
+  it("waits as long as asked, also beyond the 24.8 days that a timer can count", async () => {
+    const queue = createBoundedQueue<number>(2);
+    const waiting = queue.take(2 ** 40, never);
+    setTimeout(() => queue.put(7), 20);
     assert.equal(await waiting, 7);
   });
 
@@ -113,10 +135,10 @@ describe("an inbox", () => {
       listening -= 1;
       remove(type, listener);
     };
-    const inbox = createBoundedQueue<number>(2);
+    const queue = createBoundedQueue<number>(2);
     for (let item = 0; item < 50; item += 1) {
-      const waiting = inbox.take(Number.POSITIVE_INFINITY, signal);
-      inbox.put(item);
+      const waiting = queue.take(Number.POSITIVE_INFINITY, signal);
+      queue.put(item);
       await waiting;
     }
     assert.equal(listening, 0);

@@ -11,18 +11,21 @@ const RESPONSE = "/picoclaw/edge/c1/response";
 /** Bun ends a test after 5 s unless told otherwise. */
 const slow = { ...needsMosquitto, timeout: 30_000 };
 
-/** A gateway of a few lines: says these payloads to every request. */
+/** A gateway of a few lines: publishes these payloads for every request. */
 async function gatewayThatSays(
   broker: string,
   ...payloads: readonly string[]
-): Promise<TestDevice> {
+): Promise<TestDevice & { readonly requests: () => number }> {
   const gateway = await openTestDevice(broker, "/picoclaw/edge/+/request");
-  gateway.client.on("message", (topic) => {
+  let requests = 0;
+  gateway.client.on("message", (topic, request) => {
+    if (request.length === 0) return;
+    requests += 1;
     for (const payload of payloads) {
       gateway.client.publish(topic.replace(/request$/, "response"), payload, { qos: 1 });
     }
   });
-  return gateway;
+  return { ...gateway, requests: () => requests };
 }
 
 describe("asking", () => {
@@ -125,7 +128,7 @@ describe("asking", () => {
       );
       await using device = await openTestAsker(broker.url);
       assert.equal(await answerOf(device), "whole answer");
-      assert.equal(gateway.messages.length, 1);
+      assert.equal(gateway.requests(), 1);
     },
   );
 
@@ -141,7 +144,7 @@ describe("asking", () => {
     );
     const took = performance.now() - begin;
     assert.ok(took > 1_900 && took < 3_500, String(took));
-    assert.equal(gateway.messages.length, 1);
+    assert.equal(gateway.requests(), 1);
   });
 });
 
@@ -177,10 +180,16 @@ describe("asking with a configuration of QoS 0", () => {
       const begin = performance.now();
       await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
       assert.ok(performance.now() - begin < 900, String(performance.now() - begin));
-      assert.deepEqual(published(broker.log()), [
-        ["q0", REQUEST, bytes],
-        ["q1", REQUEST, "0"],
-      ]);
+      const [request, own, client, ...others] = published(broker.log());
+      assert.match(String(own), /^q1,\/picoclaw\/edge\/picoclaw-cli-\w+\/request,0$/);
+      assert.deepEqual(
+        [request, client],
+        [
+          ["q0", REQUEST, bytes],
+          ["q1", REQUEST, "0"],
+        ],
+      );
+      assert.deepEqual(others, []);
     },
   );
 
@@ -201,6 +210,33 @@ describe("asking with a configuration of QoS 0", () => {
     });
     await using device = await openTestAsker(broker.url);
     await assert.rejects(answerOf(device), { code: "refused", why: /0x87/ });
+  });
+
+  it("does not take what a program says to the empty message for the answer", slow, async () => {
+    await using broker = await startMosquitto();
+    await using gateway = await openTestDevice(broker.url, "/picoclaw/edge/+/request");
+    gateway.client.on("message", (topic, payload) => {
+      const text = payload.length === 0 ? "invalid" : "Hello.";
+      const publish = (): unknown =>
+        gateway.client.publish(topic.replace(/request$/, "response"), JSON.stringify({ text }));
+      if (payload.length === 0) publish();
+      else setTimeout(publish, 500);
+    });
+    await using device = await openTestAsker(broker.url);
+    assert.equal(await answerOf(device), "Hello.");
+    assert.equal(gateway.messages.length, 2);
+  });
+
+  it("is served by a program that subscribes to its client alone", slow, async () => {
+    await using broker = await startMosquitto();
+    await using gateway = await openTestDevice(broker.url, REQUEST);
+    gateway.client.on("message", (_topic, payload) => {
+      if (payload.length === 0)
+        gateway.client.publish(RESPONSE, '{"text":"ok","seq":0,"done":true}');
+    });
+    await using device = await openTestAsker(broker.url);
+    assert.equal(await answerOf(device), "ok");
+    assert.equal(gateway.messages.length, 2);
   });
 
   it("an answer that takes longer is one answer to one request", slow, async () => {
@@ -257,7 +293,7 @@ describe("an answer that does not come", () => {
     await assert.rejects(answerOf(device, questionOf({ nextPartMs: 200 })), { code: "cut_off" });
     await using other = await gatewayThatSays(broker.url, '{"text":"c","id":"r-1","seq":2}');
     await assert.rejects(answerOf(device), { code: "cut_off", why: /missing/ });
-    assert.deepEqual([gateway.messages.length, other.messages.length], [2, 1]);
+    assert.deepEqual([gateway.requests(), other.requests()], [2, 1]);
   });
 
   it("ends with the signal of who asked", needsMosquitto, async () => {

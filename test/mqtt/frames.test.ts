@@ -108,7 +108,7 @@ describe("the frames of a stream", () => {
       publish(5, { topic: "a", payload: payload(size + 1) }),
     ]);
     const { fault, bytes: handedOn } = through(ON_5, bytes);
-    assert.equal(fault, "a packet of 1001 bytes, where 1000 are the limit");
+    assert.equal(fault, "a packet of 1001 bytes; the limit is 1000");
     assert.equal(handedOn.length, 5 + LIMIT);
   });
 
@@ -243,7 +243,7 @@ describe("the frames of a stream", () => {
       "a large first packet of a stranger",
       { sender: "client", protocol: 4, maximumPacketBytes: LIMIT, maximumFirstBytes: 50 },
       packet(0x10, Buffer.alloc(100)),
-      /102 bytes, where 50/,
+      /102 bytes; the limit is 50/,
     ],
     [
       "a client that plays the server",
@@ -297,7 +297,7 @@ describe("the guard in front of the client library", () => {
     await until("it is cut", () => failure() !== undefined);
     clearInterval(timer);
     assert.ok(failure() instanceof ProtocolFault);
-    assert.match(String(failure()), /not whole after/);
+    assert.match(String(failure()), /incomplete after/);
   });
 
   it("cuts a flood of acknowledgements, and not all that can be due at once", async () => {

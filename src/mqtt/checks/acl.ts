@@ -1,10 +1,10 @@
 import { Failure } from "../../base/failure.ts";
 
-/** Brokers that an access list can be written for. */
+/** Brokers whose access lists we can write. */
 export const ACL_BROKERS = ["mosquitto", "emqx", "hivemq", "vernemq"] as const;
 export type AclBroker = (typeof ACL_BROKERS)[number];
 
-/** What a device is known by at the broker: that has to stand in its topics. */
+/** How the broker identifies a device; its topics contain this name. */
 export type AclIdentity = "user" | "client";
 
 export interface AclFacts {
@@ -15,14 +15,14 @@ export interface AclFacts {
   readonly by: AclIdentity;
 }
 
-/** Blanks, control and invisible characters, and what means something to the format of one broker or another. */
+/** Blanks, control and invisible characters, and characters with a meaning in the format of a broker. */
 const UNSAFE = /[\s\p{C}"'`\\%$&<>{}#+,;]/u;
 
 /**
- * An access list for the broker: a device may publish its own requests and read its own responses, the
- * gateway's user does the reverse for all, everyone, the gateway too, may read status and info, and nothing else is allowed.
- * The gateway knows a client by its topic alone, so the broker must hold the two together. Throws a
- * `Failure` of code `config` for names that the broker's format could misread.
+ * Returns an access list for the broker. A device may publish its own requests and read its own responses;
+ * the gateway's user may do the reverse for all devices; everyone may read status and info; nothing else is
+ * allowed. The gateway knows a client only by its topic, so the broker must enforce that topic and client
+ * match. Throws a `Failure` of code `config` for names that the broker's format could misread.
  */
 export function accessList(broker: AclBroker, facts: AclFacts): string {
   for (const [what, name] of [
@@ -32,7 +32,7 @@ export function accessList(broker: AclBroker, facts: AclFacts): string {
   ] as const) {
     if (!UNSAFE.test(name) && name !== "") continue;
     throw new Failure("config", `the ${what} cannot be written into an access list`, {
-      why: "it is empty, or holds a blank, a quote or another character that brokers read in their own way",
+      why: "it is empty, or has a blank, a quote or another character that a broker could misread",
       remedy: `choose a ${what} of letters, digits and _ . : @ -`,
     });
   }
@@ -44,22 +44,20 @@ type Writer = (facts: AclFacts, root: string) => string;
 const WRITERS: Readonly<Record<AclBroker, Writer>> = { mosquitto, emqx, hivemq, vernemq };
 
 const PURPOSE = [
-  "The gateway knows a client by the level of the topic it asks on, and by nothing else:",
-  "this list makes that level the identity that the broker has checked.",
+  "The gateway knows a client only by the client level of its topics.",
+  "With this list the broker lets each device use only the level of its own name.",
 ];
 
-const OF_CLIENT = "the client id, which must be checked too:";
-
 function identity(by: AclIdentity, checked: string): string[] {
-  if (by === "client") return [`A device is known by ${OF_CLIENT} ${checked}.`];
-  return [
-    "A device is known by its user name: each device has its own user, and asks as that client.",
-  ];
+  if (by === "client") {
+    return [`A device is identified by its client id, which must be checked, too: ${checked}.`];
+  }
+  return ["A device is identified by its user name: each device has its own user."];
 }
 
 const OTHERS = [
-  "A response topic of a device's own (MQTT 5) needs two lines more: the gateway writes it, the device reads it.",
-  "picoclaw send asks as a device: give it that device's user with --user.",
+  "A response topic that a device chooses (MQTT 5) needs two more lines: the gateway writes it, the device reads it.",
+  "picoclaw send acts as a device: give it that device's user with --user.",
 ];
 
 function lines(marker: string, texts: readonly string[]): string {
@@ -77,12 +75,12 @@ function mosquitto(facts: AclFacts, root: string): string {
     "with certificates: require_certificate and use_identity_as_username true, in place of passwords.",
   ];
   const checked =
-    "use_username_as_clientid (or certificates with use_identity_as_username beside it)";
+    "use_username_as_clientid (or certificates with use_identity_as_username as well)";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
   return `${lines("#", head)}${patterns(facts, root)}`;
 }
 
-/** Without blank lines and with a newline at the end: VerneMQ's parser loses lines otherwise. */
+/** Has no blank lines and ends with a newline: VerneMQ's parser loses lines otherwise. */
 function vernemq(facts: AclFacts, root: string): string {
   const settings = [
     "In vernemq.conf:",
@@ -92,12 +90,12 @@ function vernemq(facts: AclFacts, root: string): string {
     "  vmq_acl.acl_file = /etc/vernemq/vmq.acl",
     `Users: vmq-passwd /etc/vernemq/vmq.passwd ${facts.gateway}, and one for each device.`,
   ];
-  const checked = "an authentication plugin of yours that binds it to the user";
+  const checked = "an authentication plugin that binds it to the user";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
   return `${lines("#", head)}${patterns(facts, root)}`;
 }
 
-/** Patterns are for everyone; topics behind a user are for that one. */
+/** Patterns apply to everyone; topics after a user apply to that user. */
 function patterns({ by, gateway }: AclFacts, root: string): string {
   const own = `${root}/${by === "user" ? "%u" : "%c"}`;
   return [
@@ -118,15 +116,15 @@ function topics(...some: readonly string[]): string {
   return some.map((topic) => `"${topic}"`).join(", ");
 }
 
-/** Rules are tried from top to bottom, and the first that matches decides; `eq` takes + as it is written. */
+/** The first rule that matches decides; `eq` takes + literally. */
 function emqx({ by, gateway }: AclFacts, root: string): string {
   const own = `${root}/${by === "user" ? "${username}" : "${clientid}"}`;
   const head = [
     ...PURPOSE,
     ...identity(by, "an authenticator that binds it to the user"),
-    "EMQX 5: the file of the authorization source of type file (etc/acl.conf), before the rules of others.",
-    "  authorization.no_match = deny, and an authenticator, so that nobody comes without credentials.",
-    "The last line refuses all else, to other programs too: put their rules before it.",
+    "EMQX 5: put this into the file of the authorization source of type file (etc/acl.conf), before other rules.",
+    "  Set authorization.no_match = deny, and an authenticator, so that nobody connects without credentials.",
+    "The last line denies everything else, also for other programs: put their rules before it.",
     ...OTHERS,
   ];
   return [
@@ -163,9 +161,9 @@ function hivemq({ by }: AclFacts, root: string): string {
   const head = [
     ...PURPOSE,
     ...identity(by, "an extension that binds it to the user"),
-    "HiveMQ: conf/credentials.xml of the File RBAC extension; what no role allows is refused.",
-    "Users, with passwords of their own: the gateway's with the role picoclaw-gateway,",
-    "each device with the role picoclaw-device.",
+    "HiveMQ: conf/credentials.xml of the File RBAC extension; it denies what no role allows.",
+    "Add users with passwords: the gateway's user has the role picoclaw-gateway,",
+    "each device's user has the role picoclaw-device.",
     ...OTHERS.map((text) => text.replace("--user", "the flag for the user")),
   ];
   const seen = [`${root}/status`, `${root}/info`];

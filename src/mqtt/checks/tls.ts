@@ -8,22 +8,22 @@ import { dialAddressOf } from "../client/transport.ts";
 import { serverName, tlsOptions } from "../client/transport.ts";
 
 const DAY_MS = 86_400_000;
-/** Time enough to renew. */
+/** Expiry is reported so long before. */
 const SOON_MS = 30 * DAY_MS;
 const HANDSHAKE_MS = 5_000;
-/** Before this a clock has not been set: without a battery it starts at 1970. */
+/** A clock before this has not been set: without a battery it starts at 1970. */
 const CLOCK_MS = Date.UTC(2024, 0, 1);
 
-/** From when to when something is valid, in milliseconds since the epoch. */
+/** Validity, in milliseconds since the epoch. */
 interface Term {
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * How long the certificates of a channel are still good: the broker's as it shows it in a handshake, those
- * of `ca_file` and our own. Nothing where the channel does not use TLS, or the broker cannot be reached.
- * Never rejects; takes at most some seconds.
+ * Checks how long the certificates of a channel are valid: the broker's, from a handshake, those of
+ * `ca_file`, and our own. Returns nothing if the channel does not use TLS or the broker cannot be reached.
+ * Never rejects; takes at most 5 s.
  */
 export async function certificateChecks(
   channel: MqttChannel,
@@ -33,14 +33,16 @@ export async function certificateChecks(
   if (kind !== "tls" && kind !== "wss") return [];
   const { ca_file: authority, cert_file: own } = channel.settings.tls;
   const found = await Promise.all([
-    shownBy(channel).then((term) => checkOf(`certificate of ${channel.name}'s broker`, term, now)),
+    handshakeTerm(channel).then((term) =>
+      checkOf(`certificate of ${channel.name}'s broker`, term, now),
+    ),
     termOfFile(authority).then((term) => checkOf(`ca_file of ${channel.name}`, term, now)),
     termOfFile(own).then((term) => checkOf(`cert_file of ${channel.name}`, term, now)),
   ]);
   return found.filter((check) => check !== undefined);
 }
 
-/** Tells of what is about to expire, now and once a day, until the returned function is called. */
+/** Logs certificates that expire soon, now and once a day, until the returned function is called. */
 export function watchCertificates(channels: readonly MqttChannel[], log: Log): () => Promise<void> {
   let isOver = false;
   const look = async (): Promise<void> => {
@@ -86,7 +88,7 @@ function checkOf(name: string, term: Term | undefined, now: number): Check | und
   };
 }
 
-/** The shortest term of the certificates in a PEM file; a file that cannot be read is told elsewhere. */
+/** The common validity of the certificates in a PEM file. A file that cannot be read is reported elsewhere. */
 async function termOfFile(file: string | undefined): Promise<Term | undefined> {
   if (file === undefined) return undefined;
   const pem = await readFile(file, "utf8").catch(() => "");
@@ -108,8 +110,8 @@ function termOf(pem: string): Term | undefined {
   }
 }
 
-/** What the broker shows, trusted or not; undefined where there is no handshake in time. */
-async function shownBy({ settings }: MqttChannel): Promise<Term | undefined> {
+/** The validity of the broker's certificate, trusted or not; undefined without a handshake in time. */
+async function handshakeTerm({ settings }: MqttChannel): Promise<Term | undefined> {
   const address = dialAddressOf(settings);
   if (address.kind === "unix") return undefined;
   const { host, port } = address;
@@ -131,7 +133,7 @@ async function shownBy({ settings }: MqttChannel): Promise<Term | undefined> {
   return term;
 }
 
-/** Whether the channel knows whom it talks to; undefined where it is not asked over TLS. */
+/** Checks whether the broker's certificate is verified; undefined without TLS. */
 export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
   const { kind } = dialAddressOf(settings);
   if (kind !== "tls" && kind !== "wss") return undefined;
@@ -142,32 +144,33 @@ export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
   return {
     name: about,
     result: "warn",
-    message: "the broker's certificate is not verified: anyone on the way can read and answer",
+    message: "the broker's certificate is not verified: anyone in between can read and answer",
     remedy: `set channel_list.${name}.settings.tls.ca_file, or tls.verify`,
   };
 }
 
 /**
- * Whether the broker can tell who asks. Its rules cannot be seen from here: what is looked at is whether
- * the channel itself comes with credentials, which a broker that is open to everyone does not ask for.
+ * Checks whether the broker can identify clients. Its rules are not visible to us, so this checks whether the
+ * channel itself has credentials, which an open broker does not need.
  */
 export function identityCheck({ name, settings }: MqttChannel): Check | undefined {
   const address = dialAddressOf(settings);
-  if (address.kind === "unix" || isOwn(address.host)) return undefined;
+  if (address.kind === "unix" || isLoopbackHost(address.host)) return undefined;
   const about = `broker of ${name}`;
   if (settings.username !== undefined || settings.tls.cert_file !== undefined) {
     const message =
-      "it is given credentials; whether it keeps clients apart cannot be seen from here";
+      "the channel has credentials; whether the broker separates clients is not visible from here";
     return { name: about, result: "ok", message };
   }
   return {
     name: about,
     result: "warn",
-    message: "it asks for no credentials: anyone who reaches it can ask and answer as anyone",
-    remedy: "give it users, and the list that picoclaw acl mosquitto prints",
+    message:
+      "the channel has no credentials: if the broker needs none, anyone can act in the name of every client and of the gateway",
+    remedy: "give the broker users, and the access list of: picoclaw acl mosquitto",
   };
 }
 
-function isOwn(host: string): boolean {
+function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -1,26 +1,26 @@
 import { headFault, PUBLISH, sizeFault, type PacketRules } from "./rules.ts";
 
-/** What follows from some bytes: those of them to be handed on, and what is wrong with what comes next. */
+/** The result of feeding bytes: the slices to forward, and the protocol fault, if any. */
 export interface FeedResult {
   readonly pieces: readonly Buffer[];
-  /** What reading them costs: a message is 2. */
+  /** What they cost to process; a message costs 2. */
   readonly cost: number;
-  /** How many of the packets that began are no messages. */
+  /** How many packets began that are not PUBLISH. */
   readonly small: number;
   readonly fault?: string;
 }
 
-/** Follows the packets of a stream by their fixed headers alone; payloads are neither read nor copied. */
+/** Follows the packets of a stream by their fixed headers; payloads are neither read nor copied. */
 export interface Framer {
   take(chunk: Buffer): FeedResult;
-  /** The packet that has begun and is not whole yet; undefined between packets. */
+  /** The incomplete packet; undefined between packets. */
   readonly open: () => OpenPacket | undefined;
 }
 
 export interface OpenPacket {
-  /** Counted from 1; it changes once more when the header is whole. */
+  /** Counted from 1; changes again when the header is complete. */
   readonly number: number;
-  /** Bytes of the whole packet, where its header is known, and of it those that were handed on. */
+  /** Bytes of the whole packet, once its header is known, and how many of them were forwarded. */
   readonly size: number;
   readonly held: number;
 }
@@ -28,23 +28,23 @@ export interface OpenPacket {
 /** A Variable Byte Integer has at most four bytes (MQTT 5 section 1.5.5). */
 const MOST_LENGTH_BYTES = 4;
 
-/** A message is answered, or refused at least: that costs far more than an acknowledgement, or some bytes. */
+/** A message is answered or refused, which costs far more than an acknowledgement or some bytes. */
 const PUBLISH_COST = 2;
 const SMALL_COST = 0.25;
 const BYTES_A_PACKET = 2048;
-/** Packets in one piece: what a reader makes of each of them takes far more memory than its two bytes. */
+/** Packets in one piece: a parsed packet takes far more memory than its two bytes. */
 const PACKETS_A_PIECE = 64;
 
-/** What is to become of a packet's body: bytes to hand on, to leave out, and to hand on again. */
+/** How a packet's body is forwarded: bytes to pass, to drop, and to pass again. */
 interface Body {
   readonly pass: number;
   readonly drop: number;
   readonly tail: number;
-  /** What to hand on before it: the fixed header, and what of the body was read already. */
+  /** Bytes to forward before it: the fixed header. */
   readonly head: Buffer;
 }
 
-/** A packet that is to be shortened and has properties, which must stay whole. */
+/** A packet to truncate that has properties, which must stay complete. */
 interface Oversized {
   readonly first: number;
   readonly length: number;
@@ -52,9 +52,9 @@ interface Oversized {
 }
 
 interface State {
-  /** A fixed header that is not whole yet. */
+  /** An incomplete fixed header. */
   head: number[];
-  /** Its end is not decided on yet. */
+  /** Set while it is not decided where its body ends. */
   oversized: Oversized | undefined;
   pass: number;
   drop: number;
@@ -86,26 +86,26 @@ export function createFramer(rules: PacketRules): Framer {
       return head.length > 0 ? { number, size: head.length, held: 0 } : undefined;
     },
     take(chunk) {
-      const cutter = createSplicer(chunk);
+      const splicer = createSplicer(chunk);
       const { cost: before, small: smallBefore } = state;
       let at = 0;
       let fault: string | undefined;
       while (at < chunk.length && fault === undefined) {
         const begin = at;
-        if (restOf(state) > 0) at = readBody(state, cutter, chunk.length, at);
+        if (restOf(state) > 0) at = readBody(state, splicer, chunk.length, at);
         else if (state.oversized) {
           at = state.oversized.head.take(chunk, begin);
-          cutter.leaveOut(begin, at);
-          fault = truncateBody(state, state.oversized, rules, cutter);
+          splicer.drop(begin, at);
+          fault = truncateBody(state, state.oversized, rules, splicer);
         } else {
           at = readHead(state.head, chunk, begin);
-          fault = beginBody(state, rules, cutter, { begin, at });
+          fault = beginBody(state, rules, splicer, { begin, at });
         }
       }
-      if (fault !== undefined) cutter.leaveOut(at, chunk.length);
+      if (fault !== undefined) splicer.drop(at, chunk.length);
       const cost = state.cost - before + chunk.length / BYTES_A_PACKET;
       const small = state.small - smallBefore;
-      return { pieces: cutter.pieces(), cost, small, ...(fault !== undefined && { fault }) };
+      return { pieces: splicer.pieces(), cost, small, ...(fault !== undefined && { fault }) };
     },
   };
 }
@@ -127,61 +127,61 @@ function isHeaderWhole(head: readonly number[]): boolean {
   return head.length > 1 && (head.at(-1) ?? 0) < 128;
 }
 
-/** Decides what becomes of the packet whose header lies there; gives the fault of one that must not come. */
+/** Decides how to forward the packet whose header is there; returns the fault of one that is not allowed. */
 function beginBody(
   state: State,
   rules: PacketRules,
-  cutter: Splicer,
+  splicer: Splicer,
   { begin, at }: { begin: number; at: number },
 ): string | undefined {
   const { head } = state;
   if (!isHeaderWhole(head)) {
-    // Kept back until it is whole: it may be handed on with another length.
-    cutter.leaveOut(begin, at);
+    // Held back until it is complete: it may be forwarded with another length.
+    splicer.drop(begin, at);
     return head.length > MOST_LENGTH_BYTES ? "a length of more than four bytes" : undefined;
   }
   const body = bodyOf(head, rules, state.packets === 0);
   if (typeof body === "string") {
-    cutter.leaveOut(begin, at);
+    splicer.drop(begin, at);
     return body;
   }
-  if (state.packets % PACKETS_A_PIECE === 0) cutter.leaveOut(begin, begin);
+  if (state.packets % PACKETS_A_PIECE === 0) splicer.drop(begin, begin);
   const isMessage = (head[0] ?? 0) >> 4 === PUBLISH;
   state.cost += isMessage ? PUBLISH_COST : SMALL_COST;
   if (!isMessage) state.small += 1;
   Object.assign(state, { held: head.length, packets: state.packets + 1, head: [] });
   if ("length" in body) {
-    cutter.leaveOut(begin, at);
+    splicer.drop(begin, at);
     state.oversized = body;
     state.size = head.length + body.length;
     return undefined;
   }
   const isAsItCame = head.length === at - begin && body.drop === 0;
-  if (!isAsItCame) cutter.leaveOut(begin, at, body.head);
+  if (!isAsItCame) splicer.drop(begin, at, body.head);
   const { pass, drop, tail } = body;
   Object.assign(state, { pass, drop, tail, size: head.length + pass + drop + tail });
   return undefined;
 }
 
-/** Decides where the body ends once its head is there; gives the fault of one that cannot be shortened. */
+/** Decides where the body ends once its head is complete; returns the fault of one that cannot be truncated. */
 function truncateBody(
   state: State,
   oversized: Oversized,
   rules: PacketRules,
-  cutter: Splicer,
+  splicer: Splicer,
 ): string | undefined {
   const { first, length, head } = oversized;
   if (head.bytes().length >= length) return "a PUBLISH that ends within its head";
   if (!head.isWhole()) return undefined;
   const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const end = head.bytes().length + (head.propertyBytes() ?? Number.POSITIVE_INFINITY);
-  // What is left of the payload must still be too large for a request. So is the rest without properties.
+  // The rest of the payload must still be too large for a request, so large properties are dropped.
   const start = end <= kept / 2 ? head.bytes() : head.bare();
   if (start.length >= kept) return `a PUBLISH whose topic has ${start.length} bytes`;
   const rest = length - head.bytes().length;
   const pass = Math.min(kept - start.length, rest) - 1;
   const digits = digitsOf(start.length + pass + 1);
-  cutter.insert(Buffer.concat([Buffer.from([first, ...digits]), start]));
+  splicer.insert(Buffer.concat([Buffer.from([first, ...digits]), start]));
   state.held += start.length;
   Object.assign(state, { oversized: undefined, pass, drop: rest - pass - 1, tail: 1 });
   return undefined;
@@ -203,7 +203,7 @@ function bodyOf(
   if (rules.protocol === 5) return { first, length, head: createPublishHead((first >> 1) & 3) };
   const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const head = Buffer.from([first, ...digitsOf(kept)]);
-  // The last byte makes it whole, so that it is acknowledged when all of it has come, and not before.
+  // The last byte completes it, so that it is acknowledged when all of it has come, and not before.
   return { pass: kept - 1, drop: length - kept, tail: 1, head };
 }
 
@@ -212,14 +212,14 @@ function digitsOf(length: number): number[] {
   return length < 128 ? [digit] : [digit + 128, ...digitsOf(Math.floor(length / 128))];
 }
 
-/** Takes what there is of the body; the position behind it. */
-function readBody(state: State, cutter: Splicer, end: number, begin: number): number {
+/** Forwards or drops the available bytes of the body; returns the position after them. */
+function readBody(state: State, splicer: Splicer, end: number, begin: number): number {
   const passed = Math.min(state.pass, end - begin);
   state.pass -= passed;
   let at = begin + passed;
   const dropped = state.pass === 0 ? Math.min(state.drop, end - at) : 0;
   state.drop -= dropped;
-  if (dropped > 0) cutter.leaveOut(at, at + dropped);
+  if (dropped > 0) splicer.drop(at, at + dropped);
   at += dropped;
   const last = state.pass + state.drop === 0 ? Math.min(state.tail, end - at) : 0;
   state.tail -= last;
@@ -228,9 +228,9 @@ function readBody(state: State, cutter: Splicer, end: number, begin: number): nu
 }
 
 interface Splicer {
-  /** Not to be handed on from here to there; `instead` is, in its place. */
-  leaveOut(begin: number, end: number, instead?: Buffer): void;
-  /** To be handed on behind what was left out last. */
+  /** Drops the bytes from `begin` to `end`; forwards `replacement` in their place. */
+  drop(begin: number, end: number, replacement?: Buffer): void;
+  /** Forwards bytes after those that were dropped last. */
   insert(bytes: Buffer): void;
   pieces(): readonly Buffer[];
 }
@@ -238,18 +238,18 @@ interface Splicer {
 function createSplicer(chunk: Buffer): Splicer {
   const pieces: Buffer[] = [];
   let start = 0;
-  const handOn = (end: number): void => {
+  const forward = (end: number): void => {
     if (end > start) pieces.push(end - start === chunk.length ? chunk : chunk.subarray(start, end));
   };
   return {
-    leaveOut(begin, end, instead) {
-      handOn(begin);
-      if (instead !== undefined) pieces.push(instead);
+    drop(begin, end, replacement) {
+      forward(begin);
+      if (replacement !== undefined) pieces.push(replacement);
       start = end;
     },
     insert: (bytes) => void pieces.push(bytes),
     pieces() {
-      handOn(chunk.length);
+      forward(chunk.length);
       start = chunk.length;
       return pieces;
     },
@@ -258,7 +258,7 @@ function createSplicer(chunk: Buffer): Splicer {
 
 /** The start of the body of an MQTT 5 PUBLISH, up to and with its Property Length (MQTT 5 section 3.3.2). */
 interface PublishHead {
-  /** Reads on from there; the position behind what it took. It is whole when that is not the chunk's end. */
+  /** Takes bytes from `at` on; returns the position after them. It is complete if that is not the chunk's end. */
   take(chunk: Buffer, at: number): number;
   readonly isWhole: () => boolean;
   readonly bytes: () => Buffer;

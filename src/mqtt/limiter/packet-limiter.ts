@@ -4,31 +4,31 @@ import { collectGarbage } from "../../base/host.ts";
 import { createFramer, type OpenPacket } from "./framing.ts";
 import type { PacketRules } from "./rules.ts";
 
-/** The other side broke the protocol, and the connection was cut for it. */
+/** The peer broke the protocol, and the connection was cut. */
 export class ProtocolFault extends Error {
   override readonly name = "ProtocolFault";
 }
 
 export type LimiterOptions = PacketRules & {
-  /** Milliseconds in which a packet must be whole once it has begun, beside those that its size allows. */
+  /** Milliseconds in which a packet must be complete once it has begun; its size adds to them. */
   readonly packetMs?: number;
-  /** Is told how many bytes there are of a packet that is not whole yet, which its reader holds. */
+  /** Called with the number of bytes of an incomplete packet, which its reader buffers. */
   readonly onHeld?: (bytes: number) => void;
-  /** Is asked after each piece; the next is handed on when it resolves, undefined is at once. */
+  /** Called after each piece; the next one is forwarded when it resolves, undefined is at once. */
   readonly ready?: () => Promise<void> | undefined;
 };
 
 const PACKET_MS = 60_000;
-/** Acknowledgements in a second: each answers something of ours, and we never send so much in the long run. */
+/** Acknowledgements per second: each answers a packet of ours, and we never send so many in the long run. */
 const MOST_SMALL = 20_000;
-/** What may come at once: PUBREL or PUBCOMP for all that can be in flight (MQTT 5 section 2.2.1). */
+/** Burst: PUBREL or PUBCOMP for all that can be in flight (MQTT 5 section 2.2.1). */
 const SMALL_AT_ONCE = 65_535;
-/** A link that carries less than this for so long is none that a packet gets through on. */
+/** The slowest link over which a packet has time to arrive. */
 const LEAST_BYTES_PER_MS = 4;
 
 /**
- * Stands between a connection and the library that reads it, which buffers every packet whole, however
- * large, before anything looks at it, and throws at some that are malformed. What must not come cuts the
+ * Limits what the library reads from a connection. The library buffers every packet whole, however large,
+ * before anything checks it, and throws at some malformed packets. A packet that is not allowed cuts the
  * connection: its stream fails with a `ProtocolFault`.
  */
 export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
@@ -41,20 +41,20 @@ export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
     stream.once("end", feed.end);
     return destination;
   };
-  // The library reads through pipe() alone; a stream of its own in between would cost more than all the rest.
+  // The library reads only through pipe(); another stream in between would cost more than all the rest.
   Reflect.set(stream, "pipe", pipe);
   return stream;
 }
 
 interface Feed {
   readonly take: PacketTaker;
-  /** Nothing more comes; the destination hears of it when it has the rest. */
+  /** Nothing more comes; the destination ends when it has the rest. */
   readonly end: () => void;
 }
 
 /**
- * Hands piece after piece to the destination, the next when the one before was taken in, and lets others
- * have their turn in between: a flood must not keep signals and timers waiting.
+ * Writes piece after piece to the destination, each when the one before was taken. In between it yields to
+ * the event loop: a flood must not delay signals and timers.
  */
 function createFeed(
   stream: Duplex,
@@ -64,7 +64,7 @@ function createFeed(
   const queue: Buffer[] = [];
   const pauseAfter = createPauses(ready);
   let isEnding = false;
-  /** The cost of a piece, on average of those that came together. */
+  /** The average cost of the pieces that came together. */
   let each = 0;
   let isBusy = false;
   const next = (): void => {
@@ -77,14 +77,14 @@ function createFeed(
   };
   const taken = (): void => {
     const pause = pauseAfter(each);
-    if (pause === undefined) goOn();
+    if (pause === undefined) resume();
     else {
       isBusy = true;
       stream.pause();
-      void pause.then(goOn);
+      void pause.then(resume);
     }
   };
-  const goOn = (): void => {
+  const resume = (): void => {
     isBusy = false;
     if (queue.length > 0) setImmediate(next);
     else if (isEnding) destination.end();
@@ -94,7 +94,7 @@ function createFeed(
     take(pieces, cost) {
       each = cost / Math.max(pieces.length, 1);
       queue.push(...pieces);
-      // What was left out altogether costs its time all the same.
+      // Bytes that are dropped altogether cost time, too.
       if (!isBusy && pieces.length === 0) taken();
       else next();
       if (isBusy && queue.length > 0) stream.pause();
@@ -106,11 +106,11 @@ function createFeed(
   };
 }
 
-/** When to go on behind a piece of that cost; undefined is at once. */
+/** Returns a function that resolves when the next piece may follow one of that cost; undefined is at once. */
 function createPauses(ready: LimiterOptions["ready"]): (cost: number) => Promise<void> | undefined {
-  const pace = createThrottle();
+  const throttle = createThrottle();
   return (cost) => {
-    const wait = pace(cost);
+    const wait = throttle(cost);
     return wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
   };
 }
@@ -143,12 +143,12 @@ function createFloodDetector(): (small: number) => boolean {
 type PacketTaker = (pieces: readonly Buffer[], cost: number) => void;
 
 interface PacketWatch {
-  /** Hands on what may be handed on, and cuts the connection for the rest; nothing is handed on after that. */
-  take(chunk: Buffer, handOn: PacketTaker): void;
+  /** Forwards what is allowed; cuts the connection at the first packet that is not, and forwards nothing more. */
+  take(chunk: Buffer, forward: PacketTaker): void;
   readonly stop: () => void;
 }
 
-/** Follows the packets of one connection; `cut` is called once, at the first that must not come. */
+/** Follows the packets of one connection; calls `cut` once, at the first that is not allowed. */
 function watchPackets(
   { packetMs = PACKET_MS, onHeld, ...rules }: LimiterOptions,
   cut: (reason: string) => void,
@@ -174,17 +174,17 @@ function watchPackets(
       stop();
       timed = open.number + 1;
       const ms = packetMs + open.size / LEAST_BYTES_PER_MS;
-      timer = setTimeout(() => cutNow(`a packet that was not whole after ${ms / 1000} s`), ms);
+      timer = setTimeout(() => cutNow(`a packet that was incomplete after ${ms / 1000} s`), ms);
       timer.unref();
     }
   };
   const isFlood = createFloodDetector();
   return {
-    take(chunk, handOn) {
+    take(chunk, forward) {
       if (isCut) return;
       const { pieces, cost, small, fault } = frames.take(chunk);
       if (isFlood(small)) cutNow(`more than ${MOST_SMALL} acknowledgements in a second`);
-      else handOn(pieces, cost);
+      else forward(pieces, cost);
       if (fault !== undefined) return cutNow(fault);
       const open = frames.open();
       time(open);
@@ -194,18 +194,19 @@ function watchPackets(
   };
 }
 
-/** Cost in so many milliseconds: several times what a gateway can serve. */
+/** Cost per `PACE_MS` above which reading is throttled: several times what a gateway can serve. */
 const MOST_COST = 1_250;
 const PACE_MS = 62;
-/** As much in so long is no flood that has to wait, but leaves as much to collect. */
+/** The same cost in this time does not throttle, but leaves as much garbage. */
 const BUSY_MS = 1_000;
-/** What was taken in during a flood is worked on, and thrown away, for a while after it. */
+/** How long the messages of a flood are processed and become garbage after it. */
 const AFTERMATH_MS = 10_000;
 const COLLECT_MS = 100;
 
 /**
- * How many milliseconds are to pass before more is taken in: none, but in a flood. What a flood leaves is
- * collected at once: the runtimes would let it grow by tens of megabytes first.
+ * Returns a function that takes the cost of what was read and returns how many milliseconds to wait before
+ * more is read: 0 unless it is a flood. During and after a flood garbage is collected at once: the runtimes
+ * would let memory grow by tens of megabytes first.
  */
 function createThrottle(): (cost: number) => number {
   let counted = 0;
@@ -224,7 +225,7 @@ function createThrottle(): (cost: number) => number {
   };
 }
 
-/** One for the process, as its memory is. */
+/** One timer for the process, whose memory it is about. */
 const collecting: { until: number; timer?: ReturnType<typeof setInterval> | undefined } = {
   until: 0,
 };

@@ -1,17 +1,16 @@
-/** What may stand in the fixed header of a packet (MQTT 5 section 2.1). */
+/** What the fixed header of a packet may have (MQTT 5 section 2.1). */
 export interface PacketRules {
   readonly sender: "server" | "client";
   readonly protocol: 4 | 5;
   /** Bytes of the largest whole packet. */
   readonly maximumPacketBytes: number;
-  /** Bytes of the largest first packet, while nobody knows who sends it. */
+  /** Bytes of the largest first packet, whose sender is not yet authenticated. */
   readonly maximumFirstBytes?: number;
-  /** Bytes of the largest packet that carries no message: a list of filters is worked on one by one. */
+  /** Bytes of the largest packet that is not PUBLISH: each filter of a list costs work. */
   readonly maximumOtherBytes?: number;
   /**
-   * A PUBLISH over the limit is handed on as if it ended there, and not held against the sender: a device
-   * that sends too much hears so, and cannot have the connection cut. Properties (MQTT 5) are handed on whole
-   * or not at all.
+   * A PUBLISH over the limit is forwarded as if it ended there, and does not cut the connection: the device
+   * that sent it gets an error answer. Properties (MQTT 5) are forwarded whole or not at all.
    */
   readonly truncateOversizedPublish?: boolean;
 }
@@ -63,7 +62,7 @@ function acknowledgements(bounds: Bounds): [number, Bounds][] {
   return [PUBACK, PUBREC, PUBREL, PUBCOMP].map((type) => [type, bounds]);
 }
 
-/** Remaining Length of what a server may send. AUTH is for those who asked for it, and we never do. */
+/** Remaining Length of the packets that a server may send. AUTH is never allowed: we never ask for it. */
 const FROM_SERVER: Readonly<Record<4 | 5, Table>> = {
   4: new Map([
     [CONNACK, exactly(2)],
@@ -74,7 +73,7 @@ const FROM_SERVER: Readonly<Record<4 | 5, Table>> = {
     [PINGRESP, exactly(0)],
   ]),
   5: new Map([
-    // Two bytes are how a server that speaks 3.1.1 alone refuses MQTT 5.
+    // A server that speaks only 3.1.1 refuses MQTT 5 in two bytes.
     [CONNACK, from(2)],
     [PUBLISH, from(3)],
     ...acknowledgements(from(2)),
@@ -85,7 +84,7 @@ const FROM_SERVER: Readonly<Record<4 | 5, Table>> = {
   ]),
 };
 
-/** The same of what a client may send, in either protocol: which one it speaks its first packet says. */
+/** The same for clients, in either protocol version: the first packet says which one it is. */
 const FROM_CLIENT: Table = new Map([
   [CONNECT, from(10)],
   [PUBLISH, from(2)],
@@ -96,16 +95,16 @@ const FROM_CLIENT: Table = new Map([
   [DISCONNECT, from(0)],
 ]);
 
-/** No packet that is absurdly over the payload limit is taken whole. */
+/** A packet may be so many times larger than the payload limit. */
 const PACKET_SLACK = 4;
 const LEAST_PACKET_BYTES = 1_048_576;
 
-/** Bytes of the largest packet where payloads have this limit. */
+/** Bytes of the largest packet for this payload limit. */
 export function packetLimit(maxPayloadBytes: number): number {
   return Math.min(Math.max(maxPayloadBytes * PACKET_SLACK, LEAST_PACKET_BYTES), 2 ** 28 - 1);
 }
 
-/** Why a packet with this head must not come, or undefined where it may. */
+/** Why a packet with this header is not allowed; undefined if it is. */
 export function headFault(rules: PacketRules, head: PacketHead): string | undefined {
   const type = head.first >> 4;
   const name = NAMES[type] ?? "";
@@ -120,11 +119,11 @@ export function headFault(rules: PacketRules, head: PacketHead): string | undefi
   return undefined;
 }
 
-/** Why it is too large, or undefined where it is not. */
+/** Why a packet is too large; undefined if it is not. */
 export function sizeFault(rules: PacketRules, head: PacketHead): string | undefined {
   const { size } = head;
   const most = Math.min(rules.maximumPacketBytes, ownLimit(rules, head) ?? size);
-  return size > most ? `a packet of ${size} bytes, where ${most} are the limit` : undefined;
+  return size > most ? `a packet of ${size} bytes; the limit is ${most}` : undefined;
 }
 
 function ownLimit(rules: PacketRules, { first, isFirst }: PacketHead): number | undefined {
@@ -132,7 +131,7 @@ function ownLimit(rules: PacketRules, { first, isFirst }: PacketHead): number | 
   return first >> 4 === PUBLISH ? undefined : rules.maximumOtherBytes;
 }
 
-/** MQTT 5 section 2.1.3: flags are reserved but for those of PUBLISH, where QoS 3 does not exist. */
+/** MQTT 5 section 2.1.3: flags are reserved, except those of PUBLISH; QoS 3 does not exist. */
 function hasWrongFlags(first: number): boolean {
   const type = first >> 4;
   if (type === PUBLISH) return (first & 0b0110) === 0b0110;

@@ -1,7 +1,7 @@
 import type { IPublishPacket } from "mqtt";
 import type { PublishTopic } from "./topics.ts";
 
-/** A message on its way out. */
+/** A message to publish. */
 export interface Outgoing {
   readonly topic: PublishTopic;
   readonly payload: string | Uint8Array;
@@ -11,11 +11,11 @@ export interface Outgoing {
 }
 
 export interface Published {
-  /** PUBACK or PUBREC reason 16 (MQTT 5 section 3.4.2.1): nobody was subscribed. */
+  /** PUBACK or PUBREC reason 16 (MQTT 5 section 3.4.2.1): nobody is subscribed. */
   readonly noMatchingSubscribers: boolean;
 }
 
-/** A message as it came. */
+/** A received message. */
 export interface Incoming {
   readonly topic: string;
   readonly payload: Uint8Array;
@@ -25,7 +25,7 @@ export interface Incoming {
   readonly properties: IncomingProperties | undefined;
 }
 
-/** What a request may carry beside its payload (MQTT 5 section 3.3.2.3). */
+/** The properties of a request that are used (MQTT 5 section 3.3.2.3). */
 export interface IncomingProperties {
   readonly responseTopic?: string;
   readonly correlationData?: Buffer;
@@ -33,7 +33,7 @@ export interface IncomingProperties {
   readonly messageExpiryInterval?: number;
 }
 
-/** The connection broke while something waited for it; whoever waits may try again on the next one. */
+/** The connection was lost while something waited for it; the caller may try again on the next one. */
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
 }

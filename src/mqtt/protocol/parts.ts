@@ -14,16 +14,16 @@ export interface PacketFrame {
   readonly topic: string;
   readonly qos: 0 | 1 | 2;
   readonly properties: AnswerProperties | undefined;
-  /** Bytes that a whole packet may have; 0 is no limit. */
+  /** The largest packet in bytes; 0 is no limit. */
   readonly maxBytes: number;
 }
 
-/** Where a topic is so long that nothing fits, a part still carries a code point or two. */
+/** If the topic is so long that nothing fits, a part still holds a few code points. */
 const LEAST_ROOM = 16;
 
 /**
- * One part as the payloads that carry it, each whole packet within `maxBytes`, cut between code points as
- * they are asked for. `seq` is the number of the first; `error` and `done` stand on the last alone.
+ * Splits one part into payloads whose packets fit into `maxBytes`, between code points, one at a time. `seq`
+ * is the number of the first; only the last has `error` and `done`.
  */
 export function* cutIntoPayloads(
   part: WirePart & { readonly seq: number },
@@ -45,10 +45,10 @@ export function* cutIntoPayloads(
   }
 }
 
-/** What is kept of each request until its answer is of no use any more: Correlation Data may have so many bytes. */
+/** The longest Correlation Data; it is kept in memory until the request is answered. */
 const MOST_CORRELATION_BYTES = 8192;
 
-/** Whether what an asker chose takes at most half of each packet of its answer; a limit of 0 is none. */
+/** Whether what the client chose takes at most half of each packet of its answer; 0 is no limit. */
 export function leavesRoom(
   chosen: {
     readonly topic: string;
@@ -65,7 +65,7 @@ export function leavesRoom(
   return Buffer.byteLength(topic) + ofId + correlation <= maxBytes / 2;
 }
 
-/** Bytes that a payload may have so that its PUBLISH packet (MQTT 5 section 3.3) fits. */
+/** The largest payload, in bytes, whose PUBLISH packet (MQTT 5 section 3.3) fits. */
 export function roomFor({ topic, qos, properties, maxBytes }: PacketFrame): number {
   if (maxBytes === 0) return Number.POSITIVE_INFINITY;
   const head = 2 + Buffer.byteLength(topic) + (qos === 0 ? 0 : 2) + propertyBytes(properties);
@@ -91,12 +91,9 @@ function lengthBytes(value: number): number {
   return value < 2_097_152 ? 3 : 4;
 }
 
-/**
- * The end of the longest run of whole code points from there whose JSON text has at most `room` bytes. Looks
- * at no more of the text than that.
- */
+/** The end of the longest run of code points whose JSON text has at most `room` bytes. Reads no further than that. */
 function endWithin(text: string, begin: number, room: number): number {
-  // Most answers fit by far: no UTF-16 unit takes more than the six bytes of \u0000.
+  // The quick way for most answers: no UTF-16 unit takes more than six bytes (\u0000).
   if ((text.length - begin) * 6 <= room) return text.length;
   let bytes = 0;
   let end = begin;
@@ -109,7 +106,7 @@ function endWithin(text: string, begin: number, room: number): number {
   return end;
 }
 
-/** Two characters that JSON writes with a backslash, and those that it has short names for. */
+/** Characters that JSON writes as a backslash and one character. */
 const SHORT_ESCAPES: ReadonlySet<number> = new Set([34, 92, 8, 9, 10, 12, 13]);
 
 /** Bytes of a code point in a JSON text (RFC 8259 section 7), as `JSON.stringify` writes it. */

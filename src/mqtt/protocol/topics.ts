@@ -1,13 +1,13 @@
 import { Failure } from "../../base/failure.ts";
 
-/** Where one agent lives on a broker: a prefix without trailing slash, and a level or several. */
+/** The topics of one agent begin with its prefix (no trailing slash) and its id (one level or several). */
 export interface AgentAddress {
   readonly prefix: string;
   readonly agent: string;
 }
 
 declare const checked: unique symbol;
-/** A topic name that the validating function has passed; the only kind that can be published to. */
+/** A topic name that `publishTopic` has validated; only these can be published to. */
 export type PublishTopic = string & { readonly [checked]: true };
 
 /** MQTT 5 section 4.7.3: a topic is at most 65,535 bytes of UTF-8. */
@@ -15,7 +15,7 @@ const MAX_TOPIC_BYTES = 65_535;
 
 const DEVICE_CLIENT = /^[A-Za-z0-9_.:@-]{1,128}$/;
 
-/** The one subscription of a gateway (contract section 1): requests of every client, nothing else. */
+/** The only subscription of a gateway (contract section 1): requests of all clients. */
 export function requestFilter(address: AgentAddress): string {
   return `${address.prefix}/${address.agent}/+/request`;
 }
@@ -33,15 +33,15 @@ export function statusTopic(address: AgentAddress): PublishTopic {
   return publishTopic(`${address.prefix}/${address.agent}/status`);
 }
 
-/** Retained facts about the gateway that serves the agent. */
+/** Retained JSON about the gateway that serves the agent. */
 export function infoTopic(address: AgentAddress): PublishTopic {
   return publishTopic(`${address.prefix}/${address.agent}/info`);
 }
 
 /**
- * The client that a topic belongs to, or undefined where the topic is no such one: other level count,
- * an empty client level, U+FFFD in it, which stands for bytes that were no UTF-8 and cannot be turned
- * back into the asker's own topic, or characters that no answer could be published with.
+ * The client of a request or response topic. Undefined for other topics: another number of levels, an empty
+ * client level, characters that cannot be published, or U+FFFD, which stands for bytes that were not UTF-8,
+ * so that the client's own topic is unknown.
  */
 export function clientIdOf(
   address: AgentAddress,
@@ -58,11 +58,10 @@ export function clientIdOf(
 }
 
 /**
- * The response topic that a request asked for (MQTT 5 section 4.10), or undefined where it must not be
- * honoured: it has to lie under the asking client's own level, because the gateway may publish where
- * the device may not. It must not be a request topic, where an answer would be a request, be it of an
- * agent whose prefix is this client's level; and it has no level that another system, to which a broker
- * hands messages on, could take for a way up.
+ * The response topic of a request (MQTT 5 section 4.10); undefined if it is not allowed. It must lie under
+ * the client's own level, because the gateway may publish where the device may not. It must not be a request
+ * topic, where the answer would be a request, perhaps of an agent whose prefix is this client's level. It
+ * must have no level `.` or `..`, because a system behind the broker could read it as a path.
  */
 export function allowedResponseTopic(
   address: AgentAddress,
@@ -79,14 +78,14 @@ export function allowedResponseTopic(
 }
 
 /**
- * What makes a broker close the connection: wildcards and NUL have to (MQTT 5 sections 3.3.2.1 and 4.7),
- * other control characters and noncharacters may (section 1.5.4).
+ * Characters for which a broker closes the connection: it must for wildcards and NUL (MQTT 5 sections
+ * 3.3.2.1 and 4.7), and may for other control characters and noncharacters (section 1.5.4).
  */
 const REFUSED = /[+#\p{Cc}\p{Noncharacter_Code_Point}]/u;
 
 /**
- * THE validating function: every topic that this program publishes to passes it. The client library looks
- * at none, and would send one that the broker refuses again after each reconnect.
+ * THE validating function: every topic that this program publishes to passes it. The client library does not
+ * validate topics, and after each reconnect it sends one again that makes the broker close the connection.
  */
 export function publishTopic(topic: string): PublishTopic {
   if (isPublishable(topic)) return topic;
@@ -105,7 +104,7 @@ function isPublishable(topic: string): topic is PublishTopic {
   );
 }
 
-/** Whether `send` and `listen` take this as a client: the safe part of what a topic level can hold. */
+/** Whether `send` and `listen` accept this client id: a safe subset of what a topic level can hold. */
 export function isDeviceClient(client: string): boolean {
   return DEVICE_CLIENT.test(client) && client !== "." && client !== "..";
 }

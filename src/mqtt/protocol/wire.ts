@@ -1,6 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 
-/** What a device asks (contract section 1, "Request payload"). */
+/** The payload of a request (contract section 1, "Request payload"). */
 export interface RequestPayload {
   readonly text: string;
   readonly id?: string;
@@ -32,7 +32,7 @@ export interface DecodeLimits {
 
 const EXAMPLE = 'send a JSON object such as {"text": "What is the CPU usage?"}';
 
-/** What a request's payload asks, or the failure (`bad_request`, `too_large`) that answers it. */
+/** Decodes the payload of a request; returns the failure to answer with (`bad_request`, `too_large`) if it is invalid. */
 export function decodeRequest(
   payload: Uint8Array,
   { plainText, maxPayloadBytes }: DecodeLimits,
@@ -63,17 +63,14 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   return { text, ...(id !== undefined && { id }), ...(stream !== undefined && { stream }) };
 }
 
-/**
- * The `id` of a request that was not understood, where at least that can be read: the error that answers
- * it is then known by its name.
- */
+/** The `id` of an invalid request, if at least that can be read: its error answer has the same id. */
 export function readableId(payload: Uint8Array): string | undefined {
   const value = jsonOf(utf8Of(payload) ?? "");
   const id = isObject(value) ? fieldOf(value, "id") : undefined;
   return typeof id === "string" && id.length <= MAX_ID_LENGTH ? id : undefined;
 }
 
-/** Field names are matched exactly first, then without case, as clients of the Go program may rely on. */
+/** Finds a field by its exact name, else ignoring case, which clients of the Go program may rely on. */
 function fieldOf(value: Record<string, unknown>, name: string): unknown {
   if (Object.hasOwn(value, name)) return value[name] ?? undefined;
   const key = Object.keys(value).find((candidate) => candidate.toLowerCase() === name);
@@ -84,19 +81,18 @@ function refused(what: string): Failure {
   return new Failure("bad_request", `The request was not understood: ${what}; ${EXAMPLE}.`);
 }
 
-/** A request's payload, for the asking side. */
-export function encodeRequest(question: RequestPayload): string {
-  return JSON.stringify({ text: question.text, id: question.id, stream: question.stream });
+export function encodeRequest(request: RequestPayload): string {
+  return JSON.stringify({ text: request.text, id: request.id, stream: request.stream });
 }
 
-/** A part's payload; the keys stand in the order of the contract. */
+/** The payload of a part; its keys have the order of the contract. */
 export function encodePart(part: WirePart): string {
   const { text, id, error, seq, done } = part;
   const shown = error && { code: error.code, retry_after: error.retryAfter };
   return JSON.stringify({ text, id, error: shown, seq, done: done === true ? true : undefined });
 }
 
-/** What a message on a response topic says, or undefined where it does not follow the contract. */
+/** Decodes a message on a response topic; undefined if it does not follow the contract. */
 export function decodePart(payload: Uint8Array): WirePart | undefined {
   const value = jsonOf(utf8Of(payload) ?? "");
   if (!isObject(value) || typeof value["text"] !== "string") return undefined;
@@ -117,7 +113,7 @@ function errorOf(value: unknown): WireError | undefined {
   return { code: value["code"], ...(typeof retryAfter === "number" && { retryAfter }) };
 }
 
-/** Text of a payload, or undefined where the bytes are no UTF-8. */
+/** The payload as text; undefined if it is not valid UTF-8. */
 export function utf8Of(payload: Uint8Array): string | undefined {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(payload);

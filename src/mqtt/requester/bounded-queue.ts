@@ -1,4 +1,4 @@
-import { abortable, settlesWithin } from "../../base/async.ts";
+import { onAbort, settlesWithin } from "../../base/async.ts";
 
 /** A bounded queue between callbacks and one async reader. */
 export interface BoundedQueue<T> {
@@ -25,8 +25,11 @@ export function createBoundedQueue<T>(size: number): BoundedQueue<T> {
       if (items.length === 0) {
         const put = Promise.withResolvers<void>();
         wake = put.resolve;
-        await abortable(settlesWithin(put.promise, ms), signal);
+        const stopListening = onAbort(signal, put.resolve);
+        await settlesWithin(put.promise, ms);
+        stopListening();
         wake = undefined;
+        signal.throwIfAborted();
       }
       return items.shift();
     },

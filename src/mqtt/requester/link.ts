@@ -1,12 +1,11 @@
 import type { Failure } from "../../base/failure.ts";
-import { openConnection, randomClientId } from "../client/connection.ts";
-import { quietLog } from "../client/connection.ts";
+import { openConnection, quietLog, randomClientId } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { RequesterOptions } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 
-/** A connection to the broker that `ask` and `watch` share. */
+/** A connection to the broker, shared by requests and watches. */
 export interface RequesterLink {
   readonly options: RequesterOptions;
   readonly connection: ReturnType<typeof openConnection>;
@@ -20,12 +19,12 @@ export interface LinkListener {
   readonly restored: () => void;
 }
 
-/** Milliseconds between attempts after a loss: somebody waits in front of a screen. */
+/** Milliseconds between attempts after a loss; short, because a person waits. */
 const RECONNECT_MS = 1_000;
-/** Far more than any answer has; what is larger is an attack on our memory. */
+/** Far more than any answer; a larger packet is an attack on our memory. */
 const MAXIMUM_PACKET_BYTES = 16_777_216;
 
-/** Connects under a random client id, again after each loss. `failed` resolves with the first failure. */
+/** Connects under a random client id, and reconnects after each loss. `failed` resolves with the first failure. */
 export function openLink(
   options: RequesterOptions,
 ): RequesterLink & { readonly failed: Promise<Failure> } {
@@ -34,6 +33,10 @@ export function openLink(
   const listeners = new Map<LinkListener, readonly string[]>();
   const failed = Promise.withResolvers<Failure>();
   let sessions = 0;
+  const lost = (failure: Failure): void => {
+    failed.resolve(failure);
+    for (const listener of listeners.keys()) listener.lost(failure);
+  };
   const connection = openConnection({
     address: dialAddressOf(settings),
     settings,
@@ -51,16 +54,9 @@ export function openLink(
       for (const filters of listeners.values()) await session.subscribe(filters, 1);
       if (sessions > 1) for (const listener of listeners.keys()) listener.restored();
     },
-    onLoss(failure) {
-      failed.resolve(failure);
-      for (const listener of listeners.keys()) listener.lost(failure);
-    },
+    onLoss: lost,
   });
-  void connection.ended.then((failure) => {
-    if (!failure) return;
-    failed.resolve(failure);
-    for (const listener of listeners.keys()) listener.lost(failure);
-  });
+  void connection.ended.then((failure) => failure && lost(failure));
   return {
     options,
     connection,
@@ -78,7 +74,7 @@ export function openLink(
   };
 }
 
-/** Subscribes, or leaves it to the next session, which does so for every listener before it is ready. */
+/** Subscribes. After a loss the next session does, for every listener. */
 async function subscribeNow(session: Session, filters: readonly string[]): Promise<void> {
   try {
     await session.subscribe(filters, 1);

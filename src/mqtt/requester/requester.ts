@@ -84,7 +84,7 @@ async function* request(
     if (settings.qos > 0) await publishRequest(link, options);
     else await publish(link, options, 0);
     const isChecked = settings.qos === 0 && link.connection.session()?.protocol === 5;
-    const check = (): void => checkSubscribers(link, { ...options, signal }, queue);
+    const check = (): void => void checkSubscribers(link, { ...options, signal }, queue);
     yield* answerOf(link, queue, { ...options, check: isChecked ? check : undefined });
   } finally {
     over.abort();
@@ -144,24 +144,31 @@ function messageOf(
 }
 
 /**
- * Publishes an empty message to the request topic at QoS 1: gateways ignore it, and the broker of MQTT 5
- * says whether anybody is subscribed, or that we may not publish there. The result comes as an event.
+ * Asks an MQTT 5 broker for subscribers of requests with empty messages at QoS 1, which gateways ignore. The
+ * first goes to the request topic of our own client id: if a program answers it, it is not an answer to the
+ * client. If that topic has no subscriber or is refused, another goes to the client's. The result comes as
+ * an event.
  */
-function checkSubscribers(
+async function checkSubscribers(
   link: RequesterLink,
   { client, signal }: RequestOptions,
   queue: BoundedQueue<AnswerEvent>,
-): void {
-  const topic = requestTopic(addressOf(link), client);
-  link.connection.publish({ topic, payload: "", qos: 1 }, signal).then(
-    ({ noMatchingSubscribers }) => {
-      if (noMatchingSubscribers) queue.put({ type: "undeliverable", failure: unserved(link) });
-    },
-    (error: unknown) => {
-      const failure = asFailure(error);
-      if (failure.code === "refused") queue.put({ type: "undeliverable", failure });
-    },
+): Promise<void> {
+  const address = addressOf(link);
+  const publishEmpty = (level: string) =>
+    link.connection.publish({ topic: requestTopic(address, level), payload: "", qos: 1 }, signal);
+  const isServed = await publishEmpty(link.connection.clientId).then(
+    (published) => !published.noMatchingSubscribers,
+    () => false,
   );
+  if (isServed || signal.aborted) return;
+  try {
+    const { noMatchingSubscribers } = await publishEmpty(client);
+    if (noMatchingSubscribers) queue.put({ type: "undeliverable", failure: unserved(link) });
+  } catch (error) {
+    const failure = asFailure(error);
+    if (failure.code === "refused") queue.put({ type: "undeliverable", failure });
+  }
 }
 
 function addressOf({ options }: RequesterLink): AgentAddress {

@@ -1,4 +1,4 @@
-import { abortable, settlesWithin } from "../../base/async.ts";
+import { onAbort, settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
@@ -10,11 +10,11 @@ import { dialAddressOf } from "../client/transport.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
 
-/** How to reach a broker for something beside the requests and answers of its channel. */
+/** A broker to reach for topics other than those of its channel. */
 export interface TopicConnection {
   readonly settings: MqttSettings;
   readonly connectTimeoutMs: number;
-  /** What topics begin with that are never read or published to this way. */
+  /** Prefixes of topics that are never read or published to this way. */
   readonly reservedPrefixes: readonly string[];
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -23,47 +23,46 @@ export interface TopicConnection {
 export interface TopicQuery {
   readonly filter: string;
   readonly milliseconds: number;
-  /** Messages, and bytes of all their payloads. */
+  /** The most messages, and bytes of all their payloads. */
   readonly most: number;
   readonly mostBytes: number;
 }
 
 export interface TopicMessage extends Pick<Incoming, "topic" | "payload"> {
-  /** It was there before. */
   readonly retained: boolean;
 }
 
 export interface TopicMessages {
   readonly messages: readonly TopicMessage[];
-  /** There were more than were wanted. */
+  /** There were more. */
   readonly isCut: boolean;
 }
 
-/** Bytes of the largest packet; an MQTT 5 broker is told so, and keeps larger ones to itself. */
+/** Bytes of the largest packet; an MQTT 5 broker is told and does not send larger ones. */
 const MAX_PACKET = 256 * 1024;
-/** Longer than any use of such a connection: a loss ends it. */
+/** Longer than any use of such a connection: it ends at a loss. */
 const NEVER_MS = 600_000;
 
 /**
- * Retained and new messages of a filter, over a connection of its own, whose subscription cannot mix
- * with the gateway's. Throws a `Failure` and the signal's reason.
+ * Returns retained and new messages of a filter. It uses a connection of its own, so that its subscription
+ * does not mix with the gateway's. Throws a `Failure` and the signal's reason.
  */
 export async function readTopics(
-  line: TopicConnection,
+  target: TopicConnection,
   wanted: TopicQuery,
 ): Promise<TopicMessages> {
-  const collected = createCollector(line, wanted);
+  const collected = createCollector(target, wanted);
   const take = (message: Incoming): void => collected.take(message);
-  await withSession(line, take, async (session, lost) => {
+  await withSession(target, take, async (session, lost) => {
     await session.subscribe([wanted.filter], 0, { retained: true });
-    await waitFor(wanted.milliseconds, [lost, collected.full], line.signal);
+    await waitFor(wanted.milliseconds, [lost, collected.full], target.signal);
   });
   return collected.result();
 }
 
 /** Publishes one message over a connection of its own. Throws a `Failure` and the signal's reason. */
 export async function publishTo(
-  line: TopicConnection,
+  target: TopicConnection,
   message: {
     readonly topic: string;
     readonly payload: string;
@@ -72,27 +71,20 @@ export async function publishTo(
   },
 ): Promise<{ readonly noMatchingSubscribers: boolean }> {
   const topic = publishTopic(message.topic);
-  if (isReserved(topic, line)) {
+  if (isReserved(topic, target)) {
     throw new Failure("bad_request", "only the agent itself publishes to its topics");
   }
   const { payload, retain, qos } = message;
-  return await withSession(line, ignored, (session) =>
+  return await withSession(target, undefined, (session) =>
     session.publish({ topic, payload, retain, qos }),
   );
 }
 
-function ignored(): void {
-  // Nothing was subscribed to.
+function isReserved(topic: string, { reservedPrefixes }: TopicConnection): boolean {
+  return reservedPrefixes.some((prefix) => matchesFilter(`${prefix}/#`, topic));
 }
 
-function isReserved(
-  topic: string,
-  { reservedPrefixes }: Pick<TopicConnection, "reservedPrefixes">,
-): boolean {
-  return reservedPrefixes.some((tree) => matchesFilter(`${tree}/#`, topic));
-}
-
-function createCollector(line: TopicConnection, { filter, most, mostBytes }: TopicQuery) {
+function createCollector(target: TopicConnection, { filter, most, mostBytes }: TopicQuery) {
   const messages: TopicMessage[] = [];
   const full = Promise.withResolvers<void>();
   let bytes = 0;
@@ -100,8 +92,8 @@ function createCollector(line: TopicConnection, { filter, most, mostBytes }: Top
   return {
     full: full.promise,
     take({ topic, payload, retain }: Incoming): void {
-      // A broker that sends what nobody asked for is not believed.
-      if (isCut || !matchesFilter(filter, topic) || isReserved(topic, line)) return;
+      // A broker may send what was not subscribed.
+      if (isCut || !matchesFilter(filter, topic) || isReserved(topic, target)) return;
       isCut = messages.length === most || bytes + payload.length > mostBytes;
       if (isCut) return full.resolve();
       bytes += payload.length;
@@ -111,10 +103,10 @@ function createCollector(line: TopicConnection, { filter, most, mostBytes }: Top
   };
 }
 
-/** Connects as a stranger with a clean session, and is gone again when the work is done. */
+/** Connects under a random client id with a clean session, and disconnects when the work is done. */
 async function withSession<T>(
   { settings, connectTimeoutMs, log, signal }: TopicConnection,
-  onMessage: (message: Incoming) => void,
+  onMessage: ((message: Incoming) => void) | undefined,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
 ): Promise<T> {
   const failed = Promise.withResolvers<never>();
@@ -128,7 +120,7 @@ async function withSession<T>(
     maximumPacketBytes: MAX_PACKET,
     log: quietLog(log),
     onMessage(message) {
-      onMessage(message);
+      onMessage?.(message);
       return undefined;
     },
     onSession: () => Promise.resolve(),
@@ -141,18 +133,25 @@ async function withSession<T>(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ConnectionLost)
-      throw new Failure("unreachable", "the broker was lost meanwhile");
+      throw new Failure("unreachable", "the connection to the broker was lost");
     throw asFailure(error);
   } finally {
     await connection.close().catch(() => {});
   }
 }
 
-/** Waits for the time to pass, or for the first of some others; rejects with the signal's reason. */
+/** Resolves after the time, or as soon as one of the others does; rejects with the signal's reason. */
 async function waitFor(
   milliseconds: number,
   others: readonly Promise<unknown>[],
   signal: AbortSignal,
 ): Promise<void> {
-  await abortable(settlesWithin(Promise.race(others), milliseconds), signal);
+  const aborted = Promise.withResolvers<void>();
+  const stopListening = onAbort(signal, aborted.resolve);
+  try {
+    await settlesWithin(Promise.race([aborted.promise, ...others]), milliseconds);
+  } finally {
+    stopListening();
+  }
+  signal.throwIfAborted();
 }

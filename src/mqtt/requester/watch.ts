@@ -6,27 +6,29 @@ import { decodePart, decodeRequest } from "../protocol/wire.ts";
 import { createBoundedQueue, type BoundedQueue } from "./bounded-queue.ts";
 import type { RequesterLink, LinkListener } from "./link.ts";
 
-const INBOX_SIZE = 10_000;
+const QUEUE_SIZE = 10_000;
 
-/** See `Device.watch`. */
+/** See `Requester.watch`. */
 export async function* watch(
-  line: RequesterLink,
+  link: RequesterLink,
   options: WatchOptions,
 ): AsyncGenerator<Watched, void> {
   const { signal } = options;
-  const { topic_prefix: prefix, agent_id: agent } = line.options.channel.settings;
+  const { topic_prefix: prefix, agent_id: agent } = link.options.channel.settings;
   const address = { prefix, agent };
-  const inbox = createBoundedQueue<Watched | Failure>(INBOX_SIZE);
-  const stop = await line.listen(filtersFor(address, options), listenerFor(inbox, address));
+  const queue = createBoundedQueue<Watched | Failure>(QUEUE_SIZE);
+  const stop = await link.listen(filtersFor(address, options), listenerFor(queue, address));
   try {
     yield { type: "connection", time: new Date(), state: "connected" };
     while (!signal.aborted) {
-      const next = await inbox.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
+      const next = await queue.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
         if (!signal.aborted) throw error;
       });
-      const dropped = inbox.dropped();
+      const dropped = queue.dropped();
       if (dropped > 0)
-        line.options.log.error("messages came faster than they could be shown", { dropped });
+        link.options.log.error("dropped messages: they came faster than they were shown", {
+          dropped,
+        });
       if (next instanceof Failure) throw next;
       if (next !== undefined) yield next;
     }
@@ -46,35 +48,35 @@ function filtersFor(
   );
 }
 
-function listenerFor(inbox: BoundedQueue<Watched | Failure>, address: AgentAddress): LinkListener {
+function listenerFor(queue: BoundedQueue<Watched | Failure>, address: AgentAddress): LinkListener {
   let lostAt: number | undefined;
   return {
     message(message) {
       const seen = messageOf(address, message);
-      if (seen) inbox.put(seen);
+      if (seen) queue.put(seen);
     },
     lost(failure) {
-      if (failure.code !== "unreachable") inbox.put(failure);
+      if (failure.code !== "unreachable") queue.put(failure);
       else if (lostAt === undefined) {
         lostAt = performance.now();
-        inbox.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
+        queue.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
       }
     },
     restored() {
       const gapMs = Math.round(performance.now() - (lostAt ?? performance.now()));
       lostAt = undefined;
-      inbox.put({ type: "connection", time: new Date(), state: "restored", gapMs });
+      queue.put({ type: "connection", time: new Date(), state: "restored", gapMs });
     },
   };
 }
 
 function messageOf(address: AgentAddress, message: Incoming): WatchedMessage | undefined {
   const { topic, payload, retain: retained } = message;
-  const asker = clientIdOf(address, topic, "request");
-  const client = asker ?? clientIdOf(address, topic, "response");
+  const requester = clientIdOf(address, topic, "request");
+  const client = requester ?? clientIdOf(address, topic, "response");
   if (client === undefined) return undefined;
   const common = { type: "message", time: new Date(), client, payload, retained } as const;
-  if (asker === undefined) return { ...common, direction: "response", ...decodePart(payload) };
+  if (requester === undefined) return { ...common, direction: "response", ...decodePart(payload) };
   const limits = { plainText: false, maxPayloadBytes: Number.POSITIVE_INFINITY };
   const question = decodeRequest(payload, limits);
   if (question instanceof Failure) return { ...common, direction: "request" };
