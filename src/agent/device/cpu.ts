@@ -4,14 +4,14 @@ import { SAMPLE_MS } from "./contract.ts";
 import { cleanName, readNumberIfAny, readTextIfAny } from "./files.ts";
 import { countText, percentText } from "./format.ts";
 
-/** Time since the start of the device, in ticks or milliseconds: only differences mean anything. */
+/** Times since the boot, in ticks or milliseconds; only their differences matter. */
 export interface CpuTimes {
   readonly busy: number;
   readonly total: number;
   readonly cores: number;
 }
 
-/** How busy the processor is right now, measured between two samples. */
+/** The CPU usage, measured between two samples. */
 export const readCpu: ReadFact = async (device, signal) => {
   const before = await cpuTimes(device);
   await device.pause(SAMPLE_MS, signal);
@@ -33,7 +33,7 @@ export const readLoad: ReadFact = async (device) => {
   return `Load average is ${values} over 1, 5 and 15 minutes (${cores}).`;
 };
 
-/** Which processor it is. */
+/** The model, cores and clock of the processor. */
 export const readProcessor: ReadFact = async (device) => {
   const info = (await readTextIfAny(device, "proc/cpuinfo")) ?? "";
   const named = /^(?:model name|Hardware|cpu model|uarch)\s*:\s*(.+)$/im.exec(info)?.[1];
@@ -50,13 +50,13 @@ export const readProcessor: ReadFact = async (device) => {
   return `The processor is ${known ? `${name} with` : "of unknown make with"} ${cores}${speed}.`;
 };
 
-/** How the processor has spent its time so far. */
+/** The CPU times since the boot. */
 export async function cpuTimes(device: Device): Promise<CpuTimes> {
   const stat = await readTextIfAny(device, "proc/stat");
   return (stat === undefined ? undefined : kernelTimes(stat)) ?? systemTimes();
 }
 
-/** `cpu user nice system idle iowait irq softirq steal …` (proc(5)); guest time is in user already. */
+/** `cpu user nice system idle iowait irq softirq steal …` (proc(5)); user includes guest time. */
 function kernelTimes(stat: string): CpuTimes | undefined {
   const line = /^cpu +(.+)$/m.exec(stat)?.[1];
   if (line === undefined) return undefined;
@@ -74,11 +74,11 @@ function systemTimes(): CpuTimes {
   return { busy: total - idle, total, cores: Math.max(1, all.length) };
 }
 
-/** Over 1, 5 and 15 minutes; undefined where the system keeps none. */
+/** The load averages over 1, 5 and 15 minutes; undefined if the system has none. */
 export async function loadAverages(device: Device): Promise<number[] | undefined> {
   const text = await readTextIfAny(device, "proc/loadavg", 128);
   const averages = text === undefined ? loadavg() : text.split(" ").slice(0, 3).map(Number);
-  // Windows has none and says 0 to all.
+  // Windows has none and reports zeros.
   const isKept = text !== undefined || averages.some((average) => average > 0);
   return isKept && averages.every((average) => Number.isFinite(average)) ? averages : undefined;
 }

@@ -5,26 +5,26 @@ import { cleanName, readTextIfAny } from "./files.ts";
 import { percentText, sizeText } from "./format.ts";
 
 interface Disk {
-  /** Where it is mounted, or the workspace. */
+  /** The mount point, or the workspace. */
   readonly name: string;
   readonly path: string;
 }
 
 interface DiskState {
   readonly name: string;
-  /** The file system's number; equal ones are the same disk. */
+  /** The device number of the file system; equal numbers are the same disk. */
   readonly number: number;
   /** Bytes. */
   readonly used: number;
   readonly available: number;
 }
 
-/** File systems on storage of this device; not those over a network, which can hang for ever. */
+/** File systems on local storage. Those over a network can hang forever. */
 const LOCAL =
   /^(ext[234]|xfs|btrfs|f2fs|vfat|msdos|exfat|ntfs3?|fuseblk|zfs|ubifs|jffs2|yaffs2?|bcachefs|jfs|reiserfs|hfsplus|nilfs2)$/;
 const MAX_DISKS = 12;
 
-/** How full the disks are: `/`, each mounted file system on local storage, and the workspace's. */
+/** The usage of the disks: `/`, each mounted file system on local storage, and the workspace's. */
 export const readDisk: ReadFact = async (device) => {
   const mounted = await mountedDisks(device);
   const states = await Promise.all(mounted.map(diskState));
@@ -37,7 +37,7 @@ export const readDisk: ReadFact = async (device) => {
   return `Disk usage is ${known.map(diskText).join("; ")}.`;
 };
 
-/** The share of the workspace's disk that is used, 0 to 1; undefined where no file system tells. */
+/** The used share of the workspace's disk, 0 to 1; undefined if it is unknown. */
 export async function workspaceDiskShare(device: Device): Promise<number | undefined> {
   const state = await workspaceState(device.workspace);
   return state && state.used / (state.used + state.available);
@@ -48,7 +48,7 @@ function diskText({ name, used, available }: DiskState): string {
   return `${percentText(used, used + available)} on ${name} (${sizes})`;
 }
 
-/** `/` first, then one place for each source: bind mounts and sub volumes show the same disk again. */
+/** `/` first, then one mount point for each source: bind mounts and subvolumes show the same disk again. */
 async function mountedDisks(device: Device): Promise<Disk[]> {
   const text = (await readTextIfAny(device, "proc/self/mounts")) ?? "";
   const mounts = text.split("\n").map((line) => line.split(" "));
@@ -65,7 +65,7 @@ async function mountedDisks(device: Device): Promise<Disk[]> {
     .map((place) => ({ name: cleanName(place), path: join(device.root, place) }));
 }
 
-/** Blanks in a mount's path stand as `\040` (proc(5), fstab(5)). */
+/** Decodes blanks in a mount's path, written as `\040` (proc(5), fstab(5)). */
 function withoutEscapes(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),
@@ -81,12 +81,12 @@ async function diskState({ name, path }: Disk): Promise<DiskState | undefined> {
     if (blocks === 0) return undefined;
     return { name, number: dev, used: (blocks - bfree) * bsize, available: bavail * bsize };
   } catch {
-    // Not ours to look at, or gone since the list was read.
+    // No permission, or unmounted since the list was read.
     return undefined;
   }
 }
 
-/** The workspace may not be there yet: then the nearest folder above it tells. */
+/** The disk of the workspace, or of its nearest existing parent. */
 async function workspaceState(workspace: string): Promise<DiskState | undefined> {
   for (let path = workspace; ; path = dirname(path)) {
     const state = await diskState({ name: `the workspace ${cleanName(workspace)}`, path });

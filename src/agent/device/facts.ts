@@ -8,7 +8,7 @@ import { readHostname, readNetwork, readSystem } from "./system.ts";
 import { readTemperature } from "./temperature.ts";
 import { readTime, readUptime } from "./time.ts";
 
-/** The facts of a device, by name, in the order in which a person would tell them. */
+/** The names of the facts of a device, in the usual order of a report. */
 export const FACT_NAMES = [
   "cpu",
   "memory",
@@ -28,12 +28,12 @@ export const FACT_NAMES = [
 export type FactName = (typeof FACT_NAMES)[number];
 
 interface Fact {
-  /** What it tells, for a model that has to choose. */
+  /** A description for the model. */
   readonly about: string;
   readonly read: ReadFact;
 }
 
-/** Every fact: what it tells and how it is read. */
+/** All facts. */
 export const FACTS: Readonly<Record<FactName, Fact>> = {
   cpu: { about: "how busy the processor is now (measured)", read: readCpu },
   memory: { about: "memory and swap, used and available", read: readMemory },
@@ -50,10 +50,10 @@ export const FACTS: Readonly<Record<FactName, Fact>> = {
   system: { about: "board, operating system and kernel", read: readSystem },
 };
 
-/** Milliseconds; a file system or a sensor that hangs must not take the other facts with it. */
+/** Milliseconds for one fact: a hanging file system or sensor must not block the others. */
 const FACT_MS = 5_000;
 
-/** One fact as a sentence; where the device does not tell it, the sentence says so. */
+/** One fact as a sentence. The sentence says so if the device does not provide it. */
 export async function factSentence(
   name: FactName,
   device: Device,

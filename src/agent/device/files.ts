@@ -4,11 +4,11 @@ import { escapeControl } from "../../base/escape-control.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Device } from "./contract.ts";
 
-/** Bytes of one file of the kernel that are read. */
+/** Bytes that are read of one file of the kernel. */
 const MAX_FILE = 128 * 1024;
 const MAX_NAME = 80;
 
-/** The text of a file under the device's root, at most `most` bytes of it; undefined where it cannot be read. */
+/** The first `most` bytes of a file below the device's root; undefined if it cannot be read. */
 export async function readTextIfAny(
   device: Device,
   path: string,
@@ -21,13 +21,13 @@ export async function readTextIfAny(
   }
 }
 
-/** The number a file holds; undefined where there is none. */
+/** The number in a file; undefined if there is none. */
 export async function readNumberIfAny(device: Device, path: string): Promise<number | undefined> {
   const text = (await readTextIfAny(device, path, 64))?.trim() ?? "";
   return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
 }
 
-/** The names in a folder, in order; none where it is not there. */
+/** The sorted names in a folder; empty if it does not exist. */
 export async function namesIn({ root }: Device, path: string): Promise<string[]> {
   try {
     return (await readdir(join(root, path))).toSorted((left, right) =>
@@ -38,7 +38,7 @@ export async function namesIn({ root }: Device, path: string): Promise<string[]>
   }
 }
 
-/** A name from the system (of a process, a sensor, a board) as one short printable word or two. */
+/** A name from the system (of a process, a sensor, a board), short and printable. */
 export function cleanName(text: string): string {
   return escapeControl(prefixOf(text.replaceAll("\0", " ").trim(), MAX_NAME));
 }

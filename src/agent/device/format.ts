@@ -1,6 +1,6 @@
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** A size for a person: `512 B`, `3.4 GiB`. */
+/** A size: `512 B`, `3.4 GiB`. */
 export function sizeText(bytes: number): string {
   let [value, unit] = [Math.max(0, bytes), 0];
   while (value >= 1024 && unit < UNITS.length - 1) {
@@ -11,7 +11,7 @@ export function sizeText(bytes: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit] ?? "B"}`;
 }
 
-/** A share for a person, `12.4 %`, within 0 and 100. */
+/** A share, `12.4 %`, between 0 and 100. */
 export function percentText(part: number, whole: number): string {
   const share = whole > 0 ? (part / whole) * 100 : 0;
   return `${Math.min(100, Math.max(0, share)).toFixed(1)} %`;
@@ -28,7 +28,7 @@ export function listText(items: readonly string[]): string {
   return `${items.slice(0, -1).join(", ")} and ${items.at(-1) ?? ""}`;
 }
 
-/** `07`: the digits of a clock or a calendar. */
+/** Two digits of a clock or a calendar: `07`. */
 export function two(value: number): string {
   return String(value).padStart(2, "0");
 }

@@ -7,28 +7,28 @@ import type { Device } from "./contract.ts";
 import { createSampler, SAMPLED } from "./sample.ts";
 import type { SampledFact, Sample } from "./sample.ts";
 
-/** What the device was like in the last two days, a sample a minute. */
+/** The measurements of the last two days, a sample a minute. */
 export interface DeviceHistory {
-  /** What was measured between two times (milliseconds since the epoch), oldest first; gaps are left out. */
+  /** The values between two times (milliseconds since the epoch), oldest first, without gaps. */
   readonly between: (fact: SampledFact, from: number, to: number) => readonly Measured[];
-  /** Takes a sample now, as its timer does each minute. */
+  /** Takes a sample now, as the timer does each minute. */
   readonly take: () => Promise<void>;
-  /** Ends the timer and writes what there is. */
+  /** Stops the timer and writes the samples. */
   close(): Promise<void>;
 }
 
 export interface DeviceHistoryOptions {
   readonly device: Device;
-  /** Where it outlives the process; in memory alone where it is left out. */
+  /** The file for the samples; default: in memory only. */
   readonly file?: string;
   readonly log: Log;
 }
 
 export const MINUTE_MS = 60_000;
-/** Samples between two writes: what a power cut can cost, against what an SD card wears. */
+/** Samples between two writes. A power cut loses as many; more writes wear out an SD card. */
 const WRITE_EVERY = 15;
 
-/** Begins to take samples; its timer keeps no process alive. A file that cannot be read is begun anew. */
+/** Starts to take samples; the timer does not keep the process alive. Replaces an unreadable file. */
 export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<DeviceHistory> {
   const { device, file, log } = options;
   const ring = (await readRing(options)) ?? createRing();
@@ -45,7 +45,7 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
       log.warn("the device's history cannot be written", { file, why: asFailure(thrown).why });
     });
   };
-  /** One after the other: two at once would write into the same file. */
+  /** One write after the other: two at once would use the same file. */
   const write = (): Promise<void> => inTurn(writeOnce);
   const takeOne = async (): Promise<void> => {
     const measured = await sample();
@@ -55,7 +55,7 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
     if (unwritten >= WRITE_EVERY) await write();
   };
   const take = (): Promise<void> => {
-    // A sensor that hangs must not pile up samples.
+    // A hanging sensor must not pile up samples.
     taking ??= takeOne().finally(() => {
       taking = undefined;
     });
@@ -88,39 +88,39 @@ async function readRing({ file, log }: DeviceHistoryOptions): Promise<Ring | und
     return undefined;
   }
   const ring = createRing(bytes);
-  if (ring === undefined) log.warn("the device's history is unreadable and begins anew", { file });
+  if (ring === undefined) log.warn("the device's history is unreadable and starts over", { file });
   return ring;
 }
 
-/** All or nothing: a power cut leaves the old file or the new one. */
+/** Writes atomically: a power cut leaves the old file or the new one. */
 async function writeWhole(file: string, ring: Ring): Promise<void> {
-  const beside = `${file}.new`;
+  const draft = `${file}.new`;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   try {
-    const handle = await open(beside, "w", 0o600);
+    const handle = await open(draft, "w", 0o600);
     try {
       await handle.writeFile(ring.bytes());
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await rename(beside, file);
+    await rename(draft, file);
   } catch (error) {
-    await rm(beside, { force: true });
+    await rm(draft, { force: true });
     throw error;
   }
 }
 
-/** Samples that are kept: one a minute for two days. */
+/** Samples in the history: one a minute for two days. */
 export const HISTORY_MINUTES = 48 * 60;
 
-/** The samples of the last two days, in a fixed amount of memory (about 70 KB). */
+/** A ring buffer with the samples of the last two days (about 70 KB). */
 interface Ring {
-  /** Keeps the sample of that minute since the epoch; a second one of a minute takes its place. */
+  /** Stores the sample of a minute since the epoch; a second one of the same minute replaces it. */
   add(minute: number, sample: Sample): void;
-  /** What was measured from one minute to another (not with it), oldest first; gaps are left out. */
+  /** The values from one minute up to another (exclusive), oldest first, without gaps. */
   between(fact: SampledFact, from: number, to: number): readonly Measured[];
-  /** All of it, to be written to a file; `createRing` reads it. */
+  /** The content for a file, which `createRing` reads. */
   bytes(): Uint8Array;
 }
 
@@ -131,11 +131,11 @@ export interface Measured {
 }
 
 const MAGIC = 0x50_43_48_32;
-/** What it is, how many columns it has, and the sum of the rest. */
+/** Magic number, number of columns, and checksum of the rest. */
 const HEAD_BYTES = 12;
 const BYTES = HEAD_BYTES + HISTORY_MINUTES * 4 * (1 + SAMPLED.length);
 
-/** An empty ring, or one with what `bytes` of another gave; undefined where those are not such. */
+/** An empty ring, or one from the `bytes` of another; undefined if they are not valid. */
 export function createRing(): Ring;
 export function createRing(written: Uint8Array): Ring | undefined;
 export function createRing(written?: Uint8Array): Ring | undefined {
@@ -164,7 +164,7 @@ export function createRing(written?: Uint8Array): Ring | undefined {
     between(fact, from, to) {
       const column = columns[SAMPLED.indexOf(fact)];
       const found: Measured[] = [];
-      // A slot tells of its minute alone: what is older, or was written by a clock that went wrong, is a gap.
+      // A slot is valid for its own minute only. Older samples, and those of a wrong clock, are gaps.
       for (let minute = Math.max(from, to - HISTORY_MINUTES); minute < to; minute += 1) {
         const slot = minute % HISTORY_MINUTES;
         const value = column?.[slot] ?? Number.NaN;
@@ -179,7 +179,7 @@ export function createRing(written?: Uint8Array): Ring | undefined {
   };
 }
 
-/** FNV-1a over words instead of bytes: any one word that differs makes another sum. */
+/** FNV-1a over words instead of bytes: any changed word changes the sum. */
 function sumOf(buffer: ArrayBuffer): number {
   let sum = 0x81_1c_9d_c5;
   for (const word of new Uint32Array(buffer, HEAD_BYTES))

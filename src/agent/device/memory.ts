@@ -12,13 +12,13 @@ interface MemoryState {
   readonly swapFree: number;
 }
 
-/** What a control group leaves of the memory, in bytes. */
+/** The memory limit of a control group, in bytes. */
 interface GroupState {
   readonly limit: number;
   readonly used: number;
 }
 
-/** How full the memory is; where a container's limit is lower than the device's memory, that limit counts. */
+/** The memory usage. A container's limit counts if it is lower than the device's memory. */
 export const readMemory: ReadFact = async (device) => {
   const state = await memoryState(device);
   const group = await groupState(device);
@@ -32,7 +32,7 @@ export const readMemory: ReadFact = async (device) => {
   return `Memory usage is ${percentText(used, state.total)} (${sizes}; ${swapText(state)}).`;
 };
 
-/** The share of the memory that is used, 0 to 1; of a container's limit where that is lower. */
+/** The share of used memory, 0 to 1; of a container's limit if that is lower. */
 export async function memoryShare(device: Device): Promise<number> {
   const state = await memoryState(device);
   const group = await groupState(device);
@@ -55,7 +55,7 @@ async function memoryState(device: Device): Promise<MemoryState> {
   if (total === undefined) {
     return { total: totalmem(), available: freemem(), swapTotal: 0, swapFree: 0 };
   }
-  // Kernels before 3.14 do not say what is available.
+  // Kernels before 3.14 do not report available memory.
   const guess = (bytesOf("MemFree") ?? 0) + (bytesOf("Buffers") ?? 0) + (bytesOf("Cached") ?? 0);
   return {
     total,
@@ -65,13 +65,13 @@ async function memoryState(device: Device): Promise<MemoryState> {
   };
 }
 
-/** Of this process's own group: cgroup v2 (`0::/path`), else v1 (`n:memory:/path`). */
+/** The state of this process's group: cgroup v2 (`0::/path`), else v1 (`n:memory:/path`). */
 async function groupState(device: Device): Promise<GroupState | undefined> {
   const groups = (await readTextIfAny(device, "proc/self/cgroup", 4096)) ?? "";
   const unified = /^0::(.*)$/m.exec(groups)?.[1];
   const memory = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$/m.exec(groups)?.[1];
   const folders = [
-    // Inside a container the group's own files lie at the root of the mount.
+    // Inside a container the files of the group are at the root of the mount.
     ...foldersOf("sys/fs/cgroup", unified),
     ...foldersOf("sys/fs/cgroup/memory", memory),
   ];
@@ -93,7 +93,7 @@ async function stateOfGroup(device: Device, folder: string): Promise<GroupState 
     readTextIfAny(device, `${folder}/memory.stat`, 16_384),
   ]);
   if (limit === undefined || used === undefined || limit <= 0) return undefined;
-  // The page cache is given back when memory is wanted.
+  // The kernel frees the page cache when memory is needed.
   const cache = Number(/^(?:total_)?inactive_file (\d+)$/m.exec(statistics ?? "")?.[1] ?? 0);
   return { limit, used: Math.max(0, used - cache) };
 }

@@ -3,7 +3,7 @@ import type { DeviceHistory, Measured } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
 import type { SampledFact } from "./sample.ts";
 
-/** A stretch of time that was asked for, in hours back from now. */
+/** A fact and a period, in hours before now. */
 export interface Past {
   readonly fact: SampledFact;
   /** The earlier end: more hours back. */
@@ -27,9 +27,9 @@ const UNITS: Readonly<Record<SampledFact, string>> = {
 };
 const HOUR_MS = 60 * MINUTE_MS;
 
-/** What a fact was like in that time: lowest, highest and mean with local times, then each hour. */
+/** The values of a fact in a period: lowest, highest and mean with local times, then each hour. */
 export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: number): string {
-  // To the second: hours are fractions, and 22:00 must not become 21:59.
+  // Rounded to seconds: hours are fractions, and 22:00 must not become 21:59.
   const timeBack = (hours: number): number => Math.round((now - hours * HOUR_MS) / 1000) * 1000;
   const [start, end] = [timeBack(from), timeBack(to)];
   const measured = history.between(fact, start, end);
@@ -50,7 +50,7 @@ export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: 
   return [whole, ...hourLines(measured, show, now)].join("\n");
 }
 
-/** One line an hour, where the time is longer than two of them. */
+/** One line an hour, if the period is longer than two hours. */
 function hourLines(
   measured: readonly Measured[],
   show: (value: number) => string,
@@ -58,7 +58,7 @@ function hourLines(
 ): string[] {
   const hours = new Map<number, Measured[]>();
   for (const each of measured) {
-    // By the clock on the wall: zones can be half an hour off. An hour that comes twice is two.
+    // By local time: zones can be half an hour off. An hour that occurs twice has two lines.
     const time = each.minute * MINUTE_MS;
     const hour = time - new Date(time).getMinutes() * MINUTE_MS;
     const known = hours.get(hour);
@@ -80,7 +80,7 @@ function shown(value: number, fact: SampledFact): string {
   return `${value.toFixed(fact === "load" ? 2 : 1)}${UNITS[fact]}`;
 }
 
-/** The local time, with its day where that is not today. */
+/** The local time, with its day if that is not today. */
 function clock(milliseconds: number, now: number): string {
   const date = new Date(milliseconds);
   const time = `${two(date.getHours())}:${two(date.getMinutes())}`;

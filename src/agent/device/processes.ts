@@ -5,16 +5,16 @@ import { countText, listText, percentText, sizeText } from "./format.ts";
 
 interface Process {
   readonly id: string;
-  /** When it began, in ticks since the start of the device: numbers of processes are used again. */
+  /** Its start, in ticks since the boot of the device: process ids are reused. */
   readonly began?: string;
   readonly name: string;
-  /** Since its start, in ticks; or bytes: whatever it is ranked by. */
+  /** The rank: ticks since its start, or bytes. */
   readonly amount: number;
 }
 
 const SHOWN = 5;
 const MAX_PROCESSES = 4096;
-/** Files open at a time. */
+/** Files that are open at the same time. */
 const BATCH = 64;
 
 /** Which processes use the processor most, between two samples, in shares of the whole processor. */
@@ -26,7 +26,7 @@ export const readTopCpu: ReadFact = async (device, signal) => {
   if (elapsed <= 0) throw new Error("the processor's time did not advance");
   const earlier = new Map(before[0].map(({ id, began, amount }) => [`${id} ${began}`, amount]));
   const used = after[0].map(({ id, began, name, amount }) => {
-    // A process that began in between has used no more than what it has used in all.
+    // For a process that began in between, all its time counts.
     return { id, name, amount: amount - (earlier.get(`${id} ${began}`) ?? 0) };
   });
   const top = ranked(used).map(
@@ -74,7 +74,7 @@ async function processSizes(device: Device, signal: AbortSignal): Promise<Proces
     const text = await readTextIfAny(device, `proc/${id}/status`, 4096);
     const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(text ?? "")?.[1];
     const name = cleanName(/^Name:\s+(.*)$/m.exec(text ?? "")?.[1] ?? "");
-    // Threads of the kernel have no memory of their own, but count.
+    // Kernel threads have no memory of their own, but count as processes.
     return text === undefined ? undefined : { id, name, amount: Number(kilobytes ?? 0) * 1024 };
   });
 }

@@ -5,17 +5,17 @@ import { workspaceDiskShare } from "./disk.ts";
 import { memoryShare } from "./memory.ts";
 import { mainTemperature } from "./temperature.ts";
 
-/** The facts whose past is kept, in the order in which a sample holds them. */
+/** The facts in the history, in the order of a sample. */
 export const SAMPLED = ["cpu", "memory", "temperature", "load", "disk"] as const;
 
 export type SampledFact = (typeof SAMPLED)[number];
 
-/** One look at the device: percent, percent, degrees Celsius, load, percent; NaN for what it does not tell. */
+/** One sample: percent, percent, degrees Celsius, load, percent; NaN for a fact that the device does not provide. */
 export type Sample = Readonly<Record<SampledFact, number>>;
 
 /**
- * Takes samples one after the other. How busy the processor was is what it did since the last one, so
- * nothing waits; the first sample does not tell it. Never throws: a sensor that fails is NaN.
+ * Takes samples. The CPU usage is that since the last sample, so nothing waits; the first sample has none.
+ * Never throws: a failing sensor is NaN.
  */
 export function createSampler(device: Device): () => Promise<Sample> {
   let before: CpuTimes | undefined;

@@ -16,7 +16,7 @@ export const readSystem: ReadFact = async (device) => {
   return `The system is ${names}${board === undefined ? "" : `; the board is ${board}`}.`;
 };
 
-/** Boards with a device tree say what they are there, PCs in their DMI tables. */
+/** The name of the board from the device tree, or of the PC from its DMI tables. */
 async function boardName(device: Device): Promise<string | undefined> {
   const tree = await readTextIfAny(device, "proc/device-tree/model", 256);
   if (tree !== undefined) return cleanName(tree) || undefined;
@@ -42,10 +42,10 @@ const MAX_ADDRESSES = 10;
 /** The addresses of the network interfaces, without loopback. */
 export const readNetwork: ReadFact = async () => networkText(hostname(), networkInterfaces());
 
-/** What the device is called in its network. */
+/** The hostname. */
 export const readHostname: ReadFact = async () => `The hostname is ${cleanName(hostname())}.`;
 
-/** In words; link-local addresses of IPv6 only where an interface has no better one. */
+/** The addresses in words; link-local IPv6 addresses only if an interface has no other. */
 export function networkText(host: string, interfaces: Interfaces): string {
   const all = Object.entries(interfaces).flatMap(([name, infos = []]) => {
     const outside = infos.filter(({ internal }) => !internal);
@@ -54,7 +54,7 @@ export function networkText(host: string, interfaces: Interfaces): string {
     return shown.map(({ address }) => `${address} on ${cleanName(name)}`);
   });
   const named = `hostname ${cleanName(host)}`;
-  if (all.length === 0) return `This device has no network address but loopback (${named}).`;
+  if (all.length === 0) return `This device has no network address except loopback (${named}).`;
   const more = all.length > MAX_ADDRESSES ? [`${all.length - MAX_ADDRESSES} more`] : [];
   const subject = all.length === 1 ? "Network address is" : "Network addresses are";
   return `${subject} ${listText([...all.slice(0, MAX_ADDRESSES), ...more])} (${named}).`;

@@ -8,10 +8,10 @@ interface Reading {
 }
 
 const MAX_READINGS = 6;
-/** Sensors that tell of the processor, which is what one asks for. */
+/** Names of sensors of the processor, which come first. */
 const PROCESSOR = /cpu|soc|package|core|k10temp|zenpower|x86_pkg|tctl/i;
 
-/** What the temperature sensors say, the processor's first. */
+/** The temperatures of all sensors, the processor's first. */
 export const readTemperature: ReadFact = async (device) => {
   const readings = await readingsOf(device);
   if (readings.length === 0) return "This device has no temperature sensor that can be read.";
@@ -20,7 +20,7 @@ export const readTemperature: ReadFact = async (device) => {
   return `Temperature is ${texts.slice(0, MAX_READINGS).join(", ")}${more}.`;
 };
 
-/** Degrees Celsius of the sensor that tells most of the processor; undefined where there is none. */
+/** Degrees Celsius of the most important sensor; undefined if there is none. */
 export async function mainTemperature(device: Device): Promise<number | undefined> {
   return (await readingsOf(device))[0]?.degrees;
 }
@@ -29,7 +29,7 @@ async function readingsOf(device: Device): Promise<Reading[]> {
   const all = [...(await thermalZones(device)), ...(await hardwareMonitors(device))];
   const known = new Map<string, Reading>();
   for (const reading of all) {
-    // Each thermal zone shows up among the monitors again, under its name spelt otherwise.
+    // Each thermal zone appears among the monitors again, with another spelling of its name.
     const name = reading.sensor.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
     if (!known.has(name)) known.set(name, reading);
   }
@@ -66,7 +66,7 @@ async function hardwareMonitors(device: Device): Promise<Reading[]> {
   return (await Promise.all(lists)).flat().filter((reading) => reading !== undefined);
 }
 
-/** Millidegrees (kernel documentation, hwmon and thermal sysfs); a sensor that is off says nonsense or nothing. */
+/** Reads millidegrees (kernel documentation, hwmon and thermal sysfs). A sensor that is off has no or an absurd value. */
 async function readingOf(
   device: Device,
   path: string,

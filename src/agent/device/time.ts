@@ -27,7 +27,7 @@ export function localTime(date: Date): string {
   return `${clock} on ${day}, ${calendar} (${place})`;
 }
 
-/** The two largest units that say something: `3 days and 4 hours`, `12 seconds`. */
+/** The two largest units: `3 days and 4 hours`, `12 seconds`. */
 export function durationText(seconds: number): string {
   const units: [string, number][] = [
     ["day", 86_400],

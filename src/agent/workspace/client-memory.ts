@@ -3,25 +3,25 @@ import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { isMissing, namesWithin, readWithin, realPathWithin } from "./files.ts";
 
-/** Bytes of what is remembered for one client; it is part of each of its prompts. */
+/** Bytes of one client's memory, which is part of each of its prompts. */
 export const MAX_CLIENT_MEMORY = 8 * 1024;
-/** Clients that something is remembered for. */
+/** Clients with a memory. */
 const MAX_CLIENTS = 500;
 const FOLDER = "memory/clients";
 const DAY_MS = 86_400_000;
-/** Milliseconds after which a memory that nobody used makes room; before that, a new one is refused. */
+/** Milliseconds after which an unused memory can be removed for a new one. Before that, a new one is refused. */
 const IDLE_MS = 30 * DAY_MS;
 
 /**
- * Where something is remembered for one owner (`CallContext.owner`), in a workspace. A hash, because what
- * clients call themselves is no path, and two names must not come to one.
+ * The file of one owner's memory (`CallContext.owner`), in a workspace. Its name is a hash, because client ids
+ * are not file names, and two ids must not share a file.
  */
 export function clientMemoryFile(owner: string): string {
   const hash = createHash("sha256").update(Buffer.from(owner, "utf16le")).digest("hex");
   return `${FOLDER}/${hash.slice(0, 32)}.md`;
 }
 
-/** What an owner has had remembered, "" where that is nothing. Throws where it cannot be read. */
+/** The memory of an owner, or "". Throws if it cannot be read. */
 export async function readClientMemory(folder: string, owner: string, now: Date): Promise<string> {
   const path = join(folder, clientMemoryFile(owner));
   try {
@@ -34,21 +34,21 @@ export async function readClientMemory(folder: string, owner: string, now: Date)
   }
 }
 
-/** For who has a memory of its own: that, and what all clients have in common. */
+/** The private memory of a client, and the shared one. */
 export function bothMemories(own: string, shared: string): string {
   if (own === "") return shared === "" ? "The memory is empty." : shared;
   return shared === "" ? own : `${own}\n\nFor all clients:\n${shared}`;
 }
 
-/** Its time stamp tells when it was last used; a flash memory need not be written more than once a day for that. */
+/** Sets the time of the last use, at most once a day to spare flash memory. */
 async function touch(path: string, now: Date): Promise<void> {
   const { mtimeMs } = await stat(path);
   if (now.getTime() - mtimeMs > DAY_MS) await utimes(path, now, now);
 }
 
 /**
- * Whether an owner who has none can have a memory: the one that was not used for longest gives way, once
- * that is 30 days. Never before, so that nobody who invents names can have the others forgotten.
+ * Whether an owner has a memory or can get one. If there are too many, the one with the oldest use is removed,
+ * but only after 30 days without use: a client with invented ids must not remove the memories of others.
  */
 export async function hasRoom(folder: string, owner: string, now: Date): Promise<boolean> {
   const names = (await namesWithin(folder, FOLDER)).filter((name) => name.endsWith(".md"));

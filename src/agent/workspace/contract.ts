@@ -1,16 +1,16 @@
-/** A folder of the agent's own: who it is, what it knows, and what it can learn from. */
+/** The agent's folder: its character, its memory and its skills. */
 export interface Workspace {
   /** Absolute path. */
   readonly folder: string;
-  /** All its texts as they are now. Never throws: what cannot be read is left out and logged once. */
+  /** All texts as they are now. Never throws: a file that cannot be read is left out and logged once. */
   read(): Promise<WorkspaceTexts>;
-  /** What one owner has had remembered for itself alone; "" where that is nothing or cannot be read. */
+  /** The private memory of one owner; "" if there is none or it cannot be read. */
   own(owner: string): Promise<string>;
 }
 
-/** What the workspace's files say; "" and [] where there are none. */
+/** The texts of the workspace's files; "" and [] for missing ones. */
 export interface WorkspaceTexts {
-  /** The body of AGENT.md, or the older AGENTS.md and IDENTITY.md in one. */
+  /** The body of AGENT.md, or of the older AGENTS.md and IDENTITY.md. */
   readonly agent: string;
   /** The frontmatter of AGENT.md. */
   readonly settings: AgentSettings;
@@ -18,20 +18,20 @@ export interface WorkspaceTexts {
   readonly user: string;
   /** memory/MEMORY.md. */
   readonly memory: string;
-  /** The newest notes, oldest first. */
+  /** The notes of the last days, oldest first. */
   readonly days: readonly DayNotes[];
-  /** In the order of their names. */
+  /** Sorted by name. */
   readonly skills: readonly Skill[];
 }
 
-/** What the owner of the agent sets in the frontmatter of AGENT.md; absent where it says nothing. */
+/** The frontmatter of AGENT.md; absent fields are not set. */
 export interface AgentSettings {
   readonly name?: string;
   readonly description?: string;
-  /** Names of the tools that the agent has; without it, all. */
+  /** The tools of the agent; default: all. */
   readonly tools?: readonly string[];
   readonly model?: string;
-  /** Questions to the model in one turn. */
+  /** Model calls in one turn. */
   readonly maxTurns?: number;
   readonly skills?: readonly string[];
 }
@@ -42,19 +42,19 @@ export interface DayNotes {
   readonly text: string;
 }
 
-/** Something the agent can read up on when it needs it. */
+/** Instructions that the agent reads when it needs them. */
 export interface Skill {
-  /** Letters, digits, `-`, `_` and `.`; unique without regard to case. */
+  /** Letters, digits, `-`, `_` and `.`; unique, ignoring case. */
   readonly name: string;
   /** One line. */
   readonly description: string;
-  /** Absolute paths: of the folder, of its SKILL.md, and of the folder that links must not leave. */
+  /** Absolute paths of the folder, of its SKILL.md, and of the folder that links must not leave. */
   readonly folder: string;
   readonly file: string;
   readonly root: string;
 }
 
-/** A skill that was opened. */
+/** A skill with its text. */
 export interface OpenSkill {
   readonly name: string;
   readonly folder: string;
@@ -65,9 +65,8 @@ export interface OpenSkill {
 }
 
 /**
- * Names in a workspace of what speaks to the model as the agent's owner: AGENT.md with its older forms,
- * and the skills. Whoever changes them gives orders to the agents of all other clients, so having the
- * folder around them is not enough.
+ * Names in a workspace of the owner's instructions to the model: AGENT.md with its older forms, and the
+ * skills. They rule the turns of all clients, so write access to the folder around them is not enough.
  */
 export const OWNER_FILES: readonly string[] = [
   "AGENT.md",

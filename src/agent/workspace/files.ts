@@ -6,22 +6,22 @@ import { codeOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { isInside } from "../../base/path-contains.ts";
 
-/** What was read of a file, and in words what was not as it should be. */
+/** What was read of a file, and a sentence about its fault. */
 export interface Reading<T> {
   readonly value: T;
   readonly fault?: string;
 }
 
-/** Remembers what was made of files for as long as they do not change. */
+/** Caches what was made of files while they do not change. */
 export interface FileCache<T> {
-  /** Undefined where there is no such file. Never throws; a fault is logged when it is new. */
+  /** Undefined if there is no such file. Never throws; logs a fault when it is new. */
   get(path: string): Promise<T | undefined>;
 }
 
 export interface FileCacheOptions<T> {
   /** Reads one file; may throw. */
   readonly load: (path: string) => Promise<Reading<T>>;
-  /** What stands for a file that cannot be read. */
+  /** The value for a file that cannot be read. */
   readonly nothing: T;
   readonly now: () => Date;
   readonly log: Log;
@@ -35,12 +35,12 @@ interface Entry<T> {
 
 const MAX_ENTRIES = 500;
 /**
- * Milliseconds: a file that changed so shortly before it was read may change again without another
- * time stamp (FAT counts in steps of 2 s), so it is read again.
+ * Milliseconds. A file that changed so shortly before it was read may change again with the same time stamp
+ * (FAT has steps of 2 s), so it is read again.
  */
 const SETTLED_MS = 2_000;
 
-/** A cache that costs one `stat` a file and look. */
+/** A cache that needs one `stat` for each read of a file. */
 export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
   const { load, nothing, now, log } = options;
   const entries = new Map<string, Entry<T>>();
@@ -57,7 +57,7 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
   const keep = (path: string, entry: Entry<T>): T => {
     const before = entries.get(path);
     if (entry.fault !== undefined && entry.fault !== before?.fault) {
-      log.warn("a file of the workspace is not read as it is", { file: path, why: entry.fault });
+      log.warn("a file of the workspace cannot be used as it is", { file: path, why: entry.fault });
     }
     entries.delete(path);
     entries.set(path, entry);
@@ -90,22 +90,22 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
 
 export interface BoundedText {
   readonly text: string;
-  /** Of the whole file. */
+  /** Size of the whole file. */
   readonly bytes: number;
 }
 
 /**
- * The beginning of a file, at most `most` bytes and never half a character. Follows no link that
- * leaves `root`, and opens nothing but regular files. Throws where it cannot.
+ * The beginning of a file, at most `most` bytes and no half character. Follows no link that leaves `root`, and
+ * opens only regular files. Throws if it cannot.
  */
 export async function readWithin(root: string, path: string, most: number): Promise<BoundedText> {
   const real = await realPathWithin(root, path);
-  // Not blocking: a pipe that took the file's place must not hold the turn.
+  // Not blocking: a pipe in place of the file must not block the turn.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const file = await open(real, flags);
   try {
     const facts = await file.stat();
-    if (!facts.isFile()) throw new Error("it is no regular file");
+    if (!facts.isFile()) throw new Error("it is not a regular file");
     const buffer = new Uint8Array(Math.min(most, facts.size));
     let length = 0;
     while (length < buffer.length) {
@@ -121,14 +121,14 @@ export async function readWithin(root: string, path: string, most: number): Prom
   }
 }
 
-/** Where a path really lies. Throws where that is not inside `root`. */
+/** The real path. Throws if it is not inside `root`. */
 export async function realPathWithin(root: string, path: string): Promise<string> {
   const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
   if (isInside(real, realRoot)) return real;
   throw new Error(`it is a link that leaves ${root}`);
 }
 
-/** The names in a folder inside `root`, in order; none where there is no such folder or it leads out. */
+/** The sorted names in a folder inside `root`; empty if it does not exist or leads out of `root`. */
 export async function namesWithin(root: string, path: string): Promise<string[]> {
   try {
     return (await readdir(await realPathWithin(root, join(root, path)))).toSorted();
@@ -137,7 +137,7 @@ export async function namesWithin(root: string, path: string): Promise<string[]>
   }
 }
 
-/** Whether a file is simply not there. */
+/** Whether a file does not exist. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR";
 }
@@ -147,7 +147,7 @@ function faultText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Line ends as `\n`, and no control character but that and the tab. */
+/** Line ends become `\n`; control characters except tabs are removed. */
 function withoutControls(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return text.replaceAll("\r\n", "\n").replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "");

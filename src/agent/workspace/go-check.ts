@@ -6,10 +6,10 @@ import { documentOf } from "./markdown.ts";
 
 /** Bytes of one file. */
 const MAX_FILE = 1024 * 1024;
-/** Fields of AGENT.md that the Go program reads and this one does not use. */
+/** Fields of AGENT.md that the Go program uses and this one does not. */
 const FIELDS = ["model", "mcpServers"] as const;
 
-/** What of a Go workspace adds to the agent and has no effect here: one warning each. */
+/** One warning for each part of a Go workspace that has no effect here. */
 export async function goWorkspaceChecks(workspace: string): Promise<readonly Check[]> {
   const read = (name: string): Promise<string> => textOf(workspace, name);
   const [agent, jobs, heartbeat] = await Promise.all([
@@ -37,7 +37,7 @@ function useless(name: string, what: string): Check {
   };
 }
 
-/** Empty where there is no such file, or where it cannot be read. */
+/** The text of a file; "" if it cannot be read. */
 async function textOf(workspace: string, name: string): Promise<string> {
   try {
     return (await readWithin(workspace, join(workspace, name), MAX_FILE)).text;

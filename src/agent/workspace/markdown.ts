@@ -1,11 +1,11 @@
 import { truncate } from "../../base/truncate.ts";
 
-/** A Markdown file: what stands between its first two lines of `---`, and the rest. */
+/** A Markdown file: its frontmatter between two lines of `---`, and its body. */
 export interface MarkdownDocument {
-  /** Text or lists of texts, whatever the author wrote; only what a file names is in it. */
+  /** Texts or lists of texts, as the author wrote them. */
   readonly fields: ReadonlyMap<string, string | readonly string[]>;
   readonly body: string;
-  /** Why the frontmatter was not understood in full. */
+  /** Why the frontmatter was not read completely. */
   readonly fault?: string;
 }
 
@@ -13,7 +13,7 @@ const FRONTMATTER = /^\ufeff?---[ \t]*\n(?:([\s\S]*?)\n)?---[ \t]*(?:\n|$)/;
 /** Items of one list. */
 const MAX_ITEMS = 200;
 
-/** Takes a Markdown text apart. YAML is loaded only where there is frontmatter; never throws. */
+/** Parses a Markdown text. Loads the YAML parser only for frontmatter. Never throws. */
 export async function documentOf(text: string): Promise<MarkdownDocument> {
   const found = FRONTMATTER.exec(text);
   if (found === null) return { fields: new Map(), body: text.trim() };
@@ -21,7 +21,7 @@ export async function documentOf(text: string): Promise<MarkdownDocument> {
   const head = found[1] ?? "";
   const { parse } = await import("yaml");
   try {
-    // Plain texts stay what they are: a name `007` is no number. A list has to be one.
+    // Scalars stay texts: a name `007` is not a number.
     const parsed: unknown = parse(head, {
       schema: "failsafe",
       uniqueKeys: false,
@@ -29,7 +29,7 @@ export async function documentOf(text: string): Promise<MarkdownDocument> {
     });
     return { fields: fieldsOf(parsed), body };
   } catch {
-    // Descriptions with a second `: ` in the line are common, and no YAML.
+    // A description with a second `: ` in its line is common, but not valid YAML.
     return { fields: linesOf(head), body, fault: "its frontmatter is not YAML" };
   }
 }
@@ -39,14 +39,14 @@ function fieldsOf(parsed: unknown): Map<string, string | readonly string[]> {
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return fields;
   for (const [key, value] of Object.entries(parsed)) {
     const known: unknown = value;
-    if (typeof known === "string" && isSaid(known)) fields.set(key, known);
+    if (typeof known === "string" && isPresent(known)) fields.set(key, known);
     if (Array.isArray(known)) fields.set(key, textsOf(known));
   }
   return fields;
 }
 
 function textsOf(items: readonly unknown[]): string[] {
-  const texts = items.filter((item) => typeof item === "string" && isSaid(item));
+  const texts = items.filter((item) => typeof item === "string" && isPresent(item));
   return texts.slice(0, MAX_ITEMS).map(String);
 }
 
@@ -56,17 +56,17 @@ function linesOf(head: string): Map<string, string> {
   for (const line of head.split("\n")) {
     const [, key, value = ""] = /^([A-Za-z_]+):[ \t]*(.*)$/.exec(line) ?? [];
     const text = value.trim().replace(/^(["'])(.*)\1$/, "$2");
-    if (key !== undefined && isSaid(text)) fields.set(key, text);
+    if (key !== undefined && isPresent(text)) fields.set(key, text);
   }
   return fields;
 }
 
-/** YAML's spellings of nothing are nothing. */
-function isSaid(text: string): boolean {
+/** Whether a text is not one of YAML's spellings of null. */
+function isPresent(text: string): boolean {
   return !/^(?:\s*|~|null)$/i.test(text);
 }
 
-/** A field as one line of at most `most` characters; undefined where it is not there. */
+/** A field as one line of at most `most` characters; undefined if it is missing. */
 export function lineField(
   { fields }: MarkdownDocument,
   key: string,
@@ -78,7 +78,7 @@ export function lineField(
   return truncate(line, most);
 }
 
-/** A field as a list: a YAML list, or names with commas between them. */
+/** A field as a list: a YAML list, or names separated by commas. */
 export function listField(
   { fields }: MarkdownDocument,
   key: string,
@@ -89,20 +89,20 @@ export function listField(
   return items.map((item) => item.trim()).filter((item) => item !== "");
 }
 
-/** A text without comments, which are for people; "" where nothing but headings is left. */
+/** A text without comments, which are for people; "" if only headings are left. */
 export function withoutComments(text: string): string {
   const words = stripComments(text).trim();
   return /^(?!#{1,6} ).*\S/m.test(words) ? words : "";
 }
 
-/** No pattern: one would look for the end of each comment that has none, again and again. */
+/** No regular expression: it would search for the end of each unclosed comment again, in quadratic time. */
 function stripComments(text: string): string {
-  let kept = "";
+  let rest = "";
   for (let from = 0; ;) {
     const open = text.indexOf("<!--", from);
     const end = open === -1 ? -1 : text.indexOf("-->", open);
-    if (end === -1) return kept + text.slice(from);
-    kept += text.slice(from, open);
+    if (end === -1) return rest + text.slice(from);
+    rest += text.slice(from, open);
     from = end + "-->".length;
   }
 }

@@ -9,19 +9,19 @@ import { isInside } from "../../base/path-contains.ts";
 import { two } from "../device/format.ts";
 import { isMissing, realPathWithin } from "./files.ts";
 
-/** Bytes of a file that is changed; what is longer is somebody else's work. */
+/** Bytes of the largest file that is changed; this program writes no larger ones. */
 const MAX_CHANGED = 1024 * 1024;
 
 /** Changes of notes run one after the other, so that none overwrites what another has just written. */
 export const inTurn = createSerialQueue();
 
-/** The whole text of a file in a workspace, "" where there is none. Throws for links that leave it. */
+/** The whole text of a file in a workspace, or "" if it is missing. Throws for links that leave the workspace. */
 export async function readNote(root: string, path: string): Promise<string> {
   const file = join(root, path);
   try {
     const real = await realPathWithin(root, file);
     const facts = await stat(real);
-    if (!facts.isFile()) throw new Error(`${path} is no regular file`);
+    if (!facts.isFile()) throw new Error(`${path} is not a regular file`);
     if (facts.size > MAX_CHANGED) throw new Error(`${path} has more than ${MAX_CHANGED} bytes`);
     const handle = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
@@ -36,8 +36,8 @@ export async function readNote(root: string, path: string): Promise<string> {
 }
 
 /**
- * Writes a file of a workspace whole or not at all, and makes its folders; both for this user alone,
- * but a file that is there stays whose it is.
+ * Writes a file of a workspace atomically and creates its folders, both for this user only. An existing file
+ * keeps its owner and mode.
  */
 export async function writeNote(root: string, path: string, text: string): Promise<void> {
   const file = await writablePath(root, path);
@@ -58,7 +58,7 @@ export async function writeNote(root: string, path: string, text: string): Promi
   }
 }
 
-/** Who could read and change the file by hand still can: a gateway that runs as root takes nothing away. */
+/** Copies owner and mode of the old file: a gateway that runs as root must not take it from its owner. */
 async function keepAccess(handle: FileHandle, file: string): Promise<void> {
   try {
     const { uid, gid, mode } = await stat(file);
@@ -66,12 +66,12 @@ async function keepAccess(handle: FileHandle, file: string): Promise<void> {
     await handle.chmod(mode & 0o777);
     if (own.uid !== uid || own.gid !== gid) await handle.chown(uid, gid);
   } catch (error) {
-    // Missing: it is new. Not permitted: it is another user's, and becomes this one's own.
+    // Missing: the file is new. Not permitted: another user's file becomes this user's.
     if (!isMissing(error) && codeOf(error) !== "EPERM") throw error;
   }
 }
 
-/** Where the file really lies; its folders are made. */
+/** The real path of the file; creates its folders. */
 async function writablePath(root: string, path: string): Promise<string> {
   await mkdir(root, { recursive: true, mode: 0o700 });
   const realRoot = await realpath(root);
@@ -96,22 +96,22 @@ function rejectUnlessThere(error: unknown): void {
   throw error;
 }
 
-/** Strictly: bytes that are no text would not survive being written back. */
+/** Decodes strictly: invalid bytes would be lost when the text is written back. */
 function utf8Of(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new Error(`${path} is no UTF-8 text`);
+    throw new Error(`${path} is not UTF-8 text`);
   }
 }
 
-/** Where the notes of a day (`2026-07-01`) stand in a workspace. */
+/** The path of the notes of a day (`2026-07-01`) in a workspace. */
 export function dayFile(date: string): string {
   const digits = date.replaceAll("-", "");
   return `memory/${digits.slice(0, 6)}/${digits}.md`;
 }
 
-/** Whether a folder of `memory` holds notes of days: its name is a month, `202607`. */
+/** Whether a folder of `memory` contains notes of days: its name is a month, `202607`. */
 export function isMonth(folder: string): boolean {
   return /^\d{6}$/.test(folder);
 }

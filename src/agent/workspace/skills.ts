@@ -15,22 +15,22 @@ export interface SkillPlace {
 
 const SKILL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const MAX_SKILLS = 100;
-/** Characters of a description: it is shown in every turn. */
+/** Characters of a description, which is part of every prompt. */
 const MAX_DESCRIPTION = 1024;
-/** Bytes of SKILL.md: for its frontmatter, and for a model to read. */
+/** Bytes of SKILL.md that are read for its frontmatter, and for the model. */
 const HEAD_BYTES = 8 * 1024;
 const BODY_BYTES = 32 * 1024;
 const MAX_FILES = 100;
 const MAX_DEPTH = 3;
 
 export interface SkillsOptions {
-  /** The first place that has a skill of a name wins. */
+  /** If several folders have a skill with one name, the first one wins. */
   readonly places: readonly SkillPlace[];
   readonly now: () => Date;
   readonly log: Log;
 }
 
-/** The catalogue of skills, looked up again at every call and read again where something changed. */
+/** The catalogue of skills. Each call checks the folders and reads changed files again. */
 export function createCatalogue({ places, now, log }: SkillsOptions): () => Promise<Skill[]> {
   const kept = { now, log };
   const folders = createFileCache<readonly string[]>({ ...kept, nothing: [], load: namesOf });
@@ -54,13 +54,13 @@ export function createCatalogue({ places, now, log }: SkillsOptions): () => Prom
   };
 }
 
-/** The skill of a name, whatever its case; the name never becomes part of a path. */
+/** Finds a skill by name, ignoring case. The name never becomes part of a path. */
 export function skillNamed(skills: readonly Skill[], name: string): Skill | undefined {
   const wanted = name.trim().toLowerCase();
   return skills.find((skill) => skill.name.toLowerCase() === wanted);
 }
 
-/** Reads the whole skill. Throws where its file is gone or cannot be read any more. */
+/** Reads a whole skill. Throws if its file is gone or cannot be read. */
 export async function openSkill({ name, folder, file, root }: Skill): Promise<OpenSkill> {
   const { text, bytes } = await readWithin(root, file, BODY_BYTES);
   const { body } = await documentOf(text);
@@ -82,14 +82,14 @@ async function skillOf(file: string, root: string) {
   const folder = dirname(file);
   const written = lineField(document, "name", 100) ?? "";
   const name = SKILL_NAME.test(written) ? written : basename(folder);
-  if (!SKILL_NAME.test(name)) return { value: undefined, fault: "its name is no word" };
+  if (!SKILL_NAME.test(name)) return { value: undefined, fault: "its name is not valid" };
   const description =
     lineField(document, "description", MAX_DESCRIPTION) ?? firstSentence(document.body);
   const value: Skill = { name, description: escapeControl(description), folder, file, root };
   return document.fault === undefined ? { value } : { value, fault: document.fault };
 }
 
-/** What stands for a description: the first line that is no heading. */
+/** The default description: the first line that is not a heading. */
 function firstSentence(body: string): string {
   const line = body.split("\n").find((text) => text.trim() !== "" && !text.startsWith("#"));
   return truncate(line?.trim() ?? "", 200);
@@ -103,7 +103,7 @@ interface Listing {
   readonly files: string[];
 }
 
-/** Links are told by name and not followed. */
+/** Lists files; links by name, without following them. */
 async function listFiles({ folder, under, depth, files }: Listing): Promise<void> {
   const entries = await readdir(join(folder, under), { withFileTypes: true });
   for (const entry of entries.toSorted((left, right) => (left.name < right.name ? -1 : 1))) {

@@ -87,33 +87,33 @@ const TEMPLATES: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * Writes the files that a new workspace begins with, where they are not there yet, for this user
- * alone. Returns the paths in the workspace that it wrote; throws where it cannot write.
+ * Writes the missing files of a new workspace, for this user only. Returns the paths in the workspace that it
+ * wrote. Throws if it cannot write.
  */
 export async function writeTemplates(folder: string): Promise<readonly string[]> {
   const written: string[] = [];
   for (const [path, text] of TEMPLATES) {
     if (path === "AGENT.md" && (await isOlder(folder))) continue;
     await mkdir(dirname(join(folder, path)), { recursive: true, mode: 0o700 });
-    if (await planted(join(folder, path), text)) written.push(path);
+    if (await writeNew(join(folder, path), text)) written.push(path);
   }
   return written;
 }
 
-/** Whether the agent is described in files of an older make, which an AGENT.md would hide. */
+/** Whether the workspace has older files for the agent, which an AGENT.md would hide. */
 async function isOlder(folder: string): Promise<boolean> {
   const names = ["AGENTS.md", "IDENTITY.md"];
   const found = await Promise.allSettled(names.map((name) => stat(join(folder, name))));
   return found.some(({ status }) => status === "fulfilled");
 }
 
-async function planted(file: string, text: string): Promise<boolean> {
+async function writeNew(file: string, text: string): Promise<boolean> {
   try {
     await writeFile(file, text, { flag: "wx", mode: 0o600 });
     return true;
   } catch (error) {
     if (codeOf(error) === "EEXIST") return false;
-    // Half a file would be taken for the owner's own.
+    // Half a file would later pass for the owner's own.
     await rm(file, { force: true });
     throw error;
   }

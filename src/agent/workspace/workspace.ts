@@ -15,13 +15,13 @@ import { dayOf, isMonth } from "./notes.ts";
 import { createCatalogue } from "./skills.ts";
 
 export interface WorkspaceOptions {
-  /** Absolute path; need not be there. */
+  /** Absolute path; need not exist. */
   readonly folder: string;
-  /** The program's own folder (`~/.picoclaw`): skills for every workspace lie there. */
+  /** The program's home (`~/.picoclaw`), with skills for every workspace. */
   readonly home: string;
   readonly now: () => Date;
   readonly log: Log;
-  /** Folder of the skills that come with the program; `PICOCLAW_BUILTIN_SKILLS` where it is left out. */
+  /** Folder of built-in skills; default: `PICOCLAW_BUILTIN_SKILLS`. */
   readonly builtin?: string;
 }
 
@@ -32,7 +32,7 @@ export function workspaceOf({
   log,
 }: {
   readonly config: Pick<Config, "agents">;
-  /** The folder above the workspace where it is left out. */
+  /** Default: the parent of the workspace. */
   readonly home?: string;
   readonly log: Log;
 }): Workspace {
@@ -43,7 +43,7 @@ export function workspaceOf({
   return names === undefined ? workspace : withSkills(workspace, names);
 }
 
-/** The workspace with no skills but those of these names, which are in lower case. */
+/** The workspace with these skills only; names in lower case. */
 function withSkills(workspace: Workspace, names: ReadonlySet<string>): Workspace {
   return {
     ...workspace,
@@ -54,11 +54,11 @@ function withSkills(workspace: Workspace, names: ReadonlySet<string>): Workspace
   };
 }
 
-/** Bytes of one file and characters of all together that reach a prompt. */
+/** Bytes of one file, and characters of all files in a prompt. */
 const MAX_FILE = 64 * 1024;
 const MAX_ALL = 256 * 1024;
 const MAX_DAYS = 3;
-/** Milliseconds for all files: a disk that hangs must not hold a turn. */
+/** Milliseconds to read all files: a hanging disk must not block a turn. */
 const READ_MS = 5_000;
 
 const NOTHING: WorkspaceTexts = {
@@ -71,7 +71,7 @@ const NOTHING: WorkspaceTexts = {
   skills: [],
 };
 
-/** The agent's folder, read again at every turn as far as it changed. Makes and writes nothing. */
+/** Opens the agent's folder. Each turn reads changed files again. Writes nothing. */
 export function openWorkspace(options: WorkspaceOptions): Workspace {
   const { folder, home, log, builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "" } = options;
   const catalogue = createCatalogue({
@@ -106,7 +106,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
         last = await withTimeout(READ_MS, undefined, readAll);
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
-        log.warn("the workspace cannot be read: the turn goes on with what was read before", {
+        log.warn("the workspace cannot be read; the turn uses the texts that were read before", {
           why,
         });
       }
@@ -121,13 +121,13 @@ async function ownOf(owner: string, { folder, now, log }: WorkspaceOptions): Pro
     return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    log.warn("what a client had remembered cannot be read", { why });
+    log.warn("the memory of a client cannot be read", { why });
     return "";
   }
 }
 
 interface Texts {
-  /** Undefined where there is no such file. */
+  /** Undefined if there is no such file. */
   readonly document: (name: string) => Promise<MarkdownDocument | undefined>;
   readonly text: (name: string) => Promise<string>;
   readonly days: () => Promise<DayNotes[]>;
@@ -187,7 +187,7 @@ async function documentAt(root: string, path: string): Promise<Reading<MarkdownD
   return why === undefined ? { value } : { value, fault: why };
 }
 
-/** AGENT.md; where there is none, what its older form says in two files. */
+/** AGENT.md, or the two older files in its place. */
 async function agentDocument(document: Texts["document"]): Promise<MarkdownDocument> {
   const agent = await document("AGENT.md");
   if (agent !== undefined) return agent;
@@ -213,7 +213,7 @@ function settingsOf(document: MarkdownDocument): AgentSettings {
   };
 }
 
-/** The whole within its bound: who the agent is comes before what it remembers, and newer before older. */
+/** Limits all texts: the character of the agent comes before its memory, and newer notes before older ones. */
 function bounded(texts: WorkspaceTexts): WorkspaceTexts {
   let left = MAX_ALL;
   const fit = (text: string): string => {

@@ -169,7 +169,7 @@ describe("the history of a device", () => {
     const log = createMemoryLog();
     const history = await openDeviceHistory({ device, file, log });
     await history.take();
-    assert.ok(log.lines.some(({ message }) => message.includes("begins anew")));
+    assert.ok(log.lines.some(({ message }) => message.includes("starts over")));
     await history.close();
     assert.notEqual((await readFile(file)).length, 8);
     await tree.remove();

@@ -131,7 +131,7 @@ describe("the memory tool", () => {
   it("does not write back what it could not read", async () => {
     await using memory = await createMemory({ "memory/x": "" });
     await writeFile(join(memory.folder, "memory/MEMORY.md"), new Uint8Array([45, 32, 255, 10]));
-    await assert.rejects(memory.ask("forget", { text: "a" }), /no UTF-8/);
+    await assert.rejects(memory.ask("forget", { text: "a" }), /not UTF-8/);
     await writeFile(join(memory.folder, "memory/MEMORY.md"), "- a\n".repeat(300_000));
     await assert.rejects(memory.ask("forget", { text: "a" }), /more than 1048576 bytes/);
   });

@@ -179,7 +179,7 @@ describe("the workspace", () => {
       "ELOOP",
       `it is a link that leaves ${home.path}/workspace`,
       `it is a link that leaves ${home.path}/workspace`,
-      "it is no regular file",
+      "it is not a regular file",
     ]);
   });
 
