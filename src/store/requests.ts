@@ -23,6 +23,8 @@ const ROW_BYTES = 512;
 const PURGED_AT_ONCE = 20_000;
 /** Rejections after which those over the bound are deleted. */
 const DROP_EVERY = 1024;
+/** Lanes whose held bytes are in memory; those of others are added up with each request. */
+const COUNTED_LANES = 4096;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
 const IN_FORCE = "seq = ? AND owner = ? AND attempt = ? AND state = ?";
 const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, delivered_at";
@@ -31,10 +33,9 @@ const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, deliv
 export class Requests<M> {
   readonly #sql: Statements<keyof typeof SQL>;
   readonly #options: StoreOptions;
-  /** Rows and bytes that count against the bounds, or more than that; read again after each purge. */
-  #held: Size | undefined;
-  /** Some of what was added since may not have been written, or is deleted already. */
-  #isEstimate = false;
+  /** What counts against the bounds, of all requests and of the lanes that were used last. */
+  #held: Held | undefined;
+  readonly #lanes = new Map<string, Held>();
   #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
@@ -81,8 +82,8 @@ export class Requests<M> {
     const write = this.#sql("answer");
     const row = write.get(text, failed, text.length, seq, owner, attempt, ACCEPTED);
     if (row === undefined) return undefined;
-    this.#count(0, text.length);
     const { conversation, lane } = fromJson<RequestFacts>(row["ticket"]);
+    this.#count(lane, 0, text.length);
     return conversation ?? lane;
   }
 
@@ -121,7 +122,7 @@ export class Requests<M> {
     const { now, bounds } = this.#options;
     this.#sql("dropOld").run(now() - bounds.windowMs, PURGED_AT_ONCE);
     this.#dropRejections();
-    this.#held = undefined;
+    if (this.#held !== undefined) this.#held.isEstimate = true;
   }
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
@@ -132,7 +133,7 @@ export class Requests<M> {
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
     const until = this.#leaseUntil();
     const { lastInsertRowid } = insert.run(name, text, owner, attempt, until, bytes, lane);
-    this.#count(1, bytes);
+    this.#count(request.lane, 1, bytes);
     return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt } };
   }
 
@@ -166,24 +167,27 @@ export class Requests<M> {
   #hasRoom({ lane, text }: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const more = text.length + ROW_BYTES;
-    const fits = (held: Size): boolean => held.rows < rows && held.bytes + more <= bytes;
-    this.#held ??= this.#counted();
-    if (!fits(this.#held) && this.#isEstimate) this.#held = this.#counted();
-    if (!fits(this.#held)) return false;
-    const own = sizeOf(this.#sql("heldOfLane").get(keyOf(lane)));
-    return own.rows < laneRows && own.bytes + more <= laneBytes;
+    const fitsAll = (held: Size): boolean => held.rows < rows && held.bytes + more <= bytes;
+    const fitsLane = (held: Size): boolean =>
+      held.rows < laneRows && held.bytes + more <= laneBytes;
+    this.#held = upToDate(this.#held, fitsAll, () => this.#sql("held").get());
+    const known = this.#lanes.get(lane);
+    const own = upToDate(known, fitsLane, () => this.#sql("heldOfLane").get(keyOf(lane)));
+    this.#lanes.delete(lane);
+    // A full lane is read again each time: deliveries make room.
+    this.#lanes.set(lane, { ...own, isEstimate: true });
+    const [oldest] = this.#lanes.keys();
+    if (oldest !== undefined && this.#lanes.size > COUNTED_LANES) this.#lanes.delete(oldest);
+    return fitsAll(this.#held) && fitsLane(own);
   }
 
-  #counted(): Size {
-    this.#isEstimate = false;
-    return sizeOf(this.#sql("held").get());
-  }
-
-  #count(rows: number, bytes: number): void {
-    if (this.#held === undefined) return;
-    this.#isEstimate = true;
-    this.#held.rows += rows;
-    this.#held.bytes += bytes;
+  #count(lane: string, rows: number, bytes: number): void {
+    for (const held of [this.#held, this.#lanes.get(lane)]) {
+      if (held === undefined) continue;
+      held.isEstimate = true;
+      held.rows += rows;
+      held.bytes += bytes;
+    }
   }
 
   #leaseUntil(): number {
@@ -265,8 +269,21 @@ interface Size {
   bytes: number;
 }
 
-function sizeOf(row: Row | undefined): Size {
-  return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
+/** An estimate is never too low: what was added since it was read may not be written, or deleted already. */
+interface Held extends Size {
+  isEstimate: boolean;
+}
+
+/** What is known to be held if one more fits, or what is held. */
+function upToDate(
+  held: Held | undefined,
+  fits: (held: Held) => boolean,
+  read: () => Row | undefined,
+): Held {
+  if (held !== undefined && (!held.isEstimate || fits(held))) return held;
+  const row = read();
+  const [rows, bytes] = [Number(row?.["rows"] ?? 0), Number(row?.["bytes"] ?? 0)];
+  return { rows, bytes, isEstimate: false };
 }
 
 function claimOf(row: Row): Claim {

@@ -173,6 +173,27 @@ describe("the requests of a database", () => {
     );
   });
 
+  it("have room in a full lane as soon as an answer was delivered", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 4000, laneRows: 100 } });
+    const rooms: boolean[] = [];
+    const admission = {
+      admit(hasRoom: boolean) {
+        rooms.push(hasRoom);
+        return hasRoom ? ("begin" as const) : { parts: [] };
+      },
+      repeat: () => undefined,
+    };
+    const ask = (text: string) => store.accept(newRequest(text, { name: text.trim() }), admission);
+    const first = await ask("1".padEnd(2000));
+    await ask("2".padEnd(2000));
+    assert.ok(first.is === "new");
+    assert.ok(await store.answered(first.claim, { parts: ["!"] }, []));
+    assert.ok(await store.delivered(first.claim));
+    await ask("3".padEnd(2000));
+    assert.deepEqual(rooms, [true, false, true]);
+  });
+
   it("whose window is over go a part with each purge, so that a flood holds nobody up twice", async () => {
     await using home = await sqliteHome();
     const store = await home.open();
