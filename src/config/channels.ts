@@ -4,12 +4,11 @@ import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { parseBroker, brokerCredentials } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
-import { channelType } from "./compat/go/migrate.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { quotable } from "./findings.ts";
-import { CHANNEL, SETTINGS } from "./keys/channel.ts";
+import { CHANNEL, channelType, SETTINGS } from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
   branchAt,

@@ -176,9 +176,9 @@ async function encryptSource(
     const place = { file, line: secret.line, key: pathText(secret.path) };
     const note = secret.stays ?? (mayWrite ? undefined : CONFIG_STAYS);
     if (note === undefined) {
-      const { reference, ...told } = await refer(secret);
+      const { reference, ...result } = await refer(secret);
       if (reference !== undefined) edits.set(secret, reference);
-      done.push({ ...place, ...told });
+      done.push({ ...place, ...result });
     } else done.push({ ...place, did: "left", note });
   }
   if (edits.size > 0 && !dryRun) await write(source, edits);

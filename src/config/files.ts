@@ -2,15 +2,11 @@ import { readFile, stat } from "node:fs/promises";
 import { join, resolve, dirname } from "node:path";
 import { codeOf, Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
-import {
-  versionFailure,
-  channelType,
-  upgraded,
-  withProvidersAsModels,
-} from "./compat/go/migrate.ts";
+import { versionFailure, upgraded, withProvidersAsModels } from "./compat/go/migrate.ts";
 import type { Warning } from "./findings.ts";
 import { lineOf, quotable } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
+import { channelType } from "./keys/channel.ts";
 import {
   DEFAULT,
   branch,

@@ -1,5 +1,7 @@
 import { parseBroker } from "../broker.ts";
 import { GO_KEYS } from "../compat/go/keys.ts";
+import { textAt } from "../tree.ts";
+import type { Tree } from "../tree.ts";
 import {
   bool,
   choice,
@@ -137,6 +139,11 @@ export const CHANNEL = group(
 );
 
 export const CHANNEL_LIST = named(CHANNEL);
+
+/** The type of a channel: its `type`, else its name. */
+export function channelType(name: string, entry: Tree | undefined): string {
+  return textAt(entry, "type") || name;
+}
 
 function limits(requests: number, burst: number, queued: number, toolCalls: number) {
   return group({

@@ -1,7 +1,7 @@
 import { Failure } from "../../../base/failure.ts";
 import { locationOf } from "../../findings.ts";
 import { quotable } from "../../findings.ts";
-import { SETTINGS } from "../../keys/channel.ts";
+import { channelType, SETTINGS } from "../../keys/channel.ts";
 import {
   branch,
   branchAt,
@@ -53,11 +53,6 @@ export type TypeOf = (name: string, entry: Tree) => string;
 export function upgraded(tree: Branch, typeOf: TypeOf = channelType): Branch {
   const current = withChannelList(withoutChild(tree, "bindings"), typeOf);
   return withModelKeys(withModelName(current));
-}
-
-/** The type of a channel: its `type`, else its name. */
-export function channelType(name: string, entry: Tree | undefined): string {
-  return textAt(entry, "type") || name;
 }
 
 /** `channels` is `channel_list` (V2→3), and its entries are nested. */

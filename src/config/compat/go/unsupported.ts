@@ -13,9 +13,9 @@ import { isSwitchedOff } from "../../values.ts";
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
   reportRestrictions(tree, findings);
   for (const { at, asks } of ADDITIONS) {
-    for (const { path, node } of nodesAt(tree, at)) {
-      if (asks(node)) findings.warn(path, NO_EFFECT, REMEDY);
-    }
+    const path = at.split(".");
+    const node = nodeAt(tree, path);
+    if (node !== undefined && asks(node)) findings.warn(path, NO_EFFECT, REMEDY);
   }
   for (const name of mqttNames(tree)) {
     const path = ["channel_list", name, "reasoning_channel_id"];
@@ -30,19 +30,23 @@ const REMEDY = "remove the key, or run the Go program for it";
 /** Restrictions of the agent. Without them, the agent could do what its owner has forbidden. */
 function reportRestrictions(tree: Branch, findings: Findings): void {
   for (const { at, asks, text } of RESTRICTIONS) {
-    for (const { path, node } of nodesAt(tree, at)) {
-      if (asks(node)) findings.restriction(path, text);
-    }
+    const path = at.split(".");
+    const node = nodeAt(tree, path);
+    if (node !== undefined && asks(node)) findings.restriction(path, text);
   }
   restrictedAgents(tree, findings);
   restrictingHooks(tree, findings);
+}
+
+function nodeAt(tree: Tree, path: readonly string[]): Tree | undefined {
+  return path.reduce<Tree | undefined>(childOf, tree);
 }
 
 /** Whether a value asks for more than the default. */
 type Asks = (node: Tree) => boolean;
 
 interface Row {
-  /** Keys with dots between them; `*` is every key of an object or item of a list. */
+  /** Keys with dots between them. */
   readonly at: string;
   readonly asks: Asks;
 }
@@ -67,7 +71,7 @@ function oneOf(...words: readonly string[]): Asks {
 
 /** The agent's own limits: depth of nested tasks, and tasks at the same time. */
 const MAX_DEPTH = 3;
-const SIDE_BY_SIDE = 5;
+const MAX_CONCURRENT = 5;
 
 const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
@@ -97,8 +101,8 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   },
   {
     at: "agents.defaults.subturn.max_concurrent",
-    asks: below(SIDE_BY_SIDE),
-    text: `is stricter than the ${SIDE_BY_SIDE} of this program`,
+    asks: below(MAX_CONCURRENT),
+    text: `is stricter than the ${MAX_CONCURRENT} of this program`,
   },
 ];
 
@@ -206,34 +210,6 @@ function servesMcp(node: Tree): boolean {
     (server) => textAt(server, "enabled") !== "false",
   );
   return textAt(node, "enabled") === "true" && isServed;
-}
-
-interface Found {
-  readonly path: Path;
-  readonly node: Tree;
-}
-
-/** The nodes at a path of the table, in the order of the file. */
-function nodesAt(tree: Tree, at: string): Found[] {
-  return at
-    .split(".")
-    .reduce<Found[]>(
-      (found, key) => found.flatMap((one) => childrenAt(one, key)),
-      [{ path: [], node: tree }],
-    );
-}
-
-function childrenAt({ path, node }: Found, key: string): Found[] {
-  if (node.kind === "leaf") return [];
-  if (node.kind === "list") {
-    if (key !== "*") return [];
-    return node.items.map((item, index) => ({ path: [...path, index], node: item }));
-  }
-  if (key === "*") {
-    return [...node.entries].map(([name, child]) => ({ path: [...path, name], node: child }));
-  }
-  const child = node.entries.get(key);
-  return child === undefined ? [] : [{ path: [...path, key], node: child }];
 }
 
 interface Refusal {
