@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import * as v from "valibot";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
-import { parseBroker, brokerCredentials } from "./broker.ts";
+import { brokerCredentials, parseBroker } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { expandHome } from "./files.ts";
@@ -11,13 +11,13 @@ import { quotable } from "./findings.ts";
 import { CHANNEL, channelType, SETTINGS } from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
+  branch,
   branchAt,
   childOf,
   isComment,
-  textAt,
-  branch,
   leaf,
   mergeBranches,
+  textAt,
   withChild,
   withDeepChild,
 } from "./tree.ts";

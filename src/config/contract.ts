@@ -1,8 +1,7 @@
 import type { Failure } from "../base/failure.ts";
 import type { Warning } from "./findings.ts";
 import type { ConfigFlag } from "./flags.ts";
-import type { AGENTS } from "./keys/agents.ts";
-import type { MODEL_LIST } from "./keys/agents.ts";
+import type { AGENTS, MODEL_LIST } from "./keys/agents.ts";
 import type { CHANNEL, SETTINGS } from "./keys/channel.ts";
 import type { Group, ValuesOf } from "./keys/key.ts";
 import type { KEYS } from "./keys/keys.ts";

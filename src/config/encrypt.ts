@@ -5,7 +5,7 @@ import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
 import { createPrivateFile, replaceFile } from "./replace-file.ts";
 import { isSecretName } from "./secrets-in.ts";
-import { resolveReference, isReference } from "./secrets.ts";
+import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
 import { pathText, PLACEHOLDER } from "./tree.ts";
 import type { Path, PlacedText } from "./tree.ts";

@@ -1,17 +1,17 @@
 import { readFile, stat } from "node:fs/promises";
-import { join, resolve, dirname } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { codeOf, Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
-import { versionFailure, upgraded, withProvidersAsModels } from "./compat/go/migrate.ts";
+import { upgraded, versionFailure, withProvidersAsModels } from "./compat/go/migrate.ts";
 import type { Warning } from "./findings.ts";
 import { lineOf, quotable } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
 import { channelType } from "./keys/channel.ts";
 import {
-  DEFAULT,
   branch,
   branchAt,
   childOf,
+  DEFAULT,
   list,
   mergeBranches,
   textAt,

@@ -1,14 +1,12 @@
 import { dirname, join, resolve } from "node:path";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
-import { mqttNames, withSettings, withoutUrlCredentials, mqttChannels } from "./channels.ts";
+import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { Config, ConfigFlags, LoadedConfig, ModelEntry } from "./contract.ts";
-import { readFiles, SECURITY, expandHome } from "./files.ts";
-import { configPaths } from "./files.ts";
-import type { Surroundings, ConfigFiles, ConfigPaths } from "./files.ts";
-import { createFindings, quotable } from "./findings.ts";
-import { problemsFailure } from "./findings.ts";
+import { configPaths, expandHome, readFiles, SECURITY } from "./files.ts";
+import type { ConfigFiles, ConfigPaths, Surroundings } from "./files.ts";
+import { createFindings, problemsFailure, quotable } from "./findings.ts";
 import type { Findings, Problem, Warning } from "./findings.ts";
 import { hookSettings } from "./hooks.ts";
 import { channelType } from "./keys/channel.ts";
@@ -18,7 +16,7 @@ import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
 import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
-import { originsOf, isComment, pathText } from "./tree.ts";
+import { isComment, originsOf, pathText } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { readAs } from "./values.ts";
 

@@ -1,19 +1,19 @@
 import { GO_KEYS } from "../compat/go/keys.ts";
 import {
-  text,
-  texts,
+  address,
+  anyObject,
   bool,
   choice,
   decimal,
   integer,
-  wholeNumber,
-  address,
-  anyObject,
   oneOrMore,
   secret,
   secretTable,
+  text,
+  texts,
+  wholeNumber,
 } from "../values.ts";
-import { apart, group, items, key, optional, entries, listOf, optionalGroup } from "./key.ts";
+import { apart, entries, group, items, key, listOf, optional, optionalGroup } from "./key.ts";
 
 export const MANY = 1_000_000_000;
 

@@ -1,7 +1,6 @@
 import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
 import { choice, integer, list, text, texts } from "../values.ts";
-import { AGENTS } from "./agents.ts";
-import { MODEL_LIST } from "./agents.ts";
+import { AGENTS, MODEL_LIST } from "./agents.ts";
 import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
 import { group, items, key, optional } from "./key.ts";
 import { HOOKS, TOOLS } from "./tools.ts";

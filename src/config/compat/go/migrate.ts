@@ -1,20 +1,19 @@
 import { Failure } from "../../../base/failure.ts";
-import { locationOf } from "../../findings.ts";
-import { quotable } from "../../findings.ts";
+import { locationOf, quotable } from "../../findings.ts";
 import { channelType, SETTINGS } from "../../keys/channel.ts";
 import {
   branch,
   branchAt,
   childOf,
+  leaf,
   list,
   merge,
   textAt,
   withChild,
   withDeepChild,
   withoutChild,
-  leaf,
 } from "../../tree.ts";
-import type { Branch, Tree, Leaf, Origin } from "../../tree.ts";
+import type { Branch, Leaf, Origin, Tree } from "../../tree.ts";
 
 const CURRENT_VERSION = 3;
 

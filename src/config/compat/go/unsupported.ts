@@ -1,8 +1,7 @@
 import { Failure } from "../../../base/failure.ts";
 import { mqttNames } from "../../channels.ts";
-import type { Findings } from "../../findings.ts";
+import type { Findings, Problem, Warning } from "../../findings.ts";
 import { lineOf, quotable } from "../../findings.ts";
-import type { Problem, Warning } from "../../findings.ts";
 import { isHookOn, MODEL_STAGES } from "../../hooks.ts";
 import { HOOKS } from "../../keys/tools.ts";
 import { branchAt, childOf, isComment, pathText, textAt } from "../../tree.ts";
