@@ -30,7 +30,7 @@ async function smallDisk(
 
 describe("a disk that is full", () => {
   it(
-    "is told, the asker hears busy, and what the broker held is answered when there is room",
+    "is logged, the client gets busy, and what the broker held is answered when there is room",
     withFaults,
     async (test) => {
       await using disk = await smallDisk(1024);

@@ -74,26 +74,22 @@ describe("a gateway that dies", () => {
     },
   );
 
-  it(
-    "while a tool runs: the model is told that nobody knows how it ended",
-    withFaults,
-    async () => {
-      await using harness = await openFaultHarness({ clients: ["a"] });
-      const { server } = harness.model;
-      const call = calls({ id: "call-1", name: "device", arguments: '{"facts":["uptime"]}' });
-      server.script(call, answers("It is up."));
-      const first = await harness.start("tool_ran");
-      harness.devices.ask("a");
-      assert.equal((await first.ended).signal, "SIGKILL");
-      await harness.start();
-      await until("the answer is heard", () => harness.devices.heard.some(({ done }) => done));
-      assert.match(server.requests[1]?.body.messages[3]?.content ?? "", /not known/);
-    },
-  );
+  it("while a tool runs: the model learns that nobody knows how it ended", withFaults, async () => {
+    await using harness = await openFaultHarness({ clients: ["a"] });
+    const { server } = harness.model;
+    const call = calls({ id: "call-1", name: "device", arguments: '{"facts":["uptime"]}' });
+    server.script(call, answers("It is up."));
+    const first = await harness.start("tool_ran");
+    harness.devices.ask("a");
+    assert.equal((await first.ended).signal, "SIGKILL");
+    await harness.start();
+    await until("the answer is heard", () => harness.devices.heard.some(({ done }) => done));
+    assert.match(server.requests[1]?.body.messages[3]?.content ?? "", /not known/);
+  });
 });
 
-describe("somebody who asks with send", () => {
-  it("sees the answer begin anew after a crash, and is told so", withFaults, async () => {
+describe("picoclaw send", () => {
+  it("sees the answer begin anew after a crash", withFaults, async () => {
     await using harness = await openFaultHarness({ clients: [] });
     harness.model.slow(1000);
     await harness.start();
@@ -121,9 +117,9 @@ describe("somebody who asks with send", () => {
   });
 });
 
-describe("a gateway that is told to stop", () => {
+describe("a gateway that is stopped", () => {
   it(
-    "keeps what it cannot end for the next start, and tells nobody cancelled",
+    "leaves what it cannot end to the next start, and answers nobody cancelled",
     withFaults,
     async () => {
       await using harness = await openFaultHarness({ clients: ["a", "b"] });

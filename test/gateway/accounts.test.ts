@@ -279,7 +279,7 @@ describe("a day's budget", () => {
     );
   });
 
-  it("tells the seconds until the next day begins, and is there again then", async () => {
+  it("gives the seconds until the next day, and is full again then", async () => {
     const books = createBooks({ limits: { cost_per_day: 1 } });
     const allowance = books.allowance("a");
     allowance.begin({ inputTokens: 5, outputTokens: 5, cost: 1 });
@@ -560,7 +560,7 @@ describe("an account that is not in memory", () => {
     assert.equal(books.allowance("a").status().tokensToday, 500);
   });
 
-  it("and cannot be written either is not forgotten where it is used up: a newcomer is told when there is room", async () => {
+  it("and cannot be written either is not forgotten when it is used up: a new client learns when there is room", async () => {
     const clock = createManualClock();
     const plain = createMemoryStore<string>(storeFacts(clock, "one"));
     const store: Store<string> = { ...plain, writeCounters: refuse };
@@ -580,7 +580,7 @@ describe("an account that is not in memory", () => {
     assert.equal(await served("a newcomer"), 0);
   });
 
-  it("decides as if it were: a few in memory and all of them are one to who asks", async () => {
+  it("decides the same with a few accounts in memory as with all", async () => {
     const client = fc.integer({ min: 0, max: 40 }).map(String);
     const step = fc.oneof(
       {
@@ -676,7 +676,7 @@ describe("what the store has of it", () => {
 });
 
 describe("what was used today", () => {
-  it("is told of the gateway, of each channel and of the clients that used most", async () => {
+  it("is reported for the gateway, for each channel and for the clients that used most", async () => {
     const books = createBooks();
     for (const [client, tokens] of [
       ["light", 10],

@@ -164,7 +164,7 @@ describe("an answer in parts", () => {
     assert.deepEqual(texts(), ["a", "bcdef", "ghij"]);
   });
 
-  it("goes on for one asker when another cannot be reached any more", async () => {
+  it("goes on for one client when another cannot be reached any more", async () => {
     const { clock, answer } = start();
     const gone = deliver(
       { stream: true, durable: false, reply: () => Promise.reject(new Error("gone")) },
@@ -183,7 +183,7 @@ describe("an answer in parts", () => {
     assert.equal(gone.parts, 1);
   });
 
-  it("is the same parts again for who asks later", async () => {
+  it("is the same parts again for a later request", async () => {
     const { clock, answer } = start();
     const first = listen(answer, clock);
     answer.push("one ");

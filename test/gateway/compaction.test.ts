@@ -116,7 +116,7 @@ for (const [name, make] of Object.entries(STORES)) {
   });
 }
 
-describe("condensing", () => {
+describe("compaction", () => {
   it("is in nobody's way, and does nothing where the conversation began anew meanwhile", async () => {
     const { compact, calls } = createSlowCondense();
     const { gateway } = createTestGateway(recall, { compact });
@@ -184,7 +184,7 @@ describe("condensing", () => {
     }
   });
 
-  it("that fails is told in the log, and tried again only after the next turn", async () => {
+  it("that fails is logged, and tried again only after the next turn", async () => {
     let tries = 0;
     const compact: Compact<string> = () => {
       tries += 1;
@@ -337,8 +337,8 @@ describe("one conversation of all clients", () => {
   });
 });
 
-describe("an answerer is told", () => {
-  it("that the question came from elsewhere, and whether who asks may change things for everyone", async () => {
+describe("an answerer gets", () => {
+  it("that the request is remote, and whether its client may change things for everyone", async () => {
     const cases = [
       { adminFrom: [], client: "a", isAdmin: false },
       { adminFrom: ["a"], client: "a", isAdmin: true },

@@ -37,7 +37,7 @@ describe("deadlines", () => {
     assert.deepEqual(began, ["long", "next"]);
   });
 
-  it("end a turn that takes too long, at its own time or the asker's", async () => {
+  it("end a turn that takes too long, at its own deadline or the request's", async () => {
     const { answer } = createManualAnswerer();
     const { gateway, clock } = createTestGateway(answer, { turnTimeoutMs: 10_000 });
     const patient = ask("a", { client: "a", expiresAt: clock.epoch() + 60_000 });
@@ -77,7 +77,7 @@ describe("deadlines", () => {
     assert.equal(clock.timers, 0);
   });
 
-  it("ignore what an answerer says after it was told to stop", async () => {
+  it("ignore what an answerer says after its turn was cancelled", async () => {
     const { gateway, clock } = createTestGateway(
       async function* ({ signal }) {
         yield "before ";
@@ -102,7 +102,7 @@ function stop(text: string, facts = {}): Asked {
   return ask(text, { address: "/stop", ...facts });
 }
 
-describe("a turn that was told to stop", () => {
+describe("a turn that was cancelled", () => {
   const ways: Record<string, (signal: AbortSignal) => Turned<string>> = {
     "returns as if nothing were": () => ({ messages: ["kept"] }),
     "throws something of its own": () => {

@@ -159,7 +159,7 @@ describe("dedupe", () => {
     );
   });
 
-  it("keeps its books right when requests fail and run again", () => {
+  it("counts right when requests fail and run again", () => {
     const clock = createManualClock();
     const dedupe = createDedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
     const { request: other } = ask("", { key: "other" });

@@ -40,7 +40,7 @@ describe("drain", () => {
     assert.deepEqual(await again.done, await first.done);
   });
 
-  it("cancels at the deadline what runs and what waits, and tells everyone", async () => {
+  it("cancels at the deadline what runs and what waits, and answers every client", async () => {
     const { answer } = createManualAnswerer();
     const { gateway, clock } = createTestGateway(answer, { maxParallelTurns: 1 });
     const asked = ["a", "a", "b", "c"].map((client) => ask("?", { client }));
@@ -55,7 +55,7 @@ describe("drain", () => {
     assert.equal(clock.timers, 0);
   });
 
-  it("ends though an answerer hears nobody and a broker is away, and reports what is left", async () => {
+  it("ends although an answerer ignores its signal and a broker is away, and reports what is left", async () => {
     const { gateway, clock, lines } = createTestGateway(async function* ({ text }) {
       if (text === "deaf") await new Promise(() => {});
       yield "answer";
@@ -77,7 +77,7 @@ describe("drain", () => {
     assert.equal(lines.length, 3, "no second line for an answer that gets through after all");
   });
 
-  it("is not held up by requests that keep coming", async () => {
+  it("is not delayed by requests that continue to arrive", async () => {
     const { answer, end } = createManualAnswerer();
     const { gateway, clock } = createTestGateway(answer);
     void gateway.accept(ask("?").request);

@@ -52,7 +52,7 @@ describe("the same request again", () => {
     assert.equal(lines.length, 5);
   });
 
-  it("hears the parts so far, then the rest", async () => {
+  it("gets the parts so far, then the rest", async () => {
     const { gateway, clock } = createTestGateway(async function* () {
       for (const word of ["one ", "two ", "three"]) {
         yield word;
@@ -162,7 +162,7 @@ describe("the same request again", () => {
     assert.equal(turns, 2);
   });
 
-  it("finds a new way when the first asker cannot be reached any more", async () => {
+  it("finds a new way when the first client cannot be reached any more", async () => {
     const { answer, end } = createManualAnswerer();
     const { gateway, clock } = createTestGateway(async function* (turn) {
       yield "so far ";

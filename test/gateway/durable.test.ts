@@ -150,7 +150,7 @@ describe("a durable request", () => {
     assert.deepEqual(await store.rejections(0, 10), []);
   });
 
-  it("that was rejected once hears nothing else when it is delivered again, also after a restart", async () => {
+  it("that was rejected once gets the same answer when it is delivered again, also after a restart", async () => {
     await using home = await createHome();
     const { clock } = home;
     const { answer, end } = createManualAnswerer();
@@ -177,7 +177,7 @@ describe("a durable request", () => {
     assert.equal((await askedAgain.done).text, "3");
   });
 
-  it("that was rejected and not told is told by the next process, once", async () => {
+  it("that was rejected and not delivered is delivered by the next process, once", async () => {
     await using home = await createHome();
     const { clock } = home;
     const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
@@ -216,7 +216,7 @@ describe("a durable request", () => {
     assert.deepEqual(began, texts.slice(0, 4));
   });
 
-  it("is answered again when nobody was subscribed, until somebody hears it", async () => {
+  it("is delivered again when there was no subscriber, until there is one", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let isThere = false;
@@ -415,7 +415,7 @@ describe("a durable request", () => {
     assert.deepEqual(answerer.began, []);
   });
 
-  it("hears busy while the disk is full, is not acknowledged, and is answered when there is room", async () => {
+  it("gets busy while the disk is full, is not acknowledged, and is answered when there is room", async () => {
     const clock = createManualClock();
     const { store, free } = createFullStore(createTestStore(clock));
     const { gateway, lines } = createTestGateway(shout, { clock, store });
@@ -525,7 +525,7 @@ describe("the next start", () => {
     assert.deepEqual(histories, [[], ["1"], ["1", "2"]]);
   });
 
-  it("tells of each request that it goes on with, and of their number where they are many", async () => {
+  it("logs each resumed request, and their number when there are many", async () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();
@@ -550,7 +550,7 @@ describe("the next start", () => {
     assert.deepEqual(told.at(-1)?.fields, { requests: 300 });
   });
 
-  it("runs nothing of a client that was denied meanwhile, which hears that; others go on", async () => {
+  it("runs nothing of a client that was denied meanwhile, which gets forbidden; others go on", async () => {
     await using home = await createHome();
     const { clock } = home;
     const answerer = createManualAnswerer();
@@ -634,7 +634,7 @@ describe("the next start", () => {
     assert.deepEqual(again.parts, asked.parts);
   });
 
-  it("tells the model what a turn had done that was cut, and gives up after three attempts", async () => {
+  it("shows the model the steps of a turn that was cut off, and gives up after three attempts", async () => {
     await using home = await createHome();
     const { clock } = home;
     const seen: (readonly string[] | undefined)[] = [];
@@ -664,7 +664,7 @@ describe("the next start", () => {
     );
   });
 
-  it("finds what a shutdown broke off, not counted as an attempt and not told cancelled", async () => {
+  it("finds what a shutdown broke off, not counted as an attempt and not answered cancelled", async () => {
     await using home = await createHome();
     const { clock } = home;
     const store = await home.open();

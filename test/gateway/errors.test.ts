@@ -6,7 +6,7 @@ import { settled } from "./manual-clock.ts";
 import { createTestGateway } from "./setup.ts";
 
 describe("a turn that fails", () => {
-  it("ends an answer with the model's failure, after what was streamed, and keeps the facts to itself", async () => {
+  it("ends an answer with the model's failure, after what was streamed, without its facts", async () => {
     const { gateway, lines } = createTestGateway(async function* () {
       yield "It is ";
       throw new Failure("model", "the model is overloaded", {

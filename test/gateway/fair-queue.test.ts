@@ -212,7 +212,7 @@ const cancelWaiting = (lane: string): Step =>
   );
 
 describe("lanes", () => {
-  it("keep order, fill the slots, and serve round robin, whatever happens in which order", () => {
+  it("preserve order, fill the slots, and serve round robin, whatever happens in which order", () => {
     const lane = fc.constantFrom(...LANES);
     const small = fc.integer({ min: 1, max: 3 });
     const steps = fc.commands(

@@ -118,7 +118,7 @@ describe("a flood", () => {
     assert.deepEqual(new Set(codes.flood), new Set([undefined, "rate_limited"]));
   });
 
-  it("of one request under one id costs its asker a token each, and one turn in all", async () => {
+  it("of one request under one id takes a token for each, and one turn in all", async () => {
     let turns = 0;
     const { gateway } = createTestGateway(
       async function* (turn) {

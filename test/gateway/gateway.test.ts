@@ -113,7 +113,7 @@ describe("the gateway", () => {
     );
   });
 
-  it("keeps a lane until its answer is delivered, but not the slot", async () => {
+  it("holds a lane until its answer is delivered, but not the slot", async () => {
     const { answer, began, end } = createManualAnswerer();
     const { gateway } = createTestGateway(answer, { maxParallelTurns: 1 });
     const gate = createGate();

@@ -71,7 +71,7 @@ describe("health over HTTP", () => {
     });
   });
 
-  it("is not ready when it cannot tell, and says so in the log", async () => {
+  it("is not ready when the check fails, and logs that", async () => {
     const { log, lines } = createRecorder();
     await withHealth({ log, ready: cannotTell }, async (url) => {
       assert.equal((await get(`${url}/ready`)).status, 503);

@@ -19,7 +19,7 @@ function gone(): Promise<never> {
   return Promise.reject(new Failure("no_subscriber", "nobody"));
 }
 
-describe("an answer that nobody heard", () => {
+describe("an answer without a subscriber", () => {
   it("and that the store could not write yet holds up no later answer", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
@@ -76,7 +76,7 @@ describe("an answer that nobody heard", () => {
 });
 
 describe("a full disk", () => {
-  it("is told once a minute and in `problem` all the time, though what is stored can be read", async () => {
+  it("is logged once a minute and in `problem` all the time, although the store can be read", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let isFull = false;
@@ -97,7 +97,7 @@ describe("a full disk", () => {
     assert.equal(told.length, 1, `${told.length}`);
   });
 
-  it("costs who asks again for a finished answer one token, however long it is full", async () => {
+  it("takes one token for a finished answer that is asked again, however long the disk is full", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let isFull = false;
@@ -154,7 +154,7 @@ describe("a flood of rejections", () => {
 });
 
 describe("rejections that wait in the store", () => {
-  it("are told though the store could not be read for a while", async () => {
+  it("are delivered although the store could not be read for a while", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let tries = 0;
@@ -197,7 +197,7 @@ describe("what comes with an address as long as a topic can be", () => {
     gate.open();
   });
 
-  it("is kept for a client that is away as long as it is not too much", async () => {
+  it("waits for a client that is away as long as it is not too much", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let given = 0;

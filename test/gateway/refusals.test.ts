@@ -92,7 +92,7 @@ describe("what is refused", () => {
     }
   });
 
-  it("is rate_limited when the client asks too often, until the time that it is told", async () => {
+  it("is rate_limited when the client asks too often, until `retry_after`", async () => {
     const limits = { ...NO_LIMITS, requests_per_minute: 60, burst: 2, queued: 0 };
     const { gateway, clock } = createTestGateway(shout, { policy: { limits } });
     const askOnce = async (client: string) => {
@@ -140,7 +140,7 @@ describe("what is refused", () => {
     assert.deepEqual(codes, [undefined, undefined, undefined, "rate_limited", "rate_limited"]);
   });
 
-  it("is forbidden to who is not on the list, who is told once a minute", async () => {
+  it("is forbidden for a client that is not on the list, which gets one answer a minute", async () => {
     const { gateway, clock, lines } = createTestGateway(shout, {
       policy: { allowFrom: ["friend"] },
     });
@@ -184,7 +184,7 @@ describe("what is refused", () => {
     );
   });
 
-  it("is told to everyone of a thousand at once, of one client, at QoS 0", async () => {
+  it("is the answer to each of a thousand requests at once, of one client, at QoS 0", async () => {
     const { answer } = createManualAnswerer();
     const { gateway } = createTestGateway(answer, {
       policy: { limits: { ...NO_LIMITS, queued: 1 } },

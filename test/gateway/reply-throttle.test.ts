@@ -16,7 +16,7 @@ describe("notices", () => {
     assert.equal(notices.allow("a"), 6);
   });
 
-  it("stop for new names while too many were told, so that invented ones cost nothing", async () => {
+  it("stop for new names while all rows are used, so that invented ones cost nothing", async () => {
     const clock = createManualClock();
     const notices = createReplyThrottle({ clock, everyMs: 60_000, rows: 10 });
     const told = (kind: string): number =>

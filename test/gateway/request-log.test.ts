@@ -38,7 +38,7 @@ describe("the log", () => {
     assert.doesNotMatch(JSON.stringify(lines), /secret/);
   });
 
-  it("logs what was said when it is told to", async () => {
+  it("logs questions and answers with `logContent`", async () => {
     const { gateway, lines } = createTestGateway(shout, { logContent: true });
     const asked = ask("words");
     void gateway.accept(asked.request);

@@ -95,7 +95,7 @@ describe("slots of turns that wait", () => {
     assert.deepEqual(scene.began, ["a", "b", "c", "d", "e"]);
   });
 
-  it("are kept where the work ends in a moment", async () => {
+  it("stay with the turn when the work ends in a moment", async () => {
     const { begin, began, holdOf, clock } = createScene(1);
     const { signal } = new AbortController();
     begin("a", "b");
@@ -135,7 +135,7 @@ describe("slots of turns that wait", () => {
     assert.equal(began.length, 3, "a has the slot");
   });
 
-  it("are kept by the turns beyond four for each slot", async () => {
+  it("stay with the turns beyond four for each slot", async () => {
     const { begin, began, turnOf, waiting } = createScene(1);
     begin("old");
     for (let round = 0; round < 10; round += 1) {
