@@ -17,7 +17,7 @@ import type { Branch, Leaf, Origin } from "./tree.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** A key that a variable sets. Its path begins at the root, or at a channel. */
+/** A key that a variable sets. In its path, `*` is the name of a channel. */
 interface Variable {
   readonly name: string;
   readonly path: readonly string[];
