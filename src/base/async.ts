@@ -51,15 +51,19 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
   }
 }
 
-/** Resolves with true when the work resolves in time, with false when the time is over first; rejects as the work does. */
+/**
+ * Resolves with true when the work resolves in time, with false when the time is over first. Rejects as the
+ * work does, and with the signal's reason. No timer remains in any case.
+ */
 export async function settlesWithin(
   work: Promise<unknown>,
   milliseconds: number,
+  signal?: AbortSignal,
 ): Promise<boolean> {
   const late = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => late.resolve(false), timerMs(milliseconds));
   try {
-    return await Promise.race([work.then(() => true), late.promise]);
+    return await abortable(Promise.race([work.then(() => true), late.promise]), signal);
   } finally {
     clearTimeout(timer);
   }

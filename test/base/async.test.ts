@@ -107,6 +107,22 @@ describe("settlesWithin", () => {
     assert.equal(await settlesWithin(never(), 5), false);
     await assert.rejects(settlesWithin(Promise.reject(new Error("no")), 1_000), /no/);
   });
+
+  it("rejects with the reason of an abort, and leaves no timer that would keep the process", async (t) => {
+    const controller = signalOf(t);
+    const { clearTimeout: clear } = globalThis;
+    let cleared = 0;
+    const counting = (timer: number): void => {
+      cleared += 1;
+      clear(timer);
+    };
+    Reflect.set(globalThis, "clearTimeout", counting);
+    t.after(() => Reflect.set(globalThis, "clearTimeout", clear));
+    const waiting = settlesWithin(never(), MAX_TIMER_MS, controller.signal);
+    controller.abort(STOPPED);
+    await assert.rejects(waiting, STOPPED);
+    assert.equal(cleared, 1);
+  });
 });
 
 describe("withTimeout", () => {

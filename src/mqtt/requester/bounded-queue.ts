@@ -1,4 +1,4 @@
-import { onAbort, settlesWithin } from "../../base/async.ts";
+import { settlesWithin } from "../../base/async.ts";
 
 /** A bounded queue between callbacks and one async reader. */
 export interface BoundedQueue<T> {
@@ -25,11 +25,8 @@ export function createBoundedQueue<T>(size: number): BoundedQueue<T> {
       if (items.length === 0) {
         const put = Promise.withResolvers<void>();
         wake = put.resolve;
-        const stopListening = onAbort(signal, put.resolve);
-        await settlesWithin(put.promise, ms);
-        stopListening();
+        await settlesWithin(put.promise, ms, signal);
         wake = undefined;
-        signal.throwIfAborted();
       }
       return items.shift();
     },

@@ -1,4 +1,4 @@
-import { onAbort, settlesWithin } from "../../base/async.ts";
+import { settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
@@ -146,12 +146,5 @@ async function waitFor(
   others: readonly Promise<unknown>[],
   signal: AbortSignal,
 ): Promise<void> {
-  const aborted = Promise.withResolvers<void>();
-  const stopListening = onAbort(signal, aborted.resolve);
-  try {
-    await settlesWithin(Promise.race([aborted.promise, ...others]), milliseconds);
-  } finally {
-    stopListening();
-  }
-  signal.throwIfAborted();
+  await settlesWithin(Promise.race(others), milliseconds, signal);
 }
