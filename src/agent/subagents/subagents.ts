@@ -89,17 +89,18 @@ export function createSubagents(options: SubagentOptions): Subagents {
       }
     },
   };
+  const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
+  // Made once: a tool's schema costs more than the rest of a turn's set-up.
+  const toolsByDepth = Array.from({ length: MAX_DEPTH }, (_, depth) => {
+    const runner = createRunner(house, depth + 1);
+    return [
+      createSubagentTool(runner, milliseconds),
+      createSpawnTool(runner),
+      createSpawnStatusTool(runner),
+    ];
+  });
   return {
-    tools(depth) {
-      if (depth >= MAX_DEPTH) return [];
-      const runner = createRunner(house, depth + 1);
-      const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
-      return [
-        createSubagentTool(runner, milliseconds),
-        createSpawnTool(runner),
-        createSpawnStatusTool(runner),
-      ];
-    },
+    tools: (depth) => toolsByDepth[depth] ?? [],
     list: (owner) => tasks.list(owner),
     takeUnreported: (owner) => tasks.takeUnreported(owner),
     putBack: (finished) => tasks.putBack(finished),

@@ -71,6 +71,12 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     createWebFetch({ settings: settings.web, fetch, log, holdsSecret }),
     ...(search === undefined ? [] : [search]),
   ];
+  const filteredTools = new WeakMap<Tool, Tool>();
+  const filtered = (tool: Tool): Tool => {
+    const known = filteredTools.get(tool) ?? withFilter(tool, filter);
+    filteredTools.set(tool, known);
+    return known;
+  };
   const mqtt = topics && createMqttTool(topics);
   const filesFor = createFilesFor(options);
   return {
@@ -87,7 +93,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
         const isChosen = chosen === undefined || chosen.includes(tool.name);
         return isChosen && !isSwitchedOff(tool.name, settings.off) && permissions.allows(tool.name);
       });
-      return wanted.map((tool) => withFilter(tool, filter));
+      return wanted.map(filtered);
     },
     close: () => exec.close(),
   };

@@ -51,21 +51,38 @@ const MAX_CLIENT = 128;
 const BETWEEN = "\n\n---\n\n";
 
 /**
- * The system prompt: who it is, where it runs, what is data, what the owner's files say. What changes
- * least stands first, because providers keep the beginning of a prompt that they have read before.
+ * The system prompt: who the agent is, where it runs, what is data, and the owner's files. What changes
+ * least comes first, because providers cache the beginning of a prompt.
  */
 export function systemPrompt(facts: PromptFacts): string {
   if (facts.isBare === true) return bareRules(facts);
-  const { texts, activeSkills = [] } = facts;
-  return [
-    rules(facts),
-    texts === undefined ? "" : agentText(texts),
-    texts === undefined ? "" : catalogue(texts.skills, facts.tools),
+  const { activeSkills = [] } = facts;
+  return joined([
+    beginning(facts),
     ...activeSkills.map((skill) => section("Work by this skill now", skillText(skill))),
     present(facts),
-  ]
-    .filter((part) => part !== "")
-    .join(BETWEEN);
+  ]);
+}
+
+/** Beginnings of prompts by the texts in them, and by what else is in them: they cost more than all the rest. */
+const beginnings = new WeakMap<WorkspaceTexts, Map<string, string>>();
+
+/** What turns with the same texts and tools have in common. */
+function beginning(facts: PromptFacts): string {
+  const { workspace, memory = "", tools = [], texts } = facts;
+  if (texts === undefined) return rules(facts);
+  const key = [workspace, memory, ...tools].join("\n");
+  const known = beginnings.get(texts) ?? new Map<string, string>();
+  beginnings.set(texts, known);
+  const text =
+    known.get(key) ??
+    joined([rules(facts), agentText(texts), catalogue(texts.skills, facts.tools)]);
+  known.set(key, text);
+  return text;
+}
+
+function joined(parts: readonly string[]): string {
+  return parts.filter((part) => part !== "").join(BETWEEN);
 }
 
 /** What a turn profile without a system prompt leaves; "" where no tool is offered. */

@@ -45,11 +45,16 @@ export function workspaceOf({
 
 /** The workspace with these skills only; names in lower case. */
 function withSkills(workspace: Workspace, names: ReadonlySet<string>): Workspace {
+  let last: { readonly all: WorkspaceTexts; readonly chosen: WorkspaceTexts } | undefined;
   return {
     ...workspace,
     async read() {
-      const texts = await workspace.read();
-      return { ...texts, skills: texts.skills.filter(({ name }) => names.has(name.toLowerCase())) };
+      const all = await workspace.read();
+      if (last?.all !== all) {
+        const skills = all.skills.filter(({ name }) => names.has(name.toLowerCase()));
+        last = { all, chosen: { ...all, skills } };
+      }
+      return last.chosen;
     },
   };
 }
@@ -85,7 +90,9 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
   });
   const files = createTexts(options);
   let last = NOTHING;
+  let made: { readonly parts: readonly unknown[]; readonly texts: WorkspaceTexts } | undefined;
 
+  /** The very same object while nothing changed, so that what is made of it can be reused. */
   const readAll = async (): Promise<WorkspaceTexts> => {
     const [agent, soul, user, memory, days, skills] = await Promise.all([
       agentDocument(files.document),
@@ -95,8 +102,15 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       files.days(),
       catalogue(),
     ]);
+    const noted = days.flatMap(({ date, text }) => [date, text]);
+    const parts = [agent, soul, user, memory, ...noted, ...skills];
+    const { parts: before = [] } = made ?? {};
+    const isSame = parts.length === before.length && parts.every((one, at) => one === before[at]);
+    if (made !== undefined && isSame) return made.texts;
     const settings = settingsOf(agent);
-    return bounded({ agent: agent.body, settings, soul, user, memory, days, skills });
+    const whole = { agent: agent.body, settings, soul, user, memory, days, skills };
+    made = { parts, texts: bounded(whole) };
+    return made.texts;
   };
 
   return {

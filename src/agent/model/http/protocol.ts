@@ -61,11 +61,16 @@ function brokenOff(): ModelError {
 
 /** Sends a call; throws the error that a response with another status than 200 tells of. */
 function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
+  /** By key; they are the same in each request. */
+  const headersOf = new Map<string | undefined, Headers>();
   return async (attempt: Attempt): Promise<Response> => {
+    const { key } = attempt;
+    const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
+    headersOf.set(key, headers);
     const body = dialect.body(withSimpleTools(attempt.call, entry));
     const response = await send(attempt, fetch, {
       url: dialect.url,
-      headers: requestHeaders(entry, dialect.headers(attempt.key)),
+      headers,
       body: wellFormedJson(body),
     });
     if (response.ok) return response;
