@@ -1,11 +1,11 @@
 import type { Duplex } from "node:stream";
 import type { Client } from "aedes";
 
-/** Holds clients up that publish more requests than there is room for: what is not taken is not acknowledged. */
+/** Makes clients wait that publish more requests than there is room for, by not acknowledging them. */
 export interface Backpressure {
-  /** Calls `goOn` when the request may be taken, at once where it can; never where its sender leaves before. */
+  /** Calls `goOn` when the request may be taken, perhaps at once; never if its sender disconnects before. */
   take(request: HeldRequest, goOn: () => void): void;
-  /** The session's queue has become shorter. */
+  /** Tells that the session's queue has become shorter. */
   onShorter(session: string): void;
   left(sender: Client): void;
 }
@@ -17,12 +17,12 @@ interface HeldRequest {
 }
 
 export interface BackpressureOptions {
-  /** The sessions of gateways that a message of that topic is a request for. */
+  /** The sessions of gateways for which a message of the topic is a request. */
   readonly gatewaysOf: (topic: string) => ReadonlySet<string>;
   readonly takesRequests: (session: string) => boolean;
-  /** Adds to the bytes that the broker holds for the client. */
+  /** Adds to the memory that is counted for the client. */
   readonly hold: (client: Client, bytes: number) => void;
-  /** Milliseconds of no progress after which nobody waits for a session until it makes some. */
+  /** Milliseconds without progress after which clients no longer wait for a session, until it makes some. */
   readonly stallMs: number;
 }
 
@@ -30,7 +30,7 @@ interface Waiting extends HeldRequest {
   readonly goOn: () => void;
 }
 
-/** The requests that wait for one session, in order. */
+/** The requests that wait for one session, in order of arrival. */
 interface WaitingQueue {
   readonly waiting: Set<Waiting>;
   readonly timer: ReturnType<typeof setTimeout>;
@@ -41,17 +41,16 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   const { gatewaysOf, takesRequests, hold } = options;
   const lines = new Map<string, WaitingQueue>();
   const stalled = new Set<string>();
-  const isWaitedFor = (session: string): boolean =>
-    !stalled.has(session) && !takesRequests(session);
-  const takes = (session: string): boolean => !lines.has(session) && !isWaitedFor(session);
+  const mustWait = (session: string): boolean => !stalled.has(session) && !takesRequests(session);
+  const takes = (session: string): boolean => !lines.has(session) && !mustWait(session);
   const admit = (session: string): void => {
     const line = lines.get(session);
     const [first] = line?.waiting ?? [];
     if (line === undefined || line.isAdmitting) return;
     if (first === undefined) closeQueue(lines, session);
-    else if (!isWaitedFor(session)) {
+    else if (!mustWait(session)) {
       hold(first.sender, -first.bytes);
-      // The next one when this is in the queue.
+      // The next request is admitted when this one is in the queue.
       admitFirst(line, first, () => admit(session));
     }
   };
@@ -68,7 +67,7 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   return {
     take(request, goOn) {
       const [session, ...others] = gatewaysOf(request.topic);
-      // One gateway that takes it is enough.
+      // One gateway that accepts it is enough.
       if (session === undefined || [session, ...others].some(takes)) return goOn();
       lineOf(session).waiting.add({ ...request, goOn });
       hold(request.sender, request.bytes);
@@ -87,8 +86,8 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
   };
 }
 
-function openQueue(patienceMs: number, giveUp: () => void): WaitingQueue {
-  const timer = setTimeout(giveUp, patienceMs);
+function openQueue(stallMs: number, giveUp: () => void): WaitingQueue {
+  const timer = setTimeout(giveUp, stallMs);
   timer.unref();
   return { waiting: new Set(), timer, isAdmitting: false };
 }
@@ -108,26 +107,26 @@ function admitFirst(line: WaitingQueue, first: Waiting, then: () => void): void 
   });
 }
 
-/** What is to happen before a message is acknowledged to its sender. */
+/** The acknowledgement of one message to its sender, deferred until gateways have acknowledged it. */
 export interface DeferredAck {
-  /** The session's client is to have it before. */
+  /** Waits for the session's client. */
   wait(session: string): void;
-  /** The session's client has acknowledged it, which is enough, or does not get it any more. */
+  /** The session's client has acknowledged the message, which is enough, or will not get it. */
   settled(session: string, isAcknowledged: boolean): void;
-  /** All sessions are named. */
+  /** All calls of `wait` are made. */
   ready(): void;
 }
 
 /**
- * Keeps back the acknowledgements of requests until a gateway has acknowledged them: the broker keeps
- * nothing on disk, and what it acknowledged must survive the end of the process.
+ * Defers the acknowledgements of requests until a gateway has acknowledged them: the broker keeps nothing on
+ * disk, and an acknowledged request must survive the end of the process.
  */
 export interface DeferredAcks {
-  /** A request has come that a gateway is subscribed to. */
+  /** Defers the acknowledgement of a request to which a gateway is subscribed. */
   expect(sender: Client, request: Request): void;
-  /** Undefined where nobody expects one for the payload. */
+  /** The deferred acknowledgement of the message with this payload, if there is one; once. */
   of(payload: unknown): DeferredAck | undefined;
-  /** Whether the library's PUBACK or PUBREC is kept back; it is sent later. */
+  /** Whether the library's PUBACK or PUBREC is deferred; then it is sent later. */
   defersAck(stream: Duplex, id: number, acknowledgement: Buffer): boolean;
 }
 
@@ -139,23 +138,23 @@ interface Request {
 
 interface DeferredAcksOptions {
   readonly send: (stream: Duplex, bytes: Buffer) => void;
-  /** Milliseconds of no progress after which nobody waits for a session until it makes some. */
-  readonly patienceMs: number;
+  /** Milliseconds without progress after which clients no longer wait for a session, until it makes some. */
+  readonly stallMs: number;
 }
 
 interface PendingAck {
   acknowledgement?: Buffer;
 }
 
-export function createDeferredAcks({ send, patienceMs }: DeferredAcksOptions): DeferredAcks {
+export function createDeferredAcks({ send, stallMs }: DeferredAcksOptions): DeferredAcks {
   const expected = new WeakMap<object, DeferredAck>();
   const kept = new WeakMap<Duplex, Map<number, PendingAck>>();
-  const patience = createStallWatch(patienceMs);
+  const stalls = createStallWatch(stallMs);
   const keep = (stream: Duplex, id: number): void => {
     const ofStream = kept.get(stream) ?? new Map<number, PendingAck>();
     kept.set(stream, ofStream.set(id, {}));
   };
-  const giveBack = (stream: Duplex, id: number): void => {
+  const sendAck = (stream: Duplex, id: number): void => {
     const one = kept.get(stream)?.get(id);
     kept.get(stream)?.delete(id);
     if (one?.acknowledgement) send(stream, one.acknowledgement);
@@ -167,17 +166,17 @@ export function createDeferredAcks({ send, patienceMs }: DeferredAcksOptions): D
       if (qos === 1) keep(conn, messageId);
       expected.set(
         payload,
-        createDeferredAck(patience, {
+        createDeferredAck(stalls, {
           begin: () => (qos === 2 ? keep(conn, messageId) : undefined),
-          end: () => giveBack(conn, messageId),
+          end: () => sendAck(conn, messageId),
         }),
       );
     },
     of(payload) {
       if (typeof payload !== "object" || payload === null) return undefined;
-      const receipt = expected.get(payload);
+      const ack = expected.get(payload);
       expected.delete(payload);
-      return receipt;
+      return ack;
     },
     defersAck(stream, id, acknowledgement) {
       const one = kept.get(stream)?.get(id);
@@ -188,25 +187,25 @@ export function createDeferredAcks({ send, patienceMs }: DeferredAcksOptions): D
 }
 
 function createDeferredAck(
-  patience: StallWatch,
+  stalls: StallWatch,
   { begin, end }: { readonly begin: () => void; readonly end: () => void },
 ): DeferredAck {
   const waiting = new Set<string>();
   let isReady = false;
   const check = (isAcknowledged: boolean): void => {
     if (!isReady || (waiting.size > 0 && !isAcknowledged)) return;
-    for (const session of waiting) patience.remove(session, receipt);
+    for (const session of waiting) stalls.remove(session, ack);
     waiting.clear();
     isReady = false;
     end();
   };
-  const receipt: DeferredAck = {
+  const ack: DeferredAck = {
     wait(session) {
-      if (patience.add(session, receipt)) waiting.add(session);
+      if (stalls.add(session, ack)) waiting.add(session);
     },
     settled(session, isAcknowledged) {
-      if (isAcknowledged) patience.renew(session);
-      patience.remove(session, receipt);
+      if (isAcknowledged) stalls.renew(session);
+      stalls.remove(session, ack);
       if (waiting.delete(session)) check(isAcknowledged);
     },
     ready() {
@@ -215,44 +214,44 @@ function createDeferredAck(
       check(false);
     },
   };
-  return receipt;
+  return ack;
 }
 
 interface StallWatch {
-  /** Whether the session is waited for. */
-  add(session: string, receipt: DeferredAck): boolean;
-  remove(session: string, receipt: DeferredAck): void;
-  /** The session has made progress. */
+  /** Returns whether the session is waited for. */
+  add(session: string, ack: DeferredAck): boolean;
+  remove(session: string, ack: DeferredAck): void;
+  /** Tells that the session has made progress. */
   renew(session: string): void;
 }
 
 function createStallWatch(ms: number): StallWatch {
   const sessions = new Map<string, { open: Set<DeferredAck>; timer: NodeJS.Timeout }>();
-  const givenUp = new Set<string>();
+  const stalled = new Set<string>();
   const giveUp = (session: string): void => {
-    givenUp.add(session);
-    for (const receipt of sessions.get(session)?.open ?? []) receipt.settled(session, false);
+    stalled.add(session);
+    for (const ack of sessions.get(session)?.open ?? []) ack.settled(session, false);
   };
   return {
-    add(session, receipt) {
-      if (givenUp.has(session)) return false;
+    add(session, ack) {
+      if (stalled.has(session)) return false;
       const one = sessions.get(session) ?? {
         open: new Set(),
         timer: setTimeout(() => giveUp(session), ms).unref(),
       };
       sessions.set(session, one);
-      one.open.add(receipt);
+      one.open.add(ack);
       return true;
     },
-    remove(session, receipt) {
+    remove(session, ack) {
       const one = sessions.get(session);
-      one?.open.delete(receipt);
+      one?.open.delete(ack);
       if (one?.open.size !== 0) return;
       clearTimeout(one.timer);
       sessions.delete(session);
     },
     renew(session) {
-      givenUp.delete(session);
+      stalled.delete(session);
       sessions.get(session)?.timer.refresh();
     },
   };

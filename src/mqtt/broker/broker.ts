@@ -24,13 +24,13 @@ import type { Filter } from "./sessions.ts";
 import { createSubscriptionAcl, type FilterLimits } from "./subscriptions.ts";
 import type { SubscriptionAcl } from "./subscriptions.ts";
 
-/** The built-in broker while it listens. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */
+/** The running built-in broker. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */
 export interface Broker {
   readonly host: string;
   readonly port: number;
   /**
-   * Whether anybody gets a message of that topic that is published now at QoS 1: a client that is connected
-   * and subscribed, or one with a session that is kept and a subscription of QoS 1 or 2.
+   * Whether a message that is published to the topic now at QoS 1 has a receiver: a connected client that is
+   * subscribed, or a persistent session with a subscription of QoS 1 or 2.
    */
   hasSubscriber(topic: string): boolean;
   close(): Promise<void>;
@@ -39,13 +39,13 @@ export interface Broker {
 type BrokerSettings = Pick<MqttSettings, "broker" | "username" | "password"> &
   Partial<Pick<MqttSettings, "max_payload_bytes">>;
 
-/** What clients may take of the memory: more than any board serves, less than it has. */
+/** Bounds on what clients use: more than any board serves, less than its memory. */
 export type BrokerLimits = Omit<ConnectionLimits, "packetBytes"> &
   AedesLimits &
   FilterLimits &
   StoreLimits & {
     readonly connections: number;
-    /** Milliseconds without progress after which no client waits for a gateway whose queue is full. */
+    /** Milliseconds without progress after which clients no longer wait for a gateway whose queue is full. */
     readonly stallMs: number;
   };
 
@@ -75,9 +75,9 @@ const DEFAULT_PAYLOAD_BYTES = 262_144;
 const CLOSE_MS = 1_000;
 
 /**
- * Starts the broker that `embedded` or `embedded://host:port` names (port 0 takes a free one). What goes
- * beyond the limits is told to the log. Throws a `Failure`: `config` beyond the loopback without username
- * and password, `failed` where the port is taken.
+ * Starts the broker at the address `embedded` or `embedded://host:port` (port 0 is a free one). It logs what
+ * exceeds the limits. Throws a `Failure`: `config` beyond the loopback without username and password,
+ * `failed` if the port is taken.
  */
 export async function openBroker(
   settings: BrokerSettings,
@@ -86,13 +86,17 @@ export async function openBroker(
 ): Promise<Broker> {
   const address = parseBroker(settings.broker);
   if (address.kind !== "embedded")
-    throw new Failure("config", "the broker is not the built-in one");
+    throw new Failure("config", "the broker is not the built-in broker");
   const { host, port } = address;
   if (!isLoopback(host) && !hasCredentials(settings)) {
-    throw new Failure("config", `the built-in broker will not listen on ${host} for everyone`, {
-      why: "beyond the loopback anyone could ask and answer",
-      remedy: "set username and password of the channel, or use broker: embedded",
-    });
+    throw new Failure(
+      "config",
+      `the built-in broker does not listen on ${host} without a password`,
+      {
+        why: "beyond the loopback anyone could ask as any client, and answer",
+        remedy: "set username and password of the channel, or use broker: embedded",
+      },
+    );
   }
   const packetBytes = packetLimit(settings.max_payload_bytes ?? DEFAULT_PAYLOAD_BYTES);
   const parts = createParts({ ...limits, packetBytes }, createLimitLog(log));
@@ -128,17 +132,17 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     hasRoom: ({ conn }, bytes, ahead) => connections.hasRoom(conn, bytes, ahead),
     windowOf: (client) =>
       Math.min(limits.inflight, mqtt5.sessionOf(client)?.receiveMaximum ?? limits.inflight),
-    receiptOf: (payload) => receipts.of(payload),
+    deferredAckOf: (payload) => deferredAcks.of(payload),
     isWanted: (client, packet) => mqtt5.isWanted(client, packet),
   });
-  const receipts = createDeferredAcks({
+  const deferredAcks = createDeferredAcks({
     send: (stream, bytes) => connections.send(stream, bytes),
-    patienceMs: limits.stallMs,
+    stallMs: limits.stallMs,
   });
   const mqtt5 = createMqtt5({
     packetBytes: limits.packetBytes,
     translate: (stream, change) => connections.translate(stream, change),
-    defersAck: (stream, id, bytes) => receipts.defersAck(stream, id, bytes),
+    defersAck: (stream, id, bytes) => deferredAcks.defersAck(stream, id, bytes),
   });
   const backpressure = createBackpressure({
     ...store,
@@ -151,19 +155,18 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     grants: createSubscriptionAcl(limits, onFull),
     backpressure,
     mqtt5,
-    receipts,
+    deferredAcks,
     sessions,
     onFull,
   };
 }
 
 function createLimitLog(log: Log): OnFull {
-  const told = new Map<string, number>();
+  const counts = new Map<string, number>();
   return (what) => {
-    const times = (told.get(what) ?? 0) + 1;
-    told.set(what, times);
-    if (shouldLog(times))
-      log.warn("the built-in broker leaves out what is too much", { what, times });
+    const times = (counts.get(what) ?? 0) + 1;
+    counts.set(what, times);
+    if (shouldLog(times)) log.warn("built-in broker dropped data over a limit", { what, times });
   };
 }
 
@@ -173,7 +176,8 @@ function listening(server: Server, host: string, port: number): Promise<void> {
       reject(
         new Failure("failed", `the built-in broker cannot listen on ${host}:${port}`, {
           why: error.message,
-          remedy: "stop what listens there, or choose another port: embedded://127.0.0.1:1884",
+          remedy:
+            "stop the program that listens there, or choose another port: embedded://127.0.0.1:1884",
           cause: error,
         }),
       );
@@ -201,23 +205,23 @@ interface AedesLimits {
   readonly topicLevels: number;
 }
 
-/** Is told what there was too much of. */
+/** Called with what exceeded a limit. */
 type OnFull = (what: string) => void;
 
-/** What the library works with. */
+/** The parts that the library calls. */
 interface Parts {
   readonly connections: Connections;
   readonly store: BrokerStore;
   readonly grants: SubscriptionAcl;
   readonly backpressure: Backpressure;
   readonly mqtt5: Mqtt5;
-  readonly receipts: DeferredAcks;
-  /** Whose the streams are whose client is online. */
+  readonly deferredAcks: DeferredAcks;
+  /** The session of each stream whose client is connected. */
   readonly sessions: WeakMap<Duplex, string>;
   readonly onFull: OnFull;
 }
 
-/** The broker library, with what it keeps and whom it lets do what. */
+/** The broker library with our persistence, authentication and authorization. */
 async function createAedes(
   settings: Pick<MqttSettings, "username" | "password">,
   limits: AedesLimits,
@@ -227,7 +231,7 @@ async function createAedes(
   const aedes = await Aedes.createBroker({
     persistence: withAccounts(parts),
     connectTimeout: limits.connectMs,
-    // Ids are all that is kept of them, and counted with what is held for the client.
+    // We keep only packet ids of them, and count those with the client's memory.
     maxInflightInbound: 0,
     maxTopicLevels: limits.topicLevels,
     preConnect: mqtt5.preConnect,
@@ -253,21 +257,21 @@ async function createAedes(
     backpressure.left(client);
   });
   aedes.on("unsubscribe", (topics, client) => grants.drop(client, topics));
-  // A client that misbehaves is disconnected by the broker itself; nothing else follows from it.
+  // The library itself disconnects a client that misbehaves; we need not do anything.
   aedes.on("clientError", () => {});
   aedes.on("connectionError", () => {});
   return aedes;
 }
 
 function publishing(parts: Parts): NonNullable<AedesOptions["authorizePublish"]> {
-  const { backpressure, mqtt5, receipts, store } = parts;
+  const { backpressure, mqtt5, deferredAcks, store } = parts;
   return (sender, packet, done) => {
     const { topic, payload, qos } = packet;
     if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
     if (sender === null) return done(null);
     mqtt5.published(sender, packet, () => hasSubscriber(parts, topic));
     if (sender.closed || qos === 0) return done(null);
-    if (store.gatewaysOf(topic).size > 0) receipts.expect(sender, packet);
+    if (store.gatewaysOf(topic).size > 0) deferredAcks.expect(sender, packet);
     backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
   };
 }
@@ -275,7 +279,7 @@ function publishing(parts: Parts): NonNullable<AedesOptions["authorizePublish"]>
 function forwarding(parts: Parts): NonNullable<AedesOptions["authorizeForward"]> {
   const { connections, store, mqtt5, onFull } = parts;
   return (client, packet) => {
-    // What is retained has no number of the broker's: it comes once, to a new subscription, past the queue.
+    // A retained message has no broker id: it comes once, to a new subscription, and bypasses the queue.
     if (packet.qos > 0 && Boolean(packet.brokerId) && store.isQueued(client, packet)) return null;
     const isReleased = packet.qos > 0 && store.isReleased(client.id, packet);
     if (!isReleased && !connections.hasRoom(client.conn, packet.payload.length)) {
@@ -286,19 +290,19 @@ function forwarding(parts: Parts): NonNullable<AedesOptions["authorizeForward"]>
   };
 }
 
-/** Whether anybody who is connected or comes back gets a message of QoS 1 on the topic. */
+/** Whether a connected client or a persistent session gets a message of QoS 1 on the topic. */
 function hasSubscriber({ grants, store }: Pick<Parts, "grants" | "store">, topic: string): boolean {
   return grants.match(topic) || store.hasSession(topic);
 }
 
-/** What an id costs in the library and here, of a message of QoS 2 that is not released. */
+/** The cost of the id of an unreleased message of QoS 2, in the library and here. */
 const UNRELEASED_BYTES = 64;
 
 function withAccounts({ store, grants, connections, mqtt5 }: Parts) {
   const { persistence } = store;
   return {
     ...persistence,
-    /** The library keeps all filters of a SUBSCRIBE, also those that were refused. */
+    /** The library adds all filters of a SUBSCRIBE, also refused ones. */
     addSubscriptions: (client: Client, filters: readonly Filter[]) =>
       persistence.addSubscriptions(
         client,
@@ -325,26 +329,26 @@ function hasCredentials({ username, password }: Credentials): boolean {
   return Boolean(username?.reveal()) && Boolean(password?.reveal());
 }
 
-/** Lets in with the credentials of the settings, or anyone where there are none; `onKnown` is told of each. */
+/** Accepts the credentials of the settings, or everyone if there are none; calls `onAccepted` for each client. */
 function authenticator(
   { username, password }: Credentials,
   clientIdBytes: number,
-  onKnown: (client: Client) => void,
+  onAccepted: (client: Client) => void,
 ): NonNullable<AedesOptions["authenticate"]> {
   return (client, name, word, done) => {
     if (Buffer.byteLength(client.id) > clientIdBytes) {
       return done(Object.assign(new Error("client id too long"), { returnCode: 2 }), false);
     }
-    const known =
+    const isAccepted =
       username === undefined ||
       (same(name ?? "", username.reveal()) && same(word ?? "", password?.reveal() ?? ""));
-    if (known) onKnown(client);
+    if (isAccepted) onAccepted(client);
     // Without an error aedes answers a refusal with return code 5, not authorized.
-    done(null, known);
+    done(null, isAccepted);
   };
 }
 
-/** In a time that does not depend on where the two differ. */
+/** Compares in constant time. */
 function same(left: string | Uint8Array, right: string): boolean {
   return timingSafeEqual(digestOf(left), digestOf(right));
 }

@@ -3,29 +3,29 @@ import { Duplex, Writable } from "node:stream";
 import { limitIncoming } from "../limiter/packet-limiter.ts";
 import type { PacketRules } from "../limiter/rules.ts";
 
-/** What the built-in broker's clients may take of the memory together and each, in bytes. */
+/** Bounds on the memory that clients use, each and together, in bytes. */
 export interface ConnectionLimits {
   /** The largest packet. */
   readonly packetBytes: number;
-  /** What lies ready for one client that does not read; more is left out, and nothing more read from it. */
+  /** Unread output of one client; beyond it messages are dropped, and nothing more is read from the client. */
   readonly unreadBytes: number;
-  /** What lies ready for all, of packets that are not whole, and what else is held; beyond it the largest holder is cut. */
+  /** Unread output, incomplete packets and other data of all clients; beyond it the largest user is cut. */
   readonly heldBytes: number;
-  /** Milliseconds in which a client must read something of what lies ready. */
+  /** Milliseconds in which a client must read some of its unread output. */
   readonly unreadMs: number;
 }
 
-/** The accepted connections of the built-in broker, none of which can hold the memory or the others up. */
+/** The connections of the built-in broker; none can exhaust the memory or block the others. */
 export interface Connections {
-  /** The stream that the broker reads and writes in the socket's place. */
+  /** Returns the stream that the broker reads and writes instead of the socket. */
   accept(socket: Socket): Duplex;
-  /** Whether so many bytes may still be laid ready for the client behind the stream, after those ahead of them. */
+  /** Whether the client may get so many more bytes of output, after those `ahead` of them. */
   hasRoom(stream: Duplex, bytes: number, ahead?: number): boolean;
-  /** Passes all that is written to the stream through the function. */
+  /** Applies the function to all that is written to the stream. */
   translate(stream: Duplex, change: (bytes: Buffer) => Buffer): void;
-  /** Writes whole packets past that function. */
+  /** Writes complete packets without that function. */
   send(stream: Duplex, bytes: Buffer): void;
-  /** Adds to what is held for the client behind the stream. */
+  /** Adds to the memory that is counted for the client. */
   hold(stream: Duplex, bytes: number): void;
   destroy(): void;
 }
@@ -42,15 +42,15 @@ interface Account {
 
 type Kind = "unread" | "partial" | "other";
 
-/** While nobody knows who sends it: a client id, credentials and a will. */
+/** The first packet, before authentication: a client id, credentials and a will. */
 const FIRST_BYTES = 16_384;
 /** SUBSCRIBE and UNSUBSCRIBE. */
 const FILTERS_BYTES = 16_384;
 const PIECE_BYTES = 16_384;
-/** The broker must never wait for one client to read: it would keep the messages of all. */
+/** The broker must never wait for one client to read: it would buffer the messages of all. */
 const NEVER_FULL = 2 ** 30;
 
-/** `onRead` is told of each stream whose client has read something of what lies ready. */
+/** Calls `onRead` with each stream whose client has read some of its output. */
 export function createConnections(
   limits: ConnectionLimits,
   onRead: (stream: Duplex) => void = () => {},
@@ -60,7 +60,7 @@ export function createConnections(
   const change = (account: Account, of: Kind, bytes: number): void => {
     held += bytes;
     account[of] += bytes;
-    if (held > limits.heldBytes) fullestOf(accounts.values())?.socket.destroy();
+    if (held > limits.heldBytes) largestOf(accounts.values())?.socket.destroy();
   };
   return {
     accept(socket) {
@@ -112,13 +112,13 @@ function rulesFor(limits: ConnectionLimits): PacketRules {
   };
 }
 
-function fullestOf(accounts: Iterable<Account>): Account | undefined {
-  let fullest: Account | undefined;
+function largestOf(accounts: Iterable<Account>): Account | undefined {
+  let largest: Account | undefined;
   for (const account of accounts) {
-    const isFuller = fullest === undefined || sumOf(account) > sumOf(fullest);
-    if (isFuller && !account.socket.destroyed) fullest = account;
+    const isLarger = largest === undefined || sumOf(account) > sumOf(largest);
+    if (isLarger && !account.socket.destroyed) largest = account;
   }
-  return fullest;
+  return largest;
 }
 
 function sumOf({ unread, partial, other }: Account): number {
@@ -127,12 +127,12 @@ function sumOf({ unread, partial, other }: Account): number {
 
 interface Outflow {
   write(chunk: Buffer): void;
-  /** Is called each time when something was read. */
+  /** Called when the client has read something. */
   onRead: () => void;
   stop(): void;
 }
 
-/** Counts what lies ready, and cuts a client that reads nothing of it for too long. */
+/** Counts unread output, and cuts a client that reads nothing of it for too long. */
 function createOutflow(
   account: Account,
   unreadMs: number,
@@ -172,7 +172,7 @@ interface StreamOptions {
   readonly translate: (bytes: Buffer) => Buffer;
 }
 
-/** What the broker reads and writes; `inflow` takes what came. */
+/** The stream that the broker reads and writes; `inflow` takes the data of the socket. */
 function streamOf(
   socket: Socket,
   outflow: Outflow,
@@ -218,7 +218,7 @@ function streamOf(
   return Object.assign(stream, { inflow });
 }
 
-/** Hands what came to the reader of the stream; `onTaken` says when more may come. */
+/** Pushes data to the reader of the stream; calls `onTaken` with the function that asks for more. */
 function createInflow(
   stream: Duplex,
   onTaken: (isMoreWanted: boolean, done: () => void) => void,
@@ -234,7 +234,7 @@ function createInflow(
   });
 }
 
-/** A large payload is one and the same for all whom it goes to, until it is sent. */
+/** Joins small chunks; a large payload stays one buffer, shared by all receivers. */
 function joinedIfSmall(chunks: readonly { readonly chunk: Buffer }[]): readonly Buffer[] {
   const pieces = chunks.map(({ chunk }) => chunk);
   const bytes = pieces.reduce((sum, { length }) => sum + length, 0);

@@ -3,43 +3,43 @@ import type { Duplex } from "node:stream";
 import type { AedesOptions, Client } from "aedes";
 import { isTopicName } from "../../base/topic-filter.ts";
 
-/** What a client of MQTT 5 asked for in its CONNECT, and what is to be said to it. */
+/** What an MQTT 5 client asked for in its CONNECT, and what its next answers must say. */
 export interface Mqtt5Session {
   readonly isCleanStart: boolean;
-  /** Seconds for which its session is kept. */
+  /** Session Expiry Interval in seconds. */
   readonly expirySecs: number;
   readonly receiveMaximum: number;
   readonly maximumPacketBytes: number;
   readonly assignedId: string | undefined;
-  /** How many filters each UNSUBSCRIBE named that is not answered yet. */
+  /** The number of filters of each unanswered UNSUBSCRIBE. */
   readonly unsubscribed: number[];
-  /** Packet ids of messages that nobody gets (section 3.4.2.1). */
+  /** Packet ids of messages without subscribers (section 3.4.2.1). */
   readonly noMatchingSubscribers: Set<number>;
 }
 
 export interface Mqtt5Options {
   /** Bytes of the largest packet that a client may send. */
   readonly packetBytes: number;
-  /** Passes all that goes to the client through the function. */
+  /** Applies the function to all that is sent to the client. */
   readonly translate: (stream: Duplex, change: (bytes: Buffer) => Buffer) => void;
-  /** Whether a PUBACK or PUBREC is not to be sent now. */
+  /** Whether a PUBACK or PUBREC must not be sent now. */
   readonly defersAck: (stream: Duplex, id: number, acknowledgement: Buffer) => boolean;
 }
 
 /**
- * MQTT 5 for a library that speaks 3.1.1: what comes is parsed by the library itself, which copies the
- * properties of messages as they are; what goes out is the same in both but for CONNACK, SUBACK, UNSUBACK,
- * and the properties before a payload.
+ * MQTT 5 for a library that speaks 3.1.1. The library itself parses packets of MQTT 5 and copies the
+ * properties of messages. Packets to clients are the same in both versions, except CONNACK, SUBACK, UNSUBACK,
+ * reason codes, and the properties before a payload.
  */
 export interface Mqtt5 {
   readonly preConnect: NonNullable<AedesOptions["preConnect"]>;
   /** Undefined for a client of 3.1.1. */
   readonly sessionOf: (client: Client) => Mqtt5Session | undefined;
-  /** Takes down when the message expires, and whether its sender is to hear that nobody gets it. */
+  /** Notes when the message expires, and whether its acknowledgement says that there is no subscriber. */
   readonly published: (sender: Client, packet: Published, hasSubscriber: () => boolean) => void;
-  /** Whether the message has not expired, and is not larger than the client takes. */
+  /** Whether the message has not expired and is not too large for the client. */
   readonly isWanted: (client: Client, packet: Message) => boolean;
-  /** The message with its properties before the payload, where the client speaks MQTT 5; null if it is not wanted. */
+  /** The message, for MQTT 5 with its properties before the payload; null if it has expired or is too large. */
   readonly forwarded: <Packet extends Message>(client: Client, packet: Packet) => Packet | null;
 }
 
@@ -86,7 +86,7 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
       const session = sessionFor(packet);
       sessions.set(client.conn, session);
       outgoing(client.conn, (first, body) => toMqtt5(first, body, session, options), options);
-      // A session of 3.1.1 that is kept, so that all that it is sent goes through its queue.
+      // A persistent session of 3.1.1, so that all its messages go through its queue.
       Object.assign(packet, { protocolVersion: 4, clean: false });
       if (session.assignedId !== undefined) packet.clientId = session.assignedId;
       return done(null, true);
@@ -102,7 +102,7 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
     forwarded(client, packet) {
       if (!isWanted(client, packet)) return null;
       const { payload = "" } = packet;
-      // It is a copy for this client alone.
+      // The packet is a copy for this client.
       if (sessionOf(client))
         packet.payload = Buffer.concat([propertiesOf(packet), asBytes(payload)]);
       return packet;
@@ -118,8 +118,8 @@ function faultOf({ properties = {} }: Connect): number | undefined {
 }
 
 /**
- * The library's parser takes the version from the CONNECT; it is to keep it when the CONNECT is changed.
- * False where the library has no such parser any more.
+ * The library's parser takes the version from the CONNECT; this keeps it at 5 when the CONNECT is changed.
+ * Returns false if this version of the library has no such parser.
  */
 function parseAsMqtt5(client: Client, packet: Connect): boolean {
   const parser: unknown = Reflect.get(client, "_parser");
@@ -155,7 +155,7 @@ const CHANGED = new Set([CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK]);
 
 type Change = (first: number, body: Buffer) => Buffer;
 
-/** Has what goes to the client pass the change, and those who keep acknowledgements back. */
+/** Applies the change to all packets to the client, and defers acknowledgements. */
 function outgoing(stream: Duplex, change: Change, { translate, defersAck }: Mqtt5Options): void {
   translate(
     stream,
@@ -170,10 +170,10 @@ function outgoing(stream: Duplex, change: Change, { translate, defersAck }: Mqtt
 
 const unchanged: Change = (first, body) => Buffer.concat([Buffer.from([first]), withLength(body)]);
 
-/** Makes of packets of 3.1.1 such of MQTT 5; a PUBLISH comes with its properties already. */
+/** Translates packets of 3.1.1 to MQTT 5; a PUBLISH has its properties already. */
 function createTranslation(change: Change): (bytes: Buffer) => Buffer {
   let held: Buffer = Buffer.alloc(0);
-  /** Bytes of a packet that goes on as it is. */
+  /** Remaining bytes of a packet that is not changed. */
   let passing = 0;
   return (bytes) => {
     const out: Buffer[] = [];
@@ -261,7 +261,7 @@ function asBytes(payload: Uint8Array | string): Uint8Array {
 /** Properties of a message as the broker library parses them (MQTT 5 section 3.3.2.3); all untrusted. */
 export type Properties = Readonly<Record<string, unknown>>;
 
-/** Those that the receiver gets as they are, but for Message Expiry Interval. */
+/** Properties that are forwarded unchanged, except Message Expiry Interval. */
 const FORWARDED: readonly [name: string, encode: (value: unknown) => Buffer][] = [
   ["payloadFormatIndicator", (value) => byte(0x01, value)],
   ["messageExpiryInterval", (value) => number(0x02, value)],
@@ -274,10 +274,7 @@ const FORWARDED: readonly [name: string, encode: (value: unknown) => Buffer][] =
 const NOTHING = Buffer.alloc(0);
 const MOST_BYTES = 65_535;
 
-/**
- * The properties of a message as they stand before its payload in a PUBLISH of MQTT 5, with their length.
- * What is not valid is left out.
- */
+/** The properties before the payload of an MQTT 5 PUBLISH, with their length; invalid ones are dropped. */
 function encodeProperties(properties: Properties): Buffer {
   const parts = FORWARDED.map(([name, encode]) => encode(properties[name]));
   return withLength(Buffer.concat(parts));
@@ -325,7 +322,7 @@ function isTopic(value: unknown): boolean {
   return typeof value === "string" && isTopicName(value);
 }
 
-/** A text with NUL would end the connection of whoever gets it (section 1.5.4). */
+/** A text with NUL would end the receiver's connection (section 1.5.4). */
 function bytesOf(value: unknown): Buffer | undefined {
   const isText = typeof value === "string" && !value.includes("\0");
   const isBytes = isText || value instanceof Uint8Array;

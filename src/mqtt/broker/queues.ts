@@ -8,62 +8,62 @@ export interface QueueLimits {
   readonly queued: number;
   /** Bytes of those that wait for all. */
   readonly queuedBytes: number;
-  /** Requests that wait for one gateway, and bytes of those that wait for all: more is held back from the clients. */
+  /** Requests that wait for one gateway, and bytes of those that wait for all; beyond it clients must wait. */
   readonly requests: number;
   readonly requestBytes: number;
-  /** Messages that one client may leave unacknowledged; what follows waits. */
+  /** Messages that one client may leave unacknowledged; further ones wait. */
   readonly inflight: number;
 }
 
 export interface QueueOptions {
   readonly limits: QueueLimits;
-  /** Is told what was left out. */
+  /** Called with what was dropped. */
   readonly onFull: (what: string) => void;
-  /** Whether the message is a request, and the session that of a gateway. */
+  /** Whether the topic is a request's and the session a gateway's. */
   readonly isRequest: (id: string, topic: string) => boolean;
-  /** Whether so many bytes may be laid ready for the client. */
+  /** Whether the client may get so many more bytes of output. */
   readonly hasRoom: (client: Client, bytes: number, ahead: number) => boolean;
   /** How many messages the client may leave unacknowledged. */
   readonly windowOf: (client: Client) => number;
-  /** Whether the client is still to have it: it has not expired, and is not too large. */
+  /** Whether the message has not expired and is not too large for the client. */
   readonly isWanted: (client: Client, packet: BrokerPacket) => boolean;
-  /** What waits for the message to be acknowledged by those who get it. */
-  readonly receiptOf: (payload: unknown) => DeferredAck | undefined;
-  /** The session's queue has become shorter. */
+  /** The deferred acknowledgement of the message to its sender. */
+  readonly deferredAckOf: (payload: unknown) => DeferredAck | undefined;
+  /** Called when the session's queue has become shorter. */
   readonly onShorter: (id: string) => void;
 }
 
 interface Message {
   packet: BrokerPacket;
-  /** The broker's number of when it came: what waits is sent in this order. */
+  /** The broker's sequence number; messages are sent in this order. */
   readonly order: number;
   readonly bytes: number;
   readonly isRequest: boolean;
-  readonly receipt?: DeferredAck | undefined;
+  readonly ack?: DeferredAck | undefined;
 }
 
-/** What a session's client has not acknowledged yet. */
+/** The messages that a session's client has not acknowledged yet. */
 interface Queue {
   readonly waiting: Map<number, Message>;
-  /** Handed to the library to be sent, by the broker's new number. */
+  /** Passed to the library for sending, by the broker's new number. */
   readonly released: Map<number, Message>;
-  /** Sent, by packet id; a PUBREL takes the place of its message. */
+  /** Sent, by packet id; a PUBREL replaces its message. */
   readonly inflight: Map<number, Message>;
   /** While it is connected. */
   client?: Client | undefined;
 }
 
-/** Beside topic and payload. */
+/** Memory of a message without topic and payload. */
 const MESSAGE_BYTES = 400;
-/** Requests beyond their bound that are kept all the same: that many may be past the gate when it is reached. */
+/** Requests beyond the limit that are accepted: so many may have passed the check when the limit is reached. */
 const OVERSHOOT = 10_000;
 const MOST_RELEASED = 64;
 const PACKET_IDS = 65_535;
 
 /**
- * The messages of QoS 1 and 2 for sessions that outlive their connections, as the persistence of aedes has
- * them. They are sent through the session's queue alone, in order, and no more than the client takes: what
- * waits is neither sent nor forgotten. What goes beyond the limits is left out and told.
+ * The messages of QoS 1 and 2 for persistent sessions: the outgoing part of aedes' persistence. They are sent
+ * only through the session's queue, in order, and no more than the client accepts; the others wait. Messages
+ * over the limits are dropped and reported.
  */
 export function createOutgoing(options: QueueOptions) {
   const queues = new Map<string, Queue>();
@@ -85,8 +85,8 @@ export function createOutgoing(options: QueueOptions) {
     }
     if (queue.waiting.size < before) options.onShorter(id);
   };
-  const add = (id: string, packet: BrokerPacket, receipt?: DeferredAck): void => {
-    const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""), receipt);
+  const add = (id: string, packet: BrokerPacket, ack?: DeferredAck): void => {
+    const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""), ack);
     const queue = queueOf(queues, id);
     if (!budget.mayAdd(queue, message)) return options.onFull("messages that wait for a client");
     budget.take(id, message);
@@ -96,10 +96,10 @@ export function createOutgoing(options: QueueOptions) {
   return {
     ...createSessions({ queues, budget, release, onShorter: options.onShorter }),
     ...createAcknowledgements({ queues, budget, release }),
-    /** The library asks for it while a message is released, and sends that then. */
+    /** While a message is released, the library calls this and then sends it. */
     async outgoingEnqueue({ clientId }: { clientId: string }, packet: BrokerPacket): Promise<void> {
       if (releasing === undefined) return add(clientId, ownCopyOf(packet));
-      // The library leaves out what is numbered lower than what it sent before.
+      // The library skips messages with a lower number than the last that it sent.
       packet.brokerId = undefined;
       queues.get(clientId)?.released.set(packet.brokerCounter ?? 0, releasing);
     },
@@ -108,9 +108,9 @@ export function createOutgoing(options: QueueOptions) {
       packet: BrokerPacket,
     ): Promise<void> {
       const copy = ownCopyOf(packet);
-      const receipt = options.receiptOf(packet.payload);
-      for (const { clientId } of subscribers) add(clientId, copy, receipt);
-      receipt?.ready();
+      const ack = options.deferredAckOf(packet.payload);
+      for (const { clientId } of subscribers) add(clientId, copy, ack);
+      ack?.ready();
     },
   };
 }
@@ -121,7 +121,7 @@ interface Parts {
   readonly release: (id?: string) => void;
 }
 
-/** The coming and going of those whom the queues are for. */
+/** Sessions that connect and disconnect. */
 function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
   const { queues, budget, release } = parts;
   return {
@@ -151,7 +151,7 @@ function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
     },
     /** Whether the gateway's queue takes more requests. */
     takesRequests: (id: string): boolean => budget.takesRequests(queues.get(id)),
-    /** Whether it comes out of the queue. */
+    /** Whether the message comes from the queue. */
     isReleased: (id: string, { brokerCounter = 0, messageId }: BrokerPacket): boolean => {
       const queue = queues.get(id);
       return messageId === undefined
@@ -161,10 +161,10 @@ function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
   };
 }
 
-/** What becomes of a message once the library has it. */
+/** Messages that the library sends and clients acknowledge. */
 function createAcknowledgements({ queues, budget, release }: Parts) {
   return {
-    /** Gives a packet its id, or puts the PUBREL in the place of its message. */
+    /** Gives a packet its id, or replaces a message by its PUBREL. */
     async outgoingUpdate({ id }: Owner, packet: BrokerPacket): Promise<void> {
       const queue = queues.get(id);
       if (packet.brokerCounter === undefined) return takePubrel(queue, id, packet);
@@ -172,7 +172,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
       if (message === undefined || queue === undefined) return;
       queue.released.delete(packet.brokerCounter);
       if (packet.qos === 0) {
-        // Another filter of the client's has it sent so, and nobody acknowledges it.
+        // Another filter of the client lowers the QoS to 0, and nobody acknowledges it.
         budget.drop(id, message, true);
         return release(id);
       }
@@ -183,7 +183,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
     async outgoingClearMessageId({ id }: Owner, packet: BrokerPacket) {
       const { messageId, brokerCounter = 0 } = packet;
       const queue = queues.get(id);
-      // Without an id it was released and is not sent: it has just expired.
+      // Without an id it was released but not sent: it has just expired.
       const list = messageId === undefined ? queue?.released : queue?.inflight;
       const key = messageId ?? brokerCounter;
       const message = list?.get(key);
@@ -193,7 +193,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
       release(id);
       return message.packet;
     },
-    /** What was sent and is not acknowledged; what waits follows when the client is online. */
+    /** Sent and unacknowledged messages; waiting ones follow when the client is online. */
     outgoingStream: ({ id }: Owner) =>
       Readable.from(
         [...(queues.get(id)?.inflight.values() ?? [])].map(({ packet }) => again(packet)),
@@ -201,24 +201,24 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
   };
 }
 
-/** PUBREL takes the place of its message, which is the client's from PUBREC on. */
+/** A PUBREL replaces its message, which the client has since its PUBREC. */
 function takePubrel(queue: Queue | undefined, id: string, pubrel: BrokerPacket): void {
   const message = queue?.inflight.get(pubrel.messageId ?? 0);
   if (message === undefined) return;
   message.packet = { ...pubrel };
-  message.receipt?.settled(id, true);
+  message.ack?.settled(id, true);
 }
 
 function createBudget(limits: QueueLimits) {
   const held = { requests: 0, others: 0 };
   return {
-    take(id: string, { isRequest, bytes, receipt }: Message): void {
+    take(id: string, { isRequest, bytes, ack }: Message): void {
       held[isRequest ? "requests" : "others"] += bytes;
-      receipt?.wait(id);
+      ack?.wait(id);
     },
-    drop(id: string, { isRequest, bytes, receipt }: Message, isAcknowledged = false): void {
+    drop(id: string, { isRequest, bytes, ack }: Message, isAcknowledged = false): void {
       held[isRequest ? "requests" : "others"] -= bytes;
-      receipt?.settled(id, isAcknowledged);
+      ack?.settled(id, isAcknowledged);
     },
     mayAdd({ waiting }: Queue, { isRequest, bytes }: Message): boolean {
       if (!isRequest) {
@@ -262,20 +262,20 @@ function freeId(taken: ReadonlyMap<number, unknown>, wanted: number): number {
   return id;
 }
 
-function messageOf(packet: BrokerPacket, isRequest: boolean, receipt?: DeferredAck): Message {
+function messageOf(packet: BrokerPacket, isRequest: boolean, ack?: DeferredAck): Message {
   const { brokerCounter: order = 0 } = packet;
-  const own = isRequest ? receipt : undefined;
-  return { packet, order, isRequest, receipt: own, bytes: bytesOf(packet) + MESSAGE_BYTES };
+  const own = isRequest ? ack : undefined;
+  return { packet, order, isRequest, ack: own, bytes: bytesOf(packet) + MESSAGE_BYTES };
 }
 
 function ignore(): void {}
 
-/** Whom the broker keeps something for. */
+/** A session, by its client id. */
 export interface Owner {
   readonly id: string;
 }
 
-/** What the broker library makes of a message, or of a PUBREL. */
+/** A message or a PUBREL, as the broker library has it. */
 export interface BrokerPacket {
   brokerId?: string | undefined;
   readonly brokerCounter?: number;
@@ -290,8 +290,8 @@ export interface BrokerPacket {
 }
 
 /**
- * Without the broker's numbers, so that it gets new ones; RETAIN is for those who subscribe later. The
- * sender's DUP stays: a gateway knows by it that a request without a name came before.
+ * The message without the broker's numbers, so that it gets new ones, and without RETAIN, which is for later
+ * subscribers. The sender's DUP stays: it tells a gateway that a request without an id came before.
  */
 function publication({ topic = "", payload = "", qos = 1, dup = false, ...rest }: BrokerPacket) {
   const { brokerId: _id, brokerCounter: _counter, messageId: _message, ...more } = rest;
@@ -307,12 +307,12 @@ function publication({ topic = "", payload = "", qos = 1, dup = false, ...rest }
   };
 }
 
-/** MQTT 5 section 3.3.1.1: DUP is for messages; a PUBREL has no topic. */
+/** The packet to send again: a message gets DUP (MQTT 5 section 3.3.1.1); a PUBREL has no topic. */
 function again(packet: BrokerPacket): BrokerPacket {
   return packet.topic === undefined ? { ...packet } : { ...packet, dup: true };
 }
 
-/** Its payload is a piece of what came through the socket, and would hold all of that. */
+/** A copy with its own payload: the original is part of a larger buffer, which would stay in memory. */
 export function ownCopyOf(packet: BrokerPacket): BrokerPacket {
   const { payload } = packet;
   if (payload === undefined || typeof payload === "string")

@@ -6,7 +6,7 @@ import { bytesOf, ownCopyOf, type BrokerPacket, type Owner } from "./queues.ts";
 import { createOutgoing, type QueueLimits, type QueueOptions } from "./queues.ts";
 import { createFilterTree } from "./subscriptions.ts";
 
-/** A subscription as the broker library gives it, and wants it back. */
+/** A subscription, as the broker library has it. */
 export interface Filter {
   readonly topic: string;
   readonly qos: 0 | 1 | 2;
@@ -16,7 +16,7 @@ export interface StoreLimits extends QueueLimits {
   /** Topics with a retained message, and bytes of all of them. */
   readonly retained: number;
   readonly retainedBytes: number;
-  /** Sessions that are kept for clients that are away; the one that left first is forgotten. */
+  /** Sessions of disconnected clients; beyond it the oldest is deleted. */
   readonly sessions: number;
 }
 
@@ -26,13 +26,12 @@ type StoreOptions = Omit<QueueOptions, "limits" | "isRequest"> & {
   readonly limits: StoreLimits;
 };
 
-/** How a gateway subscribes to the requests of all its clients. */
+/** The end of a gateway's subscription. */
 const OF_A_GATEWAY = "/+/request";
 
 /**
- * What the built-in broker keeps, in memory alone and each kind within its limits: the persistence of
- * aedes, and the coming and going of those for whom a session is kept. `onFull` is told what there is too
- * much of; it costs nobody a connection.
+ * The persistence of aedes in memory, each kind of data within its limits, and the sessions of disconnected
+ * clients. Calls `onFull` with what exceeds a limit; nobody is disconnected for it.
  */
 export function createBrokerStore(options: StoreOptions) {
   const { limits, onFull } = options;
@@ -43,7 +42,7 @@ export function createBrokerStore(options: StoreOptions) {
       ...options,
       isRequest: (id, topic) => gatewaysOf(topic).has(id),
     });
-  const away = createSessionExpiry(limits.sessions, (id) => {
+  const disconnected = createSessionExpiry(limits.sessions, (id) => {
     clear(id);
     void incoming.cleanIncoming({ id });
     void filters.cleanSubscriptions({ id });
@@ -57,34 +56,34 @@ export function createBrokerStore(options: StoreOptions) {
       ...incoming,
       ...createWills(),
     },
-    /** The sessions of gateways that a message of that topic is a request for. */
+    /** The sessions of gateways for which a message of the topic is a request. */
     gatewaysOf,
     takesRequests,
-    /** Whether somebody who is connected or comes back gets a message of QoS 1. */
+    /** Whether a session gets a message of QoS 1 on the topic. */
     hasSession: (topic: string) => match(topic).size > 0,
-    /** Whether the message, of QoS 1 or 2, goes through the client's queue, and may not be sent past it. */
+    /** Whether the message, of QoS 1 or 2, must go through the client's queue. */
     isQueued: ({ id }: Owner, packet: BrokerPacket): boolean =>
       keeps(id, packet.topic ?? "") && !isReleased(id, packet),
     isReleased,
     release,
-    forget: away.forget,
-    entering: away.entering,
+    forget: disconnected.forget,
+    entering: disconnected.entering,
     arrived: (client: Client): void => {
-      away.arrived(client);
+      disconnected.arrived(client);
       if (client.clean) clear(client.id);
     },
     online,
     /** Keeps the session for so many seconds. */
     left: (client: Client, keptSecs: number): void => {
       offline(client);
-      if (away.left(client, keptSecs)) onFull("sessions of clients that are away");
+      if (disconnected.left(client, keptSecs)) onFull("sessions of disconnected clients");
     },
   };
 }
 
 const MOST_TIMER_SECS = Math.floor(MAX_TIMER_MS / 1000);
 
-/** Whose sessions are kept while they are away: no more than so many, and none for longer than its time. */
+/** The sessions of disconnected clients: a limited number, each until it expires. */
 function createSessionExpiry(most: number, end: (id: string) => void) {
   const away = new Map<string, ReturnType<typeof setTimeout> | undefined>();
   const next = new Map<string, Client>();
@@ -107,7 +106,7 @@ function createSessionExpiry(most: number, end: (id: string) => void) {
       away.delete(id);
       next.delete(id);
     },
-    /** Whether there were too many, and the one that left first is forgotten. */
+    /** Returns whether there were too many, so that the oldest was deleted. */
     left: ({ id, clean }: Client, keptSecs: number): boolean => {
       if (clean || (keptSecs <= 0 && !next.has(id))) {
         forget(id);
@@ -132,7 +131,7 @@ function createRetained(limits: StoreLimits, onFull: (what: string) => void) {
     async storeRetained(packet: BrokerPacket): Promise<void> {
       const { topic = "", payload = "" } = packet;
       const former = kept.get(topic);
-      // What is no longer true is not kept in the place of what finds no room.
+      // The former message is outdated, even if there is no room for the new one.
       kept.delete(topic);
       held -= former === undefined ? 0 : bytesOf(former);
       if (payload.length === 0) return;
@@ -148,7 +147,7 @@ function createRetained(limits: StoreLimits, onFull: (what: string) => void) {
   };
 }
 
-/** Each with others' turns in between: a client may ask for many filters, again and again. */
+/** Yields to the event loop between filters: a client may subscribe to many, again and again. */
 async function* matching(
   kept: ReadonlyMap<string, BrokerPacket>,
   patterns: readonly string[],
@@ -159,10 +158,10 @@ async function* matching(
   }
 }
 
-/** The filters of sessions that outlive their connections. */
+/** The filters of persistent sessions. */
 function createFilters() {
   const sessions = new Map<string, Map<string, Filter>>();
-  /** Those of QoS 1 and 2, and of them those of gateways. */
+  /** Filters of QoS 1 and 2, and those of gateways among them. */
   const kept = createFilterTree<string>();
   const gateways = createFilterTree<string>();
   const treesOf = (topic: string) => (topic.endsWith(OF_A_GATEWAY) ? [kept, gateways] : [kept]);
@@ -205,7 +204,7 @@ function createFilters() {
   };
 }
 
-/** One for each client that is connected. */
+/** The will of each connected client. */
 function createWills() {
   const wills = new Map<string, object>();
   return {
@@ -218,8 +217,8 @@ function createWills() {
 const PACKET_IDS = 65_536;
 
 /**
- * Which messages of QoS 2 have come and are not released yet, as the persistence of aedes has them. The
- * message itself goes on when it comes; its id is all that is asked for later.
+ * The ids of unreleased inbound messages of QoS 2: the incoming part of aedes' persistence. A message is
+ * forwarded when it comes; only its id is needed later.
  */
 function createIncoming() {
   const sessions = new Map<string, ReceivedIds>();
@@ -252,7 +251,7 @@ function createIncoming() {
   };
 }
 
-/** A bit for each packet id: all of them are 8 KiB. */
+/** One bit for each packet id, 8 KiB for all. */
 interface ReceivedIds {
   readonly bits: Uint8Array;
   count: number;

@@ -8,19 +8,19 @@ export interface FilterLimits {
   readonly filterBytes: number;
 }
 
-/** Which filters each connected client has. */
+/** The filters of each connected client, within limits. */
 export interface SubscriptionAcl {
-  /** Says in its turn whether the client may have the filter; a refusal is SUBACK's failure. */
+  /** Answers later whether the client may have the filter; a refusal becomes a SUBACK failure. */
   ask(client: Client, topic: string, answer: (isGranted: boolean) => void): void;
   has(client: Client, topic: string): boolean;
   drop(client: Client, topics: readonly string[]): void;
-  /** Whether a client has a filter that matches. */
+  /** Whether some client has a filter that matches. */
   match(topic: string): boolean;
 }
 
 interface ClientFilters {
   readonly topics: Set<string>;
-  /** Questions that wait for their turn. */
+  /** Pending calls of `ask`. */
   waiting: number;
 }
 
@@ -82,7 +82,7 @@ function isAllowed(topic: string, most: number): boolean {
   return isTopicFilter(topic) && Buffer.byteLength(topic) <= most;
 }
 
-/** One after another, with all else in between: what a filter leads to costs far more than its bytes. */
+/** Runs one task for each turn of the event loop: a filter causes far more work than its bytes. */
 function createTurns(): (work: () => void) => void {
   const waiting: (() => void)[] = [];
   const next = (): void => {
@@ -95,7 +95,7 @@ function createTurns(): (work: () => void) => void {
   };
 }
 
-/** Topic filters with what belongs to each, found by topic (MQTT 5 section 4.7). */
+/** Topic filters with values, found by topic (MQTT 5 section 4.7). */
 interface FilterTree<Value> {
   add(filter: string, value: Value): void;
   remove(filter: string, value: Value): void;
@@ -133,7 +133,7 @@ function createNode<Value>(): Node<Value> {
   return { children: new Map(), values: new Set() };
 }
 
-/** Whether nothing is left of the node. */
+/** Returns whether the node is empty now. */
 function removeFrom<Value>(node: Node<Value>, levels: readonly string[], value: Value): boolean {
   const [level, ...rest] = levels;
   if (level === undefined) node.values.delete(value);
