@@ -181,12 +181,12 @@ export class Acceptor<M> {
       if (!isRejected) this.#reject(request, failure);
       isRejected = true;
     };
-    const ended = inFlight.begin();
+    const counts = inFlight.enter();
     dedupe.begin(request, storing);
     const acceptance = await durableRequests
       .accept(request, this.#storeAdmission(request, policy, decided), onWriteError)
       .catch(() => undefined)
-      .finally(ended);
+      .finally(() => inFlight.leave(counts));
     dedupe.forget(request, storing);
     if (acceptance?.is === "new") decided.place?.add(acceptance.claim);
     else decided.place?.cancel();

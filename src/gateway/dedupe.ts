@@ -15,18 +15,6 @@ export interface DedupeOptions {
   readonly bytes: number;
 }
 
-/** Recognizes repeated requests: running ones, and for a while answered ones. */
-export interface Dedupe<Entry> {
-  running(request: Request): Entry | undefined;
-  finished(request: Request): Entry | undefined;
-  /** The request is running. */
-  begin(request: Request, entry: Entry): void;
-  /** The request was answered. */
-  finish(request: Request, entry: Entry, result: Result): void;
-  /** The request is not running any more and has no answer here: it may be asked again. */
-  forget(request: Request, entry: Entry): void;
-}
-
 /** How a request ended. */
 export interface Result {
   /** Bytes that the entry holds. */
@@ -43,76 +31,74 @@ interface Row<Entry> extends Result {
 const ROW_BYTES = 512;
 
 /**
- * A request with a key is the same as an earlier one with that key. Without a key the same text is a new
- * request, unless the transport says that it may have delivered the request before.
+ * Recognizes repeated requests: running ones, and for a while answered ones. A request with a key is the same
+ * as an earlier one with that key. Without a key the same text is a new request, unless the transport says
+ * that it may have delivered the request before.
  *
  * A failed answer is repeated to a redelivery: the turn and its tool calls must not run twice because of
  * it. A client that asks again under the same id gets a new attempt.
  */
-export function createDedupe<Entry>(options: DedupeOptions): Dedupe<Entry> {
-  const running = new Map<string, Entry>();
-  const finished = createFinished<Entry>(options);
-  return {
-    running: (request) => (mayRepeat(request) ? running.get(requestNameOf(request)) : undefined),
-    finished(request) {
-      if (!mayRepeat(request)) return undefined;
-      const row = finished.get(requestNameOf(request));
-      return row === undefined || (row.failed && !request.redelivered) ? undefined : row.entry;
-    },
-    begin(request, entry) {
-      const name = requestNameOf(request);
-      finished.drop(name);
-      running.set(name, entry);
-    },
-    finish(request, entry, result) {
-      const name = requestNameOf(request);
-      // A later request with the same text may have taken the name: then the name stays with that one.
-      if (running.get(name) !== entry) return;
-      running.delete(name);
-      finished.keep(name, entry, result);
-    },
-    forget(request, entry) {
-      const name = requestNameOf(request);
-      if (running.get(name) === entry) running.delete(name);
-    },
-  };
-}
-
-interface Finished<Entry> {
-  readonly get: (name: string) => Row<Entry> | undefined;
-  readonly drop: (name: string) => void;
-  readonly keep: (name: string, entry: Entry, result: Result) => void;
-}
-
-function createFinished<Entry>({ clock, windowMs, rows, bytes }: DedupeOptions): Finished<Entry> {
+export class Dedupe<Entry> {
+  readonly #options: DedupeOptions;
+  readonly #running = new Map<string, Entry>();
   /** The one that finished first is the first. */
-  const finished = new Map<string, Row<Entry>>();
-  let held = 0;
-  const drop = (name: string): void => {
-    held -= finished.get(name)?.bytes ?? 0;
-    finished.delete(name);
-  };
-  const dropOld = (): void => {
-    for (const [name, row] of finished) {
-      const fits = finished.size <= rows && held <= bytes;
+  readonly #finished = new Map<string, Row<Entry>>();
+  /** Bytes of the finished ones. */
+  #bytes = 0;
+
+  constructor(options: DedupeOptions) {
+    this.#options = options;
+  }
+
+  running(request: Request): Entry | undefined {
+    return mayRepeat(request) ? this.#running.get(requestNameOf(request)) : undefined;
+  }
+
+  finished(request: Request): Entry | undefined {
+    if (!mayRepeat(request)) return undefined;
+    this.#dropOld();
+    const row = this.#finished.get(requestNameOf(request));
+    return row === undefined || (row.failed && !request.redelivered) ? undefined : row.entry;
+  }
+
+  /** The request is running. */
+  begin(request: Request, entry: Entry): void {
+    const name = requestNameOf(request);
+    this.#drop(name);
+    this.#running.set(name, entry);
+  }
+
+  /** The request was answered. */
+  finish(request: Request, entry: Entry, { bytes, failed }: Result): void {
+    const name = requestNameOf(request);
+    // A later request with the same text may have taken the name: then the name stays with that one.
+    if (this.#running.get(name) !== entry) return;
+    this.#running.delete(name);
+    const row = { entry, at: this.#options.clock.now(), failed, bytes: bytes + ROW_BYTES };
+    this.#finished.set(name, row);
+    this.#bytes += row.bytes;
+    this.#dropOld();
+  }
+
+  /** The request is not running any more and has no answer here: it may be asked again. */
+  forget(request: Request, entry: Entry): void {
+    const name = requestNameOf(request);
+    if (this.#running.get(name) === entry) this.#running.delete(name);
+  }
+
+  #drop(name: string): void {
+    this.#bytes -= this.#finished.get(name)?.bytes ?? 0;
+    this.#finished.delete(name);
+  }
+
+  #dropOld(): void {
+    const { clock, windowMs, rows, bytes } = this.#options;
+    for (const [name, row] of this.#finished) {
+      const fits = this.#finished.size <= rows && this.#bytes <= bytes;
       if (fits && clock.now() - row.at < windowMs) return;
-      drop(name);
+      this.#drop(name);
     }
-  };
-  return {
-    drop,
-    get(name) {
-      dropOld();
-      return finished.get(name);
-    },
-    keep(name, entry, { bytes: weight, failed }) {
-      drop(name);
-      const row = { entry, at: clock.now(), failed, bytes: weight + ROW_BYTES };
-      finished.set(name, row);
-      held += row.bytes;
-      dropOld();
-    },
-  };
+  }
 }
 
 /** What is remembered of a request while it may be repeated. */

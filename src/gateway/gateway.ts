@@ -13,15 +13,14 @@ import type { Clock } from "./clock.ts";
 import { createCompaction } from "./compaction.ts";
 import type { Compact, Compaction } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
-import { createDedupe } from "./dedupe.ts";
+import { Dedupe } from "./dedupe.ts";
 import type { DedupeEntry, Storing } from "./dedupe.ts";
 import { createRetryingWriter } from "./durable/durable-requests.ts";
 import { createDurableRequests } from "./durable/durable-requests.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
-import { createInFlight } from "./in-flight.ts";
-import type { InFlight } from "./in-flight.ts";
+import { InFlight } from "./in-flight.ts";
 import { createRequestLog } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
 import { createAccounting } from "./usage/accounts.ts";
@@ -119,10 +118,10 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
     onError: writer.reportError,
   });
   const durableRequests = createDurableRequests<M>({ store, clock, writer, accounting });
-  const inFlight = createInFlight(clock);
+  const inFlight = new InFlight(clock);
   const write = createRequestLog(log, clock, options.logContent ?? false);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
-  const dedupe = createDedupe<DedupeEntry | Storing>({ clock, windowMs, ...REMEMBERED });
+  const dedupe = new Dedupe<DedupeEntry | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
     replyTo &&
     (({ request }: StoredRequest<unknown>): Request => restoredRequest(request, replyTo));

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Request } from "../../src/gateway/contract.ts";
-import { createDedupe } from "../../src/gateway/dedupe.ts";
-import type { Dedupe } from "../../src/gateway/dedupe.ts";
+import { Dedupe } from "../../src/gateway/dedupe.ts";
 import { ask } from "./client.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
@@ -122,7 +121,7 @@ function setup(): { model: Model; real: Real } {
   const bounds = { windowMs: WINDOW_MS, rows: ROWS, bytes: 1e9 };
   return {
     model: { history: [], finishes: [], now: 0 },
-    real: { clock, dedupe: createDedupe<Entry>({ clock, ...bounds }) },
+    real: { clock, dedupe: new Dedupe<Entry>({ clock, ...bounds }) },
   };
 }
 
@@ -147,7 +146,7 @@ describe("dedupe", () => {
 
   it("forgets the oldest answers first when they are too many bytes", () => {
     const clock = createManualClock();
-    const dedupe = createDedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
+    const dedupe = new Dedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
     const asked = [0, 1, 2].map((number) => ask("", { key: `${number}` }).request);
     for (const [number, each] of asked.entries()) {
       dedupe.begin(each, number);
@@ -161,7 +160,7 @@ describe("dedupe", () => {
 
   it("counts right when requests fail and run again", () => {
     const clock = createManualClock();
-    const dedupe = createDedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
+    const dedupe = new Dedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
     const { request: other } = ask("", { key: "other" });
     dedupe.begin(other, 0);
     dedupe.finish(other, 0, { bytes: 4000, failed: false });
@@ -175,7 +174,7 @@ describe("dedupe", () => {
 
   it("never takes one client's request for another's, however their names are put together", () => {
     const clock = createManualClock();
-    const dedupe = createDedupe<string>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
+    const dedupe = new Dedupe<string>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });
     const [one, other] = [
       ask("", { channel: "a", client: "bc", key: "k" }),
       ask("", { channel: "ab", client: "c", key: "k" }),

@@ -171,13 +171,13 @@ class BoundedReplies implements DirectReplies {
 
   #deliver(reply: DirectReply): Promise<void> {
     const { inFlight, log } = this.#options;
-    const ended = inFlight.begin();
+    const counts = inFlight.enter();
     return this.#deliverOne(reply)
       .catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
         log.warn("stored answer could not be read", { error: message, why });
       })
-      .finally(ended);
+      .finally(() => inFlight.leave(counts));
   }
 
   async #deliverOne(reply: DirectReply): Promise<void> {

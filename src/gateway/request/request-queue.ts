@@ -19,6 +19,9 @@ import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";
 import { GRACE_MS } from "./turn.ts";
 
+/** One object for all waiting requests, of which there may be very many. */
+const STORED = { is: "stored" } as const;
+
 export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly slots: number;
   /** Requests that may wait in all; 0 sets no limit besides the program's own. */
@@ -209,8 +212,14 @@ export class RequestQueue<M> {
   #addWaiting(request: Request, claim: Claim, isAnswered: boolean): void {
     const { expiresAt } = request;
     const wayBack = this.#options.restore ? undefined : { ...request, text: "" };
-    const state = { is: "stored" } as const;
-    this.#enqueue(request, { state, claim, expiresAt, wayBack, isAnswered, cancelled: undefined });
+    this.#enqueue(request, {
+      state: STORED,
+      claim,
+      expiresAt,
+      wayBack,
+      isAnswered,
+      cancelled: undefined,
+    });
   }
 
   /** A request that was stored a moment ago, together with the start of its first attempt. */

@@ -71,7 +71,7 @@ export class AccountCache {
   /** Accounts with changes that are not written, cached or not. */
   readonly #unsaved = new Map<string, Unsaved>();
   readonly #readings = new Map<string, Reading>();
-  readonly #dirty = createDirtySet();
+  readonly #dirty = new DirtySet();
   /** The store may have accounts that are not in memory. */
   #hasMore = false;
   /** There was no room for the last account. */
@@ -143,7 +143,7 @@ export class AccountCache {
       }
       const unsaved = this.#unsaved.get(name) ?? { account, writes: 0 };
       this.#unsaved.set(name, { account, writes: unsaved.writes + 1 });
-      this.#dirty.isStored(name);
+      this.#dirty.stored(name);
       const { isPermanent, countsUntil } = this.#options;
       const until = isPermanent(account.holder) ? {} : { until: Math.ceil(countsUntil(account)) };
       put.push({ ...counterOf(name, account, at), ...until });
@@ -173,7 +173,7 @@ export class AccountCache {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
     for (const counter of counters) {
-      this.#dirty.isStored(counter.name);
+      this.#dirty.stored(counter.name);
       const account = accountIn(counter, at);
       if (account === undefined) this.#dirty.dropped(counter.name);
       else this.#cached.set(counter.name, { account, heldUntil: 0 });
@@ -234,7 +234,7 @@ export class AccountCache {
     this.#readings.delete(name);
     const read = counter && accountIn(counter, this.#options.moment());
     const account = this.find(name) ?? read ?? begun(holder);
-    if (counter !== undefined) this.#dirty.isStored(name);
+    if (counter !== undefined) this.#dirty.stored(name);
     this.#insert(name, account, HELD_MS);
     for (const change of updates) this.#apply(name, account, change);
     if (updates.length > 0) this.#options.updated();
@@ -294,47 +294,52 @@ export class AccountCache {
   }
 }
 
-/** The names of accounts whose changes are not written. */
-interface DirtySet {
-  /** The account changed; `limited`: the change counts for a limit and must not wait. */
-  readonly changed: (name: string, limited: boolean) => void;
-  /** The account was dropped; if the store has it, the store must drop it too. */
-  readonly dropped: (name: string) => void;
-  /** The store has the account. */
-  readonly isStored: (name: string) => void;
-  /** The account is only in the store from now on. */
-  readonly evicted: (name: string) => void;
-  readonly isDirty: (name: string) => boolean;
-  /** Takes the names to write: all, or those that must not wait and a few others. */
-  readonly take: (which: "all" | "limited") => readonly string[];
-  readonly has: (which: "all" | "limited") => boolean;
-}
-
 /** So many changes that may wait are written with those that must not. */
 const FEW = 8;
 
-function createDirtySet(): DirtySet {
-  const urgent = new Set<string>();
-  const deferrable = new Set<string>();
-  const stored = new Set<string>();
-  return {
-    changed: (name, limited) => void (limited ? urgent : deferrable).add(name),
-    dropped(name) {
-      deferrable.delete(name);
-      // With the next write, so that the number of rows in the store stays bounded.
-      if (stored.delete(name)) urgent.add(name);
-      else urgent.delete(name);
-    },
-    isStored: (name) => void stored.add(name),
-    evicted: (name) => void stored.delete(name),
-    isDirty: (name) => urgent.has(name) || deferrable.has(name),
-    take(which) {
-      const isAll = which === "all" || deferrable.size <= FEW;
-      const names = [...new Set([...urgent, ...(isAll ? deferrable : [])])];
-      urgent.clear();
-      for (const name of names) deferrable.delete(name);
-      return names;
-    },
-    has: (which) => urgent.size > 0 || (which === "all" && deferrable.size > 0),
-  };
+/** The names of accounts whose changes are not written. */
+class DirtySet {
+  readonly #urgent = new Set<string>();
+  readonly #deferrable = new Set<string>();
+  readonly #stored = new Set<string>();
+
+  /** The account changed; `limited`: the change counts for a limit and must not wait. */
+  changed(name: string, limited: boolean): void {
+    (limited ? this.#urgent : this.#deferrable).add(name);
+  }
+
+  /** The account was dropped; if the store has it, the store must drop it too. */
+  dropped(name: string): void {
+    this.#deferrable.delete(name);
+    // With the next write, so that the number of rows in the store stays bounded.
+    if (this.#stored.delete(name)) this.#urgent.add(name);
+    else this.#urgent.delete(name);
+  }
+
+  /** The store has the account. */
+  stored(name: string): void {
+    this.#stored.add(name);
+  }
+
+  /** The account is only in the store from now on. */
+  evicted(name: string): void {
+    this.#stored.delete(name);
+  }
+
+  isDirty(name: string): boolean {
+    return this.#urgent.has(name) || this.#deferrable.has(name);
+  }
+
+  /** Takes the names to write: all, or those that must not wait and a few others. */
+  take(which: "all" | "limited"): readonly string[] {
+    const isAll = which === "all" || this.#deferrable.size <= FEW;
+    const names = [...new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])])];
+    this.#urgent.clear();
+    for (const name of names) this.#deferrable.delete(name);
+    return names;
+  }
+
+  has(which: "all" | "limited"): boolean {
+    return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
+  }
 }
