@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn, Turned } from "../../src/agent/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import { answerMessage } from "../../src/cli/chat.ts";
+import { answerMessage } from "../../src/cli/commands/agent.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 /** An answerer that yields these pieces and remembers what it was asked. */

@@ -3,9 +3,9 @@ import { execFile } from "node:child_process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { COMMANDS } from "../../src/cli/args/commands.ts";
-import { bashCompletion } from "../../src/cli/completion/bash.ts";
-import { fishCompletion } from "../../src/cli/completion/fish.ts";
-import { zshCompletion } from "../../src/cli/completion/zsh.ts";
+import { bashCompletion } from "../../src/cli/commands/completion.ts";
+import { fishCompletion } from "../../src/cli/commands/completion.ts";
+import { zshCompletion } from "../../src/cli/commands/completion.ts";
 import { picoclaw } from "./picoclaw.ts";
 
 const run = promisify(execFile);

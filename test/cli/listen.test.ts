@@ -5,7 +5,7 @@ import { Failure } from "../../src/base/failure.ts";
 import type { OutputFormat } from "../../src/cli/args/flags.ts";
 import { createPaint } from "../../src/cli/colour.ts";
 import { createWatchPrinter, watch, type WatchRun } from "../../src/cli/commands/listen.ts";
-import { pipedLine, terminalLine } from "../../src/cli/watch-format.ts";
+import { pipedLine, terminalLine } from "../../src/cli/commands/listen.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../../src/mqtt/contract.ts";
 import { createMemoryOutput } from "./memory.ts";
 

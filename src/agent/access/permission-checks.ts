@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { coversPattern, isEveryone } from "../../base/client-pattern.ts";
 import type { Check } from "../../base/contract.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings } from "../../config/contract.ts";
 import { OWNER_FILES } from "../workspace/contract.ts";
+import { coversPattern, isEveryone } from "./client-pattern.ts";
 import { isSwitchedOff, ineffectiveTools } from "./permissions.ts";
 
 export interface PermissionCheckOptions {

@@ -1,7 +1,14 @@
 import { startDeadline } from "../../base/async.ts";
+import { jsonLine, escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
-import type { Requester, Watched, WatchedMessage, WatchOptions } from "../../mqtt/contract.ts";
+import type {
+  Requester,
+  Watched,
+  WatchedMessage,
+  WatchOptions,
+  WatchedConnection,
+} from "../../mqtt/contract.ts";
 import { outputFormat } from "../args/flags.ts";
 import type { OutputFormat } from "../args/flags.ts";
 import { checkedClientId, writeRaw } from "../ask.ts";
@@ -11,7 +18,6 @@ import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
-import { connectionNote, pipedLine, terminalLine, watchedJson } from "../watch-format.ts";
 
 /** `picoclaw listen [client…]`: prints requests and responses as they arrive. */
 export async function run(context: Context): Promise<number> {
@@ -121,4 +127,78 @@ export function createWatchPrinter(
     else if (watched.type === "message" && form === "raw") await writeRaw(stdout, watched.payload);
     else if (watched.type === "message") await stdout.write(line(watched));
   };
+}
+
+/** A message as a line for scripts: time, client, direction and text, separated by tabs. */
+export function pipedLine(message: WatchedMessage): string {
+  const { time, client, direction } = message;
+  return `${[time.toISOString(), escapedText(client), direction, escapedText(textOf(message))].join("\t")}\n`;
+}
+
+/** A message as a line for people: in columns, coloured by direction. */
+export function terminalLine(message: WatchedMessage, paint: Paint): string {
+  const { time, client, direction } = message;
+  const colour = direction === "request" ? paint.cyan : paint.green;
+  const text = escapedText(textOf(message));
+  const columns = [
+    paint.dim(time.toISOString()),
+    paint.bold(escapedText(client).padEnd(16)),
+    colour(direction.padEnd("response".length)),
+    message.error === undefined ? text : paint.red(text),
+  ];
+  return `${columns.join("  ")}\n`;
+}
+
+/** A message, or a change of the connection, as one line of JSON. */
+function watchedJson(watched: Watched): string {
+  const { type, time } = watched;
+  const facts = watched.type === "message" ? messageFacts(watched) : connectionFacts(watched);
+  return jsonLine({ v: 1, type, time: time.toISOString(), ...facts });
+}
+
+function messageFacts(message: WatchedMessage): object {
+  const { client, direction, text, id, seq, done, error, retained } = message;
+  return {
+    client,
+    direction,
+    text,
+    id,
+    seq,
+    done,
+    ...(error === undefined ? {} : { error: { code: error.code, retry_after: error.retryAfter } }),
+    retained,
+    ...(text === undefined ? payloadFacts(message.payload) : {}),
+  };
+}
+
+/** The whole payload of a message that does not follow the wire format; as text if it is UTF-8. */
+function payloadFacts(payload: Uint8Array): object {
+  try {
+    return { payload: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload) };
+  } catch {
+    return { payload_base64: Buffer.from(payload).toString("base64") };
+  }
+}
+
+function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
+  return { state, reason, gap_ms: gapMs };
+}
+
+/** A note about the connection, for people. */
+function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
+  const why = reason === undefined ? "" : ` (${escapeControl(reason)})`;
+  if (state === "connected") return "note: connected; press Ctrl-C to end\n";
+  if (state === "lost") return `note: lost the connection to the broker${why}; reconnecting\n`;
+  const unseen =
+    gapMs === undefined ? "" : `; messages of the last ${formatDuration(gapMs)} may be missing`;
+  return `note: reconnected${unseen}\n`;
+}
+
+function textOf({ text, payload }: WatchedMessage): string {
+  return text ?? new TextDecoder().decode(payload);
+}
+
+/** Escapes control characters and backslashes, so that the line can be decoded. */
+function escapedText(text: string): string {
+  return escapeControl(text.replaceAll("\\", "\\\\"));
 }
