@@ -10,10 +10,10 @@ const LIBRARY = ["x86_64", "aarch64"]
   .map((machine) => `/usr/lib/${machine}-linux-gnu/faketime/libfaketime.so.1`)
   .find((file) => existsSync(file));
 const DAY_MS = 86_400_000;
-/** Left out on somebody's own machine that has no libfaketime; CI installs it. */
+/** Skipped on a machine without libfaketime; CI installs it. */
 const withClock = { skip: withFaults.skip || (LIBRARY === undefined && !process.env["CI"]) };
 
-/** Gateways of this harness read their wall clock through a file; timers go on as they are. */
+/** Gateways of this harness read their wall clock through a file; timers are not affected. */
 async function bendTime(harness: FaultHarness): Promise<(offset: string) => Promise<void>> {
   const file = join(harness.home, "time");
   Object.assign(harness.env, {

@@ -11,11 +11,11 @@ import { answerTo } from "./model.ts";
 const SUMMARY = "They said a lot.";
 const SHORT = { summarize_message_threshold: 4 };
 
-/** Every question of a turn, and every one for a summary. */
+/** All model calls of turns, and all for summaries. */
 const questions = ({ model }: FaultHarness, kind: "turn" | "summary") =>
   model.server.requests.filter(({ body }) => (body.tools ?? []).length > 0 === (kind === "turn"));
 
-/** What the model was shown with the last question. */
+/** The messages of the last model call. */
 function shown(harness: FaultHarness): {
   readonly system: string;
   readonly said: readonly unknown[];
@@ -69,7 +69,7 @@ describe("a conversation whose gateway dies", () => {
       await harness.start();
       await answered(harness, "a");
       const { system, said } = shown(harness);
-      // The summary opens the conversation, as data with a word that it was read.
+      // The summary opens the conversation, as untrusted content with an acknowledgement.
       const [opening = "", , ...rest] = said;
       assert.ok(String(opening).includes(SUMMARY));
       assert.ok(!system.includes(SUMMARY));
@@ -117,7 +117,7 @@ describe("a conversation whose gateway dies", () => {
   }
 });
 
-/** Asks once for the conversation of `a` to begin anew, and hears what is answered to that. */
+/** Sends one request to begin the conversation of `a` anew, and returns the answer. */
 async function clear({ broker }: FaultHarness) {
   const heard: string[] = [];
   const connection = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: "clearer" });

@@ -2,11 +2,11 @@ import { connectAsync, type MqttClient } from "mqtt";
 import type { Absence, Asked, Heard } from "./invariants.ts";
 import { answerTo } from "./model.ts";
 
-/** Devices that ask and listen, whatever happens to the broker meanwhile. */
+/** Devices that send requests and receive answers, whatever happens to the broker. */
 export interface Devices extends AsyncDisposable {
-  /** Publishes one request at QoS 1; acknowledged is what the broker took over. */
+  /** Publishes one request at QoS 1, which the broker may or may not acknowledge. */
   ask(client: string): void;
-  /** Gives up the subscription of a client, and takes it up again; the connection stays. */
+  /** Unsubscribes a client, and subscribes it again; the connection stays. */
   leave(client: string): Promise<void>;
   comeBack(client: string): Promise<void>;
   readonly asked: readonly Asked[];
@@ -20,7 +20,7 @@ export interface Devices extends AsyncDisposable {
 
 export interface DevicesOptions {
   readonly clients: readonly string[];
-  /** Whether a rejection, which may say when to ask again, ends a request. */
+  /** Whether a rejection ends a request, even one with `retry_after`. */
   readonly mayBeRejected: boolean;
 }
 
@@ -93,7 +93,7 @@ function topicOf(client: string, level: "request" | "response"): string {
 
 interface Connection {
   readonly client: MqttClient;
-  /** Subscribes, also after each connect from now on, or unsubscribes. */
+  /** Subscribes, now and after each connect, or unsubscribes. */
   listen(on: boolean): Promise<void>;
 }
 
@@ -117,7 +117,7 @@ async function connect(
     if (isListening) await client.subscribeAsync(topic, { qos: 1 });
     else await client.unsubscribeAsync(topic);
   };
-  // A broker that was killed may have forgotten a subscription that is younger than what it saved.
+  // A killed broker may have lost a subscription that it had not saved.
   client.on("connect", () => void apply().catch(() => {}));
   await apply();
   return {

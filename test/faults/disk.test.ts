@@ -7,7 +7,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults } from "./fault-harness.ts";
 
-/** A disk of its own that can be filled; undefined where this machine lets nobody mount one. */
+/** A separate disk that can be filled; undefined when this machine allows no mount. */
 async function smallDisk(
   kibibytes: number,
 ): Promise<({ path: string } & AsyncDisposable) | undefined> {
@@ -86,7 +86,7 @@ describe("a disk that is full", () => {
   );
 });
 
-/** To the last byte. */
+/** Fills the disk to the last byte. */
 async function fill(file: string): Promise<void> {
   for (let size = 2 ** 20; size > 0; size = Math.floor(size / 2)) {
     for (;;) {

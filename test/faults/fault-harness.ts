@@ -10,10 +10,10 @@ import { openDevices, type Devices } from "./devices.ts";
 import { violations } from "./invariants.ts";
 import { startRecordingModel, type RecordingModel } from "./model.ts";
 
-/** For `it`: these tests need the binary that can be told to die. */
+/** For `it`: these tests need the binary with failpoints. */
 export const withFaults = { skip: process.env["PICOCLAW_UNDER_TEST"] !== "faults" };
 
-/** Where a gateway can be told to die, but for those that need a tool call. */
+/** The failpoints, without those that need a tool call. */
 export const POINTS: readonly Failpoint[] = [
   "received",
   "accepted",
@@ -30,13 +30,13 @@ export interface FaultHarnessOptions {
   readonly clients: readonly string[];
   readonly settings?: object;
   readonly defaults?: object;
-  /** Where the workspace is; a folder of its own where it is left out. */
+  /** The workspace; a new folder when left out. */
   readonly workspace?: string;
-  /** Whether limits reject requests, which ends them; else each has to be answered. */
+  /** Whether limits reject requests, which ends them; otherwise each must be answered. */
   readonly mayBeRejected?: boolean;
 }
 
-/** A broker that keeps what it took, a way to it, a model, a gateway on a home of its own, and devices. */
+/** A persistent broker behind a proxy, a model, a gateway with its own home, and devices. */
 export interface FaultHarness extends AsyncDisposable {
   readonly broker: Mosquitto;
   readonly proxy: Proxy;
@@ -47,21 +47,21 @@ export interface FaultHarness extends AsyncDisposable {
   readonly stops: number[];
   /** The gateway that was started last. */
   gateway(): Running;
-  /** Starts a gateway; it dies at that fail point. Resolves when it is subscribed, or has died before that. */
+  /** Starts a gateway that dies at the failpoint. Resolves when it is subscribed, or dead before that. */
   start(failAt?: string): Promise<Running>;
-  /** Variables of every gateway that is started. */
+  /** Environment variables of each started gateway. */
   readonly env: Record<string, string>;
   /** kill -9 of the gateway. */
   kill(): Promise<void>;
   /** SIGSTOP, and SIGCONT after that time. */
   freeze(milliseconds: number): Promise<void>;
   /**
-   * kill -9 of the broker, and a new one. mosquitto acknowledges a message a moment before it saves it,
-   * and what is lost in that moment is nobody else's: the gateway is cut off before, and devices that
-   * publish meanwhile are the caller's to avoid.
+   * kill -9 of the broker, and a new one. mosquitto acknowledges a message a moment before it saves it, and
+   * loses it if killed between. So the gateway is disconnected before; the caller must see that no device
+   * publishes meanwhile.
    */
   killBroker(): Promise<void>;
-  /** Waits until every request is acknowledged and answered, then gives what was broken. */
+  /** Waits until every request is acknowledged and answered; returns the broken promises. */
   outcome(withinMs?: number): Promise<string[]>;
 }
 
@@ -156,7 +156,7 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
 
 const CALM_MS = 1500;
 
-/** Waits until nothing more is heard: what was rejected may be answered all the same. */
+/** Waits until no more parts arrive: a rejected request may still be answered. */
 async function calm({ heard }: Devices): Promise<void> {
   let before = -1;
   while (heard.length !== before) {
@@ -165,7 +165,7 @@ async function calm({ heard }: Devices): Promise<void> {
   }
 }
 
-/** Nothing that has to be kept came after it saved last. */
+/** Everything that must persist came before its last save. */
 function isSaved(log: string): boolean {
   return !/Received PUBLISH/.test(log.slice(log.lastIndexOf("Saving in-memory database")));
 }

@@ -1,18 +1,18 @@
 /** What happened in one run of the fault harness; times are milliseconds on one clock. */
 export interface History {
   readonly asked: readonly Asked[];
-  /** In the order in which they came. */
+  /** In the order of arrival. */
   readonly heard: readonly Heard[];
   readonly turns: readonly Turn[];
   /** When the gateway was killed or killed itself. */
   readonly kills: readonly number[];
-  /** When it was told to stop: what that breaks off runs again, and does not count as an attempt. */
+  /** When it was stopped: a turn that was cut off runs again, and is not counted as an attempt. */
   readonly stops?: readonly number[];
-  /** While it was frozen: what the model had sent was not read yet. */
+  /** While it was frozen: data from the model was not read yet. */
   readonly freezes?: readonly { readonly from: number; readonly to: number }[];
-  /** While a client had no subscription: what it missed of a stream then is its own. */
+  /** While a client had no subscription: it may have missed parts of a stream. */
   readonly absences?: readonly Absence[];
-  /** Whether a rejection ends a request, as limits make it; else every request has to be answered. */
+  /** Whether a rejection ends a request, because of limits; otherwise every request must be answered. */
   readonly mayBeRejected?: boolean;
 }
 
@@ -41,7 +41,7 @@ export interface Heard {
   readonly text: string;
   readonly done: boolean;
   readonly error?: string;
-  /** Whether the error leaves no answer to be waited for: it does not say when to ask again. */
+  /** Whether no answer can follow the error: it has no `retry_after`. */
   readonly isForGood?: boolean;
   readonly when?: number;
 }
@@ -55,7 +55,7 @@ export interface Turn {
   readonly to: number;
 }
 
-/** Every promise that the history breaks, in words; none is what every run has to end with. */
+/** The promises that the history breaks, in words; a good run breaks none. */
 export function violations(history: History): string[] {
   return [
     ...answerViolations(history),
@@ -69,13 +69,13 @@ interface Answer {
   readonly text: string;
   readonly error?: string;
   readonly when?: number;
-  /** Where in `heard` its last part stands. */
+  /** The index of its last part in `heard`. */
   readonly at: number;
 }
 
-/** What cuts a turn as often makes the gateway give it up, with the error `internal`. */
+/** After so many cut off attempts the gateway gives up, with the error `internal`. */
 const ATTEMPTS = 3;
-/** Told instead of an answer, which may still come unless it is for good. */
+/** Rejections; the answer may still follow one with `retry_after`. */
 const REJECTIONS = new Set(["busy", "rate_limited"]);
 
 function answerViolations(history: History): string[] {
@@ -113,17 +113,17 @@ function wrongIn(answers: readonly Answer[], request: Asked, kills: readonly num
 }
 
 interface Hearing {
-  /** The complete answers, and what rejects for good. */
+  /** The complete answers and final rejections. */
   readonly answers: readonly Answer[];
-  /** How often it was rejected, for good or not. */
+  /** The number of rejections, final or not. */
   readonly rejections: number;
-  /** What does not fit together. */
+  /** Contradictions. */
   readonly broken: readonly string[];
-  /** Whether its client had no subscription for a while between the request and then. */
+  /** Whether its client had no subscription at some time between the request and the answer. */
   readonly wasAwayBy: (when?: number) => boolean;
 }
 
-/** What was heard of one request. */
+/** What was received for one request. */
 function hearingOf({ heard, absences = [] }: History): (request: Asked) => Hearing {
   const all = Map.groupBy(
     heard.map((part, at) => ({ ...part, at })),
@@ -168,8 +168,8 @@ function answerOf({ at, error, when }: Placed, text: string): Answer {
 }
 
 /**
- * What was rejected before is answered whenever the broker gives the request back, and what a device was
- * away for whenever it is tried again.
+ * A rejected request is answered whenever the broker delivers it again, and an answer that a device missed
+ * arrives whenever it is retried.
  */
 function orderViolations(history: History): string[] {
   const hearing = hearingOf(history);
@@ -184,7 +184,7 @@ function orderViolations(history: History): string[] {
   });
 }
 
-/** A kill is seen by the model a moment after it happened. */
+/** The model notices a kill a moment later. */
 const NOTICED_MS = 1500;
 
 function repeatViolations({ turns, kills, stops = [], freezes = [] }: History): string[] {

@@ -25,7 +25,7 @@ describe("a flood", () => {
     "of 5,000 requests from one client costs little memory, and nobody else waits for it",
     withFaults,
     async () => {
-      // As many as every other client may have waiting, so that some are told busy.
+      // As many as the other clients may have waiting, so that some get busy.
       const limits = { requests_per_minute: 0, burst: 0, queued: 32 };
       await using harness = await openFaultHarness({
         clients: ["flood", "other"],
@@ -33,7 +33,7 @@ describe("a flood", () => {
         defaults: { max_parallel_turns: 1 },
       });
       const gateway = await harness.start();
-      // What any work costs at first (code is compiled, buffers are made) is none of the flood's.
+      // The first work costs memory for code and buffers, which is not the flood's.
       harness.model.slow(0);
       for (let index = 1; index <= WARM; index += 1) {
         harness.devices.ask("other");
@@ -68,7 +68,7 @@ describe("a flood", () => {
         `5,000 at once: ${busy} told busy, ${harness.model.turns.length - WARM - 1} answered, memory grew by ${grown.toFixed(1)} MiB, another client waited ${(waited / TURN_MS).toFixed(1)} turns`,
       );
       assert.ok(grown < 40, `memory grew by ${grown} MiB`);
-      // Its own turn, the one under way, and what messages take.
+      // Its own turn, the running one, and the messages.
       assert.ok(waited < 3.5 * TURN_MS, `waited ${waited} ms`);
       const unknown = harness.devices.heard.filter(
         ({ error }) => error !== undefined && error !== "busy",

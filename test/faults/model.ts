@@ -1,7 +1,7 @@
 import { startModelServer, streams, type ModelServer } from "../support/model-server.ts";
 import type { Turn } from "./invariants.ts";
 
-/** What a question of the harness is answered with. */
+/** The answer to a request of the harness. */
 export function answerTo(text: string): string {
   return `The answer to ${text} is: ${text.toUpperCase()}. That is all there is to say.`;
 }
@@ -13,13 +13,13 @@ export interface RecordingModel extends AsyncDisposable {
   slow(milliseconds: number): void;
 }
 
-/** A model that answers what it is asked, and keeps when it was asked what. Questions are `<client> <id>`. */
+/** A model that records its calls with their times. Questions are `<client> <id>`. */
 export async function startRecordingModel(): Promise<RecordingModel> {
   const server = await startModelServer();
   const turns: { client: string; id: string; from: number; to: number }[] = [];
   let milliseconds = 100;
   server.otherwise(async (request, response) => {
-    // A question without tools is no turn: a conversation that grew long is summarized.
+    // A call without tools is for the summary of a long conversation.
     if ((request.body.tools ?? []).length === 0) {
       await streams({ text: "They said a lot.", milliseconds })(request, response);
       return;

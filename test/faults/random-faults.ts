@@ -12,27 +12,28 @@ export interface RandomFaultsResult {
   readonly violations: readonly string[];
   readonly requests: number;
   readonly turns: number;
-  /** Requests that heard a rejection. */
+  /** Requests that got a rejection. */
   readonly rejected: number;
   readonly faults: Readonly<Record<string, number>>;
 }
 
 const CLIENTS = ["a", "b", "c", "d"];
-/** Longest pauses between two requests and between two faults, milliseconds. */
+/** The longest pauses between two requests and between two faults, in milliseconds. */
 const ASK_MS = 120;
 const FAULT_MS = 2500;
-/** How often a client asks much at once instead of once, and how much. */
+/** How often a client sends a flood instead of one request, and its size. */
 const FLOOD_SHARE = 0.01;
 const FLOOD = { least: 100, most: 500 };
-/** How long a device is away at the most, milliseconds: less than its answers are kept. */
+/** The longest absence of a device, in milliseconds: shorter than its answers wait. */
 const AWAY_MS = 6000;
-/** So many of a flood are answered, and the rest is rejected. */
+/** So many requests of a flood are answered; the rest is rejected. */
 const LIMITS = { requests_per_minute: 600, burst: 100, queued: 32 };
 const TELL_MS = 60_000;
 
 /**
- * Devices ask, now and then in floods, and go away and come back, while the gateway and the broker are killed, frozen and cut off from each other, one fault
- * after another as the seed says; then everything is mended and has to come to rest.
+ * Devices send requests, sometimes floods, and go away and come back. Meanwhile the gateway and the broker are
+ * killed, frozen and disconnected from each other, one fault after another, by the seed. Then everything is
+ * repaired, and all requests must be answered.
  */
 export async function runRandomFaults({
   seed,
@@ -100,7 +101,7 @@ async function askUntil(
 ): Promise<void> {
   while (performance.now() < end) {
     const client = pick(CLIENTS, random);
-    // Who asks steadily leaves its answers behind; floods do not care.
+    // Single requests wait while 24 are open; floods do not.
     const isFull = devices.open().length + devices.unacknowledged() >= 24;
     if (!asking.isPaused && random() < FLOOD_SHARE) {
       faults["flood"] = (faults["flood"] ?? 0) + 1;
@@ -149,7 +150,7 @@ const STRIKES: Readonly<Record<string, Strike>> = {
     harness.stops.push(performance.now());
     harness.gateway().kill("SIGTERM");
     await harness.gateway().ended;
-    // A turn may have begun before the signal was heard.
+    // A turn may have started before the signal arrived.
     harness.stops.push(performance.now());
     await harness.start();
   },
@@ -191,7 +192,7 @@ const STRIKES: Readonly<Record<string, Strike>> = {
   async "black hole"({ proxy }, random) {
     proxy.blackhole(true);
     await pause(random() * 4000);
-    // Bytes are missing in the middle: what is left of these connections means nothing.
+    // Bytes are missing in the middle: the rest of these connections is useless.
     proxy.blackhole(false);
     proxy.reset();
   },
@@ -216,7 +217,7 @@ async function logUntil(
   }
 }
 
-/** Everything runs and is reachable; the gateway is started once more, without a fail point. */
+/** Makes everything run and reachable; starts the gateway once more, without a failpoint. */
 async function mend(harness: FaultHarness): Promise<void> {
   harness.proxy.refuse(false);
   harness.proxy.blackhole(false);

@@ -31,15 +31,15 @@ interface Facts {
   readonly total?: Partial<Limits>;
   readonly gateway?: Partial<Limits>;
   readonly rows?: number;
-  /** What the accounts are kept in; a store in memory where it is left out. */
+  /** The store of the accounts; a store in memory when left out. */
   readonly store?: Store<string>;
-  /** Hears what the store refused. */
+  /** Called with the errors of the store. */
   readonly tell?: (thrown: unknown) => void;
 }
 
 const of = (client: string) => ask("?", { client, durable: true }).request;
 
-/** What is counted, over one store from process to process. */
+/** Accounting over one store, across processes. */
 function createBooks(facts: Facts = {}, clock = createManualClock()) {
   const { limits = {}, total = {}, gateway = {}, rows = 4096 } = facts;
   const { store = createMemoryStore<string>(storeFacts(clock, "one")) } = facts;
@@ -72,19 +72,19 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     writes: () => writes,
     prepare: (client: string) => books.prepare(of(client)),
     async prepareAll(clients: readonly string[]): Promise<void> {
-      // The store writes what was asked for before, as it does between messages.
+      // The store writes between messages.
       await new Promise(setImmediate);
       await Promise.all(clients.map(async (client) => await books.prepare(of(client))));
     },
     charge: (client: string) => books.consumeRateLimit(of(client), policy),
-    /** Seconds to wait; 0 is: may ask. */
+    /** Seconds to wait; 0 when the request is allowed. */
     take: (client: string): number => books.consumeRateLimit(of(client), policy)?.retryAfter ?? 0,
     overdrawn: (client: string) => books.overBudget(of(client), policy),
     allowance: (client: string) => books.allowanceOf(of(client), policy),
     refused: (client: string) => books.countRejection(of(client), "forbidden"),
     keepAll: () => books.saveAll(),
     usage: async () => usageIn(await store.counters(), { epoch: clock.epoch(), heaviest: 5 }),
-    /** The process dies; the next one finds what was kept. */
+    /** The process dies; the next one loads the store. */
     async restart() {
       await settled();
       books = open();
@@ -170,7 +170,7 @@ describe("rates", () => {
           for (const one of steps) {
             if (one === "restart") {
               await books.restart();
-              // A clock that was set between two processes can fill a bucket once, and never more.
+              // A clock jump between two processes can refill a bucket at most once.
               if (jumped) most = Math.max(most, taken + capacity);
               jumped = false;
             } else if ("jump" in one) {
@@ -185,7 +185,7 @@ describe("rates", () => {
             else assert.ok(Number.isInteger(seconds) && seconds >= 1);
             assert.ok(taken <= most + 1e-3, `${taken} of ${most}`);
           }
-          // Who waits as long as it was told is let through, and a second less was not enough.
+          // After the stated wait the request is allowed; a second earlier it is not.
           let seconds = books.take("a");
           while (seconds === 0) seconds = books.take("a");
           await books.clock.advance(Math.max(0, (seconds - 1) * 1000 - 1));
@@ -255,13 +255,13 @@ describe("a day's budget", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
         const books = createBooks({ limits: { tokens_per_day: LIMIT } });
-        /** The plain model: what was spent on which day, for ever. */
+        /** The plain model: the usage of each day, for ever. */
         const spent = new Map<number, number>();
         let day = 0;
         for (const one of steps) {
           if (one === "restart") await books.restart();
           else if ("days" in one) {
-            // Never more days than are remembered.
+            // At most the days that an account remembers.
             const next = Math.min(3, Math.max(0, day + one.days));
             books.clock.jump((next - day) * DAY_MS);
             day = next;
@@ -370,7 +370,7 @@ describe("names that are invented", () => {
       assert.equal(books.take("hasty"), 60);
     }
     assert.equal((await store.counters()).length, 10_005);
-    // Their minute and a day are over: what stays is what was spent.
+    // A minute and a day later only the usage is left.
     await clock.advance(DAY_MS + 60_001);
     for (let purges = 0; purges < 6; purges += 1) await store.purge();
     const left = (await store.counters()).length;
@@ -395,7 +395,7 @@ describe("names that are invented", () => {
       await books.prepare(name);
       assert.equal(books.overdrawn(name)?.code, "budget");
     }
-    // All at once: what was prepared is known until it is decided.
+    // All at once: a prepared account is known until the decision.
     await books.prepareAll(names);
     assert.ok(names.every((name) => books.overdrawn(name)?.code === "budget"));
   });
@@ -410,7 +410,7 @@ describe("names that are invented", () => {
     await settled();
     const grown = heldBytes() - before;
     const meters = await books.store.counters();
-    // What they took counts for a second; the rows, a hundred bytes of each name, go after a day.
+    // Their tokens count for a second; the rows, a hundred bytes each, are dropped after a day.
     assert.ok(meters.length <= 10_002, `${meters.length} rows`);
     assert.ok(JSON.stringify(meters).length < 6 * 2 ** 20);
     assert.ok(grown < atMost(12), `grew by ${grown}`);
@@ -436,7 +436,7 @@ describe("names that are invented", () => {
   });
 });
 
-/** Others ask until what was in memory is not. */
+/** Other clients ask until the account is evicted from memory. */
 const crowd = async (books: ReturnType<typeof createBooks>): Promise<void> => {
   for (let client = 0; client < 50; client += 1) {
     await books.prepare(`crowd ${client}`);

@@ -14,7 +14,7 @@ interface Heard {
   readonly at: number;
 }
 
-/** Reads an answer as a transport does that takes `deliveryMs` for each part. */
+/** Reads an answer like a transport that needs `deliveryMs` for each part. */
 function listen(answer: AnswerStream, clock: ManualClock, { stream = true, deliveryMs = 0 } = {}) {
   const heard: Heard[] = [];
   const reply = (part: Part): Promise<void> => {
@@ -35,7 +35,7 @@ function start() {
   return { clock, answer: createAnswerStream({ clock, intervalMs: INTERVAL_MS }) };
 }
 
-/** Every UTF-16 unit there is, halves of characters alone among them. */
+/** All UTF-16 units, also lone surrogates. */
 const anyText = fc.oneof(
   fc.string({ unit: "binary" }),
   fc.string({ unit: fc.constantFrom("a", "😀", "\ud83d", "\ude00") }),

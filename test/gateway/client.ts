@@ -2,7 +2,7 @@ import type { Part } from "../../src/base/contract.ts";
 import type { Log, LogFields } from "../../src/base/log.ts";
 import type { Request } from "../../src/gateway/contract.ts";
 
-/** One request with everything that came back for it. */
+/** One request with its replies. */
 export interface Asked {
   readonly request: Request;
   readonly parts: Part[];
@@ -37,14 +37,14 @@ export function ask(
     async reply(part) {
       parts.push(part);
       await deliver(part);
-      // The asker's next word takes its time: the gateway knows by then that this was delivered.
+      // The client's next request takes a moment: by then the gateway knows that this one was delivered.
       if (part.done) setImmediate(() => finish(part));
     },
   };
   return { request, parts, done, text: () => parts.map((part) => part.text).join("") };
 }
 
-/** Delivery that waits until it is let go, as while the broker is away. */
+/** Delivery that waits for `open`, as while the broker is away. */
 export function createGate(): { deliver: () => Promise<void>; open: () => void } {
   const gate = new AbortController();
   const opened = new Promise<void>((resolve) => {
@@ -59,7 +59,7 @@ export interface Line {
   readonly fields: LogFields;
 }
 
-/** A log whose lines can be read. */
+/** A log that records its lines. */
 export function createRecorder(): { log: Log; lines: Line[] } {
   const lines: Line[] = [];
   const at =

@@ -21,13 +21,13 @@ import {
   storeFacts,
 } from "./setup.ts";
 
-/** Answers with what it was shown. */
+/** Answers with its history. */
 const recall: Answerer<string> = async function* ({ history, text }) {
   yield history.join(",");
   return { messages: [text, `re ${text}`], ...(text === "/clear" && { forget: true as const }) };
 };
 
-/** Answers with who asks. */
+/** Answers with the client id. */
 const tell: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
   yield `${client} ${isRemote} ${isAdmin}`;
   return { messages: [] };
@@ -41,7 +41,7 @@ const compactAllButLast: Compact<string> = ({ summary = "", turns }) => {
   return Promise.resolve({ through, summary: `<${summary}${said.join(" ")}>` });
 };
 
-/** A condenser whose calls end when the test says so. */
+/** A compactor whose calls end when the test says so. */
 function createSlowCondense(obeys = true) {
   const calls: {
     readonly conversation: Conversation<string>;
@@ -255,7 +255,7 @@ describe("compaction", () => {
     await short.done;
     await settled();
     assert.deepEqual(steps, []);
-    // Who comes later does not make it wait longer.
+    // Later turns do not make it wait longer.
     await begin("hangs");
     answerer.end();
     await long.done;

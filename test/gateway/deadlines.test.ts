@@ -8,7 +8,7 @@ import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./set
 
 const forever = (): Promise<never> => new Promise(() => {});
 
-/** Hears nobody. */
+/** Ignores its signal. */
 async function* deaf({ text }: { readonly text: string }): AsyncGenerator<string, Turned<string>> {
   if (text === "quick") return { messages: [] };
   yield "thinking ";
@@ -97,7 +97,7 @@ describe("deadlines", () => {
   });
 });
 
-/** The command, asked from elsewhere than the questions. */
+/** The command, with another address than the requests. */
 function stop(text: string, facts = {}): Asked {
   return ask(text, { address: "/stop", ...facts });
 }

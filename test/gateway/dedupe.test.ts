@@ -19,7 +19,7 @@ interface Real {
   readonly dedupe: Dedupe<Entry>;
 }
 
-/** Everything that ever happened, in order: the rules are searches through it. */
+/** All events in order; the rules are searches through them. */
 interface Model {
   readonly history: {
     readonly name: string;
@@ -29,7 +29,7 @@ interface Model {
     finishedAt: number;
     failed: boolean;
   }[];
-  /** The entries that are kept, in the order of their ends. */
+  /** The remembered entries, in the order of their ends. */
   finishes: number[];
   now: number;
 }
@@ -38,7 +38,7 @@ function nameOf({ client, key, fingerprint }: Request): string {
   return key === undefined ? `${client} says ${fingerprint}` : `${client} calls it ${key}`;
 }
 
-/** Asked in these words, does a request mean an earlier one? */
+/** Whether a request with this text is an earlier one. */
 function expected(model: Readonly<Model>, request: Request) {
   const rows = model.history.filter(({ name }) => name === nameOf(request));
   if (request.key === undefined && !request.redelivered) return {};
@@ -67,7 +67,7 @@ function requestOf({ client, name, hasKey, redelivered }: Asked): Request {
   return ask("same words", facts).request;
 }
 
-/** Asks, and runs the request where it is not known. */
+/** Sends a request, and runs it when it is new. */
 const askStep = (asked: Asked): Step => ({
   check: () => true,
   async run(model, { dedupe }) {

@@ -6,7 +6,7 @@ import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
 
-/** Counts its turns, and says in each which one it is. */
+/** Counts its turns and answers with the number. */
 function createCounter(): { answer: Answerer<string>; turns: () => number } {
   let turns = 0;
   return {

@@ -24,7 +24,7 @@ import {
   storeFacts,
 } from "./setup.ts";
 
-/** A process that is gone does not notice that its turn takes too long. */
+/** Long enough: a dead process does not notice its timeout. */
 const LONG_MS = 3_600_000;
 const DURABLE = { durable: true } as const;
 
@@ -38,7 +38,7 @@ async function isResolved(promise: Promise<unknown>): Promise<boolean> {
   return resolved;
 }
 
-/** What later processes answer, by client. */
+/** The answers of later processes, by client. */
 function createReplies(): {
   replyTo: (channel: string, recipient: Recipient) => Request["reply"];
   parts: (client: string) => readonly Part[];
@@ -60,7 +60,7 @@ function createReplies(): {
   };
 }
 
-/** Asks each as a request of its own, durable. */
+/** Sends each text as a durable request. */
 async function askAll(gateway: Gateway, texts: readonly string[]): Promise<readonly Asked[]> {
   const asked = texts.map((text) => ask(text, { ...DURABLE, key: text }));
   for (const { request } of asked) await gateway.accept(request);
@@ -68,7 +68,7 @@ async function askAll(gateway: Gateway, texts: readonly string[]): Promise<reado
   return asked;
 }
 
-/** Nobody is subscribed. */
+/** There is no subscriber. */
 function gone(): Promise<never> {
   return Promise.reject(new Failure("no_subscriber", "nobody"));
 }
@@ -78,7 +78,7 @@ const FULL = new Failure("busy", "the agent cannot store requests at the moment"
   retryAfter: 30,
 });
 
-/** A store whose disk is full until it is freed; what `isAsked` for its admission fails after that. */
+/** A store whose disk is full until it is freed; with `isAsked` a call fails after its admission. */
 function createFullStore(
   store: Store<string>,
   { isAsked = false } = {},
@@ -472,7 +472,7 @@ describe("a durable request", () => {
   });
 });
 
-/** What processes find one after the other: each opens the same file as its own. */
+/** One file that several processes open one after the other. */
 async function createHome(more: Pick<SqliteStoreOptions, "onCommit"> = {}) {
   const clock = createManualClock();
   const folder = await temporaryFolder();

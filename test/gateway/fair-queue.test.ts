@@ -17,19 +17,19 @@ interface Started {
   inTurn: boolean;
 }
 
-/** The real lanes with all that they started and that is not done. */
+/** The real lanes with the started jobs that are not done. */
 interface Real {
   readonly lanes: Lanes<Job>;
   readonly open: Map<string, Started>;
   readonly order: Job[];
 }
 
-/** The rules in plain words: jobs as one list, looked through from the beginning each time. */
+/** A simple model: one list of jobs, searched from the start each time. */
 interface Model {
   readonly slots: number;
   readonly busyPerChannel: number;
   readonly jobs: { job: Job; state: "waiting" | "turn" | "delivery" | "done" }[];
-  /** For each lane that waits for a slot: the lanes that got one since. */
+  /** For each waiting lane: the lanes that got a slot since. */
   readonly overtakenBy: Map<string, string[]>;
   readonly reserved: Map<string, Reservation<Job>>;
   seen: number;
@@ -57,7 +57,7 @@ function createReal(slots: number, busyPerChannel = 100): Real {
   return { lanes, open, order };
 }
 
-/** Takes over what the real lanes started, and holds it against the rules. */
+/** Updates the model with the started jobs and checks the rules. */
 function check(model: Model, { order, open, lanes }: Real): void {
   const waiting = (lane: string) =>
     model.jobs.filter(({ job, state }) => job.lane === lane && state === "waiting");
@@ -157,7 +157,7 @@ const reserve = (lane: string): Step =>
     },
   );
 
-/** A lane that was reserved for a job is given it, before the jobs that were added meanwhile, or is not. */
+/** A reserved lane gets its job, before the jobs that were added meanwhile, or is cancelled. */
 const endReservation = (lane: string, how: "start" | "cancel"): Step =>
   command(
     `${how} reserved(${lane})`,

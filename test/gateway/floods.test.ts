@@ -19,7 +19,7 @@ import {
 
 const LIMITS = { ...NO_LIMITS, requests_per_minute: 60, burst: 5, queued: 32 };
 
-/** Waits until that is so, and for everything that follows from it. */
+/** Waits until the condition is true, and for everything that follows. */
 async function until(isDone: () => boolean): Promise<void> {
   while (!isDone()) await settled();
   for (let times = 0; times < 50; times += 1) await settled();
@@ -65,7 +65,7 @@ describe("a flood", () => {
     assert.ok((outcomes.get("rate_limited") ?? 0) > 0);
     const grown = heldBytes() - before;
     assert.ok(grown < atMost(8), `grew by ${grown}`);
-    // What was refused was not written: the store was asked for what 101 requests need.
+    // Rejections were not written: the store has the calls of 101 requests.
     assert.ok(calls < 101 * 6, `${calls} calls`);
     assert.ok((await store.counters()).length <= 103);
     await gateway.drain(0);
@@ -93,7 +93,7 @@ describe("a flood", () => {
     assert.deepEqual(answerer.began, ["one"]);
     const thinned = lines.filter(({ level }) => level !== "info").length;
     assert.ok(thinned > 200, `${thinned} lines`);
-    // What was paid for: four requests of the burst of five beside the one that ran.
+    // The ones with a token: four requests of the burst of five, besides the one that ran.
     assert.ok(lines.length - thinned <= 5, `${lines.length - thinned} lines`);
   });
 

@@ -36,7 +36,7 @@ function cannotTell(): never {
   throw new Error("no state");
 }
 
-/** What a server says to these bytes until it hangs up. */
+/** The server's response to these bytes until it closes the connection. */
 async function say(address: string, bytes: string): Promise<string> {
   const { hostname, port } = new URL(address);
   const socket = connect(Number(port), hostname);

@@ -1,10 +1,10 @@
 import type { Clock } from "../../src/gateway/clock.ts";
 
-/** A clock that stands still until it is told to go on. */
+/** A clock that stands still until `advance`. */
 export interface ManualClock extends Clock {
-  /** Lets time pass: every timer that comes due fires at its time, and what it woke gets to run. */
+  /** Lets time pass: each due timer fires at its time, and its effects run before the next. */
   advance(ms: number): Promise<void>;
-  /** Somebody sets the clock of the epoch, forward or back; no time passes. */
+  /** Sets the wall clock, forward or back; no time passes. */
   jump(ms: number): void;
   /** Timers that are set. */
   readonly timers: number;

@@ -14,7 +14,7 @@ function long(index: number): string {
   return `${index} ${"x".repeat(60_000)}`;
 }
 
-/** Nobody is subscribed. */
+/** There is no subscriber. */
 function gone(): Promise<never> {
   return Promise.reject(new Failure("no_subscriber", "nobody"));
 }
@@ -101,7 +101,7 @@ describe("a full disk", () => {
     const clock = createManualClock();
     const store = createTestStore(clock);
     let isFull = false;
-    // As a disk that is full shows itself: when what was decided is written.
+    // Like a full disk: the write fails after the decision.
     const filling: Store<string> = {
       ...store,
       accept: async (ticket, admission) => {

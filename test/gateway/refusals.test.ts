@@ -68,7 +68,7 @@ describe("what is refused", () => {
       void gateway.accept(request);
       await Promise.resolve();
     }
-    // Sixteen turns at a time.
+    // Sixteen concurrent turns.
     for (let turns = 0; turns < lost.length; turns += 16) await settled();
     assert.ok(lost.every(({ parts }) => parts.length === 1 && !parts[0]?.error));
     const refused = ask("?", { client: "one more" });

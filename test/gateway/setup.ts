@@ -27,7 +27,7 @@ export interface TestGateway {
   readonly lines: Line[];
 }
 
-/** A whole gateway, its time in the test's hand and its log open. */
+/** A whole gateway with a manual clock and a recorded log. */
 export function createTestGateway(
   answer: Answerer<string>,
   options: Partial<GatewayOptions<string>> & { readonly policy?: Partial<ChannelPolicy> } = {},
@@ -40,7 +40,7 @@ export function createTestGateway(
   return { gateway: createGateway({ ...defaults, answer, ...options }), clock, lines };
 }
 
-/** What a store is opened with, its time in the test's hand. */
+/** Options of a store with a manual clock. */
 export function storeFacts(clock: Clock, owner: string): StoreOptions {
   const bounds = {
     leaseMs: 60_000,
@@ -70,7 +70,7 @@ export function createTestStore(clock: Clock): Store<string> {
   return createMemoryStore<string>(storeFacts(clock, "test"));
 }
 
-/** Answers with the question in capitals, and remembers both. */
+/** Answers with the question in capitals; adds both to the conversation. */
 export async function* shout({
   text,
 }: {
@@ -80,13 +80,13 @@ export async function* shout({
   return { messages: [text, text.toUpperCase()] };
 }
 
-/** An answerer whose turns end when the test says so, in the order they began. */
+/** An answerer whose turns end when the test says so, in the order of their start. */
 export interface ManualAnswerer {
   readonly answer: Answerer<string>;
-  /** The texts of the turns that began, and how many run now. */
+  /** The texts of the started turns, and the number of running ones. */
   readonly began: string[];
   readonly running: () => number;
-  /** Ends the oldest turn that runs. */
+  /** Ends the oldest running turn. */
   readonly end: () => void;
 }
 

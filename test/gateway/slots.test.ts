@@ -7,15 +7,15 @@ import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createTestGateway } from "./setup.ts";
 
-/** A turn with work that it waits for. */
+/** A turn that waits for work. */
 interface Turn {
   readonly hold: Hold;
-  /** Begins to wait, for longer than a turn keeps its slot. */
+  /** Starts to wait, longer than a turn keeps its slot. */
   readonly wait: () => Promise<void>;
-  /** What it waits for is there. */
+  /** The work is done. */
   readonly finish: () => void;
   readonly abort: () => void;
-  /** It waited and went on. */
+  /** It waited and continued. */
   isBack: boolean;
 }
 
@@ -183,7 +183,7 @@ describe("slots of turns that wait", () => {
   });
 });
 
-/** A question that begins with `fetch` waits for what never comes. */
+/** A request that begins with `fetch` waits for ever. */
 function createWaitingRig() {
   const gone: string[] = [];
   const rig = createTestGateway(async function* answer({ text, signal, whileWaiting }) {
@@ -240,7 +240,7 @@ describe("a gateway whose turns all wait for tools", () => {
   });
 });
 
-/** One turn as the test knows it. */
+/** One turn of the model. */
 interface Known {
   readonly lane: string;
   readonly hold: Hold;
@@ -259,7 +259,7 @@ async function play(slots: number, steps: readonly (readonly [string, number])[]
       const hold = holdOf(lane);
       turns.push({ lane, hold, controller: new AbortController(), works: [], state: "runs" });
     }
-    // What a turn that was cancelled does still is no more than its end.
+    // A cancelled turn only ends.
     const live = turns.filter(
       ({ state, controller: { signal } }) => state !== "over" && !signal.aborted,
     );

@@ -66,7 +66,7 @@ const PAGE = 128;
 /** Weight of the waiting replies that are not stored, of one client and of all. */
 const WAITING = { perLane: 1024, inAll: 8192 };
 /** Replies in flight. Fewer for one client than the transport sends at once: a flood of rejections leaves room for answers. */
-const UNDER_WAY = { perLane: 16, inAll: 256 };
+const IN_FLIGHT = { perLane: 16, inAll: 256 };
 const LOG_EVERY_MS = 60_000;
 
 /** The direct replies of each channel, with bounds of their own: a channel whose broker is away delays no other. */
@@ -104,7 +104,7 @@ export function createDirectReplies(
 class BoundedReplies implements DirectReplies {
   readonly #options: DirectRepliesOptions;
   readonly #lanes: ReplyQueue<DirectReply>;
-  readonly #away: OfflineClients;
+  readonly #offline: OfflineClients;
   readonly #spilled: Spilled;
   readonly #dropped: ReturnType<typeof createDropped>;
 
@@ -113,15 +113,15 @@ class BoundedReplies implements DirectReplies {
     this.#options = options;
     this.#dropped = createDropped(options);
     this.#lanes = new ReplyQueue({
-      ...UNDER_WAY,
+      ...IN_FLIGHT,
       weightOf: ({ request }) => queueWeight(request),
       deliver: (reply) => this.#deliver(reply),
       onRoom: () => this.#spilled.refill(),
     });
-    this.#away = new OfflineClients({
+    this.#offline = new OfflineClients({
       clock,
       log,
-      deliver: (unheard) => this.#lanes.add(laneOf(unheard.request), unheard),
+      deliver: (answer) => this.#lanes.add(laneOf(answer.request), answer),
       abandon: (claim) => void durableRequests.delivered(claim),
     });
     this.#spilled = createSpilled(options, {
@@ -151,11 +151,11 @@ class BoundedReplies implements DirectReplies {
   }
 
   clientSeen(request: Pick<Request, "channel" | "client">): void {
-    this.#away.seen(laneOf(request));
+    this.#offline.seen(laneOf(request));
   }
 
   flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined {
-    return this.#away.flush(laneOf(request));
+    return this.#offline.flush(laneOf(request));
   }
 
   resume(): void {
@@ -164,7 +164,7 @@ class BoundedReplies implements DirectReplies {
 
   close(): void {
     this.#spilled.close();
-    this.#away.close();
+    this.#offline.close();
     this.#lanes.close();
     this.#dropped.close();
   }
@@ -195,8 +195,8 @@ class BoundedReplies implements DirectReplies {
     entry.addresses.delete(request.address);
     if (this.#isRequeued(reply, delivery.failure)) return;
     this.#log(reply, { ...entry, acceptedAt, delivery });
-    if (until !== undefined) this.#away.attempted(laneOf(request));
-    else if (delivery.failure === undefined) this.#away.seen(laneOf(request));
+    if (until !== undefined) this.#offline.attempted(laneOf(request));
+    else if (delivery.failure === undefined) this.#offline.seen(laneOf(request));
     if (claim !== undefined && delivery.failure?.code !== "unreachable") {
       await durableRequests.delivered(claim);
     }
@@ -222,14 +222,14 @@ class BoundedReplies implements DirectReplies {
     });
   }
 
-  #requeue(unheard: UndeliveredAnswer): void {
-    if (!this.#away.add(unheard)) void this.#options.durableRequests.delivered(unheard.claim);
+  #requeue(answer: UndeliveredAnswer): void {
+    if (!this.#offline.add(answer)) void this.#options.durableRequests.delivered(answer.claim);
   }
 
   /** Queues the answer again when it had no subscriber. */
   #isRequeued({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
     if (claim === undefined || failure?.code !== "no_subscriber") return false;
-    return this.#away.add({ request, claim, ...(until !== undefined && { until }) });
+    return this.#offline.add({ request, claim, ...(until !== undefined && { until }) });
   }
 
   async #load(claim: Claim | undefined): Promise<DedupeEntry | undefined> {

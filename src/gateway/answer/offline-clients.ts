@@ -17,7 +17,7 @@ export interface OfflineClientsOptions {
   readonly clock: Pick<Clock, "now" | "epoch" | "after">;
   readonly log: Log;
   /** Delivers the answer; `add` or `attempted` is called afterwards. */
-  readonly deliver: (unheard: UndeliveredAnswer) => void;
+  readonly deliver: (undelivered: UndeliveredAnswer) => void;
   /** The answer can never be delivered. */
   readonly abandon: (claim: Claim) => void;
 }
@@ -63,7 +63,7 @@ export class OfflineClients {
     const client = this.#clients.get(lane) ?? newClient(now);
     const until = before ?? this.#untilOf(request);
     if (before !== undefined) {
-      // This answer was being retried; another one, unheard for the first time, does not end that attempt.
+      // This answer was being retried; another one that is added for the first time does not end that attempt.
       client.isTrying = false;
       wake(client);
     }
