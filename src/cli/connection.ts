@@ -27,11 +27,11 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 
-type World = Pick<Context, "host" | "redactor">;
+type LoadContext = Pick<Context, "host" | "redactor">;
 
 /** Loads the configuration, overridden by these flags, and adds its secrets to the redactor. */
 export async function load(
-  { host, redactor }: World,
+  { host, redactor }: LoadContext,
   flags: ConfigFlags,
 ): Promise<LoadedConfig | Failure> {
   const { env, home, cwd } = host;
@@ -45,11 +45,11 @@ export async function load(
 
 /** As `load`, but throws the `Failure`. Warnings are logged at debug, so that they do not disturb an answer. */
 export async function loadOrThrow(
-  world: World,
+  context: LoadContext,
   log: Log,
   flags: ConfigFlags,
 ): Promise<LoadedConfig> {
-  const loaded = await load(world, flags);
+  const loaded = await load(context, flags);
   if (loaded instanceof Failure) throw loaded;
   for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
   return loaded;

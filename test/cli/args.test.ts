@@ -118,7 +118,7 @@ describe("flags", () => {
 });
 
 describe("wrong usage names what is wrong and the nearest known word", () => {
-  const cases: readonly (readonly [args: string, told: RegExp])[] = [
+  const cases: readonly (readonly [args: string, expected: RegExp])[] = [
     ["sned x", /unknown command "sned".*picoclaw send/],
     ["gatway", /unknown command "gatway".*picoclaw gateway/],
     ["x", /unknown command "x"/],
@@ -155,8 +155,8 @@ describe("wrong usage names what is wrong and the nearest known word", () => {
     ["--json=1 send c", /--json takes no value/],
     ["--broker tcp://x", /--broker needs a command/],
   ];
-  for (const [args, told] of cases) {
-    it(args, () => assert.match(refused(...args.split(" ")), told));
+  for (const [args, expected] of cases) {
+    it(args, () => assert.match(refused(...args.split(" ")), expected));
   }
 
   it("zero is a time for --drain", () => {

@@ -98,18 +98,18 @@ describe("a session of the agent command", () => {
     );
 
     const talker = createFakeHost(["agent"], { env, isTTY: true });
-    const talk = runCommandLine(talker);
+    const chat = runCommandLine(talker);
     for (const line of ["5", "6"]) {
       const asked = server.requests.length;
       talker.stdin.stream.push(`${line}\n`);
       await until("it is answered", () => server.requests.length > asked);
     }
-    await until("it is summarized while the talk goes on", () => summaries === 2);
+    await until("it is summarized while the conversation goes on", () => summaries === 2);
     talker.stdin.stream.push("exit\n");
-    assert.equal(await talk, 0);
+    assert.equal(await chat, 0);
   });
 
-  it("leaves a summary that takes long to the next talk", async () => {
+  it("leaves a summary that takes long to the next conversation", async () => {
     await using home = await modelHome({ summarize_message_threshold: 4 });
     home.server.otherwise(hangs());
     for (const text of ["1", "2"]) await home.ask(text);
@@ -150,8 +150,13 @@ describe("the state of a gateway", () => {
   it("begins a client's conversation with what it said to Go PicoClaw, and not again once it was deleted", async () => {
     await using home = await modelHome();
     await writeGoSession(home.sessions, "agent:main:mqtt:direct:kitchen", "then");
-    const world = { env: { PICOCLAW_HOME: home.path }, home: home.path, cwd: home.path, flags: {} };
-    const loaded = await loadConfig(world);
+    const options = {
+      env: { PICOCLAW_HOME: home.path },
+      home: home.path,
+      cwd: home.path,
+      flags: {},
+    };
+    const loaded = await loadConfig(options);
     assert.ok("config" in loaded);
     const kitchen = laneOf({ channel: "mqtt", client: "kitchen" });
     const open = () => openState({ config: loaded.config, channels: [], log: SILENT });
@@ -183,8 +188,13 @@ describe("the state of a gateway", () => {
     const channel = { type: "mqtt", enabled: true, settings };
     const channel_list = { mqtt: channel, public: channel };
     await writeFile(file, JSON.stringify({ ...Object(former), channel_list }));
-    const world = { env: { PICOCLAW_HOME: home.path }, home: home.path, cwd: home.path, flags: {} };
-    const loaded = await loadConfig(world);
+    const options = {
+      env: { PICOCLAW_HOME: home.path },
+      home: home.path,
+      cwd: home.path,
+      flags: {},
+    };
+    const loaded = await loadConfig(options);
     assert.ok("config" in loaded);
     const { config } = loaded;
     assert.deepEqual(config.channels.map(({ name }) => name).toSorted(), ["mqtt", "public"]);

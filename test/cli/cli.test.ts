@@ -32,7 +32,7 @@ describe("signals", () => {
   it("a reader who leaves ends the command, and does not use up the first signal", () => {
     const host = createFakeHost([]);
     const stop = listenForSignals(host);
-    host.stdout.leave();
+    host.stdout.closeReader();
     assert.ok(stop.signal.aborted);
     assert.doesNotThrow(() => host.signal("SIGINT"));
   });
@@ -64,7 +64,7 @@ describe("send that waits for its message", () => {
   it("ends quietly with 0 when nobody reads its output any more", async () => {
     const host = createFakeHost(["send", "kitchen", "--json"], { env });
     const ended = runCommandLine(host);
-    setImmediate(() => host.stdout.leave());
+    setImmediate(() => host.stdout.closeReader());
     assert.equal(await ended, 0);
     assert.equal(host.stderr.text(), "");
   });
@@ -120,8 +120,8 @@ describe("agent", () => {
 
   it("answers -m on stdout and ends with 0", async () => {
     await using home = await temporaryFolder();
-    const world = { env: { PICOCLAW_HOME: home.path } };
-    const host = createFakeHost(["agent", "-m", "what time is it?"], world);
+    const options = { env: { PICOCLAW_HOME: home.path } };
+    const host = createFakeHost(["agent", "-m", "what time is it?"], options);
     assert.equal(await runCommandLine(host), 0);
     assert.match(host.stdout.text(), /^.+\n$/s);
   });

@@ -16,7 +16,7 @@ export interface FakeHost extends Host {
   listeners(): number;
 }
 
-export interface FakeWorld {
+export interface FakeHostOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly isTTY?: boolean;
 }
@@ -30,9 +30,9 @@ export class ExitedNow extends Error {
   }
 }
 
-/** A world in memory, whose standard input stays open until somebody writes to it and ends it. */
-export function createFakeHost(args: readonly string[], world: FakeWorld = {}): FakeHost {
-  const { env = {}, isTTY = false } = world;
+/** A host in memory, whose standard input stays open until somebody writes to it and ends it. */
+export function createFakeHost(args: readonly string[], options: FakeHostOptions = {}): FakeHost {
+  const { env = {}, isTTY = false } = options;
   const listeners = new Set<(signal: StopSignal) => void>();
   const onCrash: ((thrown: unknown) => void)[] = [];
   return {

@@ -5,7 +5,7 @@ export interface MemoryOutput extends Output {
   text(): string;
   bytes(): Uint8Array;
   /** The reader goes. */
-  leave(): void;
+  closeReader(): void;
 }
 
 /** A stream that keeps what is written to it. */
@@ -22,6 +22,6 @@ export function createMemoryOutput({ isTTY = false, columns = 80 } = {}): Memory
     },
     text: () => Buffer.concat(written).toString("utf8"),
     bytes: () => Buffer.concat(written),
-    leave: () => closed.abort(),
+    closeReader: () => closed.abort(),
   };
 }

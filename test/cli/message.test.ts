@@ -32,9 +32,11 @@ async function messageOf(chunks: readonly (string | Uint8Array)[], words: readon
   return readMessage(messageSource({ words, file: undefined }, host), host, limits);
 }
 
-function refusedAs(code: string, told: RegExp) {
+function refusedAs(code: string, expected: RegExp) {
   return (error: unknown) =>
-    error instanceof Failure && error.code === code && told.test(`${error.message} ${error.why}`);
+    error instanceof Failure &&
+    error.code === code &&
+    expected.test(`${error.message} ${error.why}`);
 }
 
 describe("the message", () => {
@@ -100,9 +102,9 @@ describe("the message", () => {
     for (const end of ["", "\n", "\r\n"])
       assert.equal(await messageOf([`${longest}${end}`]), longest);
     assert.equal(await messageOf([], [longest]), longest);
-    const told = refusedAs("usage", /too long.*100 bytes/);
-    await assert.rejects(messageOf([`${longest}x`]), told);
-    await assert.rejects(messageOf([], [`${longest}x`]), told);
+    const refused = refusedAs("usage", /too long.*100 bytes/);
+    await assert.rejects(messageOf([`${longest}x`]), refused);
+    await assert.rejects(messageOf([], [`${longest}x`]), refused);
   });
 
   it("that never ends is not read beyond the limit", async () => {

@@ -12,7 +12,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-export interface World {
+export interface ProcessOptions {
   readonly stdin?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   /** Leaves standard input open, and sends this as soon as all of `stdin` was read. */
@@ -21,28 +21,28 @@ export interface World {
   readonly leaveAfterFirstLine?: boolean;
 }
 
-/** Runs the program as a process of the runtime that runs the tests, in a world without a home. */
-export function picoclaw(args: readonly string[], world: World = {}): Promise<Ended> {
+/** Runs the program as a process of the runtime that runs the tests, without a home folder. */
+export function picoclaw(args: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
   const child = spawn(process.execPath, [...RUNTIME_ARGS, MAIN, ...args], {
     cwd: tmpdir(),
     env: {
       PATH: process.env["PATH"] ?? "",
       HOME: join(tmpdir(), "picoclaw-nobody"),
       DENO_DIR: process.env["DENO_DIR"] ?? join(process.env["HOME"] ?? "", ".cache/deno"),
-      ...world.env,
+      ...options.env,
     },
   });
   const output = { stdout: "", stderr: "" };
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output.stdout += text;
-    if (world.leaveAfterFirstLine && output.stdout.includes("\n")) child.stdout.destroy();
+    if (options.leaveAfterFirstLine && output.stdout.includes("\n")) child.stdout.destroy();
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     output.stderr += text;
   });
   // The program may end without reading what it was given.
   child.stdin.on("error", () => {});
-  const { signal, stdin = "" } = world;
+  const { signal, stdin = "" } = options;
   if (signal === undefined) child.stdin.end(stdin);
   else child.stdin.write(stdin, () => child.kill(signal));
   return new Promise((resolve, reject) => {

@@ -236,7 +236,7 @@ describe("sessions show", () => {
     assert.equal(all.stdout.match(/^kitchen: \d+$/gm)?.length, 300);
     const env = { PICOCLAW_HOME: home.path };
     const host = createFakeHost(["sessions", "show", "kitchen"], { env });
-    host.stdout.leave();
+    host.stdout.closeReader();
     assert.equal(await runCommandLine(host), 0);
   });
 });
