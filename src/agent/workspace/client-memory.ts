@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { isMissing, namesWithin, readWithin, realPathWithin } from "./files.ts";
+import { createLook, isMissing, namesWithin, readWithin, realPathWithin } from "./files.ts";
 
 /** Bytes of one client's memory, which is part of each of its prompts. */
 export const MAX_CLIENT_MEMORY = 8 * 1024;
@@ -11,6 +11,8 @@ const FOLDER = "memory/clients";
 const DAY_MS = 86_400_000;
 /** Milliseconds after which an unused memory can be removed for a new one. Before that, a new one is refused. */
 const IDLE_MS = 30 * DAY_MS;
+
+const look = createLook();
 
 /**
  * The file of one owner's memory (`CallContext.owner`), in a workspace. Its name is a hash, because client ids
@@ -25,6 +27,8 @@ export function clientMemoryFile(owner: string): string {
 export async function readClientMemory(folder: string, owner: string, now: Date): Promise<string> {
   const path = join(folder, clientMemoryFile(owner));
   try {
+    // Most clients have none; that costs less to see than a file to open.
+    if ((await look(path)) === undefined) return "";
     const { text } = await readWithin(folder, path, MAX_CLIENT_MEMORY);
     await touch(path, now);
     return text.trim();

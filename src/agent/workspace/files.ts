@@ -47,7 +47,7 @@ const SETTLED_MS = 2_000;
 const CACHED_MS = 1_000;
 
 /** Asks for the status of files; undefined where there is none. Throws as `stat` does otherwise. */
-function createLook(): (path: string) => Promise<Stats | undefined> {
+export function createLook(): (path: string) => Promise<Stats | undefined> {
   const lookedAt = new Map<string, number>();
   return async (path) => {
     const now = performance.now();
