@@ -24,38 +24,38 @@ import type { Compact } from "./turn/compaction.ts";
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
   readonly log: Log;
-  /** Over what leaves the agent; over the secrets of `config` alone where it is left out. */
+  /** Redacts everything that leaves the agent; redacts the secrets of `config` if left out. */
   readonly redactor?: Redactor;
-  /** The program's own folder, where skills for every workspace lie; the workspace's parent where it is left out. */
+  /** The program's own folder, with the skills for every workspace; the workspace's parent if left out. */
   readonly home?: string;
-  /** The configuration's file: no tool reads it. */
+  /** The configuration file; no tool may read it. */
   readonly configFile?: string;
-  /** Further files that hold secrets: no tool reads them, either. */
+  /** Other files with secrets; no tool may read them. */
   readonly secretFiles?: readonly string[];
-  /** The topics of the brokers of its channels, where it has any. */
+  /** The topics on the brokers of the channels, if there are channels. */
   readonly topics?: Topics;
-  /** What the device was like before; its owner closes it. */
+  /** Past measurements of the device; the caller closes it. */
   readonly history?: DeviceHistory;
-  /** Reads the configuration again, for `/reload`, and says what came of it. */
+  /** Reads the configuration again, for `/reload`; returns a message about the result. */
   readonly reload?: () => Promise<string>;
-  /** The runtime's own where it is left out. */
+  /** The runtime's own if left out. */
   readonly fetch?: Fetch;
-  /** Under which `proc`, `sys` and `etc` lie: `/` where it is left out. */
+  /** The folder that contains `proc`, `sys` and `etc`; `/` if left out. */
   readonly root?: string;
 }
 
 export interface Agent {
   readonly answer: Answerer;
-  /** Summarizes a conversation that grew too long; absent where no model could. */
+  /** Summarizes a conversation that is too long; absent without a model. */
   readonly compact?: Compact | undefined;
-  /** Ends what runs beside the turns: commands, tasks. */
+  /** Ends commands and tasks that run in the background. */
   close(): Promise<void>;
 }
 
 /**
- * The agent that the configuration asks for: one with a model, or the offline one where no entry of
- * `model_list` can be used. Only the code of the one that is needed is loaded, and nothing is sent
- * before the first turn. Throws a `Failure` of code `config` where a model is named that cannot work.
+ * Opens the configured agent: one with a model, or the offline agent if no entry of `model_list` can be
+ * used. Loads only the code of that one, and sends nothing before the first turn. Throws a `Failure` of
+ * code `config` if the named model cannot work.
  */
 export async function openAgent(options: AgentOptions): Promise<Agent> {
   const { config } = options;
@@ -96,7 +96,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
 }
 
-/** Turns that know nothing of the conversation, and of which nothing is kept in it. */
+/** Turns without a history, whose messages are not stored. */
 function withoutHistory(body: Answerer): Answerer {
   return async function* answer(turn) {
     const turned = yield* body({ ...turn, history: [] });
@@ -104,7 +104,7 @@ function withoutHistory(body: Answerer): Answerer {
   };
 }
 
-/** Commands come first; their code is loaded with the first of them. */
+/** Answers commands before the agent does; loads their code with the first command. */
 function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
   let loading: Promise<Commands> | undefined;
   const loadOnce = async (): Promise<Commands> => {

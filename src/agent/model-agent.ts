@@ -33,32 +33,32 @@ export interface ModelAgentOptions {
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
-  /** Asked about each call of a tool. */
+  /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
   readonly topics?: Topics;
   readonly configFile?: string;
-  /** Further files that hold secrets: no tool reads them, either. */
+  /** Other files with secrets; no tool may read them. */
   readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
   readonly log: Log;
   readonly redactor: Redactor;
 }
 
-/** An agent with a model, as its commands and its conversations need it. */
+/** An agent with a model. */
 export interface ModelAgent {
   readonly answer: AnswerWith;
-  /** Absent where no conversation is ever too long. */
+  /** Absent if the configuration turns summaries off. */
   readonly compact: Compact | undefined;
-  /** What is offered to a model for somebody. */
+  /** The tools that a model gets for a caller. */
   readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
-  /** Tokens that the model can read, as far as it is known. */
+  /** The model's context window in tokens, as far as it is known. */
   readonly window: () => number;
   close(): Promise<void>;
 }
 
-/** Joins model, tools and workspace; nothing is sent before the first turn. */
+/** Joins model, tools and workspace. Sends nothing before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, deviceTool, permissionsOf, log } = options;
   const { defaults } = config.agents;
@@ -121,11 +121,11 @@ interface AgentDeps extends ModelAgentOptions {
   subagents: Subagents | undefined;
 }
 
-/** Where a turn stands: 0 is the conversation, 1 and more are tasks of it. */
+/** The place of a turn: depth 0 is the conversation, 1 and more are its tasks. */
 interface TurnContext {
   readonly depth: number;
   readonly skills: readonly OpenSkill[];
-  /** Background tasks that nobody was told of. */
+  /** Background tasks whose results were not reported yet. */
   readonly finished: readonly FinishedTask[];
 }
 
@@ -167,7 +167,7 @@ async function prepareTurn(turn: Turn, place: TurnContext, crew: AgentDeps): Pro
   };
 }
 
-/** What the agent has noted: its memory, and the newest days; and what this client alone is remembered by. */
+/** The agent's notes: the shared memory, the newest days, and this client's own memory. */
 function notesIn(
   { memory, days }: WorkspaceTexts,
   own: string,
@@ -179,7 +179,7 @@ function notesIn(
   ];
 }
 
-/** A turn of who asked for it: with the same permissions, and nobody else's. */
+/** Runs a task as a turn of its caller, with the caller's permissions. */
 async function taskAnswer(
   { text, caller, signal, allowance }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
@@ -195,12 +195,12 @@ interface Window {
   readonly exceeded: (messages: readonly Message[], model: string) => void;
 }
 
-/** Tokens that a window is not believed to be below: what is too long then is not the conversation. */
+/** The smallest window to assume, in tokens: below it, something else than the conversation is too long. */
 const LEAST_WINDOW = 2048;
 
 /**
- * What the model that answers now can read: as configured, until a conversation turns out to be too long
- * for it. Each model has its own: a small one that stands in says nothing of a large one.
+ * The context window of the current model: as configured, until a conversation is too long for it. Learned
+ * for each model by itself: a small fallback model says nothing about a large one.
  */
 function createWindow(configured: number, current: () => string): Window {
   const learned = new Map<string, number>();

@@ -42,7 +42,7 @@ async function nextOrThrown(
   }
 }
 
-/** Summaries without secrets. */
+/** Redacts the secrets in summaries. */
 export function redactedCompact(compact: Compact, redactor: Redactor): Compact {
   const redacted: Compact = async (...args) => {
     const compaction = await compact(...args);
@@ -58,7 +58,7 @@ function redactedTurned(turned: Turned, redactor: Redactor): Turned {
   };
 }
 
-/** A model chooses the names and the ids of calls, too. */
+/** Names and ids of tool calls are the model's text as well. */
 function redactedMessage(message: Message, redactor: Redactor): Message {
   if (message.role === "user") return message;
   const text = redactor.redact(message.text);

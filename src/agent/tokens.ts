@@ -1,16 +1,16 @@
 import type { Message } from "./contract.ts";
 
-/** Tokens for each character, as a rule of thumb over languages and models. */
+/** Tokens per character: a rule of thumb over languages and models. */
 const PER_CHARACTER = 2 / 5;
-/** What a message costs beside its words. */
+/** Tokens of a message in addition to its text. */
 const PER_MESSAGE = 4;
 
-/** About how many tokens so many characters are. */
+/** Estimates the tokens of a number of characters. */
 export function roughTokens(characters: number): number {
   return Math.ceil(characters * PER_CHARACTER);
 }
 
-/** About how many tokens a text or some messages are to a model; never exact, cheap to ask. */
+/** Estimates the tokens of a text or of messages. Cheap, and never exact. */
 export function estimatedTokens(said: string | readonly Message[]): number {
   if (typeof said === "string") return roughTokens(charactersOf(said));
   return said.reduce(
@@ -25,7 +25,7 @@ function wordsOf(message: Message): string {
   return [message.text, ...calls.map((call) => call.name + call.arguments)].join("");
 }
 
-/** Code points: a pair of surrogates is one. */
+/** Counts code points: a surrogate pair is one. */
 function charactersOf(text: string): number {
   let count = text.length;
   for (let index = 0; index < text.length; index += 1) {

@@ -10,7 +10,7 @@ type Settings = Pick<Config, "agents" | "model_list">;
 
 const NAME = "model";
 
-/** Which model would be asked, or why none, and which are asked in the clear. Nothing is sent. */
+/** Checks which model would be called, or why none would, and which are called without TLS. Sends nothing. */
 export async function modelChecks(config: Settings): Promise<readonly Check[]> {
   if (config.model_list.length === 0) return [offline("no model is configured")];
   const [{ openModels }, { endpointOf }] = await Promise.all([
@@ -28,7 +28,7 @@ export async function modelChecks(config: Settings): Promise<readonly Check[]> {
   }
 }
 
-/** A warning of the configuration says so at the start already. */
+/** No warning: the configuration gives one at the start. */
 function offline(why: string): Check {
   const message = `none is asked, since ${why}: the offline agent answers, about its device`;
   return { name: NAME, result: "ok", message };
@@ -45,7 +45,7 @@ interface Place {
   readonly base: string;
 }
 
-/** None of an entry that can never work: others of its name are asked. */
+/** Empty for an entry that cannot work: others of its name are used. */
 function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoint): Place[] {
   try {
     return [{ name: entry.model_name, base: endpointOf(entry).base }];
@@ -55,7 +55,7 @@ function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoi
   }
 }
 
-/** Where nobody has named one, the first of several is a guess of this program's: that is told. */
+/** Warns if no model is named and several could be used: the first one is a guess. */
 function asked(models: Models, { agents }: Settings, places: readonly Place[]): Check {
   const current = models.current();
   const base = places.find(({ name }) => name === current.name)?.base ?? "";
@@ -73,7 +73,7 @@ function asked(models: Models, { agents }: Settings, places: readonly Place[]): 
   };
 }
 
-/** What is asked over plain HTTP on another machine: everybody between can read it, and the key. */
+/** Warns of models on other machines over plain HTTP: everyone on the way can read the messages and the key. */
 function openChecks(models: Models, places: readonly Place[]): Check[] {
   const names = new Set(models.list().map(({ name }) => name));
   return places.flatMap(({ name, base }) => {

@@ -1,71 +1,71 @@
 import type { Allowance, Usage } from "../../base/contract.ts";
 import type { Message, ToolCall } from "../contract.ts";
 
-/** JSON Schema as plain data, as far as the arguments of tools need it. */
+/** JSON Schema as plain data. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** What a model is told about a tool. */
+/** A tool, as a model gets it. */
 export interface ToolDefinition {
   readonly name: string;
   readonly description: string;
-  /** Of the arguments: always an object's schema. */
+  /** The schema of the arguments: always of an object. */
   readonly parameters: JsonSchema;
 }
 
-/** A message on its way to a model. */
+/** A message in a prompt. */
 export type PromptMessage = Exclude<Message, { readonly role: "summary" }> & {
-  /** Lives only within a turn: some providers want it back with the results of its tool calls. */
+  /** Exists only within a turn: some providers require it back with the results of its tool calls. */
   readonly reasoning?: string;
-  /** Of a tool's result: it is in words why there is none. */
+  /** The tool's result is an error message. */
   readonly failed?: true;
 };
 
-/** One question to a model: the whole conversation, oldest message first. */
+/** One call of a model, with the whole conversation, oldest message first. */
 export interface ModelCall {
   readonly system: string;
   readonly messages: readonly PromptMessage[];
   readonly tools: readonly ToolDefinition[];
   readonly signal: AbortSignal;
-  /** Against which it counts. */
+  /** The call counts against it. */
   readonly allowance?: Allowance | undefined;
 }
 
-/** The model's whole answer to one question. */
+/** The model's whole reply to one call. */
 export interface Reply {
-  /** All pieces that were yielded, in one. */
+  /** All yielded pieces, concatenated. */
   readonly text: string;
   readonly toolCalls: readonly ToolCall[];
-  /** The limit of output tokens cut the answer off. */
+  /** The limit of output tokens ended the reply. */
   readonly truncated: boolean;
   readonly reasoning?: string;
   readonly usage?: Usage;
 }
 
 /**
- * Asks a model once: yields the answer's text as it comes (no piece is empty) and returns the whole
- * reply. Tries again by itself where that is safe. Throws a `Failure` of code `model`, or of code `budget`
- * where the allowance is used up, or `signal.reason` as soon as the signal is aborted; never waits without a deadline.
+ * Calls a model: yields the text as it comes, no piece empty, and returns the whole reply. Retries if that is
+ * safe. Throws a `Failure` of code `model`, or of code `budget` if the allowance is used up, or
+ * `signal.reason` as soon as the signal is aborted. Never waits without a deadline.
  */
 export type Model = (question: ModelCall) => AsyncGenerator<string, Reply>;
 
-/** Global `fetch`, as far as it is used here. */
+/** The part of the global `fetch` that is used here. */
 export type Fetch = (url: string, init: BunFetchRequestInit) => Promise<Response>;
 
-/** One try to ask: what changes from try to try. */
+/** One HTTP request of a call. */
 export interface Attempt {
   readonly call: ModelCall;
-  /** Absent where the server wants none. */
+  /** Absent if the server needs none. */
   readonly key: string | undefined;
-  /** Aborted when the question is, and when nothing has moved for too long. */
+  /** Aborted with the call, and after too long a silence. */
   readonly signal: AbortSignal;
-  /** Something moved: the limit counts anew, and is from now on no longer than `milliseconds`. */
+  /** Restarts the limit on silence, and lowers it to `milliseconds` if that is less. */
   readonly onActivity: (milliseconds?: number) => void;
   /** A chunk of the answer came: of its text, of a thought, of a tool call; `text` may be empty. */
   readonly onChunk: (text: string) => void;
 }
 
 /**
- * One protocol's way to ask a model over HTTP, one request a call. Throws a `ModelFault` for all that
- * can go wrong outside of this program, and whatever `attempt.signal` was aborted with.
+ * One protocol's way to call a model over HTTP, with one request. Throws a `ModelError` for all errors outside
+ * of this program, and the reason of `attempt.signal`.
  */
 export type Protocol = (attempt: Attempt) => AsyncGenerator<string, Reply>;

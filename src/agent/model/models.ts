@@ -9,8 +9,8 @@ import type { OpenedEntry } from "./entries.ts";
 import { openCandidate } from "./entries.ts";
 import type { OpenOptions } from "./entries.ts";
 import { createRouter } from "./router.ts";
-import { isLight } from "./routing.ts";
-import type { RoutedTurn } from "./routing.ts";
+import { isLight } from "./router.ts";
+import type { RoutedTurn } from "./router.ts";
 
 /** The models of a configuration, and which of them answers. */
 export interface Models {

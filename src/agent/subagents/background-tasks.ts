@@ -1,18 +1,18 @@
 import type { CallContext } from "../tools/contract.ts";
 
-/** A task in the background, as its owner may see it. */
+/** A background task, as its owner sees it. */
 export interface BackgroundTask {
   readonly id: string;
   readonly label: string;
-  /** It may still wait for its place where it is said to run. */
+  /** A running task may still wait for a slot. */
   readonly state: "running" | Ended["state"];
-  /** Since it was asked for, until now or until it ended. */
+  /** From its start until now, or until its end. */
   readonly seconds: number;
 }
 
 export interface Ended {
   readonly state: "done" | "failed";
-  /** The result, or in words why there is none. */
+  /** The result, or the reason why there is none. */
   readonly text: string;
 }
 
@@ -22,20 +22,20 @@ export interface FinishedTask {
   readonly text: string;
 }
 
-/** The background tasks of all clients; what belongs to one is never told to another. */
+/** The background tasks of all clients; a client sees only its own. */
 export interface TaskList {
   readonly add: (owner: string, label: string) => StartedTask;
-  /** How many of a owner have not ended. */
+  /** How many of an owner's tasks have not ended. */
   readonly active: (owner: string) => number;
-  /** The same of all clients. */
+  /** The same for all clients. */
   readonly activeInAll: () => number;
   /** Oldest first. */
   readonly list: (owner: string) => readonly BackgroundTask[];
-  /** The result of one that has ended, which counts as seen then; undefined where there is none. */
+  /** The result of an ended task, which counts as reported then; undefined if there is none. */
   readonly result: (owner: string, id: string) => string | undefined;
-  /** Results that were neither given here nor by `result`. */
+  /** Takes the results that were not reported yet, here or by `result`. */
   readonly takeUnreported: (owner: string) => readonly FinishedTask[];
-  /** Whoever was given these could not use them: they are given again. */
+  /** Marks results as not reported, because the turn that took them failed. */
   readonly putBack: (tasks: readonly FinishedTask[]) => void;
 }
 
@@ -46,9 +46,9 @@ export interface StartedTask {
 
 /** Runs the tasks of the tools `subagent` and `spawn`. */
 export interface TaskRunner {
-  /** Runs a task to its end, and ends with its call; what went wrong is an answer too. */
+  /** Runs a task to its end, or until its call is aborted. Returns its result, or a sentence about its failure. */
   readonly runNow: (text: string, call: CallContext) => Promise<string>;
-  /** Begins a task and returns its id, or in words why it does not begin. */
+  /** Starts a task and returns its id, or the reason why it does not start. */
   readonly begin: (
     text: string,
     label: string,
@@ -66,12 +66,12 @@ interface Entry {
   isSeen: boolean;
 }
 
-/** Finished tasks that are kept: of one owner, of all, and for how many milliseconds. */
+/** Ended tasks to remember: of one owner, of all, and for how many milliseconds. */
 const MAX_FINISHED = 20;
 const MAX_FINISHED_OF_ALL = 200;
 const KEPT_MS = 3_600_000;
 
-/** Kept in memory alone: a task ends with the program. */
+/** In memory only: a task ends with the program. */
 export function createTaskList(now: () => Date): TaskList {
   let entries: Entry[] = [];
   let count = 0;
@@ -136,7 +136,7 @@ function outlineOf({ id, label, beganAt, ended }: Entry, now: number): Backgroun
   return { id, label, state: ended?.state ?? "running", seconds };
 }
 
-/** All that run, and the newest of those that ended, in the same order. */
+/** All running tasks and the newest of the ended ones, in the same order. */
 function worthKeeping(entries: readonly Entry[], now: number): Entry[] {
   const perOwner = new Map<string, number>();
   let all = 0;

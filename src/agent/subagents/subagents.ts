@@ -16,15 +16,15 @@ import type {
   TaskRunner,
 } from "./background-tasks.ts";
 
-/** One task for a turn of its own. */
+/** One task, which runs as a turn of its own. */
 export interface SubagentTask {
   readonly text: string;
-  /** Whose task it is: it is done with their permissions. */
+  /** The task runs with the permissions of this caller. */
   readonly caller: Caller;
   readonly signal: AbortSignal;
-  /** That of the turn which began it, shared with that turn. */
+  /** Shared with the turn that started the task. */
   readonly allowance?: Allowance | undefined;
-  /** 1 for a task of the conversation, 2 for a task of that task, at most 3. */
+  /** 1 for a task of the conversation, 2 for a task of such a task; at most 3. */
   readonly depth: number;
 }
 
@@ -39,34 +39,34 @@ export interface SubagentOptions {
 }
 
 export interface Subagents {
-  /** What a turn of this depth (0 for the conversation itself) can call; none where it is deep enough. */
+  /** The tools of a turn of this depth (0 is the conversation); none at the greatest depth. */
   tools(depth: number): readonly Tool[];
-  /** Background tasks of an owner: those under way, and those that ended within the last hour. */
+  /** An owner's background tasks: the running ones, and those that ended within the last hour. */
   list(owner: string): readonly BackgroundTask[];
-  /** Results in the background that the owner's model has not seen; each is given once. */
+  /** Takes the results of an owner's background tasks that were not reported yet; each is taken once. */
   takeUnreported(owner: string): readonly FinishedTask[];
-  /** The model could not be told of these: they are given again. */
+  /** Marks results as not reported, because the turn that took them failed. */
   putBack(tasks: readonly FinishedTask[]): void;
-  /** Ends all that runs. Nothing begins afterwards. */
+  /** Ends all running tasks. No task starts afterwards. */
   close(): void;
 }
 
 const MAX_DEPTH = 3;
-/** Tasks that run at the same time, and those of one client among them. */
+/** Tasks that run at the same time: of all clients, and of one. */
 const SIDE_BY_SIDE = 5;
 const OF_ONE = 4;
 const SLOT_MS = 30_000;
 const TASK_MS = 300_000;
-/** Milliseconds by which a call outlives its task, so that the task's own words are heard. */
+/** Milliseconds that a call waits longer than its task may take, so that it gets the task's own error. */
 const SLACK_MS = 5_000;
 /** Characters of a result. */
 const MAX_RESULT = 10_000;
 /** Tasks of one client that wait or run in the background. */
 const MAX_ACTIVE = 10;
-/** The same of all clients together. */
+/** The same for all clients together. */
 const MAX_ACTIVE_OF_ALL = 50;
 
-/** Turns within turns: for a part of a question, and for work that goes on after the answer. */
+/** Runs turns within turns: for a part of a question, and for work that continues after the answer. */
 export function createSubagents(options: SubagentOptions): Subagents {
   const { slotMilliseconds = SLOT_MS, taskMilliseconds = TASK_MS } = options;
   const tasks = createTaskList(options.now);
@@ -111,13 +111,13 @@ export function createSubagents(options: SubagentOptions): Subagents {
 interface SubagentDeps {
   readonly tasks: TaskList;
   readonly log: Log;
-  /** Aborted when nothing may run any more. */
+  /** Aborted when all tasks must end. */
   readonly closing: AbortSignal;
   /** Takes a slot and runs the task. Throws `TimeoutError`, what the run throws, and the signal's reason. */
   readonly runTask: (task: SubagentTask) => Promise<string>;
 }
 
-/** What the tools of one depth run their tasks with. */
+/** The runner for the tools of one depth. */
 function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: number): TaskRunner {
   return {
     tasks,
@@ -157,7 +157,7 @@ function callerOf({ client, channel, isRemote = false }: Caller): Caller {
   return { client, ...(channel !== undefined && { channel }), isRemote };
 }
 
-/** Runs with a signal that is aborted with the first of several, and lets go of them afterwards. */
+/** Runs work with a signal that is aborted with the first of several; removes its listeners afterwards. */
 async function withEither<T>(
   signals: readonly AbortSignal[],
   work: (signal: AbortSignal) => Promise<T>,
@@ -173,7 +173,7 @@ async function withEither<T>(
   }
 }
 
-/** How a task ended, as the model reads it; nobody waits for it, so nothing may be thrown. */
+/** The end of a task, for the model. Nobody awaits it, so it never throws. */
 async function ended(work: () => Promise<string>): Promise<Ended> {
   try {
     return { state: "done", text: await work() };
@@ -182,7 +182,7 @@ async function ended(work: () => Promise<string>): Promise<Ended> {
   }
 }
 
-/** Why a task has no answer. */
+/** The reason why a task has no answer. */
 function reasonText(error: unknown): string {
   if (error instanceof TimeoutError) return `the task was given up: ${error.message}`;
   return `the task failed: ${error instanceof Error ? error.message : String(error)}`;

@@ -13,12 +13,12 @@ import { escapeMarkers } from "../untrusted-content/frame.ts";
 export interface CompactionOptions {
   readonly model: Model;
   readonly defaults: Pick<AgentDefaults, "summarize_message_threshold" | "summarize_token_percent">;
-  /** Tokens that the model can read. */
+  /** The model's context window in tokens. */
   readonly window: () => number;
   readonly log: Log;
 }
 
-/** What is shown of a conversation: whole turns, oldest first, and what stands for all before them. */
+/** A conversation: whole turns, oldest first, and the summary of all turns before them. */
 export interface CompactableConversation {
   readonly summary?: Message;
   readonly turns: readonly CompactableTurn[];
@@ -36,16 +36,16 @@ interface CompactableSize {
   readonly bytes: number;
 }
 
-/** All up to the turn `through`, in short. */
+/** The summary of all turns up to `through`. */
 export interface Compaction {
   readonly through: number;
   readonly summary: Message;
 }
 
 /**
- * Summarizes the older turns of a conversation once it is too long; undefined where it is not, where
- * nothing can go, and where the model does not manage it. Each question to the model waits for
- * `giveWay`: whoever waits for an answer goes first. It counts against the allowance of who spoke last.
+ * Summarizes the older turns of a conversation that is too long. Returns undefined if it is not too long, if
+ * no turn may be dropped, or if the model fails. Each model call first awaits `giveWay`, so that requests go
+ * first, and counts against the allowance of the last caller.
  */
 export interface Compact {
   (
@@ -58,15 +58,15 @@ export interface Compact {
   readonly isDue?: (size: CompactableSize) => boolean;
 }
 
-/** Messages at the end of a conversation that stay as they are; whole turns of them. */
+/** Messages at the end of a conversation that are not summarized; rounded up to whole turns. */
 const KEPT_MESSAGES = 4;
-/** More messages than this are told in portions. */
+/** More messages than this are summarized in portions. */
 const ONE_PORTION = 10;
 const TRIES = 3;
-/** Characters of one message that the model is shown; a result of a tool is mostly of use when it is new. */
+/** Characters of one message in the prompt; an old tool result needs fewer. */
 const LONGEST_TEXT = 20_000;
 const LONGEST_RESULT = 1000;
-/** Characters of a summary: a model that does not stop must not fill the window with it. */
+/** Characters of a summary: a model that does not stop must not fill the window. */
 const LONGEST_SUMMARY = 16_000;
 
 export function createCompaction(options: CompactionOptions): Compact {
@@ -74,7 +74,7 @@ export function createCompaction(options: CompactionOptions): Compact {
   const compact: Compact = async (conversation, signal, giveWay = async () => {}, allowance) => {
     const window = options.window();
     if (!isTooLong(conversation, window, defaults)) return undefined;
-    /** Half of the window: the other half is for the answer, the frame and what the estimate is wrong by. */
+    /** Half of the window: the other half is for the answer, the frame and the error of the estimate. */
     const room = Math.max(1, Math.floor(window / 2));
     const asking = { model, room, signal, giveWay, allowance, log };
     const older = olderTurns(conversation.turns);
@@ -86,11 +86,11 @@ export function createCompaction(options: CompactionOptions): Compact {
         if (text === undefined) break;
         summary = { role: "summary", text };
         through = portion.at(-1)?.id;
-        // Whoever waits for the event loop has its turn before the next question to the model.
+        // Let the event loop run before the next model call.
         await pause(0, signal);
       }
     } catch (thrown) {
-      // What the portions so far came to is as good as a shorter conversation's whole.
+      // The summary of the portions so far is a valid result.
       if (through === undefined) throw thrown;
     }
     return through === undefined || summary === undefined ? undefined : { through, summary };
@@ -122,14 +122,14 @@ function isOverThreshold(
   return (most > 0 && messages > most) || (percent > 0 && tokens > (window * percent) / 100);
 }
 
-/** All but the last ones. */
+/** All turns but the last ones. */
 function olderTurns(turns: readonly CompactableTurn[]): readonly CompactableTurn[] {
   let kept = 0;
   const last = turns.findLastIndex(({ messages }) => (kept += messages.length) >= KEPT_MESSAGES);
   return turns.slice(0, Math.max(0, last));
 }
 
-/** Whole turns, each portion within the room; many messages are told in two halves at least. */
+/** Groups whole turns into portions that fit; many messages make at least two portions. */
 function portionsOf(turns: readonly CompactableTurn[], room: number): CompactableTurn[][] {
   const messages = turns.reduce((total, turn) => total + turn.messages.length, 0);
   const enough = messages > ONE_PORTION ? Math.ceil(messages / 2) : messages;
@@ -158,7 +158,7 @@ interface Summarizing {
   readonly log: Log;
 }
 
-/** The summary so far and these turns, in short; undefined where the model does not manage it. */
+/** Summarizes the summary so far and these turns; undefined if the model fails. */
 async function summarize(
   turns: readonly CompactableTurn[],
   summary: Message | undefined,
@@ -203,14 +203,14 @@ const SYSTEM = [
   "Answer with the notes alone: plain sentences, as short as possible, in the language of the conversation.",
 ].join("\n");
 
-/** One JSON object a line between two markers that nobody can know: what is said cannot end the frame. */
+/** One JSON object a line, between two markers that nobody can guess: no message can end the frame. */
 function question(summary: string | undefined, told: string): string {
   const marker = `conversation ${randomUUID()}`;
   const before = summary === undefined ? "" : `${lineOf({ noted_before: summary })}\n`;
   return `<<< begin of ${marker}\n${before}${told}\n>>> end of ${marker}\nWrite the notes now.`;
 }
 
-/** What was said, a line each; where one turn alone is more than there is room for, all of it gets shorter. */
+/** The messages, one a line; all of them are truncated if they do not fit. */
 function toldOf(messages: readonly Message[], room: number): string {
   const told = linesOf(messages, LONGEST_TEXT);
   if (estimatedTokens(told) <= room) return told;
@@ -237,7 +237,7 @@ function linesOf(messages: readonly Message[], longest: number): string {
     .join("\n");
 }
 
-/** Without what a model could take for the end of data. */
+/** Escapes what a model could take for the end of the data. */
 function lineOf(fields: Readonly<Record<string, unknown>>): string {
   return escapeMarkers(JSON.stringify(fields));
 }

@@ -6,12 +6,12 @@ import { framed, sourceOf } from "../untrusted-content/frame.ts";
 
 type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 
-/** The messages of one question as a model reads them: results of tools framed, all else as it was said. */
+/** Frames the tool results among the messages of one model call; all other messages stay as they are. */
 export type Framing = (messages: readonly PromptMessage[]) => PromptMessage[];
 
 /**
- * Frames for one turn, whose questions have most of their messages in common: each is framed once. What
- * is kept of a conversation stays raw, so that a better frame serves old conversations too.
+ * Frames messages for one turn. Its model calls share most messages, so each is framed once. Stored messages
+ * stay raw, so that a better frame also serves old conversations.
  */
 export function createFraming(): Framing {
   const known = new WeakMap<PromptMessage, PromptMessage>();
@@ -30,7 +30,7 @@ export function createFraming(): Framing {
   };
 }
 
-/** The call that a result is of; ids may occur again, in the order of the results. */
+/** Takes the call of a result; ids may repeat, in the order of the results. */
 function taken(calls: ToolCall[], { callId }: Result): ToolCall | undefined {
   const index = calls.findIndex(({ id }) => id === callId);
   return index === -1 ? undefined : calls.splice(index, 1)[0];
@@ -43,18 +43,18 @@ function framedResult(result: Result, call: ToolCall | undefined): PromptMessage
   return { ...result, text: framed(source, text), ...(isError && { failed: true }) };
 }
 
-/** What is known before a conversation's messages. */
+/** Context from before the messages of a conversation. */
 export interface Known {
-  /** Of the agent's own memory and of its notes, by the file they are in. */
+  /** The agent's memory and notes, by file. */
   readonly notes: readonly { readonly source: string; readonly text: string }[];
-  /** What was said before the messages of the history, in short; "" for nothing. */
+  /** The summary of older messages; "" if there is none. */
   readonly summary: string;
 }
 
 /**
- * What was noted earlier, as the beginning of the conversation: words of clients, and of models that
- * have read what strangers wrote, so they have no place in the system prompt. None where there is
- * nothing. A user's message and an answer, because many chat templates want the two to take turns.
+ * The notes and the summary, as the first messages of the conversation. They are not in the system prompt
+ * because clients, and models that read untrusted text, wrote them. Empty if there are none. A user message
+ * and an answer, because many chat templates require alternating roles.
  */
 export function contextMessages({ notes, summary }: Known): PromptMessage[] {
   const frames = notes
@@ -64,10 +64,10 @@ export function contextMessages({ notes, summary }: Known): PromptMessage[] {
   return notedMessages("What you noted earlier; nobody asks anything yet.", frames);
 }
 
-/** Characters of a background task's result; the rest can be asked for. */
+/** Characters of a background task's result; a tool gives the whole. */
 const MAX_FINISHED = 2_000;
 
-/** Background tasks that nobody was told of: stands before the question, which stays the last word. */
+/** Results of background tasks that were not reported yet; they come before the user's message. */
 export function taskResultMessages(finished: readonly FinishedTask[]): PromptMessage[] {
   const frames = finished.map(({ id, label, text }) =>
     framed(`background task ${id} ${label}`, truncate(text, MAX_FINISHED)),

@@ -7,32 +7,32 @@ import { withoutComments } from "../workspace/markdown.ts";
 import { skillText } from "../workspace/skills.ts";
 
 /**
- * What the model is told beside the conversation: the program's words and the owner's. Nothing that a
- * client said and no model's text is among them, but for the client's quoted id.
+ * The facts of a system prompt: text of the program and of the owner. It has no text of clients or models,
+ * except the quoted client id.
  */
 export interface PromptFacts {
-  /** Who asks: opaque and untrusted. */
+  /** The client id: opaque and untrusted. */
   readonly client: string;
   /** Absolute path. */
   readonly workspace: string;
   readonly now: Date;
-  /** The turn was cut off before and is taken up again. */
+  /** A crash interrupted the turn, and it is resumed. */
   readonly isResumed?: boolean;
-  /** The question came over a channel, not from someone at this machine. */
+  /** The request came over a channel, not from this machine. */
   readonly isRemote?: boolean;
-  /** Who asks may change things for everyone. */
+  /** The client may change things for everyone. */
   readonly isAdmin?: boolean;
-  /** Whether it may change the memory of all, or has one of its own. */
+  /** Whether the client may change the shared memory, or has its own. */
   readonly memory?: "shared" | "own";
-  /** The question is a part of the work on another, and a model's words. */
+  /** The question is a task that a model wrote. */
   readonly isTask?: boolean;
-  /** What the files of the workspace say; notes and memory are not read here. */
+  /** The texts of the workspace; notes and memory are not used here. */
   readonly texts?: WorkspaceTexts;
-  /** Skills to work by in this turn. */
+  /** Skills to apply in this turn. */
   readonly activeSkills?: readonly OpenSkill[];
-  /** Names of the tools that the model is offered. */
+  /** Names of the tools that the model gets. */
   readonly tools?: readonly string[];
-  /** It is told nothing but what keeps others' words apart from instructions. */
+  /** The prompt has only the rules that separate untrusted text from instructions. */
   readonly isBare?: boolean;
 }
 
@@ -45,7 +45,7 @@ const TASK =
 const CALL_TOOLS =
   "Where an action or a fact needs a tool, call the tool; never pretend that something was done.";
 
-/** Characters of a name that reach the prompt, and of a client's id, which a stranger may have chosen. */
+/** Characters of a name in the prompt, and of a client id, which a stranger may have chosen. */
 const MAX_QUOTED = 400;
 const MAX_CLIENT = 128;
 const BETWEEN = "\n\n---\n\n";
@@ -64,10 +64,10 @@ export function systemPrompt(facts: PromptFacts): string {
   ]);
 }
 
-/** Beginnings of prompts by the texts in them, and by what else is in them: they cost more than all the rest. */
+/** Beginnings of prompts, by their texts and by all else in them: they cost more than the rest of a prompt. */
 const beginnings = new WeakMap<WorkspaceTexts, Map<string, string>>();
 
-/** What turns with the same texts and tools have in common. */
+/** The part that is the same for all turns with the same texts and tools. */
 function beginning(facts: PromptFacts): string {
   const { workspace, memory = "", tools = [], texts } = facts;
   if (texts === undefined) return rules(facts);
@@ -85,7 +85,7 @@ function joined(parts: readonly string[]): string {
   return parts.filter((part) => part !== "").join(BETWEEN);
 }
 
-/** What a turn profile without a system prompt leaves; "" where no tool is offered. */
+/** The prompt of a turn profile without a system prompt; "" without tools. */
 function bareRules({ tools = [], isResumed = false, isTask = false }: PromptFacts): string {
   return [
     ...(tools.length > 0 ? [CALL_TOOLS, FRAME_RULE] : []),
@@ -112,7 +112,7 @@ function rules({ workspace, texts, tools = [], memory }: PromptFacts): string {
   ].join("\n");
 }
 
-/** What the owner of the device wrote: these are instructions. */
+/** The texts of the device's owner: these are instructions. */
 function agentText({ agent, soul, user }: WorkspaceTexts): string {
   return [
     section("AGENT.md", withoutComments(agent)),
@@ -123,7 +123,7 @@ function agentText({ agent, soul, user }: WorkspaceTexts): string {
     .join("\n\n");
 }
 
-/** Nothing for who could not read one. */
+/** The list of skills; "" if no tool can read one. */
 function catalogue(skills: readonly Skill[], tools: readonly string[] = ["read_file"]): string {
   if (skills.length === 0) return "";
   if (!tools.includes("use_skill") && !tools.includes("read_file")) return "";
@@ -141,7 +141,7 @@ function catalogue(skills: readonly Skill[], tools: readonly string[] = ["read_f
   return section("Skills", [intro, "<skills>", ...entries, "</skills>"].join("\n"));
 }
 
-/** What is true of this turn alone. */
+/** The facts of this turn alone. */
 function present(facts: PromptFacts): string {
   const { client, now, isResumed = false, isRemote, isAdmin = false, isTask = false } = facts;
   const who = `You talk with the client ${quoted(client, MAX_CLIENT)}`;
@@ -179,8 +179,8 @@ function escaped(text: string): string {
 }
 
 /**
- * As a JSON string, so that it ends where it ends: no control character gets through, none that nobody
- * sees, and no bracket with which a special token of a model begins.
+ * Quotes a text as a JSON string. Escapes control characters, invisible characters, and brackets with which a
+ * special token of a model begins.
  */
 function quoted(text: string, most = MAX_QUOTED): string {
   return JSON.stringify(truncate(text, most).toWellFormed()).replace(

@@ -4,30 +4,30 @@ import type { PromptMessage } from "../model/contract.ts";
 import { estimatedTokens } from "../tokens.ts";
 
 /**
- * What is left of a history that the model has no room for: the summary and the newer half of the whole
- * turns. The very same history where nothing can go.
+ * Keeps the summary and the newer half of the whole turns. Returns the same object if nothing can be
+ * dropped.
  */
 export function trimHistory<History extends readonly Message[]>(
   history: History,
 ): History | Message[] {
   const begin = history[0]?.role === "summary" ? 1 : 0;
   const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
-  // What stands before the first question belongs to no turn, and goes first.
+  // Messages before the first user message belong to no turn, and are dropped first.
   const starts = turns[0] === begin ? turns : [begin, ...turns];
   if (history.length === begin) return history;
   const rest = starts[Math.ceil(starts.length / 2)] ?? history.length;
   return [...history.slice(0, begin), ...history.slice(rest)];
 }
 
-/** What is said in one turn, and what was said before it. */
+/** The messages of one turn, and the history before it. */
 interface Conversation {
   readonly history: readonly Message[];
   readonly added: readonly PromptMessage[];
 }
 
 /**
- * A conversation that the model has no room for, with about half of its larger part: the history, or the
- * results of this very turn's tools. Undefined where nothing can go: the question itself is too long.
+ * Halves the larger part of a conversation that is too long: the history, or the tool results of this turn.
+ * Returns undefined if nothing can be dropped because the question itself is too long.
  */
 export function trimOnce({ history, added }: Conversation): Conversation | undefined {
   const results = added.filter(({ role }) => role === "tool");
@@ -40,15 +40,15 @@ export function trimOnce({ history, added }: Conversation): Conversation | undef
   return shorterHistory === history ? undefined : { history: shorterHistory, added };
 }
 
-/** Characters that a result is not cut below. */
+/** Characters that always stay of a result. */
 const SHORTEST_RESULT = 400;
 
-/** No result is longer than half of what the longest was; the very same where all are short. */
+/** Truncates results to half the length of the longest; the same object if all are short. */
 function withShorterResults(said: readonly PromptMessage[]): readonly PromptMessage[] {
   const lengths = said.map(({ role, text }) => (role === "tool" ? text.length : 0));
   const longest = Math.max(0, ...lengths);
   const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));
-  // What says that something was cut needs room itself.
+  // The note about the cut has a length itself.
   if (longest <= most + CUT.length) return said;
   return said.map((message) =>
     message.role === "tool" && message.text.length > most + CUT.length

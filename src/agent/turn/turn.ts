@@ -14,35 +14,35 @@ import { createFraming } from "./context.ts";
 import type { Framing } from "./context.ts";
 import { trimOnce } from "./trim-history.ts";
 
-/** What one turn works with, from its first question to its last. */
+/** Everything one turn uses, from its first model call to its last. */
 export interface TurnSetup {
   readonly model: Model;
   readonly tools: readonly Tool[];
-  /** Looked at again when a tool is called. */
+  /** Checked again at each tool call. */
   readonly permissions: Permissions;
-  /** Asked about each call of a tool. */
+  /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
   readonly system: string;
-  /** Stands before the history, and before the question; both take turns and end with the assistant. */
+  /** Messages before the history, and before the question. In both, roles alternate and end with the assistant. */
   readonly contextMessages?: readonly PromptMessage[];
   readonly taskResults?: readonly PromptMessage[];
-  /** Questions to the model; `max_tool_iterations` where it is left out. */
+  /** Model calls; `max_tool_iterations` if left out. */
   readonly rounds?: number;
 }
 
 export interface TurnOptions {
-  /** Asked once, when the turn begins. */
+  /** Called once, when the turn begins. */
   readonly prepareTurn: (turn: Turn) => Promise<TurnSetup>;
-  /** Questions to the model in one turn. */
+  /** Model calls in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
-  /** Milliseconds one tool call may take where its tool says nothing; 30 s. */
+  /** Milliseconds of one tool call if its tool has no limit of its own; 30 s. */
   readonly toolMilliseconds?: number;
-  /** Hears that a conversation was too long for the model of that `model_name`. */
+  /** Called when a conversation was too long for the model of that `model_name`. */
   readonly onOverflow?: (messages: readonly Message[], model: string) => void;
 }
 
-/** What stands between the words before a tool call and the words after it. */
+/** Separates the text before a tool call from the text after it. */
 const GAP = "\n\n";
 
 /** Answers turns with a model: calls it, runs the tools that it calls, and repeats until it calls none. */
@@ -194,7 +194,7 @@ async function runToolCalls(
 const NO_MORE_CALLS =
   "error: this answer has called as many tools as it may: give it now, with what is known";
 
-/** Characters of all results of one turn: it is held in memory, and its conversation has to be asked again. */
+/** Characters of all results of one turn: they are held in memory, and sent again with each model call. */
 const MAX_RESULTS = 2 ** 20;
 
 function bounded(text: string, state: TurnState): string {
@@ -203,7 +203,7 @@ function bounded(text: string, state: TurnState): string {
   return "error: this answer has read as much as one answer may: give it now, with what is known";
 }
 
-/** A disk may take its time; whoever stops the turn does not wait for it. */
+/** Records a message; an aborted turn does not wait for a slow disk. */
 async function record(turn: Turn, message: Message): Promise<void> {
   if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
 }
@@ -224,8 +224,8 @@ function emptyAnswer(): Failure {
 }
 
 /**
- * A failure rather than Go PicoClaw's sentence as an ordinary answer: whoever reads `error` must be
- * able to tell that this is no answer.
+ * A failure, where Go PicoClaw answers with an ordinary sentence: clients that read `error` must see that
+ * this is no answer.
  */
 function tooManyRounds(most: number): Failure {
   return new Failure(
@@ -237,13 +237,13 @@ function tooManyRounds(most: number): Failure {
   );
 }
 
-/** What the model reads where the result of a call was not kept. */
+/** Stands for the result of a call that was not recorded. */
 const UNKNOWN =
   "[The program was cut off while this call ran. Whether it took effect is not known: check that before you call again.]";
 
 /**
- * The steps of a turn that was cut off, fit to be shown to a model again: the results stand behind the
- * message with their calls, in the order of the calls, and each call without one is told as unknown.
+ * The messages of an interrupted turn, in an order that models accept: the results follow the message with
+ * their calls, in the order of the calls. A call without a result gets one that says so.
  */
 export function closeOpenToolCalls(steps: readonly Message[]): Message[] {
   const results = steps.filter((step) => step.role === "tool");
@@ -254,7 +254,7 @@ export function closeOpenToolCalls(steps: readonly Message[]): Message[] {
   });
 }
 
-/** The first result of that call; call ids may occur again in a later message. */
+/** Takes the first result of a call; ids may repeat in a later message. */
 function take(
   results: Extract<Message, { role: "tool" }>[],
   { id }: ToolCall,

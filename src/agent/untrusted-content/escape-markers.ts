@@ -1,10 +1,10 @@
-/** What data stands between. No other text is likely to hold it, so files come through as they are. */
+/** The tag around data. Other texts hardly contain it, so files pass unchanged. */
 export const TAG = "data_only";
 
-/** What stands for the first character of a tag that is not ours: seen, and no bracket. */
+/** Replaces the first character of an escaped tag: visible, and no bracket. */
 const ESCAPED_BRACKET = "‹";
 
-/** Brackets that open a tag, or look like it, or are written as entities or escapes. */
+/** Brackets that open a tag, look-alikes, and their entities and escapes. */
 const BRACKETS = "<＜﹤〈〈⟨˂ᐸ❮❬⟪«≺≪⋖";
 const OPENING = new RegExp(
   String.raw`[${BRACKETS}]|&(?:amp;)*(?:lt|LT|#0*60|#[xX]0*3[cC]);?|%3[cC]|\\u(?:003[cC]|\{0*3[cC]\})|\\x3[cC]`,
@@ -12,11 +12,11 @@ const OPENING = new RegExp(
 );
 
 /**
- * What may stand between a bracket and the name that it opens: no further bracket, which is looked at by
- * itself, so that a row of them takes no longer than other texts.
+ * Characters between a bracket and the name after it. No other bracket: each is checked by itself, so that a
+ * row of brackets takes linear time.
  */
 const BETWEEN = new RegExp(`[^\\p{L}\\p{N}@&${BRACKETS}]*`, "uy");
-/** Characters behind a bracket that are looked at: the name, written wide and with marks. */
+/** Characters after a bracket to check: room for the name in wide letters with marks. */
 const WINDOW = 64;
 const NAME = TAG.replaceAll(/[^a-z]/g, "");
 
@@ -32,8 +32,8 @@ const LOOKALIKES: Readonly<Record<string, string>> = {
 }; // prettier-ignore
 
 /**
- * A text that can neither end the frame it stands in nor open one: whatever looks like its tag begins
- * with a blunt bracket then. The text must hold no invisible characters any more.
+ * Escapes everything that looks like the tag of a frame, so that the text can neither end its frame nor open
+ * another. The text must have no invisible characters.
  */
 export function escapeTags(text: string): string {
   return text.replace(OPENING, (bracket, index: number) =>
@@ -45,7 +45,7 @@ function isTag(text: string, from: number): boolean {
   BETWEEN.lastIndex = from;
   const start = from + (BETWEEN.exec(text)?.[0].length ?? 0);
   let found = 0;
-  // Almost no bracket gets further than the first letter.
+  // Most brackets end at the first letter.
   for (const character of text.slice(start, start + WINDOW)) {
     if (found === 0 && BRACKETS.includes(character)) return false;
     for (const letter of plainLetters(character)) {
@@ -57,7 +57,7 @@ function isTag(text: string, from: number): boolean {
   return false;
 }
 
-/** Small Latin letters, whatever they are dressed as; "" for what is none. */
+/** The small Latin letters that a character looks like; "" for all others. */
 function plainLetters(character: string): string {
   const plain = character.normalize("NFKD").toLowerCase();
   const letters = Array.from(plain, (letter) => LOOKALIKES[letter] ?? letter);
@@ -65,9 +65,9 @@ function plainLetters(character: string): string {
 }
 
 /**
- * Words by which chat templates tell who speaks: a server that does not escape them would take them for
- * the end of a result and the beginning of another's turn. Written as the tokenizers have them; case
- * matters for the short ones, which are ordinary words otherwise.
+ * Special tokens with which chat templates mark roles. A server that does not escape them takes them for the
+ * end of a result and the beginning of another role's message. Spelled as in the tokenizers; the short ones
+ * are case-sensitive because they are ordinary words otherwise.
  */
 const ANGLED = [
   // <|im_end|>, <|eot_id|>, <｜User｜>, <|channel|>: ChatML, Llama 3 and 4, DeepSeek, Phi, Kimi, GLM, gpt-oss
@@ -84,7 +84,7 @@ const SQUARE = String.raw`[[［]\/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_R
 const TILDE = String.raw`\]~!?b[[\]]|\[e~\[|\]<\]\w{1,32}\[>\[`;
 const TOKEN = new RegExp([...ANGLED, SQUARE, TILDE].join("|"), "g");
 /**
- * <tool_response>, <think>, <system>: Hermes, Qwen, Claude, and what instructions call themselves;
+ * <tool_response>, <think>, <system>: Hermes, Qwen, Claude, and common names of instructions;
  * <function=exec>, <parameter=command>: Llama 3, Qwen Coder; <arg_key>: GLM; <TOOLCALL>: Nemotron.
  */
 const LOOSE = new RegExp(
@@ -95,18 +95,18 @@ const LOOSE = new RegExp(
 const SPEAKERS = [
   String.raw`GPT4 Correct User|(?:GPT4 Correct )?(?:Human|Assistant)|HUMAN|USER|ASSISTANT|SYSTEM|System(?: (?:Prompt|Message|Instructions?))?|AI`,
   String.raw`#{1,6} ?(?:New )?(?:Human|Assistant|Instructions?|Response|System(?: (?:Prompt|Message))?|User|Input)`,
-  // Of DeepSeek and RWKV, who have an empty line before it; "User: root" of a list is none.
+  // DeepSeek and RWKV, after an empty line; "User: root" in a list is none.
   String.raw`User(?<=\n[\t >]*\n[\t >*_]*User)`,
 ];
-/** Turns as older models have them, at the beginning of a line: "Human:", "System:", "### Instruction:". */
+/** Roles of older models, at the beginning of a line: "Human:", "System:", "### Instruction:". */
 const SPEAKER = new RegExp(
   String.raw`^([\t >]*[*_]{0,3})(${SPEAKERS.join("|")})(?=[*_]{0,3}\s?[:：])`,
   "gm",
 );
-/** [system](#instructions): what chats of Microsoft's write before a turn. */
+/** [system](#instructions): roles in Microsoft's chats. */
 const LINKED = /\[(?=(?:system|assistant|user|human)\]\(#)/gi;
 
-/** A text in which no model's special token is one any more; each is still to be seen. */
+/** Escapes the special tokens of models; they stay readable. */
 export function escapeTokens(text: string): string {
   return text
     .replace(TOKEN, escapeFirst)

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../../src/agent/contract.ts";
 import { modelErrorOf } from "../../../src/agent/model/errors.ts";
 import { openModels } from "../../../src/agent/model/models.ts";
-import { isLight } from "../../../src/agent/model/routing.ts";
+import { isLight } from "../../../src/agent/model/router.ts";
 import type { AgentDefaults } from "../../../src/config/contract.ts";
 import {
   agentConfig,
