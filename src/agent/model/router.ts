@@ -121,8 +121,8 @@ function reasonOf(
 }
 
 /** Whether the call itself is at fault, so that no other candidate is asked. */
-function isFinal(error: ModelError, isLight: boolean): boolean {
-  return classOf(error) === "final" && !(isLight && error.kind === "overflow");
+function isFinal(error: ModelError, isOfLight: boolean): boolean {
+  return classOf(error) === "final" && !(isOfLight && error.kind === "overflow");
 }
 
 /** The first failure; not that of a light model for which the call was too long, if there is another. */
