@@ -80,32 +80,32 @@ export function createPermissions(settings: PermissionSettings): PermissionsOf {
   const { profiles, exec, off } = tools;
   const canRun = isSandboxed && exec.allow_remote !== false;
   const without = (permissions: Permissions): Permissions =>
-    restricted(permissions, off, turnProfile);
-  const known = profiles.map((profile) => ({
+    restrict(permissions, off, turnProfile);
+  const entries = profiles.map((profile) => ({
     pattern: profile.pattern,
     permissions: without(profilePermissions(profile, { workspace, canRun })),
   }));
   const everything = without(FULL_ACCESS);
-  const remote = canRun ? everything : restricted(everything, new Set([...off, "exec"]), undefined);
+  const remote = canRun ? everything : restrict(everything, new Set([...off, "exec"]), undefined);
   const otherwise = exec.allow_remote === true ? remote : without(DEFAULT_PERMISSIONS);
   return ({ client, isRemote = false }) => {
     if (!isRemote) return everything;
-    return known.find(({ pattern }) => matchesPattern(pattern, client))?.permissions ?? otherwise;
+    return entries.find(({ pattern }) => matchesPattern(pattern, client))?.permissions ?? otherwise;
   };
 }
 
-function restricted(
+function restrict(
   permissions: Permissions,
   off: ReadonlySet<string>,
   profile: TurnProfile | undefined,
 ): Permissions {
   if (off.size === 0 && profile === undefined) return permissions;
   const { tools, history = "default" } = profile ?? {};
-  const isLeft = (tool: string): boolean =>
+  const isAllowed = (tool: string): boolean =>
     !isSwitchedOff(tool, off) &&
     (tools?.has(tool) ?? true) &&
     (history === "default" || !LATER_RESULTS.has(tool));
-  return { ...permissions, allows: (tool) => isLeft(tool) && permissions.allows(tool) };
+  return { ...permissions, allows: (tool) => isAllowed(tool) && permissions.allows(tool) };
 }
 
 /** Tools whose results arrive in a later turn, which knows nothing of this one without a history. */

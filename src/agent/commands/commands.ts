@@ -51,20 +51,20 @@ export function createCommands(context: CommandContext): Commands {
     answer(turn) {
       const { name: word, words = "" } = commandIn(turn.text) ?? {};
       const command = table.find(({ name }) => name === word);
-      if (command !== undefined) return answered(command, { words, turn }, context);
+      if (command !== undefined) return runCommand(command, { words, turn }, context);
       const skill = context.answer === undefined ? undefined : chosen.take(ownerOf(turn));
       return skill === undefined ? undefined : context.answer?.(turn, [skill]);
     },
   };
 }
 
-async function* answered(
+async function* runCommand(
   command: Command,
   asked: Asked,
   context: CommandContext,
 ): AsyncGenerator<string, Turned> {
   asked.turn.signal.throwIfAborted();
-  const outcome = refusal(command, asked) ?? (await command.run(asked, context));
+  const outcome = refusalOf(command, asked) ?? (await command.run(asked, context));
   if (typeof outcome === "string") {
     yield outcome;
     return { messages: [] };
@@ -75,7 +75,7 @@ async function* answered(
 }
 
 /** Why the command is not run at all. */
-function refusal(command: Command, { words, turn }: Asked): string | undefined {
+function refusalOf(command: Command, { words, turn }: Asked): string | undefined {
   if (command.isForAdmins === true && turn.isRemote === true && turn.isAdmin !== true) {
     return `/${command.name} is for administrators only: clients that admin_from of the channel names in config.json.`;
   }
@@ -104,7 +104,7 @@ const switchCommand: Command = {
   isForAdmins: true,
   async run({ words }, context) {
     const [, name] = /^model\s+to\s+([\s\S]+)$/i.exec(words) ?? [];
-    if (name !== undefined) return await switched(name.trim(), context);
+    if (name !== undefined) return await switchModel(name.trim(), context);
     const { word } = firstWord(words);
     return usageText(switchCommand, word === "model" ? "" : words);
   },
@@ -129,7 +129,7 @@ const reload: Command = {
 /** Commands that change something. */
 const CHANGE_COMMANDS: readonly Command[] = [clear, switchCommand, reload];
 
-async function switched(name: string, { models }: CommandContext): Promise<string> {
+async function switchModel(name: string, { models }: CommandContext): Promise<string> {
   const names = models.list().map((model) => model.name);
   if (names.length === 0) return NO_MODEL;
   if (!names.includes(name)) {
@@ -196,7 +196,7 @@ function turnCommands(chosen: ChosenSkills): readonly Command[] {
           ? "No skill was chosen."
           : `Skill ${skill.name} is no longer chosen.`;
       }
-      return await used({ word, rest, turn }, context, chosen);
+      return await useFor({ word, rest, turn }, context, chosen);
     },
   };
   const btw: Command = {
@@ -206,7 +206,7 @@ function turnCommands(chosen: ChosenSkills): readonly Command[] {
     run({ words, turn }, { answer }) {
       if (words === "") return usageText(btw, "");
       if (answer === undefined) return NO_MODEL;
-      return { run: () => unremembered(answer, { words, turn }) };
+      return { run: () => answerUnremembered(answer, { words, turn }) };
     },
   };
   return [use, btw];
@@ -217,7 +217,7 @@ interface Use extends Pick<Asked, "turn"> {
   readonly rest: string;
 }
 
-async function used(
+async function useFor(
   { word, rest, turn }: Use,
   { answer, workspace, allows }: CommandContext,
   chosen: ChosenSkills,
@@ -231,7 +231,7 @@ async function used(
   return `Skill ${skill.name} will be used for your next message. To change your mind: /use clear`;
 }
 
-async function* unremembered(
+async function* answerUnremembered(
   answer: AnswerWith,
   { words, turn }: Asked,
 ): AsyncGenerator<string, Turned> {

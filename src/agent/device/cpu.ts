@@ -46,8 +46,8 @@ export const readProcessor: ReadFact = async (device) => {
   const gigahertz = kilohertz === undefined ? megahertz / 1e3 : kilohertz / 1e6;
   const speed = gigahertz > 0 ? ` at ${gigahertz.toFixed(2)} GHz` : "";
   const cores = countText((await cpuTimes(device)).cores, "core");
-  const known = name !== "" && name !== "unknown";
-  return `The processor is ${known ? `${name} with` : "of unknown make with"} ${cores}${speed}.`;
+  const isNamed = name !== "" && name !== "unknown";
+  return `The processor is ${isNamed ? `${name} with` : "of unknown make with"} ${cores}${speed}.`;
 };
 
 /** The CPU times since the boot. */
@@ -79,6 +79,8 @@ export async function loadAverages(device: Device): Promise<number[] | undefined
   const text = await readTextIfAny(device, "proc/loadavg", 128);
   const averages = text === undefined ? loadavg() : text.split(" ").slice(0, 3).map(Number);
   // Windows has none and reports zeros.
-  const isKept = text !== undefined || averages.some((average) => average > 0);
-  return isKept && averages.every((average) => Number.isFinite(average)) ? averages : undefined;
+  const hasAverages = text !== undefined || averages.some((average) => average > 0);
+  return hasAverages && averages.every((average) => Number.isFinite(average))
+    ? averages
+    : undefined;
 }

@@ -28,13 +28,13 @@ const MAX_DISKS = 12;
 export const readDisk: ReadFact = async (device) => {
   const mounted = await mountedDisks(device);
   const states = await Promise.all(mounted.map(diskState));
-  const known = states.filter((state) => state !== undefined);
+  const found = states.filter((state) => state !== undefined);
   const workspace = await workspaceState(device.workspace);
-  if (workspace !== undefined && !known.some(({ number }) => number === workspace.number)) {
-    known.push(workspace);
+  if (workspace !== undefined && !found.some(({ number }) => number === workspace.number)) {
+    found.push(workspace);
   }
-  if (known.length === 0) throw new Error("no file system tells its size");
-  return `Disk usage is ${known.map(diskText).join("; ")}.`;
+  if (found.length === 0) throw new Error("no file system reports its size");
+  return `Disk usage is ${found.map(diskText).join("; ")}.`;
 };
 
 /** The used share of the workspace's disk, 0 to 1; undefined if it is unknown. */
@@ -57,8 +57,8 @@ async function mountedDisks(device: Device): Promise<Disk[]> {
   for (const [source = "", target = "", type = ""] of mounts) {
     if (source === rootSource || !LOCAL.test(type)) continue;
     const place = withoutEscapes(target);
-    const known = places.get(source);
-    if (known === undefined || place.length < known.length) places.set(source, place);
+    const shortest = places.get(source);
+    if (shortest === undefined || place.length < shortest.length) places.set(source, place);
   }
   return ["/", ...places.values()]
     .slice(0, MAX_DISKS)

@@ -40,7 +40,7 @@ export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: 
   }
   const lowest = measured.reduce((least, each) => (each.value < least.value ? each : least), first);
   const highest = measured.reduce((most, each) => (each.value > most.value ? each : most), first);
-  const show = (value: number): string => shown(value, fact);
+  const show = (value: number): string => valueText(value, fact);
   const at = ({ value, minute }: Measured): string =>
     `${show(value)} at ${clock(minute * MINUTE_MS, now)}`;
   const asked = Math.round((end - start) / MINUTE_MS) + 1;
@@ -61,9 +61,9 @@ function hourLines(
     // By local time: zones can be half an hour off. An hour that occurs twice has two lines.
     const time = each.minute * MINUTE_MS;
     const hour = time - new Date(time).getMinutes() * MINUTE_MS;
-    const known = hours.get(hour);
-    if (known === undefined) hours.set(hour, [each]);
-    else known.push(each);
+    const values = hours.get(hour);
+    if (values === undefined) hours.set(hour, [each]);
+    else values.push(each);
   }
   if (hours.size <= 2) return [];
   return [...hours].map(([hour, some]) => {
@@ -76,7 +76,7 @@ function mean(measured: readonly Measured[]): number {
   return measured.reduce((sum, { value }) => sum + value, 0) / measured.length;
 }
 
-function shown(value: number, fact: SampledFact): string {
+function valueText(value: number, fact: SampledFact): string {
   return `${value.toFixed(fact === "load" ? 2 : 1)}${UNITS[fact]}`;
 }
 

@@ -21,11 +21,11 @@ export function createSampler(device: Device): () => Promise<Sample> {
   let before: CpuTimes | undefined;
   return async () => {
     const [times, memory, temperature, loads, disk] = await Promise.all([
-      known(cpuTimes(device)),
-      known(memoryShare(device)),
-      known(mainTemperature(device)),
-      known(loadAverages(device)),
-      known(workspaceDiskShare(device)),
+      orUndefined(cpuTimes(device)),
+      orUndefined(memoryShare(device)),
+      orUndefined(mainTemperature(device)),
+      orUndefined(loadAverages(device)),
+      orUndefined(workspaceDiskShare(device)),
     ]);
     const cpu = before === undefined || times === undefined ? undefined : busyShare(before, times);
     before = times;
@@ -39,7 +39,7 @@ export function createSampler(device: Device): () => Promise<Sample> {
   };
 }
 
-async function known<T>(reading: Promise<T>): Promise<T | undefined> {
+async function orUndefined<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await reading;
   } catch {

@@ -27,13 +27,13 @@ export async function mainTemperature(device: Device): Promise<number | undefine
 
 async function readingsOf(device: Device): Promise<Reading[]> {
   const all = [...(await thermalZones(device)), ...(await hardwareMonitors(device))];
-  const known = new Map<string, Reading>();
+  const byName = new Map<string, Reading>();
   for (const reading of all) {
     // Each thermal zone appears among the monitors again, with another spelling of its name.
     const name = reading.sensor.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
-    if (!known.has(name)) known.set(name, reading);
+    if (!byName.has(name)) byName.set(name, reading);
   }
-  return [...known.values()].toSorted(byImportance);
+  return [...byName.values()].toSorted(byImportance);
 }
 
 function byImportance(left: Reading, right: Reading): number {

@@ -34,28 +34,28 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
     const permissions = permissionsOf(turn);
     if (!permissions.allows(deviceTool.name)) {
       yield NOT_FOR_YOU;
-      return turned(text, NOT_FOR_YOU);
+      return turnResult(text, NOT_FOR_YOU);
     }
     const call = callContextOf(turn, permissions);
     const past = understandPast(text, new Date());
     if (past !== undefined) {
       const sentence = await pastSentence(past, deviceTool, call);
       yield sentence;
-      return turned(text, sentence);
+      return turnResult(text, sentence);
     }
     const { facts, more } = understand(text);
     const sentences = facts.length === 0 ? introduction() : factSentences(facts, deviceTool, call);
-    let said = "";
+    let answerText = "";
     for await (const sentence of sentences) {
-      const piece = said === "" ? sentence : `\n${sentence}`;
-      said += piece;
+      const piece = answerText === "" ? sentence : `\n${sentence}`;
+      answerText += piece;
       yield piece;
     }
     if (facts.length > 0 && more) {
-      said += `\n${rest}`;
+      answerText += `\n${rest}`;
       yield `\n${rest}`;
     }
-    return turned(text, said);
+    return turnResult(text, answerText);
   };
 }
 
@@ -92,7 +92,7 @@ function introduction(): string[] {
   ];
 }
 
-function turned(question: string, answer: string): Turned {
+function turnResult(question: string, answer: string): Turned {
   return {
     messages: [
       { role: "user", text: question },

@@ -80,15 +80,15 @@ class ProcessHook implements Hook {
     if (this.#current === undefined && rest > 0) {
       throw new HookError("resting", `it is started again in ${Math.ceil(rest / 1000)} s`);
     }
-    this.#current ??= this.#greeted(this.#started());
+    this.#current ??= this.#greet(this.#start());
     return await this.#current;
   }
 
   /** The process after it has answered the greeting. */
-  async #greeted(process: HookProcess): Promise<HookProcess> {
+  async #greet(process: HookProcess): Promise<HookProcess> {
     this.#living.add(process);
     this.#unanswered = 0;
-    const gone = process.gone.then((why) => this.#lost(process, why));
+    const gone = process.gone.then((why) => this.#onEnd(process, why));
     const params = { name: this.name, version: 1, modes: modesOf(this.stages) };
     try {
       await inTime(HELLO_MS, this.#closing.signal, (signal) =>
@@ -104,18 +104,18 @@ class ProcessHook implements Hook {
   }
 
   /** Starts the process. A failed start throws at once or is reported later, depending on runtime and reason. */
-  #started(): HookProcess {
+  #start(): HookProcess {
     const { settings, env } = this.#options;
     try {
       return startHookProcess({ ...settings, env: { ...env, ...settings.env } });
     } catch (thrown) {
       const why = thrown instanceof Error ? thrown.message : String(thrown);
-      this.#lost(undefined, why);
+      this.#onEnd(undefined, why);
       throw new HookError("unstartable", why);
     }
   }
 
-  #lost(process: HookProcess | undefined, why: string): void {
+  #onEnd(process: HookProcess | undefined, why: string): void {
     if (process !== undefined) this.#living.delete(process);
     this.#current = undefined;
     this.#losses += 1;

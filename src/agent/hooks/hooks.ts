@@ -41,19 +41,19 @@ export function createToolHooks(options: ToolHooksOptions): ToolHooks {
     ({ stages }) => stages.has("before_tool") || stages.has("after_tool"),
   );
   const approvers = hooks.filter(({ stages }) => stages.has("approve_tool"));
-  const ask = (question: Omit<Question, "log">) => asked({ ...question, log: options.log });
+  const ask = (question: Omit<Question, "log">) => askHook({ ...question, log: options.log });
   return {
     async before({ tool, arguments: words, ...caller }) {
       let call: Call = { tool, arguments: words };
       for (const hook of interceptors) {
         const decision = await ask({ hook, stage: "before_tool", caller, call });
         if (decision.is === "respond") return { answer: filter(decision.text) };
-        if (decision.is === "deny") return denied("hook", filter(decision.reason));
+        if (decision.is === "deny") return denial("hook", filter(decision.reason));
         call = decision.call ?? call;
       }
       for (const hook of approvers) {
         const decision = await ask({ hook, stage: "approve_tool", caller, call });
-        if (decision.is === "deny") return denied("approval hook", filter(decision.reason));
+        if (decision.is === "deny") return denial("approval hook", filter(decision.reason));
       }
       return call;
     },
@@ -95,7 +95,7 @@ interface Question {
 }
 
 /** The decision of a hook; a hook that fails denies. Throws if it ends the turn, and the signal's reason. */
-async function asked(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
+async function askHook(question: Question): Promise<Exclude<Decision, { readonly is: "abort" }>> {
   const { hook, stage, call, log } = question;
   const facts = { hook: hook.name, stage, tool: escapeControl(truncate(call.tool, 100)) };
   const decision = await decisionIn(question).catch((thrown: unknown): Decision => {
@@ -108,7 +108,7 @@ async function asked(question: Question): Promise<Exclude<Decision, { readonly i
   if (decision.is !== "abort") return decision;
   log.warn("a hook ends a turn", facts);
   throw new Failure("forbidden", "a rule of the owner ended this answer", {
-    why: `the hook ${hook.name} said so when asked about a tool`,
+    why: `the hook ${hook.name} ended the turn`,
   });
 }
 
@@ -143,7 +143,7 @@ function resultOf(text: string) {
   return { for_llm: text, silent: false, is_error, async: false };
 }
 
-function denied(who: string, reason: string): Verdict {
+function denial(who: string, reason: string): Verdict {
   return { answer: `error: tool execution denied by ${who}${reason === "" ? "" : `: ${reason}`}` };
 }
 

@@ -37,7 +37,7 @@ const MAX_NOISE = 4 * 2 ** 20;
 /** Milliseconds between the end of its input and a kill. */
 const PATIENCE_MS = 1000;
 /** Milliseconds for its last output after its end. */
-const LAST_WORDS_MS = 200;
+const LAST_OUTPUT_MS = 200;
 /** Characters of its last stderr output in the log. */
 const MAX_WORDS = 200;
 
@@ -54,22 +54,22 @@ class ChildHook implements HookProcess {
   #lastId = 0;
   /** Bytes of lines that were no answers, since the last answer. */
   #noise = 0;
-  #lastWords = "";
+  #lastOutput = "";
   #over: HookError | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(start: HookCommand) {
-    this.#child = spawned(start, this.#mark);
+    this.#child = spawnProcess(start, this.#mark);
     const { stdin, stdout, stderr } = this.#child;
     this.gone = this.#ended();
     stdin?.on("error", () => {
       // The process reads no more. Its end is reported, or its answers time out.
     });
     if (stdout !== null) {
-      const onTooLong = () => this.#giveUp("it wrote a line without an end");
+      const onTooLong = () => this.#abandon("it wrote a line without an end");
       readLines(stdout, (line) => this.#take(line), onTooLong);
     }
-    if (stderr !== null) readPaced(stderr, (bytes) => this.#keepWords(bytes));
+    if (stderr !== null) readPaced(stderr, (bytes) => this.#recordOutput(bytes));
   }
 
   async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
@@ -111,12 +111,12 @@ class ChildHook implements HookProcess {
       const how = `it ended with ${signal ?? code}`;
       const conclude = (): void => {
         this.#failAll(new HookError("died", how));
-        const words = escapeControl(this.#lastWords.trim());
+        const words = escapeControl(this.#lastOutput.trim());
         resolve(words === "" ? how : `${how}; its last output: ${words}`);
       };
       // Its last answer may still arrive.
       child.once("close", conclude);
-      setTimeout(conclude, LAST_WORDS_MS);
+      setTimeout(conclude, LAST_OUTPUT_MS);
     });
     return promise;
   }
@@ -127,13 +127,13 @@ class ChildHook implements HookProcess {
     this.#pending.clear();
   }
 
-  #giveUp(why: string): void {
+  #abandon(why: string): void {
     this.#failAll(new HookError("nonsense", why));
     void this.stop();
   }
 
   #take(line: string): void {
-    const message = parsed(line);
+    const message = parseLine(line);
     const id = at(message, "id");
     const waiting = typeof id === "number" ? this.#pending.get(id) : undefined;
     if (typeof id === "number" && waiting !== undefined) {
@@ -143,16 +143,16 @@ class ChildHook implements HookProcess {
       return;
     }
     this.#noise += line.length + 1;
-    if (this.#noise > MAX_NOISE) this.#giveUp("it wrote megabytes that are no answers");
+    if (this.#noise > MAX_NOISE) this.#abandon("it wrote megabytes that are no answers");
   }
 
-  #keepWords(bytes: Uint8Array): void {
+  #recordOutput(bytes: Uint8Array): void {
     const last = Buffer.from(bytes.subarray(-MAX_WORDS)).toString();
-    this.#lastWords = `${this.#lastWords}${last}`.slice(-MAX_WORDS);
+    this.#lastOutput = `${this.#lastOutput}${last}`.slice(-MAX_WORDS);
   }
 }
 
-function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess {
+function spawnProcess({ command, dir, env }: HookCommand, mark: string): ChildProcess {
   const [file = "", ...words] = command;
   return spawn(file, words, {
     env: { ...env, [MARK]: mark },
@@ -167,14 +167,14 @@ function spawned({ command, dir, env }: HookCommand, mark: string): ChildProcess
 function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
   const error = at(message, "error");
   if (error !== undefined && error !== null) {
-    const said = escapeControl(truncate(textAt(error, "message"), MAX_WORDS));
-    waiting.reject(new HookError("error", `it answered with an error: ${said}`));
+    const text = escapeControl(truncate(textAt(error, "message"), MAX_WORDS));
+    waiting.reject(new HookError("error", `it answered with an error: ${text}`));
     return;
   }
   waiting.resolve(at(message, "result"));
 }
 
-function parsed(line: string): unknown {
+function parseLine(line: string): unknown {
   try {
     return fromJson(line);
   } catch {

@@ -51,7 +51,7 @@ export function coerceArguments(schema: unknown, value: unknown): unknown {
 function coerced(schema: unknown, value: unknown): unknown {
   const kind = textAt(schema, "type");
   if (kind === "optional" || kind === "nullish") {
-    return isLeftOut(at(schema, "wrapped"), value)
+    return isOmitted(at(schema, "wrapped"), value)
       ? undefined
       : coerced(at(schema, "wrapped"), value);
   }
@@ -59,7 +59,7 @@ function coerced(schema: unknown, value: unknown): unknown {
 }
 
 /** An empty string is a valid string, but not a number, a flag, a choice or a list. */
-function isLeftOut(schema: unknown, value: unknown): boolean {
+function isOmitted(schema: unknown, value: unknown): boolean {
   if (value === undefined || value === null) return true;
   return value === "" && textAt(schema, "type") !== "string";
 }

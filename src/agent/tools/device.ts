@@ -48,8 +48,8 @@ export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
     async run(asked, { signal }) {
       const names = [...new Set(asked.facts)];
       const sentences = names.map((name) => factSentence(name, device, signal));
-      const known = asked.history === undefined ? [] : [pastOf(asked.history, device, past)];
-      return [...(await Promise.all(sentences)), ...known].join("\n");
+      const lines = asked.history === undefined ? [] : [pastOf(asked.history, device, past)];
+      return [...(await Promise.all(sentences)), ...lines].join("\n");
     },
   });
 }

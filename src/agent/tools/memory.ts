@@ -161,12 +161,13 @@ async function read(folder: string, book: Book, days: readonly string[]): Promis
     isMissing ||= text === "";
     parts.push(text === "" ? `There are no notes of ${date}.` : `Notes of ${date}:\n${text}`);
   }
-  if (isMissing) parts.push(`Days with notes: ${(await knownDays(folder)).join(", ") || "none"}.`);
+  if (isMissing)
+    parts.push(`Days with notes: ${(await daysWithNotes(folder)).join(", ") || "none"}.`);
   return parts.join("\n\n");
 }
 
 /** The newest days with notes, newest first. */
-async function knownDays(folder: string): Promise<string[]> {
+async function daysWithNotes(folder: string): Promise<string[]> {
   const days: string[] = [];
   const months = await namesWithin(folder, "memory");
   for (const month of months.filter(isMonth).toReversed()) {

@@ -26,17 +26,17 @@ const MAX_RESULT = 10_000;
  * ends the turn.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
-  const tool = offered(call.name, options);
+  const tool = findTool(call.name, options);
   if (typeof tool === "string") return tool;
-  const input = parsedArguments(call.arguments);
+  const input = parseArguments(call.arguments);
   if (typeof input === "string") return input;
   return options.hooks === undefined
-    ? await ran(tool, input.value, options)
-    : await ranWithHooks(tool, input.value, { ...options, hooks: options.hooks });
+    ? await execute(tool, input.value, options)
+    : await executeWithHooks(tool, input.value, { ...options, hooks: options.hooks });
 }
 
 /** The tool with that name, or an error for the model. */
-function offered(name: string, { tools, permissions }: RunOptions): Tool | string {
+function findTool(name: string, { tools, permissions }: RunOptions): Tool | string {
   const tool = tools.find((each) => each.name === name);
   if (tool === undefined) return unknownTool(name, tools);
   // Such a tool was not offered to the model, but a model may call it anyway.
@@ -44,7 +44,7 @@ function offered(name: string, { tools, permissions }: RunOptions): Tool | strin
 }
 
 /** Hooks see the arguments as the tool reads them, and may change them and the tool. */
-async function ranWithHooks(
+async function executeWithHooks(
   tool: Tool,
   input: unknown,
   options: RunOptions & { readonly hooks: ToolHooks },
@@ -57,14 +57,14 @@ async function ranWithHooks(
   const caller = { client, ...(channel !== undefined && { channel }), isRemote };
   const call = { ...caller, tool: tool.name, arguments: { ...words }, signal };
   const verdict = await hooks.before(call);
-  if ("answer" in verdict) return bounded(verdict.answer, tool.characters);
+  if ("answer" in verdict) return limitLength(verdict.answer, tool.characters);
   // The tool that a hook chooses must be allowed too.
-  const chosen = offered(verdict.tool, options);
+  const chosen = findTool(verdict.tool, options);
   if (typeof chosen === "string") return chosen;
   const startedAt = performance.now();
-  const text = await ran(chosen, verdict.arguments, options);
+  const text = await execute(chosen, verdict.arguments, options);
   const shown = await hooks.after({ ...call, ...verdict }, text, performance.now() - startedAt);
-  return bounded(shown, chosen.characters);
+  return limitLength(shown, chosen.characters);
 }
 
 /** The tool with its hooks, for a caller without a model. */
@@ -72,11 +72,11 @@ export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
   if (hooks === undefined) return tool;
   return {
     ...tool,
-    run: (input, facts) => ranWithHooks(tool, input, { ...facts, tools: [tool], hooks }),
+    run: (input, facts) => executeWithHooks(tool, input, { ...facts, tools: [tool], hooks }),
   };
 }
 
-async function ran(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
+async function execute(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
   const { tools: _tools, hooks: _hooks, milliseconds: usual = CALL_MS, ...facts } = options;
   const { signal } = facts;
   const { milliseconds = usual, characters = MAX_RESULT } = tool;
@@ -84,37 +84,37 @@ async function ran(tool: Tool, input: unknown, options: RunOptions): Promise<str
     const text = await withTimeout(milliseconds, signal, (limit) =>
       tool.run(input, { ...facts, signal: limit }),
     );
-    return bounded(text, characters);
+    return limitLength(text, characters);
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof TimeoutError)
       return `error: the tool was ${thrown.message} and was given up`;
     const words = thrown instanceof Error ? thrown.message : String(thrown);
-    return bounded(`error: the tool failed: ${words}`);
+    return limitLength(`error: the tool failed: ${words}`);
   }
 }
 
 function unknownTool(name: string, tools: readonly Tool[]): string {
-  const known = tools.map((tool) => tool.name);
-  const nearest = nearestWord(name, known);
+  const names = tools.map((tool) => tool.name);
+  const nearest = nearestWord(name, names);
   const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
-  return bounded(
-    `error: there is no tool ${JSON.stringify(name)}${hint} Tools are: ${known.join(", ") || "none"}.`,
+  return limitLength(
+    `error: there is no tool ${JSON.stringify(name)}${hint} Tools are: ${names.join(", ") || "none"}.`,
   );
 }
 
-function parsedArguments(words: string): { value: unknown } | string {
+function parseArguments(words: string): { value: unknown } | string {
   if (words.trim() === "") return { value: {} };
   try {
     return { value: fromJson(words) };
   } catch (error) {
     const why = error instanceof Error ? error.message : "unreadable";
-    return bounded(`error: the arguments are no valid JSON (${why}): ${words.slice(0, 200)}`);
+    return limitLength(`error: the arguments are no valid JSON (${why}): ${words.slice(0, 200)}`);
   }
 }
 
 /** Cuts a long text between code points and adds a note. */
-function bounded(text: string, most = MAX_RESULT): string {
+function limitLength(text: string, most = MAX_RESULT): string {
   if (text === "") return "(the tool returned nothing)";
   if (text.length <= most) return text;
   return `${prefixOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;

@@ -74,11 +74,11 @@ export function createSpawnStatusTool({ tasks }: TaskRunner): Tool {
     input: STATUS_INPUT,
     characters: 11_000,
     async run({ task_id: id = "" }, { owner }) {
-      const known = tasks.list(owner);
-      if (id === "") return known.map(stateText).join("\n") || "There are no tasks.";
-      const task = known.find((one) => one.id === id);
+      const all = tasks.list(owner);
+      if (id === "") return all.map(stateText).join("\n") || "There are no tasks.";
+      const task = all.find((one) => one.id === id);
       if (task === undefined) {
-        const ids = known.map((one) => one.id).join(", ") || "none";
+        const ids = all.map((one) => one.id).join(", ") || "none";
         return `error: there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`;
       }
       const result = tasks.result(owner, id);

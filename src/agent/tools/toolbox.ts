@@ -106,8 +106,8 @@ function createFilesFor(options: ToolboxOptions) {
     config.agents.defaults;
   const made = new Map<Permissions["files"], readonly Tool[]>();
   return ({ files }: Permissions): readonly Tool[] => {
-    const known = made.get(files);
-    if (known !== undefined) return known;
+    const cached = made.get(files);
+    if (cached !== undefined) return cached;
     const tools = createFileTools({
       workspace: workspace.folder,
       settings: config.tools,

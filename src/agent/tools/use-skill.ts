@@ -43,7 +43,7 @@ export async function useSkill(
     // The skill is gone or locked since it was listed. The system's error would reveal paths.
     return await openSkill(skill).catch(() => `the skill ${skill.name} cannot be read`);
   }
-  const names = skills.map((known) => known.name);
+  const names = skills.map((each) => each.name);
   const nearest = nearestWord(name, names);
   const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
   const shown = JSON.stringify(name.slice(0, 64).toWellFormed());

@@ -70,7 +70,7 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
   const entries = new Map<string, Entry<T>>();
   const look = createLook();
 
-  const made = async (path: string, key: string): Promise<Entry<T>> => {
+  const loadEntry = async (path: string, key: string): Promise<Entry<T>> => {
     try {
       const { value, fault } = await load(path);
       return { key, value, fault };
@@ -79,7 +79,7 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
     }
   };
 
-  const keep = (path: string, entry: Entry<T>): T => {
+  const store = (path: string, entry: Entry<T>): T => {
     const before = entries.get(path);
     if (entry.fault !== undefined && entry.fault !== before?.fault) {
       log.warn("a file of the workspace cannot be used as it is", { file: path, why: entry.fault });
@@ -97,7 +97,7 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
       try {
         facts = await look(path);
       } catch (error) {
-        return keep(path, { key: "", value: nothing, fault: faultText(error) });
+        return store(path, { key: "", value: nothing, fault: faultText(error) });
       }
       if (facts === undefined) {
         entries.delete(path);
@@ -108,7 +108,7 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
       if (before?.key === key) return before.value;
       const changedAt = Math.max(facts.mtimeMs, facts.ctimeMs || 0);
       const isSettled = now().getTime() - changedAt > SETTLED_MS;
-      return keep(path, await made(path, isSettled ? key : ""));
+      return store(path, await loadEntry(path, isSettled ? key : ""));
     },
   };
 }

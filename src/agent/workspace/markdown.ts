@@ -38,9 +38,9 @@ function fieldsOf(parsed: unknown): Map<string, string | readonly string[]> {
   const fields = new Map<string, string | readonly string[]>();
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return fields;
   for (const [key, value] of Object.entries(parsed)) {
-    const known: unknown = value;
-    if (typeof known === "string" && isPresent(known)) fields.set(key, known);
-    if (Array.isArray(known)) fields.set(key, textsOf(known));
+    const field: unknown = value;
+    if (typeof field === "string" && isPresent(field)) fields.set(key, field);
+    if (Array.isArray(field)) fields.set(key, textsOf(field));
   }
   return fields;
 }

@@ -46,7 +46,7 @@ export async function writeNote(root: string, path: string, text: string): Promi
     const handle = await open(fresh, "wx", 0o600);
     try {
       await handle.writeFile(text);
-      await keepAccess(handle, file);
+      await copyAccess(handle, file);
       await handle.sync();
     } finally {
       await handle.close();
@@ -59,7 +59,7 @@ export async function writeNote(root: string, path: string, text: string): Promi
 }
 
 /** Copies owner and mode of the old file: a gateway that runs as root must not take it from its owner. */
-async function keepAccess(handle: FileHandle, file: string): Promise<void> {
+async function copyAccess(handle: FileHandle, file: string): Promise<void> {
   try {
     const { uid, gid, mode } = await stat(file);
     const own = await handle.stat();

@@ -32,12 +32,12 @@ export interface SkillsOptions {
 
 /** The catalogue of skills. Each call checks the folders and reads changed files again. */
 export function createCatalogue({ places, now, log }: SkillsOptions): () => Promise<Skill[]> {
-  const kept = { now, log };
-  const folders = createFileCache<readonly string[]>({ ...kept, nothing: [], load: namesOf });
+  const cache = { now, log };
+  const folders = createFileCache<readonly string[]>({ ...cache, nothing: [], load: namesOf });
   const catalogues = places.map(({ folder, root }) => {
     const nothing = undefined;
     const load = (file: string) => skillOf(file, root);
-    const skills = createFileCache<Skill | undefined>({ ...kept, nothing, load });
+    const skills = createFileCache<Skill | undefined>({ ...cache, nothing, load });
     return async (): Promise<(Skill | undefined)[]> => {
       const names = (await folders.get(folder)) ?? [];
       return await Promise.all(names.map((name) => skills.get(join(folder, name, "SKILL.md"))));
@@ -118,11 +118,11 @@ async function listFiles({ folder, under, depth, files }: Listing): Promise<void
 
 /** A skill as a model reads it. */
 export function skillText({ name, folder, body, files }: OpenSkill): string {
-  const beside = files.length === 0 ? "none" : files.join(", ");
+  const fileList = files.length === 0 ? "none" : files.join(", ");
   return [
     `Skill: ${name}`,
     `Folder: ${escapeControl(folder)}`,
-    `Files beside: ${beside}`,
+    `Files beside: ${fileList}`,
     "",
     body,
   ].join("\n");

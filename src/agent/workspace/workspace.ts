@@ -109,7 +109,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
     if (made !== undefined && isSame) return made.texts;
     const settings = settingsOf(agent);
     const whole = { agent: agent.body, settings, soul, user, memory, days, skills };
-    made = { parts, texts: bounded(whole) };
+    made = { parts, texts: limitTexts(whole) };
     return made.texts;
   };
 
@@ -126,11 +126,11 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       }
       return last;
     },
-    own: (owner) => ownOf(owner, options),
+    own: (owner) => readOwn(owner, options),
   };
 }
 
-async function ownOf(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
+async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
   try {
     return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
   } catch (error) {
@@ -228,15 +228,15 @@ function settingsOf(document: MarkdownDocument): AgentSettings {
 }
 
 /** Limits all texts: the character of the agent comes before its memory, and newer notes before older ones. */
-function bounded(texts: WorkspaceTexts): WorkspaceTexts {
+function limitTexts(texts: WorkspaceTexts): WorkspaceTexts {
   let left = MAX_ALL;
   const fit = (text: string): string => {
-    const kept =
+    const fitting =
       text.length <= left
         ? text
         : `${prefixOf(text, left)}\n… (cut here: the texts of the workspace are too long)`;
     left = Math.max(0, left - text.length);
-    return kept;
+    return fitting;
   };
   const [agent, soul, user] = [fit(texts.agent), fit(texts.soul), fit(texts.user)];
   const memory = fit(texts.memory);

@@ -119,7 +119,7 @@ export function matchesOf(text: string, wanted: string, most: number): Matches {
   const first: number[] = [];
   let [count, matched] = [0, 0];
   for (let at = 0; at < text.length; at += 1) {
-    matched = extended(matched, text.charCodeAt(at), wanted, borders);
+    matched = extendMatch(matched, text.charCodeAt(at), wanted, borders);
     if (matched < wanted.length) continue;
     count += 1;
     if (first.length < most) first.push(at + 1 - matched);
@@ -133,14 +133,14 @@ function bordersOf(wanted: string): Uint32Array {
   const borders = new Uint32Array(wanted.length);
   let matched = 0;
   for (let at = 1; at < wanted.length; at += 1) {
-    matched = extended(matched, wanted.charCodeAt(at), wanted, borders);
+    matched = extendMatch(matched, wanted.charCodeAt(at), wanted, borders);
     borders[at] = matched;
   }
   return borders;
 }
 
 /** How many units of the wanted text match after one more unit, if `before` units matched. */
-function extended(before: number, unit: number, wanted: string, borders: Uint32Array): number {
+function extendMatch(before: number, unit: number, wanted: string, borders: Uint32Array): number {
   let matched = before;
   while (matched > 0 && wanted.charCodeAt(matched) !== unit) matched = borders[matched - 1] ?? 0;
   return wanted.charCodeAt(matched) === unit ? matched + 1 : matched;

@@ -98,14 +98,14 @@ async function resolveLinks(absolute: string): Promise<ResolvedPath> {
       return { base: await realpath(path), missing, fault };
     } catch (error) {
       if (path === dirname(path)) throw error;
-      if (codeOf(error) !== "ENOENT" || (await isThere(path))) fault ??= error;
+      if (codeOf(error) !== "ENOENT" || (await pathExists(path))) fault ??= error;
       missing.unshift(basename(path));
     }
   }
 }
 
 /** Whether something exists at a path, be it a link that leads nowhere. */
-async function isThere(path: string): Promise<boolean> {
+async function pathExists(path: string): Promise<boolean> {
   return await lstat(path).then(
     () => true,
     () => false,

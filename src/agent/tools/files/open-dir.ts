@@ -36,7 +36,7 @@ export async function openDir(real: string, openFiles = OPEN_FILES): Promise<Ope
   const handle = await open(real, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     if ((await readlink(`${openFiles}/${handle.fd}`)) === real) return handleDir(handle);
-    throw moved();
+    throw movedError();
   } catch (error) {
     await handle.close();
     if (codeOf(error) === "ENOENT") return await watchedDir(real);
@@ -69,7 +69,7 @@ function handleDir(handle: FileHandle): OpenDir {
     check: () => Promise.resolve(),
     async child(name, make) {
       const below = `${path}/${name}`;
-      if (make) await madeFolder(below);
+      if (make) await makeFolder(below);
       return handleDir(await open(below, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW));
     },
     close: () => handle.close(),
@@ -81,14 +81,14 @@ async function watchedDir(real: string): Promise<OpenDir> {
   const check = async (): Promise<void> => {
     const now = await lstat(real);
     const same = now.dev === dev && now.ino === ino && (await realpath(real)) === real;
-    if (!same) throw moved();
+    if (!same) throw movedError();
   };
   await check();
   return {
     pathOf: (name = ".") => join(real, name),
     check,
     async child(name, make) {
-      if (make) await madeFolder(join(real, name));
+      if (make) await makeFolder(join(real, name));
       await check();
       return await watchedDir(join(real, name));
     },
@@ -96,7 +96,7 @@ async function watchedDir(real: string): Promise<OpenDir> {
   };
 }
 
-async function madeFolder(path: string): Promise<void> {
+async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: FOLDER_MODE });
   } catch (error) {
@@ -104,6 +104,6 @@ async function madeFolder(path: string): Promise<void> {
   }
 }
 
-function moved(): FileError {
+function movedError(): FileError {
   return new FileError("the folder of that path was just replaced; nothing was done");
 }

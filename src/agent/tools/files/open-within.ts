@@ -19,7 +19,7 @@ export async function withFileToRead<T>(
   const [name] = names;
   if (name === undefined) throw new FileError("that is a folder: list_dir shows what is in it");
   return await withOpenDir(openDirBelow(folder, [], false), (dir) =>
-    work(guarded(dir, bounds), name),
+    work(withAliasCheck(dir, bounds), name),
   );
 }
 
@@ -34,7 +34,7 @@ export async function withFileToWrite<T>(
   const name = names.at(-1);
   if (name === undefined) throw new FileError("that is a folder");
   return await withOpenDir(openDirBelow(folder, names.slice(0, -1), true), (dir) =>
-    work(guarded(dir, bounds), name),
+    work(withAliasCheck(dir, bounds), name),
   );
 }
 
@@ -49,7 +49,7 @@ export async function withFolderToRead<T>(
   return await withOpenDir(openDirBelow(folder, names, false), work);
 }
 
-function guarded(dir: OpenDir, bounds: Bounds): OpenDir {
+function withAliasCheck(dir: OpenDir, bounds: Bounds): OpenDir {
   return { ...dir, isAliasOfProtected: (stats) => isAliasOfProtected(stats, bounds) };
 }
 
@@ -81,14 +81,16 @@ async function isAliasOfProtected(
 ): Promise<boolean> {
   if (nlink < 2) return false;
   const workspace = await realWorkspace(bounds.workspace);
-  const beside = bounds.keyFiles.flatMap((file) => FILES.map((name) => join(dirname(file), name)));
-  const kept = [...bounds.keyFiles, ...beside, ...FILES.map((name) => join(workspace, name))];
+  const siblings = bounds.keyFiles.flatMap((file) =>
+    FILES.map((name) => join(dirname(file), name)),
+  );
+  const paths = [...bounds.keyFiles, ...siblings, ...FILES.map((name) => join(workspace, name))];
   for (const folder of FOLDERS) {
     const names = await readdir(join(workspace, folder), { recursive: true }).catch(() => []);
     if (names.length > MOST) return true;
-    kept.push(...names.map((name) => join(workspace, folder, name)));
+    paths.push(...names.map((name) => join(workspace, folder, name)));
   }
-  for (const path of new Set(kept)) {
+  for (const path of new Set(paths)) {
     if (!isProtected(path, { ...bounds, workspace })) continue;
     const one = await stat(path).catch(() => undefined);
     if (one !== undefined && one.dev === dev && one.ino === ino) return true;

@@ -47,7 +47,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
       input: byLines,
       characters,
       run: ({ path: file, start_line, max_lines }, { signal }) =>
-        reading(file, bounds, async (open) => {
+        readWith(file, bounds, async (open) => {
           const wanted = { start: start_line ?? 1, most: max_lines ?? Infinity, mostBytes: most };
           return linesAnswer(file, wanted.start, await readLines(open, { ...wanted, signal }));
         }),
@@ -59,7 +59,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
     input: byBytes,
     characters,
     run: ({ path: file, offset, length }) =>
-      reading(file, bounds, (open) =>
+      readWith(file, bounds, (open) =>
         bytesAnswer(file, open, {
           from: offset ?? 0,
           most: Math.min(most, Math.max(LEAST_BYTES, length ?? most)),
@@ -68,7 +68,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
   });
 }
 
-async function reading(
+async function readWith(
   file: string,
   bounds: Bounds,
   read: (open: OpenFile) => Promise<string>,

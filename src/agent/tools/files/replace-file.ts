@@ -50,7 +50,7 @@ async function writeDraft(
   try {
     await dir.check();
     await handle.writeFile(content);
-    if (old !== undefined) await keepOwner(handle, old);
+    if (old !== undefined) await copyOwner(handle, old);
     if (mode !== FILE_MODE) await handle.chmod(mode);
     await handle.sync();
   } finally {
@@ -59,7 +59,7 @@ async function writeDraft(
 }
 
 /** Gives the new file the old owner: root must not take a file away from a service. */
-async function keepOwner(handle: FileHandle, { uid, gid }: Stats): Promise<void> {
+async function copyOwner(handle: FileHandle, { uid, gid }: Stats): Promise<void> {
   const own = await handle.stat();
   if (own.uid === uid && own.gid === gid) return;
   await handle.chown(uid, gid).catch((error: unknown) => {

@@ -57,7 +57,7 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
   if (names.length > MAX_ENCODINGS) throw new Error("it is compressed too many times");
   // All decoders exist before data flows: an error without a listener would end the process.
   const decoders = await Promise.all(names.toReversed().map(decoderFor));
-  const source = Readable.from(bounded(answer.body, most), { objectMode: false });
+  const source = Readable.from(limitBytes(answer.body, most), { objectMode: false });
   const streams: Readable[] = [source];
   for (const decoder of decoders) {
     const before = streams.at(-1) ?? source;
@@ -66,7 +66,7 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
   }
   const stopListening = onAbort(signal, () => streams.at(-1)?.destroy());
   try {
-    return await collected(streams.at(-1) ?? source, options);
+    return await collect(streams.at(-1) ?? source, options);
   } finally {
     stopListening();
     for (const stream of streams) stream.on("error", () => {}).destroy();
@@ -74,7 +74,7 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
 }
 
 /** Limits the compressed bytes too: endless data can decompress to nothing. */
-async function* bounded(body: AsyncIterable<Uint8Array>, most: number) {
+async function* limitBytes(body: AsyncIterable<Uint8Array>, most: number) {
   let length = 0;
   for await (const chunk of body) {
     yield chunk;
@@ -83,7 +83,7 @@ async function* bounded(body: AsyncIterable<Uint8Array>, most: number) {
   }
 }
 
-async function collected(stream: Readable, { most, budget, signal }: ReadOptions): Promise<Body> {
+async function collect(stream: Readable, { most, budget, signal }: ReadOptions): Promise<Body> {
   const chunks: Uint8Array[] = [];
   let [length, taken] = [0, 0];
   let cut: Body["cut"];

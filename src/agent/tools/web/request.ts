@@ -72,7 +72,7 @@ export async function request(url: URL, options: RequestOptions): Promise<Answer
 
 async function allowedAddresses(url: URL, options: RequestOptions): Promise<string[]> {
   const host = plainHost(url.hostname);
-  const all = isIP(host) === 0 ? await resolved(host, options) : [host];
+  const all = isIP(host) === 0 ? await resolveHost(host, options) : [host];
   const allowed = all.filter((address) => options.isAllowed(address, host));
   if (allowed.length === 0 && all.length > 0) {
     throw new Refusal("its address is not public, and not on private_host_whitelist");
@@ -80,7 +80,7 @@ async function allowedAddresses(url: URL, options: RequestOptions): Promise<stri
   return allowed.slice(0, MAX_ADDRESSES);
 }
 
-async function resolved(host: string, { lookup, signal }: RequestOptions): Promise<string[]> {
+async function resolveHost(host: string, { lookup, signal }: RequestOptions): Promise<string[]> {
   const look = lookup ?? ((name: string) => lookupAll(name, { all: true }));
   const found = await abortable(look(host), signal);
   return [...new Set(found.map(({ address }) => address))];

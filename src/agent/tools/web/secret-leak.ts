@@ -16,9 +16,9 @@ const LAYERS = 3;
  * ROT13, URL encoding, hexadecimal, base64 and base32.
  */
 export function createLeakWatch(secrets: readonly string[]): HoldsSecret {
-  const known = [...new Set(secrets.map((secret) => secret.trim()))];
-  const words = known.filter((word) => word.length >= LEAST_WORD && compact(word).length < LEAST);
-  const forms = known.filter((secret) => compact(secret).length >= LEAST).flatMap(formsOf);
+  const all = [...new Set(secrets.map((secret) => secret.trim()))];
+  const words = all.filter((word) => word.length >= LEAST_WORD && compact(word).length < LEAST);
+  const forms = all.filter((secret) => compact(secret).length >= LEAST).flatMap(formsOf);
   return (text) => {
     const layers = layersOf(text);
     return (
@@ -33,14 +33,14 @@ function layersOf(text: string): string[] {
   const layers = [text];
   for (let times = 0; times < LAYERS; times += 1) {
     const before = layers.at(-1) ?? "";
-    const after = before.replaceAll(/(?:%[\da-f]{2})+/gi, decoded);
+    const after = before.replaceAll(/(?:%[\da-f]{2})+/gi, decodePercent);
     if (after === before) break;
     layers.push(after);
   }
   return layers;
 }
 
-function decoded(codes: string): string {
+function decodePercent(codes: string): string {
   return Buffer.from(codes.replaceAll("%", ""), "hex").toString("utf8");
 }
 
@@ -63,7 +63,7 @@ function formsOf(secret: string): string[] {
   const all = [
     plain,
     Array.from(plain).toReversed().join(""),
-    plain.replaceAll(/[a-z]/g, rotated),
+    plain.replaceAll(/[a-z]/g, rot13),
     bytes.toString("hex"),
     ...[0, 1, 2].map((before) => compact(encodedWithin(bytes, before, BASE64))),
     ...[0, 1, 2, 3, 4].map((before) => encodedWithin(bytes, before, BASE32)),
@@ -71,7 +71,7 @@ function formsOf(secret: string): string[] {
   return [...new Set(all)].filter((form) => form.length >= LEAST);
 }
 
-function rotated(letter: string): string {
+function rot13(letter: string): string {
   return String.fromCharCode(((letter.charCodeAt(0) - 97 + 13) % 26) + 97);
 }
 

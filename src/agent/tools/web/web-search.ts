@@ -79,7 +79,7 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
       for (const [index, named] of searches.entries()) {
         // A service that does not answer leaves the next ones their share of the time.
         const share = Math.round((end - performance.now()) / (searches.length - index));
-        const found = await asked(named, wanted, { fetch, signal, milliseconds: share });
+        const found = await runSearch(named, wanted, { fetch, signal, milliseconds: share });
         if ("hits" in found) return await listText(found.hits, query, named.name);
         log.warn("a search failed", { search: named.name, why: found.fault });
         faults.push(`${named.name} ${found.fault}`);
@@ -102,7 +102,7 @@ interface SearchCall {
   readonly milliseconds: number;
 }
 
-async function asked(
+async function runSearch(
   { search, usual }: Named,
   { count = usual, ...wanted }: Omit<Wanted, "count"> & { readonly count?: number },
   { fetch, signal, milliseconds }: SearchCall,
@@ -169,9 +169,9 @@ function searchNamed(name: SearchName, { settings, bases = {} }: WebSearchOption
 async function listText(hits: readonly Hit[], query: string, name: SearchName): Promise<string> {
   // The HTML parser is loaded with the first results.
   const { lineOf } = await import("./html/readable.ts");
-  const known = hits.filter(({ url }) => /^https?:\/\//i.test(url));
-  if (known.length === 0) return `Nothing was found for ${JSON.stringify(query)} (${name}).`;
-  const items = known.map(({ title, url, snippet }, index) => {
+  const shown = hits.filter(({ url }) => /^https?:\/\//i.test(url));
+  if (shown.length === 0) return `Nothing was found for ${JSON.stringify(query)} (${name}).`;
+  const items = shown.map(({ title, url, snippet }, index) => {
     const lines = [
       `${index + 1}. ${truncate(lineOf(title), 200) || "(no title)"}`,
       `   ${escapeControl(url.slice(0, 1000))}`,
