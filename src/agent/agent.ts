@@ -82,7 +82,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const agent = models && (await loadModelAgent({ ...parts, models }));
   const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), permissionsOf));
   const commanded = withCommands(body, async () => {
-    const { openCommands } = await import("./commands/open.ts");
+    const { openCommands } = await import("./commands/commands.ts");
     return openCommands({ ...options, deviceTool, permissionsOf, models, agent });
   });
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;

@@ -1,13 +1,30 @@
 import { commandIn } from "../../base/command.ts";
 import { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
 import { nearestWord } from "../../base/spelling.ts";
+import type { Config } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
+import type { PermissionsOf } from "../access/permissions.ts";
 import type { Turn, Turned } from "../contract.ts";
+import type { ModelAgent } from "../model-agent.ts";
+import type { Models } from "../model/models.ts";
+import { estimatedTokens } from "../tokens.ts";
+import type { Tool } from "../tools/contract.ts";
+import { callContextOf } from "../tools/run.ts";
 import { useSkill } from "../tools/use-skill.ts";
+import { bothMemories } from "../workspace/client-memory.ts";
 import type { OpenSkill } from "../workspace/contract.ts";
-import type { Asked, Command, CommandContext, AnswerWith, Outcome } from "./contract.ts";
+import { workspaceOf } from "../workspace/workspace.ts";
+import type {
+  Asked,
+  Command,
+  CommandContext,
+  AnswerWith,
+  Outcome,
+  ModelChoice,
+} from "./contract.ts";
 import { listing, usageOf, usageText, NO_MODEL, firstWord, shown, NO_SKILLS } from "./contract.ts";
-import { FACT_COMMANDS } from "./facts.ts";
+import { INFO_COMMANDS } from "./info-commands.ts";
 
 export interface Commands {
   /**
@@ -16,6 +33,62 @@ export interface Commands {
    * the skill.
    */
   readonly answer: (turn: Turn) => AsyncGenerator<string, Turned> | undefined;
+}
+
+interface CommandsOptions {
+  readonly config: Pick<Config, "agents" | "channels">;
+  readonly log: Log;
+  readonly home?: string;
+  readonly reload?: () => Promise<string>;
+  readonly deviceTool: Tool;
+  readonly permissionsOf: PermissionsOf;
+  readonly models: Models | undefined;
+  /** Absent for the offline agent. */
+  readonly agent: ModelAgent | undefined;
+}
+
+/** The facts in `/status`. */
+const STATUS = ["cpu", "memory", "disk", "temperature", "uptime"];
+
+/** The commands of an agent. */
+export function openCommands(options: CommandsOptions): Commands {
+  const { config, deviceTool, permissionsOf, models, agent, reload } = options;
+  const workspace = agent?.workspace ?? workspaceOf(options);
+  return createCommands({
+    models: modelChoice(models),
+    tools: async (turn) =>
+      agent === undefined
+        ? [deviceTool].filter(({ name }) => permissionsOf(turn).allows(name))
+        : await agent.tools(turn),
+    allows: (turn, tool) => permissionsOf(turn).allows(tool),
+    channels: () => config.channels.map(({ name }) => name),
+    workspace,
+    async memory(turn) {
+      const [{ memory }, own] = await Promise.all([
+        workspace.read(),
+        permissionsOf(turn).memory === "own" ? workspace.own(ownerOf(turn)) : "",
+      ]);
+      return bothMemories(own, memory);
+    },
+    device: (turn) => deviceTool.run({ facts: STATUS }, callContextOf(turn, permissionsOf(turn))),
+    // The uptime of the process: after a reload the agent is younger.
+    uptime: () => performance.now() / 1000,
+    window: () => agent?.window() ?? 0,
+    tokens: estimatedTokens,
+    tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
+    ...(reload && { reload }),
+    ...(agent && { answer: agent.answer }),
+  });
+}
+
+function modelChoice(models: Models | undefined): ModelChoice {
+  return {
+    list: () => models?.list() ?? [],
+    current: () => models?.current(),
+    async switchTo(name) {
+      models?.switchTo(name);
+    },
+  };
 }
 
 const start: Command = {
@@ -43,7 +116,7 @@ export function createCommands(context: CommandContext): Commands {
     start,
     help,
     stop,
-    ...FACT_COMMANDS,
+    ...INFO_COMMANDS,
     ...CHANGE_COMMANDS,
     ...turnCommands(chosen),
   ];
@@ -110,7 +183,7 @@ const switchCommand: Command = {
   },
 };
 
-const reload: Command = {
+const reloadCommand: Command = {
   name: "reload",
   about: "read the configuration again",
   isForAdmins: true,
@@ -127,7 +200,7 @@ const reload: Command = {
 };
 
 /** Commands that change something. */
-const CHANGE_COMMANDS: readonly Command[] = [clear, switchCommand, reload];
+const CHANGE_COMMANDS: readonly Command[] = [clear, switchCommand, reloadCommand];
 
 async function switchModel(name: string, { models }: CommandContext): Promise<string> {
   const names = models.list().map((model) => model.name);

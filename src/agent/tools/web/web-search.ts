@@ -7,9 +7,9 @@ import type { KeyedSearch, SearchName, WebSettings } from "../../../config/contr
 import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
-import { createDuckduckgoSearch } from "./duckduckgo.ts";
 import { proxiedFetch } from "./request.ts";
-import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-apis.ts";
+import { createDuckduckgoSearch } from "./search-services.ts";
+import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-services.ts";
 import { createAsk, SearchError } from "./search.ts";
 import type { Hit, Search, Wanted } from "./search.ts";
 import { HELD_BACK } from "./secret-leak.ts";

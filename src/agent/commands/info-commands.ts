@@ -122,7 +122,7 @@ const subagents: Command = {
 };
 
 /** Commands that change nothing. */
-export const FACT_COMMANDS: readonly Command[] = [
+export const INFO_COMMANDS: readonly Command[] = [
   status,
   model,
   tools,
