@@ -13,7 +13,6 @@ import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { deliver } from "./answer-stream.ts";
 import { OfflineClients } from "./offline-clients.ts";
-import type { UndeliveredAnswer } from "./offline-clients.ts";
 import { ReplyQueue } from "./reply-queue.ts";
 
 type Facts = Pick<RequestRecord, "duplicate" | "failure" | "suppressed" | "unlimited">;
@@ -48,8 +47,14 @@ export interface DirectReplies {
   send(reply: DirectReply): void;
   /** Queues a stored rejection. When the queue is full, it is read from the store again later. */
   sendRejection(reply: DirectReply & { readonly claim: Claim }): void;
-  /** A stored answer had no subscriber: delivers it again until it has one or its time is over. */
-  retryLater(request: Request, claim: Claim): void;
+  /**
+   * Ends the delivery of any answer. A stored answer is marked as delivered, unless the channel was closed.
+   * When it had no subscriber, it is queued until it has one or its time is over; returns true then.
+   */
+  settle(
+    delivered: Pick<DirectReply, "request" | "claim" | "until">,
+    failure: Failure | undefined,
+  ): Promise<boolean>;
   /** The client is connected: delivers its waiting answers now. */
   clientSeen(request: Pick<Request, "channel" | "client">): void;
   /** Delivers the client's waiting answers first. Resolves after the attempt; undefined when none wait. */
@@ -88,7 +93,7 @@ export function createDirectReplies(
   return {
     send: (reply) => of(reply.request).send(reply),
     sendRejection: (reply) => of(reply.request).sendRejection(reply),
-    retryLater: (request, claim) => of(request).retryLater(request, claim),
+    settle: (delivered, failure) => of(delivered.request).settle(delivered, failure),
     clientSeen: (request) => of(request).clientSeen(request),
     flushRetries: (request) => of(request).flushRetries(request),
     resume() {
@@ -146,8 +151,20 @@ class BoundedReplies implements DirectReplies {
     this.#lanes.add(laneOf(reply.request), reply);
   }
 
-  retryLater(request: Request, claim: Claim): void {
-    this.#requeue({ request, claim });
+  async settle(
+    { request, claim, until }: Pick<DirectReply, "request" | "claim" | "until">,
+    failure: Failure | undefined,
+  ): Promise<boolean> {
+    if (claim !== undefined && failure?.code === "no_subscriber") {
+      const answer = { request, claim, ...(until !== undefined && { until }) };
+      if (this.#offline.add(answer)) return true;
+    }
+    if (until !== undefined) this.#offline.attempted(laneOf(request));
+    else if (failure === undefined) this.#offline.seen(laneOf(request));
+    if (claim !== undefined && failure?.code !== "unreachable") {
+      await this.#options.durableRequests.delivered(claim);
+    }
+    return false;
   }
 
   clientSeen(request: Pick<Request, "channel" | "client">): void {
@@ -186,20 +203,16 @@ class BoundedReplies implements DirectReplies {
     const { request, claim, entry = await this.#load(claim), until } = reply;
     if (entry === undefined) {
       // The answer was delivered before it could be written, and may be written later.
-      if (claim !== undefined && until !== undefined) this.#requeue({ request, claim, until });
+      if (claim === undefined || until === undefined) return;
+      if (!this.#offline.add({ request, claim, until })) await durableRequests.delivered(claim);
       return;
     }
     entry.addresses.add(request.address);
     const delivery = deliver(request, entry.answer, clock);
     await delivery.finished;
     entry.addresses.delete(request.address);
-    if (this.#isRequeued(reply, delivery.failure)) return;
-    this.#log(reply, { ...entry, acceptedAt, delivery });
-    if (until !== undefined) this.#offline.attempted(laneOf(request));
-    else if (delivery.failure === undefined) this.#offline.seen(laneOf(request));
-    if (claim !== undefined && delivery.failure?.code !== "unreachable") {
-      await durableRequests.delivered(claim);
-    }
+    const isQueued = await this.settle(reply, delivery.failure);
+    if (!isQueued) this.#log(reply, { ...entry, acceptedAt, delivery });
   }
 
   #log(
@@ -220,16 +233,6 @@ class BoundedReplies implements DirectReplies {
       ...(suppressed !== undefined && { suppressed }),
       ...((unlimited === true || isLogged) && { unlimited: true }),
     });
-  }
-
-  #requeue(answer: UndeliveredAnswer): void {
-    if (!this.#offline.add(answer)) void this.#options.durableRequests.delivered(answer.claim);
-  }
-
-  /** Queues the answer again when it had no subscriber. */
-  #isRequeued({ request, claim, until }: DirectReply, failure: Failure | undefined): boolean {
-    if (claim === undefined || failure?.code !== "no_subscriber") return false;
-    return this.#offline.add({ request, claim, ...(until !== undefined && { until }) });
   }
 
   async #load(claim: Claim | undefined): Promise<DedupeEntry | undefined> {

@@ -28,8 +28,7 @@ export interface ProcessOptions<M> {
   readonly accounting: Pick<Accounting, "prepare">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction, "turnStarted" | "turnAdded">;
-  /** Delivers answers later that had no subscriber. */
-  readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries">;
+  readonly direct: Pick<DirectReplies, "flushRetries" | "settle">;
 }
 
 /** What the queue counts of a request. */
@@ -50,7 +49,7 @@ export async function processRequest<M>(
   options: ProcessOptions<M>,
 ): Promise<void> {
   const { request, entry } = pending;
-  const { clock, dedupe, compaction } = options;
+  const { clock, dedupe, compaction, direct } = options;
   const next = pending.state.is === "queued" ? pending.state.next : "deliver";
 
   const delivery = startDelivery(pending, options);
@@ -69,7 +68,9 @@ export async function processRequest<M>(
   if (claim === undefined && state.is === "answered")
     dedupe.finish(request, entry, resultOf(entry));
   hold.done();
-  if (state.is === "answered") await noteDelivered(pending, delivery, options);
+  if (state.is === "answered" && claim !== undefined) {
+    await direct.settle({ request, claim }, delivery.failure);
+  }
   // From here on the store knows the request; of QoS 0 the finished entries do.
   dedupe.forget(request, entry);
   if (state.is === "answered" && state.outcome && "turned" in state.outcome) {
@@ -219,19 +220,4 @@ async function storeAnswer<M>(
   }
   failpoint("turned");
   return await durableRequests.answered(claim, storedAnswerOf(parts, entry.failure), turn);
-}
-
-/** An answer that was not delivered because the channel was closed stays for the next start. */
-async function noteDelivered<M>(
-  { claim, request }: PendingRequest<M>,
-  { failure }: Delivery,
-  { durableRequests, direct }: ProcessOptions<M>,
-): Promise<void> {
-  if (claim === undefined || failure?.code === "unreachable") return;
-  if (failure?.code === "no_subscriber") {
-    direct.retryLater(request, claim);
-    return;
-  }
-  await durableRequests.delivered(claim);
-  if (failure === undefined) direct.clientSeen(request);
 }

@@ -30,7 +30,7 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly accounting: Pick<Accounting, "allowanceOf" | "prepare">;
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
-  readonly direct: Pick<DirectReplies, "retryLater" | "clientSeen" | "flushRetries" | "send">;
+  readonly direct: Pick<DirectReplies, "flushRetries" | "settle" | "send">;
   /** A request from the store, with the way to answer it; without this the way stays in memory. */
   readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
 }
