@@ -67,10 +67,10 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const fallbackTool = withHooks(deviceTool, hooks);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
-  const crew: AgentDeps = { ...options, toolbox, subagents: undefined };
+  const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
   const turnsOf = (place: TurnContext) =>
     createTurns({
-      prepareTurn: (turn) => prepareTurn(turn, place, crew),
+      prepareTurn: (turn) => prepareTurn(turn, place, deps),
       max_tool_iterations: defaults.max_tool_iterations,
       log,
       onOverflow: window.exceeded,
@@ -80,7 +80,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     log,
     now: () => new Date(),
   });
-  crew.subagents = subagents;
+  deps.subagents = subagents;
   const start = createOfflineFallback({ deviceTool: fallbackTool, permissionsOf, log });
   return {
     async *answer(turn, skills = []) {
@@ -129,14 +129,14 @@ interface TurnContext {
   readonly finished: readonly FinishedTask[];
 }
 
-async function prepareTurn(turn: Turn, place: TurnContext, crew: AgentDeps): Promise<TurnSetup> {
-  const { models, workspace, toolbox, subagents } = crew;
-  const permissions = crew.permissionsOf(turn);
+async function prepareTurn(turn: Turn, place: TurnContext, deps: AgentDeps): Promise<TurnSetup> {
+  const { models, workspace, toolbox, subagents } = deps;
+  const permissions = deps.permissionsOf(turn);
   const [texts, own] = await Promise.all([
     workspace.read(),
     permissions.memory === "own" ? workspace.own(ownerOf(turn)) : "",
   ]);
-  const isBare = crew.config.agents.defaults.turn_profile?.system_prompt === "off";
+  const isBare = deps.config.agents.defaults.turn_profile?.system_prompt === "off";
   const tools = toolbox.tools(texts, permissions, subagents?.tools(place.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
@@ -159,7 +159,7 @@ async function prepareTurn(turn: Turn, place: TurnContext, crew: AgentDeps): Pro
     model,
     tools,
     permissions,
-    hooks: crew.hooks,
+    hooks: deps.hooks,
     system,
     contextMessages: contextMessages({ notes: isBare ? [] : notesIn(texts, own), summary }),
     taskResults: taskResultMessages(place.finished),

@@ -114,8 +114,8 @@ export function createCandidate(options: CandidateOptions): Candidate {
         if (!isKeyError(outcome)) return outcome;
       }
       // A key that may work again soon says more than one that never will.
-      const told = failed.find(isTransient) ?? failed[0];
-      return told ?? new ModelError("unreachable", "no key to ask with");
+      const reported = failed.find(isTransient) ?? failed[0];
+      return reported ?? new ModelError("unreachable", "no key to ask with");
     },
   };
 }

@@ -26,7 +26,7 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   const label = `model_list "${entry.model_name}"`;
   const { protocol, model } = protocolOf(entry, label);
   const facts = PROTOCOLS[protocol] ?? {};
-  if (facts.dialect === "later") throw unspoken(protocol, label);
+  if (facts.dialect === "later") throw unsupportedProtocol(protocol, label);
   const base = baseOf(entry.api_base || facts.base, label);
   return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
 }
@@ -97,9 +97,9 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   elevenlabs: "name it where speech is set up; an agent needs a model that writes text",
 };
 
-function unspoken(protocol: string, label: string): Failure {
-  return new Failure("config", `${label} uses the protocol ${protocol}, which is not spoken here`, {
-    why: "spoken are OpenAI-compatible chat completions, and what Anthropic, Gemini and Azure have of their own",
+function unsupportedProtocol(protocol: string, label: string): Failure {
+  return new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
+    why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini and Azure",
     remedy: WAYS_OUT[protocol] ?? "choose an entry such as openai, openrouter or ollama",
   });
 }

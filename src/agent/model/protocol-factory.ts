@@ -29,8 +29,8 @@ export function createProtocol({ settings, fetch, log }: ProtocolOptions): Proto
   warnOfLostThinking(settings, log);
   const { dialect = "chat-completions" } = settings.endpoint.facts;
   // An endpoint of a dialect that is not spoken is refused before it comes to this.
-  const spoken = dialect === "later" ? "chat-completions" : dialect;
-  return FACTORIES[spoken](settings, fetch);
+  const name = dialect === "later" ? "chat-completions" : dialect;
+  return FACTORIES[name](settings, fetch);
 }
 
 const FACTORIES: Readonly<

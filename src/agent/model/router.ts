@@ -127,9 +127,9 @@ function isFinal(error: ModelError, isOfLight: boolean): boolean {
 
 /** The first failure; not that of a light model for which the call was too long, if there is another. */
 function failureOfAll(failed: readonly FailedCandidate[]): Failure {
-  const told = failed.find(({ error }) => classOf(error) !== "final") ?? failed[0];
-  if (told === undefined) return new Failure("model", "there is no model to ask");
-  return modelFailureOf(told, failed.length - 1);
+  const reported = failed.find(({ error }) => classOf(error) !== "final") ?? failed[0];
+  if (reported === undefined) return new Failure("model", "there is no model to ask");
+  return modelFailureOf(reported, failed.length - 1);
 }
 
 interface RetryOptions extends Pick<RouterOptions, "defaults" | "log" | "pause"> {

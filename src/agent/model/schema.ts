@@ -9,13 +9,13 @@ const MAX_SCHEMAS = 2000;
 /** The schema that is being told: references are relative to it. */
 export interface Source {
   readonly root: unknown;
-  told: number;
+  visited: number;
 }
 
 /** Counts one more schema of a source; whether it is one too many. */
 export function isBeyond(source: Source, depth: number): boolean {
-  source.told += 1;
-  return depth > MAX_DEPTH || source.told > MAX_SCHEMAS;
+  source.visited += 1;
+  return depth > MAX_DEPTH || source.visited > MAX_SCHEMAS;
 }
 
 /** What a local reference (`#/$defs/name`) stands for, beside its own description; else the schema itself. */
@@ -70,7 +70,7 @@ export function simplifyTool({ name, description, parameters }: ToolDefinition):
   return {
     name,
     description,
-    parameters: simplifySchema(parameters, { root: parameters, told: 0 }, 0),
+    parameters: simplifySchema(parameters, { root: parameters, visited: 0 }, 0),
   };
 }
 
@@ -107,12 +107,15 @@ function typeFor(schema: unknown, values: readonly unknown[]): string {
 function objectFields(schema: unknown, source: Source, depth: number): JsonSchema {
   const properties = propertiesOf(schema);
   const names = new Set(properties.map(([name]) => name));
-  const told = properties.map(([name, value]) => [name, simplifySchema(value, source, depth + 1)]);
+  const entries = properties.map(([name, value]) => [
+    name,
+    simplifySchema(value, source, depth + 1),
+  ]);
   const required = listAt(schema, "required").filter(
     (name) => typeof name === "string" && names.has(name),
   );
   return {
-    properties: Object.fromEntries(told),
+    properties: Object.fromEntries(entries),
     ...(required.length === 0 ? {} : { required }),
   };
 }

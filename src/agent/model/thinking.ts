@@ -49,9 +49,9 @@ const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
   adaptive: { budget: -1 },
 };
 
-type Tell = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingRequest) => JsonSchema;
+type ParametersFor = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingRequest) => JsonSchema;
 
-const MANNERS: Readonly<Record<ThinkingStyle, Tell>> = {
+const MANNERS: Readonly<Record<ThinkingStyle, ParametersFor>> = {
   effort: (_, { effort }) => (effort === undefined ? {} : { reasoning_effort: effort }),
   "effort-to-high": (_, { effort }) =>
     effort === undefined ? {} : { reasoning_effort: effort === "xhigh" ? "high" : effort },
@@ -124,8 +124,8 @@ function geminiConfig(
   if (isGemini3(model)) {
     if (level === "adaptive") return { includeThoughts };
     const least = isPro ? "low" : "minimal";
-    const told = level === "off" ? least : effort === "xhigh" ? "high" : effort;
-    return { thinkingLevel: told, includeThoughts };
+    const value = level === "off" ? least : effort === "xhigh" ? "high" : effort;
+    return { thinkingLevel: value, includeThoughts };
   }
   const least = isPro ? LEAST_GEMINI_PRO_BUDGET : 0;
   const thinkingBudget = level === "off" ? least : Math.min(budget, MOST_GEMINI_BUDGET);

@@ -72,7 +72,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
   const tasks = createTaskList(options.now);
   const closing = new AbortController();
   const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
-  const house: SubagentDeps = {
+  const deps: SubagentDeps = {
     ...options,
     tasks,
     closing: closing.signal,
@@ -92,7 +92,7 @@ export function createSubagents(options: SubagentOptions): Subagents {
   const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
   // Made once: a tool's schema costs more than the rest of a turn's set-up.
   const toolsByDepth = Array.from({ length: MAX_DEPTH }, (_, depth) => {
-    const runner = createRunner(house, depth + 1);
+    const runner = createRunner(deps, depth + 1);
     return [
       createSubagentTool(runner, milliseconds),
       createSpawnTool(runner),

@@ -29,7 +29,7 @@ const MAX_DAY = 64 * 1024;
 const MAX_ENTRY = 2_000;
 const MAX_DAYS_READ = 7;
 /** Days with notes that an answer lists if a day has none. */
-const MAX_DAYS_TOLD = 31;
+const MAX_DAYS_LISTED = 31;
 
 const input = v.object({
   action: v.pipe(
@@ -174,9 +174,9 @@ async function daysWithNotes(folder: string): Promise<string[]> {
     const names = await namesWithin(folder, `memory/${month}`);
     const found = names.map((name) => dayOf(month, name)).filter((day) => day !== undefined);
     days.push(...found.toReversed());
-    if (days.length >= MAX_DAYS_TOLD) break;
+    if (days.length >= MAX_DAYS_LISTED) break;
   }
-  return days.slice(0, MAX_DAYS_TOLD);
+  return days.slice(0, MAX_DAYS_LISTED);
 }
 
 /** The text of a bullet; undefined for any other row. */

@@ -136,7 +136,7 @@ function portionsOf(turns: readonly CompactableTurn[], room: number): Compactabl
   const portions: CompactableTurn[][] = [];
   let [count, tokens] = [0, 0];
   for (const turn of turns) {
-    const cost = estimatedTokens(toldOf(turn.messages, room));
+    const cost = estimatedTokens(transcriptOf(turn.messages, room));
     const last = portions.at(-1);
     if (last === undefined || count >= enough || tokens + cost > room) {
       portions.push([turn]);
@@ -168,7 +168,7 @@ async function summarize(
   const said = turns.flatMap(({ messages }) => messages);
   const longest = Math.min(LONGEST_SUMMARY, room);
   const before = summary && truncate(summary.text, longest);
-  const text = question(before, toldOf(said, room));
+  const text = question(before, transcriptOf(said, room));
   for (let tried = 1; tried <= TRIES; tried += 1) {
     await giveWay();
     signal.throwIfAborted();
@@ -204,16 +204,16 @@ const SYSTEM = [
 ].join("\n");
 
 /** One JSON object a line, between two markers that nobody can guess: no message can end the frame. */
-function question(summary: string | undefined, told: string): string {
+function question(summary: string | undefined, transcript: string): string {
   const marker = `conversation ${randomUUID()}`;
   const before = summary === undefined ? "" : `${lineOf({ noted_before: summary })}\n`;
-  return `<<< begin of ${marker}\n${before}${told}\n>>> end of ${marker}\nWrite the notes now.`;
+  return `<<< begin of ${marker}\n${before}${transcript}\n>>> end of ${marker}\nWrite the notes now.`;
 }
 
 /** The messages, one a line; all of them are truncated if they do not fit. */
-function toldOf(messages: readonly Message[], room: number): string {
-  const told = linesOf(messages, LONGEST_TEXT);
-  if (estimatedTokens(told) <= room) return told;
+function transcriptOf(messages: readonly Message[], room: number): string {
+  const transcript = linesOf(messages, LONGEST_TEXT);
+  if (estimatedTokens(transcript) <= room) return transcript;
   // Two characters for each token of room are four fifths of it.
   return linesOf(messages, Math.max(40, Math.floor((2 * room) / messages.length)));
 }

@@ -58,8 +58,8 @@ function aboutOf(words: string): string {
     if (typeof input !== "object" || input === null) return "";
     const fields = new Map<string, unknown>(Object.entries(input));
     for (const key of TELLING) {
-      const told = [fields.get(key) ?? []].flat().filter((value) => typeof value === "string");
-      if (told.length > 0) return told.join(", ");
+      const values = [fields.get(key) ?? []].flat().filter((value) => typeof value === "string");
+      if (values.length > 0) return values.join(", ");
     }
   } catch {
     // The arguments are no JSON: the name of the tool is enough.

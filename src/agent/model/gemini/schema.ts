@@ -31,7 +31,7 @@ const FORMATS: ReadonlySet<string> = new Set([
  * refuses a request for any keyword beside it, such as additionalProperties, const or $ref.
  */
 export function geminiSchema(schema: JsonSchema): JsonSchema {
-  return converted(schema, { root: schema, told: 0 }, 0);
+  return converted(schema, { root: schema, visited: 0 }, 0);
 }
 
 function converted(written: unknown, source: Source, depth: number): JsonSchema {
@@ -91,20 +91,20 @@ function valueFields(schema: unknown, type: string, values: readonly unknown[]):
   if (values.length === 0) return {};
   const texts = values.filter((value) => typeof value === "string");
   if (type === "string" && texts.length > 0) return { enum: texts };
-  const told = values.map((value) => JSON.stringify(value)).join(", ");
-  return { description: `${textAt(schema, "description")} One of ${told}.`.trim() };
+  const choices = values.map((value) => JSON.stringify(value)).join(", ");
+  return { description: `${textAt(schema, "description")} One of ${choices}.`.trim() };
 }
 
 function objectFields(schema: unknown, source: Source, depth: number): JsonSchema {
   const properties = propertiesOf(schema);
   if (properties.length === 0) return {};
   const names = new Set(properties.map(([name]) => name));
-  const told = properties.map(([name, value]) => [name, converted(value, source, depth + 1)]);
+  const entries = properties.map(([name, value]) => [name, converted(value, source, depth + 1)]);
   const required = listAt(schema, "required").filter(
     (name) => typeof name === "string" && names.has(name),
   );
   return {
-    properties: Object.fromEntries(told),
+    properties: Object.fromEntries(entries),
     ...(required.length === 0 ? {} : { required }),
   };
 }

@@ -46,16 +46,16 @@ export function errorIn(chunk: unknown): ModelError | undefined {
   });
 }
 
-interface Told {
+interface ErrorFacts {
   /** The message with the codes beside it. */
   readonly words: string;
   readonly retryAfter: number | undefined;
   readonly parameter?: string;
 }
 
-function faultOf(told: number, message: string, about: Told): ModelError {
+function faultOf(code: number, message: string, about: ErrorFacts): ModelError {
   const { words, retryAfter, parameter = "" } = about;
-  const status = told === 400 ? meantBy(words) : told;
+  const status = code === 400 ? meantBy(words) : code;
   const facts: ModelErrorFacts = {
     status,
     ...(retryAfter === undefined ? {} : { retryAfter }),

@@ -96,8 +96,8 @@ function chatMessage(message: PromptMessage, replays: boolean): Record<string, u
 function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
   if (reasoning !== undefined && reasoning !== "" && !isReasoningEnvelope(reasoning))
     return reasoning;
-  const told = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
-  return `This needs ${told.join(", and ")}.`;
+  const calls = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
+  return `This needs ${calls.join(", and ")}.`;
 }
 
 /** Strict servers parse the arguments of earlier calls; malformed ones would spoil every later request. */
