@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Failure } from "../base/failure.ts";
 
-/** What work survives when it is done: `power` is a loss of power, `process` only the end of the process. */
+/** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
 
 interface Waiting {
@@ -11,7 +11,7 @@ interface Waiting {
   readonly reject: (failure: Failure) => void;
 }
 
-/** Calls in one transaction, so that a flood cannot hold the event loop up for long. */
+/** Calls in one transaction: the event loop waits for it. */
 const AT_ONCE = 512;
 const RETRY_AFTER_S = 30;
 /** In WAL mode a commit is written to the file either way; with FULL it is on the disk when it returns. */
@@ -28,10 +28,10 @@ export class GroupCommit {
   #waiting: Waiting[] = [];
   #timer: ReturnType<typeof setImmediate> | undefined;
   #isClosed = false;
-  /** What the next commit survives: what `PRAGMA synchronous` is set to. */
+  /** What `PRAGMA synchronous` is set to. */
   #survives: Survives = "power";
 
-  /** `onCommit` hears how many calls each transaction held. */
+  /** `onCommit` gets the number of calls of each transaction. */
   constructor(db: DatabaseSync, file: string, onCommit?: (calls: number) => void) {
     this.#db = db;
     this.#file = file;
@@ -40,8 +40,8 @@ export class GroupCommit {
 
   /**
    * Resolves with the result of the work when it is written. Rejects with a `Failure` of code `busy` when
-   * nothing could be written; then nothing of it was. Work that need only survive the process costs no
-   * fsync; the next commit that survives a loss of power makes it do so, too.
+   * nothing could be written; then nothing of it was. Work that only has to survive the process costs no
+   * fsync. It survives a loss of power with the next work that does.
    */
   readonly run = <T>(work: () => T, survives: Survives = "power"): Promise<T> => {
     if (this.#isClosed) return Promise.reject(storeClosed());
@@ -61,7 +61,7 @@ export class GroupCommit {
    * wait for theirs, whose effects it has to see.
    */
   readonly read = <T>(work: () => T): Promise<T> => {
-    if (this.#isClosed || this.#waiting.length > 0) return this.run(work);
+    if (this.#isClosed || this.#waiting.length > 0) return this.run(work, "process");
     try {
       return Promise.resolve(work());
     } catch (error) {
@@ -90,9 +90,7 @@ export class GroupCommit {
       batch.push(one);
       return one;
     };
-    if (survives !== this.#survives) this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
-    this.#survives = survives;
-    const failure = commit(this.#db, this.#file, next);
+    const failure = this.#commit(next, survives);
     this.#waiting = this.#waiting.slice(batch.length);
     // The next transaction comes after the other work of the event loop.
     this.#timer = this.#waiting.length > 0 ? setImmediate(this.#flush) : undefined;
@@ -102,29 +100,29 @@ export class GroupCommit {
     }
     this.#onCommit?.(batch.length);
   };
-}
 
-/** Everything that `next` gives in one transaction; why nothing of it could be written, where that is so. */
-function commit(
-  db: DatabaseSync,
-  file: string,
-  next: () => Waiting | undefined,
-): Failure | undefined {
-  let one = next();
-  try {
-    db.exec("BEGIN IMMEDIATE");
-    for (; one !== undefined; one = next()) one.work();
-    db.exec("COMMIT");
-    return undefined;
-  } catch (error) {
-    rollBack(db);
-    // What waited with it would meet the same, one after the other.
-    while (next() !== undefined) continue;
-    return unwritable(file, error);
+  /** Does all work that `next` gives in one transaction; returns the failure if it could not be written. */
+  #commit(next: () => Waiting | undefined, survives: Survives): Failure | undefined {
+    let one = next();
+    try {
+      if (survives !== this.#survives) {
+        this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
+        this.#survives = survives;
+      }
+      this.#db.exec("BEGIN IMMEDIATE");
+      for (; one !== undefined; one = next()) one.work();
+      this.#db.exec("COMMIT");
+      return undefined;
+    } catch (error) {
+      rollBack(this.#db);
+      // The rest of the batch would fail in the same way, one after the other.
+      while (next() !== undefined) continue;
+      return unwritable(this.#file, error);
+    }
   }
 }
 
-/** Some errors (a full disk) have ended the transaction already. */
+/** Some errors (a full disk) end the transaction themselves. */
 function rollBack(db: DatabaseSync): void {
   try {
     db.exec("ROLLBACK");
@@ -137,7 +135,7 @@ function unwritable(file: string, error: unknown): Failure {
   const why = error instanceof Error ? error.message : String(error);
   return new Failure("busy", "requests cannot be stored at the moment, please ask again later", {
     why: `${file}: ${why}`,
-    remedy: "make room on that disk, and see that it is mounted for writing",
+    remedy: "free space on that disk, and check that it is mounted for writing",
     retryAfter: RETRY_AFTER_S,
     cause: error,
   });

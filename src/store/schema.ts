@@ -2,8 +2,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { Failure } from "../base/failure.ts";
 
 /**
- * One step forward each; a step that was released is never changed. The version of a file is how many
- * of them it has seen (`PRAGMA user_version`).
+ * The migrations in their order; a released one is never changed. The version of a file (`PRAGMA
+ * user_version`) is the number of migrations that it has.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -38,7 +38,7 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX turns_by_lane ON turns (lane, id);
   `,
-  // The new index holds all that lists and bounds need: the messages are read where they are shown.
+  // The new index holds all that lists and limits need: messages are read only to be shown.
   `
   CREATE TABLE cuts (
     lane TEXT PRIMARY KEY,
@@ -57,7 +57,7 @@ export const MIGRATIONS: readonly string[] = [
     meter TEXT NOT NULL
   ) WITHOUT ROWID;
   `,
-  // The index by lane holds all that the bounds of a lane and of all lanes need.
+  // The index by lane holds all that the limits of a lane and of all lanes need.
   `
   ALTER TABLE requests ADD COLUMN lane TEXT NOT NULL DEFAULT '';
   UPDATE requests SET lane = coalesce(json_extract(ticket, '$.lane'), '');
@@ -67,7 +67,7 @@ export const MIGRATIONS: readonly string[] = [
   "ALTER TABLE meters ADD COLUMN until INTEGER;",
 ];
 
-/** The tables and their columns after all steps. */
+/** The tables and their columns after all migrations. */
 export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   [
     "requests",
@@ -79,17 +79,17 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["meters", "name, meter, until"],
 ];
 
-/** Where a request is on its way: what the column `state` holds. */
+/** The column `state`: how far the request is. */
 export const ACCEPTED = 0;
 export const ANSWERED = 1;
 export const DELIVERED = 2;
 
-/** How a request ended: what the column `failed` holds, beside 0 for one that did not fail. */
+/** The column `failed`: how the request ended; 0 is without a failure. */
 export const FAILED = 1;
-/** It never ran: its answer was decided when it came. */
+/** It never ran: admission rejected it. */
 export const REJECTED = 2;
 
-/** Brings a file forward, all steps in one transaction; a file of a newer version is refused, untouched. */
+/** Applies the migrations that a file lacks, in one transaction. Throws a `Failure` (`config`) if its version is newer. */
 export function migrate(
   db: DatabaseSync,
   file: string,
@@ -98,7 +98,7 @@ export function migrate(
   if (checkedVersion(db, file, migrations) === migrations.length) return;
   db.exec("BEGIN IMMEDIATE");
   try {
-    // Another process may have been at it meanwhile.
+    // Another process may have migrated it meanwhile.
     const version = checkedVersion(db, file, migrations);
     for (const step of migrations.slice(version)) db.exec(step);
     db.exec(`PRAGMA user_version = ${migrations.length}`);
@@ -109,7 +109,7 @@ export function migrate(
   }
 }
 
-/** How many steps the file has seen; throws where those are more than there are. */
+/** The version of a file. Throws a `Failure` (`config`) if it is newer than the program. */
 export function checkedVersion(
   db: DatabaseSync,
   file: string,
@@ -121,7 +121,7 @@ export function checkedVersion(
 }
 
 function newer(file: string, version: number, known: number): Failure {
-  return new Failure("config", "the stored state is of a newer picoclaw", {
+  return new Failure("config", "the database is of a newer picoclaw", {
     why: `${file} has version ${version}, this program knows up to ${known}`,
     remedy: "run the newer picoclaw, or move that file away",
   });

@@ -77,6 +77,9 @@ describe("the database", () => {
     await commits.run(() => void (later = commits.run(level)), "process");
     assert.equal(await later, full);
     assert.equal(await commits.run(level, "process"), normal);
+    // A read that waits for a write does not wait for the disk.
+    const reads = [commits.run(level, "process"), commits.read(level)];
+    assert.deepEqual(await Promise.all(reads), [normal, normal]);
     commits.close();
     db.close();
   });
