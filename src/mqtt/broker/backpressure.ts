@@ -7,7 +7,7 @@ export interface Backpressure {
   take(request: HeldRequest, goOn: () => void): void;
   /** Tells that the session's queue has become shorter. */
   onShorter(session: string): void;
-  left(sender: Client): void;
+  disconnected(sender: Client): void;
 }
 
 interface HeldRequest {
@@ -77,7 +77,7 @@ export function createBackpressure(options: BackpressureOptions): Backpressure {
       lines.get(session)?.timer.refresh();
       admit(session);
     },
-    left(sender) {
+    disconnected(sender) {
       for (const [session, { waiting }] of lines) {
         for (const one of waiting) if (one.sender === sender) waiting.delete(one);
         admit(session);
@@ -148,26 +148,26 @@ interface PendingAck {
 
 export function createDeferredAcks({ send, stallMs }: DeferredAcksOptions): DeferredAcks {
   const expected = new WeakMap<object, DeferredAck>();
-  const kept = new WeakMap<Duplex, Map<number, PendingAck>>();
+  const deferred = new WeakMap<Duplex, Map<number, PendingAck>>();
   const stalls = createStallWatch(stallMs);
-  const keep = (stream: Duplex, id: number): void => {
-    const ofStream = kept.get(stream) ?? new Map<number, PendingAck>();
-    kept.set(stream, ofStream.set(id, {}));
+  const defer = (stream: Duplex, id: number): void => {
+    const ofStream = deferred.get(stream) ?? new Map<number, PendingAck>();
+    deferred.set(stream, ofStream.set(id, {}));
   };
   const sendAck = (stream: Duplex, id: number): void => {
-    const one = kept.get(stream)?.get(id);
-    kept.get(stream)?.delete(id);
+    const one = deferred.get(stream)?.get(id);
+    deferred.get(stream)?.delete(id);
     if (one?.acknowledgement) send(stream, one.acknowledgement);
   };
   return {
     expect({ conn }, { payload, messageId = 0, qos }) {
       if (typeof payload === "string" || payload.length === 0) return;
       // The library sends PUBACK before it looks for subscribers, and PUBREC after.
-      if (qos === 1) keep(conn, messageId);
+      if (qos === 1) defer(conn, messageId);
       expected.set(
         payload,
         createDeferredAck(stalls, {
-          begin: () => (qos === 2 ? keep(conn, messageId) : undefined),
+          begin: () => (qos === 2 ? defer(conn, messageId) : undefined),
           end: () => sendAck(conn, messageId),
         }),
       );
@@ -179,7 +179,7 @@ export function createDeferredAcks({ send, stallMs }: DeferredAcksOptions): Defe
       return ack;
     },
     defersAck(stream, id, acknowledgement) {
-      const one = kept.get(stream)?.get(id);
+      const one = deferred.get(stream)?.get(id);
       if (one) one.acknowledgement = acknowledgement;
       return one !== undefined;
     },

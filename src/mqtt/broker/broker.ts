@@ -237,7 +237,7 @@ async function createAedes(
     preConnect: mqtt5.preConnect,
     authenticate: authenticator(settings, limits.clientIdBytes, (client) => {
       if (mqtt5.sessionOf(client)?.isCleanStart === true) store.forget(client.id);
-      store.entering(client);
+      store.connecting(client);
     }),
     authorizePublish: publishing(parts),
     authorizeSubscribe: (client, filter, done) =>
@@ -246,15 +246,15 @@ async function createAedes(
         : grants.ask(client, filter.topic, (isGranted) => done(null, isGranted ? filter : null)),
     authorizeForward: forwarding(parts),
   });
-  aedes.on("client", store.arrived);
+  aedes.on("client", store.connected);
   aedes.on("clientReady", (client) => {
     if (client.clean) return;
     sessions.set(client.conn, client.id);
     store.online(client);
   });
   aedes.on("clientDisconnect", (client) => {
-    store.left(client, mqtt5.sessionOf(client)?.expirySecs ?? Number.POSITIVE_INFINITY);
-    backpressure.left(client);
+    store.disconnected(client, mqtt5.sessionOf(client)?.expirySecs ?? Number.POSITIVE_INFINITY);
+    backpressure.disconnected(client);
   });
   aedes.on("unsubscribe", (topics, client) => grants.drop(client, topics));
   // The library itself disconnects a client that misbehaves; we need not do anything.
@@ -335,13 +335,13 @@ function authenticator(
   clientIdBytes: number,
   onAccepted: (client: Client) => void,
 ): NonNullable<AedesOptions["authenticate"]> {
-  return (client, name, word, done) => {
+  return (client, name, secret, done) => {
     if (Buffer.byteLength(client.id) > clientIdBytes) {
       return done(Object.assign(new Error("client id too long"), { returnCode: 2 }), false);
     }
     const isAccepted =
       username === undefined ||
-      (same(name ?? "", username.reveal()) && same(word ?? "", password?.reveal() ?? ""));
+      (same(name ?? "", username.reveal()) && same(secret ?? "", password?.reveal() ?? ""));
     if (isAccepted) onAccepted(client);
     // Without an error aedes answers a refusal with return code 5, not authorized.
     done(null, isAccepted);

@@ -178,12 +178,12 @@ function streamOf(
   outflow: Outflow,
   { isFull, onRead, translate }: StreamOptions,
 ): Duplex & { readonly inflow: Writable } {
-  let taken: (() => void) | undefined;
+  let pending: (() => void) | undefined;
   let isWanted = true;
   const goOn = (): void => {
-    if (taken === undefined || !isWanted || isFull()) return;
-    const done = taken;
-    taken = undefined;
+    if (pending === undefined || !isWanted || isFull()) return;
+    const done = pending;
+    pending = undefined;
     done();
   };
   outflow.onRead = () => {
@@ -212,7 +212,7 @@ function streamOf(
   });
   const inflow = createInflow(stream, (isMoreWanted, done) => {
     isWanted = isMoreWanted;
-    taken = done;
+    pending = done;
     goOn();
   });
   return Object.assign(stream, { inflow });

@@ -256,9 +256,9 @@ function mayRelease(
   return hasRoom(client, bytes, ahead);
 }
 
-function freeId(taken: ReadonlyMap<number, unknown>, wanted: number): number {
+function freeId(used: ReadonlyMap<number, unknown>, wanted: number): number {
   let id = wanted;
-  while (taken.has(id)) id = (id % PACKET_IDS) + 1;
+  while (used.has(id)) id = (id % PACKET_IDS) + 1;
   return id;
 }
 

@@ -36,13 +36,13 @@ const OF_A_GATEWAY = "/+/request";
 export function createBrokerStore(options: StoreOptions) {
   const { limits, onFull } = options;
   const incoming = createIncoming();
-  const { gatewaysOf, keeps, match, ...filters } = createFilters();
+  const { gatewaysOf, isQueued, match, ...filters } = createFilters();
   const { clear, online, offline, release, isReleased, takesRequests, ...outgoing } =
     createOutgoing({
       ...options,
       isRequest: (id, topic) => gatewaysOf(topic).has(id),
     });
-  const disconnected = createSessionExpiry(limits.sessions, (id) => {
+  const expiry = createSessionExpiry(limits.sessions, (id) => {
     clear(id);
     void incoming.cleanIncoming({ id });
     void filters.cleanSubscriptions({ id });
@@ -63,20 +63,20 @@ export function createBrokerStore(options: StoreOptions) {
     hasSession: (topic: string) => match(topic).size > 0,
     /** Whether the message, of QoS 1 or 2, must go through the client's queue. */
     isQueued: ({ id }: Owner, packet: BrokerPacket): boolean =>
-      keeps(id, packet.topic ?? "") && !isReleased(id, packet),
+      isQueued(id, packet.topic ?? "") && !isReleased(id, packet),
     isReleased,
     release,
-    forget: disconnected.forget,
-    entering: disconnected.entering,
-    arrived: (client: Client): void => {
-      disconnected.arrived(client);
+    forget: expiry.forget,
+    connecting: expiry.connecting,
+    connected: (client: Client): void => {
+      expiry.connected(client);
       if (client.clean) clear(client.id);
     },
     online,
     /** Keeps the session for so many seconds. */
-    left: (client: Client, keptSecs: number): void => {
+    disconnected: (client: Client, expirySecs: number): void => {
       offline(client);
-      if (disconnected.left(client, keptSecs)) onFull("sessions of disconnected clients");
+      if (expiry.disconnected(client, expirySecs)) onFull("sessions of disconnected clients");
     },
   };
 }
@@ -95,25 +95,25 @@ function createSessionExpiry(most: number, end: (id: string) => void) {
   return {
     forget,
     /** The client takes the session over. */
-    entering: (client: Client): void => {
+    connecting: (client: Client): void => {
       next.set(client.id, client);
       client.conn.once("close", () => {
         if (next.get(client.id) === client) next.delete(client.id);
       });
     },
-    arrived: ({ id }: Owner): void => {
+    connected: ({ id }: Owner): void => {
       clearTimeout(away.get(id));
       away.delete(id);
       next.delete(id);
     },
     /** Returns whether there were too many, so that the oldest was deleted. */
-    left: ({ id, clean }: Client, keptSecs: number): boolean => {
-      if (clean || (keptSecs <= 0 && !next.has(id))) {
+    disconnected: ({ id, clean }: Client, expirySecs: number): boolean => {
+      if (clean || (expirySecs <= 0 && !next.has(id))) {
         forget(id);
         return false;
       }
       const timer =
-        keptSecs <= MOST_TIMER_SECS ? setTimeout(() => forget(id), keptSecs * 1000) : undefined;
+        expirySecs <= MOST_TIMER_SECS ? setTimeout(() => forget(id), expirySecs * 1000) : undefined;
       timer?.unref();
       away.set(id, timer);
       const [first] = away.keys();
@@ -125,36 +125,36 @@ function createSessionExpiry(most: number, end: (id: string) => void) {
 }
 
 function createRetained(limits: StoreLimits, onFull: (what: string) => void) {
-  const kept = new Map<string, BrokerPacket>();
+  const messages = new Map<string, BrokerPacket>();
   let held = 0;
   return {
     async storeRetained(packet: BrokerPacket): Promise<void> {
       const { topic = "", payload = "" } = packet;
-      const former = kept.get(topic);
+      const former = messages.get(topic);
       // The former message is outdated, even if there is no room for the new one.
-      kept.delete(topic);
+      messages.delete(topic);
       held -= former === undefined ? 0 : bytesOf(former);
       if (payload.length === 0) return;
       const bytes = bytesOf(packet);
-      if (kept.size >= limits.retained || held + bytes > limits.retainedBytes) {
+      if (messages.size >= limits.retained || held + bytes > limits.retainedBytes) {
         return onFull("retained messages");
       }
       held += bytes;
-      kept.set(topic, ownCopyOf(packet));
+      messages.set(topic, ownCopyOf(packet));
     },
     createRetainedStreamCombi: (patterns: readonly string[]) =>
-      Readable.from(matching(kept, patterns)),
+      Readable.from(matchingMessages(messages, patterns)),
   };
 }
 
 /** Yields to the event loop between filters: a client may subscribe to many, again and again. */
-async function* matching(
-  kept: ReadonlyMap<string, BrokerPacket>,
+async function* matchingMessages(
+  messages: ReadonlyMap<string, BrokerPacket>,
   patterns: readonly string[],
 ): AsyncGenerator<BrokerPacket> {
   for (const pattern of patterns) {
     await new Promise(setImmediate);
-    for (const [topic, packet] of kept) if (matchesFilter(pattern, topic)) yield packet;
+    for (const [topic, packet] of messages) if (matchesFilter(pattern, topic)) yield packet;
   }
 }
 
@@ -162,17 +162,17 @@ async function* matching(
 function createFilters() {
   const sessions = new Map<string, Map<string, Filter>>();
   /** Filters of QoS 1 and 2, and those of gateways among them. */
-  const kept = createFilterTree<string>();
+  const all = createFilterTree<string>();
   const gateways = createFilterTree<string>();
-  const treesOf = (topic: string) => (topic.endsWith(OF_A_GATEWAY) ? [kept, gateways] : [kept]);
+  const treesOf = (topic: string) => (topic.endsWith(OF_A_GATEWAY) ? [all, gateways] : [all]);
   const remove = (id: string, topic: string): void => {
     sessions.get(id)?.delete(topic);
     for (const tree of treesOf(topic)) tree.remove(topic, id);
   };
   return {
     gatewaysOf: gateways.match,
-    match: kept.match,
-    keeps: (id: string, topic: string): boolean =>
+    match: all.match,
+    isQueued: (id: string, topic: string): boolean =>
       [...(sessions.get(id)?.values() ?? [])].some(
         (filter) => filter.qos > 0 && matchesFilter(filter.topic, topic),
       ),
@@ -195,7 +195,7 @@ function createFilters() {
         qos,
       })),
     async subscriptionsByTopic(topic: string) {
-      return [...kept.match(topic)].map((clientId) => ({ clientId, topic, qos: 1 as const }));
+      return [...all.match(topic)].map((clientId) => ({ clientId, topic, qos: 1 as const }));
     },
     async cleanSubscriptions({ id }: Owner): Promise<void> {
       for (const topic of sessions.get(id)?.keys() ?? []) remove(id, topic);

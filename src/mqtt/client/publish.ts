@@ -306,18 +306,18 @@ const MAX_ID = 65_535;
  * SUBSCRIBE is not sent again.
  */
 function createMessageIds(): MessageIdProvider {
-  const taken = new Set<number>();
+  const used = new Set<number>();
   let last = 0;
   return {
     allocate() {
-      for (last = MAX_ID; taken.has(last); last -= 1);
-      taken.add(last);
+      for (last = MAX_ID; used.has(last); last -= 1);
+      used.add(last);
       return last;
     },
     getLastAllocated: () => last,
-    register: (id) => !taken.has(id),
-    deallocate: (id) => void taken.delete(id),
+    register: (id) => !used.has(id),
+    deallocate: (id) => void used.delete(id),
     // The library calls it at each CONNACK.
-    clear: () => taken.clear(),
+    clear: () => used.clear(),
   };
 }

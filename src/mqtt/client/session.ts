@@ -26,7 +26,7 @@ export interface Session {
   /** Resolves when delivered as far as the QoS tells; rejects with `ConnectionLost`, or a `Failure` for a refusal. */
   publish(message: Outgoing): Promise<Published>;
   /** Rejects with `ConnectionLost`, or a `Failure` that names the broker's reason. */
-  subscribe(filters: readonly string[], qos: 0 | 1 | 2, wish?: SubscribeOptions): Promise<void>;
+  subscribe(filters: readonly string[], qos: 0 | 1 | 2, options?: SubscribeOptions): Promise<void>;
   /** Tells that we are subscribed: other messages, and those of the last connection, may be sent now. */
   readonly open: () => void;
   /** Milliseconds in which this connection was read, without those in which flow control paused it. */
@@ -274,9 +274,9 @@ function sessionOf(
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
     open: attached.open,
-    subscribe: (filters, qos, wish) => {
+    subscribe: (filters, qos, more) => {
       const stop = expect("SUBACK");
-      return abortable(subscribe(client, { filters, qos, ...wish }), gone.signal).finally(stop);
+      return abortable(subscribe(client, { filters, qos, ...more }), gone.signal).finally(stop);
     },
     readingTime,
     end: (milliseconds) => endClient(client, publisher.idle(), will !== undefined, milliseconds),

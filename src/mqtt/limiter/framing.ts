@@ -173,13 +173,13 @@ function truncateBody(
   const { first, length, head } = oversized;
   if (head.bytes().length >= length) return "a PUBLISH that ends within its head";
   if (!head.isWhole()) return undefined;
-  const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
+  const room = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
   const end = head.bytes().length + (head.propertyBytes() ?? Number.POSITIVE_INFINITY);
   // The rest of the payload must still be too large for a request, so large properties are dropped.
-  const start = end <= kept / 2 ? head.bytes() : head.bare();
-  if (start.length >= kept) return `a PUBLISH whose topic has ${start.length} bytes`;
+  const start = end <= room / 2 ? head.bytes() : head.bare();
+  if (start.length >= room) return `a PUBLISH whose topic has ${start.length} bytes`;
   const rest = length - head.bytes().length;
-  const pass = Math.min(kept - start.length, rest) - 1;
+  const pass = Math.min(room - start.length, rest) - 1;
   const digits = digitsOf(start.length + pass + 1);
   splicer.insert(Buffer.concat([Buffer.from([first, ...digits]), start]));
   state.held += start.length;
@@ -201,10 +201,10 @@ function bodyOf(
   if (tooLarge === undefined) return { pass: length, drop: 0, tail: 0, head: Buffer.from(bytes) };
   if (rules.truncateOversizedPublish !== true || first >> 4 !== PUBLISH) return tooLarge;
   if (rules.protocol === 5) return { first, length, head: createPublishHead((first >> 1) & 3) };
-  const kept = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
-  const head = Buffer.from([first, ...digitsOf(kept)]);
+  const room = rules.maximumPacketBytes - 1 - MOST_LENGTH_BYTES;
+  const head = Buffer.from([first, ...digitsOf(room)]);
   // The last byte completes it, so that it is acknowledged when all of it has come, and not before.
-  return { pass: kept - 1, drop: length - kept, tail: 1, head };
+  return { pass: room - 1, drop: length - room, tail: 1, head };
 }
 
 function digitsOf(length: number): number[] {
@@ -287,10 +287,10 @@ function createPublishHead(qos: number): PublishHead {
       let at = begin;
       while (at < chunk.length && !isWhole()) {
         const most = end === undefined || size < end ? (end ?? LENGTH_BYTES) - size : 1;
-        const taken = chunk.copy(held, size, at, Math.min(at + most, chunk.length));
+        const copied = chunk.copy(held, size, at, Math.min(at + most, chunk.length));
         if (end !== undefined && size >= end) digits += 1;
-        size += taken;
-        at += taken;
+        size += copied;
+        at += copied;
         if (end !== undefined || size < LENGTH_BYTES) continue;
         end = LENGTH_BYTES + held.readUInt16BE(0) + idBytes;
         held = Buffer.concat([held, Buffer.alloc(end - size + MOST_DIGITS)]);

@@ -72,10 +72,10 @@ function createFeed(
     const piece = queue.shift();
     if (piece === undefined) return;
     isBusy = true;
-    const fault = faultOfWriting(destination, piece, taken);
+    const fault = faultOfWriting(destination, piece, written);
     if (fault !== undefined) cut(fault);
   };
-  const taken = (): void => {
+  const written = (): void => {
     const pause = pauseAfter(each);
     if (pause === undefined) resume();
     else {
@@ -95,7 +95,7 @@ function createFeed(
       each = cost / Math.max(pieces.length, 1);
       queue.push(...pieces);
       // Bytes that are dropped altogether cost time, too.
-      if (!isBusy && pieces.length === 0) taken();
+      if (!isBusy && pieces.length === 0) written();
       else next();
       if (isBusy && queue.length > 0) stream.pause();
     },
@@ -118,10 +118,10 @@ function createPauses(ready: LimiterOptions["ready"]): (cost: number) => Promise
 function faultOfWriting(
   destination: Writable,
   piece: Buffer,
-  taken: () => void,
+  written: () => void,
 ): string | undefined {
   try {
-    destination.write(piece, taken);
+    destination.write(piece, written);
     return undefined;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);

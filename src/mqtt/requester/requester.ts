@@ -204,9 +204,9 @@ function listenerFor(
   };
 }
 
-function putStatus(queue: BoundedQueue<AnswerEvent>, word: string | undefined): void {
-  if (word === "online" || word === "offline") {
-    queue.put({ type: "status", online: word === "online" });
+function putStatus(queue: BoundedQueue<AnswerEvent>, status: string | undefined): void {
+  if (status === "online" || status === "offline") {
+    queue.put({ type: "status", online: status === "online" });
   }
 }
 
