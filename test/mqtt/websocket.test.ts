@@ -102,7 +102,7 @@ describe("over WebSockets the connection is cut, and why is said, when the other
       await using server = await hostileServer(begin, then, extension);
       await using asked = openTestChannel(server.url);
       const why = (): string => asked.channel.problem()?.why ?? "";
-      await until("it is named", () => /a WebSocket message that is not taken/.test(why()));
+      await until("it is named", () => /a WebSocket message that is not allowed/.test(why()));
       await until("it is cut", () => server.seen.cut > 0);
       assert.equal(server.seen.offered[0], undefined);
       assert.ok(server.seen.sent < 200e6);

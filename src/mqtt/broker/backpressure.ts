@@ -26,85 +26,72 @@ export interface BackpressureOptions {
   readonly stallMs: number;
 }
 
-interface Waiting extends HeldRequest {
+interface WaitingRequest extends HeldRequest {
   readonly goOn: () => void;
 }
 
 /** The requests that wait for one session, in order of arrival. */
 interface WaitingQueue {
-  readonly waiting: Set<Waiting>;
-  readonly timer: ReturnType<typeof setTimeout>;
+  readonly waiting: Set<WaitingRequest>;
+  readonly timer: NodeJS.Timeout;
   isAdmitting: boolean;
 }
 
 export function createBackpressure(options: BackpressureOptions): Backpressure {
-  const { gatewaysOf, takesRequests, hold } = options;
-  const lines = new Map<string, WaitingQueue>();
+  const { gatewaysOf, takesRequests, hold, stallMs } = options;
+  const queues = new Map<string, WaitingQueue>();
   const stalled = new Set<string>();
   const mustWait = (session: string): boolean => !stalled.has(session) && !takesRequests(session);
-  const takes = (session: string): boolean => !lines.has(session) && !mustWait(session);
+  const takes = (session: string): boolean => !queues.has(session) && !mustWait(session);
   const admit = (session: string): void => {
-    const line = lines.get(session);
-    const [first] = line?.waiting ?? [];
-    if (line === undefined || line.isAdmitting) return;
-    if (first === undefined) closeQueue(lines, session);
-    else if (!mustWait(session)) {
+    const queue = queues.get(session);
+    const [first] = queue?.waiting ?? [];
+    if (queue === undefined || queue.isAdmitting) return;
+    if (first === undefined) {
+      clearTimeout(queue.timer);
+      queues.delete(session);
+    } else if (!mustWait(session)) {
       hold(first.sender, -first.bytes);
-      // The next request is admitted when this one is in the queue.
-      admitFirst(line, first, () => admit(session));
-    }
-  };
-  const lineOf = (session: string): WaitingQueue => {
-    const line =
-      lines.get(session) ??
-      openQueue(options.stallMs, () => {
-        stalled.add(session);
+      queue.waiting.delete(first);
+      queue.isAdmitting = true;
+      first.goOn();
+      // The next request is admitted when this one is in the session's queue.
+      setImmediate(() => {
+        queue.isAdmitting = false;
         admit(session);
       });
-    lines.set(session, line);
-    return line;
+    }
+  };
+  const openQueue = (session: string): WaitingQueue => {
+    const timer = setTimeout(() => {
+      stalled.add(session);
+      admit(session);
+    }, stallMs).unref();
+    const queue = { waiting: new Set<WaitingRequest>(), timer, isAdmitting: false };
+    queues.set(session, queue);
+    return queue;
   };
   return {
     take(request, goOn) {
       const [session, ...others] = gatewaysOf(request.topic);
       // One gateway that accepts it is enough.
       if (session === undefined || [session, ...others].some(takes)) return goOn();
-      lineOf(session).waiting.add({ ...request, goOn });
+      const queue = queues.get(session) ?? openQueue(session);
+      queue.waiting.add({ ...request, goOn });
       hold(request.sender, request.bytes);
     },
     onShorter(session) {
       stalled.delete(session);
-      lines.get(session)?.timer.refresh();
+      queues.get(session)?.timer.refresh();
       admit(session);
     },
     disconnected(sender) {
-      for (const [session, { waiting }] of lines) {
+      for (const [session, { waiting }] of queues) {
         for (const one of waiting) if (one.sender === sender) waiting.delete(one);
         admit(session);
       }
     },
   };
-}
-
-function openQueue(stallMs: number, giveUp: () => void): WaitingQueue {
-  const timer = setTimeout(giveUp, stallMs);
-  timer.unref();
-  return { waiting: new Set(), timer, isAdmitting: false };
-}
-
-function closeQueue(lines: Map<string, WaitingQueue>, session: string): void {
-  clearTimeout(lines.get(session)?.timer);
-  lines.delete(session);
-}
-
-function admitFirst(line: WaitingQueue, first: Waiting, then: () => void): void {
-  line.waiting.delete(first);
-  line.isAdmitting = true;
-  first.goOn();
-  setImmediate(() => {
-    line.isAdmitting = false;
-    then();
-  });
 }
 
 /** The acknowledgement of one message to its sender, deferred until gateways have acknowledged it. */

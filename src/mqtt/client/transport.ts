@@ -8,21 +8,21 @@ import { parseBroker } from "../../config/broker.ts";
 import type { TlsSettings, MqttSettings } from "../../config/contract.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
 
-/** A way to the broker, ready to be opened once. */
+/** A stream to the broker, to be opened once. */
 export interface Transport {
   open(): Duplex;
-  /** Bytes of the largest packet that comes through; undefined is any. */
+  /** Bytes of the largest packet that the transport carries; undefined is any. */
   readonly maximumPacketBytes: number | undefined;
-  /** What the stream failed with, where it failed: refused, unknown host, an untrusted certificate. */
+  /** Why the stream failed, if it did: refused, unknown host, untrusted certificate. */
   error(): Error | undefined;
 }
 
-/** An address that can be dialled; the built-in broker is one of these once it listens. */
+/** An address that can be dialled; the running built-in broker has one, too. */
 export type DialAddress = Exclude<BrokerAddress, { kind: "embedded" }>;
 
 /**
- * Reads what the way needs (certificates anew at each attempt, so that renewed ones count); throws a
- * `Failure` of code `config` for a file that cannot be read. Packets of more bytes need not come through.
+ * Reads the certificates, at each attempt, so that renewed ones are used. Throws a `Failure` of code `config`
+ * for a file that cannot be read. The transport must carry packets of `maximumPacketBytes`.
  */
 export async function prepareTransport(
   address: DialAddress,
@@ -66,7 +66,7 @@ interface TlsOptions {
   readonly key?: Buffer;
 }
 
-/** What a handshake takes; rejects with a `Failure` of code `config` for a file that cannot be read. */
+/** The options of a TLS handshake; rejects with a `Failure` of code `config` for a file that cannot be read. */
 export async function tlsOptions(tls: TlsSettings): Promise<TlsOptions> {
   const [ca, cert, key] = await Promise.all([
     pemOf(tls.ca_file, "ca_file"),
@@ -89,21 +89,21 @@ async function pemOf(file: string | undefined, key: string): Promise<Buffer | un
   } catch (error) {
     throw new Failure("config", `tls.${key} cannot be read: ${file}`, {
       why: error instanceof Error ? error.message : String(error),
-      remedy: `put the PEM file there, or mend tls.${key}`,
+      remedy: `put the PEM file there, or correct tls.${key}`,
       cause: error,
     });
   }
 }
 
-/** Server Name Indication (RFC 6066 section 3) takes names, never addresses. */
+/** Server Name Indication (RFC 6066 section 3) allows names, not addresses. */
 export function serverName(tls: TlsSettings, host: string): { servername?: string } {
   if (tls.server_name !== undefined) return { servername: tls.server_name };
   return isIP(host) === 0 ? { servername: host } : {};
 }
 
 /**
- * Of a WebSocket message, which is held until it is whole: a broker puts a packet into one, which may be
- * larger than those that we take, and is then cut short and not held against the sender.
+ * The largest WebSocket message, which is buffered whole. A broker puts one packet into one message; it may
+ * be larger than the packets that we accept, because a larger PUBLISH is truncated.
  */
 const MOST_MESSAGE_BYTES = 16_777_216;
 
@@ -124,11 +124,11 @@ async function webSocketDialler(
   const url = `${kind}://${authority}:${port}${path}`;
   const maxPayload = webSocketBytes(maximumPacketBytes);
   return () => {
-    // Bun's own WebSocket takes TLS options in `tls` and versions by number, the package in its options.
+    // Bun's WebSocket takes TLS options in `tls`, with versions as numbers; the package takes them directly.
     const secure = kind === "wss" ? { ...tls, tls: { ...tls, minVersion: TLS_1_2 } } : {};
     const bounded = { perMessageDeflate: false, maxPayload };
     const socket = new WebSocket(url, ["mqtt"], { ...secure, ...bounded });
-    // Ahead of the stream's own, which would wait for the other side to agree to the end.
+    // Before the stream's own listener, which would wait for the peer to close.
     socket.on("error", (error) => {
       stream.destroy(faultOf(error));
       socket.terminate();
@@ -141,11 +141,11 @@ async function webSocketDialler(
 
 function faultOf(error: Error): Error {
   return /max payload|fragments|extension/i.test(error.message)
-    ? new ProtocolFault(`a WebSocket message that is not taken (${error.message})`)
+    ? new ProtocolFault(`a WebSocket message that is not allowed (${error.message})`)
     : error;
 }
 
-/** Where a client dials for these settings: the built-in broker is dialled on the loopback it listens on. */
+/** The address to dial for these settings; the built-in broker is dialled on the loopback. */
 export function dialAddressOf({ broker }: Pick<MqttSettings, "broker">): DialAddress {
   const address = parseBroker(broker);
   if (address.kind === "invalid") {

@@ -4,7 +4,7 @@ import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "..
 import type { Incoming, Outgoing } from "../protocol/message.ts";
 import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "../protocol/topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
-import { createBoundedQueue, type BoundedQueue } from "./bounded-queue.ts";
+import { createBoundedQueue, type BoundedQueue } from "./link.ts";
 import { openLink, type LinkListener, type RequesterLink } from "./link.ts";
 import { watch } from "./watch.ts";
 

@@ -3,7 +3,7 @@ import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { clientIdOf, type AgentAddress } from "../protocol/topics.ts";
 import { decodePart, decodeRequest } from "../protocol/wire.ts";
-import { createBoundedQueue, type BoundedQueue } from "./bounded-queue.ts";
+import { createBoundedQueue, type BoundedQueue } from "./link.ts";
 import type { RequesterLink, LinkListener } from "./link.ts";
 
 const QUEUE_SIZE = 10_000;
