@@ -37,7 +37,7 @@ export interface DirectRepliesOptions {
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
   /** A request from the store, with the way to answer it. */
-  readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
+  readonly restore?: ((stored: StoredRequest<unknown>) => Request) | undefined;
   readonly accounting: Pick<Accounting, "countRejection">;
 }
 
@@ -217,18 +217,19 @@ class BoundedReplies implements DirectReplies {
 
   #log(
     { request, entry, duplicate, failure, suppressed, unlimited }: DirectReply,
-    given: Pick<RequestRecord, "acceptedAt" | "delivery"> & Pick<DedupeEntry, "answer" | "failure">,
+    delivered: Pick<RequestRecord, "acceptedAt" | "delivery"> &
+      Pick<DedupeEntry, "answer" | "failure">,
   ): void {
-    const { acceptedAt, delivery, answer } = given;
+    const { acceptedAt, delivery, answer } = delivered;
     // A failure from the store was logged when it was stored.
-    const isLogged = entry === undefined && given.failure !== undefined;
+    const isLogged = entry === undefined && delivered.failure !== undefined;
     this.#options.write({
       request,
       acceptedAt,
       delivery,
       answer,
-      failure: failure ?? given.failure,
-      outcome: given.failure?.code ?? "ok",
+      failure: failure ?? delivered.failure,
+      outcome: delivered.failure?.code ?? "ok",
       ...(duplicate !== undefined && { duplicate }),
       ...(suppressed !== undefined && { suppressed }),
       ...((unlimited === true || isLogged) && { unlimited: true }),
@@ -289,14 +290,14 @@ function createSpilled(
   let isReading = false;
   let isClosed = restore === undefined;
 
-  const take = (held: StoredRequest<unknown>): void => {
-    const request = held.request.channel === channel ? restore?.(held) : undefined;
-    if (request !== undefined) memory.add({ request, claim: held.claim });
+  const take = (stored: StoredRequest<unknown>): void => {
+    const request = stored.request.channel === channel ? restore?.(stored) : undefined;
+    if (request !== undefined) memory.add({ request, claim: stored.claim });
   };
   const read = async (after: number): Promise<void> => {
     const page = await durableRequests.rejections(after, PAGE);
     if (isClosed) return;
-    for (const held of page) take(held);
+    for (const stored of page) take(stored);
     readTo = page.at(-1)?.claim.seq ?? after;
     if (page.length < PAGE && readTo >= newest) readTo = undefined;
   };

@@ -32,7 +32,7 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly write: (entry: RequestRecord) => void;
   readonly direct: Pick<DirectReplies, "flushRetries" | "settle" | "send">;
   /** A request from the store, with the way to answer it; without this the way stays in memory. */
-  readonly restore?: ((held: StoredRequest<unknown>) => Request) | undefined;
+  readonly restore?: ((stored: StoredRequest<unknown>) => Request) | undefined;
 }
 
 /** The place of a request that is being stored; call `add` or `cancel` at the end. */

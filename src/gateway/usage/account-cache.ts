@@ -96,7 +96,7 @@ export class AccountCache {
   }
 
   /** Whether the result of `find` is complete; if not, the store may have the account. */
-  isKnown(name: string): boolean {
+  isLoaded(name: string): boolean {
     return !this.#hasMore || this.find(name) !== undefined;
   }
 
@@ -105,7 +105,7 @@ export class AccountCache {
    * not be read. Never rejects: an account that cannot be read stays unknown.
    */
   prepare(name: string, holder: Holder): Promise<void> | undefined {
-    if (!this.isKnown(name)) return this.#read(name, holder);
+    if (!this.isLoaded(name)) return this.#read(name, holder);
     // A new account, too: after an eviction, an account that is not here counts as unknown.
     this.#insert(name, this.find(name) ?? begun(holder), HELD_MS);
     return undefined;
@@ -122,7 +122,7 @@ export class AccountCache {
 
   /** Changes an account, now if it is known, else after reading it. */
   update(name: string, holder: Holder, change: Change): void {
-    if (this.isKnown(name)) {
+    if (this.isLoaded(name)) {
       const account = this.open(name, holder);
       if (account !== undefined) this.#apply(name, account, change);
       return;
@@ -243,13 +243,13 @@ export class AccountCache {
   /** As the most recently used one; false when there is no room. */
   #insert(name: string, account: Account, heldMs: number): boolean {
     const { rows, moment } = this.#options;
-    const known = this.#cached.get(name);
-    if (known === undefined) {
+    const existing = this.#cached.get(name);
+    if (existing === undefined) {
       if (this.#cached.size >= rows) this.#evict();
       this.#isStuck = this.#cached.size >= rows * MOST;
       if (this.#isStuck) return false;
     }
-    const heldUntil = Math.max(known?.heldUntil ?? 0, heldMs > 0 ? moment().now + heldMs : 0);
+    const heldUntil = Math.max(existing?.heldUntil ?? 0, heldMs > 0 ? moment().now + heldMs : 0);
     this.#cached.delete(name);
     this.#cached.set(name, { account, heldUntil });
     return true;

@@ -148,12 +148,12 @@ function endOf(day: DayName, more: number): number {
 
 /** `todayAt` with a cache: the calendar is used once a day, and when the clock goes back. */
 export function createCalendar(): (epoch: number) => Today {
-  let known: (Today & { readonly from: number }) | undefined;
+  let cached: (Today & { readonly from: number }) | undefined;
   return (epoch) => {
-    if (known === undefined || epoch < known.from || epoch >= known.end) {
-      known = { ...todayAt(epoch), from: epoch };
+    if (cached === undefined || epoch < cached.from || epoch >= cached.end) {
+      cached = { ...todayAt(epoch), from: epoch };
     }
-    return known;
+    return cached;
   };
 }
 
@@ -185,10 +185,10 @@ export function countOf(days: DayCount[], day: DayName): DayCount {
   const last = days.at(-1);
   if (last?.day === day) return last;
   const at = days.findIndex((one) => one.day === day);
-  const [known = newDay(day)] = at === -1 ? [] : days.splice(at, 1);
-  days.push(known);
+  const [existing = newDay(day)] = at === -1 ? [] : days.splice(at, 1);
+  days.push(existing);
   if (days.length > DAYS) days.shift();
-  return known;
+  return existing;
 }
 
 /** The counters of the day, without creating them in `days`. */

@@ -82,7 +82,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
     overBudget(request, policy) {
       const scopes = scopesOf(request, policy, limits);
       const isUnknown = scopes.some(
-        (scope) => hasBudget(scope.limits) && !cache.isKnown(scope.name),
+        (scope) => hasBudget(scope.limits) && !cache.isLoaded(scope.name),
       );
       return isUnknown ? busy(cache) : overBudget(scopes, cache, at());
     },
@@ -165,7 +165,7 @@ function takeTokens(
   cache: AccountCache,
   { now, today: { day } }: Moment & { readonly today: Today },
 ): Failure | undefined {
-  if (!scopes.every(({ name }) => cache.isKnown(name))) return busy(cache);
+  if (!scopes.every(({ name }) => cache.isLoaded(name))) return busy(cache);
   const buckets = scopes.map(({ name, limits }) =>
     isRated(limits) ? filled(cache.find(name)?.bucket, limits, now) : undefined,
   );

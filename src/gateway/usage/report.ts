@@ -109,9 +109,9 @@ export function createRejectedClients(): RejectedClients {
     add(name, holder, day) {
       if (day !== today) clients.clear();
       today = day;
-      const known = clients.get(name);
-      if (known === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
-      clients.set(name, { ...holder, count: (known?.count ?? 0) + 1 });
+      const existing = clients.get(name);
+      if (existing === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
+      clients.set(name, { ...holder, count: (existing?.count ?? 0) + 1 });
     },
     counter: () => ({
       name: REJECTED_CLIENTS,
