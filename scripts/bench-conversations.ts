@@ -9,9 +9,9 @@ import { startMosquitto } from "../test/support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../test/support/picoclaw.ts";
 
 /**
- * What it costs to have had many conversations, 1,000 of 50 messages against 10: the time until their
- * store answers, the time until a compiled gateway is connected, and the memory of each of these processes. Ends
- * with 1 where the larger one takes more than 300 ms, or 20 MB more than the smaller one.
+ * Measures what 1,000 stored conversations of 50 messages cost against 10: the time until the store answers,
+ * the time until a compiled gateway is connected, and the memory of each process. Ends with 1 if the larger
+ * store takes more than 300 ms, or 20 MB more than the smaller one.
  */
 const SIZES = [10, 1000] as const;
 const MESSAGES = 50;

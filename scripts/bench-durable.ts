@@ -8,8 +8,8 @@ import { fakeBroker, polite, readPackets } from "../test/support/packets.ts";
 import { quickConfig, startGateway, writeConfig } from "../test/support/picoclaw.ts";
 
 /**
- * Requests that the gateway acknowledges in a second, each on the disk by then, as a ratio to what
- * mosquitto acknowledges of QoS 1 publishes with its persistence on, on the same disk.
+ * Measures how many requests a second the gateway acknowledges, each on the disk by then, as a ratio to the
+ * QoS 1 publishes that mosquitto acknowledges with its persistence on, on the same disk.
  */
 const MESSAGES = 1000;
 const WINDOW = 20;
@@ -36,7 +36,7 @@ for (const [name, rate] of [
   console.log(`${name}: ${rate.toFixed(0)} a second, ratio ${(ours / rate).toFixed(2)}`);
 }
 
-/** The broker's side of a gateway whose model never answers: PUBLISH out, PUBACK back. */
+/** Plays the broker of a gateway whose model never answers: sends PUBLISH, waits for PUBACK. */
 async function gatewayRate(): Promise<number> {
   const home = await mkdtemp(join(tmpdir(), "picoclaw-bench-"));
   await using model = await startModelServer();
@@ -66,7 +66,7 @@ function configFor(broker: string, api_base: string, home: string): object {
   return quickConfig(broker, settings, { agents: { defaults }, model_list: [model] });
 }
 
-/** Publishes to a mosquitto that keeps every message for a subscriber that is away. */
+/** Publishes to a mosquitto that stores every message for a subscriber that is away. */
 async function mosquittoRate(persistence: readonly string[]): Promise<number> {
   await using broker = await startMosquitto({
     lines: [
@@ -109,7 +109,7 @@ interface Pump {
   acknowledged(): void;
 }
 
-/** Keeps so many publishes unacknowledged until all are acknowledged; tells how many a second that were. */
+/** Has so many publishes in flight until all are acknowledged, then calls `finish` with their number a second. */
 function createPump(finish: (perSecond: number) => void): Pump {
   let sent = 0;
   let acknowledged = 0;
@@ -141,7 +141,7 @@ function connectPacket(clientId: string, clean: boolean): Buffer {
   return Buffer.from([0x10, body.length + clientId.length, ...body, ...Buffer.from(clientId)]);
 }
 
-/** MQTT 3.1.1 section 3.3, QoS 1: each of 50 devices asks in its turn. */
+/** MQTT 3.1.1 section 3.3, QoS 1: 50 devices ask in turn. */
 function publishPacket(id: number): Buffer {
   const topic = Buffer.from(`/picoclaw/assistant/device-${10 + (id % 50)}/request`);
   const payload = Buffer.from(JSON.stringify({ text: "How warm is it?", id: `r-${id}` }));

@@ -12,7 +12,7 @@ const lanesOf = async (store: Store<string>): Promise<readonly string[]> =>
   (await store.conversations()).map(({ name }) => name);
 
 describe("the conversations of a database", () => {
-  it("of those that never came again go beyond a number, the ones longest unused first, with all that was kept of them", async () => {
+  it("of clients that never came again go beyond a number, the longest unused first, with their summaries", async () => {
     await using home = await sqliteHome();
     const store = await home.open({ bounds: { ...BOUNDS, conversations: 3 } });
     for (let index = 0; index < 900; index += 1) void store.append(`stranger ${index}`, ["hi"]);

@@ -268,7 +268,7 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       }
     });
 
-    it("are rejected with an answer that is kept, delivered and known like any other", async () => {
+    it("are rejected with an answer that is stored, delivered and repeated like any other", async () => {
       await using home = await create();
       const store = await home.open();
       const rejected = await store.accept(newRequest("?"), always(FAILED));
@@ -465,7 +465,7 @@ function put(...meters: readonly Counter[]): CounterChanges {
 /** What every store promises of what is counted. */
 function meterContract(name: string, create: () => Promise<StoreUnderTest>): void {
   describe(`${name}: meters`, () => {
-    it("are kept as they were last, under any name, for the next process", async () => {
+    it("are stored as they were last, under any name, for the next process", async () => {
       await using home = await create();
       const store = await home.open();
       assert.deepEqual(await store.counters(), []);
@@ -655,7 +655,7 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       assert.deepEqual(await transcriptOf(store, "lane"), ["q1", "a1", "/clear", "done"]);
     });
 
-    it("of several lanes is kept under its own name", async () => {
+    it("of several clients is stored under its own name", async () => {
       await using home = await create();
       const store = await home.open();
       const asked = newRequest("?", { conversation: "everyone" });

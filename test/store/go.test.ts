@@ -117,7 +117,7 @@ describe("a session of Go PicoClaw", () => {
     assert.equal(await folder.read("device2"), undefined);
   });
 
-  it("is read without its corrupt lines, which are told once, and with a corrupt record", async () => {
+  it("is read without its corrupt lines, which the log says once, and with corrupt metadata", async () => {
     const lines = [
       '{"role":"user","content":"1"}',
       '{"role":"assis',

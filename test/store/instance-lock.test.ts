@@ -66,7 +66,7 @@ describe("the state folder", () => {
     home.close();
   });
 
-  it("sets a broken file of ids aside", async () => {
+  it("renames a broken file of ids", async () => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "client-ids.json");
     await writeFile(file, '{"mqtt": "a');

@@ -18,7 +18,7 @@ interface Known {
 /** The store as a plain list; time passes only by `pass`, and stays within the window. */
 interface Model {
   readonly requests: Known[];
-  /** What no cut hides. */
+  /** What no compaction hides. */
   readonly conversation: string[];
   summary: string | undefined;
   /** Every claim that was ever given: most of them are stale. */
@@ -137,7 +137,7 @@ const pass = (ms: number): Step =>
     return Promise.resolve();
   });
 
-const takeOver: Step = step("take over", async (model, { store }) => {
+const claimAbandoned: Step = step("claim abandoned", async (model, { store }) => {
   const expected = model.requests.filter(
     ({ state, claim, leaseUntil }) =>
       state !== "delivered" && claim.owner !== model.owner && leaseUntil <= model.now,
@@ -160,8 +160,8 @@ const remember: Step = step("history", async (model, { store }) => {
   assert.deepEqual(await store.history("lane"), shown);
 });
 
-const cut = (pick: number): Step =>
-  step(`cut ${pick}`, async (model, { store }) => {
+const compact = (pick: number): Step =>
+  step(`compact ${pick}`, async (model, { store }) => {
     const { turns } = await store.conversation("lane");
     assert.deepEqual(
       turns.flatMap(({ messages }) => messages),
@@ -200,9 +200,9 @@ const commands = (more: readonly fc.Arbitrary<Step>[]) =>
       pick.map(deliver),
       pick.map(release),
       fc.constantFrom(1, LEASE_MS).map(pass),
-      fc.constant(takeOver),
+      fc.constant(claimAbandoned),
       fc.constant(remember),
-      pick.map(cut),
+      pick.map(compact),
       fc.constant(forget),
       ...more,
     ],

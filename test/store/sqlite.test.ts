@@ -95,7 +95,7 @@ describe("the database", () => {
     assert.ok(before.equals(await readFile(home.file)));
   });
 
-  it("that is corrupt is set aside with all it holds, loudly, and a new one is begun", async () => {
+  it("that is corrupt is renamed with all it holds, which the log says, and a new one begins", async () => {
     for (const damage of ["header", "middle", "schema"] as const) {
       await using home = await sqliteHome();
       const first = await home.open();

@@ -1,25 +1,24 @@
 import { createHash } from "node:crypto";
 
-/** Under what Go PicoClaw keeps a conversation: a key, and whether only its own record proves that. */
+/** A key under which Go PicoClaw stores a conversation. */
 export interface GoKey {
   readonly key: string;
-  /** Another key may have the same file name: it counts only where the file says whose it is. */
+  /** Another key may have the same file name: the file counts only if its metadata names this key. */
   readonly isAmbiguous: boolean;
 }
 
-/** What may stand in a file name here; a client id is anybody's text. */
+/** Client ids that may be part of a file name; a client id may be any text. */
 const SAFE = /^[\w.:@-]{1,128}$/;
 
 /**
- * The keys of a client of MQTT, the likeliest first. Case does not count there. A client id is what
- * somebody calls itself: each of these keys holds it in a way in which nobody else's conversation, and
- * none of another channel, can be meant.
+ * The keys of an MQTT client, the likeliest first. Keys ignore case. A client chooses its id: each of these
+ * keys contains it in a way that cannot mean the conversation of another client or channel.
  */
 export function keysOfClient(client: string): readonly GoKey[] {
-  // Behind a bar more of the scope begins.
+  // A bar would begin another part of the scope.
   if (client.includes("|")) return [];
   const scope = `channel=mqtt|account=default|chat=direct:mqtt:${client}`;
-  // With a colon `telegram:7` would be the peer of another channel.
+  // With a colon, `telegram:7` would be a peer of another channel.
   if (client.includes(":")) return [hashed(scope)];
   const older = [
     "agent:main:mqtt:default:direct:",
@@ -35,15 +34,15 @@ export function keysOfClient(client: string): readonly GoKey[] {
 export function keysOfSession(name: string): readonly GoKey[] {
   return [
     hashed(`channel=cli|account=default|chat=direct:${name}`),
-    // Who asks here may read the folder anyway.
+    // A user of this command may read the folder anyway.
     ...named(name, name).map(({ key }) => ({ key, isAmbiguous: false })),
   ];
 }
 
-/** The keys of the conversation that all clients shared; `agent:main:main` may hold any channel's words. */
+/** The keys of the conversation that all clients share. `agent:main:main` is not one: it may hold messages of any channel. */
 export const SHARED_KEYS: readonly GoKey[] = [hashed("channel=mqtt|account=default")];
 
-/** The name of a key's files, without their ends; never a path. */
+/** The name of the files of a key, without their extensions; never a path. */
 export function fileNameOf({ key }: GoKey): string {
   return key.replaceAll(/[:/\\]/g, "_");
 }
@@ -55,6 +54,6 @@ function hashed(scope: string): GoKey {
 
 function named(id: string, key: string): readonly GoKey[] {
   if (!SAFE.test(id)) return [];
-  // Of `a:b` and `a_b` the file names are the same.
+  // `a:b` and `a_b` have the same file name.
   return [{ key: key.toLowerCase(), isAmbiguous: /[:_]/.test(id) }];
 }

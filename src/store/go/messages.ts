@@ -38,10 +38,10 @@ const LINE = v.object({
   ),
 });
 
-/** One line of a session's file. */
+/** One line of the file of a session. */
 export type GoLine = v.InferOutput<typeof LINE>;
 
-/** A line that is whole and is a message; undefined for any other. */
+/** Parses a line; undefined if it is incomplete or not a message. */
 export function readLine(line: string): GoLine | undefined {
   try {
     const parsed = v.safeParse(LINE, JSON.parse(line));
@@ -58,8 +58,8 @@ export interface GoTurn {
 }
 
 /**
- * Lines as whole turns, each from a question on. What has lost its other half goes: an answer without
- * its question, a tool's result without its call, a call without its result.
+ * Divides lines into turns, each from a user message on. Drops what has no counterpart: an answer without
+ * a question, a tool result without its call, a call without its result.
  */
 export function turnsOf(lines: readonly GoLine[]): readonly GoTurn[] {
   const turns: GoLine[][] = [];
@@ -76,15 +76,15 @@ export function turnsOf(lines: readonly GoLine[]): readonly GoTurn[] {
 
 function messagesOf(lines: readonly GoLine[]): readonly GoMessage[] {
   return lines.flatMap((line, index): readonly GoMessage[] => {
-    const said = line.content ?? "";
-    if (line.role === "user") return [{ role: "user", text: said }];
+    const content = line.content ?? "";
+    if (line.role === "user") return [{ role: "user", text: content }];
     if (line.role !== "assistant") return [];
     const calls = callsOf(line);
-    const results = resultsBehind(lines.slice(index + 1), calls);
+    const results = resultsAfter(lines.slice(index + 1), calls);
     const toolCalls = calls.filter(({ id }) => results.some(({ callId }) => callId === id));
-    if (said === "" && toolCalls.length === 0) return [];
+    if (content === "" && toolCalls.length === 0) return [];
     return [
-      { role: "assistant", text: said, ...(toolCalls.length > 0 && { toolCalls }) },
+      { role: "assistant", text: content, ...(toolCalls.length > 0 && { toolCalls }) },
       ...results,
     ];
   });
@@ -99,8 +99,8 @@ function callsOf({ tool_calls }: GoLine): readonly Call[] {
   return calls.filter(({ id, name }) => id !== "" && name !== "");
 }
 
-/** The results that follow a message at once, in the order of its calls, one each. */
-function resultsBehind(lines: readonly GoLine[], calls: readonly Call[]) {
+/** The tool results right after a message, one for each of its calls, in their order. */
+function resultsAfter(lines: readonly GoLine[], calls: readonly Call[]) {
   const end = lines.findIndex(({ role }) => role !== "tool");
   const results = end === -1 ? lines : lines.slice(0, end);
   return calls.flatMap(({ id, name }) => {

@@ -11,7 +11,7 @@ import type { GoKey } from "./keys.ts";
 import { readLine, turnsOf } from "./messages.ts";
 import type { GoLine, GoMessage, GoTurn } from "./messages.ts";
 
-/** A conversation as Go PicoClaw left it. */
+/** A conversation that Go PicoClaw stored. */
 export interface GoSession {
   readonly summary?: Extract<GoMessage, { readonly role: "summary" }>;
   readonly turns: readonly GoTurn[];
@@ -26,13 +26,13 @@ export interface GoSessionOptions {
 
 /** Bytes of a line; a longer one was not written by Go PicoClaw. */
 const LONGEST_LINE = 10 * 2 ** 20;
-/** Bytes of a file: it is read from its beginning while somebody waits for an answer. */
+/** Bytes of a file: all of it is read while a client waits for its answer. */
 const LARGEST_FILE = 256 * 2 ** 20;
 const LARGEST_META = 2 ** 20;
 
 /**
- * The first session of these keys that says something, its latest whole turns within the bounds; undefined
- * where there is none. The files are only read. Never throws: what cannot be read is told in the log.
+ * Returns the first session of these keys that is not empty: its latest whole turns within the bounds. The
+ * files are only read. Never throws: the log says what cannot be read.
  */
 export async function readGoSession(
   keys: readonly GoKey[],
@@ -44,7 +44,7 @@ export async function readGoSession(
       if (session !== undefined) return session;
     } catch (error) {
       const { why } = asFailure(error);
-      options.log.warn("a former conversation could not be read", { why });
+      options.log.warn("cannot read a conversation of the Go program", { why });
     }
   }
   return undefined;
@@ -61,18 +61,19 @@ async function readSession(
   const meta = await readMeta(join(folder, `${name}.meta.json`), log);
   if (key.isAmbiguous && !isOf(key, meta)) return undefined;
   if (size > LARGEST_FILE) {
-    log.warn("a former conversation is too large to be taken over", { file });
+    log.warn("a conversation of the Go program is too large to import", { file });
     return undefined;
   }
   const { summary: text, skip } = meta ?? { summary: "", skip: 0 };
   const { lines, corrupt } = await readLines(file, skip, bounds);
-  if (corrupt > 0) log.warn("lines of a former conversation are corrupt", { file, lines: corrupt });
+  if (corrupt > 0)
+    log.warn("a conversation of the Go program has corrupt lines", { file, lines: corrupt });
   const turns = turnsOf(lines);
   if (text !== "") return { turns, summary: { role: "summary", text } };
   return turns.length === 0 ? undefined : { turns };
 }
 
-/** Undefined where there is no such file; a link leads elsewhere, and is none. */
+/** Bytes of the file; undefined if there is none. A link is not followed: it may lead elsewhere. */
 async function sizeOf(file: string): Promise<number | undefined> {
   try {
     const found = await lstat(file);
@@ -104,7 +105,7 @@ async function readMeta(file: string, log: Log): Promise<Meta | undefined> {
     return v.parse(META, JSON.parse(await readFile(file, "utf8")));
   } catch (error) {
     const { why } = asFailure(error);
-    log.warn("what is known of a former conversation is corrupt", { file, why });
+    log.warn("the metadata of a conversation of the Go program is corrupt", { file, why });
     return undefined;
   }
 }
@@ -115,13 +116,13 @@ function isOf({ key }: GoKey, meta: Meta | undefined): boolean {
 }
 
 interface Lines {
-  /** The latest ones that fit. */
+  /** The latest lines that fit. */
   readonly lines: readonly GoLine[];
-  /** How many were none. */
+  /** How many lines were not a message. */
   readonly corrupt: number;
 }
 
-/** The lines after the skipped ones; the empty ones do not count. */
+/** Reads the lines after the first `skip` ones; empty lines do not count. */
 async function readLines(
   file: string,
   skip: number,
@@ -147,7 +148,7 @@ async function readLines(
   return { lines: lines.map(({ line }) => line), corrupt };
 }
 
-/** Each line of a file, undefined for one that is too long; a line of it is in memory at a time. */
+/** Each line of a file, undefined for one that is too long. One line is in memory at a time. */
 async function* linesOf(file: string): AsyncGenerator<string | undefined> {
   let pieces: Buffer[] = [];
   let length = 0;
