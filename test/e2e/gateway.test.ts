@@ -40,7 +40,10 @@ it("ends with 1 where the built-in broker's port is taken, and says how to go on
   await using gateway = startPicoclaw(["gateway"], { home: home.path });
   const { code, stderr } = await gateway.ended;
   assert.equal(code, 1);
-  assert.match(stderr, /cannot listen on 127\.0\.0\.1:\d+[^]*try: stop the program that listens there/);
+  assert.match(
+    stderr,
+    /cannot listen on 127\.0\.0\.1:\d+[^]*try: stop the program that listens there/,
+  );
 });
 
 it("waits for a broker that is down at start, and tells it on /ready", needsMosquitto, async () => {

@@ -7,15 +7,15 @@ import type { FileToolOptions } from "../../src/agent/tools/files/file-tools.ts"
 import { runTool } from "../../src/agent/tools/run.ts";
 import { callFacts, toolSettings } from "./agent-config.ts";
 
-/** A workspace beside a folder that is none of the tools' business. */
-export interface Grounds extends AsyncDisposable {
+/** A workspace, and a folder outside of it. */
+export interface TestWorkspace extends AsyncDisposable {
   /** Real paths. */
   readonly workspace: string;
   readonly outside: string;
   tools(options?: Partial<FileToolOptions>): readonly Tool[];
 }
 
-export async function createGrounds(): Promise<Grounds> {
+export async function createTestWorkspace(): Promise<TestWorkspace> {
   const root = await realpath(await mkdtemp(join(tmpdir(), "picoclaw-files-")));
   const [workspace, outside] = [join(root, "workspace"), join(root, "outside")];
   await Promise.all([mkdir(workspace), mkdir(outside)]);

@@ -6,7 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { openDir } from "../../../../src/agent/tools/files/open-dir.ts";
 import { replaceFile } from "../../../../src/agent/tools/files/replace-file.ts";
-import { called, createGrounds } from "../../../support/file-tools.ts";
+import { called, createTestWorkspace } from "../../../support/file-tools.ts";
 
 const isRoot = process.getuid?.() === 0;
 
@@ -22,11 +22,11 @@ function mounted(folder: string): boolean {
 
 describe("a disk that is full", () => {
   it("leaves every file as it was, and nothing beside them", { skip: !isRoot }, async (test) => {
-    await using grounds = await createGrounds();
-    const { workspace } = grounds;
+    await using files = await createTestWorkspace();
+    const { workspace } = files;
     if (!mounted(workspace)) return test.skip("no right to mount");
     try {
-      const tools = grounds.tools();
+      const tools = files.tools();
       const much = "0123456789\n".repeat(30_000);
       await writeFile(join(workspace, "a.txt"), "one\ntwo\n");
       const full = "error: the disk is full; nothing was changed";
@@ -46,12 +46,12 @@ describe("a disk that is full", () => {
 
 describe("a file that is changed", () => {
   it("keeps its mode, and its owner where root changes it", { skip: !isRoot }, async () => {
-    await using grounds = await createGrounds();
-    const path = join(grounds.workspace, "a.txt");
+    await using files = await createTestWorkspace();
+    const path = join(files.workspace, "a.txt");
     await writeFile(path, "one");
     await chown(path, 1234, 2345);
     await chmod(path, 0o640);
-    const tools = grounds.tools();
+    const tools = files.tools();
     await called(tools, "edit_file", { path: "a.txt", old_text: "one", new_text: "two" });
     await called(tools, "write_file", { path: "a.txt", content: "three", overwrite: true });
     const { uid, gid, mode } = await stat(path);
@@ -60,12 +60,12 @@ describe("a file that is changed", () => {
   });
 
   it("is left where somebody else has changed it since it was read", async () => {
-    await using grounds = await createGrounds();
-    const path = join(grounds.workspace, "service.log");
+    await using files = await createTestWorkspace();
+    const path = join(files.workspace, "service.log");
     await writeFile(path, "one\n");
     const madeOf = await stat(path);
     await appendFile(path, "two\n");
-    const pin = await openDir(grounds.workspace);
+    const pin = await openDir(files.workspace);
     const content = "ONE\n";
     await assert.rejects(
       replaceFile(pin, "service.log", { content, madeOf }),
@@ -74,7 +74,7 @@ describe("a file that is changed", () => {
     assert.equal(await readFile(path, "utf8"), "one\ntwo\n");
     await replaceFile(pin, "service.log", { content, madeOf: await stat(path) });
     assert.equal(await readFile(path, "utf8"), content);
-    assert.deepEqual(await readdir(grounds.workspace), ["service.log"]);
+    assert.deepEqual(await readdir(files.workspace), ["service.log"]);
     await pin.close();
   });
 });

@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { openDir } from "../../../../src/agent/tools/files/open-dir.ts";
 import { toolSettings } from "../../../support/agent-config.ts";
-import { called, createGrounds } from "../../../support/file-tools.ts";
+import { called, createTestWorkspace } from "../../../support/file-tools.ts";
 
 const ODD = "aé€😀\nz";
 
@@ -32,17 +32,17 @@ async function readThrough(
 
 describe("read_file", () => {
   it("gives a small file whole, and says so", async () => {
-    await using grounds = await createGrounds();
-    await writeFile(join(grounds.workspace, "a.txt"), "one\ntwo\n");
-    await writeFile(join(grounds.workspace, "none.txt"), "");
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    await writeFile(join(files.workspace, "a.txt"), "one\ntwo\n");
+    await writeFile(join(files.workspace, "none.txt"), "");
+    const tools = files.tools();
     assert.equal(
       await called(tools, "read_file", { path: "a.txt" }),
       "[a.txt: all 8 bytes]\none\ntwo\n",
     );
     assert.equal(
-      await called(tools, "read_file", { path: join(grounds.workspace, "a.txt"), offset: null }),
-      `[${join(grounds.workspace, "a.txt")}: all 8 bytes]\none\ntwo\n`,
+      await called(tools, "read_file", { path: join(files.workspace, "a.txt"), offset: null }),
+      `[${join(files.workspace, "a.txt")}: all 8 bytes]\none\ntwo\n`,
     );
     assert.equal(await called(tools, "read_file", { path: "none.txt" }), "[none.txt is empty]");
     assert.equal(
@@ -52,16 +52,16 @@ describe("read_file", () => {
   });
 
   it("reads on by bytes to the same text, whatever the size of a call, never half a character", async () => {
-    await using grounds = await createGrounds();
+    await using files = await createTestWorkspace();
     await fc.assert(
       fc.asyncProperty(
         fc.string({ unit: "binary", minLength: 1 }),
         fc.nat(30),
         async (part, most) => {
           const text = `${part.replaceAll("\0", "")}${ODD}`;
-          await writeFile(join(grounds.workspace, "a.txt"), text);
+          await writeFile(join(files.workspace, "a.txt"), text);
           const read_file = { mode: "bytes", max_read_file_size: most } as const;
-          const tools = grounds.tools({ settings: toolSettings({ read_file }) });
+          const tools = files.tools({ settings: toolSettings({ read_file }) });
           const read = (offset: number | undefined) =>
             called(tools, "read_file", { path: "a.txt", offset });
           const all = await readThrough(read, /; read on with offset (\d+)\]$/);
@@ -73,7 +73,7 @@ describe("read_file", () => {
   });
 
   it("reads on by lines to the same text, whatever the number of lines", async () => {
-    await using grounds = await createGrounds();
+    await using files = await createTestWorkspace();
     const line = fc
       .string({ unit: "grapheme", maxLength: 8 })
       .map((text) => text.replace(/[\n\0]/g, ""));
@@ -83,9 +83,9 @@ describe("read_file", () => {
         fc.integer({ min: 1, max: 9 }),
         async (lines, most) => {
           const text = `${lines.join("\n")}.`;
-          await writeFile(join(grounds.workspace, "a.txt"), text);
+          await writeFile(join(files.workspace, "a.txt"), text);
           const read_file = { mode: "lines", max_read_file_size: 200 } as const;
-          const tools = grounds.tools({ settings: toolSettings({ read_file }) });
+          const tools = files.tools({ settings: toolSettings({ read_file }) });
           const read = (start_line: number | undefined) =>
             called(tools, "read_file", { path: "a.txt", start_line, max_lines: most });
           const all = await readThrough(read, /; read on with start_line (\d+)\]$/);
@@ -97,11 +97,11 @@ describe("read_file", () => {
   });
 
   it("finds lines in a file that is longer than a call, and cuts a line that is", async () => {
-    await using grounds = await createGrounds();
+    await using files = await createTestWorkspace();
     const long = `${"x".repeat(99)}é`;
-    await writeFile(join(grounds.workspace, "a.txt"), `${"line\n".repeat(50_000)}${long}\nend`);
+    await writeFile(join(files.workspace, "a.txt"), `${"line\n".repeat(50_000)}${long}\nend`);
     const read_file = { mode: "lines", max_read_file_size: 100 } as const;
-    const tools = grounds.tools({ settings: toolSettings({ read_file }) });
+    const tools = files.tools({ settings: toolSettings({ read_file }) });
     const read = (start_line: number) => called(tools, "read_file", { path: "a.txt", start_line });
     assert.equal(
       await read(50_001),
@@ -116,9 +116,9 @@ describe("read_file", () => {
   });
 
   it("gives at most what the settings allow, and all of that", async () => {
-    await using grounds = await createGrounds();
-    await writeFile(join(grounds.workspace, "a.txt"), "x".repeat(70_000));
-    const result = await called(grounds.tools(), "read_file", { path: "a.txt", length: 1e9 });
+    await using files = await createTestWorkspace();
+    await writeFile(join(files.workspace, "a.txt"), "x".repeat(70_000));
+    const result = await called(files.tools(), "read_file", { path: "a.txt", length: 1e9 });
     assert.equal(
       result,
       `[a.txt: bytes 0 to 65535 of 70000; read on with offset 65536]\n${"x".repeat(65_536)}`,
@@ -126,13 +126,13 @@ describe("read_file", () => {
   });
 
   it("names what is no text instead of showing it", async () => {
-    await using grounds = await createGrounds();
+    await using files = await createTestWorkspace();
     await writeFile(
-      join(grounds.workspace, "a.png"),
+      join(files.workspace, "a.png"),
       new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0, 0, 1]),
     );
-    await writeFile(join(grounds.workspace, "b.bin"), new Uint8Array(100).fill(0xff));
-    const tools = grounds.tools();
+    await writeFile(join(files.workspace, "b.bin"), new Uint8Array(100).fill(0xff));
+    const tools = files.tools();
     assert.equal(
       await called(tools, "read_file", { path: "a.png" }),
       "error: a.png is a binary file of 7 bytes, not text",
@@ -144,13 +144,13 @@ describe("read_file", () => {
   });
 
   it("answers in words for what is no file, and never waits for a pipe", async () => {
-    await using grounds = await createGrounds();
-    execFileSync("mkfifo", [join(grounds.workspace, "pipe")]);
-    await symlink("nowhere", join(grounds.workspace, "dangling"));
-    await symlink("loop", join(grounds.workspace, "loop"));
-    await writeFile(join(grounds.workspace, "file"), "x");
-    const server = createServer().listen(join(grounds.workspace, "socket"));
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    execFileSync("mkfifo", [join(files.workspace, "pipe")]);
+    await symlink("nowhere", join(files.workspace, "dangling"));
+    await symlink("loop", join(files.workspace, "loop"));
+    await writeFile(join(files.workspace, "file"), "x");
+    const server = createServer().listen(join(files.workspace, "socket"));
+    const tools = files.tools();
     const words: Readonly<Record<string, RegExp>> = {
       pipe: /pipe, a socket or a device/,
       socket: /pipe, a socket or a device/,
@@ -185,13 +185,13 @@ describe("read_file", () => {
 
 describe("write_file", () => {
   it("makes files and folders for this user only, and replaces only when told to", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    const tools = files.tools();
     const write = (input: Readonly<Record<string, unknown>>) => called(tools, "write_file", input);
     assert.equal(await write({ path: "a/b/c.txt", content: "é" }), "wrote a/b/c.txt (2 bytes)");
-    const file = join(grounds.workspace, "a/b/c.txt");
+    const file = join(files.workspace, "a/b/c.txt");
     assert.equal((await stat(file)).mode & 0o777, 0o600);
-    assert.equal((await stat(join(grounds.workspace, "a"))).mode & 0o777, 0o700);
+    assert.equal((await stat(join(files.workspace, "a"))).mode & 0o777, 0o700);
     assert.match(
       await write({ path: "a/b/c.txt", content: "2" }),
       /^error: .*exists already \(2 bytes\).*overwrite/,
@@ -210,14 +210,14 @@ describe("write_file", () => {
       /^error: that is a folder/,
     );
     assert.match(await write({ path: "a/b/c.txt/d", content: "2" }), /^error: a part of/);
-    assert.deepEqual(await readdir(join(grounds.workspace, "a/b")), ["c.txt"]);
+    assert.deepEqual(await readdir(join(files.workspace, "a/b")), ["c.txt"]);
   });
 
   it("is seen whole or not at all by who reads meanwhile", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    const tools = files.tools();
     const contents = ["a".repeat(200_000), "b".repeat(200_000)];
-    const file = join(grounds.workspace, "f");
+    const file = join(files.workspace, "f");
     await writeFile(file, contents[0] ?? "");
     const written = new AbortController();
     const reading = (async () => {
@@ -235,28 +235,28 @@ describe("write_file", () => {
   });
 
   it("makes the workspace where it is missing", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools({ workspace: join(grounds.workspace, "later/ws") });
+    await using files = await createTestWorkspace();
+    const tools = files.tools({ workspace: join(files.workspace, "later/ws") });
     assert.equal(await called(tools, "list_dir", {}), "[. is empty]");
     assert.match(await called(tools, "write_file", { path: "a", content: "x" }), /^wrote a/);
-    assert.equal(await readFile(join(grounds.workspace, "later/ws/a"), "utf8"), "x");
+    assert.equal(await readFile(join(files.workspace, "later/ws/a"), "utf8"), "x");
   });
 });
 
 describe("list_dir", () => {
   it("tells kind, name and size, sorted, and what it leaves out", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools();
-    await mkdir(join(grounds.workspace, "d"));
-    await writeFile(join(grounds.workspace, "b\n\u001b[31m.txt"), "123");
-    await symlink("/etc", join(grounds.workspace, "link"));
+    await using files = await createTestWorkspace();
+    const tools = files.tools();
+    await mkdir(join(files.workspace, "d"));
+    await writeFile(join(files.workspace, "b\n\u001b[31m.txt"), "123");
+    await symlink("/etc", join(files.workspace, "link"));
     assert.equal(
       await called(tools, "list_dir", { path: "" }),
       "file    b\\n\\x1b[31m.txt  3 bytes\nfolder  d/\nlink    link",
     );
     assert.equal(await called(tools, "list_dir", { path: "d" }), "[d is empty]");
     const names = Array.from({ length: 250 }, (_, index) => `d/${String(index).padStart(3, "0")}`);
-    await Promise.all(names.map((name) => writeFile(join(grounds.workspace, name), "")));
+    await Promise.all(names.map((name) => writeFile(join(files.workspace, name), "")));
     const lines = (await called(tools, "list_dir", { path: "d" })).split("\n");
     assert.deepEqual(
       [lines[0], lines[199], lines[200]],
@@ -271,9 +271,9 @@ describe("list_dir", () => {
 
 describe("edit_file", () => {
   it("changes the one passage that is meant, byte for byte", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools();
-    const file = join(grounds.workspace, "a.txt");
+    await using files = await createTestWorkspace();
+    const tools = files.tools();
+    const file = join(files.workspace, "a.txt");
     const edit = (old_text: string, new_text: string) =>
       called(tools, "edit_file", { path: "a.txt", old_text, new_text });
     await writeFile(file, "\ufeffone\r\ntwo $& \n  three here\n", { mode: 0o644 });
@@ -301,35 +301,35 @@ describe("edit_file", () => {
 
 describe("append_file", () => {
   it("adds to the end, makes what is missing, and leaves files of more than one name alone", async () => {
-    await using grounds = await createGrounds();
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    const tools = files.tools();
     const append = (path: string, content: string) =>
       called(tools, "append_file", { path, content });
     assert.equal(await append("log/a", "1\n"), "added 2 bytes to log/a, which has 2 now");
     assert.equal(await append("log/a", "é"), "added 2 bytes to log/a, which has 4 now");
-    assert.equal(await readFile(join(grounds.workspace, "log/a"), "utf8"), "1\né");
-    await writeFile(join(grounds.outside, "o"), "theirs");
-    await link(join(grounds.outside, "o"), join(grounds.workspace, "o"));
+    assert.equal(await readFile(join(files.workspace, "log/a"), "utf8"), "1\né");
+    await writeFile(join(files.outside, "o"), "theirs");
+    await link(join(files.outside, "o"), join(files.workspace, "o"));
     assert.match(await append("o", "x"), /^error: o has more than one name/);
     assert.match(
       await called(tools, "write_file", { path: "o", content: "mine", overwrite: true }),
       /^replaced/,
     );
-    assert.equal(await readFile(join(grounds.outside, "o"), "utf8"), "theirs");
+    assert.equal(await readFile(join(files.outside, "o"), "utf8"), "theirs");
   });
 });
 
 describe("a pinned folder where the system has no handles by name", () => {
   it("is noticed when something else has come to its path", async () => {
-    await using grounds = await createGrounds();
-    const folder = join(grounds.workspace, "d");
+    await using files = await createTestWorkspace();
+    const folder = join(files.workspace, "d");
     await mkdir(folder);
-    const pin = await openDir(folder, "/proc/there-is-no-such-folder");
-    await writeFile(pin.pathOf("a"), "x");
-    const below = await pin.child("e", true);
+    const dir = await openDir(folder, "/proc/there-is-no-such-folder");
+    await writeFile(dir.pathOf("a"), "x");
+    const below = await dir.child("e", true);
     await below.check();
-    execFileSync("sh", ["-c", `mv d old && ln -s old d`], { cwd: grounds.workspace });
-    await assert.rejects(pin.check(), /was just replaced/);
+    execFileSync("sh", ["-c", `mv d old && ln -s old d`], { cwd: files.workspace });
+    await assert.rejects(dir.check(), /was just replaced/);
     await assert.rejects(below.check(), /was just replaced/);
     await assert.rejects(
       openDir(join(folder, "e"), "/proc/there-is-no-such-folder"),

@@ -7,7 +7,7 @@ import { openDirBelow, openDir } from "../../../../src/agent/tools/files/open-di
 import type { OpenDir } from "../../../../src/agent/tools/files/open-dir.ts";
 import { openRegular } from "../../../../src/agent/tools/files/safe-open.ts";
 import { codeOf } from "../../../../src/base/failure.ts";
-import { createGrounds } from "../../../support/file-tools.ts";
+import { createTestWorkspace } from "../../../support/file-tools.ts";
 
 /** Lets what was asked of the system be done, without letting this process hear of it. */
 function hold(ms: number): void {
@@ -32,8 +32,8 @@ describe("a file that is opened", () => {
     ["appended to", constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT],
   ] as const) {
     it(`to be ${way} is never what a link leads to that came after it was looked at`, async () => {
-      await using grounds = await createGrounds();
-      const { workspace, outside } = grounds;
+      await using files = await createTestWorkspace();
+      const { workspace, outside } = files;
       const secret = join(outside, "secret");
       await writeFile(secret, "theirs");
       const { ino } = await stat(secret);
@@ -58,8 +58,8 @@ describe("a file that is opened", () => {
 
 describe("a folder on the way", () => {
   it("is no link, whether it is only used or made", async () => {
-    await using grounds = await createGrounds();
-    const { workspace, outside } = grounds;
+    await using files = await createTestWorkspace();
+    const { workspace, outside } = files;
     await mkdir(join(outside, "deep"));
     await symlink(outside, join(workspace, "link"));
     for (const make of [false, true]) {

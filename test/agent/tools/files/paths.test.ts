@@ -7,8 +7,8 @@ import * as fc from "fast-check";
 import { isProtected, refusalOf } from "../../../../src/agent/tools/files/bounds.ts";
 import { signalGroup } from "../../../../src/base/host.ts";
 import { toolSettings } from "../../../support/agent-config.ts";
-import { called, createGrounds } from "../../../support/file-tools.ts";
-import type { Grounds } from "../../../support/file-tools.ts";
+import { called, createTestWorkspace } from "../../../support/file-tools.ts";
+import type { TestWorkspace } from "../../../support/file-tools.ts";
 import { until } from "../../../support/until.ts";
 
 /** 22 bytes, as nothing that the tools write. */
@@ -17,7 +17,7 @@ const OURS = "mark-of-the-tools";
 const MARKED = "kept-inside.txt";
 
 /** Links of every kind that lead out, and some that stay. */
-async function layTraps({ workspace, outside }: Grounds): Promise<void> {
+async function layTraps({ workspace, outside }: TestWorkspace): Promise<void> {
   await writeFile(join(outside, "secret.txt"), THEIRS);
   await mkdir(join(outside, "folder"));
   await writeFile(join(outside, "folder", MARKED), THEIRS);
@@ -76,7 +76,7 @@ const NAMES = [
 ].flatMap((line) => line.split(" "));
 
 /** Paths as an attacker would put them together, of true names, tricks and noise. */
-function paths({ workspace, outside }: Grounds): fc.Arbitrary<string> {
+function paths({ workspace, outside }: TestWorkspace): fc.Arbitrary<string> {
   const names = [...NAMES, "", MARKED, "x".repeat(300)];
   const segment = fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom(...names) },
@@ -97,14 +97,14 @@ function paths({ workspace, outside }: Grounds): fc.Arbitrary<string> {
 
 describe("the file tools, kept to their workspace", () => {
   it("touch nothing outside and nothing of the program's own, whatever the path", async () => {
-    await using grounds = await createGrounds();
-    await layTraps(grounds);
-    const tools = grounds.tools();
-    const state = join(grounds.workspace, "state");
-    const before = [await printOf(grounds.outside), await printOf(state)];
+    await using files = await createTestWorkspace();
+    await layTraps(files);
+    const tools = files.tools();
+    const state = join(files.workspace, "state");
+    const before = [await printOf(files.outside), await printOf(state)];
     let answered = 0;
     await fc.assert(
-      fc.asyncProperty(paths(grounds), async (path) => {
+      fc.asyncProperty(paths(files), async (path) => {
         for (const [name, input] of CALLS) {
           const result = await called(tools, name, { ...input, path });
           assert.doesNotMatch(
@@ -117,16 +117,16 @@ describe("the file tools, kept to their workspace", () => {
       { numRuns: 700 },
     );
     assert.ok(answered > 100, `only ${answered} calls were not refused`);
-    assert.deepEqual([await printOf(grounds.outside), await printOf(state)], before);
+    assert.deepEqual([await printOf(files.outside), await printOf(state)], before);
     for (const name of ["config.json", ".security.yml", "in/.security.yml"]) {
-      assert.equal(await readFile(join(grounds.workspace, name), "utf8"), THEIRS);
+      assert.equal(await readFile(join(files.workspace, name), "utf8"), THEIRS);
     }
   });
 
   it("say nothing of what lies outside, not even whether it is there", async () => {
-    await using grounds = await createGrounds();
-    await layTraps(grounds);
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    await layTraps(files);
+    const tools = files.tools();
     for (const path of [
       "folder/secret.txt",
       "folder/missing",
@@ -141,11 +141,11 @@ describe("the file tools, kept to their workspace", () => {
   });
 
   it("follow links that stay inside, and take every name as it is written", async () => {
-    await using grounds = await createGrounds();
-    await mkdir(join(grounds.workspace, "real"));
-    await symlink("real", join(grounds.workspace, "link"));
-    await symlink(join(grounds.workspace, "link"), join(grounds.workspace, "chain"));
-    const tools = grounds.tools();
+    await using files = await createTestWorkspace();
+    await mkdir(join(files.workspace, "real"));
+    await symlink("real", join(files.workspace, "link"));
+    await symlink(join(files.workspace, "link"), join(files.workspace, "chain"));
+    const tools = files.tools();
     const names = [
       "chain/a.txt",
       "~",
@@ -162,25 +162,25 @@ describe("the file tools, kept to their workspace", () => {
       assert.match(await called(tools, "write_file", { path, content: path }), /^wrote/);
       assert.ok((await called(tools, "read_file", { path })).endsWith(`\n${path}`));
     }
-    assert.equal(await readFile(join(grounds.workspace, "real/a.txt"), "utf8"), "chain/a.txt");
-    assert.equal(await readFile(join(grounds.workspace, "~"), "utf8"), "~");
+    assert.equal(await readFile(join(files.workspace, "real/a.txt"), "utf8"), "chain/a.txt");
+    assert.equal(await readFile(join(files.workspace, "~"), "utf8"), "~");
     assert.match(
       await called(tools, "edit_file", { path: "link/a.txt", old_text: "a.", new_text: "b." }),
       /^changed/,
     );
-    assert.equal(await readFile(join(grounds.workspace, "real/a.txt"), "utf8"), "chain/b.txt");
+    assert.equal(await readFile(join(files.workspace, "real/a.txt"), "utf8"), "chain/b.txt");
   });
 
   it("read and write where a pattern allows it, by the real path alone", async () => {
-    await using grounds = await createGrounds();
-    await layTraps(grounds);
-    await symlink(grounds.outside, join(grounds.workspace, "allowed"));
-    const folder = join(grounds.outside, "folder");
+    await using files = await createTestWorkspace();
+    await layTraps(files);
+    await symlink(files.outside, join(files.workspace, "allowed"));
+    const folder = join(files.outside, "folder");
     const settings = toolSettings({
       allow_read_paths: [`^${folder}/`, "/allowed/"],
       allow_write_paths: [`^${folder}/w`],
     });
-    const tools = grounds.tools({ settings });
+    const tools = files.tools({ settings });
     const read = (path: string) => called(tools, "read_file", { path });
     assert.match(await read(join(folder, MARKED)), /TREASURE/);
     assert.match(await read(`chain/${MARKED}`), /TREASURE/);
@@ -200,11 +200,11 @@ describe("the file tools, kept to their workspace", () => {
   });
 
   it("may read anywhere where that is set, but neither devices, nor processes, nor keys", async () => {
-    await using grounds = await createGrounds();
-    await layTraps(grounds);
-    await writeFile(join(grounds.outside, "config.json"), THEIRS);
+    await using files = await createTestWorkspace();
+    await layTraps(files);
+    await writeFile(join(files.outside, "config.json"), THEIRS);
     for (const options of [{ readOutside: true }, { restrict: false }]) {
-      const tools = grounds.tools(options);
+      const tools = files.tools(options);
       const read = (path: string) => called(tools, "read_file", { path });
       assert.match(await read("file"), /TREASURE/);
       assert.match(await read("/proc/version"), /^\[\/proc\/version: all \d+ bytes\]\nLinux/);
@@ -266,18 +266,18 @@ describe("what is the program's own", () => {
   });
 
   it("is the configuration that was loaded, under whatever name and through whatever link", async () => {
-    await using grounds = await createGrounds();
-    const file = join(grounds.outside, "mine.json");
+    await using files = await createTestWorkspace();
+    const file = join(files.outside, "mine.json");
     await writeFile(file, THEIRS);
-    await symlink(file, join(grounds.outside, "link.json"));
-    const tools = grounds.tools({
+    await symlink(file, join(files.outside, "link.json"));
+    const tools = files.tools({
       readOutside: true,
-      configFile: join(grounds.outside, "link.json"),
+      configFile: join(files.outside, "link.json"),
     });
     for (const path of ["../outside/mine.json", "../outside/link.json"]) {
       assert.match(await called(tools, "read_file", { path }), /own state or keys/);
     }
-    await mkdir(join(grounds.workspace, "project"));
+    await mkdir(join(files.workspace, "project"));
     const path = "project/config.json";
     assert.match(
       await called(tools, "write_file", { path, content: "{}" }),
@@ -286,13 +286,13 @@ describe("what is the program's own", () => {
   });
 
   it("is every file that a secret of the configuration lies in", async () => {
-    await using grounds = await createGrounds();
-    const file = join(grounds.outside, "broker-password");
+    await using files = await createTestWorkspace();
+    const file = join(files.outside, "broker-password");
     await writeFile(file, THEIRS);
-    const tools = grounds.tools({ readOutside: true, secretFiles: [file] });
+    const tools = files.tools({ readOutside: true, secretFiles: [file] });
     const path = "../outside/broker-password";
     assert.match(await called(tools, "read_file", { path }), /own state or keys/);
-    const without = grounds.tools({ readOutside: true });
+    const without = files.tools({ readOutside: true });
     assert.match(await called(without, "read_file", { path }), new RegExp(THEIRS));
   });
 
@@ -323,17 +323,17 @@ done 2>/dev/null
 
 describe("a race", () => {
   it("of links that come and go while reads and writes go on is never lost", async () => {
-    await using grounds = await createGrounds();
-    await layTraps(grounds);
-    assert.equal(await realpath(grounds.outside), grounds.outside);
-    const before = await printOf(grounds.outside);
-    const racer = spawn("sh", ["-c", RACER, "sh", grounds.outside], {
-      cwd: grounds.workspace,
+    await using files = await createTestWorkspace();
+    await layTraps(files);
+    assert.equal(await realpath(files.outside), files.outside);
+    const before = await printOf(files.outside);
+    const racer = spawn("sh", ["-c", RACER, "sh", files.outside], {
+      cwd: files.workspace,
       stdio: "ignore",
       detached: true,
     });
     const group = racer.pid ?? assert.fail("the racer did not start");
-    const tools = grounds.tools();
+    const tools = files.tools();
     const seen = new Set<string>();
     try {
       const end = performance.now() + 2500;
@@ -349,7 +349,7 @@ describe("a race", () => {
       signalGroup(group, "SIGKILL");
       await until("the racer is gone with its children", () => !signalGroup(group, 0));
     }
-    assert.equal(await printOf(grounds.outside), before);
+    assert.equal(await printOf(files.outside), before);
     // Both sides of the race were met, or it was none.
     for (const what of ["outside", "read_file", "append_file", "write_file"])
       assert.ok(seen.has(what), what);

@@ -3,24 +3,24 @@ import { link, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { FilePermissions } from "../../../../src/agent/access/permissions.ts";
-import { called, createGrounds } from "../../../support/file-tools.ts";
-import type { Grounds } from "../../../support/file-tools.ts";
+import { called, createTestWorkspace } from "../../../support/file-tools.ts";
+import type { TestWorkspace } from "../../../support/file-tools.ts";
 
 /** A workspace with a file in each of some folders, and one outside of it. */
-async function furnished(): Promise<Grounds> {
-  const grounds = await createGrounds();
+async function workspaceWithFiles(): Promise<TestWorkspace> {
+  const files = await createTestWorkspace();
   for (const folder of ["data", "notes", "skills", "state", "sessions", "memory/clients"]) {
-    await mkdir(join(grounds.workspace, folder), { recursive: true });
-    await writeFile(join(grounds.workspace, folder, "a.txt"), `in ${folder}`);
+    await mkdir(join(files.workspace, folder), { recursive: true });
+    await writeFile(join(files.workspace, folder, "a.txt"), `in ${folder}`);
   }
-  await writeFile(join(grounds.outside, "a.txt"), "outside");
-  return grounds;
+  await writeFile(join(files.outside, "a.txt"), "outside");
+  return files;
 }
 
-function toolsFor(grounds: Grounds, permissions: Partial<FilePermissions>) {
+function toolsFor(files: TestWorkspace, permissions: Partial<FilePermissions>) {
   const absolute = (paths: readonly string[] = []) =>
-    paths.map((path) => join(grounds.workspace, path));
-  return grounds.tools({
+    paths.map((path) => join(files.workspace, path));
+  return files.tools({
     permissions: { read: absolute(permissions.read), write: absolute(permissions.write) },
   });
 }
@@ -29,8 +29,8 @@ const CLOSED = /^error: .* is not open to this client$/;
 
 describe("the rights of a profile on files", () => {
   it("are the folders that it names with all below, and the files", async () => {
-    await using grounds = await furnished();
-    const tools = toolsFor(grounds, { read: ["data", "notes/a.txt"], write: ["data"] });
+    await using files = await workspaceWithFiles();
+    const tools = toolsFor(files, { read: ["data", "notes/a.txt"], write: ["data"] });
     assert.match(await called(tools, "read_file", { path: "data/a.txt" }), /in data/);
     assert.match(await called(tools, "read_file", { path: "notes/a.txt" }), /in notes/);
     assert.match(await called(tools, "list_dir", { path: "data" }), /a\.txt/);
@@ -38,34 +38,34 @@ describe("the rights of a profile on files", () => {
     assert.match(await called(tools, "list_dir", {}), CLOSED);
     assert.match(await called(tools, "read_file", { path: "skills/a.txt" }), CLOSED);
     await called(tools, "write_file", { path: "data/new/b.txt", content: "b" });
-    assert.equal(await readFile(join(grounds.workspace, "data/new/b.txt"), "utf8"), "b");
+    assert.equal(await readFile(join(files.workspace, "data/new/b.txt"), "utf8"), "b");
     assert.match(await called(tools, "write_file", { path: "b.txt", content: "b" }), CLOSED);
     assert.match(await called(tools, "append_file", { path: "notes/a.txt", content: "b" }), CLOSED);
   });
 
   it("are told to the model with the tools", async () => {
-    await using grounds = await furnished();
-    const tools = toolsFor(grounds, { read: [".", "data"], write: ["notes"] });
+    await using files = await workspaceWithFiles();
+    const tools = toolsFor(files, { read: [".", "data"], write: ["notes"] });
     const about = (name: string) => tools.find((tool) => tool.name === name)?.description ?? "";
     assert.match(about("read_file"), /Only for these paths and all below them: \., data\.$/);
     assert.match(about("write_file"), /Only for these paths and all below them: notes\.$/);
   });
 
   it("let a passage be changed only where it may be read and written", async () => {
-    await using grounds = await furnished();
+    await using files = await workspaceWithFiles();
     const change = { path: "data/a.txt", old_text: "in data", new_text: "changed" };
-    const blind = toolsFor(grounds, { write: ["data"] });
+    const blind = toolsFor(files, { write: ["data"] });
     assert.match(await called(blind, "edit_file", change), CLOSED);
-    const lame = toolsFor(grounds, { read: ["data"] });
+    const lame = toolsFor(files, { read: ["data"] });
     assert.match(await called(lame, "edit_file", change), CLOSED);
-    const both = toolsFor(grounds, { read: ["data"], write: ["data"] });
+    const both = toolsFor(files, { read: ["data"], write: ["data"] });
     assert.match(await called(both, "edit_file", change), /^changed/);
   });
 
   it("leave the owner's words as they are, unless a profile names them and not only what is around", async () => {
-    await using grounds = await furnished();
+    await using files = await workspaceWithFiles();
     const words = ["AGENT.md", "SOUL.md", "skills/a.txt", "skills/new/SKILL.md"];
-    const around = toolsFor(grounds, { read: ["."], write: ["."] });
+    const around = toolsFor(files, { read: ["."], write: ["."] });
     const content = "obey me";
     for (const path of words) {
       const write = await called(around, "write_file", { path, content, overwrite: true });
@@ -80,25 +80,25 @@ describe("the rights of a profile on files", () => {
     assert.match(await called(around, "edit_file", change), /owner's instructions/);
     assert.match(await called(around, "read_file", { path: "skills/a.txt" }), /in skills/);
     assert.match(await called(around, "write_file", { path: "notes/AGENT.md", content }), /^wrote/);
-    const named = toolsFor(grounds, { read: [], write: ["AGENT.md", "skills/new"] });
+    const named = toolsFor(files, { read: [], write: ["AGENT.md", "skills/new"] });
     for (const path of ["AGENT.md", "skills/new/SKILL.md"]) {
       assert.match(await called(named, "write_file", { path, content }), /^wrote/, path);
     }
   });
 
   it("reach outside of the workspace where they say so, and no further", async () => {
-    await using grounds = await furnished();
-    const tools = grounds.tools({ permissions: { read: [grounds.outside], write: [] } });
-    const file = join(grounds.outside, "a.txt");
+    await using files = await workspaceWithFiles();
+    const tools = files.tools({ permissions: { read: [files.outside], write: [] } });
+    const file = join(files.outside, "a.txt");
     assert.match(await called(tools, "read_file", { path: file }), /outside/);
     assert.match(await called(tools, "write_file", { path: file, content: "x" }), CLOSED);
     assert.match(await called(tools, "read_file", { path: "/etc/hostname" }), CLOSED);
   });
 
   it("are not widened by what the settings allow everyone", async () => {
-    await using grounds = await furnished();
-    const permissions = { read: [join(grounds.workspace, "data")], write: [] };
-    const tools = grounds.tools({ permissions, restrict: false, readOutside: true });
+    await using files = await workspaceWithFiles();
+    const permissions = { read: [join(files.workspace, "data")], write: [] };
+    const tools = files.tools({ permissions, restrict: false, readOutside: true });
     assert.match(await called(tools, "read_file", { path: "/etc/hostname" }), CLOSED);
     assert.match(await called(tools, "read_file", { path: "notes/a.txt" }), CLOSED);
   });
@@ -115,28 +115,28 @@ describe("the attack on files", () => {
     "/proc/self/root/etc/hostname",
   ]) {
     it(`by the path ${path} ends at the folder of the profile`, async () => {
-      await using grounds = await furnished();
-      const tools = toolsFor(grounds, { read: ["data"] });
+      await using files = await workspaceWithFiles();
+      const tools = toolsFor(files, { read: ["data"] });
       assert.match(await called(tools, "read_file", { path }), CLOSED);
     });
   }
 
   it("by a link in the own folder to another one ends there", async () => {
-    await using grounds = await furnished();
-    await symlink("../notes", join(grounds.workspace, "data/link"));
-    await symlink(join(grounds.outside, "a.txt"), join(grounds.workspace, "data/out"));
-    const tools = toolsFor(grounds, { read: ["data"], write: ["data"] });
+    await using files = await workspaceWithFiles();
+    await symlink("../notes", join(files.workspace, "data/link"));
+    await symlink(join(files.outside, "a.txt"), join(files.workspace, "data/out"));
+    const tools = toolsFor(files, { read: ["data"], write: ["data"] });
     assert.match(await called(tools, "read_file", { path: "data/link/a.txt" }), CLOSED);
     assert.match(await called(tools, "read_file", { path: "data/out" }), CLOSED);
     assert.match(await called(tools, "write_file", { path: "data/out", content: "x" }), CLOSED);
-    assert.equal(await readFile(join(grounds.outside, "a.txt"), "utf8"), "outside");
+    assert.equal(await readFile(join(files.outside, "a.txt"), "utf8"), "outside");
   });
 
   it("by a link in the place of a folder that a profile names gives nothing more", async () => {
-    await using grounds = await furnished();
-    await symlink(".", join(grounds.workspace, "granted"));
-    await symlink(grounds.outside, join(grounds.workspace, "away"));
-    const tools = toolsFor(grounds, { read: ["granted", "away"] });
+    await using files = await workspaceWithFiles();
+    await symlink(".", join(files.workspace, "granted"));
+    await symlink(files.outside, join(files.workspace, "away"));
+    const tools = toolsFor(files, { read: ["granted", "away"] });
     for (const path of ["granted/notes/a.txt", "notes/a.txt", "away/a.txt"]) {
       assert.match(await called(tools, "read_file", { path }), CLOSED, path);
     }
@@ -151,8 +151,8 @@ describe("the attack on files", () => {
     "memory/../memory/clients/a.txt",
   ]) {
     it(`by reading ${path} with a profile for the whole workspace ends there`, async () => {
-      await using grounds = await furnished();
-      const tools = toolsFor(grounds, { read: ["."], write: ["."] });
+      await using files = await workspaceWithFiles();
+      const tools = toolsFor(files, { read: ["."], write: ["."] });
       assert.match(
         await called(tools, "read_file", { path }),
         /^error: .* (holds this program's own state or keys|does not exist)$/,
@@ -162,25 +162,25 @@ describe("the attack on files", () => {
   }
 
   it("by the names of keys and of the configuration in a folder that was granted ends there", async () => {
-    await using grounds = await furnished();
+    await using files = await workspaceWithFiles();
     for (const name of [".security.yml", "config.json"]) {
-      await writeFile(join(grounds.outside, name), "sk-secret");
+      await writeFile(join(files.outside, name), "sk-secret");
     }
-    const keys = join(grounds.outside, "settings.txt");
+    const keys = join(files.outside, "settings.txt");
     await writeFile(keys, "sk-secret");
-    const tools = grounds.tools({
-      permissions: { read: [grounds.outside], write: [grounds.outside] },
+    const tools = files.tools({
+      permissions: { read: [files.outside], write: [files.outside] },
       configFile: keys,
     });
     for (const name of [".security.yml", "config.json", "settings.txt"]) {
-      const path = join(grounds.outside, name);
+      const path = join(files.outside, name);
       assert.match(await called(tools, "read_file", { path }), /^error: .* own state or keys$/);
     }
   });
 
   it("by a profile that grants the kernel's folders reads no process", async () => {
-    await using grounds = await furnished();
-    const tools = grounds.tools({ permissions: { read: ["/"], write: ["/"] } });
+    await using files = await workspaceWithFiles();
+    const tools = files.tools({ permissions: { read: ["/"], write: ["/"] } });
     for (const path of ["/proc/self/environ", "/proc/1/mem", "/dev/mem"]) {
       assert.match(await called(tools, "read_file", { path }), /^error: /, path);
     }
@@ -191,8 +191,8 @@ describe("the attack on files", () => {
 
 describe("a file of several names", () => {
   it("is none that is kept under another of them, and any other is a file as it was", async () => {
-    await using grounds = await furnished();
-    const { workspace, outside } = grounds;
+    await using files = await workspaceWithFiles();
+    const { workspace, outside } = files;
     const [configFile, key] = [join(outside, "settings.json"), join(outside, "key.pem")];
     const kept = [configFile, key, join(outside, ".security.yml")];
     await Promise.all(kept.map((path) => writeFile(path, "the secret")));
@@ -201,7 +201,7 @@ describe("a file of several names", () => {
     );
     await Promise.all(kept.map((path, index) => link(path, join(workspace, `data/other${index}`))));
     await link(join(workspace, "data/a.txt"), join(workspace, "data/object"));
-    const tools = grounds.tools({ configFile, secretFiles: [key] });
+    const tools = files.tools({ configFile, secretFiles: [key] });
     const refused = /^error: .*another name of a file with this program's own state or keys/;
     for (const [index, path] of kept.entries()) {
       const before = await readFile(path, "utf8");
