@@ -121,7 +121,7 @@ export function agentConfig(
 }
 
 /** What a tool is told of a call, from a client named `tester` on this machine. */
-export function callFacts(signal = new AbortController().signal): CallContext {
+export function callContext(signal = new AbortController().signal): CallContext {
   return { signal, client: "tester", isRemote: false, owner: "tester", permissions: FULL_ACCESS };
 }
 

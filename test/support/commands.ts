@@ -4,7 +4,7 @@ import type { Exec, ExecOptions } from "../../src/agent/tools/exec.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { ExecSettings } from "../../src/config/contract.ts";
-import { callFacts, toolSettings } from "./agent-config.ts";
+import { callContext, toolSettings } from "./agent-config.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 export interface Commands extends AsyncDisposable, Exec {
@@ -32,7 +32,7 @@ export async function createCommands(
     workspace: folder.path,
     call: (input, client = "tester") => {
       const call = { id: "1", name: "exec", arguments: JSON.stringify(input) };
-      return runTool(call, { tools: [exec.tool], ...callFacts(), client, owner: client });
+      return runTool(call, { tools: [exec.tool], ...callContext(), client, owner: client });
     },
     async [Symbol.asyncDispose]() {
       await exec.close();

@@ -5,7 +5,7 @@ import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createFileTools } from "../../src/agent/tools/files/file-tools.ts";
 import type { FileToolOptions } from "../../src/agent/tools/files/file-tools.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
-import { callFacts, toolSettings } from "./agent-config.ts";
+import { callContext, toolSettings } from "./agent-config.ts";
 
 /** A workspace, and a folder outside of it. */
 export interface TestWorkspace extends AsyncDisposable {
@@ -41,5 +41,5 @@ export async function called(
   input: Readonly<Record<string, unknown>>,
 ): Promise<string> {
   const call = { id: "1", name, arguments: JSON.stringify(input) };
-  return await runTool(call, { tools, ...callFacts() });
+  return await runTool(call, { tools, ...callContext() });
 }

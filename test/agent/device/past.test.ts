@@ -19,7 +19,7 @@ import { createOfflineAgent } from "../../../src/agent/fallback/offline-agent.ts
 import { understandPast } from "../../../src/agent/fallback/understand.ts";
 import { createDeviceTool } from "../../../src/agent/tools/device.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { callFacts, collect, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext, collect, createMemoryLog } from "../../support/agent-config.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
 
 const NOON = new Date(2026, 6, 1, 12, 0, 0);
@@ -202,7 +202,7 @@ describe("the device tool", () => {
     }
     const tool = createDeviceTool(device, history);
     const asked = { history: { fact: "temperature", hours_back_from: 4.1 } };
-    const text = await tool.run(asked, callFacts());
+    const text = await tool.run(asked, callContext());
     assert.match(
       text,
       /^Temperature from 07:54 to 12:00: highest 62\.0 °C at 10:00, lowest 40\.0 °C at 08:00, mean 49\.0 °C, 4 of 247 minutes known\.$/m,
@@ -210,8 +210,8 @@ describe("the device tool", () => {
     assert.match(text, /^10:00: 62\.0 °C to 62\.0 °C, mean 62\.0 °C$/m);
     assert.equal(text.split("\n").length, 5);
     const both = { facts: ["hostname"], history: { fact: "load", hours_back_from: 0.5 } };
-    assert.match(await tool.run(both, callFacts()), /^.*\nNo samples of the load|Load from/);
-    assert.match(await tool.run({}, callFacts()), /give facts, or history/);
+    assert.match(await tool.run(both, callContext()), /^.*\nNo samples of the load|Load from/);
+    assert.match(await tool.run({}, callContext()), /give facts, or history/);
     await history.close();
     await tree.remove();
   });

@@ -9,7 +9,7 @@ import { runTool } from "../../../src/agent/tools/run.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { signalProcess } from "../../../src/base/host.ts";
 import type { HookStage, ProcessHookSettings } from "../../../src/config/contract.ts";
-import { callFacts, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext, createMemoryLog } from "../../support/agent-config.ts";
 import { hookProgram } from "../../support/hook-program.ts";
 import type { Behaviours } from "../../support/hook-program.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
@@ -67,7 +67,7 @@ const WRITE = { id: "c1", name: "write_file", arguments: '{"path":"a.txt","conte
 
 async function run(hooks: ToolHooks, call = WRITE) {
   const { runs, tools } = noting();
-  const text = await runTool(call, { ...callFacts(), tools, hooks });
+  const text = await runTool(call, { ...callContext(), tools, hooks });
   return { text, runs };
 }
 
@@ -75,7 +75,7 @@ describe("a hook for before_tool", () => {
   test("is told the call in Go PicoClaw's words, behind a greeting", async () => {
     const { hooks, program } = await gate({ before_tool: { action: "continue" } }, ["before_tool"]);
     const { tools } = noting();
-    const facts = { ...callFacts(), client: "kitchen", channel: "mqtt", isRemote: true };
+    const facts = { ...callContext(), client: "kitchen", channel: "mqtt", isRemote: true };
     assert.equal(await runTool(WRITE, { ...facts, tools, hooks }), "write_file has run");
     const [, hello, before, after] = await program.heard();
     assert.deepEqual(hello, {
@@ -136,7 +136,7 @@ describe("a hook for before_tool", () => {
     const { hooks } = await gate({ before_tool: { action: "modify", call } }, ["before_tool"]);
     const { runs, tools } = noting();
     const permissions = { ...FULL_ACCESS, allows: (tool: string) => tool === "write_file" };
-    const text = await runTool(WRITE, { ...callFacts(), permissions, tools, hooks });
+    const text = await runTool(WRITE, { ...callContext(), permissions, tools, hooks });
     assert.equal(text, "error: this client may not use read_file");
     assert.deepEqual(runs, []);
   });
@@ -162,7 +162,7 @@ describe("a hook for before_tool", () => {
     const [tool] = tools;
     assert.ok(tool);
     const mending = { ...tool, coerce: () => ({ path: "mended" }) };
-    await runTool(WRITE, { ...callFacts(), tools: [mending], hooks });
+    await runTool(WRITE, { ...callContext(), tools: [mending], hooks });
     assert.deepEqual((await program.heard())[2]?.params.arguments, { path: "mended" });
     assert.deepEqual(runs[0]?.input, { path: "mended" });
   });
@@ -379,7 +379,7 @@ describe("the process of a hook", () => {
     const { hooks, program } = await gate({ approve_tool: "hang" }, ["approve_tool"]);
     const { runs, tools } = noting();
     const stop = new AbortController();
-    const running = runTool(WRITE, { ...callFacts(stop.signal), tools, hooks });
+    const running = runTool(WRITE, { ...callContext(stop.signal), tools, hooks });
     const stopped = assert.rejects(running, { code: "cancelled" });
     await until("it was asked", async () => (await program.heard()).length === 3);
     stop.abort(new Failure("cancelled", "stopped"));

@@ -11,7 +11,7 @@ import { runTool } from "../../../src/agent/tools/run.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import {
   agentDefaults,
-  callFacts,
+  callContext,
   collect,
   modelEntry,
   modelFailureOf,
@@ -127,7 +127,7 @@ describe("JSON that is nested as deep as it likes", () => {
       parameters: {},
       run: async () => assert.fail("it ran"),
     };
-    assert.match(await runTool(call, { ...callFacts(), tools: [tool] }), /nested too deeply/);
+    assert.match(await runTool(call, { ...callContext(), tools: [tool] }), /nested too deeply/);
     assert.deepEqual(argumentsOf(call.arguments), {});
     assert.deepEqual(argumentsOf('{"text":"[[[[{{{{"}'), { text: "[[[[{{{{" });
   });

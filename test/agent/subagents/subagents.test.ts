@@ -10,7 +10,7 @@ import type {
 } from "../../../src/agent/subagents/subagents.ts";
 import type { CallContext } from "../../../src/agent/tools/contract.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { until } from "../../support/until.ts";
 
 /** Tasks that wait until the test lets them go: `running` has them by their text. */
@@ -51,7 +51,7 @@ async function call(
   const { depth = 0, ...rest } = facts;
   const tool = subagents.tools(depth).find((one) => one.name === name);
   assert.ok(tool !== undefined, `no tool ${name}`);
-  const who = { ...callFacts(), ...rest };
+  const who = { ...callContext(), ...rest };
   return await tool.run(input, { ...who, owner: ownerOf(who) });
 }
 

@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import * as v from "valibot";
 import { defineTool, coerceArguments } from "../../../src/agent/tools/define.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 
 const input = v.object({
   query: v.string(),
@@ -25,7 +25,7 @@ const echo = defineTool({
 
 const answer = async (said: unknown): Promise<unknown> => {
   const call = { id: "1", name: "echo", arguments: JSON.stringify(said) };
-  const text = await runTool(call, { tools: [echo], ...callFacts() });
+  const text = await runTool(call, { tools: [echo], ...callContext() });
   return text.startsWith("error: ") ? text : JSON.parse(text);
 };
 

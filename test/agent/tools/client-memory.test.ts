@@ -8,7 +8,7 @@ import { createMemoryTool } from "../../../src/agent/tools/memory.ts";
 import { clientMemoryFile } from "../../../src/agent/workspace/client-memory.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const NOW = new Date(2026, 6, 1, 9, 5);
@@ -28,7 +28,7 @@ async function createHome(now = NOW) {
     folder,
     clients: join(folder, "memory/clients"),
     ask: (client: string, action: string, facts: object = {}) =>
-      tool.run({ action, ...facts }, { ...callFacts(), permissions: OWN, owner: owner(client) }),
+      tool.run({ action, ...facts }, { ...callContext(), permissions: OWN, owner: owner(client) }),
     /** What the prompt of a client holds of its own. */
     known: (client: string) => workspace.own(owner(client)),
     shared: async () => (await workspace.read()).memory,

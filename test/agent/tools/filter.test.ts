@@ -6,7 +6,7 @@ import { createRedactor } from "../../../src/base/redaction/redactor.ts";
 import { Secret } from "../../../src/base/secret.ts";
 import type { ToolSettings } from "../../../src/config/contract.ts";
 import { secretsIn } from "../../../src/config/secrets-in.ts";
-import { callFacts, modelEntry, toolSettings } from "../../support/agent-config.ts";
+import { callContext, modelEntry, toolSettings } from "../../support/agent-config.ts";
 import { channelFor } from "../../support/channel.ts";
 
 function filterFor(keys: readonly string[], settings: Partial<ToolSettings> = {}) {
@@ -94,23 +94,23 @@ describe("a tool behind the filter", () => {
 
   it("has results without secrets, and is else the same", async () => {
     const tool = toolThat(async (input) => `${String(input)} sk-secret`);
-    assert.equal(await tool.run("key", callFacts()), "key [FILTERED]");
+    assert.equal(await tool.run("key", callContext()), "key [FILTERED]");
     assert.deepEqual([tool.name, tool.characters], ["t", 7]);
   });
 
   it("throws without secrets, and the same thing where there were none", async () => {
     const told = toolThat(() => Promise.reject(new Error("bad sk-secret")));
     await assert.rejects(
-      told.run({}, callFacts()),
+      told.run({}, callContext()),
       (thrown) => String(thrown) === "Error: bad [FILTERED]",
     );
     const fault = new TypeError("no");
     const plain = toolThat(() => Promise.reject(fault));
-    await assert.rejects(plain.run({}, callFacts()), (thrown) => thrown === fault);
+    await assert.rejects(plain.run({}, callContext()), (thrown) => thrown === fault);
     const reason = new Error("stop");
     const stopped = toolThat(() => Promise.reject(new Error("sk-secret")));
     await assert.rejects(
-      stopped.run({}, callFacts(AbortSignal.abort(reason))),
+      stopped.run({}, callContext(AbortSignal.abort(reason))),
       (thrown) => thrown === reason,
     );
   });

@@ -5,7 +5,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createMemoryTool } from "../../../src/agent/tools/memory.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const NOW = new Date(2026, 6, 1, 9, 5, 44);
@@ -22,7 +22,7 @@ async function createMemory(files: Readonly<Record<string, string>> = {}) {
     home: home.path,
     folder,
     tool,
-    ask: (action: string, facts: object = {}) => tool.run({ action, ...facts }, callFacts()),
+    ask: (action: string, facts: object = {}) => tool.run({ action, ...facts }, callContext()),
     text: (path = "memory/MEMORY.md") => readFile(join(folder, path), "utf8"),
     [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
   };
@@ -92,7 +92,7 @@ describe("the memory tool", () => {
     const texts = Array.from({ length: 20 }, (_, index) => `fact ${index}`);
     await Promise.all(
       texts.map((text, index) =>
-        (index % 2 === 0 ? memory.tool : other).run({ action: "remember", text }, callFacts()),
+        (index % 2 === 0 ? memory.tool : other).run({ action: "remember", text }, callContext()),
       ),
     );
     const kept = (await memory.text()).split("\n").slice(1, -1);

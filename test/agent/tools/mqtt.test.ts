@@ -6,7 +6,7 @@ import { createMqttTool } from "../../../src/agent/tools/mqtt.ts";
 import type { TopicMessage, Topics } from "../../../src/agent/tools/mqtt.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
 import { Failure } from "../../../src/base/failure.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { until } from "../../support/until.ts";
 
 /** A broker of a few words, which knows who asked it for what. */
@@ -29,7 +29,7 @@ function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
     topics,
     call(input: object, permissions: TopicPermissions = FULL_ACCESS.topics, channel?: string) {
       const call = { id: "1", name: "mqtt", arguments: JSON.stringify(input) };
-      const who = { ...callFacts(), ...(channel !== undefined && { channel }) };
+      const who = { ...callContext(), ...(channel !== undefined && { channel }) };
       return runTool(call, {
         tools: [tool],
         ...who,
@@ -77,7 +77,7 @@ describe("the tool mqtt", () => {
     const ask = (owner: string) =>
       runTool(call, {
         tools: [tool],
-        ...callFacts(),
+        ...callContext(),
         owner,
         channel: owner,
         permissions: FULL_ACCESS,
@@ -133,7 +133,7 @@ describe("the tool mqtt", () => {
     });
     const call = { id: "1", name: "mqtt", arguments: '{"action":"read","topic":"a"}' };
     assert.equal(
-      await runTool(call, { tools: [tool], ...callFacts() }),
+      await runTool(call, { tools: [tool], ...callContext() }),
       "error: the broker was lost meanwhile",
     );
   });

@@ -9,7 +9,7 @@ import { defineTool, jsonSchemaOf } from "../../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../../src/agent/tools/device.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
 import { nearestWord, typingErrors } from "../../../src/base/spelling.ts";
-import { callFacts } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
 
 describe("the schema of a tool", () => {
@@ -67,7 +67,7 @@ describe("the device tool", () => {
     const tool = createDeviceTool(tree.device);
     const told = JSON.stringify(tool.parameters);
     for (const name of FACT_NAMES) assert.ok(told.includes(`${name} = `));
-    const call = callFacts();
+    const call = callContext();
     assert.match(
       await tool.run({ facts: ["uptime", "uptime"] }, call),
       /^Uptime is 1 minute, .*\.$/,
@@ -94,7 +94,7 @@ describe("a call of a tool", () => {
     };
     const call = { id: "1", name: "slow", arguments: "{}" };
     await assert.rejects(
-      runTool(call, { tools: [tool], ...callFacts(controller.signal) }),
+      runTool(call, { tools: [tool], ...callContext(controller.signal) }),
       (thrown) => thrown === reason,
     );
   });
@@ -108,7 +108,7 @@ describe("a call of a tool", () => {
       run: async () => String((runs += 1)),
     };
     const call = { id: "1", name: "touch", arguments: "{}" };
-    const facts = { tools: [tool], ...callFacts() };
+    const facts = { tools: [tool], ...callContext() };
     const permissions = { ...FULL_ACCESS, allows: (name: string) => name !== "touch" };
     assert.match(
       await runTool(call, { ...facts, permissions }),

@@ -7,7 +7,7 @@ import { createSkillTool, hasSkills, useSkill } from "../../../src/agent/tools/u
 import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
 import { writeTemplates } from "../../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
-import { callFacts, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext, createMemoryLog } from "../../support/agent-config.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 async function createHome(files: Readonly<Record<string, string>> = {}) {
@@ -48,11 +48,11 @@ describe("the tool use_skill", () => {
     await symlink(join(home.path, "secret"), join(home.folder, "skills/pump/link"));
     const tool = createSkillTool(home.workspace);
     assert.equal(
-      await tool.run({ name: "PUMP" }, callFacts()),
+      await tool.run({ name: "PUMP" }, callContext()),
       `Skill: pump\nFolder: ${home.folder}/skills/pump\nFiles beside: link, parts/valve.md, run.sh\n\n# Pump\n\nTurn it.`,
     );
     assert.equal(
-      await tool.run({ name: "pumb" }, callFacts()),
+      await tool.run({ name: "pumb" }, callContext()),
       'error: there is no skill "pumb", did you mean pump? Skills are: pump.',
     );
   });
@@ -61,7 +61,7 @@ describe("the tool use_skill", () => {
     await using home = await createHome({
       "workspace/skills/pump/SKILL.md": `${PUMP}${"é".repeat(20_000)}`,
     });
-    const text = await createSkillTool(home.workspace).run({ name: "pump" }, callFacts());
+    const text = await createSkillTool(home.workspace).run({ name: "pump" }, callContext());
     assert.match(
       text,
       /é\n… \(cut here: the file has \d+ bytes; read the rest with a file tool\)$/,

@@ -9,7 +9,7 @@ import { createWebSearch } from "../../../src/agent/tools/web/web-search.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import { Secret } from "../../../src/base/secret.ts";
 import { at } from "../../../src/base/unknown.ts";
-import { callFacts, toolSettings } from "../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../support/agent-config.ts";
 import { openWebServer } from "../../support/web-server.ts";
 import { headAndBody, kindOf, sizeOf, textOf } from "../target.ts";
 import type { Target, Trial } from "../target.ts";
@@ -93,7 +93,7 @@ async function openPage(): Promise<Trial> {
   return {
     async run(input) {
       answer = answerOf(input);
-      const text = await tool.run({ url }, callFacts());
+      const text = await tool.run({ url }, callContext());
       assert.ok(text.length <= MOST, `${text.length} characters`);
       assert.doesNotMatch(text, CONTROLS, "a control character");
       const [first = ""] = text.split("\n", 1);
@@ -154,7 +154,7 @@ async function openSearch(): Promise<Trial> {
       body = input;
       const outcomes: string[] = [];
       for (const tool of tools) {
-        const text = (await tool?.run({ query: "x", count: 10 }, callFacts())) ?? "";
+        const text = (await tool?.run({ query: "x", count: 10 }, callContext())) ?? "";
         assert.ok(text.length < 25_000, `${text.length} characters`);
         assert.doesNotMatch(text, CONTROLS, "a control character");
         assert.ok(!text.includes(KEY) && !text.includes(base), "a key or an address is told");

@@ -9,7 +9,7 @@ import {
   readable,
   createRingBuffer,
 } from "../../../../src/agent/tools/exec/output.ts";
-import { callFacts } from "../../../support/agent-config.ts";
+import { callContext } from "../../../support/agent-config.ts";
 import { createCommands, isAlive } from "../../../support/commands.ts";
 import { until } from "../../../support/until.ts";
 
@@ -94,7 +94,7 @@ describe("a command", () => {
 
   it("is not run for a channel where that is switched off", async () => {
     await using commands = await createCommands({ allow_remote: false });
-    const facts = { ...callFacts(), isRemote: true };
+    const facts = { ...callContext(), isRemote: true };
     for (const action of ["run", "list"]) {
       const text = await commands.tool.run({ action, command: "touch x" }, facts);
       assert.match(text, /^error: .*own machine/);
@@ -188,7 +188,7 @@ describe("the end of a command", () => {
     const stop = new AbortController();
     const deaf = "trap '' TERM INT HUP; echo $$ >> pids;";
     const command = `${deaf} (${deaf} while :; do sleep 1; done) & setsid sh -c "${deaf.replaceAll("$", "\\$")} while :; do sleep 1; done" & while :; do sleep 1; done`;
-    const result = tool.run({ command }, callFacts(stop.signal));
+    const result = tool.run({ command }, callContext(stop.signal));
     const pids = await numbersIn(join(workspace, "pids"), 3);
     const began = performance.now();
     stop.abort();

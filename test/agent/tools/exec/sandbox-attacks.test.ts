@@ -7,7 +7,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { FULL_ACCESS } from "../../../../src/agent/access/permissions.ts";
 import type { FilePermissions } from "../../../../src/agent/access/permissions.ts";
-import { callFacts } from "../../../support/agent-config.ts";
+import { callContext } from "../../../support/agent-config.ts";
 import { createCommands } from "../../../support/commands.ts";
 import { withBubblewrap } from "../../../support/sandbox.ts";
 import { temporaryFolder } from "../../../support/temporary.ts";
@@ -50,7 +50,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await Promise.all([mkdir(inner, { recursive: true }), mkdir(prey)]);
     await using commands = await createCommands(BWRAP);
     const files: FilePermissions = { read: [], write: [outer, inner] };
-    const who = { ...callFacts(), permissions: { ...FULL_ACCESS, files } };
+    const who = { ...callContext(), permissions: { ...FULL_ACCESS, files } };
     const run = (command: string) => commands.tool.run({ command }, who);
     const id = Number.parseInt(await commands.call({ command: "id -u" }), 10);
     await Promise.all([outer, join(outer, "a"), inner].map((path) => chown(path, id, id)));

@@ -24,7 +24,7 @@ import {
 import { limitArgs } from "../../../../src/agent/tools/exec/shell.ts";
 import { runTool } from "../../../../src/agent/tools/run.ts";
 import type { ExecSettings } from "../../../../src/config/contract.ts";
-import { agentDefaults, callFacts, toolSettings } from "../../../support/agent-config.ts";
+import { agentDefaults, callContext, toolSettings } from "../../../support/agent-config.ts";
 import { createCommands, isAlive } from "../../../support/commands.ts";
 import type { Commands } from "../../../support/commands.ts";
 import { processesRunning } from "../../../support/processes.ts";
@@ -144,7 +144,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await giveTo(commands, write);
     await writeFile(join(workspace, "AGENT.md"), "the owner's words\n");
     const as = (files: FilePermissions) => (command: string) =>
-      tool.run({ command }, { ...callFacts(), permissions: { ...FULL_ACCESS, files } });
+      tool.run({ command }, { ...callContext(), permissions: { ...FULL_ACCESS, files } });
     const guest = as({ read: [read], write: [write, join(workspace, "state")] });
     assert.equal(await guest(`cat ${read}/a`), "of the profile\n[exit code 0]");
     assert.match(await guest(`echo a > ${read}/b`), /Read-only file system/);
@@ -180,7 +180,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await using commands = await createCommands(BWRAP, { workspace: linked });
     const as = (write: readonly string[]) => {
       const files = { read: [], write: write.map((name) => join(linked, name)) };
-      const who = { ...callFacts(), permissions: { ...FULL_ACCESS, files } };
+      const who = { ...callContext(), permissions: { ...FULL_ACCESS, files } };
       return (command: string) => commands.tool.run({ command }, who);
     };
     assert.match(await as(["jobs"])(`echo a > ${disk}/a`), /Read-only|nonexistent|No such file/);
@@ -311,7 +311,7 @@ describe("without bubblewrap", () => {
   it("no client runs a command unless the owner wants no sandbox; a local user does", async () => {
     await using folder = await temporaryFolder();
     const variable = (name: string) => (name === "PATH" ? folder.path : undefined);
-    const remote = { ...callFacts(), isRemote: true };
+    const remote = { ...callContext(), isRemote: true };
     await using auto = await createCommands({ sandbox: "auto" }, { variable });
     const command = "echo a > a";
     assert.match(
@@ -319,7 +319,7 @@ describe("without bubblewrap", () => {
       /^error: no command is run: commands of clients/,
     );
     assert.deepEqual(await readdir(auto.workspace), []);
-    assert.match(await runFor(auto, command, callFacts()), /exit code 0/);
+    assert.match(await runFor(auto, command, callContext()), /exit code 0/);
     await using none = await createCommands({ sandbox: "none" }, { variable });
     assert.match(await runFor(none, command, remote), /exit code 0/);
     const isOffered = (exec: Partial<ExecSettings>) =>

@@ -2,7 +2,7 @@
 import process from "node:process";
 import { createExec } from "../../../../src/agent/tools/exec.ts";
 import { SILENT } from "../../../../src/base/log.ts";
-import { callFacts, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../../support/agent-config.ts";
 
 const [mode, workspace = "", command = ""] = process.argv.slice(2);
 const isHeld = mode === "hold";
@@ -13,6 +13,6 @@ const exec = createExec({
   now: () => performance.now(),
   log: SILENT,
 });
-process.stdout.write(await exec.tool.run({ command, background: isHeld }, callFacts()));
+process.stdout.write(await exec.tool.run({ command, background: isHeld }, callContext()));
 if (isHeld) setInterval(() => {}, 1000);
 else await exec.close();

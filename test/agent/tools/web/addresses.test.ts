@@ -7,7 +7,7 @@ import type { Lookup } from "../../../../src/agent/tools/web/request.ts";
 import { createWebFetch } from "../../../../src/agent/tools/web/web-fetch.ts";
 import { SILENT } from "../../../../src/base/log.ts";
 import { at } from "../../../../src/base/unknown.ts";
-import { callFacts, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const tool = (list: readonly string[], lookup?: Lookup, log = SILENT) =>
@@ -108,7 +108,7 @@ describe("web_fetch", () => {
       127.0.0.1 localhost LOCALHOST. 2130706433 0x7f000001 0x7f.1 0177.0.0.1 127.1 127.0.0.1.
       ①②⑦.⓪.⓪.① １２７.0.0.1 0.0.0.0 0 [::1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [0:0:0:0:0:0:0:1]
       example.com@127.0.0.1 user:pass@localhost 127%2e0.0.1`)) {
-      const text = await fetchIt.run({ url: `http://${host}:${server.port}/` }, callFacts());
+      const text = await fetchIt.run({ url: `http://${host}:${server.port}/` }, callContext());
       assert.match(text, /^error: .*(not public|no host with this name|with a user name)/, host);
     }
     assert.deepEqual(server.seen, []);
@@ -119,7 +119,7 @@ describe("web_fetch", () => {
     const log = createMemoryLog();
     for (const address of ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"]) {
       const fetchIt = tool([], async () => [{ address }], log);
-      const text = await fetchIt.run({ url: `http://x.test:${server.port}/` }, callFacts());
+      const text = await fetchIt.run({ url: `http://x.test:${server.port}/` }, callContext());
       assert.match(text, /^error: x\.test:\d+ was not fetched: its address is not public/);
     }
     assert.deepEqual(server.seen, []);
@@ -134,7 +134,7 @@ describe("web_fetch", () => {
         (_, response) => response.writeHead(302, { location }).end(),
         { host: "127.0.0.2" },
       );
-      const text = await tool(["127.0.0.2"]).run({ url: outer.base }, callFacts());
+      const text = await tool(["127.0.0.2"]).run({ url: outer.base }, callContext());
       assert.match(text, /^error: .*not public/);
       assert.equal(outer.seen.length, 1);
     }
@@ -145,7 +145,7 @@ describe("web_fetch", () => {
     await using server = await openWebServer((_, response) =>
       response.writeHead(302, { location: "file:///etc/passwd" }).end(),
     );
-    const text = await tool(["127.0.0.1"]).run({ url: server.base }, callFacts());
+    const text = await tool(["127.0.0.1"]).run({ url: server.base }, callContext());
     assert.match(text, /^error: .*only http and https/);
   });
 
@@ -167,9 +167,9 @@ describe("web_fetch", () => {
     };
     const fetchIt = tool(["127.0.0.2"], lookup);
     const url = `http://rebind.test:${inner.port}/`;
-    assert.match(await fetchIt.run({ url }, callFacts()), /public$/);
+    assert.match(await fetchIt.run({ url }, callContext()), /public$/);
     assert.deepEqual([host, asked], [`rebind.test:${inner.port}`, ["rebind.test"]]);
-    assert.match(await fetchIt.run({ url }, callFacts()), /^error: .*not public/);
+    assert.match(await fetchIt.run({ url }, callContext()), /^error: .*not public/);
     assert.deepEqual([outer.seen.length, inner.seen.length], [1, 0]);
   });
 
@@ -177,7 +177,10 @@ describe("web_fetch", () => {
     await using server = await openWebServer(answerWith("text/plain", "here"));
     const all = ["10.0.0.1", "127.0.0.9", "127.0.0.1"].map((address) => ({ address }));
     const fetchIt = tool(["127.0.0.0/8"], () => Promise.resolve(all));
-    assert.match(await fetchIt.run({ url: `http://x.test:${server.port}` }, callFacts()), /here$/);
+    assert.match(
+      await fetchIt.run({ url: `http://x.test:${server.port}` }, callContext()),
+      /here$/,
+    );
   });
 
   it("names the host in TLS, and wants its certificate", async () => {
@@ -192,7 +195,7 @@ describe("web_fetch", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const port = Number(at(server.address(), "port"));
     const fetchIt = tool(["pages.test"], async () => [{ address: "127.0.0.1" }]);
-    const text = await fetchIt.run({ url: `https://pages.test:${port}/` }, callFacts());
+    const text = await fetchIt.run({ url: `https://pages.test:${port}/` }, callContext());
     server.close();
     assert.match(text, /^error: pages\.test:\d+ was not fetched/);
     assert.match(await hello.promise, /pages\.test/);

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { createLeakWatch } from "../../../../src/agent/tools/web/secret-leak.ts";
 import { createWebFetch } from "../../../../src/agent/tools/web/web-fetch.ts";
 import type { WebFetchOptions } from "../../../../src/agent/tools/web/web-fetch.ts";
-import { callFacts, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const LOOPBACK = ["127.0.0.1"];
@@ -18,7 +18,7 @@ function fetcher(options: Partial<WebFetchOptions> = {}, list: readonly string[]
     log,
     ...options,
   });
-  return { log, get: (url: string) => tool.run({ url }, callFacts()) };
+  return { log, get: (url: string) => tool.run({ url }, callContext()) };
 }
 
 /** A server that redirects to one place whatever it is asked for. */

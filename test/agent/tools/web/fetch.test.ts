@@ -9,7 +9,7 @@ import { createHost } from "../../../../src/base/host.ts";
 import { SILENT } from "../../../../src/base/log.ts";
 import { at } from "../../../../src/base/unknown.ts";
 import type { WebSettings } from "../../../../src/config/contract.ts";
-import { callFacts, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../../support/agent-config.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const LOOPBACK = ["127.0.0.1"];
@@ -25,7 +25,7 @@ function fetcher(
     ...options,
   });
   return (url: string, more: object = {}, signal = new AbortController().signal) =>
-    tool.run({ url, ...more }, callFacts(signal));
+    tool.run({ url, ...more }, callContext(signal));
 }
 
 async function* thirtyBytes() {

@@ -5,7 +5,7 @@ import { createWebSearch } from "../../../../src/agent/tools/web/web-search.ts";
 import type { WebSearchOptions } from "../../../../src/agent/tools/web/web-search.ts";
 import { Secret } from "../../../../src/base/secret.ts";
 import type { WebSettings } from "../../../../src/config/contract.ts";
-import { callFacts, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 import type { WebServer } from "../../../support/web-server.ts";
 
@@ -25,7 +25,7 @@ function searcher(settings: Partial<WebSettings>, server?: WebServer, more: obje
   };
   const tool = createWebSearch(options);
   const search = async (input: object, signal = new AbortController().signal): Promise<string> =>
-    (await tool?.run(input, callFacts(signal))) ?? "no tool";
+    (await tool?.run(input, callContext(signal))) ?? "no tool";
   return { tool, log, search };
 }
 
