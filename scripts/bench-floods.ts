@@ -134,7 +134,7 @@ function missesOf(name: string, figures: Figures): string[] {
 function cellsOf({ asked, done, ends, bystander, ...figures }: Figures): string[] {
   const { lost = "", grownMiB, seconds, unacknowledged } = figures;
   const most = Object.entries(ends).toSorted(([, left], [, right]) => right - left);
-  const told = most.slice(0, 6).map(([end, count]) => `${count} ${end}`);
+  const shown = most.slice(0, 6).map(([end, count]) => `${count} ${end}`);
   const open = unacknowledged ? [`${unacknowledged} unacknowledged`] : [];
   const cells = [
     done,
@@ -144,7 +144,7 @@ function cellsOf({ asked, done, ends, bystander, ...figures }: Figures): string[
     lost,
     grownMiB?.toFixed(0) ?? "",
     seconds.toFixed(1),
-    [...told, ...open].join(", "),
+    [...shown, ...open].join(", "),
   ];
   return cells.map((cell, index) => String(cell).padStart(CELLS[index]?.length ?? 0));
 }

@@ -62,11 +62,11 @@ async function oneTurn(target: Target, turnSeed: number, turn: number): Promise<
     `${new Date().toTimeString().slice(0, 8)} ${target.name}: ${runs} inputs, ${outcomes.size} outcomes, ${found.length} new`,
   );
   if (report.broken === undefined) return true;
-  await tell(target, await minimised(target, report.broken));
+  await print(target, await minimised(target, report.broken));
   return false;
 }
 
-async function tell(target: Target, { input, message, stack }: Broken): Promise<void> {
+async function print(target: Target, { input, message, stack }: Broken): Promise<void> {
   const file = relative(process.cwd(), await writeFailure(target.name, input));
   console.log(`BROKEN ${target.name}: ${target.about}`);
   console.log(`${message.slice(0, 2000)}\n${stack.split("\n").slice(1, 8).join("\n")}`);
@@ -81,6 +81,6 @@ async function replay(file: string): Promise<boolean> {
   const result = await attempt(target, trial, await readFile(file));
   await trial.close?.();
   if (typeof result === "string") console.log(`it holds: ${result}`);
-  else await tell(target, result);
+  else await print(target, result);
   return typeof result === "string";
 }

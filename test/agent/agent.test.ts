@@ -67,14 +67,14 @@ describe("the agent of a configuration", () => {
     await until("the task has ended", async () => {
       return (await say("/subagents")).text.startsWith("No active");
     });
-    const told =
+    const shown =
       /from=\\"background task task-1 look\\">\\nfound: .*error: there is no tool .{1,6}exec/;
     await assert.rejects(say("fail"), Failure);
-    assert.match(lastAsked(), told);
+    assert.match(lastAsked(), shown);
     await say("hello");
-    assert.match(lastAsked(), told);
+    assert.match(lastAsked(), shown);
     await say("hello again");
-    assert.doesNotMatch(lastAsked(), told);
+    assert.doesNotMatch(lastAsked(), shown);
     await agent.close();
   });
 });

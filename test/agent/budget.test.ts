@@ -139,12 +139,12 @@ describe("what a question used", () => {
   });
 
   const words = "word ".repeat(500);
-  const untold: readonly [name: string, behaviour: Behaviour, code: string | undefined][] = [
+  const unreported: readonly [name: string, behaviour: Behaviour, code: string | undefined][] = [
     ["no usage", streams({ text: words, usage: null }), undefined],
     ["no end", resets(textEvent(words)), "model"],
     ["another's error in the middle", streamsThenFails(words), "model"],
   ];
-  for (const [name, behaviour, code] of untold) {
+  for (const [name, behaviour, code] of unreported) {
     it(`is estimated from what was sent and heard where the answer has ${name}`, async () => {
       await using program = await openProgram();
       server.script(behaviour);

@@ -108,12 +108,12 @@ describe("an answer behind the redactor", () => {
 });
 
 it("a summary behind the redactor holds no secret", async () => {
-  const condense = redactedCompact(
+  const compact = redactedCompact(
     async () => ({ through: 3, summary: { role: "summary", text: `it was ${SECRET}` } }),
     redactor,
   );
-  const condensed = await condense({ turns: [] }, new AbortController().signal);
-  assert.deepEqual(condensed, {
+  const compacted = await compact({ turns: [] }, new AbortController().signal);
+  assert.deepEqual(compacted, {
     through: 3,
     summary: { role: "summary", text: "it was [FILTERED]" },
   });

@@ -7,7 +7,7 @@ import type { Message } from "../../src/agent/contract.ts";
 import { agentDefaults, collect, modelEntry } from "../support/agent-config.ts";
 import { ANTHROPIC } from "../support/anthropic-server.ts";
 import { CHAT } from "../support/chat-dialect.ts";
-import type { HeardMessage, SpokenDialect } from "../support/dialects.ts";
+import type { HeardMessage, TestDialect } from "../support/dialects.ts";
 import { framesIn } from "../support/frames.ts";
 import { GEMINI } from "../support/gemini-server.ts";
 import { openTestAgent } from "../support/model-agent.ts";
@@ -63,7 +63,7 @@ const PLANTED = fc.record({
 });
 
 /** A conversation in which all of it was said, and the request that carries it. */
-async function asked(dialect: SpokenDialect, planted: Planted): Promise<ReceivedRequest> {
+async function asked(dialect: TestDialect, planted: Planted): Promise<ReceivedRequest> {
   await using folder = await temporaryFolder();
   await using server = await startModelServer();
   await mkdir(join(folder.path, "memory"));
@@ -158,8 +158,8 @@ function assertFramed(heard: readonly HeardMessage[], { summary, said, text }: P
 /** As chat templates want it that allow nothing else. */
 function assertInTurns(heard: readonly HeardMessage[]): void {
   const roles = heard.map(({ role }) => role).filter((role) => role !== "tool");
-  const spoken = roles.filter((role, index) => role === "user" || roles[index - 1] !== role);
-  for (const [index, role] of spoken.entries()) {
-    assert.equal(role, index % 2 === 0 ? "user" : "assistant", spoken.join(" "));
+  const outgoing = roles.filter((role, index) => role === "user" || roles[index - 1] !== role);
+  for (const [index, role] of outgoing.entries()) {
+    assert.equal(role, index % 2 === 0 ? "user" : "assistant", outgoing.join(" "));
   }
 }

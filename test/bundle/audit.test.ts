@@ -42,9 +42,9 @@ async function audit(handler: Handler, seconds = 30) {
 function advisory(severity: string): Handler {
   return (request, response) => {
     response.writeHead(200, { "content-type": "application/json" });
-    const told = { id: 1, url: "https://advisories.test/1", title: "it hurts", severity };
+    const shown = { id: 1, url: "https://advisories.test/1", title: "it hurts", severity };
     if (request.method === "POST") {
-      return response.end(JSON.stringify({ ms: [{ ...told, vulnerable_versions: "<99.0.0" }] }));
+      return response.end(JSON.stringify({ ms: [{ ...shown, vulnerable_versions: "<99.0.0" }] }));
     }
     const name = decodeURIComponent(request.url?.slice(1) ?? "");
     const entry = lock.packages[`node_modules/${name}`];

@@ -127,10 +127,10 @@ describe("what the build says of its binary", () => {
   it("names nothing twice, and refers to nothing that is not there", () => {
     const refs = everything().map((component) => component["bom-ref"]);
     assert.deepEqual([...new Set(refs)], refs);
-    const told = bom.dependencies.map(({ ref }) => ref);
-    assert.deepEqual([...new Set(told)], told);
+    const listed = bom.dependencies.map(({ ref }) => ref);
+    assert.deepEqual([...new Set(listed)], listed);
     for (const ref of [
-      ...told,
+      ...listed,
       ...bom.dependencies.flatMap(({ dependsOn }) => dependsOn),
       ...bom.compositions.flatMap(({ assemblies }) => assemblies),
     ]) {

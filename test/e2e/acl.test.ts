@@ -24,7 +24,7 @@ async function aclOf(...args: readonly string[]): Promise<string> {
 }
 
 /** A mosquitto with the list that the program printed, and users `picoclaw`, `alice` and `bob`. */
-async function besideAcl(by: "user" | "client") {
+async function outsideAcl(by: "user" | "client") {
   const folder = await temporaryFolder();
   const passwords = join(folder.path, "passwords");
   for (const [index, user] of ["picoclaw", "alice", "bob"].entries()) {
@@ -58,7 +58,7 @@ const as = (username: string) => ({ username, password: WORD });
 describe("the access list for mosquitto, in a real one", needsMosquitto, () => {
   for (const by of ["user", "client"] as const) {
     it(`lets a device be itself and nobody else, known by its ${by}`, async () => {
-      await using world = await besideAcl(by);
+      await using world = await outsideAcl(by);
       const { url, folder } = world.broker;
       await using home = await temporaryFolder();
       const flags = ["--broker", url, "--agent", "hall", "--user", "picoclaw"];

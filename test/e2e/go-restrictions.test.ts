@@ -57,9 +57,9 @@ describe("a Go home's restrictions hold", needsMosquitto, () => {
     await using gateway = await startGateway({ home: home.path });
     const heard = await picoclaw(["send", "kitchen", "write it"], { home: home.path });
     assert.equal(heard.stdout, "I may not\n", heard.stderr);
-    const told = model.requests[1]?.body.messages.at(-1)?.content ?? "";
+    const shown = model.requests[1]?.body.messages.at(-1)?.content ?? "";
     assert.equal(
-      frameOf(told).text,
+      frameOf(shown).text,
       "error: tool execution denied by approval hook: nobody writes here",
     );
     await assert.rejects(readFile(join(home.path, "workspace", "a.txt")));

@@ -146,10 +146,10 @@ describe("a gateway whose model knows all of its secrets", needsMosquitto, () =>
       ["export", "kitchen", "--json"],
       ["show", "kitchen"],
     ]) {
-      const told = await picoclaw(["sessions", ...words], { home: home.path, env });
-      assert.equal(told.code, 0, told.stderr);
-      assert.match(told.stdout, /FILTERED/);
-      assertClean(`sessions ${words.join(" ")}`, told.stdout + told.stderr);
+      const shown = await picoclaw(["sessions", ...words], { home: home.path, env });
+      assert.equal(shown.code, 0, shown.stderr);
+      assert.match(shown.stdout, /FILTERED/);
+      assertClean(`sessions ${words.join(" ")}`, shown.stdout + shown.stderr);
     }
     for (const [name, text] of await filesIn(join(workspace, "state"))) assertClean(name, text);
   });

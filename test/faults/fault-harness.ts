@@ -144,9 +144,9 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
       if (mayBeRejected) await calm(devices);
       const { asked, heard, absences } = devices;
       const history = { turns: model.turns, kills, stops, freezes };
-      const unheard = asked.filter(({ isAcknowledged }) => !isAcknowledged);
+      const unanswered = asked.filter(({ isAcknowledged }) => !isAcknowledged);
       return [
-        ...unheard.map(({ client, id }) => `${client} ${id}: never acknowledged`),
+        ...unanswered.map(({ client, id }) => `${client} ${id}: never acknowledged`),
         ...violations(Object.assign(history, { asked, heard, absences, mayBeRejected })),
       ];
     },

@@ -100,16 +100,16 @@ function nameOf({ client, id }: { readonly client: string; readonly id: string }
 
 function wrongIn(answers: readonly Answer[], request: Asked, kills: readonly number[]): string[] {
   const { expected, from = 0 } = request;
-  const tell = (what: string): string[] => [`${nameOf(request)}: ${what}`];
+  const report = (what: string): string[] => [`${nameOf(request)}: ${what}`];
   const [first] = answers;
-  if (first === undefined) return tell("no final answer");
+  if (first === undefined) return report("no final answer");
   const others = answers.filter(({ text, error }) => text !== first.text || error !== first.error);
-  if (others.length > 0) return tell(`${others.length + 1} different answers`);
+  if (others.length > 0) return report(`${others.length + 1} different answers`);
   const { when = 0 } = first;
   const cuts = kills.filter((at) => at >= from && at <= when).length;
   if (first.error === "internal" && cuts >= ATTEMPTS) return [];
-  if (first.error !== undefined) return tell(`answered with the error ${first.error}`);
-  return first.text === expected ? [] : tell(`the answer is ${JSON.stringify(first.text)}`);
+  if (first.error !== undefined) return report(`answered with the error ${first.error}`);
+  return first.text === expected ? [] : report(`the answer is ${JSON.stringify(first.text)}`);
 }
 
 interface Hearing {

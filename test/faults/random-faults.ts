@@ -28,7 +28,7 @@ const FLOOD = { least: 100, most: 500 };
 const AWAY_MS = 6000;
 /** So many requests of a flood are answered; the rest is rejected. */
 const LIMITS = { requests_per_minute: 600, burst: 100, queued: 32 };
-const TELL_MS = 60_000;
+const REPORT_MS = 60_000;
 
 /**
  * Devices send requests, sometimes floods, and go away and come back. Meanwhile the gateway and the broker are
@@ -211,7 +211,7 @@ async function logUntil(
   log: (line: string) => void,
 ): Promise<void> {
   while (performance.now() < end) {
-    await pause(Math.min(TELL_MS, Math.max(0, end - performance.now())));
+    await pause(Math.min(REPORT_MS, Math.max(0, end - performance.now())));
     const { devices, kills } = harness;
     log(`${devices.asked.length} requests, ${devices.open().length} open, ${kills.length} deaths`);
   }

@@ -34,7 +34,7 @@ interface Facts {
   /** The store of the accounts; a store in memory when left out. */
   readonly store?: Store<string>;
   /** Called with the errors of the store. */
-  readonly tell?: (thrown: unknown) => void;
+  readonly report?: (thrown: unknown) => void;
 }
 
 const of = (client: string) => ask("?", { client, durable: true }).request;
@@ -63,7 +63,7 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
       store: counting,
       clock,
       rows,
-      onError: facts.tell ?? ((thrown) => assert.fail(String(thrown))),
+      onError: facts.report ?? ((thrown) => assert.fail(String(thrown))),
     });
   let books = open();
   return {
@@ -482,7 +482,7 @@ describe("an account that is not in memory", () => {
         return await (isFull ? refuse() : plain.writeCounters(() => changes));
       },
     };
-    const books = createBooks({ limits, rows: 10, store, tell: () => {} }, clock);
+    const books = createBooks({ limits, rows: 10, store, report: () => {} }, clock);
     assert.equal(spend(books, "a", 400), "ok");
     for (let client = 0; client < 30; client += 1) void books.prepare(`${client}`);
     await settled();
@@ -533,14 +533,14 @@ describe("an account that is not in memory", () => {
   it("that cannot be read is asked for again later, and what it uses meanwhile counts", async () => {
     const clock = createManualClock();
     const plain = createMemoryStore<string>(storeFacts(clock, "one"));
-    const told: string[] = [];
+    const shown: string[] = [];
     let isBroken = false;
     const store: Store<string> = {
       ...plain,
       counter: (name) => (isBroken ? Promise.reject(new Error("no disk")) : plain.counter(name)),
     };
     const books = createBooks(
-      { limits, rows: 10, store, tell: (thrown) => told.push(String(thrown)) },
+      { limits, rows: 10, store, report: (thrown) => shown.push(String(thrown)) },
       clock,
     );
     const allowance = books.allowance("a");
@@ -548,7 +548,7 @@ describe("an account that is not in memory", () => {
     await crowd(books);
     isBroken = true;
     await books.prepare("a");
-    assert.deepEqual(told, ["Error: no disk"]);
+    assert.deepEqual(shown, ["Error: no disk"]);
     const failure = books.charge("a");
     assert.deepEqual([failure?.code, failure?.retryAfter], ["busy", 1]);
     assert.equal(books.overdrawn("a")?.code, "busy");
@@ -565,7 +565,7 @@ describe("an account that is not in memory", () => {
     const plain = createMemoryStore<string>(storeFacts(clock, "one"));
     const store: Store<string> = { ...plain, writeCounters: refuse };
     const rate = { requests_per_minute: 1, burst: 1 };
-    const books = createBooks({ limits: rate, rows: 10, store, tell: () => {} }, clock);
+    const books = createBooks({ limits: rate, rows: 10, store, report: () => {} }, clock);
     let client = 0;
     const served = async (name: string): Promise<number> => {
       await books.prepare(name);

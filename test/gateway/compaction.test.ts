@@ -28,7 +28,7 @@ const recall: Answerer<string> = async function* ({ history, text }) {
 };
 
 /** Answers with the client id. */
-const tell: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
+const report: Answerer<string> = async function* ({ isRemote, isAdmin, client }) {
   yield `${client} ${isRemote} ${isAdmin}`;
   return { messages: [] };
 };
@@ -42,7 +42,7 @@ const compactAllButLast: Compact<string> = ({ summary = "", turns }) => {
 };
 
 /** A compactor whose calls end when the test says so. */
-function createSlowCondense(obeys = true) {
+function createSlowCompactor(obeys = true) {
   const calls: {
     readonly conversation: Conversation<string>;
     readonly signal: AbortSignal;
@@ -118,7 +118,7 @@ for (const [name, make] of Object.entries(STORES)) {
 
 describe("compaction", () => {
   it("is in nobody's way, and does nothing where the conversation began anew meanwhile", async () => {
-    const { compact, calls } = createSlowCondense();
+    const { compact, calls } = createSlowCompactor();
     const { gateway } = createTestGateway(recall, { compact });
     const first = ask("1");
     await gateway.accept(first.request);
@@ -136,7 +136,7 @@ describe("compaction", () => {
   });
 
   it("is done for one conversation at a time, and for one that grew meanwhile again", async () => {
-    const { compact, calls } = createSlowCondense();
+    const { compact, calls } = createSlowCompactor();
     const { gateway } = createTestGateway(recall, { compact });
     for (const client of ["a", "b", "a", "a"]) {
       const asked = ask("?", { client });
@@ -198,16 +198,16 @@ describe("compaction", () => {
       await clock.advance(600_000);
       assert.equal(tries, expected);
     }
-    const told = lines.filter(({ level }) => level === "warn");
+    const shown = lines.filter(({ level }) => level === "warn");
     assert.deepEqual(
-      told.map(({ fields }) => [fields["error"], fields["why"]]),
+      shown.map(({ fields }) => [fields["error"], fields["why"]]),
       Array.from({ length: 2 }, () => ["the model is away", "status 503"]),
     );
     assert.equal(clock.timers, 0);
   });
 
   it("has two minutes, and is left behind where it does not end then", async () => {
-    const { compact, calls } = createSlowCondense(false);
+    const { compact, calls } = createSlowCompactor(false);
     const { gateway, clock, lines } = createTestGateway(recall, { compact });
     for (const client of ["a", "b"]) {
       const asked = ask("?", { client });
@@ -270,7 +270,7 @@ describe("compaction", () => {
   });
 
   it("ends at once when the gateway drains, and is not waited for", async () => {
-    const { compact, calls } = createSlowCondense(false);
+    const { compact, calls } = createSlowCompactor(false);
     const { gateway, clock } = createTestGateway(recall, { compact });
     const asked = ask("?");
     await gateway.accept(asked.request);
@@ -325,12 +325,12 @@ describe("one conversation of all clients", () => {
     await first.close();
 
     const second = await open("two");
-    const rig = createTestGateway(recall, {
+    const setup = createTestGateway(recall, {
       clock,
       store: second,
       replyTo: () => () => Promise.resolve(),
     });
-    assert.equal(await rig.gateway.resume(), 1);
+    assert.equal(await setup.gateway.resume(), 1);
     await until("it is answered", async () => (await second.history("everyone")).length === 2);
     assert.deepEqual(await second.history("everyone"), ["?", "re ?"]);
     await second.close();
@@ -347,7 +347,7 @@ describe("an answerer gets", () => {
       { adminFrom: ["b", "*"], client: "a", isAdmin: true },
     ];
     for (const { adminFrom, client, isAdmin } of cases) {
-      const { gateway } = createTestGateway(tell, { policy: { adminFrom } });
+      const { gateway } = createTestGateway(report, { policy: { adminFrom } });
       const asked = ask("?", { client });
       await gateway.accept(asked.request);
       assert.equal((await asked.done).text, `${client} true ${isAdmin}`);

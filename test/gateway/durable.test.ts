@@ -545,9 +545,9 @@ describe("the next start", () => {
       replyTo,
     });
     assert.equal(await gateway.resume(), 300);
-    const told = lines.filter(({ level, message }) => level === "info" && /resumed/.test(message));
-    assert.equal(told.length, 101);
-    assert.deepEqual(told.at(-1)?.fields, { requests: 300 });
+    const shown = lines.filter(({ level, message }) => level === "info" && /resumed/.test(message));
+    assert.equal(shown.length, 101);
+    assert.deepEqual(shown.at(-1)?.fields, { requests: 300 });
   });
 
   it("runs nothing of a client that was denied meanwhile, which gets forbidden; others go on", async () => {

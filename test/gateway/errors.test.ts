@@ -70,12 +70,12 @@ describe("a turn that fails", () => {
   });
 
   it("cuts off an answer that never ends", async () => {
-    let told = false;
+    let shown = false;
     const { gateway } = createTestGateway(async function* ({ signal }) {
       try {
         while (!signal.aborted) yield "x".repeat(1000);
       } finally {
-        told = signal.aborted;
+        shown = signal.aborted;
       }
       return { messages: [] };
     });
@@ -83,7 +83,7 @@ describe("a turn that fails", () => {
     void gateway.accept(asked.request);
     const last = await asked.done;
     assert.equal(last.error?.code, "model");
-    assert.ok(told);
+    assert.ok(shown);
     const streamed = asked.text().length - last.text.length;
     assert.ok(streamed > 1_000_000 && streamed <= 2 ** 20);
   });

@@ -157,7 +157,7 @@ describe("the gateway", () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 3 }), async (all, slots) => {
         let running = 0;
-        const rig = createTestGateway(
+        const setup = createTestGateway(
           async function* ({ text }) {
             running++;
             assert.ok(running <= slots);
@@ -165,7 +165,7 @@ describe("the gateway", () => {
             for (const piece of pieces) {
               yield piece;
               await new Promise<void>((resolve) => {
-                rig.clock.after(pieceMs, resolve);
+                setup.clock.after(pieceMs, resolve);
               });
             }
             running--;
@@ -174,7 +174,7 @@ describe("the gateway", () => {
           },
           { maxParallelTurns: slots },
         );
-        const { gateway, clock, lines } = rig;
+        const { gateway, clock, lines } = setup;
         const heard: { client: string; number: number }[] = [];
         const asked = all.map(({ client, deliveryMs }, number) =>
           ask(`${number}`, { client }, () => {

@@ -93,8 +93,8 @@ describe("a full disk", () => {
       await clock.advance(1000);
       assert.equal(gateway.problem(), "requests cannot be stored");
     }
-    const told = lines.filter(({ message }) => message.startsWith("requests can"));
-    assert.equal(told.length, 1, `${told.length}`);
+    const shown = lines.filter(({ message }) => message.startsWith("requests can"));
+    assert.equal(shown.length, 1, `${shown.length}`);
   });
 
   it("takes one token for a finished answer that is asked again, however long the disk is full", async () => {

@@ -184,9 +184,9 @@ describe("slots of turns that wait", () => {
 });
 
 /** A request that begins with `fetch` waits for ever. */
-function createWaitingRig() {
+function createWaitingSetup() {
   const gone: string[] = [];
-  const rig = createTestGateway(async function* answer({ text, signal, whileWaiting }) {
+  const setup = createTestGateway(async function* answer({ text, signal, whileWaiting }) {
     const never = new Promise<void>((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason));
     });
@@ -196,15 +196,15 @@ function createWaitingRig() {
   });
   const asks = (text: string, client: string) => {
     const asked = ask(text, { client });
-    void rig.gateway.accept(asked.request);
+    void setup.gateway.accept(asked.request);
     return asked;
   };
-  return { ...rig, gone, asks };
+  return { ...setup, gone, asks };
 }
 
 describe("a gateway whose turns all wait for tools", () => {
   it("answers others at once", async () => {
-    const { clock, asks } = createWaitingRig();
+    const { clock, asks } = createWaitingSetup();
     for (let client = 0; client < 16; client += 1) asks("fetch", `client ${client}`);
     await clock.advance(200);
     const bystander = asks("hello", "bystander");
@@ -214,7 +214,7 @@ describe("a gateway whose turns all wait for tools", () => {
   });
 
   it("answers others as soon as places are given back where they have waited already", async () => {
-    const { clock, asks } = createWaitingRig();
+    const { clock, asks } = createWaitingSetup();
     for (let client = 0; client < 40; client += 1) asks("fetch", `client ${client}`);
     const bystander = asks("hello", "bystander");
     await clock.advance(300);
@@ -222,7 +222,7 @@ describe("a gateway whose turns all wait for tools", () => {
   });
 
   it("ends turns that wait when they are stopped, and at their deadline", async () => {
-    const { clock, gateway, gone, asks } = createWaitingRig();
+    const { clock, gateway, gone, asks } = createWaitingSetup();
     const asked = Array.from({ length: 20 }, (_, client) => asks("fetch", `client ${client}`));
     await clock.advance(200);
     asks("/stop", "client 3");

@@ -95,8 +95,8 @@ describe("a channel on MQTT 5", () => {
           seq: 0,
           done: true,
         });
-        const told = asked.log.lines.filter(({ message }) => message.includes("not honoured"));
-        assert.equal(told.length, 1);
+        const shown = asked.log.lines.filter(({ message }) => message.includes("not honoured"));
+        assert.equal(shown.length, 1);
         assert.equal(asked.channel.problem(), undefined);
       },
     );

@@ -10,7 +10,7 @@ import { clientIdOf, allowedResponseTopic, publishTopic } from "../../src/mqtt/p
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };
-const honoured = (asked: string): string | undefined => allowedResponseTopic(address, "c1", asked);
+const allowed = (asked: string): string | undefined => allowedResponseTopic(address, "c1", asked);
 
 /** Where a device could want an answer to go, by what it tries. */
 const HOSTILE: Readonly<Record<string, string>> = {
@@ -56,7 +56,7 @@ const HOSTILE: Readonly<Record<string, string>> = {
 
 describe("a response topic that", () => {
   for (const [tries, asked] of Object.entries(HOSTILE)) {
-    it(`${tries} is not honoured`, () => assert.equal(honoured(asked), undefined));
+    it(`${tries} is not honoured`, () => assert.equal(allowed(asked), undefined));
   }
 
   it("is the asker's own in every way is honoured as it is", () => {
@@ -70,7 +70,7 @@ describe("a response topic that", () => {
       "requests",
       "re/quest/x",
     ]) {
-      assert.equal(honoured(`/picoclaw/edge/c1/${rest}`), `/picoclaw/edge/c1/${rest}`);
+      assert.equal(allowed(`/picoclaw/edge/c1/${rest}`), `/picoclaw/edge/c1/${rest}`);
     }
   });
 
@@ -84,7 +84,7 @@ describe("a response topic that", () => {
     const own = asked.map((rest) => `/picoclaw/edge/c1/${rest}`);
     fc.assert(
       fc.property(fc.oneof(asked, own, fc.string({ unit: "binary" })), (topic) => {
-        const answer = honoured(topic);
+        const answer = allowed(topic);
         if (answer === undefined) return;
         assert.equal(answer, topic);
         const [empty, prefix, agent, client, ...rest] = topic.split("/");

@@ -123,8 +123,8 @@ describe("the conversations of a database", () => {
     }
     await store.append("a", ["7".padEnd(900)]);
     assert.equal((await store.conversation("a")).turns.length, 8);
-    const beside = await home.open({ bounds });
-    await beside.erase("a");
+    const other = await home.open({ bounds });
+    await other.erase("a");
     for (let index = 0; index < 7; index += 1) await store.append("a", [`${index}`.padEnd(996)]);
     assert.equal((await store.conversation("a")).turns.length, 7);
   });

@@ -117,8 +117,8 @@ describe("the database", () => {
         lines.map(({ level }) => level),
         ["error"],
       );
-      const aside = String(lines[0]?.fields["file"]);
-      const kept = await readFile(aside);
+      const quarantined = String(lines[0]?.fields["file"]);
+      const kept = await readFile(quarantined);
       const differs = bytes.findIndex((byte, at) => byte !== kept[at]);
       assert.deepEqual([kept.length, differs], [bytes.length, -1], damage);
     }

@@ -1,12 +1,12 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { piecesOf } from "./dialects.ts";
-import type { HeardMessage, ScriptedAnswer, SpokenDialect } from "./dialects.ts";
+import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 
 const SIGNATURE = "signed-by-anthropic";
 const REASONS = { stop: "end_turn", length: "max_tokens", filter: "refusal" };
 
 /** Anthropic's messages, as its own server streams them. */
-export const ANTHROPIC: SpokenDialect = {
+export const ANTHROPIC: TestDialect = {
   name: "anthropic",
   entry: { model: "anthropic-messages/claude-test" },
   path: "/v1/messages",

@@ -1,12 +1,12 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { piecesOf } from "./dialects.ts";
-import type { HeardMessage, ScriptedAnswer, SpokenDialect } from "./dialects.ts";
+import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 import { event, streamEvents } from "./model-server.ts";
 
 const REASONS = { stop: "stop", length: "length", filter: "content_filter" };
 
 /** OpenAI's chat completions. */
-export const CHAT: SpokenDialect = {
+export const CHAT: TestDialect = {
   name: "chat completions",
   entry: { model: "openai/gpt-test" },
   path: "/v1/chat/completions",
@@ -38,7 +38,7 @@ export const CHAT: SpokenDialect = {
 };
 
 /** The same on Azure, in its v1 API. */
-export const AZURE: SpokenDialect = {
+export const AZURE: TestDialect = {
   ...CHAT,
   name: "azure",
   entry: { provider: "azure", model: "my-deployment" },

@@ -28,7 +28,7 @@ export interface HeardMessage {
 }
 
 /** One protocol from the server's side: how it answers and what it understands. */
-export interface SpokenDialect {
+export interface TestDialect {
   readonly name: string;
   /** Of an entry of `model_list`. */
   readonly entry: NonNullable<Parameters<typeof modelEntry>[0]>;

@@ -1,6 +1,6 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { piecesOf } from "./dialects.ts";
-import type { HeardMessage, ScriptedAnswer, SpokenDialect } from "./dialects.ts";
+import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 import { event } from "./model-server.ts";
 import type { ScriptedCall } from "./model-server.ts";
 
@@ -8,7 +8,7 @@ const SIGNATURE = "signed-by-gemini";
 const REASONS = { stop: "STOP", length: "MAX_TOKENS", filter: "SAFETY" };
 
 /** Gemini's content generation, as its own server streams it. */
-export const GEMINI: SpokenDialect = {
+export const GEMINI: TestDialect = {
   name: "gemini",
   entry: { model: "gemini/gemini-3-test" },
   path: "/v1/models/gemini-3-test:streamGenerateContent?alt=sse",

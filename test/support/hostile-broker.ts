@@ -96,7 +96,7 @@ function drip(socket: Socket, start: Buffer): void {
 
 const connack = ({ socket, version }: Victim): boolean => socket.write(CONNACK[version] ?? "");
 
-function told(name: string, bytes: string | Buffer | readonly number[]): Misdeed {
+function shown(name: string, bytes: string | Buffer | readonly number[]): Misdeed {
   const sent = typeof bytes === "string" ? Buffer.from(bytes) : Buffer.from(bytes);
   return { name, at: "connect", does: ({ socket }) => void socket.write(sent) };
 }
@@ -118,25 +118,25 @@ const KILOBYTE = Buffer.alloc(1024, "x");
 
 /** What is wrong before anything has begun. */
 const AT_CONNECT: readonly Misdeed[] = [
-  told("says nothing at all", ""),
-  told("speaks HTTP", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
-  told("speaks TLS", [0x15, 0x03, 0x03, 0, 2, 2, 40]),
-  told("publishes before CONNACK", publish(5, { topic: "/picoclaw/x/y/request" })),
-  told("acknowledges before CONNACK", packet(0x40, [0, 1])),
-  told("sends the reserved type 0", [0x00, 0x00]),
-  told("sends a CONNECT", packet(0x10, field("MQTT"), [5, 2, 0, 60, 0], field("you"))),
-  told("asks for authentication", packet(0xf0, [0x18, 0])),
-  told("sends an empty AUTH", [0xf0, 0x00]),
-  told("sends an empty CONNACK", [0x20, 0x00]),
-  told("sends a CONNACK with wrong flags", packet(0x20, [0xff, 0, 0])),
-  told("sends a CONNACK with an unknown code", packet(0x20, [0, 0x42, 0])),
-  told("sends a CONNACK with an unknown property", packet(0x20, [0, 0, 2, 0x7f, 1])),
-  told("sends a CONNACK whose properties end nowhere", packet(0x20, [0, 0, 255, 255, 255, 127])),
-  told("sends a CONNACK with a Receive Maximum of 0", packet(0x20, [0, 0, 3, 0x21, 0, 0])),
-  told("sends a CONNACK with a packet size of 0", packet(0x20, [0, 0, 5, 0x27, 0, 0, 0, 0])),
-  told("sends a CONNACK with alias maximum 65,535", packet(0x20, [0, 0, 3, 0x22, 255, 255])),
-  told("sends a length of five bytes", [0x20, 255, 255, 255, 255, 1]),
-  told("announces a CONNACK of 256 MB", [0x20, 255, 255, 255, 127, 0, 0]),
+  shown("says nothing at all", ""),
+  shown("speaks HTTP", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+  shown("speaks TLS", [0x15, 0x03, 0x03, 0, 2, 2, 40]),
+  shown("publishes before CONNACK", publish(5, { topic: "/picoclaw/x/y/request" })),
+  shown("acknowledges before CONNACK", packet(0x40, [0, 1])),
+  shown("sends the reserved type 0", [0x00, 0x00]),
+  shown("sends a CONNECT", packet(0x10, field("MQTT"), [5, 2, 0, 60, 0], field("you"))),
+  shown("asks for authentication", packet(0xf0, [0x18, 0])),
+  shown("sends an empty AUTH", [0xf0, 0x00]),
+  shown("sends an empty CONNACK", [0x20, 0x00]),
+  shown("sends a CONNACK with wrong flags", packet(0x20, [0xff, 0, 0])),
+  shown("sends a CONNACK with an unknown code", packet(0x20, [0, 0x42, 0])),
+  shown("sends a CONNACK with an unknown property", packet(0x20, [0, 0, 2, 0x7f, 1])),
+  shown("sends a CONNACK whose properties end nowhere", packet(0x20, [0, 0, 255, 255, 255, 127])),
+  shown("sends a CONNACK with a Receive Maximum of 0", packet(0x20, [0, 0, 3, 0x21, 0, 0])),
+  shown("sends a CONNACK with a packet size of 0", packet(0x20, [0, 0, 5, 0x27, 0, 0, 0, 0])),
+  shown("sends a CONNACK with alias maximum 65,535", packet(0x20, [0, 0, 3, 0x22, 255, 255])),
+  shown("sends a length of five bytes", [0x20, 255, 255, 255, 255, 1]),
+  shown("announces a CONNACK of 256 MB", [0x20, 255, 255, 255, 127, 0, 0]),
   {
     name: "sends a CONNACK that never ends",
     at: "connect",

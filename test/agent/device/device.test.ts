@@ -20,7 +20,7 @@ beforeEach(async () => {
 });
 afterEach(() => tree.remove());
 
-const told = (fact: FactName): Promise<string> => factSentence(fact, tree.device, NEVER);
+const shown = (fact: FactName): Promise<string> => factSentence(fact, tree.device, NEVER);
 
 describe("the CPU", () => {
   const cores = "cpu0 1 1 1 1\ncpu1 1 1 1 1\ncpu2 1 1 1 1\ncpu3 1 1 1 1\nintr 7\n";
@@ -33,23 +33,23 @@ describe("the CPU", () => {
     // 100 of 800 ticks: user 60, system 30, stolen 10; waiting for a disk is not busy.
     tree.change = () =>
       tree.write({ "proc/stat": `cpu  1060 0 530 8600 600 0 0 10 150 0\n${cores}` });
-    assert.equal(await told("cpu"), "CPU usage is 12.5 % (4 cores, load 0.31).");
+    assert.equal(await shown("cpu"), "CPU usage is 12.5 % (4 cores, load 0.31).");
   });
 
   it("that does not count its time is said not to", async () => {
     await tree.write({ "proc/stat": `cpu  1 1 1 1 1 1 1 1\n${cores}` });
-    assert.match(await told("cpu"), /^The cpu cannot be read here \(.*did not advance\)\.$/);
+    assert.match(await shown("cpu"), /^The cpu cannot be read here \(.*did not advance\)\.$/);
   });
 
   it("whose counters jump is never beyond its bounds", async () => {
     await tree.write({ "proc/stat": "cpu  100 0 0 1000 500 0 0 0\ncpu0 1\n" });
     tree.change = () => tree.write({ "proc/stat": "cpu  200 0 0 1010 400 0 0 0\ncpu0 1\n" });
-    assert.match(await told("cpu"), /^CPU usage is 100\.0 % \(1 core/);
+    assert.match(await shown("cpu"), /^CPU usage is 100\.0 % \(1 core/);
   });
 
   it("is measured by the runtime where there is no /proc", async () => {
     tree.change = () => pause(250, NEVER);
-    assert.match(await told("cpu"), /^CPU usage is \d+\.\d % \(\d+ core/);
+    assert.match(await shown("cpu"), /^CPU usage is \d+\.\d % \(\d+ core/);
   });
 
   it("has a make, a speed, and load averages", async () => {
@@ -59,9 +59,9 @@ describe("the CPU", () => {
       "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1800000\n",
       "proc/loadavg": "0.31 0.28 0.25 1/80 4242\n",
     });
-    assert.equal(await told("processor"), "The processor is Cortex-A72 with 4 cores at 1.80 GHz.");
+    assert.equal(await shown("processor"), "The processor is Cortex-A72 with 4 cores at 1.80 GHz.");
     assert.equal(
-      await told("load"),
+      await shown("load"),
       "Load average is 0.31, 0.28, 0.25 over 1, 5 and 15 minutes (4 cores).",
     );
   });
@@ -73,7 +73,7 @@ describe("the memory", () => {
   it("is as full as what is not available", async () => {
     await tree.write({ "proc/meminfo": meminfo });
     assert.equal(
-      await told("memory"),
+      await shown("memory"),
       "Memory usage is 25.0 % (2.0 GiB of 8.0 GiB, 6.0 GiB available; swap 512 MiB of 2.0 GiB).",
     );
   });
@@ -83,7 +83,7 @@ describe("the memory", () => {
       "proc/meminfo": "MemTotal: 65536 kB\nMemFree: 8192 kB\nBuffers: 4096 kB\nCached: 4096 kB\n",
     });
     assert.equal(
-      await told("memory"),
+      await shown("memory"),
       "Memory usage is 75.0 % (48.0 MiB of 64.0 MiB, 16.0 MiB available; no swap).",
     );
   });
@@ -100,7 +100,7 @@ describe("the memory", () => {
       "sys/fs/cgroup/memory.current": files.used,
       "sys/fs/cgroup/memory.stat": "anon 5\ninactive_file 33554432\n",
     });
-    assert.equal(await told("memory"), limited);
+    assert.equal(await shown("memory"), limited);
   });
 
   it("is a container's where its limit is lower (cgroup 1)", async () => {
@@ -112,7 +112,7 @@ describe("the memory", () => {
       [`${folder}/memory.usage_in_bytes`]: files.used,
       [`${folder}/memory.stat`]: "inactive_file 1\ntotal_inactive_file 33554432\n",
     });
-    assert.match(await told("memory"), /container's limit/);
+    assert.match(await shown("memory"), /container's limit/);
   });
 
   it("is the device's where the container has no limit", async () => {
@@ -122,7 +122,7 @@ describe("the memory", () => {
       "sys/fs/cgroup/memory.max": "max\n",
       "sys/fs/cgroup/memory.current": files.used,
     });
-    assert.match(await told("memory"), /^Memory usage is 25.0 % \(2/);
+    assert.match(await shown("memory"), /^Memory usage is 25.0 % \(2/);
   });
 });
 
@@ -143,7 +143,7 @@ describe("the disks", () => {
     });
     await mkdir(join(tree.device.root, "boot/firmware"), { recursive: true });
     await mkdir(join(tree.device.root, "media/my disk"), { recursive: true });
-    const sentence = await told("disk");
+    const sentence = await shown("disk");
     const places = [...sentence.matchAll(/ % on (.+?) \(/g)].map(([, place]) => place);
     assert.deepEqual(places, ["/", "/boot/firmware", "/media/my disk"]);
     assert.match(
@@ -171,14 +171,14 @@ describe("the temperature", () => {
       "sys/class/hwmon/hwmon1/temp2_input": "no\n",
     });
     assert.equal(
-      await told("temperature"),
+      await shown("temperature"),
       "Temperature is 48.3 °C (cpu-thermal), 61.3 °C (gpu-thermal), 35.9 °C (nvme Composite).",
     );
   });
 
   it("of a device without a sensor is said plainly", async () => {
     assert.equal(
-      await told("temperature"),
+      await shown("temperature"),
       "This device has no temperature sensor that can be read.",
     );
   });
@@ -192,7 +192,7 @@ describe("the rest", () => {
       "proc/sys/kernel/osrelease": "6.1.21-v8+\n",
     });
     assert.match(
-      await told("system"),
+      await shown("system"),
       /^The system is Debian GNU\/Linux 12 \(bookworm\), \w+ 6\.1\.21-v8\+ on \w+; the board is Raspberry Pi 4 Model B Rev 1\.4\.$/,
     );
   });
@@ -202,18 +202,18 @@ describe("the rest", () => {
       "sys/class/dmi/id/sys_vendor": "LENOVO\n",
       "sys/class/dmi/id/product_name": "ThinkEdge SE30\n",
     });
-    assert.match(await told("system"), /; the board is LENOVO ThinkEdge SE30\.$/);
+    assert.match(await shown("system"), /; the board is LENOVO ThinkEdge SE30\.$/);
   });
 
   it("uptime: how long and since when", async () => {
     await tree.write({ "proc/uptime": "273912.45 1000000.00\n" });
     const since = localTime(new Date(tree.device.now().getTime() - 273_912_450));
-    assert.equal(await told("uptime"), `Uptime is 3 days and 4 hours, since ${since}.`);
+    assert.equal(await shown("uptime"), `Uptime is 3 days and 4 hours, since ${since}.`);
   });
 
   it("time: with its zone", async () => {
     assert.match(
-      await told("time"),
+      await shown("time"),
       /^The time is \d\d:\d\d:00 on \w+day, 2026-\d\d-\d\d \(.+\)\.$/,
     );
   });

@@ -17,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(() => tree.remove());
 
-const told = (fact: FactName): Promise<string> => factSentence(fact, tree.device, NEVER);
+const shown = (fact: FactName): Promise<string> => factSentence(fact, tree.device, NEVER);
 
 describe("the processes", () => {
   it("that used the CPU most between the two samples are named, with odd names made harmless", async () => {
@@ -35,7 +35,7 @@ describe("the processes", () => {
         "proc/30/stat": stat("evil\u001b[2J\n", 20, 99),
       });
     assert.equal(
-      await told("top_cpu"),
+      await shown("top_cpu"),
       "Most CPU of 3 processes is used by busy) S 1 (x (process 20) 25.0 % and evil\\x1b[2J (process 30) 10.0 %.",
     );
   });
@@ -45,14 +45,14 @@ describe("the processes", () => {
       await tree.write({ [`proc/${id}/status`]: `Name:\tp${id}\nVmRSS:\t ${id * 1024} kB\n` });
     }
     await tree.write({ "proc/8/status": "Name:\tkthread\n" });
-    const sentence = await told("top_memory");
+    const sentence = await shown("top_memory");
     assert.match(sentence, /^Most memory of 8 processes is used by p7 \(process 7\) 7\.0 MiB, p6 /);
     assert.match(sentence, / and p3 \(process 3\) 3\.0 MiB\.$/);
   });
 
   it("that cannot be seen are said not to be", async () => {
-    assert.match(await told("top_cpu"), /cannot be read here/);
-    assert.match(await told("top_memory"), /cannot be read here/);
+    assert.match(await shown("top_cpu"), /cannot be read here/);
+    assert.match(await shown("top_memory"), /cannot be read here/);
   });
 });
 

@@ -94,8 +94,8 @@ describe("without a model", () => {
   });
 
   it("a reading that fails while another is told does not end the process", async () => {
-    const unheard: unknown[] = [];
-    const listen = (reason: unknown): void => void unheard.push(reason);
+    const unanswered: unknown[] = [];
+    const listen = (reason: unknown): void => void unanswered.push(reason);
     process.on("unhandledRejection", listen);
     const failing: Tool = {
       ...createDeviceTool({ root: "/", workspace: "/", now: () => new Date(), pause }),
@@ -110,7 +110,7 @@ describe("without a model", () => {
     await assert.rejects(collect(turn), /no/);
     await pause(20, NEVER);
     process.off("unhandledRejection", listen);
-    assert.deepEqual(unheard, []);
+    assert.deepEqual(unanswered, []);
   });
 
   it("it ends with the reason of its signal", async () => {

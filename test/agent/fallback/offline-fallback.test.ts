@@ -94,9 +94,9 @@ describe("while the model can be reached", () => {
       [/answer is empty/, [answers(""), answers("")]],
       [/held the answer back/, [streams({ finish: "content_filter" })]],
     ];
-    for (const [told, behaviours] of failures) {
+    for (const [shown, behaviours] of failures) {
       const { message } = await modelFailureOf(ask("What is the uptime?", ...behaviours));
-      assert.match(message, told);
+      assert.match(message, shown);
     }
   });
 

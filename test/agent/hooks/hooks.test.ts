@@ -256,9 +256,9 @@ describe("a hook that fails denies", () => {
         const { text, runs } = await run(hooks);
         assert.match(text, /^error: tool execution denied by (?:approval )?hook: "gate" failed$/);
         assert.deepEqual(runs, []);
-        const told = log.lines.find(({ message }) => message.startsWith("a hook failed"));
-        assert.equal(told?.fields["hook"], "gate");
-        assert.equal(told.fields["stage"], stage);
+        const shown = log.lines.find(({ message }) => message.startsWith("a hook failed"));
+        assert.equal(shown?.fields["hook"], "gate");
+        assert.equal(shown.fields["stage"], stage);
       });
     }
   }

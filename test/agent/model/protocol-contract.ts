@@ -13,7 +13,7 @@ import {
   questionOf,
 } from "../../support/agent-config.ts";
 import { SCRIPTED_USAGE } from "../../support/dialects.ts";
-import type { ScriptedAnswer, SpokenDialect } from "../../support/dialects.ts";
+import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import {
   hangs,
   refuses,
@@ -37,7 +37,7 @@ const TOOL = {
 };
 
 /** What every protocol must do alike, whatever its provider calls it. */
-export function describeProtocol(dialect: SpokenDialect): void {
+export function describeProtocol(dialect: TestDialect): void {
   describe(`the protocol ${dialect.name}`, () => {
     let server: ModelServer;
     before(async () => {
@@ -387,7 +387,7 @@ export function describeProtocol(dialect: SpokenDialect): void {
   });
 }
 
-function answersIn(dialect: SpokenDialect, answer: ScriptedAnswer, options = {}): Behaviour {
+function answersIn(dialect: TestDialect, answer: ScriptedAnswer, options = {}): Behaviour {
   return sendsEvents(dialect.events(answer), options);
 }
 

@@ -41,12 +41,12 @@ async function askedOf(model: string, { level, max_tokens = 20_000, messages }: 
     "thinking_budget",
     "output_config",
   ];
-  const told = Object.fromEntries(
+  const shown = Object.fromEntries(
     fields.filter((name) => name in body).map((name) => [name, body[name]]),
   );
   const config = Object(generationConfig).thinkingConfig;
   return {
-    told: config === undefined ? told : { ...told, ...config },
+    shown: config === undefined ? shown : { ...shown, ...config },
     temperature: temperature ?? Object(generationConfig).temperature,
     warnings: log.lines.filter(({ level: grade }) => grade === "warn"),
   };
@@ -61,7 +61,7 @@ const LEVELS = ["off", "low", "medium", "high", "xhigh", "adaptive"] as const;
 const effort = (name: string) => ({ reasoning_effort: name });
 const thinking = (type: string) => ({ thinking: { type } });
 const budget = (budget_tokens: number) => ({ thinking: { type: "enabled", budget_tokens } });
-const told = (name: string) => ({
+const shown = (name: string) => ({
   thinking: { type: "adaptive" },
   output_config: { effort: name },
 });
@@ -137,10 +137,10 @@ const TABLE: Record<string, readonly unknown[]> = {
   ],
   "anthropic/claude-opus-4-7": [
     thinking("disabled"),
-    told("low"),
-    told("medium"),
-    told("high"),
-    told("xhigh"),
+    shown("low"),
+    shown("medium"),
+    shown("high"),
+    shown("xhigh"),
     thinking("adaptive"),
   ],
   "gemini/gemini-2.5-flash": [
@@ -181,10 +181,10 @@ describe("thinking_level", () => {
   for (const [model, expected] of Object.entries(TABLE)) {
     it(`tells ${model} how much to think`, async () => {
       const found = await Promise.all(
-        LEVELS.map(async (name) => (await askedOf(model, { level: name })).told),
+        LEVELS.map(async (name) => (await askedOf(model, { level: name })).shown),
       );
       assert.deepEqual(found, expected);
-      assert.deepEqual((await askedOf(model, { level: "" })).told, {});
+      assert.deepEqual((await askedOf(model, { level: "" })).shown, {});
     });
   }
 
@@ -203,7 +203,7 @@ describe("thinking_level", () => {
   it("is said to be lost where max_tokens leaves no room for it", async () => {
     const model = "anthropic-messages/claude-sonnet-4-5";
     const lost = await askedOf(model, { level: "low", max_tokens: 1000 });
-    assert.deepEqual([lost.told, lost.temperature, lost.warnings.length], [{}, 0.5, 1]);
+    assert.deepEqual([lost.shown, lost.temperature, lost.warnings.length], [{}, 0.5, 1]);
     assert.equal((await askedOf(model, { level: "low" })).warnings.length, 0);
   });
 
@@ -215,12 +215,12 @@ describe("thinking_level", () => {
     ];
     const model = "anthropic-messages/claude-sonnet-4-5";
     const during = await askedOf(model, { level: "low", messages: round });
-    assert.deepEqual([during.told, during.temperature], [{}, 0.5]);
+    assert.deepEqual([during.shown, during.temperature], [{}, 0.5]);
     const later = [
       ...round,
       { role: "assistant", text: "1" },
       { role: "user", text: "?" },
     ] as const;
-    assert.deepEqual((await askedOf(model, { level: "low", messages: later })).told, budget(2048));
+    assert.deepEqual((await askedOf(model, { level: "low", messages: later })).shown, budget(2048));
   });
 });

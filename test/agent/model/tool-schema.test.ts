@@ -84,16 +84,16 @@ describe("a tool's schema", () => {
       type: "object",
       properties: { next: { $ref: "#" }, list: { anyOf: [{ $ref: "#/properties/list" }] } },
     };
-    for (const told of [geminiSchema(endless), plain(endless)]) {
-      assert.ok(JSON.stringify(told).length < 1_000_000);
+    for (const shown of [geminiSchema(endless), plain(endless)]) {
+      assert.ok(JSON.stringify(shown).length < 1_000_000);
     }
   });
 
   it("that names billions in a few words is bounded", () => {
     const twenty = Array.from({ length: 20 }, (_, index) => [`p${index}`, { $ref: "#" }]);
     const laughs = { type: "object", properties: Object.fromEntries(twenty) };
-    for (const told of [geminiSchema(laughs), plain(laughs)]) {
-      assert.ok(JSON.stringify(told).length < 1_000_000);
+    for (const shown of [geminiSchema(laughs), plain(laughs)]) {
+      assert.ok(JSON.stringify(shown).length < 1_000_000);
     }
   });
 
@@ -121,8 +121,8 @@ describe("a tool's schema", () => {
         { maxKeys: 4 },
       ),
     }));
-    const isPlain = (told: unknown): boolean => {
-      const { properties = {}, items, ...rest } = Object(told);
+    const isPlain = (shown: unknown): boolean => {
+      const { properties = {}, items, ...rest } = Object(shown);
       const inner = [...Object.values(properties), ...(items === undefined ? [] : [items])];
       return Object.keys(rest).every((key) => allowed.has(key)) && inner.every(isPlain);
     };

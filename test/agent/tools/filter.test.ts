@@ -99,9 +99,9 @@ describe("a tool behind the filter", () => {
   });
 
   it("throws without secrets, and the same thing where there were none", async () => {
-    const told = toolThat(() => Promise.reject(new Error("bad sk-secret")));
+    const shown = toolThat(() => Promise.reject(new Error("bad sk-secret")));
     await assert.rejects(
-      told.run({}, callContext()),
+      shown.run({}, callContext()),
       (thrown) => String(thrown) === "Error: bad [FILTERED]",
     );
     const fault = new TypeError("no");

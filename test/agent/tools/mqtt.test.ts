@@ -43,13 +43,16 @@ function message(topic: string, payload: string | Uint8Array, retained = false):
   return { topic, payload: typeof payload === "string" ? Buffer.from(payload) : payload, retained };
 }
 
-const HOUSE: TopicPermissions = { read: ["home/+/temp", "$SYS/#"], publish: ["home/+/light/set"] };
+const PERMISSIONS: TopicPermissions = {
+  read: ["home/+/temp", "$SYS/#"],
+  publish: ["home/+/light/set"],
+};
 
 describe("the tool mqtt", () => {
   it("reads on the channel of who asked, within its bounds", async () => {
     const broker = createBroker([message("home/a/temp", "21", true), message("home/b/temp", "19")]);
     assert.equal(
-      await broker.call({ action: "read", topic: "home/+/temp" }, HOUSE, "second"),
+      await broker.call({ action: "read", topic: "home/+/temp" }, PERMISSIONS, "second"),
       "home/a/temp (retained): 21\nhome/b/temp: 19",
     );
     assert.deepEqual(broker.asked, [
@@ -91,18 +94,21 @@ describe("the tool mqtt", () => {
 
   it("says when nothing came, and when there was more", async () => {
     assert.equal(
-      await createBroker().call({ action: "read", topic: "home/a/temp", seconds: 1 }, HOUSE),
+      await createBroker().call({ action: "read", topic: "home/a/temp", seconds: 1 }, PERMISSIONS),
       "[no message on home/a/temp within 1 s]",
     );
     const broker = createBroker([message("home/a/temp", "21")], true);
-    assert.match(await broker.call({ action: "read", topic: "home/a/temp" }, HOUSE), /were more/);
+    assert.match(
+      await broker.call({ action: "read", topic: "home/a/temp" }, PERMISSIONS),
+      /were more/,
+    );
   });
 
   it("publishes without keeping, unless it is told to", async () => {
     const broker = createBroker();
     const light = { action: "publish", topic: "home/a/light/set", payload: "on" };
-    assert.equal(await broker.call(light, HOUSE), "Published 2 bytes to home/a/light/set.");
-    await broker.call({ ...light, retain: true, qos: 0 }, HOUSE);
+    assert.equal(await broker.call(light, PERMISSIONS), "Published 2 bytes to home/a/light/set.");
+    await broker.call({ ...light, retain: true, qos: 0 }, PERMISSIONS);
     const channel = undefined;
     assert.deepEqual(broker.asked, [
       { channel, topic: "home/a/light/set", payload: "on", retain: false, qos: 1 },
@@ -145,7 +151,7 @@ describe("the tool mqtt", () => {
       message("home/c/temp", Uint8Array.of(0, 1, 2)),
       message("home/d/temp", "y".repeat(5_000)),
     ]);
-    const text = await broker.call({ action: "read", topic: "home/+/temp" }, HOUSE);
+    const text = await broker.call({ action: "read", topic: "home/+/temp" }, PERMISSIONS);
     const lines = text.split("\n");
     assert.equal(lines.length, 4);
     assert.equal(lines[0], String.raw`home/a/temp: 21\nhome/alarm: off\u202e\x1b[2J`);
@@ -192,7 +198,7 @@ describe("the attack through topics", () => {
   ]) {
     it(`by publishing to ${topic}, which no filter of its profile matches, publishes nothing`, async () => {
       const broker = createBroker();
-      const answer = await broker.call({ action: "publish", topic, payload: "x" }, HOUSE);
+      const answer = await broker.call({ action: "publish", topic, payload: "x" }, PERMISSIONS);
       assert.match(answer, /^error: this client may not publish .* but to home\/\+\/light\/set$/);
       assert.deepEqual(broker.asked, []);
     });
@@ -236,7 +242,7 @@ describe("the attack through topics", () => {
   for (const filter of ["home/#", "home/+/+", "+/a/temp", "home/a/temp/#", "$CONTROL/#", "home"]) {
     it(`by subscribing to ${filter}, more than its profile says, reads nothing`, async () => {
       const broker = createBroker();
-      const answer = await broker.call({ action: "read", topic: filter }, HOUSE);
+      const answer = await broker.call({ action: "read", topic: filter }, PERMISSIONS);
       assert.match(answer, /^error: this client may not read .* but home\/\+\/temp, \$SYS\/#$/);
       assert.deepEqual(broker.asked, []);
     });
@@ -245,7 +251,7 @@ describe("the attack through topics", () => {
   it("by $SYS works only where a filter of the profile names it", async () => {
     const read = { action: "read", topic: "$SYS/broker/uptime" };
     const allowed = createBroker();
-    await allowed.call(read, HOUSE);
+    await allowed.call(read, PERMISSIONS);
     assert.equal(allowed.asked.length, 1);
     const broker = createBroker();
     assert.match(await broker.call(read, { read: ["#", "+/#"], publish: [] }), /may not read/);

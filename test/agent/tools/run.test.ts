@@ -65,8 +65,8 @@ describe("the device tool", () => {
   it("names every fact with what it tells, and refuses others", async () => {
     const tree = await createDeviceTree({ "proc/uptime": "60.0 1.0\n" });
     const tool = createDeviceTool(tree.device);
-    const told = JSON.stringify(tool.parameters);
-    for (const name of FACT_NAMES) assert.ok(told.includes(`${name} = `));
+    const shown = JSON.stringify(tool.parameters);
+    for (const name of FACT_NAMES) assert.ok(shown.includes(`${name} = `));
     const call = callContext();
     assert.match(
       await tool.run({ facts: ["uptime", "uptime"] }, call),

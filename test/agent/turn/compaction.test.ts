@@ -113,10 +113,10 @@ describe("a condenser", () => {
     assert.deepEqual(compaction, { through: 2, summary: { role: "summary", text: "summary 1" } });
     assert.equal(questions.length, 1);
     assert.deepEqual(questions[0]?.tools, []);
-    const told = shown(questions[0]);
+    const asked = shown(questions[0]);
     for (const words of ["Ada likes tea", "question 1", "answer 2"])
-      assert.ok(told.includes(words));
-    assert.ok(!told.includes("question 3"));
+      assert.ok(asked.includes(words));
+    assert.ok(!asked.includes("question 3"));
   });
 
   it("does so by tokens, too: of the window, or of four times max_tokens", async () => {

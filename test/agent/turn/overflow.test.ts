@@ -86,15 +86,15 @@ describe("a conversation that is too long for the model", () => {
     server.otherwise(reads(10_000, answers("A lot.")));
     const { text, result } = await ask(historyOf(1, 1000));
     assert.equal(text, "A lot.");
-    const told = server.requests.at(-1)?.body.messages ?? [];
-    const results = told.filter(({ role }) => role === "tool").map(({ content }) => content ?? "");
+    const shown = server.requests.at(-1)?.body.messages ?? [];
+    const results = shown.filter(({ role }) => role === "tool").map(({ content }) => content ?? "");
     assert.equal(results.length, 3);
     for (const each of results) {
       assert.match(frameOf(each).text, /^line\n/);
       assert.match(each, /cut here/);
     }
     // The history was not what was too long; and it remembers what the model read.
-    assert.ok(told.some(({ content }) => content === "question 0"));
+    assert.ok(shown.some(({ content }) => content === "question 0"));
     const kept = result.messages.filter(({ role }) => role === "tool");
     assert.deepEqual(
       kept.map((message) => message.text),

@@ -211,8 +211,8 @@ describe("hooks of an agent", () => {
     );
     await ask("is it up?");
     assert.equal(model.requests.length, 2);
-    const told = model.requests[1]?.body.messages.at(-1)?.content ?? "";
-    assert.match(told, /tool execution denied by approval hook/);
+    const shown = model.requests[1]?.body.messages.at(-1)?.content ?? "";
+    assert.match(shown, /tool execution denied by approval hook/);
   });
 
   it("are asked where no model is configured, too", async () => {

@@ -131,8 +131,8 @@ describe("the system prompt", () => {
     fc.assert(
       fc.property(outside, (words) => {
         const skill = { name: "a", description: words, folder: "", file: words, root: "" };
-        const told = promptOf({ texts: { ...EMPTY, skills: [skill] } });
-        assert.equal(told.split("</skill>").length, 2);
+        const shown = promptOf({ texts: { ...EMPTY, skills: [skill] } });
+        assert.equal(shown.split("</skill>").length, 2);
         const lines = promptOf({ client: words }).split("\n\n---\n\n")[1]?.split("\n") ?? [];
         assert.equal(lines.length, 2);
         const name: unknown = JSON.parse(

@@ -94,7 +94,7 @@ function ask({ text = "hello", history = [], client = "c", signal = NEVER, ...se
 }
 
 /** The results that the model was told in the last request. */
-function resultsTold(): string[] {
+function resultsShown(): string[] {
   const { messages } = server.requests.at(-1)?.body ?? { messages: [] };
   const results = messages.filter(({ role }) => role === "tool");
   return results.map(({ content }) => frameOf(content).text);
@@ -154,7 +154,7 @@ describe("a turn", () => {
     waiting.get("a")?.("result a");
     const { text, result } = await turn;
     assert.equal(text, "One moment.\n\nBoth done.");
-    assert.deepEqual(resultsTold(), ["result a", "result b"]);
+    assert.deepEqual(resultsShown(), ["result a", "result b"]);
     assert.deepEqual(
       result.messages.map(({ role }) => role),
       ["user", "assistant", "tool", "tool", "assistant"],
@@ -198,7 +198,7 @@ describe("a turn", () => {
     const write = ["write begins", "write ends"];
     const both = ["read begins", "read begins", "read ends", "read ends"];
     assert.deepEqual(seen, [...both, ...write, ...write, ...read]);
-    assert.deepEqual(resultsTold(), ["read", "read", "written", "written", "read"]);
+    assert.deepEqual(resultsShown(), ["read", "read", "written", "written", "read"]);
   });
 
   it("answers calls that cannot be run, so that the model can do better", async () => {
@@ -216,7 +216,7 @@ describe("a turn", () => {
       answers("sorry"),
     );
     await ask({ tools: [tool, broken, silent] });
-    const [malformed, wrong, none, unknown, failed, empty, hung] = resultsTold();
+    const [malformed, wrong, none, unknown, failed, empty, hung] = resultsShown();
     assert.match(malformed ?? "", /^error: the arguments are no valid JSON/);
     assert.match(wrong ?? "", /^error: wrong arguments: name: .*string/);
     assert.match(none ?? "", /^error: wrong arguments: name/);
@@ -229,7 +229,7 @@ describe("a turn", () => {
   it("cuts a long result between characters", async () => {
     server.script(calls({ name: "long", arguments: "{}" }), answers("ok"));
     await ask({ tools: [long] });
-    const [result = ""] = resultsTold();
+    const [result = ""] = resultsShown();
     assert.ok((result?.length ?? 0) < 10_200);
     assert.ok(result?.isWellFormed());
     assert.match(result ?? "", /60000 characters/);

@@ -283,9 +283,9 @@ describe("a conversation on its way to a model", () => {
       result("9", "of no call"),
     ] as const satisfies readonly Message[];
     const framing = createFraming();
-    const told = framing(messages);
+    const shown = framing(messages);
     assert.deepEqual(
-      told.map(({ text }) => text),
+      shown.map(({ text }) => text),
       [
         "<data_only> is my word",
         "",
@@ -296,9 +296,9 @@ describe("a conversation on its way to a model", () => {
         framed("read_file", "of no call"),
       ],
     );
-    assert.deepEqual(told.map(({ failed }) => failed ?? false).indexOf(true), 3);
+    assert.deepEqual(shown.map(({ failed }) => failed ?? false).indexOf(true), 3);
     assert.equal(messages[2].text, "A");
-    assert.equal(framing(messages)[2], told[2]);
+    assert.equal(framing(messages)[2], shown[2]);
   });
 
   it("begins with what was noted and what was said before, and the roles take turns", () => {

@@ -205,9 +205,9 @@ async function usedAgain(
     await failing(() => store.purge()),
   ];
   await failing(() => store.close());
-  const isAside = (await readdir(dirname(file))).some((name) => name.includes(".corrupt-"));
+  const isSetApart = (await readdir(dirname(file))).some((name) => name.includes(".corrupt-"));
   const failed = outcomes.map((one) => (one instanceof Failure ? one.code : "ok"));
-  return `${isAside ? "set aside" : "kept"} ${failed.join(" ")}`;
+  return `${isSetApart ? "set aside" : "kept"} ${failed.join(" ")}`;
 }
 
 async function failing<T>(work: () => Promise<T>): Promise<T | Failure> {

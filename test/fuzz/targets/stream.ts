@@ -5,7 +5,7 @@ import { SILENT } from "../../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, questionOf } from "../../support/agent-config.ts";
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
 import { CHAT } from "../../support/chat-dialect.ts";
-import type { SpokenDialect } from "../../support/dialects.ts";
+import type { TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
 import { startModelServer } from "../../support/model-server.ts";
 import type { Behaviour } from "../../support/model-server.ts";
@@ -13,7 +13,7 @@ import { openModel } from "../../support/model.ts";
 import { headAndBody, kindOf, sizeOf } from "../target.ts";
 import type { Target, Trial } from "../target.ts";
 
-const DIALECTS: Readonly<Record<string, SpokenDialect>> = {
+const DIALECTS: Readonly<Record<string, TestDialect>> = {
   chat: CHAT,
   anthropic: ANTHROPIC,
   gemini: GEMINI,
@@ -25,7 +25,7 @@ const SILENCE = 0.15;
 
 /** `chat 200 event-stream cut=7 end`: whose answer it is, its status, its type, its pieces, its end. */
 interface Head {
-  readonly dialect: SpokenDialect;
+  readonly dialect: TestDialect;
   readonly status: number;
   readonly type: string;
   readonly cut: number;

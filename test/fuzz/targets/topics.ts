@@ -64,7 +64,7 @@ function run(input: Uint8Array): string {
     const answer = attempted(() => responseTopic(address, client));
     const response = topic.replace(/request$/, "response");
     assert.equal(answer instanceof Failure, !canBePublished(response), "the topic's validity");
-    return `${honoured(address, client, asked)} ${answer instanceof Failure ? kindOf(answer.message) : "answered"}`;
+    return `${allowed(address, client, asked)} ${answer instanceof Failure ? kindOf(answer.message) : "answered"}`;
   });
   const published = attempted(() => publishTopic(asked));
   assert.equal(published instanceof Failure, !canBePublished(asked));
@@ -72,7 +72,7 @@ function run(input: Uint8Array): string {
   return [...outcomes, published instanceof Failure ? "refused" : "published"].join("|");
 }
 
-function honoured(address: (typeof ADDRESSES)[number], client: string, asked: string): string {
+function allowed(address: (typeof ADDRESSES)[number], client: string, asked: string): string {
   const topic = allowedResponseTopic(address, client, asked);
   if (topic === undefined) return "not honoured";
   assert.equal(topic, asked);

@@ -26,14 +26,14 @@ const redirectsTo = (location: string) =>
   openWebServer((_, response) => response.writeHead(302, { location }).end());
 
 /** A server below HTTP: what it sends is up to `talk`. */
-async function openRawServer(talk: (socket: Socket) => void) {
+async function openRawServer(conversation: (socket: Socket) => void) {
   const sockets = new Set<Socket>();
   const heard: string[] = [];
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on("error", () => {});
     socket.on("data", (bytes) => heard.push(bytes.toString("latin1")));
-    socket.once("data", () => talk(socket));
+    socket.once("data", () => conversation(socket));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port }: AddressInfo = Object(server.address());
@@ -210,8 +210,8 @@ describe("a fooled model that fetches", () => {
       silence: () => {},
       "no HTTP": (socket: Socket) => flood(socket, "\u0000\u0001\u0002 no such protocol"),
     };
-    for (const [name, talk] of Object.entries(floods)) {
-      await using server = await openRawServer(talk);
+    for (const [name, conversation] of Object.entries(floods)) {
+      await using server = await openRawServer(conversation);
       const text = await fetcher({ milliseconds: 700 }).get(server.base);
       assert.match(text, /^error: /, name);
       const taken = server.taken() / 2 ** 20;
@@ -279,8 +279,8 @@ describe("a secret of the configuration in an address", () => {
       const text = await get(url);
       assert.match(text, /^error: .*a secret of this program's configuration/);
       assert.equal(log.lines.length, 1);
-      const told = JSON.stringify([text, log.lines]).toLowerCase();
-      assert.ok(!told.includes("live") && !told.includes("hunter2") && !told.includes("evil"));
+      const shown = JSON.stringify([text, log.lines]).toLowerCase();
+      assert.ok(!shown.includes("live") && !shown.includes("hunter2") && !shown.includes("evil"));
     });
   }
 

@@ -40,7 +40,7 @@ const results = (key: string) => [
   { title: "bad", url: "javascript:x()", [key]: "" },
   { title: "four", url: "https://four.test/", [key]: "x" },
 ];
-const TOLD = `1. One & only
+const SHOWN = `1. One & only
    https://one.test/?a=1&copy=2
    about one
 2. (no title)
@@ -62,7 +62,7 @@ describe("SearXNG", () => {
     const json = JSON.stringify({ results: results("content") });
     await using server = await openWebServer(answerWith("application/json", json));
     const { search } = searcher(searxng(`${server.base}/sx/`));
-    assert.equal(await search({ query: " a b&c " }), `Results for "a b&c" (searxng):\n${TOLD}`);
+    assert.equal(await search({ query: " a b&c " }), `Results for "a b&c" (searxng):\n${SHOWN}`);
     await search({ query: "x", count: 1, range: "m" });
     assert.deepEqual(server.seen, [
       "GET /sx/search?q=a+b%26c&format=json",
@@ -88,7 +88,7 @@ describe("Brave", () => {
     });
     const brave = { ...on, api_keys: secrets("k1", "k2", "k3") };
     const { search } = searcher({ brave }, server);
-    assert.equal(await search({ query: "x", range: "w" }), `Results for "x" (brave):\n${TOLD}`);
+    assert.equal(await search({ query: "x", range: "w" }), `Results for "x" (brave):\n${SHOWN}`);
     await search({ query: "y" });
     assert.deepEqual(seen, ["k1", "k2", "k3", "k3"]);
     assert.deepEqual(server.seen.slice(2), [
@@ -258,8 +258,8 @@ describe("a result with control characters", () => {
     const json = JSON.stringify({ results: [hit] });
     await using server = await openWebServer(answerWith("application/json", json));
     const { search } = searcher(searxng(server.base));
-    const told = "1. a [2Jb\n   https://a.test/\n   c d";
-    assert.equal(await search({ query: "x" }), `Results for "x" (searxng):\n${told}`);
+    const shown = "1. a [2Jb\n   https://a.test/\n   c d";
+    assert.equal(await search({ query: "x" }), `Results for "x" (searxng):\n${shown}`);
   });
 });
 
