@@ -93,7 +93,7 @@ export async function openBroker(
       "config",
       `the built-in broker does not listen on ${host} without a password`,
       {
-        why: "beyond the loopback anyone could ask as any client, and answer",
+        why: "beyond the loopback anyone could pose as a client or as the gateway",
         remedy: "set username and password of the channel, or use broker: embedded",
       },
     );
