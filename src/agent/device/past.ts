@@ -2,6 +2,7 @@ import { two } from "./format.ts";
 import type { DeviceHistory, Measured } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
 import type { SampledFact } from "./sample.ts";
+import { DAYS } from "./time.ts";
 
 /** A fact and a period, in hours before now. */
 export interface Past {
@@ -85,5 +86,5 @@ function clock(milliseconds: number, now: number): string {
   const date = new Date(milliseconds);
   const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
   if (date.toDateString() === new Date(now).toDateString()) return time;
-  return `${time} on ${new Intl.DateTimeFormat("en", { weekday: "long" }).format(date)}`;
+  return `${time} on ${DAYS[date.getDay()]}`;
 }

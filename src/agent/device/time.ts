@@ -15,7 +15,7 @@ export const readUptime: ReadFact = async (device) => {
   return `Uptime is ${durationText(seconds)}, since ${localTime(since)}.`;
 };
 
-const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+export const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /** `12:03:44 on Wednesday, 2026-07-01 (Europe/Berlin, UTC+02:00)`. */
 export function localTime(date: Date): string {

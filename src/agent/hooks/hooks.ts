@@ -32,6 +32,18 @@ const TRACE = {
   after_tool: "turn.tool.after",
 };
 
+/** A call that may run. */
+type Call = Pick<HookedCall, "tool" | "arguments">;
+
+/** The decision of a hook. Reasons are its own words. */
+type Decision =
+  /** `call` or `text` is present if the hook changed the call or its result. */
+  | { readonly is: "continue"; readonly call?: Call; readonly text?: string }
+  /** A result in place of the tool's. */
+  | { readonly is: "respond"; readonly text: string }
+  | { readonly is: "deny"; readonly reason: string }
+  | { readonly is: "abort"; readonly reason: string };
+
 /** The hooks of a configuration. The first tool call starts them. */
 export function createToolHooks(options: ToolHooksOptions): ToolHooks {
   const { filter } = options;
@@ -150,18 +162,6 @@ function denial(who: string, reason: string): Verdict {
 function withheld(reason: string): string {
   return `error: the tool has run, but its result is withheld: hook ${reason}`;
 }
-
-/** A call that may run. */
-type Call = Pick<HookedCall, "tool" | "arguments">;
-
-/** The decision of a hook. Reasons are its own words. */
-type Decision =
-  /** `call` or `text` is present if the hook changed the call or its result. */
-  | { readonly is: "continue"; readonly call?: Call; readonly text?: string }
-  /** A result in place of the tool's. */
-  | { readonly is: "respond"; readonly text: string }
-  | { readonly is: "deny"; readonly reason: string }
-  | { readonly is: "abort"; readonly reason: string };
 
 /** Reads the answer of a hook's process. Throws a `HookError` if it is invalid, which denies too. */
 function decisionOf(stage: HookStage, result: unknown): Decision {

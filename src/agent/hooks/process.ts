@@ -10,6 +10,29 @@ import { at, fromJson, textAt } from "../../base/unknown.ts";
 import { readPaced } from "../tools/exec/output.ts";
 import { endTree, MARK } from "../tools/exec/process-tree.ts";
 
+/** Why a hook did not answer. */
+type HookErrorKind =
+  | "unstartable"
+  | "died"
+  | "slow"
+  | "busy"
+  | "nonsense"
+  /** It answered with a JSON-RPC error. */
+  | "error"
+  /** It waits for its restart. */
+  | "resting";
+
+/** A hook did not answer. Callers outside of this folder get a denial instead. The message is for the log. */
+export class HookError extends Error {
+  override readonly name = "HookError";
+  readonly kind: HookErrorKind;
+
+  constructor(kind: HookErrorKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
 export interface HookCommand {
   /** The program and its arguments; no shell. */
   readonly command: readonly string[];
@@ -205,27 +228,4 @@ function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: 
     }
     if (!add(chunk.subarray(from))) onTooLong();
   });
-}
-
-/** Why a hook did not answer. */
-type HookErrorKind =
-  | "unstartable"
-  | "died"
-  | "slow"
-  | "busy"
-  | "nonsense"
-  /** It answered with a JSON-RPC error. */
-  | "error"
-  /** It waits for its restart. */
-  | "resting";
-
-/** A hook did not answer. Callers outside of this folder get a denial instead. The message is for the log. */
-export class HookError extends Error {
-  override readonly name = "HookError";
-  readonly kind: HookErrorKind;
-
-  constructor(kind: HookErrorKind, message: string) {
-    super(message);
-    this.kind = kind;
-  }
 }

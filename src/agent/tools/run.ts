@@ -8,6 +8,55 @@ import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 
+/** The context of a call for a caller with these permissions. */
+export function callContextOf(
+  {
+    client,
+    channel,
+    isRemote = false,
+    signal,
+    allowance,
+  }: Caller & Pick<CallContext, "signal" | "allowance">,
+  permissions: Permissions,
+): CallContext {
+  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
+  return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
+}
+
+/** Calls of one answer that run at the same time. A board has few cores and little memory. */
+const MAX_PARALLEL = 8;
+
+/**
+ * Runs the tool calls of one answer in parallel, and returns their results in the order of the calls. A
+ * call of an exclusive tool begins when all calls before it have ended, and the calls after it wait for
+ * its end, so that changes happen in the order that the model wrote.
+ */
+export async function runCalls<T>(
+  calls: readonly ToolCall[],
+  tools: readonly Tool[],
+  run: (call: ToolCall) => Promise<T>,
+): Promise<T[]> {
+  const results: T[] = [];
+  for (const batch of batchesOf(calls, tools)) results.push(...(await Promise.all(batch.map(run))));
+  return results;
+}
+
+function batchesOf(calls: readonly ToolCall[], tools: readonly Tool[]): ToolCall[][] {
+  const exclusive = new Set(tools.filter((tool) => tool.exclusive).map(({ name }) => name));
+  const batches: ToolCall[][] = [];
+  let open: ToolCall[] | undefined;
+  for (const call of calls) {
+    const isExclusive = exclusive.has(call.name);
+    if (isExclusive || open === undefined || open.length === MAX_PARALLEL) {
+      open = [];
+      batches.push(open);
+    }
+    open.push(call);
+    if (isExclusive) open = undefined;
+  }
+  return batches;
+}
+
 export interface RunOptions extends CallContext {
   readonly tools: readonly Tool[];
   /** Time limit of a call in milliseconds, if the tool has none of its own; default 30 s. */
@@ -118,53 +167,4 @@ function limitLength(text: string, most = MAX_RESULT): string {
   if (text === "") return "(the tool returned nothing)";
   if (text.length <= most) return text;
   return `${prefixOf(text, most)}\n… (cut here: the result has ${text.length} characters)`;
-}
-
-/** Calls of one answer that run at the same time. A board has few cores and little memory. */
-const MAX_PARALLEL = 8;
-
-/**
- * Runs the tool calls of one answer in parallel, and returns their results in the order of the calls. A
- * call of an exclusive tool begins when all calls before it have ended, and the calls after it wait for
- * its end, so that changes happen in the order that the model wrote.
- */
-export async function runCalls<T>(
-  calls: readonly ToolCall[],
-  tools: readonly Tool[],
-  run: (call: ToolCall) => Promise<T>,
-): Promise<T[]> {
-  const results: T[] = [];
-  for (const batch of batchesOf(calls, tools)) results.push(...(await Promise.all(batch.map(run))));
-  return results;
-}
-
-function batchesOf(calls: readonly ToolCall[], tools: readonly Tool[]): ToolCall[][] {
-  const exclusive = new Set(tools.filter((tool) => tool.exclusive).map(({ name }) => name));
-  const batches: ToolCall[][] = [];
-  let open: ToolCall[] | undefined;
-  for (const call of calls) {
-    const isExclusive = exclusive.has(call.name);
-    if (isExclusive || open === undefined || open.length === MAX_PARALLEL) {
-      open = [];
-      batches.push(open);
-    }
-    open.push(call);
-    if (isExclusive) open = undefined;
-  }
-  return batches;
-}
-
-/** The context of a call for a caller with these permissions. */
-export function callContextOf(
-  {
-    client,
-    channel,
-    isRemote = false,
-    signal,
-    allowance,
-  }: Caller & Pick<CallContext, "signal" | "allowance">,
-  permissions: Permissions,
-): CallContext {
-  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
-  return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
 }
