@@ -167,6 +167,7 @@ describe("asking with a configuration of QoS 0", () => {
       await asked.ready();
       await using device = await openTestAsker(broker.url, { qos });
       assert.equal(await answerOf(device), "yes");
+      await until("the broker has logged it", () => published(broker.log()).length > 0);
       assert.deepEqual(published(broker.log()), [[qos === 0 ? "q0" : "q1", REQUEST, bytes]]);
     }
   });
@@ -180,6 +181,7 @@ describe("asking with a configuration of QoS 0", () => {
       const begin = performance.now();
       await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
       assert.ok(performance.now() - begin < 900, String(performance.now() - begin));
+      await until("the broker has logged it", () => published(broker.log()).length >= 3);
       const [request, own, client, ...others] = published(broker.log());
       assert.match(String(own), /^q1,\/picoclaw\/edge\/picoclaw-cli-\w+\/request,0$/);
       assert.deepEqual(
