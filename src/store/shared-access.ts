@@ -61,9 +61,10 @@ export async function openConversations<M>(
   db.exec("PRAGMA secure_delete = ON");
   const commits = new GroupCommit(db, file);
   const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);
+  const read = <T>(work: () => T): Promise<T> => commits.read(work).catch(failed);
   const dropAnswered = db.prepare(DROP_ANSWERED);
   return {
-    ...asyncConversations(conversations, write),
+    ...asyncConversations(conversations, write, read),
     /** Deletes the requests and answers that only stay for duplicates, too. */
     erase: (name) =>
       write(() => {
