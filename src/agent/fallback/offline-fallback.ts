@@ -51,7 +51,7 @@ export function createOfflineFallback({ deviceTool, permissionsOf, log }: Offlin
       if (!permissionsOf(turn).allows(deviceTool.name)) throw thrown;
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);
-      log.warn("the model failed; the device answers for itself", { error: message, why });
+      log.warn("the model failed; the offline agent answers", { error: message, why });
     }
     const { createOfflineAgent } = await import("./offline-agent.ts");
     const rest = marked(createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn));

@@ -137,7 +137,10 @@ function createStart(options: CandidateOptions, remember: Remember): Start {
       const isRefused = outcome instanceof ModelError && outcome.kind === "parameter";
       if (!isRefused || times === MAX_REFUSED) return outcome;
       const why = cleanMessage(outcome.message, [...options.keys, ...options.secrets]);
-      log.warn("the server refused a parameter; it is asked without", { model: label, why });
+      log.warn("the server refused a parameter; the call is repeated without it", {
+        model: label,
+        why,
+      });
       await rate.take(call.signal);
     }
   };
@@ -147,7 +150,7 @@ function createStart(options: CandidateOptions, remember: Remember): Start {
     const outcome = await startAdapting(sent, key);
     const isToolless = outcome instanceof ModelError && outcome.kind === "toolless";
     if (!isToolless || sent.tools.length === 0) return outcome;
-    log.warn("the model takes no tools; it is asked without them", { model: label });
+    log.warn("the model supports no tools; it is called without them", { model: label });
     takesTools = false;
     await rate.take(call.signal);
     return await startAdapting(withoutTools(call), key);

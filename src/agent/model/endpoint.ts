@@ -3,7 +3,7 @@ import { nearestWord } from "../../base/spelling.ts";
 import type { ModelEntry } from "../../config/contract.ts";
 import type { ThinkingStyle } from "./thinking.ts";
 
-/** Where and how to ask for a model: an entry of `model_list`, resolved. */
+/** A resolved entry of `model_list`: how to reach its model. */
 export interface Endpoint {
   /** For the log and for failures: `model_list "gpt"`. */
   readonly label: string;
@@ -11,16 +11,16 @@ export interface Endpoint {
   readonly facts: ProtocolFacts;
   /** Without slashes at its end. */
   readonly base: string;
-  /** As the server wants to read it. */
+  /** The name that the server expects. */
   readonly model: string;
-  /** None where the server wants none. */
+  /** Empty if the server needs none. */
   readonly keys: readonly string[];
 }
 
 /**
- * Resolves an entry: an explicit `provider` wins and leaves the model's name untouched; else the part
- * before the first slash names the protocol where it is known; else it is openai. Throws a `Failure`
- * of code `config` for what can never work.
+ * Resolves an entry. An explicit `provider` wins and leaves the model's name unchanged; otherwise the part before
+ * the first slash is the protocol if it is a known one; otherwise the protocol is openai. Throws a `Failure` of
+ * code `config` for an entry that can never work.
  */
 export function endpointOf(entry: ModelEntry): Endpoint {
   const label = `model_list "${entry.model_name}"`;
@@ -45,7 +45,7 @@ function protocolOf(entry: ModelEntry, label: string): { protocol: string; model
     return { protocol, model: doubled ? rest : model };
   }
   if (prefixed === undefined) return { protocol: "openai", model };
-  // OpenRouter's own models alone have no vendor: `openrouter/auto`.
+  // Only OpenRouter's own models have no vendor: `openrouter/auto`.
   const own = prefixed === "openrouter" && !rest.includes("/");
   return { protocol: prefixed, model: own ? model : rest };
 }
@@ -75,26 +75,26 @@ function baseOf(written: string | undefined, label: string): string {
 function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[] {
   const keys = entry.api_keys.map((key) => key.reveal().trim()).filter((key) => key !== "");
   if (keys.some((key) => !/^[\u0021-\u007e]+$/.test(key))) {
-    throw new Failure("config", `${label} has a key that cannot be a key`, {
-      why: "it holds a blank, a line break or a character beyond ASCII",
+    throw new Failure("config", `${label} has an invalid key`, {
+      why: "it has a blank, a line break or a non-ASCII character",
       remedy: "copy the key again, in one piece",
     });
   }
   if (keys.length > 0 || entry.api_base !== "" || facts.keyless === true) return keys;
   throw new Failure("config", `${label} has no key`, {
-    why: "its provider wants one",
-    remedy: "set its api_keys in .security.yml, or its api_base where a server of yours wants none",
+    why: "its provider requires one",
+    remedy: "set its api_keys in .security.yml, or its api_base if your own server needs none",
   });
 }
 
-/** Where the models of a protocol that is not spoken can be had in one that is. */
+/** How to reach the models of an unsupported protocol. */
 const WAYS_OUT: Readonly<Record<string, string>> = {
-  bedrock: "reach its models over a gateway such as litellm, or with their makers' own APIs",
-  "github-copilot": "take an entry of openai, anthropic or gemini with a key of your own",
-  antigravity: "take the protocol gemini with an API key",
-  "claude-cli": "take the protocol anthropic with an API key",
-  "codex-cli": "take the protocol openai with an API key",
-  elevenlabs: "name it where speech is set up; an agent needs a model that writes text",
+  bedrock: "use its models over a gateway such as litellm, or with the APIs of their makers",
+  "github-copilot": "use openai, anthropic or gemini with a key of your own",
+  antigravity: "use the protocol gemini with an API key",
+  "claude-cli": "use the protocol anthropic with an API key",
+  "codex-cli": "use the protocol openai with an API key",
+  elevenlabs: "it is for speech; an agent needs a model that writes text",
 };
 
 function unsupportedProtocol(protocol: string, label: string): Failure {
@@ -112,31 +112,31 @@ function unknownProtocol(word: string, label: string): Failure {
   });
 }
 
-/** What a protocol's server is asked in; `later` are those this program does not speak. */
+/** The API of a protocol's server; `later` is one that this program does not support. */
 export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure" | "later";
 
-/** One row of the table of protocols, as Go PicoClaw names them. */
+/** One row of the table of protocols, with the names of Go PicoClaw. */
 interface ProtocolFacts {
   readonly aliases?: readonly string[];
-  /** Without a slash at its end; absent where `api_base` must be given. */
+  /** Without a slash at its end; absent if `api_base` is required. */
   readonly base?: string;
-  /** Chat completions where it is left out. */
+  /** Chat completions if left out. */
   readonly dialect?: Dialect;
-  /** A local server, which wants no key. */
+  /** A local server, which needs no key. */
   readonly keyless?: true;
-  /** Its model ids may begin with its own name (`groq/compound`), so that one must not be taken off. */
+  /** Its model ids may begin with its own name (`groq/compound`), which must stay. */
   readonly ownPrefix?: true;
-  /** Refuses `stream_options` with a 422, and sends the usage unasked. */
+  /** Refuses `stream_options` with a 422, and always sends the usage. */
   readonly noStreamOptions?: true;
-  /** What the id of a call must look like, whoever gave it. */
+  /** The pattern of a call's id. */
   readonly callIds?: RegExp;
-  /** Wants the reasoning before the calls of tools back, and refuses calls without one. */
+  /** Requires the reasoning before tool calls back, and refuses calls without it. */
   readonly replaysReasoning?: true;
-  /** How `thinking_level` is told; `effort-to-high` where it is left out. */
+  /** How `thinking_level` is sent; `effort-to-high` if left out. */
   readonly thinking?: ThinkingStyle;
-  /** Of the limit on output tokens, where neither the entry nor the model says otherwise. */
+  /** The field of the limit of output tokens, if neither the entry nor the model determines it. */
   readonly maxTokensField?: string;
-  /** Fields of the request that only this server knows. */
+  /** Additional fields of the request for this server. */
   readonly body?: Readonly<Record<string, unknown>>;
 }
 
@@ -229,7 +229,7 @@ const NAMES: ReadonlyMap<string, string> = new Map(
   ),
 );
 
-/** The protocol that a word names, in any case; undefined where none is named so. */
+/** The protocol for a name or alias, in any case; undefined if there is none. */
 function protocolNamed(word: string): string | undefined {
   return NAMES.get(word.trim().toLowerCase());
 }

@@ -23,8 +23,8 @@ export interface OpenOptions {
 }
 
 /**
- * One entry of `model_list`, ready to be asked; nothing is sent yet. `twin` tells entries of one name
- * apart, as `.security.yml` does. Throws a `Failure` of code `config` where it can never work.
+ * Opens one entry of `model_list`. Sends nothing. `twin` numbers entries of one name, as `.security.yml` does.
+ * Throws a `Failure` of code `config` if the entry can never work.
  */
 export function openCandidate(
   entry: ModelEntry,
@@ -58,24 +58,24 @@ export function openCandidate(
   });
 }
 
-/** Milliseconds that a question waits for its place under `rpm`: whoever asks hears sooner that it is too long. */
+/** Milliseconds that a call may wait under `rpm`; a longer wait fails at once. */
 const MAX_PATIENCE_MS = 300_000;
 
-/** Said at start and without the value: some runtimes print a whole header that they refuse. */
+/** Checked at the start, and without the value in the message: some runtimes print a header that they refuse. */
 function checkHeaders(entry: ModelEntry, label: string): void {
   try {
     requestHeaders(entry);
   } catch {
     throw new Failure("config", `${label} has a header that cannot be sent`, {
-      why: "a name or a value in custom_headers, or user_agent, holds what no header may hold",
-      remedy: "take one line of plain characters for each",
+      why: "a name or a value in custom_headers, or user_agent, has characters that no header may have",
+      remedy: "use one line of plain characters for each",
     });
   }
 }
 
 const SECRET = /auth|key|token|secret|cookie|sig/i;
 
-/** Values that are secrets by what they are called, in headers and in the query of the base. */
+/** Values of headers and of the base's query whose names say that they are secrets. */
 function secretsIn(entry: ModelEntry, base: string): string[] {
   const headers = Object.entries(entry.custom_headers);
   const pairs = [
@@ -86,19 +86,19 @@ function secretsIn(entry: ModelEntry, base: string): string[] {
   return [...named, ...proxySecrets(entry.proxy)];
 }
 
-/** An entry of `model_list`, and what came of opening it. */
+/** An entry of `model_list`, opened or failed. */
 export interface OpenedEntry {
   readonly entry: ModelEntry;
-  /** A failure of code `config` where the entry cannot work. */
+  /** A failure of code `config` if the entry cannot work. */
   readonly opened: Candidate | Failure;
 }
 
-/** Characters of a name from outside that are said back. */
+/** Characters of a quoted name from outside. */
 const MAX_QUOTED = 60;
 
 /**
- * The entries that a name means: those of that `model_name`, else those whose model has that id, with
- * or without its provider. Entries of one name only: these are alike and share the questions.
+ * The entries for a name: those with that `model_name`, otherwise those whose model has that id, with or
+ * without its provider. All of one `model_name`: they share the calls.
  */
 export function entriesNamed(name: string, entries: readonly OpenedEntry[]): OpenedEntry[] {
   const named = entries.filter(({ entry }) => entry.model_name === name);
@@ -114,7 +114,7 @@ function idsOf({ entry, opened }: OpenedEntry): string[] {
   return ids;
 }
 
-/** Those that are switched on and can work. */
+/** The entries that are enabled and can work. */
 export function usable(entries: readonly OpenedEntry[]): Candidate[] {
   return entries
     .filter(({ entry }) => entry.enabled)
@@ -122,7 +122,7 @@ export function usable(entries: readonly OpenedEntry[]): Candidate[] {
     .filter((opened): opened is Candidate => !(opened instanceof Failure));
 }
 
-/** Why a name has no entry that can be asked. */
+/** The reason why a name has no usable entry. */
 export function whyUnusable(name: string, entries: readonly OpenedEntry[]): string {
   const named = entriesNamed(name, entries);
   const failure = named.map(({ opened }) => opened).find((opened) => opened instanceof Failure);
@@ -131,7 +131,7 @@ export function whyUnusable(name: string, entries: readonly OpenedEntry[]): stri
   return failure?.message ?? "it cannot be used";
 }
 
-/** `agents.defaults.model_name` names nothing. */
+/** The failure for an unknown `agents.defaults.model_name`. */
 export function unknownModel(name: string, entries: readonly OpenedEntry[]): Failure {
   const names = entries.map(({ entry }) => entry.model_name);
   const nearest = nearestWord(name, names);
@@ -148,7 +148,7 @@ export function unknownModel(name: string, entries: readonly OpenedEntry[]): Fai
   );
 }
 
-/** A name that someone wants to switch to cannot be used. */
+/** The failure for a name that `switchTo` cannot use. */
 export function unusableModel(
   name: string,
   entries: readonly OpenedEntry[],

@@ -4,40 +4,40 @@ import type { FailureFacts } from "../../base/failure.ts";
 import { createRedactor } from "../../base/redaction/redactor.ts";
 import { truncate } from "../../base/truncate.ts";
 
-/** How a call to a model can fail, in the provider's part of the world. */
+/** The ways a model call can fail outside of this program. */
 export type ModelErrorKind =
   /** No connection, or it was lost before the answer began. */
   | "unreachable"
-  /** Nothing came for longer than the deadline. */
+  /** No data for longer than the limit. */
   | "silent"
   /** The provider answered with an error, by status or inside the stream. */
   | "refused"
-  /** The provider answered that this model takes no tools. */
+  /** The provider answered that this model has no tool calls. */
   | "toolless"
-  /** The provider refused a parameter that it is asked without from now on. */
+  /** The provider refused a parameter; later requests are without it. */
   | "parameter"
-  /** The conversation is longer than the model can read; the same question can never succeed. */
+  /** The conversation is longer than the model's context window; the same call can never succeed. */
   | "overflow"
   /** The answer ended before it was whole. */
   | "broken_off"
-  /** What came is no answer of this protocol. */
+  /** The response is no answer of this protocol. */
   | "garbled"
-  /** The answer is larger than this program takes. */
+  /** The answer is larger than this program accepts. */
   | "oversized"
-  /** The provider's filter kept the answer back. */
+  /** The provider's filter withheld the answer. */
   | "withheld";
 
 export interface ModelErrorFacts {
-  /** HTTP status, or its like from an error inside the stream. */
+  /** HTTP status; for an error inside the stream the status that it names. */
   readonly status?: number;
   /** Seconds the provider asked to wait. */
   readonly retryAfter?: number;
-  /** The name of the request's parameter that an error is about, where its body says so. */
+  /** The parameter that the error is about, if the error's body names one. */
   readonly parameter?: string;
   readonly cause?: unknown;
 }
 
-/** One failed call. Its message is raw (a provider's words may be in it): it must be cleaned before anyone sees it. */
+/** The error of one request. Its message may contain a provider's raw text: clean it before it is shown. */
 export class ModelError extends Error {
   override readonly name = "ModelError";
   readonly kind: ModelErrorKind;
@@ -65,33 +65,33 @@ export function isKeyError({ kind, status = 0 }: ModelError): boolean {
   return kind === "refused" && [401, 402, 403, 429].includes(status);
 }
 
-/** What a fault means for whom to ask next. */
+/** The effect of an error on the choice of the next candidate. */
 export type ErrorClass =
-  /** The network or the server, for now: another candidate can help, or the same one later. */
+  /** A passing problem of the network or the server: another candidate can help, or the same one later. */
   | "passing"
-  /** Asked too often. */
+  /** Too many requests. */
   | "rate_limit"
   /** The key is not accepted. */
   | "auth"
   /** The account is empty. */
   | "billing"
-  /** The model is not there (any more), or not under this address: another one can be. */
+  /** The model does not exist (any more), or not at this address; another one may. */
   | "absent"
-  /** The question, or how this agent is set up for it: nobody else is asked in its place. */
+  /** The call itself or the configuration is wrong: no other candidate is asked. */
   | "final";
 
 /**
- * The class of a fault. Final is whatever is in no other class: a question that one provider calls
- * malformed (400, 422) or too long is wrong everywhere, and what is not understood is not covered up.
+ * Returns the class of an error. All others are final: a call that one provider calls malformed (400, 422) or
+ * too long is wrong everywhere, and an unknown error must not be hidden by another candidate.
  */
-export function classOf(fault: ModelError): ErrorClass {
-  if (fault.kind === "refused") {
-    if (fault.status === 401 || fault.status === 403) return "auth";
-    if (fault.status === 402) return "billing";
-    if (fault.status === 404 || fault.status === 410) return "absent";
-    if (fault.status === 429) return "rate_limit";
+export function classOf(error: ModelError): ErrorClass {
+  if (error.kind === "refused") {
+    if (error.status === 401 || error.status === 403) return "auth";
+    if (error.status === 402) return "billing";
+    if (error.status === 404 || error.status === 410) return "absent";
+    if (error.status === 429) return "rate_limit";
   }
-  return isTransient(fault) ? "passing" : "final";
+  return isTransient(error) ? "passing" : "final";
 }
 
 const SENTENCES: Readonly<Record<ModelErrorKind, string>> = {
@@ -100,20 +100,20 @@ const SENTENCES: Readonly<Record<ModelErrorKind, string>> = {
   refused: "the model's provider refused the question",
   toolless: "the model's provider refused the question",
   parameter: "the model's provider refused the question",
-  overflow: "the conversation is longer than the model can read",
+  overflow: "the conversation is longer than the model's context window",
   broken_off: "the model's answer broke off",
-  garbled: "the model's provider sent something that is no answer",
-  oversized: "the model's answer is longer than this agent takes",
-  withheld: "the model's provider held the answer back",
+  garbled: "the model's provider sent an invalid answer",
+  oversized: "the model's answer is longer than this program accepts",
+  withheld: "the model's provider withheld the answer",
 };
 
 const REMEDIES: Readonly<Record<ModelErrorKind, string>> = {
   unreachable: "check the network, and api_base",
-  silent: "raise request_timeout, or take a faster model",
+  silent: "raise request_timeout, or use a faster model",
   refused: "check model, extra_body and custom_headers",
-  toolless: "take a model that can call tools",
+  toolless: "use a model that can call tools",
   parameter: "check model, extra_body and custom_headers",
-  overflow: "begin a new conversation with /clear, or take a model that reads more",
+  overflow: "start a new conversation with /clear, or use a model with a larger context window",
   broken_off: "ask again; if it stays so, look at the provider's status page",
   garbled:
     "check api_base: it must be the base of the API that provider names, often ending in /v1",
@@ -121,7 +121,7 @@ const REMEDIES: Readonly<Record<ModelErrorKind, string>> = {
   withheld: "ask in other words",
 };
 
-/** Characters of a provider's words that the operator sees. */
+/** Characters of a provider's message in a failure. */
 const MAX_MESSAGE = 300;
 
 interface ModelFailureFacts extends FailureFacts {
@@ -130,7 +130,7 @@ interface ModelFailureFacts extends FailureFacts {
   readonly model: string;
 }
 
-/** The failure of a question to a model, which still knows what kind of fault it was, and whose. */
+/** The failure of a model call, with the kind of its error and the model that failed. */
 export class ModelFailure extends Failure {
   readonly kind: ModelErrorKind;
   readonly model: string;
@@ -142,25 +142,25 @@ export class ModelFailure extends Failure {
   }
 }
 
-/** Whether something failed because the conversation is longer than the model can read. */
+/** Whether the conversation is longer than the model's context window. */
 export function isOverflow(thrown: unknown): thrown is ModelFailure {
   return thrown instanceof ModelFailure && thrown.kind === "overflow";
 }
 
-/** A fault in the words of a Failure: the provider's own are in `why` alone, cleaned of `secrets`. */
-function failureTexts(fault: ModelError, label: string, secrets: readonly string[]) {
+/** The texts of a failure. The provider's message is in `why` alone, with `secrets` masked. */
+function failureTexts(error: ModelError, label: string, secrets: readonly string[]) {
   return {
-    message: sentenceOf(fault),
-    why: `${label}: ${cleanMessage(fault.message, secrets)}`,
-    remedy: `${remedyOf(fault)} (${label})`,
-    ...(fault.retryAfter === undefined ? {} : { retryAfter: Math.ceil(fault.retryAfter) }),
+    message: sentenceOf(error),
+    why: `${label}: ${cleanMessage(error.message, secrets)}`,
+    remedy: `${remedyOf(error)} (${label})`,
+    ...(error.retryAfter === undefined ? {} : { retryAfter: Math.ceil(error.retryAfter) }),
   };
 }
 
 function sentenceOf({ kind, status = 0 }: ModelError): string {
   if (kind !== "refused") return SENTENCES[kind];
   if (status === 401 || status === 403) return "the model's provider refused this agent's key";
-  if (status === 402) return "the model's provider wants to be paid first";
+  if (status === 402) return "the model's provider requires payment";
   if (status === 404 || status === 410) return "the model's provider does not know this model";
   if (status === 408 || status === 429 || status >= 500) return "the model is overloaded right now";
   return SENTENCES.refused;
@@ -176,7 +176,7 @@ function remedyOf({ kind, status = 0 }: ModelError): string {
   return REMEDIES.refused;
 }
 
-/** A stranger's words as one short printable line in which no secret is left. */
+/** A provider's message as one short printable line, with secrets masked. */
 export function cleanMessage(words: string, secrets: readonly string[]): string {
   const clean = createRedactor(secrets)
     .redact(words)
@@ -185,7 +185,7 @@ export function cleanMessage(words: string, secrets: readonly string[]): string 
   return escapeControl(truncate(clean, MAX_MESSAGE));
 }
 
-/** A failed question, and the entry of `model_list` that was asked. */
+/** A failed call, and the entry of `model_list` that was asked. */
 interface FailedEntry {
   readonly error: ModelError;
   readonly candidate: {
@@ -195,7 +195,7 @@ interface FailedEntry {
   };
 }
 
-/** The failure that is told of `told`, where `others` more candidates failed on the same question. */
+/** The failure of a call for which `others` more candidates failed. */
 export function modelFailureOf({ candidate, error }: FailedEntry, others: number): ModelFailure {
   const { label, secrets, name } = candidate;
   const { message, why, ...words } = failureTexts(error, label, secrets);
@@ -205,8 +205,10 @@ export function modelFailureOf({ candidate, error }: FailedEntry, others: number
     kind: error.kind,
     model: name.name,
     why:
-      others === 0 ? why : `${why} (${others} more ${others === 1 ? "was" : "were"} tried in vain)`,
-    // A copy: the error itself holds a stranger's words as they came.
+      others === 0
+        ? why
+        : `${why} (${others} more ${others === 1 ? "was" : "were"} tried without success)`,
+    // A copy: the error itself contains the provider's raw message.
     cause: new ModelError(error.kind, cleaned, factsOf(error)),
   });
 }
@@ -218,7 +220,7 @@ function factsOf({ status, retryAfter }: ModelError) {
   };
 }
 
-/** The error behind a model's failure; undefined for whatever else was thrown. */
+/** The error behind a model's failure; undefined for everything else. */
 export function modelErrorOf(thrown: unknown): ModelError | undefined {
   return thrown instanceof Failure && thrown.cause instanceof ModelError ? thrown.cause : undefined;
 }

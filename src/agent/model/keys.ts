@@ -1,8 +1,8 @@
 import type { ErrorClass } from "./errors.ts";
 
-/** How long something that failed is not asked while something else can be; kept in memory only. */
+/** How long a key or an endpoint is avoided after an error. In memory only. */
 export interface Cooldown {
-  /** By the clock it was made with; in the past where nothing cools down. */
+  /** By the clock of its maker; in the past without a cooldown. */
   readonly endsAt: () => number;
   /** `retryAfter`: seconds that the provider asked to wait. */
   readonly failed: (how: ErrorClass, retryAfter?: number) => void;
@@ -12,7 +12,7 @@ export interface Cooldown {
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-/** Milliseconds after the first failure, the second … in a row; the last holds for all later ones. */
+/** Milliseconds after the first failure in a row, the second, and so on; the last value repeats. */
 const SHORT = [MINUTE, 5 * MINUTE, 25 * MINUTE, HOUR];
 const LONG = [5 * HOUR, 10 * HOUR, 20 * HOUR, 24 * HOUR];
 
@@ -25,12 +25,12 @@ const STEPS: Readonly<Record<ErrorClass, readonly number[]>> = {
   final: [],
 };
 
-/** Whatever a provider asks for. */
+/** The upper bound of a provider's own wish. */
 const LONGEST = 24 * HOUR;
 
 /**
- * Failures in a row lengthen it; those of one outage count once, however many turns or tries met it:
- * a failure while it cools down already is no further one.
+ * Failures in a row lengthen the cooldown. Failures of one outage count once: a failure during the cooldown
+ * does not count.
  */
 export function createCooldown(now: () => number): Cooldown {
   let [endsAt, failures]: [number, number] = [Number.NEGATIVE_INFINITY, 0];
@@ -54,21 +54,21 @@ export function createCooldown(now: () => number): Cooldown {
   };
 }
 
-/** A key as it is sent; undefined where the server wants none. */
+/** An API key; undefined if the server needs none. */
 export type Key = string | undefined;
 
-/** The keys of one endpoint: each question begins with the next one, and those that failed rest. */
+/** The keys of one endpoint: each call begins with the next key; failed keys cool down. */
 interface Keyring {
   /**
-   * The keys to try now, in order, never none: those that do not cool down; as a last resort, or
-   * where all do, also the others, the one first whose cooldown ends first.
+   * The keys to try now, in order, at least one: those without a cooldown. As a last resort, or if all cool
+   * down, also the others, by the end of their cooldown.
    */
   readonly order: (isLastResort: boolean) => readonly Key[];
   readonly failed: (key: Key, how: ErrorClass, retryAfter?: number) => void;
   readonly succeeded: (key: Key) => void;
-  /** No key cools down any more. */
+  /** Ends all cooldowns. */
   readonly clearCooldowns: () => void;
-  /** When the first key can be asked again; in the past where one can be now. */
+  /** The end of the first cooldown; in the past if a key can be used now. */
   readonly endsAt: () => number;
 }
 

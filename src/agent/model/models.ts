@@ -12,21 +12,21 @@ import { createRouter } from "./router.ts";
 import { isLight } from "./router.ts";
 import type { RoutedTurn } from "./router.ts";
 
-/** The models of a configuration, and which of them answers. */
+/** The models of a configuration, and the current one. */
 export interface Models {
-  /** The model for one turn: picked once, so that all rounds of it go to the same one unless it fails. */
+  /** The model for one turn: chosen once, so that all its calls go to the same model unless it fails. */
   readonly forTurn: (turn: RoutedTurn) => Model;
-  /** The same for a task, which is work: never the light one. */
+  /** The model for a task: never the light one. */
   readonly forTask: () => Model;
-  /** For what is no turn (summaries): picked for each question, never the light one. */
+  /** The model for summaries: chosen for each call, never the light one. */
   readonly main: Model;
-  /** The one that answers now. */
+  /** The current model. */
   readonly current: () => ModelName;
-  /** All that can be switched to, in the order of `model_list`. */
+  /** The models that `switchTo` accepts, in the order of `model_list`. */
   readonly list: () => readonly ModelName[];
   /**
-   * Lets another model answer, everyone and from the next turn on, until the program starts anew.
-   * Throws a `Failure` of code `usage` for a name that cannot be used.
+   * Switches to another model, for everyone and from the next turn on, until the program ends. Throws a
+   * `Failure` of code `usage` for a name that cannot be used.
    */
   readonly switchTo: (name: string) => { readonly from: ModelName; readonly to: ModelName };
 }
@@ -35,17 +35,17 @@ export interface ModelsOptions {
   readonly config: Pick<Config, "agents" | "model_list">;
   readonly fetch: Fetch;
   readonly log: Log;
-  /** Milliseconds, of whatever beginning; a clock that only goes forward. */
+  /** Milliseconds of a monotonic clock. */
   readonly now?: () => number;
   readonly pause?: typeof pause;
 }
 
-/** Entries of one name, which share the questions. */
+/** Entries of one name, which share the calls. */
 type Group = readonly [Candidate, ...Candidate[]];
 
 /**
- * Opens the models of `model_list`; nothing is sent yet. Undefined where none can be used. Throws a
- * `Failure` of code `config` where `agents.defaults.model_name` names one that cannot work.
+ * Opens the models of `model_list`. Sends nothing. Returns undefined if none can be used. Throws a `Failure`
+ * of code `config` if `agents.defaults.model_name` names one that cannot work.
  */
 export function openModels(options: ModelsOptions): Models | undefined {
   const { config, log } = options;
@@ -82,14 +82,14 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
       if (found === undefined) throw unusableModel(name, entries, list());
       const from = group[0].name;
       group = found;
-      // Whoever switches has a reason to believe that it works.
+      // The switch says that it works again.
       for (const candidate of found) candidate.clearCooldown();
       return { from, to: group[0].name };
     },
   };
 }
 
-/** Lines up whom a turn can ask: the light ones, those that answer now, their fallbacks, everyone's. */
+/** Orders the candidates of a turn: the light ones, the current ones, their fallbacks, the common fallbacks. */
 function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions) {
   const balance = createBalance();
   return (group: Group, light: readonly Candidate[]): Model => {
@@ -109,7 +109,7 @@ function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions
   };
 }
 
-/** Each name once: entries of one name are one model to whoever chooses. */
+/** Each name once: entries of one name are one model to the user. */
 function namesOf(candidates: readonly Candidate[]): ModelName[] {
   const names = new Map<string, ModelName>();
   for (const { name } of candidates) if (!names.has(name.name)) names.set(name.name, name);
@@ -129,7 +129,7 @@ function openEntries(entries: readonly ModelEntry[], options: OpenOptions): Open
   });
 }
 
-/** The entries that answer at first: the named ones, or the first of all that can work. */
+/** The entries to start with: the named ones, or the first ones that can work. */
 function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Group | undefined {
   if (name !== "") return namedGroup(name, entries);
   const [first] = usable(entries);
@@ -142,7 +142,7 @@ function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Gr
   return undefined;
 }
 
-/** Whoever names an entry means it, also where it is switched off. */
+/** An entry that is named is used even if it is switched off. */
 function namedGroup(name: string, entries: readonly OpenedEntry[]): Group {
   const named = entriesNamed(name, entries);
   const group = groupOf(usable(named));
@@ -159,13 +159,13 @@ function groupOf([first, ...others]: readonly Candidate[]): Group | undefined {
 
 /** Entries of one name take turns. */
 interface Balance {
-  /** Who is next, and who after that. */
+  /** The order in which the entries are next. */
   readonly ordered: (group: readonly Candidate[]) => Candidate[];
-  /** A turn begins with this one, or has moved to it. */
+  /** Called when a turn begins with an entry, or moves to it. */
   readonly picked: (candidate: Candidate) => void;
 }
 
-/** The one is next whose last turn is the longest ago: with all in order that is one after the other. */
+/** The entry whose last turn is the longest ago comes first. If none fails, that is round robin. */
 function createBalance(): Balance {
   const turns = new Map<Candidate, number>();
   let count = 0;
@@ -185,8 +185,8 @@ interface WarnOptions {
 }
 
 /**
- * Tells once, at start, what of the models in use cannot be used: names that lead nowhere, and entries
- * that are left out among others of their name. They are no reason not to start.
+ * Warns once, at the start, of models in use that cannot be used: names without an entry, and entries that
+ * are left out among others of their name. The program starts all the same.
  */
 function warnOfUnusable(
   current: string,
@@ -205,7 +205,7 @@ function warnOfUnusable(
   const { enabled, light_model } = routing;
   if (enabled && isDead(light_model)) {
     const why = light_model === "" ? "light_model is empty" : whyUnusable(light_model, entries);
-    log.warn("no question is routed to a light model", { light_model, why });
+    log.warn("light questions are not routed to another model", { light_model, why });
   }
   const names = [current, ...fallbacks, ...(enabled ? [light_model] : [])];
   const alive = names.filter((name) => !isDead(name));

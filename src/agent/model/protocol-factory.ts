@@ -2,7 +2,6 @@ import type { Log } from "../../base/log.ts";
 import { createMessageAnswer } from "./anthropic/answer.ts";
 import {
   DEFAULT_MAX_TOKENS,
-  anthropicCarrier,
   messagesBody,
   messagesHeaders,
   messagesUrl,
@@ -11,9 +10,10 @@ import type { Fetch, Protocol } from "./contract.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Dialect } from "./endpoint.ts";
 import { createContentAnswer } from "./gemini/answer.ts";
-import { carrierName, generateBody, generateHeaders, generateUrl } from "./gemini/request.ts";
+import { generateBody, generateHeaders, generateUrl } from "./gemini/request.ts";
 import type { RequestSettings, ProtocolDialect } from "./http/protocol.ts";
 import { createHttpProtocol } from "./http/protocol.ts";
+import { envelopeOwner } from "./http/reasoning-envelope.ts";
 import { createChatAnswer } from "./openai/answer.ts";
 import { azureUrl, chatBody, chatUrl, createStreaming } from "./openai/request.ts";
 import { isThinkingLost } from "./thinking.ts";
@@ -24,11 +24,11 @@ export interface ProtocolOptions {
   readonly log: Log;
 }
 
-/** The protocol of an endpoint, ready to be asked in its dialect. */
+/** Creates the protocol of an endpoint. */
 export function createProtocol({ settings, fetch, log }: ProtocolOptions): Protocol {
   warnOfLostThinking(settings, log);
   const { dialect = "chat-completions" } = settings.endpoint.facts;
-  // An endpoint of a dialect that is not spoken is refused before it comes to this.
+  // `endpointOf` refuses endpoints of unsupported dialects before this.
   const name = dialect === "later" ? "chat-completions" : dialect;
   return FACTORIES[name](settings, fetch);
 }
@@ -48,7 +48,7 @@ function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log:
   const maxTokens = max_tokens > 0 ? max_tokens : DEFAULT_MAX_TOKENS;
   const wish = { level: entry.thinking_level, model: endpoint.model, maxTokens };
   if (!isThinkingLost("anthropic", wish)) return;
-  log.warn("the model will not think: agents.defaults.max_tokens leaves no room for it", {
+  log.warn("the model will not think: agents.defaults.max_tokens is too small for it", {
     model: endpoint.label,
     max_tokens,
   });
@@ -58,35 +58,35 @@ function isClaude({ facts }: Endpoint): boolean {
   return facts.dialect === "anthropic" || facts.thinking === "anthropic";
 }
 
-/** Anthropic's own messages, streamed, as Anthropic and those who copy it speak them. */
+/** Anthropic's Messages API, streamed; also for compatible servers. */
 function createMessagesProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const exchange = {
     url: messagesUrl(settings.endpoint.base),
     headers: messagesHeaders,
     body: messagesBody.bind(undefined, settings),
-    answer: createMessageAnswer.bind(undefined, anthropicCarrier(settings.endpoint)),
+    answer: createMessageAnswer.bind(undefined, envelopeOwner(settings.endpoint)),
   };
   return createHttpProtocol(exchange, settings.entry, fetch);
 }
 
-/** Gemini's own content generation, streamed. */
+/** Gemini's content generation, streamed. */
 function createGeminiProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const exchange = {
     url: generateUrl(settings.endpoint),
     headers: generateHeaders,
     body: generateBody.bind(undefined, settings),
-    answer: createContentAnswer.bind(undefined, carrierName(settings.endpoint)),
+    answer: createContentAnswer.bind(undefined, envelopeOwner(settings.endpoint)),
   };
   return createHttpProtocol(exchange, settings.entry, fetch);
 }
 
-/** OpenAI's chat completions, streamed, as its many likes speak them. */
+/** OpenAI's chat completions, streamed; also for compatible servers. */
 function createChatProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const ways = { url: chatUrl(settings.endpoint.base), headers: bearer };
   return createHttpProtocol(exchangeOf(settings, ways), settings.entry, fetch);
 }
 
-/** Chat completions as Azure serves them: another URL, and the key in a header of its own. */
+/** Chat completions on Azure: another URL, and the key in another header. */
 function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const ways = { url: azureUrl(settings.endpoint), headers: apiKey };
   return createHttpProtocol(exchangeOf(settings, ways), settings.entry, fetch);

@@ -4,8 +4,8 @@ import { decodeUrlPart } from "../../base/url.ts";
 import type { Fetch } from "./contract.ts";
 
 /**
- * A `fetch` that goes through a proxy; an empty one leaves it to the environment. Throws a `Failure` of
- * code `config` for a proxy that this runtime cannot use: it would connect directly and say nothing.
+ * A `fetch` through a proxy; with an empty one the environment decides. Throws a `Failure` of code `config`
+ * for a proxy that this runtime does not support: it would silently connect without it.
  */
 export function throughProxy(fetch: Fetch, proxy: string, label: string): Fetch {
   const written = proxy.trim();
@@ -26,7 +26,7 @@ export function throughProxy(fetch: Fetch, proxy: string, label: string): Fetch 
   return (address, init) => fetch(address, { ...init, ...options });
 }
 
-/** User name and password of a proxy, which nobody may see. */
+/** User name and password of a proxy, as secrets. */
 export function proxySecrets(proxy: string): string[] {
   const url = URL.parse(proxy.trim());
   if (url === null) return [];

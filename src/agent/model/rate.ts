@@ -3,36 +3,36 @@ import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { ModelError } from "./errors.ts";
 
-/** A limit on questions a minute, kept over the last 60 seconds at every moment. */
+/** A limit on calls a minute, over a sliding window of 60 seconds. */
 export interface Rate {
-  /** Milliseconds that a question which comes now has to wait; 0 where there is room. */
+  /** Milliseconds that a new call has to wait; 0 if it need not. */
   readonly wait: () => number;
   /**
-   * Takes a place, in the order of asking: at once where `wait` is 0. Throws a `Failure` of code
-   * `model` with `retryAfter` where the wait is too long or too many wait, and the signal's reason.
+   * Takes a slot, first come first served: at once if `wait` is 0. Throws a `Failure` of code `model` with
+   * `retryAfter` if the wait is too long or too many calls wait, and the signal's reason.
    */
   readonly take: (signal: AbortSignal) => Promise<void>;
 }
 
 export interface RateOptions {
-  /** Questions a minute; 0 is no limit. */
+  /** Calls a minute; 0 is no limit. */
   readonly rpm: number;
   /** For failures. */
   readonly label: string;
-  /** Milliseconds that a question may wait. */
+  /** Milliseconds that a call may wait. */
   readonly patience: number;
   readonly now: () => number;
   readonly pause: typeof pause;
 }
 
 const MINUTE = 60_000;
-/** Questions that wait for one entry. */
+/** Calls that may wait for one entry. */
 const MAX_WAITING = 100;
 
 export function createRate(options: RateOptions): Rate {
   const { rpm, now } = options;
   if (rpm <= 0) return { wait: () => 0, take: async () => undefined };
-  /** When the questions of the last minute were asked, oldest first. */
+  /** The start times of the calls of the last minute, oldest first. */
   const starts: number[] = [];
   let waiting = 0;
   let last: Promise<unknown> = Promise.resolve();
@@ -45,7 +45,7 @@ export function createRate(options: RateOptions): Rate {
     return Math.max(0, Math.ceil(leaves - now()));
   };
 
-  /** Everyone waits for the one before to have been asked, or to have left; only the first looks at the clock. */
+  /** Each call waits until the one before has started or left; only the first one looks at the clock. */
   const waitInLine = async (signal: AbortSignal): Promise<void> => {
     const before = last;
     const { promise: left, resolve: leave } = Promise.withResolvers<void>();
@@ -76,9 +76,9 @@ export function createRate(options: RateOptions): Rate {
 }
 
 function fullFailure({ rpm, label }: RateOptions, wait: number): Failure {
-  const why = `${label}: its rpm of ${rpm} is used up, and others wait already`;
+  const why = `${label}: its rpm of ${rpm} is used up, and other calls wait already`;
   const retryAfter = Math.ceil(wait / 1000);
-  return new Failure("model", "the model may not be asked more often right now", {
+  return new Failure("model", "the model's limit of calls a minute is reached", {
     why,
     remedy: `ask less often, raise rpm or add a fallback (${label})`,
     retryAfter,

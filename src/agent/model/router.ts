@@ -76,7 +76,7 @@ function createStart(options: RouterOptions): (call: ModelCall) => Promise<Start
       isLastResort ||= !isReady(next);
       if (next !== order[0]) {
         const why = reasonOf(order[0], failed, now());
-        log.warn("another model is asked", { model: next.label, instead: order[0]?.label, why });
+        log.warn("another model is called", { model: next.label, instead: order[0]?.label, why });
         order = [next, ...order.filter((one) => one !== next)];
         options.onMove(next);
       }
@@ -95,7 +95,7 @@ function hasFailed(failed: readonly FailedCandidate[], one: Candidate): boolean 
   return failed.some(({ candidate }) => candidate === one);
 }
 
-/** The first that has room under its rpm, else the one that has it soonest. */
+/** The first candidate that its rpm lets be called now, else the one that it lets be called soonest. */
 function soonestOf(ready: readonly Candidate[]): Candidate | undefined {
   return ready.toSorted((left, right) => left.rate.wait() - right.rate.wait())[0];
 }
@@ -108,7 +108,7 @@ function firstToEnd(
   return untried.toSorted((left, right) => left.endsAt() - right.endsAt())[0];
 }
 
-/** Why another one is asked than the one that was to be. */
+/** The reason why another candidate is asked than the first. */
 function reasonOf(
   before: Candidate | undefined,
   failed: readonly FailedCandidate[],
@@ -117,7 +117,7 @@ function reasonOf(
   const own = failed.find(({ candidate }) => candidate === before);
   if (own !== undefined) return cleanMessage(own.error.message, own.candidate.secrets);
   if (before === undefined || before.endsAt() <= now) return "its rpm is used up";
-  return `it failed before and is left alone for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
+  return `it failed before and cools down for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
 }
 
 /** Whether the call itself is at fault, so that no other candidate is asked. */
@@ -147,7 +147,8 @@ async function startWithRetries(
   const { max_llm_retries: most, llm_retry_backoff_secs: backoff } = defaults;
   for (let retries = 0; ; retries += 1) {
     const room = rate.wait();
-    if (room > 0) log.info("a question waits for its rpm", { model: label, seconds: room / 1000 });
+    if (room > 0)
+      log.info("a call waits because of its rpm", { model: label, seconds: room / 1000 });
     await rate.take(call.signal);
     const outcome = await candidate.start(call, !hasOther());
     if (!(outcome instanceof ModelError)) return outcome;
@@ -155,14 +156,14 @@ async function startWithRetries(
     if (!isTransient(outcome) || retries >= most || wait === undefined || hasOther())
       return outcome;
     const why = cleanMessage(outcome.message, secrets);
-    log.warn("asking the model again", { model: label, why, seconds: Number(wait.toFixed(1)) });
+    log.warn("calling the model again", { model: label, why, seconds: Number(wait.toFixed(1)) });
     await pause(wait * 1000, call.signal);
   }
 }
 
 /**
- * Seconds before the next try: full jitter below a bound that grows with each try, on top of what the
- * provider asked for; undefined where that is too long to wait here.
+ * Seconds before the next try: the provider's wish, plus full jitter below a bound that grows with each try.
+ * Returns undefined if the wish is too long.
  */
 function waitOf(
   { retryAfter = 0 }: ModelError,
@@ -172,7 +173,7 @@ function waitOf(
   return retryAfter + Math.random() * Math.min((retries + 1) * backoff, LONGEST_WAIT);
 }
 
-/** What is looked at to tell a light question from another. */
+/** The facts that make a question light. */
 export interface RoutedTurn {
   readonly history: readonly Message[];
   readonly text: string;
@@ -186,7 +187,7 @@ export function isLight(turn: RoutedTurn, threshold: number): boolean {
   return scoreOf(turn) < threshold;
 }
 
-/** How heavy a question looks, with the weights of Go PicoClaw; no model is asked for it. */
+/** Rates a question with the weights of Go PicoClaw, without a model call. */
 function scoreOf({ history, text }: RoutedTurn): number {
   if (/\bdata:[\w.+-]+\/[\w.+-]+[;,]/i.test(text)) return 1;
   const code = text.includes("```") ? 40 : 0;

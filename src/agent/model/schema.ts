@@ -1,24 +1,24 @@
 import { at, textAt, listAt } from "../../base/unknown.ts";
 import type { JsonSchema, ToolDefinition } from "./contract.ts";
 
-/** How deep a schema is followed: what lies deeper (or refers to itself) is told as an object of any kind. */
+/** Levels of a schema; deeper ones, and references to itself, become an object of any kind. */
 const MAX_DEPTH = 12;
-/** Schemas that one tool's schema is told in; a few references to each other could name billions. */
+/** Schemas within one tool's schema; a few references to each other could expand to billions. */
 const MAX_SCHEMAS = 2000;
 
-/** The schema that is being told: references are relative to it. */
+/** The schema to convert: references are relative to it. */
 export interface Source {
   readonly root: unknown;
   visited: number;
 }
 
-/** Counts one more schema of a source; whether it is one too many. */
+/** Counts one more schema of a source; returns whether it is too many or too deep. */
 export function isBeyond(source: Source, depth: number): boolean {
   source.visited += 1;
   return depth > MAX_DEPTH || source.visited > MAX_SCHEMAS;
 }
 
-/** What a local reference (`#/$defs/name`) stands for, beside its own description; else the schema itself. */
+/** Resolves a local reference (`#/$defs/name`), with its own description; returns other schemas unchanged. */
 export function resolved(schema: unknown, { root }: Source): unknown {
   const reference = textAt(schema, "$ref");
   if (!reference.startsWith("#/")) return schema;
@@ -33,7 +33,7 @@ function unescaped(step: string): string {
   return step.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** Under which keyword a schema offers a choice of schemas. */
+/** The schemas that a schema offers to choose from. */
 export function choicesOf(schema: unknown): readonly unknown[] {
   for (const word of ["anyOf", "oneOf"]) {
     const choices = at(schema, word);
@@ -42,7 +42,7 @@ export function choicesOf(schema: unknown): readonly unknown[] {
   return [];
 }
 
-/** The types that a schema names, in one shape. */
+/** The types of a schema, as a list. */
 export function typesOf(schema: unknown): readonly string[] {
   const type = at(schema, "type");
   const types = Array.isArray(type) ? type : [type];
@@ -63,8 +63,8 @@ export function propertiesOf(schema: unknown): readonly [string, unknown][] {
 }
 
 /**
- * A tool told in the plainest JSON Schema, for servers that stumble over more: only type, properties,
- * required, description, enum and items are left, and of a choice of schemas its first.
+ * Reduces a tool's schema for servers that support little of JSON Schema: to type, properties, required,
+ * description, enum and items, and to the first of a choice of schemas.
  */
 export function simplifyTool({ name, description, parameters }: ToolDefinition): ToolDefinition {
   return {
@@ -89,7 +89,7 @@ function simplifySchema(written: unknown, source: Source, depth: number): JsonSc
   };
 }
 
-/** The first of a choice that is not null, since null only says that a value may be left out. */
+/** The first of a choice that is not null: null only says that a value may be omitted. */
 function chosen(schema: unknown, source: Source): unknown {
   const choices = choicesOf(schema).map((choice) => resolved(choice, source));
   return choices.find((choice) => textAt(choice, "type") !== "null") ?? schema;

@@ -5,22 +5,21 @@ import type { ModelCall, Reply, ToolDefinition } from "./contract.ts";
 import type { ModelErrorKind, ModelError } from "./errors.ts";
 
 /**
- * Counts one question against the allowance of who asks. It is counted from the moment in which it is
- * asked: by its texts, until its provider tells better. So what is broken off, by whomever, was counted
- * as far as it went.
+ * Counts one call against the caller's allowance: an estimate by its texts from the start, and the provider's
+ * numbers at the end. An interrupted call is counted as far as it went.
  */
 export interface Spending {
   /** A chunk of the answer came, with its text; that of a thought has none. */
   readonly onChunk: (text: string) => void;
   onReply(reply: Reply): void;
-  onError(fault: ModelError): void;
-  /** Nothing more comes: what was not counted yet is. */
+  onError(error: ModelError): void;
+  /** Counts the rest; nothing may follow. */
   end(): void;
 }
 
-/** Tokens of an answer that are counted in one go while it comes. */
+/** Tokens of an answer to count in one step while it comes. */
 const STEP = 1024;
-/** Faults before an answer, of which providers make no bill. */
+/** Errors before an answer, which providers do not bill. */
 const FREE: ReadonlySet<ModelErrorKind> = new Set([
   "unreachable",
   "refused",
@@ -30,7 +29,7 @@ const FREE: ReadonlySet<ModelErrorKind> = new Set([
 ]);
 const MILLION = 1_000_000;
 
-/** Throws a `Failure` of code `budget` where nothing may be asked any more. */
+/** Throws a `Failure` of code `budget` if the allowance is used up. */
 export function beginSpending(question: ModelCall, prices: Prices | undefined): Spending {
   const { allowance } = question;
   if (allowance === undefined) return UNCOUNTED;
@@ -48,7 +47,7 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined): 
     if (more.inputTokens !== 0 || more.outputTokens !== 0) count(priced(more, prices));
     counted = { ...usage };
   };
-  /** Each piece is a token at least: thoughts are paid for, too. */
+  /** Each chunk is at least one token: reasoning is billed as well. */
   const soFar = (): Usage => ({
     inputTokens,
     outputTokens: Math.max(roughTokens(characters), pieces),
@@ -95,7 +94,7 @@ function charactersOf({ text, toolCalls, reasoning = "" }: Reply): number {
   );
 }
 
-/** Tokens that a message costs beside its words. */
+/** Tokens of a message in addition to its text. */
 const PER_MESSAGE = 4;
 
 function tokensIn({ system, messages, tools }: ModelCall): number {
@@ -111,7 +110,7 @@ function tokensIn({ system, messages, tools }: ModelCall): number {
   return roughTokens(characters) + PER_MESSAGE * messages.length;
 }
 
-/** Tools are the same from question to question. */
+/** By schema: tools are the same in each call. */
 const sizes = new WeakMap<object, number>();
 
 function sizeOf({ name, description, parameters }: ToolDefinition): number {

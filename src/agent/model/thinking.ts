@@ -3,7 +3,7 @@ import type { JsonSchema } from "./contract.ts";
 
 export type ThinkingLevel = Exclude<ModelEntry["thinking_level"], "">;
 
-/** How a provider is told how much its model shall think. */
+/** The ways to ask a provider for a level of thinking. */
 export type ThinkingStyle =
   /** `reasoning_effort`, up to `xhigh`. */
   | "effort"
@@ -22,24 +22,24 @@ export interface ThinkingRequest {
   /** Empty sends nothing. */
   readonly level: ModelEntry["thinking_level"];
   readonly model: string;
-  /** What the whole answer may take, its thinking included; 0 is no limit. */
+  /** The limit of output tokens, thinking included; 0 is none. */
   readonly maxTokens: number;
 }
 
 export interface ThinkingFields {
   readonly fields: JsonSchema;
-  /** The model thinks at its own temperature and refuses any other. */
+  /** The model refuses a temperature. */
   readonly withoutTemperature: boolean;
 }
 
 interface LevelFacts {
-  /** Absent where the model decides. */
+  /** Absent if the model decides. */
   readonly effort?: string;
-  /** Tokens; -1 where the model decides. */
+  /** Tokens; -1 if the model decides. */
   readonly budget: number;
 }
 
-/** What each level means, in the two currencies of the providers. */
+/** Each level, as an effort and as a budget. */
 const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
   off: { effort: "none", budget: 0 },
   low: { effort: "low", budget: 2048 },
@@ -67,7 +67,7 @@ const MANNERS: Readonly<Record<ThinkingStyle, ParametersFor>> = {
   gemini: (level, facts, wish) => ({ thinkingConfig: geminiConfig(level, facts, wish) }),
 };
 
-/** The fields of a request that ask for a level of thinking; none where the level is empty. */
+/** The fields of a request for a level of thinking; none if the level is empty. */
 export function thinkingFields(manner: ThinkingStyle, wish: ThinkingRequest): ThinkingFields {
   const { level, model } = wish;
   const fields = level === "" ? {} : MANNERS[manner](level, LEVELS[level], wish);
@@ -76,16 +76,16 @@ export function thinkingFields(manner: ThinkingStyle, wish: ThinkingRequest): Th
   return { fields, withoutTemperature: isClaude && (thinks || isSelfTempered(model)) };
 }
 
-/** Whether a level that was asked for cannot be told: its least budget leaves no room for an answer. */
+/** Whether a level cannot be sent because its smallest budget leaves no tokens for an answer. */
 export function isThinkingLost(manner: ThinkingStyle, wish: ThinkingRequest): boolean {
   if (wish.level === "" || wish.level === "adaptive" || wish.level === "off") return false;
   return Object.keys(thinkingFields(manner, wish).fields).length === 0;
 }
 
-/** Tokens that Claude must be given to think at all. */
+/** The smallest budget of Claude, in tokens. */
 const LEAST_BUDGET = 1024;
 
-/** A budget below the limit on the whole answer, of which a quarter stays for its words. */
+/** A budget below the limit of output tokens; a quarter of the limit stays for the text. */
 function anthropicFields(
   level: ThinkingLevel,
   { effort, budget }: LevelFacts,
@@ -99,7 +99,7 @@ function anthropicFields(
   return { thinking: { type: "enabled", budget_tokens: Math.min(budget, most) } };
 }
 
-/** Claude from 4.7 on takes no budget and no temperature: it is told an effort. */
+/** Claude from 4.7 on accepts an effort, but no budget and no temperature. */
 function isSelfTempered(model: string): boolean {
   const found = /claude-(?:[a-z]+-)(\d+)(?:[-.](\d{1,2}))?(?!\d)/i.exec(model);
   if (found === null) return false;
@@ -107,18 +107,18 @@ function isSelfTempered(model: string): boolean {
   return major > 4 || (major === 4 && minor >= 7);
 }
 
-/** Tokens that every thinking model before Gemini 3 may be given. */
+/** The largest budget that all thinking models before Gemini 3 accept, in tokens. */
 const MOST_GEMINI_BUDGET = 24_576;
-/** Gemini 2.5 Pro cannot do without. */
+/** The smallest budget of Gemini 2.5 Pro, which cannot turn thinking off. */
 const LEAST_GEMINI_PRO_BUDGET = 128;
 
-/** Gemini 3 and later are told a level, those before a budget; both at once are refused. */
+/** A level for Gemini 3 and later, a budget for older models; both together are refused. */
 function geminiConfig(
   level: ThinkingLevel,
   { effort, budget }: LevelFacts,
   { model }: ThinkingRequest,
 ): JsonSchema {
-  // Summaries of the thoughts are never shown; that they come keeps a long silence from looking like one.
+  // Summaries of thoughts are never shown; they keep a long silence from looking like a lost connection.
   const includeThoughts = level !== "off";
   const isPro = /pro/i.test(model);
   if (isGemini3(model)) {
@@ -132,7 +132,7 @@ function geminiConfig(
   return { thinkingBudget, includeThoughts };
 }
 
-/** Gemini 3 and whatever comes after it: they also want the signatures of their calls back. */
+/** Gemini 3 and later, which also require the signatures of their calls back. */
 export function isGemini3(model: string): boolean {
   return /gemini-(?:[3-9]|\d{2,})/i.test(model);
 }

@@ -184,12 +184,12 @@ async function ended(work: () => Promise<string>): Promise<Ended> {
 
 /** The reason why a task has no answer. */
 function reasonText(error: unknown): string {
-  if (error instanceof TimeoutError) return `the task was given up: ${error.message}`;
+  if (error instanceof TimeoutError) return `the task was stopped: ${error.message}`;
   return `the task failed: ${error instanceof Error ? error.message : String(error)}`;
 }
 
 function bounded(text: string): string {
-  if (text.trim() === "") return "(the task ended without a word)";
+  if (text.trim() === "") return "(the task ended without text)";
   if (text.length <= MAX_RESULT) return text;
   return `${prefixOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
 }

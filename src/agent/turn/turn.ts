@@ -76,7 +76,7 @@ export function createTurns(options: TurnOptions): Answerer {
       } else if (isRepeated) {
         throw emptyAnswer();
       } else {
-        options.log.warn("the model's answer is empty; it is asked once more");
+        options.log.warn("the model's answer is empty; the model is called once more");
         isRepeated = true;
       }
     }
@@ -119,10 +119,13 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
       options.onOverflow?.([...state.history, ...state.added], thrown.model);
       const less = times < MAX_TRIMS ? trimOnce(state) : undefined;
       if (less === undefined) throw thrown;
-      options.log.warn("the conversation is too long for the model; it is asked with less of it", {
-        messages: state.history.length,
-        kept: less.history.length,
-      });
+      options.log.warn(
+        "the conversation is too long for the model; the call is repeated with less of it",
+        {
+          messages: state.history.length,
+          kept: less.history.length,
+        },
+      );
       [state.history, state.added] = [less.history, [...less.added]];
     }
   }
@@ -191,8 +194,7 @@ async function runToolCalls(
   return await (turn.whileWaiting?.(run) ?? run());
 }
 
-const NO_MORE_CALLS =
-  "error: this answer has called as many tools as it may: give it now, with what is known";
+const NO_MORE_CALLS = "error: this answer may call no more tools: answer now with what is known";
 
 /** Characters of all results of one turn: they are held in memory, and sent again with each model call. */
 const MAX_RESULTS = 2 ** 20;
@@ -200,7 +202,7 @@ const MAX_RESULTS = 2 ** 20;
 function bounded(text: string, state: TurnState): string {
   state.results += text.length;
   if (state.results <= MAX_RESULTS) return text;
-  return "error: this answer has read as much as one answer may: give it now, with what is known";
+  return "error: the tool results of this answer are too long: answer now with what is known";
 }
 
 /** Records a message; an aborted turn does not wait for a slow disk. */

@@ -52,7 +52,7 @@ describe("while the model cannot be reached", () => {
       { role: "user", text: "What is the uptime?" },
       { role: "assistant", text: answer },
     ]);
-    assert.ok(lines.some(({ message }) => message.includes("answers for itself")));
+    assert.ok(lines.some(({ message }) => message.includes("offline agent answers")));
   });
 
   it("of a question of which a part is about the device, the rest is left open", async () => {
@@ -90,9 +90,9 @@ describe("while the model can be reached", () => {
   it("what it said is told as it is, not that nobody could be reached", async () => {
     const tooLong = refuses(400, { error: { code: "context_length_exceeded" } });
     const failures: [RegExp, Behaviour[]][] = [
-      [/longer than the model can read/, [tooLong]],
+      [/longer than the model's context window/, [tooLong]],
       [/answer is empty/, [answers(""), answers("")]],
-      [/held the answer back/, [streams({ finish: "content_filter" })]],
+      [/withheld the answer/, [streams({ finish: "content_filter" })]],
     ];
     for (const [shown, behaviours] of failures) {
       const { message } = await modelFailureOf(ask("What is the uptime?", ...behaviours));

@@ -250,15 +250,15 @@ export function describeProtocol(dialect: TestDialect): void {
       });
 
       const bad: Record<string, [() => Behaviour, RegExp]> = {
-        "was held back": [() => answers({ text: "I", finish: "filter" }), /held the answer back/],
+        "was held back": [() => answers({ text: "I", finish: "filter" }), /withheld the answer/],
         "ends early": [() => answers({ text: "ha", finish: null }), /broke off/],
         "is cut off": [
           () => resets(dialect.events({ text: "ha", finish: null }).join("")),
           /broke off/,
         ],
         "has no body": [() => sends(""), /broke off/],
-        "is a page": [() => sends("<!doctype html><p>Sign in</p>"), /no answer/],
-        "is no JSON": [() => sends("data: oops\n\n"), /no answer/],
+        "is a page": [() => sends("<!doctype html><p>Sign in</p>"), /invalid answer/],
+        "is no JSON": [() => sends("data: oops\n\n"), /invalid answer/],
         "is half a document": [
           () => sends(JSON.stringify(dialect.whole({ text: CONTENT })).slice(0, -20)),
           /broke off/,
@@ -312,7 +312,7 @@ export function describeProtocol(dialect: TestDialect): void {
       const sentences: Record<number, RegExp> = {
         400: /refused the question/,
         401: /refused this agent's key/,
-        402: /paid/,
+        402: /payment/,
         404: /does not know this model/,
         408: /overloaded/,
         429: /overloaded/,
@@ -357,7 +357,7 @@ export function describeProtocol(dialect: TestDialect): void {
             entry: { api_keys: ["key-one", "key-two"] },
           });
           assert.ok(isOverflow(failure));
-          assert.match(failure.message, /longer than the model can read/);
+          assert.match(failure.message, /longer than the model's context window/);
           assert.equal(server.requests.length, first + 1);
         }
       });

@@ -130,10 +130,10 @@ describe("the provider's own wait", () => {
 
 describe("a fault that stays", () => {
   const sentences: Record<number, RegExp> = {
-    307: /no answer/,
+    307: /invalid answer/,
     400: /refused the question/,
     401: /refused this agent's key/,
-    402: /paid/,
+    402: /payment/,
     403: /refused this agent's key/,
     404: /does not know this model/,
     422: /refused the question/,

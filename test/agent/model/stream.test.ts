@@ -208,8 +208,11 @@ describe("a stream that is no answer", () => {
     ],
     "has no body": [sends(""), /broke off/],
     "has a blank body": [sends("\n\n \n"), /broke off/],
-    "is an HTML page": [sends("<!doctype html><p>Sign in</p>", { type: "text/html" }), /no answer/],
-    "holds what is no JSON": [sends("data: oops\n\ndata: [DONE]\n\n"), /no answer/],
+    "is an HTML page": [
+      sends("<!doctype html><p>Sign in</p>", { type: "text/html" }),
+      /invalid answer/,
+    ],
+    "holds what is no JSON": [sends("data: oops\n\ndata: [DONE]\n\n"), /invalid answer/],
     "has an event without end": [sends(`data: "${"x".repeat(1_200_000)}`), /longer/],
     "ends in a line of nothing": [
       sends(`data: {"a":1}\n\n${"x".repeat(1_200_000)}\ndata: {"a`, { cut: 100_000 }),
@@ -218,7 +221,7 @@ describe("a stream that is no answer", () => {
     "is longer than 1 MiB": [streams({ text: Array(12).fill("x".repeat(100_000)) }), /longer/],
     "has too long arguments": [sends(longCall + longCall), /longer/],
     "is a document without end": [sends(`{"x":"${"x".repeat(5_000_000)}`), /longer/],
-    "was filtered": [streams({ text: "I", finish: "content_filter" }), /held the answer back/],
+    "was filtered": [streams({ text: "I", finish: "content_filter" }), /withheld the answer/],
     "ends in an error": [streams({ text: "I", finish: "error" }), /overloaded/],
     "has 65 tool calls": [
       streams({

@@ -100,10 +100,10 @@ describe("a subagent", () => {
     const setup = createSetup({ taskMilliseconds: 20 });
     const ask = (task: string) => call(setup.subagents, "subagent", { task });
     assert.equal(await ask("fail"), "error: the task failed: no such fuel");
-    assert.match(await ask("slow"), /^error: the task was given up: not done within 0\.02 s/);
+    assert.match(await ask("slow"), /^error: the task was stopped: not done within 0\.02 s/);
     const empty = ask("empty");
     await setup.finish("empty", " ");
-    assert.equal(await empty, "(the task ended without a word)");
+    assert.equal(await empty, "(the task ended without text)");
     assert.match(await ask(""), /^error: wrong arguments: task: the task is empty/);
     assert.match(await ask("x".repeat(20_001)), /^error: wrong arguments/);
   });
@@ -124,7 +124,7 @@ describe("a subagent", () => {
     await until("the tasks run", () => setup.seen.length === 5);
     assert.match(
       await ask("6"),
-      /^error: the task was given up: no slot became free within 0\.05 s/,
+      /^error: the task was stopped: no slot became free within 0\.05 s/,
     );
     const seventh = ask("7");
     await setup.finish("1");

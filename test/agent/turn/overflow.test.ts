@@ -105,7 +105,7 @@ describe("a conversation that is too long for the model", () => {
   it("by the question alone is a failure, and is not asked again", async () => {
     server.otherwise(refuses(400, TOO_LONG));
     const { message } = await modelFailureOf(ask());
-    assert.match(message, /longer than the model can read/);
+    assert.match(message, /longer than the model's context window/);
     assert.equal(server.requests.length, 1);
   });
 

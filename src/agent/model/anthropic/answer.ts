@@ -8,10 +8,10 @@ import { errorIn } from "../http/error-response.ts";
 import { wrapReasoning } from "../http/reasoning-envelope.ts";
 import { callBlock, textBlock } from "./request.ts";
 
-/** Stop reasons that mean: there was no room left. */
+/** Stop reasons for the end of the tokens. */
 const CUT: ReadonlySet<string> = new Set(["max_tokens", "model_context_window_exceeded"]);
 
-/** Builds one reply from the events of a message (or from a whole one); `by` is who its thinking is of. */
+/** Builds one reply from the events of a message, or from a whole message; `by` names the model that thinks. */
 export function createMessageAnswer(by: string): AnswerBuilder {
   const blocks = createBlockCollector(by);
   const usage = createUsageCount();
@@ -33,7 +33,7 @@ export function createMessageAnswer(by: string): AnswerBuilder {
       const error = errorIn(event);
       if (error !== undefined) throw error;
       const type = textAt(event, "type");
-      // What an answer without events is in one, `message_start` begins.
+      // An answer without events is one whole message; `message_start` begins a streamed one.
       const message = type === "message" ? event : at(event, "message");
       usage.take(at(message, "usage"));
       usage.take(at(event, "usage"));
@@ -67,34 +67,34 @@ function textOf(type: string, event: unknown, blocks: BlockCollector): string {
     case "content_block_delta":
       return blocks.grow(at(event, "index"), at(event, "delta"));
     default:
-      // `ping`, `content_block_stop`, and whatever will be added: clients are told to ignore it.
+      // `ping`, `content_block_stop`, and future events: clients must ignore them.
       return "";
   }
 }
 
-/** One block of the answer while it comes in. */
+/** One block of the answer while it is received. */
 type Draft =
   | { readonly type: "text"; text: string }
   | { readonly type: "thinking"; thinking: string; signature: string }
   | { readonly type: "redacted_thinking"; readonly data: string }
   | { readonly type: "tool_use"; readonly call: CallDraft };
 
-/** Puts the content blocks of a message together. */
+/** Collects the content blocks of a message. */
 interface BlockCollector {
-  /** A block begins, or is there as a whole; returns its text. */
+  /** Takes the start of a block, or a whole block; returns its text. */
   begin(index: unknown, block: unknown): string;
-  /** A block goes on; returns what text it brings. */
+  /** Takes the next piece of a block; returns its text. */
   grow(index: unknown, delta: unknown): string;
   /** All text so far. */
   readonly text: () => string;
-  /** The calls, and the carrier of the thinking before them where there is some. */
+  /** The calls, and the envelope of the thinking before them if there is any. */
   end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
 }
 
-/** Blocks of one answer: an empty one takes memory, too. */
+/** Blocks of one answer: an empty one needs memory as well. */
 const MAX_BLOCKS = 1024;
 
-/** `by` is whose thinking the carrier holds. */
+/** `by` names the model in the envelope. */
 export function createBlockCollector(by: string): BlockCollector {
   const { append, text } = createTextBuffer();
   const calls = createCallDrafts();
@@ -132,7 +132,7 @@ export function createBlockCollector(by: string): BlockCollector {
     text,
     end() {
       const toolCalls = calls.end();
-      const reasoning = carrierOf([...drafts.values()], toolCalls, by);
+      const reasoning = envelopeOf([...drafts.values()], toolCalls, by);
       return { toolCalls, ...(reasoning === undefined ? {} : { reasoning }) };
     },
   };
@@ -153,7 +153,7 @@ function draftOf(
     case "tool_use": {
       const call = beginCall(textAt(block, "id"), textAt(block, "name"));
       const input = at(block, "input");
-      // A stream begins with an empty input and sends the real one in pieces.
+      // A stream begins with an empty input and sends the input in pieces.
       const isWhole = typeof input === "object" && input !== null && Object.keys(input).length > 0;
       if (isWhole) call.add(JSON.stringify(input));
       return { type, call };
@@ -164,10 +164,10 @@ function draftOf(
 }
 
 /**
- * The whole answer in its own order, where it thought before it called: the provider wants the blocks
- * back as they were, with their signatures. Undefined where there is nothing that it would miss.
+ * The whole answer in its order, if it has signed thinking before tool calls: the provider requires the
+ * blocks back unchanged, with their signatures. Undefined otherwise.
  */
-function carrierOf(
+function envelopeOf(
   drafts: readonly Draft[],
   toolCalls: readonly ToolCall[],
   by: string,
@@ -180,7 +180,7 @@ function carrierOf(
   const left = [...toolCalls];
   const blocks = drafts.flatMap((draft) => {
     if (draft.type === "tool_use") {
-      // Calls without a name are no calls, and are not among those that are left.
+      // Calls without a name were dropped, so they are not in `left`.
       const call = draft.call.name === "" ? undefined : left.shift();
       return call === undefined ? [] : [callBlock(call.id, call.name, call.arguments)];
     }
@@ -190,17 +190,17 @@ function carrierOf(
   return wrapReasoning(by, blocks);
 }
 
-/** Adds up what the events of a message tell of its tokens. */
+/** Adds up the token counts in the events of a message. */
 interface UsageCount {
   take(usage: unknown): void;
-  /** Undefined where nothing was told. */
+  /** Undefined without any count. */
   total(): Usage | undefined;
 }
 
-/** What is read from a cache, or written to one, is no part of `input_tokens` and was read all the same. */
+/** Tokens read from or written to a cache are not in `input_tokens`, but are input as well. */
 const INPUT = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
 
-/** Each event tells the totals so far, of some fields at a time. */
+/** Each event has the totals so far, of some of the fields. */
 function createUsageCount(): UsageCount {
   const counts = new Map<string, number>();
   return {

@@ -1,14 +1,13 @@
 import { listAt } from "../../../base/unknown.ts";
 import type { ModelCall, ToolDefinition, PromptMessage } from "../contract.ts";
-import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/answer.ts";
 import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
 import type { RequestSettings } from "../http/protocol.ts";
-import { unwrapReasoning } from "../http/reasoning-envelope.ts";
+import { envelopeOwner, unwrapReasoning } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 import type { ThinkingFields } from "../thinking.ts";
 
-/** The protocol refuses a request without a limit. */
+/** Sent if no limit is configured: the protocol requires one. */
 export const DEFAULT_MAX_TOKENS = 8192;
 
 type Block = Readonly<Record<string, unknown>>;
@@ -18,7 +17,7 @@ interface MessageTurn {
   readonly content: Block[];
 }
 
-/** The URL of messages under a base, which may name the version or messages already. */
+/** The URL of messages under a base, which may already contain the version or `/messages`. */
 export function messagesUrl(base: string): string {
   const url = new URL(base);
   const path = url.pathname.replace(/\/+$/, "");
@@ -32,23 +31,15 @@ export function messagesHeaders(key: string | undefined): Record<string, string>
   return key === undefined ? version : { "x-api-key": key, ...version };
 }
 
-/** Whose thinking a carrier holds: its signatures are of no use to any other model. */
-export function anthropicCarrier({
-  protocol,
-  model,
-}: Pick<Endpoint, "protocol" | "model">): string {
-  return `${protocol}/${model}`;
-}
-
 const CALL_IDS = /^\S{1,64}$/;
 
-/** The body of one request; what `extra_body` holds wins. */
+/** The body of one request; `extra_body` overrides it. */
 export function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
   { system, messages, tools }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
-  const by = anthropicCarrier(endpoint);
+  const by = envelopeOwner(endpoint);
   const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
   const wish = { level: entry.thinking_level, model, maxTokens };
   const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);
@@ -70,8 +61,8 @@ export function messagesBody(
 }
 
 /**
- * With a budget, a round of tools must begin with its signed thinking. A round that another model
- * asked for, or one from before a crash, has none: the rest of that turn goes on without thinking.
+ * With a budget, a round of tools must begin with its signed thinking. A round of another model, or from before
+ * a crash, has none: the rest of that turn runs without thinking.
  */
 function thinkingHere(
   thinking: ThinkingFields,
@@ -92,7 +83,7 @@ function toolOf({ name, description, parameters }: ToolDefinition): Block {
   return { name, description, input_schema: { type: "object", ...parameters } };
 }
 
-/** The conversation as turns that take turns: user first, neighbours of one role in one. */
+/** The conversation with alternating roles: user first, neighbours of one role merged. */
 function turnsOf(messages: readonly PromptMessage[], by: string): MessageTurn[] {
   const turns: MessageTurn[] = [];
   for (const message of messages) {
@@ -109,7 +100,7 @@ function turnsOf(messages: readonly PromptMessage[], by: string): MessageTurn[] 
   return turns.map(withResultsFirst);
 }
 
-/** Results must come before the words of the turn that they are in. */
+/** Results must come before the text of their message. */
 function withResultsFirst({ role, content }: MessageTurn): MessageTurn {
   if (role === "assistant") return { role, content };
   const words = content.filter((block) => !isResult(block));
@@ -120,7 +111,7 @@ function isResult({ type }: Block): boolean {
   return type === "tool_result";
 }
 
-/** A block of nothing but blanks is refused. */
+/** Replaces blank text, which the server refuses. */
 const NOTHING = "(nothing was said)";
 
 function blocksOf(message: PromptMessage, by: string): readonly Block[] {
@@ -157,7 +148,7 @@ export function callBlock(id: string, name: string, words: string): Block {
   return { type: "tool_use", id: idOf(id), name: validToolName(name), input: argumentsOf(words) };
 }
 
-/** Ids that other providers gave may hold what this protocol refuses. */
+/** Ids of other providers may contain characters that this protocol refuses. */
 function idOf(id: string): string {
   return id.replaceAll(/[^\w-]/g, "_");
 }

@@ -7,7 +7,7 @@ import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
 import { wrapReasoning } from "../http/reasoning-envelope.ts";
 
-/** Builds one reply from the chunks of generated content; `by` is whose signatures it holds. */
+/** Builds one reply from the chunks of generated content; `by` names the model that signs. */
 export function createContentAnswer(by: string): AnswerBuilder {
   const { append, text } = createTextBuffer();
   const calls = createSignedCalls(by);
@@ -31,7 +31,7 @@ export function createContentAnswer(by: string): AnswerBuilder {
     get finished() {
       return finish !== "";
     },
-    // The stream has no mark of its end.
+    // The stream has no end marker.
     ended: false,
     // Without events the chunks are the items of one list.
     take: (chunk) => (Array.isArray(chunk) ? chunk.map(takeChunk).join("") : takeChunk(chunk)),
@@ -56,7 +56,7 @@ function blockedIn(chunk: unknown): ModelError | undefined {
 }
 
 const WHOLE: ReadonlySet<string> = new Set(["", "STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED"]);
-/** The model stumbled over its own call, as it may not do the next time. */
+/** The model wrote a malformed call; the next try may succeed. */
 const STUMBLED = /^(?:MALFORMED_FUNCTION_CALL|MALFORMED_RESPONSE|UNEXPECTED_TOOL_CALL|OTHER)$/;
 const OURS = /^(?:MISSING_THOUGHT_SIGNATURE|TOO_MANY_TOOL_CALLS)$/;
 
@@ -70,7 +70,7 @@ function faultOf(finish: string, message: string): ModelError | undefined {
     : new ModelError("withheld", words);
 }
 
-/** Thinking is paid as output, and tools' prompts as input. */
+/** Thinking is billed as output, and tool prompts as input. */
 function usageIn(chunk: unknown): Usage | undefined {
   const usage = at(chunk, "usageMetadata");
   if (usage === undefined) return undefined;
@@ -81,10 +81,10 @@ function usageIn(chunk: unknown): Usage | undefined {
   };
 }
 
-/** What of a call must be sent back with it. */
+/** The parts of a call to send back with it. */
 interface Signed {
   readonly draft: CallDraft;
-  /** "" where the provider gave none. */
+  /** "" if the provider sent none. */
   readonly id: string;
   readonly signature: string;
 }
@@ -93,11 +93,11 @@ interface Signed {
 interface SignedCalls {
   /** Takes the call of one part, which is always whole; a part may have none. */
   take(part: unknown): void;
-  /** The calls, and the carrier of their ids and signatures where there are some. */
+  /** The calls, and the envelope of their ids and signatures if there are any. */
   end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
 }
 
-/** `by` is whose signatures the carrier holds. */
+/** `by` names the model in the envelope. */
 function createSignedCalls(by: string): SignedCalls {
   const calls = createCallDrafts();
   const signed: Signed[] = [];
@@ -116,14 +116,14 @@ function createSignedCalls(by: string): SignedCalls {
     },
     end() {
       const toolCalls = calls.end();
-      const reasoning = carrierOf(signed, toolCalls, by);
+      const reasoning = envelopeOf(signed, toolCalls, by);
       return { toolCalls, ...(reasoning === undefined ? {} : { reasoning }) };
     },
   };
 }
 
-/** What to send back with the calls, by their ids; undefined where that is nothing. */
-function carrierOf(
+/** The data to send back with the calls, by their ids; undefined if there is none. */
+function envelopeOf(
   signed: readonly Signed[],
   toolCalls: readonly ToolCall[],
   by: string,

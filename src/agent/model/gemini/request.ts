@@ -4,7 +4,7 @@ import type { Endpoint } from "../endpoint.ts";
 import { argumentsOf } from "../http/answer.ts";
 import { validToolName } from "../http/normalize-history.ts";
 import type { RequestSettings } from "../http/protocol.ts";
-import { unwrapReasoning } from "../http/reasoning-envelope.ts";
+import { envelopeOwner, unwrapReasoning } from "../http/reasoning-envelope.ts";
 import { isGemini3, thinkingFields } from "../thinking.ts";
 import { geminiSchema } from "./schema.ts";
 
@@ -30,12 +30,7 @@ export function generateHeaders(key: string | undefined): Record<string, string>
   return key === undefined ? {} : { "x-goog-api-key": key };
 }
 
-/** Whose signatures a carrier holds: they are of no use to any other model. */
-export function carrierName({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
-  return `${protocol}/${model}`;
-}
-
-/** The body of one request; what `extra_body` holds wins, within `generationConfig` too. */
+/** The body of one request; `extra_body` overrides it, also within `generationConfig`. */
 export function generateBody(
   { endpoint, entry, defaults }: RequestSettings,
   { system, messages, tools }: ModelCall,
@@ -51,7 +46,7 @@ export function generateBody(
   };
   return {
     ...(system === "" ? {} : { systemInstruction: { parts: [{ text: system }] } }),
-    contents: contentsOf(messages, { by: carrierName(endpoint), signs: isGemini3(model) }),
+    contents: contentsOf(messages, { by: envelopeOwner(endpoint), signs: isGemini3(model) }),
     ...(tools.length === 0 ? {} : { tools: [{ functionDeclarations: tools.map(declarationOf) }] }),
     ...endpoint.facts.body,
     ...entry.extra_body,
@@ -66,13 +61,13 @@ function declarationOf({ name, description, parameters }: ToolDefinition): Part 
 }
 
 interface Sender {
-  /** Whose carriers are sent back. */
+  /** The model whose envelopes are sent back. */
   readonly by: string;
   /** The model refuses calls without a signature. */
   readonly signs: boolean;
 }
 
-/** A part of nothing is refused. */
+/** Replaces an empty part, which the server refuses. */
 const NOTHING = "(nothing was said)";
 
 function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content[] {
@@ -81,7 +76,7 @@ function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content
   let results: Part[] = [];
   for (const message of messages) {
     if (message.role === "tool") {
-      // The answers to the calls of one content stand in one content.
+      // The results of the calls of one content go into one content.
       if (results.length === 0) contents.push({ role: "user", parts: results });
       results.push(resultPart(message, ids));
       continue;
@@ -97,7 +92,7 @@ function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content
   return contents;
 }
 
-/** A call must follow a question or results: what follows an answer belongs to it. */
+/** A call must follow a question or results, so neighbouring answers are merged. */
 function addAnswer(contents: Content[], parts: readonly Part[]): void {
   const last = contents.at(-1);
   if (last?.role === "model") last.parts.push(...parts);
@@ -107,7 +102,7 @@ function addAnswer(contents: Content[], parts: readonly Part[]): void {
 type Said = Extract<PromptMessage, { readonly role: "assistant" }>;
 type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 
-/** Ids that the provider gave itself and so wants to see again; ours say nothing to it. */
+/** The ids that the provider sent, and so requires back; ids of this program are left out. */
 function givenIds(message: PromptMessage, by: string): string[] {
   if (message.role !== "assistant") return [];
   const kept = unwrapReasoning(by, message.reasoning);
@@ -128,9 +123,8 @@ function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<str
 }
 
 /**
- * Stands for the signature of a call that has none, because another model made it or it is from a
- * history that keeps no thoughts: Google documents it for that
- * (ai.google.dev/gemini-api/docs/thought-signatures).
+ * Replaces a missing signature: the call is another model's, or from a stored history, which has no
+ * signatures. Google documents this value (ai.google.dev/gemini-api/docs/thought-signatures).
  */
 const NO_SIGNATURE = "skip_thought_signature_validator";
 
@@ -138,7 +132,7 @@ function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Se
   const kept = unwrapReasoning(by, reasoning);
   const calls = toolCalls.map(({ id, name, arguments: words }, index) => {
     const given = at(at(kept, id), "given") === true ? { id } : {};
-    // Of calls side by side only the first is signed.
+    // Only the first of parallel calls is signed.
     const standIn = signs && index === 0 ? NO_SIGNATURE : "";
     const thoughtSignature = textAt(at(kept, id), "signature") || standIn;
     return {

@@ -3,7 +3,7 @@ import type { JsonSchema } from "../contract.ts";
 import { choicesOf, isBeyond, propertiesOf, resolved, typesOf, valuesOf } from "../schema.ts";
 import type { Source } from "../schema.ts";
 
-/** Keywords that mean the same on both sides. */
+/** Keywords with the same meaning in both. */
 const KEPT = [
   "title",
   "description",
@@ -27,8 +27,8 @@ const FORMATS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A JSON Schema in the subset of OpenAPI's that Gemini takes (ai.google.dev/api/caching#Schema): it
- * refuses a request for any keyword beside it, such as additionalProperties, const or $ref.
+ * Converts a JSON Schema to the subset of OpenAPI that Gemini accepts (ai.google.dev/api/caching#Schema). Gemini
+ * refuses requests with other keywords, such as additionalProperties, const or $ref.
  */
 export function geminiSchema(schema: JsonSchema): JsonSchema {
   return converted(schema, { root: schema, visited: 0 }, 0);
@@ -65,7 +65,7 @@ function described(schema: unknown): JsonSchema {
   return description === "" ? {} : { description };
 }
 
-/** A schema that names one type, or lets it be guessed. */
+/** A schema with one type, named or inferred. */
 function oneType(schema: unknown, source: Source, depth: number): JsonSchema {
   const values = valuesOf(schema);
   const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema);
@@ -86,7 +86,7 @@ function typeFor(schema: unknown): string {
   return at(schema, "items") === undefined ? "string" : "array";
 }
 
-/** Only texts can be listed; of others the description tells. */
+/** Only strings can be an enum; other values go into the description. */
 function valueFields(schema: unknown, type: string, values: readonly unknown[]): JsonSchema {
   if (values.length === 0) return {};
   const texts = values.filter((value) => typeof value === "string");
@@ -109,7 +109,7 @@ function objectFields(schema: unknown, source: Source, depth: number): JsonSchem
   };
 }
 
-/** What a list holds must be said. */
+/** The items of a list are required. */
 function itemsOf(schema: unknown, source: Source, depth: number): JsonSchema {
   const items = at(schema, "items");
   return typeof items === "object" && items !== null && !Array.isArray(items)

@@ -4,26 +4,26 @@ import type { ToolCall } from "../../contract.ts";
 import type { Reply } from "../contract.ts";
 import { ModelError } from "../errors.ts";
 
-/** Builds one reply from the JSON values of an answer's body, each in its dialect's shape. */
+/** Builds one reply from the JSON values of a response. Each dialect has its own. */
 export interface AnswerBuilder {
   /**
-   * Takes one chunk (or a whole answer); returns its text, which may be empty. Throws a `ModelFault` for
-   * an error inside the stream, for a filtered and for a boundless answer.
+   * Takes one chunk, or a whole answer; returns its text, which may be empty. Throws a `ModelError` for an
+   * error inside the stream, and for an answer that is filtered or too long.
    */
   take(chunk: unknown): string;
-  /** Whether the server said why the answer ends: it is whole, though its usage may still follow. */
+  /** Whether the server sent a reason for the end: the answer is whole, but its usage may follow. */
   readonly finished: boolean;
-  /** Whether nothing more of the answer can follow. */
+  /** Whether nothing more can follow. */
   readonly ended: boolean;
-  /** The server said that nothing more comes: what was held back is text. */
+  /** Returns the text that was held back; nothing may follow. */
   end(): string;
   reply(): Reply;
 }
 
-/** Characters of an answer, and of the reasoning that is kept. */
+/** Characters of an answer, and of its reasoning. */
 export const MAX_TEXT = 1024 * 1024;
 
-/** The pieces of an answer's text, within their bound. */
+/** Collects the text of an answer, within its bound. */
 export interface TextBuffer {
   readonly append: (piece: string) => string;
   readonly text: () => string;
@@ -43,20 +43,20 @@ export function createTextBuffer(): TextBuffer {
   };
 }
 
-/** No answer has more tokens; sums of what is bounded so stay whole numbers. */
+/** No answer has more tokens; sums of bounded counts stay exact. */
 const MOST_TOKENS = 1_000_000_000;
 
-/** A count of tokens as a provider tells it; 0 for what is none. */
+/** A provider's count of tokens; 0 if it is no valid count. */
 export function countOf(value: unknown): number {
   const isCount = typeof value === "number" && Number.isFinite(value) && value > 0;
   return isCount ? Math.min(Math.round(value), MOST_TOKENS) : 0;
 }
 
-/** One tool call while it comes in. */
+/** One tool call while it is received. */
 export interface CallDraft {
   readonly id: string;
   readonly name: string;
-  /** Sets what of these is not known yet, within the bound that all calls share. */
+  /** Sets the id and the name if they are not known yet, within the bound that all calls share. */
   identify(id: string, name: string): void;
   /** Adds a piece of the arguments' JSON text, within the same bound. */
   add(words: string): void;
@@ -65,12 +65,12 @@ export interface CallDraft {
 /** The tool calls of one answer, in the order in which they began. */
 interface CallDrafts {
   begin(id: string, name: string): CallDraft;
-  /** Those that have a name, each with an id of its own. */
+  /** The calls that have a name, each with a unique id. */
   end(): ToolCall[];
 }
 
 const MAX_CALLS = 64;
-/** Characters of all calls together: their arguments, ids and names. */
+/** Characters of all calls together: arguments, ids and names. */
 const MAX_CHARACTERS = 1024 * 1024;
 
 export function createCallDrafts(): CallDrafts {
@@ -114,12 +114,12 @@ export function createCallDrafts(): CallDrafts {
   };
 }
 
-/** Unlike every other of a conversation, because some providers refuse one that holds an id twice. */
+/** Unique within a conversation: some providers refuse a repeated id. */
 function ownId(): string {
   return `call_${randomUUID().replaceAll("-", "").slice(0, 20)}`;
 }
 
-/** The arguments of an earlier call as an object; malformed ones, as models send them, as an empty one. */
+/** The arguments of an earlier call as an object; an empty one if they are malformed. */
 export function argumentsOf(words: string): object {
   try {
     const value = fromJson(words);

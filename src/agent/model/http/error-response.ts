@@ -4,17 +4,17 @@ import type { ModelErrorFacts, ModelErrorKind } from "../errors.ts";
 /** Bytes of an error's body that are read. */
 const MAX_BODY = 64 * 1024;
 
-/** What Ollama, vLLM and OpenRouter say of a model that cannot call tools. */
+/** Messages of Ollama, vLLM and OpenRouter about a model without tool calls. */
 const TOOLLESS =
   /not support (the )?(tool|function)|support tool use|tool choice requires|enable-auto-tool-choice|function calling is not (enabled|supported)/i;
 
 /** Gemini answers a wrong key with a 400. */
 const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
 
-/** Groq, Mistral and Qwen among others answer so to a model that is not there (any more), with a 400. */
+/** Groq, Mistral, Qwen and others answer a 400 with these words if the model does not exist (any more). */
 const WRONG_MODEL = /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist/i;
 
-/** Any answer but 200, as the fault that it tells of. Reads the body within its bound. */
+/** The error of a response with another status than 200. Reads its body within a bound. */
 export async function errorOf(response: Response): Promise<ModelError> {
   const { status } = response;
   if (status >= 300 && status < 400) {
@@ -31,7 +31,7 @@ export async function errorOf(response: Response): Promise<ModelError> {
   });
 }
 
-/** The error that a chunk of a stream, or a whole answer, is instead; undefined where it is none. */
+/** The error in a chunk of a stream, or in a whole answer; undefined if there is none. */
 export function errorIn(chunk: unknown): ModelError | undefined {
   const error = at(chunk, "error");
   const isError =
@@ -47,7 +47,7 @@ export function errorIn(chunk: unknown): ModelError | undefined {
 }
 
 interface ErrorFacts {
-  /** The message with the codes beside it. */
+  /** The message and the error codes. */
   readonly words: string;
   readonly retryAfter: number | undefined;
   readonly parameter?: string;
@@ -64,7 +64,7 @@ function faultOf(code: number, message: string, about: ErrorFacts): ModelError {
   return new ModelError(kindOf(status, words), message, facts);
 }
 
-/** What a 400 is where its words say it better. */
+/** The status that the text of a 400 means. */
 function meantBy(words: string): number {
   if (WRONG_KEY.test(words)) return 401;
   return WRONG_MODEL.test(words) ? 404 : 400;
@@ -86,7 +86,7 @@ async function bodyOf(response: Response): Promise<string> {
       if (bytes >= MAX_BODY) break;
     }
   } catch {
-    // The status says enough; a body that breaks off only says less about why.
+    // The status is enough; an incomplete body only has fewer details.
   }
   return words.trim();
 }
@@ -104,9 +104,9 @@ function shown(words: string): string {
   return words.startsWith("<") ? "an HTML page" : words;
 }
 
-/** What a provider says went wrong, in the several shapes of error bodies. */
+/** The message in an error body, whose shape differs between providers. */
 function messageIn(written: unknown): string {
-  // Gemini puts its error into a list where it was not asked for events.
+  // Without events Gemini puts its error into a list.
   const body: unknown = Array.isArray(written) ? written[0] : written;
   const error = at(body, "error");
   const message =
@@ -127,7 +127,7 @@ function codesIn(written: unknown): string {
   );
 }
 
-/** Which status an error's own name stands for, the first that fits. */
+/** The status for an error's name; the first match counts. */
 const NAMED_STATUSES: readonly (readonly [RegExp, number])[] = [
   [/rate_?limit|too_many|resource_exhausted/i, 429],
   [/overloaded|unavailable/i, 529],
@@ -140,7 +140,7 @@ const NAMED_STATUSES: readonly (readonly [RegExp, number])[] = [
   [/invalid|auth|context|precondition/i, 400],
 ];
 
-/** Errors inside a stream have no status; their code or type is often a number or names one. */
+/** Errors inside a stream have no status; their code or type is often a number or a name. */
 function statusOf(error: unknown): number {
   const number = Number(at(error, "code") ?? at(error, "status"));
   if (Number.isInteger(number) && number >= 400 && number < 600) return number;
@@ -148,7 +148,7 @@ function statusOf(error: unknown): number {
   return NAMED_STATUSES.find(([pattern]) => pattern.test(words))?.[1] ?? 500;
 }
 
-/** Seconds (RFC 9110, 10.2.3: a number or a date), or the milliseconds some providers send beside it. */
+/** Seconds (RFC 9110, 10.2.3: a number or a date), or the milliseconds that some providers send in addition. */
 function retryAfterOf(headers: Headers): number | undefined {
   const milliseconds = Number(headers.get("retry-after-ms") ?? Number.NaN);
   if (milliseconds >= 0) return milliseconds / 1000;
@@ -159,7 +159,7 @@ function retryAfterOf(headers: Headers): number | undefined {
   return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
 }
 
-/** Seconds, as Gemini tells them in the error itself: `"retryDelay": "23s"`. */
+/** Seconds, from Gemini's error: `"retryDelay": "23s"`. */
 function retryDelayIn(written: unknown): number | undefined {
   const body: unknown = Array.isArray(written) ? written[0] : written;
   const delays = listAt(at(body, "error"), "details").map((detail) => textAt(detail, "retryDelay"));
@@ -169,9 +169,9 @@ function retryDelayIn(written: unknown): number | undefined {
 }
 
 /**
- * How providers say that a conversation is longer than their model can read; there is no common code.
- * In the order of the lines: OpenAI and its likes, Anthropic, Gemini, Moonshot and xAI, vLLM and Mistral,
- * Ollama and llama.cpp, LM Studio, Qwen and Zhipu.
+ * Providers' messages about a conversation that is too long; there is no common code. By line: OpenAI and
+ * compatible servers, Anthropic, Gemini, Moonshot and xAI, vLLM and Mistral, Ollama and llama.cpp, LM Studio,
+ * Qwen and Zhipu.
  */
 const WORDS = [
   /context_length_exceeded|exceeds? the context (?:window|length)|context_window_exceeded/,
@@ -184,7 +184,7 @@ const WORDS = [
   /range of input length|input token length too long|prompt exceeds max length|context window exceeds/,
 ];
 
-/** Statuses of their own meaning: a limit on tokens a minute is said in much the same words. */
+/** Statuses with another meaning: a limit of tokens a minute has similar messages. */
 const OTHERWISE: ReadonlySet<number> = new Set([401, 402, 403, 404, 408, 429]);
 
 /** Whether an error says that the conversation is too long for the model. */

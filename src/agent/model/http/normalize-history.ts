@@ -3,16 +3,15 @@ import type { ToolCall } from "../../contract.ts";
 import type { PromptMessage } from "../contract.ts";
 
 export interface NormalizeOptions {
-  /** What the id of a call must look like. */
+  /** The pattern of a call's id. */
   readonly ids: RegExp;
-  /** The message goes back as the server itself gave it: its ids are known there. */
+  /** The message goes back unchanged: its ids are the server's own. */
   readonly keeps?: (message: PromptMessage) => boolean;
 }
 
 /**
- * A conversation as a strict server takes it, whoever answered its turns so far: each call has an id of
- * its own, and one that this server allows. The new ids are the same in every request, so that what a
- * provider has in its cache stays of use.
+ * Makes the call ids of a conversation unique and valid for one server, also if other models made the calls.
+ * The new ids are the same in every request, so that a provider's cache stays valid.
  */
 export function normalizeHistory(
   messages: readonly PromptMessage[],
@@ -48,10 +47,10 @@ function idOf({ id }: ToolCall): string {
   return id;
 }
 
-/** Nine letters and digits: Mistral takes no others, and everyone takes these. */
+/** Nine letters and digits: the only form that Mistral accepts, and all others accept it too. */
 const LENGTH = 9;
 
-/** `seen` says how often such a call was named before: a device is asked the same thing again and again. */
+/** `seen` counts equal calls: a device is often asked the same thing. */
 function ownId(
   { id: given, name, arguments: words }: ToolCall,
   taken: ReadonlySet<string>,
@@ -67,18 +66,18 @@ function ownId(
   }
 }
 
-/** The name of a tool as a model wrote it, where servers refuse a request for any other sign in it. */
+/** Replaces the characters in a tool's name for which servers refuse a request: a model may write any name. */
 export function validToolName(name: string): string {
   return name.replaceAll(/[^\w-]/g, "_").slice(0, 64) || "_";
 }
 
 /**
- * A request's body as JSON that everyone can read: half a character, as cut texts and models have them,
- * is refused by some, and once in a conversation would be in every later request.
+ * Writes a body as well-formed JSON. Truncated texts and models may leave half a surrogate pair, which some
+ * servers refuse, and which would be in all later requests of the conversation.
  */
 export function wellFormedJson(body: unknown): string {
   const text = JSON.stringify(body);
-  // What is whole stands in JSON as itself; only halves are escaped.
+  // JSON escapes only halves of surrogate pairs.
   if (!text.includes("\\ud")) return text;
   return text.replaceAll(/(?<!\\)((?:\\\\)*)\\ud[89a-f][\da-f]{2}/g, "$1\ufffd");
 }

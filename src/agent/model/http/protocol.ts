@@ -10,18 +10,18 @@ import { errorOf } from "./error-response.ts";
 import { wellFormedJson } from "./normalize-history.ts";
 import { createAnswerReader } from "./response-stream.ts";
 
-/** The status says enough: an error's body is not waited for as long as an answer. */
+/** The status is enough, so the wait for an error's body is shorter than for an answer. */
 const REFUSAL_MS = 5_000;
 
-/** What one dialect puts into a request and makes of its answer; all else is the same for all of them. */
+/** The parts of a protocol that differ between dialects. */
 export interface ProtocolDialect {
   readonly url: string;
-  /** The headers that only this dialect sends, the key among them. */
+  /** The headers of this dialect, with the key. */
   readonly headers: (key: string | undefined) => Readonly<Record<string, string>>;
-  /** The body of one request; what `extra_body` holds is in it and wins. */
+  /** The body of one request, overridden by `extra_body`. */
   readonly body: (question: ModelCall) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
-  /** Whether later bodies are without what of this one was refused, so that the question is asked again. */
+  /** Whether later bodies omit the refused part, so that the call can be repeated. */
   readonly adaptsTo?: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
@@ -59,7 +59,7 @@ function brokenOff(): ModelError {
   return new ModelError("broken_off", "the stream ended before the answer did");
 }
 
-/** Sends a call; throws the error that a response with another status than 200 tells of. */
+/** Sends a call; throws the error of a response with another status than 200. */
 function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
@@ -92,9 +92,9 @@ async function send(
       headers,
       body,
       signal: attempt.signal,
-      // A redirected POST would lose its body, or carry the key to another host.
+      // A redirected POST would lose its body, or send the key to another host.
       redirect: "manual",
-      // Bun's own limit of 5 minutes; the signal holds the one that is configured.
+      // Turns off Bun's limit of 5 minutes; the signal has the configured limit.
       timeout: false,
     });
   } catch (thrown) {
@@ -109,7 +109,7 @@ function withSimpleTools(call: ModelCall, entry: ModelEntry): ModelCall {
   return { ...call, tools: call.tools.map(simplifyTool) };
 }
 
-/** What the network did, as a fault; a fault, or the reason of an abort, stays what it is. */
+/** The model error for a network error; a model error and the reason of an abort stay as they are. */
 function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
@@ -117,14 +117,14 @@ function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): 
   return new ModelError(kind, message, { cause: thrown });
 }
 
-/** What of the configuration goes into a request. */
+/** The parts of the configuration for requests. */
 export interface RequestSettings {
   readonly endpoint: Endpoint;
   readonly entry: ModelEntry;
   readonly defaults: Pick<AgentDefaults, "max_tokens" | "temperature">;
 }
 
-/** The headers of one request: the dialect's own on top of everyone's; those of `custom_headers` win. */
+/** The headers of one request: the common ones, overridden by the dialect's, overridden by `custom_headers`. */
 export function requestHeaders(
   entry: Pick<ModelEntry, "user_agent" | "custom_headers">,
   own: Readonly<Record<string, string>> = {},

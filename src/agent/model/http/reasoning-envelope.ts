@@ -1,25 +1,31 @@
 import { at, textAt } from "../../../base/unknown.ts";
+import type { Endpoint } from "../endpoint.ts";
 
 /**
- * What a provider wants back unchanged with the results of its tool calls (thinking with its signature),
- * as the opaque `reasoning` of a reply. `by` names protocol and model: nobody else may be sent it.
+ * Wraps data that a provider requires back unchanged with the results of its tool calls, such as signed
+ * thinking, as the opaque `reasoning` of a reply. `by` names protocol and model: no other gets it back.
  */
 export function wrapReasoning(by: string, kept: unknown): string {
   return JSON.stringify({ by, kept });
 }
 
-/** What `packed` put in; undefined where another model did, or nobody. */
+/** The wrapped data; undefined if another model wrapped it, or none. */
 export function unwrapReasoning(by: string, reasoning: string | undefined): unknown {
   if (reasoning === undefined || !isReasoningEnvelope(reasoning)) return undefined;
   try {
-    const carrier: unknown = JSON.parse(reasoning);
-    return textAt(carrier, "by") === by ? at(carrier, "kept") : undefined;
+    const envelope: unknown = JSON.parse(reasoning);
+    return textAt(envelope, "by") === by ? at(envelope, "kept") : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Whether a reasoning is such a carrier and no words that a model thought. */
+/** Whether a reasoning is an envelope, and not a model's text. */
 export function isReasoningEnvelope(reasoning: string): boolean {
   return reasoning.startsWith('{"by":"');
+}
+
+/** Names the model in an envelope: its signatures are invalid for other models. */
+export function envelopeOwner({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
+  return `${protocol}/${model}`;
 }

@@ -19,7 +19,7 @@ export function createChatAnswer(): AnswerBuilder {
     get finished() {
       return finish !== "";
     },
-    // Only `[DONE]` says so, which is no JSON.
+    // Only `[DONE]` ends it, which is no JSON.
     ended: false,
     take(chunk) {
       const error = errorIn(chunk);
@@ -48,7 +48,7 @@ export function createChatAnswer(): AnswerBuilder {
   };
 }
 
-/** Text as it is, or as a list of parts of which some are text (others are thinking). */
+/** Content is a text, or a list of parts: text, thinking and others. */
 function contentOf(content: unknown): string {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";
@@ -66,17 +66,17 @@ function usageIn(chunk: unknown): Usage | undefined {
   return { inputTokens: countOf(inputTokens), outputTokens: countOf(outputTokens) };
 }
 
-/** Puts the tool calls of a streamed answer together from their pieces. */
+/** Collects the tool calls of a streamed answer from their pieces. */
 interface CallCollector {
   /** Takes the `tool_calls` of one delta (or of a whole message). */
   take(delta: unknown): void;
-  /** In the order in which the calls began; each has an id of its own and a name. */
+  /** The calls, in the order in which they began, each with a unique id and a name. */
   end(): ToolCall[];
 }
 
 /**
- * Servers differ: OpenAI numbers the calls and interleaves their pieces, others leave the index out
- * or send 0 for each and tell the calls apart by id alone, some send arguments as an object.
+ * Servers differ: OpenAI numbers the calls and interleaves their pieces; others omit the index or always send
+ * 0, so that only the ids differ; some send the arguments as an object.
  */
 export function createCallCollector(): CallCollector {
   const drafts = createCallDrafts();
@@ -109,11 +109,11 @@ function argumentsText(value: unknown): string {
   return typeof value === "object" && value !== null ? JSON.stringify(value) : "";
 }
 
-/** Keeps a model's inline thinking out of its answer. */
+/** Removes a model's inline thinking from its answer. */
 interface ThoughtFilter {
-  /** What of this piece belongs to the answer; the beginning is held back while it may become a tag. */
+  /** The part of this piece that belongs to the answer; holds the beginning back while it may become a tag. */
   take(piece: string): string;
-  /** What was held back and turned out to be text. */
+  /** The text that was held back. */
   end(): string;
 }
 
@@ -122,21 +122,21 @@ const TAGS = [
   { open: "<thinking>", close: "</thinking>" },
 ];
 
-/** Blanks in front of an answer beyond which no tag is looked for: they are an answer of blanks. */
+/** Blanks before an answer after which no tag is expected. */
 const MAX_BLANKS = 4096;
 
 /**
- * Takes `<think>…</think>` (and `<thinking>`) off the beginning of an answer, in whatever pieces it
- * comes, with the blanks around it. A tag later in the text is the model's own words and stays.
+ * Removes `<think>…</think>` (and `<thinking>`) from the beginning of an answer, cut anywhere, with the blanks
+ * around it. A tag later in the text is a part of the answer.
  */
 export function createThoughtFilter(): ThoughtFilter {
   let take = begin;
-  /** What is held back: blanks, and behind them what may become a tag. */
+  /** The held-back text: blanks, and after them a possible tag. */
   let [blanks, held] = ["", ""];
   let close = "";
   return { take: (piece) => take(piece), end: () => (take === begin ? blanks + held : "") };
 
-  /** Looks at each blank once: nothing says that anything else will come. */
+  /** Looks at each blank once: a server may send nothing but blanks. */
   function begin(piece: string): string {
     const start = held === "" ? piece.trimStart() : held + piece;
     if (held === "") blanks += piece.slice(0, piece.length - start.length);

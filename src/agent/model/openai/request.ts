@@ -8,7 +8,7 @@ import type { RequestSettings } from "../http/protocol.ts";
 import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 
-/** The URL of chat completions under a base, whether or not the base names it already. */
+/** The URL of chat completions under a base, which may already contain the path. */
 export function chatUrl(base: string): string {
   const url = new URL(base);
   const path = url.pathname.replace(/\/+$/, "");
@@ -16,10 +16,10 @@ export function chatUrl(base: string): string {
   return url.href;
 }
 
-/** OpenAI takes no longer ones; vLLM gives some. */
+/** OpenAI refuses longer ids, which vLLM may send. */
 const CALL_IDS = /^\S{1,40}$/;
 
-/** The body of one request; what `extra_body` holds wins. */
+/** The body of one request; `extra_body` overrides it. */
 export function chatBody(
   settings: RequestSettings,
   question: ModelCall,
@@ -63,7 +63,7 @@ function maxTokensField(model: string): string {
   return /glm|o1|gpt-5/i.test(model) ? "max_completion_tokens" : "max_tokens";
 }
 
-/** Kimi K2 takes no other temperature than 1. */
+/** Kimi K2 accepts no other temperature than 1. */
 function temperatureField(model: string, temperature?: number): Record<string, number> {
   if (/kimi/i.test(model) && /k2/i.test(model)) return { temperature: 1 };
   return temperature === undefined ? {} : { temperature };
@@ -89,9 +89,9 @@ function chatMessage(message: PromptMessage, replays: boolean): Record<string, u
 }
 
 /**
- * What a model thought before these calls. Some refuse a conversation in which a call has none, but no
- * thought outlives its turn, and another model's is of no use: calls tell themselves then. They tell it
- * each in its own words, because a model takes to repeating a sentence that it finds everywhere.
+ * The reasoning before these calls. Some servers refuse a conversation in which a call has none, but reasoning
+ * is not stored, and another model's is useless: then a sentence about the calls replaces it. It differs for
+ * each call, because models repeat a sentence that they see everywhere.
  */
 function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
   if (reasoning !== undefined && reasoning !== "" && !isReasoningEnvelope(reasoning))
@@ -100,7 +100,7 @@ function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undef
   return `This needs ${calls.join(", and ")}.`;
 }
 
-/** Strict servers parse the arguments of earlier calls; malformed ones would spoil every later request. */
+/** Strict servers parse the arguments of earlier calls; malformed ones would make all later requests fail. */
 function isObjectText(words: string): boolean {
   try {
     const value: unknown = JSON.parse(words);
@@ -133,21 +133,21 @@ export function azureUrl({ base, model }: Pick<Endpoint, "base" | "model">): str
   return chatUrl(url.href);
 }
 
-/** How an answer is asked for: as a stream with its usage, as a stream, or in one piece. */
+/** The way to request an answer: as a stream with usage, as a stream, or in one piece. */
 interface Streaming {
   /** The fields of the next request. */
   readonly fields: () => Readonly<Record<string, unknown>>;
-  /** Whether a refusal was about one of these fields in a body: the next requests are without it. */
+  /** Whether a refusal was about one of these fields; the next requests omit it. */
   readonly adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
 }
 
 interface StreamingOptions {
   readonly withUsage: boolean;
-  /** Fields that somebody insists on: they are in every body. */
+  /** Fields of `extra_body`: they are in every body. */
   readonly insisted: Readonly<Record<string, unknown>>;
 }
 
-/** A server that refuses a field is asked without from then on, be several questions under way. */
+/** Omits a field from all requests after a server refused it, also with several calls at once. */
 export function createStreaming({ withUsage, insisted }: StreamingOptions): Streaming {
   let [isStreamed, hasOptions] = [true, withUsage];
   return {
@@ -169,10 +169,10 @@ export function createStreaming({ withUsage, insisted }: StreamingOptions): Stre
   };
 }
 
-/** What servers answer to a parameter that they do not know (FastAPI: 422). */
+/** Statuses for an unknown parameter (FastAPI: 422). */
 const REFUSALS: ReadonlySet<number> = new Set([400, 422]);
 const OPTIONS = /\bstream_options\b/i;
-/** The field by its name, or streaming as what is not there. */
+/** The name of the field, or a message that streaming is not supported. */
 const DENIED = "(?:not|disabled|extra|un(?:supported|known|expected|recognized|available))";
 const STREAM = new RegExp(
   `["'\`]stream["'\`]|\\bstream(?:ing)?\\b[^.]{0,60}\\b${DENIED}\\b|\\b${DENIED}\\b[^.]{0,60}\\bstream(?:ing)?\\b`,
