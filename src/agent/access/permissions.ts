@@ -3,7 +3,7 @@ import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "../../config/contract.ts";
 import { matchesPattern } from "./client-pattern.ts";
 
-/** Whoever a request comes from. */
+/** The sender of a request. */
 export interface Caller {
   /** Opaque. It identifies a client only together with the channel. */
   readonly client: string;

@@ -137,7 +137,8 @@ async function publish(
   { channel, signal }: CallContext,
 ): Promise<string> {
   const size = Buffer.byteLength(payload);
-  if (size > MAX_PAYLOAD) return `error: the payload has ${size} bytes, at most are ${MAX_PAYLOAD}`;
+  if (size > MAX_PAYLOAD)
+    return `error: the payload has ${size} bytes; at most ${MAX_PAYLOAD} are allowed`;
   const { noMatchingSubscribers } = await topics.publish({
     ...(channel !== undefined && { channel }),
     topic,

@@ -30,7 +30,7 @@ export interface ToolboxOptions {
   readonly log: Log;
   /** Absent if there is no broker. */
   readonly topics?: Topics;
-  /** Over what tools tell the model. */
+  /** Masks secrets in the results of tools. */
   readonly redactor: Redactor;
 }
 

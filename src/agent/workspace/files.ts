@@ -41,12 +41,12 @@ const MAX_ENTRIES = 500;
 const SETTLED_MS = 2_000;
 
 /**
- * Milliseconds after a look at a file in which its status is asked for without a thread, for a hundredth of
- * the cost: the kernel has it in its cache. Only a look that goes through a thread waits for a slow disk.
+ * Milliseconds after a `stat` of a file in which the next one is synchronous, at a hundredth of the cost: the
+ * kernel has the status in its cache. An asynchronous `stat` runs on a thread, so a slow disk blocks nothing.
  */
 const CACHED_MS = 1_000;
 
-/** Asks for the status of files; undefined where there is none. Throws as `stat` does otherwise. */
+/** Creates a `stat` that returns undefined for a missing file. It throws like `stat` otherwise. */
 export function createLook(): (path: string) => Promise<Stats | undefined> {
   const lookedAt = new Map<string, number>();
   return async (path) => {

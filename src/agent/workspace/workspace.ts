@@ -92,7 +92,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
   let last = NOTHING;
   let made: { readonly parts: readonly unknown[]; readonly texts: WorkspaceTexts } | undefined;
 
-  /** The very same object while nothing changed, so that what is made of it can be reused. */
+  /** The same object while nothing changed, so that derived values can be reused. */
   const readAll = async (): Promise<WorkspaceTexts> => {
     const [agent, soul, user, memory, days, skills] = await Promise.all([
       agentDocument(files.document),

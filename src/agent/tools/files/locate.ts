@@ -104,7 +104,7 @@ async function resolveLinks(absolute: string): Promise<ResolvedPath> {
   }
 }
 
-/** Whether something exists at a path, be it a link that leads nowhere. */
+/** Whether something exists at a path, even a link that leads nowhere. */
 async function pathExists(path: string): Promise<boolean> {
   return await lstat(path).then(
     () => true,
