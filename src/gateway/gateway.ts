@@ -15,7 +15,7 @@ import type { Compact, Compaction } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { Dedupe } from "./dedupe.ts";
 import type { DedupeEntry, Storing } from "./dedupe.ts";
-import { createRetryingWriter } from "./durable/durable-requests.ts";
+import { RetryingWriter } from "./durable/durable-requests.ts";
 import { createDurableRequests } from "./durable/durable-requests.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
@@ -108,7 +108,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 
 function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => boolean) {
   const { log, policies, store, limits = UNLIMITED, replyTo } = options;
-  const writer = createRetryingWriter(clock, log);
+  const writer = new RetryingWriter(clock, log);
   const accounting = createAccounting({
     policies,
     limits,

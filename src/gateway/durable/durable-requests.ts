@@ -158,20 +158,6 @@ function newRequestOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest
   };
 }
 
-/** Retries writes to a store that may be unable to write for a while. */
-interface RetryingWriter {
-  /** Why the store cannot be written now; undefined when it can. */
-  readonly problem: () => string | undefined;
-  /** Tries each second until it succeeds. Rejects after `close` or when the signal is aborted. */
-  readonly retry: <T>(write: () => Promise<T>, facts?: WriteOptions) => Promise<T>;
-  /** Tries once; logs a failure and does not reject. */
-  readonly tryOnce: (write: Promise<unknown>) => Promise<void>;
-  /** Reports a failure of a write or read elsewhere. */
-  readonly reportError: (thrown: unknown) => void;
-  /** Ends all retries. */
-  readonly close: () => void;
-}
-
 interface WriteOptions {
   readonly signal?: AbortSignal;
   /** It only reads: reads work on a full disk, so success does not mean that writes work again. */
@@ -183,33 +169,69 @@ interface WriteOptions {
 const RETRY_MS = 1000;
 const LOG_EVERY_MS = 60_000;
 
-export function createRetryingWriter(clock: Clock, log: Log): RetryingWriter {
-  const health = createWriteHealth(clock, log);
-  const closing = new AbortController();
-  return {
-    problem: health.problem,
-    retry: async (write, { signal, onError, isRead = false } = {}) => {
-      for (;;) {
-        try {
-          const result = await write();
-          if (!isRead) health.recovered();
-          return result;
-        } catch (thrown) {
-          const failure = health.reportError(thrown);
-          onError?.(failure);
-          if (closing.signal.aborted || signal?.aborted) throw failure;
-          await wait(clock, [closing.signal, signal]);
-        }
-      }
-    },
-    tryOnce: (write) =>
-      write.then(
-        () => health.recovered(),
-        (thrown: unknown) => void health.reportError(thrown),
-      ),
-    reportError: health.reportError,
-    close: () => closing.abort(),
+/** Retries writes to a store that may be unable to write for a while. */
+export class RetryingWriter {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #closing = new AbortController();
+  #problem: string | undefined;
+  #loggedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Why the store cannot be written now; undefined when it can. */
+  readonly problem = (): string | undefined => this.#problem;
+
+  /** Ends all retries. */
+  readonly close = (): void => this.#closing.abort();
+
+  /** Logs a failure of a write or read at most once a minute. */
+  readonly reportError = (thrown: unknown): Failure => {
+    const failure = asFailure(thrown);
+    this.#problem = "requests cannot be stored";
+    if (this.#clock.now() - this.#loggedAt >= LOG_EVERY_MS) {
+      this.#loggedAt = this.#clock.now();
+      this.#log.error("requests cannot be stored", { why: failure.why, try: failure.remedy });
+    }
+    return failure;
   };
+
+  /** Tries each second until it succeeds. Rejects after `close` or when the signal is aborted. */
+  readonly retry = async <T>(
+    write: () => Promise<T>,
+    { signal, onError, isRead = false }: WriteOptions = {},
+  ): Promise<T> => {
+    const closing = this.#closing.signal;
+    for (;;) {
+      try {
+        const result = await write();
+        if (!isRead) this.#recovered();
+        return result;
+      } catch (thrown) {
+        const failure = this.reportError(thrown);
+        onError?.(failure);
+        if (closing.aborted || signal?.aborted) throw failure;
+        await wait(this.#clock, [closing, signal]);
+      }
+    }
+  };
+
+  /** Tries once; logs a failure and does not reject. */
+  readonly tryOnce = (write: Promise<unknown>): Promise<void> =>
+    write.then(
+      () => this.#recovered(),
+      (thrown: unknown) => void this.reportError(thrown),
+    );
+
+  #recovered(): void {
+    if (this.#problem === undefined) return;
+    this.#problem = undefined;
+    this.#loggedAt = Number.NEGATIVE_INFINITY;
+    this.#log.info("requests can be stored again");
+  }
 }
 
 /** Waits a second, or less when one of the signals is aborted. */
@@ -223,34 +245,4 @@ async function wait(
   await promise;
   cancelTimer();
   for (const stopListening of listening) stopListening();
-}
-
-interface WriteHealth {
-  readonly problem: () => string | undefined;
-  /** Logs a failure at most once a minute. */
-  readonly reportError: (thrown: unknown) => Failure;
-  readonly recovered: () => void;
-}
-
-function createWriteHealth(clock: Pick<Clock, "now">, log: Log): WriteHealth {
-  let problem: string | undefined;
-  let loggedAt = Number.NEGATIVE_INFINITY;
-  return {
-    problem: () => problem,
-    reportError(thrown) {
-      const failure = asFailure(thrown);
-      problem = "requests cannot be stored";
-      if (clock.now() - loggedAt >= LOG_EVERY_MS) {
-        loggedAt = clock.now();
-        log.error("requests cannot be stored", { why: failure.why, try: failure.remedy });
-      }
-      return failure;
-    },
-    recovered() {
-      if (problem === undefined) return;
-      problem = undefined;
-      loggedAt = Number.NEGATIVE_INFINITY;
-      log.info("requests can be stored again");
-    },
-  };
 }
