@@ -4,7 +4,7 @@ import { connectAsync } from "mqtt";
 import { Secret } from "../../src/base/secret.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { answering, openTestChannel } from "../support/channel.ts";
-import { answerOf, openTestAsker } from "../support/device.ts";
+import { answerOf, openTestRequester } from "../support/requester.ts";
 import { until } from "../support/until.ts";
 
 const credentials = { username: new Secret("me"), password: new Secret("s3cret") };
@@ -20,7 +20,7 @@ describe("the built-in broker", () => {
       onRequest: answering("o", "k"),
     });
     await asked.ready();
-    await using device = await openTestAsker(url);
+    await using device = await openTestRequester(url);
     assert.equal(await answerOf(device), "ok");
     await broker.close();
   });

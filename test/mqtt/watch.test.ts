@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { answering, openTestChannel } from "../support/channel.ts";
-import { answerOf, openTestAsker, questionOf, watchAll } from "../support/device.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { answerOf, openTestRequester, requestOptions, watchAll } from "../support/requester.ts";
 import { until } from "../support/until.ts";
 
 const slow = { ...needsMosquitto, timeout: 30_000 };
@@ -14,13 +14,14 @@ it(
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, { onRequest: answering("ok") });
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
-    await using first = await openTestAsker(broker.url);
-    await using second = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
+    await using first = await openTestRequester(broker.url);
+    await using second = await openTestRequester(broker.url);
     const everyone = watchAll(first);
     const some = watchAll(second, ["c2"]);
     await until("both watch", () => everyone.seen.length === 1 && some.seen.length === 1);
-    for (const client of ["c1", "c2"]) await answerOf(device, questionOf({ client, id: client }));
+    for (const client of ["c1", "c2"])
+      await answerOf(device, requestOptions({ client, id: client }));
     await until("all are seen", () => everyone.seen.length >= 5 && some.seen.length >= 3);
     const short = (watched: typeof everyone): unknown[] =>
       watched.seen
@@ -47,7 +48,7 @@ it(
 
 it("watching tells the loss and the return of the broker, with the gap", slow, async () => {
   await using broker = await startMosquitto();
-  await using device = await openTestAsker(broker.url);
+  await using device = await openTestRequester(broker.url);
   const watched = watchAll(device);
   await until("it watches", () => watched.seen.length === 1);
   await broker.kill();

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { answering, openTestChannel, openTestDevice, type TestDevice } from "../support/channel.ts";
-import { answerOf, collect, openTestAsker, questionOf } from "../support/device.ts";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { answerOf, collect, openTestRequester, requestOptions } from "../support/requester.ts";
 import { until } from "../support/until.ts";
 
 const REQUEST = "/picoclaw/edge/c1/request";
@@ -34,11 +34,11 @@ describe("asking", () => {
     await using asked = openTestChannel(broker.url, { onRequest: answering("CPU ", "12 %", "") });
     await asked.ready();
     for (const protocol_version of [5, 4] as const) {
-      await using device = await openTestAsker(broker.url, { protocol_version });
+      await using device = await openTestRequester(broker.url, { protocol_version });
       assert.equal(device.protocol, protocol_version);
       const parts = await collect(
         device,
-        questionOf({ id: `r-${protocol_version}`, stream: false }),
+        requestOptions({ id: `r-${protocol_version}`, stream: false }),
       );
       assert.deepEqual(
         parts.map(({ text, seq, done, restart }) => [text, seq, done, restart]),
@@ -67,8 +67,8 @@ describe("asking", () => {
       },
     });
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
-    const [part] = await collect(device, questionOf());
+    await using device = await openTestRequester(broker.url);
+    const [part] = await collect(device, requestOptions());
     assert.deepEqual(
       [part?.text, part?.done, part?.error],
       ["Too much to do.", true, { code: "busy", retryAfter: 30 }],
@@ -86,8 +86,8 @@ describe("asking", () => {
       });
       await asked.ready();
       for (const protocol_version of [5, 4] as const) {
-        await using device = await openTestAsker(broker.url, { protocol_version });
-        const [part] = await collect(device, questionOf({ text: "x".repeat(200) }));
+        await using device = await openTestRequester(broker.url, { protocol_version });
+        const [part] = await collect(device, requestOptions({ text: "x".repeat(200) }));
         assert.equal(part?.error?.code, "too_large");
       }
     },
@@ -108,7 +108,7 @@ describe("asking", () => {
         retain: true,
         qos: 1,
       });
-      await using device = await openTestAsker(broker.url);
+      await using device = await openTestRequester(broker.url);
       assert.equal(await answerOf(device), "mine");
     },
   );
@@ -126,7 +126,7 @@ describe("asking", () => {
         '{"text":"whole ","id":"r-1","seq":0}',
         '{"text":"answer","id":"r-1","seq":1,"done":true}',
       );
-      await using device = await openTestAsker(broker.url);
+      await using device = await openTestRequester(broker.url);
       assert.equal(await answerOf(device), "whole answer");
       assert.equal(gateway.requests(), 1);
     },
@@ -135,9 +135,9 @@ describe("asking", () => {
   it("a gateway that sends text alone has said all after 2 s of quiet", slow, async () => {
     await using broker = await startMosquitto();
     await using gateway = await gatewayThatSays(broker.url, '{"text":"Hello."}');
-    await using device = await openTestAsker(broker.url, { protocol_version: 4 });
+    await using device = await openTestRequester(broker.url, { protocol_version: 4 });
     const begin = performance.now();
-    const parts = await collect(device, questionOf());
+    const parts = await collect(device, requestOptions());
     assert.deepEqual(
       parts.map(({ text, restart }) => [text, restart]),
       [["Hello.", true]],
@@ -165,7 +165,7 @@ describe("asking with a configuration of QoS 0", () => {
         onRequest: answering("yes"),
       });
       await asked.ready();
-      await using device = await openTestAsker(broker.url, { qos });
+      await using device = await openTestRequester(broker.url, { qos });
       assert.equal(await answerOf(device), "yes");
       await until("the broker has logged it", () => published(broker.log()).length > 0);
       assert.deepEqual(published(broker.log()), [[qos === 0 ? "q0" : "q1", REQUEST, bytes]]);
@@ -177,7 +177,7 @@ describe("asking with a configuration of QoS 0", () => {
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
-      await using device = await openTestAsker(broker.url);
+      await using device = await openTestRequester(broker.url);
       const begin = performance.now();
       await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
       assert.ok(performance.now() - begin < 900, String(performance.now() - begin));
@@ -199,7 +199,7 @@ describe("asking with a configuration of QoS 0", () => {
     await using broker = await startMosquitto();
     await using other = await openTestDevice(broker.url, RESPONSE);
     await other.client.publishAsync("/picoclaw/edge/status", "online", { retain: true, qos: 1 });
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     const begin = performance.now();
     await assert.rejects(answerOf(device), { code: "unserved", why: /nobody subscribes/ });
     assert.ok(performance.now() - begin < 2_500);
@@ -210,7 +210,7 @@ describe("asking with a configuration of QoS 0", () => {
       lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
       files: { rights: "topic read /picoclaw/edge/#\n" },
     });
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     await assert.rejects(answerOf(device), { code: "refused", why: /0x87/ });
   });
 
@@ -224,7 +224,7 @@ describe("asking with a configuration of QoS 0", () => {
       if (payload.length === 0) publish();
       else setTimeout(publish, 500);
     });
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     assert.equal(await answerOf(device), "Hello.");
     assert.equal(gateway.messages.length, 2);
   });
@@ -236,7 +236,7 @@ describe("asking with a configuration of QoS 0", () => {
       if (payload.length === 0)
         gateway.client.publish(RESPONSE, '{"text":"ok","seq":0,"done":true}');
     });
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     assert.equal(await answerOf(device), "ok");
     assert.equal(gateway.messages.length, 2);
   });
@@ -245,7 +245,7 @@ describe("asking with a configuration of QoS 0", () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     const waiting = answerOf(device);
     const request = await asked.request();
     await until("the broker was asked for subscribers", () =>
@@ -263,9 +263,9 @@ describe("an answer that does not come", () => {
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
-      await using device = await openTestAsker(broker.url);
+      await using device = await openTestRequester(broker.url);
       await assert.rejects(answerOf(device), { code: "unserved" });
-      await assert.rejects(device.publishRequest(questionOf()), { code: "unserved" });
+      await assert.rejects(device.publishRequest(requestOptions()), { code: "unserved" });
     },
   );
 
@@ -274,7 +274,7 @@ describe("an answer that does not come", () => {
     const asked = openTestChannel(broker.url);
     await asked.ready();
     await asked.channel.close();
-    await using device = await openTestAsker(broker.url, { protocol_version: 4 });
+    await using device = await openTestRequester(broker.url, { protocol_version: 4 });
     const begin = performance.now();
     await assert.rejects(answerOf(device), { code: "unserved", why: /status is offline/ });
     assert.ok(performance.now() - begin < 2_500);
@@ -284,15 +284,19 @@ describe("an answer that does not come", () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
-    await assert.rejects(answerOf(device, questionOf({ firstPartMs: 200 })), { code: "no_answer" });
+    await using device = await openTestRequester(broker.url);
+    await assert.rejects(answerOf(device, requestOptions({ firstPartMs: 200 })), {
+      code: "no_answer",
+    });
   });
 
   it("is cut_off by silence after the first part, and by a hole", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using gateway = await gatewayThatSays(broker.url, '{"text":"a","id":"r-1","seq":0}');
-    await using device = await openTestAsker(broker.url);
-    await assert.rejects(answerOf(device, questionOf({ nextPartMs: 200 })), { code: "cut_off" });
+    await using device = await openTestRequester(broker.url);
+    await assert.rejects(answerOf(device, requestOptions({ nextPartMs: 200 })), {
+      code: "cut_off",
+    });
     await using other = await gatewayThatSays(broker.url, '{"text":"c","id":"r-1","seq":2}');
     await assert.rejects(answerOf(device), { code: "cut_off", why: /missing/ });
     assert.deepEqual([gateway.requests(), other.requests()], [2, 1]);
@@ -302,9 +306,9 @@ describe("an answer that does not come", () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
+    await using device = await openTestRequester(broker.url);
     const stop = new AbortController();
-    const waiting = answerOf(device, questionOf({ signal: stop.signal }));
+    const waiting = answerOf(device, requestOptions({ signal: stop.signal }));
     await asked.request();
     stop.abort(new Failure("interrupted", "enough"));
     await assert.rejects(waiting, { code: "interrupted" });
@@ -317,8 +321,8 @@ describe("a broker killed while somebody waits", () => {
       await using broker = await startMosquitto();
       await using asked = openTestChannel(broker.url, { settings: { qos: 1 }, reconnectMs: 3_000 });
       await asked.ready();
-      await using device = await openTestAsker(broker.url, { protocol_version });
-      const waiting = answerOf(device, questionOf({ firstPartMs: 15_000 }));
+      await using device = await openTestRequester(broker.url, { protocol_version });
+      const waiting = answerOf(device, requestOptions({ firstPartMs: 15_000 }));
       await asked.request();
       await broker.kill();
       await broker.start();
@@ -334,8 +338,8 @@ describe("a broker killed while somebody waits", () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, { settings: { qos: 1 }, reconnectMs: 2_500 });
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
-    const waiting = answerOf(device, questionOf({ nextPartMs: 8_000 }));
+    await using device = await openTestRequester(broker.url);
+    const waiting = answerOf(device, requestOptions({ nextPartMs: 8_000 }));
     const request = await asked.request();
     await request.reply({ text: "one " });
     await until("the first part is there", () =>
@@ -353,7 +357,7 @@ describe("connecting to ask", () => {
   it("fails as unreachable, at once, where nothing listens", async () => {
     const port = await freePort();
     const begin = performance.now();
-    await assert.rejects(openTestAsker(`tcp://127.0.0.1:${port}`), {
+    await assert.rejects(openTestRequester(`tcp://127.0.0.1:${port}`), {
       code: "unreachable",
       message: new RegExp(`${port}`),
     });
@@ -363,15 +367,15 @@ describe("connecting to ask", () => {
   it("fails as unreachable in time where nobody answers", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await broker.kill("SIGSTOP");
-    await assert.rejects(openTestAsker(broker.url), { code: "unreachable", why: /no CONNACK/ });
+    await assert.rejects(openTestRequester(broker.url), { code: "unreachable", why: /no CONNACK/ });
   });
 
   it("tells without waiting for the answer", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();
-    await using device = await openTestAsker(broker.url);
-    await device.publishRequest(questionOf({ text: "switch it off" }));
+    await using device = await openTestRequester(broker.url);
+    await device.publishRequest(requestOptions({ text: "switch it off" }));
     assert.equal((await asked.request()).text, "switch it off");
     assert.ok(broker.log().includes(`q1, r0, m`) && broker.log().includes(`'${REQUEST}'`));
   });

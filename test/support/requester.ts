@@ -4,7 +4,7 @@ import { openRequester } from "../../src/mqtt/requester/requester.ts";
 import { channelFor, readableLog } from "./channel.ts";
 
 /** The asking side of the program, connected. */
-export async function openTestAsker(
+export async function openTestRequester(
   broker: string,
   settings: Partial<MqttSettings> = {},
 ): Promise<Requester & AsyncDisposable> {
@@ -17,7 +17,7 @@ export async function openTestAsker(
   return { ...device, [Symbol.asyncDispose]: () => device.close() };
 }
 
-export function questionOf(more: Partial<RequestOptions> = {}): RequestOptions {
+export function requestOptions(more: Partial<RequestOptions> = {}): RequestOptions {
   return {
     client: "c1",
     text: "hi",
@@ -39,7 +39,7 @@ export async function collect(device: Requester, question: RequestOptions): Prom
   return parts;
 }
 
-export async function answerOf(device: Requester, question = questionOf()): Promise<string> {
+export async function answerOf(device: Requester, question = requestOptions()): Promise<string> {
   return (await collect(device, question)).map(({ text }) => text).join("");
 }
 
