@@ -1,6 +1,6 @@
 import type { Attack } from "./attack.ts";
 
-/** docs/attacks.md: what was tried, and what stopped it. */
+/** The text of docs/attacks.md: the attacks, and what stopped them. */
 export function attacksTable(attacks: readonly Attack[]): string {
   const stopped = attacks.filter((attack) => attack.stopped !== undefined);
   const unstopped = attacks.filter((attack) => attack.unstopped !== undefined);
@@ -8,28 +8,28 @@ export function attacksTable(attacks: readonly Attack[]): string {
 
 ${whereRun(attacks)}
 
-Each is a file in \`test/agent/attacks\` and is run by \`npm test\` against the whole program, with a real broker, real files and real web servers. The model is a script that does what the attacker wants: whether a model can be fooled is not the question, but what the program lets it do then. After each it is compared what changed on the device, what was asked of the web, what was published, what stands in the log, and whether others are served as before.
+Each attack is a file in \`test/agent/attacks\`. \`npm test\` runs it against the whole program, with a real broker, real files and real web servers. The model is a script that does what the attacker wants: the tests do not ask whether a model can be deceived, but what the program lets a deceived model do. After each attack they check what changed on the device, which web requests were made, what was published, what the log contains, and whether other clients are still served.
 
-What a test notices is shown by taking it away: \`npm run attacks -- --mutate\` takes each defence that \`scripts/attacks/defences.yaml\` names out of a copy of the program, behind a wall of bubblewrap, and counts the tests that fail then; it ends with 1 where there is none. It takes some minutes and is no part of CI, which only looks whether the table still fits the source.
+\`npm run attacks -- --mutate\` tests the tests: it removes each defence of \`scripts/attacks/defences.yaml\` from a copy of the program, inside bubblewrap, and counts the tests that then fail. It ends with 1 if no test fails. It takes some minutes and does not run in CI; CI only checks that the table still matches the source.
 
-## What something stops
+## Stopped attacks
 
 ${tableOf(stopped, "what stopped it", ({ stopped: words = "" }) => words)}
 
-## What nothing stops
+## Attacks that are not stopped
 
-Written down so that nobody relies on what is not there.
+This list says which protection does not exist.
 
 ${tableOf(unstopped, "why", ({ unstopped: words = "" }) => words)}
 `;
 }
 
-/** How many there are, and how many of them run where. */
+/** The number of attacks, and where they run. */
 function whereRun(attacks: readonly Attack[]): string {
   const sandboxed = attacks.filter(({ needs }) => needs === "bubblewrap");
   const unstopped = attacks.filter((attack) => attack.unstopped !== undefined);
   const [all, sandboxedCount] = [attacks.length, sandboxed.length];
-  return `${all} attacks, ${all - unstopped.length} that something stops and ${unstopped.length} that nothing does. They run from source, under Bun and under Deno, as root and as another user, where mosquitto is installed; the compiled binary has its own tests in \`test/e2e\`, and none of these. ${all - sandboxedCount} run with and without bubblewrap; ${sandboxedCount} are stopped by its sandbox and run only where it is installed (CI installs both). Without mosquitto none runs. What was left out is counted as skipped.`;
+  return `${all} attacks: ${all - unstopped.length} are stopped, ${unstopped.length} are not. They run from source, under Bun and under Deno, as root and as another user. The compiled binary has its own tests in \`test/e2e\`. ${all - sandboxedCount} attacks run with and without bubblewrap; ${sandboxedCount} are stopped by its sandbox and run only if it is installed. All need mosquitto. CI installs both. Attacks that did not run are counted as skipped.`;
 }
 
 function tableOf(
@@ -45,7 +45,7 @@ function tableOf(
     words(attack),
     attack.source,
   ]);
-  const heads = ["", "attack", "poison in", "rights of who asks", last, "described by"];
+  const heads = ["", "attack", "poison in", "permissions", last, "described by"];
   return padded([heads, ...rows.map((row) => row.map(cell))]);
 }
 
@@ -56,7 +56,7 @@ function cell(text: string): string {
     .replaceAll(/\s+/g, " ");
 }
 
-/** As oxfmt wants tables. */
+/** Aligned as oxfmt formats tables. */
 function padded(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(3, ...rows.map((row) => (row[column] ?? "").length)),
