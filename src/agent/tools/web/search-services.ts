@@ -1,6 +1,6 @@
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import { VERSION } from "../../../base/version.ts";
-import type { Token } from "./html/tokens.ts";
+import type { Token } from "./html-tokens.ts";
 import { createKeyed, parsedAnswer, RANGE_WORDS, SearchError } from "./search.ts";
 import type { Search, Hit } from "./search.ts";
 
@@ -117,7 +117,7 @@ interface Reading {
 
 /** Each result has a link of class `result__a`, then an element of class `result__snippet`. */
 async function hitsIn(html: string, count: number): Promise<readonly Hit[]> {
-  const { tokensOf } = await import("./html/tokens.ts");
+  const { tokensOf } = await import("./html-tokens.ts");
   const reading: Reading = { hits: [], part: undefined };
   for (const token of tokensOf(html)) {
     if (token.kind === "start") take(token, reading);

@@ -158,7 +158,7 @@ async function readText(
   const isHtml =
     type === "" ? /^\s*<(?:!doctype|html|head|body)\b/i.test(text) : /html/i.test(type);
   if (!isHtml) return { title: "", text };
-  const { readableOf } = await import("./html/readable.ts");
+  const { readableOf } = await import("./html-text.ts");
   return await readableOf(text, { format: settings.format, base: url, most: maxChars });
 }
 

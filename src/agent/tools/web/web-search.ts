@@ -168,7 +168,7 @@ function searchNamed(name: SearchName, { settings, bases = {} }: WebSearchOption
 
 async function listText(hits: readonly Hit[], query: string, name: SearchName): Promise<string> {
   // The HTML parser is loaded with the first results.
-  const { lineOf } = await import("./html/readable.ts");
+  const { lineOf } = await import("./html-text.ts");
   const shown = hits.filter(({ url }) => /^https?:\/\//i.test(url));
   if (shown.length === 0) return `Nothing was found for ${JSON.stringify(query)} (${name}).`;
   const items = shown.map(({ title, url, snippet }, index) => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { lineOf, readableOf } from "../../../../src/agent/tools/web/html/readable.ts";
-import { tokensOf } from "../../../../src/agent/tools/web/html/tokens.ts";
+import { lineOf, readableOf } from "../../../../src/agent/tools/web/html-text.ts";
+import { tokensOf } from "../../../../src/agent/tools/web/html-tokens.ts";
 
 const base = new URL("https://site.test/a/b");
 const plain = async (html: string, most = 50_000): Promise<string> =>

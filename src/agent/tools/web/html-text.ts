@@ -1,0 +1,328 @@
+import { setImmediate } from "node:timers/promises";
+import { tokensOf } from "./html-tokens.ts";
+import type { Attributes, Token } from "./html-tokens.ts";
+
+/** A page as text. */
+export interface Readable {
+  /** "" if the page has none. */
+  readonly title: string;
+  readonly text: string;
+}
+
+export interface ReadableOptions {
+  readonly format: "plaintext" | "markdown";
+  /** The base URL of relative links. */
+  readonly base: URL;
+  /** Characters after which reading stops. */
+  readonly most: number;
+}
+
+/** Elements without readable text. */
+const UNREADABLE: ReadonlySet<string> = new Set(
+  "script style template svg canvas iframe object noembed noframes math select textarea audio video dialog".split(
+    " ",
+  ),
+);
+
+/** Elements around the content; shown only if a page has nothing else. */
+const SURROUNDINGS: ReadonlySet<string> = new Set("nav footer aside form button menu".split(" "));
+
+/** Milliseconds after which reading yields to other work: a page may have 10 MB. */
+const YIELD_MS = 8;
+
+/** The readable text of a page: its headings, paragraphs, lists and tables as plain lines. */
+export async function readableOf(html: string, options: ReadableOptions): Promise<Readable> {
+  const page = await read(html, options, SURROUNDINGS);
+  return page.text === "" ? await read(html, options, new Set()) : page;
+}
+
+interface PageState {
+  readonly writer: Writer;
+  readonly around: ReadonlySet<string>;
+  /** The element whose content is being skipped, and how deep it is nested in itself. */
+  dropped?: { readonly name: string; depth: number } | undefined;
+  inTitle: boolean;
+  /** Titles so far. The first is the title of the page; drawings have titles too. */
+  titles: number;
+  title: string;
+}
+
+async function read(
+  html: string,
+  options: ReadableOptions,
+  around: ReadonlySet<string>,
+): Promise<Readable> {
+  const writer = createWriter(options);
+  const state: PageState = { writer, around, inTitle: false, titles: 0, title: "" };
+  let yieldedAt = performance.now();
+  for (const token of tokensOf(html)) {
+    handleToken(token, state);
+    if (writer.length() > options.most) break;
+    if (performance.now() - yieldedAt < YIELD_MS) continue;
+    await setImmediate();
+    yieldedAt = performance.now();
+  }
+  return { title: plainLine(state.title), text: writer.text() };
+}
+
+function handleToken(token: Token, state: PageState): void {
+  if (token.kind === "text") return handleText(token.text, state);
+  if (token.name === "title") {
+    state.inTitle = token.kind === "start";
+    if (state.inTitle && state.dropped === undefined) state.titles += 1;
+    return;
+  }
+  if (state.dropped?.name === "p" && endsParagraph(token)) state.dropped = undefined;
+  if (state.dropped !== undefined) return trackDropped(state.dropped, token, state);
+  if (token.kind === "end") return state.writer.end(token.name);
+  if (isDropped(token.name, token.attributes, state.around)) {
+    state.dropped = { name: token.name, depth: 1 };
+    // A new paragraph follows.
+    if (token.name === "p") state.writer.end(token.name);
+    return;
+  }
+  state.writer.start(token.name, token.attributes);
+}
+
+function handleText(text: string, state: PageState): void {
+  if (state.dropped !== undefined) return;
+  if (!state.inTitle) state.writer.write(text);
+  else if (state.titles === 1) state.title = `${state.title}${text}`.slice(0, 1000);
+}
+
+function trackDropped(
+  dropped: { readonly name: string; depth: number },
+  token: Exclude<Token, { readonly kind: "text" }>,
+  state: PageState,
+): void {
+  if (token.name !== dropped.name) return;
+  dropped.depth += token.kind === "start" ? 1 : -1;
+  if (dropped.depth === 0) state.dropped = undefined;
+}
+
+/** Elements whose end tag is optional or missing: they cannot be skipped up to their end tag. */
+const OPEN =
+  /^(?:area|base|body|br|col|dd|dt|embed|head|hr|html|img|input|li|link|meta|option|p|source|tbody|td|tfoot|th|thead|tr|track|wbr)$/;
+
+function isDropped(name: string, attributes: Attributes, around: ReadonlySet<string>): boolean {
+  if (UNREADABLE.has(name) || around.has(name)) return true;
+  return isHidden(attributes) && (!OPEN.test(name) || name === "p");
+}
+
+/**
+ * Inline styles that hide an element from people. Text in the colour of its background, and text that a
+ * style sheet hides, is not detected.
+ */
+const HIDDEN_STYLE =
+  /(?:^|[;\s])(?:display\s*:\s*none|(?:content-)?visibility\s*:\s*(?:hidden|collapse)|(?:opacity|font-size|zoom)\s*:\s*(?:0|0?\.0+|0\.)(?:px|r?em|ex|pt|%|v[hw])?\s*(?:!important\s*)?(?:;|$)|(?:left|right|top|text-indent)\s*:\s*-(?:\d{4,}|\d{3,}(?:r?em|v[hw]|%))|transform\s*:\s*scale\(\s*0\s*\)|clip\s*:\s*rect\(\s*0|clip-path\s*:\s*inset\(\s*(?:50|100)%)/i;
+/** Characters of a style that are checked. */
+const MAX_STYLE = 1000;
+
+function isHidden(attributes: Attributes): boolean {
+  return (
+    attributes.has("hidden") ||
+    attributes.get("aria-hidden") === "true" ||
+    HIDDEN_STYLE.test((attributes.get("style") ?? "").slice(0, MAX_STYLE))
+  );
+}
+
+/** A paragraph without an end tag ends where another block begins, or where its parent ends. */
+function endsParagraph(token: Exclude<Token, { readonly kind: "text" }>): boolean {
+  return BLOCK.test(token.name) && !(token.kind === "end" && token.name === "p");
+}
+
+const BLOCK =
+  /^(?:address|article|aside|blockquote|body|dd|details|div|dl|dt|fieldset|figure|footer|form|h[1-6]|header|hr|li|main|menu|nav|ol|p|pre|section|table|td|th|ul)$/;
+
+/** HTML (a title, a snippet) as one line of text. */
+export function lineOf(html: string): string {
+  let text = "";
+  let isRaw = false;
+  for (const token of tokensOf(html.slice(0, 20_000))) {
+    if (token.kind === "text") text += isRaw ? "" : token.text;
+    else if (UNREADABLE.has(token.name)) isRaw = token.kind === "start";
+    else if (/^(?:br|p|div|li|td)$/.test(token.name)) text += " ";
+  }
+  return plainLine(text);
+}
+
+/** Control characters removed, and runs of blanks replaced by one. */
+function plainLine(text: string): string {
+  return text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
+}
+
+/** Writes elements as lines of text. */
+interface Writer {
+  readonly write: (text: string) => void;
+  readonly start: (name: string, attributes: Attributes) => void;
+  readonly end: (name: string) => void;
+  /** Characters so far. */
+  readonly length: () => number;
+  readonly text: () => string;
+}
+
+interface WriterOptions {
+  readonly format: "plaintext" | "markdown";
+  readonly base: URL;
+}
+
+/** Elements with a blank line around them, and those with a line of their own. */
+const PARAGRAPHS =
+  /^(?:address|article|blockquote|body|details|dl|fieldset|figure|footer|form|h[1-6]|header|hr|main|nav|ol|p|pre|section|table|ul)$/;
+const LINES =
+  /^(?:aside|br|caption|dd|div|dt|figcaption|legend|li|option|summary|tbody|tfoot|thead|tr)$/;
+
+const MAX_DEPTH = 20;
+const MAX_LINK = 1000;
+const MAX_HELD = 200;
+
+interface WriterState {
+  readonly pieces: string[];
+  length: number;
+  /** Newlines to write before the next word. */
+  newlines: number;
+  /** Whether to write a blank before the next word. */
+  blank: boolean;
+  /** Text before the next word: a bullet, the marks of a heading. */
+  prefix: string;
+  /** Depth of nested `pre` elements. */
+  verbatim: number;
+  /** Blanks and line breaks in `pre` before the next word. */
+  held: string;
+  /** `pre` has just begun: HTML ignores a line break here. */
+  isFresh: boolean;
+  /** The open lists; a count for numbered ones. */
+  readonly lists: (number | undefined)[];
+  /** The open links; "" for those that are not shown. */
+  readonly links: string[];
+}
+
+/** An empty writer. */
+function createWriter({ format, base }: WriterOptions): Writer {
+  const state: WriterState = {
+    pieces: [],
+    length: 0,
+    newlines: 0,
+    blank: false,
+    prefix: "",
+    verbatim: 0,
+    held: "",
+    isFresh: false,
+    lists: [],
+    links: [],
+  };
+  const isMarkdown = format === "markdown";
+  return {
+    write: (text) => writeText(text, state),
+    start(name, attributes) {
+      breakLines(name, state);
+      if (/^h[1-6]$/.test(name) && isMarkdown) state.prefix = `${"#".repeat(Number(name[1]))} `;
+      else if (name === "a" && isMarkdown) openLink(attributes, base, state);
+      else startElement(name, attributes, state);
+    },
+    end(name) {
+      if (name === "a" && isMarkdown) closeLink(state);
+      else endElement(name, state);
+      breakLines(name, state);
+    },
+    length: () => state.length,
+    text: () => state.pieces.join(""),
+  };
+}
+
+function breakLines(name: string, state: WriterState): void {
+  if (PARAGRAPHS.test(name))
+    state.newlines = Math.max(state.newlines, isInList(name, state) ? 1 : 2);
+  else if (LINES.test(name)) state.newlines = Math.max(state.newlines, 1);
+  else return;
+  state.blank = false;
+}
+
+/** A list or a paragraph in a list has no blank lines around it. */
+function isInList(name: string, { lists }: WriterState): boolean {
+  return lists.length > 0 && /^(?:[ou]l|p)$/.test(name);
+}
+
+function startElement(name: string, attributes: Attributes, state: WriterState): void {
+  const { lists } = state;
+  if (/^[ou]l$/.test(name) && lists.length < MAX_DEPTH) lists.push(name === "ol" ? 0 : undefined);
+  if (name === "li") state.prefix = bullet(state);
+  if (name === "pre") {
+    state.verbatim += 1;
+    state.isFresh = true;
+  }
+  // Not before the first cell of a row.
+  if (/^t[dh]$/.test(name) && state.newlines === 0 && state.length > 0) state.prefix = " | ";
+  const picture = name === "img" ? (attributes.get("alt") ?? "") : "";
+  if (picture.trim() !== "") writeText(`[image: ${picture}]`, state);
+}
+
+function bullet({ lists }: WriterState): string {
+  const indent = "  ".repeat(Math.max(0, lists.length - 1));
+  const count = lists.at(-1);
+  if (count === undefined) return `${indent}- `;
+  lists[lists.length - 1] = count + 1;
+  return `${indent}${count + 1}. `;
+}
+
+function endElement(name: string, state: WriterState): void {
+  if (name === "ul" || name === "ol") state.lists.pop();
+  if (name === "pre") {
+    state.verbatim = Math.max(0, state.verbatim - 1);
+    state.held = "";
+  }
+  if (name === "li" || /^h[1-6]$/.test(name)) state.prefix = "";
+}
+
+function openLink(attributes: Attributes, base: URL, state: WriterState): void {
+  const target = attributes.get("href")?.trim() ?? "";
+  const url = /^(?:#|$)/.test(target) ? null : URL.parse(target, base.href);
+  const isShown = url !== null && /^https?:$/.test(url.protocol) && url.href.length <= MAX_LINK;
+  if (state.links.length >= MAX_DEPTH) return;
+  state.links.push(isShown ? url.href.replaceAll("(", "%28").replaceAll(")", "%29") : "");
+  if (isShown) state.prefix += "[";
+}
+
+function closeLink(state: WriterState): void {
+  const url = state.links.pop() ?? "";
+  if (url === "") return;
+  // A link without text is left out.
+  if (state.prefix.endsWith("[")) state.prefix = state.prefix.slice(0, -1);
+  else append(`](${url})`, state);
+}
+
+function writeText(text: string, state: WriterState): void {
+  if (state.verbatim > 0) return writeVerbatim(text, state);
+  const words = text.replaceAll(/[\s\u00a0\u00ad]+/g, " ");
+  const plain = words.trim();
+  if (words.startsWith(" ")) state.blank = true;
+  if (plain === "") return;
+  append(`${textBefore(state)}${plain}`, state);
+  state.blank = words.endsWith(" ");
+}
+
+/** Holds back blanks and line breaks at the end until text follows: the end of the element drops them. */
+function writeVerbatim(text: string, state: WriterState): void {
+  const lines = text.replaceAll("\r\n", "\n");
+  const fresh = state.isFresh ? lines.replace(/^\n/, "") : lines;
+  const words = fresh.trimEnd();
+  state.isFresh = false;
+  if (words !== "") append(`${textBefore(state)}${state.held}${words}`, state);
+  state.held = `${words === "" ? state.held : ""}${fresh.slice(words.length)}`.slice(0, MAX_HELD);
+}
+
+/** The text between the last word and the next one. */
+function textBefore(state: WriterState): string {
+  const isFirst = state.length === 0;
+  const gap = state.newlines > 0 ? "\n".repeat(state.newlines) : state.blank ? " " : "";
+  const text = `${isFirst ? "" : gap}${state.prefix}`;
+  state.newlines = 0;
+  state.blank = false;
+  state.prefix = "";
+  return text;
+}
+
+function append(text: string, state: WriterState): void {
+  state.pieces.push(text);
+  state.length += text.length;
+}
