@@ -1,8 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { codeOf } from "../base/failure.ts";
-import { asFailure, Failure } from "../base/failure.ts";
+import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
 export type Readiness =

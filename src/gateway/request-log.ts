@@ -1,8 +1,7 @@
 import type { Failure, FailureCode } from "../base/failure.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import { truncate } from "../base/truncate.ts";
-import type { Delivery } from "./answer/answer-stream.ts";
-import type { AnswerStream } from "./answer/answer-stream.ts";
+import type { AnswerStream, Delivery } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
 

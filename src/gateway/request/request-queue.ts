@@ -12,8 +12,15 @@ import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { Lanes } from "./fair-queue.ts";
 import type { Hold, LaneKey, Needs } from "./fair-queue.ts";
-import { cancel, createPending, isCancellable, isExpired } from "./pending-request.ts";
-import { isWaiting, recordOf, shutDown } from "./pending-request.ts";
+import {
+  cancel,
+  createPending,
+  isCancellable,
+  isExpired,
+  isWaiting,
+  recordOf,
+  shutDown,
+} from "./pending-request.ts";
 import type { PendingRequest, WaitingRequest } from "./pending-request.ts";
 import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";

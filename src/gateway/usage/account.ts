@@ -112,7 +112,7 @@ export function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-export function textIn(fields: unknown, key: string): string | undefined {
+function textIn(fields: unknown, key: string): string | undefined {
   const value = isFields(fields) ? fields[key] : undefined;
   return typeof value === "string" ? value : undefined;
 }

@@ -7,15 +7,20 @@ import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
 import { AccountCache } from "./account-cache.ts";
-import { countsUntil, secondsUntilFree } from "./account.ts";
-import type { Account, Moment } from "./account.ts";
-import { countOf, createCalendar } from "./account.ts";
-import type { Today } from "./account.ts";
-import { createAllowance } from "./budget.ts";
-import { GATEWAY, hasBudget, holderOf, nameOfChannel, overBudget, scopesOf } from "./budget.ts";
+import { countOf, countsUntil, createCalendar, secondsUntilFree } from "./account.ts";
+import type { Account, Moment, Today } from "./account.ts";
+import {
+  createAllowance,
+  GATEWAY,
+  hasBudget,
+  holderOf,
+  nameOfChannel,
+  overBudget,
+  scopesOf,
+} from "./budget.ts";
 import type { LimitScope } from "./budget.ts";
 import { filled, isRated, secondsUntilRoom, takenFrom } from "./rate-limit.ts";
-import { createRejectedClients, REJECTED_CLIENTS } from "./report.ts";
+import { RejectedClients, REJECTED_CLIENTS } from "./report.ts";
 
 /** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
 export interface Accounting {
@@ -40,9 +45,9 @@ export interface Accounting {
   readonly countRejection: (request: Request, code: string) => void;
   /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
   readonly load: () => Promise<void>;
-  /** Asks the store to keep what changed and has a limit hanging on it, before whatever it is asked for next. */
+  /** Writes the changes that count for a limit, before or with the next write of the store. */
   readonly save: () => void;
-  /** Asks it to keep all that changed. */
+  /** Writes all changes. */
   readonly saveAll: () => void;
 }
 
@@ -67,7 +72,7 @@ export function createAccounting(options: AccountingOptions): Accounting {
   };
   const save = (): void => writer.save();
   const cache = openCache(options, at, save);
-  const rejected = createRejectedClients();
+  const rejected = new RejectedClients();
   const writer = new UsageWriter({ cache, rejected: rejected.counter, store, clock, onError });
 
   return {
@@ -228,7 +233,7 @@ class UsageWriter {
     this.#cancelTimer ??= clock.after(SOON_MS, this.save);
   };
 
-  /** The same for all changes, with and without a limit, and for the rejected. */
+  /** The same for all changes, with and without a limit, and for the rejected clients. */
   readonly saveAll = (): void => {
     this.#stopTimer();
     this.#options.cache.retry();

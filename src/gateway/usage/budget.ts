@@ -6,10 +6,8 @@ import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
 import type { AccountCache } from "./account-cache.ts";
-import { tokensOf } from "./account.ts";
-import type { Account, Holder, DayCount } from "./account.ts";
-import { countOf, lookedUp, secondsLeftOf } from "./account.ts";
-import type { DayName, Today } from "./account.ts";
+import { countOf, lookedUp, secondsLeftOf, tokensOf } from "./account.ts";
+import type { Account, DayCount, DayName, Holder, Today } from "./account.ts";
 
 export interface AllowanceOptions {
   /** The client's scope is the first. */

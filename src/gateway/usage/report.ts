@@ -1,8 +1,7 @@
+import { listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
-import { accountIn, tokensOf, isFields, numberIn, textIn } from "./account.ts";
-import type { Account, Holder } from "./account.ts";
-import { lookedUp, todayAt } from "./account.ts";
-import type { DayName } from "./account.ts";
+import { accountIn, isFields, lookedUp, numberIn, todayAt, tokensOf } from "./account.ts";
+import type { Account, DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
 export interface Counted {
@@ -84,13 +83,6 @@ interface RejectedClient extends Holder {
   count: number;
 }
 
-/** The clients with the most rejections on one day. */
-interface RejectedClients {
-  add(name: string, holder: Holder, day: DayName): void;
-  readonly counter: () => Counter;
-  load(counter: Counter): void;
-}
-
 /** The name of the counter. */
 export const REJECTED_CLIENTS = "refused";
 
@@ -98,39 +90,38 @@ export const REJECTED_CLIENTS = "refused";
 const ROWS = 64;
 
 /**
- * When all rows are used, a new name replaces the one with the fewest rejections: a client that is rejected
- * again and again stays, and invented names replace each other.
+ * The clients with the most rejections on one day. When all rows are used, a new name replaces the one with
+ * the fewest rejections: a client that is rejected again and again stays, and invented names replace each
+ * other.
  */
-export function createRejectedClients(): RejectedClients {
-  let today: DayName = 0;
-  const clients = new Map<string, RejectedClient>();
+export class RejectedClients {
+  readonly #clients = new Map<string, RejectedClient>();
+  #today: DayName = 0;
 
-  return {
-    add(name, holder, day) {
-      if (day !== today) clients.clear();
-      today = day;
-      const existing = clients.get(name);
-      if (existing === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
-      clients.set(name, { ...holder, count: (existing?.count ?? 0) + 1 });
-    },
-    counter: () => ({
-      name: REJECTED_CLIENTS,
-      state: {
-        day: today,
-        clients: [...clients].map(([name, { channel, client, count }]) => ({
-          name,
-          channel,
-          client,
-          count,
-        })),
-      },
-    }),
-    load(counter) {
-      const stored = rejectedIn(counter);
-      today = stored.day;
-      for (const { name, ...client } of stored.clients) clients.set(name, client);
-    },
+  add(name: string, holder: Holder, day: DayName): void {
+    const clients = this.#clients;
+    if (day !== this.#today) clients.clear();
+    this.#today = day;
+    const existing = clients.get(name);
+    if (existing === undefined && clients.size >= ROWS) clients.delete(fewestOf(clients));
+    clients.set(name, { ...holder, count: (existing?.count ?? 0) + 1 });
+  }
+
+  readonly counter = (): Counter => {
+    const clients = [...this.#clients].map(([name, client]) => ({
+      name,
+      channel: client.channel,
+      client: client.client,
+      count: client.count,
+    }));
+    return { name: REJECTED_CLIENTS, state: { day: this.#today, clients } };
   };
+
+  load(counter: Counter): void {
+    const { day, clients } = rejectedIn(counter);
+    this.#today = day;
+    for (const { name, ...client } of clients) this.#clients.set(name, client);
+  }
 }
 
 function fewestOf(clients: ReadonlyMap<string, RejectedClient>): string {
@@ -144,12 +135,13 @@ function rejectedIn({ state }: Counter): {
   readonly day: DayName;
   readonly clients: readonly (RejectedClient & { readonly name: string })[];
 } {
-  const list = isFields(state) && Array.isArray(state["clients"]) ? state["clients"] : [];
-  const clients = list.filter(isFields).map((fields) => ({
-    name: textIn(fields, "name") ?? "",
-    channel: textIn(fields, "channel") ?? "",
-    client: textIn(fields, "client") ?? "",
-    count: numberIn(fields, "count"),
-  }));
+  const clients = listAt(state, "clients")
+    .filter(isFields)
+    .map((fields) => ({
+      name: textAt(fields, "name"),
+      channel: textAt(fields, "channel"),
+      client: textAt(fields, "client"),
+      count: numberIn(fields, "count"),
+    }));
   return { day: numberIn(state, "day"), clients };
 }
