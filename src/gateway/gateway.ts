@@ -22,7 +22,7 @@ import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
 import { createRequestLog } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
-import { createAccounting } from "./usage/accounts.ts";
+import { Accounting } from "./usage/accounts.ts";
 
 export interface GatewayOptions<M> {
   readonly answer: Answerer<M>;
@@ -108,7 +108,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => boolean) {
   const { log, policies, store, limits = UNLIMITED, replyTo } = options;
   const writer = new RetryingWriter(clock, log);
-  const accounting = createAccounting({
+  const accounting = new Accounting({
     policies,
     limits,
     store,

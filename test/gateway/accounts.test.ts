@@ -7,7 +7,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import type { ChannelPolicy } from "../../src/gateway/channel-policy.ts";
 import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/usage/account.ts";
-import { createAccounting } from "../../src/gateway/usage/accounts.ts";
+import { Accounting } from "../../src/gateway/usage/accounts.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import type { CounterStore, Store } from "../../src/store/contract.ts";
 import { createMemoryStore, openSqliteStore } from "../../src/store/sqlite.ts";
@@ -57,7 +57,7 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     },
   };
   const open = () =>
-    createAccounting({
+    new Accounting({
       policies: new Map([["mqtt", policy]]),
       limits: { ...NO_LIMITS, ...gateway },
       store: counting,

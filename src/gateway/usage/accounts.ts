@@ -22,35 +22,6 @@ import type { LimitScope } from "./budget.ts";
 import { filled, isRated, secondsUntilRoom, takenFrom } from "./rate-limit.ts";
 import { RejectedClients, REJECTED_CLIENTS } from "./report.ts";
 
-/** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
-export interface Accounting {
-  /**
-   * Reads the usage of the client; call it at most 5 s before `consumeRateLimit` and `overBudget`. Returns
-   * undefined, the usual case, when the usage is in memory. Never rejects.
-   */
-  readonly prepare: (request: Request) => Promise<void> | undefined;
-  /**
-   * Takes a token from every rate-limit bucket, or from none. Returns the failure if one is empty; `busy` when
-   * the usage of the client could not be read.
-   */
-  readonly consumeRateLimit: (request: Request, policy: ChannelPolicy) => Failure | undefined;
-  /** Returns the failure when a budget of today is used up. Check it for requests that may call a model. */
-  readonly overBudget: (request: Request, policy: ChannelPolicy) => Failure | undefined;
-  /** The budget of a turn, and what the turn has used. */
-  readonly allowanceOf: (
-    request: Request,
-    policy: ChannelPolicy,
-  ) => Allowance & { readonly spent: Spent };
-  /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */
-  readonly countRejection: (request: Request, code: string) => void;
-  /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
-  readonly load: () => Promise<void>;
-  /** Writes the changes that count for a limit, before or with the next write of the store. */
-  readonly save: () => void;
-  /** Writes all changes. */
-  readonly saveAll: () => void;
-}
-
 export interface AccountingOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   /** The limits of the whole gateway. */
@@ -63,55 +34,94 @@ export interface AccountingOptions {
   readonly onError: (thrown: unknown) => void;
 }
 
-export function createAccounting(options: AccountingOptions): Accounting {
-  const { limits, clock, store, onError } = options;
-  const today = createCalendar();
-  const at = () => {
-    const epoch = clock.epoch();
-    return { today: today(epoch), epoch, now: clock.now() };
-  };
-  const save = (): void => writer.save();
-  const cache = openCache(options, at, save);
-  const rejected = new RejectedClients();
-  const writer = new UsageWriter({ cache, rejected: rejected.counter, store, clock, onError });
+/** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
+export class Accounting {
+  readonly #options: AccountingOptions;
+  readonly #today = createCalendar();
+  readonly #cache: AccountCache;
+  readonly #rejected = new RejectedClients();
+  readonly #writer: UsageWriter;
 
-  return {
-    save,
-    saveAll: writer.saveAll,
-    prepare: (request) => cache.prepare(laneOf(request), holderOf(request)),
-    consumeRateLimit(request, policy) {
-      const failure = takeTokens(scopesOf(request, policy, limits), cache, at());
-      if (failure === undefined) writer[request.durable ? "save" : "saveSoon"]();
-      return failure;
-    },
-    overBudget(request, policy) {
-      const scopes = scopesOf(request, policy, limits);
-      const isUnknown = scopes.some(
-        (scope) => hasBudget(scope.limits) && !cache.isLoaded(scope.name),
-      );
-      return isUnknown ? busy(cache) : overBudget(scopes, cache, at());
-    },
-    allowanceOf: (request, policy) =>
-      createAllowance({ scopes: scopesOf(request, policy, limits), cache, at, save }),
-    countRejection(request, code) {
-      const { day } = at().today;
-      const { name, holder } = rejectionScope(request, options);
-      const account = cache.open(name, holder);
-      if (account === undefined) return;
-      const { refused } = countOf(account.days, day);
-      refused[code] = (refused[code] ?? 0) + 1;
-      cache.changed(name, false);
-      rejected.add(laneOf(request), holderOf(request), day);
-      writer.rejectedChanged();
-    },
-    async load() {
-      const { counters, isAll } = await readAtStart(options);
-      const accounts = counters.filter(({ name }) => name !== REJECTED_CLIENTS);
-      cache.load(accounts, !isAll);
-      const refused = counters.find(({ name }) => name === REJECTED_CLIENTS);
-      if (refused !== undefined) rejected.load(refused);
-    },
+  constructor(options: AccountingOptions) {
+    this.#options = options;
+    this.#cache = openCache(options, this.#at, () => this.save());
+    this.#writer = new UsageWriter({
+      ...options,
+      cache: this.#cache,
+      rejected: this.#rejected.counter,
+    });
+  }
+
+  /**
+   * Reads the usage of the client; call it at most 5 s before `consumeRateLimit` and `overBudget`. Returns
+   * undefined, the usual case, when the usage is in memory. Never rejects.
+   */
+  prepare(request: Request): Promise<void> | undefined {
+    return this.#cache.prepare(laneOf(request), holderOf(request));
+  }
+
+  /**
+   * Takes a token from every rate-limit bucket, or from none. Returns the failure if one is empty; `busy` when
+   * the usage of the client could not be read.
+   */
+  readonly consumeRateLimit = (request: Request, policy: ChannelPolicy): Failure | undefined => {
+    const failure = takeTokens(this.#scopesOf(request, policy), this.#cache, this.#at());
+    if (failure === undefined) this.#writer[request.durable ? "save" : "saveSoon"]();
+    return failure;
   };
+
+  /** Returns the failure when a budget of today is used up. Check it for requests that may call a model. */
+  overBudget(request: Request, policy: ChannelPolicy): Failure | undefined {
+    const scopes = this.#scopesOf(request, policy);
+    const isUnknown = scopes.some(
+      (scope) => hasBudget(scope.limits) && !this.#cache.isLoaded(scope.name),
+    );
+    return isUnknown ? busy(this.#cache) : overBudget(scopes, this.#cache, this.#at());
+  }
+
+  /** The budget of a turn, and what the turn has used. */
+  allowanceOf(request: Request, policy: ChannelPolicy): Allowance & { readonly spent: Spent } {
+    const scopes = this.#scopesOf(request, policy);
+    return createAllowance({ scopes, cache: this.#cache, at: this.#at, save: this.save });
+  }
+
+  /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */
+  countRejection(request: Request, code: string): void {
+    const { day } = this.#at().today;
+    const { name, holder } = rejectionScope(request, this.#options);
+    const account = this.#cache.open(name, holder);
+    if (account === undefined) return;
+    const { refused } = countOf(account.days, day);
+    refused[code] = (refused[code] ?? 0) + 1;
+    this.#cache.changed(name, false);
+    this.#rejected.add(laneOf(request), holderOf(request), day);
+    this.#writer.rejectedChanged();
+  }
+
+  /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
+  async load(): Promise<void> {
+    const { counters, isAll } = await readAtStart(this.#options);
+    const accounts = counters.filter(({ name }) => name !== REJECTED_CLIENTS);
+    this.#cache.load(accounts, !isAll);
+    const rejected = counters.find(({ name }) => name === REJECTED_CLIENTS);
+    if (rejected !== undefined) this.#rejected.load(rejected);
+  }
+
+  /** Writes the changes that count for a limit, before or with the next write of the store. */
+  readonly save = (): void => this.#writer.save();
+
+  /** Writes all changes. */
+  readonly saveAll = (): void => this.#writer.saveAll();
+
+  readonly #at = (): Moment & { readonly today: Today } => {
+    const { clock } = this.#options;
+    const epoch = clock.epoch();
+    return { today: this.#today(epoch), epoch, now: clock.now() };
+  };
+
+  #scopesOf(request: Request, policy: ChannelPolicy): readonly [LimitScope, ...LimitScope[]] {
+    return scopesOf(request, policy, this.#options.limits);
+  }
 }
 
 /** All counters if they fit into memory, else those of the channels and the gateway. */
