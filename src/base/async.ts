@@ -106,6 +106,9 @@ export interface DeadlineOptions {
   readonly reason?: (milliseconds: number) => unknown;
 }
 
+/** One for all: an `Error` costs its stack, and every turn closes several deadlines. */
+const ENDED = new Error("the work has ended");
+
 /** Starts counting at once. The caller must close it. */
 export function startDeadline(milliseconds: number, options: DeadlineOptions = {}): Deadline {
   const { parent, reason = timeoutError } = options;
@@ -139,7 +142,7 @@ export function startDeadline(milliseconds: number, options: DeadlineOptions = {
     close() {
       clearTimeout(timer);
       stopListening();
-      controller.abort(new Error("the work has ended"));
+      controller.abort(ENDED);
     },
   };
 }
