@@ -68,9 +68,9 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
-  const turnsOf = (place: TurnContext) =>
+  const turnsOf = (context: TurnContext) =>
     createTurns({
-      prepareTurn: (turn) => prepareTurn(turn, place, deps),
+      prepareTurn: (turn) => prepareTurn(turn, context, deps),
       max_tool_iterations: defaults.max_tool_iterations,
       log,
       onOverflow: window.exceeded,
@@ -121,7 +121,7 @@ interface AgentDeps extends ModelAgentOptions {
   subagents: Subagents | undefined;
 }
 
-/** The place of a turn: depth 0 is the conversation, 1 and more are its tasks. */
+/** The context of a turn: depth 0 is the conversation, 1 and more are its tasks. */
 interface TurnContext {
   readonly depth: number;
   readonly skills: readonly OpenSkill[];
@@ -129,7 +129,7 @@ interface TurnContext {
   readonly finished: readonly FinishedTask[];
 }
 
-async function prepareTurn(turn: Turn, place: TurnContext, deps: AgentDeps): Promise<TurnSetup> {
+async function prepareTurn(turn: Turn, context: TurnContext, deps: AgentDeps): Promise<TurnSetup> {
   const { models, workspace, toolbox, subagents } = deps;
   const permissions = deps.permissionsOf(turn);
   const [texts, own] = await Promise.all([
@@ -137,7 +137,7 @@ async function prepareTurn(turn: Turn, place: TurnContext, deps: AgentDeps): Pro
     permissions.memory === "own" ? workspace.own(ownerOf(turn)) : "",
   ]);
   const isBare = deps.config.agents.defaults.turn_profile?.system_prompt === "off";
-  const tools = toolbox.tools(texts, permissions, subagents?.tools(place.depth) ?? []);
+  const tools = toolbox.tools(texts, permissions, subagents?.tools(context.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     client: turn.client,
@@ -147,13 +147,13 @@ async function prepareTurn(turn: Turn, place: TurnContext, deps: AgentDeps): Pro
     isRemote: turn.isRemote ?? false,
     memory: permissions.memory,
     isAdmin: turn.isAdmin ?? false,
-    isTask: place.depth > 0,
+    isTask: context.depth > 0,
     texts,
-    activeSkills: place.skills,
+    activeSkills: context.skills,
     tools: tools.map(({ name }) => name),
     isBare,
   });
-  const model = place.depth === 0 ? models.forTurn(turn) : models.forTask();
+  const model = context.depth === 0 ? models.forTurn(turn) : models.forTask();
   const { maxTurns: rounds } = texts.settings;
   return {
     model,
@@ -162,7 +162,7 @@ async function prepareTurn(turn: Turn, place: TurnContext, deps: AgentDeps): Pro
     hooks: deps.hooks,
     system,
     contextMessages: contextMessages({ notes: isBare ? [] : notesIn(texts, own), summary }),
-    taskResults: taskResultMessages(place.finished),
+    taskResults: taskResultMessages(context.finished),
     ...(rounds !== undefined && { rounds }),
   };
 }
@@ -185,9 +185,9 @@ async function taskAnswer(
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
   const turn = { history: [], text, ...caller, signal, allowance };
-  let whole = "";
-  for await (const piece of answer(turn)) whole += piece;
-  return whole;
+  let answered = "";
+  for await (const piece of answer(turn)) answered += piece;
+  return answered;
 }
 
 interface Window {

@@ -11,9 +11,9 @@ export function roughTokens(characters: number): number {
 }
 
 /** Estimates the tokens of a text or of messages. Cheap, and never exact. */
-export function estimatedTokens(said: string | readonly Message[]): number {
-  if (typeof said === "string") return roughTokens(charactersOf(said));
-  return said.reduce(
+export function estimatedTokens(texts: string | readonly Message[]): number {
+  if (typeof texts === "string") return roughTokens(charactersOf(texts));
+  return texts.reduce(
     (total, message) => total + estimatedTokens(wordsOf(message)) + PER_MESSAGE,
     0,
   );

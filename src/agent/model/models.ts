@@ -4,12 +4,16 @@ import type { Log } from "../../base/log.ts";
 import type { Config, ModelEntry, AgentDefaults } from "../../config/contract.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
 import type { Fetch, Model } from "./contract.ts";
-import { entriesNamed, unknownModel, unusableModel, usable, whyUnusable } from "./entries.ts";
-import type { OpenedEntry } from "./entries.ts";
-import { openCandidate } from "./entries.ts";
-import type { OpenOptions } from "./entries.ts";
-import { createRouter } from "./router.ts";
-import { isLight } from "./router.ts";
+import {
+  entriesNamed,
+  unknownModel,
+  unusableModel,
+  usable,
+  whyUnusable,
+  openCandidate,
+} from "./entries.ts";
+import type { OpenedEntry, OpenOptions } from "./entries.ts";
+import { createRouter, isLight } from "./router.ts";
 import type { RoutedTurn } from "./router.ts";
 
 /** The models of a configuration, and the current one. */

@@ -7,8 +7,7 @@ import {
   messagesUrl,
 } from "./anthropic/request.ts";
 import type { Fetch, Protocol } from "./contract.ts";
-import type { Endpoint } from "./endpoint.ts";
-import type { Dialect } from "./endpoint.ts";
+import type { Endpoint, Dialect } from "./endpoint.ts";
 import { createContentAnswer } from "./gemini/answer.ts";
 import { generateBody, generateHeaders, generateUrl } from "./gemini/request.ts";
 import type { RequestSettings, ProtocolDialect } from "./http/protocol.ts";
@@ -98,7 +97,7 @@ function exchangeOf(
 ): ProtocolDialect {
   const { endpoint, entry } = settings;
   const withUsage = endpoint.facts.noStreamOptions !== true;
-  const streaming = createStreaming({ withUsage, insisted: entry.extra_body });
+  const streaming = createStreaming({ withUsage, fixed: entry.extra_body });
   return {
     ...ways,
     body: (question) => chatBody(settings, question, streaming.fields()),

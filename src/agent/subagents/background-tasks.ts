@@ -140,12 +140,12 @@ function outlineOf({ id, label, beganAt, ended }: Entry, now: number): Backgroun
 function worthKeeping(entries: readonly Entry[], now: number): Entry[] {
   const perOwner = new Map<string, number>();
   let all = 0;
-  const kept = entries.toReversed().filter(({ owner, ended }) => {
+  const remembered = entries.toReversed().filter(({ owner, ended }) => {
     if (ended === undefined) return true;
     const ofOwner = (perOwner.get(owner) ?? 0) + 1;
     perOwner.set(owner, ofOwner);
     all += 1;
     return now - ended.at < KEPT_MS && ofOwner <= MAX_FINISHED && all <= MAX_FINISHED_OF_ALL;
   });
-  return kept.toReversed();
+  return remembered.toReversed();
 }

@@ -59,7 +59,7 @@ export interface Compact {
 }
 
 /** Messages at the end of a conversation that are not summarized; rounded up to whole turns. */
-const KEPT_MESSAGES = 4;
+const RECENT_MESSAGES = 4;
 /** More messages than this are summarized in portions. */
 const ONE_PORTION = 10;
 const TRIES = 3;
@@ -76,13 +76,13 @@ export function createCompaction(options: CompactionOptions): Compact {
     if (!isTooLong(conversation, window, defaults)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and the error of the estimate. */
     const room = Math.max(1, Math.floor(window / 2));
-    const asking = { model, room, signal, giveWay, allowance, log };
+    const summarizing = { model, room, signal, giveWay, allowance, log };
     const older = olderTurns(conversation.turns);
     let { summary } = conversation;
     let through: number | undefined;
     try {
       for (const portion of portionsOf(older, room)) {
-        const text = await summarize(portion, summary, asking);
+        const text = await summarize(portion, summary, summarizing);
         if (text === undefined) break;
         summary = { role: "summary", text };
         through = portion.at(-1)?.id;
@@ -124,8 +124,8 @@ function isOverThreshold(
 
 /** All turns but the last ones. */
 function olderTurns(turns: readonly CompactableTurn[]): readonly CompactableTurn[] {
-  let kept = 0;
-  const last = turns.findLastIndex(({ messages }) => (kept += messages.length) >= KEPT_MESSAGES);
+  let count = 0;
+  const last = turns.findLastIndex(({ messages }) => (count += messages.length) >= RECENT_MESSAGES);
   return turns.slice(0, Math.max(0, last));
 }
 
@@ -162,18 +162,18 @@ interface Summarizing {
 async function summarize(
   turns: readonly CompactableTurn[],
   summary: Message | undefined,
-  asking: Summarizing,
+  options: Summarizing,
 ): Promise<string | undefined> {
-  const { room, signal, giveWay, log } = asking;
-  const said = turns.flatMap(({ messages }) => messages);
+  const { room, signal, giveWay, log } = options;
+  const messages = turns.flatMap((turn) => turn.messages);
   const longest = Math.min(LONGEST_SUMMARY, room);
   const before = summary && truncate(summary.text, longest);
-  const text = question(before, transcriptOf(said, room));
+  const text = question(before, transcriptOf(messages, room));
   for (let tried = 1; tried <= TRIES; tried += 1) {
     await giveWay();
     signal.throwIfAborted();
     try {
-      const reply = await asked(text, asking);
+      const reply = await callModel(text, options);
       if (reply !== "") return truncate(reply, longest);
       log.debug("the model's summary is empty", { tried });
     } catch (thrown) {
@@ -187,7 +187,7 @@ async function summarize(
   return undefined;
 }
 
-async function asked(text: string, { model, signal, allowance }: Summarizing): Promise<string> {
+async function callModel(text: string, { model, signal, allowance }: Summarizing): Promise<string> {
   const messages = [{ role: "user", text }] as const;
   const reply = model({ system: SYSTEM, messages, tools: [], signal, allowance });
   for (;;) {

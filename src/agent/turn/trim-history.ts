@@ -44,13 +44,13 @@ export function trimOnce({ history, added }: Conversation): Conversation | undef
 const SHORTEST_RESULT = 400;
 
 /** Truncates results to half the length of the longest; the same object if all are short. */
-function withShorterResults(said: readonly PromptMessage[]): readonly PromptMessage[] {
-  const lengths = said.map(({ role, text }) => (role === "tool" ? text.length : 0));
+function withShorterResults(messages: readonly PromptMessage[]): readonly PromptMessage[] {
+  const lengths = messages.map(({ role, text }) => (role === "tool" ? text.length : 0));
   const longest = Math.max(0, ...lengths);
   const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));
   // The note about the cut has a length itself.
-  if (longest <= most + CUT.length) return said;
-  return said.map((message) =>
+  if (longest <= most + CUT.length) return messages;
+  return messages.map((message) =>
     message.role === "tool" && message.text.length > most + CUT.length
       ? { ...message, text: prefixOf(message.text, most) + CUT }
       : message,

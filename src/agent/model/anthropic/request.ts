@@ -125,8 +125,8 @@ function blocksOf(message: PromptMessage, by: string): readonly Block[] {
     };
     return [message.failed ? { ...result, is_error: true } : result];
   }
-  const kept = blocksIn(unwrapReasoning(by, message.reasoning));
-  if (kept.length > 0) return kept;
+  const blocks = blocksIn(unwrapReasoning(by, message.reasoning));
+  if (blocks.length > 0) return blocks;
   const { text, toolCalls = [] } = message;
   return [
     ...(text.trim() === "" ? [] : [textBlock(text)]),
@@ -134,8 +134,8 @@ function blocksOf(message: PromptMessage, by: string): readonly Block[] {
   ];
 }
 
-function blocksIn(kept: unknown): readonly Block[] {
-  return listAt({ kept }, "kept").filter(
+function blocksIn(blocks: unknown): readonly Block[] {
+  return listAt({ blocks }, "blocks").filter(
     (block): block is Block => typeof block === "object" && block !== null,
   );
 }

@@ -105,10 +105,10 @@ type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 /** The ids that the provider sent, and so requires back; ids of this program are left out. */
 function givenIds(message: PromptMessage, by: string): string[] {
   if (message.role !== "assistant") return [];
-  const kept = unwrapReasoning(by, message.reasoning);
+  const data = unwrapReasoning(by, message.reasoning);
   return (message.toolCalls ?? [])
     .map(({ id }) => id)
-    .filter((id) => at(at(kept, id), "given") === true);
+    .filter((id) => at(at(data, id), "given") === true);
 }
 
 function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<string>): Part {
@@ -129,12 +129,12 @@ function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<str
 const NO_SIGNATURE = "skip_thought_signature_validator";
 
 function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Sender): Part[] {
-  const kept = unwrapReasoning(by, reasoning);
+  const data = unwrapReasoning(by, reasoning);
   const calls = toolCalls.map(({ id, name, arguments: words }, index) => {
-    const given = at(at(kept, id), "given") === true ? { id } : {};
+    const given = at(at(data, id), "given") === true ? { id } : {};
     // Only the first of parallel calls is signed.
     const standIn = signs && index === 0 ? NO_SIGNATURE : "";
-    const thoughtSignature = textAt(at(kept, id), "signature") || standIn;
+    const thoughtSignature = textAt(at(data, id), "signature") || standIn;
     return {
       functionCall: { ...given, name: validToolName(name), args: argumentsOf(words) },
       ...(thoughtSignature === "" ? {} : { thoughtSignature }),

@@ -4,7 +4,7 @@ import { choicesOf, isBeyond, propertiesOf, resolved, typesOf, valuesOf } from "
 import type { Source } from "../schema.ts";
 
 /** Keywords with the same meaning in both. */
-const KEPT = [
+const SHARED_KEYWORDS = [
   "title",
   "description",
   "minimum",
@@ -69,11 +69,11 @@ function described(schema: unknown): JsonSchema {
 function oneType(schema: unknown, source: Source, depth: number): JsonSchema {
   const values = valuesOf(schema);
   const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema);
-  const kept = KEPT.filter((word) => at(schema, word) !== undefined);
+  const keywords = SHARED_KEYWORDS.filter((word) => at(schema, word) !== undefined);
   const format = textAt(schema, "format");
   return {
     type,
-    ...Object.fromEntries(kept.map((word) => [word, at(schema, word)])),
+    ...Object.fromEntries(keywords.map((word) => [word, at(schema, word)])),
     ...(FORMATS.has(format) ? { format } : {}),
     ...valueFields(schema, type, values),
     ...(type === "object" ? objectFields(schema, source, depth) : {}),

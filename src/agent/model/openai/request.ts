@@ -144,11 +144,11 @@ interface Streaming {
 interface StreamingOptions {
   readonly withUsage: boolean;
   /** Fields of `extra_body`: they are in every body. */
-  readonly insisted: Readonly<Record<string, unknown>>;
+  readonly fixed: Readonly<Record<string, unknown>>;
 }
 
 /** Omits a field from all requests after a server refused it, also with several calls at once. */
-export function createStreaming({ withUsage, insisted }: StreamingOptions): Streaming {
+export function createStreaming({ withUsage, fixed }: StreamingOptions): Streaming {
   let [isStreamed, hasOptions] = [true, withUsage];
   return {
     fields: () => ({
@@ -157,7 +157,7 @@ export function createStreaming({ withUsage, insisted }: StreamingOptions): Stre
     }),
     adapts(refusal, body) {
       if (refusal.kind !== "refused" || !REFUSALS.has(refusal.status ?? 0)) return false;
-      const isSent = (name: string): boolean => name in body && !(name in insisted);
+      const isSent = (name: string): boolean => name in body && !(name in fixed);
       if (isSent("stream_options") && isAbout(refusal, "stream_options", OPTIONS)) {
         hasOptions = false;
         return true;
