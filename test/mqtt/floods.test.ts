@@ -172,7 +172,9 @@ describe("a store that cannot write for a while", () => {
         [...asNew.values()].every((times) => times === 1),
         "new once at most",
       );
-      const shown = asked.log.lines.filter(({ message }) => message.includes("connecting anew"));
+      const shown = asked.log.lines.filter(({ message }) =>
+        message.includes("reconnecting so that"),
+      );
       assert.equal(shown.length, 1);
       assert.ok(Number(shown[0]?.fields["messages"]) > 2_000, asked.log.text());
       assert.equal(broker.connections(), 2);
