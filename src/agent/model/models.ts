@@ -76,7 +76,10 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
   let group = first;
   const list = (): readonly ModelName[] => namesOf([...usable(entries), ...group]);
   return {
-    forTurn: (turn) => openTurn(group, isLight(turn, routing.threshold) ? light : []),
+    forTurn(turn) {
+      const isForLight = light.length > 0 && isLight(turn, routing.threshold);
+      return openTurn(group, isForLight ? light : []);
+    },
     forTask: () => openTurn(group, []),
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
