@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createCooldown } from "../../../src/agent/model/keys.ts";
+import { createCooldown } from "../../../src/agent/model/candidate.ts";
 import { createClock } from "../../support/model.ts";
 
 const MINUTE = 60_000;
