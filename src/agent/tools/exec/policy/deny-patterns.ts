@@ -67,7 +67,7 @@ const DENIED: readonly (readonly [why: string, ...patterns: RegExp[]])[] = [
   ["ending processes; kill a session of exec instead", program("kill|pkill|killall|taskkill")],
   [
     "software of the whole system",
-    program("npm", String.raw`\s[^;&|]{0,500}(?:\s-g|--global)\b`),
+    program("npm", String.raw`\s(?:[^;&|]{0,500}\s)?(?:-g|--global)\b`),
     program("pip[0-9.]*", String.raw`\s[^;&|]{0,500}--user\b`),
     program(
       "apt|apt-get|aptitude|yum|dnf|zypper|apk|pacman|dpkg|rpm|snap|opkg",

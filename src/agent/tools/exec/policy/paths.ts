@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { isInside } from "../../../../base/path-contains.ts";
 import { formsOf } from "./deny-patterns.ts";
 
@@ -14,7 +15,7 @@ export function escapesOf(texts: readonly string[], bounds: Bounds): string | un
   const forms = texts.flatMap(formsOf);
   if (forms.some(climbs)) return "(path traversal detected)";
   if (forms.some((form) => leaves(form, bounds))) return "(path outside working dir)";
-  return forms.some((form) => SECRET.test(form))
+  return forms.some((form) => SECRET.test(form) || entersState(form, bounds))
     ? "(path outside working dir): picoclaw's own state and keys are off limits"
     : undefined;
 }
@@ -57,4 +58,12 @@ function absolutePathsIn(text: string): string[] {
 
 /** The program's own state and keys: everyone's conversations are in the workspace. */
 const SECRET =
-  /(?:^|[\s"'=:,@(<>|;&])(?:\.\/)*(?:state|sessions)\/.|(?:^|[\s"'=:,@(<>|;&/])\.security\.yml\b/i;
+  /(?:^|[\s"'=:,@(<>|;&])(?:\.\/+)*(?:state|sessions)\/.|(?:^|[\s"'=:,@(<>|;&/])\.security\.yml\b/i;
+
+/** Whether a command changes to one of these folders, or names it by its whole path. */
+function entersState(form: string, { workspace }: Bounds): boolean {
+  if (/\b(?:cd|pushd)\s+(?:-\S*\s+)*(?:\.\/+)*(?:state|sessions)(?=$|[\s;&|)}/])/i.test(form))
+    return true;
+  const folders = ["state", "sessions"].map((name) => join(workspace, name));
+  return absolutePathsIn(form).some((path) => folders.some((folder) => isInside(path, folder)));
+}
