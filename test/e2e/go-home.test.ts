@@ -106,8 +106,8 @@ it(
     await chmod(workspace, 0o777);
     await writeConfig(home.path, quickConfig(broker.url, {}, ONBOARDED));
     const said = [
-      /"llama3.{0,3} is asked \(ollama, llama3\) at http:\/\/localhost:11434\/v1: it is the first of 2/,
-      /10\.255\.255\.1:8000 is asked over plain HTTP/,
+      /"llama3.{0,3} answers \(ollama, llama3\) at http:\/\/localhost:11434\/v1: it is the first of 2/,
+      /10\.255\.255\.1:8000 is called over plain HTTP/,
       /workspace\/AGENT\.md can be changed by every user of this machine \(mode 666\)/,
       /workspace can be changed by every user of this machine \(mode 777\)/,
       /model of AGENT\.md has no effect here/,
@@ -133,12 +133,15 @@ it("--check says that the offline agent answers, and why", needsMosquitto, async
   const named = { agents: { defaults: { model_name: "m" } } };
   await writeConfig(home.path, quickConfig(broker.url, {}, { version: 3, model_list }));
   const none = await picoclaw(["gateway", "--check"], { home: home.path });
-  assert.match(none.stdout, /^ok +model: none is asked, since no entry of model_list is enabled/m);
+  assert.match(
+    none.stdout,
+    /^ok +model: no model is used because no entry of model_list is enabled/m,
+  );
   await writeConfig(home.path, quickConfig(broker.url, {}, { version: 3, model_list, ...named }));
   const off = await picoclaw(["gateway", "--check"], { home: home.path });
   assert.match(
     off.stdout,
-    /^ok +model: "m" is asked \(openai, m\) at https:\/\/127\.0\.0\.1:1\/v1$/m,
+    /^ok +model: "m" answers \(openai, m\) at https:\/\/127\.0\.0\.1:1\/v1$/m,
   );
   assert.doesNotMatch(off.stderr + off.stdout, /offline/);
 });

@@ -21,7 +21,7 @@ export async function modelChecks(config: Settings): Promise<readonly Check[]> {
     const models = openModels({ config, fetch: globalThis.fetch, log: SILENT });
     if (models === undefined) return [offline(whyNone(config.model_list))];
     const usable = config.model_list.flatMap((entry) => endpointIn(entry, endpointOf));
-    return [asked(models, config, usable), ...openChecks(models, usable)];
+    return [currentCheck(models, config, usable), ...plainHttpChecks(models, usable)];
   } catch (thrown) {
     if (!(thrown instanceof Failure)) throw thrown;
     return [{ name: NAME, result: "fail", message: thrown.message }];
@@ -30,7 +30,7 @@ export async function modelChecks(config: Settings): Promise<readonly Check[]> {
 
 /** No warning: the configuration gives one at the start. */
 function offline(why: string): Check {
-  const message = `none is asked, since ${why}: the offline agent answers, about its device`;
+  const message = `no model is used because ${why}: the offline agent answers questions about its device`;
   return { name: NAME, result: "ok", message };
 }
 
@@ -40,13 +40,14 @@ function whyNone(entries: readonly ModelEntry[]): string {
     : "no entry of model_list is enabled or has a key";
 }
 
-interface Place {
+/** An entry that can be called. */
+interface NamedBase {
   readonly name: string;
   readonly base: string;
 }
 
 /** Empty for an entry that cannot work: others of its name are used. */
-function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoint): Place[] {
+function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoint): NamedBase[] {
   try {
     return [{ name: entry.model_name, base: endpointOf(entry).base }];
   } catch (thrown) {
@@ -56,11 +57,11 @@ function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoi
 }
 
 /** Warns if no model is named and several could be used: the first one is a guess. */
-function asked(models: Models, { agents }: Settings, places: readonly Place[]): Check {
+function currentCheck(models: Models, { agents }: Settings, places: readonly NamedBase[]): Check {
   const current = models.current();
   const base = places.find(({ name }) => name === current.name)?.base ?? "";
   const { name, provider, model } = current;
-  const message = `${JSON.stringify(name)} is asked (${provider}, ${model}) at ${base}`;
+  const message = `${JSON.stringify(name)} answers (${provider}, ${model}) at ${base}`;
   const count = models.list().length;
   if (agents.defaults.model_name !== "" || count === 1) {
     return { name: NAME, result: "ok", message };
@@ -68,23 +69,23 @@ function asked(models: Models, { agents }: Settings, places: readonly Place[]): 
   return {
     name: NAME,
     result: "warn",
-    message: `${message}: it is the first of ${count} that can be, and none is named`,
+    message: `${message}: it is the first of ${count} usable models, and none is named`,
     remedy: "name one in agents.defaults.model_name",
   };
 }
 
 /** Warns of models on other machines over plain HTTP: everyone on the way can read the messages and the key. */
-function openChecks(models: Models, places: readonly Place[]): Check[] {
+function plainHttpChecks(models: Models, places: readonly NamedBase[]): Check[] {
   const names = new Set(models.list().map(({ name }) => name));
   return places.flatMap(({ name, base }) => {
     const url = URL.parse(base);
-    const isOpen = url?.protocol === "http:" && !isLoopback(url.hostname);
-    if (!names.has(name) || !isOpen) return [];
+    const isPlain = url?.protocol === "http:" && !isLoopback(url.hostname);
+    if (!names.has(name) || !isPlain) return [];
     return [
       {
         name: `model ${name}`,
         result: "warn",
-        message: `${url.host} is asked over plain HTTP: what is said, and the key, can be read on the way`,
+        message: `${url.host} is called over plain HTTP: others on the network can read the messages and the key`,
         remedy: "begin its api_base with https://, or reach it through a tunnel",
       },
     ];

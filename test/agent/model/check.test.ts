@@ -21,7 +21,7 @@ describe("which model is asked", () => {
       {
         name: "model",
         result: "ok",
-        message: '"llama3" is asked (ollama, llama3) at http://localhost:11434/v1',
+        message: '"llama3" answers (ollama, llama3) at http://localhost:11434/v1',
       },
     ]);
   });
@@ -29,7 +29,7 @@ describe("which model is asked", () => {
   it("is the named one, also where it is switched off", async () => {
     const [check, ...more] = await checksOf([OLLAMA, OFF], { model_name: "off" });
     assert.equal(check?.result, "ok");
-    assert.match(check.message, /^"off" is asked \(openai, gpt-test\) at https:\/\/llm\.example/);
+    assert.match(check.message, /^"off" answers \(openai, gpt-test\) at https:\/\/llm\.example/);
     assert.deepEqual(more, []);
   });
 
@@ -37,7 +37,7 @@ describe("which model is asked", () => {
     const keyless = modelEntry({ model_name: "cloud", api_keys: [] });
     const [check] = await checksOf([keyless, OLLAMA, modelEntry()]);
     assert.equal(check?.result, "warn");
-    assert.match(check.message, /^"llama3" is asked .* the first of 2 that can be/);
+    assert.match(check.message, /^"llama3" answers .* the first of 2 usable models/);
     assert.match(check.remedy ?? "", /agents\.defaults\.model_name/);
   });
 
@@ -65,7 +65,7 @@ describe("a model over plain HTTP", () => {
     const [, check, ...more] = await checksOf([entry, OFF]);
     assert.equal(check?.name, "model test");
     assert.equal(check.result, "warn");
-    assert.match(check.message, /^10\.1\.2\.3:8000 is asked over plain HTTP/);
+    assert.match(check.message, /^10\.1\.2\.3:8000 is called over plain HTTP/);
     assert.doesNotMatch(check.message, /sk-/);
     assert.deepEqual(more, []);
   });

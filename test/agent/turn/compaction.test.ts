@@ -58,7 +58,7 @@ const shown = (question: ModelCall | undefined): string => question?.messages[0]
 const AWAY = new Failure("model", "the model is away");
 const SIX = { summarize_message_threshold: 6, summarize_token_percent: 0 };
 
-describe("a condenser", () => {
+describe("a compaction", () => {
   it("leaves a conversation alone that is short enough, and asks nobody", async () => {
     const { model, questions } = createScriptedModel();
     const { compact } = createTestCompaction(model, SIX);
@@ -250,7 +250,7 @@ describe("a condenser", () => {
     }
   });
 
-  it("is what a gateway condenses with", async () => {
+  it("is what a gateway compacts with", async () => {
     const { model, questions } = createScriptedModel();
     const { compact } = createTestCompaction(model, SIX);
     const clock = createManualClock();
