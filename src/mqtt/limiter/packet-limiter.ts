@@ -1,6 +1,6 @@
 import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { collectGarbage } from "../../base/host.ts";
+import { collectGarbage, residentBytes } from "../../base/host.ts";
 import { createFramer, type OpenPacket } from "./framing.ts";
 import type { PacketRules } from "./rules.ts";
 
@@ -202,6 +202,8 @@ const BUSY_MS = 1_000;
 /** How long the messages of a flood are processed and become garbage after it. */
 const AFTERMATH_MS = 10_000;
 const COLLECT_MS = 100;
+/** Growth of resident memory that is worth a collection. */
+const GROWN_BYTES = 8 * 2 ** 20;
 
 /**
  * Returns a function that takes the cost of what was read and returns how many milliseconds to wait before
@@ -219,7 +221,7 @@ function createThrottle(): (cost: number) => number {
     counted = 0;
     since = Math.max(now, since + PACE_MS);
     if (took > BUSY_MS) return 0;
-    collectGarbage();
+    collectIfGrown();
     collectGarbageUntil(now + AFTERMATH_MS);
     return Math.max(0, PACE_MS - took);
   };
@@ -233,10 +235,22 @@ const collecting: { until: number; timer?: ReturnType<typeof setInterval> | unde
 function collectGarbageUntil(until: number): void {
   collecting.until = until;
   collecting.timer ??= setInterval(() => {
-    collectGarbage();
+    collectIfGrown();
     if (performance.now() < collecting.until) return;
     clearInterval(collecting.timer);
     collecting.timer = undefined;
   }, COLLECT_MS);
   collecting.timer.unref();
+}
+
+/** Resident memory in bytes after the last collection, or less where some was given back since. */
+let resident = 0;
+
+/** A collection holds up everything for milliseconds: without growth there is nothing to gain by it. */
+function collectIfGrown(): void {
+  const now = residentBytes();
+  resident = Math.min(resident, now);
+  if (now - resident < GROWN_BYTES) return;
+  collectGarbage();
+  resident = residentBytes();
 }
