@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { Probe } from "../../src/mqtt/agent-channel/probe.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { createReadingClock } from "../../src/mqtt/client/flow-control.ts";
-import type { Refusal } from "../../src/mqtt/client/reasons.ts";
+import { unreachable, type Refusal } from "../../src/mqtt/client/reasons.ts";
 import type { Session } from "../../src/mqtt/client/session.ts";
 import type { Incoming } from "../../src/mqtt/protocol/message.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
@@ -280,23 +280,18 @@ function fakeSession() {
     read: (ms: number) => {
       reading += ms;
     },
-    async [Symbol.asyncDispose]() {
-      lost.reject(new Error("over"));
-      await lost.promise.catch(() => {});
-    },
+    [Symbol.dispose]: () => lost.resolve(unreachable("over", undefined)),
   };
 }
 
-function startProbe() {
-  const fake = fakeSession();
-  const topic = publishTopic(STATUS);
-  const probe = new Probe({ topic, qos: 0, seconds: 0.1, log: readableLog() });
-  return { fake, probe };
+function createProbe(): Probe {
+  return new Probe({ topic: publishTopic(STATUS), qos: 0, seconds: 0.1, log: readableLog() });
 }
 
 describe("a silence", () => {
   it("does not count while reading is held up", async () => {
-    const { fake, probe } = startProbe();
+    using fake = fakeSession();
+    const probe = createProbe();
     probe.watch(fake.session);
     for (const count of [1, 2]) {
       await until("a probe", () => fake.subscriptions() >= count);
@@ -313,7 +308,8 @@ describe("a silence", () => {
   });
 
   it("cuts ever less often where a new connection did not help", async () => {
-    const { fake, probe } = startProbe();
+    using fake = fakeSession();
+    const probe = createProbe();
     const timer = setInterval(() => fake.read(10), 5);
     probe.watch(fake.session);
     for (const count of [1, 2]) {
