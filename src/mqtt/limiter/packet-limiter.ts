@@ -223,7 +223,8 @@ function createThrottle(): (cost: number) => number {
     if (took > BUSY_MS) return 0;
     collectIfGrown();
     collectGarbageUntil(now + AFTERMATH_MS);
-    return Math.max(0, PACE_MS - took);
+    // However slowly a flood is worked on, everybody else gets a turn in between.
+    return Math.max(1, PACE_MS - took);
   };
 }
 
