@@ -49,6 +49,8 @@ const NODE: readonly Suite[] =
           command: [
             node,
             "--test",
+            "--test-timeout=180000",
+            "--test-concurrency=3",
             ...["base", "config", "store", "gateway", "mqtt", "cli"].map(globOf),
           ],
           under: "node",
