@@ -1,6 +1,7 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { runTool } from "./run-tool.ts";
 
 /**
  * `npm run quick [-- --since REF]`: types, lint, format, dead code, and under Bun the tests of what changed
@@ -74,20 +75,8 @@ function importsOf(file: string): readonly string[] {
 async function run(name: string, command: readonly string[]): Promise<boolean> {
   const [tool = "", ...rest] = command;
   const begin = performance.now();
-  const child = spawn(join(root, "node_modules/.bin", tool), rest, {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NO_COLOR: "1", PICOCLAW_UNDER_TEST: "bun" },
-  });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (data) => {
-      text += String(data);
-    });
-  }
-  const code = await new Promise<number>((resolve) =>
-    child.on("close", (status) => resolve(status ?? 1)),
-  );
+  const program = join(root, "node_modules/.bin", tool);
+  const { text, code } = await runTool(root, [program, ...rest], "bun");
   const took = ((performance.now() - begin) / 1000).toFixed(1);
   const shown = text
     .split("\n")

@@ -1,6 +1,7 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { runTool } from "./run-tool.ts";
 
 /**
  * All tests: the whole suite under Bun, the suite again under Deno, most of it under node, and the end-to-end
@@ -141,20 +142,8 @@ async function runAll(suites: readonly Suite[]): Promise<{ text: string; code: n
 
 async function run({ name, command, under }: Suite): Promise<{ text: string; code: number }> {
   const [tool = "", ...rest] = command;
-  const child = spawn(tool === node ? tool : join(bin, tool), rest, {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, PICOCLAW_UNDER_TEST: under ?? "bun", NO_COLOR: "1" },
-  });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (data) => {
-      text += String(data);
-    });
-  }
-  const code = await new Promise<number>((resolve) =>
-    child.on("close", (status) => resolve(status ?? 1)),
-  );
+  const program = tool === node ? tool : join(bin, tool);
+  const { text, code } = await runTool(root, [program, ...rest], under ?? "bun");
   const shown = code === 0 ? text.trimEnd().split("\n").slice(-6).join("\n") : text;
   console.log(`\n# ${name}\n${shown}`);
   return { text, code };

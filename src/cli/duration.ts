@@ -3,7 +3,7 @@ const UNITS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
 const WRITTEN = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/;
 const STEP = /(\d+(?:\.\d+)?)(ms|s|m|h)/g;
 
-/** Parses `500ms`, `30s`, `2m`, `1h`, `1m30s` or a plain number of seconds to milliseconds; undefined if it is none. */
+/** Parses `500ms`, `30s`, `2m`, `1h`, `1m30s` or a plain number of seconds to milliseconds; undefined for other texts. */
 export function parseDuration(text: string): number | undefined {
   const written = /^\d+(?:\.\d+)?$/.test(text) ? `${text}s` : text;
   if (!WRITTEN.test(written)) return undefined;

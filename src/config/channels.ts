@@ -196,7 +196,7 @@ function warnOfDuplicates(channels: readonly MqttChannel[], findings: Findings):
   );
 }
 
-/** Lists of client ids beside a channel's settings. */
+/** Lists of client ids next to `settings` of a channel. */
 const CLIENT_LISTS = ["allow_from", "deny_from", "admin_from"] as const;
 
 /** Warns of entries that match no client: entries are compared literally with a level of the topic. */

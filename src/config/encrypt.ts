@@ -23,7 +23,7 @@ export interface Encrypted {
 }
 
 export interface EncryptOptions {
-  /** config.json; `.security.yml` is beside it. */
+  /** config.json; `.security.yml` is in the same folder. */
   readonly file: string;
   readonly env: SecretSurroundings["env"];
   readonly userHome: string;
@@ -134,7 +134,7 @@ async function checkPassphrase(
   }
 }
 
-/** Moves each secret to a file of its own in `secrets`, beside config.json. */
+/** Moves each secret to its own file in the folder `secrets` next to config.json. */
 function moving({ to, dryRun, file }: EncryptOptions): Refer {
   return async ({ text, path }) => {
     if (to === "enc") return { did: "encrypted" };

@@ -59,12 +59,12 @@ export interface ConfigFiles {
   readonly warnings: readonly Warning[];
 }
 
-/** The file of secrets beside config.json. */
+/** The file of secrets in the folder of config.json. */
 export const SECURITY = ".security.yml";
 
 const NOTHING: Branch = branch([], DEFAULT);
 
-/** Reads config.json and the .security.yml beside it. A missing file is empty. */
+/** Reads config.json and the .security.yml in the same folder. A missing file is empty. */
 export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
   const text = await readText(file);
   if (text instanceof Failure) return text;

@@ -36,7 +36,7 @@ export async function treeOfJson(
   });
 }
 
-/** Every text and number of a JSON file, each with its place; the Failure of `treeOfJson` where it is none. */
+/** Every text and number of a JSON file, each with its position; the Failure of `treeOfJson` if the file is not JSON. */
 export async function textsOfJson(source: string, file: string): Promise<PlacedText[] | Failure> {
   const read = await treeOfJson(source, file);
   if (read instanceof Failure) return read;

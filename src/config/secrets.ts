@@ -121,7 +121,7 @@ function fileOf(text: string, surroundings: SecretSurroundings): string | undefi
 }
 
 /**
- * The secret of a text: `file://name` is a file beside config.json, `cred://name` a credential of the
+ * The secret of a text: `file://name` is a file in the folder of config.json, `cred://name` a credential of the
  * systemd service, `enc://…` an encrypted secret; any other text is the secret itself.
  */
 export async function resolveReference(

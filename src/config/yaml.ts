@@ -51,7 +51,7 @@ export async function treeOfYaml(text: string, file: string): Promise<Branch | F
   }
 }
 
-/** Every text and number of a YAML file, each with its place; the Failure of `treeOfYaml` where it is none. */
+/** Every text and number of a YAML file, each with its position; the Failure of `treeOfYaml` if the file is not YAML. */
 export async function textsOfYaml(source: string, file: string): Promise<PlacedText[] | Failure> {
   const tree = await treeOfYaml(source, file);
   if (tree instanceof Failure) return tree;

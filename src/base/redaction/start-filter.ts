@@ -12,7 +12,7 @@ const ESCAPED = 1;
 const END = 2;
 const CLASSES = 64;
 const CLASS = CLASSES - 1;
-/** Flags beside the class. */
+/** Flags in addition to the class. */
 const BEGINS_ESCAPE = 64;
 const BEFORE_ROW = 128;
 /** An offset can begin here: at a decimal digit, and after the end of the text so far. */

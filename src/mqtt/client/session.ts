@@ -51,7 +51,7 @@ export interface SessionOptions {
   /** Seconds. */
   readonly keepAlive: number;
   readonly connectTimeoutMs: number;
-  /** Bytes of the largest packet that we accept; an MQTT 5 broker is told. A larger packet cuts the connection. */
+  /** Bytes of the largest packet that we accept; CONNECT announces it on MQTT 5. A larger packet cuts the connection. */
   readonly maximumPacketBytes: number;
   /** A larger PUBLISH is truncated instead. */
   readonly truncateOversizedPublish?: boolean;

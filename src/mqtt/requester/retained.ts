@@ -38,7 +38,7 @@ export interface TopicMessages {
   readonly isCut: boolean;
 }
 
-/** Bytes of the largest packet; an MQTT 5 broker is told and does not send larger ones. */
+/** Bytes of the largest packet; CONNECT announces it to an MQTT 5 broker, which sends no larger ones. */
 const MAX_PACKET = 256 * 1024;
 /** Longer than any use of such a connection: it ends at a loss. */
 const NEVER_MS = 600_000;

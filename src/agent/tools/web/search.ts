@@ -50,7 +50,7 @@ export const RANGE_WORDS: Readonly<Record<Range, string>> = {
   y: "year",
 };
 
-/** The JSON of a response. Throws a `SearchError` if it is none. */
+/** The JSON of a response. Throws a `SearchError` if it is not JSON. */
 export function parsedAnswer(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -75,7 +75,7 @@ function nestedAll(channels: Tree, typeOf: TypeOf): Tree {
   return branch(entries, channels.origin);
 }
 
-/** Moves fields beside `enabled` into `settings` (V2→3). */
+/** Moves fields next to `enabled` into `settings` (V2→3). */
 function nested(entry: Branch): Branch {
   let result = entry;
   for (const key of Object.keys(SETTINGS.rows)) {
