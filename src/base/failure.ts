@@ -83,8 +83,13 @@ export function isWireCode(code: string): code is WireCode {
 /** Any thrown value as a `Failure`; what is not one yet becomes `internal`. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
-  const why = thrown instanceof Error ? thrown.message : String(thrown);
+  const why = messageOf(thrown);
   return new Failure("internal", "something went wrong inside picoclaw", { why, cause: thrown });
+}
+
+/** The message of an error, or the text of whatever else was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
 /** The system's code of an error, such as `ENOENT`; "" if it has none. */

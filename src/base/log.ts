@@ -109,12 +109,12 @@ interface Bucket {
 /**
  * Limits the rate of each message, so that a flood from outside cannot fill the disk that holds the log, or
  * the memory before it. The returned function gives undefined for a line to omit, else how many lines of
- * the same message were omitted since the last one. `now` is in milliseconds.
+ * the same message were omitted since the last one.
  */
-function createLogSampling(now: () => number = () => performance.now()) {
+function createLogSampling() {
   const buckets = new Map<string, Bucket>();
   return (message: string): { readonly omitted: number } | undefined => {
-    const time = now();
+    const time = performance.now();
     const bucket = buckets.get(message) ?? { tokens: BURST, at: time, omitted: 0 };
     if (!buckets.has(message)) {
       if (buckets.size >= MESSAGES) buckets.clear();

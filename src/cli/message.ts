@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { onAbort } from "../base/async.ts";
-import { asFailure, Failure } from "../base/failure.ts";
+import { asFailure, Failure, messageOf } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 
 /** Bytes of `\r\n`, which may follow a text of the maximum size. */
@@ -91,7 +91,7 @@ async function readBytes(stream: Readable, name: string, limits: ReadLimits): Pr
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new Failure("usage", `the message cannot be read from ${name}`, { why, cause: error });
   } finally {
     stopListening?.();

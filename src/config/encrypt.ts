@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { codeOf, Failure } from "../base/failure.ts";
+import { codeOf, Failure, messageOf } from "../base/failure.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
@@ -225,7 +225,7 @@ async function edited(
 }
 
 function unwritable(file: string, error: unknown): Failure {
-  const why = error instanceof Error ? error.message : String(error);
+  const why = messageOf(error);
   return new Failure("failed", `${file} cannot be written`, {
     why,
     remedy: WAYS_OUT[codeOf(error)] ?? "run it as the user that owns the file",

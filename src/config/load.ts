@@ -115,7 +115,7 @@ function assembled(
   findings: Findings,
   place: Surroundings & ConfigPaths,
 ): Config | undefined {
-  unknownKeys(tree, findings);
+  checkKeys(tree, KEYS, [], findings);
   unsupportedKeys(tree, findings);
   checkModels(tree, findings);
   const bases = { folder: dirname(place.file), userHome: place.userHome };
@@ -174,10 +174,6 @@ function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void 
 }
 
 /** Warns of keys that are not in the table. */
-function unknownKeys(tree: Branch, findings: Findings): void {
-  checkKeys(tree, KEYS, [], findings);
-}
-
 function checkKeys(tree: Tree, row: Row, path: Path, findings: Findings): void {
   if (row.kind === "key") return;
   if (row.kind === "list" && tree.kind === "list") {

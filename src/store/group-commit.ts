@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { Failure } from "../base/failure.ts";
+import { Failure, messageOf } from "../base/failure.ts";
 
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
@@ -132,7 +132,7 @@ function rollBack(db: DatabaseSync): void {
 }
 
 function unwritable(file: string, error: unknown): Failure {
-  const why = error instanceof Error ? error.message : String(error);
+  const why = messageOf(error);
   return new Failure("busy", "requests cannot be stored at the moment, please ask again later", {
     why: `${file}: ${why}`,
     remedy: "free space on that disk, and check that it is mounted for writing",

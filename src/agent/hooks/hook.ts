@@ -1,4 +1,5 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
+import { messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
 import { HookError } from "./process.ts";
@@ -109,7 +110,7 @@ class ProcessHook implements Hook {
     try {
       return startHookProcess({ ...settings, env: { ...env, ...settings.env } });
     } catch (thrown) {
-      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      const why = messageOf(thrown);
       this.#onEnd(undefined, why);
       throw new HookError("unstartable", why);
     }

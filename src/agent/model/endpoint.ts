@@ -105,7 +105,7 @@ function unsupportedProtocol(protocol: string, label: string): Failure {
 }
 
 function unknownProtocol(word: string, label: string): Failure {
-  const nearest = nearestWord(word, protocolWords());
+  const nearest = nearestWord(word, NAMES.keys());
   const remedy = nearest === undefined ? "set its key provider to a known protocol" : undefined;
   return new Failure("config", `${label} has the unknown protocol ${JSON.stringify(word)}`, {
     remedy: remedy ?? `did you mean ${nearest}?`,
@@ -232,9 +232,4 @@ const NAMES: ReadonlyMap<string, string> = new Map(
 /** The protocol for a name or alias, in any case; undefined if there is none. */
 function protocolNamed(word: string): string | undefined {
   return NAMES.get(word.trim().toLowerCase());
-}
-
-/** All names and aliases. */
-function protocolWords(): Iterable<string> {
-  return NAMES.keys();
 }

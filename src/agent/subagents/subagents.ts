@@ -1,6 +1,6 @@
 import { TimeoutError, createFairSemaphore, withTimeout } from "../../base/async.ts";
 import type { Allowance } from "../../base/contract.ts";
-import { Failure } from "../../base/failure.ts";
+import { Failure, messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import { ownerOf } from "../access/permissions.ts";
@@ -185,7 +185,7 @@ async function ended(work: () => Promise<string>): Promise<Ended> {
 /** The reason why a task has no answer. */
 function reasonText(error: unknown): string {
   if (error instanceof TimeoutError) return `the task was stopped: ${error.message}`;
-  return `the task failed: ${error instanceof Error ? error.message : String(error)}`;
+  return `the task failed: ${messageOf(error)}`;
 }
 
 function bounded(text: string): string {

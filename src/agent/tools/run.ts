@@ -1,4 +1,5 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
+import { messageOf } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import { fromJson } from "../../base/unknown.ts";
@@ -138,7 +139,7 @@ async function execute(tool: Tool, input: unknown, options: RunOptions): Promise
     signal.throwIfAborted();
     if (thrown instanceof TimeoutError)
       return `error: the tool was ${thrown.message} and was given up`;
-    const words = thrown instanceof Error ? thrown.message : String(thrown);
+    const words = messageOf(thrown);
     return limitLength(`error: the tool failed: ${words}`);
   }
 }

@@ -2,7 +2,7 @@ import { constants, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { open, readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { codeOf } from "../../base/failure.ts";
+import { codeOf, messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { isInside } from "../../base/path-contains.ts";
 
@@ -169,7 +169,7 @@ export function isMissing(error: unknown): boolean {
 
 function faultText(error: unknown): string {
   if (codeOf(error) !== "") return codeOf(error);
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** Line ends become `\n`; control characters except tabs are removed. */

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { withTimeout } from "../../base/async.ts";
+import { messageOf } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
@@ -119,7 +120,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       try {
         last = await withTimeout(READ_MS, undefined, readAll);
       } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
+        const why = messageOf(error);
         log.warn("the workspace cannot be read; the turn uses the texts that were read before", {
           why,
         });
@@ -134,7 +135,7 @@ async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): P
   try {
     return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     log.warn("the memory of a client cannot be read", { why });
     return "";
   }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { connect as connectTcp, isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
-import { Failure } from "../../base/failure.ts";
+import { Failure, messageOf } from "../../base/failure.ts";
 import type { BrokerAddress } from "../../config/broker.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { TlsSettings, MqttSettings } from "../../config/contract.ts";
@@ -88,7 +88,7 @@ async function pemOf(file: string | undefined, key: string): Promise<Buffer | un
     return await readFile(file);
   } catch (error) {
     throw new Failure("config", `tls.${key} cannot be read: ${file}`, {
-      why: error instanceof Error ? error.message : String(error),
+      why: messageOf(error),
       remedy: `put the PEM file there, or correct tls.${key}`,
       cause: error,
     });

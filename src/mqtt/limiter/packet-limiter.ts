@@ -1,5 +1,6 @@
 import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../../base/failure.ts";
 import { collectGarbage, residentBytes } from "../../base/host.ts";
 import { createFramer, type OpenPacket } from "./framing.ts";
 import type { PacketRules } from "./rules.ts";
@@ -124,7 +125,7 @@ function faultOfWriting(
     destination.write(piece, written);
     return undefined;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     return `a packet that cannot be read (${why})`;
   }
 }

@@ -55,7 +55,7 @@ export async function readTopics(
   const take = (message: Incoming): void => collected.take(message);
   await withSession(target, take, async (session, lost) => {
     await session.subscribe([wanted.filter], 0, { retained: true });
-    await waitFor(wanted.milliseconds, [lost, collected.full], target.signal);
+    await settlesWithin(Promise.race([lost, collected.full]), wanted.milliseconds, target.signal);
   });
   return collected.result();
 }
@@ -138,13 +138,4 @@ async function withSession<T>(
   } finally {
     await connection.close().catch(() => {});
   }
-}
-
-/** Resolves after the time, or as soon as one of the others does; rejects with the signal's reason. */
-async function waitFor(
-  milliseconds: number,
-  others: readonly Promise<unknown>[],
-  signal: AbortSignal,
-): Promise<void> {
-  await settlesWithin(Promise.race(others), milliseconds, signal);
 }

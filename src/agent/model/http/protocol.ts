@@ -1,3 +1,4 @@
+import { messageOf } from "../../../base/failure.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { ModelEntry, AgentDefaults } from "../../../config/contract.ts";
 import type { Attempt, Fetch, Protocol, ModelCall } from "../contract.ts";
@@ -113,7 +114,7 @@ function withSimpleTools(call: ModelCall, entry: ModelEntry): ModelCall {
 function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const message = messageOf(thrown);
   return new ModelError(kind, message, { cause: thrown });
 }
 
