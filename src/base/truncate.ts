@@ -1,9 +1,15 @@
-/** The first `most` UTF-16 units of a text, without half a character at the end. */
-export function prefixOf(text: string, most: number): string {
-  return text.slice(0, most).replace(/[\ud800-\udbff]$/, "");
+/** The text without a trailing high surrogate, the first half of a character. */
+export function withoutHalfCharacter(text: string): string {
+  const last = text.charCodeAt(text.length - 1);
+  return last >= 0xd800 && last <= 0xdbff ? text.slice(0, -1) : text;
 }
 
-/** As `beginningOf`, with an ellipsis if the text was longer. */
+/** The first `most` UTF-16 units of a text, without half a character at the end. */
+export function prefixOf(text: string, most: number): string {
+  return withoutHalfCharacter(text.slice(0, most));
+}
+
+/** As `prefixOf`, with an ellipsis if the text was longer. */
 export function truncate(text: string, most: number): string {
   return text.length > most ? `${prefixOf(text, most)}…` : text;
 }

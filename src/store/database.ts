@@ -99,7 +99,10 @@ function create(file: string): void {
 const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
 /** That a file can give free pages back has to be set before anything is written to it. */
 const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
-/** WAL with FULL: a commit is on the disk when it returns, for one fsync. */
+/**
+ * WAL with FULL: a commit is on the disk when it returns, for one fsync. Deleted text is overwritten: nobody
+ * finds it in the file.
+ */
 const DURABLE =
   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
 

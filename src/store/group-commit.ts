@@ -76,7 +76,6 @@ export class GroupCommit {
       clearImmediate(this.#timer);
       this.#flush();
     }
-    clearImmediate(this.#timer);
   }
 
   readonly #flush = (): void => {

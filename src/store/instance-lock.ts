@@ -11,8 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { codeOf } from "../base/failure.ts";
-import { asFailure, Failure } from "../base/failure.ts";
+import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 
 /** The files of one process in the state folder. */

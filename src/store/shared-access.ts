@@ -57,8 +57,6 @@ export async function openConversations<M>(
       },
     };
   }
-  // Deleted text is overwritten: nobody finds it in the file.
-  db.exec("PRAGMA secure_delete = ON");
   const commits = new GroupCommit(db, file);
   const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);
   const read = <T>(work: () => T): Promise<T> => commits.read(work).catch(failed);

@@ -2,6 +2,7 @@ import type { Part } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
+import { withoutHalfCharacter } from "../../base/truncate.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 
@@ -168,7 +169,7 @@ class GrowingAnswer implements AnswerStream {
     const wanted = this.#waiting.some(({ stream }) => stream);
     // Checked last and once a part, because it copies the collected text.
     if (!wanted || this.#cancelTimer !== undefined || this.#since === undefined) return;
-    if (wholeCharacters(this.#pending) === "") return;
+    if (withoutHalfCharacter(this.#pending) === "") return;
     const { clock, intervalMs } = this.#options;
     const rest = this.#since + intervalMs - clock.now();
     if (rest <= 0) this.#cut();
@@ -176,7 +177,7 @@ class GrowingAnswer implements AnswerStream {
   }
 
   #cut(): void {
-    const text = wholeCharacters(this.#pending);
+    const text = withoutHalfCharacter(this.#pending);
     this.#pending = this.#pending.slice(text.length);
     this.#since = this.#options.clock.now();
     this.#add({ text });
@@ -200,12 +201,6 @@ function lastParts(rest: string, failure: Failure | undefined): Part[] {
   if (failure === undefined) return [{ text: rest, done: true }];
   const error: Part = { text: failure.message, done: true, error: failure };
   return rest === "" ? [error] : [{ text: rest }, error];
-}
-
-/** The text without a trailing high surrogate, whose other half is still to come. */
-function wholeCharacters(text: string): string {
-  const last = text.charCodeAt(text.length - 1);
-  return last >= 0xd800 && last <= 0xdbff ? text.slice(0, -1) : text;
 }
 
 /** The delivery of an answer to one address. */

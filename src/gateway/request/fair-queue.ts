@@ -1,3 +1,4 @@
+import { onAbort } from "../../base/async.ts";
 import type { Clock } from "../clock.ts";
 
 /** What an item needs to start: its channel's capacity and a slot, the capacity alone, or neither. */
@@ -344,12 +345,10 @@ class TurnSlot implements Slot {
   async #comeBack(signal: AbortSignal): Promise<void> {
     if (this.#state !== "lent") return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = (): void => this.end();
     this.#resume = resolve;
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
-    else this.#slots.enqueue(this);
+    const stopListening = onAbort(signal, () => this.end());
+    if (!signal.aborted) this.#slots.enqueue(this);
     await promise;
-    signal.removeEventListener("abort", onAbort);
+    stopListening();
   }
 }
