@@ -85,9 +85,11 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     brokers,
     brokerOf,
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
+  closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = open;
-  logChecks(await runChecks({ ...options, channels: dialled, secretFiles }), log);
-  await gateway.resume();
+  const checking = runChecks({ ...options, channels: dialled, secretFiles });
+  logChecks(await closingOnFailure(closing, checking), log);
+  await closingOnFailure(closing, gateway.resume());
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
   closing.unshift(watchCertificates(dialled, log));
@@ -98,7 +100,6 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     async stop(drainMs) {
       const drained = await gateway.drain(drainMs);
       await Promise.all(channels.map((channel) => channel.close()));
-      await Promise.all(brokers.map((broker) => broker.close()));
       for (const close of closing) await close();
       return drained;
     },

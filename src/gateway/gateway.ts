@@ -93,8 +93,9 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
       }),
     async resume() {
       await accounting.load();
+      const resumed = await recover({ ...options, ...parts, clock });
       maintenance.begin();
-      return await recover({ ...options, ...parts, clock });
+      return resumed;
     },
     drain(deadlineMs) {
       isOpen = false;

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { access } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { it } from "node:test";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
+import { openRuntime } from "../../src/cli/runtime.ts";
+import { agentConfig } from "../support/agent-config.ts";
+import { channelFor, NO_LIMITS, readableLog } from "../support/channel.ts";
+import { freePort } from "../support/mosquitto.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+it("closes the built-in broker, the agent and the store if a check fails", async () => {
+  await using folder = await temporaryFolder();
+  const port = await freePort();
+  const log = readableLog();
+  const workspace = join(folder.path, "workspace");
+  const opening = openRuntime({
+    config: {
+      ...agentConfig([], { workspace }),
+      session: { dimensions: ["chat"] },
+      gateway: {
+        host: "localhost",
+        port: 0,
+        log_level: "warn",
+        dedupe_window_secs: 1,
+        ignore_unsupported: [],
+        limits: NO_LIMITS,
+      },
+    },
+    channels: [channelFor(`embedded://127.0.0.1:${port}`)],
+    log,
+    redactor: createRedactor(),
+    logContent: false,
+    connectTimeoutMs: 5000,
+    pid: 1,
+    persistent: true,
+    secretFiles: ["n".repeat(5000)],
+  });
+  await assert.rejects(opening, /ENAMETOOLONG/);
+  assert.match(log.text(), /built-in broker listens/);
+  await using other = createServer();
+  await new Promise<void>((resolve, reject) => {
+    other.once("error", reject);
+    other.listen(port, "127.0.0.1", resolve);
+  });
+  // The last connection of SQLite removes its write-ahead log.
+  await assert.rejects(access(join(workspace, "state", "picoclaw.db-wal")));
+});
