@@ -32,11 +32,11 @@ export type WireCode =
 
 export interface FailureFacts {
   /** The likely reason, with the file and key of the value. For the operator, never for a client. */
-  readonly why?: string;
+  readonly why?: string | undefined;
   /** How to fix it: a command or a setting. */
-  readonly remedy?: string;
+  readonly remedy?: string | undefined;
   /** Seconds after which the same request can succeed. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
   readonly cause?: unknown;
 }
 

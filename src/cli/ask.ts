@@ -72,7 +72,8 @@ function failureIn({ last }: Answer): Failure | undefined {
   const message = last.text.trim() === "" ? "the agent answered with an error" : last.text;
   return new Failure("failed", message, {
     why: `the agent answered with the error "${code}"`,
-    ...(retryAfter === undefined ? {} : { retryAfter, remedy: `ask again in ${retryAfter} s` }),
+    retryAfter,
+    remedy: retryAfter === undefined ? undefined : `ask again in ${retryAfter} s`,
   });
 }
 

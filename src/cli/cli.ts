@@ -122,9 +122,9 @@ function withHelpRemedy(failure: Failure, command: Command | undefined): Failure
   const { code, message, why, remedy } = failure;
   if (code !== "usage" || remedy !== undefined || command === undefined) return failure;
   return new Failure(code, message, {
+    why,
     remedy: `picoclaw help ${command.name}`,
     cause: failure.cause,
-    ...(why === undefined ? {} : { why }),
   });
 }
 

@@ -78,11 +78,7 @@ async function checkChannel(
 }
 
 function namingBroker({ code, message, why, remedy, cause }: Failure, broker: string): Failure {
-  return new Failure(code, `${broker}: ${message}`, {
-    ...(why !== undefined && { why }),
-    ...(remedy !== undefined && { remedy }),
-    cause,
-  });
+  return new Failure(code, `${broker}: ${message}`, { why, remedy, cause });
 }
 
 /** Clients that are listed. */

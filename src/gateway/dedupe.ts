@@ -1,9 +1,10 @@
-import { Failure, isWireCode } from "../base/failure.ts";
-import type { StoredAnswer, StoredFailure } from "../store/contract.ts";
+import type { Failure } from "../base/failure.ts";
+import type { StoredAnswer } from "../store/contract.ts";
 import { restoredAnswer } from "./answer/answer-stream.ts";
 import type { AnswerStream } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
+import { wireFailure } from "./errors.ts";
 import { mayRepeat, requestNameOf } from "./request-keys.ts";
 
 export interface DedupeOptions {
@@ -126,7 +127,7 @@ export function resultOf({ answer, failure }: DedupeEntry): Result {
 
 /** An entry with an answer from the store. */
 export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): DedupeEntry {
-  const failed = failure && storedFailure(failure);
+  const failed = failure && wireFailure(failure);
   return {
     answer: restoredAnswer(clock, parts, failed),
     addresses: new Set(),
@@ -139,16 +140,5 @@ export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): D
 export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
   if (failure === undefined) return { parts };
   const { code, message, retryAfter } = failure;
-  return {
-    parts,
-    failure: { code, message, ...(retryAfter !== undefined && { retryAfter }) },
-  };
-}
-
-function storedFailure({ code, message, retryAfter }: StoredFailure): Failure {
-  return new Failure(
-    isWireCode(code) ? code : "internal",
-    message,
-    retryAfter === undefined ? {} : { retryAfter },
-  );
+  return { parts, failure: { code, message, retryAfter } };
 }

@@ -1,5 +1,6 @@
 import { asFailure, Failure, isWireCode } from "../base/failure.ts";
 import type { WireCode } from "../base/failure.ts";
+import type { StoredFailure } from "../store/contract.ts";
 
 /** The gateway's own error sentences on the wire, for a person to read. */
 const SENTENCES = {
@@ -16,21 +17,20 @@ type Own = keyof typeof SENTENCES;
 
 /** A failure of the gateway itself; `retryAfter` in seconds. */
 export function failureOf(code: Own, retryAfter?: number): Failure {
-  return new Failure(code, SENTENCES[code], retryAfter === undefined ? {} : { retryAfter });
+  return new Failure(code, SENTENCES[code], { retryAfter });
 }
 
 /** For requests that wait, run or arrive during a shutdown. */
 export function shuttingDown(code: "cancelled" | "busy", retryAfter?: number): Failure {
-  const facts = retryAfter === undefined ? {} : { retryAfter };
-  return new Failure(code, "the agent is shutting down", facts);
+  return new Failure(code, "the agent is shutting down", { retryAfter });
 }
 
 /** What a client may learn of a thrown value: an error code of the wire and a sentence, no other facts. */
 export function wireFailureOf(thrown: unknown): Failure {
-  const { code, message, retryAfter } = asFailure(thrown);
-  return new Failure(
-    isWireCode(code) ? code : "internal",
-    message,
-    retryAfter === undefined ? {} : { retryAfter },
-  );
+  return wireFailure(asFailure(thrown));
+}
+
+/** The failure of an answer, from what the wire and the store hold of it. */
+export function wireFailure({ code, message, retryAfter }: StoredFailure): Failure {
+  return new Failure(isWireCode(code) ? code : "internal", message, { retryAfter });
 }

@@ -234,7 +234,7 @@ export interface StoredFailure {
   readonly code: string;
   readonly message: string;
   /** Seconds. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
 }
 
 export interface StoredRequest<M> {

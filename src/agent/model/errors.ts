@@ -27,13 +27,13 @@ export type ModelErrorKind =
   /** The provider's filter withheld the answer. */
   | "withheld";
 
-export interface ModelErrorFacts {
+interface ModelErrorFacts {
   /** HTTP status; for an error inside the stream the status that it names. */
-  readonly status?: number;
+  readonly status?: number | undefined;
   /** Seconds the provider asked to wait. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
   /** The parameter that the error is about, if the error's body names one. */
-  readonly parameter?: string;
+  readonly parameter?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -153,7 +153,7 @@ function failureTexts(error: ModelError, label: string, secrets: readonly string
     message: sentenceOf(error),
     why: `${label}: ${cleanMessage(error.message, secrets)}`,
     remedy: `${remedyOf(error)} (${label})`,
-    ...(error.retryAfter === undefined ? {} : { retryAfter: Math.ceil(error.retryAfter) }),
+    retryAfter: error.retryAfter && Math.ceil(error.retryAfter),
   };
 }
 
@@ -199,25 +199,19 @@ interface FailedEntry {
 export function modelFailureOf({ candidate, error }: FailedEntry, others: number): ModelFailure {
   const { label, secrets, name } = candidate;
   const { message, why, ...words } = failureTexts(error, label, secrets);
+  const { kind, status, retryAfter } = error;
   const cleaned = cleanMessage(error.message, secrets);
   return new ModelFailure(message, {
     ...words,
-    kind: error.kind,
+    kind,
     model: name.name,
     why:
       others === 0
         ? why
         : `${why} (${others} more ${others === 1 ? "was" : "were"} tried without success)`,
     // A copy: the error itself contains the provider's raw message.
-    cause: new ModelError(error.kind, cleaned, factsOf(error)),
+    cause: new ModelError(kind, cleaned, { status, retryAfter }),
   });
-}
-
-function factsOf({ status, retryAfter }: ModelError) {
-  return {
-    ...(status === undefined ? {} : { status }),
-    ...(retryAfter === undefined ? {} : { retryAfter }),
-  };
 }
 
 /** The error behind a model's failure; undefined for everything else. */

@@ -161,9 +161,9 @@ export function redactFailure(thrown: unknown, redactor: Pick<Redactor, "redact"
   const [redacted = "", redactedWhy, redactedRemedy] = words;
   if (redacted === message && redactedWhy === why && redactedRemedy === remedy) return thrown;
   return new Failure(code, redacted, {
-    ...(redactedWhy !== undefined && { why: redactedWhy }),
-    ...(redactedRemedy !== undefined && { remedy: redactedRemedy }),
-    ...(retryAfter !== undefined && { retryAfter }),
+    why: redactedWhy,
+    remedy: redactedRemedy,
+    retryAfter,
     cause,
   });
 }

@@ -285,6 +285,6 @@ function unknownFlag(flag: string, among: readonly FlagName[]): Failure {
   const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shown) : undefined;
   return new Failure("usage", `unknown flag ${flag}`, {
     why: "put text that starts with - after --",
-    ...(guess === undefined ? {} : { remedy: `--${guess}` }),
+    remedy: guess && `--${guess}`,
   });
 }

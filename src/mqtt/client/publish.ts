@@ -245,11 +245,10 @@ export class Publisher {
       link.abort(failure.message);
       return;
     }
-    const { why = "", remedy } = failure;
-    const facts = { why, ...(remedy !== undefined && { remedy }) };
+    const { message, why, remedy } = failure;
     const { waiter } = publication;
     this.#remove(publication);
-    waiter?.reject(new Failure("refused", failure.message, facts));
+    waiter?.reject(new Failure("refused", message, { why, remedy }));
     this.#pump();
   }
 

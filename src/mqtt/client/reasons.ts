@@ -122,7 +122,7 @@ function hungUp(why: string | undefined): Refusal {
     "unreachable",
     "the broker closed the connection before it answered",
     {
-      ...(why !== undefined && { why }),
+      why,
       remedy: `${CREDENTIALS}: some brokers hang up instead of refusing`,
     },
   );
@@ -139,8 +139,8 @@ export function unanswered(milliseconds: number, where = ""): Refusal {
 export function unreachable(message: string, why: string | undefined): Refusal {
   const handshake = HANDSHAKES.find(({ pattern }) => pattern.test(why ?? ""));
   const failure = new Failure("unreachable", handshake?.name ?? message, {
-    ...(why !== undefined && { why }),
-    ...(handshake && { remedy: handshake.remedy }),
+    why,
+    remedy: handshake?.remedy,
   });
   return { disposition: "retry", failure };
 }
@@ -164,7 +164,7 @@ export function refusalOf(code: number, what: string): Refusal {
     `${what}: ${name}`,
     {
       why: `the broker answered with reason code ${said}`,
-      ...(remedy !== undefined && { remedy }),
+      remedy,
     },
   );
   return { disposition, failure };

@@ -47,7 +47,7 @@ async function firstSession(
     const { code, message, why, remedy, cause } = asFailure(error);
     const isNamed = code === "refused" || code === "config";
     throw new Failure(isNamed ? code : "unreachable", `no connection to ${broker}: ${message}`, {
-      ...(why !== undefined && { why }),
+      why,
       remedy: remedy ?? "check that the broker runs there, or name another with --broker",
       cause,
     });

@@ -1,6 +1,6 @@
 import { at, fromJson, listAt, textAt } from "../../../base/unknown.ts";
 import { ModelError } from "../errors.ts";
-import type { ModelErrorFacts, ModelErrorKind } from "../errors.ts";
+import type { ModelErrorKind } from "../errors.ts";
 /** Bytes of an error's body that are read. */
 const MAX_BODY = 64 * 1024;
 
@@ -54,14 +54,13 @@ interface ErrorFacts {
 }
 
 function faultOf(code: number, message: string, about: ErrorFacts): ModelError {
-  const { words, retryAfter, parameter = "" } = about;
+  const { words, retryAfter, parameter } = about;
   const status = code === 400 ? meantBy(words) : code;
-  const facts: ModelErrorFacts = {
+  return new ModelError(kindOf(status, words), message, {
     status,
-    ...(retryAfter === undefined ? {} : { retryAfter }),
-    ...(parameter === "" ? {} : { parameter }),
-  };
-  return new ModelError(kindOf(status, words), message, facts);
+    retryAfter,
+    parameter: parameter || undefined,
+  });
 }
 
 /** The status that the text of a 400 means. */
