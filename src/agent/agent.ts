@@ -18,7 +18,7 @@ import { redactedAnswerer, redactedCompact } from "./redacted.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
-import { withHooks } from "./tools/run.ts";
+import { createSecretFilter, withHooks } from "./tools/run.ts";
 import type { Compact } from "./turn/compaction.ts";
 
 export interface AgentOptions {
@@ -140,10 +140,7 @@ async function configuredHooks(
 ): Promise<ToolHooks | undefined> {
   const { hooks: settings, tools } = config;
   if (settings === undefined) return undefined;
-  const [{ createToolHooks }, { createSecretFilter }] = await Promise.all([
-    import("./hooks/hooks.ts"),
-    import("./tools/filter.ts"),
-  ]);
+  const { createToolHooks } = await import("./hooks/hooks.ts");
   const { workspace } = config.agents.defaults;
   return createToolHooks({ settings, workspace, filter: createSecretFilter(redactor, tools), log });
 }

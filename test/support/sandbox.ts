@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { sandboxArgs, findBubblewrap } from "../../src/agent/tools/exec/sandbox/bubblewrap.ts";
 import { mountsOf } from "../../src/agent/tools/exec/sandbox/mounts.ts";
+import { sandboxArgs, findBubblewrap } from "../../src/agent/tools/exec/sandbox/sandbox.ts";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

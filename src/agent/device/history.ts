@@ -4,8 +4,11 @@ import { createSerialQueue } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Device } from "./contract.ts";
-import { createSampler, SAMPLED } from "./sample.ts";
-import type { SampledFact, Sample } from "./sample.ts";
+import { cpuTimes, loadAverages } from "./cpu.ts";
+import type { CpuTimes } from "./cpu.ts";
+import { workspaceDiskShare } from "./disk.ts";
+import { memoryShare } from "./memory.ts";
+import { mainTemperature } from "./temperature.ts";
 
 /** The measurements of the last two days, a sample a minute. */
 export interface DeviceHistory {
@@ -109,6 +112,57 @@ async function writeWhole(file: string, ring: Ring): Promise<void> {
     await rm(draft, { force: true });
     throw error;
   }
+}
+
+/** The facts in the history, in the order of a sample. */
+export const SAMPLED = ["cpu", "memory", "temperature", "load", "disk"] as const;
+
+export type SampledFact = (typeof SAMPLED)[number];
+
+/** One sample: percent, percent, degrees Celsius, load, percent; NaN for a fact that the device does not provide. */
+type Sample = Readonly<Record<SampledFact, number>>;
+
+/**
+ * Takes samples. The CPU usage is that since the last sample, so nothing waits; the first sample has none.
+ * Never throws: a failing sensor is NaN.
+ */
+function createSampler(device: Device): () => Promise<Sample> {
+  let before: CpuTimes | undefined;
+  return async () => {
+    const [times, memory, temperature, loads, disk] = await Promise.all([
+      orUndefined(cpuTimes(device)),
+      orUndefined(memoryShare(device)),
+      orUndefined(mainTemperature(device)),
+      orUndefined(loadAverages(device)),
+      orUndefined(workspaceDiskShare(device)),
+    ]);
+    const cpu = before === undefined || times === undefined ? undefined : busyShare(before, times);
+    before = times;
+    return {
+      cpu: percent(cpu),
+      memory: percent(memory),
+      temperature: temperature ?? Number.NaN,
+      load: loads?.[0] ?? Number.NaN,
+      disk: percent(disk),
+    };
+  };
+}
+
+async function orUndefined<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch {
+    return undefined;
+  }
+}
+
+function busyShare(before: CpuTimes, after: CpuTimes): number | undefined {
+  const total = after.total - before.total;
+  return total > 0 ? (after.busy - before.busy) / total : undefined;
+}
+
+function percent(share: number | undefined): number {
+  return share === undefined ? Number.NaN : Math.min(100, Math.max(0, share * 100));
 }
 
 /** Samples in the history: one a minute for two days. */

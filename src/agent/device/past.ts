@@ -1,7 +1,7 @@
 import { two } from "./format.ts";
 import type { DeviceHistory, Measured } from "./history.ts";
 import { MINUTE_MS } from "./history.ts";
-import type { SampledFact } from "./sample.ts";
+import type { SampledFact } from "./history.ts";
 import { DAYS } from "./time.ts";
 
 /** A fact and a period, in hours before now. */

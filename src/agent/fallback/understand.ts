@@ -1,7 +1,7 @@
 import { FACT_NAMES } from "../device/facts.ts";
 import type { FactName } from "../device/facts.ts";
+import type { SampledFact } from "../device/history.ts";
 import type { Past } from "../device/past.ts";
-import type { SampledFact } from "../device/sample.ts";
 
 /** What the rules found in a text. */
 export interface Understood {

@@ -1,10 +1,17 @@
-import { TimeoutError, withTimeout } from "../../base/async.ts";
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { platform } from "node:os";
+import type { Readable } from "node:stream";
+import { TimeoutError, withTimeout, settlesWithin } from "../../base/async.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { truncate } from "../../base/truncate.ts";
+import { at, fromJson, textAt } from "../../base/unknown.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
-import { HookError } from "./process.ts";
-import { startHookProcess } from "./process.ts";
-import type { HookProcess } from "./process.ts";
+import { readPaced } from "../tools/exec/output.ts";
+import { endTree, MARK } from "../tools/exec/process-tree.ts";
 
 export interface HookOptions {
   readonly settings: ProcessHookSettings;
@@ -152,4 +159,224 @@ async function inTime<T>(
     if (thrown instanceof TimeoutError) throw new HookError("slow", `no answer ${thrown.message}`);
     throw thrown;
   }
+}
+
+/** Why a hook did not answer. */
+type HookErrorKind =
+  | "unstartable"
+  | "died"
+  | "slow"
+  | "busy"
+  | "nonsense"
+  /** It answered with a JSON-RPC error. */
+  | "error"
+  /** It waits for its restart. */
+  | "resting";
+
+/** A hook did not answer. Callers outside of this folder get a denial instead. The message is for the log. */
+export class HookError extends Error {
+  override readonly name = "HookError";
+  readonly kind: HookErrorKind;
+
+  constructor(kind: HookErrorKind, message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+interface HookCommand {
+  /** The program and its arguments; no shell. */
+  readonly command: readonly string[];
+  /** Working directory; default: that of this program. */
+  readonly dir?: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A process that answers requests in JSON, one a line (JSON-RPC 2.0), as process hooks of Go PicoClaw. */
+interface HookProcess {
+  /** The result of a request. Throws a `HookError` if there is none. Never settles if the process is silent. */
+  request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
+  /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
+  readonly gone: Promise<string>;
+  /** Closes its input, waits, and ends the process and everything that it started. */
+  stop(): Promise<void>;
+}
+
+/** Requests without an answer yet. */
+const MAX_PENDING = 256;
+/** Bytes of requests that the process has not read. */
+const MAX_UNREAD = 8 * 2 ** 20;
+/** Bytes of lines that are no answers, since the last answer. */
+const MAX_NOISE = 4 * 2 ** 20;
+/** Milliseconds between the end of its input and a kill. */
+const PATIENCE_MS = 1000;
+/** Milliseconds for its last output after its end. */
+const LAST_OUTPUT_MS = 200;
+/** Characters of its last stderr output in the log. */
+const MAX_WORDS = 200;
+
+/** Starts a hook's process. If it cannot start, `gone` resolves, or this throws the system's error. */
+function startHookProcess(start: HookCommand): HookProcess {
+  return new ChildHook(start);
+}
+
+class ChildHook implements HookProcess {
+  readonly gone: Promise<string>;
+  readonly #child: ChildProcess;
+  readonly #mark = randomUUID();
+  readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
+  #lastId = 0;
+  /** Bytes of lines that were no answers, since the last answer. */
+  #noise = 0;
+  #lastOutput = "";
+  #over: HookError | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(start: HookCommand) {
+    this.#child = spawnProcess(start, this.#mark);
+    const { stdin, stdout, stderr } = this.#child;
+    this.gone = this.#ended();
+    stdin?.on("error", () => {
+      // The process reads no more. Its end is reported, or its answers time out.
+    });
+    if (stdout !== null) {
+      const onTooLong = () => this.#abandon("it wrote a line without an end");
+      readLines(stdout, (line) => this.#take(line), onTooLong);
+    }
+    if (stderr !== null) readPaced(stderr, (bytes) => this.#recordOutput(bytes));
+  }
+
+  async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
+    if (this.#over !== undefined) throw this.#over;
+    const { stdin } = this.#child;
+    if (this.#pending.size >= MAX_PENDING || (stdin?.writableLength ?? 0) > MAX_UNREAD) {
+      throw new HookError("busy", "it has too many unanswered questions");
+    }
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const waiting = Promise.withResolvers<unknown>();
+    this.#pending.set(id, waiting);
+    signal.addEventListener("abort", () => this.#pending.delete(id), { once: true });
+    stdin?.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
+    return await waiting.promise;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopped();
+    return this.#stopping;
+  }
+
+  async #stopped(): Promise<void> {
+    const { pid, stdin, stdout, stderr } = this.#child;
+    stdin?.end();
+    await settlesWithin(this.gone, PATIENCE_MS);
+    if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isSandboxed: false });
+    for (const stream of [stdin, stdout, stderr]) stream?.destroy();
+  }
+
+  #ended(): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const child = this.#child;
+    child.once("error", (error) => {
+      this.#failAll(new HookError("unstartable", error.message));
+      resolve(escapeControl(error.message));
+    });
+    child.once("exit", (code, signal) => {
+      const how = `it ended with ${signal ?? code}`;
+      const conclude = (): void => {
+        this.#failAll(new HookError("died", how));
+        const words = escapeControl(this.#lastOutput.trim());
+        resolve(words === "" ? how : `${how}; its last output: ${words}`);
+      };
+      // Its last answer may still arrive.
+      child.once("close", conclude);
+      setTimeout(conclude, LAST_OUTPUT_MS);
+    });
+    return promise;
+  }
+
+  #failAll(fault: HookError): void {
+    this.#over ??= fault;
+    for (const waiting of this.#pending.values()) waiting.reject(this.#over);
+    this.#pending.clear();
+  }
+
+  #abandon(why: string): void {
+    this.#failAll(new HookError("nonsense", why));
+    void this.stop();
+  }
+
+  #take(line: string): void {
+    const message = parseLine(line);
+    const id = at(message, "id");
+    const waiting = typeof id === "number" ? this.#pending.get(id) : undefined;
+    if (typeof id === "number" && waiting !== undefined) {
+      this.#noise = 0;
+      this.#pending.delete(id);
+      settle(waiting, message);
+      return;
+    }
+    this.#noise += line.length + 1;
+    if (this.#noise > MAX_NOISE) this.#abandon("it wrote megabytes that are no answers");
+  }
+
+  #recordOutput(bytes: Uint8Array): void {
+    const last = Buffer.from(bytes.subarray(-MAX_WORDS)).toString();
+    this.#lastOutput = `${this.#lastOutput}${last}`.slice(-MAX_WORDS);
+  }
+}
+
+function spawnProcess({ command, dir, env }: HookCommand, mark: string): ChildProcess {
+  const [file = "", ...words] = command;
+  return spawn(file, words, {
+    env: { ...env, [MARK]: mark },
+    // A process group of its own: Ctrl+C ends this program, which needs the hook until its last turn has ended.
+    detached: platform() !== "win32",
+    stdio: ["pipe", "pipe", "pipe"],
+    windowsHide: true,
+    ...(dir !== undefined && { cwd: dir }),
+  });
+}
+
+function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
+  const error = at(message, "error");
+  if (error !== undefined && error !== null) {
+    const text = escapeControl(truncate(textAt(error, "message"), MAX_WORDS));
+    waiting.reject(new HookError("error", `it answered with an error: ${text}`));
+    return;
+  }
+  waiting.resolve(at(message, "result"));
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return fromJson(line);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes of one line of output. */
+const LONGEST_LINE = 2 ** 20;
+
+/** Calls `onLine` for each line. After a line that is too long it calls `onTooLong` once, and reads no more. */
+function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: () => void): void {
+  let [pieces, bytes, isOver]: [Uint8Array[], number, boolean] = [[], 0, false];
+  const add = (piece: Uint8Array): boolean => {
+    bytes += piece.length;
+    isOver ||= bytes > LONGEST_LINE;
+    if (!isOver) pieces.push(piece);
+    return !isOver;
+  };
+  readPaced(stream, (chunk) => {
+    if (isOver) return;
+    let from = 0;
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      if (!add(chunk.subarray(from, end))) return onTooLong();
+      const line = Buffer.concat(pieces).toString("utf8");
+      [pieces, bytes, from] = [[], 0, end + 1];
+      onLine(line);
+    }
+    if (!add(chunk.subarray(from))) onTooLong();
+  });
 }

@@ -11,7 +11,7 @@ import { commandEnvironment } from "../tools/exec/environment.ts";
 import type { HookedCall, ToolHooks, Verdict } from "./contract.ts";
 import { createHook } from "./hook.ts";
 import type { Hook } from "./hook.ts";
-import { HookError } from "./process.ts";
+import { HookError } from "./hook.ts";
 
 export interface ToolHooksOptions {
   readonly settings: HookSettings;

@@ -2,8 +2,8 @@ import * as v from "valibot";
 import type { Device } from "../device/contract.ts";
 import { FACT_NAMES, FACTS, factSentence } from "../device/facts.ts";
 import type { DeviceHistory } from "../device/history.ts";
+import { SAMPLED } from "../device/history.ts";
 import { pastText } from "../device/past.ts";
-import { SAMPLED } from "../device/sample.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 

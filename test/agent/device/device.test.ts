@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { factSentence } from "../../../src/agent/device/facts.ts";
 import type { FactName } from "../../../src/agent/device/facts.ts";
-import { networkText } from "../../../src/agent/device/system.ts";
+import { networkText } from "../../../src/agent/device/facts.ts";
 import { localTime } from "../../../src/agent/device/time.ts";
 import { pause } from "../../../src/base/async.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Tool } from "../../../src/agent/tools/contract.ts";
-import { createSecretFilter, withFilter } from "../../../src/agent/tools/filter.ts";
+import { createSecretFilter, withFilter } from "../../../src/agent/tools/run.ts";
 import { createRedactor } from "../../../src/base/redaction/redactor.ts";
 import { Secret } from "../../../src/base/secret.ts";
 import type { ToolSettings } from "../../../src/config/contract.ts";

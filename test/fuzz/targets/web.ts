@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import type { Socket } from "node:net";
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { lineOf, readableOf } from "../../../src/agent/tools/web/html-text.ts";
-import { tokensOf } from "../../../src/agent/tools/web/html-tokens.ts";
+import { tokensOf } from "../../../src/agent/tools/web/html-text.ts";
 import { createWebFetch } from "../../../src/agent/tools/web/web-fetch.ts";
 import { createWebSearch } from "../../../src/agent/tools/web/web-search.ts";
 import { SILENT } from "../../../src/base/log.ts";

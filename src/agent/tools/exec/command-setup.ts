@@ -4,13 +4,13 @@ import type { ExecSettings } from "../../../config/contract.ts";
 import type { CallContext } from "../contract.ts";
 import { FileError } from "../files/errors.ts";
 import { locate, realPermissions, realWorkspace } from "../files/locate.ts";
+import { findShell, limitArgs, terminalArgs } from "./environment.ts";
 import type { ExecInput } from "./input.ts";
 import { checkCommand } from "./policy/policy.ts";
 import type { PolicyOptions } from "./policy/policy.ts";
 import { commandPaths } from "./sandbox/mounts.ts";
 import { sandboxFor } from "./sandbox/sandbox.ts";
 import type { SessionStart } from "./sessions.ts";
-import { findShell, limitArgs, terminalArgs } from "./shell.ts";
 
 /** The rules under which commands run. */
 export interface ExecRules {

@@ -3,10 +3,10 @@ import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { platform } from "node:os";
 import { settlesWithin } from "../../../base/async.ts";
+import { shellArgs } from "./environment.ts";
+import type { Shell } from "./environment.ts";
 import { readPaced } from "./output.ts";
 import { endTree, MARK } from "./process-tree.ts";
-import { shellArgs } from "./shell.ts";
-import type { Shell } from "./shell.ts";
 
 /** What it takes to start a command. Each `Args` stands before the command in the argument list. */
 export interface Start {

@@ -8,9 +8,9 @@ import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { FileError, asToolError, shownPath } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
+import { openRegular, readBytes } from "./open-dir.ts";
 import { withFileToWrite } from "./open-within.ts";
 import { replaceFile } from "./replace-file.ts";
-import { openRegular, readBytes } from "./safe-open.ts";
 
 const input = v.object({
   path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),

@@ -1,16 +1,25 @@
-import { realpathSync } from "node:fs";
+import { Buffer } from "node:buffer";
+import { realpathSync, constants } from "node:fs";
+import type { Dirent } from "node:fs";
+import { opendir } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { relative } from "node:path";
+import * as v from "valibot";
+import { escapeControl } from "../../../base/escape-control.ts";
 import { isInside } from "../../../base/path-contains.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { ToolSettings } from "../../../config/contract.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
 import type { Tool } from "../contract.ts";
-import { createAppendFile } from "./append-file.ts";
+import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { createEditFile } from "./edit-file.ts";
-import { createListDir } from "./list-dir.ts";
+import { asToolError, shownPath, FileError } from "./errors.ts";
+import type { OpenDir } from "./open-dir.ts";
+import { statsIfAny, assertRegular, openRegular } from "./open-dir.ts";
+import { withFolderToRead, withFileToWrite } from "./open-within.ts";
 import { createReadFile } from "./read-file.ts";
-import { createWriteFile } from "./write-file.ts";
+import { replaceFile } from "./replace-file.ts";
 
 export interface FileToolOptions {
   readonly workspace: string;
@@ -50,6 +59,15 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
   return options.permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
 }
 
+/** The path as it is written, and its real path. */
+function spellingsOf(file: string): readonly string[] {
+  try {
+    return [file, realpathSync(file)];
+  } catch {
+    return [file];
+  }
+}
+
 /** Characters of the paths that a description names. */
 const MAX_PLACES = 300;
 
@@ -67,11 +85,153 @@ function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
   };
 }
 
-/** The path as it is written, and its real path. */
-function spellingsOf(file: string): readonly string[] {
+const LIST_INPUT = v.object({
+  path: v.nullish(
+    v.pipe(
+      v.string(),
+      v.description("The folder, relative to the workspace. Default: the workspace."),
+    ),
+  ),
+});
+
+/** Names in an answer. */
+const MAX_LISTED = 200;
+/** Names that are read and sorted. A folder may have millions. */
+const MAX_SORTED = 50_000;
+
+/** The tool that lists a folder: one line a name, folders with a slash, files with their size. */
+function createListDir(bounds: Bounds): Tool {
+  return defineTool({
+    name: "list_dir",
+    description: "Lists a folder: one line for each entry with kind, name and size.",
+    input: LIST_INPUT,
+    // A name has at most 255 bytes.
+    characters: MAX_LISTED * 300,
+    run: ({ path }, { signal }) => {
+      const folder = path || ".";
+      return asToolError(folder, () =>
+        withFolderToRead(folder, bounds, async (dir) => {
+          const { entries, isAll } = await entriesOf(dir, signal);
+          if (entries.length === 0) return `[${shownPath(folder)} is empty]`;
+          const lines: string[] = [];
+          for (const entry of entries.slice(0, MAX_LISTED)) lines.push(await lineOf(dir, entry));
+          const left = entries.length - lines.length;
+          if (left > 0) lines.push(`… (${isAll ? "" : "more than "}${left} more left out)`);
+          return lines.join("\n");
+        }),
+      );
+    },
+  });
+}
+
+async function entriesOf(
+  dir: OpenDir,
+  signal: AbortSignal,
+): Promise<{ entries: Dirent[]; isAll: boolean }> {
+  const entries: Dirent[] = [];
+  // The loop closes the folder, even if it ends early.
+  for await (const entry of await opendir(dir.pathOf())) {
+    signal.throwIfAborted();
+    entries.push(entry);
+    if (entries.length > MAX_SORTED) break;
+  }
+  await dir.check();
+  const sorted = entries.toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  return { entries: sorted, isAll: entries.length <= MAX_SORTED };
+}
+
+async function lineOf(dir: OpenDir, entry: Dirent): Promise<string> {
+  const name = escapeControl(entry.name);
+  const stats = await statsIfAny(dir.pathOf(entry.name));
+  if (stats === undefined) return `gone    ${name}`;
+  if (stats.isDirectory()) return `folder  ${name}/`;
+  if (stats.isFile()) return `file    ${name}  ${stats.size} bytes`;
+  return stats.isSymbolicLink() ? `link    ${name}` : `other   ${name}`;
+}
+
+const WRITE_INPUT = v.object({
+  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
+  content: v.pipe(v.string(), v.description("The whole content of the file.")),
+  overwrite: v.nullish(
+    v.pipe(v.boolean(), v.description("Whether an existing file may be replaced; default false.")),
+  ),
+});
+
+/** The tool that writes a whole file. It replaces an existing file only if the model says so. */
+function createWriteFile(bounds: Bounds): Tool {
+  return defineTool({
+    name: "write_file",
+    description:
+      "Writes a text file and creates its folders. Replaces an existing file only if overwrite is true; edit_file and append_file change a file.",
+    input: WRITE_INPUT,
+    exclusive: true,
+    run: ({ path, content, overwrite }) =>
+      asToolError(path, () =>
+        withFileToWrite(path, bounds, async (dir, name) => {
+          const old = await statsIfAny(dir.pathOf(name));
+          if (old !== undefined) assertRegular(old);
+          if (old !== undefined && overwrite !== true) {
+            throw new FileError(
+              `${shownPath(path)} exists already (${old.size} bytes) and was not changed; set overwrite to true to replace it`,
+            );
+          }
+          await replaceFile(dir, name, { content });
+          const did = old === undefined ? "wrote" : "replaced";
+          return `${did} ${shownPath(path)} (${Buffer.byteLength(content)} bytes)`;
+        }),
+      ),
+  });
+}
+
+const APPEND_INPUT = v.object({
+  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
+  content: v.pipe(
+    v.string(),
+    v.description(
+      "The text to add at the end of the file, as it is: begin or end it with a line break.",
+    ),
+  ),
+});
+
+/** The tool that adds text to the end of a file. */
+function createAppendFile(bounds: Bounds): Tool {
+  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+  return defineTool({
+    name: "append_file",
+    description: "Adds text to the end of a file. Creates the file if it is missing.",
+    input: APPEND_INPUT,
+    exclusive: true,
+    run: ({ path, content }) =>
+      asToolError(path, () =>
+        withFileToWrite(path, bounds, async (dir, name) => {
+          const { handle, stats } = await openRegular(dir, name, O_WRONLY | O_APPEND | O_CREAT);
+          try {
+            // The file is written in place, and its other name may lie outside of the workspace.
+            if (stats.nlink > 1) {
+              throw new FileError(
+                `${shownPath(path)} has more than one name and cannot be added to`,
+              );
+            }
+            await addWhole(handle, content, stats.size);
+          } finally {
+            await handle.close();
+          }
+          const bytes = Buffer.byteLength(content);
+          return `added ${bytes} bytes to ${shownPath(path)}, which has ${stats.size + bytes} now`;
+        }),
+      ),
+  });
+}
+
+/** Adds all of the text or nothing: a full disk stores only the beginning of it. */
+async function addWhole(handle: FileHandle, content: string, size: number): Promise<void> {
   try {
-    return [file, realpathSync(file)];
-  } catch {
-    return [file];
+    await handle.writeFile(content);
+    await handle.sync();
+  } catch (error) {
+    await handle.truncate(size).catch(() => {
+      throw new FileError("only a part of the text could be added");
+    });
+    throw error;
   }
 }

@@ -6,9 +6,9 @@ import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { FileError, asToolError, shownPath } from "./errors.ts";
+import { openRegular, readBytes } from "./open-dir.ts";
+import type { OpenFile } from "./open-dir.ts";
 import { withFileToRead } from "./open-within.ts";
-import { openRegular, readBytes } from "./safe-open.ts";
-import type { OpenFile } from "./safe-open.ts";
 import { isText, textOf, wholeCharacters } from "./text.ts";
 
 /** Bytes of one call if the setting is 0. */

@@ -6,7 +6,7 @@ import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/failure.ts";
 import { FileError } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
-import { assertRegular, FILE_MODE, statsIfAny } from "./safe-open.ts";
+import { assertRegular, FILE_MODE, statsIfAny } from "./open-dir.ts";
 
 export interface Replacement {
   readonly content: string;

@@ -10,8 +10,8 @@ import { defineTool } from "../define.ts";
 import { proxiedFetch } from "./request.ts";
 import { createDuckduckgoSearch } from "./search-services.ts";
 import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-services.ts";
-import { createAsk, SearchError } from "./search.ts";
-import type { Hit, Search, Wanted } from "./search.ts";
+import { createAsk, SearchError } from "./search-services.ts";
+import type { Hit, Search, Wanted } from "./search-services.ts";
 import { HELD_BACK } from "./secret-leak.ts";
 import type { HoldsSecret } from "./secret-leak.ts";
 

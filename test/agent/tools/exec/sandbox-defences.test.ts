@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
-import { findBubblewrap } from "../../../../src/agent/tools/exec/sandbox/bubblewrap.ts";
+import { findBubblewrap } from "../../../../src/agent/tools/exec/sandbox/sandbox.ts";
 import { createCommands } from "../../../support/commands.ts";
 import { withBubblewrap } from "../../../support/sandbox.ts";
 import { temporaryFolder } from "../../../support/temporary.ts";

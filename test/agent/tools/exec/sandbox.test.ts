@@ -16,12 +16,12 @@ import { describe, it } from "node:test";
 import { FULL_ACCESS } from "../../../../src/agent/access/permissions.ts";
 import type { FilePermissions } from "../../../../src/agent/access/permissions.ts";
 import type { CallContext } from "../../../../src/agent/tools/contract.ts";
+import { limitArgs } from "../../../../src/agent/tools/exec/environment.ts";
 import {
   clientsAreSandboxed,
   commandCheck,
   rootCheck,
 } from "../../../../src/agent/tools/exec/sandbox/check.ts";
-import { limitArgs } from "../../../../src/agent/tools/exec/shell.ts";
 import { runTool } from "../../../../src/agent/tools/run.ts";
 import type { ExecSettings } from "../../../../src/config/contract.ts";
 import { agentDefaults, callContext, toolSettings } from "../../../support/agent-config.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openDirBelow, openDir } from "../../../../src/agent/tools/files/open-dir.ts";
 import type { OpenDir } from "../../../../src/agent/tools/files/open-dir.ts";
-import { openRegular } from "../../../../src/agent/tools/files/safe-open.ts";
+import { openRegular } from "../../../../src/agent/tools/files/open-dir.ts";
 import { codeOf } from "../../../../src/base/failure.ts";
 import { createTestWorkspace } from "../../../support/file-tools.ts";
 

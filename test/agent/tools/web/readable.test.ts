@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { lineOf, readableOf } from "../../../../src/agent/tools/web/html-text.ts";
-import { tokensOf } from "../../../../src/agent/tools/web/html-tokens.ts";
+import { tokensOf } from "../../../../src/agent/tools/web/html-text.ts";
 
 const base = new URL("https://site.test/a/b");
 const plain = async (html: string, most = 50_000): Promise<string> =>

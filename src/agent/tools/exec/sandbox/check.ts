@@ -2,8 +2,8 @@ import type { Check } from "../../../../base/contract.ts";
 import { variable } from "../../../../base/host.ts";
 import type { Config } from "../../../../config/contract.ts";
 import { commandEnvironment } from "../environment.ts";
-import { findBubblewrap } from "./bubblewrap.ts";
 import { isRoot } from "./command-user.ts";
+import { findBubblewrap } from "./sandbox.ts";
 
 const NAME = "commands";
 const INSTALL = "apt-get install bubblewrap";

@@ -1,12 +1,13 @@
-import { homedir, userInfo } from "node:os";
+import { execFile } from "node:child_process";
+import { homedir, userInfo, platform, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import { FileError } from "../../files/errors.ts";
 import type { Sandbox } from "../command.ts";
-import { sandboxArgs, findBubblewrap } from "./bubblewrap.ts";
-import type { Bubblewrap } from "./bubblewrap.ts";
-import { chownWorkspace } from "./command-user.ts";
-import type { CommandPaths } from "./mounts.ts";
+import { findProgram } from "../environment.ts";
+import { chownWorkspace, commandUser, isRoot, setprivArgs } from "./command-user.ts";
+import type { CommandUser } from "./command-user.ts";
+import type { CommandPaths, Mount } from "./mounts.ts";
 import { mountsOf } from "./mounts.ts";
 
 export interface SandboxOptions {
@@ -82,4 +83,157 @@ function secretPaths({ configFile, secretFiles, workspace }: SandboxOptions): re
   const isOwn = !/^\/(?:etc|opt|srv|usr|var)?$/.test(folder) && folder !== workspace;
   const files = [...secretFiles, configFile, join(folder, ".security.yml")];
   return isOwn ? [folder, ...files] : files;
+}
+
+/** A bubblewrap that works here. */
+interface Bubblewrap {
+  /** Absolute path of the program. */
+  readonly program: string;
+  /** Options that not every version or kernel supports. */
+  readonly options: ReadonlySet<Option>;
+  /** The user of commands if this program is root; otherwise absent. */
+  readonly user?: CommandUser;
+}
+
+/** Why there is none: it is not installed, or it does not work. */
+interface NoBubblewrap {
+  readonly isInstalled: boolean;
+  readonly why: string;
+}
+
+type Option = (typeof OPTIONS)[number];
+
+const OPTIONS = ["--disable-userns", "--perms", "--size"] as const;
+const AS_ROOT = "this program is root, and commands cannot run as another user";
+/** Milliseconds of a trial. */
+const TRIAL_MS = 5000;
+/** Bytes of memory for each scratch folder, and for each empty one. */
+const SCRATCH_BYTES = Math.max(16 * 2 ** 20, Math.floor(totalmem() / 16));
+const EMPTY_BYTES = 65_536;
+
+const found = new Map<string, Promise<Bubblewrap | NoBubblewrap>>();
+
+/** Searches PATH for bubblewrap and tries it, once for each PATH. */
+export function findBubblewrap(path: string): Promise<Bubblewrap | NoBubblewrap> {
+  const result = found.get(path) ?? probe(path);
+  found.set(path, result);
+  return result;
+}
+
+async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
+  if (platform() !== "linux") {
+    return { isInstalled: false, why: "bubblewrap exists only for Linux" };
+  }
+  const program = await findProgram(path, "bwrap");
+  if (program === undefined) return { isInstalled: false, why: "bubblewrap is not installed" };
+  const help = await output(program, ["--help"]);
+  const supported = OPTIONS.filter((option) => help.text.includes(`${option} `));
+  const user = isRoot() ? await commandUser((name) => findProgram(path, name)) : undefined;
+  const older =
+    help.isFine && !supported.includes("--perms") ? "bubblewrap is older than 0.5" : user;
+  if (user !== undefined && typeof older === "string") {
+    return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
+  }
+  return await firstWorking(supported, (options) => ({
+    program,
+    options,
+    ...(typeof user === "object" && { user }),
+  }));
+}
+
+/** The first that works: with all options, or without the one that not every kernel supports. */
+async function firstWorking(
+  supported: readonly Option[],
+  build: (options: ReadonlySet<Option>) => Bubblewrap,
+): Promise<Bubblewrap | NoBubblewrap> {
+  const fewer = supported.filter((option) => option !== "--disable-userns");
+  const trials = supported.length === fewer.length ? [supported] : [supported, fewer];
+  let why = "";
+  for (const options of trials) {
+    const bubblewrap = build(new Set(options));
+    const trial = await trialOf(bubblewrap);
+    if (trial.isFine) return bubblewrap;
+    why ||= trial.text;
+  }
+  return { isInstalled: true, why: `bubblewrap does not work here: ${why}` };
+}
+
+function trialOf(bubblewrap: Bubblewrap): ReturnType<typeof output> {
+  const mounts: readonly Mount[] = [
+    { path: "/dev", as: "system" },
+    { path: "/proc", as: "system" },
+    { path: "/dev/shm", as: "scratch" },
+    { path: "/tmp", as: "empty-folder" },
+  ];
+  const [program = "", ...args] = sandboxArgs(bubblewrap, mounts, false);
+  return output(program, [...args, "/bin/sh", "-c", ":"]);
+}
+
+/** The output of a program on one line, and whether it succeeded. */
+async function output(
+  program: string,
+  args: readonly string[],
+): Promise<{ readonly isFine: boolean; readonly text: string }> {
+  return await new Promise((resolve) => {
+    const bounds = { timeout: TRIAL_MS, killSignal: "SIGKILL", env: {} } as const;
+    execFile(program, args, bounds, (error, stdout, stderr) => {
+      const text = `${stdout}${stderr}`.trim() || (error?.message ?? "");
+      resolve({ isFine: error === null, text: text.replace(/\s+/g, " ") });
+    });
+  });
+}
+
+/** A new session: no input into the gateway's terminal (TIOCSTI). No process outlives the gateway. */
+const ISOLATION =
+  "--die-with-parent --new-session --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try";
+/**
+ * Kernel settings below /proc: sysctls check the owner and no capability, and every user may write
+ * pressure triggers.
+ */
+const KERNEL_MOUNTS = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressure /proc/pressure";
+/** Capabilities to enter another user's folder and to change the user; they are lost with that. */
+const USER_CHANGE =
+  "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP --cap-add CAP_DAC_READ_SEARCH";
+
+/**
+ * The arguments before a command that put it into a sandbox. If this program is root, so is bubblewrap: it
+ * reaches a workspace in root's home, then changes the user. That user starts a second bubblewrap, whose
+ * user namespace allows no further one.
+ */
+export function sandboxArgs(
+  { program, options, user }: Bubblewrap,
+  mounts: readonly Mount[],
+  network: boolean,
+): readonly string[] {
+  const size = (bytes: number) => (options.has("--size") ? ["--size", String(bytes)] : []);
+  const closed = options.has("--perms") ? ["--perms", "0555"] : [];
+  // Root mounts it, another user fills it.
+  const shared = user === undefined ? [] : ["--perms", "1777"];
+  // Folders that bubblewrap creates on the way to a private folder would be accessible to root only.
+  const around = (path: string) =>
+    user === undefined ? [] : ["--perms", "0755", "--dir", dirname(path)];
+  const mountArgs = ({ path, as, from = path }: Mount): readonly string[] => {
+    if (as === "system") return [path === "/dev" ? "--dev" : "--proc", path];
+    if (as === "empty-file") return ["--ro-bind", "/dev/null", path];
+    if (as === "empty-folder") return [...closed, ...size(EMPTY_BYTES), "--tmpfs", path];
+    if (as === "scratch") return [...shared, ...size(SCRATCH_BYTES), "--tmpfs", path];
+    return [...around(path), as === "read-only" ? "--ro-bind" : "--bind", from, path];
+  };
+  const own = ["--unshare-user", ...(options.has("--disable-userns") ? ["--disable-userns"] : [])];
+  const isNested = user !== undefined && options.has("--disable-userns");
+  return [
+    program,
+    ...ISOLATION.split(" "),
+    ..."--cap-drop ALL".split(" "),
+    ...(user === undefined ? own : USER_CHANGE.split(" ")),
+    ...(network ? [] : ["--unshare-net"]),
+    ..."--ro-bind / /".split(" "),
+    ...mounts.flatMap(mountArgs),
+    // With a second bubblewrap these mounts follow there: --disable-userns writes to /proc/sys first.
+    ...(isNested ? [] : KERNEL_MOUNTS.split(" ")),
+    ..."--remount-ro /dev --".split(" "),
+    ...(user === undefined ? [] : setprivArgs(user)),
+    ...(isNested ? [program, "--die-with-parent", ...own, "--dev-bind", "/", "/"] : []),
+    ...(isNested ? [...KERNEL_MOUNTS.split(" "), "--"] : []),
+  ];
 }
