@@ -85,7 +85,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const limited = accounting.consumeRateLimit(request, policy);
       return limited === undefined ? { to: "run" } : reject(limited);
     },
-    repeat: (request, policy) => accounting.consumeRateLimit(request, policy),
+    repeat: accounting.consumeRateLimit,
   };
 }
 

@@ -11,7 +11,7 @@ import {
   property,
   record,
 } from "fast-check";
-import { createFramer } from "../../src/mqtt/limiter/framing.ts";
+import { Framer } from "../../src/mqtt/limiter/framing.ts";
 import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
 import type { PacketRules } from "../../src/mqtt/limiter/rules.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
@@ -24,7 +24,7 @@ const CONNACK = { 4: packet(0x20, [0, 0]), 5: packet(0x20, [0, 0, 0]) };
 
 /** What is handed on of these bytes when they come in pieces of such sizes, and the fault, if any. */
 function through(rules: PacketRules, bytes: Buffer, sizes: readonly number[] = []) {
-  const frames = createFramer(rules);
+  const frames = new Framer(rules);
   const handedOn: Buffer[] = [];
   let at = 0;
   for (const size of [...sizes, bytes.length]) {
@@ -83,7 +83,7 @@ describe("the frames of a stream", () => {
 
   it("are not copied", () => {
     const bytes = Buffer.concat([CONNACK[5], publish(5, { topic: "t" })]);
-    assert.equal(createFramer(ON_5).take(bytes).pieces[0], bytes);
+    assert.equal(new Framer(ON_5).take(bytes).pieces[0], bytes);
   });
 
   it("come in pieces that a reader can take in one after the other", () => {
@@ -92,7 +92,7 @@ describe("the frames of a stream", () => {
         Buffer.from(some),
       ),
     );
-    const { pieces, cost } = createFramer(ON_5).take(many);
+    const { pieces, cost } = new Framer(ON_5).take(many);
     assert.ok(Buffer.concat(pieces).equals(many));
     assert.ok(pieces.length >= 1000 / 64 && Math.max(...pieces.map(({ length }) => length)) <= 140);
     assert.ok(cost >= 250);
@@ -206,7 +206,7 @@ describe("the frames of a stream", () => {
   });
 
   it("are not whole, nor acknowledged, before all of them has come", () => {
-    const frames = createFramer({ ...ON_4, truncateOversizedPublish: true });
+    const frames = new Framer({ ...ON_4, truncateOversizedPublish: true });
     const large = publish(4, { topic: "a", payload: payload(5000), qos: 1 });
     const early = frames.take(Buffer.concat([CONNACK[4], large.subarray(0, -1)]));
     const rest = frames.take(large.subarray(-1));

@@ -10,7 +10,7 @@ import { restoredEntry } from "../dedupe.ts";
 import type { DedupeEntry } from "../dedupe.ts";
 import { shuttingDown } from "../errors.ts";
 import type { RequestRecord } from "../request-log.ts";
-import type { Accounting, TurnAllowance } from "../usage/accounts.ts";
+import type { Accounting } from "../usage/accounts.ts";
 import { createTurnCancellation } from "./turn.ts";
 import type { Outcome, TurnCancellation } from "./turn.ts";
 
@@ -37,7 +37,7 @@ export interface PendingRequest<M> {
   readonly entry: DedupeEntry;
   readonly cancellation: TurnCancellation;
   /** What its turn may use, and has used. */
-  readonly allowance: TurnAllowance;
+  readonly allowance: ReturnType<Accounting["allowanceOf"]>;
   readonly acceptedAt: number;
   /** The steps of attempts that a crash cut off. */
   readonly progress: readonly M[];

@@ -1,14 +1,6 @@
-import type { Limits, Spent } from "../../base/contract.ts";
 import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
-import {
-  accountIn,
-  addSpent,
-  counterOf,
-  countOf,
-  countsUntil,
-  secondsUntilFree,
-} from "./account.ts";
-import type { Account, DayName, Holder, Moment } from "./account.ts";
+import { accountIn, counterOf } from "./account.ts";
+import type { Account, Holder, Moment } from "./account.ts";
 
 export interface AccountCacheOptions {
   /**
@@ -20,18 +12,19 @@ export interface AccountCacheOptions {
   readonly moment: () => Moment;
   /** Whether the account is never evicted: those of served channels and of the gateway. */
   readonly isPermanent: (holder: Holder) => boolean;
-  readonly limitsOf: (holder: Holder) => Limits;
-  /** Called when usage was added to an account that had to be read first. */
+  /** When the account counts for nothing any more, in milliseconds since the epoch. */
+  readonly countsUntil: (account: Account) => number;
+  /** Seconds until the account is below all its limits; 0 when it is. */
+  readonly secondsUntilFree: (account: Account) => number;
+  /** Called when changes were applied to an account that had to be read first. */
   readonly updated: () => void;
   /** Called when an account could not be read. */
   readonly onError: (thrown: unknown) => void;
 }
 
-/** Tokens and cost to add to a day. */
-export interface Spending {
-  readonly day: DayName;
-  readonly more: Spent;
-  /** Whether they count for a limit. */
+/** `limited`: the change counts for a limit. */
+export interface Change {
+  readonly apply: (account: Account) => void;
   readonly limited: boolean;
 }
 
@@ -49,8 +42,7 @@ interface Unsaved {
 
 interface Reading {
   readonly holder: Holder;
-  /** Added once the account is read. */
-  readonly spendings: Spending[];
+  readonly updates: Change[];
   /** Undefined after the read failed. */
   done: Promise<void> | undefined;
 }
@@ -63,8 +55,6 @@ const MOST = 4;
 const AT_ONCE = 1 / 16;
 /** An eviction stops after so many accounts that cannot be evicted. */
 const FEWEST_LOOKS = 64;
-/** So many changes that may wait are written with those that must not. */
-const FEW = 8;
 
 function begun(holder: Holder): Account {
   return { holder, bucket: undefined, days: [] };
@@ -81,12 +71,7 @@ export class AccountCache {
   /** Accounts with changes that are not written, cached or not. */
   readonly #unsaved = new Map<string, Unsaved>();
   readonly #readings = new Map<string, Reading>();
-  /** Names of accounts with changes that count for a limit: they must be written at once. */
-  readonly #urgent = new Set<string>();
-  /** Names of accounts with other changes. */
-  readonly #deferrable = new Set<string>();
-  /** Names of accounts in memory that the store has, too. */
-  readonly #stored = new Set<string>();
+  readonly #dirty = new DirtySet();
   /** The store may have accounts that are not in memory. */
   #hasMore = false;
   /** There was no room for the last account. */
@@ -98,14 +83,13 @@ export class AccountCache {
   }
 
   /** The account has changed since it was written; `limited`: the change counts for a limit. */
-  changed(name: string, account: Account, limited: boolean): void {
-    if (!this.#unsaved.has(name)) this.#unsaved.set(name, { account, writes: 0 });
-    (limited ? this.#urgent : this.#deferrable).add(name);
-  }
+  readonly changed = (name: string, limited: boolean): void => {
+    const account = this.find(name);
+    // An unknown account is only in the store: a write would overwrite it.
+    if (account !== undefined) this.#mark(name, account, limited);
+  };
 
-  hasChanges(which: "all" | "limited"): boolean {
-    return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
-  }
+  readonly hasChanges = (which: "all" | "limited"): boolean => this.#dirty.has(which);
 
   find(name: string): Account | undefined {
     return this.#cached.get(name)?.account ?? this.#unsaved.get(name)?.account;
@@ -136,24 +120,22 @@ export class AccountCache {
     return this.#insert(name, account, 0) ? account : undefined;
   }
 
-  /** Adds to the usage of an account, now if it is known, else after reading it. */
-  spend(name: string, holder: Holder, spending: Spending): void {
-    if (!this.isLoaded(name)) {
-      void this.#read(name, holder);
-      this.#readings.get(name)?.spendings.push(spending);
+  /** Changes an account, now if it is known, else after reading it. */
+  update(name: string, holder: Holder, change: Change): void {
+    if (this.isLoaded(name)) {
+      const account = this.open(name, holder);
+      if (account !== undefined) this.#apply(name, account, change);
       return;
     }
-    const account = this.open(name, holder);
-    if (account === undefined) return;
-    addSpent(countOf(account.days, spending.day), spending.more);
-    this.changed(name, account, spending.limited);
+    void this.#read(name, holder);
+    this.#readings.get(name)?.updates.push(change);
   }
 
   /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges {
     const [put, drop]: [Counter[], string[]] = [[], []];
     const at = this.#options.moment();
-    for (const name of this.#takeDirty(which)) {
+    for (const name of this.#dirty.take(which)) {
       const account = this.find(name);
       if (account === undefined) {
         drop.push(name);
@@ -161,10 +143,10 @@ export class AccountCache {
       }
       const unsaved = this.#unsaved.get(name) ?? { account, writes: 0 };
       this.#unsaved.set(name, { account, writes: unsaved.writes + 1 });
-      this.#stored.add(name);
-      const { isPermanent, limitsOf } = this.#options;
-      const until = Math.ceil(countsUntil(account, limitsOf(account.holder), at));
-      put.push({ ...counterOf(name, account, at), ...(!isPermanent(account.holder) && { until }) });
+      this.#dirty.stored(name);
+      const { isPermanent, countsUntil } = this.#options;
+      const until = isPermanent(account.holder) ? {} : { until: Math.ceil(countsUntil(account)) };
+      put.push({ ...counterOf(name, account, at), ...until });
     }
     return { put, drop };
   }
@@ -173,18 +155,17 @@ export class AccountCache {
   saved({ put }: CounterChanges): void {
     for (const { name } of put) {
       const unsaved = this.#written(name);
-      const isDirty = this.#urgent.has(name) || this.#deferrable.has(name);
-      if (unsaved?.writes === 0 && !isDirty) this.#unsaved.delete(name);
-      if (!this.#cached.has(name)) this.#stored.delete(name);
+      if (unsaved?.writes === 0 && !this.#dirty.isDirty(name)) this.#unsaved.delete(name);
+      if (!this.#cached.has(name)) this.#dirty.evicted(name);
     }
   }
 
   /** The changes could not be written. */
   unsaved({ put, drop }: CounterChanges): void {
     for (const { name } of put) {
-      if (this.#written(name) !== undefined) this.#urgent.add(name);
+      if (this.#written(name) !== undefined) this.#dirty.changed(name, true);
     }
-    for (const name of drop) this.#urgent.add(name);
+    for (const name of drop) this.#dirty.changed(name, true);
   }
 
   /** Loads counters from the store; `hasMore`: the store has others. */
@@ -192,9 +173,9 @@ export class AccountCache {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
     for (const counter of counters) {
-      this.#stored.add(counter.name);
+      this.#dirty.stored(counter.name);
       const account = accountIn(counter, at);
-      if (account === undefined) this.#dropped(counter.name);
+      if (account === undefined) this.#dirty.dropped(counter.name);
       else this.#cached.set(counter.name, { account, heldUntil: 0 });
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
@@ -208,14 +189,13 @@ export class AccountCache {
   /** Seconds, at least 1, until an unknown account may be known or there may be room. */
   secondsUntilRoom(): number {
     if (!this.#isStuck) return 1;
-    const { moment, isPermanent, limitsOf } = this.#options;
-    const at = moment();
-    if (at.now >= this.#room.checkedAt + 1000) {
+    const { now } = this.#options.moment();
+    if (now >= this.#room.checkedAt + 1000) {
+      const { secondsUntilFree, isPermanent } = this.#options;
       const waits = [...this.#cached.values()]
-        .map(({ account }) => account)
-        .filter(({ holder }) => !isPermanent(holder))
-        .map((one) => secondsUntilFree(one, limitsOf(one.holder), at) || HELD_MS / 1000);
-      this.#room = { checkedAt: at.now, seconds: Math.min(...waits) };
+        .filter(({ account }) => !isPermanent(account.holder))
+        .map(({ account }) => secondsUntilFree(account) || HELD_MS / 1000);
+      this.#room = { checkedAt: now, seconds: Math.min(...waits) };
     }
     return Math.max(1, this.#room.seconds);
   }
@@ -226,48 +206,38 @@ export class AccountCache {
     return unsaved;
   }
 
-  /** Takes the names to write: all, or those that must be written at once and a few others. */
-  #takeDirty(which: "all" | "limited"): ReadonlySet<string> {
-    const isAll = which === "all" || this.#deferrable.size <= FEW;
-    const names = new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])]);
-    this.#urgent.clear();
-    for (const name of names) this.#deferrable.delete(name);
-    return names;
+  #apply(name: string, account: Account, { apply, limited }: Change): void {
+    apply(account);
+    this.#mark(name, account, limited);
   }
 
-  /** The account counts for nothing any more; if the store has it, the store must drop it too. */
-  #dropped(name: string): void {
-    this.#deferrable.delete(name);
-    // With the next write, so that the number of rows in the store stays bounded.
-    if (this.#stored.delete(name)) this.#urgent.add(name);
-    else this.#urgent.delete(name);
+  #mark(name: string, account: Account, limited: boolean): void {
+    if (!this.#unsaved.has(name)) this.#unsaved.set(name, { account, writes: 0 });
+    this.#dirty.changed(name, limited);
   }
 
   #read(name: string, holder: Holder): Promise<void> {
-    const reading = this.#readings.get(name) ?? { holder, spendings: [], done: undefined };
+    const reading = this.#readings.get(name) ?? { holder, updates: [], done: undefined };
     this.#readings.set(name, reading);
     reading.done ??= this.#options.store.counter(name).then(
       (counter) => this.#arrived(name, reading, counter),
       (thrown: unknown) => {
         reading.done = undefined;
-        if (reading.spendings.length === 0) this.#readings.delete(name);
+        if (reading.updates.length === 0) this.#readings.delete(name);
         this.#options.onError(thrown);
       },
     );
     return reading.done;
   }
 
-  #arrived(name: string, { holder, spendings }: Reading, counter: Counter | undefined): void {
+  #arrived(name: string, { holder, updates }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
     const read = counter && accountIn(counter, this.#options.moment());
     const account = this.find(name) ?? read ?? begun(holder);
-    if (counter !== undefined) this.#stored.add(name);
+    if (counter !== undefined) this.#dirty.stored(name);
     this.#insert(name, account, HELD_MS);
-    for (const { day, more, limited } of spendings) {
-      addSpent(countOf(account.days, day), more);
-      this.changed(name, account, limited);
-    }
-    if (spendings.length > 0) this.#options.updated();
+    for (const change of updates) this.#apply(name, account, change);
+    if (updates.length > 0) this.#options.updated();
   }
 
   /** As the most recently used one; false when there is no room. */
@@ -288,20 +258,20 @@ export class AccountCache {
   #evict(): void {
     const { rows, moment, isPermanent } = this.#options;
     const some = Math.max(1, Math.floor(rows * AT_ONCE));
-    const at = moment();
+    const { now, epoch } = moment();
     const isFull = this.#cached.size >= rows * MOST;
     const size = isFull ? this.#cached.size - some : rows - some;
     let stayed = 0;
     for (const [name, cached] of this.#cached) {
       if (this.#cached.size <= size || stayed > Math.max(some, FEWEST_LOOKS)) return;
       const { account, heldUntil } = cached;
-      const stays = isPermanent(account.holder) || (heldUntil > at.now && !isFull);
+      const stays = isPermanent(account.holder) || (heldUntil > now && !isFull);
       if (stays) {
         stayed += 1;
         continue;
       }
       this.#cached.delete(name);
-      if (this.#leave(name, account, at)) continue;
+      if (this.#leave(name, account, epoch)) continue;
       stayed += 1;
       // Behind the ones that can be evicted.
       this.#cached.set(name, cached);
@@ -309,18 +279,67 @@ export class AccountCache {
   }
 
   /** Drops the account or leaves it to the store; false when neither is possible. */
-  #leave(name: string, account: Account, at: Moment): boolean {
-    const { rows, limitsOf } = this.#options;
-    const limits = limitsOf(account.holder);
+  #leave(name: string, account: Account, epoch: number): boolean {
+    const { rows, countsUntil, secondsUntilFree } = this.#options;
     const isLost = this.#unsaved.has(name) && this.#unsaved.size >= rows * MOST;
-    if (isLost && secondsUntilFree(account, limits, at) > 0) return false;
-    if (isLost || countsUntil(account, limits, at) <= at.epoch) {
+    if (isLost && secondsUntilFree(account) > 0) return false;
+    if (isLost || countsUntil(account) <= epoch) {
       this.#unsaved.delete(name);
-      this.#dropped(name);
+      this.#dirty.dropped(name);
       return true;
     }
     this.#hasMore = true;
-    if (!this.#unsaved.has(name)) this.#stored.delete(name);
+    if (!this.#unsaved.has(name)) this.#dirty.evicted(name);
     return true;
+  }
+}
+
+/** So many changes that may wait are written with those that must not. */
+const FEW = 8;
+
+/** The names of accounts whose changes are not written. */
+class DirtySet {
+  readonly #urgent = new Set<string>();
+  readonly #deferrable = new Set<string>();
+  readonly #stored = new Set<string>();
+
+  /** The account changed; `limited`: the change counts for a limit and must not wait. */
+  changed(name: string, limited: boolean): void {
+    (limited ? this.#urgent : this.#deferrable).add(name);
+  }
+
+  /** The account was dropped; if the store has it, the store must drop it too. */
+  dropped(name: string): void {
+    this.#deferrable.delete(name);
+    // With the next write, so that the number of rows in the store stays bounded.
+    if (this.#stored.delete(name)) this.#urgent.add(name);
+    else this.#urgent.delete(name);
+  }
+
+  /** The store has the account. */
+  stored(name: string): void {
+    this.#stored.add(name);
+  }
+
+  /** The account is only in the store from now on. */
+  evicted(name: string): void {
+    this.#stored.delete(name);
+  }
+
+  isDirty(name: string): boolean {
+    return this.#urgent.has(name) || this.#deferrable.has(name);
+  }
+
+  /** Takes the names to write: all, or those that must not wait and a few others. */
+  take(which: "all" | "limited"): readonly string[] {
+    const isAll = which === "all" || this.#deferrable.size <= FEW;
+    const names = [...new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])])];
+    this.#urgent.clear();
+    for (const name of names) this.#deferrable.delete(name);
+    return names;
+  }
+
+  has(which: "all" | "limited"): boolean {
+    return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
   }
 }

@@ -2,7 +2,7 @@ import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/failure.ts";
 import { collectGarbage, residentBytes } from "../../base/host.ts";
-import { createFramer, type OpenPacket } from "./framing.ts";
+import { Framer, type OpenPacket } from "./framing.ts";
 import type { PacketRules } from "./rules.ts";
 
 /** The peer broke the protocol, and the connection was cut. */
@@ -33,13 +33,11 @@ const LEAST_BYTES_PER_MS = 4;
  * connection: its stream fails with a `ProtocolFault`.
  */
 export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
-  const cut = (reason: string): void => void stream.destroy(new ProtocolFault(reason));
-  const watch = watchPackets(options, cut);
-  stream.once("close", watch.stop);
   const pipe = <Destination extends Writable>(destination: Destination): Destination => {
-    const feed = createFeed(stream, destination, { ...options, cut });
-    stream.on("data", (chunk: Buffer) => watch.take(chunk, feed.take));
-    stream.once("end", feed.end);
+    const limiter = new PacketLimiter(stream, destination, options);
+    stream.on("data", (chunk: Buffer) => limiter.take(chunk));
+    stream.once("end", () => limiter.end());
+    stream.once("close", () => limiter.stop());
     return destination;
   };
   // The library reads only through pipe(); another stream in between would cost more than all the rest.
@@ -47,86 +45,116 @@ export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
   return stream;
 }
 
-interface Feed {
-  readonly take: PacketTaker;
-  /** Nothing more comes; the destination ends when it has the rest. */
-  readonly end: () => void;
-}
-
 /**
- * Writes piece after piece to the destination, each when the one before was taken. In between it yields to
- * the event loop: a flood must not delay signals and timers.
+ * Follows the packets of one connection, and cuts it at the first that is not allowed. Writes piece after
+ * piece to the destination, each when the one before was taken. In between it yields to the event loop: a
+ * flood must not delay signals and timers.
  */
-function createFeed(
-  stream: Duplex,
-  destination: Writable,
-  { cut, ready }: Pick<LimiterOptions, "ready"> & { readonly cut: (reason: string) => void },
-): Feed {
-  const queue: Buffer[] = [];
-  const pauseAfter = createPauses(ready);
-  let isEnding = false;
+class PacketLimiter {
+  readonly #stream: Duplex;
+  readonly #destination: Writable;
+  readonly #options: LimiterOptions;
+  readonly #framer: Framer;
+  readonly #isFlood = createFloodDetector();
+  readonly #throttle = createThrottle();
+  #isCut = false;
+  /** The time limit of the incomplete packet with this number, plus 1; 0 is none. */
+  #timed = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #queue: Buffer[] = [];
   /** The average cost of the pieces that came together. */
-  let each = 0;
-  let isBusy = false;
-  const next = (): void => {
-    if (isBusy || stream.destroyed) return;
-    const piece = queue.shift();
+  #costEach = 0;
+  #isBusy = false;
+  #isEnding = false;
+
+  constructor(stream: Duplex, destination: Writable, options: LimiterOptions) {
+    this.#stream = stream;
+    this.#destination = destination;
+    this.#options = options;
+    this.#framer = new Framer(options);
+  }
+
+  /** Forwards what is allowed. */
+  take(chunk: Buffer): void {
+    if (this.#isCut) return;
+    const { pieces, cost, small, fault } = this.#framer.take(chunk);
+    if (this.#isFlood(small))
+      return this.#cut(`more than ${MOST_SMALL} acknowledgements in a second`);
+    this.#forward(pieces, cost);
+    if (fault !== undefined) return this.#cut(fault);
+    const open = this.#framer.open();
+    this.#limitTime(open);
+    this.#options.onHeld?.(open?.held ?? 0);
+  }
+
+  /** Nothing more comes; the destination ends when it has the rest. */
+  end(): void {
+    this.#isEnding = true;
+    if (!this.#isBusy && this.#queue.length === 0) this.#destination.end();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timed = 0;
+  }
+
+  #forward(pieces: readonly Buffer[], cost: number): void {
+    this.#costEach = cost / Math.max(pieces.length, 1);
+    this.#queue.push(...pieces);
+    // Bytes that are dropped altogether cost time, too.
+    if (pieces.length === 0 && !this.#isBusy) this.#written();
+    else this.#writeNext();
+    if (this.#isBusy && this.#queue.length > 0) this.#stream.pause();
+  }
+
+  #cut(reason: string): void {
+    if (this.#isCut) return;
+    this.#isCut = true;
+    this.stop();
+    this.#stream.destroy(new ProtocolFault(reason));
+  }
+
+  #limitTime(open: OpenPacket | undefined): void {
+    const timed = open === undefined ? 0 : open.number + 1;
+    if (timed === this.#timed) return;
+    this.stop();
+    if (open === undefined) return;
+    this.#timed = timed;
+    const ms = (this.#options.packetMs ?? PACKET_MS) + open.size / LEAST_BYTES_PER_MS;
+    this.#timer = setTimeout(
+      () => this.#cut(`a packet that was incomplete after ${ms / 1000} s`),
+      ms,
+    );
+    this.#timer.unref();
+  }
+
+  #writeNext(): void {
+    if (this.#isBusy || this.#stream.destroyed) return;
+    const piece = this.#queue.shift();
     if (piece === undefined) return;
-    isBusy = true;
-    const fault = faultOfWriting(destination, piece, written);
-    if (fault !== undefined) cut(fault);
-  };
-  const written = (): void => {
-    const pause = pauseAfter(each);
-    if (pause === undefined) resume();
-    else {
-      isBusy = true;
-      stream.pause();
-      void pause.then(resume);
+    this.#isBusy = true;
+    try {
+      this.#destination.write(piece, () => this.#written());
+    } catch (error) {
+      this.#cut(`a packet that cannot be read (${messageOf(error)})`);
     }
-  };
-  const resume = (): void => {
-    isBusy = false;
-    if (queue.length > 0) setImmediate(next);
-    else if (isEnding) destination.end();
-    else if (stream.isPaused()) stream.resume();
-  };
-  return {
-    take(pieces, cost) {
-      each = cost / Math.max(pieces.length, 1);
-      queue.push(...pieces);
-      // Bytes that are dropped altogether cost time, too.
-      if (!isBusy && pieces.length === 0) written();
-      else next();
-      if (isBusy && queue.length > 0) stream.pause();
-    },
-    end() {
-      isEnding = true;
-      if (!isBusy && queue.length === 0) destination.end();
-    },
-  };
-}
+  }
 
-/** Returns a function that resolves when the next piece may follow one of that cost; undefined is at once. */
-function createPauses(ready: LimiterOptions["ready"]): (cost: number) => Promise<void> | undefined {
-  const throttle = createThrottle();
-  return (cost) => {
-    const wait = throttle(cost);
-    return wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
-  };
-}
+  #written(): void {
+    const wait = this.#throttle(this.#costEach);
+    const { ready } = this.#options;
+    const pause = wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
+    if (pause === undefined) return this.#resume();
+    this.#isBusy = true;
+    this.#stream.pause();
+    void pause.then(() => this.#resume());
+  }
 
-function faultOfWriting(
-  destination: Writable,
-  piece: Buffer,
-  written: () => void,
-): string | undefined {
-  try {
-    destination.write(piece, written);
-    return undefined;
-  } catch (error) {
-    const why = messageOf(error);
-    return `a packet that cannot be read (${why})`;
+  #resume(): void {
+    this.#isBusy = false;
+    if (this.#queue.length > 0) setImmediate(() => this.#writeNext());
+    else if (this.#isEnding) this.#destination.end();
+    else if (this.#stream.isPaused()) this.#stream.resume();
   }
 }
 
@@ -138,60 +166,6 @@ function createFloodDetector(): (small: number) => boolean {
     counted = Math.max(0, counted - ((now - since) / 1000) * MOST_SMALL) + small;
     since = now;
     return counted > MOST_SMALL + SMALL_AT_ONCE;
-  };
-}
-
-type PacketTaker = (pieces: readonly Buffer[], cost: number) => void;
-
-interface PacketWatch {
-  /** Forwards what is allowed; cuts the connection at the first packet that is not, and forwards nothing more. */
-  take(chunk: Buffer, forward: PacketTaker): void;
-  readonly stop: () => void;
-}
-
-/** Follows the packets of one connection; calls `cut` once, at the first that is not allowed. */
-function watchPackets(
-  { packetMs = PACKET_MS, onHeld, ...rules }: LimiterOptions,
-  cut: (reason: string) => void,
-): PacketWatch {
-  const frames = createFramer(rules);
-  let isCut = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let timed = 0;
-  const stop = (): void => {
-    clearTimeout(timer);
-    timed = 0;
-  };
-  const cutNow = (reason: string): void => {
-    if (isCut) return;
-    isCut = true;
-    stop();
-    cut(reason);
-  };
-  const time = (open: OpenPacket | undefined): void => {
-    if (open === undefined) {
-      if (timed > 0) stop();
-    } else if (open.number + 1 !== timed) {
-      stop();
-      timed = open.number + 1;
-      const ms = packetMs + open.size / LEAST_BYTES_PER_MS;
-      timer = setTimeout(() => cutNow(`a packet that was incomplete after ${ms / 1000} s`), ms);
-      timer.unref();
-    }
-  };
-  const isFlood = createFloodDetector();
-  return {
-    take(chunk, forward) {
-      if (isCut) return;
-      const { pieces, cost, small, fault } = frames.take(chunk);
-      if (isFlood(small)) cutNow(`more than ${MOST_SMALL} acknowledgements in a second`);
-      else forward(pieces, cost);
-      if (fault !== undefined) return cutNow(fault);
-      const open = frames.open();
-      time(open);
-      onHeld?.(open?.held ?? 0);
-    },
-    stop,
   };
 }
 

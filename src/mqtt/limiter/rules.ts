@@ -120,15 +120,15 @@ export function headFault(rules: PacketRules, head: PacketHead): string | undefi
 }
 
 /** Why a packet is too large; undefined if it is not. */
-export function sizeFault(rules: PacketRules, head: PacketHead): string | undefined {
-  const { size } = head;
-  const most = Math.min(rules.maximumPacketBytes, ownLimit(rules, head) ?? size);
+export function sizeFault(
+  rules: PacketRules,
+  { first, size, isFirst }: PacketHead,
+): string | undefined {
+  const { maximumFirstBytes = size, maximumOtherBytes = size } = rules;
+  let most = rules.maximumPacketBytes;
+  if (isFirst) most = Math.min(most, maximumFirstBytes);
+  else if (first >> 4 !== PUBLISH) most = Math.min(most, maximumOtherBytes);
   return size > most ? `a packet of ${size} bytes; the limit is ${most}` : undefined;
-}
-
-function ownLimit(rules: PacketRules, { first, isFirst }: PacketHead): number | undefined {
-  if (isFirst) return rules.maximumFirstBytes;
-  return first >> 4 === PUBLISH ? undefined : rules.maximumOtherBytes;
 }
 
 /** MQTT 5 section 2.1.3: flags are reserved, except those of PUBLISH; QoS 3 does not exist. */
