@@ -1,9 +1,9 @@
 import { dirname, join } from "node:path";
-import { permissionChecks } from "../agent/access/permission-checks.ts";
-import { modelChecks } from "../agent/model/check.ts";
+import { permissionChecks } from "../agent/checks.ts";
+import { modelChecks } from "../agent/checks.ts";
+import { goWorkspaceChecks } from "../agent/checks.ts";
 import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../agent/workspace/contract.ts";
-import { goWorkspaceChecks } from "../agent/workspace/go-check.ts";
 import type { Check } from "../base/contract.ts";
 import { escapeControl } from "../base/escape-control.ts";
 import type { Log } from "../base/log.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { redactedAnswerer, redactedCompact } from "../../src/agent/agent.ts";
 import type { Answerer, Message, Turn } from "../../src/agent/contract.ts";
-import { redactedAnswerer, redactedCompact } from "../../src/agent/redacted.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { collect } from "../support/agent-config.ts";

@@ -26,7 +26,12 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   const label = `model_list "${entry.model_name}"`;
   const { protocol, model } = protocolOf(entry, label);
   const facts = PROTOCOLS[protocol] ?? {};
-  if (facts.dialect === "later") throw unsupportedProtocol(protocol, label);
+  if (facts.unsupported !== undefined) {
+    throw new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
+      why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini and Azure",
+      remedy: facts.unsupported,
+    });
+  }
   const base = baseOf(entry.api_base || facts.base, label);
   return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
 }
@@ -87,23 +92,6 @@ function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[
   });
 }
 
-/** How to reach the models of an unsupported protocol. */
-const WAYS_OUT: Readonly<Record<string, string>> = {
-  bedrock: "use its models over a gateway such as litellm, or with the APIs of their makers",
-  "github-copilot": "use openai, anthropic or gemini with a key of your own",
-  antigravity: "use the protocol gemini with an API key",
-  "claude-cli": "use the protocol anthropic with an API key",
-  "codex-cli": "use the protocol openai with an API key",
-  elevenlabs: "it is for speech; an agent needs a model that writes text",
-};
-
-function unsupportedProtocol(protocol: string, label: string): Failure {
-  return new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
-    why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini and Azure",
-    remedy: WAYS_OUT[protocol] ?? "choose an entry such as openai, openrouter or ollama",
-  });
-}
-
 function unknownProtocol(word: string, label: string): Failure {
   const nearest = nearestWord(word, NAMES.keys());
   const remedy = nearest === undefined ? "set its key provider to a known protocol" : undefined;
@@ -112,8 +100,8 @@ function unknownProtocol(word: string, label: string): Failure {
   });
 }
 
-/** The API of a protocol's server; `later` is one that this program does not support. */
-export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure" | "later";
+/** The API of a protocol's server. */
+export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure";
 
 /** One row of the table of protocols, with the names of Go PicoClaw. */
 interface ProtocolFacts {
@@ -122,6 +110,8 @@ interface ProtocolFacts {
   readonly base?: string;
   /** Chat completions if left out. */
   readonly dialect?: Dialect;
+  /** This program does not support the protocol; the text says how to reach its models all the same. */
+  readonly unsupported?: string;
   /** A local server, which needs no key. */
   readonly keyless?: true;
   /** Its model ids may begin with its own name (`groq/compound`), which must stay. */
@@ -214,12 +204,23 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     thinking: "effort",
     maxTokensField: "max_completion_tokens",
   },
-  bedrock: { dialect: "later" },
-  "github-copilot": { aliases: ["copilot"], dialect: "later" },
-  antigravity: { aliases: ["google-antigravity"], dialect: "later" },
-  "claude-cli": { aliases: ["claudecli"], dialect: "later" },
-  "codex-cli": { aliases: ["codexcli"], dialect: "later" },
-  elevenlabs: { dialect: "later" },
+  bedrock: {
+    unsupported: "use its models over a gateway such as litellm, or with the APIs of their makers",
+  },
+  "github-copilot": {
+    aliases: ["copilot"],
+    unsupported: "use openai, anthropic or gemini with a key of your own",
+  },
+  antigravity: {
+    aliases: ["google-antigravity"],
+    unsupported: "use the protocol gemini with an API key",
+  },
+  "claude-cli": {
+    aliases: ["claudecli"],
+    unsupported: "use the protocol anthropic with an API key",
+  },
+  "codex-cli": { aliases: ["codexcli"], unsupported: "use the protocol openai with an API key" },
+  elevenlabs: { unsupported: "it is for speech; an agent needs a model that writes text" },
 };
 
 /** From every name and alias to the protocol's own name. */

@@ -6,12 +6,17 @@ import { truncate } from "../../base/truncate.ts";
 import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
 import { createCandidate } from "./candidate.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
-import type { Fetch } from "./contract.ts";
+import type { Fetch, Protocol } from "./contract.ts";
 import { endpointOf } from "./endpoint.ts";
+import type { Dialect } from "./endpoint.ts";
 import { requestHeaders } from "./http/protocol.ts";
-import { createProtocol } from "./protocol-factory.ts";
+import type { RequestSettings } from "./http/protocol.ts";
+import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
+import { createGeminiProtocol } from "./protocols/gemini.ts";
+import { createAzureProtocol, createChatProtocol } from "./protocols/openai.ts";
 import { proxySecrets, throughProxy } from "./proxy.ts";
 import { createRate } from "./rate.ts";
+import { isThinkingLost } from "./thinking.ts";
 
 export interface OpenOptions {
   readonly defaults: AgentDefaults;
@@ -33,7 +38,8 @@ export function openCandidate(
 ): Candidate {
   const endpoint = endpointOf(entry);
   checkHeaders(entry, endpoint.label);
-  const { keys, protocol: provider, model } = endpoint;
+  warnOfLostThinking({ endpoint, entry, defaults }, log);
+  const { keys, protocol: provider, model, facts } = endpoint;
   const label =
     twin === undefined
       ? endpoint.label
@@ -42,11 +48,10 @@ export function openCandidate(
   return createCandidate({
     name: { name: entry.model_name, provider, model },
     label,
-    protocol: createProtocol({
-      settings: { endpoint, entry, defaults },
-      fetch: throughProxy(fetch, entry.proxy, label),
-      log,
-    }),
+    protocol: PROTOCOLS[facts.dialect ?? "chat-completions"](
+      { endpoint, entry, defaults },
+      throughProxy(fetch, entry.proxy, label),
+    ),
     keys,
     secrets: secretsIn(entry, endpoint.base),
     fallbacks: entry.fallbacks,
@@ -57,6 +62,14 @@ export function openCandidate(
     log,
   });
 }
+
+const PROTOCOLS: Readonly<Record<Dialect, (settings: RequestSettings, fetch: Fetch) => Protocol>> =
+  {
+    "chat-completions": createChatProtocol,
+    azure: createAzureProtocol,
+    anthropic: createMessagesProtocol,
+    gemini: createGeminiProtocol,
+  };
 
 /** Milliseconds that a call may wait under `rpm`; a longer wait fails at once. */
 const MAX_PATIENCE_MS = 300_000;
@@ -71,6 +84,19 @@ function checkHeaders(entry: ModelEntry, label: string): void {
       remedy: "use one line of plain characters for each",
     });
   }
+}
+
+function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log: Log): void {
+  const { dialect, thinking } = endpoint.facts;
+  if (dialect !== "anthropic" && thinking !== "anthropic") return;
+  const { max_tokens } = defaults;
+  const maxTokens = max_tokens > 0 ? max_tokens : DEFAULT_MAX_TOKENS;
+  const wish = { level: entry.thinking_level, model: endpoint.model, maxTokens };
+  if (!isThinkingLost("anthropic", wish)) return;
+  log.warn("the model will not think: agents.defaults.max_tokens is too small for it", {
+    model: endpoint.label,
+    max_tokens,
+  });
 }
 
 const SECRET = /auth|key|token|secret|cookie|sig/i;

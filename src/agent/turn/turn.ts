@@ -3,16 +3,17 @@ import type { Usage } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { prefixOf } from "../../base/truncate.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, ToolCall, Turn, Turned } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
 import type { Model, Reply, PromptMessage } from "../model/contract.ts";
 import { isOverflow } from "../model/errors.ts";
+import { estimatedTokens } from "../tokens.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
 import { createFraming } from "./context.ts";
 import type { Framing } from "./context.ts";
-import { trimOnce } from "./trim-history.ts";
 
 /** Everything one turn uses, from its first model call to its last. */
 export interface TurnSetup {
@@ -268,3 +269,59 @@ function take(
 function unknown({ id, name }: ToolCall): Message {
   return { role: "tool", callId: id, name, text: UNKNOWN };
 }
+
+/**
+ * Keeps the summary and the newer half of the whole turns. Returns the same object if nothing can be
+ * dropped.
+ */
+export function trimHistory<History extends readonly Message[]>(
+  history: History,
+): History | Message[] {
+  const begin = history[0]?.role === "summary" ? 1 : 0;
+  const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
+  // Messages before the first user message belong to no turn, and are dropped first.
+  const starts = turns[0] === begin ? turns : [begin, ...turns];
+  if (history.length === begin) return history;
+  const rest = starts[Math.ceil(starts.length / 2)] ?? history.length;
+  return [...history.slice(0, begin), ...history.slice(rest)];
+}
+
+/** The messages of one turn, and the history before it. */
+interface TurnMessages {
+  readonly history: readonly Message[];
+  readonly added: readonly PromptMessage[];
+}
+
+/**
+ * Halves the larger part of a conversation that is too long: the history, or the tool results of this turn.
+ * Returns undefined if nothing can be dropped because the question itself is too long.
+ */
+function trimOnce({ history, added }: TurnMessages): TurnMessages | undefined {
+  const results = added.filter(({ role }) => role === "tool");
+  const isOfResults = estimatedTokens(results) > estimatedTokens(history);
+  const shorter = withShorterResults(added);
+  const shorterHistory = trimHistory(history);
+  if (shorter !== added && (isOfResults || shorterHistory === history)) {
+    return { history, added: shorter };
+  }
+  return shorterHistory === history ? undefined : { history: shorterHistory, added };
+}
+
+/** Characters that always stay of a result. */
+const SHORTEST_RESULT = 400;
+
+/** Truncates results to half the length of the longest; the same object if all are short. */
+function withShorterResults(messages: readonly PromptMessage[]): readonly PromptMessage[] {
+  const lengths = messages.map(({ role, text }) => (role === "tool" ? text.length : 0));
+  const longest = Math.max(0, ...lengths);
+  const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));
+  // The note about the cut has a length itself.
+  if (longest <= most + CUT.length) return messages;
+  return messages.map((message) =>
+    message.role === "tool" && message.text.length > most + CUT.length
+      ? { ...message, text: prefixOf(message.text, most) + CUT }
+      : message,
+  );
+}
+
+const CUT = "\n… (cut here: the conversation is too long for the model)";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { permissionChecks } from "../../../src/agent/access/permission-checks.ts";
+import { permissionChecks } from "../../../src/agent/checks.ts";
 import type { ExecSettings, ToolProfile } from "../../../src/config/contract.ts";
 import { toolProfile, toolSettings } from "../../support/agent-config.ts";
 

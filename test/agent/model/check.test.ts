@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { modelChecks } from "../../../src/agent/model/check.ts";
+import { modelChecks } from "../../../src/agent/checks.ts";
 import type { AgentDefaults, ModelEntry } from "../../../src/config/contract.ts";
 import { agentConfig, modelEntry } from "../../support/agent-config.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import * as fc from "fast-check";
-import { createCallCollector } from "../../../src/agent/model/openai/answer.ts";
-import { createThoughtFilter } from "../../../src/agent/model/openai/answer.ts";
+import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
+import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import { agentDefaults, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
 import { streamEvents } from "../../support/model-server.ts";

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { describe, it } from "node:test";
-import { createBlockCollector } from "../../../src/agent/model/anthropic/answer.ts";
 import type { Fetch } from "../../../src/agent/model/contract.ts";
 import { argumentsOf } from "../../../src/agent/model/http/answer.ts";
-import { createCallCollector } from "../../../src/agent/model/openai/answer.ts";
-import { createThoughtFilter } from "../../../src/agent/model/openai/answer.ts";
+import { createBlockCollector } from "../../../src/agent/model/protocols/anthropic.ts";
+import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
+import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import {

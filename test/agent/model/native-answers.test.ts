@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createMessageAnswer } from "../../../src/agent/model/anthropic/answer.ts";
 import { ModelError } from "../../../src/agent/model/errors.ts";
-import { createContentAnswer } from "../../../src/agent/model/gemini/answer.ts";
 import type { AnswerBuilder } from "../../../src/agent/model/http/answer.ts";
 import { unwrapReasoning } from "../../../src/agent/model/http/reasoning-envelope.ts";
+import { createMessageAnswer } from "../../../src/agent/model/protocols/anthropic.ts";
+import { createContentAnswer } from "../../../src/agent/model/protocols/gemini.ts";
 
 /** Takes all chunks; returns the reply with the text that was yielded. */
 function heard(answer: AnswerBuilder, chunks: readonly unknown[]) {

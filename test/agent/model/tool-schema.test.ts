@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { JsonSchema } from "../../../src/agent/model/contract.ts";
-import { geminiSchema } from "../../../src/agent/model/gemini/schema.ts";
+import { geminiSchema } from "../../../src/agent/model/schema.ts";
 import { simplifyTool } from "../../../src/agent/model/schema.ts";
 
 const plain = (parameters: JsonSchema): JsonSchema =>

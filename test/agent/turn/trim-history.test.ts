@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../../src/agent/contract.ts";
 import { estimatedTokens } from "../../../src/agent/tokens.ts";
-import { trimHistory } from "../../../src/agent/turn/trim-history.ts";
+import { trimHistory } from "../../../src/agent/turn/turn.ts";
 
 const user = (text: string): Message => ({ role: "user", text });
 const assistant = (text: string): Message => ({ role: "assistant", text });

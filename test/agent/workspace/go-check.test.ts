@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { goWorkspaceChecks } from "../../../src/agent/workspace/go-check.ts";
+import { goWorkspaceChecks } from "../../../src/agent/checks.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 async function checksOf(files: Readonly<Record<string, string>>): Promise<string[]> {

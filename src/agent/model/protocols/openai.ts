@@ -1,0 +1,395 @@
+import type { Usage } from "../../../base/contract.ts";
+import { truncate } from "../../../base/truncate.ts";
+import { at, listAt, textAt } from "../../../base/unknown.ts";
+import type { ToolCall } from "../../contract.ts";
+import type { Fetch, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
+import type { Endpoint } from "../endpoint.ts";
+import { ModelError } from "../errors.ts";
+import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
+import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
+import { errorIn } from "../http/error-response.ts";
+import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
+import { createHttpProtocol } from "../http/protocol.ts";
+import type { ProtocolDialect, RequestSettings } from "../http/protocol.ts";
+import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
+import { thinkingFields } from "../thinking.ts";
+
+/** OpenAI's chat completions, streamed; also for compatible servers. */
+export function createChatProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
+  return createHttpProtocol(
+    {
+      url: chatUrl(settings.endpoint.base),
+      headers: (key) => (key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      ...chatParts(settings),
+    },
+    settings.entry,
+    fetch,
+  );
+}
+
+/** Chat completions on Azure: another URL, and the key in another header. */
+export function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
+  return createHttpProtocol(
+    {
+      url: azureUrl(settings.endpoint),
+      headers: (key) => (key === undefined ? {} : { "api-key": key }),
+      ...chatParts(settings),
+    },
+    settings.entry,
+    fetch,
+  );
+}
+
+/** The URL of chat completions under a base, which may already contain the path. */
+function chatUrl(base: string): string {
+  const url = new URL(base);
+  const path = url.pathname.replace(/\/+$/, "");
+  url.pathname = path.endsWith("/chat/completions") ? path : `${path}/chat/completions`;
+  return url.href;
+}
+
+/**
+ * The URL of chat completions on Azure, which has two APIs (learn.microsoft.com, "Azure OpenAI v1 API"):
+ *
+ * - v1, without versions: `<resource>/openai/v1/chat/completions`; the body's `model` names the
+ *   deployment. This is what a plain base, `https://<name>.openai.azure.com`, is asked in.
+ * - the classic one: `<resource>/openai/deployments/<deployment>/chat/completions?api-version=<date>`.
+ *   A base with a deployment in its path, or with `api-version` in its query, is taken as it is; where
+ *   such a base names only the resource, the model names the deployment.
+ */
+function azureUrl({ base, model }: Pick<Endpoint, "base" | "model">): string {
+  const url = new URL(base);
+  const path = url.pathname.replace(/\/+$/, "");
+  const isClassic = /\/deployments\//.test(path) || url.searchParams.has("api-version");
+  const isResource = path === "" || path === "/openai";
+  if (isResource) {
+    const rest = isClassic ? `deployments/${encodeURIComponent(model)}` : "v1";
+    url.pathname = `/openai/${rest}`;
+  } else if (!isClassic && !/\/v\d+$|\/chat\/completions$/.test(path)) {
+    url.pathname = `${path}/openai/v1`;
+  }
+  return chatUrl(url.href);
+}
+
+/** OpenAI refuses longer ids, which vLLM may send. */
+const CALL_IDS = /^\S{1,40}$/;
+
+function chatParts(
+  settings: RequestSettings,
+): Pick<ProtocolDialect, "body" | "answer" | "adaptsTo"> {
+  const { endpoint, entry } = settings;
+  const { replaysReasoning = false, callIds: ids = CALL_IDS, noStreamOptions } = endpoint.facts;
+  const withUsage = noStreamOptions !== true;
+  const streaming = createStreaming({ withUsage, fixed: entry.extra_body });
+  const settled = settledFields(settings);
+  return {
+    body({ system, messages, tools }) {
+      const history = normalizeHistory(messages, { ids });
+      const chat = history.map((message) => chatMessage(message, replaysReasoning));
+      return {
+        model: endpoint.model,
+        messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
+        ...streaming.fields(),
+        ...toolFields(tools),
+        ...settled,
+      };
+    },
+    answer: createChatAnswer,
+    adaptsTo: streaming.adapts,
+  };
+}
+
+/** The fields that are the same in each request; `extra_body` overrides all others. */
+function settledFields({ endpoint, entry, defaults }: RequestSettings): Record<string, unknown> {
+  const { model, facts } = endpoint;
+  const { max_tokens: maxTokens, temperature } = defaults;
+  const field = entry.max_tokens_field || facts.maxTokensField || maxTokensField(model);
+  const style = facts.thinking ?? "effort-to-high";
+  const thinking = thinkingFields(style, { level: entry.thinking_level, model, maxTokens });
+  return {
+    ...(maxTokens > 0 && { [field]: maxTokens }),
+    ...(!thinking.withoutTemperature && temperatureField(model, temperature)),
+    ...facts.body,
+    ...thinking.fields,
+    ...entry.extra_body,
+  };
+}
+
+function maxTokensField(model: string): string {
+  return /glm|o1|gpt-5/i.test(model) ? "max_completion_tokens" : "max_tokens";
+}
+
+/** Kimi K2 accepts no other temperature than 1. */
+function temperatureField(model: string, temperature?: number): Record<string, number> {
+  if (/kimi/i.test(model) && /k2/i.test(model)) return { temperature: 1 };
+  return temperature === undefined ? {} : { temperature };
+}
+
+function toolFields(tools: readonly ToolDefinition[]): Record<string, unknown> {
+  if (tools.length === 0) return {};
+  const listed = tools.map(({ name, description, parameters }) => ({
+    type: "function",
+    function: { name, description, parameters },
+  }));
+  return { tools: listed, tool_choice: "auto" };
+}
+
+function chatMessage(message: PromptMessage, replays: boolean): Record<string, unknown> {
+  if (message.role === "user") return { role: "user", content: message.text };
+  if (message.role === "tool") {
+    return { role: "tool", tool_call_id: message.callId, content: message.text };
+  }
+  const { text, toolCalls = [], reasoning } = message;
+  if (toolCalls.length === 0) return { role: "assistant", content: text };
+  return {
+    role: "assistant",
+    content: text === "" ? null : text,
+    tool_calls: toolCalls.map(({ id, name, arguments: words }) => ({
+      id,
+      type: "function",
+      function: { name: validToolName(name), arguments: isObjectText(words) ? words : "{}" },
+    })),
+    ...(replays && { reasoning_content: thoughtBefore(toolCalls, reasoning) }),
+  };
+}
+
+/**
+ * The reasoning before these calls. Some servers refuse a conversation in which a call has none, but reasoning
+ * is not stored, and another model's is useless: then a sentence about the calls replaces it. It differs for
+ * each call, because models repeat a sentence that they see everywhere.
+ */
+function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undefined): string {
+  if (reasoning !== undefined && reasoning !== "" && !isReasoningEnvelope(reasoning))
+    return reasoning;
+  const calls = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
+  return `This needs ${calls.join(", and ")}.`;
+}
+
+/** Strict servers parse the arguments of earlier calls; malformed ones would make all later requests fail. */
+function isObjectText(words: string): boolean {
+  try {
+    const value: unknown = JSON.parse(words);
+    return typeof value === "object" && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+/** The way to request an answer: as a stream with usage, as a stream, or in one piece. */
+interface Streaming {
+  /** The fields of the next request. */
+  readonly fields: () => Readonly<Record<string, unknown>>;
+  /** Whether a refusal was about one of these fields; the next requests omit it. */
+  readonly adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
+}
+
+interface StreamingOptions {
+  readonly withUsage: boolean;
+  /** Fields of `extra_body`: they are in every body. */
+  readonly fixed: Readonly<Record<string, unknown>>;
+}
+
+/** Omits a field from all requests after a server refused it, also with several calls at once. */
+function createStreaming({ withUsage, fixed }: StreamingOptions): Streaming {
+  let [isStreamed, hasOptions] = [true, withUsage];
+  return {
+    fields: () => ({
+      ...(isStreamed && { stream: true }),
+      ...(isStreamed && hasOptions && { stream_options: { include_usage: true } }),
+    }),
+    adapts(refusal, body) {
+      if (refusal.kind !== "refused" || !REFUSALS.has(refusal.status ?? 0)) return false;
+      const isSent = (name: string): boolean => name in body && !(name in fixed);
+      if (isSent("stream_options") && isAbout(refusal, "stream_options", OPTIONS)) {
+        hasOptions = false;
+        return true;
+      }
+      if (!isSent("stream") || !isAbout(refusal, "stream", STREAM)) return false;
+      isStreamed = false;
+      return true;
+    },
+  };
+}
+
+/** Statuses for an unknown parameter (FastAPI: 422). */
+const REFUSALS: ReadonlySet<number> = new Set([400, 422]);
+const OPTIONS = /\bstream_options\b/i;
+/** The name of the field, or a message that streaming is not supported. */
+const DENIED = "(?:not|disabled|extra|un(?:supported|known|expected|recognized|available))";
+const STREAM = new RegExp(
+  `["'\`]stream["'\`]|\\bstream(?:ing)?\\b[^.]{0,60}\\b${DENIED}\\b|\\b${DENIED}\\b[^.]{0,60}\\bstream(?:ing)?\\b`,
+  "i",
+);
+function isAbout({ parameter, message }: ModelError, name: string, words: RegExp): boolean {
+  return parameter === undefined ? words.test(message) : parameter.split(".")[0] === name;
+}
+
+/** Builds one reply from the chunks of a chat completion. */
+function createChatAnswer(): AnswerBuilder {
+  const thoughts = createThoughtFilter();
+  const calls = createCallCollector();
+  const { append, text } = createTextBuffer();
+  let reasoning = "";
+  let finish = "";
+  let usage: Usage | undefined;
+
+  return {
+    get finished() {
+      return finish !== "";
+    },
+    // Only `[DONE]` ends it, which is no JSON.
+    ended: false,
+    take(chunk) {
+      const error = errorIn(chunk);
+      if (error !== undefined) throw error;
+      usage = usageIn(chunk) ?? usage;
+      const choice = listAt(chunk, "choices")[0];
+      const delta = at(choice, "delta") ?? at(choice, "message");
+      finish = textAt(choice, "finish_reason") || finish;
+      if (finish === "content_filter")
+        throw new ModelError("withheld", "finish_reason content_filter");
+      if (finish === "error")
+        throw new ModelError("refused", "finish_reason error", { status: 500 });
+      calls.take(delta);
+      const thought = textAt(delta, "reasoning_content") || textAt(delta, "reasoning");
+      if (reasoning.length + thought.length <= MAX_TEXT) reasoning += thought;
+      return append(thoughts.take(contentOf(at(delta, "content"))));
+    },
+    end: () => append(thoughts.end()),
+    reply: () => ({
+      text: text(),
+      toolCalls: calls.end(),
+      truncated: finish === "length",
+      ...(reasoning !== "" && { reasoning }),
+      ...(usage && { usage }),
+    }),
+  };
+}
+
+/** Content is a text, or a list of parts: text, thinking and others. */
+function contentOf(content: unknown): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return "";
+  return content
+    .filter((part) => textAt(part, "type") === "text")
+    .map((part) => textAt(part, "text"))
+    .join("");
+}
+
+function usageIn(chunk: unknown): Usage | undefined {
+  const usage = at(chunk, "usage");
+  const inputTokens = at(usage, "prompt_tokens");
+  const outputTokens = at(usage, "completion_tokens");
+  if (typeof inputTokens !== "number" && typeof outputTokens !== "number") return undefined;
+  return { inputTokens: countOf(inputTokens), outputTokens: countOf(outputTokens) };
+}
+
+/** Collects the tool calls of a streamed answer from their pieces. */
+interface CallCollector {
+  /** Takes the `tool_calls` of one delta (or of a whole message). */
+  take(delta: unknown): void;
+  /** The calls, in the order in which they began, each with a unique id and a name. */
+  end(): ToolCall[];
+}
+
+/**
+ * Servers differ: OpenAI numbers the calls and interleaves their pieces; others omit the index or always send
+ * 0, so that only the ids differ; some send the arguments as an object.
+ */
+export function createCallCollector(): CallCollector {
+  const drafts = createCallDrafts();
+  const begun: { readonly index: unknown; readonly draft: CallDraft }[] = [];
+
+  const draftFor = (piece: unknown): CallDraft => {
+    const [index, id] = [at(piece, "index"), textAt(piece, "id")];
+    const known = begun.findLast((call) => call.index === index)?.draft;
+    const isNew = known === undefined || (id !== "" && known.id !== "" && known.id !== id);
+    if (!isNew) return known;
+    const draft = drafts.begin(id, "");
+    begun.push({ index, draft });
+    return draft;
+  };
+
+  return {
+    take(delta) {
+      for (const piece of listAt(delta, "tool_calls")) {
+        const draft = draftFor(piece);
+        draft.identify(textAt(piece, "id"), textAt(at(piece, "function"), "name"));
+        draft.add(argumentsText(at(at(piece, "function"), "arguments")));
+      }
+    },
+    end: () => drafts.end(),
+  };
+}
+
+function argumentsText(value: unknown): string {
+  if (typeof value === "string") return value;
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : "";
+}
+
+/** Removes a model's inline thinking from its answer. */
+interface ThoughtFilter {
+  /** The part of this piece that belongs to the answer; holds the beginning back while it may become a tag. */
+  take(piece: string): string;
+  /** The text that was held back. */
+  end(): string;
+}
+
+const TAGS = [
+  { open: "<think>", close: "</think>" },
+  { open: "<thinking>", close: "</thinking>" },
+];
+
+/** Blanks before an answer after which no tag is expected. */
+const MAX_BLANKS = 4096;
+
+/**
+ * Removes `<think>…</think>` (and `<thinking>`) from the beginning of an answer, cut anywhere, with the blanks
+ * around it. A tag later in the text is a part of the answer.
+ */
+export function createThoughtFilter(): ThoughtFilter {
+  let take = begin;
+  /** The held-back text: blanks, and after them a possible tag. */
+  let [blanks, held] = ["", ""];
+  let close = "";
+  return { take: (piece) => take(piece), end: () => (take === begin ? blanks + held : "") };
+
+  /** Looks at each blank once: a server may send nothing but blanks. */
+  function begin(piece: string): string {
+    const start = held === "" ? piece.trimStart() : held + piece;
+    if (held === "") blanks += piece.slice(0, piece.length - start.length);
+    held = start;
+    const isOpen = TAGS.some(({ open }) => open.startsWith(start));
+    if (isOpen && blanks.length <= MAX_BLANKS) return "";
+    const tag = TAGS.find(({ open }) => start.startsWith(open));
+    if (tag === undefined || blanks.length > MAX_BLANKS) {
+      take = pass;
+      return blanks + start;
+    }
+    take = think;
+    close = tag.close;
+    held = "";
+    return think(start.slice(tag.open.length));
+  }
+
+  function think(piece: string): string {
+    held += piece;
+    const end = held.indexOf(close);
+    if (end === -1) {
+      held = held.slice(-close.length);
+      return "";
+    }
+    take = skipBlanks;
+    return skipBlanks(held.slice(end + close.length));
+  }
+
+  function skipBlanks(piece: string): string {
+    const text = piece.trimStart();
+    if (text !== "") take = pass;
+    return text;
+  }
+}
+
+function pass(piece: string): string {
+  return piece;
+}
