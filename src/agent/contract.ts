@@ -29,7 +29,7 @@ export interface Turn {
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */
   readonly client: string;
   /** The name of the channel that the request came over. */
-  readonly channel?: string;
+  readonly channel?: string | undefined;
   /** The request came over a channel, not from this machine; false if left out. */
   readonly isRemote?: boolean;
   /** The client may change things for everyone. */

@@ -8,7 +8,7 @@ export interface Caller {
   /** Opaque. It identifies a client only together with the channel. */
   readonly client: string;
   /** The channel's name in the configuration; absent for a user at this machine. */
-  readonly channel?: string;
+  readonly channel?: string | undefined;
   /** The request came over a channel, not from this machine; default false. */
   readonly isRemote?: boolean;
 }

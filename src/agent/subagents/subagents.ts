@@ -154,7 +154,7 @@ function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: num
 }
 
 function callerOf({ client, channel, isRemote = false }: Caller): Caller {
-  return { client, ...(channel !== undefined && { channel }), isRemote };
+  return { client, channel, isRemote };
 }
 
 /** Runs work with a signal that is aborted with the first of several; removes its listeners afterwards. */

@@ -16,6 +16,21 @@ export interface CallContext extends Caller {
   readonly allowance?: Allowance | undefined;
 }
 
+/** A tool cannot or must not do its work. The message is a sentence for the model. */
+export class ToolError extends Error {
+  override readonly name = "ToolError";
+}
+
+/** The text that the work returns, or that of the `ToolError` that it throws. */
+export async function resultOf(work: () => Promise<string>): Promise<string> {
+  try {
+    return await work();
+  } catch (thrown) {
+    if (thrown instanceof ToolError) return `error: ${thrown.message}`;
+    throw thrown;
+  }
+}
+
 /** A function that a model can call. Its result is text for the model; an error begins with `error: `. */
 export interface Tool extends ToolDefinition {
   /** The tool changes what other calls may read: no other call of the turn runs at the same time. */

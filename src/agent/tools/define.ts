@@ -1,36 +1,36 @@
 import * as v from "valibot";
 import { at, listAt, textAt } from "../../base/unknown.ts";
 import type { JsonSchema } from "../model/contract.ts";
+import { resultOf, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 
 /** A tool with its arguments as a valibot object schema. */
-export interface ToolDefinition<Schema extends v.GenericSchema> {
-  readonly name: string;
-  readonly description: string;
+export interface TypedTool<Schema extends v.GenericSchema> extends Omit<
+  Tool,
+  "parameters" | "coerce" | "run"
+> {
   readonly input: Schema;
-  readonly exclusive?: true;
-  readonly milliseconds?: number;
-  readonly characters?: number;
+  /** Returns text for the model. Throws a `ToolError` if it cannot or must not do its work. */
   run(input: v.InferOutput<Schema>, call: CallContext): Promise<string>;
 }
 
 /**
  * Makes a tool of a schema and a function. Models see the schema as JSON Schema. Clear slips in arguments
- * are corrected; for other wrong arguments the answer lists the issues.
+ * are corrected; for other wrong arguments the answer lists the issues. A `ToolError` becomes the answer.
  */
-export function defineTool<Schema extends v.GenericSchema>(
-  definition: ToolDefinition<Schema>,
-): Tool {
-  const { input, ...rest } = definition;
+export function defineTool<Schema extends v.GenericSchema>(typed: TypedTool<Schema>): Tool {
+  const { input, ...rest } = typed;
   return {
     ...rest,
     parameters: jsonSchemaOf(input),
     coerce: (value) => coerceArguments(input, value),
-    async run(value, call) {
-      const parsed = v.safeParse(input, coerceArguments(input, value));
-      if (parsed.success) return await definition.run(parsed.output, call);
-      return `error: wrong arguments: ${parsed.issues.slice(0, 5).map(issueText).join("; ")}`;
-    },
+    run: (value, call) =>
+      resultOf(async () => {
+        const parsed = v.safeParse(input, coerceArguments(input, value));
+        if (parsed.success) return await typed.run(parsed.output, call);
+        const issues = parsed.issues.slice(0, 5).map(issueText).join("; ");
+        throw new ToolError(`wrong arguments: ${issues}`);
+      }),
   };
 }
 

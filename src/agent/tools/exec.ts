@@ -3,6 +3,7 @@ import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { ExecSettings } from "../../config/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
+import { ToolError } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { prepareCommand } from "./exec/command-setup.ts";
 import type { ExecRules } from "./exec/command-setup.ts";
@@ -15,7 +16,7 @@ import { createExcerpt } from "./exec/output.ts";
 import { runSessionAction, sessionText } from "./exec/session-actions.ts";
 import { createSessions } from "./exec/sessions.ts";
 import type { SessionStart } from "./exec/sessions.ts";
-import { asToolError, FileError } from "./files/errors.ts";
+import { withToolErrors } from "./files/errors.ts";
 
 export interface ExecOptions {
   readonly workspace: string;
@@ -57,9 +58,11 @@ export function createExec(options: ExecOptions): Exec {
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {
-        return "error: commands run only for somebody who talks to the agent on its own machine";
+        throw new ToolError(
+          "commands run only for somebody who talks to the agent on its own machine",
+        );
       }
-      return await asToolError(input.cwd || "cwd", () => act(input, call));
+      return await withToolErrors(input.cwd || "cwd", () => act(input, call));
     },
   });
   return { tool, close };
@@ -81,7 +84,7 @@ function createActions(options: ExecOptions): Actions {
     const { client, signal } = call;
     const start = await prepareCommand(input, rules, call);
     // The tool may have been closed during the preparation.
-    if (isClosed) throw new FileError("no more commands are run");
+    if (isClosed) throw new ToolError("no more commands are run");
     if (input.background === true) return runInBackground(start, call);
     const began = now();
     const text = await runToEnd(start, signal, secondsOf(input, settings), foreground);
@@ -91,7 +94,7 @@ function createActions(options: ExecOptions): Actions {
 
   const runInBackground = (start: SessionStart, { client, owner }: CallContext): string => {
     const session = sessions.open(owner, start);
-    if (typeof session === "string") throw new FileError(session);
+    if (typeof session === "string") throw new ToolError(session);
     log.debug("a command runs in the background", { client, session: session.id });
     return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
   };
@@ -105,7 +108,7 @@ function createActions(options: ExecOptions): Actions {
         return own.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
       }
       const session = own.find(({ id }) => id === input.sessionId);
-      if (session === undefined) throw new FileError("no session has this sessionId");
+      if (session === undefined) throw new ToolError("no session has this sessionId");
       return await runSessionAction(session, { ...input, action }, rules, now());
     },
     async close() {

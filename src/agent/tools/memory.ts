@@ -18,6 +18,7 @@ import {
   readNote,
   writeNote,
 } from "../workspace/notes.ts";
+import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
@@ -87,12 +88,18 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
       const book = isOwn ? { path: clientMemoryFile(owner), most: MAX_CLIENT_MEMORY } : SHARED;
       if (action === "read") return await inTurn(() => read(folder, book, days));
       const line = oneLine(text);
-      if (line === "") return `error: ${action} needs a text`;
+      if (line === "") throw new ToolError(`${action} needs a text`);
       if (line.length > MAX_ENTRY) {
-        return `error: the text has ${line.length} characters, and an entry may have ${MAX_ENTRY}`;
+        throw new ToolError(
+          `the text has ${line.length} characters, and an entry may have ${MAX_ENTRY}`,
+        );
       }
       if (action === "forget") return await inTurn(() => forget(folder, book, line));
-      if (isOwn && !(await inTurn(() => hasRoom(folder, owner, now())))) return NO_ROOM;
+      if (isOwn && !(await inTurn(() => hasRoom(folder, owner, now())))) {
+        throw new ToolError(
+          "the memories of clients are full; the owner can remove files in memory/clients",
+        );
+      }
       if (action === "remember") return await inTurn(() => remember(folder, book, line));
       if (!isOwn) return await inTurn(() => note(folder, line, now()));
       const at = `${localDay(now())} ${localClock(now())}`;
@@ -101,9 +108,6 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
   });
 }
 
-const NO_ROOM =
-  "error: the memories of clients are full; the owner can remove files in memory/clients";
-
 async function remember(folder: string, { path, most }: Book, line: string): Promise<string> {
   const before = await readNote(folder, path);
   const wanted = line.toLowerCase();
@@ -111,14 +115,16 @@ async function remember(folder: string, { path, most }: Book, line: string): Pro
     return "That is already in the memory.";
   }
   const after = withLine(before === "" ? TITLE : before, `- ${line}`);
-  if (sizeOf(after) > most) return fullText(before, most);
+  if (sizeOf(after) > most) throw fullError(before, most);
   await writeNote(folder, path, after);
   return "Remembered.";
 }
 
-function fullText(memory: string, most: number): string {
+function fullError(memory: string, most: number): ToolError {
   const room = `${sizeOf(memory)} of ${most} bytes are used`;
-  return `error: the memory is full (${room}). Forget what is no longer needed, or replace several entries by a shorter one. It holds:\n${truncate(memory, MAX_MEMORY)}`;
+  return new ToolError(
+    `the memory is full (${room}). Forget what is no longer needed, or replace several entries by a shorter one. It holds:\n${truncate(memory, MAX_MEMORY)}`,
+  );
 }
 
 async function note(folder: string, line: string, now: Date): Promise<string> {
@@ -126,7 +132,9 @@ async function note(folder: string, line: string, now: Date): Promise<string> {
   const path = dayFile(date);
   const before = await readNote(folder, path);
   const after = withLine(before === "" ? `# ${date}\n` : before, `- ${localClock(now)} ${line}`);
-  if (sizeOf(after) > MAX_DAY) return `error: the notes of ${date} are full (${MAX_DAY} bytes)`;
+  if (sizeOf(after) > MAX_DAY) {
+    throw new ToolError(`the notes of ${date} are full (${MAX_DAY} bytes)`);
+  }
   await writeNote(folder, path, after);
   return `Noted for ${date}.`;
 }
@@ -145,7 +153,7 @@ async function forget(folder: string, { path }: Book, line: string): Promise<str
     if (isRemoved && entry !== undefined) removed.push(entry);
     if (!isRemoved) remaining.push(row);
   }
-  if (removed.length === 0) return "error: no entry of the memory contains that text";
+  if (removed.length === 0) throw new ToolError("no entry of the memory contains that text");
   await writeNote(folder, path, remaining.join("\n"));
   const list = removed.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
   return truncate(`Forgotten:\n${list}`, 4_000);

@@ -11,6 +11,7 @@ import {
 } from "../../base/topic-filter.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { TopicPermissions } from "../access/permissions.ts";
+import { ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
@@ -88,17 +89,16 @@ export function createMqttTool(topics: Topics): Tool {
       const bounds = { permissions: call.permissions.topics, trees: topics.trees() };
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
       const refusal = refuse(wanted.topic, bounds);
-      if (refusal !== undefined) return `error: ${refusal}`;
+      if (refusal !== undefined) throw new ToolError(refusal);
       let release: (() => void) | undefined;
       try {
         release = await slots.acquire(call.owner, SLOT_MS, call.signal);
         return await (wanted.action === "read" ? read : publish)(topics, wanted, call);
       } catch (thrown) {
         call.signal.throwIfAborted();
-        if (thrown instanceof Failure) return `error: ${thrown.message}`;
-        if (thrown instanceof TimeoutError)
-          return "error: too many calls of this tool at the same time, try later";
-        throw thrown;
+        if (thrown instanceof Failure) throw new ToolError(thrown.message);
+        if (!(thrown instanceof TimeoutError)) throw thrown;
+        throw new ToolError("too many calls of this tool at the same time, try later");
       } finally {
         release?.();
       }
@@ -112,7 +112,7 @@ async function read(
   { channel, signal }: CallContext,
 ): Promise<string> {
   const { messages, isCut } = await topics.read({
-    ...(channel !== undefined && { channel }),
+    channel,
     filter: topic,
     milliseconds: seconds * 1000,
     most: count,
@@ -138,9 +138,9 @@ async function publish(
 ): Promise<string> {
   const size = Buffer.byteLength(payload);
   if (size > MAX_PAYLOAD)
-    return `error: the payload has ${size} bytes; at most ${MAX_PAYLOAD} are allowed`;
+    throw new ToolError(`the payload has ${size} bytes; at most ${MAX_PAYLOAD} are allowed`);
   const { noMatchingSubscribers } = await topics.publish({
-    ...(channel !== undefined && { channel }),
+    channel,
     topic,
     payload,
     retain,
@@ -212,7 +212,7 @@ export interface Topics {
 
 interface Place {
   /** The channel whose broker is used; default: the first channel. */
-  readonly channel?: string;
+  readonly channel?: string | undefined;
   readonly signal: AbortSignal;
 }
 

@@ -9,6 +9,7 @@ import { ownerOf } from "../access/permissions.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
+import { resultOf, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 
 /** The context of a call for a caller with these permissions. */
@@ -22,7 +23,7 @@ export function callContextOf(
   }: Caller & Pick<CallContext, "signal" | "allowance">,
   permissions: Permissions,
 ): CallContext {
-  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
+  const caller = { client, channel, isRemote };
   return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
 }
 
@@ -78,41 +79,34 @@ const MAX_RESULT = 10_000;
  * ends the turn.
  */
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
-  const tool = findTool(call.name, options);
-  if (typeof tool === "string") return tool;
-  const input = parseArguments(call.arguments);
-  if (typeof input === "string") return input;
-  return options.hooks === undefined
-    ? await execute(tool, input.value, options)
-    : await executeWithHooks(tool, input.value, { ...options, hooks: options.hooks });
+  return await resultOf(async () => {
+    const tool = findTool(call.name, options);
+    return await executeWithHooks(tool, parseArguments(call.arguments), options);
+  });
 }
 
-/** The tool with that name, or an error for the model. */
-function findTool(name: string, { tools, permissions }: RunOptions): Tool | string {
+/** The tool with that name. Throws a `ToolError` if there is none, or the client may not use it. */
+function findTool(name: string, { tools, permissions }: RunOptions): Tool {
   const tool = tools.find((each) => each.name === name);
-  if (tool === undefined) return unknownTool(name, tools);
+  if (tool === undefined) throw unknownTool(name, tools);
   // Such a tool was not offered to the model, but a model may call it anyway.
-  return permissions.allows(tool.name) ? tool : `error: this client may not use ${tool.name}`;
+  if (!permissions.allows(tool.name)) throw new ToolError(`this client may not use ${tool.name}`);
+  return tool;
 }
 
 /** Hooks see the arguments as the tool reads them, and may change them and the tool. */
-async function executeWithHooks(
-  tool: Tool,
-  input: unknown,
-  options: RunOptions & { readonly hooks: ToolHooks },
-): Promise<string> {
+async function executeWithHooks(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
   const { hooks, client, channel, isRemote, signal } = options;
+  if (hooks === undefined) return await execute(tool, input, options);
   const words = tool.coerce === undefined ? input : tool.coerce(input);
   if (typeof words !== "object" || words === null || Array.isArray(words)) {
-    return "error: wrong arguments: they are not an object";
+    throw new ToolError("wrong arguments: they are not an object");
   }
-  const caller = { client, ...(channel !== undefined && { channel }), isRemote };
-  const call = { ...caller, tool: tool.name, arguments: { ...words }, signal };
+  const call = { client, channel, isRemote, tool: tool.name, arguments: { ...words }, signal };
   const verdict = await hooks.before(call);
   if ("answer" in verdict) return limitLength(verdict.answer, tool.characters);
   // The tool that a hook chooses must be allowed too.
   const chosen = findTool(verdict.tool, options);
-  if (typeof chosen === "string") return chosen;
   const startedAt = performance.now();
   const text = await execute(chosen, verdict.arguments, options);
   const shown = await hooks.after({ ...call, ...verdict }, text, performance.now() - startedAt);
@@ -124,7 +118,8 @@ export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
   if (hooks === undefined) return tool;
   return {
     ...tool,
-    run: (input, facts) => executeWithHooks(tool, input, { ...facts, tools: [tool], hooks }),
+    run: (input, facts) =>
+      resultOf(() => executeWithHooks(tool, input, { ...facts, tools: [tool], hooks })),
   };
 }
 
@@ -146,22 +141,23 @@ async function execute(tool: Tool, input: unknown, options: RunOptions): Promise
   }
 }
 
-function unknownTool(name: string, tools: readonly Tool[]): string {
+function unknownTool(name: string, tools: readonly Tool[]): ToolError {
   const names = tools.map((tool) => tool.name);
   const nearest = nearestWord(name, names);
   const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
-  return limitLength(
-    `error: there is no tool ${JSON.stringify(name)}${hint} Tools are: ${names.join(", ") || "none"}.`,
+  const all = names.join(", ") || "none";
+  return new ToolError(
+    limitLength(`there is no tool ${JSON.stringify(name)}${hint} Tools are: ${all}.`),
   );
 }
 
-function parseArguments(words: string): { value: unknown } | string {
-  if (words.trim() === "") return { value: {} };
+function parseArguments(words: string): unknown {
+  if (words.trim() === "") return {};
   try {
-    return { value: fromJson(words) };
+    return fromJson(words);
   } catch (error) {
-    const why = error instanceof Error ? error.message : "unreadable";
-    return limitLength(`error: the arguments are no valid JSON (${why}): ${words.slice(0, 200)}`);
+    const why = `the arguments are no valid JSON (${messageOf(error)}): ${words.slice(0, 200)}`;
+    throw new ToolError(limitLength(why));
   }
 }
 

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { BackgroundTask, TaskRunner } from "../subagents/background-tasks.ts";
+import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
@@ -54,7 +55,7 @@ export function createSpawnTool(runner: TaskRunner): Tool {
     async run(input, call) {
       const label = labelOf(input);
       const begun = runner.begin(input.task, label, call);
-      if (typeof begun === "string") return `error: ${begun}`;
+      if (typeof begun === "string") throw new ToolError(begun);
       return `Task ${begun.id} (${label}) has begun. It is not done yet: say so, and do not wait for it.`;
     },
   });
@@ -79,7 +80,9 @@ export function createSpawnStatusTool({ tasks }: TaskRunner): Tool {
       const task = all.find((one) => one.id === id);
       if (task === undefined) {
         const ids = all.map((one) => one.id).join(", ") || "none";
-        return `error: there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`;
+        throw new ToolError(
+          `there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`,
+        );
       }
       const result = tasks.result(owner, id);
       return result === undefined ? stateText(task) : `${stateText(task)}\n${result}`;

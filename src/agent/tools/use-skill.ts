@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { nearestWord } from "../../base/spelling.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract.ts";
 import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
+import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool } from "./define.ts";
 
@@ -27,7 +28,8 @@ export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {
     characters: MAX_RESULT,
     async run({ name }) {
       const skill = await useSkill(workspace, name);
-      return typeof skill === "string" ? `error: ${skill}` : skillText(skill);
+      if (typeof skill === "string") throw new ToolError(skill);
+      return skillText(skill);
     },
   });
 }

@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecSettings } from "../../../config/contract.ts";
 import type { CallContext } from "../contract.ts";
-import { FileError } from "../files/errors.ts";
+import { ToolError } from "../contract.ts";
 import { locate, realPermissions, realWorkspace } from "../files/locate.ts";
 import { findShell, limitArgs, terminalArgs } from "./environment.ts";
 import type { ExecInput } from "./input.ts";
@@ -24,15 +24,15 @@ export interface ExecRules {
   readonly secretFiles: readonly string[];
 }
 
-/** Checks a command and returns all that it needs to start. Throws a `FileError` if it must not run. */
+/** Checks a command and returns all that it needs to start. Throws a `ToolError` if it must not run. */
 export async function prepareCommand(
   input: ExecInput,
   rules: ExecRules,
   { permissions, isRemote }: Pick<CallContext, "permissions" | "isRemote">,
 ): Promise<SessionStart> {
   const command = input.command ?? "";
-  if (command.trim() === "") throw new FileError("there is no command to run");
-  if (command.includes("\0")) throw new FileError("the command holds a NUL character");
+  if (command.trim() === "") throw new ToolError("there is no command to run");
+  if (command.includes("\0")) throw new ToolError("the command holds a NUL character");
   const workspace = await realWorkspace(rules.workspace);
   const cwd = await resolveCwd(input.cwd || ".", { ...rules, workspace });
   const { files } = permissions;
@@ -56,7 +56,7 @@ async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Pro
   const { folder, names, exists } = await locate(path, "read", bounds);
   const real = join(folder, ...names);
   if (!exists || !(await stat(real)).isDirectory()) {
-    throw new FileError("cwd is not an existing folder");
+    throw new ToolError("cwd is not an existing folder");
   }
   return real;
 }
@@ -64,14 +64,14 @@ async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Pro
 async function withTerminal(start: SessionStart): Promise<SessionStart> {
   const terminal = await terminalArgs(start.env);
   if (terminal === undefined) {
-    throw new FileError("there is no terminal: the program script is not installed here");
+    throw new ToolError("there is no terminal: the program script is not installed here");
   }
   // `script` starts the program in SHELL, which would be the user's own shell.
   return { ...start, terminal, env: { ...start.env, SHELL: start.shell.program } };
 }
 
-/** Throws a `FileError` if the policy blocks a text. */
+/** Throws a `ToolError` if the policy blocks a text. */
 export async function assertAllowed(text: string, options: PolicyOptions): Promise<void> {
   const blocked = await checkCommand(text, options);
-  if (blocked !== undefined) throw new FileError(blocked);
+  if (blocked !== undefined) throw new ToolError(blocked);
 }

@@ -1,6 +1,6 @@
 import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { FileError } from "../files/errors.ts";
+import { ToolError } from "../contract.ts";
 import { realWorkspace } from "../files/locate.ts";
 import { lastWholeEnd } from "../files/text.ts";
 import { assertAllowed } from "./command-setup.ts";
@@ -51,7 +51,7 @@ function keysToText(names: string): string {
   const { text, unknown } = keysOf(names);
   if (unknown.length > 0) {
     const quoted = unknown.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 40)));
-    throw new FileError(
+    throw new ToolError(
       `there is no key ${quoted.join(", ")}; keys are Enter, Tab, Escape, Space, Backspace, Up, Down, Left, Right, Home, End, PageUp, PageDown, Insert, Delete, F1 to F4, C-a to C-z; use write for text`,
     );
   }
@@ -59,14 +59,14 @@ function keysToText(names: string): string {
 }
 
 async function writeTo(session: Session, text: string, rules: ExecRules): Promise<string> {
-  if (text === "") throw new FileError("there is nothing to write");
-  if (session.ended !== undefined) throw new FileError(`${session.id} has already ended`);
+  if (text === "") throw new ToolError("there is nothing to write");
+  if (session.ended !== undefined) throw new ToolError(`${session.id} has already ended`);
   const line = session.line + text;
   const workspace = await realWorkspace(rules.workspace);
   await assertAllowed(line, { ...rules, workspace, cwd: session.cwd, isInput: true });
   session.line = line.slice(Math.max(line.lastIndexOf("\n"), line.lastIndexOf("\r")) + 1);
   session.line = session.line.slice(-MAX_LINE);
-  if (!(await session.running.write(text))) throw new FileError(`${session.id} reads no input`);
+  if (!(await session.running.write(text))) throw new ToolError(`${session.id} reads no input`);
   return `wrote ${text.length} characters to ${session.id}; read shows its output`;
 }
 

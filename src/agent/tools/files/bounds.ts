@@ -15,7 +15,7 @@ export interface Bounds {
   /** Real paths of the files that hold this program's keys. */
   readonly keyFiles: readonly string[];
   /** The further limits of the caller; absent if there are none. */
-  readonly permissions?: FilePermissions;
+  readonly permissions?: FilePermissions | undefined;
 }
 
 /** `edit` needs both reading and writing. */

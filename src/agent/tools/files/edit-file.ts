@@ -4,11 +4,12 @@ import * as v from "valibot";
 import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { Tool } from "../contract.ts";
+import { ToolError } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { FileError, asToolError, shownPath } from "./errors.ts";
-import type { OpenDir } from "./open-dir.ts";
-import { openRegular, readBytes } from "./open-dir.ts";
+import { shownPath } from "./errors.ts";
+import type { OpenDir, OpenFile } from "./open-dir.ts";
+import { readBytes, withRegular } from "./open-dir.ts";
 import { withFileToWrite } from "./open-within.ts";
 import { replaceFile } from "./replace-file.ts";
 
@@ -33,40 +34,38 @@ export function createEditFile(bounds: Bounds): Tool {
       "Replaces one passage of a text file. Include enough of the lines around it that it occurs only once.",
     input,
     exclusive: true,
-    run: ({ path, old_text, new_text }) => {
+    async run({ path, old_text, new_text }) {
       const change = async (dir: OpenDir, name: string): Promise<string> => {
-        const { text, stats } = await wholeText(path, dir, name);
+        const { text, stats } = await withRegular(dir, name, constants.O_RDONLY, (file) =>
+          wholeText(path, file),
+        );
         const place = onlyPlace(path, text, old_text);
         const content = text.slice(0, place) + new_text + text.slice(place + old_text.length);
         await replaceFile(dir, name, { content, madeOf: stats });
         return `changed ${shownPath(path)} in line ${lineAt(text, place)}`;
       };
-      return asToolError(path, () => withFileToWrite(path, bounds, change, "edit"));
+      return await withFileToWrite(path, bounds, change, "edit");
     },
   });
 }
 
 async function wholeText(
   path: string,
-  dir: OpenDir,
-  name: string,
+  { handle, stats }: OpenFile,
 ): Promise<{ readonly text: string; readonly stats: Stats }> {
-  const { handle, stats } = await openRegular(dir, name, constants.O_RDONLY);
+  if (stats.size > MAX_SIZE) {
+    throw new ToolError(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
+  }
+  const bytes = await readBytes(handle, 0, stats.size);
   try {
-    if (stats.size > MAX_SIZE) {
-      throw new FileError(`${shownPath(path)} has ${stats.size} bytes, too many to edit`);
-    }
-    const bytes = await readBytes(handle, 0, stats.size);
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     return { text, stats };
   } catch (error) {
     // Decoding loses all bytes that are not UTF-8, so the first change would destroy them.
     if (error instanceof TypeError) {
-      throw new FileError(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
+      throw new ToolError(`${shownPath(path)} is no UTF-8 text and cannot be edited`);
     }
     throw error;
-  } finally {
-    await handle.close();
   }
 }
 
@@ -76,10 +75,10 @@ const MAX_NAMED = 10;
 function onlyPlace(path: string, text: string, old: string): number {
   const { first, count } = matchesOf(text, old, MAX_NAMED);
   const [place] = first;
-  if (place === undefined) throw new FileError(`${shownPath(path)} ${whyNowhere(text, old)}`);
+  if (place === undefined) throw new ToolError(`${shownPath(path)} ${whyNowhere(text, old)}`);
   if (count === 1) return place;
   const lines = first.map((found) => lineAt(text, found)).join(", ");
-  throw new FileError(
+  throw new ToolError(
     `that text is in ${shownPath(path)} ${count} times (lines ${lines}${count > MAX_NAMED ? " …" : ""}); take more of the text around it`,
   );
 }

@@ -1,11 +1,7 @@
 import { escapeControl } from "../../../base/escape-control.ts";
 import { codeOf } from "../../../base/failure.ts";
 import { truncate } from "../../../base/truncate.ts";
-
-/** A file tool cannot or must not do its work. The message is a sentence for the model. */
-export class FileError extends Error {
-  override readonly name = "FileError";
-}
+import { ToolError } from "../contract.ts";
 
 /** Characters of a path in an answer. */
 const MAX_SHOWN = 200;
@@ -35,14 +31,13 @@ export function shownPath(path: string): string {
   return escapeControl(truncate(path, MAX_SHOWN));
 }
 
-/** Runs a tool's work. A `FileError` or a known error of the system becomes the tool's answer. */
-export async function asToolError(path: string, work: () => Promise<string>): Promise<string> {
+/** Runs work on a path. Throws a `ToolError` in place of a known error of the system. */
+export async function withToolErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
-    if (thrown instanceof FileError) return `error: ${thrown.message}`;
     const words = WORDS[codeOf(thrown)];
     if (words === undefined) throw thrown;
-    return `error: ${words.replace("%", () => shownPath(path))}`;
+    throw new ToolError(words.replace("%", () => shownPath(path)));
   }
 }

@@ -11,12 +11,13 @@ import { truncate } from "../../../base/truncate.ts";
 import type { ToolSettings } from "../../../config/contract.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
 import type { Tool } from "../contract.ts";
+import { ToolError } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { createEditFile } from "./edit-file.ts";
-import { asToolError, shownPath, FileError } from "./errors.ts";
+import { shownPath } from "./errors.ts";
 import type { OpenDir } from "./open-dir.ts";
-import { statsIfAny, assertRegular, openRegular } from "./open-dir.ts";
+import { assertRegular, statsIfAny, withRegular } from "./open-dir.ts";
 import { withFolderToRead, withFileToWrite } from "./open-within.ts";
 import { createReadFile } from "./read-file.ts";
 import { replaceFile } from "./replace-file.ts";
@@ -29,16 +30,17 @@ export interface FileToolOptions {
   /** `allow_read_outside_workspace`. */
   readonly readOutside: boolean;
   /** The configuration's file. */
-  readonly configFile?: string;
+  readonly configFile?: string | undefined;
   /** Further files that hold secrets. */
   readonly secretFiles?: readonly string[];
   /** The further limits of the caller. */
-  readonly permissions?: FilePermissions;
+  readonly permissions?: FilePermissions | undefined;
 }
 
 /** The tools that read and write files, within the limits of the settings. */
 export function createFileTools(options: FileToolOptions): readonly Tool[] {
-  const { workspace, settings, restrict, readOutside, configFile, secretFiles = [] } = options;
+  const { workspace, settings, restrict, readOutside, configFile, permissions } = options;
+  const { secretFiles = [] } = options;
   const keyFiles = configFile === undefined ? secretFiles : [configFile, ...secretFiles];
   const bounds: Bounds = {
     workspace,
@@ -47,7 +49,7 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
     keyFiles: keyFiles.flatMap(spellingsOf),
-    ...(options.permissions && { permissions: options.permissions }),
+    permissions,
   };
   const tools = [
     createReadFile(bounds, settings.read_file),
@@ -56,7 +58,7 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
-  return options.permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
+  return permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
 }
 
 /** The path as it is written, and its real path. */
@@ -109,17 +111,15 @@ function createListDir(bounds: Bounds): Tool {
     characters: MAX_LISTED * 300,
     run: ({ path }, { signal }) => {
       const folder = path || ".";
-      return asToolError(folder, () =>
-        withFolderToRead(folder, bounds, async (dir) => {
-          const { entries, isAll } = await entriesOf(dir, signal);
-          if (entries.length === 0) return `[${shownPath(folder)} is empty]`;
-          const lines: string[] = [];
-          for (const entry of entries.slice(0, MAX_LISTED)) lines.push(await lineOf(dir, entry));
-          const left = entries.length - lines.length;
-          if (left > 0) lines.push(`… (${isAll ? "" : "more than "}${left} more left out)`);
-          return lines.join("\n");
-        }),
-      );
+      return withFolderToRead(folder, bounds, async (dir) => {
+        const { entries, isAll } = await entriesOf(dir, signal);
+        if (entries.length === 0) return `[${shownPath(folder)} is empty]`;
+        const lines: string[] = [];
+        for (const entry of entries.slice(0, MAX_LISTED)) lines.push(await lineOf(dir, entry));
+        const left = entries.length - lines.length;
+        if (left > 0) lines.push(`… (${isAll ? "" : "more than "}${left} more left out)`);
+        return lines.join("\n");
+      });
     },
   });
 }
@@ -166,20 +166,18 @@ function createWriteFile(bounds: Bounds): Tool {
     input: WRITE_INPUT,
     exclusive: true,
     run: ({ path, content, overwrite }) =>
-      asToolError(path, () =>
-        withFileToWrite(path, bounds, async (dir, name) => {
-          const old = await statsIfAny(dir.pathOf(name));
-          if (old !== undefined) assertRegular(old);
-          if (old !== undefined && overwrite !== true) {
-            throw new FileError(
-              `${shownPath(path)} exists already (${old.size} bytes) and was not changed; set overwrite to true to replace it`,
-            );
-          }
-          await replaceFile(dir, name, { content });
-          const did = old === undefined ? "wrote" : "replaced";
-          return `${did} ${shownPath(path)} (${Buffer.byteLength(content)} bytes)`;
-        }),
-      ),
+      withFileToWrite(path, bounds, async (dir, name) => {
+        const old = await statsIfAny(dir.pathOf(name));
+        if (old !== undefined) assertRegular(old);
+        if (old !== undefined && overwrite !== true) {
+          throw new ToolError(
+            `${shownPath(path)} exists already (${old.size} bytes) and was not changed; set overwrite to true to replace it`,
+          );
+        }
+        await replaceFile(dir, name, { content });
+        const did = old === undefined ? "wrote" : "replaced";
+        return `${did} ${shownPath(path)} (${Buffer.byteLength(content)} bytes)`;
+      }),
   });
 }
 
@@ -202,20 +200,13 @@ function createAppendFile(bounds: Bounds): Tool {
     input: APPEND_INPUT,
     exclusive: true,
     run: ({ path, content }) =>
-      asToolError(path, () =>
-        withFileToWrite(path, bounds, async (dir, name) => {
-          const { handle, stats } = await openRegular(dir, name, O_WRONLY | O_APPEND | O_CREAT);
-          try {
-            // The file is written in place, and its other name may lie outside of the workspace.
-            if (stats.nlink > 1) {
-              throw new FileError(
-                `${shownPath(path)} has more than one name and cannot be added to`,
-              );
-            }
-            await addWhole(handle, content, stats.size);
-          } finally {
-            await handle.close();
+      withFileToWrite(path, bounds, (dir, name) =>
+        withRegular(dir, name, O_WRONLY | O_APPEND | O_CREAT, async ({ handle, stats }) => {
+          // The file is written in place, and its other name may lie outside of the workspace.
+          if (stats.nlink > 1) {
+            throw new ToolError(`${shownPath(path)} has more than one name and cannot be added to`);
           }
+          await addWhole(handle, content, stats.size);
           const bytes = Buffer.byteLength(content);
           return `added ${bytes} bytes to ${shownPath(path)}, which has ${stats.size + bytes} now`;
         }),
@@ -230,7 +221,7 @@ async function addWhole(handle: FileHandle, content: string, size: number): Prom
     await handle.sync();
   } catch (error) {
     await handle.truncate(size).catch(() => {
-      throw new FileError("only a part of the text could be added");
+      throw new ToolError("only a part of the text could be added");
     });
     throw error;
   }

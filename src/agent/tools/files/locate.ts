@@ -3,9 +3,10 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { codeOf } from "../../../base/failure.ts";
 import { isInside } from "../../../base/path-contains.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
+import { ToolError } from "../contract.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
-import { FileError, shownPath } from "./errors.ts";
+import { shownPath } from "./errors.ts";
 
 /** A path that may be used: a real folder that exists, and the names below it, which may not exist. */
 export interface Location {
@@ -22,25 +23,21 @@ const MAX_PATH = 4096;
  * Follows every link of a path and checks where it leads. Reveals nothing about paths outside of the
  * bounds, not even whether they exist. `openDir` handles changes between this check and the use of the
  * path: it follows no link. The workspace of the bounds may be a link, and need not exist yet. Throws a
- * `FileError`.
+ * `ToolError`.
  */
 export async function locate(path: string, use: Use, bounds: Bounds): Promise<Location> {
-  if (path === "") throw new FileError("the path is empty");
-  if (path.length > MAX_PATH) throw new FileError("that path is too long");
+  if (path === "") throw new ToolError("the path is empty");
+  if (path.length > MAX_PATH) throw new ToolError("that path is too long");
   if (path.includes("\0") || !path.isWellFormed()) {
-    throw new FileError("that path contains characters that no path can contain");
+    throw new ToolError("that path contains characters that no path can contain");
   }
   const workspace = await realWorkspace(bounds.workspace);
   const found = await resolveLinks(resolve(workspace, path));
   const real = join(found.base, ...found.missing);
   const permissions =
     bounds.permissions && (await realPermissions(bounds.permissions, bounds.workspace, workspace));
-  const refusal = refusalOf(real, use, {
-    ...bounds,
-    workspace,
-    ...(permissions && { permissions }),
-  });
-  if (refusal !== undefined) throw new FileError(`${shownPath(path)} ${refusal}`);
+  const refusal = refusalOf(real, use, { ...bounds, workspace, permissions });
+  if (refusal !== undefined) throw new ToolError(`${shownPath(path)} ${refusal}`);
   if (found.fault !== undefined) throw found.fault;
   if (found.missing.length > 0) {
     return { folder: found.base, names: found.missing, exists: false };

@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
 import { codeOf } from "../../../base/failure.ts";
-import { FileError } from "./errors.ts";
+import { ToolError } from "../contract.ts";
 
 /**
  * An open folder. Names in it belong to this very folder, even if its path changes. On Linux the files in
@@ -104,8 +104,8 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-function movedError(): FileError {
-  return new FileError("the folder of that path was just replaced; nothing was done");
+function movedError(): ToolError {
+  return new ToolError("the folder of that path was just replaced; nothing was done");
 }
 
 /** Mode of new files: only this program's user can read them. */
@@ -118,7 +118,7 @@ export interface OpenFile {
 
 /**
  * Opens a regular file of an open folder: no link, folder, pipe, socket or device. Never hangs: it opens a
- * pipe without waiting for a writer, and does not open devices. Throws a `FileError`.
+ * pipe without waiting for a writer, and does not open devices. Throws a `ToolError`.
  */
 export async function openRegular(dir: OpenDir, name: string, flags: number): Promise<OpenFile> {
   const path = dir.pathOf(name);
@@ -132,12 +132,27 @@ export async function openRegular(dir: OpenDir, name: string, flags: number): Pr
     const stats = await handle.stat();
     assertRegular(stats);
     if ((await dir.isAliasOfProtected?.(stats)) === true) {
-      throw new FileError("that is another name of a file with this program's own state or keys");
+      throw new ToolError("that is another name of a file with this program's own state or keys");
     }
     return { handle, stats };
   } catch (error) {
     await handle.close();
     throw error;
+  }
+}
+
+/** Calls `work` with an open regular file, as `openRegular` opens it, and closes it. */
+export async function withRegular<T>(
+  dir: OpenDir,
+  name: string,
+  flags: number,
+  work: (file: OpenFile) => Promise<T>,
+): Promise<T> {
+  const file = await openRegular(dir, name, flags);
+  try {
+    return await work(file);
+  } finally {
+    await file.handle.close();
   }
 }
 
@@ -151,14 +166,14 @@ export async function statsIfAny(path: string): Promise<Stats | undefined> {
   }
 }
 
-/** Throws a `FileError` for anything but a regular file. */
+/** Throws a `ToolError` for anything but a regular file. */
 export function assertRegular(stats: Stats): void {
   if (stats.isFile()) return;
-  if (stats.isDirectory()) throw new FileError("that is a folder: list_dir shows what is in it");
+  if (stats.isDirectory()) throw new ToolError("that is a folder: list_dir shows what is in it");
   if (stats.isSymbolicLink()) {
-    throw new FileError("that path has just become a symbolic link; nothing was done");
+    throw new ToolError("that path has just become a symbolic link; nothing was done");
   }
-  throw new FileError("that is a pipe, a socket or a device, not a file");
+  throw new ToolError("that is a pipe, a socket or a device, not a file");
 }
 
 /** At most `most` bytes from an offset; fewer at the end of the file. */

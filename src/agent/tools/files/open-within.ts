@@ -1,65 +1,66 @@
 import type { Stats } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { ToolError } from "../contract.ts";
 import type { Bounds, Use } from "./bounds.ts";
 import { isProtected } from "./bounds.ts";
-import { FileError, shownPath } from "./errors.ts";
+import { shownPath, withToolErrors } from "./errors.ts";
 import { locate, realWorkspace } from "./locate.ts";
 import { openDirBelow } from "./open-dir.ts";
 import type { OpenDir } from "./open-dir.ts";
 
-/** Calls `work` with the open folder and the name of an existing file to read. */
+/** Calls `work` with the open folder and the name of an existing file to read. Throws a `ToolError`. */
 export async function withFileToRead<T>(
   path: string,
   bounds: Bounds,
   work: (dir: OpenDir, name: string) => Promise<T>,
 ): Promise<T> {
-  const { folder, names, exists } = await locate(path, "read", bounds);
-  if (!exists) throw new FileError(`${shownPath(path)} does not exist`);
-  const [name] = names;
-  if (name === undefined) throw new FileError("that is a folder: list_dir shows what is in it");
-  return await withOpenDir(openDirBelow(folder, [], false), (dir) =>
-    work(withAliasCheck(dir, bounds), name),
-  );
+  return await withToolErrors(path, async () => {
+    const { folder, names, exists } = await locate(path, "read", bounds);
+    if (!exists) throw new ToolError(`${shownPath(path)} does not exist`);
+    const [name] = names;
+    if (name === undefined) throw new ToolError("that is a folder: list_dir shows what is in it");
+    return await withOpenDir(openDirBelow(folder, [], false), bounds, (dir) => work(dir, name));
+  });
 }
 
-/** Calls `work` with the open folder and the name of a file to write. Creates missing folders. */
+/** Calls `work` with the open folder and the name of a file to write. Creates missing folders. Throws a `ToolError`. */
 export async function withFileToWrite<T>(
   path: string,
   bounds: Bounds,
   work: (dir: OpenDir, name: string) => Promise<T>,
   use: Use = "write",
 ): Promise<T> {
-  const { folder, names } = await locate(path, use, bounds);
-  const name = names.at(-1);
-  if (name === undefined) throw new FileError("that is a folder");
-  return await withOpenDir(openDirBelow(folder, names.slice(0, -1), true), (dir) =>
-    work(withAliasCheck(dir, bounds), name),
-  );
+  return await withToolErrors(path, async () => {
+    const { folder, names } = await locate(path, use, bounds);
+    const name = names.at(-1);
+    if (name === undefined) throw new ToolError("that is a folder");
+    const opening = openDirBelow(folder, names.slice(0, -1), true);
+    return await withOpenDir(opening, bounds, (dir) => work(dir, name));
+  });
 }
 
-/** Calls `work` with an existing folder to read. */
+/** Calls `work` with an existing folder to read. Throws a `ToolError`. */
 export async function withFolderToRead<T>(
   path: string,
   bounds: Bounds,
   work: (dir: OpenDir) => Promise<T>,
 ): Promise<T> {
-  const { folder, names, exists } = await locate(path, "read", bounds);
-  if (!exists) throw new FileError(`${shownPath(path)} does not exist`);
-  return await withOpenDir(openDirBelow(folder, names, false), work);
-}
-
-function withAliasCheck(dir: OpenDir, bounds: Bounds): OpenDir {
-  return { ...dir, isAliasOfProtected: (stats) => isAliasOfProtected(stats, bounds) };
+  return await withToolErrors(path, async () => {
+    const { folder, names, exists } = await locate(path, "read", bounds);
+    if (!exists) throw new ToolError(`${shownPath(path)} does not exist`);
+    return await withOpenDir(openDirBelow(folder, names, false), bounds, work);
+  });
 }
 
 async function withOpenDir<T>(
   opening: Promise<OpenDir>,
+  bounds: Bounds,
   work: (dir: OpenDir) => Promise<T>,
 ): Promise<T> {
   const dir = await opening;
   try {
-    return await work(dir);
+    return await work({ ...dir, isAliasOfProtected: (stats) => isAliasOfProtected(stats, bounds) });
   } finally {
     await dir.close();
   }

@@ -3,10 +3,11 @@ import { constants } from "node:fs";
 import * as v from "valibot";
 import type { ReadFileSettings } from "../../../config/contract.ts";
 import type { Tool } from "../contract.ts";
+import { ToolError } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
-import { FileError, asToolError, shownPath } from "./errors.ts";
-import { openRegular, readBytes } from "./open-dir.ts";
+import { shownPath } from "./errors.ts";
+import { readBytes, withRegular } from "./open-dir.ts";
 import type { OpenFile } from "./open-dir.ts";
 import { withFileToRead } from "./open-within.ts";
 import { isText, textOf, wholeCharacters } from "./text.ts";
@@ -47,7 +48,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
       input: byLines,
       characters,
       run: ({ path: file, start_line, max_lines }, { signal }) =>
-        readWith(file, bounds, async (open) => {
+        withOpenFile(file, bounds, async (open) => {
           const wanted = { start: start_line ?? 1, most: max_lines ?? Infinity, mostBytes: most };
           return linesAnswer(file, wanted.start, await readLines(open, { ...wanted, signal }));
         }),
@@ -59,7 +60,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
     input: byBytes,
     characters,
     run: ({ path: file, offset, length }) =>
-      readWith(file, bounds, (open) =>
+      withOpenFile(file, bounds, (open) =>
         bytesAnswer(file, open, {
           from: offset ?? 0,
           most: Math.min(most, Math.max(LEAST_BYTES, length ?? most)),
@@ -68,20 +69,13 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
   });
 }
 
-async function readWith(
+async function withOpenFile(
   file: string,
   bounds: Bounds,
   read: (open: OpenFile) => Promise<string>,
 ): Promise<string> {
-  return await asToolError(file, () =>
-    withFileToRead(file, bounds, async (dir, name) => {
-      const open = await openRegular(dir, name, constants.O_RDONLY);
-      try {
-        return await read(open);
-      } finally {
-        await open.handle.close();
-      }
-    }),
+  return await withFileToRead(file, bounds, (dir, name) =>
+    withRegular(dir, name, constants.O_RDONLY, read),
   );
 }
 
@@ -93,7 +87,12 @@ async function bytesAnswer(
   const read = await readBytes(handle, from, most);
   // Files of the kernel report a size of 0.
   const size = Math.max(stats.size, from + read.length);
-  if (read.length === 0) return nothingThere(file, from, stats.size);
+  if (read.length === 0) {
+    if (from === 0) return `[${shownPath(file)} is empty]`;
+    throw new ToolError(
+      `${shownPath(file)} has ${stats.size} bytes, there is nothing from byte ${from} on`,
+    );
+  }
   const isWhole = read.length < most || from + read.length === stats.size;
   const piece = wholeCharacters(read, { before: from > 0, after: !isWhole });
   assertText(file, piece.bytes, size);
@@ -105,16 +104,11 @@ async function bytesAnswer(
   return `[${shownPath(file)}: ${place}${of}]\n${textOf(piece.bytes)}`;
 }
 
-function nothingThere(file: string, from: number, size: number): string {
-  if (from === 0) return `[${shownPath(file)} is empty]`;
-  return `error: ${shownPath(file)} has ${size} bytes, there is nothing from byte ${from} on`;
-}
-
 function linesAnswer(file: string, start: number, lines: Lines): string {
   const total = `${lines.isAllCounted ? "" : "more than "}${lines.total}`;
   if (lines.bytes.length === 0) {
     if (lines.total === 0) return `[${shownPath(file)} is empty]`;
-    return `error: ${shownPath(file)} has ${total} lines, there is no line ${start}`;
+    throw new ToolError(`${shownPath(file)} has ${total} lines, there is no line ${start}`);
   }
   const { bytes } = wholeCharacters(lines.bytes, { before: false, after: lines.isCut });
   assertText(file, bytes, undefined);
@@ -132,7 +126,7 @@ function linesAnswer(file: string, start: number, lines: Lines): string {
 function assertText(file: string, bytes: Uint8Array, size: number | undefined): void {
   if (isText(bytes)) return;
   const of = size === undefined ? "" : ` of ${size} bytes`;
-  throw new FileError(`${shownPath(file)} is a binary file${of}, not text`);
+  throw new ToolError(`${shownPath(file)} is a binary file${of}, not text`);
 }
 
 /** Lines of a file, as bytes with their line ends. */

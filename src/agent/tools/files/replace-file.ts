@@ -4,7 +4,7 @@ import type { Stats } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { codeOf } from "../../../base/failure.ts";
-import { FileError } from "./errors.ts";
+import { ToolError } from "../contract.ts";
 import type { OpenDir } from "./open-dir.ts";
 import { assertRegular, FILE_MODE, statsIfAny } from "./open-dir.ts";
 
@@ -68,14 +68,14 @@ async function copyOwner(handle: FileHandle, { uid, gid }: Stats): Promise<void>
   });
 }
 
-/** Throws a `FileError` if the file has changed: a service may have added to its log, a person to a note. */
+/** Throws a `ToolError` if the file has changed: a service may have added to its log, a person to a note. */
 async function assertUnchanged(path: string, before: Stats): Promise<void> {
   const now = await statsIfAny(path);
   const isSame =
     now !== undefined &&
     (["dev", "ino", "size", "mtimeMs"] as const).every((key) => now[key] === before[key]);
   if (!isSame)
-    throw new FileError("the file has just been changed and was not replaced; read it again");
+    throw new ToolError("the file has just been changed and was not replaced; read it again");
 }
 
 /** Writes the new name to the disk; not every file system can sync a folder. */

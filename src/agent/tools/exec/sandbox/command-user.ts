@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { isInside } from "../../../../base/path-contains.ts";
-import { FileError } from "../../files/errors.ts";
+import { ToolError } from "../../contract.ts";
 import type { Mount } from "./mounts.ts";
 
 /** The user of commands if this program is root: the kernel gives root more than files. */
@@ -56,7 +56,7 @@ export function setprivArgs({ id, setpriv }: CommandUser): readonly string[] {
  * Gives root's files in a workspace to the user of commands, so that they can read and change them; root
  * can do so anyway. Hidden files stay root's, and files with several links, because one may lie elsewhere.
  * It runs in a sandbox in which only the workspace is writable: a running command may create links
- * meanwhile. Throws a `FileError`.
+ * meanwhile. Throws a `ToolError`.
  */
 export async function chownWorkspace(
   { program, user }: { readonly program: string; readonly user: CommandUser },
@@ -92,7 +92,7 @@ export async function chownWorkspace(
     });
   });
   if (why === "") return;
-  throw new FileError(
+  throw new ToolError(
     `no command is run: the workspace belongs to root, and its owner could not be changed: ${why}`,
   );
 }

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { homedir, userInfo, platform, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
-import { FileError } from "../../files/errors.ts";
+import { ToolError } from "../../contract.ts";
 import type { Sandbox } from "../command.ts";
 import { findProgram } from "../environment.ts";
 import { chownWorkspace, commandUser, isRoot, setprivArgs } from "./command-user.ts";
@@ -26,7 +26,7 @@ export interface SandboxOptions {
   readonly paths: CommandPaths;
 }
 
-/** The sandbox of a command; undefined if it runs without one. Throws a `FileError` if it needs one and has none. */
+/** The sandbox of a command; undefined if it runs without one. Throws a `ToolError` if it needs one and has none. */
 export async function sandboxFor(options: SandboxOptions): Promise<Sandbox | undefined> {
   const { workspace, settings, configFile, path, paths } = options;
   const bubblewrap = await bubblewrapFor(options);
@@ -57,12 +57,12 @@ async function bubblewrapFor(options: SandboxOptions): Promise<Bubblewrap | unde
   const found = await findBubblewrap(path);
   if ("program" in found) return found;
   if (settings.sandbox === "bwrap") {
-    throw new FileError(
+    throw new ToolError(
       `no command is run: tools.exec.sandbox is bwrap, and ${found.why}; the owner can install bubblewrap or set tools.exec.sandbox`,
     );
   }
   if (!isRemote) return undefined;
-  throw new FileError(
+  throw new ToolError(
     "no command is run: commands of clients run only in a sandbox, and bubblewrap does not work here; the owner can install it",
   );
 }
