@@ -106,6 +106,21 @@ describe("a redactor over what ordinary tools print", () => {
     );
   });
 
+  it("masks hexadecimal that ends in a zero, whatever follows", () => {
+    const hex = Buffer.from("sk-12345670")
+      .toString("hex")
+      .replaceAll(/..(?=.)/g, "$&:");
+    for (const [text, expected] of [
+      [`${hex}x`, "[FILTERED]x"],
+      [`${hex}, 0x33`, "[FILTERED], 0x33"],
+      [hex.replaceAll(":", ", 0x"), "[FILTERED]"],
+    ] as const) {
+      for (let at = 0; at < text.length; at += 1) {
+        assert.equal(streamed("sk-12345670", text, [at]), expected);
+      }
+    }
+  });
+
   it("masks what is escaped character by character, has other capitals, or unseen signs between", () => {
     const unescaped = anySecret.filter((secret) => !secret.includes("\\"));
     const spellings: readonly ((one: string) => string)[] = [

@@ -4,17 +4,16 @@ import {
   BASE64,
   BLANK,
   ESCAPE,
-  INVISIBLE,
-  kindsOf,
-  lowered,
   HEX,
+  INVISIBLE,
+  KINDS,
+  lowered,
   NEWLINE,
   ROW,
   SEPARATOR,
 } from "./symbols.ts";
-import { Matcher, MOST_BETWEEN } from "./trie.ts";
-import type { Cover } from "./trie.ts";
-import type { Trie } from "./trie.ts";
+import { MOST_BETWEEN, NOWHERE, Search } from "./trie.ts";
+import type { Cover, Trie } from "./trie.ts";
 
 /** The words to search for, by the way the text is read. */
 export interface Tries {
@@ -30,47 +29,61 @@ export interface Tries {
   readonly starts: StartFilter;
 }
 
+const ZERO = 0x30;
+const SMALL_X = 0x78;
+const COMMA = 0x2c;
+
 /** Reads a text once, in all of these ways at the same time. */
 export class Reader {
   readonly #starts: StartFilter;
-  readonly #written: Matcher;
-  readonly #plain: Matcher;
-  readonly #base64: Matcher;
-  readonly #hexMatcher: Matcher;
-  readonly #hex: HexReader;
+  readonly #written: Search;
+  readonly #plain: Search;
+  readonly #base64: Search;
+  readonly #hex: Search;
   readonly #dump: DumpReader;
-  /** The positions up to which the text was read unit by unit, and with escapes decoded. */
+  /** The position up to which the text was read. */
   #at: number;
-  #unescapedAt: number;
 
   /** `start` is the position of the first unit; `cover` receives the positions of what is found. */
   constructor(tries: Tries, start: number, cover: Cover) {
     this.#starts = tries.starts;
-    this.#written = new Matcher(tries.written, cover);
-    this.#plain = new Matcher(tries.plain, cover);
-    this.#base64 = new Matcher(tries.base64, cover);
-    this.#hexMatcher = new Matcher(tries.hex, cover);
-    this.#hex = new HexReader(this.#hexMatcher);
+    this.#written = new Search(tries.written, cover);
+    this.#plain = new Search(tries.plain, cover);
+    this.#base64 = new Search(tries.base64, cover);
+    this.#hex = new Search(tries.hex, cover);
     this.#dump = new DumpReader(tries.hex, cover);
     this.#at = start;
-    this.#unescapedAt = start;
   }
 
-  get #isIdle(): boolean {
-    return (
-      !this.#written.isOpen &&
-      !this.#plain.isOpen &&
-      !this.#base64.isOpen &&
-      this.#hex.isIdle &&
-      this.#dump.isIdle
-    );
+  /**
+   * Continues in a text that begins at position `base`. An incomplete escape or `0x` at its end waits for the
+   * rest. Returns the position from which on the text may still become a secret.
+   */
+  read(text: string, base: number, isEnd: boolean): number {
+    let index = this.#at - base;
+    for (;;) {
+      const isIdle = this.#isIdle();
+      if (isIdle) index = this.#starts.next(text, index);
+      if (index >= text.length || (!isEnd && isSymbolBegun(text, index))) {
+        this.#at = base + index;
+        return isIdle ? this.#at : this.#openFrom();
+      }
+      const end = index + this.#readSymbol(text, index, base);
+      for (; index < end; index += 1) {
+        this.#written.step(text.charCodeAt(index), base + index, base + index + 1);
+      }
+    }
   }
 
-  /** The position where a possible secret begins that is not complete. */
-  get openFrom(): number {
-    if (this.#isIdle) return this.#unescapedAt;
+  /** Whether no secret has begun. */
+  #isIdle(): boolean {
+    const nodes = this.#written.node | this.#plain.node | this.#base64.node | this.#hex.node;
+    return nodes === NOWHERE && this.#dump.isIdle;
+  }
+
+  #openFrom(): number {
     return Math.min(
-      this.#unescapedAt,
+      this.#at,
       this.#written.openFrom,
       this.#plain.openFrom,
       this.#base64.openFrom,
@@ -79,99 +92,99 @@ export class Reader {
     );
   }
 
-  /** Whether no secret has begun and none begins in this piece; then the piece counts as read. */
-  passes(piece: string): boolean {
-    if (!this.#isIdle || this.#starts.next(piece, 0) < piece.length) return false;
-    this.#unescapedAt += piece.length;
-    this.#at = this.#unescapedAt;
-    return true;
-  }
-
-  /** Continues in a text that begins at position `base`. An incomplete escape at its end waits for the rest. */
-  read(text: string, base: number, isEnd: boolean): void {
-    let index = this.#unescapedAt - base;
-    for (;;) {
-      if (this.#isIdle) {
-        index = this.#starts.next(text, index);
-        this.#at = Math.max(this.#at, base + index);
-      }
-      if (index >= text.length) break;
-      const unit = text.charCodeAt(index);
-      const kinds = kindsOf(unit);
-      if ((kinds & ESCAPE) === 0) {
-        this.#readUnit(unit, kinds, base + index);
-        index += 1;
-      } else {
-        if (!isEnd && isEscapeBegun(text, index)) break;
-        index += this.#readEscape(text, index, base);
-      }
-      this.#readWritten(text, index, base);
+  /** Reads a character or an escape in every way but as it is written, and returns its length. */
+  #readSymbol(text: string, index: number, base: number): number {
+    const unit = text.charCodeAt(index);
+    const kinds = KINDS[unit]!;
+    const start = base + index;
+    if ((kinds & ESCAPE) !== 0) {
+      const length = this.#readEscape(text, index, start);
+      if (length > 0) return length;
     }
-    this.#unescapedAt = base + index;
-    this.#readWritten(text, text.length, base);
-  }
-
-  #readWritten(text: string, end: number, base: number): void {
-    for (; this.#at < base + end; this.#at += 1) {
-      this.#written.step(text.charCodeAt(this.#at - base), this.#at, this.#at + 1);
-    }
-  }
-
-  #readUnit(unit: number, kinds: number, start: number): void {
     if ((kinds & INVISIBLE) !== 0) {
       this.#skip();
-      return;
-    }
-    this.#readCharacter(unit, kinds, start, start + 1);
-    this.#hex.read(unit, kinds, start, start + 1);
-    this.#dump.read(unit, kinds, start, start + 1);
-  }
-
-  /** Returns the length of the escape. */
-  #readEscape(text: string, index: number, base: number): number {
-    const escape = escapeAt(text, index);
-    if (escape === undefined) {
-      const unit = text.charCodeAt(index);
-      this.#readUnit(unit, kindsOf(unit), base + index);
       return 1;
     }
+    const isPrefix = unit === ZERO && lowered(text.charCodeAt(index + 1)) === SMALL_X;
+    this.#readCharacter(unit, start, start + 1);
+    this.#readDigit(unit, start, start + 1, isPrefix);
+    if (!isPrefix) return 1;
+    this.#readCharacter(SMALL_X, start + 1, start + 2);
+    this.#readDigit(COMMA, start + 1, start + 2);
+    return 2;
+  }
+
+  /** Returns the length of the escape; 0 if there is none. */
+  #readEscape(text: string, index: number, start: number): number {
+    const escape = escapeAt(text, index);
+    if (escape === undefined) return 0;
     const { means, length, digits = means } = escape;
-    const [start, end] = [base + index, base + index + length];
-    if (means === "" || (kindsOf(means.charCodeAt(0)) & INVISIBLE) !== 0) {
-      this.#skip();
-      return length;
-    }
-    for (let at = 0; at < means.length; at += 1) {
-      const unit = means.charCodeAt(at);
-      this.#readCharacter(unit, kindsOf(unit), start, end);
-    }
-    for (let at = 0; at < digits.length; at += 1) {
-      const unit = digits.charCodeAt(at);
-      this.#hex.read(unit, kindsOf(unit), start, end);
-      this.#dump.read(unit, kindsOf(unit), start, end);
+    const end = start + length;
+    if (means === "" || (KINDS[means.charCodeAt(0)]! & INVISIBLE) !== 0) this.#skip();
+    else {
+      for (let at = 0; at < means.length; at += 1) {
+        this.#readCharacter(means.charCodeAt(at), start, end);
+      }
+      for (let at = 0; at < digits.length; at += 1) {
+        this.#readDigit(digits.charCodeAt(at), start, end);
+      }
     }
     return length;
   }
 
-  #readCharacter(unit: number, kinds: number, start: number, end: number): void {
+  #readCharacter(unit: number, start: number, end: number): void {
+    const kinds = KINDS[unit]!;
     this.#plain.step(lowered(unit), start, end);
     if ((kinds & BASE64) !== 0) this.#base64.step(standard(unit), start, end);
     else if ((kinds & BLANK) !== 0) this.#base64.skip();
-    else this.#base64.reset();
+    else this.#base64.node = NOWHERE;
   }
 
+  /** `isPrefix`: the zero of a `0x`, which separates digits as a comma does. */
+  #readDigit(unit: number, start: number, end: number, isPrefix = false): void {
+    readHex(this.#hex, unit, start, end, isPrefix);
+    this.#dump.read(unit, start, end, isPrefix);
+  }
+
+  /** Skips an invisible character. */
   #skip(): void {
     this.#plain.skip();
     this.#base64.skip();
-    this.#hexMatcher.skip();
+    this.#hex.skip();
     this.#dump.skip();
   }
+}
+
+/** Whether the text ends within an escape or a `0x` that begins at `index`. */
+function isSymbolBegun(text: string, index: number): boolean {
+  const unit = text.charCodeAt(index);
+  if (unit === ZERO) return index === text.length - 1;
+  return (KINDS[unit]! & ESCAPE) !== 0 && isEscapeBegun(text, index);
 }
 
 /** Maps characters of base64url (RFC 4648 section 5) to those of base64. */
 function standard(unit: number): number {
   if (unit === 0x2d) return 0x2b;
   return unit === 0x5f ? 0x2f : unit;
+}
+
+/**
+ * Searches in hexadecimal digits; white space, `:`, `-` and `,` between them do not count, nor does the zero of
+ * a prefix. Returns whether a word ends with this unit.
+ */
+function readHex(
+  search: Search,
+  unit: number,
+  start: number,
+  end: number,
+  isPrefix: boolean,
+): boolean {
+  const kinds = KINDS[unit]!;
+  if (isPrefix) return search.endWith(unit, start, end);
+  if ((kinds & HEX) !== 0) return search.step(lowered(unit), start, end);
+  if ((kinds & (BLANK | SEPARATOR)) !== 0) search.skip();
+  else search.node = NOWHERE;
+  return false;
 }
 
 const COLON = 0x3a;
@@ -189,8 +202,7 @@ const BYTES_IN_ROW = 16;
  * too, because the text column repeats the bytes.
  */
 class DumpReader {
-  readonly #matcher: Matcher;
-  readonly #bytes: HexReader;
+  readonly #bytes: Search;
   readonly #cover: Cover;
   /** The current column of the row; "none" if the row began without an offset. */
   #column: "offset" | "bytes" | "text" | "none" = "offset";
@@ -202,8 +214,7 @@ class DumpReader {
 
   constructor(trie: Trie, cover: Cover) {
     this.#cover = cover;
-    this.#matcher = new Matcher(trie, cover);
-    this.#bytes = new HexReader(this.#matcher);
+    this.#bytes = new Search(trie, cover);
   }
 
   /** Whether no row is being read. */
@@ -215,7 +226,8 @@ class DumpReader {
     return this.#bytes.openFrom;
   }
 
-  read(unit: number, kinds: number, start: number, end: number): void {
+  read(unit: number, start: number, end: number, isPrefix: boolean): void {
+    const kinds = KINDS[unit]!;
     const isInRow = this.#column === "bytes" || this.#column === "text";
     if ((kinds & (isInRow ? NEWLINE : ROW)) !== 0) {
       this.#nextRow();
@@ -226,14 +238,14 @@ class DumpReader {
       this.#cover(start, end);
     }
     if (this.#column === "offset") this.#readOffset(unit, kinds, end - start > 1);
-    else if (this.#column === "bytes") this.#readBytes(unit, kinds, start, end);
-    else this.#matcher.skip();
+    else if (this.#column === "bytes") this.#readBytes(unit, start, end, isPrefix);
+    else this.#bytes.skip();
   }
 
-  /** Skips an invisible character. */
+  /** Skips an invisible character. No offset begins with one. */
   skip(): void {
-    this.#matcher.skip();
-    if (this.#column === "offset" && this.#digits === 0) this.#endOffset(false);
+    this.#bytes.skip();
+    if (this.#column === "offset" && this.#digits === 0) this.#leaveOffset(false);
   }
 
   #nextRow(): void {
@@ -242,74 +254,43 @@ class DumpReader {
     this.#digits = 0;
     this.#blanks = 0;
     this.#toCover = 0;
-    this.#matcher.skip();
+    this.#bytes.skip();
   }
 
   #readOffset(unit: number, kinds: number, isEscaped: boolean): void {
-    this.#matcher.skip();
+    this.#bytes.skip();
     const isFirst = unit <= NINE && !isEscaped;
     if ((kinds & HEX) !== 0 && (this.#digits > 0 || isFirst)) {
       this.#digits += 1;
       return;
     }
     this.#hasColon = unit === COLON;
-    this.#endOffset(this.#hasColon || (kinds & BLANK) !== 0);
-  }
-
-  #endOffset(isClosed: boolean): void {
-    const isRow = this.#digits >= LEAST_OFFSET && isClosed;
+    const isClosed = this.#hasColon || (kinds & BLANK) !== 0;
+    this.#leaveOffset(isClosed && this.#digits >= LEAST_OFFSET);
     this.#digits = 0;
-    if (isRow) this.#column = "bytes";
-    else this.#column = this.#matcher.isOpen ? "text" : "none";
   }
 
-  #readBytes(unit: number, kinds: number, start: number, end: number): void {
+  /** Without an offset, a word that has begun continues in the next row. */
+  #leaveOffset(isOffset: boolean): void {
+    if (isOffset) this.#column = "bytes";
+    else this.#column = this.#bytes.node === NOWHERE ? "none" : "text";
+  }
+
+  #readBytes(unit: number, start: number, end: number, isPrefix: boolean): void {
+    const kinds = KINDS[unit]!;
     if ((kinds & BLANK) !== 0) this.#blanks += 1;
     else if (this.#isTextNext(unit)) this.#column = "text";
     else this.#blanks = 0;
     if (unit === COLON) this.#hasColon = true;
     if ((kinds & HEX) !== 0) this.#digits += 1;
-    if (this.#column === "text") this.#matcher.skip();
-    else if (this.#bytes.read(unit, kinds, start, end)) this.#toCover = MOST_BETWEEN;
+    if (this.#column === "text") this.#bytes.skip();
+    else if (readHex(this.#bytes, unit, start, end, isPrefix)) this.#toCover = MOST_BETWEEN;
   }
 
   /** The text column stands between `|` or `>`, or after two blanks. */
   #isTextNext(unit: number): boolean {
-    if (!this.#matcher.isOpen) return false;
+    if (this.#bytes.node === NOWHERE) return false;
     if (unit === BAR || unit === GREATER) return true;
     return this.#blanks > 1 && (this.#hasColon || this.#digits >= BYTES_IN_ROW * 2);
-  }
-}
-
-const ZERO = 0x30;
-const SMALL_X = 0x78;
-
-/** Searches for words in hexadecimal digits; white space, `:`, `-`, `,` and `0x` between them do not count. */
-class HexReader {
-  readonly #matcher: Matcher;
-  #isAfterZero = false;
-
-  constructor(matcher: Matcher) {
-    this.#matcher = matcher;
-  }
-
-  /** Whether no word has begun, and no `0x` after a zero. */
-  get isIdle(): boolean {
-    return !this.#isAfterZero && !this.#matcher.isOpen;
-  }
-
-  get openFrom(): number {
-    return this.#isAfterZero ? this.#matcher.openFromUndone : this.#matcher.openFrom;
-  }
-
-  /** Returns whether a word ends with this unit. */
-  read(unit: number, kinds: number, start: number, end: number): boolean {
-    const isAfterZero = this.#isAfterZero;
-    this.#isAfterZero = unit === ZERO;
-    if ((kinds & HEX) !== 0) return this.#matcher.step(lowered(unit), start, end);
-    if ((kinds & (BLANK | SEPARATOR)) !== 0) this.#matcher.skip();
-    else if (isAfterZero && lowered(unit) === SMALL_X) this.#matcher.undo();
-    else this.#matcher.reset();
-    return false;
   }
 }

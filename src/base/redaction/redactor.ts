@@ -126,14 +126,8 @@ function createStream(current: () => Tries | undefined): RedactionStream {
         tries = latest;
         reader = latest && new Reader(latest, base, (start, end) => cover(covers, start, end));
       }
-      if (held === "" && piece !== "" && reader?.passes(piece) === true) {
-        base += piece.length;
-        isMasked = false;
-        return piece;
-      }
       held += piece;
-      reader?.read(held, base, false);
-      return emit(Math.min(base + held.length, reader?.openFrom ?? Number.POSITIVE_INFINITY));
+      return emit(reader?.read(held, base, false) ?? base + held.length);
     },
     end() {
       reader?.read(held, base, true);

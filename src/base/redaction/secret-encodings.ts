@@ -1,4 +1,4 @@
-import { INVISIBLE, kindsOf, lowered } from "./symbols.ts";
+import { INVISIBLE, KINDS, lowered } from "./symbols.ts";
 
 /**
  * Bytes or characters. A shorter secret is searched for only in the encodings of `spellingsOf`; its parts
@@ -30,7 +30,7 @@ export function plainSpellingsOf(secret: string): readonly string[] {
 
 function plain(text: string): string {
   const units = Array.from({ length: text.length }, (_, index) => text.charCodeAt(index));
-  const seen = units.filter((unit) => (kindsOf(unit) & INVISIBLE) === 0);
+  const seen = units.filter((unit) => (KINDS[unit]! & INVISIBLE) === 0);
   return seen.map((unit) => String.fromCharCode(lowered(unit))).join("");
 }
 

@@ -39,9 +39,10 @@ const UNSEEN: readonly Range[] = [
 /** First halves of U+E0000 to U+E0FFF: invisible tags and variation selectors. */
 const UNSEEN_PAIRS: Range = [0xdb40, 0xdb43];
 
-const KINDS = kinds();
+/** The kinds of each UTF-16 unit, as joined bits. */
+export const KINDS = kindsOfAll();
 
-function kinds(): Uint8Array {
+function kindsOfAll(): Uint8Array {
   const table = new Uint8Array(0x1_00_00);
   const mark = (kind: number, characters: string): void => {
     for (const character of characters) table[character.charCodeAt(0)]! |= kind;
@@ -60,11 +61,6 @@ function kinds(): Uint8Array {
   mark(ESCAPE, "\\%&");
   markAll(ESCAPE, UNSEEN_PAIRS);
   return table;
-}
-
-/** The kinds of a UTF-16 unit, as joined bits. */
-export function kindsOf(unit: number): number {
-  return KINDS[unit] ?? 0;
 }
 
 /** Lowers ASCII capitals; returns other units unchanged. */
