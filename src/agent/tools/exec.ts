@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { onAbort } from "../../base/async.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
@@ -5,18 +7,18 @@ import type { ExecSettings } from "../../config/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { ToolError } from "./contract.ts";
 import { defineTool } from "./define.ts";
-import { prepareCommand } from "./exec/command-setup.ts";
-import type { ExecRules } from "./exec/command-setup.ts";
 import { endingText, startCommand } from "./exec/command.ts";
-import type { Running } from "./exec/command.ts";
-import { commandEnvironment } from "./exec/environment.ts";
+import type { PreparedCommand, Running } from "./exec/command.ts";
+import { commandEnvironment, findShell, limitArgs, terminalArgs } from "./exec/environment.ts";
 import { EXEC_INPUT } from "./exec/input.ts";
 import type { ExecInput } from "./exec/input.ts";
 import { createExcerpt } from "./exec/output.ts";
-import { runSessionAction, sessionText } from "./exec/session-actions.ts";
-import { createSessions } from "./exec/sessions.ts";
-import type { SessionStart } from "./exec/sessions.ts";
+import { checkCommand } from "./exec/policy/policy.ts";
+import { commandPaths } from "./exec/sandbox/mounts.ts";
+import { sandboxFor } from "./exec/sandbox/sandbox.ts";
+import { createSessions, runSessionAction, sessionText } from "./exec/sessions.ts";
 import { withToolErrors } from "./files/errors.ts";
+import { locate, realPermissions, realWorkspace } from "./files/locate.ts";
 
 export interface ExecOptions {
   readonly workspace: string;
@@ -27,7 +29,7 @@ export interface ExecOptions {
   readonly now: () => number;
   readonly log: Log;
   /** The configuration's file. No command may see it. */
-  readonly configFile?: string;
+  readonly configFile?: string | undefined;
   /** Other files with keys, such as those of certificates. */
   readonly secretFiles?: readonly string[];
   /** Reads the environment. Default: the process's own. */
@@ -92,9 +94,8 @@ function createActions(options: ExecOptions): Actions {
     return text;
   };
 
-  const runInBackground = (start: SessionStart, { client, owner }: CallContext): string => {
+  const runInBackground = (start: PreparedCommand, { client, owner }: CallContext): string => {
     const session = sessions.open(owner, start);
-    if (typeof session === "string") throw new ToolError(session);
     log.debug("a command runs in the background", { client, session: session.id });
     return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
   };
@@ -118,6 +119,16 @@ function createActions(options: ExecOptions): Actions {
   };
 }
 
+/** The rules under which commands run. */
+interface ExecRules extends Pick<
+  ExecOptions,
+  "workspace" | "settings" | "restrict" | "configFile"
+> {
+  readonly env: Readonly<Record<string, string>>;
+  /** Other files and folders with keys. */
+  readonly secretFiles: readonly string[];
+}
+
 function rulesOf({
   variable: read = variable,
   secretFiles = [],
@@ -131,6 +142,53 @@ function rulesOf({
   };
 }
 
+/** Checks a command and returns all that it needs to start. Throws a `ToolError` if it must not run. */
+async function prepareCommand(
+  input: ExecInput,
+  rules: ExecRules,
+  { permissions, isRemote }: Pick<CallContext, "permissions" | "isRemote">,
+): Promise<PreparedCommand> {
+  const command = input.command ?? "";
+  if (command.trim() === "") throw new ToolError("there is no command to run");
+  if (command.includes("\0")) throw new ToolError("the command holds a NUL character");
+  const workspace = await realWorkspace(rules.workspace);
+  const cwd = await resolveCwd(input.cwd || ".", { ...rules, workspace });
+  const { files } = permissions;
+  const realFiles = files && (await realPermissions(files, rules.workspace, workspace));
+  const paths = commandPaths(realFiles, workspace);
+  const path = rules.env["PATH"] ?? "";
+  const sandbox = await sandboxFor({ ...rules, workspace, paths, path, isRemote });
+  // Without a sandbox a command could also write to paths that are only readable.
+  const otherPaths = [...paths.writable, ...(sandbox === undefined ? [] : paths.readable)];
+  const blocked = await checkCommand(command, { ...rules, workspace, cwd, otherPaths });
+  if (blocked !== undefined) throw new ToolError(blocked);
+  const shell = await findShell(rules.env);
+  const limits = await limitArgs(cwd);
+  const env = sandbox === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };
+  const start = { command, cwd, env, limits, shell, sandbox };
+  return input.pty === true ? await withTerminal(start) : start;
+}
+
+async function resolveCwd(path: string, { workspace, restrict }: ExecRules): Promise<string> {
+  const none = { allowRead: [], allowWrite: [], keyFiles: [] };
+  const bounds = { workspace, restrict, readOutside: false, ...none };
+  const { folder, names, exists } = await locate(path, "read", bounds);
+  const real = join(folder, ...names);
+  if (!exists || !(await stat(real)).isDirectory()) {
+    throw new ToolError("cwd is not an existing folder");
+  }
+  return real;
+}
+
+async function withTerminal(start: PreparedCommand): Promise<PreparedCommand> {
+  const terminal = await terminalArgs(start.env);
+  if (terminal === undefined) {
+    throw new ToolError("there is no terminal: the program script is not installed here");
+  }
+  // `script` starts the program in SHELL, which would be the user's own shell.
+  return { ...start, terminal, env: { ...start.env, SHELL: start.shell.program } };
+}
+
 /** The shorter of the model's limit and the settings' limit. */
 function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
   return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
@@ -138,7 +196,7 @@ function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
 
 /** Runs a command to its end, its time limit or the signal, and returns its output. `all` holds it while it runs. */
 async function runToEnd(
-  start: SessionStart,
+  start: PreparedCommand,
   signal: AbortSignal,
   seconds: number,
   all: Set<Running>,

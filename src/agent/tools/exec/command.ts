@@ -8,18 +8,21 @@ import type { Shell } from "./environment.ts";
 import { readPaced } from "./output.ts";
 import { endTree, MARK } from "./process-tree.ts";
 
-/** What it takes to start a command. Each `Args` stands before the command in the argument list. */
-export interface Start {
+/** A command that the rules allow, and what it starts with. */
+export interface PreparedCommand {
   readonly command: string;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   /** Absent: the command runs without a sandbox. */
-  readonly sandbox?: Sandbox;
-  /** Arguments that limit its resources. */
+  readonly sandbox?: Sandbox | undefined;
+  /** Arguments before the command that limit its resources. */
   readonly limits: readonly string[];
   readonly shell: Shell;
   /** Arguments that give it a terminal; absent without one. */
   readonly terminal?: readonly string[];
+}
+
+interface Start extends PreparedCommand {
   /** Whether `write` reaches it; otherwise its input is empty. */
   readonly hasInput: boolean;
   /** Gets stdout and stderr in the order of arrival. */
@@ -43,7 +46,7 @@ export interface Ending {
   /** Whether it left processes running, which were ended. */
   readonly leftSome?: boolean;
   /** The note of its sandbox, if it had one. */
-  readonly note?: string;
+  readonly note?: string | undefined;
 }
 
 export interface Running {
@@ -90,11 +93,7 @@ export function startCommand(start: Start): Running {
     if (ending.fault !== undefined) return ending;
     const leftSome = await endTree(tree);
     await settlesWithin(closed, DRAIN_MS);
-    return {
-      ...ending,
-      leftSome,
-      ...(start.sandbox !== undefined && { note: start.sandbox.note }),
-    };
+    return { ...ending, leftSome, note: start.sandbox?.note };
   };
   return {
     ended: natural().finally(() => release(child)),

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Readable } from "node:stream";
+import { prefixOf } from "../../../base/truncate.ts";
 
 /** Characters of output that a model gets at once; a tool's result has at most 10,000. */
 export const MAX_SHOWN = 9500;
@@ -43,7 +44,7 @@ function middleLeftOut(text: string): string {
 
 function joined(beginning: string, end: string, total: string): string {
   const half = MAX_SHOWN / 2;
-  const head = beginning.slice(0, half).replace(/[\ud800-\udbff]$/, "");
+  const head = prefixOf(beginning, half);
   const tail = end.slice(-half).replace(/^[\udc00-\udfff]/, "");
   return `${head}\n… (the middle is left out: ${total}) …\n${tail}`;
 }

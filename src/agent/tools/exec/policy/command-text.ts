@@ -80,7 +80,7 @@ function feeding(node: SyntaxNode): { has(child: SyntaxNode): boolean } {
 }
 
 function runsNothing(node: SyntaxNode): boolean {
-  return node.type === "Command" && isHarmless(programOf(node.name?.value ?? "").name);
+  return node.type === "Command" && HARMLESS.has(programOf(node.name?.value ?? "").name);
 }
 
 type Edits = Generator<[SyntaxNode, readonly Edit[]]>;
@@ -102,13 +102,14 @@ function* commandEdits(node: Command, isRead: boolean, texts: CommandTexts): Edi
   const args = node.args.filter((arg) => arg.type === "Word");
   const values = args.map((arg) => valueOf(arg) ?? arg.text);
   const program = programOf(name ?? "", values);
-  const isHeard = program.isSpeaking && (isRead || node.redirects.some(isWritten));
-  const isMasked = isHarmless(program.name) && !isHeard;
+  const isSpeaking = SPEAKING.has(program.name);
+  const isHeard = isSpeaking && (isRead || node.redirects.some(isWritten));
+  const isMasked = HARMLESS.has(program.name) && !isHeard;
   const data = dataOf(program, values);
   for (const [index, arg] of args.entries()) {
     const visible = data.get(index);
     const how: How = (value, written) => {
-      if (isMasked && program.isSpeaking) return DATA;
+      if (isMasked && isSpeaking) return DATA;
       if (visible !== undefined) return { program: visible(value), path: visible(value) };
       const shown = plainly(value, written);
       return isMasked && !value.includes("/dev/") ? { ...shown, program: "_" } : shown;
@@ -198,14 +199,9 @@ const WRAPPERS = set(
 );
 const LANGUAGES = /^(?:python|pypy|perl|ruby|node|bun|deno|php|lua|r|rscript|octave|julia)[\d.]*$/;
 
-function isHarmless(name: string): boolean {
-  return HARMLESS.has(name);
-}
-
 interface Program {
   /** Without its folder, in small letters. */
   readonly name: string;
-  readonly isSpeaking: boolean;
   /** The index of its first argument among those of the whole command. */
   readonly from: number;
 }
@@ -216,7 +212,7 @@ function programOf(written: string, args: readonly string[] = [], from = 0): Pro
   const isOwn = /^-|^[\d.]+[smhd]?$|^\w+=/;
   const at = args.findIndex((arg, index) => index >= from && !isOwn.test(arg));
   if (WRAPPERS.has(name) && at >= 0) return programOf(args[at] ?? "", args, at + 1);
-  return { name, isSpeaking: SPEAKING.has(name), from };
+  return { name, from };
 }
 
 /** The arguments that are no plain paths: by their index, what of them is looked at. */

@@ -5,20 +5,17 @@ import { truncate } from "../../../../base/truncate.ts";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import type { CommandTexts } from "./command-text.ts";
 
-/** Real paths between which commands stay. */
-interface Bounds {
+/** Commands stay between the real paths of the workspace and of the folder where they run. */
+export interface PolicyOptions {
   readonly workspace: string;
   readonly cwd: string;
   /** Other absolute paths that may be named. */
   readonly otherPaths?: readonly string[];
-}
-
-export interface PolicyOptions extends Bounds {
   readonly settings: Pick<
     ExecSettings,
     "enable_deny_patterns" | "custom_deny_patterns" | "custom_allow_patterns"
   >;
-  /** Whether paths must stay in the folder where the command runs, or in the workspace. */
+  /** Whether the paths of a command are checked. */
   readonly restrict: boolean;
   /** The text goes to the input of a running command, which need not be a shell. */
   readonly isInput?: boolean;
@@ -60,13 +57,13 @@ function dangerOf(
   texts: CommandTexts | undefined,
   { restrict, isInput = false }: PolicyOptions,
 ): string | undefined {
+  const isStrict = restrict && !isInput;
   if (texts === undefined) {
-    const denied = denialOf([command], false);
-    return denied ?? (restrict && !isInput ? "the shell could not read it" : undefined);
+    return denialOf([command], false) ?? (isStrict ? "the shell could not read it" : undefined);
   }
-  const [unknown] = texts.unknownPrograms;
   const denied = denialOf([...texts.programs, ...(isInput ? [command] : [])], true);
-  if (denied !== undefined || unknown === undefined || !restrict || isInput) return denied;
+  const [unknown] = texts.unknownPrograms;
+  if (denied !== undefined || unknown === undefined || !isStrict) return denied;
   return `${unknown} stands for the name of a program; write it out`;
 }
 
@@ -161,15 +158,17 @@ const DENIED: readonly (readonly [why: string, ...patterns: RegExp[]])[] = [
 ];
 
 /** Substitutions, which hide what runs: denied only in a command that could not be parsed. */
-const HIDDEN: readonly RegExp[] = [/\$\(/, /\$\{/, /`/, /[<>]\(/, /<<-?\s*["']?[a-z_]/];
+const HIDDEN: (typeof DENIED)[number] = [
+  "a part that cannot be read",
+  /\$\(|\$\{|`|[<>]\(|<<-?\s*["']?[a-z_]/,
+];
 
 /** Why the patterns deny a text; undefined if they do not. */
 function denialOf(texts: readonly string[], wasParsed: boolean): string | undefined {
   const lower = texts.flatMap(formsOf).map((form) => form.toLowerCase());
   const holds = (pattern: RegExp): boolean => lower.some((form) => pattern.test(form));
-  const denied = DENIED.find(([, ...patterns]) => patterns.some(holds));
-  if (denied !== undefined) return denied[0];
-  return !wasParsed && HIDDEN.some(holds) ? "a part that cannot be read" : undefined;
+  const all = wasParsed ? DENIED : [...DENIED, HIDDEN];
+  return all.find(([, ...patterns]) => patterns.some(holds))?.[0];
 }
 
 /** A text as it is, and as the shell sees it once quotes and line continuations are gone. */
@@ -179,24 +178,21 @@ function formsOf(text: string): readonly string[] {
 }
 
 /** How a text leaves the workspace or names its secrets; undefined if it does neither. */
-function escapesOf(texts: readonly string[], bounds: Bounds): string | undefined {
+function escapesOf(texts: readonly string[], options: PolicyOptions): string | undefined {
   const forms = texts.flatMap(formsOf);
-  if (forms.some(climbs)) return "(path traversal detected)";
-  if (forms.some((form) => leaves(form, bounds))) return "(path outside working dir)";
-  return forms.some((form) => SECRET.test(form) || entersState(form, bounds))
+  if (forms.some((form) => CLIMBS.test(form))) return "(path traversal detected)";
+  if (forms.some((form) => leaves(form, options))) return "(path outside working dir)";
+  return forms.some((form) => SECRET.test(form) || entersState(form, options))
     ? "(path outside working dir): picoclaw's own state and keys are off limits"
     : undefined;
 }
 
-/** Whether `..` stands as a whole name of a path. */
-function climbs(form: string): boolean {
-  return /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/.test(
-    form,
-  );
-}
+/** `..` as a whole name of a path. */
+const CLIMBS =
+  /(?:^|[\s"'`=:,(){}[\]<>|;&/\\@]|(?<!\S)-[A-Za-z]{1,8})\.\.(?:$|[\s"'`=:,(){}[\]<>|;&/\\])/;
 
 /** Whether a path is absolute and lies outside, or the shell makes one of it that does. */
-function leaves(form: string, { workspace, cwd, otherPaths = [] }: Bounds): boolean {
+function leaves(form: string, { workspace, cwd, otherPaths = [] }: PolicyOptions): boolean {
   if (/\$\{?(?:home|oldpwd)\b/i.test(form)) return true;
   // `cd` goes home without a folder, and back with a dash.
   if (/(?:^|[\s;&|({])cd\s*(?:$|[;&|)}]|-(?:$|[\s;&|]))/m.test(form)) return true;
@@ -229,7 +225,7 @@ const SECRET =
   /(?:^|[\s"'=:,@(<>|;&])(?:\.\/+)*(?:state|sessions)\/.|(?:^|[\s"'=:,@(<>|;&/])\.security\.yml\b/i;
 
 /** Whether a command changes to one of these folders, or names it by its whole path. */
-function entersState(form: string, { workspace }: Bounds): boolean {
+function entersState(form: string, { workspace }: PolicyOptions): boolean {
   if (/\b(?:cd|pushd)\s+(?:-\S*\s+)*(?:\.\/+)*(?:state|sessions)(?=$|[\s;&|)}/])/i.test(form))
     return true;
   const folders = ["state", "sessions"].map((name) => join(workspace, name));

@@ -15,7 +15,7 @@ export interface SandboxOptions {
   readonly workspace: string;
   readonly settings: Pick<ExecSettings, "sandbox" | "allow_network">;
   /** The configuration's file. The folder around it is hidden. */
-  readonly configFile?: string;
+  readonly configFile?: string | undefined;
   /** Other files and folders with keys. */
   readonly secretFiles: readonly string[];
   /** The variable PATH. */
@@ -92,7 +92,7 @@ interface Bubblewrap {
   /** Options that not every version or kernel supports. */
   readonly options: ReadonlySet<Option>;
   /** The user of commands if this program is root; otherwise absent. */
-  readonly user?: CommandUser;
+  readonly user?: CommandUser | undefined;
 }
 
 /** Why there is none: it is not installed, or it does not work. */
@@ -137,7 +137,7 @@ async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   return await firstWorking(supported, (options) => ({
     program,
     options,
-    ...(typeof user === "object" && { user }),
+    user: typeof user === "object" ? user : undefined,
   }));
 }
 
