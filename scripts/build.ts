@@ -48,6 +48,8 @@ const entries = [
 const compiled = bundle([
   "--compile",
   "--bytecode",
+  // Commands end before compiled code pays; the gateway sets this back to 1.
+  "--compile-jit-policy=30",
   // A binary must not obey files of the folder that it happens to be started in.
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-bunfig",

@@ -1,6 +1,7 @@
 import { resolve as absolute } from "node:path";
 import { onAbort } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
+import { compileHotCode } from "../../base/host.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
 import { openHealth, type Health } from "../../gateway/health.ts";
@@ -82,6 +83,7 @@ async function serve(
   let health: Health | undefined;
   try {
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
+    compileHotCode();
     log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
