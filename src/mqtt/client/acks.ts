@@ -1,16 +1,12 @@
 import { Store, type IPublishPacket, type IStore, type MqttClient, type Packet } from "mqtt";
 import { failpoint } from "../../base/failpoint.ts";
 
-/** The acknowledgements of one network connection: PUBACK for QoS 1, PUBREC for QoS 2. */
-export interface Acknowledgements {
-  /** The next acknowledgement leaves when this settles, and after those of earlier messages. */
-  wait(until: Promise<void>): void;
-  /** The next acknowledgement is never sent. */
-  withhold(): void;
-}
-
 /** There are no more packet ids (MQTT 5 section 2.2.1), so no broker may have more messages in flight. */
 const MOST_IN_FLIGHT = 65_535;
+/** The packets that answer one of the broker's by its id. */
+const ANSWERS: ReadonlySet<string> = new Set(["puback", "pubrec", "pubrel", "pubcomp"]);
+/** Those that tell the broker that a message is stored. */
+const ACKS: ReadonlySet<string> = new Set(["puback", "pubrec"]);
 
 /** An acknowledgement that waits; of the message only the packet id is kept. */
 interface PendingAck {
@@ -21,123 +17,99 @@ interface PendingAck {
 }
 
 /**
- * Defers acknowledgements while reading goes on. MQTT.js acknowledges where it hands a message over and
- * reads nothing more until it has, not even PINGRESP. So this intercepts the one method through which
- * MQTT.js sends. Acknowledgements leave in the order of receipt (MQTT 5 section 4.6). Those that wait when
- * the connection ends are dropped: the broker delivers their messages again. Calls `giveUp` with the reason
- * why the connection must end: a packet without the id that it must have (MQTT 5 section 2.2.1), which
- * MQTT.js would answer, and throw; or an id that is used again before it is acknowledged.
+ * The acknowledgements of one network connection: PUBACK for QoS 1, PUBREC for QoS 2. Defers them while
+ * reading goes on. MQTT.js acknowledges where it hands a message over and reads nothing more until it has,
+ * not even PINGRESP. So this intercepts the one method through which MQTT.js sends. Acknowledgements leave in
+ * the order of receipt (MQTT 5 section 4.6). Those that wait when the connection ends are dropped: the broker
+ * delivers their messages again. Calls `giveUp` with the reason why the connection must end: a packet without
+ * the id that it must have (MQTT 5 section 2.2.1), which MQTT.js would answer, and throw; or an id that is
+ * used again before it is acknowledged.
  */
-export function deferAcks(client: MqttClient, giveUp: (why: string) => void): Acknowledgements {
-  const queue = createQueue();
-  // MQTT.js acknowledges a message as soon as it was handed over, before it looks at the next.
-  let due: Promise<void> | "never" | undefined;
-  const send = interceptAnswers(client, (packet, sent) => {
-    if ((packet.messageId ?? 0) < 1) {
-      giveUp("the broker sent a packet without its id");
-      return true;
+export class DeferredAcks {
+  readonly #client: MqttClient;
+  readonly #giveUp: (why: string) => void;
+  readonly #send: Send;
+  /** MQTT.js acknowledges a message as soon as it was handed over, before it looks at the next. */
+  #due: Promise<void> | "never" | undefined;
+  /** A linked list: first in, first out, each in constant time. */
+  #first: PendingAck | undefined;
+  #last: PendingAck | undefined;
+  #length = 0;
+  #isWaitingForDrain = false;
+
+  constructor(client: MqttClient, giveUp: (why: string) => void) {
+    this.#client = client;
+    this.#giveUp = giveUp;
+    this.#send = sendPacketOf(client);
+    Reflect.set(client, "_sendPacket", this.#intercept.bind(this));
+  }
+
+  /** The next acknowledgement leaves when this settles, and after those of earlier messages. */
+  wait(until: Promise<void>): void {
+    this.#due = until;
+  }
+
+  /** The next acknowledgement is never sent. */
+  withhold(): void {
+    this.#due = "never";
+  }
+
+  #intercept(...[packet, sent, ...rest]: Parameters<Send>): void {
+    const isAnswer = ANSWERS.has(packet.cmd);
+    if (isAnswer && (packet.messageId ?? 0) < 1) {
+      return this.#giveUp("the broker sent a packet without its id");
     }
-    if (!ACKS.has(packet.cmd)) return false;
-    const until = due;
-    due = undefined;
-    if (until === undefined && queue.first() === undefined) return false;
-    if (until !== "never") enqueue(packet, until);
-    sent();
-    return true;
-  });
-  const enqueue = (packet: Packet, until: Promise<void> | undefined): void => {
+    if (!ACKS.has(packet.cmd)) return this.#send(packet, sent, ...rest);
+    const until = this.#due;
+    this.#due = undefined;
+    if (until === undefined && this.#first === undefined) return this.#send(packet, sent, ...rest);
+    if (until !== "never") this.#add(packet, until);
+    sent?.();
+  }
+
+  #add(packet: Packet, until: Promise<void> | undefined): void {
     const isRequest = until !== undefined;
     const pending: PendingAck = { packet, isRequest, isReady: !isRequest, next: undefined };
-    if (queue.add(pending) > MOST_IN_FLIGHT) giveUp("the broker sent a packet id twice");
-    else if (until !== undefined) whenSettled(until, pending, flush);
-  };
-  const flush = createFlush(client, () => {
-    const first = queue.first();
-    if (first?.isReady !== true) return false;
-    queue.remove();
-    if (!client.connected) return true;
-    send(first.packet);
-    if (first.isRequest) failpoint("acknowledged");
-    return true;
-  });
-  return {
-    wait(until) {
-      due = until;
-    },
-    withhold() {
-      due = "never";
-    },
-  };
-}
+    if (this.#last === undefined) this.#first = pending;
+    else this.#last.next = pending;
+    this.#last = pending;
+    this.#length += 1;
+    if (this.#length > MOST_IN_FLIGHT) return this.#giveUp("the broker sent a packet id twice");
+    const ready = (): void => {
+      pending.isReady = true;
+      this.#flush();
+    };
+    until?.then(ready, ready);
+  }
 
-function whenSettled(until: Promise<void>, pending: PendingAck, flush: () => void): void {
-  const ready = (): void => {
-    pending.isReady = true;
-    flush();
-  };
-  until.then(ready, ready);
-}
+  /**
+   * Sends one after the other as long as the connection accepts them: for a broker that sends and does not
+   * read, we must not buffer answers without bound.
+   */
+  #flush(): void {
+    const { connected, stream } = this.#client;
+    for (let next = this.#first; next?.isReady === true; next = this.#first) {
+      if (connected && stream.writableNeedDrain) return this.#flushAfterDrain();
+      this.#first = next.next;
+      if (this.#first === undefined) this.#last = undefined;
+      this.#length -= 1;
+      if (!connected) continue;
+      this.#send(next.packet);
+      if (next.isRequest) failpoint("acknowledged");
+    }
+  }
 
-/** First in, first out, each in constant time. */
-function createQueue() {
-  let first: PendingAck | undefined;
-  let last: PendingAck | undefined;
-  let length = 0;
-  return {
-    first: () => first,
-    /** Returns the new length. */
-    add(pending: PendingAck): number {
-      if (last === undefined) first = pending;
-      else last.next = pending;
-      last = pending;
-      return (length += 1);
-    },
-    remove(): void {
-      first = first?.next;
-      if (first === undefined) last = undefined;
-      length -= 1;
-    },
-  };
-}
-
-/**
- * Sends one after the other as long as the connection accepts them: for a broker that sends and does not
- * read, we must not buffer answers without bound.
- */
-function createFlush(client: MqttClient, sendNext: () => boolean): () => void {
-  let isWaiting = false;
-  const flush = (): void => {
-    while (!client.connected || !client.stream.writableNeedDrain) if (!sendNext()) return;
-    if (isWaiting) return;
-    isWaiting = true;
-    client.stream.once("drain", () => {
-      isWaiting = false;
-      flush();
+  #flushAfterDrain(): void {
+    if (this.#isWaitingForDrain) return;
+    this.#isWaitingForDrain = true;
+    this.#client.stream.once("drain", () => {
+      this.#isWaitingForDrain = false;
+      this.#flush();
     });
-  };
-  return flush;
+  }
 }
-
-/** The packets that answer one of the broker's by its id. */
-const ANSWERS: ReadonlySet<string> = new Set(["puback", "pubrec", "pubrel", "pubcomp"]);
-/** Those that tell the broker that a message is stored. */
-const ACKS: ReadonlySet<string> = new Set(["puback", "pubrec"]);
 
 type Send = (packet: Packet, sent?: () => void, stored?: () => void, noStore?: boolean) => void;
-
-/** Offers each answer to `take` before it is sent; returns the original way to send. */
-function interceptAnswers(
-  client: MqttClient,
-  take: (packet: Packet, sent: () => void) => boolean,
-): Send {
-  const send = sendPacketOf(client);
-  const intercepted: Send = (packet, sent, ...rest) => {
-    if (ANSWERS.has(packet.cmd) && take(packet, sent ?? (() => {}))) return;
-    send(packet, sent, ...rest);
-  };
-  Reflect.set(client, "_sendPacket", intercepted);
-  return send;
-}
 
 /** The library's method that sends one packet. With `noStore` it bypasses the library's own store. */
 export function sendPacketOf(client: MqttClient): Send {

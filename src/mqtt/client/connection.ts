@@ -6,7 +6,7 @@ import type { MqttSettings } from "../../config/contract.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import { createBacklog } from "./flow-control.ts";
+import { Backlog } from "./flow-control.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type Session } from "./session.ts";
@@ -217,7 +217,7 @@ function createConnector(
   publisher: Publisher,
   signal: AbortSignal,
 ): (protocol: 4 | 5) => Promise<Session> {
-  const shared = { inboundQos2: new Map(), publisher, backlog: createBacklog() };
+  const shared = { inboundQos2: new Map(), publisher, backlog: new Backlog() };
   let cleanStart = options.sessionExpiry?.cleanStart ?? true;
   let wasConnected = false;
   return async (protocol) => {

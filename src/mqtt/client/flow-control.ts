@@ -15,6 +15,8 @@ interface FlowControlOptions {
   /** Seconds; 0 is none. */
   readonly keepAlive: number;
   readonly log: Log;
+  /** Called for each message that is shed: its acknowledgement is never sent. */
+  readonly withhold: () => void;
 }
 
 /** If the backlog does not get smaller for so long, the store cannot write. */
@@ -34,36 +36,39 @@ const FLUSH_MS = 2_000;
  * backlog has drained. After the first message that is shed none is handed over, so that acknowledgements
  * keep the order of receipt (section 4.6).
  */
-export function controlFlow(client: MqttClient, options: FlowControlOptions): FlowControl {
-  const { backlog, keepAlive, log } = options;
+export function controlFlow(
+  client: MqttClient,
+  { backlog, keepAlive, log, withhold }: FlowControlOptions,
+): FlowControl {
   const keepAliveMs = keepAlive === 0 ? Number.POSITIVE_INFINITY : keepAlive * 1000;
-  const state = { isPaused: false, isShedding: false, isOver: false, shed: 0 };
+  let isShedding = false;
+  let isOver = false;
+  let shed = 0;
   client.once("close", () => {
-    state.isOver = true;
+    isOver = true;
   });
-  keepAliveWhile(client, keepAliveMs, () => state.isPaused);
   const recover = async (): Promise<void> => {
-    while (!(await backlog.room(RECOVERY_MS))) if (state.isOver) return;
-    if (state.isOver) return;
-    state.isShedding = state.shed > 0;
-    if (!state.isShedding) return;
-    log.warn("reconnecting so that the broker sends the requests again", { messages: state.shed });
+    while (!(await backlog.room(RECOVERY_MS))) if (isOver) return;
+    if (isOver) return;
+    isShedding = shed > 0;
+    if (!isShedding) return;
+    log.warn("reconnecting so that the broker sends the requests again", { messages: shed });
     endWhenWritten(client);
   };
   const wait = async (): Promise<void> => {
-    state.isPaused = true;
     const isStalled = await pauseUntilRoom(backlog, keepAliveMs);
-    state.isPaused = false;
-    if (state.isOver || !(isStalled ? backlog.isFull() : backlog.isOverfull())) return;
-    state.isShedding = true;
+    if (isOver || backlog.level() <= (isStalled ? FULL : OVERFULL)) return;
+    isShedding = true;
     log.warn("requests wait too long to be stored: the broker keeps further ones");
     void recover();
   };
   return {
-    ready: () => (state.isShedding || !backlog.isFull() ? undefined : wait()),
+    ready: () => (isShedding || backlog.level() <= FULL ? undefined : wait()),
     sheds() {
-      if (state.isShedding) state.shed += 1;
-      return state.isShedding;
+      if (!isShedding) return false;
+      shed += 1;
+      withhold();
+      return true;
     },
   };
 }
@@ -79,22 +84,6 @@ async function pauseUntilRoom(backlog: Backlog, keepAliveMs: number): Promise<bo
   }
 }
 
-/** The library misses a PINGRESP that waits behind messages, so here any packet is a sign of life. */
-function keepAliveWhile(client: MqttClient, keepAliveMs: number, isPaused: () => boolean): void {
-  let lastPacketAt = 0;
-  client.on("packetreceive", () => {
-    lastPacketAt = performance.now();
-  });
-  const timedOut = client.onKeepaliveTimeout.bind(client);
-  client.onKeepaliveTimeout = () => {
-    if (!isPaused() && performance.now() - lastPacketAt > keepAliveMs) timedOut();
-    else {
-      client.sendPing();
-      client.reschedulePing(true);
-    }
-  };
-}
-
 /** Closes the connection when what we sent has left, acknowledgements above all. */
 function endWhenWritten({ stream }: MqttClient): void {
   const end = performance.now() + FLUSH_MS;
@@ -105,64 +94,61 @@ function endWhenWritten({ stream }: MqttClient): void {
   }, 10);
 }
 
-/** Counts the messages of one channel that were handed over and are not stored yet, across its connections. */
-export interface Backlog {
-  /** Counts a message and the bytes of its payload until `stored` settles. */
-  add(stored: Promise<void>, bytes: number): void;
-  /** Whether reading should pause. */
-  readonly isFull: () => boolean;
-  /** Whether there is twice as much as `isFull` says. */
-  readonly isOverfull: () => boolean;
-  /** `performance.now()` of the last message that was stored, or of when it became full, whichever is later. */
-  readonly movedAt: () => number;
-  /** Resolves with true as soon as it is less than half full, or with false after `ms`. */
-  room(ms: number): Promise<boolean>;
-}
-
 /** Far more than one group commit of the store. */
 const MOST_MESSAGES = 512;
 const MOST_BYTES = 8_388_608;
 
-export function createBacklog(): Backlog {
-  const waiting = new Set<() => void>();
-  let messages = 0;
-  let bytes = 0;
-  let movedAt = 0;
-  const isBeyond = (share: number): boolean =>
-    messages > MOST_MESSAGES * share || bytes > MOST_BYTES * share;
-  const change = (count: number, size: number): void => {
-    const wasFull = isBeyond(1);
-    messages += count;
-    bytes += size;
-    if (count < 0 || (!wasFull && isBeyond(1))) movedAt = performance.now();
-  };
-  return {
-    add(stored, size) {
-      change(1, size);
-      const settled = (): void => {
-        change(-1, -size);
-        if (waiting.size > 0 && !isBeyond(0.5)) for (const wake of waiting) wake();
-      };
-      stored.then(settled, settled);
-    },
-    isFull: () => isBeyond(1),
-    isOverfull: () => isBeyond(2),
-    movedAt: () => movedAt,
-    room(ms) {
-      if (!isBeyond(0.5)) return Promise.resolve(true);
-      return new Promise((resolve) => {
-        const end = (hasRoom: boolean): void => {
-          clearTimeout(timer);
-          waiting.delete(wake);
-          resolve(hasRoom);
-        };
-        const wake = (): void => end(true);
-        const timer = setTimeout(end, ms, false);
-        timer.unref();
-        waiting.add(wake);
-      });
-    },
-  };
+/** Levels of a backlog: reading pauses above 1, goes on below a half, and messages are shed above 2. */
+const HALF_FULL = 0.5;
+const FULL = 1;
+const OVERFULL = 2;
+
+/** Counts the messages of one channel that were handed over and are not stored yet, across its connections. */
+export class Backlog {
+  #messages = 0;
+  #bytes = 0;
+  #movedAt = 0;
+  readonly #waiting = new Set<() => void>();
+
+  /** Counts a message and the bytes of its payload until `stored` settles. */
+  add(stored: Promise<void>, bytes: number): void {
+    const wasFull = this.level() > FULL;
+    this.#messages += 1;
+    this.#bytes += bytes;
+    if (!wasFull && this.level() > FULL) this.#movedAt = performance.now();
+    const settled = (): void => {
+      this.#messages -= 1;
+      this.#bytes -= bytes;
+      this.#movedAt = performance.now();
+      if (this.#waiting.size === 0 || this.level() > HALF_FULL) return;
+      for (const wake of this.#waiting) wake();
+    };
+    stored.then(settled, settled);
+  }
+
+  /** How full it is, by messages or by bytes, whichever is more. */
+  level(): number {
+    return Math.max(this.#messages / MOST_MESSAGES, this.#bytes / MOST_BYTES);
+  }
+
+  /** `performance.now()` of the last message that was stored, or of when it became full, whichever is later. */
+  movedAt(): number {
+    return this.#movedAt;
+  }
+
+  /** Resolves with true as soon as it is less than half full, or with false after `ms`. */
+  async room(ms: number): Promise<boolean> {
+    if (this.level() <= HALF_FULL) return true;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const wake = (): void => resolve(true);
+    const timer = setTimeout(resolve, ms, false);
+    timer.unref();
+    this.#waiting.add(wake);
+    const hasRoom = await promise;
+    clearTimeout(timer);
+    this.#waiting.delete(wake);
+    return hasRoom;
+  }
 }
 
 const ACKNOWLEDGE_MS = 30_000;
@@ -211,7 +197,10 @@ export function createDeadlines({ abort, readingTime }: Liveness): (what: string
   };
 }
 
-/** Aborts after twice the keep alive without a packet: the library can fail to notice that its broker is gone. */
+/**
+ * Finds that the broker is gone. The library misses a PINGRESP that waits behind messages, so here any packet
+ * is a sign of life. It can also fail to notice: twice the keep alive without a packet aborts the connection.
+ */
 export function watchKeepAlive(
   client: MqttClient,
   keepAlive: number,
@@ -222,6 +211,12 @@ export function watchKeepAlive(
   client.on("packetreceive", () => {
     last = readingTime();
   });
+  const timedOut = client.onKeepaliveTimeout.bind(client);
+  client.onKeepaliveTimeout = () => {
+    if (readingTime() - last > keepAlive * 1000) return timedOut();
+    client.sendPing();
+    client.reschedulePing(true);
+  };
   const timer = setInterval(() => {
     if (readingTime() - last > keepAlive * 2000) abort("no packet for twice the keep alive");
   }, keepAlive * 1000);

@@ -204,20 +204,16 @@ export class Publisher {
       return;
     }
     if (publication.id === 0) {
-      publication.id = this.#lowestFreeId();
-      this.#inFlight.set(publication.id, publication);
+      // Ids come from a small range: the next process releases all of it (see `releases`).
+      let id = 1;
+      while (this.#inFlight.has(id)) id += 1;
+      publication.id = id;
+      this.#inFlight.set(id, publication);
     }
     publication.stopDeadline = link.expect("acknowledgement");
     const isRelease = publication.state === "pubrel";
     link.write(isRelease ? pubrel(publication.id) : publishPacket(publication, link.protocol));
     publication.wasSent = true;
-  }
-
-  /** Ids come from a small range: the next process releases all of it (see `releases`). */
-  #lowestFreeId(): number {
-    let id = 1;
-    while (this.#inFlight.has(id)) id += 1;
-    return id;
   }
 
   #take(packet: Packet, link: PublisherLink): void {
@@ -246,24 +242,17 @@ export class Publisher {
       return;
     }
     const { message, why, remedy } = failure;
-    const { waiter } = publication;
-    this.#remove(publication);
-    waiter?.reject(new Failure("refused", message, { why, remedy }));
-    this.#pump();
+    this.#settle(publication, new Failure("refused", message, { why, remedy }));
   }
 
-  #settle(publication: Publication): void {
-    if (!this.#open.has(publication)) return;
-    const { waiter, noMatchingSubscribers } = publication;
-    this.#remove(publication);
-    waiter?.resolve({ noMatchingSubscribers });
-    this.#pump();
-  }
-
-  #remove(publication: Publication): void {
+  #settle(publication: Publication, failure?: Failure): void {
+    if (!this.#open.delete(publication)) return;
+    const { id, waiter, noMatchingSubscribers } = publication;
     publication.stopDeadline();
-    this.#open.delete(publication);
-    if (publication.id > 0) this.#inFlight.delete(publication.id);
+    if (id > 0) this.#inFlight.delete(id);
+    if (failure) waiter?.reject(failure);
+    else waiter?.resolve({ noMatchingSubscribers });
+    this.#pump();
   }
 
   #notifyIdle(): void {

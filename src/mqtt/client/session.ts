@@ -7,7 +7,7 @@ import { limitIncoming } from "../limiter/packet-limiter.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, IncomingProperties, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import { createInboundStore, deferAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
+import { createInboundStore, DeferredAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
 import { controlFlow, type Backlog } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
 import type { Publisher } from "./publish.ts";
@@ -116,7 +116,7 @@ function createClient(options: SessionOptions): MqttClient {
     incomingStore: createInboundStore(options.inboundQos2, {
       handOver: (packet) => handOver(options, packet) ?? Promise.resolve(),
       wait: (until) => acks.wait(until),
-      sheds: () => sheds(),
+      sheds: () => flow.sheds(),
     }),
     ...(options.username !== undefined && { username: options.username }),
     ...(options.password !== undefined && { password: options.password }),
@@ -133,19 +133,14 @@ function createClient(options: SessionOptions): MqttClient {
     return limitIncoming(transport.open(), { ...rules, ready: flow.ready });
   };
   const client = new MqttClient(open, settings);
-  const flow = controlFlow(client, options);
-  const acks = deferAcks(client, (why) => {
+  const acks = new DeferredAcks(client, (why) => {
     options.log.error(why);
     client.stream.destroy();
   });
-  const sheds = (): boolean => {
-    const isShed = flow.sheds();
-    if (isShed) acks.withhold();
-    return isShed;
-  };
+  const flow = controlFlow(client, { ...options, withhold: () => acks.withhold() });
   client.handleMessage = (packet, done) => {
     // A message of QoS 2 was handed over when its PUBLISH came.
-    const isSkipped = packet.qos === 2 || (packet.qos === 1 && sheds());
+    const isSkipped = packet.qos === 2 || (packet.qos === 1 && flow.sheds());
     const until = isSkipped ? undefined : handOver(options, packet);
     if (until !== undefined && packet.qos === 1) acks.wait(until);
     done();
