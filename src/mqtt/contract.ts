@@ -53,7 +53,7 @@ export interface AnswerPart {
   /** This part starts the answer again: discard the parts before it. Also true for the first part. */
   readonly restart: boolean;
   readonly done: boolean;
-  readonly error?: { readonly code: string; readonly retryAfter?: number };
+  readonly error?: { readonly code: string; readonly retryAfter?: number | undefined } | undefined;
   /** The message as it came. */
   readonly payload: Uint8Array;
 }
@@ -74,11 +74,11 @@ export interface WatchedMessage {
   readonly direction: "request" | "response";
   readonly payload: Uint8Array;
   /** The decoded payload, if it follows the contract; every field is untrusted. */
-  readonly text?: string;
-  readonly id?: string;
-  readonly seq?: number;
-  readonly done?: boolean;
-  readonly error?: { readonly code: string; readonly retryAfter?: number };
+  readonly text?: string | undefined;
+  readonly id?: string | undefined;
+  readonly seq?: number | undefined;
+  readonly done?: boolean | undefined;
+  readonly error?: { readonly code: string; readonly retryAfter?: number | undefined } | undefined;
   readonly retained: boolean;
 }
 

@@ -18,7 +18,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const { channel, log, quiet = false } = options;
   const { settings } = channel;
   const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
-  const receive = createReceiver(options, address, () => connection);
+  const receive = createReceiver(options, address);
   const presence = createPresence(options, address);
   const tagged = taggedLog(log, channel.name);
   const { qos } = settings;
@@ -29,7 +29,7 @@ export function openChannel(options: ChannelOptions): Channel {
     ...connectionOptionsOf(options, address, quiet),
     log: tagged,
     onMessage(message) {
-      const until = receive(message);
+      const until = receive(message, connection);
       probe.received(message, until);
       return until;
     },

@@ -23,36 +23,54 @@ import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from 
 export function createReceiver(
   options: ChannelOptions,
   address: AgentAddress,
-  connection: () => Connection,
-): (message: Incoming) => Promise<void> | undefined {
-  const { settings, name } = options.channel;
-  const limits = replyLimitsOf(options);
-  const decoding = { plainText: settings.plain_text, maxPayloadBytes: settings.max_payload_bytes };
-  return (message) => {
+): (message: Incoming, connection: Connection) => Promise<void> | undefined {
+  const { channel, log } = options;
+  return (message, connection) => {
     const client = clientIdOf(address, message.topic, "request");
     if (client === undefined || message.payload.byteLength === 0) return undefined;
     if (message.retain) {
-      options.log.debug("a retained request was not run", { channel: name, client });
+      log.debug("a retained request was not run", { channel: channel.name, client });
       return undefined;
     }
-    const target = replyTargetOf(address, client, message, options.log);
-    const payload = decodeRequest(message.payload, decoding);
-    const id = payload instanceof Failure ? idOf(payload, message) : payload.id;
-    const wanted = { ...target.address, ...(id !== undefined && { id }) };
-    const to = publishable(wanted, responseTopic(address, client), connection(), limits);
-    const streams = target.isRpc ? false : settings.streaming.enabled;
     if (message.qos > 0) failpoint("received");
-    return options.onRequest({
-      ...identityOf(message, wanted),
-      ...textOrRejection(payload, target.refusal ?? refusalOfRoom(to === wanted), streams),
-      address: addressOf(to),
-      channel: name,
-      client,
-      durable: message.qos > 0 && settings.qos > 0,
-      ...(to.id !== undefined && { id: to.id }),
-      ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-      reply: createReply(connection(), to, limits),
-    });
+    return options.onRequest(requestOf(options, { address, client }, message, connection));
+  };
+}
+
+/** The client that sent a message, and the agent that it is for. */
+interface Sender {
+  readonly address: AgentAddress;
+  readonly client: string;
+}
+
+function requestOf(
+  options: ChannelOptions,
+  sender: Sender,
+  message: Incoming,
+  connection: Connection,
+): ChannelRequest {
+  const { settings, name } = options.channel;
+  const limits = replyLimitsOf(options);
+  const payload = decodeRequest(message.payload, {
+    plainText: settings.plain_text,
+    maxPayloadBytes: settings.max_payload_bytes,
+  });
+  const { text, id, stream } = payload instanceof Failure ? readable(payload, message) : payload;
+  const maxBytes = packetBytesOf(connection.session(), limits);
+  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, options.log);
+  const rejected = payload instanceof Failure ? payload : refusal;
+  return {
+    ...identityOf(message, id),
+    address: addressOf(to),
+    channel: name,
+    client: sender.client,
+    text: rejected === undefined ? text : "",
+    stream: stream ?? (settings.streaming.enabled && !isRpc),
+    durable: message.qos > 0 && settings.qos > 0,
+    ...(to.id !== undefined && { id: to.id }),
+    ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
+    ...(rejected && { rejected }),
+    reply: createReply(connection, to, limits),
   };
 }
 
@@ -63,83 +81,70 @@ export function replyLimitsOf({
   return { qos: settings.qos, maxMessageBytes: settings.max_message_bytes, hasSubscriber };
 }
 
-/** A request that is too large is not read at all. */
-function idOf({ code }: Failure, { payload }: Incoming): string | undefined {
-  return code === "bad_request" ? readableId(payload) : undefined;
-}
-
-/** The text, or why the request must not run; `streams` is the default for requests that do not say. */
-function textOrRejection(
-  payload: RequestPayload | Failure,
-  refusal: Failure | undefined,
-  streams: boolean,
-): Pick<ChannelRequest, "text" | "stream" | "rejected"> {
-  if (payload instanceof Failure) return { text: "", stream: streams, rejected: payload };
-  const { text, stream = streams } = payload;
-  if (refusal !== undefined) return { text: "", stream, rejected: refusal };
-  return { text, stream };
-}
-
-function refusalOfRoom(hasRoom: boolean): Failure | undefined {
-  if (hasRoom) return undefined;
-  return new Failure(
-    "bad_request",
-    "The topic, the id and the correlation data leave too little room for an answer in one message.",
-  );
-}
-
-/** The address itself if it leaves room for an answer, else as much of it as does: errors must be publishable. */
-function publishable(
-  wanted: ReplyAddress,
-  topic: ReplyAddress["topic"],
-  connection: Connection,
-  limits: ReplyLimits,
-): ReplyAddress {
-  const maxBytes = packetBytesOf(connection.session(), limits);
-  const { id: _, ...nameless } = wanted;
-  const { correlationData: __, ...bare } = nameless;
-  const ways = [wanted, { ...wanted, topic }, { ...nameless, topic }, { ...bare, topic }];
-  return ways.find((way) => leavesRoom(way, maxBytes)) ?? { ...bare, topic };
+/** What an invalid request says: perhaps its id. A request that is too large is not read at all. */
+function readable({ code }: Failure, { payload }: Incoming): RequestPayload {
+  return { text: "", id: code === "bad_request" ? readableId(payload) : undefined };
 }
 
 /** Characters of untrusted text in the log. */
 const LONGEST_SHOWN = 200;
 
 interface ReplyTarget {
-  readonly address: Omit<ReplyAddress, "id">;
+  readonly to: ReplyAddress;
   /** Request/response as in MQTT 5 section 4.10: such clients take the first message as the whole answer. */
   readonly isRpc: boolean;
-  /** The response topic is not allowed. */
-  readonly refusal?: Failure;
+  /** The request cannot be answered as it asks. */
+  readonly refusal: Failure | undefined;
 }
 
 function replyTargetOf(
-  address: AgentAddress,
-  client: string,
-  { properties }: Incoming,
+  { address, client }: Sender,
+  { message, id, maxBytes }: { message: Incoming; id: string | undefined; maxBytes: number },
   log: Log,
 ): ReplyTarget {
-  const { responseTopic: asked, correlationData, messageExpiryInterval } = properties ?? {};
-  const allowed = asked === undefined ? undefined : allowedResponseTopic(address, client, asked);
-  const isRefused = asked !== undefined && allowed === undefined;
-  if (isRefused) {
-    log.warn("a response topic was not honoured", {
-      client: client.slice(0, LONGEST_SHOWN),
-      asked: asked.slice(0, LONGEST_SHOWN),
-    });
-  }
-  return {
-    address: {
-      topic: allowed ?? responseTopic(address, client),
-      // A copy: the original is part of a larger buffer, which would stay in memory.
-      ...(correlationData && { correlationData: Buffer.from(correlationData) }),
-      ...(messageExpiryInterval !== undefined && {
-        expiresAt: Date.now() + messageExpiryInterval * 1000,
-      }),
-    },
-    isRpc: allowed !== undefined && correlationData !== undefined,
-    ...(isRefused && { refusal: topicRefusal(address, client) }),
-  };
+  const {
+    responseTopic: asked,
+    correlationData,
+    messageExpiryInterval: seconds,
+  } = message.properties ?? {};
+  const own = responseTopic(address, client);
+  const topic = asked === undefined ? own : allowedResponseTopic(address, client, asked);
+  const expiresAt = seconds === undefined ? undefined : Date.now() + seconds * 1000;
+  // A copy: the original is part of a larger buffer, which would stay in memory.
+  const correlation = correlationData && Buffer.from(correlationData);
+  const wanted = { topic: topic ?? own, id, correlationData: correlation, expiresAt };
+  const to = publishable(wanted, own, maxBytes);
+  const isRpc = asked !== undefined && topic !== undefined && correlation !== undefined;
+  if (topic !== undefined) return { to, isRpc, refusal: to === wanted ? undefined : noRoom() };
+  log.warn("a response topic was not honoured", {
+    client: client.slice(0, LONGEST_SHOWN),
+    asked: asked?.slice(0, LONGEST_SHOWN),
+  });
+  return { to, isRpc, refusal: topicRefusal(address, client) };
+}
+
+/** The address itself if it leaves room for an answer, else as much of it as does: errors must be publishable. */
+function publishable(
+  wanted: ReplyAddress,
+  topic: ReplyAddress["topic"],
+  maxBytes: number,
+): ReplyAddress {
+  if (leavesRoom(wanted, maxBytes)) return wanted;
+  const { id: _, ...nameless } = wanted;
+  const { correlationData: __, ...bare } = nameless;
+  const ways = [
+    { ...wanted, topic },
+    { ...nameless, topic },
+    { ...bare, topic },
+  ];
+  return ways.find((way) => leavesRoom(way, maxBytes)) ?? { ...bare, topic };
+}
+
+function noRoom(): Failure {
+  return new Failure(
+    "bad_request",
+    "The topic, the id and the correlation data leave too little room for an answer in one message.",
+  );
 }
 
 function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure {
@@ -155,29 +160,25 @@ function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure 
  * payload, because many clients count Correlation Data from 0 after each restart.
  */
 function identityOf(
-  message: Incoming,
-  { id, correlationData }: ReplyAddress,
+  { topic, payload, dup, properties }: Incoming,
+  id: string | undefined,
 ): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered"> {
   const fingerprint = createHash("sha256")
-    .update(message.topic)
+    .update(topic)
     .update("\0")
-    .update(message.payload)
+    .update(payload)
     .digest("base64");
-  const correlation = base64Of(correlationData);
+  const correlation = properties?.correlationData?.toString("base64");
   const key =
     id === undefined
       ? correlation && `correlation ${correlation} ${fingerprint}`
-      : `id ${message.topic} ${id}`;
-  return { fingerprint, redelivered: message.dup, ...(key !== undefined && { key }) };
+      : `id ${topic} ${id}`;
+  return { fingerprint, redelivered: dup, ...(key !== undefined && { key }) };
 }
 
 /** The opaque text that `parseReplyAddress` reads. */
 function addressOf({ topic, correlationData }: ReplyAddress): string {
-  return JSON.stringify([topic, base64Of(correlationData) ?? null]);
-}
-
-function base64Of(bytes: Buffer | undefined): string | undefined {
-  return bytes && Buffer.from(bytes).toString("base64");
+  return JSON.stringify([topic, correlationData?.toString("base64") ?? null]);
 }
 
 const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
@@ -192,8 +193,8 @@ export function parseReplyAddress(
   const [topic, correlation] = read.output;
   return {
     topic: allowedResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
-    ...(correlation !== null && { correlationData: Buffer.from(correlation, "base64") }),
-    ...(id !== undefined && { id }),
-    ...(expiresAt !== undefined && { expiresAt }),
+    correlationData: correlation === null ? undefined : Buffer.from(correlation, "base64"),
+    id,
+    expiresAt,
   };
 }

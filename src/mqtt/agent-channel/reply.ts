@@ -3,17 +3,17 @@ import type { Part } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import { cutIntoPayloads, type AnswerProperties, type PacketFrame } from "../protocol/parts.ts";
+import { cutIntoPayloads, type AnswerProperties } from "../protocol/parts.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
 import type { WirePart } from "../protocol/wire.ts";
 
 /** Where and how one request is answered. */
 export interface ReplyAddress {
   readonly topic: PublishTopic;
-  readonly id?: string;
-  readonly correlationData?: Buffer;
+  readonly id?: string | undefined;
+  readonly correlationData?: Buffer | undefined;
   /** When the answer expires, in milliseconds since the epoch. */
-  readonly expiresAt?: number;
+  readonly expiresAt?: number | undefined;
 }
 
 export interface ReplyLimits {
@@ -36,21 +36,22 @@ export function createReply(
   limits: ReplyLimits,
 ): (part: Part) => Promise<void> {
   let seq = 0;
+  const { topic } = address;
+  const { qos, hasSubscriber } = limits;
   const publish = async (payload: string, session: Session, signal?: AbortSignal) => {
-    const hasNoSubscriber = limits.qos > 0 && limits.hasSubscriber?.(address.topic) === false;
-    if (hasNoSubscriber) throw noSubscriber();
+    if (qos > 0 && hasSubscriber?.(topic) === false) throw noSubscriber();
     const properties = propertiesOf(connection.session() ?? session, address);
-    const message = { topic: address.topic, payload, qos: limits.qos };
-    const sent = { ...message, ...(properties && { properties }) };
-    const { noMatchingSubscribers } = await connection.publish(sent, signal);
-    if (noMatchingSubscribers && limits.qos > 0) throw noSubscriber();
+    const message = { topic, payload, qos, properties };
+    const { noMatchingSubscribers } = await connection.publish(message, signal);
+    if (qos > 0 && noMatchingSubscribers) throw noSubscriber();
     seq += 1;
   };
   return async (part) => {
     const expiry = startExpiry(address.expiresAt, part);
     try {
       const session = await connection.ready(expiry?.signal);
-      const frame = frameOf(session, address, limits);
+      const properties = propertiesOf(session, address);
+      const frame = { topic, qos, properties, maxBytes: packetBytesOf(session, limits) };
       const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
       for (const payload of payloads) await publish(payload, session, expiry?.signal);
       // What follows after the end (an answer after `busy`) is a new answer.
@@ -65,14 +66,8 @@ export function createReply(
 }
 
 function wirePartOf({ text, error, done }: Part, { id }: ReplyAddress): WirePart {
-  const { code, retryAfter } = error ?? {};
-  const shown = code && { code, ...(retryAfter !== undefined && { retryAfter }) };
-  return {
-    text,
-    ...(id !== undefined && { id }),
-    ...(shown && { error: shown }),
-    ...(done && { done }),
-  };
+  const shown = error && { code: error.code, retryAfter: error.retryAfter };
+  return { text, id, error: shown, done };
 }
 
 function noSubscriber(): Failure {
@@ -97,17 +92,9 @@ export function packetBytesOf(
   session: Session | undefined,
   { maxMessageBytes }: ReplyLimits,
 ): number {
-  const known = [maxMessageBytes, session?.maximumPacketBytes ?? 0].filter((bytes) => bytes > 0);
-  return known.length === 0 ? 0 : Math.min(...known);
-}
-
-function frameOf(session: Session, address: ReplyAddress, limits: ReplyLimits): PacketFrame {
-  return {
-    topic: address.topic,
-    qos: limits.qos,
-    properties: propertiesOf(session, address),
-    maxBytes: packetBytesOf(session, limits),
-  };
+  const brokersMaximum = session?.maximumPacketBytes ?? 0;
+  if (maxMessageBytes === 0 || brokersMaximum === 0) return maxMessageBytes || brokersMaximum;
+  return Math.min(maxMessageBytes, brokersMaximum);
 }
 
 /** MQTT 5 section 3.3.2.3. The answer carries what is left of the request's expiry. */

@@ -1,4 +1,4 @@
-import type { MqttClient } from "mqtt";
+import type { MqttClient, Packet } from "mqtt";
 import { Failure } from "../../base/failure.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
 import type { Transport } from "./transport.ts";
@@ -176,13 +176,15 @@ export function closeReason(client: MqttClient, transport: Transport): Promise<R
   let stated: Refusal | undefined;
   let failed: Refusal | undefined;
   let isConnected = false;
-  client.once("connect", () => {
-    isConnected = true;
-  });
-  client.on("packetreceive", (packet) => {
-    if (packet.cmd !== "connack" || isConnected) return;
+  const takeConnack = (packet: Packet): void => {
+    if (packet.cmd !== "connack") return;
     const code = packet.reasonCode ?? packet.returnCode ?? 0;
     if (code > 0) stated ??= refusalOf(code, "the broker refused the connection");
+  };
+  client.on("packetreceive", takeConnack);
+  client.once("connect", () => {
+    isConnected = true;
+    client.off("packetreceive", takeConnack);
   });
   client.on("error", (error) => {
     failed ??= errorReason(error);

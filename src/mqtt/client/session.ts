@@ -257,7 +257,7 @@ function sessionOf(
     expect,
     abort,
   });
-  client.on("packetreceive", (packet) => attached.take(packet));
+  client.on("packetreceive", attached.take);
   void lost.then(() => {
     attached.detach();
     gone.abort(new ConnectionLost("the connection was lost"));

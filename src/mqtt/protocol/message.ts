@@ -7,7 +7,7 @@ export interface Outgoing {
   readonly payload: string | Uint8Array;
   readonly qos: 0 | 1 | 2;
   readonly retain?: boolean;
-  readonly properties?: IPublishPacket["properties"];
+  readonly properties?: IPublishPacket["properties"] | undefined;
 }
 
 export interface Published {

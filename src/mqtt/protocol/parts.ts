@@ -38,9 +38,9 @@ export function* cutIntoPayloads(
       yield encodePart({ ...part, text: text.slice(begin), seq });
       return;
     }
-    const empty = Buffer.byteLength(encodePart({ text: "", seq, ...(id !== undefined && { id }) }));
+    const empty = Buffer.byteLength(encodePart({ text: "", seq, id }));
     const end = endWithin(text, begin, Math.max(room - empty, LEAST_ROOM));
-    yield encodePart({ text: text.slice(begin, end), seq, ...(id !== undefined && { id }) });
+    yield encodePart({ text: text.slice(begin, end), seq, id });
     begin = end;
   }
 }
@@ -52,8 +52,8 @@ const MOST_CORRELATION_BYTES = 8192;
 export function leavesRoom(
   chosen: {
     readonly topic: string;
-    readonly id?: string;
-    readonly correlationData?: Buffer;
+    readonly id?: string | undefined;
+    readonly correlationData?: Buffer | undefined;
   },
   maxBytes: number,
 ): boolean {

@@ -3,22 +3,22 @@ import { Failure } from "../../base/failure.ts";
 /** The payload of a request (contract section 1, "Request payload"). */
 export interface RequestPayload {
   readonly text: string;
-  readonly id?: string;
-  readonly stream?: boolean;
+  readonly id?: string | undefined;
+  readonly stream?: boolean | undefined;
 }
 
 /** One message of an answer (contract section 1, "Response payload"). */
 export interface WirePart {
   readonly text: string;
-  readonly id?: string;
-  readonly seq?: number;
-  readonly error?: WireError;
-  readonly done?: boolean;
+  readonly id?: string | undefined;
+  readonly seq?: number | undefined;
+  readonly error?: WireError | undefined;
+  readonly done?: boolean | undefined;
 }
 
 export interface WireError {
   readonly code: string;
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
 }
 
 /** In UTF-16 units. */
@@ -73,8 +73,10 @@ export function readableId(payload: Uint8Array): string | undefined {
 /** Finds a field by its exact name, else ignoring case, which clients of the Go program may rely on. */
 function fieldOf(value: Record<string, unknown>, name: string): unknown {
   if (Object.hasOwn(value, name)) return value[name] ?? undefined;
-  const key = Object.keys(value).find((candidate) => candidate.toLowerCase() === name);
-  return key === undefined ? undefined : (value[key] ?? undefined);
+  for (const key of Object.keys(value)) {
+    if (key.toLowerCase() === name) return value[key] ?? undefined;
+  }
+  return undefined;
 }
 
 function refused(what: string): Failure {
