@@ -91,15 +91,28 @@ async function processesOf(tree: ProcessTree): Promise<readonly Member[] | undef
 
 async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefined> {
   try {
-    const [stat, environ] = await Promise.all([
-      readFile(`/proc/${pid}/stat`, "utf8"),
-      readFile(`/proc/${pid}/environ`).catch(() => Buffer.alloc(0)),
-    ]);
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+    const environ = await environOf(pid, stat).catch(() => Buffer.alloc(0));
     const isSandbox = isOf(tree, stat, () => environ);
     return isSandbox === undefined ? undefined : { pid: Number(pid), isSandbox };
   } catch {
     // It just ended, or belongs to another user.
     return undefined;
+  }
+}
+
+/** Times that an empty environment is read, with a millisecond in between. */
+const MAX_READS = 5;
+/** The flag of threads of the kernel (PF_KTHREAD), which have no environment. */
+const KERNEL_THREAD = 0x20_00_00;
+
+/** While one program replaces another (exec), the kernel shows an empty environment for a moment. */
+async function environOf(pid: string, stat: string): Promise<Buffer> {
+  const isKernelThread = (Number(fieldsOf(stat)[6]) & KERNEL_THREAD) !== 0;
+  for (let reads = 1; ; reads += 1) {
+    const environ = await readFile(`/proc/${pid}/environ`);
+    if (environ.length > 0 || isKernelThread || reads === MAX_READS) return environ;
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
@@ -109,12 +122,16 @@ function isOf(
   stat: string,
   environ: () => Buffer,
 ): boolean | undefined {
-  // After the name, which may hold any character: state, parent, group (proc_pid_stat(5)).
-  const [state = "", , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [state = "", , group] = fieldsOf(stat);
   // A zombie is dead; its parent may never read its exit status.
   if (state === "Z" || state === "X") return undefined;
   if (Number(group) === leader) return isSandboxed;
   return environ().includes(`${MARK}=${mark}`) ? false : undefined;
+}
+
+/** State, parent, group and so on: the fields after the name, which may hold any character (proc_pid_stat(5)). */
+function fieldsOf(stat: string): readonly string[] {
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
 async function endOnWindows({ leader }: ProcessTree): Promise<boolean> {

@@ -182,6 +182,17 @@ describe("the end of a command", () => {
     assert.ok(await allGone(pids));
   });
 
+  it("is the end of what it left running while one program replaces another", async () => {
+    await using commands = await createCommands();
+    const { call, workspace } = commands;
+    await writeFile(join(workspace, "again"), "#!/bin/sh\nexec ./again\n", { mode: 0o700 });
+    const count = 12;
+    await call({
+      command: `for i in $(seq ${count}); do setsid sh -c 'echo $$ >> pids; exec ./again' & done; while [ ! -s pids ] || [ $(wc -l < pids) -lt ${count} ]; do sleep 0.01; done`,
+    });
+    assert.ok(await allGone(await numbersIn(join(workspace, "pids"), count)));
+  });
+
   it("comes within three seconds of an abort, though it and its children do not listen", async () => {
     await using commands = await createCommands();
     const { tool, workspace } = commands;
