@@ -1,9 +1,20 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { Secret } from "../../src/base/secret.ts";
 import { proxySecretsIn, secretsIn } from "../../src/config/secrets-in.ts";
 import { modelEntry, toolSettings } from "../support/agent-config.ts";
 
 describe("secrets to be redacted", () => {
+  it("are found by their type and in URLs, whatever key holds them, but for user names", () => {
+    const settings = {
+      username: new Secret("the-user"),
+      anything: [{ new_key: new Secret("one-secret") }],
+      address: "https://me:two-secret@service.test/?api_key=three-secret&page=four",
+    };
+    const found = secretsIn({ some: { part: settings } });
+    assert.deepEqual(new Set(found), new Set(["one-secret", "two-secret", "three-secret"]));
+  });
+
   it("are those that go along in the body of each question, by what they are called", () => {
     const extra_body = {
       api_key: "sk-body",

@@ -4,7 +4,7 @@ import type { Tool } from "../../../src/agent/tools/contract.ts";
 import { createSecretFilter, withFilter } from "../../../src/agent/tools/run.ts";
 import { createRedactor } from "../../../src/base/redaction/redactor.ts";
 import { Secret } from "../../../src/base/secret.ts";
-import type { ToolSettings } from "../../../src/config/contract.ts";
+import type { Config, ToolSettings } from "../../../src/config/contract.ts";
 import { secretsIn } from "../../../src/config/secrets-in.ts";
 import { callContext, modelEntry, toolSettings } from "../../support/agent-config.ts";
 import { channelFor } from "../../support/channel.ts";
@@ -18,7 +18,7 @@ function filterFor(keys: readonly string[], settings: Partial<ToolSettings> = {}
   return filterOf(config);
 }
 
-function filterOf(config: Parameters<typeof secretsIn>[0]) {
+function filterOf(config: Pick<Config, "model_list" | "channels" | "tools">) {
   return createSecretFilter(createRedactor(secretsIn(config)), config.tools);
 }
 
