@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import { createRedactor, redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Config } from "../config/contract.ts";
-import { secretsIn } from "../config/secrets-in.ts";
+import { secretsIn } from "../config/secrets.ts";
 import { createPermissions } from "./access/permissions.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";

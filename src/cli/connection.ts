@@ -4,7 +4,7 @@ import { passphraseOf } from "../config/compat/go/enc.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
 import type { ConfigFlag } from "../config/flags.ts";
 import { loadConfig } from "../config/load.ts";
-import { proxySecretsIn, secretsIn } from "../config/secrets-in.ts";
+import { proxySecretsIn, secretsIn } from "../config/secrets.ts";
 import type { Flags } from "./args/flags.ts";
 import type { Context } from "./context.ts";
 

@@ -4,7 +4,7 @@ import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
 import { createPrivateFile, replaceFile } from "./replace-file.ts";
-import { isSecretName } from "./secrets-in.ts";
+import { isSecretName } from "./secrets.ts";
 import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
 import { pathText, PLACEHOLDER } from "./tree.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../../src/base/secret.ts";
-import { proxySecretsIn, secretsIn } from "../../src/config/secrets-in.ts";
+import { proxySecretsIn, secretsIn } from "../../src/config/secrets.ts";
 import { modelEntry, toolSettings } from "../support/agent-config.ts";
 
 describe("secrets to be redacted", () => {

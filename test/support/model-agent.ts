@@ -6,7 +6,7 @@ import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
-import { secretsIn } from "../../src/config/secrets-in.ts";
+import { secretsIn } from "../../src/config/secrets.ts";
 import { agentConfig } from "./agent-config.ts";
 
 const device: Tool = {

@@ -1,7 +1,7 @@
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { Config } from "../../config/contract.ts";
-import { secretsIn } from "../../config/secrets-in.ts";
+import { secretsIn } from "../../config/secrets.ts";
 import { isSwitchedOff } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Fetch } from "../model/contract.ts";

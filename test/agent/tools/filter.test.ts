@@ -5,7 +5,7 @@ import { createSecretFilter, withFilter } from "../../../src/agent/tools/run.ts"
 import { createRedactor } from "../../../src/base/redaction/redactor.ts";
 import { Secret } from "../../../src/base/secret.ts";
 import type { Config, ToolSettings } from "../../../src/config/contract.ts";
-import { secretsIn } from "../../../src/config/secrets-in.ts";
+import { secretsIn } from "../../../src/config/secrets.ts";
 import { callContext, modelEntry, toolSettings } from "../../support/agent-config.ts";
 import { channelFor } from "../../support/channel.ts";
 
