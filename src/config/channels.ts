@@ -1,13 +1,13 @@
-import { resolve } from "node:path";
 import * as v from "valibot";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { brokerCredentials, parseBroker } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
-import { expandHome } from "./files.ts";
+import { absolutePath } from "./files.ts";
+import type { PathBases } from "./files.ts";
 import type { Findings } from "./findings.ts";
-import { quotable } from "./findings.ts";
+import { didYouMean, quotable } from "./findings.ts";
 import { CHANNEL, channelType, SETTINGS } from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
@@ -25,12 +25,6 @@ import type { Branch, Origin, Path, Tree } from "./tree.ts";
 import { bool, namedEntries, readAs } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;
-
-/** Relative paths are relative to `folder`; `~` is `userHome`. */
-export interface PathBases {
-  readonly folder: string;
-  readonly userHome: string;
-}
 
 /** The enabled channels of type mqtt. Adds their problems and warnings to the findings. */
 export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases): MqttChannel[] {
@@ -133,8 +127,8 @@ function isFilled(secret: Secret | undefined): secret is Secret {
   return secret !== undefined && secret.reveal() !== "";
 }
 
-function tlsOf(tls: Settings["tls"], { folder, userHome }: PathBases): TlsSettings {
-  const absolute = (file: string): string => resolve(folder, expandHome(file, userHome));
+function tlsOf(tls: Settings["tls"], bases: PathBases): TlsSettings {
+  const absolute = (file: string): string => absolutePath(file, bases);
   return {
     verify: tls.verify ?? tls.ca_file !== "",
     ...(tls.ca_file !== "" && { ca_file: absolute(tls.ca_file) }),
@@ -167,10 +161,9 @@ function warnOfOthers(types: readonly string[], findings: Findings): void {
 
 function warnOfType(name: string, type: string, findings: Findings): void {
   const nearest = nearestWord(type, ["mqtt", ...OTHER_CHANNEL_TYPES]);
-  const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
   findings.warn(
     ["channel_list", name],
-    `"${quotable(type)}" is not a known channel type, so the channel is ignored${meant}`,
+    `"${quotable(type)}" is not a known channel type, so the channel is ignored${didYouMean(nearest)}`,
     `set its type to ${nearest ?? "mqtt"}`,
   );
 }
@@ -307,7 +300,7 @@ function changed(tree: Branch, name: string, change: (entry: Branch) => Branch):
 }
 
 function channelAt(tree: Branch, name: string): Branch {
-  return branchAt(branchAt(tree, "channel_list"), name) ?? branch([], tree.origin);
+  return branchAt(tree, "channel_list", name) ?? branch([], tree.origin);
 }
 
 function layerOf({ from }: Origin): number {

@@ -4,7 +4,7 @@ import { codeOf, Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { upgraded, versionFailure, withProvidersAsModels } from "./compat/go/migrate.ts";
 import type { Warning } from "./findings.ts";
-import { lineOf, quotable } from "./findings.ts";
+import { didYouMean, lineOf } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
 import { channelType } from "./keys/channel.ts";
 import {
@@ -38,15 +38,21 @@ export interface ConfigPaths {
 
 /** The absolute paths of the configuration. An empty variable counts as unset. */
 export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
-  const absolute = (path: string): string => resolve(cwd, expandHome(path, userHome));
+  const absolute = (path: string): string => absolutePath(path, { folder: cwd, userHome });
   const home = absolute(env["PICOCLAW_HOME"] || "~/.picoclaw");
   const file = env["PICOCLAW_CONFIG"];
   return { home, file: file ? absolute(file) : join(home, "config.json") };
 }
 
-/** `~` and `~/…` as the user's home directory; any other path unchanged. */
-export function expandHome(path: string, userHome: string): string {
-  return path === "~" || path.startsWith("~/") ? join(userHome || ".", path.slice(1)) : path;
+/** The absolute path of what stands in a file or a variable. Relative paths are relative to `folder`; `~` is `userHome`. */
+export function absolutePath(path: string, { folder, userHome }: PathBases): string {
+  const isHome = path === "~" || path.startsWith("~/");
+  return resolve(folder, isHome ? join(userHome || ".", path.slice(1)) : path);
+}
+
+export interface PathBases {
+  readonly folder: string;
+  readonly userHome: string;
 }
 
 export interface ConfigFiles {
@@ -139,8 +145,7 @@ function withKeys(models: List, keys: Branch): { items: Tree[]; warnings: Warnin
   const warnings = [...keys.entries].flatMap(([key, entry]) => {
     if (used.has(key)) return [];
     if (entry.kind !== "branch") return [warningOf(key, entry, "is not a map with api_keys")];
-    const nearest = nearestWord(key.replace(/:\d+$/, ""), counts.keys());
-    const meant = nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
+    const meant = didYouMean(nearestWord(key.replace(/:\d+$/, ""), counts.keys()));
     return [warningOf(key, entry, `names no entry of model_list${meant}`)];
   });
   return { items, warnings };

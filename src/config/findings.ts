@@ -95,6 +95,11 @@ export function quotable(text: string, most = 60): string {
   return characters.length <= most ? characters.join("") : `${characters.slice(0, most).join("")}…`;
 }
 
+/** The end of a sentence about a wrong word: the word that was probably meant, if there is one. */
+export function didYouMean(nearest: string | undefined): string {
+  return nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
+}
+
 /** Order: config.json by line, .security.yml by line, the environment, flags. */
 function byPlace({ origin: left }: Problem, { origin: right }: Problem): number {
   if (left.from !== "file" || right.from !== "file") return rank(left) - rank(right);

@@ -1,21 +1,20 @@
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { Config, ConfigFlags, LoadedConfig, ModelEntry } from "./contract.ts";
-import { configPaths, expandHome, readFiles, SECURITY } from "./files.ts";
+import { absolutePath, configPaths, readFiles, SECURITY } from "./files.ts";
 import type { ConfigFiles, ConfigPaths, Surroundings } from "./files.ts";
-import { createFindings, problemsFailure, quotable } from "./findings.ts";
+import { createFindings, didYouMean, problemsFailure, quotable } from "./findings.ts";
 import type { Findings, Problem, Warning } from "./findings.ts";
-import { hookSettings } from "./hooks.ts";
 import { channelType } from "./keys/channel.ts";
 import type { Group, Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
-import { toolProfiles, toolSettings, turnProfile } from "./tools.ts";
+import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import { isComment, originsOf, pathText } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { readAs } from "./values.ts";
@@ -118,13 +117,13 @@ function assembled(
   checkKeys(tree, KEYS, [], findings);
   unsupportedKeys(tree, findings);
   checkModels(tree, findings);
-  const bases = { folder: dirname(place.file), userHome: place.userHome };
-  const channels = mqttChannels(tree, findings, bases);
+  const { userHome, cwd } = place;
+  const channels = mqttChannels(tree, findings, { folder: dirname(place.file), userHome });
   const turn_profile = turnProfile(tree, findings);
-  const hooks = hookSettings(tree, findings, place);
+  const hooks = hookSettings(tree, findings, { folder: cwd, userHome });
   const output = readAs(KEYS.schema, tree, [], findings);
-  const folder = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
-  const profiles = toolProfiles(tree, findings, { folder, userHome: place.userHome });
+  const workspace = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
+  const profiles = toolProfiles(tree, findings, { folder: workspace, userHome });
   if (output === undefined) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
@@ -134,7 +133,7 @@ function assembled(
   const { dimensions, dm_scope } = output.session;
   const defaults = {
     ...rest,
-    workspace: folder,
+    workspace,
     model_name,
     ...(turn_profile && { turn_profile }),
   };
@@ -157,7 +156,7 @@ function workspacePath(
 ): string {
   if (written.trim() === "") return join(home, "workspace");
   const { from } = findings.originAt(["agents", "defaults", "workspace"]);
-  return resolve(from === "environment" ? cwd : dirname(file), expandHome(written, userHome));
+  return absolutePath(written, { folder: from === "environment" ? cwd : dirname(file), userHome });
 }
 
 function warnOfNoModel(models: readonly ModelEntry[], findings: Findings): void {
@@ -201,14 +200,10 @@ function warnOfKey(path: Path, { rows, also }: Group, findings: Findings): void 
   const key = String(path.at(-1));
   if (also === "any" || also.includes(key) || isComment(key)) return;
   const nearest = nearestWord(key, [...Object.keys(rows), ...also]);
-  if (nearest === undefined) {
-    findings.warn(path, "is not a known key and has no effect");
-    return;
-  }
-  const meant = pathText([...path.slice(0, -1), nearest]);
+  const meant = nearest && quotable(pathText([...path.slice(0, -1), nearest]), 200);
   findings.warn(
     path,
-    `is not a known key and has no effect; did you mean ${nearest}?`,
-    `rename it to ${quotable(meant, 200)}`,
+    `is not a known key and has no effect${didYouMean(nearest)}`,
+    meant && `rename it to ${meant}`,
   );
 }

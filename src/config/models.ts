@@ -3,10 +3,10 @@ import { nearestWord } from "../base/spelling.ts";
 import { GO_CLOUD_HOSTS } from "./compat/go/keys.ts";
 import type { ModelEntry } from "./contract.ts";
 import type { Findings } from "./findings.ts";
-import { quotable } from "./findings.ts";
+import { didYouMean, quotable } from "./findings.ts";
 import type { MODEL_LIST } from "./keys/agents.ts";
 import type { ValuesOf } from "./keys/key.ts";
-import { branchAt, childOf, textAt } from "./tree.ts";
+import { childOf, textAt } from "./tree.ts";
 import type { Branch, Tree } from "./tree.ts";
 
 type Model = ValuesOf<typeof MODEL_LIST.each.rows>;
@@ -31,9 +31,8 @@ export function checkModels(tree: Branch, findings: Findings): void {
 }
 
 function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings): void {
-  const defaults = branchAt(branchAt(tree, "agents"), "defaults");
-  const name = textAt(defaults, "model_name");
   const path = ["agents", "defaults", "model_name"];
+  const name = textAt(tree, ...path);
   if (name === "") return;
   if (items.length === 0) {
     findings.warn(
@@ -46,8 +45,7 @@ function checkModelName(tree: Branch, items: readonly Tree[], findings: Findings
   const named = items.filter((entry) => isNameOf(name, entry));
   if (named.length === 0) {
     const names = items.map((entry) => textAt(entry, "model_name"));
-    const nearest = nearestWord(name, names);
-    const meant = nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
+    const meant = didYouMean(nearestWord(name, names));
     const allowed = "a model_name of model_list, or nothing";
     findings.problem(path, `found "${quotable(name)}", allowed is ${allowed}${meant}`);
   } else if (named.every((entry) => textAt(entry, "enabled") === "false")) {

@@ -5,7 +5,7 @@ import { nearestWord } from "../base/spelling.ts";
 import { GO_KEYS } from "./compat/go/keys.ts";
 import type { ConfigFlags } from "./contract.ts";
 import { readText } from "./files.ts";
-import { quotable } from "./findings.ts";
+import { didYouMean, quotable } from "./findings.ts";
 import type { Problem, Warning } from "./findings.ts";
 import { CONFIG_FLAGS } from "./flags.ts";
 import { SETTINGS } from "./keys/channel.ts";
@@ -103,9 +103,8 @@ export function unknownVariables(env: Environment): Warning[] {
     if (GO_VARIABLES.some((variable) => name.startsWith(`${variable}_`))) return [];
     const nearest = nearestWord(name, words);
     const message = `environment ${quotable(name)} is unknown and has no effect`;
-    return nearest === undefined
-      ? [{ message }]
-      : [{ message: `${message}; did you mean ${nearest}?`, remedy: `rename it to ${nearest}` }];
+    if (nearest === undefined) return [{ message }];
+    return [{ message: message + didYouMean(nearest), remedy: `rename it to ${nearest}` }];
   });
 }
 

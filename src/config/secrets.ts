@@ -12,7 +12,7 @@ import { channelType } from "./keys/channel.ts";
 import type { Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import { isNameOf } from "./models.ts";
-import { branchAt, leaf, list, mapChildren, textAt } from "./tree.ts";
+import { leaf, list, mapChildren, textAt } from "./tree.ts";
 import type { Branch, Leaf, Path, Tree } from "./tree.ts";
 
 export interface SecretSurroundings extends Pick<Surroundings, "env" | "userHome"> {
@@ -92,7 +92,7 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
   const place = path.map((name) => (typeof name === "number" ? "*" : name)).join(".");
   if (node.kind !== "branch") return true;
   if (place === "model_list.*") {
-    const wanted = textAt(branchAt(branchAt(root, "agents"), "defaults"), "model_name");
+    const wanted = textAt(root, "agents", "defaults", "model_name");
     return textAt(node, "enabled") !== "false" || (wanted !== "" && isNameOf(wanted, node));
   }
   if (path[0] === "channel_list" && path.length === 2) {
@@ -201,7 +201,7 @@ export function secretsIn(config: object): readonly string[] {
   return Object.entries(config).flatMap(([name, value]: [string, unknown]): readonly string[] => {
     if (value instanceof Secret) return name === "username" ? [] : [value.reveal()];
     if (typeof value === "string") {
-      return CREDENTIAL.test(name) ? [value, ...urlSecrets(value)] : urlSecrets(value);
+      return urlSecrets(value).concat(CREDENTIAL.test(name) ? value : []);
     }
     if (typeof value !== "object" || value === null) return [];
     return name === "custom_headers" ? headerSecrets(value) : secretsIn(value);

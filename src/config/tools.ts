@@ -1,32 +1,37 @@
-import { resolve } from "node:path";
 import { nearestWord } from "../base/spelling.ts";
-import type { ToolProfile, ToolSettings, TurnProfile } from "./contract.ts";
-import { expandHome } from "./files.ts";
+import type {
+  HookSettings,
+  HookStage,
+  ProcessHookSettings,
+  ToolProfile,
+  ToolSettings,
+  TurnProfile,
+} from "./contract.ts";
+import { absolutePath } from "./files.ts";
+import type { PathBases } from "./files.ts";
+import { didYouMean, quotable } from "./findings.ts";
 import type { Findings } from "./findings.ts";
-import { quotable } from "./findings.ts";
 import { AGENTS } from "./keys/agents.ts";
 import type { ValuesOf } from "./keys/key.ts";
-import { PROFILE, SWITCHED_TOOLS, TOOL_NAMES } from "./keys/tools.ts";
+import { HOOKS, PROCESS_HOOK, PROFILE, SWITCHED_TOOLS, TOOL_NAMES } from "./keys/tools.ts";
 import type { TOOLS } from "./keys/tools.ts";
-import { branchAt, childOf } from "./tree.ts";
+import { childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { isSwitchedOff, namedEntries, readAs } from "./values.ts";
 
-/** The settings of the tools. */
+/** The settings of the tools. Which tools are switched off is in `off`, not in a switch of each. */
 export function toolSettings(
   tools: ValuesOf<typeof TOOLS.rows>,
   profiles: readonly ToolProfile[],
 ): ToolSettings {
-  const { enabled: hasExec, ...exec } = tools.exec;
-  const { enabled: hasReadFile, ...read_file } = tools.read_file;
-  const { enabled: hasSearch, ...web } = tools.web;
-  const off = new Set<string>(SWITCHED_TOOLS.filter((name) => !tools[name].enabled));
-  if (!hasExec) off.add("exec");
-  if (!hasReadFile) off.add("read_file");
-  if (!hasSearch) off.add("web_search");
+  const switches = { ...tools, web_search: tools.web };
+  const names = [...SWITCHED_TOOLS, "exec", "read_file", "web_search"] as const;
+  const { enabled: _exec, ...exec } = tools.exec;
+  const { enabled: _readFile, ...read_file } = tools.read_file;
+  const { enabled: _web, ...web } = tools.web;
   const { allow_read_paths, allow_write_paths, filter_sensitive_data, filter_min_length } = tools;
   return {
-    off,
+    off: new Set(names.filter((name) => !switches[name].enabled)),
     allow_read_paths,
     allow_write_paths,
     filter_sensitive_data,
@@ -38,25 +43,17 @@ export function toolSettings(
   };
 }
 
-interface Bases {
-  /** The workspace, absolute. */
-  readonly folder: string;
-  readonly userHome: string;
-}
-
 /** Characters of a pattern; comparing stays cheap. */
 const MAX_PATTERN = 256;
 
 /**
- * `tools.profiles`, in the order of the file; an object would put keys like `42` first. Adds problems and
+ * `tools.profiles`, in the order of the file, with paths relative to the workspace; an object would put keys like `42` first. Adds problems and
  * warnings to the findings.
  */
-export function toolProfiles(tree: Branch, findings: Findings, bases: Bases): ToolProfile[] {
-  const path: Path = ["tools", "profiles"];
-  const profiles = childOf(branchAt(tree, "tools"), "profiles");
-  const absolute = (written: string): string =>
-    resolve(bases.folder, expandHome(written.trim(), bases.userHome));
-  return namedEntries(profiles, path, findings).flatMap(([pattern, entry]) => {
+export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases): ToolProfile[] {
+  const path = ["tools", "profiles"];
+  const absolute = (written: string): string => absolutePath(written.trim(), bases);
+  return namedEntries(childOf(tree, ...path), path, findings).flatMap(([pattern, entry]) => {
     const profile = toolProfile(entry, [...path, pattern], findings);
     if (profile === undefined) return [];
     const { tools, read, write, topics } = profile;
@@ -85,10 +82,9 @@ function toolProfile(
 function checkName(name: string, path: Path, findings: Findings): void {
   if (name === "*" || TOOL_NAMES.includes(name)) return;
   const nearest = nearestWord(name, TOOL_NAMES);
-  const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
   findings.warn(
     path,
-    `"${quotable(name)}" is not a tool and allows nothing${meant}`,
+    `"${quotable(name)}" is not a tool and allows nothing${didYouMean(nearest)}`,
     nearest === undefined ? `the tools are: ${TOOL_NAMES.join(", ")}` : `write ${nearest}`,
   );
 }
@@ -101,8 +97,8 @@ const TURN_PROFILE = AGENTS.rows.defaults.rows.turn_profile;
  * findings.
  */
 export function turnProfile(tree: Branch, findings: Findings): TurnProfile | undefined {
-  const path: Path = ["agents", "defaults", "turn_profile"];
-  const found = childOf(branchAt(branchAt(tree, "agents"), "defaults"), "turn_profile");
+  const path = ["agents", "defaults", "turn_profile"];
+  const found = childOf(tree, ...path);
   if (found === undefined || isSwitchedOff(found, TURN_PROFILE.rows)) return undefined;
   const output = readAs(TURN_PROFILE.schema, found, path, findings);
   if (output === undefined) return undefined;
@@ -138,4 +134,91 @@ function checkTurnTools(names: readonly string[], path: Path, findings: Findings
         : `write ${nearest} if you mean it`,
     );
   }
+}
+
+const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
+/** Stages of Go PicoClaw that are not built here. */
+export const MODEL_STAGES = ["before_llm", "after_llm"];
+/** Variables that change what a compiled picoclaw or Bun does. */
+const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
+
+/**
+ * The hooks for tool calls, in the order in which they are asked: by `priority`, then by name.
+ * Undefined if there are none. Relative folders are relative to the working directory. Adds problems and warnings to the findings.
+ */
+export function hookSettings(
+  tree: Branch,
+  findings: Findings,
+  bases: PathBases,
+): HookSettings | undefined {
+  const found = childOf(tree, "hooks");
+  if (found === undefined) return undefined;
+  const output = readAs(HOOKS.schema, found, ["hooks"], findings);
+  if (output?.enabled !== true) return undefined;
+  const path = ["hooks", "processes"];
+  const processes = namedEntries(childOf(found, "processes"), path, findings)
+    .filter(([, entry]) => isHookOn(entry))
+    .flatMap(([name, entry]) => processHook(entry, [...path, name], findings, bases))
+    .toSorted((left, right) => left.priority - right.priority || (left.name < right.name ? -1 : 1));
+  if (processes.length === 0) return undefined;
+  const { interceptor_timeout_ms, approval_timeout_ms } = output.defaults;
+  return { interceptor_timeout_ms, approval_timeout_ms, processes };
+}
+
+/** A hook that is not enabled is not read any further, as in Go PicoClaw. */
+export function isHookOn(entry: Tree): boolean {
+  return !isSwitchedOff(entry, PROCESS_HOOK.rows);
+}
+
+function processHook(
+  entry: Tree,
+  path: readonly string[],
+  findings: Findings,
+  bases: PathBases,
+): ProcessHookSettings[] {
+  const name = path.at(-1) ?? "";
+  const output = readAs(PROCESS_HOOK.schema, entry, path, findings);
+  if (output === undefined) return [];
+  const { command, observe, priority, dir } = output;
+  if (command.length === 0 || command[0]?.trim() === "") {
+    findings.problem(path, "command is missing: the program and its arguments");
+  }
+  const stages = stagesOf(output.intercept, path, findings);
+  if (observe.length > 0) {
+    findings.warn([...path, "observe"], "has no effect here: hooks get no events");
+  }
+  if (output.intercept.length === 0 && observe.length === 0) {
+    findings.problem(path, "intercept is missing: the stages that the hook is asked about");
+  }
+  if (stages.length === 0) return [];
+  const env = envOf(output.env, path, findings);
+  const folder = dir === "" ? {} : { dir: absolutePath(dir, bases) };
+  return [{ name, priority, command, stages: new Set(stages), env, ...folder }];
+}
+
+function stagesOf(written: readonly string[], path: Path, findings: Findings): HookStage[] {
+  return written.flatMap((word, index) => {
+    const stage = STAGES.find((known) => known === word);
+    if (stage !== undefined) return [stage];
+    if (word !== "" && !MODEL_STAGES.includes(word)) {
+      const allowed = [...STAGES, ...MODEL_STAGES].join(", ");
+      findings.problem([...path, "intercept", index], `is not a stage, allowed are ${allowed}`);
+    }
+    return [];
+  });
+}
+
+function envOf(
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  findings: Findings,
+): Readonly<Record<string, string>> {
+  const entries = Object.entries(written).map(([name, value]) => [name, String(value)] as const);
+  for (const [name] of entries.filter(([key]) => NEVER.has(key))) {
+    findings.warn(
+      [...path, "env", name],
+      "has no effect: this variable is never given to another program",
+    );
+  }
+  return Object.fromEntries(entries.filter(([key]) => !NEVER.has(key)));
 }

@@ -77,18 +77,21 @@ export function isComment(key: string): boolean {
   return /^(?:_|\$|\/\/)/.test(key);
 }
 
-export function childOf(tree: Tree | undefined, key: string): Tree | undefined {
-  return tree?.kind === "branch" ? tree.entries.get(key) : undefined;
+/** The value at a path of keys. */
+export function childOf(tree: Tree | undefined, ...path: readonly string[]): Tree | undefined {
+  let node = tree;
+  for (const key of path) node = node?.kind === "branch" ? node.entries.get(key) : undefined;
+  return node;
 }
 
-export function branchAt(tree: Tree | undefined, key: string): Branch | undefined {
-  const child = childOf(tree, key);
+export function branchAt(tree: Tree | undefined, ...path: readonly string[]): Branch | undefined {
+  const child = childOf(tree, ...path);
   return child?.kind === "branch" ? child : undefined;
 }
 
-/** The trimmed text of a scalar at a key; empty if there is none. */
-export function textAt(tree: Tree | undefined, key: string): string {
-  const child = childOf(tree, key);
+/** The trimmed text of a scalar at a path of keys; empty if there is none. */
+export function textAt(tree: Tree | undefined, ...path: readonly string[]): string {
+  const child = childOf(tree, ...path);
   return child?.kind === "leaf" ? child.text.trim() : "";
 }
 

@@ -196,7 +196,7 @@ export function withProvidersAsModels(tree: Branch): Branch {
     return provider !== undefined && isUsed(provider) ? [{ name, known, provider }] : [];
   });
   if (used.length === 0 || hasModels(tree)) return withoutChild(tree, "providers");
-  const defaults = branchAt(branchAt(tree, "agents"), "defaults");
+  const defaults = branchAt(tree, "agents", "defaults");
   const model = childOf(defaults, "model_name");
   const wanted = model?.kind === "leaf" && model.text.trim() !== "" ? model : undefined;
   const word = textAt(defaults, "provider").toLowerCase();

@@ -2,8 +2,8 @@ import { Failure } from "../../../base/failure.ts";
 import { mqttNames } from "../../channels.ts";
 import type { Findings, Problem, Warning } from "../../findings.ts";
 import { lineOf, quotable } from "../../findings.ts";
-import { isHookOn, MODEL_STAGES } from "../../hooks.ts";
 import { HOOKS } from "../../keys/tools.ts";
+import { isHookOn, MODEL_STAGES } from "../../tools.ts";
 import { branchAt, childOf, isComment, pathText, textAt } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";
 import { isSwitchedOff } from "../../values.ts";
@@ -13,13 +13,12 @@ export function unsupportedKeys(tree: Branch, findings: Findings): void {
   reportRestrictions(tree, findings);
   for (const { at, asks } of ADDITIONS) {
     const path = at.split(".");
-    const node = nodeAt(tree, path);
+    const node = childOf(tree, ...path);
     if (node !== undefined && asks(node)) findings.warn(path, NO_EFFECT, REMEDY);
   }
   for (const name of mqttNames(tree)) {
     const path = ["channel_list", name, "reasoning_channel_id"];
-    const entry = branchAt(branchAt(tree, "channel_list"), name);
-    if (textAt(entry, "reasoning_channel_id") !== "") findings.warn(path, NO_EFFECT, REMEDY);
+    if (textAt(tree, ...path) !== "") findings.warn(path, NO_EFFECT, REMEDY);
   }
 }
 
@@ -30,15 +29,11 @@ const REMEDY = "remove the key, or run the Go program for it";
 function reportRestrictions(tree: Branch, findings: Findings): void {
   for (const { at, asks, text } of RESTRICTIONS) {
     const path = at.split(".");
-    const node = nodeAt(tree, path);
+    const node = childOf(tree, ...path);
     if (node !== undefined && asks(node)) findings.restriction(path, text);
   }
   restrictedAgents(tree, findings);
   restrictingHooks(tree, findings);
-}
-
-function nodeAt(tree: Tree, path: readonly string[]): Tree | undefined {
-  return path.reduce<Tree | undefined>(childOf, tree);
 }
 
 /** Whether a value asks for more than the default. */
