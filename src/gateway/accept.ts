@@ -1,14 +1,15 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Acceptance, Admission as StoreAdmission } from "../store/contract.ts";
-import type { Admission, Triage, Verdict } from "./admission.ts";
-import { createAnswerStream } from "./answer/answer-stream.ts";
+import type { Admission, Verdict } from "./admission.ts";
+import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { DirectReplies } from "./answer/direct-replies.ts";
+import type { OfflineClients } from "./answer/offline-clients.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
-import type { Dedupe, DedupeEntry, Storing } from "./dedupe.ts";
-import { restoredEntry, storedAnswerOf, resultOf } from "./dedupe.ts";
+import type { Dedupe, Storing } from "./dedupe.ts";
+import { resultOf } from "./dedupe.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailureOf } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -22,7 +23,8 @@ export interface AcceptOptions<M> {
   readonly admission: Admission;
   readonly queue: RequestQueue<M>;
   readonly direct: DirectReplies;
-  readonly dedupe: Dedupe<DedupeEntry | Storing>;
+  readonly offline: Pick<OfflineClients, "seen">;
+  readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly inFlight: InFlight;
   readonly durableRequests: Pick<DurableRequests<M>, "accept">;
   readonly accounting: Pick<Accounting, "countRejection" | "prepare">;
@@ -53,20 +55,18 @@ export class Acceptor<M> {
 
   /** Resolves when the transport may acknowledge the request. */
   async accept(request: Request): Promise<void> {
-    const { admission, accounting, direct } = this.#options;
-    direct.clientSeen(request);
-    const triage = admission.triage(request);
+    const { admission, accounting, offline } = this.#options;
+    offline.seen(laneOf(request));
+    let triage = admission.triage(request);
     const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
-    if (ready === undefined) return this.#handle(request, triage);
-    // The client's usage is read first; the same request may have come again meanwhile.
-    await ready;
-    return this.#handle(request, admission.triage(request));
-  }
-
-  #handle(request: Request, triage: Triage): Promise<void> | void {
+    if (ready !== undefined) {
+      // The client's usage is read first; the same request may have come again meanwhile.
+      await ready;
+      triage = admission.triage(request);
+    }
     switch (triage.to) {
       case "join":
-        return this.#join(request, triage.entry);
+        return this.#join(request, triage.answer);
       case "await":
         return this.#awaitStored(request, triage.storing);
       case "hold":
@@ -85,13 +85,12 @@ export class Acceptor<M> {
   }
 
   /** One more address gets an answer that grows or is being delivered. */
-  #join(request: Request, entry: DedupeEntry): Promise<void> {
-    if (entry.addresses.has(request.address)) this.#ignore(request);
+  #join(request: Request, answer: AnswerStream): void {
+    if (answer.addresses.has(request.address)) this.#ignore(request);
     else {
-      entry.addresses.add(request.address);
-      this.#options.direct.send({ request, entry, duplicate: "joined", unlimited: true });
+      answer.addresses.add(request.address);
+      this.#options.direct.send({ request, answer, duplicate: "joined", unlimited: true });
     }
-    return entry.stored;
   }
 
   /** The same request is being stored: only then it is known where its answer is. */
@@ -111,14 +110,14 @@ export class Acceptor<M> {
   /** Rejects without the store: a client that is not allowed, QoS 0, and while nothing can be stored. */
   #reject(request: Request, failure: Failure): void {
     const { accounting, clock, direct, log } = this.#options;
-    const entry = wholeAnswer("", failure, clock);
+    const answer = wholeAnswer("", failure, clock);
     if (failure.code !== "forbidden") {
-      direct.send({ request, entry, ...this.#rejectionFacts(request, failure) });
+      direct.send({ request, answer, ...this.#rejectionFacts(request, failure) });
       return;
     }
     accounting.countRejection(request, failure.code);
     const suppressed = this.#forbidden.allow(laneOf(request));
-    if (suppressed !== undefined) direct.send({ request, entry, failure, suppressed });
+    if (suppressed !== undefined) direct.send({ request, answer, failure, suppressed });
     else log.debug("rejected without an answer: the client got one lately", clientFields(request));
   }
 
@@ -133,9 +132,13 @@ export class Acceptor<M> {
   }
 
   /** Requests of QoS 0: nothing of them outlives the process. */
-  #acceptInMemory(request: Request, policy: ChannelPolicy, finished?: DedupeEntry | Storing): void {
+  #acceptInMemory(
+    request: Request,
+    policy: ChannelPolicy,
+    finished?: AnswerStream | Storing,
+  ): void {
     const { admission, queue } = this.#options;
-    if (finished !== undefined && "answer" in finished) {
+    if (finished instanceof AnswerStream) {
       this.#repeat(request, policy, finished);
       return;
     }
@@ -145,13 +148,13 @@ export class Acceptor<M> {
     else this.#reject(request, verdict.failure);
   }
 
-  #repeat(request: Request, policy: ChannelPolicy, entry: DedupeEntry): void {
+  #repeat(request: Request, policy: ChannelPolicy, answer: AnswerStream): void {
     const { admission, direct } = this.#options;
     const failure = admission.repeat(request, policy);
     if (failure !== undefined) this.#reject(request, failure);
-    else if (!entry.addresses.has(request.address)) {
-      entry.addresses.add(request.address);
-      direct.send({ request, entry, duplicate: "repeated" });
+    else if (!answer.addresses.has(request.address)) {
+      answer.addresses.add(request.address);
+      direct.send({ request, answer, duplicate: "repeated" });
     }
   }
 
@@ -159,13 +162,13 @@ export class Acceptor<M> {
     const { queue, dedupe, direct, clock } = this.#options;
     const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP;
     queue.stop(laneOf(request));
-    const entry = { ...wholeAnswer(text, undefined, clock), stored: Promise.resolve() };
+    const answer = wholeAnswer(text, undefined, clock);
     // A second delivery of this command must not stop later requests.
     if (remember) {
-      dedupe.begin(request, entry);
-      dedupe.finish(request, entry, resultOf(entry));
+      dedupe.begin(request, answer);
+      dedupe.finish(request, answer, resultOf(answer));
     }
-    direct.send({ request, entry, unlimited: !remember });
+    direct.send({ request, answer, unlimited: !remember });
   }
 
   /** Requests of QoS 1 and 2: each is stored, or else its rejection. */
@@ -173,10 +176,10 @@ export class Acceptor<M> {
     const { queue, durableRequests, dedupe, inFlight } = this.#options;
     const stored = Promise.withResolvers<void>();
     const storing: Storing = { address: request.address, stored: stored.promise };
-    const decided: Decided = {};
+    const decided: Decided<M> = {};
     let isRejected = false;
     const onWriteError = (failure: Failure): void => {
-      decided.place?.wait();
+      if (decided.place !== undefined) queue.giveUpStart(decided.place);
       if (!isRejected) this.#reject(request, failure);
       isRejected = true;
     };
@@ -187,8 +190,9 @@ export class Acceptor<M> {
       .catch(() => undefined)
       .finally(() => inFlight.leave(counts));
     dedupe.forget(request, storing);
-    if (acceptance?.is === "new") decided.place?.add(acceptance.claim);
-    else decided.place?.cancel();
+    const { place } = decided;
+    if (place !== undefined && acceptance?.is === "new") queue.addReserved(place, acceptance.claim);
+    else if (place !== undefined) queue.cancelReserved(place);
     // The gateway closes: the transport holds the request for the next start.
     if (acceptance === undefined) return held();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
@@ -197,14 +201,14 @@ export class Acceptor<M> {
   }
 
   /** Decides inside of the store's transaction; when that is tried again, the decision stays. */
-  #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided): StoreAdmission {
+  #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided<M>): StoreAdmission {
     const { admission, queue } = this.#options;
     return {
       admit(hasRoom) {
         const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
         if (verdict.to === "run") {
           decided.place ??= queue.reserve(request, policy);
-          return decided.place.starts() ? "begin" : "wait";
+          return decided.place.start === undefined ? "wait" : "begin";
         }
         if (verdict.to === "stop") {
           return storedAnswerOf([queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP]);
@@ -230,7 +234,7 @@ export class Acceptor<M> {
     if (acceptance.is === "answered") {
       const { claim, answer } = acceptance;
       const facts = failure && this.#rejectionFacts(request, failure);
-      direct.sendRejection({ request, entry: restoredEntry(answer, clock), claim, ...facts });
+      direct.sendRejection({ request, answer: restoredAnswer(answer, clock), claim, ...facts });
       return;
     }
     const { claim, request: stored, answer } = acceptance.stored;
@@ -238,8 +242,8 @@ export class Acceptor<M> {
     else if (stored.address === request.address) this.#ignore(request);
     else if (answer === undefined) queue.attach(claim, request);
     else {
-      const entry = restoredEntry(answer, clock);
-      direct.send({ request, entry, duplicate: "joined", unlimited: true });
+      const restored = restoredAnswer(answer, clock);
+      direct.send({ request, answer: restored, duplicate: "joined", unlimited: true });
     }
   }
 }
@@ -250,10 +254,10 @@ function held(): Promise<never> {
 }
 
 /** What was decided about a request in the store's transaction. */
-interface Decided {
+interface Decided<M> {
   verdict?: Verdict;
   /** Its place in the queue, when it runs. */
-  place?: Place;
+  place?: Place<M>;
   /** The rate limit was asked for a finished answer. */
   isRepeat?: boolean;
   /** Why the request does not run, or why a finished answer is not delivered again. */
@@ -261,16 +265,11 @@ interface Decided {
 }
 
 /** An answer that is complete at once. */
-function wholeAnswer(
-  text: string,
-  failure: Failure | undefined,
-  clock: Clock,
-): Pick<DedupeEntry, "answer" | "addresses" | "failure"> {
-  const answer = createAnswerStream({ clock, intervalMs: 0 });
-  const wireFailure = failure && wireFailureOf(failure);
+function wholeAnswer(text: string, failure: Failure | undefined, clock: Clock): AnswerStream {
+  const answer = new AnswerStream({ clock, intervalMs: 0 });
   answer.push(text);
-  answer.finish(wireFailure);
-  return { answer, addresses: new Set(), failure: wireFailure };
+  answer.finish(failure && wireFailureOf(failure));
+  return answer;
 }
 
 interface ReplyThrottleOptions {

@@ -1,11 +1,13 @@
 import { commandIn, isStopCommand } from "../base/command.ts";
 import { Failure } from "../base/failure.ts";
+import { AnswerStream } from "./answer/answer-stream.ts";
 import { isAllowed } from "./channel-policy.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
-import type { Dedupe, DedupeEntry, Storing } from "./dedupe.ts";
+import type { Dedupe, Storing } from "./dedupe.ts";
 import { failureOf, shuttingDown } from "./errors.ts";
+import type { InFlight } from "./in-flight.ts";
 import { isExpired } from "./request/pending-request.ts";
 import type { RequestQueue } from "./request/request-queue.ts";
 import type { Accounting } from "./usage/accounts.ts";
@@ -13,17 +15,16 @@ import type { Accounting } from "./usage/accounts.ts";
 export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly accounting: Pick<Accounting, "consumeRateLimit" | "overBudget">;
-  readonly dedupe: Dedupe<DedupeEntry | Storing>;
+  readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly queue: Pick<RequestQueue<unknown>, "hasRoom" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
-  /** Whether the gateway still accepts requests. */
-  readonly isOpen: () => boolean;
+  readonly inFlight: Pick<InFlight, "isClosed">;
 }
 
 /** What is decided before the store is read and the rate limit is used. */
 export type Triage =
   /** The same request waits, runs or is being delivered in this process. */
-  | { readonly to: "join"; readonly entry: DedupeEntry }
+  | { readonly to: "join"; readonly answer: AnswerStream }
   /** The same request is being stored. */
   | { readonly to: "await"; readonly storing: Storing }
   /** Neither accepted nor acknowledged: the transport holds it for the next start. */
@@ -54,7 +55,7 @@ export interface Admission {
 const RESTART_SECONDS = 5;
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { policies, dedupe, queue, clock, accounting, isOpen } = options;
+  const { policies, dedupe, queue, clock, accounting, inFlight } = options;
   return {
     triage(request) {
       const policy = policies.get(request.channel);
@@ -62,11 +63,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (!isAllowed(policy, request.client)) return reject(failureOf("forbidden"));
       const running = dedupe.running(request);
       if (running !== undefined) {
-        return "answer" in running
-          ? { to: "join", entry: running }
+        return running instanceof AnswerStream
+          ? { to: "join", answer: running }
           : { to: "await", storing: running };
       }
-      if (!isOpen() && request.durable && !isStopCommand(request.text)) return { to: "hold" };
+      if (inFlight.isClosed && request.durable && !isStopCommand(request.text))
+        return { to: "hold" };
       return { to: "decide", policy };
     },
     decide(request, policy, hasRoom) {
@@ -74,7 +76,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (isStopCommand(request.text)) {
         return { to: "stop", remember: accounting.consumeRateLimit(request, policy) === undefined };
       }
-      if (!isOpen()) return reject(shuttingDown("busy", RESTART_SECONDS));
+      if (inFlight.isClosed) return reject(shuttingDown("busy", RESTART_SECONDS));
       if (isExpired(request, clock)) return reject(failureOf("expired"));
       const overBudget =
         commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
@@ -85,7 +87,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const limited = accounting.consumeRateLimit(request, policy);
       return limited === undefined ? { to: "run" } : reject(limited);
     },
-    repeat: accounting.consumeRateLimit,
+    repeat: (request, policy) => accounting.consumeRateLimit(request, policy),
   };
 }
 

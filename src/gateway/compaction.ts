@@ -6,8 +6,7 @@ import type { Log } from "../base/log.ts";
 import type { Conversation, ConversationSize, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
 import { failureOf, shuttingDown } from "./errors.ts";
-import { createTurnCancellation, GRACE_MS } from "./request/turn.ts";
-import type { TurnCancellation } from "./request/turn.ts";
+import { GRACE_MS, TurnCancellation } from "./request/turn.ts";
 
 /**
  * Makes a conversation shorter: the summary replaces all turns up to `through`. Returns undefined when the
@@ -69,7 +68,7 @@ export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
     if (compact === undefined || first === undefined) return;
     const [conversation, allowance] = first;
     waiting.delete(conversation);
-    const cancellation = createTurnCancellation(clock);
+    const cancellation = new TurnCancellation(clock);
     const deadline = startDeadline(clock, () =>
       cancellation.cancel(failureOf("timeout"), GRACE_MS),
     );

@@ -1,10 +1,6 @@
-import type { Failure } from "../base/failure.ts";
-import type { StoredAnswer } from "../store/contract.ts";
-import { restoredAnswer } from "./answer/answer-stream.ts";
 import type { AnswerStream } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
-import { wireFailure } from "./errors.ts";
 import { mayRepeat, requestNameOf } from "./request-keys.ts";
 
 export interface DedupeOptions {
@@ -102,17 +98,6 @@ export class Dedupe<Entry> {
   }
 }
 
-/** What is remembered of a request while it may be repeated. */
-export interface DedupeEntry {
-  readonly answer: AnswerStream;
-  /** Where the answer is being delivered. */
-  readonly addresses: Set<string>;
-  /** Resolves when the request is stored, if it will be: a duplicate may be acknowledged then. */
-  readonly stored: Promise<void>;
-  /** The failure that the answer ended with. */
-  failure: Failure | undefined;
-}
-
 /** A request that is being stored. Only then it is known whether it is new and where its answer is. */
 export interface Storing {
   readonly address: string;
@@ -121,24 +106,6 @@ export interface Storing {
 }
 
 /** The size of a finished answer and whether it failed. */
-export function resultOf({ answer, failure }: DedupeEntry): Result {
-  return { bytes: 2 * answer.length, failed: failure !== undefined };
-}
-
-/** An entry with an answer from the store. */
-export function restoredEntry({ parts, failure }: StoredAnswer, clock: Clock): DedupeEntry {
-  const failed = failure && wireFailure(failure);
-  return {
-    answer: restoredAnswer(clock, parts, failed),
-    addresses: new Set(),
-    stored: Promise.resolve(),
-    failure: failed,
-  };
-}
-
-/** An answer in the form of the store. */
-export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
-  if (failure === undefined) return { parts };
-  const { code, message, retryAfter } = failure;
-  return { parts, failure: { code, message, retryAfter } };
+export function resultOf({ length, failure }: AnswerStream): Result {
+  return { bytes: 2 * length, failed: failure !== undefined };
 }

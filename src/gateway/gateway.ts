@@ -4,8 +4,9 @@ import type { Log } from "../base/log.ts";
 import type { StoredRequest, Store } from "../store/contract.ts";
 import { Acceptor } from "./accept.ts";
 import { createAdmission } from "./admission.ts";
-import { createDirectReplies } from "./answer/direct-replies.ts";
-import type { DirectReplies } from "./answer/direct-replies.ts";
+import type { AnswerStream } from "./answer/answer-stream.ts";
+import { DirectReplies } from "./answer/direct-replies.ts";
+import { OfflineClients } from "./answer/offline-clients.ts";
 import { UNLIMITED } from "./channel-policy.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
@@ -14,7 +15,7 @@ import { createCompaction } from "./compaction.ts";
 import type { Compact, Compaction } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { Dedupe } from "./dedupe.ts";
-import type { DedupeEntry, Storing } from "./dedupe.ts";
+import type { Storing } from "./dedupe.ts";
 import { createDurableRequests, RetryingWriter } from "./durable/durable-requests.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
@@ -78,8 +79,7 @@ const ACCOUNTS = 4096;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, store } = options;
-  let isOpen = true;
-  const parts = createParts(options, clock, () => isOpen);
+  const parts = createParts(options, clock);
   const { accounting, durableRequests, acceptor } = parts;
   const maintenance = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
   let drained: Promise<DrainResult> | undefined;
@@ -98,7 +98,6 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
       return resumed;
     },
     drain(deadlineMs) {
-      isOpen = false;
       maintenance.end();
       drained ??= drain(deadlineMs, parts).finally(accounting.saveAll);
       return drained;
@@ -106,7 +105,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   };
 }
 
-function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => boolean) {
+function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
   const { log, policies, store, limits = UNLIMITED, replyTo } = options;
   const writer = new RetryingWriter(clock, log);
   const accounting = new Accounting({
@@ -121,35 +120,28 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, isOpen: () => 
   const inFlight = new InFlight(clock);
   const write = createRequestLog(log, clock, options.logContent ?? false);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
-  const dedupe = new Dedupe<DedupeEntry | Storing>({ clock, windowMs, ...REMEMBERED });
+  const dedupe = new Dedupe<AnswerStream | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
     replyTo &&
     (({ request }: StoredRequest<unknown>): Request => restoredRequest(request, replyTo));
-  const shared = {
-    policies,
-    clock,
-    log,
-    accounting,
-    durableRequests,
-    inFlight,
-    dedupe,
-    write,
-    restore,
-  };
-  const direct = createDirectReplies(shared, policies.keys());
+  const shared = { policies, clock, log, accounting, durableRequests, inFlight, dedupe, write };
+  const offline = new OfflineClients({ ...shared, deliver: (answer) => direct.send(answer) });
+  const direct = new DirectReplies({ ...shared, restore, offline }, policies.keys());
   const compaction = createCompaction<M>({ compactor: () => options.compact, store, clock, log });
   const queue = new RequestQueue<M>({
     ...shared,
+    restore,
     answerer: options.answer,
     slots: options.maxParallelTurns || DEFAULT_TURNS,
     queued: limits.queued,
     turnTimeoutMs: options.turnTimeoutMs,
     compaction,
     direct,
+    offline,
   });
-  const admission = createAdmission({ ...shared, queue, isOpen });
-  const acceptor = new Acceptor<M>({ ...shared, admission, queue, direct });
-  return { accounting, durableRequests, inFlight, direct, compaction, queue, acceptor };
+  const admission = createAdmission({ ...shared, queue });
+  const acceptor = new Acceptor<M>({ ...shared, admission, queue, direct, offline });
+  return { accounting, durableRequests, inFlight, direct, offline, compaction, queue, acceptor };
 }
 
 interface MaintenanceOptions<M> {
@@ -208,6 +200,7 @@ interface DrainOptions<M> {
   readonly queue: RequestQueue<M>;
   readonly inFlight: InFlight;
   readonly direct: DirectReplies;
+  readonly offline: OfflineClients;
   readonly durableRequests: DurableRequests<M>;
   readonly compaction: Pick<Compaction, "close">;
 }
@@ -215,7 +208,7 @@ interface DrainOptions<M> {
 /** Waits for work in flight, then leaves durable requests to the next start and cancels the rest. */
 async function drain<M>(
   deadlineMs: number,
-  { queue, inFlight, direct, durableRequests, compaction }: DrainOptions<M>,
+  { queue, inFlight, direct, offline, durableRequests, compaction }: DrainOptions<M>,
 ): Promise<DrainResult> {
   inFlight.close();
   const compactionClosed = compaction.close();
@@ -226,6 +219,7 @@ async function drain<M>(
     await inFlight.empty(FLUSH_MS);
   }
   durableRequests.close();
+  offline.close();
   direct.close();
   await compactionClosed;
   const left = queue.abandonUndelivered();

@@ -5,7 +5,8 @@ export class InFlight {
   readonly #clock: Pick<Clock, "after">;
   readonly #waiting = new Set<() => void>();
   #count = 0;
-  #isClosed = false;
+  /** The gateway shuts down: it accepts no more requests. */
+  isClosed = false;
 
   constructor(clock: Pick<Clock, "after">) {
     this.#clock = clock;
@@ -13,8 +14,8 @@ export class InFlight {
 
   /** Work begins; pass the result to `leave` when it ends. */
   enter(): boolean {
-    if (!this.#isClosed) this.#count += 1;
-    return !this.#isClosed;
+    if (!this.isClosed) this.#count += 1;
+    return !this.isClosed;
   }
 
   leave(counts: boolean): void {
@@ -24,7 +25,7 @@ export class InFlight {
 
   /** Work that begins from now on is not counted, so that a flood cannot delay a shutdown. */
   close(): void {
-    this.#isClosed = true;
+    this.isClosed = true;
   }
 
   /** Resolves with true when no work is in flight, with false after `withinMs`. */

@@ -16,15 +16,15 @@ export interface RequestRecord {
   /** The number of the attempt; only durable requests have attempts. */
   readonly attempt?: number | undefined;
   /** For a known request: its answer goes to no, to one more, or again to the same address. */
-  readonly duplicate?: "ignored" | "joined" | "repeated";
+  readonly duplicate?: "ignored" | "joined" | "repeated" | undefined;
   /** Not rate-limited, so it is logged at debug, which the log samples. */
-  readonly unlimited?: boolean;
+  readonly unlimited?: boolean | undefined;
   /** The failure with all facts. */
   readonly failure?: Failure | undefined;
   /** The turn was cancelled and did not end in time: it may still run. */
   readonly abandoned?: boolean | undefined;
   /** Rejections of this client that were not logged since the last logged one. */
-  readonly suppressed?: number;
+  readonly suppressed?: number | undefined;
   readonly usage?: (Turned<unknown>["usage"] & { readonly cost?: number }) | undefined;
   readonly delivery?: Delivery | undefined;
   /** False when the gateway abandoned the delivery at shutdown. */

@@ -3,8 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import { createAnswerStream, deliver } from "../../src/gateway/answer/answer-stream.ts";
-import type { AnswerStream } from "../../src/gateway/answer/answer-stream.ts";
+import { AnswerStream, deliver } from "../../src/gateway/answer/answer-stream.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
@@ -12,6 +11,8 @@ interface Heard {
   readonly part: Part;
   readonly at: number;
 }
+
+const RECIPIENT = { durable: false, channel: "mqtt", client: "device", address: "/response" };
 
 /** Reads an answer like a transport that needs `deliveryMs` for each part. */
 function listen(answer: AnswerStream, clock: ManualClock, { stream = true, deliveryMs = 0 } = {}) {
@@ -23,7 +24,7 @@ function listen(answer: AnswerStream, clock: ManualClock, { stream = true, deliv
       clock.after(deliveryMs, resolve);
     });
   };
-  const delivery = deliver({ stream, durable: false, reply }, answer, clock);
+  const delivery = deliver({ ...RECIPIENT, stream, reply }, answer, clock);
   return { heard, delivery, texts: () => heard.map(({ part }) => part.text) };
 }
 
@@ -31,7 +32,7 @@ const INTERVAL_MS = 250;
 
 function start() {
   const clock = createManualClock();
-  return { clock, answer: createAnswerStream({ clock, intervalMs: INTERVAL_MS }) };
+  return { clock, answer: new AnswerStream({ clock, intervalMs: INTERVAL_MS }) };
 }
 
 /** All UTF-16 units, also lone surrogates. */
@@ -166,7 +167,7 @@ describe("an answer in parts", () => {
   it("goes on for one client when another cannot be reached any more", async () => {
     const { clock, answer } = start();
     const gone = deliver(
-      { stream: true, durable: false, reply: () => Promise.reject(new Error("gone")) },
+      { ...RECIPIENT, stream: true, reply: () => Promise.reject(new Error("gone")) },
       answer,
       clock,
     );

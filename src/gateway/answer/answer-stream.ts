@@ -3,35 +3,11 @@ import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
 import { withoutHalfCharacter } from "../../base/truncate.ts";
+import type { StoredAnswer } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
-
-/** A growing answer with any number of readers, each at its own pace. */
-export interface AnswerStream {
-  /** Adds text; ignored after `close`. */
-  push(text: string): void;
-  /**
-   * Ends the text: the rest becomes the last part, and the sentence of a failure becomes a part of its own.
-   * Returns the texts of all parts without that sentence. Readers see the end at `release`, so that the
-   * answer can be stored first.
-   */
-  close(failure?: Failure): readonly string[];
-  /** Shows readers the end of a closed answer. */
-  release(): void;
-  /** Closes and releases. */
-  finish(failure?: Failure): void;
-  /** The answer gets no end in this process: its readers stop where they are. */
-  abandon(): void;
-  /**
-   * The parts from the first to the done one, as they come (`stream`) or as one part. While all readers are
-   * busy with earlier parts, text is collected for the next part: that is the back-pressure.
-   */
-  read(stream: boolean): AsyncGenerator<Part, void>;
-  /** UTF-16 units of the text so far. */
-  readonly length: number;
-  /** The text so far, joined at each call. */
-  readonly text: string;
-}
+import { wireFailure } from "../errors.ts";
+import { laneOf } from "../request-keys.ts";
 
 export interface AnswerStreamOptions {
   readonly clock: Pick<Clock, "now" | "after">;
@@ -39,33 +15,23 @@ export interface AnswerStreamOptions {
   readonly intervalMs: number;
 }
 
-/** An answer from the store, with its parts as they were. */
-export function restoredAnswer(
-  clock: AnswerStreamOptions["clock"],
-  texts: readonly string[],
-  failure: Failure | undefined,
-): AnswerStream {
-  const answer = new GrowingAnswer({ clock, intervalMs: 0 });
-  answer.restore(texts, failure);
-  return answer;
-}
-
-/** An empty answer. It holds a timer only while text waits for the next part. */
-export function createAnswerStream(options: AnswerStreamOptions): AnswerStream {
-  return new GrowingAnswer(options);
-}
-
-interface Reader {
-  readonly stream: boolean;
-  readonly wake: () => void;
-}
-
-class GrowingAnswer implements AnswerStream {
+/**
+ * A growing answer with any number of readers, each at its own pace. It holds a timer only while text waits
+ * for the next part.
+ */
+export class AnswerStream {
+  /** Where the answer is or will be delivered. */
+  readonly addresses = new Set<string>();
+  /** The failure that the answer ended with. */
+  failure: Failure | undefined;
+  /** UTF-16 units of the text so far. */
+  length = 0;
   readonly #options: AnswerStreamOptions;
   readonly #parts: Part[] = [];
-  /** Readers that have seen every part. The next part is cut when one of them streams. */
-  #waiting: Reader[] = [];
-  #length = 0;
+  /** Wakes the readers that have seen every part. */
+  #waiting: (() => void)[] = [];
+  /** One of them streams: the next part is cut for it. */
+  #isStreaming = false;
   #pending = "";
   #since: number | undefined;
   #closed = false;
@@ -79,67 +45,77 @@ class GrowingAnswer implements AnswerStream {
     this.#options = options;
   }
 
-  get length(): number {
-    return this.#length;
-  }
-
+  /** The text so far, joined at each call. */
   get text(): string {
-    const cut = this.#parts.filter(isText);
-    return cut.map(({ text }) => text).join("") + this.#pending;
+    return textsOf(this.#parts).join("") + this.#pending;
   }
 
+  /** Adds text; ignored after `close`. */
   push(text: string): void {
     if (this.#closed || text === "") return;
     this.#since ??= this.#options.clock.now();
     this.#pending += text;
-    this.#length += text.length;
+    this.length += text.length;
     this.#cutInTime();
   }
 
+  /**
+   * Ends the text: the rest becomes the last part, and the sentence of a failure becomes a part of its own.
+   * Returns the texts of all parts without that sentence. Readers see the end at `release`, so that the
+   * answer can be stored first.
+   */
   close(failure?: Failure): readonly string[] {
     if (!this.#closed) {
       this.#closed = true;
+      this.failure = failure;
       this.#ending = lastParts(this.#pending, failure);
       this.#pending = "";
     }
-    return [...this.#parts, ...this.#ending].filter(isText).map(({ text }) => text);
+    return textsOf([...this.#parts, ...this.#ending]);
   }
 
+  /** Shows readers the end of a closed answer. */
   release(): void {
     if (!this.#closed || this.#released) return;
     this.#released = true;
     this.#add(...this.#ending);
   }
 
+  /** Closes and releases. */
   finish(failure?: Failure): void {
     this.close(failure);
     this.release();
   }
 
+  /** The answer gets no end in this process: its readers stop where they are. */
   abandon(): void {
     this.#closed = true;
     this.#abandoned = true;
     this.#add();
   }
 
-  restore(texts: readonly string[], failure: Failure | undefined): void {
-    const rest = texts.at(-1) ?? "";
-    this.#parts.push(...texts.slice(0, -1).map((text) => ({ text })));
-    this.#length = texts.reduce((sum, text) => sum + text.length, 0);
-    this.#pending = rest;
-    this.finish(failure);
+  /** Fills an empty answer with the parts of a stored one, as they were. */
+  restore({ parts, failure }: StoredAnswer): void {
+    this.#parts.push(...parts.slice(0, -1).map((text) => ({ text })));
+    this.length = parts.reduce((sum, text) => sum + text.length, 0);
+    this.#pending = parts.at(-1) ?? "";
+    this.finish(failure && wireFailure(failure));
   }
 
-  async *read(stream: boolean): AsyncGenerator<Part, void> {
-    if (stream) yield* this.#asTheyCome();
-    else yield* this.#asOne();
+  /**
+   * The parts from the first to the done one, as they come (`stream`) or as one part. While all readers are
+   * busy with earlier parts, text is collected for the next part: that is the back-pressure.
+   */
+  read(stream: boolean): AsyncGenerator<Part, void> {
+    return stream ? this.#asTheyCome() : this.#asOne();
   }
 
   async *#asTheyCome(): AsyncGenerator<Part, void> {
     for (let next = 0; ; next++) {
       while (this.#parts.length <= next) {
         if (this.#abandoned) return;
-        await this.#more(true);
+        this.#isStreaming = true;
+        await this.#more();
       }
       const part = this.#parts[next];
       if (part !== undefined) yield part;
@@ -151,24 +127,23 @@ class GrowingAnswer implements AnswerStream {
   async *#asOne(): AsyncGenerator<Part, void> {
     while (!this.#released) {
       if (this.#abandoned) return;
-      await this.#more(false);
+      await this.#more();
     }
     const last = this.#parts.at(-1);
     if (last?.error !== undefined) yield last;
-    else yield { text: this.#parts.map(({ text }) => text).join(""), done: true };
+    else yield { text: this.text, done: true };
   }
 
-  #more(stream: boolean): Promise<void> {
-    return new Promise((wake) => {
-      this.#waiting.push({ stream, wake });
-      this.#cutInTime();
-    });
+  #more(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    this.#cutInTime();
+    return promise;
   }
 
   #cutInTime(): void {
-    const wanted = this.#waiting.some(({ stream }) => stream);
     // Checked last and once a part, because it copies the collected text.
-    if (!wanted || this.#cancelTimer !== undefined || this.#since === undefined) return;
+    if (!this.#isStreaming || this.#cancelTimer !== undefined || this.#since === undefined) return;
     if (withoutHalfCharacter(this.#pending) === "") return;
     const { clock, intervalMs } = this.#options;
     const rest = this.#since + intervalMs - clock.now();
@@ -189,12 +164,31 @@ class GrowingAnswer implements AnswerStream {
     this.#parts.push(...parts);
     const woken = this.#waiting;
     this.#waiting = [];
-    for (const { wake } of woken) wake();
+    this.#isStreaming = false;
+    for (const wake of woken) wake();
   }
 }
 
-function isText({ error }: Part): boolean {
-  return error === undefined;
+/** An answer from the store. */
+export function restoredAnswer(
+  stored: StoredAnswer,
+  clock: AnswerStreamOptions["clock"],
+): AnswerStream {
+  const answer = new AnswerStream({ clock, intervalMs: 0 });
+  answer.restore(stored);
+  return answer;
+}
+
+/** An answer in the form of the store. */
+export function storedAnswerOf(parts: readonly string[], failure?: Failure): StoredAnswer {
+  if (failure === undefined) return { parts };
+  const { code, message, retryAfter } = failure;
+  return { parts, failure: { code, message, retryAfter } };
+}
+
+/** The texts of parts, without the sentence of a failure. */
+function textsOf(parts: readonly Part[]): string[] {
+  return parts.filter(({ error }) => error === undefined).map(({ text }) => text);
 }
 
 function lastParts(rest: string, failure: Failure | undefined): Part[] {
@@ -215,40 +209,40 @@ export interface Delivery {
   readonly finished: Promise<void>;
 }
 
-/** Delivers an answer part by part, each after the one before. */
+/**
+ * Delivers an answer part by part, each after the one before. `flush` delivers the answers that wait for a
+ * lane: they go first.
+ */
 export function deliver(
-  request: Pick<Request, "stream" | "reply" | "durable">,
+  request: Pick<Request, "stream" | "reply" | "durable" | "address" | "channel" | "client">,
   answer: AnswerStream,
   clock: Pick<Clock, "now">,
+  flush?: (lane: string) => Promise<void> | undefined,
 ): Delivery {
-  let parts = 0;
-  let firstAt: number | undefined;
-  let failure: Failure | undefined;
-
+  const { stream, durable, address } = request;
   const run = async (): Promise<void> => {
+    answer.addresses.add(address);
     try {
-      for await (const part of answer.read(request.stream)) {
-        firstAt ??= clock.now();
-        parts++;
+      for await (const part of answer.read(stream)) {
+        delivery.firstAt ??= clock.now();
+        delivery.parts += 1;
+        if (delivery.parts === 1) await flush?.(laneOf(request));
         await request.reply(part);
-        if (request.durable) failpoint(part.done ? "published" : "streaming");
+        if (durable) failpoint(part.done ? "published" : "streaming");
       }
     } catch (thrown) {
       // The text is useless without the lost part: the rest is not sent.
-      failure = asFailure(thrown);
+      delivery.failure = asFailure(thrown);
     }
+    // When the client cannot be reached any more, the same request may come again and join.
+    answer.addresses.delete(address);
   };
-  const finished = run();
-  return {
-    get parts() {
-      return parts;
-    },
-    get firstAt() {
-      return firstAt;
-    },
-    get failure() {
-      return failure;
-    },
-    finished,
+  const delivery: { -readonly [Key in keyof Delivery]: Delivery[Key] } = {
+    parts: 0,
+    firstAt: undefined,
+    failure: undefined,
+    finished: Promise.resolve(),
   };
+  delivery.finished = run();
+  return delivery;
 }

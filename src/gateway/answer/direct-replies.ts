@@ -1,27 +1,25 @@
 import { asFailure } from "../../base/failure.ts";
-import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Claim, StoredRequest } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
-import { restoredEntry } from "../dedupe.ts";
-import type { DedupeEntry } from "../dedupe.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
 import type { InFlight } from "../in-flight.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
-import { deliver } from "./answer-stream.ts";
-import { OfflineClients } from "./offline-clients.ts";
-import { ReplyQueue } from "./reply-queue.ts";
-
-type Facts = Pick<RequestRecord, "duplicate" | "failure" | "suppressed" | "unlimited">;
+import { deliver, restoredAnswer } from "./answer-stream.ts";
+import type { AnswerStream, Delivery } from "./answer-stream.ts";
+import type { OfflineClients } from "./offline-clients.ts";
 
 /** An answer outside of the lanes: a rejection, a repeated answer, or one that had no subscriber before. */
-export interface DirectReply extends Facts {
+export interface DirectReply extends Pick<
+  RequestRecord,
+  "duplicate" | "failure" | "suppressed" | "unlimited"
+> {
   readonly request: Request;
-  /** The answer; read from the store when left out. */
-  readonly entry?: Pick<DedupeEntry, "answer" | "addresses" | "failure">;
+  /** Read from the store when left out. */
+  readonly answer?: AnswerStream;
   /** Its claim in the store: the answer is delivered once, also after a crash. */
   readonly claim?: Claim;
   /** On the clock: when to give up an answer that had no subscriber before. */
@@ -29,40 +27,15 @@ export interface DirectReply extends Facts {
 }
 
 export interface DirectRepliesOptions {
-  /** Stored rejections of other channels are left to those. */
-  readonly channel: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly durableRequests: Pick<DurableRequests<unknown>, "load" | "delivered" | "rejections">;
   readonly inFlight: InFlight;
+  readonly offline: Pick<OfflineClients, "add" | "settle">;
   readonly write: (entry: RequestRecord) => void;
   /** A request from the store, with the way to answer it. */
   readonly restore?: ((stored: StoredRequest<unknown>) => Request) | undefined;
   readonly accounting: Pick<Accounting, "countRejection">;
-}
-
-/** Answers outside of the lanes. A flood of them costs bounded memory and does not delay the answers of other clients. */
-export interface DirectReplies {
-  /** Queues a reply. When the queue is full, a reply that is not stored is dropped and counted. */
-  send(reply: DirectReply): void;
-  /** Queues a stored rejection. When the queue is full, it is read from the store again later. */
-  sendRejection(reply: DirectReply & { readonly claim: Claim }): void;
-  /**
-   * Ends the delivery of any answer. A stored answer is marked as delivered, unless the channel was closed.
-   * When it had no subscriber, it is queued until it has one or its time is over; returns true then.
-   */
-  settle(
-    delivered: Pick<DirectReply, "request" | "claim" | "until">,
-    failure: Failure | undefined,
-  ): Promise<boolean>;
-  /** The client is connected: delivers its waiting answers now. */
-  clientSeen(request: Pick<Request, "channel" | "client">): void;
-  /** Delivers the client's waiting answers first. Resolves after the attempt; undefined when none wait. */
-  flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined;
-  /** Delivers the stored rejections that a former process left. */
-  resume(): void;
-  /** Starts only replies that need not wait; leaves no timer. */
-  close(): void;
 }
 
 /** Weight of the rejections in memory; the rest waits in the store. */
@@ -74,105 +47,78 @@ const WAITING = { perLane: 1024, inAll: 8192 };
 const IN_FLIGHT = { perLane: 16, inAll: 256 };
 const LOG_EVERY_MS = 60_000;
 
-/** The direct replies of each channel, with bounds of their own: a channel whose broker is away delays no other. */
-export function createDirectReplies(
-  options: Omit<DirectRepliesOptions, "channel">,
-  channels: Iterable<string>,
-): DirectReplies {
-  const byChannel = new Map<string, DirectReplies>();
-  let isClosed = false;
-  const of = ({ channel }: { readonly channel: string }): DirectReplies => {
-    const existing = byChannel.get(channel);
+/**
+ * Answers outside of the lanes. A flood of them costs bounded memory and does not delay the answers of other
+ * clients. Each channel has bounds of its own: a channel whose broker is away delays no other.
+ */
+export class DirectReplies {
+  readonly #options: DirectRepliesOptions;
+  readonly #byChannel = new Map<string, ChannelReplies>();
+  #isClosed = false;
+
+  constructor(options: DirectRepliesOptions, channels: Iterable<string>) {
+    this.#options = options;
+    for (const channel of channels) this.#of(channel);
+  }
+
+  /** Queues a reply. When the queue is full, a reply that is not stored is dropped and counted. */
+  send(reply: DirectReply): void {
+    this.#of(reply.request.channel).send(reply);
+  }
+
+  /** Queues a stored rejection. When the queue is full, it is read from the store again later. */
+  sendRejection(reply: DirectReply & { readonly claim: Claim }): void {
+    this.#of(reply.request.channel).sendRejection(reply);
+  }
+
+  /** Delivers the stored rejections that a former process left. */
+  resume(): void {
+    for (const replies of this.#byChannel.values()) replies.resume();
+  }
+
+  /** Starts only replies that need not wait; leaves no timer. */
+  close(): void {
+    this.#isClosed = true;
+    for (const replies of this.#byChannel.values()) replies.close();
+  }
+
+  #of(channel: string): ChannelReplies {
+    const existing = this.#byChannel.get(channel);
     if (existing !== undefined) return existing;
-    const replies = new BoundedReplies({ ...options, channel });
-    byChannel.set(channel, replies);
-    if (isClosed) replies.close();
+    const replies = new ChannelReplies(this.#options, channel);
+    this.#byChannel.set(channel, replies);
+    if (this.#isClosed) replies.close();
     return replies;
-  };
-  for (const channel of channels) of({ channel });
-  return {
-    send: (reply) => of(reply.request).send(reply),
-    sendRejection: (reply) => of(reply.request).sendRejection(reply),
-    settle: (delivered, failure) => of(delivered.request).settle(delivered, failure),
-    clientSeen: (request) => of(request).clientSeen(request),
-    flushRetries: (request) => of(request).flushRetries(request),
-    resume() {
-      for (const replies of byChannel.values()) replies.resume();
-    },
-    close() {
-      isClosed = true;
-      for (const replies of byChannel.values()) replies.close();
-    },
-  };
+  }
 }
 
-class BoundedReplies implements DirectReplies {
+class ChannelReplies {
   readonly #options: DirectRepliesOptions;
-  readonly #lanes: ReplyQueue<DirectReply>;
-  readonly #offline: OfflineClients;
+  readonly #queue: ReplyQueue;
   readonly #spilled: Spilled;
   readonly #dropped: ReturnType<typeof createDropped>;
 
-  constructor(options: DirectRepliesOptions) {
-    const { clock, log, durableRequests } = options;
+  constructor(options: DirectRepliesOptions, channel: string) {
     this.#options = options;
     this.#dropped = createDropped(options);
-    this.#lanes = new ReplyQueue({
-      ...IN_FLIGHT,
-      weightOf: ({ request }) => queueWeight(request),
-      deliver: (reply) => this.#deliver(reply),
-      onRoom: () => this.#spilled.refill(),
-    });
-    this.#offline = new OfflineClients({
-      clock,
-      log,
-      deliver: (answer) => this.#lanes.add(laneOf(answer.request), answer),
-      abandon: (claim) => void durableRequests.delivered(claim),
-    });
-    this.#spilled = createSpilled(options, {
-      hasRoom: () => this.#lanes.size < IN_MEMORY / 4,
-      add: (reply) => this.#lanes.add(laneOf(reply.request), reply),
-    });
+    this.#queue = new ReplyQueue((reply) => this.#deliver(reply));
+    this.#spilled = createSpilled(options, channel, this.#queue);
   }
 
   send(reply: DirectReply): void {
     const lane = laneOf(reply.request);
-    const fits = this.#lanes.waiting(lane) < WAITING.perLane && this.#lanes.size < WAITING.inAll;
+    const fits = this.#queue.waiting(lane) < WAITING.perLane && this.#queue.size < WAITING.inAll;
     if (reply.claim !== undefined || fits) {
-      this.#lanes.add(lane, reply);
+      this.#queue.add(reply);
       return;
     }
-    reply.entry?.addresses.delete(reply.request.address);
+    reply.answer?.addresses.delete(reply.request.address);
     this.#dropped.add(reply.request);
   }
 
   sendRejection(reply: DirectReply & { readonly claim: Claim }): void {
-    if (this.#spilled.takes(reply.claim, this.#lanes.size >= IN_MEMORY)) return;
-    this.#lanes.add(laneOf(reply.request), reply);
-  }
-
-  async settle(
-    { request, claim, until }: Pick<DirectReply, "request" | "claim" | "until">,
-    failure: Failure | undefined,
-  ): Promise<boolean> {
-    if (claim !== undefined && failure?.code === "no_subscriber") {
-      const answer = { request, claim, ...(until !== undefined && { until }) };
-      if (this.#offline.add(answer)) return true;
-    }
-    if (until !== undefined) this.#offline.attempted(laneOf(request));
-    else if (failure === undefined) this.#offline.seen(laneOf(request));
-    if (claim !== undefined && failure?.code !== "unreachable") {
-      await this.#options.durableRequests.delivered(claim);
-    }
-    return false;
-  }
-
-  clientSeen(request: Pick<Request, "channel" | "client">): void {
-    this.#offline.seen(laneOf(request));
-  }
-
-  flushRetries(request: Pick<Request, "channel" | "client">): Promise<void> | undefined {
-    return this.#offline.flush(laneOf(request));
+    if (this.#spilled.takes(reply.claim, this.#queue.size >= IN_MEMORY)) return;
+    this.#queue.add(reply);
   }
 
   resume(): void {
@@ -181,65 +127,65 @@ class BoundedReplies implements DirectReplies {
 
   close(): void {
     this.#spilled.close();
-    this.#offline.close();
-    this.#lanes.close();
+    this.#queue.close();
     this.#dropped.close();
   }
 
-  #deliver(reply: DirectReply): Promise<void> {
+  /** Never rejects. */
+  async #deliver(reply: DirectReply): Promise<void> {
     const { inFlight, log } = this.#options;
     const counts = inFlight.enter();
-    return this.#deliverOne(reply)
-      .catch((thrown: unknown) => {
-        const { message, why } = asFailure(thrown);
-        log.warn("stored answer could not be read", { error: message, why });
-      })
-      .finally(() => inFlight.leave(counts));
+    try {
+      await this.#deliverOne(reply);
+    } catch (thrown) {
+      const { message, why } = asFailure(thrown);
+      log.warn("stored answer could not be read", { error: message, why });
+    }
+    inFlight.leave(counts);
+    this.#spilled.refill();
   }
 
   async #deliverOne(reply: DirectReply): Promise<void> {
-    const { clock, durableRequests } = this.#options;
+    const { clock, durableRequests, offline } = this.#options;
     const acceptedAt = clock.now();
-    const { request, claim, entry = await this.#load(claim), until } = reply;
-    if (entry === undefined) {
+    const { request, claim, answer = await this.#load(claim), until } = reply;
+    if (answer === undefined) {
       // The answer was delivered before it could be written, and may be written later.
       if (claim === undefined || until === undefined) return;
-      if (!this.#offline.add({ request, claim, until })) await durableRequests.delivered(claim);
+      if (!offline.add({ request, claim, until })) await durableRequests.delivered(claim);
       return;
     }
-    entry.addresses.add(request.address);
-    const delivery = deliver(request, entry.answer, clock);
+    const delivery = deliver(request, answer, clock);
     await delivery.finished;
-    entry.addresses.delete(request.address);
-    const isQueued = await this.settle(reply, delivery.failure);
-    if (!isQueued) this.#log(reply, { ...entry, acceptedAt, delivery });
+    const isQueued = await offline.settle(reply, delivery.failure);
+    if (!isQueued) this.#log(reply, answer, { acceptedAt, delivery });
   }
 
   #log(
-    { request, entry, duplicate, failure, suppressed, unlimited }: DirectReply,
-    delivered: Pick<RequestRecord, "acceptedAt" | "delivery"> &
-      Pick<DedupeEntry, "answer" | "failure">,
+    reply: DirectReply,
+    answer: AnswerStream,
+    delivered: { readonly acceptedAt: number; readonly delivery: Delivery },
   ): void {
-    const { acceptedAt, delivery, answer } = delivered;
+    const { request, duplicate, suppressed, unlimited, failure = answer.failure } = reply;
     // A failure from the store was logged when it was stored.
-    const isLogged = entry === undefined && delivered.failure !== undefined;
+    const isLogged = reply.answer === undefined && answer.failure !== undefined;
+    const outcome = answer.failure?.code ?? "ok";
     this.#options.write({
       request,
-      acceptedAt,
-      delivery,
+      ...delivered,
       answer,
-      failure: failure ?? delivered.failure,
-      outcome: delivered.failure?.code ?? "ok",
-      ...(duplicate !== undefined && { duplicate }),
-      ...(suppressed !== undefined && { suppressed }),
-      ...((unlimited === true || isLogged) && { unlimited: true }),
+      failure,
+      outcome,
+      duplicate,
+      suppressed,
+      unlimited: unlimited === true || isLogged,
     });
   }
 
-  async #load(claim: Claim | undefined): Promise<DedupeEntry | undefined> {
+  async #load(claim: Claim | undefined): Promise<AnswerStream | undefined> {
     const { durableRequests, clock } = this.#options;
     const answer = claim && (await durableRequests.load(claim))?.answer;
-    return answer && restoredEntry(answer, clock);
+    return answer && restoredAnswer(answer, clock);
   }
 }
 
@@ -281,8 +227,9 @@ interface Spilled {
 
 /** Rejections that wait in the store only, in order. */
 function createSpilled(
-  { durableRequests, restore, log, channel }: DirectRepliesOptions,
-  memory: { hasRoom: () => boolean; add: (reply: DirectReply) => void },
+  { durableRequests, restore, log }: DirectRepliesOptions,
+  channel: string,
+  queue: ReplyQueue,
 ): Spilled {
   /** The sequence number of the last one read; undefined when none waits in the store. */
   let readTo: number | undefined;
@@ -291,8 +238,9 @@ function createSpilled(
   let isClosed = restore === undefined;
 
   const take = (stored: StoredRequest<unknown>): void => {
+    // Those of other channels are left to those.
     const request = stored.request.channel === channel ? restore?.(stored) : undefined;
-    if (request !== undefined) memory.add({ request, claim: stored.claim });
+    if (request !== undefined) queue.add({ request, claim: stored.claim });
   };
   const read = async (after: number): Promise<void> => {
     const page = await durableRequests.rejections(after, PAGE);
@@ -302,7 +250,7 @@ function createSpilled(
     if (page.length < PAGE && readTo >= newest) readTo = undefined;
   };
   const refill = (): void => {
-    if (readTo === undefined || isReading || isClosed || !memory.hasRoom()) return;
+    if (readTo === undefined || isReading || isClosed || queue.size >= IN_MEMORY / 4) return;
     isReading = true;
     const failed = (thrown: unknown): void => {
       log.warn("rejections could not be read from the store", { why: String(thrown) });
@@ -331,4 +279,87 @@ function createSpilled(
     },
     close: () => void (isClosed = true),
   };
+}
+
+interface Lane {
+  readonly queue: DirectReply[];
+  /** Weight of the replies in the queue. */
+  weight: number;
+  inFlight: number;
+}
+
+/** Replies outside of the request lanes: several at a time to one client, round robin between clients. */
+class ReplyQueue {
+  readonly #start: (reply: DirectReply) => Promise<void>;
+  readonly #lanes = new Map<string, Lane>();
+  /** Lanes with waiting replies that may have one more in flight, in the order of their turns. */
+  readonly #ready = new Set<string>();
+  #inFlight = 0;
+  #isClosed = false;
+  /** Weight of all waiting replies. */
+  size = 0;
+
+  /** `start` delivers a reply; it must not reject. */
+  constructor(start: (reply: DirectReply) => Promise<void>) {
+    this.#start = start;
+  }
+
+  add(reply: DirectReply): void {
+    const name = laneOf(reply.request);
+    const lane = this.#lanes.get(name) ?? { queue: [], weight: 0, inFlight: 0 };
+    const isFree = lane.queue.length === 0 && lane.inFlight < IN_FLIGHT.perLane;
+    if (this.#isClosed && !(isFree && this.#inFlight < IN_FLIGHT.inAll)) return;
+    this.#lanes.set(name, lane);
+    lane.queue.push(reply);
+    this.#addWeight(lane, queueWeight(reply.request));
+    this.#update(name, lane);
+    this.#pump();
+  }
+
+  /** Weight of the lane's waiting replies. */
+  waiting(name: string): number {
+    return this.#lanes.get(name)?.weight ?? 0;
+  }
+
+  /** Drops the waiting replies. A new reply is only started when it need not wait. */
+  close(): void {
+    this.#isClosed = true;
+    this.size = 0;
+    this.#ready.clear();
+    for (const lane of this.#lanes.values()) {
+      lane.queue.length = 0;
+      lane.weight = 0;
+    }
+  }
+
+  #addWeight(lane: Lane, weight: number): void {
+    lane.weight += weight;
+    this.size += weight;
+  }
+
+  #update(name: string, lane: Lane): void {
+    if (lane.queue.length > 0 && lane.inFlight < IN_FLIGHT.perLane) this.#ready.add(name);
+    else if (lane.queue.length === 0 && lane.inFlight === 0) this.#lanes.delete(name);
+  }
+
+  #pump(): void {
+    while (this.#inFlight < IN_FLIGHT.inAll) {
+      const [name] = this.#ready;
+      if (name === undefined) return;
+      this.#ready.delete(name);
+      const lane = this.#lanes.get(name);
+      const reply = lane?.queue.shift();
+      if (lane === undefined || reply === undefined) continue;
+      this.#addWeight(lane, -queueWeight(reply.request));
+      lane.inFlight += 1;
+      this.#inFlight += 1;
+      this.#update(name, lane);
+      void this.#start(reply).then(() => {
+        lane.inFlight -= 1;
+        this.#inFlight -= 1;
+        this.#update(name, lane);
+        this.#pump();
+      });
+    }
+  }
 }

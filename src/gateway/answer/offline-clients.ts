@@ -1,7 +1,9 @@
+import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Claim } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
+import type { DurableRequests } from "../durable/durable-requests.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import { clientFields } from "../request-log.ts";
 
@@ -10,16 +12,15 @@ export interface UndeliveredAnswer {
   readonly request: Request;
   readonly claim: Claim;
   /** On the clock: when to give up; set when the answer is first added. */
-  readonly until?: number;
+  readonly until?: number | undefined;
 }
 
 export interface OfflineClientsOptions {
   readonly clock: Pick<Clock, "now" | "epoch" | "after">;
   readonly log: Log;
-  /** Delivers the answer; `add` or `attempted` is called afterwards. */
-  readonly deliver: (undelivered: UndeliveredAnswer) => void;
-  /** The answer can never be delivered. */
-  readonly abandon: (claim: Claim) => void;
+  readonly durableRequests: Pick<DurableRequests<unknown>, "delivered">;
+  /** Delivers the answer; `add` or `settle` is called afterwards. */
+  readonly deliver: (undelivered: QueuedAnswer) => void;
 }
 
 /** How long answers wait for a client, and how many of one client, by weight. */
@@ -29,7 +30,9 @@ const MAX_WEIGHT = 2048;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 8000;
 
-type QueuedAnswer = Required<UndeliveredAnswer>;
+interface QueuedAnswer extends UndeliveredAnswer {
+  readonly until: number;
+}
 
 interface OfflineClient {
   /** In the order of acceptance. */
@@ -55,6 +58,28 @@ export class OfflineClients {
     this.#options = options;
   }
 
+  /**
+   * Ends the delivery of any answer. A stored answer is marked as delivered, unless the channel was closed.
+   * When it had no subscriber, it is queued until it has one or its time is over; returns true then.
+   */
+  async settle(
+    {
+      request,
+      claim,
+      until,
+    }: Pick<UndeliveredAnswer, "request" | "until"> & { readonly claim?: Claim | undefined },
+    failure: Failure | undefined,
+  ): Promise<boolean> {
+    const hadNoSubscriber = claim !== undefined && failure?.code === "no_subscriber";
+    if (hadNoSubscriber && this.add({ request, claim, until })) return true;
+    if (until !== undefined) this.#attempted(laneOf(request));
+    else if (failure === undefined) this.seen(laneOf(request));
+    if (claim !== undefined && failure?.code !== "unreachable") {
+      await this.#options.durableRequests.delivered(claim);
+    }
+    return false;
+  }
+
   /** The answer had no subscriber. Returns false when its time is over or too many of the client wait. */
   add({ request, claim, until: before }: UndeliveredAnswer): boolean {
     if (this.#isClosed) return true;
@@ -76,15 +101,6 @@ export class OfflineClients {
     return true;
   }
 
-  /** The answer was delivered, or never can be: the next one follows. */
-  attempted(lane: string): void {
-    const client = this.#clients.get(lane);
-    if (client === undefined) return;
-    client.isTrying = false;
-    client.waitMs = FIRST_RETRY_MS;
-    this.#try(lane, client);
-  }
-
   /** The client sent a request or received something: it may have subscribed. */
   seen(lane: string): void {
     const client = this.#clients.get(lane);
@@ -95,19 +111,28 @@ export class OfflineClients {
    * Delivers the client's waiting answers now, so that a later answer follows them. Resolves when all were
    * delivered, or when one had no subscriber again; undefined when none wait.
    */
-  flush(lane: string): Promise<void> | undefined {
+  readonly flush = (lane: string): Promise<void> | undefined => {
     const client = this.#clients.get(lane);
     if (client === undefined || this.#isClosed) return undefined;
     return new Promise((resolve) => {
       client.waiting.push(resolve);
       this.#try(lane, client);
     });
-  }
+  };
 
   close(): void {
     this.#isClosed = true;
     this.#cancelTimer?.();
     for (const client of this.#clients.values()) wake(client);
+  }
+
+  /** The retried answer was delivered, or never can be: the next one follows. */
+  #attempted(lane: string): void {
+    const client = this.#clients.get(lane);
+    if (client === undefined) return;
+    client.isTrying = false;
+    client.waitMs = FIRST_RETRY_MS;
+    this.#try(lane, client);
   }
 
   #untilOf({ expiresAt = Number.POSITIVE_INFINITY }: Request): number {
@@ -143,10 +168,10 @@ export class OfflineClients {
   }
 
   #dropExpired(client: OfflineClient): void {
-    const { clock, log, abandon } = this.#options;
+    const { clock, log, durableRequests } = this.#options;
     const over = client.queue.filter(({ until }) => until <= clock.now());
     if (over.length > 0) client.queue = client.queue.filter(({ until }) => until > clock.now());
-    for (const { claim } of over) abandon(claim);
+    for (const { claim } of over) void durableRequests.delivered(claim);
     const [first] = over;
     if (first === undefined) return;
     const { id } = first.request;

@@ -1,22 +1,19 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import type { Claim, StoredRequest } from "../../store/contract.ts";
-import { createAnswerStream } from "../answer/answer-stream.ts";
+import { AnswerStream, restoredAnswer } from "../answer/answer-stream.ts";
 import type { Delivery } from "../answer/answer-stream.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
-import { restoredEntry } from "../dedupe.ts";
-import type { DedupeEntry } from "../dedupe.ts";
 import { shuttingDown } from "../errors.ts";
 import type { RequestRecord } from "../request-log.ts";
-import type { Accounting } from "../usage/accounts.ts";
-import { createTurnCancellation } from "./turn.ts";
-import type { Outcome, TurnCancellation } from "./turn.ts";
+import type { Accounting, TurnAllowance } from "../usage/accounts.ts";
+import { TurnCancellation } from "./turn.ts";
+import type { Outcome } from "./turn.ts";
 
 /** A request that waits in the store. Thousands of them wait in a flood: each costs a few hundred bytes. */
 export interface WaitingRequest {
-  state: { readonly is: "stored" } | { readonly is: "released" };
   readonly claim: Claim;
   readonly expiresAt: number | undefined;
   /** The request without its text, when the store cannot restore the way back to its client. */
@@ -34,10 +31,10 @@ export interface PendingRequest<M> {
   claim: Claim | undefined;
   readonly request: Request;
   readonly policy: ChannelPolicy;
-  readonly entry: DedupeEntry;
+  readonly answer: AnswerStream;
   readonly cancellation: TurnCancellation;
   /** What its turn may use, and has used. */
-  readonly allowance: ReturnType<Accounting["allowanceOf"]>;
+  readonly allowance: TurnAllowance;
   readonly acceptedAt: number;
   /** The steps of attempts that a crash cut off. */
   readonly progress: readonly M[];
@@ -72,28 +69,21 @@ export function createPending<M>(
   { policy, clock, accounting, acceptedAt }: PendingOptions,
   stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & { readonly isBegun?: boolean },
 ): PendingRequest<M> {
-  const { answer, isBegun = stored === undefined } = stored ?? {};
-  const entry = answer ? restoredEntry(answer, clock) : newEntry(clock, policy.intervalMs);
-  entry.addresses.add(request.address);
+  const isBegun = stored === undefined || stored.isBegun;
+  const answer = stored?.answer
+    ? restoredAnswer(stored.answer, clock)
+    : new AnswerStream({ clock, intervalMs: policy.intervalMs });
+  answer.addresses.add(request.address);
   return {
-    state: { is: "queued", next: answer ? "deliver" : isBegun ? "run" : "begin" },
+    state: { is: "queued", next: stored?.answer ? "deliver" : isBegun ? "run" : "begin" },
     claim: stored?.claim,
     request,
     policy,
-    entry,
-    cancellation: createTurnCancellation(clock),
+    answer,
+    cancellation: new TurnCancellation(clock),
     allowance: accounting.allowanceOf(request, policy),
     acceptedAt,
     progress: stored?.progress ?? [],
-  };
-}
-
-function newEntry(clock: Clock, intervalMs: number): DedupeEntry {
-  return {
-    answer: createAnswerStream({ clock, intervalMs }),
-    addresses: new Set(),
-    stored: Promise.resolve(),
-    failure: undefined,
   };
 }
 
@@ -116,16 +106,14 @@ export function start<M>(pending: PendingRequest<M>, started: Started): void {
 /** running → answered: a later cancellation changes nothing. */
 export function answered<M>(pending: PendingRequest<M>, outcome: Outcome<M>): void {
   pending.cancellation.release();
-  const { state, entry } = pending;
-  if (state.is !== "running") return;
-  entry.failure = "failure" in outcome ? outcome.failure : undefined;
-  pending.state = { ...state, is: "answered", outcome };
+  const { state } = pending;
+  if (state.is === "running") pending.state = { ...state, is: "answered", outcome };
 }
 
 /** → released: the readers of its answer stop where they are. */
 export function released<M>(pending: PendingRequest<M>): void {
   pending.cancellation.release();
-  pending.entry.answer.abandon();
+  pending.answer.abandon();
   if (pending.state.is !== "queued") pending.state = { ...pending.state, is: "released" };
 }
 
@@ -140,7 +128,7 @@ export function isCancellable<M>(pending: WaitingRequest | PendingRequest<M>): b
 export function isWaiting<M>(
   pending: WaitingRequest | PendingRequest<M>,
 ): pending is WaitingRequest {
-  return !("entry" in pending);
+  return !("answer" in pending);
 }
 
 /** Cancels the request in the store or in memory; false when there was nothing to cancel. */
@@ -166,35 +154,36 @@ export function shutDown<M>(
   pending: WaitingRequest | PendingRequest<M>,
 ): "resumable" | "cancelled" | undefined {
   const { claim } = pending;
-  const wasCancelled = isWaiting(pending)
-    ? pending.cancelled !== undefined
-    : pending.cancellation.failure !== undefined;
-  if (claim === undefined || wasCancelled) {
+  if (claim === undefined || cancellationOf(pending) !== undefined) {
     return cancel(pending, shuttingDown("cancelled"), SHUTDOWN_GRACE_MS) ? "cancelled" : undefined;
   }
-  if (isWaiting(pending)) pending.state = { is: "released" };
   return cancel(pending, LEFT_TO_NEXT_START, SHUTDOWN_GRACE_MS) ? "resumable" : undefined;
 }
 
 /** Whether the shutdown ended the request and the next start answers it. */
-export function isLeftToNextStart<M>({ cancellation }: PendingRequest<M>): boolean {
-  return cancellation.failure === LEFT_TO_NEXT_START;
+export function isLeftToNextStart<M>(pending: WaitingRequest | PendingRequest<M>): boolean {
+  return cancellationOf(pending) === LEFT_TO_NEXT_START;
+}
+
+/** Why the request was cancelled, in the store or in memory. */
+function cancellationOf<M>(pending: WaitingRequest | PendingRequest<M>): Failure | undefined {
+  return isWaiting(pending) ? pending.cancelled : pending.cancellation.failure;
 }
 
 /** The log's record of the request; `delivered` is false when its delivery was abandoned. */
 export function recordOf<M>(pending: PendingRequest<M>, delivered: boolean): RequestRecord {
-  const { request, acceptedAt, entry, claim, state } = pending;
+  const { request, acceptedAt, answer, claim, state } = pending;
   const { startedAt, delivery } = state.is === "queued" ? {} : state;
   const isReleased = state.is === "released";
   return {
     request,
     acceptedAt,
     startedAt,
-    outcome: isReleased ? "kept" : (entry.failure?.code ?? "ok"),
+    outcome: isReleased ? "kept" : (answer.failure?.code ?? "ok"),
     attempt: claim?.attempt,
     delivery,
     delivered: delivered && !isReleased,
-    answer: entry.answer,
+    answer,
     ...(state.is === "answered" && state.outcome && factsOf(pending, state.outcome)),
   };
 }

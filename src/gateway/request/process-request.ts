@@ -1,22 +1,23 @@
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
-import { deliver } from "../answer/answer-stream.ts";
-import type { Delivery } from "../answer/answer-stream.ts";
-import type { DirectReplies } from "../answer/direct-replies.ts";
+import { deliver, storedAnswerOf } from "../answer/answer-stream.ts";
+import type { AnswerStream } from "../answer/answer-stream.ts";
+import type { OfflineClients } from "../answer/offline-clients.ts";
 import { isAdmin } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { Compaction } from "../compaction.ts";
-import type { Answerer, Request } from "../contract.ts";
-import { resultOf, storedAnswerOf } from "../dedupe.ts";
-import type { Dedupe, DedupeEntry, Storing } from "../dedupe.ts";
+import type { Answerer } from "../contract.ts";
+import { resultOf } from "../dedupe.ts";
+import type { Dedupe, Storing } from "../dedupe.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
-import { failureOf, wireFailureOf } from "../errors.ts";
+import { wireFailureOf } from "../errors.ts";
 import { conversationOf } from "../request-keys.ts";
 import type { Accounting } from "../usage/accounts.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Hold } from "./fair-queue.ts";
 import { answered, isLeftToNextStart, released, start } from "./pending-request.ts";
 import type { PendingRequest } from "./pending-request.ts";
-import { GRACE_MS, runTurn } from "./turn.ts";
+import { runTurn } from "./turn.ts";
 import type { Outcome } from "./turn.ts";
 
 export interface ProcessOptions<M> {
@@ -24,18 +25,11 @@ export interface ProcessOptions<M> {
   readonly turnTimeoutMs: number;
   readonly clock: Clock;
   readonly durableRequests: DurableRequests<M>;
-  readonly dedupe: Dedupe<DedupeEntry | Storing>;
+  readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly accounting: Pick<Accounting, "prepare">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction, "turnStarted" | "turnAdded">;
-  readonly direct: Pick<DirectReplies, "flushRetries" | "settle">;
-}
-
-/** What the queue counts of a request. */
-export interface Progress {
-  /** The answer is complete and waits for its delivery; the turn took so long. */
-  turnEnded(ms: number): void;
-  delivered(): void;
+  readonly offline: Pick<OfflineClients, "flush" | "settle">;
 }
 
 /**
@@ -45,55 +39,38 @@ export interface Progress {
 export async function processRequest<M>(
   pending: PendingRequest<M>,
   hold: Hold,
-  progress: Progress,
+  backlog: Backlog,
   options: ProcessOptions<M>,
 ): Promise<void> {
-  const { request, entry } = pending;
-  const { clock, dedupe, compaction, direct } = options;
+  const { request, answer } = pending;
+  const { clock, dedupe, compaction, offline } = options;
   const next = pending.state.is === "queued" ? pending.state.next : "deliver";
 
-  const delivery = startDelivery(pending, options);
+  // The delivery waits for the parts of the answer, and for the answers that wait for the same client.
+  const delivery = deliver(request, answer, clock, offline.flush);
   const startedAt = clock.now();
   start(pending, { startedAt, delivery });
   if (next !== "deliver") {
     const turnEnded = compaction.turnStarted();
     await answerRequest(pending, next, hold, options).finally(turnEnded);
   }
-  progress.turnEnded(clock.now() - startedAt);
+  if (hold.tookSlot) backlog.turnEnded(request, clock.now() - startedAt);
   hold.turnEnded();
 
   await delivery.finished;
-  progress.delivered();
+  backlog.leave(request);
   const { state, claim } = pending;
   if (claim === undefined && state.is === "answered")
-    dedupe.finish(request, entry, resultOf(entry));
+    dedupe.finish(request, answer, resultOf(answer));
   hold.done();
   if (state.is === "answered" && claim !== undefined) {
-    await direct.settle({ request, claim }, delivery.failure);
+    await offline.settle({ request, claim }, delivery.failure);
   }
-  // From here on the store knows the request; of QoS 0 the finished entries do.
-  dedupe.forget(request, entry);
+  // From here on the store knows the request; of QoS 0 the finished answers do.
+  dedupe.forget(request, answer);
   if (state.is === "answered" && state.outcome && "turned" in state.outcome) {
     compaction.turnAdded(conversationOf(request), pending.allowance);
   }
-}
-
-/** Starts to deliver the answer before there is any, after the answers that wait for the same client. */
-function startDelivery<M>(
-  { request, entry }: PendingRequest<M>,
-  { clock, direct }: ProcessOptions<M>,
-): Delivery {
-  const { stream, durable } = request;
-  let isFirst = true;
-  const reply: Request["reply"] = async (part) => {
-    if (isFirst) await direct.flushRetries(request);
-    isFirst = false;
-    await request.reply(part);
-  };
-  const delivery = deliver({ stream, durable, reply }, entry.answer, clock);
-  // When the client cannot be reached any more, the same request may come again and join.
-  void delivery.finished.then(() => entry.addresses.delete(request.address));
-  return delivery;
 }
 
 /** Runs the turn, stores its answer, and only then lets readers see its end; or releases the request. */
@@ -110,7 +87,7 @@ async function answerRequest<M>(
   if (!isReleased) {
     answered(pending, outcome);
     if (await storeAnswer(pending, outcome, durableRequests)) {
-      pending.entry.answer.release();
+      pending.answer.release();
       return;
     }
   }
@@ -125,11 +102,9 @@ async function outcomeOf<M>(
   options: ProcessOptions<M>,
 ): Promise<Outcome<M> | "taken over"> {
   const { cancellation, request } = pending;
-  const { turnTimeoutMs, clock, durableRequests, accounting } = options;
+  const { turnTimeoutMs, durableRequests, accounting } = options;
   // The store may have to wait for its disk; the turn's own time begins after that.
-  const cancelTimer = clock.after(turnTimeoutMs, () =>
-    cancellation.cancel(failureOf("timeout"), GRACE_MS),
-  );
+  cancellation.timeoutAfter(turnTimeoutMs);
   try {
     if (cancellation.failure !== undefined) throw cancellation.failure;
     // Reads the client's usage when it is not in memory.
@@ -138,12 +113,9 @@ async function outcomeOf<M>(
     if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
     if (next === "run" && pending.claim !== undefined) failpoint("begun");
     const history = await durableRequests.history(conversationOf(request));
-    cancelTimer();
     return await turnOf(pending, history, hold, options);
   } catch (thrown) {
     return { failure: wireFailureOf(thrown), thrown, abandoned: false };
-  } finally {
-    cancelTimer();
   }
 }
 
@@ -178,8 +150,9 @@ function turnOf<M>(
   hold: Hold,
   { answerer, turnTimeoutMs, durableRequests, clock }: ProcessOptions<M>,
 ): Promise<Outcome<M>> {
-  const { request, entry, cancellation, claim, policy, progress } = pending;
+  const { request, answer, cancellation, claim, policy, progress } = pending;
   const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
+  cancellation.timeoutAfter(Math.min(turnTimeoutMs, left));
   return runTurn({
     turn: {
       history,
@@ -197,20 +170,18 @@ function turnOf<M>(
       whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
     },
     answerer,
-    answer: entry.answer,
+    answer,
     cancellation,
-    timeoutMs: Math.min(turnTimeoutMs, left),
-    clock,
   });
 }
 
 /** Stores the closed answer with what the turn adds to the conversation; false when another gateway has the request. */
 async function storeAnswer<M>(
-  { entry, claim, request }: PendingRequest<M>,
+  { answer, claim, request }: PendingRequest<M>,
   outcome: Outcome<M>,
   durableRequests: DurableRequests<M>,
 ): Promise<boolean> {
-  const parts = entry.answer.close(entry.failure);
+  const parts = answer.close("failure" in outcome ? outcome.failure : undefined);
   const turn = "turned" in outcome ? outcome.turned : { messages: [] };
   if (claim === undefined) {
     if (turn.messages.length > 0 || turn.forget) {
@@ -219,5 +190,5 @@ async function storeAnswer<M>(
     return true;
   }
   failpoint("turned");
-  return await durableRequests.answered(claim, storedAnswerOf(parts, entry.failure), turn);
+  return await durableRequests.answered(claim, storedAnswerOf(parts, answer.failure), turn);
 }

@@ -12,8 +12,6 @@ export interface RunTurnOptions<M> {
   readonly turn: Parameters<Answerer<M>>[0];
   readonly answer: AnswerStream;
   readonly cancellation: TurnCancellation;
-  readonly timeoutMs: number;
-  readonly clock: Pick<Clock, "after">;
 }
 
 export type Outcome<M> =
@@ -24,23 +22,14 @@ export type Outcome<M> =
    */
   | { readonly failure: Failure; readonly thrown: unknown; readonly abandoned: boolean };
 
-/** Runs one turn. Ends `timeoutMs` and a grace after the start at the latest. Never throws. */
+/** Runs one turn. Ends a grace after its cancellation at the latest. Never throws. */
 export async function runTurn<M>(options: RunTurnOptions<M>): Promise<Outcome<M>> {
-  const { cancellation, clock, timeoutMs } = options;
-  let ended = false;
-  const cancelTimer = clock.after(timeoutMs, () =>
-    cancellation.cancel(failureOf("timeout"), GRACE_MS),
-  );
+  const { cancellation } = options;
   try {
-    const turn = consume(options).finally(() => {
-      ended = true;
-    });
-    return { turned: await Promise.race([turn, cancellation.forced]) };
+    return { turned: await Promise.race([consume(options), cancellation.forced]) };
   } catch (caught) {
     const thrown = cancellation.failure ?? caught;
-    return { failure: wireFailureOf(thrown), thrown, abandoned: !ended };
-  } finally {
-    cancelTimer();
+    return { failure: wireFailureOf(thrown), thrown, abandoned: cancellation.isForced };
   }
 }
 
@@ -50,8 +39,12 @@ async function consume<M>(options: RunTurnOptions<M>): Promise<Turned<M>> {
   const turn = answerer(options.turn);
   for (;;) {
     const step = await turn.next();
-    if (!signal.aborted && step.done) return step.value;
-    if (!signal.aborted && !step.done) take(step.value, answer, cancellation);
+    if (!signal.aborted) {
+      if (step.done) return step.value;
+      const length = answer.length + step.value.length;
+      if (length > LONGEST_ANSWER) cancellation.cancel(tooLong(), GRACE_MS);
+      else answer.push(step.value);
+    }
     if (signal.aborted) {
       await turn.throw(signal.reason);
       throw signal.reason;
@@ -59,60 +52,64 @@ async function consume<M>(options: RunTurnOptions<M>): Promise<Turned<M>> {
   }
 }
 
-function take(text: string, answer: AnswerStream, cancellation: TurnCancellation): void {
-  if (answer.length + text.length > LONGEST_ANSWER) cancellation.cancel(tooLong(), GRACE_MS);
-  else answer.push(text);
-}
-
 function tooLong(): Failure {
   const why = `it was longer than ${LONGEST_ANSWER} characters`;
   return new Failure("model", "the answer was too long and was cut off", { why });
 }
 
-/** Cancels one turn. */
-export interface TurnCancellation {
-  /** Aborted by the first `cancel`, with its failure as the reason. */
-  readonly signal: AbortSignal;
-  /** The failure of the first `cancel`. */
-  readonly failure: Failure | undefined;
-  /** Rejects when a cancelled turn did not end within its grace; never resolves. */
-  readonly forced: Promise<never>;
-  /** Cancels the turn; false when the turn is over. A later call can only shorten the grace. */
-  cancel(failure: Failure, graceMs: number): boolean;
-  /** The turn is over: stops the timers; `cancel` does nothing from now on. */
-  release(): void;
-}
-
 /** Milliseconds that an answerer has to end after its turn was cancelled; then the turn ends without it. */
 export const GRACE_MS = 5000;
 
-/** A cancellation that was not used yet. */
-export function createTurnCancellation(clock: Pick<Clock, "after">): TurnCancellation {
-  const controller = new AbortController();
-  const timers: (() => void)[] = [];
-  let failure: Failure | undefined;
-  let released = false;
-  const { promise: forced, reject: force } = Promise.withResolvers<never>();
-  // Nobody may be waiting for it.
-  forced.catch(() => {});
+/** Cancels one turn. */
+export class TurnCancellation {
+  /** Aborted by the first `cancel`, with its failure as the reason. */
+  readonly signal: AbortSignal;
+  /** Rejects when a cancelled turn did not end within its grace; never resolves. */
+  readonly forced: Promise<never>;
+  /** Whether `forced` has rejected. */
+  isForced = false;
+  /** The failure of the first `cancel`. */
+  failure: Failure | undefined;
+  readonly #clock: Pick<Clock, "after">;
+  readonly #controller = new AbortController();
+  readonly #force: (failure: Failure) => void;
+  readonly #timers: (() => void)[] = [];
+  #cancelDeadline: (() => void) | undefined;
+  #isOver = false;
 
-  return {
-    signal: controller.signal,
-    get failure() {
-      return failure;
-    },
-    forced,
-    cancel(reason, graceMs) {
-      if (released) return false;
-      failure ??= reason;
-      const first = failure;
-      timers.push(clock.after(graceMs, () => force(first)));
-      controller.abort(first);
-      return true;
-    },
-    release() {
-      released = true;
-      for (const cancelTimer of timers.splice(0)) cancelTimer();
-    },
-  };
+  constructor(clock: Pick<Clock, "after">) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.#clock = clock;
+    this.signal = this.#controller.signal;
+    this.forced = promise;
+    this.#force = reject;
+    // Nobody may be waiting for it.
+    promise.catch(() => {});
+  }
+
+  /** Cancels the turn with `timeout` after so many milliseconds; replaces the deadline set before. */
+  timeoutAfter(ms: number): void {
+    this.#cancelDeadline?.();
+    this.#cancelDeadline = this.#clock.after(ms, () => this.cancel(failureOf("timeout"), GRACE_MS));
+  }
+
+  /** Cancels the turn; false when the turn is over. A later call can only shorten the grace. */
+  cancel(reason: Failure, graceMs: number): boolean {
+    if (this.#isOver) return false;
+    const failure = (this.failure ??= reason);
+    const force = (): void => {
+      this.isForced = true;
+      this.#force(failure);
+    };
+    this.#timers.push(this.#clock.after(graceMs, force));
+    this.#controller.abort(failure);
+    return true;
+  }
+
+  /** The turn is over: stops the timers; `cancel` does nothing from now on. */
+  release(): void {
+    this.#isOver = true;
+    this.#cancelDeadline?.();
+    for (const cancelTimer of this.#timers.splice(0)) cancelTimer();
+  }
 }

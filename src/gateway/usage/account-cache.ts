@@ -1,6 +1,14 @@
+import type { Limits, Spent } from "../../base/contract.ts";
 import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
-import { accountIn, counterOf } from "./account.ts";
-import type { Account, Holder, Moment } from "./account.ts";
+import {
+  accountIn,
+  addSpent,
+  counterOf,
+  countOf,
+  countsUntil,
+  secondsUntilFree,
+} from "./account.ts";
+import type { Account, DayName, Holder, Moment } from "./account.ts";
 
 export interface AccountCacheOptions {
   /**
@@ -12,19 +20,18 @@ export interface AccountCacheOptions {
   readonly moment: () => Moment;
   /** Whether the account is never evicted: those of served channels and of the gateway. */
   readonly isPermanent: (holder: Holder) => boolean;
-  /** When the account counts for nothing any more, in milliseconds since the epoch. */
-  readonly countsUntil: (account: Account) => number;
-  /** Seconds until the account is below all its limits; 0 when it is. */
-  readonly secondsUntilFree: (account: Account) => number;
-  /** Called when changes were applied to an account that had to be read first. */
+  readonly limitsOf: (holder: Holder) => Limits;
+  /** Called when usage was added to an account that had to be read first. */
   readonly updated: () => void;
   /** Called when an account could not be read. */
   readonly onError: (thrown: unknown) => void;
 }
 
-/** `limited`: the change counts for a limit. */
-export interface Change {
-  readonly apply: (account: Account) => void;
+/** Tokens and cost to add to a day. */
+export interface Spending {
+  readonly day: DayName;
+  readonly more: Spent;
+  /** Whether they count for a limit. */
   readonly limited: boolean;
 }
 
@@ -42,7 +49,8 @@ interface Unsaved {
 
 interface Reading {
   readonly holder: Holder;
-  readonly updates: Change[];
+  /** Added once the account is read. */
+  readonly spendings: Spending[];
   /** Undefined after the read failed. */
   done: Promise<void> | undefined;
 }
@@ -55,6 +63,8 @@ const MOST = 4;
 const AT_ONCE = 1 / 16;
 /** An eviction stops after so many accounts that cannot be evicted. */
 const FEWEST_LOOKS = 64;
+/** So many changes that may wait are written with those that must not. */
+const FEW = 8;
 
 function begun(holder: Holder): Account {
   return { holder, bucket: undefined, days: [] };
@@ -71,7 +81,12 @@ export class AccountCache {
   /** Accounts with changes that are not written, cached or not. */
   readonly #unsaved = new Map<string, Unsaved>();
   readonly #readings = new Map<string, Reading>();
-  readonly #dirty = new DirtySet();
+  /** Names of accounts with changes that count for a limit: they must be written at once. */
+  readonly #urgent = new Set<string>();
+  /** Names of accounts with other changes. */
+  readonly #deferrable = new Set<string>();
+  /** Names of accounts in memory that the store has, too. */
+  readonly #stored = new Set<string>();
   /** The store may have accounts that are not in memory. */
   #hasMore = false;
   /** There was no room for the last account. */
@@ -83,13 +98,14 @@ export class AccountCache {
   }
 
   /** The account has changed since it was written; `limited`: the change counts for a limit. */
-  readonly changed = (name: string, limited: boolean): void => {
-    const account = this.find(name);
-    // An unknown account is only in the store: a write would overwrite it.
-    if (account !== undefined) this.#mark(name, account, limited);
-  };
+  changed(name: string, account: Account, limited: boolean): void {
+    if (!this.#unsaved.has(name)) this.#unsaved.set(name, { account, writes: 0 });
+    (limited ? this.#urgent : this.#deferrable).add(name);
+  }
 
-  readonly hasChanges = (which: "all" | "limited"): boolean => this.#dirty.has(which);
+  hasChanges(which: "all" | "limited"): boolean {
+    return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
+  }
 
   find(name: string): Account | undefined {
     return this.#cached.get(name)?.account ?? this.#unsaved.get(name)?.account;
@@ -120,22 +136,24 @@ export class AccountCache {
     return this.#insert(name, account, 0) ? account : undefined;
   }
 
-  /** Changes an account, now if it is known, else after reading it. */
-  update(name: string, holder: Holder, change: Change): void {
-    if (this.isLoaded(name)) {
-      const account = this.open(name, holder);
-      if (account !== undefined) this.#apply(name, account, change);
+  /** Adds to the usage of an account, now if it is known, else after reading it. */
+  spend(name: string, holder: Holder, spending: Spending): void {
+    if (!this.isLoaded(name)) {
+      void this.#read(name, holder);
+      this.#readings.get(name)?.spendings.push(spending);
       return;
     }
-    void this.#read(name, holder);
-    this.#readings.get(name)?.updates.push(change);
+    const account = this.open(name, holder);
+    if (account === undefined) return;
+    addSpent(countOf(account.days, spending.day), spending.more);
+    this.changed(name, account, spending.limited);
   }
 
   /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges {
     const [put, drop]: [Counter[], string[]] = [[], []];
     const at = this.#options.moment();
-    for (const name of this.#dirty.take(which)) {
+    for (const name of this.#takeDirty(which)) {
       const account = this.find(name);
       if (account === undefined) {
         drop.push(name);
@@ -143,10 +161,10 @@ export class AccountCache {
       }
       const unsaved = this.#unsaved.get(name) ?? { account, writes: 0 };
       this.#unsaved.set(name, { account, writes: unsaved.writes + 1 });
-      this.#dirty.stored(name);
-      const { isPermanent, countsUntil } = this.#options;
-      const until = isPermanent(account.holder) ? {} : { until: Math.ceil(countsUntil(account)) };
-      put.push({ ...counterOf(name, account, at), ...until });
+      this.#stored.add(name);
+      const { isPermanent, limitsOf } = this.#options;
+      const until = Math.ceil(countsUntil(account, limitsOf(account.holder), at));
+      put.push({ ...counterOf(name, account, at), ...(!isPermanent(account.holder) && { until }) });
     }
     return { put, drop };
   }
@@ -155,17 +173,18 @@ export class AccountCache {
   saved({ put }: CounterChanges): void {
     for (const { name } of put) {
       const unsaved = this.#written(name);
-      if (unsaved?.writes === 0 && !this.#dirty.isDirty(name)) this.#unsaved.delete(name);
-      if (!this.#cached.has(name)) this.#dirty.evicted(name);
+      const isDirty = this.#urgent.has(name) || this.#deferrable.has(name);
+      if (unsaved?.writes === 0 && !isDirty) this.#unsaved.delete(name);
+      if (!this.#cached.has(name)) this.#stored.delete(name);
     }
   }
 
   /** The changes could not be written. */
   unsaved({ put, drop }: CounterChanges): void {
     for (const { name } of put) {
-      if (this.#written(name) !== undefined) this.#dirty.changed(name, true);
+      if (this.#written(name) !== undefined) this.#urgent.add(name);
     }
-    for (const name of drop) this.#dirty.changed(name, true);
+    for (const name of drop) this.#urgent.add(name);
   }
 
   /** Loads counters from the store; `hasMore`: the store has others. */
@@ -173,9 +192,9 @@ export class AccountCache {
     this.#hasMore ||= hasMore;
     const at = this.#options.moment();
     for (const counter of counters) {
-      this.#dirty.stored(counter.name);
+      this.#stored.add(counter.name);
       const account = accountIn(counter, at);
-      if (account === undefined) this.#dirty.dropped(counter.name);
+      if (account === undefined) this.#dropped(counter.name);
       else this.#cached.set(counter.name, { account, heldUntil: 0 });
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
@@ -189,13 +208,14 @@ export class AccountCache {
   /** Seconds, at least 1, until an unknown account may be known or there may be room. */
   secondsUntilRoom(): number {
     if (!this.#isStuck) return 1;
-    const { now } = this.#options.moment();
-    if (now >= this.#room.checkedAt + 1000) {
-      const { secondsUntilFree, isPermanent } = this.#options;
+    const { moment, isPermanent, limitsOf } = this.#options;
+    const at = moment();
+    if (at.now >= this.#room.checkedAt + 1000) {
       const waits = [...this.#cached.values()]
-        .filter(({ account }) => !isPermanent(account.holder))
-        .map(({ account }) => secondsUntilFree(account) || HELD_MS / 1000);
-      this.#room = { checkedAt: now, seconds: Math.min(...waits) };
+        .map(({ account }) => account)
+        .filter(({ holder }) => !isPermanent(holder))
+        .map((one) => secondsUntilFree(one, limitsOf(one.holder), at) || HELD_MS / 1000);
+      this.#room = { checkedAt: at.now, seconds: Math.min(...waits) };
     }
     return Math.max(1, this.#room.seconds);
   }
@@ -206,38 +226,48 @@ export class AccountCache {
     return unsaved;
   }
 
-  #apply(name: string, account: Account, { apply, limited }: Change): void {
-    apply(account);
-    this.#mark(name, account, limited);
+  /** Takes the names to write: all, or those that must be written at once and a few others. */
+  #takeDirty(which: "all" | "limited"): ReadonlySet<string> {
+    const isAll = which === "all" || this.#deferrable.size <= FEW;
+    const names = new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])]);
+    this.#urgent.clear();
+    for (const name of names) this.#deferrable.delete(name);
+    return names;
   }
 
-  #mark(name: string, account: Account, limited: boolean): void {
-    if (!this.#unsaved.has(name)) this.#unsaved.set(name, { account, writes: 0 });
-    this.#dirty.changed(name, limited);
+  /** The account counts for nothing any more; if the store has it, the store must drop it too. */
+  #dropped(name: string): void {
+    this.#deferrable.delete(name);
+    // With the next write, so that the number of rows in the store stays bounded.
+    if (this.#stored.delete(name)) this.#urgent.add(name);
+    else this.#urgent.delete(name);
   }
 
   #read(name: string, holder: Holder): Promise<void> {
-    const reading = this.#readings.get(name) ?? { holder, updates: [], done: undefined };
+    const reading = this.#readings.get(name) ?? { holder, spendings: [], done: undefined };
     this.#readings.set(name, reading);
     reading.done ??= this.#options.store.counter(name).then(
       (counter) => this.#arrived(name, reading, counter),
       (thrown: unknown) => {
         reading.done = undefined;
-        if (reading.updates.length === 0) this.#readings.delete(name);
+        if (reading.spendings.length === 0) this.#readings.delete(name);
         this.#options.onError(thrown);
       },
     );
     return reading.done;
   }
 
-  #arrived(name: string, { holder, updates }: Reading, counter: Counter | undefined): void {
+  #arrived(name: string, { holder, spendings }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
     const read = counter && accountIn(counter, this.#options.moment());
     const account = this.find(name) ?? read ?? begun(holder);
-    if (counter !== undefined) this.#dirty.stored(name);
+    if (counter !== undefined) this.#stored.add(name);
     this.#insert(name, account, HELD_MS);
-    for (const change of updates) this.#apply(name, account, change);
-    if (updates.length > 0) this.#options.updated();
+    for (const { day, more, limited } of spendings) {
+      addSpent(countOf(account.days, day), more);
+      this.changed(name, account, limited);
+    }
+    if (spendings.length > 0) this.#options.updated();
   }
 
   /** As the most recently used one; false when there is no room. */
@@ -258,20 +288,20 @@ export class AccountCache {
   #evict(): void {
     const { rows, moment, isPermanent } = this.#options;
     const some = Math.max(1, Math.floor(rows * AT_ONCE));
-    const { now, epoch } = moment();
+    const at = moment();
     const isFull = this.#cached.size >= rows * MOST;
     const size = isFull ? this.#cached.size - some : rows - some;
     let stayed = 0;
     for (const [name, cached] of this.#cached) {
       if (this.#cached.size <= size || stayed > Math.max(some, FEWEST_LOOKS)) return;
       const { account, heldUntil } = cached;
-      const stays = isPermanent(account.holder) || (heldUntil > now && !isFull);
+      const stays = isPermanent(account.holder) || (heldUntil > at.now && !isFull);
       if (stays) {
         stayed += 1;
         continue;
       }
       this.#cached.delete(name);
-      if (this.#leave(name, account, epoch)) continue;
+      if (this.#leave(name, account, at)) continue;
       stayed += 1;
       // Behind the ones that can be evicted.
       this.#cached.set(name, cached);
@@ -279,67 +309,18 @@ export class AccountCache {
   }
 
   /** Drops the account or leaves it to the store; false when neither is possible. */
-  #leave(name: string, account: Account, epoch: number): boolean {
-    const { rows, countsUntil, secondsUntilFree } = this.#options;
+  #leave(name: string, account: Account, at: Moment): boolean {
+    const { rows, limitsOf } = this.#options;
+    const limits = limitsOf(account.holder);
     const isLost = this.#unsaved.has(name) && this.#unsaved.size >= rows * MOST;
-    if (isLost && secondsUntilFree(account) > 0) return false;
-    if (isLost || countsUntil(account) <= epoch) {
+    if (isLost && secondsUntilFree(account, limits, at) > 0) return false;
+    if (isLost || countsUntil(account, limits, at) <= at.epoch) {
       this.#unsaved.delete(name);
-      this.#dirty.dropped(name);
+      this.#dropped(name);
       return true;
     }
     this.#hasMore = true;
-    if (!this.#unsaved.has(name)) this.#dirty.evicted(name);
+    if (!this.#unsaved.has(name)) this.#stored.delete(name);
     return true;
-  }
-}
-
-/** So many changes that may wait are written with those that must not. */
-const FEW = 8;
-
-/** The names of accounts whose changes are not written. */
-class DirtySet {
-  readonly #urgent = new Set<string>();
-  readonly #deferrable = new Set<string>();
-  readonly #stored = new Set<string>();
-
-  /** The account changed; `limited`: the change counts for a limit and must not wait. */
-  changed(name: string, limited: boolean): void {
-    (limited ? this.#urgent : this.#deferrable).add(name);
-  }
-
-  /** The account was dropped; if the store has it, the store must drop it too. */
-  dropped(name: string): void {
-    this.#deferrable.delete(name);
-    // With the next write, so that the number of rows in the store stays bounded.
-    if (this.#stored.delete(name)) this.#urgent.add(name);
-    else this.#urgent.delete(name);
-  }
-
-  /** The store has the account. */
-  stored(name: string): void {
-    this.#stored.add(name);
-  }
-
-  /** The account is only in the store from now on. */
-  evicted(name: string): void {
-    this.#stored.delete(name);
-  }
-
-  isDirty(name: string): boolean {
-    return this.#urgent.has(name) || this.#deferrable.has(name);
-  }
-
-  /** Takes the names to write: all, or those that must not wait and a few others. */
-  take(which: "all" | "limited"): readonly string[] {
-    const isAll = which === "all" || this.#deferrable.size <= FEW;
-    const names = [...new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])])];
-    this.#urgent.clear();
-    for (const name of names) this.#deferrable.delete(name);
-    return names;
-  }
-
-  has(which: "all" | "limited"): boolean {
-    return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
   }
 }

@@ -1,6 +1,7 @@
-import type { Limits } from "../../base/contract.ts";
+import type { Limits, Spent } from "../../base/contract.ts";
+import { at, listAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
-import { filled, isRated, msUntilFull, secondsUntilRoom } from "./rate-limit.ts";
+import { isRated, msUntilFull, secondsUntilToken } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";
 
 /** The owner of an account: a client of a channel, a whole channel, or, with neither, the gateway. */
@@ -22,6 +23,7 @@ export interface Account {
 export interface Moment {
   readonly now: number;
   readonly epoch: number;
+  readonly today: Today;
 }
 
 /** Days for which the usage of a past day is stored, in case the clock is set back. */
@@ -42,34 +44,43 @@ export function countsUntil({ bucket, days }: Account, limits: Limits, moment: M
 export function secondsUntilFree(
   { bucket, days }: Account,
   limits: Limits,
-  { now, epoch, today }: Moment & { readonly today: Today },
+  { now, epoch, today }: Moment,
 ): number {
-  const { tokens_per_day: tokens, cost_per_day: cost } = limits;
-  const used = lookedUp(days, today.day);
-  const isSpent = (tokens > 0 && tokensOf(used) >= tokens) || (cost > 0 && used.cost >= cost);
-  const wait = isRated(limits) ? secondsUntilRoom(filled(bucket, limits, now), limits) : 0;
+  const isSpent = usedUpBudget(lookedUp(days, today.day), limits) !== undefined;
+  const wait = isRated(limits) ? secondsUntilToken(bucket, limits, now) : 0;
   return Math.max(wait, isSpent ? secondsLeftOf(today, epoch) : 0);
 }
 
-export function tokensOf({ inputTokens, outputTokens }: Tokens): number {
+/** The budget of the day that is used up, for the log; undefined when none is. */
+export function usedUpBudget(used: DayCount, limits: Limits): string | undefined {
+  const { tokens_per_day: tokens, cost_per_day: cost } = limits;
+  if (tokens > 0 && tokensOf(used) >= tokens) return `tokens_per_day (${tokens})`;
+  return cost > 0 && used.cost >= cost ? `cost_per_day (${cost})` : undefined;
+}
+
+export function tokensOf({ inputTokens, outputTokens }: DayCount): number {
   return inputTokens + outputTokens;
 }
 
-type Tokens = Pick<DayCount, "inputTokens" | "outputTokens">;
+/** Adds tokens and cost, which may be negative. Clamps at 0, because of rounding. */
+export function addSpent(to: { -readonly [Key in keyof Spent]: number }, more: Spent): void {
+  to.inputTokens = Math.max(0, to.inputTokens + more.inputTokens);
+  to.outputTokens = Math.max(0, to.outputTokens + more.outputTokens);
+  to.cost = Math.max(0, to.cost + more.cost);
+}
 
 /** A copy of the account in the form of the store. */
 export function counterOf(
   name: string,
   { holder, bucket, days }: Account,
-  moment: Moment,
+  { now, epoch }: Pick<Moment, "now" | "epoch">,
 ): Counter {
-  const at = bucket && Math.round(moment.epoch - (moment.now - bucket.at));
   return {
     name,
     state: {
       holder,
       days: days.map((day) => ({ ...day, refused: { ...day.refused } })),
-      ...(bucket && { bucket: { left: bucket.left, at } }),
+      ...(bucket && { bucket: { left: bucket.left, at: Math.round(epoch - (now - bucket.at)) } }),
     },
   };
 }
@@ -78,47 +89,45 @@ export function counterOf(
  * The account in a stored counter; undefined when it is malformed. The time since it was stored is wall-clock
  * time, clamped at 0: a clock jump refills a bucket at most once, up to its capacity.
  */
-export function accountIn({ state }: Counter, { now, epoch }: Moment): Account | undefined {
-  if (!isFields(state) || !isFields(state["holder"])) return undefined;
-  const { holder, bucket, days } = state;
-  const [channel, client] = [textIn(holder, "channel"), textIn(holder, "client")];
-  const at = numberIn(bucket, "at");
+export function accountIn(
+  { state }: Counter,
+  { now, epoch }: Pick<Moment, "now" | "epoch">,
+): Account | undefined {
+  const [holder, bucket] = [at(state, "holder"), at(state, "bucket")];
+  if (!isFields(holder)) return undefined;
+  const [channel, client] = [at(holder, "channel"), at(holder, "client")];
   return {
-    holder: { ...(channel !== undefined && { channel }), ...(client !== undefined && { client }) },
+    holder: {
+      ...(typeof channel === "string" && { channel }),
+      ...(typeof client === "string" && { client }),
+    },
     bucket: isFields(bucket)
-      ? { left: numberIn(bucket, "left"), at: now - Math.max(0, epoch - at) }
+      ? { left: numberAt(bucket, "left"), at: now - Math.max(0, epoch - numberAt(bucket, "at")) }
       : undefined,
-    days: Array.isArray(days) ? days.filter(isFields).map(dayIn) : [],
+    days: listAt(state, "days").filter(isFields).map(dayIn),
   };
 }
 
-function dayIn(fields: Fields): DayCount {
-  const refused = isFields(fields["refused"]) ? fields["refused"] : {};
+function dayIn(fields: object): DayCount {
+  const refused = at(fields, "refused");
+  const codes = isFields(refused) ? Object.keys(refused) : [];
   return {
-    day: numberIn(fields, "day"),
-    requests: numberIn(fields, "requests"),
-    inputTokens: numberIn(fields, "inputTokens"),
-    outputTokens: numberIn(fields, "outputTokens"),
-    cost: numberIn(fields, "cost"),
-    refused: Object.fromEntries(
-      Object.keys(refused).map((code) => [code, numberIn(refused, code)]),
-    ),
+    day: numberAt(fields, "day"),
+    requests: numberAt(fields, "requests"),
+    inputTokens: numberAt(fields, "inputTokens"),
+    outputTokens: numberAt(fields, "outputTokens"),
+    cost: numberAt(fields, "cost"),
+    refused: Object.fromEntries(codes.map((code) => [code, numberAt(refused, code)])),
   };
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
-export function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function textIn(fields: unknown, key: string): string | undefined {
-  const value = isFields(fields) ? fields[key] : undefined;
-  return typeof value === "string" ? value : undefined;
-}
-
-export function numberIn(fields: unknown, key: string): number {
-  const value = isFields(fields) ? fields[key] : undefined;
+/** The finite number under a key; 0 if there is none. */
+export function numberAt(fields: unknown, key: string): number {
+  const value = at(fields, key);
   return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
 
@@ -184,8 +193,8 @@ const DAYS = 4;
 export function countOf(days: DayCount[], day: DayName): DayCount {
   const last = days.at(-1);
   if (last?.day === day) return last;
-  const at = days.findIndex((one) => one.day === day);
-  const [existing = newDay(day)] = at === -1 ? [] : days.splice(at, 1);
+  const index = days.findIndex((one) => one.day === day);
+  const [existing = newDay(day)] = index === -1 ? [] : days.splice(index, 1);
   days.push(existing);
   if (days.length > DAYS) days.shift();
   return existing;

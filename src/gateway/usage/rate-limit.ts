@@ -22,15 +22,16 @@ function capacityOf({ burst }: Rate): number {
 }
 
 /** The bucket at `now`, refilled up to its capacity; a new bucket is full. */
-export function filled(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
+function filled(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
   const capacity = capacityOf(rate);
   if (bucket === undefined) return { left: capacity, at: now };
   const grown = bucket.left + (Math.max(0, now - bucket.at) * rate.requests_per_minute) / 60_000;
   return { left: Math.min(capacity, grown), at: now };
 }
 
-/** Whole seconds, at least 1, until the refilled bucket has a token; 0 when it has one. */
-export function secondsUntilRoom({ left }: Bucket, rate: Rate): number {
+/** Whole seconds, at least 1, until the bucket has a token; 0 when it has one. */
+export function secondsUntilToken(bucket: Bucket | undefined, rate: Rate, now: number): number {
+  const { left } = filled(bucket, rate, now);
   if (left >= 1 - ROUNDING) return 0;
   return Math.ceil(((1 - left) * 60) / rate.requests_per_minute);
 }
@@ -41,6 +42,8 @@ export function msUntilFull(bucket: Bucket | undefined, rate: Rate, now: number)
   return (missing * 60_000) / rate.requests_per_minute;
 }
 
-export function takenFrom({ left, at }: Bucket): Bucket {
+/** The bucket at `now`, with one token less. */
+export function withTokenTaken(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
+  const { left, at } = filled(bucket, rate, now);
   return { left: Math.max(0, left - 1), at };
 }

@@ -1,6 +1,6 @@
 import { listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
-import { accountIn, isFields, lookedUp, numberIn, todayAt, tokensOf } from "./account.ts";
+import { accountIn, isFields, lookedUp, numberAt, todayAt, tokensOf } from "./account.ts";
 import type { Account, DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
@@ -39,8 +39,8 @@ export function usageIn(
   let clients: (Holder & Counted)[] = [];
   for (const counter of counters) {
     if (counter.name === REJECTED_CLIENTS) refused = rejectedOn(day, counter);
-    const account =
-      counter.name === REJECTED_CLIENTS ? undefined : accountIn(counter, { now: 0, epoch });
+    // The rejected clients are no account.
+    const account = accountIn(counter, { now: 0, epoch });
     if (account === undefined) continue;
     const { channel, client } = account.holder;
     const counted = countedOn(day, account);
@@ -97,9 +97,12 @@ const ROWS = 64;
 export class RejectedClients {
   readonly #clients = new Map<string, RejectedClient>();
   #today: DayName = 0;
+  /** Whether they changed since they were written. */
+  isDirty = false;
 
   add(name: string, holder: Holder, day: DayName): void {
     const clients = this.#clients;
+    this.isDirty = true;
     if (day !== this.#today) clients.clear();
     this.#today = day;
     const existing = clients.get(name);
@@ -107,15 +110,12 @@ export class RejectedClients {
     clients.set(name, { ...holder, count: (existing?.count ?? 0) + 1 });
   }
 
-  readonly counter = (): Counter => {
-    const clients = [...this.#clients].map(([name, client]) => ({
-      name,
-      channel: client.channel,
-      client: client.client,
-      count: client.count,
-    }));
+  counter(): Counter {
+    const clients = [...this.#clients].map(([name, { channel, client, count }]) => {
+      return { name, channel, client, count };
+    });
     return { name: REJECTED_CLIENTS, state: { day: this.#today, clients } };
-  };
+  }
 
   load(counter: Counter): void {
     const { day, clients } = rejectedIn(counter);
@@ -141,7 +141,7 @@ function rejectedIn({ state }: Counter): {
       name: textAt(fields, "name"),
       channel: textAt(fields, "channel"),
       client: textAt(fields, "client"),
-      count: numberIn(fields, "count"),
+      count: numberAt(fields, "count"),
     }));
-  return { day: numberIn(state, "day"), clients };
+  return { day: numberAt(state, "day"), clients };
 }
