@@ -15,6 +15,9 @@ import { wellFormedJson } from "./normalize-history.ts";
 
 /** The status is enough, so the wait for an error's body is shorter than for an answer. */
 const REFUSAL_MS = 5_000;
+/** Once the server gave a reason for the end, only the usage and the mark of the end can follow. */
+const ENDING_MS = 5_000;
+const DONE = "[DONE]";
 
 /** The parts of a protocol that differ between dialects. */
 export interface ProtocolDialect {
@@ -37,21 +40,33 @@ export function createHttpProtocol(
   const post = createPost(dialect, entry, fetch);
   return async function* ask(attempt) {
     const response = await post(attempt);
+    if (response.body === null) throw brokenOff();
     const answer = dialect.answer();
-    if (response.body !== null) {
-      const reader = createAnswerReader(response.body, answer, attempt);
-      try {
-        for (let text = await reader.next(); text !== undefined; text = await reader.next()) {
-          yield text;
+    const body = createBodyReader(response.body, attempt);
+    /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
+    let isAnnounced = false;
+    try {
+      while (!isAnnounced && !answer.ended) {
+        const events = await body.next();
+        if (events === undefined) break;
+        for (const event of events) {
+          isAnnounced = event === DONE || typeof event !== "string";
+          if (event === DONE) break;
+          const text = answer.take(typeof event === "string" ? parseEvent(event) : event);
+          attempt.onChunk(text);
+          if (text !== "") yield text;
+          if (answer.ended) break;
+          if (answer.finished) attempt.onActivity(ENDING_MS);
+          if (body.isDue()) await body.runEventLoop();
         }
-      } catch (thrown) {
-        const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
-        if (isOurs || !answer.finished) throw errorFrom(thrown, "broken_off", attempt.signal);
-      } finally {
-        await reader.close();
       }
-      if (!reader.isAnnounced && !answer.finished) throw brokenOff();
-    } else throw brokenOff();
+    } catch (thrown) {
+      const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
+      if (isOurs || !answer.finished) throw errorFrom(thrown, "broken_off", attempt.signal);
+    } finally {
+      await body.close(isAnnounced || answer.ended);
+    }
+    if (!isAnnounced && !answer.finished) throw brokenOff();
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
@@ -64,18 +79,31 @@ function brokenOff(): ModelError {
 
 /** Sends a call; throws the error of a response with another status than 200. */
 function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
+  const isSimple = entry.tool_schema_transform === "simple";
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
   return async (attempt: Attempt): Promise<Response> => {
-    const { key } = attempt;
+    const { call, key, signal } = attempt;
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
-    const body = dialect.body(withSimpleTools(attempt.call, entry));
-    const response = await send(attempt, fetch, {
-      url: dialect.url,
-      headers,
-      body: wellFormedJson(body),
-    });
+    const body = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
+    let response: Response;
+    try {
+      response = await fetch(dialect.url, {
+        method: "POST",
+        headers,
+        body: wellFormedJson(body),
+        signal,
+        // A redirected POST would lose its body, or send the key to another host.
+        redirect: "manual",
+        // Turns off Bun's limit of 5 minutes; the signal has the configured limit.
+        timeout: false,
+      });
+    } catch (thrown) {
+      throw errorFrom(thrown, "unreachable", signal);
+    } finally {
+      attempt.onActivity();
+    }
     if (response.ok) return response;
     attempt.onActivity(REFUSAL_MS);
     const refusal = await errorOf(response);
@@ -84,40 +112,11 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   };
 }
 
-async function send(
-  attempt: Attempt,
-  fetch: Fetch,
-  { url, headers, body }: { url: string; headers: Headers; body: string },
-): Promise<Response> {
-  try {
-    return await fetch(url, {
-      method: "POST",
-      headers,
-      body,
-      signal: attempt.signal,
-      // A redirected POST would lose its body, or send the key to another host.
-      redirect: "manual",
-      // Turns off Bun's limit of 5 minutes; the signal has the configured limit.
-      timeout: false,
-    });
-  } catch (thrown) {
-    throw errorFrom(thrown, "unreachable", attempt.signal);
-  } finally {
-    attempt.onActivity();
-  }
-}
-
-function withSimpleTools(call: ModelCall, entry: ModelEntry): ModelCall {
-  if (entry.tool_schema_transform !== "simple") return call;
-  return { ...call, tools: call.tools.map(simplifyTool) };
-}
-
 /** The model error for a network error; a model error and the reason of an abort stay as they are. */
 function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
-  const message = messageOf(thrown);
-  return new ModelError(kind, message, { cause: thrown });
+  return new ModelError(kind, messageOf(thrown), { cause: thrown });
 }
 
 /** The parts of the configuration for requests. */
@@ -143,105 +142,27 @@ export function requestHeaders(
   return headers;
 }
 
-/** Reads the body of a response into the builder of an answer. */
-interface AnswerReader {
-  /**
-   * The text of the next event that has some; undefined at the end of the answer. Throws a `ModelError`,
-   * or what the body fails with.
-   */
-  next(): Promise<string | undefined>;
-  /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
-  readonly isAnnounced: boolean;
-  /** Ends the reading, also in the middle. */
-  close(): Promise<void>;
-}
-
 /** Characters of one event. */
 const MAX_EVENT = 1024 * 1024;
 /** Characters of a body that is one JSON document: the longest answer with its escapes. */
 const MAX_DOCUMENT = 4 * 1024 * 1024;
 /** Bytes of a whole stream: the longest answer in single tokens, each in its envelope. */
 const MAX_STREAM = 256 * 1024 * 1024;
-/** Once the server gave a reason for the end, only the usage and the mark of the end can follow. */
-const ENDING_MS = 5_000;
 /** After the last event the body is read to its end, so that the connection can be reused; no longer. */
 const DRAIN_MS = 100;
 /** Milliseconds of work after which the event loop runs: a fast server leaves it no other gap. */
 const WORK_MS = 2;
-const DONE = "[DONE]";
 
 /**
  * Reads a body in either form: server-sent events (HTML standard, 9.2.6), cut anywhere, or one JSON
- * document. Nothing is read after `[DONE]`, or once the builder has ended.
+ * document.
  */
-function createAnswerReader(
-  body: ReadableStream<Uint8Array>,
-  answer: AnswerBuilder,
-  attempt: Attempt,
-): AnswerReader {
-  const pieces = createPieceReader(body, attempt);
-  const events = createEventParser();
-  let queue: readonly string[] = [];
-  let [at, hasBegun, isEnded, isAnnounced] = [0, false, false, false];
-
-  const takeEvent = (data: string): string => {
-    const text = data === DONE ? "" : takeJson(parseEvent(data), answer, attempt);
-    if (data === DONE) isAnnounced = true;
-    if (data === DONE || answer.ended) [isEnded, queue] = [true, []];
-    else if (answer.finished) attempt.onActivity(ENDING_MS);
-    return text;
-  };
-
-  /** Takes the next piece of the body; returns the text of a body that is one document. */
-  const takePiece = async (): Promise<string> => {
-    const piece = await pieces.next();
-    at = 0;
-    if (piece === undefined) {
-      isEnded = true;
-      // Some servers leave out the blank line after their last event; half an event is no event.
-      queue = events.take("\n\n").filter(isJson);
-      return "";
-    }
-    const beginning = hasBegun ? piece : piece.trimStart();
-    if (!hasBegun && /^[{[]/.test(beginning)) {
-      const json = await readDocument(beginning, pieces);
-      [isAnnounced, isEnded] = [true, true];
-      return takeJson(json, answer, attempt);
-    }
-    if (!hasBegun && beginning.startsWith("<")) {
-      throw new ModelError("garbled", "the answer is an HTML page");
-    }
-    hasBegun ||= beginning !== "";
-    queue = events.take(beginning);
-    return "";
-  };
-
-  return {
-    async next() {
-      for (;;) {
-        if (at >= queue.length && isEnded) return undefined;
-        const text = at < queue.length ? takeEvent(queue[at++] ?? "") : await takePiece();
-        if (pieces.isDue()) await pieces.runEventLoop();
-        if (text !== "") return text;
-      }
-    },
-    get isAnnounced() {
-      return isAnnounced;
-    },
-    close: () => pieces.close(isAnnounced || answer.ended),
-  };
-}
-
-function takeJson(json: unknown, answer: AnswerBuilder, attempt: Attempt): string {
-  const text = answer.take(json);
-  attempt.onChunk(text);
-  return text;
-}
-
-/** The pieces of a body as text, within their bound. */
-interface PieceReader {
-  /** Undefined at the end. */
-  next(): Promise<string | undefined>;
+interface BodyReader {
+  /**
+   * The events of the next piece, or the document, parsed, in their place; undefined at the end. Throws a
+   * `ModelError`, the reason of an abort, or what the body fails with.
+   */
+  next(): Promise<readonly unknown[] | undefined>;
   /** Whether it is time for the event loop to run. */
   readonly isDue: () => boolean;
   /** Lets the event loop run, and throws the reason of an abort then. */
@@ -250,21 +171,38 @@ interface PieceReader {
   close(isWhole: boolean): Promise<void>;
 }
 
-function createPieceReader(body: ReadableStream<Uint8Array>, attempt: Attempt): PieceReader {
+function createBodyReader(body: ReadableStream<Uint8Array>, attempt: Attempt): BodyReader {
   const reader = body.getReader();
   const decoder = new TextDecoder();
-  let [bytes, isDone, since] = [0, false, performance.now()];
+  let [bytes, since] = [0, performance.now()];
+  let [hasBegun, isRead, isFlushed, isTooLong] = [false, false, false, false];
+  let events: string[] = [];
+  const parser = createParser({
+    maxBufferSize: MAX_EVENT,
+    onEvent: ({ data }) => events.push(data.trim()),
+    onError: ({ type }) => {
+      isTooLong ||= type === "max-buffer-size-exceeded";
+    },
+  });
+
+  const eventsOf = (piece: string): readonly string[] => {
+    events = [];
+    parser.feed(piece);
+    if (isTooLong) throw new ModelError("oversized", "an event of the stream is too long");
+    return events;
+  };
   const isDue = (): boolean => performance.now() - since >= WORK_MS;
   const runEventLoop = async (): Promise<void> => {
     await setImmediate();
     attempt.signal.throwIfAborted();
     since = performance.now();
   };
-  const next = async (): Promise<string | undefined> => {
-    if (isDone) return undefined;
+  /** The next piece as text, within the bound of all; undefined at the end. */
+  const readText = async (): Promise<string | undefined> => {
+    if (isRead) return undefined;
     const { done, value } = await reader.read();
     if (done) {
-      isDone = true;
+      isRead = true;
       return decoder.decode() || undefined;
     }
     attempt.onActivity();
@@ -273,15 +211,34 @@ function createPieceReader(body: ReadableStream<Uint8Array>, attempt: Attempt): 
     if (bytes > MAX_STREAM) throw new ModelError("oversized", "the stream does not end");
     return decoder.decode(value, { stream: true });
   };
+
   return {
-    next,
+    async next() {
+      const piece = await readText();
+      if (piece === undefined) {
+        if (isFlushed) return undefined;
+        isFlushed = true;
+        // Some servers leave out the blank line after their last event; half an event is no event.
+        return eventsOf("\n\n").filter(isJson);
+      }
+      if (hasBegun) return eventsOf(piece);
+      const beginning = piece.trimStart();
+      if (/^[{[]/.test(beginning)) return [await readDocument(beginning, readText)];
+      if (beginning.startsWith("<")) throw new ModelError("garbled", "the answer is an HTML page");
+      hasBegun = beginning !== "";
+      return eventsOf(beginning);
+    },
     isDue,
     runEventLoop,
     async close(isWhole) {
       // The answer is whole by now, or nobody waits for it: what the body still does does not matter.
       try {
-        if (isWhole && !isDone) await drain(next, attempt);
-        if (!isDone) await reader.cancel();
+        if (isWhole && !isRead) {
+          attempt.onActivity(DRAIN_MS);
+          const deadline = performance.now() + DRAIN_MS;
+          while (performance.now() <= deadline && (await readText()) !== undefined);
+        }
+        if (!isRead) await reader.cancel();
       } catch {
         // See above.
       }
@@ -289,16 +246,13 @@ function createPieceReader(body: ReadableStream<Uint8Array>, attempt: Attempt): 
   };
 }
 
-async function drain(next: () => Promise<string | undefined>, attempt: Attempt): Promise<void> {
-  attempt.onActivity(DRAIN_MS);
-  const deadline = performance.now() + DRAIN_MS;
-  while (performance.now() <= deadline && (await next()) !== undefined);
-}
-
-async function readDocument(first: string, rest: PieceReader): Promise<unknown> {
+async function readDocument(
+  first: string,
+  readText: () => Promise<string | undefined>,
+): Promise<unknown> {
   const pieces = [first];
   let length = first.length;
-  for (let piece = await rest.next(); piece !== undefined; piece = await rest.next()) {
+  for (let piece = await readText(); piece !== undefined; piece = await readText()) {
     length += piece.length;
     if (length > MAX_DOCUMENT) throw new ModelError("oversized", "the answer is too long");
     pieces.push(piece);
@@ -308,26 +262,6 @@ async function readDocument(first: string, rest: PieceReader): Promise<unknown> 
   } catch (cause) {
     throw new ModelError("broken_off", "the answer is no whole JSON document", { cause });
   }
-}
-
-function createEventParser(): { take(piece: string): readonly string[] } {
-  let found: string[] = [];
-  let isTooLong = false;
-  const parser = createParser({
-    maxBufferSize: MAX_EVENT,
-    onEvent: ({ data }) => found.push(data.trim()),
-    onError: ({ type }) => {
-      if (type === "max-buffer-size-exceeded") isTooLong = true;
-    },
-  });
-  return {
-    take(piece) {
-      found = [];
-      parser.feed(piece);
-      if (isTooLong) throw new ModelError("oversized", "an event of the stream is too long");
-      return found;
-    },
-  };
 }
 
 function parseEvent(data: string): unknown {
