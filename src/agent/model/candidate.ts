@@ -1,6 +1,7 @@
 import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
+import type { StartedStream } from "../contract.ts";
 import type { ModelCall, Protocol, Reply } from "./contract.ts";
 import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
 import type { ErrorClass } from "./errors.ts";
@@ -18,10 +19,7 @@ export interface ModelName {
 }
 
 /** A reply that has begun: its first step is there, so no other model may be asked for it. */
-export interface StartedReply {
-  readonly first: IteratorResult<string, Reply>;
-  /** The steps after the first. */
-  readonly rest: AsyncGenerator<string, Reply>;
+export interface StartedReply extends StartedStream<Reply> {
   /** Takes the whole reply. */
   readonly succeeded: (reply: Reply) => void;
   /** Takes what `rest` threw; returns it if the model failed, and throws everything else. */
@@ -30,16 +28,19 @@ export interface StartedReply {
   readonly end: () => void;
 }
 
-/** One entry of `model_list` that can be asked, with its recent successes and failures. */
-export interface Candidate {
+interface CandidateFacts {
   readonly name: ModelName;
   /** For the log and for failures: `model_list "gpt"`. */
   readonly label: string;
-  /** Texts that are masked in a provider's messages. */
+  /** Texts that are masked in a provider's messages: keys, values of secret headers. */
   readonly secrets: readonly string[];
   /** Names of `model_list` to ask, in order, when this one fails. */
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
+}
+
+/** One entry of `model_list` that can be asked, with its recent successes and failures. */
+export interface Candidate extends CandidateFacts {
   /** When its cooldown ends, by the clock of its options; in the past if it has none. */
   readonly endsAt: () => number;
   /** Ends all cooldowns. */
@@ -53,15 +54,9 @@ export interface Candidate {
   readonly start: (call: ModelCall, isLastResort: boolean) => Promise<StartedReply | ModelError>;
 }
 
-export interface CandidateOptions {
-  readonly name: ModelName;
-  readonly label: string;
+export interface CandidateOptions extends CandidateFacts {
   readonly protocol: Protocol;
   readonly keys: readonly string[];
-  /** Texts to mask besides the keys: the values of secret headers. */
-  readonly secrets: readonly string[];
-  readonly fallbacks: readonly string[];
-  readonly rate: Rate;
   /** Absent if costs are not counted. */
   readonly prices?: Prices | undefined;
   /** Seconds of silence, before the answer begins and within it; 0 is the default. */
@@ -77,24 +72,22 @@ const KEEP_ALIVE_FACTOR = 3;
 const MAX_REFUSED = 3;
 
 export function createCandidate(options: CandidateOptions): Candidate {
-  const { name, label, fallbacks, rate, now } = options;
+  const { name, label, secrets, fallbacks, rate, now } = options;
   const keyring = createKeyring(options.keys, now);
   const cooldown = createCooldown(now);
-
-  /** Keys cool down after errors of keys, the endpoint after all others. */
-  const remember = (key: Key, outcome: Reply | ModelError): void => {
+  const startAdapting = createStart(options, (key, outcome) => {
+    // Keys cool down after errors of keys, the endpoint after all others.
     if (!(outcome instanceof ModelError)) {
       cooldown.succeeded();
       keyring.succeeded(key);
     } else if (isKeyError(outcome)) keyring.failed(key, classOf(outcome), outcome.retryAfter);
     else cooldown.failed(classOf(outcome), outcome.retryAfter);
-  };
-  const startWithKey = createStart(options, remember);
+  });
 
   return {
     name,
     label,
-    secrets: [...options.keys, ...options.secrets].filter((secret) => secret.length > 3),
+    secrets,
     fallbacks,
     rate,
     endsAt: () => Math.max(cooldown.endsAt(), keyring.endsAt()),
@@ -106,11 +99,9 @@ export function createCandidate(options: CandidateOptions): Candidate {
       const failed: ModelError[] = [];
       for (const key of keyring.order(isLastResort)) {
         if (failed.length > 0) await rate.take(call.signal);
-        const outcome = await startWithKey(call, key);
-        if (!(outcome instanceof ModelError)) return outcome;
-        remember(key, outcome);
+        const outcome = await startAdapting(call, key);
+        if (!(outcome instanceof ModelError) || !isKeyError(outcome)) return outcome;
         failed.push(outcome);
-        if (!isKeyError(outcome)) return outcome;
       }
       // A key that may work again soon says more than one that never will.
       const reported = failed.find(isTransient) ?? failed[0];
@@ -123,36 +114,34 @@ type Start = (call: ModelCall, key: Key) => Promise<StartedReply | ModelError>;
 type Remember = (key: Key, outcome: Reply | ModelError) => void;
 
 /**
- * Calls with one key. Calls again without a parameter that the server refused, and again, and from then
- * on always, without tools if the model takes none.
+ * Calls with one key. Calls again without what the server refused: a parameter, or, from then on always, the
+ * tools of a model that takes none.
  */
 function createStart(options: CandidateOptions, remember: Remember): Start {
-  const { label, log, rate } = options;
+  const { label, log, rate, secrets } = options;
   let takesTools = true;
-
-  const startAdapting: Start = async (call, key) => {
+  return async (call, key) => {
     for (let times = 0; ; times += 1) {
-      const outcome = await startOnce(call, key, { options, remember });
-      const isRefused = outcome instanceof ModelError && outcome.kind === "parameter";
-      if (!isRefused || times === MAX_REFUSED) return outcome;
-      const why = cleanMessage(outcome.message, [...options.keys, ...options.secrets]);
-      log.warn("the server refused a parameter; the call is repeated without it", {
-        model: label,
-        why,
-      });
+      const sent = takesTools ? call : withoutTools(call);
+      const outcome = await startOnce(sent, key, options, remember);
+      if (!(outcome instanceof ModelError)) return outcome;
+      const isToolless = outcome.kind === "toolless" && sent.tools.length > 0;
+      if (times === MAX_REFUSED || !(isToolless || outcome.kind === "parameter")) {
+        remember(key, outcome);
+        return outcome;
+      }
+      if (isToolless) {
+        log.warn("the model supports no tools; it is called without them", { model: label });
+        takesTools = false;
+      } else {
+        const why = cleanMessage(outcome.message, secrets);
+        log.warn("the server refused a parameter; the call is repeated without it", {
+          model: label,
+          why,
+        });
+      }
       await rate.take(call.signal);
     }
-  };
-
-  return async (call, key) => {
-    const sent = takesTools ? call : withoutTools(call);
-    const outcome = await startAdapting(sent, key);
-    const isToolless = outcome instanceof ModelError && outcome.kind === "toolless";
-    if (!isToolless || sent.tools.length === 0) return outcome;
-    log.warn("the model supports no tools; it is called without them", { model: label });
-    takesTools = false;
-    await rate.take(call.signal);
-    return await startAdapting(withoutTools(call), key);
   };
 }
 
@@ -166,12 +155,13 @@ function withoutTools(call: ModelCall): ModelCall {
 async function startOnce(
   call: ModelCall,
   key: Key,
-  { options, remember }: { options: CandidateOptions; remember: Remember },
+  { protocol, prices, request_timeout: timeout }: CandidateOptions,
+  remember: Remember,
 ): Promise<StartedReply | ModelError> {
   call.signal.throwIfAborted();
-  const spending = beginSpending(call, options.prices);
-  const limits = startLimits(call.signal, options.request_timeout);
-  const rest = options.protocol({
+  const spending = beginSpending(call, prices);
+  const limits = startLimits(call.signal, timeout);
+  const rest = protocol({
     call,
     key,
     signal: limits.signal,
@@ -192,9 +182,8 @@ async function startOnce(
     limits.close();
   };
   try {
-    const first = await rest.next();
     return {
-      first,
+      first: await rest.next(),
       rest,
       succeeded(reply) {
         spending.onReply(reply);

@@ -8,7 +8,7 @@ import { createCandidate } from "./candidate.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
 import type { Fetch, Protocol } from "./contract.ts";
 import { endpointOf } from "./endpoint.ts";
-import type { Dialect } from "./endpoint.ts";
+import type { Dialect, Endpoint } from "./endpoint.ts";
 import { requestHeaders } from "./http/protocol.ts";
 import type { RequestSettings } from "./http/protocol.ts";
 import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
@@ -53,7 +53,7 @@ export function openCandidate(
       throughProxy(fetch, entry.proxy, label),
     ),
     keys,
-    secrets: secretsIn(entry, endpoint.base),
+    secrets: secretsOf(entry, endpoint),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
     prices: entry.prices,
@@ -101,15 +101,15 @@ function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log:
 
 const SECRET = /auth|key|token|secret|cookie|sig/i;
 
-/** Values of headers and of the base's query whose names say that they are secrets. */
-function secretsIn(entry: ModelEntry, base: string): string[] {
+/** The keys, and values of headers and of the base's query whose names say that they are secrets. */
+function secretsOf(entry: ModelEntry, { keys, base }: Endpoint): string[] {
   const headers = Object.entries(entry.custom_headers);
   const pairs = [
     ...headers.map(([name, value]) => [name, value.reveal()] as const),
     ...new URL(base).searchParams,
   ];
   const named = pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
-  return [...named, ...proxySecrets(entry.proxy)];
+  return [...keys, ...named, ...proxySecrets(entry.proxy)].filter(({ length }) => length > 3);
 }
 
 /** An entry of `model_list`, opened or failed. */
