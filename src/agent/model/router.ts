@@ -67,10 +67,12 @@ function createStart(options: RouterOptions): (call: ModelCall) => Promise<Start
   let order = options.candidates;
   return async (call) => {
     const failed: FailedCandidate[] = [];
-    const isReady = (one: Candidate): boolean => !hasFailed(failed, one) && one.endsAt() <= now();
+    const isUntried = (one: Candidate): boolean =>
+      !failed.some(({ candidate }) => candidate === one);
+    const isReady = (one: Candidate): boolean => one.endsAt() <= now() && isUntried(one);
     let isLastResort = false;
     for (;;) {
-      const next = soonestOf(order.filter(isReady)) ?? firstToEnd(order, failed);
+      const next = soonest(order.filter(isReady)) ?? firstToEnd(order.filter(isUntried));
       // Of those that cool down one is asked, so that no call fails without any try.
       if (next === undefined || (isLastResort && !isReady(next))) throw failureOfAll(failed);
       isLastResort ||= !isReady(next);
@@ -82,30 +84,26 @@ function createStart(options: RouterOptions): (call: ModelCall) => Promise<Start
       }
       const hasOther = (): boolean =>
         order.some((one) => one !== next && isReady(one) && one.rate.wait() === 0);
-      const outcome = await startWithRetries(next, call, { ...options, hasOther });
+      const outcome = await startWithRetries(next, call, hasOther, options);
       if (!(outcome instanceof ModelError)) return { started: outcome, candidate: next, failed };
       const failure = { error: outcome, candidate: next };
-      if (isFinal(outcome, light.has(next))) throw modelFailureOf(failure, failed.length);
+      // The call itself is at fault, so no other candidate is asked; a light model may be too small for it.
+      const isTooLongForLight = light.has(next) && outcome.kind === "overflow";
+      if (classOf(outcome) === "final" && !isTooLongForLight) {
+        throw modelFailureOf(failure, failed.length);
+      }
       failed.push(failure);
     }
   };
 }
 
-function hasFailed(failed: readonly FailedCandidate[], one: Candidate): boolean {
-  return failed.some(({ candidate }) => candidate === one);
-}
-
 /** The first candidate that its rpm lets be called now, else the one that it lets be called soonest. */
-function soonestOf(ready: readonly Candidate[]): Candidate | undefined {
+function soonest(ready: readonly Candidate[]): Candidate | undefined {
   return ready.toSorted((left, right) => left.rate.wait() - right.rate.wait())[0];
 }
 
-function firstToEnd(
-  order: readonly Candidate[],
-  failed: readonly FailedCandidate[],
-): Candidate | undefined {
-  const untried = order.filter((one) => !hasFailed(failed, one));
-  return untried.toSorted((left, right) => left.endsAt() - right.endsAt())[0];
+function firstToEnd(cooling: readonly Candidate[]): Candidate | undefined {
+  return cooling.toSorted((left, right) => left.endsAt() - right.endsAt())[0];
 }
 
 /** The reason why another candidate is asked than the first. */
@@ -120,11 +118,6 @@ function reasonOf(
   return `it failed before and cools down for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
 }
 
-/** Whether the call itself is at fault, so that no other candidate is asked. */
-function isFinal(error: ModelError, isOfLight: boolean): boolean {
-  return classOf(error) === "final" && !(isOfLight && error.kind === "overflow");
-}
-
 /** The first failure; not that of a light model for which the call was too long, if there is another. */
 function failureOfAll(failed: readonly FailedCandidate[]): Failure {
   const reported = failed.find(({ error }) => classOf(error) !== "final") ?? failed[0];
@@ -132,16 +125,12 @@ function failureOfAll(failed: readonly FailedCandidate[]): Failure {
   return modelFailureOf(reported, failed.length - 1);
 }
 
-interface RetryOptions extends Pick<RouterOptions, "defaults" | "log" | "pause"> {
-  /** Whether another candidate could be asked now instead. */
-  readonly hasOther: () => boolean;
-}
-
-/** Asks one candidate again while its error is transient and no other candidate can be asked. */
+/** Asks one candidate again while its error is transient and no other candidate can be asked now. */
 async function startWithRetries(
   candidate: Candidate,
   call: ModelCall,
-  { defaults, log, pause, hasOther }: RetryOptions,
+  hasOther: () => boolean,
+  { defaults, log, pause }: RouterOptions,
 ): Promise<StartedReply | ModelError> {
   const { label, rate, secrets } = candidate;
   const { max_llm_retries: most, llm_retry_backoff_secs: backoff } = defaults;
@@ -152,7 +141,7 @@ async function startWithRetries(
     await rate.take(call.signal);
     const outcome = await candidate.start(call, !hasOther());
     if (!(outcome instanceof ModelError)) return outcome;
-    const wait = waitOf(outcome, { retries, backoff });
+    const wait = waitOf(outcome, (retries + 1) * backoff);
     if (!isTransient(outcome) || retries >= most || wait === undefined || hasOther())
       return outcome;
     const why = cleanMessage(outcome.message, secrets);
@@ -162,15 +151,12 @@ async function startWithRetries(
 }
 
 /**
- * Seconds before the next try: the provider's wish, plus full jitter below a bound that grows with each try.
- * Returns undefined if the wish is too long.
+ * Seconds before the next try: the provider's wish, plus full jitter below a bound. Returns undefined if the
+ * wish is too long.
  */
-function waitOf(
-  { retryAfter = 0 }: ModelError,
-  { retries, backoff }: { retries: number; backoff: number },
-): number | undefined {
+function waitOf({ retryAfter = 0 }: ModelError, bound: number): number | undefined {
   if (retryAfter > LONGEST_WAIT) return undefined;
-  return retryAfter + Math.random() * Math.min((retries + 1) * backoff, LONGEST_WAIT);
+  return retryAfter + Math.random() * Math.min(bound, LONGEST_WAIT);
 }
 
 /** The facts that make a question light. */
@@ -182,30 +168,23 @@ export interface RoutedTurn {
 /** Messages at the end of the history whose tool calls count. */
 const RECENT = 6;
 
-/** Whether a light model is enough: the score (0 to 1) of the question is below the threshold. */
-export function isLight(turn: RoutedTurn, threshold: number): boolean {
-  return scoreOf(turn) < threshold;
-}
-
-/** Rates a question with the weights of Go PicoClaw, without a model call. */
-function scoreOf({ history, text }: RoutedTurn): number {
-  if (/\bdata:[\w.+-]+\/[\w.+-]+[;,]/i.test(text)) return 1;
+/**
+ * Whether a light model is enough: the score (0 to 1) of the question is below the threshold. Rates it with the
+ * weights of Go PicoClaw, without a model call.
+ */
+export function isLight({ history, text }: RoutedTurn, threshold: number): boolean {
+  const isMedia = /\bdata:[\w.+-]+\/[\w.+-]+[;,]/i.test(text);
   const code = text.includes("```") ? 40 : 0;
   const depth = history.length > 10 ? 10 : 0;
-  return Math.min(100, lengthPoints(text) + code + callPoints(history) + depth) / 100;
+  const points = lengthPoints(text) + code + callPoints(history) + depth;
+  return (isMedia ? 1 : Math.min(100, points) / 100) < threshold;
 }
 
 /** By an estimate of the tokens: two for five characters. */
 function lengthPoints(text: string): number {
-  const tokens = Math.floor((codePointsOf(text) * 2) / 5);
+  const tokens = Math.floor((Array.from(text).length * 2) / 5);
   if (tokens > 200) return 35;
   return tokens > 50 ? 15 : 0;
-}
-
-function codePointsOf(text: string): number {
-  let count = 0;
-  for (const _ of text) count += 1;
-  return count;
 }
 
 function callPoints(history: readonly Message[]): number {

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { createLook, isMissing, namesWithin, readWithin, realPathWithin } from "./files.ts";
+import { isMissing, namesWithin, readWithin, realPathWithin, STAT_CACHED_MS } from "./files.ts";
 
 /** Bytes of one client's memory, which is part of each of its prompts. */
 export const MAX_CLIENT_MEMORY = 8 * 1024;
@@ -12,8 +13,6 @@ const DAY_MS = 86_400_000;
 /** Milliseconds after which an unused memory can be removed for a new one. Before that, a new one is refused. */
 const IDLE_MS = 30 * DAY_MS;
 
-const look = createLook();
-
 /**
  * The file of one owner's memory (`CallContext.owner`), in a workspace. Its name is a hash, because client ids
  * are not file names, and two ids must not share a file.
@@ -23,18 +22,33 @@ export function clientMemoryFile(owner: string): string {
   return `${FOLDER}/${hash.slice(0, 32)}.md`;
 }
 
+/** When a file was last found missing, by its path; on the clock of `performance`. */
+const missingAt = new Map<string, number>();
+
+/** Whether an owner had no memory a moment ago and has none now: most clients have none. */
+export function hasNoMemory(folder: string, owner: string): boolean {
+  const path = join(folder, clientMemoryFile(owner));
+  const now = performance.now();
+  const at = missingAt.get(path);
+  if (at === undefined || now - at >= STAT_CACHED_MS) return false;
+  const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
+  if (isThere) missingAt.delete(path);
+  else missingAt.set(path, now);
+  return !isThere;
+}
+
 /** The memory of an owner, or "". Throws if it cannot be read. */
 export async function readClientMemory(folder: string, owner: string, now: Date): Promise<string> {
   const path = join(folder, clientMemoryFile(owner));
   try {
-    // Most clients have none; that costs less to see than a file to open.
-    if ((await look(path)) === undefined) return "";
     const { text } = await readWithin(folder, path, MAX_CLIENT_MEMORY);
     await touch(path, now);
     return text.trim();
   } catch (error) {
-    if (isMissing(error)) return "";
-    throw error;
+    if (!isMissing(error)) throw error;
+    if (missingAt.size >= MAX_CLIENTS) missingAt.clear();
+    missingAt.set(path, performance.now());
+    return "";
   }
 }
 

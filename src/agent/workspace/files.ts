@@ -12,10 +12,18 @@ export interface Reading<T> {
   readonly fault?: string;
 }
 
+/**
+ * The files of one reading, by path: the status of each, `MISSING` for one that is not there, "" for one that must
+ * be read again.
+ */
+export type Seen = Map<string, string>;
+
+const MISSING = "missing";
+
 /** Caches what was made of files while they do not change. */
 export interface FileCache<T> {
-  /** Undefined if there is no such file. Never throws; logs a fault when it is new. */
-  get(path: string): Promise<T | undefined>;
+  /** Undefined if there is no such file. Adds the file to `seen`. Never throws; logs a fault when it is new. */
+  get(path: string, seen: Seen): Promise<T | undefined>;
 }
 
 export interface FileCacheOptions<T> {
@@ -28,7 +36,7 @@ export interface FileCacheOptions<T> {
 }
 
 interface Entry<T> {
-  readonly key: string;
+  readonly status: string;
   readonly value: T;
   readonly fault: string | undefined;
 }
@@ -40,46 +48,19 @@ const MAX_ENTRIES = 500;
  */
 const SETTLED_MS = 2_000;
 
-/**
- * Milliseconds after a `stat` of a file in which the next one is synchronous, at a hundredth of the cost: the
- * kernel has the status in its cache. An asynchronous `stat` runs on a thread, so a slow disk blocks nothing.
- */
-const CACHED_MS = 1_000;
-
-/** Creates a `stat` that returns undefined for a missing file. It throws like `stat` otherwise. */
-export function createLook(): (path: string) => Promise<Stats | undefined> {
-  const lookedAt = new Map<string, number>();
-  return async (path) => {
-    const now = performance.now();
-    if (now - (lookedAt.get(path) ?? Number.NEGATIVE_INFINITY) < CACHED_MS) {
-      return statSync(path, { throwIfNoEntry: false });
-    }
-    const facts = await stat(path).catch((error: unknown) => {
-      if (isMissing(error)) return undefined;
-      throw error;
-    });
-    if (lookedAt.size >= MAX_ENTRIES) lookedAt.clear();
-    lookedAt.set(path, now);
-    return facts;
-  };
-}
-
 /** A cache that needs one `stat` for each read of a file. */
 export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
   const { load, nothing, now, log } = options;
   const entries = new Map<string, Entry<T>>();
-  const look = createLook();
 
-  const loadEntry = async (path: string, key: string): Promise<Entry<T>> => {
-    try {
-      const { value, fault } = await load(path);
-      return { key, value, fault };
-    } catch (error) {
-      return { key: "", value: nothing, fault: faultText(error) };
-    }
+  const loadEntry = async (path: string, facts: Stats): Promise<Entry<T>> => {
+    const changedAt = Math.max(facts.mtimeMs, facts.ctimeMs || 0);
+    const isSettled = now().getTime() - changedAt > SETTLED_MS;
+    const { value, fault } = await load(path);
+    return { status: isSettled ? statusOf(facts) : "", value, fault };
   };
 
-  const store = (path: string, entry: Entry<T>): T => {
+  const store = (path: string, entry: Entry<T>): void => {
     const before = entries.get(path);
     if (entry.fault !== undefined && entry.fault !== before?.fault) {
       log.warn("a file of the workspace cannot be used as it is", { file: path, why: entry.fault });
@@ -88,29 +69,53 @@ export function createFileCache<T>(options: FileCacheOptions<T>): FileCache<T> {
     entries.set(path, entry);
     const [oldest] = entries.keys();
     if (entries.size > MAX_ENTRIES && oldest !== undefined) entries.delete(oldest);
-    return entry.value;
   };
 
   return {
-    async get(path) {
-      let facts: Stats | undefined;
+    async get(path, seen) {
+      let entry = entries.get(path);
       try {
-        facts = await look(path);
+        const facts = await stat(path);
+        if (entry === undefined || entry.status !== statusOf(facts)) {
+          entry = await loadEntry(path, facts);
+          store(path, entry);
+        }
       } catch (error) {
-        return store(path, { key: "", value: nothing, fault: faultText(error) });
+        if (isMissing(error)) {
+          entries.delete(path);
+          seen.set(path, MISSING);
+          return undefined;
+        }
+        entry = { status: "", value: nothing, fault: faultText(error) };
+        store(path, entry);
       }
-      if (facts === undefined) {
-        entries.delete(path);
-        return undefined;
-      }
-      const key = `${facts.dev}:${facts.ino}:${facts.size}:${facts.mtimeMs}:${facts.ctimeMs}`;
-      const before = entries.get(path);
-      if (before?.key === key) return before.value;
-      const changedAt = Math.max(facts.mtimeMs, facts.ctimeMs || 0);
-      const isSettled = now().getTime() - changedAt > SETTLED_MS;
-      return store(path, await loadEntry(path, isSettled ? key : ""));
+      seen.set(path, entry.status);
+      return entry.value;
     },
   };
+}
+
+function statusOf(facts: Stats | undefined): string {
+  if (facts === undefined) return MISSING;
+  return `${facts.dev}:${facts.ino}:${facts.size}:${facts.mtimeMs}:${facts.ctimeMs}`;
+}
+
+/**
+ * Milliseconds after a `stat` of a file in which the next one is synchronous, at a hundredth of the cost: the
+ * kernel has the status in its cache. An asynchronous `stat` runs on a thread, so a slow disk blocks nothing.
+ */
+export const STAT_CACHED_MS = 1_000;
+
+/** Whether all files are as they were seen. Synchronous: only for files that were seen a moment ago. */
+export function areUnchanged(seen: Seen): boolean {
+  try {
+    for (const [path, status] of seen) {
+      if (status !== statusOf(statSync(path, { throwIfNoEntry: false }))) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export interface BoundedText {

@@ -5,6 +5,7 @@ import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { OpenSkill, Skill } from "./contract.ts";
 import { createFileCache, readWithin, realPathWithin } from "./files.ts";
+import type { Seen } from "./files.ts";
 import { documentOf, lineField } from "./markdown.ts";
 
 /** A folder of skills, and the folder that its links must not leave. */
@@ -31,21 +32,22 @@ export interface SkillsOptions {
 }
 
 /** The catalogue of skills. Each call checks the folders and reads changed files again. */
-export function createCatalogue({ places, now, log }: SkillsOptions): () => Promise<Skill[]> {
+export function createCatalogue({ places, now, log }: SkillsOptions) {
   const cache = { now, log };
   const folders = createFileCache<readonly string[]>({ ...cache, nothing: [], load: namesOf });
   const catalogues = places.map(({ folder, root }) => {
     const nothing = undefined;
     const load = (file: string) => skillOf(file, root);
     const skills = createFileCache<Skill | undefined>({ ...cache, nothing, load });
-    return async (): Promise<(Skill | undefined)[]> => {
-      const names = (await folders.get(folder)) ?? [];
-      return await Promise.all(names.map((name) => skills.get(join(folder, name, "SKILL.md"))));
+    return async (seen: Seen): Promise<(Skill | undefined)[]> => {
+      const names = (await folders.get(folder, seen)) ?? [];
+      const files = names.map((name) => join(folder, name, "SKILL.md"));
+      return await Promise.all(files.map((file) => skills.get(file, seen)));
     };
   });
-  return async () => {
+  return async (seen: Seen): Promise<Skill[]> => {
     const found = new Map<string, Skill>();
-    for (const skill of (await Promise.all(catalogues.map((read) => read()))).flat()) {
+    for (const skill of (await Promise.all(catalogues.map((read) => read(seen)))).flat()) {
       const key = skill?.name.toLowerCase();
       if (skill !== undefined && key !== undefined && !found.has(key)) found.set(key, skill);
     }

@@ -6,10 +6,10 @@ import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
-import { readClientMemory } from "./client-memory.ts";
+import { hasNoMemory, readClientMemory } from "./client-memory.ts";
 import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
-import { createFileCache, readWithin } from "./files.ts";
-import type { Reading } from "./files.ts";
+import { areUnchanged, createFileCache, readWithin, STAT_CACHED_MS } from "./files.ts";
+import type { Reading, Seen } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
 import type { MarkdownDocument } from "./markdown.ts";
 import { dayOf, isMonth } from "./notes.ts";
@@ -90,18 +90,22 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
     log,
   });
   const files = createTexts(options);
-  let last = NOTHING;
+  let last: { readonly texts: WorkspaceTexts; readonly seen: Seen; at: number } = {
+    texts: NOTHING,
+    seen: new Map(),
+    at: Number.NEGATIVE_INFINITY,
+  };
   let made: { readonly parts: readonly unknown[]; readonly texts: WorkspaceTexts } | undefined;
 
   /** The same object while nothing changed, so that derived values can be reused. */
-  const readAll = async (): Promise<WorkspaceTexts> => {
+  const readAll = async (seen: Seen): Promise<WorkspaceTexts> => {
     const [agent, soul, user, memory, days, skills] = await Promise.all([
-      agentDocument(files.document),
-      files.text("SOUL.md"),
-      files.text("USER.md"),
-      files.text("memory/MEMORY.md"),
-      files.days(),
-      catalogue(),
+      files.agent(seen),
+      files.text("SOUL.md", seen),
+      files.text("USER.md", seen),
+      files.text("memory/MEMORY.md", seen),
+      files.days(seen),
+      catalogue(seen),
     ]);
     const noted = days.flatMap(({ date, text }) => [date, text]);
     const parts = [agent, soul, user, memory, ...noted, ...skills];
@@ -117,15 +121,22 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
   return {
     folder,
     async read() {
+      const at = performance.now();
+      if (at - last.at < STAT_CACHED_MS && areUnchanged(last.seen)) {
+        last.at = at;
+        return last.texts;
+      }
+      const seen: Seen = new Map();
       try {
-        last = await withTimeout(READ_MS, undefined, readAll);
+        const texts = await withTimeout(READ_MS, undefined, () => readAll(seen));
+        last = { texts, seen, at };
       } catch (error) {
         const why = messageOf(error);
         log.warn("the workspace cannot be read; the turn uses the texts that were read before", {
           why,
         });
       }
-      return last;
+      return last.texts;
     },
     own: (owner) => readOwn(owner, options),
   };
@@ -133,6 +144,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
 
 async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
   try {
+    if (hasNoMemory(folder, owner)) return "";
     return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
   } catch (error) {
     const why = messageOf(error);
@@ -142,10 +154,10 @@ async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): P
 }
 
 interface Texts {
-  /** Undefined if there is no such file. */
-  readonly document: (name: string) => Promise<MarkdownDocument | undefined>;
-  readonly text: (name: string) => Promise<string>;
-  readonly days: () => Promise<DayNotes[]>;
+  /** AGENT.md, or the two older files in its place. */
+  readonly agent: (seen: Seen) => Promise<MarkdownDocument>;
+  readonly text: (name: string, seen: Seen) => Promise<string>;
+  readonly days: (seen: Seen) => Promise<DayNotes[]>;
 }
 
 function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
@@ -167,18 +179,27 @@ function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
     now,
     log,
   });
-  const memory = join(folder, "memory");
+  const textAt = async (name: string, seen: Seen): Promise<string> =>
+    ((await texts.get(join(folder, name), seen)) ?? "").trim();
   return {
-    document: (name) => documents.get(join(folder, name)),
-    text: async (name) => ((await texts.get(join(folder, name))) ?? "").trim(),
-    async days() {
+    async agent(seen) {
+      const read = (name: string) => documents.get(join(folder, name), seen);
+      const agent = await read("AGENT.md");
+      if (agent !== undefined) return agent;
+      const older = await Promise.all([read("AGENTS.md"), read("IDENTITY.md")]);
+      const bodies = older.map((found) => found?.body ?? "").filter((body) => body !== "");
+      return { fields: new Map(), body: bodies.join("\n\n") };
+    },
+    text: textAt,
+    async days(seen) {
       const found: DayNotes[] = [];
-      const months = ((await folders.get(memory)) ?? []).filter(isMonth);
-      for (const month of months.toReversed()) {
-        for (const name of ((await folders.get(join(memory, month))) ?? []).toReversed()) {
+      const namesIn = async (path: string): Promise<readonly string[]> =>
+        ((await folders.get(join(folder, path), seen)) ?? []).toReversed();
+      for (const month of (await namesIn("memory")).filter(isMonth)) {
+        for (const name of await namesIn(`memory/${month}`)) {
           const date = dayOf(month, name);
           if (date === undefined) continue;
-          const text = ((await texts.get(join(memory, month, name))) ?? "").trim();
+          const text = await textAt(`memory/${month}/${name}`, seen);
           if (text !== "") found.unshift({ date, text });
           if (found.length === MAX_DAYS) return found;
         }
@@ -200,15 +221,6 @@ async function documentAt(root: string, path: string): Promise<Reading<MarkdownD
   const value = await documentOf(text);
   const why = fault ?? value.fault;
   return why === undefined ? { value } : { value, fault: why };
-}
-
-/** AGENT.md, or the two older files in its place. */
-async function agentDocument(document: Texts["document"]): Promise<MarkdownDocument> {
-  const agent = await document("AGENT.md");
-  if (agent !== undefined) return agent;
-  const older = await Promise.all([document("AGENTS.md"), document("IDENTITY.md")]);
-  const bodies = older.map((found) => found?.body ?? "").filter((body) => body !== "");
-  return { fields: new Map(), body: bodies.join("\n\n") };
 }
 
 function settingsOf(document: MarkdownDocument): AgentSettings {

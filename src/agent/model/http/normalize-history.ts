@@ -15,9 +15,14 @@ export interface NormalizeOptions {
  */
 export function normalizeHistory(
   messages: readonly PromptMessage[],
-  { ids, keeps = () => false }: NormalizeOptions,
+  { ids, keeps }: NormalizeOptions,
 ): readonly PromptMessage[] {
-  const taken = new Set(messages.filter(keeps).flatMap((message) => callsOf(message).map(idOf)));
+  const own = keeps === undefined ? [] : messages.filter(keeps);
+  const taken = new Set(
+    own
+      .flatMap((message) => (message.role === "assistant" ? (message.toolCalls ?? []) : []))
+      .map(({ id }) => id),
+  );
   const seen = new Map<string, number>();
   let renamed = new Map<string, string[]>();
   return messages.map((message) => {
@@ -26,9 +31,8 @@ export function normalizeHistory(
       return callId === message.callId ? message : { ...message, callId };
     }
     renamed = new Map();
-    if (message.role !== "assistant" || message.toolCalls === undefined || keeps(message)) {
-      return message;
-    }
+    if (message.role !== "assistant" || message.toolCalls === undefined) return message;
+    if (keeps?.(message) === true) return message;
     const toolCalls = message.toolCalls.map((call) => {
       const id = ids.test(call.id) && !taken.has(call.id) ? call.id : ownId(call, taken, seen);
       taken.add(id);
@@ -37,14 +41,6 @@ export function normalizeHistory(
     });
     return { ...message, toolCalls };
   });
-}
-
-function callsOf(message: PromptMessage): readonly ToolCall[] {
-  return message.role === "assistant" ? (message.toolCalls ?? []) : [];
-}
-
-function idOf({ id }: ToolCall): string {
-  return id;
 }
 
 /** Nine letters and digits: the only form that Mistral accepts, and all others accept it too. */
