@@ -87,11 +87,7 @@ function createStart(options: RouterOptions): (call: ModelCall) => Promise<Start
       const outcome = await startWithRetries(next, call, hasOther, options);
       if (!(outcome instanceof ModelError)) return { started: outcome, candidate: next, failed };
       const failure = { error: outcome, candidate: next };
-      // The call itself is at fault, so no other candidate is asked; a light model may be too small for it.
-      const isTooLongForLight = light.has(next) && outcome.kind === "overflow";
-      if (classOf(outcome) === "final" && !isTooLongForLight) {
-        throw modelFailureOf(failure, failed.length);
-      }
+      if (isFinal(outcome, light.has(next))) throw modelFailureOf(failure, failed.length);
       failed.push(failure);
     }
   };
@@ -116,6 +112,11 @@ function reasonOf(
   if (own !== undefined) return cleanMessage(own.error.message, own.candidate.secrets);
   if (before === undefined || before.endsAt() <= now) return "its rpm is used up";
   return `it failed before and cools down for ${Math.ceil((before.endsAt() - now) / 1000)} s`;
+}
+
+/** Whether the call itself is at fault, so that no other candidate is asked. */
+function isFinal(error: ModelError, isOfLight: boolean): boolean {
+  return classOf(error) === "final" && !(isOfLight && error.kind === "overflow");
 }
 
 /** The first failure; not that of a light model for which the call was too long, if there is another. */

@@ -7,7 +7,7 @@ import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
 import { hasNoMemory, readClientMemory } from "./client-memory.ts";
-import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
+import type { AgentSettings, DayNotes, Skill, Workspace, WorkspaceTexts } from "./contract.ts";
 import { areUnchanged, createFileCache, readWithin, STAT_CACHED_MS } from "./files.ts";
 import type { Reading, Seen } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
@@ -79,16 +79,7 @@ const NOTHING: WorkspaceTexts = {
 
 /** Opens the agent's folder. Each turn reads changed files again. Writes nothing. */
 export function openWorkspace(options: WorkspaceOptions): Workspace {
-  const { folder, home, log, builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "" } = options;
-  const catalogue = createCatalogue({
-    places: [
-      { folder: join(folder, "skills"), root: folder },
-      { folder: join(home, "skills"), root: home },
-      ...(builtin === "" ? [] : [{ folder: builtin, root: builtin }]),
-    ],
-    now: options.now,
-    log,
-  });
+  const { folder, log } = options;
   const files = createTexts(options);
   let last: { readonly texts: WorkspaceTexts; readonly seen: Seen; at: number } = {
     texts: NOTHING,
@@ -105,7 +96,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       files.text("USER.md", seen),
       files.text("memory/MEMORY.md", seen),
       files.days(seen),
-      catalogue(seen),
+      files.skills(seen),
     ]);
     const noted = days.flatMap(({ date, text }) => [date, text]);
     const parts = [agent, soul, user, memory, ...noted, ...skills];
@@ -158,26 +149,31 @@ interface Texts {
   readonly agent: (seen: Seen) => Promise<MarkdownDocument>;
   readonly text: (name: string, seen: Seen) => Promise<string>;
   readonly days: (seen: Seen) => Promise<DayNotes[]>;
+  readonly skills: (seen: Seen) => Promise<Skill[]>;
 }
 
-function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
+function createTexts({
+  folder,
+  home,
+  now,
+  log,
+  builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "",
+}: WorkspaceOptions): Texts {
+  const cache = { now, log };
   const texts = createFileCache<string>({
     load: (path) => textOf(folder, path),
     nothing: "",
-    now,
-    log,
+    ...cache,
   });
   const documents = createFileCache<MarkdownDocument>({
     load: (path) => documentAt(folder, path),
     nothing: { fields: new Map(), body: "" },
-    now,
-    log,
+    ...cache,
   });
   const folders = createFileCache<readonly string[]>({
     load: async (path) => ({ value: (await readdir(path)).toSorted() }),
     nothing: [],
-    now,
-    log,
+    ...cache,
   });
   const textAt = async (name: string, seen: Seen): Promise<string> =>
     ((await texts.get(join(folder, name), seen)) ?? "").trim();
@@ -191,6 +187,14 @@ function createTexts({ folder, now, log }: WorkspaceOptions): Texts {
       return { fields: new Map(), body: bodies.join("\n\n") };
     },
     text: textAt,
+    skills: createCatalogue({
+      places: [
+        { folder: join(folder, "skills"), root: folder },
+        { folder: join(home, "skills"), root: home },
+        ...(builtin === "" ? [] : [{ folder: builtin, root: builtin }]),
+      ],
+      ...cache,
+    }),
     async days(seen) {
       const found: DayNotes[] = [];
       const namesIn = async (path: string): Promise<readonly string[]> =>

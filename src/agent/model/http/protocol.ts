@@ -1,3 +1,4 @@
+import type { ReadableStreamDefaultReader } from "node:stream/web";
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
 import { messageOf } from "../../../base/failure.ts";
@@ -42,31 +43,18 @@ export function createHttpProtocol(
     const response = await post(attempt);
     if (response.body === null) throw brokenOff();
     const answer = dialect.answer();
-    const body = createBodyReader(response.body, attempt);
-    /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
-    let isAnnounced = false;
+    const reader = new AnswerReader(response.body, answer, attempt);
     try {
-      while (!isAnnounced && !answer.ended) {
-        const events = await body.next();
-        if (events === undefined) break;
-        for (const event of events) {
-          isAnnounced = event === DONE || typeof event !== "string";
-          if (event === DONE) break;
-          const text = answer.take(typeof event === "string" ? parseEvent(event) : event);
-          attempt.onChunk(text);
-          if (text !== "") yield text;
-          if (answer.ended) break;
-          if (answer.finished) attempt.onActivity(ENDING_MS);
-          if (body.isDue()) await body.runEventLoop();
-        }
+      for (let text = await reader.next(); text !== undefined; text = await reader.next()) {
+        yield text;
       }
     } catch (thrown) {
       const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
       if (isOurs || !answer.finished) throw errorFrom(thrown, "broken_off", attempt.signal);
     } finally {
-      await body.close(isAnnounced || answer.ended);
+      await reader.close();
     }
-    if (!isAnnounced && !answer.finished) throw brokenOff();
+    if (!reader.isAnnounced && !answer.finished) throw brokenOff();
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
@@ -154,96 +142,145 @@ const DRAIN_MS = 100;
 const WORK_MS = 2;
 
 /**
- * Reads a body in either form: server-sent events (HTML standard, 9.2.6), cut anywhere, or one JSON
- * document.
+ * Reads a body into the builder of an answer, in either form: server-sent events (HTML standard, 9.2.6), cut
+ * anywhere, or one JSON document. Reads nothing after `[DONE]`, or once the builder has ended.
  */
-interface BodyReader {
-  /**
-   * The events of the next piece, or the document, parsed, in their place; undefined at the end. Throws a
-   * `ModelError`, the reason of an abort, or what the body fails with.
-   */
-  next(): Promise<readonly unknown[] | undefined>;
-  /** Whether it is time for the event loop to run. */
-  readonly isDue: () => boolean;
-  /** Lets the event loop run, and throws the reason of an abort then. */
-  readonly runEventLoop: () => Promise<void>;
-  /** Cancels the body; one whose answer is whole is read to its end first. Never throws. */
-  close(isWhole: boolean): Promise<void>;
-}
-
-function createBodyReader(body: ReadableStream<Uint8Array>, attempt: Attempt): BodyReader {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let [bytes, since] = [0, performance.now()];
-  let [hasBegun, isRead, isFlushed, isTooLong] = [false, false, false, false];
-  let events: string[] = [];
-  const parser = createParser({
+class AnswerReader {
+  /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
+  isAnnounced = false;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #answer: AnswerBuilder;
+  readonly #attempt: Attempt;
+  readonly #decoder = new TextDecoder();
+  readonly #parser = createParser({
     maxBufferSize: MAX_EVENT,
-    onEvent: ({ data }) => events.push(data.trim()),
+    onEvent: ({ data }) => this.#events.push(data.trim()),
     onError: ({ type }) => {
-      isTooLong ||= type === "max-buffer-size-exceeded";
+      this.#isTooLong ||= type === "max-buffer-size-exceeded";
     },
   });
+  /** The events of the last piece, and how many of them are taken. */
+  #events: string[] = [];
+  #taken = 0;
+  #bytes = 0;
+  #hasBegun = false;
+  #isTooLong = false;
+  /** The body is read to its end. */
+  #isRead = false;
+  /** No piece is read any more. */
+  #isEnded = false;
+  /** When the event loop ran last. */
+  #ranAt = performance.now();
 
-  const eventsOf = (piece: string): readonly string[] => {
-    events = [];
-    parser.feed(piece);
-    if (isTooLong) throw new ModelError("oversized", "an event of the stream is too long");
-    return events;
-  };
-  const isDue = (): boolean => performance.now() - since >= WORK_MS;
-  const runEventLoop = async (): Promise<void> => {
-    await setImmediate();
-    attempt.signal.throwIfAborted();
-    since = performance.now();
-  };
-  /** The next piece as text, within the bound of all; undefined at the end. */
-  const readText = async (): Promise<string | undefined> => {
-    if (isRead) return undefined;
-    const { done, value } = await reader.read();
-    if (done) {
-      isRead = true;
-      return decoder.decode() || undefined;
+  constructor(body: ReadableStream<Uint8Array>, answer: AnswerBuilder, attempt: Attempt) {
+    this.#reader = body.getReader();
+    this.#answer = answer;
+    this.#attempt = attempt;
+  }
+
+  /**
+   * The text of the next event that has some; undefined at the end of the answer. Throws a `ModelError`, the
+   * reason of an abort, or what the body fails with.
+   */
+  async next(): Promise<string | undefined> {
+    for (;;) {
+      const event = this.#events[this.#taken];
+      if (event === undefined && this.#isEnded) return undefined;
+      const text = event === undefined ? await this.#takePiece() : this.#takeEvent(event);
+      if (this.#isDue()) await this.#runEventLoop();
+      if (text !== "") return text;
     }
-    attempt.onActivity();
-    if (isDue()) await runEventLoop();
-    bytes += value.byteLength;
-    if (bytes > MAX_STREAM) throw new ModelError("oversized", "the stream does not end");
-    return decoder.decode(value, { stream: true });
-  };
+  }
 
-  return {
-    async next() {
-      const piece = await readText();
-      if (piece === undefined) {
-        if (isFlushed) return undefined;
-        isFlushed = true;
-        // Some servers leave out the blank line after their last event; half an event is no event.
-        return eventsOf("\n\n").filter(isJson);
-      }
-      if (hasBegun) return eventsOf(piece);
-      const beginning = piece.trimStart();
-      if (/^[{[]/.test(beginning)) return [await readDocument(beginning, readText)];
-      if (beginning.startsWith("<")) throw new ModelError("garbled", "the answer is an HTML page");
-      hasBegun = beginning !== "";
-      return eventsOf(beginning);
-    },
-    isDue,
-    runEventLoop,
-    async close(isWhole) {
-      // The answer is whole by now, or nobody waits for it: what the body still does does not matter.
-      try {
-        if (isWhole && !isRead) {
-          attempt.onActivity(DRAIN_MS);
-          const deadline = performance.now() + DRAIN_MS;
-          while (performance.now() <= deadline && (await readText()) !== undefined);
-        }
-        if (!isRead) await reader.cancel();
-      } catch {
-        // See above.
-      }
-    },
-  };
+  #takeEvent(event: string): string {
+    this.#taken += 1;
+    this.isAnnounced = event === DONE;
+    const text = this.isAnnounced ? "" : this.#takeJson(parseEvent(event));
+    if (this.isAnnounced || this.#answer.ended) [this.#isEnded, this.#events] = [true, []];
+    else if (this.#answer.finished) this.#attempt.onActivity(ENDING_MS);
+    return text;
+  }
+
+  #takeJson(json: unknown): string {
+    const text = this.#answer.take(json);
+    this.#attempt.onChunk(text);
+    return text;
+  }
+
+  /** Takes the next piece of the body; returns the text of a body that is one document. */
+  async #takePiece(): Promise<string> {
+    const piece = await this.#read();
+    if (piece === undefined) {
+      this.#isEnded = true;
+      // Some servers leave out the blank line after their last event; half an event is no event.
+      this.#parse("\n\n");
+      this.#events = this.#events.filter(isJson);
+      return "";
+    }
+    const beginning = this.#hasBegun ? piece : piece.trimStart();
+    if (!this.#hasBegun && /^[{[]/.test(beginning)) {
+      const json = await readDocument(beginning, () => this.#read());
+      [this.isAnnounced, this.#isEnded] = [true, true];
+      return this.#takeJson(json);
+    }
+    if (!this.#hasBegun && beginning.startsWith("<")) {
+      throw new ModelError("garbled", "the answer is an HTML page");
+    }
+    this.#hasBegun ||= beginning !== "";
+    this.#parse(beginning);
+    return "";
+  }
+
+  #parse(piece: string): void {
+    [this.#events, this.#taken] = [[], 0];
+    this.#parser.feed(piece);
+    if (this.#isTooLong) throw new ModelError("oversized", "an event of the stream is too long");
+  }
+
+  /** The next piece as text, within the bound of all; undefined at the end. */
+  async #read(): Promise<string | undefined> {
+    if (this.#isRead) return undefined;
+    const { done, value } = await this.#reader.read();
+    if (done) {
+      this.#isRead = true;
+      return this.#decoder.decode() || undefined;
+    }
+    this.#attempt.onActivity();
+    if (this.#isDue()) await this.#runEventLoop();
+    this.#bytes += value.byteLength;
+    if (this.#bytes > MAX_STREAM) throw new ModelError("oversized", "the stream does not end");
+    return this.#decoder.decode(value, { stream: true });
+  }
+
+  /** Whether it is time for the event loop to run. */
+  #isDue(): boolean {
+    return performance.now() - this.#ranAt >= WORK_MS;
+  }
+
+  /** Lets the event loop run, and throws the reason of an abort then. */
+  async #runEventLoop(): Promise<void> {
+    await setImmediate();
+    this.#attempt.signal.throwIfAborted();
+    this.#ranAt = performance.now();
+  }
+
+  /** Ends the reading, also in the middle; a body whose answer is whole is read to its end first. Never throws. */
+  async close(): Promise<void> {
+    // The answer is whole by now, or nobody waits for it: what the body still does does not matter.
+    try {
+      if (this.isAnnounced || this.#answer.ended) await this.#drain();
+      if (!this.#isRead) await this.#reader.cancel();
+    } catch {
+      // See above.
+    }
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#isRead) return;
+    this.#attempt.onActivity(DRAIN_MS);
+    const deadline = performance.now() + DRAIN_MS;
+    while (performance.now() <= deadline && (await this.#read()) !== undefined);
+  }
 }
 
 async function readDocument(
