@@ -148,12 +148,13 @@ describe("the attack through a model that obeys the device", () => {
       const { messages } = request.body;
       const asked = messages.findLast(({ role }) => role === "user")?.content;
       const result = messages.findLast(({ role }) => role === "tool")?.content;
+      if (asked === "begin") return await answers("begun")(request, response);
       if (asked === "slow") await boss.promise;
       const isNew = asked === "slow" && result === undefined;
       const exec = calls({ name: "exec", arguments: '{"command":"touch owned"}' });
       await (isNew ? exec : answers(`told: ${result}`))(request, response);
     });
-    server.script(calls({ name: "spawn", arguments: '{"task":"slow"}' }), answers("begun"));
+    server.script(calls({ name: "spawn", arguments: '{"task":"slow"}' }));
     await house.ask("weak", "begin");
     await house.ask("boss", "hello");
     boss.resolve();
