@@ -2,13 +2,20 @@ import { Readable } from "node:stream";
 import type { Transform } from "node:stream";
 import { TextDecoder } from "node:util";
 import { onAbort } from "../../../base/async.ts";
-import type { Answer } from "./request.ts";
+
+/** What a server sends. */
+export interface Received {
+  /** The value of a header, or "". */
+  readonly header: (name: string) => string;
+  /** The bytes as received, still compressed. Throws if the connection breaks off. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
 
 /** The part of a body that arrived. */
 export interface Body {
   readonly bytes: Uint8Array;
   /** Why it is incomplete. */
-  readonly cut?: "too large" | "crowded" | "slow" | "broken off";
+  readonly cut?: "too large" | "crowded" | "slow" | "broken off" | undefined;
 }
 
 /** A limit for the bytes of all bodies that are being read. */
@@ -46,10 +53,9 @@ const MAX_ENCODINGS = 2;
  * Reads and decompresses up to `most` bytes of a body. If the budget is used up, the signal is aborted or
  * the connection breaks off, returns the part that has arrived. Throws for an unknown encoding.
  */
-export async function readBody(answer: Answer, options: ReadOptions): Promise<Body> {
+export async function readBody({ header, body }: Received, options: ReadOptions): Promise<Body> {
   const { most, signal } = options;
-  const names = answer
-    .header("content-encoding")
+  const names = header("content-encoding")
     .toLowerCase()
     .split(",")
     .map((name) => name.trim())
@@ -57,7 +63,7 @@ export async function readBody(answer: Answer, options: ReadOptions): Promise<Bo
   if (names.length > MAX_ENCODINGS) throw new Error("it is compressed too many times");
   // All decoders exist before data flows: an error without a listener would end the process.
   const decoders = await Promise.all(names.toReversed().map(decoderFor));
-  const source = Readable.from(limitBytes(answer.body, most), { objectMode: false });
+  const source = Readable.from(limitBytes(body, most), { objectMode: false });
   const streams: Readable[] = [source];
   for (const decoder of decoders) {
     const before = streams.at(-1) ?? source;
@@ -110,8 +116,7 @@ async function collect(stream: Readable, { most, budget, signal }: ReadOptions):
     budget.giveBack(taken);
   }
   if (signal.aborted) cut = "slow";
-  const bytes = Buffer.concat(chunks);
-  return cut === undefined ? { bytes } : { bytes, cut };
+  return { bytes: Buffer.concat(chunks), cut };
 }
 
 async function decoderFor(name: string): Promise<Transform> {

@@ -353,7 +353,7 @@ export function* tokensOf(html: string): Generator<Token> {
   const extendValue = (text: string): void => {
     if (value.length < MAX_VALUE) value += text.slice(0, MAX_VALUE - value.length);
   };
-  const endTag = (): void => void tokens.push({ kind: "start", name, attributes });
+  const onStart = (): void => void tokens.push({ kind: "start", name, attributes });
   const tokenizer = new Tokenizer(
     {},
     {
@@ -372,8 +372,8 @@ export function* tokensOf(html: string): Generator<Token> {
       onattribend() {
         if (attributes.size < MAX_ATTRIBUTES && !attributes.has(key)) attributes.set(key, value);
       },
-      onopentagend: endTag,
-      onselfclosingtag: endTag,
+      onopentagend: onStart,
+      onselfclosingtag: onStart,
       onclosetag: (start, end) => void tokens.push({ kind: "end", name: nameAt(html, start, end) }),
       oncdata: ignore,
       oncomment: ignore,

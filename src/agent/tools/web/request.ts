@@ -1,38 +1,149 @@
 import { lookup as lookupAll } from "node:dns/promises";
 import type { ClientRequest } from "node:http";
 import { isIP } from "node:net";
-import { abortable, startDeadline } from "../../../base/async.ts";
+import { abortable, onAbort, startDeadline } from "../../../base/async.ts";
 import { Failure } from "../../../base/failure.ts";
 import { compressedOption } from "../../../base/host.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { throughProxy } from "../../model/proxy.ts";
+import { ToolError } from "../contract.ts";
 import type { IsAllowed } from "./addresses.ts";
 import { plainHost } from "./addresses.ts";
+import { readBody } from "./body.ts";
+import type { Body, ByteBudget, Received } from "./body.ts";
+
+/** A page that was fetched. */
+export interface Page {
+  /** The URL after all redirects. */
+  readonly url: URL;
+  readonly status: number;
+  /** The content type that the server sent, or "". */
+  readonly type: string;
+  /** Absent if the type is not a text type. */
+  readonly body?: Body | undefined;
+  /** The content length that the server sent, or "". */
+  readonly length: string;
+}
+
+export interface PageOptions {
+  readonly isAllowed: IsAllowed;
+  /** Default: the resolver of the system. */
+  readonly lookup?: Lookup | undefined;
+  /** Fetches through a proxy; absent without one. */
+  readonly proxied?: Fetch | undefined;
+  readonly signal: AbortSignal;
+  /** The most bytes of a body. */
+  readonly most: number;
+  /** Limits the bytes of all bodies that are being read. */
+  readonly budget: ByteBudget;
+  /** Total time, from the first DNS lookup to the last byte. */
+  readonly milliseconds: number;
+}
 
 /** Resolves all addresses of a name. */
 export type Lookup = (host: string) => Promise<readonly { readonly address: string }[]>;
 
-/** A response whose body has not been read yet. */
-export interface Answer {
-  readonly status: number;
-  /** The value of a header, or "". */
-  readonly header: (name: string) => string;
-  /** The bytes as received, still compressed. Throws if the connection breaks off. */
-  readonly body: AsyncIterable<Uint8Array>;
-  /** Closes the connection, whether the body was read or not. */
-  close(): void;
-}
-
 /** The request must not be sent. The message is for a model. */
 export class Refusal extends Error {}
 
-export interface RequestOptions {
-  readonly isAllowed: IsAllowed;
-  readonly lookup?: Lookup;
-  /** Fetches through a proxy; absent without one. */
-  readonly proxied?: Fetch;
-  readonly signal: AbortSignal;
+const MAX_REDIRECTS = 5;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/**
+ * Fetches a page and follows redirects; each redirect is checked like the first URL. Throws a `Refusal` for
+ * a URL that must not be fetched, an error in plain words if it cannot be, and the signal's reason.
+ */
+export async function fetchPage(start: URL, options: PageOptions): Promise<Page> {
+  const limit = startDeadline(options.milliseconds, { parent: options.signal });
+  try {
+    return await followRedirects(start, { ...options, signal: limit.signal });
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (!limit.isOver()) throw error;
+    throw new Error(`no answer within ${options.milliseconds / 1000} s`, { cause: error });
+  } finally {
+    limit.close();
+  }
+}
+
+async function followRedirects(start: URL, options: PageOptions): Promise<Page> {
+  let url = start;
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+    assertFetchable(url);
+    const answer = await request(url, options);
+    try {
+      const next = REDIRECTS.has(answer.status) ? answer.header("location") : "";
+      if (next === "") return await pageOf(url, answer, options);
+      url = nextUrl(next, url);
+    } finally {
+      answer.close();
+    }
+  }
+  throw new Error(`it redirects more than ${MAX_REDIRECTS} times`);
+}
+
+function nextUrl(location: string, base: URL): URL {
+  const url = URL.parse(location, base.href);
+  if (url === null) throw new Error("it redirects to an invalid URL");
+  if (url.hash === "") url.hash = base.hash;
+  return url;
+}
+
+async function pageOf(url: URL, answer: Answer, options: PageOptions): Promise<Page> {
+  const { status, header } = answer;
+  const type = header("content-type").trim().slice(0, 200);
+  const body = isText(type) ? await readBody(answer, options) : undefined;
+  return { url, status, type, body, length: header("content-length") };
+}
+
+/** Whether bodies of a type are text. A body without a type may be text too. */
+function isText(type: string): boolean {
+  const name = type.split(";")[0]?.trim().toLowerCase() ?? "";
+  return (
+    name === "" ||
+    name.startsWith("text/") ||
+    /^application\/(?:.*\+)?(?:json|xml|yaml|x-yaml|toml|javascript|ecmascript|x-javascript|x-ndjson|ndjson|jsonl|sql|x-sh|graphql|x-www-form-urlencoded|rtf|x-tex|xhtml)$/.test(
+      name,
+    ) ||
+    name === "image/svg+xml"
+  );
+}
+
+/**
+ * Ports of services with another protocol that could misread a request as their own: those that browsers
+ * block (WHATWG Fetch, "port blocking"), and those of brokers, databases and desktops.
+ */
+const REFUSED_PORTS: ReadonlySet<number> = new Set([
+  0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102,
+  103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 445,
+  465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 873, 989,
+  990, 993, 995, 1433, 1521, 1719, 1720, 1723, 1883, 2049, 3306, 3389, 3659, 4045, 4190, 5060, 5061,
+  5432, 5671, 5672, 5900, 6000, 6379, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 8883, 9092,
+  10080, 11211, 27017,
+]);
+
+/**
+ * Checks a URL before its name is resolved, also at each redirect. Throws a `Refusal` for other schemes, for
+ * credentials in the URL (`https://bank.example@evil.example` hides its host), and for blocked ports.
+ */
+function assertFetchable(url: URL): void {
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new Refusal("only http and https URLs can be fetched");
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw new Refusal("URLs with a user name or a password are not fetched");
+  }
+  if (url.port !== "" && REFUSED_PORTS.has(Number(url.port))) {
+    throw new Refusal(`port ${url.port} is blocked`);
+  }
+}
+
+/** A response whose body has not been read yet. */
+interface Answer extends Received {
+  readonly status: number;
+  /** Closes the connection, whether the body was read or not. */
+  close(): void;
 }
 
 const HEADERS = {
@@ -54,7 +165,7 @@ const LOOKUP_MS = 3_000;
  * checked address, so a second DNS answer cannot change the target. Throws a `Refusal` if no address is
  * allowed.
  */
-export async function request(url: URL, options: RequestOptions): Promise<Answer> {
+async function request(url: URL, options: PageOptions): Promise<Answer> {
   const { proxied } = options;
   if (proxied !== undefined) return await requestThroughProxy(url, proxied, options);
   const addresses = await allowedAddresses(url, options);
@@ -70,7 +181,7 @@ export async function request(url: URL, options: RequestOptions): Promise<Answer
   throw new Error("the host has no address");
 }
 
-async function allowedAddresses(url: URL, options: RequestOptions): Promise<string[]> {
+async function allowedAddresses(url: URL, options: PageOptions): Promise<string[]> {
   const host = plainHost(url.hostname);
   const all = isIP(host) === 0 ? await resolveHost(host, options) : [host];
   const allowed = all.filter((address) => options.isAllowed(address, host));
@@ -80,7 +191,7 @@ async function allowedAddresses(url: URL, options: RequestOptions): Promise<stri
   return allowed.slice(0, MAX_ADDRESSES);
 }
 
-async function resolveHost(host: string, { lookup, signal }: RequestOptions): Promise<string[]> {
+async function resolveHost(host: string, { lookup, signal }: PageOptions): Promise<string[]> {
   const look = lookup ?? ((name: string) => lookupAll(name, { all: true }));
   const found = await abortable(look(host), signal);
   return [...new Set(found.map(({ address }) => address))];
@@ -89,7 +200,7 @@ async function resolveHost(host: string, { lookup, signal }: RequestOptions): Pr
 async function requestAt(
   address: string,
   url: URL,
-  { signal, isLast }: RequestOptions & { readonly isLast: boolean },
+  { signal, isLast }: PageOptions & { readonly isLast: boolean },
 ): Promise<Answer> {
   const host = plainHost(url.hostname);
   const isSecure = url.protocol === "https:";
@@ -105,9 +216,9 @@ async function requestAt(
     // The certificate must match the name; without a name, the address.
     ...(isIP(host) === 0 && { servername: host }),
   });
-  const onAbort = (): void => void sent.destroy(new Error("broken off"));
-  const timer = isLast ? undefined : setTimeout(onAbort, CONNECT_MS);
-  signal.addEventListener("abort", onAbort, { once: true });
+  const breakOff = (): void => void sent.destroy(new Error("broken off"));
+  const timer = isLast ? undefined : setTimeout(breakOff, CONNECT_MS);
+  const stopListening = onAbort(signal, breakOff);
   sent.on("error", reject);
   boundInterim(sent);
   sent.on("response", (response) => {
@@ -119,7 +230,7 @@ async function requestAt(
       header: (name) => [response.headers[name] ?? []].flat().join(", "),
       body: response,
       close() {
-        signal.removeEventListener("abort", onAbort);
+        stopListening();
         sent.destroy();
       },
     });
@@ -128,7 +239,7 @@ async function requestAt(
   try {
     return await promise;
   } catch (error) {
-    signal.removeEventListener("abort", onAbort);
+    stopListening();
     throw error;
   } finally {
     clearTimeout(timer);
@@ -147,7 +258,7 @@ function boundInterim(sent: ClientRequest): void {
 async function requestThroughProxy(
   url: URL,
   proxied: Fetch,
-  options: RequestOptions,
+  options: PageOptions,
 ): Promise<Answer> {
   const limit = startDeadline(LOOKUP_MS, { parent: options.signal });
   try {
@@ -177,13 +288,13 @@ async function requestThroughProxy(
   };
 }
 
-/** A `fetch` through `tools.web.proxy`; an error for the model if this runtime has no proxies. */
-export function proxiedFetch(fetch: Fetch, proxy: string): Fetch | string {
+/** A `fetch` through `tools.web.proxy`. Throws a `ToolError` if this runtime has no proxies. */
+export function proxiedFetch(fetch: Fetch, proxy: string): Fetch {
   try {
     return throughProxy(fetch, proxy, "tools.web");
   } catch (thrown) {
     if (!(thrown instanceof Failure)) throw thrown;
     const { message, why } = thrown;
-    return `error: ${message}${why === undefined ? "" : `: ${why}`}`;
+    throw new ToolError(`${message}${why === undefined ? "" : `: ${why}`}`);
   }
 }

@@ -4,14 +4,15 @@ import type { Log } from "../../../base/log.ts";
 import { prefixOf } from "../../../base/truncate.ts";
 import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
+import { ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { createAllowance } from "./addresses.ts";
 import { createByteBudget } from "./body.ts";
 import type { Body } from "./body.ts";
 import { decodeText } from "./body.ts";
-import { fetchPage } from "./page.ts";
-import type { Page } from "./page.ts";
+import { fetchPage } from "./request.ts";
+import type { Page } from "./request.ts";
 import { proxiedFetch } from "./request.ts";
 import { Refusal } from "./request.ts";
 import type { Lookup } from "./request.ts";
@@ -57,7 +58,6 @@ const input = v.object({
 /** The tool that fetches one page of the public web and returns its text. Never connects to private networks. */
 export function createWebFetch(options: WebFetchOptions): Tool {
   const { settings, log, holdsSecret, milliseconds = FETCH_MS } = options;
-  const fetch = proxiedFetch(options.fetch, settings.proxy);
   const load = createLoad(options);
   return defineTool({
     name: "web_fetch",
@@ -69,10 +69,14 @@ export function createWebFetch(options: WebFetchOptions): Tool {
     characters: MAX_CHARACTERS + HEADER_CHARACTERS,
     async run({ url: written, maxChars = MAX_CHARACTERS }, { signal }) {
       const url = URL.parse(written.trim().slice(0, MAX_URL));
-      if (url === null)
-        return "error: this is not a URL; write it in full, as in https://host/path";
-      if (typeof fetch === "string") return fetch;
-      if (holdsSecret?.(written) || holdsSecret?.(url.href)) return refuseSecret(log);
+      if (url === null) {
+        throw new ToolError("this is not a URL; write it in full, as in https://host/path");
+      }
+      const fetch = proxiedFetch(options.fetch, settings.proxy);
+      if (holdsSecret?.(written) || holdsSecret?.(url.href)) {
+        log.warn("a page was not fetched", { why: HELD_BACK });
+        throw new ToolError(`this URL was not fetched: ${HELD_BACK}`);
+      }
       try {
         const page = await load(url, fetch, signal);
         return await resultOf(page, Math.min(maxChars, MAX_CHARACTERS), settings);
@@ -81,7 +85,9 @@ export function createWebFetch(options: WebFetchOptions): Tool {
         if (error instanceof Refusal) {
           log.warn("a page was not fetched", { host: url.hostname, why: error.message });
         }
-        return `error: ${url.host || "this URL"} was not fetched: ${withoutControls(wordsFor(error))}`;
+        throw new ToolError(
+          `${url.host || "this URL"} was not fetched: ${withoutControls(wordsFor(error))}`,
+        );
       }
     },
   });
@@ -94,14 +100,9 @@ function createLoad({ settings, lookup, milliseconds = FETCH_MS }: WebFetchOptio
   const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
   const budget = createByteBudget(Math.max(BYTES_OF_ALL, 2 * most));
   return (url: URL, proxied: Fetch, signal: AbortSignal): Promise<Page> => {
-    const ways = { ...(hasProxy && { proxied }), ...(lookup && { lookup }) };
-    return fetchPage(url, { isAllowed, signal, most, budget, milliseconds, ...ways });
+    const way = { lookup, proxied: hasProxy ? proxied : undefined };
+    return fetchPage(url, { isAllowed, signal, most, budget, milliseconds, ...way });
   };
-}
-
-function refuseSecret(log: Log): string {
-  log.warn("a page was not fetched", { why: HELD_BACK });
-  return `error: this URL was not fetched: ${HELD_BACK}`;
 }
 
 /** Error codes in words for a model. */

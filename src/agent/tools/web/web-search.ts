@@ -5,13 +5,12 @@ import type { Log } from "../../../base/log.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { KeyedSearch, SearchName, WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
+import { ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { proxiedFetch } from "./request.ts";
-import { createDuckduckgoSearch } from "./search-services.ts";
-import { createBraveSearch, createSearxngSearch, createTavilySearch } from "./search-services.ts";
-import { createAsk, SearchError } from "./search-services.ts";
-import type { Hit, Search, Wanted } from "./search-services.ts";
+import { createSearch, SearchError } from "./search-services.ts";
+import type { Hit, Search, Sending, Wanted } from "./search-services.ts";
 import { HELD_BACK } from "./secret-leak.ts";
 import type { HoldsSecret } from "./secret-leak.ts";
 
@@ -62,7 +61,6 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
     return { name, search: searchNamed(name, options), usual: usualCount(settings[name]) };
   });
   if (searches.length === 0) return undefined;
-  const fetch = proxiedFetch(options.fetch, settings.proxy);
   return defineTool({
     name: "web_search",
     description:
@@ -70,21 +68,26 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
     input,
     milliseconds: milliseconds + 5_000,
     async run({ query: written, count, range }, { signal }) {
-      if (typeof fetch === "string") return fetch;
+      const fetch = proxiedFetch(options.fetch, settings.proxy);
       const query = written.trim().slice(0, MAX_QUERY);
-      if (holdsSecret?.(query)) return `error: the query was not sent: ${HELD_BACK}`;
-      const wanted = { query, ...(count && { count }), ...(range && { range }) };
+      if (holdsSecret?.(query)) throw new ToolError(`the query was not sent: ${HELD_BACK}`);
       const end = performance.now() + milliseconds;
       const faults: string[] = [];
       for (const [index, named] of searches.entries()) {
         // A service that does not answer leaves the next ones their share of the time.
         const share = Math.round((end - performance.now()) / (searches.length - index));
-        const found = await runSearch(named, wanted, { fetch, signal, milliseconds: share });
-        if ("hits" in found) return await listText(found.hits, query, named.name);
-        log.warn("a search failed", { search: named.name, why: found.fault });
-        faults.push(`${named.name} ${found.fault}`);
+        const { name, search, usual } = named;
+        const wanted = { query, count: count ?? usual, range };
+        try {
+          const hits = await searchWithin(share, search, wanted, { fetch, signal });
+          return await listText(hits, query, name);
+        } catch (error) {
+          if (!(error instanceof SearchError)) throw error;
+          log.warn("a search failed", { search: name, why: error.message });
+          faults.push(`${name} ${error.message}`);
+        }
       }
-      return `error: ${faults.join("; ")}`;
+      throw new ToolError(faults.join("; "));
     },
   });
 }
@@ -96,26 +99,22 @@ interface Named {
   readonly usual: number;
 }
 
-interface SearchCall {
-  readonly fetch: Fetch;
-  readonly signal: AbortSignal;
-  readonly milliseconds: number;
-}
-
-async function runSearch(
-  { search, usual }: Named,
-  { count = usual, ...wanted }: Omit<Wanted, "count"> & { readonly count?: number },
-  { fetch, signal, milliseconds }: SearchCall,
-): Promise<{ readonly hits: readonly Hit[] } | { readonly fault: string }> {
+/** The results of a search that answers in time. Throws a `SearchError`, or the signal's reason. */
+async function searchWithin(
+  milliseconds: number,
+  search: Search,
+  wanted: Wanted,
+  { fetch, signal }: Sending,
+): Promise<readonly Hit[]> {
   const limit = startDeadline(milliseconds, { parent: signal });
   try {
-    const hits = await search({ ...wanted, count }, createAsk({ fetch, signal: limit.signal }));
-    return { hits: hits.slice(0, count) };
+    const hits = await search(wanted, { fetch, signal: limit.signal });
+    return hits.slice(0, wanted.count);
   } catch (error) {
     signal.throwIfAborted();
-    if (limit.isOver()) return { fault: `gave no answer within ${milliseconds / 1000} s` };
+    if (limit.isOver()) throw new SearchError(`gave no answer within ${milliseconds / 1000} s`);
     if (!(error instanceof SearchError)) throw error;
-    return { fault: `gave no results: ${error.message}` };
+    throw new SearchError(`gave no results: ${error.message}`);
   } finally {
     limit.close();
   }
@@ -152,17 +151,18 @@ function keysOf({ api_keys }: KeyedSearch): string[] {
 function searchNamed(name: SearchName, { settings, bases = {} }: WebSearchOptions): Search {
   switch (name) {
     case "searxng":
-      return createSearxngSearch(settings.searxng.base_url);
+      return createSearch(name, [""], settings.searxng.base_url);
     case "brave":
-      return createBraveSearch(keysOf(settings.brave), bases.brave);
+      return createSearch(name, keysOf(settings.brave), bases.brave);
     case "tavily":
-      return createTavilySearch(
+      return createSearch(
+        name,
         keysOf(settings.tavily),
         bases.tavily ?? (settings.tavily.base_url || undefined),
       );
     case "duckduckgo":
     default:
-      return createDuckduckgoSearch(bases.duckduckgo);
+      return createSearch(name, [""], bases.duckduckgo);
   }
 }
 
