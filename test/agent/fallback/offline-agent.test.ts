@@ -156,7 +156,7 @@ describe("loading", () => {
       assert.match(offline, /agent\/fallback\/offline-agent/);
       assert.doesNotMatch(offline, /agent\/model\/|agent\/turn|eventsource-parser/);
       const online = await loadedFor("[modelEntry()]");
-      assert.match(online, /agent\/model\/openai\//);
+      assert.match(online, /agent\/model\/protocols\/openai/);
       assert.doesNotMatch(online, /agent\/fallback\/offline-agent|htmlparser2/);
     },
   );
