@@ -1,9 +1,12 @@
-import { dirname, join } from "node:path";
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import type { Stats } from "node:fs";
+import { mkdir, open, readFile, realpath, rename, stat, unlink } from "node:fs/promises";
+import { dirname, join, basename } from "node:path";
 import { codeOf, Failure, messageOf } from "../base/failure.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
-import { createPrivateFile, replaceFile } from "./replace-file.ts";
 import { isSecretName } from "./secrets.ts";
 import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
@@ -86,6 +89,52 @@ async function readSources({
 
 function hasWork({ secrets, mayWrite }: SourceFile): boolean {
   return mayWrite && secrets.some(({ stays }) => stays === undefined);
+}
+
+/** A secret in plain text. `stays` is the reason why no reference can replace it. */
+interface SecretText extends PlacedText {
+  readonly stays?: string;
+}
+
+/** The secrets in plain text among the texts of a file. */
+function secretTexts(texts: readonly PlacedText[]): readonly SecretText[] {
+  return texts.flatMap((placed): SecretText[] => {
+    const { text, path } = placed;
+    if (text.trim() === "" || text === PLACEHOLDER || isReference(text)) return [];
+    if (isReferable(path)) return [placed];
+    const stays = reasonToStay(path, text);
+    return stays === undefined ? [] : [{ ...placed, stays }];
+  });
+}
+
+/** Keys in which both this program and Go PicoClaw read references. */
+function isReferable(path: Path): boolean {
+  const [root, name] = [path[0], nameOf(path)];
+  if (name === "api_key" || name === "api_keys") {
+    return ["model_list", "providers", "web", "tools"].includes(String(root));
+  }
+  return name === "password" && (root === "channel_list" || root === "channels");
+}
+
+function reasonToStay(path: Path, text: string): string | undefined {
+  const name = nameOf(path);
+  if (path.at(-2) === "custom_headers" && isSecretName(name)) {
+    return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
+  }
+  if (URL.parse(text)?.password) {
+    return "it is a password in a URL, which no reference can replace";
+  }
+  return isSecretName(name) && isSecretPlace(path) ? "this program does not use it" : undefined;
+}
+
+/** Where Go PicoClaw stores secrets of features that this program does not have. */
+function isSecretPlace(path: Path): boolean {
+  return ["channel_list", "channels", "skills", "voice"].includes(String(path[0]));
+}
+
+/** The key of a text, or of the list that holds it. */
+function nameOf(path: Path): string {
+  return path.findLast((key) => typeof key === "string") ?? "";
 }
 
 /** Creates a reference to a secret, and reports what was done. */
@@ -224,6 +273,84 @@ async function edited(
   );
 }
 
+/** Only the owner may read and write. */
+const PRIVATE = 0o600;
+const GROUP_READS = 0o040;
+/** A byte order mark, which is not a part of the text. */
+const MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+class ChangedFile extends Error {
+  override readonly message = "it was changed in the meantime";
+  readonly code = "CHANGED";
+}
+
+/**
+ * Replaces the text of a file completely or not at all, even if the power fails: it writes a temporary
+ * file, syncs it and renames it. Symbolic links, a byte order mark, the owner, and read permission of the
+ * group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of the
+ * file system.
+ */
+async function replaceFile(
+  file: string,
+  { former, text }: { former: string; text: string },
+): Promise<void> {
+  const target = await realpath(file);
+  const facts = await stat(target);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
+  try {
+    const bytes = await readFile(target);
+    if (new TextDecoder().decode(bytes) !== former) throw new ChangedFile();
+    const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
+    const handle = await open(temporary, "wx", PRIVATE);
+    try {
+      const own = await handle.stat();
+      if (own.uid !== facts.uid || own.gid !== facts.gid) await handle.chown(facts.uid, facts.gid);
+      await handle.chmod(privateMode(facts));
+      await handle.writeFile(hasMark ? Buffer.concat([MARK, Buffer.from(text)]) : text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    if (!(await readFile(target)).equals(bytes)) throw new ChangedFile();
+    await rename(temporary, target);
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  await syncFolder(dirname(target));
+}
+
+function privateMode({ mode, uid, gid }: Stats): number {
+  const isOfService = uid === 0 && gid !== 0 && (mode & 0o077) === GROUP_READS;
+  return isOfService ? PRIVATE | GROUP_READS : PRIVATE;
+}
+
+/** Creates a file that only its owner can read, or no file. Throws `EEXIST` if it exists. */
+async function createPrivateFile(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const handle = await open(file, "wx", PRIVATE);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } catch (error) {
+    await unlink(file).catch(() => {});
+    throw error;
+  } finally {
+    await handle.close();
+  }
+  await syncFolder(dirname(file));
+}
+
+/** Makes the new name durable, where the file system supports it. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY);
+  try {
+    await handle.sync().catch(() => {});
+  } finally {
+    await handle.close();
+  }
+}
+
 function unwritable(file: string, error: unknown): Failure {
   const why = messageOf(error);
   return new Failure("failed", `${file} cannot be written`, {
@@ -237,49 +364,3 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   CHANGED: "run it again",
   ENOSPC: "free some space on that disk and run it again",
 };
-
-/** A secret in plain text. `stays` is the reason why no reference can replace it. */
-interface SecretText extends PlacedText {
-  readonly stays?: string;
-}
-
-/** The secrets in plain text among the texts of a file. */
-function secretTexts(texts: readonly PlacedText[]): readonly SecretText[] {
-  return texts.flatMap((placed): SecretText[] => {
-    const { text, path } = placed;
-    if (text.trim() === "" || text === PLACEHOLDER || isReference(text)) return [];
-    if (isReferable(path)) return [placed];
-    const stays = reasonToStay(path, text);
-    return stays === undefined ? [] : [{ ...placed, stays }];
-  });
-}
-
-/** Keys in which both this program and Go PicoClaw read references. */
-function isReferable(path: Path): boolean {
-  const [root, name] = [path[0], nameOf(path)];
-  if (name === "api_key" || name === "api_keys") {
-    return ["model_list", "providers", "web", "tools"].includes(String(root));
-  }
-  return name === "password" && (root === "channel_list" || root === "channels");
-}
-
-function reasonToStay(path: Path, text: string): string | undefined {
-  const name = nameOf(path);
-  if (path.at(-2) === "custom_headers" && isSecretName(name)) {
-    return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
-  }
-  if (URL.parse(text)?.password) {
-    return "it is a password in a URL, which no reference can replace";
-  }
-  return isSecretName(name) && isSecretPlace(path) ? "this program does not use it" : undefined;
-}
-
-/** Where Go PicoClaw stores secrets of features that this program does not have. */
-function isSecretPlace(path: Path): boolean {
-  return ["channel_list", "channels", "skills", "voice"].includes(String(path[0]));
-}
-
-/** The key of a text, or of the list that holds it. */
-function nameOf(path: Path): string {
-  return path.findLast((key) => typeof key === "string") ?? "";
-}
