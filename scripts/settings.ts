@@ -2,8 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PlacedKey } from "../src/config/keys/key.ts";
 import { keysIn } from "../src/config/keys/key.ts";
-import { KEYS } from "../src/config/keys/keys.ts";
-import { variableOf } from "../src/config/overrides.ts";
+import { KEYS, variableOf } from "../src/config/keys/keys.ts";
 
 /**
  * `npm run settings`: writes the tables of docs/settings.md from the table of keys. A table stands

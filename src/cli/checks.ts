@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { permissionChecks } from "../agent/checks.ts";
 import { modelChecks } from "../agent/checks.ts";
@@ -6,10 +7,10 @@ import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../agent/workspace/contract.ts";
 import type { Check } from "../base/contract.ts";
 import { escapeControl } from "../base/escape-control.ts";
+import { codeOf } from "../base/failure.ts";
+import { userId } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import { modeChecks, placeChecks } from "../config/modes.ts";
-import type { Places } from "../config/modes.ts";
 import { identityCheck, trustCheck } from "../mqtt/checks/tls.ts";
 import { isShared, stateFolderOf } from "./conversations.ts";
 
@@ -117,4 +118,105 @@ function priceChecks({
     remedy:
       'add "prices": {"input": …, "output": …} (per million tokens) to its entry in model_list',
   }));
+}
+
+/** All mode bits but the owner's, and the same without read permission of the group. */
+const OTHERS = 0o077;
+const ALL_BUT_GROUP_READ = 0o037;
+const ROOT = 0;
+
+/**
+ * Checks that only the owner can read files with secrets. Returns one warning for each file that others
+ * can read, else one check for all. Returns nothing if no file exists or the system has no modes.
+ */
+export async function modeChecks(files: Iterable<string>): Promise<readonly Check[]> {
+  const me = userId();
+  if (me === undefined) return [];
+  const looked = [...new Set(files)].map(async (file) => ({ file, facts: await factsOf(file) }));
+  const found = (await Promise.all(looked)).flatMap(({ file, facts }) =>
+    facts === undefined ? [] : [{ file, ...facts }],
+  );
+  const open = found.flatMap((one) => openCheck(one, me) ?? []);
+  if (found.length === 0 || open.length > 0) return open;
+  const those = found.length === 1 ? "the file" : `all ${found.length} files`;
+  const message = `only the owner can read ${those} with secrets`;
+  return [{ name: "mode of secrets", result: "ok", message }];
+}
+
+interface FileFacts {
+  readonly mode: number;
+  readonly uid: number;
+}
+
+/** Undefined if the file does not exist or cannot be reached; its reader reports that. */
+async function factsOf(file: string): Promise<FileFacts | undefined> {
+  try {
+    const { mode, uid } = await stat(file);
+    return { mode: mode & 0o777, uid };
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "EACCES"].includes(codeOf(error))) return undefined;
+    throw error;
+  }
+}
+
+/** In /etc, files of root that the group of one service may read are usual and safe, unless we are root. */
+function openCheck(
+  { file, mode, uid }: FileFacts & { readonly file: string },
+  me: number,
+): Check | undefined {
+  const name = `mode of ${file}`;
+  if (uid !== me && uid !== ROOT) {
+    const message = `${file} holds secrets and belongs to another user (${uid}), who can read and change it`;
+    return { name, result: "warn", message, remedy: `sudo chown ${me} ${quoted(file)}` };
+  }
+  const forbidden = uid === ROOT && me !== ROOT ? ALL_BUT_GROUP_READ : OTHERS;
+  if ((mode & forbidden) === 0) return undefined;
+  const message = `${file} holds secrets and is open to ${whoOf(mode)} (mode ${mode.toString(8)})`;
+  const wanted = forbidden === OTHERS ? "600" : "640";
+  return { name, result: "warn", message, remedy: `chmod ${wanted} ${quoted(file)}` };
+}
+
+/** Files and folders that others must not change or read. */
+interface Places {
+  /** They decide who the agent is and what it may do. Some may not exist. */
+  readonly trusted: Iterable<string>;
+  /** Files that were created for their owner only. */
+  readonly closed: Iterable<string>;
+}
+
+const BY_EVERYONE = 0o002;
+const WRITE_OF_OTHERS = 0o022;
+
+/** One warning for each trusted place that others can change and each closed one that they can read. */
+export async function placeChecks({ trusted, closed }: Places): Promise<readonly Check[]> {
+  if (userId() === undefined) return [];
+  const found = await Promise.all([
+    ...[...new Set(trusted)].map((file) => placeCheck(file, BY_EVERYONE, "o-w")),
+    ...[...new Set(closed)].map((file) => placeCheck(file, OTHERS, "600")),
+  ]);
+  return found.filter((check) => check !== undefined);
+}
+
+/** A warning if the mode has one of the `forbidden` bits; `wanted` is the mode for chmod. */
+async function placeCheck(
+  file: string,
+  forbidden: number,
+  wanted: string,
+): Promise<Check | undefined> {
+  const { mode = 0 } = (await factsOf(file)) ?? {};
+  if ((mode & forbidden) === 0) return undefined;
+  const reads = (forbidden & mode & ~WRITE_OF_OTHERS) === 0 ? [] : ["read"];
+  const can = [...reads, ...((mode & WRITE_OF_OTHERS) === 0 ? [] : ["changed"])].join(" and ");
+  const message = `${file} can be ${can} by ${whoOf(mode)} (mode ${mode.toString(8)})`;
+  const remedy = `chmod ${wanted} ${quoted(file)}`;
+  return { name: `mode of ${file}`, result: "warn", message, remedy };
+}
+
+function whoOf(mode: number): string {
+  return (mode & 0o007) === 0 ? "its group" : "every user of this machine";
+}
+
+/** Quoted for a shell. */
+function quoted(file: string): string {
+  return /^[\w@%+=:,./-]+$/.test(file) ? file : `'${file.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -12,46 +12,40 @@ export interface Warning {
 }
 
 /** Problems, warnings and restrictions of a configuration, each with its place. */
-export interface Findings {
-  readonly problems: readonly Problem[];
-  readonly warnings: readonly Warning[];
+export class Findings {
+  readonly problems: Problem[] = [];
+  readonly warnings: Warning[] = [];
   /** Keys that restrict the agent in the Go program and are not built here. */
-  readonly restrictions: readonly Problem[];
-  problem(path: Path, text: string): void;
-  warn(path: Path, text: string, remedy?: string): void;
-  /** An agent does not start with it, unless `gateway.ignore_unsupported` names the key or one above it. */
-  restriction(path: Path, text: string): void;
-  /** Adds the issues of a schema that has read the value at `base`. */
-  issues(issues: readonly BaseIssue<unknown>[] | undefined, base: Path): void;
-  originAt(path: Path): Origin;
-}
+  readonly restrictions: Problem[] = [];
+  readonly #tree: Tree;
 
-/** Creates the findings of a tree. The origin of a missing value is that of the object around it. */
-export function createFindings(tree: Tree): Findings {
-  const problems: Problem[] = [];
-  const warnings: Warning[] = [];
-  const restrictions: Problem[] = [];
-  const originAt = (path: Path): Origin => nearestTo(tree, path).origin;
-  const problem = (path: Path, text: string): void => {
-    problems.push({ origin: originAt(path), path, text });
-  };
-  return {
-    problems,
-    warnings,
-    restrictions,
-    originAt,
-    problem,
-    restriction(path, text) {
-      restrictions.push({ origin: originAt(path), path, text });
-    },
-    warn(path, text, remedy) {
-      const message = lineOf({ origin: originAt(path), path, text });
-      warnings.push(remedy === undefined ? { message } : { message, remedy });
-    },
-    issues(issues = [], base) {
-      for (const issue of issues) problem([...base, ...pathOf(issue)], issue.message);
-    },
-  };
+  constructor(tree: Tree) {
+    this.#tree = tree;
+  }
+
+  problem(path: Path, text: string): void {
+    this.problems.push({ origin: this.originAt(path), path, text });
+  }
+
+  warn(path: Path, text: string, remedy?: string): void {
+    const message = lineOf({ origin: this.originAt(path), path, text });
+    this.warnings.push(remedy === undefined ? { message } : { message, remedy });
+  }
+
+  /** An agent does not start with it, unless `gateway.ignore_unsupported` names the key or one above it. */
+  restriction(path: Path, text: string): void {
+    this.restrictions.push({ origin: this.originAt(path), path, text });
+  }
+
+  /** Adds the issues of a schema that has read the value at `base`. */
+  issues(issues: readonly BaseIssue<unknown>[] | undefined, base: Path): void {
+    for (const issue of issues ?? []) this.problem([...base, ...pathOf(issue)], issue.message);
+  }
+
+  /** The origin of a missing value is that of the object around it. */
+  originAt(path: Path): Origin {
+    return nearestTo(this.#tree, path).origin;
+  }
 }
 
 function pathOf(issue: BaseIssue<unknown>): Path {

@@ -1,22 +1,33 @@
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
+import { GO_VARIABLES } from "./compat/go/keys.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
 import type { Config, ConfigFlags, LoadedConfig, ModelEntry } from "./contract.ts";
-import { absolutePath, configPaths, readFiles, SECURITY } from "./files.ts";
+import { absolutePath, configPaths, readFiles, SECURITY, readText } from "./files.ts";
 import type { ConfigFiles, ConfigPaths, Surroundings } from "./files.ts";
-import { createFindings, didYouMean, problemsFailure, quotable } from "./findings.ts";
-import type { Findings, Problem, Warning } from "./findings.ts";
-import { channelType } from "./keys/channel.ts";
+import { didYouMean, Findings, problemsFailure, quotable } from "./findings.ts";
+import type { Problem, Warning } from "./findings.ts";
+import { CONFIG_FLAGS } from "./flags.ts";
+import { channelType, SETTINGS } from "./keys/channel.ts";
 import type { Group, Row } from "./keys/key.ts";
-import { KEYS } from "./keys/keys.ts";
+import { keysIn } from "./keys/key.ts";
+import { KEYS, VARIABLES } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
-import { flagSettings, unknownVariables, withEnvironment } from "./overrides.ts";
 import { withSecrets } from "./secrets.ts";
 import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
-import { isComment, originsOf, pathText } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
+import {
+  isComment,
+  originsOf,
+  pathText,
+  branch,
+  leaf,
+  untypedLeaf,
+  withDeepChild,
+} from "./tree.ts";
+import type { Branch, Path, Tree, Leaf, Origin } from "./tree.ts";
 import { readAs } from "./values.ts";
 
 export interface LoadOptions {
@@ -35,15 +46,15 @@ export interface LoadOptions {
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | Failure> {
   const { env, home: userHome, flags = {}, cwd = "." } = options;
-  const surroundings: Surroundings = { env, userHome, cwd };
-  const paths = configPaths(surroundings);
+  const paths = configPaths({ env, userHome, cwd });
+  const place = { env, userHome, cwd, ...paths };
   const files = await readFiles(paths.file);
   if (files instanceof Failure) return files;
   const settings = await flagSettings(flags, cwd);
   if (settings instanceof Failure) return settings;
-  const layers = await layered(files, settings, { ...surroundings, ...paths });
-  const findings = createFindings(layers.tree);
-  const config = assembled(layers.tree, findings, { ...surroundings, ...paths });
+  const layers = await layered(files, settings, place);
+  const findings = new Findings(layers.tree);
+  const config = assembled(layers.tree, findings, place);
   const problems = [...layers.problems, ...findings.problems];
   if (config === undefined || problems.length > 0) return problemsFailure(problems, paths.file);
   const secretFiles = [
@@ -65,6 +76,50 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
 
 function keyFiles({ channels }: Config): string[] {
   return channels.flatMap(({ settings }) => settings.tls.key_file ?? []);
+}
+
+/**
+ * The settings of flags, for every enabled channel of type mqtt; undefined without flags. Reads the
+ * password's file. `--cafile` turns verification on, whatever the file says.
+ */
+async function flagSettings(
+  flags: ConfigFlags,
+  cwd: string,
+): Promise<Branch | undefined | Failure> {
+  const settings: (readonly [path: readonly string[], value: Leaf])[] = [];
+  const { insecure, cafile } = flags;
+  if (cafile !== undefined) settings.push([["tls", "verify"], flagLeaf(true, "cafile")]);
+  if (insecure === true) settings.push([["tls", "verify"], flagLeaf(false, "insecure")]);
+  for (const { path, key } of keysIn(SETTINGS)) {
+    if (key.flag === undefined || key.flag === "insecure") continue;
+    const written = flags[key.flag];
+    if (written === undefined) continue;
+    const isFile = CONFIG_FLAGS[key.flag].type === "file";
+    const text = isFile ? resolve(cwd, written) : written;
+    const value = key.flag === "password-file" ? await passwordIn(text) : text;
+    if (value instanceof Failure) return value;
+    settings.push([path, flagLeaf(value, key.flag)]);
+  }
+  const [first] = settings;
+  if (first === undefined) return undefined;
+  return settings.reduce(
+    (tree, [path, value]) => withDeepChild(tree, path, value),
+    branch([], first[1].origin),
+  );
+}
+
+function flagLeaf(value: Leaf["value"], flag: string): Leaf {
+  return leaf(value, { from: "flag", flag: `--${flag}` });
+}
+
+async function passwordIn(file: string): Promise<string | Failure> {
+  const text = await readText(file);
+  if (typeof text === "string") return text.replace(/\r?\n$/, "");
+  const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;
+  return new Failure("config", `--password-file: ${file} cannot be read`, {
+    why,
+    remedy: "name a file that holds only the password",
+  });
 }
 
 interface Layered {
@@ -96,6 +151,65 @@ async function layered(
     secretFiles: secrets.files,
     warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(files.found, env, file)],
   };
+}
+
+/** The channels of type mqtt that variables change. */
+interface EnvironmentTarget {
+  readonly channels: readonly string[];
+  /** Whether config.json has one, enabled or not. Otherwise variables create one. */
+  readonly inFile: boolean;
+}
+
+/** Adds the environment to a tree. An empty variable counts as unset. */
+function withEnvironment(
+  tree: Branch,
+  env: Surroundings["env"],
+  { channels, inFile }: EnvironmentTarget,
+): { readonly tree: Branch; readonly problems: readonly Problem[] } {
+  let result = tree;
+  const set = (path: readonly string[], child: Leaf): void => {
+    result = withDeepChild(result, path, child);
+  };
+  const given = valuesIn(env);
+  const ofChannels = given.filter(({ path }) => path[0] === "channel_list");
+  for (const { path, value } of given) if (path[0] !== "channel_list") set(path, value);
+  for (const name of channels.length > 0 ? channels : ["mqtt"]) {
+    for (const { path, value } of ofChannels) set(["channel_list", name, ...path.slice(2)], value);
+    const [first] = ofChannels;
+    if (first === undefined || inFile) continue;
+    set(["channel_list", name, "enabled"], leaf(true, first.value.origin));
+  }
+  return { tree: result, problems: given.flatMap(({ faults }) => faults) };
+}
+
+/** The values of variables with their problems, whether or not a channel uses them. */
+function valuesIn(env: Surroundings["env"]) {
+  return VARIABLES.flatMap(({ name, path, key }) => {
+    const text = env[name];
+    if (text === undefined || text === "") return [];
+    const origin: Origin = { from: "environment", variable: name };
+    const value = untypedLeaf(text, origin);
+    const { issues = [] } = v.safeParse(key.schema, value);
+    const faults = issues.map(({ message }): Problem => ({ origin, path, text: message }));
+    return [{ path, value, faults }];
+  });
+}
+
+/** How the names of variables for keys begin. */
+const PREFIXES = ["PICOCLAW_CHANNELS_MQTT_", "PICOCLAW_AGENTS_DEFAULTS_", "PICOCLAW_TOOLS_"];
+
+/** Warns of variables that look like settings and are not known. */
+function unknownVariables(env: Surroundings["env"]): Warning[] {
+  const words = [...VARIABLES.map(({ name }) => name), ...GO_VARIABLES];
+  return Object.keys(env).flatMap((name) => {
+    const isOurs = PREFIXES.some((prefix) => name.startsWith(prefix));
+    if (!isOurs || !env[name] || words.includes(name)) return [];
+    if (GO_VARIABLES.some((variable) => name.startsWith(`${variable}_`))) return [];
+    const nearest = nearestWord(name, words);
+    const message = `environment ${quotable(name)} is unknown and has no effect`;
+    if (nearest === undefined) return [{ message }];
+    return [{ message: message + didYouMean(nearest), remedy: `rename it to ${nearest}` }];
+  });
 }
 
 /** Warns if `PICOCLAW_CONFIG` names a file that does not exist. */

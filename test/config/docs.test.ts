@@ -4,8 +4,7 @@ import { describe, it } from "node:test";
 import { SETTINGS_FILE, withTables } from "../../scripts/settings.ts";
 import { CONFIG_FLAGS } from "../../src/config/flags.ts";
 import { keysIn } from "../../src/config/keys/key.ts";
-import { KEYS } from "../../src/config/keys/keys.ts";
-import { variableOf } from "../../src/config/overrides.ts";
+import { KEYS, variableOf } from "../../src/config/keys/keys.ts";
 
 const keys = keysIn(KEYS);
 

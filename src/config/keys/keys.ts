@@ -2,7 +2,8 @@ import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
 import { choice, integer, list, text, texts } from "../values.ts";
 import { AGENTS, MODEL_LIST } from "./agents.ts";
 import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
-import { group, items, key, optional } from "./key.ts";
+import { group, items, key, keysIn, optional } from "./key.ts";
+import type { PlacedKey } from "./key.ts";
 import { HOOKS, TOOLS } from "./tools.ts";
 
 const DIMENSIONS = { space: "space", chat: "chat", topic: "topic", sender: "sender" } as const;
@@ -76,3 +77,21 @@ export const KEYS = group(
 function isHost(host: string): boolean {
   return !/[\s\p{Cc}]/u.test(host);
 }
+
+/** A key that a variable sets. */
+interface Variable extends PlacedKey {
+  readonly name: string;
+}
+
+/** The variable of a key. For settings of a channel it holds the type, not the channel's name. */
+export function variableOf({ path, key: { variable } }: PlacedKey): string | undefined {
+  if (variable !== true) return variable;
+  const inChannel = path[0] === "channel_list";
+  const words = inChannel ? ["channels", "mqtt", ...path.slice(3)] : path;
+  return ["picoclaw", ...words].join("_").toUpperCase();
+}
+
+export const VARIABLES: readonly Variable[] = keysIn(KEYS).flatMap((placed) => {
+  const name = variableOf(placed);
+  return name === undefined ? [] : [{ name, ...placed }];
+});

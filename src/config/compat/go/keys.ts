@@ -51,6 +51,13 @@ export const GO_KEYS = {
   channel: ["group_trigger", "placeholder", "reasoning_channel_id", "typing"],
 } as const;
 
+/** Variables with which Go PicoClaw sets what this program does not use. */
+export const GO_VARIABLES: readonly string[] = [
+  ...GO_KEYS.agentDefaults.map((key) => `PICOCLAW_AGENTS_DEFAULTS_${key.toUpperCase()}`),
+  ...GO_KEYS.tools.map((key) => `PICOCLAW_TOOLS_${key.toUpperCase()}`),
+  ...GO_KEYS.web.map((key) => `PICOCLAW_TOOLS_WEB_${key.toUpperCase()}`),
+];
+
 /** Channel types of Go PicoClaw that are not supported here. */
 export const OTHER_CHANNEL_TYPES: ReadonlySet<string> = new Set([
   "deltachat",

@@ -217,11 +217,8 @@ const ignoreRemedy = (path: string): string =>
   `remove the key, or add "${path}" to gateway.ignore_unsupported; \`picoclaw gateway --check\` checks again`;
 
 /** Refuses the start of an agent because of restrictions that are not built here and not ignored. */
-export function refusalOf(
-  { restrictions, originAt }: Pick<Findings, "restrictions" | "originAt">,
-  ignored: readonly string[],
-  file: string,
-): Refusal {
+export function refusalOf(findings: Findings, ignored: readonly string[], file: string): Refusal {
+  const { restrictions } = findings;
   const isIgnored = ({ path }: Problem): boolean =>
     ignored.some((name) => covers(name.trim(), pathText(path)));
   const refused = restrictions.filter((one) => !isIgnored(one));
@@ -231,7 +228,7 @@ export function refusalOf(
       ...restrictions.filter(isIgnored).map((one) => ({
         message: `${lineOf(one)} (ignored: gateway.ignore_unsupported)`,
       })),
-      ...unusedNames(restrictions, ignored, originAt),
+      ...unusedNames(findings, ignored),
     ],
   };
 }
@@ -241,17 +238,14 @@ function covers(name: string, path: string): boolean {
   return path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`);
 }
 
-function unusedNames(
-  restrictions: readonly Problem[],
-  ignored: readonly string[],
-  originAt: Findings["originAt"],
-): Warning[] {
+function unusedNames(findings: Findings, ignored: readonly string[]): Warning[] {
   const path = ["gateway", "ignore_unsupported"];
+  const origin = findings.originAt(path);
   return ignored
-    .filter((name) => !restrictions.some((one) => covers(name.trim(), pathText(one.path))))
+    .filter((name) => !findings.restrictions.some((one) => covers(name.trim(), pathText(one.path))))
     .map((name) => ({
       message: lineOf({
-        origin: originAt(path),
+        origin,
         path,
         text: `"${quotable(name)}" is not a restriction that is refused here`,
       }),

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { chmod, chown, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { modeChecks, placeChecks } from "../../src/config/modes.ts";
+import { modeChecks, placeChecks } from "../../src/cli/checks.ts";
+import { inHome, mqttConfig } from "../config/home.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { inHome, mqttConfig } from "./home.ts";
 
 const isUnix = process.platform !== "win32";
 const isRoot = process.geteuid?.() === 0;
