@@ -8,6 +8,7 @@ import type { MqttChannel, Config } from "../config/contract.ts";
 import type { Counted, Usage } from "../gateway/usage/report.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import { certificateChecks } from "../mqtt/checks/tls.ts";
+import { agentAddressOf, requestFilter } from "../mqtt/protocol/topics.ts";
 import { checkLine, runChecks } from "./checks.ts";
 import type { Context } from "./context.ts";
 import { stateFolderOf } from "./conversations.ts";
@@ -67,7 +68,7 @@ async function checkChannel(
     const outcome = await Promise.race([opened.ready(signal), first.promise, opened.ended]);
     if (outcome instanceof Failure) return namingBroker(outcome, settings.broker);
     const protocol = outcome?.protocol === 5 ? "5" : "3.1.1";
-    const topic = `${settings.topic_prefix}/${settings.agent_id}/+/request`;
+    const topic = requestFilter(agentAddressOf(settings));
     return `connected to ${settings.broker} (MQTT ${protocol}), subscribed to ${topic}`;
   } catch (error) {
     if (error instanceof Failure) return namingBroker(error, settings.broker);

@@ -229,6 +229,31 @@ describe("asking with a configuration of QoS 0", () => {
     assert.equal(gateway.messages.length, 2);
   });
 
+  it(
+    "does not take what a program of its client alone says to the empty message",
+    slow,
+    async () => {
+      await using broker = await startMosquitto();
+      await using gateway = await openTestDevice(broker.url, REQUEST);
+      gateway.client.on("message", (_topic, payload, { properties }) => {
+        const isEmpty = payload.length === 0;
+        const answer = JSON.stringify({ text: isEmpty ? "invalid" : "Hello." });
+        const { correlationData } = properties ?? {};
+        const publish = (): unknown =>
+          gateway.client.publish(
+            RESPONSE,
+            answer,
+            correlationData && { properties: { correlationData } },
+          );
+        if (isEmpty) publish();
+        else setTimeout(publish, 500);
+      });
+      await using device = await openTestRequester(broker.url);
+      assert.equal(await answerOf(device), "Hello.");
+      assert.equal(gateway.messages.length, 2);
+    },
+  );
+
   it("is served by a program that subscribes to its client alone", slow, async () => {
     await using broker = await startMosquitto();
     await using gateway = await openTestDevice(broker.url, REQUEST);

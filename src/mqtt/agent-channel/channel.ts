@@ -6,7 +6,8 @@ import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
 import { packetLimit } from "../limiter/rules.ts";
-import { requestFilter, statusTopic, type AgentAddress, infoTopic } from "../protocol/topics.ts";
+import { agentAddressOf, infoTopic, requestFilter, statusTopic } from "../protocol/topics.ts";
+import type { AgentAddress } from "../protocol/topics.ts";
 import { Probe } from "./probe.ts";
 import { createReceiver, parseReplyAddress, replyLimitsOf } from "./receive.ts";
 import { createReply } from "./reply.ts";
@@ -17,7 +18,7 @@ const RECONNECT_MS = 5_000;
 export function openChannel(options: ChannelOptions): Channel {
   const { channel, log, quiet = false } = options;
   const { settings } = channel;
-  const address: AgentAddress = { prefix: settings.topic_prefix, agent: settings.agent_id };
+  const address = agentAddressOf(settings);
   const receive = createReceiver(options, address);
   const presence = createPresence(options, address);
   const tagged = taggedLog(log, channel.name);

@@ -297,9 +297,3 @@ function isOlder(error: unknown): error is ConnectError {
 function isUnanswered(error: unknown): boolean {
   return error instanceof ConnectError && error.refusal.unanswered === true;
 }
-
-/** For connections whose caller reports the losses itself. */
-export function quietLog(log: Log): Log {
-  const debug: Log["debug"] = (message, fields) => log.debug(message, fields);
-  return { ...log, debug, info: debug, warn: debug };
-}

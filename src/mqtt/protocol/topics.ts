@@ -1,9 +1,17 @@
 import { Failure } from "../../base/failure.ts";
+import type { MqttSettings } from "../../config/contract.ts";
 
 /** The topics of one agent begin with its prefix (no trailing slash) and its id (one level or several). */
 export interface AgentAddress {
   readonly prefix: string;
   readonly agent: string;
+}
+
+export function agentAddressOf({
+  topic_prefix: prefix,
+  agent_id: agent,
+}: Pick<MqttSettings, "topic_prefix" | "agent_id">): AgentAddress {
+  return { prefix, agent };
 }
 
 declare const checked: unique symbol;

@@ -1,15 +1,53 @@
 import { settlesWithin } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
-import { openConnection, quietLog, randomClientId } from "../client/connection.ts";
+import type { Log } from "../../base/log.ts";
+import { openConnection, randomClientId } from "../client/connection.ts";
+import type { Connection, ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { RequesterOptions } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
+
+interface QuietConnection {
+  readonly connection: Connection;
+  /** Rejects with the first failure to connect, or the first loss. */
+  readonly failed: Promise<never>;
+}
+
+type QuietOptions = Omit<ConnectionOptions, "address" | "clientId"> & {
+  /** The client id begins with it; the rest is random. */
+  readonly name: string;
+};
+
+/** Connects for a caller that reports losses itself. */
+export function openQuietConnection({ name, ...options }: QuietOptions): QuietConnection {
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  const onLoss = (failure: Failure): void => {
+    failed.reject(failure);
+    options.onLoss?.(failure);
+  };
+  const connection = openConnection({
+    ...options,
+    address: dialAddressOf(options.settings),
+    clientId: randomClientId(name),
+    log: quietLog(options.log),
+    onLoss,
+  });
+  void connection.ended.then((failure) => failure && onLoss(failure));
+  return { connection, failed: failed.promise };
+}
+
+function quietLog(log: Log): Log {
+  const debug: Log["debug"] = (message, fields) => log.debug(message, fields);
+  return { ...log, debug, info: debug, warn: debug };
+}
 
 /** A connection to the broker, shared by requests and watches. */
-export interface RequesterLink {
+export interface RequesterLink extends QuietConnection {
   readonly options: RequesterOptions;
-  readonly connection: ReturnType<typeof openConnection>;
+  readonly address: AgentAddress;
   /** Subscribes now and after each reconnect, until the returned function is called. */
   listen(filters: readonly string[], listener: LinkListener): Promise<() => void>;
 }
@@ -25,27 +63,18 @@ const RECONNECT_MS = 1_000;
 /** Far more than any answer; a larger packet is an attack on our memory. */
 const MAXIMUM_PACKET_BYTES = 16_777_216;
 
-/** Connects under a random client id, and reconnects after each loss. `failed` resolves with the first failure. */
-export function openLink(
-  options: RequesterOptions,
-): RequesterLink & { readonly failed: Promise<Failure> } {
-  const { channel, connectTimeoutMs, log } = options;
-  const { settings } = channel;
+/** Connects, and reconnects after each loss. */
+export function openLink(options: RequesterOptions): RequesterLink {
+  const { settings } = options.channel;
   const listeners = new Map<LinkListener, readonly string[]>();
-  const failed = Promise.withResolvers<Failure>();
   let sessions = 0;
-  const lost = (failure: Failure): void => {
-    failed.resolve(failure);
-    for (const listener of listeners.keys()) listener.lost(failure);
-  };
-  const connection = openConnection({
-    address: dialAddressOf(settings),
+  const { connection, failed } = openQuietConnection({
+    name: "picoclaw-cli",
     settings,
-    clientId: randomClientId("picoclaw-cli"),
-    connectTimeoutMs,
+    connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: RECONNECT_MS,
     maximumPacketBytes: MAXIMUM_PACKET_BYTES,
-    log: quietLog(log),
+    log: options.log,
     onMessage(message) {
       for (const listener of listeners.keys()) listener.message(message);
       return undefined;
@@ -55,13 +84,15 @@ export function openLink(
       for (const filters of listeners.values()) await session.subscribe(filters, 1);
       if (sessions > 1) for (const listener of listeners.keys()) listener.restored();
     },
-    onLoss: lost,
+    onLoss(failure) {
+      for (const listener of listeners.keys()) listener.lost(failure);
+    },
   });
-  void connection.ended.then((failure) => failure && lost(failure));
   return {
     options,
+    address: agentAddressOf(settings),
     connection,
-    failed: failed.promise,
+    failed,
     async listen(filters, listener) {
       const session = await connection.ready(options.signal);
       listeners.set(listener, filters);

@@ -2,7 +2,7 @@ import { startDeadline } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
 import type { Incoming, Outgoing } from "../protocol/message.ts";
-import { requestTopic, responseTopic, statusTopic, type AgentAddress } from "../protocol/topics.ts";
+import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
 import { createBoundedQueue, type BoundedQueue } from "./link.ts";
 import { openLink, type LinkListener, type RequesterLink } from "./link.ts";
@@ -33,14 +33,10 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
   };
 }
 
-async function firstSession(
-  { connection, failed }: ReturnType<typeof openLink>,
-  options: RequesterOptions,
-) {
+async function firstSession({ connection, failed }: RequesterLink, options: RequesterOptions) {
   const { broker } = options.channel.settings;
   try {
-    const refused = failed.then((failure) => Promise.reject(failure));
-    return await Promise.race([connection.ready(options.signal), refused]);
+    return await Promise.race([connection.ready(options.signal), failed]);
   } catch (error) {
     await connection.close().catch(() => {});
     options.signal.throwIfAborted();
@@ -72,7 +68,7 @@ async function* request(
   options: RequestOptions,
 ): AsyncGenerator<AnswerPart, void> {
   const { settings } = link.options.channel;
-  const address = addressOf(link);
+  const { address } = link;
   const queue = createBoundedQueue<AnswerEvent>(QUEUE_SIZE);
   const response = responseTopic(address, options.client);
   const status = statusTopic(address);
@@ -136,7 +132,7 @@ function messageOf(
     payloadFormatIndicator: true,
   };
   return {
-    topic: requestTopic(addressOf(link), client),
+    topic: requestTopic(link.address, client),
     payload: encodeRequest({ text, id, ...(stream !== undefined && { stream }) }),
     qos,
     ...(protocol === 5 && { properties }),
@@ -146,18 +142,26 @@ function messageOf(
 /**
  * Asks an MQTT 5 broker for subscribers of requests with empty messages at QoS 1, which gateways ignore. The
  * first goes to the request topic of our own client id: if a program answers it, it is not an answer to the
- * client. If that topic has no subscriber or is refused, another goes to the client's. The result comes as
- * an event.
+ * client. If that topic has no subscriber or is refused, another goes to the client's, with a Response Topic
+ * and Correlation Data of its own. The result comes as an event.
  */
 async function checkSubscribers(
   link: RequesterLink,
   { client, signal }: RequestOptions,
   queue: BoundedQueue<AnswerEvent>,
 ): Promise<void> {
-  const address = addressOf(link);
+  const { address } = link;
+  const { clientId } = link.connection;
+  const properties = {
+    responseTopic: responseTopic(address, clientId),
+    correlationData: Buffer.from(clientId),
+  };
   const publishEmpty = (level: string) =>
-    link.connection.publish({ topic: requestTopic(address, level), payload: "", qos: 1 }, signal);
-  const isServed = await publishEmpty(link.connection.clientId).then(
+    link.connection.publish(
+      { topic: requestTopic(address, level), payload: "", qos: 1, properties },
+      signal,
+    );
+  const isServed = await publishEmpty(clientId).then(
     (published) => !published.noMatchingSubscribers,
     () => false,
   );
@@ -171,16 +175,11 @@ async function checkSubscribers(
   }
 }
 
-function addressOf({ options }: RequesterLink): AgentAddress {
-  const { topic_prefix: prefix, agent_id: agent } = options.channel.settings;
-  return { prefix, agent };
-}
-
 function unserved(
   link: RequesterLink,
   why = "the broker says that nobody subscribes to its requests",
 ): Failure {
-  return new Failure("unserved", `nobody serves the agent ${addressOf(link).agent}`, {
+  return new Failure("unserved", `nobody serves the agent ${link.address.agent}`, {
     why,
     remedy: "start it with: picoclaw gateway",
   });

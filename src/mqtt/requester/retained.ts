@@ -3,12 +3,10 @@ import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import type { MqttSettings } from "../../config/contract.ts";
-import { openConnection, randomClientId } from "../client/connection.ts";
-import { quietLog } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import { dialAddressOf } from "../client/transport.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
+import { openQuietConnection } from "./link.ts";
 
 /** A broker to reach for topics other than those of its channel. */
 export interface TopicConnection {
@@ -109,27 +107,22 @@ async function withSession<T>(
   onMessage: ((message: Incoming) => void) | undefined,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
 ): Promise<T> {
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  const connection = openConnection({
-    address: dialAddressOf(settings),
+  const { connection, failed } = openQuietConnection({
+    name: "picoclaw-topics",
     settings,
-    clientId: randomClientId("picoclaw-topics"),
     connectTimeoutMs,
     reconnectMs: NEVER_MS,
     maximumPacketBytes: MAX_PACKET,
-    log: quietLog(log),
+    log,
     onMessage(message) {
       onMessage?.(message);
       return undefined;
     },
     onSession: () => Promise.resolve(),
-    onLoss: failed.reject,
   });
-  void connection.ended.then((failure) => failure && failed.reject(failure));
   try {
-    const session = await Promise.race([connection.ready(signal), failed.promise]);
-    return await Promise.race([work(session, failed.promise), failed.promise]);
+    const session = await Promise.race([connection.ready(signal), failed]);
+    return await Promise.race([work(session, failed), failed]);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ConnectionLost)

@@ -14,8 +14,7 @@ export async function* watch(
   options: WatchOptions,
 ): AsyncGenerator<Watched, void> {
   const { signal } = options;
-  const { topic_prefix: prefix, agent_id: agent } = link.options.channel.settings;
-  const address = { prefix, agent };
+  const { address } = link;
   const queue = createBoundedQueue<Watched | Failure>(QUEUE_SIZE);
   const stop = await link.listen(filtersFor(address, options), listenerFor(queue, address));
   try {
