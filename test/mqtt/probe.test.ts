@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
-import { Probe } from "../../src/mqtt/agent-channel/probe.ts";
+import { Probe } from "../../src/mqtt/agent-channel/channel.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { createReadingClock } from "../../src/mqtt/client/flow-control.ts";
 import { unreachable, type Refusal } from "../../src/mqtt/client/reasons.ts";
