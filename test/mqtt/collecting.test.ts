@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { refusalOf } from "../../src/mqtt/client/reasons.ts";
+import { createPartOrder } from "../../src/mqtt/protocol/parts.ts";
 import { encodePart, type WirePart } from "../../src/mqtt/protocol/wire.ts";
 import { createBoundedQueue } from "../../src/mqtt/requester/link.ts";
-import { createPartOrder } from "../../src/mqtt/requester/requester.ts";
 
 const never = new AbortController().signal;
 

@@ -1,3 +1,4 @@
+import type { AnswerPart } from "../contract.ts";
 import { encodePart, type WirePart } from "./wire.ts";
 
 /** The properties (MQTT 5 section 3.3.2.3) that an answer's packets carry; undefined on 3.1.1. */
@@ -117,4 +118,34 @@ function jsonBytes(point: number): number {
   if (point < 0x8_00) return 2;
   if (point >= 0xd8_00 && point <= 0xdf_ff) return 6;
   return point > 0xff_ff ? 4 : 3;
+}
+
+/** What one more message on the response topic is to an answer that is being collected. */
+export type PartResult = AnswerPart | "ignored" | "missing";
+
+/**
+ * Puts the parts of one answer in order: a part with `seq` 0 restarts the answer, a repeated part is
+ * `ignored`, a gap is `missing`. Parts without `seq` are taken as they come.
+ */
+export function createPartOrder(): (part: WirePart, payload: Uint8Array) => PartResult {
+  let expected = 0;
+  let hasBegun = false;
+  let last: Uint8Array | undefined;
+  return (part, payload) => {
+    const { text, seq, done = false, error } = part;
+    const rest = { text, done, ...(error && { error }), payload };
+    if (seq === undefined) {
+      const restart = !hasBegun;
+      hasBegun = true;
+      return { ...rest, restart };
+    }
+    // A second delivery of the only part so far (QoS 1) is no restart.
+    const isRepeated = expected === 1 && last !== undefined && Buffer.compare(last, payload) === 0;
+    if (isRepeated || (seq !== 0 && seq < expected)) return "ignored";
+    if (seq > expected) return "missing";
+    hasBegun = true;
+    expected = seq + 1;
+    last = payload;
+    return { ...rest, seq, restart: seq === 0 };
+  };
 }

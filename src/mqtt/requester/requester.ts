@@ -2,6 +2,7 @@ import { startDeadline } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
 import type { Incoming, Outgoing } from "../protocol/message.ts";
+import { createPartOrder, type PartResult } from "../protocol/parts.ts";
 import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
 import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
 import { createBoundedQueue, type BoundedQueue } from "./link.ts";
@@ -363,34 +364,4 @@ function silence(
 
 function cutOff(why: string): Failure {
   return new Failure("cut_off", "the answer was cut off", { why, remedy: "ask again" });
-}
-
-/** What one more message on the response topic is to an answer that is being collected. */
-type PartResult = AnswerPart | "ignored" | "missing";
-
-/**
- * Puts the parts of one answer in order: a part with `seq` 0 restarts the answer, a repeated part is
- * `ignored`, a gap is `missing`. Parts without `seq` are taken as they come.
- */
-export function createPartOrder(): (part: WirePart, payload: Uint8Array) => PartResult {
-  let expected = 0;
-  let hasBegun = false;
-  let last: Uint8Array | undefined;
-  return (part, payload) => {
-    const { text, seq, done = false, error } = part;
-    const rest = { text, done, ...(error && { error }), payload };
-    if (seq === undefined) {
-      const restart = !hasBegun;
-      hasBegun = true;
-      return { ...rest, restart };
-    }
-    // A second delivery of the only part so far (QoS 1) is no restart.
-    const isRepeated = expected === 1 && last !== undefined && Buffer.compare(last, payload) === 0;
-    if (isRepeated || (seq !== 0 && seq < expected)) return "ignored";
-    if (seq > expected) return "missing";
-    hasBegun = true;
-    expected = seq + 1;
-    last = payload;
-    return { ...rest, seq, restart: seq === 0 };
-  };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Failure } from "../../../src/base/failure.ts";
+import { createPartOrder } from "../../../src/mqtt/protocol/parts.ts";
 import {
   decodePart,
   decodeRequest,
@@ -8,7 +9,6 @@ import {
   MAX_ID_LENGTH,
   readableId,
 } from "../../../src/mqtt/protocol/wire.ts";
-import { createPartOrder } from "../../../src/mqtt/requester/requester.ts";
 import { kindOf, sizeOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
