@@ -12,8 +12,8 @@ import {
   record,
 } from "fast-check";
 import { Framer } from "../../src/mqtt/limiter/framing.ts";
+import type { PacketRules } from "../../src/mqtt/limiter/framing.ts";
 import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
-import type { PacketRules } from "../../src/mqtt/limiter/rules.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
 import { until } from "../support/until.ts";
 

@@ -6,7 +6,7 @@ import type { Connection, ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
-import { packetLimit } from "../limiter/rules.ts";
+import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { agentAddressOf, infoTopic, requestFilter, statusTopic } from "../protocol/topics.ts";

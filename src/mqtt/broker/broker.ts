@@ -10,7 +10,7 @@ import { shouldLog } from "../../base/log.ts";
 import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
-import { packetLimit } from "../limiter/rules.ts";
+import { packetLimit } from "../limiter/framing.ts";
 import { createBackpressure } from "./backpressure.ts";
 import { createDeferredAcks } from "./backpressure.ts";
 import type { Backpressure } from "./backpressure.ts";

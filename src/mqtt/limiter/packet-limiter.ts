@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/failure.ts";
 import { collectGarbage, residentBytes } from "../../base/host.ts";
 import { Framer, type OpenPacket } from "./framing.ts";
-import type { PacketRules } from "./rules.ts";
+import type { PacketRules } from "./framing.ts";
 
 /** The peer broke the protocol, and the connection was cut. */
 export class ProtocolFault extends Error {
