@@ -3,7 +3,7 @@ import type { NetworkInterfaceInfo } from "node:os";
 import { withTimeout } from "../../base/async.ts";
 import type { Device, ReadFact } from "./contract.ts";
 import { SAMPLE_MS } from "./contract.ts";
-import { readCpu, readLoad, readProcessor } from "./cpu.ts";
+import { cpuTimes, readCpu, readLoad, readProcessor } from "./cpu.ts";
 import { readDisk } from "./disk.ts";
 import { cleanName, readTextIfAny, namesIn } from "./files.ts";
 import { listText, countText, percentText, sizeText } from "./format.ts";
@@ -11,33 +11,14 @@ import { readMemory } from "./memory.ts";
 import { readTemperature } from "./temperature.ts";
 import { readTime, readUptime } from "./time.ts";
 
-/** The names of the facts of a device, in the usual order of a report. */
-export const FACT_NAMES = [
-  "cpu",
-  "memory",
-  "disk",
-  "temperature",
-  "load",
-  "uptime",
-  "network",
-  "hostname",
-  "time",
-  "top_cpu",
-  "top_memory",
-  "processor",
-  "system",
-] as const;
-
-export type FactName = (typeof FACT_NAMES)[number];
-
 interface Fact {
   /** A description for the model. */
   readonly about: string;
   readonly read: ReadFact;
 }
 
-/** All facts. */
-export const FACTS: Readonly<Record<FactName, Fact>> = {
+/** All facts, in the usual order of a report. */
+export const FACTS = {
   cpu: { about: "how busy the processor is now (measured)", read: readCpu },
   memory: { about: "memory and swap, used and available", read: readMemory },
   disk: { about: "space on every disk", read: readDisk },
@@ -51,7 +32,11 @@ export const FACTS: Readonly<Record<FactName, Fact>> = {
   top_memory: { about: "the processes that hold the most memory", read: readTopMemory },
   processor: { about: "make, cores and clock of the processor", read: readProcessor },
   system: { about: "board, operating system and kernel", read: readSystem },
-};
+} satisfies Readonly<Record<string, Fact>>;
+
+export type FactName = keyof typeof FACTS;
+
+export const FACT_NAMES = Object.keys(FACTS).filter((name): name is FactName => name in FACTS);
 
 /** Milliseconds for one fact: a hanging file system or sensor must not block the others. */
 const FACT_MS = 5_000;
@@ -147,20 +132,22 @@ const BATCH = 64;
 
 /** Which processes use the processor most, between two samples, in shares of the whole processor. */
 async function readTopCpu(device: Device, signal: AbortSignal): Promise<string> {
-  const before = await Promise.all([processTimes(device, signal), totalTime(device)]);
+  const sample = () => Promise.all([processTimes(device, signal), cpuTimes(device)]);
+  const [earlier, before] = await sample();
+  if (earlier.length === 0) throw new Error("this system does not show its processes");
   await device.pause(SAMPLE_MS, signal);
-  const after = await Promise.all([processTimes(device, signal), totalTime(device)]);
-  const elapsed = after[1] - before[1];
+  const [processes, now] = await sample();
+  const elapsed = now.total - before.total;
   if (elapsed <= 0) throw new Error("the processor's time did not advance");
-  const earlier = new Map(before[0].map(({ id, began, amount }) => [`${id} ${began}`, amount]));
-  const used = after[0].map(({ id, began, name, amount }) => {
+  const amounts = new Map(earlier.map(({ id, began, amount }) => [`${id} ${began}`, amount]));
+  const used = processes.map(({ id, began, name, amount }) => {
     // For a process that began in between, all its time counts.
-    return { id, name, amount: amount - (earlier.get(`${id} ${began}`) ?? 0) };
+    return { id, name, amount: amount - (amounts.get(`${id} ${began}`) ?? 0) };
   });
   const top = ranked(used).map(
     (process) => `${nameText(process)} ${percentText(process.amount, elapsed)}`,
   );
-  const count = countText(after[0].length, "process");
+  const count = countText(processes.length, "process");
   if (top.length === 0) return `None of the ${count} used the CPU just now.`;
   return `Most CPU of ${count} is used by ${listText(top)}.`;
 }
@@ -219,15 +206,4 @@ async function eachProcess(
     found.push(...(await Promise.all(ids.slice(start, start + BATCH).map(read))));
   }
   return found.filter((process) => process !== undefined);
-}
-
-/** Ticks of all cores together. */
-async function totalTime(device: Device): Promise<number> {
-  const stat = await readTextIfAny(device, "proc/stat");
-  const line = /^cpu +(.+)$/m.exec(stat ?? "")?.[1];
-  if (line === undefined) throw new Error("this system does not show the time of its processes");
-  return line
-    .split(/\s+/)
-    .slice(0, 8)
-    .reduce((sum, ticks) => sum + Number(ticks), 0);
 }

@@ -23,7 +23,7 @@ export interface DeviceHistory {
 export interface DeviceHistoryOptions {
   readonly device: Device;
   /** The file for the samples; default: in memory only. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   readonly log: Log;
 }
 

@@ -12,19 +12,12 @@ export interface Past {
   readonly to: number;
 }
 
-const NAMES: Readonly<Record<SampledFact, string>> = {
-  cpu: "CPU usage",
-  memory: "Memory usage",
-  temperature: "Temperature",
-  load: "Load",
-  disk: "Disk usage",
-};
-const UNITS: Readonly<Record<SampledFact, string>> = {
-  cpu: " %",
-  memory: " %",
-  temperature: " °C",
-  load: "",
-  disk: " %",
+const WORDS: Readonly<Record<SampledFact, { readonly name: string; readonly unit: string }>> = {
+  cpu: { name: "CPU usage", unit: " %" },
+  memory: { name: "Memory usage", unit: " %" },
+  temperature: { name: "Temperature", unit: " °C" },
+  load: { name: "Load", unit: "" },
+  disk: { name: "Disk usage", unit: " %" },
 };
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -37,7 +30,7 @@ export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: 
   const when = `from ${clock(start, now)} to ${clock(end, now)}`;
   const [first] = measured;
   if (first === undefined) {
-    return `No samples of the ${NAMES[fact].replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())} ${when}: the program was not running, or the device does not tell.`;
+    return `No samples of the ${WORDS[fact].name.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())} ${when}: the program was not running, or the device does not tell.`;
   }
   const lowest = measured.reduce((least, each) => (each.value < least.value ? each : least), first);
   const highest = measured.reduce((most, each) => (each.value > most.value ? each : most), first);
@@ -47,7 +40,7 @@ export function pastText({ fact, from, to }: Past, history: DeviceHistory, now: 
   const asked = Math.round((end - start) / MINUTE_MS) + 1;
   const gaps =
     measured.length < asked * 0.9 ? `, ${measured.length} of ${asked} minutes known` : "";
-  const whole = `${NAMES[fact]} ${when}: highest ${at(highest)}, lowest ${at(lowest)}, mean ${show(mean(measured))}${gaps}.`;
+  const whole = `${WORDS[fact].name} ${when}: highest ${at(highest)}, lowest ${at(lowest)}, mean ${show(mean(measured))}${gaps}.`;
   return [whole, ...hourLines(measured, show, now)].join("\n");
 }
 
@@ -57,15 +50,11 @@ function hourLines(
   show: (value: number) => string,
   now: number,
 ): string[] {
-  const hours = new Map<number, Measured[]>();
-  for (const each of measured) {
-    // By local time: zones can be half an hour off. An hour that occurs twice has two lines.
-    const time = each.minute * MINUTE_MS;
-    const hour = time - new Date(time).getMinutes() * MINUTE_MS;
-    const values = hours.get(hour);
-    if (values === undefined) hours.set(hour, [each]);
-    else values.push(each);
-  }
+  // By local time: zones can be half an hour off. An hour that occurs twice has two lines.
+  const hours = Map.groupBy(measured, ({ minute }) => {
+    const time = minute * MINUTE_MS;
+    return time - new Date(time).getMinutes() * MINUTE_MS;
+  });
   if (hours.size <= 2) return [];
   return [...hours].map(([hour, some]) => {
     const values = some.map(({ value }) => value);
@@ -78,7 +67,7 @@ function mean(measured: readonly Measured[]): number {
 }
 
 function valueText(value: number, fact: SampledFact): string {
-  return `${value.toFixed(fact === "load" ? 2 : 1)}${UNITS[fact]}`;
+  return `${value.toFixed(fact === "load" ? 2 : 1)}${WORDS[fact].unit}`;
 }
 
 /** The local time, with its day if that is not today. */

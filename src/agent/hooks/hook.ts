@@ -22,15 +22,6 @@ export interface HookOptions {
   readonly log: Log;
 }
 
-/** One hook of the configuration. Its process starts with the first question and runs until `close`. */
-export interface Hook {
-  readonly name: string;
-  readonly stages: ReadonlySet<HookStage>;
-  /** The result of its process. Throws a `HookError` if there is none in time, and the signal's reason. */
-  ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown>;
-  close(): Promise<void>;
-}
-
 const HELLO_MS = 5000;
 /** Milliseconds before the restart of a lost process; doubled each time, until it answers. */
 const FIRST_REST_MS = 250;
@@ -38,11 +29,8 @@ const LONGEST_REST_MS = 30_000;
 /** After this many unanswered questions in a row the process is ended. */
 const MAX_UNANSWERED = 3;
 
-export function createHook(options: HookOptions): Hook {
-  return new ProcessHook(options);
-}
-
-class ProcessHook implements Hook {
+/** One hook of the configuration. Its process starts with the first question and runs until `close`. */
+export class Hook {
   readonly name: string;
   readonly stages: ReadonlySet<HookStage>;
   readonly #options: HookOptions;
@@ -60,6 +48,7 @@ class ProcessHook implements Hook {
     this.#options = options;
   }
 
+  /** The result of its process. Throws a `HookError` if there is none in time, and the signal's reason. */
   async ask(stage: HookStage, params: unknown, signal: AbortSignal): Promise<unknown> {
     let asked: HookProcess | undefined;
     try {
@@ -115,7 +104,7 @@ class ProcessHook implements Hook {
   #start(): HookProcess {
     const { settings, env } = this.#options;
     try {
-      return startHookProcess({ ...settings, env: { ...env, ...settings.env } });
+      return new HookProcess({ ...settings, env: { ...env, ...settings.env } });
     } catch (thrown) {
       const why = messageOf(thrown);
       this.#onEnd(undefined, why);
@@ -184,23 +173,8 @@ export class HookError extends Error {
   }
 }
 
-interface HookCommand {
-  /** The program and its arguments; no shell. */
-  readonly command: readonly string[];
-  /** Working directory; default: that of this program. */
-  readonly dir?: string;
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** A process that answers requests in JSON, one a line (JSON-RPC 2.0), as process hooks of Go PicoClaw. */
-interface HookProcess {
-  /** The result of a request. Throws a `HookError` if there is none. Never settles if the process is silent. */
-  request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
-  /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
-  readonly gone: Promise<string>;
-  /** Closes its input, waits, and ends the process and everything that it started. */
-  stop(): Promise<void>;
-}
+/** The program and its arguments (no shell), its working directory and its environment. */
+type HookCommand = Pick<ProcessHookSettings, "command" | "dir" | "env">;
 
 /** Requests without an answer yet. */
 const MAX_PENDING = 256;
@@ -215,12 +189,9 @@ const LAST_OUTPUT_MS = 200;
 /** Characters of its last stderr output in the log. */
 const MAX_WORDS = 200;
 
-/** Starts a hook's process. If it cannot start, `gone` resolves, or this throws the system's error. */
-function startHookProcess(start: HookCommand): HookProcess {
-  return new ChildHook(start);
-}
-
-class ChildHook implements HookProcess {
+/** A process that answers requests in JSON, one a line (JSON-RPC 2.0), as process hooks of Go PicoClaw. */
+class HookProcess {
+  /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
   readonly gone: Promise<string>;
   readonly #child: ChildProcess;
   readonly #mark = randomUUID();
@@ -232,6 +203,7 @@ class ChildHook implements HookProcess {
   #over: HookError | undefined;
   #stopping: Promise<void> | undefined;
 
+  /** Starts it. If it cannot start, `gone` resolves, or this throws the system's error. */
   constructor(start: HookCommand) {
     this.#child = spawnProcess(start, this.#mark);
     const { stdin, stdout, stderr } = this.#child;
@@ -246,6 +218,7 @@ class ChildHook implements HookProcess {
     if (stderr !== null) readPaced(stderr, (bytes) => this.#recordOutput(bytes));
   }
 
+  /** The result of a request. Throws a `HookError` if there is none. Never settles if the process is silent. */
   async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
     if (this.#over !== undefined) throw this.#over;
     const { stdin } = this.#child;
@@ -261,6 +234,7 @@ class ChildHook implements HookProcess {
     return await waiting.promise;
   }
 
+  /** Closes its input, waits, and ends the process and everything that it started. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stopped();
     return this.#stopping;

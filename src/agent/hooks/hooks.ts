@@ -9,9 +9,7 @@ import { ownerOf } from "../access/permissions.ts";
 import type { Caller } from "../access/permissions.ts";
 import { commandEnvironment } from "../tools/exec/environment.ts";
 import type { HookedCall, ToolHooks, Verdict } from "./contract.ts";
-import { createHook } from "./hook.ts";
-import type { Hook } from "./hook.ts";
-import { HookError } from "./hook.ts";
+import { Hook, HookError } from "./hook.ts";
 
 export interface ToolHooksOptions {
   readonly settings: HookSettings;
@@ -93,7 +91,7 @@ function openHooks({ settings, workspace, log }: ToolHooksOptions): readonly Hoo
     approve_tool: settings.approval_timeout_ms,
   };
   const env = commandEnvironment(variable, workspace);
-  return settings.processes.map((each) => createHook({ settings: each, env, limits, log }));
+  return settings.processes.map((each) => new Hook({ settings: each, env, limits, log }));
 }
 
 interface Question {

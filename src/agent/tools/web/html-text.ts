@@ -51,12 +51,12 @@ async function read(
   options: ReadableOptions,
   around: ReadonlySet<string>,
 ): Promise<Readable> {
-  const writer = createWriter(options);
+  const writer = new Writer(options);
   const state: PageState = { writer, around, inTitle: false, titles: 0, title: "" };
   let yieldedAt = performance.now();
   for (const token of tokensOf(html)) {
     handleToken(token, state);
-    if (writer.length() > options.most) break;
+    if (writer.length > options.most) break;
     if (performance.now() - yieldedAt < YIELD_MS) continue;
     await setImmediate();
     yieldedAt = performance.now();
@@ -150,21 +150,6 @@ function plainLine(text: string): string {
   return text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
 }
 
-/** Writes elements as lines of text. */
-interface Writer {
-  readonly write: (text: string) => void;
-  readonly start: (name: string, attributes: Attributes) => void;
-  readonly end: (name: string) => void;
-  /** Characters so far. */
-  readonly length: () => number;
-  readonly text: () => string;
-}
-
-interface WriterOptions {
-  readonly format: "plaintext" | "markdown";
-  readonly base: URL;
-}
-
 /** Elements with a blank line around them, and those with a line of their own. */
 const PARAGRAPHS =
   /^(?:address|article|blockquote|body|details|dl|fieldset|figure|footer|form|h[1-6]|header|hr|main|nav|ol|p|pre|section|table|ul)$/;
@@ -175,155 +160,146 @@ const MAX_DEPTH = 20;
 const MAX_LINK = 1000;
 const MAX_HELD = 200;
 
-interface WriterState {
-  readonly pieces: string[];
-  length: number;
+/** Writes elements as lines of text. */
+class Writer {
+  readonly #isMarkdown: boolean;
+  readonly #base: URL;
+  readonly #pieces: string[] = [];
+  /** Characters so far. */
+  length = 0;
   /** Newlines to write before the next word. */
-  newlines: number;
+  #newlines = 0;
   /** Whether to write a blank before the next word. */
-  blank: boolean;
+  #blank = false;
   /** Text before the next word: a bullet, the marks of a heading. */
-  prefix: string;
+  #prefix = "";
   /** Depth of nested `pre` elements. */
-  verbatim: number;
+  #verbatim = 0;
   /** Blanks and line breaks in `pre` before the next word. */
-  held: string;
+  #held = "";
   /** `pre` has just begun: HTML ignores a line break here. */
-  isFresh: boolean;
+  #isFresh = false;
   /** The open lists; a count for numbered ones. */
-  readonly lists: (number | undefined)[];
+  readonly #lists: (number | undefined)[] = [];
   /** The open links; "" for those that are not shown. */
-  readonly links: string[];
-}
+  readonly #links: string[] = [];
 
-/** An empty writer. */
-function createWriter({ format, base }: WriterOptions): Writer {
-  const state: WriterState = {
-    pieces: [],
-    length: 0,
-    newlines: 0,
-    blank: false,
-    prefix: "",
-    verbatim: 0,
-    held: "",
-    isFresh: false,
-    lists: [],
-    links: [],
-  };
-  const isMarkdown = format === "markdown";
-  return {
-    write: (text) => writeText(text, state),
-    start(name, attributes) {
-      breakLines(name, state);
-      if (/^h[1-6]$/.test(name) && isMarkdown) state.prefix = `${"#".repeat(Number(name[1]))} `;
-      else if (name === "a" && isMarkdown) openLink(attributes, base, state);
-      else startElement(name, attributes, state);
-    },
-    end(name) {
-      if (name === "a" && isMarkdown) closeLink(state);
-      else endElement(name, state);
-      breakLines(name, state);
-    },
-    length: () => state.length,
-    text: () => state.pieces.join(""),
-  };
-}
-
-function breakLines(name: string, state: WriterState): void {
-  if (PARAGRAPHS.test(name))
-    state.newlines = Math.max(state.newlines, isInList(name, state) ? 1 : 2);
-  else if (LINES.test(name)) state.newlines = Math.max(state.newlines, 1);
-  else return;
-  state.blank = false;
-}
-
-/** A list or a paragraph in a list has no blank lines around it. */
-function isInList(name: string, { lists }: WriterState): boolean {
-  return lists.length > 0 && /^(?:[ou]l|p)$/.test(name);
-}
-
-function startElement(name: string, attributes: Attributes, state: WriterState): void {
-  const { lists } = state;
-  if (/^[ou]l$/.test(name) && lists.length < MAX_DEPTH) lists.push(name === "ol" ? 0 : undefined);
-  if (name === "li") state.prefix = bullet(state);
-  if (name === "pre") {
-    state.verbatim += 1;
-    state.isFresh = true;
+  constructor({ format, base }: Pick<ReadableOptions, "format" | "base">) {
+    this.#isMarkdown = format === "markdown";
+    this.#base = base;
   }
-  // Not before the first cell of a row.
-  if (/^t[dh]$/.test(name) && state.newlines === 0 && state.length > 0) state.prefix = " | ";
-  const picture = name === "img" ? (attributes.get("alt") ?? "") : "";
-  if (picture.trim() !== "") writeText(`[image: ${picture}]`, state);
-}
 
-function bullet({ lists }: WriterState): string {
-  const indent = "  ".repeat(Math.max(0, lists.length - 1));
-  const count = lists.at(-1);
-  if (count === undefined) return `${indent}- `;
-  lists[lists.length - 1] = count + 1;
-  return `${indent}${count + 1}. `;
-}
-
-function endElement(name: string, state: WriterState): void {
-  if (name === "ul" || name === "ol") state.lists.pop();
-  if (name === "pre") {
-    state.verbatim = Math.max(0, state.verbatim - 1);
-    state.held = "";
+  text(): string {
+    return this.#pieces.join("");
   }
-  if (name === "li" || /^h[1-6]$/.test(name)) state.prefix = "";
-}
 
-function openLink(attributes: Attributes, base: URL, state: WriterState): void {
-  const target = attributes.get("href")?.trim() ?? "";
-  const url = /^(?:#|$)/.test(target) ? null : URL.parse(target, base.href);
-  const isShown = url !== null && /^https?:$/.test(url.protocol) && url.href.length <= MAX_LINK;
-  if (state.links.length >= MAX_DEPTH) return;
-  state.links.push(isShown ? url.href.replaceAll("(", "%28").replaceAll(")", "%29") : "");
-  if (isShown) state.prefix += "[";
-}
+  start(name: string, attributes: Attributes): void {
+    this.#breakLines(name);
+    if (this.#isMarkdown && /^h[1-6]$/.test(name)) {
+      this.#prefix = `${"#".repeat(Number(name[1]))} `;
+    } else if (this.#isMarkdown && name === "a") this.#openLink(attributes);
+    else this.#startElement(name, attributes);
+  }
 
-function closeLink(state: WriterState): void {
-  const url = state.links.pop() ?? "";
-  if (url === "") return;
-  // A link without text is left out.
-  if (state.prefix.endsWith("[")) state.prefix = state.prefix.slice(0, -1);
-  else append(`](${url})`, state);
-}
+  end(name: string): void {
+    if (this.#isMarkdown && name === "a") this.#closeLink();
+    else this.#endElement(name);
+    this.#breakLines(name);
+  }
 
-function writeText(text: string, state: WriterState): void {
-  if (state.verbatim > 0) return writeVerbatim(text, state);
-  const words = text.replaceAll(/[\s\u00a0\u00ad]+/g, " ");
-  const plain = words.trim();
-  if (words.startsWith(" ")) state.blank = true;
-  if (plain === "") return;
-  append(`${textBefore(state)}${plain}`, state);
-  state.blank = words.endsWith(" ");
-}
+  write(text: string): void {
+    if (this.#verbatim > 0) return this.#writeVerbatim(text);
+    const words = text.replaceAll(/[\s\u00a0\u00ad]+/g, " ");
+    const plain = words.trim();
+    if (words.startsWith(" ")) this.#blank = true;
+    if (plain === "") return;
+    this.#append(`${this.#textBefore()}${plain}`);
+    this.#blank = words.endsWith(" ");
+  }
 
-/** Holds back blanks and line breaks at the end until text follows: the end of the element drops them. */
-function writeVerbatim(text: string, state: WriterState): void {
-  const lines = text.replaceAll("\r\n", "\n");
-  const fresh = state.isFresh ? lines.replace(/^\n/, "") : lines;
-  const words = fresh.trimEnd();
-  state.isFresh = false;
-  if (words !== "") append(`${textBefore(state)}${state.held}${words}`, state);
-  state.held = `${words === "" ? state.held : ""}${fresh.slice(words.length)}`.slice(0, MAX_HELD);
-}
+  #breakLines(name: string): void {
+    // A list or a paragraph in a list has no blank lines around it.
+    const isInList = this.#lists.length > 0 && /^(?:[ou]l|p)$/.test(name);
+    if (PARAGRAPHS.test(name)) this.#newlines = Math.max(this.#newlines, isInList ? 1 : 2);
+    else if (LINES.test(name)) this.#newlines = Math.max(this.#newlines, 1);
+    else return;
+    this.#blank = false;
+  }
 
-/** The text between the last word and the next one. */
-function textBefore(state: WriterState): string {
-  const isFirst = state.length === 0;
-  const gap = state.newlines > 0 ? "\n".repeat(state.newlines) : state.blank ? " " : "";
-  const text = `${isFirst ? "" : gap}${state.prefix}`;
-  state.newlines = 0;
-  state.blank = false;
-  state.prefix = "";
-  return text;
-}
+  #startElement(name: string, attributes: Attributes): void {
+    const lists = this.#lists;
+    if (/^[ou]l$/.test(name) && lists.length < MAX_DEPTH) lists.push(name === "ol" ? 0 : undefined);
+    if (name === "li") this.#prefix = this.#bullet();
+    if (name === "pre") {
+      this.#verbatim += 1;
+      this.#isFresh = true;
+    }
+    // Not before the first cell of a row.
+    if (/^t[dh]$/.test(name) && this.#newlines === 0 && this.length > 0) this.#prefix = " | ";
+    const picture = name === "img" ? (attributes.get("alt") ?? "") : "";
+    if (picture.trim() !== "") this.write(`[image: ${picture}]`);
+  }
 
-function append(text: string, state: WriterState): void {
-  state.pieces.push(text);
-  state.length += text.length;
+  #bullet(): string {
+    const lists = this.#lists;
+    const indent = "  ".repeat(Math.max(0, lists.length - 1));
+    const count = lists.at(-1);
+    if (count === undefined) return `${indent}- `;
+    lists[lists.length - 1] = count + 1;
+    return `${indent}${count + 1}. `;
+  }
+
+  #endElement(name: string): void {
+    if (name === "ul" || name === "ol") this.#lists.pop();
+    if (name === "pre") {
+      this.#verbatim = Math.max(0, this.#verbatim - 1);
+      this.#held = "";
+    }
+    if (name === "li" || /^h[1-6]$/.test(name)) this.#prefix = "";
+  }
+
+  #openLink(attributes: Attributes): void {
+    const target = attributes.get("href")?.trim() ?? "";
+    const url = /^(?:#|$)/.test(target) ? null : URL.parse(target, this.#base.href);
+    const isShown = url !== null && /^https?:$/.test(url.protocol) && url.href.length <= MAX_LINK;
+    if (this.#links.length >= MAX_DEPTH) return;
+    this.#links.push(isShown ? url.href.replaceAll("(", "%28").replaceAll(")", "%29") : "");
+    if (isShown) this.#prefix += "[";
+  }
+
+  #closeLink(): void {
+    const url = this.#links.pop() ?? "";
+    if (url === "") return;
+    // A link without text is left out.
+    if (this.#prefix.endsWith("[")) this.#prefix = this.#prefix.slice(0, -1);
+    else this.#append(`](${url})`);
+  }
+
+  /** Holds back blanks and line breaks at the end until text follows: the end of the element drops them. */
+  #writeVerbatim(text: string): void {
+    const lines = text.replaceAll("\r\n", "\n");
+    const fresh = this.#isFresh ? lines.replace(/^\n/, "") : lines;
+    const words = fresh.trimEnd();
+    this.#isFresh = false;
+    if (words !== "") this.#append(`${this.#textBefore()}${this.#held}${words}`);
+    const held = words === "" ? this.#held : "";
+    this.#held = `${held}${fresh.slice(words.length)}`.slice(0, MAX_HELD);
+  }
+
+  /** The text between the last word and the next one. */
+  #textBefore(): string {
+    const gap = this.#newlines > 0 ? "\n".repeat(this.#newlines) : this.#blank ? " " : "";
+    const text = `${this.length === 0 ? "" : gap}${this.#prefix}`;
+    this.#newlines = 0;
+    this.#blank = false;
+    this.#prefix = "";
+    return text;
+  }
+
+  #append(text: string): void {
+    this.#pieces.push(text);
+    this.length += text.length;
+  }
 }
 
 /** The parts of HTML that its text depends on; comments and declarations are left out. */
