@@ -13,22 +13,6 @@ export interface LanesOptions<Item> extends Omit<SlotsOptions, "onFree"> {
   readonly start: (item: Item, hold: Hold) => void;
 }
 
-/** What a started item holds; `turnEnded` and `done` count once. */
-export interface Hold {
-  /** Whether the item holds a slot. */
-  readonly tookSlot: boolean;
-  /**
-   * Runs work without the slot when it takes longer than a moment: other turns use the slot meanwhile.
-   * Settles as the work does, once the turn has a slot again; without a slot when the signal is aborted or
-   * the turn is over. When the turn waits for other work already, or holds no slot, the work just runs.
-   */
-  whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
-  /** The turn is over: its slot is free, the lane is still busy. */
-  turnEnded(): void;
-  /** The answer was delivered: the lane's next item may start. */
-  done(): void;
-}
-
 /** A client's lane: its items start one after another. */
 export interface LaneKey {
   readonly lane: string;
@@ -71,7 +55,7 @@ export class Lanes<Item> {
 
   constructor(options: LanesOptions<Item>) {
     this.#options = options;
-    this.#slots = new Slots({ ...options, onFree: () => this.#startWaiting() });
+    this.#slots = new Slots({ ...options, onFree: this.#startWaiting });
   }
 
   add(key: LaneKey, item: Item): void {
@@ -177,9 +161,9 @@ export class Lanes<Item> {
     return busy >= this.#options.busyPerChannel;
   }
 
-  #startWaiting(): void {
+  readonly #startWaiting = (): void => {
     for (let name = this.#next(); name !== undefined; name = this.#next()) this.recheck(name);
-  }
+  };
 
   /** The lane that can start and has waited longest; lanes that need no slot go first. */
   #next(): string | undefined {
@@ -194,26 +178,16 @@ export class Lanes<Item> {
     return first?.[0];
   }
 
-  #holdOf(name: string, lane: Lane<Item>, tookSlot: boolean): Hold {
-    const slot = tookSlot ? this.#slots.take() : undefined;
+  #holdOf(name: string, lane: Lane<Item>, takesSlot: boolean): Hold {
     lane.channel.busy += 1;
-    let holdsLane = true;
-    const turnEnded = (): void => slot?.end();
-    const done = (): void => {
-      if (!holdsLane) return;
-      holdsLane = false;
+    const hold = new Hold(this.#slots, takesSlot, () => {
       lane.current = undefined;
       lane.channel.busy -= 1;
-      turnEnded();
+      hold.turnEnded();
       this.#startWaiting();
       this.recheck(name);
-    };
-    return {
-      tookSlot,
-      whileWaiting: (work, signal) => slot?.whileWaiting(work, signal) ?? work(),
-      turnEnded,
-      done,
-    };
+    });
+    return hold;
   }
 }
 
@@ -225,14 +199,6 @@ interface SlotsOptions {
   readonly onFree: () => void;
 }
 
-/** The slot of one turn. */
-interface Slot {
-  /** See `Hold.whileWaiting`. */
-  whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
-  /** The turn is over: frees its slot if it holds one. Further calls do nothing. */
-  end(): void;
-}
-
 /** Milliseconds for which a waiting turn keeps its slot: after shorter work it need not wait for a slot. */
 const PATIENCE_MS = 100;
 /** Turns without a slot, per slot. They hold memory too, so further waiting turns keep their slots. */
@@ -241,24 +207,14 @@ const AWAY_PER_SLOT = 4;
 /** Bounds the concurrent turns. Turns that want their slots back go first, in order, before new turns. */
 class Slots {
   readonly #options: SlotsOptions;
-  readonly #returning = new Set<TurnSlot>();
-  #free: number;
+  readonly #returning = new Set<Hold>();
+  /** Free slots. */
+  free: number;
   #away = 0;
 
   constructor(options: SlotsOptions) {
     this.#options = options;
-    this.#free = options.slots;
-  }
-
-  /** Free slots. */
-  get free(): number {
-    return this.#free;
-  }
-
-  /** Takes a free slot. */
-  take(): Slot {
-    this.#free -= 1;
-    return new TurnSlot(this);
+    this.free = options.slots;
   }
 
   /** Calls `run` after the time for which a waiting turn keeps its slot. */
@@ -275,43 +231,57 @@ class Slots {
   }
 
   /** Calls `regain` of the turn as soon as it has a slot again. */
-  enqueue(slot: TurnSlot): void {
-    if (this.#free > 0) this.#grant(slot);
-    else this.#returning.add(slot);
+  enqueue(turn: Hold): void {
+    if (this.free > 0) this.#grant(turn);
+    else this.#returning.add(turn);
   }
 
   /** A turn ends without a slot. */
-  leave(slot: TurnSlot): void {
-    this.#returning.delete(slot);
+  leave(turn: Hold): void {
+    this.#returning.delete(turn);
     this.#away -= 1;
   }
 
   release(): void {
-    this.#free += 1;
+    this.free += 1;
     const [first] = this.#returning;
     if (first === undefined) this.#options.onFree();
     else this.#grant(first);
   }
 
-  #grant(slot: TurnSlot): void {
-    this.leave(slot);
-    this.#free -= 1;
-    slot.regain();
+  #grant(turn: Hold): void {
+    this.leave(turn);
+    this.free -= 1;
+    turn.regain();
   }
 }
 
-class TurnSlot implements Slot {
+/** What a started item holds: its lane and, for a turn, a slot. */
+export class Hold {
+  /** Whether the item took a slot. */
+  readonly tookSlot: boolean;
   readonly #slots: Slots;
-  #state: "held" | "lent" | "over" = "held";
+  readonly #freeLane: () => void;
+  #slot: "held" | "lent" | "none";
   #isWaiting = false;
+  #isDone = false;
   #resume: (() => void) | undefined;
 
-  constructor(slots: Slots) {
+  constructor(slots: Slots, takesSlot: boolean, freeLane: () => void) {
+    this.tookSlot = takesSlot;
     this.#slots = slots;
+    this.#freeLane = freeLane;
+    this.#slot = takesSlot ? "held" : "none";
+    if (takesSlot) slots.free -= 1;
   }
 
+  /**
+   * Runs work without the slot when it takes longer than a moment: other turns use the slot meanwhile.
+   * Settles as the work does, once the turn has a slot again; without a slot when the signal is aborted or
+   * the turn is over. When the turn waits for other work already, or holds no slot, the work just runs.
+   */
   async whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    if (this.#isWaiting || this.#state !== "held") return await work();
+    if (this.#isWaiting || this.#slot !== "held") return await work();
     this.#isWaiting = true;
     const cancelTimer = this.#slots.afterPatience(() => this.#lend());
     try {
@@ -323,30 +293,39 @@ class TurnSlot implements Slot {
     }
   }
 
-  end(): void {
-    const before = this.#state;
-    this.#state = "over";
+  /** The turn is over: its slot is free, the lane is still busy. Further calls do nothing. */
+  turnEnded(): void {
+    const before = this.#slot;
+    this.#slot = "none";
     if (before === "held") this.#slots.release();
     if (before === "lent") this.#slots.leave(this);
     this.#resume?.();
   }
 
+  /** The answer was delivered: the lane's next item may start. Further calls do nothing. */
+  done(): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#freeLane();
+  }
+
+  /** The turn has a slot again. */
   regain(): void {
-    this.#state = "held";
+    this.#slot = "held";
     this.#resume?.();
   }
 
   #lend(): void {
-    if (this.#state !== "held") return;
-    this.#state = "lent";
-    if (!this.#slots.lend()) this.#state = "held";
+    if (this.#slot !== "held") return;
+    this.#slot = "lent";
+    if (!this.#slots.lend()) this.#slot = "held";
   }
 
   async #comeBack(signal: AbortSignal): Promise<void> {
-    if (this.#state !== "lent") return;
+    if (this.#slot !== "lent") return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#resume = resolve;
-    const stopListening = onAbort(signal, () => this.end());
+    const stopListening = onAbort(signal, () => this.turnEnded());
     if (!signal.aborted) this.#slots.enqueue(this);
     await promise;
     stopListening();

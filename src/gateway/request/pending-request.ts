@@ -8,7 +8,8 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { shuttingDown } from "../errors.ts";
 import type { RequestRecord } from "../request-log.ts";
-import type { Accounting, TurnAllowance } from "../usage/accounts.ts";
+import type { Accounting } from "../usage/accounts.ts";
+import type { TurnAllowance } from "../usage/allowance.ts";
 import { TurnCancellation } from "./turn.ts";
 import type { Outcome } from "./turn.ts";
 

@@ -1,11 +1,13 @@
 import type { Limits, Spent } from "../../base/contract.ts";
 import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
+import type { Clock } from "../clock.ts";
 import {
   accountIn,
   addSpent,
   counterOf,
   countOf,
   countsUntil,
+  createCalendar,
   secondsUntilFree,
 } from "./account.ts";
 import type { Account, DayName, Holder, Moment } from "./account.ts";
@@ -17,7 +19,7 @@ export interface AccountCacheOptions {
    */
   readonly rows: number;
   readonly store: Pick<CounterStore, "counter">;
-  readonly moment: () => Moment;
+  readonly clock: Pick<Clock, "epoch" | "now">;
   /** Whether the account is never evicted: those of served channels and of the gateway. */
   readonly isPermanent: (holder: Holder) => boolean;
   readonly limitsOf: (holder: Holder) => Limits;
@@ -76,6 +78,7 @@ function begun(holder: Holder): Account {
  */
 export class AccountCache {
   readonly #options: AccountCacheOptions;
+  readonly #todayAt = createCalendar();
   /** The least recently used one is the first. */
   readonly #cached = new Map<string, Cached>();
   /** Accounts with changes that are not written, cached or not. */
@@ -95,6 +98,12 @@ export class AccountCache {
 
   constructor(options: AccountCacheOptions) {
     this.#options = options;
+  }
+
+  moment(): Moment {
+    const { clock } = this.#options;
+    const epoch = clock.epoch();
+    return { now: clock.now(), epoch, today: this.#todayAt(epoch) };
   }
 
   /** The account has changed since it was written; `limited`: the change counts for a limit. */
@@ -152,7 +161,7 @@ export class AccountCache {
   /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges {
     const [put, drop]: [Counter[], string[]] = [[], []];
-    const at = this.#options.moment();
+    const at = this.moment();
     for (const name of this.#takeDirty(which)) {
       const account = this.find(name);
       if (account === undefined) {
@@ -190,7 +199,7 @@ export class AccountCache {
   /** Loads counters from the store; `hasMore`: the store has others. */
   load(counters: readonly Counter[], hasMore: boolean): void {
     this.#hasMore ||= hasMore;
-    const at = this.#options.moment();
+    const at = this.moment();
     for (const counter of counters) {
       this.#stored.add(counter.name);
       const account = accountIn(counter, at);
@@ -208,8 +217,8 @@ export class AccountCache {
   /** Seconds, at least 1, until an unknown account may be known or there may be room. */
   secondsUntilRoom(): number {
     if (!this.#isStuck) return 1;
-    const { moment, isPermanent, limitsOf } = this.#options;
-    const at = moment();
+    const { isPermanent, limitsOf } = this.#options;
+    const at = this.moment();
     if (at.now >= this.#room.checkedAt + 1000) {
       const waits = [...this.#cached.values()]
         .map(({ account }) => account)
@@ -259,7 +268,7 @@ export class AccountCache {
 
   #arrived(name: string, { holder, spendings }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
-    const read = counter && accountIn(counter, this.#options.moment());
+    const read = counter && accountIn(counter, this.moment());
     const account = this.find(name) ?? read ?? begun(holder);
     if (counter !== undefined) this.#stored.add(name);
     this.#insert(name, account, HELD_MS);
@@ -272,23 +281,26 @@ export class AccountCache {
 
   /** As the most recently used one; false when there is no room. */
   #insert(name: string, account: Account, heldMs: number): boolean {
-    const { rows, moment } = this.#options;
+    const { rows } = this.#options;
     const existing = this.#cached.get(name);
     if (existing === undefined) {
       if (this.#cached.size >= rows) this.#evict();
       this.#isStuck = this.#cached.size >= rows * MOST;
       if (this.#isStuck) return false;
     }
-    const heldUntil = Math.max(existing?.heldUntil ?? 0, heldMs > 0 ? moment().now + heldMs : 0);
+    const heldUntil = Math.max(
+      existing?.heldUntil ?? 0,
+      heldMs > 0 ? this.moment().now + heldMs : 0,
+    );
     this.#cached.delete(name);
     this.#cached.set(name, { account, heldUntil });
     return true;
   }
 
   #evict(): void {
-    const { rows, moment, isPermanent } = this.#options;
+    const { rows, isPermanent } = this.#options;
     const some = Math.max(1, Math.floor(rows * AT_ONCE));
-    const at = moment();
+    const at = this.moment();
     const isFull = this.#cached.size >= rows * MOST;
     const size = isFull ? this.#cached.size - some : rows - some;
     let stayed = 0;

@@ -1,5 +1,5 @@
-import type { Allowance, Limits, Spent, UsageStatus } from "../../base/contract.ts";
-import { Failure } from "../../base/failure.ts";
+import type { Limits } from "../../base/contract.ts";
+import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Counter, CounterStore, CounterChanges } from "../../store/contract.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
@@ -8,16 +8,10 @@ import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
 import { AccountCache } from "./account-cache.ts";
-import {
-  addSpent,
-  countOf,
-  createCalendar,
-  lookedUp,
-  secondsLeftOf,
-  tokensOf,
-  usedUpBudget,
-} from "./account.ts";
-import type { DayCount, DayName, Holder, Moment } from "./account.ts";
+import { countOf } from "./account.ts";
+import type { Holder } from "./account.ts";
+import { hasBudget, overBudget, TurnAllowance } from "./allowance.ts";
+import type { LimitScope, Scopes } from "./allowance.ts";
 import { isRated, secondsUntilToken, withTokenTaken } from "./rate-limit.ts";
 import { RejectedClients, REJECTED_CLIENTS } from "./report.ts";
 
@@ -47,7 +41,8 @@ const SOON_MS = 50;
 /** Counts requests, rejections, tokens and cost of clients, channels and the gateway, and enforces the limits. */
 export class Accounting {
   readonly #options: AccountingOptions;
-  readonly #todayAt = createCalendar();
+  /** By channel: the scopes of all its clients together and of the gateway. */
+  readonly #totals = new Map<string, readonly LimitScope[]>();
   readonly #cache: AccountCache;
   readonly #rejected = new RejectedClients();
   /** The store was asked to write the changes that count for a limit, and has not begun to. */
@@ -59,15 +54,19 @@ export class Accounting {
     const { policies, limits } = options;
     this.#cache = new AccountCache({
       ...options,
-      moment: () => this.#moment(),
       isPermanent: ({ channel, client }) =>
         client === undefined && (channel === undefined || policies.has(channel)),
       limitsOf: ({ channel }) =>
         (channel === undefined ? undefined : policies.get(channel)?.limits) ?? limits,
       updated: this.save,
     });
-    this.#cache.open(GATEWAY, {});
-    for (const channel of policies.keys()) this.#cache.open(nameOfChannel(channel), { channel });
+    const gateway = { name: GATEWAY, holder: {}, limits };
+    this.#cache.open(GATEWAY, gateway.holder);
+    for (const [channel, { totalLimits }] of policies) {
+      const total = { name: nameOfChannel(channel), holder: { channel }, limits: totalLimits };
+      this.#totals.set(channel, [total, gateway]);
+      this.#cache.open(total.name, total.holder);
+    }
   }
 
   /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
@@ -93,7 +92,7 @@ export class Accounting {
     for (const { name, limits } of scopes) {
       if (hasBudget(limits) && !this.#cache.isLoaded(name)) return this.#busy();
     }
-    return overBudget(scopes, this.#cache, this.#moment());
+    return overBudget(scopes, this.#cache);
   }
 
   /**
@@ -102,7 +101,7 @@ export class Accounting {
    */
   consumeRateLimit(request: Request, policy: ChannelPolicy): Failure | undefined {
     const scopes = this.#scopesOf(request, policy);
-    const { now, today } = this.#moment();
+    const { now, today } = this.#cache.moment();
     let seconds = 0;
     for (const { name, limits } of scopes) {
       if (!this.#cache.isLoaded(name)) return this.#busy();
@@ -125,12 +124,8 @@ export class Accounting {
 
   /** The budget of a turn, and what the turn has used. */
   allowanceOf(request: Request, policy: ChannelPolicy): TurnAllowance {
-    return new TurnAllowance({
-      scopes: this.#scopesOf(request, policy),
-      cache: this.#cache,
-      moment: () => this.#moment(),
-      save: this.save,
-    });
+    const scopes = this.#scopesOf(request, policy);
+    return new TurnAllowance({ scopes, cache: this.#cache, save: this.save });
   }
 
   /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */
@@ -142,7 +137,7 @@ export class Accounting {
       : [GATEWAY, {}];
     const account = this.#cache.open(name, holder);
     if (account === undefined) return;
-    const { day } = this.#moment().today;
+    const { day } = this.#cache.moment().today;
     const { refused } = countOf(account.days, day);
     refused[code] = (refused[code] ?? 0) + 1;
     this.#cache.changed(name, account, false);
@@ -210,20 +205,10 @@ export class Accounting {
     return failureOf("busy", this.#cache.secondsUntilRoom());
   }
 
-  #moment(): Moment {
-    const { clock } = this.#options;
-    const epoch = clock.epoch();
-    return { now: clock.now(), epoch, today: this.#todayAt(epoch) };
-  }
-
   /** The scopes that a request counts for: its client, its channel and the gateway. */
-  #scopesOf(request: Request, { limits, totalLimits }: ChannelPolicy): Scopes {
-    const { channel } = request;
-    return [
-      { name: laneOf(request), holder: holderOf(request), limits },
-      { name: nameOfChannel(channel), holder: { channel }, limits: totalLimits },
-      { name: GATEWAY, holder: {}, limits: this.#options.limits },
-    ];
+  #scopesOf(request: Request, { limits }: ChannelPolicy): Scopes {
+    const own = { name: laneOf(request), holder: holderOf(request), limits };
+    return [own, ...(this.#totals.get(request.channel) ?? [])];
   }
 }
 
@@ -243,118 +228,4 @@ const LONGEST_CLIENT = 128;
 
 function holderOf({ channel, client }: Request): Holder {
   return { channel, client: truncate(client, LONGEST_CLIENT) };
-}
-
-/** An account and its limits. */
-interface LimitScope {
-  readonly name: string;
-  readonly holder: Holder;
-  readonly limits: Limits;
-}
-
-/** The client's scope is the first. */
-type Scopes = readonly [LimitScope, ...LimitScope[]];
-
-/** Whether there is a daily limit of tokens or cost. */
-function hasBudget({ tokens_per_day: tokens, cost_per_day: cost }: Limits): boolean {
-  return tokens > 0 || cost > 0;
-}
-
-/** Returns the failure when one of the scopes has used up its budget of today. */
-function overBudget(
-  scopes: Scopes,
-  cache: AccountCache,
-  { today, epoch }: Moment,
-): Failure | undefined {
-  for (const { name, holder, limits } of scopes) {
-    if (!hasBudget(limits)) continue;
-    const why = usedUpBudget(lookedUp(cache.find(name)?.days ?? [], today.day), limits);
-    if (why === undefined) continue;
-    const { code, message } = failureOf("budget");
-    const retryAfter = secondsLeftOf(today, epoch);
-    return new Failure(code, message, { retryAfter, why: `${why} of ${wholeOf(holder)}` });
-  }
-  return undefined;
-}
-
-function wholeOf({ channel, client }: Holder): string {
-  if (channel === undefined) return "the whole gateway";
-  return client === undefined ? "the whole channel" : "the client";
-}
-
-interface AllowanceOptions {
-  readonly scopes: Scopes;
-  readonly cache: AccountCache;
-  readonly moment: () => Moment;
-  readonly save: () => void;
-}
-
-/**
- * The budget of one turn and all that it starts. A model call that starts within the budget runs to its end,
- * so a turn exceeds the budget by the running calls at most.
- */
-export class TurnAllowance implements Allowance {
-  readonly #options: AllowanceOptions;
-  /** What the turn has used so far. */
-  readonly spent = { inputTokens: 0, outputTokens: 0, cost: 0 };
-  /** The fewest that a scope allows; 0 is no limit. */
-  #mostCalls = 0;
-  #calls = 0;
-
-  constructor(options: AllowanceOptions) {
-    this.#options = options;
-    for (const { limits } of options.scopes) {
-      const most = limits.tool_calls_per_turn;
-      if (most > 0) this.#mostCalls = Math.min(most, this.#mostCalls || most);
-    }
-  }
-
-  begin(expected: Spent): (more: Spent) => void {
-    const { scopes, cache, moment } = this.#options;
-    const at = moment();
-    const failure = overBudget(scopes, cache, at);
-    if (failure !== undefined) throw failure;
-    // The difference is counted on the day of the call.
-    const { day } = at.today;
-    this.#count(day, expected);
-    return (more) => this.#count(day, more);
-  }
-
-  #count(day: DayName, more: Spent): void {
-    const { scopes, cache, save } = this.#options;
-    addSpent(this.spent, more);
-    for (const { name, holder, limits } of scopes) {
-      cache.spend(name, holder, { day, more, limited: hasBudget(limits) });
-    }
-    save();
-  }
-
-  takeCall(): boolean {
-    if (this.#mostCalls > 0 && this.#calls >= this.#mostCalls) return false;
-    this.#calls += 1;
-    return true;
-  }
-
-  status(): UsageStatus {
-    const { scopes, cache, moment } = this.#options;
-    const { today, epoch } = moment();
-    const [{ name, limits }] = scopes;
-    const usedOf = (account: string): DayCount =>
-      lookedUp(cache.find(account)?.days ?? [], today.day);
-    const used = usedOf(name);
-    return {
-      tokensToday: tokensOf(used),
-      tokensPerDay: limits.tokens_per_day,
-      costToday: used.cost,
-      costPerDay: limits.cost_per_day,
-      requestsPerMinute: limits.requests_per_minute,
-      burst: limits.burst,
-      toolCallsPerTurn: this.#mostCalls,
-      secondsLeft: secondsLeftOf(today, epoch),
-      droppedToday: scopes.reduce(
-        (sum, scope) => sum + (usedOf(scope.name).refused["dropped"] ?? 0),
-        0,
-      ),
-    };
-  }
 }

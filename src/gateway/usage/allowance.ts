@@ -1,0 +1,116 @@
+import type { Allowance, Limits, Spent, UsageStatus } from "../../base/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import { failureOf } from "../errors.ts";
+import type { AccountCache } from "./account-cache.ts";
+import { addSpent, lookedUp, secondsLeftOf, tokensOf, usedUpBudget } from "./account.ts";
+import type { DayCount, DayName, Holder } from "./account.ts";
+
+/** An account and its limits. */
+export interface LimitScope {
+  readonly name: string;
+  readonly holder: Holder;
+  readonly limits: Limits;
+}
+
+/** The client's scope is the first. */
+export type Scopes = readonly [LimitScope, ...LimitScope[]];
+
+/** Whether there is a daily limit of tokens or cost. */
+export function hasBudget({ tokens_per_day: tokens, cost_per_day: cost }: Limits): boolean {
+  return tokens > 0 || cost > 0;
+}
+
+/** Returns the failure when one of the scopes has used up its budget of today. */
+export function overBudget(scopes: Scopes, cache: AccountCache): Failure | undefined {
+  const { today, epoch } = cache.moment();
+  for (const { name, holder, limits } of scopes) {
+    if (!hasBudget(limits)) continue;
+    const why = usedUpBudget(lookedUp(cache.find(name)?.days ?? [], today.day), limits);
+    if (why === undefined) continue;
+    const { code, message } = failureOf("budget");
+    const retryAfter = secondsLeftOf(today, epoch);
+    return new Failure(code, message, { retryAfter, why: `${why} of ${wholeOf(holder)}` });
+  }
+  return undefined;
+}
+
+function wholeOf({ channel, client }: Holder): string {
+  if (channel === undefined) return "the whole gateway";
+  return client === undefined ? "the whole channel" : "the client";
+}
+
+interface AllowanceOptions {
+  readonly scopes: Scopes;
+  readonly cache: AccountCache;
+  /** Called when usage was counted. */
+  readonly save: () => void;
+}
+
+/**
+ * The budget of one turn and all that it starts. A model call that starts within the budget runs to its end,
+ * so a turn exceeds the budget by the running calls at most.
+ */
+export class TurnAllowance implements Allowance {
+  readonly #options: AllowanceOptions;
+  /** What the turn has used so far. */
+  readonly spent = { inputTokens: 0, outputTokens: 0, cost: 0 };
+  /** The fewest that a scope allows; 0 is no limit. */
+  #mostCalls = 0;
+  #calls = 0;
+
+  constructor(options: AllowanceOptions) {
+    this.#options = options;
+    for (const { limits } of options.scopes) {
+      const most = limits.tool_calls_per_turn;
+      if (most > 0) this.#mostCalls = Math.min(most, this.#mostCalls || most);
+    }
+  }
+
+  begin(expected: Spent): (more: Spent) => void {
+    const { scopes, cache } = this.#options;
+    const failure = overBudget(scopes, cache);
+    if (failure !== undefined) throw failure;
+    // The difference is counted on the day of the call.
+    const { day } = cache.moment().today;
+    this.#count(day, expected);
+    return (more) => this.#count(day, more);
+  }
+
+  #count(day: DayName, more: Spent): void {
+    const { scopes, cache, save } = this.#options;
+    addSpent(this.spent, more);
+    for (const { name, holder, limits } of scopes) {
+      cache.spend(name, holder, { day, more, limited: hasBudget(limits) });
+    }
+    save();
+  }
+
+  takeCall(): boolean {
+    if (this.#mostCalls > 0 && this.#calls >= this.#mostCalls) return false;
+    this.#calls += 1;
+    return true;
+  }
+
+  status(): UsageStatus {
+    const { scopes, cache } = this.#options;
+    const { today, epoch } = cache.moment();
+    const [{ name, limits }] = scopes;
+    const usedOf = (account: string): DayCount =>
+      lookedUp(cache.find(account)?.days ?? [], today.day);
+    const used = usedOf(name);
+    return {
+      tokensToday: tokensOf(used),
+      tokensPerDay: limits.tokens_per_day,
+      costToday: used.cost,
+      costPerDay: limits.cost_per_day,
+      requestsPerMinute: limits.requests_per_minute,
+      burst: limits.burst,
+      toolCallsPerTurn: this.#mostCalls,
+      secondsLeft: secondsLeftOf(today, epoch),
+      droppedToday: scopes.reduce(
+        (sum, scope) => sum + (usedOf(scope.name).refused["dropped"] ?? 0),
+        0,
+      ),
+    };
+  }
+}
