@@ -4,7 +4,7 @@ import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import { SYSTEM_CLOCK } from "../gateway/clock.ts";
-import { createCompaction } from "../gateway/compaction.ts";
+import { Compaction } from "../gateway/compaction.ts";
 import type { Compact, CompactionOptions } from "../gateway/compaction.ts";
 import { localLaneOf } from "../gateway/request-keys.ts";
 import type { ConversationStore } from "../store/contract.ts";
@@ -37,7 +37,7 @@ export async function openChatHistory(
 ): Promise<ChatHistory> {
   const lane = localLaneOf(name);
   const store = withGoSessions(await openStore(config, log), config, log);
-  const condensing = createCompaction<Message>({
+  const condensing = new Compaction<Message>({
     compactor: () => compact,
     store: withPurge(store),
     clock: SYSTEM_CLOCK,

@@ -27,7 +27,7 @@ export interface AcceptOptions<M> {
   readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly inFlight: InFlight;
   readonly durableRequests: Pick<DurableRequests<M>, "accept">;
-  readonly accounting: Pick<Accounting, "countRejection" | "prepare">;
+  readonly accounting: Pick<Accounting, "consumeRateLimit" | "countRejection" | "prepare">;
   readonly clock: Clock;
   readonly log: Log;
   readonly write: (entry: RequestRecord) => void;
@@ -149,8 +149,8 @@ export class Acceptor<M> {
   }
 
   #repeat(request: Request, policy: ChannelPolicy, answer: AnswerStream): void {
-    const { admission, direct } = this.#options;
-    const failure = admission.repeat(request, policy);
+    const { accounting, direct } = this.#options;
+    const failure = accounting.consumeRateLimit(request, policy);
     if (failure !== undefined) this.#reject(request, failure);
     else if (!answer.addresses.has(request.address)) {
       answer.addresses.add(request.address);
@@ -185,15 +185,18 @@ export class Acceptor<M> {
     };
     const counts = inFlight.enter();
     dedupe.begin(request, storing);
-    const acceptance = await durableRequests
-      .accept(request, this.#storeAdmission(request, policy, decided), onWriteError)
-      .catch(() => undefined)
-      .finally(() => inFlight.leave(counts));
+    let acceptance: Acceptance<M> | undefined;
+    try {
+      const decision = this.#storeAdmission(request, policy, decided);
+      acceptance = await durableRequests.accept(request, decision, onWriteError);
+    } catch {
+      // The gateway closes: the transport holds the request for the next start.
+    }
+    inFlight.leave(counts);
     dedupe.forget(request, storing);
     const { place } = decided;
     if (place !== undefined && acceptance?.is === "new") queue.addReserved(place, acceptance.claim);
     else if (place !== undefined) queue.cancelReserved(place);
-    // The gateway closes: the transport holds the request for the next start.
     if (acceptance === undefined) return held();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
     if (acceptance.is !== "new") this.#reply({ ...request, text: "" }, acceptance, decided.failure);
@@ -202,7 +205,7 @@ export class Acceptor<M> {
 
   /** Decides inside of the store's transaction; when that is tried again, the decision stays. */
   #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided<M>): StoreAdmission {
-    const { admission, queue } = this.#options;
+    const { admission, accounting, queue } = this.#options;
     return {
       admit(hasRoom) {
         const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
@@ -217,7 +220,9 @@ export class Acceptor<M> {
         return storedAnswerOf([], wireFailureOf(verdict.failure));
       },
       repeat() {
-        if (decided.isRepeat !== true) decided.failure = admission.repeat(request, policy);
+        if (decided.isRepeat !== true) {
+          decided.failure = accounting.consumeRateLimit(request, policy);
+        }
         decided.isRepeat = true;
         return decided.failure && storedAnswerOf([], wireFailureOf(decided.failure));
       },

@@ -39,56 +39,51 @@ export type Verdict =
   /** The command /stop. Over the rate limit it still works, but is not remembered for duplicates. */
   | { readonly to: "stop"; readonly remember: boolean };
 
-export interface Admission {
+/** Seconds until a restarted gateway may be back. */
+const RESTART_SECONDS = 5;
+
+/** Decides whether a request runs. */
+export class Admission {
+  readonly #options: AdmissionOptions;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
   /** Order: 1 allow list, 2 duplicates of running requests, 3 shutdown. */
-  triage(request: Request): Triage;
+  triage(request: Request): Triage {
+    const { policies, dedupe, inFlight } = this.#options;
+    const policy = policies.get(request.channel);
+    if (policy === undefined) return reject(unknownChannel(request.channel));
+    if (!isAllowed(policy, request.client)) return reject(failureOf("forbidden"));
+    const running = dedupe.running(request);
+    if (running instanceof AnswerStream) return { to: "join", answer: running };
+    if (running !== undefined) return { to: "await", storing: running };
+    if (inFlight.isClosed && request.durable && !isStopCommand(request.text)) return { to: "hold" };
+    return { to: "decide", policy };
+  }
+
   /**
    * Order: 1 malformed, 2 /stop, 3 shutdown and expiry, 4 budget and queue, 5 rate limit. A rejection at
    * step 4 costs no token. Takes a token for each admitted request. `hasRoom` is false when the store is full.
    */
-  decide(request: Request, policy: ChannelPolicy, hasRoom: boolean): Verdict;
-  /** Takes a token for a second delivery of a finished answer; returns the failure if there is none left. */
-  repeat(request: Request, policy: ChannelPolicy): Failure | undefined;
-}
-
-/** Seconds until a restarted gateway may be back. */
-const RESTART_SECONDS = 5;
-
-export function createAdmission(options: AdmissionOptions): Admission {
-  const { policies, dedupe, queue, clock, accounting, inFlight } = options;
-  return {
-    triage(request) {
-      const policy = policies.get(request.channel);
-      if (policy === undefined) return reject(unknownChannel(request.channel));
-      if (!isAllowed(policy, request.client)) return reject(failureOf("forbidden"));
-      const running = dedupe.running(request);
-      if (running !== undefined) {
-        return running instanceof AnswerStream
-          ? { to: "join", answer: running }
-          : { to: "await", storing: running };
-      }
-      if (inFlight.isClosed && request.durable && !isStopCommand(request.text))
-        return { to: "hold" };
-      return { to: "decide", policy };
-    },
-    decide(request, policy, hasRoom) {
-      if (request.rejected !== undefined) return reject(request.rejected);
-      if (isStopCommand(request.text)) {
-        return { to: "stop", remember: accounting.consumeRateLimit(request, policy) === undefined };
-      }
-      if (inFlight.isClosed) return reject(shuttingDown("busy", RESTART_SECONDS));
-      if (isExpired(request, clock)) return reject(failureOf("expired"));
-      const overBudget =
-        commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
-      if (overBudget !== undefined) return reject(overBudget);
-      if (!hasRoom || !queue.hasRoom(request, policy)) {
-        return reject(failureOf("busy", queue.secondsUntilRoom()));
-      }
-      const limited = accounting.consumeRateLimit(request, policy);
-      return limited === undefined ? { to: "run" } : reject(limited);
-    },
-    repeat: (request, policy) => accounting.consumeRateLimit(request, policy),
-  };
+  decide(request: Request, policy: ChannelPolicy, hasRoom: boolean): Verdict {
+    const { queue, clock, accounting, inFlight } = this.#options;
+    if (request.rejected !== undefined) return reject(request.rejected);
+    if (isStopCommand(request.text)) {
+      return { to: "stop", remember: accounting.consumeRateLimit(request, policy) === undefined };
+    }
+    if (inFlight.isClosed) return reject(shuttingDown("busy", RESTART_SECONDS));
+    if (isExpired(request, clock)) return reject(failureOf("expired"));
+    const overBudget =
+      commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
+    if (overBudget !== undefined) return reject(overBudget);
+    if (!hasRoom || !queue.hasRoom(request, policy)) {
+      return reject(failureOf("busy", queue.secondsUntilRoom()));
+    }
+    const limited = accounting.consumeRateLimit(request, policy);
+    return limited === undefined ? { to: "run" } : reject(limited);
+  }
 }
 
 function reject(failure: Failure): { readonly to: "reject"; readonly failure: Failure } {

@@ -5,8 +5,8 @@ import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Conversation, ConversationSize, Store } from "../store/contract.ts";
 import type { Clock } from "./clock.ts";
-import { failureOf, shuttingDown } from "./errors.ts";
-import { GRACE_MS, TurnCancellation } from "./request/turn.ts";
+import { shuttingDown } from "./errors.ts";
+import { TurnCancellation } from "./request/turn.ts";
 
 /**
  * Makes a conversation shorter: the summary replaces all turns up to `through`. Returns undefined when the
@@ -33,107 +33,115 @@ export interface CompactionOptions<M> {
   readonly log: Log;
 }
 
-export interface Compaction {
-  /** A turn starts, and compaction makes way for it; call the returned function when the turn ends. */
-  readonly turnStarted: () => () => void;
-  /** A turn was added to the conversation, which may be too long now. `allowance` is that of its client. */
-  readonly turnAdded: (conversation: string, allowance?: Allowance) => void;
-  /** Cancels a running compaction, now or when the signal is aborted. Resolves when it has ended, 250 ms later at most. */
-  readonly close: (over?: AbortSignal) => Promise<void>;
-}
-
 const DEADLINE_MS = 120_000;
 /** How long a shutdown waits for a compaction. */
 const SHUTDOWN_WAIT_MS = 250;
 /** Conversations that wait. One beyond that is checked again after its next turn. */
 const WAITING = 1024;
 
+/** The longest wait for turns, which may hang. */
+const LONGEST_MS = 60_000;
+
 /**
  * Compacts conversations in the background, one at a time: a small board has one model and little memory.
  * A failure is logged, and the conversation is tried again after its next turn.
  */
-export function createCompaction<M>(options: CompactionOptions<M>): Compaction {
-  const { compactor, clock, log } = options;
-  const turnPriority = createTurnPriority(clock);
-  const waiting = new Map<string, Allowance | undefined>();
-  let running:
-    | { readonly cancellation: TurnCancellation; readonly ended: Promise<void> }
-    | undefined;
-  let isOpen = true;
+export class Compaction<M> {
+  readonly #options: CompactionOptions<M>;
+  /** Resolve when the turn has ended. */
+  readonly #turns = new Set<Promise<void>>();
+  readonly #waiting = new Map<string, Allowance | undefined>();
+  #running: { readonly cancellation: TurnCancellation; readonly ended: Promise<void> } | undefined;
+  #isOpen = true;
 
-  const next = (): void => {
-    running = undefined;
-    const [first] = waiting;
-    const compact = compactor();
+  constructor(options: CompactionOptions<M>) {
+    this.#options = options;
+  }
+
+  /** A turn starts, and compaction makes way for it; call the returned function when the turn ends. */
+  turnStarted(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#turns.add(promise);
+    return () => {
+      this.#turns.delete(promise);
+      resolve();
+    };
+  }
+
+  /** A turn was added to the conversation, which may be too long now. `allowance` is that of its client. */
+  turnAdded(conversation: string, allowance?: Allowance): void {
+    const isFull = this.#waiting.size >= WAITING;
+    if (this.#options.compactor() === undefined || !this.#isOpen || isFull) return;
+    this.#waiting.set(conversation, allowance);
+    if (this.#running === undefined) this.#next();
+  }
+
+  /** Cancels a running compaction, now or when the signal is aborted. Resolves when it has ended, 250 ms later at most. */
+  async close(over?: AbortSignal): Promise<void> {
+    this.#isOpen = false;
+    this.#waiting.clear();
+    if (this.#running === undefined) return;
+    const { cancellation, ended } = this.#running;
+    const cancel = (): unknown => cancellation.cancel(shuttingDown("cancelled"), SHUTDOWN_WAIT_MS);
+    if (over === undefined) cancel();
+    else onAbort(over, cancel);
+    await ended;
+  }
+
+  #next(): void {
+    this.#running = undefined;
+    const [first] = this.#waiting;
+    const compact = this.#options.compactor();
     if (compact === undefined || first === undefined) return;
     const [conversation, allowance] = first;
-    waiting.delete(conversation);
-    const cancellation = new TurnCancellation(clock);
-    const deadline = startDeadline(clock, () =>
-      cancellation.cancel(failureOf("timeout"), GRACE_MS),
-    );
-    const giveWay = (): Promise<void> => deadline.without(turnPriority.idle(cancellation.signal));
-    const ended = compactOne(
-      conversation,
-      { cancellation, giveWay, allowance },
-      { ...options, compact },
-    )
-      .catch((thrown: unknown) => {
-        const { message, why } = asFailure(cancellation.failure ?? thrown);
-        const level = isOpen ? "warn" : "debug";
-        log[level]("conversation could not be summarized", { error: message, why });
-      })
-      .finally(() => {
-        deadline.end();
-        cancellation.release();
-        if (isOpen) next();
-      });
-    running = { cancellation, ended };
-  };
+    this.#waiting.delete(conversation);
+    const cancellation = new TurnCancellation(this.#options.clock);
+    const giveWay = this.#startDeadline(cancellation);
+    const ended = this.#compactOne(conversation, compact, { cancellation, giveWay, allowance });
+    this.#running = { cancellation, ended };
+  }
 
-  return {
-    turnStarted: turnPriority.turnStarted,
-    turnAdded(conversation, allowance) {
-      if (compactor() === undefined || !isOpen || waiting.size >= WAITING) return;
-      waiting.set(conversation, allowance);
-      if (running === undefined) next();
-    },
-    async close(over) {
-      isOpen = false;
-      waiting.clear();
-      if (running === undefined) return;
-      const { cancellation, ended } = running;
-      const cancel = (): unknown =>
-        cancellation.cancel(shuttingDown("cancelled"), SHUTDOWN_WAIT_MS);
-      if (over === undefined) cancel();
-      else onAbort(over, cancel);
-      await ended;
-    },
-  };
-}
-
-interface Deadline {
-  /** Waits while the deadline stands still. */
-  readonly without: (waiting: Promise<void>) => Promise<void>;
-  readonly end: () => void;
-}
-
-function startDeadline(clock: Pick<Clock, "after" | "now">, over: () => void): Deadline {
-  let [left, since, isEnded] = [DEADLINE_MS, clock.now(), false];
-  let cancelTimer = clock.after(left, over);
-  return {
-    async without(waiting) {
-      cancelTimer();
+  /** Starts the deadline; the returned function waits for the running turns while the deadline stands still. */
+  #startDeadline(cancellation: TurnCancellation): () => Promise<void> {
+    const { clock } = this.#options;
+    let [left, since] = [DEADLINE_MS, clock.now()];
+    cancellation.timeoutAfter(left);
+    return async () => {
+      cancellation.timeoutAfter(undefined);
       left -= clock.now() - since;
-      await waiting;
+      await this.#idle(cancellation.signal);
       since = clock.now();
-      if (!isEnded) cancelTimer = clock.after(Math.max(0, left), over);
-    },
-    end() {
-      isEnded = true;
-      cancelTimer();
-    },
-  };
+      cancellation.timeoutAfter(Math.max(0, left));
+    };
+  }
+
+  /**
+   * Resolves when every turn that runs now has ended, when the signal is aborted, or after a minute. Waits
+   * only for turns already running, so that compaction is not starved under constant load.
+   */
+  async #idle(signal: AbortSignal): Promise<void> {
+    if (this.#turns.size === 0 || signal.aborted) return;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancelTimer = this.#options.clock.after(LONGEST_MS, resolve);
+    const stopListening = onAbort(signal, resolve);
+    await Promise.race([Promise.all(this.#turns), late]);
+    cancelTimer();
+    stopListening();
+  }
+
+  /** Logs a failure; never rejects. */
+  async #compactOne(conversation: string, compact: Compact<M>, bounds: Bounds): Promise<void> {
+    const { cancellation } = bounds;
+    try {
+      await compactConversation(conversation, bounds, { ...this.#options, compact });
+    } catch (thrown) {
+      const { message, why } = asFailure(cancellation.failure ?? thrown);
+      const level = this.#isOpen ? "warn" : "debug";
+      this.#options.log[level]("conversation could not be summarized", { error: message, why });
+    }
+    cancellation.release();
+    if (this.#isOpen) this.#next();
+  }
 }
 
 interface Bounds {
@@ -143,7 +151,7 @@ interface Bounds {
 }
 
 /** Returns when the cancellation is forced, even if the work does not end. */
-async function compactOne<M>(
+async function compactConversation<M>(
   name: string,
   { cancellation, giveWay, allowance }: Bounds,
   { compact, store, clock, log }: CompactionOptions<M> & { readonly compact: Compact<M> },
@@ -165,39 +173,4 @@ async function compactOne<M>(
   const ms = Math.round(clock.now() - startedAt);
   if (isCut) log.info("conversation summarized", { ms });
   else log.debug("summary dropped: the conversation began anew meanwhile", { ms });
-}
-
-/** Gives turns priority over background work. */
-interface TurnPriority {
-  /** A turn starts; call the returned function when it ends. */
-  readonly turnStarted: () => () => void;
-  /** Resolves when every turn that runs now has ended, when the signal is aborted, or after a minute. */
-  readonly idle: (signal: AbortSignal) => Promise<void>;
-}
-
-/** The longest wait for turns, which may hang. */
-const LONGEST_MS = 60_000;
-
-/** Waits only for turns already running, so that compaction is not starved under constant load. */
-function createTurnPriority(clock: Pick<Clock, "after">): TurnPriority {
-  const running = new Set<Promise<void>>();
-  return {
-    turnStarted() {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      running.add(promise);
-      return () => {
-        running.delete(promise);
-        resolve();
-      };
-    },
-    async idle(signal) {
-      if (running.size === 0 || signal.aborted) return;
-      const { promise: late, resolve } = Promise.withResolvers<void>();
-      const cancelTimer = clock.after(LONGEST_MS, resolve);
-      const stopListening = onAbort(signal, resolve);
-      await Promise.race([Promise.all(running), late]);
-      cancelTimer();
-      stopListening();
-    },
-  };
 }

@@ -3,7 +3,7 @@ import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { StoredRequest, Store } from "../store/contract.ts";
 import { Acceptor } from "./accept.ts";
-import { createAdmission } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import type { AnswerStream } from "./answer/answer-stream.ts";
 import { DirectReplies } from "./answer/direct-replies.ts";
 import { OfflineClients } from "./answer/offline-clients.ts";
@@ -11,13 +11,12 @@ import { UNLIMITED } from "./channel-policy.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
 import type { Clock } from "./clock.ts";
-import { createCompaction } from "./compaction.ts";
-import type { Compact, Compaction } from "./compaction.ts";
+import { Compaction } from "./compaction.ts";
+import type { Compact } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { Dedupe } from "./dedupe.ts";
 import type { Storing } from "./dedupe.ts";
 import { createDurableRequests, RetryingWriter } from "./durable/durable-requests.ts";
-import type { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
@@ -127,7 +126,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
   const shared = { policies, clock, log, accounting, durableRequests, inFlight, dedupe, write };
   const offline = new OfflineClients({ ...shared, deliver: (answer) => direct.send(answer) });
   const direct = new DirectReplies({ ...shared, restore, offline }, policies.keys());
-  const compaction = createCompaction<M>({ compactor: () => options.compact, store, clock, log });
+  const compaction = new Compaction<M>({ compactor: () => options.compact, store, clock, log });
   const queue = new RequestQueue<M>({
     ...shared,
     restore,
@@ -139,7 +138,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
     direct,
     offline,
   });
-  const admission = createAdmission({ ...shared, queue });
+  const admission = new Admission({ ...shared, queue });
   const acceptor = new Acceptor<M>({ ...shared, admission, queue, direct, offline });
   return { accounting, durableRequests, inFlight, direct, offline, compaction, queue, acceptor };
 }
@@ -196,19 +195,17 @@ export interface DrainResult {
 /** Milliseconds that answers have to leave after the deadline of a drain. */
 const FLUSH_MS = 2000;
 
-interface DrainOptions<M> {
-  readonly queue: RequestQueue<M>;
-  readonly inFlight: InFlight;
-  readonly direct: DirectReplies;
-  readonly offline: OfflineClients;
-  readonly durableRequests: DurableRequests<M>;
-  readonly compaction: Pick<Compaction, "close">;
-}
-
 /** Waits for work in flight, then leaves durable requests to the next start and cancels the rest. */
 async function drain<M>(
   deadlineMs: number,
-  { queue, inFlight, direct, offline, durableRequests, compaction }: DrainOptions<M>,
+  {
+    queue,
+    inFlight,
+    direct,
+    offline,
+    durableRequests,
+    compaction,
+  }: ReturnType<typeof createParts<M>>,
 ): Promise<DrainResult> {
   inFlight.close();
   const compactionClosed = compaction.close();

@@ -28,7 +28,7 @@ export interface ProcessOptions<M> {
   readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly accounting: Pick<Accounting, "prepare">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
-  readonly compaction: Pick<Compaction, "turnStarted" | "turnAdded">;
+  readonly compaction: Pick<Compaction<M>, "turnStarted" | "turnAdded">;
   readonly offline: Pick<OfflineClients, "flush" | "settle">;
 }
 

@@ -87,10 +87,16 @@ export class TurnCancellation {
     promise.catch(() => {});
   }
 
-  /** Cancels the turn with `timeout` after so many milliseconds; replaces the deadline set before. */
-  timeoutAfter(ms: number): void {
+  /**
+   * Cancels the turn with `timeout` after so many milliseconds, undefined is never; replaces the deadline set
+   * before.
+   */
+  timeoutAfter(ms: number | undefined): void {
     this.#cancelDeadline?.();
-    this.#cancelDeadline = this.#clock.after(ms, () => this.cancel(failureOf("timeout"), GRACE_MS));
+    if (ms === undefined || this.#isOver) return;
+    this.#cancelDeadline = this.#clock.after(ms, () => {
+      this.cancel(failureOf("timeout"), GRACE_MS);
+    });
   }
 
   /** Cancels the turn; false when the turn is over. A later call can only shorten the grace. */
