@@ -8,8 +8,8 @@
  *
  * Every call returns a promise because a store may be on another machine. Calls take effect in the order
  * in which they were made. When a call resolves, what it wrote survives the end of the process and a loss
- * of power; `append` and `writeCounters` alone survive a loss of power only with the next other write. A
- * call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
+ * of power; `delivered`, `append` and `writeCounters` alone survive a loss of power only with the next other
+ * write. A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
  * unreachable): then nothing of it was written, and it may be made again.
  */
 export interface Store<M> extends ConversationStore<M>, CounterStore {
@@ -36,7 +36,10 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
   ): Promise<boolean>;
   /** Ends a request that never ran (expired, or stopped while it waited) with an answer. */
   expire(claim: Claim, answer: StoredAnswer): Promise<boolean>;
-  /** The last part was delivered, or never can be: the answer stays for duplicates only. */
+  /**
+   * The last part was delivered, or never can be: the answer stays for duplicates only. If a loss of power
+   * undoes it, the answer is delivered once more.
+   */
   delivered(claim: Claim): Promise<boolean>;
   /** Gives up an attempt on purpose (shutdown): it does not count, and the next owner may claim the request. */
   release(claim: Claim): Promise<boolean>;

@@ -4,8 +4,13 @@ import { Failure, messageOf } from "../base/failure.ts";
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
 
+/** Called after each transaction with the number of its calls and what it survives. */
+export type OnCommit = (calls: number, survives: Survives) => void;
+
 interface Waiting {
   readonly survives: Survives;
+  /** It only reads, so a transaction that fails does not concern it. */
+  readonly isRead: boolean;
   readonly work: () => void;
   readonly resolve: () => void;
   readonly reject: (failure: Failure) => void;
@@ -24,15 +29,14 @@ const SYNCHRONOUS = { power: "FULL", process: "NORMAL" };
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #file: string;
-  readonly #onCommit: ((calls: number) => void) | undefined;
+  readonly #onCommit: OnCommit | undefined;
   #waiting: Waiting[] = [];
   #timer: ReturnType<typeof setImmediate> | undefined;
   #isClosed = false;
   /** What `PRAGMA synchronous` is set to. */
   #survives: Survives = "power";
 
-  /** `onCommit` gets the number of calls of each transaction. */
-  constructor(db: DatabaseSync, file: string, onCommit?: (calls: number) => void) {
+  constructor(db: DatabaseSync, file: string, onCommit?: OnCommit) {
     this.#db = db;
     this.#file = file;
     this.#onCommit = onCommit;
@@ -43,31 +47,35 @@ export class GroupCommit {
    * nothing could be written; then nothing of it was. Work that only has to survive the process costs no
    * fsync. It survives a loss of power with the next work that does.
    */
-  readonly run = <T>(work: () => T, survives: Survives = "power"): Promise<T> => {
-    if (this.#isClosed) return Promise.reject(storeClosed());
-    return new Promise<T>((resolve, reject) => {
-      let settled: (() => void) | undefined;
-      const write = (): void => {
-        const result = work();
-        settled = () => resolve(result);
-      };
-      this.#waiting.push({ survives, work: write, resolve: () => settled?.(), reject });
-      this.#timer ??= setImmediate(this.#flush);
-    });
-  };
+  readonly run = <T>(work: () => T, survives: Survives = "power"): Promise<T> =>
+    this.#add(work, { survives, isRead: false });
 
   /**
    * The same for work that only reads: it runs at once and without a transaction, unless earlier calls
-   * wait for theirs, whose effects it has to see.
+   * wait for theirs, whose effects it has to see. If those cannot be written, it reads what there is.
    */
   readonly read = <T>(work: () => T): Promise<T> => {
-    if (this.#isClosed || this.#waiting.length > 0) return this.run(work, "process");
+    if (this.#isClosed || this.#waiting.length > 0)
+      return this.#add(work, { survives: "process", isRead: true });
     try {
       return Promise.resolve(work());
     } catch (error) {
       return Promise.reject(unwritable(this.#file, error));
     }
   };
+
+  #add<T>(work: () => T, kind: Pick<Waiting, "survives" | "isRead">): Promise<T> {
+    if (this.#isClosed) return Promise.reject(storeClosed());
+    return new Promise<T>((resolve, reject) => {
+      let settled: (() => void) | undefined;
+      const run = (): void => {
+        const result = work();
+        settled = () => resolve(result);
+      };
+      this.#waiting.push({ ...kind, work: run, resolve: () => settled?.(), reject });
+      this.#timer ??= setImmediate(this.#flush);
+    });
+  }
 
   /** Does what was asked for so far; later calls reject. */
   close(): void {
@@ -93,12 +101,22 @@ export class GroupCommit {
     this.#waiting = this.#waiting.slice(batch.length);
     // The next transaction comes after the other work of the event loop.
     this.#timer = this.#waiting.length > 0 ? setImmediate(this.#flush) : undefined;
-    for (const { resolve, reject } of batch) {
-      if (failure === undefined) resolve();
-      else reject(failure);
+    for (const one of batch) {
+      if (failure === undefined) one.resolve();
+      else if (one.isRead) this.#readAgain(one);
+      else one.reject(failure);
     }
-    this.#onCommit?.(batch.length);
+    this.#onCommit?.(batch.length, survives);
   };
+
+  #readAgain({ work, resolve, reject }: Waiting): void {
+    try {
+      work();
+      resolve();
+    } catch (error) {
+      reject(unwritable(this.#file, error));
+    }
+  }
 
   /** Does all work that `next` gives in one transaction; returns the failure if it could not be written. */
   #commit(next: () => Waiting | undefined, survives: Survives): Failure | undefined {

@@ -5,13 +5,13 @@ import { asyncConversations, Conversations } from "./conversations.ts";
 import { Counters } from "./counters.ts";
 import { openDatabase } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
+import type { OnCommit } from "./group-commit.ts";
 import { Requests } from "./requests.ts";
 import { migrate } from "./schema.ts";
 
 export interface SqliteStoreOptions extends StoreOptions {
   readonly log: Log;
-  /** Gets the number of calls of each transaction. */
-  readonly onCommit?: (calls: number) => void;
+  readonly onCommit?: OnCommit;
 }
 
 /**
@@ -81,7 +81,7 @@ function storeIn<M>(db: DatabaseSync, file: string, options: InternalOptions): S
     },
     expire: (claim, answer) =>
       run(() => claim.attempt === 0 && requests.answered(claim, answer) !== undefined),
-    delivered: (claim) => run(() => requests.delivered(claim)),
+    delivered: (claim) => run(() => requests.delivered(claim), "process"),
     release: (claim) => run(() => requests.release(claim)),
     ...asyncConversations(conversations, run, read),
     append: (name, messages, forgets) =>

@@ -63,6 +63,22 @@ describe("the database", () => {
     db.close();
   });
 
+  it("that is full answers reads that came with a write", async () => {
+    const db = new DatabaseSync(":memory:");
+    db.exec("CREATE TABLE t (a TEXT); PRAGMA max_page_count = 8; INSERT INTO t VALUES ('old')");
+    const commits = new GroupCommit(db, "the file");
+    const insert = db.prepare("INSERT INTO t VALUES (?)");
+    const all = db.prepare("SELECT a FROM t");
+    const written = commits.run(() => insert.run("x".repeat(100_000)));
+    const read = commits.read(() => all.all().map(({ a }) => a));
+    const unreadable = commits.read(() => db.prepare("SELECT nothing").all());
+    await assert.rejects(written, { code: "busy" });
+    assert.deepEqual(await read, ["old"]);
+    await assert.rejects(unreadable, { code: "busy", why: /nothing/ });
+    commits.close();
+    db.close();
+  });
+
   it("waits for the disk only for work that has to survive a loss of power", async () => {
     await using home = await sqliteHome();
     await (await home.open()).close();
@@ -82,6 +98,14 @@ describe("the database", () => {
     assert.deepEqual(await Promise.all(reads), [normal, normal]);
     commits.close();
     db.close();
+  });
+
+  it("waits for the disk for a request, its attempt and its answer, not for the delivery", async () => {
+    await using home = await sqliteHome();
+    const commits: string[] = [];
+    const onCommit = (_calls: number, survives: string): void => void commits.push(survives);
+    await done(await home.open({ onCommit }), newRequest("?"));
+    assert.deepEqual(commits, ["power", "power", "power", "process"]);
   });
 
   it("of a newer version is refused and left as it is", async () => {
