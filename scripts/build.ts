@@ -30,6 +30,9 @@ const COMMON = [
   "--minify",
   "--format=esm",
   "--splitting",
+  // Packages that bring streams of their own use those of the runtime, which is loaded anyway.
+  "--define",
+  'process.env.READABLE_STREAM="disable"',
 ];
 mkdirSync(folder, { recursive: true });
 

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
@@ -61,7 +60,7 @@ const CLOSE_MS = 2_000;
 
 /** Eight random hex digits tell two processes of one agent apart. */
 export function randomClientId(start: string): string {
-  return `${start}-${randomBytes(4).toString("hex")}`;
+  return `${start}-${crypto.randomUUID().slice(0, 8)}`;
 }
 
 /** Connects, and reconnects until it is closed or refused for good; never throws. */
