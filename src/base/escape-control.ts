@@ -32,10 +32,15 @@ export function escapeControl(text: string, allowed = ""): string {
   });
 }
 
-/** Escapes one UTF-16 unit, as JSON does; a character beyond U+FFFF becomes two escapes. */
+/** A short escape of one UTF-16 unit; a character beyond U+FFFF becomes two escapes. */
 function escapeOf(unit: string): string {
-  const hex = unit.charCodeAt(0).toString(16);
-  return hex.length > 2 ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`;
+  const code = unit.charCodeAt(0);
+  return code > 0xff ? unicodeEscape(unit) : `\\x${code.toString(16).padStart(2, "0")}`;
+}
+
+/** Escapes one UTF-16 unit as JSON does. */
+export function unicodeEscape(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** Control, invisible and direction-changing characters and line separators, which JSON does not escape. */
@@ -46,12 +51,8 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu
  * back. So the output is the same everywhere and safe on a terminal.
  */
 export function jsonLine(value: object): string {
-  return `${JSON.stringify(value).replaceAll(INVISIBLE, unicodeEscapes)}\n`;
-}
-
-function unicodeEscapes(character: string): string {
-  return character
-    .split("")
-    .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
-    .join("");
+  const text = JSON.stringify(value).replaceAll(INVISIBLE, (character) =>
+    character.split("").map(unicodeEscape).join(""),
+  );
+  return `${text}\n`;
 }

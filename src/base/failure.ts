@@ -17,18 +17,21 @@ export type FailureCode =
   | WireCode;
 
 /** The error codes of answers. */
-export type WireCode =
-  | "bad_request"
-  | "too_large"
-  | "forbidden"
-  | "rate_limited"
-  | "budget"
-  | "busy"
-  | "expired"
-  | "timeout"
-  | "cancelled"
-  | "model"
-  | "internal";
+const WIRE_CODES = [
+  "bad_request",
+  "too_large",
+  "forbidden",
+  "rate_limited",
+  "budget",
+  "busy",
+  "expired",
+  "timeout",
+  "cancelled",
+  "model",
+  "internal",
+] as const;
+
+export type WireCode = (typeof WIRE_CODES)[number];
 
 export interface FailureFacts {
   /** The likely reason, with the file and key of the value. For the operator, never for a client. */
@@ -61,23 +64,9 @@ export class Failure extends Error {
   }
 }
 
-const WIRE_CODES: ReadonlySet<string> = new Set<WireCode>([
-  "bad_request",
-  "too_large",
-  "forbidden",
-  "rate_limited",
-  "budget",
-  "busy",
-  "expired",
-  "timeout",
-  "cancelled",
-  "model",
-  "internal",
-]);
-
 /** Whether clients may see this code in an answer. */
 export function isWireCode(code: string): code is WireCode {
-  return WIRE_CODES.has(code);
+  return WIRE_CODES.some((known) => known === code);
 }
 
 /** Any thrown value as a `Failure`; what is not one yet becomes `internal`. */

@@ -27,9 +27,32 @@ export function typingErrors(left: string, right: string, most: number): number 
  * word, two in a longer one. Ignores case.
  */
 export function nearestWord(written: string, known: Iterable<string>): string | undefined {
-  const most = written.length < 5 ? 1 : 2;
-  let best: { word: string; errors: number } | undefined;
+  return nearestWithin(written, known, () => (written.length < 5 ? 1 : 2));
+}
+
+/**
+ * The command, flag or name that was most likely meant: one typing error for every three letters, or the
+ * only known word that begins so. Undefined if none is near enough.
+ */
+export function suggestWord(word: string, known: readonly string[]): string | undefined {
+  const nearest = nearestWithin(word, known, ({ length }) =>
+    Math.max(1, Math.floor(Math.min(word.length, length) / 3)),
+  );
+  if (nearest !== undefined) return nearest;
+  const lower = word.toLowerCase();
+  const begun = known.filter((candidate) => lower.length > 1 && candidate.startsWith(lower));
+  return begun.length === 1 ? begun[0] : undefined;
+}
+
+/** The first of the words with the fewest typing errors, of which each may have at most so many. */
+function nearestWithin(
+  written: string,
+  known: Iterable<string>,
+  mostIn: (word: string) => number,
+): string | undefined {
+  let best: { readonly word: string; readonly errors: number } | undefined;
   for (const word of known) {
+    const most = mostIn(word);
     const errors = typingErrors(written.toLowerCase(), word.toLowerCase(), most);
     if (errors <= most && errors < (best?.errors ?? Infinity)) best = { word, errors };
   }
@@ -43,26 +66,4 @@ function at(row: readonly number[], column: number): number {
 function isSwap(left: string, right: string, row: number, column: number): boolean {
   if (row < 2 || column < 2) return false;
   return left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1];
-}
-
-/**
- * The command, flag or name that was most likely meant: one typing error for every three letters, or the
- * only known word that begins so. Undefined if none is near enough.
- */
-export function suggestWord(word: string, known: readonly string[]): string | undefined {
-  const lower = word.toLowerCase();
-  let best: { readonly candidate: string; readonly distance: number } | undefined;
-  for (const candidate of known) {
-    const most = tolerance(lower, candidate);
-    const distance = typingErrors(lower, candidate.toLowerCase(), most);
-    if (distance > most) continue;
-    if (distance < (best?.distance ?? Number.POSITIVE_INFINITY)) best = { candidate, distance };
-  }
-  if (best !== undefined) return best.candidate;
-  const begun = known.filter((candidate) => lower.length > 1 && candidate.startsWith(lower));
-  return begun.length === 1 ? begun[0] : undefined;
-}
-
-function tolerance(word: string, candidate: string): number {
-  return Math.max(1, Math.floor(Math.min(word.length, candidate.length) / 3));
 }

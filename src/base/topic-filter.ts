@@ -1,12 +1,11 @@
-/** MQTT 5 section 4.7.3: topic names and filters have 1 to 65,535 bytes of UTF-8. */
 const MAX_BYTES = 65_535;
 
 /** Prefixes of special subscriptions: shared ones (MQTT 5 section 4.8.2), and those that EMQX adds. */
 const KIND_OF_SUBSCRIPTION = /^\$(?:share|queue|exclusive|delayed|oshare)(?:\/|$)/i;
 
-/** Whether a text is a topic filter (MQTT 5 section 4.7.1) without the prefix of a special subscription. */
+/** Whether a text is a topic filter (MQTT 5 sections 4.7.1 and 4.7.3) without the prefix of a special subscription. */
 export function isTopicFilter(filter: string): boolean {
-  if (!isTopicText(filter) || KIND_OF_SUBSCRIPTION.test(filter)) return false;
+  if (filter === "" || !isMqttText(filter) || KIND_OF_SUBSCRIPTION.test(filter)) return false;
   const levels = filter.split("/");
   return levels.every((level, index) => {
     if (level === "#") return index === levels.length - 1;
@@ -16,12 +15,12 @@ export function isTopicFilter(filter: string): boolean {
 
 /** Whether a text is a valid topic name of a message (MQTT 5 section 3.3.2.1). */
 export function isTopicName(topic: string): boolean {
-  return isTopicText(topic) && !/[+#]/.test(topic);
+  return topic !== "" && isMqttText(topic) && !/[+#]/.test(topic);
 }
 
-function isTopicText(text: string): boolean {
-  const isPlain = text !== "" && !text.includes("\0") && text.isWellFormed();
-  return isPlain && Buffer.byteLength(text) <= MAX_BYTES;
+/** Whether a text can be sent in MQTT, in at most 65,535 bytes (MQTT 5 section 1.5.4). */
+export function isMqttText(text: string): boolean {
+  return !text.includes("\0") && text.isWellFormed() && Buffer.byteLength(text) <= MAX_BYTES;
 }
 
 /** Whether a subscription to the filter receives messages of the topic. */

@@ -1,6 +1,7 @@
 import { realpath } from "node:fs/promises";
-import { isAbsolute, join, relative, sep } from "node:path";
+import { join } from "node:path";
 import { codeOf } from "../base/failure.ts";
+import { isInside } from "../base/path-contains.ts";
 import { Secret } from "../base/secret.ts";
 import { decodeUrlPart } from "../base/url.ts";
 import { isDisabled, isEnabled } from "./channels.ts";
@@ -146,8 +147,7 @@ async function fileCredential(name: string, folder: string): Promise<string | Se
   try {
     const base = await realpath(folder);
     const file = await realpath(join(base, name));
-    const path = relative(base, file);
-    if (isAbsolute(path) || path === ".." || path.startsWith(`..${sep}`)) {
+    if (!isInside(file, base)) {
       return { fault: "names a file outside of the folder of config.json" };
     }
     const secret = await readSecretFile(file);

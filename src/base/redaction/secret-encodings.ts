@@ -1,3 +1,4 @@
+import { unicodeEscape } from "../escape-control.ts";
 import { INVISIBLE, KINDS, lowered } from "./symbols.ts";
 
 /**
@@ -57,14 +58,10 @@ export function hexSpellingsOf(secret: string): readonly string[] {
 function jsonOf(secret: string): string[] {
   const once = jsonTextOf(secret);
   const twice = jsonTextOf(once);
-  const ascii = once.replaceAll(/[^ -~]/g, escapeOf);
-  const html = once.replaceAll(/[<>&\u2028\u2029]/g, escapeOf);
+  const ascii = once.replaceAll(/[^ -~]/g, unicodeEscape);
+  const html = once.replaceAll(/[<>&\u2028\u2029]/g, unicodeEscape);
   const slashed = once.replaceAll("/", String.raw`\/`);
   return [once, twice, ascii, jsonTextOf(ascii), html, slashed];
-}
-
-function escapeOf(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 function jsonTextOf(text: string): string {

@@ -1,3 +1,4 @@
+import { isMqttText } from "../../base/topic-filter.ts";
 import { parseBroker } from "../broker.ts";
 import { GO_KEYS } from "../compat/go/keys.ts";
 import { textAt } from "../tree.ts";
@@ -205,12 +206,4 @@ function isAgentId(levels: string): boolean {
 /** MQTT 5 sections 1.5.4 and 4.7; brokers close on control characters, too. */
 function isTopicText(topic: string): boolean {
   return topic.isWellFormed() && !topic.startsWith("$") && !/[+#\p{Cc}]/u.test(topic);
-}
-
-function isMqttText(written: string): boolean {
-  return (
-    written.isWellFormed() &&
-    !written.includes("\0") &&
-    new TextEncoder().encode(written).length <= 65_535
-  );
 }
