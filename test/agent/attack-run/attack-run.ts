@@ -55,8 +55,14 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
   return {
     attack,
     async live(step) {
-      if ("asks" in step) await askIn(step, scene);
-      else if ("finds" in step) await find(step.finds, root);
+      if ("asks" in step) {
+        const before = summariesIn(program.log());
+        await askIn(step, scene);
+        const more = step.model.filter(({ summarizes }) => summarizes !== undefined).length;
+        await until("the conversation is summarized", () => {
+          return summariesIn(program.log()) >= before + more;
+        });
+      } else if ("finds" in step) await find(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);
       else if ("publishes" in step) await publish(step.publishes, surroundings);
       else {
@@ -74,6 +80,11 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
     },
     [Symbol.asyncDispose]: () => closing.disposeAsync(),
   };
+}
+
+/** A summary that the model gave takes effect only once it is stored, which the log says. */
+function summariesIn(log: string): number {
+  return log.split('"msg":"conversation summarized"').length - 1;
 }
 
 async function startProgram({ env }: Scene): Promise<Program> {
