@@ -167,18 +167,18 @@ async function startOnce(
     signal: limits.signal,
     onActivity: limits.onActivity,
     onChunk(text) {
-      spending.onChunk(text);
+      spending?.onChunk(text);
       limits.onChunk();
     },
   });
   const failed = (thrown: unknown): ModelError => {
     call.signal.throwIfAborted();
     if (!(thrown instanceof ModelError)) throw thrown;
-    spending.onError(thrown);
+    spending?.onError(thrown);
     return thrown;
   };
   const end = (): void => {
-    spending.end();
+    spending?.end();
     limits.close();
   };
   try {
@@ -186,7 +186,7 @@ async function startOnce(
       first: await rest.next(),
       rest,
       succeeded(reply) {
-        spending.onReply(reply);
+        spending?.onReply(reply);
         remember(key, reply);
       },
       failed(thrown) {

@@ -147,16 +147,6 @@ export function isOverflow(thrown: unknown): thrown is ModelFailure {
   return thrown instanceof ModelFailure && thrown.kind === "overflow";
 }
 
-/** The texts of a failure. The provider's message is in `why` alone, with `secrets` masked. */
-function failureTexts(error: ModelError, label: string, secrets: readonly string[]) {
-  return {
-    message: sentenceOf(error),
-    why: `${label}: ${cleanMessage(error.message, secrets)}`,
-    remedy: `${remedyOf(error)} (${label})`,
-    retryAfter: error.retryAfter && Math.ceil(error.retryAfter),
-  };
-}
-
 function sentenceOf({ kind, status = 0 }: ModelError): string {
   if (kind !== "refused") return SENTENCES[kind];
   if (status === 401 || status === 403) return "the model's provider refused this agent's key";
@@ -195,22 +185,24 @@ interface FailedEntry {
   };
 }
 
-/** The failure of a call for which `others` more candidates failed. */
+/**
+ * The failure of a call for which `others` more candidates failed. The provider's message is in `why` alone, with
+ * secrets masked.
+ */
 export function modelFailureOf({ candidate, error }: FailedEntry, others: number): ModelFailure {
   const { label, secrets, name } = candidate;
-  const { message, why, ...words } = failureTexts(error, label, secrets);
   const { kind, status, retryAfter } = error;
-  const cleaned = cleanMessage(error.message, secrets);
-  return new ModelFailure(message, {
-    ...words,
+  const message = cleanMessage(error.message, secrets);
+  const were = others === 1 ? "was" : "were";
+  const tried = others === 0 ? "" : ` (${others} more ${were} tried without success)`;
+  return new ModelFailure(sentenceOf(error), {
     kind,
     model: name.name,
-    why:
-      others === 0
-        ? why
-        : `${why} (${others} more ${others === 1 ? "was" : "were"} tried without success)`,
+    why: `${label}: ${message}${tried}`,
+    remedy: `${remedyOf(error)} (${label})`,
+    retryAfter: retryAfter === undefined ? undefined : Math.ceil(retryAfter),
     // A copy: the error itself contains the provider's raw message.
-    cause: new ModelError(kind, cleaned, { status, retryAfter }),
+    cause: new ModelError(kind, message, { status, retryAfter }),
   });
 }
 

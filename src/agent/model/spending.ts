@@ -29,10 +29,13 @@ const FREE: ReadonlySet<ModelErrorKind> = new Set([
 ]);
 const MILLION = 1_000_000;
 
-/** Throws a `Failure` of code `budget` if the allowance is used up. */
-export function beginSpending(question: ModelCall, prices: Prices | undefined): Spending {
+/** Throws a `Failure` of code `budget` if the allowance is used up. Absent without an allowance. */
+export function beginSpending(
+  question: ModelCall,
+  prices: Prices | undefined,
+): Spending | undefined {
   const { allowance } = question;
-  if (allowance === undefined) return UNCOUNTED;
+  if (allowance === undefined) return undefined;
   const inputTokens = tokensIn(question);
   let counted = { inputTokens, outputTokens: 0 };
   let [characters, pieces, isSettled] = [0, 0, false];
@@ -74,13 +77,6 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined): 
     },
   };
 }
-
-const UNCOUNTED: Spending = {
-  onChunk: () => {},
-  onReply: () => {},
-  onError: () => {},
-  end: () => {},
-};
 
 function priced(usage: Usage, prices: Prices | undefined): Spent {
   const { input = 0, output = 0 } = prices ?? {};

@@ -29,11 +29,11 @@ export interface TaskList {
   readonly active: (owner: string) => number;
   /** The same for all clients. */
   readonly activeInAll: () => number;
-  /** Oldest first. */
+  /** An owner's tasks, oldest first: the running ones, and those that ended within the last hour. */
   readonly list: (owner: string) => readonly BackgroundTask[];
   /** The result of an ended task, which counts as reported then; undefined if there is none. */
   readonly result: (owner: string, id: string) => string | undefined;
-  /** Takes the results that were not reported yet, here or by `result`. */
+  /** Takes the results that were not reported yet, here or by `result`; each is taken once. */
   readonly takeUnreported: (owner: string) => readonly FinishedTask[];
   /** Marks results as not reported, because the turn that took them failed. */
   readonly putBack: (tasks: readonly FinishedTask[]) => void;

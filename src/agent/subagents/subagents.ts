@@ -8,13 +8,7 @@ import type { Caller } from "../access/permissions.ts";
 import type { Tool } from "../tools/contract.ts";
 import { createSpawnStatusTool, createSpawnTool, createSubagentTool } from "../tools/subagent.ts";
 import { createTaskList } from "./background-tasks.ts";
-import type {
-  BackgroundTask,
-  Ended,
-  FinishedTask,
-  TaskList,
-  TaskRunner,
-} from "./background-tasks.ts";
+import type { Ended, TaskList, TaskRunner } from "./background-tasks.ts";
 
 /** One task, which runs as a turn of its own. */
 export interface SubagentTask {
@@ -38,15 +32,9 @@ export interface SubagentOptions {
   readonly taskMilliseconds?: number;
 }
 
-export interface Subagents {
+export interface Subagents extends Pick<TaskList, "list" | "takeUnreported" | "putBack"> {
   /** The tools of a turn of this depth (0 is the conversation); none at the greatest depth. */
   tools(depth: number): readonly Tool[];
-  /** An owner's background tasks: the running ones, and those that ended within the last hour. */
-  list(owner: string): readonly BackgroundTask[];
-  /** Takes the results of an owner's background tasks that were not reported yet; each is taken once. */
-  takeUnreported(owner: string): readonly FinishedTask[];
-  /** Marks results as not reported, because the turn that took them failed. */
-  putBack(tasks: readonly FinishedTask[]): void;
   /** Ends all running tasks. No task starts afterwards. */
   close(): void;
 }
@@ -101,9 +89,9 @@ export function createSubagents(options: SubagentOptions): Subagents {
   });
   return {
     tools: (depth) => toolsByDepth[depth] ?? [],
-    list: (owner) => tasks.list(owner),
-    takeUnreported: (owner) => tasks.takeUnreported(owner),
-    putBack: (finished) => tasks.putBack(finished),
+    list: tasks.list,
+    takeUnreported: tasks.takeUnreported,
+    putBack: tasks.putBack,
     close: () => closing.abort(new Failure("cancelled", "the program is ending")),
   };
 }
@@ -178,14 +166,9 @@ async function ended(work: () => Promise<string>): Promise<Ended> {
   try {
     return { state: "done", text: await work() };
   } catch (error) {
-    return { state: "failed", text: `error: ${reasonText(error)}` };
+    const what = error instanceof TimeoutError ? "was stopped" : "failed";
+    return { state: "failed", text: `error: the task ${what}: ${messageOf(error)}` };
   }
-}
-
-/** The reason why a task has no answer. */
-function reasonText(error: unknown): string {
-  if (error instanceof TimeoutError) return `the task was stopped: ${error.message}`;
-  return `the task failed: ${messageOf(error)}`;
 }
 
 function bounded(text: string): string {

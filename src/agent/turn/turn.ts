@@ -5,7 +5,7 @@ import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Permissions } from "../access/permissions.ts";
-import type { Answerer, Message, StartedStream, ToolCall, Turn, Turned } from "../contract.ts";
+import type { Answerer, Message, StartedStream, ToolCall, Turn } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
 import type { Model, Reply, PromptMessage } from "../model/contract.ts";
 import { isOverflow } from "../model/errors.ts";
@@ -73,7 +73,8 @@ export function createTurns(options: TurnOptions): Answerer {
         await record(turn, withoutReasoning(message));
         state.added.push(message, ...(await runToolCalls(reply.toolCalls, state, options)));
       } else if (reply.text.trim() !== "") {
-        return turnedOf([...state.added, asPromptMessage(reply)], usage);
+        const messages = [...state.added, asPromptMessage(reply)].map(withoutReasoning);
+        return { messages, ...(usage && { usage }) };
       } else if (isRepeated) {
         throw emptyAnswer();
       } else {
@@ -97,10 +98,8 @@ interface TurnState extends TurnSetup {
 }
 
 function beginTurn(turn: Turn, setup: TurnSetup): TurnState {
-  const added: PromptMessage[] = [
-    { role: "user", text: turn.text },
-    ...closeOpenToolCalls(turn.resumed ?? []).filter(isPromptMessage),
-  ];
+  const resumed = turn.resumed ? closeOpenToolCalls(turn.resumed).filter(isPromptMessage) : [];
+  const added: PromptMessage[] = [{ role: "user", text: turn.text }, ...resumed];
   // The calls before a crash count as well.
   for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
   return { ...setup, turn, added, results: 0, history: turn.history, frame: createFraming() };
@@ -146,16 +145,12 @@ function callModel(state: TurnState): AsyncGenerator<string, Reply> {
   return model({ system, messages: state.frame(messages), tools, signal, allowance });
 }
 
-function turnedOf(messages: readonly PromptMessage[], usage: Usage | undefined): Turned {
-  return { messages: messages.map(withoutReasoning), ...(usage === undefined ? {} : { usage }) };
-}
-
 function asPromptMessage({ text, toolCalls, reasoning }: Reply): PromptMessage {
   return {
     role: "assistant",
     text,
-    ...(toolCalls.length === 0 ? {} : { toolCalls }),
-    ...(reasoning === undefined ? {} : { reasoning }),
+    ...(toolCalls.length > 0 && { toolCalls }),
+    ...(reasoning !== undefined && { reasoning }),
   };
 }
 
@@ -176,8 +171,8 @@ async function runToolCalls(
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<PromptMessage[]> {
   const { turn, tools } = state;
-  const limit = toolMilliseconds === undefined ? {} : { milliseconds: toolMilliseconds };
   const { permissions, hooks } = state;
+  const limit = toolMilliseconds !== undefined && { milliseconds: toolMilliseconds };
   const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<PromptMessage> => {
     const startedAt = performance.now();

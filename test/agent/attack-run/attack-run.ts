@@ -56,11 +56,11 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
     attack,
     async live(step) {
       if ("asks" in step) {
-        const before = summariesIn(program.log());
+        const earlier = summariesIn(program.log());
         await askIn(step, scene);
         const more = step.model.filter(({ summarizes }) => summarizes !== undefined).length;
         await until("the conversation is summarized", () => {
-          return summariesIn(program.log()) >= before + more;
+          return summariesIn(program.log()) >= earlier + more;
         });
       } else if ("finds" in step) await find(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);

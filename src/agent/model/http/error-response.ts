@@ -1,6 +1,7 @@
 import { at, fromJson, listAt, textAt } from "../../../base/unknown.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelErrorKind } from "../errors.ts";
+
 /** Bytes of an error's body that are read. */
 const MAX_BODY = 64 * 1024;
 
@@ -27,7 +28,7 @@ export async function errorOf(response: Response): Promise<ModelError> {
   return faultOf(status, message, {
     words: body === undefined ? message : `${message} ${codesIn(body)}`,
     retryAfter: retryAfterOf(response.headers) ?? retryDelayIn(body),
-    parameter: textAt(at(body, "error"), "param"),
+    parameter: textAt(at(body, "error"), "param") || undefined,
   });
 }
 
@@ -50,17 +51,16 @@ interface ErrorFacts {
   /** The message and the error codes. */
   readonly words: string;
   readonly retryAfter: number | undefined;
-  readonly parameter?: string;
+  readonly parameter?: string | undefined;
 }
 
-function faultOf(code: number, message: string, about: ErrorFacts): ModelError {
-  const { words, retryAfter, parameter } = about;
+function faultOf(
+  code: number,
+  message: string,
+  { words, retryAfter, parameter }: ErrorFacts,
+): ModelError {
   const status = code === 400 ? meantBy(words) : code;
-  return new ModelError(kindOf(status, words), message, {
-    status,
-    retryAfter,
-    parameter: parameter || undefined,
-  });
+  return new ModelError(kindOf(status, words), message, { status, retryAfter, parameter });
 }
 
 /** The status that the text of a 400 means. */

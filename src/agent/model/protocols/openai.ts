@@ -227,8 +227,8 @@ function isAbout({ parameter, message }: ModelError, name: string, words: RegExp
 /** Builds one reply from the chunks of a chat completion. */
 function createChatAnswer(): AnswerBuilder {
   const thoughts = createThoughtFilter();
-  const calls = createCallCollector();
   const { append, text } = createTextBuffer();
+  let calls: CallCollector | undefined;
   let reasoning = "";
   let finish = "";
   let usage: Usage | undefined;
@@ -250,7 +250,7 @@ function createChatAnswer(): AnswerBuilder {
         throw new ModelError("withheld", "finish_reason content_filter");
       if (finish === "error")
         throw new ModelError("refused", "finish_reason error", { status: 500 });
-      calls.take(delta);
+      if (at(delta, "tool_calls") !== undefined) (calls ??= createCallCollector()).take(delta);
       const thought = textAt(delta, "reasoning_content") || textAt(delta, "reasoning");
       if (reasoning.length + thought.length <= MAX_TEXT) reasoning += thought;
       return append(thoughts.take(contentOf(at(delta, "content"))));
@@ -258,7 +258,7 @@ function createChatAnswer(): AnswerBuilder {
     end: () => append(thoughts.end()),
     reply: () => ({
       text: text(),
-      toolCalls: calls.end(),
+      toolCalls: calls?.end() ?? [],
       truncated: finish === "length",
       ...(reasoning !== "" && { reasoning }),
       ...(usage && { usage }),
