@@ -1,3 +1,4 @@
+import { type CAC, cac } from "cac";
 import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { parseDuration } from "../duration.ts";
@@ -26,122 +27,165 @@ export interface CommandLine {
 
 /** Parses the arguments after the program's name. Does not throw: errors are in `failure`. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
-  const line = readArgs(args);
-  const { command, words, flags, values } = line;
-  const failure = usageFailure(line);
+  const guarded = guardArgs(args);
+  const parser = createParser();
+  const parsed = parser.parse(["", parser.name, ...guarded.tokens], { run: false });
+  const words = [...parsed.args, ...afterDashes(parsed.options)].map((token) =>
+    guarded.wordOf(String(token)),
+  );
+  const command = findCommand(parser.matchedCommand?.name ?? "");
+  const values = valuesOf(guarded, parsed.options);
+  const flags = createFlags(new Set(guarded.flags), values);
+  const failure = usageFailure({ command, words, guarded, values });
   return {
     ...(command === undefined ? {} : { command }),
     words,
-    flags: createFlags(new Set(flags), values),
+    flags,
     ...(failure === undefined ? {} : { failure }),
   };
 }
 
-/** A command line before the checks. */
-interface ParsedLine {
-  readonly command: Command | undefined;
-  /** The positional arguments after the command. */
-  readonly words: readonly string[];
-  /** In the order of the command line. */
+/** The arguments in a form that the parsing library cannot change. */
+interface GuardedArgs {
+  /** The tokens to parse: long flags, names of commands, and references for everything else. */
+  readonly tokens: readonly string[];
+  /** The flags in the order of the command line. */
   readonly flags: readonly FlagName[];
-  /** The last value of every flag that takes one. A flag that once has no value is missing. */
-  readonly values: ReadonlyMap<FlagName, string>;
   /** Makes the first failure; takes the flags of the command to suggest the one that was meant. */
-  readonly failure: Guess | undefined;
+  readonly failure?: Guess;
+  /** The exact word behind a token or a parsed value. */
+  wordOf(token: string): string;
 }
 
 type Guess = (among: readonly FlagName[]) => Failure;
 
-/** The first word is the command. After `--` every word is text, even if it starts with a dash. */
-function readArgs(args: readonly string[]): ParsedLine {
-  const line: Line = { words: [], flags: [], values: new Map(), incomplete: new Set() };
+/**
+ * Protects arguments from `cac`, which reads `007` as 7, `--user= x` as a user x, `--json=yes` as an argument,
+ * and drops unknown flags. Every value and argument is replaced with a reference (`@3`) that the library
+ * cannot misread, and short flags are expanded.
+ */
+function guardArgs(args: readonly string[]): GuardedArgs {
+  const state: State = { tokens: [], flags: [], texts: [] };
   const end = args.indexOf("--");
   const head = end === -1 ? args : args.slice(0, end);
-  for (const word of head) readWord(line, word);
-  endPending(line);
-  for (const name of line.incomplete) line.values.delete(name);
-  const [first, ...others] = line.words;
-  const command = first === undefined ? undefined : findCommand(first);
-  const words = command === undefined ? line.words : others;
-  const texts = end === -1 ? [] : args.slice(end + 1);
-  return { ...line, command, words: [...words, ...texts], failure: line.failure };
+  for (const word of head) guardWord(state, word);
+  if (end !== -1) {
+    state.tokens.push("--", ...args.slice(end + 1).map((word) => referenceTo(state, word)));
+  }
+  const { tokens, flags, texts, failure } = state;
+  return {
+    tokens,
+    flags,
+    ...(failure === undefined ? {} : { failure }),
+    wordOf: (token) => (token.startsWith("@") ? (texts[Number(token.slice(1))] ?? "") : token),
+  };
 }
 
-interface Line {
-  readonly words: string[];
+interface State {
+  readonly tokens: string[];
   readonly flags: FlagName[];
-  readonly values: Map<FlagName, string>;
-  /** Flags without the value that they take. */
-  readonly incomplete: Set<FlagName>;
-  /** The last flag, if the next word is its value. */
-  pending?: FlagName | undefined;
+  readonly texts: string[];
   failure?: Guess;
 }
 
-function readWord(line: Line, word: string): void {
-  if (word.startsWith("--")) readLong(line, word);
-  else if (/^-[A-Za-z]/.test(word)) readLetters(line, word);
+function guardWord(state: State, word: string): void {
+  if (word.startsWith("--")) guardLong(state, word);
+  else if (/^-[A-Za-z]/.test(word)) guardLetters(state, word);
   // Other words that start with a dash (`-`, `-5`, `- item`) are text.
-  else if (line.pending === undefined) line.words.push(word);
-  else setValue(line, line.pending, word);
+  else state.tokens.push(findCommand(word) === undefined ? referenceTo(state, word) : word);
 }
 
-function readLong(line: Line, word: string): void {
+function guardLong(state: State, word: string): void {
   const [name = "", ...rest] = word.slice(2).split("=");
-  if (!isFlagName(name)) return fail(line, (among) => unknownFlag(`--${name}`, among));
-  if (rest.length === 0) return use(line, name);
+  if (!isFlagName(name)) return fail(state, (among) => unknownFlag(`--${name}`, among));
+  if (rest.length === 0) return use(state, name);
   if (FLAGS[name].type === "boolean") {
     const message = `--${name} takes no value: ${word}`;
-    return fail(line, () => new Failure("usage", message));
+    return fail(state, () => new Failure("usage", message));
   }
-  use(line, name);
-  setValue(line, name, rest.join("="));
+  use(state, name, rest.join("="));
 }
 
 /** `-dn5`: letters of flags without a value, then at most one that takes the rest as its value. */
-function readLetters(line: Line, word: string): void {
+function guardLetters(state: State, word: string): void {
   for (let index = 1; index < word.length; index += 1) {
     const name = flagOfLetter(word.charAt(index));
-    if (name === undefined) return fail(line, (among) => unknownFlag(word, among));
-    use(line, name);
+    if (name === undefined) return fail(state, (among) => unknownFlag(word, among));
     if (FLAGS[name].type !== "boolean") {
       const rest = word.slice(index + 1).replace(/^=/, "");
-      if (rest !== "") setValue(line, name, rest);
-      return;
+      return rest === "" ? use(state, name) : use(state, name, rest);
     }
+    use(state, name);
   }
 }
 
-function use(line: Line, name: FlagName): void {
-  endPending(line);
-  line.flags.push(name);
-  if (FLAGS[name].type !== "boolean") line.pending = name;
+function use(state: State, name: FlagName, value?: string): void {
+  state.flags.push(name);
+  state.tokens.push(value === undefined ? `--${name}` : `--${name}=${referenceTo(state, value)}`);
 }
 
-function endPending(line: Line): void {
-  if (line.pending !== undefined) line.incomplete.add(line.pending);
-  line.pending = undefined;
+function referenceTo(state: State, word: string): string {
+  return `@${state.texts.push(word) - 1}`;
 }
 
-function setValue(line: Line, name: FlagName, value: string): void {
-  line.pending = undefined;
-  line.values.set(name, value);
-}
-
-function fail(line: Line, failure: Guess): void {
-  line.failure ??= failure;
+function fail(state: State, failure: Guess): void {
+  state.failure ??= failure;
 }
 
 function flagOfLetter(letter: string): FlagName | undefined {
   return flagNames().find((name) => flagNamed(name).letter === letter);
 }
 
+/** The parser knows all flags for every command, so that it can tell values from arguments. */
+function createParser(): CAC {
+  const parser = cac("picoclaw");
+  for (const name of flagNames()) {
+    const flag = flagNamed(name);
+    parser.option(flag.type === "boolean" ? `--${name}` : `--${name} <value>`, flag.summary);
+  }
+  for (const { name, aliases = [], summary } of COMMANDS) {
+    const command = parser.command(`${name} [...words]`, summary);
+    for (const alias of aliases) command.alias(alias);
+  }
+  return parser;
+}
+
+type Options = Readonly<Record<string, unknown>>;
+
+function afterDashes(options: Options): readonly unknown[] {
+  const words = options["--"];
+  return Array.isArray(words) ? words : [];
+}
+
+/** The last value of every flag that takes one. Flags without their value are omitted. */
+function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string> {
+  const values = new Map<FlagName, string>();
+  for (const name of guarded.flags) {
+    if (flagNamed(name).type === "boolean") continue;
+    const key = name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const all = [options[key]].flat();
+    const value = all.at(-1);
+    // The library gives `true` if no value follows.
+    if (typeof value === "string" && !all.includes(true)) values.set(name, guarded.wordOf(value));
+  }
+  return values;
+}
+
+/** A command line before the checks. */
+interface ParsedLine {
+  readonly command: Command | undefined;
+  readonly words: readonly string[];
+  readonly guarded: GuardedArgs;
+  /** The values of flags; a flag without its value is missing. */
+  readonly values: ReadonlyMap<FlagName, string>;
+}
+
 /** The first error of a command line, with a suggestion. */
 function usageFailure(line: ParsedLine): Failure | undefined {
-  const { command, words, failure } = line;
+  const { command, words, guarded } = line;
   return (
     commandFailure(line) ??
-    failure?.(allowedFlags(command)) ??
+    guarded.failure?.(allowedFlags(command)) ??
     unknownFlagFailure(line) ??
     valueFailure(line) ??
     (command && argumentFailure(command, words))
@@ -158,9 +202,9 @@ function commandFailure({ command, words }: ParsedLine): Failure | undefined {
 }
 
 /** A known flag that the command does not have. */
-function unknownFlagFailure({ command, flags }: ParsedLine): Failure | undefined {
+function unknownFlagFailure({ command, guarded }: ParsedLine): Failure | undefined {
   const allowed = allowedFlags(command);
-  const unknown = flags.find((name) => !allowed.includes(name));
+  const unknown = guarded.flags.find((name) => !allowed.includes(name));
   if (unknown === undefined) return undefined;
   if (command !== undefined) return unknownFlag(`--${unknown}`, allowed);
   return new Failure("usage", `--${unknown} needs a command`, { remedy: "picoclaw help" });
@@ -170,8 +214,8 @@ function allowedFlags(command: Command | undefined): readonly FlagName[] {
   return [...GLOBAL_FLAGS, ...(command?.flags ?? (["version", "json"] as const))];
 }
 
-function valueFailure({ flags, values }: ParsedLine): Failure | undefined {
-  for (const name of flags) {
+function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
+  for (const name of guarded.flags) {
     const flag = flagNamed(name);
     if (flag.type === "boolean") continue;
     const value = values.get(name);
