@@ -40,7 +40,7 @@ type Decision =
   /** A result in place of the tool's. */
   | { readonly is: "respond"; readonly text: string }
   | { readonly is: "deny"; readonly reason: string }
-  | { readonly is: "abort"; readonly reason: string };
+  | { readonly is: "abort" };
 
 /** The hooks of a configuration. The first tool call starts them. */
 export function createToolHooks(options: ToolHooksOptions): ToolHooks {
@@ -161,15 +161,23 @@ function withheld(reason: string): string {
   return `error: the tool has run, but its result is withheld: hook ${reason}`;
 }
 
+/** The actions of both stages. In Go PicoClaw a missing action means `continue`. */
+const CONTINUING: ReadonlySet<unknown> = new Set(["", "continue", "modify"]);
+const ABORTING: ReadonlySet<unknown> = new Set(["abort_turn", "hard_abort"]);
+
 /** Reads the answer of a hook's process. Throws a `HookError` if it is invalid, which denies too. */
 function decisionOf(stage: HookStage, result: unknown): Decision {
   if (!isObject(result)) throw new HookError("nonsense", "its answer has no result");
   if (stage === "approve_tool") return approvalOf(result);
-  // In Go PicoClaw a missing action means `continue`.
+  const isBefore = stage === "before_tool";
   const action = at(result, "action") ?? "";
-  const reading = READINGS[stage].get(action === "" ? "continue" : action);
-  if (reading === undefined) throw new HookError("nonsense", `its action is none of ${stage}`);
-  return reading(result);
+  if (CONTINUING.has(action)) {
+    return { is: "continue", ...(isBefore ? changedCall(result) : changedResult(result)) };
+  }
+  if (ABORTING.has(action)) return { is: "abort" };
+  if (isBefore && action === "deny_tool") return { is: "deny", reason: textAt(result, "reason") };
+  if (isBefore && action === "respond") return respond(result);
+  throw new HookError("nonsense", `its action is none of ${stage}`);
 }
 
 function approvalOf(result: object): Decision {
@@ -178,30 +186,6 @@ function approvalOf(result: object): Decision {
   if (approved === false) return { is: "deny", reason: textAt(result, "reason") };
   throw new HookError("nonsense", "approved is neither true nor false");
 }
-
-type Reading = (result: object) => Decision;
-
-const readAbort: Reading = (result) => ({ is: "abort", reason: textAt(result, "reason") });
-const beforeTool: Reading = (result) => ({ is: "continue", ...changedCall(result) });
-const afterTool: Reading = (result) => ({ is: "continue", ...changedResult(result) });
-
-/** By action. */
-const READINGS: Readonly<Record<"before_tool" | "after_tool", ReadonlyMap<unknown, Reading>>> = {
-  before_tool: new Map<unknown, Reading>([
-    ["continue", beforeTool],
-    ["modify", beforeTool],
-    ["deny_tool", (result) => ({ is: "deny", reason: textAt(result, "reason") })],
-    ["respond", respond],
-    ["abort_turn", readAbort],
-    ["hard_abort", readAbort],
-  ]),
-  after_tool: new Map<unknown, Reading>([
-    ["continue", afterTool],
-    ["modify", afterTool],
-    ["abort_turn", readAbort],
-    ["hard_abort", readAbort],
-  ]),
-};
 
 function respond(result: object): Decision {
   const text = toolResult(at(result, "result"));

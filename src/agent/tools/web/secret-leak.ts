@@ -1,3 +1,5 @@
+import { base64SpellingsOf } from "../../../base/redaction/secret-encodings.ts";
+
 /** Whether an outgoing text contains a secret in any encoding. */
 export type HoldsSecret = (text: string) => boolean;
 
@@ -65,8 +67,8 @@ function formsOf(secret: string): string[] {
     Array.from(plain).toReversed().join(""),
     plain.replaceAll(/[a-z]/g, rot13),
     bytes.toString("hex"),
-    ...[0, 1, 2].map((before) => compact(encodedWithin(bytes, before, BASE64))),
-    ...[0, 1, 2, 3, 4].map((before) => encodedWithin(bytes, before, BASE32)),
+    ...base64SpellingsOf(secret).map(compact),
+    ...[0, 1, 2, 3, 4].map((before) => base32Within(bytes, before)),
   ];
   return [...new Set(all)].filter((form) => form.length >= LEAST);
 }
@@ -75,28 +77,17 @@ function rot13(letter: string): string {
   return String.fromCharCode(((letter.charCodeAt(0) - 97 + 13) % 26) + 97);
 }
 
-interface Encoding {
-  readonly bits: number;
-  readonly encode: (bytes: Buffer) => string;
-}
+const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 
-const BASE64: Encoding = { bits: 6, encode: (bytes) => bytes.toString("base64") };
-/** RFC 4648 section 6, in lower case and without padding. */
-const BASE32: Encoding = {
-  bits: 5,
-  encode(bytes) {
-    const all = Array.from(bytes, (byte) => byte.toString(2).padStart(8, "0")).join("");
-    const groups = all.match(/.{1,5}/g) ?? [];
-    return groups
-      .map((group) => "abcdefghijklmnopqrstuvwxyz234567"[Number.parseInt(group.padEnd(5, "0"), 2)])
-      .join("");
-  },
-};
-
-/** The encoded bytes as they appear in a longer text, `before` bytes after the beginning of a group. */
-function encodedWithin(bytes: Buffer, before: number, { bits, encode }: Encoding): string {
-  const padded = encode(Buffer.concat([Buffer.alloc(before), bytes]));
+/**
+ * The bytes in base32 (RFC 4648 section 6, in lower case and without padding) as they appear in a longer
+ * text, `before` bytes after the beginning of a group.
+ */
+function base32Within(bytes: Buffer, before: number): string {
+  const padded = Buffer.concat([Buffer.alloc(before), bytes]);
+  const all = Array.from(padded, (byte) => byte.toString(2).padStart(8, "0")).join("");
+  const groups = all.match(/.{1,5}/g) ?? [];
+  const text = groups.map((group) => BASE32[Number.parseInt(group.padEnd(5, "0"), 2)]).join("");
   // The characters at the edges also contain bits of their neighbours.
-  const first = Math.ceil((before * 8) / bits);
-  return padded.slice(first, Math.floor(((before + bytes.length) * 8) / bits));
+  return text.slice(Math.ceil((before * 8) / 5), Math.floor((padded.length * 8) / 5));
 }

@@ -140,10 +140,9 @@ export async function mountsOf(options: MountOptions): Promise<readonly Mount[]>
   const { workspace, homes, secrets, readable, writable, readOnly } = options;
   await ensureMemories(workspace);
   const workspaceSecrets = WORKSPACE_SECRETS.map((name) => join(workspace, name));
-  const hidden = await existing(
-    [...HIDDEN, ...(await closedPaths(options)), ...secrets, ...workspaceSecrets].map(emptyOf),
-  );
-  const scratch = await existing([...SCRATCH, ...homes].map(scratchOf));
+  const secretPaths = [...HIDDEN, ...(await closedPaths(options)), ...secrets, ...workspaceSecrets];
+  const hidden = notRoot(await existing(secretPaths, emptyOn));
+  const scratch = notRoot(await existing([...SCRATCH, ...homes], () => "scratch"));
   const stateFolders = STATE_FOLDERS.map((name) => join(workspace, name));
   const state = stateFolders.map(async (path): Promise<Mount> => {
     return { path: (await realOrNone(path)) ?? path, as: "empty-folder" };
@@ -157,10 +156,10 @@ export async function mountsOf(options: MountOptions): Promise<readonly Mount[]>
     { path: workspace, as: "writable" },
     ...(await Promise.all(state)),
   ];
-  const opened = await existing([
-    ...[...readable, ...readOnly].map((path) => openOf(path, "read-only")),
-    ...writable.map((path) => openOf(path, "writable")),
-  ]);
+  const opened = [
+    ...(await existing([...readable, ...readOnly], () => "read-only")),
+    ...(await existing(writable, () => "writable")),
+  ];
   const closed = [...stateFolders, ...workspaceSecrets];
   all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
   all.push(...(await placeholdersFor(readOnly)));
@@ -291,24 +290,24 @@ function parentMounts({ path }: Mount, all: readonly Mount[]): readonly Mount[] 
   return parents;
 }
 
-async function existing(mounts: readonly Promise<Mount | undefined>[]): Promise<readonly Mount[]> {
-  return (await Promise.all(mounts)).filter((mount) => mount !== undefined);
+/** The mounts on the real paths of those that exist. */
+async function existing(
+  paths: readonly string[],
+  asOf: (real: string) => Mount["as"] | Promise<Mount["as"]>,
+): Promise<readonly Mount[]> {
+  const mounts = paths.map(async (path): Promise<Mount[]> => {
+    const real = await realOrNone(path);
+    return real === undefined ? [] : [{ path: real, as: await asOf(real) }];
+  });
+  return (await Promise.all(mounts)).flat();
 }
 
-async function openOf(path: string, as: "read-only" | "writable"): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  return real === undefined ? undefined : { path: real, as };
+function notRoot(mounts: readonly Mount[]): readonly Mount[] {
+  return mounts.filter(({ path }) => path !== "/");
 }
 
-async function emptyOf(path: string): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  if (real === undefined || real === "/") return undefined;
-  return { path: real, as: (await stat(real)).isDirectory() ? "empty-folder" : "empty-file" };
-}
-
-async function scratchOf(path: string): Promise<Mount | undefined> {
-  const real = await realOrNone(path);
-  return real === undefined || real === "/" ? undefined : { path: real, as: "scratch" };
+async function emptyOn(path: string): Promise<Mount["as"]> {
+  return (await stat(path)).isDirectory() ? "empty-folder" : "empty-file";
 }
 
 async function realOrNone(path: string): Promise<string | undefined> {
