@@ -190,11 +190,6 @@ async function taskAnswer(
   return answered;
 }
 
-interface Window {
-  readonly tokens: () => number;
-  readonly exceeded: (messages: readonly Message[], model: string) => void;
-}
-
 /** The smallest window to assume, in tokens: below it, something else than the conversation is too long. */
 const LEAST_WINDOW = 2048;
 
@@ -202,12 +197,12 @@ const LEAST_WINDOW = 2048;
  * The context window of the current model: as configured, until a conversation is too long for it. Learned
  * for each model by itself: a small fallback model says nothing about a large one.
  */
-function createWindow(configured: number, current: () => string): Window {
+function createWindow(configured: number, current: () => string) {
   const learned = new Map<string, number>();
   const least = Math.min(configured, LEAST_WINDOW);
   return {
     tokens: () => learned.get(current()) ?? configured,
-    exceeded(messages, model) {
+    exceeded: (messages: readonly Message[], model: string): void => {
       const tokens = Math.floor(estimatedTokens(messages) * 0.75);
       learned.set(model, Math.max(least, Math.min(learned.get(model) ?? configured, tokens)));
     },

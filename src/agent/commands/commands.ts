@@ -228,24 +228,19 @@ function reasonOf(error: unknown): string {
 /** Clients with a chosen skill (up to 32 KB each). Beyond that the oldest choice is dropped. */
 const MAX_CHOSEN = 100;
 
-/** The skill that a client wants for its next message. */
-interface ChosenSkills {
-  /** Returns and removes the skill: it is for one message. */
-  readonly take: (owner: string) => OpenSkill | undefined;
-  readonly choose: (owner: string, skill: OpenSkill) => void;
-}
+type ChosenSkills = ReturnType<typeof createChosenSkills>;
 
-/** In memory only: after a restart the client chooses again. */
-function createChosenSkills(): ChosenSkills {
+/** The skills that clients want for their next message. In memory only: after a restart they choose again. */
+function createChosenSkills() {
   const skills = new Map<string, OpenSkill>();
-  const take = (owner: string): OpenSkill | undefined => {
-    const skill = skills.get(owner);
-    skills.delete(owner);
-    return skill;
-  };
   return {
-    take,
-    choose(owner, skill) {
+    /** Returns and removes the skill: it is for one message. */
+    take(owner: string): OpenSkill | undefined {
+      const skill = skills.get(owner);
+      skills.delete(owner);
+      return skill;
+    },
+    choose(owner: string, skill: OpenSkill): void {
       skills.delete(owner);
       skills.set(owner, skill);
       const [oldest] = skills.keys();

@@ -80,7 +80,7 @@ export function createCandidate(options: CandidateOptions): Candidate {
     if (!(outcome instanceof ModelError)) {
       cooldown.succeeded();
       keyring.succeeded(key);
-    } else if (isKeyError(outcome)) keyring.failed(key, classOf(outcome), outcome.retryAfter);
+    } else if (isKeyError(outcome)) keyring.failed(key, outcome);
     else cooldown.failed(classOf(outcome), outcome.retryAfter);
   });
 
@@ -231,15 +231,6 @@ function silence(what: string, milliseconds: number): ModelError {
   return new ModelError("silent", `${what} came for ${milliseconds / 1000} s`);
 }
 
-/** How long a key or an endpoint is avoided after an error. In memory only. */
-interface Cooldown {
-  /** By the clock of its maker; in the past without a cooldown. */
-  readonly endsAt: () => number;
-  /** `retryAfter`: seconds that the provider asked to wait. */
-  readonly failed: (how: ErrorClass, retryAfter?: number) => void;
-  readonly succeeded: () => void;
-}
-
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
@@ -260,15 +251,17 @@ const STEPS: Readonly<Record<ErrorClass, readonly number[]>> = {
 const LONGEST = 24 * HOUR;
 
 /**
- * Failures in a row lengthen the cooldown. Failures of one outage count once: a failure during the cooldown
- * does not count.
+ * How long a key or an endpoint is avoided after an error; in memory only. Failures in a row lengthen the
+ * cooldown. Failures of one outage count once: a failure during the cooldown does not count.
  */
-export function createCooldown(now: () => number): Cooldown {
+export function createCooldown(now: () => number) {
   let [endsAt, failures]: [number, number] = [Number.NEGATIVE_INFINITY, 0];
   let steps: readonly number[] = [];
   return {
+    /** By the clock of its maker; in the past without a cooldown. */
     endsAt: () => endsAt,
-    failed(how, retryAfter = 0) {
+    /** `retryAfter`: seconds that the provider asked to wait. */
+    failed(how: ErrorClass, retryAfter = 0): void {
       const found = STEPS[how];
       if (found.length === 0) return;
       const isSame = found === steps;
@@ -279,7 +272,7 @@ export function createCooldown(now: () => number): Cooldown {
       const wanted = Math.min(retryAfter * 1000, LONGEST);
       endsAt = Math.max(endsAt, now() + Math.max(step, wanted));
     },
-    succeeded() {
+    succeeded(): void {
       [endsAt, failures] = [Number.NEGATIVE_INFINITY, 0];
     },
   };
@@ -289,27 +282,17 @@ export function createCooldown(now: () => number): Cooldown {
 type Key = string | undefined;
 
 /** The keys of one endpoint: each call begins with the next key; failed keys cool down. */
-interface Keyring {
-  /**
-   * The keys to try now, in order, at least one: those without a cooldown. As a last resort, or if all cool
-   * down, also the others, by the end of their cooldown.
-   */
-  readonly order: (isLastResort: boolean) => readonly Key[];
-  readonly failed: (key: Key, how: ErrorClass, retryAfter?: number) => void;
-  readonly succeeded: (key: Key) => void;
-  /** Ends all cooldowns. */
-  readonly clearCooldowns: () => void;
-  /** The end of the first cooldown; in the past if a key can be used now. */
-  readonly endsAt: () => number;
-}
-
-function createKeyring(keys: readonly string[], now: () => number): Keyring {
+function createKeyring(keys: readonly string[], now: () => number) {
   const all: readonly Key[] = keys.length === 0 ? [undefined] : [...new Set(keys)];
   const cooldowns = new Map(all.map((key) => [key, createCooldown(now)]));
   const endOf = (key: Key): number => cooldowns.get(key)?.endsAt() ?? 0;
   let next = 0;
   return {
-    order(isLastResort) {
+    /**
+     * The keys to try now, in order, at least one: those without a cooldown. As a last resort, or if all cool
+     * down, also the others, by the end of their cooldown.
+     */
+    order(isLastResort: boolean): readonly Key[] {
       const rotated = [...all.slice(next), ...all.slice(0, next)];
       next = (next + 1) % all.length;
       const ready = rotated.filter((key) => endOf(key) <= now());
@@ -317,9 +300,11 @@ function createKeyring(keys: readonly string[], now: () => number): Keyring {
       const cooling = rotated.filter((key) => endOf(key) > now());
       return [...ready, ...cooling.toSorted((left, right) => endOf(left) - endOf(right))];
     },
-    failed: (key, how, retryAfter) => cooldowns.get(key)?.failed(how, retryAfter),
-    succeeded: (key) => cooldowns.get(key)?.succeeded(),
+    failed: (key: Key, error: ModelError) =>
+      cooldowns.get(key)?.failed(classOf(error), error.retryAfter),
+    succeeded: (key: Key) => cooldowns.get(key)?.succeeded(),
     clearCooldowns: () => cooldowns.forEach((cooldown) => cooldown.succeeded()),
+    /** The end of the first cooldown; in the past if a key can be used now. */
     endsAt: () => Math.min(...all.map(endOf)),
   };
 }

@@ -1,7 +1,7 @@
 import { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Config, ModelEntry, AgentDefaults } from "../../config/contract.ts";
+import type { Config, ModelEntry } from "../../config/contract.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
 import type { Fetch, Model } from "./contract.ts";
 import {
@@ -96,22 +96,33 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
   };
 }
 
-/** Orders the candidates of a turn: the light ones, the current ones, their fallbacks, the common fallbacks. */
+/**
+ * Orders the candidates of a turn: the light ones, the current ones, their fallbacks, the common fallbacks.
+ * Entries of one name take turns: the one whose last turn is the longest ago comes first. If none fails, that
+ * is round robin.
+ */
 function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions) {
-  const balance = createBalance();
+  /** The number of the last turn that began with an entry, or moved to it. */
+  const turns = new Map<Candidate, number>();
+  let count = 0;
+  const ordered = (group: readonly Candidate[]): Candidate[] =>
+    group.toSorted((left, right) => (turns.get(left) ?? 0) - (turns.get(right) ?? 0));
+  const picked = (candidate: Candidate): void => {
+    count += 1;
+    turns.set(candidate, count);
+  };
   return (group: Group, light: readonly Candidate[]): Model => {
-    const main = balance.ordered(group);
+    const main = ordered(group);
     const { model_fallbacks } = settings.defaults;
     const fallbacks = [...main.flatMap((candidate) => candidate.fallbacks), ...model_fallbacks];
     const behind = fallbacks.map((name) => usable(entriesNamed(name, entries)));
-    const candidates = [...balance.ordered(light), ...main, ...behind.flatMap(balance.ordered)];
-    const head = candidates[0] ?? group[0];
-    balance.picked(head);
+    const candidates = [...ordered(light), ...main, ...behind.flatMap(ordered)];
+    picked(candidates[0] ?? group[0]);
     return createRouter({
       ...settings,
       candidates: [...new Set(candidates)],
       light: new Set(light.filter((candidate) => !main.includes(candidate))),
-      onMove: balance.picked,
+      onMove: picked,
     });
   };
 }
@@ -164,33 +175,6 @@ function groupOf([first, ...others]: readonly Candidate[]): Group | undefined {
   return first === undefined ? undefined : [first, ...others];
 }
 
-/** Entries of one name take turns. */
-interface Balance {
-  /** The order in which the entries are next. */
-  readonly ordered: (group: readonly Candidate[]) => Candidate[];
-  /** Called when a turn begins with an entry, or moves to it. */
-  readonly picked: (candidate: Candidate) => void;
-}
-
-/** The entry whose last turn is the longest ago comes first. If none fails, that is round robin. */
-function createBalance(): Balance {
-  const turns = new Map<Candidate, number>();
-  let count = 0;
-  return {
-    ordered: (group) =>
-      group.toSorted((left, right) => (turns.get(left) ?? 0) - (turns.get(right) ?? 0)),
-    picked(candidate) {
-      count += 1;
-      turns.set(candidate, count);
-    },
-  };
-}
-
-interface WarnOptions {
-  readonly defaults: AgentDefaults;
-  readonly log: Log;
-}
-
 /**
  * Warns once, at the start, of models in use that cannot be used: names without an entry, and entries that
  * are left out among others of their name. The program starts all the same.
@@ -198,7 +182,7 @@ interface WarnOptions {
 function warnOfUnusable(
   current: string,
   entries: readonly OpenedEntry[],
-  { defaults: { model_fallbacks, routing }, log }: WarnOptions,
+  { defaults: { model_fallbacks, routing }, log }: OpenOptions,
 ): void {
   const isDead = (name: string): boolean => usable(entriesNamed(name, entries)).length === 0;
   const fallbacks = new Set([

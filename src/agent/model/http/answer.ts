@@ -24,16 +24,11 @@ export interface AnswerBuilder {
 export const MAX_TEXT = 1024 * 1024;
 
 /** Collects the text of an answer, within its bound. */
-export interface TextBuffer {
-  readonly append: (piece: string) => string;
-  readonly text: () => string;
-}
-
-export function createTextBuffer(): TextBuffer {
+export function createTextBuffer() {
   const pieces: string[] = [];
   let length = 0;
   return {
-    append(piece) {
+    append: (piece: string): string => {
       length += piece.length;
       if (length > MAX_TEXT) throw new ModelError("oversized", "the answer is longer than 1 MiB");
       if (piece !== "") pieces.push(piece);
@@ -62,18 +57,12 @@ export interface CallDraft {
   add(words: string): void;
 }
 
-/** The tool calls of one answer, in the order in which they began. */
-interface CallDrafts {
-  begin(id: string, name: string): CallDraft;
-  /** The calls that have a name, each with a unique id. */
-  end(): ToolCall[];
-}
-
 const MAX_CALLS = 64;
 /** Characters of all calls together: arguments, ids and names. */
 const MAX_CHARACTERS = 1024 * 1024;
 
-export function createCallDrafts(): CallDrafts {
+/** The tool calls of one answer, in the order in which they began. */
+export function createCallDrafts() {
   const drafts: (CallDraft & { readonly pieces: string[] })[] = [];
   let characters = 0;
   const count = (words: string): string => {
@@ -82,7 +71,7 @@ export function createCallDrafts(): CallDrafts {
     throw new ModelError("oversized", "the tool calls are too long");
   };
   return {
-    begin(id, name) {
+    begin(id: string, name: string): CallDraft {
       if (drafts.length >= MAX_CALLS) throw new ModelError("oversized", "too many tool calls");
       const pieces: string[] = [];
       const draft = {
@@ -101,7 +90,8 @@ export function createCallDrafts(): CallDrafts {
       drafts.push(draft);
       return draft;
     },
-    end() {
+    /** The calls that have a name, each with a unique id. */
+    end(): ToolCall[] {
       const taken = new Set<string>();
       return drafts
         .filter(({ name }) => name !== "")

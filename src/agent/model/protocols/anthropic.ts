@@ -248,23 +248,13 @@ type Draft =
   | { readonly type: "redacted_thinking"; readonly data: string }
   | { readonly type: "tool_use"; readonly call: CallDraft };
 
-/** Collects the content blocks of a message. */
-interface BlockCollector {
-  /** Takes the start of a block, or a whole block; returns its text. */
-  begin(index: unknown, block: unknown): string;
-  /** Takes the next piece of a block; returns its text. */
-  grow(index: unknown, delta: unknown): string;
-  /** All text so far. */
-  readonly text: () => string;
-  /** The calls, and the envelope of the thinking before them if there is any. */
-  end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
-}
+type BlockCollector = ReturnType<typeof createBlockCollector>;
 
 /** Blocks of one answer: an empty one needs memory as well. */
 const MAX_BLOCKS = 1024;
 
-/** `by` names the model in the envelope. */
-export function createBlockCollector(by: string): BlockCollector {
+/** Collects the content blocks of a message; `by` names the model in the envelope. */
+export function createBlockCollector(by: string) {
   const { append, text } = createTextBuffer();
   const calls = createCallDrafts();
   const drafts = new Map<unknown, Draft>();
@@ -277,7 +267,8 @@ export function createBlockCollector(by: string): BlockCollector {
   };
 
   return {
-    begin(index, block) {
+    /** Takes the start of a block, or a whole block; returns its text. */
+    begin(index: unknown, block: unknown): string {
       const draft = draftOf(block, (id, name) => calls.begin(id, name));
       if (draft === undefined) return "";
       drafts.set(index, draft);
@@ -286,7 +277,8 @@ export function createBlockCollector(by: string): BlockCollector {
       if (draft.type === "redacted_thinking") think(draft.data);
       return draft.type === "text" ? append(draft.text) : "";
     },
-    grow(index, delta) {
+    /** Takes the next piece of a block; returns its text. */
+    grow(index: unknown, delta: unknown): string {
       const draft = drafts.get(index);
       if (draft?.type === "tool_use") draft.call.add(textAt(delta, "partial_json"));
       if (draft?.type === "thinking") {
@@ -298,7 +290,9 @@ export function createBlockCollector(by: string): BlockCollector {
       draft.text += piece;
       return piece;
     },
+    /** All text so far. */
     text,
+    /** The calls, and the envelope of the thinking before them if there is any. */
     end() {
       const toolCalls = calls.end();
       const reasoning = envelopeOf([...drafts.values()], toolCalls, by);
@@ -359,21 +353,14 @@ function envelopeOf(
   return wrapReasoning(by, blocks);
 }
 
-/** Adds up the token counts in the events of a message. */
-interface UsageCount {
-  take(usage: unknown): void;
-  /** Undefined without any count. */
-  total(): Usage | undefined;
-}
-
 /** Tokens read from or written to a cache are not in `input_tokens`, but are input as well. */
 const INPUT = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
 
-/** Each event has the totals so far, of some of the fields. */
-function createUsageCount(): UsageCount {
+/** Adds up the token counts in the events of a message. Each event has the totals so far, of some of the fields. */
+function createUsageCount() {
   const counts = new Map<string, number>();
   return {
-    take(usage) {
+    take(usage: unknown): void {
       for (const field of [...INPUT, "output_tokens"]) {
         const count = at(usage, field);
         if (typeof count === "number") {
@@ -381,7 +368,8 @@ function createUsageCount(): UsageCount {
         }
       }
     },
-    total() {
+    /** Undefined without any count. */
+    total(): Usage | undefined {
       if (counts.size === 0) return undefined;
       const inputTokens = INPUT.reduce((sum, field) => sum + (counts.get(field) ?? 0), 0);
       return { inputTokens, outputTokens: counts.get("output_tokens") ?? 0 };

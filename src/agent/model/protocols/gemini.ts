@@ -249,21 +249,14 @@ interface Signed {
   readonly signature: string;
 }
 
-/** The calls of an answer with their signatures. */
-interface SignedCalls {
-  /** Takes the call of one part, which is always whole; a part may have none. */
-  take(part: unknown): void;
-  /** The calls, and the envelope of their ids and signatures if there are any. */
-  end(): { readonly toolCalls: readonly ToolCall[]; readonly reasoning?: string };
-}
-
-/** `by` names the model in the envelope. */
-function createSignedCalls(by: string): SignedCalls {
+/** The calls of an answer with their signatures; `by` names the model in the envelope. */
+function createSignedCalls(by: string) {
   const calls = createCallDrafts();
   const signed: Signed[] = [];
   let characters = 0;
   return {
-    take(part) {
+    /** Takes the call of one part, which is always whole; a part may have none. */
+    take(part: unknown): void {
       const call = at(part, "functionCall");
       if (call === undefined) return;
       const [id, name] = [textAt(call, "id"), textAt(call, "name")];
@@ -274,6 +267,7 @@ function createSignedCalls(by: string): SignedCalls {
       draft.add(JSON.stringify(at(call, "args") ?? {}));
       signed.push({ draft, id, signature });
     },
+    /** The calls, and the envelope of their ids and signatures if there are any. */
     end() {
       const toolCalls = calls.end();
       const reasoning = envelopeOf(signed, toolCalls, by);

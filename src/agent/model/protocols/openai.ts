@@ -77,17 +77,16 @@ const CALL_IDS = /^\S{1,40}$/;
 function chatParts(
   settings: RequestSettings,
 ): Pick<ProtocolDialect, "body" | "answer" | "adaptsTo"> {
-  const { endpoint, entry } = settings;
-  const { replaysReasoning = false, callIds: ids = CALL_IDS, noStreamOptions } = endpoint.facts;
-  const withUsage = noStreamOptions !== true;
-  const streaming = createStreaming({ withUsage, fixed: entry.extra_body });
+  const { model, facts } = settings.endpoint;
+  const { replaysReasoning = false, callIds: ids = CALL_IDS } = facts;
+  const streaming = createStreaming(settings);
   const settled = settledFields(settings);
   return {
     body({ system, messages, tools }) {
       const history = normalizeHistory(messages, { ids });
       const chat = history.map((message) => chatMessage(message, replaysReasoning));
       return {
-        model: endpoint.model,
+        model,
         messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
         ...streaming.fields(),
         ...toolFields(tools),
@@ -175,31 +174,22 @@ function isObjectText(words: string): boolean {
   }
 }
 
-/** The way to request an answer: as a stream with usage, as a stream, or in one piece. */
-interface Streaming {
-  /** The fields of the next request. */
-  readonly fields: () => Readonly<Record<string, unknown>>;
-  /** Whether a refusal was about one of these fields; the next requests omit it. */
-  readonly adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
-}
-
-interface StreamingOptions {
-  readonly withUsage: boolean;
-  /** Fields of `extra_body`: they are in every body. */
-  readonly fixed: Readonly<Record<string, unknown>>;
-}
-
-/** Omits a field from all requests after a server refused it, also with several calls at once. */
-function createStreaming({ withUsage, fixed }: StreamingOptions): Streaming {
-  let [isStreamed, hasOptions] = [true, withUsage];
+/**
+ * The way to request an answer: as a stream with usage, as a stream, or in one piece. A field that a server
+ * refused is in no later request, also with several calls at once; the fields of `extra_body` are in all.
+ */
+function createStreaming({ endpoint, entry: { extra_body: extra } }: RequestSettings) {
+  let [isStreamed, hasOptions] = [true, endpoint.facts.noStreamOptions !== true];
   return {
+    /** The fields of the next request. */
     fields: () => ({
       ...(isStreamed && { stream: true }),
       ...(isStreamed && hasOptions && { stream_options: { include_usage: true } }),
     }),
-    adapts(refusal, body) {
+    /** Whether a refusal was about one of these fields; the next requests omit it. */
+    adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>): boolean => {
       if (refusal.kind !== "refused" || !REFUSALS.has(refusal.status ?? 0)) return false;
-      const isSent = (name: string): boolean => name in body && !(name in fixed);
+      const isSent = (name: string): boolean => name in body && !(name in extra);
       if (isSent("stream_options") && isAbout(refusal, "stream_options", OPTIONS)) {
         hasOptions = false;
         return true;
@@ -228,7 +218,7 @@ function isAbout({ parameter, message }: ModelError, name: string, words: RegExp
 function createChatAnswer(): AnswerBuilder {
   const thoughts = createThoughtFilter();
   const { append, text } = createTextBuffer();
-  let calls: CallCollector | undefined;
+  let calls: ReturnType<typeof createCallCollector> | undefined;
   let reasoning = "";
   let finish = "";
   let usage: Usage | undefined;
@@ -284,19 +274,11 @@ function usageIn(chunk: unknown): Usage | undefined {
   return { inputTokens: countOf(inputTokens), outputTokens: countOf(outputTokens) };
 }
 
-/** Collects the tool calls of a streamed answer from their pieces. */
-interface CallCollector {
-  /** Takes the `tool_calls` of one delta (or of a whole message). */
-  take(delta: unknown): void;
-  /** The calls, in the order in which they began, each with a unique id and a name. */
-  end(): ToolCall[];
-}
-
 /**
- * Servers differ: OpenAI numbers the calls and interleaves their pieces; others omit the index or always send
+ * Collects the tool calls of a streamed answer from their pieces. Servers differ: OpenAI numbers the calls and interleaves their pieces; others omit the index or always send
  * 0, so that only the ids differ; some send the arguments as an object.
  */
-export function createCallCollector(): CallCollector {
+export function createCallCollector() {
   const drafts = createCallDrafts();
   const begun: { readonly index: unknown; readonly draft: CallDraft }[] = [];
 
@@ -311,13 +293,15 @@ export function createCallCollector(): CallCollector {
   };
 
   return {
-    take(delta) {
+    /** Takes the `tool_calls` of one delta (or of a whole message). */
+    take(delta: unknown): void {
       for (const piece of listAt(delta, "tool_calls")) {
         const draft = draftFor(piece);
         draft.identify(textAt(piece, "id"), textAt(at(piece, "function"), "name"));
         draft.add(argumentsText(at(at(piece, "function"), "arguments")));
       }
     },
+    /** The calls, in the order in which they began, each with a unique id and a name. */
     end: () => drafts.end(),
   };
 }
@@ -325,14 +309,6 @@ export function createCallCollector(): CallCollector {
 function argumentsText(value: unknown): string {
   if (typeof value === "string") return value;
   return typeof value === "object" && value !== null ? JSON.stringify(value) : "";
-}
-
-/** Removes a model's inline thinking from its answer. */
-interface ThoughtFilter {
-  /** The part of this piece that belongs to the answer; holds the beginning back while it may become a tag. */
-  take(piece: string): string;
-  /** The text that was held back. */
-  end(): string;
 }
 
 const TAGS = [
@@ -344,15 +320,20 @@ const TAGS = [
 const MAX_BLANKS = 4096;
 
 /**
- * Removes `<think>…</think>` (and `<thinking>`) from the beginning of an answer, cut anywhere, with the blanks
+ * Removes a model's inline thinking: `<think>…</think>` (and `<thinking>`) from the beginning of an answer, cut anywhere, with the blanks
  * around it. A tag later in the text is a part of the answer.
  */
-export function createThoughtFilter(): ThoughtFilter {
+export function createThoughtFilter() {
   let take = begin;
   /** The held-back text: blanks, and after them a possible tag. */
   let [blanks, held] = ["", ""];
   let close = "";
-  return { take: (piece) => take(piece), end: () => (take === begin ? blanks + held : "") };
+  return {
+    /** The part of this piece that belongs to the answer; holds the beginning back while it may become a tag. */
+    take: (piece: string) => take(piece),
+    /** The text that was held back. */
+    end: () => (take === begin ? blanks + held : ""),
+  };
 
   /** Looks at each blank once: a server may send nothing but blanks. */
   function begin(piece: string): string {
