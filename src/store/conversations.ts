@@ -9,7 +9,7 @@ import type {
   StoredTurn,
   StoreOptions,
 } from "./contract.ts";
-import { createShrink, lazyStatements } from "./database.ts";
+import { lazyStatements, shrink } from "./database.ts";
 import type { Statements } from "./database.ts";
 import { fromJson } from "./json.ts";
 import { Retention } from "./retention.ts";
@@ -51,22 +51,22 @@ interface Compacted<M> {
 
 /** The conversations of a database; every call is work inside a transaction. */
 export class Conversations<M> {
+  readonly #db: DatabaseSync;
   readonly #sql: Statements<keyof typeof SQL>;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
   readonly #inMemory: boolean;
   readonly #retention: Retention;
-  readonly #shrink: () => void;
   /** At least what the conversations hold that a turn was added to last; the one longest ago is the first. */
   readonly #held = new Map<string, HeldBytes & { readonly usedAt: number }>();
 
   constructor(db: DatabaseSync, options: ConversationsOptions) {
+    this.#db = db;
     this.#sql = lazyStatements(db, SQL);
     this.#now = options.now;
     this.#bounds = options.bounds;
     this.#inMemory = options.inMemory ?? false;
     this.#retention = new Retention(db, options);
-    this.#shrink = createShrink(db);
   }
 
   history(name: string): readonly M[] {
@@ -132,7 +132,7 @@ export class Conversations<M> {
 
   purge(): void {
     this.#retention.apply();
-    this.#shrink();
+    shrink(this.#db);
   }
 
   #add(name: string, messages: readonly M[], at: number): number {

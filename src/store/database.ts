@@ -79,7 +79,7 @@ function isOld(db: DatabaseSync, file: string): boolean {
 function migrated(db: DatabaseSync, file: string): DatabaseSync {
   try {
     db.exec(LIMITS);
-    if (statSync(file).size === 0) db.exec(SHRINKS);
+    if (statSync(file).size === 0) db.exec(NEW_FILE);
     db.exec(DURABLE);
     migrate(db, file);
     return db;
@@ -99,6 +99,8 @@ function create(file: string): void {
 const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
 /** That a file can give free pages back has to be set before anything is written to it. */
 const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
+/** A commit writes whole pages, most of them for one short row. A file of an earlier program has larger ones. */
+const NEW_FILE = `PRAGMA page_size = 2048; ${SHRINKS}`;
 /**
  * WAL with FULL: a commit is on the disk when it returns, for one fsync. Deleted text is overwritten: nobody
  * finds it in the file.
@@ -109,7 +111,7 @@ const DURABLE =
 function prepared(db: DatabaseSync, file: string, log: Log): DatabaseSync {
   try {
     db.exec(LIMITS);
-    if (statSync(file).size === 0) db.exec(SHRINKS);
+    if (statSync(file).size === 0) db.exec(NEW_FILE);
     db.exec(DURABLE);
     if (statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
@@ -133,20 +135,14 @@ function checkShape(db: DatabaseSync): void {
 
 /** The value of `PRAGMA auto_vacuum` of a file that can give free pages back. */
 const INCREMENTAL = 2;
-/** Free pages that stay for later writes: 1 MiB of the usual pages. */
-const SPARE_PAGES = 256;
-/** Pages given back in one call: the event loop waits for it. */
-const PAGES_AT_ONCE = 256;
+/** Bytes given back in one call, for which the event loop waits; as many stay for later writes. */
+const GIVEN_BACK_AT_ONCE = 2 ** 20;
 
-/** Returns work inside a transaction that gives some of the free pages of the file back to the disk. */
-export function createShrink(db: DatabaseSync): () => void {
-  const sql = lazyStatements(db, {
-    free: "PRAGMA freelist_count",
-    giveBack: `PRAGMA incremental_vacuum(${PAGES_AT_ONCE})`,
-  });
-  return () => {
-    if (numberOf(sql("free")) >= SPARE_PAGES + PAGES_AT_ONCE) sql("giveBack").all();
-  };
+/** Work inside a transaction that gives some of the free pages of the file back to the disk. */
+export function shrink(db: DatabaseSync): void {
+  const pages = GIVEN_BACK_AT_ONCE / numberOf(db.prepare("PRAGMA page_size"));
+  if (numberOf(db.prepare("PRAGMA freelist_count")) < 2 * pages) return;
+  db.prepare(`PRAGMA incremental_vacuum(${pages})`).all();
 }
 
 /** A prepared statement by name. */

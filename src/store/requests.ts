@@ -33,9 +33,14 @@ const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, deliv
 export class Requests<M> {
   readonly #sql: Statements<keyof typeof SQL>;
   readonly #options: StoreOptions;
-  /** What counts against the bounds, of all requests and of the lanes that were used last. */
-  #held: Held | undefined;
-  readonly #lanes = new Map<string, Held>();
+  /**
+   * At least what counts against the bounds, of all requests and of the lanes that were used last: what was
+   * added since it was read may not be written, or deleted already.
+   */
+  #held: Size | undefined;
+  readonly #lanes = new Map<string, Size>();
+  /** All requests were added up since one was taken or some were deleted. */
+  #isAddedUp = false;
   #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
@@ -122,7 +127,7 @@ export class Requests<M> {
     const { now, bounds } = this.#options;
     this.#sql("dropOld").run(now() - bounds.windowMs, PURGED_AT_ONCE);
     this.#dropRejections();
-    if (this.#held !== undefined) this.#held.isEstimate = true;
+    this.#isAddedUp = false;
   }
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
@@ -134,6 +139,7 @@ export class Requests<M> {
     const until = this.#leaseUntil();
     const { lastInsertRowid } = insert.run(name, text, owner, attempt, until, bytes, lane);
     this.#count(request.lane, 1, bytes);
+    this.#isAddedUp = false;
     return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt } };
   }
 
@@ -167,24 +173,28 @@ export class Requests<M> {
   #hasRoom({ lane, text }: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const more = text.length + ROW_BYTES;
-    const fitsAll = (held: Size): boolean => held.rows < rows && held.bytes + more <= bytes;
-    const fitsLane = (held: Size): boolean =>
-      held.rows < laneRows && held.bytes + more <= laneBytes;
-    this.#held = upToDate(this.#held, fitsAll, () => this.#sql("held").get());
-    const known = this.#lanes.get(lane);
-    const own = upToDate(known, fitsLane, () => this.#sql("heldOfLane").get(keyOf(lane)));
-    this.#lanes.delete(lane);
+    let held = this.#held ?? sizeOf(this.#sql("most").get());
+    const isFull = held.rows >= rows || held.bytes + more > bytes;
+    // This reads the whole table, so a full one is read once until something is deleted.
+    if (isFull && !this.#isAddedUp) {
+      held = sizeOf(this.#sql("held").get());
+      this.#isAddedUp = true;
+    }
+    this.#held = held;
+    const fits = (own: Size): boolean => own.rows < laneRows && own.bytes + more <= laneBytes;
+    let own = this.#lanes.get(lane);
     // A full lane is read again each time: deliveries make room.
-    this.#lanes.set(lane, { ...own, isEstimate: true });
+    if (own === undefined || !fits(own)) own = sizeOf(this.#sql("heldOfLane").get(keyOf(lane)));
+    this.#lanes.delete(lane);
+    this.#lanes.set(lane, own);
     const [oldest] = this.#lanes.keys();
     if (oldest !== undefined && this.#lanes.size > COUNTED_LANES) this.#lanes.delete(oldest);
-    return fitsAll(this.#held) && fitsLane(own);
+    return held.rows < rows && held.bytes + more <= bytes && fits(own);
   }
 
   #count(lane: string, rows: number, bytes: number): void {
     for (const held of [this.#held, this.#lanes.get(lane)]) {
       if (held === undefined) continue;
-      held.isEstimate = true;
       held.rows += rows;
       held.bytes += bytes;
     }
@@ -214,7 +224,11 @@ export class Requests<M> {
   }
 }
 
-const ABANDONED = `state < ${DELIVERED} AND owner <> ? AND (? = 1 OR owner = '' OR lease_until <= ?)`;
+/** Reads two indexes and no row. */
+const UNDELIVERED = `SELECT seq FROM requests INDEXED BY requests_by_lane WHERE failed < ${REJECTED}
+  EXCEPT SELECT seq FROM requests INDEXED BY requests_delivered WHERE state = ${DELIVERED}`;
+const UNDELIVERED_REJECTIONS = `SELECT seq FROM requests WHERE failed = ${REJECTED} AND state < ${DELIVERED}`;
+const ABANDONED = "owner <> ? AND (? = 1 OR owner = '' OR lease_until <= ?)";
 const SIZE = "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests";
 
 const SQL = {
@@ -240,14 +254,20 @@ const SQL = {
        WHERE ${IN_FORCE}`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
+  // Without reading the rows: numbers may be missing, and other tables are in the file, too.
+  most: `SELECT rows, rows * ${ROW_BYTES} + page_count * page_size AS bytes
+       FROM (SELECT coalesce((SELECT max(seq) FROM requests) - (SELECT min(seq) FROM requests) + 1, 0) AS rows),
+         pragma_page_count, pragma_page_size`,
   held: `${SIZE} WHERE failed < ${REJECTED}`,
   heldOfLane: `${SIZE} WHERE lane = ? AND failed < ${REJECTED}`,
   open: `SELECT seq, json_remove(ticket, '$.text') AS ticket, state, attempt FROM requests
-       WHERE ${ABANDONED} AND failed < ${REJECTED} ORDER BY seq`,
-  take: `UPDATE requests SET owner = ?, lease_until = ? WHERE ${ABANDONED}`,
+       WHERE seq IN (${UNDELIVERED}) AND ${ABANDONED} ORDER BY seq`,
+  take: `UPDATE requests SET owner = ?, lease_until = ?
+       WHERE seq IN (${UNDELIVERED} UNION ALL ${UNDELIVERED_REJECTIONS}) AND ${ABANDONED}`,
   rejections: `SELECT ${COLUMNS} FROM requests
        WHERE failed = ${REJECTED} AND state = ? AND seq > ? AND owner = ? ORDER BY seq LIMIT ?`,
-  renew: `UPDATE requests SET lease_until = ? WHERE state < ${DELIVERED} AND owner = ?`,
+  renew: `UPDATE requests SET lease_until = ?
+       WHERE seq IN (${UNDELIVERED} UNION ALL ${UNDELIVERED_REJECTIONS}) AND owner = ?`,
   dropOld: `DELETE FROM requests WHERE seq IN (
          SELECT seq FROM requests WHERE state = ${DELIVERED} AND delivered_at <= ?
          ORDER BY delivered_at LIMIT ?)`,
@@ -269,21 +289,8 @@ interface Size {
   bytes: number;
 }
 
-/** An estimate is never too low: what was added since it was read may not be written, or deleted already. */
-interface Held extends Size {
-  isEstimate: boolean;
-}
-
-/** What is known to be held if one more fits, or what is held. */
-function upToDate(
-  held: Held | undefined,
-  fits: (held: Held) => boolean,
-  read: () => Row | undefined,
-): Held {
-  if (held !== undefined && (!held.isEstimate || fits(held))) return held;
-  const row = read();
-  const [rows, bytes] = [Number(row?.["rows"] ?? 0), Number(row?.["bytes"] ?? 0)];
-  return { rows, bytes, isEstimate: false };
+function sizeOf(row: Row | undefined): Size {
+  return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
 }
 
 function claimOf(row: Row): Claim {

@@ -185,6 +185,42 @@ describe("the database", () => {
     assert.deepEqual(await store.history("a"), ["in short", "q2", "é2"]);
   });
 
+  it("of an earlier program continues with what that one left", async () => {
+    await using home = await sqliteHome();
+    await mkdir(dirname(home.file), { recursive: true });
+    const db = new DatabaseSync(home.file);
+    migrate(db, home.file, MIGRATIONS.slice(0, 5));
+    const add = db.prepare(
+      `INSERT INTO requests (name, lane, ticket, state, owner, attempt, lease_until, bytes, answer, failed, delivered_at)
+       VALUES (?, 'a', ?, ?, 'gone', 0, 0, 600, ?, ?, ?)`,
+    );
+    const { mayRepeat: _repeat, retriesFailed: _retry, ...facts } = newRequest("?");
+    const answer = '{"parts":["!"]}';
+    const [undelivered, delivered] = [null, 1e15];
+    add.run("waits", JSON.stringify({ ...facts, name: "waits" }), 0, null, 0, undelivered);
+    add.run("answered", JSON.stringify({ ...facts, name: "answered" }), 1, answer, 0, undelivered);
+    add.run("delivered", JSON.stringify({ ...facts, name: "delivered" }), 2, answer, 0, delivered);
+    add.run("rejected", JSON.stringify({ ...facts, name: "rejected" }), 1, answer, 2, undelivered);
+    db.close();
+    const store = await home.open();
+    const left = await store.claimAbandoned();
+    assert.deepEqual(
+      left.map(({ request: { name }, isAnswered }) => [name, isAnswered]),
+      [
+        ["waits", false],
+        ["answered", true],
+      ],
+    );
+    const rejections = await store.rejections(0, 10);
+    assert.deepEqual(
+      rejections.map(({ request: { name } }) => name),
+      ["rejected"],
+    );
+    const again = await store.accept(newRequest("?", { name: "delivered", mayRepeat: true }));
+    assert.ok(again.is === "known");
+    assert.deepEqual(again.stored.answer?.parts, ["!"]);
+  });
+
   it("reads a conversation by its index alone, however many others there are", async () => {
     await using home = await sqliteHome();
     await (await home.open()).close();
