@@ -1,18 +1,21 @@
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { FilePermissions } from "../../src/agent/access/permissions.ts";
 import type { Tool } from "../../src/agent/tools/contract.ts";
 import { createFileTools } from "../../src/agent/tools/files/file-tools.ts";
 import type { FileToolOptions } from "../../src/agent/tools/files/file-tools.ts";
 import { runTool } from "../../src/agent/tools/run.ts";
 import { callContext, toolSettings } from "./agent-config.ts";
 
+type Options = Partial<FileToolOptions> & { readonly permissions?: FilePermissions };
+
 /** A workspace, and a folder outside of it. */
 export interface TestWorkspace extends AsyncDisposable {
   /** Real paths. */
   readonly workspace: string;
   readonly outside: string;
-  tools(options?: Partial<FileToolOptions>): readonly Tool[];
+  tools(options?: Options): readonly Tool[];
 }
 
 export async function createTestWorkspace(): Promise<TestWorkspace> {
@@ -22,14 +25,14 @@ export async function createTestWorkspace(): Promise<TestWorkspace> {
   return {
     workspace,
     outside,
-    tools: (options = {}) =>
+    tools: ({ permissions, ...options } = {}) =>
       createFileTools({
         workspace,
         settings: toolSettings(),
         restrict: true,
         readOutside: false,
         ...options,
-      }),
+      })(permissions),
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
   };
 }

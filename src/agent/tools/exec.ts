@@ -17,6 +17,7 @@ import { checkCommand } from "./exec/policy/policy.ts";
 import { commandPaths } from "./exec/sandbox/mounts.ts";
 import { sandboxFor } from "./exec/sandbox/sandbox.ts";
 import { createSessions, runSessionAction, sessionText } from "./exec/sessions.ts";
+import type { Sessions } from "./exec/sessions.ts";
 import { withToolErrors } from "./files/errors.ts";
 import { locate, realPermissions, realWorkspace } from "./files/locate.ts";
 
@@ -50,7 +51,7 @@ const NO_LIMIT_SECONDS = 2_000_000;
 /** The tool that runs shell commands, to their end or in the background. */
 export function createExec(options: ExecOptions): Exec {
   const { settings } = options;
-  const { act, close } = createActions(options);
+  const commands = new Commands(options);
   const tool = defineTool({
     name: "exec",
     description:
@@ -64,59 +65,90 @@ export function createExec(options: ExecOptions): Exec {
           "commands run only for somebody who talks to the agent on its own machine",
         );
       }
-      return await withToolErrors(input.cwd || "cwd", () => act(input, call));
+      return await withToolErrors(input.cwd || "cwd", () => commands.act(input, call));
     },
   });
-  return { tool, close };
+  return { tool, close: () => commands.close() };
 }
 
-interface Actions {
-  readonly act: (input: ExecInput, call: CallContext) => Promise<string>;
-  readonly close: () => Promise<void>;
-}
+class Commands {
+  readonly #options: ExecOptions;
+  readonly #rules: ExecRules;
+  readonly #sessions: Sessions;
+  readonly #foreground = new Set<Running>();
+  #isClosed = false;
 
-function createActions(options: ExecOptions): Actions {
-  const { settings, now, log } = options;
-  const rules = rulesOf(options);
-  const sessions = createSessions(now);
-  const foreground = new Set<Running>();
-  let isClosed = false;
+  constructor(options: ExecOptions) {
+    this.#options = options;
+    this.#rules = rulesOf(options);
+    this.#sessions = createSessions(options.now);
+  }
 
-  const run = async (input: ExecInput, call: CallContext): Promise<string> => {
-    const { client, signal } = call;
-    const start = await prepareCommand(input, rules, call);
+  async act(input: ExecInput, call: CallContext): Promise<string> {
+    const { now } = this.#options;
+    const action = input.action ?? "run";
+    if (action === "run") return await this.#run(input, call);
+    const own = this.#sessions.of(call.owner);
+    if (action === "list") {
+      return own.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
+    }
+    const session = own.find(({ id }) => id === input.sessionId);
+    if (session === undefined) throw new ToolError("no session has this sessionId");
+    return await runSessionAction(session, { ...input, action }, this.#rules, now());
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const stopped = [...this.#foreground].map((running) => running.stop());
+    await Promise.all([this.#sessions.close(), ...stopped]);
+  }
+
+  async #run(input: ExecInput, call: CallContext): Promise<string> {
+    const { settings, now, log } = this.#options;
+    const { client, owner, signal } = call;
+    const start = await prepareCommand(input, this.#rules, call);
     // The tool may have been closed during the preparation.
-    if (isClosed) throw new ToolError("no more commands are run");
-    if (input.background === true) return runInBackground(start, call);
+    if (this.#isClosed) throw new ToolError("no more commands are run");
+    if (input.background === true) {
+      const { id } = this.#sessions.open(owner, start);
+      log.debug("a command runs in the background", { client, session: id });
+      return `sessionId: ${id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
+    }
     const began = now();
-    const text = await runToEnd(start, signal, secondsOf(input, settings), foreground);
+    // The shorter of the model's limit and the settings' limit.
+    const limits = [input.timeout, settings.timeout_seconds];
+    const seconds = Math.min(...limits.map((limit) => limit || NO_LIMIT_SECONDS));
+    const text = await this.#runToEnd(start, signal, seconds);
     log.debug("a command ran", { client, ms: now() - began });
     return text;
-  };
+  }
 
-  const runInBackground = (start: PreparedCommand, { client, owner }: CallContext): string => {
-    const session = sessions.open(owner, start);
-    log.debug("a command runs in the background", { client, session: session.id });
-    return `sessionId: ${session.id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
-  };
-
-  return {
-    async act(input, call) {
-      const action = input.action ?? "run";
-      if (action === "run") return await run(input, call);
-      const own = sessions.of(call.owner);
-      if (action === "list") {
-        return own.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
-      }
-      const session = own.find(({ id }) => id === input.sessionId);
-      if (session === undefined) throw new ToolError("no session has this sessionId");
-      return await runSessionAction(session, { ...input, action }, rules, now());
-    },
-    async close() {
-      isClosed = true;
-      await Promise.all([sessions.close(), ...[...foreground].map((running) => running.stop())]);
-    },
-  };
+  /** Runs a command to its end, its time limit or the signal, and returns its output. */
+  async #runToEnd(start: PreparedCommand, signal: AbortSignal, seconds: number): Promise<string> {
+    signal.throwIfAborted();
+    const excerpt = createExcerpt();
+    const running = startCommand({
+      ...start,
+      hasInput: false,
+      onOutput: (bytes) => excerpt.push(bytes),
+    });
+    this.#foreground.add(running);
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      void running.stop();
+    }, seconds * 1000);
+    const stopListening = onAbort(signal, () => void running.stop());
+    const ending = await running.ended;
+    clearTimeout(timer);
+    stopListening();
+    this.#foreground.delete(running);
+    const late = isLate
+      ? `error: not done within ${seconds} s and ended; its output until then:\n`
+      : "";
+    const text = excerpt.text().trimEnd();
+    return `${late}${text === "" ? "(no output)" : text}\n${endingText(ending)}`;
+  }
 }
 
 /** The rules under which commands run. */
@@ -187,41 +219,4 @@ async function withTerminal(start: PreparedCommand): Promise<PreparedCommand> {
   }
   // `script` starts the program in SHELL, which would be the user's own shell.
   return { ...start, terminal, env: { ...start.env, SHELL: start.shell.program } };
-}
-
-/** The shorter of the model's limit and the settings' limit. */
-function secondsOf({ timeout }: ExecInput, settings: ExecSettings): number {
-  return Math.min(timeout || NO_LIMIT_SECONDS, settings.timeout_seconds || NO_LIMIT_SECONDS);
-}
-
-/** Runs a command to its end, its time limit or the signal, and returns its output. `all` holds it while it runs. */
-async function runToEnd(
-  start: PreparedCommand,
-  signal: AbortSignal,
-  seconds: number,
-  all: Set<Running>,
-): Promise<string> {
-  signal.throwIfAborted();
-  const excerpt = createExcerpt();
-  const running = startCommand({
-    ...start,
-    hasInput: false,
-    onOutput: (bytes) => excerpt.push(bytes),
-  });
-  all.add(running);
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    void running.stop();
-  }, seconds * 1000);
-  const stopListening = onAbort(signal, () => void running.stop());
-  const ending = await running.ended;
-  clearTimeout(timer);
-  stopListening();
-  all.delete(running);
-  const late = isLate
-    ? `error: not done within ${seconds} s and ended; its output until then:\n`
-    : "";
-  const text = excerpt.text().trimEnd();
-  return `${late}${text === "" ? "(no output)" : text}\n${endingText(ending)}`;
 }

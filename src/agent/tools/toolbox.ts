@@ -23,7 +23,7 @@ export interface ToolboxOptions {
   readonly workspace: Workspace;
   readonly deviceTool: Tool;
   /** The configuration file; no tool may read it. */
-  readonly configFile?: string;
+  readonly configFile?: string | undefined;
   /** Further files with secrets; no tool may read them. */
   readonly secretFiles?: readonly string[];
   readonly fetch: Fetch;
@@ -49,26 +49,26 @@ export interface Toolbox {
 export function createToolbox(options: ToolboxOptions): Toolbox {
   const { config, workspace, deviceTool, fetch, log, topics } = options;
   const { tools: settings } = config;
-  const { restrict_to_workspace: restrict } = config.agents.defaults;
-  const { folder } = workspace;
-  const exec = createExec({
-    workspace: folder,
-    settings: settings.exec,
-    restrict,
-    now: () => Date.now(),
-    log,
+  const { defaults } = config.agents;
+  const bounds = {
+    workspace: workspace.folder,
+    restrict: defaults.restrict_to_workspace,
+    configFile: options.configFile,
     secretFiles: secretFilesOf(options),
-    ...(options.configFile !== undefined && { configFile: options.configFile }),
-  });
+  };
+  const exec = createExec({ ...bounds, settings: settings.exec, now: () => Date.now(), log });
+  const readOutside = defaults.allow_read_outside_workspace;
+  const filesFor = createFileTools({ ...bounds, settings, readOutside });
   const holdsSecret = createLeakWatch(secretsIn(config));
-  const search = createWebSearch({ settings: settings.web, fetch, log, holdsSecret });
+  const web = { settings: settings.web, fetch, log, holdsSecret };
+  const search = createWebSearch(web);
   const skills = createSkillTool(workspace);
   const filter = createSecretFilter(options.redactor, settings);
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),
     exec.tool,
-    createWebFetch({ settings: settings.web, fetch, log, holdsSecret }),
+    createWebFetch(web),
     ...(search === undefined ? [] : [search]),
   ];
   const filteredTools = new WeakMap<Tool, Tool>();
@@ -78,13 +78,12 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     return known;
   };
   const mqtt = topics && createMqttTool(topics);
-  const filesFor = createFilesFor(options);
   return {
     tools(texts, permissions, more = []) {
       const { tools: chosen } = texts.settings;
       const all = [
         ...always,
-        ...filesFor(permissions),
+        ...filesFor(permissions.files),
         ...(hasSkills(texts) ? [skills] : []),
         ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
         ...more,
@@ -96,29 +95,6 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       return wanted.map(filtered);
     },
     close: () => exec.close(),
-  };
-}
-
-/** The file tools for a caller's permissions; created once for each of the few profiles. */
-function createFilesFor(options: ToolboxOptions) {
-  const { config, workspace, configFile } = options;
-  const { restrict_to_workspace: restrict, allow_read_outside_workspace: readOutside } =
-    config.agents.defaults;
-  const made = new Map<Permissions["files"], readonly Tool[]>();
-  return ({ files }: Permissions): readonly Tool[] => {
-    const cached = made.get(files);
-    if (cached !== undefined) return cached;
-    const tools = createFileTools({
-      workspace: workspace.folder,
-      settings: config.tools,
-      restrict,
-      readOutside,
-      secretFiles: secretFilesOf(options),
-      ...(files !== undefined && { permissions: files }),
-      ...(configFile !== undefined && { configFile }),
-    });
-    made.set(files, tools);
-    return tools;
   };
 }
 

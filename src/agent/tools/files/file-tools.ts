@@ -33,14 +33,16 @@ export interface FileToolOptions {
   readonly configFile?: string | undefined;
   /** Further files that hold secrets. */
   readonly secretFiles?: readonly string[];
-  /** The further limits of the caller. */
-  readonly permissions?: FilePermissions | undefined;
 }
 
-/** The tools that read and write files, within the limits of the settings. */
-export function createFileTools(options: FileToolOptions): readonly Tool[] {
-  const { workspace, settings, restrict, readOutside, configFile, permissions } = options;
-  const { secretFiles = [] } = options;
+/**
+ * The tools that read and write files, within the limits of the settings and the further ones of a caller.
+ * They are made once for each of the few profiles.
+ */
+export function createFileTools(
+  options: FileToolOptions,
+): (permissions?: FilePermissions) => readonly Tool[] {
+  const { workspace, settings, restrict, readOutside, configFile, secretFiles = [] } = options;
   const keyFiles = configFile === undefined ? secretFiles : [configFile, ...secretFiles];
   const bounds: Bounds = {
     workspace,
@@ -49,8 +51,16 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     allowRead: settings.allow_read_paths.map((pattern) => new RegExp(pattern)),
     allowWrite: settings.allow_write_paths.map((pattern) => new RegExp(pattern)),
     keyFiles: keyFiles.flatMap(spellingsOf),
-    permissions,
   };
+  const made = new Map<FilePermissions | undefined, readonly Tool[]>();
+  return (permissions) => {
+    const tools = made.get(permissions) ?? toolsWithin({ ...bounds, permissions }, settings);
+    made.set(permissions, tools);
+    return tools;
+  };
+}
+
+function toolsWithin(bounds: Bounds, settings: FileToolOptions["settings"]): readonly Tool[] {
   const tools = [
     createReadFile(bounds, settings.read_file),
     createWriteFile(bounds),
@@ -58,7 +68,7 @@ export function createFileTools(options: FileToolOptions): readonly Tool[] {
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
-  return permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
+  return bounds.permissions === undefined ? tools : tools.map((tool) => withPlaces(tool, bounds));
 }
 
 /** The path as it is written, and its real path. */
