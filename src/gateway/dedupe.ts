@@ -20,6 +20,7 @@ export interface Result {
 }
 
 interface Row<Entry> extends Result {
+  readonly name: string;
   readonly entry: Entry;
   readonly at: number;
 }
@@ -40,6 +41,12 @@ export class Dedupe<Entry> {
   readonly #running = new Map<string, Entry>();
   /** The one that finished first is the first. */
   readonly #finished = new Map<string, Row<Entry>>();
+  /**
+   * The oldest one, unless it was dropped, and the ones after it. Each one is read once: to begin with the
+   * first of the map each time would pass all that were deleted.
+   */
+  #oldest: Row<Entry> | undefined;
+  #younger = this.#finished.values();
   /** Bytes of the finished ones. */
   #bytes = 0;
 
@@ -71,7 +78,7 @@ export class Dedupe<Entry> {
     // A later request with the same text may have taken the name: then the name stays with that one.
     if (this.#running.get(name) !== entry) return;
     this.#running.delete(name);
-    const row = { entry, at: this.#options.clock.now(), failed, bytes: bytes + ROW_BYTES };
+    const row = { name, entry, at: this.#options.clock.now(), failed, bytes: bytes + ROW_BYTES };
     this.#finished.set(name, row);
     this.#bytes += row.bytes;
     this.#dropOld();
@@ -90,11 +97,22 @@ export class Dedupe<Entry> {
 
   #dropOld(): void {
     const { clock, windowMs, rows, bytes } = this.#options;
-    for (const [name, row] of this.#finished) {
+    for (let row = this.#first(); row !== undefined; row = this.#first()) {
       const fits = this.#finished.size <= rows && this.#bytes <= bytes;
       if (fits && clock.now() - row.at < windowMs) return;
-      this.#drop(name);
+      this.#drop(row.name);
     }
+  }
+
+  #first(): Row<Entry> | undefined {
+    while (this.#oldest === undefined || this.#finished.get(this.#oldest.name) !== this.#oldest) {
+      const next = this.#younger.next();
+      this.#oldest = next.value;
+      // An iterator that has come to the end reads nothing that is added later.
+      if (next.done) this.#younger = this.#finished.values();
+      if (next.done) return undefined;
+    }
+    return this.#oldest;
   }
 }
 
