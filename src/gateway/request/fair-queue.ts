@@ -94,6 +94,11 @@ export class Lanes<Item> {
     return !this.#lanes.has(name);
   }
 
+  /** Whether the lane waits for the item of a reservation. */
+  isReserved(name: string): boolean {
+    return this.#lanes.get(name)?.isReserved ?? false;
+  }
+
   /** The items of a lane: the started one first, then the waiting ones in order. */
   items(name: string): readonly Item[] {
     const { current, queue = [] } = this.#lanes.get(name) ?? {};

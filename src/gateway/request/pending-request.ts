@@ -56,19 +56,26 @@ interface Started {
   readonly delivery: Delivery;
 }
 
-export interface PendingOptions {
-  readonly policy: ChannelPolicy;
+interface PendingOptions {
   readonly clock: Clock;
   readonly accounting: Pick<Accounting, "allowanceOf">;
-  /** On the clock. */
-  readonly acceptedAt: number;
 }
 
-/** A request in memory that waits for its turn; `stored` is what the store has of it. */
+export interface PendingFacts<M> {
+  readonly policy: ChannelPolicy;
+  /** On the clock. */
+  readonly acceptedAt: number;
+  /** What the store has of the request; undefined for QoS 0. */
+  readonly stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & {
+    readonly isBegun?: boolean;
+  };
+}
+
+/** A request in memory that waits for its turn. */
 export function createPending<M>(
   request: Request,
-  { policy, clock, accounting, acceptedAt }: PendingOptions,
-  stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & { readonly isBegun?: boolean },
+  { policy, acceptedAt, stored }: PendingFacts<M>,
+  { clock, accounting }: PendingOptions,
 ): PendingRequest<M> {
   const isBegun = stored === undefined || stored.isBegun;
   const answer = stored?.answer

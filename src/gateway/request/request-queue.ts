@@ -25,7 +25,7 @@ import {
   recordOf,
   shutDown,
 } from "./pending-request.ts";
-import type { PendingRequest, WaitingRequest } from "./pending-request.ts";
+import type { PendingFacts, PendingRequest, WaitingRequest } from "./pending-request.ts";
 import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";
 import { GRACE_MS } from "./turn.ts";
@@ -73,8 +73,6 @@ export class RequestQueue<M> {
   readonly #lanes: Lanes<Queued<M>>;
   /** By lane: requests that have a place, are not stored yet and will wait. */
   readonly #reserved = new Map<string, number>();
-  /** Lanes of requests that are not stored yet and will start. */
-  readonly #starting = new Set<string>();
   /** Requests in memory that are not logged yet. */
   readonly #open = new Set<PendingRequest<M>>();
   readonly #attached = new AttachedRequests();
@@ -110,7 +108,6 @@ export class RequestQueue<M> {
     const lane = laneOf(request);
     const start = this.#lanes.reserve({ lane, channel: request.channel });
     if (start === undefined) this.#enter(request);
-    else this.#starting.add(lane);
     return { request, policy, start };
   }
 
@@ -118,7 +115,6 @@ export class RequestQueue<M> {
   giveUpStart(place: Place<M>): void {
     if (place.start === undefined) return;
     this.#enter(place.request);
-    this.#starting.delete(laneOf(place.request));
     place.start.cancel();
     place.start = undefined;
   }
@@ -130,13 +126,10 @@ export class RequestQueue<M> {
       this.#addWaiting(request, claim, false);
       return;
     }
-    this.#starting.delete(laneOf(request));
     const { clock } = this.#options;
     const stored = { claim, progress: [], isBegun: true };
-    const options = { ...this.#options, policy, acceptedAt: clock.now() };
-    const pending = createPending<M>(request, options, stored);
+    const pending = this.#openPending(request, { policy, acceptedAt: clock.now(), stored });
     if (isExpired(request, clock)) cancel(pending, failureOf("expired"), 0);
-    this.#opened(pending);
     start.start(this.#queued(request, pending));
   }
 
@@ -158,11 +151,9 @@ export class RequestQueue<M> {
 
   /** Adds a request of QoS 0, which only this process has. */
   add(request: Request, policy: ChannelPolicy): void {
-    const acceptedAt = this.#options.clock.now();
-    const pending = createPending<M>(request, { ...this.#options, policy, acceptedAt });
-    this.#opened(pending);
     this.#backlog.enter(request);
-    this.#enqueue(request, pending);
+    const acceptedAt = this.#options.clock.now();
+    this.#enqueue(request, this.#openPending(request, { policy, acceptedAt }));
   }
 
   /** The answer of a stored request that waits or runs here also goes to this client's address. */
@@ -177,8 +168,8 @@ export class RequestQueue<M> {
   /** Whether `stop` would cancel something. */
   hasWork(lane: string): boolean {
     return (
-      this.#starting.has(lane) ||
       this.#reserved.has(lane) ||
+      this.#lanes.isReserved(lane) ||
       this.#lanes.items(lane).some(({ pending }) => isCancellable(pending))
     );
   }
@@ -232,9 +223,11 @@ export class RequestQueue<M> {
     this.#enqueue(request, { claim, expiresAt, wayBack, isAnswered, cancelled: undefined });
   }
 
-  #opened(pending: PendingRequest<M>): void {
+  #openPending(request: Request, facts: PendingFacts<M>): PendingRequest<M> {
+    const pending = createPending(request, facts, this.#options);
     this.#open.add(pending);
-    this.#options.dedupe.begin(pending.request, pending.answer);
+    this.#options.dedupe.begin(request, pending.answer);
+    return pending;
   }
 
   #enqueue(request: Request, pending: Queued<M>["pending"]): void {
@@ -294,12 +287,11 @@ export class RequestQueue<M> {
     const policy = policies.get(queued.channel);
     if (wayBack === undefined || policy === undefined) return undefined;
     const request = { ...wayBack, text: stored.request.text };
-    const options = { ...this.#options, policy, acceptedAt: queued.acceptedAt };
-    const pending = createPending<M>(request, options, stored);
+    const { acceptedAt } = queued;
+    const pending = this.#openPending(request, { policy, acceptedAt, stored });
     const failure = waiting.cancelled ?? reasonNotToRun(request, policy, clock);
     if (failure !== undefined && isCancellable(pending)) cancel(pending, failure, 0);
     queued.pending = pending;
-    this.#opened(pending);
     for (const each of this.#attached.take(claim.seq)) {
       const facts = { duplicate: "joined", unlimited: true } as const;
       direct.send({ request: each, answer: pending.answer, ...facts });
