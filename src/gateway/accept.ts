@@ -49,8 +49,8 @@ export class Acceptor<M> {
 
   constructor(options: AcceptOptions<M>) {
     this.#options = options;
-    this.#forbidden = createReplyThrottle({ clock: options.clock, ...FORBIDDEN });
-    this.#logged = createReplyThrottle({ clock: options.clock, ...LOGGED });
+    this.#forbidden = new ReplyThrottle({ clock: options.clock, ...FORBIDDEN });
+    this.#logged = new ReplyThrottle({ clock: options.clock, ...LOGGED });
   }
 
   /** Resolves when the transport may acknowledge the request. */
@@ -284,37 +284,35 @@ interface ReplyThrottleOptions {
   readonly rows: number;
 }
 
-interface ReplyThrottle {
+/**
+ * Allows one reply for each name in `everyMs`; none for a new name while all rows are used, so invented names
+ * cost no memory and no messages.
+ */
+export class ReplyThrottle {
+  readonly #options: ReplyThrottleOptions;
+  /** When a reply was allowed last, and how many were suppressed since; the oldest first. */
+  readonly #names = new Map<string, { readonly at: number; suppressed: number }>();
+
+  constructor(options: ReplyThrottleOptions) {
+    this.#options = options;
+  }
+
   /** Whether a reply is due: how many were suppressed since the last one, or undefined to suppress this one. */
-  allow(name: string): number | undefined;
-}
-
-interface ThrottledName {
-  readonly at: number;
-  suppressed: number;
-}
-
-/** Allows one reply for each name in `everyMs`; none for a new name while all rows are used, so invented names cost no memory and no messages. */
-export function createReplyThrottle({ clock, everyMs, rows }: ReplyThrottleOptions): ReplyThrottle {
-  /** The oldest first. */
-  const names = new Map<string, ThrottledName>();
-  const isRecent = ({ at }: ThrottledName): boolean => clock.now() - at < everyMs;
-
-  return {
-    allow(name) {
-      const last = names.get(name);
-      if (last !== undefined && isRecent(last)) {
-        last.suppressed++;
-        return undefined;
-      }
-      names.delete(name);
-      for (const [other, row] of names) {
-        if (isRecent(row)) break;
-        names.delete(other);
-      }
-      if (names.size >= rows) return undefined;
-      names.set(name, { at: clock.now(), suppressed: 0 });
-      return last?.suppressed ?? 0;
-    },
-  };
+  allow(name: string): number | undefined {
+    const { clock, everyMs, rows } = this.#options;
+    const now = clock.now();
+    const last = this.#names.get(name);
+    if (last !== undefined && now - last.at < everyMs) {
+      last.suppressed += 1;
+      return undefined;
+    }
+    this.#names.delete(name);
+    for (const [other, { at }] of this.#names) {
+      if (now - at < everyMs) break;
+      this.#names.delete(other);
+    }
+    if (this.#names.size >= rows) return undefined;
+    this.#names.set(name, { at: now, suppressed: 0 });
+    return last?.suppressed ?? 0;
+  }
 }

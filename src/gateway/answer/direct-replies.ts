@@ -95,14 +95,14 @@ export class DirectReplies {
 class ChannelReplies {
   readonly #options: DirectRepliesOptions;
   readonly #queue: ReplyQueue;
-  readonly #spilled: Spilled;
-  readonly #dropped: ReturnType<typeof createDropped>;
+  readonly #spilled: SpilledRejections;
+  readonly #dropped: DroppedReplies;
 
   constructor(options: DirectRepliesOptions, channel: string) {
     this.#options = options;
-    this.#dropped = createDropped(options);
+    this.#dropped = new DroppedReplies(options);
     this.#queue = new ReplyQueue((reply) => this.#deliver(reply));
-    this.#spilled = createSpilled(options, channel, this.#queue);
+    this.#spilled = new SpilledRejections(options, channel, this.#queue);
   }
 
   send(reply: DirectReply): void {
@@ -117,8 +117,7 @@ class ChannelReplies {
   }
 
   sendRejection(reply: DirectReply & { readonly claim: Claim }): void {
-    if (this.#spilled.takes(reply.claim, this.#queue.size >= IN_MEMORY)) return;
-    this.#queue.add(reply);
+    if (!this.#spilled.takes(reply.claim)) this.#queue.add(reply);
   }
 
   resume(): void {
@@ -142,7 +141,7 @@ class ChannelReplies {
       log.warn("stored answer could not be read", { error: message, why });
     }
     inFlight.leave(counts);
-    this.#spilled.refill();
+    void this.#spilled.refill();
   }
 
   async #deliverOne(reply: DirectReply): Promise<void> {
@@ -189,96 +188,105 @@ class ChannelReplies {
   }
 }
 
-/** Logs the number of dropped replies at most once a minute. */
-function createDropped({ clock, log, accounting }: DirectRepliesOptions): {
-  add(request: Request): void;
-  close(): void;
-} {
-  let count = 0;
-  let closed = false;
-  let cancelTimer: (() => void) | undefined;
-  const report = (): void => {
-    cancelTimer?.();
-    cancelTimer = undefined;
-    if (count > 0) log.warn("dropped replies: queue full", { count });
-    count = 0;
-  };
-  return {
-    add(request) {
-      count += 1;
-      accounting.countRejection(request, "dropped");
-      if (!closed) cancelTimer ??= clock.after(LOG_EVERY_MS, report);
-    },
-    close() {
-      closed = true;
-      report();
-    },
-  };
+/** Counts the dropped replies and logs their number at most once a minute. */
+class DroppedReplies {
+  readonly #options: DirectRepliesOptions;
+  #count = 0;
+  #isClosed = false;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(options: DirectRepliesOptions) {
+    this.#options = options;
+  }
+
+  add(request: Request): void {
+    const { accounting, clock } = this.#options;
+    this.#count += 1;
+    accounting.countRejection(request, "dropped");
+    if (!this.#isClosed) this.#cancelTimer ??= clock.after(LOG_EVERY_MS, () => this.#report());
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#report();
+  }
+
+  #report(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    const count = this.#count;
+    if (count > 0) this.#options.log.warn("dropped replies: queue full", { count });
+    this.#count = 0;
+  }
 }
 
-interface Spilled {
-  /** Whether the rejection stays in the store: the queue is full, or earlier ones stayed there. */
-  takes(claim: Claim, isFull: boolean): boolean;
-  /** Reads from the first rejection on. */
-  begin(): void;
-  readonly refill: () => void;
-  close(): void;
-}
-
-/** Rejections that wait in the store only, in order. */
-function createSpilled(
-  { durableRequests, restore, log }: DirectRepliesOptions,
-  channel: string,
-  queue: ReplyQueue,
-): Spilled {
+/** Rejections of one channel that wait in the store only, in order. */
+class SpilledRejections {
+  readonly #options: DirectRepliesOptions;
+  readonly #channel: string;
+  readonly #queue: ReplyQueue;
   /** The sequence number of the last one read; undefined when none waits in the store. */
-  let readTo: number | undefined;
-  let newest = 0;
-  let isReading = false;
-  let isClosed = restore === undefined;
+  #readTo: number | undefined;
+  #newest = 0;
+  #isReading = false;
+  #isClosed: boolean;
 
-  const take = (stored: StoredRequest<unknown>): void => {
-    // Those of other channels are left to those.
-    const request = stored.request.channel === channel ? restore?.(stored) : undefined;
-    if (request !== undefined) queue.add({ request, claim: stored.claim });
-  };
-  const read = async (after: number): Promise<void> => {
+  constructor(options: DirectRepliesOptions, channel: string, queue: ReplyQueue) {
+    this.#options = options;
+    this.#channel = channel;
+    this.#queue = queue;
+    this.#isClosed = options.restore === undefined;
+  }
+
+  /** Whether the rejection stays in the store: the queue is full, or earlier ones stayed there. */
+  takes({ seq }: Claim): boolean {
+    const isFull = this.#queue.size >= IN_MEMORY;
+    if (this.#isClosed || (this.#readTo === undefined && !isFull)) return false;
+    // A page that was read meanwhile may have contained it.
+    if (this.#readTo !== undefined && seq <= this.#readTo) return true;
+    this.#readTo ??= seq - 1;
+    this.#newest = seq;
+    return true;
+  }
+
+  /** Reads from the first rejection on. */
+  begin(): void {
+    this.#readTo = 0;
+    void this.refill();
+  }
+
+  /** Reads further rejections while there is room in the queue. Never rejects. */
+  async refill(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    while (this.#readTo !== undefined && !this.#isClosed && this.#queue.size < IN_MEMORY / 4) {
+      try {
+        await this.#read(this.#readTo);
+      } catch (thrown) {
+        const why = String(thrown);
+        this.#options.log.warn("rejections could not be read from the store", { why });
+        this.#readTo = undefined;
+      }
+    }
+    this.#isReading = false;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #read(after: number): Promise<void> {
+    const { durableRequests, restore } = this.#options;
     const page = await durableRequests.rejections(after, PAGE);
-    if (isClosed) return;
-    for (const stored of page) take(stored);
-    readTo = page.at(-1)?.claim.seq ?? after;
-    if (page.length < PAGE && readTo >= newest) readTo = undefined;
-  };
-  const refill = (): void => {
-    if (readTo === undefined || isReading || isClosed || queue.size >= IN_MEMORY / 4) return;
-    isReading = true;
-    const failed = (thrown: unknown): void => {
-      log.warn("rejections could not be read from the store", { why: String(thrown) });
-      readTo = undefined;
-    };
-    void read(readTo)
-      .catch(failed)
-      .finally(() => {
-        isReading = false;
-        refill();
-      });
-  };
-  return {
-    refill,
-    takes({ seq }, isFull) {
-      if (isClosed || (readTo === undefined && !isFull)) return false;
-      // A page that was read meanwhile may have contained it.
-      if (readTo !== undefined && seq <= readTo) return true;
-      readTo ??= seq - 1;
-      newest = seq;
-      return true;
-    },
-    begin() {
-      readTo = 0;
-      refill();
-    },
-    close: () => void (isClosed = true),
-  };
+    if (this.#isClosed) return;
+    for (const stored of page) {
+      // Those of other channels are left to those.
+      const request = stored.request.channel === this.#channel ? restore?.(stored) : undefined;
+      if (request !== undefined) this.#queue.add({ request, claim: stored.claim });
+    }
+    this.#readTo = page.at(-1)?.claim.seq ?? after;
+    if (page.length < PAGE && this.#readTo >= this.#newest) this.#readTo = undefined;
+  }
 }
 
 interface Lane {
