@@ -3,7 +3,6 @@ import { escapeControl } from "../../base/escape-control.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Turned } from "../contract.ts";
 import type { FactName } from "../device/facts.ts";
-import type { Past } from "../device/past.ts";
 import type { CallContext, Tool } from "../tools/contract.ts";
 import { callContextOf } from "../tools/run.ts";
 import { understand, understandPast } from "./understand.ts";
@@ -39,7 +38,9 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
     const call = callContextOf(turn, permissions);
     const past = understandPast(text, new Date());
     if (past !== undefined) {
-      const sentence = await pastSentence(past, deviceTool, call);
+      const { fact, from, to } = past;
+      const history = { fact, hours_back_from: from, hours_back_to: to };
+      const sentence = await deviceTool.run({ history }, call);
       yield sentence;
       return turnResult(text, sentence);
     }
@@ -69,15 +70,6 @@ async function* factSentences(
   // The loop below awaits the first error. The others must not become unhandled rejections.
   for (const reading of readings) reading.catch(() => {});
   for (const reading of readings) yield await reading;
-}
-
-async function pastSentence(
-  { fact, from, to }: Past,
-  deviceTool: Tool,
-  call: CallContext,
-): Promise<string> {
-  const history = { fact, hours_back_from: from, hours_back_to: to };
-  return await deviceTool.run({ history }, call);
 }
 
 function introduction(): string[] {

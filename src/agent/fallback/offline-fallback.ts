@@ -11,7 +11,7 @@ export const MARK = "The model cannot be reached; this is what the device itself
 
 const REST = "The rest has to wait until the model can be reached again.";
 
-export interface OfflineFallbackOptions {
+interface OfflineFallbackOptions {
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
   readonly log: Log;

@@ -4,19 +4,6 @@ import { roughTokens } from "../tokens.ts";
 import type { ModelCall, Reply, ToolDefinition } from "./contract.ts";
 import type { ModelErrorKind, ModelError } from "./errors.ts";
 
-/**
- * Counts one call against the caller's allowance: an estimate by its texts from the start, and the provider's
- * numbers at the end. An interrupted call is counted as far as it went.
- */
-export interface Spending {
-  /** A chunk of the answer came, with its text; that of a thought has none. */
-  readonly onChunk: (text: string) => void;
-  onReply(reply: Reply): void;
-  onError(error: ModelError): void;
-  /** Counts the rest; nothing may follow. */
-  end(): void;
-}
-
 /** Tokens of an answer to count in one step while it comes. */
 const STEP = 1024;
 /** Errors before an answer, which providers do not bill. */
@@ -29,11 +16,12 @@ const FREE: ReadonlySet<ModelErrorKind> = new Set([
 ]);
 const MILLION = 1_000_000;
 
-/** Throws a `Failure` of code `budget` if the allowance is used up. Absent without an allowance. */
-export function beginSpending(
-  question: ModelCall,
-  prices: Prices | undefined,
-): Spending | undefined {
+/**
+ * Counts one call against the caller's allowance: an estimate by its texts from the start, and the provider's
+ * numbers at the end. An interrupted call is counted as far as it went. Absent without an allowance; throws a
+ * `Failure` of code `budget` if it is used up.
+ */
+export function beginSpending(question: ModelCall, prices: Prices | undefined) {
   const { allowance } = question;
   if (allowance === undefined) return undefined;
   const inputTokens = tokensIn(question);
@@ -57,22 +45,24 @@ export function beginSpending(
   });
 
   return {
-    onChunk(text) {
+    /** A chunk of the answer came, with its text; that of a thought has none. */
+    onChunk(text: string): void {
       pieces += 1;
       characters += text.length;
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
     },
-    onReply(reply) {
+    onReply(reply: Reply): void {
       isSettled = true;
       settle(reply.usage ?? { inputTokens, outputTokens: roughTokens(charactersOf(reply)) });
     },
-    onError({ kind }) {
+    onError({ kind }: ModelError): void {
       if (characters > 0 || !FREE.has(kind)) return;
       isSettled = true;
       settle({ inputTokens: 0, outputTokens: 0 });
     },
-    end() {
+    /** Counts the rest; nothing may follow. */
+    end(): void {
       if (!isSettled) settle(soFar());
     },
   };

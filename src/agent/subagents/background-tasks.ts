@@ -22,27 +22,7 @@ export interface FinishedTask {
   readonly text: string;
 }
 
-/** The background tasks of all clients; a client sees only its own. */
-export interface TaskList {
-  readonly add: (owner: string, label: string) => StartedTask;
-  /** How many of an owner's tasks have not ended. */
-  readonly active: (owner: string) => number;
-  /** The same for all clients. */
-  readonly activeInAll: () => number;
-  /** An owner's tasks, oldest first: the running ones, and those that ended within the last hour. */
-  readonly list: (owner: string) => readonly BackgroundTask[];
-  /** The result of an ended task, which counts as reported then; undefined if there is none. */
-  readonly result: (owner: string, id: string) => string | undefined;
-  /** Takes the results that were not reported yet, here or by `result`; each is taken once. */
-  readonly takeUnreported: (owner: string) => readonly FinishedTask[];
-  /** Marks results as not reported, because the turn that took them failed. */
-  readonly putBack: (tasks: readonly FinishedTask[]) => void;
-}
-
-export interface StartedTask {
-  readonly id: string;
-  readonly end: (end: Ended) => void;
-}
+export type TaskList = ReturnType<typeof createTaskList>;
 
 /** Runs the tasks of the tools `subagent` and `spawn`. */
 export interface TaskRunner {
@@ -71,8 +51,8 @@ const MAX_FINISHED = 20;
 const MAX_FINISHED_OF_ALL = 200;
 const KEPT_MS = 3_600_000;
 
-/** In memory only: a task ends with the program. */
-export function createTaskList(now: () => Date): TaskList {
+/** The background tasks of all clients; a client sees only its own. In memory only: a task ends with the program. */
+export function createTaskList(now: () => Date) {
   let entries: Entry[] = [];
   let count = 0;
 
@@ -82,35 +62,36 @@ export function createTaskList(now: () => Date): TaskList {
   };
 
   return {
-    add(owner, label) {
+    /** Adds a running task; the caller ends it. */
+    add(owner: string, label: string) {
       count += 1;
-      const entry: Entry = {
-        id: `task-${count}`,
-        owner,
-        label,
-        beganAt: now().getTime(),
-        isSeen: false,
-      };
+      const id = `task-${count}`;
+      const entry: Entry = { id, owner, label, beganAt: now().getTime(), isSeen: false };
       entries.push(entry);
       const end = (ended: Ended): void => {
         entry.ended = { ...ended, at: now().getTime() };
         forgetOld();
       };
-      return { id: entry.id, end };
+      return { id, end };
     },
-    active: (owner) => of(owner).filter(isActive).length,
+    /** How many of an owner's tasks have not ended. */
+    active: (owner: string) => of(owner).filter(isActive).length,
+    /** The same for all clients. */
     activeInAll: () => entries.filter(isActive).length,
-    list(owner) {
+    /** An owner's tasks, oldest first: the running ones, and those that ended within the last hour. */
+    list: (owner: string): readonly BackgroundTask[] => {
       forgetOld();
       return of(owner).map((entry) => outlineOf(entry, now().getTime()));
     },
-    result(owner, id) {
+    /** The result of an ended task, which counts as reported then; undefined if there is none. */
+    result(owner: string, id: string): string | undefined {
       const entry = of(owner).find((one) => one.id === id);
       if (entry?.ended === undefined) return undefined;
       entry.isSeen = true;
       return entry.ended.text;
     },
-    takeUnreported(owner) {
+    /** Takes the results that were not reported yet, here or by `result`; each is taken once. */
+    takeUnreported: (owner: string): readonly FinishedTask[] => {
       forgetOld();
       return of(owner).flatMap((entry) => {
         if (entry.ended === undefined || entry.isSeen) return [];
@@ -118,17 +99,16 @@ export function createTaskList(now: () => Date): TaskList {
         return [{ id: entry.id, label: entry.label, text: entry.ended.text }];
       });
     },
-    putBack: (tasks) => makeUnseen(entries, tasks),
+    /** Marks results as not reported, because the turn that took them failed. */
+    putBack: (tasks: readonly FinishedTask[]): void => {
+      const ids = new Set(tasks.map(({ id }) => id));
+      for (const entry of entries) if (ids.has(entry.id)) entry.isSeen = false;
+    },
   };
 }
 
 function isActive({ ended }: Entry): boolean {
   return ended === undefined;
-}
-
-function makeUnseen(entries: readonly Entry[], tasks: readonly FinishedTask[]): void {
-  const ids = new Set(tasks.map(({ id }) => id));
-  for (const entry of entries) if (ids.has(entry.id)) entry.isSeen = false;
 }
 
 function outlineOf({ id, label, beganAt, ended }: Entry, now: number): BackgroundTask {

@@ -27,13 +27,10 @@ export interface WorkspaceTexts {
 /** The frontmatter of AGENT.md; absent fields are not set. */
 export interface AgentSettings {
   readonly name?: string;
-  readonly description?: string;
   /** The tools of the agent; default: all. */
   readonly tools?: readonly string[];
-  readonly model?: string;
   /** Model calls in one turn. */
   readonly maxTurns?: number;
-  readonly skills?: readonly string[];
 }
 
 export interface DayNotes {

@@ -7,7 +7,7 @@ import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
 import { hasNoMemory, readClientMemory } from "./client-memory.ts";
-import type { AgentSettings, DayNotes, Skill, Workspace, WorkspaceTexts } from "./contract.ts";
+import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
 import { areUnchanged, createFileCache, readWithin, STAT_CACHED_MS } from "./files.ts";
 import type { Reading, Seen } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
@@ -144,21 +144,9 @@ async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): P
   }
 }
 
-interface Texts {
-  /** AGENT.md, or the two older files in its place. */
-  readonly agent: (seen: Seen) => Promise<MarkdownDocument>;
-  readonly text: (name: string, seen: Seen) => Promise<string>;
-  readonly days: (seen: Seen) => Promise<DayNotes[]>;
-  readonly skills: (seen: Seen) => Promise<Skill[]>;
-}
-
-function createTexts({
-  folder,
-  home,
-  now,
-  log,
-  builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "",
-}: WorkspaceOptions): Texts {
+function createTexts(options: WorkspaceOptions) {
+  const { folder, home, now, log } = options;
+  const { builtin = variable("PICOCLAW_BUILTIN_SKILLS") ?? "" } = options;
   const cache = { now, log };
   const texts = createFileCache<string>({
     load: (path) => textOf(folder, path),
@@ -178,7 +166,8 @@ function createTexts({
   const textAt = async (name: string, seen: Seen): Promise<string> =>
     ((await texts.get(join(folder, name), seen)) ?? "").trim();
   return {
-    async agent(seen) {
+    /** AGENT.md, or the two older files in its place. */
+    async agent(seen: Seen): Promise<MarkdownDocument> {
       const read = (name: string) => documents.get(join(folder, name), seen);
       const agent = await read("AGENT.md");
       if (agent !== undefined) return agent;
@@ -195,7 +184,8 @@ function createTexts({
       ],
       ...cache,
     }),
-    async days(seen) {
+    /** The notes of the newest days, oldest first. */
+    async days(seen: Seen): Promise<DayNotes[]> {
       const found: DayNotes[] = [];
       const namesIn = async (path: string): Promise<readonly string[]> =>
         ((await folders.get(join(folder, path), seen)) ?? []).toReversed();
@@ -229,18 +219,12 @@ async function documentAt(root: string, path: string): Promise<Reading<MarkdownD
 
 function settingsOf(document: MarkdownDocument): AgentSettings {
   const name = lineField(document, "name", 100);
-  const description = lineField(document, "description", 1024);
   const tools = listField(document, "tools");
-  const model = lineField(document, "model", 200);
   const maxTurns = Number(lineField(document, "maxTurns", 20));
-  const skills = listField(document, "skills");
   return {
-    ...(name === undefined ? {} : { name }),
-    ...(description === undefined ? {} : { description }),
-    ...(tools === undefined ? {} : { tools }),
-    ...(model === undefined ? {} : { model }),
-    ...(Number.isInteger(maxTurns) && maxTurns > 0 ? { maxTurns } : {}),
-    ...(skills === undefined ? {} : { skills }),
+    ...(name !== undefined && { name }),
+    ...(tools && { tools }),
+    ...(Number.isInteger(maxTurns) && maxTurns > 0 && { maxTurns }),
   };
 }
 

@@ -78,14 +78,7 @@ describe("the workspace", () => {
     const { skills, ...texts } = await home.workspace.read();
     assert.deepEqual(texts, {
       agent: "Be kind.",
-      settings: {
-        name: "007",
-        description: "watches",
-        tools: ["device", "memory"],
-        model: "gpt",
-        maxTurns: 7,
-        skills: ["a", "b"],
-      },
+      settings: { name: "007", tools: ["device", "memory"], maxTurns: 7 },
       soul: "calm",
       user: "Ada",
       memory: "- the pump is on GPIO 4",
