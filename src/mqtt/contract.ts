@@ -137,7 +137,7 @@ export interface ChannelOptions {
   readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
   readonly reconnectMs?: number;
-  /** Waits between attempts; tests put a clock of their own here. */
+  /** Waits between attempts and between probes; tests put a clock of their own here. */
   readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   /** Published in the retained `info` topic. */
   readonly info: { readonly version: string; readonly instance: string };

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
+import { pause } from "../../src/base/async.ts";
 import { Probe } from "../../src/mqtt/agent-channel/channel.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { createReadingClock } from "../../src/mqtt/client/flow-control.ts";
@@ -64,9 +65,28 @@ async function startBroker(version: 4 | 5 = 5) {
   });
 }
 
-const probing = { probe_secs: 1 } as const;
-const open = (url: string, settings = {}, more = {}): TestChannel =>
-  openTestChannel(url, { settings: { ...probing, ...settings }, reconnectMs: 20, ...more });
+const PROBE_MS = 200;
+/** While it waits for a probe to come back, it looks so often. */
+const CHECK_MS = PROBE_MS / 20;
+
+interface ProbingChannel extends TestChannel {
+  /** How many waits of so many milliseconds began. */
+  readonly waits: (milliseconds: number) => number;
+}
+
+function open(url: string, settings = {}, more = {}): ProbingChannel {
+  const begun: number[] = [];
+  const asked = openTestChannel(url, {
+    settings: { probe_secs: PROBE_MS / 1000, ...settings },
+    reconnectMs: 20,
+    pause(milliseconds, signal) {
+      begun.push(milliseconds);
+      return pause(milliseconds, signal);
+    },
+    ...more,
+  });
+  return { ...asked, waits: (ms) => begun.filter((each) => each === ms).length };
+}
 
 describe("a connection that has gone deaf", () => {
   for (const protocol_version of [5, 4] as const) {
@@ -101,7 +121,7 @@ describe("a connection that has gone deaf", () => {
     const { probes } = broker;
     const timer = setInterval(() => {
       broker.send(publish(5, { topic: STATUS, payload: "offline" }));
-    }, 200);
+    }, CHECK_MS);
     await until("three more probes", () => broker.probes >= probes + 3);
     assert.equal(broker.connections(), 1);
     assert.equal(asked.channel.problem(), undefined);
@@ -123,7 +143,8 @@ describe("a connection that has gone deaf", () => {
     broker.on = false;
     broker.send(publish(5, { topic: REQUEST, payload: '{"text":"hi"}', qos: 1 }));
     await asked.request();
-    await sleep(3_500);
+    const waits = asked.waits(CHECK_MS);
+    await until("thrice the silence", () => asked.waits(CHECK_MS) > waits + 60);
     assert.equal(broker.connections(), 1);
     stored.resolve();
     await until("a second connection", () => broker.connections() === 2);
@@ -161,7 +182,7 @@ describe("a connection that cannot be probed stays", () => {
     await using asked = open(broker.url);
     await asked.ready();
     await until("told", () => asked.log.text().includes("debug the connection cannot be probed"));
-    await sleep(1_500);
+    assert.equal(asked.waits(PROBE_MS) + asked.waits(CHECK_MS), 0);
     assert.deepEqual([refused, broker.connections()], [1, 1]);
     assert.equal(asked.channel.problem(), undefined);
   });
@@ -209,10 +230,10 @@ describe("a quiet hour", () => {
     ] as const;
     const quiet = async (settings: (typeof ways)[number]): Promise<void> => {
       await using broker = await startMosquitto();
-      await using asked = open(broker.url, settings);
+      // A broker on a busy machine may be late.
+      await using asked = open(broker.url, { ...settings, probe_secs: 1 });
       await asked.ready();
-      await until("five probes", () => probesAt(broker) >= 5);
-      await sleep(1_200);
+      await until("three answered probes, and another", () => probesAt(broker) >= 4);
       assert.equal(connectsAt(broker), 1);
       assert.equal(asked.channel.problem(), undefined);
       assert.equal(asked.requests.length, 0);
@@ -225,7 +246,7 @@ describe("a quiet hour", () => {
     const broker = await openBroker({ broker: "embedded://127.0.0.1:0" });
     await using asked = open(`tcp://127.0.0.1:${broker.port}`, { qos: 1 });
     await asked.ready();
-    await sleep(4_500);
+    await until("four answered probes", () => asked.waits(PROBE_MS) >= 4);
     assert.equal(asked.channel.problem(), undefined);
     assert.doesNotMatch(asked.log.text(), /cannot be probed|delivers|given up/);
     await asked.channel.close();
@@ -238,17 +259,19 @@ describe("a quiet hour", () => {
     await off.ready();
     await using quiet = open(broker.url, {}, { quiet: true });
     await quiet.ready();
-    await sleep(300);
-    assert.equal(broker.probes, 0);
+    await using probed = open(broker.url, { probe_secs: 60 });
+    await until("probes of another", () => probed.waits(60_000) === 1);
+    assert.equal(broker.probes, 2);
   });
 });
 
-/** A session that acknowledges subscriptions, and is read from as the test says. */
+/** A session that acknowledges subscriptions, and whose time the test lets pass. */
 function fakeSession() {
   const lost = Promise.withResolvers<Refusal>();
   const aborts: string[] = [];
   let reading = 0;
   let subscriptions = 0;
+  let waiting: { milliseconds: number; end: () => void } | undefined;
   const session: Session = {
     protocol: 5,
     resumed: false,
@@ -272,52 +295,63 @@ function fakeSession() {
     retain: true,
     properties: undefined,
   };
+  const wait = (milliseconds: number): Promise<void> =>
+    new Promise((end) => {
+      waiting = { milliseconds, end };
+    });
+  const probe = new Probe({
+    topic: publishTopic(STATUS),
+    qos: 0,
+    seconds: 1,
+    pause: wait,
+    log: readableLog(),
+  });
   return {
     session,
+    probe,
     aborts,
     echo,
     subscriptions: () => subscriptions,
-    read: (ms: number) => {
-      reading += ms;
+    /** Lets waits end until the condition holds, so many at the most; the connection is read meanwhile, or not. */
+    async pass(holds: () => boolean, { isRead = true, most = 1_000 } = {}): Promise<void> {
+      for (let count = 0; count < most && !holds(); count += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+        if (isRead) reading += waiting?.milliseconds ?? 0;
+        waiting?.end();
+        waiting = undefined;
+      }
     },
     [Symbol.dispose]: () => lost.resolve(unreachable("over", undefined)),
   };
 }
 
-function createProbe(): Probe {
-  return new Probe({ topic: publishTopic(STATUS), qos: 0, seconds: 0.1, log: readableLog() });
+/** A session whose probe came back twice. */
+async function provenSession() {
+  const fake = fakeSession();
+  fake.probe.watch(fake.session);
+  for (const count of [1, 2]) {
+    await fake.pass(() => fake.subscriptions() === count);
+    fake.probe.received(fake.echo, undefined);
+  }
+  return fake;
 }
 
 describe("a silence", () => {
   it("does not count while reading is held up", async () => {
-    using fake = fakeSession();
-    const probe = createProbe();
-    probe.watch(fake.session);
-    for (const count of [1, 2]) {
-      await until("a probe", () => fake.subscriptions() >= count);
-      probe.received(fake.echo, undefined);
-    }
-    await until("another probe", () => fake.subscriptions() === 3);
-    await sleep(500);
+    using fake = await provenSession();
+    await fake.pass(() => fake.subscriptions() === 3);
+    await fake.pass(() => false, { isRead: false, most: 100 });
     assert.equal(fake.subscriptions(), 3);
     assert.deepEqual(fake.aborts, []);
-    const timer = setInterval(() => fake.read(10), 5);
-    await until("it is deaf", () => fake.aborts.length > 0);
-    clearInterval(timer);
-    assert.match(probe.problem()?.remedy ?? "", /probe_secs/);
+    await fake.pass(() => fake.aborts.length > 0);
+    assert.deepEqual(fake.aborts.length, 1);
+    assert.match(fake.probe.problem()?.remedy ?? "", /probe_secs/);
   });
 
   it("cuts ever less often where a new connection did not help", async () => {
-    using fake = fakeSession();
-    const probe = createProbe();
-    const timer = setInterval(() => fake.read(10), 5);
-    probe.watch(fake.session);
-    for (const count of [1, 2]) {
-      await until("a probe", () => fake.subscriptions() >= count);
-      probe.received(fake.echo, undefined);
-    }
-    await until("eight silences", () => fake.subscriptions() >= 11);
-    clearInterval(timer);
+    using fake = await provenSession();
+    await fake.pass(() => fake.subscriptions() === 11);
+    assert.equal(fake.subscriptions(), 11);
     // After silences 1, 2, 3, 4 and 8.
     assert.equal(fake.aborts.length, 5);
   });

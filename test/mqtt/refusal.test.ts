@@ -91,9 +91,8 @@ describe("refused rights", () => {
         code: "refused",
         message: /subscription to \/picoclaw\/edge\/\+\/request/,
       });
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      assert.equal(broker.connections(), 1);
       assert.ok((await asked.channel.ended)?.remedy);
+      assert.equal(broker.connections(), 1);
     });
   }
 

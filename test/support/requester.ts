@@ -7,10 +7,11 @@ import { channelFor, readableLog } from "./channel.ts";
 export async function openTestRequester(
   broker: string,
   settings: Partial<MqttSettings> = {},
+  connectTimeoutMs = 2_000,
 ): Promise<Requester & AsyncDisposable> {
   const device = await openRequester({
     channel: channelFor(broker, settings),
-    connectTimeoutMs: 2_000,
+    connectTimeoutMs,
     log: readableLog(),
     signal: new AbortController().signal,
   });

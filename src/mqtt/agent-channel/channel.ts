@@ -26,7 +26,13 @@ export function openChannel(options: ChannelOptions): Channel {
   const tagged = taggedLog(log, channel.name);
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
-  const probe = new Probe({ topic: statusTopic(address), qos, seconds, log: tagged });
+  const probe = new Probe({
+    topic: statusTopic(address),
+    qos,
+    seconds,
+    pause: options.pause ?? pause,
+    log: tagged,
+  });
   const logConnected = createConnectedLog(tagged, settings.broker);
   const connection: Connection = openConnection({
     ...connectionOptionsOf(options, address, quiet),
@@ -181,6 +187,7 @@ interface ProbeOptions {
   readonly qos: 0 | 1 | 2;
   /** Between probes; 0 is no probes. */
   readonly seconds: number;
+  readonly pause: typeof pause;
   readonly log: Log;
 }
 
@@ -253,7 +260,7 @@ export class Probe {
       // The first probe of a process is repeated at once: a broker may stop delivering early.
       const isDue = this.#isAnswered && !this.#isProven && !this.#isRepeated;
       this.#isRepeated = true;
-      if (!isDue) await pause(this.#options.seconds * 1000, signal);
+      if (!isDue) await this.#options.pause(this.#options.seconds * 1000, signal);
     }
   }
 
@@ -276,7 +283,7 @@ export class Probe {
     let last = session.readingTime();
     for (let quiet = 0; quiet < this.#silenceMs;) {
       if (this.#isAnswered) return false;
-      await pause(interval, signal);
+      await this.#options.pause(interval, signal);
       const now = session.readingTime();
       // Time in which this process was frozen does not count.
       if (this.#unacknowledged === 0) quiet += Math.min(now - last, interval);
