@@ -44,7 +44,7 @@ function offline(why: string): Check {
 
 function whyNone(entries: readonly ModelEntry[]): string {
   return entries.some(({ enabled }) => enabled)
-    ? "each enabled entry of model_list lacks a key or its protocol"
+    ? "each enabled entry of model_list has no key, or a provider that is not supported"
     : "no entry of model_list is enabled or has a key";
 }
 

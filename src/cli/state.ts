@@ -56,9 +56,13 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
   const folder = stateFolderOf(config);
   const home = await openInstance(folder, { log });
   if (home.instance > 1) {
-    log.warn("another gateway of this home is running: this one stores its own state", {
-      instance: home.instance,
-    });
+    log.warn(
+      "another gateway of this home is running: this one stores its own state, and each request that both get has two answers",
+      {
+        instance: home.instance,
+        try: "stop one of them, or give this one its own PICOCLAW_HOME and agent_id",
+      },
+    );
   }
   try {
     const settings = { ...storeOptions(config), sole: true, log };

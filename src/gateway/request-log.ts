@@ -12,7 +12,7 @@ export interface RequestRecord {
   readonly acceptedAt: number;
   readonly startedAt?: number | undefined;
   /** `ok`, an error code, `duplicate` (no answer of its own), or `kept` (left to the next start). */
-  readonly outcome: FailureCode | "ok" | "duplicate" | "kept";
+  readonly outcome: FailureCode | "ok" | "duplicate" | "resumable";
   /** The number of the attempt; only durable requests have attempts. */
   readonly attempt?: number | undefined;
   /** For a known request: its answer goes to no, to one more, or again to the same address. */
@@ -41,7 +41,7 @@ export function createRequestLog(
 ): (entry: RequestRecord) => void {
   return (entry) => {
     const fields = { ...factsOf(entry, clock.now()), ...(logContent ? contentOf(entry) : {}) };
-    if (entry.outcome === "kept") {
+    if (entry.outcome === "resumable") {
       log.info("left to the next start", fields);
       return;
     }

@@ -144,7 +144,8 @@ function unusable(folder: string, error: unknown): Failure {
   if (error instanceof Failure) return error;
   return new Failure("config", "the state folder cannot be written", {
     why: `${folder}: ${asFailure(error).why ?? String(error)}`,
-    remedy: "make it writable for this user, or set agents.defaults.workspace to a folder that is",
+    remedy:
+      "free space on that disk, make the folder writable for this user, or set agents.defaults.workspace to another one",
     cause: error,
   });
 }

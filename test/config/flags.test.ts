@@ -107,6 +107,9 @@ describe("flags", () => {
       flags: { broker: "http://x", agent: "a/+" },
     });
     assert.match(allTextOf(failure), /^--broker: is not a broker URL: its scheme is unknown/m);
-    assert.match(allTextOf(failure), /^--agent: found "a\/\+", allowed is levels of a topic/m);
+    assert.match(
+      allTextOf(failure),
+      /^--agent: found "a\/\+", allowed is one or more levels of a topic/m,
+    );
   });
 });

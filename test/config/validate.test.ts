@@ -27,7 +27,7 @@ describe("wrong values", () => {
       assert.deepEqual(
         failure.why?.split("\n").toSorted(),
         [
-          `${home.file}:10: channel_list.mqtt.settings.agent_id: found "a/+", allowed is levels of a topic: none blank, no + #, no leading $`,
+          `${home.file}:10: channel_list.mqtt.settings.agent_id: found "a/+", allowed is one or more levels of a topic, none of them blank, without + and #, not beginning with $`,
           `${home.file}:10: channel_list.mqtt.settings.broker: is not a broker URL: its scheme is unknown (did you mean mqtts?); use tcp, mqtt, ssl, tls, mqtts, mqtt+ssl, tcps, ws, wss, unix, embedded`,
           `${home.file}:11: channel_list.mqtt.settings.qos: found 3, allowed is 0, 1 or 2`,
           `${home.file}:12: channel_list.mqtt.settings.topic_prefix: found a list, allowed is text without + # and control characters that does not begin with $`,

@@ -87,7 +87,7 @@ describe("a request's payload", () => {
 
   it("what is wrong is said", () => {
     assert.match(refusal({}), /bad_request: .* no "text"/);
-    assert.match(refusal({ text: 7 }), /no "text"/);
+    assert.match(refusal({ text: 7 }), /"text" is not a string/);
     assert.match(refusal({ text: " \n" }), /blank/);
     assert.match(refusal({ text: "a", id: 7 }), /"id"/);
     assert.match(refusal({ text: "a", id: "x".repeat(129) }), /"id"/);

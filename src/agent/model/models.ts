@@ -155,7 +155,12 @@ function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Gr
   const enabled = entries.filter(({ entry }) => entry.enabled);
   if (enabled.length > 0) {
     const names = enabled.map(({ entry }) => entry.model_name).join(", ");
-    log.warn("no entry of model_list can be used: each lacks a key or its protocol", { names });
+    log.warn(
+      "no entry of model_list can be used: each has no key, or a provider that is not supported",
+      {
+        names,
+      },
+    );
   }
   return undefined;
 }

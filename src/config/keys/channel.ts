@@ -49,7 +49,10 @@ export const SETTINGS = group({
     },
   ),
   agent_id: key(
-    text("levels of a topic: none blank, no + #, no leading $", isAgentId),
+    text(
+      "one or more levels of a topic, none of them blank, without + and #, not beginning with $",
+      isAgentId,
+    ),
     "",
     "One level of a topic or several: `kitchen`, `site/kitchen`.",
     { variable: true, flag: "agent", shown: "required" },
@@ -77,7 +80,7 @@ export const SETTINGS = group({
   keep_alive: key(
     keepAlive(),
     DEFAULT_KEEP_ALIVE,
-    "Most seconds between two packets of ours (MQTT keep alive).",
+    "Most seconds between two packets of ours (MQTT keep alive); 0 and less are 60.",
     { variable: true },
   ),
   qos: key(

@@ -23,7 +23,7 @@ export const KEYS = group(
         host: key(
           text("a host without blanks", isHost),
           "localhost",
-          "Where `GET /health` and `GET /ready` answer.",
+          "The address of `GET /health` and `GET /ready`; also `--host`.",
           { variable: true },
         ),
         port: key(integer(0, 65_535), 18_790, "Their port; 0 is a free one.", { variable: true }),
@@ -37,7 +37,7 @@ export const KEYS = group(
             ...GO_LOG_LEVELS,
           }),
           "info",
-          "`debug`, `info`, `warn` or `error`.",
+          "`debug`, `info`, `warn` or `error`; also `--log-level`.",
           { variable: "PICOCLAW_LOG_LEVEL" },
         ),
         dedupe_window_secs: key(

@@ -187,7 +187,7 @@ export function recordOf<M>(pending: PendingRequest<M>, delivered: boolean): Req
     request,
     acceptedAt,
     startedAt,
-    outcome: isReleased ? "kept" : (answer.failure?.code ?? "ok"),
+    outcome: isReleased ? "resumable" : (answer.failure?.code ?? "ok"),
     attempt: claim?.attempt,
     delivery,
     delivered: delivered && !isReleased,

@@ -116,9 +116,9 @@ function replyTargetOf(
   const to = publishable(wanted, own, maxBytes);
   const isRpc = asked !== undefined && topic !== undefined && correlation !== undefined;
   if (topic !== undefined) return { to, isRpc, refusal: to === wanted ? undefined : noRoom() };
-  log.warn("a response topic was not honoured", {
+  log.warn("request rejected: its response topic is not allowed", {
     client: client.slice(0, LONGEST_SHOWN),
-    asked: asked?.slice(0, LONGEST_SHOWN),
+    response_topic: asked?.slice(0, LONGEST_SHOWN),
   });
   return { to, isRpc, refusal: topicRefusal(address, client) };
 }

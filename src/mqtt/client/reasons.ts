@@ -12,6 +12,7 @@ interface Reason {
   readonly remedy?: string;
 }
 
+const ADDRESS = "check that a broker runs at this address, or correct settings.broker or --broker";
 const CREDENTIALS = "check username and password (.security.yml, or --user and --password-file)";
 const AUTO = 'set protocol_version to "auto"';
 const RIGHTS = "ask whoever runs the broker for the rights of this user and client id";
@@ -123,7 +124,7 @@ function hungUp(why: string | undefined): Refusal {
     "the broker closed the connection before it answered",
     {
       why,
-      remedy: `${CREDENTIALS}: some brokers hang up instead of refusing`,
+      remedy: `${CREDENTIALS}, because some brokers hang up instead of refusing; check that the URL and the port agree about TLS`,
     },
   );
   return { disposition: "retry", failure, hungUp: true };
@@ -136,11 +137,11 @@ export function unanswered(milliseconds: number, where = ""): Refusal {
 }
 
 /** The connection failed without a reason from the broker: try again. */
-export function unreachable(message: string, why: string | undefined): Refusal {
+export function unreachable(message: string, why: string | undefined, remedy?: string): Refusal {
   const handshake = HANDSHAKES.find(({ pattern }) => pattern.test(why ?? ""));
   const failure = new Failure("unreachable", handshake?.name ?? message, {
     why,
-    remedy: handshake?.remedy,
+    remedy: handshake?.remedy ?? remedy,
   });
   return { disposition: "retry", failure };
 }
@@ -223,5 +224,5 @@ function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
 function errorReason(error: Error & { code?: unknown }): Refusal {
   if (typeof error.code === "number")
     return protocolBroken(`a packet that the client library rejects (${error.message})`);
-  return unreachable("the connection failed", error.message);
+  return unreachable("the connection failed", error.message, ADDRESS);
 }

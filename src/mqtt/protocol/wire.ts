@@ -52,7 +52,8 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   const text = fieldOf(value, "text");
   const id = fieldOf(value, "id");
   const stream = fieldOf(value, "stream");
-  if (typeof text !== "string") return refused('it has no "text"');
+  if (text === undefined) return refused('it has no "text"');
+  if (typeof text !== "string") return refused('its "text" is not a string');
   if (text.trim() === "") return refused('its "text" is blank');
   if (id !== undefined && (typeof id !== "string" || id.length > MAX_ID_LENGTH)) {
     return refused(`its "id" is not a string of at most ${MAX_ID_LENGTH} characters`);

@@ -47,7 +47,7 @@ describe("which model is asked", () => {
       [[OFF], /no entry of model_list is enabled or has a key/],
       [
         [modelEntry({ api_keys: [] })],
-        /each enabled entry of model_list lacks a key or its protocol/,
+        /each enabled entry of model_list has no key, or a provider that is not supported/,
       ],
     ] as const) {
       const [check, ...more] = await checksOf(entries);
