@@ -149,7 +149,7 @@ describe("a database that is corrupt inside", () => {
     }
     await store.close();
     const bytes = await readFile(file);
-    await writeFile(file, bytes.fill(0xa5, 40_000));
+    await writeFile(file, bytes.fill(0xa5, 12_288));
     for (const words of [["list"], ["show", "kitchen"], ["delete", "kitchen"]]) {
       const host = createFakeHost(["sessions", ...words], { env: { PICOCLAW_HOME: folder.path } });
       assert.equal(await runCommandLine(host), 78);
