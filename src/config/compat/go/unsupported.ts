@@ -7,6 +7,7 @@ import { isHookOn, MODEL_STAGES } from "../../tools.ts";
 import { branchAt, childOf, isComment, pathText, textAt } from "../../tree.ts";
 import type { Branch, Path, Tree } from "../../tree.ts";
 import { isSwitchedOff } from "../../values.ts";
+import { GO_SEARCHES } from "./keys.ts";
 
 /** Reports keys of the Go program that are not built here, unless they have the Go program's defaults. */
 export function unsupportedKeys(tree: Branch, findings: Findings): void {
@@ -164,39 +165,40 @@ function textsAt(entry: Tree, key: string): string[] {
   return items.flatMap((item) => (item.kind === "leaf" ? [item.text.trim()] : []));
 }
 
+const SEARCHES = Object.keys(GO_SEARCHES);
+const ON_BY_DEFAULT = "sogou";
+
 /** Additions to the agent that are not built here. */
 const ADDITIONS: readonly Row[] = [
-  { at: "gateway.hot_reload", asks: isOn },
-  { at: "devices.enabled", asks: isOn },
-  { at: "evolution.enabled", asks: isOn },
-  { at: "voice.model_name", asks: isFilled },
-  { at: "voice.echo_transcription", asks: isOn },
-  { at: "session.identity_links", asks: isFilled },
-  { at: "tools.mcp", asks: servesMcp },
-  { at: "tools.message.media_enabled", asks: isOn },
-  ...["i2c", "spi", "serial", "send_tts"].map((name) => ({
-    at: `tools.${name}.enabled`,
-    asks: isOn,
-  })),
-  ...["baidu_search", "gemini", "glm_search", "kagi", "perplexity"].map((name) => ({
-    at: `tools.web.${name}.enabled`,
-    asks: isOn,
-  })),
-  {
-    at: "tools.web.provider",
-    asks: oneOf("sogou", "kagi", "perplexity", "gemini", "glm_search", "baidu_search"),
-  },
-  ...["image_model", "image_model_fallbacks", "split_on_marker"].map((key) => ({
-    at: `agents.defaults.${key}`,
-    asks: isFilled,
-  })),
-  { at: "agents.defaults.steering_mode", asks: oneOf("all") },
-  { at: "agents.defaults.tool_feedback.enabled", asks: isOn },
-  {
-    at: "agents.defaults.context_manager",
-    asks: (node) => isFilled(node) && !oneOf("legacy")(node),
-  },
+  ...rows(isOn, [
+    "agents.defaults.tool_feedback.enabled",
+    "devices.enabled",
+    "evolution.enabled",
+    "gateway.hot_reload",
+    "tools.i2c.enabled",
+    "tools.message.media_enabled",
+    "tools.send_tts.enabled",
+    "tools.serial.enabled",
+    "tools.spi.enabled",
+    "voice.echo_transcription",
+    ...SEARCHES.filter((name) => name !== ON_BY_DEFAULT).map((name) => `tools.web.${name}.enabled`),
+  ]),
+  ...rows(isFilled, [
+    "agents.defaults.image_model",
+    "agents.defaults.image_model_fallbacks",
+    "agents.defaults.split_on_marker",
+    "session.identity_links",
+    "voice.model_name",
+  ]),
+  ...rows(oneOf(...SEARCHES), ["tools.web.provider"]),
+  ...rows(oneOf("all"), ["agents.defaults.steering_mode"]),
+  ...rows((node) => isFilled(node) && !oneOf("legacy")(node), ["agents.defaults.context_manager"]),
+  ...rows(servesMcp, ["tools.mcp"]),
 ];
+
+function rows(asks: Asks, paths: readonly string[]): Row[] {
+  return paths.map((at) => ({ at, asks }));
+}
 
 function servesMcp(node: Tree): boolean {
   const servers = branchAt(node, "servers");
