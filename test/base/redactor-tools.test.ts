@@ -107,6 +107,13 @@ describe("a redactor over what ordinary tools print", () => {
     );
   });
 
+  it("masks base64 with the prefix of hexadecimal in it", () => {
+    const secret = Buffer.from("AA0XBB0xCC0X", "base64").toString();
+    for (let at = 0; at < 14; at += 1) {
+      assert.equal(streamed(secret, "<AA0X\nBB0x\nCC0X>", [at]), "<[FILTERED]>");
+    }
+  });
+
   it("masks hexadecimal that ends in a zero, whatever follows", () => {
     const hex = Buffer.from("sk-12345670")
       .toString("hex")

@@ -105,11 +105,12 @@ export class Reader {
       this.#skip();
       return 1;
     }
-    const isPrefix = unit === ZERO && lowered(text.charCodeAt(index + 1)) === SMALL_X;
+    const next = text.charCodeAt(index + 1);
+    const isPrefix = unit === ZERO && lowered(next) === SMALL_X;
     this.#readCharacter(unit, start, start + 1);
     this.#readDigit(unit, start, start + 1, isPrefix);
     if (!isPrefix) return 1;
-    this.#readCharacter(SMALL_X, start + 1, start + 2);
+    this.#readCharacter(next, start + 1, start + 2);
     this.#readDigit(COMMA, start + 1, start + 2);
     return 2;
   }
