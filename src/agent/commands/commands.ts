@@ -55,7 +55,7 @@ export function openCommands(options: CommandsOptions): Commands {
   const { config, deviceTool, permissionsOf, models, agent, reload } = options;
   const workspace = agent?.workspace ?? workspaceOf(options);
   return createCommands({
-    models: modelChoice(models),
+    models: models ?? NO_MODELS,
     tools: async (turn) =>
       agent === undefined
         ? [deviceTool].filter(({ name }) => permissionsOf(turn).allows(name))
@@ -81,15 +81,7 @@ export function openCommands(options: CommandsOptions): Commands {
   });
 }
 
-function modelChoice(models: Models | undefined): ModelChoice {
-  return {
-    list: () => models?.list() ?? [],
-    current: () => models?.current(),
-    async switchTo(name) {
-      models?.switchTo(name);
-    },
-  };
-}
+const NO_MODELS: ModelChoice = { list: () => [], current: () => undefined, switchTo: () => {} };
 
 const start: Command = {
   name: "start",

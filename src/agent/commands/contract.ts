@@ -45,7 +45,7 @@ export interface ModelChoice {
   readonly list: () => readonly ModelOutline[];
   readonly current: () => ModelOutline | undefined;
   /** Changes the model for every client from the next turn on. Takes names of the list only. May throw a `Failure`. */
-  readonly switchTo: (name: string) => Promise<void>;
+  readonly switchTo: (name: string) => unknown;
 }
 
 export interface ModelOutline {
