@@ -1,4 +1,3 @@
-import { homedir } from "node:os";
 import process from "node:process";
 import type { Readable } from "node:stream";
 
@@ -51,7 +50,7 @@ export function createHost(): Host {
   return {
     args: process.argv.slice(2),
     env: process.env,
-    home: homedir(),
+    home: homeFolder(),
     cwd: process.cwd(),
     pid: process.pid,
     platform: `${process.platform}-${process.arch}`,
@@ -73,6 +72,12 @@ export function createHost(): Host {
     // oxlint-disable-next-line unicorn/no-process-exit
     exitNow: (code) => process.exit(code),
   };
+}
+
+/** As `homedir()` of node:os, which takes longer to load than all else here. */
+function homeFolder(): string {
+  const home = process.platform === "win32" ? undefined : process.env["HOME"];
+  return home || process.getBuiltinModule("node:os").homedir();
 }
 
 function runtimeName(versions: NodeJS.ProcessVersions & { deno?: string }): string {

@@ -77,7 +77,7 @@ async function readSources({
     [join(dirname(file), SECURITY), textsOfYaml, true],
     [file, textsOfJson, rewriteConfig],
   ] as const) {
-    const content = await readText(path);
+    const content = readText(path);
     if (content instanceof Failure) throw content;
     if (content === undefined) continue;
     const texts = await read(content, path);

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { codeOf, Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
@@ -72,7 +72,7 @@ const NOTHING: Branch = branch([], DEFAULT);
 
 /** Reads config.json and the .security.yml in the same folder. A missing file is empty. */
 export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
-  const text = await readText(file);
+  const text = readText(file);
   if (text instanceof Failure) return text;
   const read = text === undefined ? { tree: NOTHING, warnings: [] } : await treeOfJson(text, file);
   if (read instanceof Failure) return read;
@@ -86,7 +86,7 @@ export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
 }
 
 async function readSecurity(file: string): Promise<Branch | Failure> {
-  const text = await readText(file);
+  const text = readText(file);
   return typeof text === "string" ? treeOfYaml(text, file) : (text ?? NOTHING);
 }
 
@@ -174,10 +174,10 @@ const MAX_BYTES = 1_048_576;
  * Reads a UTF-8 file, without its byte order mark; undefined if there is no file. Returns a Failure for
  * anything but a regular file of a sensible size: reading a pipe or a device might never end.
  */
-export async function readText(file: string): Promise<string | undefined | Failure> {
+export function readText(file: string): string | undefined | Failure {
   let bytes: Uint8Array;
   try {
-    bytes = await readRegularFile(file, MAX_BYTES);
+    bytes = readRegularFile(file, MAX_BYTES);
   } catch (error) {
     const code = codeOf(error);
     return code === "ENOENT" ? undefined : unreadable(file, code || "unknown error");
@@ -189,13 +189,16 @@ export async function readText(file: string): Promise<string | undefined | Failu
   }
 }
 
-/** Reads a file. Throws a coded error; `SPECIAL` for what is not a regular file, `EFBIG` for a large one. */
-async function readRegularFile(file: string, most: number): Promise<Uint8Array> {
-  const facts = await stat(file);
+/**
+ * Reads a file. Throws a coded error; `SPECIAL` for what is not a regular file, `EFBIG` for a large one. It
+ * blocks: at the start of a command nothing else is to be done, and threads for it would take longer.
+ */
+function readRegularFile(file: string, most: number): Uint8Array {
+  const facts = statSync(file);
   if (facts.isDirectory()) throw new UnfitFile("EISDIR");
   if (!facts.isFile()) throw new UnfitFile("SPECIAL");
   if (facts.size > most) throw new UnfitFile("EFBIG");
-  return readFile(file);
+  return readFileSync(file);
 }
 
 /** Bytes of a secret or key. */
@@ -207,12 +210,12 @@ export interface SecretFault {
 }
 
 /** Reads a file that holds one secret, and trims it. Throws a coded error. */
-export async function readSecretFile(file: string): Promise<string> {
-  return new TextDecoder().decode(await readSecretBytes(file)).trim();
+export function readSecretFile(file: string): string {
+  return new TextDecoder().decode(readSecretBytes(file)).trim();
 }
 
 /** Reads the bytes of a key. Throws a coded error. */
-export function readSecretBytes(file: string): Promise<Uint8Array> {
+export function readSecretBytes(file: string): Uint8Array {
   return readRegularFile(file, MAX_SECRET_BYTES);
 }
 

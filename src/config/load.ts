@@ -113,7 +113,7 @@ function flagLeaf(value: Leaf["value"], flag: string): Leaf {
 }
 
 async function passwordIn(file: string): Promise<string | Failure> {
-  const text = await readText(file);
+  const text = readText(file);
   if (typeof text === "string") return text.replace(/\r?\n$/, "");
   const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;
   return new Failure("config", `--password-file: ${file} cannot be read`, {

@@ -150,7 +150,7 @@ async function fileCredential(name: string, folder: string): Promise<string | Se
     if (!isInside(file, base)) {
       return { fault: "names a file outside of the folder of config.json" };
     }
-    const secret = await readSecretFile(file);
+    const secret = readSecretFile(file);
     return secret === "" ? { fault: "names a file that is empty" } : secret;
   } catch (error) {
     return { fault: `names a file that cannot be read (${codeOf(error)})` };
@@ -171,7 +171,7 @@ async function systemCredential(
   const remedy = `LoadCredential=${name}:/path/of/the/file in the [Service] section of its unit`;
   if (!folder) return { fault: `is a credential, and CREDENTIALS_DIRECTORY is not set: ${remedy}` };
   try {
-    const secret = await readSecretFile(join(folder, name));
+    const secret = readSecretFile(join(folder, name));
     return secret === "" ? { fault: `names the credential ${name}, which is empty` } : secret;
   } catch (error) {
     const code = codeOf(error);

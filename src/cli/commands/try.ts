@@ -33,16 +33,13 @@ export async function run(context: Context): Promise<number> {
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const { host, flags, redactor } = context;
-  const [loaded, log] = await Promise.all([
-    load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" }),
-    createCommandLog(context),
-  ]);
+  const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
   if (loaded instanceof Failure) throw loaded;
   const { config, home, file, secretFiles } = loaded;
   const serving = await openRuntime({
     config,
     channels: [channelFor(config)],
-    log: flags.has("debug") ? log : SILENT,
+    log: flags.has("debug") ? await createCommandLog(context) : SILENT,
     redactor,
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,

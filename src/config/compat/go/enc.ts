@@ -27,7 +27,7 @@ export async function passphraseOf(
   const folder = env["CREDENTIALS_DIRECTORY"];
   if (!folder) return undefined;
   try {
-    return (await readSecretFile(join(folder, PASSPHRASE_CREDENTIAL))) || undefined;
+    return readSecretFile(join(folder, PASSPHRASE_CREDENTIAL)) || undefined;
   } catch (error) {
     // A service may have other credentials only.
     if (codeOf(error) === "ENOENT") return undefined;
@@ -96,7 +96,7 @@ async function keyMaterial(
   const { file, required } = sshKeyFile(surroundings);
   if (file === "") return digest(passphrase);
   try {
-    return createHmac("sha256", digest(await readSecretBytes(file)))
+    return createHmac("sha256", digest(readSecretBytes(file)))
       .update(passphrase)
       .digest();
   } catch (error) {
