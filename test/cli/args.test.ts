@@ -84,6 +84,8 @@ describe("flags", () => {
     assert.deepEqual(line.words, ["c", "5", "x"]);
     assert.ok(line.flags.has("json") && line.flags.has("no-wait"));
     assert.ok(!line.flags.has("no-stream") && !line.flags.has("raw"));
+    assert.deepEqual(understood("config", "--dry-run", "encrypt").words, ["encrypt"]);
+    assert.match(refused("gateway", "--log-content", "x"), /gateway does not take "x"/);
   });
 
   it("letters can be joined, and the last one can have its value attached", () => {

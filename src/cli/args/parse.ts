@@ -28,7 +28,7 @@ export interface CommandLine {
 /** Parses the arguments after the program's name. Does not throw: errors are in `failure`. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const guarded = guardArgs(args);
-  const parser = createParser();
+  const parser = createParser(guarded);
   const parsed = parser.parse(["", parser.name, ...guarded.tokens], { run: false });
   const words = [...parsed.args, ...afterDashes(parsed.options)].map((token) =>
     guarded.wordOf(String(token)),
@@ -120,8 +120,9 @@ function guardLetters(state: State, word: string): void {
 }
 
 function use(state: State, name: FlagName, value?: string): void {
+  const token = `--${keyOf(name)}`;
   state.flags.push(name);
-  state.tokens.push(value === undefined ? `--${name}` : `--${name}=${referenceTo(state, value)}`);
+  state.tokens.push(value === undefined ? token : `${token}=${referenceTo(state, value)}`);
 }
 
 function referenceTo(state: State, word: string): string {
@@ -136,18 +137,28 @@ function flagOfLetter(letter: string): FlagName | undefined {
   return flagNames().find((name) => flagNamed(name).letter === letter);
 }
 
-/** The parser knows all flags for every command, so that it can tell values from arguments. */
-function createParser(): CAC {
+/**
+ * The parser knows the flags of this line for every command, so that it can tell values from arguments. It
+ * does not know the others: building all of them takes longer than all the rest.
+ */
+function createParser({ flags, tokens }: GuardedArgs): CAC {
   const parser = cac("picoclaw");
-  for (const name of flagNames()) {
-    const flag = flagNamed(name);
-    parser.option(flag.type === "boolean" ? `--${name}` : `--${name} <value>`, flag.summary);
+  for (const name of new Set(flags)) {
+    const { type } = flagNamed(name);
+    parser.option(type === "boolean" ? `--${keyOf(name)}` : `--${keyOf(name)} <value>`, "");
   }
-  for (const { name, aliases = [], summary } of COMMANDS) {
-    const command = parser.command(`${name} [...words]`, summary);
-    for (const alias of aliases) command.alias(alias);
+  for (const word of tokens) {
+    const command = findCommand(word);
+    if (command === undefined) continue;
+    const named = parser.command(`${command.name} [...words]`);
+    for (const alias of command.aliases ?? []) named.alias(alias);
   }
   return parser;
+}
+
+/** `dryRun`: the library would take the word after a boolean `--dry-run` for its value. */
+function keyOf(name: FlagName): string {
+  return name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 type Options = Readonly<Record<string, unknown>>;
@@ -162,8 +173,7 @@ function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string>
   const values = new Map<FlagName, string>();
   for (const name of guarded.flags) {
     if (flagNamed(name).type === "boolean") continue;
-    const key = name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-    const all = [options[key]].flat();
+    const all = [options[keyOf(name)]].flat();
     const value = all.at(-1);
     // The library gives `true` if no value follows.
     if (typeof value === "string" && !all.includes(true)) values.set(name, guarded.wordOf(value));
