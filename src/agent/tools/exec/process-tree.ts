@@ -92,7 +92,7 @@ async function processesOf(tree: ProcessTree): Promise<readonly Member[] | undef
 async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-    const environ = await environOf(pid, stat).catch(() => Buffer.alloc(0));
+    const environ = await environOf(pid).catch(() => Buffer.alloc(0));
     const isSandbox = isOf(tree, stat, () => environ);
     return isSandbox === undefined ? undefined : { pid: Number(pid), isSandbox };
   } catch {
@@ -101,19 +101,30 @@ async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefi
   }
 }
 
-/** Times that an empty environment is read, with a millisecond in between. */
-const MAX_READS = 5;
-/** The flag of threads of the kernel (PF_KTHREAD), which have no environment. */
-const KERNEL_THREAD = 0x20_00_00;
+/** Milliseconds in which one program has replaced another. */
+const EXEC_MS = 500;
 
 /** While one program replaces another (exec), the kernel shows an empty environment for a moment. */
-async function environOf(pid: string, stat: string): Promise<Buffer> {
-  const isKernelThread = (Number(fieldsOf(stat)[6]) & KERNEL_THREAD) !== 0;
-  for (let reads = 1; ; reads += 1) {
+async function environOf(pid: string): Promise<Buffer> {
+  const end = performance.now() + EXEC_MS;
+  for (;;) {
     const environ = await readFile(`/proc/${pid}/environ`);
-    if (environ.length > 0 || isKernelThread || reads === MAX_READS) return environ;
+    if (environ.length > 0 || performance.now() > end) return environ;
+    if (hasNoEnvironment(await readFile(`/proc/${pid}/stat`, "utf8"))) return environ;
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+}
+
+/** The flag of threads of the kernel (PF_KTHREAD). */
+const KERNEL_THREAD = 0x20_00_00;
+
+/** Whether a process is dead, a thread of the kernel, or was started with an empty environment. */
+function hasNoEnvironment(stat: string): boolean {
+  const fields = fieldsOf(stat);
+  if (isDead(fields) || (Number(fields[6]) & KERNEL_THREAD) !== 0) return true;
+  // Where the environment begins and ends in memory; 0 until the new program is there.
+  const [start, end] = [fields[47], fields[48]];
+  return start === end && end !== "0";
 }
 
 /** Whether a process is the sandbox of a tree (true) or one of its processes (false); undefined if it is neither. */
@@ -122,16 +133,20 @@ function isOf(
   stat: string,
   environ: () => Buffer,
 ): boolean | undefined {
-  const [state = "", , group] = fieldsOf(stat);
-  // A zombie is dead; its parent may never read its exit status.
-  if (state === "Z" || state === "X") return undefined;
-  if (Number(group) === leader) return isSandboxed;
+  const fields = fieldsOf(stat);
+  if (isDead(fields)) return undefined;
+  if (Number(fields[2]) === leader) return isSandboxed;
   return environ().includes(`${MARK}=${mark}`) ? false : undefined;
 }
 
 /** State, parent, group and so on: the fields after the name, which may hold any character (proc_pid_stat(5)). */
 function fieldsOf(stat: string): readonly string[] {
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** A zombie is dead; its parent may never read its exit status. */
+function isDead([state = ""]: readonly string[]): boolean {
+  return state === "Z" || state === "X";
 }
 
 async function endOnWindows({ leader }: ProcessTree): Promise<boolean> {
