@@ -34,6 +34,11 @@ export function defineTool<Schema extends v.GenericSchema>(typed: TypedTool<Sche
   };
 }
 
+/** A text argument, with its description for the model. */
+export const textField = (about: string) => v.pipe(v.string(), v.description(about));
+/** A true or false argument, with its description for the model. */
+export const flagField = (about: string) => v.pipe(v.boolean(), v.description(about));
+
 function issueText(issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue);
   return path === null ? issue.message : `${path}: ${issue.message}`;

@@ -20,7 +20,7 @@ import {
 } from "../workspace/notes.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
+import { defineTool, textField } from "./define.ts";
 
 const TITLE = "# Memory\n";
 /** Bytes of MEMORY.md, which is part of every prompt, and of the notes of one day. */
@@ -40,10 +40,7 @@ const input = v.object({
     ),
   ),
   text: v.optional(
-    v.pipe(
-      v.string(),
-      v.description("For remember and note: the entry, one line. For forget: words of the entry."),
-    ),
+    textField("For remember and note: the entry, one line. For forget: words of the entry."),
   ),
   days: v.optional(
     v.pipe(

@@ -13,7 +13,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { TopicPermissions } from "../access/permissions.ts";
 import { ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
+import { defineTool, flagField, textField } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
 
 const MAX_SECONDS = 10;
@@ -32,11 +32,8 @@ const SLOT_MS = 5_000;
 
 const input = v.object({
   action: v.picklist(["read", "publish"]),
-  topic: v.pipe(
-    v.string(),
-    v.description(
-      "For read: a topic filter; + is one level, # at the end is all levels below. For publish: a topic.",
-    ),
+  topic: textField(
+    "For read: a topic filter; + is one level, # at the end is all levels below. For publish: a topic.",
   ),
   payload: v.optional(
     v.pipe(
@@ -46,10 +43,7 @@ const input = v.object({
     ),
   ),
   retain: v.optional(
-    v.pipe(
-      v.boolean(),
-      v.description("For publish: the broker keeps it as the topic's state; default false."),
-    ),
+    flagField("For publish: the broker keeps it as the topic's state; default false."),
   ),
   qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish; default 1."))),
   seconds: v.optional(

@@ -4,7 +4,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { BackgroundTask, TaskRunner } from "../subagents/background-tasks.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
+import { defineTool, textField } from "./define.ts";
 
 /** Characters of a task and of its label. */
 const MAX_TASK = 20_000;
@@ -20,7 +20,7 @@ const TASK_INPUT = v.object({
       "All that is needed to do the task. The subagent knows nothing of this conversation.",
     ),
   ),
-  label: v.optional(v.pipe(v.string(), v.description("A short name for the task."))),
+  label: v.optional(textField("A short name for the task.")),
 });
 
 /** The tool that runs a task as a turn of its own and returns its answer. */
@@ -62,9 +62,7 @@ export function createSpawnTool(runner: TaskRunner): Tool {
 }
 
 const STATUS_INPUT = v.object({
-  task_id: v.optional(
-    v.pipe(v.string(), v.description("The id that spawn returned. Default: all tasks.")),
-  ),
+  task_id: v.optional(textField("The id that spawn returned. Default: all tasks.")),
 });
 
 /** The tool that reports the state of background tasks, and the result of one. */

@@ -4,10 +4,10 @@ import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract
 import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
+import { defineTool, textField } from "./define.ts";
 
 const input = v.object({
-  name: v.pipe(v.string(), v.description("The name of the skill, as in the list of skills.")),
+  name: textField("The name of the skill, as in the list of skills."),
 });
 
 /** Bytes of a skill's body, its file list and the text around them. */

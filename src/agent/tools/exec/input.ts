@@ -1,15 +1,15 @@
 import * as v from "valibot";
+import { flagField } from "../define.ts";
 
 /** Characters of a command and of a piece of input: the policy checks all of it. */
 const MAX_TEXT = 10_000;
 
-const textField = (about: string) =>
-  v.nullish(v.pipe(v.string(), v.maxLength(MAX_TEXT, "too long"), v.description(about)));
-const flagField = (about: string) => v.nullish(v.pipe(v.boolean(), v.description(about)));
+const textArgument = (about: string) =>
+  v.optional(v.pipe(v.string(), v.maxLength(MAX_TEXT, "too long"), v.description(about)));
 
 /** The arguments of exec. */
 export const EXEC_INPUT = v.object({
-  action: v.nullish(
+  action: v.optional(
     v.pipe(
       v.picklist(["run", "list", "poll", "read", "write", "kill", "send-keys"]),
       v.description(
@@ -17,14 +17,18 @@ export const EXEC_INPUT = v.object({
       ),
     ),
   ),
-  command: textField("For run: the shell command."),
-  sessionId: textField("For poll, read, write, send-keys and kill: the command."),
-  keys: textField("For send-keys: names separated by blanks, such as Up Enter C-c Tab Escape F1."),
-  data: textField("For write: the text; a line break at its end sends the line."),
-  background: flagField("For run: return a sessionId at once and let the command run on."),
-  pty: flagField("For run: give the command a terminal."),
-  cwd: textField("For run: the folder to run in (default: the workspace)."),
-  timeout: v.nullish(
+  command: textArgument("For run: the shell command."),
+  sessionId: textArgument("For poll, read, write, send-keys and kill: the command."),
+  keys: textArgument(
+    "For send-keys: names separated by blanks, such as Up Enter C-c Tab Escape F1.",
+  ),
+  data: textArgument("For write: the text; a line break at its end sends the line."),
+  background: v.optional(
+    flagField("For run: return a sessionId at once and let the command run on."),
+  ),
+  pty: v.optional(flagField("For run: give the command a terminal.")),
+  cwd: textArgument("For run: the folder to run in (default: the workspace)."),
+  timeout: v.optional(
     v.pipe(v.number(), v.minValue(0), v.description("For run: the most seconds it may take.")),
   ),
 });

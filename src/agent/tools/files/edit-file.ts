@@ -5,7 +5,7 @@ import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
-import { defineTool } from "../define.ts";
+import { defineTool, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { shownPath } from "./errors.ts";
 import type { OpenDir, OpenFile } from "./open-dir.ts";
@@ -14,13 +14,13 @@ import { withFileToWrite } from "./open-within.ts";
 import { replaceFile } from "./replace-file.ts";
 
 const input = v.object({
-  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
+  path: textField("The file; relative to the workspace."),
   old_text: v.pipe(
     v.string(),
     v.minLength(1, "the text to replace is empty"),
     v.description("The text to replace, exactly as it is in the file. It must occur exactly once."),
   ),
-  new_text: v.pipe(v.string(), v.description("The new text.")),
+  new_text: textField("The new text."),
 });
 
 /** Bytes of the largest file that the tool changes: it holds the file in memory. */

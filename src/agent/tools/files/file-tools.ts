@@ -12,7 +12,7 @@ import type { ToolSettings } from "../../../config/contract.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
 import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
-import { defineTool } from "../define.ts";
+import { defineTool, flagField, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { createEditFile } from "./edit-file.ts";
 import { shownPath } from "./errors.ts";
@@ -98,12 +98,7 @@ function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
 }
 
 const LIST_INPUT = v.object({
-  path: v.nullish(
-    v.pipe(
-      v.string(),
-      v.description("The folder, relative to the workspace. Default: the workspace."),
-    ),
-  ),
+  path: v.optional(textField("The folder, relative to the workspace. Default: the workspace.")),
 });
 
 /** Names in an answer. */
@@ -160,11 +155,9 @@ async function lineOf(dir: OpenDir, entry: Dirent): Promise<string> {
 }
 
 const WRITE_INPUT = v.object({
-  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
-  content: v.pipe(v.string(), v.description("The whole content of the file.")),
-  overwrite: v.nullish(
-    v.pipe(v.boolean(), v.description("Whether an existing file may be replaced; default false.")),
-  ),
+  path: textField("The file; relative to the workspace."),
+  content: textField("The whole content of the file."),
+  overwrite: v.optional(flagField("Whether an existing file may be replaced; default false.")),
 });
 
 /** The tool that writes a whole file. It replaces an existing file only if the model says so. */
@@ -192,12 +185,9 @@ function createWriteFile(bounds: Bounds): Tool {
 }
 
 const APPEND_INPUT = v.object({
-  path: v.pipe(v.string(), v.description("The file; relative to the workspace.")),
-  content: v.pipe(
-    v.string(),
-    v.description(
-      "The text to add at the end of the file, as it is: begin or end it with a line break.",
-    ),
+  path: textField("The file; relative to the workspace."),
+  content: textField(
+    "The text to add at the end of the file, as it is: begin or end it with a line break.",
   ),
 });
 

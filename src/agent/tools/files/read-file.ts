@@ -4,7 +4,7 @@ import * as v from "valibot";
 import type { ReadFileSettings } from "../../../config/contract.ts";
 import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
-import { defineTool } from "../define.ts";
+import { defineTool, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { shownPath } from "./errors.ts";
 import { readBytes, withRegular } from "./open-dir.ts";
@@ -19,9 +19,9 @@ const LEAST_BYTES = 4;
 /** Characters of a result besides the text of the file. */
 const MAX_HEAD = 1000;
 
-const path = v.pipe(v.string(), v.description("The file; relative to the workspace."));
+const path = textField("The file; relative to the workspace.");
 const whole = (least: number, about: string) =>
-  v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least), v.description(about)));
+  v.optional(v.pipe(v.number(), v.integer(), v.minValue(least), v.description(about)));
 
 const byBytes = v.object({
   path,

@@ -6,7 +6,7 @@ import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
-import { defineTool } from "../define.ts";
+import { defineTool, textField } from "../define.ts";
 import { createAllowance } from "./addresses.ts";
 import { createByteBudget } from "./body.ts";
 import type { Body } from "./body.ts";
@@ -44,7 +44,7 @@ const BYTES_OF_ALL = 64 * 2 ** 20;
 const MAX_URL = 8_000;
 
 const input = v.object({
-  url: v.pipe(v.string(), v.description("The URL: http or https.")),
+  url: textField("The URL: http or https."),
   maxChars: v.optional(
     v.pipe(
       v.number(),
