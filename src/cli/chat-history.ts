@@ -37,17 +37,15 @@ export async function openChatHistory(
 ): Promise<ChatHistory> {
   const lane = localLaneOf(name);
   const store = withGoSessions(await openStore(config, log), config, log);
-  const condensing = new Compaction<Message>({
-    compactor: () => compact,
-    store: withPurge(store),
-    clock: SYSTEM_CLOCK,
-    log,
-  });
+  const compaction = new Compaction<Message>(
+    { compact, store: withPurge(store), log },
+    SYSTEM_CLOCK,
+  );
   let turnEnded: (() => void) | undefined;
   return {
     history() {
       turnEnded?.();
-      turnEnded = condensing.turnStarted();
+      turnEnded = compaction.turnStarted();
       return store.history(lane).catch((thrown: unknown) => {
         log.warn("the conversation cannot be read", { why: asFailure(thrown).why });
         return [];
@@ -57,14 +55,14 @@ export async function openChatHistory(
       try {
         await store.append(lane, messages, forget);
         turnEnded?.();
-        condensing.turnAdded(lane);
+        compaction.turnAdded(lane);
       } catch (thrown) {
         log.warn("the conversation cannot be stored", { why: asFailure(thrown).why });
       }
     },
     async close(over) {
       turnEnded?.();
-      await condensing.close(over);
+      await compaction.close(over);
       await store.close();
     },
   };

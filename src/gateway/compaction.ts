@@ -26,10 +26,9 @@ export interface Compact<M> {
 }
 
 export interface CompactionOptions<M> {
-  /** Called each time. Without a result conversations are neither compacted nor read. */
-  readonly compactor: () => Compact<M> | undefined;
+  /** Read each time. Without it conversations are neither compacted nor read. */
+  readonly compact?: Compact<M> | undefined;
   readonly store: Pick<Store<M>, "size" | "conversation" | "compact">;
-  readonly clock: Pick<Clock, "after" | "now">;
   readonly log: Log;
 }
 
@@ -38,6 +37,12 @@ const DEADLINE_MS = 120_000;
 const SHUTDOWN_WAIT_MS = 250;
 /** Conversations that wait. One beyond that is checked again after its next turn. */
 const WAITING = 1024;
+
+interface Bounds {
+  readonly cancellation: TurnCancellation;
+  readonly giveWay: () => Promise<void>;
+  readonly allowance: Allowance | undefined;
+}
 
 /** The longest wait for turns, which may hang. */
 const LONGEST_MS = 60_000;
@@ -48,14 +53,16 @@ const LONGEST_MS = 60_000;
  */
 export class Compaction<M> {
   readonly #options: CompactionOptions<M>;
+  readonly #clock: Pick<Clock, "after" | "now">;
   /** Resolve when the turn has ended. */
   readonly #turns = new Set<Promise<void>>();
   readonly #waiting = new Map<string, Allowance | undefined>();
   #running: { readonly cancellation: TurnCancellation; readonly ended: Promise<void> } | undefined;
   #isOpen = true;
 
-  constructor(options: CompactionOptions<M>) {
+  constructor(options: CompactionOptions<M>, clock: Pick<Clock, "after" | "now">) {
     this.#options = options;
+    this.#clock = clock;
   }
 
   /** A turn starts, and compaction makes way for it; call the returned function when the turn ends. */
@@ -71,7 +78,7 @@ export class Compaction<M> {
   /** A turn was added to the conversation, which may be too long now. `allowance` is that of its client. */
   turnAdded(conversation: string, allowance?: Allowance): void {
     const isFull = this.#waiting.size >= WAITING;
-    if (this.#options.compactor() === undefined || !this.#isOpen || isFull) return;
+    if (this.#options.compact === undefined || !this.#isOpen || isFull) return;
     this.#waiting.set(conversation, allowance);
     if (this.#running === undefined) this.#next();
   }
@@ -91,11 +98,11 @@ export class Compaction<M> {
   #next(): void {
     this.#running = undefined;
     const [first] = this.#waiting;
-    const compact = this.#options.compactor();
+    const compact = this.#options.compact;
     if (compact === undefined || first === undefined) return;
     const [conversation, allowance] = first;
     this.#waiting.delete(conversation);
-    const cancellation = new TurnCancellation(this.#options.clock);
+    const cancellation = new TurnCancellation(this.#clock);
     const giveWay = this.#startDeadline(cancellation);
     const ended = this.#compactOne(conversation, compact, { cancellation, giveWay, allowance });
     this.#running = { cancellation, ended };
@@ -103,7 +110,7 @@ export class Compaction<M> {
 
   /** Starts the deadline; the returned function waits for the running turns while the deadline stands still. */
   #startDeadline(cancellation: TurnCancellation): () => Promise<void> {
-    const { clock } = this.#options;
+    const clock = this.#clock;
     let [left, since] = [DEADLINE_MS, clock.now()];
     cancellation.timeoutAfter(left);
     return async () => {
@@ -122,7 +129,7 @@ export class Compaction<M> {
   async #idle(signal: AbortSignal): Promise<void> {
     if (this.#turns.size === 0 || signal.aborted) return;
     const { promise: late, resolve } = Promise.withResolvers<void>();
-    const cancelTimer = this.#options.clock.after(LONGEST_MS, resolve);
+    const cancelTimer = this.#clock.after(LONGEST_MS, resolve);
     const stopListening = onAbort(signal, resolve);
     await Promise.race([Promise.all(this.#turns), late]);
     cancelTimer();
@@ -133,7 +140,7 @@ export class Compaction<M> {
   async #compactOne(conversation: string, compact: Compact<M>, bounds: Bounds): Promise<void> {
     const { cancellation } = bounds;
     try {
-      await compactConversation(conversation, bounds, { ...this.#options, compact });
+      await this.#compact(conversation, compact, bounds);
     } catch (thrown) {
       const { message, why } = asFailure(cancellation.failure ?? thrown);
       const level = this.#isOpen ? "warn" : "debug";
@@ -142,35 +149,30 @@ export class Compaction<M> {
     cancellation.release();
     if (this.#isOpen) this.#next();
   }
-}
 
-interface Bounds {
-  readonly cancellation: TurnCancellation;
-  readonly giveWay: () => Promise<void>;
-  readonly allowance: Allowance | undefined;
-}
-
-/** Returns when the cancellation is forced, even if the work does not end. */
-async function compactConversation<M>(
-  name: string,
-  { cancellation, giveWay, allowance }: Bounds,
-  { compact, store, clock, log }: CompactionOptions<M> & { readonly compact: Compact<M> },
-): Promise<void> {
-  const startedAt = clock.now();
-  if (compact.isDue !== undefined) {
-    const size = await Promise.race([store.size(name), cancellation.forced]);
-    if (!compact.isDue(size)) return;
+  /** Returns when the cancellation is forced, even if the work does not end. */
+  async #compact(
+    name: string,
+    compact: Compact<M>,
+    { cancellation, giveWay, allowance }: Bounds,
+  ): Promise<void> {
+    const { store, log } = this.#options;
+    const startedAt = this.#clock.now();
+    if (compact.isDue !== undefined) {
+      const size = await Promise.race([store.size(name), cancellation.forced]);
+      if (!compact.isDue(size)) return;
+    }
+    const conversation = await Promise.race([store.conversation(name), cancellation.forced]);
+    if (conversation.turns.length === 0) return;
+    const result = await Promise.race([
+      compact(conversation, cancellation.signal, giveWay, allowance),
+      cancellation.forced,
+    ]);
+    if (result === undefined) return;
+    const isCut = await store.compact(name, result.through, result.summary);
+    failpoint("condensed");
+    const ms = Math.round(this.#clock.now() - startedAt);
+    if (isCut) log.info("conversation summarized", { ms });
+    else log.debug("summary dropped: the conversation began anew meanwhile", { ms });
   }
-  const conversation = await Promise.race([store.conversation(name), cancellation.forced]);
-  if (conversation.turns.length === 0) return;
-  const result = await Promise.race([
-    compact(conversation, cancellation.signal, giveWay, allowance),
-    cancellation.forced,
-  ]);
-  if (result === undefined) return;
-  const isCut = await store.compact(name, result.through, result.summary);
-  failpoint("condensed");
-  const ms = Math.round(clock.now() - startedAt);
-  if (isCut) log.info("conversation summarized", { ms });
-  else log.debug("summary dropped: the conversation began anew meanwhile", { ms });
 }

@@ -126,7 +126,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
   const shared = { policies, clock, log, accounting, durableRequests, inFlight, dedupe, write };
   const offline = new OfflineClients({ ...shared, deliver: (answer) => direct.send(answer) });
   const direct = new DirectReplies({ ...shared, restore, offline }, policies.keys());
-  const compaction = new Compaction<M>({ compactor: () => options.compact, store, clock, log });
+  const compaction = new Compaction<M>(options, clock);
   const queue = new RequestQueue<M>({
     ...shared,
     restore,

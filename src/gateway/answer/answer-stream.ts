@@ -103,35 +103,26 @@ export class AnswerStream {
   }
 
   /**
-   * The parts from the first to the done one, as they come (`stream`) or as one part. While all readers are
-   * busy with earlier parts, text is collected for the next part: that is the back-pressure.
+   * The part of that number, as soon as it is there; undefined when the answer was abandoned. While all readers
+   * are busy with earlier parts, text is collected for the next part: that is the back-pressure.
    */
-  read(stream: boolean): AsyncGenerator<Part, void> {
-    return stream ? this.#asTheyCome() : this.#asOne();
-  }
-
-  async *#asTheyCome(): AsyncGenerator<Part, void> {
-    for (let next = 0; ; next++) {
-      while (this.#parts.length <= next) {
-        if (this.#abandoned) return;
-        this.#isStreaming = true;
-        await this.#more();
-      }
-      const part = this.#parts[next];
-      if (part !== undefined) yield part;
-      if (part?.done) return;
-    }
-  }
-
-  /** A reader of one whole part gets no partial text before an error. */
-  async *#asOne(): AsyncGenerator<Part, void> {
-    while (!this.#released) {
-      if (this.#abandoned) return;
+  async part(index: number): Promise<Part | undefined> {
+    while (this.#parts.length <= index && !this.#abandoned) {
+      this.#isStreaming = true;
       await this.#more();
     }
+    return this.#parts[index];
+  }
+
+  /**
+   * The whole answer as one part, at its end; undefined when it was abandoned. Of a failed answer it is the
+   * error alone, without the text before it.
+   */
+  async whole(): Promise<Part | undefined> {
+    while (!this.#released && !this.#abandoned) await this.#more();
+    if (!this.#released) return undefined;
     const last = this.#parts.at(-1);
-    if (last?.error !== undefined) yield last;
-    else yield { text: this.text, done: true };
+    return last?.error === undefined ? { text: this.text, done: true } : last;
   }
 
   #more(): Promise<void> {
@@ -188,7 +179,7 @@ export function storedAnswerOf(parts: readonly string[], failure?: Failure): Sto
 
 /** The texts of parts, without the sentence of a failure. */
 function textsOf(parts: readonly Part[]): string[] {
-  return parts.filter(({ error }) => error === undefined).map(({ text }) => text);
+  return parts.flatMap(({ text, error }) => (error === undefined ? [text] : []));
 }
 
 function lastParts(rest: string, failure: Failure | undefined): Part[] {
@@ -223,12 +214,15 @@ export function deliver(
   const run = async (): Promise<void> => {
     answer.addresses.add(address);
     try {
-      for await (const part of answer.read(stream)) {
+      for (let isOver = false; !isOver;) {
+        const part = await (stream ? answer.part(delivery.parts) : answer.whole());
+        if (part === undefined) break;
         delivery.firstAt ??= clock.now();
         delivery.parts += 1;
         if (delivery.parts === 1) await flush?.(laneOf(request));
         await request.reply(part);
         if (durable) failpoint(part.done ? "published" : "streaming");
+        isOver = part.done ?? false;
       }
     } catch (thrown) {
       // The text is useless without the lost part: the rest is not sent.
