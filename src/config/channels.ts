@@ -1,4 +1,3 @@
-import * as v from "valibot";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { brokerCredentials, parseBroker } from "./broker.ts";
@@ -22,7 +21,7 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch, Origin, Path, Tree } from "./tree.ts";
-import { bool, namedEntries, readAs } from "./values.ts";
+import { booleanOf, namedEntries } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;
 
@@ -51,13 +50,16 @@ interface Reading {
 function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): MqttChannel[] {
   const path: Path = ["channel_list", name];
   if (entry.kind === "branch") {
-    const enabled = v.safeParse(CHANNEL.rows.enabled.schema, childOf(entry, "enabled"));
-    findings.issues(enabled.issues, [...path, "enabled"]);
+    const enabled = CHANNEL.rows.enabled.read(
+      childOf(entry, "enabled"),
+      [...path, "enabled"],
+      findings,
+    );
     if (!entry.entries.has("enabled")) warnOfMissingEnabled(path, findings);
-    if (enabled.output !== true) return [];
+    if (enabled !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
-  const output = readAs(CHANNEL.schema, entry, path, findings);
+  const output = CHANNEL.read(entry, path, findings);
   if (output === undefined) return [];
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
   const settings = settingsOf(output.settings, bases);
@@ -244,12 +246,12 @@ export function mqttNames(tree: Branch): string[] {
 }
 
 export function isEnabled(entry: Branch): boolean {
-  return v.safeParse(bool(), childOf(entry, "enabled")).output === true;
+  return booleanOf(childOf(entry, "enabled")) === true;
 }
 
 /** Whether `enabled` is there and false. */
 export function isDisabled(entry: Branch): boolean {
-  return v.safeParse(bool(), childOf(entry, "enabled")).output === false;
+  return booleanOf(childOf(entry, "enabled")) === false;
 }
 
 /** Adds settings to every enabled channel of type mqtt. If there is none, creates one. */

@@ -1,5 +1,4 @@
 import { basename } from "node:path";
-import type { BaseIssue } from "valibot";
 import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import { nearestTo, pathText } from "./tree.ts";
@@ -37,19 +36,10 @@ export class Findings {
     this.restrictions.push({ origin: this.originAt(path), path, text });
   }
 
-  /** Adds the issues of a schema that has read the value at `base`. */
-  issues(issues: readonly BaseIssue<unknown>[] | undefined, base: Path): void {
-    for (const issue of issues ?? []) this.problem([...base, ...pathOf(issue)], issue.message);
-  }
-
   /** The origin of a missing value is that of the object around it. */
   originAt(path: Path): Origin {
     return nearestTo(this.#tree, path).origin;
   }
-}
-
-function pathOf(issue: BaseIssue<unknown>): Path {
-  return (issue.path ?? []).map(({ key }) => (typeof key === "number" ? key : String(key)));
 }
 
 /** One wrong value. Its text never holds the value of a secret. */

@@ -1,5 +1,4 @@
 import { dirname, join, resolve } from "node:path";
-import * as v from "valibot";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
@@ -28,7 +27,6 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch, Path, Tree, Leaf, Origin } from "./tree.ts";
-import { readAs } from "./values.ts";
 
 export interface LoadOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -185,12 +183,12 @@ function withEnvironment(
 /** The values of variables with their problems, whether or not a channel uses them. */
 function valuesIn(env: Surroundings["env"]) {
   return VARIABLES.flatMap(({ name, path, key }) => {
-    const text = env[name];
-    if (text === undefined || text === "") return [];
+    const written = env[name];
+    if (written === undefined || written === "") return [];
     const origin: Origin = { from: "environment", variable: name };
-    const value = untypedLeaf(text, origin);
-    const { issues = [] } = v.safeParse(key.schema, value);
-    const faults = issues.map(({ message }): Problem => ({ origin, path, text: message }));
+    const value = untypedLeaf(written, origin);
+    const faults: Problem[] = [];
+    key.read(value, path, { problem: (_, text) => faults.push({ origin, path, text }) });
     return [{ path, value, faults }];
   });
 }
@@ -235,7 +233,7 @@ function assembled(
   const channels = mqttChannels(tree, findings, { folder: dirname(place.file), userHome });
   const turn_profile = turnProfile(tree, findings);
   const hooks = hookSettings(tree, findings, { folder: cwd, userHome });
-  const output = readAs(KEYS.schema, tree, [], findings);
+  const output = KEYS.read(tree, [], findings);
   const workspace = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
   const profiles = toolProfiles(tree, findings, { folder: workspace, userHome });
   if (output === undefined) return undefined;

@@ -17,7 +17,7 @@ import { HOOKS, PROCESS_HOOK, PROFILE, SWITCHED_TOOLS, TOOL_NAMES } from "./keys
 import type { TOOLS } from "./keys/tools.ts";
 import { childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { isSwitchedOff, namedEntries, readAs } from "./values.ts";
+import { isSwitchedOff, namedEntries } from "./values.ts";
 
 /** The settings of the tools. Which tools are switched off is in `off`, not in a switch of each. */
 export function toolSettings(
@@ -71,7 +71,7 @@ function toolProfile(
     const found = length === 0 ? "an empty pattern" : `a pattern of ${length} characters`;
     findings.problem(path, `found ${found}, allowed are 1 to ${MAX_PATTERN} characters`);
   }
-  const output = readAs(PROFILE.schema, entry, path, findings);
+  const output = PROFILE.read(entry, path, findings);
   if (output === undefined) return undefined;
   const tools = output.tools.map((name) => (name === "skills" ? "use_skill" : name));
   for (const [index, name] of tools.entries()) checkName(name, [...path, "tools", index], findings);
@@ -100,7 +100,7 @@ export function turnProfile(tree: Branch, findings: Findings): TurnProfile | und
   const path = ["agents", "defaults", "turn_profile"];
   const found = childOf(tree, ...path);
   if (found === undefined || isSwitchedOff(found, TURN_PROFILE.rows)) return undefined;
-  const output = readAs(TURN_PROFILE.schema, found, path, findings);
+  const output = TURN_PROFILE.read(found, path, findings);
   if (output === undefined) return undefined;
   if (output.tools.mode === "custom") checkTurnTools(output.tools.allow, path, findings);
   const [skills, tools] = [allowedBy(output.skills), allowedBy(output.tools)];
@@ -153,7 +153,7 @@ export function hookSettings(
 ): HookSettings | undefined {
   const found = childOf(tree, "hooks");
   if (found === undefined) return undefined;
-  const output = readAs(HOOKS.schema, found, ["hooks"], findings);
+  const output = HOOKS.read(found, ["hooks"], findings);
   if (output?.enabled !== true) return undefined;
   const path = ["hooks", "processes"];
   const processes = namedEntries(childOf(found, "processes"), path, findings)
@@ -177,7 +177,7 @@ function processHook(
   bases: PathBases,
 ): ProcessHookSettings[] {
   const name = path.at(-1) ?? "";
-  const output = readAs(PROCESS_HOOK.schema, entry, path, findings);
+  const output = PROCESS_HOOK.read(entry, path, findings);
   if (output === undefined) return [];
   const { command, observe, priority, dir } = output;
   if (command.length === 0 || command[0]?.trim() === "") {

@@ -16,7 +16,7 @@ export interface Leaf {
   readonly value: string | number | boolean;
   /** As written: `0123e5` may be a password. */
   readonly text: string;
-  /** From a source without types (environment, plain YAML): the schema decides the type. */
+  /** From a source without types (environment, plain YAML): the key decides the type. */
   readonly untyped: boolean;
   readonly origin: Origin;
 }

@@ -1,71 +1,29 @@
-import * as v from "valibot";
 import { Secret } from "../base/secret.ts";
 import { quotable } from "./findings.ts";
-import type { Findings } from "./findings.ts";
 import { isComment } from "./tree.ts";
 import type { Leaf, Path, Tree } from "./tree.ts";
 
-/**
- * The kinds of values that keys have. A schema reads leaves instead of bare values, in arrays and
- * objects: text without a type is read as the schema wants it, and messages say what was found.
- */
-
-/** A tree in the form that schemas read. Its objects have no prototype, so that any key is safe. */
-function inputOf(tree: Tree): unknown {
-  if (tree.kind === "leaf") return tree;
-  if (tree.kind === "list") return tree.items.map((item) => inputOf(item));
-  const input: Record<string, unknown> = Object.create(null);
-  for (const [key, child] of tree.entries) input[key] = inputOf(child);
-  return input;
+/** Receives what is wrong with a value, and where. */
+export interface Problems {
+  problem(path: Path, text: string): void;
 }
 
 /**
- * The entries of an object, without comments. Adds a problem to the findings if it is not an object.
+ * Reads a kind of value. If the value at the path is wrong, it reports every problem, says what was found and
+ * what is allowed, and returns undefined.
  */
-export function namedEntries(
-  found: Tree | undefined,
-  path: Path,
-  findings: Findings,
-): (readonly [string, Tree])[] {
-  if (found?.kind === "branch") {
-    return [...found.entries].filter(([name, { kind }]) => !(kind === "leaf" && isComment(name)));
-  }
-  if (found !== undefined) readAs(object({}), found, path, findings);
-  return [];
-}
+export type Read<T> = (found: Tree, path: Path, problems: Problems) => T | undefined;
 
-/** What a schema makes of a value at a path; undefined, with problems in the findings, if it is wrong. */
-export function readAs<T>(
-  schema: v.GenericSchema<unknown, T>,
-  found: Tree,
-  path: Path,
-  findings: Findings,
-): T | undefined {
-  const { success, output, issues } = v.safeParse(schema, inputOf(found));
-  findings.issues(issues, path);
-  return success ? output : undefined;
-}
-
-/** Whether `enabled` of a group is false, or missing with false as its default. */
-export function isSwitchedOff(
-  found: Tree,
-  { enabled }: { readonly enabled: { readonly schema: v.GenericSchema<unknown, boolean> } },
-): boolean {
-  const { success, output } = v.safeParse(object({ enabled: enabled.schema }), inputOf(found));
-  return success && output["enabled"] === false;
-}
+/** As `Read`, for a value that may be missing: then it is the default, if there is one. */
+export type ReadRow<T> = (found: Tree | undefined, path: Path, problems: Problems) => T | undefined;
 
 /** A scalar that `read` accepts; `allowed` ends the sentence `found …, allowed is …`. */
-export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined) {
-  return v.pipe(
-    v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), allowed)),
-    v.rawTransform<Leaf, T>(({ dataset, addIssue, NEVER }) => {
-      const value = read(dataset.value);
-      if (value !== undefined) return value;
-      addIssue({ message: sentence(shownLeaf(dataset.value), allowed) });
-      return NEVER;
-    }),
-  );
+export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined): Read<T> {
+  return (found, path, problems) => {
+    const value = found.kind === "leaf" ? read(found) : undefined;
+    if (value === undefined) problems.problem(path, sentence(shown(found), allowed));
+    return value;
+  };
 }
 
 /** Text that `accepts` accepts. */
@@ -76,16 +34,15 @@ export function text(allowed = "text", accepts: (text: string) => boolean = () =
 }
 
 /** Text that can hold a secret: `faultOf` says what is wrong, and no message quotes it. */
-export function unquotedText(faultOf: (text: string) => string | undefined) {
-  return v.pipe(
-    v.custom<Leaf>(isLeaf, ({ input }) => sentence(shapeOf(input), "text")),
-    v.rawTransform<Leaf, string>(({ dataset: { value: found }, addIssue, NEVER }) => {
-      const fault = typeof found.value === "string" ? faultOf(found.value) : "is not a text";
-      if (fault === undefined) return found.text;
-      addIssue({ message: fault });
-      return NEVER;
-    }),
-  );
+export function unquotedText(faultOf: (text: string) => string | undefined): Read<string> {
+  return (found, path, problems) => {
+    const isText = found.kind === "leaf" && typeof found.value === "string";
+    const unlike = found.kind === "leaf" ? "is not a text" : sentence(shapeOf(found), "text");
+    const fault = isText ? faultOf(found.text) : unlike;
+    if (isText && fault === undefined) return found.text;
+    problems.problem(path, fault ?? unlike);
+    return undefined;
+  };
 }
 
 /** A URL. No message quotes it, because it can hold a password. */
@@ -117,12 +74,16 @@ export function decimal(least: number, most: number) {
 
 /** `true` or `false`; text without a type is read as by Go's strconv.ParseBool. */
 export function bool() {
-  return scalar("true or false", ({ value, text: written, untyped }) => {
-    if (typeof value === "boolean") return value;
-    const word = untyped ? written.trim() : "";
-    if (/^(?:1|t|true)$/i.test(word)) return true;
-    return /^(?:0|f|false)$/i.test(word) ? false : undefined;
-  });
+  return scalar("true or false", booleanOf);
+}
+
+/** The boolean that a value is; undefined for any other value, and for none. */
+export function booleanOf(found: Tree | undefined): boolean | undefined {
+  if (found?.kind !== "leaf") return undefined;
+  if (typeof found.value === "boolean") return found.value;
+  const word = found.untyped ? found.text.trim() : "";
+  if (/^(?:1|t|true)$/i.test(word)) return true;
+  return /^(?:0|f|false)$/i.test(word) ? false : undefined;
 }
 
 /** One of a few words; case and surrounding blanks do not count. */
@@ -131,84 +92,104 @@ export function choice<const T>(allowed: string, words: Readonly<Record<string, 
   return scalar(allowed, (found) => values.get(found.text.trim().toLowerCase()));
 }
 
-/** Text or a number, by its text. */
-function loose() {
-  return scalar("text", ({ value, text: written }) =>
-    typeof value === "boolean" ? undefined : written,
-  );
+/** A secret: text, or a number by its text. No message tells its value. */
+export function secret(): Read<Secret> {
+  return (found, path, problems) => {
+    if (found.kind === "leaf" && typeof found.value !== "boolean") return new Secret(found.text);
+    const type = { leaf: "boolean", list: "list", branch: "object" }[found.kind];
+    problems.problem(path, sentence(`a value of type ${type}`, "text"));
+    return undefined;
+  };
 }
 
-/** A secret: text, or a number by its text. No message tells its value. */
-export function secret() {
-  return v.pipe(
-    v.custom<Leaf>(
-      (input) => isLeaf(input) && typeof input.value !== "boolean",
-      ({ input }) => sentence(`a value of type ${typeOf(input)}`, "text"),
-    ),
-    v.transform((found) => new Secret(found.text)),
-  );
+/** A list of equal things. */
+export function list<T>(read: Read<T>): Read<T[]> {
+  return (found, path, problems) => {
+    if (found.kind !== "list") {
+      problems.problem(path, sentence(shapeOf(found), "a list"));
+      return undefined;
+    }
+    const items = found.items.map((item, index) => read(item, [...path, index], problems));
+    return items.every((item) => item !== undefined) ? items : undefined;
+  };
 }
 
 /** A list, or a single item without a list. */
-export function oneOrMore<T>(item: v.GenericSchema<Leaf, T>) {
-  return v.pipe(
-    v.unknown(),
-    v.transform((input) => (isLeaf(input) ? [input] : input)),
-    v.array(item, ({ input }) => sentence(shapeOf(input), "a list")),
-  );
+export function oneOrMore<T>(read: Read<T>): Read<T[]> {
+  const readList = list(read);
+  return (found, path, problems) => {
+    const { origin } = found;
+    const items: Tree = found.kind === "leaf" ? { kind: "list", items: [found], origin } : found;
+    return readList(items, path, problems);
+  };
 }
 
 /** Texts and numbers, in a list or single, as in Go's FlexibleStringSlice. */
 export function texts() {
-  return oneOrMore(loose());
-}
-
-/** An object with these keys; further keys are ignored. */
-export function object(entries: v.ObjectEntries) {
-  return v.pipe(v.custom<object>(isObject, notObject), v.object(entries));
-}
-
-/** A list of equal things. */
-export function list<T>(item: v.GenericSchema<unknown, T>) {
-  return v.array(item, ({ input }) => sentence(shapeOf(input), "a list"));
+  return oneOrMore(
+    scalar("text", ({ value, text: written }) =>
+      typeof value === "boolean" ? undefined : written,
+    ),
+  );
 }
 
 /** Any object, as plain JSON. */
-export function anyObject() {
-  return v.pipe(v.custom<object>(isObject, notObject), v.transform(valuesOf));
+export function anyObject(): Read<Readonly<Record<string, unknown>>> {
+  return (found, path, problems) => {
+    const entries = entriesOf(found, path, problems);
+    return entries && Object.fromEntries([...entries].map(([key, child]) => [key, jsonOf(child)]));
+  };
 }
 
 /** An object of secrets whose keys and values `accepts` accepts. */
-export function secretTable(allowed: string, accepts: (key: string, text: string) => boolean) {
-  return v.pipe(
-    v.custom<object>(isObject, notObject),
-    v.rawTransform<object, Readonly<Record<string, Secret>>>(({ dataset, addIssue, NEVER }) => {
-      const entries: [string, Secret][] = [];
-      for (const [key, found] of Object.entries(dataset.value)) {
-        if (isLeaf(found) && accepts(key, found.text)) entries.push([key, new Secret(found.text)]);
-        else addIssue({ message: `${quotable(key)} is wrong, allowed is ${allowed}` });
-      }
-      return entries.length === Object.keys(dataset.value).length
-        ? Object.fromEntries(entries)
-        : NEVER;
-    }),
-  );
+export function secretTable(
+  allowed: string,
+  accepts: (key: string, text: string) => boolean,
+): Read<Readonly<Record<string, Secret>>> {
+  return (found, path, problems) => {
+    const entries = entriesOf(found, path, problems);
+    const secrets: [string, Secret][] = [];
+    for (const [key, child] of entries ?? []) {
+      if (child.kind === "leaf" && accepts(key, child.text)) {
+        secrets.push([key, new Secret(child.text)]);
+      } else problems.problem(path, `${quotable(key)} is wrong, allowed is ${allowed}`);
+    }
+    return secrets.length === entries?.size ? Object.fromEntries(secrets) : undefined;
+  };
+}
+
+/** Whether `enabled` of a group is false, or missing with false as its default. */
+export function isSwitchedOff(
+  found: Tree,
+  { enabled }: { readonly enabled: { readonly read: ReadRow<boolean> } },
+): boolean {
+  if (found.kind !== "branch") return false;
+  return enabled.read(found.entries.get("enabled"), [], { problem: () => {} }) === false;
+}
+
+/** The entries of an object, without comments; none, with a problem, if it is not an object. */
+export function namedEntries(
+  found: Tree | undefined,
+  path: Path,
+  problems: Problems,
+): (readonly [string, Tree])[] {
+  const entries = (found && entriesOf(found, path, problems)) ?? [];
+  return [...entries].filter(([name, { kind }]) => !(kind === "leaf" && isComment(name)));
+}
+
+/** The entries of an object; undefined, with a problem, if it is not one. */
+export function entriesOf(
+  found: Tree,
+  path: Path,
+  problems: Problems,
+): ReadonlyMap<string, Tree> | undefined {
+  if (found.kind === "branch") return found.entries;
+  problems.problem(path, sentence(shapeOf(found), "an object"));
+  return undefined;
 }
 
 function sentence(found: string, allowed: string): string {
   return `found ${found}, allowed is ${allowed}`;
-}
-
-function isLeaf(input: unknown): input is Leaf {
-  return typeof input === "object" && input !== null && "kind" in input && input.kind === "leaf";
-}
-
-function isObject(input: unknown): input is object {
-  return typeof input === "object" && input !== null && !Array.isArray(input) && !isLeaf(input);
-}
-
-function notObject({ input }: { readonly input: unknown }): string {
-  return sentence(shapeOf(input), "an object");
 }
 
 function numberOf({ value, text: written, untyped }: Leaf): number {
@@ -221,26 +202,21 @@ function within(number: number, least: number, most: number): number | undefined
   return number >= least && number <= most ? number : undefined;
 }
 
-function shownLeaf({ value, text: written }: Leaf): string {
-  return typeof value === "string" ? `"${quotable(written)}"` : quotable(written);
+/** A value as a sentence quotes it. */
+function shown(found: Tree): string {
+  if (found.kind !== "leaf") return shapeOf(found);
+  const word = quotable(found.text);
+  return typeof found.value === "string" ? `"${word}"` : word;
 }
 
-function shapeOf(input: unknown): string {
-  if (isLeaf(input)) return typeof input.value === "string" ? "text" : `a ${typeOf(input)}`;
-  return Array.isArray(input) ? "a list" : "an object";
+/** What a value is, without its text. */
+function shapeOf(found: Tree): string {
+  if (found.kind !== "leaf") return found.kind === "list" ? "a list" : "an object";
+  return typeof found.value === "string" ? "text" : `a ${typeof found.value}`;
 }
 
-function typeOf(input: unknown): string {
-  if (isLeaf(input)) return typeof input.value;
-  return Array.isArray(input) ? "list" : "object";
-}
-
-function valuesOf(input: object): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(Object.entries(input).map(([key, found]) => [key, valueOf(found)]));
-}
-
-function valueOf(found: unknown): unknown {
-  if (isLeaf(found)) return found.value;
-  if (Array.isArray(found)) return found.map((item) => valueOf(item));
-  return isObject(found) ? valuesOf(found) : found;
+function jsonOf(found: Tree): unknown {
+  if (found.kind === "leaf") return found.value;
+  if (found.kind === "list") return found.items.map((item) => jsonOf(item));
+  return Object.fromEntries([...found.entries].map(([key, child]) => [key, jsonOf(child)]));
 }

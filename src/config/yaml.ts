@@ -30,7 +30,7 @@ class YamlFault extends Error {
 
 /**
  * Reads the map in a YAML text; each value has its line. Plain scalars stay text (`0123e5`, `007`,
- * `true`), because only the schema knows whether it expects a number.
+ * `true`), because only the key knows whether it expects a number.
  */
 export async function treeOfYaml(text: string, file: string): Promise<Branch | Failure> {
   const yaml = await import("yaml");

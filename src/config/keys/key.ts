@@ -1,8 +1,8 @@
-import * as v from "valibot";
 import type { ConfigFlag } from "../flags.ts";
-import { DEFAULT, leaf } from "../tree.ts";
+import { branch, DEFAULT, leaf } from "../tree.ts";
 import type { Leaf } from "../tree.ts";
-import { list, object } from "../values.ts";
+import { entriesOf, list } from "../values.ts";
+import type { Read, ReadRow } from "../values.ts";
 
 /** The table of keys: what each name in an object means. */
 export type Table = Readonly<Record<string, Row>>;
@@ -12,8 +12,7 @@ export type Row = Key | Group | List | Named;
 /** One key. Everything that the program does with it is derived from here. */
 export interface Key<Value = unknown> extends Facts {
   readonly kind: "key";
-  /** What the value may be, with its default. */
-  readonly schema: v.GenericSchema<unknown, Value>;
+  readonly read: ReadRow<Value>;
   /** One sentence for the documentation. */
   readonly doc: string;
   /** The default as the documentation shows it. */
@@ -34,7 +33,7 @@ interface Facts {
 export interface Group<Rows extends Table = Table> {
   readonly kind: "group";
   readonly rows: Rows;
-  readonly schema: v.GenericSchema<unknown, ValuesOf<Rows>>;
+  readonly read: ReadRow<ValuesOf<Rows>>;
   /** Further keys that are no mistake: those of Go PicoClaw that have no effect here, or any. */
   readonly also: readonly string[] | "any";
 }
@@ -43,7 +42,7 @@ export interface Group<Rows extends Table = Table> {
 export interface List<Rows extends Table = Table> {
   readonly kind: "list";
   readonly each: Group<Rows>;
-  readonly schema: v.GenericSchema<unknown, readonly ValuesOf<Rows>[]>;
+  readonly read: ReadRow<readonly ValuesOf<Rows>[]>;
 }
 
 /** Objects with the same keys, by name. They are read one by one, in the order of the file. */
@@ -52,7 +51,7 @@ export interface Named<Rows extends Table = Table> extends Apart {
   readonly each: Group<Rows>;
 }
 
-/** A row that is read by code of its own, and is no part of the schema of the object around it. */
+/** A row that is read by code of its own, and not with the object around it. */
 interface Apart {
   readonly apart: true;
 }
@@ -62,9 +61,7 @@ interface Optional {
   readonly optional: true;
 }
 
-type ValueOf<R> = R extends { readonly schema: v.GenericSchema<unknown, infer Value> }
-  ? Value
-  : never;
+type ValueOf<R> = R extends { readonly read: ReadRow<infer Value> } ? Value : never;
 
 /** What the keys of a table hold once they are read. */
 export type ValuesOf<Rows> = {
@@ -75,53 +72,57 @@ export type ValuesOf<Rows> = {
 
 /** A key with a default. */
 export function key<Value>(
-  schema: v.GenericSchema<Leaf, Value>,
+  read: Read<Value>,
   otherwise: Leaf["value"],
   doc: string,
   facts: Facts = {},
 ): Key<Value> {
-  const withDefault = v.optional(schema, leaf(otherwise, DEFAULT));
+  const missing = leaf(otherwise, DEFAULT);
   const shown = otherwise === "" ? "–" : `\`${JSON.stringify(otherwise)}\``;
-  return { kind: "key", schema: withDefault, doc, shown, ...facts };
+  return {
+    kind: "key",
+    read: (found = missing, path, problems) => read(found, path, problems),
+    doc,
+    shown,
+    ...facts,
+  };
 }
 
 /** A key without a default. */
 export function optional<Value>(
-  schema: v.GenericSchema<unknown, Value>,
+  read: Read<Value>,
   doc: string,
   facts: Facts = {},
 ): Key<Value> & Optional {
-  const mayBeMissing = v.exactOptional(schema);
-  return { kind: "key", optional: true, schema: mayBeMissing, doc, shown: "–", ...facts };
+  return { kind: "key", optional: true, read: orNothing(read), doc, shown: "–", ...facts };
 }
 
 /** A key whose default is an empty list. */
 export function items<Value>(
-  schema: v.GenericSchema<unknown, Value[]>,
+  read: Read<Value[]>,
   doc: string,
   facts: Facts = {},
 ): Key<readonly Value[]> {
-  return { kind: "key", schema: v.optional(schema, () => []), doc, shown: "`[]`", ...facts };
+  return { kind: "key", read: orNothing(read, []), doc, shown: "`[]`", ...facts };
 }
 
 /** A key whose default is an empty object. */
 export function entries<Value>(
-  schema: v.GenericSchema<unknown, Readonly<Record<string, Value>>>,
+  read: Read<Readonly<Record<string, Value>>>,
   doc: string,
   facts: Facts = {},
 ): Key<Readonly<Record<string, Value>>> {
-  return { kind: "key", schema: v.optional(schema, () => ({})), doc, shown: "`{}`", ...facts };
+  return { kind: "key", read: orNothing(read, {}), doc, shown: "`{}`", ...facts };
 }
 
 /** An object of keys; where it is missing, all of them have their defaults. */
 export function group<Rows extends Table>(rows: Rows, also: Group["also"] = []): Group<Rows> {
-  return { kind: "group", rows, also, schema: v.optional(objectOf(rows), () => ({})) };
+  return { kind: "group", rows, also, read: reading(rows) };
 }
 
 /** An object of keys that may be missing. */
 export function optionalGroup<Rows extends Table>(rows: Rows): Group<Rows> & Optional {
-  const schema = v.exactOptional(objectOf(rows));
-  return { kind: "group", optional: true, rows, also: [], schema };
+  return { ...group(rows), optional: true };
 }
 
 /** A group that is read by code of its own. */
@@ -130,19 +131,36 @@ export function apart<Rows extends Table>(rows: Rows): Group<Rows> & Apart {
 }
 
 export function listOf<Rows extends Table>(each: Group<Rows>): List<Rows> {
-  return { kind: "list", each, schema: v.optional(list(objectOf(each.rows)), () => []) };
+  return { kind: "list", each, read: orNothing(list(each.read), []) };
 }
 
 export function named<Rows extends Table>(each: Group<Rows>): Named<Rows> {
   return { kind: "named", each, apart: true };
 }
 
-function objectOf<Rows extends Table>(rows: Rows): v.GenericSchema<unknown, ValuesOf<Rows>>;
-function objectOf(rows: Table): v.GenericSchema {
-  const schemas = Object.entries(rows).flatMap(([name, row]) =>
-    "apart" in row ? [] : [[name, row.schema] as const],
-  );
-  return object(Object.fromEntries(schemas));
+function orNothing<Value>(read: Read<Value>, nothing?: Value): ReadRow<Value> {
+  return (found, path, problems) => (found === undefined ? nothing : read(found, path, problems));
+}
+
+const NOTHING = branch([], DEFAULT);
+
+/** Reads the keys of an object; further keys are ignored. */
+function reading<Rows extends Table>(rows: Rows): ReadRow<ValuesOf<Rows>>;
+function reading(rows: Table): ReadRow<unknown> {
+  return (found = NOTHING, path, problems) => {
+    const children = entriesOf(found, path, problems);
+    if (children === undefined) return undefined;
+    const values: [string, unknown][] = [];
+    let isRight = true;
+    for (const [name, row] of Object.entries(rows)) {
+      const child = children.get(name);
+      if ("apart" in row || (child === undefined && "optional" in row)) continue;
+      const value = row.read(child, [...path, name], problems);
+      isRight &&= value !== undefined;
+      values.push([name, value]);
+    }
+    return isRight ? Object.fromEntries(values) : undefined;
+  };
 }
 
 /** A key of the table, and where it stands; `*` in a path is a name or an index. */

@@ -10,8 +10,9 @@ const DIMENSIONS = { space: "space", chat: "chat", topic: "topic", sender: "send
 
 /**
  * The table of every key of config.json at version 3: what it may be, its default, its environment
- * variable, its flag, and a sentence for the documentation. The schema, the keys that are known, what
- * variables and flags set, and docs/settings.md are derived from it.
+ * variable, its flag, and a sentence for the documentation. How a file is read, the keys that are known, what
+ * variables and flags set, and docs/settings.md are derived from it. To add a key, add its row here; a flag
+ * also has its words for the help in flags.ts.
  */
 export const KEYS = group(
   {

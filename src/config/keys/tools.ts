@@ -1,4 +1,3 @@
-import * as v from "valibot";
 import { isTopicFilter } from "../../base/topic-filter.ts";
 import { GO_KEYS, GO_SEARCHES } from "../compat/go/keys.ts";
 import type { Leaf } from "../tree.ts";
@@ -15,6 +14,7 @@ import {
   texts,
   wholeNumber,
 } from "../values.ts";
+import type { Read } from "../values.ts";
 import { apart, entries, group, items, key, named, optional } from "./key.ts";
 
 const GIB = 2 ** 30;
@@ -222,7 +222,7 @@ export const PROCESS_HOOK = group({
   ),
   command: words("The program and its arguments; no shell."),
   dir: key(text(), "", "The folder in which it runs.", { shown: "the gateway's" }),
-  env: entries(v.pipe(anyObject(), v.check(isEnvironment, "allowed are texts")), "Its variables."),
+  env: entries(environment(), "Its variables."),
   observe: words("Has no effect here."),
   intercept: words("What it is asked about: `before_tool after_tool approve_tool`."),
 });
@@ -253,10 +253,18 @@ function isWord(written: string): boolean {
   return !written.includes("\0");
 }
 
-function isEnvironment(env: Readonly<Record<string, unknown>>): boolean {
-  return Object.entries(env).every(
-    ([name, value]) => /^[^=\0]+$/.test(name) && typeof value === "string" && isWord(value),
-  );
+/** Variables of a program, with their texts. */
+function environment(): Read<Readonly<Record<string, unknown>>> {
+  const readObject = anyObject();
+  return (found, path, problems) => {
+    const variables = readObject(found, path, problems);
+    const isRight = Object.entries(variables ?? {}).every(
+      ([name, value]) => /^[^=\0]+$/.test(name) && typeof value === "string" && isWord(value),
+    );
+    if (isRight) return variables;
+    problems.problem(path, "allowed are texts");
+    return undefined;
+  };
 }
 
 /** As Go writes it, with flags in front and `(?P<name>`, in the words of this language. */
