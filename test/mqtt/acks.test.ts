@@ -155,7 +155,7 @@ describe("a request of QoS 2", () => {
 });
 
 describe("a broker that speaks MQTT 5", () => {
-  it("is told of no bound but those that are kept: all may be in flight, whatever its size", async () => {
+  it("gets no bound but those that are enforced: all may be in flight, whatever its size", async () => {
     let connect: RawPacket | undefined;
     await using broker = await fakeBroker((packet, socket) => {
       if (packet.type === 1) connect = packet;
@@ -170,7 +170,7 @@ describe("a broker that speaks MQTT 5", () => {
   });
 });
 
-describe("a client id that the caller keeps", () => {
+describe("a client id that the caller stores", () => {
   for (const protocol_version of [5, 4] as const) {
     it(
       `finds what was asked between two processes: MQTT ${protocol_version}`,
@@ -227,7 +227,7 @@ describe("a broker that leaves out the id of a packet", () => {
   }
 });
 
-describe("the way back to the asker of a former process", () => {
+describe("the reply address of a request of a former process", () => {
   const cases: readonly [string, string, string][] = [
     ["its own topic", '["/picoclaw/edge/device/answers","YWJj"]', "/picoclaw/edge/device/answers"],
     ["the default", '["/picoclaw/edge/device/response",null]', "/picoclaw/edge/device/response"],

@@ -183,7 +183,7 @@ describe("the built-in broker on MQTT 5", () => {
     assert.deepEqual(fourth.texts(), ["two"]);
   });
 
-  it("lets nobody end another's session who does not know the password", async () => {
+  it("lets nobody without the password end another's session", async () => {
     await using broker = await attacked({}, { username: "me", password: "s3cret" });
     const known = { username: "me", password: "s3cret" };
     const owner = await enter(broker, {

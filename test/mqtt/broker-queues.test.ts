@@ -198,7 +198,7 @@ describe("the built-in broker does not acknowledge requests that it has no room 
     assert.deepEqual(heard, numbered(2_000));
   });
 
-  it("for no longer than the patience lasts, and tells what is left out then", async () => {
+  it("for no longer than the time for a stall, and logs what it drops then", async () => {
     await using broker = await attacked({ requests: 10, stallMs: 200 });
     const heard: string[] = [];
     await (await gateway(broker, heard)).endAsync();
@@ -265,7 +265,7 @@ describe("the built-in broker acknowledges a request", () => {
     }
   }
 
-  it("that the sender, having heard nothing, sends again with DUP; the gateway is told", async () => {
+  it("that its sender, without an acknowledgement, sends again; the gateway sees DUP", async () => {
     await using broker = await attacked();
     const slow = await rawGateway(broker);
     slow.raw.socket.write(subscribe(1, [FILTER], 1));

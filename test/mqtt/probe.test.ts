@@ -107,7 +107,7 @@ describe("a connection that has gone deaf", () => {
         assert.match(asked.channel.problem()?.why ?? "", /\/picoclaw\/edge\/status/);
         broker.on = true;
         await until("it is heard again", () => asked.channel.problem() === undefined);
-        await until("told", () => asked.log.text().includes("delivers again"));
+        await until("logged", () => asked.log.text().includes("delivers again"));
         assert.equal(asked.requests.length, 0);
       },
     );
@@ -157,7 +157,7 @@ describe("a connection that cannot be probed stays", () => {
     broker.on = false;
     await using asked = open(broker.url);
     await until("three probes", () => broker.probes === 3);
-    await until("told", () => asked.log.text().includes("debug the connection cannot be probed"));
+    await until("logged", () => asked.log.text().includes("debug the connection cannot be probed"));
     assert.equal(broker.connections(), 1);
     assert.equal(asked.channel.problem(), undefined);
   });
@@ -181,7 +181,7 @@ describe("a connection that cannot be probed stays", () => {
     });
     await using asked = open(broker.url);
     await asked.ready();
-    await until("told", () => asked.log.text().includes("debug the connection cannot be probed"));
+    await until("logged", () => asked.log.text().includes("debug the connection cannot be probed"));
     assert.equal(asked.waits(PROBE_MS) + asked.waits(CHECK_MS), 0);
     assert.deepEqual([refused, broker.connections()], [1, 1]);
     assert.equal(asked.channel.problem(), undefined);
@@ -205,7 +205,7 @@ describe("a connection that cannot be probed stays", () => {
       await using asked = open(broker.url, { qos: 1 }, { onRequest: answering("ok") });
       await asked.ready();
       await until("three probes", () => probesAt(broker) >= 3);
-      await until("told", () => asked.log.text().includes("debug the connection cannot be probed"));
+      await until("logged", () => asked.log.text().includes("debug the connection cannot be probed"));
       assert.equal(connectsAt(broker), 1);
       assert.equal(asked.channel.problem(), undefined);
       await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");

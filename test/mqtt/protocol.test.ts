@@ -89,7 +89,7 @@ describe("the protocol `auto`", () => {
     assert.equal(broker.connections(), 2);
   });
 
-  it("tells of a broker that answers neither, and remembers nothing of it", async () => {
+  it("reports a broker that answers neither, and remembers nothing of it", async () => {
     const versions: number[] = [];
     await using broker = await fakeBroker((packet, socket) => {
       if (packet.type === 1) versions.push(packet.version);
@@ -144,7 +144,7 @@ describe("a connection that comes to nothing", () => {
       });
       const settings = { protocol_version };
       await using asked = openTestChannel(broker.url, { settings, reconnectMs: 20 });
-      await until("told", () => asked.log.text().includes("again_in_s"));
+      await until("logged", () => asked.log.text().includes("again_in_s"));
       const problem = asked.channel.problem();
       assert.match(problem?.message ?? "", /closed the connection before it answered/);
       assert.match(problem?.remedy ?? "", /username and password/);
@@ -161,7 +161,7 @@ describe("a connection that comes to nothing", () => {
       }
     });
     await using asked = openTestChannel(broker.url, { reconnectMs: 20 });
-    await until("told", () => asked.log.text().includes("again_in_s"));
+    await until("logged", () => asked.log.text().includes("again_in_s"));
     assert.match(asked.log.text(), /the broker broke the MQTT protocol/);
     assert.doesNotMatch(asked.log.text(), /reason code|refused/);
   });

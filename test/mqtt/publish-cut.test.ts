@@ -186,7 +186,7 @@ describe("publishes to a broker that forgets", () => {
     });
   }
 
-  it("are told by nothing but an acknowledgement: one that never comes leaves them waiting", async () => {
+  it("end only with an acknowledgement: without it they wait", async () => {
     let isMute = true;
     const publishes: RawPacket[] = [];
     await using broker = await fakeBroker((packet, socket) => {

@@ -215,7 +215,7 @@ describe("an acknowledgement of the broker", () => {
     assert.deepEqual([aborted, written.length], [[], 2]);
   });
 
-  it("that nobody subscribed is told at QoS 1 and, once it is complete, at QoS 2", async () => {
+  it("that nobody subscribes resolves at QoS 1 and, once it is complete, at QoS 2", async () => {
     const publisher = new Publisher(false);
     const { link } = openLink();
     const linked = publisher.attach(link);

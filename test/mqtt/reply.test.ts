@@ -10,7 +10,7 @@ const REQUEST = "/picoclaw/edge/c1/request";
 const RESPONSE = "/picoclaw/edge/c1/response";
 
 describe("an answer that nobody subscribes to", () => {
-  it("is told, and begins anew when it is said again", needsMosquitto, async () => {
+  it("rejects, and begins again when it is sent again", needsMosquitto, async () => {
     await using setup = await openTestSetup({ settings: { qos: 1, protocol_version: 5 } });
     const { asked, device } = setup;
     await device.client.publishAsync(REQUEST, '{"text":"hi"}', { qos: 1 });
@@ -32,7 +32,7 @@ describe("an answer that nobody subscribes to", () => {
     );
   });
 
-  it("is told on PUBREC, too, which mosquitto does not do", async () => {
+  it("rejects on PUBREC, too, which mosquitto does not send", async () => {
     await using broker = await fakeBroker((packet, socket) => {
       const { type, id, topic } = packet;
       politeOn5(packet, socket);
@@ -54,7 +54,7 @@ describe("an answer that nobody subscribes to", () => {
     { qos: 1, protocol_version: 4 },
   ] as const) {
     const { qos, protocol_version } = settings;
-    it(`is not known: QoS ${qos} on MQTT ${protocol_version}`, needsMosquitto, async () => {
+    it(`is not reported: QoS ${qos} on MQTT ${protocol_version}`, needsMosquitto, async () => {
       await using broker = await startMosquitto();
       await using asked = openTestChannel(broker.url, { settings });
       await asked.ready();

@@ -76,7 +76,7 @@ describe("asking", () => {
   });
 
   it(
-    "hears that it was not understood, although such an answer has no id",
+    "gets the error of a request that was not understood, although it has no id",
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
@@ -173,7 +173,7 @@ describe("asking with a configuration of QoS 0", () => {
   });
 
   it(
-    "hears at once that nobody is subscribed, where there is no status",
+    "reports at once that nobody is subscribed, where there is no status",
     needsMosquitto,
     async () => {
       await using broker = await startMosquitto();
@@ -195,7 +195,7 @@ describe("asking with a configuration of QoS 0", () => {
     },
   );
 
-  it("hears it soon where the status is out of date", needsMosquitto, async () => {
+  it("reports it soon where the status is out of date", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using other = await openTestDevice(broker.url, RESPONSE);
     await other.client.publishAsync("/picoclaw/edge/status", "online", { retain: true, qos: 1 });
@@ -205,7 +205,7 @@ describe("asking with a configuration of QoS 0", () => {
     assert.ok(performance.now() - begin < 2_500);
   });
 
-  it("hears that it may not publish there", needsMosquitto, async () => {
+  it("reports that it may not publish there", needsMosquitto, async () => {
     await using broker = await startMosquitto({
       lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
       files: { rights: "topic read /picoclaw/edge/#\n" },
@@ -315,7 +315,7 @@ describe("an answer that does not come", () => {
     assert.deepEqual([gateway.requests(), other.requests()], [2, 1]);
   });
 
-  it("ends with the signal of who asked", needsMosquitto, async () => {
+  it("ends with the signal of the caller", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();
@@ -399,7 +399,7 @@ describe("connecting to ask", () => {
     });
   });
 
-  it("tells without waiting for the answer", needsMosquitto, async () => {
+  it("publishes without waiting for the answer", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url);
     await asked.ready();

@@ -122,7 +122,7 @@ describe("a request of more than a mebibyte", () => {
     ["of ten", 5, huge.repeat(7), rpc, rpc.responseTopic],
   ];
   for (const [name, protocol_version, text, properties, topic] of cases) {
-    it(`hears that it is too large: ${name}`, needsMosquitto, async () => {
+    it(`gets an error that it is too large: ${name}`, needsMosquitto, async () => {
       await using broker = await startMosquitto();
       await using asked = openTestChannel(broker.url, {
         settings: { qos: 1, protocol_version, plain_text: true },

@@ -119,7 +119,7 @@ describe("reading topics", () => {
     await until("it is gone", () => /picoclaw-topics-\w+ disconnected/.test(broker.log()));
   });
 
-  it("tells of a broker that is down, that refuses it, or that goes away", slow, async () => {
+  it("reports a broker that is down, that refuses it, or that goes away", slow, async () => {
     const nowhere = lineTo(`tcp://127.0.0.1:${await freePort()}`);
     await assert.rejects(readTopics(nowhere, { ...WANTED, filter: "a" }), codeOf("unreachable"));
     await using broker = await startMosquitto({
@@ -141,7 +141,7 @@ describe("reading topics", () => {
 });
 
 describe("publishing to a topic", () => {
-  it("says whether somebody was subscribed, and keeps only what it is told to", slow, async () => {
+  it("returns whether somebody was subscribed, and retains only what it must", slow, async () => {
     await using broker = await startMosquitto();
     await using lamp = await openTestDevice(broker.url, "home/light/set");
     const message = { topic: "home/light/set", payload: "on", retain: false, qos: 1 } as const;
@@ -169,7 +169,7 @@ describe("publishing to a topic", () => {
     "$SYS/x",
     "",
   ]) {
-    it(`is refused for ${JSON.stringify(topic)}, before the broker hears of it`, async () => {
+    it(`is refused for ${JSON.stringify(topic)}, before it reaches the broker`, async () => {
       const nowhere = lineTo(`tcp://127.0.0.1:${await freePort()}`);
       const message = { topic, payload: "x", retain: true, qos: 1 } as const;
       await assert.rejects(publishTo(nowhere, message), codeOf("bad_request"));

@@ -56,7 +56,7 @@ describe("the certificates of a channel", () => {
     return checks.map(({ name, result }) => `${name}: ${result}`);
   };
 
-  it("are told 30 days before they expire, and when they have", async () => {
+  it("are reported 30 days before they expire, and when they have", async () => {
     const own = "cert_file of mqtt: ok";
     const both = (result: string) => [
       `certificate of mqtt's broker: ${result}`,
@@ -87,7 +87,7 @@ describe("the certificates of a channel", () => {
     assert.deepEqual(await certificateChecks(channelFor("mqtts://127.0.0.1:1", { tls })), []);
   });
 
-  it("are looked at as a gateway starts, and told in its log", async () => {
+  it("are checked when a gateway starts, and logged", async () => {
     const words = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=x -keyout ${file("brief.key")} -out ${file("brief.crt")}`;
     await run("openssl", ...words.split(" "));
     const log = readableLog();

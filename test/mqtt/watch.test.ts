@@ -46,7 +46,7 @@ it(
   },
 );
 
-it("watching tells the loss and the return of the broker, with the gap", slow, async () => {
+it("watching yields the loss and the return of the broker, with the gap", slow, async () => {
   await using broker = await startMosquitto();
   await using device = await openTestRequester(broker.url);
   const watched = watchAll(device);

@@ -111,7 +111,7 @@ describe("over WebSockets the connection is cut, and why is said, when the other
   }
 });
 
-it("tells an MQTT 5 broker the largest message that comes through a WebSocket", async () => {
+it("announces the largest message that a WebSocket carries to an MQTT 5 broker", async () => {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await once(server, "listening");
   const address = server.address();
