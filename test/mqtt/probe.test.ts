@@ -205,7 +205,9 @@ describe("a connection that cannot be probed stays", () => {
       await using asked = open(broker.url, { qos: 1 }, { onRequest: answering("ok") });
       await asked.ready();
       await until("three probes", () => probesAt(broker) >= 3);
-      await until("logged", () => asked.log.text().includes("debug the connection cannot be probed"));
+      await until("logged", () =>
+        asked.log.text().includes("debug the connection cannot be probed"),
+      );
       assert.equal(connectsAt(broker), 1);
       assert.equal(asked.channel.problem(), undefined);
       await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");

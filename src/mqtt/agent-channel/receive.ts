@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import type { MqttChannel } from "../../config/contract.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
@@ -25,6 +26,7 @@ export function createReceiver(
   address: AgentAddress,
 ): (message: Incoming, connection: Connection) => Promise<void> | undefined {
   const { channel, log } = options;
+  const limits = replyLimitsOf(options);
   return (message, connection) => {
     const client = clientIdOf(address, message.topic, "request");
     if (client === undefined || message.payload.byteLength === 0) return undefined;
@@ -33,7 +35,8 @@ export function createReceiver(
       return undefined;
     }
     if (message.qos > 0) failpoint("received");
-    return options.onRequest(requestOf(options, { address, client }, message, connection));
+    const way = { connection, limits, log };
+    return options.onRequest(requestOf(channel, { address, client }, message, way));
   };
 }
 
@@ -43,21 +46,26 @@ interface Sender {
   readonly client: string;
 }
 
+/** What it takes to answer. */
+interface ReplyWay {
+  readonly connection: Connection;
+  readonly limits: ReplyLimits;
+  readonly log: Log;
+}
+
 function requestOf(
-  options: ChannelOptions,
+  { name, settings }: MqttChannel,
   sender: Sender,
   message: Incoming,
-  connection: Connection,
+  { connection, limits, log }: ReplyWay,
 ): ChannelRequest {
-  const { settings, name } = options.channel;
-  const limits = replyLimitsOf(options);
   const payload = decodeRequest(message.payload, {
     plainText: settings.plain_text,
     maxPayloadBytes: settings.max_payload_bytes,
   });
   const { text, id, stream } = payload instanceof Failure ? readable(payload, message) : payload;
   const maxBytes = packetBytesOf(connection.session(), limits);
-  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, options.log);
+  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, log);
   const rejected = payload instanceof Failure ? payload : refusal;
   return {
     ...identityOf(message, id),
@@ -113,9 +121,10 @@ function replyTargetOf(
   // A copy: the original is part of a larger buffer, which would stay in memory.
   const correlation = correlationData && Buffer.from(correlationData);
   const wanted = { topic: topic ?? own, id, correlationData: correlation, expiresAt };
-  const to = publishable(wanted, own, maxBytes);
+  const fits = leavesRoom(wanted, maxBytes);
+  const to = fits ? wanted : reduced(wanted, own, maxBytes);
   const isRpc = asked !== undefined && topic !== undefined && correlation !== undefined;
-  if (topic !== undefined) return { to, isRpc, refusal: to === wanted ? undefined : noRoom() };
+  if (topic !== undefined) return { to, isRpc, refusal: fits ? undefined : noRoom() };
   log.warn("request rejected: its response topic is not allowed", {
     client: client.slice(0, LONGEST_SHOWN),
     response_topic: asked?.slice(0, LONGEST_SHOWN),
@@ -123,13 +132,12 @@ function replyTargetOf(
   return { to, isRpc, refusal: topicRefusal(address, client) };
 }
 
-/** The address itself if it leaves room for an answer, else as much of it as does: errors must be publishable. */
-function publishable(
+/** As much of the address as leaves room for an answer: errors must be publishable. */
+function reduced(
   wanted: ReplyAddress,
   topic: ReplyAddress["topic"],
   maxBytes: number,
 ): ReplyAddress {
-  if (leavesRoom(wanted, maxBytes)) return wanted;
   const { id: _, ...nameless } = wanted;
   const { correlationData: __, ...bare } = nameless;
   const ways = [

@@ -5,7 +5,6 @@ import type { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { cutIntoPayloads, type AnswerProperties } from "../protocol/parts.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import type { WirePart } from "../protocol/wire.ts";
 
 /** Where and how one request is answered. */
 export interface ReplyAddress {
@@ -52,7 +51,7 @@ export function createReply(
       const session = await connection.ready(expiry?.signal);
       const properties = propertiesOf(session, address);
       const frame = { topic, qos, properties, maxBytes: packetBytesOf(session, limits) };
-      const payloads = cutIntoPayloads({ ...wirePartOf(part, address), seq }, frame);
+      const payloads = cutIntoPayloads({ ...part, id: address.id, seq }, frame);
       for (const payload of payloads) await publish(payload, session, expiry?.signal);
       // What follows after the end (an answer after `busy`) is a new answer.
       if (part.done) seq = 0;
@@ -63,11 +62,6 @@ export function createReply(
       expiry?.close();
     }
   };
-}
-
-function wirePartOf({ text, error, done }: Part, { id }: ReplyAddress): WirePart {
-  const shown = error && { code: error.code, retryAfter: error.retryAfter };
-  return { text, id, error: shown, done };
 }
 
 function noSubscriber(): Failure {

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { connect } from "node:tls";
 import type { Check } from "../../base/contract.ts";
 import type { Log } from "../../base/log.ts";
+import { isLoopback } from "../../base/url.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import { serverName, tlsOptions } from "../client/transport.ts";
@@ -155,7 +156,7 @@ export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
  */
 export function identityCheck({ name, settings }: MqttChannel): Check | undefined {
   const address = dialAddressOf(settings);
-  if (address.kind === "unix" || isLoopbackHost(address.host)) return undefined;
+  if (address.kind === "unix" || isLoopback(address.host)) return undefined;
   const about = `broker of ${name}`;
   if (settings.username !== undefined || settings.tls.cert_file !== undefined) {
     const message =
@@ -169,8 +170,4 @@ export function identityCheck({ name, settings }: MqttChannel): Check | undefine
       "the channel has no credentials: if the broker needs none, anyone can act in the name of every client and of the gateway",
     remedy: "give the broker users, and the access list of: picoclaw acl mosquitto",
   };
-}
-
-function isLoopbackHost(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -1,4 +1,5 @@
 import { Failure } from "../../base/failure.ts";
+import { at } from "../../base/unknown.ts";
 
 /** The payload of a request (contract section 1, "Request payload"). */
 export interface RequestPayload {
@@ -42,8 +43,8 @@ export function decodeRequest(
   }
   const source = utf8Of(payload);
   if (source === undefined) return refused("it is not valid UTF-8");
-  const value = jsonOf(source);
-  if (isObject(value)) return payloadOf(value);
+  const value = objectOf(source);
+  if (value !== undefined) return payloadOf(value);
   if (!plainText) return refused("it is not a JSON object");
   return source.trim() === "" ? refused("its text is blank") : { text: source };
 }
@@ -66,8 +67,8 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
 
 /** The `id` of an invalid request, if at least that can be read: its error answer has the same id. */
 export function readableId(payload: Uint8Array): string | undefined {
-  const value = jsonOf(utf8Of(payload) ?? "");
-  const id = isObject(value) ? fieldOf(value, "id") : undefined;
+  const value = objectOf(utf8Of(payload) ?? "");
+  const id = value && fieldOf(value, "id");
   return typeof id === "string" && id.length <= MAX_ID_LENGTH ? id : undefined;
 }
 
@@ -97,8 +98,8 @@ export function encodePart(part: WirePart): string {
 
 /** Decodes a message on a response topic; undefined if it does not follow the contract. */
 export function decodePart(payload: Uint8Array): WirePart | undefined {
-  const value = jsonOf(utf8Of(payload) ?? "");
-  if (!isObject(value) || typeof value["text"] !== "string") return undefined;
+  const value = objectOf(utf8Of(payload) ?? "");
+  if (value === undefined || typeof value["text"] !== "string") return undefined;
   const { id, seq, done } = value;
   const error = errorOf(value["error"]);
   return {
@@ -111,9 +112,10 @@ export function decodePart(payload: Uint8Array): WirePart | undefined {
 }
 
 function errorOf(value: unknown): WireError | undefined {
-  if (!isObject(value) || typeof value["code"] !== "string") return undefined;
-  const retryAfter = value["retry_after"];
-  return { code: value["code"], ...(typeof retryAfter === "number" && { retryAfter }) };
+  const code = at(value, "code");
+  const retryAfter = at(value, "retry_after");
+  if (typeof code !== "string") return undefined;
+  return { code, ...(typeof retryAfter === "number" && { retryAfter }) };
 }
 
 /** The payload as text; undefined if it is not valid UTF-8. */
@@ -125,10 +127,11 @@ export function utf8Of(payload: Uint8Array): string | undefined {
   }
 }
 
-function jsonOf(source: string): unknown {
+/** The JSON object that the text is; undefined if it is none. */
+function objectOf(source: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(source);
-    return value;
+    return isObject(value) ? value : undefined;
   } catch {
     return undefined;
   }
