@@ -1,16 +1,15 @@
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
-import { networkInterfaces } from "node:os";
+import { cpus, networkInterfaces } from "node:os";
 import type { NetworkInterfaceInfo } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { factSentence } from "../../../src/agent/device/facts.ts";
+import { factSentence, networkText } from "../../../src/agent/device/facts.ts";
 import type { FactName } from "../../../src/agent/device/facts.ts";
-import { networkText } from "../../../src/agent/device/facts.ts";
 import { localTime } from "../../../src/agent/device/time.ts";
-import { pause } from "../../../src/base/async.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
 import type { DeviceTree } from "../../support/device-tree.ts";
+import { until } from "../../support/until.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -48,7 +47,10 @@ describe("the CPU", () => {
   });
 
   it("is measured by the runtime where there is no /proc", async () => {
-    tree.change = () => pause(250, NEVER);
+    tree.change = () => {
+      const before = countedTime();
+      return until("the time of the cores has advanced", () => countedTime() > before);
+    };
     assert.match(await shown("cpu"), /^CPU usage is \d+\.\d % \(\d+ core/);
   });
 
@@ -235,13 +237,20 @@ describe("the rest", () => {
   it("a fact that hangs is given up, and an abort is obeyed", async () => {
     const reason = new Error("stop");
     const controller = new AbortController();
-    tree.change = () => new Promise(() => {});
+    tree.change = () => {
+      controller.abort(reason);
+      return new Promise(() => {});
+    };
     await tree.write({ "proc/stat": "cpu  1 1 1 1 1 1 1 1\n" });
     const hung = factSentence("cpu", tree.device, controller.signal);
-    setTimeout(() => controller.abort(reason), 20);
     await assert.rejects(hung, (thrown) => thrown === reason);
   });
 });
+
+/** Milliseconds that all cores have counted. */
+function countedTime(): number {
+  return cpus().reduce((sum, { times }) => sum + times.user + times.sys + times.idle, 0);
+}
 
 function interfaceAt(address: string, internal = false): NetworkInterfaceInfo {
   const facts = { address, internal, netmask: "", mac: "", cidr: null };

@@ -143,7 +143,7 @@ describe("a fooled model that fetches", () => {
     );
     const startedAt = performance.now();
     assert.match(await fetcher().get(server.base), /^error: .*sends interim responses without end/);
-    assert.ok(performance.now() - startedAt < 5_000);
+    assert.ok(performance.now() - startedAt < 20_000);
   });
 
   it("takes an answer that was announced as usual", async () => {

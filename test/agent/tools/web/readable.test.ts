@@ -141,7 +141,7 @@ describe("any page", () => {
     ]) {
       const startedAt = performance.now();
       await plain(piece.repeat(2_000_000 / piece.length));
-      assert.ok(performance.now() - startedAt < 3_000, piece);
+      assert.ok(performance.now() - startedAt < 20_000, piece);
     }
   });
 
