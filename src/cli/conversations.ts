@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
+import { failpoint } from "../base/failpoint.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import type { ConversationStore, StoreOptions } from "../store/contract.ts";
 import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";
-import { withImport } from "../store/import-on-first-read.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 /** Bounds of the stored data of one home; the dedupe window is configured separately. */
@@ -54,17 +54,49 @@ export function clientOfLane(lane: string): ConversationClient {
   return clientOf(lane) ?? { client: lane, channel: "?" };
 }
 
-/** A store that imports each conversation's history from Go PicoClaw in this workspace when it is first read. */
+/** Conversations that were looked for already; beyond them some are looked for again. */
+const REMEMBERED = 4096;
+
+/**
+ * A store that imports a conversation from Go PicoClaw in this workspace when its history is read for the
+ * first time and it has no messages.
+ */
 export function withGoSessions<S extends ConversationStore<Message>>(
   store: S,
   config: Config,
   log: Log,
 ): S {
   const folder = join(config.agents.defaults.workspace, "sessions");
-  return withImport<Message, S>(store, async (lane) => {
+  const imports = new Map<string, Promise<void> | "done">();
+
+  const importSession = async (lane: string): Promise<void> => {
     const { readGoSession } = await import("../store/go/session.ts");
-    return readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
-  });
+    const found = await readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
+    if (found !== undefined) await store.importConversation(lane, found);
+    failpoint("adopted");
+  };
+
+  return {
+    ...store,
+    async history(lane) {
+      const messages = await store.history(lane);
+      const importing = imports.get(lane);
+      if (messages.length > 0 || importing === "done") return messages;
+      const imported = importing ?? importSession(lane);
+      imports.set(lane, imported);
+      const [oldest] = imports.keys();
+      if (oldest !== undefined && imports.size > REMEMBERED) imports.delete(oldest);
+      try {
+        await imported;
+        imports.set(lane, "done");
+      } catch (thrown) {
+        // What could not be written now is tried again with the next request.
+        imports.delete(lane);
+        throw thrown;
+      }
+      return store.history(lane);
+    },
+  };
 }
 
 /** The Go program did not record the MQTT channel of a session, so with several channels none is imported. */

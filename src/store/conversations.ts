@@ -12,18 +12,23 @@ import type {
 import { lazyStatements, shrink } from "./database.ts";
 import type { Statements } from "./database.ts";
 import { fromJson } from "./json.ts";
-import { Retention } from "./retention.ts";
-import {
-  createSizeBudget,
-  dayBefore,
-  LISTED_CONVERSATIONS,
-  SUMMARY_LIMITS,
-  turnsOverLimit,
-} from "./size-budget.ts";
-import type { StoredTurnSize, TurnSize } from "./size-budget.ts";
+import { dayBefore, Retention, turnsOverLimit } from "./retention.ts";
+import type { StoredTurnSize } from "./retention.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 type Run = <T>(work: () => T) => Promise<T>;
+
+/** The size of a turn, or how much of a conversation may be read; characters are those of the JSON. */
+interface TurnSize {
+  readonly messages: number;
+  readonly characters: number;
+}
+
+/** What `conversation` reads at once: enough to summarize it, and no more than a small board can hold. */
+const SUMMARY_LIMITS: TurnSize = { messages: 2000, characters: 8 * 2 ** 20 };
+
+/** Conversations that `conversations` lists. */
+const LISTED_CONVERSATIONS = 20_000;
 
 /** One reading of a transcript. */
 const PAGE = { messages: 200, characters: 2 ** 20 };
@@ -241,12 +246,14 @@ function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
 }
 
-/** Rows as long as they fit; reading ends there. */
+/** Rows as long as they fit, at least one; reading ends there. */
 function taken(rows: Iterable<Row>, most: TurnSize): Row[] {
   const found: Row[] = [];
-  const fits = createSizeBudget(most);
+  let { messages, characters } = most;
   for (const row of rows) {
-    if (!fits({ messages: Number(row["count"]), characters: textOf(row).length })) break;
+    messages -= Number(row["count"]);
+    characters -= textOf(row).length;
+    if (found.length > 0 && (messages < 0 || characters < 0)) break;
     found.push(row);
   }
   return found;

@@ -11,9 +11,10 @@ interface Waiting {
   readonly survives: Survives;
   /** It only reads, so a transaction that fails does not concern it. */
   readonly isRead: boolean;
-  readonly work: () => void;
-  readonly resolve: () => void;
-  readonly reject: (failure: Failure) => void;
+  readonly work: () => unknown;
+  result?: unknown;
+  resolve(result: unknown): void;
+  reject(failure: Failure): void;
 }
 
 /** Calls in one transaction: the event loop waits for it. */
@@ -47,35 +48,26 @@ export class GroupCommit {
    * nothing could be written; then nothing of it was. Work that only has to survive the process costs no
    * fsync. It survives a loss of power with the next work that does.
    */
-  readonly run = <T>(work: () => T, survives: Survives = "power"): Promise<T> =>
-    this.#add(work, { survives, isRead: false });
+  readonly run = <T>(work: () => T, survives: Survives = "power", isRead = false): Promise<T> => {
+    if (this.#isClosed) return Promise.reject(storeClosed());
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push({ survives, isRead, work, resolve, reject });
+      this.#timer ??= setImmediate(this.#flush);
+    });
+  };
 
   /**
    * The same for work that only reads: it runs at once and without a transaction, unless earlier calls
    * wait for theirs, whose effects it has to see. If those cannot be written, it reads what there is.
    */
   readonly read = <T>(work: () => T): Promise<T> => {
-    if (this.#isClosed || this.#waiting.length > 0)
-      return this.#add(work, { survives: "process", isRead: true });
+    if (this.#isClosed || this.#waiting.length > 0) return this.run(work, "process", true);
     try {
       return Promise.resolve(work());
     } catch (error) {
       return Promise.reject(unwritable(this.#file, error));
     }
   };
-
-  #add<T>(work: () => T, kind: Pick<Waiting, "survives" | "isRead">): Promise<T> {
-    if (this.#isClosed) return Promise.reject(storeClosed());
-    return new Promise<T>((resolve, reject) => {
-      let settled: (() => void) | undefined;
-      const run = (): void => {
-        const result = work();
-        settled = () => resolve(result);
-      };
-      this.#waiting.push({ ...kind, work: run, resolve: () => settled?.(), reject });
-      this.#timer ??= setImmediate(this.#flush);
-    });
-  }
 
   /** Does what was asked for so far; later calls reject. */
   close(): void {
@@ -86,55 +78,55 @@ export class GroupCommit {
     }
   }
 
+  /** Does what waits in one transaction, and then settles it. */
   readonly #flush = (): void => {
-    const batch: Waiting[] = [];
     const survives = this.#waiting.some((one) => one.survives === "power") ? "power" : "process";
-    // Work that is asked for while the transaction runs belongs to it.
-    const next = (): Waiting | undefined => {
-      const one = batch.length < AT_ONCE ? this.#waiting[batch.length] : undefined;
-      if (one === undefined || (one.survives === "power" && survives === "process"))
-        return undefined;
-      batch.push(one);
-      return one;
-    };
-    const failure = this.#commit(next, survives);
+    const batch: Waiting[] = [];
+    let failure: Failure | undefined;
+    try {
+      this.#begin(survives);
+      // Work that is asked for while the transaction runs belongs to it.
+      for (let one = this.#take(batch, survives); one; one = this.#take(batch, survives))
+        one.result = one.work();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      failure = unwritable(this.#file, error);
+      rollBack(this.#db);
+      // The rest of the batch would fail in the same way, one after the other.
+      while (this.#take(batch, survives)) continue;
+    }
     this.#waiting = this.#waiting.slice(batch.length);
     // The next transaction comes after the other work of the event loop.
     this.#timer = this.#waiting.length > 0 ? setImmediate(this.#flush) : undefined;
     for (const one of batch) {
-      if (failure === undefined) one.resolve();
+      if (failure === undefined) one.resolve(one.result);
       else if (one.isRead) this.#readAgain(one);
       else one.reject(failure);
     }
     this.#onCommit?.(batch.length, survives);
   };
 
-  #readAgain({ work, resolve, reject }: Waiting): void {
-    try {
-      work();
-      resolve();
-    } catch (error) {
-      reject(unwritable(this.#file, error));
+  #begin(survives: Survives): void {
+    if (survives !== this.#survives) {
+      this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
+      this.#survives = survives;
     }
+    this.#db.exec("BEGIN IMMEDIATE");
   }
 
-  /** Does all work that `next` gives in one transaction; returns the failure if it could not be written. */
-  #commit(next: () => Waiting | undefined, survives: Survives): Failure | undefined {
-    let one = next();
+  /** Adds the next work to the batch; undefined if the rest needs another transaction. */
+  #take(batch: Waiting[], survives: Survives): Waiting | undefined {
+    const one = batch.length < AT_ONCE ? this.#waiting[batch.length] : undefined;
+    if (one === undefined || (one.survives === "power" && survives === "process")) return undefined;
+    batch.push(one);
+    return one;
+  }
+
+  #readAgain(one: Waiting): void {
     try {
-      if (survives !== this.#survives) {
-        this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
-        this.#survives = survives;
-      }
-      this.#db.exec("BEGIN IMMEDIATE");
-      for (; one !== undefined; one = next()) one.work();
-      this.#db.exec("COMMIT");
-      return undefined;
+      one.resolve(one.work());
     } catch (error) {
-      rollBack(this.#db);
-      // The rest of the batch would fail in the same way, one after the other.
-      while (next() !== undefined) continue;
-      return unwritable(this.#file, error);
+      one.reject(unwritable(this.#file, error));
     }
   }
 }

@@ -229,6 +229,10 @@ const UNDELIVERED = `SELECT seq FROM requests INDEXED BY requests_by_lane WHERE 
   EXCEPT SELECT seq FROM requests INDEXED BY requests_delivered WHERE state = ${DELIVERED}`;
 const UNDELIVERED_REJECTIONS = `SELECT seq FROM requests WHERE failed = ${REJECTED} AND state < ${DELIVERED}`;
 const ABANDONED = "owner <> ? AND (? = 1 OR owner = '' OR lease_until <= ?)";
+/** Deletes the requests of a conversation that only stay for duplicates. */
+export const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
+  AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane')) = ?`;
+
 const SIZE = "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests";
 
 const SQL = {

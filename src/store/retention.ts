@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { StoreOptions } from "./contract.ts";
+import type { StoreOptions, StoreBounds } from "./contract.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
 
@@ -94,4 +94,51 @@ const SQL = {
 function dropHidden(turns: string): string {
   return `DELETE FROM turns WHERE id IN (
     SELECT id FROM (${turns}) JOIN cuts USING (lane) WHERE id <= through`;
+}
+
+/** The part of a conversation's limit that is free after its oldest turns were deleted. */
+const FREE = 1 / 8;
+const DAY_MS = 24 * 60 * 60_000;
+
+/** Turns after this time count as those of the last 24 hours. */
+export function dayBefore(now: number): number {
+  return now - DAY_MS;
+}
+
+export interface StoredTurnSize {
+  readonly id: number;
+  readonly bytes: number;
+  readonly at: number;
+}
+
+/** The ids of the turns of a conversation, oldest first, that are over its limit or that of the last 24 hours. */
+export function turnsOverLimit(
+  turns: readonly StoredTurnSize[],
+  { turnBytes, turnBytesPerDay }: Pick<StoreBounds, "turnBytes" | "turnBytesPerDay">,
+  now: number,
+): ReadonlySet<number> {
+  const since = dayBefore(now);
+  const ofDay = oldestOverLimit(
+    turns.filter(({ at }) => at > since),
+    turnBytesPerDay,
+  );
+  const over = new Set(ofDay.map(({ id }) => id));
+  const rest = turns.filter(({ id }) => !over.has(id));
+  for (const { id } of oldestOverLimit(rest, turnBytes)) over.add(id);
+  return over;
+}
+
+/** None if the turns fit into `limit` bytes, else as many of the oldest as leave an eighth free; never the last one. */
+function oldestOverLimit(
+  turns: readonly StoredTurnSize[],
+  limit: number,
+): readonly StoredTurnSize[] {
+  let held = turns.reduce((total, { bytes }) => total + bytes, 0);
+  if (held <= limit) return [];
+  const end = turns.findIndex(({ bytes }) => {
+    if (held <= limit * (1 - FREE)) return true;
+    held -= bytes;
+    return false;
+  });
+  return turns.slice(0, end === -1 ? -1 : Math.min(end, turns.length - 1));
 }

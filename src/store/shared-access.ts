@@ -4,7 +4,7 @@ import { asyncConversations, Conversations } from "./conversations.ts";
 import { eachCounter } from "./counters.ts";
 import { openSharedDatabase, unusable } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
-import { DELIVERED } from "./schema.ts";
+import { DROP_ANSWERED } from "./requests.ts";
 
 /**
  * Returns what `read` makes of the counters in a database that another process may be using. Rejects with
@@ -28,9 +28,6 @@ export interface SharedAccessOptions extends Pick<StoreOptions, "now" | "bounds"
   /** Nothing is written; the file must exist. */
   readonly readOnly: boolean;
 }
-
-const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
-  AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane')) = ?`;
 
 /**
  * Opens the conversations in a database that another process may be using, in short transactions that do

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { fileNameOf, keysOfClient, keysOfSession, SHARED_KEYS } from "../../src/store/go/keys.ts";
-import { type GoMessage, turnsOf } from "../../src/store/go/messages.ts";
+import { type GoMessage, turnsOf } from "../../src/store/go/session.ts";
 import { readGoSession } from "../../src/store/go/session.ts";
 import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -1,6 +1,6 @@
 import type { ConversationInfo, StoredTurn, StoreOptions } from "../../src/store/contract.ts";
 import type { Conversation, ImportedConversation } from "../../src/store/contract.ts";
-import { turnsOverLimit } from "../../src/store/size-budget.ts";
+import { turnsOverLimit } from "../../src/store/retention.ts";
 
 interface Turn extends StoredTurn<string> {
   readonly bytes: number;
