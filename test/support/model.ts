@@ -1,19 +1,55 @@
-import type { Model } from "../../src/agent/model/contract.ts";
+import assert from "node:assert/strict";
+import type { Fetch, Model, ModelCall } from "../../src/agent/model/contract.ts";
 import { openModels } from "../../src/agent/model/models.ts";
 import type { ModelsOptions } from "../../src/agent/model/models.ts";
-import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
+import { SILENT } from "../../src/base/log.ts";
+import type { AgentDefaults } from "../../src/config/contract.ts";
+import {
+  agentDefaults,
+  collect,
+  createMemoryLog,
+  modelEntry,
+  modelFailureOf,
+  questionOf,
+} from "./agent-config.ts";
 
-export interface OneModel extends Omit<ModelsOptions, "config"> {
-  readonly entry: ModelEntry;
-  readonly defaults: AgentDefaults;
+/** What a test says of an entry of `model_list`; the rest is as `modelEntry` has it. */
+export type EntryChanges = NonNullable<Parameters<typeof modelEntry>[0]>;
+
+export interface OneModel extends Partial<Omit<ModelsOptions, "config">> {
+  readonly entry?: EntryChanges | undefined;
+  readonly defaults?: Partial<AgentDefaults> | undefined;
 }
 
 /** The model of a configuration with this one entry. */
 export function openModel({ entry, defaults, ...options }: OneModel): Model {
-  const agents = { defaults: { ...defaults, model_name: entry.model_name } };
-  const models = openModels({ ...options, config: { agents, model_list: [entry] } });
+  const full = modelEntry(entry);
+  const agents = { defaults: agentDefaults({ ...defaults, model_name: full.model_name }) };
+  const config = { agents, model_list: [full] };
+  const models = openModels({ fetch, log: SILENT, ...options, config });
   if (models === undefined) throw new Error("the entry cannot be used");
   return models.main;
+}
+
+/** What a model sends, without a server: the connection is refused after the request was seen. */
+export async function sentBy(
+  { entry, defaults }: Pick<OneModel, "entry" | "defaults">,
+  call: Partial<ModelCall> = {},
+) {
+  const seen: { readonly url: string; readonly body: string }[] = [];
+  const look: Fetch = async (url, { body }) => {
+    seen.push({ url, body: typeof body === "string" ? body : "" });
+    throw new Error("seen");
+  };
+  const log = createMemoryLog();
+  const model = openModel({
+    entry,
+    defaults: { max_llm_retries: 0, ...defaults },
+    fetch: look,
+    log,
+  });
+  await modelFailureOf(collect(model({ ...questionOf(), ...call })));
+  return { ...(seen[0] ?? assert.fail("nothing was sent")), log };
 }
 
 /** A clock that stands still until it is moved; whoever pauses moves it and goes on at once. */

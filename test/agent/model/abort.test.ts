@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../../src/base/failure.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry, questionOf } from "../../support/agent-config.ts";
+import { collect, questionOf } from "../../support/agent-config.ts";
 import {
   hangs,
   refuses,
@@ -20,8 +19,7 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 function createModel() {
-  const entry = modelEntry({ api_base: server.base });
-  return openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+  return openModel({ entry: { api_base: server.base } });
 }
 
 describe("an abort", () => {

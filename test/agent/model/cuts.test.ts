@@ -3,8 +3,7 @@ import { it } from "node:test";
 import * as fc from "fast-check";
 import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
 import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
+import { collect, modelFailureOf } from "../../support/agent-config.ts";
 import { streamEvents } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
 
@@ -38,8 +37,7 @@ it("any text in any deltas and any cuts of bytes comes out as it went in", async
       const sent = streamEvents({ text, newline: end, comments }).join("");
       const body = bodyOf(new TextEncoder().encode(sent), at);
       const fetch = async () => new Response(body);
-      const entry = modelEntry({ api_base: "http://model.test/v1" });
-      const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+      const model = openModel({ entry: { api_base: "http://model.test/v1" }, fetch });
       const { text: got, pieces, result } = await collect(model(question));
       assert.equal(got, whole);
       assert.equal(result.text, whole);
@@ -50,7 +48,6 @@ it("any text in any deltas and any cuts of bytes comes out as it went in", async
 });
 
 it("a body without end is bounded, whatever it holds", async () => {
-  const entry = modelEntry({ api_base: "http://model.test/v1" });
   const piece = new TextEncoder().encode(`: ${"x".repeat(1024 * 1024)}\n`);
   const endless = () => new ReadableStream<Uint8Array>({ pull: (body) => body.enqueue(piece) });
   for (const [status, sentence] of [
@@ -58,7 +55,7 @@ it("a body without end is bounded, whatever it holds", async () => {
     [400, /refused/],
   ] as const) {
     const fetch = async () => new Response(endless(), { status });
-    const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+    const model = openModel({ entry: { api_base: "http://model.test/v1" }, fetch });
     assert.match((await modelFailureOf(collect(model(question)))).message, sentence);
   }
 });

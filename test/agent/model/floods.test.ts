@@ -8,24 +8,16 @@ import { createBlockCollector } from "../../../src/agent/model/protocols/anthrop
 import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
 import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import {
-  agentDefaults,
-  callContext,
-  collect,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { callContext, collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { event, textEvent } from "../../support/model-server.ts";
+import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
 
-function modelWith(fetch: Fetch, entry: Parameters<typeof modelEntry>[0] = {}) {
+function modelWith(fetch: Fetch, entry: EntryChanges = {}) {
   return openModel({
-    entry: modelEntry({ api_base: "http://model.test/v1", ...entry }),
-    defaults: agentDefaults({ max_llm_retries: 0 }),
+    entry: { api_base: "http://model.test/v1", ...entry },
+    defaults: { max_llm_retries: 0 },
     fetch,
-    log: SILENT,
   });
 }
 

@@ -1,28 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, PromptMessage } from "../../../src/agent/model/contract.ts";
+import type { PromptMessage } from "../../../src/agent/model/contract.ts";
 import {
   normalizeHistory,
   wellFormedJson,
 } from "../../../src/agent/model/http/normalize-history.ts";
 import { wrapReasoning } from "../../../src/agent/model/http/reasoning-envelope.ts";
-import { SILENT } from "../../../src/base/log.ts";
 import { at, listAt, textAt } from "../../../src/base/unknown.ts";
-import { agentDefaults, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
-import { openModel } from "../../support/model.ts";
+import { sentBy } from "../../support/model.ts";
 
-/** What one entry sends of a conversation, as text; the connection is refused after it was seen. */
+/** What one entry sends of a conversation, as text. */
 async function sent(model: string, messages: readonly PromptMessage[]): Promise<string> {
-  let seen = "";
-  const look: Fetch = async (_, { body }) => {
-    seen = typeof body === "string" ? body : "";
-    throw new Error("seen");
-  };
-  const defaults = agentDefaults({ max_llm_retries: 0 });
-  const asked = openModel({ entry: modelEntry({ model }), defaults, fetch: look, log: SILENT });
-  const signal = new AbortController().signal;
-  await modelFailureOf(collect(asked({ system: "", messages, tools: [], signal })));
-  return seen;
+  return (await sentBy({ entry: { model } }, { system: "", messages })).body;
 }
 
 const round = (id: string, name = "device", words = "{}"): PromptMessage[] => [

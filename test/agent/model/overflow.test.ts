@@ -1,14 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { isOverflow } from "../../../src/agent/model/errors.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import {
-  agentDefaults,
-  collect,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
@@ -116,9 +109,8 @@ describe("a conversation that is too long", () => {
 
   async function failureOf(status: number, body: Record<string, unknown>) {
     server.script(refuses(status, body));
-    const defaults = agentDefaults({ max_llm_retries: 0 });
-    const entry = modelEntry({ api_base: server.base });
-    const model = openModel({ entry, defaults, fetch, log: SILENT });
+    const entry = { api_base: server.base };
+    const model = openModel({ entry, defaults: { max_llm_retries: 0 } });
     return await modelFailureOf(collect(model(questionOf())));
   }
 
@@ -142,12 +134,7 @@ describe("a conversation that is too long", () => {
     const details = [{ "@type": "RetryInfo", retryDelay: "90s" }];
     const body = [{ error: { code: 429, message: "Quota exceeded", details } }];
     server.script(refuses(429, JSON.stringify(body)));
-    const model = openModel({
-      entry: modelEntry({ model: "gemini/x", api_base: server.base }),
-      defaults: agentDefaults(),
-      fetch,
-      log: SILENT,
-    });
+    const model = openModel({ entry: { model: "gemini/x", api_base: server.base } });
     const { retryAfter, why } = await modelFailureOf(collect(model(questionOf())));
     assert.equal(retryAfter, 90);
     assert.match(why ?? "", /HTTP 429: Quota exceeded/);

@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../../src/base/failure.ts";
-import {
-  agentDefaults,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, createMemoryLog, questionOf } from "../../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
+import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
 
 describe("a server that refuses a parameter of the stream", () => {
@@ -20,15 +15,13 @@ describe("a server that refuses a parameter of the stream", () => {
   });
   afterEach(() => server.close());
 
-  function setUp(entry: Parameters<typeof modelEntry>[0] = {}) {
+  function setUp(entry: EntryChanges = {}) {
     const log = createMemoryLog();
-    const options = {
-      entry: modelEntry({ api_base: server.base, ...entry }),
-      defaults: agentDefaults({ max_llm_retries: 0 }),
-      fetch,
+    const model = openModel({
+      entry: { api_base: server.base, ...entry },
+      defaults: { max_llm_retries: 0 },
       log,
-    };
-    const model = openModel(options);
+    });
     return { log, ask: () => collect(model(questionOf())) };
   }
 

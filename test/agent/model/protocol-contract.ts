@@ -4,14 +4,7 @@ import * as fc from "fast-check";
 import type { ModelCall, Reply, PromptMessage } from "../../../src/agent/model/contract.ts";
 import { isOverflow } from "../../../src/agent/model/errors.ts";
 import { Failure } from "../../../src/base/failure.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import {
-  agentDefaults,
-  collect,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { SCRIPTED_USAGE } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import {
@@ -23,6 +16,7 @@ import {
   startModelServer,
 } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
+import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
 
 const CONTENT = 'Grüße, 世界 👋🏽! “Quoted”\n\tand\r\nlines, \u2028 and \\n "escapes".';
@@ -48,14 +42,13 @@ export function describeProtocol(dialect: TestDialect): void {
     const answers = answersIn.bind(undefined, dialect);
 
     interface Setup {
-      readonly entry?: Parameters<typeof modelEntry>[0];
+      readonly entry?: EntryChanges;
       readonly question?: Partial<ModelCall>;
       readonly retries?: number;
     }
     function modelOf({ entry = {}, retries = 0 }: Setup) {
       const full = { api_base: server.base, request_timeout: 0.5, ...dialect.entry, ...entry };
-      const defaults = agentDefaults({ max_llm_retries: retries });
-      return openModel({ entry: modelEntry(full), defaults, fetch, log: SILENT });
+      return openModel({ entry: full, defaults: { max_llm_retries: retries } });
     }
     async function ask(behaviour: Behaviour | readonly Behaviour[], setup: Setup = {}) {
       server.script(...[behaviour].flat());
@@ -119,8 +112,8 @@ export function describeProtocol(dialect: TestDialect): void {
           fc.pre(!/^\s*</.test(text.join("")));
           const sent = new TextEncoder().encode(dialect.events({ text, comments }).join(""));
           const local = async () => new Response(bodyOf(sent, at));
-          const entry = modelEntry({ api_base: "http://model.test/v1", ...dialect.entry });
-          const model = openModel({ entry, defaults: agentDefaults(), fetch: local, log: SILENT });
+          const entry = { api_base: "http://model.test/v1", ...dialect.entry };
+          const model = openModel({ entry, fetch: local });
           const { text: got, pieces, result } = await collect(model(questionOf()));
           assert.deepEqual([got, result.text], [text.join(""), text.join("")]);
           assert.ok(pieces.every((piece) => piece !== ""));
@@ -296,8 +289,8 @@ export function describeProtocol(dialect: TestDialect): void {
           [400, /refused/],
         ] as const) {
           const local = async () => new Response(endless(), { status });
-          const entry = modelEntry({ api_base: "http://model.test/v1", ...dialect.entry });
-          const model = openModel({ entry, defaults: agentDefaults(), fetch: local, log: SILENT });
+          const entry = { api_base: "http://model.test/v1", ...dialect.entry };
+          const model = openModel({ entry, fetch: local });
           assert.match((await modelFailureOf(collect(model(questionOf())))).message, sentence);
         }
       });

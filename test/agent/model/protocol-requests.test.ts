@@ -1,29 +1,19 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, PromptMessage } from "../../../src/agent/model/contract.ts";
+import type { PromptMessage } from "../../../src/agent/model/contract.ts";
 import { wrapReasoning } from "../../../src/agent/model/http/reasoning-envelope.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, modelEntry, modelFailureOf, collect } from "../../support/agent-config.ts";
-import { openModel } from "../../support/model.ts";
+import { fromJson } from "../../../src/base/unknown.ts";
+import { sentBy } from "../../support/model.ts";
+import type { EntryChanges } from "../../support/model.ts";
 
-type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
-
-/** What one entry sends, without a server: the connection is refused after the request was seen. */
 async function sent(
-  entry: Entry,
+  entry: EntryChanges,
   messages: readonly PromptMessage[] = CONVERSATION,
   defaults = {},
 ) {
-  const seen: { url: string; body: unknown }[] = [];
-  const look: Fetch = async (url, { body }) => {
-    seen.push({ url, body: JSON.parse(typeof body === "string" ? body : "") });
-    throw new Error("seen");
-  };
-  const all = agentDefaults({ max_llm_retries: 0, temperature: 0.5, ...defaults });
-  const model = openModel({ entry: modelEntry(entry), defaults: all, fetch: look, log: SILENT });
-  const signal = new AbortController().signal;
-  await modelFailureOf(collect(model({ system: "be short", messages, tools: [TOOL], signal })));
-  return seen[0] ?? assert.fail();
+  const settings = { entry, defaults: { temperature: 0.5, ...defaults } };
+  const { url, body } = await sentBy(settings, { messages, tools: [TOOL] });
+  return { url, body: fromJson(body) };
 }
 
 const TOOL = {
@@ -146,7 +136,7 @@ const GEMINI_BODY = {
 };
 
 describe("one conversation", () => {
-  const rows: [string, Entry, unknown][] = [
+  const rows: [string, EntryChanges, unknown][] = [
     [
       "chat completions",
       { model: "openai/gpt-test" },

@@ -4,14 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { inspect } from "node:util";
 import { Failure } from "../../../src/base/failure.ts";
 import { createHost } from "../../../src/base/host.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import {
-  agentDefaults,
-  collect,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { answers, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
@@ -58,10 +51,8 @@ describe("a model behind a proxy", () => {
 
   const modelThrough = (written: string) =>
     openModel({
-      entry: modelEntry({ api_base: server.base, proxy: written }),
-      defaults: agentDefaults({ max_llm_retries: 0 }),
-      fetch,
-      log: SILENT,
+      entry: { api_base: server.base, proxy: written },
+      defaults: { max_llm_retries: 0 },
     });
   const refusedProxy = (written: string): Failure => {
     try {

@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { PromptMessage } from "../../../src/agent/model/contract.ts";
-import { SILENT } from "../../../src/base/log.ts";
 import { VERSION } from "../../../src/base/version.ts";
-import { agentDefaults, collect, modelEntry, questionOf } from "../../support/agent-config.ts";
+import type { AgentDefaults } from "../../../src/config/contract.ts";
+import { collect, questionOf } from "../../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer, ReceivedRequest } from "../../support/model-server.ts";
+import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
-
-type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 
 describe("a request", () => {
   let server: ModelServer;
@@ -19,16 +18,15 @@ describe("a request", () => {
   afterEach(() => server.close());
 
   interface Asked {
-    readonly entry?: Entry;
-    readonly defaults?: Parameters<typeof agentDefaults>[0];
+    readonly entry?: EntryChanges;
+    readonly defaults?: Partial<AgentDefaults>;
     readonly messages?: readonly PromptMessage[];
     readonly tools?: ReturnType<typeof questionOf>["tools"];
   }
 
   async function requestOf({ entry, defaults, ...question }: Asked): Promise<ReceivedRequest> {
-    const full = modelEntry({ api_base: server.base, ...entry });
-    const options = { entry: full, defaults: agentDefaults(defaults), fetch, log: SILENT };
-    await collect(openModel(options)({ ...questionOf(), ...question }));
+    const model = openModel({ entry: { api_base: server.base, ...entry }, defaults });
+    await collect(model({ ...questionOf(), ...question }));
     const request = server.requests.at(-1);
     assert.ok(request);
     return request;
@@ -176,8 +174,7 @@ describe("a request", () => {
     const tools = [{ name: "device", description: "facts", parameters: { type: "object" } }];
     for (const words of ["gemma:2b does not support tools", '"auto" tool choice requires --x']) {
       server.script(refuses(400, { error: { message: words } }));
-      const entry = modelEntry({ api_base: server.base });
-      const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+      const model = openModel({ entry: { api_base: server.base } });
       const before = server.requests.length;
       for (const text of ["yes", "yes"]) {
         assert.equal((await collect(model({ ...questionOf(), tools }))).text, text);

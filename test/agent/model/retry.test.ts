@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
-import type { Config, ModelEntry } from "../../../src/config/contract.ts";
 import {
-  agentDefaults,
   collect,
   createMemoryLog,
-  modelEntry,
   modelFailureOf,
   questionOf,
 } from "../../support/agent-config.ts";
@@ -20,6 +17,7 @@ import {
   textEvent,
 } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
+import type { OneModel } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
 
 let server: ModelServer;
@@ -28,17 +26,10 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-type EntryChanges = Parameters<typeof modelEntry>[0];
-
-interface Setup {
-  readonly entry?: EntryChanges;
-  readonly defaults?: Partial<Config["agents"]["defaults"]>;
-}
-
-function createModel({ entry = {}, defaults = {} }: Setup = {}) {
+function createModel({ entry, defaults }: Partial<OneModel> = {}) {
   const log = createMemoryLog();
-  const full: ModelEntry = modelEntry({ api_base: server.base, ...entry });
-  return { log, model: openModel({ entry: full, defaults: agentDefaults(defaults), fetch, log }) };
+  const model = openModel({ entry: { api_base: server.base, ...entry }, defaults, log });
+  return { log, model };
 }
 
 const keysSent = (): (string | undefined)[] =>

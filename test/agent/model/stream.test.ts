@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Failure } from "../../../src/base/failure.ts";
-import { SILENT } from "../../../src/base/log.ts";
 import {
   agentConfig,
-  agentDefaults,
   collect,
   createMemoryLog,
   modelEntry,
@@ -39,9 +37,8 @@ afterEach(() => server.close());
 
 function ask(...behaviours: readonly Behaviour[]) {
   server.script(...behaviours);
-  const defaults = agentDefaults({ max_llm_retries: 0 });
-  const entry = modelEntry({ api_base: server.base, request_timeout: 0.5 });
-  const model = openModel({ entry, defaults, fetch, log: SILENT });
+  const entry = { api_base: server.base, request_timeout: 0.5 };
+  const model = openModel({ entry, defaults: { max_llm_retries: 0 } });
   return collect(model(questionOf()));
 }
 
@@ -64,8 +61,7 @@ describe("a streamed answer", () => {
 
   it("is there word by word while the server still writes", async () => {
     server.script(streamsSlowly(4, 400));
-    const entry = modelEntry({ api_base: server.base });
-    const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+    const model = openModel({ entry: { api_base: server.base } });
     const arrived: number[] = [];
     for await (const _ of model(questionOf())) arrived.push(performance.now());
     assert.equal(arrived.length, tokenTexts(4).length);

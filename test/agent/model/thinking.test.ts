@@ -1,16 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Fetch, PromptMessage } from "../../../src/agent/model/contract.ts";
+import type { PromptMessage } from "../../../src/agent/model/contract.ts";
 import type { ModelEntry } from "../../../src/config/contract.ts";
-import {
-  agentDefaults,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
-import { openModel } from "../../support/model.ts";
+import { sentBy } from "../../support/model.ts";
 
 type Level = ModelEntry["thinking_level"];
 
@@ -21,18 +13,10 @@ interface Asked {
 }
 
 async function askedOf(model: string, { level, max_tokens = 20_000, messages }: Asked) {
-  const bodies: Record<string, unknown>[] = [];
-  const look: Fetch = async (_, { body }) => {
-    bodies.push(JSON.parse(typeof body === "string" ? body : ""));
-    throw new Error("seen");
-  };
-  const entry = modelEntry({ model, thinking_level: level, api_base: "http://model.test/v1" });
-  const defaults = agentDefaults({ max_llm_retries: 0, max_tokens, temperature: 0.5 });
-  const log = createMemoryLog();
-  const ask = openModel({ entry, defaults, fetch: look, log });
-  const question = questionOf();
-  await modelFailureOf(collect(ask({ ...question, messages: messages ?? question.messages })));
-  const { generationConfig, temperature, ...body } = bodies[0] ?? assert.fail();
+  const entry = { model, thinking_level: level, api_base: "http://model.test/v1" } as const;
+  const defaults = { max_tokens, temperature: 0.5 };
+  const { body: text, log } = await sentBy({ entry, defaults }, messages && { messages });
+  const { generationConfig, temperature, ...body } = JSON.parse(text);
   const fields = [
     "reasoning_effort",
     "reasoning",

@@ -8,7 +8,7 @@ import { createTurns } from "../../../src/agent/turn/turn.ts";
 import type { TurnSetup, TurnOptions } from "../../../src/agent/turn/turn.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry } from "../../support/agent-config.ts";
+import { collect, modelEntry } from "../../support/agent-config.ts";
 import { openTestAgent } from "../../support/model-agent.ts";
 import { answers, calls, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
@@ -30,8 +30,7 @@ const book: Tool = {
 };
 
 function turnSetup(): TurnSetup {
-  const entry = modelEntry({ api_base: server.base });
-  const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+  const model = openModel({ entry: { api_base: server.base } });
   return { model, tools: [book], permissions: FULL_ACCESS, system: "" };
 }
 

@@ -6,7 +6,7 @@ import type { Tool } from "../../../src/agent/tools/contract.ts";
 import { createTurns } from "../../../src/agent/turn/turn.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import type { ModelEntry } from "../../../src/config/contract.ts";
-import { agentDefaults, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
+import { collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
 import { frameOf } from "../../support/frames.ts";
 import { openTestAgent } from "../../support/model-agent.ts";
 import {
@@ -47,8 +47,7 @@ const log: Tool = {
 };
 
 function createTestTurns() {
-  const entry = modelEntry({ api_base: server.base });
-  const model = openModel({ entry, defaults: agentDefaults(), fetch, log: SILENT });
+  const model = openModel({ entry: { api_base: server.base } });
   return createTurns({
     prepareTurn: async () => ({
       model,

@@ -10,7 +10,7 @@ import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
 import { createTurns } from "../../../src/agent/turn/turn.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
+import { collect, modelFailureOf } from "../../support/agent-config.ts";
 import { frameOf } from "../../support/frames.ts";
 import {
   answers,
@@ -68,9 +68,8 @@ interface Setup {
 }
 
 function createTestAgent({ tools = [], rounds = 5 }: Setup = {}) {
-  const entry = modelEntry({ api_base: server.base });
-  const defaults = agentDefaults({ max_llm_retries: 0 });
-  const model = openModel({ entry, defaults, fetch, log: SILENT });
+  const entry = { api_base: server.base };
+  const model = openModel({ entry, defaults: { max_llm_retries: 0 } });
   return createTurns({
     prepareTurn: async ({ client }) => {
       const system = systemPrompt({ client, workspace: "/srv/claw", now: new Date() });

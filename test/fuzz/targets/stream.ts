@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import type { Reply } from "../../../src/agent/model/contract.ts";
 import { Failure } from "../../../src/base/failure.ts";
-import { SILENT } from "../../../src/base/log.ts";
-import { agentDefaults, collect, modelEntry, questionOf } from "../../support/agent-config.ts";
+import { agentDefaults, collect, questionOf } from "../../support/agent-config.ts";
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
 import { CHAT } from "../../support/chat-dialect.ts";
 import type { TestDialect } from "../../support/dialects.ts";
@@ -68,13 +67,13 @@ async function open(): Promise<Trial> {
       const [line, body] = headAndBody(input);
       const head = headOf(line);
       server.otherwise(sends(head, body));
-      const entry = modelEntry({
+      const entry = {
         api_base: server.base,
         request_timeout: SILENCE,
         ...head.dialect.entry,
         api_keys: [KEY],
-      });
-      const model = openModel({ entry, defaults, fetch, log: SILENT });
+      };
+      const model = openModel({ entry, defaults });
       try {
         return `${head.dialect.name} ${replyOf(await collect(model(questionOf())))}`;
       } catch (thrown) {
