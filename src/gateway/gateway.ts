@@ -77,10 +77,10 @@ const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const ACCOUNTS = 4096;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
-  const { clock = SYSTEM_CLOCK, log, store } = options;
+  const { clock = SYSTEM_CLOCK, log } = options;
   const parts = createParts(options, clock);
   const { accounting, durableRequests, acceptor } = parts;
-  const maintenance = startMaintenance({ store, clock, log, saveCounters: accounting.saveAll });
+  let endMaintenance: (() => void) | undefined;
   let drained: Promise<DrainResult> | undefined;
 
   return {
@@ -93,11 +93,11 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     async resume() {
       await accounting.load();
       const resumed = await recover({ ...options, ...parts, clock });
-      maintenance.begin();
+      if (drained === undefined) endMaintenance = startMaintenance(options, clock, accounting);
       return resumed;
     },
     drain(deadlineMs) {
-      maintenance.end();
+      endMaintenance?.();
       drained ??= drain(deadlineMs, parts).finally(accounting.saveAll);
       return drained;
     },
@@ -143,43 +143,37 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
   return { accounting, durableRequests, inFlight, direct, offline, compaction, queue, acceptor };
 }
 
-interface MaintenanceOptions<M> {
-  readonly store: Pick<Store<M>, "renew" | "purge">;
-  readonly clock: Pick<Clock, "after">;
-  readonly log: Log;
-  /** Writes the counters that changed since the last write. */
-  readonly saveCounters: () => void;
-}
-
 /** Twice within the shortest sensible lease. */
 const MAINTENANCE_MS = 20_000;
 
-/** Renews the leases of the requests and purges old ones, regularly until `end`. */
-function startMaintenance<M>({ store, clock, log, saveCounters }: MaintenanceOptions<M>): {
-  begin(): void;
-  end(): void;
-} {
+/**
+ * Writes the counters, renews the leases of the requests and purges old ones, regularly until the returned
+ * function is called.
+ */
+function startMaintenance<M>(
+  { store, log }: GatewayOptions<M>,
+  clock: Clock,
+  accounting: Accounting,
+): () => void {
+  let isOver = false;
   let cancelTimer: (() => void) | undefined;
-  let ended = false;
   const run = async (): Promise<void> => {
     try {
-      saveCounters();
+      accounting.saveAll();
       await store.renew();
       await store.purge();
     } catch (thrown) {
       log.debug("store maintenance failed", { why: asFailure(thrown).why });
     }
-    begin();
+    if (!isOver) next();
   };
-  const begin = (): void => {
-    if (!ended) cancelTimer = clock.after(MAINTENANCE_MS, () => void run());
+  const next = (): void => {
+    cancelTimer = clock.after(MAINTENANCE_MS, () => void run());
   };
-  return {
-    begin,
-    end() {
-      ended = true;
-      cancelTimer?.();
-    },
+  next();
+  return () => {
+    isOver = true;
+    cancelTimer?.();
   };
 }
 

@@ -41,9 +41,12 @@ export interface PendingRequest<M> {
   readonly progress: readonly M[];
 }
 
+/** `begin`: its attempt must begin in the store first; `deliver`: its answer is there. */
+type Next = "begin" | "run" | "deliver";
+
 export type RequestState<M> =
-  /** Waits for its turn. `begin`: its attempt must begin in the store first; `deliver`: its answer is there. */
-  | { readonly is: "queued"; readonly next: "begin" | "run" | "deliver" }
+  /** Waits for its turn. */
+  | { readonly is: "queued"; readonly next: Next }
   | ({ readonly is: "running" } & Started)
   /** The turn is over; `outcome` is undefined when a former process ran it. */
   | ({ readonly is: "answered"; readonly outcome: Outcome<M> | undefined } & Started)
@@ -65,25 +68,23 @@ export interface PendingFacts<M> {
   readonly policy: ChannelPolicy;
   /** On the clock. */
   readonly acceptedAt: number;
+  readonly next: Next;
   /** What the store has of the request; undefined for QoS 0. */
-  readonly stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer"> & {
-    readonly isBegun?: boolean;
-  };
+  readonly stored?: Pick<StoredRequest<M>, "claim" | "progress" | "answer">;
 }
 
 /** A request in memory that waits for its turn. */
 export function createPending<M>(
   request: Request,
-  { policy, acceptedAt, stored }: PendingFacts<M>,
+  { policy, acceptedAt, next, stored }: PendingFacts<M>,
   { clock, accounting }: PendingOptions,
 ): PendingRequest<M> {
-  const isBegun = stored === undefined || stored.isBegun;
   const answer = stored?.answer
     ? restoredAnswer(stored.answer, clock)
     : new AnswerStream({ clock, intervalMs: policy.intervalMs });
   answer.addresses.add(request.address);
   return {
-    state: { is: "queued", next: stored?.answer ? "deliver" : isBegun ? "run" : "begin" },
+    state: { is: "queued", next },
     claim: stored?.claim,
     request,
     policy,

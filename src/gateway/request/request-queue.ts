@@ -127,8 +127,9 @@ export class RequestQueue<M> {
       return;
     }
     const { clock } = this.#options;
-    const stored = { claim, progress: [], isBegun: true };
-    const pending = this.#openPending(request, { policy, acceptedAt: clock.now(), stored });
+    const stored = { claim, progress: [] };
+    const facts = { policy, acceptedAt: clock.now(), next: "run", stored } as const;
+    const pending = this.#openPending(request, facts);
     if (isExpired(request, clock)) cancel(pending, failureOf("expired"), 0);
     start.start(this.#queued(request, pending));
   }
@@ -153,7 +154,7 @@ export class RequestQueue<M> {
   add(request: Request, policy: ChannelPolicy): void {
     this.#backlog.enter(request);
     const acceptedAt = this.#options.clock.now();
-    this.#enqueue(request, this.#openPending(request, { policy, acceptedAt }));
+    this.#enqueue(request, this.#openPending(request, { policy, acceptedAt, next: "run" }));
   }
 
   /** The answer of a stored request that waits or runs here also goes to this client's address. */
@@ -288,8 +289,9 @@ export class RequestQueue<M> {
     if (wayBack === undefined || policy === undefined) return undefined;
     const request = { ...wayBack, text: stored.request.text };
     const { acceptedAt } = queued;
-    const pending = this.#openPending(request, { policy, acceptedAt, stored });
-    const failure = waiting.cancelled ?? reasonNotToRun(request, policy, clock);
+    const next = stored.answer === undefined ? "begin" : "deliver";
+    const pending = this.#openPending(request, { policy, acceptedAt, next, stored });
+    const failure = reasonNotToRun(waiting, request, policy, clock);
     if (failure !== undefined && isCancellable(pending)) cancel(pending, failure, 0);
     queued.pending = pending;
     for (const each of this.#attached.take(claim.seq)) {
@@ -306,12 +308,14 @@ export class RequestQueue<M> {
   }
 }
 
-/** The deadline passed while the request waited, or its client is not allowed any more. */
+/** It was cancelled or its deadline passed while it waited, or its client is not allowed any more. */
 function reasonNotToRun(
+  { cancelled }: WaitingRequest,
   request: Request,
   policy: ChannelPolicy,
   clock: Pick<Clock, "epoch">,
 ): Failure | undefined {
+  if (cancelled !== undefined) return cancelled;
   if (isExpired(request, clock)) return failureOf("expired");
   return isAllowed(policy, request.client) ? undefined : failureOf("forbidden");
 }
