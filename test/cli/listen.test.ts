@@ -116,7 +116,7 @@ describe("what listen prints", () => {
     assert.equal(
       stderr,
       "note: connected; press Ctrl-C to end\n" +
-        "note: lost the connection to the broker (ECONNRESET\\x1b[2J); reconnecting\n" +
+        "note: disconnected: ECONNRESET\\x1b[2J; reconnecting\n" +
         "note: reconnected; messages of the last 5.3s may be missing\n",
     );
   });

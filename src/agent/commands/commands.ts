@@ -91,7 +91,7 @@ const start: Command = {
 
 const stop: Command = {
   name: "stop",
-  about: "stop the current answer",
+  about: "stop the running answer and the waiting requests",
   // The gateway handles /stop. Here there is no running answer.
   run: () => "Nothing to stop.",
 };

@@ -186,9 +186,9 @@ function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
 
 /** A note about the connection, for people. */
 function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
-  const why = reason === undefined ? "" : ` (${escapeControl(reason)})`;
+  const why = reason === undefined ? "" : `: ${escapeControl(reason)}`;
   if (state === "connected") return "note: connected; press Ctrl-C to end\n";
-  if (state === "lost") return `note: lost the connection to the broker${why}; reconnecting\n`;
+  if (state === "lost") return `note: disconnected${why}; reconnecting\n`;
   const unseen =
     gapMs === undefined ? "" : `; messages of the last ${formatDuration(gapMs)} may be missing`;
   return `note: reconnected${unseen}\n`;

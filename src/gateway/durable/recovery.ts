@@ -45,7 +45,12 @@ function resumeRequest<M>(
   const { channel, client, id, acceptedAt } = request;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
-    log.warn("request waits for a channel that is not enabled any more", { channel, client });
+    log.warn("request waits for a channel that is not enabled any more", {
+      id,
+      channel,
+      client,
+      try: `enable channel ${channel} again: until then the request has no answer`,
+    });
     return;
   }
   log[level](isAnswered ? "answer resumed" : "request resumed", {
