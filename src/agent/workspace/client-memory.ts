@@ -2,13 +2,13 @@ import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { CLIENT_MEMORIES } from "./contract.ts";
 import { isMissing, namesWithin, readWithin, realPathWithin, STAT_CACHED_MS } from "./files.ts";
 
 /** Bytes of one client's memory, which is part of each of its prompts. */
 export const MAX_CLIENT_MEMORY = 8 * 1024;
 /** Clients with a memory. */
 const MAX_CLIENTS = 500;
-const FOLDER = "memory/clients";
 const DAY_MS = 86_400_000;
 /** Milliseconds after which an unused memory can be removed for a new one. Before that, a new one is refused. */
 const IDLE_MS = 30 * DAY_MS;
@@ -19,7 +19,7 @@ const IDLE_MS = 30 * DAY_MS;
  */
 export function clientMemoryFile(owner: string): string {
   const hash = createHash("sha256").update(Buffer.from(owner, "utf16le")).digest("hex");
-  return `${FOLDER}/${hash.slice(0, 32)}.md`;
+  return `${CLIENT_MEMORIES}/${hash.slice(0, 32)}.md`;
 }
 
 /** When a file was last found missing, by its path; on the clock of `performance`. */
@@ -69,9 +69,11 @@ async function touch(path: string, now: Date): Promise<void> {
  * but only after 30 days without use: a client with invented ids must not remove the memories of others.
  */
 export async function hasRoom(folder: string, owner: string, now: Date): Promise<boolean> {
-  const names = (await namesWithin(folder, FOLDER)).filter((name) => name.endsWith(".md"));
+  const names = (await namesWithin(folder, CLIENT_MEMORIES)).filter((name) => name.endsWith(".md"));
   if (names.length < MAX_CLIENTS || names.includes(basename(clientMemoryFile(owner)))) return true;
-  const files = await Promise.all(names.map((name) => usedAt(folder, `${FOLDER}/${name}`)));
+  const files = await Promise.all(
+    names.map((name) => usedAt(folder, `${CLIENT_MEMORIES}/${name}`)),
+  );
   const [oldest] = files.toSorted((left, right) => left.at - right.at);
   if (oldest === undefined || now.getTime() - oldest.at < IDLE_MS) return false;
   await rm(await realPathWithin(folder, oldest.path), { force: true });

@@ -1,7 +1,12 @@
 import { relative, sep } from "node:path";
 import { isInside } from "../../../base/path-contains.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
-import { OWNER_FILES } from "../../workspace/contract.ts";
+import {
+  CLIENT_MEMORIES,
+  KEY_FILES,
+  OWNER_FILES,
+  STATE_FOLDERS,
+} from "../../workspace/contract.ts";
 
 /** Where the file tools may read and write. Patterns match real paths. */
 export interface Bounds {
@@ -21,14 +26,7 @@ export interface Bounds {
 /** `edit` needs both reading and writing. */
 export type Use = "read" | "write" | "edit";
 
-/** Names of files with keys. Deeper in a workspace, a `config.json` belongs to a project. */
-const SECURITY = ".security.yml";
-const CONFIG = "config.json";
 const HOME = ".picoclaw";
-/** Folders of the workspace with the conversations of all clients: this program's, and the Go program's. */
-const STATE: ReadonlySet<string> = new Set(["state", "sessions"]);
-/** The folder with the memories of single clients. Each client reads only its own. */
-const MEMORIES = ["memory", "clients"] as const;
 /** Memory, environment and open files of processes; the kernel's memory and log. */
 const KERNEL_SECRETS = /^\/proc\/(\d+|self|thread-self|kcore|kmsg|kpage\w*|keys|key-users)(\/|$)/;
 const DEVICES = /^\/dev(\/|$)/;
@@ -88,14 +86,16 @@ export function isProtected(
   { workspace, keyFiles }: Pick<Bounds, "workspace" | "keyFiles">,
 ): boolean {
   const names = real.split(sep).map(folded);
-  if (names.includes(SECURITY)) return true;
+  const { config, security } = KEY_FILES;
+  if (names.includes(security)) return true;
   if (keyFiles.some((file) => file.split(sep).map(folded).join(sep) === names.join(sep)))
     return true;
-  if (!isInside(real, workspace)) return names.includes(CONFIG);
+  if (!isInside(real, workspace)) return names.includes(config);
   const [first = "", ...deeper] = relative(workspace, real).split(sep).map(folded);
-  if (STATE.has(first) || (first === MEMORIES[0] && deeper[0] === MEMORIES[1])) return true;
-  if (!names.includes(CONFIG)) return false;
-  return deeper.length === 0 || first === CONFIG || names.includes(HOME);
+  if (STATE_FOLDERS.includes(first) || `${first}/${deeper[0]}` === CLIENT_MEMORIES) return true;
+  // Deeper in a workspace, a `config.json` belongs to a project.
+  if (!names.includes(config)) return false;
+  return deeper.length === 0 || first === config || names.includes(HOME);
 }
 
 /**

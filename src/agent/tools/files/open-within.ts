@@ -1,6 +1,7 @@
 import type { Stats } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { CLIENT_MEMORIES, KEY_FILES, STATE_FOLDERS } from "../../workspace/contract.ts";
 import { ToolError } from "../contract.ts";
 import type { Bounds, Use } from "./bounds.ts";
 import { isProtected } from "./bounds.ts";
@@ -67,8 +68,8 @@ async function withOpenDir<T>(
 }
 
 /** Protected folders of the workspace, and protected files in it or beside a key file. */
-const FOLDERS = ["state", "sessions", "memory/clients"];
-const FILES = ["config.json", ".security.yml"];
+const FOLDERS = [...STATE_FOLDERS, CLIENT_MEMORIES];
+const FILES = Object.values(KEY_FILES);
 /** Files that are compared. If there are more, a file with several names counts as protected. */
 const MOST = 50_000;
 

@@ -3,6 +3,7 @@ import { escapeControl } from "../../../../base/escape-control.ts";
 import { isInside } from "../../../../base/path-contains.ts";
 import { truncate } from "../../../../base/truncate.ts";
 import type { ExecSettings } from "../../../../config/contract.ts";
+import { STATE_FOLDERS } from "../../../workspace/contract.ts";
 import type { CommandTexts } from "./command-text.ts";
 
 /** Commands stay between the real paths of the workspace and of the folder where they run. */
@@ -228,6 +229,6 @@ const SECRET =
 function entersState(form: string, { workspace }: PolicyOptions): boolean {
   if (/\b(?:cd|pushd)\s+(?:-\S*\s+)*(?:\.\/+)*(?:state|sessions)(?=$|[\s;&|)}/])/i.test(form))
     return true;
-  const folders = ["state", "sessions"].map((name) => join(workspace, name));
+  const folders = STATE_FOLDERS.map((name) => join(workspace, name));
   return absolutePathsIn(form).some((path) => folders.some((folder) => isInside(path, folder)));
 }

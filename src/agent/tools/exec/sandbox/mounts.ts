@@ -2,7 +2,12 @@ import { lstat, mkdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isInside } from "../../../../base/path-contains.ts";
 import type { FilePermissions } from "../../../access/permissions.ts";
-import { OWNER_FILES } from "../../../workspace/contract.ts";
+import {
+  CLIENT_MEMORIES,
+  KEY_FILES,
+  OWNER_FILES,
+  STATE_FOLDERS,
+} from "../../../workspace/contract.ts";
 
 /** What a client's commands reach outside of the workspace, and what in it they cannot change. Absolute paths, with all below them. */
 export interface CommandPaths {
@@ -120,17 +125,8 @@ const HIDDEN: readonly string[] = [
 /** Folders that commands may fill; their content is lost afterwards. */
 const SCRATCH: readonly string[] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/** Folders of the workspace with all clients' conversations. */
-const STATE_FOLDERS: readonly string[] = ["state", "sessions"];
-/** The folder of the workspace with the clients' memories. */
-const MEMORIES = ["memory", "clients"] as const;
-/** What else is hidden in the workspace, if it exists: memories and keys. */
-const WORKSPACE_SECRETS: readonly string[] = [
-  MEMORIES.join("/"),
-  "config.json",
-  ".security.yml",
-  ".picoclaw",
-];
+/** What is hidden in the workspace, besides conversations, if it exists: memories and keys. */
+const WORKSPACE_SECRETS = [CLIENT_MEMORIES, ...Object.values(KEY_FILES), ".picoclaw"];
 
 /**
  * The mounts of a sandbox: the machine's files are readable, the workspace is writable, secrets are
@@ -178,13 +174,13 @@ export async function mountsOf(options: MountOptions): Promise<readonly Mount[]>
  * which is no agent's.
  */
 async function ensureMemories(workspace: string): Promise<void> {
-  const [around, name] = MEMORIES;
-  const isFolder = await lstat(join(workspace, around)).then(
+  const folder = join(workspace, CLIENT_MEMORIES);
+  const isFolder = await lstat(dirname(folder)).then(
     (one) => one.isDirectory(),
     () => false,
   );
   // It may exist already. Where this program may not write, it writes no memories either.
-  if (isFolder) await mkdir(join(workspace, around, name), { mode: 0o711 }).catch(() => undefined);
+  if (isFolder) await mkdir(folder, { mode: 0o711 }).catch(() => undefined);
 }
 
 /** Private folders around what the command may use, and sockets of services. */
