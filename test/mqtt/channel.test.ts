@@ -67,7 +67,7 @@ describe("a channel on MQTT 5", () => {
   const foreign = ["c2/response", "../elsewhere", "c1/request", "c1/+"];
   for (const [index, levels] of foreign.entries()) {
     it(
-      `tells who asks for a response topic that is not allowed: ${levels}`,
+      `refuses a response topic that is not allowed: ${levels}`,
       needsMosquitto,
       async () => {
         await using broker = await startMosquitto();
@@ -95,7 +95,7 @@ describe("a channel on MQTT 5", () => {
           seq: 0,
           done: true,
         });
-        const shown = asked.log.lines.filter(({ message }) => message.includes("not honoured"));
+        const shown = asked.log.lines.filter(({ message }) => message.includes("response topic is not allowed"));
         assert.equal(shown.length, 1);
         assert.equal(asked.channel.problem(), undefined);
       },
