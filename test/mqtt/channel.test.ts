@@ -66,40 +66,38 @@ describe("a channel on MQTT 5", () => {
 
   const foreign = ["c2/response", "../elsewhere", "c1/request", "c1/+"];
   for (const [index, levels] of foreign.entries()) {
-    it(
-      `refuses a response topic that is not allowed: ${levels}`,
-      needsMosquitto,
-      async () => {
-        await using broker = await startMosquitto();
-        await using asked = openTestChannel(broker.url);
-        await asked.ready();
-        await using device = await openTestDevice(broker.url, "#");
-        // mosquitto 2.0.11 lets wildcards through.
-        const responseTopic = index === 1 ? "/elsewhere" : `/picoclaw/edge/${levels}`;
-        await device.client.publishAsync(REQUEST, question("hi", { id: "r-1" }), {
-          qos: 1,
-          properties: { responseTopic, correlationData: Buffer.from("7") },
-        });
-        const request = await asked.request();
-        assert.deepEqual([request.text, request.rejected?.code], ["", "bad_request"]);
-        await reject(request);
-        const heard = (): (typeof device.messages)[number] | undefined =>
-          device.messages.find(({ topic }) => topic !== REQUEST && topic.includes("/c"));
-        await until("it is told", () => heard() !== undefined);
-        assert.equal(heard()?.topic, RESPONSE);
-        assert.equal(String(heard()?.properties?.correlationData), "7");
-        assert.deepEqual(JSON.parse(String(heard()?.payload)), {
-          text: "The response topic is not allowed: it must lie under /picoclaw/edge/c1/ and not end in /request.",
-          id: "r-1",
-          error: { code: "bad_request" },
-          seq: 0,
-          done: true,
-        });
-        const shown = asked.log.lines.filter(({ message }) => message.includes("response topic is not allowed"));
-        assert.equal(shown.length, 1);
-        assert.equal(asked.channel.problem(), undefined);
-      },
-    );
+    it(`refuses a response topic that is not allowed: ${levels}`, needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      await using asked = openTestChannel(broker.url);
+      await asked.ready();
+      await using device = await openTestDevice(broker.url, "#");
+      // mosquitto 2.0.11 lets wildcards through.
+      const responseTopic = index === 1 ? "/elsewhere" : `/picoclaw/edge/${levels}`;
+      await device.client.publishAsync(REQUEST, question("hi", { id: "r-1" }), {
+        qos: 1,
+        properties: { responseTopic, correlationData: Buffer.from("7") },
+      });
+      const request = await asked.request();
+      assert.deepEqual([request.text, request.rejected?.code], ["", "bad_request"]);
+      await reject(request);
+      const heard = (): (typeof device.messages)[number] | undefined =>
+        device.messages.find(({ topic }) => topic !== REQUEST && topic.includes("/c"));
+      await until("it is told", () => heard() !== undefined);
+      assert.equal(heard()?.topic, RESPONSE);
+      assert.equal(String(heard()?.properties?.correlationData), "7");
+      assert.deepEqual(JSON.parse(String(heard()?.payload)), {
+        text: "The response topic is not allowed: it must lie under /picoclaw/edge/c1/ and not end in /request.",
+        id: "r-1",
+        error: { code: "bad_request" },
+        seq: 0,
+        done: true,
+      });
+      const shown = asked.log.lines.filter(({ message }) =>
+        message.includes("response topic is not allowed"),
+      );
+      assert.equal(shown.length, 1);
+      assert.equal(asked.channel.problem(), undefined);
+    });
   }
 
   const rpc = { responseTopic: "/picoclaw/edge/c1/rpc", correlationData: Buffer.from("1") };

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
-import { openConnection, type Connection } from "../../src/mqtt/client/connection.ts";
+import { Connection } from "../../src/mqtt/client/connection.ts";
 import { dialAddressOf } from "../../src/mqtt/client/transport.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestDevice, readableLog } from "../support/channel.ts";
@@ -84,7 +84,7 @@ function open(url: string, more: { qos?: 1 | 2; protocol?: 4 | 5; keeps?: boolea
   const { qos = 2, protocol = 5, keeps = true } = more;
   const { settings } = channelFor(url, { qos, protocol_version: protocol });
   const log = readableLog();
-  const connection = openConnection({
+  const connection = new Connection({
     address: dialAddressOf(settings),
     settings,
     clientId: "sender",

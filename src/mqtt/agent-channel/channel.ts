@@ -1,8 +1,7 @@
 import { pause } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
-import { openConnection, randomClientId } from "../client/connection.ts";
-import type { Connection, ConnectionOptions } from "../client/connection.ts";
+import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
@@ -34,7 +33,7 @@ export function openChannel(options: ChannelOptions): Channel {
     log: tagged,
   });
   const logConnected = createConnectedLog(tagged, settings.broker);
-  const connection: Connection = openConnection({
+  const connection: Connection = new Connection({
     ...connectionOptionsOf(options, address, quiet),
     log: tagged,
     onMessage(message) {

@@ -1,55 +1,20 @@
 import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
-import { shouldLog, type Log } from "../../base/log.ts";
-import type { MqttSettings } from "../../config/contract.ts";
+import { shouldLog } from "../../base/log.ts";
 import { ConnectionLost } from "../protocol/message.ts";
-import type { Incoming, Outgoing, Published } from "../protocol/message.ts";
-import type { PublishTopic } from "../protocol/topics.ts";
+import type { Outgoing, Published } from "../protocol/message.ts";
 import { Backlog } from "./flow-control.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
-import { ConnectError, connectSession, type Session } from "./session.ts";
+import { ConnectError, connectSession, type ClientOptions, type Session } from "./session.ts";
 import { prepareTransport, type DialAddress } from "./transport.ts";
 
-/** A connection to one broker that reconnects after each loss, under the same client id. */
-export interface Connection {
-  readonly clientId: string;
-  /** The current session, with its subscriptions; undefined while there is none. */
-  readonly session: () => Session | undefined;
-  /** Why there is no session; undefined while there is one. */
-  readonly problem: () => Failure | undefined;
-  /** The current or next session. Rejects with the failure that ended the connection, or the signal's reason. */
-  readonly ready: (signal?: AbortSignal) => Promise<Session>;
-  /**
-   * Publishes as soon as there is a session, and after a loss again on the next one. Rejects when the
-   * broker refuses the message, when the connection has ended, and with the signal's reason.
-   */
-  publish(message: Outgoing, signal?: AbortSignal): Promise<Published>;
-  /** Resolves once: with the failure that no retry can mend, or with undefined after `close`. */
-  readonly ended: Promise<Failure | undefined>;
-  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. */
-  close(beforeDisconnect?: (session: Session) => Promise<void>): Promise<void>;
-}
-
-export interface ConnectionOptions {
+export interface ConnectionOptions extends ClientOptions {
   readonly address: DialAddress;
-  readonly settings: MqttSettings;
-  readonly clientId: string;
-  readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt, and between attempts. */
   readonly reconnectMs: number;
   /** Waits between attempts; tests put a clock of their own here. */
   readonly pause?: typeof pause;
-  readonly will?: { readonly topic: PublishTopic; readonly payload: string };
-  /** How long the broker keeps messages while we are disconnected; `cleanStart` drops those for a former process. */
-  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
-  /** Bytes of the largest packet that we accept. */
-  readonly maximumPacketBytes: number;
-  /** A larger PUBLISH is truncated; otherwise it cuts the connection. */
-  readonly truncateOversizedPublish?: boolean;
-  readonly log: Log;
-  /** The message is acknowledged when the promise resolves; undefined is at once. */
-  readonly onMessage: (message: Incoming) => Promise<void> | undefined;
   /** Subscribes on a new session; a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
   readonly onLoss?: (failure: Failure) => void;
@@ -63,68 +28,115 @@ export function randomClientId(start: string): string {
   return `${start}-${crypto.randomUUID().slice(0, 8)}`;
 }
 
-/** Connects, and reconnects until it is closed or refused for good; never throws. */
-export function openConnection(options: ConnectionOptions): Connection {
-  const stop = new AbortController();
-  const state = createState();
-  const publisher = new Publisher(options.settings.qos === 2);
-  const connect = createProtocolChooser(options, createConnector(options, publisher, stop.signal));
-  const running = keepConnected(options, connect, { state, signal: stop.signal }).then(
-    (failure) => {
-      publisher.end(state.end(failure));
-      return failure;
-    },
-  );
-  return {
-    clientId: options.clientId,
-    session: state.session,
-    problem: state.problem,
-    ready: async (signal) => {
-      signal?.throwIfAborted();
-      return state.session() ?? abortable(state.next(), signal);
-    },
-    ended: running,
-    publish: (message, signal) => publisher.publish(message, signal),
-    async close(beforeDisconnect) {
-      const last = state.session();
-      const end = performance.now() + CLOSE_MS;
-      if (last && beforeDisconnect) await settlesWithin(beforeDisconnect(last), CLOSE_MS);
-      stop.abort(closed());
-      await last?.end(end - performance.now());
-      await running;
-    },
-  };
-}
+/** A connection to one broker. Connects, and reconnects after each loss under the same client id. */
+export class Connection {
+  readonly clientId: string;
+  /** Resolves once: with the failure that no retry can mend, or with undefined after `close`. */
+  readonly ended: Promise<Failure | undefined>;
+  readonly #options: ConnectionOptions;
+  readonly #publisher: Publisher;
+  readonly #stop = new AbortController();
+  #session: Session | undefined;
+  #problem: Failure | undefined = new Failure("unreachable", "not connected yet");
+  /** Settles with the next session, or rejects with what ended the connection. */
+  #next = nextSession();
 
-type State = ReturnType<typeof createState>;
+  constructor(options: ConnectionOptions) {
+    this.clientId = options.clientId;
+    this.#options = options;
+    this.#publisher = new Publisher(options.settings.qos === 2);
+    this.ended = this.#run();
+  }
 
-function createState() {
-  let session: Session | undefined;
-  let problem: Failure | undefined = new Failure("unreachable", "not connected yet");
-  let next = nextSession();
-  return {
-    session: () => session,
-    problem: () => problem,
-    /** Settles with the next session, or rejects with what ended the connection. */
-    next: () => next.promise,
-    up(up: Session): void {
-      session = up;
-      problem = undefined;
-      next.resolve(up);
-      next = nextSession();
-    },
-    down(failure: Failure): void {
-      session = undefined;
-      problem = failure;
-    },
-    /** Returns the failure that pending calls reject with. */
-    end(failure: Failure | undefined): Failure {
-      session = undefined;
-      problem = failure ?? closed();
-      next.reject(problem);
-      return problem;
-    },
-  };
+  /** The current session, with its subscriptions; undefined while there is none. */
+  session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Why there is no session; undefined while there is one. */
+  problem(): Failure | undefined {
+    return this.#problem;
+  }
+
+  /** The current or next session. Rejects with the failure that ended the connection, or the signal's reason. */
+  async ready(signal?: AbortSignal): Promise<Session> {
+    signal?.throwIfAborted();
+    return this.#session ?? abortable(this.#next.promise, signal);
+  }
+
+  /**
+   * Publishes as soon as there is a session, and after a loss again on the next one. Rejects when the
+   * broker refuses the message, when the connection has ended, and with the signal's reason.
+   */
+  publish(message: Outgoing, signal?: AbortSignal): Promise<Published> {
+    return this.#publisher.publish(message, signal);
+  }
+
+  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. */
+  async close(beforeDisconnect?: (session: Session) => Promise<void>): Promise<void> {
+    const last = this.#session;
+    const end = performance.now() + CLOSE_MS;
+    if (last && beforeDisconnect) await settlesWithin(beforeDisconnect(last), CLOSE_MS);
+    this.#stop.abort(closed());
+    await last?.end(end - performance.now());
+    await this.ended;
+  }
+
+  /** Runs session after session. Resolves with the failure that ended it for good, or undefined when stopped. */
+  async #run(): Promise<Failure | undefined> {
+    const { onLoss, reconnectMs, pause: wait = pause } = this.#options;
+    const { signal } = this.#stop;
+    const connector = createConnector(this.#options, this.#publisher, signal);
+    const connect = createProtocolChooser(this.#options, connector);
+    const logFailure = createFailureLog(this.#options);
+    while (!signal.aborted) {
+      const { disposition, failure } = await this.#oneSession(connect);
+      if (signal.aborted) break;
+      if (disposition !== "retry") return this.#end(failure);
+      this.#session = undefined;
+      this.#problem = failure;
+      onLoss?.(failure);
+      logFailure(failure);
+      // When it is stopped meanwhile, the loop's condition ends it.
+      await wait(reconnectMs, signal).catch(() => {});
+    }
+    this.#end(closed());
+    return undefined;
+  }
+
+  #end(failure: Failure): Failure {
+    this.#session = undefined;
+    this.#problem = failure;
+    this.#next.reject(failure);
+    this.#publisher.end(failure);
+    return failure;
+  }
+
+  /** Connects, subscribes, and waits until the session ends. Resolves with what ended it; never throws. */
+  async #oneSession(connect: () => Promise<Session>): Promise<Refusal> {
+    const { onSession, log } = this.#options;
+    let session: Session | undefined;
+    try {
+      session = await connect();
+      await abortable(onSession(session), this.#stop.signal);
+      this.#session = session;
+      this.#problem = undefined;
+      this.#next.resolve(session);
+      this.#next = nextSession();
+      session.open();
+      return await session.lost;
+    } catch (error) {
+      if (error instanceof ConnectError) return error.refusal;
+      if (session && error instanceof ConnectionLost) {
+        session.abort(error.message);
+        return await session.lost;
+      }
+      await session?.end(CLOSE_MS);
+      if (error instanceof Failure) return { disposition: "fatal", failure: error };
+      log.error("connecting failed in an unexpected way", { error: asFailure(error).why });
+      return unreachable("the connection failed", asFailure(error).why);
+    }
+  }
 }
 
 function nextSession(): PromiseWithResolvers<Session> {
@@ -135,31 +147,6 @@ function nextSession(): PromiseWithResolvers<Session> {
 
 function closed(): Failure {
   return new Failure("unreachable", "the connection was closed");
-}
-
-interface Running {
-  readonly state: State;
-  readonly signal: AbortSignal;
-}
-
-/** Runs session after session. Resolves with the failure that ended it for good, or undefined when stopped. */
-async function keepConnected(
-  options: ConnectionOptions,
-  connect: () => Promise<Session>,
-  { state, signal }: Running,
-): Promise<Failure | undefined> {
-  const logFailure = createFailureLog(options);
-  while (!signal.aborted) {
-    const { disposition, failure } = await oneSession(options, connect, { state, signal });
-    if (signal.aborted) return undefined;
-    if (disposition !== "retry") return failure;
-    state.down(failure);
-    options.onLoss?.(failure);
-    logFailure(failure);
-    // When it is stopped meanwhile, the loop's condition ends it.
-    await (options.pause ?? pause)(options.reconnectMs, signal).catch(() => {});
-  }
-  return undefined;
 }
 
 /** After a connection that lasted so long the count of failures starts again. */
@@ -184,32 +171,6 @@ function createFailureLog({ settings, reconnectMs, log }: ConnectionOptions) {
   };
 }
 
-/** Connects, subscribes, and waits until the session ends. Resolves with what ended it; never throws. */
-async function oneSession(
-  { onSession, log }: ConnectionOptions,
-  connect: () => Promise<Session>,
-  { state, signal }: Running,
-): Promise<Refusal> {
-  let session: Session | undefined;
-  try {
-    session = await connect();
-    await abortable(onSession(session), signal);
-    state.up(session);
-    session.open();
-    return await session.lost;
-  } catch (error) {
-    if (error instanceof ConnectError) return error.refusal;
-    if (session && error instanceof ConnectionLost) {
-      session.abort(error.message);
-      return await session.lost;
-    }
-    await session?.end(CLOSE_MS);
-    if (error instanceof Failure) return { disposition: "fatal", failure: error };
-    log.error("connecting failed in an unexpected way", { error: asFailure(error).why });
-    return unreachable("the connection failed", asFailure(error).why);
-  }
-}
-
 /** Returns the function that makes one network connection; the state that outlives it is shared by all of them. */
 function createConnector(
   options: ConnectionOptions,
@@ -220,15 +181,13 @@ function createConnector(
   let cleanStart = options.sessionExpiry?.cleanStart ?? true;
   let wasConnected = false;
   return async (protocol) => {
-    const { settings, address, sessionExpiry, ...rest } = options;
+    const { settings, address, sessionExpiry } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
-    const { keep_alive: keepAlive, username, password } = settings;
-    const secrets = { username: username?.reveal(), password: password?.reveal() };
     // MQTT 3.1.1 has no expiry: the broker would keep the session of a generated client id for ever.
     const isKept = sessionExpiry !== undefined && (protocol === 5 || !sessionExpiry.cleanStart);
-    const details = { ...rest, ...secrets, ...shared, transport, protocol, keepAlive };
-    const expiry = isKept && { sessionExpiry: { seconds: sessionExpiry.seconds, cleanStart } };
-    const session = await connectSession({ ...details, ...expiry }, signal);
+    const expiry = isKept ? { ...sessionExpiry, cleanStart } : undefined;
+    const details = { ...options, ...shared, transport, protocol, sessionExpiry: expiry };
+    const session = await connectSession(details, signal);
     if (isKept && wasConnected && !session.resumed) {
       options.log.warn("the broker did not keep our session: requests sent meanwhile may be lost");
     }

@@ -3,6 +3,7 @@ import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
 import { abortable, onAbort, settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import type { MqttSettings } from "../../config/contract.ts";
 import { limitIncoming } from "../limiter/packet-limiter.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, IncomingProperties, Outgoing, Published } from "../protocol/message.ts";
@@ -42,31 +43,35 @@ export interface SubscribeOptions {
   readonly retained?: boolean;
 }
 
-export interface SessionOptions {
-  readonly transport: Transport;
-  readonly protocol: 4 | 5;
+/** What is the same for all sessions of a connection. */
+export interface ClientOptions {
+  readonly settings: MqttSettings;
   readonly clientId: string;
-  readonly username: string | undefined;
-  readonly password: string | undefined;
-  /** Seconds. */
-  readonly keepAlive: number;
   readonly connectTimeoutMs: number;
   /** Bytes of the largest packet that we accept; CONNECT announces it on MQTT 5. A larger packet cuts the connection. */
   readonly maximumPacketBytes: number;
   /** A larger PUBLISH is truncated instead. */
   readonly truncateOversizedPublish?: boolean;
   readonly will?: { readonly topic: PublishTopic; readonly payload: string };
-  /** The broker keeps messages while we are disconnected; undefined is a session that ends with its connection. */
-  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean };
+  /**
+   * How long the broker keeps messages while we are disconnected; `cleanStart` drops those for a former
+   * process. Undefined is a session that ends with its connection.
+   */
+  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean } | undefined;
+  readonly log: Log;
+  /** The message is acknowledged when the promise resolves; undefined is at once. Reading goes on meanwhile. */
+  readonly onMessage: (message: Incoming) => Promise<void> | undefined;
+}
+
+export interface SessionOptions extends ClientOptions {
+  readonly transport: Transport;
+  readonly protocol: 4 | 5;
   /** Shared by all sessions of a connection: what one did not acknowledge the next sends again. */
   readonly publisher: Publisher;
   /** Shared by all sessions of a connection, as the broker's session is. */
   readonly inboundQos2: InboundQos2;
   /** Shared by all sessions of a connection. */
   readonly backlog: Backlog;
-  readonly log: Log;
-  /** The message is acknowledged when the promise resolves; undefined is at once. Reading goes on meanwhile. */
-  onMessage(message: Incoming): Promise<void> | undefined;
 }
 
 /** A refused or failed attempt to connect. */
@@ -100,11 +105,13 @@ export async function connectSession(
 function createClient(options: SessionOptions): MqttClient {
   const { will, transport, protocol, maximumPacketBytes } = options;
   const { truncateOversizedPublish = false } = options;
+  const { keep_alive: keepAlive, ...credentials } = options.settings;
+  const [username, password] = [credentials.username?.reveal(), credentials.password?.reveal()];
   const settings: IClientOptions = {
     protocolVersion: protocol,
     protocolId: "MQTT",
     clientId: options.clientId,
-    keepalive: options.keepAlive,
+    keepalive: keepAlive,
     connectTimeout: options.connectTimeoutMs,
     clean: options.sessionExpiry?.cleanStart ?? true,
     messageIdProvider: options.publisher.messageIds,
@@ -118,8 +125,8 @@ function createClient(options: SessionOptions): MqttClient {
       wait: (until) => acks.wait(until),
       sheds: () => flow.sheds(),
     }),
-    ...(options.username !== undefined && { username: options.username }),
-    ...(options.password !== undefined && { password: options.password }),
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
     ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
     ...(protocol === 5 && { properties: connectProperties(options) }),
   };
@@ -137,7 +144,7 @@ function createClient(options: SessionOptions): MqttClient {
     options.log.error(why);
     client.stream.destroy();
   });
-  const flow = controlFlow(client, { ...options, withhold: () => acks.withhold() });
+  const flow = controlFlow(client, { ...options, keepAlive, withhold: () => acks.withhold() });
   client.handleMessage = (packet, done) => {
     // A message of QoS 2 was handed over when its PUBLISH came.
     const isSkipped = packet.qos === 2 || (packet.qos === 1 && flow.sheds());
@@ -244,7 +251,7 @@ function sessionOf(
     client.stream.destroy();
   };
   const readingTime = createReadingClock(client.stream);
-  watchKeepAlive(client, options.keepAlive, { abort, readingTime });
+  watchKeepAlive(client, options.settings.keep_alive, { abort, readingTime });
   const expect = createDeadlines({ abort, readingTime });
   const send = sendPacketOf(client);
   const attached = publisher.attach({

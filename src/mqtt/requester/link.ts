@@ -1,8 +1,7 @@
 import { settlesWithin } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { openConnection, randomClientId } from "../client/connection.ts";
-import type { Connection, ConnectionOptions } from "../client/connection.ts";
+import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { dialAddressOf } from "../client/transport.ts";
 import type { RequesterOptions } from "../contract.ts";
@@ -28,7 +27,7 @@ export function openQuietConnection({ name, ...options }: QuietOptions): QuietCo
     failed.reject(failure);
     options.onLoss?.(failure);
   };
-  const connection = openConnection({
+  const connection = new Connection({
     ...options,
     address: dialAddressOf(options.settings),
     clientId: randomClientId(name),
