@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { byName, readPackage } from "../../src/cli/installed-packages.ts";
-import type { InstalledPackage } from "../../src/cli/installed-packages.ts";
+import { byName, readPackage } from "../../src/cli/commands/version.ts";
+import type { InstalledPackage } from "../../src/cli/commands/version.ts";
 import { isAllowed } from "./policy.ts";
 import { usualText } from "./runtime.ts";
 

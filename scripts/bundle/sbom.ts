@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { InstalledPackage } from "../../src/cli/installed-packages.ts";
-import { folderOf } from "../../src/cli/installed-packages.ts";
+import type { InstalledPackage } from "../../src/cli/commands/version.ts";
+import { folderOf } from "../../src/cli/commands/version.ts";
 import { LINKED } from "./runtime.ts";
 
 /** The lock file, as far as it is used here. */

@@ -4,20 +4,42 @@ import type { Output } from "../base/host.ts";
 import type { AnswerPart, Requester, RequestOptions } from "../mqtt/contract.ts";
 import { isDeviceClient } from "../mqtt/protocol/topics.ts";
 import type { OutputFormat } from "./args/flags.ts";
+import type { Context } from "./context.ts";
 import type { Result } from "./report.ts";
-import { failedResult } from "./report.ts";
+import { failedResult, resultLine } from "./report.ts";
+
+/** How a request ended; `failure` is absent if the whole answer arrived. */
+export interface Outcome {
+  readonly result: Result;
+  readonly failure?: Failure;
+}
+
+/**
+ * Waits for the one request of a command, and prints its result line with --json. Returns the exit code;
+ * throws the failure of a request that failed.
+ */
+export async function reportOutcome(
+  asking: Promise<Outcome>,
+  id: string,
+  { host, flags, signal, redactor }: Context,
+): Promise<number> {
+  const { result, failure } = await asking.catch((thrown: unknown): Outcome => {
+    const caught = asFailure(signal.aborted ? signal.reason : thrown);
+    return { result: { ...failedResult(caught), id }, failure: caught };
+  });
+  if (flags.has("json")) await host.stdout.write(resultLine(result, redactor));
+  if (failure !== undefined) throw failure;
+  return 0;
+}
+
+/** Milliseconds of silence after which a started answer counts as cut off. */
+export const NEXT_PART_MS = 30_000;
 
 /** Prints the parts of an answer as they arrive. */
 export interface AnswerPrinter {
   part(part: AnswerPart): Promise<void>;
   /** Called after the last part. */
   end(): Promise<void>;
-}
-
-/** How a request ended; `failure` is absent if the whole answer arrived. */
-export interface Outcome {
-  readonly result: Result;
-  readonly failure?: Failure;
 }
 
 export interface AskOptions {

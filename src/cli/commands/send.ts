@@ -1,30 +1,24 @@
-import { asFailure, Failure } from "../../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
 import type { Requester } from "../../mqtt/contract.ts";
 import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
 import { type OutputFormat, outputFormat } from "../args/flags.ts";
-import { createAnswerPrinter } from "../ask.ts";
-import { ask, type Outcome } from "../ask.ts";
-import { checkedClientId } from "../ask.ts";
+import {
+  ask,
+  checkedClientId,
+  createAnswerPrinter,
+  NEXT_PART_MS,
+  type Outcome,
+  reportOutcome,
+} from "../ask.ts";
 import { loadChannel } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../context.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
-import { failedResult, resultLine } from "../report.ts";
-
-/** Milliseconds of silence after which a started answer counts as cut off. */
-const NEXT_PART_MS = 30_000;
 
 /** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, signal } = context;
-  const id = flags.text("id") ?? crypto.randomUUID();
-  const outcome = await send(context, id).catch((thrown: unknown): Outcome => {
-    const failure = asFailure(signal.aborted ? signal.reason : thrown);
-    return { result: { ...failedResult(failure), id }, failure };
-  });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.redactor));
-  if (outcome.failure !== undefined) throw outcome.failure;
-  return 0;
+  const id = context.flags.text("id") ?? crypto.randomUUID();
+  return await reportOutcome(send(context, id), id, context);
 }
 
 async function send(context: Context, id: string): Promise<Outcome> {

@@ -1,34 +1,24 @@
-import { asFailure, Failure } from "../../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { openRequester } from "../../mqtt/requester/requester.ts";
 import { outputFormat } from "../args/flags.ts";
-import { createAnswerPrinter } from "../ask.ts";
-import { ask, type Outcome } from "../ask.ts";
+import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
 import { load } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { createCommandLog } from "../context.ts";
-import { failedResult, resultLine } from "../report.ts";
 import { openRuntime } from "../runtime.ts";
 
 const CLIENT = "try";
 const ADDRESS = { topic_prefix: "/picoclaw", agent_id: "assistant" };
 const DEFAULT_QUESTION = "How is this device doing?";
 const CONNECT_TIMEOUT_MS = 5_000;
-const NEXT_PART_MS = 30_000;
 
 /** `picoclaw try`: broker, gateway and client in one process, over real sockets; writes nothing to disk. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, signal } = context;
   const id = crypto.randomUUID();
-  const outcome = await tryOnce(context, id).catch((thrown: unknown): Outcome => {
-    const failure = asFailure(signal.aborted ? signal.reason : thrown);
-    return { result: { ...failedResult(failure), id }, failure };
-  });
-  if (flags.has("json")) await host.stdout.write(resultLine(outcome.result, context.redactor));
-  if (outcome.failure !== undefined) throw outcome.failure;
-  return 0;
+  return await reportOutcome(tryOnce(context, id), id, context);
 }
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
