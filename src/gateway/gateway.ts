@@ -16,7 +16,7 @@ import type { Compact } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
 import { Dedupe } from "./dedupe.ts";
 import type { Storing } from "./dedupe.ts";
-import { createDurableRequests, RetryingWriter } from "./durable/durable-requests.ts";
+import { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
@@ -106,16 +106,15 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 
 function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
   const { log, policies, store, limits = UNLIMITED, replyTo } = options;
-  const writer = new RetryingWriter(clock, log);
+  const durableRequests = new DurableRequests<M>({ store, clock, log });
   const accounting = new Accounting({
     policies,
     limits,
     store,
     clock,
     rows: ACCOUNTS,
-    onError: writer.reportError,
+    onError: durableRequests.reportError,
   });
-  const durableRequests = createDurableRequests<M>({ store, clock, writer, accounting });
   const inFlight = new InFlight(clock);
   const write = createRequestLog(log, clock, options.logContent ?? false);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;

@@ -7,155 +7,18 @@ import type {
   Acceptance,
   Admission,
   Claim,
-  StoredRequest,
   Store,
   StoredAnswer,
-  NewRequest,
+  StoredRequest,
 } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request, Turned } from "../contract.ts";
 import { laneOf, mayRepeat, requestNameOf } from "../request-keys.ts";
-import type { Accounting } from "../usage/accounts.ts";
 
 export interface DurableRequestsOptions<M> {
   readonly store: Store<M>;
   readonly clock: Clock;
-  readonly writer: RetryingWriter;
-  readonly accounting: Pick<Accounting, "save">;
-}
-
-/**
- * The store with retries: what cannot be written now is written again each second until `close`. Errors
- * are logged and shown in `problem`.
- */
-export interface DurableRequests<M> {
-  /** Why the store cannot be written now; undefined when it can. */
-  readonly problem: () => string | undefined;
-  /**
-   * Resolves when the request, or the answer that `admission` returns in place of a turn, is durable. Rejects
-   * after `close`. Each attempt calls `admission` again; `onError` is called after each failed one.
-   */
-  accept(
-    request: Request,
-    admission: Admission,
-    onError: (failure: Failure) => void,
-  ): Promise<Acceptance<M>>;
-  /** The whole request, or undefined when another owner has it. Rejects after `close` if it cannot be read. */
-  load(claim: Claim): Promise<StoredRequest<M> | undefined>;
-  /** Stored undelivered rejections after that one. Rejects after `close` if they cannot be read. */
-  rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
-  /** Begins an attempt and returns its claim; undefined when another owner has the request or the signal is aborted. */
-  begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined>;
-  /** Tries once: a later attempt only has to repeat a step that was not stored. */
-  record(claim: Claim, message: M): Promise<void>;
-  /**
-   * False when another owner has the request: then its answer counts, and this one is not delivered. True also
-   * when the answer could not be written within 5 s: it is delivered now and written later.
-   */
-  answered(claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean>;
-  delivered(claim: Claim): Promise<void>;
-  release(claim: Claim): Promise<void>;
-  /** Empty when the conversation cannot be read: an answer without history is better than none. */
-  history(lane: string): Promise<readonly M[]>;
-  /** Adds a turn of a request that is not durable, and its usage with it. */
-  append(lane: string, turn: TurnAdded<M>): Promise<void>;
-  /** Ends all retries. */
-  readonly close: () => void;
-}
-
-/** What a turn adds to its conversation, and whether the conversation begins anew after it. */
-export type TurnAdded<M> = Pick<Turned<M>, "messages" | "forget">;
-
-const ANSWER_WAITS_MS = 5000;
-
-export function createDurableRequests<M>({
-  store,
-  clock,
-  writer,
-  accounting,
-}: DurableRequestsOptions<M>): DurableRequests<M> {
-  const { retry, tryOnce, reportError, problem, close } = writer;
-  /** Answers that are being written, by sequence number. */
-  const writing = new Map<number, Promise<boolean>>();
-
-  const write = (claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean> => {
-    const { messages, forget = false } = turn;
-    const written = retry(() =>
-      claim.attempt === 0
-        ? store.expire(claim, answer)
-        : store.answered(claim, answer, messages, forget),
-    ).catch(() => true);
-    writing.set(claim.seq, written);
-    return written.finally(() => writing.delete(claim.seq));
-  };
-
-  return {
-    problem,
-    close,
-    load: (claim) => retry(() => store.load(claim), { isRead: true }),
-    rejections: (after, most) => retry(() => store.rejections(after, most), { isRead: true }),
-    async accept(request, admission, onError) {
-      const newRequest = newRequestOf(request, clock);
-      const acceptance = await retry(() => store.accept(newRequest, admission), { onError });
-      failpoint("accepted");
-      return acceptance;
-    },
-    async begin(claim, signal) {
-      const begun = await retry(() => store.begin(claim), { signal }).catch(() => undefined);
-      failpoint("begun");
-      return begun;
-    },
-    record: (claim, message) => tryOnce(store.record(claim, message)),
-    async answered(claim, answer, turn) {
-      const isOurs = await inTime(write(claim, answer, turn), clock);
-      failpoint("answered");
-      return isOurs;
-    },
-    async delivered(claim) {
-      await writing.get(claim.seq);
-      await retry(() => store.delivered(claim)).catch(() => {});
-      failpoint("delivered");
-    },
-    release: (claim) => tryOnce(store.release(claim)),
-    append(lane, { messages, forget }) {
-      accounting.save();
-      return tryOnce(store.append(lane, messages, forget));
-    },
-    history: (lane) =>
-      store.history(lane).catch((thrown: unknown) => {
-        reportError(thrown);
-        return [];
-      }),
-  };
-}
-
-function inTime(written: Promise<boolean>, clock: Pick<Clock, "after">): Promise<boolean> {
-  return new Promise((resolve) => {
-    const cancelTimer = clock.after(ANSWER_WAITS_MS, () => resolve(true));
-    void written.then((isOurs) => {
-      cancelTimer();
-      resolve(isOurs);
-    });
-  });
-}
-
-function newRequestOf(request: Request, clock: Pick<Clock, "epoch">): NewRequest {
-  const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
-  return {
-    name: requestNameOf(request),
-    lane: laneOf(request),
-    channel,
-    client,
-    text,
-    stream,
-    address,
-    acceptedAt: clock.epoch(),
-    mayRepeat: mayRepeat(request),
-    retriesFailed: !request.redelivered,
-    ...(conversation !== undefined && { conversation }),
-    ...(id !== undefined && { id }),
-    ...(expiresAt !== undefined && { expiresAt }),
-  };
+  readonly log: Log;
 }
 
 interface WriteOptions {
@@ -166,27 +29,35 @@ interface WriteOptions {
   readonly onError?: (failure: Failure) => void;
 }
 
+/** What a turn adds to its conversation, and whether the conversation begins anew after it. */
+export type TurnAdded<M> = Pick<Turned<M>, "messages" | "forget">;
+
 const RETRY_MS = 1000;
+const ANSWER_WAITS_MS = 5000;
 const LOG_EVERY_MS = 60_000;
 
-/** Retries writes to a store that may be unable to write for a while. */
-export class RetryingWriter {
+/**
+ * The store with retries: what cannot be written now is written again each second until `close`. Errors
+ * are logged and shown in `problem`.
+ */
+export class DurableRequests<M> {
+  readonly #store: Store<M>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #closing = new AbortController();
+  /** Answers that are still being written while they are delivered, by sequence number. */
+  readonly #late = new Map<number, Promise<boolean>>();
   #problem: string | undefined;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(clock: Clock, log: Log) {
+  constructor({ store, clock, log }: DurableRequestsOptions<M>) {
+    this.#store = store;
     this.#clock = clock;
     this.#log = log;
   }
 
   /** Why the store cannot be written now; undefined when it can. */
   readonly problem = (): string | undefined => this.#problem;
-
-  /** Ends all retries. */
-  readonly close = (): void => this.#closing.abort();
 
   /** Logs a failure of a write or read at most once a minute. */
   readonly reportError = (thrown: unknown): Failure => {
@@ -199,16 +70,124 @@ export class RetryingWriter {
     return failure;
   };
 
+  /** Ends all retries. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  /**
+   * Resolves when the request, or the answer that `admission` returns in place of a turn, is durable. Rejects
+   * after `close`. Each attempt calls `admission` again; `onError` is called after each failed one.
+   */
+  async accept(
+    request: Request,
+    admission: Admission,
+    onError: (failure: Failure) => void,
+  ): Promise<Acceptance<M>> {
+    const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
+    const newRequest = {
+      name: requestNameOf(request),
+      lane: laneOf(request),
+      channel,
+      client,
+      text,
+      stream,
+      address,
+      acceptedAt: this.#clock.epoch(),
+      mayRepeat: mayRepeat(request),
+      retriesFailed: !request.redelivered,
+      ...(conversation !== undefined && { conversation }),
+      ...(id !== undefined && { id }),
+      ...(expiresAt !== undefined && { expiresAt }),
+    };
+    const acceptance = await this.#retry(() => this.#store.accept(newRequest, admission), {
+      onError,
+    });
+    failpoint("accepted");
+    return acceptance;
+  }
+
+  /** The whole request, or undefined when another owner has it. Rejects after `close` if it cannot be read. */
+  load(claim: Claim): Promise<StoredRequest<M> | undefined> {
+    return this.#retry(() => this.#store.load(claim), { isRead: true });
+  }
+
+  /** Stored undelivered rejections after that one. Rejects after `close` if they cannot be read. */
+  rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]> {
+    return this.#retry(() => this.#store.rejections(after, most), { isRead: true });
+  }
+
+  /** Begins an attempt and returns its claim; undefined when another owner has the request or the signal is aborted. */
+  async begin(claim: Claim, signal: AbortSignal): Promise<Claim | undefined> {
+    const write = this.#retry(() => this.#store.begin(claim), { signal });
+    const begun = await write.catch(() => undefined);
+    failpoint("begun");
+    return begun;
+  }
+
+  /** Empty when the conversation cannot be read: an answer without history is better than none. */
+  async history(lane: string): Promise<readonly M[]> {
+    try {
+      return await this.#store.history(lane);
+    } catch (thrown) {
+      this.reportError(thrown);
+      return [];
+    }
+  }
+
+  /** Tries once: a later attempt only has to repeat a step that was not stored. */
+  record(claim: Claim, message: M): Promise<void> {
+    return this.#tryOnce(this.#store.record(claim, message));
+  }
+
+  /**
+   * False when another owner has the request: then its answer counts, and this one is not delivered. True also
+   * when the answer could not be written within 5 s: it is delivered now and written later.
+   */
+  async answered(claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean> {
+    const { messages, forget = false } = turn;
+    const written = this.#retry(() =>
+      claim.attempt === 0
+        ? this.#store.expire(claim, answer)
+        : this.#store.answered(claim, answer, messages, forget),
+    ).catch(() => true);
+    const late = Promise.withResolvers<true>();
+    const cancelTimer = this.#clock.after(ANSWER_WAITS_MS, () => {
+      this.#late.set(claim.seq, written);
+      void written.finally(() => this.#late.delete(claim.seq));
+      late.resolve(true);
+    });
+    const isOurs = await Promise.race([written, late.promise]);
+    cancelTimer();
+    failpoint("answered");
+    return isOurs;
+  }
+
+  async delivered(claim: Claim): Promise<void> {
+    await this.#late.get(claim.seq);
+    await this.#retry(() => this.#store.delivered(claim)).catch(() => {});
+    failpoint("delivered");
+  }
+
+  release(claim: Claim): Promise<void> {
+    return this.#tryOnce(this.#store.release(claim));
+  }
+
+  /** Adds a turn of a request that is not durable. */
+  append(lane: string, { messages, forget }: TurnAdded<M>): Promise<void> {
+    return this.#tryOnce(this.#store.append(lane, messages, forget));
+  }
+
   /** Tries each second until it succeeds. Rejects after `close` or when the signal is aborted. */
-  readonly retry = async <T>(
+  async #retry<T>(
     write: () => Promise<T>,
     { signal, onError, isRead = false }: WriteOptions = {},
-  ): Promise<T> => {
+  ): Promise<T> {
     const closing = this.#closing.signal;
     for (;;) {
       try {
         const result = await write();
-        if (!isRead) this.#recovered();
+        if (!isRead && this.#problem !== undefined) this.#recovered();
         return result;
       } catch (thrown) {
         const failure = this.reportError(thrown);
@@ -217,17 +196,19 @@ export class RetryingWriter {
         await wait(this.#clock, [closing, signal]);
       }
     }
-  };
+  }
 
-  /** Tries once; logs a failure and does not reject. */
-  readonly tryOnce = (write: Promise<unknown>): Promise<void> =>
-    write.then(
-      () => this.#recovered(),
-      (thrown: unknown) => void this.reportError(thrown),
-    );
+  /** Logs a failure and does not reject. */
+  async #tryOnce(write: Promise<unknown>): Promise<void> {
+    try {
+      await write;
+      if (this.#problem !== undefined) this.#recovered();
+    } catch (thrown) {
+      this.reportError(thrown);
+    }
+  }
 
   #recovered(): void {
-    if (this.#problem === undefined) return;
     this.#problem = undefined;
     this.#loggedAt = Number.NEGATIVE_INFINITY;
     this.#log.info("requests can be stored again");

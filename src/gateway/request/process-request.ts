@@ -26,7 +26,7 @@ export interface ProcessOptions<M> {
   readonly clock: Clock;
   readonly durableRequests: DurableRequests<M>;
   readonly dedupe: Dedupe<AnswerStream | Storing>;
-  readonly accounting: Pick<Accounting, "prepare">;
+  readonly accounting: Pick<Accounting, "prepare" | "save">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction<M>, "turnStarted" | "turnAdded">;
   readonly offline: Pick<OfflineClients, "flush" | "settle">;
@@ -86,7 +86,7 @@ async function answerRequest<M>(
     outcome === "taken over" || ("failure" in outcome && isLeftToNextStart(pending));
   if (!isReleased) {
     answered(pending, outcome);
-    if (await storeAnswer(pending, outcome, durableRequests)) {
+    if (await storeAnswer(pending, outcome, options)) {
       pending.answer.release();
       return;
     }
@@ -179,12 +179,14 @@ function turnOf<M>(
 async function storeAnswer<M>(
   { answer, claim, request }: PendingRequest<M>,
   outcome: Outcome<M>,
-  durableRequests: DurableRequests<M>,
+  { durableRequests, accounting }: ProcessOptions<M>,
 ): Promise<boolean> {
   const parts = answer.close("failure" in outcome ? outcome.failure : undefined);
   const turn = "turned" in outcome ? outcome.turned : { messages: [] };
   if (claim === undefined) {
     if (turn.messages.length > 0 || turn.forget) {
+      // The usage is written in the same transaction.
+      accounting.save();
       void durableRequests.append(conversationOf(request), turn);
     }
     return true;
