@@ -1,17 +1,12 @@
-import { join } from "node:path";
 import { openAgent } from "../../src/agent/agent.ts";
-import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { BOUNDS } from "../../src/cli/conversations.ts";
-import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { ask } from "../gateway/client.ts";
-import { OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { serve } from "./scenario-run.ts";
 
 /** Rounds of tools that a question which begins with `work` takes. */
 export const ROUNDS = 3;
@@ -56,13 +51,7 @@ export async function openLongConversation(milliseconds: number) {
     context_window: 3_000,
   });
   const agent = await openAgent({ config, log: SILENT });
-  const store = await openSqliteStore<Message>(join(folder.path, "state", "picoclaw.db"), {
-    owner: "test",
-    now: () => Date.now(),
-    bounds: { ...BOUNDS, windowMs: 600_000 },
-    log: SILENT,
-    sole: true,
-  });
+  const { store, gateway } = await serve(agent, folder.path);
   const lane = laneOf({ channel: "mqtt", client: "talker" });
   for (let turn = 0; turn < 250; turn += 1) {
     await store.append(lane, [
@@ -70,15 +59,6 @@ export async function openLongConversation(milliseconds: number) {
       { role: "assistant", text: `Number ${turn} is as good as the ones before it.` },
     ]);
   }
-  const gateway = createGateway<Message>({
-    answer: agent.answer,
-    ...(agent.compact && { compact: agent.compact }),
-    store,
-    log: SILENT,
-    maxParallelTurns: 0,
-    turnTimeoutMs: 60_000,
-    policies: new Map([["mqtt", OPEN_TO_ALL]]),
-  });
   return {
     store,
     lane,

@@ -14,7 +14,7 @@ import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { ask } from "../gateway/client.ts";
-import { NO_LIMITS } from "../gateway/setup.ts";
+import { OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";
 import { frameOf } from "../support/frames.ts";
 import { calls, refuses, resets, startModelServer, streams } from "../support/model-server.ts";
@@ -75,6 +75,13 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
   const history = await openDeviceHistory({ device, log: SILENT });
   await history.take();
   const agent = await openAgent({ config, log: SILENT, root, history });
+  const served = await serve(agent, workspace);
+  await served.gateway.resume();
+  return { agent, history, ...served };
+}
+
+/** A gateway with a store in the workspace in front of an agent, for everyone; `admin` is an administrator. */
+export async function serve(agent: Agent, workspace: string) {
   const store = await openSqliteStore<Message>(join(workspace, "state", "picoclaw.db"), {
     owner: crypto.randomUUID(),
     now: () => Date.now(),
@@ -82,14 +89,6 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
     log: SILENT,
     sole: true,
   });
-  const policy = {
-    allowFrom: [],
-    denyFrom: [],
-    adminFrom: ["admin"],
-    intervalMs: 0,
-    limits: NO_LIMITS,
-    totalLimits: NO_LIMITS,
-  };
   const gateway = createGateway<Message>({
     answer: agent.answer,
     ...(agent.compact && { compact: agent.compact }),
@@ -97,10 +96,9 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
     log: SILENT,
     maxParallelTurns: 0,
     turnTimeoutMs: 60_000,
-    policies: new Map([["mqtt", policy]]),
+    policies: new Map([["mqtt", { ...OPEN_TO_ALL, adminFrom: ["admin"], intervalMs: 0 }]]),
   });
-  await gateway.resume();
-  return { agent, history, store, gateway };
+  return { store, gateway };
 }
 
 async function end({ agent, history, store, gateway }: Program): Promise<void> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { parse } from "yaml";
@@ -43,25 +43,34 @@ export const MODEL_STEP = v.strictObject({
 });
 export type ModelStep = v.InferOutput<typeof MODEL_STEP>;
 
-const ASKING = v.strictObject({
+/** A question, what the model does about it, and what the client hears. */
+export const ASKING_FIELDS = {
   client: v.optional(v.string(), "kitchen"),
-  /** Someone in `admin_from`. */
-  admin: v.optional(v.boolean(), false),
   asks: v.string(),
   model: v.optional(v.array(MODEL_STEP), []),
   hears: v.optional(oneOrMore, []),
   not: v.optional(oneOrMore, []),
   /** The code of the error in which the answer ends. */
   error: v.optional(v.string()),
+};
+
+/** The program ends and is started again. */
+export const RESTART = v.strictObject({ restart: v.literal(true) });
+
+/** Files below a folder and what they hold; `null` is a file that is not there. */
+export const FINDS = v.strictObject({ finds: v.record(v.string(), v.nullable(oneOrMore)) });
+
+const ASKING = v.strictObject({
+  ...ASKING_FIELDS,
+  /** Someone in `admin_from`. */
+  admin: v.optional(v.boolean(), false),
 });
 export type Asking = v.InferOutput<typeof ASKING>;
 
 const STEP = v.union([
   ASKING,
-  /** The program ends and is started again. */
-  v.strictObject({ restart: v.literal(true) }),
-  /** Files of the workspace and what they hold; `null` is a file that is not there. */
-  v.strictObject({ finds: v.record(v.string(), v.nullable(oneOrMore)) }),
+  RESTART,
+  FINDS,
   /** Someone changes a file of the workspace by hand. */
   v.strictObject({ writes: v.record(v.string(), v.string()) }),
 ]);
@@ -97,12 +106,21 @@ export type Scenario = v.InferOutput<typeof SCENARIO>;
 
 /** Reads one scenario; `{{web}}` in it is the address of the web server. */
 export async function readScenario(file: string, web: string): Promise<Scenario> {
-  const text = (await readFile(file, "utf8")).replaceAll("{{web}}", web);
-  const { success, output, issues } = v.safeParse(SCENARIO, parse(text));
+  return await readYaml(SCENARIO, file, { web });
+}
+
+/** Reads a file by its schema; `{{name}}` in it stands for the text of that name. */
+export async function readYaml<Output>(
+  schema: v.GenericSchema<unknown, Output>,
+  file: string,
+  texts: Readonly<Record<string, string>>,
+): Promise<Output> {
+  const raw = await readFile(file, "utf8");
+  const text = raw.replaceAll(/\{\{(\w+)\}\}/g, (name, key: string) => texts[key] ?? name);
+  const { success, output, issues } = v.safeParse(schema, parse(text));
   if (success) return output;
-  return assert.fail(
-    `${file}: ${issues.map((issue) => `${v.getDotPath(issue)}: ${issue.message}`).join("; ")}`,
-  );
+  const faults = issues.map((issue) => `${v.getDotPath(issue)}: ${issue.message}`);
+  return assert.fail(`${file}: ${faults.join("; ")}`);
 }
 
 /** Whether a text holds what a scenario says: a part of it, or `/a regular expression/`. */
@@ -114,6 +132,19 @@ export function holds(text: string, expected: string): boolean {
 /** Fails unless the text holds all of it. */
 export function assertHolds(text: string, expected: readonly string[], what: string): void {
   for (const each of expected) assert.ok(holds(text, each), `${what} lacks ${each}:\n${text}`);
+}
+
+/** Fails unless the files below a folder hold what a scenario says. */
+export async function assertFiles(
+  finds: Readonly<Record<string, readonly string[] | null>>,
+  folder: string,
+): Promise<void> {
+  for (const [path, expected] of Object.entries(finds)) {
+    const file = join(folder, path);
+    if (expected === null) {
+      assert.equal(await stat(file).catch(() => undefined), undefined, `${path} is there`);
+    } else assertHolds(await readFile(file, "utf8"), expected, path);
+  }
 }
 
 /** Writes files below a folder. */

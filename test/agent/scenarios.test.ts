@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openScenarioRun, openPages } from "./scenario-run.ts";
 import type { ScenarioRun } from "./scenario-run.ts";
-import { assertHolds, writeFiles, readScenario } from "./scenario.ts";
+import { assertFiles, writeFiles, readScenario } from "./scenario.ts";
 import type { Scenario } from "./scenario.ts";
 
 const folder = join(import.meta.dirname, "scenarios");
@@ -29,16 +29,5 @@ async function live(step: Scenario["day"][number], run: ScenarioRun): Promise<vo
   if ("asks" in step) await run.ask(step);
   else if ("restart" in step) await run.restart();
   else if ("writes" in step) await writeFiles(run.workspace, step.writes);
-  else await look(step.finds, run.workspace);
-}
-
-async function look(finds: Readonly<Record<string, readonly string[] | null>>, workspace: string) {
-  for (const [path, expected] of Object.entries(finds)) {
-    const file = join(workspace, path);
-    if (expected === null) {
-      assert.equal(await stat(file).catch(() => undefined), undefined, `${path} is there`);
-    } else {
-      assertHolds(await readFile(file, "utf8"), expected, path);
-    }
-  }
+  else await assertFiles(step.finds, run.workspace);
 }

@@ -5,12 +5,13 @@ import { createFakeHost } from "../../cli/host.ts";
 import { startModelServer } from "../../support/model-server.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { until } from "../../support/until.ts";
+import { assertFiles } from "../scenario.ts";
 import { readAttack } from "./attack.ts";
 import type { Attack, Step } from "./attack.ts";
 import { assertLeft, assertLog, assertOthersServed, assertUnchanged, look } from "./outcome.ts";
 import { prepareScene, MODEL_KEY, placesOf } from "./scene.ts";
 import type { Scene } from "./scene.ts";
-import { askIn, find, hear, publish } from "./steps.ts";
+import { askIn, hear, publish } from "./steps.ts";
 import { openOutside } from "./surroundings.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -62,7 +63,7 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
         await until("the conversation is summarized", () => {
           return summariesIn(program.log()) >= earlier + more;
         });
-      } else if ("finds" in step) await find(step.finds, root);
+      } else if ("finds" in step) await assertFiles(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);
       else if ("publishes" in step) await publish(step.publishes, surroundings);
       else {

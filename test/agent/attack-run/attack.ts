@@ -1,31 +1,23 @@
 import assert from "node:assert/strict";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { parse } from "yaml";
-import { MODEL_STEP, oneOrMore } from "../scenario.ts";
+import { ASKING_FIELDS, FINDS, oneOrMore, readYaml, RESTART } from "../scenario.ts";
 
 /** Who asks, what the fooled model does about it, and what must come of it. */
 const ASKING = v.strictObject({
-  client: v.optional(v.string(), "kitchen"),
+  ...ASKING_FIELDS,
   /** Someone at the machine asks with `picoclaw agent`, not a client. */
   here: v.optional(v.boolean(), false),
   /** The same, and what they see is a terminal. */
   terminal: v.optional(v.boolean(), false),
-  asks: v.string(),
-  model: v.optional(v.array(MODEL_STEP), []),
-  hears: v.optional(oneOrMore, []),
-  not: v.optional(oneOrMore, []),
-  /** The code of the error in which the answer ends. */
-  error: v.optional(v.string()),
 });
 export type Asking = v.InferOutput<typeof ASKING>;
 
 const STEP = v.union([
   ASKING,
-  v.strictObject({ restart: v.literal(true) }),
-  /** Files below the root and what they hold; `null` is a file that is not there. */
-  v.strictObject({ finds: v.record(v.string(), v.nullable(oneOrMore)) }),
+  RESTART,
+  FINDS,
   /** Somebody else on the broker says something. */
   v.strictObject({
     publishes: v.strictObject({
@@ -93,14 +85,8 @@ export async function readAttack(
   file: string,
   places: Readonly<Record<string, string>> = {},
 ): Promise<Attack> {
-  const raw = await readFile(join(folder, file), "utf8");
-  const text = raw.replaceAll(/\{\{(\w+)\}\}/g, (name, key: string) => places[key] ?? name);
-  const { success, output, issues } = v.safeParse(ATTACK, parse(text));
-  if (!success) {
-    const faults = issues.map((issue) => `${v.getDotPath(issue)}: ${issue.message}`);
-    return assert.fail(`${file}: ${faults.join("; ")}`);
-  }
-  const { stopped, unstopped } = output;
+  const attack = await readYaml(ATTACK, join(folder, file), places);
+  const { stopped, unstopped } = attack;
   assert.ok((stopped === undefined) !== (unstopped === undefined), `${file}: stopped or not?`);
-  return output;
+  return attack;
 }

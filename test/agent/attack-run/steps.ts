@@ -1,6 +1,4 @@
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { at, textAt } from "../../../src/base/unknown.ts";
 import { runCommandLine } from "../../../src/cli/cli.ts";
 import { createFakeHost } from "../../cli/host.ts";
@@ -108,16 +106,4 @@ export async function askOver(
     .join("");
   const code = textAt(at(parts().at(-1), "error"), "code");
   return { text, code: code === "" ? undefined : code };
-}
-
-export async function find(
-  finds: Readonly<Record<string, readonly string[] | null>>,
-  root: string,
-) {
-  for (const [path, expected] of Object.entries(finds)) {
-    const file = join(root, path);
-    if (expected === null) {
-      assert.equal(await stat(file).catch(() => undefined), undefined, `${path} is there`);
-    } else assertHolds(await readFile(file, "utf8"), expected, path);
-  }
 }
