@@ -1,35 +1,39 @@
-import type { JSONVisitor, Node } from "jsonc-parser";
+import type { JSONVisitor } from "jsonc-parser";
 import { Failure } from "../base/failure.ts";
 import { quotable } from "./findings.ts";
 import type { Warning } from "./findings.ts";
 import { branch, isPlaceholder, leaf, list } from "./tree.ts";
-import type { Branch, Origin, PlacedText, Tree } from "./tree.ts";
+import type { Branch, Leaf, Origin, PlacedText, Tree } from "./tree.ts";
 
-type Jsonc = typeof import("jsonc-parser");
-
-const OPTIONS = { allowTrailingComma: true };
 /** Levels of objects and lists; far more than a configuration needs, and safe for the stack. */
 const MAX_DEPTH = 100;
 
+/** What a JSON file holds. */
+interface JsonFile {
+  readonly tree: Branch;
+  readonly warnings: readonly Warning[];
+}
+
 /**
  * Reads the object in a JSON text with comments and trailing commas; each value has its line. `null`
- * is no value, as in Go. Of equal keys the last one counts, with a warning.
+ * is no value, as in Go. Of equal keys the last one counts, with a warning. `onText` receives every text and
+ * number.
  */
 export async function treeOfJson(
   text: string,
   file: string,
-): Promise<{ readonly tree: Branch; readonly warnings: readonly Warning[] } | Failure> {
-  const jsonc = await import("jsonc-parser");
+  onText?: (placed: PlacedText) => void,
+): Promise<JsonFile | Failure> {
+  const { visit, printParseErrorCode } = await import("jsonc-parser");
+  const reader = new JsonReader(text, file, printParseErrorCode);
   try {
-    checkJson(text, file, jsonc);
+    visit(text, reader.visitor(onText), { allowTrailingComma: true });
   } catch (error) {
     if (error instanceof Failure) return error;
     throw error;
   }
-  const root = jsonc.parseTree(text, [], OPTIONS);
-  const source: Source = { file, text, lineAt: lineCounter(text), warnings: [] };
-  const tree = root && treeOf(root, source);
-  if (tree?.kind === "branch") return { tree, warnings: source.warnings };
+  const { root: tree, warnings } = reader;
+  if (tree?.kind === "branch") return { tree, warnings };
   return new Failure("config", `${file} is not a JSON object`, {
     why: `found ${tree?.kind === "list" ? "a list" : "a bare value"} where { was expected`,
     remedy: "begin the file with { and end it with }",
@@ -37,72 +41,10 @@ export async function treeOfJson(
 }
 
 /** Every text and number of a JSON file, each with its position; the Failure of `treeOfJson` if the file is not JSON. */
-export async function textsOfJson(source: string, file: string): Promise<PlacedText[] | Failure> {
-  const read = await treeOfJson(source, file);
-  if (read instanceof Failure) return read;
-  const { visit } = await import("jsonc-parser");
+export async function textsOfJson(text: string, file: string): Promise<PlacedText[] | Failure> {
   const found: PlacedText[] = [];
-  const onLiteralValue: JSONVisitor["onLiteralValue"] = (
-    value: unknown,
-    start,
-    length,
-    line,
-    ...[, pathOf]
-  ) => {
-    if (typeof value !== "string" && typeof value !== "number") return;
-    const end = start + length;
-    const text = typeof value === "string" ? value : source.slice(start, end);
-    found.push({ path: pathOf(), text, start, end, line: line + 1 });
-  };
-  visit(source, { onLiteralValue }, OPTIONS);
-  return found;
-}
-
-interface Source {
-  readonly file: string;
-  readonly text: string;
-  readonly lineAt: (offset: number) => number;
-  readonly warnings: Warning[];
-}
-
-/** Undefined for `null`. */
-function treeOf(node: Node, source: Source): Tree | undefined {
-  const { type, offset, length, children = [] } = node;
-  const value: unknown = node.value;
-  const origin: Origin = { from: "file", file: source.file, line: source.lineAt(offset) };
-  if (type === "object") return branch(entriesOf(children, source), origin);
-  if (type === "array") {
-    const items = children.map((child) => treeOf(child, source));
-    return list(items.filter(isValue), origin);
-  }
-  if (typeof value === "number") {
-    return leaf(value, origin, source.text.slice(offset, offset + length));
-  }
-  return typeof value === "string" || typeof value === "boolean" ? leaf(value, origin) : undefined;
-}
-
-function entriesOf(properties: readonly Node[], source: Source): Map<string, Tree> {
-  const entries = new Map<string, Tree>();
-  for (const { children: [name, value] = [] } of properties) {
-    const key = String(name?.value);
-    if (entries.has(key)) source.warnings.push(repeated(key, source, name?.offset ?? 0));
-    const child = value && treeOf(value, source);
-    if (isValue(child)) entries.set(key, child);
-  }
-  return entries;
-}
-
-function isValue(tree: Tree | undefined): tree is Tree {
-  return tree !== undefined && !isPlaceholder(tree);
-}
-
-/** Lines of offsets, counted from 1. Offsets must not decrease. */
-function lineCounter(text: string): (offset: number) => number {
-  let [at, line] = [0, 1];
-  return (offset) => {
-    for (; at < offset; at += 1) if (text[at] === "\n") line += 1;
-    return line;
-  };
+  const read = await treeOfJson(text, file, (placed) => found.push(placed));
+  return read instanceof Failure ? read : found;
 }
 
 /** Lines and columns count from 0. */
@@ -115,58 +57,114 @@ interface Place {
 interface Open {
   readonly close: "}" | "]";
   readonly line: number;
+  readonly entries: Map<string, Tree>;
+  readonly items: Tree[];
+  /** The key of an object's next value. */
+  key: string;
 }
 
 /**
- * Throws a Failure at the first fault of a text. The parser's codes do not say what it expected; only its
- * earlier calls show that.
+ * Builds the tree of a text while the parser reads it. Throws a Failure at the first fault: the parser's codes
+ * do not say what it expected; only its earlier calls show that.
  */
-function checkJson(text: string, file: string, { visit, printParseErrorCode }: Jsonc): void {
-  const open: Open[] = [];
-  let expected = "a value";
-  let word: (Place & { readonly end: number; readonly expected: string }) | undefined;
-  const begin = (close: Open["close"], line: number): void => {
-    if (open.length > MAX_DEPTH) throw tooDeep(file);
-    open.push({ close, line });
-    expected = itemOf(open.at(-1));
-  };
-  const afterValue = (): void => {
-    const parent = open.at(-1);
-    expected = parent === undefined ? "the end of the file" : `a comma or ${closeOf(parent)}`;
-  };
+class JsonReader {
+  readonly warnings: Warning[] = [];
+  /** The value of the whole text; undefined if it is `null`. */
+  root: Tree | undefined;
+  readonly #text: string;
+  readonly #file: string;
+  readonly #errorName: (code: number) => string;
+  readonly #open: Open[] = [];
+  #expected = "a value";
+  /** The last value without quotes. */
+  #word: (Place & { readonly end: number; readonly expected: string }) | undefined;
+
+  constructor(text: string, file: string, errorName: (code: number) => string) {
+    this.#text = text;
+    this.#file = file;
+    this.#errorName = errorName;
+  }
+
+  visitor(onText: ((placed: PlacedText) => void) | undefined): JSONVisitor {
+    return {
+      onObjectBegin: (_offset, _length, line) => this.#begin("}", line),
+      onArrayBegin: (_offset, _length, line) => this.#begin("]", line),
+      onObjectProperty: (key, _offset, _length, line) => this.#beginProperty(key, line),
+      onSeparator: (character) => {
+        this.#expected = character === ":" ? "a value" : itemOf(this.#open.at(-1));
+      },
+      onLiteralValue: (value: unknown, start, length, line, ...[column, pathOf]) => {
+        const end = start + length;
+        const text = typeof value === "string" ? value : this.#text.slice(start, end);
+        if (typeof value === "string" || typeof value === "number") {
+          onText?.({ path: pathOf(), text, start, end, line: line + 1 });
+        }
+        if (typeof value !== "string") this.#word = { end, line, column, expected: this.#expected };
+        this.#add(isScalar(value) ? leaf(value, this.#originAt(line), text) : undefined);
+      },
+      onObjectEnd: (offset) => this.#end(offset),
+      onArrayEnd: (offset) => this.#end(offset),
+      onError: (code, offset, length, line, column) =>
+        this.#fail(code, offset, length, { line, column }),
+    };
+  }
+
+  #begin(close: Open["close"], line: number): void {
+    if (this.#open.length > MAX_DEPTH) throw tooDeep(this.#file);
+    this.#open.push({ close, line, entries: new Map(), items: [], key: "" });
+    this.#expected = itemOf(this.#open.at(-1));
+  }
+
+  #beginProperty(key: string, line: number): void {
+    const parent = this.#open.at(-1);
+    if (parent?.entries.has(key) === true) {
+      const what = `${quotable(key)} is there twice in one object; the last one counts`;
+      const message = `${this.#file}:${line + 1}: ${what}`;
+      this.warnings.push({ message, remedy: "remove one of them" });
+    }
+    if (parent !== undefined) parent.key = key;
+    this.#expected = "a colon after the key";
+  }
+
+  /** Adds a value to the object or list around it. */
+  #add(value: Tree | undefined): void {
+    const parent = this.#open.at(-1);
+    this.#expected = parent === undefined ? "the end of the file" : `a comma or ${closeOf(parent)}`;
+    if (parent === undefined) this.root = value;
+    else if (value === undefined || isPlaceholder(value)) return;
+    else if (parent.close === "}") parent.entries.set(parent.key, value);
+    else parent.items.push(value);
+  }
+
   /** The parser also calls it at the end of the text, before it reports a missing bracket. */
-  const end = (offset: number): void => {
-    if (offset === text.length) return;
-    open.pop();
-    afterValue();
-  };
-  const visitor: JSONVisitor = {
-    onObjectBegin: (_offset, _length, line) => begin("}", line),
-    onArrayBegin: (_offset, _length, line) => begin("]", line),
-    onObjectEnd: end,
-    onArrayEnd: end,
-    onObjectProperty: () => {
-      expected = "a colon after the key";
-    },
-    onSeparator: (character) => {
-      expected = character === ":" ? "a value" : itemOf(open.at(-1));
-    },
-    onLiteralValue: (value: unknown, offset, length, line, column) => {
-      if (typeof value !== "string") word = { end: offset + length, line, column, expected };
-      afterValue();
-    },
-    onError: (code, offset, length, line, column) => {
-      const error = printParseErrorCode(code);
-      if (error === "InvalidCharacter" && isTabbed(text.slice(offset, offset + length))) return;
-      // The parser reads `01` and `1x` as two tokens; to a person it is one wrong word.
-      if (word?.end === offset && /[\w.+-]/.test(text[offset] ?? "")) {
-        throw notJson(file, word, unlike("a number", word.expected));
-      }
-      const why = FAULTS[error] ?? unlike(nameOf(text[offset]), expected);
-      throw notJson(file, { line, column }, why);
-    },
-  };
-  visit(text, visitor, OPTIONS);
+  #end(offset: number): void {
+    if (offset === this.#text.length) return;
+    const ended = this.#open.pop();
+    if (ended === undefined) return;
+    const origin = this.#originAt(ended.line);
+    this.#add(ended.close === "}" ? branch(ended.entries, origin) : list(ended.items, origin));
+  }
+
+  #originAt(line: number): Origin {
+    return { from: "file", file: this.#file, line: line + 1 };
+  }
+
+  #fail(code: number, offset: number, length: number, place: Place): void {
+    const error = this.#errorName(code);
+    const written = this.#text.slice(offset, offset + length);
+    if (error === "InvalidCharacter" && isTabbed(written)) return;
+    const next = this.#text[offset];
+    // The parser reads `01` and `1x` as two tokens; to a person it is one wrong word.
+    if (this.#word?.end === offset && /[\w.+-]/.test(next ?? "")) {
+      throw notJson(this.#file, this.#word, unlike("a number", this.#word.expected));
+    }
+    const why = FAULTS[error] ?? unlike(nameOf(next), this.#expected);
+    throw notJson(this.#file, place, why);
+  }
+}
+
+function isScalar(value: unknown): value is Leaf["value"] {
+  return ["string", "number", "boolean"].includes(typeof value);
 }
 
 /** Whether tabs are the only fault of a string. They are accepted, although RFC 8259 wants them escaped. */
@@ -210,11 +208,6 @@ function nameOf(character: string | undefined): string {
   if (character === "'") return "a single quote";
   if (/[\d+.-]/.test(character)) return "a number";
   return /\w/.test(character) ? "a word without quotes" : "another character";
-}
-
-function repeated(key: string, { file, lineAt }: Source, offset: number): Warning {
-  const what = `${quotable(key)} is there twice in one object; the last one counts`;
-  return { message: `${file}:${lineAt(offset)}: ${what}`, remedy: "remove one of them" };
 }
 
 function tooDeep(file: string): Failure {
