@@ -16,8 +16,7 @@ import { createExcerpt } from "./exec/output.ts";
 import { checkCommand } from "./exec/policy/policy.ts";
 import { commandPaths } from "./exec/sandbox/mounts.ts";
 import { sandboxFor } from "./exec/sandbox/sandbox.ts";
-import { createSessions, runSessionAction, sessionText } from "./exec/sessions.ts";
-import type { Sessions } from "./exec/sessions.ts";
+import { runSessionAction, Sessions, sessionText } from "./exec/sessions.ts";
 import { withToolErrors } from "./files/errors.ts";
 import { locate, realPermissions, realWorkspace } from "./files/locate.ts";
 
@@ -81,7 +80,7 @@ class Commands {
   constructor(options: ExecOptions) {
     this.#options = options;
     this.#rules = rulesOf(options);
-    this.#sessions = createSessions(options.now);
+    this.#sessions = new Sessions(options.now);
   }
 
   async act(input: ExecInput, call: CallContext): Promise<string> {

@@ -30,15 +30,6 @@ export interface Session {
   line: string;
 }
 
-/** The commands in the background of all clients. */
-export interface Sessions {
-  /** Starts a session. Throws a `ToolError` if there can be no more. */
-  open(owner: string, start: PreparedCommand): Session;
-  /** The sessions of one owner. */
-  of(owner: string): readonly Session[];
-  close(): Promise<void>;
-}
-
 const MAX_PER_CLIENT = 8;
 const MAX_SESSIONS = 32;
 /** Bytes of unread output. */
@@ -46,48 +37,54 @@ const OUTPUT_BYTES = 1024 * 1024;
 /** Milliseconds in which an ended session can still be read. */
 const ENDED_MS = 30 * 60_000;
 
-/** Starts without sessions. `close` ends all that run. */
-export function createSessions(now: () => number): Sessions {
-  const sessions = new Map<string, Session>();
-  const forget = (): void => {
-    for (const { id, ended } of sessions.values()) {
-      if (ended !== undefined && now() - ended.at >= ENDED_MS) sessions.delete(id);
+/** The commands in the background of all clients. */
+export class Sessions {
+  readonly #now: () => number;
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Starts a session. Throws a `ToolError` if there can be no more. */
+  open(owner: string, start: PreparedCommand): Session {
+    if (!this.#hasRoom(this.of(owner), MAX_PER_CLIENT)) {
+      throw new ToolError(
+        `${MAX_PER_CLIENT} sessions of yours already run; kill one of them first`,
+      );
     }
-  };
-  const of = (owner: string): Session[] => {
-    forget();
-    return [...sessions.values()].filter((session) => session.owner === owner);
-  };
+    if (!this.#hasRoom([...this.#sessions.values()], MAX_SESSIONS)) {
+      throw new ToolError(
+        `${MAX_SESSIONS} sessions already run, which is the limit; try again later`,
+      );
+    }
+    const session = startSession(owner, start, this.#now);
+    this.#sessions.set(session.id, session);
+    return session;
+  }
+
   /** Whether one more session fits. Removes the one that ended first if it must. */
-  const hasRoom = (existing: readonly Session[], max: number): boolean => {
+  #hasRoom(existing: readonly Session[], max: number): boolean {
     if (existing.length < max) return true;
     const [oldest] = existing
       .filter(({ ended }) => ended !== undefined)
       .toSorted((left, right) => (left.ended?.at ?? 0) - (right.ended?.at ?? 0));
-    return oldest !== undefined && sessions.delete(oldest.id);
-  };
-  return {
-    open(owner, start) {
-      if (!hasRoom(of(owner), MAX_PER_CLIENT)) {
-        throw new ToolError(
-          `${MAX_PER_CLIENT} sessions of yours already run; kill one of them first`,
-        );
-      }
-      if (!hasRoom([...sessions.values()], MAX_SESSIONS)) {
-        throw new ToolError(
-          `${MAX_SESSIONS} sessions already run, which is the limit; try again later`,
-        );
-      }
-      const session = startSession(owner, start, now);
-      sessions.set(session.id, session);
-      return session;
-    },
-    of,
-    async close() {
-      await Promise.all([...sessions.values()].map(({ running }) => running.stop()));
-      sessions.clear();
-    },
-  };
+    return oldest !== undefined && this.#sessions.delete(oldest.id);
+  }
+
+  /** The sessions of one owner. Forgets those that ended long ago. */
+  of(owner: string): readonly Session[] {
+    for (const { id, ended } of this.#sessions.values()) {
+      if (ended !== undefined && this.#now() - ended.at >= ENDED_MS) this.#sessions.delete(id);
+    }
+    return [...this.#sessions.values()].filter((session) => session.owner === owner);
+  }
+
+  /** Ends all that run. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map(({ running }) => running.stop()));
+    this.#sessions.clear();
+  }
 }
 
 function startSession(owner: string, start: PreparedCommand, now: () => number): Session {

@@ -57,8 +57,12 @@ const input = v.object({
 
 /** The tool that fetches one page of the public web and returns its text. Never connects to private networks. */
 export function createWebFetch(options: WebFetchOptions): Tool {
-  const { settings, log, holdsSecret, milliseconds = FETCH_MS } = options;
-  const load = createLoad(options);
+  const { settings, log, holdsSecret, lookup, milliseconds = FETCH_MS } = options;
+  const hasProxy = settings.proxy.trim() !== "";
+  const isAllowed = createAllowance(settings.private_host_whitelist);
+  const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
+  const budget = createByteBudget(Math.max(BYTES_OF_ALL, 2 * most));
+  const pageOptions = { isAllowed, lookup, most, budget, milliseconds };
   return defineTool({
     name: "web_fetch",
     description:
@@ -78,7 +82,8 @@ export function createWebFetch(options: WebFetchOptions): Tool {
         throw new ToolError(`this URL was not fetched: ${HELD_BACK}`);
       }
       try {
-        const page = await load(url, fetch, signal);
+        const proxied = hasProxy ? fetch : undefined;
+        const page = await fetchPage(url, { ...pageOptions, proxied, signal });
         return await resultOf(page, Math.min(maxChars, MAX_CHARACTERS), settings);
       } catch (error) {
         signal.throwIfAborted();
@@ -91,18 +96,6 @@ export function createWebFetch(options: WebFetchOptions): Tool {
       }
     },
   });
-}
-
-/** Fetches as the settings say, through `proxied` if they name a proxy. */
-function createLoad({ settings, lookup, milliseconds = FETCH_MS }: WebFetchOptions) {
-  const hasProxy = settings.proxy.trim() !== "";
-  const isAllowed = createAllowance(settings.private_host_whitelist);
-  const most = settings.fetch_limit_bytes || DEFAULT_BYTES;
-  const budget = createByteBudget(Math.max(BYTES_OF_ALL, 2 * most));
-  return (url: URL, proxied: Fetch, signal: AbortSignal): Promise<Page> => {
-    const way = { lookup, proxied: hasProxy ? proxied : undefined };
-    return fetchPage(url, { isAllowed, signal, most, budget, milliseconds, ...way });
-  };
 }
 
 /** Error codes in words for a model. */
