@@ -73,9 +73,9 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   ];
   const filteredTools = new WeakMap<Tool, Tool>();
   const filtered = (tool: Tool): Tool => {
-    const known = filteredTools.get(tool) ?? withFilter(tool, filter);
-    filteredTools.set(tool, known);
-    return known;
+    const made = filteredTools.get(tool) ?? withFilter(tool, filter);
+    filteredTools.set(tool, made);
+    return made;
   };
   const mqtt = topics && createMqttTool(topics);
   return {

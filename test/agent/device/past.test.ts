@@ -67,7 +67,7 @@ const historyOf = (measured: readonly Measured[]): DeviceHistory => ({
 });
 
 describe("the ring of samples", () => {
-  it("keeps what is not older than two days, whatever was added before and however the clock jumped", () => {
+  it("has the samples of the last two days, whatever was added before and however the clock jumped", () => {
     const minutes = fc.array(fc.integer({ min: 1_000_000, max: 1_010_000 }), { maxLength: 50 });
     fc.assert(
       fc.property(minutes, fc.integer({ min: 1_000_000, max: 1_010_000 }), (added, from) => {
@@ -191,7 +191,7 @@ describe("the history of a device", () => {
 });
 
 describe("the device tool", () => {
-  it("tells what a fact was like, with its highest, its lowest and each hour", async () => {
+  it("describes a fact with its highest value, its lowest and each hour", async () => {
     const { tree, device, heat, pass } = await deviceAt(new Date(2026, 6, 1, 8, 0, 0));
     const history = await openDeviceHistory({ device, log: SILENT });
     for (const degrees of [40, 50, 62, 44]) {
@@ -221,7 +221,7 @@ describe("the device tool", () => {
     assert.match(text, /^No samples of the CPU usage from 22:00 on Tuesday to 06:00/);
   });
 
-  it("tells of the full hour that was asked for, whatever fraction of hours it is back", () => {
+  it("describes the full hour of the question, whatever fraction of hours it is back", () => {
     for (let second = 0; second < 3600; second += 7) {
       const now = NOON.getTime() + second * 1000 + 1;
       const from = (now - new Date(2026, 5, 30, 22).getTime()) / 3_600_000;
@@ -229,7 +229,7 @@ describe("the device tool", () => {
     }
   });
 
-  it("keeps the hour apart that comes twice when the clocks go back", () => {
+  it("separates the hour that comes twice when the clocks go back", () => {
     inZone("Europe/Berlin", () => {
       const start = new Date(2026, 9, 25).getTime() / MINUTE_MS;
       const measured = Array.from({ length: 300 }, (_, minute) => {

@@ -72,7 +72,7 @@ async function run(hooks: ToolHooks, call = WRITE) {
 }
 
 describe("a hook for before_tool", () => {
-  test("is told the call in Go PicoClaw's words, behind a greeting", async () => {
+  test("gets the call in Go PicoClaw's words, after a greeting", async () => {
     const { hooks, program } = await gate({ before_tool: { action: "continue" } }, ["before_tool"]);
     const { tools } = noting();
     const facts = { ...callContext(), client: "kitchen", channel: "mqtt", isRemote: true };
@@ -113,7 +113,7 @@ describe("a hook for before_tool", () => {
     });
   });
 
-  test("denies: the tool does not run, and the model is told why", async () => {
+  test("denies: the tool does not run, and the model gets the reason", async () => {
     const denies = { action: "deny_tool", reason: "not on Sundays" };
     const { hooks, log } = await gate({ before_tool: denies }, ["before_tool"]);
     const { text, runs } = await run(hooks);
@@ -225,7 +225,7 @@ describe("a hook for after_tool", () => {
     assert.equal(runs.length, 1);
   });
 
-  test("need not be known to one for before_tool, which is asked all the same", async () => {
+  test("need not be supported by a hook for before_tool, which is asked all the same", async () => {
     const { hooks, program } = await gate({ before_tool: {}, after_tool: "error" }, [
       "before_tool",
     ]);

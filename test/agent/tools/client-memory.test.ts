@@ -112,7 +112,7 @@ describe("the memory of one client", () => {
   });
 });
 
-describe("the attack on what others are told", () => {
+describe("the attack on the answers to others", () => {
   for (const client of ["../../MEMORY", "a/../b", "", ".", "\0", "\ud800", "x".repeat(60_000)]) {
     it(`by the client id ${JSON.stringify(client.slice(0, 20))} writes a file of its own alone`, async () => {
       await using home = await createHome();

@@ -46,7 +46,7 @@ describe("the memory tool", () => {
     assert.equal(await memory.text("memory/202607/20260701.md"), "by hand\n- 09:05 watered\n");
   });
 
-  it("reads the memory and the days asked for, and tells which there are", async () => {
+  it("reads the memory and the requested days, and lists the days with notes", async () => {
     await using memory = await createMemory({
       "memory/202606/20260630.md": "- 10:00 dry\n",
       "memory/202607/20260701.md": "- 09:00 wet\n",
@@ -76,7 +76,7 @@ describe("the memory tool", () => {
     assert.match(await memory.ask("forget", { text: " \n" }), /^error: forget needs a text/);
   });
 
-  it("says what it holds when it is full, and keeps it", async () => {
+  it("shows its entries when it is full, and does not change", async () => {
     const full = `# Memory\n- begin\n${`- ${"é".repeat(1000)}\n`.repeat(16)}`;
     await using memory = await createMemory({ "memory/MEMORY.md": full });
     const answer = await memory.ask("remember", { text: "x".repeat(1_000) });
@@ -136,7 +136,7 @@ describe("the memory tool", () => {
     await assert.rejects(memory.ask("forget", { text: "a" }), /more than 1048576 bytes/);
   });
 
-  it("keeps every entry on one line without control characters", async () => {
+  it("stores every entry on one line without control characters", async () => {
     const text = fc.string({ unit: "binary", minLength: 1, maxLength: 60 });
     await fc.assert(
       fc.asyncProperty(

@@ -60,7 +60,7 @@ describe("the tool mqtt", () => {
     ]);
   });
 
-  it("is not kept from others by a client whose tasks all read at the same time", async () => {
+  it("serves other clients while the tasks of one client all read at the same time", async () => {
     const { topics } = createBroker();
     const over = Promise.withResolvers<void>();
     const begun: (string | undefined)[] = [];
@@ -104,7 +104,7 @@ describe("the tool mqtt", () => {
     );
   });
 
-  it("publishes without keeping, unless it is told to", async () => {
+  it("publishes retained only if the call says so", async () => {
     const broker = createBroker();
     const light = { action: "publish", topic: "home/a/light/set", payload: "on" };
     assert.equal(await broker.call(light, PERMISSIONS), "Published 2 bytes to home/a/light/set.");
@@ -131,7 +131,7 @@ describe("the tool mqtt", () => {
     assert.deepEqual(broker.asked, []);
   });
 
-  it("tells of a broker that fails in one sentence", async () => {
+  it("describes a broker that fails in one sentence", async () => {
     const { topics } = createBroker();
     const tool = createMqttTool({
       ...topics,

@@ -13,7 +13,7 @@ import { callContext } from "../../support/agent-config.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
 
 describe("the schema of a tool", () => {
-  it("is stated once and told as JSON Schema", () => {
+  it("is stated once and becomes JSON Schema", () => {
     const schema = v.object({
       path: v.pipe(v.string(), v.description("a file")),
       lines: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9))),
@@ -41,7 +41,7 @@ describe("the schema of a tool", () => {
     });
   });
 
-  it("tells what may be null as what may be left out", () => {
+  it("describes what may be null as optional", () => {
     const tool = defineTool({
       name: "wait",
       description: "",
@@ -56,13 +56,13 @@ describe("the schema of a tool", () => {
     });
   });
 
-  it("of a kind that is not known is not half told", () => {
+  it("of an unsupported kind is refused", () => {
     assert.throws(() => jsonSchemaOf(v.object({ when: v.date() })), /no JSON Schema for date/);
   });
 });
 
 describe("the device tool", () => {
-  it("names every fact with what it tells, and refuses others", async () => {
+  it("names every fact with its description, and refuses others", async () => {
     const tree = await createDeviceTree({ "proc/uptime": "60.0 1.0\n" });
     const tool = createDeviceTool(tree.device);
     const shown = JSON.stringify(tool.parameters);

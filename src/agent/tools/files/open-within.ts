@@ -67,7 +67,7 @@ async function withOpenDir<T>(
   }
 }
 
-/** Protected folders of the workspace, and protected files in it or beside a key file. */
+/** Protected folders of the workspace, and protected files in it or next to a key file. */
 const FOLDERS = [...STATE_FOLDERS, CLIENT_MEMORIES];
 const FILES = Object.values(KEY_FILES);
 /** Files that are compared. If there are more, a file with several names counts as protected. */

@@ -131,7 +131,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     assert.match(await commands.call({ command: "cat /tmp/mine ~/mine" }), /No such file/);
   });
 
-  it("reaches beside the workspace what a profile opens, and changes no instructions without it", async () => {
+  it("reaches outside of the workspace what a profile opens, and changes no instructions without it", async () => {
     await using beside = await temporaryFolder();
     const [read, write] = [join(beside.path, "read"), join(beside.path, "write")];
     await using commands = await createCommands(

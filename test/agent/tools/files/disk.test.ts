@@ -21,7 +21,7 @@ function mounted(folder: string): boolean {
 }
 
 describe("a disk that is full", () => {
-  it("leaves every file as it was, and nothing beside them", { skip: !isRoot }, async (test) => {
+  it("leaves every file as it was, and no draft", { skip: !isRoot }, async (test) => {
     await using files = await createTestWorkspace();
     const { workspace } = files;
     if (!mounted(workspace)) return test.skip("no right to mount");
@@ -45,7 +45,7 @@ describe("a disk that is full", () => {
 });
 
 describe("a file that is changed", () => {
-  it("keeps its mode, and its owner where root changes it", { skip: !isRoot }, async () => {
+  it("has its old mode, and its old owner if root changes it", { skip: !isRoot }, async () => {
     await using files = await createTestWorkspace();
     const path = join(files.workspace, "a.txt");
     await writeFile(path, "one");
@@ -65,16 +65,16 @@ describe("a file that is changed", () => {
     await writeFile(path, "one\n");
     const madeOf = await stat(path);
     await appendFile(path, "two\n");
-    const pin = await openDir(files.workspace);
+    const dir = await openDir(files.workspace);
     const content = "ONE\n";
     await assert.rejects(
-      replaceFile(pin, "service.log", { content, madeOf }),
+      replaceFile(dir, "service.log", { content, madeOf }),
       /has just been changed/,
     );
     assert.equal(await readFile(path, "utf8"), "one\ntwo\n");
-    await replaceFile(pin, "service.log", { content, madeOf: await stat(path) });
+    await replaceFile(dir, "service.log", { content, madeOf: await stat(path) });
     assert.equal(await readFile(path, "utf8"), content);
     assert.deepEqual(await readdir(files.workspace), ["service.log"]);
-    await pin.close();
+    await dir.close();
   });
 });

@@ -184,7 +184,7 @@ describe("read_file", () => {
 });
 
 describe("write_file", () => {
-  it("makes files and folders for this user only, and replaces only when told to", async () => {
+  it("makes files and folders for this user only, and replaces only if the call says so", async () => {
     await using files = await createTestWorkspace();
     const tools = files.tools();
     const write = (input: Readonly<Record<string, unknown>>) => called(tools, "write_file", input);
@@ -244,7 +244,7 @@ describe("write_file", () => {
 });
 
 describe("list_dir", () => {
-  it("tells kind, name and size, sorted, and what it leaves out", async () => {
+  it("shows kind, name and size, sorted, and how many are left out", async () => {
     await using files = await createTestWorkspace();
     const tools = files.tools();
     await mkdir(join(files.workspace, "d"));
@@ -319,7 +319,7 @@ describe("append_file", () => {
   });
 });
 
-describe("a pinned folder where the system has no handles by name", () => {
+describe("an open folder where the system has no handles by name", () => {
   it("is noticed when something else has come to its path", async () => {
     await using files = await createTestWorkspace();
     const folder = join(files.workspace, "d");

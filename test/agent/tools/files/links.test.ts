@@ -37,20 +37,20 @@ describe("a file that is opened", () => {
       const secret = join(outside, "secret");
       await writeFile(secret, "theirs");
       const { ino } = await stat(secret);
-      const pin: OpenDir = await openDir(workspace);
+      const dir: OpenDir = await openDir(workspace);
       const outcomes: (number | string)[] = [];
       // The file is looked at, this process is busy, and the link is there before it opens.
       for (let busy = 1; !outcomes.includes("ELOOP") && busy < 1_000; busy *= 2) {
         await writeFile(join(workspace, `plain${busy}`), "ours");
         renameSync(join(workspace, `plain${busy}`), join(workspace, "f"));
         symlinkSync(secret, join(workspace, "link"));
-        const opening = openRegular(pin, "f", flags);
+        const opening = openRegular(dir, "f", flags);
         hold(busy);
         renameSync(join(workspace, "link"), join(workspace, "f"));
         outcomes.push(await opened(opening));
         assert.ok(!outcomes.includes(ino), "the file outside was opened");
       }
-      await pin.close();
+      await dir.close();
       assert.ok(outcomes.includes("ELOOP"), `the race was never met: ${outcomes.join(", ")}`);
     });
   }

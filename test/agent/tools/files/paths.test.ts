@@ -95,7 +95,7 @@ function paths({ workspace, outside }: TestWorkspace): fc.Arbitrary<string> {
     .map(([first, rest, between]) => [...(first === "" ? [] : [first]), ...rest].join(between));
 }
 
-describe("the file tools, kept to their workspace", () => {
+describe("the file tools in their workspace", () => {
   it("touch nothing outside and nothing of the program's own, whatever the path", async () => {
     await using files = await createTestWorkspace();
     await layTraps(files);
@@ -234,7 +234,7 @@ describe("the file tools, kept to their workspace", () => {
 const OURS_AT = { workspace: "/w", keyFiles: ["/w/keys/mine.json"] };
 
 describe("what is the program's own", () => {
-  it("is known by every spelling that some file system takes for the same", () => {
+  it("is protected under every spelling that some file system takes for the same", () => {
     for (const name of [
       "state",
       "STATE/a",

@@ -43,7 +43,7 @@ describe("the rights of a profile on files", () => {
     assert.match(await called(tools, "append_file", { path: "notes/a.txt", content: "b" }), CLOSED);
   });
 
-  it("are told to the model with the tools", async () => {
+  it("are in the descriptions of the tools", async () => {
     await using files = await workspaceWithFiles();
     const tools = toolsFor(files, { read: [".", "data"], write: ["notes"] });
     const about = (name: string) => tools.find((tool) => tool.name === name)?.description ?? "";
@@ -190,20 +190,22 @@ describe("the attack on files", () => {
 });
 
 describe("a file of several names", () => {
-  it("is none that is kept under another of them, and any other is a file as it was", async () => {
+  it("protects a file under its other names, and no other file", async () => {
     await using files = await workspaceWithFiles();
     const { workspace, outside } = files;
     const [configFile, key] = [join(outside, "settings.json"), join(outside, "key.pem")];
-    const kept = [configFile, key, join(outside, ".security.yml")];
-    await Promise.all(kept.map((path) => writeFile(path, "the secret")));
-    kept.push(
+    const secrets = [configFile, key, join(outside, ".security.yml")];
+    await Promise.all(secrets.map((path) => writeFile(path, "the secret")));
+    secrets.push(
       ...["state", "sessions", "memory/clients"].map((name) => join(workspace, name, "a.txt")),
     );
-    await Promise.all(kept.map((path, index) => link(path, join(workspace, `data/other${index}`))));
+    await Promise.all(
+      secrets.map((path, index) => link(path, join(workspace, `data/other${index}`))),
+    );
     await link(join(workspace, "data/a.txt"), join(workspace, "data/object"));
     const tools = files.tools({ configFile, secretFiles: [key] });
     const refused = /^error: .*another name of a file with this program's own state or keys/;
-    for (const [index, path] of kept.entries()) {
+    for (const [index, path] of secrets.entries()) {
       const before = await readFile(path, "utf8");
       const name = `data/other${index}`;
       assert.match(await called(tools, "read_file", { path: name }), refused, path);

@@ -137,7 +137,7 @@ describe("a fooled model that fetches", () => {
     }
   });
 
-  it("is not kept busy by a server that announces its answer without end", async () => {
+  it("stops at a server that sends interim responses without end", async () => {
     await using server = await openRawServer((socket) =>
       flood(socket, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000)),
     );

@@ -34,7 +34,7 @@ async function* thirtyBytes() {
 }
 
 describe("a page that is fetched", () => {
-  it("is told with its title, its address, its type and its text", async () => {
+  it("comes with its title, its address, its type and its text", async () => {
     const html =
       "<html><head><title>A &amp; B</title><style>x</style></head><body><nav>menu</nav><h1>Big</h1><p>One <a href=/two>two</a></body>";
     await using server = await openWebServer(answerWith("text/html; charset=utf-8", html));
@@ -49,14 +49,14 @@ describe("a page that is fetched", () => {
     assert.deepEqual(server.seen, ["GET /page?q=1", "GET /"]);
   });
 
-  it("is told as it is where it is JSON or plain text", async () => {
+  it("comes as it is if it is JSON or plain text", async () => {
     await using server = await openWebServer(
       answerWith("application/json", '{"a": "<b>"}\r\n\u0000\u001b[1m'.replace("\u0000", "")),
     );
     assert.match(await fetcher()(server.base), /\n\n\{"a": "<b>"\}\n\[1m$/);
   });
 
-  it("is told without control characters in what the server says of it", async () => {
+  it("comes without control characters in its headers", async () => {
     const headers = [
       "HTTP/1.1 200 OK",
       "content-type: text/plain;\u0089",

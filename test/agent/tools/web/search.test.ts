@@ -232,7 +232,7 @@ describe("where the settings leave the choice, a search that fails", () => {
     assert.match(await search({ query: "x" }), /^Results for "x" \(duckduckgo\)/);
   });
 
-  it("is told of with all the others that failed", async () => {
+  it("is named with all the others that failed", async () => {
     const { search } = searcher({ provider: "auto", brave, duckduckgo: on });
     assert.match(
       await search({ query: "x" }),
@@ -249,7 +249,7 @@ describe("where the settings leave the choice, a search that fails", () => {
 });
 
 describe("a result with control characters", () => {
-  it("is told without them", async () => {
+  it("comes without them", async () => {
     const hit = {
       title: "a\u001b[2Jb\u0085",
       url: "https://a.test/",

@@ -247,7 +247,7 @@ async function neededMounts(
 /**
  * Empty stand-ins for read-only files that do not exist: otherwise a command could create them. They stay
  * in the workspace. None if none of the files exists, for then it is no agent's workspace; and no AGENT.md
- * beside its older forms, which count only without it.
+ * next to its older forms, which count only without it.
  */
 async function placeholdersFor(readOnly: readonly string[]): Promise<readonly Mount[]> {
   const real = await Promise.all(readOnly.map(realOrNone));
