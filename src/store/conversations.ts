@@ -76,8 +76,8 @@ export class Conversations<M> {
 
   history(name: string): readonly M[] {
     const { through, summary } = this.#compacted(name);
-    const rows = taken(this.#sql("newestFirst").iterate(name, through), this.#bounds);
-    const messages = rows.toReversed().flatMap((row) => fromJson<M[]>(textOf(row)));
+    const turns = turnsOf<M>(this.#sql("newestFirst").iterate(name, through), this.#bounds);
+    const messages = turns.toReversed().flatMap((turn) => turn.messages);
     return summary === undefined ? messages : [summary, ...messages];
   }
 
@@ -96,7 +96,7 @@ export class Conversations<M> {
   }
 
   append(name: string, messages: readonly M[], forgets = false): void {
-    if (messages.length > 0) this.#limit(name, this.#add(name, messages, this.#now()));
+    if (messages.length > 0) this.#add(name, messages, this.#now());
     if (!forgets) return;
     this.#sql("forget").run(name, name, this.#now());
     if (this.#inMemory) this.#used(name, this.#heldBy(name));
@@ -113,7 +113,7 @@ export class Conversations<M> {
     if (this.#sql("known").get(name, name) !== undefined) return false;
     const now = this.#now();
     if (summary !== undefined) this.#sql("compact").run(name, 0, textOrNull(summary), now);
-    for (const { messages, at = now } of turns) this.#limit(name, this.#add(name, messages, at));
+    for (const { messages, at = now } of turns) this.#add(name, messages, at);
     return true;
   }
 
@@ -140,15 +140,11 @@ export class Conversations<M> {
     shrink(this.#db);
   }
 
-  #add(name: string, messages: readonly M[], at: number): number {
+  /** Adds a turn, and deletes what is over the limits with it. */
+  #add(name: string, messages: readonly M[], at: number): void {
     const text = JSON.stringify(messages);
     const bytes = Buffer.byteLength(text);
     this.#sql("add").run(name, text, messages.length, bytes, at);
-    return bytes;
-  }
-
-  /** Deletes what is over the limits with a turn of so many bytes, which was added. */
-  #limit(name: string, bytes: number): void {
     const { turnBytes, turnBytesPerDay } = this.#bounds;
     const fits = ({ all, day }: HeldBytes): boolean => all <= turnBytes && day <= turnBytesPerDay;
     const known = this.#held.get(name);
@@ -200,11 +196,7 @@ export class Conversations<M> {
   }
 
   #after(name: string, id: number, most: TurnSize): readonly StoredTurn<M>[] {
-    return taken(this.#sql("oldestFirst").iterate(name, id), most).map((row) => ({
-      id: Number(row["id"]),
-      at: Number(row["at"]),
-      messages: fromJson<M[]>(textOf(row)),
-    }));
+    return turnsOf(this.#sql("oldestFirst").iterate(name, id), most);
   }
 }
 
@@ -246,21 +238,18 @@ function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
 }
 
-/** Rows as long as they fit, at least one; reading ends there. */
-function taken(rows: Iterable<Row>, most: TurnSize): Row[] {
-  const found: Row[] = [];
+/** Turns as long as they fit, at least one; reading ends there. */
+function turnsOf<M>(rows: Iterable<Row>, most: TurnSize): readonly StoredTurn<M>[] {
+  const found: StoredTurn<M>[] = [];
   let { messages, characters } = most;
   for (const row of rows) {
+    const text = String(row["messages"]);
     messages -= Number(row["count"]);
-    characters -= textOf(row).length;
+    characters -= text.length;
     if (found.length > 0 && (messages < 0 || characters < 0)) break;
-    found.push(row);
+    found.push({ id: Number(row["id"]), at: Number(row["at"]), messages: fromJson<M[]>(text) });
   }
   return found;
-}
-
-function textOf(row: Row): string {
-  return String(row["messages"]);
 }
 
 function sizeOf(row: Row): StoredTurnSize {

@@ -27,16 +27,15 @@ const CORRUPT = /malformed|not a database/;
  * (`config`) if the file is of a newer version or cannot be opened. The SQLite is the one of the runtime.
  */
 export async function openDatabase(file: string, log: Log): Promise<DatabaseSync> {
-  const open = (): DatabaseSync => prepared(new DatabaseSync(file), file, log);
   try {
     create(file);
     try {
-      return open();
+      return migrated(file, log);
     } catch (error) {
       if (!isCorrupt(error)) throw error;
       quarantine(file, log);
-      closeSync(openSync(file, "a", 0o600));
-      return open();
+      create(file);
+      return migrated(file, log);
     }
   } catch (error) {
     throw error instanceof Failure ? error : unusable(file, error);
@@ -55,7 +54,7 @@ export async function openSharedDatabase(
   try {
     if (!readOnly) create(file);
     if (!readOnly || isOld(new DatabaseSync(file, { readOnly: true }), file)) {
-      const db = migrated(new DatabaseSync(file), file);
+      const db = migrated(file);
       if (!readOnly) return db;
       db.close();
     }
@@ -73,19 +72,6 @@ function isOld(db: DatabaseSync, file: string): boolean {
     return checkedVersion(db, file) < MIGRATIONS.length;
   } finally {
     db.close();
-  }
-}
-
-function migrated(db: DatabaseSync, file: string): DatabaseSync {
-  try {
-    db.exec(LIMITS);
-    if (statSync(file).size === 0) db.exec(NEW_FILE);
-    db.exec(DURABLE);
-    migrate(db, file);
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
   }
 }
 
@@ -108,15 +94,19 @@ const NEW_FILE = `PRAGMA page_size = 2048; ${SHRINKS}`;
 const DURABLE =
   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
 
-function prepared(db: DatabaseSync, file: string, log: Log): DatabaseSync {
+/** Opens a file for writing, of the newest version. With a log, no other process uses it: it is checked, and rewritten if it is old. */
+function migrated(file: string, log?: Log): DatabaseSync {
+  const db = new DatabaseSync(file);
   try {
     db.exec(LIMITS);
     if (statSync(file).size === 0) db.exec(NEW_FILE);
     db.exec(DURABLE);
-    if (statSync(file).size <= CHECKED_BYTES) check(db);
+    if (log && statSync(file).size <= CHECKED_BYTES) check(db);
     migrate(db, file);
-    checkShape(db);
-    rebuild(db, file, log);
+    if (log) {
+      checkShape(db);
+      rebuild(db, file, log);
+    }
     return db;
   } catch (error) {
     db.close();

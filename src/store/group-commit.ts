@@ -84,7 +84,11 @@ export class GroupCommit {
     const batch: Waiting[] = [];
     let failure: Failure | undefined;
     try {
-      this.#begin(survives);
+      if (survives !== this.#survives) {
+        this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
+        this.#survives = survives;
+      }
+      this.#db.exec("BEGIN IMMEDIATE");
       // Work that is asked for while the transaction runs belongs to it.
       for (let one = this.#take(batch, survives); one; one = this.#take(batch, survives))
         one.result = one.work();
@@ -105,14 +109,6 @@ export class GroupCommit {
     }
     this.#onCommit?.(batch.length, survives);
   };
-
-  #begin(survives: Survives): void {
-    if (survives !== this.#survives) {
-      this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
-      this.#survives = survives;
-    }
-    this.#db.exec("BEGIN IMMEDIATE");
-  }
 
   /** Adds the next work to the batch; undefined if the rest needs another transaction. */
   #take(batch: Waiting[], survives: Survives): Waiting | undefined {

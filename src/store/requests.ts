@@ -17,6 +17,8 @@ import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
 type Row = Readonly<Record<string, unknown>>;
 type RequestFacts = StoredRequest<unknown>["request"];
 
+/** What only the acceptance needs. */
+const NOT_STORED = { mayRepeat: undefined, retriesFailed: undefined };
 /** Bytes that a row costs besides its texts. */
 const ROW_BYTES = 512;
 /** Old requests that one purge deletes: the event loop waits for it, at the end of a flood's window, too. */
@@ -132,7 +134,7 @@ export class Requests<M> {
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
     const { owner } = this.#options;
-    const text = JSON.stringify(factsOf(request));
+    const text = JSON.stringify({ ...request, ...NOT_STORED });
     const insert = this.#sql("insert");
     const bytes = text.length + ROW_BYTES;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
@@ -147,7 +149,7 @@ export class Requests<M> {
   #reject(request: NewRequest, answer: StoredAnswer): Acceptance<M> {
     const { owner } = this.#options;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
-    const text = JSON.stringify({ ...factsOf(request), text: "" });
+    const text = JSON.stringify({ ...request, ...NOT_STORED, text: "" });
     const answerText = JSON.stringify(answer);
     const bytes = text.length + answerText.length + ROW_BYTES;
     const reject = this.#sql("reject");
@@ -279,14 +281,6 @@ const SQL = {
          SELECT seq FROM requests WHERE failed = ${REJECTED} AND state = ?
          ORDER BY seq DESC LIMIT -1 OFFSET ?)`,
 };
-
-function factsOf({
-  mayRepeat: _repeat,
-  retriesFailed: _retry,
-  ...facts
-}: NewRequest): RequestFacts {
-  return facts;
-}
 
 interface Size {
   rows: number;
