@@ -40,6 +40,7 @@ export function openCandidate(
   checkHeaders(entry, endpoint.label);
   warnOfLostThinking({ endpoint, entry, defaults }, log);
   const { keys, protocol: provider, model, facts } = endpoint;
+  const createProtocol = CREATE_PROTOCOL[facts.dialect ?? "chat-completions"];
   const label =
     twin === undefined
       ? endpoint.label
@@ -48,7 +49,7 @@ export function openCandidate(
   return createCandidate({
     name: { name: entry.model_name, provider, model },
     label,
-    protocol: PROTOCOLS[facts.dialect ?? "chat-completions"](
+    protocol: createProtocol(
       { endpoint, entry, defaults },
       throughProxy(fetch, entry.proxy, label),
     ),
@@ -63,13 +64,14 @@ export function openCandidate(
   });
 }
 
-const PROTOCOLS: Readonly<Record<Dialect, (settings: RequestSettings, fetch: Fetch) => Protocol>> =
-  {
-    "chat-completions": createChatProtocol,
-    azure: createAzureProtocol,
-    anthropic: createMessagesProtocol,
-    gemini: createGeminiProtocol,
-  };
+type CreateProtocol = (settings: RequestSettings, fetch: Fetch) => Protocol;
+
+const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
+  "chat-completions": createChatProtocol,
+  azure: createAzureProtocol,
+  anthropic: createMessagesProtocol,
+  gemini: createGeminiProtocol,
+};
 
 /** Milliseconds that a call may wait under `rpm`; a longer wait fails at once. */
 const MAX_PATIENCE_MS = 300_000;
@@ -138,6 +140,11 @@ function idsOf({ entry, opened }: OpenedEntry): string[] {
   const ids = [entry.model, `${entry.provider}/${entry.model}`];
   if (!(opened instanceof Failure)) ids.push(`${opened.name.provider}/${opened.name.model}`);
   return ids;
+}
+
+/** The entries for a name that are enabled and can work. */
+export function usableNamed(name: string, entries: readonly OpenedEntry[]): Candidate[] {
+  return usable(entriesNamed(name, entries));
 }
 
 /** The entries that are enabled and can work. */

@@ -9,6 +9,7 @@ import {
   unknownModel,
   unusableModel,
   usable,
+  usableNamed,
   whyUnusable,
   openCandidate,
 } from "./entries.ts";
@@ -71,7 +72,7 @@ export function openModels(options: ModelsOptions): Models | undefined {
 
 function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenOptions): Models {
   const { routing } = settings.defaults;
-  const light = routing.enabled ? usable(entriesNamed(routing.light_model, entries)) : [];
+  const light = routing.enabled ? usableNamed(routing.light_model, entries) : [];
   const openTurn = createTurnOpener(entries, settings);
   let group = first;
   const list = (): readonly ModelName[] => namesOf([...usable(entries), ...group]);
@@ -85,7 +86,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
     current: () => group[0].name,
     list,
     switchTo(name) {
-      const found = groupOf(usable(entriesNamed(name, entries)));
+      const found = groupOf(usableNamed(name, entries));
       if (found === undefined) throw unusableModel(name, entries, list());
       const from = group[0].name;
       group = found;
@@ -115,7 +116,7 @@ function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions
     const main = ordered(group);
     const { model_fallbacks } = settings.defaults;
     const fallbacks = [...main.flatMap((candidate) => candidate.fallbacks), ...model_fallbacks];
-    const behind = fallbacks.map((name) => usable(entriesNamed(name, entries)));
+    const behind = fallbacks.map((name) => usableNamed(name, entries));
     const candidates = [...ordered(light), ...main, ...behind.flatMap(ordered)];
     picked(candidates[0] ?? group[0]);
     return createRouter({
@@ -151,16 +152,12 @@ function openEntries(entries: readonly ModelEntry[], options: OpenOptions): Open
 function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Group | undefined {
   if (name !== "") return namedGroup(name, entries);
   const [first] = usable(entries);
-  if (first !== undefined) return groupOf(usable(entriesNamed(first.name.name, entries)));
+  if (first !== undefined) return groupOf(usableNamed(first.name.name, entries));
   const enabled = entries.filter(({ entry }) => entry.enabled);
   if (enabled.length > 0) {
     const names = enabled.map(({ entry }) => entry.model_name).join(", ");
-    log.warn(
-      "no entry of model_list can be used: each has no key, or a provider that is not supported",
-      {
-        names,
-      },
-    );
+    const why = "each has no key, or a provider that is not supported";
+    log.warn(`no entry of model_list can be used: ${why}`, { names });
   }
   return undefined;
 }
@@ -189,7 +186,7 @@ function warnOfUnusable(
   entries: readonly OpenedEntry[],
   { defaults: { model_fallbacks, routing }, log }: OpenOptions,
 ): void {
-  const isDead = (name: string): boolean => usable(entriesNamed(name, entries)).length === 0;
+  const isDead = (name: string): boolean => usableNamed(name, entries).length === 0;
   const fallbacks = new Set([
     ...usable(entries).flatMap((candidate) => candidate.fallbacks),
     ...model_fallbacks,

@@ -48,6 +48,13 @@ describe("the memory of one client", () => {
     assert.equal((await stat(join(home.clients, name))).mode & 0o777, 0o600);
   });
 
+  it("is known from the first word on, also if there was none a moment ago", async () => {
+    await using home = await createHome();
+    for (let turn = 0; turn < 2; turn += 1) assert.equal(await home.known("kitchen"), "");
+    await home.ask("kitchen", "remember", { text: "likes tea" });
+    assert.equal(await home.known("kitchen"), "# Memory\n- likes tea");
+  });
+
   it("holds its notes with their day and time, and is read with what all have in common", async () => {
     await using home = await createHome();
     await home.ask("kitchen", "note", { text: "watered" });

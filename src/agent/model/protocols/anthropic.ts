@@ -73,10 +73,10 @@ function messagesBody(
   return {
     model,
     [entry.max_tokens_field || "max_tokens"]: maxTokens,
-    ...(system === "" ? {} : { system }),
+    ...(system !== "" && { system }),
     messages: turnsOf(normalizeHistory(messages, { ids: CALL_IDS, keeps }), by),
-    ...(tools.length === 0 ? {} : { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
-    ...(hasTemperature ? { temperature: defaults.temperature } : {}),
+    ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
+    ...(hasTemperature && { temperature: defaults.temperature }),
     ...thinking.fields,
     stream: true,
     ...endpoint.facts.body,

@@ -64,17 +64,17 @@ function generateBody(
   const thinking = thinkingFields("gemini", { level: entry.thinking_level, model, maxTokens });
   const generationConfig = {
     ...(maxTokens > 0 ? { [entry.max_tokens_field || "maxOutputTokens"]: maxTokens } : {}),
-    ...(temperature === undefined ? {} : { temperature }),
+    ...(temperature !== undefined && { temperature }),
     ...thinking.fields,
     ...Object(at(entry.extra_body, "generationConfig")),
   };
   return {
-    ...(system === "" ? {} : { systemInstruction: { parts: [{ text: system }] } }),
+    ...(system !== "" && { systemInstruction: { parts: [{ text: system }] } }),
     contents: contentsOf(messages, { by: envelopeOwner(endpoint), signs: isGemini3(model) }),
-    ...(tools.length === 0 ? {} : { tools: [{ functionDeclarations: tools.map(declarationOf) }] }),
+    ...(tools.length > 0 && { tools: [{ functionDeclarations: tools.map(declarationOf) }] }),
     ...endpoint.facts.body,
     ...entry.extra_body,
-    ...(Object.keys(generationConfig).length === 0 ? {} : { generationConfig }),
+    ...(Object.keys(generationConfig).length > 0 && { generationConfig }),
   };
 }
 
@@ -161,7 +161,7 @@ function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Se
     const thoughtSignature = textAt(at(data, id), "signature") || standIn;
     return {
       functionCall: { ...given, name: validToolName(name), args: argumentsOf(words) },
-      ...(thoughtSignature === "" ? {} : { thoughtSignature }),
+      ...(thoughtSignature !== "" && { thoughtSignature }),
     };
   });
   return text === "" ? calls : [{ text }, ...calls];
@@ -286,7 +286,7 @@ function envelopeOf(
   const facts = toolCalls.flatMap(({ id }, index): [string, Record<string, unknown>][] => {
     const { id: own = "", signature = "" } = named[index] ?? {};
     const given = own !== "" && own === id ? { given: true } : {};
-    const fact = { ...given, ...(signature === "" ? {} : { signature }) };
+    const fact = { ...given, ...(signature !== "" && { signature }) };
     return Object.keys(fact).length === 0 ? [] : [[id, fact]];
   });
   return facts.length === 0 ? undefined : wrapReasoning(by, Object.fromEntries(facts));
