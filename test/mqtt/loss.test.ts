@@ -124,6 +124,7 @@ describe("the broker's loss", () => {
     await using asked = openTestChannel(broker.url, { reconnectMs: 200 });
     await until("said", () => asked.log.text().includes("again_in_s"));
     assert.match(asked.log.text(), /warn .*ECONNREFUSED/);
+    assert.match(asked.log.text(), /check that a broker runs at this address/);
     assert.equal(asked.channel.problem()?.code, "unreachable");
     await broker.start();
     await asked.ready();

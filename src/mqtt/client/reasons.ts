@@ -12,6 +12,15 @@ interface Reason {
   readonly remedy?: string;
 }
 
+/** Errors of a connection that was never made. */
+const ADDRESS_ERRORS: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOENT",
+]);
 const ADDRESS = "check that a broker runs at this address, or correct settings.broker or --broker";
 const CREDENTIALS = "check username and password (.security.yml, or --user and --password-file)";
 const AUTO = 'set protocol_version to "auto"';
@@ -224,5 +233,6 @@ function isReset(error: (Error & { code?: unknown }) | undefined): boolean {
 function errorReason(error: Error & { code?: unknown }): Refusal {
   if (typeof error.code === "number")
     return protocolBroken(`a packet that the client library rejects (${error.message})`);
-  return unreachable("the connection failed", error.message, ADDRESS);
+  const isAddressWrong = typeof error.code === "string" && ADDRESS_ERRORS.has(error.code);
+  return unreachable("the connection failed", error.message, isAddressWrong ? ADDRESS : undefined);
 }
