@@ -13,7 +13,7 @@ import {
   uniqueArray,
 } from "fast-check";
 import { matchesFilter } from "../../src/base/topic-filter.ts";
-import { createFilterTree } from "../../src/mqtt/broker/subscriptions.ts";
+import { FilterTree } from "../../src/mqtt/broker/subscriptions.ts";
 
 const level = constantFrom("a", "b", "", "$x", "constructor", "__proto__");
 const topics = array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
@@ -29,7 +29,7 @@ it("a tree of filters finds what matching one by one finds, also after some are 
       topics.filter((topic) => topic !== ""),
       nat(),
       (all, topic, seed) => {
-        const tree = createFilterTree<string>();
+        const tree = new FilterTree<string>();
         for (const filter of all) tree.add(filter, filter);
         const gone = all.filter((_, index) => (seed >> index) % 2 === 1);
         for (const filter of gone) tree.remove(filter, filter);
@@ -43,7 +43,7 @@ it("a tree of filters finds what matching one by one finds, also after some are 
 });
 
 it("a tree of filters has a value of several filters once, and keeps it while one is left", () => {
-  const tree = createFilterTree<string>();
+  const tree = new FilterTree<string>();
   for (const filter of ["a/#", "+/b", "a/b"]) tree.add(filter, "client");
   assert.deepEqual([...tree.match("a/b")], ["client"]);
   tree.remove("a/b", "client");

@@ -21,8 +21,7 @@ import type { Mqtt5 } from "./mqtt5.ts";
 import type { BrokerPacket } from "./queues.ts";
 import { createBrokerStore, type BrokerStore, type StoreLimits } from "./sessions.ts";
 import type { Filter } from "./sessions.ts";
-import { createSubscriptionAcl, type FilterLimits } from "./subscriptions.ts";
-import type { SubscriptionAcl } from "./subscriptions.ts";
+import { SubscriptionAcl, type FilterLimits } from "./subscriptions.ts";
 
 /** The running built-in broker. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */
 export interface Broker {
@@ -152,7 +151,7 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
   return {
     connections,
     store,
-    grants: createSubscriptionAcl(limits, onFull),
+    grants: new SubscriptionAcl(limits, onFull),
     backpressure,
     mqtt5,
     deferredAcks,

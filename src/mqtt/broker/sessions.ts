@@ -4,7 +4,7 @@ import { MAX_TIMER_MS } from "../../base/async.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import { bytesOf, ownCopyOf, type BrokerPacket, type Owner } from "./queues.ts";
 import { createOutgoing, type QueueLimits, type QueueOptions } from "./queues.ts";
-import { createFilterTree } from "./subscriptions.ts";
+import { FilterTree } from "./subscriptions.ts";
 
 /** A subscription, as the broker library has it. */
 export interface Filter {
@@ -162,16 +162,16 @@ async function* matchingMessages(
 function createFilters() {
   const sessions = new Map<string, Map<string, Filter>>();
   /** Filters of QoS 1 and 2, and those of gateways among them. */
-  const all = createFilterTree<string>();
-  const gateways = createFilterTree<string>();
+  const all = new FilterTree<string>();
+  const gateways = new FilterTree<string>();
   const treesOf = (topic: string) => (topic.endsWith(OF_A_GATEWAY) ? [all, gateways] : [all]);
   const remove = (id: string, topic: string): void => {
     sessions.get(id)?.delete(topic);
     for (const tree of treesOf(topic)) tree.remove(topic, id);
   };
   return {
-    gatewaysOf: gateways.match,
-    match: all.match,
+    gatewaysOf: (topic: string) => gateways.match(topic),
+    match: (topic: string) => all.match(topic),
     isQueued: (id: string, topic: string): boolean =>
       [...(sessions.get(id)?.values() ?? [])].some(
         (filter) => filter.qos > 0 && matchesFilter(filter.topic, topic),

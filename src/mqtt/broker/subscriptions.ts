@@ -1,4 +1,5 @@
 import type { Client } from "aedes";
+import { createSerialQueue } from "../../base/async.ts";
 import { isTopicFilter } from "../../base/topic-filter.ts";
 
 export interface FilterLimits {
@@ -8,125 +9,114 @@ export interface FilterLimits {
   readonly filterBytes: number;
 }
 
-/** The filters of each connected client, within limits. */
-export interface SubscriptionAcl {
-  /** Answers later whether the client may have the filter; a refusal becomes a SUBACK failure. */
-  ask(client: Client, topic: string, answer: (isGranted: boolean) => void): void;
-  has(client: Client, topic: string): boolean;
-  drop(client: Client, topics: readonly string[]): void;
-  /** Whether some client has a filter that matches. */
-  match(topic: string): boolean;
-}
-
 interface ClientFilters {
   readonly topics: Set<string>;
   /** Pending calls of `ask`. */
   waiting: number;
 }
 
-export function createSubscriptionAcl(
-  limits: FilterLimits,
-  onFull: (what: string) => void,
-): SubscriptionAcl {
-  const clients = new WeakMap<Client, ClientFilters>();
-  const tree = createFilterTree<Client>();
-  const inTurn = createTurns();
-  let total = 0;
-  const remove = (client: Client, topic: string): void => {
-    if (clients.get(client)?.topics.delete(topic) !== true) return;
-    tree.remove(topic, client);
-    total -= 1;
-  };
-  const grantedTo = (client: Client): ClientFilters => {
-    const known = clients.get(client);
+/** The filters of each connected client, within limits. */
+export class SubscriptionAcl {
+  readonly #limits: FilterLimits;
+  readonly #onFull: (what: string) => void;
+  readonly #clients = new WeakMap<Client, ClientFilters>();
+  readonly #tree = new FilterTree<Client>();
+  readonly #inTurn = createSerialQueue();
+  #total = 0;
+
+  constructor(limits: FilterLimits, onFull: (what: string) => void) {
+    this.#limits = limits;
+    this.#onFull = onFull;
+  }
+
+  /** Answers later whether the client may have the filter; a refusal becomes a SUBACK failure. */
+  ask(client: Client, topic: string, answer: (isGranted: boolean) => void): void {
+    const { filters, filterBytes } = this.#limits;
+    const granted = this.#grantedTo(client);
+    if (!isTopicFilter(topic) || Buffer.byteLength(topic) > filterBytes) return answer(false);
+    if (granted.waiting >= filters || !this.#mayHave(granted, topic)) {
+      this.#onFull("subscriptions");
+      return answer(false);
+    }
+    granted.waiting += 1;
+    void this.#inTurn(async () => {
+      // Others get a turn of the event loop in between: a filter causes far more work than its bytes.
+      await new Promise(setImmediate);
+      granted.waiting -= 1;
+      const isGranted = !client.closed && this.#mayHave(granted, topic);
+      if (isGranted && !granted.topics.has(topic)) {
+        granted.topics.add(topic);
+        this.#tree.add(topic, client);
+        this.#total += 1;
+      }
+      answer(isGranted);
+    });
+  }
+
+  has(client: Client, topic: string): boolean {
+    return this.#clients.get(client)?.topics.has(topic) === true;
+  }
+
+  drop(client: Client, topics: Iterable<string>): void {
+    for (const topic of topics) {
+      if (this.#clients.get(client)?.topics.delete(topic) !== true) continue;
+      this.#tree.remove(topic, client);
+      this.#total -= 1;
+    }
+  }
+
+  /** Whether some client has a filter that matches. */
+  match(topic: string): boolean {
+    return this.#tree.match(topic).size > 0;
+  }
+
+  #grantedTo(client: Client): ClientFilters {
+    const known = this.#clients.get(client);
     if (known) return known;
     const granted = { topics: new Set<string>(), waiting: 0 };
-    clients.set(client, granted);
+    this.#clients.set(client, granted);
     client.conn.once("close", () => {
-      for (const topic of granted.topics) remove(client, topic);
-      clients.delete(client);
+      this.drop(client, granted.topics);
+      this.#clients.delete(client);
     });
     return granted;
-  };
-  const mayHave = ({ topics }: ClientFilters, topic: string): boolean =>
-    topics.has(topic) || (topics.size < limits.filters && total < limits.filtersOfAll);
-  return {
-    ask(client, topic, answer) {
-      const granted = grantedTo(client);
-      if (!isAllowed(topic, limits.filterBytes)) return answer(false);
-      if (granted.waiting >= limits.filters || !mayHave(granted, topic)) {
-        onFull("subscriptions");
-        return answer(false);
-      }
-      granted.waiting += 1;
-      inTurn(() => {
-        granted.waiting -= 1;
-        const isGranted = !client.closed && mayHave(granted, topic);
-        if (isGranted && !granted.topics.has(topic)) {
-          granted.topics.add(topic);
-          tree.add(topic, client);
-          total += 1;
-        }
-        answer(isGranted);
-      });
-    },
-    has: (client, topic) => clients.get(client)?.topics.has(topic) === true,
-    drop(client, topics) {
-      for (const topic of topics) remove(client, topic);
-    },
-    match: (topic) => tree.match(topic).size > 0,
-  };
-}
+  }
 
-function isAllowed(topic: string, most: number): boolean {
-  return isTopicFilter(topic) && Buffer.byteLength(topic) <= most;
-}
-
-/** Runs one task for each turn of the event loop: a filter causes far more work than its bytes. */
-function createTurns(): (work: () => void) => void {
-  const waiting: (() => void)[] = [];
-  const next = (): void => {
-    waiting.shift()?.();
-    if (waiting.length > 0) setImmediate(next);
-  };
-  return (work) => {
-    waiting.push(work);
-    if (waiting.length === 1) setImmediate(next);
-  };
+  #mayHave({ topics }: ClientFilters, topic: string): boolean {
+    const { filters, filtersOfAll } = this.#limits;
+    return topics.has(topic) || (topics.size < filters && this.#total < filtersOfAll);
+  }
 }
 
 /** Topic filters with values, found by topic (MQTT 5 section 4.7). */
-interface FilterTree<Value> {
-  add(filter: string, value: Value): void;
-  remove(filter: string, value: Value): void;
+export class FilterTree<Value> {
+  readonly #root = createNode<Value>();
+
+  add(filter: string, value: Value): void {
+    let node = this.#root;
+    for (const level of filter.split("/")) {
+      const child = node.children.get(level) ?? createNode<Value>();
+      node.children.set(level, child);
+      node = child;
+    }
+    node.values.add(value);
+  }
+
+  remove(filter: string, value: Value): void {
+    removeFrom(this.#root, filter.split("/"), value);
+  }
+
   /** The values of all filters that match, each once. */
-  readonly match: (topic: string) => ReadonlySet<Value>;
+  match(topic: string): ReadonlySet<Value> {
+    const found = new Set<Value>();
+    collect(this.#root, { levels: topic.split("/"), at: 0, found });
+    return found;
+  }
 }
 
 interface Node<Value> {
   readonly children: Map<string, Node<Value>>;
   readonly values: Set<Value>;
-}
-
-export function createFilterTree<Value>(): FilterTree<Value> {
-  const root = createNode<Value>();
-  return {
-    add(filter, value) {
-      let node = root;
-      for (const level of filter.split("/")) {
-        const child = node.children.get(level) ?? createNode<Value>();
-        node.children.set(level, child);
-        node = child;
-      }
-      node.values.add(value);
-    },
-    remove: (filter, value) => void removeFrom(root, filter.split("/"), value),
-    match(topic) {
-      const found = new Set<Value>();
-      collect(root, { levels: topic.split("/"), at: 0, found });
-      return found;
-    },
-  };
 }
 
 function createNode<Value>(): Node<Value> {
