@@ -11,10 +11,7 @@ import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
-import { createBackpressure } from "./backpressure.ts";
-import { createDeferredAcks } from "./backpressure.ts";
-import type { Backpressure } from "./backpressure.ts";
-import type { DeferredAcks } from "./backpressure.ts";
+import { Backpressure, DeferredAcks } from "./backpressure.ts";
 import { createConnections, type ConnectionLimits, type Connections } from "./connections.ts";
 import { createMqtt5 } from "./mqtt5.ts";
 import type { Mqtt5 } from "./mqtt5.ts";
@@ -134,16 +131,16 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     deferredAckOf: (payload) => deferredAcks.of(payload),
     isWanted: (client, packet) => mqtt5.isWanted(client, packet),
   });
-  const deferredAcks = createDeferredAcks({
-    send: (stream, bytes) => connections.send(stream, bytes),
-    stallMs: limits.stallMs,
-  });
+  const deferredAcks = new DeferredAcks(
+    (stream, bytes) => connections.send(stream, bytes),
+    limits.stallMs,
+  );
   const mqtt5 = createMqtt5({
     packetBytes: limits.packetBytes,
     translate: (stream, change) => connections.translate(stream, change),
     defersAck: (stream, id, bytes) => deferredAcks.defersAck(stream, id, bytes),
   });
-  const backpressure = createBackpressure({
+  const backpressure = new Backpressure({
     ...store,
     hold: ({ conn }, bytes) => connections.hold(conn, bytes),
     stallMs: limits.stallMs,
