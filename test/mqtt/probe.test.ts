@@ -286,6 +286,7 @@ function fakeSession() {
     },
     open: () => {},
     readingTime: () => reading,
+    isStoring: () => false,
     end: () => Promise.resolve(),
     abort: (reason) => void aborts.push(reason),
   };
@@ -333,7 +334,7 @@ async function provenSession() {
   fake.probe.watch(fake.session);
   for (const count of [1, 2]) {
     await fake.pass(() => fake.subscriptions() === count);
-    fake.probe.received(fake.echo, undefined);
+    fake.probe.received(fake.echo);
   }
   return fake;
 }

@@ -37,9 +37,8 @@ export function openChannel(options: ChannelOptions): Channel {
     ...connectionOptionsOf(options, address, quiet),
     log: tagged,
     onMessage(message) {
-      const until = receive(message, connection);
-      probe.received(message, until);
-      return until;
+      probe.received(message);
+      return receive(message, connection);
     },
     async onSession(session) {
       await session.subscribe([requestFilter(address)], qos);
@@ -80,11 +79,11 @@ function connectionOptionsOf(
     clientId: clientIdFor(options, quiet),
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
-    ...(options.pause && { pause: options.pause }),
+    pause: options.pause,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
-    ...(settings.qos > 0 && !quiet && { sessionExpiry: sessionExpiryFor(options) }),
-    ...(!quiet && { will: { topic: statusTopic(address), payload: "offline" } }),
+    sessionExpiry: settings.qos > 0 && !quiet ? sessionExpiryFor(options) : undefined,
+    will: quiet ? undefined : { topic: statusTopic(address), payload: "offline" },
   };
 }
 
@@ -100,7 +99,7 @@ function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): str
 function sessionExpiryFor({
   channel,
   clientId,
-}: ChannelOptions): ConnectionOptions["sessionExpiry"] & object {
+}: ChannelOptions): ConnectionOptions["sessionExpiry"] {
   const { client_id, session_expiry_secs } = channel.settings;
   return { seconds: session_expiry_secs, cleanStart: !client_id && clientId === undefined };
 }
@@ -201,8 +200,8 @@ const SILENT = "the broker delivers nothing on this connection";
  *
  * Silence counts only after this process received a probe on an existing subscription: some brokers accept
  * subscriptions that their access list forbids and then send nothing, and some send retained messages only
- * to new subscriptions. It does not count while messages wait for their acknowledgement, because the broker
- * may wait for that, nor while reading is paused.
+ * to new subscriptions. It does not count while messages wait to be stored and acknowledged, because the
+ * broker may wait for that, nor while reading is paused.
  */
 export class Probe {
   readonly #options: ProbeOptions;
@@ -212,7 +211,6 @@ export class Probe {
   /** The subscription existed before this probe. */
   #isRepeated = false;
   #isProven = false;
-  #unacknowledged = 0;
   /** Probes in a row without an answer. */
   #silences = 0;
 
@@ -233,18 +231,12 @@ export class Probe {
     });
   }
 
-  /** Takes note of any message; `until` settles when it may be acknowledged. */
-  received({ topic, retain }: Incoming, until: Promise<void> | undefined): void {
+  /** Takes note of any message. */
+  received({ topic, retain }: Incoming): void {
     this.#isAnswered = true;
     if (topic === this.#options.topic && retain && this.#isRepeated) this.#isProven = true;
     if (this.#silences > 0) this.#options.log.info("the broker delivers again");
     this.#silences = 0;
-    if (until === undefined) return;
-    this.#unacknowledged += 1;
-    const done = (): void => {
-      this.#unacknowledged -= 1;
-    };
-    until.then(done, done);
   }
 
   /** Set from a silence on until a message comes, on whatever connection. */
@@ -285,7 +277,7 @@ export class Probe {
       await this.#options.pause(interval, signal);
       const now = session.readingTime();
       // Time in which this process was frozen does not count.
-      if (this.#unacknowledged === 0) quiet += Math.min(now - last, interval);
+      if (!session.isStoring()) quiet += Math.min(now - last, interval);
       last = now;
     }
     return !this.#isAnswered;

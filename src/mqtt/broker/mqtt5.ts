@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { AedesOptions, Client } from "aedes";
 import { isTopicName } from "../../base/topic-filter.ts";
+import { digitsOf } from "../limiter/framing.ts";
 
 /** What an MQTT 5 client asked for in its CONNECT, and what its next answers must say. */
 export interface Mqtt5Session {
@@ -282,13 +283,7 @@ function encodeProperties(properties: Properties): Buffer {
 
 /** Preceded by its length as a Variable Byte Integer (section 1.5.5). */
 function withLength(bytes: Buffer): Buffer {
-  const digits: number[] = [];
-  let rest = bytes.length;
-  do {
-    digits.push((rest % 128) + (rest < 128 ? 0 : 128));
-    rest = Math.floor(rest / 128);
-  } while (rest > 0);
-  return Buffer.concat([Buffer.from(digits), bytes]);
+  return Buffer.concat([Buffer.from(digitsOf(bytes.length)), bytes]);
 }
 
 function byte(id: number, value: unknown): Buffer {

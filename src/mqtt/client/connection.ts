@@ -14,7 +14,7 @@ export interface ConnectionOptions extends ClientOptions {
   /** Milliseconds from a loss to the next attempt, and between attempts. */
   readonly reconnectMs: number;
   /** Waits between attempts; tests put a clock of their own here. */
-  readonly pause?: typeof pause;
+  readonly pause?: typeof pause | undefined;
   /** Subscribes on a new session; a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
   readonly onLoss?: (failure: Failure) => void;

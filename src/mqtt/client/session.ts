@@ -32,6 +32,8 @@ export interface Session {
   readonly open: () => void;
   /** Milliseconds in which this connection was read, without those in which flow control paused it. */
   readonly readingTime: () => number;
+  /** Whether a message that was handed over is not stored yet. */
+  readonly isStoring: () => boolean;
   /** Waits for acknowledgements and sends DISCONNECT, so that no will is published; takes at most so long. */
   end(milliseconds: number): Promise<void>;
   /** Cuts the connection as a fault would. */
@@ -52,7 +54,7 @@ export interface ClientOptions {
   readonly maximumPacketBytes: number;
   /** A larger PUBLISH is truncated instead. */
   readonly truncateOversizedPublish?: boolean;
-  readonly will?: { readonly topic: PublishTopic; readonly payload: string };
+  readonly will?: { readonly topic: PublishTopic; readonly payload: string } | undefined;
   /**
    * How long the broker keeps messages while we are disconnected; `cleanStart` drops those for a former
    * process. Undefined is a session that ends with its connection.
@@ -281,6 +283,7 @@ function sessionOf(
       return abortable(subscribe(client, { filters, qos, ...more }), gone.signal).finally(stop);
     },
     readingTime,
+    isStoring: () => options.backlog.level() > 0,
     end: (milliseconds) => endClient(client, publisher.idle(), will !== undefined, milliseconds),
     abort,
   };

@@ -235,7 +235,8 @@ function numberOf(digits: readonly number[]): number {
   return value;
 }
 
-function digitsOf(length: number): number[] {
+/** The number as a Variable Byte Integer (MQTT 5 section 1.5.5). */
+export function digitsOf(length: number): number[] {
   const digit = length % 128;
   return length < 128 ? [digit] : [digit + 128, ...digitsOf(Math.floor(length / 128))];
 }

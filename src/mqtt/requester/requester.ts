@@ -148,9 +148,9 @@ function messageOf(
   };
   return {
     topic: requestTopic(link.address, client),
-    payload: encodeRequest({ text, id, ...(stream !== undefined && { stream }) }),
+    payload: encodeRequest({ text, id, stream }),
     qos,
-    ...(protocol === 5 && { properties }),
+    properties: protocol === 5 ? properties : undefined,
   };
 }
 
