@@ -22,6 +22,13 @@ export function typingErrors(left: string, right: string, most: number): number 
   return Math.min(at(last, right.length), most + 1);
 }
 
+/** The end of a sentence that says that there is no `name`: the nearest name, and all of them. `kind` is their plural. */
+export function alternatives(kind: string, name: string, names: readonly string[]): string {
+  const nearest = nearestWord(name, names);
+  const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
+  return `${hint} ${kind} are: ${names.join(", ") || "none"}.`;
+}
+
 /**
  * The known word that is nearest to what was written, if it is near enough: one typing error in a short
  * word, two in a longer one. Ignores case.

@@ -1,7 +1,7 @@
 import { commandIn } from "../../base/command.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { nearestWord } from "../../base/spelling.ts";
+import { alternatives } from "../../base/spelling.ts";
 import type { Config } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
@@ -198,9 +198,7 @@ async function switchModel(name: string, { models }: CommandContext): Promise<st
   const names = models.list().map((model) => model.name);
   if (names.length === 0) return NO_MODEL;
   if (!names.includes(name)) {
-    const nearest = nearestWord(name, names);
-    const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
-    return `There is no model "${shown(name)}"${hint} Models are: ${names.join(", ")}.`;
+    return `There is no model "${shown(name)}"${alternatives("Models", name, names)}`;
   }
   const before = models.current()?.name ?? "none";
   try {

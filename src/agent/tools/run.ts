@@ -1,7 +1,7 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import { messageOf } from "../../base/failure.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
-import { nearestWord } from "../../base/spelling.ts";
+import { alternatives } from "../../base/spelling.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { ToolSettings } from "../../config/contract.ts";
@@ -88,7 +88,11 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
 /** The tool with that name. Throws a `ToolError` if there is none, or the client may not use it. */
 function findTool(name: string, { tools, permissions }: RunOptions): Tool {
   const tool = tools.find((each) => each.name === name);
-  if (tool === undefined) throw unknownTool(name, tools);
+  if (tool === undefined) {
+    const names = tools.map((each) => each.name);
+    const why = `there is no tool ${JSON.stringify(name)}${alternatives("Tools", name, names)}`;
+    throw new ToolError(limitLength(why));
+  }
   // Such a tool was not offered to the model, but a model may call it anyway.
   if (!permissions.allows(tool.name)) throw new ToolError(`this client may not use ${tool.name}`);
   return tool;
@@ -139,16 +143,6 @@ async function execute(tool: Tool, input: unknown, options: RunOptions): Promise
     const words = messageOf(thrown);
     return limitLength(`error: the tool failed: ${words}`);
   }
-}
-
-function unknownTool(name: string, tools: readonly Tool[]): ToolError {
-  const names = tools.map((tool) => tool.name);
-  const nearest = nearestWord(name, names);
-  const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
-  const all = names.join(", ") || "none";
-  return new ToolError(
-    limitLength(`there is no tool ${JSON.stringify(name)}${hint} Tools are: ${all}.`),
-  );
 }
 
 function parseArguments(words: string): unknown {

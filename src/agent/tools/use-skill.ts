@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { nearestWord } from "../../base/spelling.ts";
+import { alternatives } from "../../base/spelling.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract.ts";
 import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
 import { ToolError } from "./contract.ts";
@@ -46,8 +46,6 @@ export async function useSkill(
     return await openSkill(skill).catch(() => `the skill ${skill.name} cannot be read`);
   }
   const names = skills.map((each) => each.name);
-  const nearest = nearestWord(name, names);
-  const hint = nearest === undefined ? "." : `, did you mean ${nearest}?`;
   const shown = JSON.stringify(name.slice(0, 64).toWellFormed());
-  return `there is no skill ${shown}${hint} Skills are: ${names.join(", ") || "none"}.`;
+  return `there is no skill ${shown}${alternatives("Skills", name, names)}`;
 }
