@@ -163,7 +163,10 @@ export function createFlags(
   on: ReadonlySet<FlagName>,
   values: ReadonlyMap<FlagName, string>,
 ): Flags {
-  const milliseconds = (name: FlagName) => parseDuration(values.get(name) ?? "");
+  const milliseconds = (name: FlagName) => {
+    const text = values.get(name);
+    return text === undefined ? undefined : parseDuration(text);
+  };
   return {
     has: (name) => on.has(name),
     text: (name) => values.get(name),

@@ -214,8 +214,7 @@ async function connected(
   { connectTimeoutMs }: SessionOptions,
   { lost, signal }: { lost: Promise<Refusal>; signal: AbortSignal },
 ): Promise<void> {
-  const aborted = unreachable("connect aborted", undefined);
-  if (signal.aborted) throw new ConnectError(aborted);
+  if (signal.aborted) throw new ConnectError(aborted());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const fail = (refusal: Refusal): void => {
     client.end(true);
@@ -228,7 +227,7 @@ async function connected(
   }, connectTimeoutMs);
   client.once("connect", () => resolve());
   void lost.then(fail);
-  const stopListening = onAbort(signal, () => fail(aborted));
+  const stopListening = onAbort(signal, () => fail(aborted()));
   try {
     client.connect();
     await promise;
@@ -236,6 +235,10 @@ async function connected(
     clearTimeout(timer);
     stopListening();
   }
+}
+
+function aborted(): Refusal {
+  return unreachable("connect aborted", undefined);
 }
 
 function sessionOf(
