@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import type { Message } from "../agent/contract.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
+import { SILENT, type Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
@@ -87,8 +87,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = open;
-  const checking = runChecks({ ...options, channels: dialled, secretFiles });
-  logChecks(await closingOnFailure(closing, checking), log);
+  if (log !== SILENT) {
+    const checking = runChecks({ ...options, channels: dialled, secretFiles });
+    logChecks(await closingOnFailure(closing, checking), log);
+  }
   await closingOnFailure(closing, gateway.resume());
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
