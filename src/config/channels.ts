@@ -21,7 +21,7 @@ import {
   withDeepChild,
 } from "./tree.ts";
 import type { Branch, Origin, Path, Tree } from "./tree.ts";
-import { booleanOf, namedEntries } from "./values.ts";
+import { enabledOf, namedEntries } from "./values.ts";
 
 type Settings = ValuesOf<typeof SETTINGS.rows>;
 
@@ -32,7 +32,7 @@ export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases)
   const channels = tree.entries.get("channel_list");
   for (const [name, entry] of namedEntries(channels, ["channel_list"], findings)) {
     const type = channelType(name, entry);
-    if (type === "mqtt") found.push(...mqttChannel(name, entry, { findings, bases }));
+    if (type === "mqtt") found.push(...mqttChannel(name, entry, findings, bases));
     else if (OTHER_CHANNEL_TYPES.has(type)) others.push(...(isOff(entry) ? [] : [type]));
     else if (!isComment(name)) warnOfType(name, type, findings);
   }
@@ -41,41 +41,38 @@ export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases)
   return found;
 }
 
-interface Reading {
-  readonly findings: Findings;
-  readonly bases: PathBases;
-}
-
 /** Empty for a channel that is not enabled: its settings are not checked. */
-function mqttChannel(name: string, entry: Tree, { findings, bases }: Reading): MqttChannel[] {
-  const path: Path = ["channel_list", name];
+function mqttChannel(
+  name: string,
+  entry: Tree,
+  findings: Findings,
+  bases: PathBases,
+): MqttChannel[] {
+  const path = ["channel_list", name];
   if (entry.kind === "branch") {
-    const enabled = CHANNEL.rows.enabled.read(
-      childOf(entry, "enabled"),
-      [...path, "enabled"],
-      findings,
-    );
-    if (!entry.entries.has("enabled")) warnOfMissingEnabled(path, findings);
+    const written = childOf(entry, "enabled");
+    const enabled = CHANNEL.rows.enabled.read(written, [...path, "enabled"], findings);
+    if (written === undefined) {
+      const remedy = 'write "enabled": true, or false';
+      findings.warn(path, "has no `enabled`, so it is off", remedy);
+    }
     if (enabled !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
   const output = CHANNEL.read(entry, path, findings);
   if (output === undefined) return [];
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
-  const settings = settingsOf(output.settings, bases);
+  const clientsIn = (key: (typeof CLIENT_LISTS)[number]): readonly string[] =>
+    output[key].filter((client) => client !== "");
   return [
     {
       name,
-      allow_from: withoutEmpty(output.allow_from),
-      deny_from: withoutEmpty(output.deny_from),
-      admin_from: withoutEmpty(output.admin_from),
-      settings,
+      allow_from: clientsIn("allow_from"),
+      deny_from: clientsIn("deny_from"),
+      admin_from: clientsIn("admin_from"),
+      settings: settingsOf(output.settings, bases),
     },
   ];
-}
-
-function withoutEmpty(clients: readonly string[]): readonly string[] {
-  return clients.filter((client) => client !== "");
 }
 
 /** Checks that need more than one value. */
@@ -142,11 +139,6 @@ function tlsOf(tls: Settings["tls"], bases: PathBases): TlsSettings {
 
 function isOff(entry: Tree): boolean {
   return ["", "false"].includes(textAt(entry, "enabled"));
-}
-
-function warnOfMissingEnabled(path: Path, findings: Findings): void {
-  const remedy = 'write "enabled": true, or false';
-  findings.warn(path, "has no `enabled`, so it is off", remedy);
 }
 
 function warnOfOthers(types: readonly string[], findings: Findings): void {
@@ -245,18 +237,9 @@ export function mqttNames(tree: Branch): string[] {
   );
 }
 
-export function isEnabled(entry: Branch): boolean {
-  return booleanOf(childOf(entry, "enabled")) === true;
-}
-
-/** Whether `enabled` is there and false. */
-export function isDisabled(entry: Branch): boolean {
-  return booleanOf(childOf(entry, "enabled")) === false;
-}
-
 /** Adds settings to every enabled channel of type mqtt. If there is none, creates one. */
 export function withSettings(tree: Branch, settings: Branch): Branch {
-  const enabled = mqttNames(tree).filter((name) => isEnabled(channelAt(tree, name)));
+  const enabled = mqttNames(tree).filter((name) => enabledOf(channelAt(tree, name)) === true);
   if (enabled.length === 0) {
     const { origin } = settings;
     const entries = { enabled: leaf(true, origin), type: leaf("mqtt", origin), settings };

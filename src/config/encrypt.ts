@@ -144,23 +144,14 @@ type Refer = (
 
 async function sealing(options: EncryptOptions, sources: readonly SourceFile[]): Promise<Refer> {
   const passphrase = await options.passphrase();
-  const surroundings = surroundingsOf(options, passphrase);
+  const { userHome, file } = options;
+  const env = { ...options.env, PICOCLAW_KEY_PASSPHRASE: passphrase };
+  const surroundings = { env, userHome, folder: dirname(file) };
   await checkPassphrase(sources, surroundings);
   return async ({ text }) => {
     const reference = await sealed(text, passphrase, surroundings);
     if (typeof reference !== "string") throw new Failure("config", `a value ${reference.fault}`);
     return { reference, did: "encrypted" };
-  };
-}
-
-function surroundingsOf(
-  { env, userHome, file }: EncryptOptions,
-  passphrase: string,
-): SecretSurroundings {
-  return {
-    env: { ...env, PICOCLAW_KEY_PASSPHRASE: passphrase },
-    userHome,
-    folder: dirname(file),
   };
 }
 

@@ -4,7 +4,6 @@ import { codeOf } from "../base/failure.ts";
 import { isInside } from "../base/path-contains.ts";
 import { Secret } from "../base/secret.ts";
 import { decodeUrlPart } from "../base/url.ts";
-import { isDisabled, isEnabled } from "./channels.ts";
 import { decrypted, sshKeyFile } from "./compat/go/enc.ts";
 import { readSecretFile } from "./files.ts";
 import type { SecretFault, Surroundings } from "./files.ts";
@@ -15,6 +14,7 @@ import { KEYS } from "./keys/keys.ts";
 import { isNameOf } from "./models.ts";
 import { leaf, list, mapChildren, textAt } from "./tree.ts";
 import type { Branch, Leaf, Path, Tree } from "./tree.ts";
+import { enabledOf } from "./values.ts";
 
 export interface SecretSurroundings extends Pick<Surroundings, "env" | "userHome"> {
   /** The folder of config.json, in which `file://` stays. */
@@ -97,10 +97,10 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
     return textAt(node, "enabled") !== "false" || (wanted !== "" && isNameOf(wanted, node));
   }
   if (path[0] === "channel_list" && path.length === 2) {
-    return channelType(String(path[1]), node) === "mqtt" && isEnabled(node);
+    return channelType(String(path[1]), node) === "mqtt" && enabledOf(node) === true;
   }
-  if (place === "tools.web") return !isDisabled(node);
-  return !["tools.web.brave", "tools.web.tavily"].includes(place) || isEnabled(node);
+  if (place === "tools.web") return enabledOf(node) !== false;
+  return !["tools.web.brave", "tools.web.tavily"].includes(place) || enabledOf(node) === true;
 }
 
 /** User names, and headers such as Accept, may be references but are not secrets. */

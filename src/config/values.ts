@@ -1,7 +1,7 @@
 import { Secret } from "../base/secret.ts";
 import { quotable } from "./findings.ts";
 import { isComment } from "./tree.ts";
-import type { Leaf, Path, Tree } from "./tree.ts";
+import type { Branch, Leaf, Path, Tree } from "./tree.ts";
 
 /** Receives what is wrong with a value, and where. */
 export interface Problems {
@@ -77,8 +77,12 @@ export function bool() {
   return scalar("true or false", booleanOf);
 }
 
-/** The boolean that a value is; undefined for any other value, and for none. */
-export function booleanOf(found: Tree | undefined): boolean | undefined {
+/** Whether an entry says that it is enabled; undefined if it says neither. */
+export function enabledOf(entry: Branch): boolean | undefined {
+  return booleanOf(entry.entries.get("enabled"));
+}
+
+function booleanOf(found: Tree | undefined): boolean | undefined {
   if (found?.kind !== "leaf") return undefined;
   if (typeof found.value === "boolean") return found.value;
   const word = found.untyped ? found.text.trim() : "";
