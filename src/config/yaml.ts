@@ -1,7 +1,7 @@
 import type { Alias, Document, ErrorCode, LineCounter, Node, Pair, Scalar, YAMLMap } from "yaml";
 import { Failure } from "../base/failure.ts";
 import { branch, isPlaceholder, leaf, list, untypedLeaf } from "./tree.ts";
-import type { Branch, Origin, Path, PlacedText, Tree } from "./tree.ts";
+import type { Branch, Leaf, Origin, Path, PlacedText, Tree } from "./tree.ts";
 
 type Yaml = typeof import("yaml");
 
@@ -12,6 +12,8 @@ interface Source {
   readonly lineAt: (offset: number) => number;
   /** Nodes that may still be read. Each use of an alias can stand for a whole tree. */
   budget: number;
+  /** Receives every text and number, where it stands and not where an alias repeats it. */
+  onText: ((placed: PlacedText) => void) | undefined;
 }
 
 const MAX_NODES = 20_000;
@@ -30,16 +32,20 @@ class YamlFault extends Error {
 
 /**
  * Reads the map in a YAML text; each value has its line. Plain scalars stay text (`0123e5`, `007`,
- * `true`), because only the key knows whether it expects a number.
+ * `true`), because only the key knows whether it expects a number. `onText` receives every text and number.
  */
-export async function treeOfYaml(text: string, file: string): Promise<Branch | Failure> {
+export async function treeOfYaml(
+  text: string,
+  file: string,
+  onText?: (placed: PlacedText) => void,
+): Promise<Branch | Failure> {
   const yaml = await import("yaml");
   const lines = new yaml.LineCounter();
   const lineAt = (offset: number): number => lines.linePos(offset).line || 1;
   try {
     const document = parsed(yaml, text, lines);
-    const source: Source = { yaml, file, document, lineAt, budget: MAX_NODES };
-    const tree = treeOf(document.contents, source, 0);
+    const source: Source = { yaml, file, document, lineAt, budget: MAX_NODES, onText };
+    const tree = treeOf(document.contents, source, []);
     if (tree === undefined) return branch([], { from: "file", file, line: 1 });
     if (tree.kind === "branch") return tree;
     throw new YamlFault("a map (`key: value`) was expected", 0);
@@ -52,29 +58,10 @@ export async function treeOfYaml(text: string, file: string): Promise<Branch | F
 }
 
 /** Every text and number of a YAML file, each with its position; the Failure of `treeOfYaml` if the file is not YAML. */
-export async function textsOfYaml(source: string, file: string): Promise<PlacedText[] | Failure> {
-  const tree = await treeOfYaml(source, file);
-  if (tree instanceof Failure) return tree;
-  const yaml = await import("yaml");
-  const lines = new yaml.LineCounter();
-  const options = { schema: "failsafe", logLevel: "silent", lineCounter: lines } as const;
-  const { contents } = yaml.parseDocument(source, options);
+export async function textsOfYaml(text: string, file: string): Promise<PlacedText[] | Failure> {
   const found: PlacedText[] = [];
-  const visit = (node: unknown, path: Path): void => {
-    if (yaml.isMap<Node, Node>(node)) {
-      for (const { key, value } of node.items)
-        visit(value, [...path, String(yaml.isScalar(key) ? key.value : key)]);
-    } else if (yaml.isSeq(node)) {
-      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
-    } else if (yaml.isScalar(node) && node.range) {
-      const [start, end] = node.range;
-      const text = textOf(node);
-      if (node.type !== "PLAIN" || !NULL.test(text))
-        found.push({ path, text, start, end, line: lines.linePos(start).line });
-    }
-  };
-  visit(contents, []);
-  return found;
+  const tree = await treeOfYaml(text, file, (placed) => found.push(placed));
+  return tree instanceof Failure ? tree : found;
 }
 
 /** Parses the first document. As in Go, documents after a `---` are ignored. */
@@ -90,30 +77,44 @@ function parsed(yaml: Yaml, text: string, lineCounter: LineCounter): Document {
   return document;
 }
 
-function treeOf(node: unknown, source: Source, depth: number): Tree | undefined {
+function treeOf(node: unknown, source: Source, path: Path): Tree | undefined {
   const { yaml } = source;
   if (!yaml.isNode(node)) return undefined;
   source.budget -= yaml.isAlias(node) ? ALIAS_COST : 1;
-  if (depth > MAX_DEPTH || source.budget < 0) {
+  if (path.length > MAX_DEPTH || source.budget < 0) {
     throw new YamlFault("there are too many values, or aliases of aliases", offsetOf(node));
   }
-  const origin: Origin = { from: "file", file: source.file, line: source.lineAt(offsetOf(node)) };
-  if (yaml.isAlias(node)) return treeOf(targetOf(node, source), source, depth + 1);
-  if (yaml.isMap(node)) return branch(entriesOf(node, source, depth), origin);
-  if (yaml.isScalar(node)) return scalarOf(node, origin);
-  const items = node.items.map((item) => treeOf(item, source, depth + 1));
+  const line = source.lineAt(offsetOf(node));
+  const origin: Origin = { from: "file", file: source.file, line };
+  if (yaml.isAlias(node)) {
+    const { onText } = source;
+    source.onText = undefined;
+    const tree = treeOf(targetOf(node, source), source, path);
+    source.onText = onText;
+    return tree;
+  }
+  if (yaml.isMap(node)) return branch(entriesOf(node, source, path), origin);
+  if (yaml.isScalar(node)) {
+    const scalar = scalarOf(node, origin);
+    const [start, end] = node.range ?? [0, 0];
+    if (scalar !== undefined) {
+      source.onText?.({ path, text: scalar.text, start, end, line });
+    }
+    return scalar;
+  }
+  const items = node.items.map((item, index) => treeOf(item, source, [...path, index]));
   return list(
     items.flatMap((item) => (item === undefined || isPlaceholder(item) ? [] : [item])),
     origin,
   );
 }
 
-function entriesOf(map: YAMLMap, source: Source, depth: number): Map<string, Tree> {
+function entriesOf(map: YAMLMap, source: Source, path: Path): Map<string, Tree> {
   const entries = new Map<string, Tree>();
   const inherited: (readonly [string, Tree])[] = [];
   for (const pair of map.items) {
     const key = keyOf(pair, source);
-    const child = treeOf(pair.value, source, depth + 1);
+    const child = treeOf(pair.value, source, [...path, key]);
     if (child === undefined || isPlaceholder(child)) continue;
     if (key === "<<") inherited.push(...inheritedFrom(child));
     else entries.set(key, child);
@@ -143,7 +144,7 @@ function targetOf(alias: Alias, { document }: Source): Node {
 }
 
 /** All spellings of `null` are no value. */
-function scalarOf(scalar: Scalar, origin: Origin): Tree | undefined {
+function scalarOf(scalar: Scalar, origin: Origin): Leaf | undefined {
   const text = textOf(scalar);
   if (scalar.type !== "PLAIN") return leaf(text, origin);
   return text === "" || NULL.test(text) ? undefined : untypedLeaf(text, origin);

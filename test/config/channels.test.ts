@@ -140,6 +140,11 @@ describe("channels", () => {
     assert.match(warningText(loaded), /channel_list\.mqtt: has no `enabled`/);
   });
 
+  it("whose `enabled` is no boolean are refused with what it is", async () => {
+    const failure = await failureFrom({ channel_list: { mqtt: { enabled: [] } } });
+    assert.match(failure.message, /mqtt\.enabled: found a list, allowed is true or false/);
+  });
+
   it("with a password and no user name are reported, without the password", async () => {
     const warnings = warningText(await loadedFrom(mqttConfig({ password: "hunter2" })));
     assert.match(warnings, /settings\.password: has no effect without a username/);
