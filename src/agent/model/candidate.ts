@@ -28,7 +28,7 @@ export interface StartedReply extends StartedStream<Reply> {
   readonly end: () => void;
 }
 
-interface CandidateFacts {
+export interface CandidateOptions {
   readonly name: ModelName;
   /** For the log and for failures: `model_list "gpt"`. */
   readonly label: string;
@@ -37,24 +37,6 @@ interface CandidateFacts {
   /** Names of `model_list` to ask, in order, when this one fails. */
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
-}
-
-/** One entry of `model_list` that can be asked, with its recent successes and failures. */
-export interface Candidate extends CandidateFacts {
-  /** When its cooldown ends, by the clock of its options; in the past if it has none. */
-  readonly endsAt: () => number;
-  /** Ends all cooldowns. */
-  readonly clearCooldown: () => void;
-  /**
-   * Calls the model until the first step of its reply is there, within its deadline. Tries one key after
-   * the other while the server refuses keys; as a last resort also the keys that cool down. The caller
-   * has taken a slot of `rate`. Throws what is not the provider's fault: the reason of an abort, and what
-   * `rate` throws.
-   */
-  readonly start: (call: ModelCall, isLastResort: boolean) => Promise<StartedReply | ModelError>;
-}
-
-export interface CandidateOptions extends CandidateFacts {
   readonly protocol: Protocol;
   readonly keys: readonly string[];
   /** Absent if costs are not counted. */
@@ -68,141 +50,151 @@ export interface CandidateOptions extends CandidateFacts {
 const DEFAULT_TIMEOUT = 120;
 /** Times that limit: how long a server may send keep-alives (blanks, comments) without a chunk of an answer. */
 const KEEP_ALIVE_FACTOR = 3;
-/** Parameters of one call that a server may refuse, one after the other. */
+/** Parts of one call that a server may refuse, one after the other. */
 const MAX_REFUSED = 3;
 
-export function createCandidate(options: CandidateOptions): Candidate {
-  const { name, label, secrets, fallbacks, rate, now } = options;
-  const keyring = createKeyring(options.keys, now);
-  const cooldown = createCooldown(now);
-  const startAdapting = createStart(options, (key, outcome) => {
-    // Keys cool down after errors of keys, the endpoint after all others.
-    if (!(outcome instanceof ModelError)) {
-      cooldown.succeeded();
-      keyring.succeeded(key);
-    } else if (isKeyError(outcome)) keyring.failed(key, outcome);
-    else cooldown.failed(classOf(outcome), outcome.retryAfter);
-  });
+/** One entry of `model_list` that can be asked, with its recent successes and failures. */
+export class Candidate {
+  readonly name: ModelName;
+  readonly label: string;
+  readonly secrets: readonly string[];
+  readonly fallbacks: readonly string[];
+  readonly rate: Rate;
+  readonly #options: CandidateOptions;
+  readonly #keyring: ReturnType<typeof createKeyring>;
+  /** Of the endpoint; the keys have their own. */
+  readonly #cooldown: ReturnType<typeof createCooldown>;
+  #takesTools = true;
 
-  return {
-    name,
-    label,
-    secrets,
-    fallbacks,
-    rate,
-    endsAt: () => Math.max(cooldown.endsAt(), keyring.endsAt()),
-    clearCooldown() {
-      cooldown.succeeded();
-      keyring.clearCooldowns();
-    },
-    async start(call, isLastResort) {
-      const failed: ModelError[] = [];
-      for (const key of keyring.order(isLastResort)) {
-        if (failed.length > 0) await rate.take(call.signal);
-        const outcome = await startAdapting(call, key);
-        if (!(outcome instanceof ModelError) || !isKeyError(outcome)) return outcome;
-        failed.push(outcome);
-      }
-      // A key that may work again soon says more than one that never will.
-      const reported = failed.find(isTransient) ?? failed[0];
-      return reported ?? new ModelError("unreachable", "no key to ask with");
-    },
-  };
-}
+  constructor(options: CandidateOptions) {
+    this.name = options.name;
+    this.label = options.label;
+    this.secrets = options.secrets;
+    this.fallbacks = options.fallbacks;
+    this.rate = options.rate;
+    this.#options = options;
+    this.#keyring = createKeyring(options.keys, options.now);
+    this.#cooldown = createCooldown(options.now);
+  }
 
-type Start = (call: ModelCall, key: Key) => Promise<StartedReply | ModelError>;
-type Remember = (key: Key, outcome: Reply | ModelError) => void;
+  /** When its cooldown ends, by the clock of its options; in the past if it has none. */
+  endsAt(): number {
+    return Math.max(this.#cooldown.endsAt(), this.#keyring.endsAt());
+  }
 
-/**
- * Calls with one key. Calls again without what the server refused: a parameter, or, from then on always, the
- * tools of a model that takes none.
- */
-function createStart(options: CandidateOptions, remember: Remember): Start {
-  const { label, log, rate, secrets } = options;
-  let takesTools = true;
-  return async (call, key) => {
-    for (let times = 0; ; times += 1) {
-      const sent = takesTools ? call : withoutTools(call);
-      const outcome = await startOnce(sent, key, options, remember);
+  /** Ends all cooldowns. */
+  clearCooldown(): void {
+    this.#cooldown.succeeded();
+    this.#keyring.clearCooldowns();
+  }
+
+  /**
+   * Calls the model until the first step of its reply is there, within its deadline. Tries one key after
+   * the other while the server refuses keys; as a last resort also the keys that cool down. The caller
+   * has taken a slot of `rate`. Throws what is not the provider's fault: the reason of an abort, and what
+   * `rate` throws.
+   */
+  async start(call: ModelCall, isLastResort: boolean): Promise<StartedReply | ModelError> {
+    const failed: ModelError[] = [];
+    for (const key of this.#keyring.order(isLastResort)) {
+      if (failed.length > 0) await this.rate.take(call.signal);
+      const outcome = await this.#startAdapting(call, key);
       if (!(outcome instanceof ModelError)) return outcome;
-      const isToolless = outcome.kind === "toolless" && sent.tools.length > 0;
-      if (times === MAX_REFUSED || !(isToolless || outcome.kind === "parameter")) {
-        remember(key, outcome);
-        return outcome;
-      }
-      if (isToolless) {
-        log.warn("the model supports no tools; it is called without them", { model: label });
-        takesTools = false;
-      } else {
-        const why = cleanMessage(outcome.message, secrets);
-        log.warn("the server refused a parameter; the call is repeated without it", {
-          model: label,
-          why,
-        });
-      }
-      await rate.take(call.signal);
+      this.#remember(key, outcome);
+      if (!isKeyError(outcome)) return outcome;
+      failed.push(outcome);
     }
-  };
+    // A key that may work again soon says more than one that never will.
+    const reported = failed.find(isTransient) ?? failed[0];
+    return reported ?? new ModelError("unreachable", "no key to ask with");
+  }
+
+  /**
+   * Calls with one key. Calls again without what the server refused: a parameter, or, from then on always,
+   * the tools of a model that takes none.
+   */
+  async #startAdapting(call: ModelCall, key: Key): Promise<StartedReply | ModelError> {
+    const { label: model, log } = this.#options;
+    for (let times = 0; ; times += 1) {
+      const sent = this.#takesTools ? call : withoutTools(call);
+      const outcome = await this.#startOnce(sent, key);
+      if (!(outcome instanceof ModelError) || times === MAX_REFUSED) return outcome;
+      if (outcome.kind === "toolless" && sent.tools.length > 0) {
+        log.warn("the model supports no tools; it is called without them", { model });
+        this.#takesTools = false;
+      } else if (outcome.kind === "parameter") {
+        const why = cleanMessage(outcome.message, this.secrets);
+        const what = "the server refused a parameter; the call is repeated without it";
+        log.warn(what, { model, why });
+      } else return outcome;
+      await this.rate.take(call.signal);
+    }
+  }
+
+  /** One HTTP request, until the first step of its reply. */
+  async #startOnce(call: ModelCall, key: Key): Promise<StartedReply | ModelError> {
+    const { protocol, prices, request_timeout: timeout } = this.#options;
+    call.signal.throwIfAborted();
+    const spending = beginSpending(call, prices);
+    const limits = startLimits(call.signal, timeout);
+    const rest = protocol({
+      call,
+      key,
+      signal: limits.signal,
+      onActivity: limits.onActivity,
+      onChunk(text) {
+        spending?.onChunk(text);
+        limits.onChunk();
+      },
+    });
+    const failed = (thrown: unknown): ModelError => {
+      call.signal.throwIfAborted();
+      if (!(thrown instanceof ModelError)) throw thrown;
+      spending?.onError(thrown);
+      return thrown;
+    };
+    const end = (): void => {
+      spending?.end();
+      limits.close();
+    };
+    try {
+      return {
+        first: await rest.next(),
+        rest,
+        succeeded: (reply) => {
+          spending?.onReply(reply);
+          this.#remember(key, reply);
+        },
+        failed: (thrown) => {
+          const error = failed(thrown);
+          this.#remember(key, error);
+          return error;
+        },
+        end,
+      };
+    } catch (thrown) {
+      try {
+        return failed(thrown);
+      } finally {
+        end();
+      }
+    }
+  }
+
+  /** Keys cool down after errors of keys, the endpoint after all others. */
+  #remember(key: Key, outcome: Reply | ModelError): void {
+    if (!(outcome instanceof ModelError)) {
+      this.#cooldown.succeeded();
+      this.#keyring.succeeded(key);
+    } else if (isKeyError(outcome)) this.#keyring.failed(key, outcome);
+    else this.#cooldown.failed(classOf(outcome), outcome.retryAfter);
+  }
 }
 
 /** Small models, as they run on boards, often cannot call tools; they must not invent results then. */
 function withoutTools(call: ModelCall): ModelCall {
   const note = "You have no tools in this conversation: say so instead of inventing measurements.";
   return { ...call, tools: [], system: `${call.system}\n${note}` };
-}
-
-/** One HTTP request, until the first step of its reply. */
-async function startOnce(
-  call: ModelCall,
-  key: Key,
-  { protocol, prices, request_timeout: timeout }: CandidateOptions,
-  remember: Remember,
-): Promise<StartedReply | ModelError> {
-  call.signal.throwIfAborted();
-  const spending = beginSpending(call, prices);
-  const limits = startLimits(call.signal, timeout);
-  const rest = protocol({
-    call,
-    key,
-    signal: limits.signal,
-    onActivity: limits.onActivity,
-    onChunk(text) {
-      spending?.onChunk(text);
-      limits.onChunk();
-    },
-  });
-  const failed = (thrown: unknown): ModelError => {
-    call.signal.throwIfAborted();
-    if (!(thrown instanceof ModelError)) throw thrown;
-    spending?.onError(thrown);
-    return thrown;
-  };
-  const end = (): void => {
-    spending?.end();
-    limits.close();
-  };
-  try {
-    return {
-      first: await rest.next(),
-      rest,
-      succeeded(reply) {
-        spending?.onReply(reply);
-        remember(key, reply);
-      },
-      failed(thrown) {
-        const error = failed(thrown);
-        remember(key, error);
-        return error;
-      },
-      end,
-    };
-  } catch (thrown) {
-    try {
-      return failed(thrown);
-    } finally {
-      end();
-    }
-  }
 }
 
 /** The two limits of a request: on silence, and on time without a chunk of the answer. */

@@ -4,8 +4,8 @@ import type { Log } from "../../base/log.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
-import { createCandidate } from "./candidate.ts";
-import type { Candidate, ModelName } from "./candidate.ts";
+import { Candidate } from "./candidate.ts";
+import type { ModelName } from "./candidate.ts";
 import type { Fetch, Protocol } from "./contract.ts";
 import { endpointOf } from "./endpoint.ts";
 import type { Dialect, Endpoint } from "./endpoint.ts";
@@ -46,7 +46,7 @@ export function openCandidate(
       ? endpoint.label
       : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
   const patience = Math.min(defaults.turn_timeout_secs * 1000, MAX_PATIENCE_MS);
-  return createCandidate({
+  return new Candidate({
     name: { name: entry.model_name, provider, model },
     label,
     protocol: createProtocol(
