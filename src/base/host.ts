@@ -45,8 +45,10 @@ export interface Host {
   exitNow(code: number): never;
 }
 
-/** The host of this process. */
+/** The host of this process. Must be called before libraries are loaded. */
 export function createHost(): Host {
+  // Where DEBUG names them, libraries print packets and headers, with passwords.
+  delete process.env["DEBUG"];
   return {
     args: process.argv.slice(2),
     env: process.env,

@@ -103,7 +103,8 @@ describe("a gateway whose model knows all of its secrets", needsMosquitto, () =>
       join(home.path, "config.json"),
       JSON.stringify(configFor(broker.url, model.base)),
     );
-    const env = { PICOCLAW_KEY_PASSPHRASE: PASSPHRASE };
+    // Libraries print packets whole where DEBUG names them.
+    const env = { PICOCLAW_KEY_PASSPHRASE: PASSPHRASE, DEBUG: "*" };
     await using heard = startClient("mosquitto_sub", ["-p", `${broker.port}`, "-t", "#", "-v"]);
     await until("the eavesdropper listens", () => broker.log().includes("SUBACK"));
     await using gateway = await startGateway({ home: home.path, env }, [
