@@ -13,7 +13,8 @@ import { CONFIG_FLAGS } from "./flags.ts";
 import { channelType, SETTINGS } from "./keys/channel.ts";
 import type { Group, Row } from "./keys/key.ts";
 import { keysIn } from "./keys/key.ts";
-import { KEYS, VARIABLES } from "./keys/keys.ts";
+import { KEYS, keysWithVariables } from "./keys/keys.ts";
+import type { Variable } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
 import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
@@ -139,7 +140,10 @@ async function layered(
     channels: mqttNames(files.tree),
     inFile: mqttNames(files.config).length > 0,
   };
-  const environment = withEnvironment(files.tree, env, target);
+  // Most commands start without such a variable, and need not search the table for its key.
+  const isGiven = Object.keys(env).some((name) => name.startsWith("PICOCLAW_"));
+  const variables = isGiven ? keysWithVariables() : [];
+  const environment = withEnvironment(files.tree, valuesIn(env, variables), target);
   const all = flags === undefined ? environment.tree : withSettings(environment.tree, flags);
   const folder = dirname(file);
   const secrets = await withSecrets(withoutUrlCredentials(all), { env, userHome, folder });
@@ -147,7 +151,11 @@ async function layered(
     tree: secrets.tree,
     problems: [...environment.problems, ...secrets.problems],
     secretFiles: secrets.files,
-    warnings: [...files.warnings, ...unknownVariables(env), ...missingFile(files.found, env, file)],
+    warnings: [
+      ...files.warnings,
+      ...unknownVariables(env, variables),
+      ...missingFile(files.found, env, file),
+    ],
   };
 }
 
@@ -158,17 +166,16 @@ interface EnvironmentTarget {
   readonly inFile: boolean;
 }
 
-/** Adds the environment to a tree. An empty variable counts as unset. */
+/** Adds the environment to a tree. */
 function withEnvironment(
   tree: Branch,
-  env: Surroundings["env"],
+  given: readonly Given[],
   { channels, inFile }: EnvironmentTarget,
 ): { readonly tree: Branch; readonly problems: readonly Problem[] } {
   let result = tree;
   const set = (path: readonly string[], child: Leaf): void => {
     result = withDeepChild(result, path, child);
   };
-  const given = valuesIn(env);
   const ofChannels = given.filter(({ path }) => path[0] === "channel_list");
   for (const { path, value } of given) if (path[0] !== "channel_list") set(path, value);
   for (const name of channels.length > 0 ? channels : ["mqtt"]) {
@@ -180,9 +187,16 @@ function withEnvironment(
   return { tree: result, problems: given.flatMap(({ faults }) => faults) };
 }
 
-/** The values of variables with their problems, whether or not a channel uses them. */
-function valuesIn(env: Surroundings["env"]) {
-  return VARIABLES.flatMap(({ name, path, key }) => {
+/** The value of a variable, with its problems. */
+interface Given {
+  readonly path: readonly string[];
+  readonly value: Leaf;
+  readonly faults: readonly Problem[];
+}
+
+/** The values of variables, whether or not a channel uses them. An empty variable counts as unset. */
+function valuesIn(env: Surroundings["env"], variables: readonly Variable[]): readonly Given[] {
+  return variables.flatMap(({ name, path, key }) => {
     const written = env[name];
     if (written === undefined || written === "") return [];
     const origin: Origin = { from: "environment", variable: name };
@@ -197,8 +211,8 @@ function valuesIn(env: Surroundings["env"]) {
 const PREFIXES = ["PICOCLAW_CHANNELS_MQTT_", "PICOCLAW_AGENTS_DEFAULTS_", "PICOCLAW_TOOLS_"];
 
 /** Warns of variables that look like settings and are not known. */
-function unknownVariables(env: Surroundings["env"]): Warning[] {
-  const words = [...VARIABLES.map(({ name }) => name), ...GO_VARIABLES];
+function unknownVariables(env: Surroundings["env"], known: readonly Variable[]): Warning[] {
+  const words = [...known.map(({ name }) => name), ...GO_VARIABLES];
   return Object.keys(env).flatMap((name) => {
     const isOurs = PREFIXES.some((prefix) => name.startsWith(prefix));
     if (!isOurs || !env[name] || words.includes(name)) return [];

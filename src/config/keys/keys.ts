@@ -80,7 +80,7 @@ function isHost(host: string): boolean {
 }
 
 /** A key that a variable sets. */
-interface Variable extends PlacedKey {
+export interface Variable extends PlacedKey {
   readonly name: string;
 }
 
@@ -92,7 +92,9 @@ export function variableOf({ path, key: { variable } }: PlacedKey): string | und
   return ["picoclaw", ...words].join("_").toUpperCase();
 }
 
-export const VARIABLES: readonly Variable[] = keysIn(KEYS).flatMap((placed) => {
-  const name = variableOf(placed);
-  return name === undefined ? [] : [{ name, ...placed }];
-});
+export function keysWithVariables(): readonly Variable[] {
+  return keysIn(KEYS).flatMap((placed) => {
+    const name = variableOf(placed);
+    return name === undefined ? [] : [{ name, ...placed }];
+  });
+}
