@@ -5,8 +5,7 @@ import type { AnswerPart, Requester, RequestOptions } from "../mqtt/contract.ts"
 import { isDeviceClient } from "../mqtt/protocol/topics.ts";
 import type { OutputFormat } from "./args/flags.ts";
 import type { Context } from "./context.ts";
-import type { Result } from "./report.ts";
-import { failedResult, resultLine } from "./report.ts";
+import { failedResult, type Result, resultLine } from "./report.ts";
 
 /** How a request ended; `failure` is absent if the whole answer arrived. */
 export interface Outcome {
@@ -178,7 +177,7 @@ function partJson({ text, seq, restart, done, error }: AnswerPart): object {
     seq,
     restart,
     done,
-    ...(error === undefined ? {} : { error: { code: error.code, retry_after: error.retryAfter } }),
+    error: error && { code: error.code, retry_after: error.retryAfter },
   };
 }
 

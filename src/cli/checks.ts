@@ -1,8 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { permissionChecks } from "../agent/checks.ts";
-import { modelChecks } from "../agent/checks.ts";
-import { goWorkspaceChecks } from "../agent/checks.ts";
+import { goWorkspaceChecks, modelChecks, permissionChecks } from "../agent/checks.ts";
 import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../agent/workspace/contract.ts";
 import type { Check } from "../base/contract.ts";
@@ -17,10 +15,7 @@ import { isShared, stateFolderOf } from "./conversations.ts";
 export interface ChecksOptions {
   /** As the gateway connects to them: a built-in broker with its port. */
   readonly channels: readonly MqttChannel[];
-  readonly config: Pick<
-    Config,
-    "agents" | "tools" | "session" | "channels" | "gateway" | "model_list"
-  >;
+  readonly config: Config;
   /** Files that only their owner should be able to read. */
   readonly secretFiles: readonly string[];
   /** The home folder of the program. */
@@ -36,7 +31,8 @@ export async function runChecks(options: ChecksOptions): Promise<readonly Check[
     ...channels.flatMap((channel) => [trustCheck(channel), identityCheck(channel)]),
     ...(await modelChecks(config)),
     ...(await goWorkspaceChecks(agents.defaults.workspace)),
-    ...limitChecks(config),
+    ...accessChecks(config.channels),
+    ...priceChecks(config),
     ...permissionChecks({
       tools,
       workspace: agents.defaults.workspace,
@@ -80,13 +76,6 @@ export function checkLine({ name, result, message, remedy }: Check): string {
   return `${result.padEnd(4)}  ${escapeControl(`${name}: ${message}${way}`)}\n`;
 }
 
-/** Checks for limits that are probably not intended. */
-function limitChecks(
-  config: Pick<Config, "channels" | "gateway" | "model_list">,
-): readonly Check[] {
-  return [...accessChecks(config.channels), ...priceChecks(config)];
-}
-
 /** Channels on which no client is allowed. */
 function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
   return channels
@@ -100,11 +89,7 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
 }
 
 /** Models without prices, which a budget of cost does not count. */
-function priceChecks({
-  channels,
-  gateway,
-  model_list,
-}: Pick<Config, "channels" | "gateway" | "model_list">): readonly Check[] {
+function priceChecks({ channels, gateway, model_list }: Config): readonly Check[] {
   const limits = [
     gateway.limits,
     ...channels.flatMap(({ settings }) => [settings.limits, settings.limits.total]),

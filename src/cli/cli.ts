@@ -1,7 +1,6 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host, StopSignal } from "../base/host.ts";
-import { createRedactor } from "../base/redaction/redactor.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
+import { createRedactor, type Redactor } from "../base/redaction/redactor.ts";
 import { type Command, findCommand, type CommandName } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
 import { createPaint, isColoured } from "./colour.ts";

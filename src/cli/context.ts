@@ -1,6 +1,5 @@
 import type { Host } from "../base/host.ts";
-import { createLog } from "../base/log.ts";
-import type { Log } from "../base/log.ts";
+import { createLog, type Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Flags } from "./args/flags.ts";
 import { isColoured } from "./colour.ts";

@@ -1,6 +1,5 @@
 import type { Message } from "../agent/contract.ts";
-import { jsonLine } from "../base/escape-control.ts";
-import { escapeControl } from "../base/escape-control.ts";
+import { escapeControl, jsonLine } from "../base/escape-control.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { StoredTurn } from "../store/contract.ts";
 import type { Paint } from "./colour.ts";

@@ -5,24 +5,24 @@ import { parseDuration } from "../duration.ts";
 import { type Command, findCommand, COMMANDS, GLOBAL_FLAGS, namesOf } from "./commands.ts";
 import {
   createFlags,
-  flagNamed,
+  type Flag,
   type FlagName,
+  flagNamed,
   flagNames,
   type Flags,
   FLAGS,
   isFlagName,
 } from "./flags.ts";
-import type { Flag } from "./flags.ts";
 
 /** A parsed command line. */
 export interface CommandLine {
   /** Absent if the line names no command, or an unknown one. */
-  readonly command?: Command;
+  readonly command: Command | undefined;
   /** The positional arguments after the command, exactly as typed. */
   readonly words: readonly string[];
   readonly flags: Flags;
   /** Why the line is wrong; of code `usage`. Then it must not run. */
-  readonly failure?: Failure;
+  readonly failure: Failure | undefined;
 }
 
 /** Parses the arguments after the program's name. Does not throw: errors are in `failure`. */
@@ -31,30 +31,25 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   const parser = createParser(guarded);
   const parsed = parser.parse(["", parser.name, ...guarded.tokens], { run: false });
   const words = [...parsed.args, ...afterDashes(parsed.options)].map((token) =>
-    guarded.wordOf(String(token)),
+    wordOf(guarded, String(token)),
   );
   const command = findCommand(parser.matchedCommand?.name ?? "");
   const values = valuesOf(guarded, parsed.options);
   const flags = createFlags(new Set(guarded.flags), values);
   const failure = usageFailure({ command, words, guarded, values });
-  return {
-    ...(command === undefined ? {} : { command }),
-    words,
-    flags,
-    ...(failure === undefined ? {} : { failure }),
-  };
+  return { command, words, flags, failure };
 }
 
 /** The arguments in a form that the parsing library cannot change. */
 interface GuardedArgs {
   /** The tokens to parse: long flags, names of commands, and references for everything else. */
-  readonly tokens: readonly string[];
+  readonly tokens: string[];
   /** The flags in the order of the command line. */
-  readonly flags: readonly FlagName[];
+  readonly flags: FlagName[];
+  /** The exact words behind the references. */
+  readonly texts: string[];
   /** Makes the first failure; takes the flags of the command to suggest the one that was meant. */
-  readonly failure?: Guess;
-  /** The exact word behind a token or a parsed value. */
-  wordOf(token: string): string;
+  failure?: Guess;
 }
 
 type Guess = (among: readonly FlagName[]) => Failure;
@@ -65,72 +60,64 @@ type Guess = (among: readonly FlagName[]) => Failure;
  * cannot misread, and short flags are expanded.
  */
 function guardArgs(args: readonly string[]): GuardedArgs {
-  const state: State = { tokens: [], flags: [], texts: [] };
+  const guarded: GuardedArgs = { tokens: [], flags: [], texts: [] };
   const end = args.indexOf("--");
   const head = end === -1 ? args : args.slice(0, end);
-  for (const word of head) guardWord(state, word);
+  for (const word of head) guardWord(guarded, word);
   if (end !== -1) {
-    state.tokens.push("--", ...args.slice(end + 1).map((word) => referenceTo(state, word)));
+    guarded.tokens.push("--", ...args.slice(end + 1).map((word) => referenceTo(guarded, word)));
   }
-  const { tokens, flags, texts, failure } = state;
-  return {
-    tokens,
-    flags,
-    ...(failure === undefined ? {} : { failure }),
-    wordOf: (token) => (token.startsWith("@") ? (texts[Number(token.slice(1))] ?? "") : token),
-  };
+  return guarded;
 }
 
-interface State {
-  readonly tokens: string[];
-  readonly flags: FlagName[];
-  readonly texts: string[];
-  failure?: Guess;
-}
-
-function guardWord(state: State, word: string): void {
-  if (word.startsWith("--")) guardLong(state, word);
-  else if (/^-[A-Za-z]/.test(word)) guardLetters(state, word);
+function guardWord(guarded: GuardedArgs, word: string): void {
+  if (word.startsWith("--")) guardLong(guarded, word);
+  else if (/^-[A-Za-z]/.test(word)) guardLetters(guarded, word);
   // Other words that start with a dash (`-`, `-5`, `- item`) are text.
-  else state.tokens.push(findCommand(word) === undefined ? referenceTo(state, word) : word);
+  else guarded.tokens.push(findCommand(word) === undefined ? referenceTo(guarded, word) : word);
 }
 
-function guardLong(state: State, word: string): void {
+function guardLong(guarded: GuardedArgs, word: string): void {
   const [name = "", ...rest] = word.slice(2).split("=");
-  if (!isFlagName(name)) return fail(state, (among) => unknownFlag(`--${name}`, among));
-  if (rest.length === 0) return use(state, name);
+  if (!isFlagName(name)) return fail(guarded, (among) => unknownFlag(`--${name}`, among));
+  if (rest.length === 0) return use(guarded, name);
   if (FLAGS[name].type === "boolean") {
     const message = `--${name} takes no value: ${word}`;
-    return fail(state, () => new Failure("usage", message));
+    return fail(guarded, () => new Failure("usage", message));
   }
-  use(state, name, rest.join("="));
+  use(guarded, name, rest.join("="));
 }
 
 /** `-dn5`: letters of flags without a value, then at most one that takes the rest as its value. */
-function guardLetters(state: State, word: string): void {
+function guardLetters(guarded: GuardedArgs, word: string): void {
   for (let index = 1; index < word.length; index += 1) {
     const name = flagOfLetter(word.charAt(index));
-    if (name === undefined) return fail(state, (among) => unknownFlag(word, among));
+    if (name === undefined) return fail(guarded, (among) => unknownFlag(word, among));
     if (FLAGS[name].type !== "boolean") {
       const rest = word.slice(index + 1).replace(/^=/, "");
-      return rest === "" ? use(state, name) : use(state, name, rest);
+      return rest === "" ? use(guarded, name) : use(guarded, name, rest);
     }
-    use(state, name);
+    use(guarded, name);
   }
 }
 
-function use(state: State, name: FlagName, value?: string): void {
+function use(guarded: GuardedArgs, name: FlagName, value?: string): void {
   const token = `--${keyOf(name)}`;
-  state.flags.push(name);
-  state.tokens.push(value === undefined ? token : `${token}=${referenceTo(state, value)}`);
+  guarded.flags.push(name);
+  guarded.tokens.push(value === undefined ? token : `${token}=${referenceTo(guarded, value)}`);
 }
 
-function referenceTo(state: State, word: string): string {
-  return `@${state.texts.push(word) - 1}`;
+function referenceTo(guarded: GuardedArgs, word: string): string {
+  return `@${guarded.texts.push(word) - 1}`;
 }
 
-function fail(state: State, failure: Guess): void {
-  state.failure ??= failure;
+/** The exact word behind a token or a parsed value. */
+function wordOf({ texts }: GuardedArgs, token: string): string {
+  return token.startsWith("@") ? (texts[Number(token.slice(1))] ?? "") : token;
+}
+
+function fail(guarded: GuardedArgs, failure: Guess): void {
+  guarded.failure ??= failure;
 }
 
 function flagOfLetter(letter: string): FlagName | undefined {
@@ -176,7 +163,7 @@ function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string>
     const all = [options[keyOf(name)]].flat();
     const value = all.at(-1);
     // The library gives `true` if no value follows.
-    if (typeof value === "string" && !all.includes(true)) values.set(name, guarded.wordOf(value));
+    if (typeof value === "string" && !all.includes(true)) values.set(name, wordOf(guarded, value));
   }
   return values;
 }

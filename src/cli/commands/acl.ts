@@ -1,7 +1,6 @@
 import { accessList, ACL_BROKERS } from "../../mqtt/checks/acl.ts";
 import { loadChannel } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { createCommandLog } from "../context.ts";
+import { type Context, createCommandLog } from "../context.ts";
 
 /** The gateway's user at the broker, if the configuration names none. */
 const GATEWAY = "picoclaw";

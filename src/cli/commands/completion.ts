@@ -1,7 +1,12 @@
-import type { Command } from "../args/commands.ts";
-import { COMMANDS, GLOBAL_FLAGS, namesOf, candidatesOf, shownFlags } from "../args/commands.ts";
-import type { FlagName } from "../args/flags.ts";
-import { flagNamed, flagNames } from "../args/flags.ts";
+import {
+  candidatesOf,
+  type Command,
+  COMMANDS,
+  GLOBAL_FLAGS,
+  namesOf,
+  shownFlags,
+} from "../args/commands.ts";
+import { type FlagName, flagNamed, flagNames } from "../args/flags.ts";
 import type { Context } from "../context.ts";
 
 /** `picoclaw completion bash|zsh|fish`. */

@@ -1,9 +1,7 @@
-import { jsonLine } from "../../base/escape-control.ts";
-import { escapeControl } from "../../base/escape-control.ts";
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { passphraseOf } from "../../config/compat/go/enc.ts";
-import { encryptSecrets } from "../../config/encrypt.ts";
-import type { Encrypted } from "../../config/encrypt.ts";
+import { type Encrypted, encryptSecrets } from "../../config/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
 import { askHidden } from "../prompt.ts";

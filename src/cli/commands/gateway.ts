@@ -18,8 +18,7 @@ import { isColoured } from "../colour.ts";
 import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { stateFolderOf } from "../conversations.ts";
-import { openRuntime, type Runtime, withBrokers } from "../runtime.ts";
-import type { RuntimeOptions } from "../runtime.ts";
+import { openRuntime, type Runtime, type RuntimeOptions, withBrokers } from "../runtime.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {

@@ -1,12 +1,9 @@
 import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { VERSION } from "../../base/version.ts";
-import { findCommand, COMMANDS, TOPICS, GLOBAL_FLAGS } from "../args/commands.ts";
-import type { Command } from "../args/commands.ts";
-import { CONNECTION_FLAGS, flagNamed } from "../args/flags.ts";
-import type { Flag, FlagName } from "../args/flags.ts";
-import { createPaint, isColoured } from "../colour.ts";
-import type { Paint } from "../colour.ts";
+import { type Command, COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
+import { CONNECTION_FLAGS, type Flag, type FlagName, flagNamed } from "../args/flags.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import type { Context } from "../context.ts";
 import { formatDuration } from "../duration.ts";
 import { EXIT_CODES } from "../exit-codes.ts";

@@ -9,14 +9,11 @@ import type {
   WatchOptions,
   WatchedConnection,
 } from "../../mqtt/contract.ts";
-import { outputFormat } from "../args/flags.ts";
-import type { OutputFormat } from "../args/flags.ts";
+import { outputFormat, type OutputFormat } from "../args/flags.ts";
 import { checkedClientId, writeRaw } from "../ask.ts";
-import { createPaint, isColoured } from "../colour.ts";
-import type { Paint } from "../colour.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { createCommandLog } from "../context.ts";
+import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
 
 /** `picoclaw listen [client…]`: prints requests and responses as they arrive. */
@@ -165,7 +162,7 @@ function messageFacts(message: WatchedMessage): object {
     id,
     seq,
     done,
-    ...(error === undefined ? {} : { error: { code: error.code, retry_after: error.retryAfter } }),
+    error: error && { code: error.code, retry_after: error.retryAfter },
     retained,
     ...(text === undefined ? payloadFacts(message.payload) : {}),
   };

@@ -11,8 +11,7 @@ import {
   reportOutcome,
 } from "../ask.ts";
 import { loadChannel } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { createCommandLog } from "../context.ts";
+import { type Context, createCommandLog } from "../context.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
 
 /** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */

@@ -1,6 +1,5 @@
 import type { Message } from "../../agent/contract.ts";
-import { jsonLine } from "../../base/escape-control.ts";
-import { escapeControl } from "../../base/escape-control.ts";
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import { suggestWord } from "../../base/spelling.ts";
@@ -10,10 +9,13 @@ import { databaseFilesIn } from "../../store/instance-lock.ts";
 import { openConversations } from "../../store/shared-access.ts";
 import { createPaint, isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { createCommandLog } from "../context.ts";
-import type { ConversationClient } from "../conversations.ts";
-import { clientOfLane, stateFolderOf, storeOptions } from "../conversations.ts";
+import { type Context, createCommandLog } from "../context.ts";
+import {
+  clientOfLane,
+  type ConversationClient,
+  stateFolderOf,
+  storeOptions,
+} from "../conversations.ts";
 import {
   jsonTurn,
   markdownTitle,

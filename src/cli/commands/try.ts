@@ -6,8 +6,7 @@ import { openRequester } from "../../mqtt/requester/requester.ts";
 import { outputFormat } from "../args/flags.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
 import { load } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { createCommandLog } from "../context.ts";
+import { type Context, createCommandLog } from "../context.ts";
 import { openRuntime } from "../runtime.ts";
 
 const CLIENT = "try";
