@@ -1,47 +1,34 @@
-import type { Log } from "../base/log.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
-import type { AgentDefaults, Config } from "../config/contract.ts";
+import type { AgentDefaults } from "../config/contract.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import type { Message, Turn } from "./contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
-import type { Fetch } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
 import { estimatedTokens } from "./tokens.ts";
 import type { Tool } from "./tools/contract.ts";
-import type { Topics } from "./tools/mqtt.ts";
 import { withHooks } from "./tools/run.ts";
 import { createToolbox } from "./tools/toolbox.ts";
-import type { Toolbox } from "./tools/toolbox.ts";
+import type { Toolbox, ToolboxOptions } from "./tools/toolbox.ts";
 import { createCompaction } from "./turn/compaction.ts";
 import type { Compact } from "./turn/compaction.ts";
 import { contextMessages, taskResultMessages } from "./turn/context.ts";
+import type { Note } from "./turn/context.ts";
 import { systemPrompt } from "./turn/prompt.ts";
 import { createTurns } from "./turn/turn.ts";
 import type { TurnSetup } from "./turn/turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
 import { withoutComments } from "./workspace/markdown.ts";
 
-export interface ModelAgentOptions {
-  readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels">;
+export interface ModelAgentOptions extends ToolboxOptions {
   readonly models: Models;
-  readonly workspace: Workspace;
-  readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
   /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
-  readonly topics?: Topics;
-  readonly configFile?: string;
-  /** Other files with secrets; no tool may read them. */
-  readonly secretFiles?: readonly string[];
-  readonly fetch: Fetch;
-  readonly log: Log;
-  readonly redactor: Redactor;
 }
 
 /** An agent with a model. */
@@ -60,11 +47,10 @@ export interface ModelAgent {
 
 /** Joins model, tools and workspace. Sends nothing before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
-  const { config, models, deviceTool, permissionsOf, log } = options;
+  const { config, models, permissionsOf, log } = options;
   const { defaults } = config.agents;
-  const { hooks } = options;
   const toolbox = createToolbox(options);
-  const fallbackTool = withHooks(deviceTool, hooks);
+  const deviceTool = withHooks(options.deviceTool, options.hooks);
   const configured = defaults.context_window || 4 * defaults.max_tokens;
   const window = createWindow(configured, () => models.current().name);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
@@ -81,7 +67,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     now: () => new Date(),
   });
   deps.subagents = subagents;
-  const start = createOfflineFallback({ deviceTool: fallbackTool, permissionsOf, log });
+  const start = createOfflineFallback({ deviceTool, permissionsOf, log });
   return {
     async *answer(turn, skills = []) {
       const finished = subagents.takeUnreported(ownerOf(turn));
@@ -161,17 +147,14 @@ async function prepareTurn(turn: Turn, context: TurnContext, deps: AgentDeps): P
     permissions,
     hooks: deps.hooks,
     system,
-    contextMessages: contextMessages({ notes: isBare ? [] : notesIn(texts, own), summary }),
+    contextMessages: contextMessages(isBare ? [] : notesIn(texts, own), summary),
     taskResults: taskResultMessages(context.finished),
     ...(rounds !== undefined && { rounds }),
   };
 }
 
 /** The agent's notes: the shared memory, the newest days, and this client's own memory. */
-function notesIn(
-  { memory, days }: WorkspaceTexts,
-  own: string,
-): { source: string; text: string }[] {
+function notesIn({ memory, days }: WorkspaceTexts, own: string): Note[] {
   return [
     { source: "memory/MEMORY.md", text: withoutComments(memory) },
     ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: withoutComments(text) })),

@@ -14,7 +14,7 @@ export interface Understood {
 /** A longer text is no question about a device. */
 const MAX_CHARACTERS = 500;
 
-const STATUS: readonly FactName[] = ["cpu", "memory", "disk", "temperature", "uptime"];
+const STATUS = "cpu memory disk temperature uptime";
 const MACHINE =
   "(?:device|machine|computer|server|box|host|board|(?:raspberry )?pi|system|gateway)";
 const AMOUNT =
@@ -23,72 +23,39 @@ const PROCESSES = "(?:process(?:es)?|programs?|apps?|services?)";
 const USES = "(?: (?:is|are|the|all|most|top|up|by|uses?|using|eats|eating|hogging|taking))*";
 
 /**
- * Phrases that ask for facts. The rules apply in this order, and each takes its words out of the text:
- * `cpu temperature` asks for no CPU usage.
+ * Phrases that ask for facts, by the facts. The rules apply in this order, and each takes its words out of the
+ * text: `cpu temperature` asks for no CPU usage.
  */
-const RULES: readonly (readonly [readonly FactName[], string])[] = [
-  [FACT_NAMES, "(?:tell|show|give) me (?:everything|all)(?: about you)?$|^everything$"],
-  [["cpu", "memory", "disk"], "resource usage"],
-  [["system", "processor", "memory", "disk"], "specs|hardware specifications"],
-  [
-    ["top_cpu", "top_memory"],
-    `top ${PROCESSES}(?! by)|which ${PROCESSES}${USES} (?:cpu and memory|memory and cpu)`,
-  ],
-  [["top_memory"], `(?:which|what|top)(?: \\d+)?(?: ${PROCESSES})?${USES} (?:memory|ram)(?! )`],
-  [
-    ["top_cpu"],
-    `(?:which|what)(?: ${PROCESSES})? (?:is |are )?(?:uses?|using|eats|eating|hogging)${USES} (?:cpu|processor)|top ${PROCESSES} by cpu|^top cpu$|^what is running$|(?:list|running|how many) ${PROCESSES}(?: are)?(?: running)?|^process(?:es| list)$`,
-  ],
-  [
-    ["uptime"],
-    `(?:up|boot) ?time|(?:how long|how many (?:days|hours)|since when)(?: (?:has|have|are|is|the|this|it|you|your|been|${MACHINE}))* (?:up|running|online|on)|(?:when|how long|time since|last)(?: (?:did|was|were|is|the|this|you|it|since|last|${MACHINE}))* (?:re)?(?:boot|start)(?:ed)?`,
-  ],
-  [
-    ["time"],
-    "(?:what|which|current|local|system|the|todays?) (?:time|date|timezone|weekday)(?: is it)?(?: today)?(?! of(?! day))|what (?:day|month|year)(?: of the week)? is it(?: today)?|date and time|^(?:time|date|clock)$",
-  ],
-  [
-    ["hostname"],
-    `host ?name|(?:name|hostname) of (?:the|this) ${MACHINE}|what is (?:the|this) ${MACHINE} called`,
-  ],
-  [
-    ["temperature"],
+const RULES: Readonly<Record<string, string>> = {
+  [FACT_NAMES.join(" ")]: "(?:tell|show|give) me (?:everything|all)(?: about you)?$|^everything$",
+  "cpu memory disk": "resource usage",
+  "system processor memory disk": "specs|hardware specifications",
+  "top_cpu top_memory": `top ${PROCESSES}(?! by)|which ${PROCESSES}${USES} (?:cpu and memory|memory and cpu)`,
+  top_memory: `(?:which|what|top)(?: \\d+)?(?: ${PROCESSES})?${USES} (?:memory|ram)(?! )`,
+  top_cpu: `(?:which|what)(?: ${PROCESSES})? (?:is |are )?(?:uses?|using|eats|eating|hogging)${USES} (?:cpu|processor)|top ${PROCESSES} by cpu|^top cpu$|^what is running$|(?:list|running|how many) ${PROCESSES}(?: are)?(?: running)?|^process(?:es| list)$`,
+  uptime: `(?:up|boot) ?time|(?:how long|how many (?:days|hours)|since when)(?: (?:has|have|are|is|the|this|it|you|your|been|${MACHINE}))* (?:up|running|online|on)|(?:when|how long|time since|last)(?: (?:did|was|were|is|the|this|you|it|since|last|${MACHINE}))* (?:re)?(?:boot|start)(?:ed)?`,
+  time: "(?:what|which|current|local|system|the|todays?) (?:time|date|timezone|weekday)(?: is it)?(?: today)?(?! of(?! day))|what (?:day|month|year)(?: of the week)? is it(?: today)?|date and time|^(?:time|date|clock)$",
+  hostname: `host ?name|(?:name|hostname) of (?:the|this) ${MACHINE}|what is (?:the|this) ${MACHINE} called`,
+  temperature:
     "(?:(?:cpu|processor|core|soc|board) )?(?:temperatures?|temps?)(?: (?:of|is) (?:the|your) (?:cpu|processor))?|how (?:hot|warm)(?: (?:is|does|the|your|cpu|processor))*|(?:cpu )?(?:too|running) hot|(?:it|cpu|device) hot|overheating|how many degrees",
-  ],
-  [
-    ["network"],
-    `(?:ip|network|ipv4|ipv6)(?: (?:add?ress(?:es)?|interfaces?|info|of (?:wlan|eth)0))*(?! (?:usage|use|load|speed))|wlan|wifi|ethernet|your address`,
-  ],
-  [
-    ["processor"],
+  network: `(?:ip|network|ipv4|ipv6)(?: (?:add?ress(?:es)?|interfaces?|info|of (?:wlan|eth)0))*(?! (?:usage|use|load|speed))|wlan|wifi|ethernet|your address`,
+  processor:
     "how many (?:cpus|cores|processors)|cores|(?:cpu|processor) model|(?:which|what)(?: kind of)? (?:cpu|processor)(?= (?:is|do|are))",
-  ],
-  [["cpu"], `(?:cpu|processor)${AMOUNT}|busy|idle|under(?: heavy)? load|overloaded|how loaded`],
-  [
-    ["load"],
-    "(?:(?:system|current|the) )?load (?:average|avg)|loadaverage|(?:system|current|the) load|^load$",
-  ],
-  [
-    ["memory"],
-    `out of memory|low on memory|(?:free |available |total )?(?<!(?:a|in) )(?:memory|ram|mem|swap)${AMOUNT}`,
-  ],
-  [
-    ["disk"],
-    `(?:free |available )?(?:disks?|diskspace|storage|hard (?:drive|disk)|drives?|sd card|file ?system)${AMOUNT}|(?:(?:free|any) space|space (?:is )?left)(?: is)?(?: on the (?:hard disk|disk|drive))?|out of (?:disk )?space`,
-  ],
-  [
-    ["system"],
-    `operating system|(?:os|kernel|linux|distro)(?: version)?|(?:what|which) (?:hardware|system|board|device|machine) (?:is|are) (?:this|you)|hardware`,
-  ],
-  [
-    STATUS,
-    `(?:system |device |health )?status(?: report)?|health(?: check)?|healthy|overview|^stats$|^system info(?:rmation)?$|how is (?:the|this|your) ${MACHINE}(?: doing)?|(?:is|are) (?:everything|you|the ${MACHINE}|this ${MACHINE}) (?:ok|okay|fine|well)`,
-  ],
-];
-const PATTERNS = RULES.map(([facts, phrases]) => ({
-  facts,
+  cpu: `(?:cpu|processor)${AMOUNT}|busy|idle|under(?: heavy)? load|overloaded|how loaded`,
+  load: "(?:(?:system|current|the) )?load (?:average|avg)|loadaverage|(?:system|current|the) load|^load$",
+  memory: `out of memory|low on memory|(?:free |available |total )?(?<!(?:a|in) )(?:memory|ram|mem|swap)${AMOUNT}`,
+  disk: `(?:free |available )?(?:disks?|diskspace|storage|hard (?:drive|disk)|drives?|sd card|file ?system)${AMOUNT}|(?:(?:free|any) space|space (?:is )?left)(?: is)?(?: on the (?:hard disk|disk|drive))?|out of (?:disk )?space`,
+  system: `operating system|(?:os|kernel|linux|distro)(?: version)?|(?:what|which) (?:hardware|system|board|device|machine) (?:is|are) (?:this|you)|hardware`,
+  [STATUS]: `(?:system |device |health )?status(?: report)?|health(?: check)?|healthy|overview|^stats$|^system info(?:rmation)?$|how is (?:the|this|your) ${MACHINE}(?: doing)?|(?:is|are) (?:everything|you|the ${MACHINE}|this ${MACHINE}) (?:ok|okay|fine|well)`,
+};
+const PATTERNS = Object.entries(RULES).map(([facts, phrases]) => ({
+  facts: facts.split(" ").filter(isFactName),
   pattern: new RegExp(`\\b(?:${phrases})\\b`, "g"),
 }));
+
+function isFactName(word: string): word is FactName {
+  return FACT_NAMES.some((name) => name === word);
+}
 
 const wordSet = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/));
 

@@ -43,20 +43,18 @@ function framedResult(result: Result, call: ToolCall | undefined): PromptMessage
   return { ...result, text: framed(source, text), ...(isError && { failed: true }) };
 }
 
-/** Context from before the messages of a conversation. */
-export interface Known {
-  /** The agent's memory and notes, by file. */
-  readonly notes: readonly { readonly source: string; readonly text: string }[];
-  /** The summary of older messages; "" if there is none. */
-  readonly summary: string;
+/** A file of the agent's memory or notes. */
+export interface Note {
+  readonly source: string;
+  readonly text: string;
 }
 
 /**
- * The notes and the summary, as the first messages of the conversation. They are not in the system prompt
+ * The notes, and the summary of older messages ("" if there is none), as the first messages of the conversation. They are not in the system prompt
  * because clients, and models that read untrusted text, wrote them. Empty if there are none. A user message
  * and an answer, because many chat templates require alternating roles.
  */
-export function contextMessages({ notes, summary }: Known): PromptMessage[] {
+export function contextMessages(notes: readonly Note[], summary: string): PromptMessage[] {
   const frames = notes
     .filter(({ text }) => text.trim() !== "")
     .map(({ source, text }) => framed(source, text.trim()));

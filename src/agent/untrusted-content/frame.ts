@@ -68,12 +68,6 @@ function aboutOf(words: string): string {
   return "";
 }
 
-/** A text without invisible characters, and how many were removed. */
-interface Seen {
-  readonly text: string;
-  readonly removed: number;
-}
-
 /**
  * Characters that are invisible on a screen but not to a model: Unicode's tag characters and other default
  * ignorable ones (zero-width, variation selectors, fillers; UAX #44), bidirectional controls (UAX #9), and
@@ -87,10 +81,10 @@ const JOINING =
   /(?<=\p{Extended_Pictographic}\ufe0f?|\p{Emoji_Modifier})\u200d(?=\p{Extended_Pictographic})|(?<=[\p{Extended_Pictographic}\d#*])[\ufe0e\ufe0f](?!\p{Default_Ignorable_Code_Point}{2})|(?<=[\p{L}\p{M}](?<![\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}\p{Script=Han}]))[\u200c\u200d](?=[\p{L}\p{M}])/gu;
 
 /**
- * Removes invisible characters, which can hide text from people ("ASCII smuggling"). Joiners stay where
- * Persian, Indic scripts and emoji need them.
+ * Removes invisible characters, which can hide text from people ("ASCII smuggling"), and counts them. Joiners
+ * stay where Persian, Indic scripts and emoji need them.
  */
-export function stripInvisible(text: string): Seen {
+export function stripInvisible(text: string): { text: string; removed: number } {
   // Most texts have none, and this check is cheap.
   if (text.search(INVISIBLE) === -1) return { text, removed: 0 };
   const needed = new Set([...text.matchAll(JOINING)].map(({ index }) => index));

@@ -16,28 +16,24 @@ import { thinkingFields } from "../thinking.ts";
 
 /** OpenAI's chat completions, streamed; also for compatible servers. */
 export function createChatProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  return createHttpProtocol(
-    {
-      url: chatUrl(settings.endpoint.base),
-      headers: (key) => (key === undefined ? {} : { authorization: `Bearer ${key}` }),
-      ...chatParts(settings),
-    },
-    settings.entry,
-    fetch,
-  );
+  const url = chatUrl(settings.endpoint.base);
+  const dialect = { url, headers: bearerHeaders, ...chatParts(settings) };
+  return createHttpProtocol(dialect, settings.entry, fetch);
 }
 
 /** Chat completions on Azure: another URL, and the key in another header. */
 export function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  return createHttpProtocol(
-    {
-      url: azureUrl(settings.endpoint),
-      headers: (key) => (key === undefined ? {} : { "api-key": key }),
-      ...chatParts(settings),
-    },
-    settings.entry,
-    fetch,
-  );
+  const url = azureUrl(settings.endpoint);
+  const dialect = { url, headers: azureHeaders, ...chatParts(settings) };
+  return createHttpProtocol(dialect, settings.entry, fetch);
+}
+
+function bearerHeaders(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { authorization: `Bearer ${key}` };
+}
+
+function azureHeaders(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { "api-key": key };
 }
 
 /** The URL of chat completions under a base, which may already contain the path. */
