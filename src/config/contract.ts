@@ -24,26 +24,26 @@ export interface Config {
     /** With neither `chat` nor `sender` in it, all clients share one conversation. */
     readonly dimensions: readonly ("space" | "chat" | "topic" | "sender")[];
   };
-  /** Absent where no hook is to be asked. */
+  /** Absent if no hook is to be asked. */
   readonly hooks?: HookSettings;
   readonly gateway: Values<typeof KEYS>["gateway"];
 }
 
 /** `workspace` is an absolute path. An empty `model_name` is the first enabled entry, or the offline agent. */
 export type AgentDefaults = Values<typeof AGENTS.rows.defaults> & {
-  /** Absent where turns are not restricted. */
+  /** Absent if turns are not restricted. */
   readonly turn_profile?: TurnProfile;
 };
 
-/** What every turn is restricted to, whoever asks; names are in lower case. */
+/** The restrictions of every turn, for all clients; names are in lower case. */
 export interface TurnProfile {
   /** `off`: the model sees nothing of the conversation, and the turn is not stored in it. */
   readonly history: "default" | "off";
   /** `off`: the model sees neither who it is nor what the workspace's files and its memory say. */
   readonly system_prompt: "default" | "off";
-  /** Skills there are; absent is every one. */
+  /** The allowed skills; all if it is absent. */
   readonly skills?: ReadonlySet<string>;
-  /** Tools there are, of those that the client may use; absent is every one. */
+  /** The allowed tools, among those that the client may use; all if it is absent. */
   readonly tools?: ReadonlySet<string>;
 }
 
@@ -79,14 +79,14 @@ export interface ToolSettings extends Pick<
 > {
   /** Names of tools that are switched off. */
   readonly off: ReadonlySet<string>;
-  /** What MQTT clients may do, in the order of the file: the first whose pattern matches counts. */
+  /** The permissions of MQTT clients, in the order of the file: the first whose pattern matches counts. */
   readonly profiles: readonly ToolProfile[];
   readonly exec: ExecSettings;
   readonly read_file: ReadFileSettings;
   readonly web: WebSettings;
 }
 
-/** What clients may do; what is left out is not allowed. `read` and `write` are absolute paths. */
+/** The permissions of clients; nothing else is allowed. `read` and `write` are absolute paths. */
 export type ToolProfile = Values<typeof PROFILE> & {
   /** Client ids: `*` is any run of characters, `?` is one. */
   readonly pattern: string;
@@ -94,7 +94,7 @@ export type ToolProfile = Values<typeof PROFILE> & {
 
 /**
  * `allow_remote` true: MQTT clients without a profile may use every tool. False: none may run commands,
- * whatever its profile says. Absent where the file says neither.
+ * whatever its profile says. Absent if the file says neither.
  */
 export type ExecSettings = Omit<ToolValues["exec"], "enabled">;
 

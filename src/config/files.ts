@@ -44,7 +44,7 @@ export function configPaths({ env, userHome, cwd }: Surroundings): ConfigPaths {
   return { home, file: file ? absolute(file) : join(home, "config.json") };
 }
 
-/** The absolute path of what stands in a file or a variable. Relative paths are relative to `folder`; `~` is `userHome`. */
+/** The absolute path of a path in a file or a variable: relative to `folder`, with `~` as `userHome`. */
 export function absolutePath(path: string, { folder, userHome }: PathBases): string {
   const isHome = path === "~" || path.startsWith("~/");
   return resolve(folder, isHome ? join(userHome || ".", path.slice(1)) : path);

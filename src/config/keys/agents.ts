@@ -43,7 +43,7 @@ const list = (doc: string) =>
 const block = (doc: string) =>
   group({ mode: key(choice("default or off", MODE), "default", doc) }, ["allow"]);
 
-/** What every turn is restricted to. Go PicoClaw has `mode` and `allow` in each of its blocks. */
+/** The restrictions of every turn. Go PicoClaw has `mode` and `allow` in each of its blocks. */
 const TURN_PROFILE = apart({
   enabled: key(bool(), false, "Whether this profile restricts turns."),
   history: block("`off`: the model sees nothing of the conversation, and the turn is not stored."),

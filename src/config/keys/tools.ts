@@ -121,7 +121,7 @@ const FILTER =
 const filters = (doc: string) => items(oneOrMore(text(FILTER, isTopicFilter)), doc);
 const paths = (doc: string) => items(oneOrMore(text("a path", isPath)), doc);
 
-/** What clients may do; what is left out is not allowed. */
+/** The permissions of clients; nothing else is allowed. */
 export const PROFILE = group({
   tools: items(texts(), "Names of tools; `*` is every tool."),
   read: paths("Files and folders to read, with everything below them."),
