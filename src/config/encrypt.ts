@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
 import type { Stats } from "node:fs";
-import { mkdir, open, readFile, realpath, rename, stat, unlink } from "node:fs/promises";
-import { dirname, join, basename } from "node:path";
+import { mkdir, open, readFile, realpath, stat, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { syncFolder, writeAtomically } from "../base/atomic-write.ts";
 import { codeOf, Failure, messageOf } from "../base/failure.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
@@ -276,10 +275,9 @@ class ChangedFile extends Error {
 }
 
 /**
- * Replaces the text of a file completely or not at all, even if the power fails: it writes a temporary
- * file, syncs it and renames it. Symbolic links, a byte order mark, the owner, and read permission of the
- * group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of the
- * file system.
+ * Replaces the text of a file atomically. Symbolic links, a byte order mark, the owner, and read permission
+ * of the group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of
+ * the file system.
  */
 async function replaceFile(
   file: string,
@@ -287,28 +285,19 @@ async function replaceFile(
 ): Promise<void> {
   const target = await realpath(file);
   const facts = await stat(target);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
-  try {
-    const bytes = await readFile(target);
-    if (new TextDecoder().decode(bytes) !== former) throw new ChangedFile();
-    const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
-    const handle = await open(temporary, "wx", PRIVATE);
-    try {
+  const bytes = await readFile(target);
+  if (new TextDecoder().decode(bytes) !== former) throw new ChangedFile();
+  const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
+  await writeAtomically(target, hasMark ? Buffer.concat([MARK, Buffer.from(text)]) : text, {
+    async prepare(handle) {
       const own = await handle.stat();
       if (own.uid !== facts.uid || own.gid !== facts.gid) await handle.chown(facts.uid, facts.gid);
       await handle.chmod(privateMode(facts));
-      await handle.writeFile(hasMark ? Buffer.concat([MARK, Buffer.from(text)]) : text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if (!(await readFile(target)).equals(bytes)) throw new ChangedFile();
-    await rename(temporary, target);
-  } catch (error) {
-    await unlink(temporary).catch(() => {});
-    throw error;
-  }
-  await syncFolder(dirname(target));
+    },
+    async check() {
+      if (!(await readFile(target)).equals(bytes)) throw new ChangedFile();
+    },
+  });
 }
 
 function privateMode({ mode, uid, gid }: Stats): number {
@@ -330,16 +319,6 @@ async function createPrivateFile(file: string, text: string): Promise<void> {
     await handle.close();
   }
   await syncFolder(dirname(file));
-}
-
-/** Makes the new name durable, where the file system supports it. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, constants.O_RDONLY);
-  try {
-    await handle.sync().catch(() => {});
-  } finally {
-    await handle.close();
-  }
 }
 
 function unwritable(file: string, error: unknown): Failure {

@@ -1,7 +1,8 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
-import { asFailure } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/atomic-write.ts";
+import { messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Device } from "./contract.ts";
 import { cpuTimes, loadAverages } from "./cpu.ts";
@@ -44,9 +45,12 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
   const writeOnce = async (): Promise<void> => {
     if (file === undefined || unwritten === 0) return;
     unwritten = 0;
-    await writeWhole(file, ring).catch((thrown: unknown) => {
-      log.warn("the device's history cannot be written", { file, why: asFailure(thrown).why });
-    });
+    try {
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      await writeAtomically(file, ring.bytes());
+    } catch (thrown) {
+      log.warn("the device's history cannot be written", { file, why: messageOf(thrown) });
+    }
   };
   /** One write after the other: two at once would use the same file. */
   const write = (): Promise<void> => inTurn(writeOnce);
@@ -93,25 +97,6 @@ async function readRing({ file, log }: DeviceHistoryOptions): Promise<Ring | und
   const ring = createRing(bytes);
   if (ring === undefined) log.warn("the device's history is unreadable and starts over", { file });
   return ring;
-}
-
-/** Writes atomically: a power cut leaves the old file or the new one. */
-async function writeWhole(file: string, ring: Ring): Promise<void> {
-  const draft = `${file}.new`;
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  try {
-    const handle = await open(draft, "w", 0o600);
-    try {
-      await handle.writeFile(ring.bytes());
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(draft, file);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
-  }
 }
 
 /** The facts in the history, in the order of a sample. */

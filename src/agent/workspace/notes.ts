@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, realpath, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
+import { writeAtomically } from "../../base/atomic-write.ts";
 import { codeOf } from "../../base/failure.ts";
 import { isInside } from "../../base/path-contains.ts";
 import { two } from "../device/format.ts";
@@ -41,21 +41,7 @@ export async function readNote(root: string, path: string): Promise<string> {
  */
 export async function writeNote(root: string, path: string, text: string): Promise<void> {
   const file = await writablePath(root, path);
-  const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}`);
-  try {
-    const handle = await open(fresh, "wx", 0o600);
-    try {
-      await handle.writeFile(text);
-      await copyAccess(handle, file);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(fresh, file);
-  } catch (error) {
-    await rm(fresh, { force: true });
-    throw error;
-  }
+  await writeAtomically(file, text, { prepare: (handle) => copyAccess(handle, file) });
 }
 
 /** Copies owner and mode of the old file: a gateway that runs as root must not take it from its owner. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
@@ -151,7 +151,7 @@ describe("the history of a device", () => {
     for (let count = 0; count < 14; count += 1) await history.take();
     // The fifteenth is written; it is closed in the midst of that.
     const underWay = history.take();
-    while (![`${file}.new`, file].some((each) => existsSync(each))) {
+    while (!existsSync(dirname(file)) || readdirSync(dirname(file)).length === 0) {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await history.close();

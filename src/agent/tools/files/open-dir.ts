@@ -109,7 +109,7 @@ function movedError(): ToolError {
 }
 
 /** Mode of new files: only this program's user can read them. */
-export const FILE_MODE = 0o600;
+const FILE_MODE = 0o600;
 
 export interface OpenFile {
   readonly handle: FileHandle;
