@@ -197,25 +197,27 @@ function withoutTools(call: ModelCall): ModelCall {
   return { ...call, tools: [], system: `${call.system}\n${note}` };
 }
 
-/** The two limits of a request: on silence, and on time without a chunk of the answer. */
+/**
+ * The two limits of a request: on silence, and on time without a chunk of the answer. The second one is checked
+ * whenever the server sends something.
+ */
 function startLimits(parent: AbortSignal, timeout: number) {
-  const milliseconds = (timeout > 0 ? timeout : DEFAULT_TIMEOUT) * 1000;
-  const progress = startDeadline(KEEP_ALIVE_FACTOR * milliseconds, {
+  const silent = (timeout > 0 ? timeout : DEFAULT_TIMEOUT) * 1000;
+  const longest = KEEP_ALIVE_FACTOR * silent;
+  let chunkAt = performance.now();
+  const isStuck = (): boolean => performance.now() - chunkAt >= longest;
+  const deadline = startDeadline(silent, {
     parent,
-    reason: (limit) => silence("no piece of an answer", limit),
-  });
-  const silent = startDeadline(milliseconds, {
-    parent: progress.signal,
-    reason: (limit) => silence("nothing", limit),
+    reason: (limit) =>
+      isStuck() ? silence("no piece of an answer", longest) : silence("nothing", limit),
   });
   return {
-    signal: silent.signal,
-    onActivity: silent.renew,
-    onChunk: () => progress.renew(),
-    close() {
-      silent.close();
-      progress.close();
+    signal: deadline.signal,
+    onActivity: (milliseconds?: number) => deadline.renew(isStuck() ? 0 : milliseconds),
+    onChunk() {
+      chunkAt = performance.now();
     },
+    close: () => deadline.close(),
   };
 }
 

@@ -6,7 +6,7 @@ import { codeOf, messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { isInside } from "../../base/path-contains.ts";
 
-/** What was read of a file, and a sentence about its fault. */
+/** The value of a file, and a sentence about its fault. */
 export interface Reading<T> {
   readonly value: T;
   readonly fault?: string;
@@ -20,7 +20,7 @@ export type Seen = Map<string, string>;
 
 const MISSING = "missing";
 
-/** Caches what was made of files while they do not change. */
+/** Caches the values of files while the files do not change. */
 export interface FileCache<T> {
   /** Undefined if there is no such file. Adds the file to `seen`. Never throws; logs a fault when it is new. */
   get(path: string, seen: Seen): Promise<T | undefined>;
