@@ -81,7 +81,7 @@ const MAX_RESULT = 10_000;
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
   return await resultOf(async () => {
     const tool = findTool(call.name, options);
-    return await executeWithHooks(tool, parseArguments(call.arguments), options);
+    return await execute(tool, parseArguments(call.arguments), options);
   });
 }
 
@@ -99,9 +99,9 @@ function findTool(name: string, { tools, permissions }: RunOptions): Tool {
 }
 
 /** Hooks see the arguments as the tool reads them, and may change them and the tool. */
-async function executeWithHooks(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
+async function execute(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
   const { hooks, client, channel, isRemote, signal } = options;
-  if (hooks === undefined) return await execute(tool, input, options);
+  if (hooks === undefined) return await runWithinLimits(tool, input, options);
   const words = tool.coerce === undefined ? input : tool.coerce(input);
   if (typeof words !== "object" || words === null || Array.isArray(words)) {
     throw new ToolError("wrong arguments: they are not an object");
@@ -112,7 +112,7 @@ async function executeWithHooks(tool: Tool, input: unknown, options: RunOptions)
   // The tool that a hook chooses must be allowed too.
   const chosen = findTool(verdict.tool, options);
   const startedAt = performance.now();
-  const text = await execute(chosen, verdict.arguments, options);
+  const text = await runWithinLimits(chosen, verdict.arguments, options);
   const shown = await hooks.after({ ...call, ...verdict }, text, performance.now() - startedAt);
   return limitLength(shown, chosen.characters);
 }
@@ -122,12 +122,11 @@ export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
   if (hooks === undefined) return tool;
   return {
     ...tool,
-    run: (input, facts) =>
-      resultOf(() => executeWithHooks(tool, input, { ...facts, tools: [tool], hooks })),
+    run: (input, facts) => resultOf(() => execute(tool, input, { ...facts, tools: [tool], hooks })),
   };
 }
 
-async function execute(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
+async function runWithinLimits(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
   const { tools: _tools, hooks: _hooks, milliseconds: usual = CALL_MS, ...facts } = options;
   const { signal } = facts;
   const { milliseconds = usual, characters = MAX_RESULT } = tool;
