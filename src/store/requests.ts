@@ -39,10 +39,8 @@ export class Requests<M> {
    * At least what counts against the bounds, of all requests and of the lanes that were used last: what was
    * added since it was read may not be written, or deleted already.
    */
-  #held: Size | undefined;
-  readonly #lanes = new Map<string, Size>();
-  /** All requests were added up since one was taken or some were deleted. */
-  #isAddedUp = false;
+  #held: Held | undefined;
+  readonly #lanes = new Map<string, Held>();
   #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
@@ -90,15 +88,18 @@ export class Requests<M> {
     const row = write.get(text, failed, text.length, seq, owner, attempt, ACCEPTED);
     if (row === undefined) return undefined;
     const { conversation, lane } = fromJson<RequestFacts>(row["ticket"]);
-    this.#count(lane, 0, text.length);
+    this.#count(keyOf(lane), 0, text.length);
     return conversation ?? lane;
   }
 
   delivered({ seq, owner, attempt }: Claim): boolean {
     const now = this.#options.now();
-    const { changes } = this.#sql("deliver").run(now, seq, owner, attempt, ANSWERED);
-    if (Number(changes) > 0) this.#sql("dropSteps").run(seq);
-    return Number(changes) > 0;
+    const row = this.#sql("deliver").get(now, seq, owner, attempt, ANSWERED);
+    if (row === undefined) return false;
+    // A rejection took no room.
+    if (row["failed"] !== REJECTED) this.#count(String(row["lane"]), 0, 0);
+    this.#sql("dropSteps").run(seq);
+    return true;
   }
 
   release({ seq, owner, attempt }: Claim): boolean {
@@ -129,7 +130,7 @@ export class Requests<M> {
     const { now, bounds } = this.#options;
     this.#sql("dropOld").run(now() - bounds.windowMs, PURGED_AT_ONCE);
     this.#dropRejections();
-    this.#isAddedUp = false;
+    for (const held of [this.#held, ...this.#lanes.values()]) if (held) held.isRead = false;
   }
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
@@ -140,8 +141,7 @@ export class Requests<M> {
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
     const until = this.#leaseUntil();
     const { lastInsertRowid } = insert.run(name, text, owner, attempt, until, bytes, lane);
-    this.#count(request.lane, 1, bytes);
-    this.#isAddedUp = false;
+    this.#count(lane, 1, bytes);
     return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt } };
   }
 
@@ -172,33 +172,31 @@ export class Requests<M> {
     this.#sql("dropRejections").run(DELIVERED, this.#options.bounds.rejections);
   }
 
-  #hasRoom({ lane, text }: NewRequest): boolean {
+  #hasRoom({ lane: name, text }: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
+    const lane = keyOf(name);
     const more = text.length + ROW_BYTES;
-    let held = this.#held ?? sizeOf(this.#sql("most").get());
-    const isFull = held.rows >= rows || held.bytes + more > bytes;
-    // This reads the whole table, so a full one is read once until something is deleted.
-    if (isFull && !this.#isAddedUp) {
-      held = sizeOf(this.#sql("held").get());
-      this.#isAddedUp = true;
-    }
-    this.#held = held;
-    const fits = (own: Size): boolean => own.rows < laneRows && own.bytes + more <= laneBytes;
-    let own = this.#lanes.get(lane);
-    // A full lane is read again each time: deliveries make room.
-    if (own === undefined || !fits(own)) own = sizeOf(this.#sql("heldOfLane").get(keyOf(lane)));
+    const fitsAll = (held: Held): boolean => held.rows < rows && held.bytes + more <= bytes;
+    const fitsLane = (held: Held): boolean =>
+      held.rows < laneRows && held.bytes + more <= laneBytes;
+    const all = this.#held ?? { ...sizeOf(this.#sql("most").get()), isRead: false };
+    this.#held = upToDate(all, fitsAll, () => this.#sql("held").get());
+    const own = upToDate(this.#lanes.get(lane), fitsLane, () => this.#sql("heldOfLane").get(lane));
     this.#lanes.delete(lane);
     this.#lanes.set(lane, own);
     const [oldest] = this.#lanes.keys();
     if (oldest !== undefined && this.#lanes.size > COUNTED_LANES) this.#lanes.delete(oldest);
-    return held.rows < rows && held.bytes + more <= bytes && fits(own);
+    return fitsAll(this.#held) && fitsLane(own);
   }
 
+  /** Adds to what is held by all and by a lane. */
   #count(lane: string, rows: number, bytes: number): void {
     for (const held of [this.#held, this.#lanes.get(lane)]) {
       if (held === undefined) continue;
       held.rows += rows;
       held.bytes += bytes;
+      // To add up all reads the whole table, so a full store is read once until something is taken or deleted.
+      held.isRead &&= held === this.#held && rows === 0;
     }
   }
 
@@ -257,7 +255,7 @@ const SQL = {
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
          ticket = json_set(ticket, '$.text', '', '$.address', ''),
          bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '', '$.address', '')) + length(answer)
-       WHERE ${IN_FORCE}`,
+       WHERE ${IN_FORCE} RETURNING lane, failed`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
   // Without reading the rows: numbers may be missing, and other tables are in the file, too.
@@ -282,12 +280,24 @@ const SQL = {
          ORDER BY seq DESC LIMIT -1 OFFSET ?)`,
 };
 
-interface Size {
+interface Held {
   rows: number;
   bytes: number;
+  /** It was read, and there is no reason to read it again: nothing was taken, delivered or deleted since. */
+  isRead: boolean;
 }
 
-function sizeOf(row: Row | undefined): Size {
+/** What is held at most if one more fits, or exactly what is held: reading that reads rows. */
+function upToDate(
+  held: Held | undefined,
+  fits: (held: Held) => boolean,
+  read: () => Row | undefined,
+): Held {
+  if (held !== undefined && (held.isRead || fits(held))) return held;
+  return { ...sizeOf(read()), isRead: true };
+}
+
+function sizeOf(row: Row | undefined): Pick<Held, "rows" | "bytes"> {
   return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
 }
 

@@ -173,6 +173,29 @@ describe("the requests of a database", () => {
     );
   });
 
+  it("are not added up again for each request to a full lane", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open({ bounds: { ...BOUNDS, laneRows: 2 } });
+    const rooms: boolean[] = [];
+    const admission = {
+      admit(hasRoom: boolean) {
+        rooms.push(hasRoom);
+        return hasRoom ? ("wait" as const) : { parts: [] };
+      },
+      repeat: () => undefined,
+    };
+    const ask = (text: string) => store.accept(newRequest(text), admission);
+    for (const text of ["1", "2", "3"]) await ask(text);
+    // Another connection makes room, of which the store does not know.
+    const db = new DatabaseSync(home.file);
+    db.exec("DELETE FROM requests");
+    db.close();
+    await ask("4");
+    await store.purge();
+    await ask("5");
+    assert.deepEqual(rooms, [true, true, false, false, true]);
+  });
+
   it("have room in a full lane as soon as an answer was delivered", async () => {
     await using home = await sqliteHome();
     const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 4000, laneRows: 100 } });
