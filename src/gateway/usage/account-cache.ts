@@ -37,16 +37,15 @@ export interface Spending {
   readonly limited: boolean;
 }
 
-interface Cached {
+/** An account in memory. */
+interface Row {
   readonly account: Account;
   /** On the monotonic clock: a prepared request needs the account until then. */
   heldUntil: number;
-}
-
-interface Unsaved {
-  readonly account: Account;
   /** Writes in flight. */
   writes: number;
+  /** The store has the account, too. */
+  isStored: boolean;
 }
 
 interface Reading {
@@ -68,8 +67,12 @@ const FEWEST_LOOKS = 64;
 /** So many changes that may wait are written with those that must not. */
 const FEW = 8;
 
-function begun(holder: Holder): Account {
-  return { holder, bucket: undefined, days: [] };
+function rowOf(account: Account, isStored: boolean): Row {
+  return { account, heldUntil: 0, writes: 0, isStored };
+}
+
+function newRow(holder: Holder): Row {
+  return rowOf({ holder, bucket: undefined, days: [] }, false);
 }
 
 /**
@@ -80,16 +83,14 @@ export class AccountCache {
   readonly #options: AccountCacheOptions;
   readonly #todayAt = createCalendar();
   /** The least recently used one is the first. */
-  readonly #cached = new Map<string, Cached>();
+  readonly #cached = new Map<string, Row>();
   /** Accounts with changes that are not written, cached or not. */
-  readonly #unsaved = new Map<string, Unsaved>();
+  readonly #unsaved = new Map<string, Row>();
   readonly #readings = new Map<string, Reading>();
   /** Names of accounts with changes that count for a limit: they must be written at once. */
   readonly #urgent = new Set<string>();
   /** Names of accounts with other changes. */
   readonly #deferrable = new Set<string>();
-  /** Names of accounts in memory that the store has, too. */
-  readonly #stored = new Set<string>();
   /** The store may have accounts that are not in memory. */
   #hasMore = false;
   /** There was no room for the last account. */
@@ -106,10 +107,10 @@ export class AccountCache {
     return { now: clock.now(), epoch, today: this.#todayAt(epoch) };
   }
 
-  /** The account has changed since it was written; `limited`: the change counts for a limit. */
-  changed(name: string, account: Account, limited: boolean): void {
-    if (!this.#unsaved.has(name)) this.#unsaved.set(name, { account, writes: 0 });
-    (limited ? this.#urgent : this.#deferrable).add(name);
+  /** The account, which is in memory, has changed; `limited`: the change counts for a limit. */
+  changed(name: string, limited: boolean): void {
+    const row = this.#row(name);
+    if (row !== undefined) this.#changed(name, row, limited);
   }
 
   hasChanges(which: "all" | "limited"): boolean {
@@ -117,12 +118,12 @@ export class AccountCache {
   }
 
   find(name: string): Account | undefined {
-    return this.#cached.get(name)?.account ?? this.#unsaved.get(name)?.account;
+    return this.#row(name)?.account;
   }
 
   /** Whether the result of `find` is complete; if not, the store may have the account. */
   isLoaded(name: string): boolean {
-    return !this.#hasMore || this.find(name) !== undefined;
+    return !this.#hasMore || this.#row(name) !== undefined;
   }
 
   /**
@@ -132,7 +133,7 @@ export class AccountCache {
   prepare(name: string, holder: Holder): Promise<void> | undefined {
     if (!this.isLoaded(name)) return this.#read(name, holder);
     // A new account, too: after an eviction, an account that is not here counts as unknown.
-    this.#insert(name, this.find(name) ?? begun(holder), HELD_MS);
+    this.#insert(name, this.#row(name) ?? newRow(holder), HELD_MS);
     return undefined;
   }
 
@@ -141,8 +142,8 @@ export class AccountCache {
    * rows is over a limit, and the store cannot be written.
    */
   open(name: string, holder: Holder): Account | undefined {
-    const account = this.find(name) ?? begun(holder);
-    return this.#insert(name, account, 0) ? account : undefined;
+    const row = this.#row(name) ?? newRow(holder);
+    return this.#insert(name, row, 0) ? row.account : undefined;
   }
 
   /** Adds to the usage of an account, now if it is known, else after reading it. */
@@ -155,7 +156,7 @@ export class AccountCache {
     const account = this.open(name, holder);
     if (account === undefined) return;
     addSpent(countOf(account.days, spending.day), spending.more);
-    this.changed(name, account, spending.limited);
+    this.changed(name, spending.limited);
   }
 
   /** The changes since the last call: all, or those that count for a limit and a few others. */
@@ -163,14 +164,14 @@ export class AccountCache {
     const [put, drop]: [Counter[], string[]] = [[], []];
     const at = this.moment();
     for (const name of this.#takeDirty(which)) {
-      const account = this.find(name);
-      if (account === undefined) {
+      const row = this.#row(name);
+      if (row === undefined) {
         drop.push(name);
         continue;
       }
-      const unsaved = this.#unsaved.get(name) ?? { account, writes: 0 };
-      this.#unsaved.set(name, { account, writes: unsaved.writes + 1 });
-      this.#stored.add(name);
+      row.writes += 1;
+      row.isStored = true;
+      const { account } = row;
       const { isPermanent, limitsOf } = this.#options;
       const until = Math.ceil(countsUntil(account, limitsOf(account.holder), at));
       put.push({ ...counterOf(name, account, at), ...(!isPermanent(account.holder) && { until }) });
@@ -181,10 +182,9 @@ export class AccountCache {
   /** The changes were written. */
   saved({ put }: CounterChanges): void {
     for (const { name } of put) {
-      const unsaved = this.#written(name);
+      const row = this.#written(name);
       const isDirty = this.#urgent.has(name) || this.#deferrable.has(name);
-      if (unsaved?.writes === 0 && !isDirty) this.#unsaved.delete(name);
-      if (!this.#cached.has(name)) this.#stored.delete(name);
+      if (row?.writes === 0 && !isDirty) this.#unsaved.delete(name);
     }
   }
 
@@ -201,10 +201,10 @@ export class AccountCache {
     this.#hasMore ||= hasMore;
     const at = this.moment();
     for (const counter of counters) {
-      this.#stored.add(counter.name);
       const account = accountIn(counter, at);
-      if (account === undefined) this.#dropped(counter.name);
-      else this.#cached.set(counter.name, { account, heldUntil: 0 });
+      // A malformed counter is dropped from the store.
+      if (account === undefined) this.#urgent.add(counter.name);
+      else this.#cached.set(counter.name, rowOf(account, true));
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
   }
@@ -229,10 +229,19 @@ export class AccountCache {
     return Math.max(1, this.#room.seconds);
   }
 
-  #written(name: string): Unsaved | undefined {
-    const unsaved = this.#unsaved.get(name);
-    if (unsaved !== undefined && unsaved.writes > 0) unsaved.writes -= 1;
-    return unsaved;
+  #row(name: string): Row | undefined {
+    return this.#cached.get(name) ?? this.#unsaved.get(name);
+  }
+
+  #changed(name: string, row: Row, limited: boolean): void {
+    this.#unsaved.set(name, row);
+    (limited ? this.#urgent : this.#deferrable).add(name);
+  }
+
+  #written(name: string): Row | undefined {
+    const row = this.#unsaved.get(name);
+    if (row !== undefined && row.writes > 0) row.writes -= 1;
+    return row;
   }
 
   /** Takes the names to write: all, or those that must be written at once and a few others. */
@@ -242,14 +251,6 @@ export class AccountCache {
     this.#urgent.clear();
     for (const name of names) this.#deferrable.delete(name);
     return names;
-  }
-
-  /** The account counts for nothing any more; if the store has it, the store must drop it too. */
-  #dropped(name: string): void {
-    this.#deferrable.delete(name);
-    // With the next write, so that the number of rows in the store stays bounded.
-    if (this.#stored.delete(name)) this.#urgent.add(name);
-    else this.#urgent.delete(name);
   }
 
   #read(name: string, holder: Holder): Promise<void> {
@@ -269,31 +270,26 @@ export class AccountCache {
   #arrived(name: string, { holder, spendings }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
     const read = counter && accountIn(counter, this.moment());
-    const account = this.find(name) ?? read ?? begun(holder);
-    if (counter !== undefined) this.#stored.add(name);
-    this.#insert(name, account, HELD_MS);
+    const row = this.#row(name) ?? (read ? rowOf(read, true) : newRow(holder));
+    row.isStored ||= counter !== undefined;
+    this.#insert(name, row, HELD_MS);
     for (const { day, more, limited } of spendings) {
-      addSpent(countOf(account.days, day), more);
-      this.changed(name, account, limited);
+      addSpent(countOf(row.account.days, day), more);
+      this.#changed(name, row, limited);
     }
     if (spendings.length > 0) this.#options.updated();
   }
 
   /** As the most recently used one; false when there is no room. */
-  #insert(name: string, account: Account, heldMs: number): boolean {
+  #insert(name: string, row: Row, heldMs: number): boolean {
     const { rows } = this.#options;
-    const existing = this.#cached.get(name);
-    if (existing === undefined) {
+    if (!this.#cached.delete(name)) {
       if (this.#cached.size >= rows) this.#evict();
       this.#isStuck = this.#cached.size >= rows * MOST;
       if (this.#isStuck) return false;
     }
-    const heldUntil = Math.max(
-      existing?.heldUntil ?? 0,
-      heldMs > 0 ? this.moment().now + heldMs : 0,
-    );
-    this.#cached.delete(name);
-    this.#cached.set(name, { account, heldUntil });
+    if (heldMs > 0) row.heldUntil = Math.max(row.heldUntil, this.moment().now + heldMs);
+    this.#cached.set(name, row);
     return true;
   }
 
@@ -304,35 +300,36 @@ export class AccountCache {
     const isFull = this.#cached.size >= rows * MOST;
     const size = isFull ? this.#cached.size - some : rows - some;
     let stayed = 0;
-    for (const [name, cached] of this.#cached) {
+    for (const [name, row] of this.#cached) {
       if (this.#cached.size <= size || stayed > Math.max(some, FEWEST_LOOKS)) return;
-      const { account, heldUntil } = cached;
-      const stays = isPermanent(account.holder) || (heldUntil > at.now && !isFull);
-      if (stays) {
+      const isHeld = row.heldUntil > at.now && !isFull;
+      if (isPermanent(row.account.holder) || isHeld) {
         stayed += 1;
         continue;
       }
       this.#cached.delete(name);
-      if (this.#leave(name, account, at)) continue;
+      if (this.#leave(name, row, at)) continue;
       stayed += 1;
       // Behind the ones that can be evicted.
-      this.#cached.set(name, cached);
+      this.#cached.set(name, row);
     }
   }
 
   /** Drops the account or leaves it to the store; false when neither is possible. */
-  #leave(name: string, account: Account, at: Moment): boolean {
+  #leave(name: string, { account, isStored }: Row, at: Moment): boolean {
     const { rows, limitsOf } = this.#options;
     const limits = limitsOf(account.holder);
     const isLost = this.#unsaved.has(name) && this.#unsaved.size >= rows * MOST;
     if (isLost && secondsUntilFree(account, limits, at) > 0) return false;
-    if (isLost || countsUntil(account, limits, at) <= at.epoch) {
-      this.#unsaved.delete(name);
-      this.#dropped(name);
+    if (!isLost && countsUntil(account, limits, at) > at.epoch) {
+      this.#hasMore = true;
       return true;
     }
-    this.#hasMore = true;
-    if (!this.#unsaved.has(name)) this.#stored.delete(name);
+    this.#unsaved.delete(name);
+    this.#deferrable.delete(name);
+    // The store drops it with the next write, so that the number of its rows stays bounded.
+    if (isStored) this.#urgent.add(name);
+    else this.#urgent.delete(name);
     return true;
   }
 }

@@ -115,7 +115,7 @@ export class Accounting {
       if (account === undefined) return this.#busy();
       if (isRated(limits)) account.bucket = withTokenTaken(account.bucket, limits, now);
       countOf(account.days, today.day).requests += 1;
-      this.#cache.changed(name, account, isRated(limits));
+      this.#cache.changed(name, isRated(limits));
     }
     if (request.durable) this.save();
     else this.#saveSoon();
@@ -140,7 +140,7 @@ export class Accounting {
     const { day } = this.#cache.moment().today;
     const { refused } = countOf(account.days, day);
     refused[code] = (refused[code] ?? 0) + 1;
-    this.#cache.changed(name, account, false);
+    this.#cache.changed(name, false);
     this.#rejected.add(laneOf(request), holderOf(request), day);
   }
 
