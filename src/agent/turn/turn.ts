@@ -71,7 +71,8 @@ export function createTurns(options: TurnOptions): Answerer {
         if (reply.text.trim() !== "") yield GAP;
         const message = asPromptMessage(reply);
         await record(turn, withoutReasoning(message));
-        state.added.push(message, ...(await runToolCalls(reply.toolCalls, state, options)));
+        const results = await runToolCalls(reply.toolCalls, state, options);
+        state.added = [...state.added, message, ...results];
       } else if (reply.text.trim() !== "") {
         const messages = [...state.added, asPromptMessage(reply)].map(withoutReasoning);
         return { messages, ...(usage && { usage }) };
@@ -91,7 +92,7 @@ interface TurnState extends TurnSetup {
   readonly turn: Turn;
   readonly frame: Framing;
   /** The question, and all messages after it. */
-  added: PromptMessage[];
+  added: readonly PromptMessage[];
   /** Characters of all tool results. */
   results: number;
   history: readonly Message[];
@@ -103,6 +104,36 @@ function beginTurn(turn: Turn, setup: TurnSetup): TurnState {
   // The calls before a crash count as well.
   for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
   return { ...setup, turn, added, results: 0, history: turn.history, frame: createFraming() };
+}
+
+/** Stands for the result of a call that was not recorded. */
+const UNKNOWN =
+  "[The program was cut off while this call ran. Whether it took effect is not known: check that before you call again.]";
+
+/**
+ * The messages of an interrupted turn, in an order that models accept: the results follow the message with
+ * their calls, in the order of the calls. A call without a result gets one that says so.
+ */
+export function closeOpenToolCalls(steps: readonly Message[]): Message[] {
+  const results = steps.filter((step) => step.role === "tool");
+  return steps.flatMap((step): Message[] => {
+    if (step.role !== "assistant") return [];
+    const answers = (step.toolCalls ?? []).map((call) => take(results, call) ?? unknown(call));
+    return [step, ...answers];
+  });
+}
+
+/** Takes the first result of a call; ids may repeat in a later message. */
+function take(
+  results: Extract<Message, { role: "tool" }>[],
+  { id }: ToolCall,
+): Message | undefined {
+  const at = results.findIndex(({ callId }) => callId === id);
+  return at === -1 ? undefined : results.splice(at, 1)[0];
+}
+
+function unknown({ id, name }: ToolCall): Message {
+  return { role: "tool", callId: id, name, text: UNKNOWN };
 }
 
 /** How often a conversation is trimmed for one call: four times is enough for one that is 16 times too long. */
@@ -119,14 +150,11 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
       options.onOverflow?.([...state.history, ...state.added], thrown.model);
       const less = times < MAX_TRIMS ? trimOnce(state) : undefined;
       if (less === undefined) throw thrown;
-      options.log.warn(
-        "the conversation is too long for the model; the call is repeated with less of it",
-        {
-          messages: state.history.length,
-          kept: less.history.length,
-        },
-      );
-      [state.history, state.added] = [less.history, [...less.added]];
+      const what =
+        "the conversation is too long for the model; the call is repeated with less of it";
+      const [messages, kept] = [state.history.length, less.history.length];
+      options.log.warn(what, { messages, kept });
+      [state.history, state.added] = [less.history, less.added];
     }
   }
 }
@@ -144,6 +172,56 @@ function callModel(state: TurnState): AsyncGenerator<string, Reply> {
   const { signal, allowance } = turn;
   return model({ system, messages: state.frame(messages), tools, signal, allowance });
 }
+
+type TurnMessages = Pick<TurnState, "history" | "added">;
+
+/**
+ * Halves the larger part of a conversation that is too long: the history, or the tool results of this turn.
+ * Returns undefined if nothing can be dropped because the question itself is too long.
+ */
+function trimOnce({ history, added }: TurnMessages): TurnMessages | undefined {
+  const results = added.filter(({ role }) => role === "tool");
+  const isOfResults = estimatedTokens(results) > estimatedTokens(history);
+  const shorter = withShorterResults(added);
+  const shorterHistory = trimHistory(history);
+  if (shorter !== added && (isOfResults || shorterHistory === history)) {
+    return { history, added: shorter };
+  }
+  return shorterHistory === history ? undefined : { history: shorterHistory, added };
+}
+
+/**
+ * Keeps the summary and the newer half of the whole turns. Returns the same object if nothing can be
+ * dropped.
+ */
+export function trimHistory(history: readonly Message[]): readonly Message[] {
+  const begin = history[0]?.role === "summary" ? 1 : 0;
+  const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
+  // Messages before the first user message belong to no turn, and are dropped first.
+  const starts = turns[0] === begin ? turns : [begin, ...turns];
+  if (history.length === begin) return history;
+  const rest = starts[Math.ceil(starts.length / 2)] ?? history.length;
+  return [...history.slice(0, begin), ...history.slice(rest)];
+}
+
+/** Characters that always stay of a result. */
+const SHORTEST_RESULT = 400;
+
+/** Truncates results to half the length of the longest; the same object if all are short. */
+function withShorterResults(messages: readonly PromptMessage[]): readonly PromptMessage[] {
+  const lengths = messages.map(({ role, text }) => (role === "tool" ? text.length : 0));
+  const longest = Math.max(0, ...lengths);
+  const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));
+  // The note about the cut has a length itself.
+  if (longest <= most + CUT.length) return messages;
+  return messages.map((message) =>
+    message.role === "tool" && message.text.length > most + CUT.length
+      ? { ...message, text: prefixOf(message.text, most) + CUT }
+      : message,
+  );
+}
+
+const CUT = "\n… (cut here: the conversation is too long for the model)";
 
 function asPromptMessage({ text, toolCalls, reasoning }: Reply): PromptMessage {
   return {
@@ -234,89 +312,3 @@ function tooManyRounds(most: number): Failure {
     },
   );
 }
-
-/** Stands for the result of a call that was not recorded. */
-const UNKNOWN =
-  "[The program was cut off while this call ran. Whether it took effect is not known: check that before you call again.]";
-
-/**
- * The messages of an interrupted turn, in an order that models accept: the results follow the message with
- * their calls, in the order of the calls. A call without a result gets one that says so.
- */
-export function closeOpenToolCalls(steps: readonly Message[]): Message[] {
-  const results = steps.filter((step) => step.role === "tool");
-  return steps.flatMap((step): Message[] => {
-    if (step.role !== "assistant") return [];
-    const answers = (step.toolCalls ?? []).map((call) => take(results, call) ?? unknown(call));
-    return [step, ...answers];
-  });
-}
-
-/** Takes the first result of a call; ids may repeat in a later message. */
-function take(
-  results: Extract<Message, { role: "tool" }>[],
-  { id }: ToolCall,
-): Message | undefined {
-  const at = results.findIndex(({ callId }) => callId === id);
-  return at === -1 ? undefined : results.splice(at, 1)[0];
-}
-
-function unknown({ id, name }: ToolCall): Message {
-  return { role: "tool", callId: id, name, text: UNKNOWN };
-}
-
-/**
- * Keeps the summary and the newer half of the whole turns. Returns the same object if nothing can be
- * dropped.
- */
-export function trimHistory<History extends readonly Message[]>(
-  history: History,
-): History | Message[] {
-  const begin = history[0]?.role === "summary" ? 1 : 0;
-  const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
-  // Messages before the first user message belong to no turn, and are dropped first.
-  const starts = turns[0] === begin ? turns : [begin, ...turns];
-  if (history.length === begin) return history;
-  const rest = starts[Math.ceil(starts.length / 2)] ?? history.length;
-  return [...history.slice(0, begin), ...history.slice(rest)];
-}
-
-/** The messages of one turn, and the history before it. */
-interface TurnMessages {
-  readonly history: readonly Message[];
-  readonly added: readonly PromptMessage[];
-}
-
-/**
- * Halves the larger part of a conversation that is too long: the history, or the tool results of this turn.
- * Returns undefined if nothing can be dropped because the question itself is too long.
- */
-function trimOnce({ history, added }: TurnMessages): TurnMessages | undefined {
-  const results = added.filter(({ role }) => role === "tool");
-  const isOfResults = estimatedTokens(results) > estimatedTokens(history);
-  const shorter = withShorterResults(added);
-  const shorterHistory = trimHistory(history);
-  if (shorter !== added && (isOfResults || shorterHistory === history)) {
-    return { history, added: shorter };
-  }
-  return shorterHistory === history ? undefined : { history: shorterHistory, added };
-}
-
-/** Characters that always stay of a result. */
-const SHORTEST_RESULT = 400;
-
-/** Truncates results to half the length of the longest; the same object if all are short. */
-function withShorterResults(messages: readonly PromptMessage[]): readonly PromptMessage[] {
-  const lengths = messages.map(({ role, text }) => (role === "tool" ? text.length : 0));
-  const longest = Math.max(0, ...lengths);
-  const most = Math.max(SHORTEST_RESULT, Math.floor(longest / 2));
-  // The note about the cut has a length itself.
-  if (longest <= most + CUT.length) return messages;
-  return messages.map((message) =>
-    message.role === "tool" && message.text.length > most + CUT.length
-      ? { ...message, text: prefixOf(message.text, most) + CUT }
-      : message,
-  );
-}
-
-const CUT = "\n… (cut here: the conversation is too long for the model)";
