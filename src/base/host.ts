@@ -1,17 +1,18 @@
 import process from "node:process";
 import type { Readable } from "node:stream";
+import { codeOf, Failure } from "./failure.ts";
 
 /** Standard output or standard error of the process. */
 export interface Output {
   readonly isTTY: boolean;
   /** Width in columns; 80 if unknown. */
   readonly columns: number;
-  /** Aborted when the reader is gone (`| head -1`). Further output is lost, and that is not a failure. */
-  readonly closed: AbortSignal;
   /**
-   * Resolves when the reader has taken the text or is gone; awaiting it bounds the pending output.
-   * Does not reject on a closed pipe.
+   * Aborted when nothing more can be written. The reason is a `Failure` (`failed`) when a disk is full, say.
+   * When the reader is gone (`| head -1`), it is not: further output is lost, and that is not a failure.
    */
+  readonly closed: AbortSignal;
+  /** Resolves when the text is written, or lost; awaiting it bounds the pending output. Does not reject. */
   write(text: string | Uint8Array): Promise<void>;
 }
 
@@ -99,9 +100,16 @@ function listenForSignals(listener: (signal: StopSignal) => void): () => void {
 
 type Stream = NodeJS.WriteStream;
 
+/** Error codes of a pipe, a socket and a terminal whose other side is gone. */
+const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "EIO", "ERR_STREAM_DESTROYED"]);
+
 function createOutput(stream: Stream): Output {
   const closed = new AbortController();
   let watched = false;
+  const close = (error: Error): void => {
+    const isGone = READER_IS_GONE.has(codeOf(error));
+    closed.abort(isGone ? undefined : unwritable(error));
+  };
   return {
     isTTY: stream.isTTY,
     get columns() {
@@ -110,16 +118,30 @@ function createOutput(stream: Stream): Output {
     closed: closed.signal,
     write(text) {
       if (closed.signal.aborted) return Promise.resolve();
-      if (!watched) stream.on("error", () => closed.abort());
+      if (!watched) stream.on("error", close);
       watched = true;
       return new Promise((resolve) => {
-        stream.write(text, (error) => {
-          if (error) closed.abort();
+        const written = (error?: Error | null): void => {
+          if (error) close(error);
           resolve();
-        });
+        };
+        try {
+          stream.write(text, written);
+        } catch (thrown) {
+          // Deno throws.
+          written(thrown instanceof Error ? thrown : new Error(String(thrown)));
+        }
       });
     },
   };
+}
+
+function unwritable(error: Error): Failure {
+  return new Failure("failed", "the output could not be written", {
+    why: error.message,
+    remedy: "free space where the output goes, and run it again",
+    cause: error,
+  });
 }
 
 /** An environment variable, for code that cannot take a `Host`. */

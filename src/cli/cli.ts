@@ -31,16 +31,23 @@ export async function runCommandLine(host: Host): Promise<number> {
   const stop = listenForSignals(host);
   try {
     const code = await dispatch(call, stop.signal);
-    return host.stdout.closed.aborted ? 0 : code;
+    return host.stdout.closed.aborted ? await endWithoutOutput(call) : code;
   } catch (thrown) {
-    // A reader that leaves early (`| head -1`) is not a failure.
-    if (host.stdout.closed.aborted) return 0;
+    if (host.stdout.closed.aborted) return await endWithoutOutput(call);
     const failure = failureOf(thrown, stop.signal);
     await report(call, failure);
     return exitCodeOf(failure);
   } finally {
     stop.release();
   }
+}
+
+/** A reader that leaves early (`| head -1`) is not a failure; a full disk is one. */
+async function endWithoutOutput(call: Call): Promise<number> {
+  const { reason } = call.host.stdout.closed;
+  if (!(reason instanceof Failure)) return 0;
+  await report(call, reason);
+  return exitCodeOf(reason);
 }
 
 interface Call {
@@ -128,7 +135,7 @@ function withHelpRemedy(failure: Failure, command: Command | undefined): Failure
 }
 
 interface SignalListener {
-  /** Aborted by the first SIGINT or SIGTERM with its `Failure`, and when the reader of stdout is gone. */
+  /** Aborted by the first SIGINT or SIGTERM with its `Failure`, and when nothing more can be written to stdout. */
   readonly signal: AbortSignal;
   /** Stops listening for signals. */
   release(): void;
@@ -146,13 +153,19 @@ export function listenForSignals(
     signalled = true;
     controller.abort(failure);
   });
-  const gone = () => controller.abort(new Failure("interrupted", "nobody reads the output"));
-  host.stdout.closed.addEventListener("abort", gone);
+  const { closed } = host.stdout;
+  const gone = (): void =>
+    controller.abort(
+      closed.reason instanceof Failure
+        ? closed.reason
+        : new Failure("interrupted", "nobody reads the output"),
+    );
+  closed.addEventListener("abort", gone);
   return {
     signal: controller.signal,
     release() {
       release();
-      host.stdout.closed.removeEventListener("abort", gone);
+      closed.removeEventListener("abort", gone);
     },
   };
 }

@@ -136,6 +136,31 @@ describe("a channel on MQTT 5", () => {
     assert.equal(device.messages.length, 1);
   });
 
+  it("sends the rest of an answer that it began, and its end", needsMosquitto, async () => {
+    await using setup = await openTestSetup();
+    const { asked, device } = setup;
+    await device.client.publishAsync(REQUEST, question("hi", { stream: true }), {
+      properties: { messageExpiryInterval: 1 },
+    });
+    const request = await asked.request();
+    await request.reply({ text: "In" });
+    await until("it has expired", () => Date.now() > (request.expiresAt ?? 0));
+    await request.reply({ text: " part" });
+    await request.reply({ text: "too late", error: new Failure("timeout", "x"), done: true });
+    await until("all parts are there", () => device.messages.length === 3);
+    assert.deepEqual(
+      device.messages.map(({ payload }) => {
+        const { text, seq, done } = decodePart(Buffer.from(payload)) ?? {};
+        return [text, seq, done];
+      }),
+      [
+        ["In", 0, undefined],
+        [" part", 1, undefined],
+        ["too late", 2, true],
+      ],
+    );
+  });
+
   it("says so where there was no time at all, which mosquitto does not pass on", async () => {
     const answers: string[] = [];
     await using broker = await fakeBroker((received, socket) => {

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { temporaryFolder } from "./temporary.ts";
@@ -34,6 +34,8 @@ export interface PicoclawOptions {
   readonly paused?: boolean;
   /** Closes stdout after so many lines, as `head` does. */
   readonly readLines?: number;
+  /** The file that stdout goes to. */
+  readonly output?: string;
   /** Standard input stays open for what is written later. */
   readonly typed?: true;
   /** A file that runs in the process before the program does. */
@@ -132,12 +134,16 @@ function started(program: string, args: readonly string[], options: PicoclawOpti
 
 function spawned(program: string, args: readonly string[], options: PicoclawOptions): ChildProcess {
   const { PATH = "", HOME = "" } = process.env;
+  const { input, typed, output } = options;
   const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
-  return spawn(program, args, {
+  const stdout = output === undefined ? "pipe" : openSync(output, "w");
+  const child = spawn(program, args, {
     env: { ...own, ...options.env },
     ...(options.cwd !== undefined && { cwd: options.cwd }),
-    stdio: [options.input === undefined && !options.typed ? "ignore" : "pipe", "pipe", "pipe"],
+    stdio: [input === undefined && !typed ? "ignore" : "pipe", stdout, "pipe"],
   });
+  if (typeof stdout === "number") closeSync(stdout);
+  return child;
 }
 
 function killing(child: ChildProcess): Running["kill"] {

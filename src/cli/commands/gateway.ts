@@ -31,9 +31,9 @@ export async function run(context: Context): Promise<number> {
   };
   const loaded = await load();
   const { config } = loaded;
-  if (config.channels.length === 0) throw nothingToServe(loaded);
   const log = await createGatewayLog(context, config.gateway.log_level);
   for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
+  if (config.channels.length === 0) throw nothingToServe(loaded);
   const serving = {
     config,
     channels: config.channels,

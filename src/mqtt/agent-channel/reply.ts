@@ -46,7 +46,7 @@ export function createReply(
     seq += 1;
   };
   return async (part) => {
-    const expiry = startExpiry(address.expiresAt, part);
+    const expiry = startExpiry(address.expiresAt, part, seq === 0);
     try {
       const session = await connection.ready(expiry?.signal);
       const properties = propertiesOf(session, address);
@@ -68,12 +68,20 @@ function noSubscriber(): Failure {
   return new Failure("no_subscriber", "nobody subscribes to the answer's topic");
 }
 
-/** An expired answer is not sent; an error, such as `expired`, may be so late. */
+/**
+ * A whole answer is not sent after its expiry. An error, such as `expired`, and the rest of an answer in parts
+ * may be so late: an answer that was begun gets its end.
+ */
 const GRACE_MS = 10_000;
 
-function startExpiry(expiresAt: number | undefined, part: Part): Deadline | undefined {
+function startExpiry(
+  expiresAt: number | undefined,
+  part: Part,
+  isFirst: boolean,
+): Deadline | undefined {
   if (expiresAt === undefined) return undefined;
-  const left = expiresAt + (part.error ? GRACE_MS : 0) - Date.now();
+  const isWhole = isFirst && part.done && part.error === undefined;
+  const left = expiresAt + (isWhole ? 0 : GRACE_MS) - Date.now();
   return startDeadline(left, { reason: expired });
 }
 
