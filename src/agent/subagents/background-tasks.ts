@@ -1,5 +1,3 @@
-import type { CallContext } from "../tools/contract.ts";
-
 /** A background task, as its owner sees it. */
 export interface BackgroundTask {
   readonly id: string;
@@ -23,19 +21,6 @@ export interface FinishedTask {
 }
 
 export type TaskList = ReturnType<typeof createTaskList>;
-
-/** Runs the tasks of the tools `subagent` and `spawn`. */
-export interface TaskRunner {
-  /** Runs a task to its end, or until its call is aborted. Returns its result, or a sentence about its failure. */
-  readonly runNow: (text: string, call: CallContext) => Promise<string>;
-  /** Starts a task and returns its id, or the reason why it does not start. */
-  readonly begin: (
-    text: string,
-    label: string,
-    call: CallContext,
-  ) => string | { readonly id: string };
-  readonly tasks: TaskList;
-}
 
 interface Entry {
   readonly id: string;

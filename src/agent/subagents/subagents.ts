@@ -1,14 +1,17 @@
+import * as v from "valibot";
 import { TimeoutError, createFairSemaphore, withTimeout } from "../../base/async.ts";
 import type { Allowance } from "../../base/contract.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure, messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { prefixOf } from "../../base/truncate.ts";
+import { prefixOf, truncate } from "../../base/truncate.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Caller } from "../access/permissions.ts";
-import type { Tool } from "../tools/contract.ts";
-import { createSpawnStatusTool, createSpawnTool, createSubagentTool } from "../tools/subagent.ts";
+import type { CallContext, Tool } from "../tools/contract.ts";
+import { ToolError } from "../tools/contract.ts";
+import { defineTool, textField } from "../tools/define.ts";
 import { createTaskList } from "./background-tasks.ts";
-import type { Ended, TaskList, TaskRunner } from "./background-tasks.ts";
+import type { BackgroundTask, Ended, TaskList } from "./background-tasks.ts";
 
 /** One task, which runs as a turn of its own. */
 export interface SubagentTask {
@@ -79,13 +82,10 @@ export function createSubagents(options: SubagentOptions): Subagents {
   };
   const milliseconds = 2 * slotMilliseconds + taskMilliseconds + SLACK_MS;
   // Made once: a tool's schema costs more than the rest of a turn's set-up.
+  const status = createSpawnStatusTool(tasks);
   const toolsByDepth = Array.from({ length: MAX_DEPTH }, (_, depth) => {
     const runner = createRunner(deps, depth + 1);
-    return [
-      createSubagentTool(runner, milliseconds),
-      createSpawnTool(runner),
-      createSpawnStatusTool(runner),
-    ];
+    return [createSubagentTool(runner, milliseconds), createSpawnTool(runner), status];
   });
   return {
     tools: (depth) => toolsByDepth[depth] ?? [],
@@ -105,11 +105,13 @@ interface SubagentDeps {
   readonly runTask: (task: SubagentTask) => Promise<string>;
 }
 
+type TaskRunner = ReturnType<typeof createRunner>;
+
 /** The runner for the tools of one depth. */
-function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: number): TaskRunner {
+function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: number) {
   return {
-    tasks,
-    async runNow(text, { signal, allowance, ...call }) {
+    /** Runs a task to its end, or until its call is aborted. Returns its result, or a sentence about its failure. */
+    async runNow(text: string, { signal, allowance, ...call }: CallContext): Promise<string> {
       const { state, text: result } = await ended(() =>
         withEither([signal, closing], (either) =>
           runTask({ text, caller: callerOf(call), signal: either, allowance, depth }),
@@ -119,15 +121,18 @@ function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: num
       log.debug("a subagent ended", { depth, state });
       return result;
     },
-    begin(text, label, call) {
-      if (closing.aborted) return "the program is ending";
+    /** Starts a task and returns its id. Throws a `ToolError` if it does not start. */
+    begin(text: string, label: string, call: CallContext): string {
+      if (closing.aborted) throw new ToolError("the program is ending");
       const caller = callerOf(call);
       const owner = ownerOf(caller);
       if (tasks.active(owner) >= MAX_ACTIVE) {
-        return `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`;
+        throw new ToolError(
+          `${MAX_ACTIVE} tasks of this client are under way; wait until one has ended`,
+        );
       }
       if (tasks.activeInAll() >= MAX_ACTIVE_OF_ALL) {
-        return `${MAX_ACTIVE_OF_ALL} tasks are under way; try again later`;
+        throw new ToolError(`${MAX_ACTIVE_OF_ALL} tasks are under way; try again later`);
       }
       const task = tasks.add(owner, label);
       const { allowance } = call;
@@ -136,7 +141,7 @@ function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: num
         task.end(end);
         log.debug("a background task ended", { task: task.id, depth, state: end.state });
       });
-      return { id: task.id };
+      return task.id;
     },
   };
 }
@@ -175,4 +180,89 @@ function bounded(text: string): string {
   if (text.trim() === "") return "(the task ended without text)";
   if (text.length <= MAX_RESULT) return text;
   return `${prefixOf(text, MAX_RESULT)}\n… (cut here: the result has ${text.length} characters)`;
+}
+
+/** Characters of a task and of its label. */
+const MAX_TASK = 20_000;
+const MAX_LABEL = 80;
+
+/** The arguments of the tools that begin a task. */
+const TASK_INPUT = v.object({
+  task: v.pipe(
+    v.string(),
+    v.minLength(1, "the task is empty"),
+    v.maxLength(MAX_TASK, `a task has at most ${MAX_TASK} characters`),
+    v.description(
+      "All that is needed to do the task. The subagent knows nothing of this conversation.",
+    ),
+  ),
+  label: v.optional(textField("A short name for the task.")),
+});
+
+/** The tool that runs a task as a turn of its own and returns its answer. */
+function createSubagentTool(runner: TaskRunner, milliseconds: number): Tool {
+  return defineTool({
+    name: "subagent",
+    description:
+      "Gives a part of the work to a subagent and waits for its answer (at most 5 minutes). Use it for long searches whose steps would only fill this conversation.",
+    input: TASK_INPUT,
+    milliseconds,
+    // A little more than a result, for the text around it.
+    characters: 11_000,
+    async run({ task }, call) {
+      return await runner.runNow(task, call);
+    },
+  });
+}
+
+/** The name of a task: its label, or the beginning of its text, on one line. */
+function labelOf({ task, label = "" }: { task: string; label?: string | undefined }): string {
+  const words = label.trim() === "" ? task : label;
+  return escapeControl(truncate(words.replace(/\s+/g, " ").trim(), MAX_LABEL));
+}
+
+/** The tool that begins a background task. */
+function createSpawnTool(runner: TaskRunner): Tool {
+  return defineTool({
+    name: "spawn",
+    description:
+      "Begins a task in the background (at most 5 minutes) and returns its id at once. You get its result in a later turn, or by spawn_status.",
+    input: TASK_INPUT,
+    async run(input, call) {
+      const label = labelOf(input);
+      const id = runner.begin(input.task, label, call);
+      return `Task ${id} (${label}) has begun. It is not done yet: say so, and do not wait for it.`;
+    },
+  });
+}
+
+const STATUS_INPUT = v.object({
+  task_id: v.optional(textField("The id that spawn returned. Default: all tasks.")),
+});
+
+/** The tool that reports the state of background tasks, and the result of one. */
+function createSpawnStatusTool(tasks: TaskList): Tool {
+  return defineTool({
+    name: "spawn_status",
+    description: "Returns the state of background tasks, and the result of one that has ended.",
+    input: STATUS_INPUT,
+    characters: 11_000,
+    async run({ task_id: id = "" }, { owner }) {
+      const all = tasks.list(owner);
+      if (id === "") return all.map(stateText).join("\n") || "There are no tasks.";
+      const task = all.find((one) => one.id === id);
+      if (task === undefined) {
+        const ids = all.map((one) => one.id).join(", ") || "none";
+        throw new ToolError(
+          `there is no task ${JSON.stringify(id.slice(0, 40))}. Tasks are: ${ids}.`,
+        );
+      }
+      const result = tasks.result(owner, id);
+      return result === undefined ? stateText(task) : `${stateText(task)}\n${result}`;
+    },
+  });
+}
+
+function stateText({ id, label, state, seconds }: BackgroundTask): string {
+  return `${id} (${label}): ${state}, ${Math.round(seconds)} s`;
 }
