@@ -18,18 +18,10 @@ import type { StoredTurnSize } from "./retention.ts";
 type Row = Readonly<Record<string, unknown>>;
 type Run = <T>(work: () => T) => Promise<T>;
 
-/** The size of a turn, or how much of a conversation may be read; characters are those of the JSON. */
-interface TurnSize {
-  readonly messages: number;
-  readonly characters: number;
-}
-
 /** What `conversation` reads at once: enough to summarize it, and no more than a small board can hold. */
-const SUMMARY_LIMITS: TurnSize = { messages: 2000, characters: 8 * 2 ** 20 };
-
+const SUMMARY_LIMITS = { messages: 2000, characters: 8 * 2 ** 20 };
 /** Conversations that `conversations` lists. */
 const LISTED_CONVERSATIONS = 20_000;
-
 /** One reading of a transcript. */
 const PAGE = { messages: 200, characters: 2 ** 20 };
 /** Conversations whose bytes are in memory; the bytes of others are added up with each turn. */
@@ -48,11 +40,6 @@ interface HeldBytes {
 
 /** A conversation in memory that got no turn for so long is deleted. */
 const IDLE_MS = 24 * 60 * 60_000;
-
-interface Compacted<M> {
-  readonly through: number;
-  readonly summary: M | undefined;
-}
 
 /** The conversations of a database; every call is work inside a transaction. */
 export class Conversations<M> {
@@ -83,10 +70,8 @@ export class Conversations<M> {
 
   conversation(name: string): Conversation<M> {
     const { through, summary } = this.#compacted(name);
-    const turns = this.#after(name, through, SUMMARY_LIMITS).map(({ id, messages }) => ({
-      id,
-      messages,
-    }));
+    const rows = this.#sql("oldestFirst").iterate(name, through);
+    const turns = turnsOf<M>(rows, SUMMARY_LIMITS).map(({ id, messages }) => ({ id, messages }));
     return { turns, ...(summary !== undefined && { summary }) };
   }
 
@@ -123,7 +108,7 @@ export class Conversations<M> {
 
   /** The turns after one of them, as many as are worth one reading; none at the end. */
   page(name: string, after: number): readonly StoredTurn<M>[] {
-    return this.#after(name, after, PAGE);
+    return turnsOf(this.#sql("oldestFirst").iterate(name, after), PAGE);
   }
 
   erase(name: string): number {
@@ -186,7 +171,7 @@ export class Conversations<M> {
     return { all: Number(row?.["bytes"] ?? 0), day: Number(row?.["day"] ?? 0) };
   }
 
-  #compacted(name: string): Compacted<M> {
+  #compacted(name: string): { readonly through: number; readonly summary: M | undefined } {
     const row = this.#sql("compacted").get(name);
     const text = row?.["summary"] ?? undefined;
     return {
@@ -194,17 +179,13 @@ export class Conversations<M> {
       summary: text === undefined ? undefined : fromJson<M>(text),
     };
   }
-
-  #after(name: string, id: number, most: TurnSize): readonly StoredTurn<M>[] {
-    return turnsOf(this.#sql("oldestFirst").iterate(name, id), most);
-  }
 }
 
 /** The same as promises; `write` runs work in a transaction of the store, `read` runs work that only reads. */
 export function asyncConversations<M>(
   conversations: Conversations<M>,
   write: Run,
-  read: Run = write,
+  read: Run,
 ): Omit<ConversationStore<M>, "close"> {
   return {
     history: (name) => read(() => conversations.history(name)),
@@ -239,7 +220,10 @@ function textOrNull(message: unknown): string | null {
 }
 
 /** Turns as long as they fit, at least one; reading ends there. */
-function turnsOf<M>(rows: Iterable<Row>, most: TurnSize): readonly StoredTurn<M>[] {
+function turnsOf<M>(
+  rows: Iterable<Row>,
+  most: Pick<StoreBounds, "messages" | "characters">,
+): readonly StoredTurn<M>[] {
   const found: StoredTurn<M>[] = [];
   let { messages, characters } = most;
   for (const row of rows) {

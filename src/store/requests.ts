@@ -75,9 +75,8 @@ export class Requests<M> {
   }
 
   record({ seq, owner, attempt }: Claim, message: string): boolean {
-    if (this.#sql("inForce").get(seq, owner, attempt, ACCEPTED) === undefined) return false;
-    this.#sql("addStep").run(seq, message);
-    return true;
+    const { changes } = this.#sql("addStep").run(message, seq, owner, attempt, ACCEPTED);
+    return Number(changes) > 0;
   }
 
   /** Returns the name of the request's conversation; undefined if the claim is stale. */
@@ -245,9 +244,8 @@ const SQL = {
   redeliver: `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?
        WHERE seq = ?`,
   begin: `UPDATE requests SET attempt = attempt + 1, lease_until = ? WHERE ${IN_FORCE}`,
-  inForce: `SELECT 1 FROM requests WHERE ${IN_FORCE}`,
   steps: "SELECT message FROM steps WHERE seq = ? ORDER BY id",
-  addStep: "INSERT INTO steps (seq, message) VALUES (?, ?)",
+  addStep: `INSERT INTO steps (seq, message) SELECT seq, ? FROM requests WHERE ${IN_FORCE}`,
   dropSteps: "DELETE FROM steps WHERE seq = ?",
   answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, failed = ?, bytes = bytes + ?
        WHERE ${IN_FORCE} RETURNING ticket`,

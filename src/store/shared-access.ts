@@ -43,27 +43,15 @@ export async function openConversations<M>(
     throw unusable(file, thrown instanceof Failure ? (thrown.cause ?? thrown) : thrown);
   };
   const conversations = new Conversations<M>(db, options);
-  if (options.readOnly) {
-    // Later, as other stores do, and without a transaction.
-    const read = <T>(work: () => T): Promise<T> => Promise.resolve().then(work).catch(failed);
-    return {
-      ...asyncConversations(conversations, read),
-      close() {
-        db.close();
-        return Promise.resolve();
-      },
-    };
-  }
   const commits = new GroupCommit(db, file);
   const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);
   const read = <T>(work: () => T): Promise<T> => commits.read(work).catch(failed);
-  const dropAnswered = db.prepare(DROP_ANSWERED);
   return {
     ...asyncConversations(conversations, write, read),
     /** Deletes the requests and answers that only stay for duplicates, too. */
     erase: (name) =>
       write(() => {
-        dropAnswered.run(name);
+        db.prepare(DROP_ANSWERED).run(name);
         return conversations.erase(name);
       }),
     close() {
