@@ -86,21 +86,23 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = open;
-  if (log !== SILENT) {
-    const checking = runChecks({ ...options, channels: dialled, secretFiles });
-    logChecks(await closingOnFailure(closing, checking), log);
-  }
   await closingOnFailure(closing, gateway.resume());
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
+  closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   closing.unshift(watchCertificates(dialled, log));
+  // They take about as long as the channels need to connect.
+  if (log !== SILENT) {
+    const checking = runChecks({ ...options, channels: dialled, secretFiles });
+    const stopping = [async () => void (await gateway.drain(0)), ...closing];
+    logChecks(await closingOnFailure(stopping, checking), log);
+  }
   return {
     dialled,
     problem: () => problemOf(channels) ?? gateway.problem(),
     over: allEnded(channels, log),
     async stop(drainMs) {
       const drained = await gateway.drain(drainMs);
-      await Promise.all(channels.map((channel) => channel.close()));
       for (const close of closing) await close();
       return drained;
     },
