@@ -53,6 +53,15 @@ const KEEP_ALIVE_FACTOR = 3;
 /** Parts of one call that a server may refuse, one after the other. */
 const MAX_REFUSED = 3;
 
+type Cooldown = ReturnType<typeof createCooldown>;
+
+/** An API key. */
+interface Key {
+  /** Undefined if the server needs none. */
+  readonly text: string | undefined;
+  readonly cooldown: Cooldown;
+}
+
 /** One entry of `model_list` that can be asked, with its recent successes and failures. */
 export class Candidate {
   readonly name: ModelName;
@@ -61,9 +70,11 @@ export class Candidate {
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
   readonly #options: CandidateOptions;
-  readonly #keyring: ReturnType<typeof createKeyring>;
-  /** Of the endpoint; the keys have their own. */
-  readonly #cooldown: ReturnType<typeof createCooldown>;
+  readonly #keys: readonly Key[];
+  /** The index of the key with which the next call begins. */
+  #next = 0;
+  /** Of the endpoint; each key has its own. */
+  readonly #cooldown: Cooldown;
   #takesTools = true;
 
   constructor(options: CandidateOptions) {
@@ -73,19 +84,21 @@ export class Candidate {
     this.fallbacks = options.fallbacks;
     this.rate = options.rate;
     this.#options = options;
-    this.#keyring = createKeyring(options.keys, options.now);
+    const texts = options.keys.length === 0 ? [undefined] : [...new Set(options.keys)];
+    this.#keys = texts.map((text) => ({ text, cooldown: createCooldown(options.now) }));
     this.#cooldown = createCooldown(options.now);
   }
 
   /** When its cooldown ends, by the clock of its options; in the past if it has none. */
   endsAt(): number {
-    return Math.max(this.#cooldown.endsAt(), this.#keyring.endsAt());
+    const firstKey = Math.min(...this.#keys.map(({ cooldown }) => cooldown.endsAt()));
+    return Math.max(this.#cooldown.endsAt(), firstKey);
   }
 
   /** Ends all cooldowns. */
   clearCooldown(): void {
     this.#cooldown.succeeded();
-    this.#keyring.clearCooldowns();
+    for (const { cooldown } of this.#keys) cooldown.succeeded();
   }
 
   /**
@@ -96,7 +109,7 @@ export class Candidate {
    */
   async start(call: ModelCall, isLastResort: boolean): Promise<StartedReply | ModelError> {
     const failed: ModelError[] = [];
-    for (const key of this.#keyring.order(isLastResort)) {
+    for (const key of this.#keysToTry(isLastResort)) {
       if (failed.length > 0) await this.rate.take(call.signal);
       const outcome = await this.#startAdapting(call, key);
       if (!(outcome instanceof ModelError)) return outcome;
@@ -107,6 +120,21 @@ export class Candidate {
     // A key that may work again soon says more than one that never will.
     const reported = failed.find(isTransient) ?? failed[0];
     return reported ?? new ModelError("unreachable", "no key to ask with");
+  }
+
+  /**
+   * The keys to try now, in order, at least one: each call begins with the next one. Keys that cool down come
+   * last, by the end of their cooldown, and only as a last resort or if all cool down.
+   */
+  #keysToTry(isLastResort: boolean): readonly Key[] {
+    const now = this.#options.now();
+    const rotated = [...this.#keys.slice(this.#next), ...this.#keys.slice(0, this.#next)];
+    this.#next = (this.#next + 1) % this.#keys.length;
+    const ready = rotated.filter(({ cooldown }) => cooldown.endsAt() <= now);
+    if (ready.length > 0 && !isLastResort) return ready;
+    const cooling = rotated.filter(({ cooldown }) => cooldown.endsAt() > now);
+    cooling.sort((left, right) => left.cooldown.endsAt() - right.cooldown.endsAt());
+    return [...ready, ...cooling];
   }
 
   /**
@@ -139,7 +167,7 @@ export class Candidate {
     const limits = startLimits(call.signal, timeout);
     const rest = protocol({
       call,
-      key,
+      key: key.text,
       signal: limits.signal,
       onActivity: limits.onActivity,
       onChunk(text) {
@@ -183,11 +211,10 @@ export class Candidate {
 
   /** Keys cool down after errors of keys, the endpoint after all others. */
   #remember(key: Key, outcome: Reply | ModelError): void {
-    if (!(outcome instanceof ModelError)) {
-      this.#cooldown.succeeded();
-      this.#keyring.succeeded(key);
-    } else if (isKeyError(outcome)) this.#keyring.failed(key, outcome);
-    else this.#cooldown.failed(classOf(outcome), outcome.retryAfter);
+    if (outcome instanceof ModelError) {
+      const cooldown = isKeyError(outcome) ? key.cooldown : this.#cooldown;
+      cooldown.failed(classOf(outcome), outcome.retryAfter);
+    } else for (const cooldown of [this.#cooldown, key.cooldown]) cooldown.succeeded();
   }
 }
 
@@ -269,36 +296,5 @@ export function createCooldown(now: () => number) {
     succeeded(): void {
       [endsAt, failures] = [Number.NEGATIVE_INFINITY, 0];
     },
-  };
-}
-
-/** An API key; undefined if the server needs none. */
-type Key = string | undefined;
-
-/** The keys of one endpoint: each call begins with the next key; failed keys cool down. */
-function createKeyring(keys: readonly string[], now: () => number) {
-  const all: readonly Key[] = keys.length === 0 ? [undefined] : [...new Set(keys)];
-  const cooldowns = new Map(all.map((key) => [key, createCooldown(now)]));
-  const endOf = (key: Key): number => cooldowns.get(key)?.endsAt() ?? 0;
-  let next = 0;
-  return {
-    /**
-     * The keys to try now, in order, at least one: those without a cooldown. As a last resort, or if all cool
-     * down, also the others, by the end of their cooldown.
-     */
-    order(isLastResort: boolean): readonly Key[] {
-      const rotated = [...all.slice(next), ...all.slice(0, next)];
-      next = (next + 1) % all.length;
-      const ready = rotated.filter((key) => endOf(key) <= now());
-      if (ready.length > 0 && !isLastResort) return ready;
-      const cooling = rotated.filter((key) => endOf(key) > now());
-      return [...ready, ...cooling.toSorted((left, right) => endOf(left) - endOf(right))];
-    },
-    failed: (key: Key, error: ModelError) =>
-      cooldowns.get(key)?.failed(classOf(error), error.retryAfter),
-    succeeded: (key: Key) => cooldowns.get(key)?.succeeded(),
-    clearCooldowns: () => cooldowns.forEach((cooldown) => cooldown.succeeded()),
-    /** The end of the first cooldown; in the past if a key can be used now. */
-    endsAt: () => Math.min(...all.map(endOf)),
   };
 }
