@@ -11,8 +11,7 @@ import {
   property,
   record,
 } from "fast-check";
-import { Framer } from "../../src/mqtt/limiter/framing.ts";
-import type { PacketRules } from "../../src/mqtt/limiter/framing.ts";
+import { Framer, type PacketRules } from "../../src/mqtt/limiter/framing.ts";
 import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
 import { until } from "../support/until.ts";

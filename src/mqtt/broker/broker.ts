@@ -1,23 +1,19 @@
 import { timingSafeEqual, createHash } from "node:crypto";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import type { Duplex } from "node:stream";
-import { Aedes } from "aedes";
-import type { AedesOptions, Client } from "aedes";
+import { Aedes, type AedesOptions, type Client } from "aedes";
 import { settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import { SILENT, type Log } from "../../base/log.ts";
-import { shouldLog } from "../../base/log.ts";
+import { SILENT, type Log, shouldLog } from "../../base/log.ts";
 import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
 import { Backpressure, DeferredAcks } from "./backpressure.ts";
 import { createConnections, type ConnectionLimits, type Connections } from "./connections.ts";
-import { createMqtt5 } from "./mqtt5.ts";
-import type { Mqtt5 } from "./mqtt5.ts";
+import { createMqtt5, type Mqtt5 } from "./mqtt5.ts";
 import type { BrokerPacket } from "./queues.ts";
-import { createBrokerStore, type BrokerStore, type StoreLimits } from "./sessions.ts";
-import type { Filter } from "./sessions.ts";
+import { createBrokerStore, type BrokerStore, type StoreLimits, type Filter } from "./sessions.ts";
 import { SubscriptionAcl, type FilterLimits } from "./subscriptions.ts";
 
 /** The running built-in broker. It speaks MQTT 3.1.1 and 5, and keeps nothing on disk. */

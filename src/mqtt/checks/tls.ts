@@ -5,8 +5,7 @@ import type { Check } from "../../base/contract.ts";
 import type { Log } from "../../base/log.ts";
 import { isLoopback } from "../../base/url.ts";
 import type { MqttChannel } from "../../config/contract.ts";
-import { dialAddressOf } from "../client/transport.ts";
-import { serverName, tlsOptions } from "../client/transport.ts";
+import { dialAddressOf, serverName, tlsOptions } from "../client/transport.ts";
 
 const DAY_MS = 86_400_000;
 /** Expiry is reported so long before. */

@@ -1,8 +1,7 @@
 import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog } from "../../base/log.ts";
-import { ConnectionLost } from "../protocol/message.ts";
-import type { Outgoing, Published } from "../protocol/message.ts";
+import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
 import { Backlog } from "./flow-control.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";

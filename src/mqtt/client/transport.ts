@@ -3,8 +3,7 @@ import { connect as connectTcp, isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { Failure, messageOf } from "../../base/failure.ts";
-import type { BrokerAddress } from "../../config/broker.ts";
-import { parseBroker } from "../../config/broker.ts";
+import { type BrokerAddress, parseBroker } from "../../config/broker.ts";
 import type { TlsSettings, MqttSettings } from "../../config/contract.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
 
