@@ -34,7 +34,7 @@ const LEAST_BYTES_PER_MS = 4;
 export function limitIncoming(stream: Duplex, options: LimiterOptions): Duplex {
   const pipe = <Destination extends Writable>(destination: Destination): Destination => {
     const limiter = new PacketLimiter(stream, destination, options);
-    stream.on("data", (chunk: Buffer) => limiter.take(chunk));
+    stream.on("data", limiter.take);
     stream.once("end", () => limiter.end());
     stream.once("close", () => limiter.stop());
     return destination;
@@ -74,7 +74,7 @@ class PacketLimiter {
   }
 
   /** Forwards what is allowed. */
-  take(chunk: Buffer): void {
+  readonly take = (chunk: Buffer): void => {
     if (this.#isCut) return;
     const { pieces, cost, small, fault } = this.#framer.take(chunk);
     if (this.#isFlood(small))
@@ -84,7 +84,7 @@ class PacketLimiter {
     const open = this.#framer.open();
     this.#limitTime(open);
     this.#options.onHeld?.(open?.held ?? 0);
-  }
+  };
 
   /** Nothing more comes; the destination ends when it has the rest. */
   end(): void {
@@ -133,13 +133,13 @@ class PacketLimiter {
     if (piece === undefined) return;
     this.#isBusy = true;
     try {
-      this.#destination.write(piece, () => this.#written());
+      this.#destination.write(piece, this.#written);
     } catch (error) {
       this.#cut(`a packet that cannot be read (${messageOf(error)})`);
     }
   }
 
-  #written(): void {
+  readonly #written = (): void => {
     const wait = this.#throttle(this.#costEach);
     const { ready } = this.#options;
     const pause = wait > 0 ? sleep(wait).then(() => ready?.()) : ready?.();
@@ -147,7 +147,7 @@ class PacketLimiter {
     this.#isBusy = true;
     this.#stream.pause();
     void pause.then(() => this.#resume());
-  }
+  };
 
   #resume(): void {
     this.#isBusy = false;
