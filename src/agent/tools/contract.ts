@@ -31,7 +31,10 @@ export async function resultOf(work: () => Promise<string>): Promise<string> {
   }
 }
 
-/** A function that a model can call. Its result is text for the model; an error begins with `error: `. */
+/**
+ * A function that a model can call. Its result is text for the model; an error begins with `error: `.
+ * `defineTool` makes one, and `toolbox.ts` lists it.
+ */
 export interface Tool extends ToolDefinition {
   /** The tool changes what other calls may read: no other call of the turn runs at the same time. */
   readonly exclusive?: true;

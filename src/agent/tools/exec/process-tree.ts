@@ -92,7 +92,7 @@ async function processesOf(tree: ProcessTree): Promise<readonly Member[] | undef
 async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-    const environ = await environOf(pid).catch(() => Buffer.alloc(0));
+    const environ = hasNoEnvironment(stat) ? "" : await environOf(pid).catch(() => "");
     const isSandbox = isOf(tree, stat, () => environ);
     return isSandbox === undefined ? undefined : { pid: Number(pid), isSandbox };
   } catch {
@@ -131,7 +131,7 @@ function hasNoEnvironment(stat: string): boolean {
 function isOf(
   { leader, mark, isSandboxed }: ProcessTree,
   stat: string,
-  environ: () => Buffer,
+  environ: () => Buffer | string,
 ): boolean | undefined {
   const fields = fieldsOf(stat);
   if (isDead(fields)) return undefined;

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { homedir, userInfo, platform, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
+import { KEY_FILES } from "../../../workspace/contract.ts";
 import { ToolError } from "../../contract.ts";
 import type { Sandbox } from "../command.ts";
 import { findProgram } from "../environment.ts";
@@ -81,7 +82,7 @@ function secretPaths({ configFile, secretFiles, workspace }: SandboxOptions): re
   if (configFile === undefined) return secretFiles;
   const folder = dirname(configFile);
   const isOwn = !/^\/(?:etc|opt|srv|usr|var)?$/.test(folder) && folder !== workspace;
-  const files = [...secretFiles, configFile, join(folder, ".security.yml")];
+  const files = [...secretFiles, configFile, join(folder, KEY_FILES.security)];
   return isOwn ? [folder, ...files] : files;
 }
 
