@@ -1,23 +1,17 @@
-import type { pause } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
-import type { Log } from "../../base/log.ts";
-import type { AgentDefaults } from "../../config/contract.ts";
 import type { Message } from "../contract.ts";
 import type { Candidate, StartedReply } from "./candidate.ts";
 import type { Model, ModelCall } from "./contract.ts";
+import type { OpenOptions } from "./entries.ts";
 import { classOf, cleanMessage, isTransient, ModelError, modelFailureOf } from "./errors.ts";
 
-export interface RouterOptions {
+export interface RouterOptions extends Omit<OpenOptions, "fetch"> {
   /** In the order to ask them, at least one, none twice. */
   readonly candidates: readonly Candidate[];
   /** Those of them that come first because the question is light; one that is too long for them goes to the others. */
   readonly light: ReadonlySet<Candidate>;
   /** Called when another candidate than the first is asked from now on. */
   readonly onMove: (candidate: Candidate) => void;
-  readonly defaults: Pick<AgentDefaults, "max_llm_retries" | "llm_retry_backoff_secs">;
-  readonly log: Log;
-  readonly now: () => number;
-  readonly pause: typeof pause;
 }
 
 /** A call that failed with one candidate. */

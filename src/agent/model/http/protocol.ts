@@ -75,12 +75,13 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
     const body = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
+    const text = wellFormedJson(body);
     let response: Response;
     try {
       response = await fetch(dialect.url, {
         method: "POST",
         headers,
-        body: wellFormedJson(body),
+        body: text,
         signal,
         // A redirected POST would lose its body, or send the key to another host.
         redirect: "manual",
