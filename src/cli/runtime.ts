@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
@@ -13,11 +14,14 @@ import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
 import { watchCertificates } from "../mqtt/checks/tls.ts";
+import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Channel } from "../mqtt/contract.ts";
+import type { Store } from "../store/contract.ts";
+import { openInstance } from "../store/instance-lock.ts";
+import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { runChecks, logChecks } from "./checks.ts";
-import { isShared } from "./conversations.ts";
+import { isShared, stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 import { openReloadableAgent } from "./reloadable-agent.ts";
-import { openState, openTemporaryState, type State } from "./state.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -107,6 +111,109 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       return drained;
     },
   };
+}
+
+/**
+ * Writes the template files into an unused workspace, if there is a model to read them. A failure is only a
+ * warning: the agent works without them.
+ */
+export async function initWorkspace({ agents, model_list }: Config, log: Log): Promise<void> {
+  const { workspace, model_name } = agents.defaults;
+  const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
+  if (!isAsked || !(await isUnused(workspace))) return;
+  const { writeTemplates } = await import("../agent/workspace/templates.ts");
+  try {
+    const files = await writeTemplates(workspace);
+    log.info("created workspace files", {
+      workspace,
+      files: files.join(", "),
+    });
+  } catch (thrown) {
+    log.warn("could not create workspace files", { workspace, why: asFailure(thrown).why });
+  }
+}
+
+async function isUnused(folder: string): Promise<boolean> {
+  try {
+    // The program itself creates the folder `state`.
+    return (await readdir(folder)).every((name) => name === "state");
+  } catch (error) {
+    return codeOf(error) === "ENOENT";
+  }
+}
+
+/** The stored state of a gateway, on disk or only in memory. */
+interface State {
+  readonly store: Store<Message>;
+  /** Further files of the state on disk. */
+  readonly files: { readonly historyFile?: string };
+  /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
+  clientId(channel: MqttChannel): string | undefined;
+  close(): Promise<void>;
+}
+
+type StateOptions = Pick<RuntimeOptions, "config" | "channels" | "log">;
+
+/** State in memory, which ends with the process. */
+function openTemporaryState(config: Config): State {
+  const store = createMemoryStore<Message>(storeOptions(config));
+  return { store, files: {}, clientId: () => undefined, close: () => store.close() };
+}
+
+/**
+ * State in `<workspace>/state`. If it cannot be opened, a gateway with a channel of QoS 1 or 2 does not start,
+ * because it promises to lose nothing. Any other uses memory and logs an error.
+ */
+export async function openState(options: StateOptions): Promise<State> {
+  try {
+    return await openPersistent(options);
+  } catch (thrown) {
+    const promised = options.channels.some(({ settings }) => settings.qos > 0);
+    if (promised || !(thrown instanceof Failure)) throw thrown;
+    const { message, why, remedy } = thrown;
+    options.log.error("conversations will be lost when this process ends", {
+      error: message,
+      why,
+      try: remedy,
+    });
+    const state = openTemporaryState(options.config);
+    return { ...state, store: withGoSessions(state.store, options.config, options.log) };
+  }
+}
+
+async function openPersistent({ config, log }: StateOptions): Promise<State> {
+  const folder = stateFolderOf(config);
+  const home = await openInstance(folder, { log });
+  if (home.instance > 1) {
+    log.warn(
+      "another gateway of this home is running: this one stores its own state, and each request that both get has two answers",
+      {
+        instance: home.instance,
+        try: "stop one of them, or give this one its own PICOCLAW_HOME and agent_id",
+      },
+    );
+  }
+  try {
+    const settings = { ...storeOptions(config), sole: true, log };
+    const store = await openSqliteStore<Message>(home.databaseFile, settings);
+    return {
+      store: withGoSessions(store, config, log),
+      // Only the first gateway of a home writes the history of the device.
+      files: home.instance === 1 ? { historyFile: join(folder, "device-history") } : {},
+      clientId({ name, settings: { qos, client_id, agent_id } }) {
+        if (qos === 0 || client_id !== "") return undefined;
+        const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);
+        return home.clientId(`${name} ${agent_id}`, make);
+      },
+      async close() {
+        await store.close();
+        home.close();
+      },
+    };
+  } catch (thrown) {
+    home.close();
+    throw thrown;
+  }
 }
 
 async function closingOnFailure<T>(
@@ -247,32 +354,3 @@ async function allEnded(channels: readonly Channel[], log: Log): Promise<Failure
 }
 
 const CLOSED = new Failure("failed", "every channel was closed");
-
-/**
- * Writes the template files into an unused workspace, if there is a model to read them. A failure is only a
- * warning: the agent works without them.
- */
-export async function initWorkspace({ agents, model_list }: Config, log: Log): Promise<void> {
-  const { workspace, model_name } = agents.defaults;
-  const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
-  if (!isAsked || !(await isUnused(workspace))) return;
-  const { writeTemplates } = await import("../agent/workspace/templates.ts");
-  try {
-    const files = await writeTemplates(workspace);
-    log.info("created workspace files", {
-      workspace,
-      files: files.join(", "),
-    });
-  } catch (thrown) {
-    log.warn("could not create workspace files", { workspace, why: asFailure(thrown).why });
-  }
-}
-
-async function isUnused(folder: string): Promise<boolean> {
-  try {
-    // The program itself creates the folder `state`.
-    return (await readdir(folder)).every((name) => name === "state");
-  } catch (error) {
-    return codeOf(error) === "ENOENT";
-  }
-}

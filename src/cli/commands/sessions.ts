@@ -2,12 +2,13 @@ import type { Message } from "../../agent/contract.ts";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import type { Config } from "../../config/contract.ts";
 import type { ConversationStore, ConversationInfo, StoredTurn } from "../../store/contract.ts";
 import { databaseFilesIn } from "../../store/instance-lock.ts";
 import { openConversations } from "../../store/shared-access.ts";
-import { createPaint, isColoured } from "../colour.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import {
@@ -16,15 +17,6 @@ import {
   stateFolderOf,
   storeOptions,
 } from "../conversations.ts";
-import {
-  jsonTurn,
-  markdownTitle,
-  markdownTurn,
-  type PrintTurn,
-  readableTurn,
-  timeOf,
-  redactedTurn,
-} from "../transcript.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {
@@ -89,7 +81,8 @@ async function list(
   { host: { stdout }, flags }: Context,
 ): Promise<void> {
   if (flags.has("json")) {
-    for (const session of sessions) await stdout.write(jsonLine({ v: 1, ...factsOf(session) }));
+    for (const session of sessions)
+      await stdout.write(jsonLine({ v: 1, ...sessionFacts(session) }));
     return;
   }
   const rows = sessions.map(({ client, channel, turns, lastAt, bytes }) => [
@@ -115,7 +108,7 @@ function table(rows: readonly (readonly string[])[]): string {
     .join("");
 }
 
-function factsOf({
+function sessionFacts({
   client,
   channel,
   turns,
@@ -159,6 +152,111 @@ function printerOf(
 /** Markdown holds messages unchanged, so on a terminal control characters are escaped. */
 function safe(text: string, { stdout }: Host, isMarkdown: boolean): string {
   return isMarkdown && stdout.isTTY ? escapeControl(text, "\n\t") : text;
+}
+
+/** Formats one turn of a conversation. */
+type PrintTurn = (turn: StoredTurn<Message>) => string;
+
+/** The turn with secrets masked; a turn stored long ago may contain some. */
+function redactedTurn(
+  turn: StoredTurn<Message>,
+  redactor: Pick<Redactor, "redact">,
+): StoredTurn<Message> {
+  return { ...turn, messages: turn.messages.map((message) => redactedMessage(message, redactor)) };
+}
+
+function redactedMessage(message: Message, redactor: Pick<Redactor, "redact">): Message {
+  const text = redactor.redact(message.text);
+  if (message.role === "tool") return { ...message, text, name: redactor.redact(message.name) };
+  if (message.role !== "assistant" || message.toolCalls === undefined) return { ...message, text };
+  const toolCalls = message.toolCalls.map((call) =>
+    Object.assign({}, call, {
+      name: redactor.redact(call.name),
+      arguments: redactor.redact(call.arguments),
+    }),
+  );
+  return { ...message, text, toolCalls };
+}
+
+/** For people: control characters are escaped, and no text can imitate a line of another speaker. */
+function readableTurn(client: string, paint: Paint): PrintTurn {
+  return ({ at, messages }) => {
+    const lines = messages
+      .flatMap((message) => statementsIn(message, client))
+      .map(({ who, text }) => `${paint.bold(escapeControl(who))}: ${indented(text)}`);
+    return `${paint.dim(timeOf(at))}\n${lines.join("\n")}\n\n`;
+  };
+}
+
+/** One section per turn, messages as quotations. */
+function markdownTurn(client: string): PrintTurn {
+  return ({ at, messages }) => {
+    const blocks = messages
+      .flatMap((message) => statementsIn(message, client))
+      .map(({ who, text }) => `**${escapedMarkdown(who)}:**\n\n${quoted(text)}\n`);
+    return `## ${timeOf(at)}\n\n${blocks.join("\n")}\n`;
+  };
+}
+
+function markdownTitle(client: string, channel: string): string {
+  return `# Conversation with ${escapedMarkdown(client)} (${escapedMarkdown(channel)})\n\n`;
+}
+
+/** One line per message; `turn` is the same for the messages of one turn. */
+function jsonTurn(): PrintTurn {
+  return ({ id, at, messages }) =>
+    messages
+      .map((message) =>
+        jsonLine({ v: 1, type: "message", turn: id, at: timeOf(at), ...messageFacts(message) }),
+      )
+      .join("");
+}
+
+function messageFacts(message: Message): object {
+  const { role, text } = message;
+  if (message.role === "tool") {
+    return { role, call_id: message.callId, name: message.name, text };
+  }
+  if (message.role !== "assistant" || message.toolCalls === undefined) return { role, text };
+  return { role, text, tool_calls: message.toolCalls };
+}
+
+/** ISO 8601 in UTC, as in the log and in `listen`. */
+function timeOf(at: number): string {
+  return new Date(at).toISOString();
+}
+
+interface Statement {
+  readonly who: string;
+  readonly text: string;
+}
+
+/** The statements of a message: by the client, by the agent, by the agent to a tool, or by a tool. */
+function statementsIn(message: Message, client: string): readonly Statement[] {
+  if (message.role === "summary") return [{ who: "summary", text: message.text }];
+  if (message.role === "user") return [{ who: client, text: message.text }];
+  if (message.role === "tool") return [{ who: `${message.name} to picoclaw`, text: message.text }];
+  const calls = (message.toolCalls ?? []).map(({ name, arguments: text }) => ({
+    who: `picoclaw to ${name}`,
+    text,
+  }));
+  return message.text === "" ? calls : [{ who: "picoclaw", text: message.text }, ...calls];
+}
+
+function indented(text: string): string {
+  return escapeControl(text, "\n\t").trimEnd().replaceAll("\n", "\n  ");
+}
+
+/** Marks each line, so that no text can end the quotation. */
+function quoted(text: string): string {
+  return text
+    .split(/\r\n?|\n/)
+    .map((line) => `> ${line}`)
+    .join("\n");
+}
+
+function escapedMarkdown(text: string): string {
+  return escapeControl(text).replaceAll(/[\\`*_[\]<>#]/g, "\\$&");
 }
 
 async function deleteConversation(
