@@ -1,8 +1,8 @@
 import type { Stats } from "node:fs";
 import { mkdir, open, readFile, realpath, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { syncFolder, writeAtomically } from "../base/atomic-write.ts";
 import { codeOf, Failure, messageOf } from "../base/failure.ts";
+import { syncFolder, writeAtomically } from "../base/file-io.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";

@@ -1,6 +1,7 @@
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { escapeControl } from "../../base/escape-control.ts";
+import { readBytes } from "../../base/file-io.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Device } from "./contract.ts";
 
@@ -46,14 +47,7 @@ export function cleanName(text: string): string {
 async function readText({ root }: Device, path: string, most: number): Promise<string> {
   const file = await open(join(root, path), "r");
   try {
-    const bytes = new Uint8Array(most);
-    let length = 0;
-    while (length < most) {
-      const { bytesRead } = await file.read(bytes, length, most - length, null);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return new TextDecoder().decode(bytes.subarray(0, length));
+    return new TextDecoder().decode(await readBytes(file, 0, most));
   } finally {
     await file.close();
   }

@@ -1,8 +1,8 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
-import { writeAtomically } from "../../base/atomic-write.ts";
 import { messageOf } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/file-io.ts";
 import type { Log } from "../../base/log.ts";
 import type { Device } from "./contract.ts";
 import { cpuTimes, loadAverages } from "./cpu.ts";

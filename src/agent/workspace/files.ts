@@ -3,6 +3,7 @@ import type { Stats } from "node:fs";
 import { open, readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf, messageOf } from "../../base/failure.ts";
+import { readBytes } from "../../base/file-io.ts";
 import type { Log } from "../../base/log.ts";
 import { isInside } from "../../base/path-contains.ts";
 
@@ -136,15 +137,9 @@ export async function readWithin(root: string, path: string, most: number): Prom
   try {
     const facts = await file.stat();
     if (!facts.isFile()) throw new Error("it is not a regular file");
-    const buffer = new Uint8Array(Math.min(most, facts.size));
-    let length = 0;
-    while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    const isCut = facts.size > length;
-    const text = new TextDecoder().decode(buffer.subarray(0, length), { stream: isCut });
+    const bytes = await readBytes(file, 0, Math.min(most, facts.size));
+    const isCut = facts.size > bytes.length;
+    const text = new TextDecoder().decode(bytes, { stream: isCut });
     return { text: withoutControls(text), bytes: facts.size };
   } finally {
     await file.close();

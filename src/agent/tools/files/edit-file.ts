@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import type { Stats } from "node:fs";
 import * as v from "valibot";
 import { escapeControl } from "../../../base/escape-control.ts";
+import { readBytes } from "../../../base/file-io.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
@@ -9,7 +10,7 @@ import { defineTool, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { shownPath } from "./errors.ts";
 import type { OpenDir, OpenFile } from "./open-dir.ts";
-import { readBytes, withRegular } from "./open-dir.ts";
+import { withRegular } from "./open-dir.ts";
 import { withFileToWrite } from "./open-within.ts";
 import { replaceFile } from "./replace-file.ts";
 

@@ -175,19 +175,3 @@ export function assertRegular(stats: Stats): void {
   }
   throw new ToolError("that is a pipe, a socket or a device, not a file");
 }
-
-/** At most `most` bytes from an offset; fewer at the end of the file. */
-export async function readBytes(
-  handle: FileHandle,
-  from: number,
-  most: number,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(most);
-  let length = 0;
-  while (length < most) {
-    const { bytesRead } = await handle.read(bytes, length, most - length, from + length);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-  }
-  return bytes.subarray(0, length);
-}

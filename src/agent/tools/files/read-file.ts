@@ -1,13 +1,14 @@
 import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
 import * as v from "valibot";
+import { readBytes } from "../../../base/file-io.ts";
 import type { ReadFileSettings } from "../../../config/contract.ts";
 import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
 import { defineTool, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { shownPath } from "./errors.ts";
-import { readBytes, withRegular } from "./open-dir.ts";
+import { withRegular } from "./open-dir.ts";
 import type { OpenFile } from "./open-dir.ts";
 import { withFileToRead } from "./open-within.ts";
 import { isText, textOf, wholeCharacters } from "./text.ts";

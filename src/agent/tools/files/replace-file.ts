@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { writeAtomically } from "../../../base/atomic-write.ts";
 import { codeOf } from "../../../base/failure.ts";
+import { writeAtomically } from "../../../base/file-io.ts";
 import { ToolError } from "../contract.ts";
 import { assertRegular, statsIfAny } from "./open-dir.ts";
 import type { OpenDir } from "./open-dir.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { writeAtomically } from "../../src/base/atomic-write.ts";
+import { writeAtomically } from "../../src/base/file-io.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const fail = () => Promise.reject(new Error("no"));

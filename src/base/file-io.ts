@@ -3,6 +3,22 @@ import { open, rename, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+/** At most `most` bytes from an offset; fewer at the end of the file. */
+export async function readBytes(
+  handle: FileHandle,
+  from: number,
+  most: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const { bytesRead } = await handle.read(bytes, length, most - length, from + length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return bytes.subarray(0, length);
+}
+
 /** What happens on the way. If a step throws, the old file stays. */
 interface WriteSteps {
   /** Gets the new file, still empty, to give it its owner and mode. */
