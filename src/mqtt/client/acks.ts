@@ -122,15 +122,8 @@ function isSend(found: unknown): found is Send {
   return typeof found === "function";
 }
 
-/**
- * Packet ids of QoS 2 messages that were handed over and that the broker has not released yet (awaiting
- * PUBREL), with the promise that each is stored. It lives as long as the broker's session does (MQTT 5
- * section 4.1), across connections. It holds no message.
- */
-export type InboundQos2 = Map<number, Promise<void>>;
-
 /** What a connection does with a QoS 2 PUBLISH. */
-export interface Receiver {
+interface Receiver {
   /** Hands the message over; resolves when it is stored. */
   handOver(packet: IPublishPacket): Promise<void>;
   /** The next acknowledgement waits for this. */
@@ -140,37 +133,52 @@ export interface Receiver {
 }
 
 /**
- * The receiver's side of QoS 2. A message is handed over at its PUBLISH, before its PUBREC (MQTT 5 section
- * 4.3.3, method B), so that none is lost between PUBREC and PUBREL. The same packet id again before PUBREL
- * is the same message.
+ * The receiver's side of QoS 2: packet ids of messages that were handed over and that the broker has not
+ * released yet (awaiting PUBREL), with the promise that each is stored. It lives as long as the broker's
+ * session does (MQTT 5 section 4.1), across connections. It holds no message.
  */
-export function createInboundStore(inboundQos2: InboundQos2, receiver: Receiver): IStore {
-  const empty = new Store();
-  const store: IStore = {
-    put(packet, done) {
-      if (packet.cmd === "publish" && packet.messageId !== undefined && !receiver.sheds()) {
-        const former = packet.dup ? inboundQos2.get(packet.messageId) : undefined;
-        const until = former ?? receiver.handOver(packet);
-        inboundQos2.set(packet.messageId, until);
-        receiver.wait(until);
-      }
-      done();
-      return store;
-    },
-    get({ messageId = 0 }, found) {
-      if (inboundQos2.has(messageId)) found(undefined, releasedPacket(messageId));
-      else found(new Error("no such message"));
-      return store;
-    },
-    del({ messageId = 0 }, done) {
-      inboundQos2.delete(messageId);
-      done();
-      return store;
-    },
-    createStream: () => empty.createStream(),
-    close: (done) => done(),
-  };
-  return store;
+export class InboundQos2 {
+  readonly #stored = new Map<number, Promise<void>>();
+
+  /** The broker has begun a new session. */
+  clear(): void {
+    this.#stored.clear();
+  }
+
+  /**
+   * The library's store of one connection. A message is handed over at its PUBLISH, before its PUBREC (MQTT 5
+   * section 4.3.3, method B), so that none is lost between PUBREC and PUBREL. The same packet id again before
+   * PUBREL is the same message.
+   */
+  storeFor(receiver: Receiver): IStore {
+    const stored = this.#stored;
+    const empty = new Store();
+    const store: IStore = {
+      put(packet, done) {
+        if (packet.cmd === "publish" && packet.messageId !== undefined && !receiver.sheds()) {
+          const former = packet.dup ? stored.get(packet.messageId) : undefined;
+          const until = former ?? receiver.handOver(packet);
+          stored.set(packet.messageId, until);
+          receiver.wait(until);
+        }
+        done();
+        return store;
+      },
+      get({ messageId = 0 }, found) {
+        if (stored.has(messageId)) found(undefined, releasedPacket(messageId));
+        else found(new Error("no such message"));
+        return store;
+      },
+      del({ messageId = 0 }, done) {
+        stored.delete(messageId);
+        done();
+        return store;
+      },
+      createStream: () => empty.createStream(),
+      close: (done) => done(),
+    };
+    return store;
+  }
 }
 
 /** Stands for a message that the broker releases: MQTT.js asks for it, and we have handed it over already. */

@@ -2,6 +2,7 @@ import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog } from "../../base/log.ts";
 import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
+import { InboundQos2 } from "./acks.ts";
 import { Backlog } from "./flow-control.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
@@ -176,7 +177,7 @@ function createConnector(
   publisher: Publisher,
   signal: AbortSignal,
 ): (protocol: 4 | 5) => Promise<Session> {
-  const shared = { inboundQos2: new Map(), publisher, backlog: new Backlog() };
+  const shared = { inboundQos2: new InboundQos2(), publisher, backlog: new Backlog() };
   let cleanStart = options.sessionExpiry?.cleanStart ?? true;
   let wasConnected = false;
   return async (protocol) => {

@@ -8,7 +8,7 @@ import { limitIncoming } from "../limiter/packet-limiter.ts";
 import { ConnectionLost } from "../protocol/message.ts";
 import type { Incoming, IncomingProperties, Outgoing, Published } from "../protocol/message.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import { createInboundStore, DeferredAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
+import { DeferredAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
 import { controlFlow, type Backlog } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
 import type { Publisher } from "./publish.ts";
@@ -122,7 +122,7 @@ function createClient(options: SessionOptions): MqttClient {
     resubscribe: false,
     queueQoSZero: false,
     writeCache: false,
-    incomingStore: createInboundStore(options.inboundQos2, {
+    incomingStore: options.inboundQos2.storeFor({
       handOver: (packet) => handOver(options, packet) ?? Promise.resolve(),
       wait: (until) => acks.wait(until),
       sheds: () => flow.sheds(),
