@@ -5,13 +5,12 @@ import { AnswerStream, restoredAnswer } from "../answer/answer-stream.ts";
 import type { Delivery } from "../answer/answer-stream.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
-import type { Request } from "../contract.ts";
+import type { Request, Turned } from "../contract.ts";
 import { shuttingDown } from "../errors.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import type { TurnAllowance } from "../usage/allowance.ts";
 import { TurnCancellation } from "./turn.ts";
-import type { Outcome } from "./turn.ts";
 
 /** A request that waits in the store. Thousands of them wait in a flood: each costs a few hundred bytes. */
 export interface WaitingRequest {
@@ -52,6 +51,15 @@ export type RequestState<M> =
   | ({ readonly is: "answered"; readonly outcome: Outcome<M> | undefined } & Started)
   /** The next start or another gateway answers it. */
   | ({ readonly is: "released" } & Started);
+
+/** How a turn ended. */
+export type Outcome<M> =
+  | { readonly turned: Turned<M> }
+  /**
+   * `failure` is for the wire, `thrown` is the original with all facts. `abandoned`: the answerer ignored the
+   * signal and may still run.
+   */
+  | { readonly failure: Failure; readonly thrown: unknown; readonly abandoned: boolean };
 
 interface Started {
   /** On the clock: when the request was at the head of its lane and a slot was free. */

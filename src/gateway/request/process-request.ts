@@ -16,9 +16,8 @@ import type { Accounting } from "../usage/accounts.ts";
 import type { Backlog } from "./backlog.ts";
 import type { Hold } from "./fair-queue.ts";
 import { answered, isLeftToNextStart, released, start } from "./pending-request.ts";
-import type { PendingRequest } from "./pending-request.ts";
+import type { Outcome, PendingRequest } from "./pending-request.ts";
 import { runTurn } from "./turn.ts";
-import type { Outcome } from "./turn.ts";
 
 export interface ProcessOptions<M> {
   readonly answerer: Answerer<M>;
@@ -105,6 +104,7 @@ async function outcomeOf<M>(
   const { turnTimeoutMs, durableRequests, accounting } = options;
   // The store may have to wait for its disk; the turn's own time begins after that.
   cancellation.timeoutAfter(turnTimeoutMs);
+  let hasStarted = false;
   try {
     if (cancellation.failure !== undefined) throw cancellation.failure;
     // Reads the client's usage when it is not in memory.
@@ -113,9 +113,14 @@ async function outcomeOf<M>(
     if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
     if (next === "run" && pending.claim !== undefined) failpoint("begun");
     const history = await durableRequests.history(conversationOf(request));
-    return await turnOf(pending, history, hold, options);
-  } catch (thrown) {
-    return { failure: wireFailureOf(thrown), thrown, abandoned: false };
+    hasStarted = true;
+    const turn = turnOf(pending, history, hold, options);
+    const turned = runTurn(turn, pending.answer, cancellation);
+    return { turned: await Promise.race([turned, cancellation.forced]) };
+  } catch (caught) {
+    const thrown = cancellation.failure ?? caught;
+    const abandoned = hasStarted && cancellation.isForced;
+    return { failure: wireFailureOf(thrown), thrown, abandoned };
   }
 }
 
@@ -149,29 +154,24 @@ function turnOf<M>(
   history: readonly M[],
   hold: Hold,
   { answerer, turnTimeoutMs, durableRequests, clock }: ProcessOptions<M>,
-): Promise<Outcome<M>> {
-  const { request, answer, cancellation, claim, policy, progress } = pending;
+): ReturnType<Answerer<M>> {
+  const { request, cancellation, claim, policy, progress } = pending;
   const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
   cancellation.timeoutAfter(Math.min(turnTimeoutMs, left));
-  return runTurn({
-    turn: {
-      history,
-      text: request.text,
-      client: request.client,
-      channel: request.channel,
-      isRemote: true,
-      isAdmin: isAdmin(policy, request.client),
-      allowance: pending.allowance,
-      signal: cancellation.signal,
-      ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
-      record: async (message) => {
-        if (claim !== undefined) await durableRequests.record(claim, message);
-      },
-      whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
+  return answerer({
+    history,
+    text: request.text,
+    client: request.client,
+    channel: request.channel,
+    isRemote: true,
+    isAdmin: isAdmin(policy, request.client),
+    allowance: pending.allowance,
+    signal: cancellation.signal,
+    ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
+    record: async (message) => {
+      if (claim !== undefined) await durableRequests.record(claim, message);
     },
-    answerer,
-    answer,
-    cancellation,
+    whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
   });
 }
 

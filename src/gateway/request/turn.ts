@@ -2,41 +2,21 @@ import { Failure } from "../../base/failure.ts";
 import type { AnswerStream } from "../answer/answer-stream.ts";
 import type { Clock } from "../clock.ts";
 import type { Answerer, Turned } from "../contract.ts";
-import { failureOf, wireFailureOf } from "../errors.ts";
+import { failureOf } from "../errors.ts";
 
 /** UTF-16 units of one answer. Longer than any sensible answer; bounds the memory when a model never ends. */
 const LONGEST_ANSWER = 2 ** 20;
 
-export interface RunTurnOptions<M> {
-  readonly answerer: Answerer<M>;
-  readonly turn: Parameters<Answerer<M>>[0];
-  readonly answer: AnswerStream;
-  readonly cancellation: TurnCancellation;
-}
-
-export type Outcome<M> =
-  | { readonly turned: Turned<M> }
-  /**
-   * `failure` is for the wire, `thrown` is the original with all facts. `abandoned`: the answerer ignored the
-   * signal and may still run.
-   */
-  | { readonly failure: Failure; readonly thrown: unknown; readonly abandoned: boolean };
-
-/** Runs one turn. Ends a grace after its cancellation at the latest. Never throws. */
-export async function runTurn<M>(options: RunTurnOptions<M>): Promise<Outcome<M>> {
-  const { cancellation } = options;
-  try {
-    return { turned: await Promise.race([consume(options), cancellation.forced]) };
-  } catch (caught) {
-    const thrown = cancellation.failure ?? caught;
-    return { failure: wireFailureOf(thrown), thrown, abandoned: cancellation.isForced };
-  }
-}
-
-async function consume<M>(options: RunTurnOptions<M>): Promise<Turned<M>> {
-  const { answerer, answer, cancellation } = options;
+/**
+ * Runs a turn; its text becomes the answer. Rejects as the turn does. After a cancellation its reason is thrown
+ * into the turn, and this rejects with it.
+ */
+export async function runTurn<M>(
+  turn: ReturnType<Answerer<M>>,
+  answer: AnswerStream,
+  cancellation: TurnCancellation,
+): Promise<Turned<M>> {
   const { signal } = cancellation;
-  const turn = answerer(options.turn);
   for (;;) {
     const step = await turn.next();
     if (!signal.aborted) {
