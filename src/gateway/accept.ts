@@ -214,7 +214,8 @@ export class Acceptor<M> {
           return decided.place.start === undefined ? "wait" : "begin";
         }
         if (verdict.to === "stop") {
-          return storedAnswerOf([queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP]);
+          const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP;
+          return { stop: storedAnswerOf([text]) };
         }
         decided.failure = verdict.failure;
         return storedAnswerOf([], wireFailureOf(verdict.failure));

@@ -66,15 +66,21 @@ export interface Admission {
    * Called once for a request that the store does not have. Returns the answer to store in place of a
    * turn (a rejection), or takes the request: `"wait"` stores it with attempt 0, `"begin"` begins its first
    * attempt in the same transaction. Only a request that starts as soon as it is stored may begin: each
-   * crash after that costs it an attempt. `hasRoom` is false when the store's bounds are reached: then to
-   * take the request is a fault of the caller.
+   * crash after that costs it an attempt. With a `Stop`, all requests of the lane that have no answer are
+   * cancelled with the next attempt, also after a crash. `hasRoom` is false when the store's bounds are
+   * reached: then to take the request is a fault of the caller.
    */
-  readonly admit: (hasRoom: boolean) => StoredAnswer | "wait" | "begin";
+  readonly admit: (hasRoom: boolean) => StoredAnswer | Stop | "wait" | "begin";
   /**
    * Called once for a request whose answer was delivered. Returns the answer to store in place of another
    * delivery, or undefined to deliver the same answer again: it is undelivered from now on.
    */
   readonly repeat: () => StoredAnswer | undefined;
+}
+
+/** The answer to a command that cancels what its lane waits for. */
+export interface Stop {
+  readonly stop: StoredAnswer;
 }
 
 /**
@@ -254,6 +260,8 @@ export interface AbandonedRequest {
   readonly request: Omit<StoredRequest<never>["request"], "text">;
   /** Its answer is stored and not delivered. */
   readonly isAnswered: boolean;
+  /** A `Stop` came after it: it is answered and does not run. */
+  readonly isCancelled: boolean;
 }
 
 export interface StoreOptions {

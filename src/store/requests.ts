@@ -60,7 +60,11 @@ export class Requests<M> {
         : this.#reject({ ...request, name: `again ${request.name}` }, instead);
     }
     const decision = admission?.admit(this.#hasRoom(request)) ?? "wait";
-    if (typeof decision === "object") return this.#reject(request, decision);
+    if (typeof decision === "object") {
+      if (!("stop" in decision)) return this.#reject(request, decision);
+      this.#sql("cancel").run(keyOf(request.lane));
+      return this.#reject(request, decision.stop);
+    }
     return this.#take(request, decision === "begin" ? 1 : 0);
   }
 
@@ -243,6 +247,8 @@ const SQL = {
        VALUES (?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
   redeliver: `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?
        WHERE seq = ?`,
+  // What has no answer yet has no other use for this column.
+  cancel: `UPDATE requests SET failed = ${FAILED} WHERE lane = ? AND failed = 0 AND state = ${ACCEPTED}`,
   begin: `UPDATE requests SET attempt = attempt + 1, lease_until = ? WHERE ${IN_FORCE}`,
   steps: "SELECT message FROM steps WHERE seq = ? ORDER BY id",
   addStep: `INSERT INTO steps (seq, message) SELECT seq, ? FROM requests WHERE ${IN_FORCE}`,
@@ -262,7 +268,7 @@ const SQL = {
          pragma_page_count, pragma_page_size`,
   held: `${SIZE} WHERE failed < ${REJECTED}`,
   heldOfLane: `${SIZE} WHERE lane = ? AND failed < ${REJECTED}`,
-  open: `SELECT seq, json_remove(ticket, '$.text') AS ticket, state, attempt FROM requests
+  open: `SELECT seq, json_remove(ticket, '$.text') AS ticket, state, attempt, failed FROM requests
        WHERE seq IN (${UNDELIVERED}) AND ${ABANDONED} ORDER BY seq`,
   take: `UPDATE requests SET owner = ?, lease_until = ?
        WHERE seq IN (${UNDELIVERED} UNION ALL ${UNDELIVERED_REJECTIONS}) AND ${ABANDONED}`,
@@ -305,7 +311,13 @@ function claimOf(row: Row): Claim {
 
 function abandonedOf(row: Row): AbandonedRequest {
   const request = fromJson<AbandonedRequest["request"]>(row["ticket"]);
-  return { claim: claimOf(row), request, isAnswered: row["state"] === ANSWERED };
+  const isAnswered = row["state"] === ANSWERED;
+  return {
+    claim: claimOf(row),
+    request,
+    isAnswered,
+    isCancelled: !isAnswered && row["failed"] === FAILED,
+  };
 }
 
 function answerOf(row: Row): { readonly answer?: StoredAnswer } {

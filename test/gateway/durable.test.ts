@@ -73,6 +73,10 @@ function gone(): Promise<never> {
   return Promise.reject(new Failure("no_subscriber", "nobody"));
 }
 
+function hang(): Promise<never> {
+  return new Promise(() => {});
+}
+
 const FULL = new Failure("busy", "the agent cannot store requests at the moment", {
   why: "disk full",
   retryAfter: 30,
@@ -583,6 +587,38 @@ describe("the next start", () => {
       ["forbidden", "forbidden"],
     );
     assert.equal(parts("friend").at(-1)?.done, true);
+    assert.deepEqual(await (await home.open()).claimAbandoned(), []);
+  });
+
+  it("runs nothing that /stop cancelled, though the process ended before its answers were stored", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const store = await home.open();
+    const dying = { ...store, answered: hang, expire: hang };
+    const hanging = createManualAnswerer();
+    const first = createTestGateway(hanging.answer, {
+      clock,
+      store: dying,
+      turnTimeoutMs: LONG_MS,
+    });
+    await askAll(first.gateway, ["one", "two"]);
+    const other = ask("of another client", { ...DURABLE, client: "other" });
+    await first.gateway.accept(other.request);
+    const stop = ask("/stop", { ...DURABLE, key: "stop" });
+    await first.gateway.accept(stop.request);
+    await settled();
+    assert.equal(stop.text(), "Stopped.");
+    await askAll(first.gateway, ["three"]);
+
+    const { replyTo, parts } = createReplies();
+    const second = createTestGateway(shout, { clock, store: await home.open(), replyTo });
+    await second.gateway.resume();
+    await settled();
+    assert.deepEqual(
+      parts("device").map(({ text, error }) => error?.code ?? text),
+      ["cancelled", "cancelled", "THREE"],
+    );
+    assert.equal(parts("other").at(-1)?.error, undefined);
     assert.deepEqual(await (await home.open()).claimAbandoned(), []);
   });
 

@@ -185,6 +185,33 @@ describe("the database", () => {
     assert.deepEqual(await store.history("a"), ["in short", "q2", "é2"]);
   });
 
+  it("says at the next start which requests a stop in their lane cancelled", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open();
+    const [lane, other] = ["stopped", "another"];
+    await done(store, newRequest("answered before", { lane }));
+    await accepted(store, newRequest("waits", { lane }));
+    await accepted(store, newRequest("waits elsewhere", { lane: other }));
+    const running = await store.begin(await accepted(store, newRequest("runs", { lane })));
+    const stop = { admit: () => ({ stop: { parts: ["Stopped."] } }), repeat: () => undefined };
+    const stopped = await store.accept(newRequest("/stop", { lane }), stop);
+    assert.ok(stopped.is === "answered");
+    assert.deepEqual(stopped.answer.parts, ["Stopped."]);
+    await accepted(store, newRequest("comes later", { lane }));
+    assert.ok(running);
+    const next = await home.open({ sole: true, owner: "next" });
+    const left = await next.claimAbandoned();
+    assert.deepEqual(
+      left.map(({ request, isCancelled }) => [request.name, isCancelled]),
+      [
+        [newRequest("waits").name, true],
+        [newRequest("waits elsewhere").name, false],
+        [newRequest("runs").name, true],
+        [newRequest("comes later").name, false],
+      ],
+    );
+  });
+
   it("of an earlier program continues with what that one left", async () => {
     await using home = await sqliteHome();
     await mkdir(dirname(home.file), { recursive: true });

@@ -37,11 +37,12 @@ export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
 }
 
 function resumeRequest<M>(
-  { claim, request, isAnswered }: AbandonedRequest,
+  abandoned: AbandonedRequest,
   options: RecoveryOptions<M>,
   level: "info" | "debug",
 ): void {
   const { policies, replyTo, log, clock, queue } = options;
+  const { claim, request, isAnswered } = abandoned;
   const { channel, client, id, acceptedAt } = request;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
@@ -60,7 +61,7 @@ function resumeRequest<M>(
     attempts: claim.attempt,
     waited_ms: clock.epoch() - acceptedAt,
   });
-  queue.addStored(restoredRequest(request, replyTo), claim, isAnswered);
+  queue.addStored(restoredRequest(request, replyTo), abandoned);
 }
 
 /** A request from the store, without its text. */

@@ -1,5 +1,5 @@
 import type { Failure } from "../../base/failure.ts";
-import type { Claim, StoredRequest } from "../../store/contract.ts";
+import type { AbandonedRequest, Claim, StoredRequest } from "../../store/contract.ts";
 import { AnswerStream } from "../answer/answer-stream.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import { isAllowed } from "../channel-policy.ts";
@@ -123,7 +123,7 @@ export class RequestQueue<M> {
   addReserved({ request, policy, start }: Place<M>, claim: Claim): void {
     if (start === undefined) {
       this.#changeReserved(laneOf(request), -1);
-      this.#addWaiting(request, claim, false);
+      this.#addWaiting(request, { claim, isAnswered: false, cancelled: undefined });
       return;
     }
     const { clock } = this.#options;
@@ -143,11 +143,12 @@ export class RequestQueue<M> {
 
   /**
    * Adds a request that a former process stored. It is read from the store when its turn comes; an answered
-   * one is only delivered.
+   * one is only delivered, and a cancelled one is answered without a turn.
    */
-  addStored(request: Request, claim: Claim, isAnswered: boolean): void {
+  addStored(request: Request, { claim, isAnswered, isCancelled }: AbandonedRequest): void {
     this.#backlog.enter(request);
-    this.#addWaiting(request, claim, isAnswered);
+    const cancelled = isCancelled ? failureOf("cancelled") : undefined;
+    this.#addWaiting(request, { claim, isAnswered, cancelled });
   }
 
   /** Adds a request of QoS 0, which only this process has. */
@@ -218,10 +219,13 @@ export class RequestQueue<M> {
     else this.#reserved.delete(lane);
   }
 
-  #addWaiting(request: Request, claim: Claim, isAnswered: boolean): void {
+  #addWaiting(
+    request: Request,
+    facts: Pick<WaitingRequest, "claim" | "isAnswered" | "cancelled">,
+  ): void {
     const { expiresAt } = request;
     const wayBack = this.#options.restore ? undefined : { ...request, text: "" };
-    this.#enqueue(request, { claim, expiresAt, wayBack, isAnswered, cancelled: undefined });
+    this.#enqueue(request, { expiresAt, wayBack, ...facts });
   }
 
   #openPending(request: Request, facts: PendingFacts<M>): PendingRequest<M> {
