@@ -49,9 +49,9 @@ const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
   adaptive: { budget: -1 },
 };
 
-type ParametersFor = (level: ThinkingLevel, facts: LevelFacts, wish: ThinkingRequest) => JsonSchema;
+type FieldsOf = (level: ThinkingLevel, facts: LevelFacts, request: ThinkingRequest) => JsonSchema;
 
-const MANNERS: Readonly<Record<ThinkingStyle, ParametersFor>> = {
+const FIELDS_BY_STYLE: Readonly<Record<ThinkingStyle, FieldsOf>> = {
   effort: (_, { effort }) => (effort === undefined ? {} : { reasoning_effort: effort }),
   "effort-to-high": (_, { effort }) =>
     effort === undefined ? {} : { reasoning_effort: effort === "xhigh" ? "high" : effort },
@@ -64,22 +64,22 @@ const MANNERS: Readonly<Record<ThinkingStyle, ParametersFor>> = {
       ? { enable_thinking: true, thinking_budget: budget }
       : { enable_thinking: level !== "off" },
   anthropic: anthropicFields,
-  gemini: (level, facts, wish) => ({ thinkingConfig: geminiConfig(level, facts, wish) }),
+  gemini: (level, facts, request) => ({ thinkingConfig: geminiConfig(level, facts, request) }),
 };
 
 /** The fields of a request for a level of thinking; none if the level is empty. */
-export function thinkingFields(manner: ThinkingStyle, wish: ThinkingRequest): ThinkingFields {
-  const { level, model } = wish;
-  const fields = level === "" ? {} : MANNERS[manner](level, LEVELS[level], wish);
-  const isClaude = manner === "anthropic";
+export function thinkingFields(style: ThinkingStyle, request: ThinkingRequest): ThinkingFields {
+  const { level, model } = request;
+  const fields = level === "" ? {} : FIELDS_BY_STYLE[style](level, LEVELS[level], request);
+  const isClaude = style === "anthropic";
   const thinks = "thinking" in fields && level !== "off";
   return { fields, withoutTemperature: isClaude && (thinks || isSelfTempered(model)) };
 }
 
-/** Whether a level cannot be sent because its smallest budget leaves no tokens for an answer. */
-export function isThinkingLost(manner: ThinkingStyle, wish: ThinkingRequest): boolean {
-  if (wish.level === "" || wish.level === "adaptive" || wish.level === "off") return false;
-  return Object.keys(thinkingFields(manner, wish).fields).length === 0;
+/** Whether a level of Claude cannot be sent because its smallest budget leaves no tokens for an answer. */
+export function isThinkingLost(request: ThinkingRequest): boolean {
+  if (["", "adaptive", "off"].includes(request.level)) return false;
+  return Object.keys(thinkingFields("anthropic", request).fields).length === 0;
 }
 
 /** The smallest budget of Claude, in tokens. */

@@ -65,8 +65,8 @@ function messagesBody(
   const { model } = endpoint;
   const by = envelopeOwner(endpoint);
   const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
-  const wish = { level: entry.thinking_level, model, maxTokens };
-  const thinking = thinkingHere(thinkingFields("anthropic", wish), messages, by);
+  const asked = thinkingFields("anthropic", { level: entry.thinking_level, model, maxTokens });
+  const thinking = thinkingHere(asked, messages, by);
   const keeps = ({ reasoning }: PromptMessage): boolean =>
     unwrapReasoning(by, reasoning) !== undefined;
   const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
