@@ -2,6 +2,7 @@ import { startDeadline } from "../../base/async.ts";
 import { jsonLine, escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
+import { createPaint, type Paint } from "../../base/paint.ts";
 import type {
   Requester,
   Watched,
@@ -11,7 +12,7 @@ import type {
 } from "../../mqtt/contract.ts";
 import { outputFormat, type OutputFormat } from "../args/flags.ts";
 import { checkedClientId, writeRaw } from "../ask.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
+import { isColoured } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
@@ -26,7 +27,7 @@ export async function run(context: Context): Promise<number> {
     requests: only !== "responses",
     responses: only !== "requests",
   };
-  const log = await createCommandLog(context);
+  const log = createCommandLog(context);
   const channel = await loadChannel(context, log);
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
   const requester = await openRequester({
