@@ -182,7 +182,7 @@ export function refusalOf(code: number, what: string): Refusal {
 
 /** Resolves when the stream is closed, with the best reason that is known by then. */
 export function closeReason(client: MqttClient, transport: Transport): Promise<Refusal> {
-  /** What the broker said. */
+  /** The reason that the broker gave. */
   let stated: Refusal | undefined;
   let failed: Refusal | undefined;
   let isConnected = false;

@@ -176,7 +176,7 @@ function handOver(options: SessionOptions, packet: IPublishPacket): Promise<void
 /**
  * MQTT 5 section 3.1.2.11. We set no Receive Maximum: we accept all that a broker may have in flight. Where
  * a larger message is truncated we set no Maximum Packet Size, except the transport's: a broker would drop
- * the message, and its sender would hear nothing.
+ * the message, and its sender would get no answer.
  */
 function connectProperties(options: SessionOptions) {
   const { transport, maximumPacketBytes, truncateOversizedPublish, sessionExpiry } = options;

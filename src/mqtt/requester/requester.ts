@@ -225,7 +225,7 @@ function putStatus(queue: BoundedQueue<AnswerEvent>, status: string | undefined)
 }
 
 interface AnswerOptions extends RequestOptions {
-  /** Asks the broker for subscribers; undefined where it cannot tell, or has told already. */
+  /** Asks the broker for subscribers; undefined if it cannot answer, or has answered. */
   readonly check: (() => void) | undefined;
 }
 
