@@ -33,10 +33,11 @@ export interface AcceptOptions<M> {
   readonly write: (entry: RequestRecord) => void;
 }
 
-/** A client that is not allowed gets one answer a minute, and so do at most this many clients. */
-const FORBIDDEN = { everyMs: 60_000, rows: 1024 };
-/** A client's rejections of one kind get one line in the log a minute, and those of at most this many clients. */
-const LOGGED = { everyMs: 60_000, rows: 1024 };
+/**
+ * A client that is not allowed gets one answer a minute, and a client's rejections of one kind get one line in
+ * the log a minute; each for at most this many clients.
+ */
+const THROTTLE = { everyMs: 60_000, rows: 1024 };
 
 const STOPPED = "Stopped.";
 const NOTHING_TO_STOP = "Nothing to stop.";
@@ -49,8 +50,8 @@ export class Acceptor<M> {
 
   constructor(options: AcceptOptions<M>) {
     this.#options = options;
-    this.#forbidden = new ReplyThrottle({ clock: options.clock, ...FORBIDDEN });
-    this.#logged = new ReplyThrottle({ clock: options.clock, ...LOGGED });
+    this.#forbidden = new ReplyThrottle({ clock: options.clock, ...THROTTLE });
+    this.#logged = new ReplyThrottle({ clock: options.clock, ...THROTTLE });
   }
 
   /** Resolves when the transport may acknowledge the request. */

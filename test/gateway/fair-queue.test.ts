@@ -147,7 +147,7 @@ const reserve = (lane: string): Step =>
     `reserve(${lane})`,
     () => true,
     (model, { lanes }) => {
-      const isIdle = lanes.isIdle(lane);
+      const isIdle = lanes.items(lane).length === 0 && !lanes.isReserved(lane);
       const inTurn = model.jobs.filter(({ state }) => state === "turn").length;
       const isFree = inTurn + model.reserved.size < model.slots;
       const isFull = busyIn(model, channelOf(lane)) >= model.busyPerChannel;

@@ -84,14 +84,13 @@ export class Lanes<Item> {
     };
   }
 
-  /** Items of the lane that did not start. */
-  waiting(name: string): number {
-    return this.#lanes.get(name)?.queue.length ?? 0;
-  }
-
-  /** Whether the lane has no item and no reservation. */
-  isIdle(name: string): boolean {
-    return !this.#lanes.has(name);
+  /**
+   * Items of the lane that did not start, and of `expected` further ones those that will have to wait: the
+   * first item of an idle lane does not.
+   */
+  waiting(name: string, expected = 0): number {
+    const lane = this.#lanes.get(name);
+    return lane === undefined ? Math.max(0, expected - 1) : lane.queue.length + expected;
   }
 
   /** Whether the lane waits for the item of a reservation. */

@@ -92,10 +92,8 @@ export class RequestQueue<M> {
 
   hasRoom(request: Request, policy: ChannelPolicy): boolean {
     const lane = laneOf(request);
-    const reserved = this.#reserved.get(lane) ?? 0;
-    // The first request of an idle lane does not wait.
-    const starts = this.#lanes.isIdle(lane) && reserved > 0 ? 1 : 0;
-    return this.#backlog.hasRoom(request, policy, this.#lanes.waiting(lane) + reserved - starts);
+    const waiting = this.#lanes.waiting(lane, this.#reserved.get(lane));
+    return this.#backlog.hasRoom(request, policy, waiting);
   }
 
   /** Seconds until there may be room. */
