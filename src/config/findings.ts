@@ -53,14 +53,18 @@ export interface Problem {
 
 const CHECK = "`picoclaw gateway --check` checks again";
 
-/** All problems as one failure. Several problems have one line each in `why`. */
+/**
+ * All problems as one failure: wrong usage (`usage`) if all come from flags, else `config`. Several problems
+ * have one line each in `why`.
+ */
 export function problemsFailure(problems: readonly Problem[], file: string): Failure {
+  const code = problems.every(({ origin }) => origin.from === "flag") ? "usage" : "config";
   const lines = [...new Set(problems.toSorted(byPlace).map(lineOf))];
   const [first = ""] = lines;
-  if (lines.length === 1) return new Failure("config", first, { remedy: `correct it; ${CHECK}` });
+  if (lines.length === 1) return new Failure(code, first, { remedy: `correct it; ${CHECK}` });
   const inFile = problems.every(({ origin }) => origin.from === "file" && origin.file === file);
   const where = inFile ? `in ${file}` : "of the configuration";
-  return new Failure("config", `${lines.length} values ${where} are wrong`, {
+  return new Failure(code, `${lines.length} values ${where} are wrong`, {
     why: lines.join("\n"),
     remedy: `correct them; ${CHECK}`,
   });

@@ -115,7 +115,7 @@ async function passwordIn(file: string): Promise<string | Failure> {
   const text = readText(file);
   if (typeof text === "string") return text.replace(/\r?\n$/, "");
   const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;
-  return new Failure("config", `--password-file: ${file} cannot be read`, {
+  return new Failure("usage", `--password-file: ${file} cannot be read`, {
     why,
     remedy: "name a file that holds only the password",
   });
