@@ -3,8 +3,9 @@ import type { Fetch, Model, ModelCall } from "../../src/agent/model/contract.ts"
 import { openModels } from "../../src/agent/model/models.ts";
 import type { ModelsOptions } from "../../src/agent/model/models.ts";
 import { SILENT } from "../../src/base/log.ts";
-import type { AgentDefaults } from "../../src/config/contract.ts";
+import type { AgentDefaults, ModelEntry } from "../../src/config/contract.ts";
 import {
+  agentConfig,
   agentDefaults,
   collect,
   createMemoryLog,
@@ -50,6 +51,20 @@ export async function sentBy(
   });
   await modelFailureOf(collect(model({ ...questionOf(), ...call })));
   return { ...(seen[0] ?? assert.fail("nothing was sent")), log };
+}
+
+/** The models of these entries, with a clock of their own and a log that remembers. */
+export function openTestModels(
+  entries: readonly ModelEntry[],
+  defaults: Partial<AgentDefaults> = {},
+  options: Pick<ModelsOptions, "pause"> = {},
+) {
+  const clock = createClock();
+  const log = createMemoryLog();
+  const config = agentConfig(entries, defaults);
+  const models = openModels({ config, fetch, log, now: clock.now, pause: clock.pause, ...options });
+  assert.ok(models !== undefined);
+  return { models, clock, log };
 }
 
 /** A clock that stands still until it is moved; whoever pauses moves it and goes on at once. */

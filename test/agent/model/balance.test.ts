@@ -1,19 +1,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openModels } from "../../../src/agent/model/models.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import type { AgentDefaults, ModelEntry } from "../../../src/config/contract.ts";
-import {
-  agentConfig,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelEntry, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
-import { createClock } from "../../support/model.ts";
+import { openTestModels } from "../../support/model.ts";
 
 const HOUR = 3_600_000;
 
@@ -28,19 +20,11 @@ const base = (index: number): string => servers[index]?.base ?? "";
 const counts = (): number[] => servers.map((server) => server.requests.length);
 
 function setUp(entries: readonly ModelEntry[], defaults: Partial<AgentDefaults> = {}) {
-  const clock = createClock();
-  const log = createMemoryLog();
-  const models = openModels({
-    config: agentConfig(entries, { max_llm_retries: 0, ...defaults }),
-    fetch,
-    log,
-    now: clock.now,
-    pause: clock.pause,
-  });
-  assert.ok(models !== undefined);
+  const opened = openTestModels(entries, { max_llm_retries: 0, ...defaults });
+  const { models } = opened;
   const ask = async (): Promise<string> =>
     (await collect(models.forTurn({ history: [], text: "?" })(questionOf()))).text;
-  return { ask, models, clock, log };
+  return { ask, ...opened };
 }
 
 const twins = (): ModelEntry[] => [

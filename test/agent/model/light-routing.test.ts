@@ -2,19 +2,12 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Message } from "../../../src/agent/contract.ts";
 import { modelErrorOf } from "../../../src/agent/model/errors.ts";
-import { openModels } from "../../../src/agent/model/models.ts";
 import { isLight } from "../../../src/agent/model/router.ts";
 import type { AgentDefaults } from "../../../src/config/contract.ts";
-import {
-  agentConfig,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelEntry, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
+import { openTestModels } from "../../support/model.ts";
 
 const call = { id: "1", name: "device", arguments: "{}" };
 const calling = (count: number): Message => ({
@@ -75,10 +68,8 @@ function setUp(
     modelEntry({ model_name: "main", api_base: main.base }),
     modelEntry({ model_name: "light", api_base: light.base }),
   ];
-  const log = createMemoryLog();
   const defaults = { enabled: true, light_model: "light", threshold: 0.35, ...routing };
-  const config = agentConfig(entries, { routing: defaults, ...others });
-  const models = openModels({ config, fetch, log }) ?? assert.fail();
+  const { models, log } = openTestModels(entries, { routing: defaults, ...others });
   const ask = async (text: string): Promise<string> =>
     (await collect(models.forTurn({ history: [], text })(questionOf()))).text;
   return { ask, models, log };

@@ -2,21 +2,13 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import * as fc from "fast-check";
 import { modelErrorOf } from "../../../src/agent/model/errors.ts";
-import { openModels } from "../../../src/agent/model/models.ts";
 import { createRate } from "../../../src/agent/model/rate.ts";
 import { pause } from "../../../src/base/async.ts";
-import { SILENT } from "../../../src/base/log.ts";
 import type { AgentDefaults } from "../../../src/config/contract.ts";
-import {
-  agentConfig,
-  collect,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelEntry, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
-import { createClock } from "../../support/model.ts";
+import { createClock, openTestModels } from "../../support/model.ts";
 
 let one: ModelServer;
 let two: ModelServer;
@@ -39,23 +31,15 @@ interface Setup {
 }
 
 function setUp({ rpm, other, defaults = {}, waits }: Setup) {
-  const clock = createClock();
   const entries = [modelEntry({ model_name: "one", api_base: one.base, rpm })];
   if (other !== undefined) {
     entries.push(modelEntry({ model_name: "two", api_base: two.base, rpm: other }));
   }
-  const models = openModels({
-    config: agentConfig(entries, {
-      model_fallbacks: ["two"],
-      turn_timeout_secs: 300,
-      ...defaults,
-    }),
-    fetch,
-    log: SILENT,
-    now: clock.now,
-    pause: waits ?? clock.pause,
-  });
-  assert.ok(models !== undefined);
+  const { models, clock } = openTestModels(
+    entries,
+    { model_fallbacks: ["two"], turn_timeout_secs: 300, ...defaults },
+    waits && { pause: waits },
+  );
   const ask = async (text = "?", signal = NEVER): Promise<string> => {
     const messages = [{ role: "user", text }] as const;
     return (await collect(models.main({ ...questionOf(signal), messages }))).text;
@@ -145,13 +129,11 @@ describe("rpm", () => {
   });
 
   it("counts each key that is tried", async () => {
-    const clock = createClock();
     const entry = modelEntry({ api_base: one.base, rpm: 1, api_keys: ["key-one", "key-two"] });
-    const config = agentConfig([entry], { turn_timeout_secs: 300 });
-    const models = openModels({ config, fetch, log: SILENT, now: clock.now, pause: clock.pause });
+    const { models, clock } = openTestModels([entry], { turn_timeout_secs: 300 });
     one.script(refuses(401));
     const start = clock.now();
-    assert.equal((await collect(models?.main(questionOf()) ?? assert.fail())).text, "from one");
+    assert.equal((await collect(models.main(questionOf()))).text, "from one");
     assert.equal(clock.now() - start, MINUTE);
   });
 

@@ -3,16 +3,8 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
 import { modelErrorOf } from "../../../src/agent/model/errors.ts";
 import { isOverflow } from "../../../src/agent/model/errors.ts";
-import { openModels } from "../../../src/agent/model/models.ts";
 import type { AgentDefaults } from "../../../src/config/contract.ts";
-import {
-  agentConfig,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelEntry, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import {
   answers,
   hangs,
@@ -23,7 +15,8 @@ import {
   textEvent,
 } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
-import { createClock } from "../../support/model.ts";
+import { openTestModels } from "../../support/model.ts";
+import type { EntryChanges } from "../../support/model.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -40,11 +33,9 @@ beforeEach(async () => {
 });
 afterEach(() => Promise.all([first, second, third].map((server) => server.close())));
 
-type Changes = Parameters<typeof modelEntry>[0];
-
 interface Setup {
   /** Of the entries `one`, `two` and `three`; one each for as many servers. */
-  readonly entries?: readonly Changes[];
+  readonly entries?: readonly EntryChanges[];
   readonly defaults?: Partial<AgentDefaults>;
 }
 
@@ -61,13 +52,9 @@ function setUp({ entries = [{}, {}], defaults = {} }: Setup = {}) {
       ...changes,
     }),
   );
-  const log = createMemoryLog();
-  const clock = createClock();
-  const config = agentConfig(list, defaults);
-  const models = openModels({ config, fetch, log, now: clock.now, pause: clock.pause });
-  assert.ok(models !== undefined);
-  const ask = async (): Promise<string> => (await collect(models.main(questionOf()))).text;
-  return { ask, models, log, clock };
+  const opened = openTestModels(list, defaults);
+  const ask = async (): Promise<string> => (await collect(opened.models.main(questionOf()))).text;
+  return { ask, ...opened };
 }
 
 /** How many questions each server has had. */
