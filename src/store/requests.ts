@@ -211,9 +211,9 @@ export class Requests<M> {
     const steps = row["state"] === ACCEPTED ? this.#sql("steps").all(Number(row["seq"])) : [];
     return {
       claim: claimOf(row),
-      request: { ...fromJson<RequestFacts>(row["ticket"]) },
+      request: fromJson<RequestFacts>(row["ticket"]),
       progress: steps.map(({ message }) => fromJson<M>(message)),
-      ...answerOf(row),
+      ...(row["answer"] !== null && { answer: fromJson<StoredAnswer>(row["answer"]) }),
     };
   }
 
@@ -318,8 +318,4 @@ function abandonedOf(row: Row): AbandonedRequest {
     isAnswered,
     isCancelled: !isAnswered && row["failed"] === FAILED,
   };
-}
-
-function answerOf(row: Row): { readonly answer?: StoredAnswer } {
-  return row["answer"] === null ? {} : { answer: fromJson<StoredAnswer>(row["answer"]) };
 }

@@ -122,13 +122,11 @@ export function checkedVersion(
   migrations: readonly string[] = MIGRATIONS,
 ): number {
   const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"] ?? 0);
-  if (version > migrations.length) throw newer(file, version, migrations.length);
+  if (version > migrations.length) {
+    throw new Failure("config", "the database is of a newer picoclaw", {
+      why: `${file} has version ${version}, this program knows up to ${migrations.length}`,
+      remedy: "run the newer picoclaw, or move that file away",
+    });
+  }
   return version;
-}
-
-function newer(file: string, version: number, known: number): Failure {
-  return new Failure("config", "the database is of a newer picoclaw", {
-    why: `${file} has version ${version}, this program knows up to ${known}`,
-    remedy: "run the newer picoclaw, or move that file away",
-  });
 }

@@ -54,11 +54,11 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
   });
 }
 
-interface InternalOptions extends StoreOptions, Pick<SqliteStoreOptions, "onCommit"> {
-  readonly inMemory?: boolean;
-}
-
-function storeIn<M>(db: DatabaseSync, file: string, options: InternalOptions): Store<M> {
+function storeIn<M>(
+  db: DatabaseSync,
+  file: string,
+  options: StoreOptions & { readonly inMemory?: boolean; readonly onCommit?: OnCommit },
+): Store<M> {
   const commits = new GroupCommit(db, file, options.onCommit);
   const { run, read } = commits;
   const requests = new Requests<M>(db, options);
