@@ -30,6 +30,7 @@ export interface Tries {
 }
 
 const ZERO = 0x30;
+const NINE = 0x39;
 const SMALL_X = 0x78;
 const COMMA = 0x2c;
 
@@ -43,6 +44,7 @@ export class Reader {
   readonly #dump: DumpReader;
   /** The position up to which the text was read. */
   #at: number;
+  #isAtStart = true;
 
   /** `start` is the position of the first unit; `cover` receives the positions of what is found. */
   constructor(tries: Tries, start: number, cover: Cover) {
@@ -61,6 +63,10 @@ export class Reader {
    */
   read(text: string, base: number, isEnd: boolean): number {
     let index = this.#at - base;
+    if (this.#isAtStart && text !== "") {
+      this.#isAtStart = false;
+      if (isDecimal(text.charCodeAt(index))) this.#dump.startRow();
+    }
     for (;;) {
       const isIdle = this.#isIdle();
       if (isIdle) index = this.#starts.next(text, index);
@@ -163,6 +169,11 @@ function isSymbolBegun(text: string, index: number): boolean {
   return (KINDS[unit]! & ESCAPE) !== 0 && isEscapeBegun(text, index);
 }
 
+/** The first digit of an offset is decimal and not escaped; the start filter relies on that. */
+function isDecimal(unit: number): boolean {
+  return unit >= ZERO && unit <= NINE;
+}
+
 /** Maps characters of base64url (RFC 4648 section 5) to those of base64. */
 function standard(unit: number): number {
   if (unit === 0x2d) return 0x2b;
@@ -191,8 +202,6 @@ function readHex(
 const COLON = 0x3a;
 const BAR = 0x7c;
 const GREATER = 0x3e;
-/** The first digit of an offset is decimal and not escaped; the start filter relies on that. */
-const NINE = 0x39;
 /** Digits of an offset at least; `od` writes seven, `xxd` and `hexdump` eight. */
 const LEAST_OFFSET = 6;
 const BYTES_IN_ROW = 16;
@@ -206,7 +215,7 @@ class DumpReader {
   readonly #bytes: Search;
   readonly #cover: Cover;
   /** The current column of the row; "none" if the row began without an offset. */
-  #column: "offset" | "bytes" | "text" | "none" = "offset";
+  #column: "offset" | "bytes" | "text" | "none" = "none";
   #hasColon = false;
   #digits = 0;
   #blanks = 0;
@@ -227,11 +236,21 @@ class DumpReader {
     return this.#bytes.openFrom;
   }
 
+  /** A row begins with the text if that begins with a decimal digit, at every end of a line, and in quotes. */
+  startRow(): void {
+    this.#column = "offset";
+    this.#hasColon = false;
+    this.#digits = 0;
+    this.#blanks = 0;
+    this.#toCover = 0;
+    this.#bytes.skip();
+  }
+
   read(unit: number, start: number, end: number, isPrefix: boolean): void {
     const kinds = KINDS[unit]!;
     const isInRow = this.#column === "bytes" || this.#column === "text";
     if ((kinds & (isInRow ? NEWLINE : ROW)) !== 0) {
-      this.#nextRow();
+      this.startRow();
       return;
     }
     if (this.#toCover > 0) {
@@ -249,18 +268,9 @@ class DumpReader {
     if (this.#column === "offset" && this.#digits === 0) this.#leaveOffset(false);
   }
 
-  #nextRow(): void {
-    this.#column = "offset";
-    this.#hasColon = false;
-    this.#digits = 0;
-    this.#blanks = 0;
-    this.#toCover = 0;
-    this.#bytes.skip();
-  }
-
   #readOffset(unit: number, kinds: number, isEscaped: boolean): void {
     this.#bytes.skip();
-    const isFirst = unit <= NINE && !isEscaped;
+    const isFirst = isDecimal(unit) && !isEscaped;
     if ((kinds & HEX) !== 0 && (this.#digits > 0 || isFirst)) {
       this.#digits += 1;
       return;
