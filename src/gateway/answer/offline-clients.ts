@@ -85,14 +85,21 @@ export class OfflineClients {
     if (this.#isClosed) return true;
     const now = this.#options.clock.now();
     const lane = laneOf(request);
-    const client = this.#clients.get(lane) ?? newClient(now);
+    const client: OfflineClient = this.#clients.get(lane) ?? {
+      queue: [],
+      tryAt: now + FIRST_RETRY_MS,
+      waitMs: FIRST_RETRY_MS,
+      isTrying: false,
+      waiting: [],
+    };
     const until = before ?? this.#untilOf(request);
     if (before !== undefined) {
       // This answer was being retried; another one that is added for the first time does not end that attempt.
       client.isTrying = false;
       wake(client);
     }
-    if (until <= now || weightOf(client) >= MAX_WEIGHT) return false;
+    const weight = client.queue.reduce((sum, other) => sum + queueWeight(other.request), 0);
+    if (until <= now || weight >= MAX_WEIGHT) return false;
     this.#clients.set(lane, client);
     const at = client.queue.findIndex((other) => other.claim.seq > claim.seq);
     const one = { request: { ...request, text: "" }, claim, until };
@@ -178,20 +185,6 @@ export class OfflineClients {
     const fields = { id, ...clientFields(first.request), answers: over.length };
     log.warn("answers not delivered: no subscriber", fields);
   }
-}
-
-function newClient(now: number): OfflineClient {
-  return {
-    queue: [],
-    tryAt: now + FIRST_RETRY_MS,
-    waitMs: FIRST_RETRY_MS,
-    isTrying: false,
-    waiting: [],
-  };
-}
-
-function weightOf({ queue }: OfflineClient): number {
-  return queue.reduce((weight, { request }) => weight + queueWeight(request), 0);
 }
 
 function wake(client: OfflineClient): void {

@@ -1,7 +1,7 @@
 import { listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
 import { accountIn, isFields, lookedUp, numberAt, todayAt, tokensOf } from "./account.ts";
-import type { Account, DayName, Holder } from "./account.ts";
+import type { DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
 export interface Counted {
@@ -43,7 +43,9 @@ export function usageIn(
     const account = accountIn(counter, { now: 0, epoch });
     if (account === undefined) continue;
     const { channel, client } = account.holder;
-    const counted = countedOn(day, account);
+    const used = lookedUp(account.days, day);
+    const { requests, cost, refused: codes } = used;
+    const counted = { requests, tokens: tokensOf(used), cost, refused: codes };
     if (channel === undefined) gateway = counted;
     else if (client === undefined) channels.set(channel, counted);
     if (client !== undefined) clients.push({ ...counted, ...account.holder });
@@ -62,12 +64,6 @@ function heaviestOf(clients: (Holder & Counted)[], most: number): (Holder & Coun
     .filter(({ requests, tokens }) => requests + tokens > 0)
     .toSorted((a, b) => b.cost - a.cost || b.tokens - a.tokens || b.requests - a.requests)
     .slice(0, most);
-}
-
-function countedOn(day: DayName, { days }: Account): Counted {
-  const count = lookedUp(days, day);
-  const { requests, cost, refused } = count;
-  return { requests, tokens: tokensOf(count), cost, refused };
 }
 
 function rejectedOn(day: DayName, counter: Counter): readonly RejectedClient[] {
