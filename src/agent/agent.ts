@@ -166,36 +166,28 @@ async function loadOffline(deviceTool: Tool, permissionsOf: PermissionsOf): Prom
 export function redactedAnswerer(answer: Answerer, redactor: Redactor): Answerer {
   return async function* redacted(turn: Turn): AsyncGenerator<string, Turned> {
     const { record } = turn;
-    const recordRedacted =
-      record && ((message: Message) => record(redactedMessage(message, redactor)));
-    const source = answer({ ...turn, ...(recordRedacted && { record: recordRedacted }) });
+    const masked = (message: Message): Message => redactedMessage(message, redactor);
+    const source = answer({
+      ...turn,
+      ...(record && { record: (message: Message) => record(masked(message)) }),
+    });
     const stream = redactor.stream();
     let isDone = false;
     try {
       for (;;) {
-        const step = await nextOrThrown(source);
+        const step = await source.next().catch((thrown: unknown) => ({ thrown }));
         isDone = "thrown" in step || step.done === true;
         const isPiece = "value" in step && step.done !== true;
         const text = isPiece ? stream.push(step.value) : stream.end();
         if (text !== "" && !turn.signal.aborted) yield text;
         if ("thrown" in step) throw redactFailure(step.thrown, redactor);
-        if (step.done === true) return redactedTurned(step.value, redactor);
+        if (step.done === true) return { ...step.value, messages: step.value.messages.map(masked) };
       }
     } finally {
       // A reader that leaves in the middle, or throws into this generator, ends the source as well.
       if (!isDone) await source.return({ messages: [] });
     }
   };
-}
-
-async function nextOrThrown(
-  source: AsyncGenerator<string, Turned>,
-): Promise<IteratorResult<string, Turned> | { readonly thrown: unknown }> {
-  try {
-    return await source.next();
-  } catch (thrown) {
-    return { thrown };
-  }
 }
 
 /** Redacts the secrets in summaries. */
@@ -205,13 +197,6 @@ export function redactedCompact(compact: Compact, redactor: Redactor): Compact {
     return compaction && { ...compaction, summary: redactedMessage(compaction.summary, redactor) };
   };
   return Object.assign(redacted, compact.isDue && { isDue: compact.isDue });
-}
-
-function redactedTurned(turned: Turned, redactor: Redactor): Turned {
-  return {
-    ...turned,
-    messages: turned.messages.map((message) => redactedMessage(message, redactor)),
-  };
 }
 
 /** Names and ids of tool calls are the model's text as well. */
