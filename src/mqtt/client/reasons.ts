@@ -12,7 +12,7 @@ interface Reason {
   readonly remedy?: string;
 }
 
-/** Errors of a connection that was never made. */
+/** Errors of a failed attempt to connect. */
 const ADDRESS_ERRORS: ReadonlySet<string> = new Set([
   "ECONNREFUSED",
   "ENOTFOUND",
