@@ -19,10 +19,13 @@ export interface Result {
   readonly failed: boolean;
 }
 
+/** A finished answer in the list of all, in the order in which they finished. */
 interface Row<Entry> extends Result {
   readonly name: string;
   readonly entry: Entry;
   readonly at: number;
+  older: Row<Entry> | undefined;
+  younger: Row<Entry> | undefined;
 }
 
 /** Bytes of a row besides its answer. */
@@ -39,14 +42,10 @@ const ROW_BYTES = 512;
 export class Dedupe<Entry> {
   readonly #options: DedupeOptions;
   readonly #running = new Map<string, Entry>();
-  /** The one that finished first is the first. */
   readonly #finished = new Map<string, Row<Entry>>();
-  /**
-   * The oldest one, unless it was dropped, and the ones after it. Each one is read once: to begin with the
-   * first of the map each time would pass all that were deleted.
-   */
+  /** The ends of the list. The order of the map is not used: its first entry is behind all that were deleted. */
   #oldest: Row<Entry> | undefined;
-  #younger = this.#finished.values();
+  #youngest: Row<Entry> | undefined;
   /** Bytes of the finished ones. */
   #bytes = 0;
 
@@ -78,7 +77,18 @@ export class Dedupe<Entry> {
     // A later request with the same text may have taken the name: then the name stays with that one.
     if (this.#running.get(name) !== entry) return;
     this.#running.delete(name);
-    const row = { name, entry, at: this.#options.clock.now(), failed, bytes: bytes + ROW_BYTES };
+    const row: Row<Entry> = {
+      name,
+      entry,
+      at: this.#options.clock.now(),
+      failed,
+      bytes: bytes + ROW_BYTES,
+      older: this.#youngest,
+      younger: undefined,
+    };
+    if (row.older === undefined) this.#oldest = row;
+    else row.older.younger = row;
+    this.#youngest = row;
     this.#finished.set(name, row);
     this.#bytes += row.bytes;
     this.#dropOld();
@@ -91,28 +101,23 @@ export class Dedupe<Entry> {
   }
 
   #drop(name: string): void {
-    this.#bytes -= this.#finished.get(name)?.bytes ?? 0;
+    const row = this.#finished.get(name);
+    if (row === undefined) return;
     this.#finished.delete(name);
+    this.#bytes -= row.bytes;
+    if (row.older === undefined) this.#oldest = row.younger;
+    else row.older.younger = row.younger;
+    if (row.younger === undefined) this.#youngest = row.older;
+    else row.younger.older = row.older;
   }
 
   #dropOld(): void {
     const { clock, windowMs, rows, bytes } = this.#options;
-    for (let row = this.#first(); row !== undefined; row = this.#first()) {
+    for (let row = this.#oldest; row !== undefined; row = row.younger) {
       const fits = this.#finished.size <= rows && this.#bytes <= bytes;
       if (fits && clock.now() - row.at < windowMs) return;
       this.#drop(row.name);
     }
-  }
-
-  #first(): Row<Entry> | undefined {
-    while (this.#oldest === undefined || this.#finished.get(this.#oldest.name) !== this.#oldest) {
-      const next = this.#younger.next();
-      this.#oldest = next.value;
-      // An iterator that has come to the end reads nothing that is added later.
-      if (next.done) this.#younger = this.#finished.values();
-      if (next.done) return undefined;
-    }
-    return this.#oldest;
   }
 }
 
