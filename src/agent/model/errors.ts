@@ -54,17 +54,6 @@ export class ModelError extends Error {
   }
 }
 
-/** Whether the same call can succeed a little later. */
-export function isTransient({ kind, status = 0 }: ModelError): boolean {
-  if (kind === "refused") return status === 408 || status === 429 || status >= 500;
-  return kind === "unreachable" || kind === "silent" || kind === "broken_off";
-}
-
-/** Whether the same call can succeed with another key. */
-export function isKeyError({ kind, status = 0 }: ModelError): boolean {
-  return kind === "refused" && [401, 402, 403, 429].includes(status);
-}
-
 /** The effect of an error on the choice of the next candidate. */
 export type ErrorClass =
   /** A passing problem of the network or the server: another candidate can help, or the same one later. */
@@ -84,22 +73,43 @@ export type ErrorClass =
  * Returns the class of an error. All others are final: a call that one provider calls malformed (400, 422) or
  * too long is wrong everywhere, and an unknown error must not be hidden by another candidate.
  */
-export function classOf(error: ModelError): ErrorClass {
-  if (error.kind === "refused") {
-    if (error.status === 401 || error.status === 403) return "auth";
-    if (error.status === 402) return "billing";
-    if (error.status === 404 || error.status === 410) return "absent";
-    if (error.status === 429) return "rate_limit";
+export function classOf({ kind, status = 0 }: ModelError): ErrorClass {
+  if (kind === "refused") {
+    return STATUS_CLASSES.get(status) ?? (status >= 500 ? "passing" : "final");
   }
-  return isTransient(error) ? "passing" : "final";
+  return kind === "unreachable" || kind === "silent" || kind === "broken_off" ? "passing" : "final";
 }
 
-const SENTENCES: Readonly<Record<ModelErrorKind, string>> = {
+const STATUS_CLASSES: ReadonlyMap<number, ErrorClass> = new Map([
+  [401, "auth"],
+  [402, "billing"],
+  [403, "auth"],
+  [404, "absent"],
+  [408, "passing"],
+  [410, "absent"],
+  [429, "rate_limit"],
+]);
+
+/** Whether the same call can succeed a little later. */
+export function isTransient(error: ModelError): boolean {
+  return ["passing", "rate_limit"].includes(classOf(error));
+}
+
+/** Whether the same call can succeed with another key. */
+export function isKeyError(error: ModelError): boolean {
+  return ["auth", "billing", "rate_limit"].includes(classOf(error));
+}
+
+type Sentences<Name extends string> = Readonly<Record<Name, string>>;
+
+const REFUSED = "the model's provider refused the question";
+const OVERLOADED = "the model is overloaded right now";
+
+const SENTENCES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "the model could not be reached",
   silent: "the model did not answer in time",
-  refused: "the model's provider refused the question",
-  toolless: "the model's provider refused the question",
-  parameter: "the model's provider refused the question",
+  toolless: REFUSED,
+  parameter: REFUSED,
   overflow: "the conversation is longer than the model's context window",
   broken_off: "the model's answer broke off",
   garbled: "the model's provider sent an invalid answer",
@@ -107,18 +117,37 @@ const SENTENCES: Readonly<Record<ModelErrorKind, string>> = {
   withheld: "the model's provider withheld the answer",
 };
 
-const REMEDIES: Readonly<Record<ModelErrorKind, string>> = {
+const REFUSED_SENTENCES: Sentences<ErrorClass> = {
+  passing: OVERLOADED,
+  rate_limit: OVERLOADED,
+  auth: "the model's provider refused this agent's key",
+  billing: "the model's provider requires payment",
+  absent: "the model's provider does not know this model",
+  final: REFUSED,
+};
+
+const CHECK_REQUEST = "check model, extra_body and custom_headers";
+
+const REMEDIES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "check the network, and api_base",
   silent: "raise request_timeout, or use a faster model",
-  refused: "check model, extra_body and custom_headers",
   toolless: "use a model that can call tools",
-  parameter: "check model, extra_body and custom_headers",
+  parameter: CHECK_REQUEST,
   overflow: "start a new conversation with /clear, or use a model with a larger context window",
   broken_off: "ask again; if it stays so, look at the provider's status page",
   garbled:
     "check api_base: it must be the base of the API that provider names, often ending in /v1",
   oversized: "ask for less, or set max_tokens",
   withheld: "ask in other words",
+};
+
+const REFUSED_REMEDIES: Sentences<ErrorClass> = {
+  passing: "ask again later",
+  rate_limit: "ask less often, or add another key to api_keys",
+  auth: "check api_keys",
+  billing: "check the account with the provider, or add another key to api_keys",
+  absent: "check model and api_base",
+  final: CHECK_REQUEST,
 };
 
 /** Characters of a provider's message in a failure. */
@@ -145,25 +174,6 @@ export class ModelFailure extends Failure {
 /** Whether the conversation is longer than the model's context window. */
 export function isOverflow(thrown: unknown): thrown is ModelFailure {
   return thrown instanceof ModelFailure && thrown.kind === "overflow";
-}
-
-function sentenceOf({ kind, status = 0 }: ModelError): string {
-  if (kind !== "refused") return SENTENCES[kind];
-  if (status === 401 || status === 403) return "the model's provider refused this agent's key";
-  if (status === 402) return "the model's provider requires payment";
-  if (status === 404 || status === 410) return "the model's provider does not know this model";
-  if (status === 408 || status === 429 || status >= 500) return "the model is overloaded right now";
-  return SENTENCES.refused;
-}
-
-function remedyOf({ kind, status = 0 }: ModelError): string {
-  if (kind !== "refused") return REMEDIES[kind];
-  if (status === 401 || status === 403) return "check api_keys";
-  if (status === 402) return "check the account with the provider, or add another key to api_keys";
-  if (status === 404 || status === 410) return "check model and api_base";
-  if (status === 429) return "ask less often, or add another key to api_keys";
-  if (status === 408 || status >= 500) return "ask again later";
-  return REMEDIES.refused;
 }
 
 /** A provider's message as one short printable line, with secrets masked. */
@@ -195,11 +205,13 @@ export function modelFailureOf({ candidate, error }: FailedEntry, others: number
   const message = cleanMessage(error.message, secrets);
   const were = others === 1 ? "was" : "were";
   const tried = others === 0 ? "" : ` (${others} more ${were} tried without success)`;
-  return new ModelFailure(sentenceOf(error), {
+  const sentence = kind === "refused" ? REFUSED_SENTENCES[classOf(error)] : SENTENCES[kind];
+  const remedy = kind === "refused" ? REFUSED_REMEDIES[classOf(error)] : REMEDIES[kind];
+  return new ModelFailure(sentence, {
     kind,
     model: name.name,
     why: `${label}: ${message}${tried}`,
-    remedy: `${remedyOf(error)} (${label})`,
+    remedy: `${remedy} (${label})`,
     retryAfter: retryAfter === undefined ? undefined : Math.ceil(retryAfter),
     // A copy: the error itself contains the provider's raw message.
     cause: new ModelError(kind, message, { status, retryAfter }),
