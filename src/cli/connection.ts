@@ -37,7 +37,7 @@ export async function load(
   const { env, home, cwd } = host;
   const loaded = await loadConfig({ env, home, cwd, flags });
   if (loaded instanceof Failure) return loaded;
-  const passphrase = await passphraseOf(env);
+  const passphrase = passphraseOf(env);
   redactor.add([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
   if (typeof passphrase === "string") redactor.add([passphrase]);
   return loaded;

@@ -49,7 +49,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   const place = { env, userHome, cwd, ...paths };
   const files = await readFiles(paths.file);
   if (files instanceof Failure) return files;
-  const settings = await flagSettings(flags, cwd);
+  const settings = flagSettings(flags, cwd);
   if (settings instanceof Failure) return settings;
   const layers = await layered(files, settings, place);
   const findings = new Findings(layers.tree);
@@ -81,10 +81,7 @@ function keyFiles({ channels }: Config): string[] {
  * The settings of flags, for every enabled channel of type mqtt; undefined without flags. Reads the
  * password's file. `--cafile` turns verification on, whatever the file says.
  */
-async function flagSettings(
-  flags: ConfigFlags,
-  cwd: string,
-): Promise<Branch | undefined | Failure> {
+function flagSettings(flags: ConfigFlags, cwd: string): Branch | undefined | Failure {
   const settings: (readonly [path: readonly string[], value: Leaf])[] = [];
   const { insecure, cafile } = flags;
   if (cafile !== undefined) settings.push([["tls", "verify"], flagLeaf(true, "cafile")]);
@@ -95,7 +92,7 @@ async function flagSettings(
     if (written === undefined) continue;
     const isFile = CONFIG_FLAGS[key.flag].type === "file";
     const text = isFile ? resolve(cwd, written) : written;
-    const value = key.flag === "password-file" ? await passwordIn(text) : text;
+    const value = key.flag === "password-file" ? passwordIn(text) : text;
     if (value instanceof Failure) return value;
     settings.push([path, flagLeaf(value, key.flag)]);
   }
@@ -111,7 +108,7 @@ function flagLeaf(value: Leaf["value"], flag: string): Leaf {
   return leaf(value, { from: "flag", flag: `--${flag}` });
 }
 
-async function passwordIn(file: string): Promise<string | Failure> {
+function passwordIn(file: string): string | Failure {
   const text = readText(file);
   if (typeof text === "string") return text.replace(/\r?\n$/, "");
   const why = text === undefined ? `${file} does not exist` : `${text.message}: ${text.why}`;

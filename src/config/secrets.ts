@@ -161,10 +161,7 @@ async function fileCredential(name: string, folder: string): Promise<string | Se
  * A credential that systemd gives to this service only (systemd.exec(5), LoadCredential=): a file in the
  * folder CREDENTIALS_DIRECTORY.
  */
-async function systemCredential(
-  name: string,
-  env: SecretSurroundings["env"],
-): Promise<string | SecretFault> {
+function systemCredential(name: string, env: SecretSurroundings["env"]): string | SecretFault {
   if (!isCredentialName(name))
     return { fault: "is not the name of a credential: one word without / is expected" };
   const folder = env["CREDENTIALS_DIRECTORY"];

@@ -60,7 +60,7 @@ const WAYS = "set PICOCLAW_KEY_PASSPHRASE, or run it on a terminal";
  * It is never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
  */
 async function choosePassphrase({ host, signal, redactor }: Context): Promise<string> {
-  const found = await passphraseOf(host.env);
+  const found = passphraseOf(host.env);
   if (typeof found === "string") return found;
   if (found !== undefined) throw new Failure("config", found.fault, { remedy: WAYS });
   if (!host.stdin.isTTY || !host.stderr.isTTY) {

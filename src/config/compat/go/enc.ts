@@ -19,9 +19,7 @@ const KEY_BYTES = 32;
  * The passphrase of `enc://` values: PICOCLAW_KEY_PASSPHRASE, or the credential
  * `picoclaw-key-passphrase`; undefined if there is neither.
  */
-export async function passphraseOf(
-  env: Surroundings["env"],
-): Promise<string | SecretFault | undefined> {
+export function passphraseOf(env: Surroundings["env"]): string | SecretFault | undefined {
   const variable = env["PICOCLAW_KEY_PASSPHRASE"];
   if (variable) return variable;
   const folder = env["CREDENTIALS_DIRECTORY"];
@@ -40,7 +38,7 @@ export async function decrypted(
   encoded: string,
   surroundings: EncSurroundings,
 ): Promise<string | SecretFault> {
-  const passphrase = await passphraseOf(surroundings.env);
+  const passphrase = passphraseOf(surroundings.env);
   if (passphrase === undefined) return { fault: NO_PASSPHRASE };
   if (typeof passphrase !== "string") return { fault: `is encrypted, and ${passphrase.fault}` };
   const base64 = encoded.replace(/[\r\n]/g, "");
@@ -48,12 +46,13 @@ export async function decrypted(
   if (blob.toString("base64") !== base64 || blob.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) {
     return { fault: "is encrypted, but damaged: its base64 text is not complete" };
   }
-  const material = await keyMaterial(passphrase, surroundings);
+  const crypto = await import("node:crypto");
+  const material = keyMaterial(passphrase, surroundings, crypto);
   if (!Buffer.isBuffer(material)) return material;
-  const { createDecipheriv } = await import("node:crypto");
   const salt = blob.subarray(0, SALT_BYTES);
   const nonce = blob.subarray(SALT_BYTES, SALT_BYTES + NONCE_BYTES);
-  const decipher = createDecipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
+  const key = keyOf(material, salt, crypto);
+  const decipher = crypto.createDecipheriv("aes-256-gcm", key, nonce);
   decipher.setAuthTag(blob.subarray(-TAG_BYTES));
   try {
     const text = decipher.update(blob.subarray(SALT_BYTES + NONCE_BYTES, -TAG_BYTES));
@@ -72,26 +71,27 @@ export async function sealed(
   passphrase: string,
   surroundings: EncSurroundings,
 ): Promise<string | SecretFault> {
-  const material = await keyMaterial(passphrase, surroundings);
+  const crypto = await import("node:crypto");
+  const material = keyMaterial(passphrase, surroundings, crypto);
   if (!Buffer.isBuffer(material)) return material;
-  const { createCipheriv, randomBytes } = await import("node:crypto");
-  const [salt, nonce] = [randomBytes(SALT_BYTES), randomBytes(NONCE_BYTES)];
-  const cipher = createCipheriv("aes-256-gcm", await keyOf(material, salt), nonce);
+  const [salt, nonce] = [crypto.randomBytes(SALT_BYTES), crypto.randomBytes(NONCE_BYTES)];
+  const cipher = crypto.createCipheriv("aes-256-gcm", keyOf(material, salt, crypto), nonce);
   const text = Buffer.concat([cipher.update(secret, "utf8"), cipher.final()]);
   return `enc://${Buffer.concat([salt, nonce, text, cipher.getAuthTag()]).toString("base64")}`;
 }
 
-async function keyOf(material: Buffer, salt: Buffer): Promise<Buffer> {
-  const { hkdfSync } = await import("node:crypto");
+type Crypto = typeof import("node:crypto");
+
+function keyOf(material: Buffer, salt: Buffer, { hkdfSync }: Crypto): Buffer {
   return Buffer.from(hkdfSync("sha256", material, salt, "picoclaw-credential-v1", KEY_BYTES));
 }
 
 /** HMAC of the passphrase under the SSH key's digest, or the passphrase's digest without a key. */
-async function keyMaterial(
+function keyMaterial(
   passphrase: string,
   surroundings: EncSurroundings,
-): Promise<Buffer | SecretFault> {
-  const { createHash, createHmac } = await import("node:crypto");
+  { createHash, createHmac }: Crypto,
+): Buffer | SecretFault {
   const digest = (data: string | Uint8Array): Buffer => createHash("sha256").update(data).digest();
   const { file, required } = sshKeyFile(surroundings);
   if (file === "") return digest(passphrase);
