@@ -145,10 +145,12 @@ export function understandPast(text: string, now: Date): Past | undefined {
     clause,
   );
   if (!areAllIn(rest, PAST_FILLER)) return undefined;
-  const [from, to] = [span.from, span.to].map((hours) => Math.min(48, Math.max(0, hours)));
-  return from === undefined || to === undefined || from <= to
-    ? undefined
-    : { fact: fact[0], from, to };
+  const [from, to] = [withinTwoDays(span.from), withinTwoDays(span.to)];
+  return from > to ? { fact: fact[0], from, to } : undefined;
+}
+
+function withinTwoDays(hours: number): number {
+  return Math.min(48, Math.max(0, hours));
 }
 
 interface Span {

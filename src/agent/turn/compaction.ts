@@ -71,14 +71,19 @@ const LONGEST_SUMMARY = 16_000;
 
 export function createCompaction(options: CompactionOptions): Compact {
   const { model, defaults, log } = options;
+  const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
+  const isTooLong = (messages: number, tokens: number): boolean =>
+    (most > 0 && messages > most) || (percent > 0 && tokens > (options.window() * percent) / 100);
+
   const compact: Compact = async (conversation, signal, giveWay = async () => {}, allowance) => {
-    const window = options.window();
-    if (!isTooLong(conversation, window, defaults)) return undefined;
+    let { summary } = conversation;
+    const messages = conversation.turns.flatMap((turn) => turn.messages);
+    const tokens = estimatedTokens(summary === undefined ? messages : [summary, ...messages]);
+    if (!isTooLong(messages.length, tokens)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and the error of the estimate. */
-    const room = Math.max(1, Math.floor(window / 2));
+    const room = Math.max(1, Math.floor(options.window() / 2));
     const summarizing = { model, room, signal, giveWay, allowance, log };
     const older = olderTurns(conversation.turns);
-    let { summary } = conversation;
     let through: number | undefined;
     try {
       for (const portion of portionsOf(older, room)) {
@@ -98,28 +103,8 @@ export function createCompaction(options: CompactionOptions): Compact {
   return Object.assign(compact, {
     isDue: ({ messages, bytes }: CompactableSize): boolean =>
       // The JSON of a message has more characters than the estimate counts.
-      isOverThreshold(messages, roughTokens(bytes), options.window(), defaults),
+      isTooLong(messages, roughTokens(bytes)),
   });
-}
-
-function isTooLong(
-  { summary, turns }: CompactableConversation,
-  window: number,
-  defaults: CompactionOptions["defaults"],
-): boolean {
-  const messages = turns.flatMap((turn) => turn.messages);
-  const tokens = estimatedTokens(summary === undefined ? messages : [summary, ...messages]);
-  return isOverThreshold(messages.length, tokens, window, defaults);
-}
-
-function isOverThreshold(
-  messages: number,
-  tokens: number,
-  window: number,
-  defaults: CompactionOptions["defaults"],
-): boolean {
-  const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
-  return (most > 0 && messages > most) || (percent > 0 && tokens > (window * percent) / 100);
 }
 
 /** All turns but the last ones. */
