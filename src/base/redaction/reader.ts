@@ -6,6 +6,7 @@ import {
   ESCAPE,
   HEX,
   INVISIBLE,
+  isDecimal,
   KINDS,
   lowered,
   NEWLINE,
@@ -30,7 +31,6 @@ export interface Tries {
 }
 
 const ZERO = 0x30;
-const NINE = 0x39;
 const SMALL_X = 0x78;
 const COMMA = 0x2c;
 
@@ -44,10 +44,12 @@ export class Reader {
   readonly #dump: DumpReader;
   /** The position up to which the text was read. */
   #at: number;
-  #isAtStart = true;
 
-  /** `start` is the position of the first unit; `cover` receives the positions of what is found. */
-  constructor(tries: Tries, start: number, cover: Cover) {
+  /**
+   * `start` is the position of the first unit, with which a row of a dump may begin; `cover` receives the
+   * positions of what is found.
+   */
+  constructor(tries: Tries, start: number, isRow: boolean, cover: Cover) {
     this.#starts = tries.starts;
     this.#written = new Search(tries.written, cover);
     this.#plain = new Search(tries.plain, cover);
@@ -55,6 +57,7 @@ export class Reader {
     this.#hex = new Search(tries.hex, cover);
     this.#dump = new DumpReader(tries.hex, cover);
     this.#at = start;
+    if (isRow) this.#dump.startRow();
   }
 
   /**
@@ -63,10 +66,6 @@ export class Reader {
    */
   read(text: string, base: number, isEnd: boolean): number {
     let index = this.#at - base;
-    if (this.#isAtStart && text !== "") {
-      this.#isAtStart = false;
-      if (isDecimal(text.charCodeAt(index))) this.#dump.startRow();
-    }
     for (;;) {
       const isIdle = this.#isIdle();
       if (isIdle) index = this.#starts.next(text, index);
@@ -169,11 +168,6 @@ function isSymbolBegun(text: string, index: number): boolean {
   return (KINDS[unit]! & ESCAPE) !== 0 && isEscapeBegun(text, index);
 }
 
-/** The first digit of an offset is decimal and not escaped; the start filter relies on that. */
-function isDecimal(unit: number): boolean {
-  return unit >= ZERO && unit <= NINE;
-}
-
 /** Maps characters of base64url (RFC 4648 section 5) to those of base64. */
 function standard(unit: number): number {
   if (unit === 0x2d) return 0x2b;
@@ -236,7 +230,7 @@ class DumpReader {
     return this.#bytes.openFrom;
   }
 
-  /** A row begins with the text if that begins with a decimal digit, at every end of a line, and in quotes. */
+  /** A row begins after the end of a line and after a quote, and it may begin with the text. */
   startRow(): void {
     this.#column = "offset";
     this.#hasColon = false;

@@ -8,6 +8,7 @@ import {
   spellingsOf,
 } from "./secret-encodings.ts";
 import { StartFilter } from "./start-filter.ts";
+import { isDecimal } from "./symbols.ts";
 import { createTrie } from "./trie.ts";
 import type { Trie } from "./trie.ts";
 
@@ -72,7 +73,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
 /** Whether the text is no row of a dump, and no secret begins far enough before its end. */
 function isClean(text: string, tries: Tries | undefined): boolean {
   if (tries === undefined) return true;
-  return !/^\d/.test(text) && tries.starts.next(text, 0) > text.length - LEAST;
+  return !isDecimal(text.charCodeAt(0)) && tries.starts.next(text, 0) > text.length - LEAST;
 }
 
 function triesOf(secrets: readonly string[]): Tries {
@@ -98,7 +99,9 @@ interface Cover {
 /** When `current` changes between two pieces, the text that is held back is searched again. */
 function createStream(current: () => Tries | undefined): RedactionStream {
   let tries: Tries | undefined;
+  /** Undefined while no secret can have begun. */
   let reader: Reader | undefined;
+  let isAtStart = true;
   let held = "";
   /** The position of the first unit of `held` in the whole text. */
   let base = 0;
@@ -130,10 +133,18 @@ function createStream(current: () => Tries | undefined): RedactionStream {
       const latest = current();
       if (tries !== latest) {
         tries = latest;
-        reader = latest && new Reader(latest, base, (start, end) => cover(covers, start, end));
+        reader = undefined;
+        isAtStart = true;
       }
       held += piece;
-      return emit(reader?.read(held, base, false) ?? base + held.length);
+      if (tries === undefined || held === "") return emit(base + held.length);
+      if (reader === undefined) {
+        const isRow = isAtStart && isDecimal(held.charCodeAt(0));
+        isAtStart = false;
+        if (!isRow && tries.starts.next(held, 0) === held.length) return emit(base + held.length);
+        reader = new Reader(tries, base, isRow, (start, end) => cover(covers, start, end));
+      }
+      return emit(reader.read(held, base, false));
     },
     end() {
       reader?.read(held, base, true);

@@ -1,7 +1,16 @@
-import { BLANK, ESCAPE, INVISIBLE, KINDS, lowered, NEWLINE, ROW, SEPARATOR } from "./symbols.ts";
+import {
+  BLANK,
+  ESCAPE,
+  INVISIBLE,
+  isDecimal,
+  KINDS,
+  lowered,
+  NEWLINE,
+  ROW,
+  SEPARATOR,
+} from "./symbols.ts";
 
 const ZERO = 0x30;
-const NINE = 0x39;
 const PLUS = 0x2b;
 const SLASH = 0x2f;
 const UNDERSCORE = 0x5f;
@@ -34,7 +43,7 @@ function classOf(unit: number): number {
   if ((kinds & NEWLINE) !== 0) return LINE_END;
   if ((kinds & (INVISIBLE | BLANK | SEPARATOR)) !== 0 || unit === PLUS) return SKIPPED;
   if ((kinds & ROW) !== 0) return QUOTE;
-  if (unit >= ZERO && unit <= NINE) return DIGITS[unit - ZERO]!;
+  if (isDecimal(unit)) return DIGITS[unit - ZERO]!;
   return FIRST_SIGN + ((unit === SLASH ? UNDERSCORE : lowered(unit)) % (BEYOND - FIRST_SIGN));
 }
 

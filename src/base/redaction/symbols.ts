@@ -67,3 +67,8 @@ function kindsOfAll(): Uint8Array {
 export function lowered(unit: number): number {
   return unit >= 0x41 && unit <= 0x5a ? unit + 0x20 : unit;
 }
+
+/** Whether the unit may be the first digit of an offset, which begins a row of a dump. */
+export function isDecimal(unit: number): boolean {
+  return unit >= 0x30 && unit <= 0x39;
+}
