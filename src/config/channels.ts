@@ -30,7 +30,7 @@ export function mqttChannels(tree: Branch, findings: Findings, bases: PathBases)
   const found: MqttChannel[] = [];
   const others: string[] = [];
   const channels = tree.entries.get("channel_list");
-  for (const [name, entry] of namedEntries(channels, ["channel_list"], findings)) {
+  for (const [name, entry] of namedEntries(channels, ["channel_list"], findings.problem)) {
     const type = channelType(name, entry);
     if (type === "mqtt") found.push(...mqttChannel(name, entry, findings, bases));
     else if (OTHER_CHANNEL_TYPES.has(type)) others.push(...(isOff(entry) ? [] : [type]));
@@ -51,7 +51,7 @@ function mqttChannel(
   const path = ["channel_list", name];
   if (entry.kind === "branch") {
     const written = childOf(entry, "enabled");
-    const enabled = CHANNEL.rows.enabled.read(written, [...path, "enabled"], findings);
+    const enabled = CHANNEL.rows.enabled.read(written, [...path, "enabled"], findings.problem);
     if (written === undefined) {
       const remedy = 'write "enabled": true, or false';
       findings.warn(path, "has no `enabled`, so it is off", remedy);
@@ -59,7 +59,7 @@ function mqttChannel(
     if (enabled !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }
-  const output = CHANNEL.read(entry, path, findings);
+  const output = CHANNEL.read(entry, path, findings.problem);
   if (output === undefined) return [];
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
   const clientsIn = (key: (typeof CLIENT_LISTS)[number]): readonly string[] =>

@@ -22,9 +22,10 @@ export class Findings {
     this.#tree = tree;
   }
 
-  problem(path: Path, text: string): void {
+  /** A property, so that it can be handed on without its object. */
+  readonly problem = (path: Path, text: string): void => {
     this.problems.push({ origin: this.originAt(path), path, text });
-  }
+  };
 
   warn(path: Path, text: string, remedy?: string): void {
     const message = lineOf({ origin: this.originAt(path), path, text });

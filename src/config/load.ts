@@ -199,7 +199,7 @@ function valuesIn(env: Surroundings["env"], variables: readonly Variable[]): rea
     const origin: Origin = { from: "environment", variable: name };
     const value = untypedLeaf(written, origin);
     const faults: Problem[] = [];
-    key.read(value, path, { problem: (_, text) => faults.push({ origin, path, text }) });
+    key.read(value, path, (_, text) => faults.push({ origin, path, text }));
     return [{ path, value, faults }];
   });
 }
@@ -244,7 +244,7 @@ function assembled(
   const channels = mqttChannels(tree, findings, { folder: dirname(place.file), userHome });
   const turn_profile = turnProfile(tree, findings);
   const hooks = hookSettings(tree, findings, { folder: cwd, userHome });
-  const output = KEYS.read(tree, [], findings);
+  const output = KEYS.read(tree, [], findings.problem);
   const workspace = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
   const profiles = toolProfiles(tree, findings, { folder: workspace, userHome });
   if (output === undefined) return undefined;

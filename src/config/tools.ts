@@ -53,12 +53,14 @@ const MAX_PATTERN = 256;
 export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases): ToolProfile[] {
   const path = ["tools", "profiles"];
   const absolute = (written: string): string => absolutePath(written.trim(), bases);
-  return namedEntries(childOf(tree, ...path), path, findings).flatMap(([pattern, entry]) => {
-    const profile = toolProfile(entry, [...path, pattern], findings);
-    if (profile === undefined) return [];
-    const { tools, read, write, topics } = profile;
-    return [{ pattern, tools, read: read.map(absolute), write: write.map(absolute), topics }];
-  });
+  return namedEntries(childOf(tree, ...path), path, findings.problem).flatMap(
+    ([pattern, entry]) => {
+      const profile = toolProfile(entry, [...path, pattern], findings);
+      if (profile === undefined) return [];
+      const { tools, read, write, topics } = profile;
+      return [{ pattern, tools, read: read.map(absolute), write: write.map(absolute), topics }];
+    },
+  );
 }
 
 function toolProfile(
@@ -71,7 +73,7 @@ function toolProfile(
     const found = length === 0 ? "an empty pattern" : `a pattern of ${length} characters`;
     findings.problem(path, `found ${found}, allowed are 1 to ${MAX_PATTERN} characters`);
   }
-  const output = PROFILE.read(entry, path, findings);
+  const output = PROFILE.read(entry, path, findings.problem);
   if (output === undefined) return undefined;
   const tools = output.tools.map((name) => (name === "skills" ? "use_skill" : name));
   for (const [index, name] of tools.entries()) checkName(name, [...path, "tools", index], findings);
@@ -100,7 +102,7 @@ export function turnProfile(tree: Branch, findings: Findings): TurnProfile | und
   const path = ["agents", "defaults", "turn_profile"];
   const found = childOf(tree, ...path);
   if (found === undefined || isSwitchedOff(found, TURN_PROFILE.rows)) return undefined;
-  const output = TURN_PROFILE.read(found, path, findings);
+  const output = TURN_PROFILE.read(found, path, findings.problem);
   if (output === undefined) return undefined;
   if (output.tools.mode === "custom") checkTurnTools(output.tools.allow, path, findings);
   const [skills, tools] = [allowedBy(output.skills), allowedBy(output.tools)];
@@ -153,10 +155,10 @@ export function hookSettings(
 ): HookSettings | undefined {
   const found = childOf(tree, "hooks");
   if (found === undefined) return undefined;
-  const output = HOOKS.read(found, ["hooks"], findings);
+  const output = HOOKS.read(found, ["hooks"], findings.problem);
   if (output?.enabled !== true) return undefined;
   const path = ["hooks", "processes"];
-  const processes = namedEntries(childOf(found, "processes"), path, findings)
+  const processes = namedEntries(childOf(found, "processes"), path, findings.problem)
     .filter(([, entry]) => isHookOn(entry))
     .flatMap(([name, entry]) => processHook(entry, [...path, name], findings, bases))
     .toSorted((left, right) => left.priority - right.priority || (left.name < right.name ? -1 : 1));
@@ -177,7 +179,7 @@ function processHook(
   bases: PathBases,
 ): ProcessHookSettings[] {
   const name = path.at(-1) ?? "";
-  const output = PROCESS_HOOK.read(entry, path, findings);
+  const output = PROCESS_HOOK.read(entry, path, findings.problem);
   if (output === undefined) return [];
   const { command, observe, priority, dir } = output;
   if (command.length === 0 || command[0]?.trim() === "") {

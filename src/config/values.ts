@@ -4,24 +4,22 @@ import { isComment } from "./tree.ts";
 import type { Branch, Leaf, Path, Tree } from "./tree.ts";
 
 /** Receives what is wrong with a value, and where. */
-export interface Problems {
-  problem(path: Path, text: string): void;
-}
+export type Report = (path: Path, text: string) => void;
 
 /**
  * Reads a kind of value. If the value at the path is wrong, it reports every problem, says what was found and
  * what is allowed, and returns undefined.
  */
-export type Read<T> = (found: Tree, path: Path, problems: Problems) => T | undefined;
+export type Read<T> = (found: Tree, path: Path, report: Report) => T | undefined;
 
 /** As `Read`, for a value that may be missing: then it is the default, if there is one. */
-export type ReadRow<T> = (found: Tree | undefined, path: Path, problems: Problems) => T | undefined;
+export type ReadRow<T> = (found: Tree | undefined, path: Path, report: Report) => T | undefined;
 
 /** A scalar that `read` accepts; `allowed` ends the sentence `found …, allowed is …`. */
 export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined): Read<T> {
-  return (found, path, problems) => {
+  return (found, path, report) => {
     const value = found.kind === "leaf" ? read(found) : undefined;
-    if (value === undefined) problems.problem(path, sentence(shown(found), allowed));
+    if (value === undefined) report(path, sentence(shown(found), allowed));
     return value;
   };
 }
@@ -35,12 +33,12 @@ export function text(allowed = "text", accepts: (text: string) => boolean = () =
 
 /** Text that can hold a secret: `faultOf` says what is wrong, and no message quotes it. */
 export function unquotedText(faultOf: (text: string) => string | undefined): Read<string> {
-  return (found, path, problems) => {
+  return (found, path, report) => {
     const isText = found.kind === "leaf" && typeof found.value === "string";
     const unlike = found.kind === "leaf" ? "is not a text" : sentence(shapeOf(found), "text");
     const fault = isText ? faultOf(found.text) : unlike;
     if (isText && fault === undefined) return found.text;
-    problems.problem(path, fault ?? unlike);
+    report(path, fault ?? unlike);
     return undefined;
   };
 }
@@ -98,22 +96,22 @@ export function choice<const T>(allowed: string, words: Readonly<Record<string, 
 
 /** A secret: text, or a number by its text. No message tells its value. */
 export function secret(): Read<Secret> {
-  return (found, path, problems) => {
+  return (found, path, report) => {
     if (found.kind === "leaf" && typeof found.value !== "boolean") return new Secret(found.text);
     const type = { leaf: "boolean", list: "list", branch: "object" }[found.kind];
-    problems.problem(path, sentence(`a value of type ${type}`, "text"));
+    report(path, sentence(`a value of type ${type}`, "text"));
     return undefined;
   };
 }
 
 /** A list of equal things. */
 export function list<T>(read: Read<T>): Read<T[]> {
-  return (found, path, problems) => {
+  return (found, path, report) => {
     if (found.kind !== "list") {
-      problems.problem(path, sentence(shapeOf(found), "a list"));
+      report(path, sentence(shapeOf(found), "a list"));
       return undefined;
     }
-    const items = found.items.map((item, index) => read(item, [...path, index], problems));
+    const items = found.items.map((item, index) => read(item, [...path, index], report));
     return items.every((item) => item !== undefined) ? items : undefined;
   };
 }
@@ -121,10 +119,10 @@ export function list<T>(read: Read<T>): Read<T[]> {
 /** A list, or a single item without a list. */
 export function oneOrMore<T>(read: Read<T>): Read<T[]> {
   const readList = list(read);
-  return (found, path, problems) => {
+  return (found, path, report) => {
     const { origin } = found;
     const items: Tree = found.kind === "leaf" ? { kind: "list", items: [found], origin } : found;
-    return readList(items, path, problems);
+    return readList(items, path, report);
   };
 }
 
@@ -139,8 +137,8 @@ export function texts() {
 
 /** Any object, as plain JSON. */
 export function anyObject(): Read<Readonly<Record<string, unknown>>> {
-  return (found, path, problems) => {
-    const entries = entriesOf(found, path, problems);
+  return (found, path, report) => {
+    const entries = entriesOf(found, path, report);
     return entries && Object.fromEntries([...entries].map(([key, child]) => [key, jsonOf(child)]));
   };
 }
@@ -150,13 +148,13 @@ export function secretTable(
   allowed: string,
   accepts: (key: string, text: string) => boolean,
 ): Read<Readonly<Record<string, Secret>>> {
-  return (found, path, problems) => {
-    const entries = entriesOf(found, path, problems);
+  return (found, path, report) => {
+    const entries = entriesOf(found, path, report);
     const secrets: [string, Secret][] = [];
     for (const [key, child] of entries ?? []) {
       if (child.kind === "leaf" && accepts(key, child.text)) {
         secrets.push([key, new Secret(child.text)]);
-      } else problems.problem(path, `${quotable(key)} is wrong, allowed is ${allowed}`);
+      } else report(path, `${quotable(key)} is wrong, allowed is ${allowed}`);
     }
     return secrets.length === entries?.size ? Object.fromEntries(secrets) : undefined;
   };
@@ -168,16 +166,16 @@ export function isSwitchedOff(
   { enabled }: { readonly enabled: { readonly read: ReadRow<boolean> } },
 ): boolean {
   if (found.kind !== "branch") return false;
-  return enabled.read(found.entries.get("enabled"), [], { problem: () => {} }) === false;
+  return enabled.read(found.entries.get("enabled"), [], () => {}) === false;
 }
 
 /** The entries of an object, without comments; none, with a problem, if it is not an object. */
 export function namedEntries(
   found: Tree | undefined,
   path: Path,
-  problems: Problems,
+  report: Report,
 ): (readonly [string, Tree])[] {
-  const entries = (found && entriesOf(found, path, problems)) ?? [];
+  const entries = (found && entriesOf(found, path, report)) ?? [];
   return [...entries].filter(([name, { kind }]) => !(kind === "leaf" && isComment(name)));
 }
 
@@ -185,10 +183,10 @@ export function namedEntries(
 export function entriesOf(
   found: Tree,
   path: Path,
-  problems: Problems,
+  report: Report,
 ): ReadonlyMap<string, Tree> | undefined {
   if (found.kind === "branch") return found.entries;
-  problems.problem(path, sentence(shapeOf(found), "an object"));
+  report(path, sentence(shapeOf(found), "an object"));
   return undefined;
 }
 

@@ -81,7 +81,7 @@ export function key<Value>(
   const shown = otherwise === "" ? "–" : `\`${JSON.stringify(otherwise)}\``;
   return {
     kind: "key",
-    read: (found = missing, path, problems) => read(found, path, problems),
+    read: (found = missing, path, report) => read(found, path, report),
     doc,
     shown,
     ...facts,
@@ -139,7 +139,7 @@ export function named<Rows extends Table>(each: Group<Rows>): Named<Rows> {
 }
 
 function orNothing<Value>(read: Read<Value>, nothing?: Value): ReadRow<Value> {
-  return (found, path, problems) => (found === undefined ? nothing : read(found, path, problems));
+  return (found, path, report) => (found === undefined ? nothing : read(found, path, report));
 }
 
 const NOTHING = branch([], DEFAULT);
@@ -147,15 +147,15 @@ const NOTHING = branch([], DEFAULT);
 /** Reads the keys of an object; further keys are ignored. */
 function reading<Rows extends Table>(rows: Rows): ReadRow<ValuesOf<Rows>>;
 function reading(rows: Table): ReadRow<unknown> {
-  return (found = NOTHING, path, problems) => {
-    const children = entriesOf(found, path, problems);
+  return (found = NOTHING, path, report) => {
+    const children = entriesOf(found, path, report);
     if (children === undefined) return undefined;
     const values: [string, unknown][] = [];
     let isRight = true;
     for (const [name, row] of Object.entries(rows)) {
       const child = children.get(name);
       if ("apart" in row || (child === undefined && "optional" in row)) continue;
-      const value = row.read(child, [...path, name], problems);
+      const value = row.read(child, [...path, name], report);
       isRight &&= value !== undefined;
       values.push([name, value]);
     }

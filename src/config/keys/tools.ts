@@ -256,13 +256,13 @@ function isWord(written: string): boolean {
 /** Variables of a program, with their texts. */
 function environment(): Read<Readonly<Record<string, unknown>>> {
   const readObject = anyObject();
-  return (found, path, problems) => {
-    const variables = readObject(found, path, problems);
+  return (found, path, report) => {
+    const variables = readObject(found, path, report);
     const isRight = Object.entries(variables ?? {}).every(
       ([name, value]) => /^[^=\0]+$/.test(name) && typeof value === "string" && isWord(value),
     );
     if (isRight) return variables;
-    problems.problem(path, "allowed are texts");
+    report(path, "allowed are texts");
     return undefined;
   };
 }
