@@ -11,6 +11,8 @@ interface Plain {
   /** Turns up to this one are hidden. */
   readonly through: number;
   readonly summary: string | undefined;
+  /** When it was summarized. */
+  readonly summarizedAt?: number;
 }
 
 const EMPTY: Plain = { turns: [], through: 0, summary: undefined };
@@ -58,7 +60,7 @@ export class PlainConversations {
     const plain = this.#all.get(name);
     if (plain === undefined || through <= plain.through) return false;
     if (!plain.turns.some(({ id }) => id === through)) return false;
-    this.#all.set(name, { ...plain, through, summary });
+    this.#all.set(name, { ...plain, through, summary, summarizedAt: this.#options.now() });
     return true;
   }
 
@@ -68,20 +70,25 @@ export class PlainConversations {
     for (const { messages, at = this.#options.now() } of turns) {
       imported = this.#limited([...imported, this.#turn(messages, at)]);
     }
-    this.#all.set(name, { turns: imported, through: 0, summary });
+    const summarizedAt = this.#options.now();
+    this.#all.set(name, { turns: imported, through: 0, summary, summarizedAt });
     return true;
   }
 
   conversations(): readonly ConversationInfo[] {
     return [...this.#all]
-      .filter(([, { turns }]) => turns.length > 0)
-      .map(([name, { turns, summary }]) => ({
+      .filter(([, { turns, summary }]) => turns.length > 0 || summary !== undefined)
+      .map(([name, { turns, summary, summarizedAt = 0 }]) => ({
         name,
         turns: turns.length,
         messages: turns.reduce((total, { messages }) => total + messages.length, 0),
         bytes: turns.reduce((total, { bytes }) => total + bytes, 0),
-        firstAt: Math.min(...turns.map(({ at }) => at)),
-        lastAt: Math.max(...turns.map(({ at }) => at)),
+        ...(turns.length > 0
+          ? {
+              firstAt: Math.min(...turns.map(({ at }) => at)),
+              lastAt: Math.max(...turns.map(({ at }) => at)),
+            }
+          : { firstAt: summarizedAt, lastAt: summarizedAt }),
         summarized: summary !== undefined,
       }))
       .toSorted((a, b) => b.lastAt - a.lastAt || (a.name < b.name ? -1 : 1));
