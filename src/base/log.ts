@@ -1,6 +1,5 @@
 import { escapeControl, jsonLine } from "./escape-control.ts";
 import type { Output } from "./host.ts";
-import { createPaint } from "./paint.ts";
 import type { Redactor } from "./redaction/redactor.ts";
 
 /** From the most verbose to the least. */
@@ -28,9 +27,9 @@ export interface LogOptions {
   readonly redactor: Pick<Redactor, "redact">;
 }
 
-/** A log on the given stream. */
-export function createLog(options: LogOptions): Log {
-  const write = options.format === "json" ? jsonWriter(options) : textWriter(options);
+/** A log on the given stream. The text writer is loaded only if it is used. */
+export async function createLog(options: LogOptions): Promise<Log> {
+  const write = options.format === "json" ? jsonWriter(options) : await textWriter(options);
   const least = LOG_LEVELS.indexOf(options.level);
   const sample = createLogSampling();
   const at = (level: LogLevel) =>
@@ -62,15 +61,24 @@ function jsonWriter({ output, redactor }: LogOptions): Writer {
   };
 }
 
-function textWriter({ output, colour, redactor }: LogOptions): Writer {
-  const { dim, cyan, yellow, red } = createPaint(colour);
-  const paint = { debug: dim, info: cyan, warn: yellow, error: red };
+const plain = (text: string): string => text;
+
+async function textWriter({ output, colour, redactor }: LogOptions): Promise<Writer> {
+  const [{ createConsola }, { colors }] = await Promise.all([
+    import("consola/core"),
+    import("consola/utils"),
+  ]);
+  const paint = { debug: colors.dim, info: colors.cyan, warn: colors.yellow, error: colors.red };
+  const consola = createConsola({
+    level: Number.POSITIVE_INFINITY,
+    throttle: 0,
+    reporters: [{ log: ({ args }) => void output.write(`${args.join(" ")}\n`) }],
+  });
   return (level, message, fields) => {
-    const time = new Date().toTimeString().slice(0, 8);
+    const label = (colour ? paint[level] : plain)(level.padEnd(5));
+    const tail = (colour ? colors.dim : plain)(textOf(fields, redactor));
     const text = escapeControl(redactor.redact(message));
-    const tail = textOf(fields, redactor);
-    const words = [time, paint[level](level.padEnd(5)), text, ...(tail === "" ? [] : [dim(tail)])];
-    void output.write(`${words.join(" ")}\n`);
+    consola[level](new Date().toTimeString().slice(0, 8), label, text, tail);
   };
 }
 

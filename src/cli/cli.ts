@@ -1,10 +1,9 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host, StopSignal } from "../base/host.ts";
-import { createPaint } from "../base/paint.ts";
 import { createRedactor, type Redactor } from "../base/redaction/redactor.ts";
 import { type Command, findCommand, type CommandName } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
-import { isColoured } from "./colour.ts";
+import { createPaint, isColoured } from "./colour.ts";
 import type { Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";

@@ -20,7 +20,7 @@ export interface Context {
 export type Run = (context: Context) => Promise<number>;
 
 /** The log of a short-lived command: warnings, and with --debug everything. */
-export function createCommandLog({ host, flags, redactor }: Context): Log {
+export function createCommandLog({ host, flags, redactor }: Context): Promise<Log> {
   const { stderr, env } = host;
   return createLog({
     level: flags.has("debug") ? "debug" : "warn",

@@ -1,7 +1,7 @@
 import { escapeControl, jsonLine } from "../base/escape-control.ts";
 import type { Failure } from "../base/failure.ts";
-import { createPaint } from "../base/paint.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
+import { createPaint } from "./colour.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 
 /** Characters of one line; longer ones hold foreign text and are truncated. */

@@ -8,7 +8,7 @@ const GATEWAY = "picoclaw";
 /** `picoclaw acl mosquitto|emqx|hivemq|vernemq`: prints an access list for the broker. */
 export async function run(context: Context): Promise<number> {
   const { host, words, flags } = context;
-  const { settings } = await loadChannel(context, createCommandLog(context));
+  const { settings } = await loadChannel(context, await createCommandLog(context));
   const broker = ACL_BROKERS.find((name) => name === words[0]) ?? "mosquitto";
   const list = accessList(broker, {
     prefix: settings.topic_prefix,

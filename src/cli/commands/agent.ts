@@ -28,7 +28,7 @@ export async function run(context: Context): Promise<number> {
   const conversational = message === undefined && host.stdin.isTTY;
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
-  const log = createCommandLog(context);
+  const log = await createCommandLog(context);
   const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
   if (refusal !== undefined) throw refusal;
   const client = flags.text("session") ?? DEFAULT_SESSION;

@@ -31,7 +31,7 @@ export async function run(context: Context): Promise<number> {
   };
   const loaded = await load();
   const { config } = loaded;
-  const log = createGatewayLog(context, config.gateway.log_level);
+  const log = await createGatewayLog(context, config.gateway.log_level);
   for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
   if (config.channels.length === 0) throw nothingToServe(loaded);
   const serving = {
@@ -65,7 +65,7 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
 }
 
 /** On stderr: text on a terminal, JSON otherwise. */
-function createGatewayLog({ host, flags, redactor }: Context, configured: string): Log {
+function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
   const { stderr, env } = host;
   const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({

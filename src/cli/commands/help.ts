@@ -1,10 +1,9 @@
 import { Failure } from "../../base/failure.ts";
-import { createPaint, type Paint } from "../../base/paint.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { VERSION } from "../../base/version.ts";
 import { type Command, COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
 import { CONNECTION_FLAGS, type Flag, type FlagName, flagNamed } from "../args/flags.ts";
-import { isColoured } from "../colour.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import type { Context } from "../context.ts";
 import { formatDuration } from "../duration.ts";
 import { EXIT_CODES } from "../exit-codes.ts";

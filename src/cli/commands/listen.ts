@@ -2,7 +2,6 @@ import { startDeadline } from "../../base/async.ts";
 import { jsonLine, escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
-import { createPaint, type Paint } from "../../base/paint.ts";
 import type {
   Requester,
   Watched,
@@ -12,7 +11,7 @@ import type {
 } from "../../mqtt/contract.ts";
 import { outputFormat, type OutputFormat } from "../args/flags.ts";
 import { checkedClientId, writeRaw } from "../ask.ts";
-import { isColoured } from "../colour.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
@@ -27,7 +26,7 @@ export async function run(context: Context): Promise<number> {
     requests: only !== "responses",
     responses: only !== "requests",
   };
-  const log = createCommandLog(context);
+  const log = await createCommandLog(context);
   const channel = await loadChannel(context, log);
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
   const requester = await openRequester({

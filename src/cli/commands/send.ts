@@ -23,7 +23,7 @@ export async function run(context: Context): Promise<number> {
 async function send(context: Context, id: string): Promise<Outcome> {
   const { host, flags, signal } = context;
   const sending = { ...checkedQuestion(context), id };
-  const log = createCommandLog(context);
+  const log = await createCommandLog(context);
   const channel = await loadChannel(context, log);
   const text = await readMessage(sending.source, host, {
     maxBytes: channel.settings.max_payload_bytes,

@@ -2,14 +2,13 @@ import type { Message } from "../../agent/contract.ts";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
-import { createPaint, type Paint } from "../../base/paint.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import type { Config } from "../../config/contract.ts";
 import type { ConversationStore, ConversationInfo, StoredTurn } from "../../store/contract.ts";
 import { databaseFilesIn } from "../../store/instance-lock.ts";
 import { openConversations } from "../../store/shared-access.ts";
-import { isColoured } from "../colour.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import {
@@ -29,7 +28,7 @@ export async function run(context: Context): Promise<number> {
   if (what !== "list" && client === undefined) {
     throw new Failure("usage", `sessions ${what} needs <client>`);
   }
-  const log = createCommandLog(context);
+  const log = await createCommandLog(context);
   const { config } = await loadOrThrow(context, log, {});
   const archive = await openConversationReader(config, { readOnly: what !== "delete" });
   try {

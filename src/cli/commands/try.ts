@@ -28,7 +28,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const serving = await openRuntime({
     config,
     channels: [channelFor(config)],
-    log: flags.has("debug") ? createCommandLog(context) : SILENT,
+    log: flags.has("debug") ? await createCommandLog(context) : SILENT,
     redactor,
     logContent: false,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
