@@ -78,19 +78,19 @@ export class PlainConversations {
   conversations(): readonly ConversationInfo[] {
     return [...this.#all]
       .filter(([, { turns, summary }]) => turns.length > 0 || summary !== undefined)
-      .map(([name, { turns, summary, summarizedAt = 0 }]) => ({
-        name,
-        turns: turns.length,
-        messages: turns.reduce((total, { messages }) => total + messages.length, 0),
-        bytes: turns.reduce((total, { bytes }) => total + bytes, 0),
-        ...(turns.length > 0
-          ? {
-              firstAt: Math.min(...turns.map(({ at }) => at)),
-              lastAt: Math.max(...turns.map(({ at }) => at)),
-            }
-          : { firstAt: summarizedAt, lastAt: summarizedAt }),
-        summarized: summary !== undefined,
-      }))
+      .map(([name, { turns, summary, summarizedAt = 0 }]) => {
+        // Without turns, the time of the summary stands for theirs.
+        const times = turns.length === 0 ? [summarizedAt] : turns.map(({ at }) => at);
+        return {
+          name,
+          turns: turns.length,
+          messages: turns.reduce((total, { messages }) => total + messages.length, 0),
+          bytes: turns.reduce((total, { bytes }) => total + bytes, 0),
+          firstAt: Math.min(...times),
+          lastAt: Math.max(...times),
+          summarized: summary !== undefined,
+        };
+      })
       .toSorted((a, b) => b.lastAt - a.lastAt || (a.name < b.name ? -1 : 1));
   }
 
