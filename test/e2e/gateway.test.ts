@@ -165,6 +165,20 @@ it(
   },
 );
 
+it(
+  "--check warns of a broker that allows less than the configured QoS",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "max_qos 1"],
+    });
+    await using home = await temporaryHome(quickConfig(broker.url, { qos: 2 }));
+    const { code, stdout, stderr } = await picoclaw(["gateway", "--check"], { home: home.path });
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^mqtt: connected .*; warning: the broker allows QoS 1 at most$/m);
+  },
+);
+
 it("a wrong configuration ends with 78 and names file, line and key", async () => {
   await using home = await temporaryHome(quickConfig("gopher://x", { qos: 7 }));
   const { code, stderr, stdout } = await picoclaw(["gateway"], { home: home.path });

@@ -278,6 +278,7 @@ function fakeSession() {
     protocol: 5,
     resumed: false,
     maximumPacketBytes: 0,
+    maximumQos: 2,
     lost: lost.promise,
     publish: () => Promise.resolve({ noMatchingSubscribers: false }),
     subscribe() {

@@ -6,6 +6,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { Publisher, type AttachedLink, type PublisherLink } from "../../src/mqtt/client/publish.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
+import { until } from "../support/until.ts";
 
 const TOPIC = publishTopic("a/b");
 const message = (payload: string, qos: 0 | 1 | 2): Outgoing => ({ topic: TOPIC, payload, qos });
@@ -19,6 +20,7 @@ function openLink(more: Partial<PublisherLink> = {}) {
     protocol: 5,
     resumed: true,
     receiveMaximum: 65_535,
+    maximumQos: 2,
     write(packet, done) {
       written.push(packet);
       done?.();
@@ -175,6 +177,66 @@ describe("publishes that are not acknowledged", () => {
     all.push(publisher.publish(message("later", 0)));
     for (const one of all) await assert.rejects(one, { message: "over" });
     await publisher.idle();
+  });
+});
+
+/** One connection, on which all is acknowledged but "b": there it ends. Returns what was sent. */
+function lose(publisher: Publisher, byBroker: boolean): string[] {
+  const { link, written } = openLink();
+  const linked = publisher.attach(link);
+  for (const packet of written) {
+    if (packet.cmd !== "publish") linked.take(pubcomp(packet.messageId ?? 0));
+    else if (String(packet.payload) === "b") break;
+    else linked.take((packet.qos === 1 ? puback : pubrec)(packet.messageId ?? 0));
+  }
+  linked.detach(byBroker);
+  return short(written);
+}
+
+describe("a publish that ends each connection", () => {
+  for (const qos of [1, 2] as const) {
+    it(`is found one by one and given up, and the others are delivered, QoS ${qos}`, async () => {
+      const publisher = new Publisher(false);
+      const [a, b, c] = ["a", "b", "c"].map((text) => publisher.publish(message(text, qos)));
+      const given = assert.rejects(b ?? Promise.resolve(), { code: "refused" });
+      // What was acknowledged by then is not sent again.
+      const all = [lose(publisher, true), lose(publisher, true), lose(publisher, true)];
+      assert.deepEqual(
+        all.map((written) => written.filter((packet) => /^[bc]/.test(packet))),
+        [["b 2", "c 3"], ["b 2 dup", "c 3 dup"], ["b 2 dup"]],
+      );
+      assert.deepEqual(lose(publisher, true), ["b 2 dup"]);
+      // The connection must last without it for two seconds before the last attempt.
+      assert.deepEqual(lose(publisher, true), []);
+      // It was lost without it: the search starts again.
+      for (const found of [["b 2 dup", "c 3 dup"], ["b 2 dup"]]) {
+        for (const _ of [1, 2]) assert.deepEqual(lose(publisher, true), found);
+      }
+      const last = openLink();
+      const linked = publisher.attach(last.link);
+      assert.deepEqual(last.written, []);
+      await until("it is sent", () => last.written.length === 1);
+      linked.detach(true);
+      await given;
+      const next = openLink();
+      const again = publisher.attach(next.link);
+      // A broker that has received it at QoS 2 must release its id.
+      const isReleased = qos === 2 ? ["pubrel 2"] : [];
+      assert.deepEqual(short(next.written), [...isReleased, "c 3 dup"]);
+      for (const packet of [pubcomp(2), qos === 1 ? puback(3) : pubrec(3), pubcomp(3)])
+        again.take(packet);
+      await Promise.all([a, c]);
+    });
+  }
+
+  it("is not given up if we ended them", async () => {
+    const publisher = new Publisher(false);
+    const said = publisher.publish(message("b", 1));
+    for (let times = 0; times < 20; times += 1) lose(publisher, false);
+    assert.equal(await isSettled(said), false);
+    const { link } = openLink();
+    publisher.attach(link).take(puback(1));
+    await said;
   });
 });
 

@@ -182,7 +182,9 @@ async function checkChannel(
     if (outcome instanceof Failure) return namingBroker(outcome, settings.broker);
     const protocol = outcome?.protocol === 5 ? "5" : "3.1.1";
     const topic = requestFilter(agentAddressOf(settings));
-    return `connected to ${settings.broker} (MQTT ${protocol}), subscribed to ${topic}`;
+    const most = outcome?.maximumQos ?? settings.qos;
+    const warning = most < settings.qos ? `; warning: the broker allows QoS ${most} at most` : "";
+    return `connected to ${settings.broker} (MQTT ${protocol}), subscribed to ${topic}${warning}`;
   } catch (error) {
     if (error instanceof Failure) return namingBroker(error, settings.broker);
     throw error;

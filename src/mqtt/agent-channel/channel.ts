@@ -9,8 +9,8 @@ import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { agentAddressOf, infoTopic, requestFilter, statusTopic } from "../protocol/topics.ts";
 import type { AgentAddress, PublishTopic } from "../protocol/topics.ts";
-import { createReceiver, parseReplyAddress, replyLimitsOf } from "./receive.ts";
-import { createReply } from "./reply.ts";
+import { createReceiver, parseReplyAddress } from "./receive.ts";
+import { createReply, replyOptionsOf } from "./reply.ts";
 
 const RECONNECT_MS = 5_000;
 
@@ -19,9 +19,10 @@ export function openChannel(options: ChannelOptions): Channel {
   const { channel, log, quiet = false } = options;
   const { settings } = channel;
   const address = agentAddressOf(settings);
-  const receive = createReceiver(options, address);
-  const presence = createPresence(options, address);
   const tagged = taggedLog(log, channel.name);
+  const replyOptions = replyOptionsOf(options, tagged);
+  const receive = createReceiver(options, address, replyOptions);
+  const presence = createPresence(options, address);
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
   const probe = new Probe({
@@ -32,6 +33,7 @@ export function openChannel(options: ChannelOptions): Channel {
     log: tagged,
   });
   const logConnected = createConnectedLog(tagged, settings.broker);
+  const warnOfQos = createQosWarning(tagged, qos);
   const connection: Connection = new Connection({
     ...connectionOptionsOf(options, address, quiet),
     log: tagged,
@@ -43,6 +45,7 @@ export function openChannel(options: ChannelOptions): Channel {
       await session.subscribe([requestFilter(address)], qos);
       if (!quiet) await presence.online(session);
       logConnected(session.protocol);
+      warnOfQos(session.maximumQos);
       probe.watch(session);
     },
     onLoss(failure) {
@@ -57,7 +60,7 @@ export function openChannel(options: ChannelOptions): Channel {
     ended: connection.ended,
     replyTo(recipient) {
       const to = parseReplyAddress(address, recipient);
-      return to && createReply(connection, to, replyLimitsOf(options));
+      return to && createReply(connection, to, replyOptions);
     },
     close: () => {
       presence.stop();
@@ -114,6 +117,17 @@ function createConnectedLog(log: Log, broker: string): (mqtt: 4 | 5) => void {
     times = now - last > CALM_MS ? 1 : times + 1;
     last = now;
     log[shouldLog(times) ? "info" : "debug"]("connected", { broker, mqtt });
+  };
+}
+
+/** Warns once of a broker that accepts less than the configured QoS. */
+function createQosWarning(log: Log, qos: 0 | 1 | 2): (maximumQos: 0 | 1 | 2) => void {
+  let isWarned = false;
+  return (maximumQos) => {
+    if (maximumQos >= qos || isWarned) return;
+    isWarned = true;
+    const fields = { qos, try: `set qos to ${maximumQos}` };
+    log.warn(`the broker allows QoS ${maximumQos} at most`, fields);
   };
 }
 

@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
-import type { Log } from "../../base/log.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
@@ -13,20 +12,22 @@ import {
   allowedResponseTopic,
   responseTopic,
   type AgentAddress,
+  type PublishTopic,
 } from "../protocol/topics.ts";
 import { decodeRequest, readableId, type RequestPayload } from "../protocol/wire.ts";
-import { createReply, packetBytesOf, type ReplyAddress, type ReplyLimits } from "./reply.ts";
+import { createReply, packetBytesOf, type ReplyAddress, type ReplyOptions } from "./reply.ts";
 
 /**
  * Calls `onRequest` for each message of a client, also for one that is no valid request. Ignores messages
- * that come from no client, that are empty, or that are retained.
+ * that come from no client, that are empty, or that are retained copies. A request that is published with
+ * the retain flag comes to us without it (MQTT 5 section 3.3.1.3), and runs this one time.
  */
 export function createReceiver(
   options: ChannelOptions,
   address: AgentAddress,
+  replyOptions: ReplyOptions,
 ): (message: Incoming, connection: Connection) => Promise<void> | undefined {
   const { channel, log } = options;
-  const limits = replyLimitsOf(options);
   return (message, connection) => {
     const client = clientIdOf(address, message.topic, "request");
     if (client === undefined || message.payload.byteLength === 0) return undefined;
@@ -35,7 +36,7 @@ export function createReceiver(
       return undefined;
     }
     if (message.qos > 0) failpoint("received");
-    const way = { connection, limits, log };
+    const way = { connection, options: replyOptions };
     return options.onRequest(requestOf(channel, { address, client }, message, way));
   };
 }
@@ -49,23 +50,22 @@ interface Sender {
 /** What it takes to answer. */
 interface ReplyWay {
   readonly connection: Connection;
-  readonly limits: ReplyLimits;
-  readonly log: Log;
+  readonly options: ReplyOptions;
 }
 
 function requestOf(
   { name, settings }: MqttChannel,
   sender: Sender,
   message: Incoming,
-  { connection, limits, log }: ReplyWay,
+  { connection, options }: ReplyWay,
 ): ChannelRequest {
   const payload = decodeRequest(message.payload, {
     plainText: settings.plain_text,
     maxPayloadBytes: settings.max_payload_bytes,
   });
   const { text, id, stream } = payload instanceof Failure ? readable(payload, message) : payload;
-  const maxBytes = packetBytesOf(connection.session(), limits);
-  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, log);
+  const maxBytes = packetBytesOf(connection.session(), options);
+  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, options);
   const rejected = payload instanceof Failure ? payload : refusal;
   return {
     ...identityOf(message, id),
@@ -78,15 +78,8 @@ function requestOf(
     ...(to.id !== undefined && { id: to.id }),
     ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
     ...(rejected && { rejected }),
-    reply: createReply(connection, to, limits),
+    reply: createReply(connection, to, options),
   };
-}
-
-export function replyLimitsOf({
-  channel: { settings },
-  hasSubscriber,
-}: Pick<ChannelOptions, "channel" | "hasSubscriber">): ReplyLimits {
-  return { qos: settings.qos, maxMessageBytes: settings.max_message_bytes, hasSubscriber };
 }
 
 /** What an invalid request says: perhaps its id. A request that is too large is not read at all. */
@@ -108,7 +101,7 @@ interface ReplyTarget {
 function replyTargetOf(
   { address, client }: Sender,
   { message, id, maxBytes }: { message: Incoming; id: string | undefined; maxBytes: number },
-  log: Log,
+  options: ReplyOptions,
 ): ReplyTarget {
   const {
     responseTopic: asked,
@@ -116,20 +109,38 @@ function replyTargetOf(
     messageExpiryInterval: seconds,
   } = message.properties ?? {};
   const own = responseTopic(address, client);
-  const topic = asked === undefined ? own : allowedResponseTopic(address, client, asked);
+  const chosen = asked === undefined ? own : chosenTopic({ address, client }, asked, options);
+  const isRefused = chosen instanceof Failure;
   const expiresAt = seconds === undefined ? undefined : Date.now() + seconds * 1000;
   // A copy: the original is part of a larger buffer, which would stay in memory.
   const correlation = correlationData && Buffer.from(correlationData);
-  const wanted = { topic: topic ?? own, id, correlationData: correlation, expiresAt };
+  const topic = isRefused ? own : chosen;
+  const wanted = { topic, own, id, correlationData: correlation, expiresAt };
   const fits = leavesRoom(wanted, maxBytes);
-  const to = fits ? wanted : reduced(wanted, own, maxBytes);
-  const isRpc = asked !== undefined && topic !== undefined && correlation !== undefined;
-  if (topic !== undefined) return { to, isRpc, refusal: fits ? undefined : noRoom() };
-  log.warn("request rejected: its response topic is not allowed", {
-    client: client.slice(0, LONGEST_SHOWN),
-    response_topic: asked?.slice(0, LONGEST_SHOWN),
-  });
-  return { to, isRpc, refusal: topicRefusal(address, client) };
+  return {
+    to: fits ? wanted : reduced(wanted, own, maxBytes),
+    isRpc: asked !== undefined && !isRefused && correlation !== undefined,
+    refusal: isRefused ? chosen : fits ? undefined : noRoom(),
+  };
+}
+
+/** The response topic that the client asks for, or why it cannot have it. */
+function chosenTopic(
+  { address, client }: Sender,
+  asked: string,
+  { log, restrictions }: ReplyOptions,
+): PublishTopic | Failure {
+  const own = responseTopic(address, client);
+  const topic = allowedResponseTopic(address, client, asked);
+  if (topic === undefined) {
+    log.warn("request rejected: its response topic is not allowed", {
+      client: client.slice(0, LONGEST_SHOWN),
+      response_topic: asked.slice(0, LONGEST_SHOWN),
+    });
+    return topicRefusal(address, client);
+  }
+  // The broker's refusal was logged when it came.
+  return topic !== own && restrictions.isRefused(own) ? brokersRefusal(own) : topic;
 }
 
 /** As much of the address as leaves room for an answer: errors must be publishable. */
@@ -160,6 +171,13 @@ function topicRefusal({ prefix, agent }: AgentAddress, client: string): Failure 
   return new Failure(
     "bad_request",
     `The response topic is not allowed: it must lie under ${own} and not end in /request.`,
+  );
+}
+
+function brokersRefusal(own: string): Failure {
+  return new Failure(
+    "bad_request",
+    `The broker does not accept answers on the response topic; answers are on ${own.slice(0, LONGEST_SHOWN)}.`,
   );
 }
 
@@ -199,8 +217,10 @@ export function parseReplyAddress(
   const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
   if (!read.success) return undefined;
   const [topic, correlation] = read.output;
+  const own = responseTopic(agent, client);
   return {
-    topic: allowedResponseTopic(agent, client, topic) ?? responseTopic(agent, client),
+    topic: allowedResponseTopic(agent, client, topic) ?? own,
+    own,
     correlationData: correlation === null ? undefined : Buffer.from(correlation, "base64"),
     id,
     expiresAt,

@@ -1,7 +1,12 @@
 import type { Packet, IClientOptions } from "mqtt";
 import { onAbort } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
-import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
+import {
+  ConnectionLost,
+  Undeliverable,
+  type Outgoing,
+  type Published,
+} from "../protocol/message.ts";
 import { isLossCode, refusalOf } from "./reasons.ts";
 
 /** One network connection from its CONNACK on, as publishing needs it. */
@@ -11,6 +16,8 @@ export interface PublisherLink {
   readonly resumed: boolean;
   /** How many unacknowledged publishes of QoS 1 and 2 the broker accepts. */
   readonly receiveMaximum: number;
+  /** The highest QoS that the broker accepts. */
+  readonly maximumQos: 0 | 1 | 2;
   /** Writes one packet at once; calls `written` when the connection accepts more. */
   write(packet: Packet, written?: () => void): void;
   /** Aborts the connection if the returned function is not called in time; `what` names what is missing then. */
@@ -23,13 +30,24 @@ export interface AttachedLink {
   readonly take: (packet: Packet) => void;
   /** Tells that we are subscribed: on a new session only early publishes are sent before. */
   readonly open: () => void;
-  /** Tells that the connection is over; unacknowledged publishes wait for the next one. */
-  readonly detach: () => void;
+  /**
+   * Tells that the connection is over; unacknowledged publishes wait for the next one. With `byBroker` the
+   * broker, or what is in between, has ended it: perhaps because of a publish.
+   */
+  readonly detach: (byBroker?: boolean) => void;
 }
 
 /** Our own bound on unacknowledged publishes, and so the highest packet id; the broker's Receive Maximum lowers it. */
 const IN_FLIGHT = 20;
 const NO_MATCHING_SUBSCRIBERS = 0x10;
+
+/** Losses in a row after which publishes are sent one at a time, to find the one that ends the connection. */
+const LOSSES_IN_A_ROW = 2;
+/** A publish is given up after so many losses, each within `CAUSED_MS` after it was sent alone. */
+const LOSSES_ALONE = 3;
+const CAUSED_MS = 2_000;
+/** Characters of a topic in a failure. */
+const LONGEST_SHOWN = 200;
 
 interface Publication {
   readonly message: Outgoing;
@@ -41,6 +59,10 @@ interface Publication {
   /** The packet that the broker acknowledges next. */
   state: "publish" | "pubrel";
   wasSent: boolean;
+  /** The message's QoS, or less where the broker accepts less. */
+  qos: 0 | 1 | 2;
+  sentAt: number;
+  lossesAlone: number;
   noMatchingSubscribers: boolean;
   stopDeadline: () => void;
 }
@@ -49,7 +71,8 @@ interface Publication {
  * The sender's side of QoS 1 and 2 (MQTT 5 sections 4.3 and 4.4), across network connections. Publishes that
  * were not acknowledged on one connection are sent again on the next, before new ones and in the same order.
  * If the broker kept the session they go under their own packet ids, with DUP, or as PUBREL after a PUBREC;
- * otherwise as new messages.
+ * otherwise as new messages. A publish that ends each connection on which it is sent is given up: otherwise it
+ * would do so for ever.
  */
 export class Publisher {
   /** Packet ids for the library's SUBSCRIBE packets; a publish never has one of these. */
@@ -61,6 +84,12 @@ export class Publisher {
   /** Sent on this connection and not settled. */
   readonly #open = new Set<Publication>();
   #waiting = new Set<Publication>();
+  /** In flight at the last loss, and not settled since. */
+  readonly #suspects = new Set<Publication>();
+  /** Losses in a row with publishes in flight. */
+  #losses = 0;
+  /** Set while a connection has to last without the publish that is about to be given up. */
+  #lastAttempt: ReturnType<typeof setTimeout> | undefined;
   #link: PublisherLink | undefined;
   #isOpen = false;
   #failure: Failure | undefined;
@@ -75,8 +104,8 @@ export class Publisher {
 
   /**
    * Resolves when delivered as far as the QoS tells: at PUBACK or PUBCOMP, at QoS 0 when written. Rejects
-   * with a `Failure` when the broker refuses the message and when `end` is called, and with the signal's
-   * reason; a message that was sent by then keeps its packet id until it is acknowledged. With `isEarly` it
+   * with `Undeliverable` when the broker refuses the message or ends each connection because of it, with a
+   * `Failure` when `end` is called, and with the signal's reason; a message that was sent by then keeps its packet id until it is acknowledged. With `isEarly` it
    * does not wait until we are subscribed.
    */
   publish(message: Outgoing, signal?: AbortSignal, isEarly = false): Promise<Published> {
@@ -90,12 +119,15 @@ export class Publisher {
       id: 0,
       state: "publish",
       wasSent: false,
+      qos: message.qos,
+      sentAt: 0,
+      lossesAlone: 0,
       noMatchingSubscribers: false,
       stopDeadline: () => {},
     };
     const abandon = (): void => {
       publication.waiter = undefined;
-      this.#waiting.delete(publication);
+      if (this.#waiting.delete(publication)) this.#clearSuspect(publication);
       if (signal) waiter.reject(reasonOf(signal));
     };
     const stopListening = onAbort(signal, abandon);
@@ -115,6 +147,7 @@ export class Publisher {
       for (let id = 1; id <= IN_FLIGHT; id += 1) link.write(pubrel(id));
     }
     this.#releases = false;
+    this.#delayLastAttempt();
     this.#pump();
     return {
       take: (packet) => {
@@ -125,8 +158,10 @@ export class Publisher {
         this.#isOpen = true;
         this.#pump();
       },
-      detach: () => {
-        if (this.#link === link) this.#detach();
+      detach: (byBroker = false) => {
+        if (this.#link !== link) return;
+        if (byBroker) this.#lost();
+        this.#detach();
       },
     };
   }
@@ -156,13 +191,58 @@ export class Publisher {
       publication.state = "publish";
       publication.wasSent = false;
       publication.noMatchingSubscribers = false;
-      if (publication.waiter === undefined) this.#inFlight.delete(publication.id);
+      if (publication.waiter !== undefined) continue;
+      this.#inFlight.delete(publication.id);
+      this.#clearSuspect(publication);
     }
+  }
+
+  /** The broker has ended the connection: looks for the publish that may be the cause. */
+  #lost(): void {
+    const sent = [...this.#open].filter(({ state }) => state === "publish");
+    const isAlone = this.#losses >= LOSSES_IN_A_ROW && sent.length === 1;
+    // It was lost without these, too.
+    for (const other of this.#suspects) if (!sent.includes(other)) other.lossesAlone = 0;
+    this.#suspects.clear();
+    this.#losses = sent.length === 0 ? 0 : this.#losses + 1;
+    for (const publication of sent) {
+      const isCause = isAlone && performance.now() - publication.sentAt < CAUSED_MS;
+      publication.lossesAlone = isCause ? publication.lossesAlone + 1 : 0;
+      this.#suspects.add(publication);
+      if (publication.lossesAlone >= LOSSES_ALONE) this.#giveUp(publication);
+    }
+  }
+
+  /** The broker may have received a message of QoS 2: it releases the packet id first. */
+  #giveUp(publication: Publication): void {
+    const { message, qos, id, waiter } = publication;
+    publication.waiter = undefined;
+    if (qos === 2) publication.state = "pubrel";
+    else this.#inFlight.delete(id);
+    this.#clearSuspect(publication);
+    waiter?.reject(endsConnection(message));
+  }
+
+  /** The publish did not end the connection. When all of them did not, they are no longer sent one by one. */
+  #clearSuspect(publication: Publication): void {
+    if (this.#suspects.delete(publication) && this.#suspects.size === 0) this.#losses = 0;
+  }
+
+  /** A connection that is lost without the publish, too, is not lost because of it. */
+  #delayLastAttempt(): void {
+    if (!this.#suspects.values().some(({ lossesAlone }) => lossesAlone === LOSSES_ALONE - 1))
+      return;
+    this.#lastAttempt = setTimeout(() => {
+      this.#lastAttempt = undefined;
+      this.#pump();
+    }, CAUSED_MS);
   }
 
   #detach(): void {
     this.#link = undefined;
-    const again = [...this.#open].filter(({ message, waiter }) => message.qos === 0 && waiter);
+    clearTimeout(this.#lastAttempt);
+    this.#lastAttempt = undefined;
+    const again = [...this.#open].filter(({ qos, waiter }) => qos === 0 && waiter);
     for (const { stopDeadline } of this.#open) stopDeadline();
     this.#open.clear();
     this.#unsent.clear();
@@ -186,8 +266,10 @@ export class Publisher {
   #next({ receiveMaximum }: PublisherLink): Publication | undefined {
     const [unsent] = this.#unsent;
     if (unsent?.state === "pubrel") return unsent;
-    if (this.#open.size >= Math.min(IN_FLIGHT, receiveMaximum)) return undefined;
-    if (!this.#isOpen) return this.#waiting.values().find(({ isEarly }) => isEarly);
+    const most = this.#losses < LOSSES_IN_A_ROW ? Math.min(IN_FLIGHT, receiveMaximum) : 1;
+    if (this.#open.size >= most) return undefined;
+    if (!this.#isOpen || this.#lastAttempt !== undefined)
+      return this.#waiting.values().find(({ isEarly }) => isEarly);
     const [waiting] = this.#waiting;
     return unsent ?? waiting;
   }
@@ -196,7 +278,9 @@ export class Publisher {
     this.#unsent.delete(publication);
     this.#waiting.delete(publication);
     this.#open.add(publication);
-    if (publication.message.qos === 0) {
+    publication.sentAt = performance.now();
+    if (!publication.wasSent) this.#setQos(publication, link);
+    if (publication.qos === 0) {
       link.write(publishPacket(publication, link.protocol), () => this.#settle(publication));
       if (this.#open.has(publication)) {
         publication.stopDeadline = link.expect("room for another message");
@@ -214,6 +298,13 @@ export class Publisher {
     const isRelease = publication.state === "pubrel";
     link.write(isRelease ? pubrel(publication.id) : publishPacket(publication, link.protocol));
     publication.wasSent = true;
+  }
+
+  #setQos(publication: Publication, { maximumQos }: PublisherLink): void {
+    publication.qos = publication.message.qos > maximumQos ? maximumQos : publication.message.qos;
+    if (publication.qos > 0 || publication.id === 0) return;
+    this.#inFlight.delete(publication.id);
+    publication.id = 0;
   }
 
   #take(packet: Packet, link: PublisherLink): void {
@@ -242,7 +333,7 @@ export class Publisher {
       return;
     }
     const { message, why, remedy } = failure;
-    this.#settle(publication, new Failure("refused", message, { why, remedy }));
+    this.#settle(publication, new Undeliverable(message, { why, remedy }, false));
   }
 
   #settle(publication: Publication, failure?: Failure): void {
@@ -250,6 +341,7 @@ export class Publisher {
     const { id, waiter, noMatchingSubscribers } = publication;
     publication.stopDeadline();
     if (id > 0) this.#inFlight.delete(id);
+    this.#clearSuspect(publication);
     if (failure) waiter?.reject(failure);
     else waiter?.resolve({ noMatchingSubscribers });
     this.#pump();
@@ -266,8 +358,16 @@ function reasonOf({ reason }: AbortSignal): Error {
   return reason instanceof ConnectionLost ? reason : asFailure(reason);
 }
 
-function publishPacket({ message, id, wasSent }: Publication, protocol: 4 | 5): Packet {
-  const { topic, payload, qos, retain = false, properties } = message;
+function endsConnection({ topic, payload }: Outgoing): Undeliverable {
+  const facts = {
+    why: `it has ${Buffer.byteLength(payload)} bytes, on ${topic.slice(0, LONGEST_SHOWN)}`,
+    remedy: "if the broker limits messages, set max_message_bytes to its limit or less",
+  };
+  return new Undeliverable("the broker ends the connection for this message", facts, true);
+}
+
+function publishPacket({ message, qos, id, wasSent }: Publication, protocol: 4 | 5): Packet {
+  const { topic, payload, retain = false, properties } = message;
   return {
     cmd: "publish",
     topic,

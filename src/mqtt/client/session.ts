@@ -22,6 +22,8 @@ export interface Session {
   readonly resumed: boolean;
   /** Bytes of the largest packet that the broker accepts (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
   readonly maximumPacketBytes: number;
+  /** The highest QoS that the broker accepts (MQTT 5 section 3.2.2.3.4). */
+  readonly maximumQos: 0 | 1 | 2;
   /** Resolves when the connection is over. */
   readonly lost: Promise<Refusal>;
   /** Resolves when delivered as far as the QoS tells; rejects with `ConnectionLost`, or a `Failure` for a refusal. */
@@ -249,6 +251,7 @@ function sessionOf(
   const { protocol, publisher, will } = options;
   const properties = client.serverProperties;
   const gone = new AbortController();
+  const maximumQos = maximumQosOf(properties?.maximumQoS);
   let isAborted = false;
   const abort = (reason: string): void => {
     if (!gone.signal.aborted && !isAborted) options.log.warn("connection aborted", { reason });
@@ -263,6 +266,7 @@ function sessionOf(
     protocol,
     resumed,
     receiveMaximum: Math.max(1, properties?.receiveMaximum ?? Number.POSITIVE_INFINITY),
+    maximumQos,
     write(packet, written) {
       if (client.connected && !client.disconnecting) send(packet, written, undefined, true);
     },
@@ -271,25 +275,33 @@ function sessionOf(
   });
   client.on("packetreceive", attached.take);
   void lost.then(() => {
-    attached.detach();
+    attached.detach(!isAborted);
     gone.abort(new ConnectionLost("the connection was lost"));
   });
   return {
     protocol,
     resumed,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
+    maximumQos,
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
     open: attached.open,
     subscribe: (filters, qos, more) => {
       const stop = expect("SUBACK");
-      return abortable(subscribe(client, { filters, qos, ...more }), gone.signal).finally(stop);
+      const granted = qos > maximumQos ? maximumQos : qos;
+      const subscribed = subscribe(client, { filters, qos: granted, ...more });
+      return abortable(subscribed, gone.signal).finally(stop);
     },
     readingTime,
     isStoring: () => options.backlog.level() > 0,
     end: (milliseconds) => endClient(client, publisher.idle(), will !== undefined, milliseconds),
     abort,
   };
+}
+
+/** MQTT 5 section 3.2.2.3.4: without the property, and on 3.1.1, it is 2. */
+function maximumQosOf(announced: number | undefined): 0 | 1 | 2 {
+  return announced === 0 || announced === 1 ? announced : 2;
 }
 
 const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";

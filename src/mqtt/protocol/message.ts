@@ -1,4 +1,5 @@
 import type { IPublishPacket } from "mqtt";
+import { Failure, type FailureFacts } from "../../base/failure.ts";
 import type { PublishTopic } from "./topics.ts";
 
 /** A message to publish. */
@@ -36,4 +37,15 @@ export interface IncomingProperties {
 /** The connection was lost while something waited for it; the caller may try again on the next one. */
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
+}
+
+/** The broker refused this message, or ended the connection each time that it was sent. */
+export class Undeliverable extends Failure {
+  /** It was not refused: the broker ended the connection. */
+  readonly endsConnection: boolean;
+
+  constructor(message: string, facts: FailureFacts, endsConnection: boolean) {
+    super("refused", message, facts);
+    this.endsConnection = endsConnection;
+  }
 }
