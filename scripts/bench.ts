@@ -1,41 +1,60 @@
-import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, release } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { buildReference, goPicoclaw, picoclaw } from "./bench/contender.ts";
+import type { Contender } from "./bench/contender.ts";
+import { lineOf, plotOf, tableOf } from "./bench/figure.ts";
+import type { Figure } from "./bench/figure.ts";
+import { hopFigures } from "./bench/hop.ts";
+import { crowdFigures, memoryFigures } from "./bench/load.ts";
+import { sizeFigures } from "./bench/size.ts";
+import { soakFigures } from "./bench/soak.ts";
+import { startFigures } from "./bench/start.ts";
 
-/** Whole commands against a bare `node -e 1` in the same run: medians, and the ratio that counts. */
-const RUNS = Number(process.argv[2] ?? 15);
-const binary = join(import.meta.dirname, "../dist/picoclaw");
-const reference = ["node", "-e", "1"] as const;
-const commands = [
-  [binary, "--version"],
-  [binary, "help"],
-  [binary, "try", "hello"],
-  [binary, "try", "What", "is", "the", "CPU", "usage?"],
-] as const;
+/**
+ * `npm run bench [-- --runs N] [--only GROUP] [--soak MINUTES] [--write]`: what the compiled program costs, each figure
+ * beside a reference that is measured in turn with it. `--write` puts the table and the plot into docs.
+ */
+const GROUPS = {
+  start: (runs: number) => startFigures(contenders, runs),
+  hop: (runs: number) => hopFigures(contenders, runs),
+  crowd: (runs: number) => crowdFigures(runs),
+  memory: () => memoryFigures(contenders, [2000, 24_000]),
+  size: () => sizeFigures(),
+  soak: () => soakFigures(Number(values.soak)),
+};
 
-for (const command of commands) {
-  const times: number[] = [];
-  const references: number[] = [];
-  for (let index = 0; index <= RUNS; index += 1) {
-    const [time, other] = [millisecondsOf(command), millisecondsOf(reference)];
-    // The first pair only warms the caches.
-    if (index === 0) continue;
-    times.push(time);
-    references.push(other);
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "20" },
+    only: { type: "string" },
+    soak: { type: "string", default: "0" },
+    write: { type: "boolean", default: false },
+  },
+});
+const contenders: Contender[] = [picoclaw, buildReference(), goPicoclaw].filter(
+  (each) => each !== undefined,
+);
+const figures: Figure[] = [];
+for (const [name, measure] of Object.entries(GROUPS)) {
+  if (values.only !== undefined ? values.only !== name : name === "soak" && values.soak === "0")
+    continue;
+  for await (const figure of measure(Number(values.runs))) {
+    figures.push(figure);
+    console.log(lineOf(figure));
   }
-  const [ours, bare] = [median(times), median(references)];
-  const name = command.slice(1).join(" ");
-  console.log(
-    `picoclaw ${name}: ${ours.toFixed(1)} ms, node -e 1: ${bare.toFixed(1)} ms, ratio ${(ours / bare).toFixed(2)}`,
-  );
 }
+if (values.write) write(figures);
 
-function millisecondsOf([program = "", ...args]: readonly string[]): number {
-  const begun = performance.now();
-  const { status } = spawnSync(program, args, { stdio: "ignore" });
-  if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${status}`);
-  return performance.now() - begun;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+function write(measured: readonly Figure[]): void {
+  const docs = join(import.meta.dirname, "../docs");
+  const page = join(docs, "performance.md");
+  const [model = "unknown"] = cpus().map((cpu) => cpu.model);
+  const machine = `${cpus().length} × ${model}, Linux ${release()}, ${process.arch}, Bun ${process.versions.bun}`;
+  const text = readFileSync(page, "utf8");
+  const [before] = text.split("<!-- measured -->");
+  const now = `<!-- measured -->\n\nMeasured on ${machine}.\n\n${tableOf(measured)}\n`;
+  writeFileSync(page, `${before}${now}`);
+  writeFileSync(join(docs, "performance.svg"), plotOf(measured));
 }

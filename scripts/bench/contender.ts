@@ -1,0 +1,105 @@
+import { spawnSync } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  quickConfig,
+  startClient,
+  startPicoclaw,
+  writeConfig,
+} from "../../test/support/picoclaw.ts";
+import type { Running } from "../../test/support/picoclaw.ts";
+
+/** Who answers requests on a broker. */
+export interface Contender {
+  readonly name: string;
+  /** `{prefix}/{client}/request` and `/response`. */
+  readonly prefix: string;
+  /** Whether the answer's last part says so; else its first part is the answer. */
+  readonly saysDone: boolean;
+  /** A question that is answered without a model. */
+  readonly command: string;
+  /** Starts it; it is not subscribed yet. */
+  start(setup: Setup): Promise<Running>;
+}
+
+export interface Setup {
+  readonly port: number;
+  /** A folder that only this run has. */
+  readonly home: string;
+  readonly qos: 0 | 1;
+  /** 4 is MQTT 3.1.1. */
+  readonly version: 4 | 5;
+  /** The base of an OpenAI-compatible server. */
+  readonly model?: string | undefined;
+  /** Turns at the same time. */
+  readonly turns?: number;
+}
+
+const PREFIX = "/picoclaw/assistant";
+process.env["PICOCLAW_UNDER_TEST"] = "binary";
+
+export const picoclaw: Contender = {
+  name: "picoclaw",
+  prefix: PREFIX,
+  saysDone: true,
+  command: "/help",
+  async start(setup) {
+    await prepare(setup);
+    return startPicoclaw(["gateway"], { home: setup.home });
+  },
+};
+
+/** A Go picoclaw where `picoclaw-go` is in PATH. */
+export const goPicoclaw: Contender | undefined = isThere("picoclaw-go")
+  ? {
+      name: "Go",
+      prefix: PREFIX,
+      saysDone: false,
+      command: "/help",
+      async start(setup) {
+        await prepare(setup);
+        const home = `PICOCLAW_HOME=${setup.home}`;
+        return startClient("env", [home, "PICOCLAW_GATEWAY_PORT=0", "picoclaw-go", "gateway"]);
+      },
+    }
+  : undefined;
+
+/** The same work in C on libmosquitto and libcurl; undefined where it cannot be built. */
+export function buildReference(): Contender | undefined {
+  const program = join(tmpdir(), "picoclaw-bench-reference");
+  const source = join(import.meta.dirname, "reference.c");
+  const flags = ["-O2", "-D_GNU_SOURCE", "-o", program, source, "-lmosquitto", "-lcurl"];
+  const { status, error } = spawnSync("gcc", flags, { stdio: "ignore" });
+  if (error !== undefined || status !== 0) return undefined;
+  return {
+    name: "C",
+    prefix: "/reference",
+    saysDone: true,
+    command: "/help",
+    start: ({ port, qos, version, model }) => {
+      const words = ["127.0.0.1", `${port}`, `${qos}`, `${version}`];
+      return Promise.resolve(startClient(program, model === undefined ? words : [...words, model]));
+    },
+  };
+}
+
+async function prepare({ port, home, qos, version, model, turns = 16 }: Setup): Promise<void> {
+  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
+  const defaults = {
+    workspace: join(home, "workspace"),
+    max_parallel_turns: turns,
+    summarize_message_threshold: 0,
+    summarize_token_percent: 0,
+    ...(model !== undefined && { model_name: "m" }),
+  };
+  const entry = { model_name: "m", model: "openai/m", api_base: model, api_keys: ["sk-bench"] };
+  const more = { agents: { defaults }, ...(model !== undefined && { model_list: [entry] }) };
+  await mkdir(defaults.workspace, { recursive: true });
+  const settings = { qos, protocol_version: version, limits };
+  await writeConfig(home, quickConfig(`tcp://127.0.0.1:${port}`, settings, more));
+}
+
+function isThere(program: string): boolean {
+  return spawnSync("which", [program], { stdio: "ignore" }).status === 0;
+}

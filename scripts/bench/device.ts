@@ -1,0 +1,89 @@
+import { connect } from "node:net";
+import type { Socket } from "node:net";
+import { readPackets } from "../../test/support/packets.ts";
+import type { RawPacket } from "../../test/support/packets.ts";
+import type { Contender, Setup } from "./contender.ts";
+
+/** A client on a bare socket: nothing of its own is in the times that it takes. */
+export interface Device extends Disposable {
+  /** Asks as that client; resolves with the milliseconds until the whole answer is there. */
+  ask(client: string, text: string): Promise<number>;
+}
+
+const [CONNACK, PUBLISH, SUBACK] = [2, 3, 9];
+
+/** Connects to the broker and hears all answers of that contender. */
+export async function connectDevice(
+  contender: Contender,
+  { port, qos, version }: Pick<Setup, "port" | "qos" | "version">,
+): Promise<Device> {
+  const { prefix, saysDone } = contender;
+  const properties = version === 5 ? [0] : [];
+  const socket = connect(port, "127.0.0.1");
+  socket.setNoDelay(true);
+  const ready = Promise.withResolvers<void>();
+  const waiting = new Map<string, (answered: number) => void>();
+  const hear = (packet: RawPacket): void => {
+    if (packet.length.qos === 1) acknowledge(socket, packet.id);
+    if (saysDone && !packet.bytes.includes('"done":true')) return;
+    const client = packet.topic.split("/").at(-2) ?? "";
+    waiting.get(client)?.(performance.now());
+    waiting.delete(client);
+  };
+  readPackets(socket, (packet) => {
+    if (packet.type === CONNACK) {
+      const filter = text(`${prefix}/+/response`);
+      socket.write(packetOf(0x82, [0, 1, ...properties, ...filter, qos]));
+    } else if (packet.type === SUBACK) ready.resolve();
+    else if (packet.type === PUBLISH) hear(packet);
+  });
+  const connection = [
+    ...text("MQTT"),
+    version,
+    2,
+    0,
+    60,
+    ...properties,
+    ...text(`bench-${contender.name}`),
+  ];
+  socket.write(packetOf(0x10, connection));
+  await ready.promise;
+
+  let id = 1;
+  return {
+    async ask(client, question) {
+      const answered = Promise.withResolvers<number>();
+      waiting.set(client, answered.resolve);
+      id = (id % 65_535) + 1;
+      const payload = Buffer.from(JSON.stringify({ text: question }));
+      const name = text(`${prefix}/${client}/request`);
+      const identifier = qos === 1 ? [id >> 8, id & 255] : [];
+      const packet = packetOf(0x30 | (qos << 1), [
+        ...name,
+        ...identifier,
+        ...properties,
+        ...payload,
+      ]);
+      const asked = performance.now();
+      socket.write(packet);
+      return (await answered.promise) - asked;
+    },
+    [Symbol.dispose]: () => void socket.destroy(),
+  };
+}
+
+function acknowledge(socket: Socket, id: number): void {
+  socket.write(packetOf(0x40, [id >> 8, id & 255]));
+}
+
+/** MQTT 3.1.1 section 1.5.3. */
+function text(value: string): readonly number[] {
+  const bytes = Buffer.from(value);
+  return [bytes.length >> 8, bytes.length & 255, ...bytes];
+}
+
+/** MQTT 3.1.1 section 2.2; up to 16,383 bytes. */
+function packetOf(first: number, body: readonly number[]): Buffer {
+  const length = body.length < 128 ? [body.length] : [(body.length & 127) | 128, body.length >> 7];
+  return Buffer.from([first, ...length, ...body]);
+}

@@ -1,0 +1,113 @@
+import { answers, startModelServer } from "../../test/support/model-server.ts";
+import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { temporaryFolder } from "../../test/support/temporary.ts";
+import type { Contender } from "./contender.ts";
+import { connectDevice } from "./device.ts";
+import type { Device } from "./device.ts";
+import { quantile } from "./figure.ts";
+import type { Figure } from "./figure.ts";
+import { cpuOf, writtenBy } from "./proc.ts";
+
+const BLOCK = 100;
+const WARM_UP = 300;
+const PERCENTILES = [50, 95, 99] as const;
+
+interface Blocks {
+  readonly times: number[][];
+  /** Milliseconds of CPU and kilobytes written to the disk, a request. */
+  readonly cpu: number[];
+  readonly written: number[];
+}
+
+/** From the publish of a question to the end of its answer, one at a time, and what each costs. */
+export async function* hopFigures(
+  contenders: readonly Contender[],
+  runs: number,
+): AsyncGenerator<Figure> {
+  for (const qos of [0, 1] as const)
+    for (const version of [4, 5] as const)
+      for (const withModel of [false, true])
+        yield* figuresOf(contenders, { qos, version, withModel }, runs);
+}
+
+interface Kind {
+  readonly qos: 0 | 1;
+  readonly version: 4 | 5;
+  readonly withModel: boolean;
+}
+
+async function* figuresOf(
+  contenders: readonly Contender[],
+  kind: Kind,
+  runs: number,
+): AsyncGenerator<Figure> {
+  const measured = await blocksOf(contenders, kind, runs);
+  const [ours, others] = [measured[0]?.blocks, measured.slice(1)];
+  if (ours === undefined) return;
+  const name = `${kind.withModel ? "a turn" : "`/help`"}, QoS ${kind.qos}, MQTT ${kind.version === 4 ? "3.1.1" : "5"}`;
+  const figure = (what: string, unit: string, pick: (blocks: Blocks) => number[]): Figure => {
+    const series = others.map(({ contender, blocks }) => ({
+      name: contender.name,
+      values: pick(blocks),
+    }));
+    return {
+      name: `${what} of ${name}`,
+      unit,
+      ours: pick(ours),
+      reference: series.find((one) => one.name === "C"),
+      go: series.find((one) => one.name === "Go"),
+    };
+  };
+  for (const percentile of PERCENTILES) {
+    const share = percentile / 100;
+    yield figure(`p${percentile}`, "ms", ({ times }) => times.map((all) => quantile(all, share)));
+  }
+  if (kind.version === 5) return;
+  yield figure("CPU", "ms", ({ cpu }) => cpu);
+  if (kind.qos === 1) yield figure("written to disk by", "KB", ({ written }) => written);
+}
+
+async function blocksOf(
+  contenders: readonly Contender[],
+  { qos, version, withModel }: Kind,
+  runs: number,
+): Promise<{ contender: Contender; blocks: Blocks }[]> {
+  await using broker = await startMosquitto({
+    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true"],
+  });
+  await using model = await startModelServer();
+  model.otherwise(answers("It is late."));
+  await using cleanup = new AsyncDisposableStack();
+  const setup = { port: broker.port, qos, version, model: withModel ? model.base : undefined };
+  const all = [];
+  for (const contender of contenders) {
+    const home = cleanup.use(await temporaryFolder());
+    const running = cleanup.use(await contender.start({ ...setup, home: home.path }));
+    const device = cleanup.use(await connectDevice(contender, setup));
+    const text = withModel ? "How late is it?" : contender.command;
+    await answersAtAll(device, text);
+    for (let turn = 0; turn < WARM_UP; turn += 1) await device.ask("bench", text);
+    const blocks: Blocks = { times: [], cpu: [], written: [] };
+    all.push({ contender, running, device, text, blocks });
+  }
+  for (let run = 0; run < runs; run += 1)
+    for (const { running, device, text, blocks } of all) {
+      const [cpu, written] = [await cpuOf(running.pid), await writtenBy(running.pid)];
+      const times: number[] = [];
+      for (let turn = 0; turn < BLOCK; turn += 1) times.push(await device.ask("bench", text));
+      blocks.times.push(times);
+      blocks.cpu.push(((await cpuOf(running.pid)) - cpu) / BLOCK);
+      blocks.written.push(((await writtenBy(running.pid)) - written) / BLOCK);
+    }
+  return all;
+}
+
+const ASK_AGAIN_MS = 100;
+
+/** Asks until the first answer is there: what is published before the subscription is lost. */
+export async function answersAtAll(device: Device, text: string): Promise<void> {
+  for (;;) {
+    const late = new Promise((resolve) => void setTimeout(resolve, ASK_AGAIN_MS, "late"));
+    if ((await Promise.race([device.ask("first", text), late])) !== "late") return;
+  }
+}

@@ -1,0 +1,43 @@
+import { readdir, readFile } from "node:fs/promises";
+
+/** Milliseconds of CPU that the threads of a process have used. */
+export async function cpuOf(pid: number): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const used = threads.map(async (thread) => {
+    // A thread may end meanwhile.
+    const text = await readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8").catch(() => "0");
+    return Number(text.split(" ")[0]) / 1e6;
+  });
+  return (await Promise.all(used)).reduce((sum, milliseconds) => sum + milliseconds, 0);
+}
+
+/** Kilobytes that a process has sent to the disk, by proc_pid_io(5). */
+export async function writtenBy(pid: number): Promise<number> {
+  const io = await readFile(`/proc/${pid}/io`, "utf8");
+  return Number(/^write_bytes: (\d+)/m.exec(io)?.[1]) / 1024;
+}
+
+/** Megabytes. */
+export interface Memory {
+  readonly rss: number;
+  readonly pss: number;
+  /** What the process has written itself and shares with nobody. */
+  readonly dirty: number;
+  /** The largest resident set so far. */
+  readonly peak: number;
+}
+
+export async function memoryOf(pid: number): Promise<Memory> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return {
+    rss: sizeIn(rollup, "Rss"),
+    pss: sizeIn(rollup, "Pss"),
+    dirty: sizeIn(rollup, "Private_Dirty"),
+    peak: sizeIn(status, "VmHWM"),
+  };
+}
+
+function sizeIn(text: string, name: string): number {
+  return Number(new RegExp(String.raw`^${name}:\s+(\d+) kB`, "m").exec(text)?.[1]) / 1024;
+}

@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import mqtt from "mqtt";
+import { answers, startModelServer } from "../support/model-server.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { onceInCi, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+
+/**
+ * What the program may cost, in figures that a busy machine does not change. `PICOCLAW_BUDGET=write` records
+ * what is measured now.
+ */
+const root = join(import.meta.dirname, "../..");
+const file = join(import.meta.dirname, "budget.json");
+const tracer = join(import.meta.dirname, "../support/trace-modules.ts");
+const recorded: Readonly<Record<string, number>> = JSON.parse(readFileSync(file, "utf8"));
+const isRecording = process.env["PICOCLAW_BUDGET"] === "write";
+
+/** The share by which a figure may exceed the recorded one. */
+const EXACT = 0.02;
+const ROUGH = 0.1;
+
+describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
+  it("of the code that a command loads", async () => {
+    await using folder = await temporaryFolder();
+    const entry = bundle(folder.path);
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url));
+    const load = (args: readonly string[], isEnough?: () => boolean): Promise<Loaded> =>
+      loadedBy(entry, args, join(folder.path, `${args[0]}.txt`), home.path, isEnough);
+    await using gateway = await startGateway({ home: home.path });
+    const loads = {
+      "--version": await load(["--version"]),
+      send: await load(["send", "device1", "/help"]),
+      listen: await load(["listen", "--for", "1s"]),
+    };
+    await gateway[Symbol.asyncDispose]();
+    const earlier = broker.log().length;
+    const started = await load(["gateway"], () => broker.log().slice(earlier).includes("SUBACK"));
+    for (const [name, { chunks, bytes }] of Object.entries({ ...loads, gateway: started })) {
+      check(`chunks that ${name} loads`, chunks, 0);
+      check(`bytes of code that ${name} loads`, bytes, EXACT);
+    }
+  });
+
+  it("of the functions that a warm request enters", () => {
+    const { stdout } = spawnSync("npm", ["run", "--silent", "walk"], {
+      cwd: root,
+      encoding: "utf8",
+    });
+    const [, files, functions] = /(\d+) files, (\d+) functions\n.*generators/.exec(stdout) ?? [];
+    check("files that a request enters", Number(files), EXACT);
+    check("functions that a request enters", Number(functions), EXACT);
+  });
+
+  it("of memory and of the disk", async () => {
+    await using broker = await startMosquitto();
+    await using model = await startModelServer();
+    model.otherwise(answers("It is late."));
+    await using home = await temporaryHome(configFor(broker.url, model.base));
+    await using gateway = await startGateway({ home: home.path });
+    const device = await mqtt.connectAsync(broker.url);
+    await device.subscribeAsync("/picoclaw/assistant/+/response");
+    check("MB of resident memory, idle", await residentOf(gateway.pid), ROUGH);
+    const before = await writtenBy(gateway.pid);
+    await ask(device, REQUESTS);
+    check("KB written a request", ((await writtenBy(gateway.pid)) - before) / REQUESTS, ROUGH);
+    check(`MB of resident memory after ${REQUESTS} requests`, await residentOf(gateway.pid), ROUGH);
+    await device.endAsync();
+  });
+});
+
+const REQUESTS = 1000;
+const CLIENTS = 8;
+
+interface Loaded {
+  readonly chunks: number;
+  readonly bytes: number;
+}
+
+function bundle(folder: string): string {
+  const flags = ["--target=bun", "--minify", "--format=esm", "--splitting", "--outdir", folder];
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ["build", join(root, "src/main.ts"), ...flags],
+    { encoding: "utf8" },
+  );
+  assert.equal(status, 0, stderr);
+  return join(folder, "main.js");
+}
+
+/** Runs the bundle to its end, or until the condition holds. */
+async function loadedBy(
+  entry: string,
+  args: readonly string[],
+  trace: string,
+  home: string,
+  isEnough?: () => boolean,
+): Promise<Loaded> {
+  const child = spawn(process.execPath, ["--preload", tracer, entry, ...args], {
+    env: { ...process.env, PICOCLAW_HOME: home, PICOCLAW_GATEWAY_PORT: "0", TRACE_MODULES: trace },
+    stdio: "ignore",
+  });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  if (isEnough === undefined) assert.equal(await ended, 0, args.join(" "));
+  else await until(`${args.join(" ")} is as far`, isEnough);
+  const lines = readFileSync(trace, "utf8").trim().split("\n");
+  child.kill("SIGKILL");
+  await ended;
+  const bytes = lines.reduce((sum, line) => sum + Number(line.split(" ")[0]), 0);
+  return { chunks: lines.length, bytes };
+}
+
+function configFor(broker: string, api_base: string): object {
+  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
+  const entry = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-budget"] };
+  const defaults = {
+    model_name: "m",
+    summarize_message_threshold: 0,
+    summarize_token_percent: 0,
+  };
+  const more = { agents: { defaults }, model_list: [entry] };
+  return quickConfig(broker, { qos: 1, limits }, more);
+}
+
+async function ask(device: mqtt.MqttClient, requests: number): Promise<void> {
+  let left = requests;
+  const waiting = new Map<string, () => void>();
+  device.on("message", (topic, payload) => {
+    if (payload.includes('"done":true')) waiting.get(topic.split("/")[3] ?? "")?.();
+  });
+  const one = async (client: string): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      const answered = Promise.withResolvers<void>();
+      waiting.set(client, answered.resolve);
+      const topic = `/picoclaw/assistant/${client}/request`;
+      await device.publishAsync(topic, '{"text":"How late is it?"}', { qos: 1 });
+      await answered.promise;
+    }
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, (_, index) => one(`client-${index}`)));
+}
+
+/** The lowest of a second: what a collection is about to give back does not count. */
+async function residentOf(pid: number): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  const end = performance.now() + 1000;
+  await until("a second is over", async () => {
+    const status = await readFile(`/proc/${pid}/status`, "utf8");
+    least = Math.min(least, Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024);
+    return performance.now() > end;
+  });
+  return least;
+}
+
+/** Kilobytes, by proc_pid_io(5). */
+async function writtenBy(pid: number): Promise<number> {
+  const io = await readFile(`/proc/${pid}/io`, "utf8");
+  return Number(/^write_bytes: (\d+)/m.exec(io)?.[1]) / 1024;
+}
+
+const measured: Record<string, number> = {};
+
+function check(name: string, value: number, tolerance: number): void {
+  assert.ok(Number.isFinite(value), `${name}: ${value}`);
+  if (isRecording) {
+    measured[name] = Math.ceil(value);
+    writeFileSync(file, `${JSON.stringify({ ...recorded, ...measured }, null, 2)}\n`);
+    return;
+  }
+  const most = recorded[name];
+  assert.ok(most !== undefined, `${name} is not recorded: PICOCLAW_BUDGET=write records it`);
+  assert.ok(
+    value <= most * (1 + tolerance),
+    `${name} grew from ${most} to ${value.toFixed(1)}: make it smaller, or record it with a reason`,
+  );
+}
