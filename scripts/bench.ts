@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { acceptedFigures } from "./bench/accepted.ts";
 import { buildReference, goPicoclaw, picoclaw } from "./bench/contender.ts";
 import type { Contender } from "./bench/contender.ts";
 import { lineOf, plotOf, tableOf } from "./bench/figure.ts";
@@ -11,6 +12,7 @@ import { crowdFigures, memoryFigures } from "./bench/load.ts";
 import { sizeFigures } from "./bench/size.ts";
 import { soakFigures } from "./bench/soak.ts";
 import { startFigures } from "./bench/start.ts";
+import { waitingFigures } from "./bench/waiting.ts";
 
 /**
  * `npm run bench [-- --runs N] [--only GROUP] [--soak MINUTES] [--write]`: what the compiled program costs, each figure
@@ -19,7 +21,9 @@ import { startFigures } from "./bench/start.ts";
 const GROUPS = {
   start: (runs: number) => startFigures(contenders, runs),
   hop: (runs: number) => hopFigures(contenders, runs),
+  accepted: (runs: number) => acceptedFigures(runs),
   crowd: (runs: number) => crowdFigures(runs),
+  waiting: () => waitingFigures(),
   memory: () => memoryFigures(contenders, [2000, 24_000]),
   size: () => sizeFigures(),
   soak: () => soakFigures(Number(values.soak)),

@@ -1,6 +1,7 @@
-import { answers, startModelServer } from "../../test/support/model-server.ts";
+import { answers, calls, startModelServer } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
+import { picoclaw } from "./contender.ts";
 import type { Contender } from "./contender.ts";
 import { connectDevice } from "./device.ts";
 import type { Device } from "./device.ts";
@@ -11,6 +12,8 @@ import { cpuOf, writtenBy } from "./proc.ts";
 const BLOCK = 100;
 const WARM_UP = 300;
 const PERCENTILES = [50, 95, 99] as const;
+/** Without the last, each packet behind an unacknowledged one waits for 40 ms. */
+const LINES = ["listener {port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true"];
 
 interface Blocks {
   readonly times: number[][];
@@ -28,6 +31,34 @@ export async function* hopFigures(
     for (const version of [4, 5] as const)
       for (const withModel of [false, true])
         yield* figuresOf(contenders, { qos, version, withModel }, runs);
+  yield await toolsFigure(runs);
+}
+
+/** A turn with three tool calls, four questions to the model, beside one with none. */
+async function toolsFigure(runs: number): Promise<Figure> {
+  await using broker = await startMosquitto({ lines: LINES });
+  await using model = await startModelServer();
+  await using home = await temporaryFolder();
+  const setup = { port: broker.port, qos: 1, version: 4 } as const;
+  await using running = await picoclaw.start({ ...setup, home: home.path, model: model.base });
+  using device = await connectDevice(picoclaw, setup);
+  const answer = answers("It is late.");
+  const call = calls({ name: "device", arguments: '{"facts":["time"]}' });
+  model.otherwise(answer);
+  await answersAtAll(device, "How late is it?");
+  const costs: [number[], number[]] = [[], []];
+  for (let run = 0; run <= runs; run += 1)
+    for (const [index, script] of [[call, call, call, answer], [answer]].entries()) {
+      const before = await cpuOf(running.pid);
+      for (let turn = 0; turn < BLOCK; turn += 1) {
+        model.script(...script);
+        await device.ask("bench", "How late is it?");
+      }
+      if (run > 0) costs[index]?.push(((await cpuOf(running.pid)) - before) / BLOCK);
+    }
+  const [ours, values] = costs;
+  const name = "CPU of a turn with three tool calls, QoS 1";
+  return { name, unit: "ms", ours, reference: { name: "a turn without", values } };
 }
 
 interface Kind {
@@ -64,7 +95,8 @@ async function* figuresOf(
   }
   if (kind.version === 5) return;
   yield figure("CPU", "ms", ({ cpu }) => cpu);
-  if (kind.qos === 1) yield figure("written to disk by", "KB", ({ written }) => written);
+  if (kind.qos === 0) return;
+  yield { name: `written to disk by ${name}`, unit: "KB", ours: ours.written };
 }
 
 async function blocksOf(
@@ -72,9 +104,7 @@ async function blocksOf(
   { qos, version, withModel }: Kind,
   runs: number,
 ): Promise<{ contender: Contender; blocks: Blocks }[]> {
-  await using broker = await startMosquitto({
-    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true"],
-  });
+  await using broker = await startMosquitto({ lines: LINES });
   await using model = await startModelServer();
   model.otherwise(answers("It is late."));
   await using cleanup = new AsyncDisposableStack();

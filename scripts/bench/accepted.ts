@@ -2,38 +2,35 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hangs, startModelServer } from "../test/support/model-server.ts";
-import { startMosquitto } from "../test/support/mosquitto.ts";
-import { fakeBroker, polite, readPackets } from "../test/support/packets.ts";
-import { quickConfig, startGateway, writeConfig } from "../test/support/picoclaw.ts";
+import { hangs, startModelServer } from "../../test/support/model-server.ts";
+import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { fakeBroker, polite, readPackets } from "../../test/support/packets.ts";
+import { quickConfig, startGateway, writeConfig } from "../../test/support/picoclaw.ts";
+import type { Figure } from "./figure.ts";
 
-/**
- * Measures how many requests a second the gateway acknowledges, each on the disk by then, as a ratio to the
- * QoS 1 publishes that mosquitto acknowledges with its persistence on, on the same disk.
- */
 const MESSAGES = 1000;
 const WINDOW = 20;
-const RUNS = Number(process.argv[2] ?? 5);
-process.env["PICOCLAW_UNDER_TEST"] = "binary";
-
 const SAVED_AT_EXIT = ["persistence true"];
 const SAVED_ON_CHANGES = ["persistence true", "autosave_on_changes true", "autosave_interval 1"];
 
-const rates = { gateway: [] as number[], lazy: [] as number[], saving: [] as number[] };
-for (let run = 0; run < RUNS; run += 1) {
-  rates.gateway.push(await gatewayRate());
-  rates.lazy.push(await mosquittoRate(SAVED_AT_EXIT));
-  rates.saving.push(await mosquittoRate(SAVED_ON_CHANGES));
-}
-const ours = median(rates.gateway);
-console.log(
-  `picoclaw, every request on disk before its PUBACK: ${ours.toFixed(0)} a second, ${WINDOW} in flight`,
-);
-for (const [name, rate] of [
-  ["mosquitto, persistence on (saved now and then, no fsync a message)", median(rates.lazy)],
-  ["mosquitto, persistence on, saved on every change", median(rates.saving)],
-] as const) {
-  console.log(`${name}: ${rate.toFixed(0)} a second, ratio ${(ours / rate).toFixed(2)}`);
+/**
+ * Requests a second that the gateway acknowledges, each on the disk by then, beside the QoS 1 publishes that
+ * mosquitto acknowledges with its persistence on, on the same disk.
+ */
+export async function* acceptedFigures(runs: number): AsyncGenerator<Figure> {
+  const rates = { ours: [] as number[], lazy: [] as number[], saving: [] as number[] };
+  for (let run = 0; run < runs; run += 1) {
+    rates.ours.push(await gatewayRate());
+    rates.lazy.push(await mosquittoRate(SAVED_AT_EXIT));
+    rates.saving.push(await mosquittoRate(SAVED_ON_CHANGES));
+  }
+  const figure = {
+    name: `accepted on disk, ${WINDOW} in flight`,
+    unit: "a second",
+    ours: rates.ours,
+  };
+  yield { ...figure, reference: { name: "mosquitto, no fsync", values: rates.lazy } };
+  yield { ...figure, reference: { name: "mosquitto, every change saved", values: rates.saving } };
 }
 
 /** Plays the broker of a gateway whose model never answers: sends PUBLISH, waits for PUBACK. */
@@ -147,8 +144,4 @@ function publishPacket(id: number): Buffer {
   const payload = Buffer.from(JSON.stringify({ text: "How warm is it?", id: `r-${id}` }));
   const head = Buffer.from([0x32, topic.length + payload.length + 4, 0, topic.length]);
   return Buffer.concat([head, topic, Buffer.from([id >> 8, id & 255]), payload]);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }

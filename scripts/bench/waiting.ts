@@ -1,19 +1,8 @@
-import { openLongConversation } from "../test/agent/long-conversation.ts";
-import { until } from "../test/support/until.ts";
+import { openLongConversation } from "../../test/agent/long-conversation.ts";
+import { until } from "../../test/support/until.ts";
+import type { Figure } from "./figure.ts";
 
-/**
- * What a request waits for while 500 messages of a conversation are summarized by a model that takes one
- * question at a time: the questions to the model before its first own and among its own that were not
- * its own, and the delay against one question. Ends with 1 where one waited for more than one.
- */
 const QUESTION_MS = 100;
-
-interface Waited {
-  /** Questions to the model that it waited for. */
-  readonly questions: number;
-  /** Against the same request without any summary, in questions. */
-  readonly delay: number;
-}
 
 const ASKED = [
   ["talker", "one word"],
@@ -22,15 +11,31 @@ const ASKED = [
   ["other", "work for another client"],
 ] as const;
 
-let most = 0;
-for (const [client, text] of ASKED) {
-  const { questions, delay } = await waited(client, text);
-  most = Math.max(most, questions);
-  console.log(
-    `${client} asks for ${text}: waited for ${questions} questions of the summary, ${delay.toFixed(2)} of one question's time`,
-  );
+/**
+ * What a request waits for while 500 messages of a conversation are summarized by a model that takes one
+ * question at a time, in questions to the model. Throws where one waits for more than one.
+ */
+export async function* waitingFigures(): AsyncGenerator<Figure> {
+  const delays: number[] = [];
+  for (const [client, text] of ASKED) {
+    const { questions, delay } = await waited(client, text);
+    if (questions > 1) throw new Error(`${client} waited for ${questions} questions: ${text}`);
+    delays.push(delay);
+  }
+  yield {
+    name: "a request waits for a summary that is under way",
+    unit: "questions",
+    ours: delays,
+    reference: { name: "one question", values: [1] },
+  };
 }
-process.exitCode = most <= 1 ? 0 : 1;
+
+interface Waited {
+  /** Questions to the model that it waited for. */
+  readonly questions: number;
+  /** Against the same request without any summary, in questions. */
+  readonly delay: number;
+}
 
 async function waited(client: string, text: string): Promise<Waited> {
   await using conversation = await openLongConversation(QUESTION_MS);
