@@ -165,12 +165,18 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
     const payload = JSON.stringify({ ...info, since, protocol: session.protocol, limits });
     return session.publish({ topic: infoTopic(address), payload, qos: 1, retain: true });
   };
-  /** If the broker refuses these topics, we can still answer: that is only a warning. */
-  const warnIfRefused = async (published: Promise<unknown>, what: string): Promise<void> => {
+  const refused = new Set<string>();
+  /**
+   * If the broker refuses these topics, we can still answer: that is only a warning. They are not published
+   * again, because some brokers end the connection as well.
+   */
+  const warnIfRefused = async (publish: () => Promise<unknown>, what: string): Promise<void> => {
+    if (refused.has(what)) return;
     try {
-      await published;
+      await publish();
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
+      refused.add(what);
       log.warn(`${what} could not be published`, { channel: name, error: error.message });
     }
   };
@@ -178,17 +184,18 @@ function createPresence({ channel, info, log }: ChannelOptions, address: AgentAd
   return {
     stop,
     async online(session) {
-      await warnIfRefused(publishStatus(session, "online"), "status");
-      await warnIfRefused(publishInfo(session), "info");
+      const publishOnline = () => publishStatus(session, "online");
+      await warnIfRefused(publishOnline, "status");
+      await warnIfRefused(() => publishInfo(session), "info");
       stop();
       timer = setTimeout(
-        () => void publishStatus(session, "online").catch(() => {}),
+        () => void warnIfRefused(publishOnline, "status").catch(() => {}),
         settings.keep_alive * 1000 * 2,
       );
       timer.unref();
     },
     offline: (session) =>
-      warnIfRefused(publishStatus(session, "offline"), "status").catch(() => {}),
+      warnIfRefused(() => publishStatus(session, "offline"), "status").catch(() => {}),
   };
 }
 

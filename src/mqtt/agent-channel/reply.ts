@@ -54,7 +54,7 @@ class Restrictions {
 
   /** Packets are far smaller from now on: each further attempt would cost everybody the connection. */
   tooLarge(bytes: number): void {
-    this.packetBytes = Math.max(LEAST_PACKET_BYTES, Math.floor(bytes / 8));
+    this.packetBytes = Math.max(LEAST_PACKET_BYTES, Math.floor(bytes / 32));
   }
 
   /** Remembers the client for an hour; false if it is known. */
@@ -160,10 +160,13 @@ class Reply {
     this.#seq += 1;
   }
 
-  /** At QoS 0 a broker could refuse a response topic that the client chose only by ending the connection. */
+  /**
+   * At QoS 0 a broker could refuse a response topic that the client chose only by ending the connection, and
+   * what is then published on the default topic would be lost with it.
+   */
   #qos(): 0 | 1 | 2 {
-    const { qos } = this.#options;
-    return this.#topic === this.#address.own || qos > 0 ? qos : 1;
+    const { topic, own } = this.#address;
+    return this.#options.qos === 0 && topic !== own ? 1 : this.#options.qos;
   }
 }
 
