@@ -229,6 +229,25 @@ describe("a publish that ends each connection", () => {
     });
   }
 
+  it("of QoS 0 that nobody waits for does not slow the others down", async () => {
+    const publisher = new Publisher(false);
+    for (const _ of [1, 2, 3]) {
+      const stop = new AbortController();
+      const said = publisher.publish(message("0", 0), stop.signal);
+      const { link } = openLink({ write: () => {} });
+      const linked = publisher.attach(link);
+      stop.abort(new Failure("expired", "too late"));
+      await assert.rejects(said, { code: "expired" });
+      linked.detach(true);
+    }
+    const all = ["a", "c"].map((text) => publisher.publish(message(text, 1)));
+    const { link, written } = openLink();
+    const linked = publisher.attach(link);
+    assert.deepEqual(short(written), ["a 1", "c 2"]);
+    for (const id of [1, 2]) linked.take(puback(id));
+    await Promise.all(all);
+  });
+
   it("is not given up if we ended them", async () => {
     const publisher = new Publisher(false);
     const said = publisher.publish(message("b", 1));

@@ -199,7 +199,10 @@ export class Publisher {
 
   /** The broker has ended the connection: looks for the publish that may be the cause. */
   #lost(): void {
-    const sent = [...this.#open].filter(({ state }) => state === "publish");
+    // A message of QoS 0 that nobody waits for is not sent again.
+    const sent = [...this.#open].filter(
+      ({ state, qos, waiter }) => state === "publish" && (qos > 0 || waiter !== undefined),
+    );
     const isAlone = this.#losses >= LOSSES_IN_A_ROW && sent.length === 1;
     // It was lost without these, too.
     for (const other of this.#suspects) if (!sent.includes(other)) other.lossesAlone = 0;
