@@ -195,7 +195,8 @@ for role in tree.parse(sys.argv[1]).getroot().iter("role"):
         ["acl", "mosquitto", "--broker", "tcp://127.0.0.1", "--agent", agent],
         { home: home.path },
       );
-      assert.equal(code, 78, `${agent}: ${stderr}`);
+      // A line break is no topic at all: then the flag's value is wrong.
+      assert.equal(code, agent.includes("\n") ? 2 : 78, `${agent}: ${stderr}`);
       assert.equal(stdout, "");
     }
   });
