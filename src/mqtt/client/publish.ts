@@ -364,7 +364,7 @@ function reasonOf({ reason }: AbortSignal): Error {
 function endsConnection({ topic, payload }: Outgoing): Undeliverable {
   const facts = {
     why: `it has ${Buffer.byteLength(payload)} bytes, on ${topic.slice(0, LONGEST_SHOWN)}`,
-    remedy: "if the broker limits messages, set max_message_bytes to its limit or less",
+    remedy: "the broker may limit messages: send less, or raise its limit",
   };
   return new Undeliverable("the broker ends the connection for this message", facts, true);
 }
