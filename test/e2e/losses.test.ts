@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { connectAsync } from "mqtt";
 import { runCut, runKilled, type FaultFigures } from "../support/flood-faults.ts";
+import { openPlace } from "../support/flood-run.ts";
+import { openAsker, requestOf } from "../support/flood.ts";
 import { needsMosquitto } from "../support/mosquitto.ts";
 import { oncePerRuntimeInCi } from "../support/picoclaw.ts";
+import { until } from "../support/until.ts";
 
 const inTurns = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };
 const STALL_MS = 9_000;
@@ -31,4 +35,25 @@ describe("answers reach devices that subscribe a second after gateway and broker
       assertHeard(await runKilled(broker, STALL_MS));
     });
   }
+});
+
+it("an answer that the device has not acknowledged to the built-in broker comes again after kill -9", async () => {
+  await using place = await openPlace({ broker: "embedded", qos: 1, version: 4 });
+  const first = await place.start();
+  let heard = 0;
+  const silent = await connectAsync(place.url.replace("tcp:", "mqtt:"), { reconnectPeriod: 0 });
+  silent.on("error", () => {});
+  // The library acknowledges a message when this calls back.
+  silent.handleMessage = () => void (heard += 1);
+  await silent.subscribeAsync("/picoclaw/assistant/hall/response", { qos: 1 });
+  silent.publish("/picoclaw/assistant/hall/request", requestOf("r1"), { qos: 1 });
+  await until("the device has the answer", () => heard === 1);
+  first.kill("SIGKILL");
+  await first.ended;
+  await silent.endAsync(true);
+  await place.start();
+  await using device = await openAsker(place.url, { client: "hall", qos: 1, version: 4 });
+  const again: string[] = [];
+  device.client.on("message", (_topic, payload) => again.push(JSON.parse(String(payload)).id));
+  await until("the device has it again", () => again.includes("r1"));
 });

@@ -37,8 +37,13 @@ export type BrokerLimits = Omit<ConnectionLimits, "packetBytes"> &
   FilterLimits &
   StoreLimits & {
     readonly connections: number;
-    /** Milliseconds without progress after which clients no longer wait for a gateway whose queue is full. */
+    /**
+     * Milliseconds without progress after which clients no longer wait for a gateway whose queue is full, and
+     * a gateway no longer for a client.
+     */
     readonly stallMs: number;
+    /** Milliseconds without progress of a client after which a gateway must keep an answer for it. */
+    readonly answerMs: number;
   };
 
 export const BROKER_LIMITS: BrokerLimits = {
@@ -47,6 +52,7 @@ export const BROKER_LIMITS: BrokerLimits = {
   clientIdBytes: 256,
   topicLevels: 32,
   stallMs: 60_000,
+  answerMs: 5_000,
   unreadBytes: 4_194_304,
   unreadMs: 20_000,
   heldBytes: 33_554_432,
@@ -127,14 +133,16 @@ function createParts(limits: BrokerLimits & { packetBytes: number }, onFull: OnF
     deferredAckOf: (payload) => deferredAcks.of(payload),
     isWanted: (client, packet) => mqtt5.isWanted(client, packet),
   });
-  const deferredAcks = new DeferredAcks(
-    (stream, bytes) => connections.send(stream, bytes),
-    limits.stallMs,
-  );
+  const deferredAcks = new DeferredAcks({
+    ...limits,
+    send: (stream, bytes) => connections.send(stream, bytes),
+    onRefused: (sender, messageId) => mqtt5.refused(sender, messageId),
+    isConnected: store.isConnected,
+  });
   const mqtt5 = createMqtt5({
     packetBytes: limits.packetBytes,
     translate: (stream, change) => connections.translate(stream, change),
-    defersAck: (stream, id, bytes) => deferredAcks.defersAck(stream, id, bytes),
+    defersAck: (stream, id, encode) => deferredAcks.defersAck(stream, id, encode),
   });
   const backpressure = new Backpressure({
     ...store,
@@ -219,7 +227,8 @@ async function createAedes(
   limits: AedesLimits,
   parts: Parts,
 ): Promise<Aedes> {
-  const { store, grants, backpressure, sessions, mqtt5 } = parts;
+  const { store, grants, backpressure, sessions, mqtt5, deferredAcks } = parts;
+  const connected = new Map<string, Client>();
   const aedes = await Aedes.createBroker({
     persistence: withAccounts(parts),
     connectTimeout: limits.connectMs,
@@ -228,7 +237,9 @@ async function createAedes(
     maxTopicLevels: limits.topicLevels,
     preConnect: mqtt5.preConnect,
     authenticate: authenticator(settings, limits.clientIdBytes, (client) => {
-      if (mqtt5.sessionOf(client)?.isCleanStart === true) store.forget(client.id);
+      const former = connected.get(client.id);
+      const endsFormer = former !== undefined && mqtt5.isCleanSession(former);
+      if (endsFormer || mqtt5.lifetimeOf(client).isCleanStart) store.forget(client.id);
       store.connecting(client);
     }),
     authorizePublish: publishing(parts),
@@ -238,14 +249,18 @@ async function createAedes(
         : grants.ask(client, filter.topic, (isGranted) => done(null, isGranted ? filter : null)),
     authorizeForward: forwarding(parts),
   });
-  aedes.on("client", store.connected);
+  aedes.on("client", (client) => {
+    connected.set(client.id, client);
+    store.connected(client, mqtt5.lifetimeOf(client).isCleanStart);
+  });
   aedes.on("clientReady", (client) => {
-    if (client.clean) return;
     sessions.set(client.conn, client.id);
     store.online(client);
   });
   aedes.on("clientDisconnect", (client) => {
-    store.disconnected(client, mqtt5.sessionOf(client)?.expirySecs ?? Number.POSITIVE_INFINITY);
+    if (connected.get(client.id) === client) connected.delete(client.id);
+    store.disconnected(client, mqtt5.lifetimeOf(client).expirySecs);
+    deferredAcks.disconnected(client.id);
     backpressure.disconnected(client);
   });
   aedes.on("unsubscribe", (topics, client) => grants.drop(client, topics));
@@ -258,12 +273,14 @@ async function createAedes(
 function publishing(parts: Parts): NonNullable<AedesOptions["authorizePublish"]> {
   const { backpressure, mqtt5, deferredAcks, store } = parts;
   return (sender, packet, done) => {
-    const { topic, payload, qos } = packet;
+    const { topic, payload, qos, retain } = packet;
     if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
     if (sender === null) return done(null);
     mqtt5.published(sender, packet, () => hasSubscriber(parts, topic));
     if (sender.closed || qos === 0) return done(null);
-    if (store.gatewaysOf(topic).size > 0) deferredAcks.expect(sender, packet);
+    if (store.gatewaysOf(topic).size > 0) deferredAcks.expect(sender, "request", packet);
+    else if (!retain && store.isAnswer(sender.id, topic))
+      deferredAcks.expect(sender, "answer", packet);
     backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
   };
 }
@@ -299,6 +316,7 @@ function withAccounts({ store, grants, connections, mqtt5 }: Parts) {
       persistence.addSubscriptions(
         client,
         filters.filter(({ topic }) => grants.has(client, topic)),
+        !mqtt5.isCleanSession(client),
       ),
     removeSubscriptions(client: Client, topics: readonly string[]) {
       mqtt5.sessionOf(client)?.unsubscribed.push(topics.length);

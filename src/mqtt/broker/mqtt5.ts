@@ -5,10 +5,7 @@ import { isTopicName } from "../../base/topic-filter.ts";
 import { digitsOf } from "../limiter/framing.ts";
 
 /** What an MQTT 5 client asked for in its CONNECT, and what its next answers must say. */
-export interface Mqtt5Session {
-  readonly isCleanStart: boolean;
-  /** Session Expiry Interval in seconds. */
-  readonly expirySecs: number;
+export interface Mqtt5Session extends SessionLifetime {
   readonly receiveMaximum: number;
   readonly maximumPacketBytes: number;
   readonly assignedId: string | undefined;
@@ -24,7 +21,7 @@ export interface Mqtt5Options {
   /** Applies the function to all that is sent to the client. */
   readonly translate: (stream: Duplex, change: (bytes: Buffer) => Buffer) => void;
   /** Whether a PUBACK or PUBREC must not be sent now. */
-  readonly defersAck: (stream: Duplex, id: number, acknowledgement: Buffer) => boolean;
+  readonly defersAck: (stream: Duplex, id: number, encode: () => Buffer) => boolean;
 }
 
 /**
@@ -36,6 +33,12 @@ export interface Mqtt5 {
   readonly preConnect: NonNullable<AedesOptions["preConnect"]>;
   /** Undefined for a client of 3.1.1. */
   readonly sessionOf: (client: Client) => Mqtt5Session | undefined;
+  /** Whether the client begins a new session, and for how many seconds its session outlives the connection. */
+  readonly lifetimeOf: (client: Client) => SessionLifetime;
+  /** Whether it is a client of 3.1.1 with Clean Session: nothing of its session is ever taken over. */
+  readonly isCleanSession: (client: Client) => boolean;
+  /** The next acknowledgement of the message says that there is no subscriber. */
+  readonly refused: (sender: Client, messageId: number) => void;
   /** Notes when the message expires, and whether its acknowledgement says that there is no subscriber. */
   readonly published: (sender: Client, packet: Published, hasSubscriber: () => boolean) => void;
   /** Whether the message has not expired and is not too large for the client. */
@@ -43,6 +46,19 @@ export interface Mqtt5 {
   /** The message, for MQTT 5 with its properties before the payload; null if it has expired or is too large. */
   readonly forwarded: <Packet extends Message>(client: Client, packet: Packet) => Packet | null;
 }
+
+/** Of a client of MQTT 5 or 3.1.1. */
+export interface SessionLifetime {
+  readonly isCleanStart: boolean;
+  /** Session Expiry Interval in seconds. */
+  readonly expirySecs: number;
+}
+
+const CLEAN_SESSION: SessionLifetime = { isCleanStart: true, expirySecs: 0 };
+const KEPT_SESSION: SessionLifetime = {
+  isCleanStart: false,
+  expirySecs: Number.POSITIVE_INFINITY,
+};
 
 interface Message {
   readonly topic?: string;
@@ -64,6 +80,8 @@ const BAD_AUTHENTICATION_METHOD = 0x8c;
 
 export function createMqtt5(options: Mqtt5Options): Mqtt5 {
   const sessions = new WeakMap<object, Mqtt5Session>();
+  const cleanSessions = new WeakSet<object>();
+  const isCleanSession = ({ conn }: Client): boolean => cleanSessions.has(conn);
   const sessionOf = ({ conn }: Client): Mqtt5Session | undefined => sessions.get(conn);
   const isWanted = (client: Client, packet: Message): boolean => {
     const { topic = "", payload = "", messageExpiry = Number.POSITIVE_INFINITY } = packet;
@@ -77,6 +95,9 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
     preConnect(client, packet, done) {
       if (packet.protocolVersion !== 5) {
         outgoing(client.conn, unchanged, options);
+        if (packet.clean === true) cleanSessions.add(client.conn);
+        // All messages of QoS 1 and 2 go through the queue of a session, which notes what is acknowledged.
+        Object.assign(packet, { clean: false });
         return done(null, true);
       }
       const reason = faultOf(packet) ?? (parseAsMqtt5(client, packet) ? 0 : UNSUPPORTED_VERSION);
@@ -87,12 +108,17 @@ export function createMqtt5(options: Mqtt5Options): Mqtt5 {
       const session = sessionFor(packet);
       sessions.set(client.conn, session);
       outgoing(client.conn, (first, body) => toMqtt5(first, body, session, options), options);
-      // A persistent session of 3.1.1, so that all its messages go through its queue.
       Object.assign(packet, { protocolVersion: 4, clean: false });
       if (session.assignedId !== undefined) packet.clientId = session.assignedId;
       return done(null, true);
     },
     sessionOf,
+    lifetimeOf: (client) =>
+      sessionOf(client) ?? (isCleanSession(client) ? CLEAN_SESSION : KEPT_SESSION),
+    isCleanSession,
+    refused(sender, messageId) {
+      sessionOf(sender)?.noMatchingSubscribers.add(messageId);
+    },
     published(sender, packet, hasSubscriber) {
       const { messageExpiryInterval: seconds } = packet.properties ?? {};
       if (typeof seconds === "number") packet.messageExpiry = Date.now() + seconds * 1000;
@@ -161,10 +187,12 @@ function outgoing(stream: Duplex, change: Change, { translate, defersAck }: Mqtt
   translate(
     stream,
     createTranslation((first, body) => {
-      const packet = change(first, body);
-      const isAcknowledgement = first >> 4 === PUBACK || first >> 4 === PUBREC;
-      const isKept = isAcknowledgement && defersAck(stream, body.readUInt16BE(0), packet);
-      return isKept ? Buffer.alloc(0) : packet;
+      if (first >> 4 === PUBACK || first >> 4 === PUBREC) {
+        const own = Buffer.from(body);
+        const encode = (): Buffer => change(first, own);
+        if (defersAck(stream, own.readUInt16BE(0), encode)) return Buffer.alloc(0);
+      }
+      return change(first, body);
     }),
   );
 }

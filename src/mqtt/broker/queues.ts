@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
-import type { DeferredAck } from "./backpressure.ts";
+import type { CopyEnd, DeferredAck } from "./backpressure.ts";
 import type { Properties } from "./mqtt5.ts";
 
 export interface QueueLimits {
@@ -81,14 +81,19 @@ export function createOutgoing(options: QueueOptions) {
         releasing = message;
         queue.client.publish(publication(message.packet), ignore);
         releasing = undefined;
-      } else budget.drop(id, message);
+      } else budget.drop(id, message, "done");
     }
     if (queue.waiting.size < before) options.onShorter(id);
   };
   const add = (id: string, packet: BrokerPacket, ack?: DeferredAck): void => {
     const message = messageOf(packet, options.isRequest(id, packet.topic ?? ""), ack);
     const queue = queueOf(queues, id);
-    if (!budget.mayAdd(queue, message)) return options.onFull("messages that wait for a client");
+    // The copies that are sent again must not pile up for a client that acknowledges nothing.
+    if (ack?.isStalled(id) === true && hasCopy(queue, packet)) return ack.settled(id, "lost");
+    if (!budget.mayAdd(queue, message)) {
+      ack?.settled(id, "lost");
+      return options.onFull("messages that wait for a client");
+    }
     budget.take(id, message);
     queue.waiting.set(message.order, message);
     release(id);
@@ -146,9 +151,10 @@ function createSessions(parts: Parts & Pick<QueueOptions, "onShorter">) {
       const queue = queues.get(id);
       if (queue === undefined) return;
       queues.delete(id);
-      for (const message of messagesOf(queue)) budget.drop(id, message);
+      for (const message of messagesOf(queue)) budget.drop(id, message, "lost");
       parts.onShorter(id);
     },
+    isConnected: (id: string): boolean => queues.get(id)?.client !== undefined,
     /** Whether the gateway's queue takes more requests. */
     takesRequests: (id: string): boolean => budget.takesRequests(queues.get(id)),
     /** Whether the message comes from the queue. */
@@ -173,7 +179,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
       queue.released.delete(packet.brokerCounter);
       if (packet.qos === 0) {
         // Another filter of the client lowers the QoS to 0, and nobody acknowledges it.
-        budget.drop(id, message, true);
+        budget.drop(id, message, "acknowledged");
         return release(id);
       }
       packet.messageId = freeId(queue.inflight, packet.messageId ?? 1);
@@ -189,7 +195,7 @@ function createAcknowledgements({ queues, budget, release }: Parts) {
       const message = list?.get(key);
       if (message === undefined) return undefined;
       list?.delete(key);
-      budget.drop(id, message, messageId !== undefined);
+      budget.drop(id, message, messageId === undefined ? "done" : "acknowledged");
       release(id);
       return message.packet;
     },
@@ -206,7 +212,7 @@ function takePubrel(queue: Queue | undefined, id: string, pubrel: BrokerPacket):
   const message = queue?.inflight.get(pubrel.messageId ?? 0);
   if (message === undefined) return;
   message.packet = { ...pubrel };
-  message.ack?.settled(id, true);
+  message.ack?.settled(id, "acknowledged");
 }
 
 function createBudget(limits: QueueLimits) {
@@ -214,11 +220,11 @@ function createBudget(limits: QueueLimits) {
   return {
     take(id: string, { isRequest, bytes, ack }: Message): void {
       held[isRequest ? "requests" : "others"] += bytes;
-      ack?.wait(id);
+      ack?.wait(id, isRequest);
     },
-    drop(id: string, { isRequest, bytes, ack }: Message, isAcknowledged = false): void {
+    drop(id: string, { isRequest, bytes, ack }: Message, end: CopyEnd): void {
       held[isRequest ? "requests" : "others"] -= bytes;
-      ack?.settled(id, isAcknowledged);
+      ack?.settled(id, end);
     },
     mayAdd({ waiting }: Queue, { isRequest, bytes }: Message): boolean {
       if (!isRequest) {
@@ -244,6 +250,20 @@ function messagesOf({ waiting, released, inflight }: Queue): readonly Message[] 
   return [...waiting.values(), ...released.values(), ...inflight.values()];
 }
 
+function hasCopy(queue: Queue, { topic, payload = "", properties }: BrokerPacket): boolean {
+  return messagesOf(queue).some(
+    ({ packet }) =>
+      packet.topic === topic &&
+      isSame(packet.payload ?? "", payload) &&
+      isSame(packet.properties?.["correlationData"], properties?.["correlationData"]),
+  );
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  const areBytes = one instanceof Uint8Array && other instanceof Uint8Array;
+  return areBytes ? asBuffer(one).equals(other) : one === other;
+}
+
 function mayRelease(
   { released, inflight }: Queue,
   client: Client,
@@ -264,8 +284,7 @@ function freeId(used: ReadonlyMap<number, unknown>, wanted: number): number {
 
 function messageOf(packet: BrokerPacket, isRequest: boolean, ack?: DeferredAck): Message {
   const { brokerCounter: order = 0 } = packet;
-  const own = isRequest ? ack : undefined;
-  return { packet, order, isRequest, ack: own, bytes: bytesOf(packet) + MESSAGE_BYTES };
+  return { packet, order, isRequest, ack, bytes: bytesOf(packet) + MESSAGE_BYTES };
 }
 
 function ignore(): void {}

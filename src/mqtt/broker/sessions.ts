@@ -36,8 +36,8 @@ const OF_A_GATEWAY = "/+/request";
 export function createBrokerStore(options: StoreOptions) {
   const { limits, onFull } = options;
   const incoming = createIncoming();
-  const { gatewaysOf, isQueued, match, ...filters } = createFilters();
-  const { clear, online, offline, release, isReleased, takesRequests, ...outgoing } =
+  const { gatewaysOf, isAnswer, isQueued, match, ...filters } = createFilters();
+  const { clear, online, offline, isConnected, release, isReleased, takesRequests, ...outgoing } =
     createOutgoing({
       ...options,
       isRequest: (id, topic) => gatewaysOf(topic).has(id),
@@ -58,7 +58,10 @@ export function createBrokerStore(options: StoreOptions) {
     },
     /** The sessions of gateways for which a message of the topic is a request. */
     gatewaysOf,
+    /** Whether the session is a gateway's and the topic one of its answers. */
+    isAnswer,
     takesRequests,
+    isConnected,
     /** Whether a session gets a message of QoS 1 on the topic. */
     hasSession: (topic: string) => match(topic).size > 0,
     /** Whether the message, of QoS 1 or 2, must go through the client's queue. */
@@ -68,9 +71,9 @@ export function createBrokerStore(options: StoreOptions) {
     release,
     forget: expiry.forget,
     connecting: expiry.connecting,
-    connected: (client: Client): void => {
+    connected: (client: Client, isCleanStart: boolean): void => {
       expiry.connected(client);
-      if (client.clean) clear(client.id);
+      if (isCleanStart) clear(client.id);
     },
     online,
     /** Keeps the session for so many seconds. */
@@ -107,8 +110,8 @@ function createSessionExpiry(most: number, end: (id: string) => void) {
       next.delete(id);
     },
     /** Returns whether there were too many, so that the oldest was deleted. */
-    disconnected: ({ id, clean }: Client, expirySecs: number): boolean => {
-      if (clean || (expirySecs <= 0 && !next.has(id))) {
+    disconnected: ({ id }: Client, expirySecs: number): boolean => {
+      if (expirySecs <= 0 && !next.has(id)) {
         forget(id);
         return false;
       }
@@ -164,25 +167,38 @@ function createFilters() {
   /** Filters of QoS 1 and 2, and those of gateways among them. */
   const all = new FilterTree<string>();
   const gateways = new FilterTree<string>();
-  const treesOf = (topic: string) => (topic.endsWith(OF_A_GATEWAY) ? [all, gateways] : [all]);
+  const treesOf = (topic: string, mayBeGateway = true) =>
+    mayBeGateway && topic.endsWith(OF_A_GATEWAY) ? [all, gateways] : [all];
   const remove = (id: string, topic: string): void => {
     sessions.get(id)?.delete(topic);
     for (const tree of treesOf(topic)) tree.remove(topic, id);
   };
   return {
     gatewaysOf: (topic: string) => gateways.match(topic),
+    isAnswer: (id: string, topic: string): boolean =>
+      [...(sessions.get(id)?.values() ?? [])].some(
+        (filter) =>
+          filter.qos > 0 &&
+          filter.topic.endsWith(OF_A_GATEWAY) &&
+          topic.startsWith(filter.topic.slice(0, 1 - OF_A_GATEWAY.length)),
+      ),
     match: (topic: string) => all.match(topic),
     isQueued: (id: string, topic: string): boolean =>
       [...(sessions.get(id)?.values() ?? [])].some(
         (filter) => filter.qos > 0 && matchesFilter(filter.topic, topic),
       ),
-    async addSubscriptions({ id }: Owner, added: readonly Filter[]): Promise<void> {
+    /** A session that ends with its connection is no gateway's. */
+    async addSubscriptions(
+      { id }: Owner,
+      added: readonly Filter[],
+      mayBeGateway: boolean,
+    ): Promise<void> {
       const known = sessions.get(id) ?? new Map<string, Filter>();
       sessions.set(id, known);
       for (const { topic, qos } of added) {
         remove(id, topic);
         known.set(topic, { topic, qos });
-        if (qos > 0) for (const tree of treesOf(topic)) tree.add(topic, id);
+        if (qos > 0) for (const tree of treesOf(topic, mayBeGateway)) tree.add(topic, id);
       }
     },
     async removeSubscriptions({ id }: Owner, topics: readonly string[]): Promise<void> {
