@@ -31,7 +31,7 @@ const GROUPS = {
 
 const { values } = parseArgs({
   options: {
-    runs: { type: "string", default: "20" },
+    runs: { type: "string", default: "10" },
     only: { type: "string" },
     soak: { type: "string", default: "0" },
     write: { type: "boolean", default: false },

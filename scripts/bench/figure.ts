@@ -64,12 +64,12 @@ function ratioText(ours: readonly number[], series: Series | undefined): string 
 }
 
 const ROW = 22;
-const LEFT = 380;
+const LEFT = 450;
 const WIDTH = 400;
 /** The ratios at the left and right end of the axis. */
-const [LEAST, MOST] = [0.05, 20];
+const [LEAST, MOST] = [0.05, 100];
 
-/** A bar for each ratio, on a logarithmic axis with 1 in its middle. */
+/** A bar for each ratio, on a logarithmic axis; it begins at 1. */
 export function plotOf(figures: readonly Figure[]): string {
   const shown = figures.filter(({ reference }) => reference !== undefined);
   const at = (ratio: number): number => {
@@ -81,13 +81,13 @@ export function plotOf(figures: readonly Figure[]): string {
     const [x, y] = [at(ratio), ROW * (index + 1)];
     const [from, to] = [Math.min(x, at(1)), Math.max(x, at(1))];
     return [
-      `<text x="${LEFT - 8}" y="${y + 12}" text-anchor="end">${escapeXml(name)}</text>`,
+      `<text x="${LEFT - 8}" y="${y + 12}" text-anchor="end">${escapeXml(name.replaceAll("`", ""))}</text>`,
       `<rect x="${from.toFixed(1)}" y="${y}" width="${Math.max(to - from, 1).toFixed(1)}" height="15" fill="#4c78a8"/>`,
       `<text x="${(to + 5).toFixed(1)}" y="${y + 12}">${ratio.toFixed(2)}</text>`,
     ].join("");
   });
   const height = ROW * (shown.length + 2);
-  const axis = [0.1, 0.5, 1, 2, 10].map((ratio) => {
+  const axis = [0.1, 1, 2, 10, 100].map((ratio) => {
     const x = at(ratio).toFixed(1);
     return `<line x1="${x}" y1="${ROW - 6}" x2="${x}" y2="${height - ROW}" stroke="#ccc"/><text x="${x}" y="${height - 6}" text-anchor="middle">${ratio} ×</text>`;
   });

@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
@@ -34,8 +34,8 @@ export async function* startFigures(
   contenders: readonly Contender[],
   runs: number,
 ): AsyncGenerator<Figure> {
-  yield pairs("`--version`", [binary, "--version"], NODE, runs);
-  yield pairs("`try /help`", [binary, "try", "/help"], NODE, runs);
+  yield await pairs("`--version`", [binary, "--version"], NODE, runs);
+  yield await pairs("`try /help`", [binary, "try", "/help"], NODE, runs);
   yield* sendFigure(runs);
   const [reference, go] = [
     contenders.find(isReference),
@@ -100,19 +100,24 @@ async function* sendFigure(runs: number): AsyncGenerator<Figure> {
   const command = ["mosquitto_rr", ...client, ...topics, "-m", '{"text":"/help"}'];
   const env = ["env", `PICOCLAW_HOME=${home.path}`];
   const ours = [...env, binary, "send", "device1", "/help"];
-  yield pairs("`send` whole", ours, { name: "mosquitto_rr", command: [...env, ...command] }, runs);
+  yield await pairs(
+    "`send` whole",
+    ours,
+    { name: "mosquitto_rr", command: [...env, ...command] },
+    runs,
+  );
 }
 
 /** Whole commands in turn. */
-function pairs(
+async function pairs(
   name: string,
   command: readonly string[],
   reference: { readonly name: string; readonly command: readonly string[] },
   runs: number,
-): Figure {
+): Promise<Figure> {
   const [ours, values]: [number[], number[]] = [[], []];
   for (let run = 0; run <= runs; run += 1) {
-    const [time, other] = [timeOf(command), timeOf(reference.command)];
+    const [time, other] = [await timeOf(command), await timeOf(reference.command)];
     if (run === 0) continue;
     ours.push(time);
     values.push(other);
@@ -120,9 +125,11 @@ function pairs(
   return { name, unit: "ms", ours, reference: { name: reference.name, values } };
 }
 
-function timeOf([program = "", ...args]: readonly string[]): number {
+/** Does not block: a broker whose log nobody reads would stand still. */
+async function timeOf([program = "", ...args]: readonly string[]): Promise<number> {
   const begun = performance.now();
-  const { status } = spawnSync(program, args, { stdio: "ignore" });
+  const child = spawn(program, args, { stdio: "ignore" });
+  const status = await new Promise((resolve) => child.on("close", resolve));
   if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${status}`);
   return performance.now() - begun;
 }
