@@ -129,7 +129,7 @@ async function pairs(
 async function timeOf([program = "", ...args]: readonly string[]): Promise<number> {
   const begun = performance.now();
   const child = spawn(program, args, { stdio: "ignore" });
-  const status = await new Promise((resolve) => child.on("close", resolve));
+  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
   if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${status}`);
   return performance.now() - begun;
 }
