@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Answering, Link } from "../../test/support/bare-device.ts";
 import {
   quickConfig,
   startClient,
@@ -11,25 +12,16 @@ import {
 import type { Running } from "../../test/support/picoclaw.ts";
 
 /** Who answers requests on a broker. */
-export interface Contender {
-  readonly name: string;
-  /** `{prefix}/{client}/request` and `/response`. */
-  readonly prefix: string;
-  /** Whether the answer's last part says so; else its first part is the answer. */
-  readonly saysDone: boolean;
+export interface Contender extends Answering {
   /** A question that is answered without a model. */
   readonly command: string;
   /** Starts it; it is not subscribed yet. */
   start(setup: Setup): Promise<Running>;
 }
 
-export interface Setup {
-  readonly port: number;
+export interface Setup extends Link {
   /** A folder that only this run has. */
   readonly home: string;
-  readonly qos: 0 | 1;
-  /** 4 is MQTT 3.1.1. */
-  readonly version: 4 | 5;
   /** The base of an OpenAI-compatible server. */
   readonly model?: string | undefined;
   /** Turns at the same time. */

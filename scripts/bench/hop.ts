@@ -1,13 +1,13 @@
+import { connectDevice } from "../../test/support/bare-device.ts";
+import type { Device } from "../../test/support/bare-device.ts";
 import { answers, calls, startModelServer } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { cpuOf, writtenBy } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import { picoclaw } from "./contender.ts";
 import type { Contender } from "./contender.ts";
-import { connectDevice } from "./device.ts";
-import type { Device } from "./device.ts";
 import { quantile } from "./figure.ts";
 import type { Figure } from "./figure.ts";
-import { cpuOf, writtenBy } from "./proc.ts";
 
 const BLOCK = 100;
 const WARM_UP = 300;

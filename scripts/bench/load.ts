@@ -1,15 +1,14 @@
+import { askAll, connectDevice } from "../../test/support/bare-device.ts";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
 import type { Behaviour } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { memoryOf } from "../../test/support/proc.ts";
+import type { Memory } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import { picoclaw } from "./contender.ts";
 import type { Contender } from "./contender.ts";
-import { connectDevice } from "./device.ts";
-import type { Device } from "./device.ts";
 import type { Figure } from "./figure.ts";
 import { answersAtAll } from "./hop.ts";
-import { memoryOf } from "./proc.ts";
-import type { Memory } from "./proc.ts";
 import { fillStore } from "./store.ts";
 
 const CLIENTS = 1000;
@@ -119,22 +118,11 @@ async function memoriesOf(
   const memories = [await settled(running.pid)];
   let done = 0;
   for (const count of requests) {
-    await askFromEight(device, count - done);
+    await askAll(device, count - done, 8);
     done = count;
     memories.push(await settled(running.pid));
   }
   return memories;
-}
-
-async function askFromEight(device: Device, requests: number): Promise<void> {
-  let left = requests;
-  const one = async (client: string): Promise<void> => {
-    while (left > 0) {
-      left -= 1;
-      await device.ask(client, "How late is it?");
-    }
-  };
-  await Promise.all(Array.from({ length: 8 }, (_, index) => one(`client-${index}`)));
 }
 
 async function settled(pid: number): Promise<Memory> {

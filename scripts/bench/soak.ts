@@ -1,11 +1,11 @@
+import { connectDevice } from "../../test/support/bare-device.ts";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { memoryOf } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import { picoclaw } from "./contender.ts";
-import { connectDevice } from "./device.ts";
 import type { Figure } from "./figure.ts";
 import { answersAtAll } from "./hop.ts";
-import { memoryOf } from "./proc.ts";
 
 const CLIENTS = 50;
 const ASK_EVERY_MS = 20;

@@ -1,16 +1,16 @@
 import { spawn } from "node:child_process";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { connectDevice } from "../../test/support/bare-device.ts";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
 import { readPackets } from "../../test/support/packets.ts";
 import { temporaryHome, quickConfig } from "../../test/support/picoclaw.ts";
+import { cpuOf } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import { picoclaw } from "./contender.ts";
 import type { Contender, Setup } from "./contender.ts";
-import { connectDevice } from "./device.ts";
 import type { Figure } from "./figure.ts";
-import { cpuOf } from "./proc.ts";
 import { fillStore } from "./store.ts";
 
 const binary = join(import.meta.dirname, "../../dist/picoclaw");

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import mqtt from "mqtt";
+import { askAll, connectDevice } from "../support/bare-device.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { onceInCi, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
+import { memoryOf, writtenBy } from "../support/proc.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
@@ -65,17 +65,16 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
     model.otherwise(answers("It is late."));
     await using home = await temporaryHome(configFor(broker.url, model.base));
     await using gateway = await startGateway({ home: home.path });
-    const device = await mqtt.connectAsync(broker.url);
-    await device.subscribeAsync("/picoclaw/assistant/+/response");
+    const gatewayHere = { name: "gateway", prefix: "/picoclaw/assistant", saysDone: true };
+    using device = await connectDevice(gatewayHere, { port: broker.port, qos: 1, version: 4 });
     check("MB of resident memory, idle", await residentOf(gateway.pid), ROUGH);
     const before = await writtenBy(gateway.pid);
     // One after the other: requests that come together share their transactions.
-    await ask(device, ONE_BY_ONE, 1);
+    await askAll(device, ONE_BY_ONE, 1);
     const written = (await writtenBy(gateway.pid)) - before;
     check("KB written a request", written / ONE_BY_ONE, ROUGH);
-    await ask(device, REQUESTS, 8);
+    await askAll(device, REQUESTS, 8);
     check(`MB of resident memory after ${REQUESTS} requests`, await residentOf(gateway.pid), ROUGH);
-    await device.endAsync();
   });
 });
 
@@ -132,43 +131,15 @@ function configFor(broker: string, api_base: string): object {
   return quickConfig(broker, { qos: 1, limits }, more);
 }
 
-async function ask(device: mqtt.MqttClient, requests: number, clients: number): Promise<void> {
-  let left = requests;
-  const waiting = new Map<string, () => void>();
-  const hear = (topic: string, payload: Buffer): void => {
-    if (payload.includes('"done":true')) waiting.get(topic.split("/")[3] ?? "")?.();
-  };
-  device.on("message", hear);
-  const one = async (client: string): Promise<void> => {
-    while (left > 0) {
-      left -= 1;
-      const answered = Promise.withResolvers<void>();
-      waiting.set(client, answered.resolve);
-      const topic = `/picoclaw/assistant/${client}/request`;
-      await device.publishAsync(topic, '{"text":"How late is it?"}', { qos: 1 });
-      await answered.promise;
-    }
-  };
-  await Promise.all(Array.from({ length: clients }, (_, index) => one(`client-${index}`)));
-  device.off("message", hear);
-}
-
 /** The lowest of a second: what a collection is about to give back does not count. */
 async function residentOf(pid: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   const end = performance.now() + 1000;
   await until("a second is over", async () => {
-    const status = await readFile(`/proc/${pid}/status`, "utf8");
-    least = Math.min(least, Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024);
+    least = Math.min(least, (await memoryOf(pid)).rss);
     return performance.now() > end;
   });
   return least;
-}
-
-/** Kilobytes, by proc_pid_io(5). */
-async function writtenBy(pid: number): Promise<number> {
-  const io = await readFile(`/proc/${pid}/io`, "utf8");
-  return Number(/^write_bytes: (\d+)/m.exec(io)?.[1]) / 1024;
 }
 
 const measured: Record<string, number> = {};

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import {
@@ -11,14 +10,9 @@ import {
 } from "../support/hostile-broker.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import { picoclaw, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
+import { memoryOf } from "../support/proc.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-
-/** MB of memory that the process has, or has had at most. */
-function memoryOf(pid: number, what: "VmRSS" | "VmHWM"): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(new RegExp(`^${what}:\\s+(\\d+)`, "m").exec(status)?.[1]) / 1024;
-}
 
 /** What a hostile broker may cost, in MB. */
 const GROWTH = 50;
@@ -131,7 +125,7 @@ describe("a hostile broker", needsMosquitto, () => {
     await using siege = await besiege(good, MISDEEDS, "bad");
     const { gateway, brokers, ask } = siege;
     await ask("good");
-    const rested = onLinux ? memoryOf(gateway.pid, "VmRSS") : 0;
+    const rested = onLinux ? (await memoryOf(gateway.pid)).rss : 0;
     await until(
       "each has done it, and most of them twice",
       () =>
@@ -140,7 +134,7 @@ describe("a hostile broker", needsMosquitto, () => {
     );
     await ask("good", 2_000);
     if (onLinux) {
-      const grown = memoryOf(gateway.pid, "VmHWM") - rested;
+      const grown = (await memoryOf(gateway.pid)).peak - rested;
       assert.ok(grown < GROWTH, `it grew by ${grown} MB`);
     }
     for (const broker of brokers) broker.turn("good");
@@ -158,23 +152,23 @@ describe("a hostile broker", needsMosquitto, () => {
     const { gateway, brokers, ask } = siege;
     await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
     await work(good.url);
-    const rested = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+    const rested = onLinux ? (await memoryOf(gateway.pid)).peak : 0;
     for (const broker of brokers) broker.turn("armed");
     await until("all are connected", () => brokers.every((broker) => broker.waiting() > 0), 30_000);
     for (const [index, broker] of brokers.entries()) {
-      const atFirst = onLinux ? memoryOf(gateway.pid, "VmHWM") : 0;
+      const atFirst = onLinux ? (await memoryOf(gateway.pid)).peak : 0;
       broker.strike();
       const waited = await ask("good", PATIENCE_MS);
       await new Promise((resolve) => setTimeout(resolve, 1_000));
       broker.turn("good");
-      const growth = onLinux ? memoryOf(gateway.pid, "VmHWM") - atFirst : 0;
+      const growth = onLinux ? (await memoryOf(gateway.pid)).peak - atFirst : 0;
       const said = `${growth.toFixed(0)} MB more, another waited ${waited.toFixed(0)} ms: ${FLOODS[index]?.name}`;
       assert.ok(growth < GROWTH, said);
     }
     await Promise.all([...brokers.keys()].map((index) => ask(`hall${index}`)));
     if (onLinux) {
       // One after the other adds up a little, because a runtime gives memory back late.
-      const grown = memoryOf(gateway.pid, "VmHWM") - rested;
+      const grown = (await memoryOf(gateway.pid)).peak - rested;
       assert.ok(grown < 2 * GROWTH, `all together cost ${grown} MB`);
     }
     // Each answer has a line: of a flood in the names of many clients as many as are served.

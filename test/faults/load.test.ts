@@ -1,15 +1,9 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { memoryOf } from "../support/proc.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults, type FaultHarness } from "./fault-harness.ts";
-
-/** Kibibytes that a process holds. */
-async function residentOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]);
-}
 
 /** How each request ended, by its id. */
 function endsOf({ devices }: FaultHarness): Map<string, string | undefined> {
@@ -42,7 +36,7 @@ describe("a flood", () => {
       }
       assert.deepEqual(await harness.outcome(), []);
       harness.model.slow(TURN_MS);
-      const before = await residentOf(gateway.pid);
+      const { rss: before } = await memoryOf(gateway.pid);
 
       for (let index = 0; index < 5000; index += 1) harness.devices.ask("flood");
       await until("the flood is under way", () => harness.devices.heard.length > 1000);
@@ -58,11 +52,11 @@ describe("a flood", () => {
       let most = 0;
       const isOver = async (): Promise<boolean> => {
         await pause(250);
-        most = Math.max(most, await residentOf(gateway.pid));
+        most = Math.max(most, (await memoryOf(gateway.pid)).rss);
         return endsOf(harness).size === WARM + 5001;
       };
       await until("every request is answered or told busy", isOver, 60_000);
-      const grown = (most - before) / 1024;
+      const grown = most - before;
       const busy = [...endsOf(harness).values()].filter((error) => error === "busy").length;
       process.stdout.write(
         `5,000 at once: ${busy} told busy, ${harness.model.turns.length - WARM - 1} answered, memory grew by ${grown.toFixed(1)} MiB, another client waited ${(waited / TURN_MS).toFixed(1)} turns`,

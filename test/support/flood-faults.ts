@@ -1,17 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { openPlace, type FloodFigures } from "./flood-run.ts";
-import {
-  endsOf,
-  forgetPeak,
-  memoryOf,
-  openAsker,
-  requestOf,
-  tallyOf,
-  watchBystander,
-  type Asker,
-} from "./flood.ts";
+import { endsOf, openAsker, requestOf, tallyOf, watchBystander, type Asker } from "./flood.ts";
 import { startModelServer, streams } from "./model-server.ts";
 import { quickConfig, startGateway, writeConfig, type Running } from "./picoclaw.ts";
+import { forgetPeak, memoryOf } from "./proc.ts";
 import { startProxy, type Proxy } from "./proxy.ts";
 import { startFloodingBroker, type FloodingOptions } from "./scripted-broker.ts";
 import { temporaryFolder } from "./temporary.ts";
@@ -168,7 +160,7 @@ export async function runUnacknowledged(
   const more = { agents: { defaults: { workspace: `${home.path}/workspace` } } };
   await writeConfig(home.path, quickConfig(broker.url, settings, more));
   await using gateway = await startGateway({ home: home.path });
-  const { now: atStart } = await memoryOf(gateway.pid);
+  const { rss: atStart } = await memoryOf(gateway.pid);
   await forgetPeak(gateway.pid);
   const begun = performance.now();
   broker.flood();

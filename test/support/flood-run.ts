@@ -1,7 +1,5 @@
 import {
   endsOf,
-  forgetPeak,
-  memoryOf,
   openAsker,
   requestOf,
   startBystander,
@@ -11,6 +9,7 @@ import {
 } from "./flood.ts";
 import { freePort, startMosquitto, type Mosquitto } from "./mosquitto.ts";
 import { quickConfig, startPicoclaw, writeConfig, type Running } from "./picoclaw.ts";
+import { forgetPeak, memoryOf } from "./proc.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 /** One flood against a real gateway behind a real broker. */
@@ -58,7 +57,7 @@ export async function runFlood(flood: FloodCase, stallMs: number): Promise<Flood
   const { count, clients = 1, bytes = 0, qos, version, away = false } = flood;
   await using place = await openPlace(flood);
   let gateway = await place.start();
-  const { now: atStart } = await warm(place, gateway, flood);
+  const { rss: atStart } = await warm(place, gateway, flood);
   if (away) {
     gateway.kill("SIGTERM");
     await gateway.ended;

@@ -1,4 +1,3 @@
-import { readFile, writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import { connectAsync, type MqttClient } from "mqtt";
 
@@ -195,16 +194,4 @@ export async function startBystander(
       return figures;
     },
   };
-}
-
-/** MiB that a process holds, and the most that it held since `forgetPeak`. */
-export async function memoryOf(pid: number): Promise<{ now: number; peak: number }> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  const field = (name: string): number =>
-    Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
-  return { now: field("VmRSS"), peak: field("VmHWM") };
-}
-
-export async function forgetPeak(pid: number): Promise<void> {
-  await writeFile(`/proc/${pid}/clear_refs`, "5");
 }

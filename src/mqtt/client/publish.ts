@@ -105,8 +105,8 @@ export class Publisher {
   /**
    * Resolves when delivered as far as the QoS tells: at PUBACK or PUBCOMP, at QoS 0 when written. Rejects
    * with `Undeliverable` when the broker refuses the message or ends each connection because of it, with a
-   * `Failure` when `end` is called, and with the signal's reason; a message that was sent by then keeps its packet id until it is acknowledged. With `isEarly` it
-   * does not wait until we are subscribed.
+   * `Failure` when `end` is called, and with the signal's reason; a message that was sent by then keeps its
+   * packet id until it is acknowledged. With `isEarly` it does not wait until we are subscribed.
    */
   publish(message: Outgoing, signal?: AbortSignal, isEarly = false): Promise<Published> {
     if (this.#failure) return Promise.reject(this.#failure);

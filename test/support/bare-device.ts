@@ -1,8 +1,7 @@
 import { connect } from "node:net";
 import type { Socket } from "node:net";
-import { readPackets } from "../../test/support/packets.ts";
-import type { RawPacket } from "../../test/support/packets.ts";
-import type { Contender, Setup } from "./contender.ts";
+import { readPackets } from "./packets.ts";
+import type { RawPacket } from "./packets.ts";
 
 /** A client on a bare socket: nothing of its own is in the times that it takes. */
 export interface Device extends Disposable {
@@ -12,10 +11,26 @@ export interface Device extends Disposable {
 
 const [CONNACK, PUBLISH, SUBACK] = [2, 3, 9];
 
-/** Connects to the broker and hears all answers of that contender. */
+/** Who answers. */
+export interface Answering {
+  readonly name: string;
+  /** `{prefix}/{client}/request` and `/response`. */
+  readonly prefix: string;
+  /** Whether the answer's last part says so; else its first part is the answer. */
+  readonly saysDone: boolean;
+}
+
+export interface Link {
+  readonly port: number;
+  readonly qos: 0 | 1;
+  /** 4 is MQTT 3.1.1. */
+  readonly version: 4 | 5;
+}
+
+/** Connects to the broker and hears all that is answered there. */
 export async function connectDevice(
-  contender: Contender,
-  { port, qos, version }: Pick<Setup, "port" | "qos" | "version">,
+  contender: Answering,
+  { port, qos, version }: Link,
 ): Promise<Device> {
   const { prefix, saysDone } = contender;
   const properties = version === 5 ? [0] : [];
@@ -70,6 +85,18 @@ export async function connectDevice(
     },
     [Symbol.dispose]: () => void socket.destroy(),
   };
+}
+
+/** So many questions in all, each client one after the other. */
+export async function askAll(device: Device, questions: number, clients: number): Promise<void> {
+  let left = questions;
+  const one = async (client: string): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      await device.ask(client, "How late is it?");
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, (_, index) => one(`client-${index}`)));
 }
 
 function acknowledge(socket: Socket, id: number): void {

@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 
 /** Milliseconds of CPU that the threads of a process have used. */
 export async function cpuOf(pid: number): Promise<number> {
@@ -23,7 +23,7 @@ export interface Memory {
   readonly pss: number;
   /** What the process has written itself and shares with nobody. */
   readonly dirty: number;
-  /** The largest resident set so far. */
+  /** The largest resident set so far, or since `forgetPeak`. */
   readonly peak: number;
 }
 
@@ -31,11 +31,15 @@ export async function memoryOf(pid: number): Promise<Memory> {
   const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   return {
-    rss: sizeIn(rollup, "Rss"),
+    rss: sizeIn(status, "VmRSS"),
     pss: sizeIn(rollup, "Pss"),
     dirty: sizeIn(rollup, "Private_Dirty"),
     peak: sizeIn(status, "VmHWM"),
   };
+}
+
+export async function forgetPeak(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, "5");
 }
 
 function sizeIn(text: string, name: string): number {
