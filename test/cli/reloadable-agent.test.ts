@@ -7,7 +7,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { openReloadableAgent } from "../../src/cli/reloadable-agent.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
-import { NO_LIMITS } from "../support/channel.ts";
+import { QUIET_GATEWAY } from "../support/channel.ts";
 import { answers, calls, hangs, startModelServer, textEvent } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -30,14 +30,7 @@ function configOf(server: ModelServer): Config {
   return {
     ...agentConfig([entry], { workspace: join(folder.path, "workspace"), max_llm_retries: 0 }),
     session: { dimensions: ["chat"] },
-    gateway: {
-      host: "localhost",
-      port: 0,
-      log_level: "warn",
-      dedupe_window_secs: 1,
-      ignore_unsupported: [],
-      limits: NO_LIMITS,
-    },
+    gateway: QUIET_GATEWAY,
   };
 }
 

@@ -6,7 +6,7 @@ import { it } from "node:test";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { openRuntime } from "../../src/cli/runtime.ts";
 import { agentConfig } from "../support/agent-config.ts";
-import { channelFor, NO_LIMITS, readableLog } from "../support/channel.ts";
+import { channelFor, QUIET_GATEWAY, readableLog } from "../support/channel.ts";
 import { freePort } from "../support/mosquitto.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
@@ -19,14 +19,7 @@ it("closes the built-in broker, the agent and the store if a check fails", async
     config: {
       ...agentConfig([], { workspace }),
       session: { dimensions: ["chat"] },
-      gateway: {
-        host: "localhost",
-        port: 0,
-        log_level: "warn",
-        dedupe_window_secs: 1,
-        ignore_unsupported: [],
-        limits: NO_LIMITS,
-      },
+      gateway: QUIET_GATEWAY,
     },
     channels: [channelFor(`embedded://127.0.0.1:${port}`)],
     log,

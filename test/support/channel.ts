@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { promisify } from "node:util";
 import { connectAsync, type IClientOptions, type IPublishPacket, type MqttClient } from "mqtt";
 import type { Log, LogFields } from "../../src/base/log.ts";
-import type { MqttChannel, MqttSettings } from "../../src/config/contract.ts";
+import type { Config, MqttChannel, MqttSettings } from "../../src/config/contract.ts";
 import { openChannel } from "../../src/mqtt/agent-channel/channel.ts";
 import type { Channel, ChannelOptions, ChannelRequest } from "../../src/mqtt/contract.ts";
 import { startMosquitto, type Mosquitto } from "./mosquitto.ts";
@@ -17,6 +17,16 @@ export const NO_LIMITS = {
   tokens_per_day: 0,
   cost_per_day: 0,
   tool_calls_per_turn: 0,
+};
+
+/** The `gateway` of a configuration for a runtime in this process. */
+export const QUIET_GATEWAY: Config["gateway"] = {
+  host: "localhost",
+  port: 0,
+  log_level: "warn",
+  dedupe_window_secs: 1,
+  ignore_unsupported: [],
+  limits: NO_LIMITS,
 };
 
 /** A channel's configuration as the loader would fill it in, but for what is said here. */
