@@ -189,6 +189,27 @@ export function compileHotCode(): void {
   bun?.unsafe.setJITPolicy(1);
 }
 
+/** Requests that Bun's `fetch` has under way at the same time, unless this variable says otherwise at its start. */
+const REQUESTS_AT_ONCE = 256;
+const REQUESTS_VARIABLE = "BUN_CONFIG_MAX_HTTP_REQUESTS";
+
+/**
+ * Lets `fetch` have so many requests under way at the same time. Bun reads its limit only when it starts, so it
+ * starts again, in the same process: call this before anything is opened.
+ */
+export function allowRequests(most: number): void {
+  const { Bun: bun }: { Bun?: { isStandaloneExecutable: boolean } } = globalThis;
+  const { execPath, execArgv, argv, argv0, env } = process;
+  if (bun === undefined || most <= REQUESTS_AT_ONCE || env[REQUESTS_VARIABLE] !== undefined) return;
+  const [, main = "", ...args] = argv;
+  const words = bun.isStandaloneExecutable ? args : [...execArgv, main, ...args];
+  try {
+    process.execve?.(execPath, [argv0, ...words], { ...env, [REQUESTS_VARIABLE]: "65535" });
+  } catch {
+    // The program's file is gone: the limit stays.
+  }
+}
+
 /** Bytes of physical memory that the process holds; takes some 20 µs. */
 export function residentBytes(): number {
   return process.memoryUsage.rss();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import { readCounters } from "../../src/store/shared-access.ts";
+import { connectDevice } from "../support/bare-device.ts";
 import { openTestDevice } from "../support/channel.ts";
 import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -177,5 +178,35 @@ it(
     await gateway.ended;
     const { stdout } = await picoclaw(["gateway", "--check"], { home: home.path });
     assert.match(stdout, /^ok +mqtt today: 1 requests, 0 tokens, refused 120 forbidden$/m);
+  },
+);
+
+it(
+  "as many turns as `max_parallel_turns` says ask the model at the same time",
+  needsMosquitto,
+  async () => {
+    const turns = 300;
+    await using broker = await startMosquitto();
+    await using model = await startModelServer();
+    await using home = await temporaryFolder();
+    const all = Promise.withResolvers<void>();
+    model.otherwise(async (request, response) => {
+      if (model.requests.length === turns) all.resolve();
+      await all.promise;
+      await answers("All are here.")(request, response);
+    });
+    const defaults = { model_name: "m", max_parallel_turns: turns };
+    const model_list = [{ model_name: "m", model: "openai/m", api_base: model.base }];
+    const more = { agents: { defaults }, model_list };
+    await writeConfig(home.path, quickConfig(broker.url, {}, more));
+    await using gateway = await startGateway({ home: home.path });
+    const answering = { name: "crowd", prefix: "/picoclaw/assistant", saysDone: true };
+    using device = await connectDevice(answering, { port: broker.port, qos: 0, version: 4 });
+    const asked = Array.from({ length: turns }, (_, client) => device.ask(`${client}`, "Who is?"));
+    await until(
+      `${turns} calls at once: ${gateway.stderr().slice(-500)}`,
+      () => model.requests.length === turns,
+    );
+    await Promise.all(asked);
   },
 );

@@ -4,7 +4,7 @@ import { onAbort } from "../../base/async.ts";
 import type { Check, Limits } from "../../base/contract.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
-import { compileHotCode } from "../../base/host.ts";
+import { allowRequests, compileHotCode } from "../../base/host.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import { VERSION } from "../../base/version.ts";
 import type { LoadedConfig, MqttChannel, Config } from "../../config/contract.ts";
@@ -31,6 +31,8 @@ export async function run(context: Context): Promise<number> {
   };
   const loaded = await load();
   const { config } = loaded;
+  // Each turn waits for its model, and should not wait for the models of others.
+  if (!flags.has("check")) allowRequests(config.agents.defaults.max_parallel_turns);
   const log = await createGatewayLog(context, config.gateway.log_level);
   for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
   if (config.channels.length === 0) throw nothingToServe(loaded);
