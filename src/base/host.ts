@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { codeOf, Failure } from "./failure.ts";
@@ -62,8 +63,8 @@ export function createHost(): Host {
     get stdin() {
       return { isTTY: process.stdin.isTTY, stream: process.stdin };
     },
-    stdout: createOutput(process.stdout),
-    stderr: createOutput(process.stderr),
+    stdout: createOutput(() => process.stdout),
+    stderr: createOutput(() => process.stderr),
     onSignal: listenForSignals,
     onCrash(listener) {
       process.on("uncaughtException", listener);
@@ -103,7 +104,8 @@ type Stream = NodeJS.WriteStream;
 /** Error codes of a pipe, a socket and a terminal whose other side is gone. */
 const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "EIO", "ERR_STREAM_DESTROYED"]);
 
-function createOutput(stream: Stream): Output {
+/** The stream is opened when it is used first: that takes longer than all else here. */
+function createOutput(open: () => Stream): Output {
   const closed = new AbortController();
   let watched = false;
   const close = (error: Error): void => {
@@ -111,13 +113,16 @@ function createOutput(stream: Stream): Output {
     closed.abort(isGone ? undefined : unwritable(error));
   };
   return {
-    isTTY: stream.isTTY,
+    get isTTY() {
+      return open().isTTY;
+    },
     get columns() {
-      return stream.columns || 80;
+      return open().columns || 80;
     },
     closed: closed.signal,
     write(text) {
       if (closed.signal.aborted) return Promise.resolve();
+      const stream = open();
       if (!watched) stream.on("error", close);
       watched = true;
       return new Promise((resolve) => {
@@ -134,6 +139,15 @@ function createOutput(stream: Stream): Output {
       });
     },
   };
+}
+
+/** Writes a short text to standard output at once; returns false if nothing could be written. */
+export function printNow(text: string): boolean {
+  try {
+    return writeSync(1, text) > 0;
+  } catch {
+    return false;
+  }
 }
 
 function unwritable(error: Error): Failure {

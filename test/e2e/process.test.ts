@@ -38,7 +38,7 @@ it(
 it("a command whose output cannot be written fails", async () => {
   await using home = await temporaryFolder();
   const full = { home: home.path, output: "/dev/full" };
-  for (const words of [["version"], ["help"], ["try", "/help"]]) {
+  for (const words of [["--version"], ["version"], ["help"], ["try", "/help"]]) {
     const { code, stderr } = await picoclaw(words, full);
     assert.equal(code, 1, words.join(" "));
     assert.match(stderr, /^error: the output could not be written$/m);
