@@ -4,6 +4,7 @@ import {
   mkdirSync,
   openSync,
   renameSync,
+  rmSync,
   statfsSync,
   statSync,
 } from "node:fs";
@@ -14,8 +15,13 @@ import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
-/** A larger file is not checked: reading all of it at every start would cost more than it finds. */
-const CHECKED_BYTES = 64 * 2 ** 20;
+/**
+ * A larger file is not read as a whole at every start, which takes seconds from an SD card: it is checked
+ * after a call found damage in it.
+ */
+const CHECKED_BYTES = 4 * 2 ** 20;
+/** A larger file is not rewritten. */
+const REWRITTEN_BYTES = 64 * 2 ** 20;
 /** Bytes of the disk that a rewrite of a file leaves free. */
 const SPARE_BYTES = 16 * 2 ** 20;
 /** SQLite's texts of SQLITE_CORRUPT and SQLITE_NOTADB: Deno does not give the code with every call. */
@@ -101,7 +107,7 @@ function migrated(file: string, log?: Log): DatabaseSync {
     db.exec(LIMITS);
     if (statSync(file).size === 0) db.exec(NEW_FILE);
     db.exec(DURABLE);
-    if (log && statSync(file).size <= CHECKED_BYTES) check(db);
+    if (log) check(db, file);
     migrate(db, file);
     if (log) {
       checkShape(db);
@@ -165,7 +171,7 @@ function rebuild(db: DatabaseSync, file: string, log: Log): void {
     const { bavail, bsize } = statfsSync(dirname(file));
     const { size } = statSync(file);
     // The copy is written to a temporary file and then, as a whole, to the write-ahead log.
-    if (size > CHECKED_BYTES || bavail * bsize < 3 * size + SPARE_BYTES) return;
+    if (size > REWRITTEN_BYTES || bavail * bsize < 3 * size + SPARE_BYTES) return;
     log.info("the database is rewritten once, so that it can give free space back to the disk", {
       file,
       size,
@@ -182,9 +188,32 @@ class Corrupt extends Error {
   override readonly name = "Corrupt";
 }
 
-function check(db: DatabaseSync): void {
+/** Checks a small file, and one in which damage was found. */
+function check(db: DatabaseSync, file: string): void {
+  const mark = damageMarkOf(file);
+  const isMarked = existsSync(mark);
+  if (!isMarked && statSync(file).size > CHECKED_BYTES) return;
   const found = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
   if (found !== "ok") throw new Corrupt(String(found));
+  if (isMarked) rmSync(mark);
+}
+
+function damageMarkOf(file: string): string {
+  return `${file}.damaged`;
+}
+
+/**
+ * Whether a call failed because the file is corrupt. Then the next gateway checks all of the file, whatever
+ * its size, unless this process may not write the mark for that.
+ */
+export function isDamage(file: string, error: unknown): boolean {
+  if (!isCorrupt(error)) return false;
+  try {
+    closeSync(openSync(damageMarkOf(file), "a", 0o600));
+  } catch {
+    // A reader of another user.
+  }
+  return true;
 }
 
 function isCorrupt(error: unknown): boolean {
@@ -211,7 +240,7 @@ function quarantine(file: string, log: Log): void {
 export function unusable(file: string, error: unknown): Failure {
   return new Failure("config", "the database cannot be opened", {
     why: `${file}: ${asFailure(error).why ?? String(error)}`,
-    remedy: isCorrupt(error)
+    remedy: isDamage(file, error)
       ? "start picoclaw gateway, which renames a corrupt file, or move it away; check the disk"
       : "make that folder writable for this user, or set agents.defaults.workspace to one that is",
     cause: error,

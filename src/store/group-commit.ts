@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Failure, messageOf } from "../base/failure.ts";
+import { isDamage } from "./database.ts";
 
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
@@ -140,7 +141,9 @@ function unwritable(file: string, error: unknown): Failure {
   const why = messageOf(error);
   return new Failure("busy", "requests cannot be stored at the moment, please ask again later", {
     why: `${file}: ${why}`,
-    remedy: "free space on that disk, and check that it is mounted for writing",
+    remedy: isDamage(file, error)
+      ? "restart the gateway: it sets a corrupt file aside and begins a new one"
+      : "free space on that disk, and check that it is mounted for writing",
     retryAfter: RETRY_AFTER_S,
     cause: error,
   });

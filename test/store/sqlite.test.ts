@@ -148,6 +148,37 @@ describe("the database", () => {
     }
   });
 
+  it("that is large is not read as a whole at a start, but after a call found it corrupt", async () => {
+    await using home = await sqliteHome();
+    const first = await home.open();
+    const long = "x".repeat(4000);
+    await Promise.all(
+      Array.from({ length: 1500 }, (_, index) => first.append(`lane ${index % 100}`, [long])),
+    );
+    await first.close();
+    const bytes = await readFile(home.file);
+    assert.ok(bytes.length > 5 * 2 ** 20);
+    await writeFile(home.file, bytes.fill(0xa5, 200_000));
+    const { log, lines } = createRecorder();
+    const store = await home.open({ log });
+    assert.deepEqual(lines, []);
+    const why = { code: "busy", why: /picoclaw\.db: .*malformed/, remedy: /restart the gateway/ };
+    await assert.rejects(store.append("lane 5", [long]), why);
+    await store.close();
+    for (const text of ["new", "newer"]) {
+      const next = await home.open({ log });
+      assert.deepEqual(
+        lines.map(({ level }) => level),
+        ["error"],
+      );
+      await done(next, newRequest(text));
+      await next.close();
+    }
+    const names = (await readdir(dirname(home.file))).toSorted();
+    assert.equal(names.length, 2);
+    assert.match(names.join(" "), /^picoclaw\.db picoclaw\.db\.corrupt-[\w.]+$/);
+  });
+
   it("that cannot be had is refused with its path and a way out", async () => {
     await using home = await sqliteHome();
     await writeFile(`${home.folder}/state`, "a file where the folder should be");
