@@ -92,13 +92,17 @@ const LIMITS = "PRAGMA busy_timeout = 2000; PRAGMA cache_size = -512";
 /** That a file can give free pages back has to be set before anything is written to it. */
 const SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL";
 /** A commit writes whole pages, most of them for one short row. A file of an earlier program has larger ones. */
-const NEW_FILE = `PRAGMA page_size = 2048; ${SHRINKS}`;
+const NEW_FILE = `PRAGMA page_size = 1024; ${SHRINKS}`;
 /**
  * WAL with FULL: a commit is on the disk when it returns, for one fsync. Deleted text is overwritten: nobody
  * finds it in the file.
  */
 const DURABLE =
   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 4194304; PRAGMA secure_delete = ON";
+/** Bytes of the write-ahead log at which its pages are written to the file: a page that many commits changed, once. */
+const CHECKPOINT_BYTES = 4_000_000;
+/** Bytes of the log before each page. */
+const FRAME_HEADER_BYTES = 24;
 
 /** Opens a file for writing, of the newest version. With a log, no other process uses it: it is checked, and rewritten if it is old. */
 function migrated(file: string, log?: Log): DatabaseSync {
@@ -107,6 +111,8 @@ function migrated(file: string, log?: Log): DatabaseSync {
     db.exec(LIMITS);
     if (statSync(file).size === 0) db.exec(NEW_FILE);
     db.exec(DURABLE);
+    const frame = numberOf(db.prepare("PRAGMA page_size")) + FRAME_HEADER_BYTES;
+    db.exec(`PRAGMA wal_autocheckpoint = ${Math.floor(CHECKPOINT_BYTES / frame)}`);
     if (log) check(db, file);
     migrate(db, file);
     if (log) {

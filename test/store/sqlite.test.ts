@@ -320,6 +320,23 @@ describe("the file", () => {
     assert.ok(session && session.bytes <= 16 * MIB);
   });
 
+  it("has a write-ahead log of up to 4 MB, whatever the size of its pages", async () => {
+    for (const pages of [undefined, 4096]) {
+      await using home = await sqliteHome();
+      if (pages !== undefined) {
+        await mkdir(dirname(home.file), { recursive: true });
+        const db = new DatabaseSync(home.file);
+        db.exec(`PRAGMA page_size = ${pages}; PRAGMA auto_vacuum = INCREMENTAL`);
+        migrate(db, home.file);
+        db.close();
+      }
+      const store = await home.open();
+      for (let turn = 0; turn < 500; turn += 1) await store.append("a", ["x".repeat(20_000)]);
+      const { size } = await stat(`${home.file}-wal`);
+      assert.ok(size > 3_900_000 && size < 4 * MIB, `${size} bytes`);
+    }
+  });
+
   it("gives back the room of what was forgotten, a part with each purge", async () => {
     await using home = await sqliteHome();
     const roomy = { ...BOUNDS, turnBytes: 99 * MIB, turnBytesPerDay: 99 * MIB };
