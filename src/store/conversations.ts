@@ -14,6 +14,7 @@ import type { Statements } from "./database.ts";
 import { fromJson } from "./json.ts";
 import { dayBefore, Retention, turnsOverLimit } from "./retention.ts";
 import type { StoredTurnSize } from "./retention.ts";
+import { RowNumbers } from "./row-numbers.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 type Run = <T>(work: () => T) => Promise<T>;
@@ -45,6 +46,7 @@ const IDLE_MS = 24 * 60 * 60_000;
 export class Conversations<M> {
   readonly #db: DatabaseSync;
   readonly #sql: Statements<keyof typeof SQL>;
+  readonly numbers: RowNumbers;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
   readonly #inMemory: boolean;
@@ -55,6 +57,7 @@ export class Conversations<M> {
   constructor(db: DatabaseSync, options: ConversationsOptions) {
     this.#db = db;
     this.#sql = lazyStatements(db, SQL);
+    this.numbers = new RowNumbers(db, "turns");
     this.#now = options.now;
     this.#bounds = options.bounds;
     this.#inMemory = options.inMemory ?? false;
@@ -129,7 +132,7 @@ export class Conversations<M> {
   #add(name: string, messages: readonly M[], at: number): void {
     const text = JSON.stringify(messages);
     const bytes = Buffer.byteLength(text);
-    this.#sql("add").run(name, text, messages.length, bytes, at);
+    this.#sql("add").run(this.numbers.next(), name, text, messages.length, bytes, at);
     const { turnBytes, turnBytesPerDay } = this.#bounds;
     const fits = ({ all, day }: HeldBytes): boolean => all <= turnBytes && day <= turnBytesPerDay;
     const known = this.#held.get(name);
@@ -254,7 +257,7 @@ function infoOf(row: Row): ConversationInfo {
 
 const after = "SELECT id, messages, count, at FROM turns WHERE lane = ? AND id > ?";
 const SQL = {
-  add: "INSERT INTO turns (lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?)",
+  add: "INSERT INTO turns (id, lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?, ?)",
   held: `SELECT sum(bytes) AS bytes, sum(CASE WHEN at > ? THEN bytes ELSE 0 END) AS day
        FROM turns WHERE lane = ?`,
   sizes: "SELECT id, bytes, at FROM turns WHERE lane = ? ORDER BY id",

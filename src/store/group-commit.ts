@@ -31,6 +31,7 @@ const SYNCHRONOUS = { power: "FULL", process: "NORMAL" };
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #file: string;
+  readonly #onRollback: () => void;
   readonly #onCommit: OnCommit | undefined;
   #waiting: Waiting[] = [];
   #timer: ReturnType<typeof setImmediate> | undefined;
@@ -38,9 +39,16 @@ export class GroupCommit {
   /** What `PRAGMA synchronous` is set to. */
   #survives: Survives = "power";
 
-  constructor(db: DatabaseSync, file: string, onCommit?: OnCommit) {
+  /** `onRollback` is called after each transaction that wrote nothing. */
+  constructor(
+    db: DatabaseSync,
+    file: string,
+    onRollback: () => void = () => {},
+    onCommit?: OnCommit,
+  ) {
     this.#db = db;
     this.#file = file;
+    this.#onRollback = onRollback;
     this.#onCommit = onCommit;
   }
 
@@ -97,6 +105,7 @@ export class GroupCommit {
     } catch (error) {
       failure = unwritable(this.#file, error);
       rollBack(this.#db);
+      this.#onRollback();
       // The rest of the batch would fail in the same way, one after the other.
       while (this.#take(batch, survives)) continue;
     }

@@ -12,6 +12,7 @@ import type {
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
 import { fromJson, keyOf } from "./json.ts";
+import { RowNumbers } from "./row-numbers.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
 
 type Row = Readonly<Record<string, unknown>>;
@@ -35,6 +36,7 @@ const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, deliv
 export class Requests<M> {
   readonly #sql: Statements<keyof typeof SQL>;
   readonly #options: StoreOptions;
+  readonly numbers: RowNumbers;
   /**
    * At least what counts against the bounds, of all requests and of the lanes that were used last: what was
    * added since it was read may not be written, or deleted already.
@@ -46,6 +48,7 @@ export class Requests<M> {
   constructor(db: DatabaseSync, options: StoreOptions) {
     this.#sql = lazyStatements(db, SQL);
     this.#options = options;
+    this.numbers = new RowNumbers(db, "requests");
   }
 
   accept(request: NewRequest, admission?: Admission): Acceptance<M> {
@@ -87,9 +90,9 @@ export class Requests<M> {
   answered({ seq, owner, attempt }: Claim, answer: StoredAnswer): string | undefined {
     const text = JSON.stringify(answer);
     const failed = answer.failure === undefined ? 0 : FAILED;
-    const write = this.#sql("answer");
-    const row = write.get(text, failed, text.length, seq, owner, attempt, ACCEPTED);
+    const row = this.#sql("answer").get(text, text.length, seq, owner, attempt, ACCEPTED);
     if (row === undefined) return undefined;
+    if (row["failed"] !== failed) this.#sql("setFailed").run(failed, seq);
     const { conversation, lane } = fromJson<RequestFacts>(row["ticket"]);
     this.#count(keyOf(lane), 0, text.length);
     return conversation ?? lane;
@@ -143,9 +146,10 @@ export class Requests<M> {
     const bytes = text.length + ROW_BYTES;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
     const until = this.#leaseUntil();
-    const { lastInsertRowid } = insert.run(name, text, owner, attempt, until, bytes, lane);
+    const seq = this.numbers.next();
+    insert.run(seq, name, text, owner, attempt, until, bytes, lane);
     this.#count(lane, 1, bytes);
-    return { is: "new", claim: { seq: Number(lastInsertRowid), owner, attempt } };
+    return { is: "new", claim: { seq, owner, attempt } };
   }
 
   /** Stores a rejection without its text: it does not run. */
@@ -157,10 +161,11 @@ export class Requests<M> {
     const bytes = text.length + answerText.length + ROW_BYTES;
     const reject = this.#sql("reject");
     const until = this.#leaseUntil();
-    const { lastInsertRowid } = reject.run(name, text, owner, until, bytes, lane, answerText);
+    const seq = this.numbers.next();
+    reject.run(seq, name, text, owner, until, bytes, lane, answerText);
     this.#rejected += 1;
     if (this.#rejected % DROP_EVERY === 0) this.#dropRejections();
-    return { is: "answered", claim: { seq: Number(lastInsertRowid), owner, attempt: 0 }, answer };
+    return { is: "answered", claim: { seq, owner, attempt: 0 }, answer };
   }
 
   /** Makes a delivered request undelivered, with another address; its window does not begin again. */
@@ -241,10 +246,10 @@ const SIZE = "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests";
 const SQL = {
   byName: `SELECT ${COLUMNS} FROM requests WHERE name = ? ORDER BY seq DESC LIMIT 1`,
   load: `SELECT ${COLUMNS} FROM requests WHERE seq = ? AND owner = ? AND attempt = ?`,
-  insert: `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane)
-       VALUES (?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?)`,
-  reject: `INSERT INTO requests (name, ticket, state, owner, attempt, lease_until, bytes, lane, answer, failed)
-       VALUES (?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
+  insert: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane)
+       VALUES (?, ?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?)`,
+  reject: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane, answer, failed)
+       VALUES (?, ?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
   redeliver: `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?
        WHERE seq = ?`,
   // What has no answer yet has no other use for this column.
@@ -253,8 +258,10 @@ const SQL = {
   steps: "SELECT message FROM steps WHERE seq = ? ORDER BY id",
   addStep: `INSERT INTO steps (seq, message) SELECT seq, ? FROM requests WHERE ${IN_FORCE}`,
   dropSteps: "DELETE FROM steps WHERE seq = ?",
-  answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, failed = ?, bytes = bytes + ?
-       WHERE ${IN_FORCE} RETURNING ticket`,
+  // Without `failed`: to set it writes to the index by lane, too.
+  answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, bytes = bytes + ?
+       WHERE ${IN_FORCE} RETURNING ticket, failed`,
+  setFailed: "UPDATE requests SET failed = ? WHERE seq = ?",
   // The text and address are not needed any more: only the answer is delivered again, to a new address.
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
          ticket = json_set(ticket, '$.text', '', '$.address', ''),

@@ -59,11 +59,15 @@ function storeIn<M>(
   file: string,
   options: StoreOptions & { readonly inMemory?: boolean; readonly onCommit?: OnCommit },
 ): Store<M> {
-  const commits = new GroupCommit(db, file, options.onCommit);
-  const { run, read } = commits;
   const requests = new Requests<M>(db, options);
   const conversations = new Conversations<M>(db, options);
   const counters = new Counters(db, options);
+  const rolledBack = (): void => {
+    requests.numbers.rolledBack();
+    conversations.numbers.rolledBack();
+  };
+  const commits = new GroupCommit(db, file, rolledBack, options.onCommit);
+  const { run, read } = commits;
   return {
     accept: (request, admission) => run(() => requests.accept(request, admission)),
     load: (claim) => read(() => requests.load(claim)),

@@ -293,6 +293,22 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       await accepted(store, newRequest("?", { retriesFailed: true }));
     });
 
+    it("that were answered although they were cancelled do not run again", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const claim = await store.begin(await accepted(store, newRequest("?")));
+      const stop: Admission = { ...never(), admit: () => ({ stop: { parts: ["Stopped."] } }) };
+      await store.accept(newRequest("/stop"), stop);
+      assert.ok(claim && (await store.answered(claim, { parts: ["!"] }, ["?", "!"])));
+      assert.ok(await store.delivered(claim));
+      const again = await store.accept(newRequest("?", { retriesFailed: true }), {
+        ...never(),
+        repeat: () => undefined,
+      });
+      assert.ok(again.is === "repeated");
+      assert.deepEqual(again.stored.answer?.parts, ["!"]);
+    });
+
     it("that were rejected are read in order, page by page, and take no room from others", async () => {
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, rows: 2 } });
