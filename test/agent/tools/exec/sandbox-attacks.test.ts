@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -29,8 +39,8 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await mkdir(join(workspace, "memory/clients"), { recursive: true });
     await mkdir(join(workspace, "a/b/keys"), { recursive: true });
     await writeFile(join(workspace, "memory/clients/kitchen.md"), "the secret");
-    await writeFile(join(workspace, "a/b/keys/key.pem"), "the secret");
-    const secretFiles = [join(workspace, "a/b/keys/key.pem")];
+    const secretFiles = ["key.pem", "old.pem"].map((name) => join(workspace, "a/b/keys", name));
+    await Promise.all(secretFiles.map((file) => writeFile(file, "the secret")));
     await using commands = await createCommands(BWRAP, { workspace, secretFiles });
     for (const name of ["memory", "a", "a/b", "a/b/keys"]) {
       // Where it can be read, it is copied, without what is hidden.
@@ -38,9 +48,47 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     }
     const text = await commands.call({ command: "grep -r secret . 2>&1; ls -R; true" });
     assert.doesNotMatch(text, /the secret/);
-    for (const file of [secretFiles[0] ?? "", join(workspace, "memory/clients/kitchen.md")]) {
+    for (const file of [...secretFiles, join(workspace, "memory/clients/kitchen.md")]) {
       assert.equal(await readFile(file, "utf8"), "the secret");
     }
+  });
+
+  it("reads nothing hidden by a second name (hard link), nor moves that name away", async () => {
+    await using home = await temporaryFolder();
+    await using beside = await temporaryFolder();
+    const workspace = join(home.path, "workspace");
+    const inside = ["state/picoclaw.db", "sessions/a/b.jsonl", "memory/clients/kitchen.md"];
+    const hidden = [
+      ...["config.json", ".security.yml", "secrets/key"].map((name) => join(home.path, name)),
+      ...inside.map((name) => join(workspace, name)),
+    ];
+    await mkdir(join(workspace, "a/b"), { recursive: true });
+    for (const [index, path] of hidden.entries()) {
+      await mkdir(join(path, ".."), { recursive: true });
+      await writeFile(path, "the secret\n", { mode: 0o644 });
+      await link(path, join(workspace, "a/b", `${index}`));
+      await link(path, join(beside.path, `${index}`));
+    }
+    await writeFile(join(workspace, "a/b/own"), "no secret\n");
+    await link(join(workspace, "a/b/own"), join(workspace, "own"));
+    const [configFile, , key = ""] = hidden;
+    await using commands = await createCommands(BWRAP, {
+      workspace,
+      configFile,
+      secretFiles: [key],
+    });
+    const permissions = { ...FULL_ACCESS, files: { read: [beside.path], write: [workspace] } };
+    const text = await commands.tool.run(
+      {
+        command: `mv a c; mv a/b/0 e; cat own; ls a/b; grep -r . . ${beside.path}; true`,
+      },
+      { ...callContext(), permissions },
+    );
+    assert.match(text, /no secret/);
+    assert.match(text, /^0\n1\n2\n3\n4\n5\nown$/m);
+    assert.doesNotMatch(text, /the secret/);
+    const names = await readdir(workspace);
+    assert.deepEqual(names.toSorted(), ["a", "memory", "own", "sessions", "state"]);
   });
 
   it("puts no link in the place of what a profile opens in what it opens", async () => {

@@ -15,6 +15,7 @@ import {
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { describe, it } from "node:test";
+import { findBubblewrap, sandboxArgs } from "../../../../src/agent/tools/exec/sandbox/sandbox.ts";
 import { createCommands } from "../../../support/commands.ts";
 import { ordinarySandboxArgs, withBubblewrap } from "../../../support/sandbox.ts";
 import { temporaryFolder } from "../../../support/temporary.ts";
@@ -84,6 +85,29 @@ describe("a command of a gateway that is root", await withBubblewrap(), () => {
     assert.equal(groups, id);
     assert.equal(names, "0");
     assert.match(rights ?? "", /0{16}$/);
+  });
+
+  it("gets that user from a program with the capabilities for this alone", ROOT, async () => {
+    await using folder = await temporaryFolder();
+    const setpriv = join(folder.path, "setpriv");
+    await writeFile(setpriv, "#!/bin/sh\ngrep ^CapEff /proc/self/status\n", { mode: 0o755 });
+    const found = await findBubblewrap("/usr/bin:/bin");
+    assert.ok("program" in found);
+    const mounts = [
+      { path: "/proc", as: "system" },
+      { path: "/dev", as: "system" },
+    ] as const;
+    const [program = "", ...words] = sandboxArgs(
+      { ...found, user: { id: 65_533, setpriv } },
+      mounts,
+      false,
+    );
+    const text = await new Promise<string>((resolve) => {
+      execFile(program, words, (_, stdout, stderr) => resolve(`${stdout}${stderr}`));
+    });
+    // capabilities(7): DAC_READ_SEARCH is 2, SETGID 6, SETUID 7, SETPCAP 8.
+    const bits = [2, 6, 7, 8].reduce((sum, bit) => sum + 2 ** bit, 0);
+    assert.equal(Number.parseInt(/CapEff:\s*(\w+)/.exec(text)?.[1] ?? text, 16), bits, text);
   });
 
   it("reads none of what only root may read, wherever it lies", ROOT, async () => {

@@ -272,13 +272,15 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
         "/bin/sh",
         "-c",
         // A fork bomb ends at its bound, and what could be started still ends.
-        "id -u; echo a > a; ls /home; echo x > /x; bomb() { bomb | bomb & }; bomb 2> /dev/null; cat a",
+        "id -u; for f in /x /dev/x; do echo x > $f && echo wrote $f; done; echo a > a; ls /home; bomb() { bomb | bomb & }; bomb 2> /dev/null; cat a",
       ];
       const options = { cwd: folder.path, timeout: 20_000 };
       const text = await new Promise<string>((resolve) => {
         execFile(program, words, options, (_, stdout, stderr) => resolve(`${stdout}${stderr}`));
       });
       assert.match(text, /^65534\n(a\n)?[^]*Read-only file system/);
+      // This user owns the sandbox's /dev.
+      assert.doesNotMatch(text, /wrote/);
     },
   );
 });

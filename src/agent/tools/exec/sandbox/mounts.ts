@@ -8,6 +8,7 @@ import {
   OWNER_FILES,
   STATE_FOLDERS,
 } from "../../../workspace/contract.ts";
+import { hardLinksOf } from "./hard-links.ts";
 
 /** What a client's commands reach outside of the workspace, and what in it they cannot change. Absolute paths, with all below them. */
 export interface CommandPaths {
@@ -136,10 +137,23 @@ export async function mountsOf(options: MountOptions): Promise<readonly Mount[]>
   const { workspace, homes, secrets, readable, writable, readOnly } = options;
   await ensureMemories(workspace);
   const workspaceSecrets = WORKSPACE_SECRETS.map((name) => join(workspace, name));
-  const secretPaths = [...HIDDEN, ...(await closedPaths(options)), ...secrets, ...workspaceSecrets];
+  const stateFolders = STATE_FOLDERS.map((name) => join(workspace, name));
+  const hardLinks = await hardLinksOf(
+    {
+      files: [...secrets, ...workspaceSecrets],
+      folders: [...stateFolders, join(workspace, CLIENT_MEMORIES)],
+    },
+    [workspace, ...readable, ...writable],
+  );
+  const secretPaths = [
+    ...HIDDEN,
+    ...(await closedPaths(options)),
+    ...secrets,
+    ...workspaceSecrets,
+    ...hardLinks,
+  ];
   const hidden = notRoot(await existing(secretPaths, emptyOn));
   const scratch = notRoot(await existing([...SCRATCH, ...homes], () => "scratch"));
-  const stateFolders = STATE_FOLDERS.map((name) => join(workspace, name));
   const state = stateFolders.map(async (path): Promise<Mount> => {
     return { path: (await realOrNone(path)) ?? path, as: "empty-folder" };
   });
@@ -159,13 +173,18 @@ export async function mountsOf(options: MountOptions): Promise<readonly Mount[]>
   const closed = [...stateFolders, ...workspaceSecrets];
   all.push(...opened.filter(({ path }) => !closed.some((folder) => isInside(path, folder))));
   all.push(...(await placeholdersFor(readOnly)));
-  const sorted = all.toSorted(
+  const effective = outermostFirst(all);
+  const needed = effective.filter((mount) => !isHiddenAlready(mount, effective));
+  return outermostFirst([...needed.flatMap((mount) => parentMounts(mount, needed)), ...needed]);
+}
+
+/** One mount for each path, a folder before what lies in it: a mount covers what was mounted below it. */
+function outermostFirst(mounts: readonly Mount[]): readonly Mount[] {
+  const sorted = mounts.toSorted(
     (left, right) =>
       depthOf(left.path) - depthOf(right.path) || ORDER.indexOf(left.as) - ORDER.indexOf(right.as),
   );
-  const effective = [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
-  const needed = effective.filter((mount) => !isHiddenAlready(mount, effective));
-  return needed.flatMap((mount) => parentMounts(mount, needed).concat(mount));
+  return [...new Map(sorted.map((mount) => [mount.path, mount])).values()];
 }
 
 /**
