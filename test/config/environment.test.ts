@@ -190,6 +190,24 @@ describe("other environment variables", () => {
     assert.deepEqual([...config.tools.off], ["spawn"]);
   });
 
+  it("hold several patterns with commas between them, as in Go PicoClaw", async () => {
+    const env = {
+      PICOCLAW_TOOLS_EXEC_CUSTOM_DENY_PATTERNS: "^curl,wget",
+      PICOCLAW_TOOLS_EXEC_CUSTOM_ALLOW_PATTERNS: "^git push$",
+      PICOCLAW_TOOLS_ALLOW_READ_PATHS: "^/srv/,^/var/log/",
+      PICOCLAW_TOOLS_ALLOW_WRITE_PATHS: "^/srv/jobs/",
+    };
+    const loaded = await loadedFrom({}, { env });
+    const { exec, allow_read_paths, allow_write_paths } = loaded.config.tools;
+    assert.deepEqual(exec.custom_deny_patterns, ["^curl", "wget"]);
+    assert.deepEqual(exec.custom_allow_patterns, ["^git push$"]);
+    assert.deepEqual(allow_read_paths, ["^/srv/", "^/var/log/"]);
+    assert.deepEqual(allow_write_paths, ["^/srv/jobs/"]);
+    assert.doesNotMatch(warningText(loaded), /unknown/);
+    const wrong = { PICOCLAW_TOOLS_EXEC_CUSTOM_DENY_PATTERNS: "a,(" };
+    assert.match((await failureFrom({}, { env: wrong })).message, /CUSTOM_DENY_PATTERNS: found/);
+  });
+
   it("of tools that are wrong or unknown are reported", async () => {
     const wrong = { PICOCLAW_TOOLS_EXEC_ALLOW_REMOTE: "no" };
     const failure = await failureFrom({}, { env: wrong });
@@ -199,14 +217,14 @@ describe("other environment variables", () => {
     );
     const env = {
       PICOCLAW_TOOLS_EXECC_ENABLED: "false",
-      PICOCLAW_TOOLS_EXEC_CUSTOM_DENY_PATTERNS: "x",
+      PICOCLAW_TOOLS_EXEC_CUSTOM_PATTERNS: "x",
       PICOCLAW_TOOLS_CRON_ALLOW_COMMAND: "true",
       PICOCLAW_TOOLS_MCP_ENABLED: "true",
       PICOCLAW_TOOLS_WEB_KAGI_ENABLED: "true",
     };
     const warnings = warningText(await loadedFrom({}, { env }));
     assert.match(warnings, /EXECC_ENABLED is unknown.*did you mean PICOCLAW_TOOLS_EXEC_ENABLED\?/);
-    assert.match(warnings, /CUSTOM_DENY_PATTERNS is unknown/);
+    assert.match(warnings, /CUSTOM_PATTERNS is unknown/);
     assert.doesNotMatch(warnings, /CRON|MCP|KAGI/);
   });
 

@@ -5,6 +5,7 @@ import { allTextOf, inHome, loadedFrom, mqttConfig, warningText } from "./home.t
 /** What restricts the agent in the Go program, and the key that is refused by name. */
 const RESTRICTIONS: readonly (readonly [more: object, key: string])[] = [
   [{ isolation: { enabled: true } }, "isolation.enabled"],
+  [{ isolation: { enabled: 1 } }, "isolation.enabled"],
   [{ isolation: { enabled: false, environment_allowlist: [] } }, "isolation.environment_allowlist"],
   [
     {
@@ -30,6 +31,11 @@ const RESTRICTIONS: readonly (readonly [more: object, key: string])[] = [
     { agents: { defaults: { subturn: { max_concurrent: 1 } } } },
     "agents.defaults.subturn.max_concurrent",
   ],
+  [
+    { agents: { defaults: { subturn: { default_timeout_minutes: 4 } } } },
+    "agents.defaults.subturn.default_timeout_minutes",
+  ],
+  [{ agents: { list: { guest: { workspace: "/srv/guest" } } } }, "agents.list"],
   [{ hooks: { builtins: { guard: { enabled: true } } } }, "hooks.builtins.guard"],
   [
     {
@@ -95,6 +101,29 @@ describe("what restricts the agent of the Go program and is not built here", () 
     });
   }
 
+  it("refuses the start: bindings of older versions to a separate agent", async () => {
+    const list = [{ id: "main", default: true }, { id: "Guest" }];
+    const bound = (agent_id: string, match: object) => ({
+      ...MODEL,
+      version: 2,
+      agents: { list },
+      bindings: [{ agent_id: "main" }, { agent_id, match }],
+    });
+    for (const match of [{ channel: "MQTT", peer: { kind: "direct", id: "a" } }, {}]) {
+      const { refusal } = await loadedFrom(mqttConfig({}, bound("guest", match)));
+      assert.match(refusal?.message ?? "", /: bindings\[1\]: routes requests to separate agents/);
+    }
+    for (const [id, channel] of [
+      ["guest", "telegram"],
+      ["main", "mqtt"],
+      ["gone", "mqtt"],
+    ] as const) {
+      const loaded = await loadedFrom(mqttConfig({}, bound(id, { channel })));
+      assert.equal(loaded.refusal, undefined);
+      assert.doesNotMatch(warningText(loaded), /bindings/);
+    }
+  });
+
   it("is reported in one go", async () => {
     const more = {
       isolation: { enabled: true },
@@ -116,7 +145,14 @@ describe("what restricts the agent of the Go program and is not built here", () 
       agents: {
         list: [],
         dispatch: { rules: [] },
-        defaults: { subturn: { max_depth: 3, max_concurrent: 0, default_token_budget: 0 } },
+        defaults: {
+          subturn: {
+            max_depth: 3,
+            max_concurrent: 0,
+            default_token_budget: 0,
+            default_timeout_minutes: 5,
+          },
+        },
       },
       hooks: {
         enabled: true,

@@ -21,9 +21,10 @@ const RESTRICTED = {
   hooks: { builtins: { guard: { enabled: true } } },
 };
 
-it("a Go home's restrictions refuse the start, --check and agent by name with 78", async () => {
+it("a Go home's restrictions refuse gateway, --check, agent and try by name with 78", async () => {
   await using home = await temporaryHome(quickConfig("tcp://127.0.0.1:1", {}, RESTRICTED));
-  for (const args of [["gateway"], ["gateway", "--check"], ["agent", "-m", "hi"]]) {
+  const starts = [["gateway"], ["gateway", "--check"], ["agent", "-m", "hi"], ["try", "hi"]];
+  for (const args of starts) {
     const { code, stdout, stderr } = await picoclaw(args, { home: home.path });
     assert.equal(code, 78, stderr);
     assert.equal(stdout, "");

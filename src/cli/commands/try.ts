@@ -24,6 +24,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const { host, flags, redactor } = context;
   const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
   if (loaded instanceof Failure) throw loaded;
+  if (loaded.refusal !== undefined) throw loaded.refusal;
   const { config, home, file, secretFiles } = loaded;
   const serving = await openRuntime({
     config,

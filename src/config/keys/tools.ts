@@ -1,6 +1,7 @@
 import { isTopicFilter } from "../../base/topic-filter.ts";
 import { GO_KEYS, GO_SEARCHES } from "../compat/go/keys.ts";
-import type { Leaf } from "../tree.ts";
+import { list, untypedLeaf } from "../tree.ts";
+import type { Leaf, Tree } from "../tree.ts";
 import {
   address,
   anyObject,
@@ -33,7 +34,20 @@ const keyed = {
   api_keys: items(oneOrMore(secret()), "Keys, which are used in turn.", { reference: true }),
 };
 const base_url = (doc: string) => key(address("an http or https URL", isUrl), "", doc);
-const pattern = () => oneOrMore(scalar("a regular expression", readPattern));
+/** Regular expressions. In a variable, commas separate them, as in Go PicoClaw. */
+const pattern = (): Read<string[]> => {
+  const read = oneOrMore(scalar("a regular expression", readPattern));
+  return (found, path, report) => read(separated(found), path, report);
+};
+
+function separated(found: Tree): Tree {
+  const { kind, origin } = found;
+  if (kind !== "leaf" || origin.from !== "environment") return found;
+  return list(
+    found.text.split(",").map((each) => untypedLeaf(each, origin)),
+    origin,
+  );
+}
 
 const WEB = group(
   {
@@ -86,10 +100,12 @@ const EXEC = group({
   custom_deny_patterns: items(
     pattern(),
     "Regular expressions, matched against the command in lower case: these are refused.",
+    VARIABLE,
   ),
   custom_allow_patterns: items(
     pattern(),
     "Regular expressions, matched against the command in lower case: these are allowed.",
+    VARIABLE,
   ),
   timeout_seconds: key(
     integer(0, 86_400),
@@ -153,10 +169,12 @@ export const TOOLS = group(
     allow_read_paths: items(
       pattern(),
       "Regular expressions of paths outside of the workspace that may be read.",
+      VARIABLE,
     ),
     allow_write_paths: items(
       pattern(),
       "Regular expressions of paths outside of the workspace that may be written.",
+      VARIABLE,
     ),
     filter_sensitive_data: key(
       bool(),

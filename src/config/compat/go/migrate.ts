@@ -50,8 +50,7 @@ export type TypeOf = (name: string, entry: Tree) => string;
  * that mix forms exist. If both forms are there, the newer one wins.
  */
 export function upgraded(tree: Branch, typeOf: TypeOf = channelType): Branch {
-  const current = withChannelList(withoutChild(tree, "bindings"), typeOf);
-  return withModelKeys(withModelName(current));
+  return withModelKeys(withModelName(withChannelList(tree, typeOf)));
 }
 
 /** `channels` is `channel_list` (V2→3), and its entries are nested. */

@@ -34,6 +34,7 @@ function reportRestrictions(tree: Branch, findings: Findings): void {
     if (node !== undefined && asks(node)) findings.restriction(path, text);
   }
   restrictedAgents(tree, findings);
+  boundAgents(tree, findings);
   restrictingHooks(tree, findings);
 }
 
@@ -64,14 +65,16 @@ function oneOf(...words: readonly string[]): Asks {
   return (node) => node.kind === "leaf" && words.includes(node.text.trim().toLowerCase());
 }
 
-/** The agent's own limits: depth of nested tasks, and tasks at the same time. */
+/** The agent's own limits: depth of nested tasks, tasks at the same time, minutes of a task. */
 const MAX_DEPTH = 3;
 const MAX_CONCURRENT = 5;
+const TASK_MINUTES = 5;
+const ROUTES = "routes requests to separate agents, which are not built here";
 
 const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
     at: "isolation.enabled",
-    asks: isOn,
+    asks: isFilled,
     text: "isolates commands, which is not built here (tools.exec.sandbox does that)",
   },
   {
@@ -82,7 +85,7 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
   {
     at: "agents.dispatch.rules",
     asks: isFilled,
-    text: "routes requests to separate agents, which are not built here",
+    text: ROUTES,
   },
   {
     at: "agents.defaults.subturn.default_token_budget",
@@ -99,6 +102,11 @@ const RESTRICTIONS: readonly (Row & { readonly text: string })[] = [
     asks: below(MAX_CONCURRENT),
     text: `is stricter than the ${MAX_CONCURRENT} of this program`,
   },
+  {
+    at: "agents.defaults.subturn.default_timeout_minutes",
+    asks: below(TASK_MINUTES),
+    text: `is stricter than the ${TASK_MINUTES} minutes of this program`,
+  },
 ];
 
 /** Keys of `agents.list` that only name an agent or its model. */
@@ -106,8 +114,12 @@ const NAMING = new Set(["id", "default", "name", "model", "description"]);
 
 /** A separate agent has only its own workspace, skills, tools and agents. */
 function restrictedAgents(tree: Branch, findings: Findings): void {
-  const agents = childOf(branchAt(tree, "agents"), "list");
-  if (agents?.kind !== "list" || agents.items.length === 0) return;
+  const agents = childOf(tree, "agents", "list");
+  if (agents === undefined || !isFilled(agents)) return;
+  if (agents.kind !== "list") {
+    findings.restriction(["agents", "list"], "is not a list of agents");
+    return;
+  }
   let isRestricted = false;
   for (const [index, agent] of agents.items.entries()) {
     if (agent.kind !== "branch") continue;
@@ -124,6 +136,25 @@ function restrictedAgents(tree: Branch, findings: Findings): void {
 /** An empty list of skills or tools counts: it allows none. */
 function isGiven(value: Tree): boolean {
   return value.kind === "list" || isFilled(value);
+}
+
+/** `bindings` (before version 3) route the requests of a channel to a separate agent, as `agents.dispatch` does. */
+function boundAgents(tree: Branch, findings: Findings): void {
+  const ids = new Set(itemsAt(tree, "agents", "list").map((agent) => nameAt(agent, "id")));
+  for (const [index, binding] of itemsAt(tree, "bindings").entries()) {
+    const id = nameAt(binding, "agent_id");
+    const isOurs = ["", "*", "mqtt"].includes(nameAt(binding, "match", "channel"));
+    if (isOurs && id !== "main" && ids.has(id)) findings.restriction(["bindings", index], ROUTES);
+  }
+}
+
+function itemsAt(tree: Branch, ...path: readonly string[]): readonly Tree[] {
+  const found = childOf(tree, ...path);
+  return found?.kind === "list" ? found.items : [];
+}
+
+function nameAt(tree: Tree, ...path: readonly string[]): string {
+  return textAt(tree, ...path).toLowerCase();
 }
 
 /** Hooks can deny. Those for tools are read by `hookSettings`. */
