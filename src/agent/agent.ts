@@ -1,11 +1,11 @@
-import { pause } from "../base/async.ts";
+import { Lazy, pause } from "../base/async.ts";
 import { commandIn } from "../base/command.ts";
 import type { Log } from "../base/log.ts";
 import { createRedactor, redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
-import type { Config } from "../config/contract.ts";
+import type { AgentDefaults, Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets.ts";
-import { createPermissions } from "./access/permissions.ts";
+import { createPermissions, mayClientsRun } from "./access/permissions.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
 import type { Answerer, Turn, Message, Turned } from "./contract.ts";
@@ -18,7 +18,7 @@ import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter, withHooks } from "./tools/run.ts";
-import type { Compact } from "./turn/compaction.ts";
+import type { Compact, CompactableSize } from "./turn/compaction.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
@@ -47,14 +47,16 @@ export interface Agent {
   readonly answer: Answerer;
   /** Summarizes a conversation that is too long; absent without a model. */
   readonly compact?: Compact | undefined;
+  /** Loads the code of a turn before the first one needs it. */
+  load(): Promise<void>;
   /** Ends commands and tasks that run in the background. */
   close(): Promise<void>;
 }
 
 /**
  * Opens the configured agent: one with a model, or the offline agent if no entry of `model_list` can be
- * used. Loads only the code of that one, and sends nothing before the first turn. Throws a `Failure` of
- * code `config` if the named model cannot work.
+ * used. Loads only the code of that one, with `load` or the first turn, and sends nothing before that.
+ * Throws a `Failure` of code `config` if the named model cannot work.
  */
 export async function openAgent(options: AgentOptions): Promise<Agent> {
   const { config } = options;
@@ -66,33 +68,68 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
   const deviceTool = createDeviceTool(device, options.history);
   const { turn_profile: turnProfile } = config.agents.defaults;
-  const { clientsAreSandboxed } = await import("./tools/exec/sandbox/check.ts");
   const permissionsOf = createPermissions({
     tools: config.tools,
     workspace: device.workspace,
     turnProfile,
-    isSandboxed: await clientsAreSandboxed(config),
+    isSandboxed: await areClientsSandboxed(config),
   });
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
   const redactor = options.redactor ?? createRedactor(secretsIn(config));
   const hooks = await configuredHooks(options, redactor);
   const parts = { ...options, fetch, models, deviceTool, permissionsOf, redactor, hooks };
-  const agent = models && (await loadModelAgent({ ...parts, models }));
-  const body = agent?.answer ?? (await loadOffline(withHooks(deviceTool, hooks), permissionsOf));
-  const commanded = withCommands(body, async () => {
+  const agent = models && new Lazy(() => loadModelAgent({ ...parts, models }));
+  const body = agent ?? new Lazy(() => loadOffline(withHooks(deviceTool, hooks), permissionsOf));
+  const commanded = withCommands(answerWith(body), async () => {
     const { openCommands } = await import("./commands/commands.ts");
-    return openCommands({ ...options, deviceTool, permissionsOf, models, agent });
+    const loaded = await agent?.load();
+    return openCommands({ ...options, deviceTool, permissionsOf, models, agent: loaded });
   });
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
     answer: redactedAnswerer(answer, redactor),
-    compact: agent?.compact && redactedCompact(agent.compact, redactor),
+    compact:
+      agent && isEverTooLong(config.agents.defaults)
+        ? redactedCompact(compactWith(agent), redactor)
+        : undefined,
+    async load() {
+      await body.load();
+    },
     async close() {
-      await agent?.close();
+      const loaded = await agent?.loading?.catch(() => undefined);
+      await loaded?.close();
       await hooks?.close();
     },
   };
+}
+
+async function areClientsSandboxed(config: AgentOptions["config"]): Promise<boolean> {
+  if (!mayClientsRun(config.tools)) return true;
+  const { clientsAreSandboxed } = await import("./tools/exec/sandbox/check.ts");
+  return clientsAreSandboxed(config);
+}
+
+/** Answers with an agent that the first turn loads. */
+function answerWith(body: Lazy<{ readonly answer: Answerer }>): Answerer {
+  const answerLoading = async function* answer(turn: Turn) {
+    const { answer: answerNow } = await body.load();
+    return yield* answerNow(turn);
+  };
+  return (turn) => body.value?.answer(turn) ?? answerLoading(turn);
+}
+
+function compactWith(agent: Lazy<ModelAgent>): Compact {
+  const compact: Compact = async (...args) => (await agent.load()).compact(...args);
+  return Object.assign(compact, {
+    isDue: (size: CompactableSize) => agent.value?.compact.isDue?.(size) ?? true,
+  });
+}
+
+/** Whether the configuration has conversations summarized at all. */
+function isEverTooLong(defaults: AgentDefaults): boolean {
+  if (defaults.turn_profile?.history === "off") return false;
+  return defaults.summarize_message_threshold > 0 || defaults.summarize_token_percent > 0;
 }
 
 /** Turns without a history, whose messages are not stored. */
@@ -154,9 +191,12 @@ async function loadModelAgent(
   return openModelAgent({ ...options, workspace: workspaceOf(options) });
 }
 
-async function loadOffline(deviceTool: Tool, permissionsOf: PermissionsOf): Promise<Answerer> {
+async function loadOffline(
+  deviceTool: Tool,
+  permissionsOf: PermissionsOf,
+): Promise<{ readonly answer: Answerer }> {
   const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
-  return createOfflineAgent({ deviceTool, permissionsOf });
+  return { answer: createOfflineAgent({ deviceTool, permissionsOf }) };
 }
 
 /**

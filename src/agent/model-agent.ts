@@ -1,4 +1,3 @@
-import type { AgentDefaults } from "../config/contract.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
@@ -34,8 +33,7 @@ export interface ModelAgentOptions extends ToolboxOptions {
 /** An agent with a model. */
 export interface ModelAgent {
   readonly answer: AnswerWith;
-  /** Absent if the configuration turns summaries off. */
-  readonly compact: Compact | undefined;
+  readonly compact: Compact;
   /** The tools that a model gets for a caller. */
   readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
@@ -87,9 +85,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
         if (!isReported) subagents.putBack(finished);
       }
     },
-    compact: isEverTooLong(defaults)
-      ? createCompaction({ model: models.main, defaults, log, window: window.tokens })
-      : undefined,
+    compact: createCompaction({ model: models.main, defaults, log, window: window.tokens }),
     tools: async (caller) =>
       toolbox.tools(await options.workspace.read(), permissionsOf(caller), subagents.tools(0)),
     subagents,
@@ -190,9 +186,4 @@ function createWindow(configured: number, current: () => string) {
       learned.set(model, Math.max(least, Math.min(learned.get(model) ?? configured, tokens)));
     },
   };
-}
-
-function isEverTooLong(defaults: AgentDefaults): boolean {
-  if (defaults.turn_profile?.history === "off") return false;
-  return defaults.summarize_message_threshold > 0 || defaults.summarize_token_percent > 0;
 }

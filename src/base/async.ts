@@ -243,6 +243,42 @@ export function createSerialQueue(): <T>(work: () => Promise<T> | T) => Promise<
   };
 }
 
+/** What is made when it is asked for first, and then kept. A failure is not kept: the next call tries again. */
+export class Lazy<T> {
+  readonly #make: () => Promise<T>;
+  #loading: Promise<T> | undefined;
+  #value: T | undefined;
+
+  constructor(make: () => Promise<T>) {
+    this.#make = make;
+  }
+
+  /** Undefined until it is made. */
+  get value(): T | undefined {
+    return this.#value;
+  }
+
+  /** Undefined until it is asked for. */
+  get loading(): Promise<T> | undefined {
+    return this.#loading;
+  }
+
+  load(): Promise<T> {
+    this.#loading ??= this.#load();
+    return this.#loading;
+  }
+
+  async #load(): Promise<T> {
+    try {
+      this.#value = await this.#make();
+      return this.#value;
+    } catch (thrown) {
+      this.#loading = undefined;
+      throw thrown;
+    }
+  }
+}
+
 /** A function that runs `run` at its first call only. */
 export function once(run: () => void): () => void {
   let hasRun = false;

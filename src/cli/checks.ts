@@ -9,7 +9,7 @@ import { codeOf } from "../base/failure.ts";
 import { userId } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
-import { identityCheck, trustCheck } from "../mqtt/checks/tls.ts";
+import { identityCheck, trustCheck, watchCertificates } from "../mqtt/checks/tls.ts";
 import { isShared, stateFolderOf } from "./conversations.ts";
 
 export interface ChecksOptions {
@@ -62,8 +62,19 @@ function placesOf({ config, secretFiles, home, configFile }: ChecksOptions): Pla
   };
 }
 
-/** Logs the checks that are not ok. */
-export function logChecks(checks: readonly Check[], log: Log): void {
+/**
+ * Logs the checks that are not ok, and watches the certificates until the returned function is called. Rejects if a
+ * check cannot be made.
+ */
+export async function checkAndWatch(
+  options: ChecksOptions & { readonly log: Log },
+): Promise<() => Promise<void>> {
+  const { channels, log } = options;
+  logChecks(await runChecks(options), log);
+  return watchCertificates(channels, log);
+}
+
+function logChecks(checks: readonly Check[], log: Log): void {
   for (const { name, result, message, remedy } of checks) {
     if (result === "ok") continue;
     log[result === "fail" ? "error" : "warn"](message, { about: name, try: remedy });

@@ -31,7 +31,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   const { config, log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
   const device = { root: "/", workspace, now: () => new Date(), pause };
-  const history = await openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
+  const history = openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
   const open = (settings: Config): Promise<AgentInstance> =>
     openInstance(settings, { ...options, history, ...(load && { reload }) });
   /** The current instance, and former ones whose last turns have not ended. */
@@ -67,6 +67,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
     get compact() {
       return current.agent.compact;
     },
+    load: () => current.agent.load(),
     async close() {
       isClosed = true;
       await Promise.all([...instances].map((one) => one.close()));

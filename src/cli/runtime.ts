@@ -1,6 +1,7 @@
-import { readdir } from "node:fs/promises";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
+import { settlesWithin } from "../base/async.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
 import { SILENT, type Log } from "../base/log.ts";
@@ -13,13 +14,11 @@ import { createGateway, type DrainResult, type Gateway } from "../gateway/gatewa
 import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
-import { watchCertificates } from "../mqtt/checks/tls.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Channel } from "../mqtt/contract.ts";
 import type { Store } from "../store/contract.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
-import { runChecks, logChecks } from "./checks.ts";
 import { isShared, stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
 import { openReloadableAgent } from "./reloadable-agent.ts";
 import { createTopics } from "./topics.ts";
@@ -94,12 +93,14 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
   closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
-  closing.unshift(watchCertificates(dialled, log));
-  // They take about as long as the channels need to connect.
   if (log !== SILENT) {
-    const checking = runChecks({ ...options, channels: dialled, secretFiles });
+    // What is not needed for that is loaded and checked after it.
+    await subscribed(channels);
+    await agent.load();
+    const { checkAndWatch } = await import("./checks.ts");
+    const checking = checkAndWatch({ ...options, channels: dialled, secretFiles });
     const stopping = [async () => void (await gateway.drain(0)), ...closing];
-    logChecks(await closingOnFailure(stopping, checking), log);
+    closing.unshift(await closingOnFailure(stopping, checking));
   }
   return {
     dialled,
@@ -113,6 +114,16 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   };
 }
 
+/** Milliseconds that the rest of a start waits for brokers which do not answer. */
+const SUBSCRIBED_MS = 250;
+
+/** Resolves when all channels are subscribed, or a moment later. */
+async function subscribed(channels: readonly Channel[]): Promise<void> {
+  // A channel that failed for good has said so by itself.
+  const all = Promise.all(channels.map((channel) => channel.ready())).catch(() => {});
+  await settlesWithin(all, SUBSCRIBED_MS);
+}
+
 /**
  * Writes the template files into an unused workspace, if there is a model to read them. A failure is only a
  * warning: the agent works without them.
@@ -120,7 +131,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
 export async function initWorkspace({ agents, model_list }: Config, log: Log): Promise<void> {
   const { workspace, model_name } = agents.defaults;
   const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
-  if (!isAsked || !(await isUnused(workspace))) return;
+  if (!isAsked || !isUnused(workspace)) return;
   const { writeTemplates } = await import("../agent/workspace/templates.ts");
   try {
     const files = await writeTemplates(workspace);
@@ -133,10 +144,10 @@ export async function initWorkspace({ agents, model_list }: Config, log: Log): P
   }
 }
 
-async function isUnused(folder: string): Promise<boolean> {
+function isUnused(folder: string): boolean {
   try {
     // The program itself creates the folder `state`.
-    return (await readdir(folder)).every((name) => name === "state");
+    return readdirSync(folder).every((name) => name === "state");
   } catch (error) {
     return codeOf(error) === "ENOENT";
   }

@@ -120,7 +120,9 @@ export interface Channel {
   /** Why it does not work; undefined while it is connected, subscribed and proven to deliver. */
   readonly problem: () => Failure | undefined;
   /** Resolves at the first subscription; rejects when refused for good or aborted. */
-  ready(signal: AbortSignal): Promise<{ readonly protocol: 4 | 5; readonly maximumQos: 0 | 1 | 2 }>;
+  ready(
+    signal?: AbortSignal,
+  ): Promise<{ readonly protocol: 4 | 5; readonly maximumQos: 0 | 1 | 2 }>;
   /** Resolves with what ended the channel for good, or undefined after `close`. */
   readonly ended: Promise<Failure | undefined>;
   /**

@@ -72,7 +72,7 @@ async function startProgram(scenario: Scenario, { root, server }: Place): Promis
   const workspace = join(root, "workspace");
   const config = configOf(scenario, workspace, server.base);
   const device = { root, workspace, now: () => new Date(), pause };
-  const history = await openDeviceHistory({ device, log: SILENT });
+  const history = openDeviceHistory({ device, log: SILENT });
   await history.take();
   const agent = await openAgent({ config, log: SILENT, root, history });
   const served = await serve(agent, workspace);

@@ -6,6 +6,7 @@ import {
   createFairSemaphore,
   createSemaphore,
   createSerialQueue,
+  Lazy,
   MAX_TIMER_MS,
   onAbort,
   once,
@@ -31,6 +32,20 @@ function signalOf(t: { after: (run: () => void) => void }): AbortController {
 
 it("a delay is one that a timer can hold", () => {
   assert.deepEqual([-1, 5, 2 ** 40, Infinity].map(timerMs), [0, 5, MAX_TIMER_MS, MAX_TIMER_MS]);
+});
+
+it("what is made later is made once, and again after a failure", async () => {
+  let calls = 0;
+  const lazy = new Lazy(async () => {
+    calls += 1;
+    if (calls === 1) throw STOPPED;
+    return calls;
+  });
+  assert.deepEqual([lazy.loading, lazy.value], [undefined, undefined]);
+  await assert.rejects(lazy.load(), STOPPED);
+  assert.equal(lazy.loading, undefined);
+  assert.deepEqual(await Promise.all([lazy.load(), lazy.load(), lazy.loading]), [2, 2, 2]);
+  assert.equal(lazy.value, 2);
 });
 
 describe("onAbort", () => {

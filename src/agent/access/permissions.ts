@@ -35,6 +35,13 @@ export interface TopicPermissions {
   readonly publish: readonly string[];
 }
 
+/** Whether a client may run commands, as far as the settings say. */
+export function mayClientsRun({ off, profiles, exec }: ToolSettings): boolean {
+  if (off.has("exec")) return false;
+  if (exec.allow_remote !== undefined) return exec.allow_remote;
+  return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
+}
+
 /** Full access, except to the agent's own topics. */
 export const FULL_ACCESS: Permissions = {
   allows: () => true,

@@ -1,4 +1,5 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
 import { messageOf } from "../../base/failure.ts";
@@ -31,11 +32,13 @@ export interface DeviceHistoryOptions {
 export const MINUTE_MS = 60_000;
 /** Samples between two writes. A power cut loses as many; more writes wear out an SD card. */
 const WRITE_EVERY = 15;
+/** From the start to the first sample: a start has other things to do. */
+const FIRST_MS = 1000;
 
-/** Starts to take samples; the timer does not keep the process alive. Replaces an unreadable file. */
-export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<DeviceHistory> {
+/** Starts to take samples; the timers do not keep the process alive. Replaces an unreadable file. */
+export function openDeviceHistory(options: DeviceHistoryOptions): DeviceHistory {
   const { device, file, log } = options;
-  const ring = (await readRing(options)) ?? createRing();
+  const ring = readRing(options) ?? createRing();
   const sample = createSampler(device);
   let taking: Promise<void> | undefined;
   let unwritten = 0;
@@ -68,14 +71,16 @@ export async function openDeviceHistory(options: DeviceHistoryOptions): Promise<
     });
     return taking;
   };
-  void take();
-  const timer = setInterval(() => void take(), MINUTE_MS);
-  timer.unref();
+  const timers = [
+    setTimeout(() => void take(), FIRST_MS),
+    setInterval(() => void take(), MINUTE_MS),
+  ];
+  for (const timer of timers) timer.unref();
   return {
     take,
     between: (fact, from, to) => ring.between(fact, minuteOf(from), minuteOf(to) + 1),
     async close() {
-      clearInterval(timer);
+      for (const timer of timers) clearTimeout(timer);
       isClosed = true;
       await write();
     },
@@ -86,11 +91,11 @@ function minuteOf(milliseconds: number): number {
   return Math.max(0, Math.floor(milliseconds / MINUTE_MS));
 }
 
-async function readRing({ file, log }: DeviceHistoryOptions): Promise<Ring | undefined> {
+function readRing({ file, log }: DeviceHistoryOptions): Ring | undefined {
   if (file === undefined) return undefined;
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(file);
+    bytes = readFileSync(file);
   } catch {
     return undefined;
   }

@@ -29,7 +29,7 @@ interface CompactableTurn {
   readonly messages: readonly Message[];
 }
 
-interface CompactableSize {
+export interface CompactableSize {
   /** Without the summary. */
   readonly messages: number;
   /** Of the JSON, with the summary. */

@@ -104,7 +104,15 @@ export class AccountCache {
   moment(): Moment {
     const { clock } = this.#options;
     const epoch = clock.epoch();
-    return { now: clock.now(), epoch, today: this.#todayAt(epoch) };
+    const todayAt = this.#todayAt;
+    return {
+      now: clock.now(),
+      epoch,
+      // The runtime's first use of its time zone takes milliseconds, and a start needs none.
+      get today() {
+        return todayAt(epoch);
+      },
+    };
   }
 
   /** The account, which is in memory, has changed; `limited`: the change counts for a limit. */

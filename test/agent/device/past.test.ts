@@ -123,7 +123,7 @@ describe("the history of a device", () => {
   it("outlives the process, with a gap while it was off", async () => {
     const { tree, device, heat, pass } = await deviceAt(NOON);
     const file = join(device.workspace, "state", "device-history");
-    const first = await openDeviceHistory({ device, file, log: SILENT });
+    const first = openDeviceHistory({ device, file, log: SILENT });
     await heat(40);
     await first.take();
     await first.take();
@@ -131,7 +131,7 @@ describe("the history of a device", () => {
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     pass(30);
     await heat(60);
-    const second = await openDeviceHistory({ device, file, log: SILENT });
+    const second = openDeviceHistory({ device, file, log: SILENT });
     await second.take();
     await second.take();
     const kept = second.between("temperature", 0, device.now().getTime());
@@ -147,7 +147,7 @@ describe("the history of a device", () => {
   it("is written to its end when it is closed", async () => {
     const { tree, device } = await deviceAt(NOON);
     const file = join(device.workspace, "state", "device-history");
-    const history = await openDeviceHistory({ device, file, log: SILENT });
+    const history = openDeviceHistory({ device, file, log: SILENT });
     for (let count = 0; count < 14; count += 1) await history.take();
     // The fifteenth is written; it is closed in the midst of that.
     const underWay = history.take();
@@ -167,7 +167,7 @@ describe("the history of a device", () => {
     await mkdir(device.workspace, { recursive: true });
     await writeFile(file, "nonsense");
     const log = createMemoryLog();
-    const history = await openDeviceHistory({ device, file, log });
+    const history = openDeviceHistory({ device, file, log });
     await history.take();
     assert.ok(log.lines.some(({ message }) => message.includes("starts over")));
     await history.close();
@@ -181,7 +181,7 @@ describe("the history of a device", () => {
     await writeFile(join(device.workspace, "file"), "");
     const log = createMemoryLog();
     const file = join(device.workspace, "file", "device-history");
-    const history = await openDeviceHistory({ device, file, log });
+    const history = openDeviceHistory({ device, file, log });
     await history.take();
     await history.close();
     assert.ok(log.lines.some(({ message }) => message.includes("cannot be written")));
@@ -193,7 +193,7 @@ describe("the history of a device", () => {
 describe("the device tool", () => {
   it("describes a fact with its highest value, its lowest and each hour", async () => {
     const { tree, device, heat, pass } = await deviceAt(new Date(2026, 6, 1, 8, 0, 0));
-    const history = await openDeviceHistory({ device, log: SILENT });
+    const history = openDeviceHistory({ device, log: SILENT });
     for (const degrees of [40, 50, 62, 44]) {
       await history.take();
       await heat(degrees);
@@ -268,7 +268,7 @@ describe("the device tool", () => {
 describe("the offline agent", () => {
   it("answers a question about the past from the samples", async () => {
     const { tree, device, heat } = await deviceAt(new Date());
-    const history = await openDeviceHistory({ device, log: SILENT });
+    const history = openDeviceHistory({ device, log: SILENT });
     await history.take();
     await heat(57);
     await history.take();

@@ -134,13 +134,14 @@ describe("loading", () => {
   const agent = join(import.meta.dirname, "../../../src/agent/agent.ts");
   const support = join(import.meta.dirname, "../../support/agent-config.ts");
 
-  /** The files of ours and of packages that a fresh process has loaded for such an agent. */
-  async function loadedFor(entries: string): Promise<string> {
+  /** The files of ours and of packages that a fresh process has loaded for such an agent, before a turn. */
+  async function loadedFor(entries: string, isReady = true): Promise<string> {
     const script = `
       import { openAgent } from ${JSON.stringify(agent)};
       import { agentConfig, modelEntry } from ${JSON.stringify(support)};
       const log = { debug() {}, info() {}, warn() {}, error() {} };
-      await openAgent({ config: agentConfig(${entries}), log });
+      const agent = await openAgent({ config: agentConfig(${entries}), log });
+      if (${isReady}) await agent.load();
       console.log(Object.keys(require.cache).join("\\n"));`;
     const args = ["--eval", script];
     const { stdout } = await promisify(execFile)(process.execPath, args, { encoding: "utf8" });
@@ -158,6 +159,11 @@ describe("loading", () => {
       const online = await loadedFor("[modelEntry()]");
       assert.match(online, /agent\/model\/protocols\/openai/);
       assert.doesNotMatch(online, /agent\/fallback\/offline-agent|htmlparser2/);
+      assert.match(online, /agent\/turn/);
+      assert.doesNotMatch(
+        await loadedFor("[modelEntry()]", false),
+        /agent\/turn|agent\/tools\/exec/,
+      );
     },
   );
 });

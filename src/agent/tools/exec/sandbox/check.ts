@@ -1,6 +1,7 @@
 import type { Check } from "../../../../base/contract.ts";
 import { variable } from "../../../../base/host.ts";
 import type { Config } from "../../../../config/contract.ts";
+import { mayClientsRun } from "../../../access/permissions.ts";
 import { commandEnvironment } from "../environment.ts";
 import { isRoot } from "./command-user.ts";
 import { findBubblewrap } from "./sandbox.ts";
@@ -47,8 +48,7 @@ export async function clientsAreSandboxed(
   read = variable,
 ): Promise<boolean> {
   // The search starts two processes.
-  const isAsked = !tools.off.has("exec") && mayClientsRun(tools);
-  if (!isAsked || tools.exec.sandbox === "none") return true;
+  if (!mayClientsRun(tools) || tools.exec.sandbox === "none") return true;
   return "program" in (await findBubblewrap(pathOf(agents, read)));
 }
 
@@ -65,11 +65,6 @@ export function rootCheck(): Check | undefined {
 
 function pathOf({ defaults }: Config["agents"], read: typeof variable): string {
   return commandEnvironment(read, defaults.workspace)["PATH"] ?? "";
-}
-
-function mayClientsRun({ profiles, exec }: Config["tools"]): boolean {
-  if (exec.allow_remote !== undefined) return exec.allow_remote;
-  return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
 }
 
 /** The owner wants no sandbox: a warning if clients may run commands, or the program is root. */
