@@ -355,7 +355,10 @@ describe("packet ids", () => {
       const publisher = new Publisher(true);
       void publisher.publish(message("a", 2));
       const first = openLink({ resumed });
-      publisher.attach(first.link).open();
+      const linked = publisher.attach(first.link);
+      assert.deepEqual(short(first.written), []);
+      linked.granted(2);
+      linked.open();
       const sent = short(first.written);
       assert.equal(sent.at(-1), "a 1");
       assert.deepEqual(
@@ -366,6 +369,34 @@ describe("packet ids", () => {
       publisher.attach(second.link);
       assert.deepEqual(short(second.written), ["a 1 dup"]);
     }
+  });
+
+  it("are released on the second connection if the first one was lost before a subscription", () => {
+    const publisher = new Publisher(true);
+    void publisher.publish(message("a", 2));
+    const first = openLink();
+    publisher.attach(first.link);
+    const second = openLink();
+    const linked = publisher.attach(second.link);
+    linked.granted(2);
+    linked.granted(2);
+    linked.open();
+    assert.deepEqual(short(first.written), []);
+    const sent = short(second.written);
+    assert.equal(sent.length, 21);
+    assert.equal(sent[0], "pubrel 1");
+    assert.equal(sent.at(-1), "a 1");
+  });
+
+  it("are not released if the broker has no QoS 2", () => {
+    const publisher = new Publisher(true);
+    void publisher.publish(message("a", 2));
+    const { link, written } = openLink();
+    const linked = publisher.attach(link);
+    linked.granted(1);
+    linked.granted(2);
+    linked.open();
+    assert.deepEqual(short(written), ["a 1"]);
   });
 });
 

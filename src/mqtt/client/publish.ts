@@ -28,6 +28,11 @@ export interface PublisherLink {
 export interface AttachedLink {
   /** Takes a packet of the broker's; all but acknowledgements of publishes are ignored. */
   readonly take: (packet: Packet) => void;
+  /**
+   * Tells which QoS the broker has granted to a subscription. The first one of a process decides whether the
+   * broker can have packet ids of a former process that wait for PUBREL.
+   */
+  readonly granted: (qos: 0 | 1 | 2) => void;
   /** Tells that we are subscribed: on a new session only early publishes are sent before. */
   readonly open: () => void;
   /**
@@ -97,7 +102,11 @@ export class Publisher {
   #isPumping = false;
   #onIdle: (() => void)[] = [];
 
-  /** With `releases`, the first resumed session completes what a former process left unreleased (QoS 2). */
+  /**
+   * With `releases`, the first resumed session completes what a former process left unreleased (QoS 2), before
+   * anything else is published. Not if the broker grants less than QoS 2: RabbitMQ 3.10 reads nothing more after
+   * a PUBREL.
+   */
   constructor(releases: boolean) {
     this.#releases = releases;
   }
@@ -140,18 +149,18 @@ export class Publisher {
   attach(link: PublisherLink): AttachedLink {
     this.#detach();
     this.#link = link;
-    this.#isOpen = link.resumed;
     if (!link.resumed) this.#forgetSession();
+    this.#releases &&= link.resumed;
+    this.#isOpen = link.resumed && !this.#releases;
     for (const publication of this.#inFlight.values()) this.#unsent.add(publication);
-    if (this.#releases && link.resumed) {
-      for (let id = 1; id <= IN_FLIGHT; id += 1) link.write(pubrel(id));
-    }
-    this.#releases = false;
     this.#delayLastAttempt();
     this.#pump();
     return {
       take: (packet) => {
         if (this.#link === link) this.#take(packet, link);
+      },
+      granted: (qos) => {
+        if (this.#link === link && this.#releases) this.#release(qos, link);
       },
       open: () => {
         if (this.#link !== link) return;
@@ -164,6 +173,12 @@ export class Publisher {
         this.#detach();
       },
     };
+  }
+
+  #release(granted: 0 | 1 | 2, link: PublisherLink): void {
+    this.#releases = false;
+    if (granted < 2) return;
+    for (let id = 1; id <= IN_FLIGHT; id += 1) link.write(pubrel(id));
   }
 
   /** Resolves when all that can be sent now is sent and acknowledged. */

@@ -286,11 +286,11 @@ function sessionOf(
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
     open: attached.open,
-    subscribe: (filters, qos, more) => {
+    async subscribe(filters, qos, more) {
       const stop = expect("SUBACK");
-      const granted = qos > maximumQos ? maximumQos : qos;
-      const subscribed = subscribe(client, { filters, qos: granted, ...more });
-      return abortable(subscribed, gone.signal).finally(stop);
+      const wanted = qos > maximumQos ? maximumQos : qos;
+      const subscribed = subscribe(client, { filters, qos: wanted, ...more });
+      attached.granted(await abortable(subscribed, gone.signal).finally(stop));
     },
     readingTime,
     isStoring: () => options.backlog.level() > 0,
@@ -311,8 +311,11 @@ interface Subscription extends SubscribeOptions {
   readonly qos: 0 | 1 | 2;
 }
 
-/** Rejects with a `Failure` that says why a filter was refused. */
-function subscribe(client: MqttClient, { filters, qos, retained }: Subscription): Promise<void> {
+/** Resolves with the lowest QoS that the broker grants. Rejects with a `Failure` that says why a filter was refused. */
+function subscribe(
+  client: MqttClient,
+  { filters, qos, retained }: Subscription,
+): Promise<0 | 1 | 2> {
   // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
   const handling = (filter: string): 0 | 2 => ((retained ?? !filter.includes("+")) ? 0 : 2);
   const wanted = Object.fromEntries(
@@ -327,9 +330,14 @@ function subscribe(client: MqttClient, { filters, qos, retained }: Subscription)
         const message = `the broker refused the subscription to ${filters.join(", ")}`;
         reject(new Failure("refused", message, { why, remedy }));
       } else if (error) reject(new ConnectionLost(error.message));
-      else resolve();
+      else resolve(lowestQos(packet?.granted ?? []));
     });
   });
+}
+
+function lowestQos(codes: readonly unknown[]): 0 | 1 | 2 {
+  if (codes.includes(0)) return 0;
+  return codes.includes(1) ? 1 : 2;
 }
 
 /**
