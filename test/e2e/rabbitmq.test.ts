@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { endsOf, openAsker, type Asker } from "../support/flood.ts";
+import { endsOf, openAsker, requestOf, type Asker } from "../support/flood.ts";
 import { startModelServer, streams, streamsSlowly, tokenTexts } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
@@ -80,6 +80,28 @@ describe("behind RabbitMQ", needsRabbitmq, () => {
       await using _second = await startGateway({ home: place.home });
       await endsOf(place.asker, COUNT, STALL_MS);
       assertHeard(place.asker);
+    });
+  }
+
+  for (const [name, count, bytes] of [
+    ["500 requests", 500, 0],
+    ["110 requests of 250 KB", 110, 250 * 1024],
+  ] as const) {
+    it(`${name} of one client, asked while the gateway is away, end without a lost connection`, async () => {
+      await using place = await openPlace(`flood${bytes}`);
+      {
+        await using first = await startGateway({ home: place.home });
+        first.kill("SIGTERM");
+        await first.ended;
+      }
+      const ids = Array.from({ length: count }, (_, index) => `f${index}`);
+      const ask = (id: string) => place.asker.ask("flood", id, requestOf(id, "How warm?", bytes));
+      await Promise.all(ids.map(ask));
+      await using second = await startGateway({ home: place.home });
+      await endsOf(place.asker, count, STALL_MS);
+      const silent = ids.filter((id) => !place.asker.ends.has(id));
+      assert.deepEqual(silent, [], second.stderr().slice(-2_000));
+      assert.doesNotMatch(second.stderr(), /again_in_s/);
     });
   }
 

@@ -404,19 +404,18 @@ function pubrel(messageId: number): Packet {
 
 type MessageIdProvider = NonNullable<IClientOptions["messageIdProvider"]>;
 
-const MAX_ID = 65_535;
-
 /**
- * Packet ids for packets of the library, from the highest downwards. Publishes use the lowest, so a late or
- * repeated acknowledgement never matches another packet. The library's ids end with their connection: a
- * SUBSCRIBE is not sent again.
+ * Packet ids for packets of the library, from the first one that no publish has. So a late or repeated
+ * acknowledgement never matches another packet. The library's ids end with their connection: a SUBSCRIBE is not
+ * sent again. They stay low: RabbitMQ 3.10 numbers its own messages on from the id of a SUBSCRIBE, and ends the
+ * connection when it comes to an id that is unacknowledged.
  */
 function createMessageIds(): MessageIdProvider {
   const used = new Set<number>();
   let last = 0;
   return {
     allocate() {
-      for (last = MAX_ID; used.has(last); last -= 1);
+      for (last = IN_FLIGHT + 1; used.has(last); last += 1);
       used.add(last);
       return last;
     },
