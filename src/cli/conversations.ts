@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import { failpoint } from "../base/failpoint.ts";
@@ -34,7 +34,11 @@ export const BOUNDS = {
 /** The options of every store of this program. */
 export function storeOptions(config: Config): StoreOptions {
   const windowMs = config.gateway.dedupe_window_secs * 1000;
-  return { owner: randomUUID(), now: () => Date.now(), bounds: { ...BOUNDS, windowMs } };
+  return {
+    owner: randomBytes(9).toString("base64url"),
+    now: () => Date.now(),
+    bounds: { ...BOUNDS, windowMs },
+  };
 }
 
 /** The folder of the databases. */

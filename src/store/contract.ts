@@ -192,7 +192,7 @@ export interface StoredTurn<M> {
 
 /** A request as it is accepted; plain data. Times are milliseconds since the epoch. */
 export interface NewRequest {
-  /** Its duplicates have the same name; bounded in length. */
+  /** Its duplicates have the same name and the same lane; bounded in length. */
   readonly name: string;
   /** Requests of one lane are answered in order; bounded in length. */
   readonly lane: string;

@@ -81,7 +81,8 @@ export class Counters {
 const SQL = {
   some: "SELECT meter FROM meters LIMIT ?",
   one: "SELECT meter FROM meters WHERE name = ?",
-  put: "INSERT OR REPLACE INTO meters (name, meter, until) VALUES (?, ?, ?)",
+  put: `INSERT INTO meters (name, meter, until) VALUES (?, ?, ?)
+       ON CONFLICT (name) DO UPDATE SET meter = excluded.meter, until = excluded.until`,
   drop: "DELETE FROM meters WHERE name = ?",
   count: "SELECT count(*) AS counters FROM meters WHERE until IS NOT NULL",
   next: "SELECT name, until FROM meters WHERE name > ? ORDER BY name LIMIT ?",

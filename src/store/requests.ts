@@ -18,8 +18,8 @@ import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
 type Row = Readonly<Record<string, unknown>>;
 type RequestFacts = StoredRequest<unknown>["request"];
 
-/** What only the acceptance needs. */
-const NOT_STORED = { mayRepeat: undefined, retriesFailed: undefined };
+/** What is not kept of a delivered request. */
+const DELIVERED_FACTS = { text: "", address: "" };
 /** Bytes that a row costs besides its texts. */
 const ROW_BYTES = 512;
 /** Old requests that one purge deletes: the event loop waits for it, at the end of a flood's window, too. */
@@ -30,7 +30,7 @@ const DROP_EVERY = 1024;
 const COUNTED_LANES = 4096;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
 const IN_FORCE = "seq = ? AND owner = ? AND attempt = ? AND state = ?";
-const COLUMNS = "seq, name, ticket, state, owner, attempt, answer, failed, delivered_at";
+const COLUMNS = "seq, name, lane, ticket, state, owner, attempt, answer, failed, delivered_at";
 
 /** The requests of a database, for one owner; every call is work inside a transaction. */
 export class Requests<M> {
@@ -93,7 +93,7 @@ export class Requests<M> {
     const row = this.#sql("answer").get(text, text.length, seq, owner, attempt, ACCEPTED);
     if (row === undefined) return undefined;
     if (row["failed"] !== failed) this.#sql("setFailed").run(failed, seq);
-    const { conversation, lane } = fromJson<RequestFacts>(row["ticket"]);
+    const { conversation, lane } = requestOf(row);
     this.#count(keyOf(lane), 0, text.length);
     return conversation ?? lane;
   }
@@ -141,10 +141,10 @@ export class Requests<M> {
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
     const { owner } = this.#options;
-    const text = JSON.stringify({ ...request, ...NOT_STORED });
+    const text = ticketOf(request);
     const insert = this.#sql("insert");
-    const bytes = text.length + ROW_BYTES;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
+    const bytes = name.length + lane.length + text.length + ROW_BYTES;
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
     insert.run(seq, name, text, owner, attempt, until, bytes, lane);
@@ -156,9 +156,9 @@ export class Requests<M> {
   #reject(request: NewRequest, answer: StoredAnswer): Acceptance<M> {
     const { owner } = this.#options;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
-    const text = JSON.stringify({ ...request, ...NOT_STORED, text: "" });
+    const text = ticketOf({ ...request, text: "" });
     const answerText = JSON.stringify(answer);
-    const bytes = text.length + answerText.length + ROW_BYTES;
+    const bytes = name.length + lane.length + text.length + answerText.length + ROW_BYTES;
     const reject = this.#sql("reject");
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
@@ -216,15 +216,15 @@ export class Requests<M> {
     const steps = row["state"] === ACCEPTED ? this.#sql("steps").all(Number(row["seq"])) : [];
     return {
       claim: claimOf(row),
-      request: fromJson<RequestFacts>(row["ticket"]),
+      request: { ...DELIVERED_FACTS, ...requestOf(row) },
       progress: steps.map(({ message }) => fromJson<M>(message)),
       ...(row["answer"] !== null && { answer: fromJson<StoredAnswer>(row["answer"]) }),
     };
   }
 
   /** The earlier request that this one repeats, unless it was answered too long ago or is to run again. */
-  #earlier({ name, mayRepeat, retriesFailed }: NewRequest): Row | undefined {
-    const row = mayRepeat ? this.#sql("byName").get(keyOf(name)) : undefined;
+  #earlier({ name, lane, mayRepeat, retriesFailed }: NewRequest): Row | undefined {
+    const row = mayRepeat ? this.#sql("byName").get(keyOf(lane), keyOf(name)) : undefined;
     if (row === undefined || row["state"] !== DELIVERED) return row;
     const { now, bounds } = this.#options;
     const isOld = Number(row["delivered_at"]) <= now() - bounds.windowMs;
@@ -239,12 +239,13 @@ const UNDELIVERED_REJECTIONS = `SELECT seq FROM requests WHERE failed = ${REJECT
 const ABANDONED = "owner <> ? AND (? = 1 OR owner = '' OR lease_until <= ?)";
 /** Deletes the requests of a conversation that only stay for duplicates. */
 export const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
-  AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane')) = ?`;
+  AND coalesce(json_extract(ticket, '$.conversation'), json_extract(ticket, '$.lane'), lane) = ?`;
 
 const SIZE = "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests";
 
 const SQL = {
-  byName: `SELECT ${COLUMNS} FROM requests WHERE name = ? ORDER BY seq DESC LIMIT 1`,
+  byName: `SELECT ${COLUMNS} FROM requests WHERE lane = ? AND failed IN (0, ${FAILED}, ${REJECTED}) AND name = ?
+       ORDER BY seq DESC LIMIT 1`,
   load: `SELECT ${COLUMNS} FROM requests WHERE seq = ? AND owner = ? AND attempt = ?`,
   insert: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane)
        VALUES (?, ?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?)`,
@@ -260,12 +261,12 @@ const SQL = {
   dropSteps: "DELETE FROM steps WHERE seq = ?",
   // Without `failed`: to set it writes to the index by lane, too.
   answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, bytes = bytes + ?
-       WHERE ${IN_FORCE} RETURNING ticket, failed`,
+       WHERE ${IN_FORCE} RETURNING name, lane, ticket, failed`,
   setFailed: "UPDATE requests SET failed = ? WHERE seq = ?",
   // The text and address are not needed any more: only the answer is delivered again, to a new address.
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
-         ticket = json_set(ticket, '$.text', '', '$.address', ''),
-         bytes = ${ROW_BYTES} + length(json_set(ticket, '$.text', '', '$.address', '')) + length(answer)
+         ticket = json_remove(ticket, '$.text', '$.address'),
+         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.address')) + length(answer)
        WHERE ${IN_FORCE} RETURNING lane, failed`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
@@ -275,7 +276,7 @@ const SQL = {
          pragma_page_count, pragma_page_size`,
   held: `${SIZE} WHERE failed < ${REJECTED}`,
   heldOfLane: `${SIZE} WHERE lane = ? AND failed < ${REJECTED}`,
-  open: `SELECT seq, json_remove(ticket, '$.text') AS ticket, state, attempt, failed FROM requests
+  open: `SELECT seq, name, lane, json_remove(ticket, '$.text') AS ticket, state, attempt, failed FROM requests
        WHERE seq IN (${UNDELIVERED}) AND ${ABANDONED} ORDER BY seq`,
   take: `UPDATE requests SET owner = ?, lease_until = ?
        WHERE seq IN (${UNDELIVERED} UNION ALL ${UNDELIVERED_REJECTIONS}) AND ${ABANDONED}`,
@@ -316,8 +317,27 @@ function claimOf(row: Row): Claim {
   return { seq: Number(row["seq"]), owner: String(row["owner"]), attempt: Number(row["attempt"]) };
 }
 
+/** The JSON of what other columns do not hold: of the name and the lane only what is no key. */
+function ticketOf(request: NewRequest): string {
+  const { name, lane } = request;
+  return JSON.stringify({
+    ...request,
+    name: keyOf(name) === name ? undefined : name,
+    lane: keyOf(lane) === lane ? undefined : lane,
+    // Only the acceptance needs these.
+    mayRepeat: undefined,
+    retriesFailed: undefined,
+  });
+}
+
+/** What a row of `COLUMNS` holds of the request; of a delivered one neither its text nor its address. */
+function requestOf(row: Row): RequestFacts {
+  const [name, lane] = [String(row["name"]), String(row["lane"])];
+  return { name, lane, ...fromJson<Omit<RequestFacts, "name" | "lane">>(row["ticket"]) };
+}
+
 function abandonedOf(row: Row): AbandonedRequest {
-  const request = fromJson<AbandonedRequest["request"]>(row["ticket"]);
+  const request = requestOf(row);
   const isAnswered = row["state"] === ANSWERED;
   return {
     claim: claimOf(row),

@@ -252,7 +252,7 @@ describe("the database", () => {
       `INSERT INTO requests (name, lane, ticket, state, owner, attempt, lease_until, bytes, answer, failed, delivered_at)
        VALUES (?, 'a', ?, ?, 'gone', 0, 0, 600, ?, ?, ?)`,
     );
-    const { mayRepeat: _repeat, retriesFailed: _retry, ...facts } = newRequest("?");
+    const { mayRepeat: _repeat, retriesFailed: _retry, ...facts } = newRequest("?", { lane: "a" });
     const answer = '{"parts":["!"]}';
     const [undelivered, delivered] = [null, 1e15];
     add.run("waits", JSON.stringify({ ...facts, name: "waits" }), 0, null, 0, undelivered);
@@ -274,7 +274,7 @@ describe("the database", () => {
       rejections.map(({ request: { name } }) => name),
       ["rejected"],
     );
-    const again = await store.accept(newRequest("?", { name: "delivered", mayRepeat: true }));
+    const again = await store.accept(newRequest("?", { name: "delivered", lane: "a" }));
     assert.ok(again.is === "known");
     assert.deepEqual(again.stored.answer?.parts, ["!"]);
   });
