@@ -6,7 +6,10 @@ import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
-import type { Config } from "../config/contract.ts";
+import type { Config, LoadedConfig } from "../config/contract.ts";
+
+/** What a reload changes. */
+export type Reloaded = Pick<LoadedConfig, "config" | "secretFiles">;
 
 export interface ReloadableAgentOptions {
   readonly config: Config;
@@ -23,23 +26,23 @@ export interface ReloadableAgentOptions {
   /** The file of the device's history; kept only in memory if left out. */
   readonly historyFile?: string;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
-  readonly load?: () => Promise<Config>;
+  readonly load?: () => Promise<Reloaded>;
 }
 
 /** Opens the agent of a gateway; `/reload` replaces it with a new instance. */
 export async function openReloadableAgent(options: ReloadableAgentOptions): Promise<Agent> {
-  const { config, log, historyFile: file, load } = options;
+  const { config, secretFiles = [], log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
   const device = { root: "/", workspace, now: () => new Date(), pause };
   const history = openDeviceHistory({ device, log, ...(file !== undefined && { file }) });
-  const open = (settings: Config): Promise<AgentInstance> =>
-    openInstance(settings, { ...options, history, ...(load && { reload }) });
+  const open = (loaded: Reloaded): Promise<AgentInstance> =>
+    openInstance({ ...options, ...loaded, history, ...(load && { reload }) });
   /** The current instance, and former ones whose last turns have not ended. */
   const instances = new Set<AgentInstance>();
   let current: AgentInstance;
   let isClosed = false;
 
-  const reloadNow = async (read: () => Promise<Config>): Promise<string> => {
+  const reloadNow = async (read: () => Promise<Reloaded>): Promise<string> => {
     const [next, former] = [await open(await read()), current];
     if (isClosed) {
       await next.close();
@@ -56,7 +59,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
     load === undefined ? "" : await inTurn(() => reloadNow(load));
 
   try {
-    current = await open(config);
+    current = await open({ config, secretFiles });
   } catch (thrown) {
     await history.close();
     throw thrown;
@@ -96,8 +99,8 @@ interface InstanceOptions extends ReloadableAgentOptions {
   readonly reload?: () => Promise<string>;
 }
 
-async function openInstance(config: Config, options: InstanceOptions): Promise<AgentInstance> {
-  const agent = await openAgent({ ...options, config });
+async function openInstance(options: InstanceOptions): Promise<AgentInstance> {
+  const agent = await openAgent(options);
   const idle = Promise.withResolvers<void>();
   let [turns, isDismissed] = [0, false];
   const ended = (): void => {

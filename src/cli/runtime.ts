@@ -20,7 +20,7 @@ import type { Store } from "../store/contract.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { isShared, stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
-import { openReloadableAgent } from "./reloadable-agent.ts";
+import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -51,7 +51,7 @@ export interface RuntimeOptions {
   /** Files that only their owner should be able to read. */
   readonly secretFiles?: readonly string[];
   /** Loads the configuration again, for `/reload`. */
-  readonly load?: () => Promise<Config>;
+  readonly load?: () => Promise<Reloaded>;
 }
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { access } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
@@ -40,7 +40,11 @@ function ask(agent: Answering, text: string, signal = new AbortController().sign
   return collect(agent.answer({ text, history: [], client: "c", isAdmin: true, signal }));
 }
 
-async function openTestAnswering(load: () => Promise<Config>) {
+async function openTestAnswering(
+  read: () => Promise<Config>,
+  secretFiles: readonly string[] = [],
+): Promise<Answering> {
+  const load = async () => ({ config: await read(), secretFiles });
   return await openReloadableAgent({ config: configOf(former), log: SILENT, load });
 }
 
@@ -61,6 +65,24 @@ describe("/reload", () => {
     assert.equal((await ask(agent, "hello")).text, "from after");
     gate.resolve();
     assert.equal((await underWay).text, "from before");
+    await agent.close();
+  });
+
+  it("closes the key files of the new configuration to the tools", async () => {
+    const key = join(folder.path, "workspace", "key");
+    const agent = await openTestAnswering(async () => configOf(latter), [key]);
+    const read = calls({ name: "read_file", arguments: '{"path":"key"}' });
+    former.script(read, answers("well"));
+    latter.script(read, answers("well"));
+    await ask(agent, "hello");
+    await writeFile(key, "a key");
+    await ask(agent, "/reload");
+    await ask(agent, "hello");
+    const [earlier, later] = [former, latter].map(
+      ({ requests }) => requests.at(-1)?.body.messages.at(-1)?.content ?? "",
+    );
+    assert.match(earlier ?? "", /does not exist/);
+    assert.match(later ?? "", /holds this program's own state or keys/);
     await agent.close();
   });
 

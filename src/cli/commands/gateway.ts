@@ -38,7 +38,10 @@ export async function run(context: Context): Promise<number> {
     home: loaded.home,
     configFile: loaded.file,
     secretFiles: secretFilesOf(loaded, context),
-    load: async () => (await load()).config,
+    load: async () => {
+      const again = await load();
+      return { config: again.config, secretFiles: secretFilesOf(again, context) };
+    },
   };
   if (flags.has("check")) {
     const { checkGateway } = await import("../gateway-check.ts");
