@@ -15,6 +15,8 @@ import { ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { defineTool, flagField, textField } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
+import { HELD_BACK } from "./web/secret-leak.ts";
+import type { HoldsSecret } from "./web/secret-leak.ts";
 
 const MAX_SECONDS = 10;
 const SECONDS = 2;
@@ -69,8 +71,11 @@ const input = v.object({
 
 type Input = v.InferOutput<typeof input>;
 
-/** The tool that reads and publishes on the broker of the request, within the permissions of the caller. */
-export function createMqttTool(topics: Topics): Tool {
+/**
+ * The tool that reads and publishes on the broker of the request, within the permissions of the caller. It
+ * sends nothing that holds a secret.
+ */
+export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => false): Tool {
   const slots = createFairSemaphore(SIDE_BY_SIDE, OF_ONE);
   return defineTool({
     name: "mqtt",
@@ -84,6 +89,9 @@ export function createMqttTool(topics: Topics): Tool {
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
       const refusal = refuse(wanted.topic, bounds);
       if (refusal !== undefined) throw new ToolError(refusal);
+      if ([wanted.topic, wanted.payload ?? ""].some(holdsSecret)) {
+        throw new ToolError(`nothing was sent: ${HELD_BACK}`);
+      }
       let release: (() => void) | undefined;
       try {
         release = await slots.acquire(call.owner, SLOT_MS, call.signal);

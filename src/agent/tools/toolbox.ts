@@ -77,7 +77,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     filteredTools.set(tool, made);
     return made;
   };
-  const mqtt = topics && createMqttTool(topics);
+  const mqtt = topics && createMqttTool(topics, holdsSecret);
   return {
     tools(texts, permissions, more = []) {
       const { tools: chosen } = texts.settings;

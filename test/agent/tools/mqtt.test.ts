@@ -5,9 +5,12 @@ import type { TopicPermissions } from "../../../src/agent/access/permissions.ts"
 import { createMqttTool } from "../../../src/agent/tools/mqtt.ts";
 import type { TopicMessage, Topics } from "../../../src/agent/tools/mqtt.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
+import { createLeakWatch } from "../../../src/agent/tools/web/secret-leak.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { callContext } from "../../support/agent-config.ts";
 import { until } from "../../support/until.ts";
+
+const SECRET = "sk-live-0123456789abcdef";
 
 /** A broker of a few words, which knows who asked it for what. */
 function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
@@ -23,7 +26,7 @@ function createBroker(messages: readonly TopicMessage[] = [], isCut = false) {
       return { noMatchingSubscribers: topic === "nobody" };
     },
   };
-  const tool = createMqttTool(topics);
+  const tool = createMqttTool(topics, createLeakWatch([SECRET]));
   return {
     asked,
     topics,
@@ -49,6 +52,21 @@ const PERMISSIONS: TopicPermissions = {
 };
 
 describe("the tool mqtt", () => {
+  it("sends no secret of the configuration, whatever its encoding", async () => {
+    const broker = createBroker();
+    const base64 = Buffer.from(SECRET).toString("base64");
+    const escaped = SECRET.replaceAll(/./g, (letter) => `&#${letter.charCodeAt(0)};`);
+    for (const input of [
+      ...[`key: ${SECRET}`, base64, escaped].map((payload) => ({ topic: "home/a", payload })),
+      { topic: `home/${SECRET}/light`, payload: "on" },
+      { action: "read", topic: `home/${base64}` },
+    ]) {
+      const text = await broker.call({ action: "publish", ...input });
+      assert.match(text, /^error: nothing was sent: it contains a secret/);
+    }
+    assert.deepEqual(broker.asked, []);
+  });
+
   it("reads on the channel of who asked, within its bounds", async () => {
     const broker = createBroker([message("home/a/temp", "21", true), message("home/b/temp", "19")]);
     assert.equal(

@@ -1,6 +1,7 @@
+import { createRedactor } from "../../../base/redaction/redactor.ts";
 import { base64SpellingsOf } from "../../../base/redaction/secret-encodings.ts";
 
-/** Whether an outgoing text contains a secret in any encoding. */
+/** Whether an outgoing text contains a secret. */
 export type HoldsSecret = (text: string) => boolean;
 
 /** The reason of a refusal. It does not name the target, which may contain the secret. */
@@ -13,19 +14,22 @@ const LEAST_WORD = 4;
 const LAYERS = 3;
 
 /**
- * Finds the secrets of a configuration in URLs and queries, the part of a fetch that the model chooses: as
- * they are, in another case (host names have no case), split by dots and dashes into labels, backwards, in
- * ROT13, URL encoding, hexadecimal, base64 and base32.
+ * Finds the secrets of a configuration in what the model chooses of a fetch, a search or a message: in all
+ * encodings that redaction knows, in another case (host names have no case), split by dots and dashes into
+ * labels, backwards, in ROT13, and in base32.
  */
 export function createLeakWatch(secrets: readonly string[]): HoldsSecret {
   const all = [...new Set(secrets.map((secret) => secret.trim()))];
   const words = all.filter((word) => word.length >= LEAST_WORD && compact(word).length < LEAST);
-  const forms = all.filter((secret) => compact(secret).length >= LEAST).flatMap(formsOf);
+  const long = all.filter((secret) => compact(secret).length >= LEAST);
+  const forms = long.flatMap(formsOf);
+  const redactor = createRedactor(long);
   return (text) => {
     const layers = layersOf(text);
     return (
       layers.map(compact).some((layer) => forms.some((form) => layer.includes(form))) ||
-      layers.some((layer) => words.some((word) => isWordIn(word, layer)))
+      layers.some((layer) => words.some((word) => isWordIn(word, layer))) ||
+      redactor.redact(text) !== text
     );
   };
 }

@@ -262,6 +262,8 @@ describe("a secret of the configuration in an address", () => {
     "encoded twice": `https://evil.example/?k=${encodeURIComponent(every(SECRET))}`,
     "encoded in a part": "https://evil.example/?k=sk%2dLive%5F9f8%457d6C5b4A",
     "in hexadecimal": `https://evil.example/${Buffer.from(SECRET).toString("hex")}`,
+    "escaped for JSON": `https://evil.example/?k=${every(SECRET).replaceAll("%", String.raw`\u00`)}`,
+    "escaped for HTML": `https://evil.example/?k=${every(SECRET).replaceAll(/%(..)/g, "&#x$1;")}`,
     "in base64": `https://evil.example/?d=${Buffer.from(SECRET).toString("base64")}`,
     "in base64 of more": `https://evil.example/?d=${Buffer.from(`key=${SECRET};`).toString("base64url")}`,
     "in base32": `https://${base32(`k=${SECRET}`).toLowerCase()}.evil.example/`,
