@@ -50,15 +50,29 @@ function textsOf(items: readonly unknown[]): string[] {
   return texts.slice(0, MAX_ITEMS).map(String);
 }
 
-/** `key: value` lines at the left edge, taken as they stand. */
-function linesOf(head: string): Map<string, string> {
-  const fields = new Map<string, string>();
+/** `key: value` lines at the left edge, and lists behind a key, taken as they stand. */
+function linesOf(head: string): Map<string, string | readonly string[]> {
+  const fields = new Map<string, string | readonly string[]>();
+  let open = "";
+  let items: readonly string[] = [];
   for (const line of head.split("\n")) {
+    const [, item] = /^[ \t]*-[ \t]+(.*)$/.exec(line) ?? [];
     const [, key, value = ""] = /^([A-Za-z_]+):[ \t]*(.*)$/.exec(line) ?? [];
-    const text = value.trim().replace(/^(["'])(.*)\1$/, "$2");
-    if (key !== undefined && isPresent(text)) fields.set(key, text);
+    if (key !== undefined) {
+      [open, items] = [key, []];
+      const [, inner] = /^\[([^\]]*)\]?$/.exec(value.trim()) ?? [];
+      const field = inner === undefined ? unquoted(value) : textsOf(inner.split(",").map(unquoted));
+      if (typeof field !== "string" || isPresent(field)) fields.set(key, field);
+    } else if (item !== undefined && open !== "") {
+      items = textsOf([...items, unquoted(item)]);
+      fields.set(open, items);
+    }
   }
   return fields;
+}
+
+function unquoted(text: string): string {
+  return text.trim().replace(/^(["'])(.*)\1$/, "$2");
 }
 
 /** Whether a text is not one of YAML's spellings of null. */

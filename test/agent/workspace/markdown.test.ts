@@ -55,6 +55,23 @@ describe("frontmatter", () => {
     );
   });
 
+  it("that is no YAML still says which tools there are", async () => {
+    for (const tools of [
+      "\n  - read_file\n  - 'exec'",
+      "\n- read_file\n- exec",
+      " [read_file, exec]",
+    ]) {
+      const text = `---\ndescription: a: b\ntools:${tools}\nmaxTurns: 3\n---\nrest`;
+      const document = await documentOf(text);
+      assert.equal(document.fault, "its frontmatter is not YAML");
+      assert.deepEqual(listField(document, "tools"), ["read_file", "exec"]);
+      assert.equal(document.fields.get("maxTurns"), "3");
+    }
+    const none = await documentOf("---\ndescription: a: b\ntools: []\n---");
+    assert.deepEqual(listField(none, "tools"), []);
+    assert.equal(listField(await documentOf("---\na: b: c\ntools:\n---"), "tools"), undefined);
+  });
+
   it("that unfolds without end is refused in time", async () => {
     const lines = ["a: &a [x,x,x,x,x,x,x,x,x]"];
     for (let index = 1; index < 12; index += 1) {
