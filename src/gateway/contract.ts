@@ -22,6 +22,8 @@ export interface Request {
   readonly name?: string;
   /** Whether this may be a second delivery (MQTT DUP flag). */
   readonly redelivered: boolean;
+  /** It has no key and is never delivered again: its answer is not remembered. */
+  readonly once?: true;
   /**
    * Where the answer goes, opaque. Requests with equal addresses get the same parts. A later process can
    * answer with it (`GatewayOptions.replyTo`).

@@ -66,6 +66,7 @@ export class Dedupe<Entry> {
 
   /** The request is running. */
   begin(request: Request, entry: Entry): void {
+    if (request.once) return;
     const name = requestNameOf(request);
     this.#drop(name);
     this.#running.set(name, entry);

@@ -102,6 +102,8 @@ export interface ChannelRequest {
   readonly key?: string;
   readonly fingerprint: string;
   readonly redelivered: boolean;
+  /** It has no key, and came at QoS 0, which knows no second delivery (MQTT 5 section 3.3.1.1). */
+  readonly once?: true;
   readonly address: string;
   /** It came with QoS 1 or 2, on a channel with at least QoS 1: it is acknowledged when `onRequest` resolves. */
   readonly durable: boolean;

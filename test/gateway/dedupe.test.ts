@@ -158,6 +158,19 @@ describe("dedupe", () => {
     );
   });
 
+  it("remembers no answer that nobody can ask for again", () => {
+    const clock = createManualClock();
+    const dedupe = new Dedupe<number>({ clock, windowMs: 1000, rows: 1, bytes: 10_000 });
+    const { request: keyed } = ask("", { key: "k" });
+    const { request: unique } = ask("", { once: true });
+    for (const [number, each] of [keyed, unique].entries()) {
+      dedupe.begin(each, number);
+      dedupe.finish(each, number, { bytes: 4000, failed: false });
+    }
+    assert.equal(dedupe.finished({ ...unique, redelivered: true }), undefined);
+    assert.equal(dedupe.finished(keyed), 0);
+  });
+
   it("counts right when requests fail and run again", () => {
     const clock = createManualClock();
     const dedupe = new Dedupe<number>({ clock, windowMs: 1000, rows: 100, bytes: 10_000 });

@@ -225,6 +225,24 @@ describe("a channel on MQTT 5", () => {
   );
 });
 
+it("only a request at QoS 0 without a name is delivered once", needsMosquitto, async () => {
+  await using setup = await openTestSetup({ settings: { qos: 1 } });
+  const { asked, device } = setup;
+  const ways = [
+    { payload: question("a"), qos: 0 },
+    { payload: question("a", { id: "1" }), qos: 0 },
+    { payload: question("a"), qos: 1 },
+  ] as const;
+  for (const [index, { payload, qos }] of ways.entries()) {
+    await device.client.publishAsync(REQUEST, payload, { qos });
+    await asked.request(index);
+  }
+  assert.deepEqual(
+    asked.requests.map(({ once }) => once),
+    [true, undefined, undefined],
+  );
+});
+
 describe("a channel on MQTT 3.1.1", () => {
   it("answers mosquitto_pub and mosquitto_sub at QoS 0", needsMosquitto, async () => {
     await using broker = await startMosquitto();

@@ -186,9 +186,9 @@ function brokersRefusal(own: string): Failure {
  * payload, because many clients count Correlation Data from 0 after each restart.
  */
 function identityOf(
-  { topic, payload, dup, properties }: Incoming,
+  { topic, payload, qos, dup, properties }: Incoming,
   id: string | undefined,
-): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered"> {
+): Pick<ChannelRequest, "key" | "fingerprint" | "redelivered" | "once"> {
   const fingerprint = createHash("sha256")
     .update(topic)
     .update("\0")
@@ -199,7 +199,8 @@ function identityOf(
     id === undefined
       ? correlation && `correlation ${correlation} ${fingerprint}`
       : `id ${topic} ${id}`;
-  return { fingerprint, redelivered: dup, ...(key !== undefined && { key }) };
+  if (key !== undefined) return { key, fingerprint, redelivered: dup };
+  return { fingerprint, redelivered: dup, ...(qos === 0 && { once: true }) };
 }
 
 /** The opaque text that `parseReplyAddress` reads. */
