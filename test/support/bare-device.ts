@@ -5,8 +5,11 @@ import type { RawPacket } from "./packets.ts";
 
 /** A client on a bare socket: nothing of its own is in the times that it takes. */
 export interface Device extends Disposable {
-  /** Asks as that client; resolves with the milliseconds until the whole answer is there. */
-  ask(client: string, text: string): Promise<number>;
+  /**
+   * Asks as that client, at the QoS of the link or another; resolves with the milliseconds until the whole
+   * answer is there.
+   */
+  ask(client: string, text: string, qos?: 0 | 1): Promise<number>;
 }
 
 const [CONNACK, PUBLISH, SUBACK] = [2, 3, 9];
@@ -30,7 +33,7 @@ export interface Link {
 /** Connects to the broker and hears all that is answered there. */
 export async function connectDevice(
   contender: Answering,
-  { port, qos, version }: Link,
+  { port, qos: ownQos, version }: Link,
 ): Promise<Device> {
   const { prefix, saysDone } = contender;
   const properties = version === 5 ? [0] : [];
@@ -48,7 +51,7 @@ export async function connectDevice(
   readPackets(socket, (packet) => {
     if (packet.type === CONNACK) {
       const filter = text(`${prefix}/+/response`);
-      socket.write(packetOf(0x82, [0, 1, ...properties, ...filter, qos]));
+      socket.write(packetOf(0x82, [0, 1, ...properties, ...filter, ownQos]));
     } else if (packet.type === SUBACK) ready.resolve();
     else if (packet.type === PUBLISH) hear(packet);
   });
@@ -66,7 +69,7 @@ export async function connectDevice(
 
   let id = 1;
   return {
-    async ask(client, question) {
+    async ask(client, question, qos = ownQos) {
       const answered = Promise.withResolvers<number>();
       waiting.set(client, answered.resolve);
       id = (id % 65_535) + 1;

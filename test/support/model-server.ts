@@ -52,8 +52,13 @@ export interface ModelServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+export interface ModelServerOptions {
+  /** Keeps no requests, for runs of many. */
+  readonly forgets?: boolean;
+}
+
 /** A server over real HTTP, on a free port of the loopback; its behaviours say which protocol it speaks. */
-export async function startModelServer(): Promise<ModelServer> {
+export async function startModelServer(options: ModelServerOptions = {}): Promise<ModelServer> {
   const requests: ReceivedRequest[] = [];
   const waiting = new Map<number, (request: ReceivedRequest) => void>();
   const script: Behaviour[] = [];
@@ -61,7 +66,7 @@ export async function startModelServer(): Promise<ModelServer> {
 
   const server = createServer((incoming, response) => {
     void receive(incoming, response).then(async (request) => {
-      requests.push(request);
+      if (options.forgets !== true) requests.push(request);
       waiting.get(requests.length - 1)?.(request);
       await (script.shift() ?? otherwise)(request, response);
     });
