@@ -224,9 +224,43 @@ export function allowRequests(most: number): void {
   }
 }
 
+/** Bytes below which compiled code is not worth its memory. */
+const SMALL_MEMORY = 512 * 2 ** 20;
+/** Read by the runtime before this program begins. */
+const COMPILES = "BUN_JSC_useJIT";
+
+/**
+ * Starts the binary anew without compiled code where the process may have less than 512 MiB, by its machine or
+ * its control group: compiled code and its making take half of the memory after much work, and save a third of
+ * its time (docs/performance.md). The process stays the same one. Returns where there is nothing to do.
+ */
+export function runSmall(args: readonly string[]): void {
+  const isCompiled = process.argv[1]?.startsWith("/$bunfs/") === true;
+  const isChosen = process.env[COMPILES] !== undefined;
+  // Commands that the gateway runs choose for themselves.
+  delete process.env[COMPILES];
+  if (!isCompiled || isChosen || process.constrainedMemory() >= SMALL_MEMORY) return;
+  process.execve?.(process.execPath, [process.execPath, ...args], {
+    ...process.env,
+    [COMPILES]: "0",
+  });
+}
+
 /** Bytes of physical memory that the process holds; takes some 20 µs. */
 export function residentBytes(): number {
   return process.memoryUsage.rss();
+}
+
+/** Bytes of the JavaScript heap with its garbage; 0 where the runtime keeps its own heap small. */
+export function heapBytes(): number {
+  const jsc: { heapSize?: () => number } | undefined = process.getBuiltinModule("bun:jsc");
+  return jsc?.heapSize?.() ?? 0;
+}
+
+/** Drops what the runtime has compiled, a third of the memory after much work. It is compiled anew when it runs. */
+export function dropCode(): void {
+  const { Bun: bun }: { Bun?: { shrink(): void } } = globalThis;
+  bun?.shrink();
 }
 
 let collector: (() => void) | undefined;

@@ -5,6 +5,7 @@ import { settlesWithin } from "../base/async.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
 import { SILENT, type Log } from "../base/log.ts";
+import { keepMemorySmall } from "../base/memory.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
@@ -260,7 +261,10 @@ function openChannels(
       connectTimeoutMs,
       info: { version: VERSION, instance: String(pid) },
       log,
-      onRequest: (request) => gateway.accept({ ...request, ...shared }),
+      onRequest(request) {
+        keepMemorySmall();
+        return gateway.accept({ ...request, ...shared });
+      },
       ...(clientId !== undefined && { clientId }),
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });

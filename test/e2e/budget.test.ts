@@ -75,6 +75,9 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
     check("KB written a request", written / ONE_BY_ONE, ROUGH);
     await askAll(device, REQUESTS, 8);
     check(`MB of resident memory after ${REQUESTS} requests`, await residentOf(gateway.pid), ROUGH);
+    const { peak } = await memoryOf(gateway.pid);
+    check(`MB of resident memory at most in ${REQUESTS} requests`, peak, ROUGH);
+    check("MB of resident memory a while later", await givenBackBy(gateway.pid), ROUGH);
   });
 });
 
@@ -157,4 +160,19 @@ function check(name: string, value: number, tolerance: number): void {
     value <= most * (1 + tolerance),
     `${name} grew from ${most} to ${value.toFixed(1)}: make it smaller, or record it with a reason`,
   );
+}
+
+/** Waits for a minute, or until a process has given back what it grew by, some 10 s after its last work. */
+async function givenBackBy(pid: number): Promise<number> {
+  const busy = (await memoryOf(pid)).rss;
+  let rss = busy;
+  await until(
+    "memory is given back",
+    async () => {
+      ({ rss } = await memoryOf(pid));
+      return rss < busy - 5;
+    },
+    60_000,
+  );
+  return rss;
 }

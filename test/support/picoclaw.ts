@@ -40,6 +40,8 @@ export interface PicoclawOptions {
   readonly typed?: true;
   /** A file that runs in the process before the program does. */
   readonly preload?: string;
+  /** A command that becomes the program. */
+  readonly within?: readonly string[];
 }
 
 export interface Ended {
@@ -137,7 +139,8 @@ function spawned(program: string, args: readonly string[], options: PicoclawOpti
   const { input, typed, output } = options;
   const own = { PATH, HOME, PICOCLAW_HOME: options.home, PICOCLAW_GATEWAY_PORT: "0" };
   const stdout = output === undefined ? "pipe" : openSync(output, "w");
-  const child = spawn(program, args, {
+  const [command = "", ...words] = [...(options.within ?? []), program, ...args];
+  const child = spawn(command, words, {
     env: { ...own, ...options.env },
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     stdio: [input === undefined && !typed ? "ignore" : "pipe", stdout, "pipe"],

@@ -1,7 +1,7 @@
 import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/failure.ts";
-import { collectGarbage, residentBytes } from "../../base/host.ts";
+import { keepMemorySmall } from "../../base/memory.ts";
 import { Framer, type OpenPacket, type PacketRules } from "./framing.ts";
 
 /** The peer broke the protocol, and the connection was cut. */
@@ -171,18 +171,12 @@ function createFloodDetector(): (small: number) => boolean {
 /** Cost per `PACE_MS` above which reading is throttled: several times what a gateway can serve. */
 const MOST_COST = 1_250;
 const PACE_MS = 62;
-/** The same cost in this time does not throttle, but leaves as much garbage. */
+/** The same cost in more than this is no flood. */
 const BUSY_MS = 1_000;
-/** How long the messages of a flood are processed and become garbage after it. */
-const AFTERMATH_MS = 10_000;
-const COLLECT_MS = 100;
-/** Growth of resident memory that is worth a collection. */
-const GROWN_BYTES = 8 * 2 ** 20;
 
 /**
  * Returns a function that takes the cost of what was read and returns how many milliseconds to wait before
- * more is read: 0 unless it is a flood. During and after a flood garbage is collected at once: the runtimes
- * would let memory grow by tens of megabytes first.
+ * more is read: 0 unless it is a flood.
  */
 function createThrottle(): (cost: number) => number {
   let counted = 0;
@@ -194,38 +188,9 @@ function createThrottle(): (cost: number) => number {
     const took = now - since;
     counted = 0;
     since = Math.max(now, since + PACE_MS);
+    keepMemorySmall();
     if (took > BUSY_MS) return 0;
-    collectIfGrown();
-    collectGarbageUntil(now + AFTERMATH_MS);
     // However slowly a flood is worked on, everybody else gets a turn in between.
     return Math.max(1, PACE_MS - took);
   };
-}
-
-/** One timer for the process, whose memory it is about. */
-const collecting: { until: number; timer?: ReturnType<typeof setInterval> | undefined } = {
-  until: 0,
-};
-
-function collectGarbageUntil(until: number): void {
-  collecting.until = until;
-  collecting.timer ??= setInterval(() => {
-    collectIfGrown();
-    if (performance.now() < collecting.until) return;
-    clearInterval(collecting.timer);
-    collecting.timer = undefined;
-  }, COLLECT_MS);
-  collecting.timer.unref();
-}
-
-/** Resident memory in bytes after the last collection, or less where some was given back since. */
-let resident = 0;
-
-/** A collection holds up everything for milliseconds: without growth there is nothing to gain by it. */
-function collectIfGrown(): void {
-  const now = residentBytes();
-  resident = Math.min(resident, now);
-  if (now - resident < GROWN_BYTES) return;
-  collectGarbage();
-  resident = residentBytes();
 }

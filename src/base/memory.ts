@@ -1,0 +1,60 @@
+import { collectGarbage, dropCode, heapBytes, residentBytes } from "./host.ts";
+
+/** How often memory is looked at while there is work. */
+const LOOK_MS = 100;
+/** How long after the last work. Long enough for the messages of a flood to be processed. */
+const QUIET_MS = 10_000;
+/** Growth since the last collection that is worth one: a collection holds up everything for milliseconds. */
+const GROWN_BYTES = 8 * 2 ** 20;
+const GROWN_HEAP = 1.3;
+
+/** One for the process, whose memory it is about. */
+const watch = {
+  timer: undefined as ReturnType<typeof setInterval> | undefined,
+  until: 0,
+  /** Bytes after the last collection, or less where some were given back since. */
+  resident: 0,
+  heap: 0,
+  /** Resident bytes at the end of the last work. */
+  quiet: 0,
+};
+
+/**
+ * Keeps the process small around work that begins now; call it often. Left alone, the runtimes let garbage
+ * grow to several times the memory in use and never give it back. While there is work, garbage is
+ * collected as soon as there is some; after it, what it left is given back to the system.
+ */
+export function keepMemorySmall(): void {
+  watch.until = performance.now() + QUIET_MS;
+  watch.timer ??= startWatching();
+}
+
+function startWatching(): ReturnType<typeof setInterval> {
+  watch.quiet ||= residentBytes();
+  const timer = setInterval(look, LOOK_MS);
+  timer.unref();
+  return timer;
+}
+
+function look(): void {
+  const resident = residentBytes();
+  const heap = heapBytes();
+  watch.resident = Math.min(watch.resident || resident, resident);
+  watch.heap = Math.min(watch.heap || heap, heap);
+  const isGrown = resident - watch.resident > GROWN_BYTES || heap > watch.heap * GROWN_HEAP;
+  if (isGrown) {
+    collectGarbage();
+    watch.resident = residentBytes();
+    watch.heap = heapBytes();
+  }
+  if (performance.now() >= watch.until) end();
+}
+
+function end(): void {
+  clearInterval(watch.timer);
+  watch.timer = undefined;
+  if (residentBytes() - watch.quiet < GROWN_BYTES) return;
+  dropCode();
+  collectGarbage();
+  watch.quiet = residentBytes();
+}
