@@ -38,7 +38,12 @@ const FIRST_MS = 1000;
 /** Starts to take samples; the timers do not keep the process alive. Replaces an unreadable file. */
 export function openDeviceHistory(options: DeviceHistoryOptions): DeviceHistory {
   const { device, file, log } = options;
-  const ring = readRing(options) ?? createRing();
+  let opened: Ring | undefined;
+  /** Read when it is needed first: to check the file takes milliseconds. */
+  const ring = (): Ring => {
+    opened ??= readRing(options) ?? createRing();
+    return opened;
+  };
   const sample = createSampler(device);
   let taking: Promise<void> | undefined;
   let unwritten = 0;
@@ -50,7 +55,7 @@ export function openDeviceHistory(options: DeviceHistoryOptions): DeviceHistory 
     unwritten = 0;
     try {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-      await writeAtomically(file, ring.bytes());
+      await writeAtomically(file, ring().bytes());
     } catch (thrown) {
       log.warn("the device's history cannot be written", { file, why: messageOf(thrown) });
     }
@@ -60,7 +65,7 @@ export function openDeviceHistory(options: DeviceHistoryOptions): DeviceHistory 
   const takeOne = async (): Promise<void> => {
     const measured = await sample();
     if (isClosed) return;
-    ring.add(minuteOf(device.now().getTime()), measured);
+    ring().add(minuteOf(device.now().getTime()), measured);
     unwritten += 1;
     if (unwritten >= WRITE_EVERY) await write();
   };
@@ -78,7 +83,7 @@ export function openDeviceHistory(options: DeviceHistoryOptions): DeviceHistory 
   for (const timer of timers) timer.unref();
   return {
     take,
-    between: (fact, from, to) => ring.between(fact, minuteOf(from), minuteOf(to) + 1),
+    between: (fact, from, to) => ring().between(fact, minuteOf(from), minuteOf(to) + 1),
     async close() {
       for (const timer of timers) clearTimeout(timer);
       isClosed = true;

@@ -13,12 +13,14 @@ const FRONTMATTER = /^\ufeff?---[ \t]*\n(?:([\s\S]*?)\n)?---[ \t]*(?:\n|$)/;
 /** Items of one list. */
 const MAX_ITEMS = 200;
 
-/** Parses a Markdown text. Loads the YAML parser only for frontmatter. Never throws. */
+/** Parses a Markdown text. Loads the YAML parser only for frontmatter that needs it. Never throws. */
 export async function documentOf(text: string): Promise<MarkdownDocument> {
   const found = FRONTMATTER.exec(text);
   if (found === null) return { fields: new Map(), body: text.trim() };
   const body = text.slice(found[0].length).trim();
   const head = found[1] ?? "";
+  const plain = plainFieldsOf(head);
+  if (plain !== undefined) return { fields: plain, body };
   const { parse } = await import("yaml");
   try {
     // Scalars stay texts: a name `007` is not a number.
@@ -32,6 +34,23 @@ export async function documentOf(text: string): Promise<MarkdownDocument> {
     // A description with a second `: ` in its line is common, but not valid YAML.
     return { fields: linesOf(head), body, fault: "its frontmatter is not YAML" };
   }
+}
+
+/** `key: text` in the part of YAML where the text means itself: no quotes, lists, comments or further lines. */
+const PLAIN = /^([A-Za-z][\w-]*): +([A-Za-z](?:[!-~\u00a1-\ud7ff ]*[!-~\u00a1-\ud7ff])?)$/;
+const NOT_PLAIN = /:(?: |$)| #/;
+
+/** Frontmatter that has only plain texts, as most has: the YAML parser takes milliseconds to load. */
+function plainFieldsOf(head: string): Map<string, string> | undefined {
+  const fields = new Map<string, string>();
+  const lines = head.split("\n");
+  for (const line of lines) {
+    const [, key = "", text = ""] = PLAIN.exec(line) ?? [];
+    if (key === "" || NOT_PLAIN.test(text) || fields.has(key)) return undefined;
+    fields.set(key, text);
+  }
+  for (const [key, text] of fields) if (!isPresent(text)) fields.delete(key);
+  return fields;
 }
 
 function fieldsOf(parsed: unknown): Map<string, string | readonly string[]> {

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
 import { describe, it } from "node:test";
+import { promisify } from "node:util";
 import * as fc from "fast-check";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { documentOf, lineField, listField } from "../../../src/agent/workspace/markdown.ts";
+
+const isBun = process.versions["bun"] !== undefined;
 
 describe("frontmatter", () => {
   it("gives back every name and list that was written as YAML", async () => {
@@ -18,6 +23,86 @@ describe("frontmatter", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it("means the same whether or not the YAML parser is needed for it", async () => {
+    const piece = fc.oneof(
+      {
+        weight: 3,
+        arbitrary: fc.constantFrom("a", "B9", "x-y", " ", "  ", "ä", "日本", "~", "null"),
+      },
+      fc.constantFrom(
+        ":",
+        ": ",
+        "#",
+        " #",
+        "'",
+        '"',
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "|",
+        ">",
+        "&a",
+        "*a",
+      ),
+      fc.constantFrom(
+        "!",
+        "%",
+        "@",
+        "`",
+        "\\",
+        "- ",
+        "?",
+        "\t",
+        "\r",
+        "\u00a0",
+        "\u2028",
+        "\ufeff",
+      ),
+    );
+    const text = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join(""));
+    const line = fc
+      .tuple(
+        fc.constantFrom("a", "b", "name", "x-y", "x_1", "A"),
+        fc.constantFrom(": ", ":  "),
+        text,
+      )
+      .map((parts) => parts.join(""));
+    await fc.assert(
+      fc.asyncProperty(fc.array(line, { minLength: 1, maxLength: 4 }), async (lines) => {
+        const head = lines.join("\n");
+        let expected: unknown;
+        try {
+          expected = parse(head, { schema: "failsafe", uniqueKeys: false, logLevel: "error" });
+        } catch {
+          return;
+        }
+        const { fields } = await documentOf(`---\n${head}\n---\nrest`);
+        for (const [key, value] of Object.entries(expected ?? {})) {
+          if (typeof value !== "string" || /^(?:\s*|~|null)$/i.test(value)) continue;
+          assert.equal(fields.get(key), value, JSON.stringify(head));
+        }
+        for (const key of fields.keys()) assert.ok(Object.hasOwn(Object(expected), key));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("of plain texts is read without the YAML parser", { skip: !isBun }, async () => {
+    const module = join(import.meta.dirname, "../../../src/agent/workspace/markdown.ts");
+    const script = `
+      import { documentOf } from ${JSON.stringify(module)};
+      const { fields } = await documentOf("---\\nname: a b\\ndescription: it's, well:1\\n---\\n");
+      const isLoaded = () => Object.keys(require.cache).some((name) => name.includes("/yaml/"));
+      console.log(JSON.stringify([...fields]), isLoaded());
+      await documentOf("---\\nname: 'a'\\n---\\n");
+      console.log(isLoaded());`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--eval", script]);
+    const fields = '[["name","a b"],["description","it\'s, well:1"]]';
+    assert.equal(stdout, `${fields} false\ntrue\n`);
   });
 
   it("of any text is no failure", async () => {
