@@ -1,9 +1,9 @@
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
+import process from "node:process";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import type { BuildConfig } from "bun";
 import type { InstalledPackage } from "../src/cli/commands/version.ts";
 import { readPackage } from "../src/cli/commands/version.ts";
 import { bundledPackages, lawful } from "./bundle/packages.ts";
@@ -11,87 +11,93 @@ import type { Metafile } from "./bundle/packages.ts";
 import { RUNTIME_LICENSE, runtimeNotice } from "./bundle/runtime.ts";
 import { sbomOf } from "./bundle/sbom.ts";
 import type { LockFile } from "./bundle/sbom.ts";
+import { standIns } from "./bundle/stand-ins.ts";
 
 /**
  * `npm run build [-- --out FOLDER]`: makes dist/picoclaw: one file, commands in chunks of their own, so that each loads what it uses; and
  * dist/picoclaw.cdx.json, which says what is in it. With --faults it makes dist/picoclaw-faults, which
- * tests can let die at named points.
+ * tests can let die at named points. With --files FOLDER it makes only the bundle, as files with their
+ * source maps, for tests that look into it.
  */
 const root = join(import.meta.dirname, "..");
 const { values } = parseArgs({
-  options: { faults: { type: "boolean", default: false }, out: { type: "string" } },
+  options: {
+    faults: { type: "boolean", default: false },
+    out: { type: "string" },
+    files: { type: "string" },
+  },
 });
 const folder = resolve(values.out ?? join(root, "dist"));
 const target = join(folder, values.faults ? "picoclaw-faults" : "picoclaw");
-const COMMON = [
-  "build",
-  join(root, "src/main.ts"),
-  "--target=bun",
-  "--minify",
-  "--format=esm",
-  "--splitting",
-  // Packages that bring streams of their own use those of the runtime, which is loaded anyway.
-  "--define",
-  'process.env.READABLE_STREAM="disable"',
-];
-mkdirSync(folder, { recursive: true });
+const files = values.files === undefined ? undefined : resolve(values.files);
+const COMMON: BuildConfig = {
+  entrypoints: [join(root, "src/main.ts")],
+  target: "bun",
+  minify: true,
+  format: "esm",
+  splitting: true,
+  metafile: true,
+  plugins: [standIns],
+};
+// Paths in what the bundler writes are relative to it.
+process.chdir(root);
+if (files === undefined) await makeBinary();
+else await bundle({ outdir: files, sourcemap: "external" });
 
-const own = await readPackage(root);
-const packages = await lawful(await bundledPackages(bundle(["--outdir"]), root));
-const entries = [
-  own,
-  ...packages,
-  {
+async function makeBinary(): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  const own = await readPackage(root);
+  const packages = await lawful(await bundledPackages(await bundle({}), root));
+  const compiled = await bundle({
+    bytecode: true,
+    define: {
+      PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages])),
+      ...(values.faults && { PICOCLAW_FAULTS: "true" }),
+    },
+    compile: {
+      outfile: target,
+      // Commands end before compiled code pays; the gateway sets this back to 1.
+      jitPolicy: 30,
+      // A binary must not obey files of the folder that it happens to be started in.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+    },
+  });
+  const inBinary = await bundledPackages(compiled, root);
+  if (namesOf(inBinary) !== namesOf(packages)) {
+    throw new Error(`the binary holds other packages than are listed: ${namesOf(inBinary)}`);
+  }
+  if (!values.faults) await writeSbom(own, packages);
+  console.log(`${relative(root, target)}, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);
+}
+
+/** The licences of the packages and of the runtime, as JSON in gzip and base64. */
+async function noticesOf(packages: readonly InstalledPackage[]): Promise<string> {
+  const runtime = {
     name: "bun",
     version: process.versions.bun,
     license: RUNTIME_LICENSE,
     text: await runtimeNotice(process.versions.bun),
-  },
-].map(({ name, version, license, text }) => ({ name, version, license, text }));
-const compiled = bundle([
-  "--compile",
-  "--bytecode",
-  // Commands end before compiled code pays; the gateway sets this back to 1.
-  "--compile-jit-policy=30",
-  // A binary must not obey files of the folder that it happens to be started in.
-  "--no-compile-autoload-dotenv",
-  "--no-compile-autoload-bunfig",
-  ...(values.faults ? ["--define", "PICOCLAW_FAULTS=true"] : []),
-  "--define",
-  `PICOCLAW_LICENSES="${gzipSync(JSON.stringify(entries), { level: 9 }).toString("base64")}"`,
-  "--outfile",
-]);
-const inBinary = await bundledPackages(compiled, root);
-if (namesOf(inBinary) !== namesOf(packages)) {
-  throw new Error(`the binary holds other packages than are listed: ${namesOf(inBinary)}`);
+  };
+  const entries = [...packages, runtime].map(({ name, version, license, text }) => {
+    return { name, version, license, text };
+  });
+  return gzipSync(JSON.stringify(entries), { level: 9 }).toString("base64");
 }
-if (!values.faults) await writeSbom();
-console.log(`${relative(root, target)}, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);
 
-/** Runs the bundler; the last flag is given where the result goes: the binary, or a folder that is thrown away. */
-function bundle(flags: readonly string[]): Metafile {
-  const scratch = mkdtempSync(join(tmpdir(), "picoclaw-build-"));
-  const metafile = join(scratch, "meta.json");
-  const place = flags.at(-1) === "--outfile" ? target : join(scratch, "out");
-  const all = [...COMMON, `--metafile=${metafile}`, ...flags, place];
-  try {
-    const { status } = spawnSync(process.execPath, all, {
-      stdio: ["ignore", "ignore", "inherit"],
-      cwd: root,
-    });
-    if (status !== 0) process.exit(status ?? 1);
-    const read: Metafile = JSON.parse(readFileSync(metafile, "utf8"));
-    return read;
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
+async function bundle(more: Partial<BuildConfig>): Promise<Metafile> {
+  const { metafile = { outputs: {} } } = await Bun.build({ ...COMMON, ...more });
+  return metafile;
 }
 
 function namesOf(all: readonly InstalledPackage[]): string {
   return all.map(({ name, version }) => `${name} ${version}`).join(", ");
 }
 
-async function writeSbom(): Promise<void> {
+async function writeSbom(
+  own: InstalledPackage,
+  packages: readonly InstalledPackage[],
+): Promise<void> {
   const lock: LockFile = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
   const runtime = {
     version: process.versions.bun,

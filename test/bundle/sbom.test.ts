@@ -60,8 +60,7 @@ function build(cwd: string, out: string) {
 
 /** The names of the packages that the source maps of a bundle tell of, which the build does not read. */
 async function packagesInSourceMaps(folder: string): Promise<string[]> {
-  const args = ["build", "src/main.ts", "--target=bun", "--minify", "--format=esm", "--splitting"];
-  const made = spawnSync(bun, [...args, "--sourcemap=external", "--outdir", folder], { cwd: root });
+  const made = spawnSync(bun, ["scripts/build.ts", "--files", folder], { cwd: root });
   assert.equal(made.status, 0);
   const maps = (await readdir(folder)).filter((name) => name.endsWith(".map"));
   const names = new Set<string>();

@@ -90,12 +90,8 @@ interface Loaded {
 }
 
 function bundle(folder: string): string {
-  const flags = ["--target=bun", "--minify", "--format=esm", "--splitting", "--outdir", folder];
-  const { status, stderr } = spawnSync(
-    process.execPath,
-    ["build", join(root, "src/main.ts"), ...flags],
-    { encoding: "utf8" },
-  );
+  const args = [join(root, "scripts/build.ts"), "--files", folder];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
   assert.equal(status, 0, stderr);
   return join(folder, "main.js");
 }
