@@ -59,7 +59,7 @@ export function clientOfLane(lane: string): ConversationClient {
 }
 
 /** Conversations that were looked for already; beyond them some are looked for again. */
-const REMEMBERED = 4096;
+const REMEMBERED = 1024;
 
 /**
  * A store that imports a conversation from Go PicoClaw in this workspace when its history is read for the

@@ -25,8 +25,11 @@ const SUMMARY_LIMITS = { messages: 2000, characters: 8 * 2 ** 20 };
 const LISTED_CONVERSATIONS = 20_000;
 /** One reading of a transcript. */
 const PAGE = { messages: 200, characters: 2 ** 20 };
-/** Conversations whose bytes are in memory; the bytes of others are added up with each turn. */
-const COUNTED = 4096;
+/**
+ * Conversations whose bytes are in memory; the bytes of others are added up with each turn. No fewer than a
+ * database in memory has conversations.
+ */
+const COUNTED = 1024;
 
 export interface ConversationsOptions extends Pick<StoreOptions, "now" | "bounds"> {
   /** The database is in memory: what is over the limits of all conversations, or idle, is deleted at once. */

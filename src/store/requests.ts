@@ -27,7 +27,7 @@ const PURGED_AT_ONCE = 20_000;
 /** Rejections after which those over the bound are deleted. */
 const DROP_EVERY = 1024;
 /** Lanes whose held bytes are in memory; those of others are added up with each request. */
-const COUNTED_LANES = 4096;
+const COUNTED_LANES = 1024;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
 const IN_FORCE = "seq = ? AND owner = ? AND attempt = ? AND state = ?";
 const COLUMNS = "seq, name, lane, ticket, state, owner, attempt, answer, failed, delivered_at";
