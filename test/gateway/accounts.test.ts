@@ -416,6 +416,20 @@ describe("names that are invented", () => {
     assert.ok(grown < atMost(12), `grew by ${grown}`);
   });
 
+  it("hold nothing of a long name but its beginning", async () => {
+    const books = createBooks();
+    const before = heldBytes();
+    for (let client = 0; client < 1000; client += 1) {
+      // As it comes: a part of a topic.
+      const topic = Buffer.alloc(60_000, `/picoclaw/${client}/`).toString();
+      books.take(topic.slice(10));
+    }
+    await settled();
+    const grown = heldBytes() - before;
+    assert.ok(grown < atMost(8), `grew by ${grown}`);
+    assert.equal(books.take("short"), 0);
+  });
+
   it("are counted in their channel, and the ones refused most by name", async () => {
     const books = createBooks();
     for (let round = 0; round < 50; round += 1) {

@@ -227,5 +227,8 @@ async function readAtStart({ rows, policies, store }: AccountingOptions): Promis
 const LONGEST_CLIENT = 128;
 
 function holderOf({ channel, client }: Request): Holder {
-  return { channel, client: truncate(client, LONGEST_CLIENT) };
+  if (client.length <= LONGEST_CLIENT) return { channel, client };
+  // A copy: the beginning of a text holds the whole text, here a topic of up to 64 KB.
+  const copy = Buffer.from(truncate(client, LONGEST_CLIENT), "utf16le").toString("utf16le");
+  return { channel, client: copy };
 }
