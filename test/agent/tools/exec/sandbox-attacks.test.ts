@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import {
   chmod,
@@ -8,7 +9,10 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  realpath,
+  rename,
   rm,
+  symlink,
   writeFile,
 } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -17,6 +21,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { FULL_ACCESS } from "../../../../src/agent/access/permissions.ts";
 import type { FilePermissions } from "../../../../src/agent/access/permissions.ts";
+import { sandboxFor } from "../../../../src/agent/tools/exec/sandbox/sandbox.ts";
 import { callContext } from "../../../support/agent-config.ts";
 import { createCommands } from "../../../support/commands.ts";
 import { withBubblewrap } from "../../../support/sandbox.ts";
@@ -90,6 +95,49 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     const names = await readdir(workspace);
     assert.deepEqual(names.toSorted(), ["a", "memory", "own", "sessions", "state"]);
   });
+
+  it("replaces no folder of a new workspace that later commands hide or mount", async () => {
+    await using commands = await createCommands(BWRAP);
+    const text = await commands.call({
+      command: "for f in memory memory/clients state sessions; do mv -T $f x; rmdir $f; done; ls",
+    });
+    assert.equal(text.match(/failed to remove/g)?.length, 4, text);
+    assert.match(text, /^memory\nsessions\nstate$/m);
+  });
+
+  for (const name of ["state", "memory", "skills"]) {
+    for (const by of ["a link", "another folder"]) {
+      it(`does not run if ${name} was replaced by ${by} after its path was resolved`, async () => {
+        await using home = await temporaryFolder();
+        const [workspace, key] = [join(home.path, "a b\\c"), join(home.path, "key")];
+        const path = join(workspace, name);
+        await mkdir(join(workspace, "skills"), { recursive: true });
+        await writeFile(key, "the secret", { mode: 0o644 });
+        const sandbox = await sandboxFor({
+          workspace: await realpath(workspace),
+          settings: { sandbox: "bwrap", allow_network: false },
+          secretFiles: [],
+          path: "/usr/bin:/bin",
+          isRemote: true,
+          paths: { readable: [], writable: [], readOnly: [join(workspace, "skills")] },
+        });
+        const [program = "", ...words] = sandbox?.args ?? [];
+        const run = () =>
+          new Promise<string>((resolve) => {
+            const command = [...words, "sh", "-c", `cat ${key}; echo ran`];
+            execFile(program, command, (_, stdout, stderr) => resolve(`${stdout}${stderr}`));
+          });
+        assert.match(await run(), /^ran$/m);
+        await rename(path, `${path}.old`);
+        await (by === "a link" ? symlink("..", path) : mkdir(path));
+        const text = await run();
+        assert.doesNotMatch(text, /the secret/);
+        // Another empty folder hides as well.
+        if (by === "a link" || name !== "state") assert.doesNotMatch(text, /^ran$/m);
+        if (by === "a link") assert.match(text, /was replaced just now; nothing was run/);
+      });
+    }
+  }
 
   it("puts no link in the place of what a profile opens in what it opens", async () => {
     await using folder = await temporaryFolder();

@@ -188,18 +188,18 @@ function outermostFirst(mounts: readonly Mount[]): readonly Mount[] {
 }
 
 /**
- * Makes the folder of the clients' memories, so that a mount can hide it. Otherwise a command that started
- * before the first memory would see those written while it runs. Not in a workspace without `memory`,
- * which is no agent's.
+ * Makes the folder of the clients' memories, so that a mount hides it from every command. Otherwise a
+ * command that started before the first memory would see those written while it runs, and could put a link
+ * in the place of the folder.
  */
 async function ensureMemories(workspace: string): Promise<void> {
   const folder = join(workspace, CLIENT_MEMORIES);
-  const isFolder = await lstat(dirname(folder)).then(
-    (one) => one.isDirectory(),
+  const isLink = await lstat(dirname(folder)).then(
+    (one) => !one.isDirectory(),
     () => false,
   );
-  // It may exist already. Where this program may not write, it writes no memories either.
-  if (isFolder) await mkdir(folder, { mode: 0o711 }).catch(() => undefined);
+  // Where this program may not write, it writes no memories either.
+  if (!isLink) await mkdir(folder, { recursive: true, mode: 0o711 }).catch(() => undefined);
 }
 
 /** Private folders around what the command may use, and sockets of services. */

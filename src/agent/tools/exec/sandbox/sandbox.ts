@@ -8,6 +8,7 @@ import type { Sandbox } from "../command.ts";
 import { findProgram } from "../environment.ts";
 import { chownWorkspace, commandUser, isRoot, setprivArgs } from "./command-user.ts";
 import type { CommandUser } from "./command-user.ts";
+import { mountCheckArgs } from "./mount-check.ts";
 import type { CommandPaths, Mount } from "./mounts.ts";
 import { mountsOf } from "./mounts.ts";
 
@@ -48,7 +49,8 @@ export async function sandboxFor(options: SandboxOptions): Promise<Sandbox | und
   const { program, user } = bubblewrap;
   if (user !== undefined) await chownWorkspace({ program, user }, workspace, mounts);
   const note = `it ran in a sandbox: only the workspace and /tmp are writable${network ? "" : ", there is no network"}, homes and services are out of reach`;
-  return { args: sandboxArgs(bubblewrap, mounts, network), note };
+  const args = [...sandboxArgs(bubblewrap, mounts, network), ...(await mountCheckArgs(mounts))];
+  return { args, note };
 }
 
 /** The bubblewrap that the settings ask for; undefined without one. */
