@@ -26,6 +26,9 @@ export interface Setup extends Link {
   readonly model?: string | undefined;
   /** Turns at the same time. */
   readonly turns?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  /** A command that becomes the program. */
+  readonly within?: readonly string[];
 }
 
 const PREFIX = "/picoclaw/assistant";
@@ -38,7 +41,8 @@ export const picoclaw: Contender = {
   command: "/help",
   async start(setup) {
     await prepare(setup);
-    return startPicoclaw(["gateway"], { home: setup.home });
+    const { home, env = {}, within = [] } = setup;
+    return startPicoclaw(["gateway"], { home, env, within });
   },
 };
 

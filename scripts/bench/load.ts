@@ -1,8 +1,9 @@
 import { askAll, connectDevice } from "../../test/support/bare-device.ts";
+import { createMemoryGroup } from "../../test/support/memory-group.ts";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
 import type { Behaviour } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
-import { memoryOf } from "../../test/support/proc.ts";
+import { forgetPeak, memoryOf } from "../../test/support/proc.ts";
 import type { Memory } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import { picoclaw } from "./contender.ts";
@@ -14,6 +15,7 @@ import { fillStore } from "./store.ts";
 const CLIENTS = 1000;
 const MODEL_MS = 500;
 const SETTLE_MS = 3000;
+const LATER_MS = 27_000;
 const KEYS = [
   ["RSS", "rss"],
   ["PSS", "pss"],
@@ -66,7 +68,7 @@ export async function* memoryFigures(
 ): AsyncGenerator<Figure> {
   const measured = [];
   for (const contender of contenders)
-    measured.push({ contender, memory: await memoriesOf(contender, requests, 0) });
+    measured.push({ contender, memory: await memoriesOf(contender, requests) });
   const [ours, others] = [measured[0]?.memory ?? [], measured.slice(1)];
   for (const [index, count] of [0, ...requests].entries()) {
     const when = count === 0 ? "idle" : `after ${count.toLocaleString("en")} requests`;
@@ -76,8 +78,56 @@ export async function* memoryFigures(
       (name) => others.find(({ contender }) => contender.name === name)?.memory[index],
     );
   }
-  const [idle] = await memoriesOf(picoclaw, [], 10_000);
+  const later = ours.at(-1);
+  yield* figuresOf("half a minute later", later, () => undefined);
+  const [idle] = await memoriesOf(picoclaw, [], { conversations: 10_000 });
   yield* figuresOf("idle, 10,000 conversations", idle, () => undefined);
+  const small = await memoriesOf(picoclaw, requests.slice(0, 1), { env: INTERPRETED });
+  yield* figuresOf("idle, with less than 512 MiB", small[0], () => undefined);
+  const first = requests[0]?.toLocaleString("en");
+  yield* figuresOf(`after ${first} requests, with less than 512 MiB`, small[1], () => undefined);
+  yield* groupFigures();
+}
+
+/** What the gateway chooses where it has less than 512 MiB. */
+const INTERPRETED = { BUN_JSC_useJIT: "0" };
+const GROUP_MB = 48;
+const PER_SECOND = 300;
+const GROUP_SECONDS = 20;
+
+/** Turns a second within a control group of 48 MiB, where 300 are asked for each second. */
+async function* groupFigures(): AsyncGenerator<Figure> {
+  using group = createMemoryGroup(GROUP_MB * 2 ** 20);
+  if (group === undefined) return;
+  await using broker = await startMosquitto();
+  await using model = await startModelServer();
+  model.otherwise(answers("It is late."));
+  await using home = await temporaryFolder();
+  const setup = { port: broker.port, qos: 1, version: 4 } as const;
+  const { within } = group;
+  const options = { ...setup, home: home.path, model: model.base, within, turns: PER_SECOND };
+  await using gateway = await picoclaw.start(options);
+  using device = await connectDevice(picoclaw, setup);
+  await answersAtAll(device, picoclaw.command);
+  const begun = performance.now();
+  const answered: Promise<number>[] = [];
+  for (let index = 0; index < PER_SECOND * GROUP_SECONDS; index += 1) {
+    answered.push(device.ask(`client-${index}`, "How late is it?"));
+    const ahead = (index / PER_SECOND) * 1000 - (performance.now() - begun);
+    if (ahead > 5) await new Promise((resolve) => void setTimeout(resolve, ahead));
+  }
+  const ended = gateway.ended.then(({ signal }) => {
+    throw new Error(`the gateway ended by ${signal}`);
+  });
+  await Promise.race([Promise.all(answered), ended]);
+  const seconds = (performance.now() - begun) / 1000;
+  yield {
+    name: `turns within ${GROUP_MB} MiB, ${PER_SECOND} asked, a second`,
+    unit: "a second",
+    ours: [answered.length / seconds],
+    reference: { name: "asked", values: [PER_SECOND] },
+  };
+  yield { name: `most memory within ${GROUP_MB} MiB`, unit: "MB", ours: [group.peak() / 2 ** 20] };
 }
 
 function* figuresOf(
@@ -104,7 +154,7 @@ function* figuresOf(
 async function memoriesOf(
   contender: Contender,
   requests: readonly number[],
-  conversations: number,
+  { conversations = 0, env = {} }: { conversations?: number; env?: Record<string, string> } = {},
 ): Promise<Memory[]> {
   await using broker = await startMosquitto();
   await using model = await startModelServer();
@@ -112,7 +162,12 @@ async function memoriesOf(
   await using home = await temporaryFolder();
   if (conversations > 0) await fillStore(home.path, conversations);
   const setup = { port: broker.port, qos: 1, version: 4 } as const;
-  await using running = await contender.start({ ...setup, home: home.path, model: model.base });
+  await using running = await contender.start({
+    ...setup,
+    home: home.path,
+    model: model.base,
+    env,
+  });
   using device = await connectDevice(contender, setup);
   await answersAtAll(device, contender.command);
   const memories = [await settled(running.pid)];
@@ -122,6 +177,10 @@ async function memoriesOf(
     done = count;
     memories.push(await settled(running.pid));
   }
+  if (done === 0) return memories;
+  await forgetPeak(running.pid);
+  await new Promise((resolve) => void setTimeout(resolve, LATER_MS));
+  memories.push(await settled(running.pid));
   return memories;
 }
 
