@@ -1,19 +1,22 @@
+import { spawnSync } from "node:child_process";
+import { symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { askAll, connectDevice } from "../../test/support/bare-device.ts";
 import { createMemoryGroup } from "../../test/support/memory-group.ts";
 import { answers, startModelServer } from "../../test/support/model-server.ts";
-import type { Behaviour } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
+import { startClient } from "../../test/support/picoclaw.ts";
 import { forgetPeak, memoryOf } from "../../test/support/proc.ts";
 import type { Memory } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
+import { until } from "../../test/support/until.ts";
 import { picoclaw } from "./contender.ts";
 import type { Contender } from "./contender.ts";
 import type { Figure } from "./figure.ts";
 import { answersAtAll } from "./hop.ts";
 import { fillStore } from "./store.ts";
 
-const CLIENTS = 1000;
-const MODEL_MS = 500;
+const root = join(import.meta.dirname, "../..");
 const SETTLE_MS = 3000;
 const LATER_MS = 27_000;
 const KEYS = [
@@ -22,44 +25,6 @@ const KEYS = [
   ["private dirty", "dirty"],
   ["peak RSS", "peak"],
 ] as const;
-
-/** Many clients at once, against a model that takes half a second. */
-export async function* crowdFigures(runs: number): AsyncGenerator<Figure> {
-  await using broker = await startMosquitto();
-  await using model = await startModelServer();
-  const prompt = answers("It is late.");
-  model.otherwise(prompt);
-  await using home = await temporaryFolder();
-  const setup = { port: broker.port, qos: 1, version: 4 } as const;
-  const options = { ...setup, home: home.path, model: model.base, turns: CLIENTS };
-  await using gateway = await picoclaw.start(options);
-  using device = await connectDevice(picoclaw, setup);
-  await answersAtAll(device, "How late is it?");
-  model.otherwise(after(MODEL_MS, prompt));
-  const ours: number[] = [];
-  for (let run = 0; run < runs; run += 1) {
-    const begun = performance.now();
-    const asked = Array.from({ length: CLIENTS }, (_, index) =>
-      device.ask(`client-${index}`, "How late is it?"),
-    );
-    await Promise.all(asked);
-    ours.push(performance.now() - begun);
-  }
-  if (gateway.stderr().includes('"level":"error"')) throw new Error(gateway.stderr());
-  yield {
-    name: `${CLIENTS} clients at once, model of ${MODEL_MS} ms`,
-    unit: "ms",
-    ours,
-    reference: { name: "ideal", values: [MODEL_MS] },
-  };
-}
-
-function after(milliseconds: number, behaviour: Behaviour): Behaviour {
-  return async (request, response) => {
-    await new Promise((resolve) => void setTimeout(resolve, milliseconds));
-    await behaviour(request, response);
-  };
-}
 
 /** Memory of a gateway that waits, and after requests of eight clients. */
 export async function* memoryFigures(
@@ -87,6 +52,7 @@ export async function* memoryFigures(
   const first = requests[0]?.toLocaleString("en");
   yield* figuresOf(`after ${first} requests, with less than 512 MiB`, small[1], () => undefined);
   yield* groupFigures();
+  yield* libraryFigures(ours[0]);
 }
 
 /** What the gateway chooses where it has less than 512 MiB. */
@@ -149,6 +115,43 @@ function* figuresOf(
       go: series("Go"),
     };
   }
+}
+
+const LIBRARY_NAME = "MQTT.js alone";
+const LIBRARY = `
+import { connect } from "mqtt";
+const client = connect(process.argv[2]);
+client.on("connect", () => client.subscribe("a"));
+`;
+
+/** The gateway beside a program that only subscribes with the same library. */
+async function* libraryFigures(idle: Memory | undefined): AsyncGenerator<Figure> {
+  await using broker = await startMosquitto();
+  await using scratch = await temporaryFolder();
+  const [source, program] = [join(scratch.path, "library.ts"), join(scratch.path, "library")];
+  writeFileSync(source, LIBRARY);
+  symlinkSync(join(root, "node_modules"), join(scratch.path, "node_modules"));
+  const flags = ["build", source, "--compile", "--minify", "--bytecode", "--format=esm"];
+  const { status } = spawnSync(process.execPath, [...flags, `--outfile=${program}`]);
+  if (status !== 0) throw new Error("bun build failed");
+  // Pages that are not on the disk yet would count as the program's own.
+  spawnSync("sync");
+  await using running = startClient(program, [broker.url]);
+  await until("it is subscribed", () => broker.log().includes("SUBACK"));
+  const { rss, dirty } = await settled(running.pid);
+  if (idle === undefined) return;
+  yield {
+    name: "RSS idle",
+    unit: "MB",
+    ours: [idle.rss],
+    reference: { name: LIBRARY_NAME, values: [rss] },
+  };
+  yield {
+    name: "private dirty idle",
+    unit: "MB",
+    ours: [idle.dirty],
+    reference: { name: LIBRARY_NAME, values: [dirty] },
+  };
 }
 
 async function memoriesOf(
