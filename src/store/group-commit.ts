@@ -1,6 +1,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Failure, messageOf } from "../base/failure.ts";
 import { isDamage } from "./database.ts";
+import { openLogSync } from "./log-sync.ts";
+import type { LogSync } from "./log-sync.ts";
 
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
@@ -21,35 +23,46 @@ interface Waiting {
 /** Calls in one transaction: the event loop waits for it. */
 const AT_ONCE = 512;
 const RETRY_AFTER_S = 30;
-/** In WAL mode a commit is written to the file either way; with FULL it is on the disk when it returns. */
-const SYNCHRONOUS = { power: "FULL", process: "NORMAL" };
+
+export interface GroupCommitOptions {
+  /** That of the database's write-ahead log, unless another is given. Undefined if each commit is on the disk when it returns. */
+  readonly sync?: LogSync | undefined;
+  /** Called after each transaction that wrote nothing. */
+  readonly onRollback?: () => void;
+  readonly onCommit?: OnCommit | undefined;
+}
+
+/** A transaction that is in the write-ahead log, and does not survive a loss of power yet. */
+interface Unsynced {
+  readonly batch: readonly Waiting[];
+  /** Why it could not be synced; null while that is under way. */
+  error: Error | null;
+}
 
 /**
- * Work on a database that shares its commits: calls that are made in one go are one transaction and one
- * fsync. All takes effect in the order of the calls.
+ * Work on a database that shares its commits: calls that are made in one go, or while the disk is busy with
+ * earlier ones, are one transaction and one fsync. The event loop does not wait for that. All takes effect in
+ * the order of the calls.
  */
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #file: string;
+  readonly #sync: LogSync | undefined;
   readonly #onRollback: () => void;
   readonly #onCommit: OnCommit | undefined;
   #waiting: Waiting[] = [];
+  #unsynced: Unsynced | undefined;
   #timer: ReturnType<typeof setImmediate> | undefined;
   #isClosed = false;
-  /** What `PRAGMA synchronous` is set to. */
-  #survives: Survives = "power";
 
-  /** `onRollback` is called after each transaction that wrote nothing. */
-  constructor(
-    db: DatabaseSync,
-    file: string,
-    onRollback: () => void = () => {},
-    onCommit?: OnCommit,
-  ) {
+  constructor(db: DatabaseSync, file: string, options: GroupCommitOptions = {}) {
     this.#db = db;
     this.#file = file;
-    this.#onRollback = onRollback;
-    this.#onCommit = onCommit;
+    this.#sync = "sync" in options ? options.sync : openLogSync(db, file);
+    this.#onRollback = options.onRollback ?? (() => {});
+    this.#onCommit = options.onCommit;
+    // A commit is in the log then, but not on the disk.
+    if (this.#sync !== undefined) db.exec("PRAGMA synchronous = NORMAL");
   }
 
   /**
@@ -80,45 +93,95 @@ export class GroupCommit {
 
   /** Does what was asked for so far; later calls reject. */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
-    while (this.#waiting.length > 0) {
-      clearImmediate(this.#timer);
-      this.#flush();
-    }
+    clearImmediate(this.#timer);
+    if (this.#unsynced !== undefined) this.#finishSync(this.#unsynced);
+    while (this.#waiting.length > 0) this.#flush();
+    this.#sync?.close();
   }
 
-  /** Does what waits in one transaction, and then settles it. */
+  /** Does what waits in one transaction, unless the former one is not on the disk yet. */
   readonly #flush = (): void => {
+    this.#timer = undefined;
+    if (this.#unsynced?.error === null || this.#waiting.length === 0) return;
     const survives = this.#waiting.some((one) => one.survives === "power") ? "power" : "process";
     const batch: Waiting[] = [];
-    let failure: Failure | undefined;
+    const failure = this.#transact(batch, survives);
+    this.#waiting = this.#waiting.slice(batch.length);
+    if (failure !== undefined || survives === "process" || this.#sync === undefined) {
+      this.#settle(batch, survives, failure);
+      return;
+    }
+    const unsynced: Unsynced = { batch, error: null };
+    this.#unsynced = unsynced;
+    if (this.#isClosed) this.#finishSync(unsynced);
+    else this.#sync.start(batch.length, (error) => this.#synced(unsynced, error));
+  };
+
+  /** Adds what waits to the batch and commits it; returns the failure if nothing of it is written. */
+  #transact(batch: Waiting[], survives: Survives): Failure | undefined {
     try {
-      if (survives !== this.#survives) {
-        this.#db.exec(`PRAGMA synchronous = ${SYNCHRONOUS[survives]}`);
-        this.#survives = survives;
-      }
+      if (this.#unsynced !== undefined) this.#checkpoint(this.#unsynced);
       this.#db.exec("BEGIN IMMEDIATE");
       // Work that is asked for while the transaction runs belongs to it.
       for (let one = this.#take(batch, survives); one; one = this.#take(batch, survives))
         one.result = one.work();
       this.#db.exec("COMMIT");
+      return undefined;
     } catch (error) {
-      failure = unwritable(this.#file, error);
       rollBack(this.#db);
       this.#onRollback();
       // The rest of the batch would fail in the same way, one after the other.
       while (this.#take(batch, survives)) continue;
+      return unwritable(this.#file, error);
     }
-    this.#waiting = this.#waiting.slice(batch.length);
+  }
+
+  #synced(unsynced: Unsynced, error: Error | null): void {
+    // `close` was faster.
+    if (this.#unsynced !== unsynced) return;
+    unsynced.error = error;
+    if (error === null) {
+      this.#unsynced = undefined;
+      this.#settle(unsynced.batch, "power");
+    } else if (this.#waiting.length > 0) this.#timer ??= setImmediate(this.#flush);
+  }
+
+  /**
+   * After a failed sync the system may take for written what is lost, so it is not enough to sync again. Writes
+   * the pages from the log to the database itself, and begins a new log. Throws if that fails.
+   */
+  #checkpoint({ batch, error }: Unsynced): void {
+    const row = this.#db.prepare("PRAGMA wal_checkpoint(RESTART)").get();
+    if (row?.["busy"] !== 0) throw error ?? new Error("another process reads the database");
+    this.#unsynced = undefined;
+    this.#settle(batch, "power");
+  }
+
+  /** At the end: waits for the disk. */
+  #finishSync(unsynced: Unsynced): void {
+    let failure: Failure | undefined;
+    try {
+      if (unsynced.error === null) this.#sync?.now();
+      else this.#checkpoint(unsynced);
+    } catch (error) {
+      failure = unwritable(this.#file, error);
+    }
+    if (this.#unsynced === unsynced) this.#settle(unsynced.batch, "power", failure);
+    this.#unsynced = undefined;
+  }
+
+  #settle(batch: readonly Waiting[], survives: Survives, failure?: Failure): void {
     // The next transaction comes after the other work of the event loop.
-    this.#timer = this.#waiting.length > 0 ? setImmediate(this.#flush) : undefined;
+    if (this.#waiting.length > 0 && !this.#isClosed) this.#timer ??= setImmediate(this.#flush);
     for (const one of batch) {
       if (failure === undefined) one.resolve(one.result);
       else if (one.isRead) this.#readAgain(one);
       else one.reject(failure);
     }
     this.#onCommit?.(batch.length, survives);
-  };
+  }
 
   /** Adds the next work to the batch; undefined if the rest needs another transaction. */
   #take(batch: Waiting[], survives: Survives): Waiting | undefined {

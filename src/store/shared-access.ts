@@ -43,7 +43,10 @@ export async function openConversations<M>(
     throw unusable(file, thrown instanceof Failure ? (thrown.cause ?? thrown) : thrown);
   };
   const conversations = new Conversations<M>(db, options);
-  const commits = new GroupCommit(db, file, () => conversations.numbers.rolledBack());
+  const commits = new GroupCommit(db, file, {
+    onRollback: () => conversations.numbers.rolledBack(),
+    ...(options.readOnly && { sync: undefined }),
+  });
   const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);
   const read = <T>(work: () => T): Promise<T> => commits.read(work).catch(failed);
   return {

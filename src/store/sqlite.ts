@@ -5,13 +5,13 @@ import { asyncConversations, Conversations } from "./conversations.ts";
 import { Counters } from "./counters.ts";
 import { openDatabase } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
-import type { OnCommit } from "./group-commit.ts";
+import type { GroupCommitOptions } from "./group-commit.ts";
 import { Requests } from "./requests.ts";
 import { migrate } from "./schema.ts";
 
-export interface SqliteStoreOptions extends StoreOptions {
+export interface SqliteStoreOptions
+  extends StoreOptions, Pick<GroupCommitOptions, "sync" | "onCommit"> {
   readonly log: Log;
-  readonly onCommit?: OnCommit;
 }
 
 /**
@@ -57,16 +57,18 @@ export function createMemoryStore<M>(options: StoreOptions): Store<M> {
 function storeIn<M>(
   db: DatabaseSync,
   file: string,
-  options: StoreOptions & { readonly inMemory?: boolean; readonly onCommit?: OnCommit },
+  options: StoreOptions & GroupCommitOptions & { readonly inMemory?: boolean },
 ): Store<M> {
   const requests = new Requests<M>(db, options);
   const conversations = new Conversations<M>(db, options);
   const counters = new Counters(db, options);
-  const rolledBack = (): void => {
-    requests.numbers.rolledBack();
-    conversations.numbers.rolledBack();
-  };
-  const commits = new GroupCommit(db, file, rolledBack, options.onCommit);
+  const commits = new GroupCommit(db, file, {
+    ...options,
+    onRollback() {
+      requests.numbers.rolledBack();
+      conversations.numbers.rolledBack();
+    },
+  });
   const { run, read } = commits;
   return {
     accept: (request, admission) => run(() => requests.accept(request, admission)),

@@ -8,6 +8,7 @@ import type { Request } from "../../src/gateway/contract.ts";
 import type { Recipient } from "../../src/gateway/durable/recovery.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
+import type { LogSync } from "../../src/store/log-sync.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStoreOptions } from "../../src/store/sqlite.ts";
 import { claimedAbandoned } from "../store/contract.ts";
@@ -477,6 +478,9 @@ describe("a durable request", () => {
 });
 
 /** One file that several processes open one after the other. */
+/** A disk that takes no time, so that turns of the event loop settle everything. */
+const AT_ONCE: LogSync = { start: (_calls, done) => done(null), now() {}, close() {} };
+
 async function createHome(more: Pick<SqliteStoreOptions, "onCommit"> = {}) {
   const clock = createManualClock();
   const folder = await temporaryFolder();
@@ -485,7 +489,7 @@ async function createHome(more: Pick<SqliteStoreOptions, "onCommit"> = {}) {
     clock,
     async open(): Promise<Store<string>> {
       const own = storeFacts(clock, `owner ${opened.length}`);
-      const facts = { ...own, sole: true, log: SILENT, ...more };
+      const facts = { ...own, sole: true, log: SILENT, sync: AT_ONCE, ...more };
       const store = await openSqliteStore<string>(join(folder.path, "state.db"), facts);
       opened.push(store);
       return store;

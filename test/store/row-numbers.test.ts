@@ -55,7 +55,7 @@ describe("the numbers of rows", () => {
     const files = [new DatabaseSync(home.file), new DatabaseSync(home.file)];
     const [ours, others] = files.map((db) => {
       const numbers = new RowNumbers(db, "requests");
-      const commits = new GroupCommit(db, home.file, () => numbers.rolledBack());
+      const commits = new GroupCommit(db, home.file, { onRollback: () => numbers.rolledBack() });
       return { next: () => commits.run(() => numbers.next()), commits, numbers };
     });
     assert.ok(ours && others);

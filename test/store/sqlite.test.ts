@@ -79,27 +79,6 @@ describe("the database", () => {
     db.close();
   });
 
-  it("waits for the disk only for work that has to survive a loss of power", async () => {
-    await using home = await sqliteHome();
-    await (await home.open()).close();
-    const db = new DatabaseSync(home.file);
-    const commits = new GroupCommit(db, home.file);
-    const level = (): number => Number(db.prepare("PRAGMA synchronous").get()?.["synchronous"]);
-    const [full, normal] = [2, 1];
-    assert.equal(await commits.run(level, "process"), normal);
-    const together = [commits.run(level, "process"), commits.run(level), commits.run(level)];
-    assert.deepEqual(await Promise.all(together), [full, full, full]);
-    let later: Promise<number> | undefined;
-    await commits.run(() => void (later = commits.run(level)), "process");
-    assert.equal(await later, full);
-    assert.equal(await commits.run(level, "process"), normal);
-    // A read that waits for a write does not wait for the disk.
-    const reads = [commits.run(level, "process"), commits.read(level)];
-    assert.deepEqual(await Promise.all(reads), [normal, normal]);
-    commits.close();
-    db.close();
-  });
-
   it("waits for the disk for a request, its attempt and its answer, not for the delivery", async () => {
     await using home = await sqliteHome();
     const commits: string[] = [];
