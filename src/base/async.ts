@@ -279,6 +279,23 @@ export class Lazy<T> {
   }
 }
 
+/**
+ * Returns a function that runs the work for many callers: those that call while it runs share one run, which
+ * begins after it, so each gets a result of a run that began after its call.
+ */
+export function createSharedRun<T>(work: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined;
+  let following: Promise<T> | undefined;
+  const start = (): Promise<T> => {
+    following = undefined;
+    running = work().finally(() => {
+      if (following === undefined) running = undefined;
+    });
+    return running;
+  };
+  return () => (running === undefined ? start() : (following ??= running.then(start, start)));
+}
+
 /** A function that runs `run` at its first call only. */
 export function once(run: () => void): () => void {
   let hasRun = false;

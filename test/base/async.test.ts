@@ -6,6 +6,7 @@ import {
   createFairSemaphore,
   createSemaphore,
   createSerialQueue,
+  createSharedRun,
   Lazy,
   MAX_TIMER_MS,
   onAbort,
@@ -314,4 +315,40 @@ it("once runs at the first call only", () => {
   run();
   run();
   assert.equal(runs, 1);
+});
+
+describe("a shared run", () => {
+  it("serves all that ask while another runs, and begins after they asked", async () => {
+    const ends: (() => void)[] = [];
+    const run = createSharedRun(async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const number = ends.push(resolve);
+      await promise;
+      return number;
+    });
+    const first = run();
+    const [second, third] = [run(), run()];
+    ends[0]?.();
+    assert.equal(await first, 1);
+    const fourth = run();
+    ends[1]?.();
+    assert.deepEqual(await Promise.all([second, third]), [2, 2]);
+    ends[2]?.();
+    assert.equal(await fourth, 3);
+    const last = run();
+    ends[3]?.();
+    assert.equal(await last, 4);
+  });
+
+  it("goes on after one that failed", async () => {
+    let runs = 0;
+    const run = createSharedRun(async () => {
+      runs += 1;
+      if (runs === 1) throw STOPPED;
+      return runs;
+    });
+    const [first, second] = [run(), run()];
+    await assert.rejects(first, STOPPED);
+    assert.equal(await second, 2);
+  });
 });

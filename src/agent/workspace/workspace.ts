@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { withTimeout } from "../../base/async.ts";
+import { createSharedRun, withTimeout } from "../../base/async.ts";
 import { messageOf } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
@@ -111,7 +111,8 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
 
   return {
     folder,
-    async read() {
+    // Turns that begin together look at the files together.
+    read: createSharedRun(async () => {
       const at = performance.now();
       if (at - last.at < STAT_CACHED_MS && areUnchanged(last.seen)) {
         last.at = at;
@@ -128,7 +129,7 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
         });
       }
       return last.texts;
-    },
+    }),
     own: (owner) => readOwn(owner, options),
   };
 }

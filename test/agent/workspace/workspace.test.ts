@@ -131,6 +131,20 @@ describe("the workspace", () => {
     assert.equal((await home.workspace.read()).skills[0]?.description, "another");
   });
 
+  it("is read at most twice by many turns that begin at once", async () => {
+    let loaded = 0;
+    // Files that are this new are loaded by each reading.
+    await using home = await createHome({ "workspace/SOUL.md": "calm" }, () => {
+      loaded += 1;
+      return new Date();
+    });
+    await home.workspace.read();
+    const once = loaded;
+    const all = await Promise.all(Array.from({ length: 50 }, () => home.workspace.read()));
+    assert.deepEqual([...new Set(all.map(({ soul }) => soul))], ["calm"]);
+    assert.equal(loaded, 3 * once);
+  });
+
   it("cuts what is too long, says so, and logs it once", async () => {
     const long = "é".repeat(60_000);
     await using home = await createHome({
