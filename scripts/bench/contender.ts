@@ -24,6 +24,8 @@ export interface Setup extends Link {
   readonly home: string;
   /** The base of an OpenAI-compatible server. */
   readonly model?: string | undefined;
+  /** A file with the body of a request to the model, for a contender that does not build its own. */
+  readonly question?: string | undefined;
   /** Turns at the same time. */
   readonly turns?: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -73,9 +75,10 @@ export function buildReference(): Contender | undefined {
     prefix: "/reference",
     saysDone: true,
     command: "/help",
-    start: ({ port, qos, version, model }) => {
-      const words = ["127.0.0.1", `${port}`, `${qos}`, `${version}`];
-      return Promise.resolve(startClient(program, model === undefined ? words : [...words, model]));
+    start: ({ port, qos, version, model, question }) => {
+      const words = ["127.0.0.1", port, qos, version, model, question];
+      const given = words.filter((word) => word !== undefined).map(String);
+      return Promise.resolve(startClient(program, given));
     },
   };
 }

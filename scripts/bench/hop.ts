@@ -1,6 +1,9 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { connectDevice } from "../../test/support/bare-device.ts";
 import type { Device } from "../../test/support/bare-device.ts";
 import { answers, calls, startModelServer } from "../../test/support/model-server.ts";
+import type { ReceivedRequest } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
 import { cpuOf, writtenBy } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
@@ -112,7 +115,8 @@ async function blocksOf(
   const all = [];
   for (const contender of contenders) {
     const home = cleanup.use(await temporaryFolder());
-    const running = cleanup.use(await contender.start({ ...setup, home: home.path }));
+    const question = await saveQuestion(model.requests.at(-1), home.path);
+    const running = cleanup.use(await contender.start({ ...setup, home: home.path, question }));
     const device = cleanup.use(await connectDevice(contender, setup));
     const text = withModel ? "How late is it?" : contender.command;
     await answersAtAll(device, text);
@@ -130,6 +134,17 @@ async function blocksOf(
       blocks.written.push(((await writtenBy(running.pid)) - written) / BLOCK);
     }
   return all;
+}
+
+/** Writes what was asked last, so that the next contender asks the same; undefined if nothing was asked. */
+async function saveQuestion(
+  last: ReceivedRequest | undefined,
+  folder: string,
+): Promise<string | undefined> {
+  if (last === undefined) return undefined;
+  const file = join(folder, "question.json");
+  await writeFile(file, JSON.stringify(last.body));
+  return file;
 }
 
 const ASK_AGAIN_MS = 100;

@@ -1,10 +1,10 @@
 /*
  * What the same work costs a native program: answers every request on /reference/CLIENT/request with one
  * message on /reference/CLIENT/response. Without a MODEL it answers at once, with one it asks that
- * OpenAI-compatible server first, streamed, over one connection that is kept.
+ * OpenAI-compatible server first, streamed, over one connection that is kept. FILE is the body of its requests.
  *
  *   gcc -O2 -o reference reference.c -lmosquitto -lcurl
- *   reference HOST PORT QOS MQTT_VERSION [MODEL]
+ *   reference HOST PORT QOS MQTT_VERSION [MODEL [FILE]]
  */
 #include <curl/curl.h>
 #include <mosquitto.h>
@@ -17,7 +17,7 @@ static const char *model;
 static CURL *curl;
 static char answer[1 << 16];
 
-static const char QUESTION[] =
+static char question[1 << 20] =
     "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"How late is it?\"}]}";
 
 /* Takes the text out of the deltas; a delta is never cut here, the server sends each in one write. */
@@ -71,8 +71,14 @@ int main(int count, char **words) {
     struct curl_slist *headers = curl_slist_append(NULL, "content-type: application/json");
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, QUESTION);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, question);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+  }
+  if (count > 6) {
+    FILE *file = fopen(words[6], "r");
+    if (file == NULL) return 1;
+    question[fread(question, 1, sizeof question - 1, file)] = 0;
+    fclose(file);
   }
   mosquitto_lib_init();
   struct mosquitto *client = mosquitto_new("reference", true, NULL);
