@@ -2,18 +2,27 @@ import { lstat } from "node:fs/promises";
 import { isInside } from "../../../../base/path-contains.ts";
 import type { Mount } from "./mounts.ts";
 
-/** Its arguments are three for each mount: its path, the path as mountinfo shows it, device and inode or "". */
+/**
+ * Its arguments are lists with line ends: mount points as mountinfo shows them, paths, and their devices and
+ * inodes.
+ */
 const SCRIPT = String.raw`
-points=$(while read -r _ _ _ _ point _; do printf '|%s|\n' "$point"; done < /proc/self/mountinfo)
-isOwn() { [ -z "$2" ] || ! command -v stat > /dev/null || [ "$(stat -c %d:%i -- "$1")" = "$2" ]; }
-while [ "$1" != -- ]; do
-  case "$points" in
-    *"|$2|"*) isOwn "$1" "$3" ;;
-    *) false ;;
-  esac || { echo "a folder of the workspace was replaced just now; nothing was run" >&2; exit 126; }
-  shift 3
+points='
+'
+while read -r _ _ _ _ point _; do points="$points$point
+"; done < /proc/self/mountinfo
+set -f
+IFS='
+'
+isWhole=true
+for point in $1; do
+  case "$points" in *"
+$point
+"*) ;; *) isWhole=false ;; esac
 done
-shift
+if command -v stat > /dev/null && [ "$(stat -c %d:%i -- $2)" != "$3" ]; then isWhole=false; fi
+$isWhole || { echo "a folder of the workspace was replaced just now; nothing was run" >&2; exit 126; }
+shift 3
 exec "$@"`;
 
 /**
@@ -23,20 +32,22 @@ exec "$@"`;
  */
 export async function mountCheckArgs(mounts: readonly Mount[]): Promise<readonly string[]> {
   const writable = mounts.filter(({ as }) => as === "writable");
-  const isReplaceable = ({ path, as, from }: Mount): boolean =>
-    as === "empty-folder" || as === "empty-file"
-      ? writable.some((mount) => isInside(path, mount.path))
-      : as !== "system" && as !== "scratch" && from === undefined;
-  const checked = mounts.filter(isReplaceable);
-  const facts = await Promise.all(
-    checked.map(async (mount) => [mount.path, escaped(mount.path), await idOf(mount)]),
-  );
-  return ["/bin/sh", "-c", SCRIPT, "sh", ...facts.flat(), "--"];
+  const isHidden = ({ as, path }: Mount): boolean =>
+    as.startsWith("empty-") && writable.some((mount) => isInside(path, mount.path));
+  const own = mounts.filter(isOwn).map(({ path }) => path);
+  const points = mounts.filter((mount) => isOwn(mount) || isHidden(mount));
+  const lists = [points.map(({ path }) => escaped(path)), own, await Promise.all(own.map(idOf))];
+  const texts = lists.map((list) => list.join("\n"));
+  return ["/bin/sh", "-c", SCRIPT, "sh", ...texts];
 }
 
-/** Device and inode of what is mounted; "" for what is hidden. A link has its own inode. */
-async function idOf({ path, as }: Mount): Promise<string> {
-  if (as !== "read-only" && as !== "writable") return "";
+/** Whether a path of the machine is mounted on itself. No list can hold one with a line end. */
+function isOwn({ path, as, from }: Mount): boolean {
+  return (as === "read-only" || as === "writable") && from === undefined && !path.includes("\n");
+}
+
+/** Device and inode. A link has its own inode. */
+async function idOf(path: string): Promise<string> {
   const stats = await lstat(path, { bigint: true }).catch(() => undefined);
   return stats === undefined ? "none" : `${stats.dev}:${stats.ino}`;
 }

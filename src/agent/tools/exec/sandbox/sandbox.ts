@@ -11,6 +11,8 @@ import type { CommandUser } from "./command-user.ts";
 import { mountCheckArgs } from "./mount-check.ts";
 import type { CommandPaths, Mount } from "./mounts.ts";
 import { mountsOf } from "./mounts.ts";
+import { FILTER_FD, openFilters } from "./syscall-filter.ts";
+import type { SyscallFilters } from "./syscall-filter.ts";
 
 export interface SandboxOptions {
   /** Real path. */
@@ -96,6 +98,8 @@ interface Bubblewrap {
   readonly options: ReadonlySet<Option>;
   /** The user of commands if this program is root; otherwise absent. */
   readonly user?: CommandUser | undefined;
+  /** Arguments that open the filter of system calls; absent where it does not work. */
+  readonly filters?: SyscallFilters | undefined;
 }
 
 /** Why there is none: it is not installed, or it does not work. */
@@ -137,26 +141,31 @@ async function probe(path: string): Promise<Bubblewrap | NoBubblewrap> {
   if (user !== undefined && typeof older === "string") {
     return { isInstalled: true, why: `${AS_ROOT}: ${older}` };
   }
-  return await firstWorking(supported, (options) => ({
+  const filters = await openFilters();
+  return await firstWorking(supported, filters, (options, filtering) => ({
     program,
     options,
     user: typeof user === "object" ? user : undefined,
+    filters: filtering,
   }));
 }
 
-/** The first that works: with all options, or without the one that not every kernel supports. */
+/** The first that works: with everything, or without what not every kernel supports. */
 async function firstWorking(
   supported: readonly Option[],
-  build: (options: ReadonlySet<Option>) => Bubblewrap,
+  filters: SyscallFilters | undefined,
+  build: (options: ReadonlySet<Option>, filters: SyscallFilters | undefined) => Bubblewrap,
 ): Promise<Bubblewrap | NoBubblewrap> {
   const fewer = supported.filter((option) => option !== "--disable-userns");
   const trials = supported.length === fewer.length ? [supported] : [supported, fewer];
   let why = "";
-  for (const options of trials) {
-    const bubblewrap = build(new Set(options));
-    const trial = await trialOf(bubblewrap);
-    if (trial.isFine) return bubblewrap;
-    why ||= trial.text;
+  for (const filtering of filters === undefined ? [undefined] : [filters, undefined]) {
+    for (const options of trials) {
+      const bubblewrap = build(new Set(options), filtering);
+      const trial = await trialOf(bubblewrap);
+      if (trial.isFine) return bubblewrap;
+      why ||= trial.text;
+    }
   }
   return { isInstalled: true, why: `bubblewrap does not work here: ${why}` };
 }
@@ -198,13 +207,21 @@ const KERNEL_MOUNTS = "--ro-bind /proc/sys /proc/sys --ro-bind-try /proc/pressur
 const USER_CHANGE =
   "--cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP --cap-add CAP_DAC_READ_SEARCH";
 
+function filterOpener(filters: SyscallFilters | undefined, network: boolean): readonly string[] {
+  return filters?.[network ? "online" : "offline"] ?? [];
+}
+
+function filterOption(filters: SyscallFilters | undefined): readonly string[] {
+  return filters === undefined ? [] : ["--seccomp", String(FILTER_FD)];
+}
+
 /**
  * The arguments before a command that put it into a sandbox. If this program is root, so is bubblewrap: it
  * reaches a workspace in root's home, then changes the user. That user starts a second bubblewrap, whose
  * user namespace allows no further one.
  */
 export function sandboxArgs(
-  { program, options, user }: Bubblewrap,
+  { program, options, user, filters }: Bubblewrap,
   mounts: readonly Mount[],
   network: boolean,
 ): readonly string[] {
@@ -225,6 +242,7 @@ export function sandboxArgs(
   const own = ["--unshare-user", ...(options.has("--disable-userns") ? ["--disable-userns"] : [])];
   const isNested = user !== undefined && options.has("--disable-userns");
   return [
+    ...filterOpener(filters, network),
     program,
     ...ISOLATION.split(" "),
     ..."--cap-drop ALL".split(" "),
@@ -234,6 +252,7 @@ export function sandboxArgs(
     ...mounts.flatMap(mountArgs),
     // With a second bubblewrap these mounts follow there: --disable-userns writes to /proc/sys first.
     ...(isNested ? [] : KERNEL_MOUNTS.split(" ")),
+    ...filterOption(filters),
     ..."--remount-ro /dev --".split(" "),
     ...(user === undefined ? [] : setprivArgs(user)),
     ...(isNested ? [program, "--die-with-parent", ...own, "--dev-bind", "/", "/"] : []),
