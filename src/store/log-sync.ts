@@ -14,13 +14,15 @@ export interface LogSync {
 const QUICK_MS = 1;
 
 /**
- * The sync of a database's write-ahead log; undefined if it has none (in memory, on some network disks): there
- * each commit waits for its disk. SQLite syncs the log before it uses it again, so no frame is lost in between.
+ * The sync of a database's write-ahead log; undefined if it has none (in memory, on some network disks) or one that
+ * cannot be opened: there each commit waits for its disk. SQLite syncs the log before it uses it again, so no
+ * frame is lost in between.
  */
 export function openLogSync(db: DatabaseSync, file: string): LogSync | undefined {
   if (db.prepare("PRAGMA journal_mode").get()?.["journal_mode"] !== "wal") return undefined;
   // SQLite's locks are on other files: to close this one frees none of them.
-  const log = openSync(`${file}-wal`, "r+");
+  const log = opened(`${file}-wal`);
+  if (log === undefined) return undefined;
   let lastMs = 0;
   let isBusy = false;
   let isClosed = false;
@@ -48,6 +50,14 @@ export function openLogSync(db: DatabaseSync, file: string): LogSync | undefined
       if (!isBusy) closeSync(log);
     },
   };
+}
+
+function opened(file: string): number | undefined {
+  try {
+    return openSync(file, "r+");
+  } catch {
+    return undefined;
+  }
 }
 
 function errorOf(call: () => void): Error | null {

@@ -100,6 +100,7 @@ describe("a group commit", () => {
       assert.equal(await synced.promise, null);
     }
     assert.equal(openLogSync(new DatabaseSync(":memory:"), "memory"), undefined);
+    assert.equal(openLogSync(setup.db, `${setup.file} elsewhere`), undefined);
   });
 });
 
