@@ -312,8 +312,8 @@ describe("sessions delete", () => {
     assert.equal(await runCommandLine(host), 0);
     assert.equal((await readFile(file)).indexOf("the-code-is-4711"), -1);
     const again = await openSqliteStore<string>(file, facts);
-    assert.equal(await remembered(again, secret), undefined);
-    assert.notEqual(await remembered(again, "shared"), undefined);
+    assert.equal(await remembered(again, secret, { lane: KITCHEN }), undefined);
+    assert.notEqual(await remembered(again, "shared", { lane: KITCHEN }), undefined);
     assert.ok(open.is === "new" && (await again.begin(open.claim)));
     await again.close();
   });
