@@ -265,13 +265,14 @@ async function neededMounts(
 
 /**
  * Empty stand-ins for read-only files that do not exist: otherwise a command could create them. They stay
- * in the workspace. None if none of the files exists, for then it is no agent's workspace; and no AGENT.md
+ * in the workspace. None if none of the owner's files exists, for then it is no agent's workspace; no AGENT.md
  * next to its older forms, which count only without it.
  */
 async function placeholdersFor(readOnly: readonly string[]): Promise<readonly Mount[]> {
   const real = await Promise.all(readOnly.map(realOrNone));
   const absent = readOnly.filter((_, index) => real[index] === undefined);
-  if (absent.length === readOnly.length) return [];
+  const isAgents = readOnly.some((path) => !absent.includes(path) && basename(path) !== MEMORY);
+  if (!isAgents) return [];
   const hasOlder = readOnly.some((path) => isOlderForm(path) && !absent.includes(path));
   return absent
     .filter((path) => !isOlderForm(path) && !(hasOlder && basename(path) === "AGENT.md"))
