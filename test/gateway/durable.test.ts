@@ -249,6 +249,28 @@ describe("a durable request", () => {
     assert.equal(clock.timers, 0);
   });
 
+  it("is answered within a second when its recipient subscribes right after it asked several times", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isThere = false;
+    const heard: string[] = [];
+    const deliver = ({ text }: Part): Promise<void> => {
+      if (!isThere) return gone();
+      heard.push(text);
+      return Promise.resolve();
+    };
+    const { gateway } = createTestGateway(shout, { clock, store });
+    for (const text of ["a", "b", "c", "d"]) {
+      await gateway.accept(ask(text, { ...DURABLE, key: text }, deliver).request);
+      await clock.advance(30);
+      await settled();
+    }
+    isThere = true;
+    await clock.advance(1_000);
+    await settled();
+    assert.deepEqual(heard, ["A", "B", "C", "D"]);
+  });
+
   it("is answered before what its recipient asked later, though nobody was there for either", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);

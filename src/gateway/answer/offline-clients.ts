@@ -26,7 +26,7 @@ export interface OfflineClientsOptions {
 /** How long answers wait for a client, and how many of one client, by weight. */
 const MAX_WAIT_MS = 10 * 60_000;
 const MAX_WEIGHT = 2048;
-/** The delay after an attempt; it doubles from the first to the last. */
+/** The delay after an attempt; it doubles from the first to the last, and begins again when the client is seen. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 8000;
 
@@ -108,10 +108,13 @@ export class OfflineClients {
     return true;
   }
 
-  /** The client sent a request or received something: it may have subscribed. */
+  /** The client sent a request or received something: it may have subscribed, or may do so soon. */
   seen(lane: string): void {
     const client = this.#clients.get(lane);
-    if (client !== undefined) this.#try(lane, client);
+    if (client === undefined) return;
+    client.waitMs = FIRST_RETRY_MS;
+    client.tryAt = Math.min(client.tryAt, this.#options.clock.now() + FIRST_RETRY_MS);
+    this.#try(lane, client);
   }
 
   /**
@@ -153,7 +156,10 @@ export class OfflineClients {
     this.#cancelTimer = clock.after(FIRST_RETRY_MS, () => {
       this.#cancelTimer = undefined;
       for (const [lane, client] of this.#clients) {
-        if (client.tryAt <= clock.now()) this.#try(lane, client);
+        if (client.tryAt > clock.now()) continue;
+        client.waitMs = Math.min(client.waitMs * 2, MAX_RETRY_MS);
+        client.tryAt = clock.now() + client.waitMs;
+        this.#try(lane, client);
       }
       this.#schedule();
     });
@@ -169,8 +175,6 @@ export class OfflineClients {
       return;
     }
     client.isTrying = true;
-    client.waitMs = Math.min(client.waitMs * 2, MAX_RETRY_MS);
-    client.tryAt = this.#options.clock.now() + client.waitMs;
     this.#options.deliver(first);
   }
 
