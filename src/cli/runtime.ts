@@ -342,6 +342,7 @@ async function withBroker(
     open.set(settings.broker, broker);
     log.info("built-in broker listens", { host: broker.host, port: broker.port });
   }
+  broker.awaitGateway(settings);
   const host = broker.host.includes(":") ? `[${broker.host}]` : broker.host;
   return { ...channel, settings: { ...settings, broker: `embedded://${host}:${broker.port}` } };
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { connectAsync } from "mqtt";
+import { connect, connectAsync } from "mqtt";
 import { runCut, runKilled, type FaultFigures } from "../support/flood-faults.ts";
 import { openPlace } from "../support/flood-run.ts";
 import { openAsker, requestOf } from "../support/flood.ts";
@@ -56,4 +56,22 @@ it("an answer that the device has not acknowledged to the built-in broker comes 
   const again: string[] = [];
   device.client.on("message", (_topic, payload) => again.push(JSON.parse(String(payload)).id));
   await until("the device has it again", () => again.includes("r1"));
+});
+
+it("a request that reaches the built-in broker before the gateway is subscribed is answered", async () => {
+  await using place = await openPlace({ broker: "embedded", qos: 1, version: 4 });
+  const url = place.url.replace("tcp:", "mqtt:");
+  // It is there first: it dials all the time.
+  const eager = connect(url, { reconnectPeriod: 1, protocolVersion: 4 });
+  eager.on("error", () => {});
+  const heard: string[] = [];
+  eager.on("message", (_topic, payload) => heard.push(JSON.parse(String(payload)).id));
+  eager.subscribe("/picoclaw/assistant/hall/response", { qos: 1 });
+  const ids = Array.from({ length: 10 }, (_, index) => `r${index}`);
+  for (const id of ids) {
+    eager.publish("/picoclaw/assistant/hall/request", requestOf(id), { qos: 1 });
+  }
+  await place.start();
+  await until("all are answered", () => ids.every((id) => heard.includes(id)));
+  await eager.endAsync(true);
 });

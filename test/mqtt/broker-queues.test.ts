@@ -297,6 +297,59 @@ describe("the built-in broker acknowledges a request", () => {
   });
 });
 
+describe("the built-in broker has a gateway that is not subscribed yet: requests", () => {
+  for (const qos of [1, 2] as const) {
+    for (const protocolVersion of [4, 5] as const) {
+      it(`of QoS ${qos} wait for it, in order, and are acknowledged by it (MQTT ${protocolVersion})`, async () => {
+        await using broker = await attacked();
+        broker.awaitGateway(1);
+        const device = await broker.enter({ protocolVersion });
+        const reasons: unknown[] = [];
+        device.on("packetreceive", (taken) => {
+          if (taken.cmd === "puback" || taken.cmd === "pubrec") reasons.push(taken.reasonCode);
+        });
+        const sent = publishAll(device, ["a", "b", "c"], qos);
+        await broker.stillServes();
+        assert.equal(sent.acknowledged, 0);
+        const heard: string[] = [];
+        await gateway(broker, heard, qos);
+        const later = publishAll(device, ["d"], qos);
+        await until("all are acknowledged", () => sent.acknowledged + later.acknowledged === 4);
+        assert.deepEqual(heard, ["a", "b", "c", "d"]);
+        assert.ok(!reasons.includes(0x10), String(reasons));
+      });
+    }
+  }
+
+  it("do not wait longer than for a stall, nor at QoS 0, nor do others", async () => {
+    await using broker = await attacked({ stallMs: 200 });
+    broker.awaitGateway(1);
+    const device = await broker.enter();
+    await device.publishAsync("/picoclaw/other/hall/request", "not ours", { qos: 1 });
+    await device.publishAsync(TOPIC, "a", { qos: 0 });
+    await device.publishAsync(TOPIC, "b", { qos: 1 });
+    await device.publishAsync(TOPIC, "c", { qos: 1 });
+  });
+
+  it("do not wait for a gateway with QoS 0", async () => {
+    await using broker = await attacked();
+    broker.awaitGateway(0);
+    const device = await broker.enter();
+    await device.publishAsync(TOPIC, "a", { qos: 1 });
+  });
+
+  it("go on when it subscribes without a session, too", async () => {
+    await using broker = await attacked();
+    broker.awaitGateway(1);
+    const device = await broker.enter();
+    const sent = publishAll(device, ["a"]);
+    const heard: string[] = [];
+    const clean = await broker.enter({}, (_topic, payload) => heard.push(payload.toString()));
+    await clean.subscribeAsync(FILTER, { qos: 1 });
+    await until("it is acknowledged", () => sent.acknowledged === 1);
+  });
+});
+
 describe("the built-in broker knows whether anybody gets a message", () => {
   const topic = "/picoclaw/edge/hall/response";
 

@@ -62,6 +62,9 @@ export async function attacked(
     log,
     port: broker.port,
     hasSubscriber: (topic: string) => broker.hasSubscriber(topic),
+    /** Of the agent `edge`. */
+    awaitGateway: (qos: 0 | 1 | 2) =>
+      broker.awaitGateway({ topic_prefix: "/picoclaw", agent_id: "edge", qos }),
     enter,
     raw,
     /** A raw connection whose CONNECT was taken. */

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { Client } from "aedes";
+import { matchesFilter } from "../../base/topic-filter.ts";
 
 interface HeldRequest {
   readonly sender: Client;
@@ -33,14 +34,42 @@ export class Backpressure {
   readonly #options: BackpressureOptions;
   readonly #queues = new Map<string, WaitingQueue>();
   readonly #stalled = new Set<string>();
+  /** Filters to which a gateway is about to subscribe. Each stands for its session. */
+  readonly #awaited = new Set<string>();
 
   constructor(options: BackpressureOptions) {
     this.#options = options;
   }
 
+  /** Requests that match wait until somebody is subscribed to this filter, as for a session without room. */
+  awaitSubscription(filter: string): void {
+    this.#awaited.add(filter);
+  }
+
+  /** Whether a request of this topic waits for a gateway's subscription. */
+  isAwaited(topic: string): boolean {
+    const filter = this.#awaitedFor(topic);
+    return filter !== undefined && !this.#stalled.has(filter);
+  }
+
+  /** Tells that somebody is subscribed to the filter. */
+  subscribed(filter: string): void {
+    if (!this.#awaited.delete(filter)) return;
+    const queue = this.#queues.get(filter);
+    this.#queues.delete(filter);
+    this.#stalled.delete(filter);
+    clearTimeout(queue?.timer);
+    for (const { sender, bytes, goOn } of queue?.waiting ?? []) {
+      this.#options.hold(sender, -bytes);
+      goOn();
+    }
+  }
+
   /** Calls `goOn` when the request may be taken, perhaps at once; never if its sender disconnects before. */
   take(request: HeldRequest, goOn: () => void): void {
-    const [session, ...others] = this.#options.gatewaysOf(request.topic);
+    const awaited = this.#awaitedFor(request.topic);
+    const sessions = awaited === undefined ? this.#options.gatewaysOf(request.topic) : [awaited];
+    const [session, ...others] = sessions;
     const takes = (each: string): boolean => !this.#queues.has(each) && !this.#mustWait(each);
     // One gateway that accepts it is enough.
     if (session === undefined || [session, ...others].some(takes)) return goOn();
@@ -63,8 +92,13 @@ export class Backpressure {
     }
   }
 
+  #awaitedFor(topic: string): string | undefined {
+    return this.#awaited.values().find((filter) => matchesFilter(filter, topic));
+  }
+
   #mustWait(session: string): boolean {
-    return !this.#stalled.has(session) && !this.#options.takesRequests(session);
+    if (this.#stalled.has(session)) return false;
+    return this.#awaited.has(session) || !this.#options.takesRequests(session);
   }
 
   #openQueue(session: string): WaitingQueue {

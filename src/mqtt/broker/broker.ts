@@ -9,6 +9,7 @@ import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
+import { agentAddressOf, requestFilter } from "../protocol/topics.ts";
 import { Backpressure, DeferredAcks } from "./backpressure.ts";
 import { createConnections, type ConnectionLimits, type Connections } from "./connections.ts";
 import { createMqtt5, type Mqtt5 } from "./mqtt5.ts";
@@ -25,6 +26,11 @@ export interface Broker {
    * subscribed, or a persistent session with a subscription of QoS 1 or 2.
    */
   hasSubscriber(topic: string): boolean;
+  /**
+   * Makes requests of QoS 1 and 2 wait until a gateway with these settings is subscribed: it connects after
+   * devices can, and what is acknowledged before would be lost.
+   */
+  awaitGateway(settings: Pick<MqttSettings, "topic_prefix" | "agent_id" | "qos">): void;
   close(): Promise<void>;
 }
 
@@ -116,6 +122,10 @@ export async function openBroker(
     host,
     port: portOf(server),
     hasSubscriber: (topic) => hasSubscriber(parts, topic),
+    awaitGateway(gateway) {
+      if (gateway.qos === 0) return;
+      parts.backpressure.awaitSubscription(requestFilter(agentAddressOf(gateway)));
+    },
     close: () => closeAll(aedes, server, parts.connections),
   };
 }
@@ -276,12 +286,15 @@ function publishing(parts: Parts): NonNullable<AedesOptions["authorizePublish"]>
     const { topic, payload, qos, retain } = packet;
     if (topic.startsWith("$SYS/")) return done(new Error("the topic is the broker's own"));
     if (sender === null) return done(null);
-    mqtt5.published(sender, packet, () => hasSubscriber(parts, topic));
+    const isHeard = (): boolean => hasSubscriber(parts, topic) || backpressure.isAwaited(topic);
+    mqtt5.published(sender, packet, isHeard);
     if (sender.closed || qos === 0) return done(null);
-    if (store.gatewaysOf(topic).size > 0) deferredAcks.expect(sender, "request", packet);
-    else if (!retain && store.isAnswer(sender.id, topic))
-      deferredAcks.expect(sender, "answer", packet);
-    backpressure.take({ sender, topic, bytes: payload.length }, () => done(null));
+    backpressure.take({ sender, topic, bytes: payload.length }, () => {
+      if (store.gatewaysOf(topic).size > 0) deferredAcks.expect(sender, "request", packet);
+      else if (!retain && store.isAnswer(sender.id, topic))
+        deferredAcks.expect(sender, "answer", packet);
+      done(null);
+    });
   };
 }
 
@@ -307,17 +320,16 @@ function hasSubscriber({ grants, store }: Pick<Parts, "grants" | "store">, topic
 /** The cost of the id of an unreleased message of QoS 2, in the library and here. */
 const UNRELEASED_BYTES = 64;
 
-function withAccounts({ store, grants, connections, mqtt5 }: Parts) {
+function withAccounts({ store, grants, connections, mqtt5, backpressure }: Parts) {
   const { persistence } = store;
   return {
     ...persistence,
     /** The library adds all filters of a SUBSCRIBE, also refused ones. */
-    addSubscriptions: (client: Client, filters: readonly Filter[]) =>
-      persistence.addSubscriptions(
-        client,
-        filters.filter(({ topic }) => grants.has(client, topic)),
-        !mqtt5.isCleanSession(client),
-      ),
+    async addSubscriptions(client: Client, filters: readonly Filter[]): Promise<void> {
+      const granted = filters.filter(({ topic }) => grants.has(client, topic));
+      await persistence.addSubscriptions(client, granted, !mqtt5.isCleanSession(client));
+      for (const { topic } of granted) backpressure.subscribed(topic);
+    },
     removeSubscriptions(client: Client, topics: readonly string[]) {
       mqtt5.sessionOf(client)?.unsubscribed.push(topics.length);
       return persistence.removeSubscriptions(client, topics);
