@@ -135,7 +135,7 @@ function isEverTooLong(defaults: AgentDefaults): boolean {
 /** Turns without a history, whose messages are not stored. */
 function withoutHistory(body: Answerer): Answerer {
   return async function* answer(turn) {
-    const turned = yield* body({ ...turn, history: [] });
+    const turned = yield* body({ ...turn, history: () => Promise.resolve([]) });
     return { ...turned, messages: [] };
   };
 }

@@ -22,8 +22,8 @@ export interface ToolCall {
 
 /** One request to answer. */
 export interface Turn {
-  /** The conversation so far, oldest first, without `text`. */
-  readonly history: readonly Message[];
+  /** Reads the conversation so far, oldest first, without `text`. Most commands do without it. */
+  readonly history: () => Promise<readonly Message[]>;
   /** The user's text; the model gets it unchanged as the last user message. */
   readonly text: string;
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */

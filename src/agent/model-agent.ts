@@ -1,7 +1,7 @@
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
-import type { Message, Turn } from "./contract.ts";
+import type { Message } from "./contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Models } from "./model/models.ts";
@@ -19,7 +19,7 @@ import { contextMessages, taskResultMessages } from "./turn/context.ts";
 import type { Note } from "./turn/context.ts";
 import { systemPrompt } from "./turn/prompt.ts";
 import { createTurns } from "./turn/turn.ts";
-import type { TurnSetup } from "./turn/turn.ts";
+import type { TurnSetup, TurnWithHistory } from "./turn/turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
 import { withoutComments } from "./workspace/markdown.ts";
 
@@ -111,7 +111,11 @@ interface TurnContext {
   readonly finished: readonly FinishedTask[];
 }
 
-async function prepareTurn(turn: Turn, context: TurnContext, deps: AgentDeps): Promise<TurnSetup> {
+async function prepareTurn(
+  turn: TurnWithHistory,
+  context: TurnContext,
+  deps: AgentDeps,
+): Promise<TurnSetup> {
   const { models, workspace, toolbox, subagents } = deps;
   const permissions = deps.permissionsOf(turn);
   const [texts, own] = await Promise.all([
@@ -163,7 +167,7 @@ async function taskAnswer(
   { text, caller, signal, allowance }: SubagentTask,
   answer: ReturnType<typeof createTurns>,
 ): Promise<string> {
-  const turn = { history: [], text, ...caller, signal, allowance };
+  const turn = { history: () => Promise.resolve([]), text, ...caller, signal, allowance };
   let answered = "";
   for await (const piece of answer(turn)) answered += piece;
   return answered;

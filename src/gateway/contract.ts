@@ -46,7 +46,8 @@ export interface Request {
 
 /** The port that the agent fits by structure. `M` is a message of the conversation. */
 export type Answerer<M> = (turn: {
-  readonly history: readonly M[];
+  /** Reads the conversation so far. Does not reject. */
+  readonly history: () => Promise<readonly M[]>;
   readonly text: string;
   readonly client: string;
   readonly channel: string;

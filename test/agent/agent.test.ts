@@ -24,12 +24,32 @@ describe("the agent of a configuration", () => {
     );
     const config = agentConfig([modelEntry({ api_base: server.base })]);
     const { answer: agent } = await openAgent({ config, log: SILENT });
-    const { text } = await collect(agent({ history: [], text: "?", client: "c", signal: NEVER }));
+    const { text } = await collect(
+      agent({ history: async () => [], text: "?", client: "c", signal: NEVER }),
+    );
     assert.equal(text, "That is it.");
     assert.match(
       server.requests[1]?.body.messages.at(-1)?.content ?? "",
       /^<data_only from="device hostname, time">\nThe hostname is .+\.\nThe time is .+\.\n<\/data_only>$/,
     );
+  });
+
+  it("reads the history once for the model, and not for a command that does without it", async () => {
+    server.otherwise(answers("Fine."));
+    const config = agentConfig([modelEntry({ api_base: server.base })]);
+    const { answer: agent } = await openAgent({ config, log: SILENT });
+    let read = 0;
+    const history = async () => {
+      read += 1;
+      return [];
+    };
+    const reads: number[] = [];
+    for (const text of ["/help", "hello", "/context"]) {
+      read = 0;
+      await collect(agent({ history, text, client: "c", signal: NEVER }));
+      reads.push(read);
+    }
+    assert.deepEqual(reads, [0, 1, 1]);
   });
 
   it("with a model that cannot work is a failure at start", async () => {
@@ -60,7 +80,7 @@ describe("the agent of a configuration", () => {
       config: { ...config, tools: { ...tools, profiles } },
       log: SILENT,
     });
-    const facts = { history: [], client: "c", isRemote: true, signal: NEVER };
+    const facts = { history: async () => [], client: "c", isRemote: true, signal: NEVER };
     const say = (text: string) => collect(agent.answer({ ...facts, text }));
     const lastAsked = () => JSON.stringify(server.requests.at(-1)?.body.messages);
     await say("begin");

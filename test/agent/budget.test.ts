@@ -414,7 +414,7 @@ describe("a turn that calls tools without end", () => {
     ];
     server.script(calls(measure(2), measure(3)), answers("Done."));
     const { signal } = new AbortController();
-    const turn = { history: [], text: "?", client: "c", signal, resumed, allowance };
+    const turn = { history: async () => [], text: "?", client: "c", signal, resumed, allowance };
     await collect(agent.answer(turn));
     assert.equal(counted, 3);
     const results = server.requests[1]?.body.messages.filter(({ role }) => role === "tool") ?? [];

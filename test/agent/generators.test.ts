@@ -29,7 +29,7 @@ it("a token crosses five generators: provider, router, turn, agent and redaction
   const ask = async (tokens: number): Promise<void> => {
     server.script(streams({ text: tokenTexts(tokens) }));
     const signal = new AbortController().signal;
-    await collect(agent.answer({ text: "Hello", history: [], client: "c", signal }));
+    await collect(agent.answer({ text: "Hello", history: async () => [], client: "c", signal }));
   };
   await ask(5);
   const few = await stepsOf(() => ask(10));

@@ -23,7 +23,7 @@ describe("an agent with a model", () => {
     const look = calls({ name: "device", arguments: "{}" });
     const task = calls({ name: "subagent", arguments: '{"task":"look"}' });
     server.script(task, look, look, look, answers("61 °C"), answers("It is warm."));
-    await collect(agent.answer({ text: "?", history: [], client: "c", signal }));
+    await collect(agent.answer({ text: "?", history: async () => [], client: "c", signal }));
     assert.deepEqual(
       server.requests.map(({ body }) => body.model),
       ["one", "two", "two", "two", "two", "one"],
@@ -33,7 +33,8 @@ describe("an agent with a model", () => {
 
   it("tells of a background task again after a turn that failed", async () => {
     const { agent } = openTestAgent([modelEntry({ api_base: server.base })]);
-    const ask = (text: string) => collect(agent.answer({ text, history: [], client: "c", signal }));
+    const ask = (text: string) =>
+      collect(agent.answer({ text, history: async () => [], client: "c", signal }));
     // The task and the conversation ask at the same time: each gets the same sentence.
     server.script(calls({ name: "spawn", arguments: '{"task":"count the pumps"}' }));
     server.otherwise(answers("seven pumps"));

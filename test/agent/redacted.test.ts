@@ -10,7 +10,13 @@ const SECRET = "sk-secret-0123";
 const redactor = createRedactor([SECRET]);
 
 function turnOf(turn: Partial<Turn> = {}): Turn {
-  return { history: [], text: "?", client: "c", signal: new AbortController().signal, ...turn };
+  return {
+    history: async () => [],
+    text: "?",
+    client: "c",
+    signal: new AbortController().signal,
+    ...turn,
+  };
 }
 
 describe("an answer behind the redactor", () => {

@@ -78,7 +78,7 @@ async function asked(dialect: TestDialect, planted: Planted): Promise<ReceivedRe
   server.script(sendsEvents(begins));
   server.otherwise(answers(planted.task));
   const facts = { client: "device1", isRemote: true, signal };
-  await collect(agent.answer({ ...facts, text: "begin", history: [] }));
+  await collect(agent.answer({ ...facts, text: "begin", history: async () => [] }));
   await until("the task has ended", () => {
     return agent.subagents.list("0:device1").every(({ state }) => state === "done");
   });
@@ -98,7 +98,9 @@ async function asked(dialect: TestDialect, planted: Planted): Promise<ReceivedRe
     { role: "assistant", text: "", toolCalls: [{ id: "c", name: "device", arguments: "{}" }] },
     { role: "tool", callId: "c", name: "device", text: planted.result },
   ];
-  await collect(agent.answer({ ...facts, text: planted.text, history, resumed }));
+  await collect(
+    agent.answer({ ...facts, text: planted.text, history: async () => history, resumed }),
+  );
   await agent.close();
   return server.requests.at(-1) ?? assert.fail("nothing was asked");
 }

@@ -37,7 +37,9 @@ function configOf(server: ModelServer): Config {
 type Answering = Awaited<ReturnType<typeof openReloadableAgent>>;
 
 function ask(agent: Answering, text: string, signal = new AbortController().signal) {
-  return collect(agent.answer({ text, history: [], client: "c", isAdmin: true, signal }));
+  return collect(
+    agent.answer({ text, history: async () => [], client: "c", isAdmin: true, signal }),
+  );
 }
 
 async function openTestAnswering(

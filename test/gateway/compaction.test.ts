@@ -23,7 +23,7 @@ import {
 
 /** Answers with its history. */
 const recall: Answerer<string> = async function* ({ history, text }) {
-  yield history.join(",");
+  yield (await history()).join(",");
   return { messages: [text, `re ${text}`], ...(text === "/clear" && { forget: true as const }) };
 };
 

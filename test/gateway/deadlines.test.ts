@@ -117,7 +117,7 @@ describe("a turn that was cancelled", () => {
       const histories: (readonly string[])[] = [];
       const { gateway, clock } = createTestGateway(
         async function* ({ history, signal }) {
-          histories.push(history);
+          histories.push(await history());
           yield "so far ";
           await new Promise<void>((resolve) => {
             signal.addEventListener("abort", () => resolve());

@@ -540,7 +540,7 @@ describe("the next start", () => {
     const histories: (readonly string[])[] = [];
     const second = createTestGateway(
       async function* ({ text, history }) {
-        histories.push(history);
+        histories.push(await history());
         yield text;
         return { messages: [text] };
       },

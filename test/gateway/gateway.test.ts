@@ -11,9 +11,9 @@ const LIMITED = { ...NO_LIMITS, requests_per_minute: 0, burst: 0, queued: 32 };
 describe("the gateway", () => {
   it("answers, and hands the conversation on to the next turn of that client alone", async () => {
     const histories: (readonly string[])[] = [];
-    const { gateway } = createTestGateway((turn) => {
-      histories.push(turn.history);
-      return shout(turn);
+    const { gateway } = createTestGateway(async function* (turn) {
+      histories.push(await turn.history());
+      return yield* shout(turn);
     });
     for (const [text, client] of [
       ["one", "a"],
@@ -30,7 +30,7 @@ describe("the gateway", () => {
   it("forgets a turn that failed", async () => {
     const histories: (readonly string[])[] = [];
     const { gateway } = createTestGateway(async function* (turn) {
-      histories.push(turn.history);
+      histories.push(await turn.history());
       yield "so far ";
       if (turn.text === "bad") throw new Failure("model", "the model failed");
       return { messages: [turn.text] };

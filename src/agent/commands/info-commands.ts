@@ -9,7 +9,7 @@ const status: Command = {
   name: "status",
   about: "the state of the device, the model and this conversation",
   async run({ turn }, context) {
-    const { messages, tokens, share } = conversation(turn, context);
+    const { messages, tokens, share } = await conversation(turn, context);
     return [
       ...(context.allows(turn, "device") ? [await context.device(turn)] : []),
       currentModel(context),
@@ -40,8 +40,8 @@ const tools: Command = {
 const contextCommand: Command = {
   name: "context",
   about: "how much of the model's window this conversation fills",
-  run({ turn }, context) {
-    const { messages, tokens, share, hasSummary } = conversation(turn, context);
+  async run({ turn }, context) {
+    const { messages, tokens, share, hasSummary } = await conversation(turn, context);
     return [
       `Messages: ${messages}`,
       `Estimated tokens: ${tokens} (${share})`,
@@ -200,7 +200,8 @@ function moneyText(cost: number): string {
   return String(Number(cost.toFixed(4)));
 }
 
-function conversation({ history }: Turn, context: CommandContext) {
+async function conversation(turn: Turn, context: CommandContext) {
+  const history = await turn.history();
   const tokens = Math.round(context.tokens(history));
   const hasSummary = history[0]?.role === "summary";
   const messages = history.length - (hasSummary ? 1 : 0);

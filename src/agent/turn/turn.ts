@@ -31,9 +31,12 @@ export interface TurnSetup {
   readonly rounds?: number;
 }
 
+/** A turn whose history is read. */
+export type TurnWithHistory = Omit<Turn, "history"> & { readonly history: readonly Message[] };
+
 export interface TurnOptions {
   /** Called once, when the turn begins. */
-  readonly prepareTurn: (turn: Turn) => Promise<TurnSetup>;
+  readonly prepareTurn: (turn: TurnWithHistory) => Promise<TurnSetup>;
   /** Model calls in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
@@ -48,13 +51,14 @@ const GAP = "\n\n";
 
 /** Answers turns with a model: calls it, runs the tools that it calls, and repeats until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
-  return async function* answer(turn) {
+  return async function* answer(asked) {
+    const turn = { ...asked, history: await abortable(asked.history(), asked.signal) };
     const setup = await abortable(options.prepareTurn(turn), turn.signal);
     const { rounds = options.max_tool_iterations } = setup;
     const state = beginTurn(turn, setup);
-    let [usage, asked, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
-    while (asked < rounds) {
-      asked += 1;
+    let [usage, calls, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
+    while (calls < rounds) {
+      calls += 1;
       const { first, rest } = await startReply(state, options);
       let reply: Reply;
       try {
@@ -89,7 +93,7 @@ export function createTurns(options: TurnOptions): Answerer {
 
 /** A turn in progress. */
 interface TurnState extends TurnSetup {
-  readonly turn: Turn;
+  readonly turn: TurnWithHistory;
   readonly frame: Framing;
   /** The question, and all messages after it. */
   added: readonly PromptMessage[];
@@ -98,7 +102,7 @@ interface TurnState extends TurnSetup {
   history: readonly Message[];
 }
 
-function beginTurn(turn: Turn, setup: TurnSetup): TurnState {
+function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
   const resumed = turn.resumed ? closeOpenToolCalls(turn.resumed).filter(isPromptMessage) : [];
   const added: PromptMessage[] = [{ role: "user", text: turn.text }, ...resumed];
   // The calls before a crash count as well.
@@ -280,7 +284,7 @@ function bounded(text: string, state: TurnState): string {
 }
 
 /** Records a message; an aborted turn does not wait for a slow disk. */
-async function record(turn: Turn, message: Message): Promise<void> {
+async function record(turn: TurnWithHistory, message: Message): Promise<void> {
   if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
 }
 

@@ -104,8 +104,7 @@ interface Chat {
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
 export async function answerMessage(conversation: Chat, text: string): Promise<void> {
-  const { answerer, client, stdout, signal } = conversation;
-  const history = await conversation.history();
+  const { answerer, client, history, stdout, signal } = conversation;
   let code: "no_answer" | "cut_off" = "no_answer";
   const deadline = startDeadline(conversation.timeoutMs, {
     parent: signal,

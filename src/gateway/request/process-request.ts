@@ -112,9 +112,8 @@ async function outcomeOf<M>(
     if (ready !== undefined) await ready;
     if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
     if (next === "run" && pending.claim !== undefined) failpoint("begun");
-    const history = await durableRequests.history(conversationOf(request));
     hasStarted = true;
-    const turn = turnOf(pending, history, hold, options);
+    const turn = turnOf(pending, hold, options);
     const turned = runTurn(turn, pending.answer, cancellation);
     return { turned: await Promise.race([turned, cancellation.forced]) };
   } catch (caught) {
@@ -151,7 +150,6 @@ function attemptsExhausted(): Failure {
 
 function turnOf<M>(
   pending: PendingRequest<M>,
-  history: readonly M[],
   hold: Hold,
   { answerer, turnTimeoutMs, durableRequests, clock }: ProcessOptions<M>,
 ): ReturnType<Answerer<M>> {
@@ -159,7 +157,7 @@ function turnOf<M>(
   const left = (request.expiresAt ?? Number.POSITIVE_INFINITY) - clock.epoch();
   cancellation.timeoutAfter(Math.min(turnTimeoutMs, left));
   return answerer({
-    history,
+    history: () => durableRequests.history(conversationOf(request)),
     text: request.text,
     client: request.client,
     channel: request.channel,

@@ -45,7 +45,7 @@ async function openSharedAgent(
   });
   const signal = new AbortController().signal;
   const ask = async (client: string, text: string, channel = "mqtt"): Promise<string> => {
-    const turn = { history: [], text, client, channel, isRemote: true, signal };
+    const turn = { history: async () => [], text, client, channel, isRemote: true, signal };
     return (await collect(agent.answer(turn))).text;
   };
   return {
@@ -257,7 +257,7 @@ describe("without a model", () => {
     const signal = new AbortController().signal;
     const ask = async (client: string) => {
       const turn = {
-        history: [],
+        history: async () => [],
         text: "uptime?",
         client,
         channel: "mqtt",

@@ -76,7 +76,10 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
       return {
         messages: [
           { role: "user", text: turn.text },
-          { role: "assistant", text: `by ${names || "none"} after ${turn.history.length}` },
+          {
+            role: "assistant",
+            text: `by ${names || "none"} after ${(await turn.history()).length}`,
+          },
         ],
         usage: { inputTokens: 1, outputTokens: 2 },
       };
@@ -95,7 +98,7 @@ function offline(): CommandContext {
 
 function turnOf(text: string, facts: Partial<Turn> = {}): Turn {
   return {
-    history: HISTORY,
+    history: async () => HISTORY,
     text,
     client: "tester",
     signal: new AbortController().signal,

@@ -279,7 +279,7 @@ describe("the offline agent", () => {
     const text = "How hot was it in the last 2 hours?";
     const signal = new AbortController().signal;
     const { text: answer, result } = await collect(
-      agent({ text, history: [], client: "c", signal }),
+      agent({ text, history: async () => [], client: "c", signal }),
     );
     assert.match(answer, /^Temperature from .* highest 57\.0 °C/);
     assert.equal(result.messages[1]?.text, answer);

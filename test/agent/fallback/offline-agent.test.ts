@@ -19,7 +19,7 @@ const NEVER = new AbortController().signal;
 
 async function ask(text: string, signal = NEVER) {
   const { answer: agent } = await openAgent({ config: agentConfig([]), log: SILENT });
-  return await collect(agent({ history: [], text, client: "sensor-1", signal }));
+  return await collect(agent({ history: async () => [], text, client: "sensor-1", signal }));
 }
 
 describe("without a model", () => {
@@ -87,7 +87,7 @@ describe("without a model", () => {
     };
     const agent = createOfflineAgent({ deviceTool: tool, permissionsOf: () => FULL_ACCESS });
     const { text } = await collect(
-      agent({ history: [], text: "cpu and disk", client: "c", signal: NEVER }),
+      agent({ history: async () => [], text: "cpu and disk", client: "c", signal: NEVER }),
     );
     assert.deepEqual(asked, [{ facts: ["cpu"] }, { facts: ["disk"] }]);
     assert.equal(text, "A fact.\nA fact.");
@@ -102,7 +102,7 @@ describe("without a model", () => {
       run: () => Promise.reject(new Error("no")),
     };
     const turn = createOfflineAgent({ deviceTool: failing, permissionsOf: () => FULL_ACCESS })({
-      history: [],
+      history: async () => [],
       text: "cpu and disk and memory",
       client: "c",
       signal: NEVER,
@@ -125,7 +125,9 @@ describe("without a model", () => {
   it("entries that cannot be used are as good as none", async () => {
     const config = agentConfig([modelEntry({ api_keys: [] }), modelEntry({ enabled: false })]);
     const { answer: agent } = await openAgent({ config, log: SILENT });
-    const { text } = await collect(agent({ history: [], text: "hi", client: "c", signal: NEVER }));
+    const { text } = await collect(
+      agent({ history: async () => [], text: "hi", client: "c", signal: NEVER }),
+    );
     assert.match(text, /offline agent/);
   });
 });

@@ -35,7 +35,7 @@ async function ask(text: string, ...behaviours: readonly Behaviour[]) {
   const signal = new AbortController().signal;
   try {
     const { text: answer, result } = await collect(
-      agent({ text, history: [], client: "c", signal }),
+      agent({ text, history: async () => [], client: "c", signal }),
     );
     return { answer, result, lines: log.lines };
   } finally {
@@ -106,7 +106,12 @@ describe("while the model can be reached", () => {
     const config = agentConfig([modelEntry({ api_base: server.base, request_timeout: 60 })]);
     const { answer: agent } = await openAgent({ config, log: createMemoryLog() });
     const signal = new AbortController().signal;
-    const turn = agent({ text: "What is the uptime?", history: [], client: "c", signal });
+    const turn = agent({
+      text: "What is the uptime?",
+      history: async () => [],
+      client: "c",
+      signal,
+    });
     await turn.next();
     const { gone } = await server.received(0);
     await turn.return({ messages: [] });

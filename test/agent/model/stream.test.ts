@@ -259,7 +259,9 @@ it("an answer cut at its limit is a warning in the log", async () => {
   const { openAgent } = await import("../../../src/agent/agent.ts");
   const config = agentConfig([modelEntry({ api_base: server.base })]);
   const { answer } = await openAgent({ config, log });
-  const { text } = await collect(answer({ history: [], text: "?", client: "c", signal: NEVER }));
+  const { text } = await collect(
+    answer({ history: async () => [], text: "?", client: "c", signal: NEVER }),
+  );
   assert.equal(text, "half");
   assert.equal(log.lines.filter(({ level }) => level === "warn").length, 1);
 });

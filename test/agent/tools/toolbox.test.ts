@@ -27,8 +27,8 @@ describe("what every question carries", () => {
     const agent = await openAgent({ config: { ...config, tools }, log: SILENT });
     const signal = new AbortController().signal;
     const said = { text: "one", client: "kitchen", isRemote: true, signal };
-    const { result } = await collect(agent.answer({ ...said, history: [] }));
-    await collect(agent.answer({ ...said, text: "two", history: result.messages }));
+    const { result } = await collect(agent.answer({ ...said, history: async () => [] }));
+    await collect(agent.answer({ ...said, text: "two", history: async () => result.messages }));
     await agent.close();
     const [first, second] = server.requests.map(({ body }) => body);
     assert.ok(first !== undefined && second !== undefined);

@@ -36,7 +36,7 @@ function turnSetup(): TurnSetup {
 
 function ask(prepareTurn: TurnOptions["prepareTurn"], turn: Pick<Turn, "signal" | "record">) {
   const turns = createTurns({ prepareTurn, max_tool_iterations: 5, log: SILENT });
-  return collect(turns({ text: "?", history: [], client: "c", ...turn }));
+  return collect(turns({ text: "?", history: async () => [], client: "c", ...turn }));
 }
 
 describe("a turn", () => {
@@ -83,7 +83,7 @@ describe("a hundred turns with tools", () => {
     );
     for (let count = 0; count < 100; count += 1) {
       server.script(both, answers("seen"), answers("done"));
-      const turn = { text: "?", history: [], client: `c${count % 7}`, signal };
+      const turn = { text: "?", history: async () => [], client: `c${count % 7}`, signal };
       assert.equal((await collect(agent.answer(turn))).text, "done");
     }
     assert.equal(getEventListeners(signal, "abort").length, 0);

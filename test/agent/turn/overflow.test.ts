@@ -61,7 +61,14 @@ function createTestTurns() {
 }
 
 function ask(history: readonly Message[] = []) {
-  return collect(createTestTurns()({ text: "What is wrong?", history, client: "c", signal }));
+  return collect(
+    createTestTurns()({
+      text: "What is wrong?",
+      history: async () => history,
+      client: "c",
+      signal,
+    }),
+  );
 }
 
 function historyOf(turns: number, characters: number): Message[] {
@@ -117,7 +124,12 @@ describe("a conversation that is too long for the model", () => {
   it("as the model finds out in the middle of its answer, is not answered twice", async () => {
     server.script(sends(textEvent("It is ") + event(TOO_LONG)), answers("It is the disk."));
     const heard: string[] = [];
-    const turn = createTestTurns()({ text: "?", history: historyOf(4, 9), client: "c", signal });
+    const turn = createTestTurns()({
+      text: "?",
+      history: async () => historyOf(4, 9),
+      client: "c",
+      signal,
+    });
     const asked = (async () => {
       for await (const piece of turn) heard.push(piece);
     })();
@@ -136,7 +148,7 @@ describe("the window of a model", () => {
   it("is learned from a conversation that was too long, and is that model's own", async () => {
     server.script(refuses(400, TOO_LONG), answers("Yes."));
     const { agent, models } = openTestAgent([large(), small()], { context_window: 100_000 });
-    await collect(agent.answer({ text: "?", history: long(), client: "c", signal }));
+    await collect(agent.answer({ text: "?", history: async () => long(), client: "c", signal }));
     assert.ok(agent.window() > 5000 && agent.window() < 13_000, String(agent.window()));
     models.switchTo("small");
     assert.equal(agent.window(), 100_000);
@@ -149,7 +161,7 @@ describe("the window of a model", () => {
       context_window: 100_000,
       model_fallbacks: ["small"],
     });
-    await collect(agent.answer({ text: "?", history: long(), client: "c", signal }));
+    await collect(agent.answer({ text: "?", history: async () => long(), client: "c", signal }));
     assert.deepEqual(
       server.requests.map(({ body }) => body.model),
       ["gpt-test", "small", "small"],
@@ -161,7 +173,9 @@ describe("the window of a model", () => {
   it("is never believed to be so small that a summary would have no room", async () => {
     server.script(refuses(400, TOO_LONG));
     const { agent } = openTestAgent([large()], { context_window: 100_000 });
-    const asked = collect(agent.answer({ text: "?", history: [], client: "c", signal }));
+    const asked = collect(
+      agent.answer({ text: "?", history: async () => [], client: "c", signal }),
+    );
     await modelFailureOf(asked);
     assert.equal(agent.window(), 2048);
     await agent.close();

@@ -56,7 +56,7 @@ async function open({ profile, profiles = [], hooks, offline }: Setting) {
   ended.push(() => agent.close());
   const ask = (text: string, turn: Partial<Turn> = {}) => {
     const signal = new AbortController().signal;
-    return collect(agent.answer({ history: [], text, client: "me", signal, ...turn }));
+    return collect(agent.answer({ history: async () => [], text, client: "me", signal, ...turn }));
   };
   const system = (index = 0) => {
     const { messages = [] } = model.requests[index]?.body ?? {};
@@ -76,7 +76,7 @@ describe("a turn profile", () => {
   it("without a history shows the model none, and keeps nothing", async () => {
     const { agent, model, ask, offered } = await open({ profile: { history: "off" } });
     model.otherwise(answers("well"));
-    const { result } = await ask("What is my PIN?", { history: BEFORE });
+    const { result } = await ask("What is my PIN?", { history: async () => BEFORE });
     assert.deepEqual(result.messages, []);
     assert.doesNotMatch(JSON.stringify(model.requests[0]?.body), /4711/);
     assert.equal(agent.compact, undefined);
@@ -87,7 +87,7 @@ describe("a turn profile", () => {
 
   it("without a history keeps what a command forgets", async () => {
     const { ask } = await open({ profile: { history: "off" } });
-    const { result } = await ask("/clear", { history: BEFORE });
+    const { result } = await ask("/clear", { history: async () => BEFORE });
     assert.deepEqual(result, { messages: [], forget: true });
   });
 

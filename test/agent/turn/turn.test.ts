@@ -89,7 +89,7 @@ interface Asked extends Setup {
 }
 
 function ask({ text = "hello", history = [], client = "c", signal = NEVER, ...setup }: Asked = {}) {
-  return collect(createTestAgent(setup)({ text, history, client, signal }));
+  return collect(createTestAgent(setup)({ text, history: async () => history, client, signal }));
 }
 
 /** The results that the model was told in the last request. */
@@ -277,7 +277,7 @@ describe("a turn", () => {
     const controller = new AbortController();
     const turn = createTestAgent()({
       text: "?",
-      history: [],
+      history: async () => [],
       client: "c",
       signal: controller.signal,
     });
