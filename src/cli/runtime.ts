@@ -123,6 +123,8 @@ async function subscribed(channels: readonly Channel[]): Promise<void> {
   // A channel that failed for good has said so by itself.
   const all = Promise.all(channels.map((channel) => channel.ready())).catch(() => {});
   await settlesWithin(all, SUBSCRIBED_MS);
+  // What they write next goes out before code is loaded.
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 /**

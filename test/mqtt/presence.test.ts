@@ -5,6 +5,7 @@ import { dialAddressOf } from "../../src/mqtt/client/transport.ts";
 import { statusTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel, openTestDevice, readableLog } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, polite } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 describe("what others see", () => {
@@ -81,6 +82,24 @@ describe("what others see", () => {
     await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
     const { payload, retain } = await device.message();
     assert.deepEqual([String(payload), retain], ["online", true]);
+  });
+
+  it("is sent before an answer, which does not wait for its acknowledgement", async () => {
+    const topic = "/picoclaw/edge/c/request";
+    const payload = Buffer.from(JSON.stringify({ text: "hi" }));
+    const length = 2 + topic.length + payload.length;
+    const head = Buffer.from([0x30, length, 0, topic.length]);
+    const published: string[] = [];
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type !== 3) polite(packet, socket);
+      else published.push(packet.topic);
+      if (packet.type === 8) socket.write(Buffer.concat([head, Buffer.from(topic), payload]));
+    });
+    await using asked = openTestChannel(broker.url, { settings: { protocol_version: 4 } });
+    const request = await asked.request();
+    await request.reply({ text: "hello", done: true });
+    await until("the answer arrives", () => published.length === 2);
+    assert.deepEqual(published, ["/picoclaw/edge/status", "/picoclaw/edge/c/response"]);
   });
 
   it("is put right after the late will of a predecessor", needsMosquitto, async () => {

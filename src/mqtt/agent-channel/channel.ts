@@ -43,10 +43,10 @@ export function openChannel(options: ChannelOptions): Channel {
     },
     async onSession(session) {
       await session.subscribe([requestFilter(address)], qos);
-      if (!quiet) await presence.online(session);
       logConnected(session.protocol);
       warnOfQos(session.maximumQos);
-      probe.watch(session);
+      // Answers do not wait until the broker has acknowledged that.
+      void announce(session, quiet ? undefined : presence).then(() => probe.watch(session));
     },
     onLoss(failure) {
       presence.stop();
@@ -67,6 +67,15 @@ export function openChannel(options: ChannelOptions): Channel {
       return connection.close(quiet ? undefined : presence.offline);
     },
   };
+}
+
+/** Publishes `online` and `info`. Never rejects: after a loss the next session announces itself. */
+async function announce(session: Session, presence: Presence | undefined): Promise<void> {
+  try {
+    await presence?.online(session);
+  } catch (error) {
+    if (!(error instanceof ConnectionLost)) session.abort(asFailure(error).message);
+  }
 }
 
 function connectionOptionsOf(
