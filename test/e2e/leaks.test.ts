@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import { connectDevice } from "../support/bare-device.ts";
 import type { Counts } from "../support/look-inside.ts";
-import { needsMosquitto } from "../support/mosquitto.ts";
-import { onceInCi } from "../support/picoclaw.ts";
-import { startWatchedGateway } from "../support/watched-gateway.ts";
+import { freePort, needsMosquitto } from "../support/mosquitto.ts";
+import { onceInCi, quickConfig } from "../support/picoclaw.ts";
+import { NO_LIMITS, startWatched, startWatchedGateway } from "../support/watched-gateway.ts";
 import type { Asked, WatchedGateway } from "../support/watched-gateway.ts";
 
 const CLIENTS = 5_000;
@@ -52,6 +53,33 @@ it(
     assert.deepEqual(grown(before, after), []);
   },
 );
+
+const DEVICE_ROUNDS = 20;
+const DEVICES_AT_ONCE = 20;
+
+it("nothing grows with the devices that connect to the built-in broker", onceInCi, async () => {
+  const port = await freePort();
+  const settings = { qos: 1, limits: NO_LIMITS };
+  const config = quickConfig(`embedded://127.0.0.1:${port}`, settings);
+  await using gateway = await startWatched(config);
+  let devices = 0;
+  const connectAndAsk = async (client: string): Promise<void> => {
+    devices += 1;
+    const agent = { name: `${devices}`, prefix: "/picoclaw/assistant", saysDone: true };
+    using device = await connectDevice(agent, { port, qos: 1, version: 4 });
+    await device.ask(client, "/help");
+  };
+  const connectAll = async (): Promise<void> => {
+    for (let round = 0; round < DEVICE_ROUNDS; round += 1) {
+      const names = Array.from({ length: DEVICES_AT_ONCE }, (_, index) => `client-${index}`);
+      await Promise.all(names.map(connectAndAsk));
+    }
+  };
+  await connectAll();
+  const before = await gateway.look();
+  await connectAll();
+  assert.deepEqual(grown(before, await gateway.look()), []);
+});
 
 type RequestOf = (index: number, qos: 0 | 1) => Asked;
 

@@ -38,6 +38,7 @@ const BROKER = [
   "set_tcp_nodelay true",
   "max_queued_messages 0",
 ];
+export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
 const AGENT = { name: "devices", prefix: "/picoclaw/assistant", saysDone: true };
 const ANSWERED_MS = 30_000;
 const ASK_AGAIN_MS = 20;
@@ -51,11 +52,7 @@ export async function startWatchedGateway(): Promise<WatchedGateway> {
   const proxy = stack.use(await startProxy(broker.port));
   const model = stack.use(await startModelServer({ forgets: true }));
   model.otherwise(answers("It is late."));
-  const home = stack.use(await temporaryHome(configFor(proxy.url, model.base)));
-  const file = join(home.path, "inside.json");
-  const preload = join(import.meta.dirname, "look-inside.ts");
-  const env = { LOOK_INSIDE: file };
-  const { pid } = stack.use(await startGateway({ home: home.path, preload, env }));
+  const gateway = stack.use(await startWatched(configFor(proxy.url, model.base)));
   const connect = () => connectDevice(AGENT, { port: broker.port, qos: 1, version: 4 });
   let device = await connect();
   stack.defer(() => device[Symbol.dispose]());
@@ -102,6 +99,26 @@ export async function startWatchedGateway(): Promise<WatchedGateway> {
         qos: 1,
       });
       await watched.askAll(OTHERS, other);
+      return await gateway.look();
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+  return watched;
+}
+
+/** A gateway that one can look into, at once. */
+export async function startWatched(
+  config: object,
+): Promise<AsyncDisposable & Pick<WatchedGateway, "look">> {
+  await using stack = new AsyncDisposableStack();
+  const home = stack.use(await temporaryHome(config));
+  const file = join(home.path, "inside.json");
+  const preload = join(import.meta.dirname, "look-inside.ts");
+  const env = { LOOK_INSIDE: file };
+  const { pid } = stack.use(await startGateway({ home: home.path, preload, env }));
+  const all = stack.move();
+  return {
+    async look() {
       rmSync(file, { force: true });
       process.kill(pid, "SIGUSR2");
       await until("the gateway has looked inside", () => existsSync(file));
@@ -115,7 +132,6 @@ export async function startWatchedGateway(): Promise<WatchedGateway> {
     },
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
-  return watched;
 }
 
 function named(what: string, counts: Counts): Counts {
@@ -138,7 +154,6 @@ async function openFiles(pid: number): Promise<Counts> {
 }
 
 function configFor(broker: string, api_base: string): object {
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
   const defaults = {
     model_name: "m",
     summarize_message_threshold: 0,
@@ -146,5 +161,5 @@ function configFor(broker: string, api_base: string): object {
   };
   const entry = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-watched"] };
   const more = { agents: { defaults }, model_list: [entry] };
-  return quickConfig(broker, { qos: 1, limits }, more);
+  return quickConfig(broker, { qos: 1, limits: NO_LIMITS }, more);
 }
