@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import {
   chmod,
@@ -192,6 +192,29 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
         assert.match(await commands.call({ command }), /exit code 7/);
       } finally {
         server.close();
+      }
+    },
+  );
+
+  it(
+    "finds no service that takes datagrams by a socket either",
+    { skip: isRoot ? false : "only root can put one there" },
+    async (test) => {
+      await using folder = await openFolder();
+      await chmod(folder.path, 0o755);
+      const path = join(folder.path, "datagrams.sock");
+      const bind = `use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0); bind(S, pack_sockaddr_un("${path}")); chmod 0777, "${path}"; sleep 60`;
+      const service = spawn("perl", ["-e", bind], { stdio: "ignore" });
+      const missing = new Promise<boolean>((resolve) => service.once("error", () => resolve(true)));
+      try {
+        if (await Promise.race([missing, until("it is bound", async () => existsSync(path))])) {
+          return test.skip("perl is not installed");
+        }
+        await using commands = await createCommands(BWRAP);
+        const send = `use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0); print send(S, "hello", 0, pack_sockaddr_un("${path}")) ? "sent" : "refused"`;
+        assert.match(await commands.call({ command: `perl -e '${send}'` }), /^refused\n/);
+      } finally {
+        service.kill("SIGKILL");
       }
     },
   );

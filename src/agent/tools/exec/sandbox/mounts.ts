@@ -235,8 +235,8 @@ async function privateParents(path: string): Promise<readonly string[]> {
  */
 async function listeningSockets(): Promise<readonly string[]> {
   const text = await readFile("/proc/net/unix", "utf8").catch(() => "");
-  // Number, references, protocol, flags (accepts connections: 1 << 16), type, state, inode, path.
-  const paths = text.matchAll(/^\S+: \S+ \S+ 00010000 \S+ \S+ +\d+ (\/.*)$/gm);
+  // Number, references, protocol, flags (accepts connections: 1 << 16), type (datagrams: 2), state, inode, path.
+  const paths = text.matchAll(/^\S+: \S+ \S+ (?:00010000 \S+|\S+ 0002) \S+ +\d+ (\/.*)$/gm);
   return [...new Set([...paths].map(([, path = ""]) => path))];
 }
 
