@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { openPlace as openFloodPlace } from "../support/flood-run.ts";
 import { startModelServer, streamsSlowly, tokenTexts } from "../support/model-server.ts";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { needsNodeRed, startNodeRed } from "../support/node-red.ts";
@@ -84,11 +85,11 @@ async function askOnce(payload: object, ...more: readonly string[]) {
   return await asker.ended;
 }
 
-describe("mosquitto_rr", () => {
-  const correlated = ["-D", "publish", "correlation-data", "c-17", "-F", "%p\n%D"];
+const CORRELATED = ["-D", "publish", "correlation-data", "c-17", "-F", "%p\n%D"];
 
+describe("mosquitto_rr", () => {
   it("prints the whole answer, which is one message", needs("/usr/bin/mosquitto_rr"), async () => {
-    const { stdout, stderr, code } = await askOnce({ text: "tell me" }, ...correlated);
+    const { stdout, stderr, code } = await askOnce({ text: "tell me" }, ...CORRELATED);
     assert.equal(code, 0, stderr);
     assertWhole(partsIn(stdout));
     assert.match(stdout, /^c-17$/m);
@@ -98,7 +99,7 @@ describe("mosquitto_rr", () => {
     "prints the first part where it asks for a stream",
     needs("/usr/bin/mosquitto_rr"),
     async () => {
-      const { stdout, code } = await askOnce({ text: "tell me", stream: true }, ...correlated);
+      const { stdout, code } = await askOnce({ text: "tell me", stream: true }, ...CORRELATED);
       assert.equal(code, 0);
       const [part] = partsIn(stdout);
       assert.equal(part?.seq, 0);
@@ -116,7 +117,7 @@ describe("mosquitto_rr", () => {
       await until("it listens", () => place.broker.log().includes(`${RESPONSE} (QoS 0)`));
       const topics = ["-t", REQUEST, "-e", "/picoclaw/assistant/device2/response", "-W", "8"];
       const payload = JSON.stringify({ text: "tell me", id: "r1" });
-      const args = ["-V", "5", "-p", port, ...topics, ...correlated, "-m", payload];
+      const args = ["-V", "5", "-p", port, ...topics, ...CORRELATED, "-m", payload];
       await using asker = startClient("mosquitto_rr", args);
       await until("something is heard", () => heard.stdout().includes('"done":true'));
       assert.match(heard.stdout(), /"error":\{"code":"\w+"/);
@@ -175,6 +176,83 @@ describe("paho", () => {
       assert.equal(version === 5, parts.length === 1, stdout);
       if (version === 5) assert.match(stdout, /^c-17$/m);
     });
+  }
+});
+
+/** As many requests as it may send at once, and many more. */
+const PAHO_FLOOD = String.raw`
+import json, sys
+import paho.mqtt.client as mqtt
+
+port, version, count = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+topic = "/picoclaw/assistant/device1/"
+ended = []
+
+def connected(client, *ignored):
+    client.subscribe(topic + "response", qos=2)
+
+def ask(client, *ignored):
+    for index in range(count):
+        client.publish(topic + "request", json.dumps({"text": "tell me", "id": "r%d" % index}), qos=2)
+
+def heard(client, data, message):
+    part = json.loads(message.payload)
+    if part.get("done"):
+        ended.append(part["id"])
+    if len(ended) == count:
+        print(len(set(ended)))
+        client.disconnect()
+
+client = mqtt.Client(protocol=mqtt.MQTTv5 if version == 5 else mqtt.MQTTv311)
+client.on_connect = connected
+client.on_subscribe = ask
+client.on_message = heard
+client.on_disconnect = lambda *ignored: print("disconnected")
+client.connect("127.0.0.1", port)
+client.loop_forever()
+`;
+
+describe("with the built-in broker", () => {
+  it("mosquitto_rr prints the whole answer", needs("/usr/bin/mosquitto_rr"), async () => {
+    await using place = await openFloodPlace({ broker: "embedded", qos: 1, version: 5 });
+    await using _gateway = await place.start();
+    const port = place.url.slice(place.url.lastIndexOf(":") + 1);
+    const topics = ["-t", REQUEST, "-e", `${TOPIC}/answers`, "-W", "8"];
+    const args = [
+      "-V",
+      "5",
+      "-p",
+      port,
+      ...topics,
+      ...CORRELATED,
+      "-q",
+      "2",
+      "-m",
+      '{"text":"uptime"}',
+    ];
+    await using asker = startClient("mosquitto_rr", args);
+    const { stdout, stderr, code } = await asker.ended;
+    assert.equal(code, 0, stderr);
+    const [part, ...more] = partsIn(stdout);
+    assert.equal(part?.done, true);
+    assert.deepEqual(more, []);
+    assert.match(stdout, /^c-17$/m);
+  });
+
+  for (const version of [4, 5] as const) {
+    it(
+      `paho hears of each of 600 requests of QoS 2, over one connection, MQTT ${version === 5 ? "5" : "3.1.1"}`,
+      needs("/usr/bin/python3"),
+      async () => {
+        await using place = await openFloodPlace({ broker: "embedded", qos: 2, version: 5 });
+        await using _gateway = await place.start();
+        const port = place.url.slice(place.url.lastIndexOf(":") + 1);
+        const args = ["-c", PAHO_FLOOD, port, `${version}`, "600"];
+        await using paho = startClient("/usr/bin/python3", args);
+        const { stdout, stderr } = await paho.ended;
+        assert.equal(stdout, "600\ndisconnected\n", stderr);
+      },
+    );
   }
 });
 
