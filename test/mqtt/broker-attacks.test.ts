@@ -35,6 +35,21 @@ describe("the built-in broker cuts a client that", () => {
     });
   }
 
+  it("publishes more than it may, and says so, ever less often", async () => {
+    await using broker = await attacked();
+    for (let times = 0; times < 6; times += 1) {
+      const device = await broker.rawEntered("device");
+      device.socket.write(announced(0x32, 2 ** 21));
+      await until("it is cut", () => device.isCut);
+    }
+    const lines = broker.log.lines.filter(({ message }) => message.includes("disconnected"));
+    assert.deepEqual(
+      lines.map(({ fields }) => fields["times"]),
+      [1, 2, 3, 4],
+    );
+    assert.match(String(lines[0]?.fields["why"]), /2097157 bytes; the limit is 1048576/);
+  });
+
   it("begins with a CONNECT of 60,000 bytes, will and all", async () => {
     await using broker = await attacked();
     const attacker = broker.raw();

@@ -9,6 +9,7 @@ import { isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
+import { ProtocolFault } from "../limiter/packet-limiter.ts";
 import { agentAddressOf, requestFilter } from "../protocol/topics.ts";
 import { Backpressure, DeferredAcks } from "./backpressure.ts";
 import { createConnections, type ConnectionLimits, type Connections } from "./connections.ts";
@@ -105,9 +106,13 @@ export async function openBroker(
   const packetBytes = packetLimit(settings.max_payload_bytes ?? DEFAULT_PAYLOAD_BYTES);
   const parts = createParts({ ...limits, packetBytes }, createLimitLog(log));
   const aedes = await createAedes(settings, limits, parts);
+  const logFault = createFaultLog(log);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.setNoDelay(true);
-    socket.on("error", () => socket.destroy());
+    socket.on("error", (error) => {
+      if (error instanceof ProtocolFault) logFault(error.message);
+      socket.destroy();
+    });
     aedes.handle(parts.connections.accept(socket));
   });
   server.maxConnections = limits.connections;
@@ -177,6 +182,15 @@ function createLimitLog(log: Log): OnFull {
     const times = (counts.get(what) ?? 0) + 1;
     counts.set(what, times);
     if (shouldLog(times)) log.warn("built-in broker dropped data over a limit", { what, times });
+  };
+}
+
+/** Logs which packet ended a client's connection: the client is not told, and may send it again and again. */
+function createFaultLog(log: Log): (why: string) => void {
+  let times = 0;
+  return (why) => {
+    times += 1;
+    if (shouldLog(times)) log.warn("built-in broker disconnected a client", { why, times });
   };
 }
 
