@@ -141,11 +141,18 @@ export class GroupCommit {
   #synced(unsynced: Unsynced, error: Error | null): void {
     // `close` was faster.
     if (this.#unsynced !== unsynced) return;
-    unsynced.error = error;
     if (error === null) {
       this.#unsynced = undefined;
       this.#settle(unsynced.batch, "power");
-    } else if (this.#waiting.length > 0) this.#timer ??= setImmediate(this.#flush);
+      return;
+    }
+    unsynced.error = error;
+    try {
+      this.#checkpoint(unsynced);
+    } catch {
+      // The next transaction tries it again.
+      if (this.#waiting.length > 0) this.#timer ??= setImmediate(this.#flush);
+    }
   }
 
   /**
