@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { askAll, connectDevice } from "../support/bare-device.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, polite } from "../support/packets.ts";
 import { onceInCi, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
 import { memoryOf, writtenBy } from "../support/proc.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -31,8 +33,8 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
     const entry = bundle(folder.path);
     await using broker = await startMosquitto();
     await using home = await temporaryHome(quickConfig(broker.url));
-    const load = (args: readonly string[], isEnough?: () => boolean): Promise<Loaded> =>
-      loadedBy(entry, args, join(folder.path, `${args[0]}.txt`), home.path, isEnough);
+    const load = (args: readonly string[]): Promise<Loaded> =>
+      loadedBy(entry, args, join(folder.path, `${args[0]}.txt`), home.path);
     await using gateway = await startGateway({ home: home.path });
     const loads = {
       "--version": await load(["--version"]),
@@ -40,8 +42,7 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
       listen: await load(["listen", "--for", "1s"]),
     };
     await gateway[Symbol.asyncDispose]();
-    const earlier = broker.log().length;
-    const started = await load(["gateway"], () => broker.log().slice(earlier).includes("SUBACK"));
+    const started = await loadedBySubscription(entry, join(folder.path, "gateway.txt"));
     for (const [name, { chunks, bytes }] of Object.entries({ ...loads, gateway: started })) {
       check(`chunks that ${name} loads`, chunks, 0);
       check(`bytes of code that ${name} loads`, bytes, EXACT);
@@ -81,6 +82,8 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
   });
 });
 
+/** MQTT 3.1.1 section 2.2.1. */
+const SUBSCRIBE = 8;
 const ONE_BY_ONE = 200;
 const REQUESTS = 1000;
 
@@ -96,24 +99,50 @@ function bundle(folder: string): string {
   return join(folder, "main.js");
 }
 
-/** Runs the bundle to its end, or until the condition holds. */
+/** Runs the bundle to its end. */
 async function loadedBy(
   entry: string,
   args: readonly string[],
   trace: string,
   home: string,
-  isEnough?: () => boolean,
 ): Promise<Loaded> {
-  const child = spawn(process.execPath, ["--preload", tracer, entry, ...args], {
+  const child = startTraced(entry, args, trace, home);
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  assert.equal(code, 0, args.join(" "));
+  return loadedIn(trace);
+}
+
+/** What a gateway has loaded when it subscribes. */
+async function loadedBySubscription(entry: string, trace: string): Promise<Loaded> {
+  let loaded: Loaded | undefined;
+  await using broker = await fakeBroker((packet, socket) => {
+    if (packet.type === SUBSCRIBE) loaded ??= loadedIn(trace);
+    polite(packet, socket);
+  });
+  const settings = { protocol_version: 4 };
+  await using home = await temporaryHome(quickConfig(broker.url, settings));
+  const child = startTraced(entry, ["gateway"], trace, home.path);
+  const ended = new Promise((resolve) => child.on("close", resolve));
+  await until("the gateway subscribes", () => loaded !== undefined);
+  child.kill("SIGKILL");
+  await ended;
+  return loaded ?? { chunks: 0, bytes: 0 };
+}
+
+function startTraced(
+  entry: string,
+  args: readonly string[],
+  trace: string,
+  home: string,
+): ChildProcess {
+  return spawn(process.execPath, ["--preload", tracer, entry, ...args], {
     env: { ...process.env, PICOCLAW_HOME: home, PICOCLAW_GATEWAY_PORT: "0", TRACE_MODULES: trace },
     stdio: "ignore",
   });
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  if (isEnough === undefined) assert.equal(await ended, 0, args.join(" "));
-  else await until(`${args.join(" ")} is as far`, isEnough);
+}
+
+function loadedIn(trace: string): Loaded {
   const lines = readFileSync(trace, "utf8").trim().split("\n");
-  child.kill("SIGKILL");
-  await ended;
   const bytes = lines.reduce((sum, line) => sum + Number(line.split(" ")[0]), 0);
   return { chunks: lines.length, bytes };
 }
