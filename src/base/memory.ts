@@ -4,6 +4,8 @@ import { collectGarbage, dropCode, heapBytes, residentBytes } from "./host.ts";
 const LOOK_MS = 100;
 /** How long after the last work. Long enough for the messages of a flood to be processed. */
 const QUIET_MS = 10_000;
+/** Pauses after a collection, as a multiple of its time: under load a tenth of the CPU goes to collections at most. */
+const PAUSES = 9;
 /** Growth since the last collection that is worth one: a collection holds up everything for milliseconds. */
 const GROWN_BYTES = 8 * 2 ** 20;
 const GROWN_HEAP = 1.3;
@@ -12,6 +14,8 @@ const GROWN_HEAP = 1.3;
 const watch = {
   timer: undefined as ReturnType<typeof setInterval> | undefined,
   until: 0,
+  /** When memory is looked at again. */
+  next: 0,
   /** Bytes after the last collection, or less where some were given back since. */
   resident: 0,
   heap: 0,
@@ -37,13 +41,16 @@ function startWatching(): ReturnType<typeof setInterval> {
 }
 
 function look(): void {
+  if (performance.now() < watch.next) return;
   const resident = residentBytes();
   const heap = heapBytes();
   watch.resident = Math.min(watch.resident || resident, resident);
   watch.heap = Math.min(watch.heap || heap, heap);
   const isGrown = resident - watch.resident > GROWN_BYTES || heap > watch.heap * GROWN_HEAP;
   if (isGrown) {
+    const begun = performance.now();
     collectGarbage();
+    watch.next = performance.now() + PAUSES * (performance.now() - begun);
     watch.resident = residentBytes();
     watch.heap = heapBytes();
   }
