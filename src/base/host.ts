@@ -203,47 +203,51 @@ export function compileHotCode(): void {
   bun?.unsafe.setJITPolicy(1);
 }
 
-/** Requests that Bun's `fetch` has under way at the same time, unless this variable says otherwise at its start. */
+/** Requests that Bun's `fetch` has under way at the same time, unless this variable says otherwise. */
 const REQUESTS_AT_ONCE = 256;
-const REQUESTS_VARIABLE = "BUN_CONFIG_MAX_HTTP_REQUESTS";
-
-/**
- * Lets `fetch` have so many requests under way at the same time. Bun reads its limit only when it starts, so it
- * starts again, in the same process: call this before anything is opened.
- */
-export function allowRequests(most: number): void {
-  const { Bun: bun }: { Bun?: { isStandaloneExecutable: boolean } } = globalThis;
-  const { execPath, execArgv, argv, argv0, env } = process;
-  if (bun === undefined || most <= REQUESTS_AT_ONCE || env[REQUESTS_VARIABLE] !== undefined) return;
-  const [, main = "", ...args] = argv;
-  const words = bun.isStandaloneExecutable ? args : [...execArgv, main, ...args];
-  try {
-    process.execve?.(execPath, [argv0, ...words], { ...env, [REQUESTS_VARIABLE]: "65535" });
-  } catch {
-    // The program's file is gone: the limit stays.
-  }
-}
-
+const REQUESTS = "BUN_CONFIG_MAX_HTTP_REQUESTS";
 /** Bytes below which compiled code is not worth its memory. */
 const SMALL_MEMORY = 512 * 2 ** 20;
-/** Read by the runtime before this program begins. */
+/** Whether Bun compiles code. Commands that the gateway runs choose for themselves. */
 const COMPILES = "BUN_JSC_useJIT";
+const { [COMPILES]: compiles } = process.env;
+
+/** Lets `fetch` have so many requests under way at the same time: call this before anything is opened. */
+export function allowRequests(most: number): void {
+  const isBun = process.versions["bun"] !== undefined;
+  if (isBun && most > REQUESTS_AT_ONCE && process.env[REQUESTS] === undefined)
+    restartWith(REQUESTS, "65535");
+}
 
 /**
  * Starts the binary anew without compiled code where the process may have less than 512 MiB, by its machine or
  * its control group: compiled code and its making take half of the memory after much work, and save a third of
- * its time (docs/performance.md). The process stays the same one. Returns where there is nothing to do.
+ * its time (docs/performance.md).
  */
-export function runSmall(args: readonly string[]): void {
-  const isCompiled = process.argv[1]?.startsWith("/$bunfs/") === true;
-  const isChosen = process.env[COMPILES] !== undefined;
-  // Commands that the gateway runs choose for themselves.
+export function runSmall(): void {
   delete process.env[COMPILES];
-  if (!isCompiled || isChosen || process.constrainedMemory() >= SMALL_MEMORY) return;
-  process.execve?.(process.execPath, [process.execPath, ...args], {
-    ...process.env,
-    [COMPILES]: "0",
-  });
+  const isSmall = isStandalone() && process.constrainedMemory() < SMALL_MEMORY;
+  if (isSmall && compiles === undefined) restartWith(COMPILES, "0");
+}
+
+/**
+ * Starts the program anew, in the same process, with a variable that the runtime reads only at its start. Returns
+ * where that cannot be.
+ */
+function restartWith(name: string, value: string): void {
+  const { execPath, argv, argv0, env } = process;
+  const words = isStandalone() ? argv.slice(2) : [...process.execArgv, ...argv.slice(1)];
+  const chosen = compiles !== undefined && { [COMPILES]: compiles };
+  try {
+    process.execve?.(execPath, [argv0, ...words], { ...env, ...chosen, [name]: value });
+  } catch {
+    // The program's file is gone.
+  }
+}
+
+/** Whether the program is one binary. */
+function isStandalone(): boolean {
+  return process.argv[1]?.startsWith("/$bunfs/") === true;
 }
 
 /** Bytes of physical memory that the process holds; takes some 20 µs. */
