@@ -6,14 +6,16 @@ const LOOK_MS = 100;
 const QUIET_MS = 10_000;
 /** Pauses after a collection, as a multiple of its time: under load a tenth of the CPU goes to collections at most. */
 const PAUSES = 9;
-/** Growth since the last collection that is worth one: a collection holds up everything for milliseconds. */
-const GROWN_BYTES = 8 * 2 ** 20;
+/** Growth of the heap since the last collection that is worth one: it holds up everything for milliseconds. */
 const GROWN_HEAP = 1.3;
+/** Growth of the process that is worth one in a flood. In other work most of that is compiled code. */
+const GROWN_BYTES = 8 * 2 ** 20;
 
 /** One for the process, whose memory it is about. */
 const watch = {
   timer: undefined as ReturnType<typeof setInterval> | undefined,
   until: 0,
+  floodUntil: 0,
   /** When memory is looked at again. */
   next: 0,
   /** Bytes after the last collection, or less where some were given back since. */
@@ -24,12 +26,13 @@ const watch = {
 };
 
 /**
- * Keeps the process small around work that begins now; call it often. Left alone, the runtimes let garbage
- * grow to several times the memory in use and never give it back. While there is work, garbage is
- * collected as soon as there is some; after it, what it left is given back to the system.
+ * Keeps the process small around work that begins now, or a flood of it; call it often. Left alone, the
+ * runtimes let garbage grow to several times the memory in use and never give it back. While there is work,
+ * garbage is collected as soon as there is some; after it, what it left is given back to the system.
  */
-export function keepMemorySmall(): void {
+export function keepMemorySmall(isFlood = false): void {
   watch.until = performance.now() + QUIET_MS;
+  if (isFlood) watch.floodUntil = watch.until;
   watch.timer ??= startWatching();
 }
 
@@ -41,20 +44,21 @@ function startWatching(): ReturnType<typeof setInterval> {
 }
 
 function look(): void {
-  if (performance.now() < watch.next) return;
+  const now = performance.now();
+  if (now < watch.next) return;
   const resident = residentBytes();
   const heap = heapBytes();
   watch.resident = Math.min(watch.resident || resident, resident);
   watch.heap = Math.min(watch.heap || heap, heap);
-  const isGrown = resident - watch.resident > GROWN_BYTES || heap > watch.heap * GROWN_HEAP;
-  if (isGrown) {
-    const begun = performance.now();
+  const isFlooded = now < watch.floodUntil && resident - watch.resident > GROWN_BYTES;
+  if (isFlooded || heap > watch.heap * GROWN_HEAP) {
     collectGarbage();
-    watch.next = performance.now() + PAUSES * (performance.now() - begun);
+    const then = performance.now();
+    watch.next = then + PAUSES * (then - now);
     watch.resident = residentBytes();
     watch.heap = heapBytes();
   }
-  if (performance.now() >= watch.until) end();
+  if (now >= watch.until) end();
 }
 
 function end(): void {

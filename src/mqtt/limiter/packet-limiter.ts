@@ -188,7 +188,7 @@ function createThrottle(): (cost: number) => number {
     const took = now - since;
     counted = 0;
     since = Math.max(now, since + PACE_MS);
-    keepMemorySmall();
+    keepMemorySmall(true);
     if (took > BUSY_MS) return 0;
     // However slowly a flood is worked on, everybody else gets a turn in between.
     return Math.max(1, PACE_MS - took);
