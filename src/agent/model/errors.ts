@@ -14,6 +14,8 @@ export type ModelErrorKind =
   | "refused"
   /** The provider answered that this model has no tool calls. */
   | "toolless"
+  /** The server has no API at this path: `api_base` is wrong. */
+  | "wrong_path"
   /** The provider refused a parameter; later requests are without it. */
   | "parameter"
   /** The conversation is longer than the model's context window; the same call can never succeed. */
@@ -44,6 +46,8 @@ export class ModelError extends Error {
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
   readonly parameter: string | undefined;
+  /** The URL that was asked, without its query, which may hold secrets. */
+  url: string | undefined;
 
   constructor(kind: ModelErrorKind, message: string, facts: ModelErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
@@ -77,6 +81,7 @@ export function classOf({ kind, status = 0 }: ModelError): ErrorClass {
   if (kind === "refused") {
     return STATUS_CLASSES.get(status) ?? (status >= 500 ? "passing" : "final");
   }
+  if (kind === "wrong_path") return "absent";
   return kind === "unreachable" || kind === "silent" || kind === "broken_off" ? "passing" : "final";
 }
 
@@ -109,6 +114,7 @@ const SENTENCES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "the model could not be reached",
   silent: "the model did not answer in time",
   toolless: REFUSED,
+  wrong_path: "the model's server has no API at this address",
   parameter: REFUSED,
   overflow: "the conversation is longer than the model's context window",
   broken_off: "the model's answer broke off",
@@ -128,15 +134,18 @@ const REFUSED_SENTENCES: Sentences<ErrorClass> = {
 
 const CHECK_REQUEST = "check model, extra_body and custom_headers";
 
+const CHECK_BASE =
+  "check api_base: it must be the base of the API that provider names, often ending in /v1";
+
 const REMEDIES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "check the network, and api_base",
   silent: "raise request_timeout, or use a faster model",
   toolless: "use a model that can call tools",
+  wrong_path: CHECK_BASE,
   parameter: CHECK_REQUEST,
   overflow: "start a new conversation with /clear, or use a model with a larger context window",
   broken_off: "ask again; if it stays so, look at the provider's status page",
-  garbled:
-    "check api_base: it must be the base of the API that provider names, often ending in /v1",
+  garbled: CHECK_BASE,
   oversized: "ask for less, or set max_tokens",
   withheld: "ask in other words",
 };
@@ -204,13 +213,14 @@ export function modelFailureOf({ candidate, error }: FailedEntry, others: number
   const { kind, status, retryAfter } = error;
   const message = cleanMessage(error.message, secrets);
   const were = others === 1 ? "was" : "were";
+  const asked = error.url === undefined ? "" : ` (asked ${cleanMessage(error.url, secrets)})`;
   const tried = others === 0 ? "" : ` (${others} more ${were} tried without success)`;
   const sentence = kind === "refused" ? REFUSED_SENTENCES[classOf(error)] : SENTENCES[kind];
   const remedy = kind === "refused" ? REFUSED_REMEDIES[classOf(error)] : REMEDIES[kind];
   return new ModelFailure(sentence, {
     kind,
     model: name.name,
-    why: `${label}: ${message}${tried}`,
+    why: `${label}: ${message}${asked}${tried}`,
     remedy: `${remedy} (${label})`,
     retryAfter: retryAfter === undefined ? undefined : Math.ceil(retryAfter),
     // A copy: the error itself contains the provider's raw message.

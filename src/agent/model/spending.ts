@@ -11,6 +11,7 @@ const FREE: ReadonlySet<ModelErrorKind> = new Set([
   "unreachable",
   "refused",
   "toolless",
+  "wrong_path",
   "parameter",
   "overflow",
 ]);

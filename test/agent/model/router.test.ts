@@ -160,7 +160,7 @@ describe("the fallbacks", () => {
     assert.match(failure.message, /refused this agent's key/);
     assert.match(
       failure.why ?? "",
-      /^model_list "one": HTTP 401: bad key \[FILTERED\] \(1 more was tried without success\)$/,
+      /^model_list "one": HTTP 401: bad key \[FILTERED\] \(asked http:\S+\) \(1 more was tried without success\)$/,
     );
     assert.equal(modelErrorOf(failure)?.status, 401);
     assert.ok(!inspect([failure, log.lines], { depth: 9 }).includes("secret"));

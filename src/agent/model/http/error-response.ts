@@ -12,8 +12,20 @@ const TOOLLESS =
 /** Gemini answers a wrong key with a 400. */
 const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
 
-/** Groq, Mistral, Qwen and others answer a 400 with these words if the model does not exist (any more). */
-const WRONG_MODEL = /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist/i;
+/** Groq, Mistral, Qwen, LiteLLM and others answer a 400 with these words if the model does not exist (any more). */
+const WRONG_MODEL =
+  /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist|invalid model name/i;
+
+/** OpenAI, Moonshot and Zhipu answer an empty account with a 429, Anthropic with a 400. A new try does not help. */
+const NO_MONEY =
+  /insufficient_quota|exceeded_current_quota|insufficient (?:account )?balance|credit balance is too low/i;
+
+/** A 404 of a web server, or of an API that has no such path: nobody looked at the model. */
+const WRONG_PATH =
+  /^HTTP 404: (?:no details|an HTML page|not found|file not found|resource not found|(?:404 )?page not found)\W*$|invalid url|cannot post|no (?:such |matching )?route|unknown (?:path|url|endpoint)/i;
+
+/** Groq: the model wrote a call that its server could not read. The next try may succeed. */
+const STUMBLED = /tool_use_failed|failed to call a function/i;
 
 /** The error of a response with another status than 200. Reads its body within a bound. */
 export async function errorOf(response: Response): Promise<ModelError> {
@@ -59,17 +71,22 @@ function faultOf(
   message: string,
   { words, retryAfter, parameter }: ErrorFacts,
 ): ModelError {
-  const status = code === 400 ? meantBy(words) : code;
-  return new ModelError(kindOf(status, words), message, { status, retryAfter, parameter });
+  const status = meantBy(code, words);
+  const isPath = status === 404 && WRONG_PATH.test(message);
+  const kind = isPath ? "wrong_path" : kindOf(status, words);
+  return new ModelError(kind, message, { status, retryAfter, parameter });
 }
 
-/** The status that the text of a 400 means. */
-function meantBy(words: string): number {
+/** The status that the text of a 400 or a 429 means. */
+function meantBy(status: number, words: string): number {
+  if ((status === 400 || status === 429) && NO_MONEY.test(words)) return 402;
+  if (status !== 400) return status;
   if (WRONG_KEY.test(words)) return 401;
   return WRONG_MODEL.test(words) ? 404 : 400;
 }
 
 function kindOf(status: number, words: string): ModelErrorKind {
+  if (status === 400 && STUMBLED.test(words)) return "broken_off";
   if (isOverflow(status, words)) return "overflow";
   return status < 500 && TOOLLESS.test(words) ? "toolless" : "refused";
 }
@@ -113,8 +130,22 @@ function messageIn(written: unknown): string {
     textAt(body, "error") ||
     textAt(body, "message") ||
     textAt(body, "detail");
-  if (message !== "") return message;
-  return JSON.stringify(error ?? at(body, "detail") ?? body ?? null);
+  if (message === "") return JSON.stringify(error ?? at(body, "detail") ?? body ?? null);
+  const reason = forwardedIn(error);
+  return reason === "" ? message : `${message}: ${reason}`;
+}
+
+/** The error of the provider behind OpenRouter, with the provider's name; "" if there is none. */
+function forwardedIn(error: unknown): string {
+  const metadata = at(error, "metadata");
+  const raw = at(metadata, "raw");
+  if (raw === undefined || raw === null || raw === "") return "";
+  const words = typeof raw === "string" ? raw : JSON.stringify(raw);
+  const body = jsonOf(words);
+  const isObject = typeof body === "object" && body !== null;
+  const reason = isObject ? messageIn(body) : shown(words);
+  const provider = textAt(metadata, "provider_name");
+  return provider === "" ? reason : `${provider}: ${reason}`;
 }
 
 function codesIn(written: unknown): string {
@@ -168,12 +199,12 @@ function retryDelayIn(written: unknown): number | undefined {
 }
 
 /**
- * Providers' messages about a conversation that is too long; there is no common code. By line: OpenAI and
+ * Providers' messages about a conversation that is too long; there is no common code. By line: OpenAI, LiteLLM and
  * compatible servers, Anthropic, Gemini, Moonshot and xAI, vLLM and Mistral, Ollama and llama.cpp, LM Studio,
  * Qwen and Zhipu.
  */
 const WORDS = [
-  /context_length_exceeded|exceeds? the context (?:window|length)|context_window_exceeded/,
+  /context_length_exceeded|exceeds? the context (?:window|length)|context_?window_?exceeded/,
   /prompt is too long|input is too long|exceed context limit|request_too_large/,
   /exceeds the maximum number of tokens/,
   /exceeded model token limit|maximum prompt length is/,

@@ -1,11 +1,11 @@
 import type { ReadableStreamDefaultReader } from "node:stream/web";
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
-import { messageOf } from "../../../base/failure.ts";
+import { codeOf, messageOf } from "../../../base/failure.ts";
 import { fromJson } from "../../../base/unknown.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { ModelEntry, AgentDefaults } from "../../../config/contract.ts";
-import type { Attempt, Fetch, Protocol, ModelCall } from "../contract.ts";
+import type { Attempt, Fetch, ModelCall, Protocol } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelErrorKind } from "../errors.ts";
@@ -41,7 +41,7 @@ export function createHttpProtocol(
   const post = createPost(dialect, entry, fetch);
   return async function* ask(attempt) {
     const response = await post(attempt);
-    if (response.body === null) throw brokenOff();
+    if (response.body === null) throw brokenOff(dialect.url);
     const answer = dialect.answer();
     const reader = new AnswerReader(response.body, answer, attempt);
     try {
@@ -50,19 +50,30 @@ export function createHttpProtocol(
       }
     } catch (thrown) {
       const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
-      if (isOurs || !answer.finished) throw errorFrom(thrown, "broken_off", attempt.signal);
+      if (isOurs || !answer.finished) {
+        throw withUrl(errorFrom(thrown, "broken_off", attempt.signal), dialect.url);
+      }
     } finally {
       await reader.close();
     }
-    if (!reader.isAnnounced && !answer.finished) throw brokenOff();
+    if (!reader.isAnnounced && !answer.finished) throw brokenOff(dialect.url);
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
   };
 }
 
-function brokenOff(): ModelError {
-  return new ModelError("broken_off", "the stream ended before the answer did");
+function brokenOff(url: string): unknown {
+  return withUrl(new ModelError("broken_off", "the stream ended before the answer did"), url);
+}
+
+/** Adds the URL that was asked to a model error, without its query, which may hold secrets. */
+function withUrl(thrown: unknown, url: string): unknown {
+  if (thrown instanceof ModelError) {
+    const { origin, pathname } = new URL(url);
+    thrown.url ??= origin + pathname;
+  }
+  return thrown;
 }
 
 /** Sends a call; throws the error of a response with another status than 200. */
@@ -89,15 +100,16 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
         timeout: false,
       });
     } catch (thrown) {
-      throw errorFrom(thrown, "unreachable", signal);
+      throw withUrl(errorFrom(thrown, "unreachable", signal), dialect.url);
     } finally {
       attempt.onActivity();
     }
     if (response.ok) return response;
     attempt.onActivity(REFUSAL_MS);
     const refusal = await errorOf(response);
+    withUrl(refusal, dialect.url);
     if (dialect.adaptsTo?.(refusal, body) !== true) throw refusal;
-    throw new ModelError("parameter", refusal.message, { cause: refusal });
+    throw withUrl(new ModelError("parameter", refusal.message, { cause: refusal }), dialect.url);
   };
 }
 
@@ -105,7 +117,26 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
 function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): unknown {
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
-  return new ModelError(kind, messageOf(thrown), { cause: thrown });
+  return new ModelError(kind, networkMessage(thrown), { cause: thrown });
+}
+
+const NETWORK_MESSAGES: ReadonlyMap<string, string> = new Map([
+  ["ECONNREFUSED", "the server refused the connection"],
+  ["ECONNRESET", "the server closed the connection"],
+  ["ENOTFOUND", "the host name is unknown"],
+  ["EAI_AGAIN", "the host name cannot be resolved right now"],
+  ["ETIMEDOUT", "the connection timed out"],
+  ["EHOSTUNREACH", "there is no route to the host"],
+  ["ENETUNREACH", "there is no route to the network"],
+]);
+
+/** A network error in plain words with its code, without a runtime's advice to programmers. */
+function networkMessage(thrown: unknown): string {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
+  const code = codeOf(cause);
+  const known = NETWORK_MESSAGES.get(code);
+  if (known !== undefined) return `${known} (${code})`;
+  return messageOf(cause).replace(/\. For more information, pass .*$/s, "");
 }
 
 /** The parts of the configuration for requests. */
