@@ -2,12 +2,16 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, Turn, Turned } from "../contract.ts";
-import { modelErrorOf } from "../model/errors.ts";
+import { classOf, modelErrorOf } from "../model/errors.ts";
 import type { ModelErrorKind } from "../model/errors.ts";
 import type { Tool } from "../tools/contract.ts";
 
 /** What an answer begins with that no model gave. */
 export const MARK = "The model cannot be reached; this is what the device itself measures:\n";
+
+/** The same for a model whose provider was reached, and refused. */
+export const REFUSED_MARK =
+  "The model's provider refused the question; this is what the device itself measures:\n";
 
 const REST = "The rest has to wait until the model can be reached again.";
 
@@ -38,6 +42,7 @@ const REACHED: ReadonlySet<ModelErrorKind> = new Set([
  */
 export function createOfflineFallback({ deviceTool, permissionsOf, log }: OfflineFallbackOptions) {
   return async (agent: Answerer, turn: Turn): Promise<StartedAnswer> => {
+    let mark = MARK;
     let hasActed = mayHaveActed(turn.resumed ?? []);
     const record = async (message: Message): Promise<void> => {
       hasActed ||= mayHaveActed([message]);
@@ -52,19 +57,20 @@ export function createOfflineFallback({ deviceTool, permissionsOf, log }: Offlin
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);
       log.warn("the model failed; the offline agent answers", { error: message, why });
+      mark = isRefused(thrown) ? REFUSED_MARK : MARK;
     }
     const { createOfflineAgent } = await import("./offline-agent.ts");
-    const rest = marked(createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn));
+    const rest = marked(createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn), mark);
     return { first: await rest.next(), rest, isOffline: true };
   };
 }
 
 /** An answer with the mark before its text; the conversation keeps the mark, too. */
-async function* marked(answer: ReturnType<Answerer>): AsyncGenerator<string, Turned> {
-  yield MARK;
+async function* marked(answer: ReturnType<Answerer>, mark: string): AsyncGenerator<string, Turned> {
+  yield mark;
   const turned = yield* answer;
   const messages = turned.messages.map((message) =>
-    message.role === "assistant" ? { ...message, text: MARK + message.text } : message,
+    message.role === "assistant" ? { ...message, text: mark + message.text } : message,
   );
   return { ...turned, messages };
 }
@@ -72,6 +78,13 @@ async function* marked(answer: ReturnType<Answerer>): AsyncGenerator<string, Tur
 function isUnreached(thrown: unknown): boolean {
   const fault = modelErrorOf(thrown);
   return fault !== undefined && !REACHED.has(fault.kind);
+}
+
+/** Whether the provider answered with an error that waiting does not mend: of the key, the model, an option. */
+function isRefused(thrown: unknown): boolean {
+  const error = modelErrorOf(thrown);
+  if (error === undefined || error.kind === "garbled") return false;
+  return ["auth", "billing", "absent", "final"].includes(classOf(error));
 }
 
 /** Whether a model called a tool that may have changed something: another answer must not hide that. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { openAgent } from "../../../src/agent/agent.ts";
-import { MARK } from "../../../src/agent/fallback/offline-fallback.ts";
+import { MARK, REFUSED_MARK } from "../../../src/agent/fallback/offline-fallback.ts";
 import {
   agentConfig,
   collect,
@@ -53,6 +53,13 @@ describe("while the model cannot be reached", () => {
       { role: "assistant", text: answer },
     ]);
     assert.ok(lines.some(({ message }) => message.includes("offline agent answers")));
+  });
+
+  it("an answer says it when the provider was reached and refused", async () => {
+    for (const status of [400, 401, 402, 404]) {
+      const { answer } = await ask("What is the uptime?", refuses(status));
+      assert.ok(answer.startsWith(REFUSED_MARK), answer);
+    }
   });
 
   it("of a question of which a part is about the device, the rest is left open", async () => {

@@ -29,6 +29,7 @@ const start = (index: number, content_block: unknown) => ({
   content_block,
 });
 const grow = (index: number, delta: unknown) => ({ type: "content_block_delta", index, delta });
+const tool = (id: string) => ({ type: "tool_use", id, name: "device", input: {} });
 const faultOf = (chunk: unknown) => faultIn(createContentAnswer("me"), [chunk]);
 const finishedBy = (finishReason: string) => ({ candidates: [{ finishReason }] });
 
@@ -98,6 +99,23 @@ describe("a message of Anthropic", () => {
     assert.equal(take(call, ...end).reply.usage, undefined);
   });
 
+  it("that begins anew in the middle drops the calls that were cut", () => {
+    const { said, reply } = take(
+      { type: "message_start", message: { content: [] } },
+      start(0, { type: "text", text: "I look. " }),
+      start(1, tool("toolu_cut")),
+      grow(1, { type: "input_json_delta", partial_json: '{"fac' }),
+      { type: "message_start", message: { content: [] } },
+      start(0, tool("toolu_whole")),
+      grow(0, { type: "input_json_delta", partial_json: '{"facts":["cpu"]}' }),
+      ...end,
+    );
+    assert.deepEqual([said, reply.text], ["I look. ", "I look. "]);
+    assert.deepEqual(reply.toolCalls, [
+      { id: "toolu_whole", name: "device", arguments: '{"facts":["cpu"]}' },
+    ]);
+  });
+
   it("with thoughts or a signature without end is bounded", () => {
     const piece = grow(0, { type: "signature_delta", signature: "x".repeat(300_000) });
     const thinking = start(0, { type: "thinking", thinking: "", signature: "" });
@@ -122,6 +140,14 @@ describe("content of Gemini", () => {
       assert.equal(faultOf(finishedBy(reason)).kind, kind);
     });
   }
+
+  it("is whole with a reason for its end that is not known", () => {
+    const content = { parts: [{ functionCall: { name: "device", args: {} } }] };
+    const candidates = [{ content, finishReason: "FUNCTION_CALL" }];
+    const { finished, reply } = heard(createContentAnswer("me"), [{ candidates }]);
+    assert.equal(finished, true);
+    assert.equal(reply.toolCalls[0]?.name, "device");
+  });
 
   it("is withheld where the question was blocked", () => {
     const { kind, message } = faultOf({ promptFeedback: { blockReason: "SAFETY" } });

@@ -4,10 +4,12 @@ import { isOverflow } from "../../../src/agent/model/errors.ts";
 import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import {
   answers,
+  event,
   refuses,
   resets,
   sends,
   startModelServer,
+  streams,
   textEvent,
 } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
@@ -135,6 +137,47 @@ describe("a call that Groq's model wrote wrong", () => {
     for (const first of [refuses(400, STUMBLED), sends(`event: error\ndata: ${STUMBLED}\n\n`)]) {
       assert.equal((await ask([first, answers("at last")], 2)).text, "at last");
     }
+  });
+});
+
+describe("an answer of another API", () => {
+  const list = '{"object":"list","data":[{"id":"llama3","object":"model"}]}';
+  const chat = streams({ text: "hello" });
+  const message = sends(
+    'event: message_start\ndata: {"type":"message_start","message":{"content":[]}}\n\n' +
+      'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+  );
+  const cases: Record<string, [Behaviour, string]> = {
+    "a list of models": [sends(list, { type: "application/json" }), "openai/x"],
+    "a chat completion for messages": [chat, "anthropic-messages/x"],
+    "a chat completion for Gemini": [chat, "gemini/x"],
+    "a message for chat completions": [message, "openai/x"],
+  };
+  for (const [name, [behaviour, model]] of Object.entries(cases)) {
+    it(`is invalid, and asked for once: ${name}`, async () => {
+      const asked = server.requests.length;
+      const { message: sentence, remedy } = await modelFailureOf(ask([behaviour], 2, { model }));
+      assert.match(sentence, /invalid answer/);
+      assert.match(remedy ?? "", /check api_base/);
+      assert.equal(server.requests.length, asked + 1);
+    });
+  }
+
+  it("is told apart from an answer that is damaged in the middle", async () => {
+    const role = event({ choices: [{ delta: { role: "assistant" } }] });
+    const answer = await ask([sends(`${role}data: {"choi]\n\n`), answers("at last")], 2);
+    assert.equal(answer.text, "at last");
+  });
+});
+
+describe("the usage of Groq", () => {
+  it("may stand in x_groq alone", async () => {
+    const last = event({
+      choices: [{ delta: {}, finish_reason: "stop" }],
+      x_groq: { id: "req_1", usage: { prompt_tokens: 20, completion_tokens: 3 } },
+    });
+    const { result } = await ask([sends(textEvent("hi") + last + event("[DONE]"))]);
+    assert.deepEqual(result.usage, { inputTokens: 20, outputTokens: 3 });
   });
 });
 

@@ -11,6 +11,8 @@ export interface AnswerBuilder {
    * error inside the stream, and for an answer that is filtered or too long.
    */
   take(chunk: unknown): string;
+  /** Whether a chunk, or a whole answer, is one of this dialect. */
+  recognizes(chunk: unknown): boolean;
   /** Whether the server sent a reason for the end: the answer is whole, but its usage may follow. */
   readonly finished: boolean;
   /** Whether nothing more can follow. */

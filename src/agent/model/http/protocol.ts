@@ -56,11 +56,16 @@ export function createHttpProtocol(
     } finally {
       await reader.close();
     }
+    if (reader.isForeign) throw withUrl(foreignAnswer(), dialect.url);
     if (!reader.isAnnounced && !answer.finished) throw brokenOff(dialect.url);
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
   };
+}
+
+function foreignAnswer(): ModelError {
+  return new ModelError("garbled", "the answer is JSON, but no answer of this API");
 }
 
 function brokenOff(url: string): unknown {
@@ -180,6 +185,14 @@ const WORK_MS = 2;
 class AnswerReader {
   /** Whether the server said that the answer is whole: with `[DONE]`, or as one JSON document. */
   isAnnounced = false;
+  /** Whether all of it was JSON, and no part of an answer in this dialect. */
+  get isForeign(): boolean {
+    return this.#hasJson && !this.#isRecognized && !this.#isCut;
+  }
+  #hasJson = false;
+  #isRecognized = false;
+  /** The last event is incomplete. */
+  #isCut = false;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #answer: AnswerBuilder;
   readonly #attempt: Attempt;
@@ -227,14 +240,26 @@ class AnswerReader {
   #takeEvent(event: string): string {
     this.#taken += 1;
     this.isAnnounced = event === DONE;
-    const text = this.isAnnounced ? "" : this.#takeJson(parseEvent(event));
+    const text = this.isAnnounced ? "" : this.#takeJson(this.#parseEvent(event));
     if (this.isAnnounced || this.#answer.ended) [this.#isEnded, this.#events] = [true, []];
     else if (this.#answer.finished) this.#attempt.onActivity(ENDING_MS);
     return text;
   }
 
+  /** An event that is no JSON is damage if a chunk of the answer came before. */
+  #parseEvent(data: string): unknown {
+    try {
+      return fromJson(data);
+    } catch (cause) {
+      const kind = this.#isRecognized ? "broken_off" : "garbled";
+      throw new ModelError(kind, "an event of the stream is no JSON", { cause });
+    }
+  }
+
   #takeJson(json: unknown): string {
     const text = this.#answer.take(json);
+    this.#hasJson = true;
+    this.#isRecognized ||= this.#answer.recognizes(json);
     this.#attempt.onChunk(text);
     return text;
   }
@@ -246,7 +271,9 @@ class AnswerReader {
       this.#isEnded = true;
       // Some servers leave out the blank line after their last event; half an event is no event.
       this.#parse("\n\n");
-      this.#events = this.#events.filter(isJson);
+      const whole = this.#events.filter(isJson);
+      this.#isCut = whole.length < this.#events.length;
+      this.#events = whole;
       return "";
     }
     const beginning = this.#hasBegun ? piece : piece.trimStart();
@@ -330,14 +357,6 @@ async function readDocument(
     return fromJson(pieces.join(""));
   } catch (cause) {
     throw new ModelError("broken_off", "the answer is no whole JSON document", { cause });
-  }
-}
-
-function parseEvent(data: string): unknown {
-  try {
-    return fromJson(data);
-  } catch (cause) {
-    throw new ModelError("garbled", "an event of the stream is no JSON", { cause });
   }
 }
 

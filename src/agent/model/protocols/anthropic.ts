@@ -180,9 +180,12 @@ function idOf(id: string): string {
 /** Stop reasons for the end of the tokens. */
 const CUT: ReadonlySet<string> = new Set(["max_tokens", "model_context_window_exceeded"]);
 
+const MESSAGE_EVENT = /^message|^content_block/;
+
 /** Builds one reply from the events of a message, or from a whole message; `by` names the model that thinks. */
 export function createMessageAnswer(by: string): AnswerBuilder {
-  const blocks = createBlockCollector(by);
+  const buffer = createTextBuffer();
+  let blocks = createBlockCollector(by, buffer);
   const usage = createUsageCount();
   let [stopReason, ended] = ["", false];
 
@@ -198,10 +201,13 @@ export function createMessageAnswer(by: string): AnswerBuilder {
     get ended() {
       return ended;
     },
+    recognizes: (event) => MESSAGE_EVENT.test(textAt(event, "type")),
     take(event) {
       const error = errorIn(event);
       if (error !== undefined) throw error;
       const type = textAt(event, "type");
+      // Some gateways begin anew after an upstream failure: calls of the message before are incomplete.
+      if (type === "message_start") blocks = createBlockCollector(by, buffer);
       // An answer without events is one whole message; `message_start` begins a streamed one.
       const message = type === "message" ? event : at(event, "message");
       usage.take(at(message, "usage"));
@@ -254,8 +260,7 @@ type BlockCollector = ReturnType<typeof createBlockCollector>;
 const MAX_BLOCKS = 1024;
 
 /** Collects the content blocks of a message; `by` names the model in the envelope. */
-export function createBlockCollector(by: string) {
-  const { append, text } = createTextBuffer();
+export function createBlockCollector(by: string, { append, text } = createTextBuffer()) {
   const calls = createCallDrafts();
   const drafts = new Map<unknown, Draft>();
   let thoughts = 0;

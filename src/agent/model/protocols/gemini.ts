@@ -193,6 +193,10 @@ export function createContentAnswer(by: string): AnswerBuilder {
     },
     // The stream has no end marker.
     ended: false,
+    recognizes: (chunk) =>
+      ["candidates", "usageMetadata", "promptFeedback"].some(
+        (field) => at(Array.isArray(chunk) ? chunk[0] : chunk, field) !== undefined,
+      ),
     // Without events the chunks are the items of one list.
     take: (chunk) => (Array.isArray(chunk) ? chunk.map(takeChunk).join("") : takeChunk(chunk)),
     end: () => "",
@@ -215,19 +219,19 @@ function blockedIn(chunk: unknown): ModelError | undefined {
   return reason === "" ? undefined : new ModelError("withheld", `blockReason ${reason}`);
 }
 
-const WHOLE: ReadonlySet<string> = new Set(["", "STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED"]);
 /** The model wrote a malformed call; the next try may succeed. */
 const STUMBLED = /^(?:MALFORMED_FUNCTION_CALL|MALFORMED_RESPONSE|UNEXPECTED_TOOL_CALL|OTHER)$/;
 const OURS = /^(?:MISSING_THOUGHT_SIGNATURE|TOO_MANY_TOOL_CALLS)$/;
 
-/** Every other reason names a filter: SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE … */
+const FILTERED =
+  /^(?:IMAGE_)?(?:SAFETY|RECITATION|LANGUAGE|BLOCKLIST|PROHIBITED_CONTENT|SPII)$|^MODEL_ARMOR$/;
+
+/** With every other reason the answer is whole, also with reasons that are new. */
 function faultOf(finish: string, message: string): ModelError | undefined {
-  if (WHOLE.has(finish)) return undefined;
   const words = `finishReason ${finish} ${message}`.trim();
   if (STUMBLED.test(finish)) return new ModelError("broken_off", words);
-  return OURS.test(finish)
-    ? new ModelError("refused", words, { status: 400 })
-    : new ModelError("withheld", words);
+  if (OURS.test(finish)) return new ModelError("refused", words, { status: 400 });
+  return FILTERED.test(finish) ? new ModelError("withheld", words) : undefined;
 }
 
 /** Thinking is billed as output, and tool prompts as input. */

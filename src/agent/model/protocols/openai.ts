@@ -225,6 +225,7 @@ function createChatAnswer(): AnswerBuilder {
     },
     // Only `[DONE]` ends it, which is no JSON.
     ended: false,
+    recognizes: (chunk) => Array.isArray(at(chunk, "choices")),
     take(chunk) {
       const error = errorIn(chunk);
       if (error !== undefined) throw error;
@@ -263,7 +264,7 @@ function contentOf(content: unknown): string {
 }
 
 function usageIn(chunk: unknown): Usage | undefined {
-  const usage = at(chunk, "usage");
+  const usage = at(chunk, "usage") ?? at(at(chunk, "x_groq"), "usage");
   const inputTokens = at(usage, "prompt_tokens");
   const outputTokens = at(usage, "completion_tokens");
   if (typeof inputTokens !== "number" && typeof outputTokens !== "number") return undefined;
