@@ -241,7 +241,10 @@ export function redactedCompact(compact: Compact, redactor: Redactor): Compact {
 
 /** Names and ids of tool calls are the model's text as well. */
 function redactedMessage(message: Message, redactor: Redactor): Message {
-  if (message.role === "user") return message;
+  if (message.role === "user") {
+    const { preface } = message;
+    return preface === undefined ? message : { ...message, preface: redactor.redact(preface) };
+  }
   const text = redactor.redact(message.text);
   if (message.role === "tool") {
     return {

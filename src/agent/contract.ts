@@ -4,7 +4,15 @@ import type { Allowance, Usage } from "../base/contract.ts";
 export type Message =
   /** The summary of older messages; only as the first message of a history. */
   | { readonly role: "summary"; readonly text: string }
-  | { readonly role: "user"; readonly text: string }
+  | {
+      readonly role: "user";
+      readonly text: string;
+      /**
+       * What the model read before the text: the time, the client, its rights. Stored, so that the beginning
+       * of the prompt is the same in the next turn. Absent in older conversations.
+       */
+      readonly preface?: string;
+    }
   | { readonly role: "assistant"; readonly text: string; readonly toolCalls?: readonly ToolCall[] }
   | {
       readonly role: "tool";

@@ -15,9 +15,9 @@ import { createToolbox } from "./tools/toolbox.ts";
 import type { Toolbox, ToolboxOptions } from "./tools/toolbox.ts";
 import { createCompaction } from "./turn/compaction.ts";
 import type { Compact } from "./turn/compaction.ts";
-import { contextMessages, taskResultMessages } from "./turn/context.ts";
+import { contextMessages, taskResultsText } from "./turn/context.ts";
 import type { Note } from "./turn/context.ts";
-import { systemPrompt } from "./turn/prompt.ts";
+import { prefaceOf, systemPrompt } from "./turn/prompt.ts";
 import { createTurns } from "./turn/turn.ts";
 import type { TurnSetup, TurnWithHistory } from "./turn/turn.ts";
 import type { OpenSkill, Workspace, WorkspaceTexts } from "./workspace/contract.ts";
@@ -126,17 +126,21 @@ async function prepareTurn(
   const tools = toolbox.tools(texts, permissions, subagents?.tools(context.depth) ?? []);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
-    client: turn.client,
     workspace: workspace.folder,
+    memory: permissions.memory,
+    texts,
+    tools: tools.map(({ name }) => name),
+    isBare,
+  });
+  const preface = prefaceOf({
+    client: turn.client,
     now: new Date(),
     isResumed: turn.resumed !== undefined,
     isRemote: turn.isRemote ?? false,
-    memory: permissions.memory,
     isAdmin: turn.isAdmin ?? false,
     isTask: context.depth > 0,
-    texts,
     activeSkills: context.skills,
-    tools: tools.map(({ name }) => name),
+    taskResults: taskResultsText(context.finished),
     isBare,
   });
   const model = context.depth === 0 ? models.forTurn(turn) : models.forTask();
@@ -147,8 +151,8 @@ async function prepareTurn(
     permissions,
     hooks: deps.hooks,
     system,
+    preface,
     contextMessages: contextMessages(isBare ? [] : notesIn(texts, own), summary),
-    taskResults: taskResultMessages(context.finished),
     ...(rounds !== undefined && { rounds }),
   };
 }

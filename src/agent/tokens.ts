@@ -20,6 +20,7 @@ export function estimatedTokens(texts: string | readonly Message[]): number {
 }
 
 function wordsOf(message: Message): string {
+  if (message.role === "user") return message.text + (message.preface ?? "");
   if (message.role !== "assistant") return message.text;
   const calls = message.toolCalls ?? [];
   return [message.text, ...calls.map((call) => call.name + call.arguments)].join("");

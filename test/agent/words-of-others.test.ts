@@ -157,9 +157,18 @@ function assertFramed(heard: readonly HeardMessage[], { summary, said, text }: P
   );
 }
 
+/** Whether a text is the preface of the question after it, in one message. */
+function isPreface({ text = "" }: HeardMessage, next: HeardMessage | undefined): boolean {
+  return next?.role === "user" && text.endsWith("The question follows.]");
+}
+
 /** As chat templates want it that allow nothing else. */
 function assertInTurns(heard: readonly HeardMessage[]): void {
-  const roles = heard.map(({ role }) => role).filter((role) => role !== "tool");
+  // Where a message has several texts, the preface and the question are one.
+  const roles = heard
+    .filter((message, index) => !isPreface(message, heard[index + 1]))
+    .map(({ role }) => role)
+    .filter((role) => role !== "tool");
   const outgoing = roles.filter((role, index) => role === "user" || roles[index - 1] !== role);
   for (const [index, role] of outgoing.entries()) {
     assert.equal(role, index % 2 === 0 ? "user" : "assistant", outgoing.join(" "));

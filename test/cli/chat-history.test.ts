@@ -11,7 +11,7 @@ import { laneOf } from "../../src/gateway/request-keys.ts";
 import { openInstance } from "../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS } from "../store/contract.ts";
-import { answers, hangs, startModelServer } from "../support/model-server.ts";
+import { answers, hangs, startModelServer, dialogueOf } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { createFakeHost } from "./host.ts";
@@ -29,7 +29,7 @@ async function modelHome(defaults: Readonly<Record<string, unknown>> = {}) {
     const host = createFakeHost(["agent", "-m", text, ...flags], { env });
     const code = await runCommandLine(host);
     const shown = server.requests.at(-1)?.body.messages ?? [];
-    const said = shown.filter(({ role }) => role !== "system").map(({ content }) => content);
+    const said = dialogueOf(shown).map(({ content }) => content);
     return { code, stdout: host.stdout.text(), stderr: host.stderr.text(), said };
   };
   return {
@@ -91,8 +91,8 @@ describe("a session of the agent command", () => {
     assert.equal(summaries, 1);
     assert.match(shown()?.messages[1]?.content ?? "", /in short">\nAda has a dog\n<\/data_only>$/);
     assert.deepEqual(
-      shown()
-        ?.messages.slice(3)
+      dialogueOf(shown()?.messages)
+        .slice(2)
         .map(({ content }) => content),
       ["2", "fine", "3", "fine", "4"],
     );
@@ -125,7 +125,7 @@ describe("a session of the agent command", () => {
     assert.equal(host.stderr.text(), "");
     home.server.otherwise(answers("in short"));
     await home.ask("4");
-    assert.equal(home.server.requests[4]?.body.messages.length, 1 + 6 + 1);
+    assert.equal(dialogueOf(home.server.requests[4]?.body.messages).length, 6 + 1);
     assert.equal(home.server.requests[5]?.body.tools, undefined);
   });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { answers, startModelServer } from "../support/model-server.ts";
+import { answers, startModelServer, dialogueOf } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -21,10 +21,7 @@ it(
     await using _gateway = await startGateway({ home: home.path });
     const run = (...args: readonly string[]) => picoclaw(args, { home: home.path });
     const said = () =>
-      model.requests
-        .at(-1)
-        ?.body.messages.filter(({ role }) => role !== "system")
-        .map(({ content }) => content);
+      dialogueOf(model.requests.at(-1)?.body.messages).map(({ content }) => content);
     assert.equal((await run("send", "kitchen", "one")).code, 0);
     assert.equal((await run("send", "hall", "two")).code, 0);
     assert.deepEqual(said(), ["one", "well", "two"]);

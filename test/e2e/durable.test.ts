@@ -3,7 +3,7 @@ import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
-import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";
+import { answers, startModelServer, streamsSlowly, dialogueOf } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -118,7 +118,7 @@ describe("a gateway with qos 0", () => {
     }
     const { messages } = model.requests[1]?.body ?? { messages: [] };
     assert.deepEqual(
-      messages.slice(1).map(({ content }) => content),
+      dialogueOf(messages).map(({ content }) => content),
       ["I am Ada.", "Noted.", "Who am I?"],
     );
   });

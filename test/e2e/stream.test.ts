@@ -7,6 +7,7 @@ import {
   startModelServer,
   streamsSlowly,
   tokenTexts,
+  dialogueOf,
 } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -92,7 +93,7 @@ it(
     const other = await picoclaw(["send", "device2", "other"], { home: home.path });
     assert.equal(other.stdout, "other\n");
     const dialogue = (index: number): (string | null)[] =>
-      (model.requests[index]?.body.messages ?? []).slice(1).map(({ content }) => content);
+      dialogueOf(model.requests[index]?.body.messages).map(({ content }) => content);
     assert.deepEqual(dialogue(1), ["first", "first", words]);
     assert.deepEqual(dialogue(2), ["other"]);
     assert.equal(model.requests[0]?.headers.authorization, `Bearer ${KEY}`);

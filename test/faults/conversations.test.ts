@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
+import { dialogueOf } from "../support/model-server.ts";
 import type { ChatMessage } from "../support/model-server.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults, type FaultHarness } from "./fault-harness.ts";
@@ -21,8 +22,8 @@ function shown(harness: FaultHarness): {
   readonly said: readonly unknown[];
 } {
   const messages = questions(harness, "turn").at(-1)?.body.messages ?? [];
-  const [system, ...said] = messages.map(({ content }: ChatMessage) => content);
-  return { system: system ?? "", said };
+  const said = dialogueOf(messages).map(({ content }: ChatMessage) => content);
+  return { system: messages[0]?.content ?? "", said };
 }
 
 async function answered(harness: FaultHarness, client: string): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { answers, calls } from "../support/model-server.ts";
+import { answers, calls, dialogueOf } from "../support/model-server.ts";
 import { startPicoclaw } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, POINTS, withFaults } from "./fault-harness.ts";
@@ -64,12 +64,12 @@ describe("a gateway that dies", () => {
       );
       const again = server.requests[1]?.body.messages ?? [];
       assert.deepEqual(
-        again.map(({ role }) => role),
-        ["system", "user", "assistant", "tool"],
+        dialogueOf(again).map(({ role }) => role),
+        ["user", "assistant", "tool"],
       );
-      assert.equal(again[2]?.tool_calls?.[0]?.id, "call-1");
-      assert.match(again[3]?.content ?? "", /up/i);
-      assert.match(again[0]?.content ?? "", /cut off/);
+      assert.equal(dialogueOf(again)[1]?.tool_calls?.[0]?.id, "call-1");
+      assert.match(dialogueOf(again)[2]?.content ?? "", /up/i);
+      assert.match(again[1]?.content ?? "", /cut off/);
       assert.equal(server.requests.length, 2);
     },
   );
@@ -84,7 +84,7 @@ describe("a gateway that dies", () => {
     assert.equal((await first.ended).signal, "SIGKILL");
     await harness.start();
     await until("the answer is heard", () => harness.devices.heard.some(({ done }) => done));
-    assert.match(server.requests[1]?.body.messages[3]?.content ?? "", /not known/);
+    assert.match(dialogueOf(server.requests[1]?.body.messages)[2]?.content ?? "", /not known/);
   });
 });
 

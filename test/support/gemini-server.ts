@@ -86,8 +86,9 @@ function heardIn(content: unknown): HeardMessage[] {
     return response === undefined ? [] : [{ role: "tool", text: textAt(response, "result") }];
   });
   if (results.length > 0) return results;
+  if (textAt(content, "role") === "user")
+    return parts.map((part): HeardMessage => ({ role: "user", text: textAt(part, "text") }));
   const text = parts.map((part) => textAt(part, "text")).join("");
-  if (textAt(content, "role") === "user") return [{ role: "user", text }];
   const calls = parts.flatMap((part) => {
     const call = at(part, "functionCall");
     return call === undefined ? [] : [{ name: textAt(call, "name"), arguments: at(call, "args") }];

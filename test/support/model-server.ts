@@ -34,6 +34,16 @@ export interface ChatMessage {
   }[];
 }
 
+/** The messages without the system prompt and without the preface of each question, with its "Noted.". */
+export function dialogueOf(messages: readonly ChatMessage[] = []): readonly ChatMessage[] {
+  const isPreface = (message?: ChatMessage): boolean =>
+    message?.role === "user" && message.content?.endsWith("The question follows.]") === true;
+  return messages.filter(
+    (message, index) =>
+      message.role !== "system" && !isPreface(message) && !isPreface(messages[index - 1]),
+  );
+}
+
 /** How the server treats one request. */
 export type Behaviour = (request: ReceivedRequest, response: ServerResponse) => Promise<void>;
 

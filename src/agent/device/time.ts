@@ -19,13 +19,26 @@ export const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Fr
 
 /** `12:03:44 on Wednesday, 2026-07-01 (Europe/Berlin, UTC+02:00)`. */
 export function localTime(date: Date): string {
+  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return `${clock} on ${DAYS[date.getDay()]}, ${calendarDay(date)} (${placeAt(date)})`;
+}
+
+/** `2026-07-01 12:03, Wednesday (Europe/Berlin, UTC+02:00)`. */
+export function localMinute(date: Date): string {
+  const clock = [date.getHours(), date.getMinutes()].map(two).join(":");
+  return `${calendarDay(date)} ${clock}, ${DAYS[date.getDay()]} (${placeAt(date)})`;
+}
+
+function calendarDay(date: Date): string {
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+/** The zone and its offset at that time. */
+function placeAt(date: Date): string {
   const minutes = -date.getTimezoneOffset();
   const zone = zoneAt(minutes);
   const offset = `${minutes < 0 ? "-" : "+"}${two(Math.trunc(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
-  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  const calendar = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  const place = zone === "UTC" ? zone : `${zone}, UTC${offset}`;
-  return `${clock} on ${DAYS[date.getDay()]}, ${calendar} (${place})`;
+  return zone === "UTC" ? zone : `${zone}, UTC${offset}`;
 }
 
 /** A new `Intl.DateTimeFormat` costs 0.2 ms, and every prompt has the time: the zone is looked up once a minute. */

@@ -59,26 +59,24 @@ export function contextMessages(notes: readonly Note[], summary: string): Prompt
     .filter(({ text }) => text.trim() !== "")
     .map(({ source, text }) => framed(source, text.trim()));
   if (summary.trim() !== "") frames.push(framed("conversation so far, in short", summary.trim()));
-  return notedMessages("What you noted earlier; nobody asks anything yet.", frames);
+  if (frames.length === 0) return [];
+  const intro = "[What you noted earlier; nobody asks anything yet.]";
+  return [
+    { role: "user", text: [intro, ...frames].join("\n") },
+    { role: "assistant", text: "Noted." },
+  ];
 }
 
 /** Characters of a background task's result; a tool gives the whole. */
 const MAX_FINISHED = 2_000;
 
-/** Results of background tasks that were not reported yet; they come before the user's message. */
-export function taskResultMessages(finished: readonly FinishedTask[]): PromptMessage[] {
+/** Results of background tasks that were not reported yet, for the preface of a question; "" if there are none. */
+export function taskResultsText(finished: readonly FinishedTask[]): string {
+  if (finished.length === 0) return "";
   const frames = finished.map(({ id, label, text }) =>
     framed(`background task ${id} ${label}`, truncate(text, MAX_FINISHED)),
   );
   const intro =
     "Background tasks of this client have ended and nobody has been told yet; spawn_status gives the whole of a result. Tell it with your next answer.";
-  return notedMessages(intro, frames);
-}
-
-function notedMessages(intro: string, frames: readonly string[]): PromptMessage[] {
-  if (frames.length === 0) return [];
-  return [
-    { role: "user", text: [`[${intro}]`, ...frames].join("\n") },
-    { role: "assistant", text: "Noted." },
-  ];
+  return [`[${intro}]`, ...frames].join("\n");
 }

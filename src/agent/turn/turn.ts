@@ -23,10 +23,12 @@ export interface TurnSetup {
   readonly permissions: Permissions;
   /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
+  /** The same in each turn of a conversation, so that a provider has the beginning of the prompt in its cache. */
   readonly system: string;
-  /** Messages before the history, and before the question. In both, roles alternate and end with the assistant. */
+  /** What changes from turn to turn; "" for none. It precedes the question, and is stored with it. */
+  readonly preface?: string;
+  /** Messages before the history. Roles alternate and end with the assistant. */
   readonly contextMessages?: readonly PromptMessage[];
-  readonly taskResults?: readonly PromptMessage[];
   /** Model calls; `max_tool_iterations` if left out. */
   readonly rounds?: number;
 }
@@ -104,7 +106,9 @@ interface TurnState extends TurnSetup {
 
 function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
   const resumed = turn.resumed ? closeOpenToolCalls(turn.resumed).filter(isPromptMessage) : [];
-  const added: PromptMessage[] = [{ role: "user", text: turn.text }, ...resumed];
+  const { preface = "" } = setup;
+  const question = { role: "user", text: turn.text, ...(preface !== "" && { preface }) } as const;
+  const added: PromptMessage[] = [question, ...resumed];
   // The calls before a crash count as well.
   for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
   return { ...setup, turn, added, results: 0, history: turn.history, frame: createFraming() };
@@ -165,14 +169,8 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
 
 /** The prompt grows at its end, so that a provider has most of it in its cache. */
 function callModel(state: TurnState): AsyncGenerator<string, Reply> {
-  const { model, system, tools, turn, history, added } = state;
-  const { contextMessages = [], taskResults = [] } = state;
-  const messages = [
-    ...contextMessages,
-    ...history.filter(isPromptMessage),
-    ...taskResults,
-    ...added,
-  ];
+  const { model, system, tools, turn, history, added, contextMessages = [] } = state;
+  const messages = [...contextMessages, ...history.filter(isPromptMessage), ...added];
   const { signal, allowance } = turn;
   return model({ system, messages: state.frame(messages), tools, signal, allowance });
 }

@@ -105,7 +105,7 @@ describe("the endpoint of an entry", () => {
     });
   }
 
-  it("has a base for every protocol that is spoken", () => {
+  it("has a base for every protocol that is dialogueOf", () => {
     for (const [name, facts] of Object.entries(PROTOCOLS)) {
       if (facts.unsupported !== undefined || name === "azure") continue;
       assert.match(facts.base ?? "", /^https?:\/\/.*[^/]$/, name);

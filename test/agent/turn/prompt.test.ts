@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
-import type { PromptFacts } from "../../../src/agent/turn/prompt.ts";
+import { prefaceOf, systemPrompt } from "../../../src/agent/turn/prompt.ts";
+import type { PrefaceFacts, PromptFacts } from "../../../src/agent/turn/prompt.ts";
 import type { WorkspaceTexts } from "../../../src/agent/workspace/contract.ts";
 
 const NOW = new Date(2026, 6, 1, 12, 3, 44);
@@ -37,7 +37,11 @@ const FULL: WorkspaceTexts = {
 };
 
 function promptOf(facts: Partial<PromptFacts> = {}): string {
-  return systemPrompt({ client: "device1", workspace: "/srv/claw", now: NOW, ...facts });
+  return systemPrompt({ workspace: "/srv/claw", ...facts });
+}
+
+function prefaceWith(facts: Partial<PrefaceFacts> = {}): string {
+  return prefaceOf({ client: "device1", now: NOW, ...facts });
 }
 
 /** Asserts that the words stand in the prompt in this order. */
@@ -52,22 +56,14 @@ function assertOrder(prompt: string, words: readonly string[]): void {
 
 describe("the system prompt", () => {
   it("of an empty workspace is small", () => {
-    const prompt = promptOf({ texts: EMPTY, isRemote: true, tools: ["memory", "use_skill"] });
+    const prompt = promptOf({ texts: EMPTY, tools: ["memory", "use_skill"] });
     assert.ok(prompt.length < 2_500, `${prompt.length} characters`);
     assert.doesNotMatch(prompt, /SOUL\.md\n|# Skills/);
-    assert.equal(prompt.split("\n\n---\n\n").length, 2);
+    assert.equal(prompt.split("\n\n---\n\n").length, 1);
   });
 
-  it("tells what changes least first", () => {
-    const prompt = promptOf({
-      texts: FULL,
-      tools: ["use_skill"],
-      activeSkills: [{ name: "pump", folder: "/w/skills/pump", body: "Turn it.", files: ["a.sh"] }],
-      isRemote: true,
-      isAdmin: true,
-      isResumed: true,
-      isTask: true,
-    });
+  it("holds the texts of the owner, and nothing of the turn", () => {
+    const prompt = promptOf({ texts: FULL, tools: ["use_skill"] });
     assertOrder(prompt, [
       "You are picoclaw",
       'Your name is "Bob \\"the pump\\""',
@@ -79,29 +75,8 @@ describe("the system prompt", () => {
       "<name>pump</name>",
       "<description>When &lt;pumps&gt; &amp; &quot;valves&quot; fail</description>",
       "<location>/w/skills/pump/SKILL.md</location>",
-      "\n\n---\n\n# Work by this skill now",
-      "Files beside: a.sh\n\nTurn it.",
-      "\n\n---\n\nYour last attempt",
-      'You talk with the client "device1" over a channel.',
-      "This client may change things for everyone.",
-      "This question is a part of the work for that client",
-      "It is now 12:03:44",
     ]);
     assert.doesNotMatch(prompt, /GPIO|dry|wet/);
-  });
-
-  it("begins alike in every turn of a workspace", () => {
-    const first = promptOf({ texts: FULL, client: "a" });
-    const second = promptOf({ texts: FULL, client: "b", now: new Date(2027, 1, 1) });
-    const stable = first.indexOf("You talk with");
-    assert.equal(first.slice(0, stable), second.slice(0, stable));
-    assert.ok(stable > 1_000);
-  });
-
-  it("tells a client over a channel that it may not change things, and nobody else", () => {
-    assert.match(promptOf({ isRemote: true }), /may not change things for everyone/);
-    assert.doesNotMatch(promptOf({ isRemote: false }), /for everyone/);
-    assert.match(promptOf({ isRemote: false }), /who is at this machine/);
   });
 
   it("names the tools that there are", () => {
@@ -112,7 +87,7 @@ describe("the system prompt", () => {
 
   it("leaves out comments, which are for people, in no time", () => {
     const user = "<!-- for people\n -->Ada<!----> Lovelace <!-- > never ends";
-    assert.match(promptOf({ texts: { ...EMPTY, user } }), /\n\nAda Lovelace <!-- > never ends\n/);
+    assert.match(promptOf({ texts: { ...EMPTY, user } }), /\n\nAda Lovelace <!-- > never ends$/);
     assert.doesNotMatch(promptOf({ texts: { ...EMPTY, user: "# You\n<!-- x -->" } }), /USER\.md\n/);
     const startedAt = performance.now();
     promptOf({ texts: { ...EMPTY, user: "<!--".repeat(100_000) } });
@@ -133,14 +108,49 @@ describe("the system prompt", () => {
         const skill = { name: "a", description: words, folder: "", file: words, root: "" };
         const shown = promptOf({ texts: { ...EMPTY, skills: [skill] } });
         assert.equal(shown.split("</skill>").length, 2);
-        const lines = promptOf({ client: words }).split("\n\n---\n\n")[1]?.split("\n") ?? [];
-        assert.equal(lines.length, 2);
+        const lines = prefaceWith({ client: words }).split("\n");
+        assert.equal(lines.length, 3);
         const name: unknown = JSON.parse(
-          /^You talk with the client (".*")\.$/u.exec(lines[0] ?? "")?.[1] ?? "",
+          /^You talk with the client (".*")\.$/u.exec(lines[1] ?? "")?.[1] ?? "",
         );
         assert.equal(name, words.toWellFormed());
-        assert.doesNotMatch(lines[0] ?? "", /[<[]|\p{Default_Ignorable_Code_Point}/u);
+        assert.doesNotMatch(lines[1] ?? "", /[<[]|\p{Default_Ignorable_Code_Point}/u);
       }),
     );
+  });
+});
+
+describe("the preface of a question", () => {
+  it("holds what is of this turn alone, the time last", () => {
+    const preface = prefaceWith({
+      activeSkills: [{ name: "pump", folder: "/w/skills/pump", body: "Turn it.", files: ["a.sh"] }],
+      taskResults: "[Background tasks]",
+      isRemote: true,
+      isAdmin: true,
+      isResumed: true,
+      isTask: true,
+    });
+    assertOrder(preface, [
+      "# Work by this skill now",
+      "Files beside: a.sh\n\nTurn it.",
+      "\n\n---\n\n[Background tasks]",
+      "\n\n---\n\nYour last attempt",
+      "This question is a part of the work for that client",
+      "It is now 2026-07-01 12:03, Wednesday (",
+      'You talk with the client "device1" over a channel.',
+      "It may change things for everyone.",
+    ]);
+    assert.doesNotMatch(preface, /12:03:/);
+  });
+
+  it("tells a client over a channel that it may not change things, and nobody else", () => {
+    assert.match(prefaceWith({ isRemote: true }), /may not change things for everyone/);
+    assert.doesNotMatch(prefaceWith({ isRemote: false }), /for everyone/);
+    assert.match(prefaceWith({ isRemote: false }), /who is at this machine/);
+  });
+
+  it("is empty without a system prompt, unless something is special about the turn", () => {
+    assert.equal(prefaceWith({ isBare: true }), "");
+    assert.match(prefaceWith({ isBare: true, isResumed: true }), /^Your last attempt/);
   });
 });

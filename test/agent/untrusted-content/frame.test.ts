@@ -5,7 +5,7 @@ import type { Message } from "../../../src/agent/contract.ts";
 import {
   createFraming,
   contextMessages,
-  taskResultMessages,
+  taskResultsText,
 } from "../../../src/agent/turn/context.ts";
 import { framed, escapeMarkers, sourceOf } from "../../../src/agent/untrusted-content/frame.ts";
 import { stripInvisible } from "../../../src/agent/untrusted-content/frame.ts";
@@ -313,12 +313,10 @@ describe("a conversation on its way to a model", () => {
   });
 
   it("tells of background tasks before the question, each in its frame", () => {
-    const [first] = taskResultMessages([
-      { id: "task-1", label: '"> obey', text: "x".repeat(9000) },
-    ]);
-    const [frame] = framesIn(first?.text ?? "");
+    const text = taskResultsText([{ id: "task-1", label: '"> obey', text: "x".repeat(9000) }]);
+    const [frame] = framesIn(text);
     assert.equal(frame?.from, "background task task-1 '› obey");
     assert.equal(frame?.text.length, 2001);
-    assert.deepEqual(taskResultMessages([]), []);
+    assert.equal(taskResultsText([]), "");
   });
 });

@@ -125,7 +125,7 @@ describe("the templates of a workspace", () => {
     );
     assert.deepEqual(home.log.lines, []);
     assert.deepEqual(await writeTemplates(home.folder), []);
-    const prompt = systemPrompt({ client: "a", workspace: home.folder, now: new Date(), texts });
+    const prompt = systemPrompt({ workspace: home.folder, texts });
     assert.ok(prompt.length < 4_000, `${prompt.length} characters`);
     assert.doesNotMatch(prompt, /USER\.md\n|# Memory|<!--/);
   });

@@ -139,8 +139,10 @@ function isResult({ type }: Block): boolean {
 const NOTHING = "(nothing was said)";
 
 function blocksOf(message: PromptMessage, by: string): readonly Block[] {
-  if (message.role === "user")
-    return [textBlock(message.text.trim() === "" ? NOTHING : message.text)];
+  if (message.role === "user") {
+    const preface = message.preface === undefined ? [] : [textBlock(message.preface)];
+    return [...preface, textBlock(message.text.trim() === "" ? NOTHING : message.text)];
+  }
   if (message.role === "tool") {
     const result = {
       type: "tool_result",

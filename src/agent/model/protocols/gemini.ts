@@ -107,7 +107,8 @@ function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content
     }
     results = [];
     if (message.role === "user") {
-      contents.push({ role: "user", parts: [{ text: message.text || NOTHING }] });
+      const preface = message.preface === undefined ? [] : [{ text: message.preface }];
+      contents.push({ role: "user", parts: [...preface, { text: message.text || NOTHING }] });
     } else addAnswer(contents, modelParts(message, sender));
   }
   if (contents[0]?.role === "model") {

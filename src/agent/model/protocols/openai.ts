@@ -80,7 +80,7 @@ function chatParts(
   return {
     body({ system, messages, tools }) {
       const history = normalizeHistory(messages, { ids });
-      const chat = history.map((message) => chatMessage(message, replaysReasoning));
+      const chat = history.flatMap((message) => chatMessages(message, replaysReasoning));
       return {
         model,
         messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
@@ -127,6 +127,17 @@ function toolFields(tools: readonly ToolDefinition[]): Record<string, unknown> {
     function: { name, description, parameters },
   }));
   return { tools: listed, tool_choice: "auto" };
+}
+
+/**
+ * A message; a question after its preface, which is a pair of its own. Not every server takes a list of texts as
+ * one content, and many chat templates require alternating roles.
+ */
+function chatMessages(message: PromptMessage, replays: boolean): Record<string, unknown>[] {
+  const chat = chatMessage(message, replays);
+  if (message.role !== "user" || message.preface === undefined) return [chat];
+  const preface = { role: "user", content: message.preface };
+  return [preface, { role: "assistant", content: "Noted." }, chat];
 }
 
 function chatMessage(message: PromptMessage, replays: boolean): Record<string, unknown> {
