@@ -43,13 +43,16 @@ export interface ModelAgent {
   close(): Promise<void>;
 }
 
+/** Tokens of an answer by which a window is guessed if neither is configured. */
+const DEFAULT_ANSWER = 32_768;
+
 /** Joins model, tools and workspace. Sends nothing before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, permissionsOf, log } = options;
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
   const deviceTool = withHooks(options.deviceTool, options.hooks);
-  const configured = defaults.context_window || 4 * defaults.max_tokens;
+  const configured = defaults.context_window || 4 * (defaults.max_tokens ?? DEFAULT_ANSWER);
   const window = createWindow(configured, () => models.current().name);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
   const turnsOf = (context: TurnContext) =>

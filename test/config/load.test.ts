@@ -40,7 +40,6 @@ describe("a configuration that is not there", () => {
             workspace: join(home.path, "workspace"),
             provider: "",
             model_name: "",
-            max_tokens: 32_768,
             max_tool_iterations: 50,
             max_parallel_turns: 0,
             turn_timeout_secs: 1800,

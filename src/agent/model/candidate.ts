@@ -51,7 +51,7 @@ const DEFAULT_TIMEOUT = 120;
 /** Times that limit: how long a server may send keep-alives (blanks, comments) without a chunk of an answer. */
 const KEEP_ALIVE_FACTOR = 3;
 /** Parts of one call that a server may refuse, one after the other. */
-const MAX_REFUSED = 3;
+const MAX_REFUSED = 5;
 
 type Cooldown = ReturnType<typeof createCooldown>;
 
@@ -138,7 +138,7 @@ export class Candidate {
   }
 
   /**
-   * Calls with one key. Calls again without what the server refused: a parameter, or, from then on always,
+   * Calls with one key. Calls again, and from then on always, without what the server refused: a parameter, or
    * the tools of a model that takes none.
    */
   async #startAdapting(call: ModelCall, key: Key): Promise<StartedReply | ModelError> {
@@ -152,7 +152,8 @@ export class Candidate {
         this.#takesTools = false;
       } else if (outcome.kind === "parameter") {
         const why = cleanMessage(outcome.message, this.secrets);
-        const what = "the server refused a parameter; the call is repeated without it";
+        const what =
+          "the server refused a parameter; from now on calls are without it, or as the server asks";
         log.warn(what, { model, why });
       } else return outcome;
       await this.rate.take(call.signal);

@@ -92,7 +92,7 @@ function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log:
   const { dialect, thinking } = endpoint.facts;
   if (dialect !== "anthropic" && thinking !== "anthropic") return;
   const { max_tokens } = defaults;
-  const maxTokens = max_tokens > 0 ? max_tokens : DEFAULT_MAX_TOKENS;
+  const maxTokens = max_tokens || DEFAULT_MAX_TOKENS;
   const request = { level: entry.thinking_level, model: endpoint.model, maxTokens };
   if (!isThinkingLost(request)) return;
   log.warn("the model will not think: agents.defaults.max_tokens is too small for it", {

@@ -66,7 +66,10 @@ export const AGENTS = group(
           ...VARIABLE,
           shown: "the first enabled entry",
         }),
-        max_tokens: key(countOr(8192), 32_768, "Tokens of an answer; 0 is 8192.", VARIABLE),
+        max_tokens: optional(countOr(8192), "Tokens of an answer; 0 is 8192.", {
+          ...VARIABLE,
+          shown: "the model's",
+        }),
         temperature: optional(decimal(0, 2), "The model's temperature.", {
           ...VARIABLE,
           shown: "the provider's",
@@ -99,7 +102,7 @@ export const AGENTS = group(
         context_window: key(
           integer(0, MANY),
           0,
-          "Tokens that the model can read; 0 is four times `max_tokens`.",
+          "Tokens that the model can read; 0 is four times `max_tokens`, or 131072.",
           VARIABLE,
         ),
         summarize_message_threshold: key(

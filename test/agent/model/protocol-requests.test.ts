@@ -162,9 +162,9 @@ describe("one conversation", () => {
   });
 
   it("always has a limit for Anthropic, and for Gemini only a configured one", async () => {
-    const none = { max_tokens: 0 };
+    const none = { max_tokens: undefined };
     const anthropic = await sent({ model: "anthropic-messages/x" }, CONVERSATION, none);
-    assert.match(JSON.stringify(anthropic.body), /"max_tokens":8192/);
+    assert.match(JSON.stringify(anthropic.body), /"max_tokens":64000/);
     const gemini = await sent({ model: "gemini/x" }, CONVERSATION, none);
     assert.match(JSON.stringify(gemini.body), /"generationConfig":\{"temperature":0.5\}/);
   });

@@ -35,7 +35,7 @@ function createScriptedModel(...script: readonly (string | Error)[]) {
 function createTestCompaction(model: Model, defaults: Partial<ReturnType<typeof agentDefaults>>) {
   const log = createMemoryLog();
   const { context_window, max_tokens, ...rest } = agentDefaults(defaults);
-  const window = (): number => context_window || 4 * max_tokens;
+  const window = (): number => context_window || 4 * (max_tokens ?? 32_768);
   return { compact: createCompaction({ model, defaults: rest, window, log }), log };
 }
 

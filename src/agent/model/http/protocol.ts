@@ -10,6 +10,7 @@ import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelErrorKind } from "../errors.ts";
 import { simplifyTool } from "../schema.ts";
+import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
 import { errorOf } from "./error-response.ts";
 import { wellFormedJson } from "./normalize-history.ts";
@@ -28,8 +29,8 @@ export interface ProtocolDialect {
   /** The body of one request, overridden by `extra_body`. */
   readonly body: (question: ModelCall) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
-  /** Whether later bodies omit the refused part, so that the call can be repeated. */
-  readonly adaptsTo?: (refusal: ModelError, body: Readonly<Record<string, unknown>>) => boolean;
+  /** The protocol refuses a body without a limit of output tokens. */
+  readonly requiresLimit?: true;
 }
 
 /** One POST a call, answered by a stream of server-sent events or by one JSON document. */
@@ -86,11 +87,13 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   const isSimple = entry.tool_schema_transform === "simple";
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
+  const adaptation = createAdaptation({ entry, requiresLimit: dialect.requiresLimit === true });
   return async (attempt: Attempt): Promise<Response> => {
     const { call, key, signal } = attempt;
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
-    const body = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
+    const full = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
+    const body = adaptation.apply(full);
     const text = wellFormedJson(body);
     let response: Response;
     try {
@@ -113,7 +116,7 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     attempt.onActivity(REFUSAL_MS);
     const refusal = await errorOf(response);
     withUrl(refusal, dialect.url);
-    if (dialect.adaptsTo?.(refusal, body) !== true) throw refusal;
+    if (!adaptation.learn(refusal, body)) throw refusal;
     throw withUrl(new ModelError("parameter", refusal.message, { cause: refusal }), dialect.url);
   };
 }

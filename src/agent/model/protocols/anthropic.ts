@@ -27,12 +27,13 @@ export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch):
     headers: messagesHeaders,
     body: (call: ModelCall) => messagesBody(settings, call),
     answer: () => createMessageAnswer(envelopeOwner(endpoint)),
+    requiresLimit: true as const,
   };
   return createHttpProtocol(dialect, entry, fetch);
 }
 
-/** Sent if no limit is configured: the protocol requires one. */
-export const DEFAULT_MAX_TOKENS = 8192;
+/** Sent if no limit is configured: the protocol requires one. A model with a lower maximum tells it. */
+export const DEFAULT_MAX_TOKENS = 64_000;
 
 type Block = Readonly<Record<string, unknown>>;
 
@@ -64,7 +65,7 @@ function messagesBody(
 ): Record<string, unknown> {
   const { model } = endpoint;
   const by = envelopeOwner(endpoint);
-  const maxTokens = defaults.max_tokens > 0 ? defaults.max_tokens : DEFAULT_MAX_TOKENS;
+  const maxTokens = defaults.max_tokens || DEFAULT_MAX_TOKENS;
   const asked = thinkingFields("anthropic", { level: entry.thinking_level, model, maxTokens });
   const thinking = thinkingHere(asked, messages, by);
   const keeps = ({ reasoning }: PromptMessage): boolean =>

@@ -60,7 +60,7 @@ function generateBody(
   { system, messages, tools }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
-  const { max_tokens: maxTokens, temperature } = defaults;
+  const { max_tokens: maxTokens = 0, temperature } = defaults;
   const thinking = thinkingFields("gemini", { level: entry.thinking_level, model, maxTokens });
   const generationConfig = {
     ...(maxTokens > 0 ? { [entry.max_tokens_field || "maxOutputTokens"]: maxTokens } : {}),

@@ -70,12 +70,10 @@ function azureUrl({ base, model }: Pick<Endpoint, "base" | "model">): string {
 /** OpenAI refuses longer ids, which vLLM may send. */
 const CALL_IDS = /^\S{1,40}$/;
 
-function chatParts(
-  settings: RequestSettings,
-): Pick<ProtocolDialect, "body" | "answer" | "adaptsTo"> {
+function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "answer"> {
   const { model, facts } = settings.endpoint;
   const { replaysReasoning = false, callIds: ids = CALL_IDS } = facts;
-  const streaming = createStreaming(settings);
+  const hasOptions = facts.noStreamOptions !== true;
   const settled = settledFields(settings);
   return {
     body({ system, messages, tools }) {
@@ -84,40 +82,30 @@ function chatParts(
       return {
         model,
         messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
-        ...streaming.fields(),
+        stream: true,
+        ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
         ...settled,
       };
     },
     answer: createChatAnswer,
-    adaptsTo: streaming.adapts,
   };
 }
 
 /** The fields that are the same in each request; `extra_body` overrides all others. */
 function settledFields({ endpoint, entry, defaults }: RequestSettings): Record<string, unknown> {
   const { model, facts } = endpoint;
-  const { max_tokens: maxTokens, temperature } = defaults;
-  const field = entry.max_tokens_field || facts.maxTokensField || maxTokensField(model);
+  const { max_tokens: maxTokens = 0, temperature } = defaults;
+  const field = entry.max_tokens_field || facts.maxTokensField || "max_tokens";
   const style = facts.thinking ?? "effort-to-high";
   const thinking = thinkingFields(style, { level: entry.thinking_level, model, maxTokens });
   return {
     ...(maxTokens > 0 && { [field]: maxTokens }),
-    ...(!thinking.withoutTemperature && temperatureField(model, temperature)),
+    ...(temperature !== undefined && !thinking.withoutTemperature && { temperature }),
     ...facts.body,
     ...thinking.fields,
     ...entry.extra_body,
   };
-}
-
-function maxTokensField(model: string): string {
-  return /glm|o1|gpt-5/i.test(model) ? "max_completion_tokens" : "max_tokens";
-}
-
-/** Kimi K2 accepts no other temperature than 1. */
-function temperatureField(model: string, temperature?: number): Record<string, number> {
-  if (/kimi/i.test(model) && /k2/i.test(model)) return { temperature: 1 };
-  return temperature === undefined ? {} : { temperature };
 }
 
 function toolFields(tools: readonly ToolDefinition[]): Record<string, unknown> {
@@ -179,46 +167,6 @@ function isObjectText(words: string): boolean {
   } catch {
     return false;
   }
-}
-
-/**
- * The way to request an answer: as a stream with usage, as a stream, or in one piece. A field that a server
- * refused is in no later request, also with several calls at once; the fields of `extra_body` are in all.
- */
-function createStreaming({ endpoint, entry: { extra_body: extra } }: RequestSettings) {
-  let [isStreamed, hasOptions] = [true, endpoint.facts.noStreamOptions !== true];
-  return {
-    /** The fields of the next request. */
-    fields: () => ({
-      ...(isStreamed && { stream: true }),
-      ...(isStreamed && hasOptions && { stream_options: { include_usage: true } }),
-    }),
-    /** Whether a refusal was about one of these fields; the next requests omit it. */
-    adapts: (refusal: ModelError, body: Readonly<Record<string, unknown>>): boolean => {
-      if (refusal.kind !== "refused" || !REFUSALS.has(refusal.status ?? 0)) return false;
-      const isSent = (name: string): boolean => name in body && !(name in extra);
-      if (isSent("stream_options") && isAbout(refusal, "stream_options", OPTIONS)) {
-        hasOptions = false;
-        return true;
-      }
-      if (!isSent("stream") || !isAbout(refusal, "stream", STREAM)) return false;
-      isStreamed = false;
-      return true;
-    },
-  };
-}
-
-/** Statuses for an unknown parameter (FastAPI: 422). */
-const REFUSALS: ReadonlySet<number> = new Set([400, 422]);
-const OPTIONS = /\bstream_options\b/i;
-/** The name of the field, or a message that streaming is not supported. */
-const DENIED = "(?:not|disabled|extra|un(?:supported|known|expected|recognized|available))";
-const STREAM = new RegExp(
-  `["'\`]stream["'\`]|\\bstream(?:ing)?\\b[^.]{0,60}\\b${DENIED}\\b|\\b${DENIED}\\b[^.]{0,60}\\bstream(?:ing)?\\b`,
-  "i",
-);
-function isAbout({ parameter, message }: ModelError, name: string, words: RegExp): boolean {
-  return parameter === undefined ? words.test(message) : parameter.split(".")[0] === name;
 }
 
 /** Builds one reply from the chunks of a chat completion. */
