@@ -25,7 +25,7 @@ export interface Endpoint {
 export function endpointOf(entry: ModelEntry): Endpoint {
   const label = `model_list "${entry.model_name}"`;
   const { protocol, model } = protocolOf(entry, label);
-  const facts = PROTOCOLS[protocol] ?? {};
+  const facts = factsOf(protocol, entry.api_base);
   if (facts.unsupported !== undefined) {
     throw new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
       why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini and Azure",
@@ -34,6 +34,16 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   }
   const base = baseOf(entry.api_base || facts.base, label);
   return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
+}
+
+/** The row of a protocol; for `anthropic` with a base elsewhere the chat completions that Go PicoClaw speaks there. */
+function factsOf(protocol: string, base: string): ProtocolFacts {
+  const facts = PROTOCOLS[protocol] ?? {};
+  const host = URL.parse(base)?.hostname;
+  if (protocol !== "anthropic" || host === undefined || /(?:^|\.)anthropic\.com$/.test(host)) {
+    return facts;
+  }
+  return { ...facts, dialect: "chat-completions" };
 }
 
 function protocolOf(entry: ModelEntry, label: string): { protocol: string; model: string } {
@@ -49,10 +59,15 @@ function protocolOf(entry: ModelEntry, label: string): { protocol: string; model
     const doubled = prefixed === protocol && PROTOCOLS[protocol]?.ownPrefix !== true;
     return { protocol, model: doubled ? rest : model };
   }
-  if (prefixed === undefined) return { protocol: "openai", model };
+  if (prefixed === undefined || isVendor(prefixed, entry)) return { protocol: "openai", model };
   // Only OpenRouter's own models have no vendor: `openrouter/auto`.
   const own = prefixed === "openrouter" && !rest.includes("/");
   return { protocol: prefixed, model: own ? model : rest };
+}
+
+/** Whether the prefix is a part of the model's id: `cohere/command-a` behind a gateway at `api_base`. */
+function isVendor(prefix: string, entry: ModelEntry): boolean {
+  return PROTOCOLS[prefix]?.isAdded === true && entry.api_base.trim() !== "";
 }
 
 function splitOnce(model: string): [string | undefined, string] {
@@ -94,9 +109,9 @@ function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[
 
 function unknownProtocol(word: string, label: string): Failure {
   const nearest = nearestWord(word, NAMES.keys());
-  const remedy = nearest === undefined ? "set its key provider to a known protocol" : undefined;
+  const guess = nearest === undefined ? "" : `did you mean ${nearest}? Otherwise `;
   return new Failure("config", `${label} has the unknown protocol ${JSON.stringify(word)}`, {
-    remedy: remedy ?? `did you mean ${nearest}?`,
+    remedy: `${guess}set provider to openai and api_base to the base of its OpenAI-compatible API`,
   });
 }
 
@@ -116,6 +131,8 @@ interface ProtocolFacts {
   readonly keyless?: true;
   /** Its model ids may begin with its own name (`groq/compound`), which must stay. */
   readonly ownPrefix?: true;
+  /** Unknown to Go PicoClaw, where the same word before a slash is a part of the model's id. */
+  readonly isAdded?: true;
   /** Refuses `stream_options` with a 422, and always sends the usage. */
   readonly noStreamOptions?: true;
   /** The pattern of a call's id. */
@@ -133,7 +150,12 @@ interface ProtocolFacts {
 /** Every protocol, by name. */
 export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
   openai: { aliases: ["gpt"], base: "https://api.openai.com/v1", thinking: "effort" },
-  anthropic: { aliases: ["claude"], base: "https://api.anthropic.com/v1", thinking: "anthropic" },
+  anthropic: {
+    aliases: ["claude"],
+    base: "https://api.anthropic.com/v1",
+    dialect: "anthropic",
+    thinking: "anthropic",
+  },
   deepseek: { base: "https://api.deepseek.com/v1", replaysReasoning: true, thinking: "switch" },
   openrouter: { base: "https://openrouter.ai/api/v1", ownPrefix: true, thinking: "reasoning" },
   "qwen-portal": {
@@ -156,12 +178,23 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     replaysReasoning: true,
     thinking: "switch",
   },
+  "moonshot-intl": {
+    base: "https://api.moonshot.ai/v1",
+    replaysReasoning: true,
+    thinking: "switch",
+    isAdded: true,
+  },
   volcengine: { base: "https://ark.cn-beijing.volces.com/api/v3", thinking: "switch" },
   zhipu: { aliases: ["glm"], base: "https://open.bigmodel.cn/api/paas/v4", thinking: "switch" },
   zai: {
     aliases: ["z.ai", "z-ai"],
+    base: "https://api.z.ai/api/paas/v4",
+    thinking: "switch",
+  },
+  "zai-coding": {
     base: "https://api.z.ai/api/coding/paas/v4",
     thinking: "switch",
+    isAdded: true,
   },
   groq: { base: "https://api.groq.com/openai/v1", ownPrefix: true },
   mistral: { base: "https://api.mistral.ai/v1", noStreamOptions: true, callIds: /^[a-z\d]{9}$/i },
@@ -170,13 +203,30 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
   venice: { base: "https://api.venice.ai/api/v1" },
   shengsuanyun: { base: "https://router.shengsuanyun.com/api/v1" },
   siliconflow: { base: "https://api.siliconflow.cn/v1", thinking: "enable" },
+  "siliconflow-intl": {
+    base: "https://api.siliconflow.com/v1",
+    thinking: "enable",
+    isAdded: true,
+  },
   vivgrid: { base: "https://api.vivgrid.com/v1" },
   minimax: { base: "https://api.minimaxi.com/v1", body: { reasoning_split: true } },
-  longcat: { base: "https://api.longcat.chat/openai" },
+  "minimax-intl": {
+    base: "https://api.minimax.io/v1",
+    body: { reasoning_split: true },
+    isAdded: true,
+  },
+  longcat: { base: "https://api.longcat.chat/openai/v1" },
   modelscope: { base: "https://api-inference.modelscope.cn/v1", thinking: "enable" },
   mimo: { base: "https://api.xiaomimimo.com/v1", replaysReasoning: true, thinking: "switch" },
   avian: { base: "https://api.avian.io/v1" },
-  novita: { base: "https://api.novita.ai/openai" },
+  novita: { base: "https://api.novita.ai/openai/v1" },
+  xai: { aliases: ["grok"], base: "https://api.x.ai/v1", isAdded: true },
+  together: { aliases: ["togetherai"], base: "https://api.together.ai/v1", isAdded: true },
+  fireworks: { base: "https://api.fireworks.ai/inference/v1", isAdded: true },
+  huggingface: { base: "https://router.huggingface.co/v1", isAdded: true },
+  cohere: { base: "https://api.cohere.ai/compatibility/v1", isAdded: true },
+  sambanova: { base: "https://api.sambanova.ai/v1", isAdded: true },
+  nebius: { base: "https://api.tokenfactory.nebius.com/v1", isAdded: true },
   "alibaba-coding": {
     aliases: ["coding-plan", "qwen-coding"],
     base: "https://coding-intl.dashscope.aliyuncs.com/v1",
@@ -185,6 +235,12 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
   litellm: { base: "http://localhost:4000/v1", thinking: "effort" },
   ollama: { base: "http://localhost:11434/v1", keyless: true },
   vllm: { base: "http://localhost:8000/v1", keyless: true },
+  llamacpp: {
+    aliases: ["llama.cpp", "llama-cpp"],
+    base: "http://localhost:8080/v1",
+    keyless: true,
+    isAdded: true,
+  },
   lmstudio: { base: "http://localhost:1234/v1", keyless: true },
   gpt4free: { aliases: ["g4f"], base: "http://localhost:1337/v1", keyless: true },
   "anthropic-messages": { base: "https://api.anthropic.com/v1", dialect: "anthropic" },
@@ -220,6 +276,10 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     unsupported: "use the protocol anthropic with an API key",
   },
   "codex-cli": { aliases: ["codexcli"], unsupported: "use the protocol openai with an API key" },
+  perplexity: {
+    unsupported: "its chat completions have ended; use its models over openrouter",
+    isAdded: true,
+  },
   elevenlabs: { unsupported: "it is for speech; an agent needs a model that writes text" },
 };
 

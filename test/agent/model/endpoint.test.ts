@@ -10,6 +10,9 @@ import { openModel } from "../../support/model.ts";
 
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;
 
+const dialectOf = (api_base: string) =>
+  endpointOf(modelEntry({ model: "anthropic/x", api_base })).facts.dialect;
+
 describe("the endpoint of an entry", () => {
   const rows: [Entry, { protocol: string; base: string; model: string }][] = [
     [{ model: "gpt-x" }, { protocol: "openai", base: "https://api.openai.com/v1", model: "gpt-x" }],
@@ -21,6 +24,23 @@ describe("the endpoint of an entry", () => {
     [
       { model: "claude/sonnet" },
       { protocol: "anthropic", base: "https://api.anthropic.com/v1", model: "sonnet" },
+    ],
+    [{ model: "xai/grok-4" }, { protocol: "xai", base: "https://api.x.ai/v1", model: "grok-4" }],
+    [
+      { provider: "moonshot-intl", model: "kimi-k2.6" },
+      { protocol: "moonshot-intl", base: "https://api.moonshot.ai/v1", model: "kimi-k2.6" },
+    ],
+    [
+      { model: "llama.cpp/qwen", api_keys: [] },
+      { protocol: "llamacpp", base: "http://localhost:8080/v1", model: "qwen" },
+    ],
+    [
+      { model: "cohere/command-a", api_base: "http://gateway/v1" },
+      { protocol: "openai", base: "http://gateway/v1", model: "cohere/command-a" },
+    ],
+    [
+      { provider: "cohere", model: "cohere/command-a", api_base: "http://gateway/v1" },
+      { protocol: "cohere", base: "http://gateway/v1", model: "command-a" },
     ],
     [
       { model: "glm/glm-5" },
@@ -73,6 +93,8 @@ describe("the endpoint of an entry", () => {
   const wrong: [Entry, RegExp][] = [
     [{ model: "" }, /names no model/],
     [{ provider: "opnai", model: "x" }, /unknown protocol "opnai".*openai/s],
+    [{ provider: "acme", model: "x" }, /unknown protocol "acme".*openai and api_base/],
+    [{ model: "perplexity/sonar" }, /perplexity, which is not supported.*openrouter/],
     [{ provider: "azure-openai", model: "x" }, /no usable api_base/],
     [{ model: "bedrock/x" }, /bedrock, which is not supported.*litellm/],
     [{ model: "copilot/x" }, /github-copilot, which is not supported.*key of your own/],
@@ -105,7 +127,13 @@ describe("the endpoint of an entry", () => {
     });
   }
 
-  it("has a base for every protocol that is dialogueOf", () => {
+  it("speaks messages with Anthropic, and chat completions with other hosts under that name", () => {
+    assert.equal(dialectOf(""), "anthropic");
+    assert.equal(dialectOf("https://api.anthropic.com/v1"), "anthropic");
+    assert.equal(dialectOf("http://litellm:4000/v1"), "chat-completions");
+  });
+
+  it("has a base for every protocol that is spoken", () => {
     for (const [name, facts] of Object.entries(PROTOCOLS)) {
       if (facts.unsupported !== undefined || name === "azure") continue;
       assert.match(facts.base ?? "", /^https?:\/\/.*[^/]$/, name);
