@@ -324,6 +324,14 @@ const THINKING: readonly Case[] = [
   },
 ];
 
+function call(id: string) {
+  return { id, name: "device", arguments: "{}" };
+}
+
+function result(callId: string) {
+  return { role: "tool", callId, name: "device", text: `of ${callId}` } as const;
+}
+
 function answersAs(dialect: TestDialect): Behaviour {
   return sendsEvents(dialect.events({ text: ["yes"] }), {});
 }
@@ -401,6 +409,47 @@ describe("a parameter that a server refuses", () => {
       const before = server.requests.length;
       await modelFailureOf(ask());
       assert.equal(server.requests.length, before + 1);
+    }
+  });
+
+  it("may be the number of calls in one message: the conversation has one in each then", async () => {
+    for (const status of [400, 500]) {
+      const log = createMemoryLog();
+      server.otherwise(answersAs(CHAT));
+      server.script(refuses(status, says("This model only supports single tool-calls at once!")));
+      const entry = { ...CHAT.entry, api_base: server.base };
+      const model = openModel({ entry, defaults: { max_llm_retries: 0 }, log });
+      const messages = [
+        { role: "user", text: "How warm?" },
+        { role: "assistant", text: "I look.", toolCalls: [call("a"), call("b")] },
+        result("a"),
+        result("b"),
+        { role: "assistant", text: "61 °C." },
+        { role: "user", text: "And now?" },
+      ] as const;
+      const begin = server.requests.length;
+      for (const _ of [1, 2]) await collect(model({ ...questionOf(), messages }));
+      const shapes = server.requests
+        .slice(begin)
+        .map(({ body }) =>
+          body.messages.map(
+            ({ role, tool_calls = [], tool_call_id = "" }) =>
+              `${role}${tool_calls.map(({ id }) => ` ${id}`).join("")}${tool_call_id}`,
+          ),
+        );
+      const single = ["assistant a", "toola", "assistant b", "toolb", "assistant", "user"];
+      assert.deepEqual(shapes[0]?.slice(1), [
+        "user",
+        "assistant a b",
+        "toola",
+        "toolb",
+        "assistant",
+        "user",
+      ]);
+      assert.deepEqual(
+        shapes.slice(1).map((shape) => shape.slice(2)),
+        [single, single],
+      );
     }
   });
 
