@@ -412,46 +412,59 @@ describe("a parameter that a server refuses", () => {
     }
   });
 
+  /** Asks twice with two calls in the history; returns the roles and ids of each request. */
+  async function shapesAfter(...refusals: readonly Behaviour[]): Promise<string[][]> {
+    server.otherwise(answersAs(CHAT));
+    server.script(...refusals);
+    const entry = { ...CHAT.entry, api_base: server.base };
+    const model = openModel({ entry, defaults: { max_llm_retries: 0 } });
+    const messages = [
+      { role: "user", text: "How warm?" },
+      { role: "assistant", text: "I look.", toolCalls: [call("call_a"), call("abcdefgh1")] },
+      result("call_a"),
+      result("abcdefgh1"),
+      { role: "assistant", text: "61 °C." },
+      { role: "user", text: "And now?" },
+    ] as const;
+    const begin = server.requests.length;
+    for (const _ of [1, 2]) await collect(model({ ...questionOf(), messages }));
+    return server.requests.slice(begin).map(({ body }) =>
+      body.messages.slice(2).map(({ role, tool_calls = [], tool_call_id }) => {
+        const ids = tool_calls.map(({ id }) => id).concat(tool_call_id ?? []);
+        return [role, ...ids].join(" ");
+      }),
+    );
+  }
+
+  const PARALLEL = ["assistant call_a abcdefgh1", "tool call_a", "tool abcdefgh1"];
+  const REST = ["assistant", "user"];
+
   it("may be the number of calls in one message: the conversation has one in each then", async () => {
     for (const status of [400, 500]) {
-      const log = createMemoryLog();
-      server.otherwise(answersAs(CHAT));
-      server.script(refuses(status, says("This model only supports single tool-calls at once!")));
-      const entry = { ...CHAT.entry, api_base: server.base };
-      const model = openModel({ entry, defaults: { max_llm_retries: 0 }, log });
-      const messages = [
-        { role: "user", text: "How warm?" },
-        { role: "assistant", text: "I look.", toolCalls: [call("a"), call("b")] },
-        result("a"),
-        result("b"),
-        { role: "assistant", text: "61 °C." },
-        { role: "user", text: "And now?" },
-      ] as const;
-      const begin = server.requests.length;
-      for (const _ of [1, 2]) await collect(model({ ...questionOf(), messages }));
-      const shapes = server.requests
-        .slice(begin)
-        .map(({ body }) =>
-          body.messages.map(
-            ({ role, tool_calls = [], tool_call_id = "" }) =>
-              `${role}${tool_calls.map(({ id }) => ` ${id}`).join("")}${tool_call_id}`,
-          ),
-        );
-      const single = ["assistant a", "toola", "assistant b", "toolb", "assistant", "user"];
-      assert.deepEqual(shapes[0]?.slice(1), [
-        "user",
-        "assistant a b",
-        "toola",
-        "toolb",
-        "assistant",
-        "user",
+      const words = "This model only supports single tool-calls at once!";
+      const shapes = await shapesAfter(refuses(status, says(words)));
+      const single = ["assistant call_a", "tool call_a", "assistant abcdefgh1", "tool abcdefgh1"];
+      assert.deepEqual(shapes, [
+        [...PARALLEL, ...REST],
+        [...single, ...REST],
+        [...single, ...REST],
       ]);
-      assert.deepEqual(
-        shapes.slice(1).map((shape) => shape.slice(2)),
-        [single, single],
-      );
     }
   });
+
+  for (const words of [
+    "Tool call IDs should be alphanumeric strings with length 9!",
+    "Tool call id was call_a but must be a-z, A-Z, 0-9, with a length of 9.",
+  ]) {
+    it(`may be the form of a call's id: ${words}`, async () => {
+      const [before, after, next] = await shapesAfter(refuses(400, says(words)));
+      assert.deepEqual(before, [...PARALLEL, ...REST]);
+      const id = /^assistant ([\da-f]{9}) abcdefgh1$/.exec(after?.[0] ?? "")?.[1];
+      assert.ok(id);
+      assert.deepEqual(after?.slice(1), [`tool ${id}`, "tool abcdefgh1", ...REST]);
+      assert.deepEqual(next, after);
+    });
+  }
 
   it("is forgotten with its entry", async () => {
     const [first] = TEMPERATURES;

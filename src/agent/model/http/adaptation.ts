@@ -1,6 +1,8 @@
-import { at, listAt } from "../../../base/unknown.ts";
+import { at } from "../../../base/unknown.ts";
 import type { ModelEntry } from "../../../config/contract.ts";
 import type { ModelError } from "../errors.ts";
+import { rewriteFor } from "./chat-rewrites.ts";
+import type { ChatRewrite } from "./chat-rewrites.ts";
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -25,7 +27,7 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
   const fixed = new Set([...ESSENTIAL, ...scopesOf(entry.extra_body).flatMap(Object.keys)]);
   const limits = new Set([...LIMITS, entry.max_tokens_field]);
   const changes = new Map<string, Change>();
-  let hasSingleCalls = false;
+  const rewrites = new Set<ChatRewrite>();
 
   /** The change of one sent field that a refusal is about; undefined if there is none. */
   const changeOf = (name: string, value: unknown, refusal: ModelError): Change | undefined => {
@@ -39,7 +41,7 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
   return {
     /** The body as it is sent. */
     apply(full: Body): Body {
-      const body = hasSingleCalls ? withSingleCalls(full) : full;
+      const body = [...rewrites].reduce((before, rewrite) => rewrite(before), full);
       if (changes.size === 0) return body;
       const changed = changedBy(changes, body);
       const nested = at(changed, NESTED);
@@ -49,8 +51,9 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
     /** Whether a refusal is about a parameter of this body, so that the next request differs. */
     learn(refusal: ModelError, body: Body): boolean {
       if (!["refused", "overflow"].includes(refusal.kind)) return false;
-      if (SINGLE_CALLS.test(refusal.message) && withSingleCalls(body) !== body) {
-        hasSingleCalls = true;
+      const rewrite = rewriteFor(refusal.message, body);
+      if (rewrite !== undefined) {
+        rewrites.add(rewrite);
         return true;
       }
       if (!STATUSES.has(refusal.status ?? 0) || HISTORY.test(refusal.message)) return false;
@@ -137,33 +140,6 @@ function withSmallerBudget(body: Body): Body {
   const budget = at(thinking, "budget_tokens");
   if (typeof limit !== "number" || typeof budget !== "number" || budget < limit) return body;
   return { ...body, thinking: { ...Object(thinking), budget_tokens: Math.floor((limit * 3) / 4) } };
-}
-
-/** Templates of Llama 3; some servers answer them with a 500. */
-const SINGLE_CALLS = /only supports single tool-calls at once/i;
-
-/** A chat in which each message has at most one tool call, followed by its result; the same body if it is one. */
-function withSingleCalls(body: Body): Body {
-  const messages = listAt(body, "messages");
-  const isSingle = messages.every((message) => listAt(message, "tool_calls").length < 2);
-  if (isSingle) return body;
-  const single = messages.flatMap((message, index) => {
-    const calls = listAt(message, "tool_calls");
-    if (calls.length === 0) return isResult(message) ? [] : [message];
-    const end = messages.findIndex((one, place) => place > index && !isResult(one));
-    const results = messages.slice(index + 1, end === -1 ? undefined : end);
-    return calls.flatMap((call, position) => {
-      const result = results.filter((one) => at(one, "tool_call_id") === at(call, "id"));
-      const said = { ...Object(message), tool_calls: [call] };
-      if (position > 0) said.content = null;
-      return [said].concat(result);
-    });
-  });
-  return { ...body, messages: single };
-}
-
-function isResult(message: unknown): boolean {
-  return at(message, "role") === "tool";
 }
 
 const DENIED =
