@@ -35,6 +35,11 @@ function ask(behaviours: readonly Behaviour[], retries = 0, entry: Entry = {}) {
 const failureOf = (behaviour: Behaviour, entry: Entry = {}) =>
   modelFailureOf(ask([behaviour], 0, entry));
 
+const WHOLE_MESSAGE = sends(
+  '{"type":"message","content":[{"type":"text","text":"yes"}],"stop_reason":"end_turn"}',
+  { type: "application/json" },
+);
+
 /** Answers of providers, word for word, with what is said about them. */
 const RECORDED: Record<
   string,
@@ -125,6 +130,49 @@ describe("an error of a provider", () => {
     const { why = "" } = await failureOf(refuses(400, {}), entry);
     assert.ok(why.includes(`(asked ${server.base}/chat/completions)`), why);
     assert.ok(!why.includes("hidden-one"));
+  });
+});
+
+const paths = (from: number) => server.requests.slice(from).map(({ path }) => path);
+const origin = () => new URL(server.base).origin;
+
+describe("the /v1 of api_base", () => {
+  const wrong = refuses(404, '{"detail":"Not Found"}');
+
+  for (const [base, model, tried] of [
+    ["", "openai/x", ["/chat/completions", "/v1/chat/completions"]],
+    ["/proxy/v1", "openai/x", ["/proxy/v1/chat/completions", "/proxy/chat/completions"]],
+    ["/v1", "anthropic-messages/x", ["/v1/messages", "/messages"]],
+  ] as const) {
+    it(`is forgiven once, and then known: ${base} of ${model}`, async () => {
+      const first = server.requests.length;
+      const answer = model === "openai/x" ? answers("yes") : WHOLE_MESSAGE;
+      server.script(wrong, answer, answer);
+      const entry = { api_base: `${origin()}${base}`, model };
+      const theirs = openModel({ entry, defaults: { max_llm_retries: 0 } });
+      for (const _ of [1, 2]) assert.equal((await collect(theirs(questionOf()))).text, "yes");
+      assert.deepEqual(paths(first), [...tried, tried[1]]);
+    });
+  }
+
+  it("is not the fault where both are wrong: the configured one is named, and asked alone then", async () => {
+    const first = server.requests.length;
+    server.script(wrong, wrong, wrong);
+    const model = openModel({ entry: { api_base: server.base } });
+    for (const _ of [1, 2]) {
+      const { message, why = "" } = await modelFailureOf(collect(model(questionOf())));
+      assert.match(message, /no API at this address/);
+      assert.ok(why.includes(`asked ${server.base}/chat/completions`), why);
+    }
+    assert.equal(paths(first).length, 3);
+  });
+
+  it("is never tried for a model that is unknown, or with another version", async () => {
+    const unknown = refuses(404, '{"error":{"message":"The model `x` does not exist"}}');
+    const first = server.requests.length;
+    await failureOf(unknown);
+    await failureOf(wrong, { api_base: `${origin()}/api/paas/v4` });
+    assert.equal(paths(first).length, 2);
   });
 });
 

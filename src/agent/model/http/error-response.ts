@@ -22,7 +22,7 @@ const NO_MONEY =
 
 /** A 404 of a web server, or of an API that has no such path: nobody looked at the model. */
 const WRONG_PATH =
-  /^HTTP 404: (?:no details|an HTML page|not found|file not found|resource not found|(?:404 )?page not found)\W*$|invalid url|cannot post|no (?:such |matching )?route|unknown (?:path|url|endpoint)/i;
+  /^HTTP 404: (?:no details|an HTML page|not found|file not found|resource not found|(?:404 )?page not found)\W*$|invalid url|cannot post|no (?:such |matching )?route|(?:unknown|unexpected) (?:path|url|endpoint)/i;
 
 /** Groq: the model wrote a call that its server could not read. The next try may succeed. */
 const STUMBLED = /tool_use_failed|failed to call a function/i;

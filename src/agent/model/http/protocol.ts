@@ -42,7 +42,8 @@ export function createHttpProtocol(
   const post = createPost(dialect, entry, fetch);
   return async function* ask(attempt) {
     const response = await post(attempt);
-    if (response.body === null) throw brokenOff(dialect.url);
+    const url = response.url || dialect.url;
+    if (response.body === null) throw brokenOff(url);
     const answer = dialect.answer();
     const reader = new AnswerReader(response.body, answer, attempt);
     try {
@@ -52,13 +53,13 @@ export function createHttpProtocol(
     } catch (thrown) {
       const isOurs = thrown instanceof ModelError && thrown.kind !== "silent";
       if (isOurs || !answer.finished) {
-        throw withUrl(errorFrom(thrown, "broken_off", attempt.signal), dialect.url);
+        throw withUrl(errorFrom(thrown, "broken_off", attempt.signal), url);
       }
     } finally {
       await reader.close();
     }
-    if (reader.isForeign) throw withUrl(foreignAnswer(), dialect.url);
-    if (!reader.isAnnounced && !answer.finished) throw brokenOff(dialect.url);
+    if (reader.isForeign) throw withUrl(foreignAnswer(), url);
+    if (!reader.isAnnounced && !answer.finished) throw brokenOff(url);
     const rest = answer.end();
     if (rest !== "") yield rest;
     return answer.reply();
@@ -88,37 +89,88 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
   const adaptation = createAdaptation({ entry, requiresLimit: dialect.requiresLimit === true });
+  let urls = spellingsOf(dialect.url, entry.api_base);
   return async (attempt: Attempt): Promise<Response> => {
-    const { call, key, signal } = attempt;
+    const { call, key } = attempt;
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
     const full = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
     const body = adaptation.apply(full);
     const text = wellFormedJson(body);
-    let response: Response;
-    try {
-      response = await fetch(dialect.url, {
-        method: "POST",
-        headers,
-        body: text,
-        signal,
-        // A redirected POST would lose its body, or send the key to another host.
-        redirect: "manual",
-        // Turns off Bun's limit of 5 minutes; the signal has the configured limit.
-        timeout: false,
-      });
-    } catch (thrown) {
-      throw withUrl(errorFrom(thrown, "unreachable", signal), dialect.url);
-    } finally {
-      attempt.onActivity();
-    }
-    if (response.ok) return response;
-    attempt.onActivity(REFUSAL_MS);
-    const refusal = await errorOf(response);
-    withUrl(refusal, dialect.url);
-    if (!adaptation.learn(refusal, body)) throw refusal;
-    throw withUrl(new ModelError("parameter", refusal.message, { cause: refusal }), dialect.url);
+    const outcome = await sendToFirst({ attempt, headers, text });
+    if (!(outcome instanceof ModelError)) return outcome;
+    if (!adaptation.learn(outcome, body)) throw outcome;
+    const { message, url } = outcome;
+    throw withUrl(new ModelError("parameter", message, { cause: outcome }), url ?? dialect.url);
   };
+
+  /** Sends to the URL; if the server has no API there, once to its other spelling, and from then on to what works. */
+  async function sendToFirst(request: PreparedRequest): Promise<Response | ModelError> {
+    const [url = dialect.url, other] = urls;
+    const outcome = await sendTo(url, request);
+    const isMissing = outcome instanceof ModelError && outcome.kind === "wrong_path";
+    if (!isMissing || other === undefined) return outcome;
+    const second = await sendTo(other, request);
+    const status = second instanceof ModelError ? (second.status ?? 0) : 200;
+    const isFound = FOUND.has(status);
+    if (status < 500) urls = [isFound ? other : url];
+    return isFound ? second : outcome;
+  }
+
+  async function sendTo(url: string, request: PreparedRequest): Promise<Response | ModelError> {
+    const response = await send(url, request, fetch);
+    if (response.ok) return response;
+    request.attempt.onActivity(REFUSAL_MS);
+    const refusal = await errorOf(response);
+    withUrl(refusal, url);
+    return refusal;
+  }
+}
+
+/** Statuses of a server that has read the request: its URL is right. */
+const FOUND: ReadonlySet<number> = new Set([200, 400, 402, 422, 429]);
+
+/** A request without its URL. */
+interface PreparedRequest {
+  readonly attempt: Attempt;
+  readonly headers: Headers;
+  readonly text: string;
+}
+
+async function send(
+  url: string,
+  { attempt, headers, text }: PreparedRequest,
+  fetch: Fetch,
+): Promise<Response> {
+  const { signal } = attempt;
+  try {
+    return await fetch(url, {
+      method: "POST",
+      headers,
+      body: text,
+      signal,
+      // A redirected POST would lose its body, or send the key to another host.
+      redirect: "manual",
+      // Turns off Bun's limit of 5 minutes; the signal has the configured limit.
+      timeout: false,
+    });
+  } catch (thrown) {
+    throw withUrl(errorFrom(thrown, "unreachable", signal), url);
+  } finally {
+    attempt.onActivity();
+  }
+}
+
+/** A URL under a configured base, and after it the same with `/v1`, or without it: the base may have it or not. */
+function spellingsOf(url: string, base: string): readonly string[] {
+  const { pathname } = new URL(url);
+  const end = /\/(?:chat\/completions|messages)$/.exec(pathname)?.[0];
+  if (base.trim() === "" || end === undefined || pathname.includes("/deployments/")) return [url];
+  const before = pathname.slice(0, -end.length);
+  if (/\/v(?!1$)\d+$/.test(before)) return [url];
+  const other = new URL(url);
+  other.pathname = (before.endsWith("/v1") ? before.slice(0, -"/v1".length) : `${before}/v1`) + end;
+  return [url, other.href];
 }
 
 /** The model error for a network error; a model error and the reason of an abort stay as they are. */
