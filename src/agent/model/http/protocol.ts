@@ -180,23 +180,26 @@ function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): 
   return new ModelError(kind, networkMessage(thrown), { cause: thrown });
 }
 
-const NETWORK_MESSAGES: ReadonlyMap<string, string> = new Map([
-  ["ECONNREFUSED", "the server refused the connection"],
-  ["ECONNRESET", "the server closed the connection"],
-  ["ENOTFOUND", "the host name is unknown"],
-  ["EAI_AGAIN", "the host name cannot be resolved right now"],
-  ["ETIMEDOUT", "the connection timed out"],
-  ["EHOSTUNREACH", "there is no route to the host"],
-  ["ENETUNREACH", "there is no route to the network"],
-]);
+/** Plain words by the codes of Bun and node, and by the texts of Deno. */
+const NETWORK_MESSAGES: readonly (readonly [RegExp, string])[] = [
+  [/ECONNREFUSED|connection refused/i, "the server refused the connection"],
+  [
+    /ECONNRESET|UND_ERR_SOCKET|connection (?:was )?(?:closed|reset)|reading a body/i,
+    "the server closed the connection",
+  ],
+  [/ENOTFOUND|dns error/i, "the host name is unknown"],
+  [/EAI_AGAIN/, "the host name cannot be resolved right now"],
+  [/ETIMEDOUT|timed out/i, "the connection timed out"],
+  [/EHOSTUNREACH|ENETUNREACH|unreachable/i, "there is no route to the host"],
+];
 
-/** A network error in plain words with its code, without a runtime's advice to programmers. */
+/** A network error in plain words, without the URL, which may hold secrets, and a runtime's advice to programmers. */
 function networkMessage(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  const code = codeOf(cause);
-  const known = NETWORK_MESSAGES.get(code);
-  if (known !== undefined) return `${known} (${code})`;
-  return messageOf(cause).replace(/\. For more information, pass .*$/s, "");
+  const message = messageOf(cause);
+  const words = `${codeOf(cause)} ${message}`;
+  const known = NETWORK_MESSAGES.find(([pattern]) => pattern.test(words))?.[1];
+  return known ?? message.replace(/\. For more information, pass .*$/s, "");
 }
 
 /** The parts of the configuration for requests. */
