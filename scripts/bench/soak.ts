@@ -23,7 +23,8 @@ interface Sample {
 export async function* soakFigures(minutes: number): AsyncGenerator<Figure> {
   const samples = await sample(minutes * 60_000);
   const lastHalf = samples.slice(Math.floor(samples.length / 2));
-  const { slope, error } = slopeOf(lastHalf);
+  // Samples of one minute hang together: as single ones they would make the confidence look better than it is.
+  const { slope, error } = slopeOf(meansOf(lastHalf));
   yield {
     name: `RSS during ${minutes} minutes with an outage every ${OUTAGE_EVERY_MS / 60_000}`,
     unit: "MB",
@@ -69,11 +70,24 @@ async function sample(milliseconds: number): Promise<Sample[]> {
   return samples;
 }
 
+/** The means between two outages. */
+function meansOf(samples: readonly Sample[]): Sample[] {
+  const blocks = Map.groupBy(samples, ({ hours }) =>
+    Math.floor((hours * 3_600_000) / (OUTAGE_EVERY_MS + OUTAGE_MS)),
+  );
+  return [...blocks.values()].map((block) => ({
+    hours: mean(block, "hours"),
+    mb: mean(block, "mb"),
+  }));
+}
+
+function mean(samples: readonly Sample[], key: keyof Sample): number {
+  return samples.reduce((sum, each) => sum + each[key], 0) / samples.length;
+}
+
 /** Ordinary least squares: the slope, and its standard error. */
 function slopeOf(samples: readonly Sample[]): { readonly slope: number; readonly error: number } {
-  const mean = (pick: (sample: Sample) => number): number =>
-    samples.reduce((sum, each) => sum + pick(each), 0) / samples.length;
-  const [x, y] = [mean(({ hours }) => hours), mean(({ mb }) => mb)];
+  const [x, y] = [mean(samples, "hours"), mean(samples, "mb")];
   const spread = samples.reduce((sum, { hours }) => sum + (hours - x) ** 2, 0);
   const slope = samples.reduce((sum, { hours, mb }) => sum + (hours - x) * (mb - y), 0) / spread;
   const rest = samples.reduce((sum, { hours, mb }) => sum + (mb - y - slope * (hours - x)) ** 2, 0);
