@@ -155,6 +155,18 @@ describe("the /v1 of api_base", () => {
     });
   }
 
+  it("is forgiven by LM Studio's answer, whose status is 200", async () => {
+    const first = server.requests.length;
+    // lmstudio-ai/lmstudio-bug-tracker#618
+    const body = '{"error":"Unexpected endpoint or method. (POST /chat/completions)"}';
+    const length = { "content-length": String(body.length) };
+    const { text } = await ask([refuses(200, body, length), answers("yes")], 0, {
+      api_base: origin(),
+    });
+    assert.equal(text, "yes");
+    assert.deepEqual(paths(first), ["/chat/completions", "/v1/chat/completions"]);
+  });
+
   it("is not the fault where both are wrong: the configured one is named, and asked alone then", async () => {
     const first = server.requests.length;
     server.script(wrong, wrong, wrong);

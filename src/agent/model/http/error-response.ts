@@ -44,6 +44,21 @@ export async function errorOf(response: Response): Promise<ModelError> {
   });
 }
 
+/** Bytes of a body that is too short for an answer. */
+const SHORT_BODY = 256;
+
+/** The error of a short answer with status 200 that LM Studio gives for an unknown path; undefined for all others. */
+export async function missingPathIn(response: Response): Promise<ModelError | undefined> {
+  const length = Number(response.headers.get("content-length") ?? Number.NaN);
+  if (Number.isNaN(length) || length > SHORT_BODY) return undefined;
+  const words = await bodyOf(response.clone());
+  if (!UNEXPECTED_PATH.test(words)) return undefined;
+  await response.body?.cancel();
+  return new ModelError("wrong_path", `HTTP ${response.status}: ${words}`, { status: 404 });
+}
+
+const UNEXPECTED_PATH = /^\{"error":\s*"Unexpected endpoint or method/;
+
 /** The error in a chunk of a stream, or in a whole answer; undefined if there is none. */
 export function errorIn(chunk: unknown): ModelError | undefined {
   const error = at(chunk, "error");
@@ -91,7 +106,7 @@ function kindOf(status: number, words: string): ModelErrorKind {
   return status < 500 && TOOLLESS.test(words) ? "toolless" : "refused";
 }
 
-async function bodyOf(response: Response): Promise<string> {
+async function bodyOf(response: Pick<Response, "body">): Promise<string> {
   if (response.body === null) return "";
   const decoder = new TextDecoder();
   let [words, bytes] = ["", 0];

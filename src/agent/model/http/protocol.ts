@@ -12,7 +12,7 @@ import type { ModelErrorKind } from "../errors.ts";
 import { simplifyTool } from "../schema.ts";
 import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
-import { errorOf } from "./error-response.ts";
+import { errorOf, missingPathIn } from "./error-response.ts";
 import { wellFormedJson } from "./normalize-history.ts";
 
 /** The status is enough, so the wait for an error's body is shorter than for an answer. */
@@ -119,9 +119,9 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
 
   async function sendTo(url: string, request: PreparedRequest): Promise<Response | ModelError> {
     const response = await send(url, request, fetch);
-    if (response.ok) return response;
-    request.attempt.onActivity(REFUSAL_MS);
-    const refusal = await errorOf(response);
+    if (!response.ok) request.attempt.onActivity(REFUSAL_MS);
+    const refusal = await (response.ok ? missingPathIn(response) : errorOf(response));
+    if (refusal === undefined) return response;
     withUrl(refusal, url);
     return refusal;
   }
