@@ -110,7 +110,7 @@ describe("a handshake that comes to nothing is named, with a way out", () => {
     }
 
     for (const version of ["-tls1_2", "-tls1_3"]) {
-      it(`${scheme}: a server of ${version} alone is dialogueOf to`, async () => {
+      it(`${scheme}: a server of ${version} alone is spoken to`, async () => {
         const port = await serve("here", version);
         const url = `${scheme}://127.0.0.1:${port}`;
         await using asked = openTestChannel(url, { settings: { tls: trusting("ca.crt") } });
