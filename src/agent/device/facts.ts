@@ -12,26 +12,26 @@ import { readTemperature } from "./temperature.ts";
 import { readTime, readUptime } from "./time.ts";
 
 interface Fact {
-  /** A description for the model. */
+  /** A description for the model; "" if the name says it. */
   readonly about: string;
   readonly read: ReadFact;
 }
 
 /** All facts, in the usual order of a report. */
 export const FACTS = {
-  cpu: { about: "how busy the processor is now (measured)", read: readCpu },
-  memory: { about: "memory and swap, used and available", read: readMemory },
-  disk: { about: "space on every disk", read: readDisk },
-  temperature: { about: "what the sensors say", read: readTemperature },
-  load: { about: "load averages", read: readLoad },
-  uptime: { about: "how long it has been up", read: readUptime },
-  network: { about: "addresses of its interfaces", read: readNetwork },
-  hostname: { about: "its name in the network", read: readHostname },
-  time: { about: "local time, date and time zone", read: readTime },
-  top_cpu: { about: "the processes that use the processor most", read: readTopCpu },
-  top_memory: { about: "the processes that hold the most memory", read: readTopMemory },
-  processor: { about: "make, cores and clock of the processor", read: readProcessor },
-  system: { about: "board, operating system and kernel", read: readSystem },
+  cpu: { about: "use in percent", read: readCpu },
+  memory: { about: "", read: readMemory },
+  disk: { about: "space", read: readDisk },
+  temperature: { about: "", read: readTemperature },
+  load: { about: "", read: readLoad },
+  uptime: { about: "", read: readUptime },
+  network: { about: "addresses", read: readNetwork },
+  hostname: { about: "", read: readHostname },
+  time: { about: "with date and zone", read: readTime },
+  top_cpu: { about: "busiest processes", read: readTopCpu },
+  top_memory: { about: "largest processes", read: readTopMemory },
+  processor: { about: "model and cores", read: readProcessor },
+  system: { about: "board, OS and kernel", read: readSystem },
 } satisfies Readonly<Record<string, Fact>>;
 
 export type FactName = keyof typeof FACTS;

@@ -57,6 +57,13 @@ function valuesOf(schema: unknown): readonly unknown[] {
   return only === undefined ? [] : [only];
 }
 
+/** The description with the default in words, for servers that do not know the keyword. */
+function withDefault(description: string, schema: unknown): string {
+  const standard = at(schema, "default");
+  if (standard === undefined || typeof standard === "object") return description;
+  return `${description} Default: ${JSON.stringify(standard)}.`.trimStart();
+}
+
 /** The properties of an object's schema, each converted, and the required ones of them. */
 function objectFields(schema: unknown, convert: (property: unknown) => JsonSchema): JsonSchema {
   const properties = Object.entries(at(schema, "properties") ?? {});
@@ -85,7 +92,10 @@ export function simplifyTool({ name, description, parameters }: ToolDefinition):
 function simplifySchema(written: unknown, source: Source, depth: number): JsonSchema {
   if (isBeyond(source, depth)) return { type: "object" };
   const schema = chosen(resolved(written, source), source);
-  const description = textAt(written, "description") || textAt(schema, "description");
+  const description = withDefault(
+    textAt(written, "description") || textAt(schema, "description"),
+    schema,
+  );
   const values = valuesOf(schema);
   const type = typesOf(schema).find((name) => name !== "null") ?? typeFor(schema, values);
   const simplified = (inner: unknown): JsonSchema => simplifySchema(inner, source, depth + 1);
@@ -177,12 +187,14 @@ function oneType(schema: unknown, convert: (inner: unknown) => JsonSchema): Json
   const type = typesOf(schema).find((name) => name !== "null") ?? geminiTypeFor(schema);
   const keywords = SHARED_KEYWORDS.filter((word) => at(schema, word) !== undefined);
   const format = textAt(schema, "format");
+  const description = withDefault(textAt(schema, "description"), schema);
   const hasProperties = Object.keys(at(schema, "properties") ?? {}).length > 0;
   return {
     type,
     ...Object.fromEntries(keywords.map((word) => [word, at(schema, word)])),
+    ...(description !== "" && { description }),
     ...(FORMATS.has(format) && { format }),
-    ...valueFields(schema, type, values),
+    ...valueFields(description, type, values),
     ...(type === "object" && hasProperties && objectFields(schema, convert)),
     ...(type === "array" && { items: itemsOf(schema, convert) }),
   };
@@ -194,12 +206,12 @@ function geminiTypeFor(schema: unknown): string {
 }
 
 /** Only strings can be an enum; other values go into the description. */
-function valueFields(schema: unknown, type: string, values: readonly unknown[]): JsonSchema {
+function valueFields(description: string, type: string, values: readonly unknown[]): JsonSchema {
   if (values.length === 0) return {};
   const texts = values.filter((value) => typeof value === "string");
   if (type === "string" && texts.length > 0) return { enum: texts };
   const choices = values.map((value) => JSON.stringify(value)).join(", ");
-  return { description: `${textAt(schema, "description")} One of ${choices}.`.trim() };
+  return { description: `${description} One of ${choices}.`.trim() };
 }
 
 /** The items of a list are required. */

@@ -192,11 +192,9 @@ const TASK_INPUT = v.object({
     v.string(),
     v.minLength(1, "the task is empty"),
     v.maxLength(MAX_TASK, `a task has at most ${MAX_TASK} characters`),
-    v.description(
-      "All that is needed to do the task. The subagent knows nothing of this conversation.",
-    ),
+    v.description("All it needs to know: it knows nothing of this conversation."),
   ),
-  label: v.optional(textField("A short name for the task.")),
+  label: v.optional(v.string()),
 });
 
 /** The tool that runs a task as a turn of its own and returns its answer. */
@@ -204,7 +202,7 @@ function createSubagentTool(runner: TaskRunner, milliseconds: number): Tool {
   return defineTool({
     name: "subagent",
     description:
-      "Gives a part of the work to a subagent and waits for its answer (at most 5 minutes). Use it for long searches whose steps would only fill this conversation.",
+      "Gives a task to a subagent and waits for its answer, at most 5 minutes. Use it for long searches.",
     input: TASK_INPUT,
     milliseconds,
     // A little more than a result, for the text around it.
@@ -226,7 +224,7 @@ function createSpawnTool(runner: TaskRunner): Tool {
   return defineTool({
     name: "spawn",
     description:
-      "Begins a task in the background (at most 5 minutes) and returns its id at once. You get its result in a later turn, or by spawn_status.",
+      "Begins a task in the background, at most 5 minutes. You get its result in a later turn, or by spawn_status.",
     input: TASK_INPUT,
     async run(input, call) {
       const label = labelOf(input);
@@ -237,14 +235,14 @@ function createSpawnTool(runner: TaskRunner): Tool {
 }
 
 const STATUS_INPUT = v.object({
-  task_id: v.optional(textField("The id that spawn returned. Default: all tasks.")),
+  task_id: v.optional(textField("Default: all tasks.")),
 });
 
 /** The tool that reports the state of background tasks, and the result of one. */
 function createSpawnStatusTool(tasks: TaskList): Tool {
   return defineTool({
     name: "spawn_status",
-    description: "Returns the state of background tasks, and the result of one that has ended.",
+    description: "Returns the state of background tasks, and the result of one.",
     input: STATUS_INPUT,
     characters: 11_000,
     async run({ task_id: id = "" }, { owner }) {

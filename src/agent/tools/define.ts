@@ -147,27 +147,40 @@ function shapeOf(schema: unknown): JsonSchema {
     case "boolean":
       return { type };
     case "picklist":
-      return { type: "string", enum: listAt(schema, "options") };
+      return choiceShapeOf(listAt(schema, "options"));
     case "array":
       return { type, items: jsonSchemaOf(at(schema, "item")) };
     case "object":
     case "strict_object":
-      return objectShapeOf(Object.entries(at(schema, "entries") ?? {}));
+      return objectShapeOf(schema);
     case "optional":
     case "nullish":
-      return jsonSchemaOf(at(schema, "wrapped"));
+      return optionalShapeOf(schema);
     default:
       throw new Error(`no JSON Schema for ${type || "this"}`);
   }
 }
 
-function objectShapeOf(entries: readonly [string, unknown][]): JsonSchema {
-  const required = entries.filter(([, schema]) => !MAY_BE_LEFT_OUT.has(textAt(schema, "type")));
+function optionalShapeOf(schema: unknown): JsonSchema {
+  const shape = jsonSchemaOf(at(schema, "wrapped"));
+  const standard = at(schema, "default");
+  return standard === undefined ? shape : { ...shape, default: standard };
+}
+
+function choiceShapeOf(options: readonly unknown[]): JsonSchema {
+  const isNumeric = options.every((option) => typeof option === "number");
+  return { type: isNumeric ? "number" : "string", enum: options };
+}
+
+/** Other keys are an error only in a strict object. */
+function objectShapeOf(schema: unknown): JsonSchema {
+  const entries = Object.entries(at(schema, "entries") ?? {});
+  const required = entries.filter(([, entry]) => !MAY_BE_LEFT_OUT.has(textAt(entry, "type")));
   return {
     type: "object",
-    properties: Object.fromEntries(entries.map(([key, schema]) => [key, jsonSchemaOf(schema)])),
-    required: required.map(([key]) => key),
-    additionalProperties: false,
+    properties: Object.fromEntries(entries.map(([key, entry]) => [key, jsonSchemaOf(entry)])),
+    ...(required.length > 0 && { required: required.map(([key]) => key) }),
+    ...(textAt(schema, "type") === "strict_object" && { additionalProperties: false }),
   };
 }
 

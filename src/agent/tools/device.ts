@@ -11,7 +11,9 @@ const facts = v.pipe(
   v.array(v.picklist(FACT_NAMES)),
   v.minLength(1, "name at least one fact"),
   v.description(
-    `Which facts, now: ${FACT_NAMES.map((name) => `${name} = ${FACTS[name].about}`).join("; ")}.`,
+    `Facts to measure now; ${FACT_NAMES.filter((name) => FACTS[name].about !== "")
+      .map((name) => `${name}: ${FACTS[name].about}`)
+      .join("; ")}.`,
   ),
 );
 
@@ -20,11 +22,11 @@ const hoursBack = (words: string) =>
 
 const history = v.pipe(
   v.object({
-    fact: v.pipe(v.picklist(SAMPLED), v.description("disk is the disk of the workspace")),
-    hours_back_from: hoursBack("begin: hours before now"),
-    hours_back_to: v.optional(hoursBack("end: hours before now; default 0")),
+    fact: v.pipe(v.picklist(SAMPLED), v.description("disk: that of the workspace")),
+    hours_back_from: hoursBack("Begin, hours before now."),
+    hours_back_to: v.optional(hoursBack("End, hours before now."), 0),
   }),
-  v.description("The values of one fact in the last two days: one sample a minute."),
+  v.description("Past values of one fact, one a minute."),
 );
 
 const input = v.pipe(
@@ -43,7 +45,7 @@ export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
   return defineTool({
     name: "device",
     description:
-      "Measures the device this agent runs on, now, or returns what it measured in the last two days. Ask for all the facts you need in one call.",
+      "Measures this device now, or returns values of the last two days. Ask for all facts in one call.",
     input,
     async run(asked, { signal }) {
       const names = [...new Set(asked.facts)];
@@ -60,7 +62,7 @@ function pastOf(
   past: DeviceHistory | undefined,
 ): string {
   if (past === undefined) return "There is no history of this device.";
-  const { fact, hours_back_from: one, hours_back_to: other = 0 } = asked;
+  const { fact, hours_back_from: one, hours_back_to: other } = asked;
   const [from, to] = [Math.max(one, other), Math.min(one, other)];
   return pastText({ fact, from, to }, past, device.now().getTime());
 }

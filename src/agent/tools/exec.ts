@@ -54,7 +54,7 @@ export function createExec(options: ExecOptions): Exec {
   const tool = defineTool({
     name: "exec",
     description:
-      "Runs a shell command in the workspace and returns its output and exit code. Its input is empty. Use background for what takes long or needs input.",
+      "Runs a shell command in the workspace and returns its output and exit code. stdin is closed; use background for long or interactive commands.",
     input: EXEC_INPUT,
     exclusive: true,
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,

@@ -36,17 +36,15 @@ const input = v.object({
   action: v.pipe(
     v.picklist(["remember", "note", "read", "forget"]),
     v.description(
-      "remember = keep a lasting fact; note = write down what happened today; read = show the memory and the given days; forget = remove the entries of the memory that contain the text.",
+      "remember: keep a lasting fact; note: keep what happened today; read: show the memory and the notes of days; forget: remove the entries that contain the text.",
     ),
   ),
-  text: v.optional(
-    textField("For remember and note: the entry, one line. For forget: words of the entry."),
-  ),
+  text: v.optional(textField("The entry, one line; for forget: words of it.")),
   days: v.optional(
     v.pipe(
       v.array(v.pipe(v.string(), v.regex(/^\d{4}-\d{2}-\d{2}$/, "write days as YYYY-MM-DD"))),
       v.maxLength(MAX_DAYS_READ, `at most ${MAX_DAYS_READ} days at once`),
-      v.description("For read: days as YYYY-MM-DD whose notes to show."),
+      v.description("For read: days as YYYY-MM-DD."),
     ),
   ),
 });
@@ -76,7 +74,7 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
   return defineTool({
     name: "memory",
     description:
-      "Your memory beyond this conversation. The memory and the notes of the last days are already at the beginning of the conversation. Never keep secrets such as passwords in it.",
+      "Your memory beyond this conversation, which begins with it and the latest notes. Never keep secrets such as passwords.",
     input,
     exclusive: true,
     characters: MAX_MEMORY + 4 * 1024,

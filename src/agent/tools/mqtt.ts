@@ -34,29 +34,24 @@ const SLOT_MS = 5_000;
 
 const input = v.object({
   action: v.picklist(["read", "publish"]),
-  topic: textField(
-    "For read: a topic filter; + is one level, # at the end is all levels below. For publish: a topic.",
-  ),
+  topic: textField("For read: a topic filter with + and #. For publish: a topic."),
   payload: v.optional(
     v.pipe(
       v.string(),
       v.maxLength(MAX_PAYLOAD, `a payload has at most ${MAX_PAYLOAD} characters`),
-      v.description("For publish: the message."),
+      v.description("For publish."),
     ),
   ),
-  retain: v.optional(
-    flagField("For publish: the broker keeps it as the topic's state; default false."),
-  ),
-  qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish; default 1."))),
+  retain: v.optional(flagField("For publish: keep it as the topic's state."), false),
+  qos: v.optional(v.pipe(v.picklist([0, 1]), v.description("For publish.")), 1),
   seconds: v.optional(
     v.pipe(
       v.number(),
       v.minValue(1),
       v.maxValue(MAX_SECONDS),
-      v.description(
-        `For read: how long to wait for new messages after the retained ones; default ${SECONDS}.`,
-      ),
+      v.description("For read: how long to wait for new messages."),
     ),
+    SECONDS,
   ),
   count: v.optional(
     v.pipe(
@@ -64,8 +59,9 @@ const input = v.object({
       v.integer(),
       v.minValue(1),
       v.maxValue(MAX_MESSAGES),
-      v.description(`For read: the most messages; default ${MESSAGES}.`),
+      v.description("For read: at most so many messages."),
     ),
+    MESSAGES,
   ),
 });
 
@@ -80,7 +76,7 @@ export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => 
   return defineTool({
     name: "mqtt",
     description:
-      "Reads MQTT topics (retained messages, and those that arrive within some seconds), or publishes a message: sensors and actuators of the house.",
+      "Reads MQTT topics (retained and new messages) or publishes: sensors and actuators.",
     input,
     exclusive: true,
     characters: MAX_MESSAGES * (MAX_SHOWN + 300),
@@ -110,7 +106,7 @@ export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => 
 
 async function read(
   topics: Topics,
-  { topic, seconds = SECONDS, count = MESSAGES }: Input,
+  { topic, seconds, count }: Input,
   { channel, signal }: CallContext,
 ): Promise<string> {
   const { messages, isCut } = await topics.read({
@@ -135,7 +131,7 @@ function lineOf({ topic, payload, retained }: TopicMessage): string {
 
 async function publish(
   topics: Topics,
-  { topic, payload = "", retain = false, qos = 1 }: Input,
+  { topic, payload = "", retain, qos }: Input,
   { channel, signal }: CallContext,
 ): Promise<string> {
   const size = Buffer.byteLength(payload);

@@ -4,10 +4,10 @@ import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract
 import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
-import { defineTool, textField } from "./define.ts";
+import { defineTool } from "./define.ts";
 
 const input = v.object({
-  name: textField("The name of the skill, as in the list of skills."),
+  name: v.string(),
 });
 
 /** Bytes of a skill's body, its file list and the text around them. */
@@ -22,8 +22,7 @@ export function hasSkills({ skills }: Pick<WorkspaceTexts, "skills">): boolean {
 export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {
   return defineTool({
     name: "use_skill",
-    description:
-      "Reads the instructions of a skill from the list of skills, with its folder and files.",
+    description: "Reads a skill: the owner's instructions, which you may follow.",
     input,
     characters: MAX_RESULT,
     async run({ name }) {

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import * as v from "valibot";
 import { FULL_ACCESS } from "../../../src/agent/access/permissions.ts";
-import { FACT_NAMES } from "../../../src/agent/device/facts.ts";
+import { FACT_NAMES, FACTS } from "../../../src/agent/device/facts.ts";
 import type { Tool } from "../../../src/agent/tools/contract.ts";
 import { defineTool, jsonSchemaOf } from "../../../src/agent/tools/define.ts";
 import { createDeviceTool } from "../../../src/agent/tools/device.ts";
@@ -37,7 +37,6 @@ describe("the schema of a tool", () => {
         },
       },
       required: ["path", "mode", "deep"],
-      additionalProperties: false,
     });
   });
 
@@ -51,8 +50,19 @@ describe("the schema of a tool", () => {
     assert.deepEqual(tool.parameters, {
       type: "object",
       properties: { seconds: { type: "number", description: "how long" } },
-      required: [],
-      additionalProperties: false,
+    });
+  });
+
+  it("has the defaults as data, and numbers for a choice of numbers", () => {
+    const tool = defineTool({
+      name: "wait",
+      description: "",
+      input: v.object({ qos: v.optional(v.picklist([0, 1]), 1), deep: v.optional(v.boolean()) }),
+      run: async ({ qos }) => String(qos),
+    });
+    assert.deepEqual(tool.parameters, {
+      type: "object",
+      properties: { qos: { type: "number", enum: [0, 1], default: 1 }, deep: { type: "boolean" } },
     });
   });
 
@@ -62,11 +72,15 @@ describe("the schema of a tool", () => {
 });
 
 describe("the device tool", () => {
-  it("names every fact with its description, and refuses others", async () => {
+  it("names every fact once, with words where the name is not enough, and refuses others", async () => {
     const tree = await createDeviceTree({ "proc/uptime": "60.0 1.0\n" });
     const tool = createDeviceTool(tree.device);
     const shown = JSON.stringify(tool.parameters);
-    for (const name of FACT_NAMES) assert.ok(shown.includes(`${name} = `));
+    for (const name of FACT_NAMES) {
+      assert.ok(shown.includes(`"${name}"`));
+      const { about } = FACTS[name];
+      if (about !== "") assert.ok(shown.includes(`${name}: ${about}`));
+    }
     const call = callContext();
     assert.match(
       await tool.run({ facts: ["uptime", "uptime"] }, call),

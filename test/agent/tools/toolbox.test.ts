@@ -35,10 +35,10 @@ describe("what every question carries", () => {
     assert.deepEqual(first.tools?.map((tool) => tool.function.name).toSorted(), NAMES);
     assert.equal(JSON.stringify(first.tools), JSON.stringify(second.tools));
     const cost = JSON.stringify(first.tools).length;
-    assert.ok(cost < 10_000, `the tools have ${cost} characters`);
+    assert.ok(cost < 8_500, `the tools have ${cost} characters`);
     const [system = "", later = ""] = [first, second].map(({ messages }) => messages[0]?.content);
     assert.ok(system !== null && later !== null);
     assert.equal(later, system);
-    assert.ok(system.length < 4_000, `the prompt has ${system.length} characters`);
+    assert.ok(system.length < 2_200, `the prompt has ${system.length} characters`);
   });
 });

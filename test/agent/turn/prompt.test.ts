@@ -72,17 +72,17 @@ describe("the system prompt", () => {
       "# USER.md\n\nHer name is Ada.",
       "\n\n---\n\n# Skills",
       "call use_skill with its name",
-      "<name>pump</name>",
-      "<description>When &lt;pumps&gt; &amp; &quot;valves&quot; fail</description>",
-      "<location>/w/skills/pump/SKILL.md</location>",
+      '<skill name="pump">When &lt;pumps&gt; &amp; &quot;valves&quot; fail</skill>',
     ]);
     assert.doesNotMatch(prompt, /GPIO|dry|wet/);
   });
 
   it("names the tools that there are", () => {
     assert.match(promptOf({ texts: FULL }), /read its file first/);
-    assert.doesNotMatch(promptOf({ texts: FULL }), /with the tool memory/);
-    assert.match(promptOf({ tools: ["memory"] }), /with the tool memory/);
+    assert.match(promptOf({ texts: FULL }), /file="\/w\/skills\/pump\/SKILL\.md"/);
+    assert.doesNotMatch(promptOf({ texts: FULL, tools: ["use_skill"] }), /SKILL\.md/);
+    assert.doesNotMatch(promptOf({ texts: FULL }), /the tool memory/);
+    assert.match(promptOf({ tools: ["memory"] }), /Use the tool memory/);
   });
 
   it("leaves out comments, which are for people, in no time", () => {

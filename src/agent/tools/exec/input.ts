@@ -13,23 +13,20 @@ export const EXEC_INPUT = v.object({
     v.pipe(
       v.picklist(["run", "list", "poll", "read", "write", "kill", "send-keys"]),
       v.description(
-        "run (the default) runs command. The others are about commands in the background: list them; poll: the state of one; read: its output since the last read; write: data to its input; send-keys: keys to its input; kill: end it.",
+        "run: start command. For commands in the background: list: show all; poll: state; read: new output; write: send data; send-keys: send keys; kill: end.",
       ),
     ),
+    "run",
   ),
-  command: textArgument("For run: the shell command."),
-  sessionId: textArgument("For poll, read, write, send-keys and kill: the command."),
-  keys: textArgument(
-    "For send-keys: names separated by blanks, such as Up Enter C-c Tab Escape F1.",
-  ),
-  data: textArgument("For write: the text; a line break at its end sends the line."),
-  background: v.optional(
-    flagField("For run: return a sessionId at once and let the command run on."),
-  ),
-  pty: v.optional(flagField("For run: give the command a terminal.")),
-  cwd: textArgument("For run: the folder to run in (default: the workspace)."),
+  command: textArgument("For run."),
+  sessionId: textArgument("The background command."),
+  keys: textArgument("For send-keys: names such as Up Enter C-c F1."),
+  data: textArgument("For write; a line break at the end sends the line."),
+  background: v.optional(flagField("For run: return a sessionId at once.")),
+  pty: v.optional(flagField("For run: give it a terminal.")),
+  cwd: textArgument("For run: its folder; default: the workspace."),
   timeout: v.optional(
-    v.pipe(v.number(), v.minValue(0), v.description("For run: the most seconds it may take.")),
+    v.pipe(v.number(), v.minValue(0), v.description("For run: seconds until it is stopped.")),
   ),
 });
 

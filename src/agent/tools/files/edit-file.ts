@@ -19,9 +19,9 @@ const input = v.object({
   old_text: v.pipe(
     v.string(),
     v.minLength(1, "the text to replace is empty"),
-    v.description("The text to replace, exactly as it is in the file. It must occur exactly once."),
+    v.description("The text to replace, exactly as in the file."),
   ),
-  new_text: textField("The new text."),
+  new_text: v.string(),
 });
 
 /** Bytes of the largest file that the tool changes: it holds the file in memory. */
@@ -31,8 +31,7 @@ const MAX_SIZE = 10 * 1024 * 1024;
 export function createEditFile(bounds: Bounds): Tool {
   return defineTool({
     name: "edit_file",
-    description:
-      "Replaces one passage of a text file. Include enough of the lines around it that it occurs only once.",
+    description: "Replaces one passage of a text file. Give enough of it that it occurs only once.",
     input,
     exclusive: true,
     async run({ path, old_text, new_text }) {

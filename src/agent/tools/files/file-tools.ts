@@ -98,7 +98,7 @@ function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
 }
 
 const LIST_INPUT = v.object({
-  path: v.optional(textField("The folder, relative to the workspace. Default: the workspace.")),
+  path: v.optional(textField("Relative to the workspace."), "."),
 });
 
 /** Names in an answer. */
@@ -110,7 +110,7 @@ const MAX_SORTED = 50_000;
 function createListDir(bounds: Bounds): Tool {
   return defineTool({
     name: "list_dir",
-    description: "Lists a folder: one line for each entry with kind, name and size.",
+    description: "Lists a folder: kind, name and size of each entry.",
     input: LIST_INPUT,
     // A name has at most 255 bytes.
     characters: MAX_LISTED * 300,
@@ -155,24 +155,23 @@ async function lineOf(dir: OpenDir, entry: Dirent): Promise<string> {
 }
 
 const WRITE_INPUT = v.object({
-  path: textField("The file; relative to the workspace."),
-  content: textField("The whole content of the file."),
-  overwrite: v.optional(flagField("Whether an existing file may be replaced; default false.")),
+  path: textField("Relative to the workspace."),
+  content: v.string(),
+  overwrite: v.optional(flagField("Replace an existing file."), false),
 });
 
 /** The tool that writes a whole file. It replaces an existing file only if the model says so. */
 function createWriteFile(bounds: Bounds): Tool {
   return defineTool({
     name: "write_file",
-    description:
-      "Writes a text file and creates its folders. Replaces an existing file only if overwrite is true; edit_file and append_file change a file.",
+    description: "Writes a whole text file and creates its folders.",
     input: WRITE_INPUT,
     exclusive: true,
     run: ({ path, content, overwrite }) =>
       withFileToWrite(path, bounds, async (dir, name) => {
         const old = await statsIfAny(dir.pathOf(name));
         if (old !== undefined) assertRegular(old);
-        if (old !== undefined && overwrite !== true) {
+        if (old !== undefined && !overwrite) {
           throw new ToolError(
             `${shownPath(path)} exists already (${old.size} bytes) and was not changed; set overwrite to true to replace it`,
           );
@@ -185,10 +184,8 @@ function createWriteFile(bounds: Bounds): Tool {
 }
 
 const APPEND_INPUT = v.object({
-  path: textField("The file; relative to the workspace."),
-  content: textField(
-    "The text to add at the end of the file, as it is: begin or end it with a line break.",
-  ),
+  path: textField("Relative to the workspace."),
+  content: textField("Added as it is: begin or end it with a line break."),
 });
 
 /** The tool that adds text to the end of a file. */

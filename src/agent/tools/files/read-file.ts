@@ -20,20 +20,20 @@ const LEAST_BYTES = 4;
 /** Characters of a result besides the text of the file. */
 const MAX_HEAD = 1000;
 
-const path = textField("The file; relative to the workspace.");
+const path = textField("Relative to the workspace.");
 const whole = (least: number, about: string) =>
-  v.optional(v.pipe(v.number(), v.integer(), v.minValue(least), v.description(about)));
+  v.pipe(v.number(), v.integer(), v.minValue(least), v.description(about));
 
 const byBytes = v.object({
   path,
-  offset: whole(0, "The first byte to read; default 0."),
-  length: whole(1, "How many bytes to read; default: as many as one call may read."),
+  offset: v.optional(whole(0, "The first byte."), 0),
+  length: v.optional(whole(1, "Bytes to read.")),
 });
 
 const byLines = v.object({
   path,
-  start_line: whole(1, "The first line to read; default 1."),
-  max_lines: whole(1, "How many lines to read; default: as many as one call may read."),
+  start_line: v.optional(whole(1, "The first line."), 1),
+  max_lines: v.optional(whole(1, "Lines to read.")),
 });
 
 /** The tool that reads a text file in pieces, by bytes or by lines as the settings say. */
@@ -41,7 +41,7 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
   const most = Math.max(LEAST_BYTES, settings.max_read_file_size || DEFAULT_SIZE);
   const name = "read_file";
   const characters = most + MAX_HEAD;
-  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result says what was read and how to read on.`;
+  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result says how to read on.`;
   if (settings.mode === "lines") {
     return defineTool({
       name,
