@@ -71,11 +71,13 @@ function messagesBody(
   const keeps = ({ reasoning }: PromptMessage): boolean =>
     unwrapReasoning(by, reasoning) !== undefined;
   const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
+  const turns = turnsOf(normalizeHistory(messages, { ids: CALL_IDS, keeps }), by);
+  const isCached = new URL(endpoint.base).hostname === "api.anthropic.com";
   return {
     model,
     [entry.max_tokens_field || "max_tokens"]: maxTokens,
-    ...(system !== "" && { system }),
-    messages: turnsOf(normalizeHistory(messages, { ids: CALL_IDS, keeps }), by),
+    ...(system !== "" && { system: isCached ? [cached(textBlock(system))] : system }),
+    messages: isCached ? turns.map(cachedAtEnd) : turns,
     ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
     ...(hasTemperature && { temperature: defaults.temperature }),
     ...thinking.fields,
@@ -83,6 +85,22 @@ function messagesBody(
     ...endpoint.facts.body,
     ...entry.extra_body,
   };
+}
+
+/**
+ * Ends a part of the prompt that the next request begins with. Anthropic caches nothing without such a mark
+ * (docs.claude.com, "Prompt caching"); servers that only resemble it may refuse the field.
+ */
+function cached(block: Block): Block {
+  return { ...block, cache_control: { type: "ephemeral" } };
+}
+
+/** Marks the end of the last message, which is the user's: a text or a result. */
+function cachedAtEnd(turn: MessageTurn, index: number, turns: readonly MessageTurn[]): MessageTurn {
+  const { role, content } = turn;
+  const last = content.at(-1);
+  if (index !== turns.length - 1 || role !== "user" || last === undefined) return turn;
+  return { role, content: [...content.slice(0, -1), cached(last)] };
 }
 
 /**
