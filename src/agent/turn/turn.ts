@@ -4,6 +4,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
+import { ownerOf } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, ToolCall, Turn } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
@@ -172,7 +173,8 @@ function callModel(state: TurnState): AsyncGenerator<string, Reply> {
   const { model, system, tools, turn, history, added, contextMessages = [] } = state;
   const messages = [...contextMessages, ...history.filter(isPromptMessage), ...added];
   const { signal, allowance } = turn;
-  return model({ system, messages: state.frame(messages), tools, signal, allowance });
+  const asker = ownerOf(turn);
+  return model({ system, messages: state.frame(messages), tools, signal, asker, allowance });
 }
 
 type TurnMessages = Pick<TurnState, "history" | "added">;

@@ -44,3 +44,22 @@ describe("a request to Anthropic's own host", () => {
     assert.doesNotMatch(JSON.stringify([system, contents]), /cache_control/);
   });
 });
+
+async function keyOf(asker: string, api_base = ""): Promise<unknown> {
+  const { body } = await sentBy({ entry: { model: "openai/gpt-x", api_base } }, { asker });
+  return at(JSON.parse(body), "prompt_cache_key");
+}
+
+describe("a request to OpenAI's own host", () => {
+  it("has a cache key for each asker, which does not tell who it is", async () => {
+    const key = await keyOf("4:mqttkitchen");
+    assert.match(String(key), /^[\da-f]{32}$/);
+    assert.equal(await keyOf("4:mqttkitchen"), key);
+    assert.notEqual(await keyOf("4:mqtthall"), key);
+  });
+
+  it("is the only one with a key", async () => {
+    assert.equal(await keyOf("here:me", "http://localhost:8080/v1"), undefined);
+    assert.equal(await keyOf("here:me", "https://openrouter.ai/api/v1"), undefined);
+  });
+});

@@ -76,7 +76,7 @@ const CHAT_BODY = {
 const ANTHROPIC_BODY = {
   model: "claude-test",
   max_tokens: 1000,
-  system: "be short",
+  system: [{ type: "text", text: "be short", cache_control: { type: "ephemeral" } }],
   messages: [
     { role: "user", content: [{ type: "text", text: "How warm?" }] },
     {
@@ -95,7 +95,10 @@ const ANTHROPIC_BODY = {
       ],
     },
     { role: "assistant", content: [{ type: "text", text: "61 °C." }] },
-    { role: "user", content: [{ type: "text", text: "And now?" }] },
+    {
+      role: "user",
+      content: [{ type: "text", text: "And now?", cache_control: { type: "ephemeral" } }],
+    },
   ],
   tools: [{ name: "device", description: "facts", input_schema: TOOL.parameters }],
   tool_choice: { type: "auto" },
@@ -225,7 +228,7 @@ describe("one conversation", () => {
     const anthropic = await sent({ model: "anthropic-messages/x" }, odd);
     assert.match(
       JSON.stringify(anthropic.body),
-      /goes on.*Hello.*"role":"user","content":\[\{"type":"text","text":"One"\},\{"type":"text","text":"Two"\}\]/,
+      /goes on.*Hello.*"role":"user","content":\[\{"type":"text","text":"One"\},\{"type":"text","text":"Two","cache_control":\{"type":"ephemeral"\}\}\]/,
     );
     const gemini = await sent({ model: "gemini/x" }, odd);
     assert.match(JSON.stringify(gemini.body), /goes on.*Hello.*One.*Two/);

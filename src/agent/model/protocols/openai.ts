@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Usage } from "../../../base/contract.ts";
 import { truncate } from "../../../base/truncate.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
@@ -75,8 +76,9 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const { replaysReasoning = false, callIds: ids = CALL_IDS } = facts;
   const hasOptions = facts.noStreamOptions !== true;
   const settled = settledFields(settings);
+  const hasCacheKey = new URL(settings.endpoint.base).hostname === "api.openai.com";
   return {
-    body({ system, messages, tools }) {
+    body({ system, messages, tools, asker }) {
       const history = normalizeHistory(messages, { ids });
       const chat = history.flatMap((message) => chatMessages(message, replaysReasoning));
       return {
@@ -85,11 +87,20 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         stream: true,
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
+        ...(hasCacheKey && asker !== undefined && { prompt_cache_key: cacheKey(asker, system) }),
         ...settled,
       };
     },
     answer: createChatAnswer,
   };
+}
+
+/** Routes the calls of one asker to one machine of OpenAI, whose cache holds the beginning of their prompt. */
+function cacheKey(asker: string, system: string): string {
+  return createHash("sha256")
+    .update(JSON.stringify([asker, system]))
+    .digest("hex")
+    .slice(0, 32);
 }
 
 /** The fields that are the same in each request; `extra_body` overrides all others. */
