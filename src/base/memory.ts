@@ -4,7 +4,10 @@ import { collectGarbage, dropCode, heapBytes, residentBytes } from "./host.ts";
 const LOOK_MS = 100;
 /** How long after the last work. Long enough for the messages of a flood to be processed. */
 const QUIET_MS = 10_000;
-/** Pauses after a collection, as a multiple of its time: under load a tenth of the CPU goes to collections at most. */
+/**
+ * Pauses after a collection, as a multiple of its time: under load a tenth of the CPU goes to collections at most.
+ * In a flood there are none, since its garbage grows faster than that.
+ */
 const PAUSES = 9;
 /** Growth of the heap since the last collection that is worth one: it holds up everything for milliseconds. */
 const GROWN_HEAP = 1.3;
@@ -50,11 +53,12 @@ function look(): void {
   const heap = heapBytes();
   watch.resident = Math.min(watch.resident || resident, resident);
   watch.heap = Math.min(watch.heap || heap, heap);
-  const isFlooded = now < watch.floodUntil && resident - watch.resident > GROWN_BYTES;
-  if (isFlooded || heap > watch.heap * GROWN_HEAP) {
+  const isFlood = now < watch.floodUntil;
+  const isGrown = isFlood && resident - watch.resident > GROWN_BYTES;
+  if (isGrown || heap > watch.heap * GROWN_HEAP) {
     collectGarbage();
     const then = performance.now();
-    watch.next = then + PAUSES * (then - now);
+    watch.next = isFlood ? then : then + PAUSES * (then - now);
     watch.resident = residentBytes();
     watch.heap = heapBytes();
   }
