@@ -18,6 +18,8 @@ import { quickConfig, writeConfig } from "../test/support/picoclaw.ts";
  */
 const WARM_UP = 20;
 const SETTLE_MS = 300;
+/** The agent reads files of its workspace with each turn while they are newer than this. */
+const NEW_FILES_MS = 2500;
 const src = join(dirname(fileURLToPath(import.meta.url)), "../src");
 
 const listsFunctions = process.argv.includes("--functions");
@@ -42,6 +44,7 @@ session.connect();
 await session.post("Profiler.enable");
 await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
 for (let turn = 0; turn < WARM_UP; turn += 1) await ask(5);
+await wait(NEW_FILES_MS);
 const [few, many] = [await stepsOf(10), await stepsOf(60)];
 await session.post("Profiler.takePreciseCoverage");
 await ask(5);
