@@ -106,6 +106,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
 
 async function areClientsSandboxed(config: AgentOptions["config"]): Promise<boolean> {
   if (!mayClientsRun(config.tools)) return true;
+  // The search for the sandbox starts two processes.
   const { clientsAreSandboxed } = await import("./tools/exec/sandbox/check.ts");
   return clientsAreSandboxed(config);
 }
@@ -142,25 +143,17 @@ function withoutHistory(body: Answerer): Answerer {
 
 /** Answers commands before the agent does; loads their code with the first command. */
 function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
-  let loading: Promise<Commands> | undefined;
-  const loadOnce = async (): Promise<Commands> => {
-    try {
-      return await load();
-    } catch (thrown) {
-      // The next command tries again.
-      loading = undefined;
-      throw thrown;
-    }
-  };
-  let commands: Commands | undefined;
-  const answerLoading = async function* answer(turn: Turn) {
-    commands = await loading;
-    return yield* commands?.answer(turn) ?? body(turn);
+  const commands = new Lazy(load);
+  const answerWhen = async function* answer(loading: Promise<Commands>, turn: Turn) {
+    const loaded = await loading;
+    return yield* loaded.answer(turn) ?? body(turn);
   };
   return (turn) => {
-    if (commandIn(turn.text) !== undefined) loading ??= loadOnce();
+    const loading = commandIn(turn.text) === undefined ? commands.loading : commands.load();
     if (loading === undefined) return body(turn);
-    return commands === undefined ? answerLoading(turn) : (commands.answer(turn) ?? body(turn));
+    return commands.value === undefined
+      ? answerWhen(loading, turn)
+      : (commands.value.answer(turn) ?? body(turn));
   };
 }
 

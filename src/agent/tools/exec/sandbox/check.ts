@@ -42,13 +42,12 @@ export async function commandCheck(
   };
 }
 
-/** Whether commands of clients run in a sandbox, or the owner wants none. */
+/** Whether commands of clients, who may run some, run in a sandbox, or the owner wants none. */
 export async function clientsAreSandboxed(
   { agents, tools }: Pick<Config, "agents" | "tools">,
   read = variable,
 ): Promise<boolean> {
-  // The search starts two processes.
-  if (!mayClientsRun(tools) || tools.exec.sandbox === "none") return true;
+  if (tools.exec.sandbox === "none") return true;
   return "program" in (await findBubblewrap(pathOf(agents, read)));
 }
 
