@@ -22,10 +22,11 @@ import type { ThinkingFields } from "../thinking.ts";
 /** Anthropic's Messages API, streamed; also for compatible servers. */
 export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const { endpoint, entry } = settings;
+  const isCached = new URL(endpoint.base).hostname === "api.anthropic.com";
   const dialect = {
     url: messagesUrl(endpoint.base),
     headers: messagesHeaders,
-    body: (call: ModelCall) => messagesBody(settings, call),
+    body: (call: ModelCall) => messagesBody(settings, call, isCached),
     answer: () => createMessageAnswer(envelopeOwner(endpoint)),
     requiresLimit: true as const,
   };
@@ -62,6 +63,7 @@ const CALL_IDS = /^\S{1,64}$/;
 function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
   { system, messages, tools }: ModelCall,
+  isCached: boolean,
 ): Record<string, unknown> {
   const { model } = endpoint;
   const by = envelopeOwner(endpoint);
@@ -72,7 +74,6 @@ function messagesBody(
     unwrapReasoning(by, reasoning) !== undefined;
   const hasTemperature = defaults.temperature !== undefined && !thinking.withoutTemperature;
   const turns = turnsOf(normalizeHistory(messages, { ids: CALL_IDS, keeps }), by);
-  const isCached = new URL(endpoint.base).hostname === "api.anthropic.com";
   return {
     model,
     [entry.max_tokens_field || "max_tokens"]: maxTokens,
