@@ -26,8 +26,8 @@ export interface ModelCall {
   readonly messages: readonly PromptMessage[];
   readonly tools: readonly ToolDefinition[];
   readonly signal: AbortSignal;
-  /** Who asks: calls of one asker mostly begin alike. No provider gets it as it is. */
-  readonly asker?: string;
+  /** The owner of the conversation, whose calls mostly begin alike. No provider gets it as it is. */
+  readonly owner?: string;
   /** The call counts against it. */
   readonly allowance?: Allowance | undefined;
 }

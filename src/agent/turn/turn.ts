@@ -173,8 +173,8 @@ function callModel(state: TurnState): AsyncGenerator<string, Reply> {
   const { model, system, tools, turn, history, added, contextMessages = [] } = state;
   const messages = [...contextMessages, ...history.filter(isPromptMessage), ...added];
   const { signal, allowance } = turn;
-  const asker = ownerOf(turn);
-  return model({ system, messages: state.frame(messages), tools, signal, asker, allowance });
+  const owner = ownerOf(turn);
+  return model({ system, messages: state.frame(messages), tools, signal, owner, allowance });
 }
 
 type TurnMessages = Pick<TurnState, "history" | "added">;

@@ -45,13 +45,13 @@ describe("a request to Anthropic's own host", () => {
   });
 });
 
-async function keyOf(asker: string, api_base = ""): Promise<unknown> {
-  const { body } = await sentBy({ entry: { model: "openai/gpt-x", api_base } }, { asker });
+async function keyOf(owner: string, api_base = ""): Promise<unknown> {
+  const { body } = await sentBy({ entry: { model: "openai/gpt-x", api_base } }, { owner });
   return at(JSON.parse(body), "prompt_cache_key");
 }
 
 describe("a request to OpenAI's own host", () => {
-  it("has a cache key for each asker, which does not tell who it is", async () => {
+  it("has a cache key for each owner, which does not tell who it is", async () => {
     const key = await keyOf("4:mqttkitchen");
     assert.match(String(key), /^[\da-f]{32}$/);
     assert.equal(await keyOf("4:mqttkitchen"), key);

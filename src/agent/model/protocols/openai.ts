@@ -78,7 +78,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const settled = settledFields(settings);
   const hasCacheKey = new URL(settings.endpoint.base).hostname === "api.openai.com";
   return {
-    body({ system, messages, tools, asker }) {
+    body({ system, messages, tools, owner }) {
       const history = normalizeHistory(messages, { ids });
       const chat = history.flatMap((message) => chatMessages(message, replaysReasoning));
       return {
@@ -87,7 +87,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         stream: true,
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
-        ...(hasCacheKey && asker !== undefined && { prompt_cache_key: cacheKey(asker, system) }),
+        ...(hasCacheKey && owner !== undefined && { prompt_cache_key: cacheKey(owner, system) }),
         ...settled,
       };
     },
@@ -95,10 +95,10 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   };
 }
 
-/** Routes the calls of one asker to one machine of OpenAI, whose cache holds the beginning of their prompt. */
-function cacheKey(asker: string, system: string): string {
+/** Routes the calls of one owner to one machine of OpenAI, whose cache holds the beginning of their prompt. */
+function cacheKey(owner: string, system: string): string {
   return createHash("sha256")
-    .update(JSON.stringify([asker, system]))
+    .update(JSON.stringify([owner, system]))
     .digest("hex")
     .slice(0, 32);
 }
@@ -129,7 +129,7 @@ function toolFields(tools: readonly ToolDefinition[]): Record<string, unknown> {
 }
 
 /**
- * A message; a question after its preface, which is a pair of its own. Not every server takes a list of texts as
+ * A message; a question after its preface, which becomes a pair of messages. Not every server takes a list of texts as
  * one content, and many chat templates require alternating roles.
  */
 function chatMessages(message: PromptMessage, replays: boolean): Record<string, unknown>[] {
