@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 import { startModelServer, streamsSlowly } from "../test/support/model-server.ts";
 import { startMosquitto } from "../test/support/mosquitto.ts";
-import { quickConfig, writeConfig } from "../test/support/picoclaw.ts";
+import { modelConfig, writeConfig } from "../test/support/picoclaw.ts";
 
 /**
  * One warm QoS 1 request through the whole program in this process, with a real broker, store and
@@ -29,7 +29,9 @@ countGeneratorSteps();
 const home = await mkdtemp(join(tmpdir(), "picoclaw-walk-"));
 const model = await startModelServer();
 const broker = await startMosquitto();
-await writeConfig(home, configFor(broker.url));
+const workspace = join(home, "workspace");
+const gateway = { port: 0, log_level: "error" };
+await writeConfig(home, modelConfig(broker.url, model.base, { workspace, gateway }));
 process.env["PICOCLAW_HOME"] = home;
 process.argv.splice(2, Number.POSITIVE_INFINITY, "gateway");
 const device = await mqtt.connectAsync(broker.url, { protocolVersion: 5 });
@@ -58,23 +60,6 @@ await model.close();
 await broker[Symbol.asyncDispose]();
 await rm(home, { recursive: true, force: true });
 process.exit(0);
-
-function configFor(url: string): object {
-  const entry = { model_name: "m", model: "openai/m", api_base: model.base, api_keys: ["sk-walk"] };
-  const defaults = {
-    workspace: join(home, "workspace"),
-    model_name: "m",
-    summarize_message_threshold: 0,
-    summarize_token_percent: 0,
-  };
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
-  const more = {
-    agents: { defaults },
-    model_list: [entry],
-    gateway: { port: 0, log_level: "error" },
-  };
-  return quickConfig(url, { qos: 1, limits }, more);
-}
 
 /** Resolves with the first message that the device receives and that matches. */
 async function heard(matches: (topic: string, payload: string) => boolean): Promise<void> {

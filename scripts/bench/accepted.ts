@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { hangs, startModelServer } from "../../test/support/model-server.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
 import { fakeBroker, polite, readPackets } from "../../test/support/packets.ts";
-import { quickConfig, startGateway, writeConfig } from "../../test/support/picoclaw.ts";
+import { NO_LIMITS, quickConfig, startGateway, writeConfig } from "../../test/support/picoclaw.ts";
 import type { Figure } from "./figure.ts";
 
 const MESSAGES = 4000;
@@ -61,8 +61,7 @@ async function gatewayRate(): Promise<number> {
 }
 
 function configFor(broker: string, api_base: string, home: string): object {
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
-  const settings = { qos: 1, protocol_version: 4, limits, client_id: "bench" };
+  const settings = { qos: 1, protocol_version: 4, limits: NO_LIMITS, client_id: "bench" };
   const model = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-bench"] };
   const defaults = { workspace: join(home, "workspace"), model_name: "m" };
   return quickConfig(broker, settings, { agents: { defaults }, model_list: [model] });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Answering, Link } from "../../test/support/bare-device.ts";
 import {
+  NO_LIMITS,
   quickConfig,
   startClient,
   startPicoclaw,
@@ -84,7 +85,6 @@ export function buildReference(): Contender | undefined {
 }
 
 async function prepare({ port, home, qos, version, model, turns = 16 }: Setup): Promise<void> {
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
   const defaults = {
     workspace: join(home, "workspace"),
     max_parallel_turns: turns,
@@ -95,7 +95,7 @@ async function prepare({ port, home, qos, version, model, turns = 16 }: Setup): 
   const entry = { model_name: "m", model: "openai/m", api_base: model, api_keys: ["sk-bench"] };
   const more = { agents: { defaults }, ...(model !== undefined && { model_list: [entry] }) };
   await mkdir(defaults.workspace, { recursive: true });
-  const settings = { qos, protocol_version: version, limits };
+  const settings = { qos, protocol_version: version, limits: NO_LIMITS };
   await writeConfig(home, quickConfig(`tcp://127.0.0.1:${port}`, settings, more));
 }
 

@@ -4,11 +4,17 @@ import type { ChildProcess } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { askAll, connectDevice } from "../support/bare-device.ts";
+import { ASSISTANT, askAll, connectDevice } from "../support/bare-device.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { fakeBroker, polite } from "../support/packets.ts";
-import { onceInCi, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
+import {
+  modelConfig,
+  onceInCi,
+  quickConfig,
+  startGateway,
+  temporaryHome,
+} from "../support/picoclaw.ts";
 import { memoryOf, writtenBy } from "../support/proc.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -64,10 +70,9 @@ describe("the budget", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
     await using broker = await startMosquitto({ lines });
     await using model = await startModelServer();
     model.otherwise(answers("It is late."));
-    await using home = await temporaryHome(configFor(broker.url, model.base));
+    await using home = await temporaryHome(modelConfig(broker.url, model.base));
     await using gateway = await startGateway({ home: home.path });
-    const gatewayHere = { name: "gateway", prefix: "/picoclaw/assistant", saysDone: true };
-    using device = await connectDevice(gatewayHere, { port: broker.port, qos: 1, version: 4 });
+    using device = await connectDevice(ASSISTANT, { port: broker.port, qos: 1, version: 4 });
     check("MB of resident memory, idle", await residentOf(gateway.pid), ROUGH);
     const before = await writtenBy(gateway.pid);
     // One after the other: requests that come together share their transactions.
@@ -145,18 +150,6 @@ function loadedIn(trace: string): Loaded {
   const lines = readFileSync(trace, "utf8").trim().split("\n");
   const bytes = lines.reduce((sum, line) => sum + Number(line.split(" ")[0]), 0);
   return { chunks: lines.length, bytes };
-}
-
-function configFor(broker: string, api_base: string): object {
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
-  const entry = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-budget"] };
-  const defaults = {
-    model_name: "m",
-    summarize_message_threshold: 0,
-    summarize_token_percent: 0,
-  };
-  const more = { agents: { defaults }, model_list: [entry] };
-  return quickConfig(broker, { qos: 1, limits }, more);
 }
 
 /** The lowest of a second: what a collection is about to give back does not count. */

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { connectDevice } from "../support/bare-device.ts";
+import { ASSISTANT, connectDevice } from "../support/bare-device.ts";
 import type { Counts } from "../support/look-inside.ts";
 import { freePort, needsMosquitto } from "../support/mosquitto.ts";
-import { quickConfig } from "../support/picoclaw.ts";
-import { NO_LIMITS, startWatched, startWatchedGateway } from "../support/watched-gateway.ts";
+import { NO_LIMITS, quickConfig } from "../support/picoclaw.ts";
+import { startWatched, startWatchedGateway } from "../support/watched-gateway.ts";
 import type { Asked, WatchedGateway } from "../support/watched-gateway.ts";
 
 /** It is looked into in a way that only Bun offers. */
@@ -68,7 +68,7 @@ it("nothing grows with the devices that connect to the built-in broker", compile
   let devices = 0;
   const connectAndAsk = async (client: string): Promise<void> => {
     devices += 1;
-    const agent = { name: `${devices}`, prefix: "/picoclaw/assistant", saysDone: true };
+    const agent = { ...ASSISTANT, name: `${devices}` };
     using device = await connectDevice(agent, { port, qos: 1, version: 4 });
     await device.ask(client, "/help");
   };

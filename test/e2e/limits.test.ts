@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import { readCounters } from "../../src/store/shared-access.ts";
-import { connectDevice } from "../support/bare-device.ts";
+import { ASSISTANT, connectDevice } from "../support/bare-device.ts";
 import { openTestDevice } from "../support/channel.ts";
 import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -210,8 +210,7 @@ it(
     const more = { agents: { defaults }, model_list };
     await writeConfig(home.path, quickConfig(broker.url, {}, more));
     await using gateway = await startGateway({ home: home.path });
-    const answering = { name: "crowd", prefix: "/picoclaw/assistant", saysDone: true };
-    using device = await connectDevice(answering, { port: broker.port, qos: 0, version: 4 });
+    using device = await connectDevice(ASSISTANT, { port: broker.port, qos: 0, version: 4 });
     const asked = Array.from({ length: turns }, (_, client) => device.ask(`${client}`, "Who is?"));
     await until(
       `${turns} calls at once: ${gateway.stderr().slice(-500)}`,

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { askAll, connectDevice } from "../support/bare-device.ts";
+import { ASSISTANT, askAll, connectDevice } from "../support/bare-device.ts";
 import { createMemoryGroup } from "../support/memory-group.ts";
 import { answers, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { onceInCi, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
+import { modelConfig, onceInCi, startGateway, temporaryHome } from "../support/picoclaw.ts";
 import type { PicoclawOptions, Running } from "../support/picoclaw.ts";
 
 const MB = 2 ** 20;
@@ -53,12 +53,8 @@ async function serving(
   await using broker = await startMosquitto();
   await using model = await startModelServer();
   model.otherwise(answers("It is late."));
-  const limits = { requests_per_minute: 0, burst: 0, queued: 0 };
-  const entry = { model_name: "m", model: "openai/m", api_base: model.base, api_keys: ["sk-m"] };
-  const more = { agents: { defaults: { model_name: "m" } }, model_list: [entry] };
-  await using home = await temporaryHome(quickConfig(broker.url, { qos: 1, limits }, more));
+  await using home = await temporaryHome(modelConfig(broker.url, model.base));
   await using gateway = await startGateway({ home: home.path, ...options });
-  const here = { name: "gateway", prefix: "/picoclaw/assistant", saysDone: true };
-  using device = await connectDevice(here, { port: broker.port, qos: 1, version: 4 });
+  using device = await connectDevice(ASSISTANT, { port: broker.port, qos: 1, version: 4 });
   await check(gateway, (requests) => askAll(device, requests, 8));
 }

@@ -2,7 +2,13 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Failpoint } from "../../src/base/failpoint.ts";
 import { startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
-import { quickConfig, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
+import {
+  NO_LIMITS,
+  quickConfig,
+  startPicoclaw,
+  writeConfig,
+  type Running,
+} from "../support/picoclaw.ts";
 import { startProxy, type Proxy } from "../support/proxy.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -74,7 +80,6 @@ const PERSISTENT = [
   "autosave_interval 1",
   "max_queued_messages 20000",
 ];
-const LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
 
 export async function openFaultHarness(options: FaultHarnessOptions): Promise<FaultHarness> {
   const stack = new AsyncDisposableStack();
@@ -196,7 +201,7 @@ function configOf(
     {
       qos: 1,
       keep_alive: 2,
-      limits: LIMITS,
+      limits: NO_LIMITS,
       streaming: { enabled: true, interval_ms: 20 },
       ...settings,
     },

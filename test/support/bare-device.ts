@@ -23,6 +23,13 @@ export interface Answering {
   readonly saysDone: boolean;
 }
 
+/** The agent of `quickConfig`, with all its clients. */
+export const ASSISTANT: Answering = {
+  name: "devices",
+  prefix: "/picoclaw/assistant",
+  saysDone: true,
+};
+
 export interface Link {
   readonly port: number;
   readonly qos: 0 | 1;

@@ -190,6 +190,26 @@ export function quickConfig(broker: string, settings: object = {}, more: object 
   };
 }
 
+/** Of a channel that limits nothing. */
+export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
+
+/** The same at QoS 1 with a model at that base, which only answers: there are neither limits nor summaries. */
+export function modelConfig(
+  broker: string,
+  api_base: string,
+  { workspace, ...more }: { readonly workspace?: string; readonly gateway?: object } = {},
+): object {
+  const defaults = {
+    ...(workspace !== undefined && { workspace }),
+    model_name: "m",
+    summarize_message_threshold: 0,
+    summarize_token_percent: 0,
+  };
+  const entry = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-key"] };
+  const settings = { qos: 1, limits: NO_LIMITS };
+  return quickConfig(broker, settings, { agents: { defaults }, model_list: [entry], ...more });
+}
+
 /** A gateway that is connected and subscribed. */
 export async function startGateway(
   options: PicoclawOptions,

@@ -2,11 +2,11 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { connectDevice } from "./bare-device.ts";
+import { ASSISTANT, connectDevice } from "./bare-device.ts";
 import type { Counts, Inside } from "./look-inside.ts";
 import { answers, startModelServer } from "./model-server.ts";
 import { startMosquitto } from "./mosquitto.ts";
-import { quickConfig, startGateway, temporaryHome } from "./picoclaw.ts";
+import { modelConfig, startGateway, temporaryHome } from "./picoclaw.ts";
 import { startProxy } from "./proxy.ts";
 import { until } from "./until.ts";
 
@@ -38,8 +38,6 @@ const BROKER = [
   "set_tcp_nodelay true",
   "max_queued_messages 0",
 ];
-export const NO_LIMITS = { requests_per_minute: 0, burst: 0, queued: 0 };
-const AGENT = { name: "devices", prefix: "/picoclaw/assistant", saysDone: true };
 const ANSWERED_MS = 30_000;
 const ASK_AGAIN_MS = 20;
 /** The usage of a client that asked stays in memory for 5 s; after that, others take its place. */
@@ -52,8 +50,8 @@ export async function startWatchedGateway(): Promise<WatchedGateway> {
   const proxy = stack.use(await startProxy(broker.port));
   const model = stack.use(await startModelServer({ forgets: true }));
   model.otherwise(answers("It is late."));
-  const gateway = stack.use(await startWatched(configFor(proxy.url, model.base)));
-  const connect = () => connectDevice(AGENT, { port: broker.port, qos: 1, version: 4 });
+  const gateway = stack.use(await startWatched(modelConfig(proxy.url, model.base)));
+  const connect = () => connectDevice(ASSISTANT, { port: broker.port, qos: 1, version: 4 });
   let device = await connect();
   stack.defer(() => device[Symbol.dispose]());
   const connections = (): number => broker.log().split(" as picoclaw-mqtt-").length - 1;
@@ -151,15 +149,4 @@ async function openFiles(pid: number): Promise<Counts> {
     counts[kind] = (counts[kind] ?? 0) + 1;
   }
   return counts;
-}
-
-function configFor(broker: string, api_base: string): object {
-  const defaults = {
-    model_name: "m",
-    summarize_message_threshold: 0,
-    summarize_token_percent: 0,
-  };
-  const entry = { model_name: "m", model: "openai/m", api_base, api_keys: ["sk-watched"] };
-  const more = { agents: { defaults }, model_list: [entry] };
-  return quickConfig(broker, { qos: 1, limits: NO_LIMITS }, more);
 }
