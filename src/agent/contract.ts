@@ -1,4 +1,4 @@
-import type { Allowance, Usage } from "../base/contract.ts";
+import type { Allowance, AnswerFormat, Image, Usage } from "../base/contract.ts";
 
 /** One message of a conversation, oldest first. Plain data, so that a store can write it. */
 export type Message =
@@ -34,6 +34,10 @@ export interface Turn {
   readonly history: () => Promise<readonly Message[]>;
   /** The user's text; the model gets it unchanged as the last user message. */
   readonly text: string;
+  /** The form that the answer must have; any text if left out. */
+  readonly format?: AnswerFormat;
+  /** The images of the question, at least one; none if left out. */
+  readonly images?: readonly Image[];
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */
   readonly client: string;
   /** The name of the channel that the request came over. */

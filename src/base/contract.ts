@@ -73,3 +73,26 @@ export interface Check {
   /** The command or setting that fixes it. */
   readonly remedy?: string;
 }
+
+/** What a request may carry besides its text. Plain data, so that a store can write it. */
+export interface RequestExtras {
+  readonly format?: AnswerFormat;
+  /** At least one, in the order of the request. */
+  readonly images?: readonly Image[];
+}
+
+/** The form of an answer: JSON that fits a schema. */
+export interface AnswerFormat {
+  readonly type: "json_schema";
+  /** Plain JSON, checked and bounded by `formatOf`. */
+  readonly schema: Readonly<Record<string, unknown>>;
+}
+
+/** An image of a request. */
+export interface Image {
+  readonly mediaType: ImageType;
+  /** Base64 (RFC 4648, section 4). */
+  readonly data: string;
+}
+
+export type ImageType = "image/jpeg" | "image/png" | "image/webp";

@@ -1,5 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { withoutContent } from "../base/request-extras.ts";
 import type { Acceptance, Admission as StoreAdmission } from "../store/contract.ts";
 import type { Admission, Verdict } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
@@ -200,7 +201,7 @@ export class Acceptor<M> {
     else if (place !== undefined) queue.cancelReserved(place);
     if (acceptance === undefined) return held();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
-    if (acceptance.is !== "new") this.#reply({ ...request, text: "" }, acceptance, decided.failure);
+    if (acceptance.is !== "new") this.#reply(withoutContent(request), acceptance, decided.failure);
     stored.resolve();
   }
 

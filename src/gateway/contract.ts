@@ -1,4 +1,11 @@
-import type { Allowance, Part, Usage } from "../base/contract.ts";
+import type {
+  AnswerFormat,
+  Allowance,
+  Image,
+  Part,
+  RequestExtras,
+  Usage,
+} from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 
 /** A request that came through a channel, with the way to answer it. */
@@ -10,6 +17,8 @@ export interface Request {
   /** The name of its conversation, bounded in length; the client's own conversation when left out. */
   readonly conversation?: string;
   readonly text: string;
+  /** What came with the text; absent for most requests. */
+  readonly extras?: RequestExtras | undefined;
   /** The client's own id of the request, for the log. */
   readonly id?: string;
   /** Whether the client wants parts as they come (true) or one whole answer (false). */
@@ -49,6 +58,8 @@ export type Answerer<M> = (turn: {
   /** Reads the conversation so far. Does not reject. */
   readonly history: () => Promise<readonly M[]>;
   readonly text: string;
+  readonly format?: AnswerFormat;
+  readonly images?: readonly Image[];
   readonly client: string;
   readonly channel: string;
   readonly isRemote: true;

@@ -1,4 +1,4 @@
-import type { Part } from "../base/contract.ts";
+import type { Part, RequestExtras } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
@@ -19,9 +19,7 @@ export interface Requester {
    * Publishes one request at QoS 1 and resolves when the broker has acknowledged it; for `--no-wait`. Throws
    * a `Failure`: `unserved` after PUBACK reason 16, `no_answer` if it takes longer than `firstPartMs`.
    */
-  publishRequest(
-    question: Pick<RequestOptions, "client" | "text" | "id" | "stream" | "firstPartMs" | "signal">,
-  ): Promise<void>;
+  publishRequest(question: Omit<RequestOptions, "nextPartMs">): Promise<void>;
   /** Yields requests, responses and changes of the connection until `signal`; without clients, those of all. */
   watch(options: WatchOptions): AsyncGenerator<Watched, void>;
   close(): Promise<void>;
@@ -41,6 +39,7 @@ export interface RequestOptions {
   readonly id: string;
   /** If undefined, the gateway's configuration decides. */
   readonly stream?: boolean;
+  readonly extras?: RequestExtras;
   readonly firstPartMs: number;
   readonly nextPartMs: number;
   readonly signal: AbortSignal;
@@ -97,6 +96,7 @@ export interface ChannelRequest {
   readonly channel: string;
   readonly client: string;
   readonly text: string;
+  readonly extras?: RequestExtras;
   readonly id?: string;
   readonly stream: boolean;
   readonly key?: string;

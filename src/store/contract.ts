@@ -1,3 +1,5 @@
+import type { RequestExtras } from "../base/contract.ts";
+
 /**
  * What survives a crash: requests, their answers, and the conversations they belong to.
  *
@@ -201,6 +203,8 @@ export interface NewRequest {
   readonly channel: string;
   readonly client: string;
   readonly text: string;
+  /** What came with the text; absent for most requests. */
+  readonly extras?: RequestExtras;
   readonly id?: string;
   readonly stream: boolean;
   /** What the channel needs to answer it later; opaque. */
@@ -257,7 +261,7 @@ export interface StoredRequest<M> {
 /** A request that a former owner left. */
 export interface AbandonedRequest {
   readonly claim: Claim;
-  readonly request: Omit<StoredRequest<never>["request"], "text">;
+  readonly request: Omit<StoredRequest<never>["request"], "text" | "extras">;
   /** Its answer is stored and not delivered. */
   readonly isAnswered: boolean;
   /** A `Stop` came after it: it is answered and does not run. */

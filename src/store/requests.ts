@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import { contentLength, withoutContent } from "../base/request-extras.ts";
 import type {
   Acceptance,
   Admission,
@@ -156,7 +157,7 @@ export class Requests<M> {
   #reject(request: NewRequest, answer: StoredAnswer): Acceptance<M> {
     const { owner } = this.#options;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
-    const text = ticketOf({ ...request, text: "" });
+    const text = ticketOf(withoutContent(request));
     const answerText = JSON.stringify(answer);
     const bytes = name.length + lane.length + text.length + answerText.length + ROW_BYTES;
     const reject = this.#sql("reject");
@@ -180,10 +181,10 @@ export class Requests<M> {
     this.#sql("dropRejections").run(DELIVERED, this.#options.bounds.rejections);
   }
 
-  #hasRoom({ lane: name, text }: NewRequest): boolean {
+  #hasRoom(request: NewRequest): boolean {
     const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
-    const lane = keyOf(name);
-    const more = text.length + ROW_BYTES;
+    const lane = keyOf(request.lane);
+    const more = contentLength(request) + ROW_BYTES;
     const fitsAll = (held: Held): boolean => held.rows < rows && held.bytes + more <= bytes;
     const fitsLane = (held: Held): boolean =>
       held.rows < laneRows && held.bytes + more <= laneBytes;
@@ -263,10 +264,10 @@ const SQL = {
   answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, bytes = bytes + ?
        WHERE ${IN_FORCE} RETURNING name, lane, ticket, failed`,
   setFailed: "UPDATE requests SET failed = ? WHERE seq = ?",
-  // The text and address are not needed any more: only the answer is delivered again, to a new address.
+  // The text, extras and address are not needed any more: only the answer is delivered again, to a new address.
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
-         ticket = json_remove(ticket, '$.text', '$.address'),
-         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.address')) + length(answer)
+         ticket = json_remove(ticket, '$.text', '$.extras', '$.address'),
+         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.extras', '$.address')) + length(answer)
        WHERE ${IN_FORCE} RETURNING lane, failed`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
@@ -276,7 +277,7 @@ const SQL = {
          pragma_page_count, pragma_page_size`,
   held: `${SIZE} WHERE failed < ${REJECTED}`,
   heldOfLane: `${SIZE} WHERE lane = ? AND failed < ${REJECTED}`,
-  open: `SELECT seq, name, lane, json_remove(ticket, '$.text') AS ticket, state, attempt, failed FROM requests
+  open: `SELECT seq, name, lane, json_remove(ticket, '$.text', '$.extras') AS ticket, state, attempt, failed FROM requests
        WHERE seq IN (${UNDELIVERED}) AND ${ABANDONED} ORDER BY seq`,
   take: `UPDATE requests SET owner = ?, lease_until = ?
        WHERE seq IN (${UNDELIVERED} UNION ALL ${UNDELIVERED_REJECTIONS}) AND ${ABANDONED}`,

@@ -132,6 +132,36 @@ describe("a durable request", () => {
     assert.deepEqual(began, ["?"]);
   });
 
+  it("is answered after a restart with the format and the images that it came with", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const extras = {
+      format: { type: "json_schema", schema: { type: "object" } },
+      images: [{ mediaType: "image/png", data: "aaaa" }],
+    } as const;
+    const { answer } = createManualAnswerer();
+    const first = createTestGateway(answer, { clock, store: await home.open() });
+    await first.gateway.accept(ask("1", { ...DURABLE, key: "1", extras }).request);
+    await first.gateway.accept(ask("2", { ...DURABLE, key: "2", extras }).request);
+    await settled();
+    const seen: unknown[] = [];
+    const { replyTo } = createReplies();
+    const second = createTestGateway(
+      async function* look({ text, format, images }) {
+        seen.push([text, { format, images }]);
+        yield "seen";
+        return { messages: [] };
+      },
+      { clock, store: await home.open(), replyTo },
+    );
+    await second.gateway.resume();
+    await settled();
+    assert.deepEqual(seen, [
+      ["1", extras],
+      ["2", extras],
+    ]);
+  });
+
   it("that is rejected may be acknowledged when the rejection is stored, long before it is delivered", async () => {
     const gate = createGate();
     const clock = createManualClock();

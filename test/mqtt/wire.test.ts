@@ -98,6 +98,49 @@ describe("a request's payload", () => {
     assert.ok(!(decode({ text: "a", id: "x".repeat(128) }) instanceof Failure));
   });
 
+  it("carries a format and images", () => {
+    const format = { type: "json_schema", schema: { type: "object" } };
+    const images = ["data:image/jpeg;base64,/9j/", "DATA:image/PNG;base64,iVBORw=="];
+    const asked = decode({ text: "a", format, Images: images });
+    assert.deepEqual(asked, {
+      text: "a",
+      extras: {
+        format,
+        images: [
+          { mediaType: "image/jpeg", data: "/9j/" },
+          { mediaType: "image/png", data: "iVBORw==" },
+        ],
+      },
+    });
+    assert.ok(!(asked instanceof Failure));
+    assert.deepEqual(decode(encodeRequest(asked)), asked);
+    assert.deepEqual(decode({ text: "a", images: [], format: null }), { text: "a" });
+  });
+
+  it("a bad format or bad images are named", () => {
+    for (const format of ["json", 1, [], {}, { type: "json_object" }, { type: "json_schema" }]) {
+      assert.match(refusal({ text: "a", format }), /^bad_request: .*"format"/);
+    }
+    assert.match(
+      refusal({ text: "a", images: "data:image/png;base64,aaaa" }),
+      /^bad_request: .*"images" is not a list/,
+    );
+    for (const url of [
+      7,
+      "",
+      "aaaa",
+      "data:image/png,aaaa",
+      "data:image/svg+xml;base64,aaaa",
+      "data:image/png;base64,",
+      "data:image/png;base64,aaa",
+      "data:image/png;base64,aa a",
+      "https://example.com/a.png",
+    ]) {
+      const images = ["data:image/png;base64,aaaa", url];
+      assert.match(refusal({ text: "a", images }), /^bad_request: .*entry 1 of its "images"/);
+    }
+  });
+
   it("the limit is in bytes, and the limit itself fits", () => {
     const payload = bytes(JSON.stringify({ text: "é".repeat(100) }));
     const at = (maxPayloadBytes: number) => decodeRequest(payload, { ...limits, maxPayloadBytes });

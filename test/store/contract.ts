@@ -84,7 +84,7 @@ export async function claimedAbandoned(store: Store<string>): Promise<StoredRequ
   for (const { claim, request: taken, isAnswered } of await store.claimAbandoned()) {
     const held = await store.load(claim);
     assert.ok(held);
-    const { text: _text, ...rest } = held.request;
+    const { text: _text, extras: _extras, ...rest } = held.request;
     assert.deepEqual([rest, held.answer !== undefined], [taken, isAnswered]);
     left.push(held);
   }
@@ -165,6 +165,39 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       const third = await store.accept(newRequest("?"));
       assert.ok(third.is === "known");
       assert.deepEqual(third.stored.answer, { parts: ["a", "b"] });
+    });
+
+    it("keep what came with the text until they were delivered", async () => {
+      await using home = await create();
+      const extras = {
+        format: { type: "json_schema", schema: { type: "object" } },
+        images: [{ mediaType: "image/png", data: "aaaa" }],
+      } as const;
+      const store = await home.open();
+      const taken = await accepted(store, newRequest("?", { extras }));
+      assert.deepEqual((await store.load(taken))?.request.extras, extras);
+      const claim = await store.begin(taken);
+      assert.ok(claim);
+      await store.answered(claim, { parts: ["a"] }, []);
+      await store.delivered(claim);
+      assert.equal((await remembered(store, "?"))?.request.extras, undefined);
+    });
+
+    it("with extras take room for them", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 5000 } });
+      const images = [{ mediaType: "image/png", data: "a".repeat(5000) }] as const;
+      let room: boolean | undefined;
+      const admit: Admission["admit"] = (hasRoom) => {
+        room = hasRoom;
+        return FAILED;
+      };
+      await store.accept(newRequest("?", { extras: { images } }), {
+        admit,
+        repeat: () => undefined,
+      });
+      assert.equal(room, false);
+      assert.deepEqual(await roomsOf(store, ["lane"]), [true]);
     });
 
     it("that nobody named are new each time", async () => {

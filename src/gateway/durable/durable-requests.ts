@@ -84,7 +84,7 @@ export class DurableRequests<M> {
     admission: Admission,
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>> {
-    const { channel, client, conversation, text, id, stream, address, expiresAt } = request;
+    const { channel, client, conversation, text, extras, id, stream, address, expiresAt } = request;
     const newRequest = {
       name: requestNameOf(request),
       lane: laneOf(request),
@@ -96,6 +96,7 @@ export class DurableRequests<M> {
       acceptedAt: this.#clock.epoch(),
       mayRepeat: mayRepeat(request),
       retriesFailed: !request.redelivered,
+      ...(extras && { extras }),
       ...(conversation !== undefined && { conversation }),
       ...(id !== undefined && { id }),
       ...(expiresAt !== undefined && { expiresAt }),

@@ -1,5 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import type { StoredRequest, AbandonedRequest, Store } from "../../store/contract.ts";
+import type { AbandonedRequest, Store } from "../../store/contract.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
@@ -64,7 +64,7 @@ function resumeRequest<M>(
   queue.addStored(restoredRequest(request, replyTo), abandoned);
 }
 
-/** A request from the store, without its text. */
+/** A request from the store, without its text and extras. */
 export function restoredRequest(
   {
     name,
@@ -75,7 +75,7 @@ export function restoredRequest(
     stream,
     address,
     expiresAt,
-  }: Omit<StoredRequest<never>["request"], "text">,
+  }: AbandonedRequest["request"],
   replyTo: ReplyTo,
 ): Request {
   const recipient = {

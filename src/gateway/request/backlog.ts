@@ -1,10 +1,11 @@
+import { contentLength } from "../../base/request-extras.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Request } from "../contract.ts";
 
 /** What the backlog needs of a request. */
-export type Counted = Pick<Request, "channel" | "durable" | "text">;
+export type Counted = Pick<Request, "channel" | "durable" | "text" | "extras">;
 
-/** Requests of QoS 0 and the UTF-16 units of their texts, whatever the configuration says. */
+/** Requests of QoS 0 and the UTF-16 units of their texts and extras, whatever the configuration says. */
 const IN_MEMORY = 1024;
 const CHARACTERS = 8 * 2 ** 20;
 /** Requests in the store: each costs a few hundred bytes of memory. */
@@ -49,10 +50,11 @@ export class Backlog {
   }
 
   /** Whether one more request fits; `waiting` is the number of waiting requests of its client. */
-  hasRoom({ channel, durable, text }: Counted, policy: ChannelPolicy, waiting: number): boolean {
+  hasRoom(request: Counted, policy: ChannelPolicy, waiting: number): boolean {
+    const { channel, durable } = request;
     const fits = durable
       ? this.#stored < IN_STORE
-      : this.#inMemory < IN_MEMORY && this.#characters + text.length <= CHARACTERS;
+      : this.#inMemory < IN_MEMORY && this.#characters + contentLength(request) <= CHARACTERS;
     return (
       fits &&
       isBelow(this.#stored + this.#inMemory, this.#queued) &&
@@ -68,11 +70,12 @@ export class Backlog {
     return Math.min(Math.max(seconds, 1), LONGEST_SECONDS);
   }
 
-  #change({ channel, durable, text }: Counted, by: 1 | -1): void {
+  #change(request: Counted, by: 1 | -1): void {
+    const { channel, durable } = request;
     if (durable) this.#stored += by;
     else {
       this.#inMemory += by;
-      this.#characters += by * text.length;
+      this.#characters += by * contentLength(request);
     }
     this.#byChannel.set(channel, (this.#byChannel.get(channel) ?? 0) + by);
   }

@@ -159,6 +159,7 @@ function turnOf<M>(
   return answerer({
     history: () => durableRequests.history(conversationOf(request)),
     text: request.text,
+    ...request.extras,
     client: request.client,
     channel: request.channel,
     isRemote: true,

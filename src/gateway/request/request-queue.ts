@@ -1,4 +1,5 @@
 import type { Failure } from "../../base/failure.ts";
+import { withoutContent } from "../../base/request-extras.ts";
 import type { AbandonedRequest, Claim, StoredRequest } from "../../store/contract.ts";
 import { AnswerStream } from "../answer/answer-stream.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
@@ -222,7 +223,7 @@ export class RequestQueue<M> {
     facts: Pick<WaitingRequest, "claim" | "isAnswered" | "cancelled">,
   ): void {
     const { expiresAt } = request;
-    const wayBack = this.#options.restore ? undefined : { ...request, text: "" };
+    const wayBack = this.#options.restore ? undefined : withoutContent(request);
     this.#enqueue(request, { expiresAt, wayBack, ...facts });
   }
 
@@ -289,7 +290,8 @@ export class RequestQueue<M> {
     const wayBack = waiting.wayBack ?? restore?.(stored);
     const policy = policies.get(queued.channel);
     if (wayBack === undefined || policy === undefined) return undefined;
-    const request = { ...wayBack, text: stored.request.text };
+    const { text, extras } = stored.request;
+    const request = { ...wayBack, text, extras };
     const { acceptedAt } = queued;
     const next = stored.answer === undefined ? "begin" : "deliver";
     const pending = this.#openPending(request, { policy, acceptedAt, next, stored });

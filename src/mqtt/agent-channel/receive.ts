@@ -63,7 +63,8 @@ function requestOf(
     plainText: settings.plain_text,
     maxPayloadBytes: settings.max_payload_bytes,
   });
-  const { text, id, stream } = payload instanceof Failure ? readable(payload, message) : payload;
+  const { text, id, stream, extras } =
+    payload instanceof Failure ? readable(payload, message) : payload;
   const maxBytes = packetBytesOf(connection.session(), options);
   const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, options);
   const rejected = payload instanceof Failure ? payload : refusal;
@@ -77,7 +78,7 @@ function requestOf(
     durable: message.qos > 0 && settings.qos > 0,
     ...(to.id !== undefined && { id: to.id }),
     ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-    ...(rejected && { rejected }),
+    ...(rejected ? { rejected } : extras && { extras }),
     reply: createReply(connection, to, options),
   };
 }

@@ -1,4 +1,6 @@
+import type { RequestExtras } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
+import { extrasOf } from "../../base/request-extras.ts";
 import { at } from "../../base/unknown.ts";
 
 /** The payload of a request (contract section 1, "Request payload"). */
@@ -6,6 +8,8 @@ export interface RequestPayload {
   readonly text: string;
   readonly id?: string | undefined;
   readonly stream?: boolean | undefined;
+  /** The fields `format` and `images`. */
+  readonly extras?: RequestExtras | undefined;
 }
 
 /** One message of an answer (contract section 1, "Response payload"). */
@@ -50,19 +54,31 @@ export function decodeRequest(
 }
 
 function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
-  const text = fieldOf(value, "text");
+  const text = textOf(value);
+  if (text instanceof Failure) return text;
   const id = fieldOf(value, "id");
   const stream = fieldOf(value, "stream");
-  if (text === undefined) return refused('it has no "text"');
-  if (typeof text !== "string") return refused('its "text" is not a string');
-  if (text.trim() === "") return refused('its "text" is blank');
   if (id !== undefined && (typeof id !== "string" || id.length > MAX_ID_LENGTH)) {
     return refused(`its "id" is not a string of at most ${MAX_ID_LENGTH} characters`);
   }
   if (stream !== undefined && typeof stream !== "boolean") {
     return refused('its "stream" is neither true nor false');
   }
-  return { text, ...(id !== undefined && { id }), ...(stream !== undefined && { stream }) };
+  const extras = extrasOf(fieldOf(value, "format"), fieldOf(value, "images"));
+  if (typeof extras === "string") return refused(extras);
+  return {
+    text,
+    ...(id !== undefined && { id }),
+    ...(stream !== undefined && { stream }),
+    ...(extras && { extras }),
+  };
+}
+
+function textOf(value: Record<string, unknown>): string | Failure {
+  const text = fieldOf(value, "text");
+  if (text === undefined) return refused('it has no "text"');
+  if (typeof text !== "string") return refused('its "text" is not a string');
+  return text.trim() === "" ? refused('its "text" is blank') : text;
 }
 
 /** The `id` of an invalid request, if at least that can be read: its error answer has the same id. */
@@ -86,7 +102,9 @@ function refused(what: string): Failure {
 }
 
 export function encodeRequest(request: RequestPayload): string {
-  return JSON.stringify({ text: request.text, id: request.id, stream: request.stream });
+  const { text, id, stream, extras } = request;
+  const images = extras?.images?.map(({ mediaType, data }) => `data:${mediaType};base64,${data}`);
+  return JSON.stringify({ text, id, stream, format: extras?.format, images });
 }
 
 /** The payload of a part; its keys have the order of the contract. */

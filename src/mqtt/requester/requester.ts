@@ -137,7 +137,13 @@ function notAcknowledged(ms: number): Failure {
 
 function messageOf(
   link: RequesterLink,
-  { client, text, id, stream }: Pick<RequestOptions, "client" | "text" | "id" | "stream">,
+  {
+    client,
+    text,
+    id,
+    stream,
+    extras,
+  }: Pick<RequestOptions, "client" | "text" | "id" | "stream" | "extras">,
   { qos, protocol }: { readonly qos: 0 | 1; readonly protocol: 4 | 5 },
 ): Outgoing {
   // No Response Topic: the answer comes on the usual one, and with it the gateway would not stream.
@@ -148,7 +154,7 @@ function messageOf(
   };
   return {
     topic: requestTopic(link.address, client),
-    payload: encodeRequest({ text, id, stream }),
+    payload: encodeRequest({ text, id, stream, extras }),
     qos,
     properties: protocol === 5 ? properties : undefined,
   };

@@ -1,0 +1,38 @@
+import { formatOf } from "./answer-format.ts";
+import type { RequestExtras } from "./contract.ts";
+import { imagesOf } from "./images.ts";
+
+/**
+ * The extras of a request, from its fields as they came; undefined if it has none. A string says what is wrong
+ * with them.
+ */
+export function extrasOf(format: unknown, images: unknown): RequestExtras | string | undefined {
+  const readFormat = format === undefined ? undefined : formatOf(format);
+  if (typeof readFormat === "string") return readFormat;
+  const readImages = images === undefined ? [] : imagesOf(images);
+  if (typeof readImages === "string") return readImages;
+  if (readFormat === undefined && readImages.length === 0) return undefined;
+  return {
+    ...(readFormat && { format: readFormat }),
+    ...(readImages.length > 0 && { images: readImages }),
+  };
+}
+
+interface Content {
+  readonly text: string;
+  readonly extras?: RequestExtras | undefined;
+}
+
+/** UTF-16 units of what a request holds in memory. */
+export function contentLength({ text, extras }: Content): number {
+  if (extras === undefined) return text.length;
+  const { format, images = [] } = extras;
+  const schema = format === undefined ? 0 : JSON.stringify(format.schema).length;
+  return images.reduce((length, { data }) => length + data.length, text.length + schema);
+}
+
+/** The same request without its text and extras. */
+export function withoutContent<R extends Content>(request: R): Omit<R, "extras"> {
+  const { extras: _, ...rest } = request;
+  return { ...rest, text: "" };
+}
