@@ -13,6 +13,7 @@ import { GEMINI } from "../support/gemini-server.ts";
 import { openTestAgent } from "../support/model-agent.ts";
 import { sendsEvents, startModelServer } from "../support/model-server.ts";
 import type { ReceivedRequest } from "../support/model-server.ts";
+import { RESPONSES } from "../support/responses-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
@@ -105,7 +106,7 @@ async function asked(dialect: TestDialect, planted: Planted): Promise<ReceivedRe
   return server.requests.at(-1) ?? assert.fail("nothing was asked");
 }
 
-for (const dialect of [CHAT, ANTHROPIC, GEMINI]) {
+for (const dialect of [CHAT, RESPONSES, ANTHROPIC, GEMINI]) {
   describe(`what others said, told in ${dialect.name}`, () => {
     it("is nowhere in the system prompt, and the request is the last user message as it is", async () => {
       const plain = "nothing at all";

@@ -28,6 +28,7 @@ describe("an entry of model_list", () => {
       rpm: 0,
       thinking_level: "",
       tool_schema_transform: "",
+      protocol: "",
     });
   });
 
@@ -47,6 +48,7 @@ describe("an entry of model_list", () => {
       rpm: 30,
       thinking_level: "high",
       tool_schema_transform: "simple",
+      protocol: "responses",
       enabled: true,
     };
     const { config } = await loadedFrom({ model_list: [entry] });

@@ -26,6 +26,7 @@ export function modelEntry(
   return {
     model_name: "test",
     provider: "",
+    protocol: "",
     model: "openai/gpt-test",
     api_base: "",
     enabled: true,

@@ -13,7 +13,8 @@ import { requestHeaders } from "./http/protocol.ts";
 import type { RequestSettings } from "./http/protocol.ts";
 import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
 import { createGeminiProtocol } from "./protocols/gemini.ts";
-import { createAzureProtocol, createChatProtocol } from "./protocols/openai.ts";
+import { createChatProtocol } from "./protocols/openai.ts";
+import { createResponsesProtocol } from "./protocols/responses.ts";
 import { proxySecrets, throughProxy } from "./proxy.ts";
 import { createRate } from "./rate.ts";
 import { isThinkingLost } from "./thinking.ts";
@@ -39,8 +40,8 @@ export function openCandidate(
   const endpoint = endpointOf(entry);
   checkHeaders(entry, endpoint.label);
   warnOfLostThinking({ endpoint, entry, defaults }, log);
-  const { keys, protocol: provider, model, facts } = endpoint;
-  const createProtocol = CREATE_PROTOCOL[facts.dialect ?? "chat-completions"];
+  const { keys, protocol: provider, model } = endpoint;
+  const createProtocol = protocolCreatorOf(entry, endpoint);
   const label =
     twin === undefined
       ? endpoint.label
@@ -68,10 +69,17 @@ type CreateProtocol = (settings: RequestSettings, fetch: Fetch) => Protocol;
 
 const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
   "chat-completions": createChatProtocol,
-  azure: createAzureProtocol,
+  azure: createChatProtocol,
   anthropic: createMessagesProtocol,
   gemini: createGeminiProtocol,
 };
+
+/** The configured protocol, otherwise that of the provider. */
+function protocolCreatorOf({ protocol }: ModelEntry, endpoint: Endpoint): CreateProtocol {
+  if (protocol === "responses") return createResponsesProtocol;
+  if (protocol === "chat") return createChatProtocol;
+  return CREATE_PROTOCOL[endpoint.facts.dialect ?? "chat-completions"];
+}
 
 /** Milliseconds that a call may wait under `rpm`; a longer wait fails at once. */
 const MAX_PATIENCE_MS = 300_000;

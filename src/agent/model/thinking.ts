@@ -11,6 +11,8 @@ export type ThinkingStyle =
   | "effort-to-high"
   /** `reasoning: {effort}`, as OpenRouter has it. */
   | "reasoning"
+  /** `reasoning: {effort}`, as OpenAI's Responses have it. */
+  | "responses"
   /** `thinking: {type}`: on or off, as DeepSeek, Volcengine and Zhipu have it. */
   | "switch"
   /** `enable_thinking` and `thinking_budget`, as Qwen's servers have it. */
@@ -58,6 +60,7 @@ const FIELDS_BY_STYLE: Readonly<Record<ThinkingStyle, FieldsOf>> = {
   reasoning: (_, { effort }) => ({
     reasoning: effort === undefined ? { enabled: true } : { effort },
   }),
+  responses: (_, { effort }) => (effort === undefined ? {} : { reasoning: { effort } }),
   switch: (level) => ({ thinking: { type: level === "off" ? "disabled" : "enabled" } }),
   enable: (level, { budget }) =>
     budget > 0

@@ -163,7 +163,13 @@ export const MODEL_LIST = listOf(
   group(
     {
       model_name: key(text(), "", "The name by which the entry is chosen.", { shown: "required" }),
-      provider: key(text(), "", "The protocol.", { shown: "the part of `model` before `/`" }),
+      provider: key(text(), "", "The provider.", { shown: "the part of `model` before `/`" }),
+      protocol: key(
+        choice("chat, responses or nothing", { "": "", chat: "chat", responses: "responses" }),
+        "",
+        "The API at OpenAI and compatible servers: `chat` completions, or `responses`.",
+        { shown: "the one that the server offers or demands" },
+      ),
       model: key(
         text("a model without blanks, leading / or //", isModel),
         "",

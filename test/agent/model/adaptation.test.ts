@@ -15,6 +15,7 @@ import { refuses, sendsEvents, startModelServer } from "../../support/model-serv
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
+import { RESPONSES } from "../../support/responses-server.ts";
 
 const TOOL = { name: "device", description: "facts", parameters: { type: "object" } };
 
@@ -160,6 +161,17 @@ const LIMITS: readonly Case[] = [
     before: { generationConfig: { maxOutputTokens: 32_768 } },
     after: { generationConfig: { maxOutputTokens: 8192 } },
   },
+  {
+    who: "OpenAI's Responses",
+    dialect: RESPONSES,
+    defaults: MUCH,
+    body: says(
+      "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= 16384, but got 32768 instead.",
+      "max_output_tokens",
+    ),
+    before: { max_output_tokens: 32_768 },
+    after: { max_output_tokens: 16_384 },
+  },
 ];
 
 const REFUSED_TEMPERATURES: readonly Pick<Case, "who" | "dialect" | "body">[] = [
@@ -172,6 +184,14 @@ const REFUSED_TEMPERATURES: readonly Pick<Case, "who" | "dialect" | "body">[] = 
   },
   {
     who: "OpenAI, for o3-mini",
+    body: says(
+      "Unsupported parameter: 'temperature' is not supported with this model.",
+      "temperature",
+    ),
+  },
+  {
+    who: "OpenAI's Responses",
+    dialect: RESPONSES,
     body: says(
       "Unsupported parameter: 'temperature' is not supported with this model.",
       "temperature",
@@ -236,6 +256,35 @@ const THINKING: readonly Case[] = [
     ),
     before: { reasoning_effort: "high" },
     after: { reasoning_effort: "medium" },
+  },
+  {
+    who: "OpenAI's Responses, without a value that it lacks",
+    dialect: RESPONSES,
+    entry: { thinking_level: "off" },
+    body: says(
+      "Unsupported value: 'none' is not supported with the 'gpt-5' model. Supported values are: 'minimal', 'low', 'medium', and 'high'.",
+      "reasoning.effort",
+    ),
+    before: { reasoning: { effort: "none" } },
+    after: { reasoning: { effort: "minimal" } },
+  },
+  {
+    who: "OpenAI's Responses, for gpt-4o",
+    dialect: RESPONSES,
+    entry: { thinking_level: "low" },
+    body: says(
+      "Unsupported parameter: 'reasoning.effort' is not supported with this model.",
+      "reasoning.effort",
+    ),
+    before: { reasoning: { effort: "low" } },
+    after: { reasoning: undefined },
+  },
+  {
+    who: "OpenAI's Responses, for a model that does not think",
+    dialect: RESPONSES,
+    body: says("Encrypted content is not supported with this model.", "include"),
+    before: { include: ["reasoning.encrypted_content"] },
+    after: { include: undefined },
   },
   {
     who: "Kimi, with several values",

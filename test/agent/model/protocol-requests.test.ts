@@ -73,6 +73,33 @@ const CHAT_BODY = {
   temperature: 0.5,
 };
 
+const RESPONSES_BODY = {
+  model: "gpt-test",
+  instructions: "be short",
+  input: [
+    { role: "user", content: [{ type: "input_text", text: "How warm?" }] },
+    { role: "assistant", content: "I look." },
+    {
+      type: "function_call",
+      call_id: "functions.device:0",
+      name: "device",
+      arguments: '{"facts":["cpu"]}',
+    },
+    { type: "function_call", call_id: "b", name: "device", arguments: "{}" },
+    { type: "function_call_output", call_id: "functions.device:0", output: "61 °C" },
+    { type: "function_call_output", call_id: "b", output: "error: no JSON" },
+    { role: "assistant", content: "61 °C." },
+    { role: "user", content: [{ type: "input_text", text: "And now?" }] },
+  ],
+  stream: true,
+  store: false,
+  include: ["reasoning.encrypted_content"],
+  tools: [{ type: "function", ...TOOL, strict: false }],
+  tool_choice: "auto",
+  max_output_tokens: 1000,
+  temperature: 0.5,
+};
+
 const ANTHROPIC_BODY = {
   model: "claude-test",
   max_tokens: 1000,
@@ -150,6 +177,7 @@ describe("one conversation", () => {
       { provider: "azure", model: "mine", api_base: "https://a.test" },
       { model: "mine", max_completion_tokens: 1000, ...CHAT_BODY },
     ],
+    ["Responses", { model: "openai/gpt-test", protocol: "responses" }, RESPONSES_BODY],
     ["Anthropic's messages", { model: "anthropic-messages/claude-test" }, ANTHROPIC_BODY],
     ["Gemini", { model: "gemini/gemini-3-flash" }, GEMINI_BODY],
   ];
@@ -178,6 +206,35 @@ describe("one conversation", () => {
       assert.match(JSON.stringify(body), /"limit":1000/);
       assert.doesNotMatch(JSON.stringify(body), /max_tokens|maxOutputTokens/);
     }
+  });
+
+  it("has for Responses what was configured for chat completions, under its own names", async () => {
+    const schema = { type: "object" };
+    const { body } = await sent({
+      model: "openai/gpt-test",
+      protocol: "responses",
+      thinking_level: "low",
+      max_tokens_field: "max_completion_tokens",
+      extra_body: {
+        reasoning: { summary: "auto" },
+        verbosity: "low",
+        response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+        service_tier: "flex",
+      },
+    });
+    assert.deepEqual(body, {
+      ...RESPONSES_BODY,
+      reasoning: { effort: "low", summary: "auto" },
+      text: { verbosity: "low", format: { type: "json_schema", name: "x", schema } },
+      service_tier: "flex",
+    });
+    const extra_body = { reasoning_effort: "high", max_tokens: 7 };
+    const other = await sent({ model: "openai/gpt-test", protocol: "responses", extra_body });
+    assert.deepEqual(other.body, {
+      ...RESPONSES_BODY,
+      max_output_tokens: 7,
+      reasoning: { effort: "high" },
+    });
   });
 
   it("keeps its limit beside what extra_body adds to Gemini's generationConfig", async () => {
@@ -296,6 +353,25 @@ describe("the address of", () => {
   for (const [model, api_base, url] of rows) {
     it(`${model} at ${api_base} is ${url}`, async () => {
       assert.equal((await sent({ model, api_base })).url, url);
+    });
+  }
+
+  for (const [model, api_base, url] of [
+    ["openai/gpt", "", "https://api.openai.com/v1/responses"],
+    ["openai/gpt", "https://a.test/v1/responses", "https://a.test/v1/responses"],
+    ["openai/gpt", "https://a.test/v1/chat/completions", "https://a.test/v1/responses"],
+    ["azure/gpt", "https://a.test", "https://a.test/openai/v1/responses"],
+    ["azure/gpt", "https://a.test/openai/v1", "https://a.test/openai/v1/responses"],
+    ["azure/gpt", "https://a.test/openai/v1/responses", "https://a.test/openai/v1/responses"],
+    ["azure/gpt", "https://a.test?api-version=1", "https://a.test/openai/responses?api-version=1"],
+    [
+      "azure/gpt",
+      "https://a.test/openai/deployments/d/chat/completions?api-version=1",
+      "https://a.test/openai/responses?api-version=1",
+    ],
+  ] as const) {
+    it(`Responses for ${model} at ${api_base} is ${url}`, async () => {
+      assert.equal((await sent({ model, api_base, protocol: "responses" })).url, url);
     });
   }
 });

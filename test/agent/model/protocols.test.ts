@@ -1,6 +1,8 @@
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
 import { AZURE, CHAT } from "../../support/chat-dialect.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
+import { AZURE_RESPONSES, RESPONSES } from "../../support/responses-server.ts";
 import { describeProtocol } from "./protocol-contract.ts";
 
-for (const dialect of [CHAT, AZURE, ANTHROPIC, GEMINI]) describeProtocol(dialect);
+const DIALECTS = [CHAT, AZURE, RESPONSES, AZURE_RESPONSES, ANTHROPIC, GEMINI];
+for (const dialect of DIALECTS) describeProtocol(dialect);

@@ -12,6 +12,7 @@ import { AZURE, CHAT } from "../../support/chat-dialect.ts";
 import type { TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
 import { sendsEvents, startModelServer } from "../../support/model-server.ts";
+import { RESPONSES } from "../../support/responses-server.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const OLLAMA: TestDialect = { ...CHAT, name: "ollama", entry: { model: "ollama/llama" } };
@@ -22,9 +23,11 @@ function partsOf(body: unknown): { readonly fixed: string; readonly messages: re
   const plain: unknown = JSON.parse(
     JSON.stringify(body, (key, value: unknown) => (key === "cache_control" ? undefined : value)),
   );
-  const fixed = ["tools", "system", "systemInstruction"].map((name) => at(plain, name));
-  const contents = listAt(plain, "contents");
-  const messages = contents.length > 0 ? contents : listAt(plain, "messages");
+  const fixed = ["tools", "system", "systemInstruction", "instructions"].map((name) =>
+    at(plain, name),
+  );
+  const lists = ["contents", "input", "messages"].map((name) => listAt(plain, name));
+  const messages = lists.find(({ length }) => length > 0) ?? [];
   return { fixed: JSON.stringify(fixed), messages };
 }
 
@@ -41,9 +44,18 @@ function assertBegins(later: readonly unknown[], first: readonly unknown[], what
   assert.ok(whole?.startsWith(begin ?? " "), `${what}:\n${begin}\n${whole}`);
 }
 
+/** Calls and results are items of their own in Responses. */
+const ITEM_ROLES = new Map([
+  ["reasoning", "assistant"],
+  ["function_call", "assistant"],
+  ["function_call_output", "tool"],
+]);
+
 /** Asserts that no two neighbours have one role: a preface and its question are one message, or a pair stands between. */
 function assertInTurns(messages: readonly unknown[]): void {
-  const roles = messages.map((message) => textAt(message, "role"));
+  const roles = messages.map(
+    (message) => textAt(message, "role") || ITEM_ROLES.get(textAt(message, "type")),
+  );
   const outgoing = roles.filter((role) => role !== "tool" && role !== "system");
   for (const [index, role] of outgoing.entries()) {
     const isResult = roles.includes("tool") && role === "assistant";
@@ -77,7 +89,7 @@ async function converse(dialect: TestDialect, turns: readonly Partial<Turn>[]) {
   return server.requests.map(({ body }) => partsOf(body));
 }
 
-for (const dialect of [CHAT, AZURE, OLLAMA, ANTHROPIC, GEMINI]) {
+for (const dialect of [CHAT, AZURE, RESPONSES, OLLAMA, ANTHROPIC, GEMINI]) {
   describe(`the prompt of a conversation over ${dialect.name}`, () => {
     it("begins with the whole prompt of the turn before, whatever changes", async () => {
       const texts = ["first question", "second question", "third question"];

@@ -9,6 +9,7 @@ import { GEMINI } from "../../support/gemini-server.ts";
 import { startModelServer } from "../../support/model-server.ts";
 import type { Behaviour } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
+import { RESPONSES } from "../../support/responses-server.ts";
 import { headAndBody, kindOf, sizeOf } from "../target.ts";
 import type { Target, Trial } from "../target.ts";
 
@@ -16,6 +17,7 @@ const DIALECTS: Readonly<Record<string, TestDialect>> = {
   chat: CHAT,
   anthropic: ANTHROPIC,
   gemini: GEMINI,
+  responses: RESPONSES,
 };
 const KEY = "sk-fuzz-key-0123456789";
 type Collected = Awaited<ReturnType<typeof collect<Reply>>>;
@@ -126,7 +128,7 @@ export const STREAM: Target = {
     lines: true,
     most: 32_768,
     words:
-      'data: event: id: retry: : [DONE] \n\n \r\n "choices" "delta" "content" "tool_calls" "function" "arguments" "index" "finish_reason" "stop" "tool_calls" "length" "usage" "error" "message" "code" "type" "content_block_start" "content_block_delta" "message_delta" "message_stop" "input_json_delta" "partial_json" "candidates" "parts" "functionCall" "finishReason" "STOP" hang reset cut=1 json 200 400 401 429 500 503 sk-fuzz-key-0123456789 <html>'.split(
+      'data: event: id: retry: : [DONE] \n\n \r\n "choices" "delta" "content" "tool_calls" "function" "arguments" "index" "finish_reason" "stop" "tool_calls" "length" "usage" "error" "message" "code" "type" "content_block_start" "content_block_delta" "message_delta" "message_stop" "input_json_delta" "partial_json" "candidates" "parts" "functionCall" "finishReason" "STOP" response.output_item.added response.output_item.done response.output_text.delta response.function_call_arguments.delta response.completed response.incomplete response.failed "output_index" "item" "delta" "output" "response" hang reset cut=1 json 200 400 401 429 500 503 sk-fuzz-key-0123456789 <html>'.split(
         " ",
       ),
   },

@@ -83,7 +83,11 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
 }
 
 /** Fields without which a request says something else. */
-const ESSENTIAL = ["model", "messages", "contents", "tools", "system", "systemInstruction"];
+const ESSENTIAL = ["model", "messages", "contents", "input", "tools"].concat([
+  "system",
+  "systemInstruction",
+  "instructions",
+]);
 /** Where Gemini has its parameters. */
 const NESTED = "generationConfig";
 const EFFORT = "reasoning_effort";
@@ -108,7 +112,7 @@ const GROUPS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
 /** Statuses for a refused parameter (FastAPI: 422). */
 const STATUSES: ReadonlySet<number> = new Set([400, 422]);
 /** A refusal about a message of the conversation. */
-const HISTORY = /\b(?:messages|contents)[.[]\d/;
+const HISTORY = /\b(?:messages|contents|input)[.[]\d/;
 
 function isBody(value: unknown): value is Body {
   return typeof value === "object" && value !== null && !Array.isArray(value);

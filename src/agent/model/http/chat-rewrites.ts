@@ -8,7 +8,7 @@ export type ChatRewrite = (body: ChatBody) => ChatBody;
 
 /**
  * The rewrite of a body that a refusal demands; undefined if there is none. The refusals are those of templates
- * of Llama 3 and Mistral; some servers send them with a 500.
+ * of Llama 3 and Mistral, which some servers send with a 500, and of OpenAI's Responses.
  */
 export function rewriteFor(message: string, body: ChatBody): ChatRewrite | undefined {
   const found = REWRITES.find(
@@ -20,6 +20,10 @@ export function rewriteFor(message: string, body: ChatBody): ChatRewrite | undef
 const REWRITES: readonly { readonly words: RegExp; readonly rewrite: ChatRewrite }[] = [
   { words: /only supports single tool-calls at once/i, rewrite: withSingleCalls },
   { words: /\btool call ids?\b.{0,200}\blength (?:of )?9\b/is, rewrite: withShortIds },
+  {
+    words: /\bencrypted content\b.{0,200}\bcould not be\b|\bitems are not persisted\b/is,
+    rewrite: withoutReasoning,
+  },
 ];
 
 /** A chat in which each message has at most one tool call, followed by its result; the same body if it is one. */
@@ -40,6 +44,17 @@ function withSingleCalls(body: ChatBody): ChatBody {
     });
   });
   return { ...body, messages: single };
+}
+
+/** Responses without the encrypted reasoning, which another account cannot read; without ids, which belong to it. */
+function withoutReasoning(body: ChatBody): ChatBody {
+  const input = listAt(body, "input");
+  const others = input.filter((item) => textAt(item, "type") !== "reasoning");
+  if (others.length === input.length) return body;
+  return {
+    ...body,
+    input: others.map((item): unknown => Object.assign({}, item, { id: undefined })),
+  };
 }
 
 function isResult(message: unknown): boolean {

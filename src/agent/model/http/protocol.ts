@@ -31,7 +31,14 @@ export interface ProtocolDialect {
   readonly answer: () => AnswerBuilder;
   /** The protocol refuses a body without a limit of output tokens. */
   readonly requiresLimit?: true;
+  readonly onRefusal?: OnRefusal | undefined;
 }
+
+/**
+ * Decides what a refusal means for later calls; `adapt` adapts their parameters, and returns whether it could.
+ * Returns whether the next call differs. Without it, `adapt` decides.
+ */
+export type OnRefusal = (refusal: ModelError, adapt: () => boolean) => boolean;
 
 /** One POST a call, answered by a stream of server-sent events or by one JSON document. */
 export function createHttpProtocol(
@@ -99,7 +106,8 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     const text = wellFormedJson(body);
     const outcome = await sendToFirst({ attempt, headers, text });
     if (!(outcome instanceof ModelError)) return outcome;
-    if (!adaptation.learn(outcome, body)) throw outcome;
+    const adapt = (): boolean => adaptation.learn(outcome, body);
+    if (!(dialect.onRefusal?.(outcome, adapt) ?? adapt())) throw outcome;
     const { message, url } = outcome;
     throw withUrl(new ModelError("parameter", message, { cause: outcome }), url ?? dialect.url);
   };
@@ -164,7 +172,7 @@ async function send(
 /** A URL under a configured base, and after it the same with `/v1`, or without it: the base may have it or not. */
 function spellingsOf(url: string, base: string): readonly string[] {
   const { pathname } = new URL(url);
-  const end = /\/(?:chat\/completions|messages)$/.exec(pathname)?.[0];
+  const end = /\/(?:chat\/completions|responses|messages)$/.exec(pathname)?.[0];
   if (base.trim() === "" || end === undefined || pathname.includes("/deployments/")) return [url];
   const before = pathname.slice(0, -end.length);
   if (/\/v(?!1$)\d+$/.test(before)) return [url];

@@ -1,71 +1,35 @@
-import { createHash } from "node:crypto";
 import type { Usage } from "../../../base/contract.ts";
 import { truncate } from "../../../base/truncate.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Fetch, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
-import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
 import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
+import { cacheKeysOf, objectText, openaiHeaders, openaiUrl } from "../http/openai-request.ts";
 import { createHttpProtocol } from "../http/protocol.ts";
-import type { ProtocolDialect, RequestSettings } from "../http/protocol.ts";
+import type { OnRefusal, ProtocolDialect, RequestSettings } from "../http/protocol.ts";
 import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
 
-/** OpenAI's chat completions, streamed; also for compatible servers. */
-export function createChatProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  const url = chatUrl(settings.endpoint.base);
-  const dialect = { url, headers: bearerHeaders, ...chatParts(settings) };
-  return createHttpProtocol(dialect, settings.entry, fetch);
-}
-
-/** Chat completions on Azure: another URL, and the key in another header. */
-export function createAzureProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
-  const url = azureUrl(settings.endpoint);
-  const dialect = { url, headers: azureHeaders, ...chatParts(settings) };
-  return createHttpProtocol(dialect, settings.entry, fetch);
-}
-
-function bearerHeaders(key: string | undefined): Record<string, string> {
-  return key === undefined ? {} : { authorization: `Bearer ${key}` };
-}
-
-function azureHeaders(key: string | undefined): Record<string, string> {
-  return key === undefined ? {} : { "api-key": key };
-}
-
-/** The URL of chat completions under a base, which may already contain the path. */
-function chatUrl(base: string): string {
-  const url = new URL(base);
-  const path = url.pathname.replace(/\/+$/, "");
-  url.pathname = path.endsWith("/chat/completions") ? path : `${path}/chat/completions`;
-  return url.href;
-}
-
 /**
- * The URL of chat completions on Azure, which has two APIs (learn.microsoft.com, "Azure OpenAI v1 API"):
- *
- * - v1, without versions: `<resource>/openai/v1/chat/completions`; the body's `model` names the
- *   deployment. This is what a plain base, `https://<name>.openai.azure.com`, is asked in.
- * - the classic one: `<resource>/openai/deployments/<deployment>/chat/completions?api-version=<date>`.
- *   A base with a deployment in its path, or with `api-version` in its query, is taken as it is; where
- *   such a base names only the resource, the model names the deployment.
+ * OpenAI's chat completions, streamed; also for compatible servers. `onRefusal` as in `ProtocolDialect`.
  */
-function azureUrl({ base, model }: Pick<Endpoint, "base" | "model">): string {
-  const url = new URL(base);
-  const path = url.pathname.replace(/\/+$/, "");
-  const isClassic = /\/deployments\//.test(path) || url.searchParams.has("api-version");
-  const isResource = path === "" || path === "/openai";
-  if (isResource) {
-    const rest = isClassic ? `deployments/${encodeURIComponent(model)}` : "v1";
-    url.pathname = `/openai/${rest}`;
-  } else if (!isClassic && !/\/v\d+$|\/chat\/completions$/.test(path)) {
-    url.pathname = `${path}/openai/v1`;
-  }
-  return chatUrl(url.href);
+export function createChatProtocol(
+  settings: RequestSettings,
+  fetch: Fetch,
+  onRefusal?: OnRefusal,
+): Protocol {
+  const { endpoint, entry } = settings;
+  const dialect = {
+    url: openaiUrl(endpoint, "chat/completions"),
+    headers: openaiHeaders(endpoint),
+    ...chatParts(settings),
+    onRefusal,
+  };
+  return createHttpProtocol(dialect, entry, fetch);
 }
 
 /** OpenAI refuses longer ids, which vLLM may send. */
@@ -76,7 +40,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const { replaysReasoning = false, callIds: ids = CALL_IDS } = facts;
   const hasOptions = facts.noStreamOptions !== true;
   const settled = settledFields(settings);
-  const hasCacheKey = new URL(settings.endpoint.base).hostname === "api.openai.com";
+  const cacheKeyOf = cacheKeysOf(settings.endpoint);
   return {
     body({ system, messages, tools, owner }) {
       const history = normalizeHistory(messages, { ids });
@@ -87,20 +51,12 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         stream: true,
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
-        ...(hasCacheKey && owner !== undefined && { prompt_cache_key: cacheKey(owner, system) }),
+        ...cacheKeyOf?.(owner, system),
         ...settled,
       };
     },
     answer: createChatAnswer,
   };
-}
-
-/** Routes the calls of one owner to one machine of OpenAI, whose cache holds the beginning of their prompt. */
-function cacheKey(owner: string, system: string): string {
-  return createHash("sha256")
-    .update(JSON.stringify([owner, system]))
-    .digest("hex")
-    .slice(0, 32);
 }
 
 /** The fields that are the same in each request; `extra_body` overrides all others. */
@@ -152,7 +108,7 @@ function chatMessage(message: PromptMessage, replays: boolean): Record<string, u
     tool_calls: toolCalls.map(({ id, name, arguments: words }) => ({
       id,
       type: "function",
-      function: { name: validToolName(name), arguments: isObjectText(words) ? words : "{}" },
+      function: { name: validToolName(name), arguments: objectText(words) },
     })),
     ...(replays && { reasoning_content: thoughtBefore(toolCalls, reasoning) }),
   };
@@ -168,16 +124,6 @@ function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undef
     return reasoning;
   const calls = toolCalls.map((call) => `${call.name} ${truncate(call.arguments, 200)}`.trim());
   return `This needs ${calls.join(", and ")}.`;
-}
-
-/** Strict servers parse the arguments of earlier calls; malformed ones would make all later requests fail. */
-function isObjectText(words: string): boolean {
-  try {
-    const value: unknown = JSON.parse(words);
-    return typeof value === "object" && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }
 
 /** Builds one reply from the chunks of a chat completion. */
