@@ -9,9 +9,11 @@ import type { ModelName } from "./candidate.ts";
 import type { Fetch, Protocol } from "./contract.ts";
 import { endpointOf } from "./endpoint.ts";
 import type { Dialect, Endpoint } from "./endpoint.ts";
+import { hasBothApis } from "./http/openai-request.ts";
 import { requestHeaders } from "./http/protocol.ts";
 import type { RequestSettings } from "./http/protocol.ts";
 import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
+import { createChatOrResponses } from "./protocols/chat-or-responses.ts";
 import { createGeminiProtocol } from "./protocols/gemini.ts";
 import { createChatProtocol } from "./protocols/openai.ts";
 import { createResponsesProtocol } from "./protocols/responses.ts";
@@ -78,7 +80,8 @@ const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
 function protocolCreatorOf({ protocol }: ModelEntry, endpoint: Endpoint): CreateProtocol {
   if (protocol === "responses") return createResponsesProtocol;
   if (protocol === "chat") return createChatProtocol;
-  return CREATE_PROTOCOL[endpoint.facts.dialect ?? "chat-completions"];
+  const create = CREATE_PROTOCOL[endpoint.facts.dialect ?? "chat-completions"];
+  return create === createChatProtocol && hasBothApis(endpoint) ? createChatOrResponses : create;
 }
 
 /** Milliseconds that a call may wait under `rpm`; a longer wait fails at once. */
