@@ -1,14 +1,12 @@
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
-import type { Message } from "./contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Models } from "./model/models.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
-import { estimatedTokens } from "./tokens.ts";
 import type { Tool } from "./tools/contract.ts";
 import { withHooks } from "./tools/run.ts";
 import { createToolbox } from "./tools/toolbox.ts";
@@ -38,13 +36,8 @@ export interface ModelAgent {
   readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
-  /** The model's context window in tokens, as far as it is known. */
-  readonly window: () => number;
   close(): Promise<void>;
 }
-
-/** Tokens of an answer by which a window is guessed if neither is configured. */
-const DEFAULT_ANSWER = 32_768;
 
 /** Joins model, tools and workspace. Sends nothing before the first turn. */
 export function openModelAgent(options: ModelAgentOptions): ModelAgent {
@@ -52,15 +45,12 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
   const deviceTool = withHooks(options.deviceTool, options.hooks);
-  const configured = defaults.context_window || 4 * (defaults.max_tokens ?? DEFAULT_ANSWER);
-  const window = createWindow(configured, () => models.current().name);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
   const turnsOf = (context: TurnContext) =>
     createTurns({
       prepareTurn: (turn) => prepareTurn(turn, context, deps),
       max_tool_iterations: defaults.max_tool_iterations,
       log,
-      onOverflow: window.exceeded,
     });
   const subagents = createSubagents({
     run: (task) => taskAnswer(task, turnsOf({ depth: task.depth, skills: [], finished: [] })),
@@ -88,12 +78,16 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
         if (!isReported) subagents.putBack(finished);
       }
     },
-    compact: createCompaction({ model: models.main, defaults, log, window: window.tokens }),
+    compact: createCompaction({
+      model: models.main,
+      defaults,
+      log,
+      window: () => models.window().tokens,
+    }),
     tools: async (caller) =>
       toolbox.tools(await options.workspace.read(), permissionsOf(caller), subagents.tools(0)),
     subagents,
     workspace: options.workspace,
-    window: window.tokens,
     async close() {
       subagents.close();
       await toolbox.close();
@@ -178,23 +172,4 @@ async function taskAnswer(
   let answered = "";
   for await (const piece of answer(turn)) answered += piece;
   return answered;
-}
-
-/** The smallest window to assume, in tokens: below it, something else than the conversation is too long. */
-const LEAST_WINDOW = 2048;
-
-/**
- * The context window of the current model: as configured, until a conversation is too long for it. Learned
- * for each model by itself: a small fallback model says nothing about a large one.
- */
-function createWindow(configured: number, current: () => string) {
-  const learned = new Map<string, number>();
-  const least = Math.min(configured, LEAST_WINDOW);
-  return {
-    tokens: () => learned.get(current()) ?? configured,
-    exceeded: (messages: readonly Message[], model: string): void => {
-      const tokens = Math.floor(estimatedTokens(messages) * 0.75);
-      learned.set(model, Math.max(least, Math.min(learned.get(model) ?? configured, tokens)));
-    },
-  };
 }

@@ -73,7 +73,7 @@ export function openCommands(options: CommandsOptions): Commands {
     device: (turn) => deviceTool.run({ facts: STATUS }, callContextOf(turn, permissionsOf(turn))),
     // The uptime of the process: after a reload the agent is younger.
     uptime: () => performance.now() / 1000,
-    window: () => agent?.window() ?? 0,
+    window: () => models?.window().tokens ?? 0,
     tokens: estimatedTokens,
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     ...(reload && { reload }),

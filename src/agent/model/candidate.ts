@@ -2,6 +2,8 @@ import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
 import type { StartedStream } from "../contract.ts";
+import { estimatedTokens } from "../tokens.ts";
+import type { EntryWindow } from "./context-window.ts";
 import type { ModelCall, Protocol, Reply } from "./contract.ts";
 import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
 import type { ErrorClass } from "./errors.ts";
@@ -37,6 +39,7 @@ export interface CandidateOptions {
   /** Names of `model_list` to ask, in order, when this one fails. */
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
+  readonly window: EntryWindow;
   readonly protocol: Protocol;
   readonly keys: readonly string[];
   /** Absent if costs are not counted. */
@@ -69,6 +72,7 @@ export class Candidate {
   readonly secrets: readonly string[];
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
+  readonly window: EntryWindow;
   readonly #options: CandidateOptions;
   readonly #keys: readonly Key[];
   /** The index of the key with which the next call begins. */
@@ -83,6 +87,7 @@ export class Candidate {
     this.secrets = options.secrets;
     this.fallbacks = options.fallbacks;
     this.rate = options.rate;
+    this.window = options.window;
     this.#options = options;
     const texts = options.keys.length === 0 ? [undefined] : [...new Set(options.keys)];
     this.#keys = texts.map((text) => ({ text, cooldown: createCooldown(options.now) }));
@@ -147,6 +152,7 @@ export class Candidate {
       const sent = this.#takesTools ? call : withoutTools(call);
       const outcome = await this.#startOnce(sent, key);
       if (!(outcome instanceof ModelError) || times === MAX_REFUSED) return outcome;
+      if (outcome.kind === "overflow") this.window.exceeded(estimatedTokens(sent.messages));
       if (outcome.kind === "toolless" && sent.tools.length > 0) {
         log.warn("the model supports no tools; it is called without them", { model });
         this.#takesTools = false;

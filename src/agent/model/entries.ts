@@ -6,6 +6,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { AgentDefaults, ModelEntry } from "../../config/contract.ts";
 import { Candidate } from "./candidate.ts";
 import type { ModelName } from "./candidate.ts";
+import { EntryWindow } from "./context-window.ts";
 import type { Fetch, Protocol } from "./contract.ts";
 import { endpointOf } from "./endpoint.ts";
 import type { Dialect, Endpoint } from "./endpoint.ts";
@@ -60,6 +61,7 @@ export function openCandidate(
     secrets: secretsOf(entry, endpoint),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
+    window: new EntryWindow(defaults),
     prices: entry.prices,
     request_timeout: entry.request_timeout,
     now,

@@ -3,6 +3,8 @@ import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, ModelEntry } from "../../config/contract.ts";
 import type { Candidate, ModelName } from "./candidate.ts";
+import { sharedWindow } from "./context-window.ts";
+import type { ContextWindow } from "./context-window.ts";
 import type { Fetch, Model } from "./contract.ts";
 import {
   entriesNamed,
@@ -27,6 +29,8 @@ export interface Models {
   readonly main: Model;
   /** The current model. */
   readonly current: () => ModelName;
+  /** The context window of the current model, and where its size comes from. Never blocks. */
+  readonly window: () => ContextWindow;
   /** The models that `switchTo` accepts, in the order of `model_list`. */
   readonly list: () => readonly ModelName[];
   /**
@@ -84,6 +88,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
     forTask: () => openTurn(group, []),
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
+    window: () => sharedWindow(group.map(({ window }) => window)),
     list,
     switchTo(name) {
       const found = groupOf(usableNamed(name, entries));

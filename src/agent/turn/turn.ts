@@ -45,8 +45,6 @@ export interface TurnOptions {
   readonly log: Log;
   /** Milliseconds of one tool call if its tool has no limit of its own; 30 s. */
   readonly toolMilliseconds?: number;
-  /** Called when a conversation was too long for the model of that `model_name`. */
-  readonly onOverflow?: (messages: readonly Message[], model: string) => void;
 }
 
 /** Separates the text before a tool call from the text after it. */
@@ -156,7 +154,6 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
       return { first: await rest.next(), rest };
     } catch (thrown) {
       if (!isOverflow(thrown)) throw thrown;
-      options.onOverflow?.([...state.history, ...state.added], thrown.model);
       const less = times < MAX_TRIMS ? trimOnce(state) : undefined;
       if (less === undefined) throw thrown;
       const what =

@@ -102,7 +102,7 @@ export const AGENTS = group(
         context_window: key(
           integer(0, MANY),
           0,
-          "Tokens that the model can read; 0 is four times `max_tokens`, or 131072.",
+          "Tokens of the model's context window; 0 is what is learned of it (docs/agent.md).",
           VARIABLE,
         ),
         summarize_message_threshold: key(

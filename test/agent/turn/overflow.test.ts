@@ -149,15 +149,18 @@ describe("the window of a model", () => {
     server.script(refuses(400, TOO_LONG), answers("Yes."));
     const { agent, models } = openTestAgent([large(), small()], { context_window: 100_000 });
     await collect(agent.answer({ text: "?", history: async () => long(), client: "c", signal }));
-    assert.ok(agent.window() > 5000 && agent.window() < 13_000, String(agent.window()));
+    assert.ok(
+      models.window().tokens > 5000 && models.window().tokens < 13_000,
+      String(models.window().tokens),
+    );
     models.switchTo("small");
-    assert.equal(agent.window(), 100_000);
+    assert.equal(models.window().tokens, 100_000);
     await agent.close();
   });
 
   it("is not learned from a smaller one that stands in", async () => {
     server.script(refuses(503), refuses(400, TOO_LONG), answers("Yes."));
-    const { agent } = openTestAgent([large(), small()], {
+    const { agent, models } = openTestAgent([large(), small()], {
       context_window: 100_000,
       model_fallbacks: ["small"],
     });
@@ -166,18 +169,30 @@ describe("the window of a model", () => {
       server.requests.map(({ body }) => body.model),
       ["gpt-test", "small", "small"],
     );
-    assert.equal(agent.window(), 100_000);
+    assert.equal(models.window().tokens, 100_000);
     await agent.close();
   });
 
   it("is never believed to be so small that a summary would have no room", async () => {
     server.script(refuses(400, TOO_LONG));
-    const { agent } = openTestAgent([large()], { context_window: 100_000 });
+    const { agent, models } = openTestAgent([large()], { context_window: 100_000 });
     const asked = collect(
       agent.answer({ text: "?", history: async () => [], client: "c", signal }),
     );
     await modelFailureOf(asked);
-    assert.equal(agent.window(), 2048);
+    assert.equal(models.window().tokens, 2048);
+    await agent.close();
+  });
+
+  it("is not small because short answers are configured", async () => {
+    const { agent, models } = openTestAgent([large()], { max_tokens: 500 });
+    assert.deepEqual(models.window(), { tokens: 32_768, source: "guess" });
+    await agent.close();
+  });
+
+  it("is as configured until something smaller is known", async () => {
+    const { agent, models } = openTestAgent([large()], { context_window: 8000 });
+    assert.deepEqual(models.window(), { tokens: 8000, source: "configured" });
     await agent.close();
   });
 });
