@@ -24,8 +24,13 @@ export interface Limits {
 }
 
 export interface Usage {
+  /** All that the model read, also from a cache. */
   readonly inputTokens: number;
   readonly outputTokens: number;
+  /** The part of `inputTokens` that came from the provider's cache; absent if there is none. */
+  readonly cachedTokens?: number;
+  /** The part of `inputTokens` that the provider bills as written to its cache; absent if there is none. */
+  readonly cacheWriteTokens?: number;
 }
 
 /** Tokens, and their cost in the units of `model_list[].prices`. */

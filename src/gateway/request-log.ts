@@ -84,6 +84,7 @@ function factsOf(entry: RequestRecord, now: number) {
     attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,
     ...courseOf(entry, now),
     tokens_in: entry.usage?.inputTokens,
+    tokens_cached: entry.usage?.cachedTokens || undefined,
     tokens_out: entry.usage?.outputTokens,
     cost: rounded(entry.usage?.cost),
     retry_after: failure?.retryAfter,

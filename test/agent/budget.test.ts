@@ -5,7 +5,7 @@ import { openAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import type { Limits } from "../../src/base/contract.ts";
 import { BOUNDS } from "../../src/cli/conversations.ts";
-import type { ModelEntry } from "../../src/config/contract.ts";
+import type { ModelEntry, Prices } from "../../src/config/contract.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
@@ -190,6 +190,31 @@ describe("what a question used", () => {
     const line = program.lines.find(({ message }) => message === "answered");
     assert.equal(line?.fields["cost"], 4.1);
   });
+
+  const details = { cached_tokens: 8000, cache_write_tokens: 1000 };
+  const usage = { prompt_tokens: 10_000, completion_tokens: 100, prompt_tokens_details: details };
+  const costs: readonly [name: string, prices: Partial<Prices>, cost: number][] = [
+    ["the price of input where it has none of its own", {}, 10.45],
+    ["its own price", { cached: 100 }, 3.25],
+    ["its own price, and what a cache took another one", { cached: 100, cache_write: 2000 }, 4],
+    ["nothing where that is free", { cached: 0 }, 2.45],
+  ];
+  for (const [name, prices, cost] of costs) {
+    it(`costs for what a cache served ${name}`, async () => {
+      const entry = modelEntry({
+        api_base: server.base,
+        prices: { input: 1000, output: 2000, ...prices },
+      });
+      await using program = await openProgram({ entries: [entry] });
+      server.script(streams({ text: "hello", usage }));
+      await program.say("c", "hi");
+      const used = await program.used();
+      assert.equal(used.tokens, 10_100);
+      assert.ok(Math.abs(used.cost - cost) < 1e-9, `${used.cost}`);
+      const line = program.lines.find(({ message }) => message === "answered");
+      assert.deepEqual([line?.fields["tokens_cached"], line?.fields["cost"]], [8000, cost]);
+    });
+  }
 });
 
 function streamsThenFails(text: string): Behaviour {

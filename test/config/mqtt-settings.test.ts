@@ -171,13 +171,19 @@ describe("settings of a channel of type mqtt", () => {
     const { config, warnings } = await loadedFrom({
       ...mqttConfig({ limits: { cost_per_day: 0.5 } }),
       gateway: { limits: { tokens_per_day: 1000, requests_per_minute: 9 } },
-      model_list: [{ ...model, prices: { input: 0.15, output: 0.6 } }, model],
+      model_list: [
+        { ...model, prices: { input: 0.15, output: 0.6 } },
+        model,
+        { ...model, prices: { input: 3, output: 15, cached: 0, cache_write: 3.75 } },
+      ],
     });
     assert.equal(config.channels[0]?.settings.limits.cost_per_day, 0.5);
     const { tokens_per_day, requests_per_minute, cost_per_day } = config.gateway.limits;
     assert.deepEqual([tokens_per_day, requests_per_minute, cost_per_day], [1000, 9, 0]);
     assert.deepEqual(config.model_list[0]?.prices, { input: 0.15, output: 0.6 });
     assert.equal(config.model_list[1]?.prices, undefined);
+    const caching = { input: 3, output: 15, cached: 0, cache_write: 3.75 };
+    assert.deepEqual(config.model_list[2]?.prices, caching);
     assert.deepEqual(warnings, []);
   });
 

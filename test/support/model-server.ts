@@ -131,7 +131,11 @@ export interface StreamOptions {
   /** null leaves it out. */
   readonly finish?: string | null;
   /** null leaves it out. */
-  readonly usage?: { prompt_tokens: number; completion_tokens: number } | null;
+  readonly usage?: {
+    readonly prompt_tokens: number;
+    readonly completion_tokens: number;
+    readonly [field: string]: unknown;
+  } | null;
   /** Whether `[DONE]` ends it. */
   readonly done?: boolean;
   /** Bytes of one write; the whole stream in one where it is left out. */

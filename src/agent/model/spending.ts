@@ -26,18 +26,15 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined) {
   const { allowance } = question;
   if (allowance === undefined) return undefined;
   const inputTokens = tokensIn(question);
-  let counted = { inputTokens, outputTokens: 0 };
+  let counted = priced({ inputTokens, outputTokens: 0 }, prices);
   let [characters, pieces, isSettled] = [0, 0, false];
-  const count = allowance.begin(priced(counted, prices));
+  const count = allowance.begin(counted);
 
   const settle = (usage: Usage): void => {
-    const { inputTokens: read, outputTokens: written } = counted;
-    const more = {
-      inputTokens: usage.inputTokens - read,
-      outputTokens: usage.outputTokens - written,
-    };
-    if (more.inputTokens !== 0 || more.outputTokens !== 0) count(priced(more, prices));
-    counted = { ...usage };
+    const spent = priced(usage, prices);
+    const more = difference(spent, counted);
+    if (more.inputTokens !== 0 || more.outputTokens !== 0 || more.cost !== 0) count(more);
+    counted = spent;
   };
   /** Each chunk is at least one token: reasoning is billed as well. */
   const soFar = (): Usage => ({
@@ -69,9 +66,25 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined) {
   };
 }
 
+/** Anthropic's price of a token that is written to its cache for five minutes, as a multiple of a token read. */
+const CACHE_WRITE = 1.25;
+
 function priced(usage: Usage, prices: Prices | undefined): Spent {
   const { input = 0, output = 0 } = prices ?? {};
-  return { ...usage, cost: (usage.inputTokens * input + usage.outputTokens * output) / MILLION };
+  const { cached = input, cache_write: cacheWrite = input * CACHE_WRITE } = prices ?? {};
+  const { inputTokens, outputTokens, cachedTokens = 0, cacheWriteTokens = 0 } = usage;
+  const uncached = inputTokens - cachedTokens - cacheWriteTokens;
+  const read = uncached * input + cachedTokens * cached + cacheWriteTokens * cacheWrite;
+  return { ...usage, cost: (read + outputTokens * output) / MILLION };
+}
+
+function difference(spent: Spent, counted: Spent): Spent {
+  return {
+    inputTokens: spent.inputTokens - counted.inputTokens,
+    outputTokens: spent.outputTokens - counted.outputTokens,
+    cachedTokens: (spent.cachedTokens ?? 0) - (counted.cachedTokens ?? 0),
+    cost: spent.cost - counted.cost,
+  };
 }
 
 function charactersOf({ text, toolCalls, reasoning = "" }: Reply): number {

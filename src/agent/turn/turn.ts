@@ -287,9 +287,11 @@ async function record(turn: TurnWithHistory, message: Message): Promise<void> {
 
 function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {
   if (left === undefined || right === undefined) return left ?? right;
+  const cachedTokens = (left.cachedTokens ?? 0) + (right.cachedTokens ?? 0);
   return {
     inputTokens: left.inputTokens + right.inputTokens,
     outputTokens: left.outputTokens + right.outputTokens,
+    ...(cachedTokens > 0 && { cachedTokens }),
   };
 }
 

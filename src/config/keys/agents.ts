@@ -219,6 +219,16 @@ export const MODEL_LIST = listOf(
       prices: optionalGroup({
         input: key(decimal(0, MANY), 0, "Price of a million tokens that the model reads."),
         output: key(decimal(0, MANY), 0, "Price of a million tokens that the model writes."),
+        cached: optional(
+          decimal(0, MANY),
+          "Price of a million tokens that the model reads from the provider's cache.",
+          { shown: "the price of `input`" },
+        ),
+        cache_write: optional(
+          decimal(0, MANY),
+          "Price of a million tokens that Anthropic writes to its cache.",
+          { shown: "1.25 times the price of `input`" },
+        ),
       }),
     },
     GO_KEYS.model,

@@ -53,7 +53,7 @@ interface AllowanceOptions {
 export class TurnAllowance implements Allowance {
   readonly #options: AllowanceOptions;
   /** What the turn has used so far. */
-  readonly spent = { inputTokens: 0, outputTokens: 0, cost: 0 };
+  readonly spent = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, cost: 0 };
   /** The fewest that a scope allows; 0 is no limit. */
   #mostCalls = 0;
   #calls = 0;
@@ -79,6 +79,7 @@ export class TurnAllowance implements Allowance {
   #count(day: DayName, more: Spent): void {
     const { scopes, cache, save } = this.#options;
     addSpent(this.spent, more);
+    this.spent.cachedTokens += more.cachedTokens ?? 0;
     for (const { name, holder, limits } of scopes) {
       cache.spend(name, holder, { day, more, limited: hasBudget(limits) });
     }

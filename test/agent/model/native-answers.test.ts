@@ -95,8 +95,29 @@ describe("a message of Anthropic", () => {
       { type: "message_delta", delta: {}, usage: { input_tokens: 3, output_tokens: 5 } },
       { type: "message_delta", delta: {}, usage: { output_tokens: 8 } },
     );
-    assert.deepEqual(reply.usage, { inputTokens: 13, outputTokens: 8 });
+    assert.deepEqual(reply.usage, { inputTokens: 13, outputTokens: 8, cachedTokens: 10 });
     assert.equal(take(call, ...end).reply.usage, undefined);
+  });
+
+  it("tells what the cache served and what it took apart, both as input", () => {
+    const usage = {
+      input_tokens: 21,
+      cache_creation_input_tokens: 188,
+      cache_read_input_tokens: 2051,
+      cache_creation: { ephemeral_5m_input_tokens: 188, ephemeral_1h_input_tokens: 0 },
+      output_tokens: 2,
+      service_tier: "standard",
+    };
+    const { reply } = take(
+      { type: "message_start", message: { usage } },
+      { type: "message_delta", delta: { stop_reason: "end_turn" }, usage: { output_tokens: 503 } },
+    );
+    assert.deepEqual(reply.usage, {
+      inputTokens: 2260,
+      outputTokens: 503,
+      cachedTokens: 2051,
+      cacheWriteTokens: 188,
+    });
   });
 
   it("that begins anew in the middle drops the calls that were cut", () => {
@@ -178,5 +199,18 @@ describe("content of Gemini", () => {
     const usageMetadata = { promptTokenCount: 5, candidatesTokenCount: 2, thoughtsTokenCount: 40 };
     const { reply } = heard(createContentAnswer("me"), [{ usageMetadata }]);
     assert.deepEqual(reply.usage, { inputTokens: 5, outputTokens: 42 });
+  });
+
+  it("tells what the cache served, which is a part of the prompt", () => {
+    const usageMetadata = {
+      promptTokenCount: 2152,
+      candidatesTokenCount: 15,
+      totalTokenCount: 2167,
+      cachedContentTokenCount: 2027,
+      promptTokensDetails: [{ modality: "TEXT", tokenCount: 2152 }],
+      cacheTokensDetails: [{ modality: "TEXT", tokenCount: 2027 }],
+    };
+    const { reply } = heard(createContentAnswer("me"), [{ usageMetadata }]);
+    assert.deepEqual(reply.usage, { inputTokens: 2152, outputTokens: 15, cachedTokens: 2027 });
   });
 });

@@ -59,6 +59,31 @@ describe("a streamed answer", () => {
     assert.deepEqual(result.usage, { inputTokens: 1_000_000_000, outputTokens: 0 });
   });
 
+  const counts = { prompt_tokens: 2006, completion_tokens: 300, total_tokens: 2306 };
+  const cached: readonly [of: string, fields: Record<string, unknown>][] = [
+    ["OpenAI", { prompt_tokens_details: { cached_tokens: 1920, audio_tokens: 0 } }],
+    ["DeepSeek", { prompt_cache_hit_tokens: 1920, prompt_cache_miss_tokens: 86 }],
+    ["Moonshot", { cached_tokens: 1920 }],
+  ];
+  for (const [of, fields] of cached) {
+    it(`tells what the cache of ${of} served`, async () => {
+      const { result } = await ask(streams({ text: "x", usage: { ...counts, ...fields } }));
+      const expected = { inputTokens: 2006, outputTokens: 300, cachedTokens: 1920 };
+      assert.deepEqual(result.usage, expected);
+    });
+  }
+
+  it("tells what a cache behind OpenRouter took, and never more than was read", async () => {
+    const details = { cached_tokens: 1000, cache_write_tokens: 100, audio_tokens: 0 };
+    const usage = { ...counts, prompt_tokens_details: details };
+    const { result } = await ask(streams({ text: "x", usage }));
+    const { cachedTokens, cacheWriteTokens } = result.usage ?? {};
+    assert.deepEqual([cachedTokens, cacheWriteTokens], [1000, 100]);
+    const odd = { ...usage, prompt_tokens: 900 };
+    const { result: bounded } = await ask(streams({ text: "x", usage: odd }));
+    assert.deepEqual(bounded.usage, { inputTokens: 900, outputTokens: 300, cachedTokens: 900 });
+  });
+
   it("is there word by word while the server still writes", async () => {
     server.script(streamsSlowly(4, 400));
     const model = openModel({ entry: { api_base: server.base } });

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Usage } from "../../../base/contract.ts";
 import { fromJson } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Reply } from "../contract.ts";
@@ -47,6 +48,28 @@ const MOST_TOKENS = 1_000_000_000;
 export function countOf(value: unknown): number {
   const isCount = typeof value === "number" && Number.isFinite(value) && value > 0;
   return isCount ? Math.min(Math.round(value), MOST_TOKENS) : 0;
+}
+
+/** The part of a usage that the provider's cache has a share in, from counts that a provider sent. */
+interface CacheCounts {
+  readonly read?: unknown;
+  readonly written?: unknown;
+}
+
+/** A usage whose input includes what a cache served and took; its counts of the cache never exceed the input. */
+export function usageOf(
+  inputTokens: number,
+  outputTokens: number,
+  { read, written }: CacheCounts,
+): Usage {
+  const cachedTokens = Math.min(countOf(read), inputTokens);
+  const cacheWriteTokens = Math.min(countOf(written), inputTokens - cachedTokens);
+  return {
+    inputTokens,
+    outputTokens,
+    ...(cachedTokens > 0 && { cachedTokens }),
+    ...(cacheWriteTokens > 0 && { cacheWriteTokens }),
+  };
 }
 
 /** One tool call while it is received. */

@@ -9,6 +9,7 @@ import {
   MAX_TEXT,
   countOf,
   createCallDrafts,
+  usageOf,
 } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
@@ -399,7 +400,10 @@ function createUsageCount() {
     total(): Usage | undefined {
       if (counts.size === 0) return undefined;
       const inputTokens = INPUT.reduce((sum, field) => sum + (counts.get(field) ?? 0), 0);
-      return { inputTokens, outputTokens: counts.get("output_tokens") ?? 0 };
+      return usageOf(inputTokens, counts.get("output_tokens") ?? 0, {
+        read: counts.get("cache_read_input_tokens"),
+        written: counts.get("cache_creation_input_tokens"),
+      });
     },
   };
 }

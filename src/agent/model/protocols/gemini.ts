@@ -10,6 +10,7 @@ import {
   createTextBuffer,
   MAX_TEXT,
   createCallDrafts,
+  usageOf,
 } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
@@ -240,10 +241,9 @@ function usageIn(chunk: unknown): Usage | undefined {
   const usage = at(chunk, "usageMetadata");
   if (usage === undefined) return undefined;
   const count = (field: string): number => countOf(at(usage, field));
-  return {
-    inputTokens: count("promptTokenCount") + count("toolUsePromptTokenCount"),
-    outputTokens: count("candidatesTokenCount") + count("thoughtsTokenCount"),
-  };
+  const inputTokens = count("promptTokenCount") + count("toolUsePromptTokenCount");
+  const outputTokens = count("candidatesTokenCount") + count("thoughtsTokenCount");
+  return usageOf(inputTokens, outputTokens, { read: count("cachedContentTokenCount") });
 }
 
 /** The parts of a call to send back with it. */

@@ -4,7 +4,7 @@ import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Fetch, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
 import { ModelError } from "../errors.ts";
-import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts } from "../http/answer.ts";
+import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts, usageOf } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
 import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
@@ -184,7 +184,19 @@ function usageIn(chunk: unknown): Usage | undefined {
   const inputTokens = at(usage, "prompt_tokens");
   const outputTokens = at(usage, "completion_tokens");
   if (typeof inputTokens !== "number" && typeof outputTokens !== "number") return undefined;
-  return { inputTokens: countOf(inputTokens), outputTokens: countOf(outputTokens) };
+  return usageOf(countOf(inputTokens), countOf(outputTokens), cacheCountsIn(usage));
+}
+
+/** By OpenAI and most others, by DeepSeek, and by Moonshot; OpenRouter tells what Anthropic's cache took. */
+function cacheCountsIn(usage: unknown) {
+  const details = at(usage, "prompt_tokens_details");
+  return {
+    read:
+      at(details, "cached_tokens") ??
+      at(usage, "prompt_cache_hit_tokens") ??
+      at(usage, "cached_tokens"),
+    written: at(details, "cache_write_tokens"),
+  };
 }
 
 /**
