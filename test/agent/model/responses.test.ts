@@ -179,6 +179,19 @@ describe("a response of OpenAI", () => {
     assert.equal(heard(ended("completed")).reply.usage, undefined);
   });
 
+  it("tells what the cache served", () => {
+    const usage = {
+      input_tokens: 2006,
+      input_tokens_details: { cached_tokens: 1920 },
+      output_tokens: 300,
+      output_tokens_details: { reasoning_tokens: 128 },
+      total_tokens: 2306,
+    };
+    const { reply } = heard(ended("completed", { usage }));
+    const expected = { inputTokens: 2006, outputTokens: 300, cachedTokens: 1920 };
+    assert.deepEqual(reply.usage, expected);
+  });
+
   it("without end is bounded", () => {
     const big = reasoning("x".repeat(300_000));
     assert.equal(faultIn(...[0, 1, 2, 3].map((at) => done(at, big))).kind, "oversized");

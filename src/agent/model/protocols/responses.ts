@@ -3,7 +3,7 @@ import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Fetch, ModelCall, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
 import { ModelError } from "../errors.ts";
-import { countOf, createCallDrafts, createTextBuffer, MAX_TEXT } from "../http/answer.ts";
+import { countOf, createCallDrafts, createTextBuffer, MAX_TEXT, usageOf } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
 import { errorIn } from "../http/error-response.ts";
 import { normalizeHistory, validToolName } from "../http/normalize-history.ts";
@@ -204,7 +204,8 @@ function usageIn(response: unknown): Usage | undefined {
   const inputTokens = at(usage, "input_tokens");
   const outputTokens = at(usage, "output_tokens");
   if (typeof inputTokens !== "number" && typeof outputTokens !== "number") return undefined;
-  return { inputTokens: countOf(inputTokens), outputTokens: countOf(outputTokens) };
+  const read = at(at(usage, "input_tokens_details"), "cached_tokens");
+  return usageOf(countOf(inputTokens), countOf(outputTokens), { read });
 }
 
 /** One item of the answer while it is received. */
