@@ -83,16 +83,22 @@ function factsOf(entry: RequestRecord, now: number) {
     duplicate: entry.duplicate,
     attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,
     ...courseOf(entry, now),
-    tokens_in: entry.usage?.inputTokens,
-    tokens_cached: entry.usage?.cachedTokens || undefined,
-    tokens_out: entry.usage?.outputTokens,
-    cost: rounded(entry.usage?.cost),
+    ...usedIn(entry),
     retry_after: failure?.retryAfter,
     why: failure?.why,
     remedy: failure?.remedy,
     abandoned: entry.abandoned || undefined,
     passed_over: entry.suppressed || undefined,
   } satisfies LogFields;
+}
+
+function usedIn({ usage }: RequestRecord): LogFields {
+  return {
+    tokens_in: usage?.inputTokens,
+    tokens_cached: usage?.cachedTokens || undefined,
+    tokens_out: usage?.outputTokens,
+    cost: rounded(usage?.cost),
+  };
 }
 
 /** Cost, rounded to six decimals; undefined when it is 0. */
