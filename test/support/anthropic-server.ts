@@ -1,5 +1,5 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
-import { piecesOf } from "./dialects.ts";
+import { piecesOf, SCRIPTED_USAGE } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 
 const SIGNATURE = "signed-by-anthropic";
@@ -13,6 +13,7 @@ export const ANTHROPIC: TestDialect = {
   keyOf: (headers) => headers["x-api-key"]?.toString(),
   signs: true,
   marksEnd: true,
+  usage: { ...SCRIPTED_USAGE, cachedTokens: 5, cacheWriteTokens: 2 },
   events: messageEvents,
   whole(answer) {
     const content = blocksOf(answer).map(({ block }) => block);

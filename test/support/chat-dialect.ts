@@ -1,5 +1,5 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
-import { piecesOf } from "./dialects.ts";
+import { piecesOf, SCRIPTED_USAGE } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 import { event, streamEvents } from "./model-server.ts";
 
@@ -13,6 +13,7 @@ export const CHAT: TestDialect = {
   keyOf: (headers) => headers.authorization?.replace("Bearer ", ""),
   signs: false,
   marksEnd: true,
+  usage: SCRIPTED_USAGE,
   events: chatEvents,
   whole(answer) {
     const message = {

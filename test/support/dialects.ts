@@ -1,3 +1,4 @@
+import type { Usage } from "../../src/base/contract.ts";
 import type { modelEntry } from "./agent-config.ts";
 import type { ReceivedRequest, ScriptedCall } from "./model-server.ts";
 
@@ -15,7 +16,7 @@ export interface ScriptedAnswer {
   readonly comments?: boolean;
 }
 
-/** What every scripted answer has used. */
+/** What a scripted answer has used without a cache. */
 export const SCRIPTED_USAGE = { inputTokens: 11, outputTokens: 3 };
 
 /** One message of a request, whatever protocol it was told in. */
@@ -39,6 +40,8 @@ export interface TestDialect {
   readonly signs: boolean;
   /** Whether the last event says that nothing follows. */
   readonly marksEnd: boolean;
+  /** What every scripted answer has used, with what the cache served where the server tells it. */
+  readonly usage: Usage;
   readonly events: (answer: ScriptedAnswer) => string[];
   /** The same as one JSON document. */
   readonly whole: (answer: ScriptedAnswer) => unknown;

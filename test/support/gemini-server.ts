@@ -1,5 +1,5 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
-import { piecesOf } from "./dialects.ts";
+import { piecesOf, SCRIPTED_USAGE } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 import { event } from "./model-server.ts";
 import type { ScriptedCall } from "./model-server.ts";
@@ -15,6 +15,7 @@ export const GEMINI: TestDialect = {
   keyOf: (headers) => headers["x-goog-api-key"]?.toString(),
   signs: true,
   marksEnd: false,
+  usage: SCRIPTED_USAGE,
   events: contentEvents,
   // As without `alt=sse`: a list of chunks.
   whole: contentChunks,

@@ -1,5 +1,5 @@
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
-import { piecesOf } from "./dialects.ts";
+import { piecesOf, SCRIPTED_USAGE } from "./dialects.ts";
 import type { HeardMessage, ScriptedAnswer, TestDialect } from "./dialects.ts";
 import { event } from "./model-server.ts";
 import type { ScriptedCall } from "./model-server.ts";
@@ -7,7 +7,7 @@ import type { ScriptedCall } from "./model-server.ts";
 const ENCRYPTED = "encrypted-by-openai";
 const USAGE = {
   input_tokens: 11,
-  input_tokens_details: { cached_tokens: 0 },
+  input_tokens_details: { cached_tokens: 5 },
   output_tokens: 3,
   output_tokens_details: { reasoning_tokens: 0 },
   total_tokens: 14,
@@ -21,6 +21,7 @@ export const RESPONSES: TestDialect = {
   keyOf: (headers) => headers.authorization?.replace("Bearer ", ""),
   signs: true,
   marksEnd: true,
+  usage: { ...SCRIPTED_USAGE, cachedTokens: 5 },
   events: responseEvents,
   whole: (answer) => ({ ...endOf(answer), output: itemsOf(answer).map(({ whole }) => whole) }),
   error: (status, message) => ({

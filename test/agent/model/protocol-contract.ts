@@ -5,7 +5,6 @@ import type { ModelCall, Reply, PromptMessage } from "../../../src/agent/model/c
 import { isOverflow } from "../../../src/agent/model/errors.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
-import { SCRIPTED_USAGE } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import {
   hangs,
@@ -125,7 +124,7 @@ export function describeProtocol(dialect: TestDialect): void {
     it("yields the words as they come, and the usage at the end", async () => {
       const { pieces, result } = await ask(answers({ text: "one two three" }));
       assert.deepEqual(pieces, ["one ", "two ", "three"]);
-      assert.deepEqual([result.usage, result.truncated], [SCRIPTED_USAGE, false]);
+      assert.deepEqual([result.usage, result.truncated], [dialect.usage, false]);
       assert.deepEqual(result.toolCalls, []);
     });
 
@@ -137,7 +136,7 @@ export function describeProtocol(dialect: TestDialect): void {
       );
       assert.equal(text, CONTENT);
       assert.deepEqual(result.toolCalls, toolCalls);
-      assert.deepEqual(result.usage, SCRIPTED_USAGE);
+      assert.deepEqual(result.usage, dialect.usage);
     });
 
     if (dialect.marksEnd) {
