@@ -190,6 +190,22 @@ describe("between chat completions and Responses", () => {
     assert.deepEqual(asked, ["chat", ...Array<string>(4).fill("responses")]);
   });
 
+  it("an entry does not go back for what both refuse", async () => {
+    let isFlagged = true;
+    const flagged: Refusal = { message: "Your prompt was flagged.", status: 400 };
+    const { asked, ask } = open(
+      {},
+      {
+        chat: (body) => REFUSES_TOOLS(body) ?? (isFlagged ? flagged : undefined),
+        responses: () => (isFlagged ? flagged : undefined),
+      },
+    );
+    await modelFailureOf(ask());
+    isFlagged = false;
+    for (const _ of [1, 2]) assert.equal((await ask()).text, "yes");
+    assert.deepEqual(asked, ["chat", "responses", "chat", "chat none", "responses", "responses"]);
+  });
+
   for (const [where, entry] of Object.entries<EntryChanges>({
     "another server": { api_base: "https://gateway.test/v1" },
     "Azure's classic API": { ...AZURE_V1, api_base: `${AZURE_V1.api_base}?api-version=2024-10-21` },

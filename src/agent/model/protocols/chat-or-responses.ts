@@ -6,29 +6,49 @@ import { createChatProtocol } from "./openai.ts";
 import { createResponsesProtocol } from "./responses.ts";
 
 /**
- * Chat completions, until the server demands Responses for the model, and Responses from then on. If the server refuses
- * those before their first answer, chat completions again, as the server allows them.
+ * Chat completions, until the server demands Responses for the model, and Responses from then on. If the server
+ * refuses those before their first answer, chat completions again, as the server allows them; if it refuses the
+ * same call there, too, the refusal was about the call.
  */
 export function createChatOrResponses(settings: RequestSettings, fetch: Fetch): Protocol {
   let api: "chat" | "responses" = "chat";
+  /** Chat completions are asked because Responses were refused. */
+  let isBack = false;
+  /** An answer came after a move: the entry stays where it is. */
   let isSettled = false;
-  const chat = createChatProtocol(settings, fetch, (refusal, adapt) => {
-    if ((isSettled && api === "chat") || !demandsResponses(refusal)) return adapt();
-    api = "responses";
-    return true;
-  });
-  const fetchAndSettle: Fetch = async (url, init) => {
-    const response = await fetch(url, init);
-    isSettled ||= response.ok;
-    return response;
-  };
-  const responses = createResponsesProtocol(settings, fetchAndSettle, (refusal, adapt) => {
-    if (adapt()) return true;
-    if (isSettled || !isAbout(refusal)) return false;
-    [api, isSettled] = ["chat", true];
-    return true;
-  });
+
+  const chat = createChatProtocol(
+    settings,
+    settling(() => isBack),
+    (refusal, adapt) => {
+      if (!isBack && demandsResponses(refusal)) {
+        api = "responses";
+        return true;
+      }
+      const differs = adapt();
+      if (isBack && !isSettled && !differs) [api, isBack] = ["responses", false];
+      return differs;
+    },
+  );
+  const responses = createResponsesProtocol(
+    settings,
+    settling(() => true),
+    (refusal, adapt) => {
+      if (adapt()) return true;
+      if (isSettled || !isAbout(refusal)) return false;
+      [api, isBack] = ["chat", true];
+      return true;
+    },
+  );
   return (attempt) => (api === "chat" ? chat(attempt) : responses(attempt));
+
+  function settling(decides: () => boolean): Fetch {
+    return async (url, init) => {
+      const response = await fetch(url, init);
+      isSettled ||= response.ok && decides();
+      return response;
+    };
+  }
 }
 
 /** OpenAI's words for a model that takes tools, or anything, only in Responses. */
