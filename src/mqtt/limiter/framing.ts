@@ -47,7 +47,7 @@ const MOST_LENGTH_BYTES = 4;
 
 /** A message is answered or refused, which costs far more than an acknowledgement or some bytes. */
 const PUBLISH_COST = 2;
-const SMALL_COST = 0.25;
+const SMALL_COST = 0.5;
 const BYTES_A_PACKET = 2048;
 /** Packets in one piece: a parsed packet takes far more memory than its two bytes. */
 const PACKETS_A_PIECE = 64;
