@@ -2,7 +2,7 @@ import { startDeadline } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Prices } from "../../config/contract.ts";
 import type { StartedStream } from "../contract.ts";
-import { estimatedTokens } from "../tokens.ts";
+import { callTokens } from "./call-tokens.ts";
 import type { EntryWindow } from "./context-window.ts";
 import type { ModelCall, Protocol, Reply } from "./contract.ts";
 import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
@@ -152,7 +152,7 @@ export class Candidate {
       const sent = this.#takesTools ? call : withoutTools(call);
       const outcome = await this.#startOnce(sent, key);
       if (!(outcome instanceof ModelError) || times === MAX_REFUSED) return outcome;
-      if (outcome.kind === "overflow") this.window.exceeded(estimatedTokens(sent.messages));
+      if (outcome.kind === "overflow") this.window.exceeded(callTokens(sent).all);
       if (outcome.kind === "toolless" && sent.tools.length > 0) {
         log.warn("the model supports no tools; it is called without them", { model });
         this.#takesTools = false;

@@ -1,7 +1,8 @@
 import type { Spent, Usage } from "../../base/contract.ts";
 import type { Prices } from "../../config/contract.ts";
-import { roughTokens } from "../tokens.ts";
-import type { ModelCall, Reply, ToolDefinition } from "./contract.ts";
+import { estimatedTokens } from "../tokens.ts";
+import { callTokens } from "./call-tokens.ts";
+import type { ModelCall, Reply } from "./contract.ts";
 import type { ModelErrorKind, ModelError } from "./errors.ts";
 
 /** Tokens of an answer to count in one step while it comes. */
@@ -25,9 +26,9 @@ const MILLION = 1_000_000;
 export function beginSpending(question: ModelCall, prices: Prices | undefined) {
   const { allowance } = question;
   if (allowance === undefined) return undefined;
-  const inputTokens = tokensIn(question);
+  const inputTokens = callTokens(question).all;
   let counted = priced({ inputTokens, outputTokens: 0 }, prices);
-  let [characters, pieces, isSettled] = [0, 0, false];
+  let [written, pieces, isSettled] = [0, 0, false];
   const count = allowance.begin(counted);
 
   const settle = (usage: Usage): void => {
@@ -39,23 +40,23 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined) {
   /** Each chunk is at least one token: reasoning is billed as well. */
   const soFar = (): Usage => ({
     inputTokens,
-    outputTokens: Math.max(roughTokens(characters), pieces),
+    outputTokens: Math.max(written, pieces),
   });
 
   return {
     /** A chunk of the answer came, with its text; that of a thought has none. */
     onChunk(text: string): void {
       pieces += 1;
-      characters += text.length;
+      if (text !== "") written += estimatedTokens(text);
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
     },
     onReply(reply: Reply): void {
       isSettled = true;
-      settle(reply.usage ?? { inputTokens, outputTokens: roughTokens(charactersOf(reply)) });
+      settle(reply.usage ?? { inputTokens, outputTokens: tokensIn(reply) });
     },
     onError({ kind }: ModelError): void {
-      if (characters > 0 || !FREE.has(kind)) return;
+      if (written > 0 || !FREE.has(kind)) return;
       isSettled = true;
       settle({ inputTokens: 0, outputTokens: 0 });
     },
@@ -87,34 +88,9 @@ function difference(spent: Spent, counted: Spent): Spent {
   };
 }
 
-function charactersOf({ text, toolCalls, reasoning = "" }: Reply): number {
+function tokensIn({ text, toolCalls, reasoning = "" }: Reply): number {
   return toolCalls.reduce(
-    (total, call) => total + call.name.length + call.arguments.length,
-    text.length + reasoning.length,
+    (total, call) => total + estimatedTokens(call.name) + estimatedTokens(call.arguments),
+    estimatedTokens(text) + estimatedTokens(reasoning),
   );
-}
-
-/** Tokens of a message in addition to its text. */
-const PER_MESSAGE = 4;
-
-function tokensIn({ system, messages, tools }: ModelCall): number {
-  let characters = system.length;
-  for (const tool of tools) characters += sizeOf(tool);
-  for (const message of messages) {
-    characters += message.text.length + (message.reasoning?.length ?? 0);
-    if (message.role !== "assistant") continue;
-    for (const call of message.toolCalls ?? []) {
-      characters += call.name.length + call.arguments.length;
-    }
-  }
-  return roughTokens(characters) + PER_MESSAGE * messages.length;
-}
-
-/** By schema: tools are the same in each call. */
-const sizes = new WeakMap<object, number>();
-
-function sizeOf({ name, description, parameters }: ToolDefinition): number {
-  const size = sizes.get(parameters) ?? JSON.stringify(parameters).length;
-  sizes.set(parameters, size);
-  return size + name.length + description.length;
 }

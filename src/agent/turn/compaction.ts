@@ -7,7 +7,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { AgentDefaults } from "../../config/contract.ts";
 import type { Message } from "../contract.ts";
 import type { Model } from "../model/contract.ts";
-import { estimatedTokens, roughTokens } from "../tokens.ts";
+import { estimatedTokens, mostTokens } from "../tokens.ts";
 import { escapeMarkers } from "../untrusted-content/frame.ts";
 
 export interface CompactionOptions {
@@ -102,8 +102,7 @@ export function createCompaction(options: CompactionOptions): Compact {
   };
   return Object.assign(compact, {
     isDue: ({ messages, bytes }: CompactableSize): boolean =>
-      // The JSON of a message has more characters than the estimate counts.
-      isTooLong(messages, roughTokens(bytes)),
+      isTooLong(messages, mostTokens(bytes)),
   });
 }
 
@@ -199,8 +198,8 @@ function question(summary: string | undefined, transcript: string): string {
 function transcriptOf(messages: readonly Message[], room: number): string {
   const transcript = linesOf(messages, LONGEST_TEXT);
   if (estimatedTokens(transcript) <= room) return transcript;
-  // Two characters for each token of room are four fifths of it.
-  return linesOf(messages, Math.max(40, Math.floor((2 * room) / messages.length)));
+  // No script has more than one token a character.
+  return linesOf(messages, Math.max(40, Math.floor(room / messages.length)));
 }
 
 function linesOf(messages: readonly Message[], longest: number): string {

@@ -71,10 +71,10 @@ function ask(history: readonly Message[] = []) {
   );
 }
 
-function historyOf(turns: number, characters: number): Message[] {
+function historyOf(turns: number, times: number, word = "x"): Message[] {
   return Array.from({ length: turns }, (_, index) => index).flatMap((index): Message[] => [
     { role: "user", text: `question ${index}` },
-    { role: "assistant", text: "x".repeat(characters) },
+    { role: "assistant", text: word.repeat(times) },
   ]);
 }
 
@@ -142,7 +142,7 @@ describe("a conversation that is too long for the model", () => {
 const large = (): ModelEntry => modelEntry({ model_name: "large", api_base: server.base });
 const small = (): ModelEntry =>
   modelEntry({ model_name: "small", model: "openai/small", api_base: server.base });
-const long = (): Message[] => historyOf(8, 4000);
+const long = (): Message[] => historyOf(8, 500, "the log ");
 
 describe("the window of a model", () => {
   it("is learned from a conversation that was too long, and is that model's own", async () => {

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../../src/agent/contract.ts";
-import { estimatedTokens } from "../../../src/agent/tokens.ts";
 import { trimHistory } from "../../../src/agent/turn/turn.ts";
 
 const user = (text: string): Message => ({ role: "user", text });
@@ -44,24 +43,5 @@ describe("a history that is too long for the model", () => {
         assert.deepEqual(history, isSummarized ? [SUMMARY] : []);
       }),
     );
-  });
-});
-
-describe("tokens", () => {
-  it("are two for five characters, whatever units those take", () => {
-    assert.equal(estimatedTokens(""), 0);
-    assert.equal(estimatedTokens("hello"), 2);
-    assert.equal(estimatedTokens("👍👍👍👍👍"), 2);
-    assert.equal(estimatedTokens("\ud83d".repeat(5)), estimatedTokens("aaaaa"));
-  });
-
-  it("are those of words and calls, and a few for each message", () => {
-    const called: Message = {
-      role: "assistant",
-      text: "12345",
-      toolCalls: [{ id: "c", name: "12345", arguments: "1234567890" }],
-    };
-    assert.equal(estimatedTokens([called]), 12);
-    assert.equal(estimatedTokens([called, user("12345")]), 18);
   });
 });
