@@ -3,6 +3,7 @@ import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
+import type { Model } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
@@ -143,7 +144,7 @@ async function prepareTurn(
   const model = context.depth === 0 ? models.forTurn(turn) : models.forTask();
   const { maxTurns: rounds } = texts.settings;
   return {
-    model,
+    model: await formatted(model, turn),
     tools,
     permissions,
     hooks: deps.hooks,
@@ -152,6 +153,13 @@ async function prepareTurn(
     contextMessages: contextMessages(isBare ? [] : notesIn(texts, own), summary),
     ...(rounds !== undefined && { rounds }),
   };
+}
+
+/** The code for formats is loaded with the first answer that must have one. */
+async function formatted(model: Model, { format }: TurnWithHistory): Promise<Model> {
+  if (format === undefined) return model;
+  const { withFormat } = await import("./turn/answer-format.ts");
+  return withFormat(model, format);
 }
 
 /** The agent's notes: the shared memory, the newest days, and this client's own memory. */

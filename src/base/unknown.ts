@@ -24,13 +24,15 @@ const MAX_DEPTH = 1000;
 export function fromJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
   // Each level takes at least two characters.
-  if (text.length > 2 * MAX_DEPTH && isTooDeep(value)) throw new Error("it is nested too deeply");
+  if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH))
+    throw new Error("it is nested too deeply");
   return value;
 }
 
-function isTooDeep(value: unknown): boolean {
+/** Whether objects and lists are nested in more levels; a value without them has one. */
+export function isDeeperThan(value: unknown, levels: number): boolean {
   let level = [value];
-  for (let depth = 0; depth <= MAX_DEPTH; depth += 1) {
+  for (let depth = 0; depth <= levels; depth += 1) {
     level = level.flatMap((one) =>
       typeof one === "object" && one !== null ? Object.values(one) : [],
     );

@@ -129,6 +129,7 @@ async function* runCommand(
   context: CommandContext,
 ): AsyncGenerator<string, Turned> {
   asked.turn.signal.throwIfAborted();
+  if (asked.turn.format !== undefined) throw plainOnly(command);
   const outcome = refusalOf(command, asked) ?? (await command.run(asked, context));
   if (typeof outcome === "string") {
     yield outcome;
@@ -137,6 +138,10 @@ async function* runCommand(
   if ("run" in outcome) return yield* outcome.run();
   yield outcome.text;
   return { messages: [], forget: outcome.forget };
+}
+
+function plainOnly({ name }: Command): Failure {
+  return new Failure("bad_request", `/${name} is answered in plain text: send it without "format"`);
 }
 
 /** Why the command is not run at all. */

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { escapeControl } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Turned } from "../contract.ts";
 import type { FactName } from "../device/facts.ts";
@@ -30,6 +31,7 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
   return async function* answer(turn) {
     const { text, signal } = turn;
     signal.throwIfAborted();
+    if (turn.format !== undefined) throw noModel();
     const permissions = permissionsOf(turn);
     if (!permissions.allows(deviceTool.name)) {
       yield NOT_FOR_YOU;
@@ -58,6 +60,13 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
     }
     return turnResult(text, answerText);
   };
+}
+
+/** What parses an answer can do nothing with sentences. */
+function noModel(): Failure {
+  return new Failure("model", "no model is configured that could answer in the format asked for", {
+    remedy: "configure a model, or ask without format",
+  });
 }
 
 /** Measures in parallel; yields in the order of the question, each sentence as soon as it is ready. */

@@ -1,4 +1,4 @@
-import type { Allowance, Usage } from "../../base/contract.ts";
+import type { Allowance, AnswerFormat, Usage } from "../../base/contract.ts";
 import type { Message, ToolCall } from "../contract.ts";
 
 /** JSON Schema as plain data. */
@@ -26,6 +26,10 @@ export interface ModelCall {
   readonly messages: readonly PromptMessage[];
   readonly tools: readonly ToolDefinition[];
   readonly signal: AbortSignal;
+  /** The form that the answer must have; the messages ask for it, too. */
+  readonly format?: AnswerFormat;
+  /** An answer did not fit the format: the model has to answer now, and no tool has to be called any more. */
+  readonly isFormatRepeated?: true;
   /** The owner of the conversation, whose calls mostly begin alike. No provider gets it as it is. */
   readonly owner?: string;
   /** The call counts against it. */

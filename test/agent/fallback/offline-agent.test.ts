@@ -34,6 +34,22 @@ describe("without a model", () => {
     });
   });
 
+  it("an answer with a format is an error, and a command is none", async () => {
+    const { answer } = await openAgent({ config: agentConfig([]), log: SILENT });
+    const ends = [
+      ["What is the CPU usage?", "model", /no model is configured/],
+      ["/help", "bad_request", /"format"/],
+    ] as const;
+    for (const [text, code, words] of ends) {
+      const format = { type: "json_schema", schema: {} } as const;
+      const turn = { history: async () => [], text, client: "a", signal: NEVER, format };
+      await assert.rejects(
+        collect(answer(turn)),
+        (thrown) => thrown instanceof Failure && thrown.code === code && words.test(thrown.message),
+      );
+    }
+  });
+
   it("several facts are several sentences, in the order of the question", async () => {
     const { pieces } = await ask(
       "how much memory is free, what time is it and what is the uptime?",

@@ -13,6 +13,7 @@ import { simplifyTool } from "../schema.ts";
 import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
 import { errorOf, missingPathIn } from "./error-response.ts";
+import { createFormatRefusals } from "./format-refusals.ts";
 import { wellFormedJson } from "./normalize-history.ts";
 
 /** The status is enough, so the wait for an error's body is shorter than for an answer. */
@@ -29,6 +30,8 @@ export interface ProtocolDialect {
   /** The body of one request, overridden by `extra_body`. */
   readonly body: (question: ModelCall) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
+  /** The model can call tools when the request has a format of the answer. */
+  readonly formatsWithTools?: boolean;
   /** The protocol refuses a body without a limit of output tokens. */
   readonly requiresLimit?: true;
   readonly onRefusal?: OnRefusal | undefined;
@@ -95,10 +98,12 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   const isSimple = entry.tool_schema_transform === "simple";
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
+  const formats = createFormatRefusals({ withTools: dialect.formatsWithTools === true });
   const adaptation = createAdaptation({ entry, requiresLimit: dialect.requiresLimit === true });
   let urls = spellingsOf(dialect.url, entry.api_base);
   return async (attempt: Attempt): Promise<Response> => {
-    const { call, key } = attempt;
+    const { key } = attempt;
+    const call = formats.apply(attempt.call);
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
     const full = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
@@ -106,7 +111,7 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     const text = wellFormedJson(body);
     const outcome = await sendToFirst({ attempt, headers, text });
     if (!(outcome instanceof ModelError)) return outcome;
-    const adapt = (): boolean => adaptation.learn(outcome, body);
+    const adapt = (): boolean => formats.learn(outcome, call) || adaptation.learn(outcome, body);
     if (!(dialect.onRefusal?.(outcome, adapt) ?? adapt())) throw outcome;
     const { message, url } = outcome;
     throw withUrl(new ModelError("parameter", message, { cause: outcome }), url ?? dialect.url);

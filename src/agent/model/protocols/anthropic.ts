@@ -1,6 +1,7 @@
-import type { Usage } from "../../../base/contract.ts";
+import type { AnswerFormat, Usage } from "../../../base/contract.ts";
 import { listAt, at, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
+import { closedSchema } from "../answer-schema.ts";
 import type { Fetch, ModelCall, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
 import { ModelError } from "../errors.ts";
 import {
@@ -30,6 +31,7 @@ export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch):
     body: (call: ModelCall) => messagesBody(settings, call, isCached),
     answer: () => createMessageAnswer(envelopeOwner(endpoint)),
     requiresLimit: true as const,
+    formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
 }
@@ -63,7 +65,7 @@ const CALL_IDS = /^\S{1,64}$/;
 /** The body of one request; `extra_body` overrides it. */
 function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools }: ModelCall,
+  { system, messages, tools, format }: ModelCall,
   isCached: boolean,
 ): Record<string, unknown> {
   const { model } = endpoint;
@@ -83,9 +85,17 @@ function messagesBody(
     ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
     ...(hasTemperature && { temperature: defaults.temperature }),
     ...thinking.fields,
+    ...(format && { output_config: outputConfig(format, thinking.fields["output_config"]) }),
     stream: true,
     ...endpoint.facts.body,
     ...entry.extra_body,
+  };
+}
+
+function outputConfig({ schema }: AnswerFormat, thinking: unknown): Block {
+  return {
+    ...Object(thinking),
+    format: { type: "json_schema", schema: closedSchema(schema, false) },
   };
 }
 

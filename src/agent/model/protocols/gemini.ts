@@ -29,6 +29,7 @@ export function createGeminiProtocol(settings: RequestSettings, fetch: Fetch): P
     headers: generateHeaders,
     body: (call: ModelCall) => generateBody(settings, call),
     answer: () => createContentAnswer(envelopeOwner(endpoint)),
+    formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
 }
@@ -58,7 +59,7 @@ function generateHeaders(key: string | undefined): Record<string, string> {
 /** The body of one request; `extra_body` overrides it, also within `generationConfig`. */
 function generateBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools }: ModelCall,
+  { system, messages, tools, format }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
   const { max_tokens: maxTokens = 0, temperature } = defaults;
@@ -67,6 +68,10 @@ function generateBody(
     ...(maxTokens > 0 ? { [entry.max_tokens_field || "maxOutputTokens"]: maxTokens } : {}),
     ...(temperature !== undefined && { temperature }),
     ...thinking.fields,
+    ...(format && {
+      responseMimeType: "application/json",
+      responseSchema: geminiSchema(format.schema),
+    }),
     ...Object(at(entry.extra_body, "generationConfig")),
   };
   return {

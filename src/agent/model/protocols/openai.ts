@@ -2,7 +2,9 @@ import type { Usage } from "../../../base/contract.ts";
 import { truncate } from "../../../base/truncate.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
+import { openaiFormat } from "../answer-schema.ts";
 import type { Fetch, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
+import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import { countOf, createTextBuffer, MAX_TEXT, createCallDrafts, usageOf } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
@@ -28,8 +30,14 @@ export function createChatProtocol(
     headers: openaiHeaders(endpoint),
     ...chatParts(settings),
     onRefusal,
+    formatsWithTools: isOpenai(endpoint),
   };
   return createHttpProtocol(dialect, entry, fetch);
+}
+
+/** Others with this API let no tool be called once a format is given, or ignore the format. */
+function isOpenai({ base, facts }: Endpoint): boolean {
+  return facts.dialect === "azure" || new URL(base).hostname === "api.openai.com";
 }
 
 /** OpenAI refuses longer ids, which vLLM may send. */
@@ -42,7 +50,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const settled = settledFields(settings);
   const cacheKeyOf = cacheKeysOf(settings.endpoint);
   return {
-    body({ system, messages, tools, owner }) {
+    body({ system, messages, tools, owner, format }) {
       const history = normalizeHistory(messages, { ids });
       const chat = history.flatMap((message) => chatMessages(message, replaysReasoning));
       return {
@@ -52,6 +60,9 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
         ...cacheKeyOf?.(owner, system),
+        ...(format && {
+          response_format: { type: "json_schema", json_schema: openaiFormat(format) },
+        }),
         ...settled,
       };
     },

@@ -1,6 +1,7 @@
-import type { Usage } from "../../../base/contract.ts";
+import type { AnswerFormat, Usage } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
+import { openaiFormat } from "../answer-schema.ts";
 import type { Fetch, ModelCall, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
 import { ModelError } from "../errors.ts";
 import { countOf, createCallDrafts, createTextBuffer, MAX_TEXT, usageOf } from "../http/answer.ts";
@@ -31,6 +32,7 @@ export function createResponsesProtocol(
     body: createBodyWriter(settings, by),
     answer: () => createResponseAnswer(by),
     onRefusal,
+    formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
 }
@@ -46,7 +48,7 @@ function createBodyWriter(settings: RequestSettings, by: string) {
   const cacheKeyOf = cacheKeysOf(endpoint);
   const settled = settledFields(settings);
   const keeps = (message: PromptMessage): boolean => itemsKept(message, by).length > 0;
-  return ({ system, messages, tools, owner }: ModelCall): Item => {
+  return ({ system, messages, tools, owner, format }: ModelCall): Item => {
     const history = normalizeHistory(messages, { ids: CALL_IDS, keeps });
     return {
       model: endpoint.model,
@@ -58,8 +60,13 @@ function createBodyWriter(settings: RequestSettings, by: string) {
       ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: "auto" }),
       ...cacheKeyOf?.(owner, system),
       ...settled,
+      ...(format && { text: { format: formatItem(format), ...Object(settled["text"]) } }),
     };
   };
+}
+
+function formatItem(format: AnswerFormat): Item {
+  return { type: "json_schema", ...openaiFormat(format) };
 }
 
 /** The fields that are the same in each request. */
