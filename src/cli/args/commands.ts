@@ -53,7 +53,7 @@ const TRY: Command = {
   name: "try",
   summary: "start a broker and a gateway here, ask once, print the answer",
   arguments: [{ name: "message", rest: true }],
-  flags: ["timeout", "json"],
+  flags: ["timeout", "format", "json"],
   detail: [
     "The broker and the gateway run inside this process and end with it. Nothing is written to disk.",
   ],
@@ -104,6 +104,7 @@ const SEND: Command = {
   flags: [
     "timeout",
     "file",
+    "format",
     "no-wait",
     "no-stream",
     "id",
@@ -120,6 +121,10 @@ const SEND: Command = {
   ],
   examples: [
     { line: "picoclaw send kitchen how warm is it", does: "ask and print the answer as it comes" },
+    {
+      line: "picoclaw send kitchen --format schema.json how warm is it",
+      does: "get JSON of that schema, or an error",
+    },
     { line: "df -h | picoclaw send nas", does: "send the output of another program" },
     {
       line: "picoclaw send kitchen --json -- -5?",
@@ -151,7 +156,7 @@ const AGENT: Command = {
   name: "agent",
   summary: "talk to the agent without MQTT",
   arguments: [],
-  flags: ["message", "session"],
+  flags: ["message", "session", "format"],
   detail: [
     "Without -m it reads the question from a pipe. On a terminal it holds a conversation; exit, quit or Ctrl-D ends it.",
     "The conversation is stored under the name of the session. The next call with that name continues it.",

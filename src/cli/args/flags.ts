@@ -47,6 +47,11 @@ export const FLAGS = {
     value: "FILE",
     summary: "read the message from a file, or from standard input (-)",
   },
+  format: {
+    type: "file",
+    value: "FILE",
+    summary: "ask for an answer in JSON that fits the JSON Schema in this file",
+  },
   "no-wait": {
     type: "boolean",
     summary: "end as soon as the broker has the message; print no answer",

@@ -1,9 +1,11 @@
 import { openAgent } from "../../agent/agent.ts";
 import type { Answerer, Message, Turned } from "../../agent/contract.ts";
 import { startDeadline } from "../../base/async.ts";
+import type { AnswerFormat } from "../../base/contract.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
+import { readFormat } from "../answer-format.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
@@ -28,6 +30,7 @@ export async function run(context: Context): Promise<number> {
   const conversational = message === undefined && host.stdin.isTTY;
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
+  const format = await readFormat(context);
   const log = await createCommandLog(context);
   const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
   if (refusal !== undefined) throw refusal;
@@ -48,6 +51,7 @@ export async function run(context: Context): Promise<number> {
   const conversation: Chat = {
     answerer: agent.answer,
     client,
+    format,
     history: session.history,
     append: session.append,
     timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
@@ -90,6 +94,8 @@ async function runChat(conversation: Chat, context: Context): Promise<void> {
 interface Chat {
   readonly answerer: Answerer;
   readonly client: string;
+  /** The form that all answers must have. */
+  readonly format?: AnswerFormat | undefined;
   /** Reads the conversation so far, and appends a turn to it; neither rejects. */
   readonly history: () => Promise<readonly Message[]>;
   readonly append: (turned: Turned) => Promise<void>;
@@ -104,7 +110,7 @@ interface Chat {
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
 export async function answerMessage(conversation: Chat, text: string): Promise<void> {
-  const { answerer, client, history, stdout, signal } = conversation;
+  const { answerer, client, format, history, stdout, signal } = conversation;
   let code: "no_answer" | "cut_off" = "no_answer";
   const deadline = startDeadline(conversation.timeoutMs, {
     parent: signal,
@@ -114,7 +120,13 @@ export async function answerMessage(conversation: Chat, text: string): Promise<v
       }),
   });
   const who = { client, isRemote: false, isAdmin: true };
-  const turn = answerer({ history, text, ...who, signal: deadline.signal });
+  const turn = answerer({
+    history,
+    text,
+    ...(format && { format }),
+    ...who,
+    signal: deadline.signal,
+  });
   let last = "";
   try {
     for (;;) {

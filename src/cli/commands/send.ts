@@ -1,6 +1,8 @@
+import type { AnswerFormat } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Requester } from "../../mqtt/contract.ts";
 import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
+import { readFormat } from "../answer-format.ts";
 import { type OutputFormat, outputFormat } from "../args/flags.ts";
 import {
   ask,
@@ -23,6 +25,7 @@ export async function run(context: Context): Promise<number> {
 async function send(context: Context, id: string): Promise<Outcome> {
   const { host, flags, signal } = context;
   const sending = { ...checkedQuestion(context), id };
+  const format = await readFormat(context);
   const log = await createCommandLog(context);
   const channel = await loadChannel(context, log);
   const text = await readMessage(sending.source, host, {
@@ -38,7 +41,7 @@ async function send(context: Context, id: string): Promise<Outcome> {
     signal,
   });
   try {
-    return await exchange(requester, { ...sending, text }, context);
+    return await exchange(requester, { ...sending, text, format }, context);
   } finally {
     await requester.close();
   }
@@ -65,11 +68,12 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
 interface Sending extends Omit<CheckedQuestion, "source"> {
   readonly id: string;
   readonly text: string;
+  readonly format: AnswerFormat | undefined;
 }
 
 async function exchange(
   requester: Requester,
-  { client, text, id, form }: Sending,
+  { client, text, id, form, format }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
   const question = {
@@ -79,6 +83,7 @@ async function exchange(
     signal,
     firstPartMs: flags.duration("timeout"),
     ...(flags.has("no-stream") ? { stream: false } : {}),
+    ...(format && { extras: { format } }),
   };
   if (flags.has("no-wait")) {
     await requester.publishRequest(question);

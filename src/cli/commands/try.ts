@@ -1,8 +1,10 @@
+import type { AnswerFormat } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { openRequester } from "../../mqtt/requester/requester.ts";
+import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
 import { load } from "../connection.ts";
@@ -22,6 +24,7 @@ export async function run(context: Context): Promise<number> {
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const { host, flags, redactor } = context;
+  const format = await readFormat(context);
   const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
   if (loaded instanceof Failure) throw loaded;
   if (loaded.refusal !== undefined) throw loaded.refusal;
@@ -40,7 +43,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     secretFiles,
   });
   try {
-    return await exchange(serving.dialled[0], context, id);
+    return await exchange(serving.dialled[0], context, { id, format });
   } finally {
     await serving.stop(0);
   }
@@ -75,7 +78,7 @@ function channelFor({ channels }: Config): MqttChannel {
 async function exchange(
   channel: MqttChannel | undefined,
   { host, words, flags, signal }: Context,
-  id: string,
+  { id, format }: { readonly id: string; readonly format: AnswerFormat | undefined },
 ): Promise<Outcome> {
   if (channel === undefined) throw new Failure("internal", "there is no channel to try");
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
@@ -87,13 +90,14 @@ async function exchange(
   });
   try {
     const form = outputFormat(flags);
-    if (form === "text") await host.stderr.write(`${pathOf(channel, text)}\n`);
+    if (form === "text") await host.stderr.write(`${pathOf(channel, { text, format })}\n`);
     return await ask({
       requester,
       question: {
         client: CLIENT,
         text,
         id,
+        ...(format && { extras: { format } }),
         signal,
         firstPartMs: flags.duration("timeout"),
         nextPartMs: NEXT_PART_MS,
@@ -107,8 +111,8 @@ async function exchange(
 }
 
 /** The broker, topic and payload with which a device would ask the same. */
-function pathOf({ settings }: MqttChannel, text: string): string {
+function pathOf({ settings }: MqttChannel, payload: object): string {
   const topic = `${ADDRESS.topic_prefix}/${ADDRESS.agent_id}/${CLIENT}/request`;
   const broker = settings.broker.replace("embedded://", "");
-  return `broker ${broker} (built in)\n${topic} ${JSON.stringify({ text })}`;
+  return `broker ${broker} (built in)\n${topic} ${JSON.stringify(payload)}`;
 }
