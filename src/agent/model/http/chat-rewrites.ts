@@ -19,6 +19,11 @@ export function rewriteFor(message: string, body: ChatBody): ChatRewrite | undef
 
 const REWRITES: readonly { readonly words: RegExp; readonly rewrite: ChatRewrite }[] = [
   { words: /only supports single tool-calls at once/i, rewrite: withSingleCalls },
+  {
+    words: /openrouter reasoning details\b.{0,400}\bthought_signature/is,
+    rewrite: withStandInDetails,
+  },
+  { words: /\bmissing a [`'"]?thought_signature/i, rewrite: withStandIns },
   { words: /\btool call ids?\b.{0,200}\blength (?:of )?9\b/is, rewrite: withShortIds },
   {
     words: /\bencrypted content\b.{0,200}\bcould not be\b|\bitems are not persisted\b/is,
@@ -39,7 +44,7 @@ function withSingleCalls(body: ChatBody): ChatBody {
     return calls.flatMap((call, position) => {
       const result = results.filter((one) => at(one, "tool_call_id") === at(call, "id"));
       const said = { ...Object(message), tool_calls: [call] };
-      if (position > 0) said.content = null;
+      if (position > 0) Object.assign(said, { content: null, reasoning_details: undefined });
       return [said].concat(result);
     });
   });
@@ -55,6 +60,42 @@ function withoutReasoning(body: ChatBody): ChatBody {
     ...body,
     input: others.map((item): unknown => Object.assign({}, item, { id: undefined })),
   };
+}
+
+/**
+ * Replaces a missing signature: the call is another model's, or from a stored history, which has no
+ * signatures. Google documents this value (ai.google.dev/gemini-api/docs/thought-signatures).
+ */
+export const NO_SIGNATURE = "skip_thought_signature_validator";
+
+/** A chat in which each first call has a signature, where Google has it; the same body if it is one. */
+function withStandIns(body: ChatBody): ChatBody {
+  return withUnsigned(body, (message) => {
+    const [call, ...others] = listAt(message, "tool_calls");
+    if (at(call, "extra_content") !== undefined) return message;
+    const extra_content = { google: { thought_signature: NO_SIGNATURE } };
+    return { ...Object(message), tool_calls: [{ ...Object(call), extra_content }, ...others] };
+  });
+}
+
+/** The same where OpenRouter has it: beside the calls, with the id of one. */
+function withStandInDetails(body: ChatBody): ChatBody {
+  return withUnsigned(body, (message) => {
+    if (listAt(message, "reasoning_details").length > 0) return message;
+    const id = textAt(listAt(message, "tool_calls")[0], "id");
+    const detail = { type: "reasoning.encrypted", data: NO_SIGNATURE, id, index: 0 };
+    return { ...Object(message), reasoning_details: [{ ...detail, format: "google-gemini-v1" }] };
+  });
+}
+
+/** Changes the messages with calls; returns the same body if none differs. */
+function withUnsigned(body: ChatBody, sign: (message: unknown) => unknown): ChatBody {
+  const messages = listAt(body, "messages");
+  const signed = messages.map((message) =>
+    listAt(message, "tool_calls").length === 0 ? message : sign(message),
+  );
+  const isSame = signed.every((message, index) => message === messages[index]);
+  return isSame ? body : { ...body, messages: signed };
 }
 
 function isResult(message: unknown): boolean {

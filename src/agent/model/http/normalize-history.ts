@@ -5,7 +5,7 @@ import type { PromptMessage } from "../contract.ts";
 export interface NormalizeOptions {
   /** The pattern of a call's id. */
   readonly ids: RegExp;
-  /** The message goes back unchanged: its ids are the server's own. */
+  /** The message goes back as the server sent it: its ids stay, unless the server repeats them. */
   readonly keeps?: (message: PromptMessage) => boolean;
 }
 
@@ -23,6 +23,7 @@ export function normalizeHistory(
       .flatMap((message) => (message.role === "assistant" ? (message.toolCalls ?? []) : []))
       .map(({ id }) => id),
   );
+  const given = new Set<string>();
   const seen = new Map<string, number>();
   let renamed = new Map<string, string[]>();
   return messages.map((message) => {
@@ -32,9 +33,11 @@ export function normalizeHistory(
     }
     renamed = new Map();
     if (message.role !== "assistant" || message.toolCalls === undefined) return message;
-    if (keeps?.(message) === true) return message;
+    const isKept = keeps?.(message) === true;
     const toolCalls = message.toolCalls.map((call) => {
-      const id = ids.test(call.id) && !taken.has(call.id) ? call.id : ownId(call, taken, seen);
+      const isValid = isKept ? !given.has(call.id) : ids.test(call.id) && !taken.has(call.id);
+      const id = isValid ? call.id : ownId(call, taken, seen);
+      if (isKept) given.add(id);
       taken.add(id);
       renamed.set(call.id, [...(renamed.get(call.id) ?? []), id]);
       return id === call.id ? call : { ...call, id };

@@ -182,9 +182,9 @@ function blocksOf(message: PromptMessage, by: string): readonly Block[] {
     };
     return [message.failed ? { ...result, is_error: true } : result];
   }
-  const blocks = blocksIn(unwrapReasoning(by, message.reasoning));
-  if (blocks.length > 0) return blocks;
   const { text, toolCalls = [] } = message;
+  const blocks = blocksIn(unwrapReasoning(by, message.reasoning));
+  if (blocks.length > 0) return withIds(blocks, toolCalls);
   return [
     ...(text.trim() === "" ? [] : [textBlock(text)]),
     ...toolCalls.map(({ id, name, arguments: words }) => callBlock(id, name, words)),
@@ -194,6 +194,14 @@ function blocksOf(message: PromptMessage, by: string): readonly Block[] {
 function blocksIn(blocks: unknown): readonly Block[] {
   return listAt({ blocks }, "blocks").filter(
     (block): block is Block => typeof block === "object" && block !== null,
+  );
+}
+
+/** The blocks with the ids of these calls, which differ where a server has repeated one. */
+function withIds(blocks: readonly Block[], calls: readonly ToolCall[]): readonly Block[] {
+  const ids = calls.map(({ id }) => idOf(id));
+  return blocks.map((block) =>
+    block["type"] === "tool_use" ? { ...block, id: ids.shift() ?? block["id"] } : block,
   );
 }
 

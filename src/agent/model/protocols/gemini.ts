@@ -13,6 +13,7 @@ import {
   usageOf,
 } from "../http/answer.ts";
 import type { AnswerBuilder, CallDraft } from "../http/answer.ts";
+import { NO_SIGNATURE } from "../http/chat-rewrites.ts";
 import { errorIn } from "../http/error-response.ts";
 import { validToolName } from "../http/normalize-history.ts";
 import { createHttpProtocol } from "../http/protocol.ts";
@@ -152,12 +153,6 @@ function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<str
     },
   };
 }
-
-/**
- * Replaces a missing signature: the call is another model's, or from a stored history, which has no
- * signatures. Google documents this value (ai.google.dev/gemini-api/docs/thought-signatures).
- */
-const NO_SIGNATURE = "skip_thought_signature_validator";
 
 function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Sender): Part[] {
   const data = unwrapReasoning(by, reasoning);

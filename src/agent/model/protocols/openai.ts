@@ -15,6 +15,13 @@ import { createHttpProtocol } from "../http/protocol.ts";
 import type { OnRefusal, ProtocolDialect, RequestSettings } from "../http/protocol.ts";
 import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
+import {
+  createSignatureCollector,
+  keptAnswer,
+  reasoningOf,
+  signatureFieldsOf,
+  signatureOwner,
+} from "./chat-signatures.ts";
 
 /**
  * OpenAI's chat completions, streamed; also for compatible servers. `onRefusal` as in `ProtocolDialect`.
@@ -49,10 +56,12 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const hasOptions = facts.noStreamOptions !== true;
   const settled = settledFields(settings);
   const cacheKeyOf = cacheKeysOf(settings.endpoint);
+  const sender = { by: signatureOwner(settings.endpoint), replaysReasoning };
+  const keeps = (message: PromptMessage): boolean => keptAnswer(message, sender.by) !== undefined;
   return {
     body({ system, messages, tools, owner, format }) {
-      const history = normalizeHistory(messages, { ids });
-      const chat = history.flatMap((message) => chatMessages(message, replaysReasoning));
+      const history = normalizeHistory(messages, { ids, keeps });
+      const chat = history.flatMap((message) => chatMessages(message, sender));
       return {
         model,
         messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
@@ -66,7 +75,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         ...settled,
       };
     },
-    answer: createChatAnswer,
+    answer: () => createChatAnswer(sender.by, ids),
   };
 }
 
@@ -95,33 +104,43 @@ function toolFields(tools: readonly ToolDefinition[]): Record<string, unknown> {
   return { tools: listed, tool_choice: "auto" };
 }
 
+interface Sender {
+  /** The owner of the signatures that are sent back. */
+  readonly by: string;
+  readonly replaysReasoning: boolean;
+}
+
 /**
  * A message; a question after its preface, which becomes a pair of messages. Not every server takes a list of texts as
  * one content, and many chat templates require alternating roles.
  */
-function chatMessages(message: PromptMessage, replays: boolean): Record<string, unknown>[] {
-  const chat = chatMessage(message, replays);
+function chatMessages(message: PromptMessage, sender: Sender): Record<string, unknown>[] {
+  const chat = chatMessage(message, sender);
   if (message.role !== "user" || message.preface === undefined) return [chat];
   const preface = { role: "user", content: message.preface };
   return [preface, { role: "assistant", content: "Noted." }, chat];
 }
 
-function chatMessage(message: PromptMessage, replays: boolean): Record<string, unknown> {
+function chatMessage(message: PromptMessage, sender: Sender): Record<string, unknown> {
   if (message.role === "user") return { role: "user", content: message.text };
   if (message.role === "tool") {
     return { role: "tool", tool_call_id: message.callId, content: message.text };
   }
   const { text, toolCalls = [], reasoning } = message;
   if (toolCalls.length === 0) return { role: "assistant", content: text };
+  const kept = keptAnswer(message, sender.by);
+  const thought = kept === undefined ? reasoning : kept.text;
   return {
     role: "assistant",
     content: text === "" ? null : text,
-    tool_calls: toolCalls.map(({ id, name, arguments: words }) => ({
+    ...kept?.message,
+    tool_calls: toolCalls.map(({ id, name, arguments: words }, index) => ({
       id,
       type: "function",
       function: { name: validToolName(name), arguments: objectText(words) },
+      ...kept?.calls[index],
     })),
-    ...(replays && { reasoning_content: thoughtBefore(toolCalls, reasoning) }),
+    ...(sender.replaysReasoning && { reasoning_content: thoughtBefore(toolCalls, thought) }),
   };
 }
 
@@ -137,10 +156,11 @@ function thoughtBefore(toolCalls: readonly ToolCall[], reasoning: string | undef
   return `This needs ${calls.join(", and ")}.`;
 }
 
-/** Builds one reply from the chunks of a chat completion. */
-function createChatAnswer(): AnswerBuilder {
+/** Builds one reply from the chunks of a chat completion; `by` owns its signatures, `ids` is as in `AnswerFacts`. */
+function createChatAnswer(by: string, ids: RegExp): AnswerBuilder {
   const thoughts = createThoughtFilter();
   const { append, text } = createTextBuffer();
+  const signatures = createSignatureCollector();
   let calls: ReturnType<typeof createCallCollector> | undefined;
   let reasoning = "";
   let finish = "";
@@ -165,18 +185,24 @@ function createChatAnswer(): AnswerBuilder {
       if (finish === "error")
         throw new ModelError("refused", "finish_reason error", { status: 500 });
       if (at(delta, "tool_calls") !== undefined) (calls ??= createCallCollector()).take(delta);
+      signatures.take(delta);
       const thought = textAt(delta, "reasoning_content") || textAt(delta, "reasoning");
       if (reasoning.length + thought.length <= MAX_TEXT) reasoning += thought;
       return append(thoughts.take(contentOf(at(delta, "content"))));
     },
     end: () => append(thoughts.end()),
-    reply: () => ({
-      text: text(),
-      toolCalls: calls?.end() ?? [],
-      truncated: finish === "length",
-      ...(reasoning !== "" && { reasoning }),
-      ...(usage && { usage }),
-    }),
+    reply() {
+      const toolCalls = calls?.end() ?? [];
+      const fields = { message: signatures.fields(), calls: calls?.fields() ?? [] };
+      const kept = reasoningOf({ by, ids, toolCalls, kept: { text: reasoning, ...fields } });
+      return {
+        text: text(),
+        toolCalls,
+        truncated: finish === "length",
+        ...(kept !== undefined && { reasoning: kept }),
+        ...(usage && { usage }),
+      };
+    },
   };
 }
 
@@ -216,30 +242,42 @@ function cacheCountsIn(usage: unknown) {
  */
 export function createCallCollector() {
   const drafts = createCallDrafts();
-  const begun: { readonly index: unknown; readonly draft: CallDraft }[] = [];
+  const begun: BegunCall[] = [];
 
-  const draftFor = (piece: unknown): CallDraft => {
+  const callFor = (piece: unknown): BegunCall => {
     const [index, id] = [at(piece, "index"), textAt(piece, "id")];
-    const known = begun.findLast((call) => call.index === index)?.draft;
-    const isNew = known === undefined || (id !== "" && known.id !== "" && known.id !== id);
+    const known = begun.findLast((call) => call.index === index);
+    const knownId = known?.draft.id ?? "";
+    const isNew = known === undefined || (id !== "" && knownId !== "" && knownId !== id);
     if (!isNew) return known;
-    const draft = drafts.begin(id, "");
-    begun.push({ index, draft });
-    return draft;
+    const call = { index, draft: drafts.begin(id, ""), fields: {} };
+    begun.push(call);
+    return call;
   };
 
   return {
     /** Takes the `tool_calls` of one delta (or of a whole message). */
     take(delta: unknown): void {
       for (const piece of listAt(delta, "tool_calls")) {
-        const draft = draftFor(piece);
+        const call = callFor(piece);
+        const { draft } = call;
+        call.fields = { ...call.fields, ...signatureFieldsOf(piece) };
         draft.identify(textAt(piece, "id"), textAt(at(piece, "function"), "name"));
         draft.add(argumentsText(at(at(piece, "function"), "arguments")));
       }
     },
     /** The calls, in the order in which they began, each with a unique id and a name. */
     end: () => drafts.end(),
+    /** The fields to send back with each of these calls. */
+    fields: () => begun.filter(({ draft }) => draft.name !== "").map(({ fields }) => fields),
   };
+}
+
+/** One call, with the fields of its signature. */
+interface BegunCall {
+  readonly index: unknown;
+  readonly draft: CallDraft;
+  fields: Readonly<Record<string, unknown>>;
 }
 
 function argumentsText(value: unknown): string {

@@ -132,13 +132,21 @@ function itemsOf(message: PromptMessage, by: string): readonly Item[] {
   if (message.role === "tool") {
     return [{ type: "function_call_output", call_id: message.callId, output: message.text }];
   }
-  const kept = itemsKept(message, by);
-  if (kept.length > 0) return kept;
   const { text, toolCalls = [] } = message;
+  const kept = itemsKept(message, by);
+  if (kept.length > 0) return withIds(kept, toolCalls);
   return [
     ...(text === "" ? [] : [{ role: "assistant", content: text }]),
     ...toolCalls.map((call) => callItem(call)),
   ];
+}
+
+/** The items with the ids of these calls, which differ where a server has repeated one. */
+function withIds(items: readonly Item[], calls: readonly ToolCall[]): readonly Item[] {
+  const ids = calls.map(({ id }) => id);
+  return items.map((item) =>
+    item["type"] === "function_call" ? { ...item, call_id: ids.shift() ?? item["call_id"] } : item,
+  );
 }
 
 function inputText(text: string): Item {
