@@ -46,14 +46,20 @@ function problemOf(schema: Schema): string | undefined {
 /** The first problem of a schema and of those in it; `path` is a JSON pointer (RFC 6901). */
 function problemIn(schema: unknown, path: string, root: Schema): string | undefined {
   if (typeof schema === "boolean") return undefined;
-  if (!isObject(schema)) return `has no schema at ${path}`;
+  if (!isObject(schema)) return `has no schema at ${shown(path)}`;
   const wrong = wrongKeyword(schema, root);
-  if (wrong !== undefined) return `has a bad ${wrong} at ${path === "" ? "/" : path}`;
+  if (wrong !== undefined) return `has a bad ${wrong} at ${shown(path)}`;
   for (const [key, inner] of innerSchemas(schema)) {
     const problem = problemIn(inner, `${path}/${key}`, root);
     if (problem !== undefined) return problem;
   }
   return undefined;
+}
+
+/** The names of properties are a client's text. */
+function shown(path: string): string {
+  if (path === "") return "/";
+  return /^[\w$/.~ -]{1,100}$/.test(path) ? path : "a place inside";
 }
 
 /** The keyword of a schema that has a value of the wrong kind. */

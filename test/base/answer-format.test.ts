@@ -36,6 +36,8 @@ describe("the format of an answer", () => {
     [{ properties: { a: { type: "text" } } }, /a bad type at \/properties\/a$/],
     [{ properties: [] }, /a bad properties/],
     [{ properties: { a: 1 } }, /no schema at \/properties\/a$/],
+    [{ properties: { "\u0007\ud800": 1 } }, /no schema at a place inside$/],
+    [{ properties: { ["x".repeat(500)]: 1 } }, /no schema at a place inside$/],
     [{ items: "string" }, /no schema at \/items$/],
     [{ items: [{ type: "x" }] }, /a bad type at \/items\/0$/],
     [{ required: "a" }, /a bad required/],
