@@ -126,21 +126,28 @@ export function createAnswerPrinter(form: OutputFormat, streams: AnswerStreams):
 
 /**
  * Prints the text as it arrives, and a newline at the end. On a terminal control characters are escaped; a
- * pipe gets the text unchanged. The sentence of an error is not printed here.
+ * pipe gets the text unchanged. The sentence of an error is not printed here. The second empty part is noted on
+ * stderr, once.
  */
 function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
   let last = "";
+  let empty = 0;
   const endLine = async () => {
     if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
   };
   return {
-    async part({ text, restart, error }) {
+    async part({ text, restart, done, error }) {
       if (restart && last !== "") {
         await endLine();
         await stderr.write("note: the answer starts again; ignore the text above\n");
         last = "";
       }
-      if (error !== undefined || text === "") return;
+      if (error !== undefined) return;
+      if (text === "") {
+        if (!done) empty += 1;
+        if (!done && empty === 2) await stderr.write("note: the agent is still working\n");
+        return;
+      }
       await stdout.write(stdout.isTTY ? escapeControl(text, "\n\t") : text);
       last = text;
     },

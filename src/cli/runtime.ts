@@ -300,6 +300,7 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel) 
     denyFrom: deny_from,
     adminFrom: admin_from,
     intervalMs: settings.streaming.interval_ms,
+    progressMs: settings.streaming.progress_secs * 1000,
     limits: settings.limits,
     totalLimits: settings.limits.total,
   };

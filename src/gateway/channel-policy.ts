@@ -20,6 +20,8 @@ export interface ChannelPolicy {
   readonly adminFrom: readonly string[];
   /** Milliseconds between the parts of a streamed answer. */
   readonly intervalMs: number;
+  /** Milliseconds without a part after which a streamed answer gets an empty one; 0 is never. */
+  readonly progressMs: number;
   /** For each client. */
   readonly limits: Limits;
   /** For all clients of the channel together. */
@@ -27,12 +29,15 @@ export interface ChannelPolicy {
 }
 
 /** Whether the channel serves the client. Compares exactly: no case folding, no trimming, no patterns. */
-export function isAllowed({ allowFrom, denyFrom }: ChannelPolicy, client: string): boolean {
+export function isAllowed(
+  { allowFrom, denyFrom }: Pick<ChannelPolicy, "allowFrom" | "denyFrom">,
+  client: string,
+): boolean {
   if (denyFrom.includes("*") || denyFrom.includes(client)) return false;
   return allowFrom.length === 0 || allowFrom.includes("*") || allowFrom.includes(client);
 }
 
 /** Whether the client may change things for everyone. Compares exactly. */
-export function isAdmin({ adminFrom }: ChannelPolicy, client: string): boolean {
+export function isAdmin({ adminFrom }: Pick<ChannelPolicy, "adminFrom">, client: string): boolean {
   return adminFrom.includes("*") || adminFrom.includes(client);
 }

@@ -10,8 +10,8 @@ export interface Requester {
   /**
    * Publishes one request and yields the parts of its answer until it is complete; at QoS 0 if the
    * configuration says 0, else at QoS 1. Throws a `Failure`: `unserved` (status `offline`, or PUBACK reason
-   * 16), `no_answer` (nothing within `firstPartMs`), `cut_off` (silence of `nextPartMs`, or the broker lost
-   * for good, after the first part), `refused`, `unreachable`. An answer that is an error ends normally: its
+   * 16), `no_answer` (nothing within `firstPartMs`, or after an empty part), `cut_off` (silence of `nextPartMs`
+   * after text, or the broker lost for good, after the first part), `refused`, `unreachable`. An answer that is an error ends normally: its
    * last part has `error`.
    */
   readonly request: (question: RequestOptions) => AsyncGenerator<AnswerPart, void>;

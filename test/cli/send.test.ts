@@ -129,6 +129,19 @@ describe("an answer as text", () => {
   });
 });
 
+describe("an answer that takes long", () => {
+  it("is noted on stderr once, by its second empty part, and not by the last", async () => {
+    const { stdout, stderr, result } = await play({
+      parts: [{ text: "" }, { text: "" }, { text: "" }, { text: "x" }, { text: "" }],
+    });
+    assert.equal(stdout.text(), "x\n");
+    assert.equal(stderr.text(), "note: the agent is still working\n");
+    assert.equal(result.text, "x");
+    const short = await play({ parts: [{ text: "" }, { text: "x" }, { text: "" }] });
+    assert.equal(short.stderr.text(), "");
+  });
+});
+
 describe("an answer that is an error", () => {
   const error = { code: "busy", retryAfter: 30 };
 

@@ -27,7 +27,7 @@ describe("settings of a channel of type mqtt", () => {
       qos: 0,
       protocol_version: "auto",
       tls: { verify: false },
-      streaming: { enabled: true, interval_ms: 250 },
+      streaming: { enabled: true, interval_ms: 250, progress_secs: 20 },
       plain_text: false,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
@@ -82,8 +82,8 @@ describe("settings of a channel of type mqtt", () => {
     ["session_expiry_secs", 4_294_967_295, 4_294_967_295],
     ["probe_secs", 0, 0],
     ["probe_secs", 86_400, 86_400],
-    ["streaming", { enabled: false }, { enabled: false, interval_ms: 250 }],
-    ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0 }],
+    ["streaming", { enabled: false }, { enabled: false, interval_ms: 250, progress_secs: 20 }],
+    ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0, progress_secs: 20 }],
   ];
   for (const [key, value, result] of accepted) {
     it(`${key} ${JSON.stringify(value).slice(0, 40)} is taken`, async () => {

@@ -67,7 +67,11 @@ describe("channels in .security.yml", () => {
     assert.equal(settings.qos, 1);
     assert.equal(settings.keep_alive, 30);
     assert.equal(settings.plain_text, true);
-    assert.deepEqual(settings.streaming, { enabled: false, interval_ms: 250 });
+    assert.deepEqual(settings.streaming, {
+      enabled: false,
+      interval_ms: 250,
+      progress_secs: 20,
+    });
     assert.equal(settings.agent_id, "007");
   });
 

@@ -17,6 +17,7 @@ export const OPEN_TO_ALL: ChannelPolicy = {
   denyFrom: [],
   adminFrom: [],
   intervalMs: 250,
+  progressMs: 0,
   limits: NO_LIMITS,
   totalLimits: NO_LIMITS,
 };

@@ -303,6 +303,18 @@ describe("an answer that does not come", () => {
     });
   });
 
+  it(
+    "is no_answer by silence after an empty part, which says that one is coming",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto();
+      await using _gateway = await gatewayThatSays(broker.url, '{"text":"","id":"r-1","seq":0}');
+      await using device = await openTestRequester(broker.url);
+      const options = requestOptions({ id: "r-1", firstPartMs: 1_000, nextPartMs: 100 });
+      await assert.rejects(answerOf(device, options), { code: "no_answer" });
+    },
+  );
+
   it("is cut_off by silence after the first part, and by a hole", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using gateway = await gatewayThatSays(broker.url, '{"text":"a","id":"r-1","seq":0}');

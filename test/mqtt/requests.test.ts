@@ -99,7 +99,10 @@ describe("what is no request", () => {
   it("is the text itself with plain_text", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, {
-      settings: { plain_text: true, streaming: { enabled: false, interval_ms: 250 } },
+      settings: {
+        plain_text: true,
+        streaming: { enabled: false, interval_ms: 250, progress_secs: 20 },
+      },
     });
     await asked.ready();
     await run("mosquitto_pub", "-p", `${broker.port}`, "-t", REQUEST, "-m", "how warm?");

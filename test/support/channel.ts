@@ -45,7 +45,7 @@ export function channelFor(broker: string, settings: Partial<MqttSettings> = {})
       qos: 0,
       protocol_version: "auto",
       tls: { verify: false },
-      streaming: { enabled: true, interval_ms: 250 },
+      streaming: { enabled: true, interval_ms: 250, progress_secs: 0 },
       plain_text: false,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,

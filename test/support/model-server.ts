@@ -322,7 +322,7 @@ function callDeltas(toolCalls: readonly ScriptedCall[]): Record<string, unknown>
   return [...heads, ...inTurns.map(({ delta }) => delta)];
 }
 
-function beginStream(response: ServerResponse, type = "text/event-stream"): void {
+export function beginStream(response: ServerResponse, type = "text/event-stream"): void {
   response.writeHead(200, { "content-type": type });
 }
 

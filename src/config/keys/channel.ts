@@ -99,6 +99,11 @@ export const SETTINGS = group({
   streaming: group({
     enabled: key(bool(), true, "Whether answers come in parts."),
     interval_ms: key(integer(0, 60_000), 250, "Least milliseconds between two parts."),
+    progress_secs: key(
+      integer(0, 3600),
+      20,
+      "Seconds without a part after which an empty one says that the agent still works; 0 is never.",
+    ),
   }),
   plain_text: key(bool(), false, "Whether a payload that is no JSON object is the text itself."),
   max_message_bytes: key(

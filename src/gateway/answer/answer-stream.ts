@@ -13,11 +13,13 @@ export interface AnswerStreamOptions {
   readonly clock: Pick<Clock, "now" | "after">;
   /** The least time between parts, and between the first text and the first part. */
   readonly intervalMs: number;
+  /** The longest time without a part before the end: an empty part follows. Absent or 0 is no limit. */
+  readonly progressMs?: number;
 }
 
 /**
- * A growing answer with any number of readers, each at its own pace. It holds a timer only while text waits
- * for the next part.
+ * A growing answer with any number of readers, each at its own pace. It holds timers only while text waits for
+ * the next part, or a reader waits for text.
  */
 export class AnswerStream {
   /** Where the answer is or will be delivered. */
@@ -40,6 +42,7 @@ export class AnswerStream {
   #released = false;
   #abandoned = false;
   #cancelTimer: (() => void) | undefined;
+  #cancelProgress: (() => void) | undefined;
 
   constructor(options: AnswerStreamOptions) {
     this.#options = options;
@@ -67,6 +70,7 @@ export class AnswerStream {
   close(failure?: Failure): readonly string[] {
     if (!this.#closed) {
       this.#closed = true;
+      this.#endProgress();
       this.failure = failure;
       this.#ending = lastParts(this.#pending, failure);
       this.#pending = "";
@@ -109,6 +113,7 @@ export class AnswerStream {
   async part(index: number): Promise<Part | undefined> {
     while (this.#parts.length <= index && !this.#abandoned) {
       this.#isStreaming = true;
+      this.#startProgress();
       await this.#more();
     }
     return this.#parts[index];
@@ -132,6 +137,18 @@ export class AnswerStream {
     return promise;
   }
 
+  /** A reader waits: it gets a part in time, an empty one if there is no text until then. */
+  #startProgress(): void {
+    const { clock, progressMs = 0 } = this.#options;
+    if (progressMs === 0 || this.#closed || this.#cancelProgress !== undefined) return;
+    this.#cancelProgress = clock.after(progressMs, () => this.#cut());
+  }
+
+  #endProgress(): void {
+    this.#cancelProgress?.();
+    this.#cancelProgress = undefined;
+  }
+
   #cutInTime(): void {
     // Checked last and once a part, because it copies the collected text.
     if (!this.#isStreaming || this.#cancelTimer !== undefined || this.#since === undefined) return;
@@ -152,6 +169,7 @@ export class AnswerStream {
   #add(...parts: Part[]): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
+    this.#endProgress();
     this.#parts.push(...parts);
     const woken = this.#waiting;
     this.#waiting = [];

@@ -109,6 +109,11 @@ export class Lanes<Item> {
     return [...this.#lanes.keys()].flatMap((name) => this.items(name));
   }
 
+  /** The items that did not start, lane by lane, the oldest lane first. */
+  *allWaiting(): Generator<Item, void> {
+    for (const { queue } of this.#lanes.values()) yield* queue;
+  }
+
   /** Lanes that are not idle. */
   get size(): number {
     return this.#lanes.size;

@@ -16,8 +16,11 @@ import { TurnCancellation } from "./turn.ts";
 export interface WaitingRequest {
   readonly claim: Claim;
   readonly expiresAt: number | undefined;
-  /** The request without its text, when the store cannot restore the way back to its client. */
-  readonly wayBack: Request | undefined;
+  /**
+   * The request without its text, when the store cannot restore the way back to its client, or when its client
+   * was told that it waits.
+   */
+  wayBack: Request | undefined;
   /** Its answer is stored: it needs no turn. */
   readonly isAnswered: boolean;
   /** Why it was cancelled while it waited. */
@@ -29,7 +32,7 @@ export interface PendingRequest<M> {
   state: RequestState<M>;
   /** Its claim in the store; undefined for QoS 0, and when another gateway has it. */
   claim: Claim | undefined;
-  readonly request: Request;
+  request: Request;
   readonly policy: ChannelPolicy;
   readonly answer: AnswerStream;
   readonly cancellation: TurnCancellation;
@@ -89,7 +92,7 @@ export function createPending<M>(
 ): PendingRequest<M> {
   const answer = stored?.answer
     ? restoredAnswer(stored.answer, clock)
-    : new AnswerStream({ clock, intervalMs: policy.intervalMs });
+    : new AnswerStream({ clock, ...policy });
   answer.addresses.add(request.address);
   return {
     state: { is: "queued", next },

@@ -30,6 +30,7 @@ import type { PendingFacts, PendingRequest, WaitingRequest } from "./pending-req
 import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";
 import { GRACE_MS } from "./turn.ts";
+import { inOrder, WaitingNotices } from "./waiting-notices.ts";
 
 export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly slots: number;
@@ -63,6 +64,8 @@ interface Queued<M> extends LaneKey {
   readonly acceptedAt: number;
   /** Whether a shutdown waits for it. */
   readonly counts: boolean;
+  isStarted: boolean;
+  notice?: () => void;
   /** In the store until its turn, of QoS 0 in memory. */
   pending: WaitingRequest | PendingRequest<M>;
 }
@@ -77,6 +80,7 @@ export class RequestQueue<M> {
   /** Requests in memory that are not logged yet. */
   readonly #open = new Set<PendingRequest<M>>();
   readonly #attached = new AttachedRequests();
+  readonly #notices: WaitingNotices<Queued<M>>;
   #isStopped = false;
 
   constructor(options: RequestQueueOptions<M>) {
@@ -88,6 +92,11 @@ export class RequestQueue<M> {
       clock: options.clock,
       needs: this.#needs,
       start: this.#start,
+    });
+    this.#notices = new WaitingNotices({
+      ...options,
+      waiting: () => this.#lanes.allWaiting(),
+      open: this.#openWaiting,
     });
   }
 
@@ -201,6 +210,7 @@ export class RequestQueue<M> {
 
   /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
   abandonUndelivered(): { readonly undelivered: number; readonly resumable: number } {
+    this.#notices.close();
     const left = [...this.#open];
     for (const pending of left) this.#log(pending, false);
     const resumable = left.filter(({ claim }) => claim !== undefined).length;
@@ -237,6 +247,7 @@ export class RequestQueue<M> {
   #enqueue(request: Request, pending: Queued<M>["pending"]): void {
     const queued = this.#queued(request, pending);
     this.#lanes.add(queued, queued);
+    if (!queued.isStarted) this.#notices.start();
   }
 
   #queued(request: Request, pending: Queued<M>["pending"]): Queued<M> {
@@ -245,6 +256,7 @@ export class RequestQueue<M> {
       channel: request.channel,
       acceptedAt: this.#options.clock.now(),
       counts: this.#options.inFlight.enter(),
+      isStarted: false,
       pending,
     };
   }
@@ -260,6 +272,7 @@ export class RequestQueue<M> {
 
   readonly #start = (queued: Queued<M>, hold: Hold): void => {
     const { pending } = queued;
+    queued.isStarted = true;
     const isBegun = !isWaiting(pending) && pending.claim !== undefined;
     if (hold.tookSlot && !isBegun) this.#backlog.leave(countedOf(queued));
     // The answerer's first steps are not taken inside the transport's callback.
@@ -303,6 +316,24 @@ export class RequestQueue<M> {
       direct.send({ request: each, answer: pending.answer, ...facts });
     }
     return pending;
+  }
+
+  readonly #openWaiting = async (queued: Queued<M>): Promise<Request | undefined> => {
+    const { pending } = queued;
+    if (queued.isStarted || !isCancellable(pending)) return undefined;
+    if (!isWaiting(pending)) {
+      if (!pending.request.stream) return undefined;
+      return (pending.request = inOrder(pending.request));
+    }
+    const { wayBack = await this.#readWayBack(pending) } = pending;
+    if (queued.isStarted || wayBack?.stream !== true) return undefined;
+    return (pending.wayBack = inOrder(wayBack));
+  };
+
+  async #readWayBack({ claim }: WaitingRequest): Promise<Request | undefined> {
+    const { durableRequests, restore } = this.#options;
+    const stored = await durableRequests.load(claim).catch(() => undefined);
+    return stored && restore?.(stored);
   }
 
   #log(pending: PendingRequest<M>, delivered: boolean): void {

@@ -20,8 +20,8 @@ import {
   type WirePart,
   decodeRequest,
 } from "../protocol/wire.ts";
-import { createBoundedQueue, type BoundedQueue } from "./link.ts";
-import { openLink, type LinkListener, type RequesterLink } from "./link.ts";
+import { createBoundedQueue, openLink } from "./link.ts";
+import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
 
 /** A gateway that sends neither `id` nor `done` has finished when it is quiet for so long. */
 const QUIET_MS = 2_000;
@@ -240,6 +240,8 @@ interface Progress {
   /** A status was seen, so the gateway follows the contract and echoes ids. */
   modern: boolean;
   parts: number;
+  /** Whether a part had text; an empty one says that the agent still works. */
+  hasText: boolean;
   /** The parts carry neither id nor seq: a gateway that ends by being quiet. */
   quietEnds: boolean;
   deadline: number;
@@ -262,6 +264,7 @@ async function* answerOf(
   const progress: Progress = {
     modern: false,
     parts: 0,
+    hasText: false,
     quietEnds: false,
     deadline: begin + options.firstPartMs,
     offlineUntil: Number.POSITIVE_INFINITY,
@@ -305,13 +308,15 @@ function isOurs({ id, error }: WirePart, { modern }: Progress): boolean {
   return !modern || id !== undefined || misunderstood;
 }
 
-function advance(progress: Progress, part: WirePart, { nextPartMs }: RequestOptions): void {
+function advance(progress: Progress, part: WirePart, options: RequestOptions): void {
+  const { firstPartMs, nextPartMs } = options;
   progress.parts += 1;
-  progress.offlineUntil = Number.POSITIVE_INFINITY;
-  progress.checkAt = Number.POSITIVE_INFINITY;
+  [progress.offlineUntil, progress.checkAt] = [Infinity, Infinity];
   progress.doubtful = false;
   progress.quietEnds = part.id === undefined && part.seq === undefined;
-  progress.deadline = performance.now() + (progress.quietEnds ? QUIET_MS : nextPartMs);
+  progress.hasText ||= part.text !== "";
+  const answerMs = progress.hasText ? nextPartMs : Math.max(firstPartMs, nextPartMs);
+  progress.deadline = performance.now() + (progress.quietEnds ? QUIET_MS : answerMs);
 }
 
 async function note(
@@ -374,7 +379,7 @@ function silence(
 ): Failure {
   if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
   if (progress.noSubscribers) return unserved(link);
-  if (progress.parts > 0) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
+  if (progress.hasText) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
   const why = link.connection.problem()?.message ?? "the gateway may be busy, or not running";
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
     why,
