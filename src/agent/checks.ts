@@ -10,6 +10,7 @@ import { coversPattern, isEveryone } from "./access/client-pattern.ts";
 import { isSwitchedOff, ineffectiveTools } from "./access/permissions.ts";
 import type { Endpoint } from "./model/endpoint.ts";
 import type { Models } from "./model/models.ts";
+import { promptText } from "./small-window.ts";
 import { OWNER_FILES } from "./workspace/contract.ts";
 import { readWithin } from "./workspace/files.ts";
 import { documentOf } from "./workspace/markdown.ts";
@@ -29,7 +30,12 @@ export async function modelChecks(config: Settings): Promise<readonly Check[]> {
     const models = openModels({ config, fetch: globalThis.fetch, log: SILENT });
     if (models === undefined) return [offline(whyNone(config.model_list))];
     const usable = config.model_list.flatMap((entry) => endpointIn(entry, endpointOf));
-    return [currentCheck(models, config, usable), ...plainHttpChecks(models, usable)];
+    const prompt = promptText(models.window());
+    return [
+      currentCheck(models, config, usable),
+      { name: "prompt", result: "ok", message: prompt },
+      ...plainHttpChecks(models, usable),
+    ];
   } catch (thrown) {
     if (!(thrown instanceof Failure)) throw thrown;
     return [{ name: MODEL, result: "fail", message: thrown.message }];

@@ -1,10 +1,12 @@
+import { lastLines } from "../base/truncate.ts";
 import { ownerOf } from "./access/permissions.ts";
-import type { Caller, PermissionsOf } from "./access/permissions.ts";
+import type { Caller, Permissions, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Model } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
+import { isSmallWindow } from "./small-window.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
@@ -86,7 +88,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
       window: () => models.window().tokens,
     }),
     tools: async (caller) =>
-      toolbox.tools(await options.workspace.read(), permissionsOf(caller), subagents.tools(0)),
+      (await offerOf(await options.workspace.read(), permissionsOf(caller), deps)).tools,
     subagents,
     workspace: options.workspace,
     async close() {
@@ -114,14 +116,14 @@ async function prepareTurn(
   context: TurnContext,
   deps: AgentDeps,
 ): Promise<TurnSetup> {
-  const { models, workspace, toolbox, subagents } = deps;
+  const { models, workspace } = deps;
   const permissions = deps.permissionsOf(turn);
   const [texts, own] = await Promise.all([
     workspace.read(),
     permissions.memory === "own" ? workspace.own(ownerOf(turn)) : "",
   ]);
   const isBare = deps.config.agents.defaults.turn_profile?.system_prompt === "off";
-  const tools = toolbox.tools(texts, permissions, subagents?.tools(context.depth) ?? []);
+  const { tools, isShort } = await offerOf(texts, permissions, deps, context.depth);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     workspace: workspace.folder,
@@ -129,6 +131,7 @@ async function prepareTurn(
     texts,
     tools: tools.map(({ name }) => name),
     isBare,
+    isShort,
   });
   const preface = prefaceOf({
     client: turn.client,
@@ -150,7 +153,7 @@ async function prepareTurn(
     hooks: deps.hooks,
     system,
     preface,
-    contextMessages: contextMessages(isBare ? [] : notesIn(texts, own), summary),
+    contextMessages: contextMessages(isBare ? [] : notesIn(texts, own, isShort), summary),
     ...(rounds !== undefined && { rounds }),
   };
 }
@@ -162,12 +165,37 @@ async function formatted(model: Model, { format }: TurnWithHistory): Promise<Mod
   return withFormat(model, format);
 }
 
-/** The agent's notes: the shared memory, the newest days, and this client's own memory. */
-function notesIn({ memory, days }: WorkspaceTexts, own: string): Note[] {
+/** The tools for the model: for a small window few, in a short form, and no subagents. */
+async function offerOf(
+  texts: WorkspaceTexts,
+  permissions: Permissions,
+  { models, toolbox, subagents }: AgentDeps,
+  depth = 0,
+) {
+  const isShort = isSmallWindow(models.window());
+  if (!isShort) {
+    return { isShort, tools: toolbox.tools(texts, permissions, subagents?.tools(depth)) };
+  }
+  const { shortTools } = await import("./tools/short-forms.ts");
+  return { isShort, tools: shortTools(toolbox.tools(texts, permissions), texts.settings.tools) };
+}
+
+/** Characters of each note in a short prompt. */
+const MAX_SHORT_NOTE = 1_000;
+
+/** The agent's notes: the shared memory, the newest days, and this client's own memory; in short their newest lines. */
+function notesIn({ memory, days }: WorkspaceTexts, own: string, isShort: boolean): Note[] {
+  const textOf = (text: string): string => {
+    const words = withoutComments(text);
+    return isShort ? lastLines(words, MAX_SHORT_NOTE) : words;
+  };
   return [
-    { source: "memory/MEMORY.md", text: withoutComments(memory) },
-    ...days.map(({ date, text }) => ({ source: `notes of ${date}`, text: withoutComments(text) })),
-    { source: "memory of this client", text: withoutComments(own) },
+    { source: "memory/MEMORY.md", text: textOf(memory) },
+    ...(isShort ? days.slice(-1) : days).map(({ date, text }) => ({
+      source: `notes of ${date}`,
+      text: textOf(text),
+    })),
+    { source: "memory of this client", text: textOf(own) },
   ];
 }
 

@@ -13,3 +13,15 @@ export function prefixOf(text: string, most: number): string {
 export function truncate(text: string, most: number): string {
   return text.length > most ? `${prefixOf(text, most)}…` : text;
 }
+
+/** The first sentence of a text, cut to at most `most` characters. */
+export function firstSentence(text: string, most: number): string {
+  return truncate(/^[\s\S]*?[.!?](?=\s+\p{Lu}|$)/u.exec(text)?.[0] ?? text, most);
+}
+
+/** The last lines of a text that have at most `most` characters together, after an ellipsis if there were more. */
+export function lastLines(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const from = text.indexOf("\n", text.length - most - 1);
+  return `…${from === -1 ? "" : text.slice(from)}`;
+}

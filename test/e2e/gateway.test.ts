@@ -165,6 +165,19 @@ it(
   },
 );
 
+it("--check and /status tell how long the prompt is, and why", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  const model_list = [{ model_name: "m", model: "ollama/m" }];
+  const defaults = { context_window: 4096 };
+  const more = { version: 3, agents: { defaults }, model_list };
+  await using home = await temporaryHome(quickConfig(broker.url, {}, more));
+  const checked = await picoclaw(["gateway", "--check"], { home: home.path });
+  const why = "short, with few tools (window of 4096 tokens, configured)";
+  assert.ok(checked.stdout.includes(`prompt: ${why}\n`), checked.stdout + checked.stderr);
+  const status = await picoclaw(["agent", "-m", "/status"], { home: home.path });
+  assert.ok(status.stdout.includes(`Prompt: ${why}\n`), status.stdout + status.stderr);
+});
+
 it(
   "--check warns of a broker that allows less than the configured QoS",
   needsMosquitto,

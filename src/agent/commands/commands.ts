@@ -8,6 +8,7 @@ import type { PermissionsOf } from "../access/permissions.ts";
 import type { Turn, Turned } from "../contract.ts";
 import type { ModelAgent } from "../model-agent.ts";
 import type { Models } from "../model/models.ts";
+import { promptText } from "../small-window.ts";
 import { estimatedTokens } from "../tokens.ts";
 import type { Tool } from "../tools/contract.ts";
 import { callContextOf } from "../tools/run.ts";
@@ -74,6 +75,7 @@ export function openCommands(options: CommandsOptions): Commands {
     // The uptime of the process: after a reload the agent is younger.
     uptime: () => performance.now() / 1000,
     window: () => models?.window().tokens ?? 0,
+    prompt: () => models && promptText(models.window()),
     tokens: estimatedTokens,
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     ...(reload && { reload }),

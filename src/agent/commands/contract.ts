@@ -24,6 +24,8 @@ export interface CommandContext {
   readonly uptime: () => number;
   /** Tokens that the model can read. */
   readonly window: () => number;
+  /** How long the prompt is, and why; undefined without a model. */
+  readonly prompt: () => string | undefined;
   /** Estimates the tokens of messages. */
   readonly tokens: (messages: readonly Message[]) => number;
   /** Background tasks of the client. */

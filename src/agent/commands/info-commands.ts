@@ -1,4 +1,4 @@
-import { truncate } from "../../base/truncate.ts";
+import { firstSentence, truncate } from "../../base/truncate.ts";
 import type { Turn } from "../contract.ts";
 import { countText, percentText } from "../device/format.ts";
 import { durationText } from "../device/time.ts";
@@ -13,6 +13,7 @@ const status: Command = {
     return [
       ...(context.allows(turn, "device") ? [await context.device(turn)] : []),
       currentModel(context),
+      ...promptLines(context),
       ...allowanceLines(turn),
       `Conversation: ${countText(messages, "message")}, about ${countText(tokens, "token")} (${share})`,
       `Running for ${durationText(context.uptime())}`,
@@ -32,7 +33,9 @@ const tools: Command = {
   async run({ turn }, context) {
     const found = await context.tools(turn);
     if (found.length === 0) return "No tools are available.";
-    const lines = found.map(({ name, description }) => `${name}: ${firstSentence(description)}`);
+    const lines = found.map(
+      ({ name, description }) => `${name}: ${firstSentence(description, 200)}`,
+    );
     return listing("Available Tools:", lines);
   },
 };
@@ -139,6 +142,11 @@ function currentModel({ models: { current } }: CommandContext): string {
   return now === undefined ? NO_MODEL : `Current Model: ${modelText(now)}`;
 }
 
+function promptLines({ prompt }: CommandContext): readonly string[] {
+  const text = prompt();
+  return text === undefined ? [] : [`Prompt: ${text}`];
+}
+
 function modelText({ name, provider }: ModelOutline): string {
   return `${name} (Provider: ${provider})`;
 }
@@ -211,8 +219,4 @@ async function conversation(turn: Turn, context: CommandContext) {
     hasSummary,
     share: `${percentText(tokens, context.window())} of the window`,
   };
-}
-
-function firstSentence(text: string): string {
-  return truncate(/^[\s\S]*?[.!?](?=\s+\p{Lu}|$)/u.exec(text)?.[0] ?? text, 200);
 }

@@ -6,6 +6,7 @@ import { isSwitchedOff } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Fetch } from "../model/contract.ts";
 import type { Workspace, WorkspaceTexts } from "../workspace/contract.ts";
+import { usableSkills } from "../workspace/skills.ts";
 import type { Tool } from "./contract.ts";
 import { createExec } from "./exec.ts";
 import { createFileTools } from "./files/file-tools.ts";
@@ -13,7 +14,7 @@ import { createMemoryTool } from "./memory.ts";
 import { createMqttTool } from "./mqtt.ts";
 import type { Topics } from "./mqtt.ts";
 import { createSecretFilter, withFilter } from "./run.ts";
-import { createSkillTool, hasSkills } from "./use-skill.ts";
+import { createSkillTool } from "./use-skill.ts";
 import { createLeakWatch } from "./web/secret-leak.ts";
 import { createWebFetch } from "./web/web-fetch.ts";
 import { createWebSearch } from "./web/web-search.ts";
@@ -84,7 +85,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       const all = [
         ...always,
         ...filesFor(permissions.files),
-        ...(hasSkills(texts) ? [skills] : []),
+        skills,
         ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
         ...more,
       ];
@@ -92,7 +93,9 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
         const isChosen = chosen === undefined || chosen.includes(tool.name);
         return isChosen && !isSwitchedOff(tool.name, settings.off) && permissions.allows(tool.name);
       });
-      return wanted.map(filtered);
+      const names = wanted.map(({ name }) => name);
+      const hasSkills = usableSkills(texts.skills, names).length > 0;
+      return wanted.filter((tool) => tool !== skills || hasSkills).map(filtered);
     },
     close: () => exec.close(),
   };

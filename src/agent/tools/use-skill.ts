@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { alternatives } from "../../base/spelling.ts";
-import type { OpenSkill, Workspace, WorkspaceTexts } from "../workspace/contract.ts";
+import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 import { skillText, openSkill, skillNamed } from "../workspace/skills.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
@@ -12,11 +12,6 @@ const input = v.object({
 
 /** Bytes of a skill's body, its file list and the text around them. */
 const MAX_RESULT = 48 * 1024;
-
-/** Whether there is any skill; without one the tool is not offered. */
-export function hasSkills({ skills }: Pick<WorkspaceTexts, "skills">): boolean {
-  return skills.length > 0;
-}
 
 /** The tool that reads the instructions of a skill. */
 export function createSkillTool(workspace: Pick<Workspace, "read">): Tool {

@@ -45,6 +45,8 @@ export interface Skill {
   readonly name: string;
   /** One line. */
   readonly description: string;
+  /** The tools that it needs. A client without one of them does not see the skill. */
+  readonly tools?: readonly string[];
   /** Absolute paths of the folder, of its SKILL.md, and of the folder that links must not leave. */
   readonly folder: string;
   readonly file: string;

@@ -6,7 +6,7 @@ import { truncate } from "../../base/truncate.ts";
 import type { OpenSkill, Skill } from "./contract.ts";
 import { createFileCache, readWithin, realPathWithin } from "./files.ts";
 import type { Seen } from "./files.ts";
-import { documentOf, lineField } from "./markdown.ts";
+import { documentOf, lineField, listField } from "./markdown.ts";
 
 /** A folder of skills, and the folder that its links must not leave. */
 export interface SkillPlace {
@@ -62,6 +62,11 @@ export function skillNamed(skills: readonly Skill[], name: string): Skill | unde
   return skills.find((skill) => skill.name.toLowerCase() === wanted);
 }
 
+/** The skills whose tools are all there. */
+export function usableSkills(skills: readonly Skill[], tools: readonly string[]): readonly Skill[] {
+  return skills.filter(({ tools: needed = [] }) => needed.every((name) => tools.includes(name)));
+}
+
 /** Reads a whole skill. Throws if its file is gone or cannot be read. */
 export async function openSkill({ name, folder, file, root }: Skill): Promise<OpenSkill> {
   const { text, bytes } = await readWithin(root, file, BODY_BYTES);
@@ -87,7 +92,15 @@ async function skillOf(file: string, root: string) {
   if (!SKILL_NAME.test(name)) return { value: undefined, fault: "its name is not valid" };
   const description =
     lineField(document, "description", MAX_DESCRIPTION) ?? firstSentence(document.body);
-  const value: Skill = { name, description: escapeControl(description), folder, file, root };
+  const tools = listField(document, "tools");
+  const value: Skill = {
+    name,
+    description: escapeControl(description),
+    ...(tools && { tools }),
+    folder,
+    file,
+    root,
+  };
   return document.fault === undefined ? { value } : { value, fault: document.fault };
 }
 

@@ -12,7 +12,8 @@ const OFF = modelEntry({
 });
 
 async function checksOf(entries: readonly ModelEntry[], defaults: Partial<AgentDefaults> = {}) {
-  return await modelChecks(agentConfig([...entries], defaults));
+  const checks = await modelChecks(agentConfig([...entries], defaults));
+  return checks.filter(({ name }) => name !== "prompt");
 }
 
 describe("which model is asked", () => {
@@ -85,5 +86,17 @@ describe("a model over plain HTTP", () => {
   it("that nobody asks is not warned of", async () => {
     const entry = modelEntry({ model_name: "b", api_base: "http://10.1.2.3/v1", enabled: false });
     assert.equal((await checksOf([OLLAMA, entry])).length, 1);
+  });
+});
+
+describe("how long the prompt is", () => {
+  it("is told with the window that it comes from", async () => {
+    for (const [context_window, message] of [
+      [4096, "short, with few tools (window of 4096 tokens, configured)"],
+      [128_000, "full, with all tools (window of 128000 tokens, configured)"],
+    ] as const) {
+      const checks = await modelChecks(agentConfig([OLLAMA], { context_window }));
+      assert.deepEqual(checks[1], { name: "prompt", result: "ok", message });
+    }
   });
 });

@@ -61,6 +61,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
     device: async () => "CPU usage is 3 %.",
     uptime: () => 7_200,
     window: () => 1_000,
+    prompt: () => "short, with few tools (window of 1000 tokens, configured)",
     tokens: (messages) => messages.length * 10,
     tasks: ({ client }) =>
       client === "busy"
@@ -113,7 +114,7 @@ async function said(text: string, context = contextOf(), facts: Partial<Turn> = 
 }
 
 const STATUS =
-  "CPU usage is 3 %.\nCurrent Model: small (Provider: openai)\nConversation: 2 messages, about 30 tokens (3.0 % of the window)\nRunning for 2 hours";
+  "CPU usage is 3 %.\nCurrent Model: small (Provider: openai)\nPrompt: short, with few tools (window of 1000 tokens, configured)\nConversation: 2 messages, about 30 tokens (3.0 % of the window)\nRunning for 2 hours";
 const ANSWERS: readonly (readonly [string, string])[] = [
   ["/start", "Hello! I am PicoClaw 🦞"],
   ["!START", "Hello! I am PicoClaw 🦞"],

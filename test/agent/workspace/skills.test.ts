@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { createSkillTool, hasSkills, useSkill } from "../../../src/agent/tools/use-skill.ts";
+import { createSkillTool, useSkill } from "../../../src/agent/tools/use-skill.ts";
 import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
 import { writeTemplates } from "../../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
@@ -67,13 +67,6 @@ describe("the tool use_skill", () => {
       /é\n… \(cut here: the file has \d+ bytes; read the rest with a file tool\)$/,
     );
     assert.ok(Buffer.byteLength(text) < 34_000);
-  });
-
-  it("is worth offering only where there are skills", async () => {
-    await using home = await createHome({ "skills/pump/SKILL.md": PUMP });
-    assert.equal(hasSkills(await home.workspace.read()), true);
-    await rm(join(home.path, "skills"), { recursive: true });
-    assert.equal(hasSkills(await home.workspace.read()), false);
   });
 
   it("says so when a skill is gone since it was listed", async () => {
