@@ -53,6 +53,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     createTurns({
       prepareTurn: (turn) => prepareTurn(turn, context, deps),
       max_tool_iterations: defaults.max_tool_iterations,
+      window: models.window,
       log,
     });
   const subagents = createSubagents({
@@ -86,6 +87,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
       defaults,
       log,
       window: () => models.window().tokens,
+      room: models.room,
     }),
     tools: async (caller) =>
       (await offerOf(await options.workspace.read(), permissionsOf(caller), deps)).tools,

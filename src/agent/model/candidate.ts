@@ -113,6 +113,12 @@ export class Candidate {
    * `rate` throws.
    */
   async start(call: ModelCall, isLastResort: boolean): Promise<StartedReply | ModelError> {
+    if (call.canShorten === true && !this.window.fits(callTokens(call))) {
+      return new ModelError(
+        "unsent",
+        `the call does not fit into ${this.window.current().tokens} tokens`,
+      );
+    }
     const failed: ModelError[] = [];
     for (const key of this.#keysToTry(isLastResort)) {
       if (failed.length > 0) await this.rate.take(call.signal);
@@ -198,6 +204,7 @@ export class Candidate {
         rest,
         succeeded: (reply) => {
           spending?.onReply(reply);
+          this.#measure(call, reply);
           this.#remember(key, reply);
         },
         failed: (thrown) => {
@@ -214,6 +221,17 @@ export class Candidate {
         end();
       }
     }
+  }
+
+  /** Compares the server's count of a call with the estimate. */
+  #measure(call: ModelCall, { usage }: Reply): void {
+    if (usage === undefined) return;
+    const { label: model, log } = this.#options;
+    const cut = this.window.measured(callTokens(call), usage.inputTokens);
+    if (cut === undefined) return;
+    const what =
+      "the server has cut the conversation in silence; from now on it gets less of it: give it a larger context (Ollama: OLLAMA_CONTEXT_LENGTH)";
+    log.warn(what, { model, estimated: cut, read: usage.inputTokens });
   }
 
   /** Keys cool down after errors of keys, the endpoint after all others. */

@@ -1,4 +1,5 @@
 import type { AgentDefaults } from "../../config/contract.ts";
+import type { CallTokens } from "./call-tokens.ts";
 
 /** Where the size of a context window comes from. */
 export type WindowSource =
@@ -24,16 +25,37 @@ const LEAST_GUESS = 32_768;
 /** The guess without `max_tokens`. */
 const GUESS = 131_072;
 
+/** The share of the window that stays free for an answer without `max_tokens`. */
+const ANSWER_SHARE = 1 / 4;
+/** The most of it, in tokens. */
+const MOST_ANSWER = 4096;
+/** Calls with fewer tokens say too little about a server's tokenizer, and are never cut. */
+const LEAST_MEASURED = 1000;
+/** A server that counts less than this share of the estimate has cut the conversation. */
+const CUT_SHARE = 0.6;
+/** Windows are multiples of this. */
+const WINDOW_STEP = 1024;
+
+type WindowDefaults = Pick<AgentDefaults, "context_window" | "max_tokens">;
+
 /** The context window of one entry of `model_list`: the smallest that is known. */
 export class EntryWindow {
   readonly #known = new Map<WindowSource, number>();
   readonly #guess: number;
+  readonly #maxTokens: number;
+  /** Whether the server may cut a conversation without a word: servers of one's own do. */
+  readonly #mayCut: boolean;
+  /** The server's tokens of one estimated token; at least 1. */
+  #scale = 1;
+  /** Estimated tokens of the system prompt and the tools of the last call. */
+  #prompt = 0;
+  /** The last call that seemed to be cut: its estimate, and what was read of it. */
+  #lastCut: { readonly all: number; readonly read: number } | undefined;
 
-  constructor({
-    context_window,
-    max_tokens,
-  }: Pick<AgentDefaults, "context_window" | "max_tokens">) {
+  constructor({ context_window, max_tokens }: WindowDefaults, mayCut = false) {
     this.#guess = max_tokens === undefined ? GUESS : Math.max(LEAST_GUESS, 4 * max_tokens);
+    this.#maxTokens = max_tokens ?? 0;
+    this.#mayCut = mayCut;
     if (context_window > 0) this.#known.set("configured", context_window);
   }
 
@@ -45,12 +67,59 @@ export class EntryWindow {
     return smallest ?? { tokens: this.#guess, source: "guess" };
   }
 
+  /** Estimated tokens that a conversation may have, beside the prompt, the tools and the answer. */
+  room(): number {
+    const { tokens } = this.current();
+    const room = (tokens - this.#answer(tokens)) / this.#scale - this.#prompt;
+    return Math.floor(Math.max(room, tokens / 8));
+  }
+
+  /** Whether a call leaves room for an answer; true while nothing is known. */
+  fits({ prompt, all }: CallTokens): boolean {
+    this.#prompt = prompt;
+    const { tokens, source } = this.current();
+    return source === "guess" || all * this.#scale + this.#answer(tokens) <= tokens;
+  }
+
+  /** Tokens that stay free for the answer. */
+  #answer(window: number): number {
+    if (this.#maxTokens > 0) return Math.min(this.#maxTokens, window / 2);
+    return Math.min(MOST_ANSWER, window * ANSWER_SHARE);
+  }
+
   /** A call of so many tokens, by an estimate, was too long. */
   exceeded(tokens: number): void {
     const before = this.current().tokens;
     const least = Math.min(before, LEAST_WINDOW);
     this.#known.set("learned", Math.max(least, Math.min(before, Math.floor(tokens * 0.75))));
   }
+
+  /**
+   * A server counted `read` tokens in a call. Returns the estimate, once for each window, if it must have cut the
+   * call: twice in a row it read far less than the estimate, and as much though the call was longer.
+   */
+  measured({ all }: CallTokens, read: number): number | undefined {
+    const learned = this.#known.get("learned");
+    if (learned !== undefined && read > learned) this.#known.set("learned", read);
+    if (all < LEAST_MEASURED || read < LEAST_MEASURED) return undefined;
+    const isShort = this.#mayCut && read < all * this.#scale * CUT_SHARE;
+    if (!isShort) {
+      this.#lastCut = undefined;
+      this.#scale = Math.max(1, Math.min(read / all, 3));
+      return undefined;
+    }
+    const before = this.#lastCut;
+    this.#lastCut = { all, read };
+    const window = Math.ceil(read / WINDOW_STEP) * WINDOW_STEP;
+    const isCut = before !== undefined && all > before.all && isNear(read, before.read);
+    if (!isCut || window >= this.current().tokens) return undefined;
+    this.#known.set("learned", window);
+    return all;
+  }
+}
+
+function isNear(one: number, other: number): boolean {
+  return Math.abs(one - other) < other * 0.15;
 }
 
 /** The smallest window of entries that share the calls; one that is known before one that is guessed. */

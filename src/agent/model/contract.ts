@@ -32,6 +32,8 @@ export interface ModelCall {
   readonly isFormatRepeated?: true;
   /** The owner of the conversation, whose calls mostly begin alike. No provider gets it as it is. */
   readonly owner?: string;
+  /** Whether the caller asks again with less: a call that is too long for a known window is refused, not sent. */
+  readonly canShorten?: boolean;
   /** The call counts against it. */
   readonly allowance?: Allowance | undefined;
 }

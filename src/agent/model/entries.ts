@@ -61,12 +61,17 @@ export function openCandidate(
     secrets: secretsOf(entry, endpoint),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
-    window: new EntryWindow(defaults),
+    window: new EntryWindow(defaults, isOwnServer(endpoint, entry)),
     prices: entry.prices,
     request_timeout: entry.request_timeout,
     now,
     log,
   });
+}
+
+/** Whether a server is the user's own, as far as one can see, and no provider's. */
+function isOwnServer({ facts }: Endpoint, { api_base }: ModelEntry): boolean {
+  return facts.keyless === true || api_base.trim() !== "";
 }
 
 type CreateProtocol = (settings: RequestSettings, fetch: Fetch) => Protocol;

@@ -20,6 +20,8 @@ export type ModelErrorKind =
   | "parameter"
   /** The conversation is longer than the model's context window; the same call can never succeed. */
   | "overflow"
+  /** The same, by an estimate and a known window: the call was not sent. */
+  | "unsent"
   /** The answer ended before it was whole. */
   | "broken_off"
   /** The response is no answer of this protocol. */
@@ -117,6 +119,7 @@ const SENTENCES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   wrong_path: "the model's server has no API at this address",
   parameter: REFUSED,
   overflow: "the conversation is longer than the model's context window",
+  unsent: "the conversation is longer than the model's context window",
   broken_off: "the model's answer broke off",
   garbled: "the model's provider sent an invalid answer",
   oversized: "the model's answer is longer than this program accepts",
@@ -137,13 +140,17 @@ const CHECK_REQUEST = "check model, extra_body and custom_headers";
 const CHECK_BASE =
   "check api_base: it must be the base of the API that provider names, often ending in /v1";
 
+const LARGER_WINDOW =
+  "start a new conversation with /clear, or use a model with a larger context window";
+
 const REMEDIES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "check the network, and api_base",
   silent: "raise request_timeout, or use a faster model",
   toolless: "use a model that can call tools",
   wrong_path: CHECK_BASE,
   parameter: CHECK_REQUEST,
-  overflow: "start a new conversation with /clear, or use a model with a larger context window",
+  overflow: LARGER_WINDOW,
+  unsent: LARGER_WINDOW,
   broken_off: "ask again; if it stays so, look at the provider's status page",
   garbled: CHECK_BASE,
   oversized: "ask for less, or set max_tokens",
@@ -182,7 +189,27 @@ export class ModelFailure extends Failure {
 
 /** Whether the conversation is longer than the model's context window. */
 export function isOverflow(thrown: unknown): thrown is ModelFailure {
-  return thrown instanceof ModelFailure && thrown.kind === "overflow";
+  return thrown instanceof ModelFailure && ["overflow", "unsent"].includes(thrown.kind);
+}
+
+/** The failure of a call whose system prompt and tools alone, of so many tokens, do not fit. */
+export function promptTooLong(
+  { kind, model, why }: ModelFailure,
+  tokens: number,
+  window: { readonly tokens: number; readonly source: string } | undefined,
+): ModelFailure {
+  const size =
+    window === undefined || window.source === "guess" ? "" : ` of ${window.tokens} tokens`;
+  return new ModelFailure(
+    `the prompt and the tools are longer than the model's context window${size}`,
+    {
+      kind,
+      model,
+      why: `they have about ${tokens} tokens; ${why}`,
+      remedy:
+        "give the model a larger context (Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size), or name fewer tools in AGENT.md, as in tools: [device]",
+    },
+  );
 }
 
 /** A provider's message as one short printable line, with secrets masked. */

@@ -31,6 +31,8 @@ export interface Models {
   readonly current: () => ModelName;
   /** The context window of the current model, and where its size comes from. Never blocks. */
   readonly window: () => ContextWindow;
+  /** Estimated tokens that a conversation may have in it, beside the prompt, the tools and the answer. */
+  readonly room: () => number;
   /** The models that `switchTo` accepts, in the order of `model_list`. */
   readonly list: () => readonly ModelName[];
   /**
@@ -89,6 +91,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
     window: () => sharedWindow(group.map(({ window }) => window)),
+    room: () => Math.min(...group.map(({ window }) => window.room())),
     list,
     switchTo(name) {
       const found = groupOf(usableNamed(name, entries));

@@ -110,7 +110,8 @@ function reasonOf(
 
 /** Whether the call itself is at fault, so that no other candidate is asked. */
 function isFinal(error: ModelError, isOfLight: boolean): boolean {
-  return classOf(error) === "final" && !(isOfLight && error.kind === "overflow");
+  const isTooLong = error.kind === "overflow" || error.kind === "unsent";
+  return classOf(error) === "final" && !(isOfLight && isTooLong);
 }
 
 /** The first failure; not that of a light model for which the call was too long, if there is another. */

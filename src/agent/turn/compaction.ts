@@ -15,6 +15,8 @@ export interface CompactionOptions {
   readonly defaults: Pick<AgentDefaults, "summarize_message_threshold" | "summarize_token_percent">;
   /** The model's context window in tokens. */
   readonly window: () => number;
+  /** Tokens that a conversation may have in it; the whole window if left out. */
+  readonly room?: () => number;
   readonly log: Log;
 }
 
@@ -72,8 +74,9 @@ const LONGEST_SUMMARY = 16_000;
 export function createCompaction(options: CompactionOptions): Compact {
   const { model, defaults, log } = options;
   const { summarize_message_threshold: most, summarize_token_percent: percent } = defaults;
+  const { room = options.window } = options;
   const isTooLong = (messages: number, tokens: number): boolean =>
-    (most > 0 && messages > most) || (percent > 0 && tokens > (options.window() * percent) / 100);
+    (most > 0 && messages > most) || (percent > 0 && tokens > (room() * percent) / 100);
 
   const compact: Compact = async (conversation, signal, giveWay = async () => {}, allowance) => {
     let { summary } = conversation;
@@ -81,12 +84,12 @@ export function createCompaction(options: CompactionOptions): Compact {
     const tokens = estimatedTokens(summary === undefined ? messages : [summary, ...messages]);
     if (!isTooLong(messages.length, tokens)) return undefined;
     /** Half of the window: the other half is for the answer, the frame and the error of the estimate. */
-    const room = Math.max(1, Math.floor(options.window() / 2));
-    const summarizing = { model, room, signal, giveWay, allowance, log };
+    const half = Math.max(1, Math.floor(options.window() / 2));
+    const summarizing = { model, room: half, signal, giveWay, allowance, log };
     const older = olderTurns(conversation.turns);
     let through: number | undefined;
     try {
-      for (const portion of portionsOf(older, room)) {
+      for (const portion of portionsOf(older, half)) {
         const text = await summarize(portion, summary, summarizing);
         if (text === undefined) break;
         summary = { role: "summary", text };

@@ -8,8 +8,11 @@ import { ownerOf } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, ToolCall, Turn } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import type { Model, Reply, PromptMessage } from "../model/contract.ts";
-import { isOverflow } from "../model/errors.ts";
+import { callTokens } from "../model/call-tokens.ts";
+import type { ContextWindow } from "../model/context-window.ts";
+import type { Model, ModelCall, Reply, PromptMessage } from "../model/contract.ts";
+import { isOverflow, promptTooLong } from "../model/errors.ts";
+import type { ModelFailure } from "../model/errors.ts";
 import { estimatedTokens } from "../tokens.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
@@ -43,6 +46,8 @@ export interface TurnOptions {
   /** Model calls in one turn. */
   readonly max_tool_iterations: number;
   readonly log: Log;
+  /** The window of the current model, for the failure of a prompt that does not fit. */
+  readonly window?: () => ContextWindow;
   /** Milliseconds of one tool call if its tool has no limit of its own; 30 s. */
   readonly toolMilliseconds?: number;
 }
@@ -143,48 +148,78 @@ function unknown({ id, name }: ToolCall): Message {
   return { role: "tool", callId: id, name, text: UNKNOWN };
 }
 
-/** How often a conversation is trimmed for one call: four times is enough for one that is 16 times too long. */
+/** How often a conversation is trimmed after a refusal: four times is enough for one that is 16 times too long. */
 const MAX_TRIMS = 4;
 
-/** Calls the model until the first step of its reply is there. A conversation that is too long gets shorter each time. */
+/**
+ * Calls the model until the first step of its reply is there. A conversation that does not fit into a known window
+ * is shortened before it is sent; one that the server refuses gets shorter each time.
+ */
 async function startReply(state: TurnState, options: TurnOptions): Promise<StartedStream<Reply>> {
-  for (let times = 0; ; times += 1) {
-    const rest = callModel(state);
+  /** False once nothing more can be dropped: then the server decides. */
+  let canShorten = true;
+  for (let refusals = 0; ;) {
+    const call = callOf(state, canShorten);
+    const rest = state.model(call);
     try {
       return { first: await rest.next(), rest };
     } catch (thrown) {
       if (!isOverflow(thrown)) throw thrown;
-      const less = times < MAX_TRIMS ? trimOnce(state) : undefined;
-      if (less === undefined) throw thrown;
-      const what =
-        "the conversation is too long for the model; the call is repeated with less of it";
-      const [messages, kept] = [state.history.length, less.history.length];
-      options.log.warn(what, { messages, kept });
-      [state.history, state.added] = [less.history, less.added];
+      const isUnsent = thrown.kind === "unsent";
+      const less =
+        refusals < MAX_TRIMS ? trimOnce(state, isUnsent ? trimOldest : trimHistory) : undefined;
+      if (less === undefined && !isUnsent) throw asPromptTooLong(thrown, call, options);
+      if (less === undefined) canShorten = false;
+      else if (isUnsent) logTrim(state, less, options.log);
+      else {
+        refusals += 1;
+        const what =
+          "the conversation is too long for the model; the call is repeated with less of it";
+        const [messages, kept] = [state.history.length, less.history.length];
+        options.log.warn(what, { messages, kept });
+      }
+      if (less !== undefined) [state.history, state.added] = [less.history, less.added];
     }
   }
 }
 
+function logTrim({ history }: TurnMessages, less: TurnMessages, log: Log): void {
+  const [messages, kept] = [history.length, less.history.length];
+  log.debug("the conversation is longer than the window; the model gets less of it", {
+    messages,
+    kept,
+  });
+}
+
+/** The failure of a call that is refused though nothing can be dropped: often the prompt and the tools are too long. */
+function asPromptTooLong(failure: ModelFailure, call: ModelCall, options: TurnOptions): Failure {
+  const { prompt, all } = callTokens(call);
+  return prompt < all / 2 ? failure : promptTooLong(failure, prompt, options.window?.());
+}
+
 /** The prompt grows at its end, so that a provider has most of it in its cache. */
-function callModel(state: TurnState): AsyncGenerator<string, Reply> {
-  const { model, system, tools, turn, history, added, contextMessages = [] } = state;
-  const messages = [...contextMessages, ...history.filter(isPromptMessage), ...added];
+function callOf(state: TurnState, canShorten: boolean): ModelCall {
+  const { system, tools, turn, history, added, contextMessages = [] } = state;
+  const all = [...contextMessages, ...history.filter(isPromptMessage), ...added];
   const { signal, allowance } = turn;
-  const owner = ownerOf(turn);
-  return model({ system, messages: state.frame(messages), tools, signal, owner, allowance });
+  const messages = state.frame(all);
+  return { system, messages, tools, signal, owner: ownerOf(turn), allowance, canShorten };
 }
 
 type TurnMessages = Pick<TurnState, "history" | "added">;
 
 /**
- * Halves the larger part of a conversation that is too long: the history, or the tool results of this turn.
+ * Shortens the larger part of a conversation that is too long: the history, or the tool results of this turn.
  * Returns undefined if nothing can be dropped because the question itself is too long.
  */
-function trimOnce({ history, added }: TurnMessages): TurnMessages | undefined {
+function trimOnce(
+  { history, added }: TurnMessages,
+  trim: typeof trimHistory,
+): TurnMessages | undefined {
   const results = added.filter(({ role }) => role === "tool");
   const isOfResults = estimatedTokens(results) > estimatedTokens(history);
   const shorter = withShorterResults(added);
-  const shorterHistory = trimHistory(history);
+  const shorterHistory = trim(history);
   if (shorter !== added && (isOfResults || shorterHistory === history)) {
     return { history, added: shorter };
   }
@@ -196,12 +231,24 @@ function trimOnce({ history, added }: TurnMessages): TurnMessages | undefined {
  * dropped.
  */
 export function trimHistory(history: readonly Message[]): readonly Message[] {
+  return withoutTurns(history, (count) => Math.ceil(count / 2));
+}
+
+/** Drops the oldest whole turn, and keeps the summary; the same object if there is no turn. */
+function trimOldest(history: readonly Message[]): readonly Message[] {
+  return withoutTurns(history, () => 1);
+}
+
+function withoutTurns(
+  history: readonly Message[],
+  dropped: (count: number) => number,
+): readonly Message[] {
   const begin = history[0]?.role === "summary" ? 1 : 0;
   const turns = history.flatMap(({ role }, index) => (role === "user" ? [index] : []));
   // Messages before the first user message belong to no turn, and are dropped first.
   const starts = turns[0] === begin ? turns : [begin, ...turns];
   if (history.length === begin) return history;
-  const rest = starts[Math.ceil(starts.length / 2)] ?? history.length;
+  const rest = starts[dropped(starts.length)] ?? history.length;
   return [...history.slice(0, begin), ...history.slice(rest)];
 }
 
