@@ -158,7 +158,9 @@ export class Candidate {
       const sent = this.#takesTools ? call : withoutTools(call);
       const outcome = await this.#startOnce(sent, key);
       if (!(outcome instanceof ModelError) || times === MAX_REFUSED) return outcome;
-      if (outcome.kind === "overflow") this.window.exceeded(callTokens(sent).all);
+      if (outcome.kind === "overflow") {
+        this.window.exceeded(callTokens(sent).all, outcome.message);
+      }
       if (outcome.kind === "toolless" && sent.tools.length > 0) {
         log.warn("the model supports no tools; it is called without them", { model });
         this.#takesTools = false;

@@ -20,6 +20,8 @@ export interface ContextWindow {
 
 /** The smallest window to learn, in tokens: below it, something else than the conversation is too long. */
 const LEAST_WINDOW = 2048;
+/** A smaller number in a refusal is no window. */
+const LEAST_TOLD = 512;
 /** The smallest window to guess: a small `max_tokens` asks for short answers, and says nothing about the model. */
 const LEAST_GUESS = 32_768;
 /** The guess without `max_tokens`. */
@@ -87,9 +89,16 @@ export class EntryWindow {
     return Math.min(MOST_ANSWER, window * ANSWER_SHARE);
   }
 
-  /** A call of so many tokens, by an estimate, was too long. */
-  exceeded(tokens: number): void {
+  /** A call of so many tokens, by an estimate, was refused as too long, in these words. */
+  exceeded(tokens: number, words: string): void {
     const before = this.current().tokens;
+    const told = windowIn(words);
+    if (told !== undefined && told < before) {
+      this.#known.set("server", told);
+      // It did not fit, whatever the estimate says.
+      this.#scale = Math.max(this.#scale, Math.min(told / tokens, 3));
+      return;
+    }
     const least = Math.min(before, LEAST_WINDOW);
     this.#known.set("learned", Math.max(least, Math.min(before, Math.floor(tokens * 0.75))));
   }
@@ -116,6 +125,15 @@ export class EntryWindow {
     this.#known.set("learned", window);
     return all;
   }
+}
+
+/** How servers tell their window in a refusal: vLLM and OpenRouter, xAI, llama.cpp, Moonshot, Anthropic. */
+const TOLD =
+  /(?:maximum (?:context|prompt) length is|context size \(|token limit: |tokens > )(\d+)/;
+
+function windowIn(words: string): number | undefined {
+  const told = Number(TOLD.exec(words)?.[1]);
+  return told >= LEAST_TOLD ? told : undefined;
 }
 
 function isNear(one: number, other: number): boolean {
