@@ -88,7 +88,7 @@ async function openProgram(defaults: Parameters<typeof agentConfig>[1] = {}) {
 const question = (turn: number): string =>
   `This is message ${turn}: what do you say of the level in the tank by the northern gate, and has anything changed since the last time that somebody asked you about it?`;
 
-async function talk(program: Awaited<ReturnType<typeof openProgram>>): Promise<string> {
+async function converse(program: Awaited<ReturnType<typeof openProgram>>): Promise<string> {
   for (let turn = 1; turn < 30; turn += 1) {
     await program.say(turn === 2 ? "Remember: the code of the gate is Kestrel7." : question(turn));
     // By turn 20 the first turns are summarized, so that nothing depends on how fast the test is.
@@ -103,7 +103,7 @@ describe("a conversation of 30 turns in a window of 4,096 tokens", () => {
   it("keeps a fact from turn 2 to turn 30, and never asks for more than the window", async () => {
     server.otherwise(refusesLong(remembers(countOf)));
     await using program = await openProgram({ context_window: WINDOW });
-    assert.match(await talk(program), /Kestrel7/);
+    assert.match(await converse(program), /Kestrel7/);
     const sizes = server.requests.map(({ body }) => countOf(body));
     assert.ok(Math.max(...sizes) <= WINDOW, `${Math.max(...sizes)}`);
     assert.deepEqual(
@@ -115,7 +115,7 @@ describe("a conversation of 30 turns in a window of 4,096 tokens", () => {
   it("is refused once where nobody told the window, and never again", async () => {
     server.otherwise(refusesLong(remembers(countOf)));
     await using program = await openProgram({ summarize_message_threshold: 0 });
-    assert.match(await talk(program), /Kestrel7/);
+    assert.match(await converse(program), /Kestrel7/);
     const refused = server.requests.filter(({ body }) => countOf(body) > WINDOW);
     assert.equal(refused.length, 1);
   });
@@ -127,9 +127,9 @@ describe("a conversation of 30 turns in a window of 4,096 tokens", () => {
     for (let turn = 0; turn < 8; turn += 1) {
       await program.say(`${question(turn)} ${"It is what the log says of it. ".repeat(150)}`);
     }
-    const told = program.lines.filter(({ message }) => message.includes("in silence"));
-    assert.equal(told.length, 1);
-    assert.match(told[0]?.message ?? "", /OLLAMA_CONTEXT_LENGTH/);
+    const warnings = program.lines.filter(({ message }) => message.includes("in silence"));
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]?.message ?? "", /OLLAMA_CONTEXT_LENGTH/);
     const last = server.requests.findLast(({ body }) => body.tools !== undefined);
     assert.ok(last && countOf(last.body) <= WINDOW, `${last && countOf(last.body)}`);
   });
@@ -145,8 +145,6 @@ describe("a prompt and tools that are longer than the window", () => {
       text,
       "the prompt and the tools are longer than the model's context window of 1024 tokens",
     );
-    const error = program.lines.find(({ fields }) => JSON.stringify(fields).includes("AGENT.md"));
-    assert.match(JSON.stringify(error?.fields), /OLLAMA_CONTEXT_LENGTH/);
     assert.equal(server.requests.length, 1);
   });
 

@@ -21,7 +21,7 @@ export interface ContextWindow {
 /** The smallest window to learn, in tokens: below it, something else than the conversation is too long. */
 const LEAST_WINDOW = 2048;
 /** A smaller number in a refusal is no window. */
-const LEAST_TOLD = 512;
+const LEAST_NAMED = 512;
 /** The smallest window to guess: a small `max_tokens` asks for short answers, and says nothing about the model. */
 const LEAST_GUESS = 32_768;
 /** The guess without `max_tokens`. */
@@ -92,11 +92,11 @@ export class EntryWindow {
   /** A call of so many tokens, by an estimate, was refused as too long, in these words. */
   exceeded(tokens: number, words: string): void {
     const before = this.current().tokens;
-    const told = windowIn(words);
-    if (told !== undefined && told < before) {
-      this.#known.set("server", told);
+    const named = windowIn(words);
+    if (named !== undefined && named < before) {
+      this.#known.set("server", named);
       // It did not fit, whatever the estimate says.
-      this.#scale = Math.max(this.#scale, Math.min(told / tokens, 3));
+      this.#scale = Math.max(this.#scale, Math.min(named / tokens, 3));
       return;
     }
     const least = Math.min(before, LEAST_WINDOW);
@@ -128,12 +128,12 @@ export class EntryWindow {
 }
 
 /** How servers tell their window in a refusal: vLLM and OpenRouter, xAI, llama.cpp, Moonshot, Anthropic. */
-const TOLD =
+const WINDOW_IN =
   /(?:maximum (?:context|prompt) length is|context size \(|token limit: |tokens > )(\d+)/;
 
 function windowIn(words: string): number | undefined {
-  const told = Number(TOLD.exec(words)?.[1]);
-  return told >= LEAST_TOLD ? told : undefined;
+  const tokens = Number(WINDOW_IN.exec(words)?.[1]);
+  return tokens >= LEAST_NAMED ? tokens : undefined;
 }
 
 function isNear(one: number, other: number): boolean {

@@ -179,7 +179,9 @@ describe("the window of a model", () => {
     const asked = collect(
       agent.answer({ text: "?", history: async () => [], client: "c", signal }),
     );
-    await modelFailureOf(asked);
+    const { message, remedy } = await modelFailureOf(asked);
+    assert.match(message, /^the prompt and the tools are longer .* window of 2048 tokens$/);
+    assert.match(remedy ?? "", /OLLAMA_CONTEXT_LENGTH.*AGENT\.md/);
     assert.equal(models.window().tokens, 2048);
     await agent.close();
   });
