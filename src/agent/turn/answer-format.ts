@@ -2,6 +2,7 @@ import type { AnswerFormat } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { Model, ModelCall, PromptMessage, Reply } from "../model/contract.ts";
+import { addUsage } from "./turn.ts";
 import { problemOf } from "./validate-json.ts";
 
 /**
@@ -91,13 +92,8 @@ function repeated(call: ModelCall, { text }: Reply, correction: string): ModelCa
 }
 
 function withUsage(reply: Reply, { usage: before }: Reply): Reply {
-  if (before === undefined) return reply;
-  const { inputTokens = 0, outputTokens = 0 } = reply.usage ?? {};
-  const usage = {
-    inputTokens: before.inputTokens + inputTokens,
-    outputTokens: before.outputTokens + outputTokens,
-  };
-  return { ...reply, usage };
+  const usage = addUsage(before, reply.usage);
+  return usage === undefined ? reply : { ...reply, usage };
 }
 
 function misfit(why: string): Failure {

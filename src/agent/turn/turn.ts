@@ -74,7 +74,7 @@ export function createTurns(options: TurnOptions): Answerer {
         await rest.return?.();
       }
       turn.signal.throwIfAborted();
-      usage = sum(usage, reply.usage);
+      usage = addUsage(usage, reply.usage);
       if (reply.truncated)
         options.log.warn("the model's answer was cut at its limit of output tokens");
       if (reply.toolCalls.length > 0) {
@@ -332,7 +332,8 @@ async function record(turn: TurnWithHistory, message: Message): Promise<void> {
   if (turn.record !== undefined) await abortable(turn.record(message), turn.signal);
 }
 
-function sum(left: Usage | undefined, right: Usage | undefined): Usage | undefined {
+/** What two calls used together; undefined if neither says it. */
+export function addUsage(left: Usage | undefined, right: Usage | undefined): Usage | undefined {
   if (left === undefined || right === undefined) return left ?? right;
   const cachedTokens = (left.cachedTokens ?? 0) + (right.cachedTokens ?? 0);
   return {

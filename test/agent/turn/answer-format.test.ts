@@ -34,14 +34,17 @@ function says(dialect: TestDialect, answer: ScriptedAnswer): Behaviour {
 
 function open(dialect: TestDialect) {
   const { agent } = openTestAgent([modelEntry({ ...dialect.entry, api_base: server.base })]);
-  const turn: Turn = {
+  return (changes: Partial<Turn> = {}) =>
+    collect(agent.answer({ ...turnOf(), format: FORMAT, ...changes }));
+}
+
+function turnOf(): Turn {
+  return {
     history: () => Promise.resolve([]),
     text: "How warm?",
-    format: FORMAT,
     client: "board",
     signal: new AbortController().signal,
   };
-  return (changes: Partial<Turn> = {}) => collect(agent.answer({ ...turn, ...changes }));
 }
 
 /** The bodies that the server got. */
@@ -138,7 +141,11 @@ for (const [dialect, nativeOf, native] of NATIVE) {
       const { pieces, result } = await open(dialect)();
       assert.deepEqual(pieces, [GOOD]);
       assert.equal(result.messages.length, 2);
-      assert.deepEqual(result.usage, { inputTokens: 22, outputTokens: 6 });
+      const { inputTokens, outputTokens, cachedTokens = 0 } = dialect.usage;
+      assert.deepEqual(
+        [result.usage?.inputTokens, result.usage?.outputTokens, result.usage?.cachedTokens ?? 0],
+        [2 * inputTokens, 2 * outputTokens, 2 * cachedTokens],
+      );
       const last = JSON.stringify(bodies()[1]);
       assert.match(last, /\/celsius is of the type string, not number/);
     });
@@ -167,6 +174,33 @@ for (const [dialect, nativeOf, native] of NATIVE) {
     }
   });
 }
+
+it("what a model learns of its effort with a format is not sent without one", async () => {
+  const refusal = {
+    error: {
+      type: "invalid_request_error",
+      message: "output_config.effort: 'high' is not supported, use 'low'",
+    },
+  };
+  server.script(refuses(400, refusal));
+  server.otherwise(says(ANTHROPIC, { text: GOOD }));
+  const entry = {
+    ...ANTHROPIC.entry,
+    model: "anthropic-messages/claude-opus-4-7",
+    api_base: server.base,
+  };
+  const { agent } = openTestAgent([modelEntry({ ...entry, thinking_level: "high" })]);
+  const ask = (format: Partial<Turn>) => collect(agent.answer({ ...turnOf(), ...format }));
+  await ask({ format: FORMAT });
+  await ask({});
+  const configs = bodies().map((body) => body["output_config"]);
+  const format = { type: "json_schema", schema: UNBOUNDED };
+  assert.deepEqual(configs, [
+    { effort: "high", format },
+    { effort: "low", format },
+    { effort: "low" },
+  ]);
+});
 
 describe("an answer with a format from a server of one's own", () => {
   it("has tools first, and only then the format that would keep the model from calling them", async () => {

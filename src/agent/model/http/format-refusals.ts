@@ -1,12 +1,14 @@
 import type { ModelCall } from "../contract.ts";
 import type { ModelError } from "../errors.ts";
 
+type Fields = Readonly<Record<string, unknown>>;
+
 /** Schemas that a server refused, and that are remembered. */
 const MAX_SCHEMAS = 32;
 
 /** A refusal is about the format of the answer: by its field, or by what servers call it. */
 const FORMAT =
-  /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config|format)|text\.format|\bgrammar\b|\bguided/i;
+  /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config\.)?format|output_config(?!\.effort)|text\.format|\bgrammar\b|\bguided/i;
 const TOOLS = /\b(?:tools?|functions?)\b|function_call/i;
 const SCHEMA =
   /invalid[_ ](?:json_)?schema|additionalProperties|\bgrammar\b|too (?:complex|many)|\.schema\b/i;
@@ -40,6 +42,22 @@ export function createFormatRefusals({ withTools }: { readonly withTools: boolea
       return true;
     },
   };
+}
+
+/**
+ * A body with further fields, added after all that is learned of its others: what one request asks for must not
+ * become a part of later ones. The body's own fields win, also within a field that both have.
+ */
+export function withFields(body: Fields, fields: Fields = {}): Fields {
+  const both: Record<string, unknown> = { ...fields, ...body };
+  for (const [name, value] of Object.entries(fields)) {
+    if (isFields(value) && isFields(body[name])) both[name] = { ...value, ...body[name] };
+  }
+  return both;
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function withoutFormat(call: ModelCall): ModelCall {

@@ -1,6 +1,7 @@
 import type { ReadableStreamDefaultReader } from "node:stream/web";
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
+import type { AnswerFormat } from "../../../base/contract.ts";
 import { codeOf, messageOf } from "../../../base/failure.ts";
 import { fromJson } from "../../../base/unknown.ts";
 import { VERSION } from "../../../base/version.ts";
@@ -13,7 +14,7 @@ import { simplifyTool } from "../schema.ts";
 import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
 import { errorOf, missingPathIn } from "./error-response.ts";
-import { createFormatRefusals } from "./format-refusals.ts";
+import { createFormatRefusals, withFields } from "./format-refusals.ts";
 import { wellFormedJson } from "./normalize-history.ts";
 
 /** The status is enough, so the wait for an error's body is shorter than for an answer. */
@@ -30,6 +31,8 @@ export interface ProtocolDialect {
   /** The body of one request, overridden by `extra_body`. */
   readonly body: (question: ModelCall) => Readonly<Record<string, unknown>>;
   readonly answer: () => AnswerBuilder;
+  /** The fields that ask for an answer in a format; absent if the API has none. */
+  readonly format?: (format: AnswerFormat) => Readonly<Record<string, unknown>>;
   /** The model can call tools when the request has a format of the answer. */
   readonly formatsWithTools?: boolean;
   /** The protocol refuses a body without a limit of output tokens. */
@@ -108,7 +111,9 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     headersOf.set(key, headers);
     const full = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
     const body = adaptation.apply(full);
-    const text = wellFormedJson(body);
+    const { format } = call;
+    const sent = format ? withFields(body, dialect.format?.(format)) : body;
+    const text = wellFormedJson(sent);
     const outcome = await sendToFirst({ attempt, headers, text });
     if (!(outcome instanceof ModelError)) return outcome;
     const adapt = (): boolean => formats.learn(outcome, call) || adaptation.learn(outcome, body);

@@ -31,6 +31,7 @@ export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch):
     body: (call: ModelCall) => messagesBody(settings, call, isCached),
     answer: () => createMessageAnswer(envelopeOwner(endpoint)),
     requiresLimit: true as const,
+    format: outputFormat,
     formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
@@ -65,7 +66,7 @@ const CALL_IDS = /^\S{1,64}$/;
 /** The body of one request; `extra_body` overrides it. */
 function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools, format }: ModelCall,
+  { system, messages, tools }: ModelCall,
   isCached: boolean,
 ): Record<string, unknown> {
   const { model } = endpoint;
@@ -85,18 +86,15 @@ function messagesBody(
     ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: { type: "auto" } }),
     ...(hasTemperature && { temperature: defaults.temperature }),
     ...thinking.fields,
-    ...(format && { output_config: outputConfig(format, thinking.fields["output_config"]) }),
     stream: true,
     ...endpoint.facts.body,
     ...entry.extra_body,
   };
 }
 
-function outputConfig({ schema }: AnswerFormat, thinking: unknown): Block {
-  return {
-    ...Object(thinking),
-    format: { type: "json_schema", schema: closedSchema(schema, false) },
-  };
+function outputFormat({ schema }: AnswerFormat): Block {
+  const format = { type: "json_schema", schema: closedSchema(schema, false) };
+  return { output_config: { format } };
 }
 
 /**

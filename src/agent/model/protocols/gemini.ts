@@ -1,4 +1,4 @@
-import type { Usage } from "../../../base/contract.ts";
+import type { AnswerFormat, Usage } from "../../../base/contract.ts";
 import { at, textAt, listAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Fetch, ModelCall, PromptMessage, Protocol, ToolDefinition } from "../contract.ts";
@@ -30,6 +30,7 @@ export function createGeminiProtocol(settings: RequestSettings, fetch: Fetch): P
     headers: generateHeaders,
     body: (call: ModelCall) => generateBody(settings, call),
     answer: () => createContentAnswer(envelopeOwner(endpoint)),
+    format: responseSchema,
     formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
@@ -60,7 +61,7 @@ function generateHeaders(key: string | undefined): Record<string, string> {
 /** The body of one request; `extra_body` overrides it, also within `generationConfig`. */
 function generateBody(
   { endpoint, entry, defaults }: RequestSettings,
-  { system, messages, tools, format }: ModelCall,
+  { system, messages, tools }: ModelCall,
 ): Record<string, unknown> {
   const { model } = endpoint;
   const { max_tokens: maxTokens = 0, temperature } = defaults;
@@ -69,10 +70,6 @@ function generateBody(
     ...(maxTokens > 0 ? { [entry.max_tokens_field || "maxOutputTokens"]: maxTokens } : {}),
     ...(temperature !== undefined && { temperature }),
     ...thinking.fields,
-    ...(format && {
-      responseMimeType: "application/json",
-      responseSchema: geminiSchema(format.schema),
-    }),
     ...Object(at(entry.extra_body, "generationConfig")),
   };
   return {
@@ -83,6 +80,11 @@ function generateBody(
     ...entry.extra_body,
     ...(Object.keys(generationConfig).length > 0 && { generationConfig }),
   };
+}
+
+function responseSchema({ schema }: AnswerFormat): Part {
+  const format = { responseMimeType: "application/json", responseSchema: geminiSchema(schema) };
+  return { generationConfig: format };
 }
 
 function declarationOf({ name, description, parameters }: ToolDefinition): Part {

@@ -1,4 +1,4 @@
-import type { Usage } from "../../../base/contract.ts";
+import type { AnswerFormat, Usage } from "../../../base/contract.ts";
 import { truncate } from "../../../base/truncate.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
@@ -37,9 +37,14 @@ export function createChatProtocol(
     headers: openaiHeaders(endpoint),
     ...chatParts(settings),
     onRefusal,
+    format: responseFormat,
     formatsWithTools: isOpenai(endpoint),
   };
   return createHttpProtocol(dialect, entry, fetch);
+}
+
+function responseFormat(format: AnswerFormat): Record<string, unknown> {
+  return { response_format: { type: "json_schema", json_schema: openaiFormat(format) } };
 }
 
 /** Others with this API let no tool be called once a format is given, or ignore the format. */
@@ -59,7 +64,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   const sender = { by: signatureOwner(settings.endpoint), replaysReasoning };
   const keeps = (message: PromptMessage): boolean => keptAnswer(message, sender.by) !== undefined;
   return {
-    body({ system, messages, tools, owner, format }) {
+    body({ system, messages, tools, owner }) {
       const history = normalizeHistory(messages, { ids, keeps });
       const chat = history.flatMap((message) => chatMessages(message, sender));
       return {
@@ -69,9 +74,6 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
         ...cacheKeyOf?.(owner, system),
-        ...(format && {
-          response_format: { type: "json_schema", json_schema: openaiFormat(format) },
-        }),
         ...settled,
       };
     },

@@ -32,6 +32,7 @@ export function createResponsesProtocol(
     body: createBodyWriter(settings, by),
     answer: () => createResponseAnswer(by),
     onRefusal,
+    format: textFormat,
     formatsWithTools: true,
   };
   return createHttpProtocol(dialect, entry, fetch);
@@ -48,7 +49,7 @@ function createBodyWriter(settings: RequestSettings, by: string) {
   const cacheKeyOf = cacheKeysOf(endpoint);
   const settled = settledFields(settings);
   const keeps = (message: PromptMessage): boolean => itemsKept(message, by).length > 0;
-  return ({ system, messages, tools, owner, format }: ModelCall): Item => {
+  return ({ system, messages, tools, owner }: ModelCall): Item => {
     const history = normalizeHistory(messages, { ids: CALL_IDS, keeps });
     return {
       model: endpoint.model,
@@ -60,13 +61,12 @@ function createBodyWriter(settings: RequestSettings, by: string) {
       ...(tools.length > 0 && { tools: tools.map(toolOf), tool_choice: "auto" }),
       ...cacheKeyOf?.(owner, system),
       ...settled,
-      ...(format && { text: { format: formatItem(format), ...Object(settled["text"]) } }),
     };
   };
 }
 
-function formatItem(format: AnswerFormat): Item {
-  return { type: "json_schema", ...openaiFormat(format) };
+function textFormat(format: AnswerFormat): Item {
+  return { text: { format: { type: "json_schema", ...openaiFormat(format) } } };
 }
 
 /** The fields that are the same in each request. */
