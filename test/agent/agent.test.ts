@@ -53,7 +53,7 @@ describe("the agent of a configuration", () => {
   });
 
   it("with a model that cannot work is a failure at start", async () => {
-    const config = agentConfig([modelEntry({ model: "bedrock/x" })], { model_name: "test" });
+    const config = agentConfig([modelEntry({ model: "copilot/x" })], { model_name: "test" });
     await assert.rejects(
       openAgent({ config, log: SILENT }),
       (thrown) => thrown instanceof Failure && thrown.code === "config",

@@ -91,7 +91,7 @@ describe("/reload", () => {
   it("with a configuration that cannot work leaves everything as it was", async () => {
     const faults: (() => Promise<Config>)[] = [
       () => Promise.reject(new Failure("config", "config.json is no JSON")),
-      async () => ({ ...configOf(latter), model_list: [modelEntry({ model: "bedrock/x" })] }),
+      async () => ({ ...configOf(latter), model_list: [modelEntry({ model: "copilot/x" })] }),
     ];
     const agent = await openTestAnswering(async () => {
       const config = await (faults.shift() ?? assert.fail)();
@@ -101,7 +101,7 @@ describe("/reload", () => {
       };
     });
     former.otherwise(answers("from before"));
-    for (const why of [/no JSON/, /bedrock/]) {
+    for (const why of [/no JSON/, /github-copilot/]) {
       assert.match((await ask(agent, "/reload")).text, why);
       assert.equal((await ask(agent, "hello")).text, "from before");
     }

@@ -43,6 +43,8 @@ export interface TestDialect {
   /** What every scripted answer has used, with what the cache served where the server tells it. */
   readonly usage: Usage;
   readonly events: (answer: ScriptedAnswer) => string[];
+  /** The type of a stream that is no text; each character of its events is a byte. */
+  readonly binary?: string;
   /** The same as one JSON document. */
   readonly whole: (answer: ScriptedAnswer) => unknown;
   /** An error's body, by the status that it is sent with. */

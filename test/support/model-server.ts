@@ -244,20 +244,20 @@ export interface SendOptions {
 }
 
 /** Sends a body and then nothing more, without an end. Without a body not even the headers come. */
-export function hangs(body?: string): Behaviour {
+export function hangs(body?: string | Uint8Array, type?: string): Behaviour {
   return async (_, response) => {
     if (body === undefined) return;
-    beginStream(response);
+    beginStream(response, type);
     response.flushHeaders();
-    if (body !== "") await sendCut(response, Buffer.from(body));
+    if (body.length > 0) await sendCut(response, Buffer.from(body));
   };
 }
 
 /** Sends a body and then cuts the connection. Without a body it is cut before the headers. */
-export function resets(body?: string): Behaviour {
+export function resets(body?: string | Uint8Array, type?: string): Behaviour {
   return async (_, response) => {
     if (body !== undefined) {
-      beginStream(response);
+      beginStream(response, type);
       response.flushHeaders();
       await sendCut(response, Buffer.from(body));
       await wait(30);

@@ -1,6 +1,8 @@
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import type { ModelEntry } from "../../config/contract.ts";
+import { AWS } from "./cloud-endpoint.ts";
+import type { Cloud } from "./cloud-endpoint.ts";
 import type { ThinkingStyle } from "./thinking.ts";
 
 /** A resolved entry of `model_list`: how to reach its model. */
@@ -28,11 +30,12 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   const facts = factsOf(protocol, entry.api_base);
   if (facts.unsupported !== undefined) {
     throw new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
-      why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini and Azure",
+      why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini, Azure and Bedrock",
       remedy: facts.unsupported,
     });
   }
-  const base = baseOf(entry.api_base || facts.base, label);
+  const written = facts.cloud?.base(entry.api_base) ?? (entry.api_base || facts.base);
+  const base = baseOf(written, label, facts.cloud?.baseRemedy);
   return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
 }
 
@@ -75,13 +78,17 @@ function splitOnce(model: string): [string | undefined, string] {
   return slash < 1 ? [undefined, model] : [model.slice(0, slash), model.slice(slash + 1)];
 }
 
-function baseOf(written: string | undefined, label: string): string {
+function baseOf(
+  written: string | undefined,
+  label: string,
+  remedy = "set its key api_base, as in https://host/v1",
+): string {
   const base = (written ?? "").trim().replace(/\/+$/, "");
   const url = URL.parse(base);
   if (url === null || !["http:", "https:"].includes(url.protocol)) {
     throw new Failure("config", `${label} has no usable api_base`, {
       why: base === "" ? "it is empty" : "it is not an http or https URL",
-      remedy: "set its key api_base, as in https://host/v1",
+      remedy,
     });
   }
   if (url.username !== "" || url.password !== "") {
@@ -93,17 +100,22 @@ function baseOf(written: string | undefined, label: string): string {
 }
 
 function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[] {
-  const keys = entry.api_keys.map((key) => key.reveal().trim()).filter((key) => key !== "");
+  const own = entry.api_keys.map((key) => key.reveal().trim()).filter((key) => key !== "");
+  const keys = own.length > 0 ? own : [...(facts.cloud?.keys() ?? [])];
   if (keys.some((key) => !/^[\u0021-\u007e]+$/.test(key))) {
     throw new Failure("config", `${label} has an invalid key`, {
       why: "it has a blank, a line break or a non-ASCII character",
       remedy: "copy the key again, in one piece",
     });
   }
-  if (keys.length > 0 || entry.api_base !== "" || facts.keyless === true) return keys;
+  const hasServer =
+    entry.api_base.includes("://") || (facts.cloud === undefined && entry.api_base !== "");
+  if (keys.length > 0 || hasServer || facts.keyless === true) return keys;
   throw new Failure("config", `${label} has no key`, {
     why: "its provider requires one",
-    remedy: "set its api_keys in .security.yml, or its api_base if your own server needs none",
+    remedy:
+      facts.cloud?.keyRemedy ??
+      "set its api_keys in .security.yml, or its api_base if your own server needs none",
   });
 }
 
@@ -116,7 +128,7 @@ function unknownProtocol(word: string, label: string): Failure {
 }
 
 /** The API of a protocol's server. */
-export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure";
+export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure" | "bedrock";
 
 /** One row of the table of protocols, with the names of Go PicoClaw. */
 interface ProtocolFacts {
@@ -127,6 +139,8 @@ interface ProtocolFacts {
   readonly dialect?: Dialect;
   /** This program does not support the protocol; the text says how to reach its models all the same. */
   readonly unsupported?: string;
+  /** How base and keys are found, if not only in the entry. */
+  readonly cloud?: Cloud;
   /** A local server, which needs no key. */
   readonly keyless?: true;
   /** Its model ids may begin with its own name (`groq/compound`), which must stay. */
@@ -260,9 +274,7 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     thinking: "effort",
     maxTokensField: "max_completion_tokens",
   },
-  bedrock: {
-    unsupported: "use its models over a gateway such as litellm, or with the APIs of their makers",
-  },
+  bedrock: { aliases: ["aws-bedrock"], dialect: "bedrock", cloud: AWS },
   "github-copilot": {
     aliases: ["copilot"],
     unsupported: "use openai, anthropic or gemini with a key of your own",

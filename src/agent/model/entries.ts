@@ -81,7 +81,19 @@ const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
   azure: createChatProtocol,
   anthropic: createMessagesProtocol,
   gemini: createGeminiProtocol,
+  bedrock: whenCalled(async () => (await import("./protocols/bedrock.ts")).createBedrockProtocol),
 };
+
+/** A protocol that is loaded with its first call. */
+function whenCalled(load: () => Promise<CreateProtocol>): CreateProtocol {
+  return (settings, fetch) => {
+    let loaded: Promise<Protocol> | undefined;
+    return async function* call(attempt) {
+      loaded ??= load().then((create) => create(settings, fetch));
+      return yield* (await loaded)(attempt);
+    };
+  };
+}
 
 /** The configured protocol, otherwise that of the provider. */
 function protocolCreatorOf({ protocol }: ModelEntry, endpoint: Endpoint): CreateProtocol {
@@ -122,14 +134,17 @@ function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log:
 const SECRET = /auth|key|token|secret|cookie|sig/i;
 
 /** The keys, and values of headers and of the base's query whose names say that they are secrets. */
-function secretsOf(entry: ModelEntry, { keys, base }: Endpoint): string[] {
+function secretsOf(entry: ModelEntry, { keys, base, facts }: Endpoint): string[] {
   const headers = Object.entries(entry.custom_headers);
   const pairs = [
     ...headers.map(([name, value]) => [name, value.reveal()] as const),
     ...new URL(base).searchParams,
   ];
   const named = pairs.filter(([name]) => SECRET.test(name)).map(([, value]) => value);
-  return [...keys, ...named, ...proxySecrets(entry.proxy)].filter(({ length }) => length > 3);
+  // A key of Amazon is an id, a secret and a token.
+  const parts = facts.cloud === undefined ? [] : keys.flatMap((key) => key.split(":"));
+  const secrets = [...keys, ...parts, ...named, ...proxySecrets(entry.proxy)];
+  return secrets.filter(({ length }) => length > 3);
 }
 
 /** An entry of `model_list`, opened or failed. */

@@ -94,6 +94,8 @@ const STATUS_CLASSES: ReadonlyMap<number, ErrorClass> = new Map([
   [404, "absent"],
   [408, "passing"],
   [410, "absent"],
+  // Bedrock: the model failed.
+  [424, "passing"],
   [429, "rate_limit"],
 ]);
 

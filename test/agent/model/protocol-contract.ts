@@ -39,6 +39,7 @@ export function describeProtocol(dialect: TestDialect): void {
     after(() => server.close());
 
     const answers = answersIn.bind(undefined, dialect);
+    const unfinished = bytesOf(dialect, dialect.events({ text: "ha", finish: null }));
 
     interface Setup {
       readonly entry?: EntryChanges;
@@ -109,8 +110,9 @@ export function describeProtocol(dialect: TestDialect): void {
       await fc.assert(
         fc.asyncProperty(words, cuts, fc.boolean(), async (text, at, comments) => {
           fc.pre(!/^\s*</.test(text.join("")));
-          const sent = new TextEncoder().encode(dialect.events({ text, comments }).join(""));
-          const local = async () => new Response(bodyOf(sent, at));
+          const sent = bytesOf(dialect, dialect.events({ text, comments }));
+          const headers = { "content-type": dialect.binary ?? "text/event-stream" };
+          const local = async () => new Response(bodyOf(sent, at), { headers });
           const entry = { api_base: "http://model.test/v1", ...dialect.entry };
           const model = openModel({ entry, fetch: local });
           const { text: got, pieces, result } = await collect(model(questionOf()));
@@ -141,9 +143,12 @@ export function describeProtocol(dialect: TestDialect): void {
 
     if (dialect.marksEnd) {
       it("ends with its last event where the server keeps the connection open", async () => {
-        const body = dialect.events({ text: "whole" }).join("");
+        const body = bytesOf(dialect, dialect.events({ text: "whole" }));
         const startedAt = performance.now();
-        assert.equal((await ask(hangs(body), { entry: { request_timeout: 9 } })).text, "whole");
+        assert.equal(
+          (await ask(hangs(body, dialect.binary), { entry: { request_timeout: 9 } })).text,
+          "whole",
+        );
         assert.ok(performance.now() - startedAt < 3000);
       });
     }
@@ -244,10 +249,7 @@ export function describeProtocol(dialect: TestDialect): void {
       const bad: Record<string, [() => Behaviour, RegExp]> = {
         "was held back": [() => answers({ text: "I", finish: "filter" }), /withheld the answer/],
         "ends early": [() => answers({ text: "ha", finish: null }), /broke off/],
-        "is cut off": [
-          () => resets(dialect.events({ text: "ha", finish: null }).join("")),
-          /broke off/,
-        ],
+        "is cut off": [() => resets(unfinished, dialect.binary), /broke off/],
         "has no body": [() => sends(""), /broke off/],
         "is a page": [() => sends("<!doctype html><p>Sign in</p>"), /invalid answer/],
         "is no JSON": [() => sends("data: oops\n\n"), /invalid answer/],
@@ -261,14 +263,14 @@ export function describeProtocol(dialect: TestDialect): void {
         ],
         "holds an error": [
           () =>
-            sends([...dialect.events({ text: "ha", finish: null }), dialect.errorEvent].join("")),
+            sendsAll(dialect, [
+              ...dialect.events({ text: "ha", finish: null }),
+              dialect.errorEvent,
+            ]),
           /overloaded/,
         ],
         "is an error": [() => sends(JSON.stringify(dialect.error(400, "bad"))), /refused/],
-        "falls silent": [
-          () => hangs(dialect.events({ text: "ha", finish: null }).join("")),
-          /in time/,
-        ],
+        "falls silent": [() => hangs(unfinished, dialect.binary), /in time/],
         "never begins": [() => hangs(), /in time/],
       };
       for (const [name, [behaviour, sentence]] of Object.entries(bad)) {
@@ -295,8 +297,9 @@ export function describeProtocol(dialect: TestDialect): void {
       });
 
       it("is whole after its reason, whatever becomes of the connection then", async () => {
-        const body = dialect.events({ text: "whole" }).join("");
-        for (const end of [hangs(body), resets(body)]) assert.equal((await ask(end)).text, "whole");
+        const body = bytesOf(dialect, dialect.events({ text: "whole" }));
+        for (const end of [hangs(body, dialect.binary), resets(body, dialect.binary)])
+          assert.equal((await ask(end)).text, "whole");
       });
     });
 
@@ -330,7 +333,7 @@ export function describeProtocol(dialect: TestDialect): void {
       it("asks again after what passes", async () => {
         const tries = [
           refuses(529, dialect.error(529, "later")),
-          sends(dialect.errorEvent),
+          sendsAll(dialect, [dialect.errorEvent]),
           answers({ text: "at last" }),
         ];
         assert.equal((await ask(tries, { retries: 2 })).text, "at last");
@@ -360,7 +363,7 @@ export function describeProtocol(dialect: TestDialect): void {
       const moments: Record<string, () => Behaviour> = {
         "before the headers": () => hangs(),
         "after the headers": () => hangs(""),
-        "in the middle": () => hangs(dialect.events({ text: "ha", finish: null }).join("")),
+        "in the middle": () => hangs(unfinished, dialect.binary),
       };
       for (const [moment, behaviour] of Object.entries(moments)) {
         it(`${moment} ends the question with its reason, and the request too`, async () => {
@@ -380,7 +383,16 @@ export function describeProtocol(dialect: TestDialect): void {
 }
 
 function answersIn(dialect: TestDialect, answer: ScriptedAnswer, options = {}): Behaviour {
-  return sendsEvents(dialect.events(answer), options);
+  return sendsAll(dialect, dialect.events(answer), options);
+}
+
+function sendsAll(dialect: TestDialect, events: readonly string[], options = {}): Behaviour {
+  if (dialect.binary === undefined) return sendsEvents(events, options);
+  return sends(bytesOf(dialect, events), { type: dialect.binary, ...options });
+}
+
+function bytesOf({ binary }: TestDialect, events: readonly string[]): Uint8Array {
+  return Buffer.from(events.join(""), binary === undefined ? "utf8" : "latin1");
 }
 
 /** The next question of a turn: the calls with their results. */

@@ -43,9 +43,7 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
     apply(full: Body): Body {
       const body = [...rewrites].reduce((before, rewrite) => rewrite(before), full);
       if (changes.size === 0) return body;
-      const changed = changedBy(changes, body);
-      const nested = at(changed, NESTED);
-      const both = isBody(nested) ? { ...changed, [NESTED]: changedBy(changes, nested) } : changed;
+      const both = changedThroughout(changes, body);
       return fixed.has("thinking") ? both : withSmallerBudget(both);
     },
     /** Whether a refusal is about a parameter of this body, so that the next request differs. */
@@ -87,11 +85,15 @@ const ESSENTIAL = ["model", "messages", "contents", "input", "tools"].concat([
   "system",
   "systemInstruction",
   "instructions",
+  "toolConfig",
 ]);
-/** Where Gemini has its parameters. */
-const NESTED = "generationConfig";
+/** Where Gemini and Bedrock have their parameters. */
+const NESTED = ["generationConfig", "inferenceConfig", "additionalModelRequestFields"];
 const EFFORT = "reasoning_effort";
-const LIMITS = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"];
+const LIMITS = ["max_tokens", "max_completion_tokens", "max_output_tokens"].concat([
+  "maxOutputTokens",
+  "maxTokens",
+]);
 /** The fields of all styles of thinking. */
 const THINKING: ReadonlySet<string> = new Set([
   EFFORT,
@@ -119,9 +121,19 @@ function isBody(value: unknown): value is Body {
 }
 
 function scopesOf(body: Body): Body[] {
-  const nested = at(body, NESTED);
-  const { [NESTED]: _, ...rest } = body;
-  return isBody(nested) ? [rest, nested] : [rest];
+  const rest = Object.entries(body).filter(([name]) => !NESTED.includes(name));
+  const nested = NESTED.map((name) => at(body, name)).filter(isBody);
+  return [Object.fromEntries(rest), ...nested];
+}
+
+/** The body with all changes, also where its parameters are nested. */
+function changedThroughout(changes: ReadonlyMap<string, Change>, body: Body): Body {
+  const changed: Record<string, unknown> = { ...changedBy(changes, body) };
+  for (const name of NESTED) {
+    const nested = changed[name];
+    if (isBody(nested)) changed[name] = changedBy(changes, nested);
+  }
+  return changed;
 }
 
 function changedBy(changes: ReadonlyMap<string, Change>, body: Body): Body {

@@ -12,9 +12,9 @@ const TOOLLESS =
 /** Gemini answers a wrong key with a 400. */
 const WRONG_KEY = /api[_ ]key[_ ](not valid|invalid|expired)/i;
 
-/** Groq, Mistral, Qwen, LiteLLM and others answer a 400 with these words if the model does not exist (any more). */
+/** Groq, Mistral, Qwen, LiteLLM, Bedrock and others answer a 400 with these words if the model does not exist (any more). */
 const WRONG_MODEL =
-  /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist|invalid model name/i;
+  /model[_ ](?:not[_ ]found|decommissioned)|invalid_model|model_not_exist|invalid model name|model identifier is invalid/i;
 
 /** OpenAI, Moonshot and Zhipu answer an empty account with a 429, Anthropic with a 400. A new try does not help. */
 const NO_MONEY =
@@ -144,6 +144,7 @@ function messageIn(written: unknown): string {
     textAt(error, "message") ||
     textAt(body, "error") ||
     textAt(body, "message") ||
+    textAt(body, "Message") ||
     textAt(body, "detail");
   if (message === "") return JSON.stringify(error ?? at(body, "detail") ?? body ?? null);
   const reason = forwardedIn(error);
@@ -174,15 +175,15 @@ function codesIn(written: unknown): string {
 
 /** The status for an error's name; the first match counts. */
 const NAMED_STATUSES: readonly (readonly [RegExp, number])[] = [
-  [/rate_?limit|too_many|resource_exhausted/i, 429],
+  [/rate_?limit|throttl|too_many|resource_exhausted/i, 429],
   [/overloaded|unavailable/i, 529],
   [/timeout|deadline/i, 504],
   [/authenticat|api_key/i, 401],
   [/billing|quota/i, 402],
-  [/permission/i, 403],
-  [/not_found/i, 404],
+  [/permission|access_?denied/i, 403],
+  [/not_?found/i, 404],
   [/too_large/i, 413],
-  [/invalid|auth|context|precondition/i, 400],
+  [/invalid|validation|auth|context|precondition/i, 400],
 ];
 
 /** Errors inside a stream have no status; their code or type is often a number or a name. */

@@ -64,7 +64,7 @@ function messagesHeaders(key: string | undefined): Record<string, string> {
 const CALL_IDS = /^\S{1,64}$/;
 
 /** The body of one request; `extra_body` overrides it. */
-function messagesBody(
+export function messagesBody(
   { endpoint, entry, defaults }: RequestSettings,
   { system, messages, tools }: ModelCall,
   isCached: boolean,
