@@ -86,10 +86,11 @@ describe("a conversation that several models had", () => {
   });
 
   it("leaves the ids of an answer that goes back as it came", async () => {
-    const by = "anthropic-messages/claude";
+    const model = "anthropic-messages/claude";
+    const by = "anthropic-messages/https://api.anthropic.com/v1/claude";
     const kept = [{ type: "tool_use", id: "call_0", name: "device", input: {} }];
     const toolCalls = [{ id: "call_0", name: "device", arguments: "{}" }];
-    const body = await sent(by, [
+    const body = await sent(model, [
       ...round("call_0"),
       { role: "user", text: "?" },
       { role: "assistant", text: "", toolCalls, reasoning: wrapReasoning(by, kept) },

@@ -3,7 +3,7 @@ import type { Endpoint } from "../endpoint.ts";
 
 /**
  * Wraps data that a provider requires back unchanged with the results of its tool calls, such as signed
- * thinking, as the opaque `reasoning` of a reply. `by` names protocol and model: no other gets it back.
+ * thinking, as the opaque `reasoning` of a reply. `by` names protocol, server and model: no other gets it back.
  */
 export function wrapReasoning(by: string, kept: unknown): string {
   return JSON.stringify({ by, kept });
@@ -25,7 +25,11 @@ export function isReasoningEnvelope(reasoning: string): boolean {
   return reasoning.startsWith('{"by":"');
 }
 
-/** Names the model in an envelope: its signatures are invalid for other models. */
-export function envelopeOwner({ protocol, model }: Pick<Endpoint, "protocol" | "model">): string {
-  return `${protocol}/${model}`;
+/** Names a server's model in an envelope: its signatures are invalid for other models, and may be at other servers. */
+export function envelopeOwner({
+  protocol,
+  base,
+  model,
+}: Pick<Endpoint, "protocol" | "base" | "model">): string {
+  return `${protocol}/${base}/${model}`;
 }

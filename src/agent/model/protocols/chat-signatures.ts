@@ -4,13 +4,13 @@ import type { PromptMessage } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import { MAX_TEXT } from "../http/answer.ts";
-import { unwrapReasoning, wrapReasoning } from "../http/reasoning-envelope.ts";
+import { envelopeOwner, unwrapReasoning, wrapReasoning } from "../http/reasoning-envelope.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The owner of an answer's signatures: an entry of the same protocol, server and model. */
-export function signatureOwner({ protocol, base, model }: Endpoint): string {
-  return `chat/${protocol}/${base}/${model}`;
+/** The owner of the signatures in chat completions, which the native protocol of the same server does not read. */
+export function signatureOwner(endpoint: Endpoint): string {
+  return `chat/${envelopeOwner(endpoint)}`;
 }
 
 /** What a server requires back with the calls of an answer. */
