@@ -48,14 +48,22 @@ describe("what is refused", () => {
     assert.equal(few.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 9);
   });
 
-  it("is busy when the texts that wait are too long together", async () => {
-    const { answer } = createManualAnswerer();
-    const { gateway } = createTestGateway(answer, { maxParallelTurns: 1 });
-    const text = "x".repeat(262_144);
-    const large = Array.from({ length: 40 }, (_, client) => ask(text, { client: `c${client}` }));
-    for (const { request } of large) void gateway.accept(request);
-    await settled();
-    assert.equal(large.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 7);
+  it("is busy when the texts, or the images, that wait are too long together", async () => {
+    const long = "x".repeat(262_143);
+    const images = [{ mediaType: "image/png", data: long }] as const;
+    for (const [text, facts] of [
+      [`${long}x`, {}],
+      ["x", { extras: { images } }],
+    ] as const) {
+      const { answer } = createManualAnswerer();
+      const { gateway } = createTestGateway(answer, { maxParallelTurns: 1 });
+      const large = Array.from({ length: 40 }, (_, client) =>
+        ask(text, { ...facts, client: `c${client}` }),
+      );
+      for (const { request } of large) void gateway.accept(request);
+      await settled();
+      assert.equal(large.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 7);
+    }
   });
 
   it("is busy when too many answers wait for their delivery", async () => {

@@ -64,7 +64,7 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   if (stream !== undefined && typeof stream !== "boolean") {
     return refused('its "stream" is neither true nor false');
   }
-  const extras = extrasOf(fieldOf(value, "format"), fieldOf(value, "images"));
+  const extras = extrasIn(value);
   if (typeof extras === "string") return refused(extras);
   return {
     text,
@@ -72,6 +72,12 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
     ...(stream !== undefined && { stream }),
     ...(extras && { extras }),
   };
+}
+
+function extrasIn(value: Record<string, unknown>): RequestExtras | string | undefined {
+  const format = fieldOf(value, "format");
+  const images = fieldOf(value, "images");
+  return format === undefined && images === undefined ? undefined : extrasOf(format, images);
 }
 
 function textOf(value: Record<string, unknown>): string | Failure {

@@ -11,7 +11,7 @@ const FORMAT =
   /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config\.)?format|output_config(?!\.effort)|text\.format|\bgrammar\b|\bguided/i;
 const TOOLS = /\b(?:tools?|functions?)\b|function_call/i;
 const SCHEMA =
-  /invalid[_ ](?:json_)?schema|additionalProperties|\bgrammar\b|too (?:complex|many)|\.schema\b/i;
+  /invalid[_ ](?:json_)?schema|propert(?:y|ies)|\bgrammar\b|too (?:complex|many)|\.schema\b/i;
 
 /**
  * Which formats of answers a server takes. What it refuses is asked for in words alone, which stand before the

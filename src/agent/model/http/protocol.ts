@@ -106,7 +106,7 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   let urls = spellingsOf(dialect.url, entry.api_base);
   return async (attempt: Attempt): Promise<Response> => {
     const { key } = attempt;
-    const call = formats.apply(attempt.call);
+    const call = attempt.call.format ? formats.apply(attempt.call) : attempt.call;
     const headers = headersOf.get(key) ?? requestHeaders(entry, dialect.headers(key));
     headersOf.set(key, headers);
     const full = dialect.body(isSimple ? { ...call, tools: call.tools.map(simplifyTool) } : call);
