@@ -38,6 +38,8 @@ interface ModelErrorFacts {
   readonly retryAfter?: number | undefined;
   /** The parameter that the error is about, if the error's body names one. */
   readonly parameter?: string | undefined;
+  /** The URL that was asked, without its query, which may hold secrets. */
+  readonly url?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -48,8 +50,7 @@ export class ModelError extends Error {
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
   readonly parameter: string | undefined;
-  /** The URL that was asked, without its query, which may hold secrets. */
-  url: string | undefined;
+  readonly url: string | undefined;
 
   constructor(kind: ModelErrorKind, message: string, facts: ModelErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
@@ -57,6 +58,13 @@ export class ModelError extends Error {
     this.status = facts.status;
     this.retryAfter = facts.retryAfter;
     this.parameter = facts.parameter;
+    this.url = facts.url;
+  }
+
+  /** The same error, of a request to this URL. */
+  at(url: string): ModelError {
+    const { kind, message, status, retryAfter, parameter, cause } = this;
+    return new ModelError(kind, message, { status, retryAfter, parameter, cause, url });
   }
 }
 

@@ -27,12 +27,19 @@ const WRONG_PATH =
 /** Groq: the model wrote a call that its server could not read. The next try may succeed. */
 const STUMBLED = /tool_use_failed|failed to call a function/i;
 
+/** Proxy Authentication Required (RFC 9110, 15.5.8). */
+const PROXY_REFUSES = 407;
+
 /** The error of a response with another status than 200. Reads its body within a bound. */
 export async function errorOf(response: Response): Promise<ModelError> {
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
     return new ModelError("garbled", `the server redirects (HTTP ${status})`, { status });
+  }
+  if (status === PROXY_REFUSES) {
+    await response.body?.cancel();
+    return new ModelError("unreachable", "the proxy refused the connection: HTTP 407", { status });
   }
   const words = await bodyOf(response);
   const body = jsonOf(words);

@@ -2,7 +2,7 @@ import type { ReadableStreamDefaultReader } from "node:stream/web";
 import { setImmediate } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
 import type { AnswerFormat } from "../../../base/contract.ts";
-import { codeOf, messageOf } from "../../../base/failure.ts";
+import { networkMessage } from "../../../base/network-error.ts";
 import { fromJson } from "../../../base/unknown.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { ModelEntry, AgentDefaults } from "../../../config/contract.ts";
@@ -87,13 +87,11 @@ function brokenOff(url: string): unknown {
   return withUrl(new ModelError("broken_off", "the stream ended before the answer did"), url);
 }
 
-/** Adds the URL that was asked to a model error, without its query, which may hold secrets. */
+/** A model error with the URL that was asked, without its query, which may hold secrets; all others as they are. */
 function withUrl(thrown: unknown, url: string): unknown {
-  if (thrown instanceof ModelError) {
-    const { origin, pathname } = new URL(url);
-    thrown.url ??= origin + pathname;
-  }
-  return thrown;
+  if (!(thrown instanceof ModelError) || thrown.url !== undefined) return thrown;
+  const { origin, pathname } = new URL(url);
+  return thrown.at(origin + pathname);
 }
 
 /** Sends a call; throws the error of a response with another status than 200. */
@@ -140,8 +138,8 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     if (!response.ok) request.attempt.onActivity(REFUSAL_MS);
     const refusal = await (response.ok ? missingPathIn(response) : errorOf(response));
     if (refusal === undefined) return response;
-    withUrl(refusal, url);
-    return refusal;
+    const { origin, pathname } = new URL(url);
+    return refusal.at(origin + pathname);
   }
 }
 
@@ -196,28 +194,6 @@ function errorFrom(thrown: unknown, kind: ModelErrorKind, signal: AbortSignal): 
   if (thrown instanceof ModelError) return thrown;
   if (signal.aborted) return signal.reason;
   return new ModelError(kind, networkMessage(thrown), { cause: thrown });
-}
-
-/** Plain words by the codes of Bun and node, and by the texts of Deno. */
-const NETWORK_MESSAGES: readonly (readonly [RegExp, string])[] = [
-  [/ECONNREFUSED|connection refused/i, "the server refused the connection"],
-  [
-    /ECONNRESET|UND_ERR_SOCKET|connection (?:was )?(?:closed|reset)|reading a body/i,
-    "the server closed the connection",
-  ],
-  [/ENOTFOUND|dns error/i, "the host name is unknown"],
-  [/EAI_AGAIN/, "the host name cannot be resolved right now"],
-  [/ETIMEDOUT|timed out/i, "the connection timed out"],
-  [/EHOSTUNREACH|ENETUNREACH|unreachable/i, "there is no route to the host"],
-];
-
-/** A network error in plain words, without the URL, which may hold secrets, and a runtime's advice to programmers. */
-function networkMessage(thrown: unknown): string {
-  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  const message = messageOf(cause);
-  const words = `${codeOf(cause)} ${message}`;
-  const known = NETWORK_MESSAGES.find(([pattern]) => pattern.test(words))?.[1];
-  return known ?? message.replace(/\. For more information, pass .*$/s, "");
 }
 
 /** The parts of the configuration for requests. */

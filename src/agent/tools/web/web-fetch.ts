@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { codeOf } from "../../../base/failure.ts";
 import type { Log } from "../../../base/log.ts";
+import { networkMessage } from "../../../base/network-error.ts";
 import { prefixOf } from "../../../base/truncate.ts";
 import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
@@ -93,20 +93,9 @@ export function createWebFetch(options: WebFetchOptions): Tool {
   });
 }
 
-/** Error codes in words for a model. */
-const CODES: Readonly<Record<string, string>> = {
-  ENOTFOUND: "there is no host with this name",
-  EAI_AGAIN: "the name cannot be resolved now",
-  ECONNREFUSED: "the connection was refused",
-  ECONNRESET: "the connection broke off",
-  ENETUNREACH: "the network cannot be reached",
-  EHOSTUNREACH: "the host cannot be reached",
-  ETIMEDOUT: "the host does not answer",
-};
-
 function wordsFor(error: unknown): string {
   if (!(error instanceof Error)) return "no reason";
-  return CODES[codeOf(error)] ?? (error.message.slice(0, 300) || "no reason");
+  return networkMessage(error).slice(0, 300) || "no reason";
 }
 
 const CUTS = {
