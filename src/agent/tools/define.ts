@@ -39,6 +39,10 @@ export const textField = (about: string) => v.pipe(v.string(), v.description(abo
 /** A true or false argument, with its description for the model. */
 export const flagField = (about: string) => v.pipe(v.boolean(), v.description(about));
 
+/** An argument that models no longer see, and that older conversations use: it is still taken. */
+export const oldField = <Schema extends v.GenericSchema>(schema: Schema) =>
+  v.optional(v.pipe(schema, v.metadata({ deprecated: true })));
+
 function issueText(issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue);
   return path === null ? issue.message : `${path}: ${issue.message}`;
@@ -174,7 +178,7 @@ function choiceShapeOf(options: readonly unknown[]): JsonSchema {
 
 /** Other keys are an error only in a strict object. */
 function objectShapeOf(schema: unknown): JsonSchema {
-  const entries = Object.entries(at(schema, "entries") ?? {});
+  const entries = Object.entries(at(schema, "entries") ?? {}).filter(([, entry]) => !isOld(entry));
   const required = entries.filter(([, entry]) => !MAY_BE_LEFT_OUT.has(textAt(entry, "type")));
   return {
     type: "object",
@@ -182,6 +186,12 @@ function objectShapeOf(schema: unknown): JsonSchema {
     ...(required.length > 0 && { required: required.map(([key]) => key) }),
     ...(textAt(schema, "type") === "strict_object" && { additionalProperties: false }),
   };
+}
+
+/** Whether `oldField` made it. */
+function isOld(entry: unknown): boolean {
+  const actions = listAt(at(entry, "wrapped"), "pipe");
+  return actions.some((action) => at(at(action, "metadata"), "deprecated") === true);
 }
 
 /** The keywords for one action of a pipe; none for a check that JSON Schema cannot express. */

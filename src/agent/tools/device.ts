@@ -1,11 +1,12 @@
 import * as v from "valibot";
 import type { Device } from "../device/contract.ts";
 import { FACT_NAMES, FACTS, factSentence } from "../device/facts.ts";
+import type { FactName } from "../device/facts.ts";
 import type { DeviceHistory } from "../device/history.ts";
 import { SAMPLED } from "../device/history.ts";
 import { pastText } from "../device/past.ts";
 import type { Tool } from "./contract.ts";
-import { defineTool } from "./define.ts";
+import { defineTool, oldField } from "./define.ts";
 
 const facts = v.pipe(
   v.array(v.picklist(FACT_NAMES)),
@@ -18,28 +19,33 @@ const facts = v.pipe(
 );
 
 const hoursBack = (words: string) =>
-  v.pipe(v.number(), v.minValue(0), v.maxValue(48), v.description(words));
-
-const history = v.pipe(
-  v.object({
-    fact: v.pipe(v.picklist(SAMPLED), v.description("disk: that of the workspace")),
-    hours_back_from: hoursBack("Begin, hours before now."),
-    hours_back_to: v.optional(hoursBack("End, hours before now."), 0),
-  }),
-  v.description("Past values of one fact, one a minute."),
-);
+  v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(48), v.description(words)), 0);
 
 const input = v.pipe(
-  v.object({ facts: v.optional(facts), history: v.optional(history) }),
-  v.check(
-    (asked) => asked.facts !== undefined || asked.history !== undefined,
-    "give facts, or history",
-  ),
+  v.object({
+    facts: v.optional(facts),
+    hours_back_from: hoursBack(
+      `Past values instead, of ${SAMPLED.join(", ")}: begin, hours before now.`,
+    ),
+    hours_back_to: hoursBack("End, hours before now."),
+    /** One fact, and the period in an object of its own. */
+    history: oldField(
+      v.object({
+        fact: v.picklist(SAMPLED),
+        hours_back_from: hoursBack("Begin"),
+        hours_back_to: hoursBack("End"),
+      }),
+    ),
+  }),
+  v.check((asked) => asked.facts !== undefined || asked.history !== undefined, "give facts"),
 );
 
+/** Characters of the values of one fact: a line for each hour of two days. */
+const MAX_PAST = 4_000;
+
 /**
- * The tool that measures facts of the device in parallel: one line a fact, in the order of the arguments.
- * With a history it also returns past values.
+ * The tool that measures facts of the device in parallel, one line a fact, in the order of the arguments; or
+ * returns their past values.
  */
 export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
   return defineTool({
@@ -47,22 +53,34 @@ export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
     description:
       "Measures this device now, or returns values of the last two days. Ask for all facts in one call.",
     input,
+    characters: SAMPLED.length * MAX_PAST,
     async run(asked, { signal }) {
       const names = [...new Set(asked.facts)];
-      const sentences = names.map((name) => factSentence(name, device, signal));
-      const lines = asked.history === undefined ? [] : [pastOf(asked.history, device, past)];
-      return [...(await Promise.all(sentences)), ...lines].join("\n");
+      const { history } = asked;
+      const isPast = asked.hours_back_from + asked.hours_back_to > 0;
+      const sentences = isPast
+        ? names.map((fact) => pastOf({ ...asked, fact }, device, past))
+        : await Promise.all(names.map((name) => factSentence(name, device, signal)));
+      const lines = history === undefined ? [] : [pastOf(history, device, past)];
+      return [...sentences, ...lines].join("\n");
     },
   });
 }
 
-function pastOf(
-  asked: v.InferOutput<typeof history>,
-  device: Device,
-  past: DeviceHistory | undefined,
-): string {
+interface PastAsked {
+  readonly fact: FactName;
+  readonly hours_back_from: number;
+  readonly hours_back_to: number;
+}
+
+/** The ends of the period may be in either order. */
+function pastOf(asked: PastAsked, device: Device, past: DeviceHistory | undefined): string {
   if (past === undefined) return "There is no history of this device.";
-  const { fact, hours_back_from: one, hours_back_to: other } = asked;
+  const { hours_back_from: one, hours_back_to: other } = asked;
+  const fact = SAMPLED.find((name) => name === asked.fact);
+  if (fact === undefined) {
+    return `There are no past values of ${asked.fact}, only of ${SAMPLED.join(", ")}.`;
+  }
   const [from, to] = [Math.max(one, other), Math.min(one, other)];
   return pastText({ fact, from, to }, past, device.now().getTime());
 }

@@ -91,8 +91,9 @@ class Commands {
     if (action === "list") {
       return own.map((session) => sessionText(session, now())).join("\n") || "(no sessions)";
     }
-    const session = own.find(({ id }) => id === input.sessionId);
-    if (session === undefined) throw new ToolError("no session has this sessionId");
+    const wanted = input.session_id ?? input.sessionId;
+    const session = own.find(({ id }) => id === wanted);
+    if (session === undefined) throw new ToolError("no session has this session_id");
     return await runSessionAction(session, { ...input, action }, this.#rules, now());
   }
 
@@ -111,7 +112,7 @@ class Commands {
     if (input.background === true) {
       const { id } = this.#sessions.open(owner, start);
       log.debug("a command runs in the background", { client, session: id });
-      return `sessionId: ${id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
+      return `session_id: ${id}\nIt runs in the background; poll, read, write, send-keys and kill take this id.`;
     }
     const began = now();
     // The shorter of the model's limit and the settings' limit.

@@ -173,11 +173,12 @@ describe("the attack through a model that obeys the device", () => {
   it("by the same id on another broker sees and ends no command of the first", async () => {
     await using house = await openSharedAgent([toolProfile({ pattern: "a", tools: ["exec"] })]);
     const begun = await house.obeyed("a", ["exec", { command: "sleep 60", background: true }]);
-    const sessionId = /sessionId: (\S+)/.exec(begun)?.[1] ?? assert.fail(begun);
-    const other = (action: string) => house.obeyed("a", ["exec", { action, sessionId }], "mqtt2");
+    const sessionId = /session_id: (\S+)/.exec(begun)?.[1] ?? assert.fail(begun);
+    const other = (action: string) =>
+      house.obeyed("a", ["exec", { action, session_id: sessionId }], "mqtt2");
     assert.equal(await other("list"), "(no sessions)");
     for (const action of ["read", "poll", "kill"]) {
-      assert.equal(await other(action), "error: no session has this sessionId");
+      assert.equal(await other(action), "error: no session has this session_id");
     }
     assert.match(await house.obeyed("a", ["exec", { action: "list" }]), /running/);
   });

@@ -201,7 +201,7 @@ describe("the device tool", () => {
       pass(60);
     }
     const tool = createDeviceTool(device, history);
-    const asked = { history: { fact: "temperature", hours_back_from: 4.1 } };
+    const asked = { facts: ["temperature"], hours_back_from: 4.1 };
     const text = await tool.run(asked, callContext());
     assert.match(
       text,
@@ -211,7 +211,16 @@ describe("the device tool", () => {
     assert.equal(text.split("\n").length, 5);
     const both = { facts: ["hostname"], history: { fact: "load", hours_back_from: 0.5 } };
     assert.match(await tool.run(both, callContext()), /^.*\nNo samples of the load|Load from/);
-    assert.match(await tool.run({}, callContext()), /give facts, or history/);
+    assert.match(await tool.run({}, callContext()), /give facts/);
+    const several = { facts: ["load", "uptime"], hours_back_from: 0, hours_back_to: "4.1" };
+    assert.match(
+      await tool.run(several, callContext()),
+      /^Load from 07:54 to 12:00:[^]*\nThere are no past values of uptime, only of cpu, memory, temperature, load, disk\.$/,
+    );
+    assert.doesNotMatch(JSON.stringify(tool.parameters), /history/);
+    // As it was asked before.
+    const before = { history: { fact: "temperature", hours_back_from: 4.1 } };
+    assert.equal(await tool.run(before, callContext()), text);
     await history.close();
     await tree.remove();
   });

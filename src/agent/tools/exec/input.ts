@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { flagField } from "../define.ts";
+import { flagField, oldField } from "../define.ts";
 
 /** Characters of a command and of a piece of input: the policy checks all of it. */
 const MAX_TEXT = 10_000;
@@ -19,10 +19,11 @@ export const EXEC_INPUT = v.object({
     "run",
   ),
   command: textArgument("For run."),
-  sessionId: textArgument("The background command."),
+  session_id: textArgument("The background command."),
+  sessionId: oldField(v.string()),
   keys: textArgument("For send-keys: names such as Up Enter C-c F1."),
   data: textArgument("For write; a line break at the end sends the line."),
-  background: v.optional(flagField("For run: return a sessionId at once.")),
+  background: v.optional(flagField("For run: return a session_id at once.")),
   pty: v.optional(flagField("For run: give it a terminal.")),
   cwd: textArgument("For run: its folder; default: the workspace."),
   timeout: v.optional(

@@ -6,7 +6,7 @@ import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
-import { defineTool, textField } from "../define.ts";
+import { defineTool, oldField, textField } from "../define.ts";
 import { createAllowance } from "./addresses.ts";
 import { createByteBudget } from "./body.ts";
 import type { Body } from "./body.ts";
@@ -45,10 +45,11 @@ const MAX_URL = 8_000;
 
 const input = v.object({
   url: textField("An http or https URL."),
-  maxChars: v.optional(
+  max_chars: v.optional(
     v.pipe(v.number(), v.integer(), v.minValue(1), v.description("At most so many characters.")),
     MAX_CHARACTERS,
   ),
+  maxChars: oldField(v.pipe(v.number(), v.integer(), v.minValue(1))),
 });
 
 /** The tool that fetches one page of the public web and returns its text. Never connects to private networks. */
@@ -66,7 +67,7 @@ export function createWebFetch(options: WebFetchOptions): Tool {
     // The tool's own deadline comes first, because it still returns the part that has arrived.
     milliseconds: milliseconds + 5_000,
     characters: MAX_CHARACTERS + HEADER_CHARACTERS,
-    async run({ url: written, maxChars }, { signal }) {
+    async run({ url: written, max_chars, maxChars = max_chars }, { signal }) {
       const url = URL.parse(written.trim().slice(0, MAX_URL));
       if (url === null) {
         throw new ToolError("this is not a URL; write it in full, as in https://host/path");

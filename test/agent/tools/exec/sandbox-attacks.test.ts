@@ -165,15 +165,15 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     await mkdir(join(workspace, "memory"));
     const command = "echo > up; until [ -e go ]; do sleep 0.05; done; grep -r secret memory; true";
     const started = await call({ command, background: true });
-    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    const sessionId = /session_id: (\w+)/.exec(started)?.[1];
     await until("it runs", async () => existsSync(join(workspace, "up")));
     await mkdir(join(workspace, "memory/clients"), { recursive: true });
     await writeFile(join(workspace, "memory/clients/kitchen.md"), "the secret");
     await writeFile(join(workspace, "go"), "");
     await until("it ended", async () => {
-      return (await call({ action: "poll", sessionId })).includes("exit code 0");
+      return (await call({ action: "poll", session_id: sessionId })).includes("exit code 0");
     });
-    assert.doesNotMatch(await call({ action: "read", sessionId }), /the secret/);
+    assert.doesNotMatch(await call({ action: "read", session_id: sessionId }), /the secret/);
   });
 
   it(

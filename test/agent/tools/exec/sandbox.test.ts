@@ -216,11 +216,16 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
   it("has a terminal where it wants one, that leads to nobody else's", async () => {
     await using commands = await createCommands(BWRAP);
     const started = await commands.call({ command: "tty; echo $0", background: true, pty: true });
-    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    const sessionId = /session_id: (\w+)/.exec(started)?.[1];
     await until("it ended", async () => {
-      return (await commands.call({ action: "poll", sessionId })).includes("exit code 0");
+      return (await commands.call({ action: "poll", session_id: sessionId })).includes(
+        "exit code 0",
+      );
     });
-    assert.match(await commands.call({ action: "read", sessionId }), /^\/dev\/pts\/0\n/);
+    assert.match(
+      await commands.call({ action: "read", session_id: sessionId }),
+      /^\/dev\/pts\/0\n/,
+    );
   });
 
   it("is asked to end, then ended with all that left its group and its environment", async () => {
@@ -231,9 +236,9 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
       command: `trap 'echo bye > bye; exit' TERM; (env -i setsid sleep 600.${name} &) ; nohup sleep 601.${name} > /dev/null 2>&1 & echo up > up; while :; do sleep 0.05; done`,
       background: true,
     });
-    const sessionId = /sessionId: (\w+)/.exec(started)?.[1];
+    const sessionId = /session_id: (\w+)/.exec(started)?.[1];
     await until("both run", async () => (await sleepers(name)).length === 2);
-    await call({ action: "kill", sessionId });
+    await call({ action: "kill", session_id: sessionId });
     assert.equal(await readFile(join(workspace, "bye"), "utf8"), "bye\n");
     assert.deepEqual(await sleepers(name), []);
     await call({ command: `(env -i setsid sleep 600.${name} > /dev/null 2>&1 &); true` });

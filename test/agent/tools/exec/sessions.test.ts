@@ -14,7 +14,7 @@ async function started(
   client?: string,
 ): Promise<string> {
   const text = await call({ background: true, ...input }, client);
-  const id = /^sessionId: (\w{8})\n/.exec(text)?.[1];
+  const id = /^session_id: (\w{8})\n/.exec(text)?.[1];
   assert.ok(id !== undefined, text);
   return id;
 }
@@ -23,7 +23,7 @@ async function started(
 async function readUntil({ call }: Commands, sessionId: string, wanted: RegExp): Promise<string> {
   let text = "";
   await until(`output like ${wanted.source}`, async () => {
-    const read = await call({ action: "read", sessionId });
+    const read = await call({ action: "read", session_id: sessionId });
     if (!read.startsWith("(nothing new)\n[running]")) text += read;
     return wanted.test(text);
   });
@@ -40,24 +40,29 @@ async function pidIn({ workspace }: Commands, file: string): Promise<number> {
 }
 
 describe("a command in the background", () => {
-  it("returns a sessionId at once, and its output as it arrives", async () => {
+  it("returns a session_id at once, and its output as it arrives", async () => {
     await using commands = await createCommands();
     const { call } = commands;
     const sessionId = await started(commands, { command: "echo one; read x; echo got $x; exit 4" });
     assert.match(await readUntil(commands, sessionId, /one/), /^one\n\n\[running\]$/);
+    assert.equal(await call({ action: "read", session_id: sessionId }), "(nothing new)\n[running]");
+    // The name that the argument had before.
     assert.equal(await call({ action: "read", sessionId }), "(nothing new)\n[running]");
     assert.match(
-      await call({ action: "poll", sessionId }),
+      await call({ action: "poll", session_id: sessionId }),
       /^\w{8} {2}running for \d+ s, 0 bytes to read: echo one;/,
     );
-    assert.match(await call({ action: "write", sessionId, data: "two\n" }), /^wrote 4 characters/);
+    assert.match(
+      await call({ action: "write", session_id: sessionId, data: "two\n" }),
+      /^wrote 4 characters/,
+    );
     assert.match(
       await readUntil(commands, sessionId, /exit code/),
       /got two\n[^]*\[exit code 4\]$/,
     );
     assert.match(await call({ action: "list" }), /^\w{8} {2}done \[exit code 4\], 0 bytes to read/);
     assert.equal(
-      await call({ action: "write", sessionId, data: "x" }),
+      await call({ action: "write", session_id: sessionId, data: "x" }),
       `error: ${sessionId} has already ended`,
     );
   });
@@ -69,7 +74,10 @@ describe("a command in the background", () => {
         "(trap '' TERM; echo $$ > a; while :; do sleep 1; done) & setsid sh -c 'echo $PPID > b; exec sleep 600'; wait",
     });
     const pids = [await pidIn(commands, "a"), await pidIn(commands, "b")];
-    assert.match(await commands.call({ action: "kill", sessionId }), /is done \[ended by SIG/);
+    assert.match(
+      await commands.call({ action: "kill", session_id: sessionId }),
+      /is done \[ended by SIG/,
+    );
     for (const pid of pids) assert.equal(await isAlive(pid), false);
   });
 
@@ -79,8 +87,8 @@ describe("a command in the background", () => {
     const sessionId = await started(commands, { command: "sleep 600" }, "alice");
     for (const action of ["poll", "read", "write", "kill", "send-keys"]) {
       assert.equal(
-        await call({ action, sessionId, data: "x", keys: "Enter" }, "bob"),
-        "error: no session has this sessionId",
+        await call({ action, session_id: sessionId, data: "x", keys: "Enter" }, "bob"),
+        "error: no session has this session_id",
       );
     }
     assert.equal(await call({ action: "list" }, "bob"), "(no sessions)");
@@ -92,7 +100,7 @@ describe("a command in the background", () => {
     const { call } = commands;
     const ended = await started(commands, { command: "true" }, "c0");
     await until("the first has ended", async () =>
-      (await call({ action: "poll", sessionId: ended }, "c0")).includes("done"),
+      (await call({ action: "poll", session_id: ended }, "c0")).includes("done"),
     );
     for (let count = 0; count < 32; count += 1) {
       await started(commands, { command: "sleep 600" }, `c${Math.floor(count / 8)}`);
@@ -116,12 +124,12 @@ describe("a command in the background", () => {
     const { call } = commands;
     const sessionId = await started(commands, { command: "true" });
     await until("it has ended", async () =>
-      (await call({ action: "poll", sessionId })).includes("done"),
+      (await call({ action: "poll", session_id: sessionId })).includes("done"),
     );
     time = 30 * 60_000 - 1;
-    assert.match(await call({ action: "poll", sessionId }), /done/);
+    assert.match(await call({ action: "poll", session_id: sessionId }), /done/);
     time += 1;
-    assert.match(await call({ action: "poll", sessionId }), /^error: no session has/);
+    assert.match(await call({ action: "poll", session_id: sessionId }), /^error: no session has/);
   });
 
   it("that writes more than is read loses the oldest of it, and says so", async () => {
@@ -131,9 +139,9 @@ describe("a command in the background", () => {
       command: "head -c 3000000 /dev/zero | tr '\\0' x; printf end",
     });
     await until("it has ended", async () =>
-      (await call({ action: "poll", sessionId })).includes("done"),
+      (await call({ action: "poll", session_id: sessionId })).includes("done"),
     );
-    const first = await call({ action: "read", sessionId });
+    const first = await call({ action: "read", session_id: sessionId });
     assert.match(
       first,
       /^\(1951427 bytes before were not read in time\)\nx{9500}\n\[1039076 bytes more: read again\]\n\[exit code 0\]$/,
@@ -141,7 +149,7 @@ describe("a command in the background", () => {
     let last = first;
     for (let reads = 0; last.includes("read again"); reads += 1) {
       assert.ok(reads < 200);
-      last = await call({ action: "read", sessionId });
+      last = await call({ action: "read", session_id: sessionId });
     }
     assert.match(last, /xend\n\[exit code 0\]$/);
   });
@@ -154,7 +162,7 @@ describe("a command in the background", () => {
     const sessionId = await started(commands, { command: `${long}; echo; ${lines}` });
     const pieces: string[] = [];
     await until("the end of it", async () => {
-      const read = await call({ action: "read", sessionId });
+      const read = await call({ action: "read", session_id: sessionId });
       pieces.push(
         read.replace(/^\(nothing new\)|\n(?:\[\d+ bytes more: read again\]\n)?\[[^\]]*\]$/g, ""),
       );
@@ -172,7 +180,7 @@ describe("a command in the background", () => {
       command: String.raw`printf 'a\342\202'; read x; printf '\254b'`,
     });
     assert.equal(await readUntil(commands, sessionId, /a/), "a\n[running]");
-    await call({ action: "write", sessionId, data: "\n" });
+    await call({ action: "write", session_id: sessionId, data: "\n" });
     assert.match(await readUntil(commands, sessionId, /exit code/), /^€b\n/);
   });
 
@@ -188,7 +196,7 @@ describe("a command in the background", () => {
     await using commands = await createCommands({ enable_deny_patterns: true }, { restrict: true });
     const { call } = commands;
     const sessionId = await started(commands, { command: "sh" });
-    const write = (data: string) => call({ action: "write", sessionId, data });
+    const write = (data: string) => call({ action: "write", session_id: sessionId, data });
     assert.match(await write("echo ok\nrm "), /^wrote/);
     assert.match(await write("-rf x\n"), /^error: Command blocked by safety guard \(dangerous/);
     assert.match(await write("\ncat /etc/passwd\n"), /outside working dir/);
@@ -212,11 +220,11 @@ describe("a command with a terminal", () => {
     });
     await readUntil(commands, sessionId, /ready/);
     assert.match(
-      await call({ action: "send-keys", sessionId, keys: "Hyper" }),
+      await call({ action: "send-keys", session_id: sessionId, keys: "Hyper" }),
       /^error: there is no key "Hyper"; keys are Enter/,
     );
     assert.match(
-      await call({ action: "send-keys", sessionId, keys: "C-c" }),
+      await call({ action: "send-keys", session_id: sessionId, keys: "C-c" }),
       /^wrote 1 characters/,
     );
     assert.match(await readUntil(commands, sessionId, /\[exit code/), /interrupted/);
@@ -229,7 +237,7 @@ describe("a command with a terminal", () => {
       command: "trap '' TERM HUP; echo $$ > a; while :; do sleep 1; done",
     });
     const pid = await pidIn(commands, "a");
-    await commands.call({ action: "kill", sessionId });
+    await commands.call({ action: "kill", session_id: sessionId });
     assert.equal(await isAlive(pid), false);
   });
 });

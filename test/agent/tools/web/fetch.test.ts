@@ -87,10 +87,12 @@ describe("a page that is fetched", () => {
 
   it("is cut to the characters that are wanted", async () => {
     await using server = await openWebServer(answerWith("text/plain", "é".repeat(60_000)));
-    const text = await fetcher()(server.base, { maxChars: 10 });
+    const text = await fetcher()(server.base, { max_chars: 10 });
+    // The name that the argument had before.
+    assert.equal(await fetcher()(server.base, { maxChars: 10 }), text);
     assert.match(text, /only the first 10 characters.\n\né{10}$/);
     assert.match(await fetcher()(server.base), /\n\né{50000}$/);
-    assert.match(await fetcher()(server.base, { maxChars: 0 }), /^error: wrong arguments/);
+    assert.match(await fetcher()(server.base, { max_chars: 0 }), /^error: wrong arguments/);
   });
 
   it("is looked through no further than for a few times of that, be it all blanks", async () => {
@@ -147,7 +149,7 @@ describe("a page that does not end well", () => {
     const headers = { "content-encoding": "gzip" };
     await using server = await openWebServer(answerWith("text/plain", bomb, headers));
     const fetchSmall = fetcher({ fetch_limit_bytes: 1_000_000 });
-    assert.match(await fetchSmall(server.base, { maxChars: 100 }), /too large.*a{100}$/s);
+    assert.match(await fetchSmall(server.base, { max_chars: 100 }), /too large.*a{100}$/s);
     await using endless = await openWebServer((_, response) => {
       response.writeHead(200, { "content-type": "text/plain" });
       const more = (): unknown => !response.destroyed && response.write("b".repeat(65_536), more);
