@@ -6,6 +6,11 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Schemas that a server refused, and that are remembered. */
 const MAX_SCHEMAS = 32;
 
+interface FormatSupport {
+  readonly isKnown: boolean;
+  readonly withTools: boolean;
+}
+
 /** A refusal is about the format of the answer: by its field, or by what servers call it. */
 const FORMAT =
   /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config\.)?format|output_config(?!\.effort)|text\.format|\bgrammar\b|\bguided/i;
@@ -15,19 +20,19 @@ const SCHEMA =
 
 /**
  * Which formats of answers a server takes. What it refuses is asked for in words alone, which stand before the
- * question anyway: any format, one together with tools, or one schema. `withTools` is false for a server that
- * may keep the model from calling tools when it has a format.
+ * question anyway: any format, one together with tools, or one schema. `isKnown` is false for an API without formats, `withTools` for
+ * a server that may keep the model from calling tools when it has one.
  */
-export function createFormatRefusals({ withTools }: { readonly withTools: boolean }) {
+export function createFormatRefusals({ isKnown, withTools }: FormatSupport) {
   const schemas = new Set<string>();
-  let [isRefused, isRefusedWithTools] = [false, !withTools];
+  let [isRefused, isRefusedWithTools] = [!isKnown, !withTools];
   return {
     /** The call as the server takes it. */
     apply(call: ModelCall): ModelCall {
       const { format, tools } = call;
       if (format === undefined) return call;
-      const isKnown = schemas.size > 0 && schemas.has(JSON.stringify(format.schema));
-      if (isRefused || isKnown) return withoutFormat(call);
+      const isBadSchema = schemas.size > 0 && schemas.has(JSON.stringify(format.schema));
+      if (isRefused || isBadSchema) return withoutFormat(call);
       if (tools.length === 0 || !isRefusedWithTools) return call;
       return call.isFormatRepeated ? { ...call, tools: [] } : withoutFormat(call);
     },

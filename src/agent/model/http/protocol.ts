@@ -99,7 +99,10 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
   const isSimple = entry.tool_schema_transform === "simple";
   /** By key; they are the same in each request. */
   const headersOf = new Map<string | undefined, Headers>();
-  const formats = createFormatRefusals({ withTools: dialect.formatsWithTools === true });
+  const formats = createFormatRefusals({
+    isKnown: dialect.format !== undefined,
+    withTools: dialect.formatsWithTools === true,
+  });
   const adaptation = createAdaptation({ entry, requiresLimit: dialect.requiresLimit === true });
   let urls = spellingsOf(dialect.url, entry.api_base);
   return async (attempt: Attempt): Promise<Response> => {
