@@ -30,6 +30,13 @@ export const GEMINI: TestDialect = {
   heard: ({ body }) => listAt(body, "contents").flatMap(heardIn),
 };
 
+/** The same on Vertex AI. */
+export const VERTEX: TestDialect = {
+  ...GEMINI,
+  name: "vertex",
+  entry: { provider: "vertex", model: "gemini-3-test" },
+};
+
 /** The events of a whole stream. */
 function contentEvents(answer: ScriptedAnswer): string[] {
   const { newline = "\n", comments = false } = answer;

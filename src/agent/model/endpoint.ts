@@ -1,7 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import type { ModelEntry } from "../../config/contract.ts";
-import { AWS } from "./cloud-endpoint.ts";
+import { AWS, GOOGLE_CLOUD } from "./cloud-endpoint.ts";
 import type { Cloud } from "./cloud-endpoint.ts";
 import type { ThinkingStyle } from "./thinking.ts";
 
@@ -30,13 +30,15 @@ export function endpointOf(entry: ModelEntry): Endpoint {
   const facts = factsOf(protocol, entry.api_base);
   if (facts.unsupported !== undefined) {
     throw new Failure("config", `${label} uses the protocol ${protocol}, which is not supported`, {
-      why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini, Azure and Bedrock",
+      why: "supported are OpenAI-compatible chat completions and the native protocols of Anthropic, Gemini, Azure, Bedrock and Vertex AI",
       remedy: facts.unsupported,
     });
   }
-  const written = facts.cloud?.base(entry.api_base) ?? (entry.api_base || facts.base);
+  const keys = keysIn(entry, facts);
+  const written = facts.cloud?.base(entry.api_base, keys) ?? (entry.api_base || facts.base);
   const base = baseOf(written, label, facts.cloud?.baseRemedy);
-  return { label, protocol, facts, base, model, keys: keysOf(entry, facts, label) };
+  checkKeys(keys, { entry, facts, label });
+  return { label, protocol, facts, base, model, keys };
 }
 
 /** The row of a protocol; for `anthropic` with a base elsewhere the chat completions that Go PicoClaw speaks there. */
@@ -70,7 +72,7 @@ function protocolOf(entry: ModelEntry, label: string): { protocol: string; model
 
 /** Whether the prefix is a part of the model's id: `cohere/command-a` behind a gateway at `api_base`. */
 function isVendor(prefix: string, entry: ModelEntry): boolean {
-  return PROTOCOLS[prefix]?.isAdded === true && entry.api_base.trim() !== "";
+  return PROTOCOLS[prefix]?.isAdded === true && entry.api_base.includes("://");
 }
 
 function splitOnce(model: string): [string | undefined, string] {
@@ -99,22 +101,31 @@ function baseOf(
   return base;
 }
 
-function keysOf(entry: ModelEntry, facts: ProtocolFacts, label: string): string[] {
+function keysIn(entry: ModelEntry, facts: ProtocolFacts): readonly string[] {
   const own = entry.api_keys.map((key) => key.reveal().trim()).filter((key) => key !== "");
-  const keys = own.length > 0 ? own : [...(facts.cloud?.keys() ?? [])];
+  return own.length > 0 ? own : (facts.cloud?.keys() ?? []);
+}
+
+interface KeyCheck {
+  readonly entry: ModelEntry;
+  readonly facts: ProtocolFacts;
+  readonly label: string;
+}
+
+function checkKeys(keys: readonly string[], { entry, facts, label }: KeyCheck): void {
   if (keys.some((key) => !/^[\u0021-\u007e]+$/.test(key))) {
     throw new Failure("config", `${label} has an invalid key`, {
       why: "it has a blank, a line break or a non-ASCII character",
       remedy: "copy the key again, in one piece",
     });
   }
-  const hasServer =
-    entry.api_base.includes("://") || (facts.cloud === undefined && entry.api_base !== "");
-  if (keys.length > 0 || hasServer || facts.keyless === true) return keys;
+  const { cloud, keyless = false } = facts;
+  const hasServer = cloud === undefined ? entry.api_base !== "" : entry.api_base.includes("://");
+  if (keys.length > 0 || hasServer || keyless) return;
   throw new Failure("config", `${label} has no key`, {
     why: "its provider requires one",
     remedy:
-      facts.cloud?.keyRemedy ??
+      cloud?.keyRemedy ??
       "set its api_keys in .security.yml, or its api_base if your own server needs none",
   });
 }
@@ -128,7 +139,7 @@ function unknownProtocol(word: string, label: string): Failure {
 }
 
 /** The API of a protocol's server. */
-export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure" | "bedrock";
+export type Dialect = "chat-completions" | "anthropic" | "gemini" | "azure" | "bedrock" | "vertex";
 
 /** One row of the table of protocols, with the names of Go PicoClaw. */
 interface ProtocolFacts {
@@ -273,6 +284,12 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     dialect: "azure",
     thinking: "effort",
     maxTokensField: "max_completion_tokens",
+  },
+  vertex: {
+    aliases: ["vertexai", "vertex-ai", "google-vertex"],
+    dialect: "vertex",
+    cloud: GOOGLE_CLOUD,
+    isAdded: true,
   },
   bedrock: { aliases: ["aws-bedrock"], dialect: "bedrock", cloud: AWS },
   "github-copilot": {

@@ -81,6 +81,7 @@ const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
   azure: createChatProtocol,
   anthropic: createMessagesProtocol,
   gemini: createGeminiProtocol,
+  vertex: whenCalled(async () => (await import("./protocols/vertex.ts")).createVertexProtocol),
   bedrock: whenCalled(async () => (await import("./protocols/bedrock.ts")).createBedrockProtocol),
 };
 
