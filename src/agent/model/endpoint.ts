@@ -181,7 +181,11 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     dialect: "anthropic",
     thinking: "anthropic",
   },
-  deepseek: { base: "https://api.deepseek.com/v1", replaysReasoning: true, thinking: "switch" },
+  deepseek: {
+    base: "https://api.deepseek.com/v1",
+    replaysReasoning: true,
+    thinking: "switch-with-effort",
+  },
   openrouter: { base: "https://openrouter.ai/api/v1", ownPrefix: true, thinking: "reasoning" },
   "qwen-portal": {
     aliases: ["qwen"],

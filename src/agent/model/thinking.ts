@@ -13,8 +13,10 @@ export type ThinkingStyle =
   | "reasoning"
   /** `reasoning: {effort}`, as OpenAI's Responses have it. */
   | "responses"
-  /** `thinking: {type}`: on or off, as DeepSeek, Volcengine and Zhipu have it. */
+  /** `thinking: {type}`: on or off, as Volcengine and Zhipu have it. */
   | "switch"
+  /** `thinking: {type}` with `reasoning_effort`, up to `max` (api-docs.deepseek.com, "Thinking Mode"). */
+  | "switch-with-effort"
   /** `enable_thinking` and `thinking_budget`, as Qwen's servers have it. */
   | "enable"
   | "anthropic"
@@ -51,6 +53,11 @@ const LEVELS: Readonly<Record<ThinkingLevel, LevelFacts>> = {
   adaptive: { budget: -1 },
 };
 
+/** The effort of a level; undefined if it has none, or if the level is empty. */
+export function effortOf(level: ModelEntry["thinking_level"]): string | undefined {
+  return level === "" ? undefined : LEVELS[level].effort;
+}
+
 type FieldsOf = (level: ThinkingLevel, facts: LevelFacts, request: ThinkingRequest) => JsonSchema;
 
 const FIELDS_BY_STYLE: Readonly<Record<ThinkingStyle, FieldsOf>> = {
@@ -62,6 +69,13 @@ const FIELDS_BY_STYLE: Readonly<Record<ThinkingStyle, FieldsOf>> = {
   }),
   responses: (_, { effort }) => (effort === undefined ? {} : { reasoning: { effort } }),
   switch: (level) => ({ thinking: { type: level === "off" ? "disabled" : "enabled" } }),
+  "switch-with-effort": (level, { effort }) =>
+    level === "off"
+      ? { thinking: { type: "disabled" } }
+      : {
+          thinking: { type: "enabled" },
+          ...(effort !== undefined && { reasoning_effort: effort === "xhigh" ? "max" : effort }),
+        },
   enable: (level, { budget }) =>
     budget > 0
       ? { enable_thinking: true, thinking_budget: budget }

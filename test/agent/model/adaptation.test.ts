@@ -303,6 +303,59 @@ const THINKING: readonly Case[] = [
     after: { reasoning_effort: undefined },
   },
   {
+    who: "Groq, for gpt-oss",
+    entry: { model: "groq/openai/gpt-oss-120b", thinking_level: "off" },
+    body: says("`reasoning_effort` must be one of `low`, `medium`, or `high`", "reasoning_effort"),
+    before: { reasoning_effort: "none" },
+    after: { reasoning_effort: "low" },
+  },
+  {
+    who: "Groq, for llama",
+    entry: { model: "groq/llama-3.3-70b-versatile", thinking_level: "high" },
+    body: says("reasoning_effort is not supported with this model", "reasoning_effort"),
+    before: { reasoning_effort: "high" },
+    after: { reasoning_effort: undefined },
+  },
+  {
+    who: "OpenAI, for o3",
+    entry: { thinking_level: "off" },
+    body: says(
+      "Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are: 'low', 'medium', and 'high'.",
+      "reasoning_effort",
+    ),
+    before: { reasoning_effort: "none" },
+    after: { reasoning_effort: "low" },
+  },
+  {
+    who: "Z.ai, for glm-5.3",
+    entry: { model: "zai/glm-5.3", thinking_level: "off" },
+    body: {
+      error: {
+        code: "1210",
+        message:
+          "This model always engages in thinking and cannot be disabled; please use low, high, or max.",
+      },
+    },
+    before: { thinking: { type: "disabled" } },
+    after: { thinking: undefined },
+  },
+  {
+    who: "DeepSeek behind a server that takes one of two fields",
+    entry: { model: "deepseek/deepseek-v4-pro", thinking_level: "xhigh" },
+    body: says("Error from provider: cannot specify both 'thinking' and 'reasoning_effort'"),
+    before: { thinking: { type: "enabled" }, reasoning_effort: "max" },
+    after: { thinking: undefined, reasoning_effort: undefined },
+  },
+  {
+    who: "Google's chat completions, for gemini-3-pro",
+    entry: { model: "openai/gemini-3-pro-preview", thinking_level: "medium" },
+    body: says(
+      "Thinking level MEDIUM is not supported for this model. Please retry with other thinking level",
+    ),
+    before: { reasoning_effort: "medium" },
+    after: { reasoning_effort: undefined },
+  },
+  {
     who: "Cerebras, with another param",
     entry: { thinking_level: "off" },
     body: {
@@ -346,8 +399,19 @@ const THINKING: readonly Case[] = [
     body: says(
       '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.',
     ),
-    before: { thinking: { type: "enabled", budget_tokens: 2048 } },
-    after: { thinking: { type: "adaptive" } },
+    before: { thinking: { type: "enabled", budget_tokens: 2048 }, output_config: undefined },
+    after: { thinking: { type: "adaptive" }, output_config: { effort: "low" } },
+  },
+  {
+    who: "Anthropic, for a model without a version in its name",
+    dialect: ANTHROPIC,
+    entry: { model: "anthropic-messages/claude-mythos-preview", thinking_level: "xhigh" },
+    defaults: MUCH,
+    body: says(
+      '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.',
+    ),
+    before: { thinking: { type: "enabled", budget_tokens: 24_576 }, output_config: undefined },
+    after: { thinking: { type: "adaptive" }, output_config: { effort: "xhigh" } },
   },
   {
     who: "Anthropic, without it",

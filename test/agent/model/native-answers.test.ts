@@ -127,10 +127,15 @@ describe("a message of Anthropic", () => {
       start(1, tool("toolu_cut")),
       grow(1, { type: "input_json_delta", partial_json: '{"fac' }),
       { type: "message_start", message: { content: [] } },
-      start(0, tool("toolu_whole")),
-      grow(0, { type: "input_json_delta", partial_json: '{"facts":["cpu"]}' }),
+      start(0, { type: "thinking", thinking: "hm", signature: "sig" }),
+      start(1, tool("toolu_whole")),
+      grow(1, { type: "input_json_delta", partial_json: '{"facts":["cpu"]}' }),
       ...end,
     );
+    assert.deepEqual(unwrapReasoning("me", reply.reasoning), [
+      { type: "thinking", thinking: "hm", signature: "sig" },
+      { type: "tool_use", id: "toolu_whole", name: "device", input: { facts: ["cpu"] } },
+    ]);
     assert.deepEqual([said, reply.text], ["I look. ", "I look. "]);
     assert.deepEqual(reply.toolCalls, [
       { id: "toolu_whole", name: "device", arguments: '{"facts":["cpu"]}' },

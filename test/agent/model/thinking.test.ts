@@ -89,7 +89,13 @@ const TABLE: Record<string, readonly unknown[]> = {
     ...["none", "low", "medium", "high", "xhigh"].map((name) => ({ reasoning: { effort: name } })),
     { reasoning: { enabled: true } },
   ],
-  "deepseek/v4": ["disabled", "enabled", "enabled", "enabled", "enabled", "enabled"].map(thinking),
+  "deepseek/v4": [
+    thinking("disabled"),
+    ...["low", "medium", "high", "max"].map((name) =>
+      Object.assign(thinking("enabled"), effort(name)),
+    ),
+    thinking("enabled"),
+  ],
   "volcengine/doubao": ["disabled", "enabled", "enabled", "enabled", "enabled", "enabled"].map(
     thinking,
   ),

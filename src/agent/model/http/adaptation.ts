@@ -1,6 +1,7 @@
 import { at } from "../../../base/unknown.ts";
 import type { ModelEntry } from "../../../config/contract.ts";
 import type { ModelError } from "../errors.ts";
+import { effortOf } from "../thinking.ts";
 import { rewriteFor } from "./chat-rewrites.ts";
 import type { ChatRewrite } from "./chat-rewrites.ts";
 
@@ -14,7 +15,7 @@ type Change =
   | { readonly value: unknown; readonly always?: true };
 
 export interface AdaptationOptions {
-  readonly entry: Pick<ModelEntry, "extra_body" | "max_tokens_field">;
+  readonly entry: Pick<ModelEntry, "extra_body" | "max_tokens_field" | "thinking_level">;
   /** The protocol refuses a body without a limit of output tokens. */
   readonly requiresLimit: boolean;
 }
@@ -60,7 +61,11 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
         changes.set(EFFORT, { value: "none", always: true });
         return true;
       }
-      return learnField(refusal, sent);
+      const isLearned = learnField(refusal, sent);
+      const level = effortOf(entry.thinking_level);
+      const isKept = isLearned && !fixed.has("output_config") && losesBudget(refusal, body);
+      if (isKept) changes.set("output_config", { value: { effort: level }, always: true });
+      return isLearned;
     },
   };
 
@@ -235,6 +240,11 @@ const EFFORTS = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /** Claude's models that think without a budget. */
 const ADAPTIVE = /\buse ["'`]thinking\.type\.adaptive["'`]/i;
+
+/** Whether a model of Claude refuses a budget, so that the level must go on as an effort. */
+function losesBudget({ message }: ModelError, { thinking }: Body): boolean {
+  return ADAPTIVE.test(message) && at(thinking, "budget_tokens") !== undefined;
+}
 
 /** The value that a refusal tells for a field of thinking; undefined if it tells none. */
 function suggestedThinking(name: string, value: unknown, message: string): unknown {
