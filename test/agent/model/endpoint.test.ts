@@ -26,6 +26,19 @@ describe("the endpoint of an entry", () => {
       { protocol: "anthropic", base: "https://api.anthropic.com/v1", model: "sonnet" },
     ],
     [{ model: "xai/grok-4" }, { protocol: "xai", base: "https://api.x.ai/v1", model: "grok-4" }],
+    [{ model: "x-ai/grok-4" }, { protocol: "xai", base: "https://api.x.ai/v1", model: "grok-4" }],
+    [
+      { provider: "kimi-coding", model: "kimi-for-coding" },
+      { protocol: "kimi", base: "https://api.kimi.com/coding/v1", model: "kimi-for-coding" },
+    ],
+    [
+      { model: "hf/moonshotai/Kimi-K2" },
+      {
+        protocol: "huggingface",
+        base: "https://router.huggingface.co/v1",
+        model: "moonshotai/Kimi-K2",
+      },
+    ],
     [
       { provider: "moonshot-intl", model: "kimi-k2.6" },
       { protocol: "moonshot-intl", base: "https://api.moonshot.ai/v1", model: "kimi-k2.6" },
