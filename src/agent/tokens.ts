@@ -1,7 +1,10 @@
+import type { Image } from "../base/contract.ts";
 import type { Message } from "./contract.ts";
 
 /** Tokens of a message in addition to its text. */
 const PER_MESSAGE = 4;
+/** Tokens of an image: providers count 85 to 1,600 by its size. */
+const PER_IMAGE = 1000;
 /** Tokens of a byte of JSON: no longer text of people has more. */
 const MOST_PER_BYTE = 0.6;
 
@@ -11,15 +14,18 @@ export function mostTokens(bytes: number): number {
 }
 
 /** Estimates the tokens of a text or of messages. Cheap, and never exact. */
-export function estimatedTokens(texts: string | readonly Message[]): number {
+export function estimatedTokens(texts: string | readonly CountedMessage[]): number {
   if (typeof texts === "string") return tokensOf(texts);
   let total = 0;
   for (const message of texts) total += tokensOfMessage(message);
   return total;
 }
 
-function tokensOfMessage(message: Message): number {
-  let total = PER_MESSAGE + tokensOf(message.text);
+type CountedMessage = Message & { readonly images?: readonly Image[] };
+
+function tokensOfMessage(message: CountedMessage): number {
+  const { images } = message;
+  let total = PER_MESSAGE + tokensOf(message.text) + PER_IMAGE * (images?.length ?? 0);
   if (message.role === "user") return total + tokensOf(message.preface ?? "");
   if (message.role !== "assistant") return total;
   for (const call of message.toolCalls ?? []) {

@@ -8,6 +8,7 @@ import {
   encodePart,
   encodeRequest,
 } from "../../src/mqtt/protocol/wire.ts";
+import { JPEG, jpegOf, PNG, WEBP } from "../support/images.ts";
 
 const limits = { plainText: false, maxPayloadBytes: 1_000 };
 const bytes = (text: string): Uint8Array => Buffer.from(text);
@@ -100,15 +101,16 @@ describe("a request's payload", () => {
 
   it("carries a format and images", () => {
     const format = { type: "json_schema", schema: { type: "object" } };
-    const images = ["data:image/jpeg;base64,/9j/", "DATA:image/PNG;base64,iVBORw=="];
+    const [jpeg, png] = [JPEG.toString("base64"), PNG.toString("base64")];
+    const images = [`data:image/jpeg;base64,${jpeg}`, `DATA:image/PNG;base64,${png}`];
     const asked = decode({ text: "a", format, Images: images });
     assert.deepEqual(asked, {
       text: "a",
       extras: {
         format,
         images: [
-          { mediaType: "image/jpeg", data: "/9j/" },
-          { mediaType: "image/png", data: "iVBORw==" },
+          { mediaType: "image/jpeg", data: jpeg },
+          { mediaType: "image/png", data: png },
         ],
       },
     });
@@ -131,14 +133,41 @@ describe("a request's payload", () => {
       "aaaa",
       "data:image/png,aaaa",
       "data:image/svg+xml;base64,aaaa",
+      "data:image/png;base64,aaaa",
       "data:image/png;base64,",
       "data:image/png;base64,aaa",
       "data:image/png;base64,aa a",
       "https://example.com/a.png",
     ]) {
-      const images = ["data:image/png;base64,aaaa", url];
+      const images = [`data:image/png;base64,${PNG.toString("base64")}`, url];
       assert.match(refusal({ text: "a", images }), /^bad_request: .*entry 1 of its "images"/);
     }
+  });
+
+  it("is an image by its content type, with a sentence for its text", () => {
+    for (const [contentType, bytesOf] of [
+      ["image/jpeg", JPEG],
+      ["image/png", PNG],
+      ["image/webp", WEBP],
+      // The bytes decide.
+      ["IMAGE/PNG; q=1", JPEG],
+    ] as const) {
+      const asked = decodeRequest(bytesOf, { ...limits, contentType });
+      assert.ok(!(asked instanceof Failure));
+      assert.equal(asked.text, "Describe this image.");
+      const [image] = asked.extras?.images ?? [];
+      assert.equal(image?.data, bytesOf.toString("base64"));
+      if (bytesOf === JPEG) assert.equal(image?.mediaType, "image/jpeg");
+    }
+    for (const payload of [bytes('{"text": "a"}'), bytes("GIF89a"), bytes("x")]) {
+      const failure = decodeRequest(payload, { ...limits, contentType: "image/png" });
+      assert.ok(failure instanceof Failure);
+      assert.match(failure.message, /content type is that of an image, but it is no JPEG, PNG or/);
+    }
+    const large = decodeRequest(jpegOf(1, 1, 1001), { ...limits, contentType: "image/jpeg" });
+    assert.ok(large instanceof Failure && large.code === "too_large");
+    const asked = decodeRequest(bytes('{"text": "a"}'), { ...limits, contentType: "text/plain" });
+    assert.deepEqual(asked, { text: "a" });
   });
 
   it("the limit is in bytes, and the limit itself fits", () => {

@@ -31,7 +31,8 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
   return async function* answer(turn) {
     const { text, signal } = turn;
     signal.throwIfAborted();
-    if (turn.format !== undefined) throw noModel();
+    if (turn.format !== undefined) throw noModel("answer in the format asked for", "format");
+    if (turn.images !== undefined) throw noModel("look at an image", "images");
     const permissions = permissionsOf(turn);
     if (!permissions.allows(deviceTool.name)) {
       yield NOT_FOR_YOU;
@@ -62,10 +63,10 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
   };
 }
 
-/** What parses an answer can do nothing with sentences. */
-function noModel(): Failure {
-  return new Failure("model", "no model is configured that could answer in the format asked for", {
-    remedy: "configure a model, or ask without format",
+/** What parses an answer can do nothing with sentences, and a question about an image needs one who sees it. */
+function noModel(what: string, field: string): Failure {
+  return new Failure("model", `no model is configured that could ${what}`, {
+    remedy: `configure a model, or ask without ${field}`,
   });
 }
 

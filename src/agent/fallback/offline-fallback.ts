@@ -31,6 +31,7 @@ export interface StartedAnswer extends StartedStream<Turned> {
 const REACHED: ReadonlySet<ModelErrorKind> = new Set([
   "overflow",
   "toolless",
+  "imageless",
   "oversized",
   "withheld",
 ]);
@@ -53,8 +54,8 @@ export function createOfflineFallback({ deviceTool, permissionsOf, log }: Offlin
       return { first: await rest.next(), rest, isOffline: false };
     } catch (thrown) {
       if (!isUnreached(thrown) || hasActed || turn.signal.aborted) throw thrown;
-      // What parses the answer can do nothing with the offline agent's sentences.
-      if (turn.format !== undefined) throw thrown;
+      // What parses the answer can do nothing with the offline agent's sentences; nor does it see images.
+      if (turn.format !== undefined || turn.images !== undefined) throw thrown;
       if (!permissionsOf(turn).allows(deviceTool.name)) throw thrown;
       if (!(await isAboutDevice(turn.text))) throw thrown;
       const { message, why } = asFailure(thrown);

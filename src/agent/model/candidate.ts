@@ -7,6 +7,7 @@ import type { EntryWindow } from "./context-window.ts";
 import type { ModelCall, Protocol, Reply } from "./contract.ts";
 import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
 import type { ErrorClass } from "./errors.ts";
+import { hasImages } from "./http/image-refusal.ts";
 import type { Rate } from "./rate.ts";
 import { beginSpending } from "./spending.ts";
 
@@ -80,6 +81,8 @@ export class Candidate {
   /** Of the endpoint; each key has its own. */
   readonly #cooldown: Cooldown;
   #takesTools = true;
+  /** When the model refused images, and until when no image is sent; a server may get another model. */
+  #imageRefusal: { readonly error: ModelError; readonly endsAt: number } | undefined;
 
   constructor(options: CandidateOptions) {
     this.name = options.name;
@@ -119,12 +122,19 @@ export class Candidate {
         `the call does not fit into ${this.window.current().tokens} tokens`,
       );
     }
+    const refusal = this.#imageRefusal;
+    if (refusal !== undefined && this.#options.now() < refusal.endsAt && hasImages(call)) {
+      return refusal.error;
+    }
     const failed: ModelError[] = [];
     for (const key of this.#keysToTry(isLastResort)) {
       if (failed.length > 0) await this.rate.take(call.signal);
       const outcome = await this.#startAdapting(call, key);
       if (!(outcome instanceof ModelError)) return outcome;
       this.#remember(key, outcome);
+      if (outcome.kind === "imageless") {
+        this.#imageRefusal = { error: outcome, endsAt: this.#options.now() + HOUR };
+      }
       if (!isKeyError(outcome)) return outcome;
       failed.push(outcome);
     }
@@ -292,6 +302,7 @@ const STEPS: Readonly<Record<ErrorClass, readonly number[]>> = {
   auth: LONG,
   billing: LONG,
   absent: SHORT,
+  unable: [],
   final: [],
 };
 

@@ -1,4 +1,4 @@
-import type { Allowance, AnswerFormat, Usage } from "../../base/contract.ts";
+import type { Allowance, AnswerFormat, Image, Usage } from "../../base/contract.ts";
 import type { Message, ToolCall } from "../contract.ts";
 
 /** JSON Schema as plain data. */
@@ -18,6 +18,8 @@ export type PromptMessage = Exclude<Message, { readonly role: "summary" }> & {
   readonly reasoning?: string;
   /** The tool's result is an error message. */
   readonly failed?: true;
+  /** Of a question or a tool result: the model sees them before its text. Never stored. At least one. */
+  readonly images?: readonly Image[];
 };
 
 /** One call of a model, with the whole conversation, oldest message first. */

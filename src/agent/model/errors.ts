@@ -14,6 +14,8 @@ export type ModelErrorKind =
   | "refused"
   /** The provider answered that this model has no tool calls. */
   | "toolless"
+  /** The provider answered that this model reads no images. */
+  | "imageless"
   /** The server has no API at this path: `api_base` is wrong. */
   | "wrong_path"
   /** The provider refused a parameter; later requests are without it. */
@@ -80,6 +82,8 @@ export type ErrorClass =
   | "billing"
   /** The model does not exist (any more), or not at this address; another one may. */
   | "absent"
+  /** The model cannot do what the call needs; another one may, and this one is as good as before. */
+  | "unable"
   /** The call itself or the configuration is wrong: no other candidate is asked. */
   | "final";
 
@@ -92,6 +96,7 @@ export function classOf({ kind, status = 0 }: ModelError): ErrorClass {
     return STATUS_CLASSES.get(status) ?? (status >= 500 ? "passing" : "final");
   }
   if (kind === "wrong_path") return "absent";
+  if (kind === "imageless") return "unable";
   return kind === "unreachable" || kind === "silent" || kind === "broken_off" ? "passing" : "final";
 }
 
@@ -126,6 +131,7 @@ const SENTENCES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "the model could not be reached",
   silent: "the model did not answer in time",
   toolless: REFUSED,
+  imageless: "this model reads no images",
   wrong_path: "the model's server has no API at this address",
   parameter: REFUSED,
   overflow: "the conversation is longer than the model's context window",
@@ -142,6 +148,7 @@ const REFUSED_SENTENCES: Sentences<ErrorClass> = {
   auth: "the model's provider refused this agent's key",
   billing: "the model's provider requires payment",
   absent: "the model's provider does not know this model",
+  unable: REFUSED,
   final: REFUSED,
 };
 
@@ -157,6 +164,8 @@ const REMEDIES: Sentences<Exclude<ModelErrorKind, "refused">> = {
   unreachable: "check the network, and api_base",
   silent: "raise request_timeout, or use a faster model",
   toolless: "use a model that can call tools",
+  imageless:
+    "ask without the image, or configure a model that reads images, for example as one of its fallbacks",
   wrong_path: CHECK_BASE,
   parameter: CHECK_REQUEST,
   overflow: LARGER_WINDOW,
@@ -173,6 +182,7 @@ const REFUSED_REMEDIES: Sentences<ErrorClass> = {
   auth: "check api_keys",
   billing: "check the account with the provider, or add another key to api_keys",
   absent: "check model and api_base",
+  unable: CHECK_REQUEST,
   final: CHECK_REQUEST,
 };
 

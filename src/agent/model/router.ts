@@ -1,3 +1,4 @@
+import type { Image } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Message } from "../contract.ts";
 import type { Candidate, StartedReply } from "./candidate.ts";
@@ -159,6 +160,7 @@ function waitOf({ retryAfter = 0 }: ModelError, bound: number): number | undefin
 export interface RoutedTurn {
   readonly history: readonly Message[];
   readonly text: string;
+  readonly images?: readonly Image[];
 }
 
 /** Messages at the end of the history whose tool calls count. */
@@ -168,8 +170,8 @@ const RECENT = 6;
  * Whether a light model is enough: the score (0 to 1) of the question is below the threshold. Rates it with the
  * weights of Go PicoClaw, without a model call.
  */
-export function isLight({ history, text }: RoutedTurn, threshold: number): boolean {
-  const isMedia = /\bdata:[\w.+-]+\/[\w.+-]+[;,]/i.test(text);
+export function isLight({ history, text, images }: RoutedTurn, threshold: number): boolean {
+  const isMedia = images !== undefined || /\bdata:[\w.+-]+\/[\w.+-]+[;,]/i.test(text);
   const code = text.includes("```") ? 40 : 0;
   const depth = history.length > 10 ? 10 : 0;
   const points = lengthPoints(text) + code + callPoints(history) + depth;

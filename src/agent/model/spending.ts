@@ -12,6 +12,7 @@ const FREE: ReadonlySet<ModelErrorKind> = new Set([
   "unreachable",
   "refused",
   "toolless",
+  "imageless",
   "wrong_path",
   "parameter",
   "overflow",

@@ -1,4 +1,4 @@
-import type { Allowance } from "../../base/contract.ts";
+import type { Allowance, Image } from "../../base/contract.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolDefinition } from "../model/contract.ts";
 
@@ -14,6 +14,8 @@ export interface CallContext extends Caller {
   readonly permissions: Permissions;
   /** The budget of the call, if it asks a model; no limit if absent. */
   readonly allowance?: Allowance | undefined;
+  /** Shows the model an image with the result; absent if no model reads it. */
+  readonly showImage?: (image: Image) => void;
 }
 
 /** A tool cannot or must not do its work. The message is a sentence for the model. */

@@ -1,7 +1,8 @@
 import { abortable } from "../../base/async.ts";
-import type { Usage } from "../../base/contract.ts";
+import type { Image, Usage } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
+import { MAX_IMAGES } from "../../base/images.ts";
 import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import { ownerOf } from "../access/permissions.ts";
@@ -14,6 +15,7 @@ import type { Model, ModelCall, Reply, PromptMessage } from "../model/contract.t
 import { isOverflow, promptTooLong } from "../model/errors.ts";
 import type { ModelFailure } from "../model/errors.ts";
 import { estimatedTokens } from "../tokens.ts";
+import { ToolError } from "../tools/contract.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
 import { createFraming } from "./context.ts";
@@ -80,11 +82,11 @@ export function createTurns(options: TurnOptions): Answerer {
       if (reply.toolCalls.length > 0) {
         if (reply.text.trim() !== "") yield GAP;
         const message = asPromptMessage(reply);
-        await record(turn, withoutReasoning(message));
+        await record(turn, asStored(message));
         const results = await runToolCalls(reply.toolCalls, state, options);
         state.added = [...state.added, message, ...results];
       } else if (reply.text.trim() !== "") {
-        const messages = [...state.added, asPromptMessage(reply)].map(withoutReasoning);
+        const messages = await storedMessages(state, reply);
         return { messages, ...(usage && { usage }) };
       } else if (isRepeated) {
         throw emptyAnswer();
@@ -105,17 +107,29 @@ interface TurnState extends TurnSetup {
   added: readonly PromptMessage[];
   /** Characters of all tool results. */
   results: number;
+  /** Images of all tool results. */
+  images: number;
   history: readonly Message[];
 }
 
 function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
   const resumed = turn.resumed ? closeOpenToolCalls(turn.resumed).filter(isPromptMessage) : [];
   const { preface = "" } = setup;
-  const question = { role: "user", text: turn.text, ...(preface !== "" && { preface }) } as const;
+  const { text, images } = turn;
+  const shown = { ...(preface !== "" && { preface }), ...(images && { images }) };
+  const question = { role: "user", text, ...shown } as const;
   const added: PromptMessage[] = [question, ...resumed];
   // The calls before a crash count as well.
   for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
-  return { ...setup, turn, added, results: 0, history: turn.history, frame: createFraming() };
+  return {
+    ...setup,
+    turn,
+    added,
+    results: 0,
+    images: 0,
+    history: turn.history,
+    frame: createFraming(),
+  };
 }
 
 /** Stands for the result of a call that was not recorded. */
@@ -284,10 +298,19 @@ function isPromptMessage(message: Message): message is PromptMessage {
   return message.role !== "summary";
 }
 
-/** Reasoning is not stored. */
-function withoutReasoning(message: PromptMessage): Message {
-  const { reasoning, ...rest } = message;
-  return reasoning === undefined ? message : rest;
+/** Neither reasoning nor images are stored. */
+function asStored(message: PromptMessage): Message {
+  const { reasoning, images, ...rest } = message;
+  return reasoning === undefined && images === undefined ? message : rest;
+}
+
+/** The messages of a turn as they are stored: instead of its images the question tells of them. */
+async function storedMessages({ added, turn }: TurnState, reply: Reply): Promise<Message[]> {
+  const messages = [...added, asPromptMessage(reply)].map(asStored);
+  const [question, ...others] = messages;
+  if (turn.images === undefined || question?.role !== "user") return messages;
+  const { withImageNotes } = await import("../../base/image-note.ts");
+  return [{ ...question, text: withImageNotes(question.text, turn.images) }, ...others];
 }
 
 /** Runs tool calls; returns their results in the order of the calls. Other turns may use the turn's slot meanwhile. */
@@ -301,20 +324,30 @@ async function runToolCalls(
   const limit = toolMilliseconds !== undefined && { milliseconds: toolMilliseconds };
   const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<PromptMessage> => {
+    const images: Image[] = [];
+    const showImage = (image: Image): void => {
+      if (state.images >= MAX_IMAGES) throw new ToolError(NO_MORE_IMAGES);
+      state.images += 1;
+      images.push(image);
+    };
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;
-    const text = mayRun ? bounded(await runTool(call, facts), state) : NO_MORE_CALLS;
+    const text = mayRun
+      ? bounded(await runTool(call, { ...facts, showImage }), state)
+      : NO_MORE_CALLS;
     const ms = Math.round(performance.now() - startedAt);
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;
     await record(turn, message);
     failpoint("tool_stored");
-    return message;
+    return images.length === 0 ? message : { ...message, images };
   };
   const run = () => runCalls(calls, tools, result);
   return await (turn.whileWaiting?.(run) ?? run());
 }
+
+const NO_MORE_IMAGES = `no answer can look at more than ${MAX_IMAGES} image files: answer now with what is known`;
 
 const NO_MORE_CALLS = "error: this answer may call no more tools: answer now with what is known";
 

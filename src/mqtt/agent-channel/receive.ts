@@ -62,6 +62,7 @@ function requestOf(
   const payload = decodeRequest(message.payload, {
     plainText: settings.plain_text,
     maxPayloadBytes: settings.max_payload_bytes,
+    contentType: message.properties?.contentType,
   });
   const { text, id, stream, extras } =
     payload instanceof Failure ? readable(payload, message) : payload;

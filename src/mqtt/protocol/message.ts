@@ -30,6 +30,7 @@ export interface Incoming {
 export interface IncomingProperties {
   readonly responseTopic?: string;
   readonly correlationData?: Buffer;
+  readonly contentType?: string;
   /** Seconds. */
   readonly messageExpiryInterval?: number;
 }

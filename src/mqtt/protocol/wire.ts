@@ -1,5 +1,6 @@
 import type { RequestExtras } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
+import { dataUrl, imageOf, NO_IMAGE } from "../../base/images.ts";
 import { extrasOf } from "../../base/request-extras.ts";
 import { at } from "../../base/unknown.ts";
 
@@ -33,24 +34,37 @@ export interface DecodeLimits {
   readonly plainText: boolean;
   /** Bytes. */
   readonly maxPayloadBytes: number;
+  /** MQTT 5's Content Type. With that of an image the payload is the image itself. */
+  readonly contentType?: string | undefined;
 }
+
+/** The text of a request that is only an image. */
+const IMAGE_TEXT = "Describe this image.";
 
 const EXAMPLE = 'send a JSON object such as {"text": "What is the CPU usage?"}';
 
 /** Decodes the payload of a request; returns the failure to answer with (`bad_request`, `too_large`) if it is invalid. */
 export function decodeRequest(
   payload: Uint8Array,
-  { plainText, maxPayloadBytes }: DecodeLimits,
+  { plainText, maxPayloadBytes, contentType }: DecodeLimits,
 ): RequestPayload | Failure {
   if (payload.byteLength > maxPayloadBytes) {
     return new Failure("too_large", `The request is larger than ${maxPayloadBytes} bytes.`);
   }
+  if (contentType !== undefined && /^image\//i.test(contentType)) return imageRequest(payload);
   const source = utf8Of(payload);
   if (source === undefined) return refused("it is not valid UTF-8");
   const value = objectOf(source);
   if (value !== undefined) return payloadOf(value);
   if (!plainText) return refused("it is not a JSON object");
   return source.trim() === "" ? refused("its text is blank") : { text: source };
+}
+
+/** A payload that is an image. Its type is that of its bytes. */
+function imageRequest(payload: Uint8Array): RequestPayload | Failure {
+  const image = imageOf(payload);
+  if (image !== undefined) return { text: IMAGE_TEXT, extras: { images: [image] } };
+  return refused(`its content type is that of an image, but it ${NO_IMAGE}`);
 }
 
 function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
@@ -109,7 +123,7 @@ function refused(what: string): Failure {
 
 export function encodeRequest(request: RequestPayload): string {
   const { text, id, stream, extras } = request;
-  const images = extras?.images?.map(({ mediaType, data }) => `data:${mediaType};base64,${data}`);
+  const images = extras?.images?.map(dataUrl);
   return JSON.stringify({ text, id, stream, format: extras?.format, images });
 }
 

@@ -170,13 +170,17 @@ const NOTHING = "(nothing was said)";
 function blocksOf(message: PromptMessage, by: string): readonly Block[] {
   if (message.role === "user") {
     const preface = message.preface === undefined ? [] : [textBlock(message.preface)];
-    return [...preface, textBlock(message.text.trim() === "" ? NOTHING : message.text)];
+    const text = textBlock(message.text.trim() === "" ? NOTHING : message.text);
+    return [...preface, ...imageBlocks(message), text];
   }
   if (message.role === "tool") {
     const result = {
       type: "tool_result",
       tool_use_id: idOf(message.callId),
-      content: message.text,
+      content:
+        message.images === undefined
+          ? message.text
+          : [...imageBlocks(message), textBlock(message.text)],
     };
     return [message.failed ? { ...result, is_error: true } : result];
   }
@@ -187,6 +191,13 @@ function blocksOf(message: PromptMessage, by: string): readonly Block[] {
     ...(text.trim() === "" ? [] : [textBlock(text)]),
     ...toolCalls.map(({ id, name, arguments: words }) => callBlock(id, name, words)),
   ];
+}
+
+function imageBlocks({ images = [] }: PromptMessage): readonly Block[] {
+  return images.map(({ mediaType: media_type, data }) => ({
+    type: "image",
+    source: { type: "base64", media_type, data },
+  }));
 }
 
 function blocksIn(blocks: unknown): readonly Block[] {

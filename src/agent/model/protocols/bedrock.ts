@@ -187,10 +187,11 @@ function contentBlock(block: unknown, hasTools: boolean): Fields {
 
 function toolResult(block: unknown): Fields {
   const text = textAt(block, "content");
+  const parts = listAt(block, "content").map((part) => contentBlock(part, true));
   return {
     toolResult: {
       toolUseId: textAt(block, "tool_use_id"),
-      content: [{ text: text.trim() === "" ? "(nothing)" : text }],
+      content: parts.length > 0 ? parts : [{ text: text.trim() === "" ? "(nothing)" : text }],
       ...(at(block, "is_error") === true && { status: "error" }),
     },
   };

@@ -107,19 +107,25 @@ function contentsOf(messages: readonly PromptMessage[], sender: Sender): Content
   const contents: Content[] = [];
   const ids = new Set(messages.flatMap((message) => givenIds(message, sender.by)));
   let results: Part[] = [];
+  /** They follow all results of a content. */
+  let images: Part[] = [];
   for (const message of messages) {
     if (message.role === "tool") {
       // The results of the calls of one content go into one content.
       if (results.length === 0) contents.push({ role: "user", parts: results });
-      results.push(resultPart(message, ids));
+      results.push(resultPart(message, ids, sender));
+      if (!sender.signs) images.push(...imageParts(message));
       continue;
     }
-    results = [];
+    results.push(...images);
+    [results, images] = [[], []];
     if (message.role === "user") {
       const preface = message.preface === undefined ? [] : [{ text: message.preface }];
-      contents.push({ role: "user", parts: [...preface, { text: message.text || NOTHING }] });
+      const text = { text: message.text || NOTHING };
+      contents.push({ role: "user", parts: [...preface, ...imageParts(message), text] });
     } else addAnswer(contents, modelParts(message, sender));
   }
+  results.push(...images);
   if (contents[0]?.role === "model") {
     contents.unshift({ role: "user", parts: [{ text: "(The conversation goes on.)" }] });
   }
@@ -145,15 +151,22 @@ function givenIds(message: PromptMessage, by: string): string[] {
     .filter((id) => at(at(data, id), "given") === true);
 }
 
-function resultPart({ callId, name, text, failed }: Result, ids: ReadonlySet<string>): Part {
+/** Images are within the result since Gemini 3, and beside it in older models. */
+function resultPart(message: Result, ids: ReadonlySet<string>, { signs }: Sender): Part {
+  const { callId, name, text, failed, images } = message;
   const response = failed ? { error: text } : { result: text };
   return {
     functionResponse: {
       ...(ids.has(callId) ? { id: callId } : {}),
       name: validToolName(name),
       response,
+      ...(signs && images !== undefined && { parts: imageParts(message) }),
     },
   };
+}
+
+function imageParts({ images = [] }: PromptMessage): readonly Part[] {
+  return images.map(({ mediaType: mimeType, data }) => ({ inlineData: { mimeType, data } }));
 }
 
 function modelParts({ text, toolCalls = [], reasoning }: Said, { by, signs }: Sender): Part[] {

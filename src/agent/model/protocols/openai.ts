@@ -15,6 +15,7 @@ import { createHttpProtocol } from "../http/protocol.ts";
 import type { OnRefusal, ProtocolDialect, RequestSettings } from "../http/protocol.ts";
 import { isReasoningEnvelope } from "../http/reasoning-envelope.ts";
 import { thinkingFields } from "../thinking.ts";
+import { contentWithImages, withResultImages } from "./chat-images.ts";
 import {
   createSignatureCollector,
   keptAnswer,
@@ -66,7 +67,7 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   return {
     body({ system, messages, tools, owner }) {
       const history = normalizeHistory(messages, { ids, keeps });
-      const chat = history.flatMap((message) => chatMessages(message, sender));
+      const chat = withResultImages(history).flatMap((message) => chatMessages(message, sender));
       return {
         model,
         messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
@@ -124,7 +125,7 @@ function chatMessages(message: PromptMessage, sender: Sender): Record<string, un
 }
 
 function chatMessage(message: PromptMessage, sender: Sender): Record<string, unknown> {
-  if (message.role === "user") return { role: "user", content: message.text };
+  if (message.role === "user") return { role: "user", content: contentWithImages(message) };
   if (message.role === "tool") {
     return { role: "tool", tool_call_id: message.callId, content: message.text };
   }

@@ -1,4 +1,5 @@
 import type { AnswerFormat, Usage } from "../../../base/contract.ts";
+import { dataUrl } from "../../../base/images.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import { openaiFormat } from "../answer-schema.ts";
@@ -127,11 +128,10 @@ function toolOf({ name, description, parameters }: ToolDefinition): Item {
 function itemsOf(message: PromptMessage, by: string): readonly Item[] {
   if (message.role === "user") {
     const preface = message.preface === undefined ? [] : [inputText(message.preface)];
-    return [{ role: "user", content: [...preface, inputText(message.text)] }];
+    const content = [...preface, ...inputImages(message), inputText(message.text)];
+    return [{ role: "user", content }];
   }
-  if (message.role === "tool") {
-    return [{ type: "function_call_output", call_id: message.callId, output: message.text }];
-  }
+  if (message.role === "tool") return [resultItem(message)];
   const { text, toolCalls = [] } = message;
   const kept = itemsKept(message, by);
   if (kept.length > 0) return withIds(kept, toolCalls);
@@ -151,6 +151,20 @@ function withIds(items: readonly Item[], calls: readonly ToolCall[]): readonly I
 
 function inputText(text: string): Item {
   return { type: "input_text", text };
+}
+
+function resultItem(message: Extract<PromptMessage, { readonly role: "tool" }>): Item {
+  const { callId: call_id, text, images } = message;
+  const output = images === undefined ? text : [...inputImages(message), inputText(text)];
+  return { type: "function_call_output", call_id, output };
+}
+
+function inputImages({ images = [] }: PromptMessage): readonly Item[] {
+  return images.map((image) => ({
+    type: "input_image",
+    image_url: dataUrl(image),
+    detail: "auto",
+  }));
 }
 
 function callItem({ id, name, arguments: words }: ToolCall): Item {
