@@ -116,6 +116,24 @@ export class Candidate {
    * `rate` throws.
    */
   async start(call: ModelCall, isLastResort: boolean): Promise<StartedReply | ModelError> {
+    const known = this.#knownError(call);
+    if (known !== undefined) return known;
+    const failed: ModelError[] = [];
+    for (const key of this.#keysToTry(isLastResort)) {
+      if (failed.length > 0) await this.rate.take(call.signal);
+      const outcome = await this.#startAdapting(call, key);
+      if (!(outcome instanceof ModelError)) return outcome;
+      this.#remember(key, outcome);
+      if (!isKeyError(outcome)) return outcome;
+      failed.push(outcome);
+    }
+    // A key that may work again soon says more than one that never will.
+    const reported = failed.find(isTransient) ?? failed[0];
+    return reported ?? new ModelError("unreachable", "no key to ask with");
+  }
+
+  /** The error that a call would end with, if that is known before it is sent. */
+  #knownError(call: ModelCall): ModelError | undefined {
     if (call.canShorten === true && !this.window.fits(callTokens(call))) {
       return new ModelError(
         "unsent",
@@ -126,21 +144,7 @@ export class Candidate {
     if (refusal !== undefined && this.#options.now() < refusal.endsAt && hasImages(call)) {
       return refusal.error;
     }
-    const failed: ModelError[] = [];
-    for (const key of this.#keysToTry(isLastResort)) {
-      if (failed.length > 0) await this.rate.take(call.signal);
-      const outcome = await this.#startAdapting(call, key);
-      if (!(outcome instanceof ModelError)) return outcome;
-      this.#remember(key, outcome);
-      if (outcome.kind === "imageless") {
-        this.#imageRefusal = { error: outcome, endsAt: this.#options.now() + HOUR };
-      }
-      if (!isKeyError(outcome)) return outcome;
-      failed.push(outcome);
-    }
-    // A key that may work again soon says more than one that never will.
-    const reported = failed.find(isTransient) ?? failed[0];
-    return reported ?? new ModelError("unreachable", "no key to ask with");
+    return undefined;
   }
 
   /**
@@ -249,6 +253,9 @@ export class Candidate {
   /** Keys cool down after errors of keys, the endpoint after all others. */
   #remember(key: Key, outcome: Reply | ModelError): void {
     if (outcome instanceof ModelError) {
+      if (outcome.kind === "imageless") {
+        this.#imageRefusal = { error: outcome, endsAt: this.#options.now() + HOUR };
+      }
       const cooldown = isKeyError(outcome) ? key.cooldown : this.#cooldown;
       cooldown.failed(classOf(outcome), outcome.retryAfter);
     } else for (const cooldown of [this.#cooldown, key.cooldown]) cooldown.succeeded();

@@ -102,6 +102,11 @@ describe("the images of a question", () => {
   });
 });
 
+async function bedrockContent(index: number, messages: readonly PromptMessage[]) {
+  const body = await bodyOf({ model: "bedrock/x", api_base: "us-east-1" }, messages);
+  return at(listAt(body, "messages").at(index), "content");
+}
+
 const geminiResult = (text: string, more: object = {}) => ({
   functionResponse: { name: "read_file", response: { result: text }, ...more },
 });
@@ -148,19 +153,15 @@ describe("the images of tool results", () => {
   });
 
   it("are within the results for Bedrock, too", async () => {
-    const contentAt = async (index: number, messages: readonly PromptMessage[]) => {
-      const body = await bodyOf({ model: "bedrock/x", api_base: "us-east-1" }, messages);
-      return at(listAt(body, "messages").at(index), "content");
-    };
     const images = [jpeg, png].map(({ mediaType, data: bytes }) => ({
       image: { format: mediaType.slice("image/".length), source: { bytes } },
     }));
     const question = [{ text: "[now]" }, ...images, { text: "What is this?" }];
-    assert.deepEqual(await contentAt(0, [QUESTION]), question);
+    assert.deepEqual(await bedrockContent(0, [QUESTION]), question);
     const result = (toolUseId: string, index: number) => ({
       toolResult: { toolUseId, content: [images[index], { text: `[${toolUseId}]` }] },
     });
-    assert.deepEqual(await contentAt(-1, RESULTS), [result("a", 0), result("b", 1)]);
+    assert.deepEqual(await bedrockContent(-1, RESULTS), [result("a", 0), result("b", 1)]);
   });
 
   it("follow the results in their content before Gemini 3", async () => {

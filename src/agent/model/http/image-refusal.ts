@@ -1,5 +1,5 @@
 import type { ModelCall } from "../contract.ts";
-import type { ModelError } from "../errors.ts";
+import { ModelError } from "../errors.ts";
 
 /**
  * The words of servers whose model reads no images. By line: OpenAI; OpenAI, Ollama, LM Studio, Bedrock;
@@ -19,12 +19,17 @@ const WORDS = [
   /not compiled for multimodal|provide the mmproj/,
 ];
 
-/** Whether a refusal of a call with images says that the model reads none. */
-export function isImageRefusal({ message, status = 0 }: ModelError): boolean {
-  if ([401, 402, 403, 408, 413, 429].includes(status)) return false;
+/** The same error, or one of the kind `imageless` if it says of a call with images that the model reads none. */
+export function orImageless(error: ModelError, call: ModelCall): ModelError {
+  const { message, status = 0 } = error;
+  if (!hasImages(call) || OTHERWISE.has(status)) return error;
   const words = message.toLowerCase();
-  return WORDS.some((pattern) => pattern.test(words));
+  if (!WORDS.some((pattern) => pattern.test(words))) return error;
+  return new ModelError("imageless", message, { status });
 }
+
+/** Statuses with another meaning. */
+const OTHERWISE: ReadonlySet<number> = new Set([401, 402, 403, 408, 413, 429]);
 
 export function hasImages({ messages }: Pick<ModelCall, "messages">): boolean {
   return messages.some(({ images }) => images !== undefined);

@@ -15,7 +15,7 @@ import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
 import { errorOf, missingPathIn } from "./error-response.ts";
 import { createFormatRefusals, withFields } from "./format-refusals.ts";
-import { hasImages, isImageRefusal } from "./image-refusal.ts";
+import { orImageless } from "./image-refusal.ts";
 import { wellFormedJson } from "./normalize-history.ts";
 
 /** The status is enough, so the wait for an error's body is shorter than for an answer. */
@@ -118,10 +118,6 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     const text = wellFormedJson(sent);
     const outcome = await sendToFirst({ attempt, headers, text });
     if (!(outcome instanceof ModelError)) return outcome;
-    if (hasImages(call) && isImageRefusal(outcome)) {
-      const { message, status, url } = outcome;
-      throw withUrl(new ModelError("imageless", message, { status }), url ?? dialect.url);
-    }
     const adapt = (): boolean => formats.learn(outcome, call) || adaptation.learn(outcome, body);
     if (!(dialect.onRefusal?.(outcome, adapt) ?? adapt())) throw outcome;
     const { message, url } = outcome;
@@ -147,7 +143,7 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     const refusal = await (response.ok ? missingPathIn(response) : errorOf(response));
     if (refusal === undefined) return response;
     const { origin, pathname } = new URL(url);
-    return refusal.at(origin + pathname);
+    return orImageless(refusal, request.attempt.call).at(origin + pathname);
   }
 }
 
