@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { ANTHROPIC } from "./anthropic-server.ts";
+import { BEDROCK } from "./bedrock-server.ts";
 import { piecesOf } from "./dialects.ts";
 import type { ScriptedAnswer } from "./dialects.ts";
 import { GEMINI } from "./gemini-server.ts";
@@ -28,6 +29,10 @@ export interface Flavour {
   readonly refusedText?: RegExp;
   /** The refusal of a body, in the server's own words, until the body is as it wants it. */
   readonly refusal?: (body: unknown) => string | undefined;
+  /** Its signature, where it is not the entry's own. */
+  readonly signature?: string;
+  /** The content type of a stream that is not text. */
+  readonly binary?: string;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -163,6 +168,16 @@ export const FLAVOURS: Readonly<Record<string, Flavour>> = {
     steps: stepsInMessages,
     refusedText: /^\s*$/,
   }),
+  bedrock: {
+    entry: BEDROCK.entry,
+    ids: /^[\w-]{1,64}$/,
+    newId: () => `tooluse_${random(22)}`,
+    events: (answer) => BEDROCK.events({ ...answer, thought: "Let me see." }),
+    steps: stepsInConverse,
+    refusedText: /^\s*$/,
+    signature: "signed-by-bedrock",
+    ...(BEDROCK.binary !== undefined && { binary: BEDROCK.binary }),
+  },
   gemini: native(GEMINI, "signed-by-gemini", {
     ids: /^/,
     newId: () => random(8),
@@ -204,6 +219,22 @@ function stepsInMessages(body: unknown): Step[] {
     }
     const ids = ofType("tool_result").map((block) => textAt(block, "tool_use_id"));
     return resultsAndTexts(ids, texts);
+  });
+}
+
+function stepsInConverse(body: unknown): Step[] {
+  return listAt(body, "messages").flatMap((message): Step[] => {
+    const content = listAt(message, "content");
+    const idsOf = (field: string): string[] =>
+      content.flatMap((block) => textAt(at(block, field), "toolUseId") || []);
+    const texts = content.flatMap((block) => {
+      const text = at(block, "text");
+      return typeof text === "string" ? [text] : [];
+    });
+    if (textAt(message, "role") === "assistant") {
+      return [{ role: "assistant", texts, calls: idsOf("toolUse") }];
+    }
+    return resultsAndTexts(idsOf("toolResult"), texts);
   });
 }
 

@@ -3,7 +3,7 @@ import { after, before, describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { PromptMessage } from "../../../src/agent/model/contract.ts";
 import { collect, modelEntry, questionOf } from "../../support/agent-config.ts";
-import { refuses, sendsEvents, startModelServer } from "../../support/model-server.ts";
+import { refuses, sends, sendsEvents, startModelServer } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import { openTestModels } from "../../support/model.ts";
 import { FLAVOURS, violationsIn } from "../../support/pairing-servers.ts";
@@ -25,6 +25,7 @@ interface TurnScript {
   readonly rounds: readonly Round[];
 }
 
+const TOOL = { name: "device", description: "facts", parameters: { type: "object" } };
 const PREFACE = "[It is Monday. The question follows.]";
 const NOTHING = "(nothing was said)";
 
@@ -63,7 +64,7 @@ async function play(server: ModelServer, names: readonly string[], turns: readon
     });
     const ask = models.forTurn({ history: [], text });
     for (const round of [...rounds, undefined]) {
-      const { result } = await collect(ask({ ...questionOf(), messages: history }));
+      const { result } = await collect(ask({ ...questionOf(), messages: history, tools: [TOOL] }));
       const { toolCalls, reasoning } = result;
       assert.equal(toolCalls.length, round?.calls ?? 0);
       history.push({
@@ -90,7 +91,7 @@ function stored(messages: readonly PromptMessage[]): PromptMessage[] {
 function createServer(server: ModelServer, name: string, index: number) {
   const flavour: Flavour = FLAVOURS[name] ?? assert.fail(name);
   const given = new Set<string>();
-  const signature = `signed-by-e${index}.`;
+  const { signature = `signed-by-e${index}.`, binary } = flavour;
   const base = `${new URL(server.base).origin}/e${index}/v1`;
   return {
     flavour,
@@ -99,7 +100,9 @@ function createServer(server: ModelServer, name: string, index: number) {
       const steps = flavour.steps(body);
       const found = violationsIn(steps, given, flavour);
       const sent = JSON.stringify(body);
-      const foreign = [...sent.matchAll(/signed-by-e\d\./g)].some(([one]) => one !== signature);
+      const foreign = [...sent.matchAll(/signed-by-(?:e\d\.|bedrock)/g)].some(
+        ([one]) => one !== signature,
+      );
       if (foreign) found.push("another's signature");
       if (sent.includes("__thought__") && given.size === 0) found.push("another's id");
       const said = steps.flatMap((one) => (one.role === "user" ? (one.texts.at(-1) ?? "") : []));
@@ -117,9 +120,10 @@ function createServer(server: ModelServer, name: string, index: number) {
         return { id, name: "device", arguments: `{"at":${position}}` };
       });
       const text = round?.text ?? "It is 42.";
-      return sendsEvents(
-        flavour.events({ ...(text !== "" && { text: [text] }), toolCalls }, signature),
-      );
+      const answer = { ...(text !== "" && { text: [text] }), toolCalls };
+      const events = flavour.events(answer, signature);
+      if (binary === undefined) return sendsEvents(events);
+      return sends(Buffer.from(events.join(""), "latin1"), { type: binary });
     },
   };
 }
