@@ -2,6 +2,7 @@ import { codeOf, messageOf } from "./failure.ts";
 
 /** Plain words by the codes of Bun and node, and by the texts of all runtimes; the first match counts. */
 const MESSAGES: readonly (readonly [RegExp, string])[] = [
+  [/PROXY_UNREACHABLE/, "the proxy cannot be reached"],
   [/proxy refused|proxy authentication|unsuccessful tunnel/i, "the proxy refused the connection"],
   [/ECONNREFUSED|connection refused/i, "the server refused the connection"],
   [
@@ -34,19 +35,34 @@ const MESSAGES: readonly (readonly [RegExp, string])[] = [
   [/EHOSTUNREACH|ENETUNREACH|unreachable/i, "there is no route to the host"],
 ];
 
+const NOT_CONNECTED =
+  /ECONNREFUSED|connection refused|ENOTFOUND|dns error|EAI_AGAIN|ETIMEDOUT|UNREACH|timed out/i;
+
+/** The error of a request through a proxy: without a connection it is the proxy's, whatever host it names. */
+export function proxyError(thrown: unknown): unknown {
+  if (!NOT_CONNECTED.test(wordsOf(thrown))) return thrown;
+  return Object.assign(new Error("no proxy", { cause: thrown }), { code: "PROXY_UNREACHABLE" });
+}
+
+/** The code and the text of an error, or of its cause: the error of `fetch` itself says nothing more. */
+function wordsOf(thrown: unknown): string {
+  const cause = causeOf(thrown);
+  return `${codeOf(cause)} ${messageOf(cause)}`;
+}
+
+function causeOf(thrown: unknown): unknown {
+  return thrown instanceof TypeError && thrown.cause instanceof Error ? thrown.cause : thrown;
+}
+
 /**
  * A network error in plain words. Others are in the runtime's own words, without the URL, which may hold secrets,
  * and without its advice to programmers.
  */
 export function networkMessage(thrown: unknown): string {
-  // The error of `fetch` itself says nothing more.
-  const cause =
-    thrown instanceof TypeError && thrown.cause instanceof Error ? thrown.cause : thrown;
-  const message = messageOf(cause);
-  const words = `${codeOf(cause)} ${message}`;
+  const words = wordsOf(thrown);
   const known = MESSAGES.find(([pattern]) => pattern.test(words))?.[1];
   if (known !== undefined) return known;
-  return message
+  return messageOf(causeOf(thrown))
     .replace(/^error sending request .*?: (?=client error|error)/s, "")
     .replaceAll(/\bhttps?:\/\/\S+/g, "…")
     .replace(/\. For more information, pass .*$/s, "");

@@ -1,5 +1,6 @@
 import { Failure } from "../../base/failure.ts";
 import { proxyOptions } from "../../base/host.ts";
+import { proxyError } from "../../base/network-error.ts";
 import { decodeUrlPart } from "../../base/url.ts";
 import type { Fetch } from "./contract.ts";
 
@@ -23,7 +24,13 @@ export function throughProxy(fetch: Fetch, proxy: string, label: string): Fetch 
       remedy: "set its key proxy to an HTTP proxy, as in http://host:3128, or leave it empty",
     });
   }
-  return (address, init) => fetch(address, { ...init, ...options });
+  return async (address, init) => {
+    try {
+      return await fetch(address, { ...init, ...options });
+    } catch (thrown) {
+      throw proxyError(thrown);
+    }
+  };
 }
 
 /** User name and password of a proxy, as secrets. */

@@ -113,7 +113,7 @@ describe("the cause of a call without an answer", () => {
   const url = new URL("http://127.0.0.1:1");
   const noProxy =
     typeof proxyOptions(url) === "string" && "this runtime has no proxy for one entry";
-  it("is a proxy that refuses", { skip: noProxy }, async () => {
+  it("is a proxy that refuses, or is not there", { skip: noProxy }, async () => {
     const server = createServer((_, response) => {
       response.writeHead(407).end("<html>squid</html>");
     });
@@ -121,6 +121,13 @@ describe("the cause of a call without an answer", () => {
       socket.end("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
     });
     await using refusing = await listen(server);
+    await assertFailure(
+      {
+        api_base: `https://localhost:8443/v1${QUERY}`,
+        proxy: `http://127.0.0.1:${await deadPort()}`,
+      },
+      { message: UNREACHABLE, why: /: the proxy cannot be reached \(/ },
+    );
     for (const scheme of ["http", "https"]) {
       await assertFailure(
         {
