@@ -3,6 +3,7 @@ import { after, before, describe, it } from "node:test";
 import type { Model, PromptMessage } from "../../../src/agent/model/contract.ts";
 import { at, listAt, textAt } from "../../../src/base/unknown.ts";
 import { collect, modelEntry, questionOf } from "../../support/agent-config.ts";
+import { openTestAgent } from "../../support/model-agent.ts";
 import {
   answers,
   event,
@@ -140,6 +141,23 @@ describe("a signature in chat completions", () => {
         { id: "function-call-2", type: "function", function: device },
       ],
     });
+  });
+
+  it("goes back in a whole turn of the agent, and is not stored", async () => {
+    const calls = roundOf(callDelta("function-call-1", 0, signed(SIGNATURE)));
+    const rule = demands.bind(undefined, isSignedByGoogle, GOOGLE_REFUSAL);
+    const asked = server.requests.length;
+    server.script(rule(calls), rule(calls), rule(answers("42 degrees")));
+    const entry = modelEntry({ model: "openai/gemini-3-pro", api_base: server.base });
+    const { agent } = openTestAgent([entry]);
+    const turn = { history: async () => [], text: "How warm?", client: "kitchen" };
+    const { text, result } = await collect(
+      agent.answer({ ...turn, signal: new AbortController().signal }),
+    );
+    assert.equal(text, "42 degrees");
+    assert.equal(server.requests.length - asked, 3);
+    assert.equal(callingIn(lastBody()).length, 2);
+    assert.ok(!JSON.stringify(result.messages).includes(SIGNATURE));
   });
 
   it("of OpenRouter goes back joined and whole, before the calls", async () => {
