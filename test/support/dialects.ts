@@ -1,6 +1,7 @@
 import type { Usage } from "../../src/base/contract.ts";
 import type { modelEntry } from "./agent-config.ts";
-import type { ReceivedRequest, ScriptedCall } from "./model-server.ts";
+import { sends, sendsEvents } from "./model-server.ts";
+import type { Behaviour, ReceivedRequest, ScriptedCall } from "./model-server.ts";
 
 /** An answer as a test wants it, whatever protocol it is told in. */
 export interface ScriptedAnswer {
@@ -60,4 +61,15 @@ export interface TestDialect {
 /** The pieces of an answer's text. */
 export function piecesOf({ text = [] }: ScriptedAnswer): readonly string[] {
   return typeof text === "string" ? text.split(/(?<=\s)/) : text;
+}
+
+/** Sends events of a dialect, in cuts of bytes. */
+export function sendsAll(dialect: TestDialect, events: readonly string[], options = {}): Behaviour {
+  if (dialect.binary === undefined) return sendsEvents(events, options);
+  return sends(bytesOf(dialect, events), { type: dialect.binary, ...options });
+}
+
+/** The bytes of events of a dialect. */
+export function bytesOf({ binary }: TestDialect, events: readonly string[]): Uint8Array {
+  return Buffer.from(events.join(""), binary === undefined ? "utf8" : "latin1");
 }

@@ -5,15 +5,9 @@ import type { ModelCall, Reply, PromptMessage } from "../../../src/agent/model/c
 import { isOverflow } from "../../../src/agent/model/errors.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
+import { bytesOf, sendsAll } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
-import {
-  hangs,
-  refuses,
-  resets,
-  sends,
-  sendsEvents,
-  startModelServer,
-} from "../../support/model-server.ts";
+import { hangs, refuses, resets, sends, startModelServer } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
@@ -384,15 +378,6 @@ export function describeProtocol(dialect: TestDialect): void {
 
 function answersIn(dialect: TestDialect, answer: ScriptedAnswer, options = {}): Behaviour {
   return sendsAll(dialect, dialect.events(answer), options);
-}
-
-function sendsAll(dialect: TestDialect, events: readonly string[], options = {}): Behaviour {
-  if (dialect.binary === undefined) return sendsEvents(events, options);
-  return sends(bytesOf(dialect, events), { type: dialect.binary, ...options });
-}
-
-function bytesOf({ binary }: TestDialect, events: readonly string[]): Uint8Array {
-  return Buffer.from(events.join(""), binary === undefined ? "utf8" : "latin1");
 }
 
 /** The next question of a turn: the calls with their results. */

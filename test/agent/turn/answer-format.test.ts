@@ -4,11 +4,13 @@ import type { Turn } from "../../../src/agent/contract.ts";
 import type { AnswerFormat } from "../../../src/base/contract.ts";
 import { collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
+import { BEDROCK } from "../../support/bedrock-server.ts";
 import { AZURE, CHAT } from "../../support/chat-dialect.ts";
+import { sendsAll } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
 import { openTestAgent } from "../../support/model-agent.ts";
-import { refuses, sendsEvents, startModelServer } from "../../support/model-server.ts";
+import { refuses, startModelServer } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import { RESPONSES } from "../../support/responses-server.ts";
 
@@ -29,7 +31,7 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 function says(dialect: TestDialect, answer: ScriptedAnswer): Behaviour {
-  return sendsEvents(dialect.events(answer), {});
+  return sendsAll(dialect, dialect.events(answer));
 }
 
 function open(dialect: TestDialect) {
@@ -79,6 +81,14 @@ const NATIVE: readonly (readonly [
     },
     ["application/json", SCHEMA],
   ],
+  [
+    BEDROCK,
+    (body) => {
+      const { textFormat } = Object(body["outputConfig"]);
+      return textFormat && JSON.parse(textFormat.structure.jsonSchema.schema);
+    },
+    UNBOUNDED,
+  ],
 ];
 
 const REFUSALS: Readonly<Record<string, readonly string[]>> = {
@@ -99,6 +109,9 @@ const REFUSALS: Readonly<Record<string, readonly string[]>> = {
     "* GenerateContentRequest.generation_config.response_schema.properties[celsius].properties: should be non-empty for OBJECT type",
     "Function calling with a response mime type: 'application/json' is unsupported",
     "For controlled generation of only function calls (forced function calling), please set 'tool_config.function_calling_config.mode' field to ANY instead of populating 'response_mime_type', 'response_schema' and 'response_json_schema' fields.",
+  ],
+  [BEDROCK.name]: [
+    "This model doesn't support the outputConfig.textFormat field. Remove outputConfig.textFormat and try again.",
   ],
 };
 

@@ -8,10 +8,12 @@ import { SILENT } from "../../../src/base/log.ts";
 import { at, listAt, textAt } from "../../../src/base/unknown.ts";
 import { agentConfig, collect, modelEntry } from "../../support/agent-config.ts";
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
+import { BEDROCK } from "../../support/bedrock-server.ts";
 import { AZURE, CHAT } from "../../support/chat-dialect.ts";
+import { sendsAll } from "../../support/dialects.ts";
 import type { TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
-import { sendsEvents, startModelServer } from "../../support/model-server.ts";
+import { startModelServer } from "../../support/model-server.ts";
 import { RESPONSES } from "../../support/responses-server.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
@@ -21,9 +23,13 @@ const NEVER = new AbortController().signal;
 /** The texts of a request in the order in which a model reads them. */
 function partsOf(body: unknown): { readonly fixed: string; readonly messages: readonly unknown[] } {
   const plain: unknown = JSON.parse(
-    JSON.stringify(body, (key, value: unknown) => (key === "cache_control" ? undefined : value)),
+    JSON.stringify(body, (key, value: unknown) => {
+      if (key === "cache_control") return undefined;
+      if (!Array.isArray(value)) return value;
+      return value.filter((block) => at(block, "cachePoint") === undefined);
+    }),
   );
-  const fixed = ["tools", "system", "systemInstruction", "instructions"].map((name) =>
+  const fixed = ["tools", "toolConfig", "system", "systemInstruction", "instructions"].map((name) =>
     at(plain, name),
   );
   const lists = ["contents", "input", "messages"].map((name) => listAt(plain, name));
@@ -77,8 +83,8 @@ async function converse(dialect: TestDialect, turns: readonly Partial<Turn>[]) {
   for (const turn of turns) {
     const call = { name: "device", arguments: '{"facts":["uptime"]}' };
     server.script(
-      sendsEvents(dialect.events({ toolCalls: [call] })),
-      sendsEvents(dialect.events({ text: "well" })),
+      sendsAll(dialect, dialect.events({ toolCalls: [call] })),
+      sendsAll(dialect, dialect.events({ text: "well" })),
     );
     const before = [...history];
     const asked = { text: "one", client: "kitchen", signal: NEVER, history: async () => before };
@@ -89,7 +95,7 @@ async function converse(dialect: TestDialect, turns: readonly Partial<Turn>[]) {
   return server.requests.map(({ body }) => partsOf(body));
 }
 
-for (const dialect of [CHAT, AZURE, RESPONSES, OLLAMA, ANTHROPIC, GEMINI]) {
+for (const dialect of [CHAT, AZURE, RESPONSES, OLLAMA, ANTHROPIC, GEMINI, BEDROCK]) {
   describe(`the prompt of a conversation over ${dialect.name}`, () => {
     it("begins with the whole prompt of the turn before, whatever changes", async () => {
       const texts = ["first question", "second question", "third question"];

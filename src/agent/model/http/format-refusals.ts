@@ -13,7 +13,7 @@ interface FormatSupport {
 
 /** A refusal is about the format of the answer: by its field, or by what servers call it. */
 const FORMAT =
-  /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config\.)?format|output_config(?!\.effort)|text\.format|\bgrammar\b|\bguided/i;
+  /response[_ ]?(?:format|mime[_ ]?type|(?:json_?)?schema)|json[_ ](?:mode|schema|object)|structured[_ ]outputs?|output[_ ](?:config\.)?format|output_?config(?!\.effort)|text\.format|\bgrammar\b|\bguided/i;
 const TOOLS = /\b(?:tools?|functions?)\b|function_call/i;
 const SCHEMA =
   /invalid[_ ](?:json_)?schema|propert(?:y|ies)|\bgrammar\b|too (?:complex|many)|\.schema\b/i;

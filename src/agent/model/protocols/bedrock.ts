@@ -1,4 +1,6 @@
+import type { AnswerFormat } from "../../../base/contract.ts";
 import { at, listAt, textAt } from "../../../base/unknown.ts";
+import { closedSchema } from "../answer-schema.ts";
 import { regionOf } from "../cloud-endpoint.ts";
 import type { Fetch, ModelCall, Protocol } from "../contract.ts";
 import { ModelError } from "../errors.ts";
@@ -27,6 +29,8 @@ export function createBedrockProtocol(settings: RequestSettings, fetch: Fetch): 
       url,
       headers: () => headersFor(credentials === undefined ? key : undefined),
       body: (call: ModelCall) => converseBody(settings, call),
+      format: textFormat,
+      formatsWithTools: true,
       answer: () => createConverseAnswer(envelopeOwner(endpoint)),
     };
     return createHttpProtocol(dialect, entry, converseFetch(fetch, region, credentials));
@@ -134,6 +138,11 @@ function converseBody(settings: RequestSettings, call: ModelCall): Fields {
     ...entry.extra_body,
     ...(Object.keys(inferenceConfig).length > 0 && { inferenceConfig }),
   };
+}
+
+function textFormat({ schema }: AnswerFormat): Fields {
+  const jsonSchema = { name: "answer", schema: JSON.stringify(closedSchema(schema, false)) };
+  return { outputConfig: { textFormat: { type: "json_schema", structure: { jsonSchema } } } };
 }
 
 function systemBlocks(system: unknown): Fields[] {
