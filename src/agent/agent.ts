@@ -14,6 +14,7 @@ import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { Fetch } from "./model/contract.ts";
+import type { LearnedStore } from "./model/memory.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
@@ -37,6 +38,8 @@ export interface AgentOptions {
   readonly history?: DeviceHistory;
   /** Reads the configuration again, for `/reload`; returns a message about the result. */
   readonly reload?: () => Promise<string>;
+  /** Keeps what is learned about models; in memory only if left out. */
+  readonly learned?: LearnedStore | undefined;
   /** The runtime's own if left out. */
   readonly fetch?: Fetch;
   /** The folder that contains `proc`, `sys` and `etc`; `/` if left out. */
@@ -100,6 +103,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       const loaded = await agent?.loading?.catch(() => undefined);
       await loaded?.close();
       await hooks?.close();
+      await models?.close();
     },
   };
 }
@@ -157,10 +161,10 @@ function withCommands(body: Answerer, load: () => Promise<Commands>): Answerer {
   };
 }
 
-async function configuredModels({ config, log, fetch = globalThis.fetch }: AgentOptions) {
+async function configuredModels({ config, log, learned, fetch = globalThis.fetch }: AgentOptions) {
   if (config.model_list.length === 0 && config.agents.defaults.model_name === "") return undefined;
   const { openModels } = await import("./model/models.ts");
-  return openModels({ config, fetch, log });
+  return openModels({ config, fetch, log, learned });
 }
 
 async function configuredHooks(

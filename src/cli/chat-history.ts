@@ -9,7 +9,8 @@ import { localLaneOf } from "../gateway/request-keys.ts";
 import type { ConversationStore } from "../store/contract.ts";
 import { openConversations } from "../store/shared-access.ts";
 import { createMemoryStore } from "../store/sqlite.ts";
-import { stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
+import { storeOptions, withGoSessions } from "./conversations.ts";
+import { stateFolderOf } from "./state-folder.ts";
 
 /** The conversation of a session of the command `agent`. Nothing here rejects: the answer matters more. */
 export interface ChatHistory {

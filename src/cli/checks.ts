@@ -10,7 +10,8 @@ import { userId } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../mqtt/checks/tls.ts";
-import { isShared, stateFolderOf } from "./conversations.ts";
+import { isShared } from "./conversations.ts";
+import { stateFolderOf } from "./state-folder.ts";
 
 export interface ChecksOptions {
   /** As the gateway connects to them: a built-in broker with its port. */

@@ -41,11 +41,6 @@ export function storeOptions(config: Config): StoreOptions {
   };
 }
 
-/** The folder of the databases. */
-export function stateFolderOf(config: Pick<Config, "agents">): string {
-  return join(config.agents.defaults.workspace, "state");
-}
-
 /** The client and the channel of a conversation, for display. */
 export interface ConversationClient {
   readonly client: string;

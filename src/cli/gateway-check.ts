@@ -11,8 +11,8 @@ import { certificateChecks } from "../mqtt/checks/tls.ts";
 import { agentAddressOf, requestFilter } from "../mqtt/protocol/topics.ts";
 import { checkLine, runChecks } from "./checks.ts";
 import type { Context } from "./context.ts";
-import { stateFolderOf } from "./conversations.ts";
 import { type RuntimeOptions, withBrokers } from "./runtime.ts";
+import { stateFolderOf } from "./state-folder.ts";
 
 /**
  * `gateway --check`: validates, connects and subscribes every channel without serving or publishing `online`.

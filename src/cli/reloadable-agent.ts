@@ -1,6 +1,7 @@
 import { type Agent, openAgent } from "../agent/agent.ts";
 import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
+import type { LearnedStore } from "../agent/model/memory.ts";
 import type { Topics } from "../agent/tools/mqtt.ts";
 import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
@@ -25,6 +26,8 @@ export interface ReloadableAgentOptions {
   readonly secretFiles?: readonly string[];
   /** The file of the device's history; kept only in memory if left out. */
   readonly historyFile?: string;
+  /** Keeps what is learned about models. */
+  readonly learned?: LearnedStore;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Reloaded>;
 }

@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
+import type { LearnedStore } from "../agent/model/memory.ts";
 import { settlesWithin } from "../base/async.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
@@ -20,8 +21,9 @@ import type { Channel } from "../mqtt/contract.ts";
 import type { Store } from "../store/contract.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
-import { isShared, stateFolderOf, storeOptions, withGoSessions } from "./conversations.ts";
+import { isShared, storeOptions, withGoSessions } from "./conversations.ts";
 import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
+import { learnedIn, stateFolderOf } from "./state-folder.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -160,7 +162,7 @@ function isUnused(folder: string): boolean {
 interface State {
   readonly store: Store<Message>;
   /** Further files of the state on disk. */
-  readonly files: { readonly historyFile?: string };
+  readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
   clientId(channel: MqttChannel): string | undefined;
   close(): Promise<void>;
@@ -213,7 +215,10 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     return {
       store: withGoSessions(store, config, log),
       // Only the first gateway of a home writes the history of the device.
-      files: home.instance === 1 ? { historyFile: join(folder, "device-history") } : {},
+      files: {
+        learned: learnedIn(config),
+        ...(home.instance === 1 && { historyFile: join(folder, "device-history") }),
+      },
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);

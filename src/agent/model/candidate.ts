@@ -8,6 +8,7 @@ import type { ModelCall, Protocol, Reply } from "./contract.ts";
 import { classOf, cleanMessage, isKeyError, isTransient, ModelError } from "./errors.ts";
 import type { ErrorClass } from "./errors.ts";
 import { hasImages } from "./http/image-refusal.ts";
+import type { EntryMemory } from "./memory.ts";
 import type { Rate } from "./rate.ts";
 import { beginSpending } from "./spending.ts";
 
@@ -41,6 +42,7 @@ export interface CandidateOptions {
   readonly fallbacks: readonly string[];
   readonly rate: Rate;
   readonly window: EntryWindow;
+  readonly memory: EntryMemory;
   readonly protocol: Protocol;
   readonly keys: readonly string[];
   /** Absent if costs are not counted. */
@@ -56,6 +58,9 @@ const DEFAULT_TIMEOUT = 120;
 const KEEP_ALIVE_FACTOR = 3;
 /** Parts of one call that a server may refuse, one after the other. */
 const MAX_REFUSED = 5;
+
+/** The part of the memory that says whether the model takes tools. */
+const TOOLS = "tools";
 
 type Cooldown = ReturnType<typeof createCooldown>;
 
@@ -80,7 +85,6 @@ export class Candidate {
   #next = 0;
   /** Of the endpoint; each key has its own. */
   readonly #cooldown: Cooldown;
-  #takesTools = true;
   /** When the model refused images, and until when no image is sent; a server may get another model. */
   #imageRefusal: { readonly error: ModelError; readonly endsAt: number } | undefined;
 
@@ -116,6 +120,8 @@ export class Candidate {
    * `rate` throws.
    */
   async start(call: ModelCall, isLastResort: boolean): Promise<StartedReply | ModelError> {
+    const loading = this.#options.memory.load();
+    if (loading !== undefined) await loading;
     const known = this.#knownError(call);
     if (known !== undefined) return known;
     const failed: ModelError[] = [];
@@ -167,9 +173,10 @@ export class Candidate {
    * the tools of a model that takes none.
    */
   async #startAdapting(call: ModelCall, key: Key): Promise<StartedReply | ModelError> {
-    const { label: model, log } = this.#options;
+    const { label: model, log, memory } = this.#options;
     for (let times = 0; ; times += 1) {
-      const sent = this.#takesTools ? call : withoutTools(call);
+      const takesTools = memory.get(TOOLS) !== false;
+      const sent = takesTools ? call : withoutTools(call);
       const outcome = await this.#startOnce(sent, key);
       if (!(outcome instanceof ModelError) || times === MAX_REFUSED) return outcome;
       if (outcome.kind === "overflow") {
@@ -177,7 +184,7 @@ export class Candidate {
       }
       if (outcome.kind === "toolless" && sent.tools.length > 0) {
         log.warn("the model supports no tools; it is called without them", { model });
-        this.#takesTools = false;
+        memory.set(TOOLS, false);
       } else if (outcome.kind === "parameter") {
         const why = cleanMessage(outcome.message, this.secrets);
         const what =

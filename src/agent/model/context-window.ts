@@ -1,5 +1,6 @@
 import type { AgentDefaults } from "../../config/contract.ts";
 import type { CallTokens } from "./call-tokens.ts";
+import type { EntryMemory } from "./memory.ts";
 
 /** Where the size of a context window comes from. */
 export type WindowSource =
@@ -38,14 +39,22 @@ const CUT_SHARE = 0.6;
 /** Windows are multiples of this. */
 const WINDOW_STEP = 1024;
 
+const KNOWN = ["configured", "server", "learned"] as const;
+
+interface WindowFacts {
+  readonly memory: EntryMemory;
+  /** Whether the server may cut a conversation without a word: servers of one's own do. */
+  readonly mayCut: boolean;
+}
+
 type WindowDefaults = Pick<AgentDefaults, "context_window" | "max_tokens">;
 
 /** The context window of one entry of `model_list`: the smallest that is known. */
 export class EntryWindow {
-  readonly #known = new Map<WindowSource, number>();
+  readonly #configured: number | undefined;
+  readonly #memory: EntryMemory;
   readonly #guess: number;
   readonly #maxTokens: number;
-  /** Whether the server may cut a conversation without a word: servers of one's own do. */
   readonly #mayCut: boolean;
   /** The server's tokens of one estimated token; at least 1. */
   #scale = 1;
@@ -54,19 +63,38 @@ export class EntryWindow {
   /** The last call that seemed to be cut: its estimate, and what was read of it. */
   #lastCut: { readonly all: number; readonly read: number } | undefined;
 
-  constructor({ context_window, max_tokens }: WindowDefaults, mayCut = false) {
+  constructor({ context_window, max_tokens }: WindowDefaults, { memory, mayCut }: WindowFacts) {
+    this.#memory = memory;
     this.#guess = max_tokens === undefined ? GUESS : Math.max(LEAST_GUESS, 4 * max_tokens);
     this.#maxTokens = max_tokens ?? 0;
     this.#mayCut = mayCut;
-    if (context_window > 0) this.#known.set("configured", context_window);
+    this.#configured = context_window > 0 ? context_window : undefined;
   }
 
   current(): ContextWindow {
     let smallest: ContextWindow | undefined;
-    for (const [source, tokens] of this.#known) {
+    for (const source of KNOWN) {
+      const tokens = this.#get(source);
+      if (tokens === undefined) continue;
       if (smallest === undefined || tokens < smallest.tokens) smallest = { tokens, source };
     }
     return smallest ?? { tokens: this.#guess, source: "guess" };
+  }
+
+  #get(source: Exclude<WindowSource, "guess">): number | undefined {
+    if (source === "configured") return this.#configured;
+    const tokens = this.#memory.get(`window ${source}`);
+    return typeof tokens === "number" && tokens > 0 ? tokens : undefined;
+  }
+
+  #set(source: "server" | "learned", tokens: number | undefined): void {
+    this.#memory.set(`window ${source}`, tokens);
+  }
+
+  /** The server told its window: what was learned before gives way. */
+  setByServer(tokens: number): void {
+    this.#set("learned", undefined);
+    this.#set("server", tokens);
   }
 
   /** Estimated tokens that a conversation may have, beside the prompt, the tools and the answer. */
@@ -94,13 +122,13 @@ export class EntryWindow {
     const before = this.current().tokens;
     const named = windowIn(words);
     if (named !== undefined && named < before) {
-      this.#known.set("server", named);
+      this.#set("server", named);
       // It did not fit, whatever the estimate says.
       this.#scale = Math.max(this.#scale, Math.min(named / tokens, 3));
       return;
     }
     const least = Math.min(before, LEAST_WINDOW);
-    this.#known.set("learned", Math.max(least, Math.min(before, Math.floor(tokens * 0.75))));
+    this.#set("learned", Math.max(least, Math.min(before, Math.floor(tokens * 0.75))));
   }
 
   /**
@@ -108,8 +136,8 @@ export class EntryWindow {
    * call: twice in a row it read far less than the estimate, and as much though the call was longer.
    */
   measured({ all }: CallTokens, read: number): number | undefined {
-    const learned = this.#known.get("learned");
-    if (learned !== undefined && read > learned) this.#known.set("learned", read);
+    const learned = this.#get("learned");
+    if (learned !== undefined && read > learned) this.#set("learned", read);
     if (all < LEAST_MEASURED || read < LEAST_MEASURED) return undefined;
     const isShort = this.#mayCut && read < all * this.#scale * CUT_SHARE;
     if (!isShort) {
@@ -122,7 +150,7 @@ export class EntryWindow {
     const window = Math.ceil(read / WINDOW_STEP) * WINDOW_STEP;
     const isCut = before !== undefined && all > before.all && isNear(read, before.read);
     if (!isCut || window >= this.current().tokens) return undefined;
-    this.#known.set("learned", window);
+    this.#set("learned", window);
     return all;
   }
 }

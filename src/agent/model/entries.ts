@@ -13,6 +13,7 @@ import type { Dialect, Endpoint } from "./endpoint.ts";
 import { hasBothApis } from "./http/openai-request.ts";
 import { requestHeaders } from "./http/protocol.ts";
 import type { RequestSettings } from "./http/protocol.ts";
+import type { ModelMemory } from "./memory.ts";
 import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
 import { createChatOrResponses } from "./protocols/chat-or-responses.ts";
 import { createGeminiProtocol } from "./protocols/gemini.ts";
@@ -23,6 +24,7 @@ import { createRate } from "./rate.ts";
 import { isThinkingLost } from "./thinking.ts";
 
 export interface OpenOptions {
+  readonly memory: ModelMemory;
   readonly defaults: AgentDefaults;
   readonly fetch: Fetch;
   readonly log: Log;
@@ -38,7 +40,7 @@ export interface OpenOptions {
 export function openCandidate(
   entry: ModelEntry,
   twin: number | undefined,
-  { defaults, fetch, log, now, pause }: OpenOptions,
+  { memory, defaults, fetch, log, now, pause }: OpenOptions,
 ): Candidate {
   const endpoint = endpointOf(entry);
   checkHeaders(entry, endpoint.label);
@@ -49,19 +51,21 @@ export function openCandidate(
     twin === undefined
       ? endpoint.label
       : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
+  const learned = memory.entry(entry, endpoint, defaults);
   const patience = Math.min(defaults.turn_timeout_secs * 1000, MAX_PATIENCE_MS);
   return new Candidate({
     name: { name: entry.model_name, provider, model },
     label,
     protocol: createProtocol(
-      { endpoint, entry, defaults },
+      { endpoint, entry, defaults, memory: learned },
       throughProxy(fetch, entry.proxy, label),
     ),
     keys,
     secrets: secretsOf(entry, endpoint),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
-    window: new EntryWindow(defaults, isOwnServer(endpoint, entry)),
+    window: new EntryWindow(defaults, { memory: learned, mayCut: isOwnServer(endpoint, entry) }),
+    memory: learned,
     prices: entry.prices,
     request_timeout: entry.request_timeout,
     now,

@@ -16,6 +16,8 @@ import {
   openCandidate,
 } from "./entries.ts";
 import type { OpenedEntry, OpenOptions } from "./entries.ts";
+import { ModelMemory } from "./memory.ts";
+import type { LearnedStore } from "./memory.ts";
 import { createRouter, isLight } from "./router.ts";
 import type { RoutedTurn } from "./router.ts";
 
@@ -33,6 +35,8 @@ export interface Models {
   readonly window: () => ContextWindow;
   /** Estimated tokens that a conversation may have in it, beside the prompt, the tools and the answer. */
   readonly room: () => number;
+  /** Resolves when what was learned is written. */
+  readonly close: () => Promise<void>;
   /** The models that `switchTo` accepts, in the order of `model_list`. */
   readonly list: () => readonly ModelName[];
   /**
@@ -43,6 +47,8 @@ export interface Models {
 }
 
 export interface ModelsOptions {
+  /** Keeps what is learned about models; in memory only if left out. */
+  readonly learned?: LearnedStore | undefined;
   readonly config: Pick<Config, "agents" | "model_list">;
   readonly fetch: Fetch;
   readonly log: Log;
@@ -64,6 +70,7 @@ export function openModels(options: ModelsOptions): Models | undefined {
   const settings = {
     ...options,
     defaults,
+    memory: new ModelMemory(options.learned, log),
     now: options.now ?? (() => performance.now()),
     pause: options.pause ?? pause,
   };
@@ -91,6 +98,7 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
     window: () => sharedWindow(group.map(({ window }) => window)),
+    close: () => settings.memory.close(),
     room: () => Math.min(...group.map(({ window }) => window.room())),
     list,
     switchTo(name) {

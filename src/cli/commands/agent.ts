@@ -12,6 +12,7 @@ import { type Context, createCommandLog } from "../context.ts";
 import { messageSource, readMessage } from "../message.ts";
 import { openPrompt } from "../prompt.ts";
 import { reportOf } from "../report.ts";
+import { learnedIn } from "../state-folder.ts";
 import { createTopics } from "../topics.ts";
 
 /** The default session; the Go program uses the same name. */
@@ -45,6 +46,7 @@ export async function run(context: Context): Promise<number> {
     secretFiles,
     topics,
     redactor,
+    learned: learnedIn(config),
   });
   const { openChatHistory } = await import("../chat-history.ts");
   const session = await openChatHistory(client, { config, log, compact: agent.compact });

@@ -11,12 +11,8 @@ import { openConversations } from "../../store/shared-access.ts";
 import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
-import {
-  clientOfLane,
-  type ConversationClient,
-  stateFolderOf,
-  storeOptions,
-} from "../conversations.ts";
+import { clientOfLane, type ConversationClient, storeOptions } from "../conversations.ts";
+import { stateFolderOf } from "../state-folder.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {

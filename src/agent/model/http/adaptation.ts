@@ -1,8 +1,9 @@
-import { at } from "../../../base/unknown.ts";
+import { at, listAt } from "../../../base/unknown.ts";
 import type { ModelEntry } from "../../../config/contract.ts";
 import type { ModelError } from "../errors.ts";
+import type { EntryMemory } from "../memory.ts";
 import { effortOf } from "../thinking.ts";
-import { rewriteFor } from "./chat-rewrites.ts";
+import { namesOf, rewriteFor, rewritesNamed } from "./chat-rewrites.ts";
 import type { ChatRewrite } from "./chat-rewrites.ts";
 
 type Body = Readonly<Record<string, unknown>>;
@@ -18,17 +19,59 @@ export interface AdaptationOptions {
   readonly entry: Pick<ModelEntry, "extra_body" | "max_tokens_field" | "thinking_level">;
   /** The protocol refuses a body without a limit of output tokens. */
   readonly requiresLimit: boolean;
+  /** Keeps what is learned under the name of a part; in memory only if left out. */
+  readonly memory?: EntryMemory | undefined;
+  readonly part?: string;
 }
 
 /**
  * What a server's refusals teach about the parameters of later requests: a refused one is omitted, or has the
- * value or the name that the refusal tells. Fields of `extra_body` are never changed. Kept in memory.
+ * value or the name that the refusal tells. Fields of `extra_body` are never changed.
  */
-export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
-  const fixed = new Set([...ESSENTIAL, ...scopesOf(entry.extra_body).flatMap(Object.keys)]);
-  const limits = new Set([...LIMITS, entry.max_tokens_field]);
+export function createAdaptation({ memory, part = "adaptation", ...options }: AdaptationOptions) {
   const changes = new Map<string, Change>();
   const rewrites = new Set<ChatRewrite>();
+  const fixed = new Set([...ESSENTIAL, ...scopesOf(options.entry.extra_body).flatMap(Object.keys)]);
+  const learn = createLearn(options, { changes, rewrites, fixed });
+  let isRestored = false;
+  /** Takes what former processes learned, before the first request. */
+  const restore = (): void => {
+    isRestored = true;
+    const { fields, forms } = adaptationIn(memory?.get(part));
+    for (const [name, change] of fields) if (!fixed.has(name)) changes.set(name, change);
+    for (const rewrite of rewritesNamed(forms)) rewrites.add(rewrite);
+  };
+
+  return {
+    /** The body as it is sent. */
+    apply(full: Body): Body {
+      if (!isRestored) restore();
+      const body = [...rewrites].reduce((before, rewrite) => rewrite(before), full);
+      if (changes.size === 0) return body;
+      const both = changedThroughout(changes, body);
+      return fixed.has("thinking") ? both : withSmallerBudget(both);
+    },
+    /** Whether a refusal is about a parameter of this body, so that the next request differs. */
+    learn(refusal: ModelError, body: Body): boolean {
+      const isLearned = learn(refusal, body);
+      if (isLearned) memory?.set(part, { fields: [...changes], forms: namesOf(rewrites) });
+      return isLearned;
+    },
+  };
+}
+
+interface Learned {
+  readonly changes: Map<string, Change>;
+  readonly rewrites: Set<ChatRewrite>;
+  /** Fields that are never changed. */
+  readonly fixed: ReadonlySet<string>;
+}
+
+function createLearn(
+  { entry, requiresLimit }: Pick<AdaptationOptions, "entry" | "requiresLimit">,
+  { changes, rewrites, fixed }: Learned,
+) {
+  const limits = new Set([...LIMITS, entry.max_tokens_field]);
 
   /** The change of one sent field that a refusal is about; undefined if there is none. */
   const changeOf = (name: string, value: unknown, refusal: ModelError): Change | undefined => {
@@ -39,34 +82,24 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
     };
   };
 
-  return {
-    /** The body as it is sent. */
-    apply(full: Body): Body {
-      const body = [...rewrites].reduce((before, rewrite) => rewrite(before), full);
-      if (changes.size === 0) return body;
-      const both = changedThroughout(changes, body);
-      return fixed.has("thinking") ? both : withSmallerBudget(both);
-    },
-    /** Whether a refusal is about a parameter of this body, so that the next request differs. */
-    learn(refusal: ModelError, body: Body): boolean {
-      if (!["refused", "overflow"].includes(refusal.kind)) return false;
-      const rewrite = rewriteFor(refusal.message, body);
-      if (rewrite !== undefined) {
-        rewrites.add(rewrite);
-        return true;
-      }
-      if (!STATUSES.has(refusal.status ?? 0) || HISTORY.test(refusal.message)) return false;
-      const sent = new Map(scopesOf(body).flatMap((scope) => Object.entries(scope)));
-      if (!fixed.has(EFFORT) && isWithoutEffort(refusal, sent.get(EFFORT))) {
-        changes.set(EFFORT, { value: "none", always: true });
-        return true;
-      }
-      const isLearned = learnField(refusal, sent);
-      const level = effortOf(entry.thinking_level);
-      const isKept = isLearned && !fixed.has("output_config") && losesBudget(refusal, body);
-      if (isKept) changes.set("output_config", { value: { effort: level }, always: true });
-      return isLearned;
-    },
+  return (refusal: ModelError, body: Body): boolean => {
+    if (!["refused", "overflow"].includes(refusal.kind)) return false;
+    const rewrite = rewriteFor(refusal.message, body);
+    if (rewrite !== undefined) {
+      rewrites.add(rewrite);
+      return true;
+    }
+    if (!STATUSES.has(refusal.status ?? 0) || HISTORY.test(refusal.message)) return false;
+    const sent = new Map(scopesOf(body).flatMap((scope) => Object.entries(scope)));
+    if (!fixed.has(EFFORT) && isWithoutEffort(refusal, sent.get(EFFORT))) {
+      changes.set(EFFORT, { value: "none", always: true });
+      return true;
+    }
+    const isLearned = learnField(refusal, sent);
+    const level = effortOf(entry.thinking_level);
+    const isKept = isLearned && !fixed.has("output_config") && losesBudget(refusal, body);
+    if (isKept) changes.set("output_config", { value: { effort: level }, always: true });
+    return isLearned;
   };
 
   function learnField(refusal: ModelError, sent: ReadonlyMap<string, unknown>): boolean {
@@ -83,6 +116,18 @@ export function createAdaptation({ entry, requiresLimit }: AdaptationOptions) {
     }
     return false;
   }
+}
+
+/** The changes and the forms of messages in a stored adaptation; empty for anything else. */
+function adaptationIn(stored: unknown) {
+  const fields = listAt(stored, "fields").flatMap((pair): [string, Change][] => {
+    const [name, change]: unknown[] = Array.isArray(pair) ? pair : [];
+    if (typeof name !== "string" || !isBody(change)) return [];
+    const { name: other, value, always } = change;
+    if (typeof other === "string") return [[name, { name: other }]];
+    return [[name, { value, ...(always === true && { always }) }]];
+  });
+  return { fields, forms: listAt(stored, "forms") };
 }
 
 /** Fields without which a request says something else. */

@@ -17,14 +17,48 @@ export function rewriteFor(message: string, body: ChatBody): ChatRewrite | undef
   return found?.rewrite;
 }
 
-const REWRITES: readonly { readonly words: RegExp; readonly rewrite: ChatRewrite }[] = [
-  { words: /only supports single tool-calls at once/i, rewrite: withSingleCalls },
+/** The names of rewrites that later processes need, too. */
+export function namesOf(rewrites: ReadonlySet<ChatRewrite>): string[] {
+  return REWRITES.flatMap(({ name, rewrite }) =>
+    name !== undefined && rewrites.has(rewrite) ? [name] : [],
+  );
+}
+
+export function rewritesNamed(names: readonly unknown[]): ChatRewrite[] {
+  return REWRITES.filter(({ name }) => name !== undefined && names.includes(name)).map(
+    ({ rewrite }) => rewrite,
+  );
+}
+
+interface KnownRewrite {
+  /** Stored; absent if the refusal is about one conversation, and not about the model. */
+  readonly name?: string;
+  /** Of the refusal that demands it. */
+  readonly words: RegExp;
+  readonly rewrite: ChatRewrite;
+}
+
+const REWRITES: readonly KnownRewrite[] = [
   {
+    name: "single calls",
+    words: /only supports single tool-calls at once/i,
+    rewrite: withSingleCalls,
+  },
+  {
+    name: "stand-in details",
     words: /openrouter reasoning details\b.{0,400}\bthought_signature/is,
     rewrite: withStandInDetails,
   },
-  { words: /\bmissing a [`'"]?thought_signature/i, rewrite: withStandIns },
-  { words: /\btool call ids?\b.{0,200}\blength (?:of )?9\b/is, rewrite: withShortIds },
+  {
+    name: "stand-ins",
+    words: /\bmissing a [`'"]?thought_signature/i,
+    rewrite: withStandIns,
+  },
+  {
+    name: "short ids",
+    words: /\btool call ids?\b.{0,200}\blength (?:of )?9\b/is,
+    rewrite: withShortIds,
+  },
   {
     words: /\bencrypted content\b.{0,200}\bcould not be\b|\bitems are not persisted\b/is,
     rewrite: withoutReasoning,

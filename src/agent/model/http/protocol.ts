@@ -10,6 +10,7 @@ import type { Attempt, Fetch, ModelCall, Protocol } from "../contract.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelErrorKind } from "../errors.ts";
+import type { EntryMemory } from "../memory.ts";
 import { simplifyTool } from "../schema.ts";
 import { createAdaptation } from "./adaptation.ts";
 import type { AnswerBuilder } from "./answer.ts";
@@ -36,6 +37,8 @@ export interface ProtocolDialect {
   readonly format?: (format: AnswerFormat) => Readonly<Record<string, unknown>>;
   /** The model can call tools when the request has a format of the answer. */
   readonly formatsWithTools?: boolean;
+  /** Keeps what refusals teach. */
+  readonly memory?: EntryMemory | undefined;
   /** The protocol refuses a body without a limit of output tokens. */
   readonly requiresLimit?: true;
   readonly onRefusal?: OnRefusal | undefined;
@@ -104,7 +107,12 @@ function createPost(dialect: ProtocolDialect, entry: ModelEntry, fetch: Fetch) {
     isKnown: dialect.format !== undefined,
     withTools: dialect.formatsWithTools === true,
   });
-  const adaptation = createAdaptation({ entry, requiresLimit: dialect.requiresLimit === true });
+  const adaptation = createAdaptation({
+    entry,
+    requiresLimit: dialect.requiresLimit === true,
+    memory: dialect.memory,
+    part: `adaptation ${new URL(dialect.url).pathname}`,
+  });
   let urls = spellingsOf(dialect.url, entry.api_base);
   return async (attempt: Attempt): Promise<Response> => {
     const { key } = attempt;
@@ -205,6 +213,8 @@ export interface RequestSettings {
   readonly endpoint: Endpoint;
   readonly entry: ModelEntry;
   readonly defaults: Pick<AgentDefaults, "max_tokens" | "temperature">;
+  /** Keeps what refusals teach; in memory only if left out. */
+  readonly memory?: EntryMemory;
 }
 
 /** The headers of one request: the common ones, overridden by the dialect's, overridden by `custom_headers`. */

@@ -26,6 +26,7 @@ export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch):
   const { endpoint, entry } = settings;
   const isCached = new URL(endpoint.base).hostname === "api.anthropic.com";
   const dialect = {
+    memory: settings.memory,
     url: messagesUrl(endpoint.base),
     headers: messagesHeaders,
     body: (call: ModelCall) => messagesBody(settings, call, isCached),

@@ -26,6 +26,7 @@ export function createBedrockProtocol(settings: RequestSettings, fetch: Fetch): 
   const open = (key: string | undefined): Protocol => {
     const credentials = credentialsIn(key);
     const dialect = {
+      memory: settings.memory,
       url,
       headers: () => headersFor(credentials === undefined ? key : undefined),
       body: (call: ModelCall) => converseBody(settings, call),

@@ -11,7 +11,8 @@ import { createResponsesProtocol } from "./responses.ts";
  * same call there, too, the refusal was about the call.
  */
 export function createChatOrResponses(settings: RequestSettings, fetch: Fetch): Protocol {
-  let api: "chat" | "responses" = "chat";
+  const { memory } = settings;
+  let api: "chat" | "responses" | undefined;
   /** Chat completions are asked because Responses were refused. */
   let isBack = false;
   /** An answer came after a move: the entry stays where it is. */
@@ -32,7 +33,10 @@ export function createChatOrResponses(settings: RequestSettings, fetch: Fetch): 
   );
   const responses = createResponsesProtocol(
     settings,
-    settling(() => true),
+    settling(() => {
+      memory?.set(API, "responses");
+      return true;
+    }),
     (refusal, adapt) => {
       if (adapt()) return true;
       if (isSettled || !isAbout(refusal)) return false;
@@ -40,7 +44,10 @@ export function createChatOrResponses(settings: RequestSettings, fetch: Fetch): 
       return true;
     },
   );
-  return (attempt) => (api === "chat" ? chat(attempt) : responses(attempt));
+  return (attempt) => {
+    api ??= memory?.get(API) === "responses" ? "responses" : "chat";
+    return api === "chat" ? chat(attempt) : responses(attempt);
+  };
 
   function settling(decides: () => boolean): Fetch {
     return async (url, init) => {
@@ -50,6 +57,9 @@ export function createChatOrResponses(settings: RequestSettings, fetch: Fetch): 
     };
   }
 }
+
+/** The part of the memory that says which API the model wants. */
+const API = "api";
 
 /** OpenAI's words for a model that takes tools, or anything, only in Responses. */
 const DEMAND = /\bv1\/responses\b|this is not a chat model/i;

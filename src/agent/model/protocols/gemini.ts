@@ -26,6 +26,7 @@ import { isGemini3, thinkingFields } from "../thinking.ts";
 export function createGeminiProtocol(settings: RequestSettings, fetch: Fetch): Protocol {
   const { endpoint, entry } = settings;
   const dialect = {
+    memory: settings.memory,
     url: generateUrl(endpoint),
     headers: generateHeaders,
     body: (call: ModelCall) => generateBody(settings, call),

@@ -34,6 +34,7 @@ export function createChatProtocol(
 ): Protocol {
   const { endpoint, entry } = settings;
   const dialect = {
+    memory: settings.memory,
     url: openaiUrl(endpoint, "chat/completions"),
     headers: openaiHeaders(endpoint),
     ...chatParts(settings),

@@ -28,6 +28,7 @@ export function createResponsesProtocol(
   // Another account cannot decrypt the reasoning, so the entry owns it.
   const by = `responses/${endpoint.label}/${endpoint.model}`;
   const dialect = {
+    memory: settings.memory,
     url: openaiUrl(endpoint, "responses"),
     headers: openaiHeaders(endpoint),
     body: createBodyWriter(settings, by),
