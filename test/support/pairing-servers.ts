@@ -195,7 +195,8 @@ export const FLAVOURS: Readonly<Record<string, Flavour>> = {
 function stepsInChat(body: unknown): Step[] {
   const steps: Step[] = [];
   for (const message of listAt(body, "messages")) {
-    const [role, text] = [textAt(message, "role"), textAt(message, "content")];
+    const role = textAt(message, "role");
+    const text = textAt(message, "content") || textAt(listAt(message, "content").at(-1), "text");
     const last = steps.at(-1);
     if (role === "user") steps.push({ role, texts: [text] });
     if (role === "tool" && last?.role === "results") last.ids.push(textAt(message, "tool_call_id"));

@@ -16,6 +16,8 @@ interface Round {
   readonly fails: boolean;
   /** After it, the turn begins again from what the store has: without reasoning. */
   readonly crashes: boolean;
+  /** The results have images. */
+  readonly shows: boolean;
 }
 
 interface TurnScript {
@@ -26,6 +28,8 @@ interface TurnScript {
 }
 
 const TOOL = { name: "device", description: "facts", parameters: { type: "object" } };
+const SHOWN = { images: [{ mediaType: "image/png", data: "AAAA" }] } as const;
+const IMAGES = /^\[The images of the tool results above/;
 const PREFACE = "[It is Monday. The question follows.]";
 const NOTHING = "(nothing was said)";
 
@@ -74,7 +78,13 @@ async function play(server: ModelServer, names: readonly string[], turns: readon
         ...(reasoning !== undefined && { reasoning }),
       });
       for (const { id, name } of toolCalls)
-        history.push({ role: "tool", callId: id, name, text: "42" });
+        history.push({
+          role: "tool",
+          callId: id,
+          name,
+          text: "42",
+          ...(round?.shows === true && SHOWN),
+        });
       if (round?.crashes !== false) history = stored(history);
     }
   }
@@ -106,7 +116,7 @@ function createServer(server: ModelServer, name: string, index: number) {
       if (foreign) found.push("another's signature");
       if (sent.includes("__thought__") && given.size === 0) found.push("another's id");
       const said = steps.flatMap((one) => (one.role === "user" ? (one.texts.at(-1) ?? "") : []));
-      const asked = said.filter((text) => text !== PREFACE);
+      const asked = said.filter((text) => text !== PREFACE && !IMAGES.test(text));
       const isBlank = (text: string): boolean => flavour.refusedText?.test(text) === true;
       const wanted = questions.map((text) => (isBlank(text) ? NOTHING : text));
       if (JSON.stringify(asked) !== JSON.stringify(wanted))
@@ -129,13 +139,14 @@ function createServer(server: ModelServer, name: string, index: number) {
 }
 
 const NAMES = Object.keys(FLAVOURS);
-const CALM = { text: "", calls: 1, fails: false, crashes: false };
+const CALM = { text: "", calls: 1, fails: false, crashes: false, shows: false };
 
 const roundOf = fc.record({
   text: fc.constantFrom("", "One moment."),
   calls: fc.integer({ min: 1, max: 3 }),
   fails: fc.boolean(),
   crashes: fc.boolean(),
+  shows: fc.boolean(),
 });
 const turnOf = fc.record({
   entry: fc.nat(2),
@@ -152,7 +163,7 @@ describe("the requests of a conversation", () => {
 
   for (const first of NAMES) {
     it(`with ${first}, which falls back and switches to each other server and back, are in order`, async () => {
-      const side = { ...CALM, text: "One moment.", calls: 2 };
+      const side = { ...CALM, text: "One moment.", calls: 2, shows: true };
       for (const second of NAMES) {
         const violations = await play(
           server,
