@@ -125,7 +125,8 @@ function checkHeaders(entry: ModelEntry, label: string): void {
 
 function warnOfLostThinking({ endpoint, entry, defaults }: RequestSettings, log: Log): void {
   const { dialect, thinking } = endpoint.facts;
-  if (dialect !== "anthropic" && thinking !== "anthropic") return;
+  const isOnBedrock = dialect === "bedrock" && /claude/i.test(endpoint.model);
+  if (dialect !== "anthropic" && thinking !== "anthropic" && !isOnBedrock) return;
   const { max_tokens } = defaults;
   const maxTokens = max_tokens || DEFAULT_MAX_TOKENS;
   const request = { level: entry.thinking_level, model: endpoint.model, maxTokens };

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { crc32 } from "node:zlib";
 import { eventStreamToServerSentEvents } from "../../../src/agent/model/http/aws-event-stream.ts";
 import { signatureHeaders } from "../../../src/agent/model/http/aws-signature.ts";
 
@@ -107,6 +108,19 @@ describe("an event stream of Amazon", () => {
       const damaged = Buffer.from(first);
       damaged.writeUInt8(first.readUInt8(index) ^ 1, index);
       await assert.rejects(eventsIn(damaged), /damaged/);
+    }
+  });
+
+  it("with a message that claims to be too long, or too short for its headers, ends in an error", async () => {
+    for (const [length, headers, words] of [
+      [2 * 1024 * 1024, 10, /too long/],
+      [100, 90, /damaged/],
+    ] as const) {
+      const prelude = Buffer.alloc(12);
+      prelude.writeUInt32BE(length, 0);
+      prelude.writeUInt32BE(headers, 4);
+      prelude.writeUInt32BE(crc32(prelude.subarray(0, 8)), 8);
+      await assert.rejects(eventsIn(prelude), words);
     }
   });
 

@@ -14,16 +14,22 @@ const MAX_MESSAGE = 1024 * 1024;
  * the end is dropped. A malformed one ends the stream with a `ModelError`.
  */
 export function eventStreamToServerSentEvents(): TransformStream<Uint8Array, Uint8Array> {
-  let held: Buffer = Buffer.alloc(0);
+  let pieces: Uint8Array[] = [];
+  let [size, needed] = [0, PRELUDE];
   return new TransformStream({
     transform(piece, controller) {
-      held = held.length === 0 ? Buffer.from(piece) : Buffer.concat([held, piece]);
-      while (held.length >= PRELUDE) {
+      pieces.push(piece);
+      size += piece.length;
+      // Pieces are joined once for each message, however small they are.
+      if (size < needed) return;
+      let held = Buffer.concat(pieces);
+      while (held.length >= PRELUDE && held.length >= messageLength(held)) {
         const length = messageLength(held);
-        if (held.length < length) return;
         controller.enqueue(Buffer.from(eventOf(held.subarray(0, length))));
         held = held.subarray(length);
       }
+      [pieces, size] = [[held], held.length];
+      needed = size < PRELUDE ? PRELUDE : messageLength(held);
     },
   });
 }
