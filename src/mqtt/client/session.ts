@@ -203,11 +203,13 @@ function typedOf({
   responseTopic,
   correlationData,
   messageExpiryInterval,
+  contentType,
 }: NonNullable<IPublishPacket["properties"]>): IncomingProperties {
   return {
     ...(typeof responseTopic === "string" && { responseTopic }),
     ...(Buffer.isBuffer(correlationData) && { correlationData }),
     ...(typeof messageExpiryInterval === "number" && { messageExpiryInterval }),
+    ...(typeof contentType === "string" && { contentType }),
   };
 }
 
