@@ -7,6 +7,7 @@ import { createPaint } from "../../src/cli/colour.ts";
 import { createWatchPrinter, watch, type WatchRun } from "../../src/cli/commands/listen.ts";
 import { pipedLine, terminalLine } from "../../src/cli/commands/listen.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../../src/mqtt/contract.ts";
+import { PNG } from "../support/images.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 const time = new Date("2026-01-02T03:04:05.678Z");
@@ -182,6 +183,11 @@ describe("what listen prints", () => {
   it("raw is the payloads alone", async () => {
     const { stdout } = await play({ form: "raw", count: 1 });
     assert.equal(stdout, '{"text":"how warm?"}\n');
+  });
+
+  it("names a payload that is an image", () => {
+    const line = pipedLine({ ...message, text: undefined, payload: PNG });
+    assert.ok(line.endsWith(`\t[image/png, ${PNG.length} bytes]\n`), line);
   });
 
   it("tells a newline from the two characters that stand for it", () => {

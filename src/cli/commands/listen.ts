@@ -2,6 +2,7 @@ import { startDeadline } from "../../base/async.ts";
 import { jsonLine, escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
+import { imageTypeOf } from "../../base/images.ts";
 import type {
   Requester,
   Watched,
@@ -191,8 +192,12 @@ function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
   return `note: reconnected${unseen}\n`;
 }
 
+/** A payload that is an image is named, not printed. */
 function textOf({ text, payload }: WatchedMessage): string {
-  return text ?? new TextDecoder().decode(payload);
+  if (text !== undefined) return text;
+  const mediaType = imageTypeOf(payload);
+  if (mediaType !== undefined) return `[${mediaType}, ${payload.length} bytes]`;
+  return new TextDecoder().decode(payload);
 }
 
 /** Escapes control characters and backslashes, so that the line can be decoded. */
