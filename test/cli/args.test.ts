@@ -79,6 +79,14 @@ describe("flags", () => {
     assert.equal(understood("send", "c", "--timeout=3s", "-t2s").flags.duration("timeout"), 2000);
   });
 
+  it("that may be given several times have all their values, in their order", () => {
+    const { flags } = understood("send", "c", "--image", "007", "m", "--image=a=b", "--image", "c");
+    assert.deepEqual(flags.texts("image"), ["007", "a=b", "c"]);
+    assert.deepEqual(understood("send", "c", "m").flags.texts("image"), []);
+    assert.match(refused("send", "c", "m", "--image=", "--image", "b"), /--image needs a value/);
+    assert.match(refused("send", "c", "m", "--image", "b", "--image"), /--image needs a value/);
+  });
+
   it("a flag without a value may be repeated and does not take the word after it", () => {
     const line = understood("send", "--json", "c", "--json", "5", "--no-wait", "--no-wait", "x");
     assert.deepEqual(line.words, ["c", "5", "x"]);

@@ -53,7 +53,7 @@ const TRY: Command = {
   name: "try",
   summary: "start a broker and a gateway here, ask once, print the answer",
   arguments: [{ name: "message", rest: true }],
-  flags: ["timeout", "format", "json"],
+  flags: ["timeout", "format", "image", "json"],
   detail: [
     "The broker and the gateway run inside this process and end with it. Nothing is written to disk.",
   ],
@@ -105,6 +105,7 @@ const SEND: Command = {
     "timeout",
     "file",
     "format",
+    "image",
     "no-wait",
     "no-stream",
     "id",
@@ -124,6 +125,10 @@ const SEND: Command = {
     {
       line: "picoclaw send kitchen --format schema.json how warm is it",
       does: "get JSON of that schema, or an error",
+    },
+    {
+      line: "picoclaw send kitchen --image photo.jpg is the stove on",
+      does: "ask about an image",
     },
     { line: "df -h | picoclaw send nas", does: "send the output of another program" },
     {
@@ -156,7 +161,7 @@ const AGENT: Command = {
   name: "agent",
   summary: "talk to the agent without MQTT",
   arguments: [],
-  flags: ["message", "session", "format"],
+  flags: ["message", "session", "format", "image"],
   detail: [
     "Without -m it reads the question from a pipe. On a terminal it holds a conversation; exit, quit or Ctrl-D ends it.",
     "The conversation is stored under the name of the session. The next call with that name continues it.",

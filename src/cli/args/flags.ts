@@ -16,6 +16,8 @@ export interface Flag {
   readonly default?: number;
   /** Of a duration: 0 is allowed. */
   readonly zero?: true;
+  /** May be given several times; otherwise the last value counts. */
+  readonly repeats?: true;
   /** Accepted for scripts of the Go program, but not shown. */
   readonly hidden?: true;
 }
@@ -51,6 +53,12 @@ export const FLAGS = {
     type: "file",
     value: "FILE",
     summary: "ask for an answer in JSON that fits the JSON Schema in this file",
+  },
+  image: {
+    type: "file",
+    value: "FILE",
+    repeats: true,
+    summary: "ask about this JPEG, PNG or WebP image; up to four times",
   },
   "no-wait": {
     type: "boolean",
@@ -153,6 +161,8 @@ type DefaultName = NameOf<Duration & { default: number }>;
 export interface Flags {
   has(name: NameOf<{ type: "boolean" }>): boolean;
   text(name: NameOf<{ type: "string" | "file" }>): string | undefined;
+  /** All values of a flag, in their order. */
+  texts(name: NameOf<{ repeats: true }>): readonly string[];
   choice<Name extends NameOf<Choice>>(
     name: Name,
   ): (typeof FLAGS)[Name]["choices"][number] | undefined;
@@ -163,20 +173,22 @@ export interface Flags {
   limit(name: Exclude<NameOf<Duration>, DefaultName>): number | undefined;
 }
 
-/** Typed access to flags: those without a value that are set, and the last values of the others. */
+/** Typed access to flags: those without a value that are set, and the values of the others. */
 export function createFlags(
   on: ReadonlySet<FlagName>,
-  values: ReadonlyMap<FlagName, string>,
+  values: ReadonlyMap<FlagName, readonly string[]>,
 ): Flags {
+  const last = (name: FlagName) => values.get(name)?.at(-1);
   const milliseconds = (name: FlagName) => {
-    const text = values.get(name);
+    const text = last(name);
     return text === undefined ? undefined : parseDuration(text);
   };
   return {
     has: (name) => on.has(name),
-    text: (name) => values.get(name),
-    choice: (name) => FLAGS[name].choices.find((choice) => choice === values.get(name)),
-    count: (name) => (values.has(name) ? Number(values.get(name)) : undefined),
+    text: last,
+    texts: (name) => values.get(name) ?? [],
+    choice: (name) => FLAGS[name].choices.find((choice) => choice === last(name)),
+    count: (name) => (values.has(name) ? Number(last(name)) : undefined),
     duration: (name) => milliseconds(name) ?? FLAGS[name].default,
     limit: milliseconds,
   };

@@ -155,15 +155,19 @@ function afterDashes(options: Options): readonly unknown[] {
   return Array.isArray(words) ? words : [];
 }
 
-/** The last value of every flag that takes one. Flags without their value are omitted. */
-function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, string> {
-  const values = new Map<FlagName, string>();
+/** The values of every flag that takes one, in their order. Flags without their value are omitted. */
+function valuesOf(guarded: GuardedArgs, options: Options): Map<FlagName, readonly string[]> {
+  const values = new Map<FlagName, readonly string[]>();
   for (const name of guarded.flags) {
     if (flagNamed(name).type === "boolean") continue;
     const all = [options[keyOf(name)]].flat();
-    const value = all.at(-1);
     // The library gives `true` if no value follows.
-    if (typeof value === "string" && !all.includes(true)) values.set(name, wordOf(guarded, value));
+    if (all.every((value) => typeof value === "string")) {
+      values.set(
+        name,
+        all.map((value) => wordOf(guarded, value)),
+      );
+    }
   }
   return values;
 }
@@ -174,7 +178,7 @@ interface ParsedLine {
   readonly words: readonly string[];
   readonly guarded: GuardedArgs;
   /** The values of flags; a flag without its value is missing. */
-  readonly values: ReadonlyMap<FlagName, string>;
+  readonly values: ReadonlyMap<FlagName, readonly string[]>;
 }
 
 /** The first error of a command line, with a suggestion. */
@@ -215,7 +219,8 @@ function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
   for (const name of guarded.flags) {
     const flag = flagNamed(name);
     if (flag.type === "boolean") continue;
-    const value = values.get(name);
+    const all = values.get(name) ?? [""];
+    const value = flag.repeats === true ? (all.find((one) => one === "") ?? all[0]) : all.at(-1);
     if (value === undefined || value === "") {
       return new Failure("usage", `--${name} needs a value: --${name} ${flag.value}`, {
         why: `write a value that starts with - as --${name}=-…`,

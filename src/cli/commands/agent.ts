@@ -1,7 +1,7 @@
 import { openAgent } from "../../agent/agent.ts";
 import type { Answerer, Message, Turned } from "../../agent/contract.ts";
 import { startDeadline } from "../../base/async.ts";
-import type { AnswerFormat } from "../../base/contract.ts";
+import type { RequestExtras } from "../../base/contract.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
@@ -9,6 +9,7 @@ import { readFormat } from "../answer-format.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
+import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { messageSource, readMessage } from "../message.ts";
 import { openPrompt } from "../prompt.ts";
 import { reportOf } from "../report.ts";
@@ -32,6 +33,8 @@ export async function run(context: Context): Promise<number> {
   const words = message === undefined ? [] : [message];
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const format = await readFormat(context);
+  if (conversational && flags.texts("image").length > 0) throw imageWithoutQuestion();
+  const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
   const log = await createCommandLog(context);
   const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
   if (refusal !== undefined) throw refusal;
@@ -53,7 +56,7 @@ export async function run(context: Context): Promise<number> {
   const conversation: Chat = {
     answerer: agent.answer,
     client,
-    format,
+    extras: requestExtras(format, images),
     history: session.history,
     append: session.append,
     timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
@@ -73,6 +76,10 @@ export async function run(context: Context): Promise<number> {
     await agent.close();
   }
   return 0;
+}
+
+function imageWithoutQuestion(): Failure {
+  return new Failure("usage", "--image needs a question", { remedy: "add -m and the question" });
 }
 
 /** Runs until exit, quit or the end of input. Reports a failed answer and continues. */
@@ -96,8 +103,8 @@ async function runChat(conversation: Chat, context: Context): Promise<void> {
 interface Chat {
   readonly answerer: Answerer;
   readonly client: string;
-  /** The form that all answers must have. */
-  readonly format?: AnswerFormat | undefined;
+  /** The form that all answers must have, and the images of a single question. */
+  readonly extras?: RequestExtras | undefined;
   /** Reads the conversation so far, and appends a turn to it; neither rejects. */
   readonly history: () => Promise<readonly Message[]>;
   readonly append: (turned: Turned) => Promise<void>;
@@ -112,7 +119,7 @@ interface Chat {
  * `no_answer` or `cut_off` when the time is over, and the signal's reason.
  */
 export async function answerMessage(conversation: Chat, text: string): Promise<void> {
-  const { answerer, client, format, history, stdout, signal } = conversation;
+  const { answerer, client, extras, history, stdout, signal } = conversation;
   let code: "no_answer" | "cut_off" = "no_answer";
   const deadline = startDeadline(conversation.timeoutMs, {
     parent: signal,
@@ -125,7 +132,7 @@ export async function answerMessage(conversation: Chat, text: string): Promise<v
   const turn = answerer({
     history,
     text,
-    ...(format && { format }),
+    ...extras,
     ...who,
     signal: deadline.signal,
   });

@@ -1,4 +1,4 @@
-import type { AnswerFormat } from "../../base/contract.ts";
+import type { RequestExtras } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Requester } from "../../mqtt/contract.ts";
 import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
@@ -14,6 +14,7 @@ import {
 } from "../ask.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
+import { readImages, requestExtras } from "../image-files.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
 
 /** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */
@@ -33,6 +34,8 @@ async function send(context: Context, id: string): Promise<Outcome> {
     setBy: `max_payload_bytes of channel ${channel.name}`,
     signal,
   });
+  const limits = { text, maxBytes: channel.settings.max_payload_bytes };
+  const extras = requestExtras(format, await readImages(context, limits));
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
   const requester = await openRequester({
     channel,
@@ -41,7 +44,7 @@ async function send(context: Context, id: string): Promise<Outcome> {
     signal,
   });
   try {
-    return await exchange(requester, { ...sending, text, format }, context);
+    return await exchange(requester, { ...sending, text, extras }, context);
   } finally {
     await requester.close();
   }
@@ -68,12 +71,12 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
 interface Sending extends Omit<CheckedQuestion, "source"> {
   readonly id: string;
   readonly text: string;
-  readonly format: AnswerFormat | undefined;
+  readonly extras: RequestExtras | undefined;
 }
 
 async function exchange(
   requester: Requester,
-  { client, text, id, form, format }: Sending,
+  { client, text, id, form, extras }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
   const question = {
@@ -83,7 +86,7 @@ async function exchange(
     signal,
     firstPartMs: flags.duration("timeout"),
     ...(flags.has("no-stream") ? { stream: false } : {}),
-    ...(format && { extras: { format } }),
+    ...(extras && { extras }),
   };
   if (flags.has("no-wait")) {
     await requester.publishRequest(question);

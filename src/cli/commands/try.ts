@@ -1,5 +1,6 @@
-import type { AnswerFormat } from "../../base/contract.ts";
+import type { RequestExtras } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
+import { dataUrl } from "../../base/images.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
@@ -9,6 +10,7 @@ import { outputFormat } from "../args/flags.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
 import { load } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
+import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { openRuntime } from "../runtime.ts";
 
 const CLIENT = "try";
@@ -25,6 +27,7 @@ export async function run(context: Context): Promise<number> {
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const { host, flags, redactor } = context;
   const format = await readFormat(context);
+  const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
   const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
   if (loaded instanceof Failure) throw loaded;
   if (loaded.refusal !== undefined) throw loaded.refusal;
@@ -43,7 +46,10 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     secretFiles,
   });
   try {
-    return await exchange(serving.dialled[0], context, { id, format });
+    return await exchange(serving.dialled[0], context, {
+      id,
+      extras: requestExtras(format, images),
+    });
   } finally {
     await serving.stop(0);
   }
@@ -78,7 +84,7 @@ function channelFor({ channels }: Config): MqttChannel {
 async function exchange(
   channel: MqttChannel | undefined,
   { host, words, flags, signal }: Context,
-  { id, format }: { readonly id: string; readonly format: AnswerFormat | undefined },
+  { id, extras }: { readonly id: string; readonly extras: RequestExtras | undefined },
 ): Promise<Outcome> {
   if (channel === undefined) throw new Failure("internal", "there is no channel to try");
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
@@ -90,14 +96,15 @@ async function exchange(
   });
   try {
     const form = outputFormat(flags);
-    if (form === "text") await host.stderr.write(`${pathOf(channel, { text, format })}\n`);
+    if (form === "text")
+      await host.stderr.write(`${pathOf(channel, { text, ...shownExtras(extras) })}\n`);
     return await ask({
       requester,
       question: {
         client: CLIENT,
         text,
         id,
-        ...(format && { extras: { format } }),
+        ...(extras && { extras }),
         signal,
         firstPartMs: flags.duration("timeout"),
         nextPartMs: NEXT_PART_MS,
@@ -108,6 +115,12 @@ async function exchange(
   } finally {
     await requester.close();
   }
+}
+
+/** The extras in a payload for people, in which an image is only begun. */
+function shownExtras({ format, images }: RequestExtras = {}): object {
+  const shown = images?.map((image) => `${dataUrl(image).slice(0, 40)}…`);
+  return { ...(format && { format }), ...(shown && { images: shown }) };
 }
 
 /** The broker, topic and payload with which a device would ask the same. */
