@@ -127,6 +127,14 @@ describe("a request to Bedrock", () => {
     assert.deepEqual(contents, [[{ text: "hot?" }], called, [{ text: "[result: hot]" }]]);
   });
 
+  it("without tools tells the text of a result with images", async () => {
+    const images = [{ mediaType: "image/png", data: "AAAA" }] as const;
+    const result = { role: "tool", callId: "c", name: "device", text: "hot", images } as const;
+    const messages = [...ROUND.slice(0, 2), result];
+    const { contents } = await bodyOf({ model: "bedrock/x" }, { messages });
+    assert.deepEqual(contents.at(-1), [{ text: "[result: hot]" }]);
+  });
+
   it("has points of the cache for Claude 4 and later only", async () => {
     const point = { cachePoint: { type: "default" } };
     const claude = await bodyOf({ model: "bedrock/eu.anthropic.claude-sonnet-4-5-20250929-v1:0" });

@@ -165,18 +165,14 @@ function contentBlocks(block: unknown, hasTools: boolean): Fields[] {
 
 /** Bedrock refuses calls and results in a request without tools, so they are told as texts then. */
 function contentBlock(block: unknown, hasTools: boolean): Fields {
-  const [type, name, text] = [
-    textAt(block, "type"),
-    textAt(block, "name"),
-    textAt(block, "content"),
-  ];
+  const [type, name] = [textAt(block, "type"), textAt(block, "name")];
   const input = at(block, "input");
   switch (type) {
     case "tool_use":
       if (!hasTools) return { text: `[called ${name} with ${JSON.stringify(input)}]` };
       return { toolUse: { toolUseId: textAt(block, "id"), name, input } };
     case "tool_result":
-      return hasTools ? toolResult(block) : { text: `[result: ${text}]` };
+      return hasTools ? toolResult(block) : { text: `[result: ${resultText(block)}]` };
     case "thinking": {
       const signature = textAt(block, "signature");
       return {
@@ -193,6 +189,12 @@ function contentBlock(block: unknown, hasTools: boolean): Fields {
     default:
       return { text: textAt(block, "text") };
   }
+}
+
+/** The text of a result, which may have images. */
+function resultText(block: unknown): string {
+  const texts = listAt(block, "content").map((part) => textAt(part, "text"));
+  return textAt(block, "content") || texts.join("");
 }
 
 function toolResult(block: unknown): Fields {
