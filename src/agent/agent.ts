@@ -184,6 +184,8 @@ async function loadModelAgent(
   const [{ openModelAgent }, { workspaceOf }] = await Promise.all([
     import("./model-agent.ts"),
     import("./workspace/workspace.ts"),
+    // The first prompt depends on the window.
+    options.models.load(),
   ]);
   return openModelAgent({ ...options, workspace: workspaceOf(options) });
 }

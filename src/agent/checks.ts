@@ -9,6 +9,7 @@ import type { Config, ModelEntry, ToolProfile, ToolSettings } from "../config/co
 import { coversPattern, isEveryone } from "./access/client-pattern.ts";
 import { isSwitchedOff, ineffectiveTools } from "./access/permissions.ts";
 import type { Endpoint } from "./model/endpoint.ts";
+import type { LearnedStore } from "./model/memory.ts";
 import type { Models } from "./model/models.ts";
 import { promptText } from "./small-window.ts";
 import { OWNER_FILES } from "./workspace/contract.ts";
@@ -20,15 +21,19 @@ type Settings = Pick<Config, "agents" | "model_list">;
 const MODEL = "model";
 
 /** Checks which model would be called, or why none would, and which are called without TLS. Sends nothing. */
-export async function modelChecks(config: Settings): Promise<readonly Check[]> {
+export async function modelChecks(
+  config: Settings,
+  learned?: LearnedStore,
+): Promise<readonly Check[]> {
   if (config.model_list.length === 0) return [offline("no model is configured")];
   const [{ openModels }, { endpointOf }] = await Promise.all([
     import("./model/models.ts"),
     import("./model/endpoint.ts"),
   ]);
   try {
-    const models = openModels({ config, fetch: globalThis.fetch, log: SILENT });
+    const models = openModels({ config, fetch: globalThis.fetch, log: SILENT, learned });
     if (models === undefined) return [offline(whyNone(config.model_list))];
+    await models.load();
     const usable = config.model_list.flatMap((entry) => endpointIn(entry, endpointOf));
     const prompt = promptText(models.window());
     return [

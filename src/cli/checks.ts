@@ -11,7 +11,7 @@ import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../mqtt/checks/tls.ts";
 import { isShared } from "./conversations.ts";
-import { stateFolderOf } from "./state-folder.ts";
+import { learnedIn, stateFolderOf } from "./state-folder.ts";
 
 export interface ChecksOptions {
   /** As the gateway connects to them: a built-in broker with its port. */
@@ -30,7 +30,7 @@ export async function runChecks(options: ChecksOptions): Promise<readonly Check[
   const { tools, agents } = config;
   const found = [
     ...channels.flatMap((channel) => [trustCheck(channel), identityCheck(channel)]),
-    ...(await modelChecks(config)),
+    ...(await modelChecks(config, learnedIn(config))),
     ...(await goWorkspaceChecks(agents.defaults.workspace)),
     ...accessChecks(config.channels),
     ...priceChecks(config),

@@ -63,6 +63,8 @@ export interface ModelServer extends AsyncDisposable {
 }
 
 export interface ModelServerOptions {
+  /** The JSON of facts about the server, by the path of a GET; a 404 for all others. */
+  readonly facts?: Readonly<Record<string, unknown>>;
   /** Keeps no requests, for runs of many. */
   readonly forgets?: boolean;
 }
@@ -76,6 +78,7 @@ export async function startModelServer(options: ModelServerOptions = {}): Promis
 
   const server = createServer((incoming, response) => {
     void receive(incoming, response).then(async (request) => {
+      if (request.method === "GET") return answerFact(options.facts?.[request.path], response);
       if (options.forgets !== true) requests.push(request);
       waiting.get(requests.length - 1)?.(request);
       await (script.shift() ?? otherwise)(request, response);
@@ -107,6 +110,11 @@ export async function startModelServer(options: ModelServerOptions = {}): Promis
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+function answerFact(fact: unknown, response: ServerResponse): void {
+  response.writeHead(fact === undefined ? 404 : 200, { "content-type": "application/json" });
+  response.end(JSON.stringify(fact ?? {}));
 }
 
 async function receive(

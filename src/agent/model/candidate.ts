@@ -43,6 +43,8 @@ export interface CandidateOptions {
   readonly rate: Rate;
   readonly window: EntryWindow;
   readonly memory: EntryMemory;
+  /** Asks the server for its window; absent if it does not tell. Never rejects. */
+  readonly askWindow?: () => Promise<void>;
   readonly protocol: Protocol;
   readonly keys: readonly string[];
   /** Absent if costs are not counted. */
@@ -85,6 +87,8 @@ export class Candidate {
   #next = 0;
   /** Of the endpoint; each key has its own. */
   readonly #cooldown: Cooldown;
+  /** The question for the server's window, after the first call. */
+  #windowAsked: Promise<void> | undefined;
   /** When the model refused images, and until when no image is sent; a server may get another model. */
   #imageRefusal: { readonly error: ModelError; readonly endsAt: number } | undefined;
 
@@ -105,6 +109,11 @@ export class Candidate {
   endsAt(): number {
     const firstKey = Math.min(...this.#keys.map(({ cooldown }) => cooldown.endsAt()));
     return Math.max(this.#cooldown.endsAt(), firstKey);
+  }
+
+  /** Resolves when nothing is asked of the server beside its answers. */
+  async idle(): Promise<void> {
+    await this.#windowAsked;
   }
 
   /** Ends all cooldowns. */
@@ -128,6 +137,8 @@ export class Candidate {
     for (const key of this.#keysToTry(isLastResort)) {
       if (failed.length > 0) await this.rate.take(call.signal);
       const outcome = await this.#startAdapting(call, key);
+      // Beside the answer, and after its first step: only then a local server has loaded the model.
+      this.#windowAsked ??= this.#options.askWindow?.();
       if (!(outcome instanceof ModelError)) return outcome;
       this.#remember(key, outcome);
       if (!isKeyError(outcome)) return outcome;

@@ -121,7 +121,7 @@ export class EntryWindow {
   exceeded(tokens: number, words: string): void {
     const before = this.current().tokens;
     const named = windowIn(words);
-    if (named !== undefined && named < before) {
+    if (named !== undefined && named <= before) {
       this.#set("server", named);
       // It did not fit, whatever the estimate says.
       this.#scale = Math.max(this.#scale, Math.min(named / tokens, 3));
@@ -131,13 +131,19 @@ export class EntryWindow {
     this.#set("learned", Math.max(least, Math.min(before, Math.floor(tokens * 0.75))));
   }
 
+  /** A call of so many tokens was read whole: no window is smaller. */
+  #widen(read: number): void {
+    const learned = this.#get("learned");
+    if (learned !== undefined && read > learned) this.#set("learned", read);
+    if (read > (this.#get("server") ?? read)) this.#set("server", undefined);
+  }
+
   /**
    * A server counted `read` tokens in a call. Returns the estimate, once for each window, if it must have cut the
    * call: twice in a row it read far less than the estimate, and as much though the call was longer.
    */
   measured({ all }: CallTokens, read: number): number | undefined {
-    const learned = this.#get("learned");
-    if (learned !== undefined && read > learned) this.#set("learned", read);
+    this.#widen(read);
     if (all < LEAST_MEASURED || read < LEAST_MEASURED) return undefined;
     const isShort = this.#mayCut && read < all * this.#scale * CUT_SHARE;
     if (!isShort) {

@@ -22,6 +22,7 @@ import { createResponsesProtocol } from "./protocols/responses.ts";
 import { proxySecrets, throughProxy } from "./proxy.ts";
 import { createRate } from "./rate.ts";
 import { isThinkingLost } from "./thinking.ts";
+import { windowServerOf } from "./window-server.ts";
 
 export interface OpenOptions {
   readonly memory: ModelMemory;
@@ -53,18 +54,27 @@ export function openCandidate(
       : `model_list ${JSON.stringify(`${entry.model_name}:${twin}`)}`;
   const learned = memory.entry(entry, endpoint, defaults);
   const patience = Math.min(defaults.turn_timeout_secs * 1000, MAX_PATIENCE_MS);
+  const asking = throughProxy(fetch, entry.proxy, label);
+  const server = windowServerOf(endpoint);
+  const window = new EntryWindow(defaults, {
+    memory: learned,
+    mayCut: isOwnServer(endpoint, entry),
+  });
   return new Candidate({
     name: { name: entry.model_name, provider, model },
     label,
-    protocol: createProtocol(
-      { endpoint, entry, defaults, memory: learned },
-      throughProxy(fetch, entry.proxy, label),
-    ),
+    protocol: createProtocol({ endpoint, entry, defaults, memory: learned }, asking),
     keys,
     secrets: secretsOf(entry, endpoint),
     fallbacks: entry.fallbacks,
     rate: createRate({ rpm: entry.rpm, label, patience, now, pause }),
-    window: new EntryWindow(defaults, { memory: learned, mayCut: isOwnServer(endpoint, entry) }),
+    window,
+    ...(server && {
+      async askWindow() {
+        const { noteServerWindow } = await import("./server-window.ts");
+        await noteServerWindow({ server, endpoint, entry, window, fetch: asking, log });
+      },
+    }),
     memory: learned,
     prices: entry.prices,
     request_timeout: entry.request_timeout,

@@ -64,7 +64,7 @@ export class ModelMemory {
       return record?.digest === digest ? record.parts : {};
     };
     return {
-      load: () => this.#load(),
+      load: () => this.load(),
       get: (part) => parts()[part],
       set: (part, value) => {
         if (JSON.stringify(parts()[part]) === JSON.stringify(value)) return;
@@ -80,7 +80,8 @@ export class ModelMemory {
     while (this.#saving !== undefined) await this.#saving;
   }
 
-  #load(): Promise<void> | undefined {
+  /** Reads what former processes learned; undefined once that is done. Never rejects. */
+  load(): Promise<void> | undefined {
     if (this.#isLoaded || this.#store === undefined) return undefined;
     this.#loading ??= this.#read().then(() => void (this.#isLoaded = true));
     return this.#loading;

@@ -35,6 +35,8 @@ export interface Models {
   readonly window: () => ContextWindow;
   /** Estimated tokens that a conversation may have in it, beside the prompt, the tools and the answer. */
   readonly room: () => number;
+  /** Reads what former processes learned; undefined once that is done. Never rejects. */
+  readonly load: () => Promise<void> | undefined;
   /** Resolves when what was learned is written. */
   readonly close: () => Promise<void>;
   /** The models that `switchTo` accepts, in the order of `model_list`. */
@@ -98,7 +100,11 @@ function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenO
     main: (question) => openTurn(group, [])(question),
     current: () => group[0].name,
     window: () => sharedWindow(group.map(({ window }) => window)),
-    close: () => settings.memory.close(),
+    load: () => settings.memory.load(),
+    async close() {
+      await Promise.all(candidatesOf(entries).map((candidate) => candidate.idle()));
+      await settings.memory.close();
+    },
     room: () => Math.min(...group.map(({ window }) => window.room())),
     list,
     switchTo(name) {
@@ -142,6 +148,12 @@ function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions
       onMove: picked,
     });
   };
+}
+
+function candidatesOf(entries: readonly OpenedEntry[]): Candidate[] {
+  return entries
+    .map(({ opened }) => opened)
+    .filter((opened): opened is Candidate => !(opened instanceof Failure));
 }
 
 /** Each name once: entries of one name are one model to the user. */
