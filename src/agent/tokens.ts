@@ -107,7 +107,7 @@ function tokensOf(text: string): number {
     }
     // A letter with a mark does not end a word.
     if (unit > 0x24f) letters = 0;
-    hundredths += costIn(SCRIPTS, unit);
+    hundredths += costOf(unit);
     isBlank = false;
   }
   return Math.ceil(hundredths / 100);
@@ -119,7 +119,17 @@ function asciiCost(unit: number, isAfterBlank: boolean): number {
   return unit < 0x20 ? LINE : MARK;
 }
 
-function costIn(scripts: typeof SCRIPTS, unit: number): number {
-  for (const [last, hundredths] of scripts) if (unit <= last) return hundredths;
-  return 100;
+/** The costs of 16 code units each: every range ends with such a group. */
+const GROUPS = new Uint8Array(0x1000);
+
+/** Fills the table with the first text that needs it. */
+function costOf(unit: number): number {
+  if (GROUPS[0] === 0) {
+    let first = 0;
+    for (const [last, hundredths] of SCRIPTS) {
+      GROUPS.fill(hundredths, first, (last >> 4) + 1);
+      first = (last >> 4) + 1;
+    }
+  }
+  return GROUPS[unit >> 4] ?? 0;
 }
