@@ -142,13 +142,17 @@ export class Requests<M> {
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
     const { owner } = this.#options;
-    const text = ticketOf(request);
+    const { extras, ...plain } = request;
+    // Images have a row of their own: SQLite writes and parses the whole ticket with each change of its row.
+    const large = extras?.images === undefined ? "" : JSON.stringify({ extras });
+    const text = ticketOf(large === "" ? request : plain);
     const insert = this.#sql("insert");
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
-    const bytes = name.length + lane.length + text.length + ROW_BYTES;
+    const bytes = name.length + lane.length + text.length + large.length + ROW_BYTES;
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
     insert.run(seq, name, text, owner, attempt, until, bytes, lane);
+    if (large !== "") this.#sql("addExtras").run(seq, large);
     this.#count(lane, 1, bytes);
     return { is: "new", claim: { seq, owner, attempt } };
   }
@@ -214,10 +218,11 @@ export class Requests<M> {
   }
 
   #storedOf(row: Row): StoredRequest<M> {
-    const steps = row["state"] === ACCEPTED ? this.#sql("steps").all(Number(row["seq"])) : [];
+    const rows = row["state"] === ACCEPTED ? this.#sql("steps").all(Number(row["seq"])) : [];
+    const { extras, steps } = partsOf(rows);
     return {
       claim: claimOf(row),
-      request: { ...DELIVERED_FACTS, ...requestOf(row) },
+      request: { ...DELIVERED_FACTS, ...requestOf(row), ...extras },
       progress: steps.map(({ message }) => fromJson<M>(message)),
       ...(row["answer"] !== null && { answer: fromJson<StoredAnswer>(row["answer"]) }),
     };
@@ -259,6 +264,7 @@ const SQL = {
   begin: `UPDATE requests SET attempt = attempt + 1, lease_until = ? WHERE ${IN_FORCE}`,
   steps: "SELECT message FROM steps WHERE seq = ? ORDER BY id",
   addStep: `INSERT INTO steps (seq, message) SELECT seq, ? FROM requests WHERE ${IN_FORCE}`,
+  addExtras: "INSERT INTO steps (seq, message) VALUES (?, ?)",
   dropSteps: "DELETE FROM steps WHERE seq = ?",
   // Without `failed`: to set it writes to the index by lane, too.
   answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, bytes = bytes + ?
@@ -312,6 +318,14 @@ function upToDate(
 
 function sizeOf(row: Row | undefined): Pick<Held, "rows" | "bytes"> {
   return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
+}
+
+/** The steps of a request, after its extras if there are images among them: then the first row holds them. */
+function partsOf(rows: readonly Row[]) {
+  const [first, ...others] = rows;
+  const message = first?.["message"];
+  if (typeof message !== "string" || !message.startsWith('{"extras":')) return { steps: rows };
+  return { extras: fromJson<Pick<NewRequest, "extras">>(message), steps: others };
 }
 
 function claimOf(row: Row): Claim {

@@ -183,6 +183,22 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.equal((await remembered(store, "?"))?.request.extras, undefined);
     });
 
+    it("keep images apart from the steps of their turn, across owners", async () => {
+      await using home = await create();
+      const images = [{ mediaType: "image/png", data: "a".repeat(100_000) }] as const;
+      const first = await home.open();
+      const begun = await first.begin(
+        await accepted(first, newRequest("?", { extras: { images } })),
+      );
+      assert.ok(begun && (await first.record(begun, "step")));
+      const loaded = await first.load(begun);
+      assert.deepEqual([loaded?.request.extras, loaded?.progress], [{ images }, ["step"]]);
+      await first.release(begun);
+      const [abandoned] = await (await home.open()).claimAbandoned();
+      assert.ok(abandoned !== undefined);
+      assert.ok(JSON.stringify(abandoned).length < 1000, "it is not read before its turn");
+    });
+
     it("with extras take room for them", async () => {
       await using home = await create();
       const store = await home.open({ bounds: { ...BOUNDS, laneBytes: 5000 } });
