@@ -114,7 +114,7 @@ export const SETTINGS = group({
   max_payload_bytes: key(
     integer(1, MAX_PACKET),
     262_144,
-    "Bytes of a request; a larger one is answered with `too_large`.",
+    "Bytes of a request, with its images; a larger one is answered with `too_large`. In JSON an image is a third larger.",
   ),
   // MQTT 5 section 3.1.2.11.2: four bytes, of which the largest means for ever.
   session_expiry_secs: key(

@@ -19,7 +19,7 @@ const said = (count: number): Message[] =>
   Array.from({ length: count }, (): Message => ({ role: "user", text: "so" }));
 
 describe("the score of a question", () => {
-  const rows: [string, { text?: string; history?: Message[] }, number][] = [
+  const rows: [string, Partial<Parameters<typeof isLight>[0]>, number][] = [
     ["a few words", {}, 0],
     ["50 tokens", { text: "a".repeat(127) }, 0],
     ["51 tokens", { text: "a".repeat(128) }, 0.15],
@@ -34,6 +34,7 @@ describe("the score of a question", () => {
     ["ten messages", { history: said(10) }, 0],
     ["eleven messages", { history: said(11) }, 0.1],
     ["an image", { text: "see data:image/png;base64,AAAA" }, 1],
+    ["an image beside it", { text: "see", images: [{ mediaType: "image/png", data: "AA==" }] }, 1],
     ["an attachment", { text: "see data:application/pdf;base64,AAAA" }, 1],
     ["talk of data: that is none", { text: "the data: image/png, 3 of it" }, 0],
     [
@@ -43,10 +44,11 @@ describe("the score of a question", () => {
     ],
     ["all of it", { text: `\`\`\`${"a".repeat(600)}`, history: [...said(10), calling(9)] }, 1],
   ];
-  for (const [name, { text = "how warm is it?", history = [] }, score] of rows) {
+  for (const [name, question, score] of rows) {
     it(`of ${name} is ${score}`, () => {
-      assert.equal(isLight({ text, history }, score), false);
-      assert.equal(isLight({ text, history }, score + 0.001), true);
+      const asked = { text: "how warm is it?", history: [], ...question };
+      assert.equal(isLight(asked, score), false);
+      assert.equal(isLight(asked, score + 0.001), true);
     });
   }
 });
