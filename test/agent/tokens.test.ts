@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { callTokens } from "../../src/agent/model/call-tokens.ts";
 import { estimatedTokens, mostTokens } from "../../src/agent/tokens.ts";
 
 /** Texts, and their tokens as OpenAI's o200k counts them (gpt-tokenizer 4.0.0, `encode`). */
@@ -138,5 +139,15 @@ describe("the estimate of tokens", () => {
     assert.equal(estimatedTokens([{ role: "user", text: "ten", preface: "two" }]), 6);
     const toolCalls = [{ id: "c", name: "exec", arguments: "uptime" }];
     assert.equal(estimatedTokens([{ role: "assistant", text: "", toolCalls }]), 7);
+  });
+
+  it("of a call have each image once", () => {
+    const { signal } = new AbortController();
+    const question = { role: "user", text: "What is this?" } as const;
+    const shown = { ...question, images: [{ mediaType: "image/png", data: "AAAA" }] } as const;
+    const [plain, withImage] = [question, shown].map(
+      (message) => callTokens({ system: "", messages: [message], tools: [], signal }).all,
+    );
+    assert.equal(withImage, (plain ?? 0) + 1000);
   });
 });

@@ -1,9 +1,6 @@
 import { estimatedTokens } from "../tokens.ts";
 import type { ModelCall, ToolDefinition } from "./contract.ts";
 
-/** Tokens of an image: providers count some hundreds to 1,600 by its size. */
-const PER_IMAGE = 1000;
-
 /** Tokens of one call, by an estimate. */
 export interface CallTokens {
   /** Of the system prompt and the tools. */
@@ -29,7 +26,6 @@ export function callTokens(call: ModelCall): CallTokens {
   for (const tool of tools) prompt += toolTokens(tool);
   let all = prompt + estimatedTokens(messages);
   for (const message of messages) {
-    all += PER_IMAGE * (message.images?.length ?? 0);
     if (message.reasoning !== undefined) all += estimatedTokens(message.reasoning);
   }
   const tokens = { prompt, all };
