@@ -144,6 +144,48 @@ describe("a response of OpenAI", () => {
     assert.equal(said, "ab");
   });
 
+  it("is read if all items have one index, or none", () => {
+    for (const index of [0, undefined]) {
+      const at = { output_index: index };
+      const { said, reply } = heard(
+        { ...added(0, message("m", "", { content: [] })), ...at },
+        { ...delta("output_text", 0, "I look."), item_id: "m", ...at },
+        { ...added(0, call("c", "")), ...at },
+        { ...added(0, call("d", "")), ...at },
+        { ...delta("function_call_arguments", 0, '{"facts":'), item_id: "fc_c", ...at },
+        { ...delta("function_call_arguments", 0, "{"), item_id: "fc_d", ...at },
+        { ...delta("function_call_arguments", 0, "[]}"), item_id: "fc_c", ...at },
+        { ...delta("function_call_arguments", 0, "}"), item_id: "fc_d", ...at },
+        { ...done(0, message("m", "I look.")), ...at },
+        { ...done(0, call("c", '{"facts":[]}')), ...at },
+        { ...done(0, call("d", "{}")), ...at },
+        ended("completed"),
+      );
+      assert.equal(said, "I look.");
+      assert.deepEqual(
+        reply.toolCalls.map(({ id, arguments: words }) => [id, words]),
+        [
+          ["c", '{"facts":[]}'],
+          ["d", "{}"],
+        ],
+      );
+    }
+  });
+
+  it("whose items only began has their content from its end", () => {
+    const long = reasoning("x".repeat(600_000));
+    const output = [long, message("m", "I look."), call("c", "{}")];
+    const { said, reply } = heard(
+      added(0, reasoning("")),
+      done(0, long),
+      added(1, message("m", "", { content: [] })),
+      added(2, call("c", "")),
+      ended("completed", { output }),
+    );
+    assert.equal(said, "I look.");
+    assert.deepEqual(reply.toolCalls, [{ id: "c", name: "device", arguments: "{}" }]);
+  });
+
   it("with a comment and an answer has a blank line between them", () => {
     const { said, reply } = heard(
       delta("output_text", 0, "I look."),

@@ -269,15 +269,16 @@ class ItemCollector {
   /** Takes an event; returns its text. */
   take(event: unknown): string {
     const [index, delta] = [at(event, "output_index"), textAt(event, "delta")];
+    const id = textAt(event, "item_id");
     switch (textAt(event, "type")) {
       case "response.output_item.added":
         this.#begin(index, at(event, "item"));
         return "";
       case "response.output_text.delta":
       case "response.refusal.delta":
-        return this.#say(this.#draftAt(index, MESSAGE), delta);
+        return this.#say(this.#draftAt(index, { type: "message", id }), delta);
       case "response.function_call_arguments.delta":
-        this.#addArguments(this.#byIndex.get(index), delta);
+        this.#addArguments(this.#known(index, { type: "function_call", id }), delta);
         return "";
       case "response.output_item.done":
         return this.#finish(index, at(event, "item"));
@@ -287,9 +288,10 @@ class ItemCollector {
     }
   }
 
-  /** Takes the whole output, unless its items came before; returns its text. */
+  /** Takes the whole output, unless its text or its calls came before; returns its text. */
   takeWhole(output: readonly unknown[]): string {
-    if (this.#drafts.length > 0) return "";
+    const hasCall = this.#drafts.some((draft) => "hasArguments" in draft && draft.hasArguments);
+    if (this.#hasText || hasCall) return "";
     return output.map((item, index) => this.#finish(index, item)).join("");
   }
 
@@ -310,10 +312,19 @@ class ItemCollector {
     return draft;
   }
 
-  /** The item of an index if it is of that type; otherwise a new one. */
+  /** The known draft of an item, or a new one. */
   #draftAt(index: unknown, item: unknown): Draft | undefined {
-    const known = this.#byIndex.get(index);
-    return known?.type === textAt(item, "type") ? known : this.#begin(index, item);
+    return this.#known(index, item) ?? this.#begin(index, item);
+  }
+
+  /** The draft of an item: servers give several items one index, others one item an id with each event. */
+  #known(index: unknown, item: unknown): Draft | undefined {
+    const [type, id] = [textAt(item, "type"), textAt(item, "id")];
+    const newest = this.#byIndex.get(index);
+    const indexed = newest?.type === type ? newest : undefined;
+    const isNew = newest === undefined && index !== undefined;
+    if (isNew || id === "" || indexed?.id === id) return indexed;
+    return this.#drafts.findLast((draft) => draft.type === type && draft.id === id) ?? indexed;
   }
 
   /** Takes a whole item, of which pieces may have come before; returns the text that did not. */
@@ -344,15 +355,13 @@ class ItemCollector {
   }
 
   #think(draft: Extract<Draft, { type: "reasoning" }>, item: unknown): void {
+    if (draft.encrypted !== "") return;
     draft.encrypted = textAt(item, "encrypted_content");
     draft.summary = listAt(item, "summary");
     this.#thoughts += draft.encrypted.length + JSON.stringify(draft.summary).length;
     if (this.#thoughts > MAX_TEXT) throw new ModelError("oversized", "the reasoning is too long");
   }
 }
-
-/** Servers may leave out the beginning of a message. */
-const MESSAGE = { type: "message" };
 
 function draftOf(
   item: unknown,
