@@ -2,6 +2,7 @@ import type { AnswerFormat } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { Model, ModelCall, PromptMessage, Reply } from "../model/contract.ts";
+import { isTransient, modelErrorOf } from "../model/errors.ts";
 import { addUsage } from "./turn.ts";
 import { problemOf } from "./validate-json.ts";
 
@@ -16,7 +17,7 @@ export function withFormat(model: Model, format: AnswerFormat): Model {
   return async function* ask(question) {
     const messages = withInstruction(question.messages, written);
     const call = { ...question, messages, format };
-    let reply = await whole(model(isRepeated ? { ...call, isFormatRepeated: true } : call));
+    let reply = await whole(model, isRepeated ? { ...call, isFormatRepeated: true } : call);
     for (;;) {
       if (reply.toolCalls.length > 0) return { ...reply, text: "" };
       if (reply.text.trim() === "") return reply;
@@ -30,10 +31,8 @@ export function withFormat(model: Model, format: AnswerFormat): Model {
       if (isRepeated) throw misfit(why);
       isRepeated = true;
       call.signal.throwIfAborted();
-      reply = withUsage(
-        await whole(model(repeated(call, reply, correctionOf(why, written)))),
-        reply,
-      );
+      const again = await whole(model, repeated(call, reply, correctionOf(why, written)));
+      reply = withUsage(again, reply);
     }
   };
 }
@@ -52,11 +51,26 @@ function withInstruction(
   return messages.with(index, { ...question, preface: asked });
 }
 
-/** Reads a reply to its end. */
-async function whole(stream: AsyncGenerator<string, Reply>): Promise<Reply> {
-  for (;;) {
-    const step = await stream.next();
-    if (step.done === true) return step.value;
+/**
+ * Asks, and reads the reply to its end. A reply that breaks off after its first text is asked for once more, which the
+ * model itself does not: none of the text has left.
+ */
+async function whole(model: Model, call: ModelCall): Promise<Reply> {
+  let hasText = false;
+  const read = async (): Promise<Reply> => {
+    const stream = model(call);
+    for (;;) {
+      const step = await stream.next();
+      if (step.done === true) return step.value;
+      hasText = true;
+    }
+  };
+  try {
+    return await read();
+  } catch (thrown) {
+    const error = modelErrorOf(thrown);
+    if (!hasText || error === undefined || !isTransient(error)) throw thrown;
+    return await read();
   }
 }
 

@@ -10,7 +10,7 @@ import { sendsAll } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
 import { openTestAgent } from "../../support/model-agent.ts";
-import { refuses, startModelServer } from "../../support/model-server.ts";
+import { refuses, sends, startModelServer, textEvent } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import { RESPONSES } from "../../support/responses-server.ts";
 
@@ -229,6 +229,17 @@ describe("an answer with a format from a server of one's own", () => {
       [true, false],
       [false, true],
     ]);
+  });
+
+  it("that breaks off is asked for once more, since nothing of it has left", async () => {
+    const half = sends(textEvent('{"cel'));
+    server.script(half);
+    server.otherwise(says(CHAT, { text: GOOD }));
+    assert.deepEqual((await open(CHAT)()).pieces, [GOOD]);
+    server.otherwise(half);
+    const failure = await modelFailureOf(open(CHAT)());
+    assert.match(failure.message, /broke off/);
+    assert.equal(server.requests.length, 4);
   });
 
   for (const fenced of [
