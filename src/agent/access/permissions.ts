@@ -151,7 +151,7 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
 export function ineffectiveTools({ read, write, topics }: Omit<ToolProfile, "pattern" | "tools">) {
   const [cannotRead, cannotWrite] = [read.length === 0, write.length === 0];
   return [
-    ...(cannotRead ? ["read_file", "list_dir"] : []),
+    ...(cannotRead ? ["read_file", "list_dir", "load_image"] : []),
     ...(cannotWrite ? ["write_file", "append_file"] : []),
     ...(cannotRead || cannotWrite ? ["edit_file"] : []),
     ...(topics.read.length + topics.publish.length === 0 ? ["mqtt"] : []),

@@ -212,6 +212,11 @@ export function isOverflow(thrown: unknown): thrown is ModelFailure {
   return thrown instanceof ModelFailure && ["overflow", "unsent"].includes(thrown.kind);
 }
 
+/** Whether the model reads no images. */
+export function isImageless(thrown: unknown): boolean {
+  return thrown instanceof ModelFailure && thrown.kind === "imageless";
+}
+
 /** The failure of a call whose system prompt and tools alone, of so many tokens, do not fit. */
 export function promptTooLong(
   { kind, model, why }: ModelFailure,

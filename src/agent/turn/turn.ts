@@ -12,7 +12,7 @@ import type { ToolHooks } from "../hooks/contract.ts";
 import { callTokens } from "../model/call-tokens.ts";
 import type { ContextWindow } from "../model/context-window.ts";
 import type { Model, ModelCall, Reply, PromptMessage } from "../model/contract.ts";
-import { isOverflow, promptTooLong } from "../model/errors.ts";
+import { isImageless, isOverflow, promptTooLong } from "../model/errors.ts";
 import type { ModelFailure } from "../model/errors.ts";
 import { estimatedTokens } from "../tokens.ts";
 import { ToolError } from "../tools/contract.ts";
@@ -167,7 +167,8 @@ const MAX_TRIMS = 4;
 
 /**
  * Calls the model until the first step of its reply is there. A conversation that does not fit into a known window
- * is shortened before it is sent; one that the server refuses gets shorter each time.
+ * is shortened before it is sent; one that the server refuses gets shorter each time. A model that reads no images
+ * is told so if it wanted to see files: only its client's images are an error.
  */
 async function startReply(state: TurnState, options: TurnOptions): Promise<StartedStream<Reply>> {
   /** False once nothing more can be dropped: then the server decides. */
@@ -178,32 +179,37 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
     try {
       return { first: await rest.next(), rest };
     } catch (thrown) {
+      if (isImageless(thrown) && dropImages(state)) continue;
       if (!isOverflow(thrown)) throw thrown;
       const isUnsent = thrown.kind === "unsent";
-      const less =
-        refusals < MAX_TRIMS ? trimOnce(state, isUnsent ? trimOldest : trimHistory) : undefined;
-      if (less === undefined && !isUnsent) throw asPromptTooLong(thrown, call, options);
-      if (less === undefined) canShorten = false;
-      else if (isUnsent) logTrim(state, less, options.log);
-      else {
-        refusals += 1;
-        const what =
-          "the conversation is too long for the model; the call is repeated with less of it";
+      if (!isUnsent) refusals += 1;
+      const trim = isUnsent ? trimOldest : trimHistory;
+      const less = refusals > MAX_TRIMS ? undefined : trimOnce(state, trim);
+      if (less !== undefined) {
         const [messages, kept] = [state.history.length, less.history.length];
-        options.log.warn(what, { messages, kept });
-      }
-      if (less !== undefined) [state.history, state.added] = [less.history, less.added];
+        options.log[isUnsent ? "debug" : "warn"](TRIMMED, { messages, kept });
+        [state.history, state.added] = [less.history, less.added];
+      } else if (isUnsent) canShorten = false;
+      else throw asPromptTooLong(thrown, call, options);
     }
   }
 }
 
-function logTrim({ history }: TurnMessages, less: TurnMessages, log: Log): void {
-  const [messages, kept] = [history.length, less.history.length];
-  log.debug("the conversation is longer than the window; the model gets less of it", {
-    messages,
-    kept,
-  });
+/** Takes the images of files out of the turn; false if it has none, or its question has some. */
+function dropImages(state: TurnState): boolean {
+  if (state.images === 0 || state.turn.images !== undefined) return false;
+  state.images = 0;
+  state.added = state.added.map(withoutImages);
+  return true;
 }
+
+function withoutImages({ images, ...message }: PromptMessage): PromptMessage {
+  return images === undefined ? message : { ...message, text: NO_IMAGES };
+}
+
+const NO_IMAGES = "error: this cannot be shown, because you read no images";
+
+const TRIMMED = "the conversation is too long for the model, which gets less of it";
 
 /** The failure of a call that is refused though nothing can be dropped: often the prompt and the tools are too long. */
 function asPromptTooLong(failure: ModelFailure, call: ModelCall, options: TurnOptions): Failure {

@@ -154,6 +154,7 @@ const SWITCHED = {
   device: toggle(),
   edit_file: toggle(),
   list_dir: toggle(),
+  load_image: toggle(),
   memory: toggle(),
   mqtt: toggle(),
   skills: toggle(),

@@ -9,7 +9,7 @@ import { temporaryFolder } from "../../support/temporary.ts";
 
 /** Names in the Go program, whose prompts and skills must fit, and our own. */
 const NAMES = [
-  "append_file device edit_file exec list_dir memory read_file spawn spawn_status subagent use_skill",
+  "append_file device edit_file exec list_dir load_image memory read_file spawn spawn_status subagent use_skill",
   "web_fetch web_search write_file",
 ].flatMap((line) => line.split(" "));
 

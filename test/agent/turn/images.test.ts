@@ -12,6 +12,7 @@ import {
   answers,
   calls,
   dialogueOf,
+  refuses,
   resets,
   startModelServer,
 } from "../../support/model-server.ts";
@@ -88,17 +89,17 @@ describe("an image of a question", () => {
   });
 });
 
-const read = (path: string) => ({
+const load = (path: string, name = "load_image") => ({
   id: path,
-  name: "read_file",
+  name,
   arguments: JSON.stringify({ path }),
 });
 
 describe("an image file", () => {
-  it("is shown to the model that reads it, and not stored", async () => {
+  it("is shown to the model that loads it, and not stored", async () => {
     await writeFile(join(folder.path, "photo.jpg"), photo);
     const agent = await openTestAgent();
-    server.script(calls(read("photo.jpg")), answers("a cat"));
+    server.script(calls(load("photo.jpg")), answers("a cat"));
     const recorded: Message[] = [];
     const record = async (message: Message) => void recorded.push(message);
     const { result } = await collect(agent.answer(turnOf({ record })));
@@ -113,21 +114,43 @@ describe("an image file", () => {
     const names = ["a", "b", "c", "d", "e"];
     await Promise.all(names.map((name) => writeFile(join(folder.path, name), PNG)));
     const agent = await openTestAgent();
-    server.script(calls(...names.map(read)), answers("five"));
+    server.script(calls(...names.map((name) => load(name))), answers("five"));
     await collect(agent.answer(turnOf({})));
     assert.equal(said().split(PNG.toString("base64")).length, 5);
     assert.match(said(), /no answer can look at more than 4 image files/);
     await agent.close();
   });
 
-  it("is refused if it is too large, and other binary files are as before", async () => {
+  it("is refused if it is too large or something else", async () => {
     await writeFile(join(folder.path, "large"), Buffer.concat([JPEG, Buffer.alloc(3 * 2 ** 20)]));
     await writeFile(join(folder.path, "gif"), Buffer.from("GIF89a\0\0", "latin1"));
     const agent = await openTestAgent();
-    server.script(calls(read("large"), read("gif")), answers("no"));
+    server.script(calls(load("large"), load("gif")), answers("no"));
     await collect(agent.answer(turnOf({})));
     assert.match(said(), /only images of at most 3145728 bytes can be shown/);
-    assert.match(said(), /gif is a binary file/);
+    assert.match(said(), /gif is not an image that can be shown/);
+    await agent.close();
+  });
+
+  it("is named by read_file, which reads text", async () => {
+    await writeFile(join(folder.path, "photo.jpg"), photo);
+    const agent = await openTestAgent();
+    server.script(calls(load("photo.jpg", "read_file")), answers("an image"));
+    await collect(agent.answer(turnOf({})));
+    assert.match(said(), /photo.jpg is an image, not text: load_image shows it/);
+    await agent.close();
+  });
+
+  it("that a model cannot see ends nothing: it is told so, and answers", async () => {
+    await writeFile(join(folder.path, "photo.jpg"), photo);
+    const agent = await openTestAgent();
+    const blind = { error: { message: "this model does not support image input" } };
+    server.script(calls(load("photo.jpg")), refuses(400, blind), answers("I cannot see it"));
+    const { result, text } = await collect(agent.answer(turnOf({})));
+    assert.equal(text, "I cannot see it");
+    assert.ok(!said().includes(image.data));
+    assert.match(said(), /this cannot be shown, because you read no images/);
+    assert.match(JSON.stringify(result.messages), /you read no images/);
     await agent.close();
   });
 });

@@ -16,6 +16,7 @@ import { defineTool, flagField, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
 import { createEditFile } from "./edit-file.ts";
 import { shownPath } from "./errors.ts";
+import { createLoadImage } from "./load-image.ts";
 import type { OpenDir } from "./open-dir.ts";
 import { assertRegular, statsIfAny, withRegular } from "./open-dir.ts";
 import { withFolderToRead, withFileToWrite } from "./open-within.ts";
@@ -65,6 +66,7 @@ function toolsWithin(bounds: Bounds, settings: FileToolOptions["settings"]): rea
     createReadFile(bounds, settings.read_file),
     createWriteFile(bounds),
     createListDir(bounds),
+    createLoadImage(bounds),
     createEditFile(bounds),
     createAppendFile(bounds),
   ];
@@ -83,9 +85,11 @@ function spellingsOf(file: string): readonly string[] {
 /** Characters of the paths that a description names. */
 const MAX_PLACES = 300;
 
+const READING: ReadonlySet<string> = new Set(["read_file", "list_dir", "load_image"]);
+
 /** The tool with the allowed paths in its description, so that a model need not guess them. */
 function withPlaces(tool: Tool, { workspace, permissions }: Bounds): Tool {
-  const isReading = tool.name === "read_file" || tool.name === "list_dir";
+  const isReading = READING.has(tool.name);
   const paths = (isReading ? permissions?.read : permissions?.write) ?? [];
   const shown = paths.map((path) =>
     isInside(path, workspace) ? relative(workspace, path) || "." : path,

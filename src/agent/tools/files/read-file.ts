@@ -2,9 +2,9 @@ import { Buffer } from "node:buffer";
 import { constants } from "node:fs";
 import * as v from "valibot";
 import { readBytes } from "../../../base/file-io.ts";
-import { imageOf, imageTypeOf } from "../../../base/images.ts";
+import { imageTypeOf } from "../../../base/images.ts";
 import type { ReadFileSettings } from "../../../config/contract.ts";
-import type { CallContext, Tool } from "../contract.ts";
+import type { Tool } from "../contract.ts";
 import { ToolError } from "../contract.ts";
 import { defineTool, textField } from "../define.ts";
 import type { Bounds } from "./bounds.ts";
@@ -18,10 +18,6 @@ import { isText, textOf, wholeCharacters } from "./text.ts";
 const DEFAULT_SIZE = 65_536;
 /** The longest UTF-8 character has 4 bytes, so each call makes progress. */
 const LEAST_BYTES = 4;
-/** Bytes of an image. Anthropic takes no more than 5 MB of base64. */
-const MAX_IMAGE = 3 * 2 ** 20;
-/** Bytes that tell an image. */
-const SIGNATURE = 12;
 /** Characters of a result besides the text of the file. */
 const MAX_HEAD = 1000;
 
@@ -46,17 +42,16 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
   const most = Math.max(LEAST_BYTES, settings.max_read_file_size || DEFAULT_SIZE);
   const name = "read_file";
   const characters = most + MAX_HEAD;
-  const about = `Reads an image or a text file, at most ${most} bytes a call; the first line of the result says how to read on.`;
+  const about = `Reads a text file, at most ${most} bytes a call; the first line of the result says how to read on.`;
   if (settings.mode === "lines") {
     return defineTool({
       name,
       description: `${about} Counts in lines.`,
       input: byLines,
       characters,
-      run: ({ path: file, start_line, max_lines }, call) =>
-        withOpenFile(file, { bounds, call }, async (open) => {
+      run: ({ path: file, start_line, max_lines }, { signal }) =>
+        withOpenFile(file, bounds, async (open) => {
           const wanted = { start: start_line ?? 1, most: max_lines ?? Infinity, mostBytes: most };
-          const { signal } = call;
           return linesAnswer(file, wanted.start, await readLines(open, { ...wanted, signal }));
         }),
     });
@@ -66,8 +61,8 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
     description: `${about} Counts in bytes.`,
     input: byBytes,
     characters,
-    run: ({ path: file, offset, length }, call) =>
-      withOpenFile(file, { bounds, call }, (open) =>
+    run: ({ path: file, offset, length }) =>
+      withOpenFile(file, bounds, (open) =>
         bytesAnswer(file, open, {
           from: offset ?? 0,
           most: Math.min(most, Math.max(LEAST_BYTES, length ?? most)),
@@ -76,42 +71,14 @@ export function createReadFile(bounds: Bounds, settings: ReadFileSettings): Tool
   });
 }
 
-interface Reading {
-  readonly bounds: Bounds;
-  readonly call: Pick<CallContext, "showImage">;
-}
-
-/** Opens a file; shows the model an image, and calls `read` for all others. */
 async function withOpenFile(
   file: string,
-  { bounds, call }: Reading,
+  bounds: Bounds,
   read: (open: OpenFile) => Promise<string>,
 ): Promise<string> {
   return await withFileToRead(file, bounds, (dir, name) =>
-    withRegular(dir, name, constants.O_RDONLY, async (open) => {
-      const isImage = imageTypeOf(await readBytes(open.handle, 0, SIGNATURE)) !== undefined;
-      return await (isImage ? showImage(file, open, call) : read(open));
-    }),
+    withRegular(dir, name, constants.O_RDONLY, read),
   );
-}
-
-/** Shows the model an image; the text of the result stays in the history without it. */
-async function showImage(
-  file: string,
-  { handle, stats }: OpenFile,
-  call: Reading["call"],
-): Promise<string> {
-  if (stats.size > MAX_IMAGE) {
-    const most = `only images of at most ${MAX_IMAGE} bytes can be shown`;
-    throw new ToolError(`${shownPath(file)} has ${stats.size} bytes, ${most}`);
-  }
-  const image = imageOf(await readBytes(handle, 0, stats.size));
-  if (image === undefined || call.showImage === undefined) {
-    throw new ToolError(`${shownPath(file)} is an image, which cannot be shown here`);
-  }
-  call.showImage(image);
-  const { describeImage } = await import("../../../base/image-note.ts");
-  return `[${shownPath(file)}: ${describeImage(image)}; it is shown with this result, and only while this question is answered]`;
 }
 
 async function bytesAnswer(
@@ -160,6 +127,9 @@ function linesAnswer(file: string, start: number, lines: Lines): string {
 
 function assertText(file: string, bytes: Uint8Array, size: number | undefined): void {
   if (isText(bytes)) return;
+  if (imageTypeOf(bytes) !== undefined) {
+    throw new ToolError(`${shownPath(file)} is an image, not text: load_image shows it`);
+  }
   const of = size === undefined ? "" : ` of ${size} bytes`;
   throw new ToolError(`${shownPath(file)} is a binary file${of}, not text`);
 }

@@ -23,7 +23,6 @@ export const GO_KEYS = {
     "find_skills",
     "i2c",
     "install_skill",
-    "load_image",
     "mcp",
     "media_cleanup",
     "message",
