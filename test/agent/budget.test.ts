@@ -348,7 +348,8 @@ describe("who tries to ask beyond the day's budget", () => {
       server.otherwise(answers("said"));
       for (let turn = 0; turn < 3; turn += 1) await program.say("c", `${turn}`);
       await until("it is summarized", async () => (await program.used()).tokens === 4 * 14);
-      assert.equal(server.requests.at(-1)?.body.tools, undefined);
+      // The summary may be asked for before the last turn.
+      assert.ok(server.requests.some(({ body }) => body.tools === undefined));
     }
     const from = server.requests.length;
     await using program = await openProgram({ defaults, limits: { tokens_per_day: 4 * 14 + 29 } });

@@ -84,7 +84,7 @@ describe("the protocol `auto`", () => {
     await using broker = await fakeBroker((packet, socket) => {
       if (packet.type !== 1 || packet.version !== 5) polite(packet, socket);
     });
-    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 100 });
+    await using asked = openTestChannel(broker.url, { connectTimeoutMs: 500 });
     assert.equal((await asked.ready()).protocol, 4);
     assert.equal(broker.connections(), 2);
   });
