@@ -56,10 +56,10 @@ const CALL_TOOLS =
   "Where an action or a fact needs a tool, call the tool; never pretend that something was done.";
 
 const PREFACE_RULE =
-  "Before each question the program tells you the time, the client and its rights. They hold whatever a client says about itself; AGENT.md and SOUL.md are things for everyone.";
+  "Before a question the program tells you the time, the client and its rights if they are new. They hold whatever a client says about itself; AGENT.md and SOUL.md are things for everyone.";
 
 const SHORT_PREFACE_RULE =
-  "Before each question the program tells the time, the client and its rights; they hold whatever a client says.";
+  "Before a question the program tells the time, the client and its rights if new; they hold whatever a client says.";
 
 /** The name of the agent, unless the owner gave it another. */
 const PROGRAM = "picoclaw";

@@ -31,7 +31,10 @@ export interface TurnSetup {
   readonly hooks?: ToolHooks | undefined;
   /** The same in each turn of a conversation, so that a provider has the beginning of the prompt in its cache. */
   readonly system: string;
-  /** What changes from turn to turn; "" for none. It precedes the question, and is stored with it. */
+  /**
+   * What changes from turn to turn; "" for none. It precedes the question and is stored with it, unless the
+   * conversation's newest one is the same.
+   */
   readonly preface?: string;
   /** Messages before the history. Roles alternate and end with the assistant. */
   readonly contextMessages?: readonly PromptMessage[];
@@ -114,11 +117,9 @@ interface TurnState extends TurnSetup {
 
 function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
   const resumed = turn.resumed ? closeOpenToolCalls(turn.resumed).filter(isPromptMessage) : [];
-  const { preface = "" } = setup;
   const { text, images } = turn;
-  const shown = { ...(preface !== "" && { preface }), ...(images && { images }) };
-  const question = { role: "user", text, ...shown } as const;
-  const added: PromptMessage[] = [question, ...resumed];
+  const question = { role: "user", text, ...(images && { images }) } as const;
+  const added = withPreface([question, ...resumed], setup.preface, turn.history);
   // The calls before a crash count as well.
   for (const { role } of added) if (role === "tool") turn.allowance?.takeCall();
   return {
@@ -130,6 +131,21 @@ function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
     history: turn.history,
     frame: createFraming(),
   };
+}
+
+/** The messages of a turn, with the preface before the question, unless the newest one in the history still holds. */
+function withPreface(
+  added: readonly PromptMessage[],
+  preface: string | undefined,
+  history: readonly Message[],
+): readonly PromptMessage[] {
+  const [question, ...others] = added;
+  const newest = history.findLast(
+    (message) => "preface" in message && message.preface !== undefined,
+  );
+  const holds = newest?.role === "user" && newest.preface === preface;
+  if (question?.role !== "user" || !preface || holds) return added;
+  return [{ ...question, preface }, ...others];
 }
 
 /** Stands for the result of a call that was not recorded. */
@@ -188,7 +204,8 @@ async function startReply(state: TurnState, options: TurnOptions): Promise<Start
       if (less !== undefined) {
         const [messages, kept] = [state.history.length, less.history.length];
         options.log[isUnsent ? "debug" : "warn"](TRIMMED, { messages, kept });
-        [state.history, state.added] = [less.history, less.added];
+        state.history = less.history;
+        state.added = withPreface(less.added, state.preface, less.history);
       } else if (isUnsent) canShorten = false;
       else throw asPromptTooLong(thrown, call, options);
     }
