@@ -275,7 +275,6 @@ export const PROTOCOLS: Readonly<Record<string, ProtocolFacts>> = {
     aliases: ["llama.cpp", "llama-cpp"],
     base: "http://localhost:8080/v1",
     keyless: true,
-    isAdded: true,
   },
   lmstudio: { base: "http://localhost:1234/v1", keyless: true },
   gpt4free: { aliases: ["g4f"], base: "http://localhost:1337/v1", keyless: true },

@@ -48,6 +48,10 @@ describe("the endpoint of an entry", () => {
       { protocol: "llamacpp", base: "http://localhost:8080/v1", model: "qwen" },
     ],
     [
+      { model: "llamacpp/qwen", api_base: "http://box:8080/v1", api_keys: [] },
+      { protocol: "llamacpp", base: "http://box:8080/v1", model: "qwen" },
+    ],
+    [
       { model: "cohere/command-a", api_base: "http://gateway/v1" },
       { protocol: "openai", base: "http://gateway/v1", model: "cohere/command-a" },
     ],
