@@ -70,9 +70,24 @@ function wrongKeyword(schema: Schema, root: Schema): string | undefined {
     return "type";
   if (required !== undefined && !isListOfNames(required)) return "required";
   if (values !== undefined && !isFilledList(values)) return "enum";
-  if (reference !== undefined && schemaAt(reference, root) === undefined) return "$ref";
+  if (reference !== undefined && !leadsToSchema(reference, root)) return "$ref";
   const list = LISTS.find((word) => word in schema && !isFilledList(schema[word]));
   return list ?? MAPS.find((word) => word in schema && !isObject(schema[word]));
+}
+
+/** References that lead to references, one after the other. */
+const MAX_REFERENCES = 16;
+
+/** Whether a reference leads, also over others, to a schema, and not back to itself. */
+function leadsToSchema(reference: unknown, root: Schema): boolean {
+  let next = reference;
+  for (let steps = 0; steps < MAX_REFERENCES; steps += 1) {
+    const schema = schemaAt(next, root);
+    if (schema === undefined) return false;
+    next = at(schema, "$ref");
+    if (next === undefined) return true;
+  }
+  return false;
 }
 
 function isListOfNames(value: unknown): boolean {

@@ -49,6 +49,8 @@ describe("the format of an answer", () => {
     [{ $ref: "other.json#/a" }, /a bad \$ref/],
     [{ $ref: "#/$defs/none" }, /a bad \$ref/],
     [{ $ref: "#/constructor" }, /a bad \$ref/],
+    [{ $ref: "#" }, /a bad \$ref/],
+    [{ $defs: { a: { $ref: "#/$defs/b" }, b: { $ref: "#/$defs/a" } } }, /a bad \$ref at .*defs/],
     [{ description: "x".repeat(20_000) }, /longer than 16384 characters/],
     [nested(70), /deeper than 64 levels/],
     [nested(100_000), /deeper than 64 levels/],

@@ -98,6 +98,8 @@ const sizes: Rule = (place, schema, { check }) => {
 };
 
 function rangeProblem(place: Place, value: number, schema: JsonSchema): string | undefined {
+  // JSON can have 1e400, but programs cannot.
+  if (!Number.isFinite(value)) return wrong(place, "is a number beyond all bounds");
   const bound = (word: string): number => numberAt(schema, word);
   if (value < bound("minimum")) return wrong(place, `is less than ${bound("minimum")}`);
   if (value > bound("maximum")) return wrong(place, `is more than ${bound("maximum")}`);

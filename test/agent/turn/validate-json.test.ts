@@ -11,7 +11,7 @@ type Row = readonly [
 const ROWS: readonly Row[] = [
   [{}, [1, null, {}, []], []],
   [{ type: "integer" }, [1, 1.0, -3], [1.5, "1", null]],
-  [{ type: "number" }, [1, 1.5], ["1", true]],
+  [{ type: "number" }, [1, 1.5], ["1", true, JSON.parse("1e400")]],
   [{ type: ["string", "null"] }, ["", null], [1, []]],
   [{ type: "object" }, [{}], [[], null]],
   [{ type: "array" }, [[]], [{}]],
