@@ -223,8 +223,8 @@ export function promptTooLong(
   tokens: number,
   window: { readonly tokens: number; readonly source: string } | undefined,
 ): ModelFailure {
-  const size =
-    window === undefined || window.source === "guess" ? "" : ` of ${window.tokens} tokens`;
+  const isKnown = window?.source === "configured" || window?.source === "server";
+  const size = isKnown ? ` of ${window.tokens} tokens` : "";
   return new ModelFailure(
     `the prompt and the tools are longer than the model's context window${size}`,
     {
