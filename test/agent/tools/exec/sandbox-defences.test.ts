@@ -41,7 +41,8 @@ async function machineWith(folder: string): Promise<readonly string[]> {
     tmpdir(),
   ];
   return [
-    ..."--bind / / --dev-bind /dev /dev".split(" "),
+    // Sockets of other tests come and go in /srv.
+    ..."--bind / / --dev-bind /dev /dev --tmpfs /srv".split(" "),
     ...["etc", "var"].flatMap((name) => ["--bind", join(folder, name), `/${name}`]),
     ...own.flatMap((path) => ["--bind", path, path]),
     ...(isRoot ? ["--cap-add", "ALL"] : []),
