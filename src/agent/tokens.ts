@@ -26,26 +26,12 @@ type CountedMessage = Message & { readonly images?: readonly Image[] };
 function tokensOfMessage(message: CountedMessage): number {
   const { images } = message;
   let total = PER_MESSAGE + tokensOf(message.text) + PER_IMAGE * (images?.length ?? 0);
-  if (message.role === "user") return total + prefaceTokens(message.preface);
+  if (message.role === "user") return total + tokensOf(message.preface ?? "");
   if (message.role !== "assistant") return total;
   for (const call of message.toolCalls ?? []) {
     total += tokensOf(call.name) + tokensOf(call.arguments);
   }
   return total;
-}
-
-/** Prefaces whose tokens are known, and the characters of the longest: a history is counted again in each turn. */
-const KNOWN_PREFACES = 512;
-const LONGEST_KNOWN = 512;
-const prefaces = new Map<string, number>();
-
-function prefaceTokens(preface = ""): number {
-  const known = prefaces.get(preface);
-  if (known !== undefined) return known;
-  const tokens = tokensOf(preface);
-  if (prefaces.size >= KNOWN_PREFACES) prefaces.clear();
-  if (preface.length <= LONGEST_KNOWN) prefaces.set(preface, tokens);
-  return tokens;
 }
 
 /** Hundredths of a token. */
