@@ -198,8 +198,12 @@ export function usableNamed(name: string, entries: readonly OpenedEntry[]): Cand
 
 /** The entries that are enabled and can work. */
 export function usable(entries: readonly OpenedEntry[]): Candidate[] {
+  return candidatesOf(entries.filter(({ entry }) => entry.enabled));
+}
+
+/** The entries that can work, enabled or not. */
+export function candidatesOf(entries: readonly OpenedEntry[]): Candidate[] {
   return entries
-    .filter(({ entry }) => entry.enabled)
     .map(({ opened }) => opened)
     .filter((opened): opened is Candidate => !(opened instanceof Failure));
 }

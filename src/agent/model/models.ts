@@ -7,6 +7,7 @@ import { sharedWindow } from "./context-window.ts";
 import type { ContextWindow } from "./context-window.ts";
 import type { Fetch, Model } from "./contract.ts";
 import {
+  candidatesOf,
   entriesNamed,
   unknownModel,
   unusableModel,
@@ -148,12 +149,6 @@ function createTurnOpener(entries: readonly OpenedEntry[], settings: OpenOptions
       onMove: picked,
     });
   };
-}
-
-function candidatesOf(entries: readonly OpenedEntry[]): Candidate[] {
-  return entries
-    .map(({ opened }) => opened)
-    .filter((opened): opened is Candidate => !(opened instanceof Failure));
 }
 
 /** Each name once: entries of one name are one model to the user. */
