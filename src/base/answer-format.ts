@@ -1,5 +1,5 @@
 import type { AnswerFormat } from "./contract.ts";
-import { at, isDeeperThan } from "./unknown.ts";
+import { at, isDeeperThan, isObject } from "./unknown.ts";
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -118,8 +118,4 @@ export function schemaAt(reference: unknown, root: Schema): unknown {
   const names = steps.map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
   const found = names.reduce<unknown>((value, name) => at(value, name), root);
   return typeof found === "boolean" || isObject(found) ? found : undefined;
-}
-
-function isObject(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -3,7 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
-import { at, textAt } from "../../base/unknown.ts";
+import { at, isObject, textAt } from "../../base/unknown.ts";
 import type { HookSettings, HookStage } from "../../config/contract.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Caller } from "../access/permissions.ts";
@@ -219,8 +219,4 @@ function toolResult(found: unknown): string | undefined {
   if (typeof text !== "string") return undefined;
   const isMarked = at(found, "is_error") !== true || text.startsWith("error: ");
   return isMarked ? text : `error: ${text}`;
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,4 +1,4 @@
-import { listAt } from "../../base/unknown.ts";
+import { isObject, listAt } from "../../base/unknown.ts";
 import type { JsonSchema, ModelCall } from "./contract.ts";
 
 /** Keywords that Anthropic refuses (docs.claude.com, "Structured outputs"); the answer is checked against them here. */
@@ -62,8 +62,4 @@ export function openaiFormat({ schema }: NonNullable<ModelCall["format"]>): Json
   return isStrict(own)
     ? { name: "answer", schema: own, strict: true }
     : { name: "answer", schema, strict: false };
-}
-
-function isObject(value: unknown): value is JsonSchema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

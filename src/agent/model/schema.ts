@@ -1,4 +1,4 @@
-import { at, textAt, listAt } from "../../base/unknown.ts";
+import { at, isObject, listAt, textAt } from "../../base/unknown.ts";
 import type { JsonSchema, ToolDefinition } from "./contract.ts";
 
 /** Levels of a schema; deeper ones, and references to itself, become an object of any kind. */
@@ -217,6 +217,5 @@ function valueFields(description: string, type: string, values: readonly unknown
 /** The items of a list are required. */
 function itemsOf(schema: unknown, convert: (inner: unknown) => JsonSchema): JsonSchema {
   const items = at(schema, "items");
-  const isSchema = typeof items === "object" && items !== null && !Array.isArray(items);
-  return isSchema ? convert(items) : { type: "string" };
+  return isObject(items) ? convert(items) : { type: "string" };
 }

@@ -1,5 +1,5 @@
 import { schemaAt } from "../../base/answer-format.ts";
-import { at, listAt } from "../../base/unknown.ts";
+import { at, isObject, listAt } from "../../base/unknown.ts";
 import type { JsonSchema } from "../model/contract.ts";
 
 /** What one check may cost, in schemas that a value is held against: references could multiply them without end. */
@@ -205,8 +205,4 @@ const SHORT = 200;
 function short(value: unknown): string {
   const text = JSON.stringify(value);
   return text.length > SHORT ? `${text.slice(0, SHORT)}…` : text;
-}
-
-function isObject(value: unknown): value is JsonSchema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

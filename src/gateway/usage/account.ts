@@ -1,5 +1,5 @@
 import type { Limits, Spent } from "../../base/contract.ts";
-import { at, listAt } from "../../base/unknown.ts";
+import { at, isObject, listAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
 import { isRated, msUntilFull, secondsUntilToken } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";
@@ -94,23 +94,23 @@ export function accountIn(
   { now, epoch }: Pick<Moment, "now" | "epoch">,
 ): Account | undefined {
   const [holder, bucket] = [at(state, "holder"), at(state, "bucket")];
-  if (!isFields(holder)) return undefined;
+  if (!isObject(holder)) return undefined;
   const [channel, client] = [at(holder, "channel"), at(holder, "client")];
   return {
     holder: {
       ...(typeof channel === "string" && { channel }),
       ...(typeof client === "string" && { client }),
     },
-    bucket: isFields(bucket)
+    bucket: isObject(bucket)
       ? { left: numberAt(bucket, "left"), at: now - Math.max(0, epoch - numberAt(bucket, "at")) }
       : undefined,
-    days: listAt(state, "days").filter(isFields).map(dayIn),
+    days: listAt(state, "days").filter(isObject).map(dayIn),
   };
 }
 
 function dayIn(fields: object): DayCount {
   const refused = at(fields, "refused");
-  const codes = isFields(refused) ? Object.keys(refused) : [];
+  const codes = isObject(refused) ? Object.keys(refused) : [];
   return {
     day: numberAt(fields, "day"),
     requests: numberAt(fields, "requests"),
@@ -119,10 +119,6 @@ function dayIn(fields: object): DayCount {
     cost: numberAt(fields, "cost"),
     refused: Object.fromEntries(codes.map((code) => [code, numberAt(refused, code)])),
   };
-}
-
-export function isFields(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The finite number under a key; 0 if there is none. */

@@ -1,6 +1,6 @@
-import { listAt, textAt } from "../../base/unknown.ts";
+import { isObject, listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
-import { accountIn, isFields, lookedUp, numberAt, todayAt, tokensOf } from "./account.ts";
+import { accountIn, lookedUp, numberAt, todayAt, tokensOf } from "./account.ts";
 import type { DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
@@ -132,7 +132,7 @@ function rejectedIn({ state }: Counter): {
   readonly clients: readonly (RejectedClient & { readonly name: string })[];
 } {
   const clients = listAt(state, "clients")
-    .filter(isFields)
+    .filter(isObject)
     .map((fields) => ({
       name: textAt(fields, "name"),
       channel: textAt(fields, "channel"),

@@ -2,7 +2,7 @@ import type { RequestExtras } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { dataUrl, imageOf, NO_IMAGE } from "../../base/images.ts";
 import { extrasOf } from "../../base/request-extras.ts";
-import { at } from "../../base/unknown.ts";
+import { at, isObject } from "../../base/unknown.ts";
 
 /** The payload of a request (contract section 1, "Request payload"). */
 export interface RequestPayload {
@@ -173,8 +173,4 @@ function objectOf(source: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

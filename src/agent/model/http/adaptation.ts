@@ -1,4 +1,4 @@
-import { at, listAt } from "../../../base/unknown.ts";
+import { at, isObject, listAt } from "../../../base/unknown.ts";
 import type { ModelEntry } from "../../../config/contract.ts";
 import type { ModelError } from "../errors.ts";
 import type { EntryMemory } from "../memory.ts";
@@ -122,7 +122,7 @@ function createLearn(
 function adaptationIn(stored: unknown) {
   const fields = listAt(stored, "fields").flatMap((pair): [string, Change][] => {
     const [name, change]: unknown[] = Array.isArray(pair) ? pair : [];
-    if (typeof name !== "string" || !isBody(change)) return [];
+    if (typeof name !== "string" || !isObject(change)) return [];
     const { name: other, value, always } = change;
     if (typeof other === "string") return [[name, { name: other }]];
     return [[name, { value, ...(always === true && { always }) }]];
@@ -166,13 +166,9 @@ const STATUSES: ReadonlySet<number> = new Set([400, 422]);
 /** A refusal about a message of the conversation. */
 const HISTORY = /\b(?:messages|contents|input)[.[]\d/;
 
-function isBody(value: unknown): value is Body {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function scopesOf(body: Body): Body[] {
   const rest = Object.entries(body).filter(([name]) => !NESTED.includes(name));
-  const nested = NESTED.map((name) => at(body, name)).filter(isBody);
+  const nested = NESTED.map((name) => at(body, name)).filter(isObject);
   return [Object.fromEntries(rest), ...nested];
 }
 
@@ -181,7 +177,7 @@ function changedThroughout(changes: ReadonlyMap<string, Change>, body: Body): Bo
   const changed: Record<string, unknown> = { ...changedBy(changes, body) };
   for (const name of NESTED) {
     const nested = changed[name];
-    if (isBody(nested)) changed[name] = changedBy(changes, nested);
+    if (isObject(nested)) changed[name] = changedBy(changes, nested);
   }
   return changed;
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Usage } from "../../../base/contract.ts";
-import { fromJson } from "../../../base/unknown.ts";
+import { fromJson, isObject } from "../../../base/unknown.ts";
 import type { ToolCall } from "../../contract.ts";
 import type { Reply } from "../contract.ts";
 import { ModelError } from "../errors.ts";
@@ -138,7 +138,7 @@ function ownId(): string {
 export function argumentsOf(words: string): object {
   try {
     const value = fromJson(words);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+    return isObject(value) ? value : {};
   } catch {
     return {};
   }

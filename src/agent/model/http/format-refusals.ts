@@ -1,3 +1,4 @@
+import { isObject } from "../../../base/unknown.ts";
 import type { ModelCall } from "../contract.ts";
 import type { ModelError } from "../errors.ts";
 
@@ -56,13 +57,9 @@ export function createFormatRefusals({ isKnown, withTools }: FormatSupport) {
 export function withFields(body: Fields, fields: Fields = {}): Fields {
   const both: Record<string, unknown> = { ...fields, ...body };
   for (const [name, value] of Object.entries(fields)) {
-    if (isFields(value) && isFields(body[name])) both[name] = { ...value, ...body[name] };
+    if (isObject(value) && isObject(body[name])) both[name] = { ...value, ...body[name] };
   }
   return both;
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function withoutFormat(call: ModelCall): ModelCall {

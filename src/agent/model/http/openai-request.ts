@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { isObject } from "../../../base/unknown.ts";
 import type { Endpoint } from "../endpoint.ts";
 
 /** The two APIs of OpenAI, by their paths. */
@@ -88,8 +89,7 @@ function hashOf(text: string): string {
 export function objectText(words: string): string {
   try {
     const value: unknown = JSON.parse(words);
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    return isObject ? words : "{}";
+    return isObject(value) ? words : "{}";
   } catch {
     return "{}";
   }
