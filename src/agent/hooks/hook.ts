@@ -11,7 +11,8 @@ import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
 import { readPaced } from "../tools/exec/output.ts";
-import { endTree, MARK } from "../tools/exec/process-tree.ts";
+import { endTree, MARK, treeOf } from "../tools/exec/process-tree.ts";
+import type { ProcessTree } from "../tools/exec/process-tree.ts";
 
 export interface HookOptions {
   readonly settings: ProcessHookSettings;
@@ -194,7 +195,7 @@ class HookProcess {
   /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
   readonly gone: Promise<string>;
   readonly #child: ChildProcess;
-  readonly #mark = randomUUID();
+  readonly #tree: ProcessTree;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   #lastId = 0;
   /** Bytes of lines that were no answers, since the last answer. */
@@ -205,7 +206,9 @@ class HookProcess {
 
   /** Starts it. If it cannot start, `gone` resolves, or this throws the system's error. */
   constructor(start: HookCommand) {
-    this.#child = spawnProcess(start, this.#mark);
+    const mark = randomUUID();
+    this.#child = spawnProcess(start, mark);
+    this.#tree = treeOf({ leader: this.#child.pid ?? 0, mark, isSandboxed: false });
     const { stdin, stdout, stderr } = this.#child;
     this.gone = this.#ended();
     stdin?.on("error", () => {
@@ -244,7 +247,7 @@ class HookProcess {
     const { pid, stdin, stdout, stderr } = this.#child;
     stdin?.end();
     await settlesWithin(this.gone, PATIENCE_MS);
-    if (pid !== undefined) await endTree({ leader: pid, mark: this.#mark, isSandboxed: false });
+    if (pid !== undefined) await endTree(this.#tree);
     for (const stream of [stdin, stdout, stderr]) stream?.destroy();
   }
 

@@ -6,7 +6,7 @@ import { settlesWithin } from "../../../base/async.ts";
 import { shellArgs } from "./environment.ts";
 import type { Shell } from "./environment.ts";
 import { readPaced } from "./output.ts";
-import { endTree, MARK } from "./process-tree.ts";
+import { endTree, MARK, treeOf } from "./process-tree.ts";
 
 /** A command that the rules allow, and what it starts with. */
 export interface PreparedCommand {
@@ -67,7 +67,7 @@ const DRAIN_MS = 500;
 export function startCommand(start: Start): Running {
   const mark = randomUUID();
   const child = spawnCommand(start, mark);
-  const tree = { leader: child.pid ?? 0, mark, isSandboxed: start.sandbox !== undefined };
+  const tree = treeOf({ leader: child.pid ?? 0, mark, isSandboxed: start.sandbox !== undefined });
   for (const output of [child.stdout, child.stderr]) {
     if (output !== null) readPaced(output, start.onOutput);
   }

@@ -12,6 +12,24 @@ export interface ProcessTree {
   readonly mark: string;
   /** The leader is a sandbox; when it ends, all processes in it end. */
   readonly isSandboxed: boolean;
+  /** When the leader started, in clock ticks of the kernel; no process of the tree is older. */
+  readonly since: number;
+  /** The processes that were found, each as its id and its start. */
+  readonly found: Set<string>;
+}
+
+/** The tree of a leader that was started just now. */
+export function treeOf(tree: Pick<ProcessTree, "leader" | "mark" | "isSandboxed">): ProcessTree {
+  return { ...tree, since: startOf(tree.leader) ?? 0, found: new Set() };
+}
+
+/** When a living process started; undefined for any other, and on systems without /proc. */
+function startOf(pid: number): number | undefined {
+  try {
+    return startTimeOf(fieldsOf(readFileSync(`/proc/${pid}/stat`, "utf8")));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The variable that holds the mark. */
@@ -21,6 +39,8 @@ export const MARK = "COMMAND_ID";
 const TERM_MS = 2000;
 /** Milliseconds in which killed processes must be gone; one that hangs in the kernel never is. */
 const KILL_MS = 800;
+/** How often they are signalled at least; on a machine with much to do, one look takes long. */
+const KILL_ROUNDS = 5;
 
 /**
  * Ends what is left of a command: SIGTERM, two seconds, SIGKILL. Resolves when nothing is left or
@@ -33,8 +53,10 @@ export async function endTree(tree: ProcessTree): Promise<boolean> {
   if (await isGoneWithin(TERM_MS, tree)) return true;
   const end = performance.now() + KILL_MS;
   // Repeated: a process that forks while the list is read is in the next list.
-  do await signalTree(tree, "SIGKILL");
-  while (!(await isGoneWithin(50, tree)) && performance.now() < end);
+  for (let round = 0; round < KILL_ROUNDS || performance.now() < end; round += 1) {
+    await signalTree(tree, "SIGKILL");
+    if (await isGoneWithin(50, tree)) break;
+  }
   return true;
 }
 
@@ -52,19 +74,14 @@ async function signalTree(tree: ProcessTree, signal: "SIGTERM" | "SIGKILL"): Pro
   // A sandbox that gets SIGTERM would not wait for the processes in it.
   const isSpared = tree.isSandboxed && signal === "SIGTERM";
   if (!isSpared) signalGroup(tree.leader, signal);
-  for (const { pid, isSandbox } of (await processesOf(tree)) ?? []) {
-    if ((!isSandbox || !isSpared) && isStillOf(tree, pid)) signalProcess(pid, signal);
+  for (const member of (await processesOf(tree)) ?? []) {
+    if ((!member.isSandbox || !isSpared) && isStill(member)) signalProcess(member.pid, signal);
   }
 }
 
 /** A process that ended since it was listed may have left its id to a process of somebody else. */
-function isStillOf(tree: ProcessTree, pid: number): boolean {
-  try {
-    const environ = (): Buffer => readFileSync(`/proc/${pid}/environ`);
-    return isOf(tree, readFileSync(`/proc/${pid}/stat`, "utf8"), environ) !== undefined;
-  } catch {
-    return false;
-  }
+function isStill({ pid, startTime }: Member): boolean {
+  return startOf(pid) === startTime;
 }
 
 async function isAnythingLeft(tree: ProcessTree): Promise<boolean> {
@@ -75,6 +92,8 @@ async function isAnythingLeft(tree: ProcessTree): Promise<boolean> {
 
 interface Member {
   readonly pid: number;
+  /** In clock ticks of the kernel; it stays when one program replaces another. */
+  readonly startTime: number;
   /** It is the sandbox around the command. */
   readonly isSandbox: boolean;
 }
@@ -91,52 +110,62 @@ async function processesOf(tree: ProcessTree): Promise<readonly Member[] | undef
 
 async function memberOf(tree: ProcessTree, pid: string): Promise<Member | undefined> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-    const environ = hasNoEnvironment(stat) ? "" : await environOf(pid).catch(() => "");
-    const isSandbox = isOf(tree, stat, () => environ);
-    return isSandbox === undefined ? undefined : { pid: Number(pid), isSandbox };
+    const fields = await statOf(pid);
+    const startTime = startTimeOf(fields);
+    if (isDead(fields) || startTime < tree.since) return undefined;
+    const member = { pid: Number(pid), startTime, isSandbox: false };
+    if (Number(fields[2]) === tree.leader) return { ...member, isSandbox: tree.isSandboxed };
+    const identity = `${pid} ${startTime}`;
+    if (!tree.found.has(identity)) {
+      if (!(await environOf(pid, fields)).includes(`${MARK}=${tree.mark}`)) return undefined;
+      tree.found.add(identity);
+    }
+    return member;
   } catch {
     // It just ended, or belongs to another user.
     return undefined;
   }
 }
 
-/** Milliseconds in which one program has replaced another. */
-const EXEC_MS = 500;
+async function statOf(pid: string): Promise<readonly string[]> {
+  return fieldsOf(await readFile(`/proc/${pid}/stat`, "utf8"));
+}
 
-/** While one program replaces another (exec), the kernel shows an empty environment for a moment. */
-async function environOf(pid: string): Promise<Buffer> {
+/** Milliseconds in which one program has replaced another, on a machine with much to do. */
+const EXEC_MS = 2000;
+
+/**
+ * While one program replaces another (exec), the kernel shows an empty environment, or only the
+ * part of the old one that was read before.
+ */
+async function environOf(pid: string, stat: readonly string[]): Promise<Buffer | ""> {
   const end = performance.now() + EXEC_MS;
-  for (;;) {
+  for (let fields = stat; !hasNoEnvironment(fields); fields = await statOf(pid)) {
     const environ = await readFile(`/proc/${pid}/environ`);
-    if (environ.length > 0 || performance.now() > end) return environ;
-    if (hasNoEnvironment(await readFile(`/proc/${pid}/stat`, "utf8"))) return environ;
+    const isWhole = environ.length > 0 && environ.length === environSize(fields);
+    if (isWhole || performance.now() > end) return environ;
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+  return "";
 }
 
 /** The flag of threads of the kernel (PF_KTHREAD). */
 const KERNEL_THREAD = 0x20_00_00;
 
 /** Whether a process is dead, a thread of the kernel, or was started with an empty environment. */
-function hasNoEnvironment(stat: string): boolean {
-  const fields = fieldsOf(stat);
+function hasNoEnvironment(fields: readonly string[]): boolean {
   if (isDead(fields) || (Number(fields[6]) & KERNEL_THREAD) !== 0) return true;
-  // Where the environment begins and ends in memory; 0 until the new program is there.
-  const [start, end] = [fields[47], fields[48]];
-  return start === end && end !== "0";
+  // A process that runs (R) or waits for its memory (D) may be getting its environment just now.
+  return environSize(fields) === 0 && fields[48] !== "0" && !/^[RD]/.test(fields[0] ?? "");
 }
 
-/** Whether a process is the sandbox of a tree (true) or one of its processes (false); undefined if it is neither. */
-function isOf(
-  { leader, mark, isSandboxed }: ProcessTree,
-  stat: string,
-  environ: () => Buffer | string,
-): boolean | undefined {
-  const fields = fieldsOf(stat);
-  if (isDead(fields)) return undefined;
-  if (Number(fields[2]) === leader) return isSandboxed;
-  return environ().includes(`${MARK}=${mark}`) ? false : undefined;
+/** Bytes of the environment; 0 until a new program is in memory. */
+function environSize(fields: readonly string[]): number {
+  return Number(fields[48]) - Number(fields[47]);
+}
+
+function startTimeOf(fields: readonly string[]): number {
+  return Number(fields[19]);
 }
 
 /** State, parent, group and so on: the fields after the name, which may hold any character (proc_pid_stat(5)). */
