@@ -77,6 +77,8 @@ describe("flags", () => {
     const { flags } = understood("send", "c", "m", "-t", "1s", "--timeout=2s", "--timeout", "3s");
     assert.equal(flags.duration("timeout"), 3000);
     assert.equal(understood("send", "c", "--timeout=3s", "-t2s").flags.duration("timeout"), 2000);
+    assert.equal(understood("send", "c", "-t2s").flags.duration("timeout", 600_000), 2000);
+    assert.equal(understood("send", "c").flags.duration("timeout", 600_000), 600_000);
   });
 
   it("that may be given several times have all their values, in their order", () => {

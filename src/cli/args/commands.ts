@@ -117,7 +117,7 @@ const SEND: Command = {
   detail: [
     "The message is the words after the client, a file (--file), or standard input (a pipe, or -). One newline at its end is removed. After -- every word is text, even if it starts with a dash.",
     `${CLIENT_ARGUMENT}.`,
-    "--timeout is for the first part of the answer, and for the next one while the agent is still working. Each later part has 30 seconds.",
+    "--timeout is for the first part of the answer, and for the next one while the agent is still working. Each later part has 30 seconds. With --no-stream it is for the whole answer, and 10 minutes by default.",
     "--json prints one part line for each part, and always exactly one result line at the end.",
   ],
   examples: [

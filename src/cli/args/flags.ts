@@ -168,7 +168,7 @@ export interface Flags {
   ): (typeof FLAGS)[Name]["choices"][number] | undefined;
   count(name: NameOf<{ type: "count" }>): number | undefined;
   /** Milliseconds. */
-  duration(name: DefaultName): number;
+  duration(name: DefaultName, otherwise?: number): number;
   /** Milliseconds, of a flag without a default. */
   limit(name: Exclude<NameOf<Duration>, DefaultName>): number | undefined;
 }
@@ -189,7 +189,7 @@ export function createFlags(
     texts: (name) => values.get(name) ?? [],
     choice: (name) => FLAGS[name].choices.find((choice) => choice === last(name)),
     count: (name) => (values.has(name) ? Number(last(name)) : undefined),
-    duration: (name) => milliseconds(name) ?? FLAGS[name].default,
+    duration: (name, otherwise = FLAGS[name].default) => milliseconds(name) ?? otherwise,
     limit: milliseconds,
   };
 }

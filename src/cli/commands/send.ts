@@ -68,6 +68,9 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
   return { client: checked, source, form: outputFormat(flags) };
 }
 
+/** An answer in one piece comes at the end of the turn; the error of a silent model comes before this. */
+const ONE_PIECE_MS = 600_000;
+
 interface Sending extends Omit<CheckedQuestion, "source"> {
   readonly id: string;
   readonly text: string;
@@ -79,13 +82,14 @@ async function exchange(
   { client, text, id, form, extras }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
+  const isOnePiece = flags.has("no-stream");
   const question = {
     client,
     text,
     id,
     signal,
-    firstPartMs: flags.duration("timeout"),
-    ...(flags.has("no-stream") ? { stream: false } : {}),
+    firstPartMs: flags.duration("timeout", isOnePiece ? ONE_PIECE_MS : undefined),
+    ...(isOnePiece ? { stream: false } : {}),
     ...(extras && { extras }),
   };
   if (flags.has("no-wait")) {
