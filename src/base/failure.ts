@@ -14,6 +14,8 @@ export type FailureCode =
   | "failed"
   | "interrupted"
   | "terminated"
+  | "unsure"
+  | "fenced"
   | WireCode;
 
 /** The error codes of answers. */

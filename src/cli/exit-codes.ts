@@ -27,6 +27,8 @@ const EXITS: Readonly<Record<FailureCode, number>> = {
   failed: 1,
   interrupted: 130,
   terminated: 143,
+  unsure: 1,
+  fenced: 1,
   bad_request: 1,
   too_large: 1,
   forbidden: 1,

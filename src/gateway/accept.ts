@@ -200,6 +200,7 @@ export class Acceptor<M> {
     if (place !== undefined && acceptance?.is === "new") queue.addReserved(place, acceptance.claim);
     else if (place !== undefined) queue.cancelReserved(place);
     if (acceptance === undefined) return held();
+    if (acceptance.is === "left") return stored.resolve();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
     if (acceptance.is !== "new") this.#reply(withoutContent(request), acceptance, decided.failure);
     stored.resolve();
@@ -235,7 +236,7 @@ export class Acceptor<M> {
   /** Answers a stored request that does not run. */
   #reply(
     request: Request,
-    acceptance: Exclude<Acceptance<M>, { is: "new" }>,
+    acceptance: Exclude<Acceptance<M>, { is: "new" | "left" }>,
     failure: Failure | undefined,
   ): void {
     const { direct, queue, clock } = this.#options;

@@ -1,6 +1,7 @@
 import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import type { Cluster } from "../store/cluster.ts";
 import type { StoredRequest, Store } from "../store/contract.ts";
 import { Acceptor } from "./accept.ts";
 import { Admission } from "./admission.ts";
@@ -38,6 +39,8 @@ export interface GatewayOptions<M> {
   readonly limits?: Limits;
   /** Holds durable requests, usage counters and all conversations. The caller closes it after the drain. */
   readonly store: Store<M>;
+  /** Of a store that several gateways share; absent if this gateway is alone. */
+  readonly cluster?: Cluster;
   /** How long answers are remembered for duplicates; ten minutes when left out. */
   readonly dedupeWindowMs?: number;
   /** How to answer a request that a former process accepted. */

@@ -12,7 +12,9 @@ import type { RequestExtras } from "../base/contract.ts";
  * in which they were made. When a call resolves, what it wrote survives the end of the process and a loss
  * of power; `delivered`, `append` and `writeCounters` alone survive a loss of power only with the next other
  * write. A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
- * unreachable): then nothing of it was written, and it may be made again.
+ * unreachable): then nothing of it was written, and it may be made again. A store across a network also rejects
+ * with `unsure`: what was asked for is written or not. It may be asked for again with the same arguments (the
+ * same objects): what is written already is not written twice, and the result is that of the first time.
  */
 export interface Store<M> extends ConversationStore<M>, CounterStore {
   /**
@@ -53,8 +55,11 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
   claimAbandoned(): Promise<readonly AbandonedRequest[]>;
   /** Rejections of this owner that are not delivered, oldest first, from behind `after` (a `Claim.seq`). */
   rejections(after: number, most: number): Promise<readonly StoredRequest<M>[]>;
-  /** Extends the leases of all requests of this owner. */
-  renew(): Promise<void>;
+  /**
+   * Extends the leases of all that this owner holds. Returns false if it came too late: others may claim all of
+   * that, and every claim of this owner is stale for good.
+   */
+  renew(): Promise<boolean>;
   /**
    * Deletes requests that were delivered before the window, never one without a delivered answer, and
    * what is over the limits of conversations and counters. Looks at the turns at most once an hour.
@@ -71,13 +76,28 @@ export interface Admission {
    * crash after that costs it an attempt. With a `Stop`, all requests of the lane that have no answer are
    * cancelled with the next attempt, also after a crash. `hasRoom` is false when the store's bounds are
    * reached: then to take the request is a fault of the caller.
+   *
+   * `elsewhere` is given when this owner does not hold the lane, in a store that several gateways share (`Cluster`). Then `"leave"`
+   * stores the request for the lane's owner, or for whoever claims the lane. Where the lane is free, `"wait"` and
+   * `"begin"` claim it; where another owner has it, they are a fault of the caller.
    */
-  readonly admit: (hasRoom: boolean) => StoredAnswer | Stop | "wait" | "begin";
+  readonly admit: (
+    hasRoom: boolean,
+    elsewhere?: LaneElsewhere,
+  ) => StoredAnswer | Stop | "wait" | "begin" | "leave";
   /**
    * Called once for a request whose answer was delivered. Returns the answer to store in place of another
    * delivery, or undefined to deliver the same answer again: it is undelivered from now on.
    */
   readonly repeat: () => StoredAnswer | undefined;
+}
+
+/** A lane that this owner does not hold. */
+export interface LaneElsewhere {
+  /** No living owner holds it, and none of its requests is open. */
+  readonly isFree: boolean;
+  /** Its requests without an answer. */
+  readonly open: number;
 }
 
 /** The answer to a command that cancels what its lane waits for. */
@@ -229,6 +249,8 @@ export interface Claim {
 export type Acceptance<M> =
   /** `claim.attempt` is 1 if its first attempt has begun, else 0. */
   | { readonly is: "new"; readonly claim: Claim }
+  /** It is stored for whoever holds or claims its lane (`Cluster.poll`). */
+  | { readonly is: "left" }
   /** The answer of `admission` is stored and has to be delivered. */
   | { readonly is: "answered"; readonly claim: Claim; readonly answer: StoredAnswer }
   /** The store has the request, under the claim of its holder; with `stored.answer` if it is answered. */

@@ -128,9 +128,10 @@ export class Requests<M> {
     return rows.map((row) => this.#storedOf(row));
   }
 
-  renew(): void {
+  renew(): boolean {
     // Without other owners a lease only wears the disk.
     if (!this.#options.sole) this.#sql("renew").run(this.#leaseUntil(), this.#options.owner);
+    return true;
   }
 
   purge(): void {

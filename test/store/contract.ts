@@ -107,7 +107,7 @@ export async function remembered(
     await store.delivered(acceptance.claim);
     return undefined;
   }
-  assert.ok(acceptance.is !== "new");
+  assert.ok(acceptance.is === "known" || acceptance.is === "repeated");
   if (acceptance.is === "repeated") assert.ok(await store.delivered(acceptance.stored.claim));
   return acceptance.stored;
 }

@@ -1,0 +1,79 @@
+import type { AbandonedRequest, Claim } from "./contract.ts";
+
+/**
+ * What gateways need that share one store. Times are of the database's clock; those that a holder may rely
+ * on are told as durations, to be measured on its own monotonic clock from before the call.
+ *
+ * A lane with work belongs to one gateway, its owner, which answers its requests in order. An owner lives as
+ * long as it renews (`Store.renew`), and for 15 s after that; what a dead one held is claimed by others, and its claims are stale from then on.
+ *
+ * A call rejects as those of the store do: `busy` (nothing was written) or `unsure`.
+ */
+export interface Cluster {
+  /**
+   * Claims what was accepted for the lanes of this owner, and up to `lanes` further lanes with open requests whose
+   * owner is dead or that have none, the one that waited longest first, each with all of its open requests. Gives up
+   * lanes of this owner that have had no open request for 30 s.
+   */
+  poll(lanes: number): Promise<Polled>;
+  /** Gives up all lanes and intakes of this owner at once; what it still holds may be claimed by others. */
+  leave(): Promise<void>;
+  /**
+   * The answer of a request that another owner holds also goes to this address. Returns false when the request is
+   * delivered already, or is not known.
+   */
+  join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
+  /** The right to hear the requests of one channel and agent; sends nothing yet. */
+  intake(name: string): Intake;
+  /** Calls `listener` when there may be something to poll. Only a hint: it may come late, or never. */
+  onHint(listener: () => void): () => void;
+  /** Tells the other gateways of this one; `about` is plain data. Kept as long as this owner lives. */
+  announce(about: unknown): Promise<void>;
+  /** The living gateways of this store, this one among them, in no order. */
+  gateways(): Promise<readonly ClusterGateway[]>;
+}
+
+/** What happened since the last poll. */
+export interface Polled {
+  /** In the order of acceptance. Attempts of former owners count. */
+  readonly claimed: readonly AbandonedRequest[];
+  /** Lanes of this owner whose open requests are cancelled since: a `Stop` was accepted elsewhere. */
+  readonly stopped: readonly string[];
+  /** Further addresses for answers of requests that this owner holds. */
+  readonly joined: readonly { readonly seq: number; readonly to: JoinedAddress }[];
+}
+
+/** Where one more client of the same request wants its answer. */
+export interface JoinedAddress {
+  /** Opaque, as `NewRequest.address`. */
+  readonly address: string;
+  readonly id?: string;
+  readonly stream: boolean;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt?: number;
+}
+
+/**
+ * The lease of the one gateway that hears a channel, for 4 s. Under it `Store.accept` takes requests of the channel; without
+ * it, or when another gateway took it meanwhile, `accept` rejects with a `Failure` of code `fenced`.
+ */
+export interface Intake {
+  /**
+   * Takes the lease if nobody has it, or renews it. Returns for how many milliseconds it may be relied on, counted
+   * from before the call; undefined if another gateway has it.
+   */
+  take(): Promise<number | undefined>;
+  /** Gives it back, so that another gateway can take it at once. */
+  release(): Promise<void>;
+}
+
+/** Of `Cluster.gateways`. */
+export interface ClusterGateway {
+  readonly owner: string;
+  /** What it announced; undefined before that. */
+  readonly about: unknown;
+  /** Names of the intakes that it holds. */
+  readonly intakes: readonly string[];
+  /** Lanes that it holds. */
+  readonly lanes: number;
+}
