@@ -7,8 +7,9 @@ import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
-import { agentAddressOf, infoTopic, requestFilter, statusTopic } from "../protocol/topics.ts";
+import { agentAddressOf, requestFilter, statusTopic } from "../protocol/topics.ts";
 import type { AgentAddress, PublishTopic } from "../protocol/topics.ts";
+import { createPresence, type Presence } from "./presence.ts";
 import { createReceiver, parseReplyAddress } from "./receive.ts";
 import { createReply, replyOptionsOf } from "./reply.ts";
 
@@ -146,65 +147,6 @@ function taggedLog(log: Log, channel: string): Log {
     info: (message, fields) => log.info(message, { channel, ...fields }),
     warn: (message, fields) => log.warn(message, { channel, ...fields }),
     error: (message, fields) => log.error(message, { channel, ...fields }),
-  };
-}
-
-/** The retained topics by which others see whether the gateway runs. */
-interface Presence {
-  readonly online: (session: Session) => Promise<void>;
-  readonly offline: (session: Session) => Promise<void>;
-  readonly stop: () => void;
-}
-
-/**
- * Publishes `online` and `info` at every connect, and `online` once more later: until then a broker can
- * still publish the will of a predecessor that lost its power.
- */
-function createPresence({ channel, info, log }: ChannelOptions, address: AgentAddress): Presence {
-  const { settings, name } = channel;
-  const since = new Date().toISOString();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const publishStatus = (session: Session, status: "online" | "offline"): Promise<unknown> =>
-    session.publish({ topic: statusTopic(address), payload: status, qos: 1, retain: true });
-  const publishInfo = (session: Session): Promise<unknown> => {
-    const limits = {
-      max_payload_bytes: settings.max_payload_bytes,
-      max_message_bytes: settings.max_message_bytes,
-    };
-    const payload = JSON.stringify({ ...info, since, protocol: session.protocol, limits });
-    return session.publish({ topic: infoTopic(address), payload, qos: 1, retain: true });
-  };
-  const refused = new Set<string>();
-  /**
-   * If the broker refuses these topics, we can still answer: that is only a warning. They are not published
-   * again, because some brokers end the connection as well.
-   */
-  const warnIfRefused = async (publish: () => Promise<unknown>, what: string): Promise<void> => {
-    if (refused.has(what)) return;
-    try {
-      await publish();
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      refused.add(what);
-      log.warn(`${what} could not be published`, { channel: name, error: error.message });
-    }
-  };
-  const stop = (): void => clearTimeout(timer);
-  return {
-    stop,
-    async online(session) {
-      const publishOnline = () => publishStatus(session, "online");
-      await warnIfRefused(publishOnline, "status");
-      await warnIfRefused(() => publishInfo(session), "info");
-      stop();
-      timer = setTimeout(
-        () => void warnIfRefused(publishOnline, "status").catch(() => {}),
-        settings.keep_alive * 1000 * 2,
-      );
-      timer.unref();
-    },
-    offline: (session) =>
-      warnIfRefused(() => publishStatus(session, "offline"), "status").catch(() => {}),
   };
 }
 
