@@ -25,6 +25,11 @@ export interface Cluster {
   join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
   /** The right to hear the requests of one channel and agent; sends nothing yet. */
   intake(name: string): Intake;
+  /**
+   * Names this store among others: eight random hex digits, made once and kept in the store, the same for all of
+   * its gateways. MQTT client ids that they share are made of it.
+   */
+  identity(): Promise<string>;
   /** Calls `listener` when there may be something to poll. Only a hint: it may come late, or never. */
   onHint(listener: () => void): () => void;
   /** Tells the other gateways of this one; `about` is plain data. Kept as long as this owner lives. */
