@@ -13,11 +13,15 @@ export interface Cluster {
   /**
    * Claims what was accepted for the lanes of this owner, and up to `lanes` further lanes with open requests whose
    * owner is dead or that have none, the one that waited longest first, each with all of its open requests. Gives up
-   * lanes of this owner that have had no open request for 30 s.
+   * lanes of this owner that have had no open request for 30 s. Takes effect, and resolves, in the order of the calls of
+   * the store; what a call that rejected as `unsure` has claimed is in the result of the next one.
    */
   poll(lanes: number): Promise<Polled>;
-  /** Gives up all lanes and intakes of this owner at once; what it still holds may be claimed by others. */
-  leave(): Promise<void>;
+  /**
+   * Gives up the intakes of this owner, and all its lanes but these; what it holds of the others may be claimed at
+   * once. May be called again with fewer lanes.
+   */
+  leave(except: readonly string[]): Promise<void>;
   /**
    * The answer of a request that another owner holds also goes to this address. Returns false when the request is
    * delivered already, or is not known.
@@ -40,7 +44,10 @@ export interface Cluster {
 
 /** What happened since the last poll. */
 export interface Polled {
-  /** In the order of acceptance. Attempts of former owners count. */
+  /**
+   * In the order of acceptance. Attempts of former owners count. Has a part of the undelivered rejections of dead
+   * owners, too, as answered requests; the others come with later polls.
+   */
   readonly claimed: readonly AbandonedRequest[];
   /** Lanes of this owner whose open requests are cancelled since: a `Stop` was accepted elsewhere. */
   readonly stopped: readonly string[];

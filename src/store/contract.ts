@@ -14,7 +14,8 @@ import type { RequestExtras } from "../base/contract.ts";
  * write. A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
  * unreachable): then nothing of it was written, and it may be made again. A store across a network also rejects
  * with `unsure`: what was asked for is written or not. It may be asked for again with the same arguments (the
- * same objects): what is written already is not written twice, and the result is that of the first time.
+ * same objects): what is written already is not written twice, and the result is that of the first time, also when
+ * the right to write it was lost meanwhile.
  */
 export interface Store<M> extends ConversationStore<M>, CounterStore {
   /**
@@ -77,9 +78,11 @@ export interface Admission {
    * cancelled with the next attempt, also after a crash. `hasRoom` is false when the store's bounds are
    * reached: then to take the request is a fault of the caller.
    *
-   * `elsewhere` is given when this owner does not hold the lane, in a store that several gateways share (`Cluster`). Then `"leave"`
-   * stores the request for the lane's owner, or for whoever claims the lane. Where the lane is free, `"wait"` and
-   * `"begin"` claim it; where another owner has it, they are a fault of the caller.
+   * In a store that several gateways share (`Cluster`), `"leave"` is always allowed: it stores the request for the
+   * lane's owner (this one, too) or for whoever claims the lane, and `Cluster.poll` returns it there. `elsewhere` is
+   * given when this owner does not hold the lane, or when `Cluster.poll` has not returned all open requests of the
+   * lane yet. Then `"wait"` and `"begin"` claim a free lane; where the lane is not free, they are a fault of the
+   * caller.
    */
   readonly admit: (
     hasRoom: boolean,
@@ -92,7 +95,7 @@ export interface Admission {
   readonly repeat: () => StoredAnswer | undefined;
 }
 
-/** A lane that this owner does not hold. */
+/** A lane that this owner does not hold, or of which it does not know all requests yet. */
 export interface LaneElsewhere {
   /** No living owner holds it, and none of its requests is open. */
   readonly isFree: boolean;
